@@ -1,0 +1,56 @@
+import { defineConfig } from "eslint/config";
+import tseslint from "typescript-eslint";
+
+/** Type-aware rules for what people get wrong in asynchronous code, and the rooms' one direction. */
+export default defineConfig(
+  { ignores: ["dist/", "coverage/", "node_modules/"] },
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: { parserOptions: { projectService: true } },
+    rules: {
+      "@typescript-eslint/switch-exhaustiveness-check": "error",
+      "@typescript-eslint/consistent-type-imports": "error",
+      "@typescript-eslint/restrict-template-expressions": [
+        "error",
+        { allowNumber: true, allowBoolean: true },
+      ],
+      "@typescript-eslint/no-confusing-void-expression": [
+        "error",
+        { ignoreArrowShorthand: true },
+      ],
+      "@typescript-eslint/no-empty-function": "off",
+      "max-params": ["error", 4],
+      "no-restricted-syntax": [
+        "error",
+        {
+          selector: "ExportAllDeclaration",
+          message: "Export names, not whole files.",
+        },
+      ],
+    },
+  },
+  room("contract", ["src", "client", "kernels"]),
+  room("client", ["src", "kernels"]),
+  room("src/jupyter", ["src/kernel", "src/session", "src/server"]),
+  room("src/kernel", ["src/session", "src/server"]),
+  room("src/session", ["src/server"]),
+);
+
+/** Each room leans only on rooms to its left: contract ◀ jupyter ◀ kernel ◀ session ◀ server. */
+function room(folder, beyond) {
+  return {
+    files: [`${folder}/**/*.ts`],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        {
+          patterns: beyond.map((name) => ({
+            regex: `(^|/)${name.split("/").at(-1)}/`,
+            message: `${folder}/ does not know ${name}/.`,
+          })),
+        },
+      ],
+    },
+  };
+}

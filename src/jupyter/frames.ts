@@ -1,0 +1,180 @@
+/**
+ * A Jupyter message as ZeroMQ frames, and back.
+ *
+ *     identities…  <IDS|MSG>  signature  header  parent_header  metadata  content  buffers…
+ *
+ * The signature covers the four JSON frames as the bytes that travelled: verify
+ * first, parse after, and never sign a re-encoding.
+ */
+import {
+  createHmac,
+  createSecretKey,
+  timingSafeEqual,
+  type KeyObject,
+} from "node:crypto";
+import type { Channel, Header, Message, RawFrames } from "./message.ts";
+
+export const DELIMITER: Uint8Array = Buffer.from("<IDS|MSG>");
+
+/** Why frames were refused. Never holds the key, the signature or any content. */
+export class BadFrames extends Error {
+  override readonly name = "BadFrames";
+}
+
+/** Signs and verifies with one kernel's key. An empty key turns signatures off, both ways. */
+export class Signer {
+  readonly #key: KeyObject | undefined;
+  readonly #hash: string;
+
+  /** Throws a `RangeError` for a `signature_scheme` that is not `hmac-` and a digest that OpenSSL knows. */
+  constructor(key: string, signature_scheme = "hmac-sha256") {
+    this.#hash = digestOf(signature_scheme);
+    this.#key =
+      key === "" ? undefined : createSecretKey(Buffer.from(key, "utf8"));
+    if (this.#key !== undefined) createHmac(this.#hash, this.#key); // an unknown digest fails here, not at the first message
+  }
+
+  sign(raw: RawFrames): Uint8Array {
+    return Buffer.from(this.#digest(raw), "latin1");
+  }
+
+  /** An empty signature is valid only when the key is empty. */
+  verifies(signature: Uint8Array, raw: RawFrames): boolean {
+    if (this.#key === undefined) return true;
+    const expected = Buffer.from(this.#digest(raw), "latin1");
+    return (
+      signature.length === expected.length &&
+      timingSafeEqual(signature, expected)
+    );
+  }
+
+  #digest(raw: RawFrames): string {
+    if (this.#key === undefined) return "";
+    return createHmac(this.#hash, this.#key)
+      .update(raw.header)
+      .update(raw.parent_header)
+      .update(raw.metadata)
+      .update(raw.content)
+      .digest("hex");
+  }
+}
+
+export function toFrames(
+  { raw, buffers }: Pick<Message, "raw" | "buffers">,
+  signer: Signer,
+  identities: readonly Uint8Array[] = [],
+): Uint8Array[] {
+  return [
+    ...identities,
+    DELIMITER,
+    signer.sign(raw),
+    raw.header,
+    raw.parent_header,
+    raw.metadata,
+    raw.content,
+    ...buffers,
+  ];
+}
+
+export interface Received extends Message {
+  /** The routing frames before the delimiter: a ROUTER's peers, or an iopub topic. */
+  readonly identities: readonly Uint8Array[];
+}
+
+/** Reads one peer's messages. Remembers the last parent: all messages of one execution share it. */
+export class FrameReader {
+  readonly #signer: Signer;
+  #parentBytes: Uint8Array = new Uint8Array();
+  #parent: Header | undefined;
+
+  constructor(signer: Signer) {
+    this.#signer = signer;
+  }
+
+  /** Throws `BadFrames` when it is no message, or not signed with our key. */
+  read(frames: readonly Uint8Array[], channel: Channel): Received {
+    const start = frames.findIndex(isDelimiter);
+    if (start === -1) throw new BadFrames("no delimiter");
+    const [signature, header, parent_header, metadata, content, ...buffers] =
+      frames.slice(start + 1);
+    if (
+      signature === undefined ||
+      header === undefined ||
+      parent_header === undefined ||
+      metadata === undefined ||
+      content === undefined
+    ) {
+      throw new BadFrames(
+        `${frames.length - start - 1} frames after the delimiter, of at least five`,
+      );
+    }
+    const raw = { header, parent_header, metadata, content };
+    if (!this.#signer.verifies(signature, raw)) {
+      throw new BadFrames(
+        signature.length === 0 ? "not signed" : "signed with another key",
+      );
+    }
+    return {
+      channel,
+      identities: frames.slice(0, start),
+      header: toHeader(header),
+      parent_header: this.#parentOf(parent_header),
+      raw,
+      buffers,
+    };
+  }
+
+  #parentOf(bytes: Uint8Array): Header | undefined {
+    if (bytes.length < 5) return undefined; // "{}", "null" or nothing
+    if (Buffer.compare(bytes, this.#parentBytes) !== 0) {
+      this.#parent = toHeader(bytes);
+      this.#parentBytes = Uint8Array.from(bytes); // a copy: frames are views of a read buffer
+    }
+    return this.#parent;
+  }
+}
+
+/** Throws `BadFrames` unless the frame is a JSON object with the two keys that nothing works without. */
+function toHeader(bytes: Uint8Array): Header {
+  let header: unknown;
+  try {
+    header = JSON.parse(Buffer.from(bytes).toString());
+  } catch (cause) {
+    throw new BadFrames("a header that is no JSON", { cause });
+  }
+  if (!isHeader(header))
+    throw new BadFrames("a header without msg_id or msg_type");
+  return header;
+}
+
+function isHeader(value: unknown): value is Header {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "msg_id" in value &&
+    typeof value.msg_id === "string" &&
+    "msg_type" in value &&
+    typeof value.msg_type === "string"
+  );
+}
+
+function isDelimiter(frame: Uint8Array): boolean {
+  return (
+    frame.length === DELIMITER.length && Buffer.compare(frame, DELIMITER) === 0
+  );
+}
+
+/** Python's names of digests in OpenSSL's spelling. */
+function digestOf(signature_scheme: string): string {
+  const name = /^hmac-([a-z0-9_-]+)$/i.exec(signature_scheme)?.[1];
+  if (name === undefined) {
+    throw new RangeError(
+      `Signature scheme ${signature_scheme} is not hmac-<digest>`,
+    );
+  }
+  const python: Record<string, string> = {
+    blake2b: "blake2b512",
+    blake2s: "blake2s256",
+  };
+  return python[name] ?? name.replaceAll("_", "-");
+}

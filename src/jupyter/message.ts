@@ -1,0 +1,104 @@
+/**
+ * A Jupyter message, as this program carries it.
+ *
+ * The four JSON frames stay the bytes that travelled: they are spliced into
+ * what goes out, never re-made, so that key order, big integers and `NaN`
+ * arrive as they left. Only the two headers are parsed; content is parsed by
+ * whoever needs to know it, with `contentOf`.
+ */
+import { randomUUID } from "node:crypto";
+
+/** client → kernel on shell, control and stdin; kernel → client on all four. */
+export const channels = ["shell", "control", "stdin", "iopub"] as const;
+export type Channel = (typeof channels)[number];
+
+/** Who a message is. Kernels leave out `date`, and add keys of their own. */
+export interface Header {
+  readonly msg_id: string;
+  readonly msg_type: string;
+  readonly session?: string;
+  readonly username?: string;
+  readonly date?: string;
+  readonly version?: string;
+  readonly subshell_id?: string | null;
+  readonly [extra: string]: unknown;
+}
+
+/** The four signed frames, in the order in which they are signed. */
+export interface RawFrames {
+  readonly header: Uint8Array;
+  readonly parent_header: Uint8Array;
+  readonly metadata: Uint8Array;
+  readonly content: Uint8Array;
+}
+
+export interface Message {
+  readonly channel: Channel;
+  readonly header: Header;
+  /** Which message caused this one; `undefined` where the frame is `{}`. */
+  readonly parent_header: Header | undefined;
+  readonly raw: RawFrames;
+  readonly buffers: readonly Uint8Array[];
+}
+
+/** What we report in the headers that we make ourselves. */
+export const PROTOCOL_VERSION = "5.3";
+
+export interface Draft {
+  readonly channel: Channel;
+  readonly msg_type: string;
+  readonly content: unknown;
+  readonly session: string;
+  readonly username: string;
+  readonly msg_id?: string;
+  readonly version?: string;
+  readonly parent?: Message | undefined;
+  readonly metadata?: unknown;
+  readonly buffers?: readonly Uint8Array[];
+}
+
+/** A new message of our own: a fresh `msg_id` unless one is given, dated now. */
+export function compose(draft: Draft): Message {
+  const header: Header = {
+    msg_id: draft.msg_id ?? randomUUID(),
+    msg_type: draft.msg_type,
+    session: draft.session,
+    username: draft.username,
+    date: new Date().toISOString(),
+    version: draft.version ?? PROTOCOL_VERSION,
+  };
+  return {
+    channel: draft.channel,
+    header,
+    parent_header: draft.parent?.header,
+    raw: {
+      header: json(header),
+      parent_header: draft.parent?.raw.header ?? EMPTY_OBJECT,
+      metadata: json(draft.metadata ?? {}),
+      content: json(draft.content),
+    },
+    buffers: draft.buffers ?? [],
+  };
+}
+
+/** The parsed content. Throws a `SyntaxError` where the kernel wrote what is no JSON, such as a bare `NaN`. */
+export function contentOf(message: Message): unknown {
+  return JSON.parse(Buffer.from(message.raw.content).toString());
+}
+
+/** Bytes the message holds: four frames and its buffers. */
+export function sizeOf({ raw, buffers }: Message): number {
+  let size =
+    raw.header.length +
+    raw.parent_header.length +
+    raw.metadata.length +
+    raw.content.length;
+  for (const buffer of buffers) size += buffer.length;
+  return size;
+}
+
+export const EMPTY_OBJECT: Uint8Array = Buffer.from("{}");
+
+function json(value: unknown): Uint8Array {
+  return Buffer.from(JSON.stringify(value));
+}

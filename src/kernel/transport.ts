@@ -1,0 +1,64 @@
+/**
+ * The port to ZeroMQ: what the program needs of a socket that connects to a kernel.
+ *
+ * Two drivers stand behind it, `libzmq.ts` and `zmtp.ts`; one suite holds both
+ * to the same behaviour. Sends keep their order. Whole messages only, in
+ * batches as they were read, so that one read costs one hand-over.
+ */
+
+/** The multipart bytes of one ZeroMQ message. */
+export type Frames = readonly Uint8Array[];
+
+/**
+ * `connecting` until the peer has completed the ZMTP handshake, and again
+ * whenever the connection is lost; `closed` once, after `close` or when the
+ * driver gives up.
+ */
+export type LinkState = "connecting" | "connected" | "closed";
+
+export interface LinkOptions {
+  /** What we are: the kernel binds ROUTER or REP for a dealer, PUB or XPUB for a sub. */
+  readonly type: "dealer" | "sub";
+  /** `tcp://host:port` or `ipc:///path`. */
+  readonly endpoint: string;
+  /** Routing identity, 1 to 255 bytes, the first not zero; dealers only. */
+  readonly identity?: Uint8Array;
+  /** CurveZMQ keys (Z85). Only `libzmq` speaks it. */
+  readonly curve?: { readonly publicKey: string; readonly secretKey: string };
+  /**
+   * kernel → us, in order. Frames may be views of a read buffer: whoever keeps
+   * one beyond the call copies it. Must not throw.
+   */
+  readonly onMessages: (batch: readonly Frames[]) => void;
+  readonly onState?: (state: LinkState, error?: Error) => void;
+}
+
+/** One connection to one socket of a kernel; reconnects by itself until closed. */
+export interface Link {
+  /**
+   * Takes the message, in line behind those before it; kept until the peer is
+   * there. Throws `LinkFull` when more than the limit is waiting, and
+   * `LinkClosed` after `close`.
+   */
+  send(frames: Frames): void;
+  /** Bytes taken but not yet handed to the operating system (or to libzmq). */
+  readonly waiting: number;
+  /** Drops what is waiting and closes. Safe to call twice. */
+  close(): void;
+}
+
+export interface KernelTransport {
+  readonly name: string;
+  connect(options: LinkOptions): Link;
+}
+
+/** Most bytes that may wait in one link: a kernel that does not read is told from one that is slow. */
+export const WAITING_LIMIT = 256 * 1024 * 1024; // bytes
+
+export class LinkFull extends Error {
+  override readonly name = "LinkFull";
+}
+
+export class LinkClosed extends Error {
+  override readonly name = "LinkClosed";
+}
