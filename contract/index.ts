@@ -1,0 +1,60 @@
+/**
+ * The whole contract, as one value: what a client may ask, and what it hears.
+ * Browser-safe; needs zod and nothing else.
+ */
+import { kernelspecs } from "./kernelspecs.ts";
+import { server } from "./server.ts";
+import { sessions } from "./sessions.ts";
+import type { RouterOf } from "./trpc.ts";
+
+export const contract = { sessions, kernelspecs, server } as const;
+
+/** The router's type, for tRPC clients: `createTRPCClient<AppRouter>()`. */
+export type AppRouter = RouterOf<typeof contract>;
+
+export {
+  ErrorBody,
+  errors,
+  failure,
+  isReason,
+  StartupErrorBody,
+  SupervisorError,
+  type Reason,
+  type Startup,
+} from "./errors.ts";
+export { Kernelspec } from "./kernelspecs.ts";
+export {
+  Channel,
+  ClientMessage,
+  ConnectionInfo,
+  contents,
+  Header,
+  JupyterEvent,
+  ResourceUsage,
+  SessionEvent,
+  type ContentOf,
+  type KernelMessage,
+  type MessageType,
+  type MimeBundle,
+  type OwnEvent,
+} from "./messages.ts";
+export {
+  partsOf,
+  type Contract,
+  type InputOf,
+  type Method,
+  type Operation,
+  type OutputOf,
+  type Route,
+  type Schema,
+} from "./operation.ts";
+export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";
+export {
+  ActiveSession,
+  NewSession,
+  Output,
+  SessionId,
+  VarAction,
+  type KernelInfo,
+} from "./sessions.ts";
+export { SessionStatus } from "./status.ts";

@@ -1,0 +1,49 @@
+/** The kernelspec operations: which kernels can be started here. */
+import * as z from "zod";
+import { query } from "./operation.ts";
+
+export const Kernelspec = z
+  .looseObject({
+    name: z.string(),
+    display_name: z.string(),
+    language: z.string(),
+    argv: z.array(z.string()),
+    interrupt_mode: z.enum(["signal", "message"]),
+    env: z.record(z.string(), z.string()),
+    metadata: z.record(z.string(), z.unknown()),
+    resource_dir: z.string().describe("Where it was found"),
+    resources: z
+      .record(z.string(), z.string())
+      .describe("Logos and scripts beside it: name to file name"),
+  })
+  .meta({ id: "Kernelspec" });
+export type Kernelspec = z.infer<typeof Kernelspec>;
+
+export const kernelspecs = {
+  list: query({
+    route: "GET /kernelspecs",
+    summary: "List kernelspecs",
+    description: "Looked for anew at each call, on all of Jupyter's paths.",
+    input: z.void(),
+    output: z
+      .object({
+        default: z
+          .string()
+          .nullable()
+          .describe("What a session is started from when nothing is said"),
+        kernelspecs: z.array(Kernelspec),
+        problems: z
+          .array(z.object({ path: z.string(), message: z.string() }))
+          .describe("Kernelspecs that could not be read, and why"),
+      })
+      .meta({ id: "KernelspecList" }),
+  }),
+
+  get: query({
+    route: "GET /kernelspecs/{name}",
+    summary: "Describe a kernelspec",
+    input: z.object({ name: z.string().min(1) }),
+    output: Kernelspec,
+    errors: ["kernelspec_not_found"],
+  }),
+};

@@ -1,0 +1,306 @@
+/**
+ * What travels on a session's channels: Jupyter messages both ways, and what
+ * the supervisor itself has to say, in one numbered stream.
+ *
+ * The protocol is open: kernels and clients add keys, and they pass. Contents
+ * are described here for their readers; the server carries them unread.
+ * Source: the Jupyter messaging specification 5.5.
+ */
+import * as z from "zod";
+import { SessionStatus } from "./status.ts";
+
+export const Channel = z
+  .enum(["shell", "control", "stdin", "iopub"])
+  .meta({ id: "Channel" });
+export type Channel = z.infer<typeof Channel>;
+
+export const Header = z
+  .looseObject({
+    msg_id: z.string(),
+    msg_type: z.string(),
+    session: z.string().optional(),
+    username: z.string().optional(),
+    date: z.string().optional().describe("ISO 8601; some kernels leave it out"),
+    version: z.string().optional(),
+    subshell_id: z.string().nullish(),
+  })
+  .meta({ id: "Header" });
+export type Header = z.infer<typeof Header>;
+
+/** Standard alphabet, padded. */
+const Base64 = z.string().describe("One binary buffer, as base64");
+
+const Anything = z.record(z.string(), z.unknown());
+
+/** client → kernel */
+export const ClientMessage = z
+  .looseObject({
+    channel: z.enum(["shell", "control", "stdin"]),
+    header: z
+      .looseObject({ msg_id: z.string().min(1), msg_type: z.string().min(1) })
+      .describe(
+        "`session`, `username`, `date` and `version` are filled in where absent",
+      ),
+    parent_header: z.looseObject({}).nullish(),
+    metadata: Anything.optional(),
+    content: Anything,
+    buffers: z.array(Base64).optional(),
+  })
+  .meta({ id: "ClientMessage" });
+export type ClientMessage = z.infer<typeof ClientMessage>;
+
+/** Wherever an event carries it: its place in the session's journal. */
+const seq = z
+  .int()
+  .describe(
+    "Place in the session's journal: from 1, dense, never repeated, across restarts too",
+  );
+
+/** kernel → client */
+export const JupyterEvent = z
+  .looseObject({
+    kind: z.literal("jupyter"),
+    seq,
+    channel: Channel,
+    header: Header,
+    parent_header: Header.nullable(),
+    metadata: Anything,
+    content: Anything,
+    buffers: z.array(Base64),
+  })
+  .meta({ id: "JupyterEvent" });
+export type JupyterEvent = z.infer<typeof JupyterEvent>;
+
+export const ResourceUsage = z
+  .looseObject({
+    cpu_percent: z
+      .int()
+      .describe("Of the whole process tree; 100 is one full core"),
+    memory_bytes: z.int().describe("Resident memory of the process tree"),
+    thread_count: z.int(),
+    sampling_period_ms: z.int(),
+    timestamp: z.int().describe("Milliseconds since 1970"),
+  })
+  .meta({ id: "ResourceUsage" });
+export type ResourceUsage = z.infer<typeof ResourceUsage>;
+
+export const ConnectionInfo = z
+  .looseObject({
+    control_port: z.int(),
+    shell_port: z.int(),
+    stdin_port: z.int(),
+    hb_port: z.int(),
+    iopub_port: z.int(),
+    signature_scheme: z.string().default("hmac-sha256"),
+    key: z.string(),
+    transport: z.string().default("tcp"),
+    ip: z.string(),
+  })
+  .meta({ id: "ConnectionInfo" });
+export type ConnectionInfo = z.infer<typeof ConnectionInfo>;
+
+export const StatusEvent = z
+  .object({
+    kind: z.literal("status"),
+    seq,
+    status: SessionStatus,
+    reason: z
+      .string()
+      .nullable()
+      .describe(
+        "Why it changed: for `busy` and `idle` the `msg_type` of the request",
+      ),
+  })
+  .meta({ id: "StatusEvent" });
+
+export const ExitedEvent = z
+  .object({
+    kind: z.literal("exited"),
+    seq,
+    exit_code: z.int().describe("-1 when a signal ended it"),
+    signal: z.string().nullable().describe("Such as `SIGKILL`"),
+    output: z
+      .string()
+      .describe("The tail of what it printed on standard error"),
+  })
+  .meta({ id: "ExitedEvent" });
+
+export const OutputEvent = z
+  .object({
+    kind: z.literal("output"),
+    seq,
+    stream: z.enum(["stdout", "stderr"]),
+    text: z.string().describe("A line of the process's own output"),
+  })
+  .meta({ id: "OutputEvent" });
+
+export const ResourceUsageEvent = z
+  .object({ kind: z.literal("resource_usage"), seq, usage: ResourceUsage })
+  .meta({ id: "ResourceUsageEvent" });
+
+export const WorkingDirectoryEvent = z
+  .object({ kind: z.literal("working_directory"), seq, path: z.string() })
+  .meta({ id: "WorkingDirectoryEvent" });
+
+export const ExecutionQueuedEvent = z
+  .object({
+    kind: z.literal("execution_queued"),
+    seq,
+    msg_id: z.string().describe("Of the execute request that waits its turn"),
+  })
+  .meta({ id: "ExecutionQueuedEvent" });
+
+export const HandshakeEvent = z
+  .object({ kind: z.literal("handshake"), seq, connection: ConnectionInfo })
+  .meta({ id: "HandshakeEvent" });
+
+export const GapEvent = z
+  .object({
+    kind: z.literal("gap"),
+    seq,
+    from: z.int().describe("The first number that is no longer kept"),
+    to: z.int().describe("The last number that is no longer kept"),
+  })
+  .describe("Some of what was asked for has been forgotten: `from` to `to`")
+  .meta({ id: "GapEvent" });
+
+/** Everything a session says. Switch on `kind`. */
+export const SessionEvent = z
+  .discriminatedUnion("kind", [
+    JupyterEvent,
+    StatusEvent,
+    ExitedEvent,
+    OutputEvent,
+    ResourceUsageEvent,
+    WorkingDirectoryEvent,
+    ExecutionQueuedEvent,
+    HandshakeEvent,
+    GapEvent,
+  ])
+  .meta({ id: "SessionEvent" });
+export type SessionEvent = z.infer<typeof SessionEvent>;
+/** What the supervisor says itself, before it has a number. */
+export type OwnEvent = DistributiveOmit<
+  Exclude<SessionEvent, { kind: "jupyter" | "gap" }>,
+  "seq"
+>;
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown
+  ? Omit<T, K>
+  : never;
+
+/** A value in several formats, by MIME type. JSON types hold values, binary ones base64. */
+export const MimeBundle = z
+  .record(z.string(), z.unknown())
+  .meta({ id: "MimeBundle" });
+export type MimeBundle = z.infer<typeof MimeBundle>;
+
+/** What kernel messages contain, by `msg_type`. */
+export const contents = {
+  status: z.looseObject({ execution_state: z.string() }),
+  stream: z.looseObject({
+    name: z.enum(["stdout", "stderr"]),
+    text: z.string(),
+  }),
+  display_data: z.looseObject({
+    data: MimeBundle,
+    metadata: Anything,
+    transient: z.looseObject({ display_id: z.string().optional() }).optional(),
+  }),
+  update_display_data: z.looseObject({
+    data: MimeBundle,
+    metadata: Anything,
+    transient: z.looseObject({ display_id: z.string() }),
+  }),
+  execute_result: z.looseObject({
+    data: MimeBundle,
+    metadata: Anything,
+    execution_count: z.int().nullable(),
+    transient: z.looseObject({ display_id: z.string().optional() }).optional(),
+  }),
+  error: z.looseObject({
+    ename: z.string(),
+    evalue: z.string(),
+    traceback: z.array(z.string()),
+  }),
+  execute_input: z.looseObject({ code: z.string(), execution_count: z.int() }),
+  clear_output: z.looseObject({ wait: z.boolean() }),
+  input_request: z.looseObject({
+    prompt: z.string(),
+    password: z.boolean().optional(),
+  }),
+  comm_open: z.looseObject({
+    comm_id: z.string(),
+    target_name: z.string(),
+    data: z.unknown(),
+  }),
+  comm_msg: z.looseObject({ comm_id: z.string(), data: z.unknown() }),
+  comm_close: z.looseObject({ comm_id: z.string(), data: z.unknown() }),
+  execute_reply: z.looseObject({
+    status: z.string().describe("ok, error, aborted; IRkernel says abort"),
+    execution_count: z.int().nullish(),
+    ename: z.string().optional(),
+    evalue: z.string().optional(),
+    traceback: z.array(z.string()).optional(),
+    user_expressions: Anything.optional(),
+    payload: z.array(Anything).optional(),
+  }),
+  complete_reply: z.looseObject({
+    status: z.string(),
+    matches: z.array(z.string()),
+    cursor_start: z.int().describe("In code points"),
+    cursor_end: z.int().describe("In code points"),
+    metadata: Anything,
+  }),
+  inspect_reply: z.looseObject({
+    status: z.string(),
+    found: z.boolean(),
+    data: MimeBundle,
+    metadata: Anything,
+  }),
+  is_complete_reply: z.looseObject({
+    status: z.enum(["complete", "incomplete", "invalid", "unknown"]),
+    indent: z.string().optional(),
+  }),
+  history_reply: z.looseObject({
+    status: z.string().optional(),
+    history: z.array(z.array(z.unknown())),
+  }),
+  comm_info_reply: z.looseObject({
+    status: z.string().optional(),
+    comms: z.record(z.string(), z.looseObject({ target_name: z.string() })),
+  }),
+  kernel_info_reply: z.looseObject({
+    status: z.string().optional().describe("Some kernels leave it out"),
+    protocol_version: z.string(),
+    implementation: z.string().optional(),
+    implementation_version: z.string().optional(),
+    language_info: z.looseObject({
+      name: z.string(),
+      version: z.string().optional(),
+      mimetype: z.string().optional(),
+      file_extension: z.string().optional(),
+    }),
+    banner: z.string().optional(),
+    help_links: z
+      .array(z.looseObject({ text: z.string(), url: z.string() }))
+      .optional(),
+    supported_features: z.array(z.string()).optional(),
+  }),
+  interrupt_reply: z.looseObject({ status: z.string().optional() }),
+  shutdown_reply: z.looseObject({
+    status: z.string().optional(),
+    restart: z.boolean().optional(),
+  }),
+} as const;
+
+export type MessageType = keyof typeof contents;
+/** What a message of that type contains. */
+export type ContentOf<T extends MessageType> = z.infer<(typeof contents)[T]>;
+
+/** A kernel's message whose type we know. Switch on `msg_type`. */
+export type KernelMessage = {
+  [T in MessageType]: Omit<JupyterEvent, "content"> & {
+    readonly msg_type: T;
+    readonly content: ContentOf<T>;
+  };
+}[MessageType];

@@ -1,0 +1,511 @@
+/** The session operations: what a client may ask of one session, or of all. */
+import * as z from "zod";
+import {
+  Channel,
+  ClientMessage,
+  ConnectionInfo,
+  contents,
+  Header,
+  JupyterEvent,
+  ResourceUsage,
+  SessionEvent,
+} from "./messages.ts";
+import { mutation, query, subscription } from "./operation.ts";
+import { SessionStatus } from "./status.ts";
+
+export const SessionId = z
+  .string()
+  .min(1)
+  .max(255)
+  .describe("Chosen by the client, unique among the server's sessions");
+
+const InSession = z.object({ session_id: SessionId });
+
+/** A success that has nothing to say; on REST the body is the JSON literal `null`. */
+const Nothing = z.null();
+
+export const VarAction = z
+  .looseObject({
+    action: z
+      .enum(["replace", "append", "prepend"])
+      .describe("`append` and `prepend` add no separator of their own"),
+    name: z.string(),
+    value: z.string(),
+  })
+  .meta({ id: "VarAction" });
+export type VarAction = z.infer<typeof VarAction>;
+
+export const InterruptMode = z
+  .enum(["signal", "message"])
+  .meta({ id: "InterruptMode" });
+export const SessionMode = z
+  .enum(["console", "notebook", "background"])
+  .meta({ id: "SessionMode" });
+export const StartupEnvironment = z
+  .enum(["none", "shell", "command", "script"])
+  .describe(
+    "`none`: the program directly; `shell`: in a login shell; `command`, `script`: after that command or script has run in the shell",
+  )
+  .meta({ id: "StartupEnvironment" });
+
+/** What Kallichore's clients always send with an `argv`; they are told when one is missing. */
+const required = [
+  "session_id",
+  "display_name",
+  "language",
+  "username",
+  "input_prompt",
+  "continuation_prompt",
+  "session_mode",
+  "working_directory",
+  "env",
+  "interrupt_mode",
+  "startup_environment",
+] as const;
+
+export const NewSession = z
+  .looseObject({
+    session_id: SessionId.optional().describe(
+      "Required with `argv`; made up where absent with `kernel_name`",
+    ),
+    kernel_name: z
+      .string()
+      .optional()
+      .describe("A kernelspec: everything else is taken from it where absent"),
+    argv: z
+      .array(z.string())
+      .optional()
+      .describe(
+        "The full command instead of a kernelspec, with `{connection_file}` where the path belongs; empty for a kernel to be adopted",
+      ),
+    display_name: z.string().optional(),
+    language: z.string().optional(),
+    username: z.string().optional(),
+    input_prompt: z.string().optional(),
+    continuation_prompt: z.string().optional(),
+    session_mode: SessionMode.optional(),
+    working_directory: z
+      .string()
+      .optional()
+      .describe("`~` is expanded; empty or absent: the server's own"),
+    notebook_uri: z.string().nullish(),
+    env: z
+      .array(VarAction)
+      .optional()
+      .describe("Applied in order, each to the result of those before it"),
+    connection_timeout: z
+      .int()
+      .min(-2147483648)
+      .max(2147483647)
+      .nullish()
+      .describe("Seconds from the launch to the first answer; 30 where absent"),
+    interrupt_mode: InterruptMode.optional(),
+    protocol_version: z
+      .string()
+      .nullish()
+      .describe("5.5 and later: the kernel registers its own ports (JEP 66)"),
+    startup_environment: StartupEnvironment.optional(),
+    startup_environment_arg: z.string().nullish(),
+  })
+  .superRefine((session, context) => {
+    if (session.kernel_name !== undefined) return;
+    if (session.argv === undefined) {
+      context.addIssue({
+        code: "custom",
+        message: "Give `kernel_name`, or `argv` and what belongs to it",
+        path: ["argv"],
+      });
+      return;
+    }
+    for (const name of required) {
+      if (session[name] !== undefined) continue;
+      context.addIssue({
+        code: "custom",
+        message: `Required with \`argv\``,
+        path: [name],
+      });
+    }
+  })
+  .meta({
+    id: "NewSession",
+    anyOf: [{ required: ["kernel_name"] }, { required: ["argv", ...required] }],
+  });
+export type NewSession = z.input<typeof NewSession>;
+
+export const KernelInfo = contents.kernel_info_reply.meta({ id: "KernelInfo" });
+export type KernelInfo = z.infer<typeof KernelInfo>;
+
+/** A request as the queue shows it: with its whole header, so that a client can rebuild what is running. */
+export const QueuedMessage = z
+  .looseObject({
+    channel: Channel,
+    header: Header,
+    parent_header: z.looseObject({}).nullable(),
+    metadata: z.record(z.string(), z.unknown()),
+    content: z.record(z.string(), z.unknown()),
+    buffers: z.array(z.string()),
+  })
+  .meta({ id: "QueuedMessage" });
+
+export const ExecutionQueue = z
+  .object({
+    active: QueuedMessage.optional(),
+    length: z.int().describe("How many wait"),
+    pending: z.array(QueuedMessage),
+  })
+  .meta({ id: "ExecutionQueue" });
+
+export const ActiveSession = z
+  .looseObject({
+    session_id: SessionId,
+    argv: z.array(z.string()),
+    process_id: z
+      .int()
+      .optional()
+      .describe("Only while a process of ours runs"),
+    username: z.string(),
+    display_name: z.string(),
+    language: z.string(),
+    interrupt_mode: InterruptMode,
+    initial_env: z
+      .record(z.string(), z.string())
+      .describe(
+        "The whole environment of the last start; empty in listings, which are less private",
+      ),
+    connected: z
+      .boolean()
+      .describe("Whether an owner is attached to its channels"),
+    started: z.string().describe("When it was last started, else created"),
+    session_mode: SessionMode,
+    working_directory: z.string(),
+    notebook_uri: z.string().optional(),
+    input_prompt: z.string(),
+    continuation_prompt: z.string(),
+    execution_queue: ExecutionQueue,
+    status: SessionStatus,
+    kernel_info: z.record(z.string(), z.unknown()),
+    resource_usage: ResourceUsage.optional(),
+    idle_seconds: z.int(),
+    busy_seconds: z.int(),
+    socket_path: z.string().optional(),
+    kernel_name: z
+      .string()
+      .optional()
+      .describe("The kernelspec, where it came from one"),
+    last_seq: z
+      .int()
+      .describe("The newest number in its journal; 0 before the first"),
+  })
+  .meta({ id: "ActiveSession" });
+export type ActiveSession = z.infer<typeof ActiveSession>;
+
+export const SessionList = z
+  .object({ total: z.int(), sessions: z.array(ActiveSession) })
+  .meta({ id: "SessionList" });
+
+export const RestartSession = z
+  .looseObject({
+    working_directory: z.string().nullish(),
+    env: z
+      .array(VarAction)
+      .nullish()
+      .describe("Where not empty, replaces the session's actions for good"),
+  })
+  .meta({ id: "RestartSession" });
+
+/** Outputs as a notebook keeps them (nbformat 4). */
+export const Output = z
+  .discriminatedUnion("output_type", [
+    z.looseObject({
+      output_type: z.literal("stream"),
+      name: z.enum(["stdout", "stderr"]),
+      text: z.string(),
+    }),
+    z.looseObject({
+      output_type: z.literal("display_data"),
+      data: z.record(z.string(), z.unknown()),
+      metadata: z.record(z.string(), z.unknown()),
+    }),
+    z.looseObject({
+      output_type: z.literal("execute_result"),
+      data: z.record(z.string(), z.unknown()),
+      metadata: z.record(z.string(), z.unknown()),
+      execution_count: z.int().nullable(),
+    }),
+    z.looseObject({
+      output_type: z.literal("error"),
+      ename: z.string(),
+      evalue: z.string(),
+      traceback: z.array(z.string()),
+    }),
+  ])
+  .meta({ id: "Output" });
+export type Output = z.infer<typeof Output>;
+
+export const ExecuteRequest = z.looseObject({
+  session_id: SessionId,
+  code: z.string(),
+  silent: z.boolean().optional(),
+  store_history: z.boolean().optional(),
+  stop_on_error: z.boolean().optional().describe("True unless said"),
+  timeout_ms: z
+    .int()
+    .positive()
+    .max(86_400_000)
+    .optional()
+    .describe(
+      "How long to wait; then the kernel is interrupted. 60 000 where absent",
+    ),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+});
+
+export const ExecuteAnswer = z
+  .looseObject({
+    msg_id: z.string(),
+    status: z.enum(["ok", "error", "aborted", "timeout"]),
+    execution_count: z.int().nullable(),
+    outputs: z.array(Output),
+    timed_out: z.boolean(),
+  })
+  .meta({ id: "ExecuteAnswer" });
+
+const anySession = ["session_not_found"] as const;
+const startup = [
+  "start_failed",
+  "connection_failed",
+  "connection_timeout",
+  "exited_during_start",
+  "exited_before_handshake",
+  "handshake_failed",
+] as const;
+
+export const sessions = {
+  list: query({
+    route: "GET /sessions",
+    summary: "List sessions",
+    description: "Every session, in the order of their creation.",
+    input: z.void(),
+    output: SessionList,
+  }),
+
+  create: mutation({
+    route: "PUT /sessions",
+    summary: "Create a session",
+    description:
+      "Makes a record only; nothing runs until it is started. Either from a kernelspec (`kernel_name`) or from a full command (`argv`).",
+    input: NewSession,
+    output: z.object({ session_id: SessionId }).meta({ id: "CreatedSession" }),
+    errors: [
+      "session_exists",
+      "program_not_found",
+      "kernelspec_not_found",
+      "shutting_down",
+    ],
+    examples: {
+      input: { session_id: "a", kernel_name: "python3" },
+      output: { session_id: "a" },
+    },
+  }),
+
+  get: query({
+    route: "GET /sessions/{session_id}",
+    summary: "Describe a session",
+    input: InSession,
+    output: ActiveSession,
+    errors: anySession,
+  }),
+
+  delete: mutation({
+    route: "DELETE /sessions/{session_id}",
+    summary: "Delete a session",
+    description:
+      "Possible when it has no running kernel: never started, failed or exited.",
+    input: InSession,
+    output: Nothing,
+    errors: [...anySession, "session_running"],
+  }),
+
+  /** Resolves once the kernel has answered, not merely once it was spawned. */
+  start: mutation({
+    route: "POST /sessions/{session_id}/start",
+    summary: "Start a session",
+    description:
+      "Launches the kernel and answers with its `kernel_info_reply` once it is there.",
+    input: InSession,
+    output: KernelInfo,
+    errors: [...anySession, "session_running", "shutting_down", ...startup],
+    failure: "startup",
+  }),
+
+  restart: mutation({
+    route: "POST /sessions/{session_id}/restart",
+    summary: "Restart a session",
+    description:
+      "Stops the kernel, asking first and forcing later, and starts a new one in the same session. A session without a kernel is started.",
+    input: RestartSession.extend({ session_id: SessionId }),
+    output: Nothing,
+    errors: [...anySession, "restart_failed", "shutting_down", ...startup],
+    failure: "startup",
+  }),
+
+  interrupt: mutation({
+    route: "POST /sessions/{session_id}/interrupt",
+    summary: "Interrupt what is running",
+    input: InSession,
+    output: Nothing,
+    errors: [...anySession, "interrupt_failed"],
+  }),
+
+  shutdown: mutation({
+    route: "POST /sessions/{session_id}/shutdown",
+    summary: "Shut the kernel down",
+    description:
+      "Asks (`shutdown_request`), insists (SIGTERM), forces (SIGKILL), and answers when the kernel is gone. The session stays.",
+    input: InSession,
+    output: Nothing,
+    errors: [...anySession, "session_not_running"],
+  }),
+
+  kill: mutation({
+    route: "POST /sessions/{session_id}/kill",
+    summary: "End the kernel without asking",
+    description: "Its whole process tree. Answers at once.",
+    input: InSession,
+    output: Nothing,
+    errors: [
+      ...anySession,
+      "session_not_running",
+      "no_process",
+      "process_not_found",
+    ],
+  }),
+
+  adopt: mutation({
+    route: "PUT /sessions/{session_id}/adopt",
+    summary: "Adopt a kernel that runs elsewhere",
+    description:
+      "Connects to a kernel that we did not start, signing with the key it has.",
+    input: ConnectionInfo.extend({ session_id: SessionId }),
+    output: KernelInfo,
+    errors: [
+      ...anySession,
+      "session_running",
+      "connection_failed",
+      "connection_timeout",
+      "shutting_down",
+    ],
+  }),
+
+  connection_info: query({
+    route: "GET /sessions/{session_id}/connection_info",
+    summary: "Where the kernel is, or will be",
+    description:
+      "The connection information of the running kernel, else one that is reserved for the next.",
+    input: InSession,
+    output: ConnectionInfo,
+    errors: [...anySession, "no_connection_info"],
+  }),
+
+  send: mutation({
+    route: "POST /sessions/{session_id}/messages",
+    summary: "Send a message to the kernel",
+    description:
+      "In order, per channel. A `msg_id` that was accepted before is not sent again. What is sent before the kernel is up waits for it.",
+    input: ClientMessage.extend({ session_id: SessionId }),
+    output: z
+      .object({
+        msg_id: z.string(),
+        repeated: z
+          .boolean()
+          .describe("Whether this `msg_id` had been accepted before"),
+      })
+      .meta({ id: "Accepted" }),
+    status: 202,
+    errors: [...anySession, "bad_message", "kernel_unreachable", "too_busy"],
+  }),
+
+  request: mutation({
+    route: "POST /sessions/{session_id}/requests",
+    summary: "Ask the kernel and wait for its reply",
+    description:
+      "For everything with a reply of its own: `complete_request`, `inspect_request`, `is_complete_request`, `history_request`, `comm_info_request`, `kernel_info_request`.",
+    input: z.looseObject({
+      session_id: SessionId,
+      msg_type: z.string().regex(/_request$/, "ends in `_request`"),
+      content: z.record(z.string(), z.unknown()).default({}),
+      channel: z.enum(["shell", "control"]).default("shell"),
+      timeout_ms: z
+        .int()
+        .positive()
+        .max(3_600_000)
+        .default(10_000)
+        .describe("Milliseconds"),
+    }),
+    output: JupyterEvent,
+    errors: [
+      ...anySession,
+      "session_not_running",
+      "kernel_unreachable",
+      "no_answer",
+      "kernel_exited",
+      "too_busy",
+    ],
+    examples: {
+      input: {
+        msg_type: "complete_request",
+        content: { code: "pri", cursor_pos: 3 },
+      },
+    },
+  }),
+
+  execute: mutation({
+    route: "POST /sessions/{session_id}/execute",
+    summary: "Run code and wait for its end",
+    description:
+      "Collects what the code says until it is done. There is nobody to answer `input()` here, so it is not allowed.",
+    input: ExecuteRequest,
+    output: ExecuteAnswer,
+    errors: [
+      ...anySession,
+      "session_not_running",
+      "kernel_unreachable",
+      "kernel_exited",
+      "too_busy",
+    ],
+    examples: {
+      input: { code: "6 * 7" },
+      output: {
+        msg_id: "5f0c",
+        status: "ok",
+        execution_count: 1,
+        outputs: [
+          {
+            output_type: "execute_result",
+            data: { "text/plain": "42" },
+            metadata: {},
+            execution_count: 1,
+          },
+        ],
+        timed_out: false,
+      },
+    },
+  }),
+
+  /** What was said after `lastEventId`, then what is being said. */
+  events: subscription({
+    route: "GET /sessions/{session_id}/events",
+    summary: "Everything the session says, in order",
+    description:
+      "From the beginning of what is kept, or after `lastEventId` (on REST the header `Last-Event-ID` or the query parameter), then live. Never displaces anybody.",
+    input: z.object({
+      session_id: SessionId,
+      lastEventId: z
+        .string()
+        .regex(/^\d{1,16}$/)
+        .nullish()
+        .describe("The last `seq` that the reader has seen"),
+    }),
+    output: SessionEvent,
+    errors: anySession,
+  }),
+};
