@@ -1,0 +1,179 @@
+/**
+ * A kernel's process: spawned into a session of its own, with stdin from null,
+ * its output read line by line, its exit observed once.
+ *
+ * The exit is told only after the output was read to its end, so that the last
+ * words of a process that failed are never missing. A grandchild that keeps the
+ * pipes open can hold this up, but not for long.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { StringDecoder } from "node:string_decoder";
+import type { Readable } from "node:stream";
+import { readlinkSync } from "node:fs";
+import type { Exit } from "./kernel.ts";
+import { ProcessGroup } from "./process-group.ts";
+import { statOf } from "./process-table.ts";
+import { within } from "./stop.ts";
+
+export interface Command {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+}
+
+export type OutputListener = (
+  stream: "stdout" | "stderr",
+  text: string,
+) => void;
+
+/** How long the pipes may stay open after the process is gone. */
+const LAST_WORDS_MS = 500;
+/** A line without end is handed on in pieces. */
+const LINE_LIMIT = 64 * 1024; // characters
+/** What is kept of what it printed: the beginning and the end. */
+const CAPTURE_LIMIT = 256 * 1024; // characters, each
+const TAIL_LIMIT = 8 * 1024; // characters
+
+export class KernelProcess {
+  readonly group: ProcessGroup;
+  /** Resolves once, with how it ended, after its last line. Never rejects. */
+  readonly exited: Promise<Exit>;
+  readonly #captured = new Capture(CAPTURE_LIMIT);
+  readonly #stderr = new Capture(TAIL_LIMIT);
+  #isRunning = true;
+
+  /** Rejects with the system's error when the program cannot be run. */
+  static async spawn(
+    command: Command,
+    onOutput: OutputListener,
+  ): Promise<KernelProcess> {
+    const child = spawn(command.program, command.args, {
+      cwd: command.cwd,
+      env: command.env,
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: process.platform !== "win32", // a session, hence a process group, of its own
+      windowsHide: true,
+    });
+    await once(child, "spawn");
+    return new KernelProcess(child, onOutput);
+  }
+
+  private constructor(child: ChildProcess, onOutput: OutputListener) {
+    if (child.pid === undefined) throw new Error("spawned without a pid");
+    this.group = new ProcessGroup(child.pid);
+    this.exited = this.#ended(child);
+    for (const stream of ["stdout", "stderr"] as const) {
+      const pipe = child[stream];
+      if (pipe === null) continue;
+      readLines(pipe, (text) => {
+        this.#captured.add(text);
+        if (stream === "stderr") this.#stderr.add(text);
+        onOutput(stream, text);
+      });
+    }
+  }
+
+  get pid(): number {
+    return this.group.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** What it has printed so far, both streams in the order of arrival. */
+  get output(): string {
+    return this.#captured.text;
+  }
+
+  /** Where the process is now; known on Linux only. */
+  get directory(): string | undefined {
+    try {
+      return readlinkSync(`/proc/${this.pid}/cwd`);
+    } catch {
+      return undefined; // it is gone, or this system does not tell
+    }
+  }
+
+  /** Whether the process could run, rather than being stopped; known on Linux only. */
+  get isScheduled(): boolean {
+    return /[RSD]/.test(statOf(this.pid)?.state ?? "");
+  }
+
+  async #ended(child: ChildProcess): Promise<Exit> {
+    const closed = once(child, "close");
+    closed.catch(() => {}); // an "error" after the spawn: the exit says the rest
+    const [code, signal] = await new Promise<
+      [number | null, NodeJS.Signals | null]
+    >((resolve) => child.once("exit", (...how) => resolve(how)));
+    this.#isRunning = false;
+    await this.group.kill(); // what the kernel left behind: workers, servers
+    await within(closed, LAST_WORDS_MS);
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+    return { exit_code: code ?? -1, signal, output: this.#stderr.text };
+  }
+}
+
+/** Lines with their ends; what is no UTF-8 is replaced, never a reason to stop reading. */
+function readLines(pipe: Readable, onLine: (text: string) => void): void {
+  const decoder = new StringDecoder("utf8");
+  let rest = "";
+  const read = (text: string, isEnd: boolean) => {
+    let from = 0;
+    const whole = rest + text;
+    for (
+      let end = whole.indexOf("\n");
+      end !== -1;
+      end = whole.indexOf("\n", from)
+    ) {
+      onLine(whole.slice(from, end + 1));
+      from = end + 1;
+    }
+    rest = whole.slice(from);
+    if (rest.length > LINE_LIMIT || (isEnd && rest !== "")) {
+      onLine(rest);
+      rest = "";
+    }
+  };
+  pipe.on("data", (chunk: Buffer) => read(decoder.write(chunk), false));
+  pipe.on("close", () => read(decoder.end(), true));
+  pipe.on("error", () => {}); // the pipe broke with its process; "close" follows
+}
+
+/** Remembers the beginning and the end of a text, `limit` characters each, and says where it left something out. */
+class Capture {
+  readonly #limit: number;
+  #head = "";
+  #tail: string[] = [];
+  #tailLength = 0;
+  #left = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  add(text: string): void {
+    if (
+      this.#tail.length === 0 &&
+      this.#head.length + text.length <= this.#limit
+    ) {
+      this.#head += text;
+      return;
+    }
+    this.#tail.push(text);
+    this.#tailLength += text.length;
+    while (this.#tailLength > this.#limit && this.#tail.length > 1) {
+      const gone = this.#tail.shift()?.length ?? 0;
+      this.#tailLength -= gone;
+      this.#left += gone;
+    }
+  }
+
+  get text(): string {
+    const left = this.#left === 0 ? "" : `[… ${this.#left} characters …]\n`;
+    return this.#head + left + this.#tail.join("");
+  }
+}

@@ -1,0 +1,481 @@
+/**
+ * Launches kernels as local processes, and adopts those already running.
+ *
+ * A launch is: ports or a registration socket, a private connection file, the
+ * environment, the process, its first answer. Whatever fails on the way, what
+ * was started is killed and reaped, and what was made is removed.
+ */
+import {
+  type ConnectionInfo,
+  failure,
+  type Reason,
+  SupervisorError,
+} from "../../contract/index.ts";
+import { Signer } from "../jupyter/frames.ts";
+import type { Log } from "../log.ts";
+import { kernelEnvironment } from "./environment.ts";
+import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
+import { KernelProcess } from "./process.ts";
+import { reservePorts, type PortReservation } from "./ports.ts";
+import {
+  awaitRegistration,
+  BadRegistration,
+  type Registration,
+} from "./registration.ts";
+import { RunningKernel } from "./running-kernel.ts";
+import type { RuntimeFiles } from "./runtime-files.ts";
+import { STARTUP_BEGIN, STARTUP_SUCCESS, startupCommand } from "./shell.ts";
+import { within } from "./stop.ts";
+import type { KernelTransport } from "./transport.ts";
+import { workingDirectory } from "./working-directory.ts";
+
+/** How often a launch is tried with new ports when the kernel found its own taken. */
+const PORT_TRIES = 3;
+/** How long a killed process may take to be gone. */
+const REAP_MS = 5_000;
+
+export interface LocalProvisionerOptions {
+  readonly transport: KernelTransport;
+  readonly files: RuntimeFiles;
+  readonly log: Log;
+  /** What kernels inherit. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export class LocalProvisioner implements Provisioner {
+  readonly #options: LocalProvisionerOptions;
+  /** Per session: ports that clients were told of, or that its kernel uses. */
+  readonly #reserved = new Map<string, PortReservation>();
+
+  constructor(options: LocalProvisionerOptions) {
+    this.#options = options;
+  }
+
+  async reserve({ session_id, key }: Recipe): Promise<ConnectionInfo> {
+    this.release(session_id);
+    try {
+      const reservation = await reservePorts();
+      this.#reserved.set(session_id, reservation);
+      return connectionOf(reservation, key);
+    } catch (cause) {
+      const why = messageOf(cause);
+      throw failure("no_connection_info", { session_id, why }, { cause });
+    }
+  }
+
+  release(session_id: string): void {
+    this.#reserved.get(session_id)?.[Symbol.dispose]();
+    this.#reserved.delete(session_id);
+    this.#options.files.remove(session_id);
+  }
+
+  async launch(
+    recipe: Recipe,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    const deadline = deadlineOf(recipe, signal);
+    for (let tries = 1; ; tries += 1) {
+      const launch = new Launch(recipe, hooks, this.#options, () =>
+        this.#portsFor(recipe),
+      );
+      try {
+        return await launch.run(deadline);
+      } catch (error) {
+        if (tries === PORT_TRIES || !launch.foundPortsTaken || deadline.aborted)
+          throw error;
+        this.release(recipe.session_id);
+        this.#options.log.warn(
+          { session: recipe.session_id },
+          "The kernel found a port taken: starting it once more, with others",
+        );
+      }
+    }
+  }
+
+  async adopt(
+    recipe: Recipe,
+    connection: ConnectionInfo,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    const { transport, log } = this.#options;
+    const kernel = new RunningKernel({
+      recipe,
+      connection,
+      process: undefined,
+      transport,
+      hooks,
+      log,
+    });
+    hooks.launched({
+      pid: undefined,
+      environment: {},
+      working_directory: recipe.working_directory,
+      connection_file: undefined,
+    });
+    try {
+      await kernel.introduce(deadlineOf(recipe, signal));
+      return kernel;
+    } catch (error) {
+      kernel.close();
+      throw startFailure(recipe, error, "answer `kernel_info_request`");
+    }
+  }
+
+  async #portsFor(recipe: Recipe): Promise<ConnectionInfo> {
+    const { session_id, connection } = recipe;
+    if (connection !== undefined && this.#reserved.has(session_id)) {
+      return connection;
+    }
+    return this.reserve(recipe);
+  }
+}
+
+/** One attempt to start a process and to hear from it. */
+class Launch {
+  /** Whether it failed because somebody else took a port between our choice and the kernel's bind. */
+  foundPortsTaken = false;
+  readonly #recipe: Recipe;
+  readonly #hooks: Hooks;
+  readonly #options: LocalProvisionerOptions;
+  readonly #choosePorts: () => Promise<ConnectionInfo>;
+  #process: KernelProcess | undefined;
+  #context: string | undefined;
+  #hasMarkers = false;
+
+  constructor(
+    recipe: Recipe,
+    hooks: Hooks,
+    options: LocalProvisionerOptions,
+    choosePorts: () => Promise<ConnectionInfo>,
+  ) {
+    this.#recipe = recipe;
+    this.#hooks = hooks;
+    this.#options = options;
+    this.#choosePorts = choosePorts;
+  }
+
+  async run(deadline: AbortSignal): Promise<Kernel> {
+    const { session_id, key } = this.#recipe;
+    const registers = registersItself(this.#recipe.protocol_version);
+    await using registration = registers
+      ? await this.#openRegistration()
+      : undefined;
+    const chosen = registers ? undefined : await this.#choosePorts();
+    const file = await this.#writeFile(
+      chosen ?? registrationFile(registration?.port ?? 0, key),
+    );
+    this.#process = await this.#spawn(file);
+    if (this.#process.isRunning) {
+      this.#options.log.info(
+        { session: session_id, pid: this.#process.pid },
+        "Kernel process started",
+      );
+    }
+    const connection =
+      chosen ?? (await this.#registered(registration, deadline));
+    return this.#introduced(connection, deadline);
+  }
+
+  async #openRegistration(): Promise<Registration> {
+    const { session_id, key } = this.#recipe;
+    try {
+      return await awaitRegistration(key, new Signer(key));
+    } catch (cause) {
+      const why = `no socket for its registration: ${messageOf(cause)}`;
+      throw failure("handshake_failed", { session_id, why }, { cause });
+    }
+  }
+
+  async #writeFile(content: unknown): Promise<string> {
+    const { session_id } = this.#recipe;
+    try {
+      return await this.#options.files.write(session_id, content);
+    } catch (cause) {
+      const why = `its connection file could not be written: ${messageOf(cause)}`;
+      throw failure("start_failed", { session_id, why }, { cause });
+    }
+  }
+
+  async #spawn(connection_file: string): Promise<KernelProcess> {
+    const { session_id, startup_environment, startup_environment_arg } =
+      this.#recipe;
+    const { env: base, log } = this.#options;
+    const cwd = await workingDirectory(this.#recipe.working_directory);
+    if (cwd.reason !== undefined) log.warn({ session: session_id }, cwd.reason);
+    const env = {
+      ...kernelEnvironment({
+        base,
+        actions: this.#recipe.env,
+        specEnv: this.#recipe.spec_env,
+        language: this.#recipe.language,
+      }),
+      JPY_PARENT_PID: String(process.pid), // so that a kernel ends when we are killed
+    };
+    const [program, ...args] = this.#recipe.argv.map((word) =>
+      word.replaceAll("{connection_file}", connection_file),
+    );
+    if (program === undefined) {
+      const why = "it has no command; a kernel for it can only be adopted";
+      throw failure("start_failed", { session_id, why });
+    }
+    const command = await startupCommand({
+      mode: startup_environment,
+      arg: startup_environment_arg,
+      argv: [program, ...args],
+      cwd: cwd.path,
+      env,
+    });
+    if ("missing_script" in command) {
+      const why = `there is no start-up script ${command.missing_script}`;
+      throw failure("start_failed", { session_id, why });
+    }
+    if (command.warning !== undefined) {
+      log.warn({ session: session_id }, command.warning);
+    }
+    this.#hasMarkers = command.markers;
+    this.#context = contextOf(this.#recipe, command.shell);
+    try {
+      const started = await KernelProcess.spawn(
+        { program: command.program, args: command.args, env, cwd: cwd.path },
+        (stream, text) => this.#hooks.output(stream, text),
+      );
+      this.#hooks.launched({
+        pid: started.pid,
+        environment: env,
+        working_directory: cwd.path,
+        connection_file,
+      });
+      return started;
+    } catch (cause) {
+      throw spawnFailure(session_id, command.program, cause);
+    }
+  }
+
+  /** Waits for the kernel's ports; it may exit or say nothing instead. */
+  async #registered(
+    registration: Registration | undefined,
+    deadline: AbortSignal,
+  ): Promise<ConnectionInfo> {
+    const { session_id } = this.#recipe;
+    const process = this.#process;
+    if (registration === undefined || process === undefined) {
+      throw new Error("a registration without a socket or a process");
+    }
+    try {
+      const connection = await Promise.race([
+        registration.connection,
+        process.exited.then((exit) => {
+          throw this.#exitFailure("exited_before_handshake", exit);
+        }),
+        aborted(deadline),
+      ]);
+      this.#hooks.registered(connection);
+      return connection;
+    } catch (error) {
+      const exit = await this.#end();
+      this.#hooks.exited(exit);
+      if (error instanceof SupervisorError) throw error;
+      const why =
+        error instanceof BadRegistration
+          ? error.message
+          : this.#lateness("register its ports");
+      const options = { cause: error, startup: this.#startup(undefined) };
+      throw failure("handshake_failed", { session_id, why }, options);
+    }
+  }
+
+  /** Connects and waits for the first answer. From here on the running kernel tells of the exit. */
+  async #introduced(
+    connection: ConnectionInfo,
+    deadline: AbortSignal,
+  ): Promise<Kernel> {
+    const { transport, log } = this.#options;
+    const kernel = new RunningKernel({
+      recipe: this.#recipe,
+      connection,
+      process: this.#process,
+      transport,
+      hooks: this.#hooks,
+      log,
+    });
+    try {
+      await Promise.race([
+        kernel.introduce(deadline),
+        kernel.exited.then((exit) => {
+          throw this.#exitFailure("exited_during_start", exit);
+        }),
+      ]);
+      return kernel;
+    } catch (error) {
+      await this.#end();
+      await within(kernel.exited, REAP_MS);
+      if (error instanceof SupervisorError) throw error;
+      throw startFailure(this.#recipe, error, "answer `kernel_info_request`", {
+        details: this.#details("the kernel failed to connect"),
+        startup: this.#startup(CONNECTION_EXIT_CODE),
+      });
+    }
+  }
+
+  /** Kills what runs and waits until it is gone. */
+  async #end(): Promise<Exit> {
+    const process = this.#process;
+    if (process?.isRunning === true) await process.group.kill();
+    const exit =
+      process === undefined ? undefined : await within(process.exited, REAP_MS);
+    return exit ?? { exit_code: -1, signal: "SIGKILL", output: "" };
+  }
+
+  #exitFailure(
+    reason: "exited_before_handshake" | "exited_during_start",
+    exit: Exit,
+  ): SupervisorError {
+    const { session_id } = this.#recipe;
+    const why =
+      exit.signal === null
+        ? `exit code ${exit.exit_code}`
+        : `signal ${exit.signal}`;
+    this.foundPortsTaken = /address already in use/i.test(
+      this.#process?.output ?? "",
+    );
+    return failure(
+      reason,
+      { session_id, why },
+      {
+        details: this.#details("the kernel failed to start"),
+        startup: this.#startup(exit.exit_code),
+      },
+    );
+  }
+
+  #lateness(what: string): string {
+    const seconds = (this.#recipe.timeout_ms ?? 0) / 1000;
+    return `it did not ${what} within ${seconds} s`;
+  }
+
+  #startup(exit_code: number | undefined) {
+    const printed = this.#process?.output ?? "";
+    const output = printed
+      .split("\n")
+      .filter((line) => !MARKERS.includes(line.trimEnd()))
+      .join("\n");
+    return { exit_code, output };
+  }
+
+  /** In which shell, after which command, and how far it came. */
+  #details(otherwise: string): string {
+    const printed = this.#process?.output ?? "";
+    let phase = otherwise;
+    if (this.#hasMarkers && !printed.includes(STARTUP_BEGIN)) {
+      phase = "the shell failed before it came to the start-up command";
+    } else if (this.#hasMarkers && !printed.includes(STARTUP_SUCCESS)) {
+      phase = "the start-up command failed";
+    }
+    return [this.#context, phase].filter(Boolean).join("\n");
+  }
+}
+
+const MARKERS = [STARTUP_BEGIN, STARTUP_SUCCESS];
+/** What Kallichore reports as the exit code of a kernel that runs and cannot be reached. */
+const CONNECTION_EXIT_CODE = 130;
+
+/** From 5.5 on a kernel reports its own ports. Two numbers only; anything else is an older one. */
+function registersItself(protocol_version: string): boolean {
+  const parts = /^(\d+)\.(\d+)$/.exec(protocol_version);
+  if (parts === null) return false;
+  const [major, minor] = [Number(parts[1]), Number(parts[2])];
+  return major > 5 || (major === 5 && minor >= 5);
+}
+
+function registrationFile(registration_port: number, key: string) {
+  return {
+    transport: "tcp",
+    signature_scheme: "hmac-sha256",
+    ip: "127.0.0.1",
+    key,
+    registration_port,
+    registration_ip: "127.0.0.1",
+  };
+}
+
+function connectionOf({ ports }: PortReservation, key: string): ConnectionInfo {
+  return {
+    control_port: ports.control_port,
+    shell_port: ports.shell_port,
+    stdin_port: ports.stdin_port,
+    hb_port: ports.hb_port,
+    iopub_port: ports.iopub_port,
+    signature_scheme: "hmac-sha256",
+    key,
+    transport: "tcp",
+    ip: "127.0.0.1",
+  };
+}
+
+function contextOf(
+  { startup_environment, startup_environment_arg }: Recipe,
+  shell: string | undefined,
+): string | undefined {
+  if (shell === undefined) return undefined;
+  const through = `shell: ${shell}`;
+  return startup_environment_arg === undefined ||
+    startup_environment === "shell"
+    ? through
+    : `${through}\n${startup_environment}: ${startup_environment_arg}`;
+}
+
+function spawnFailure(
+  session_id: string,
+  program: string,
+  cause: unknown,
+): SupervisorError {
+  const { errno } = cause as NodeJS.ErrnoException;
+  return failure(
+    "start_failed",
+    { session_id, why: `${program} cannot be run: ${messageOf(cause)}` },
+    {
+      cause,
+      startup: { exit_code: errno === undefined ? undefined : Math.abs(errno) },
+    },
+  );
+}
+
+/** What went wrong between a process that runs and its first answer. */
+function startFailure(
+  { session_id, timeout_ms }: Recipe,
+  error: unknown,
+  what: string,
+  options: {
+    details?: string;
+    startup?: { exit_code: number | undefined; output: string };
+  } = {},
+): SupervisorError {
+  if (error instanceof SupervisorError) return error;
+  const isLate = error instanceof Error && error.name === "TimeoutError";
+  const reason: Reason & ("connection_timeout" | "connection_failed") = isLate
+    ? "connection_timeout"
+    : "connection_failed";
+  const why = isLate
+    ? `it did not ${what} within ${(timeout_ms ?? 0) / 1000} s`
+    : messageOf(error);
+  return failure(reason, { session_id, why }, { cause: error, ...options });
+}
+
+function deadlineOf({ timeout_ms }: Recipe, signal: AbortSignal): AbortSignal {
+  if (timeout_ms === undefined) return signal;
+  return AbortSignal.any([signal, AbortSignal.timeout(timeout_ms)]);
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+  });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,314 @@
+/**
+ * One running kernel: its sockets, its heartbeat and, when it is ours, its
+ * process. Everything that belongs to one run lives and dies here.
+ *
+ * Our own requests (who are you, shut down, interrupt) leave no trace in what
+ * the session hears: messages whose parent is one of ours are kept back.
+ */
+import { randomUUID } from "node:crypto";
+import {
+  type ConnectionInfo,
+  failure,
+  type KernelInfo,
+} from "../../contract/index.ts";
+import { Signer } from "../jupyter/frames.ts";
+import { compose, contentOf, type Message } from "../jupyter/message.ts";
+import type { Log } from "../log.ts";
+import { Heartbeat } from "./heartbeat.ts";
+import type { Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
+import type { KernelProcess } from "./process.ts";
+import { endpointOf, Sockets } from "./sockets.ts";
+import { LONGEST_STOP_MS, stop, type Stoppable, within } from "./stop.ts";
+import { type KernelTransport, LinkClosed, LinkFull } from "./transport.ts";
+
+/** From one question who the kernel is to the next, while it does not answer. */
+const ASK_AGAIN_MS = 500;
+/** How long a kernel that answered may leave us without proof that its iopub reaches us. */
+const IOPUB_PATIENCE_MS = 2_000;
+/** How long what is in flight may take after the process is gone. */
+const DRAIN_MS = 500;
+const INTERRUPT_PATIENCE_MS = 5_000;
+/** How long the sockets of an adopted kernel may be closed before it counts as gone. */
+const ADOPTED_PATIENCE_MS = 1_000;
+/** Most of our own requests that are remembered. */
+const OWN_LIMIT = 1_000;
+
+export interface Run {
+  readonly recipe: Recipe;
+  readonly connection: ConnectionInfo;
+  /** Absent for a kernel that somebody else started. */
+  readonly process: KernelProcess | undefined;
+  readonly transport: KernelTransport;
+  readonly hooks: Hooks;
+  readonly log: Log;
+}
+
+export class RunningKernel implements Kernel, Stoppable {
+  readonly connection: ConnectionInfo;
+  readonly exited: Promise<Exit>;
+  readonly #run: Run;
+  readonly #sockets: Sockets;
+  readonly #heartbeat: Heartbeat;
+  readonly #own = new Map<string, ((reply: Message) => void) | undefined>();
+  #info: Readonly<Record<string, unknown>> = {};
+  #iopubSeen: (() => void) | undefined;
+  #gone: ((exit: Exit) => void) | undefined;
+  #isBusy = false;
+
+  constructor(run: Run) {
+    this.#run = run;
+    this.connection = run.connection;
+    const { transport, connection, hooks, log } = run;
+    this.#sockets = new Sockets(
+      transport,
+      connection,
+      new Signer(connection.key, connection.signature_scheme),
+      {
+        message: (message) => this.#heard(message),
+        refused: (channel, why) =>
+          log.warn({ channel }, `Refused a message from the kernel: ${why}`),
+        state: (channel, state, error) => {
+          log.debug({ channel, err: error }, `${channel} is ${state}`);
+          if (state === "closed" && error !== undefined) {
+            log.warn({ channel }, `${channel} was given up: ${error.message}`);
+          }
+          if (run.process === undefined) this.#watchAdopted();
+        },
+      },
+    );
+    this.#heartbeat = new Heartbeat({
+      transport,
+      endpoint: endpointOf(connection, connection.hb_port),
+      changed: (beats) => hooks.heartbeat(beats),
+      excused: () => this.#isBusy && run.process?.isScheduled === true,
+    });
+    this.exited = this.#ended();
+  }
+
+  get pid(): number | undefined {
+    return this.#run.process?.pid;
+  }
+
+  get info(): Readonly<Record<string, unknown>> {
+    return this.#info;
+  }
+
+  /**
+   * Asks who the kernel is until it has answered and its iopub is known to
+   * reach us. Resolves with its answer; pends when the kernel dies, so race it
+   * against `exited`.
+   */
+  async introduce(signal: AbortSignal): Promise<KernelInfo> {
+    const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
+    const answers: Promise<Message>[] = [];
+    let answer: Message | undefined;
+    while (answer === undefined) {
+      signal.throwIfAborted();
+      // What is sent before a kernel listens waits in the link, so asking twice serves only those that are there.
+      if (answers.length === 0 || this.#sockets.isConnected("shell")) {
+        answers.push(this.#ask("shell", "kernel_info_request", {}));
+      }
+      if (this.#sockets.isConnected("control")) {
+        answers.push(this.#ask("control", "kernel_info_request", {}));
+      }
+      answer = await within(
+        Promise.race([...answers, aborted(signal)]),
+        ASK_AGAIN_MS,
+      );
+    }
+    const patience = AbortSignal.timeout(IOPUB_PATIENCE_MS);
+    const seen = Promise.race([
+      iopub.then(() => true),
+      aborted(patience, false),
+    ]);
+    while (!(await within(seen, ASK_AGAIN_MS)) && !patience.aborted) {
+      signal.throwIfAborted();
+      void this.#ask("shell", "kernel_info_request", {}); // its busy and idle are what we are after
+    }
+    this.#info = contentOf(answer) as Readonly<Record<string, unknown>>;
+    return this.#info as KernelInfo;
+  }
+
+  send(message: Message): void {
+    const { session_id } = this.#run.recipe;
+    try {
+      this.#sockets.send(message);
+    } catch (error) {
+      if (error instanceof LinkFull) {
+        const why = "it does not read what was sent before";
+        throw failure("kernel_unreachable", { session_id, why });
+      }
+      if (error instanceof LinkClosed) {
+        const why = "the connection is closed";
+        throw failure("kernel_unreachable", { session_id, why });
+      }
+      throw error;
+    }
+  }
+
+  async interrupt(): Promise<void> {
+    const { session_id, interrupt_mode } = this.#run.recipe;
+    const byMessage =
+      interrupt_mode === "message" || process.platform === "win32";
+    if (byMessage) {
+      const reply = this.#ask("control", "interrupt_request", {});
+      if ((await within(reply, INTERRUPT_PATIENCE_MS)) === undefined) {
+        this.#run.log.warn("The kernel has not answered the interrupt request");
+      }
+      return;
+    }
+    const group = this.#run.process?.group;
+    if (group === undefined) {
+      throw failure("interrupt_failed", {
+        session_id,
+        why: "its process is not ours to signal, and it takes no interrupt message",
+      });
+    }
+    const outcome = group.interrupt();
+    if (outcome !== "sent") {
+      const why = `its process is ${outcome}`;
+      throw failure("interrupt_failed", { session_id, why });
+    }
+  }
+
+  async stop(restart: boolean): Promise<Exit> {
+    this.#restart = restart;
+    this.#run.process?.group.remember();
+    const exit = await stop(this);
+    if (exit !== undefined) return exit;
+    if (this.#run.process === undefined) {
+      this.#lost();
+      return this.exited;
+    }
+    throw failure("process_not_found", {
+      session_id: this.#run.recipe.session_id,
+      why: `process ${this.#run.process.pid} is still there ${LONGEST_STOP_MS / 1000} s after it was asked to end, and then killed`,
+    });
+  }
+  #restart = false;
+
+  askToShutDown(): void {
+    try {
+      void this.#ask("control", "shutdown_request", { restart: this.#restart });
+    } catch {
+      // It takes no messages: the next rung does not ask.
+    }
+  }
+
+  async terminate(): Promise<void> {
+    await this.#run.process?.group.terminate();
+  }
+
+  async forceKill(): Promise<void> {
+    await this.#run.process?.group.kill();
+  }
+
+  async kill(): Promise<void> {
+    const { session_id } = this.#run.recipe;
+    const group = this.#run.process?.group;
+    if (group === undefined) throw failure("no_process", { session_id });
+    const outcome = await group.kill();
+    if (outcome !== "sent") {
+      const why = `it is ${outcome}`;
+      throw failure("process_not_found", { session_id, why });
+    }
+  }
+
+  workingDirectory(): string | undefined {
+    return this.#run.process?.directory;
+  }
+
+  /** A request of our own; resolves with its reply, and pends for ever without one. */
+  #ask(
+    channel: "shell" | "control",
+    msg_type: string,
+    content: Record<string, unknown>,
+  ): Promise<Message> {
+    const { session_id, username } = this.#run.recipe;
+    const msg_id = `supervisor-${randomUUID()}`;
+    this.send(
+      compose({
+        channel,
+        msg_type,
+        content,
+        msg_id,
+        session: session_id,
+        username,
+      }),
+    );
+    return new Promise((resolve) => {
+      this.#own.set(msg_id, resolve);
+      const [oldest] = this.#own.keys();
+      if (this.#own.size > OWN_LIMIT && oldest !== undefined) {
+        this.#own.delete(oldest);
+      }
+    });
+  }
+
+  /** kernel → session */
+  #heard(message: Message): void {
+    const { channel, header, parent_header } = message;
+    if (channel === "iopub") {
+      this.#iopubSeen?.();
+      if (header.msg_type === "iopub_welcome") return; // greets a subscription; says nothing of the kernel
+    }
+    const parent_id = parent_header?.msg_id;
+    if (parent_id !== undefined && this.#own.has(parent_id)) {
+      if (channel !== "iopub") this.#own.get(parent_id)?.(message);
+      return;
+    }
+    if (channel === "iopub" && header.msg_type === "status") {
+      this.#isBusy = Buffer.from(message.raw.content).includes(BUSY);
+    }
+    this.#run.hooks.message(message);
+  }
+
+  /** There is no process to await: an adopted kernel has exited when its sockets closed and stay closed. */
+  #watchAdopted(): void {
+    const isThere = () =>
+      this.#sockets.isConnected("shell") || this.#sockets.isConnected("iopub");
+    if (isThere()) this.#wasThere = true;
+    if (isThere() || !this.#wasThere) return;
+    setTimeout(() => {
+      if (!isThere()) this.#lost();
+    }, ADOPTED_PATIENCE_MS).unref();
+  }
+  #wasThere = false;
+
+  /** Its exit code is anybody's guess. */
+  #lost(): void {
+    this.#gone?.({ exit_code: 0, signal: null, output: "" });
+  }
+
+  async #ended(): Promise<Exit> {
+    const { process, hooks } = this.#run;
+    const lost = new Promise<Exit>((resolve) => (this.#gone = resolve));
+    const exit = await (process === undefined ? lost : process.exited);
+    await this.#sockets.drained(DRAIN_MS);
+    this.close();
+    hooks.exited(exit);
+    return exit;
+  }
+
+  /** Lets go of the sockets. The process, if any, is ended by `stop` or `kill`. */
+  close(): void {
+    this.#heartbeat.close();
+    this.#sockets.close();
+  }
+}
+
+const BUSY = Buffer.from('"busy"');
+
+/** Rejects when `signal` aborts, or resolves with `value` where one is given. */
+function aborted(signal: AbortSignal): Promise<never>;
+function aborted<T>(signal: AbortSignal, value: T): Promise<T>;
+function aborted<T>(signal: AbortSignal, value?: T): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const settle = () => {
+      if (value === undefined) reject(signal.reason as Error);
+      else resolve(value);
+    };
+    if (signal.aborted) settle();
+    else signal.addEventListener("abort", settle, { once: true });
+  });
+}

@@ -1,0 +1,132 @@
+/**
+ * The sockets to one kernel: shell, control, stdin, iopub.
+ *
+ * One set per kernel run, with an identity of its own: a ROUTER ignores a
+ * newcomer that bears the name of one it still knows. Shell and stdin share it,
+ * because the kernel asks for input under the name of who sent the code.
+ */
+import { randomBytes } from "node:crypto";
+import type { ConnectionInfo } from "../../contract/index.ts";
+import {
+  BadFrames,
+  FrameReader,
+  type Signer,
+  toFrames,
+} from "../jupyter/frames.ts";
+import type { Channel, Message } from "../jupyter/message.ts";
+import type { Frames, KernelTransport, Link, LinkState } from "./transport.ts";
+
+export interface SocketHooks {
+  /** kernel → us, in order on each channel. */
+  readonly message: (message: Message) => void;
+  /** Frames that are no message, or are not signed with the kernel's key. Says why, never what. */
+  readonly refused: (channel: Channel, why: string) => void;
+  readonly state: (channel: Channel, state: LinkState, error?: Error) => void;
+}
+
+/** `tcp://ip:port`, or `ipc://ip-port` as Jupyter names sockets of that transport. */
+export function endpointOf(connection: ConnectionInfo, port: number): string {
+  const { transport, ip } = connection;
+  if (transport === "ipc") return `ipc://${ip}-${port}`;
+  return `tcp://${ip.includes(":") ? `[${ip}]` : ip}:${port}`;
+}
+
+export class Sockets {
+  readonly #links: Readonly<Record<Channel, Link>>;
+  readonly #signer: Signer;
+  readonly #states = new Map<Channel, LinkState>();
+  #settled: (() => void) | undefined;
+
+  constructor(
+    transport: KernelTransport,
+    connection: ConnectionInfo,
+    signer: Signer,
+    hooks: SocketHooks,
+  ) {
+    this.#signer = signer;
+    const identity = randomBytes(16);
+    identity[0] = 1; // zero is what ROUTERs make up names with
+    const curve = curveOf(connection);
+    const open = (channel: Channel, port: number): Link => {
+      const reader = new FrameReader(signer);
+      return transport.connect({
+        type: channel === "iopub" ? "sub" : "dealer",
+        endpoint: endpointOf(connection, port),
+        ...(channel !== "iopub" && { identity }),
+        ...(curve !== undefined && { curve }),
+        onMessages: (batch) => {
+          for (const frames of batch) receive(reader, channel, frames, hooks);
+        },
+        onState: (state, error) => {
+          this.#states.set(channel, state);
+          if (state !== "connected") this.#settled?.();
+          hooks.state(channel, state, error);
+        },
+      });
+    };
+    this.#links = {
+      iopub: open("iopub", connection.iopub_port), // first, so that it is there when the others are answered
+      shell: open("shell", connection.shell_port),
+      control: open("control", connection.control_port),
+      stdin: open("stdin", connection.stdin_port),
+    };
+  }
+
+  isConnected(channel: Channel): boolean {
+    return this.#states.get(channel) === "connected";
+  }
+
+  /** us → kernel, in line. Throws `LinkFull` or `LinkClosed`. */
+  send(message: Message): void {
+    this.#links[message.channel].send(toFrames(message, this.#signer));
+  }
+
+  /**
+   * Resolves when nothing more can come: the kernel closed iopub and shell,
+   * and what was in flight was read. At most `patience_ms`.
+   */
+  async drained(patience_ms: number): Promise<void> {
+    const timer = AbortSignal.timeout(patience_ms);
+    while (
+      !timer.aborted &&
+      (this.isConnected("iopub") || this.isConnected("shell"))
+    ) {
+      await new Promise<void>((resolve) => {
+        this.#settled = resolve;
+        timer.addEventListener("abort", () => resolve(), { once: true });
+      });
+    }
+  }
+
+  close(): void {
+    for (const link of Object.values(this.#links)) link.close();
+  }
+}
+
+function receive(
+  reader: FrameReader,
+  channel: Channel,
+  frames: Frames,
+  hooks: SocketHooks,
+): void {
+  let message: Message;
+  try {
+    message = reader.read(frames, channel);
+  } catch (error) {
+    if (!(error instanceof BadFrames)) throw error;
+    hooks.refused(channel, error.message);
+    return;
+  }
+  hooks.message(message);
+}
+
+/** CurveZMQ keys that a connection file may carry (JEP 145). */
+function curveOf(
+  connection: ConnectionInfo,
+): { publicKey: string; secretKey: string } | undefined {
+  const { curve_publickey: publicKey, curve_secretkey: secretKey } =
+    connection as Record<string, unknown>;
+  return typeof publicKey === "string" && typeof secretKey === "string"
+    ? { publicKey, secretKey }
+    : undefined;
+}

@@ -1,0 +1,52 @@
+/**
+ * Ending a kernel: ask, insist, force. Each rung has a patience; the ladder
+ * ends when the kernel does.
+ */
+import type { Exit } from "./kernel.ts";
+
+/** What a ladder climbs on. */
+export interface Stoppable {
+  readonly exited: Promise<Exit>;
+  askToShutDown(): void | Promise<void>;
+  terminate(): Promise<void>;
+  forceKill(): Promise<void>;
+}
+
+/** The ways to end a kernel, mildest first, each with the time it is given. */
+const ladder = [
+  { patience_ms: 5_000, step: (kernel: Stoppable) => kernel.askToShutDown() }, // ipykernel first ends its own children, in steps
+  { patience_ms: 2_000, step: (kernel: Stoppable) => kernel.terminate() },
+  { patience_ms: 5_000, step: (kernel: Stoppable) => kernel.forceKill() },
+] as const;
+
+/** All rungs together: no stop takes longer, but for a process that the system itself cannot end. */
+export const LONGEST_STOP_MS = ladder.reduce(
+  (sum, { patience_ms }) => sum + patience_ms,
+  0,
+);
+
+/** Resolves with how it ended, or `undefined` when even force did not help in time. */
+export async function stop(kernel: Stoppable): Promise<Exit | undefined> {
+  for (const { patience_ms, step } of ladder) {
+    await step(kernel);
+    const exit = await within(kernel.exited, patience_ms);
+    if (exit !== undefined) return exit;
+  }
+  return undefined;
+}
+
+/** What `promise` resolves to, or `undefined` after `patience_ms`. */
+export async function within<T>(
+  promise: Promise<T>,
+  patience_ms: number,
+): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), patience_ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Who runs next: one execute request is with the kernel, the rest wait here.
+ *
+ * The queue advances when the active request is over: when its own `idle`,
+ * matched by parent, and its reply have both been heard. They travel on
+ * different sockets, in either order, and only the reply tells of an error,
+ * which drops what waits, as the kernel itself would (`stop_on_error`). What is
+ * dropped is handed back, to be answered.
+ */
+import { contentOf, type Message } from "../jupyter/message.ts";
+
+/** The two signs that a request is over. */
+export type Sign = "idle" | "reply";
+
+export class ExecutionQueue {
+  #active: Message | undefined;
+  /** What has been heard of the active one. */
+  #heard = new Set<Sign>();
+  #pending: Message[] = [];
+  readonly #limit: number;
+
+  /** `limit`: most requests that may wait. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get active(): Message | undefined {
+    return this.#active;
+  }
+
+  get pending(): readonly Message[] {
+    return this.#pending;
+  }
+
+  get isFull(): boolean {
+    return this.#pending.length >= this.#limit;
+  }
+
+  /** Whether the request takes part: code for the main shell. Others go straight to the kernel. */
+  static concerns({ channel, header, raw }: Message): boolean {
+    if (channel !== "shell" || header.msg_type !== "execute_request") {
+      return false;
+    }
+    if (header.subshell_id !== undefined && header.subshell_id !== null) {
+      return false;
+    }
+    return raw.content.length > 2;
+  }
+
+  /** True: it is the active one now, send it. False: it waits. */
+  offer(request: Message): boolean {
+    if (this.#active === undefined) {
+      this.#active = request;
+      return true;
+    }
+    this.#pending.push(request);
+    return false;
+  }
+
+  /** One sign that a request is over. `over` when it was the active one and this was the last sign, `partly` when the other is missing. */
+  hear(sign: Sign, msg_id: string | undefined): "over" | "partly" | "another" {
+    if (msg_id === undefined || this.#active?.header.msg_id !== msg_id) {
+      return "another";
+    }
+    this.#heard.add(sign);
+    return this.#heard.size === 2 ? "over" : "partly";
+  }
+
+  /** Whether the active request has had its reply. */
+  get isAnswered(): boolean {
+    return this.#heard.has("reply");
+  }
+
+  /** The active request is over; the next one to send, if any, is the active one now. */
+  advance(): Message | undefined {
+    this.#heard.clear();
+    this.#active = this.#pending.shift();
+    return this.#active;
+  }
+
+  /** The active request failed: those that wait, unless it said that they shall run. */
+  fail(): readonly Message[] {
+    if (this.#active === undefined) return [];
+    return stopsOnError(this.#active) ? this.drop() : [];
+  }
+
+  /** Takes one that waits out of the line. */
+  cancel(msg_id: string): Message | undefined {
+    const at = this.#pending.findIndex(
+      ({ header }) => header.msg_id === msg_id,
+    );
+    return at === -1 ? undefined : this.#pending.splice(at, 1)[0];
+  }
+
+  /** Those that wait, who do not any more; the active one is still with the kernel. */
+  drop(): readonly Message[] {
+    const dropped = this.#pending;
+    this.#pending = [];
+    return dropped;
+  }
+
+  /** The kernel is gone: those that nobody will answer any more. */
+  clear(): readonly Message[] {
+    const active = this.isAnswered ? undefined : this.#active;
+    this.#active = undefined;
+    this.#heard.clear();
+    return active === undefined ? this.drop() : [active, ...this.drop()];
+  }
+}
+
+function stopsOnError(request: Message): boolean {
+  try {
+    const content = contentOf(request) as { stop_on_error?: unknown };
+    return content.stop_on_error !== false;
+  } catch {
+    return true; // no JSON: the kernel will have refused it too
+  }
+}

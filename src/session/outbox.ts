@@ -1,0 +1,29 @@
+/** Messages from clients that wait for a kernel, in order. Bounded: past the limit a message is refused, and nothing is lost. */
+import { failure } from "../../contract/index.ts";
+import { type Message, sizeOf } from "../jupyter/message.ts";
+
+const LIMIT = 64 * 1024 * 1024; // bytes
+
+export class Outbox {
+  #messages: Message[] = [];
+  #bytes = 0;
+
+  /** Throws `too_busy` when it is full. */
+  add(message: Message): void {
+    const size = sizeOf(message);
+    if (this.#bytes + size > LIMIT) {
+      const why = `${LIMIT} bytes wait for the kernel already: start it, or wait until it is ready`;
+      throw failure("too_busy", { why });
+    }
+    this.#messages.push(message);
+    this.#bytes += size;
+  }
+
+  /** Empties it. */
+  take(): readonly Message[] {
+    const messages = this.#messages;
+    this.#messages = [];
+    this.#bytes = 0;
+    return messages;
+  }
+}

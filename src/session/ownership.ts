@@ -1,0 +1,42 @@
+/**
+ * Who owns a session's channels, for protocols that have an owner: one client
+ * at a time, and a newcomer displaces it. Where the owner had come to in the
+ * journal outlives it, so that the next one hears what no owner has heard.
+ */
+export class Ownership {
+  #displace: ((reason: string) => void) | undefined;
+  #place = 0;
+
+  get isTaken(): boolean {
+    return this.#displace !== undefined;
+  }
+
+  /**
+   * Displaces the present owner, who is told `reason` at once. `displaced` is
+   * called when the newcomer's turn to go has come. Resolves to the claim that
+   * says where to begin.
+   */
+  take(reason: string, displaced: (reason: string) => void): Claim {
+    this.#displace?.(reason);
+    this.#displace = displaced;
+    const isMine = () => this.#displace === displaced;
+    return {
+      place: this.#place,
+      heard: (seq) => {
+        if (seq > this.#place) this.#place = seq;
+      },
+      release: () => {
+        if (isMine()) this.#displace = undefined;
+      },
+    };
+  }
+}
+
+export interface Claim {
+  /** The last number that an owner has heard. */
+  readonly place: number;
+  /** The owner has heard everything up to `seq`. */
+  heard(seq: number): void;
+  /** The owner leaves. Nothing happens when it was displaced before. */
+  release(): void;
+}
