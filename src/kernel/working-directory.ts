@@ -1,0 +1,80 @@
+/**
+ * Where a kernel starts.
+ *
+ * A directory that cannot be used never prevents a start: the kernel then
+ * starts in ours, and `reason` says why, for the log and for the client.
+ */
+import { stat } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { posix, win32 } from "node:path";
+
+export interface WorkingDirectory {
+  /** Absolute, and a directory when it was looked at. */
+  readonly path: string;
+  /** Why this is not what was asked for. */
+  readonly reason?: string;
+}
+
+export async function workingDirectory(
+  requested: string,
+  { env = process.env, platform = process.platform }: HomeOptions = {},
+): Promise<WorkingDirectory> {
+  const own = await ownDirectory({ env, platform });
+  if (requested === "") return { path: own };
+  const path = (platform === "win32" ? win32 : posix).resolve(
+    own,
+    expandHome(requested, { env, platform }),
+  );
+  const fault = await whyNotDirectory(path);
+  if (fault === undefined) return { path };
+  return {
+    path: own,
+    reason: `The working directory ${path} ${fault}; ${own} is used instead`,
+  };
+}
+
+export interface HomeOptions {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly platform?: NodeJS.Platform;
+}
+
+/** `~` and what follows it; `~x` is read as `~/x`, as Kallichore does. Other paths come back as they are. */
+export function expandHome(path: string, options: HomeOptions = {}): string {
+  if (!path.startsWith("~")) return path;
+  const platform = options.platform ?? process.platform;
+  const home = homeDirectory(options);
+  return (platform === "win32" ? win32 : posix).join(home, path.slice(1));
+}
+
+export function homeDirectory({
+  env = process.env,
+  platform = process.platform,
+}: HomeOptions = {}): string {
+  const named =
+    platform === "win32"
+      ? env["USERPROFILE"] || env["HOME"]
+      : env["HOME"] || undefined;
+  return named ?? userInfo().homedir;
+}
+
+/** Our own directory may have been removed since we started in it. */
+async function ownDirectory(options: HomeOptions): Promise<string> {
+  try {
+    return process.cwd();
+  } catch {
+    const home = homeDirectory(options);
+    return (await whyNotDirectory(home)) === undefined ? home : "/";
+  }
+}
+
+async function whyNotDirectory(path: string): Promise<string | undefined> {
+  try {
+    const found = await stat(path);
+    return found.isDirectory() ? undefined : "is not a directory";
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    return code === "ENOENT" || code === "ENOTDIR"
+      ? "does not exist"
+      : `cannot be used (${code ?? "unknown reason"})`;
+  }
+}
