@@ -1,0 +1,224 @@
+/**
+ * ZeroMQ by libzmq: npm `zeromq`, an optional package, loaded when first needed.
+ *
+ * libzmq keeps at most `SEND_HIGH_WATER_MARK` messages for its peer, over lost
+ * connections too; the rest waits with us, in order, because a socket bears one
+ * pending send and refuses a second.
+ */
+import type * as Zeromq from "zeromq";
+import type { Dealer, Socket, Subscriber } from "zeromq";
+import { Line } from "./line.ts";
+import { checkOptions } from "./link-options.ts";
+import {
+  LinkClosed,
+  type Frames,
+  type KernelTransport,
+  type Link,
+  type LinkOptions,
+  type LinkState,
+} from "./transport.ts";
+
+/** `connect` throws a `RangeError` for options that no peer could accept. */
+export const libzmq: KernelTransport = libzmqFrom(() => import("zeromq"));
+
+/** The driver over a package that `load` finds; it is asked once, at the first link. */
+export function libzmqFrom(load: () => Promise<Package>): KernelTransport {
+  let loading: Promise<Library> | undefined;
+  return {
+    name: "libzmq",
+    connect(options: LinkOptions): Link {
+      checkOptions(options);
+      loading ??= toLibrary(load());
+      return new LibzmqLink(options, loading);
+    },
+  };
+}
+
+type Package = typeof Zeromq;
+
+interface Library {
+  readonly zeromq: Package;
+  readonly context: Zeromq.Context;
+}
+
+const SEND_HIGH_WATER_MARK = 64; // messages
+
+/** libzmq doubles the first up to the second. */
+const RECONNECT = { first_ms: 20, most_ms: 200 } as const;
+
+/** A link is five sockets a kernel and as many monitors; libzmq's default is 1,023 in all. */
+const MAX_SOCKETS = 65_535;
+
+/** A socket that nobody refers to is closed by the garbage collector. */
+const open = new Set<LibzmqLink>();
+
+class LibzmqLink implements Link {
+  readonly #options: LinkOptions;
+  readonly #line = new Line();
+  #state: LinkState = "connecting";
+  #socket: Dealer | Subscriber | undefined;
+  #sending = false;
+  #batch: Frames[] = [];
+
+  constructor(options: LinkOptions, library: Promise<Library>) {
+    this.#options = options;
+    open.add(this);
+    void this.#run(library); // all that it throws ends in `closed`
+  }
+
+  get waiting(): number {
+    return this.#line.bytes;
+  }
+
+  send(frames: Frames): void {
+    if (this.#state === "closed") {
+      throw new LinkClosed(`The link to ${this.#options.endpoint} is closed`);
+    }
+    if (this.#options.type === "sub") {
+      throw new TypeError("A sub does not send");
+    }
+    this.#line.push(frames);
+    if (!this.#sending) void this.#sendAll();
+  }
+
+  close(): void {
+    this.#close(undefined);
+  }
+
+  async #run(library: Promise<Library>): Promise<void> {
+    try {
+      const socket = toSocket(await library, this.#options);
+      if (this.#isClosed()) {
+        socket.close();
+        return;
+      }
+      this.#socket = socket;
+      this.#observe(socket);
+      socket.connect(this.#options.endpoint);
+      void this.#sendAll();
+      for await (const frames of socket) this.#take(frames);
+    } catch (error) {
+      this.#close(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #observe({ events }: Socket): void {
+    const { endpoint } = this.#options;
+    events.on("handshake", () => this.#move("connected"));
+    events.on("disconnect", () => {
+      if (this.#state !== "connected") return;
+      this.#move("connecting", new Error("The connection was lost"));
+    });
+    const giveUp = ({ error }: { readonly error: Error }): void => {
+      this.#close(
+        new Error(
+          `${endpoint}: the peer and we do not agree on a security mechanism or its keys`,
+          { cause: error },
+        ),
+      );
+    };
+    events.on("handshake:error:protocol", giveUp);
+    events.on("handshake:error:auth", giveUp);
+  }
+
+  /** Received messages resolve in a row of microtasks; the next tick hands over all of the row. */
+  #take(frames: Frames): void {
+    if (this.#batch.push(frames) === 1) process.nextTick(this.#handOver);
+  }
+
+  readonly #handOver = (): void => {
+    const batch = this.#batch;
+    this.#batch = [];
+    if (!this.#isClosed()) this.#options.onMessages(batch);
+  };
+
+  async #sendAll(): Promise<void> {
+    const socket = this.#socket;
+    if (socket === undefined || this.#sending) return;
+    this.#sending = true;
+    try {
+      for (;;) {
+        const frames = this.#line.shift();
+        if (frames === undefined || !("send" in socket)) break;
+        await socket.send([...frames]);
+      }
+    } catch (error) {
+      this.#close(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  #close(error: Error | undefined): void {
+    if (this.#isClosed()) return;
+    open.delete(this);
+    this.#line.clear();
+    this.#batch = [];
+    this.#socket?.close();
+    this.#move("closed", error);
+  }
+
+  /** As a call, because it may become true during an `await`. */
+  #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
+  #move(state: LinkState, error?: Error): void {
+    if (this.#isClosed() || this.#state === state) return;
+    this.#state = state;
+    this.#options.onState?.(state, error);
+  }
+}
+
+async function toLibrary(loading: Promise<Package>): Promise<Library> {
+  try {
+    const zeromq = await loading;
+    const { Context } = zeromq;
+    // A context of our own: one that does not wait for anything when the process ends.
+    const context = new Context({ blocky: false, maxSockets: MAX_SOCKETS });
+    return { zeromq, context };
+  } catch (cause) {
+    throw new Error(
+      "The libzmq driver needs the optional package zeromq, which could not be loaded: install it with `npm install zeromq`, or use the zmtp driver",
+      { cause },
+    );
+  }
+}
+
+function toSocket(
+  { zeromq, context }: Library,
+  { type, endpoint, identity, curve }: LinkOptions,
+): Dealer | Subscriber {
+  if (curve !== undefined && zeromq.capability.curve !== true) {
+    throw new Error(
+      `${endpoint} has curve keys, and this zeromq was built without CURVE`,
+    );
+  }
+  const common = {
+    context,
+    linger: 0, // or closing with one unsent message holds the process for ever
+    receiveHighWaterMark: 0, // or a busy event loop loses what a kernel publishes
+    reconnectInterval: RECONNECT.first_ms,
+    reconnectMaxInterval: RECONNECT.most_ms,
+    ipv6: endpoint.startsWith("tcp://["),
+    // The kernel is the CURVE server with the one pair that the connection file has, and we its client.
+    ...(curve !== undefined && {
+      curveServerKey: curve.publicKey,
+      curvePublicKey: curve.publicKey,
+      curveSecretKey: curve.secretKey,
+    }),
+  };
+  if (type === "sub") {
+    const sub = new zeromq.Subscriber(common);
+    sub.subscribe();
+    return sub;
+  }
+  return new zeromq.Dealer({
+    ...common,
+    sendHighWaterMark: SEND_HIGH_WATER_MARK,
+    ...(identity !== undefined && {
+      // Declared as a string, and taken as bytes too; only those can say every identity.
+      routingId: Buffer.from(identity) as unknown as string,
+    }),
+  });
+}

@@ -1,0 +1,69 @@
+/**
+ * Messages that wait for a peer, oldest first, bounded by their bytes.
+ *
+ * At the edge the newest is refused, so that what was taken is never dropped
+ * in favour of what came later.
+ */
+import { LinkFull, WAITING_LIMIT, type Frames } from "./transport.ts";
+
+export class Line {
+  #waiting: (Frames | undefined)[] = [];
+  #head = 0;
+  #bytes = 0;
+
+  get length(): number {
+    return this.#waiting.length - this.#head;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Throws `LinkFull` when more than the limit would wait, `elsewhere` included:
+   * what left the line and is not yet sent. An empty line takes any message.
+   */
+  push(frames: Frames, elsewhere = 0): void {
+    if (frames.length === 0) {
+      throw new RangeError("A ZeroMQ message has at least one frame");
+    }
+    const size = sizeOf(frames);
+    const before = this.#bytes + elsewhere;
+    if (before > 0 && before + size > WAITING_LIMIT) {
+      throw new LinkFull(
+        `${before} bytes wait for a peer that does not read; the limit is ${WAITING_LIMIT}`,
+      );
+    }
+    this.#waiting.push(frames);
+    this.#bytes += size;
+  }
+
+  shift(): Frames | undefined {
+    const frames = this.#waiting[this.#head];
+    if (frames === undefined) return undefined;
+    this.#waiting[this.#head] = undefined; // or a long line would hold what has left it
+    this.#head += 1;
+    this.#bytes -= sizeOf(frames);
+    if (this.#head === this.#waiting.length) {
+      this.#waiting.length = 0;
+      this.#head = 0;
+    } else if (this.#head > 1024 && this.#head * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#head);
+      this.#head = 0;
+    }
+    return frames;
+  }
+
+  clear(): void {
+    this.#waiting = [];
+    this.#head = 0;
+    this.#bytes = 0;
+  }
+}
+
+/** Bytes on the wire, by the larger of ZMTP's two frame headers. */
+function sizeOf(frames: Frames): number {
+  let bytes = 0;
+  for (const frame of frames) bytes += 9 + frame.length;
+  return bytes;
+}

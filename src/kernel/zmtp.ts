@@ -1,0 +1,139 @@
+/**
+ * ZeroMQ without libzmq: a ZMTP 3.0 client (RFC 23, NULL mechanism) on `node:net`.
+ *
+ * A message that was not yet written when the connection is lost stays in line
+ * for the next one. What was written, at most one write of it still under way
+ * (64 kB of messages, or a single larger one), may or may not have arrived; it
+ * is not sent again, because a kernel does twice what it hears twice.
+ */
+import { checkOptions } from "./link-options.ts";
+import { Line } from "./line.ts";
+import {
+  LinkClosed,
+  type Frames,
+  type KernelTransport,
+  type Link,
+  type LinkOptions,
+  type LinkState,
+} from "./transport.ts";
+import { BadPeer } from "./zmtp/bad-peer.ts";
+import { Connection, type Listener } from "./zmtp/connection.ts";
+import { WRITE_SIZE } from "./zmtp/encoder.ts";
+import { SUBSCRIBE_TO_ALL } from "./zmtp/handshake.ts";
+
+/** Throws a `RangeError` for options that no peer could accept; curve keys are libzmq's. */
+export const zmtp: KernelTransport = {
+  name: "zmtp",
+  connect(options: LinkOptions): Link {
+    checkOptions(options);
+    if (options.curve !== undefined) {
+      throw new RangeError("Curve keys need the libzmq driver");
+    }
+    return new ZmtpLink(options);
+  },
+};
+
+/** We look again after a tenth of the time that the peer has been away: soon at first, never much too late. */
+const PATIENCE = { part: 0.1, least_ms: 10, most_ms: 1_000 } as const;
+
+class ZmtpLink implements Link {
+  readonly #options: LinkOptions;
+  readonly #line = new Line();
+  readonly #listener: Listener;
+  #state: LinkState = "connecting";
+  #connection: Connection;
+  /** When the peer was last there, or we began to look for it. */
+  #since = performance.now();
+  #retry: NodeJS.Timeout | undefined;
+  #flushing = false;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#listener = {
+      ready: () => this.#onReady(),
+      messages: (batch) => this.#options.onMessages(batch),
+      drained: () => this.#flush(),
+      ended: (error) => this.#onEnded(error),
+    };
+    this.#connection = new Connection(options, this.#listener);
+  }
+
+  get waiting(): number {
+    return this.#state === "closed"
+      ? 0
+      : this.#line.bytes + this.#connection.unsent;
+  }
+
+  send(frames: Frames): void {
+    if (this.#state === "closed") {
+      throw new LinkClosed(`The link to ${this.#options.endpoint} is closed`);
+    }
+    if (this.#options.type === "sub") {
+      throw new TypeError("A sub does not send");
+    }
+    this.#line.push(frames, this.#connection.unsent);
+    if (this.#state !== "connected") return;
+    if (this.#line.bytes >= WRITE_SIZE) {
+      this.#flush();
+    } else if (!this.#flushing) {
+      this.#flushing = true; // what is sent in one go is written in one go
+      process.nextTick(this.#flushSoon);
+    }
+  }
+
+  close(): void {
+    this.#close(undefined);
+  }
+
+  readonly #flushSoon = (): void => {
+    this.#flushing = false;
+    this.#flush();
+  };
+
+  #flush(): void {
+    while (this.#line.length > 0 && this.#connection.idle) {
+      this.#connection.writeFrom(this.#line);
+    }
+  }
+
+  #onReady(): void {
+    if (this.#options.type === "sub") {
+      const subscription = new Line();
+      subscription.push(SUBSCRIBE_TO_ALL);
+      this.#connection.writeFrom(subscription);
+    }
+    this.#move("connected");
+    this.#flush();
+  }
+
+  #onEnded(error: Error): void {
+    if (error instanceof BadPeer) {
+      error.message = `${this.#options.endpoint}: ${error.message}`;
+      this.#close(error);
+      return;
+    }
+    if (this.#state === "connected") this.#since = performance.now();
+    const away_ms = performance.now() - this.#since;
+    const { part, least_ms, most_ms } = PATIENCE;
+    this.#retry = setTimeout(
+      () => {
+        this.#connection = new Connection(this.#options, this.#listener);
+      },
+      Math.min(Math.max(away_ms * part, least_ms), most_ms),
+    );
+    if (this.#state === "connected") this.#move("connecting", error);
+  }
+
+  #close(error: Error | undefined): void {
+    if (this.#state === "closed") return;
+    clearTimeout(this.#retry);
+    this.#connection.destroy();
+    this.#line.clear();
+    this.#move("closed", error);
+  }
+
+  #move(state: LinkState, error?: Error): void {
+    this.#state = state;
+    this.#options.onState?.(state, error);
+  }
+}

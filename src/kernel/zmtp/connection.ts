@@ -1,0 +1,191 @@
+/**
+ * One connection to a ZMTP 3 peer, from `connect` to its end; it is never used again.
+ *
+ * Messages are heard only after `ready`, and nothing is after `ended`.
+ */
+import { connect, type Socket } from "node:net";
+import { toAddress } from "../link-options.ts";
+import type { Frames, LinkOptions } from "../transport.ts";
+import { BadPeer } from "./bad-peer.ts";
+import { Decoder, type Command } from "./decoder.ts";
+import { Encoder } from "./encoder.ts";
+import {
+  checkGreeting,
+  checkReady,
+  greeting,
+  GREETING_SIZE,
+  ready,
+  refusal,
+} from "./handshake.ts";
+
+/** As long as libzmq gives a peer that has accepted and says nothing. */
+const HANDSHAKE_PATIENCE_MS = 30_000;
+
+/** A peer that does not read our answers to its pings gets no more of them. */
+const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
+
+/** One for all: what it encodes is written, or left to the writer, before the next use. */
+const encoder = new Encoder();
+
+export interface Listener {
+  /** The handshake is complete. */
+  ready(): void;
+  messages(batch: readonly Frames[]): void;
+  /** Everything written so far is with the operating system. */
+  drained(): void;
+  /** Last: the connection failed, was lost, or is a `BadPeer`'s. */
+  ended(error: Error): void;
+}
+
+export class Connection {
+  readonly #options: LinkOptions;
+  readonly #listener: Listener;
+  readonly #decoder = new Decoder();
+  readonly #socket: Socket;
+  readonly #patience: NodeJS.Timeout;
+  #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
+
+  constructor(options: LinkOptions, listener: Listener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.#patience = setTimeout(() => {
+      this.#end(new Error("The peer did not complete the ZMTP handshake"));
+    }, HANDSHAKE_PATIENCE_MS);
+    this.#socket = connect({
+      ...toAddress(options.endpoint),
+      noDelay: true,
+      onread: {
+        buffer: () => this.#decoder.region(),
+        callback: (size) => {
+          this.#onRead(size);
+          return true;
+        },
+      },
+    });
+    this.#socket
+      .on("connect", () => this.#onConnect())
+      .on("end", () => this.#end(new Error("The peer closed the connection")))
+      .on("error", (error) => this.#end(error))
+      .on("close", () => this.#end(new Error("The connection was closed")));
+  }
+
+  /** Bytes that were written and that the operating system has not taken yet. */
+  get unsent(): number {
+    return this.#phase === "ended" ? 0 : this.#socket.writableLength;
+  }
+
+  /** It takes a write, and all before it is with the operating system. */
+  get idle(): boolean {
+    return (
+      this.#phase === "traffic" &&
+      this.#socket.writable && // not so once an error is known that is yet to be told
+      this.#socket.writableLength === 0
+    );
+  }
+
+  /** Writes the next messages of the line; the rest is for when these are `drained`. */
+  writeFrom(line: Parameters<Encoder["encode"]>[0]): void {
+    this.#write(encoder.encode(line));
+  }
+
+  /** Ends it without a word: the listener hears nothing more. */
+  destroy(): void {
+    this.#phase = "ended";
+    clearTimeout(this.#patience);
+    this.#socket.destroy();
+  }
+
+  #onConnect(): void {
+    if (this.#phase === "ended") return;
+    const { localPort, remotePort, localAddress, remoteAddress } = this.#socket;
+    const isItself =
+      localPort !== undefined &&
+      localPort === remotePort &&
+      localAddress === remoteAddress;
+    if (isItself) {
+      // With nobody there, TCP may connect a port to itself, and so keep it from the kernel.
+      this.#socket.resetAndDestroy();
+      this.#end(new Error("Nobody listens there yet"));
+      return;
+    }
+    this.#write([greeting()]);
+  }
+
+  #onRead(size: number): void {
+    this.#decoder.filled(size);
+    const batch: Frames[] = [];
+    let failure: BadPeer | undefined;
+    try {
+      this.#read(batch);
+    } catch (error) {
+      if (!(error instanceof BadPeer)) throw error;
+      failure = error;
+    }
+    if (batch.length > 0 && this.#phase === "traffic") {
+      this.#listener.messages(batch);
+    }
+    if (failure !== undefined) this.#end(failure);
+  }
+
+  #read(batch: Frames[]): void {
+    if (this.#phase === "greeting" && !this.#readGreeting()) return;
+    while (this.#phase !== "ended") {
+      const command = this.#decoder.read(batch);
+      if (this.#phase === "introduction" && batch.length > 0) {
+        throw new BadPeer("protocol", "The peer began without an introduction");
+      }
+      if (command === undefined) return;
+      if (this.#phase === "introduction") this.#onIntroduction(command);
+      else this.#onCommand(command);
+    }
+  }
+
+  #readGreeting(): boolean {
+    const bytes = this.#decoder.peek();
+    checkGreeting(bytes);
+    if (bytes.length < GREETING_SIZE) return false;
+    this.#decoder.skip(GREETING_SIZE);
+    this.#phase = "introduction";
+    this.#write(encoder.command("READY", ready(this.#options)));
+    return true;
+  }
+
+  #onIntroduction({ name, body }: Command): void {
+    if (name === "ERROR") throw refusal(body);
+    if (name !== "READY") {
+      throw new BadPeer("protocol", "The peer began without an introduction");
+    }
+    checkReady(body, this.#options.type);
+    clearTimeout(this.#patience);
+    this.#phase = "traffic";
+    this.#listener.ready();
+  }
+
+  #onCommand({ name, body }: Command): void {
+    if (name !== "PING" || this.unsent > UNREAD_PONGS_LIMIT) return;
+    // Two bytes of time to live, then up to 16 that the answer repeats.
+    this.#write(encoder.command("PONG", body.subarray(2, 18)));
+  }
+
+  #write(pieces: readonly Uint8Array[]): void {
+    const socket = this.#socket;
+    const last = pieces.length - 1;
+    if (last > 0) socket.cork();
+    for (let i = 0; i < last; i++) socket.write(pieces[i] ?? "");
+    socket.write(pieces[last] ?? "", this.#drained);
+    if (last > 0) socket.uncork();
+    // Mostly the operating system takes it all at once.
+    if (socket.writableLength === 0) encoder.reuse();
+    else encoder.leave();
+  }
+
+  readonly #drained = (error?: Error | null): void => {
+    if (this.#phase === "traffic" && !error) this.#listener.drained();
+  };
+
+  #end(error: Error): void {
+    if (this.#phase === "ended") return;
+    this.destroy();
+    this.#listener.ended(error);
+  }
+}

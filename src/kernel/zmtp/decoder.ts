@@ -1,0 +1,214 @@
+/**
+ * ZMTP frames to whole messages, out of memory that the socket reads into.
+ *
+ * The frames of a message are views: of the slab, or of an allocation of their
+ * own when they are large and were read in pieces. They stay valid until the
+ * next call of `region`, which may give the same memory to the next read.
+ */
+import type { Frames } from "../transport.ts";
+import { BadPeer } from "./bad-peer.ts";
+import { COMMAND, LONG, MORE } from "./encoder.ts";
+
+/** Most bytes of one message, so that a damaged length is an error and not an allocation. */
+export const MESSAGE_LIMIT = 1024 * 1024 * 1024; // bytes
+
+export const SLAB_SIZE = 128 * 1024; // bytes
+
+/** Enough for the handshake: most connections to a kernel that is starting end before their first byte. */
+const FIRST_SLAB_SIZE = 512; // bytes
+
+/** An incomplete frame above this gets memory of its own, and is read into it without a copy. */
+export const LARGE = 32 * 1024; // bytes
+
+/**
+ * Below this much free space the slab is turned over. A frame that is not large
+ * fits then: LARGE and a header stay well below SLAB_SIZE, so no region is ever empty.
+ */
+const LEAST_REGION = 32 * 1024; // bytes
+
+/** What a frame costs us beside its bytes: a million empty ones are no small message. */
+const FRAME_COST = 128; // bytes
+
+export interface Command {
+  readonly name: string;
+  /** A view, valid until the next `read`. */
+  readonly body: Uint8Array;
+}
+
+interface LargeFrame {
+  readonly bytes: Buffer;
+  readonly flags: number;
+  filled: number;
+}
+
+export class Decoder {
+  readonly #limit: number;
+  #slab: Buffer | undefined;
+  /** The first byte that is not parsed yet, and the first that is free. */
+  #start = 0;
+  #end = 0;
+  #large: LargeFrame | undefined;
+  /** The frames so far of a message that is not complete. */
+  #parts: Uint8Array[] = [];
+  /** Where in the slab the first of them begins; -1 when none does. */
+  #partsAt = -1;
+  #weight = 0;
+
+  constructor(limit = MESSAGE_LIMIT) {
+    this.#limit = limit;
+  }
+
+  /** Where the next bytes go; never empty. Ends the life of all frames given out. */
+  region(): Uint8Array {
+    if (this.#large !== undefined) {
+      return this.#large.bytes.subarray(this.#large.filled);
+    }
+    this.#slab ??= Buffer.allocUnsafe(FIRST_SLAB_SIZE);
+    if (this.#slab.length < SLAB_SIZE) {
+      if (this.#end > 0) this.#replaceSlab(this.#slab);
+    } else if (this.#start === this.#end && this.#partsAt === -1) {
+      this.#start = this.#end = 0; // what was just read is still in the processor's cache
+    } else if (SLAB_SIZE - this.#end < LEAST_REGION) {
+      this.#turnOver(this.#slab);
+    }
+    return this.#slab.subarray(this.#end);
+  }
+
+  /** So many bytes are now in the region that was given last. */
+  filled(size: number): void {
+    if (this.#large === undefined) this.#end += size;
+    else this.#large.filled += size;
+  }
+
+  /** What was filled and not read. */
+  peek(): Uint8Array {
+    return this.#slab?.subarray(this.#start, this.#end) ?? new Uint8Array();
+  }
+
+  skip(size: number): void {
+    this.#start += size;
+  }
+
+  /**
+   * Appends to the batch every message that is complete, up to the next command,
+   * which it returns: `undefined` when more bytes are needed. Throws `BadPeer`.
+   */
+  read(batch: Frames[]): Command | undefined {
+    if (this.#large !== undefined) {
+      const { bytes, filled, flags } = this.#large;
+      if (filled < bytes.length) return undefined;
+      this.#large = undefined;
+      this.#add(bytes, flags, batch);
+    }
+    const slab = this.#slab;
+    if (slab === undefined) return undefined;
+    while (this.#end - this.#start >= 2) {
+      const flags = slab[this.#start] ?? 0;
+      if (flags > 6 || (flags & (COMMAND | MORE)) === (COMMAND | MORE)) {
+        throw damaged(`a frame with flags ${flags}`);
+      }
+      const isLong = (flags & LONG) !== 0;
+      const bodyAt = this.#start + (isLong ? 9 : 2);
+      if (bodyAt > this.#end) return undefined;
+      const size = isLong
+        ? slab.readUInt32BE(bodyAt - 8) * 2 ** 32 +
+          slab.readUInt32BE(bodyAt - 4)
+        : (slab[bodyAt - 1] ?? 0);
+      const bodyEnd = bodyAt + size;
+      if ((flags & COMMAND) !== 0) {
+        if (size > LARGE) throw damaged(`a command of ${size} bytes`);
+        if (bodyEnd > this.#end) return undefined;
+        this.#start = bodyEnd;
+        return toCommand(slab.subarray(bodyAt, bodyEnd));
+      }
+      if (this.#weight + FRAME_COST + size > this.#limit) {
+        throw damaged(`a message of more than ${this.#limit} bytes`);
+      }
+      if (bodyEnd <= this.#end) {
+        this.#start = bodyEnd;
+        if (this.#partsAt === -1 && (flags & MORE) !== 0) {
+          this.#partsAt = bodyAt;
+        }
+        this.#add(slab.subarray(bodyAt, bodyEnd), flags, batch);
+      } else {
+        if (size > LARGE) this.#beginLarge(slab, { flags, bodyAt, size });
+        return undefined;
+      }
+    }
+    return undefined;
+  }
+
+  #add(frame: Uint8Array, flags: number, batch: Frames[]): void {
+    this.#parts.push(frame);
+    if ((flags & MORE) !== 0) {
+      this.#weight += FRAME_COST + frame.length;
+      return;
+    }
+    batch.push(this.#parts);
+    this.#parts = [];
+    this.#partsAt = -1;
+    this.#weight = 0;
+  }
+
+  #beginLarge(
+    slab: Buffer,
+    { flags, bodyAt, size }: { flags: number; bodyAt: number; size: number },
+  ): void {
+    const bytes = allocate(size);
+    const filled = slab.copy(bytes, 0, bodyAt, this.#end);
+    this.#start = this.#end;
+    this.#large = { bytes, flags, filled };
+  }
+
+  /** Makes room behind what must stay: an incomplete frame, and the frames before it. */
+  #turnOver(slab: Buffer): void {
+    const keep = this.#partsAt === -1 ? this.#start : this.#partsAt;
+    if (this.#end - keep <= SLAB_SIZE / 2) {
+      slab.copyWithin(0, keep, this.#end);
+      this.#parts = this.#parts.map((part) =>
+        part.buffer === slab.buffer
+          ? slab.subarray(
+              part.byteOffset - slab.byteOffset - keep,
+              part.byteOffset - slab.byteOffset - keep + part.length,
+            )
+          : part,
+      );
+      this.#start -= keep;
+      this.#end -= keep;
+      if (this.#partsAt !== -1) this.#partsAt = 0;
+      return;
+    }
+    this.#replaceSlab(slab); // a long message of small frames
+  }
+
+  /** The frames given out and the parts keep the old one; what is not parsed moves. */
+  #replaceSlab(slab: Buffer): void {
+    this.#slab = Buffer.allocUnsafeSlow(SLAB_SIZE);
+    this.#end = slab.copy(this.#slab, 0, this.#start, this.#end);
+    this.#start = 0;
+    this.#partsAt = -1;
+  }
+}
+
+function allocate(size: number): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(size);
+  } catch {
+    throw new BadPeer("protocol", `No memory for a frame of ${size} bytes`);
+  }
+}
+
+function toCommand(frame: Buffer): Command {
+  const nameLength = frame[0] ?? 0;
+  if (nameLength === 0 || 1 + nameLength > frame.length) {
+    throw damaged("a command without a name");
+  }
+  return {
+    name: frame.toString("latin1", 1, 1 + nameLength),
+    body: frame.subarray(1 + nameLength),
+  };
+}
+
+function damaged(what: string): BadPeer {
+  return new BadPeer("protocol", `The peer sent what is no ZMTP: ${what}`);
+}

@@ -1,0 +1,146 @@
+/**
+ * How two ZMTP 3 peers introduce themselves: greeting, then READY (RFC 23, NULL).
+ *
+ *     greeting  FF  8 bytes  7F   major minor   mechanism[20]   as-server   31 zeros
+ *     READY     (name-length name  value-length[4] value)…
+ *
+ * We say 3.0, the version whose subscriptions are messages: every peer takes those.
+ */
+import type { LinkOptions } from "../transport.ts";
+import { BadPeer } from "./bad-peer.ts";
+
+export const GREETING_SIZE = 64; // bytes
+
+const OUR_GREETING: Uint8Array = ourGreeting();
+
+const SOCKET_TYPES = {
+  dealer: { name: "DEALER", peers: ["ROUTER", "REP", "DEALER"] },
+  sub: { name: "SUB", peers: ["PUB", "XPUB"] },
+} as const;
+
+/** A subscription to everything, as the message that SUB sockets send. */
+export const SUBSCRIBE_TO_ALL: readonly Uint8Array[] = [Uint8Array.of(1)];
+
+export function greeting(): Uint8Array {
+  return OUR_GREETING;
+}
+
+/**
+ * Throws `BadPeer` as soon as what has arrived shows that this is no ZMTP 3 peer
+ * with the NULL mechanism: an old one waits for us to go on in its own way and
+ * never sends all 64 bytes.
+ */
+export function checkGreeting(bytes: Uint8Array): void {
+  const [first] = bytes;
+  if (first === undefined) return;
+  if (first !== 0xff) {
+    // ZMTP 1 begins with its identity as a frame: a length, and no flags.
+    if (first > 0 && bytes[1] === 0) throw oldPeer("1.0");
+    if (first > 0 && bytes.length < 2) return;
+    throw new BadPeer("protocol", "What answers there does not speak ZeroMQ");
+  }
+  if (bytes.length >= 10 && ((bytes[9] ?? 0) & 1) === 0) throw oldPeer("1.0");
+  const major = bytes[10];
+  if (major === undefined) return;
+  if (major < 3) throw oldPeer(major === 0 ? "1.0" : "2.0");
+  if (bytes.length < 32) return;
+  const mechanism = Buffer.from(bytes.subarray(12, 32))
+    .toString("latin1")
+    .replace(/\0+$/, "");
+  if (mechanism === "NULL") return;
+  if (!/^[A-Z0-9_.+-]+$/.test(mechanism)) {
+    throw new BadPeer("protocol", "The peer's ZeroMQ greeting is damaged");
+  }
+  throw new BadPeer(
+    "mechanism",
+    `The peer wants the ${mechanism} security mechanism and this connection has none: ` +
+      (mechanism === "CURVE"
+        ? "give the curve keys of its connection file (needs the libzmq driver)"
+        : "let it use NULL, or CURVE with keys in its connection file"),
+  );
+}
+
+/** The body of our READY command. */
+export function ready({
+  type,
+  identity,
+}: Pick<LinkOptions, "type" | "identity">): Uint8Array {
+  const properties = [
+    property("Socket-Type", Buffer.from(SOCKET_TYPES[type].name)),
+  ];
+  if (type === "dealer") {
+    properties.push(property("Identity", identity ?? new Uint8Array()));
+  }
+  return Buffer.concat(properties);
+}
+
+/** Throws `BadPeer` unless the body of the peer's READY names a counterpart of ours. */
+export function checkReady(body: Uint8Array, type: LinkOptions["type"]): void {
+  const name = readProperties(body).get("socket-type");
+  const { name: ours, peers } = SOCKET_TYPES[type];
+  if (name !== undefined && (peers as readonly string[]).includes(name)) return;
+  throw new BadPeer(
+    "socket_type",
+    `The peer is a ${name ?? "socket without a type"}, and a ${ours} talks to ${peers.join(", ")}: is this the right port?`,
+  );
+}
+
+/** What the body of an ERROR command says. */
+export function refusal(body: Uint8Array): BadPeer {
+  const reason = Buffer.from(body.subarray(1, 1 + (body[0] ?? 0)));
+  return new BadPeer(
+    "refused",
+    `The peer refused the connection: ${JSON.stringify(reason.toString("latin1"))}`,
+  );
+}
+
+function oldPeer(version: string): BadPeer {
+  return new BadPeer(
+    "revision",
+    `The peer speaks ZMTP ${version}, of before 2013, and this driver 3.0: use the libzmq driver, or a newer ZeroMQ in the kernel`,
+  );
+}
+
+function ourGreeting(): Uint8Array {
+  const bytes = new Uint8Array(GREETING_SIZE);
+  bytes[0] = 0xff;
+  bytes[8] = 1; // as libzmq: to a ZMTP 1 peer, the length of an empty identity
+  bytes[9] = 0x7f;
+  bytes[10] = 3;
+  bytes.set(Buffer.from("NULL"), 12);
+  return bytes;
+}
+
+function property(name: string, value: Uint8Array): Uint8Array {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(value.length);
+  return Buffer.concat([
+    Uint8Array.of(name.length),
+    Buffer.from(name),
+    length,
+    value,
+  ]);
+}
+
+/** By lower-case name; names are case-insensitive on the wire. */
+function readProperties(body: Uint8Array): Map<string, string> {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  const properties = new Map<string, string>();
+  let at = 0;
+  while (at < bytes.length) {
+    const nameEnd = at + 1 + (bytes[at] ?? 0);
+    if (nameEnd + 4 > bytes.length) throw damagedReady();
+    const valueEnd = nameEnd + 4 + bytes.readUInt32BE(nameEnd);
+    if (valueEnd > bytes.length) throw damagedReady();
+    properties.set(
+      bytes.toString("latin1", at + 1, nameEnd).toLowerCase(),
+      bytes.toString("latin1", nameEnd + 4, valueEnd),
+    );
+    at = valueEnd;
+  }
+  return properties;
+}
+
+function damagedReady(): BadPeer {
+  return new BadPeer("protocol", "The peer's READY command is damaged");
+}
