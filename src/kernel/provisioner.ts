@@ -231,8 +231,8 @@ class Launch {
       const why = `there is no start-up script ${command.missing_script}`;
       throw failure("start_failed", { session_id, why });
     }
-    if (command.warning !== undefined) {
-      log.warn({ session: session_id }, command.warning);
+    for (const warning of command.warnings) {
+      log.warn({ session: session_id }, warning);
     }
     this.#hasMarkers = command.markers;
     this.#context = contextOf(this.#recipe, command.shell);
