@@ -14,6 +14,7 @@ import { readlinkSync } from "node:fs";
 import type { Exit } from "./kernel.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { statOf } from "./process-table.ts";
+import { isJobControlComplaint } from "./shell.ts";
 import { within } from "./stop.ts";
 
 export interface Command {
@@ -68,6 +69,7 @@ export class KernelProcess {
       const pipe = child[stream];
       if (pipe === null) continue;
       readLines(pipe, (text) => {
+        if (stream === "stderr" && isJobControlComplaint(text)) return;
         this.#captured.add(text);
         if (stream === "stderr") this.#stderr.add(text);
         onOutput(stream, text);

@@ -6,6 +6,8 @@
 export class Ownership {
   #displace: ((reason: string) => void) | undefined;
   #place = 0;
+  /** Where the present owner came in, when that is a socket of the session's own. */
+  socketPath: string | undefined;
 
   get isTaken(): boolean {
     return this.#displace !== undefined;
@@ -13,12 +15,13 @@ export class Ownership {
 
   /**
    * Displaces the present owner, who is told `reason` at once. `displaced` is
-   * called when the newcomer's turn to go has come. Resolves to the claim that
-   * says where to begin.
+   * called when the newcomer's own turn to go has come. The claim says where to
+   * begin.
    */
   take(reason: string, displaced: (reason: string) => void): Claim {
     this.#displace?.(reason);
     this.#displace = displaced;
+    this.socketPath = undefined;
     const isMine = () => this.#displace === displaced;
     return {
       place: this.#place,
@@ -26,7 +29,9 @@ export class Ownership {
         if (seq > this.#place) this.#place = seq;
       },
       release: () => {
-        if (isMine()) this.#displace = undefined;
+        if (!isMine()) return;
+        this.#displace = undefined;
+        this.socketPath = undefined;
       },
     };
   }

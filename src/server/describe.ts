@@ -1,0 +1,88 @@
+/** A session as clients see it. */
+import type { contract, InputOf } from "../../contract/index.ts";
+import { contentOf, type Message } from "../jupyter/message.ts";
+import type { Session } from "../session/session.ts";
+
+type Description = InputOf<typeof contract.sessions.get.output>;
+
+export function describe(session: Session): Description {
+  const { spec, status, pid, info, resource_usage } = session;
+  const seconds = Math.floor((Date.now() - session.since) / 1000);
+  const prompts = promptsOf(info);
+  const isRunning = session.isRunning;
+  return {
+    session_id: spec.session_id,
+    argv: [...spec.argv],
+    ...(pid !== undefined && { process_id: pid }),
+    username: spec.username,
+    display_name: spec.display_name,
+    language: spec.language,
+    interrupt_mode: spec.interrupt_mode,
+    initial_env: { ...session.environment },
+    connected: session.ownership.isTaken,
+    started: session.startedAt.toISOString(),
+    session_mode: spec.session_mode,
+    working_directory: session.workingDirectory,
+    ...(spec.notebook_uri !== undefined && { notebook_uri: spec.notebook_uri }),
+    input_prompt: prompts.input_prompt ?? spec.input_prompt,
+    continuation_prompt:
+      prompts.continuation_prompt ?? spec.continuation_prompt,
+    execution_queue: {
+      ...(session.queue.active !== undefined && {
+        active: toValue(session.queue.active),
+      }),
+      length: session.queue.pending.length,
+      pending: session.queue.pending.map(toValue),
+    },
+    status,
+    kernel_info: { ...info },
+    ...(resource_usage !== undefined && isRunning && { resource_usage }),
+    idle_seconds:
+      status === "busy" || status === "starting" || status === "offline"
+        ? 0
+        : seconds,
+    busy_seconds: status === "busy" ? seconds : 0,
+    ...(session.ownership.socketPath !== undefined && {
+      socket_path: session.ownership.socketPath,
+    }),
+    ...(spec.kernel_name !== undefined && { kernel_name: spec.kernel_name }),
+    ...(session.connectionFile !== undefined && {
+      connection_file: session.connectionFile,
+    }),
+    last_seq: session.journal.last,
+  };
+}
+
+/** A message as JSON values, with its whole header. */
+function toValue(
+  message: Message,
+): Description["execution_queue"]["pending"][number] {
+  const parse = (bytes: Uint8Array) =>
+    JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>;
+  return {
+    channel: message.channel,
+    header: { ...message.header },
+    parent_header:
+      message.parent_header === undefined ? null : { ...message.parent_header },
+    metadata: parse(message.raw.metadata),
+    content: contentOf(message) as Record<string, unknown>,
+    buffers: message.buffers.map((buffer) =>
+      Buffer.from(buffer).toString("base64"),
+    ),
+  };
+}
+
+/** Prompts that a kernel made for Positron tells of itself. */
+function promptsOf(info: Readonly<Record<string, unknown>>): {
+  input_prompt?: string;
+  continuation_prompt?: string;
+} {
+  const language = info["language_info"] as
+    | { positron?: { input_prompt?: unknown; continuation_prompt?: unknown } }
+    | undefined;
+  const { input_prompt, continuation_prompt } = language?.positron ?? {};
+  return {
+    ...(typeof input_prompt === "string" && { input_prompt }),
+    ...(typeof continuation_prompt === "string" && { continuation_prompt }),
+  };
+}

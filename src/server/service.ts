@@ -1,0 +1,32 @@
+/**
+ * What the answers lean on: the sessions, the kernelspecs, the settings. One
+ * value, made once, handed to every door.
+ */
+import type { LogLevel } from "../../contract/index.ts";
+import type { KernelspecFinder } from "../kernelspecs.ts";
+import type { Log } from "../log.ts";
+import type { Supervisor } from "../supervisor.ts";
+import type { IdleWatch } from "../idle.ts";
+import type { UsageWatch } from "../usage-watch.ts";
+
+export interface Service {
+  readonly supervisor: Supervisor;
+  readonly kernelspecs: KernelspecFinder;
+  readonly idle: IdleWatch;
+  readonly usage: UsageWatch;
+  readonly log: Log;
+  readonly limits: Limits;
+  /** The Kallichore version that we say we are. */
+  readonly reportedVersion: string;
+  readonly version: string;
+  logLevel: LogLevel;
+  /** Begins the end of the server; what is asked for now may still be answered. */
+  shutDown(reason: string): void;
+}
+
+export interface Limits {
+  /** Bytes of each session's journal that are kept in memory. */
+  readonly journal_memory_bytes: number;
+  /** Bytes that may wait in our process for one reader that does not read. */
+  readonly reader_buffer_bytes: number;
+}

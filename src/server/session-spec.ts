@@ -1,0 +1,81 @@
+/** What a client asked for, with everything that it left open filled in: from a kernelspec, or by default. */
+import { randomBytes } from "node:crypto";
+import { userInfo } from "node:os";
+import { type contract, failure, type OutputOf } from "../../contract/index.ts";
+import { findProgram, searchPath } from "../kernel/program.ts";
+import { workingDirectory } from "../kernel/working-directory.ts";
+import type { SessionSpec } from "../session/session.ts";
+import type { Service } from "./service.ts";
+
+type Request = OutputOf<typeof contract.sessions.create.input>;
+
+/** Seconds. */
+const CONNECTION_TIMEOUT = 30;
+const PROTOCOL_VERSION = "5.3";
+
+/** Throws `kernelspec_not_found` and `program_not_found`. */
+export async function resolveSpec(
+  request: Request,
+  { kernelspecs }: Service,
+): Promise<SessionSpec> {
+  const spec =
+    request.kernel_name === undefined
+      ? undefined
+      : await kernelspecs.find(request.kernel_name);
+  const argv = request.argv ?? spec?.argv ?? [];
+  await assertProgram(argv[0], request);
+  const given = request.startup_environment_arg;
+  return {
+    session_id:
+      request.session_id ??
+      `${spec?.name ?? "session"}-${randomBytes(4).toString("hex")}`,
+    kernel_name: spec?.name,
+    argv,
+    display_name: request.display_name ?? spec?.display_name ?? "",
+    language: request.language ?? spec?.language ?? "",
+    username: request.username ?? userName(),
+    interrupt_mode: request.interrupt_mode ?? spec?.interrupt_mode ?? "signal",
+    session_mode: request.session_mode ?? "console",
+    working_directory: request.working_directory ?? "",
+    notebook_uri: request.notebook_uri ?? undefined,
+    input_prompt: request.input_prompt ?? "",
+    continuation_prompt: request.continuation_prompt ?? "",
+    env: request.env ?? [],
+    spec_env: spec?.env,
+    connection_timeout: request.connection_timeout ?? CONNECTION_TIMEOUT,
+    protocol_version: request.protocol_version ?? PROTOCOL_VERSION,
+    startup_environment: request.startup_environment ?? "none",
+    startup_environment_arg:
+      given === undefined || given === null || given === "" ? undefined : given,
+    key: randomBytes(16).toString("hex"),
+  };
+}
+
+async function assertProgram(
+  program: string | undefined,
+  request: Request,
+): Promise<void> {
+  if (program === undefined) return; // to be adopted
+  const env = { ...process.env };
+  for (const { action, name, value } of request.env ?? []) {
+    if (name === "PATH" && action === "replace") env["PATH"] = value;
+    else if (name === "PATH" && action === "append") env["PATH"] += value;
+    else if (name === "PATH") env["PATH"] = value + (env["PATH"] ?? "");
+  }
+  const { path: cwd } = await workingDirectory(request.working_directory ?? "");
+  const options = { env, cwd };
+  if ((await findProgram(program, options)) !== undefined) return;
+  // A start-up command may be what brings the program.
+  const isBare = !program.includes("/");
+  if (isBare && (request.startup_environment ?? "none") !== "none") return;
+  const path = isBare ? searchPath(options).join(":") : "";
+  throw failure("program_not_found", { program, path });
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return ""; // a user without an entry in the password database
+  }
+}

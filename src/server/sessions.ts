@@ -1,0 +1,142 @@
+/** The session operations, each answered in a line or a few. */
+import { randomUUID } from "node:crypto";
+import { type contract, failure } from "../../contract/index.ts";
+import { fromClientValue, request } from "../jupyter/client-message.ts";
+import { collect } from "../session/collect.ts";
+import { describe } from "./describe.ts";
+import type { AnswersTo } from "./implement.ts";
+import { resolveSpec } from "./session-spec.ts";
+import type { Session } from "../session/session.ts";
+
+const EXECUTE_PATIENCE_MS = 60_000;
+
+export const sessions: AnswersTo<typeof contract.sessions> = {
+  list({ service: { supervisor } }) {
+    const all = supervisor.sessions.map((session) => ({
+      ...describe(session),
+      initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
+    }));
+    return { total: all.length, sessions: all };
+  },
+
+  async create({ input, service }) {
+    service.supervisor.assertOpen();
+    const spec = await resolveSpec(input, service);
+    return { session_id: service.supervisor.create(spec).id };
+  },
+
+  get: ({ input, service: { supervisor } }) =>
+    describe(supervisor.session(input.session_id)),
+
+  async delete({ input, service: { supervisor } }) {
+    await supervisor.delete(input.session_id);
+    return null;
+  },
+
+  async start({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    supervisor.assertOpen();
+    return infoOf(await session.start());
+  },
+
+  async restart({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    supervisor.assertOpen();
+    await session.restart({
+      working_directory: input.working_directory ?? undefined,
+      env: input.env ?? undefined,
+    });
+    return null;
+  },
+
+  async interrupt({ input, service: { supervisor } }) {
+    await supervisor.session(input.session_id).interrupt();
+    return null;
+  },
+
+  async shutdown({ input, service: { supervisor } }) {
+    await supervisor.session(input.session_id).shutDown();
+    return null;
+  },
+
+  async kill({ input, service: { supervisor } }) {
+    await supervisor.session(input.session_id).kill();
+    return null;
+  },
+
+  async adopt({ input, service: { supervisor } }) {
+    const { session_id, ...connection } = input;
+    const session = supervisor.session(session_id);
+    supervisor.assertOpen();
+    return infoOf(await session.adopt(connection));
+  },
+
+  connection_info: ({ input, service: { supervisor } }) =>
+    supervisor.session(input.session_id).connectionInfo(),
+
+  send({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    const message = fromClientValue(input, speakerOf(session));
+    return { msg_id: message.header.msg_id, repeated: !session.send(message) };
+  },
+
+  async request({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    const { msg_type, content, channel, timeout_ms } = input;
+    const reply = await session.request(
+      request(msg_type, content, { ...speakerOf(session), channel }),
+      timeout_ms,
+    );
+    return JSON.parse(Buffer.concat(reply.json).toString());
+  },
+
+  async execute({ input, service: { supervisor }, signal }) {
+    const session = supervisor.session(input.session_id);
+    if (!session.isRunning) {
+      throw failure("session_not_running", { session_id: session.id });
+    }
+    const { code, silent, store_history, stop_on_error, metadata } = input;
+    const message = request(
+      "execute_request",
+      {
+        code,
+        silent: silent ?? false,
+        store_history: store_history ?? silent !== true,
+        user_expressions: {},
+        allow_stdin: false,
+        stop_on_error: stop_on_error ?? true,
+      },
+      { ...speakerOf(session), metadata },
+    );
+    return collect(session, message, {
+      timeout_ms: input.timeout_ms ?? EXECUTE_PATIENCE_MS,
+      signal,
+    });
+  },
+
+  events({ input, service: { supervisor }, signal }) {
+    const session = supervisor.session(input.session_id);
+    return session.journal.follow(
+      Number(input.lastEventId ?? 0),
+      AbortSignal.any([signal, session.ended]),
+    );
+  },
+};
+
+/** Who speaks when a client does not say. */
+export function speakerOf({ spec }: Session) {
+  return {
+    session: `${spec.session_id}-${randomUUID().slice(0, 8)}`,
+    username: spec.username,
+    version: "5.3",
+  };
+}
+
+/** Kernels may leave out what their own protocol requires; the operation then says it for them. */
+function infoOf(info: Readonly<Record<string, unknown>>) {
+  return {
+    protocol_version: "5.0",
+    language_info: { name: "" },
+    ...info,
+  };
+}
