@@ -367,6 +367,7 @@ describe("argv", () => {
   ) => ({
     spec: { argv: [...argv], display_name: "", language: "" },
     resource_dir,
+    origin: "environment" as const,
   });
   const here = (env: Record<string, string> = {}) => ({
     env: { HOME: join(root, "home"), PATH: join(root, "bin"), ...env },
@@ -421,6 +422,18 @@ describe("argv", () => {
     await put("bin/python", "", 0o755);
     const inVenv = join(root, "venv/share/jupyter/kernels/x");
     expect(await argvOf(spec(["python"], inVenv), here())).toEqual([python3]);
+  });
+
+  it("leaves a bare name to the shell it goes through, unless an environment brings it", async () => {
+    const python = await put("venv/bin/python", "", 0o755);
+    await put("bin/python", "", 0o755);
+    const options = { ...here(), inShell: true };
+    const inVenv = spec(["python"], join(root, "venv/share/jupyter/kernels/x"));
+    expect(await argvOf(inVenv, options)).toEqual([python]);
+    const system = { ...inVenv, origin: "system" as const };
+    expect(await argvOf(system, options)).toEqual(["python"]);
+    const elsewhere = spec(["python"], join(root, "home/kernels/x"));
+    expect(await argvOf(elsewhere, options)).toEqual(["python"]);
   });
 
   it("stays as it is where there is no such program", async () => {
