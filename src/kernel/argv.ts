@@ -19,13 +19,25 @@ export interface ArgvOptions {
   readonly env: Variables;
   /** The directory that it will start in. */
   readonly cwd: string;
+  /** It goes through a shell, whose start-up decides what is on the PATH: a bare name is left to it. */
+  readonly inShell?: boolean;
   readonly platform?: NodeJS.Platform;
 }
 
 /** A program that is not found stays as it is named, for the launcher to say so. */
 export async function argvOf(
-  { spec, resource_dir }: Pick<Kernelspec, "spec" | "resource_dir">,
-  { values = {}, env, cwd, platform = process.platform }: ArgvOptions,
+  {
+    spec,
+    resource_dir,
+    origin,
+  }: Pick<Kernelspec, "spec" | "resource_dir" | "origin">,
+  {
+    values = {},
+    env,
+    cwd,
+    inShell = false,
+    platform = process.platform,
+  }: ArgvOptions,
 ): Promise<[string, ...string[]]> {
   const ownPrefix = prefixOf(resource_dir, platform);
   const prefix = ownPrefix ?? (await environmentPrefixes({ env, platform }))[0];
@@ -39,7 +51,13 @@ export async function argvOf(
     return /^~[/\\]/.test(text) ? expandHome(text, { env, platform }) : text;
   });
   const [program = "", ...args] = words;
-  return [await resolved(program, ownPrefix, { env, cwd, platform }), ...args];
+  // What an environment brings is run by that environment, in a shell too; the system's is for whatever comes first.
+  const isEnvironments = ownPrefix !== undefined && origin !== "system";
+  if (inShell && !isEnvironments) return [program, ...args];
+  return [
+    await resolved(program, ownPrefix, { env, cwd, inShell, platform }),
+    ...args,
+  ];
 }
 
 /** `<prefix>` of `<prefix>/share/jupyter/kernels/<name>`. */
@@ -61,7 +79,7 @@ function prefixOf(
 async function resolved(
   program: string,
   prefix: string | undefined,
-  lookup: Pick<ArgvOptions, "env" | "cwd" | "platform">,
+  lookup: Omit<ArgvOptions, "values">,
 ): Promise<string> {
   if (/[/\\]/.test(program)) return program;
   const windows = lookup.platform === "win32";
@@ -74,7 +92,7 @@ async function resolved(
       : names.flatMap((name) =>
           folders.map((folder) => path.join(prefix, folder, name)),
         )),
-    ...names,
+    ...(lookup.inShell === true ? [] : names),
   ];
   for (const candidate of candidates) {
     const found = await findProgram(candidate, lookup);

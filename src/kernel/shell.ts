@@ -115,6 +115,13 @@ export async function startupCommand({
   };
 }
 
+/** What an interactive shell says on stderr for want of a terminal; nobody needs to hear it. */
+export function isJobControlComplaint(line: string): boolean {
+  return /cannot set terminal process group|no job control in this shell|job control turned off|no access to tty/.test(
+    line,
+  );
+}
+
 type Dialect = "posix" | "csh" | "fish";
 
 /**

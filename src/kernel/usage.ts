@@ -39,10 +39,9 @@ export class UsageSampler {
     const usages = new Map<number, Usage>();
     const now = performance.now();
     for (const { pid, startTime } of roots) {
-      const root = statOf(pid);
+      const root = running(pid);
       const isGone =
         root === undefined ||
-        root.state === "Z" ||
         (startTime !== undefined && startTime !== root.startTime);
       if (isGone) continue;
 
@@ -81,12 +80,14 @@ function treeOf(
   const processes = new Map([[root.pid, root]]);
   for (const before of last?.processes.values() ?? []) {
     if (before.pid === root.pid) continue;
-    const stat = statOf(before.pid);
+    const stat = running(before.pid);
     if (stat?.startTime === before.startTime) processes.set(stat.pid, stat);
   }
-  const mainThreadOnly = round % THREADS_EVERY !== 0;
+  // By pid, so that not all kernels have their turn in the same sample.
+  const isTurn = round === 0 || (round + root.pid) % THREADS_EVERY === 0;
+  const mainThreadOnly = !isTurn;
   for (const pid of descendantsOf(processes.keys(), { mainThreadOnly })) {
-    const stat = statOf(pid);
+    const stat = running(pid);
     if (stat !== undefined) processes.set(pid, stat);
   }
 
@@ -107,6 +108,11 @@ function treeOf(
     next: { time: now, round, processes },
     usage: { cpu_percent, memory_bytes: pages * pageSize(), thread_count },
   };
+}
+
+function running(pid: number): ProcessStat | undefined {
+  const stat = statOf(pid);
+  return stat?.state === "Z" ? undefined : stat;
 }
 
 /** A process that is new in the tree has worked since it began, which may be before the last sample. */

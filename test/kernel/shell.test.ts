@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   STARTUP_BEGIN,
   STARTUP_SUCCESS,
+  isJobControlComplaint,
   startupCommand,
   type StartupCommand,
   type StartupOptions,
@@ -31,7 +32,7 @@ let env: Record<string, string>;
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), "startup-shell-"));
-  env = { HOME: home, PATH: "/usr/bin:/bin", LC_ALL: "C.UTF-8" };
+  env = { HOME: home, PATH: "/usr/bin:/bin", LC_ALL: "C.UTF-8", TERM: "xterm" };
 });
 afterAll(() => rm(home, { recursive: true }));
 
@@ -246,6 +247,21 @@ describe("start-up", () => {
         serverShell: "/bin/bash",
       });
       expect((await run(made)).stdout).toMatch(/\nyes\n$/);
+    },
+  );
+
+  it.each(shells.filter((shell) => existsSync(shell)))(
+    "says nothing of its own beside complaints about the terminal: %s",
+    async (shell) => {
+      const made = await command({
+        mode: "command",
+        arg: "true",
+        argv: ["/bin/true"],
+        serverShell: shell,
+      });
+      const { stderr } = await run(made);
+      const lines = stderr.split("\n").filter((line) => line !== "");
+      expect(lines.filter((line) => !isJobControlComplaint(line))).toEqual([]);
     },
   );
 
