@@ -151,7 +151,12 @@ export const ExecutionQueuedEvent = z
   .meta({ id: "ExecutionQueuedEvent" });
 
 export const HandshakeEvent = z
-  .object({ kind: z.literal("handshake"), seq, connection: ConnectionInfo })
+  .object({
+    kind: z.literal("handshake"),
+    seq,
+    session_id: z.string(),
+    connection: ConnectionInfo,
+  })
   .meta({ id: "HandshakeEvent" });
 
 export const GapEvent = z

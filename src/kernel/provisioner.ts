@@ -175,7 +175,7 @@ class Launch {
     }
     const connection =
       chosen ?? (await this.#registered(registration, deadline));
-    return this.#introduced(connection, deadline);
+    return await this.#introduced(connection, deadline);
   }
 
   async #openRegistration(): Promise<Registration> {

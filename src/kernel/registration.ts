@@ -59,7 +59,7 @@ export async function awaitRegistration(
           "the kernel's registration does not name its five ports",
         );
       }
-      await socket.send(request.acknowledge(signer) as Buffer[]);
+      await socket.send(request.acknowledge(signer));
       return {
         ...ports.data,
         ip: "127.0.0.1",

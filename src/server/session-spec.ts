@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { userInfo } from "node:os";
 import { type contract, failure, type OutputOf } from "../../contract/index.ts";
+import { kernelEnvironment } from "../kernel/environment.ts";
 import { findProgram, searchPath } from "../kernel/program.ts";
 import { workingDirectory } from "../kernel/working-directory.ts";
 import type { SessionSpec } from "../session/session.ts";
@@ -56,12 +57,10 @@ async function assertProgram(
   request: Request,
 ): Promise<void> {
   if (program === undefined) return; // to be adopted
-  const env = { ...process.env };
-  for (const { action, name, value } of request.env ?? []) {
-    if (name === "PATH" && action === "replace") env["PATH"] = value;
-    else if (name === "PATH" && action === "append") env["PATH"] += value;
-    else if (name === "PATH") env["PATH"] = value + (env["PATH"] ?? "");
-  }
+  const env = kernelEnvironment({
+    base: process.env,
+    actions: request.env ?? [],
+  });
   const { path: cwd } = await workingDirectory(request.working_directory ?? "");
   const options = { env, cwd };
   if ((await findProgram(program, options)) !== undefined) return;

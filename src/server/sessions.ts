@@ -1,6 +1,10 @@
 /** The session operations, each answered in a line or a few. */
 import { randomUUID } from "node:crypto";
-import { type contract, failure } from "../../contract/index.ts";
+import {
+  type contract,
+  failure,
+  type JupyterEvent,
+} from "../../contract/index.ts";
 import { fromClientValue, request } from "../jupyter/client-message.ts";
 import { collect } from "../session/collect.ts";
 import { describe } from "./describe.ts";
@@ -87,7 +91,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
       request(msg_type, content, { ...speakerOf(session), channel }),
       timeout_ms,
     );
-    return JSON.parse(Buffer.concat(reply.json).toString());
+    return JSON.parse(Buffer.concat(reply.json).toString()) as JupyterEvent;
   },
 
   async execute({ input, service: { supervisor }, signal }) {

@@ -31,55 +31,69 @@ export async function collect(
   const { msg_id } = request.header;
   session.send(request);
   const end = new AbortController();
-  let timedOut = false;
+  const outputs = new Outputs();
   const timer = setTimeout(() => {
-    timedOut = true;
     session.interrupt().catch(() => {}); // it ended meanwhile, or it cannot be: the answer says that time was up
     setTimeout(() => end.abort(), INTERRUPTED_MS).unref();
+    outputs.isLate = true;
   }, timeout_ms);
-  const outputs = new Outputs();
   const ends = AbortSignal.any([signal, end.signal, session.ended]);
-  let reply: Record<string, unknown> | undefined;
-  let isIdle = false;
+  const heard = new Ending();
   try {
     for await (const reading of session.journal.follow(after, ends)) {
       if ("gap" in reading) continue;
       for (const entry of reading.entries) {
-        if (!(entry instanceof MessageEntry)) {
-          if (entry.event.kind === "exited" && reply === undefined) {
-            throw failure("kernel_exited", {
-              session_id: session.id,
-              why: entry.event.signal ?? `exit code ${entry.event.exit_code}`,
-            });
-          }
-          continue;
-        }
+        if (!(entry instanceof MessageEntry)) continue;
         outputs.update(entry);
         if (entry.parent_id !== msg_id) continue;
-        if (entry.msg_type === "execute_reply") reply = contentIn(entry);
-        else if (entry.msg_type === "status") {
-          isIdle ||= contentIn(entry)["execution_state"] === "idle";
-        } else outputs.add(entry);
+        heard.note(entry);
+        outputs.add(entry);
       }
-      if (reply !== undefined && isIdle) break;
+      if (heard.isOver) break;
     }
   } finally {
     clearTimeout(timer);
   }
-  const count = reply?.["execution_count"];
+  const { reply } = heard;
+  if (reply["reason"] === "kernel_exited") {
+    const why = String(reply["evalue"]);
+    throw failure("kernel_exited", { session_id: session.id, why });
+  }
+  const count = reply["execution_count"];
   return {
     msg_id,
-    status: timedOut ? "timeout" : statusOf(reply),
+    status: outputs.isLate ? "timeout" : statusOf(reply),
     execution_count: typeof count === "number" ? count : null,
     outputs: outputs.list,
-    timed_out: timedOut,
+    timed_out: outputs.isLate,
   };
 }
 
+/** An execution is over when its reply and its idle have both been heard, in either order. */
+class Ending {
+  reply: Readonly<Record<string, unknown>> = {};
+  #signs = new Set<"reply" | "idle">();
+
+  note(entry: MessageEntry): void {
+    if (entry.msg_type === "execute_reply") {
+      this.reply = contentIn(entry);
+      this.#signs.add("reply");
+    } else if (entry.msg_type === "status") {
+      if (contentIn(entry)["execution_state"] === "idle") {
+        this.#signs.add("idle");
+      }
+    }
+  }
+
+  get isOver(): boolean {
+    return this.#signs.size === 2;
+  }
+}
+
 function statusOf(
-  reply: Record<string, unknown> | undefined,
+  reply: Readonly<Record<string, unknown>>,
 ): "ok" | "error" | "aborted" {
-  switch (reply?.["status"]) {
+  switch (reply["status"]) {
     case "ok":
       return "ok";
     case "error":
@@ -97,6 +111,8 @@ type Displayed = Extract<
 /** The outputs of one execution, in nbformat's shapes. */
 class Outputs {
   list: Output[] = [];
+  /** Whether time was up before the end. */
+  isLate = false;
   readonly #displays = new Map<string, Displayed[]>();
   #clearsNext = false;
 

@@ -95,7 +95,7 @@ export class MessageEntry {
 
   /** The parsed content. Throws a `SyntaxError` where the kernel wrote what is no JSON. */
   get content(): unknown {
-    return JSON.parse(this.raw.content.toString());
+    return JSON.parse(this.raw.content.toString()) as unknown;
   }
 }
 

@@ -365,7 +365,8 @@ export class Session {
         if (isPresent()) this.#say({ kind: "output", stream, text });
       },
       registered: (connection) => {
-        if (isPresent()) this.#say({ kind: "handshake", connection });
+        if (!isPresent()) return;
+        this.#say({ kind: "handshake", session_id: this.id, connection });
       },
       heartbeat: (beats) => {
         if (isPresent()) this.#heartbeat(beats);
@@ -483,8 +484,11 @@ export class Session {
     throw failure("session_not_running", { session_id: this.id });
   }
 
-  /** Requests that will not run are answered, as a kernel would that drops them. */
-  #abandon(requests: readonly Message[]): void {
+  /** Requests that will not run, or not to their end, are answered as a kernel would that drops them; `why` adds to the reply. */
+  #abandon(
+    requests: readonly Message[],
+    why: Readonly<Record<string, unknown>> = {},
+  ): void {
     for (const request of requests) {
       const draft = {
         session: this.id,
@@ -496,7 +500,7 @@ export class Session {
           ...draft,
           channel: "shell",
           msg_type: "execute_reply",
-          content: { status: "aborted" },
+          content: { status: "aborted", ...why },
         }),
       );
       this.journal.append(
@@ -518,9 +522,14 @@ export class Session {
   }
 
   #exited(run: object, finish: () => void, exit: Exit): void {
-    this.#abandon(this.queue.clear());
     const { exit_code, signal, output } = exit;
     const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
+    this.#abandon(this.queue.clear(), {
+      reason: "kernel_exited",
+      ename: "KernelExited",
+      evalue: how,
+      traceback: [],
+    });
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
     this.#finish(run, () => {}, `process exited: ${how}`);
     this.#say({ kind: "exited", exit_code, signal, output });

@@ -1,0 +1,187 @@
+/**
+ * The whole server, as one thing that can be opened and closed: what the
+ * commands run, what a program embeds, what the tests talk to.
+ */
+import { randomBytes } from "node:crypto";
+import type { Kernelspec, LogLevel } from "../contract/index.ts";
+import { embeddedKernelspecs } from "./embedded.ts";
+import { IdleWatch } from "./idle.ts";
+import { LocalProvisioner } from "./kernel/provisioner.ts";
+import { RuntimeFiles } from "./kernel/runtime-files.ts";
+import { type TransportName, transportOf } from "./kernel/transport-of.ts";
+import { KernelspecFinder } from "./kernelspecs.ts";
+import { type Log, silentLog } from "./log.ts";
+import { type Address, Listener } from "./server/listen.ts";
+import type { Limits, Service } from "./server/service.ts";
+import { Supervisor } from "./supervisor.ts";
+import { UsageWatch } from "./usage-watch.ts";
+import { COMPATIBLE_VERSION, VERSION } from "./version.ts";
+
+export interface ServerOptions {
+  /** Where to listen; on loopback, on a port that the system chooses, unless said. */
+  readonly address?: Address;
+  /** What clients must hold; made up unless given. `null` lets everybody in who can reach us. */
+  readonly token?: string | null;
+  /** Further names by which the server may be called, without port. */
+  readonly hosts?: readonly string[];
+  /** Pages of other origins that may ask. */
+  readonly origins?: readonly string[];
+  readonly log?: Log;
+  /** Where kernelspecs are looked for before all other places. */
+  readonly kernelspecDirs?: readonly string[];
+  /** Kernels that are offered beside the kernelspecs; the embedded Python unless said. */
+  readonly embedded?: readonly Kernelspec[];
+  /** What kernels inherit; the process's environment unless said. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Hours without anybody who needs the server until it ends; 0 is half a minute; never unless given. */
+  readonly idleShutdownHours?: number | undefined;
+  /** Milliseconds; 0 is off; 1000 unless given. */
+  readonly resourceSampleIntervalMs?: number | undefined;
+  readonly logLevel?: LogLevel;
+  readonly limits?: Partial<Limits>;
+  /** The driver of the kernels' sockets. */
+  readonly transport?: TransportName;
+  /** The Kallichore version that we say we are. */
+  readonly reportedVersion?: string | undefined;
+  /** Where private files (connection files, sockets) are kept: a directory of our own is made in it. */
+  readonly runtimeDirectory?: string | undefined;
+}
+
+const LIMITS: Limits = {
+  journal_memory_bytes: 64 * 1024 * 1024,
+  reader_buffer_bytes: 1024 * 1024,
+};
+
+/** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
+export async function startServer(
+  options: ServerOptions = {},
+): Promise<RunningServer> {
+  const files = new RuntimeFiles(options.runtimeDirectory);
+  try {
+    return await RunningServer.open(options, files);
+  } catch (error) {
+    files[Symbol.dispose]();
+    throw error;
+  }
+}
+
+export class RunningServer implements AsyncDisposable {
+  readonly address: Address;
+  /** `undefined` when everybody may come in. */
+  readonly token: string | undefined;
+  readonly supervisor: Supervisor;
+  /** Resolves with the reason once somebody asked the server to end, or nobody needs it any more. */
+  readonly shutdownRequested: Promise<string>;
+  readonly #listener: Listener;
+  readonly #service: Service;
+  readonly #files: RuntimeFiles;
+  #closed: Promise<void> | undefined;
+
+  private constructor(parts: {
+    listener: Listener;
+    service: Service;
+    files: RuntimeFiles;
+    token: string | undefined;
+    shutdownRequested: Promise<string>;
+  }) {
+    this.#listener = parts.listener;
+    this.#service = parts.service;
+    this.#files = parts.files;
+    this.address = parts.listener.address;
+    this.token = parts.token;
+    this.supervisor = parts.service.supervisor;
+    this.shutdownRequested = parts.shutdownRequested;
+  }
+
+  static async open(
+    options: ServerOptions,
+    files: RuntimeFiles,
+  ): Promise<RunningServer> {
+    const log = options.log ?? silentLog();
+    const env = options.env ?? process.env;
+    const limits = { ...LIMITS, ...options.limits };
+    const provisioner = new LocalProvisioner({
+      transport: transportOf(options.transport),
+      files,
+      log,
+      env,
+    });
+    const supervisor = new Supervisor({
+      provisioner,
+      log,
+      journalLimit: limits.journal_memory_bytes,
+    });
+    let shutDown: (reason: string) => void = () => {};
+    const shutdownRequested = new Promise<string>(
+      (resolve) => (shutDown = resolve),
+    );
+    const service: Service = {
+      supervisor,
+      log,
+      limits,
+      kernelspecs: new KernelspecFinder({
+        extraDirs: options.kernelspecDirs ?? [],
+        env,
+        embedded: options.embedded ?? embeddedKernelspecs(),
+      }),
+      idle: new IdleWatch({
+        supervisor,
+        log,
+        hours: options.idleShutdownHours,
+        expired: () => shutDown("nobody needs the server any more"),
+      }),
+      usage: new UsageWatch(
+        supervisor,
+        log,
+        options.resourceSampleIntervalMs ?? 1000,
+      ),
+      reportedVersion: options.reportedVersion ?? COMPATIBLE_VERSION,
+      version: VERSION,
+      logLevel: options.logLevel ?? "info",
+      shutDown: (reason) => shutDown(reason),
+    };
+    const token =
+      options.token === null
+        ? undefined
+        : (options.token ?? randomBytes(32).toString("hex"));
+    const listener = await Listener.open(service, {
+      address: options.address ?? {
+        transport: "tcp",
+        host: "127.0.0.1",
+        port: 0,
+      },
+      token,
+      hosts: options.hosts ?? [],
+      origins: options.origins ?? [],
+      socketDirectory: () => files.ensure(),
+    });
+    return new RunningServer({
+      listener,
+      service,
+      files,
+      token,
+      shutdownRequested,
+    });
+  }
+
+  /** `http://host:port`; `undefined` on a Unix socket or a pipe. */
+  get url(): string | undefined {
+    if (this.address.transport !== "tcp") return undefined;
+    const { host, port } = this.address;
+    return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const { idle, usage, supervisor } = this.#service;
+    idle[Symbol.dispose]();
+    usage[Symbol.dispose]();
+    await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
+    await this.#listener[Symbol.asyncDispose]();
+    this.#files[Symbol.dispose]();
+  }
+}

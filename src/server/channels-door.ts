@@ -1,0 +1,167 @@
+/**
+ * The addresses of a session's channels: an upgrade where the client asks for
+ * one; else, on a Unix socket, the path of a socket of the session's own, where
+ * any path is that session. One such socket serves a session for its whole
+ * life, under a name that cannot collide.
+ */
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { join } from "node:path";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import { failure } from "../../contract/index.ts";
+import type { Session } from "../session/session.ts";
+import { ownChannels } from "./channels.ts";
+import { kallichore } from "./kallichore.ts";
+import { bindPrivately, type ListenOptions } from "./listen.ts";
+import { sendJson } from "./rest.ts";
+import type { Service } from "./service.ts";
+
+const MAX_FRAME = 64 * 1024 * 1024; // bytes
+const PATHS = [/^\/sessions\/([^/]+)\/channels$/, /^\/api\/channels\/([^/]+)$/];
+
+export class ChannelsDoor {
+  readonly #service: Service;
+  readonly #options: ListenOptions;
+  readonly #sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: MAX_FRAME,
+  });
+  /** The session's own sockets, by session. */
+  readonly #own = new Map<Session, Promise<OwnSocket>>();
+
+  constructor(service: Service, options: ListenOptions) {
+    this.#service = service;
+    this.#options = options;
+  }
+
+  serves(method: string | undefined, path: string): boolean {
+    return method === "GET" && PATHS.some((pattern) => pattern.test(path));
+  }
+
+  /** Asked without an upgrade: where to connect. */
+  async handle(res: ServerResponse, path: string): Promise<void> {
+    const session = this.#sessionAt(path);
+    switch (this.#options.address.transport) {
+      case "tcp":
+        res.setHeader("upgrade", "websocket");
+        res.setHeader("connection", "upgrade");
+        sendJson(res, 426, {
+          code: "upgrade_required",
+          message: "This address is a WebSocket: connect to it as one",
+        });
+        return;
+      case "socket":
+      case "named-pipe": {
+        const own = this.#own.get(session) ?? this.#openOwn(session);
+        this.#own.set(session, own);
+        sendJson(res, 200, (await own).path);
+      }
+    }
+  }
+
+  /** Throws `session_not_found`; nobody is displaced by who is refused. */
+  upgrade(
+    req: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    path: string,
+  ): void {
+    this.#attach(this.#sessionAt(path), { req, stream, head });
+  }
+
+  close(): void {
+    for (const socket of this.#sockets.clients) {
+      socket.close(1001, "the server ends");
+    }
+    for (const own of this.#own.values()) {
+      void own.then((socket) => socket.close());
+    }
+    this.#own.clear();
+  }
+
+  #attach(
+    session: Session,
+    {
+      req,
+      stream,
+      head,
+    }: { req: IncomingMessage; stream: Duplex; head: Buffer },
+    socketPath?: string,
+  ): void {
+    this.#sockets.handleUpgrade(req, stream, head, (socket) => {
+      this.#service.idle.nudge();
+      ownChannels(session, socket, stream, {
+        codec: kallichore,
+        log: this.#service.log.child({ session: session.id }),
+        bufferLimit: this.#service.limits.reader_buffer_bytes,
+        socketPath,
+      });
+    });
+  }
+
+  #sessionAt(path: string): Session {
+    const [, segment] =
+      PATHS.map((pattern) => pattern.exec(path)).find(
+        (match) => match !== null,
+      ) ?? [];
+    let session_id: string;
+    try {
+      session_id = decodeURIComponent(segment ?? "");
+    } catch (cause) {
+      const why = "The path is no percent-encoded UTF-8";
+      throw failure("bad_request", { why }, { cause });
+    }
+    return this.#service.supervisor.session(session_id);
+  }
+
+  async #openOwn(session: Session): Promise<OwnSocket> {
+    const name = randomBytes(8).toString("hex");
+    const isPipe = this.#options.address.transport === "named-pipe";
+    const path = isPipe
+      ? `\\\\.\\pipe\\kallichore-${name}`
+      : join(this.#options.socketDirectory(), `${name}.sock`);
+    const http = createServer((_req, res) => {
+      sendJson(res, 426, {
+        code: "upgrade_required",
+        message: "This socket is a WebSocket: connect to it as one",
+      });
+    });
+    http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
+      stream.on("error", () => {});
+      if (session.ended.aborted) stream.destroy();
+      else this.#attach(session, { req, stream, head }, path);
+    });
+    if (isPipe) http.listen(path);
+    else await bindPrivately(http, path);
+    const own = new OwnSocket(http, path);
+    session.ended.addEventListener("abort", () => {
+      own.close();
+      this.#own.delete(session);
+    });
+    return own;
+  }
+}
+
+class OwnSocket {
+  readonly path: string;
+  readonly #http: Server;
+
+  constructor(http: Server, path: string) {
+    this.#http = http;
+    this.path = path;
+  }
+
+  close(): void {
+    this.#http.close();
+    this.#http.closeIdleConnections();
+    rmSync(this.path, { force: true });
+  }
+}

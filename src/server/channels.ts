@@ -1,0 +1,225 @@
+/**
+ * A session's messages over a WebSocket that has an owner: one client at a
+ * time, and a newcomer displaces it.
+ *
+ * kernel → client: what no owner has heard yet, then what is being said. What
+ * was sent and not known to have arrived when a connection broke is sent again
+ * to the next owner; pings, which travel in line with the messages, tell how
+ * far the client has come. client → kernel: in order; a frame that is no
+ * message is told to nobody but the log.
+ */
+import type { Duplex } from "node:stream";
+import { WebSocket } from "ws";
+import { SupervisorError } from "../../contract/index.ts";
+import { fromClientText } from "../jupyter/client-message.ts";
+import type { Log } from "../log.ts";
+import type { Entry } from "../session/entry.ts";
+import type { Claim } from "../session/ownership.ts";
+import type { Reading } from "../session/journal.ts";
+import type { Session } from "../session/session.ts";
+import { speakerOf } from "./sessions.ts";
+import { drained, sendPieces, together } from "./socket.ts";
+
+/** How a protocol spells what goes out. */
+export interface Codec {
+  /** One text frame, in pieces; `undefined` where the protocol has no word for it. */
+  encode(entry: Entry): readonly Buffer[] | undefined;
+  gap(from: number, to: number): readonly Buffer[] | undefined;
+  /** The last frame on the socket of an owner that is displaced. */
+  displaced(reason: string): readonly Buffer[];
+}
+
+export interface ChannelOptions {
+  readonly codec: Codec;
+  readonly log: Log;
+  /** Bytes that may wait for a reader that does not read. */
+  readonly bufferLimit: number;
+  /** The session's own socket, where the client came in by that. */
+  readonly socketPath?: string | undefined;
+}
+
+const PING_MS = 10_000;
+/** Under traffic a ping rides along this often, so that little has to be said again after a break. */
+const PING_BYTES = 256 * 1024;
+/** Unanswered pings of the regular kind that end the connection. */
+const MOST_UNANSWERED_MS = 40_000;
+const READER_PATIENCE_MS = 60_000;
+
+/** Carries messages both ways until the socket closes, the session ends or another owner comes. */
+export function ownChannels(
+  session: Session,
+  socket: WebSocket,
+  stream: Duplex,
+  options: ChannelOptions,
+): void {
+  const closed = new AbortController();
+  const { codec, log } = options;
+  const claim = session.ownership.take(
+    "Another client has connected to this session",
+    (reason) => {
+      sendPieces(socket, codec.displaced(reason));
+      socket.close(4409, "displaced by another client");
+      closed.abort();
+    },
+  );
+  session.ownership.socketPath = options.socketPath;
+  const pings = new Pings(socket, claim);
+  socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
+  socket.on("close", (code) => {
+    // A close frame comes after everything that the client was sent before it answered.
+    if (code !== 1006) pings.heardAll();
+    pings.stop();
+    claim.release();
+    closed.abort();
+  });
+  session.ended.addEventListener(
+    "abort",
+    () => socket.close(1001, "the session was deleted"),
+    { signal: closed.signal, once: true },
+  );
+  socket.on("message", (data, isBinary) => {
+    toKernel(session, data as Buffer, isBinary, log);
+  });
+  toClient(
+    session,
+    { socket, stream, claim, pings },
+    options,
+    closed.signal,
+  ).catch((error: unknown) => {
+    log.error({ err: error }, "Channel failed");
+    socket.terminate();
+  });
+}
+
+/** client → kernel */
+function toKernel(
+  session: Session,
+  data: Buffer,
+  isBinary: boolean,
+  log: Log,
+): void {
+  if (isBinary) {
+    log.warn("A client sent a binary frame, which means nothing here");
+    return;
+  }
+  try {
+    session.send(fromClientText(data, speakerOf(session)));
+  } catch (error) {
+    if (!(error instanceof SupervisorError)) throw error;
+    log.warn(`A client's message was refused: ${error.message}`);
+  }
+}
+
+interface Attached {
+  readonly socket: WebSocket;
+  readonly stream: Duplex;
+  readonly claim: Claim;
+  readonly pings: Pings;
+}
+
+/** kernel → client */
+async function toClient(
+  session: Session,
+  { socket, stream, claim, pings }: Attached,
+  { codec, bufferLimit }: ChannelOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const reading of session.journal.follow(claim.place, signal)) {
+    if (socket.readyState !== WebSocket.OPEN) return;
+    together(stream, () => sendReading(socket, reading, codec, pings));
+    await drained(socket, stream, {
+      limit: bufferLimit,
+      patience_ms: READER_PATIENCE_MS,
+    });
+  }
+}
+
+function sendReading(
+  socket: WebSocket,
+  reading: Reading,
+  codec: Codec,
+  pings: Pings,
+): void {
+  if ("gap" in reading) {
+    const { from, to } = reading.gap;
+    const frame = codec.gap(from, to);
+    if (frame !== undefined) sendPieces(socket, frame);
+    pings.sent(to, 0);
+    return;
+  }
+  for (const entry of reading.entries) {
+    const frame = codec.encode(entry);
+    if (frame !== undefined) sendPieces(socket, frame);
+    pings.sent(entry.seq, entry.size);
+  }
+}
+
+/** Asks how far the client has come: its pong says that it has read everything sent before the ping. */
+class Pings {
+  readonly #socket: WebSocket;
+  readonly #claim: Claim;
+  readonly #timer: NodeJS.Timeout;
+  /** Ping number to the last entry sent before it, oldest first. */
+  readonly #asked = new Map<bigint, { seq: number; at: number }>();
+  #count = 0n;
+  #seq: number;
+  #bytes = 0;
+
+  constructor(socket: WebSocket, claim: Claim) {
+    this.#socket = socket;
+    this.#claim = claim;
+    this.#seq = claim.place;
+    this.#timer = setInterval(() => this.#tick(), PING_MS);
+    this.#timer.unref();
+    socket.on("pong", (payload) => this.#heard(payload));
+    this.#ask();
+  }
+
+  /** An entry is on its way to the client. */
+  sent(seq: number, bytes: number): void {
+    this.#seq = seq;
+    this.#bytes += bytes;
+    if (this.#bytes >= PING_BYTES) this.#ask();
+  }
+
+  heardAll(): void {
+    this.#claim.heard(this.#seq);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #tick(): void {
+    const [oldest] = this.#asked.values();
+    if (
+      oldest !== undefined &&
+      performance.now() - oldest.at > MOST_UNANSWERED_MS
+    ) {
+      this.#socket.terminate();
+    } else this.#ask();
+  }
+
+  #ask(): void {
+    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    this.#count += 1n;
+    this.#bytes = 0;
+    this.#asked.set(this.#count, { seq: this.#seq, at: performance.now() });
+    const payload = Buffer.alloc(8);
+    payload.writeBigUInt64BE(this.#count);
+    this.#socket.ping(payload);
+  }
+
+  #heard(payload: Buffer): void {
+    if (payload.length !== 8) return;
+    const number = payload.readBigUInt64BE();
+    const asked = this.#asked.get(number);
+    if (asked === undefined) return;
+    this.#claim.heard(asked.seq);
+    // Pongs come in order, and a client may answer only the last of several pings.
+    for (const earlier of this.#asked.keys()) {
+      if (earlier > number) break;
+      this.#asked.delete(earlier);
+    }
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Who may come in: decided once, before any door and before any upgrade.
+ *
+ * Three questions, in this order. Does the request mean us (`Host`), or has a
+ * name been rebound to our address? Does it come from a page that we know
+ * (`Origin`)? Does it hold the token, where that is needed?
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import { failure } from "../../contract/index.ts";
+
+export interface GateOptions {
+  /** `undefined` lets everybody in who passes the other questions. */
+  readonly token: string | undefined;
+  /** Further names by which we may be called, without port. */
+  readonly hosts: readonly string[];
+  /** Pages of other origins that may ask, such as `http://localhost:5173`; `*` for all. */
+  readonly origins: readonly string[];
+  /** A Unix socket or a pipe has no name that could be rebound. */
+  readonly isLocal: boolean;
+}
+
+export class Gate {
+  readonly #options: GateOptions;
+  readonly #digest: Buffer | undefined;
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+    this.#digest =
+      options.token === undefined ? undefined : digest(options.token);
+  }
+
+  /** Throws `forbidden`, `unauthorized`. */
+  admit(req: IncomingMessage, url: URL, isOpen: boolean): void {
+    this.#assertHost(req);
+    this.#assertOrigin(req);
+    if (!isOpen && !this.#holdsToken(req, url))
+      throw failure("unauthorized", {});
+  }
+
+  /** The origin that may read our answers, when it is another than our own. */
+  allowedOrigin(req: IncomingMessage): string | undefined {
+    const { origin } = req.headers;
+    return origin !== undefined && this.#isListed(origin) ? origin : undefined;
+  }
+
+  #assertHost({ headers: { host } }: IncomingMessage): void {
+    if (this.#options.isLocal) return;
+    const name = nameOf(host);
+    if (isLoopback(name) || this.#options.hosts.includes(name)) return;
+    const why =
+      "The Host header names another machine: ask for localhost, or allow the name with --allow-host";
+    throw failure("forbidden", { why });
+  }
+
+  #assertOrigin({ headers: { origin, host } }: IncomingMessage): void {
+    if (origin === undefined || this.#isListed(origin)) return;
+    if (origin === `http://${host ?? ""}`) return;
+    const why =
+      "The page that asks is of another origin: allow it with --allow-origin";
+    throw failure("forbidden", { why });
+  }
+
+  #isListed(origin: string): boolean {
+    const { origins } = this.#options;
+    return origins.includes("*") || origins.includes(origin);
+  }
+
+  #holdsToken({ headers }: IncomingMessage, url: URL): boolean {
+    if (this.#digest === undefined) return true;
+    const { authorization = "" } = headers;
+    const said = /^(?:bearer|token) +(.+)$/i.exec(authorization)?.[1];
+    const given = said ?? url.searchParams.get("token") ?? "";
+    // Digests have one length, whatever was given, so the comparison tells nothing by its time.
+    return timingSafeEqual(digest(given), this.#digest);
+  }
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+/** `Host` without its port. */
+function nameOf(host: string | undefined): string {
+  return (host ?? "").replace(/:\d*$/, "").toLowerCase();
+}
+
+function isLoopback(name: string): boolean {
+  return (
+    name === "localhost" ||
+    name.endsWith(".localhost") ||
+    name === "[::1]" ||
+    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(name)
+  );
+}

@@ -1,0 +1,270 @@
+/**
+ * Where the server can be reached, and the one way in: TCP, a Unix socket or a
+ * Windows pipe; then the gate; then the door that serves the address.
+ */
+import { once } from "node:events";
+import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import { dirname } from "node:path";
+import type { Duplex } from "node:stream";
+import { failure, type SupervisorError } from "../../contract/index.ts";
+import type { Log } from "../log.ts";
+import { answers } from "./answers.ts";
+import { ChannelsDoor } from "./channels-door.ts";
+import { docs, openapi } from "./docs.ts";
+import { Gate, type GateOptions } from "./gate.ts";
+import { RestDoor, sendFailure, spanOf } from "./rest.ts";
+import { routerOf, toFailure } from "./router.ts";
+import type { Service } from "./service.ts";
+import { TrpcDoor } from "./trpc.ts";
+
+export type Address =
+  | { readonly transport: "tcp"; readonly host: string; readonly port: number }
+  | { readonly transport: "socket"; readonly path: string }
+  | { readonly transport: "named-pipe"; readonly name: string };
+
+export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
+  readonly address: Address;
+  /** Where the sockets of single sessions are made; private. */
+  readonly socketDirectory: () => string;
+}
+
+/** How long open requests may take to end when the server does. */
+const GOODBYE_MS = 1_000;
+
+export class Listener implements AsyncDisposable {
+  /** Where it listens: with the port that the system chose. */
+  readonly address: Address;
+  readonly #http: Server;
+  readonly #doors: Doors;
+  #closed: Promise<void> | undefined;
+
+  private constructor(http: Server, address: Address, doors: Doors) {
+    this.#http = http;
+    this.address = address;
+    this.#doors = doors;
+  }
+
+  /** Resolves once it can answer. Rejects with the system's error when the address is not to be had. */
+  static async open(
+    service: Service,
+    options: ListenOptions,
+  ): Promise<Listener> {
+    const doors = new Doors(service, options);
+    const http = createServer((req, res) => void doors.handle(req, res));
+    http.on("upgrade", (req, stream: Duplex, head) =>
+      doors.upgrade(req, stream, head),
+    );
+    http.on("clientError", (_error, socket) => {
+      if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    http.requestTimeout = 0; // a start takes as long as its kernel does
+    http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
+    const address = await bind(http, options.address);
+    return new Listener(http, address, doors);
+  }
+
+  /** Nobody new comes in; who is here is told, then cut off. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const closed = once(this.#http, "close");
+    this.#http.close();
+    this.#http.closeIdleConnections();
+    this.#doors.close();
+    const timer = setTimeout(
+      () => this.#http.closeAllConnections(),
+      GOODBYE_MS,
+    );
+    await closed;
+    clearTimeout(timer);
+    if (this.address.transport === "socket") {
+      await rm(this.address.path, { force: true });
+    }
+  }
+}
+
+/** The addresses, and which door serves them. */
+class Doors {
+  readonly #gate: Gate;
+  readonly #rest: RestDoor;
+  readonly #trpc: TrpcDoor;
+  readonly #channels: ChannelsDoor;
+  readonly #log: Log;
+
+  constructor(service: Service, options: ListenOptions) {
+    const router = routerOf(answers);
+    const { transport } = options.address;
+    this.#gate = new Gate({ ...options, isLocal: transport !== "tcp" });
+    this.#rest = new RestDoor(router, service);
+    this.#trpc = new TrpcDoor(router, service);
+    this.#channels = new ChannelsDoor(service, options);
+    this.#log = service.log;
+  }
+
+  async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const url = urlOf(req);
+    const path = url.pathname;
+    try {
+      this.#allowOrigin(req, res);
+      if (req.method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN)) {
+        this.#gate.admit(req, url, true);
+        res.writeHead(204).end();
+        return;
+      }
+      this.#gate.admit(req, url, this.#rest.isOpen(req.method, path));
+      if (this.#trpc.serves(path)) await this.#trpc.handle(req, res, path);
+      else if (this.#channels.serves(req.method, path)) {
+        await this.#channels.handle(res, path);
+      } else if (req.method === "GET" && path === "/openapi.json") {
+        send(res, openapi());
+      } else if (req.method === "GET" && path === "/docs") {
+        send(res, docs());
+      } else await this.#rest.handle(req, res, url);
+    } catch (error) {
+      const failed = toFailure(error);
+      if (failed.reason === "internal") {
+        this.#log.error({ err: failed.cause, path }, "A request went wrong");
+      }
+      if (res.headersSent) {
+        res.destroy();
+        return;
+      }
+      res.setHeader("x-span-id", spanOf(req));
+      sendFailure(res, failed);
+    }
+  }
+
+  upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
+    stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
+    const url = urlOf(req);
+    try {
+      this.#gate.admit(req, url, false);
+      if (this.#trpc.serves(url.pathname)) {
+        this.#trpc.upgrade(req, stream, head);
+      } else if (this.#channels.serves(req.method, url.pathname)) {
+        this.#channels.upgrade(req, stream, head, url.pathname);
+      } else throw failure("not_found", { path: url.pathname });
+    } catch (error) {
+      refuse(stream, toFailure(error));
+    }
+  }
+
+  close(): void {
+    this.#trpc.close();
+    this.#channels.close();
+  }
+
+  #allowOrigin(req: IncomingMessage, res: ServerResponse): void {
+    const origin = this.#gate.allowedOrigin(req);
+    if (origin === undefined) return;
+    res.setHeader(ALLOW_ORIGIN, origin);
+    res.setHeader("vary", "Origin");
+    res.setHeader("access-control-allow-methods", "GET, PUT, POST, DELETE");
+    res.setHeader(
+      "access-control-allow-headers",
+      "authorization, content-type, last-event-id, x-span-id, trpc-accept",
+    );
+    res.setHeader("access-control-expose-headers", "x-span-id");
+    res.setHeader("access-control-max-age", "600");
+  }
+}
+
+const ALLOW_ORIGIN = "access-control-allow-origin";
+
+function send(
+  res: ServerResponse,
+  page: { readonly body: string; readonly headers: Record<string, string> },
+): void {
+  res.writeHead(200, page.headers).end(page.body);
+}
+
+/** A refused upgrade is answered as any request would be, in the same words. */
+function refuse(stream: Duplex, failed: SupervisorError): void {
+  const body = JSON.stringify(failed.body);
+  const { status } = failed;
+  stream.end(
+    [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
+      "content-type: application/json",
+      `content-length: ${Buffer.byteLength(body)}`,
+      "connection: close",
+      "",
+      body,
+    ].join("\r\n"),
+  );
+}
+
+function urlOf(req: IncomingMessage): URL {
+  // Only path and query are the client's; a path may begin with two slashes.
+  return new URL(`http://localhost${req.url ?? "/"}`);
+}
+
+async function bind(http: Server, address: Address): Promise<Address> {
+  switch (address.transport) {
+    case "tcp": {
+      http.listen(address.port, address.host);
+      await once(http, "listening");
+      const { port } = http.address() as AddressInfo;
+      return { ...address, port };
+    }
+    case "socket": {
+      await clearPath(address.path);
+      await mkdir(dirname(address.path), { recursive: true, mode: 0o700 });
+      await bindPrivately(http, address.path);
+      return address;
+    }
+    case "named-pipe":
+      http.listen({ path: address.name, exclusive: true });
+      await once(http, "listening");
+      return address;
+  }
+}
+
+/** A Unix socket that only its owner may connect to, from its first moment. */
+export async function bindPrivately(http: Server, path: string): Promise<void> {
+  // The bind happens within `listen`; the mask is back before anything else of ours makes a file or a process.
+  const mask = process.umask(0o177);
+  try {
+    http.listen(path);
+  } finally {
+    process.umask(mask);
+  }
+  await once(http, "listening");
+  await chmod(path, 0o600);
+}
+
+/** Removes a socket that nobody listens on. Throws when somebody does, or when it is no socket. */
+async function clearPath(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new Error(`${path} is there already, and is no socket`);
+  }
+  if (await isLive(path)) {
+    throw new Error(`Another server listens on ${path}`);
+  }
+  await rm(path, { force: true });
+}
+
+async function isLive(path: string): Promise<boolean> {
+  const probe = connect(path);
+  try {
+    await once(probe, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    probe.destroy();
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * The contract as a tRPC router: a loop over the operations and their answers.
+ * REST calls the same procedures, so that validation and failures are the same.
+ */
+import {
+  initTRPC,
+  type TRPC_ERROR_CODE_KEY,
+  TRPCError,
+  tracked,
+} from "@trpc/server";
+import * as z from "zod";
+import {
+  type AppRouter,
+  contract,
+  type Contract,
+  failure,
+  type Operation,
+  SupervisorError,
+} from "../../contract/index.ts";
+import type { Reading } from "../session/journal.ts";
+import type { Entry } from "../session/entry.ts";
+import type { Answers, Asked } from "./implement.ts";
+import type { Service } from "./service.ts";
+
+/** How a subscription's readings travel on one connection. */
+export interface Feed {
+  /** What the transport takes for a reading; it may take its time while the client is slow. */
+  take(
+    readings: AsyncIterable<Reading>,
+    signal: AbortSignal,
+  ): AsyncIterable<unknown>;
+}
+
+export interface Context {
+  readonly service: Service;
+  /** Set on connections that can carry many events at once. */
+  readonly feed?: Feed | undefined;
+}
+
+const t = initTRPC.context<Context>().create({
+  isDev: false, // stack traces stay here
+  errorFormatter({ shape, error }) {
+    const failed = toFailure(error);
+    return {
+      ...shape,
+      message: failed.message,
+      data: {
+        ...shape.data,
+        failure: failed.body,
+        ...(failed.startup !== undefined && { startup: failed.startup }),
+      },
+    };
+  },
+});
+
+/** `answers` may be any that fit the contract: the real ones, or a mock's. */
+export function routerOf(answers: Answers): AppRouter {
+  const groups = Object.entries(contract as Contract).map(
+    ([group, operations]) => {
+      const procedures = Object.entries(operations).map(
+        ([name, operation]) =>
+          [name, procedure(operation, answerOf(answers, group, name))] as const,
+      );
+      return [group, Object.fromEntries(procedures)] as const;
+    },
+  );
+  // The loop loses what the compiler knows; that each answer fits its operation was checked by `Answers`.
+  return t.router(Object.fromEntries(groups)) as unknown as AppRouter;
+}
+
+type Answer = (asked: Asked<unknown>) => unknown;
+
+function answerOf(answers: Answers, group: string, name: string): Answer {
+  const found = (answers as unknown as Record<string, Record<string, Answer>>)[
+    group
+  ]?.[name];
+  if (found === undefined) throw new Error(`No answer to ${group}.${name}`);
+  return found;
+}
+
+function procedure(operation: Operation, answer: Answer) {
+  const input = t.procedure.input(operation.input as z.ZodType);
+  const ask = async (asked: Asked<unknown>) => {
+    try {
+      return await answer(asked);
+    } catch (error) {
+      throw toTRPC(error);
+    }
+  };
+  switch (operation.kind) {
+    case "query":
+      return input
+        .output(operation.output as z.ZodType)
+        .query((call) => ask(askedIn(call)));
+    case "mutation":
+      return input
+        .output(operation.output as z.ZodType)
+        .mutation((call) => ask(askedIn(call)));
+    case "subscription":
+      return input.subscription(async function* (call) {
+        const asked = askedIn(call);
+        const readings = (await ask(asked)) as AsyncIterable<Reading>;
+        yield* call.ctx.feed === undefined
+          ? trackedEvents(readings)
+          : call.ctx.feed.take(readings, asked.signal);
+      });
+  }
+}
+
+function askedIn({
+  input,
+  ctx,
+  signal,
+}: {
+  input: unknown;
+  ctx: Context;
+  signal?: AbortSignal | undefined;
+}): Asked<unknown> {
+  return {
+    input,
+    service: ctx.service,
+    signal: signal ?? new AbortController().signal,
+  };
+}
+
+/** One event at a time, for transports that know no better: server-sent events, in-process calls. */
+async function* trackedEvents(readings: AsyncIterable<Reading>) {
+  for await (const reading of readings) {
+    if ("gap" in reading) {
+      const { from, to } = reading.gap;
+      yield tracked(String(to), { kind: "gap", seq: to, from, to });
+      continue;
+    }
+    for (const entry of reading.entries) {
+      yield tracked(String(entry.seq), valueOf(entry));
+    }
+  }
+}
+
+/** The event as a value. One that no JSON parser takes is told as what it is, with the number it has. */
+function valueOf(entry: Entry): unknown {
+  try {
+    return JSON.parse(Buffer.concat(entry.json).toString());
+  } catch {
+    return { kind: "gap", seq: entry.seq, from: entry.seq, to: entry.seq };
+  }
+}
+
+/** What went wrong, as the failure that every door tells. */
+export function toFailure(error: unknown): SupervisorError {
+  if (error instanceof SupervisorError) return error;
+  if (!(error instanceof TRPCError)) {
+    return failure("internal", {}, { cause: error });
+  }
+  if (error.cause instanceof SupervisorError) return error.cause;
+  if (error.cause instanceof z.core.$ZodError && error.code === "BAD_REQUEST") {
+    const why = z.prettifyError(error.cause);
+    return failure("bad_request", { why }, { cause: error });
+  }
+  switch (error.code) {
+    case "INTERNAL_SERVER_ERROR":
+      return failure("internal", {}, { cause: error });
+    case "NOT_FOUND":
+      return failure("not_found", { path: error.message }, { cause: error });
+    case "UNAUTHORIZED":
+      return failure("unauthorized", {}, { cause: error });
+    default:
+      return failure("bad_request", { why: error.message }, { cause: error });
+  }
+}
+
+function toTRPC(error: unknown): TRPCError {
+  const failed = toFailure(error);
+  return new TRPCError({
+    code: codes[failed.status] ?? "INTERNAL_SERVER_ERROR",
+    message: failed.message,
+    cause: failed,
+  });
+}
+
+const codes: Readonly<Record<number, TRPC_ERROR_CODE_KEY>> = {
+  400: "BAD_REQUEST",
+  401: "UNAUTHORIZED",
+  403: "FORBIDDEN",
+  404: "NOT_FOUND",
+  405: "METHOD_NOT_SUPPORTED",
+  409: "CONFLICT",
+  413: "PAYLOAD_TOO_LARGE",
+  429: "TOO_MANY_REQUESTS",
+  500: "INTERNAL_SERVER_ERROR",
+  503: "SERVICE_UNAVAILABLE",
+  504: "GATEWAY_TIMEOUT",
+};

@@ -1,0 +1,195 @@
+/**
+ * The contract over tRPC: HTTP with batches, and WebSocket with subscriptions.
+ *
+ * Kernel messages go out as the bytes they are: a subscription yields a whole
+ * reading of the journal, the encoder lets it pass, and the socket spells it as
+ * ordinary tRPC messages. Stock clients notice nothing.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { nodeHTTPRequestHandler } from "@trpc/server/adapters/node-http";
+import {
+  getWSConnectionHandler,
+  jsonEncoder,
+  type Encoder,
+} from "@trpc/server/adapters/ws";
+import { WebSocket, WebSocketServer } from "ws";
+import type { AppRouter } from "../../contract/index.ts";
+import type { Reading } from "../session/journal.ts";
+import type { Context, Feed } from "./router.ts";
+import type { Service } from "./service.ts";
+import { drained, sendPieces, together } from "./socket.ts";
+
+const PREFIX = "/trpc";
+const MAX_BATCH = 100;
+const MAX_BODY = 64 * 1024 * 1024; // bytes
+/** How long a reader may take nothing at all before it is cut off. */
+const READER_PATIENCE_MS = 60_000;
+
+export class TrpcDoor {
+  readonly #router: AppRouter;
+  readonly #service: Service;
+  readonly #sockets: WebSocketServer;
+
+  constructor(router: AppRouter, service: Service) {
+    this.#router = router;
+    this.#service = service;
+    this.#sockets = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      maxPayload: MAX_BODY,
+      WebSocket: EntrySocket,
+    });
+    const connect = getWSConnectionHandler({
+      wss: this.#sockets,
+      router,
+      maxBatchSize: MAX_BATCH,
+      experimental_encoder: encoder,
+      createContext: ({ res }): Context => ({
+        service,
+        feed: feedOf(entrySocket(res), service),
+      }),
+      keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
+      onError: ({ error, path }) => logAccident(service, error, path),
+    });
+    this.#sockets.on("connection", (socket, request) => {
+      socket.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
+      connect(socket, request);
+    });
+  }
+
+  serves(path: string): boolean {
+    return path === PREFIX || path.startsWith(`${PREFIX}/`);
+  }
+
+  async handle(
+    req: IncomingMessage,
+    res: ServerResponse,
+    path: string,
+  ): Promise<void> {
+    await nodeHTTPRequestHandler({
+      router: this.#router,
+      req,
+      res,
+      path: path.slice(PREFIX.length + 1),
+      createContext: (): Context => ({ service: this.#service }),
+      maxBodySize: MAX_BODY,
+      onError: ({ error, path: procedure }) =>
+        logAccident(this.#service, error, procedure),
+    });
+  }
+
+  upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
+    this.#sockets.handleUpgrade(req, stream, head, (socket) => {
+      entrySocket(socket).stream = stream;
+      this.#sockets.emit("connection", socket, req);
+    });
+  }
+
+  /** Says goodbye to everybody. */
+  close(): void {
+    for (const socket of this.#sockets.clients) {
+      socket.close(1001, "the server ends");
+    }
+  }
+}
+
+/** A reading on its way through tRPC's adapter, which knows it only as the data of an event. */
+class Batch {
+  requestId: string | number = 0;
+  readonly reading: Reading;
+
+  constructor(reading: Reading) {
+    this.reading = reading;
+  }
+}
+
+/** Batches pass as they are; everything else is JSON as ever. */
+const encoder: Encoder = {
+  decode: (data) => jsonEncoder.decode(data),
+  encode(message) {
+    const batch = batchIn(message);
+    if (batch === undefined) return jsonEncoder.encode(message);
+    batch.requestId = (message as { id: string | number }).id;
+    return batch as unknown as string;
+  },
+};
+
+function batchIn(message: unknown): Batch | undefined {
+  const { result } = message as { result?: { data?: unknown } };
+  return result?.data instanceof Batch ? result.data : undefined;
+}
+
+/** Spells a batch as the tRPC messages that a stock client expects. */
+class EntrySocket extends WebSocket {
+  stream: Duplex | undefined;
+
+  override send(data: unknown, ...rest: unknown[]): void {
+    if (!(data instanceof Batch)) {
+      (super.send as (...args: unknown[]) => void)(data, ...rest);
+      return;
+    }
+    const { stream } = this;
+    const { reading, requestId } = data;
+    if (stream === undefined) return;
+    together(stream, () => {
+      if ("gap" in reading) {
+        const { from, to } = reading.gap;
+        const event = JSON.stringify({ kind: "gap", seq: to, from, to });
+        sendPieces(this, framed(requestId, to, [Buffer.from(event)]));
+        return;
+      }
+      for (const entry of reading.entries) {
+        sendPieces(this, framed(requestId, entry.seq, entry.json));
+      }
+    });
+  }
+}
+
+/** All of this door's sockets are: their server makes no others. */
+function entrySocket(socket: WebSocket): EntrySocket {
+  if (socket instanceof EntrySocket) return socket;
+  throw new TypeError("A socket of another door");
+}
+
+function framed(
+  requestId: string | number,
+  seq: number,
+  event: readonly Buffer[],
+): Buffer[] {
+  const id = JSON.stringify(requestId);
+  return [
+    Buffer.from(
+      `{"id":${id},"result":{"type":"data","id":"${seq}","data":{"id":"${seq}","data":`,
+    ),
+    ...event,
+    END,
+  ];
+}
+
+const END = Buffer.from("}}}");
+
+/** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
+function feedOf(socket: EntrySocket, service: Service): Feed {
+  return {
+    async *take(readings, signal) {
+      for await (const reading of readings) {
+        yield new Batch(reading);
+        const { stream } = socket;
+        if (stream === undefined || signal.aborted) return;
+        await drained(socket, stream, {
+          limit: service.limits.reader_buffer_bytes,
+          patience_ms: READER_PATIENCE_MS,
+        });
+      }
+    },
+  };
+}
+
+function logAccident(service: Service, error: Error, path: string | undefined) {
+  if ((error as { code?: string }).code !== "INTERNAL_SERVER_ERROR") return;
+  service.log.error(
+    { err: error.cause ?? error, path },
+    "An operation went wrong",
+  );
+}

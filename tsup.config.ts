@@ -1,0 +1,42 @@
+import { defineConfig } from "tsup";
+
+/** Native addons and optional packages are loaded when they are needed, or not at all. */
+const external = ["zeromq", "pyodide", "typescript"];
+
+/** ESM bundles of CommonJS packages need a `require`; the long name cannot collide. */
+const banner = {
+  js: 'import { createRequire as createRequireForBundledPackages } from "node:module"; const require = createRequireForBundledPackages(import.meta.url);',
+};
+
+export default defineConfig([
+  {
+    name: "library",
+    entry: {
+      server: "src/index.ts",
+      client: "client/index.ts",
+      contract: "contract/index.ts",
+    },
+    format: "esm",
+    target: "node20",
+    dts: true,
+    clean: true,
+    external,
+  },
+  {
+    name: "commands",
+    entry: {
+      "bin/kallichore": "src/bin/kallichore.ts",
+      "bin/kcserver": "src/bin/kcserver.ts",
+    },
+    format: "esm",
+    target: "node20",
+    noExternal: [/.*/],
+    external,
+    banner,
+    // Optional speed-ups of ws that are not installed: the bundle need not look for them.
+    define: {
+      "process.env.WS_NO_BUFFER_UTIL": '"1"',
+      "process.env.WS_NO_UTF_8_VALIDATE": '"1"',
+    },
+  },
+]);
