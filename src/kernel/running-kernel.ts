@@ -49,7 +49,7 @@ export class RunningKernel implements Kernel, Stoppable {
   readonly #run: Run;
   readonly #sockets: Sockets;
   readonly #heartbeat: Heartbeat;
-  readonly #own = new Map<string, ((reply: Message) => void) | undefined>();
+  readonly #own = new Map<string, (content: unknown) => void>();
   #info: Readonly<Record<string, unknown>> = {};
   #iopubSeen: (() => void) | undefined;
   #gone: ((exit: Exit) => void) | undefined;
@@ -100,8 +100,8 @@ export class RunningKernel implements Kernel, Stoppable {
    */
   async introduce(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
-    const answers: Promise<Message>[] = [];
-    let answer: Message | undefined;
+    const answers: Promise<unknown>[] = [];
+    let answer: unknown;
     while (answer === undefined) {
       signal.throwIfAborted();
       // What is sent before a kernel listens waits in the link, so asking twice serves only those that are there.
@@ -125,7 +125,7 @@ export class RunningKernel implements Kernel, Stoppable {
       signal.throwIfAborted();
       void this.#ask("shell", "kernel_info_request", {}); // its busy and idle are what we are after
     }
-    this.#info = contentOf(answer) as Readonly<Record<string, unknown>>;
+    this.#info = answer as Readonly<Record<string, unknown>>;
     return this.#info as KernelInfo;
   }
 
@@ -218,12 +218,12 @@ export class RunningKernel implements Kernel, Stoppable {
     return this.#run.process?.directory;
   }
 
-  /** A request of our own; resolves with its reply, and pends for ever without one. */
+  /** A request of our own; resolves with the content of its reply, and pends for ever without one. */
   #ask(
     channel: "shell" | "control",
     msg_type: string,
     content: Record<string, unknown>,
-  ): Promise<Message> {
+  ): Promise<unknown> {
     const { session_id, username } = this.#run.recipe;
     const msg_id = `supervisor-${randomUUID()}`;
     this.send(
@@ -254,7 +254,8 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     const parent_id = parent_header?.msg_id;
     if (parent_id !== undefined && this.#own.has(parent_id)) {
-      if (channel !== "iopub") this.#own.get(parent_id)?.(message);
+      // Parsed here: its bytes are the socket's, and may be others by the next turn.
+      if (channel !== "iopub") this.#own.get(parent_id)?.(contentOf(message));
       return;
     }
     if (channel === "iopub" && header.msg_type === "status") {
