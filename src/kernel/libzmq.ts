@@ -21,14 +21,23 @@ import {
 /** `connect` throws a `RangeError` for options that no peer could accept. */
 export const libzmq: KernelTransport = libzmqFrom(() => import("zeromq"));
 
+/** For peers of ZMTP 1 and 2, whose handshakes libzmq does not report: connected is when TCP is. */
+export const libzmqForOldPeers: KernelTransport = libzmqFrom(
+  () => import("zeromq"),
+  "connect",
+);
+
 /** The driver over a package that `load` finds; it is asked once, at the first link. */
-export function libzmqFrom(load: () => Promise<Package>): KernelTransport {
+export function libzmqFrom(
+  load: () => Promise<Package>,
+  connected: "handshake" | "connect" = "handshake",
+): KernelTransport {
   let loading: Promise<Library> | undefined;
   return {
     name: "libzmq",
     connect(options: LinkOptions): Link {
       checkOptions(options);
-      loading ??= toLibrary(load());
+      loading ??= toLibrary(load(), connected);
       return new LibzmqLink(options, loading);
     },
   };
@@ -39,6 +48,8 @@ type Package = typeof Zeromq;
 interface Library {
   readonly zeromq: Package;
   readonly context: Zeromq.Context;
+  /** The event that makes a link connected. */
+  readonly connected: "handshake" | "connect";
 }
 
 const SEND_HIGH_WATER_MARK = 64; // messages
@@ -85,15 +96,16 @@ class LibzmqLink implements Link {
     this.#close(undefined);
   }
 
-  async #run(library: Promise<Library>): Promise<void> {
+  async #run(loading: Promise<Library>): Promise<void> {
     try {
-      const socket = toSocket(await library, this.#options);
+      const library = await loading;
+      const socket = toSocket(library, this.#options);
       if (this.#isClosed()) {
         socket.close();
         return;
       }
       this.#socket = socket;
-      this.#observe(socket);
+      this.#observe(socket, library.connected);
       socket.connect(this.#options.endpoint);
       void this.#sendAll();
       for await (const frames of socket) this.#take(frames);
@@ -102,9 +114,9 @@ class LibzmqLink implements Link {
     }
   }
 
-  #observe({ events }: Socket): void {
+  #observe({ events }: Socket, connected: Library["connected"]): void {
     const { endpoint } = this.#options;
-    events.on("handshake", () => this.#move("connected"));
+    events.on(connected, () => this.#move("connected"));
     events.on("disconnect", () => {
       if (this.#state !== "connected") return;
       this.#move("connecting", new Error("The connection was lost"));
@@ -170,13 +182,16 @@ class LibzmqLink implements Link {
   }
 }
 
-async function toLibrary(loading: Promise<Package>): Promise<Library> {
+async function toLibrary(
+  loading: Promise<Package>,
+  connected: Library["connected"],
+): Promise<Library> {
   try {
     const zeromq = await loading;
     const { Context } = zeromq;
     // A context of our own: one that does not wait for anything when the process ends.
     const context = new Context({ blocky: false, maxSockets: MAX_SOCKETS });
-    return { zeromq, context };
+    return { zeromq, context, connected };
   } catch (cause) {
     throw new Error(
       "The libzmq driver needs the optional package zeromq, which could not be loaded: install it with `npm install zeromq`, or use the zmtp driver",

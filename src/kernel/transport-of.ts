@@ -4,7 +4,7 @@
  * Ours, unless the link has curve keys or the peer turns out too old for it:
  * those are libzmq's. A driver that is asked for by name gets all links.
  */
-import { libzmq } from "./libzmq.ts";
+import { libzmq, libzmqForOldPeers } from "./libzmq.ts";
 import { Line } from "./line.ts";
 import type {
   Frames,
@@ -22,7 +22,7 @@ export type TransportName = (typeof TRANSPORT_NAMES)[number];
 export function transportOf(name: TransportName = "auto"): KernelTransport {
   switch (name) {
     case "auto":
-      return either(zmtp, libzmq);
+      return either(zmtp, libzmq, libzmqForOldPeers);
     case "zmtp":
       return zmtp;
     case "libzmq":
@@ -30,17 +30,18 @@ export function transportOf(name: TransportName = "auto"): KernelTransport {
   }
 }
 
-/** The first driver where it can, else the second. */
+/** The first driver where it can, else one for encrypted links or one for old peers. */
 export function either(
   first: KernelTransport,
-  second: KernelTransport,
+  encrypted: KernelTransport,
+  old: KernelTransport = encrypted,
 ): KernelTransport {
   return {
     name: "auto",
     connect: (options: LinkOptions): Link =>
       options.curve === undefined
-        ? new EitherLink(options, first, second)
-        : second.connect(options),
+        ? new EitherLink(options, first, old)
+        : encrypted.connect(options),
   };
 }
 

@@ -14,6 +14,7 @@ import {
   checkReady,
   greeting,
   GREETING_SIZE,
+  GREETING_START,
   ready,
   refusal,
 } from "./handshake.ts";
@@ -43,6 +44,7 @@ export class Connection {
   readonly #decoder = new Decoder();
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
+  #hasGreeted = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
   constructor(options: LinkOptions, listener: Listener) {
@@ -108,7 +110,7 @@ export class Connection {
       this.#end(new Error("Nobody listens there yet"));
       return;
     }
-    this.#write([greeting()]);
+    this.#write([greeting().subarray(0, GREETING_START)]);
   }
 
   #onRead(size: number): void {
@@ -143,6 +145,11 @@ export class Connection {
   #readGreeting(): boolean {
     const bytes = this.#decoder.peek();
     checkGreeting(bytes);
+    if (bytes.length < GREETING_START) return false;
+    if (!this.#hasGreeted) {
+      this.#hasGreeted = true;
+      this.#write([greeting().subarray(GREETING_START)]);
+    }
     if (bytes.length < GREETING_SIZE) return false;
     this.#decoder.skip(GREETING_SIZE);
     this.#phase = "introduction";

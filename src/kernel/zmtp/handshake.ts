@@ -11,6 +11,13 @@ import { BadPeer } from "./bad-peer.ts";
 
 export const GREETING_SIZE = 64; // bytes
 
+/**
+ * The signature and the major version go first, and the rest only once the peer
+ * has said its own: libzmq hangs up on a mechanism that is not its own before it
+ * has named that, and we could not tell why.
+ */
+export const GREETING_START = 11; // bytes
+
 const OUR_GREETING: Uint8Array = ourGreeting();
 
 const SOCKET_TYPES = {

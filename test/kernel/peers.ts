@@ -1,0 +1,126 @@
+/**
+ * The other end of a link: sockets of libzmq, or bytes on a plain socket for
+ * what libzmq would never say. All that is made here is closed by `closeAll`.
+ */
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Publisher, Reply, Router, XPublisher } from "zeromq";
+
+type Bindable = Publisher | Reply | Router | XPublisher;
+
+const closers: (() => void)[] = [];
+
+export function closeAll(): void {
+  for (const close of closers.splice(0).reverse()) close();
+}
+
+/** Where to bind: a wildcard port, or a path in a folder of its own. */
+export function freeEndpoint(kind: "tcp" | "ipc"): string {
+  if (kind === "tcp") return "tcp://127.0.0.1:*";
+  const folder = mkdtempSync(join(tmpdir(), "link-"));
+  closers.push(() => rmSync(folder, { recursive: true, force: true }));
+  return `ipc://${folder}/socket`;
+}
+
+/** Binds the socket and says where. */
+export async function bound(
+  socket: Bindable,
+  endpoint = "tcp://127.0.0.1:*",
+): Promise<string> {
+  socket.linger = 0;
+  closers.push(() => socket.close());
+  await socket.bind(endpoint);
+  return socket.lastEndpoint ?? endpoint;
+}
+
+/** An endpoint that nobody is bound to, and nobody else will be for now. */
+export async function unboundEndpoint(kind: "tcp" | "ipc"): Promise<string> {
+  if (kind === "ipc") return freeEndpoint("ipc");
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return `tcp://127.0.0.1:${port}`;
+}
+
+/** Says where a plain server is; each connection to it is `onSocket`'s. */
+export async function plainPeer(
+  onSocket: (socket: Socket, nth: number) => void,
+): Promise<string> {
+  return (await plainServer(onSocket)).endpoint;
+}
+
+export async function plainServer(
+  onSocket: (socket: Socket, nth: number) => void,
+  at = "tcp://127.0.0.1:0",
+): Promise<{ endpoint: string; close: () => Promise<void> }> {
+  let nth = 0;
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {}); // a link that gives up may reset the connection
+    onSocket(socket, ++nth);
+  });
+  const close = async (): Promise<void> => {
+    const closed = once(server, "close");
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await closed;
+  };
+  closers.push(() => {
+    if (server.listening) void close();
+  });
+  server.listen(Number(at.split(":").at(-1)), "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return { endpoint: `tcp://127.0.0.1:${port}`, close };
+}
+
+/** Between a link and its peer, passes on no more than one byte at a time. */
+export async function byteByByte(endpoint: string): Promise<string> {
+  return plainPeer((near) => {
+    const far = connect({
+      host: "127.0.0.1",
+      port: Number(endpoint.split(":").at(-1)),
+      noDelay: true,
+    });
+    far.on("error", () => {});
+    near.setNoDelay(true);
+    void trickle(near, far);
+    void trickle(far, near);
+  });
+}
+
+async function trickle(from: Socket, to: Socket): Promise<void> {
+  try {
+    for await (const chunk of from) {
+      for (const byte of chunk as Buffer) {
+        await new Promise((done) => to.write(Uint8Array.of(byte), done));
+        await new Promise(setImmediate); // the reader's turn
+      }
+    }
+  } catch {
+    // One end went away: so does the other.
+  }
+  to.destroy();
+}
+
+/** Resolves with the next bytes, at least so many. */
+export async function received(socket: Socket, size: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  while (total < size) {
+    const chunk = socket.read() as Buffer | null;
+    if (chunk === null) {
+      await once(socket, "readable");
+      continue;
+    }
+    chunks.push(chunk);
+    total += chunk.length;
+  }
+  return Buffer.concat(chunks);
+}
