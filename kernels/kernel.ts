@@ -164,6 +164,7 @@ export class Kernel {
     const { says = () => true } = this.#definition;
     if (says("busy", request)) await this.#status("busy", request);
     const io = this.#ioOf(request);
+    let behind: readonly Received[] = [];
     if (request.channel === "shell") this.#running = io;
     try {
       const content = toContent(contentOf(request));
@@ -171,24 +172,26 @@ export class Kernel {
       if (answer !== NO_REPLY)
         await io.reply({ status: "ok", ...toContent(answer) });
     } catch (error) {
-      const { ename, evalue, traceback } = toKernelError(error, io.signal);
-      const failed = { ename, evalue, traceback };
-      if (isExecution(request)) {
-        if (!io.silent) await io.publish("error", failed);
-        await io.reply({
-          status: "error",
-          execution_count: io.execution_count,
-          ...failed,
-        });
-        if (io.stopsOnError) await this.#abortQueued();
-      } else {
-        await io.reply({ status: "error", ...failed });
-      }
+      if (io.stopsOnError) behind = this.#takeExecutions(); // before anybody hears of the error
+      await this.#fail(request, io, toKernelError(error, io.signal));
     } finally {
       if (this.#running === io) this.#running = undefined;
       io.end();
       if (says("idle", request)) await this.#status("idle", request);
     }
+    for (const execution of behind) await this.#abort(execution);
+  }
+
+  async #fail(request: Received, io: Io, error: KernelError): Promise<void> {
+    const { ename, evalue, traceback } = error;
+    const failed = { ename, evalue, traceback };
+    if (!isExecution(request)) {
+      await io.reply({ status: "error", ...failed });
+      return;
+    }
+    if (!io.silent) await io.publish("error", failed);
+    const { execution_count } = io;
+    await io.reply({ status: "error", execution_count, ...failed });
   }
 
   #answer(request: Received, content: Content, io: Io): Handled {
@@ -261,18 +264,20 @@ export class Kernel {
     return NO_REPLY;
   }
 
-  /** What was queued behind a failed execution is not run, as `stop_on_error` asks. */
-  async #abortQueued(): Promise<void> {
+  /** What is queued behind a failed execution, and shall not run, as `stop_on_error` asks. */
+  #takeExecutions(): readonly Received[] {
     const queued = this.#shell.splice(0);
     this.#shell.push(...queued.filter((request) => !isExecution(request)));
-    for (const request of queued.filter(isExecution)) {
-      await this.#status("busy", request);
-      await this.#ioOf(request).reply({
-        status: "aborted",
-        execution_count: this.executionCount,
-      });
-      await this.#status("idle", request);
-    }
+    return queued.filter(isExecution);
+  }
+
+  async #abort(request: Received): Promise<void> {
+    await this.#status("busy", request);
+    await this.#ioOf(request).reply({
+      status: "aborted",
+      execution_count: this.executionCount,
+    });
+    await this.#status("idle", request);
   }
 
   #status(execution_state: string, parent: Message): Promise<void> {

@@ -93,6 +93,11 @@ function bundle(): string {
         in: join(root, `test/kernels/${name}.ts`),
         out: name,
       })),
+      { in: join(root, "kernels/python-wasm/main.ts"), out: "python-wasm" },
+      {
+        in: join(root, "kernels/python-wasm/worker.ts"),
+        out: "python-wasm-worker",
+      },
     ],
     bundle: true,
     platform: "node",
