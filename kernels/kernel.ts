@@ -1,0 +1,350 @@
+/**
+ * A kernel, without its sockets: requests come in, what the kernel says goes out.
+ *
+ * Around each request stand `busy` and `idle`, with the request as parent. Shell
+ * requests are answered one at a time, in order; control requests at once,
+ * whatever the shell is doing. What answers them is a table of handlers.
+ */
+import { randomUUID } from "node:crypto";
+import type { Received } from "../src/jupyter/frames.ts";
+import {
+  compose,
+  contentOf,
+  type Channel,
+  type Message,
+} from "../src/jupyter/message.ts";
+import { Io, KernelError, type Content, type ExecuteRequest } from "./io.ts";
+
+export interface KernelDefinition {
+  /** The content of `kernel_info_reply`; `status` is added. */
+  readonly kernelInfo: KernelInfo;
+  readonly handlers: Handlers;
+  /** Version in the headers; `message.ts` has the default. */
+  readonly protocol_version?: string;
+  /** `false` loses a message that came: a kernel that hangs. */
+  readonly hears?: (message: Received) => boolean;
+  /** `false` keeps a status message back: a kernel that forgets to say that it is idle. */
+  readonly says?: (state: "busy" | "idle", request: Received) => boolean;
+}
+
+export interface KernelInfo {
+  readonly protocol_version: string;
+  readonly implementation: string;
+  readonly implementation_version: string;
+  readonly language_info: {
+    readonly name: string;
+    readonly version: string;
+    readonly mimetype: string;
+    readonly file_extension: string;
+    readonly [extra: string]: unknown;
+  };
+  readonly banner: string;
+  readonly help_links?: readonly {
+    readonly text: string;
+    readonly url: string;
+  }[];
+  readonly supported_features?: readonly string[];
+}
+
+/** What a handler returns when the request shall go without an answer. */
+export const NO_REPLY: unique symbol = Symbol("no reply");
+
+/** The reply's content, `status: "ok"` added where it has none; nothing for an empty one. */
+export type Answer = Content | typeof NO_REPLY | undefined;
+type Handled = Answer | Promise<Answer> | Promise<void>;
+/** Throws a `KernelError` to answer with `status: "error"`. */
+type Handler = (content: Content, io: Io) => Handled;
+
+/** Requests by their name without `_request`. What is missing is answered as a kernel with nothing to say would. */
+export interface Handlers {
+  readonly execute: (request: ExecuteRequest, io: Io) => Handled;
+  readonly kernel_info?: Handler;
+  readonly complete?: Handler;
+  readonly inspect?: Handler;
+  readonly is_complete?: Handler;
+  readonly history?: Handler;
+  readonly comm_info?: Handler;
+  /** `comm_open`, `comm_msg` and `comm_close`; these have no reply. */
+  readonly comm?: Handler;
+  /** Stops what is running; the `signal` of its io is aborted in any case. */
+  readonly interrupt?: () => void | Promise<void>;
+  /** Before the reply. The process ends after it. */
+  readonly shutdown?: (restart: boolean) => void | Promise<void>;
+  /** Any other message. Without this, it goes unanswered. */
+  readonly other?: Handler;
+}
+
+export interface KernelPort {
+  /** kernel → client, in the order of the calls per channel. Never rejects. */
+  readonly say: (
+    message: Message,
+    identities: readonly Uint8Array[],
+  ) => Promise<void>;
+  /** A client asked for the end, and has its answer. */
+  readonly end: (restart: boolean) => void;
+}
+
+/** Shell requests that wait here, beyond which they wait in the socket. */
+const QUEUE_LIMIT = 1_000;
+
+export class Kernel {
+  readonly session: string;
+  executionCount = 0;
+  readonly #definition: KernelDefinition;
+  readonly #port: KernelPort;
+  readonly #shell: Received[] = [];
+  #working = false;
+  #roomMade = () => {};
+  #running: Io | undefined;
+
+  constructor(
+    definition: KernelDefinition,
+    port: KernelPort,
+    session: string = randomUUID(),
+  ) {
+    this.#definition = definition;
+    this.#port = port;
+    this.session = session;
+  }
+
+  /** client → kernel. Resolves when the channel's next message may come. */
+  async receive(message: Received): Promise<void> {
+    if (this.#definition.hears?.(message) === false) return;
+    if (message.channel === "stdin") {
+      this.#running?.answer(contentOf(message));
+      return;
+    }
+    if (message.channel === "control") {
+      void this.#attend(message); // which does not reject; control does not wait
+      return;
+    }
+    this.#shell.push(message);
+    if (!this.#working) void this.#work();
+    while (this.#shell.length >= QUEUE_LIMIT) {
+      await new Promise<void>((resolve) => (this.#roomMade = resolve));
+    }
+  }
+
+  /** Stops the request that runs, as SIGINT does; the queue stays. */
+  async interrupt(): Promise<void> {
+    this.#running?.interrupt();
+    await this.#definition.handlers.interrupt?.();
+  }
+
+  /** A message of the kernel's own, without a parent unless one is given. */
+  publish(
+    msg_type: string,
+    content: unknown,
+    extra: {
+      readonly parent?: Message;
+      readonly topic?: Uint8Array;
+      readonly metadata?: unknown;
+      readonly buffers?: readonly Uint8Array[];
+    } = {},
+  ): Promise<void> {
+    const { topic = Buffer.from(msg_type), ...rest } = extra;
+    return this.#port.say(this.#compose("iopub", msg_type, content, rest), [
+      topic,
+    ]);
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    for (;;) {
+      const request = this.#shell.shift();
+      this.#roomMade();
+      if (request === undefined) break;
+      await this.#attend(request);
+    }
+    this.#working = false;
+  }
+
+  /** Busy, the answer, idle. Never rejects: what a handler throws is the answer. */
+  async #attend(request: Received): Promise<void> {
+    const { says = () => true } = this.#definition;
+    if (says("busy", request)) await this.#status("busy", request);
+    const io = this.#ioOf(request);
+    let behind: readonly Received[] = [];
+    if (request.channel === "shell") this.#running = io;
+    try {
+      const content = toContent(contentOf(request));
+      const answer = await this.#answer(request, content, io);
+      if (answer !== NO_REPLY)
+        await io.reply({ status: "ok", ...toContent(answer) });
+    } catch (error) {
+      if (io.stopsOnError) behind = this.#takeExecutions(); // before anybody hears of the error
+      await this.#fail(request, io, toKernelError(error, io.signal));
+    } finally {
+      if (this.#running === io) this.#running = undefined;
+      io.end();
+      if (says("idle", request)) await this.#status("idle", request);
+    }
+    for (const execution of behind) await this.#abort(execution);
+  }
+
+  async #fail(request: Received, io: Io, error: KernelError): Promise<void> {
+    const { ename, evalue, traceback } = error;
+    const failed = { ename, evalue, traceback };
+    if (!isExecution(request)) {
+      await io.reply({ status: "error", ...failed });
+      return;
+    }
+    if (!io.silent) await io.publish("error", failed);
+    const { execution_count } = io;
+    await io.reply({ status: "error", execution_count, ...failed });
+  }
+
+  #answer(request: Received, content: Content, io: Io): Handled {
+    const { handlers, kernelInfo } = this.#definition;
+    const { msg_type } = request.header;
+    switch (msg_type) {
+      case "execute_request":
+        return this.#execute(content, io);
+      case "kernel_info_request":
+        return handlers.kernel_info?.(content, io) ?? { ...kernelInfo };
+      case "complete_request":
+        return handlers.complete?.(content, io) ?? nothingToComplete(content);
+      case "inspect_request":
+        return (
+          handlers.inspect?.(content, io) ?? {
+            found: false,
+            data: {},
+            metadata: {},
+          }
+        );
+      case "is_complete_request":
+        return handlers.is_complete?.(content, io) ?? { status: "unknown" };
+      case "history_request":
+        return handlers.history?.(content, io) ?? { history: [] };
+      case "comm_info_request":
+        return handlers.comm_info?.(content, io) ?? { comms: {} };
+      case "comm_open":
+      case "comm_msg":
+      case "comm_close":
+        return this.#comm(content, io);
+      case "interrupt_request":
+        return this.interrupt();
+      case "shutdown_request":
+        return this.#shutDown(content["restart"] === true, io);
+      default:
+        return handlers.other?.(content, io) ?? NO_REPLY;
+    }
+  }
+
+  async #comm(content: Content, io: Io): Promise<Answer> {
+    await this.#definition.handlers.comm?.(content, io);
+    return NO_REPLY;
+  }
+
+  async #execute(content: Content, io: Io): Promise<Answer> {
+    const request = io.begin(content);
+    if (request.store_history) this.executionCount += 1;
+    const execution_count = this.executionCount;
+    io.execution_count = execution_count;
+    if (!request.silent) {
+      await io.publish("execute_input", {
+        code: request.code,
+        execution_count,
+      });
+    }
+    const answer = await this.#definition.handlers.execute(request, io);
+    if (answer === NO_REPLY) return NO_REPLY;
+    return {
+      execution_count,
+      user_expressions: {},
+      payload: [],
+      ...toContent(answer),
+    };
+  }
+
+  async #shutDown(restart: boolean, io: Io): Promise<Answer> {
+    await this.#definition.handlers.shutdown?.(restart);
+    await io.reply({ status: "ok", restart });
+    this.#port.end(restart);
+    return NO_REPLY;
+  }
+
+  /** What is queued behind a failed execution, and shall not run, as `stop_on_error` asks. */
+  #takeExecutions(): readonly Received[] {
+    const queued = this.#shell.splice(0);
+    this.#shell.push(...queued.filter((request) => !isExecution(request)));
+    return queued.filter(isExecution);
+  }
+
+  async #abort(request: Received): Promise<void> {
+    await this.#status("busy", request);
+    await this.#ioOf(request).reply({
+      status: "aborted",
+      execution_count: this.executionCount,
+    });
+    await this.#status("idle", request);
+  }
+
+  #status(execution_state: string, parent: Message): Promise<void> {
+    return this.publish("status", { execution_state }, { parent });
+  }
+
+  #ioOf(request: Received): Io {
+    return new Io(request, (channel, msg_type, content, extra = {}) => {
+      const draft = { parent: request, ...extra };
+      return channel === "iopub"
+        ? this.publish(msg_type, content, draft)
+        : this.#port.say(
+            this.#compose(channel, msg_type, content, draft),
+            request.identities,
+          );
+    });
+  }
+
+  #compose(
+    channel: Channel,
+    msg_type: string,
+    content: unknown,
+    extra: {
+      readonly parent?: Message;
+      readonly metadata?: unknown;
+      readonly buffers?: readonly Uint8Array[];
+    },
+  ): Message {
+    const { protocol_version } = this.#definition;
+    return compose({
+      channel,
+      msg_type,
+      content,
+      session: this.session,
+      username: "kernel",
+      ...(protocol_version === undefined ? {} : { version: protocol_version }),
+      ...extra,
+    });
+  }
+}
+
+function isExecution({ header }: Message): boolean {
+  return header.msg_type === "execute_request";
+}
+
+function toContent(value: unknown): Content {
+  return typeof value === "object" && value !== null ? (value as Content) : {};
+}
+
+function nothingToComplete({ cursor_pos = 0 }: Content): Content {
+  return {
+    matches: [],
+    cursor_start: cursor_pos,
+    cursor_end: cursor_pos,
+    metadata: {},
+  };
+}
+
+/** An interrupted handler ends in whatever way its awaits do; what is told is the interrupt. */
+function toKernelError(error: unknown, signal: AbortSignal): KernelError {
+  if (error instanceof KernelError) return error;
+  if (signal.aborted && signal.reason instanceof KernelError)
+    return signal.reason;
+  if (!(error instanceof Error)) return new KernelError("Error", String(error));
+  return new KernelError(
+    error.name,
+    error.message,
+    error.stack?.split("\n") ?? [],
+  );
+}

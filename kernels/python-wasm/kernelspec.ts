@@ -1,0 +1,44 @@
+/** How the embedded Python presents itself among the kernels, its limits included. */
+
+import { createRequire } from "node:module";
+
+export interface PythonWasmKernelspec {
+  readonly argv: readonly string[];
+  readonly display_name: string;
+  readonly language: string;
+  readonly interrupt_mode: "signal" | "message";
+  readonly env: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+export const PYTHON_WASM = "python-wasm";
+
+/** What it cannot do, in words for whoever chooses a kernel. */
+export const limits = [
+  "no threads and no subprocesses",
+  "no packages with native code while offline",
+  "loops run three to five times slower than in native Python",
+  "no sandbox: it reads and writes the files of its working directory",
+] as const;
+
+/** `program` is the built `python-wasm.js`, as a path; its worker lies beside it. */
+export function pythonWasmKernelspec(program: string): PythonWasmKernelspec {
+  return {
+    argv: [process.execPath, program, "{connection_file}"],
+    display_name: "Python (WebAssembly)",
+    language: "python",
+    interrupt_mode: "message", // a signal would do as well, but not on Windows
+    env: {},
+    metadata: { limits },
+  };
+}
+
+/** Whether the optional package that it needs is installed, seen from `program`. */
+export function isPyodideInstalled(program: string): boolean {
+  try {
+    createRequire(program).resolve("pyodide");
+    return true;
+  } catch {
+    return false; // not found is the answer
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The embedded default kernel: CPython in WebAssembly, where a machine has Node
+ * and nothing else. Started with a connection file, like any kernel.
+ *
+ * Sockets and Python start side by side; nobody is told that the kernel is
+ * there before Python is.
+ */
+import type { Io } from "../io.ts";
+import type { KernelInfo } from "../kernel.ts";
+import { runKernel } from "../serve.ts";
+import { History } from "./history.ts";
+import { limits } from "./kernelspec.ts";
+import { Python } from "./python.ts";
+
+const python = new Python(new URL("./python-wasm-worker.js", import.meta.url));
+python.died.catch((error: unknown) => {
+  console.error("Python ended:", error);
+  process.exit(1);
+});
+const history = new History();
+
+await runKernel({
+  kernelInfo: kernelInfo(""),
+  protocol_version: "5.5",
+  welcome: true,
+  handlers: {
+    kernel_info: async () => ({ ...kernelInfo(await python.ready) }),
+    async execute(request, io) {
+      const { execution_count } = io;
+      const ran = request.store_history
+        ? history.add(execution_count, request.code)
+        : () => {};
+      const { result, ...reply } = await python.ask(
+        "execute",
+        { ...request, execution_count },
+        io,
+      );
+      if (typeof result === "string") ran(result);
+      return reply;
+    },
+    complete: (content, io) =>
+      python.ask("complete", { cursor_pos: 0, ...content }, io),
+    inspect: (content, io) =>
+      python.ask("inspect", { cursor_pos: 0, ...content }, io),
+    is_complete: (content, io) => python.ask("is_complete", content, io),
+    history: (content) => history.answer(content),
+    comm_info: (content, io) => python.ask("comm_info", content, io),
+    comm: (content, io) => python.ask("comm", commOf(content, io), io),
+    interrupt: () => python.interrupt(),
+    shutdown: () => python.end(),
+  },
+});
+
+/** A whole message, less its buffers: what a comm's callback is given. */
+function commOf(content: unknown, { request }: Io) {
+  const { header, parent_header = {} } = request;
+  return { header, parent_header, msg_type: header.msg_type, content };
+}
+
+function kernelInfo(version: string): KernelInfo {
+  return {
+    protocol_version: "5.5",
+    implementation: "kallichore-python-wasm",
+    implementation_version: "0.1.0",
+    language_info: {
+      name: "python",
+      version,
+      mimetype: "text/x-python",
+      file_extension: ".py",
+      pygments_lexer: "ipython3",
+      codemirror_mode: { name: "ipython", version: 3 },
+      nbconvert_exporter: "python",
+    },
+    banner: `Python ${version} in WebAssembly: ${limits.join("; ")}`,
+    help_links: [
+      { text: "Python", url: "https://docs.python.org/3.14" },
+      { text: "Pyodide", url: "https://pyodide.org" },
+    ],
+  };
+}

@@ -1,0 +1,5 @@
+/** The build takes Python's sources in as text. */
+declare module "*.py" {
+  const source: string;
+  export default source;
+}

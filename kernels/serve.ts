@@ -1,0 +1,134 @@
+/**
+ * A kernel as a process: reads the connection file, binds, answers, and ends
+ * when it is told to or when whoever started it is gone.
+ */
+import { writeFile } from "node:fs/promises";
+import {
+  readInstructions,
+  type Dialect,
+  type Instructions,
+} from "./connection.ts";
+import { Kernel, type KernelDefinition } from "./kernel.ts";
+import { register } from "./registration.ts";
+import { Wire } from "./wire.ts";
+
+export interface ServeOptions extends KernelDefinition {
+  /** Greets each subscriber with `iopub_welcome` (JEP 65). */
+  readonly welcome?: boolean;
+  /** Somebody subscribed to iopub, and can hear what is published from now on. */
+  readonly subscribed?: (kernel: Kernel) => void;
+  /** See `WireOptions`. */
+  readonly iopubLimit?: number;
+  /** Registers in this dialect, whatever the file looks like. */
+  readonly dialect?: Dialect;
+}
+
+/** Serves until the end of the process. What a kernel's program calls. */
+export async function runKernel(
+  definition: ServeOptions,
+  file: string | undefined = process.argv[2],
+): Promise<ServedKernel> {
+  if (file === undefined) {
+    throw new TypeError("Which connection file? It is the one argument");
+  }
+  const instructions = await readInstructions(file);
+  const served = await serveKernel(definition, instructions);
+  if (instructions.registration === undefined && hasZeros(instructions)) {
+    await writeFile(file, JSON.stringify(served.wire.connection), {
+      mode: 0o600,
+    });
+  }
+  process.on("SIGINT", () => void served.kernel.interrupt());
+  process.on("SIGTERM", () => served.end());
+  const watch = watchParent(() => process.exit(1));
+  void served.ended.then(async () => {
+    clearInterval(watch);
+    await served[Symbol.asyncDispose]();
+    process.exit(0);
+  });
+  return served;
+}
+
+export interface ServedKernel extends AsyncDisposable {
+  readonly kernel: Kernel;
+  readonly wire: Wire;
+  /** Resolves when a client asked for the end, or `end` was called. */
+  readonly ended: Promise<void>;
+  end(): void;
+}
+
+/** Resolves once it is bound and, where the file asks for that, registered. */
+export async function serveKernel(
+  options: ServeOptions,
+  { connection, registration }: Instructions,
+): Promise<ServedKernel> {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  const kernel: Kernel = new Kernel(options, {
+    say: (message, identities) => wire.say(message, identities),
+    end: () => end(),
+  });
+  const wire = await Wire.bind({
+    connection,
+    hear: (message) => kernel.receive(message),
+    subscribed: (topic) => {
+      if (options.welcome === true) void greet(kernel, topic);
+      options.subscribed?.(kernel);
+    },
+    ...(options.iopubLimit === undefined
+      ? {}
+      : { iopubLimit: options.iopubLimit }),
+  });
+  try {
+    if (registration !== undefined) {
+      const { dialect = registration.dialect } = options;
+      await register(
+        { ...registration, dialect },
+        wire.connection,
+        kernel.session,
+      );
+    }
+  } catch (error) {
+    await wire.close(0);
+    throw error;
+  }
+  await kernel.publish("status", { execution_state: "starting" });
+  return {
+    kernel,
+    wire,
+    ended,
+    end,
+    [Symbol.asyncDispose]: () => wire.close(),
+  };
+}
+
+function greet(kernel: Kernel, topic: Uint8Array): Promise<void> {
+  const subscription = Buffer.from(topic).toString();
+  return kernel.publish("iopub_welcome", { subscription }, { topic });
+}
+
+function hasZeros({ connection }: Instructions): boolean {
+  return connection.shell_port === 0;
+}
+
+const WATCH_MS = 2_000;
+
+/** The parent is gone when its process is, or when somebody else has become ours. */
+function watchParent(gone: () => void): NodeJS.Timeout | undefined {
+  const parent = Number(process.env["JPY_PARENT_PID"]);
+  if (!Number.isInteger(parent) || parent <= 1) return undefined;
+  const direct = process.ppid === parent; // or a shell stands between us
+  const watch = setInterval(() => {
+    if ((direct && process.ppid !== parent) || !exists(parent)) gone();
+  }, WATCH_MS);
+  return watch.unref();
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

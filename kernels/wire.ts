@@ -1,0 +1,216 @@
+/**
+ * The kernel's five sockets: shell, control and stdin (ROUTER), iopub (XPUB)
+ * and the heartbeat's echo.
+ *
+ * A socket bears one pending send, so sends wait in line; what the kernel says
+ * on a channel leaves in the order in which it was said. Requests are read one
+ * at a time, as fast as `hear` takes them in: beyond ZeroMQ's own queue the
+ * clients wait.
+ */
+import { Router, XPublisher, type Socket } from "zeromq";
+import {
+  BadFrames,
+  FrameReader,
+  Signer,
+  toFrames,
+  type Received,
+} from "../src/jupyter/frames.ts";
+import type { Channel, Message } from "../src/jupyter/message.ts";
+import {
+  endpointOf,
+  portNames,
+  type ConnectionInfo,
+  type Ports,
+} from "./connection.ts";
+
+export interface WireOptions {
+  readonly connection: ConnectionInfo;
+  /** client → kernel. The next message of the channel is read when this resolves. Must not reject. */
+  readonly hear: (message: Received) => Promise<void> | void;
+  /** Somebody subscribed to iopub (JEP 65); the topic is usually empty. */
+  readonly subscribed?: (topic: Uint8Array) => void;
+  /**
+   * Messages that wait for one slow subscriber, beyond which XPUB drops, as it
+   * does in every kernel; 0 for no limit.
+   */
+  readonly iopubLimit?: number;
+}
+
+export class Wire implements AsyncDisposable {
+  /** With the ports that were bound in place of zeros. */
+  readonly connection: ConnectionInfo;
+  readonly signer: Signer;
+  readonly #lines: Readonly<Record<Channel, Line>>;
+  readonly #heart: Router;
+  #beating = true;
+  readonly #readers: readonly Promise<void>[];
+
+  /** Resolves once all five are bound; rejects, with nothing left open, when one cannot be. */
+  static async bind(options: WireOptions): Promise<Wire> {
+    const { connection, iopubLimit = 100_000 } = options;
+    const sockets = {
+      shell: new Router({ linger: 0, handover: true }),
+      iopub: new XPublisher({
+        linger: 0,
+        verbosity: "allSubs",
+        sendHighWaterMark: iopubLimit,
+      }),
+      stdin: new Router({ linger: 0, handover: true }),
+      control: new Router({ linger: 0, handover: true }),
+      hb: new Router({ linger: 0 }),
+    };
+    try {
+      const ports = await bindAll(sockets, connection);
+      return new Wire(sockets, { ...connection, ...ports }, options);
+    } catch (cause) {
+      for (const socket of Object.values(sockets)) socket.close();
+      throw cause;
+    }
+  }
+
+  private constructor(
+    sockets: Sockets,
+    connection: ConnectionInfo,
+    { hear, subscribed }: WireOptions,
+  ) {
+    this.connection = connection;
+    this.signer = new Signer(connection.key, connection.signature_scheme);
+    this.#lines = {
+      shell: new Line(sockets.shell),
+      control: new Line(sockets.control),
+      stdin: new Line(sockets.stdin),
+      iopub: new Line(sockets.iopub),
+    };
+    this.#heart = sockets.hb;
+    this.#readers = [
+      this.#read("shell", sockets.shell, hear),
+      this.#read("control", sockets.control, hear),
+      this.#read("stdin", sockets.stdin, hear),
+      readSubscriptions(sockets.iopub, subscribed),
+      this.#echo(sockets.hb),
+    ];
+  }
+
+  /** kernel → client. Resolves when ZeroMQ has it; never rejects: a closed wire drops what is said. */
+  say(message: Message, identities: readonly Uint8Array[] = []): Promise<void> {
+    return this.sayFrames(
+      message.channel,
+      toFrames(message, this.signer, identities),
+    );
+  }
+
+  /** Whatever bytes one likes: broken frames, wrong signatures. */
+  sayFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
+    return this.#lines[channel].send(frames);
+  }
+
+  /** The heartbeat stays bound, and echoes no more. */
+  stopHeart(): void {
+    this.#beating = false;
+  }
+
+  /** Gives what was said `flush_ms` to leave, then closes. */
+  async close(flush_ms = 500): Promise<void> {
+    await Promise.all(
+      Object.values(this.#lines).map((line) => line.close(flush_ms)),
+    );
+    this.#heart.close();
+    await Promise.all(this.#readers);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Bytes come back as they came, to whoever sent them. */
+  async #echo(socket: Router): Promise<void> {
+    for await (const frames of socket) {
+      if (this.#beating) await socket.send(frames).catch(() => {}); // closed meanwhile, or the peer left
+    }
+  }
+
+  /** client → kernel */
+  async #read(
+    channel: Channel,
+    socket: Router,
+    hear: WireOptions["hear"],
+  ): Promise<void> {
+    const reader = new FrameReader(this.signer);
+    for await (const frames of socket) {
+      let message;
+      try {
+        message = reader.read(frames, channel);
+      } catch (error) {
+        if (!(error instanceof BadFrames)) throw error;
+        console.error(`A message on ${channel} was dropped: ${error.message}`);
+        continue;
+      }
+      await hear(message);
+    }
+  }
+}
+
+interface Sockets {
+  readonly shell: Router;
+  readonly iopub: XPublisher;
+  readonly stdin: Router;
+  readonly control: Router;
+  readonly hb: Router;
+}
+
+async function bindAll(
+  sockets: Sockets,
+  { transport, ip, ...wanted }: ConnectionInfo,
+): Promise<Ports> {
+  const bound = portNames.map(async (name) => {
+    const socket = sockets[name.replace("_port", "") as keyof Sockets];
+    const port = wanted[name] === 0 ? "*" : wanted[name];
+    await socket.bind(endpointOf(transport, ip, port));
+    return [name, portOf(socket)] as const;
+  });
+  return Object.fromEntries(await Promise.all(bound)) as Ports;
+}
+
+function portOf({ lastEndpoint }: Socket): number {
+  return Number(/[:-](\d+)$/.exec(lastEndpoint ?? "")?.[1]);
+}
+
+/** A socket whose sends wait for each other. */
+class Line {
+  readonly #socket: Router | XPublisher;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(socket: Router | XPublisher) {
+    this.#socket = socket;
+  }
+
+  send(frames: readonly Uint8Array[]): Promise<void> {
+    this.#last = this.#last.then(() => this.#send(frames));
+    return this.#last;
+  }
+
+  async close(linger: number): Promise<void> {
+    await this.#last;
+    if (this.#socket.closed) return;
+    this.#socket.linger = linger;
+    this.#socket.close();
+  }
+
+  async #send(frames: readonly Uint8Array[]): Promise<void> {
+    try {
+      await this.#socket.send([...frames]);
+    } catch (error) {
+      if (!this.#socket.closed) console.error("A message was not sent:", error);
+    }
+  }
+}
+
+/** XPUB reports each subscription as one frame: a byte 1, then the topic. */
+async function readSubscriptions(
+  socket: XPublisher,
+  subscribed: WireOptions["subscribed"],
+): Promise<void> {
+  for await (const [frame] of socket) {
+    if (frame?.[0] === 1) subscribed?.(frame.subarray(1));
+  }
+}

@@ -1,0 +1,10 @@
+/** Binds its sockets, and never answers anything, not even the heartbeat. It does end when told by a signal. */
+import { runKernel } from "../../kernels/serve.ts";
+import { kernelInfo } from "./kernel-info.ts";
+
+const { wire } = await runKernel({
+  kernelInfo: kernelInfo("deaf"),
+  hears: () => false,
+  handlers: { execute: () => undefined },
+});
+wire.stopHeart();

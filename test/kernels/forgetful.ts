@@ -1,0 +1,10 @@
+/** Answers executions, and forgets to say that it is idle after them. */
+import { runKernel } from "../../kernels/serve.ts";
+import { kernelInfo } from "./kernel-info.ts";
+
+await runKernel({
+  kernelInfo: kernelInfo("forgetful"),
+  says: (state, { header }) =>
+    state === "busy" || header.msg_type !== "execute_request",
+  handlers: { execute: ({ code }, io) => io.result({ "text/plain": code }) },
+});

@@ -1,0 +1,27 @@
+/**
+ * Answers executions two by two, the second first, each long after its idle. An
+ * execution without a second one stays unanswered.
+ */
+import type { Io } from "../../kernels/io.ts";
+import { NO_REPLY, type Answer } from "../../kernels/kernel.ts";
+import { runKernel } from "../../kernels/serve.ts";
+import { kernelInfo } from "./kernel-info.ts";
+
+let held: Io | undefined;
+
+await runKernel({
+  kernelInfo: kernelInfo("late"),
+  handlers: {
+    async execute(_, io): Promise<Answer> {
+      if (held === undefined) {
+        held = io;
+        return NO_REPLY;
+      }
+      for (const one of [io, held]) {
+        await one.reply({ status: "ok", execution_count: one.execution_count });
+      }
+      held = undefined;
+      return NO_REPLY;
+    },
+  },
+});
