@@ -23,14 +23,17 @@ export default defineConfig([
     external,
   },
   {
-    name: "commands",
+    name: "programs",
     entry: {
       "bin/kallichore": "src/bin/kallichore.ts",
       "bin/kcserver": "src/bin/kcserver.ts",
+      "kernels/python-wasm": "kernels/python-wasm/main.ts",
+      "kernels/python-wasm-worker": "kernels/python-wasm/worker.ts",
     },
+    loader: { ".py": "text" },
     format: "esm",
     target: "node20",
-    noExternal: [/.*/],
+    noExternal: [/^(?!(zeromq|pyodide|typescript)(\/|$))/],
     external,
     banner,
     // Optional speed-ups of ws that are not installed: the bundle need not look for them.

@@ -100,6 +100,8 @@ export class RunningKernel implements Kernel, Stoppable {
    */
   async introduce(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
+    const tooLate = aborted(signal);
+    tooLate.catch(() => {}); // raced below; when it loses, nobody waits for it
     const answers: Promise<unknown>[] = [];
     let answer: unknown;
     while (answer === undefined) {
@@ -111,10 +113,7 @@ export class RunningKernel implements Kernel, Stoppable {
       if (this.#sockets.isConnected("control")) {
         answers.push(this.#ask("control", "kernel_info_request", {}));
       }
-      answer = await within(
-        Promise.race([...answers, aborted(signal)]),
-        ASK_AGAIN_MS,
-      );
+      answer = await within(Promise.race([...answers, tooLate]), ASK_AGAIN_MS);
     }
     const patience = AbortSignal.timeout(IOPUB_PATIENCE_MS);
     const seen = Promise.race([
