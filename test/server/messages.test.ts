@@ -1,0 +1,269 @@
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  test,
+} from "vitest";
+import { doors, type Heard } from "../doors.ts";
+import { openServer, type TestServer } from "../harness.ts";
+
+/** What is promised of messages, over every door. */
+describe.each(doors)("messages over $name", (door) => {
+  let server: TestServer;
+  let session = "";
+  let count = 0;
+
+  beforeAll(async () => {
+    server = await openServer();
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    session = await server.start("echo", `echo-${(count += 1)}`);
+  });
+
+  test("what the kernel says arrives in order, between busy and idle", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("hello");
+    await client.over(msg_id);
+    expect(client.said(msg_id).map(({ header }) => header?.msg_type)).toEqual([
+      "status",
+      "execute_input",
+      "stream",
+      "execute_result",
+      "status",
+    ]);
+  });
+
+  test("numbers are dense from the first event on", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("hello");
+    await client.over(msg_id);
+    const numbers = client.heard.map(({ seq }) => seq);
+    expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+  });
+
+  test("a start leaves no trace but its statuses", async () => {
+    await using client = await door.attach(server, session);
+    await client.until("ready", ({ status }) => status === "ready");
+    const parented = client.heard.filter(
+      ({ parent_header }) =>
+        parent_header !== undefined && parent_header !== null,
+    );
+    expect(client.statuses).toEqual(["starting", "ready"]);
+    expect(parented).toEqual([]);
+  });
+
+  test("headers arrive whole", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("hello");
+    const reply = await client.over(msg_id);
+    expect(reply.header).toMatchObject({ msg_type: "execute_reply" });
+    expect(Object.keys(reply.header ?? {})).toEqual(
+      expect.arrayContaining(["date", "session", "username", "version"]),
+    );
+    expect(reply.parent_header).toMatchObject({
+      msg_id,
+      session: "the-client",
+      username: "tester",
+    });
+  });
+
+  test("binary buffers come, an empty one among them", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("buffers");
+    await client.over(msg_id);
+    const display = find(client.said(msg_id), "display_data");
+    expect(display.buffers).toEqual(["AAEC/w==", "", "ZW5k"]);
+  });
+
+  test("binary buffers go, and come back by the comm", async () => {
+    await using client = await door.attach(server, session);
+    await client.send({
+      channel: "shell",
+      msg_type: "comm_open",
+      content: { comm_id: "c", target_name: "t", data: {} },
+    });
+    const msg_id = await client.send({
+      channel: "shell",
+      msg_type: "comm_msg",
+      content: { comm_id: "c", data: { x: 1 } },
+      buffers: ["/wA=", ""],
+    });
+    await client.idle(msg_id);
+    const back = find(client.said(msg_id), "comm_msg");
+    expect(back.buffers).toEqual(["/wA=", ""]);
+  });
+
+  test("input is asked for and answered", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("input Name?");
+    const asked = await client.until(
+      "input_request",
+      ({ channel }) => channel === "stdin",
+    );
+    expect(asked.content).toMatchObject({ prompt: "Name?" });
+    await client.send({
+      channel: "stdin",
+      msg_type: "input_reply",
+      content: { value: "Ada" },
+      parent_header: asked.header,
+    });
+    await client.over(msg_id);
+    const result = find(client.said(msg_id), "execute_result");
+    expect(result.content).toMatchObject({ data: { "text/plain": "Ada" } });
+  });
+
+  test.each([
+    [
+      "complete_request",
+      { code: "err", cursor_pos: 3 },
+      { matches: ["error"] },
+    ],
+    ["inspect_request", { code: "error", cursor_pos: 1 }, { found: true }],
+    ["is_complete_request", { code: "a\\" }, { status: "incomplete" }],
+    ["history_request", { hist_access_type: "tail", n: 1 }, { history: [] }],
+    ["comm_info_request", {}, { comms: {} }],
+    ["kernel_info_request", {}, { implementation: "echo" }],
+  ])("%s is answered", async (msg_type, content, answer) => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.send({ channel: "shell", msg_type, content });
+    const reply = await client.reply(msg_id);
+    expect(reply.content).toMatchObject(answer);
+  });
+
+  test("a display is updated under its id", async () => {
+    await using client = await door.attach(server, session);
+    await client.over(await client.execute("display first"));
+    const msg_id = await client.execute("update second");
+    await client.over(msg_id);
+    const update = find(client.said(msg_id), "update_display_data");
+    expect(update.content).toMatchObject({
+      data: { "text/plain": "second" },
+      transient: { display_id: "the-display" },
+    });
+  });
+
+  test("a message that repeats itself reaches the kernel once", async () => {
+    await using client = await door.attach(server, session);
+    const sent = {
+      channel: "shell",
+      msg_type: "execute_request",
+      content: { code: "once", silent: false },
+      msg_id: "the-same",
+    } as const;
+    await client.send(sent);
+    await client.send(sent);
+    await client.over("the-same");
+    await client.over(await client.execute("after"));
+    const replies = client.heard.filter(
+      ({ header, parent_header }) =>
+        header?.msg_type === "execute_reply" &&
+        parent_header?.msg_id === "the-same",
+    );
+    expect(replies).toHaveLength(1);
+  });
+
+  test("requests that wait are announced, and run in turn", async () => {
+    await using client = await door.attach(server, session);
+    const first = await client.execute("sleep 200");
+    const second = await client.execute("second");
+    await client.over(second);
+    const kinds = client.heard
+      .filter(
+        ({ kind, header, channel }) =>
+          kind !== "jupyter" ||
+          (channel === "iopub" && header?.msg_type === "execute_input"),
+      )
+      .map(({ kind }) => kind);
+    expect(kinds.some((kind) => /queued/i.test(kind))).toBe(true);
+    const order = [first, second].map(
+      (msg_id) => find(client.said(msg_id), "execute_input").seq,
+    );
+    expect(order).toEqual(order.toSorted((a, b) => a - b));
+  });
+
+  test("an error drops what waits, which is answered as aborted", async () => {
+    await using client = await door.attach(server, session);
+    const slow = await client.execute("sleep 100");
+    const fails = await client.execute("error");
+    const waits = await client.execute("never");
+    await client.over(slow);
+    expect((await client.over(fails)).content).toMatchObject({
+      status: "error",
+    });
+    expect((await client.over(waits)).content).toMatchObject({
+      status: "aborted",
+    });
+    expect(client.said(waits).map(({ header }) => header?.msg_type)).toEqual([
+      "status",
+    ]);
+  });
+
+  test("ten thousand lines arrive, each once and in order", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("flood 10000");
+    await client.over(msg_id);
+    const text = client
+      .said(msg_id)
+      .filter(({ header }) => header?.msg_type === "stream")
+      .map(({ content }) => String(content?.["text"]))
+      .join("");
+    expect(text).toBe(
+      Array.from({ length: 10_000 }, (_, n) => `${n + 1}\n`).join(""),
+    );
+  });
+
+  test("sixteen megabytes in one buffer arrive", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute(`large ${16 * 1024 * 1024}`);
+    await client.over(msg_id);
+    const [buffer = ""] =
+      find(client.said(msg_id), "display_data").buffers ?? [];
+    expect(Buffer.from(buffer, "base64").length).toBe(16 * 1024 * 1024);
+  });
+
+  test("a restart is heard in order: exited, how, starting, ready", async () => {
+    await using client = await door.attach(server, session);
+    await client.over(await client.execute("before"));
+    await server.ask("POST", `/sessions/${session}/restart`);
+    await client.until(
+      "ready again",
+      ({ seq, status }) => status === "ready" && seq > 10,
+    );
+    const own = client.heard
+      .filter(({ kind }) => kind === "status" || kind === "exited")
+      .map(({ kind, status }) => (kind === "exited" ? kind : String(status)));
+    expect(own).toEqual([
+      "starting",
+      "ready",
+      "busy",
+      "idle",
+      ...(own.length > 8 ? ["busy", "idle"] : []), // some kernels announce their own shutdown
+      "exited",
+      "exited",
+      "starting",
+      "ready",
+    ]);
+  });
+
+  test("a kernel that dies is heard to the end, and answers are given for it", async () => {
+    await using client = await door.attach(server, session);
+    const msg_id = await client.execute("exit 7");
+    const exited = await client.until(
+      "exited",
+      ({ kind }) => kind === "exited",
+    );
+    expect(exited["exit_code"]).toBe(7);
+    const reply = await client.reply(msg_id);
+    expect(reply.content).toMatchObject({ status: "aborted" });
+    expect(client.statuses.at(-1)).toBe("exited");
+  });
+});
+
+function find(heard: readonly Heard[], msg_type: string): Heard {
+  const found = heard.find(({ header }) => header?.msg_type === msg_type);
+  if (found === undefined) throw new Error(`No ${msg_type} was heard`);
+  return found;
+}
