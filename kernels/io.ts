@@ -5,7 +5,7 @@
  * has been answered: output of a thread left behind does that.
  */
 import type { Received } from "../src/jupyter/frames.ts";
-import type { Channel } from "../src/jupyter/message.ts";
+import { contentOf, type Channel } from "../src/jupyter/message.ts";
 
 /** What a message says, by the protocol's own names. */
 export type Content = Readonly<Record<string, unknown>>;
@@ -185,9 +185,8 @@ export class Io {
   }
 
   /** An `input_reply` came. One that nobody waits for is dropped, as kernels do. */
-  answer(content: unknown): void {
-    const { value } = content as { readonly value?: unknown };
-    this.#answered?.(typeof value === "string" ? value : "");
+  answer(message: Received): void {
+    this.#answered?.(valueOf(message));
   }
 
   interrupt(): void {
@@ -197,6 +196,16 @@ export class Io {
   /** The request is over; a prompt still open stays unanswered for good. */
   end(): void {
     this.#answered = undefined;
+  }
+}
+
+/** Empty, where the client wrote what is no answer. */
+function valueOf(message: Received): string {
+  try {
+    const { value } = contentOf(message) as { readonly value?: unknown };
+    return typeof value === "string" ? value : "";
+  } catch {
+    return "";
   }
 }
 

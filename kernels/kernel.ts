@@ -111,7 +111,7 @@ export class Kernel {
   async receive(message: Received): Promise<void> {
     if (this.#definition.hears?.(message) === false) return;
     if (message.channel === "stdin") {
-      this.#running?.answer(contentOf(message));
+      this.#running?.answer(message);
       return;
     }
     if (message.channel === "control") {

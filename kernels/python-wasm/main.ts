@@ -14,6 +14,12 @@ import { Python } from "./python.ts";
 
 const python = new Python(new URL("./python-wasm-worker.js", import.meta.url));
 python.died.catch((error: unknown) => {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ERR_MODULE_NOT_FOUND") {
+    console.error(
+      "The optional package pyodide is missing: npm install pyodide",
+    );
+  }
   console.error("Python ended:", error);
   process.exit(1);
 });
