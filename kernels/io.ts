@@ -54,6 +54,7 @@ export class Io {
   execution_count = 0;
   silent = false;
   stopsOnError = false;
+  endsKernel = false;
   readonly #say: Say;
   readonly #interrupted = new AbortController();
   #allowStdin = false;
@@ -191,6 +192,11 @@ export class Io {
 
   interrupt(): void {
     this.#interrupted.abort(new KernelError("KeyboardInterrupt", ""));
+  }
+
+  /** The kernel ends by itself once this request is over. */
+  endKernel(): void {
+    this.endsKernel = true;
   }
 
   /** The request is over; a prompt still open stays unanswered for good. */

@@ -40,7 +40,7 @@ import datetime  # noqa: F401
 import pathlib  # noqa: F401
 import statistics  # noqa: F401
 
-from pyodide.ffi import to_js
+from pyodide.ffi import can_run_sync, to_js
 
 KERNEL_FILE = "<kernel>"
 host = None
@@ -63,6 +63,8 @@ def start(the_host, environment, directory):
     builtins.display = display
     builtins.clear_output = clear_output
     sys.modules["getpass"] = module("getpass", getpass=lambda prompt="Password: ", stream=None: ask(prompt, True), getuser=lambda: "pyodide", GetPassWarning=UserWarning)
+    builtins.exit = builtins.quit = Exit()
+    asyncio.run = run_to_end
     sys.meta_path.append(Substitutes())
     user.update(In=[""], Out={}, _=state.shown, __="", ___="")
     return sys.version.split()[0]
@@ -81,6 +83,9 @@ class Stream(io.TextIOBase):
         self.name = name
         self.held = []
         self.buffer = Bytes(self)
+
+    def close(self):
+        """Stays open: a cell that closes it would silence all that come after."""
 
     def writable(self):
         return True
@@ -282,6 +287,9 @@ def ask(prompt="", password=False):
 class Stdin(io.TextIOBase):
     """`sys.stdin`: each line is asked for."""
 
+    def close(self):
+        """Stays open, as the streams do."""
+
     def readable(self):
         return True
 
@@ -316,8 +324,31 @@ def sleep(seconds):
 # Running a cell
 
 
+class Exit:
+    """exit() and quit(): the kernel ends after this cell."""
+
+    def __call__(self, code=None):
+        state.exiting = True
+
+    def __repr__(self):
+        return "Use exit() to end the kernel."
+
+
+plain_run = asyncio.run
+
+
+def run_to_end(main, **options):
+    """asyncio.run, where the runtime can suspend a stack; elsewhere it says what to write instead."""
+    if can_run_sync():
+        return plain_run(main, **options)
+    main.close()
+    raise RuntimeError("asyncio.run() cannot be called here, where an event loop runs; write `await` instead, which works at the top level")
+
+
 class State:
     """What the cell that runs is about."""
+
+    exiting = False
 
     count = 0
     shown = ""
@@ -346,7 +377,7 @@ async def execute(number, request):
     try:
         await Interruptible(run(request["code"], silent=request["silent"]))
         expressions = {name: evaluated(text) for name, text in request["user_expressions"].items()}
-        reply = {"status": "ok", "user_expressions": expressions, "result": state.result}
+        reply = {"status": "ok", "user_expressions": expressions, "result": state.result, "exiting": state.exiting}
     except BaseException as error:
         reply = failure(error)
     finally:
