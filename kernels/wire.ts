@@ -47,7 +47,7 @@ export class Wire implements AsyncDisposable {
 
   /** Resolves once all five are bound; rejects, with nothing left open, when one cannot be. */
   static async bind(options: WireOptions): Promise<Wire> {
-    const { connection, iopubLimit = 100_000 } = options;
+    const { connection, iopubLimit = 10_000 } = options;
     const sockets = {
       shell: new Router({ linger: 0, handover: true }),
       iopub: new XPublisher({
