@@ -5,7 +5,7 @@
  * has been answered: output of a thread left behind does that.
  */
 import type { Received } from "../src/jupyter/frames.ts";
-import type { Channel } from "../src/jupyter/message.ts";
+import { contentOf, type Channel } from "../src/jupyter/message.ts";
 
 /** What a message says, by the protocol's own names. */
 export type Content = Readonly<Record<string, unknown>>;
@@ -54,6 +54,7 @@ export class Io {
   execution_count = 0;
   silent = false;
   stopsOnError = false;
+  endsKernel = false;
   readonly #say: Say;
   readonly #interrupted = new AbortController();
   #allowStdin = false;
@@ -185,18 +186,32 @@ export class Io {
   }
 
   /** An `input_reply` came. One that nobody waits for is dropped, as kernels do. */
-  answer(content: unknown): void {
-    const { value } = content as { readonly value?: unknown };
-    this.#answered?.(typeof value === "string" ? value : "");
+  answer(message: Received): void {
+    this.#answered?.(valueOf(message));
   }
 
   interrupt(): void {
     this.#interrupted.abort(new KernelError("KeyboardInterrupt", ""));
   }
 
+  /** The kernel ends by itself once this request is over. */
+  endKernel(): void {
+    this.endsKernel = true;
+  }
+
   /** The request is over; a prompt still open stays unanswered for good. */
   end(): void {
     this.#answered = undefined;
+  }
+}
+
+/** Empty, where the client wrote what is no answer. */
+function valueOf(message: Received): string {
+  try {
+    const { value } = contentOf(message) as { readonly value?: unknown };
+    return typeof value === "string" ? value : "";
+  } catch {
+    return "";
   }
 }
 

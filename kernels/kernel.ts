@@ -81,7 +81,7 @@ export interface KernelPort {
     identities: readonly Uint8Array[],
   ) => Promise<void>;
   /** A client asked for the end, and has its answer. */
-  readonly end: (restart: boolean) => void;
+  readonly end: () => void;
 }
 
 /** Shell requests that wait here, beyond which they wait in the socket. */
@@ -111,7 +111,7 @@ export class Kernel {
   async receive(message: Received): Promise<void> {
     if (this.#definition.hears?.(message) === false) return;
     if (message.channel === "stdin") {
-      this.#running?.answer(contentOf(message));
+      this.#running?.answer(message);
       return;
     }
     if (message.channel === "control") {
@@ -180,6 +180,7 @@ export class Kernel {
       if (says("idle", request)) await this.#status("idle", request);
     }
     for (const execution of behind) await this.#abort(execution);
+    if (io.endsKernel) this.#port.end();
   }
 
   async #fail(request: Received, io: Io, error: KernelError): Promise<void> {
@@ -259,9 +260,8 @@ export class Kernel {
 
   async #shutDown(restart: boolean, io: Io): Promise<Answer> {
     await this.#definition.handlers.shutdown?.(restart);
-    await io.reply({ status: "ok", restart });
-    this.#port.end(restart);
-    return NO_REPLY;
+    io.endKernel();
+    return { restart };
   }
 
   /** What is queued behind a failed execution, and shall not run, as `stop_on_error` asks. */

@@ -4,6 +4,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import {
+  portNames,
   readInstructions,
   type Dialect,
   type Instructions,
@@ -108,7 +109,7 @@ function greet(kernel: Kernel, topic: Uint8Array): Promise<void> {
 }
 
 function hasZeros({ connection }: Instructions): boolean {
-  return connection.shell_port === 0;
+  return portNames.some((name) => connection[name] === 0);
 }
 
 const WATCH_MS = 2_000;

@@ -41,13 +41,13 @@ export class Wire implements AsyncDisposable {
   readonly connection: ConnectionInfo;
   readonly signer: Signer;
   readonly #lines: Readonly<Record<Channel, Line>>;
-  readonly #heart: Router;
+  readonly #heart: Line;
   #beating = true;
   readonly #readers: readonly Promise<void>[];
 
   /** Resolves once all five are bound; rejects, with nothing left open, when one cannot be. */
   static async bind(options: WireOptions): Promise<Wire> {
-    const { connection, iopubLimit = 100_000 } = options;
+    const { connection, iopubLimit = 10_000 } = options;
     const sockets = {
       shell: new Router({ linger: 0, handover: true }),
       iopub: new XPublisher({
@@ -81,7 +81,7 @@ export class Wire implements AsyncDisposable {
       stdin: new Line(sockets.stdin),
       iopub: new Line(sockets.iopub),
     };
-    this.#heart = sockets.hb;
+    this.#heart = new Line(sockets.hb);
     this.#readers = [
       this.#read("shell", sockets.shell, hear),
       this.#read("control", sockets.control, hear),
@@ -111,10 +111,8 @@ export class Wire implements AsyncDisposable {
 
   /** Gives what was said `flush_ms` to leave, then closes. */
   async close(flush_ms = 500): Promise<void> {
-    await Promise.all(
-      Object.values(this.#lines).map((line) => line.close(flush_ms)),
-    );
-    this.#heart.close();
+    const lines = [...Object.values(this.#lines), this.#heart];
+    await Promise.all(lines.map((line) => line.close(flush_ms)));
     await Promise.all(this.#readers);
   }
 
@@ -125,7 +123,7 @@ export class Wire implements AsyncDisposable {
   /** Bytes come back as they came, to whoever sent them. */
   async #echo(socket: Router): Promise<void> {
     for await (const frames of socket) {
-      if (this.#beating) await socket.send(frames).catch(() => {}); // closed meanwhile, or the peer left
+      if (this.#beating) await this.#heart.send(frames);
     }
   }
 

@@ -7,6 +7,7 @@ JavaScript. What is said while a cell runs, or later by what it left behind, is
 said under that cell's number.
 """
 
+import __future__
 import ast
 import asyncio
 import base64
@@ -40,7 +41,7 @@ import datetime  # noqa: F401
 import pathlib  # noqa: F401
 import statistics  # noqa: F401
 
-from pyodide.ffi import to_js
+from pyodide.ffi import can_run_sync, to_js
 
 KERNEL_FILE = "<kernel>"
 host = None
@@ -62,7 +63,9 @@ def start(the_host, environment, directory):
     builtins.input = ask
     builtins.display = display
     builtins.clear_output = clear_output
-    sys.modules["getpass"] = module("getpass", getpass=lambda prompt="Password: ", stream=None: ask(prompt, True), getuser=lambda: "pyodide", GetPassWarning=UserWarning)
+    sys.modules["getpass"] = module("getpass", getpass=ask_password, getuser=lambda: "pyodide")
+    builtins.exit = builtins.quit = Exit()
+    asyncio.run = run_to_end
     sys.meta_path.append(Substitutes())
     user.update(In=[""], Out={}, _=state.shown, __="", ___="")
     return sys.version.split()[0]
@@ -81,6 +84,9 @@ class Stream(io.TextIOBase):
         self.name = name
         self.held = []
         self.buffer = Bytes(self)
+
+    def close(self):
+        """Stays open: a cell that closes it would silence all that come after."""
 
     def writable(self):
         return True
@@ -175,7 +181,7 @@ def bundle(value, include=None, exclude=None):
     def add(found, about=None):
         for mime, shown in found.items():
             if (not include or mime in include) and mime not in (exclude or ()):
-                data[mime] = shown if not isinstance(shown, (bytes, bytearray)) else base64.b64encode(shown).decode()
+                data[mime] = base64.b64encode(shown).decode() if isinstance(shown, (bytes, bytearray)) else shown
                 if about and mime in about:
                     metadata[mime] = about[mime]
 
@@ -221,7 +227,9 @@ def show(value):
     user["Out"][state.count] = user[f"_{state.count}"] = value
 
 
-def display(*values, include=None, exclude=None, metadata=None, raw=False, display_id=None, update=False, buffers=(), **_):
+def display(
+    *values, include=None, exclude=None, metadata=None, raw=False, display_id=None, update=False, buffers=(), **_
+):
     """Shows values. With a display_id, returns a handle that can change what is shown."""
     if display_id is True:
         display_id = uuid.uuid4().hex
@@ -279,8 +287,15 @@ def ask(prompt="", password=False):
     return value
 
 
+def ask_password(prompt="Password: ", stream=None):
+    return ask(prompt, password=True)
+
+
 class Stdin(io.TextIOBase):
     """`sys.stdin`: each line is asked for."""
+
+    def close(self):
+        """Stays open, as the streams do."""
 
     def readable(self):
         return True
@@ -316,8 +331,34 @@ def sleep(seconds):
 # Running a cell
 
 
+class Exit:
+    """exit() and quit(): the kernel ends after this cell."""
+
+    def __call__(self, code=None):
+        state.exiting = True
+
+    def __repr__(self):
+        return "Use exit() to end the kernel."
+
+
+plain_run = asyncio.run
+
+
+def run_to_end(main, **options):
+    """asyncio.run, where the runtime can suspend a stack; elsewhere it says what to write instead."""
+    if can_run_sync():
+        return plain_run(main, **options)
+    main.close()
+    raise RuntimeError(
+        "asyncio.run() cannot be called here, where an event loop runs; "
+        "write `await` instead, which works at the top level"
+    )
+
+
 class State:
     """What the cell that runs is about."""
+
+    exiting = False
 
     count = 0
     shown = ""
@@ -329,7 +370,7 @@ class State:
 
 state = State()
 AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-FUTURES = [getattr(__import__("__future__"), name).compiler_flag for name in __import__("__future__").all_feature_names]
+FUTURES = [getattr(__future__, name).compiler_flag for name in __future__.all_feature_names]
 
 
 async def execute(number, request):
@@ -346,7 +387,7 @@ async def execute(number, request):
     try:
         await Interruptible(run(request["code"], silent=request["silent"]))
         expressions = {name: evaluated(text) for name, text in request["user_expressions"].items()}
-        reply = {"status": "ok", "user_expressions": expressions, "result": state.result}
+        reply = {"status": "ok", "user_expressions": expressions, "result": state.result, "exiting": state.exiting}
     except BaseException as error:
         reply = failure(error)
     finally:
@@ -406,11 +447,11 @@ async def evaluate(tree, name, mode):
 def ends_quietly(code):
     """A semicolon at the end keeps the value back."""
     try:
-        tokens = [token for token in tokenize.generate_tokens(io.StringIO(code).readline) if token.type == tokenize.OP or token.string.strip()]
+        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
     except (tokenize.TokenError, SyntaxError):
         return False
-    tokens = [token for token in tokens if token.type != tokenize.COMMENT]
-    return bool(tokens) and tokens[-1].string == ";"
+    written = [token.string for token in tokens if token.type != tokenize.COMMENT and token.string.strip()]
+    return written[-1:] == [";"]
 
 
 def evaluated(text):
@@ -447,7 +488,7 @@ def drop_our_frames(told):
 
 
 def cancel():
-    """The interrupt of a cell that awaits something: no code runs that could notice the signal. Returns whether there is one."""
+    """The interrupt of a cell that awaits: no code runs that could notice the signal. Returns whether there is one."""
     return state.task is not None and state.task.cancel()
 
 
@@ -679,8 +720,8 @@ async def comm(number, request, buffers):
 
 def comm_info(request):
     wanted = json.loads(request).get("target_name")
-    found = {key: {"target_name": comm.target_name} for key, comm in comms.items() if wanted in (None, "", comm.target_name)}
-    return to_json({"status": "ok", "comms": found})
+    found = {key: one.target_name for key, one in comms.items() if wanted in (None, "", one.target_name)}
+    return to_json({"status": "ok", "comms": {key: {"target_name": name} for key, name in found.items()}})
 
 
 # Modules that code written for notebooks imports, where nobody has installed the real ones
@@ -750,5 +791,25 @@ DISPLAY = {
 SUBSTITUTES = {
     "IPython": {"get_ipython": lambda: None, "version_info": (0, 0, 0), "__version__": "0"},
     "IPython.display": DISPLAY,
-    "comm": {"create_comm": Comm, "get_comm_manager": lambda: comm_manager, "BaseComm": Comm, "CommManager": CommManager},
+    "comm": {
+        "create_comm": Comm,
+        "get_comm_manager": lambda: comm_manager,
+        "BaseComm": Comm,
+        "CommManager": CommManager,
+    },
 }
+
+
+def warm():
+    """Does once what imports lazily, so that the snapshot has it: half a second at the first error otherwise."""
+    for code in ("1 / 0", "f o", "nowhere"):
+        try:
+            exec(code, {})
+        except Exception as error:
+            failure(error)
+    complete('{"code": "import sy", "cursor_pos": 9}')
+    complete('{"code": "sys.pa", "cursor_pos": 6}')
+    is_complete('{"code": "if x:"}')
+
+
+warm()

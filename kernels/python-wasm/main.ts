@@ -13,10 +13,7 @@ import { limits } from "./kernelspec.ts";
 import { Python } from "./python.ts";
 
 const python = new Python(new URL("./python-wasm-worker.js", import.meta.url));
-python.died.catch((error: unknown) => {
-  console.error("Python ended:", error);
-  process.exit(1);
-});
+python.died.catch(exit);
 const history = new History();
 
 await runKernel({
@@ -30,13 +27,15 @@ await runKernel({
       const ran = request.store_history
         ? history.add(execution_count, request.code)
         : () => {};
-      const { result, ...reply } = await python.ask(
+      const { result, exiting, ...reply } = await python.ask(
         "execute",
         { ...request, execution_count },
         io,
       );
       if (typeof result === "string") ran(result);
-      return reply;
+      if (exiting !== true) return reply;
+      io.endKernel();
+      return { ...reply, payload: [{ source: "ask_exit", keepkernel: false }] };
     },
     complete: (content, io) =>
       python.ask("complete", { cursor_pos: 0, ...content }, io),
@@ -50,6 +49,20 @@ await runKernel({
     shutdown: () => python.end(),
   },
 });
+
+/** Python has crashed, or code has called `os._exit`. */
+function exit(error: unknown): never {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const wanted = /^Program terminated with exit\((\d+)\)/.exec(message)?.[1];
+  if (wanted !== undefined) process.exit(Number(wanted));
+  if (code === "ERR_MODULE_NOT_FOUND") {
+    console.error(
+      "The optional package pyodide is missing: npm install pyodide",
+    );
+  }
+  console.error("Python ended:", error);
+  process.exit(1);
+}
 
 /** A whole message, less its buffers: what a comm's callback is given. */
 function commOf(content: unknown, { request }: Io) {

@@ -102,11 +102,9 @@ async function makeSnapshot(
   const pyodide = await load({ _makeSnapshot: true });
   prepare(pyodide);
   const snapshot = pyodide.makeMemorySnapshot();
-  try {
-    await keep(file, snapshot);
-  } catch (error) {
+  keep(file, snapshot).catch((error: unknown) => {
     console.error("The snapshot of Python was not kept:", error);
-  }
+  }); // meanwhile Python boots from what is in memory
   return snapshot;
 }
 
@@ -126,8 +124,7 @@ async function keep(file: string, snapshot: Uint8Array): Promise<void> {
 
 async function prune(folder: string, fresh: string): Promise<void> {
   const names = (await readdir(folder)).filter(
-    (name) =>
-      name.startsWith(PREFIX) && name.endsWith(SUFFIX) && name !== fresh,
+    (name) => name.startsWith(PREFIX) && name !== fresh, // halves of files, too, that a killed process left
   );
   const dated = await Promise.all(
     names.map(async (name) => {

@@ -124,6 +124,7 @@ function hostOf() {
 
     /** The answer, or `undefined` for an interrupt. */
     input(id: number, prompt: string, password: boolean): string | undefined {
+      while (receiveMessageOnPort(answers) !== undefined); // an answer that came with an interrupt
       say({ kind: "input", id, prompt, password });
       for (;;) {
         const seen = Atomics.load(words, WAKE);

@@ -5,7 +5,15 @@
  * a bundle starts in 0.15 s where a loader of TypeScript takes 0.45 s.
  */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildSync } from "esbuild";
@@ -123,5 +131,19 @@ function bundle(): string {
     writeFileSync(join(partial, basename(path)), contents);
   }
   renameSync(partial, complete);
+  prune(cache);
   return complete;
 }
+
+/** What no test of today uses any more. */
+function prune(cache: string): void {
+  for (const name of readdirSync(cache)) {
+    const path = join(cache, name);
+    const { mtimeMs } = statSync(path);
+    if (Date.now() - mtimeMs > A_DAY_MS) {
+      rmSync(path, { recursive: true, force: true });
+    }
+  }
+}
+
+const A_DAY_MS = 86_400_000;

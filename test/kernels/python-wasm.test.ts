@@ -132,6 +132,23 @@ describe("executing", () => {
     expect(await value("Out[max(Out)] is _")).toBe("True");
   });
 
+  test("sys.exit is an error like others, and the kernel runs on", async () => {
+    expect((await client.run("import sys; sys.exit(3)")).reply).toMatchObject({
+      ename: "SystemExit",
+      evalue: "3",
+    });
+    expect(await value("1")).toBe("1");
+  });
+
+  test("asyncio.run runs where the runtime can suspend a stack, and elsewhere says what to write", async () => {
+    const { reply } = await client.run(
+      "import asyncio\nasync def main(): pass\nasyncio.run(main())",
+    );
+
+    const runs = reply["status"] === "ok";
+    expect(runs || String(reply["evalue"]).includes("await")).toBe(true);
+  });
+
   test("a semicolon keeps the result back", async () => {
     expect(await value("1;")).toBeUndefined();
   });
@@ -534,6 +551,18 @@ describe("starting", () => {
       expect(other.stderr).toContain("Python starts without a snapshot");
     }
     await rm(broken, { recursive: true });
+  });
+
+  test.each([
+    ["exit()", 0],
+    ["import os; os._exit(3)", 3],
+  ])("%s ends the kernel", async (code, status) => {
+    await using other = await start();
+    using otherClient = await connect(other.connection);
+
+    await otherClient.execute(code);
+
+    expect(await other.exited).toBe(status);
   });
 
   test("shutdown_request ends it with its answer given", async () => {

@@ -121,7 +121,7 @@ export class RawClient implements Disposable {
   readonly signer: Signer;
   readonly #dealers: Readonly<Record<"shell" | "control" | "stdin", Dealer>>;
   readonly #iopub = new Subscriber({ linger: 0, receiveHighWaterMark: 0 });
-  readonly #heart = new Dealer({ linger: 0, receiveTimeout: 1_000 });
+  readonly #heart = new Dealer({ linger: 0, receiveTimeout: 2_000 });
   readonly #session = randomUUID();
   readonly #heard: Received[] = [];
   readonly #waiting = new Set<() => void>();
@@ -257,7 +257,7 @@ export class RawClient implements Disposable {
     return this.#heard;
   }
 
-  /** Whether the heartbeat came back within a second. */
+  /** Whether the heartbeat came back within two seconds. */
   async beats(): Promise<boolean> {
     const beat = randomUUID();
     await this.#heart.send(["", beat]);
