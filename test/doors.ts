@@ -261,12 +261,14 @@ const rest: Door = {
               req.destroy();
             },
           );
-          let rest = "";
+          let pending = "";
           res.setEncoding("utf8");
           res.on("error", () => {}); // we left
           res.on("data", (text: string) => {
-            const blocks = (rest + text).split("\n\n");
-            rest = blocks.pop() ?? "";
+            pending += text;
+            if (!text.includes("\n\n") && !pending.endsWith("\n\n")) return;
+            const blocks = pending.split("\n\n");
+            pending = blocks.pop() ?? "";
             for (const block of blocks) {
               const data = /^data: (.*)$/m.exec(block)?.[1];
               if (data !== undefined) test.hear(JSON.parse(data) as Heard);

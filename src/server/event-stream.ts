@@ -1,15 +1,14 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
-import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import type { TrackedEnvelope } from "@trpc/server";
+import type { Reading } from "../session/journal.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
 
-/** Each event is one `data:` line, with its number as `id:`. Ends when the client leaves. */
+/** One event for each entry, with its number as `id:`. Ends when the client leaves; waits while it is slow. */
 export async function streamEvents(
   res: ServerResponse,
-  events: AsyncIterable<TrackedEnvelope<unknown>>,
+  readings: AsyncIterable<Reading>,
 ): Promise<void> {
   res.writeHead(200, {
     "content-type": "text/event-stream",
@@ -19,15 +18,63 @@ export async function streamEvents(
   res.write(": listening\n\n");
   const timer = setInterval(() => res.write(": still here\n\n"), KEEP_ALIVE_MS);
   try {
-    for await (const [id, event] of events) {
-      const goesOn = res.write(`id: ${id}\ndata: ${JSON.stringify(event)}\n\n`);
-      if (!goesOn && !res.destroyed) {
-        await Promise.race([once(res, "drain"), once(res, "close")]);
+    for await (const reading of readings) {
+      res.cork();
+      if ("gap" in reading) {
+        const { from, to } = reading.gap;
+        const event = JSON.stringify({ kind: "gap", seq: to, from, to });
+        sendEvent(res, to, [Buffer.from(event)]);
+      } else {
+        for (const entry of reading.entries) {
+          sendEvent(res, entry.seq, entry.json);
+        }
       }
+      res.uncork();
+      if (res.writableNeedDrain) await drainedOrClosed(res);
       if (res.destroyed) return;
     }
   } finally {
     clearInterval(timer);
     res.end();
   }
+}
+
+const DATA = Buffer.from("data: ");
+const NEXT_LINE = Buffer.from("\ndata: ");
+const END = Buffer.from("\n\n");
+
+/** A line break within the JSON, where it means nothing, begins another `data:` line here. */
+function sendEvent(
+  res: ServerResponse,
+  seq: number,
+  pieces: readonly Buffer[],
+): void {
+  res.write(`id: ${seq}\n`);
+  res.write(DATA);
+  for (const piece of pieces) {
+    let from = 0;
+    for (
+      let end = piece.indexOf("\n");
+      end !== -1;
+      end = piece.indexOf("\n", from)
+    ) {
+      res.write(piece.subarray(from, end));
+      res.write(NEXT_LINE);
+      from = end + 1;
+    }
+    res.write(from === 0 ? piece : piece.subarray(from));
+  }
+  res.write(END);
+}
+
+function drainedOrClosed(res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      res.off("drain", done);
+      res.off("close", done);
+      resolve();
+    };
+    res.on("drain", done);
+    res.on("close", done);
+  });
 }

@@ -19,7 +19,8 @@ import {
   type SupervisorError,
 } from "../../contract/index.ts";
 import { streamEvents } from "./event-stream.ts";
-import { toFailure } from "./router.ts";
+import type { Reading } from "../session/journal.ts";
+import { type Feed, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
 
 const MAX_BODY = 64 * 1024 * 1024; // bytes
@@ -69,12 +70,12 @@ export class RestDoor {
         path: route.procedure,
         type: route.operation.kind,
         getRawInput: () => Promise.resolve(input),
-        ctx: { service: this.#service },
+        ctx: { service: this.#service, feed: asTheyAre },
         signal: gone.signal,
         batchIndex: 0,
       });
       if (route.operation.kind === "subscription") {
-        await streamEvents(res, data as AsyncIterable<never>);
+        await streamEvents(res, data as AsyncIterable<Reading>);
       } else sendJson(res, route.operation.status ?? 200, data);
     } catch (error) {
       const failed = toFailure(error);
@@ -100,6 +101,9 @@ export class RestDoor {
     throw failure("method_not_allowed", { method: req.method ?? "", allow });
   }
 }
+
+/** Server-sent events are spelled from the journal's own bytes. */
+const asTheyAre: Feed = { take: (readings) => readings };
 
 /** Fixed segments before those with parameters, so that `/sessions/x` never hides another route. */
 function routesOf(operations: Contract): readonly RestRoute[] {
