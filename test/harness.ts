@@ -157,7 +157,7 @@ export function ask(
             headers: res.headers,
             text,
             get body(): unknown {
-              return JSON.parse(text);
+              return JSON.parse(text) as unknown;
             },
           });
         });

@@ -1,0 +1,198 @@
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  test,
+} from "vitest";
+import { KernelspecFinder } from "../../src/kernelspecs.ts";
+import { embeddedKernelspecs } from "../../src/embedded.ts";
+import { pythonWasmKernelspec } from "../../kernels/python-wasm/kernelspec.ts";
+import { doors } from "../doors.ts";
+import { openServer, type TestServer } from "../harness.ts";
+import { pythonWasmProgram } from "../kernels/index.ts";
+
+/** Kernels of other people, as they are: what each is told, and what it must say. */
+const kernels = [
+  {
+    name: "python3",
+    print: "print('hi')",
+    value: "6 * 7",
+    wrong: "1 / 0",
+    ask: "x = input('Name? '); print(x)",
+    sleep: "import time; print('on', flush=True); time.sleep(60)",
+    begin: "prin",
+    end: "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+  },
+  {
+    name: "python-wasm",
+    print: "print('hi')",
+    value: "6 * 7",
+    wrong: "1 / 0",
+    ask: "x = input('Name? '); print(x)",
+    sleep: "print('on')\nwhile True: pass",
+    begin: "prin",
+    end: "import os; os._exit(9)",
+  },
+  {
+    name: "ir",
+    print: "cat('hi\\n')",
+    value: "6 * 7",
+    wrong: "stop('no')",
+    ask: "x <- readline('Name? '); cat(x, '\\n', sep = '')",
+    sleep: "cat('on\\n'); flush.console(); Sys.sleep(60)",
+    begin: "prin",
+    end: "tools::pskill(Sys.getpid(), 9)",
+  },
+] as const;
+
+const embedded = embeddedHere();
+const installed = new Set(
+  (
+    await new KernelspecFinder({
+      extraDirs: [],
+      env: process.env,
+      embedded,
+    }).list()
+  ).kernelspecs.map(({ name }) => name),
+);
+
+describe.each(kernels)("$name", (kernel) => {
+  // Where a kernel is not installed, its tests say so and are counted as skipped.
+  const isHere = installed.has(kernel.name);
+  describe.runIf(isHere).each(doors)("over $name", (door) => {
+    let server: TestServer;
+    const session = "s";
+
+    beforeAll(async () => {
+      server = await openServer({ embedded });
+      await server.start(kernel.name, session);
+    }, 60_000);
+    afterAll(() => server[Symbol.asyncDispose]());
+    beforeEach(async () => {
+      const { body } = await server.ask("GET", `/sessions/${session}`);
+      if ((body as { status: string }).status === "exited") {
+        await server.ask("POST", `/sessions/${session}/start`);
+      }
+    });
+
+    test("prints, and gives a value", async () => {
+      await using client = await door.attach(server, session);
+      const printed = await client.execute(kernel.print);
+      await client.over(printed);
+      const valued = await client.execute(kernel.value);
+      await client.over(valued);
+      const text = client
+        .said(printed)
+        .map(({ content }) => content?.["text"])
+        .join("");
+      expect(text).toContain("hi\n");
+      const data = client
+        .said(valued)
+        .map(({ content }) => content?.["data"] as Record<string, string>)
+        .find((bundle) => (bundle as unknown) !== undefined);
+      expect(data?.["text/plain"]).toContain("42");
+    });
+
+    test("fails with a traceback", async () => {
+      await using client = await door.attach(server, session);
+      const msg_id = await client.execute(kernel.wrong);
+      const reply = await client.over(msg_id);
+      expect(reply.content).toMatchObject({ status: "error" });
+      expect(reply.content?.["traceback"]).toBeInstanceOf(Array);
+    });
+
+    test("asks for input", async () => {
+      await using client = await door.attach(server, session);
+      const msg_id = await client.execute(kernel.ask);
+      const asked = await client.until(
+        "input_request",
+        ({ channel, parent_header }) =>
+          channel === "stdin" && parent_header?.msg_id === msg_id,
+      );
+      await client.send({
+        channel: "stdin",
+        msg_type: "input_reply",
+        content: { value: "Ada" },
+        parent_header: asked.header,
+      });
+      await client.over(msg_id);
+      const text = client
+        .said(msg_id)
+        .map(({ content }) => content?.["text"])
+        .join("");
+      expect(text).toContain("Ada");
+    });
+
+    test("completes a word", async () => {
+      await using client = await door.attach(server, session);
+      const msg_id = await client.send({
+        channel: "shell",
+        msg_type: "complete_request",
+        content: { code: kernel.begin, cursor_pos: kernel.begin.length },
+      });
+      const { content } = await client.reply(msg_id);
+      expect(content?.["matches"]).toContain("print");
+    });
+
+    test("is interrupted", async () => {
+      await using client = await door.attach(server, session);
+      const msg_id = await client.execute(kernel.sleep);
+      // Not at `execute_input`: between that and the code itself, IRkernel dies of an interrupt.
+      await client.until(
+        "that it runs",
+        ({ header, parent_header }) =>
+          header?.msg_type === "stream" && parent_header?.msg_id === msg_id,
+      );
+      await server.ask("POST", `/sessions/${session}/interrupt`);
+      const reply = await client.over(msg_id);
+      expect(reply.content?.["status"]).not.toBe("ok");
+      const again = await client.execute(kernel.value);
+      expect((await client.over(again)).content).toMatchObject({
+        status: "ok",
+      });
+    });
+
+    test("is restarted, and begins anew", async () => {
+      await server.ask("POST", `/sessions/${session}/restart`);
+      await using client = await door.attach(server, session);
+      const msg_id = await client.execute(kernel.value);
+      expect((await client.over(msg_id)).content).toMatchObject({
+        execution_count: 1,
+      });
+    });
+
+    test("its sudden death is told, once", async () => {
+      await using client = await door.attach(server, session);
+      const before = client.heard.length;
+      await client.execute(kernel.end);
+      await client.until(
+        "exited",
+        ({ kind, seq }) => kind === "exited" && seq > before,
+      );
+      const { body } = await server.ask("GET", `/sessions/${session}`);
+      expect(body).toMatchObject({ status: "exited" });
+    });
+  });
+  test.skipIf(isHere)(`${kernel.name} is not installed here`, () => {});
+});
+
+/** The embedded Python as the sources have it, whether or not it was built. */
+function embeddedHere() {
+  const { argv, env, metadata, ...spec } =
+    pythonWasmKernelspec(pythonWasmProgram());
+  const name = "python-wasm";
+  return [
+    ...embeddedKernelspecs().filter((kernelspec) => kernelspec.name !== name),
+    {
+      ...spec,
+      name,
+      argv: [...argv],
+      env: { ...env },
+      metadata: { ...metadata },
+      resource_dir: "",
+      resources: {},
+    },
+  ];
+}
