@@ -1,0 +1,168 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { contract, partsOf, type Operation } from "../../contract/index.ts";
+import { openServer, type TestServer, TOKEN } from "../harness.ts";
+
+/** Who may come in: asked at every address, of every door. */
+let server: TestServer;
+beforeAll(async () => {
+  server = await openServer({ origins: ["http://allowed.example"] });
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const operations = Object.values(contract).flatMap((group) =>
+  (Object.values(group) as Operation[]).flatMap((operation) =>
+    operation.route === undefined
+      ? []
+      : [{ ...partsOf(operation.route), isOpen: operation.access === "open" }],
+  ),
+);
+const others = [
+  "/docs",
+  "/openapi.json",
+  "/trpc/server.status",
+  "/nowhere",
+].map((path) => ({ method: "GET", path, isOpen: false }));
+
+describe.each([...operations, ...others])("$method $path", (operation) => {
+  const { method, isOpen } = operation;
+  const path = operation.path.replace(/\{\w+\}/g, "x");
+
+  test.runIf(isOpen)("is open", async () => {
+    const { status } = await server.ask(method, path, undefined, {});
+    expect(status).toBe(200);
+  });
+
+  test.runIf(!isOpen).each([
+    ["no token", {}],
+    ["a wrong one", { authorization: "Bearer wrong" }],
+    ["an empty one", { authorization: "Bearer " }],
+    ["the token under another scheme", { authorization: `Basic ${TOKEN}` }],
+  ])("is refused with %s, in an error of words", async (_, headers) => {
+    const answer = await server.ask(method, path, bodyFor(method), headers);
+    expect(answer.status).toBe(401);
+    expect(answer.body).toMatchObject({
+      code: "unauthorized",
+      message: expect.stringContaining("token") as unknown,
+    });
+    expect(answer.headers["x-span-id"]).toBeDefined();
+  });
+
+  test("is refused under a name that is not ours", async () => {
+    const headers = { authorization: `Bearer ${TOKEN}`, host: "evil.example" };
+    const { status } = await server.ask(method, path, bodyFor(method), headers);
+    expect(status).toBe(403);
+  });
+
+  test("is refused to a page of another origin", async () => {
+    const headers = {
+      authorization: `Bearer ${TOKEN}`,
+      origin: "http://evil.example",
+    };
+    const { status } = await server.ask(method, path, bodyFor(method), headers);
+    expect(status).toBe(403);
+  });
+});
+
+test.each(["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "a.localhost"])(
+  "%s is a name of ours",
+  async (host) => {
+    const { status } = await server.ask("GET", "/status", undefined, {
+      host: `${host}:1234`,
+    });
+    expect(status).toBe(200);
+  },
+);
+
+test("a page that is allowed may read the answers, and asks first", async () => {
+  const origin = "http://allowed.example";
+  const asked = await server.ask("OPTIONS", "/sessions", undefined, { origin });
+  expect(asked.status).toBe(204);
+  expect(asked.headers["access-control-allow-origin"]).toBe(origin);
+  const answer = await server.ask("GET", "/sessions", undefined, {
+    origin,
+    authorization: `Bearer ${TOKEN}`,
+  });
+  expect(answer.status).toBe(200);
+  expect(answer.headers["access-control-allow-origin"]).toBe(origin);
+});
+
+describe.each(["/trpc", "/sessions/x/channels", "/api/channels/x", "/nowhere"])(
+  "an upgrade at %s",
+  (path) => {
+    test.each([
+      ["no token", {}, 401],
+      ["a wrong token", { authorization: "Bearer wrong" }, 401],
+      [
+        "a foreign origin",
+        { authorization: `Bearer ${TOKEN}`, origin: "http://evil.example" },
+        403,
+      ],
+      [
+        "a foreign host",
+        { authorization: `Bearer ${TOKEN}`, host: "evil.example" },
+        403,
+      ],
+    ])("with %s is refused before it happens", async (_, headers, status) => {
+      expect(await refusal(path, headers)).toBe(status);
+    });
+  },
+);
+
+test("the token may come in the address, for browsers that can set no header", async () => {
+  const socket = new WebSocket(
+    `${server.url.replace("http", "ws")}/trpc?token=${TOKEN}`,
+  );
+  await new Promise((resolve, reject) => {
+    socket.once("open", resolve);
+    socket.once("error", reject);
+  });
+  socket.close();
+});
+
+test("an owner is not displaced by one who is refused", async () => {
+  await server.ask("PUT", "/sessions", {
+    session_id: "mine",
+    kernel_name: "echo",
+  });
+  const url = `${server.url.replace("http", "ws")}/sessions/mine/channels`;
+  const owner = new WebSocket(url, {
+    headers: { authorization: `Bearer ${TOKEN}` },
+  });
+  await new Promise((resolve) => owner.once("open", resolve));
+  expect(await refusal("/sessions/mine/channels", {})).toBe(401);
+  const { body } = await server.ask("GET", "/sessions/mine");
+  expect(body).toMatchObject({ connected: true });
+  owner.close();
+});
+
+test("without a token everybody may come in who can reach us, but no foreign page", async () => {
+  await using open = await openServer({ token: null });
+  expect((await open.ask("GET", "/sessions", undefined, {})).status).toBe(200);
+  const page = { origin: "http://evil.example" };
+  expect((await open.ask("GET", "/sessions", undefined, page)).status).toBe(
+    403,
+  );
+});
+
+function bodyFor(method: string): object | undefined {
+  return method === "GET" || method === "DELETE" ? undefined : {};
+}
+
+/** The status with which an upgrade is answered. */
+function refusal(
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<number | undefined> {
+  const socket = new WebSocket(server.url.replace("http", "ws") + path, {
+    headers,
+  });
+  return new Promise((resolve, reject) => {
+    socket.once("open", () => reject(new Error("it was let in")));
+    socket.on("error", () => {}); // follows the answer
+    socket.once("unexpected-response", (req, res) => {
+      resolve(res.statusCode);
+      req.destroy();
+    });
+  });
+}

@@ -1,0 +1,331 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { descendantsOf, isAlive } from "../../src/kernel/process-table.ts";
+import { doors } from "../doors.ts";
+import {
+  eventually,
+  openServer,
+  temporaryFolder,
+  type TestServer,
+} from "../harness.ts";
+import { argvOf } from "../kernels/index.ts";
+
+/** Starts that fail, kernels that will not end, and what is left of them: nothing. */
+let server: TestServer;
+beforeAll(async () => {
+  server = await openServer();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+let count = 0;
+async function create(
+  more: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const session_id = `life-${(count += 1)}`;
+  const { status, text } = await server.ask("PUT", "/sessions", {
+    session_id,
+    ...more,
+  });
+  if (status !== 200) throw new Error(text);
+  return session_id;
+}
+async function statusOf(session_id: string): Promise<string> {
+  const { body } = await server.ask("GET", `/sessions/${session_id}`);
+  return (body as { status: string }).status;
+}
+const kallichore = {
+  display_name: "Echo",
+  language: "echo",
+  username: "tester",
+  input_prompt: "",
+  continuation_prompt: "",
+  session_mode: "console",
+  working_directory: "",
+  env: [],
+  interrupt_mode: "signal",
+  startup_environment: "none",
+};
+
+describe("a start that fails", () => {
+  test("because there is no such program, fails when the session is made", async () => {
+    const { status, body } = await server.ask("PUT", "/sessions", {
+      ...kallichore,
+      session_id: "none",
+      argv: ["/no/such/program"],
+    });
+    expect(status).toBe(400);
+    expect(body).toMatchObject({
+      code: "KS-19",
+      message: expect.stringContaining("/no/such/program") as unknown,
+    });
+  });
+
+  test("because the kernel exits, says how, and what it printed", async () => {
+    const session = await create({ kernel_name: "stillborn" });
+    const { status, body } = await server.ask(
+      "POST",
+      `/sessions/${session}/start`,
+    );
+    expect(status).toBe(500);
+    expect(body).toMatchObject({
+      exit_code: 3,
+      output: expect.stringContaining("Traceback") as unknown,
+      error: { code: "KS-8" },
+    });
+    expect(await statusOf(session)).toBe("exited");
+  });
+
+  test("because the kernel is silent, ends it and says how long was waited", async () => {
+    const session = await create({
+      kernel_name: "deaf",
+      connection_timeout: 1,
+    });
+    const before = new Set(descendantsOf([process.pid]));
+    const { status, body } = await server.ask(
+      "POST",
+      `/sessions/${session}/start`,
+    );
+    expect(status).toBe(500);
+    expect(body).toMatchObject({
+      exit_code: 130,
+      error: {
+        code: "KS-7",
+        message: expect.stringContaining("1 s") as unknown,
+      },
+    });
+    expect(
+      descendantsOf([process.pid]).filter((pid) => !before.has(pid)),
+    ).toEqual([]);
+    expect(await statusOf(session)).toBe("exited");
+  });
+
+  test("because the kernel does not register, ends it", async () => {
+    const session = await create({
+      ...kallichore,
+      argv: [process.execPath, "-e", "setInterval(() => {}, 1000)"],
+      protocol_version: "5.5",
+      connection_timeout: 1,
+    });
+    const { status, body } = await server.ask(
+      "POST",
+      `/sessions/${session}/start`,
+    );
+    expect(status).toBe(500);
+    expect(body).toMatchObject({ error: { code: "KS-17" } });
+  });
+
+  test("is told in the journal: the status and, where a process ran, its exit, once", async () => {
+    const session = await create({ kernel_name: "stillborn" });
+    await server.ask("POST", `/sessions/${session}/start`);
+    const [door] = doors;
+    if (door === undefined) throw new Error("no door");
+    await using client = await door.attach(server, session);
+    await client.until("exited", ({ kind }) => kind === "exited");
+    expect(client.statuses).toEqual(["starting", "exited"]);
+    expect(client.heard.filter(({ kind }) => kind === "exited")).toHaveLength(
+      1,
+    );
+  });
+
+  test("may be tried again, and deleted", async () => {
+    const session = await create({ kernel_name: "stillborn" });
+    await server.ask("POST", `/sessions/${session}/start`);
+    expect(
+      (await server.ask("POST", `/sessions/${session}/start`)).status,
+    ).toBe(500);
+    expect((await server.ask("DELETE", `/sessions/${session}`)).status).toBe(
+      200,
+    );
+  });
+
+  test("because it is killed, ends at once", async () => {
+    const session = await create({ kernel_name: "deaf" });
+    const started = server.ask("POST", `/sessions/${session}/start`);
+    await eventually("its process", async () => {
+      const { body } = await server.ask("GET", `/sessions/${session}`);
+      return (body as { process_id?: number }).process_id;
+    });
+    expect((await server.ask("POST", `/sessions/${session}/kill`)).status).toBe(
+      200,
+    );
+    expect((await started).status).toBe(500);
+    expect(await statusOf(session)).toBe("exited");
+  });
+});
+
+describe("a kernel that registers itself", () => {
+  test.each(["posit", "spec"])(
+    "in the dialect of %s is found",
+    async (dialect) => {
+      const session = await create({
+        ...kallichore,
+        argv: argvOf("registered"),
+        env: [{ action: "replace", name: "DIALECT", value: dialect }],
+        protocol_version: "5.5",
+      });
+      const { status, body } = await server.ask(
+        "POST",
+        `/sessions/${session}/start`,
+      );
+      expect(status).toBe(200);
+      expect(body).toMatchObject({ status: "ok" });
+    },
+  );
+});
+
+describe("states", () => {
+  test("a session that was never started is no kernel: it can be deleted, not interrupted, not killed", async () => {
+    const session = await create({ kernel_name: "echo" });
+    expect(await statusOf(session)).toBe("uninitialized");
+    const interrupted = await server.ask(
+      "POST",
+      `/sessions/${session}/interrupt`,
+    );
+    expect([interrupted.status, interrupted.body]).toMatchObject([
+      400,
+      { code: "KS-10" },
+    ]);
+    const killed = await server.ask("POST", `/sessions/${session}/kill`);
+    expect([killed.status, killed.body]).toMatchObject([
+      400,
+      { code: "KS-12" },
+    ]);
+    expect((await server.ask("DELETE", `/sessions/${session}`)).status).toBe(
+      200,
+    );
+  });
+
+  test("a running session is neither started again, nor deleted, nor made twice", async () => {
+    const session = await server.start("echo", "running");
+    const started = await server.ask("POST", `/sessions/${session}/start`);
+    expect([started.status, started.body]).toMatchObject([
+      400,
+      { error: { code: "KS-2" } },
+    ]);
+    const deleted = await server.ask("DELETE", `/sessions/${session}`);
+    expect([deleted.status, deleted.body]).toMatchObject([
+      400,
+      { code: "KS-2" },
+    ]);
+    const made = await server.ask("PUT", "/sessions", {
+      session_id: session,
+      kernel_name: "echo",
+    });
+    expect([made.status, made.body]).toMatchObject([400, { code: "KS-0" }]);
+  });
+
+  test("a dead session is restarted by starting it", async () => {
+    const session = await server.start("echo", "dead");
+    await server.ask("POST", `/sessions/${session}/kill`);
+    await eventually("its exit", async () =>
+      (await statusOf(session)) === "exited" ? true : undefined,
+    );
+    const { status, body } = await server.ask(
+      "POST",
+      `/sessions/${session}/restart`,
+    );
+    expect([status, body]).toEqual([200, null]);
+    expect(await statusOf(session)).toBe("ready");
+  });
+});
+
+test("a kernel that ignores every request and SIGTERM is ended all the same", async () => {
+  const session = await server.start("stubborn");
+  const { body } = await server.ask("GET", `/sessions/${session}`);
+  const { process_id } = body as { process_id: number };
+  const { status } = await server.ask("POST", `/sessions/${session}/shutdown`);
+  expect(status).toBe(200);
+  expect(isAlive(process_id)).toBe(false);
+});
+
+test("a stopped kernel is offline, and busy again when it comes back", async () => {
+  const session = await server.start("echo", "stopped");
+  const { body } = await server.ask("GET", `/sessions/${session}`);
+  const { process_id } = body as { process_id: number };
+  const [door] = doors;
+  if (door === undefined) throw new Error("no door");
+  await using client = await door.attach(server, session);
+  await client.execute("sleep 60000");
+  await client.until("busy", ({ status }) => status === "busy");
+  process.kill(process_id, "SIGSTOP");
+  await client.until("offline", ({ status }) => status === "offline");
+  process.kill(process_id, "SIGCONT");
+  await client.until(
+    "busy once more",
+    ({ status, reason }) => status === "busy" && reason === "heartbeat is back",
+  );
+}, 40_000);
+
+test("a restart takes a new environment and a new directory", async () => {
+  const folder = temporaryFolder();
+  const session = await server.start("echo", "moved");
+  const { status } = await server.ask("POST", `/sessions/${session}/restart`, {
+    working_directory: folder,
+    env: [{ action: "replace", name: "NEW", value: "a b" }],
+  });
+  expect(status).toBe(200);
+  const resultOf = async (code: string) => {
+    const { body } = await server.ask("POST", `/sessions/${session}/execute`, {
+      code,
+    });
+    const { outputs } = body as { outputs: { data: Record<string, string> }[] };
+    return outputs[0]?.data["text/plain"];
+  };
+  expect(await resultOf("cwd")).toBe(folder);
+  expect(await resultOf("env NEW")).toBe("a b");
+  await server.ask("POST", `/sessions/${session}/shutdown`); // it stands in a folder that is about to go
+});
+
+test("the connection file is private, and gone with its kernel", async () => {
+  const session = await server.start("echo", "private");
+  const { body } = await server.ask("GET", `/sessions/${session}`);
+  const { connection_file } = body as { connection_file: string };
+  expect(existsSync(connection_file)).toBe(true);
+  await server.ask("POST", `/sessions/${session}/shutdown`);
+  expect(existsSync(connection_file)).toBe(false);
+});
+
+test("a kernel of somebody else is adopted with the key it has, and never ended by us", async () => {
+  const owner = await openServer();
+  await owner.start("echo", "theirs");
+  const { body } = await owner.ask("GET", "/sessions/theirs/connection_info");
+  const session = await create({ ...kallichore, argv: [] });
+  const adopted = await server.ask("PUT", `/sessions/${session}/adopt`, body);
+  expect([adopted.status, adopted.body]).toMatchObject([
+    200,
+    { implementation: "echo" },
+  ]);
+  const { body: answer } = await server.ask(
+    "POST",
+    `/sessions/${session}/execute`,
+    { code: "hello" },
+  );
+  expect(answer).toMatchObject({ status: "ok" });
+  await owner[Symbol.asyncDispose]();
+  await eventually("its exit", async () =>
+    (await statusOf(session)) === "exited" ? true : undefined,
+  );
+});
+
+test("a server that ends takes every kernel with it, the stubborn, the starting and the never started too", async () => {
+  await using ending = await openServer({
+    runtimeDirectory: join(temporaryFolder()),
+  });
+  await ending.start("stubborn");
+  await ending.start("echo");
+  await ending.ask("PUT", "/sessions", {
+    session_id: "never",
+    kernel_name: "echo",
+  });
+  await ending.ask("PUT", "/sessions", {
+    session_id: "starting",
+    kernel_name: "deaf",
+  });
+  void ending.ask("POST", "/sessions/starting/start").catch(() => {}); // it is cut off
+  await eventually("the start", async () => {
+    const { body } = await ending.ask("GET", "/sessions/starting");
+    return (body as { process_id?: number }).process_id;
+  });
+  // The harness asserts that nothing is left.
+});

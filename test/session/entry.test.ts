@@ -1,0 +1,93 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { compose } from "../../src/jupyter/message.ts";
+import { EventEntry, MessageEntry } from "../../src/session/entry.ts";
+
+const draft = {
+  channel: "iopub",
+  msg_type: "stream",
+  content: { name: "stdout", text: "hi" },
+  session: "s",
+  username: "u",
+} as const;
+
+test("a message's text is what clients parse, whatever it holds", () => {
+  fc.assert(
+    fc.property(
+      fc.dictionary(fc.string(), fc.jsonValue()),
+      fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 3 }),
+      fc.boolean(),
+      (content, buffers, hasParent) => {
+        const parent = hasParent ? compose(draft) : undefined;
+        const message = compose({ ...draft, content, buffers, parent });
+        const entry = new MessageEntry(7, message);
+        expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
+          kind: "jupyter",
+          seq: 7,
+          channel: "iopub",
+          header: message.header,
+          parent_header: parent?.header ?? null,
+          metadata: {},
+          content: JSON.parse(JSON.stringify(content)) as unknown,
+          buffers: buffers.map((buffer) =>
+            Buffer.from(buffer).toString("base64"),
+          ),
+        });
+      },
+    ),
+  );
+});
+
+test("the frames come back as the bytes that the kernel sent", () => {
+  const content = Buffer.from('{"z":9007199254740993, "a":NaN}');
+  const message = compose(draft);
+  const entry = new MessageEntry(1, {
+    ...message,
+    raw: { ...message.raw, content },
+  });
+  expect(entry.raw.content).toEqual(content);
+  expect(entry.raw.header).toEqual(Buffer.from(message.raw.header));
+  expect(entry.raw.parent_header.toString()).toBe("{}");
+});
+
+test("an entry keeps nothing of the memory that it was read from", () => {
+  const slab = Buffer.from('{"text":"first"}');
+  const buffer = Buffer.from("buffer");
+  const message = compose({ ...draft, buffers: [buffer] });
+  const entry = new MessageEntry(1, {
+    ...message,
+    raw: { ...message.raw, content: slab },
+  });
+  slab.fill(0x20);
+  buffer.fill(0x20);
+  expect(entry.content).toEqual({ text: "first" });
+  expect(entry.buffers[0]?.toString()).toBe("buffer");
+});
+
+test("what is no UTF-8 is made so, because one bad text frame closes a client's socket", () => {
+  const message = compose(draft);
+  const content = Buffer.concat([
+    Buffer.from('{"text":"'),
+    Buffer.from([0xff, 0xfe]),
+    Buffer.from('"}'),
+  ]);
+  const entry = new MessageEntry(1, {
+    ...message,
+    raw: { ...message.raw, content },
+  });
+  expect(entry.content).toEqual({ text: "\ufffd\ufffd" });
+});
+
+test("an event carries its number", () => {
+  const entry = new EventEntry(3, {
+    kind: "status",
+    status: "idle",
+    reason: null,
+  });
+  expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
+    kind: "status",
+    status: "idle",
+    reason: null,
+    seq: 3,
+  });
+});
