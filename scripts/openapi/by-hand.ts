@@ -72,6 +72,7 @@ export const channels: oas31.PathsObject = {
           },
         },
         ...responses([
+          "bad_request",
           "unauthorized",
           "forbidden",
           "session_not_found",
@@ -83,6 +84,10 @@ export const channels: oas31.PathsObject = {
           content: {
             "application/json": {
               schema: { $ref: "#/components/schemas/Error" },
+              example: {
+                code: "upgrade_required",
+                message: "This address is a WebSocket: connect to it as one",
+              },
             },
           },
         },
@@ -97,6 +102,7 @@ export const documentation: oas31.PathsObject = {
       operationId: "documentationOpenapi",
       tags: ["documentation"],
       summary: "This document",
+      description: "The same file for every server of this version.",
       security: inHeaderOrQuery,
       responses: {
         200: {

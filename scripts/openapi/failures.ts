@@ -65,9 +65,7 @@ function response(
   schema: "Error" | "StartupError",
 ): oas31.ResponseObject {
   return {
-    description: reasons
-      .map((reason) => `\`${reason}\` (${errors[reason].code})`)
-      .join(", "),
+    description: reasons.map(toWord).join(", "),
     headers: { "x-span-id": { $ref: "#/components/headers/x-span-id" } },
     content: {
       "application/json": {
@@ -78,6 +76,12 @@ function response(
       },
     },
   };
+}
+
+/** With Kallichore's number, where it has one. */
+function toWord(reason: Reason): string {
+  const { code } = errors[reason];
+  return code.startsWith("KS-") ? `\`${reason}\` (${code})` : `\`${reason}\``;
 }
 
 function example(reason: Reason, schema: "Error" | "StartupError") {
@@ -115,7 +119,8 @@ const because: Partial<Record<Reason, string>> = {
   handshake_failed: "nothing was heard for 30 s",
   no_connection_info: "listen EADDRNOTAVAIL 127.0.0.1",
   bad_configuration: "idle_shutdown_hours is 70000, and at most 65535",
-  forbidden: "This server does not answer to the name example.com",
+  forbidden:
+    "The Host header names another machine: ask for localhost, or allow the name with --allow-host",
   bad_request:
     "✖ Invalid input: expected string, received undefined\n  → at code",
   bad_message: "buffers.0 is no base64",
