@@ -11,7 +11,6 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { oas31 } from "zod-openapi";
-import { type RunningServer, startServer } from "../../src/serve.ts";
 import {
   type Described,
   escaped,
@@ -19,6 +18,7 @@ import {
   resolved,
   validator,
 } from "../contract/document.ts";
+import { openServer, type TestServer, TOKEN } from "../harness.ts";
 import {
   type Answer,
   expectPromised,
@@ -33,14 +33,14 @@ const STILLBORN = "stillborn";
 /** Sessions that are made up along the way never have this in their names. */
 const NOWHERE = "nowhere";
 
-let server: RunningServer;
+let server: TestServer;
 let tester: RestTester;
 let directory: string;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "rest-properties-"));
-  server = await startServer();
-  tester = new RestTester(server.url ?? "", server.token);
+  server = await openServer();
+  tester = new RestTester(server.url, TOKEN);
   await made({
     session_id: LIVE,
     kernel_name: "python3",
@@ -229,7 +229,7 @@ describe("the server, after all this", () => {
     );
     if (shutdown !== undefined) expectPromised(shutdown, answer);
     expect(answer.text).toBe("null");
-    await expect(server.shutdownRequested).resolves.toBeTypeOf("string");
+    await expect(server.server.shutdownRequested).resolves.toBeTypeOf("string");
   });
 });
 
