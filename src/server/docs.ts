@@ -1,16 +1,52 @@
-/** The OpenAPI document and the page that shows it. */
-import { readFileSync } from "node:fs";
+/**
+ * The OpenAPI document, and the page that shows it. Both are files of the
+ * package, read when they are first asked for and kept: they never change while
+ * we run.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { docsPage } from "./docs-page.ts";
 
-export function openapi() {
-  return {
-    body: readFileSync(
-      new URL("../../contract/openapi.json", import.meta.url),
-      "utf8",
-    ),
-    headers: { "content-type": "application/json" },
-  };
+export interface Page {
+  readonly body: string;
+  readonly headers: Record<string, string>;
 }
 
-export function docs() {
-  return { body: "", headers: { "content-type": "text/html" } };
+/** Answers `GET /openapi.json`. */
+export function openapi(): Page {
+  documentPage ??= {
+    body: read(["openapi.json", "../openapi.json"], "contract/openapi.json"),
+    headers: {
+      "content-type": "application/json",
+      "cache-control": "no-cache",
+    },
+  };
+  return documentPage;
+}
+let documentPage: Page | undefined;
+
+/** Answers `GET /docs`. */
+export function docs(): Page {
+  htmlPage ??= docsPage(openapi().body, {
+    script: asset("swagger-ui-bundle.js"),
+    style: asset("swagger-ui.css"),
+  });
+  return htmlPage;
+}
+let htmlPage: Page | undefined;
+
+function asset(name: string): string {
+  return read(
+    [`docs/${name}`, `../docs/${name}`],
+    `node_modules/swagger-ui-dist/${name}`,
+  );
+}
+
+/** Beside our code in `dist` and `dist/bin`; run from source, where the build takes it from. */
+function read(built: readonly string[], source: string): string {
+  const places = [...built, `../../${source}`].map(
+    (place) => new URL(place, import.meta.url),
+  );
+  const found = places.find((place) => existsSync(place));
+  if (found === undefined) throw new Error(`${source} is not in this package`);
+  return readFileSync(found, "utf8");
 }

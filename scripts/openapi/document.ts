@@ -1,0 +1,160 @@
+/**
+ * The OpenAPI document of the contract.
+ *
+ * `trpc-to-openapi` turns the schemas into JSON Schema; everything that it has
+ * no word for (statuses, failures, names, examples) is said here, by a loop over
+ * the contract.
+ */
+import type * as z from "zod";
+import type { oas31 } from "zod-openapi";
+import project from "../../package.json" with { type: "json" };
+import {
+  channels,
+  documentation,
+  eventStream,
+  lastEventIdHeader,
+  spanId,
+} from "./by-hand.ts";
+import { failureResponses, failuresOf } from "./failures.ts";
+import { generated, type Generated } from "./generated.ts";
+import { pruned } from "./pruned.ts";
+import { type Routed, routedOperations, verbOf } from "./routed.ts";
+import { bodyOf, namedSchemas } from "./schemas.ts";
+import {
+  description,
+  headers,
+  inHeaderOrQuery,
+  parameterExamples,
+  securitySchemes,
+  tags,
+} from "./words.ts";
+
+export function openApiDocument(): oas31.OpenAPIObject {
+  const operations = routedOperations();
+  const made = generated(operations);
+  const schemas = namedSchemas(made, operations);
+  const paths: oas31.PathsObject = {};
+  for (const routed of operations) {
+    const verb = verbOf(routed.method);
+    (paths[routed.path] ??= {})[verb] = toOperation(routed, made, schemas);
+  }
+  return pruned({
+    openapi: "3.1.0",
+    info: {
+      title: "Kallichore",
+      version: project.version,
+      description,
+      license: { name: project.license, identifier: project.license },
+    },
+    servers: [{ url: "/", description: "Where this document came from" }],
+    security: [{ token: [] }],
+    tags,
+    paths: { ...paths, ...channels, ...documentation },
+    components: {
+      schemas,
+      responses: failureResponses(),
+      headers,
+      securitySchemes,
+    },
+  });
+}
+
+function toOperation(
+  routed: Routed,
+  made: Generated,
+  schemas: Record<string, oas31.SchemaObject>,
+): oas31.OperationObject {
+  const { operation, operationId, procedure, group } = routed;
+  const { access, summary, description, kind } = operation;
+  const parameters = parametersOf(routed, made);
+  const body = bodyOf(made, routed, schemas);
+  return {
+    operationId,
+    "x-trpc-procedure": procedure,
+    tags: [group],
+    summary,
+    ...(description !== undefined && { description }),
+    ...(access === "open" && { security: [] }),
+    ...(kind === "subscription" && { security: inHeaderOrQuery }),
+    ...(parameters.length > 0 && { parameters }),
+    ...(body !== undefined && {
+      requestBody: {
+        required: body.isRequired,
+        content: {
+          "application/json": {
+            schema: { $ref: `#/components/schemas/${body.name}` },
+            ...exampleOf(operation.examples?.input),
+          },
+        },
+      },
+    }),
+    responses: {
+      [operation.status ?? 200]: success(routed, made),
+      ...failuresOf(operation, body !== undefined),
+    },
+  };
+}
+
+function parametersOf(
+  { operation, path, method }: Routed,
+  made: Generated,
+): oas31.ParameterObject[] {
+  const all = (made.paths[path]?.[verbOf(method)]?.parameters ??
+    []) as oas31.ParameterObject[];
+  const { shape } = operation.input as z.ZodObject;
+  const parameters = all.map((parameter) => {
+    const { name, required = false } = parameter;
+    const described = (shape[name] as z.ZodType | undefined)?.description;
+    return {
+      name,
+      in: parameter.in,
+      required,
+      ...(described !== undefined && { description: described }),
+      schema: typeOf(parameter),
+      ...exampleOf(parameterExamples[name]),
+    };
+  });
+  return operation.kind === "subscription"
+    ? [...parameters, lastEventIdHeader]
+    : parameters;
+}
+
+/** Without what is said beside it, and without `null`, which an address cannot say. */
+function typeOf({ schema = {} }: oas31.ParameterObject): oas31.SchemaObject {
+  const { anyOf = [], ...type } = schema as oas31.SchemaObject;
+  delete type.description;
+  const [first] = anyOf.filter(
+    (one) => !("type" in one && one.type === "null"),
+  );
+  return { ...type, ...first };
+}
+
+function success(
+  { operation, path, method }: Routed,
+  made: Generated,
+): oas31.ResponseObject {
+  const { output, kind, status, examples } = operation;
+  const schemaOfOutput = output as z.ZodType;
+  if (kind === "subscription") {
+    return eventStream(String(schemaOfOutput.meta()?.id));
+  }
+  const answered = made.paths[path]?.[verbOf(method)]?.responses?.["200"] as
+    oas31.ResponseObject | undefined;
+  const schema = answered?.content?.["application/json"]?.schema ?? {};
+  return {
+    description:
+      schemaOfOutput.def.type === "null"
+        ? "Done; there is nothing to say"
+        : status === 202
+          ? "Accepted"
+          : "Success",
+    headers: spanId,
+    content: {
+      "application/json": { schema, ...exampleOf(examples?.output) },
+    },
+  };
+}
+
+function exampleOf(example: unknown): { example?: unknown } {
+  return example === undefined ? {} : { example };
+}

@@ -1,0 +1,144 @@
+/**
+ * What can go wrong, as responses: by status, with an example for each reason,
+ * in the shape that the operation's failures wear.
+ */
+import type * as z from "zod";
+import type { oas31 } from "zod-openapi";
+import {
+  errors,
+  failure,
+  type Operation,
+  type Reason,
+} from "../../contract/index.ts";
+
+type Responses = Readonly<
+  Record<string, oas31.ResponseObject | oas31.ReferenceObject>
+>;
+
+/** One for each reason, to be pointed at where it is the only one of its status. */
+export function failureResponses(): Record<string, oas31.ResponseObject> {
+  const reasons = Object.keys(errors) as Reason[];
+  return Object.fromEntries(
+    reasons.map((reason) => [reason, response([reason], "Error")]),
+  );
+}
+
+/** Everything that an operation may answer besides its output. */
+export function failuresOf(operation: Operation, hasBody: boolean): Responses {
+  const { access, errors: own = [], failure: shape, input } = operation;
+  const hasInput = (input as z.ZodType).def.type !== "void";
+  const reasons: readonly Reason[] = [
+    ...(access === "open" ? [] : (["unauthorized"] as const)),
+    "forbidden",
+    ...(hasInput ? (["bad_request"] as const) : []),
+    ...(hasBody ? (["too_large"] as const) : []),
+    ...own,
+    "internal",
+  ];
+  return responses(reasons, shape === "startup");
+}
+
+export function responses(
+  reasons: readonly Reason[],
+  isStartup = false,
+): Responses {
+  const statuses = new Set(reasons.map((reason) => errors[reason].status));
+  return Object.fromEntries(
+    [...statuses].map((status): [number, Responses[string]] => {
+      const group = [...new Set(reasons)].filter(
+        (reason) => errors[reason].status === status,
+      );
+      const schema =
+        isStartup && !neverStartup.has(status) ? "StartupError" : "Error";
+      return group.length === 1 && schema === "Error"
+        ? [status, { $ref: `#/components/responses/${group.join()}` }]
+        : [status, response(group, schema)];
+    }),
+  );
+}
+
+/** Answered before an operation is asked, or because there is nothing to ask. */
+const neverStartup: ReadonlySet<number> = new Set([401, 403, 404]);
+
+function response(
+  reasons: readonly Reason[],
+  schema: "Error" | "StartupError",
+): oas31.ResponseObject {
+  return {
+    description: reasons.map(toWord).join(", "),
+    headers: { "x-span-id": { $ref: "#/components/headers/x-span-id" } },
+    content: {
+      "application/json": {
+        schema: { $ref: `#/components/schemas/${schema}` },
+        examples: Object.fromEntries(
+          reasons.map((reason) => [reason, { value: example(reason, schema) }]),
+        ),
+      },
+    },
+  };
+}
+
+/** With Kallichore's number, where it has one. */
+function toWord(reason: Reason): string {
+  const { code } = errors[reason];
+  return code.startsWith("KS-") ? `\`${reason}\` (${code})` : `\`${reason}\``;
+}
+
+function example(reason: Reason, schema: "Error" | "StartupError") {
+  const why = because[reason] ?? "...";
+  // Each sentence takes from these what it needs.
+  const failed = failure(
+    reason,
+    { ...details, why },
+    { startup: startup[reason] },
+  );
+  return schema === "Error" ? failed.body : failed.startupBody;
+}
+
+const details = {
+  session_id: "a",
+  program: "/opt/python/bin/python3",
+  path: "",
+  name: "julia-1.12",
+  known: "python3, ir",
+  method: "PATCH",
+  allow: "GET, DELETE",
+  limit: 67_108_864,
+  execution_id: "5f0c",
+};
+
+const because: Partial<Record<Reason, string>> = {
+  process_not_found: "there is no process 4711",
+  start_failed: "spawn /opt/python/bin/python3 EACCES",
+  connection_failed: "connect ECONNREFUSED 127.0.0.1:41641",
+  connection_timeout: "connected after 0.2 s, no answer after 30 s",
+  exited_during_start: "exit status 1",
+  interrupt_failed: "it has no running kernel",
+  restart_failed: "it is being restarted already",
+  exited_before_handshake: "exit status 1",
+  handshake_failed: "nothing was heard for 30 s",
+  no_connection_info: "listen EADDRNOTAVAIL 127.0.0.1",
+  bad_configuration: "idle_shutdown_hours is 70000, and at most 65535",
+  forbidden:
+    "The Host header names another machine: ask for localhost, or allow the name with --allow-host",
+  bad_request:
+    "✖ Invalid input: expected string, received undefined\n  → at code",
+  bad_message: "buffers.0 is no base64",
+  kernel_exited: "exit status 137",
+  no_answer: "complete_request within 10 s",
+  kernel_unreachable: "its kernel exited",
+  too_busy: "1000 requests wait already",
+};
+
+const startup: Partial<
+  Record<Reason, { readonly exit_code: number; readonly output: string }>
+> = {
+  exited_during_start: {
+    exit_code: 1,
+    output: "/usr/bin/python3: No module named ipykernel_launcher\n",
+  },
+  exited_before_handshake: {
+    exit_code: 1,
+    output: "/usr/bin/python3: No module named ipykernel_launcher\n",
+  },
+};

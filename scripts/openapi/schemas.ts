@@ -1,0 +1,102 @@
+/**
+ * The schemas of the document, each under a name: generators then make a type
+ * of it that people can say.
+ */
+import { isDeepStrictEqual } from "node:util";
+import type * as z from "zod";
+import type { oas31 } from "zod-openapi";
+import type { Generated } from "./generated.ts";
+import { type Routed, verbOf } from "./routed.ts";
+
+type Schema = oas31.SchemaObject | oas31.ReferenceObject;
+type Schemas = Record<string, oas31.SchemaObject>;
+
+/** With a name for every body that is an object of its own: `SessionsExecuteBody`. */
+export function namedSchemas(
+  made: Generated,
+  operations: readonly Routed[],
+): Schemas {
+  const bodies = operations.flatMap((routed) => {
+    const body = bodyIn(made, routed);
+    if (body === undefined || nameOf(body, routed, made.schemas)) return [];
+    const { operationId } = routed;
+    const name = `${operationId.charAt(0).toUpperCase()}${operationId.slice(1)}Body`;
+    return [[name, body]];
+  });
+  const all = {
+    ...made.schemas,
+    ...(Object.fromEntries(bodies) as Schemas),
+  };
+  return Object.fromEntries(
+    Object.entries(all).map(([name, schema]) => [
+      name,
+      withDiscriminator(schema, all),
+    ]),
+  );
+}
+
+/** What an operation takes beside its path, by name; `undefined` when that is nothing. */
+export function bodyOf(
+  made: Generated,
+  routed: Routed,
+  schemas: Schemas,
+): { readonly name: string; readonly isRequired: boolean } | undefined {
+  const body = bodyIn(made, routed);
+  if (body === undefined) return undefined;
+  const name = nameOf(body, routed, schemas);
+  if (name === undefined)
+    throw new Error(`${routed.procedure}: a nameless body`);
+  const { required = [], anyOf } = schemas[name] ?? {};
+  return { name, isRequired: required.length > 0 || anyOf !== undefined };
+}
+
+function bodyIn(
+  { paths }: Generated,
+  { path, method }: Routed,
+): oas31.SchemaObject | undefined {
+  const body = paths[path]?.[verbOf(method)]?.requestBody;
+  const content = body as oas31.RequestBodyObject | undefined;
+  return content?.content["application/json"]?.schema as
+    oas31.SchemaObject | undefined;
+}
+
+/** The input's own where it has one (a refined schema's body has lost what it was), else that of its equal. */
+function nameOf(
+  body: Schema,
+  { operation }: Routed,
+  schemas: Schemas,
+): string | undefined {
+  const own = (operation.input as z.ZodType).meta()?.id;
+  if (own !== undefined) return own;
+  return Object.keys(schemas).find((name) =>
+    isDeepStrictEqual(schemas[name], body),
+  );
+}
+
+/** A union of named members says by which property they are told apart. */
+function withDiscriminator(
+  schema: oas31.SchemaObject,
+  schemas: Schemas,
+): oas31.SchemaObject {
+  const refs = (schema.oneOf ?? []).flatMap((member) =>
+    "$ref" in member ? [member.$ref] : [],
+  );
+  if (refs.length === 0 || refs.length !== schema.oneOf?.length) return schema;
+  const constants = refs.map((ref) => {
+    const { properties = {} } = schemas[ref.split("/").at(-1) ?? ""] ?? {};
+    return Object.entries(properties).flatMap(([name, property]) =>
+      "const" in property ? [{ name, value: String(property.const), ref }] : [],
+    );
+  });
+  const propertyName = constants[0]?.find(({ name }) =>
+    constants.every((member) => member.some((other) => other.name === name)),
+  )?.name;
+  if (propertyName === undefined) return schema;
+  const mapping = Object.fromEntries(
+    constants
+      .flat()
+      .filter(({ name }) => name === propertyName)
+      .map(({ value, ref }) => [value, ref]),
+  );
+  return { ...schema, discriminator: { propertyName, mapping } };
+}

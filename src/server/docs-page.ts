@@ -1,0 +1,154 @@
+/**
+ * One HTML page that shows an OpenAPI document and tries it out: Swagger UI,
+ * its style and the document are all in it, so that it works without a network
+ * and asks nothing of anybody but us.
+ *
+ * Only the scripts and styles that we put there run, by their digests. The
+ * token comes in the page's address, is taken out of it at once, and stays in
+ * the page's memory.
+ */
+import { createHash } from "node:crypto";
+import type { Page } from "./docs.ts";
+
+/** Swagger UI, as text. */
+export interface Assets {
+  readonly script: string;
+  readonly style: string;
+}
+
+/** `document` is JSON. */
+export function docsPage(document: string, { script, style }: Assets): Page {
+  const scripts = [inScript(script), START];
+  const styles = [inStyle(style), STYLE];
+  const body = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Kallichore</title>
+<link rel="icon" href="data:,">
+${styles.map((text) => `<style>${text}</style>`).join("\n")}
+</head>
+<body>
+${INTRODUCTION}
+<main id="api"></main>
+<script type="application/json" id="document">${inData(document)}</script>
+${scripts.map((text) => `<script>${text}</script>`).join("\n")}
+</body>
+</html>
+`;
+  const policy = [
+    "default-src 'none'",
+    `script-src ${scripts.map(source).join(" ")}`,
+    `style-src ${styles.map(source).join(" ")}`,
+    "img-src data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ];
+  return {
+    body,
+    headers: {
+      "content-type": "text/html; charset=utf-8",
+      "content-security-policy": policy.join("; "),
+      "referrer-policy": "no-referrer",
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-store", // its address had a token in it
+    },
+  };
+}
+
+/** How the page begins: take the token, clear the address, show the document. */
+const START = `
+"use strict";
+{
+  const here = new URL(location.href);
+  const token =
+    here.searchParams.get("token") ??
+    new URLSearchParams(here.hash.slice(1)).get("token");
+  if (token !== null) history.replaceState(null, "", here.pathname);
+  for (const place of document.querySelectorAll("[data-origin]")) {
+    place.textContent = location.origin.replace(/^http/, place.dataset.origin);
+  }
+  const ui = SwaggerUIBundle({
+    spec: JSON.parse(document.getElementById("document").textContent),
+    dom_id: "#api",
+    deepLinking: false,
+    docExpansion: "list",
+    displayRequestDuration: true,
+    tryItOutEnabled: true,
+    validatorUrl: null,
+    onComplete: () => {
+      if (token !== null) ui.preauthorizeApiKey("token", token);
+    },
+  });
+}
+`;
+
+const STYLE = `
+body { margin: 0; }
+.doors {
+  max-width: 1420px; margin: 0 auto; padding: 20px 20px 0;
+  box-sizing: border-box; font: 14px/1.5 sans-serif; color: #3b4151;
+}
+.doors pre {
+  padding: 10px; overflow-x: auto; border-radius: 4px;
+  background: #f3f4f6; font: 12px/1.5 monospace;
+}
+`;
+
+/** The doors that a form cannot try. */
+const INTRODUCTION = `<details class="doors">
+<summary>From a terminal, over the WebSocket, over tRPC</summary>
+<p>REST is below, and with any client. Events never end, so listen to them with something that prints as it reads:</p>
+<pre>curl -H "Authorization: Bearer $TOKEN" <span data-origin="http"></span>/sessions
+curl -N -H "Authorization: Bearer $TOKEN" <span data-origin="http"></span>/sessions/a/events</pre>
+<p>The channels of a started session are a WebSocket, in any browser and in Node 22 and later:</p>
+<pre>const socket = new WebSocket(\`<span data-origin="ws"></span>/sessions/a/channels?token=\${token}\`);
+socket.onmessage = ({ data }) =&gt; console.log(data);
+socket.onopen = () =&gt; socket.send(JSON.stringify({
+  channel: "shell",
+  header: { msg_id: crypto.randomUUID(), msg_type: "execute_request" },
+  parent_header: null,
+  metadata: {},
+  content: { code: "6 * 7", silent: false, store_history: true, user_expressions: {}, allow_stdin: false, stop_on_error: true },
+  buffers: [],
+}));</pre>
+<p>tRPC has the same operations, by the names that stand beside them as <code>x-trpc-procedure</code>, with full types:</p>
+<pre>import { createTRPCClient, httpBatchLink } from "@trpc/client";
+import type { AppRouter } from "kallichore/contract";
+
+const client = createTRPCClient&lt;AppRouter&gt;({
+  links: [httpBatchLink({
+    url: "<span data-origin="http"></span>/trpc",
+    headers: { authorization: \`Bearer \${token}\` },
+  })],
+});
+const { sessions } = await client.sessions.list.query();</pre>
+</details>`;
+
+/** Script text that the HTML parser reads to its end; in a string or a regular expression it means the same. */
+function inScript(text: string): string {
+  return oneLineEnd(text).replace(/<(?=!--|\/?script)/gi, "\\x3c");
+}
+
+function inStyle(text: string): string {
+  return oneLineEnd(text).replace(/<(?=\/style)/gi, "\\3c ");
+}
+
+/** In JSON, `<` stands only in strings. */
+function inData(json: string): string {
+  return json.replaceAll("<", "\\u003c");
+}
+
+/** As the HTML parser makes it before anybody takes a digest; and no address of a source map. */
+function oneLineEnd(text: string): string {
+  return text
+    .replace(/\r\n?/g, "\n")
+    .replace(/^\/[/*]# sourceMappingURL=.*$/gm, "");
+}
+
+function source(text: string): string {
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}

@@ -1,0 +1,408 @@
+/**
+ * The REST API against its own document, with inputs that nobody thought of.
+ *
+ * The document is the only source of what is asked and of what may be answered.
+ * Three sessions stand for the states that matter: one with a kernel, one whose
+ * program ends at once, and one that is not there.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { oas31 } from "zod-openapi";
+import {
+  type Described,
+  escaped,
+  operations,
+  resolved,
+  validator,
+} from "../contract/document.ts";
+import { openServer, type TestServer, TOKEN } from "../harness.ts";
+import {
+  type Answer,
+  expectPromised,
+  expectRefused,
+  type Request,
+  RestTester,
+} from "./rest-tester.ts";
+import { mutationsOf, valuesOf } from "./schema-values.ts";
+
+const LIVE = "live";
+const STILLBORN = "stillborn";
+/** Sessions that are made up along the way never have this in their names. */
+const NOWHERE = "nowhere";
+
+let server: TestServer;
+let tester: RestTester;
+let directory: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "rest-properties-"));
+  server = await openServer();
+  tester = new RestTester(server.url, TOKEN);
+  await made({
+    session_id: LIVE,
+    kernel_name: "python3",
+    working_directory: directory,
+  });
+  const started = await tester.ask({
+    method: "POST",
+    path: `/sessions/${LIVE}/start`,
+  });
+  expect(started.status, started.text).toBe(200);
+}, 60_000);
+
+afterAll(async () => {
+  tester[Symbol.dispose]();
+  await server[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
+});
+
+const tested = operations.filter(
+  ({ operation }) => operation.operationId !== "serverShutdown",
+);
+
+describe.each(tested)("$method $path", (described) => {
+  const { method, operation } = described;
+  const schema = bodySchemaOf(described);
+
+  it("answers what the document promises to what the document describes", async () => {
+    await fc.assert(
+      fc.asyncProperty(requestsTo(described, "valid"), async (request) => {
+        const answer = await tester.ask(request);
+        expectPromised(described, answer);
+        if (isAsDescribed(described, request)) {
+          expect(reasonOf(answer), answer.text).not.toBe("bad_request");
+        }
+      }),
+      { numRuns: 25, plugins: [fc.beforeEach(standStillborn)] },
+    );
+  });
+
+  it("refuses what the document does not describe", async () => {
+    await fc.assert(
+      fc.asyncProperty(requestsTo(described, "mutated"), async (request) => {
+        const answer = await tester.ask(request);
+        expectPromised(described, answer);
+        if (!isAsDescribed(described, request)) expectRefused(answer);
+      }),
+      {
+        numRuns: schema === undefined ? 15 : 60,
+        plugins: [fc.beforeEach(standStillborn)],
+      },
+    );
+  });
+
+  if (schema !== undefined) {
+    it("refuses what is no JSON object", async () => {
+      const texts = fc.oneof(
+        fc.string({ minLength: 1 }),
+        fc.string({ unit: "binary" }),
+        fc.constantFrom(
+          '{"a":',
+          "[]",
+          "1",
+          '"text"',
+          "{}{}",
+          "\u0000",
+          "[".repeat(100_000),
+        ),
+      );
+      await fc.assert(
+        fc.asyncProperty(
+          texts.filter((text) => !isObjectOrNothing(text)),
+          async (body) => {
+            const path = pathOf(described, {
+              session_id: STILLBORN,
+              name: "none",
+            });
+            const answer = await tester.ask({ method, path, body });
+            expectPromised(described, answer);
+            expectRefused(answer);
+          },
+        ),
+        { numRuns: 25 },
+      );
+    });
+  }
+
+  it("says who it answers: the request's own span, or a new one", async () => {
+    const path = pathOf(described, { session_id: NOWHERE, name: "none" });
+    const own = await tester.ask({
+      method,
+      path,
+      headers: { "x-span-id": "of-the-request" },
+    });
+    expect(own.headers["x-span-id"]).toBe("of-the-request");
+  });
+
+  it("needs the token, unless it is open", async () => {
+    const path = pathOf(described, { session_id: LIVE, name: "python3" });
+    const headers = { authorization: "Bearer of-somebody-else" };
+    const answer = await tester.ask({ method, path, headers });
+    expectPromised(described, answer);
+    if (operation.security?.length === 0) expect(answer.status).not.toBe(401);
+    else expect(answer.status).toBe(401);
+  });
+});
+
+describe("a body with a prototype in it", () => {
+  it("is no way to say what is required", async () => {
+    const body = '{"__proto__":{"kernel_name":"python3"}}';
+    const answer = await tester.ask({ method: "PUT", path: "/sessions", body });
+    expect(expectRefused(answer).reason).toBe("bad_request");
+  });
+});
+
+describe("a request that no route expects", () => {
+  const segments = fc.oneof(
+    fc.constantFrom(
+      ...["sessions", "live", "start", "trpc", "docs", "api", "kernelspecs"],
+      ...[
+        "",
+        ".",
+        "..",
+        "%2e%2e",
+        "%00",
+        "%zz",
+        "%ff",
+        "a%2Fb",
+        "*",
+        "__proto__",
+      ],
+    ),
+    fc.webSegment(),
+    fc.string({ unit: "binary", maxLength: 5 }).map(encoded),
+  );
+  const requests = fc.record({
+    method: fc.constantFrom(
+      "GET",
+      "PUT",
+      "POST",
+      "DELETE",
+      "PATCH",
+      "HEAD",
+      "OPTIONS",
+      "TRACE",
+    ),
+    path: fc
+      .tuple(fc.array(segments, { maxLength: 5 }), fc.webQueryParameters())
+      .map(([parts, query]) => `/${parts.join("/")}?${query}`),
+    body: fc.option(fc.json(), { nil: undefined }),
+  });
+
+  it("is refused, or is an operation after all", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        requests.filter(
+          ({ path }) => !/live|shutdown|trpc/.test(decodedOnce(path)),
+        ),
+        async (request) => {
+          const answer = await tester.ask(request);
+          expect(answer.status, answer.text).toBeLessThan(500);
+          expect(answer.headers["x-span-id"]).toBeTruthy();
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe("the server, after all this", () => {
+  it("still answers, and its kernel still computes", async () => {
+    const answer = await tester.ask({
+      method: "POST",
+      path: `/sessions/${LIVE}/execute`,
+      body: JSON.stringify({ code: "6 * 7" }),
+    });
+    expect(JSON.parse(answer.text)).toMatchObject({
+      status: "ok",
+      outputs: [{ data: { "text/plain": "42" } }],
+    });
+  });
+
+  it("ends when it is asked to", async () => {
+    const answer = await tester.ask({ method: "POST", path: "/shutdown" });
+    const [shutdown] = operations.filter(
+      ({ operation }) => operation.operationId === "serverShutdown",
+    );
+    if (shutdown !== undefined) expectPromised(shutdown, answer);
+    expect(answer.text).toBe("null");
+    await expect(server.server.shutdownRequested).resolves.toBeTypeOf("string");
+  });
+});
+
+/** `mutated` bodies are sometimes as described after all: `isAsDescribed` tells. */
+function requestsTo(
+  described: Described,
+  kind: "valid" | "mutated",
+): fc.Arbitrary<Request> {
+  const { method, path } = described;
+  const schema = bodySchemaOf(described);
+  const values = schema === undefined ? undefined : valuesOf(schema, tame);
+  const bodies =
+    values === undefined
+      ? fc.constant(undefined)
+      : (kind === "valid" ? values : mutationsOf(values)).map((value) =>
+          JSON.stringify(value),
+        );
+  return fc
+    .record({
+      session_id: fc.oneof(
+        fc.constantFrom(...statesFor(described, kind)),
+        fc
+          .string({ unit: "binary", maxLength: 300 })
+          .map((text) => NOWHERE + text),
+      ),
+      name: fc.oneof(fc.constant("python3"), fc.string({ minLength: 1 })),
+      query: fc.webQueryParameters(),
+      body: bodies,
+      type: fc.constantFrom(
+        "application/json",
+        "application/json; charset=utf-8",
+        "text/plain",
+      ),
+    })
+    .map(({ session_id, name, query, body, type }) => ({
+      method,
+      path: `${pathOf(described, { session_id, name })}${path.includes("events") ? "" : `?${query}`}`,
+      headers: { "content-type": type },
+      body,
+    }));
+}
+
+/** The sessions that an operation may be let loose on: nothing here starts a program that was made up. */
+function statesFor(
+  { path, method }: Described,
+  kind: "valid" | "mutated",
+): readonly string[] {
+  if (/execute|requests|messages/.test(path)) {
+    return kind === "valid" ? [LIVE, STILLBORN] : [STILLBORN];
+  }
+  if (path.endsWith("adopt")) return [LIVE];
+  if (method === "GET" || path.endsWith("interrupt")) return [LIVE, STILLBORN];
+  return [STILLBORN];
+}
+
+/** Where what comes to mind would be harm: programs, code, and long waits. */
+const tame: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+  code: fc.constantFrom(
+    "",
+    "1",
+    "1/0",
+    "(",
+    "print('é漢')",
+    "x = 1;",
+    "raise SystemExit",
+  ),
+  msg_type: fc.constantFrom("comm_info_request", "kernel_info_request"),
+  channel: fc.constantFrom("shell", "control"),
+  timeout_ms: fc.integer({ min: 1, max: 100 }),
+  kernel_name: fc.oneof(fc.constant("python3"), fc.string()),
+  argv: fc.oneof(
+    fc.constant(["/bin/false"]),
+    fc.array(fc.string(), { maxLength: 2 }),
+  ),
+};
+
+function bodySchemaOf({
+  operation,
+}: Described): oas31.SchemaObject | undefined {
+  const body = operation.requestBody as oas31.RequestBodyObject | undefined;
+  const schema = body?.content["application/json"]?.schema;
+  return schema === undefined
+    ? undefined
+    : resolved(schema as oas31.SchemaObject);
+}
+
+/** Whether body and path are what the document describes; `null` is no body. */
+function isAsDescribed(
+  { operation, pointer, path }: Described,
+  request: Request,
+): boolean {
+  const [given = ""] = request.path.split("?");
+  const asks = new RegExp(`^${path.replace(/\{\w+\}/g, "([^/]*)")}$`).exec(
+    given,
+  );
+  const inPath = (asks ?? []).slice(1).map((part) => decodeURIComponent(part));
+  const parameters = (operation.parameters ?? []) as oas31.ParameterObject[];
+  const isPathRight = parameters
+    .filter((parameter) => parameter.in === "path")
+    .every((_, at) => {
+      const index = parameters.findIndex((one) => one.in === "path") + at;
+      return validator(`${pointer}/parameters/${index}/schema`)(inPath[at]);
+    });
+  const body = operation.requestBody as oas31.RequestBodyObject | undefined;
+  if (body === undefined) return isPathRight;
+  const value: unknown = JSON.parse(request.body ?? "null");
+  if (value === null) return isPathRight && body.required !== true;
+  const media = `${pointer}/requestBody/content/${escaped("application/json")}`;
+  return isPathRight && validator(`${media}/schema`)(value);
+}
+
+async function standStillborn(): Promise<void> {
+  await made({
+    session_id: STILLBORN,
+    argv: ["/bin/false"],
+    display_name: "",
+    language: "",
+    username: "",
+    input_prompt: "",
+    continuation_prompt: "",
+    session_mode: "background",
+    working_directory: "",
+    env: [],
+    interrupt_mode: "signal",
+    startup_environment: "none",
+  });
+}
+
+/** A session that may be there already. */
+async function made(session: object): Promise<void> {
+  const { status, text } = await tester.ask({
+    method: "PUT",
+    path: "/sessions",
+    body: JSON.stringify(session),
+  });
+  if (!text.includes("session_exists")) expect(status, text).toBe(200);
+}
+
+function pathOf(
+  { path }: Described,
+  values: Readonly<Record<string, string>>,
+): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encoded(values[name] ?? ""),
+  );
+}
+
+/** Half a character has no encoding: another stands in for it. */
+function encoded(text: string): string {
+  return encodeURIComponent(Buffer.from(text).toString());
+}
+
+function decodedOnce(path: string): string {
+  return path.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+}
+
+function isObjectOrNothing(text: string): boolean {
+  if (text.trim() === "") return true;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
+function reasonOf({ status, text }: Answer): string | undefined {
+  if (status < 400) return undefined;
+  const body = JSON.parse(text) as {
+    readonly reason?: string;
+    readonly error?: { readonly reason?: string };
+  };
+  return body.reason ?? body.error?.reason;
+}

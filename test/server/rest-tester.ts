@@ -1,0 +1,123 @@
+/**
+ * Asks a live server over plain HTTP and holds each answer against the
+ * document: its status is promised, its body has the promised shape, and it
+ * says by which `x-span-id` the log knows it.
+ */
+import { Agent, request } from "node:http";
+import { buffer } from "node:stream/consumers";
+import { once } from "node:events";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { expect } from "vitest";
+import {
+  type Described,
+  escaped,
+  resolved,
+  responsesOf,
+  validator,
+} from "../contract/document.ts";
+
+export interface Request {
+  readonly method: string;
+  /** As it stands in the request line: nothing here normalises or encodes it. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | undefined;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Empty for a stream, which is left as soon as it begins. */
+  readonly text: string;
+}
+
+export interface Failed {
+  readonly code: string;
+  readonly message: string;
+  readonly reason?: string;
+}
+
+export class RestTester implements Disposable {
+  readonly #url: URL;
+  readonly #token: string | undefined;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 4 });
+
+  constructor(url: string, token: string | undefined) {
+    this.#url = new URL(url);
+    this.#token = token;
+  }
+
+  /** Rejects when no answer comes, such as from a server that died. */
+  async ask(
+    { method, path, headers = {}, body }: Request,
+    patience_ms = 20_000,
+  ): Promise<Answer> {
+    const sent = request({
+      agent: this.#agent,
+      host: this.#url.hostname,
+      port: this.#url.port,
+      method,
+      path,
+      signal: AbortSignal.timeout(patience_ms),
+      headers: {
+        ...(this.#token !== undefined && {
+          authorization: `Bearer ${this.#token}`,
+        }),
+        ...(body !== undefined && {
+          "content-length": Buffer.byteLength(body),
+        }),
+        ...headers,
+      },
+    });
+    const answered = once(sent, "response") as Promise<[IncomingMessage]>;
+    sent.end(body);
+    const [response] = await answered;
+    const { statusCode: status = 0, headers: said } = response;
+    if (said["content-type"] === "text/event-stream") {
+      response.destroy();
+      return { status, headers: said, text: "" };
+    }
+    return { status, headers: said, text: (await buffer(response)).toString() };
+  }
+
+  [Symbol.dispose](): void {
+    this.#agent.destroy();
+  }
+}
+
+/** Fails unless the document promises this answer to this operation. */
+export function expectPromised(
+  { operation, pointer, method, path }: Described,
+  answer: Answer,
+): void {
+  const { status, headers, text } = answer;
+  const what = `${method} ${path} answered ${status} ${text.slice(0, 500)}`;
+  expect(headers["x-span-id"], what).toBeTruthy();
+  const response = responsesOf(operation)[String(status)];
+  expect(response, `${what}, which is not in the document`).toBeDefined();
+  if (response === undefined) return;
+  const here =
+    "$ref" in response
+      ? response.$ref.slice(1)
+      : `${pointer}/responses/${status}`;
+  const types = Object.keys(resolved(response).content ?? {});
+  const type = (headers["content-type"] ?? "").replace(/;.*/, "");
+  expect(types, what).toContain(type);
+  if (type !== "application/json") return;
+  const body: unknown = JSON.parse(text);
+  const validate = validator(`${here}/content/${escaped(type)}/schema`);
+  validate(body);
+  expect(validate.errors ?? [], what).toEqual([]);
+}
+
+/** Fails unless it is a refusal that says why. */
+export function expectRefused(answer: Answer): Failed {
+  const { status, headers, text } = answer;
+  expect(status, text).toBeGreaterThanOrEqual(400);
+  expect(status, text).toBeLessThan(500);
+  expect(headers["x-span-id"], `${status} ${text}`).toBeTruthy();
+  const body = JSON.parse(text) as Failed | { readonly error: Failed };
+  const failed = "error" in body ? body.error : body;
+  expect(validator("/components/schemas/Error")(failed), text).toBe(true);
+  return failed;
+}
