@@ -1,3 +1,4 @@
+import { copyFileSync, mkdirSync } from "node:fs";
 import { defineConfig } from "tsup";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
@@ -7,6 +8,22 @@ const external = ["zeromq", "pyodide", "typescript"];
 const banner = {
   js: 'import { createRequire as createRequireForBundledPackages } from "node:module"; const require = createRequireForBundledPackages(import.meta.url);',
 };
+
+/** The API page is served from files that lie beside the program: no request leaves the machine. */
+function copyDocs(): Promise<void> {
+  mkdirSync("dist/docs", { recursive: true });
+  copyFileSync("contract/openapi.json", "dist/openapi.json");
+  for (const name of [
+    "swagger-ui-bundle.js",
+    "swagger-ui-bundle.js.LICENSE.txt",
+    "swagger-ui.css",
+    "LICENSE",
+    "NOTICE",
+  ]) {
+    copyFileSync(`node_modules/swagger-ui-dist/${name}`, `dist/docs/${name}`);
+  }
+  return Promise.resolve();
+}
 
 export default defineConfig([
   {
@@ -21,6 +38,7 @@ export default defineConfig([
     dts: true,
     clean: true,
     external,
+    onSuccess: copyDocs,
   },
   {
     name: "programs",

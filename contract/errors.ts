@@ -178,6 +178,11 @@ export const errors = {
       `There is no execution ${execution_id}, or it is no longer kept`,
   ),
   execution_state: entry("execution_state", 409, ({ why }: Why) => why),
+  upgrade_required: entry(
+    "upgrade_required",
+    426,
+    () => "This address is a WebSocket: connect to it as one",
+  ),
   internal: entry(
     "internal",
     500,

@@ -20,7 +20,7 @@ import type { Session } from "../session/session.ts";
 import { ownChannels } from "./channels.ts";
 import { kallichore } from "./kallichore.ts";
 import { bindPrivately, type ListenOptions } from "./listen.ts";
-import { sendJson } from "./rest.ts";
+import { sendFailure, sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
 
 const MAX_FRAME = 64 * 1024 * 1024; // bytes
@@ -53,11 +53,7 @@ export class ChannelsDoor {
       case "tcp":
         res.setHeader("upgrade", "websocket");
         res.setHeader("connection", "upgrade");
-        sendJson(res, 426, {
-          code: "upgrade_required",
-          message: "This address is a WebSocket: connect to it as one",
-        });
-        return;
+        throw failure("upgrade_required", {});
       case "socket":
       case "named-pipe": {
         const own = this.#own.get(session) ?? this.#openOwn(session);
@@ -129,10 +125,7 @@ export class ChannelsDoor {
       ? `\\\\.\\pipe\\kallichore-${name}`
       : join(this.#options.socketDirectory(), `${name}.sock`);
     const http = createServer((_req, res) => {
-      sendJson(res, 426, {
-        code: "upgrade_required",
-        message: "This socket is a WebSocket: connect to it as one",
-      });
+      sendFailure(res, failure("upgrade_required", {}));
     });
     http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
       stream.on("error", () => {});

@@ -115,6 +115,7 @@ class Doors {
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const url = urlOf(req);
     const path = url.pathname;
+    res.setHeader("x-span-id", spanOf(req));
     try {
       this.#allowOrigin(req, res);
       if (req.method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN)) {
@@ -140,7 +141,6 @@ class Doors {
         res.destroy();
         return;
       }
-      res.setHeader("x-span-id", spanOf(req));
       sendFailure(res, failed);
     }
   }

@@ -58,7 +58,6 @@ export class RestDoor {
     res: ServerResponse,
     url: URL,
   ): Promise<void> {
-    res.setHeader("x-span-id", spanOf(req));
     let route: RestRoute | undefined;
     try {
       route = this.#routeOf(req, url.pathname);
@@ -133,7 +132,7 @@ async function inputOf(
     req.resume();
     return undefined;
   }
-  const input: Record<string, unknown> = {};
+  let input: Record<string, unknown> = {};
   if (method === "GET") {
     req.resume();
     for (const [name, value] of url.searchParams) {
@@ -144,7 +143,8 @@ async function inputOf(
       input["lastEventId"] = lastEventId;
     }
   } else {
-    Object.assign(input, await bodyOf(req));
+    // Spread, not assigned: `__proto__` is a key like any other.
+    input = { ...(await bodyOf(req)) };
   }
   const { groups } = pattern.exec(url.pathname) ?? {};
   for (const [name, value] of Object.entries(groups ?? {})) {
