@@ -67,6 +67,93 @@ for (const [name, socket] of Object.entries(sockets)) {
 }
 if (mode.startsWith("registering")) await register();
 
+const commands = {
+  print: (text, message) => stream(`${text}\n`, message),
+  result: (text, message) => result(text, message),
+  error: (text) => {
+    throw new Error(text);
+  },
+  sleep: (text, _message, signal) =>
+    sleep(Number(text) * 1_000, undefined, { signal }),
+  // Blocks the event loop, the heartbeat too.
+  burn: (text) => {
+    const end = Date.now() + Number(text) * 1_000;
+    while (Date.now() < end);
+  },
+  wait: async (text, _message, signal) => {
+    while (!existsSync(text)) await sleep(20, undefined, { signal });
+  },
+  touch: (text) => writeFileSync(text, ""),
+  input: async (prompt, message) => {
+    const answered = new Promise((resolve) => (input = resolve));
+    await send("stdin", message, "input_request", {
+      content: { prompt, password: false },
+    });
+    await result(await answered, message);
+  },
+  // flood N BYTES: N numbered stream messages, as fast as they go.
+  flood: async (text, message) => {
+    const [n = 0, bytes = 0] = text.split(" ").map(Number);
+    const padding = "x".repeat(bytes);
+    for (let i = 0; i < n; i += 1) {
+      await stream(`${i} ${padding}\n`, message);
+      if (i % 100 === 99) await sleep(0);
+    }
+  },
+  // pour SECONDS BYTES: stream messages for that long.
+  pour: async (text, message, signal) => {
+    const [seconds = 0, bytes = 0] = text.split(" ").map(Number);
+    const end = Date.now() + seconds * 1_000;
+    const padding = "x".repeat(bytes);
+    for (let i = 0; Date.now() < end; i += 1) {
+      signal.throwIfAborted();
+      await stream(`${i} ${padding}\n`, message);
+      if (i % 50 === 49) await sleep(1);
+    }
+  },
+  raw: (text, message) => send("iopub", message, "display_data", { raw: text }),
+  orphan: async () => {
+    await publish("status", { execution_state: "busy" });
+    await publish("status", { execution_state: "idle" });
+    await publish("stream", { name: "stdout", text: "orphan\n" });
+  },
+  unsigned: (text, message) =>
+    send("iopub", message, "stream", {
+      content: { name: "stdout", text },
+      signature: "",
+    }),
+  stdout: (text) => void writeSync(1, `${text}\n`),
+  stderr: (text) => void writeSync(2, `${text}\n`),
+  // Bytes that are no UTF-8, as an odd locale would print them.
+  latin: () => void writeSync(1, Buffer.from([0x63, 0x61, 0x66, 0xe9, 0x0a])),
+  exit: (text) => leave(Number(text)),
+  chdir: (text) => process.chdir(text),
+  spawn: async (text, message) => {
+    const child = spawn("sleep", ["300"], {
+      detached: text === "detached",
+      stdio: "ignore",
+    });
+    await result(String(child.pid), message);
+  },
+  env: (text, message) =>
+    result(JSON.stringify(process.env[text] ?? null), message),
+  cwd: (_, message) => result(JSON.stringify(process.cwd()), message),
+  argv: (_, message) => result(JSON.stringify(rest), message),
+  pid: (_, message) => result(String(process.pid), message),
+  run: (_, message) => result(JSON.stringify(run), message),
+  received: (_, message) => result(JSON.stringify(received), message),
+  heard: (_, message) => result(JSON.stringify({ ...message.texts }), message),
+  stdin: (_, message) => {
+    let said = "end";
+    try {
+      said = readFileSync(0, "utf8");
+    } catch (error) {
+      said = error.code;
+    }
+    return result(JSON.stringify(said), message);
+  },
+};
+
 void beat();
 void listen("stdin");
 void listen("control");
@@ -165,93 +252,6 @@ async function execute(message) {
     running = undefined;
   }
 }
-
-const commands = {
-  print: (text, message) => stream(`${text}\n`, message),
-  result: (text, message) => result(text, message),
-  error: (text) => {
-    throw new Error(text);
-  },
-  sleep: (text, _message, signal) =>
-    sleep(Number(text) * 1_000, undefined, { signal }),
-  // Blocks the event loop, the heartbeat too.
-  burn: (text) => {
-    const end = Date.now() + Number(text) * 1_000;
-    while (Date.now() < end);
-  },
-  wait: async (text, _message, signal) => {
-    while (!existsSync(text)) await sleep(20, undefined, { signal });
-  },
-  touch: (text) => writeFileSync(text, ""),
-  input: async (prompt, message) => {
-    const answered = new Promise((resolve) => (input = resolve));
-    await send("stdin", message, "input_request", {
-      content: { prompt, password: false },
-    });
-    await result(await answered, message);
-  },
-  // flood N BYTES: N numbered stream messages, as fast as they go.
-  flood: async (text, message) => {
-    const [n = 0, bytes = 0] = text.split(" ").map(Number);
-    const padding = "x".repeat(bytes);
-    for (let i = 0; i < n; i += 1) {
-      await stream(`${i} ${padding}\n`, message);
-      if (i % 100 === 99) await sleep(0);
-    }
-  },
-  // pour SECONDS BYTES: stream messages for that long.
-  pour: async (text, message, signal) => {
-    const [seconds = 0, bytes = 0] = text.split(" ").map(Number);
-    const end = Date.now() + seconds * 1_000;
-    const padding = "x".repeat(bytes);
-    for (let i = 0; Date.now() < end; i += 1) {
-      signal.throwIfAborted();
-      await stream(`${i} ${padding}\n`, message);
-      if (i % 50 === 49) await sleep(1);
-    }
-  },
-  raw: (text, message) => send("iopub", message, "display_data", { raw: text }),
-  orphan: async () => {
-    await publish("status", { execution_state: "busy" });
-    await publish("status", { execution_state: "idle" });
-    await publish("stream", { name: "stdout", text: "orphan\n" });
-  },
-  unsigned: (text, message) =>
-    send("iopub", message, "stream", {
-      content: { name: "stdout", text },
-      signature: "",
-    }),
-  stdout: (text) => void writeSync(1, `${text}\n`),
-  stderr: (text) => void writeSync(2, `${text}\n`),
-  // Bytes that are no UTF-8, as an odd locale would print them.
-  latin: () => void writeSync(1, Buffer.from([0x63, 0x61, 0x66, 0xe9, 0x0a])),
-  exit: (text) => leave(Number(text)),
-  chdir: (text) => process.chdir(text),
-  spawn: async (text, message) => {
-    const child = spawn("sleep", ["300"], {
-      detached: text === "detached",
-      stdio: "ignore",
-    });
-    await result(String(child.pid), message);
-  },
-  env: (text, message) =>
-    result(JSON.stringify(process.env[text] ?? null), message),
-  cwd: (_, message) => result(JSON.stringify(process.cwd()), message),
-  argv: (_, message) => result(JSON.stringify(rest), message),
-  pid: (_, message) => result(String(process.pid), message),
-  run: (_, message) => result(JSON.stringify(run), message),
-  received: (_, message) => result(JSON.stringify(received), message),
-  heard: (_, message) => result(JSON.stringify({ ...message.texts }), message),
-  stdin: (_, message) => {
-    let said = "end";
-    try {
-      said = readFileSync(0, "utf8");
-    } catch (error) {
-      said = error.code;
-    }
-    return result(JSON.stringify(said), message);
-  },
-};
 
 function stream(text, message) {
   return publish("stream", { name: "stdout", text }, message);
