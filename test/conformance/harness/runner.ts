@@ -5,7 +5,7 @@
 import { Refuted, Skipped } from "./check.ts";
 import { Ground } from "./ground.ts";
 import type { Settings } from "./ground.ts";
-import { FAULT } from "./item.ts";
+import { FAULT, KALLICHORE } from "./item.ts";
 import type { Facts, Group } from "./item.ts";
 
 export type Verdict = "passed" | "failed" | "skipped";
@@ -27,11 +27,46 @@ export interface Selection {
 
 const PATIENCE_MS = 30_000;
 
+/** Before everything else: a program that does not start is not asked three hundred times. */
+const FIRST: Facts = {
+  id: "START-00",
+  claim: "it starts on TCP and on a Unix socket, and ends on SIGTERM",
+  source: KALLICHORE,
+  mark: "same",
+};
+
 export async function* runAll(
   groups: readonly Group[],
   selection: Selection,
 ): AsyncGenerator<Result> {
-  for (const group of groups) yield* runGroup(group, selection);
+  const began = performance.now();
+  const first = await judged(FIRST, async () => {
+    const ground = new Ground(selection.settings);
+    try {
+      await ground.start({ transport: "tcp" });
+      await ground.start({ transport: "socket" });
+    } finally {
+      await ground.close();
+    }
+  });
+  const starts = first.verdict === "passed";
+  if (!starts || FIRST.id.startsWith(selection.only))
+    yield {
+      ...FIRST,
+      ...first,
+      took_ms: Math.round(performance.now() - began),
+    };
+  for (const group of groups) {
+    if (starts) yield* runGroup(group, selection);
+    else yield* notTried(group, selection.only);
+  }
+}
+
+function* notTried(group: Group, only: string): Generator<Result> {
+  const seen = `${FIRST.id} failed`;
+  for (const item of itemsOf(group))
+    if (item.id.startsWith(only))
+      yield { ...item, verdict: "skipped", seen, took_ms: 0 };
 }
 
 /** The items of a group, with the one about what it leaves. */
@@ -70,11 +105,16 @@ async function* runGroup(
   const remains: string[] = [];
   let ground: Ground | undefined;
   let runItem: ((id: string) => Promise<void>) | undefined;
+  let broken: Error | undefined; // the world could not be made: once is enough
   for (const item of wanted) {
     const began = performance.now();
     const verdict = await judged(item, async () => {
       ground ??= new Ground(selection.settings);
-      runItem ??= await group.open(ground);
+      if (broken !== undefined) throw broken;
+      runItem ??= await group.open(ground).catch((error: unknown) => {
+        broken = error instanceof Error ? error : new Error(String(error));
+        throw broken;
+      });
       await runItem(item.id);
     });
     yield {

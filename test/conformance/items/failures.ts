@@ -6,6 +6,7 @@ import { at, equal, holds, keys, shown, text } from "../harness/check.ts";
 import { life } from "../harness/channel.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import { gone } from "../harness/processes.ts";
+import { until } from "../harness/request.ts";
 import type { Answer } from "../harness/request.ts";
 import type { Server } from "../harness/server.ts";
 import { Session, kernelArgv } from "../harness/session.ts";
@@ -143,7 +144,6 @@ export const group = outline<World>({
       mark: "mended",
       run: async ({ server }) => {
         const { session, pid } = await timedOut(server, "deaf");
-        holds(pid > 0, "no process_id while it was starting");
         await gone(pid);
         await session.becomes(["exited"]);
         equal((await session.delete()).status, 200, "delete");
@@ -286,8 +286,13 @@ export const group = outline<World>({
       run: async ({ server }) => {
         const session = await Session.create(server, { kernel: ["deaf"] });
         const starting = session.start();
-        await session.becomes(["starting"]);
-        const pid = await session.pid();
+        const pid = await until(
+          "process_id while it starts",
+          () => session.pid(),
+          {
+            holds: (seen) => seen > 0,
+          },
+        );
         equal((await session.post("kill")).status, 200, "kill");
         isStartupError(await starting, "KS-8");
         await gone(pid);
@@ -329,8 +334,11 @@ export async function timedOut(
   });
   const began = performance.now();
   const starting = session.start();
-  await session.becomes(["starting"]);
-  const pid = await session.pid();
+  // The status says `starting` a moment before there is a process.
+  const pid = await until("process_id while it starts", () => session.pid(), {
+    holds: (seen) => seen > 0,
+    within_ms: 1_500,
+  });
   const answer = await starting;
   return {
     session,

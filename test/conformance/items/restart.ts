@@ -16,14 +16,14 @@ interface World {
 const ORDER = "positron#10016, positron#10546";
 
 export const group = outline<World>({
-  id: "RESTART",
+  id: "RERUN",
   open: async (ground) => ({
     server: await ground.start(),
     restarts: ground.settings.restarts,
   }),
   items: [
     {
-      id: "RESTART-01",
+      id: "RERUN-01",
       claim: "restart: 200 null, another process, the same channel",
       source: KALLICHORE,
       mark: "same",
@@ -40,7 +40,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-02",
+      id: "RERUN-02",
       claim:
         "O1 to O5: `exited`, its code once, `starting`, then ready or idle, and nothing of the old run after",
       source: ORDER,
@@ -57,7 +57,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-03",
+      id: "RERUN-03",
       claim:
         "the same order, in many fast restarts on one channel, with an execution after each",
       source: ORDER,
@@ -80,7 +80,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-04",
+      id: "RERUN-04",
       claim: "restart while an execution runs ends it, in the same order",
       source: ORDER,
       mark: "mended",
@@ -97,7 +97,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-05",
+      id: "RERUN-05",
       claim: "restart of a dead session starts it",
       source: FAULT,
       mark: "mended",
@@ -116,7 +116,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-06",
+      id: "RERUN-06",
       claim: "restart of a session that never started starts it",
       source: FAULT,
       mark: "mended",
@@ -127,7 +127,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-07",
+      id: "RERUN-07",
       claim:
         "a new env replaces the list of actions, for later restarts too; an empty one keeps it",
       source: KALLICHORE,
@@ -155,7 +155,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-08",
+      id: "RERUN-08",
       claim:
         "a new working_directory is used and shown; ~ is the home directory",
       source: KALLICHORE,
@@ -179,7 +179,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-09",
+      id: "RERUN-09",
       claim:
         "a working_directory that does not exist is ignored; without one the kernel's own is kept",
       source: KALLICHORE,
@@ -207,7 +207,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-10",
+      id: "RERUN-10",
       claim: "a restart during a restart is 500 KS-13, a StartupError",
       source: KALLICHORE,
       mark: "same",
@@ -221,7 +221,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-11",
+      id: "RERUN-11",
       claim:
         "a kernel that ignores shutdown_request and SIGTERM is restarted all the same, within a bound",
       source: FAULT,
@@ -237,7 +237,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-12",
+      id: "RERUN-12",
       claim:
         "restart without a body, with null, with {} and with unknown fields are one",
       source: KALLICHORE,
@@ -254,7 +254,7 @@ export const group = outline<World>({
       },
     },
     {
-      id: "RESTART-13",
+      id: "RERUN-13",
       claim: "children of the old kernel do not survive its restart",
       source: FAULT,
       mark: "mended",

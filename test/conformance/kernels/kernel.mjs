@@ -342,7 +342,8 @@ function read(frames, channel) {
 async function register() {
   const plain = mode === "registering-plain";
   const socket = plain ? new Dealer() : new Request();
-  socket.receiveTimeout = 10_000;
+  // One that registers wrongly waits for ever: it must be ended.
+  if (plain || mode === "registering") socket.receiveTimeout = 10_000;
   socket.connect(
     `tcp://${info.registration_ip ?? info.ip}:${info.registration_port}`,
   );
