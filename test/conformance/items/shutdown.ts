@@ -6,6 +6,7 @@ import { at, equal, holds, text } from "../harness/check.ts";
 import type { Ground } from "../harness/ground.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import { alive, gone } from "../harness/processes.ts";
+import { until } from "../harness/request.ts";
 import type { Server } from "../harness/server.ts";
 import { Session } from "../harness/session.ts";
 
@@ -110,8 +111,13 @@ export const group = outline<Ground>({
         const server = await ground.start();
         const session = await Session.create(server, { kernel: ["deaf"] });
         const starting = session.start().catch(() => undefined);
-        await session.becomes(["starting"]);
-        const pid = await session.pid();
+        const pid = await until(
+          "process_id while it starts",
+          () => session.pid(),
+          {
+            holds: (seen) => seen > 0,
+          },
+        );
         await shutDown(server, BOUND_MS);
         await starting;
         await gone(pid);
