@@ -1,0 +1,125 @@
+/**
+ * REST over TCP or a Unix socket, byte for byte: the answer keeps its status, headers and text, and its JSON where
+ * it is some. Every request has an end.
+ */
+import { request as httpRequest } from "node:http";
+import type { IncomingHttpHeaders } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { refute, shown } from "./check.ts";
+
+export type Address =
+  | { readonly socketPath: string }
+  | { readonly host: string; readonly port: number };
+
+export interface Call {
+  /** Sent as JSON; `raw` is sent as it is. */
+  readonly body?: unknown;
+  readonly raw?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly patience_ms?: number;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+  /** The parsed body; undefined when it is not JSON. */
+  readonly body: unknown;
+}
+
+export function request(
+  address: Address,
+  method: string,
+  path: string,
+  call: Call = {},
+): Promise<Answer> {
+  const { patience_ms = 15_000 } = call;
+  const payload =
+    call.raw ?? (call.body === undefined ? "" : JSON.stringify(call.body));
+  const { promise, resolve, reject } = settled<Answer>();
+  const outgoing = httpRequest({
+    ...address,
+    method,
+    path,
+    agent: false,
+    headers: {
+      ...("socketPath" in address ? { host: "localhost" } : {}),
+      ...(payload === ""
+        ? {}
+        : { "content-length": Buffer.byteLength(payload) }),
+      ...(call.body === undefined
+        ? {}
+        : { "content-type": "application/json" }),
+      ...call.headers,
+    },
+  });
+  const timer = setTimeout(() => {
+    outgoing.destroy(
+      new Error(`${method} ${path}: no answer within ${patience_ms} ms`),
+    );
+  }, patience_ms);
+  outgoing.on("error", reject);
+  outgoing.on("response", (incoming) => {
+    const chunks: Buffer[] = [];
+    incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+    incoming.on("error", reject);
+    incoming.on("end", () => {
+      const text = Buffer.concat(chunks).toString();
+      resolve({
+        status: incoming.statusCode ?? 0,
+        headers: incoming.headers,
+        text,
+        body: parsed(text),
+      });
+    });
+  });
+  outgoing.end(payload);
+  return promise.finally(() => {
+    clearTimeout(timer);
+  });
+}
+
+/** Asks again, not too often, until the answer satisfies. */
+export async function until<T>(
+  what: string,
+  ask: () => Promise<T>,
+  options: {
+    readonly holds: (seen: T) => boolean;
+    readonly within_ms?: number;
+  },
+): Promise<T> {
+  const { within_ms = 10_000 } = options;
+  const end = Date.now() + within_ms;
+  for (;;) {
+    const seen = await ask();
+    if (options.holds(seen)) return seen;
+    if (Date.now() > end)
+      refute(`${what}: not within ${within_ms} ms; last seen ${shown(seen)}`);
+    await sleep(50);
+  }
+}
+
+export function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined; // not JSON is an answer too
+  }
+}
+
+export interface Settled<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (reason: Error) => void;
+}
+
+export function settled<T>(): Settled<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (reason: Error) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,287 @@
+/** Restarts: their order as heard, many of them, of dead sessions, with new environment and directory. */
+import { realpathSync } from "node:fs";
+
+import { at, equal, holds, shown } from "../harness/check.ts";
+import { life } from "../harness/channel.ts";
+import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
+import { alive, gone } from "../harness/processes.ts";
+import type { Server } from "../harness/server.ts";
+import { Session } from "../harness/session.ts";
+
+interface World {
+  readonly server: Server;
+  readonly restarts: number;
+}
+
+const ORDER = "positron#10016, positron#10546";
+
+export const group = outline<World>({
+  id: "RERUN",
+  open: async (ground) => ({
+    server: await ground.start(),
+    restarts: ground.settings.restarts,
+  }),
+  items: [
+    {
+      id: "RERUN-01",
+      claim: "restart: 200 null, another process, the same channel",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        const first = Number(await channel.result("pid"));
+        const answer = await session.restart();
+        equal([answer.status, answer.text], [200, "null"], "the answer");
+        const second = await channel.result("pid");
+        holds(second !== first, `both runs have pid ${first}`);
+        equal(await session.pid(), second, "process_id");
+        await gone(first);
+      },
+    },
+    {
+      id: "RERUN-02",
+      claim:
+        "O1 to O5: `exited`, its code once, `starting`, then ready or idle, and nothing of the old run after",
+      source: ORDER,
+      mark: "mended",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        await channel.run("");
+        const from = channel.frames.length;
+        await session.restart();
+        await channel.run("");
+        const heard = life(channel.frames.slice(from));
+        isRestart(heard.slice(heard.indexOf("status:exited")));
+      },
+    },
+    {
+      id: "RERUN-03",
+      claim:
+        "the same order, in many fast restarts on one channel, with an execution after each",
+      source: ORDER,
+      mark: "mended",
+      patience_ms: 180_000,
+      run: async ({ server, restarts }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        const pids = new Set<unknown>([await channel.result("pid")]);
+        for (let i = 0; i < restarts; i += 1) {
+          const from = channel.frames.length;
+          equal((await session.restart()).status, 200, `restart ${i + 1}`);
+          pids.add(await channel.result("pid"));
+          const heard = life(channel.frames.slice(from));
+          isRestart(heard.slice(heard.indexOf("status:exited")));
+        }
+        equal(pids.size, restarts + 1, "different processes");
+        const living = [...pids].filter((pid) => alive(Number(pid)));
+        equal(living, [await session.pid()], "processes still alive");
+      },
+    },
+    {
+      id: "RERUN-04",
+      claim: "restart while an execution runs ends it, in the same order",
+      source: ORDER,
+      mark: "mended",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        const msg_id = channel.execute("sleep 60");
+        await channel.busy(msg_id);
+        const from = channel.frames.length;
+        equal((await session.restart()).status, 200, "restart");
+        await channel.run("");
+        const heard = life(channel.frames.slice(from));
+        isRestart(heard.slice(heard.indexOf("status:exited")));
+      },
+    },
+    {
+      id: "RERUN-05",
+      claim: "restart of a dead session starts it",
+      source: FAULT,
+      mark: "mended",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        await session.post("kill");
+        await session.becomes(["exited"]);
+        equal((await session.restart()).status, 200, "restart");
+        const channel = await session.channel();
+        equal(
+          at((await channel.run("sleep 0.3")).reply, "status"),
+          "ok",
+          "an execution",
+        );
+        holds(alive(await session.pid()), "the new kernel is gone");
+      },
+    },
+    {
+      id: "RERUN-06",
+      claim: "restart of a session that never started starts it",
+      source: FAULT,
+      mark: "mended",
+      run: async ({ server }) => {
+        const session = await Session.create(server);
+        equal((await session.restart()).status, 200, "restart");
+        holds(alive(await session.pid()), "no kernel");
+      },
+    },
+    {
+      id: "RERUN-07",
+      claim:
+        "a new env replaces the list of actions, for later restarts too; an empty one keeps it",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const env = [{ action: "replace", name: "FIRST", value: "1" }];
+        const session = await Session.started(server, { body: { env } });
+        const channel = await session.channel();
+        await session.restart({ env: [] });
+        equal(
+          await channel.result("env FIRST"),
+          "1",
+          "FIRST after an empty env",
+        );
+        const second = [{ action: "replace", name: "SECOND", value: "2" }];
+        await session.restart({ env: second });
+        equal(await channel.result("env SECOND"), "2", "SECOND");
+        equal(await channel.result("env FIRST"), null, "FIRST");
+        await session.restart();
+        equal(
+          await channel.result("env SECOND"),
+          "2",
+          "SECOND, a restart later",
+        );
+      },
+    },
+    {
+      id: "RERUN-08",
+      claim:
+        "a new working_directory is used and shown; ~ is the home directory",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        await session.restart({ working_directory: "/usr" });
+        equal(await channel.result("cwd"), "/usr", "cwd");
+        equal(
+          at(await session.details(), "working_directory"),
+          "/usr",
+          "as shown",
+        );
+        await session.restart({ working_directory: "~" });
+        equal(
+          await channel.result("cwd"),
+          realpathSync(`${server.home}/home`),
+          "cwd of ~",
+        );
+      },
+    },
+    {
+      id: "RERUN-09",
+      claim:
+        "a working_directory that does not exist is ignored; without one the kernel's own is kept",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        await channel.run("chdir /usr");
+        equal((await session.restart()).status, 200, "restart");
+        equal(
+          await channel.result("cwd"),
+          "/usr",
+          "the kernel's own directory",
+        );
+        equal(
+          (await session.restart({ working_directory: "/no/such" })).status,
+          200,
+          "again",
+        );
+        equal(
+          await channel.result("cwd"),
+          "/usr",
+          "with a directory that does not exist",
+        );
+      },
+    },
+    {
+      id: "RERUN-10",
+      claim: "a restart during a restart is 500 KS-13, a StartupError",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server, { kernel: ["slow"] });
+        const first = session.restart();
+        const second = await session.restart();
+        equal(second.status, 500, "status code of the second");
+        equal(at(second.body, "error", "code"), "KS-13", shown(second.body));
+        equal((await first).status, 200, "status code of the first");
+      },
+    },
+    {
+      id: "RERUN-11",
+      claim:
+        "a kernel that ignores shutdown_request and SIGTERM is restarted all the same, within a bound",
+      source: FAULT,
+      mark: "mended",
+      patience_ms: 60_000,
+      run: async ({ server }) => {
+        const session = await Session.started(server, { kernel: ["stubborn"] });
+        const channel = await session.channel();
+        const first = Number(await channel.result("pid"));
+        equal((await session.restart()).status, 200, "restart");
+        holds(!alive(first), "the old kernel lives on");
+        await session.post("kill");
+      },
+    },
+    {
+      id: "RERUN-12",
+      claim:
+        "restart without a body, with null, with {} and with unknown fields are one",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        for (const raw of ["", "null", "{}", '{"future":1}']) {
+          const answer = await session.post("restart", {
+            raw,
+            patience_ms: 20_000,
+          });
+          equal(answer.status, 200, `status code with ${shown(raw)}`);
+        }
+      },
+    },
+    {
+      id: "RERUN-13",
+      claim: "children of the old kernel do not survive its restart",
+      source: FAULT,
+      mark: "mended",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        const child = Number(await channel.result("spawn"));
+        await session.restart();
+        await gone(child);
+      },
+    },
+  ],
+});
+
+/** exited, its code, starting, perhaps ready, then the kernel's busy and idle. */
+function isRestart(heard: readonly string[]): void {
+  const [exited, code = "", starting, ...after] = heard;
+  const order = [exited, code.replace(/:.*/, ""), starting];
+  equal(
+    order,
+    ["status:exited", "exited", "status:starting"],
+    `the order of ${shown(heard)}`,
+  );
+  const late = after.filter((event) => /exited|starting/.test(event));
+  equal(late, [], `what came late in ${shown(heard)}`);
+  holds(
+    after.indexOf("status:ready") <= 0,
+    `\`ready\` came late in ${shown(heard)}`,
+  );
+}

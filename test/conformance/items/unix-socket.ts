@@ -1,0 +1,259 @@
+/** Channels of a server on a Unix socket: per-session sockets, and the channel on the server's own socket. */
+import { statSync } from "node:fs";
+
+import { at, equal, holds, keys, skip, text } from "../harness/check.ts";
+import { eventName, knock } from "../harness/channel.ts";
+import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
+import type { Server } from "../harness/server.ts";
+import { Session, newId } from "../harness/session.ts";
+import { disconnected } from "./channels.ts";
+
+interface World {
+  readonly server: Server;
+  readonly session: Session;
+  readonly socket: string;
+}
+
+export const group = outline<World>({
+  id: "UNIX",
+  open: async (ground) => {
+    const server = await ground.start({ transport: "socket" });
+    const session = await Session.started(server);
+    return {
+      server,
+      session,
+      socket: text(at(server.connection, "socket_path")),
+    };
+  },
+  items: [
+    {
+      id: "UNIX-01",
+      claim:
+        "GET channels answers 200 with a JSON string, an absolute path or a ws+unix address",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server, session }) => {
+        const answer = await server.request("GET", session.path("channels"));
+        equal(answer.status, 200, "status code");
+        const place = text(answer.body);
+        holds(/^(\/|ws\+unix:)/.test(place), `body: ${answer.text}`);
+        holds(
+          !place.startsWith("/") || statSync(place).isSocket(),
+          `${place} is no socket`,
+        );
+      },
+    },
+    {
+      id: "UNIX-02",
+      claim: "an execution over the address it gave",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ session }) => {
+        const channel = await session.channel();
+        equal(
+          at((await channel.run("print hi")).reply, "status"),
+          "ok",
+          "the reply",
+        );
+        await channel.close();
+      },
+    },
+    {
+      id: "UNIX-03",
+      claim: "any request path is taken on a per-session socket",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server, session }) => {
+        const place = await perSession(server, session);
+        for (const path of [
+          "/",
+          "/anything/at/all",
+          "/sessions/other/channels",
+        ]) {
+          const headers = server.authorization();
+          const { status, channel } = await knock(
+            `ws+unix://${place}:${path}`,
+            headers,
+          );
+          equal(status, 101, `the upgrade at ${path}`);
+          await channel?.run("");
+          await channel?.close();
+        }
+      },
+    },
+    {
+      id: "UNIX-04",
+      claim:
+        "/api/channels/{id} and /sessions/{id}/channels upgrade on the server's own socket",
+      source: "Positron's third form of address",
+      mark: "mended",
+      run: async ({ server, session, socket }) => {
+        for (const path of [
+          `/api/channels/${session.id}`,
+          session.path("channels"),
+        ]) {
+          const headers = server.authorization();
+          const { status, channel } = await knock(
+            `ws+unix://${socket}:${path}`,
+            headers,
+          );
+          equal(status, 101, `the upgrade at ${path}`);
+          await channel?.run("");
+          await channel?.close();
+        }
+      },
+    },
+    {
+      id: "UNIX-05",
+      claim: "on the server's own socket an upgrade without the token is 401",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ session, socket }) => {
+        const { status } = await knock(
+          `ws+unix://${socket}:${session.path("channels")}`,
+          {},
+        );
+        equal(status, 401, "the upgrade's answer");
+      },
+    },
+    {
+      id: "UNIX-06",
+      claim: "GET channels without the token is 401, of an unknown session 404",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server, session }) => {
+        const path = session.path("channels");
+        equal(
+          (await server.anonymous("GET", path)).status,
+          401,
+          "without the token",
+        );
+        const unknown = "/sessions/no-such-session/channels";
+        equal(
+          (await server.request("GET", unknown)).status,
+          404,
+          "an unknown session",
+        );
+      },
+    },
+    {
+      id: "UNIX-07",
+      claim: "sessions whose ids begin alike have sockets of their own",
+      source: FAULT,
+      mark: "mended",
+      run: async ({ server }) => {
+        const prefix = newId();
+        const sessions = [];
+        for (const end of ["a", "b", "é"])
+          sessions.push(
+            await Session.started(server, {
+              body: { session_id: `${prefix}-${end}` },
+            }),
+          );
+        const channels = [];
+        for (const session of sessions) channels.push(await session.channel());
+        for (const [i, channel] of channels.entries()) {
+          const pid = await sessions[i]?.pid();
+          equal(
+            await channel.result("pid"),
+            pid,
+            "the pid at the end of the channel",
+          );
+        }
+      },
+    },
+    {
+      id: "UNIX-08",
+      claim:
+        "two clients on one session's sockets: the second displaces the first",
+      source: "positron#5245",
+      mark: "same",
+      run: async ({ session }) => {
+        const first = await session.channel();
+        const second = await session.channel();
+        await first.closed;
+        const last = first.frames.at(-1);
+        equal(
+          last === undefined ? "" : eventName(last),
+          "clientDisconnected",
+          "last frame",
+        );
+        await second.run("");
+        await second.close();
+      },
+    },
+    {
+      id: "UNIX-09",
+      claim:
+        "socket_path and connected are shown while a client is there, and only then",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server, session }) => {
+        const place = await perSession(server, session);
+        const headers = server.authorization();
+        const { channel } = await knock(`ws+unix://${place}:/`, headers);
+        await channel?.run("");
+        const there = await session.details();
+        equal(at(there, "connected"), true, "connected");
+        equal(at(there, "socket_path"), place, "socket_path");
+        await channel?.close();
+        await disconnected(session);
+        holds(
+          !keys(await session.details()).includes("socket_path"),
+          "socket_path after",
+        );
+      },
+    },
+    {
+      id: "UNIX-10",
+      claim: "a per-session socket is open to its user only",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server, session }) => {
+        const { mode } = statSync(await perSession(server, session));
+        equal((mode & 0o077).toString(8), "0", "mode for others");
+      },
+    },
+    {
+      id: "UNIX-11",
+      claim: "asking for the address a hundred times costs no file descriptors",
+      source: FAULT,
+      mark: "mended",
+      run: async ({ server, session }) => {
+        const ask = () => server.request("GET", session.path("channels"));
+        const places = new Set<string>();
+        for (let i = 0; i < 100; i += 1) places.add((await ask()).text);
+        equal(places.size, 1, "different addresses");
+      },
+    },
+    {
+      id: "UNIX-12",
+      claim: "the session's socket is gone when the session is deleted",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const place = await perSession(server, session);
+        const headers = server.authorization();
+        const { channel } = await knock(`ws+unix://${place}:/`, headers);
+        await session.post("kill");
+        await channel?.event("exited");
+        await channel?.close();
+        await session.becomes(["exited"]);
+        equal((await session.delete()).status, 200, "delete");
+        holds(
+          statSync(place, { throwIfNoEntry: false }) === undefined,
+          `${place} is there`,
+        );
+      },
+    },
+  ],
+});
+
+async function perSession(server: Server, session: Session): Promise<string> {
+  const place = text(
+    (await server.request("GET", session.path("channels"))).body,
+  );
+  if (!place.startsWith("/")) skip("this server gives no per-session sockets");
+  return place;
+}
