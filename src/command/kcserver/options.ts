@@ -74,6 +74,7 @@ function commandFor(
       "Starts Jupyter kernels, watches them, and connects clients to them.",
     )
     .usage("[OPTIONS]")
+    .showSuggestionAfterError(false)
     .helpOption("-h, --help", "Print help")
     .showHelpAfterError(
       "\nUsage: kcserver [OPTIONS]\n\nFor more information, try '--help'.",
