@@ -7,20 +7,20 @@ const root = new URL("../../", import.meta.url);
 
 /** Resolves with the path of the program. */
 export async function buildCommand(name: "kcserver"): Promise<string> {
-  const commands = [config]
+  const source = `src/bin/${name}.ts`;
+  const programs = [config]
     .flat()
-    .find((one) => typeof one === "object" && one.name === "commands");
-  if (commands === undefined || typeof commands !== "object") {
-    throw new Error("tsup.config.ts makes no commands");
-  }
+    .filter((one) => typeof one === "object")
+    .find(({ entry = {} }) => Object.values(entry).includes(source));
+  if (programs === undefined) throw new Error(`no ${source} in tsup.config.ts`);
   // Within the package, where the program finds its own version.
   const outDir = fileURLToPath(new URL(`dist/test-${process.pid}`, root));
   await build({
-    ...commands,
+    ...programs,
     config: false,
     silent: true,
     clean: false,
-    entry: { [name]: fileURLToPath(new URL(`src/bin/${name}.ts`, root)) },
+    entry: { [name]: fileURLToPath(new URL(source, root)) },
     outDir,
   });
   return `${outDir}/${name}.js`;

@@ -212,7 +212,7 @@ describe("where it is", () => {
 
   test("over TCP the connection file names port and base_path", async () => {
     await using kc = await connected(["--transport=tcp"]);
-    const { server, connection } = kc;
+    const { connection } = kc;
     expect(Object.keys(connection).slice(0, 3)).toEqual([
       "port",
       "base_path",
@@ -325,7 +325,7 @@ describe("the token file", () => {
     const path = join(room, "token");
     writeFileSync(path, "\n  sesame-sesame \n");
     await using kc = await connected(["-t", path]);
-    const { server, connection } = kc;
+    const { connection } = kc;
     expect(connection.bearer_token).toBe("sesame-sesame");
     expect(existsSync(path)).toBe(false);
     expect((await ask(connection, "GET /sessions")).status).toBe(200);
@@ -353,13 +353,13 @@ describe("the token file", () => {
     const path = join(room, "token");
     writeFileSync(path, `${"x".repeat(64)}\n`);
     await using kc = await connected(["--token", path]);
-    const { server, connection } = kc;
+    const { connection } = kc;
     expect(connection.bearer_token).toHaveLength(64);
   });
 
   test("'none' lets everybody in", async () => {
     await using kc = await connected(["--token=none"]);
-    const { server, connection } = kc;
+    const { connection } = kc;
     expect(connection.bearer_token).toBeNull();
     expect((await ask(connection, "GET /sessions")).status).toBe(200);
   });
@@ -566,8 +566,12 @@ test.skipIf(!existsSync("/usr/bin/python3"))(
     const { process_id } = session.body as { process_id: number };
     server.signal("SIGTERM");
     await server.said(/The server ends: SIGTERM/);
-    server.signal("SIGTERM");
-    await server.said(/Kernels are killed: SIGTERM/);
+    server.signal("SIGHUP"); // as when the terminal is closed: no hurry
+    const killed = /Kernels are killed: SIGTERM/;
+    while (!killed.test(server.stdout)) {
+      server.signal("SIGTERM");
+      await Promise.race([delay(200), server.ended()]);
+    }
     expect(await server.ended()).toEqual({ code: 0, signal: null });
     expect(() => process.kill(process_id, 0)).toThrow("ESRCH");
   },

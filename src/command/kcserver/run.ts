@@ -178,7 +178,7 @@ const FORCE_MS = 5_000;
 /** Resolves with whether all is over: in order, or by force when somebody is in a hurry or it takes too long. */
 async function end(
   server: RunningServer,
-  { second }: Endings,
+  { urgent }: Endings,
   { log }: LogBook,
 ): Promise<boolean> {
   const closed = server[Symbol.asyncDispose]().then(
@@ -188,7 +188,7 @@ async function end(
       return "failed" as const;
     },
   );
-  const how = await within(Promise.race([closed, second]), ORDER_MS);
+  const how = await within(Promise.race([closed, urgent]), ORDER_MS);
   if (how === "closed" || how === "failed") return how === "closed";
   const why: Ending = how ?? { reason: "they take too long", code: 1 };
   log.warn({ target: "kcserver" }, `Kernels are killed: ${why.reason}`);
