@@ -454,6 +454,18 @@ describe("the log", () => {
     expect(await server.ended()).toEqual({ code: 0, signal: null });
   });
 
+  test("whose reader has left harms nobody", async () => {
+    await using kc = await connected(["--log-level", "trace"]);
+    const { server, connection } = kc;
+    server.stopReading();
+    for (const id of ["a", "b", "c"]) {
+      const created = await ask(connection, "PUT /sessions", newSession(id));
+      expect(created.status).toBe(200);
+    }
+    server.signal("SIGTERM");
+    expect(await server.ended()).toEqual({ code: 0, signal: null });
+  });
+
   async function fullDisk(full: number) {
     const file = join(room, "connection.json");
     const args = ["--connection-file", file, "--log-file", "/dev/full"];

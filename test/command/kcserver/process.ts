@@ -64,6 +64,12 @@ export class Running implements AsyncDisposable {
     this.#child.kill(name);
   }
 
+  /** As a reader that ends. */
+  stopReading(): void {
+    this.#child.stdout?.destroy();
+    this.#child.stderr?.destroy();
+  }
+
   /** What the first group matches, once it was printed. */
   async said(pattern: RegExp): Promise<string> {
     const find = () => pattern.exec(this.stdout + this.stderr);
