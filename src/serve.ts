@@ -3,6 +3,7 @@
  * commands run, what a program embeds, what the tests talk to.
  */
 import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
 import { IdleWatch } from "./idle.ts";
@@ -38,6 +39,8 @@ export interface ServerOptions {
   /** Milliseconds; 0 is off; 1000 unless given. */
   readonly resourceSampleIntervalMs?: number | undefined;
   readonly logLevel?: LogLevel;
+  /** Told when a client sets the level. */
+  readonly onLogLevel?: (level: LogLevel) => void;
   readonly limits?: Partial<Limits>;
   /** The driver of the kernels' sockets. */
   readonly transport?: TransportName;
@@ -76,6 +79,7 @@ export class RunningServer implements AsyncDisposable {
   readonly #service: Service;
   readonly #files: RuntimeFiles;
   #closed: Promise<void> | undefined;
+  #isOver = false;
 
   private constructor(parts: {
     listener: Listener;
@@ -115,6 +119,7 @@ export class RunningServer implements AsyncDisposable {
     const shutdownRequested = new Promise<string>(
       (resolve) => (shutDown = resolve),
     );
+    let logLevel = options.logLevel ?? "info";
     const service: Service = {
       supervisor,
       log,
@@ -137,7 +142,13 @@ export class RunningServer implements AsyncDisposable {
       ),
       reportedVersion: options.reportedVersion ?? COMPATIBLE_VERSION,
       version: VERSION,
-      logLevel: options.logLevel ?? "info",
+      get logLevel() {
+        return logLevel;
+      },
+      set logLevel(level) {
+        logLevel = level;
+        options.onLogLevel?.(level);
+      },
       shutDown: (reason) => shutDown(reason),
     };
     const token =
@@ -171,6 +182,15 @@ export class RunningServer implements AsyncDisposable {
     return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   }
 
+  /** At once: for the way out of a process that can no longer wait. The kernels are not ended by it. */
+  removeFiles(): void {
+    if (this.#isOver) return; // a path may be another server's by now
+    this.#files[Symbol.dispose]();
+    if (this.address.transport === "socket") {
+      rmSync(this.address.path, { force: true });
+    }
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -183,5 +203,6 @@ export class RunningServer implements AsyncDisposable {
     await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
     await this.#listener[Symbol.asyncDispose]();
     this.#files[Symbol.dispose]();
+    this.#isOver = true;
   }
 }

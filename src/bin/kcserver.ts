@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-import { startServer } from "../serve.ts";
+/** Kallichore's command, by Kallichore's name: Positron asks for it in /proc/<pid>/comm. */
+import { run } from "../command/kcserver/run.ts";
 
-const server = await startServer();
-console.log(server.url);
+process.title = "kcserver";
+process.exit(await run(process.argv.slice(2)));

@@ -1,0 +1,212 @@
+/**
+ * kcserver's command line, as strict as Kallichore's: what is unknown,
+ * malformed, out of range, given twice or left over is refused with the usage
+ * and exit code 2. Nothing is done here.
+ */
+import {
+  Command,
+  CommanderError,
+  InvalidArgumentError,
+  Option,
+} from "commander";
+import { COMPATIBLE_VERSION, VERSION } from "../../version.ts";
+
+export interface Options {
+  readonly port: number;
+  /** A path, or `none`. */
+  readonly token?: string;
+  readonly logFile?: string;
+  readonly connectionFile?: string;
+  readonly handshakeSocket?: string;
+  readonly idleShutdownHours?: number;
+  /** Milliseconds; 0 is off. */
+  readonly resourceSampleInterval?: number;
+  readonly logLevel?: string;
+  readonly socketDir?: string;
+  readonly unixSocket?: string;
+  /** Any word: which are transports is looked at later, with another exit code. */
+  readonly transport?: string;
+  readonly reportVersion: string;
+  readonly allowOrigin: readonly string[];
+  readonly allowHost: readonly string[];
+  /** The directory in which a launcher is to be made, instead of a server. */
+  readonly installLauncher?: string;
+}
+
+export type Parsed =
+  | { readonly options: Options }
+  | { readonly code: 0 | 2; readonly stdout: string; readonly stderr: string };
+
+export interface ParseSurroundings {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly platform?: NodeJS.Platform;
+}
+
+/** `argv` without the interpreter and the program. */
+export function parseOptions(
+  argv: readonly string[],
+  { env = process.env, platform = process.platform }: ParseSurroundings = {},
+): Parsed {
+  const said = { stdout: "", stderr: "" };
+  const command = commandFor(env, platform)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => (said.stdout += text),
+      writeErr: (text) => (said.stderr += text),
+    });
+  try {
+    refuseRepeated(command);
+    command.parse(spelledOut(argv, command), { from: "user" });
+    return { options: command.opts<Options>() };
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return { code: error.exitCode === 0 ? 0 : 2, ...said };
+  }
+}
+
+function commandFor(
+  env: Readonly<Record<string, string | undefined>>,
+  platform: NodeJS.Platform,
+): Command {
+  const reported = env["KALLICHORE_REPORT_VERSION"] || COMPATIBLE_VERSION;
+  const command = new Command("kcserver")
+    .description(
+      "Starts Jupyter kernels, watches them, and connects clients to them.",
+    )
+    .usage("[OPTIONS]")
+    .showSuggestionAfterError(false)
+    .helpOption("-h, --help", "Print help")
+    .showHelpAfterError(
+      "\nUsage: kcserver [OPTIONS]\n\nFor more information, try '--help'.",
+    )
+    .action(() => {});
+  const add = (
+    flags: string,
+    text: string,
+    parse?: (said: string) => unknown,
+  ) => {
+    const option = new Option(flags, text);
+    if (parse !== undefined) option.argParser(parse);
+    return command.addOption(option);
+  };
+  add("-p, --port <PORT>", "TCP port; 0: the system chooses one", uint16);
+  command.setOptionValue("port", 0);
+  add(
+    "-t, --token <PATH>",
+    "File with the token that clients must hold; it is deleted once read. 'none': no token. One is made up unless given",
+  );
+  add("--log-file <PATH>", "Write the log to this file, too");
+  add(
+    "--connection-file <PATH>",
+    "Write to this file how the server can be reached",
+  );
+  add(
+    "--handshake-socket <PATH>",
+    "Connect to this socket and say there how the server can be reached",
+  );
+  add(
+    "-i, --idle-shutdown-hours <HOURS>",
+    "End after so many hours without need; 0: 30 seconds; never unless given",
+    uint16,
+  );
+  add(
+    "-r, --resource-sample-interval <MS>",
+    "Milliseconds between samples of what kernels use; 0: off; 1000 unless given",
+    uint16,
+  );
+  add("-l, --log-level <LEVEL>", "trace, debug, info, warn or error");
+  if (platform !== "win32") {
+    add("--socket-dir <PATH>", "Directory of the server's Unix sockets");
+    add("--unix-socket <PATH>", "The server's own Unix socket");
+  }
+  add("--transport <TRANSPORT>", "tcp, socket or named-pipe");
+  add(
+    "--report-version <VERSION>",
+    "The Kallichore version that clients are told (environment: KALLICHORE_REPORT_VERSION)",
+    oneWord,
+  );
+  command.setOptionValue("reportVersion", reported);
+  several(command, "--allow-origin <ORIGIN>", "A web page that may ask");
+  several(command, "--allow-host <NAME>", "A further name of this server");
+  add(
+    "--install-launcher <DIR>",
+    "Make an executable 'kcserver' in this directory that runs this one, and end",
+  );
+  add("-V, --version", "Print version");
+  command.on("option:version", () => {
+    const { reportVersion } = command.opts<Options>();
+    // Readers take the second word.
+    const text = `kcserver ${reportVersion} (kallichore ${VERSION})\n`;
+    command.configureOutput().writeOut?.(text);
+    throw new CommanderError(0, "kallichore.version", text);
+  });
+  return command;
+}
+
+/** May be given again, for one more. */
+function several(command: Command, flags: string, text: string): void {
+  const collect = (said: string, before: readonly string[]) => [
+    ...before,
+    said,
+  ];
+  command.addOption(
+    new Option(flags, `${text}; may be given again`)
+      .default([], "none")
+      .argParser(collect),
+  );
+}
+
+const REPEATABLE = new Set(["allow-origin", "allow-host"]);
+
+function refuseRepeated(command: Command): void {
+  const seen = new Set<string>();
+  for (const option of command.options) {
+    const name = option.name();
+    if (REPEATABLE.has(name)) continue;
+    command.on(`option:${name}`, () => {
+      if (seen.has(name)) {
+        command.error(
+          `error: the argument '${option.flags}' cannot be used multiple times`,
+        );
+      }
+      seen.add(name);
+    });
+  }
+}
+
+/**
+ * The two readings in which commander differs from what kcserver's callers
+ * know: `-p=1` is `-p 1`; a value that begins with `-` is an option, unless it
+ * is joined with `=`.
+ */
+function spelledOut(argv: readonly string[], command: Command): string[] {
+  const awaiting = new Map<string | undefined, Option>();
+  for (const option of command.options.filter(({ required }) => required)) {
+    if (option.short !== undefined) awaiting.set(option.short, option);
+    if (option.long !== undefined) awaiting.set(option.long, option);
+  }
+  return argv.map((word, i) => {
+    const before = awaiting.get(argv[i - 1]);
+    if (before !== undefined && /^-./.test(word)) {
+      command.error(
+        `error: a value is required for '${before.flags}' but none was supplied`,
+      );
+    }
+    return word.replace(/^(-[a-zA-Z])=/, "$1");
+  });
+}
+
+function uint16(said: string): number {
+  const number = /^\+?\d+$/.test(said) ? Number(said) : NaN;
+  if (!(number <= 65_535)) {
+    throw new InvalidArgumentError(`It is a number from 0 to 65535.`);
+  }
+  return number;
+}
+
+function oneWord(said: string): string {
+  if (!/^[\w.+-]+$/.test(said)) {
+    throw new InvalidArgumentError("It is a version, such as 0.1.64.");
+  }
+  return said;
+}

@@ -1,0 +1,33 @@
+/**
+ * The second line of defence: nothing secret is logged on purpose, and what
+ * slips into a line all the same is struck out before it is written.
+ */
+
+const HIDDEN = "[hidden]";
+
+/** Fields whose values are never written. */
+const SECRET_FIELD =
+  /token|secret|password|passphrase|authorization|cookie|signature|^(key|env|environment|code)$/i;
+
+export function isSecretField(name: string): boolean {
+  return SECRET_FIELD.test(name);
+}
+
+const SECRET_TEXTS: readonly (readonly [RegExp, string])[] = [
+  [/\b(bearer|token) +[\w.~+/=-]{8,}/gi, `$1 ${HIDDEN}`],
+  [/([?&](?:token|access_token)=)[^&\s"']+/gi, `$1${HIDDEN}`],
+  [
+    /("(?:key|token|bearer_token|secret|password)"\s*:\s*)"(?:[^"\\]|\\.)*"/gi,
+    `$1"${HIDDEN}"`,
+  ],
+];
+
+/** Strikes out `secrets`, word for word, and what looks like one. */
+export function concealed(text: string, secrets: Iterable<string>): string {
+  let shown = text;
+  for (const secret of secrets) shown = shown.replaceAll(secret, HIDDEN);
+  for (const [pattern, instead] of SECRET_TEXTS) {
+    shown = shown.replace(pattern, instead);
+  }
+  return shown;
+}

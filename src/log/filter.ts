@@ -1,0 +1,110 @@
+/**
+ * Which lines are important enough, said as Rust programs have it said
+ * (`RUST_LOG`): `info`, `off`, `kcserver=debug`, `warn,kcserver::session=trace`.
+ *
+ * The longest target that a record's target begins with decides; a word without
+ * a target is for all that nothing else decides.
+ */
+
+/** A record's weight, as pino counts it. */
+const weights = {
+  trace: 10,
+  debug: 20,
+  info: 30,
+  warn: 40,
+  error: 50,
+  off: Infinity,
+} as const;
+
+export type FilterWord = keyof typeof weights;
+
+interface Directive {
+  /** `""` is everything. */
+  readonly target: string;
+  /** The least weight that passes. */
+  readonly least: number;
+}
+
+export class Filter {
+  /** The least weight that passes anywhere: what is lighter need not be looked at. */
+  readonly least: number;
+  readonly #directives: readonly Directive[]; // longest target first
+
+  constructor(directives: readonly Directive[]) {
+    this.#directives = [...directives].sort(
+      (a, b) => b.target.length - a.target.length,
+    );
+    this.least = Math.min(Infinity, ...directives.map(({ least }) => least));
+  }
+
+  static at(word: FilterWord): Filter {
+    return new Filter([{ target: "", least: weights[word] }]);
+  }
+
+  passes(weight: number, target: string): boolean {
+    const directive = this.#directives.find((one) =>
+      isWithin(target, one.target),
+    );
+    return directive !== undefined && weight >= directive.least;
+  }
+
+  /** The one word that comes nearest, for those who know only words. */
+  get word(): Exclude<FilterWord, "off"> {
+    const words = ["trace", "debug", "info", "warn"] as const;
+    return words.find((word) => weights[word] >= this.least) ?? "error";
+  }
+}
+
+export interface ParsedFilter {
+  /** `undefined` when nothing in it was understood. */
+  readonly filter: Filter | undefined;
+  /** The parts that were not understood. */
+  readonly faults: readonly string[];
+}
+
+export function parseFilter(text: string): ParsedFilter {
+  // A `/` begins a pattern for the message, which we do not have.
+  const [said = "", ...pattern] = text.split("/");
+  const faults = pattern.length > 0 ? [`/${pattern.join("/")}`] : [];
+  const directives: Directive[] = [];
+  for (const part of said.split(",").map((one) => one.trim())) {
+    if (part === "") continue;
+    const directive = directiveOf(part);
+    if (directive === undefined) faults.push(part);
+    else directives.push(directive);
+  }
+  const filter = directives.length === 0 ? undefined : new Filter(directives);
+  return { filter, faults };
+}
+
+function directiveOf(part: string): Directive | undefined {
+  const [left = "", right, more] = part.split("=").map((one) => one.trim());
+  if (more !== undefined) return undefined;
+  if (right === undefined) {
+    const least = weightOf(left);
+    if (least !== undefined) return { target: "", least };
+    // A target alone: all of it. A lone word that is no target of anything is a mistake.
+    return isTarget(left) ? { target: left, least: weights.trace } : undefined;
+  }
+  const least = right === "" ? weights.trace : weightOf(right);
+  if (least === undefined || left === "" || /[^\w:-]/.test(left)) {
+    return undefined;
+  }
+  return { target: left, least };
+}
+
+function weightOf(word: string): number | undefined {
+  const known = word.toLowerCase();
+  return Object.hasOwn(weights, known)
+    ? weights[known as FilterWord]
+    : undefined;
+}
+
+/** Everything we log has a target in `kcserver`. */
+function isTarget(word: string): boolean {
+  return /^kcserver(::\w+)*$/.test(word);
+}
+
+function isWithin(target: string, outer: string): boolean {
+  return outer === "" || target === outer || target.startsWith(`${outer}::`);
+}

@@ -1,0 +1,240 @@
+/**
+ * Where lines go: a file, a terminal, a pipe. Writing never waits.
+ *
+ * Lines queue behind the one write that is under way, up to a limit; beyond it,
+ * and where the system refuses (a full disk, a reader that left), lines are
+ * dropped and counted, and the next line that gets through is preceded by how
+ * many. So neither a reader that does not read nor a full disk costs the server
+ * more than the lines.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  openSync,
+  type Stats,
+  write,
+  writeSync,
+} from "node:fs";
+import { isatty } from "node:tty";
+
+/** Tries to write; tells how many bytes were taken, once. */
+type Sink = (
+  bytes: Buffer,
+  done: (error: Error | null, taken: number) => void,
+) => void;
+
+/** Bytes that may wait. */
+const QUEUE_LIMIT = 4 * 1024 * 1024;
+/** Bytes that are written at a time. */
+const CHUNK = 64 * 1024;
+/** How soon a terminal that takes nothing (Ctrl-S) is tried again. */
+const AGAIN_MS = 250;
+
+export class Outlet implements Disposable {
+  readonly isTerminal: boolean;
+  readonly #sink: Sink;
+  readonly #fd: number;
+  readonly #isOwn: boolean;
+  #queue: string[] = [];
+  #queued = 0; // characters, near enough to bytes for a limit
+  #isWriting = false;
+  #isOver = false;
+  #isBroken = false;
+  #dropped = 0;
+  #told = 0;
+  #waiting: (() => void)[] = [];
+
+  private constructor(fd: number, sink: Sink, isOwn: boolean) {
+    this.#fd = fd;
+    this.#sink = sink;
+    this.#isOwn = isOwn;
+    this.isTerminal = isatty(fd);
+  }
+
+  /** Empties the file or makes it, for its owner's eyes only. Throws the system's error. */
+  static file(path: string): Outlet {
+    const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
+    // Without waiting: a FIFO that nobody reads is an error, not a reason to stand still.
+    const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | unblocked();
+    const fd = openSync(path, flags, 0o600);
+    if (!fstatSync(fd).isFile()) return new Outlet(fd, patient(fd), true);
+    fchmodSync(fd, 0o600); // where it was there before
+    return new Outlet(fd, asynchronous(fd), true);
+  }
+
+  static stdout(): Outlet {
+    return Outlet.#standard(1, () => process.stdout);
+  }
+
+  /** `stdout` when both lead to the same place, so that lines keep their order there. */
+  static stderr(stdout: Outlet): Outlet {
+    const [out, err] = [statOf(1), statOf(2)];
+    return err !== undefined && out?.ino === err.ino && out.dev === err.dev
+      ? stdout
+      : Outlet.#standard(2, () => process.stderr);
+  }
+
+  static #standard(fd: 1 | 2, stream: () => NodeJS.WriteStream): Outlet {
+    const stat = statOf(fd);
+    const isPipe = stat?.isFIFO() === true || stat?.isSocket() === true;
+    // On Windows Node's streams wait for pipes; there the write waits in another thread.
+    if (process.platform === "win32" ? !isatty(fd) : !isPipe && !isatty(fd)) {
+      return new Outlet(fd, asynchronous(fd), false);
+    }
+    const own = isatty(fd) ? reopened(fd) : undefined;
+    if (own !== undefined) return new Outlet(own, patient(own), true);
+    return new Outlet(fd, streaming(stream()), false);
+  }
+
+  /** Lines that nobody will see. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** `line` with its end. */
+  write(line: string): void {
+    if (this.#isOver || this.#queued + line.length > QUEUE_LIMIT) {
+      this.#dropped += 1;
+      return;
+    }
+    this.#queue.push(line);
+    this.#queued += line.length;
+    if (!this.#isWriting) this.#next();
+  }
+
+  /** Resolves when all is written, or `patience_ms` are over. */
+  async flushed(patience_ms: number): Promise<void> {
+    if (!this.#isWriting) return;
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#waiting.push(resolve);
+      timer = setTimeout(resolve, patience_ms);
+    });
+    clearTimeout(timer);
+  }
+
+  /** At once, as much as is taken without waiting; nothing is written later. */
+  [Symbol.dispose](): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const rest = this.#queue.splice(0).join("");
+    try {
+      if (rest !== "" && !this.#isBroken) writeSync(this.#fd, rest);
+      if (this.#isOwn && !this.#isWriting) closeSync(this.#fd);
+    } catch {
+      // Nobody takes it, and there is no later.
+    }
+  }
+
+  #next(): void {
+    const count = this.#dropped - this.#told;
+    const lines: string[] = [];
+    let length = 0;
+    while (length < CHUNK) {
+      const line = this.#queue.shift();
+      if (line === undefined) break;
+      lines.push(line);
+      length += line.length;
+    }
+    this.#queued -= length;
+    this.#isWriting = lines.length > 0;
+    if (lines.length === 0) {
+      for (const resolve of this.#waiting.splice(0)) resolve();
+      return;
+    }
+    const notice = count === 0 ? "" : `[${count} lines were dropped]\n`;
+    this.#write(Buffer.from(notice + lines.join("")), (error) => {
+      if (error === null) this.#told += count;
+      else this.#dropped += lines.length;
+      this.#next();
+    });
+  }
+
+  /** The whole of `bytes`, in as many steps as it takes. */
+  #write(bytes: Buffer, done: (error: Error | null) => void): void {
+    this.#sink(bytes, (error, taken) => {
+      if (error !== null && isGone(error)) this.#break();
+      if (error !== null || taken >= bytes.length) done(error);
+      else this.#write(bytes.subarray(taken), done);
+    });
+  }
+
+  /** The reader left, and will not be back. */
+  #break(): void {
+    this.#isBroken = true;
+    this.#isOver = true;
+    this.#dropped += this.#queue.length;
+    this.#queue = [];
+    this.#queued = 0;
+  }
+}
+
+/** Files: in another thread; a file takes its time, but never for ever. */
+function asynchronous(fd: number): Sink {
+  return (bytes, done) => {
+    write(fd, bytes, 0, bytes.length, null, (error, taken) =>
+      done(error, taken),
+    );
+  };
+}
+
+/** Pipes and sockets: told by the system when there is room. */
+function streaming(stream: NodeJS.WriteStream): Sink {
+  stream.on("error", () => {}); // the write that failed hears of it too
+  return (bytes, done) => {
+    stream.write(bytes, (error) => done(error ?? null, bytes.length));
+  };
+}
+
+/** Terminals and FIFOs that were opened not to wait: tried again while they take nothing. */
+function patient(fd: number): Sink {
+  const attempt: Sink = (bytes, done) => {
+    let taken: number;
+    try {
+      taken = writeSync(fd, bytes);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EAGAIN") {
+        setTimeout(() => attempt(bytes, done), AGAIN_MS).unref();
+      } else queueMicrotask(() => done(error as Error, 0));
+      return;
+    }
+    queueMicrotask(() => done(null, taken));
+  };
+  return attempt;
+}
+
+/**
+ * The terminal again, as a description of our own: not to wait is a property of
+ * the description, and those who share the inherited one expect to wait.
+ */
+function reopened(fd: number): number | undefined {
+  if (process.platform !== "linux") return undefined;
+  const { O_WRONLY, O_NOCTTY } = constants;
+  try {
+    return openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NOCTTY | unblocked());
+  } catch {
+    return undefined; // a terminal of somebody else's: the stream serves
+  }
+}
+
+/** Not on Windows, which does not know it. */
+function unblocked(): number {
+  return process.platform === "win32" ? 0 : constants.O_NONBLOCK;
+}
+
+function statOf(fd: number): Stats | undefined {
+  try {
+    return fstatSync(fd);
+  } catch {
+    return undefined; // closed before we began
+  }
+}
+
+function isGone(error: Error): boolean {
+  const { code = "" } = error as NodeJS.ErrnoException;
+  return ["EPIPE", "EBADF", "ERR_STREAM_DESTROYED", "ECONNRESET"].includes(
+    code,
+  );
+}

@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import {
+  launchedBy,
+  shellLauncher,
+  windowsLauncher,
+} from "../../../src/command/kcserver/launcher.ts";
+
+test("paths with quotes and blanks are one word each", () => {
+  const text = shellLauncher({ node: "/a b/node", program: "/it's/k.js" });
+  expect(text).toContain(`exec '/a b/node' '/it'\\''s/k.js' "$@"`);
+});
+
+test("on Windows, a percent sign is one", () => {
+  const target = { node: "C:\\a b\\node.exe", program: "C:\\100%\\k.js" };
+  expect(windowsLauncher(target)).toContain(
+    '"C:\\a b\\node.exe" "C:\\100%%\\k.js" %*\r\n',
+  );
+});
+
+test("what the launcher tells us, kernels do not inherit", () => {
+  const env: NodeJS.ProcessEnv = {
+    KALLICHORE_SERVER_PATH: "/opt/kcserver",
+    KALLICHORE_IGNORES_HANGUP: "1",
+    OTHER: "x",
+  };
+  expect(launchedBy(env)).toEqual({
+    server_path: "/opt/kcserver",
+    ignoresHangup: true,
+  });
+  expect(env).toEqual({ OTHER: "x" });
+});

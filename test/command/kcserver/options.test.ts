@@ -1,0 +1,117 @@
+import { describe, expect, test } from "vitest";
+import {
+  type Options,
+  parseOptions,
+} from "../../../src/command/kcserver/options.ts";
+import { COMPATIBLE_VERSION } from "../../../src/version.ts";
+
+function parsed(...argv: string[]): Options {
+  const answer = parseOptions(argv, { env: {}, platform: "linux" });
+  if (!("options" in answer)) throw new Error(answer.stderr);
+  return answer.options;
+}
+
+function refusal(...argv: string[]): string {
+  const answer = parseOptions(argv, { env: {}, platform: "linux" });
+  if ("options" in answer) throw new Error("not refused");
+  expect(answer.code).toBe(2);
+  expect(answer.stdout).toBe("");
+  return answer.stderr;
+}
+
+test("nothing said is nothing set, but for what has a default", () => {
+  expect(parsed()).toEqual({
+    port: 0,
+    reportVersion: COMPATIBLE_VERSION,
+    allowOrigin: [],
+    allowHost: [],
+  });
+});
+
+test.each([
+  [["--port", "8080"]],
+  [["--port=8080"]],
+  [["-p", "8080"]],
+  [["-p8080"]],
+  [["-p=8080"]],
+])("%j is a port", (argv) => {
+  expect(parsed(...argv).port).toBe(8080);
+});
+
+test("every option has its place", () => {
+  expect(
+    parsed(
+      ...["-t", "none", "--log-file", "l", "--connection-file", "c"],
+      ...["--handshake-socket", "h", "-i", "0", "-r", "65535", "-l", "warn"],
+      ...["--socket-dir", "d", "--unix-socket", "s", "--transport", "x"],
+      ...["--report-version", "1.2.3", "--install-launcher", "b"],
+      ...["--allow-origin", "a", "--allow-origin=b", "--allow-host", "n"],
+    ),
+  ).toEqual({
+    port: 0,
+    token: "none",
+    logFile: "l",
+    connectionFile: "c",
+    handshakeSocket: "h",
+    idleShutdownHours: 0,
+    resourceSampleInterval: 65535,
+    logLevel: "warn",
+    socketDir: "d",
+    unixSocket: "s",
+    transport: "x",
+    reportVersion: "1.2.3",
+    installLauncher: "b",
+    allowOrigin: ["a", "b"],
+    allowHost: ["n"],
+  });
+});
+
+describe("refused with the usage:", () => {
+  test.each([
+    [["--bogus"]],
+    [["-x"]],
+    [["--conn", "f"]],
+    [["word"]],
+    [["--", "word"]],
+    [["--port"]],
+    [["--port", "-1"]],
+    [["--port="]],
+    [["--port", "65536"]],
+    [["--port", "80.5"]],
+    [["--port", "0x50"]],
+    [["--port", " 80"]],
+    [["-i", "-1"]],
+    [["-i", "forever"]],
+    [["--log-file", "--port"]],
+    [["--log-file", "-l", "info"]],
+    [["--log-file", "a", "--log-file", "a"]],
+    [["-l", "info", "--log-level=info"]],
+    [["--report-version", "a b"]],
+    [["--version=1"]],
+  ])("%j", (argv) => {
+    expect(refusal(...argv)).toMatch(/^error: .+\n\nUsage: kcserver /);
+  });
+
+  test("Unix sockets, on Windows", () => {
+    const answer = parseOptions(["--socket-dir", "d"], {
+      env: {},
+      platform: "win32",
+    });
+    expect(answer).toMatchObject({ code: 2 });
+  });
+});
+
+test("a value may begin with a dash where it is joined to its option", () => {
+  expect(parsed("--log-file=-l").logFile).toBe("-l");
+});
+
+test("the reported version is the flag's, or else the environment's", () => {
+  const env = { KALLICHORE_REPORT_VERSION: "7.7.7" };
+  expect(parseOptions(["-V"], { env })).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^kcserver 7\.7\.7 /) as string,
+  });
+  expect(parseOptions(["--report-version", "8.8.8"], { env })).toMatchObject({
+    options: { reportVersion: "8.8.8" },
+  });
+});

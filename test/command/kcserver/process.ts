@@ -1,0 +1,179 @@
+/**
+ * A kcserver that a test started: what it says, how it ends, and that it is
+ * gone afterwards.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { request } from "node:http";
+
+const PATIENCE_MS = 20_000;
+
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+  /** File descriptors instead of the pipes that the test reads. */
+  readonly output?: readonly [out: number | "pipe", err: number | "pipe"];
+}
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export class Running implements AsyncDisposable {
+  stdout = "";
+  stderr = "";
+  readonly exited: Promise<Exit>;
+  readonly #child: ChildProcess;
+  readonly #waiting = new Set<() => void>();
+  #isOver = false;
+
+  constructor(
+    command: readonly string[],
+    { env = {}, cwd, output = ["pipe", "pipe"] }: StartOptions = {},
+  ) {
+    const [program = "", ...args] = command;
+    this.#child = spawn(program, args, {
+      cwd,
+      env: { ...process.env, RUST_LOG: undefined, ...env },
+      stdio: ["ignore", ...output],
+      detached: true,
+    });
+    this.#child.stdout?.on("data", (chunk: Buffer) => {
+      this.stdout += chunk.toString();
+      this.#wake();
+    });
+    this.#child.stderr?.on("data", (chunk: Buffer) => {
+      this.stderr += chunk.toString();
+      this.#wake();
+    });
+    this.exited = new Promise((resolve) => {
+      this.#child.once("close", (code, signal) => {
+        this.#isOver = true;
+        resolve({ code, signal });
+        this.#wake();
+      });
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? NaN;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** As a reader that ends. */
+  stopReading(): void {
+    this.#child.stdout?.destroy();
+    this.#child.stderr?.destroy();
+  }
+
+  /** What the first group matches, once it was printed. */
+  async said(pattern: RegExp): Promise<string> {
+    const find = () => pattern.exec(this.stdout + this.stderr);
+    await this.#until(() => find() !== null, String(pattern));
+    const [whole = "", group] = find() ?? [];
+    return group ?? whole;
+  }
+
+  /** How it ended; rejects when it does not. */
+  async ended(): Promise<Exit> {
+    const late = AbortSignal.timeout(PATIENCE_MS);
+    return Promise.race([
+      this.exited,
+      new Promise<never>((_resolve, reject) => {
+        late.addEventListener("abort", () =>
+          reject(new Error(`still runs: ${this.stdout}${this.stderr}`)),
+        );
+      }),
+    ]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGTERM");
+    const late = setTimeout(() => this.#child.kill("SIGKILL"), PATIENCE_MS);
+    await this.exited;
+    clearTimeout(late);
+  }
+
+  async #until(holds: () => boolean, what: string): Promise<void> {
+    const late = AbortSignal.timeout(PATIENCE_MS);
+    const wake = () => this.#wake();
+    late.addEventListener("abort", wake);
+    while (!holds()) {
+      if (late.aborted || this.#isOver) {
+        throw new Error(`never said ${what}: ${this.stdout}${this.stderr}`);
+      }
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+    late.removeEventListener("abort", wake);
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+}
+
+/** What a client does with a connection file or a handshake. */
+export interface Connection {
+  readonly base_path?: string;
+  readonly port?: number;
+  readonly socket_path?: string;
+  readonly transport: string;
+  readonly server_path: string;
+  readonly server_pid: number;
+  readonly bearer_token: string | null;
+  readonly log_path: string | null;
+  readonly server_id: string;
+}
+
+export function readConnection(path: string): Connection {
+  return JSON.parse(readFileSync(path, "utf8")) as Connection;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** Asks as Kallichore's clients do. */
+export function ask(
+  to: Pick<Connection, "base_path" | "socket_path" | "bearer_token">,
+  line: string,
+  body?: unknown,
+): Promise<Answer> {
+  const [method = "", path = ""] = line.split(" ");
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      `${to.base_path ?? "http://localhost"}${path}`,
+      {
+        method,
+        agent: false,
+        ...(to.socket_path !== undefined && { socketPath: to.socket_path }),
+        headers: {
+          ...(to.bearer_token !== null && {
+            authorization: `Bearer ${to.bearer_token}`,
+          }),
+          "content-type": "application/json",
+        },
+      },
+      (res) => {
+        let text = "";
+        res.setEncoding("utf8");
+        res.on("data", (chunk: string) => (text += chunk));
+        res.on("error", reject);
+        res.on("end", () =>
+          resolve({
+            status: res.statusCode ?? 0,
+            body: JSON.parse(text) as unknown,
+          }),
+        );
+      },
+    );
+    asked.on("error", reject);
+    asked.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}

@@ -1,0 +1,107 @@
+import { expect, test } from "vitest";
+import type { Options } from "../../../src/command/kcserver/options.ts";
+import {
+  PATH_LIMIT,
+  placeOf,
+  type Surroundings,
+} from "../../../src/command/kcserver/transport.ts";
+
+const unix: Surroundings = {
+  platform: "linux",
+  pid: 42,
+  temporary: "/tmp",
+  env: {},
+};
+const windows: Surroundings = { ...unix, platform: "win32" };
+
+function options(some: Partial<Options>): Options {
+  const none = { port: 0, reportVersion: "1", allowOrigin: [], allowHost: [] };
+  return { ...none, ...some };
+}
+
+test.each<[Partial<Options>, Surroundings, string]>([
+  [{}, unix, "tcp"],
+  [{}, windows, "tcp"],
+  [{ connectionFile: "c" }, unix, "socket"],
+  [{ connectionFile: "c" }, windows, "named-pipe"],
+  [{ handshakeSocket: "h" }, unix, "socket"],
+  [{ handshakeSocket: "h" }, windows, "named-pipe"],
+  [{ unixSocket: "/s" }, unix, "socket"],
+  [{ connectionFile: "c", transport: "tcp" }, unix, "tcp"],
+  [{ transport: "socket" }, unix, "socket"],
+  [{ transport: "named-pipe" }, windows, "named-pipe"],
+  [{ port: 8080 }, unix, "tcp"],
+])("%j, on %j, is %s", (some, surroundings, transport) => {
+  const { address } = placeOf(options(some), surroundings);
+  expect(address.transport).toBe(transport);
+});
+
+test.each<[string, Partial<Options>, Surroundings, RegExp]>([
+  ["a port without TCP", { port: 1, connectionFile: "c" }, unix, /--port/],
+  [
+    "a port comes before a socket",
+    { port: 1, unixSocket: "s", transport: "x" },
+    unix,
+    /--port/,
+  ],
+  [
+    "a socket without sockets comes before an unknown word",
+    { unixSocket: "s", transport: "x" },
+    unix,
+    /--unix-socket/,
+  ],
+  ["a socket on Windows", { transport: "socket" }, windows, /Windows/],
+  ["a pipe elsewhere", { transport: "named-pipe" }, unix, /Windows/],
+  ["an unknown word", { transport: "TCP" }, unix, /"TCP"/],
+])("refused: %s", (_what, some, surroundings, message) => {
+  expect(() => placeOf(options(some), surroundings)).toThrow(message);
+});
+
+test.each<[string, Partial<Options>, Record<string, string>, string]>([
+  ["the temporary directory", {}, {}, "/tmp/kc-42.sock"],
+  [
+    "the runtime directory",
+    {},
+    { XDG_RUNTIME_DIR: "/run/user/1" },
+    "/run/user/1/kc-42.sock",
+  ],
+  ["not an empty one", {}, { XDG_RUNTIME_DIR: "" }, "/tmp/kc-42.sock"],
+  [
+    "not one that is too long",
+    {},
+    { XDG_RUNTIME_DIR: `/${"x".repeat(100)}` },
+    "/tmp/kc-42.sock",
+  ],
+  [
+    "the directory that was named",
+    { socketDir: "/d" },
+    { XDG_RUNTIME_DIR: "/run/user/1" },
+    "/d/kc-42.sock",
+  ],
+  ["the path that was named", { unixSocket: "/s" }, {}, "/s"],
+])("the socket is in %s", (_where, some, env, path) => {
+  const all = options({ ...some, transport: "socket" });
+  expect(placeOf(all, { ...unix, env }).address).toEqual({
+    transport: "socket",
+    path,
+  });
+});
+
+test("a path that is too long everywhere is left to be refused", () => {
+  const long = `/${"x".repeat(PATH_LIMIT)}`;
+  const env = { XDG_RUNTIME_DIR: long };
+  const place = placeOf(options({ transport: "socket" }), {
+    ...unix,
+    env,
+    temporary: long,
+  });
+  expect(place.address).toMatchObject({ path: `${long}/kc-42.sock` });
+});
+
+test("a pipe is named after the process", () => {
+  const all = options({ transport: "named-pipe" });
+  expect(placeOf(all, windows).address).toEqual({
+    transport: "named-pipe",
+    name: "\\\\.\\pipe\\kallichore-42",
+  });
+});

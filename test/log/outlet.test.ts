@@ -1,0 +1,114 @@
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Outlet } from "../../src/log/outlet.ts";
+
+let room: string;
+
+beforeEach(() => (room = mkdtempSync(join(tmpdir(), "kct-"))));
+afterEach(() => rmSync(room, { recursive: true, force: true }));
+
+test("a file is emptied, private, and has every line in order", async () => {
+  const path = join(room, "log");
+  writeFileSync(path, "old");
+  chmodSync(path, 0o644);
+  using outlet = Outlet.file(path);
+  const lines = Array.from({ length: 5_000 }, (_, i) => `line ${i}\n`);
+  for (const line of lines) outlet.write(line);
+  await outlet.flushed(10_000);
+  expect(readFileSync(path, "utf8")).toBe(lines.join(""));
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+});
+
+test("a file that is emptied by others is written from its beginning", async () => {
+  const path = join(room, "log");
+  using outlet = Outlet.file(path);
+  outlet.write("before\n");
+  await outlet.flushed(10_000);
+  writeFileSync(path, "");
+  outlet.write("after\n");
+  await outlet.flushed(10_000);
+  expect(readFileSync(path, "utf8")).toBe("after\n");
+});
+
+test("what is not written yet is written at the end, at once", () => {
+  const path = join(room, "log");
+  const outlet = Outlet.file(path);
+  outlet.write("first\n");
+  outlet.write("last\n");
+  outlet[Symbol.dispose]();
+  outlet.write("too late\n");
+  expect(readFileSync(path, "utf8")).toContain("last\n");
+  expect(outlet.dropped).toBe(1);
+});
+
+test.skipIf(!existsSync("/dev/full"))(
+  "what a full disk refuses is counted",
+  async () => {
+    using outlet = Outlet.file("/dev/full");
+    for (let i = 0; i < 10; i++) outlet.write("x\n");
+    await outlet.flushed(10_000);
+    expect(outlet.dropped).toBe(10);
+  },
+);
+
+test.skipIf(process.platform === "win32")(
+  "a reader that does not read costs lines, no time; it hears how many",
+  async () => {
+    const path = join(room, "fifo");
+    execFileSync("mkfifo", [path]);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    using outlet = Outlet.file(path);
+    const line = `${"x".repeat(999)}\n`;
+    for (let i = 0; i < 20_000; i++) outlet.write(line);
+    expect(outlet.dropped).toBeGreaterThan(0);
+
+    const flushed = outlet.flushed(20_000);
+    let text = "";
+    const over = new AbortController();
+    void flushed.then(() => over.abort());
+    const bytes = Buffer.alloc(1024 * 1024);
+    while (!over.signal.aborted) {
+      text += readAll(reader, bytes);
+      await new Promise(setImmediate);
+    }
+    text += readAll(reader, bytes);
+    closeSync(reader);
+    expect(text).toContain(`[${outlet.dropped} lines were dropped]`);
+    expect(text.split("\n").filter((one) => one === line.trim()).length).toBe(
+      20_000 - outlet.dropped,
+    );
+  },
+);
+
+test.skipIf(process.platform === "win32")(
+  "a FIFO that nobody reads is an error, not a wait",
+  () => {
+    const path = join(room, "fifo");
+    execFileSync("mkfifo", [path]);
+    expect(() => Outlet.file(path)).toThrow("ENXIO");
+  },
+);
+
+function readAll(fd: number, bytes: Buffer): string {
+  try {
+    return bytes.toString("latin1", 0, readSync(fd, bytes));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EAGAIN") return "";
+    throw error;
+  }
+}
