@@ -35,7 +35,8 @@ export type Transmit = (
 interface Waiting {
   readonly letter: Letter;
   readonly size: number;
-  isOnItsWay: boolean;
+  /** While it is on its way: aborts when the connection is lost, so that nothing overtakes what goes again. */
+  trip: AbortController | undefined;
   /** It may have reached the server. */
   wasSent: boolean;
   readonly resolve: (accepted: Accepted) => void;
@@ -47,8 +48,6 @@ export class Outbox {
   readonly #transmit: Transmit;
   readonly #line: Waiting[] = [];
   #bytes = 0;
-  /** Aborts when the connection is lost, so that nothing overtakes what goes again. */
-  #trip = new AbortController();
 
   /** `transmit` rejects with a `SupervisorError` where the server refuses, with anything else where it may not have heard. */
   constructor(connection: Connection, transmit: Transmit) {
@@ -76,7 +75,7 @@ export class Outbox {
     const waiting: Waiting = {
       letter,
       size,
-      isOnItsWay: false,
+      trip: undefined,
       wasSent: false,
       resolve,
       reject,
@@ -103,9 +102,10 @@ export class Outbox {
       this.#pump();
       return;
     }
-    this.#trip.abort();
-    this.#trip = new AbortController();
-    for (const waiting of this.#line) waiting.isOnItsWay = false;
+    for (const waiting of this.#line) {
+      waiting.trip?.abort();
+      waiting.trip = undefined;
+    }
     if (state !== "closed") return;
     for (const waiting of [...this.#line]) {
       this.#settle(waiting, () => waiting.reject(this.#connection.closure));
@@ -116,26 +116,22 @@ export class Outbox {
     if (this.#connection.state !== "open") return;
     // Settled letters leave the line, so those on their way are few and at its front.
     for (const waiting of this.#line.slice(0, WINDOW)) {
-      if (!waiting.isOnItsWay) void this.#send(waiting);
+      if (waiting.trip === undefined) void this.#send(waiting);
     }
   }
 
   async #send(waiting: Waiting): Promise<void> {
-    const { signal } = this.#trip;
-    waiting.isOnItsWay = true;
+    const trip = new AbortController();
+    waiting.trip = trip;
     waiting.wasSent = true;
     try {
-      const accepted = await this.#transmit(waiting.letter, signal);
+      const accepted = await this.#transmit(waiting.letter, trip.signal);
       this.#settle(waiting, () => waiting.resolve(accepted));
     } catch (error) {
-      // Lost with its connection, it is in line for the next one.
-      if (signal.aborted) return;
-      if (error instanceof SupervisorError) {
-        this.#settle(waiting, () => waiting.reject(error));
-      } else {
-        // The socket has gone, and we are about to be told.
-        waiting.isOnItsWay = false;
-      }
+      if (waiting.trip !== trip) return; // lost with its connection, and in line for the next one
+      // Where the server said nothing, the connection has gone, and we are about to be told.
+      if (!(error instanceof SupervisorError)) return;
+      this.#settle(waiting, () => waiting.reject(error));
     }
   }
 

@@ -8,12 +8,11 @@ import {
   ConnectionError,
   createClient,
   type ExecutionEvent,
-  KernelError,
   type Session,
   type SessionEvent,
   SupervisorError,
 } from "../../client/index.ts";
-import { clientOf, open, urlOf } from "./harness.ts";
+import { clientOf, cuttable, open, urlOf } from "./harness.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
@@ -148,7 +147,13 @@ describe("code", () => {
     })();
     await expect(listening).rejects.toBe("enough");
     await expect(execution).rejects.toBe("enough");
-    expect((await session.execute("next")).status).toBe("ok");
+    for await (const event of session.events({ after: 0 })) {
+      if (event.kind !== "jupyter" || event.msg_type !== "execute_reply")
+        continue;
+      if (event.parent_header?.msg_id !== execution.msg_id) continue;
+      expect(event.content.status).toBe("error");
+      break;
+    }
   });
 
   it("is not sent when its signal has aborted before", async () => {
@@ -428,12 +433,15 @@ describe("a server", () => {
   });
 
   it("that is not there is waited for, but not for ever", async () => {
-    const failed = connect({ url: "http://127.0.0.1:9", timeout_ms: 300 });
+    await using proxy = await cuttable("http://127.0.0.1:1");
+    const { url } = proxy;
+    await proxy[Symbol.asyncDispose]();
+    const failed = connect({ url, timeout_ms: 300 });
     await expect(failed).rejects.toBeInstanceOf(ConnectionError);
     await expect(failed).rejects.toThrow("ECONNREFUSED");
-    await expect(
-      createClient({ url: "http://127.0.0.1:9" }).status(),
-    ).rejects.toThrow("ECONNREFUSED");
+    await expect(createClient({ url }).status()).rejects.toThrow(
+      "ECONNREFUSED",
+    );
   });
 
   it("takes the token from its own address, and does not repeat it", async () => {
@@ -524,9 +532,6 @@ describe("Python", () => {
     expect(history[0]?.[2]).toContain("6 * 7");
     const failed = await session.execute("1 / 0");
     expect(failed.error?.ename).toBe("ZeroDivisionError");
-    await expect(
-      session.request("complete_request", { code: 3, cursor_pos: "x" }),
-    ).rejects.toBeInstanceOf(KernelError);
   });
 
   it("updates a display in what is awaited", async () => {

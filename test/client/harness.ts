@@ -56,6 +56,7 @@ export function clientOf(server: RunningServer): Promise<Client> {
 /** A proxy on loopback. `cut` ends every connection at once; while it is `down`, new ones end too. */
 export async function cuttable(target: string) {
   const { hostname, port } = new URL(target);
+  let farPort = Number(port);
   const sockets = new Set<Socket>();
   let isDown = false;
   const proxy = createServer((near) => {
@@ -63,7 +64,7 @@ export async function cuttable(target: string) {
       near.destroy();
       return;
     }
-    const far = dial(Number(port), hostname);
+    const far = dial(farPort, hostname);
     for (const [socket, other] of [
       [near, far],
       [far, near],
@@ -93,7 +94,12 @@ export async function cuttable(target: string) {
     up() {
       isDown = false;
     },
+    /** New connections go there. */
+    to(another: number) {
+      farPort = another;
+    },
     async [Symbol.asyncDispose]() {
+      if (!proxy.listening) return;
       cut();
       proxy.close();
       await once(proxy, "close");
