@@ -75,13 +75,13 @@ export type HistoryEntry = readonly [
   input: string | readonly [input: string, output: string | null],
 ];
 
-export type Completions = Omit<
-  {
-    readonly [K in keyof Complete as string extends K ? never : K]: Complete[K];
-  },
-  "status"
->;
-type Complete = ContentOf<"complete_reply">;
+/** What could stand between two string indices of the code. */
+export interface Completions {
+  readonly matches: readonly string[];
+  readonly cursor_start: number;
+  readonly cursor_end: number;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
 
 export class Session implements AsyncDisposable {
   readonly session_id: string;

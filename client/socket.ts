@@ -71,7 +71,7 @@ export class Socket extends EventTarget {
 
   /** Called at intervals: asks for a sign of life when there was none, and gives up when none comes. */
   look(): void {
-    if (this.#state !== Socket.OPEN) return;
+    if (this.#raw === undefined) return; // its turn has not come
     this.#silence += 1;
     if (this.#silence === ASK_AFTER) this.send("PING");
     if (this.#silence >= DEAD_AFTER) this.drop("it fell silent");
@@ -89,6 +89,7 @@ export class Socket extends EventTarget {
       raw.onopen = () => {
         if (this.#state !== Socket.CONNECTING) return;
         this.#state = Socket.OPEN;
+        this.#silence = 0;
         this.dispatchEvent(new Event("open"));
         this.#hooks.opened(this);
       };

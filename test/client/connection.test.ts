@@ -1,8 +1,9 @@
 /** What a client's user sees when the line to the server is cut: nothing, but a state. */
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import {
   connect,
   type ConnectionState,
+  type Execution,
   type SessionEvent,
 } from "../../client/index.ts";
 import { clientOf, cuttable, open, urlOf } from "./harness.ts";
@@ -96,13 +97,14 @@ it("what is cut while it is being sent reaches the kernel once and in order", as
   const { proxy, session, direct } = world;
   await session.execute("warm");
   const { last_seq } = await direct.info();
-  const sent = [];
+  const sent: Execution[] = [];
   for (let round = 0; round < 20; round += 1) {
     for (let at = 0; at < 20; at += 1) {
       sent.push(session.execute(`code ${round}.${at}`));
     }
-    await session.execute(`end ${round}`).then(undefined, () => {});
-    sent.push({ code: `end ${round}` });
+    const end = session.execute(`end ${round}`);
+    sent.push(end);
+    await end;
     for (let at = 0; at < 5; at += 1) {
       sent.push(session.execute(`cut ${round}.${at}`));
     }
@@ -167,6 +169,77 @@ it("a session that is gone when the line comes back rejects who waits for it", a
   await direct.delete();
   proxy.up();
   await expect(running).rejects.toMatchObject({ reason: "session_not_found" });
+});
+
+it("a machine that wakes up connects anew at once", async () => {
+  vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
+  try {
+    await using world = await behindProxy();
+    const { client, session } = world;
+    await session.execute("warm");
+    vi.advanceTimersByTime(10_000);
+    expect(client.connection.state).toBe("open");
+    vi.setSystemTime(Date.now() + 3_600_000);
+    vi.advanceTimersByTime(5_000);
+    expect(client.connection.state).toBe("waiting");
+    await become(client.connection, "open");
+    expect((await session.execute("awake")).status).toBe("ok");
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+it("a line that carries nothing any more is given up", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    await using world = await behindProxy();
+    const { client, proxy, session } = world;
+    await session.execute("warm");
+    proxy.stall();
+    vi.advanceTimersByTime(30_000);
+    expect(client.connection.state).toBe("waiting");
+    expect(client.connection.error?.message).toContain("silent");
+    await become(client.connection, "open");
+    expect((await session.execute("again")).status).toBe("ok");
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+it("a line that is only quiet stays", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    await using world = await behindProxy();
+    const { client, session } = world;
+    for (let round = 0; round < 3; round += 1) {
+      vi.advanceTimersByTime(25_000);
+      await session.execute("a sign of life, behind the answer to ours");
+      expect(client.connection.state).toBe("open");
+    }
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+it("what is no longer kept is said to be missing", async () => {
+  await using small = await open({
+    limits: { journal_memory_bytes: 20_000 },
+  });
+  await using client = await clientOf(small.server);
+  await using session = await client.start("echo");
+  const kinds: string[] = [];
+  const running = session.execute("flood 1000");
+  await running;
+  const { last_seq } = await session.info();
+  let next = 1;
+  for await (const event of session.events({ after: 0 })) {
+    kinds.push(event.kind);
+    if (event.kind === "gap") expect(event.from).toBe(next);
+    else expect(event.seq).toBe(next);
+    next = event.seq + 1;
+    if (event.seq >= last_seq) break;
+  }
+  expect(kinds[0]).toBe("gap");
 });
 
 async function become(

@@ -94,6 +94,10 @@ export async function cuttable(target: string) {
     up() {
       isDown = false;
     },
+    /** The connections there are carry nothing any more, and do not end. */
+    stall() {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
     /** New connections go there. */
     to(another: number) {
       farPort = another;
