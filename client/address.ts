@@ -96,7 +96,12 @@ export class Address {
       });
     }
     if (given === undefined) throw new Error("There is no WebSocket here");
-    return new given(this.#ws(true));
+    try {
+      return new given(this.#ws(true));
+    } catch {
+      // What is wrong with an address may quote it, and it holds the token.
+      throw new Error(`There is no WebSocket to be had at ${this.name}`);
+    }
   }
 
   #ws(withToken: boolean): string {

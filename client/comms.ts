@@ -3,7 +3,7 @@
  * here, such as a widget and its view. What the kernel says on one is kept
  * until it is listened to, up to a bound.
  */
-import { failure } from "../contract/index.ts";
+import { failure } from "../contract/errors.ts";
 import { toBase64 } from "./base64.ts";
 import { isMessage, type MessageOf, type SessionEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";

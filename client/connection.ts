@@ -18,7 +18,8 @@ import {
   wsLink,
 } from "@trpc/client";
 import { observable } from "@trpc/server/observable";
-import { type AppRouter, failure, SupervisorError } from "../contract/index.ts";
+import { failure, SupervisorError } from "../contract/errors.ts";
+import type { AppRouter } from "../contract/index.ts";
 import type { Address, RawSocket } from "./address.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { type End, Socket } from "./socket.ts";
@@ -113,35 +114,27 @@ export class Connection implements ConnectionView {
     return this.#client;
   }
 
-  /** Resolves when it is open. Rejects with why it is not: after `timeout_ms`, or when we are refused. */
-  async opened(timeout_ms: number): Promise<void> {
+  /** Resolves when it is open. Rejects with why it is not: when we are refused or closed, or after `timeout_ms` where that is given. */
+  async opened(timeout_ms?: number): Promise<void> {
     this.open();
-    const late = AbortSignal.timeout(timeout_ms);
-    await new Promise<void>((resolve, reject) => {
-      const look = () => {
-        if (this.#state === "open") settle(resolve);
-        else if (this.#state === "closed") settle(() => reject(this.closure));
-      };
-      const giveUp = () =>
-        settle(() => {
-          const why = this.#error?.message ?? "it does not answer";
-          const seconds = timeout_ms / 1000;
-          reject(
-            new ConnectionError(
-              `No connection to ${this.#address.name} within ${seconds} s: ${why}`,
-              { cause: this.#error },
-            ),
-          );
-        });
-      const unsubscribe = this.subscribe(look);
-      const settle = (how: () => void) => {
-        unsubscribe();
-        late.removeEventListener("abort", giveUp);
-        how();
-      };
-      late.addEventListener("abort", giveUp);
-      look();
-    });
+    let unsubscribe = () => {};
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const look = () => {
+          if (this.#state === "open") resolve();
+          else if (this.#state === "closed") reject(this.closure);
+        };
+        unsubscribe = this.subscribe(look);
+        if (timeout_ms !== undefined) {
+          timer = setTimeout(() => reject(this.#late(timeout_ms)), timeout_ms);
+        }
+        look();
+      });
+    } finally {
+      unsubscribe();
+      clearTimeout(timer);
+    }
   }
 
   /** Why there is no connection any more. */
@@ -208,6 +201,15 @@ export class Connection implements ConnectionView {
     }
     this.#become("connecting");
     return this.#address.dial();
+  }
+
+  #late(timeout_ms: number): Error {
+    const why = this.#error?.message ?? "it does not answer";
+    const { name } = this.#address;
+    return new ConnectionError(
+      `No connection to ${name} within ${timeout_ms / 1000} s: ${why}`,
+      { cause: this.#error },
+    );
   }
 
   #pause(pause_ms: number): Promise<void> {

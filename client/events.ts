@@ -5,14 +5,14 @@
  * is what the protocol says; everything else that a kernel may say is there
  * too, as `other`, so that nothing is hidden and no type lies.
  */
-import {
-  type Channel,
-  type ContentOf,
-  contents,
-  type Header,
-  type MessageType,
-  type SessionEvent as WireEvent,
+import type {
+  Channel,
+  ContentOf,
+  Header,
+  MessageType,
+  SessionEvent as WireEvent,
 } from "../contract/index.ts";
+import { contents } from "../contract/messages.ts";
 import { fromBase64 } from "./base64.ts";
 
 interface Envelope {

@@ -5,12 +5,8 @@
  * order: they travel on different sockets. An error in the code is an outcome,
  * not a failure; what rejects is that nobody can answer any more.
  */
-import {
-  failure,
-  type Header,
-  type MimeBundle,
-  type Output,
-} from "../contract/index.ts";
+import { failure } from "../contract/errors.ts";
+import type { Header, MimeBundle, Output } from "../contract/index.ts";
 import { isMessage, type SessionEvent, weightOf } from "./events.ts";
 import {
   errorIn,
@@ -328,7 +324,7 @@ export class Execution
   async #missed({ from, to }: { from: number; to: number }): Promise<void> {
     const { session_id } = this.#feed;
     try {
-      const { execution_queue: queue } = await this.#line.ask(
+      const { execution_queue: queue } = await this.#line.askPatiently(() =>
         this.#line.trpc.sessions.get.query({ session_id }),
       );
       const known = [queue.active, ...queue.pending];

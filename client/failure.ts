@@ -4,12 +4,8 @@
  * (`ConnectionError`).
  */
 import { TRPCClientError } from "@trpc/client";
-import {
-  failure,
-  isReason,
-  type Startup,
-  SupervisorError,
-} from "../contract/index.ts";
+import { failure, isReason, SupervisorError } from "../contract/errors.ts";
+import type { Startup } from "../contract/index.ts";
 
 /** The server could not be asked, or what it answered was lost. Whether it did what was asked is not known. */
 export class ConnectionError extends Error {

@@ -5,7 +5,8 @@
  * It begins at the journal's end of the moment before the first request is
  * sent, so the answer to every request is in what it hears.
  */
-import { failure, type SessionStatus } from "../contract/index.ts";
+import { failure } from "../contract/errors.ts";
+import type { SessionStatus } from "../contract/index.ts";
 import { isMessage, type SessionEvent } from "./events.ts";
 import type { Line } from "./line.ts";
 import { subscribe } from "./reader.ts";
@@ -69,7 +70,7 @@ export class Feed {
 
   async #open(isWanted: () => boolean): Promise<void> {
     const { session_id } = this;
-    const { last_seq, status } = await this.#line.ask(
+    const { last_seq, status } = await this.#line.askPatiently(() =>
       this.#line.trpc.sessions.get.query({ session_id }),
     );
     if (!isWanted()) throw detached(session_id);
@@ -84,18 +85,26 @@ export class Feed {
   #heard(event: SessionEvent): void {
     if (event.kind === "status") this.#status = event.status;
     for (const hearer of this.#hearers) hearer.heard(event);
-    if (!isMessage(event)) {
-      for (const asker of this.#askers.values()) asker.heard(event);
-      return;
+    for (const asker of this.#concerned(event)) asker.heard(event);
+  }
+
+  /** Many may wait, and much is said: only those are told whom it concerns. */
+  #concerned(event: SessionEvent): Iterable<Hearer> {
+    if (event.kind === "execution_queued") return this.#asked(event.msg_id);
+    if (event.kind === "exited" || event.kind === "gap") {
+      return [...this.#askers.values()];
     }
-    const parent = event.parent_header?.msg_id;
-    const asker = parent === undefined ? undefined : this.#askers.get(parent);
-    asker?.heard(event);
+    if (!isMessage(event)) return [];
     // A display may be updated by whoever comes later.
-    if (event.msg_type !== "update_display_data") return;
-    for (const other of this.#askers.values()) {
-      if (other !== asker) other.heard(event);
+    if (event.msg_type === "update_display_data") {
+      return [...this.#askers.values()];
     }
+    return this.#asked(event.parent_header?.msg_id);
+  }
+
+  #asked(msg_id: string | undefined): Iterable<Hearer> {
+    const asker = msg_id === undefined ? undefined : this.#askers.get(msg_id);
+    return asker === undefined ? [] : [asker];
   }
 
   #over(error: Error): void {

@@ -3,19 +3,19 @@
  * browsers, Deno and Bun. `connect`, then `client.start("python3")`, then
  * `session.execute("6 * 7")`. See docs/client.md.
  */
-export {
-  type ActiveSession,
-  type AppRouter,
-  type Kernelspec,
-  type KernelInfo,
-  type MimeBundle,
-  type NewSession,
-  type Output,
-  type Reason,
-  type ServerStatus,
-  type SessionStatus,
-  SupervisorError,
-  type VarAction,
+export { SupervisorError } from "../contract/errors.ts";
+export type {
+  ActiveSession,
+  AppRouter,
+  Kernelspec,
+  KernelInfo,
+  MimeBundle,
+  NewSession,
+  Output,
+  Reason,
+  ServerStatus,
+  SessionStatus,
+  VarAction,
 } from "../contract/index.ts";
 export {
   Client,

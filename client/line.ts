@@ -7,8 +7,11 @@ import type { TRPCClient } from "@trpc/client";
 import type { AppRouter } from "../contract/index.ts";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";
-import { toFailure } from "./failure.ts";
+import { ConnectionError, toFailure } from "./failure.ts";
 import { Outbox } from "./outbox.ts";
+
+/** For a question whose answer is lost each time although there is a connection. */
+const MOST_ATTEMPTS = 5;
 
 export class Line {
   readonly connection: Connection;
@@ -44,11 +47,24 @@ export class Line {
     }
   }
 
+  /** As `ask`, once there is a connection, and again where it was lost meanwhile. For questions, which may be asked twice. */
+  async askPatiently<T>(question: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      await this.connection.opened();
+      try {
+        return await this.ask(question());
+      } catch (error) {
+        const isLost = error instanceof ConnectionError;
+        if (!isLost || attempt === MOST_ATTEMPTS) throw error;
+      }
+    }
+  }
+
   /** When we were refused or closed, that is why everything else fails. */
   failureIn(error: unknown): Error {
     const failed = toFailure(error);
     const { connection } = this;
-    return connection.state === "closed" && failed.name === "ConnectionError"
+    return connection.state === "closed" && failed instanceof ConnectionError
       ? connection.closure
       : failed;
   }

@@ -6,11 +6,8 @@
  * `msg_id`s: the server knows those that it has. Bounded: past the limit a
  * letter is refused, and nothing that was accepted is lost.
  */
-import {
-  type ClientMessage,
-  failure,
-  SupervisorError,
-} from "../contract/index.ts";
+import { failure, SupervisorError } from "../contract/errors.ts";
+import type { ClientMessage } from "../contract/index.ts";
 import type { Connection, ConnectionState } from "./connection.ts";
 import { ConnectionError } from "./failure.ts";
 

@@ -1,5 +1,5 @@
 /** What waits for whoever listens. Bounded: a listener that falls behind by more is told, once it has taken what was kept. */
-import { failure } from "../contract/index.ts";
+import { failure } from "../contract/errors.ts";
 
 const LIMIT = 10_000; // messages
 

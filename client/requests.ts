@@ -3,11 +3,8 @@
  * order, and answered from the session's feed. So a reply survives a lost
  * connection, as outputs do.
  */
-import {
-  failure,
-  type MessageType,
-  SupervisorError,
-} from "../contract/index.ts";
+import { failure, SupervisorError } from "../contract/errors.ts";
+import type { MessageType } from "../contract/index.ts";
 import {
   isMessage,
   isMessageType,

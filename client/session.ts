@@ -3,14 +3,14 @@
  * server, and any number may stand for the same session. It begins to listen
  * when it is first used.
  */
-import {
-  type ActiveSession,
-  type ClientMessage,
-  type ContentOf,
-  type KernelInfo,
-  type SessionStatus,
-  SupervisorError,
-  type VarAction,
+import { SupervisorError } from "../contract/errors.ts";
+import type {
+  ActiveSession,
+  ClientMessage,
+  ContentOf,
+  KernelInfo,
+  SessionStatus,
+  VarAction,
 } from "../contract/index.ts";
 import { toBase64 } from "./base64.ts";
 import { Comms } from "./comms.ts";
@@ -203,7 +203,7 @@ export class Session implements AsyncDisposable {
     SessionEvent,
     void
   > {
-    const from = after ?? (await this.info()).last_seq;
+    const from = after ?? (await this.#end());
     yield* read(this.#line, this.session_id, { after: from, signal });
   }
 
@@ -273,6 +273,16 @@ export class Session implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposed ??= this.#dispose();
     return this.#disposed;
+  }
+
+  /** The newest number in its journal. */
+  async #end(): Promise<number> {
+    const { session_id } = this;
+    const { trpc } = this.#line;
+    const { last_seq } = await this.#line.askPatiently(() =>
+      trpc.sessions.get.query({ session_id }),
+    );
+    return last_seq;
   }
 
   async #dispose(): Promise<void> {

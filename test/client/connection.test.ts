@@ -120,6 +120,19 @@ it("what is cut while it is being sent reaches the kernel once and in order", as
   expect(inputs).toEqual(sent.map(({ code }) => code));
 });
 
+it("a handle that was made while the line is down waits for it", async () => {
+  await using world = await behindProxy();
+  const { proxy, client, direct } = world;
+  proxy.down();
+  await become(client.connection, "waiting");
+  const handle = client.session(direct.session_id);
+  const execution = handle.execute("x");
+  const asked = handle.complete("flo");
+  proxy.up();
+  expect((await execution).status).toBe("ok");
+  expect((await asked).matches).toEqual(["flood"]);
+});
+
 it("its state is told as it changes", async () => {
   await using world = await behindProxy();
   const { proxy, client } = world;
