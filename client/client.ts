@@ -18,7 +18,7 @@ import {
   type Where,
 } from "./address.ts";
 import type { ConnectionView } from "./connection.ts";
-import { Line } from "./line.ts";
+import { type CallOptions, Line } from "./line.ts";
 import { Session } from "./session.ts";
 
 export type ClientOptions = Where & AddressOptions;
@@ -81,13 +81,15 @@ export class Client implements AsyncDisposable {
   }
 
   /** What can be started, what is started by default, and what could not be read. */
-  kernelspecs(): Promise<KernelspecList> {
-    return this.#line.ask(this.trpc.kernelspecs.list.query());
+  kernelspecs(options: CallOptions = {}): Promise<KernelspecList> {
+    const { kernelspecs } = this.trpc;
+    return this.#line.ask(kernelspecs.list.query(undefined, options), options);
   }
 
   /** How the server is. Needs no token. */
-  status(): Promise<ServerStatus> {
-    return this.#line.ask(this.trpc.server.status.query());
+  status(options: CallOptions = {}): Promise<ServerStatus> {
+    const { server } = this.trpc;
+    return this.#line.ask(server.status.query(undefined, options), options);
   }
 
   /**
@@ -98,15 +100,18 @@ export class Client implements AsyncDisposable {
    */
   async start(
     kernel_name?: string,
-    options: NewSession = {},
+    options: NewSession & CallOptions = {},
   ): Promise<Session> {
-    const name = kernel_name ?? (await this.#defaultKernel(options));
+    const { signal, ...given } = options;
+    const call = signal === undefined ? {} : { signal };
+    const name = kernel_name ?? (await this.#defaultKernel(given, call));
+    // Not to be stopped half-way: a session that was created and not heard of would stay.
     const session = await this.sessions.create({
-      ...options,
+      ...given,
       ...(name !== undefined && { kernel_name: name }),
     });
     try {
-      await session.start();
+      await session.start(call);
     } catch (error) {
       // The failure to start is what matters; its session may be gone, or the server.
       await session[Symbol.asyncDispose]().catch(() => {});
@@ -130,9 +135,9 @@ export class Client implements AsyncDisposable {
     return Promise.resolve();
   }
 
-  async #defaultKernel({ kernel_name, argv }: NewSession) {
+  async #defaultKernel({ kernel_name, argv }: NewSession, call: CallOptions) {
     if (kernel_name !== undefined || argv !== undefined) return undefined;
-    return (await this.kernelspecs()).default ?? undefined;
+    return (await this.kernelspecs(call)).default ?? undefined;
   }
 }
 
@@ -145,27 +150,42 @@ export class Sessions {
   }
 
   /** In the order of their creation. */
-  async list(): Promise<readonly ActiveSession[]> {
+  async list(options: CallOptions = {}): Promise<readonly ActiveSession[]> {
     const { trpc } = this.#line;
-    const { sessions } = await this.#line.ask(trpc.sessions.list.query());
+    const { sessions } = await this.#line.ask(
+      trpc.sessions.list.query(undefined, options),
+      options,
+    );
     return sessions;
   }
 
-  get(session_id: string): Promise<ActiveSession> {
+  get(session_id: string, options: CallOptions = {}): Promise<ActiveSession> {
     const { trpc } = this.#line;
-    return this.#line.ask(trpc.sessions.get.query({ session_id }));
+    return this.#line.ask(
+      trpc.sessions.get.query({ session_id }, options),
+      options,
+    );
   }
 
   /** A session without a kernel yet: `start` it. With `await using`, it ends with its handle. */
-  async create(session: NewSession): Promise<Session> {
+  async create(
+    session: NewSession,
+    options: CallOptions = {},
+  ): Promise<Session> {
     const { trpc } = this.#line;
-    const created = await this.#line.ask(trpc.sessions.create.mutate(session));
+    const created = await this.#line.ask(
+      trpc.sessions.create.mutate(session, options),
+      options,
+    );
     return new Session(this.#line, created.session_id, true);
   }
 
   /** It must have no running kernel. */
-  async delete(session_id: string): Promise<void> {
+  async delete(session_id: string, options: CallOptions = {}): Promise<void> {
     const { trpc } = this.#line;
-    await this.#line.ask(trpc.sessions.delete.mutate({ session_id }));
+    await this.#line.ask(
+      trpc.sessions.delete.mutate({ session_id }, options),
+      options,
+    );
   }
 }

@@ -11,7 +11,9 @@
 import {
   createTRPCClient,
   createWSClient,
+  type Encoder,
   httpLink,
+  jsonEncoder,
   type TRPCLink,
   TRPCClientError,
   type TRPCWebSocketClient,
@@ -189,6 +191,7 @@ export class Connection implements ConnectionView {
         Parameters<typeof createWSClient>[0]["WebSocket"]
       >,
       retryDelayMs: () => 0, // `dial` waits
+      experimental_encoder: inFrames,
     });
   }
 
@@ -285,6 +288,23 @@ export class Connection implements ConnectionView {
     for (const listener of this.#listeners) listener(state);
   }
 }
+
+/**
+ * tRPC puts all that it has to say at one time into one frame, as when it
+ * resumes many subscriptions; servers take only so much in one.
+ */
+const inFrames: Encoder = {
+  encode(data) {
+    if (!Array.isArray(data)) return JSON.stringify(data);
+    const frames: string[] = [];
+    for (let at = 0; at < data.length; at += MOST_IN_FRAME) {
+      frames.push(JSON.stringify(data.slice(at, at + MOST_IN_FRAME)));
+    }
+    return frames as unknown as string; // to be sent by a `Socket`, which takes several
+  },
+  decode: (data) => jsonEncoder.decode(data),
+};
+const MOST_IN_FRAME = 50;
 
 /** Milliseconds: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
 function pauseBefore(attempt: number): number {

@@ -41,6 +41,7 @@ export {
   Execution,
   type ExecutionResult,
 } from "./execution.ts";
+export type { CallOptions } from "./line.ts";
 export { ConnectionError, KernelError } from "./failure.ts";
 export type { Accepted } from "./outbox.ts";
 export type { ReplyTo, RequestOptions, RequestType } from "./requests.ts";

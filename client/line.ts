@@ -13,6 +13,11 @@ import { Outbox } from "./outbox.ts";
 /** For a question whose answer is lost each time although there is a connection. */
 const MOST_ATTEMPTS = 5;
 
+export interface CallOptions {
+  /** Stops waiting for the answer; what the server has begun goes on. */
+  readonly signal?: AbortSignal;
+}
+
 export class Line {
   readonly connection: Connection;
   readonly trpc: TRPCClient<AppRouter>;
@@ -38,11 +43,12 @@ export class Line {
     );
   }
 
-  /** The answer, or the failure as the contract names it. */
-  async ask<T>(answer: Promise<T>): Promise<T> {
+  /** The answer, or the failure as the contract names it, or the reason of the signal that ended the wait for it. */
+  async ask<T>(answer: Promise<T>, { signal }: CallOptions = {}): Promise<T> {
     try {
       return await answer;
     } catch (error) {
+      signal?.throwIfAborted();
       throw this.failureIn(error);
     }
   }

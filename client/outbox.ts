@@ -14,7 +14,7 @@ import { ConnectionError } from "./failure.ts";
 /** Most that may wait. */
 const MOST_LETTERS = 10_000;
 const MOST_BYTES = 256 * 1024 * 1024;
-/** Most that are on their way at once; the server takes at most 100 in one frame. */
+/** Most that are on their way at once. */
 const WINDOW = 64;
 
 export interface Accepted {

@@ -18,7 +18,7 @@ import { toCodePoints, toIndex } from "./cursor.ts";
 import type { SessionEvent } from "./events.ts";
 import { type ExecuteOptions, Execution } from "./execution.ts";
 import { Feed } from "./feed.ts";
-import type { Line } from "./line.ts";
+import type { CallOptions, Line } from "./line.ts";
 import type { Accepted } from "./outbox.ts";
 import { read } from "./reader.ts";
 import {
@@ -208,59 +208,74 @@ export class Session implements AsyncDisposable {
   }
 
   /** What the server knows of it. */
-  info(): Promise<ActiveSession> {
+  info(options: CallOptions = {}): Promise<ActiveSession> {
     const { session_id } = this;
-    return this.#line.ask(this.#line.trpc.sessions.get.query({ session_id }));
+    return this.#line.ask(
+      this.#line.trpc.sessions.get.query({ session_id }, options),
+      options,
+    );
   }
 
   /** Starts the kernel. Resolves once it has answered. */
-  start(): Promise<KernelInfo> {
+  start(options: CallOptions = {}): Promise<KernelInfo> {
     const { session_id } = this;
     return this.#line.ask(
-      this.#line.trpc.sessions.start.mutate({ session_id }),
+      this.#line.trpc.sessions.start.mutate({ session_id }, options),
+      options,
     );
   }
 
   /** Interrupts what runs; what waits is dropped. To stop one execution only, interrupt that. */
-  async interrupt(): Promise<void> {
+  async interrupt(options: CallOptions = {}): Promise<void> {
     const { session_id } = this;
     await this.#line.ask(
-      this.#line.trpc.sessions.interrupt.mutate({ session_id }),
+      this.#line.trpc.sessions.interrupt.mutate({ session_id }, options),
+      options,
     );
   }
 
   /** Ends the kernel and starts another in the same session; elsewhere, or with other variables, where that is given. */
   async restart(
-    options: {
+    options: CallOptions & {
       readonly working_directory?: string | undefined;
       readonly env?: VarAction[] | undefined;
     } = {},
   ): Promise<void> {
     const { session_id } = this;
+    const { working_directory, env, ...call } = options;
     await this.#line.ask(
-      this.#line.trpc.sessions.restart.mutate({ ...options, session_id }),
+      this.#line.trpc.sessions.restart.mutate(
+        { session_id, working_directory, env },
+        call,
+      ),
+      call,
     );
   }
 
   /** Ends the kernel, gently first. Resolves when it is gone. The session stays. */
-  async shutdown(): Promise<void> {
+  async shutdown(options: CallOptions = {}): Promise<void> {
     const { session_id } = this;
     await this.#line.ask(
-      this.#line.trpc.sessions.shutdown.mutate({ session_id }),
+      this.#line.trpc.sessions.shutdown.mutate({ session_id }, options),
+      options,
     );
   }
 
   /** Ends the kernel's whole process tree without asking it. */
-  async kill(): Promise<void> {
+  async kill(options: CallOptions = {}): Promise<void> {
     const { session_id } = this;
-    await this.#line.ask(this.#line.trpc.sessions.kill.mutate({ session_id }));
+    await this.#line.ask(
+      this.#line.trpc.sessions.kill.mutate({ session_id }, options),
+      options,
+    );
   }
 
   /** Forgets the session. It must have no running kernel. */
-  async delete(): Promise<void> {
+  async delete(options: CallOptions = {}): Promise<void> {
     const { session_id } = this;
     await this.#line.ask(
-      this.#line.trpc.sessions.delete.mutate({ session_id }),
+      this.#line.trpc.sessions.delete.mutate({ session_id }, options),
+      options,
     );
   }
 

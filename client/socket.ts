@@ -52,8 +52,10 @@ export class Socket extends EventTarget {
     return this.#state;
   }
 
-  send(data: string): void {
-    if (this.#state === Socket.OPEN) this.#raw?.send(data);
+  /** One frame, or several. */
+  send(data: string | readonly string[]): void {
+    if (this.#state !== Socket.OPEN) return;
+    for (const frame of [data].flat()) this.#raw?.send(frame);
   }
 
   close(code?: number, reason?: string): void {

@@ -432,6 +432,26 @@ describe("a server", () => {
     wrong.close();
   });
 
+  it("is not waited for when nobody wants to any more", async () => {
+    const before = await client.sessions.list();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const session = await client.sessions.create({ kernel_name: "echo" });
+    const starting = session.start({ signal });
+    const stopped = expect(starting).rejects.toBe("changed my mind");
+    for await (const event of session.events({ after: 0 })) {
+      if (event.kind === "status") break;
+    }
+    controller.abort("changed my mind");
+    await stopped;
+    await session[Symbol.asyncDispose]();
+    const aborted = { signal: AbortSignal.abort("no") };
+    await expect(client.start("echo", aborted)).rejects.toBe("no");
+    expect(await client.sessions.list()).toHaveLength(before.length);
+    await expect(client.kernelspecs(aborted)).rejects.toBe("no");
+    await expect(client.status(aborted)).rejects.toBe("no");
+  });
+
   it("that is not there is waited for, but not for ever", async () => {
     await using proxy = await cuttable("http://127.0.0.1:1");
     const { url } = proxy;

@@ -133,6 +133,25 @@ it("a handle that was made while the line is down waits for it", async () => {
   expect((await asked).matches).toEqual(["flood"]);
 });
 
+it("many readers of one client come back together", async () => {
+  await using world = await behindProxy();
+  const { proxy, session } = world;
+  const readers = Array.from({ length: 150 }, () =>
+    session.events({ after: 0 }),
+  );
+  const firsts = await Promise.all(readers.map((reader) => reader.next()));
+  expect(firsts.map(({ value }) => value?.seq)).toEqual(readers.map(() => 1));
+  proxy.cut();
+  await session.execute("the end");
+  await Promise.all(
+    readers.map(async (reader) => {
+      for await (const event of reader) {
+        if (inputOf(event) === "the end") break;
+      }
+    }),
+  );
+});
+
 it("its state is told as it changes", async () => {
   await using world = await behindProxy();
   const { proxy, client } = world;
