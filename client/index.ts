@@ -1,1 +1,55 @@
-export {};
+/**
+ * What a TypeScript program imports to talk to a kallichore server, in Node,
+ * browsers, Deno and Bun. `connect`, then `client.start("python3")`, then
+ * `session.execute("6 * 7")`. See docs/client.md.
+ */
+export { SupervisorError } from "../contract/errors.ts";
+export type {
+  ActiveSession,
+  AppRouter,
+  Kernelspec,
+  KernelInfo,
+  MimeBundle,
+  NewSession,
+  Output,
+  Reason,
+  ServerStatus,
+  SessionStatus,
+  VarAction,
+} from "../contract/index.ts";
+export {
+  Client,
+  type ClientOptions,
+  connect,
+  type ConnectOptions,
+  createClient,
+  type KernelspecList,
+  Sessions,
+} from "./client.ts";
+export { Comm, type CommMessage, type CommOptions, Comms } from "./comms.ts";
+export type { ConnectionState, ConnectionView } from "./connection.ts";
+export type {
+  Message,
+  MessageOf,
+  OtherMessage,
+  SessionEvent,
+} from "./events.ts";
+export type { ExecutionEvent } from "./execution-event.ts";
+export {
+  type CodeError,
+  type ExecuteOptions,
+  Execution,
+  type ExecutionResult,
+} from "./execution.ts";
+export type { CallOptions } from "./line.ts";
+export { ConnectionError, KernelError } from "./failure.ts";
+export type { Accepted } from "./outbox.ts";
+export type { ReplyTo, RequestOptions, RequestType } from "./requests.ts";
+export {
+  type Completions,
+  type EventsOptions,
+  type HistoryEntry,
+  type HistoryOptions,
+  type OutgoingMessage,
+  Session,
+} from "./session.ts";

@@ -1,0 +1,141 @@
+/**
+ * Where a server is, and what opens its door. Everything that differs between
+ * TCP, Unix sockets and pipes, between Node and browsers, ends here: after it
+ * there is a `fetch` and a way to make a WebSocket.
+ *
+ * The token travels in a header wherever headers can be set. Browsers cannot
+ * set them on a WebSocket; there, and only there, it is part of the address.
+ */
+import { nodeModule, isNode } from "./node.ts";
+import { socketFetch } from "./socket-fetch.ts";
+
+/** One of three: an address, a Unix socket or Windows pipe, or the file that the server wrote about itself. */
+export type Where =
+  | { readonly url: string | URL; readonly socketPath?: never }
+  | { readonly url?: never; readonly socketPath: string };
+
+export interface AddressOptions {
+  /** The server's token. Absent, the `token` parameter of `url` is taken. */
+  readonly token?: string | undefined;
+  /** Used instead of the runtime's own. */
+  readonly fetch?: Fetch | undefined;
+  /** Used instead of the runtime's own, with the token in the address. */
+  readonly WebSocket?: WebSocketClass | undefined;
+}
+
+export type Fetch = (
+  url: string | URL | Request,
+  init?: RequestInit,
+) => Promise<Response>;
+
+/** What we use of a WebSocket, whoever makes it. */
+export interface RawSocket {
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+  /** Where the implementation can end without a farewell. */
+  terminate?(): void;
+}
+export type WebSocketClass = new (url: string) => RawSocket;
+
+export class Address {
+  /** For people: never holds the token. */
+  readonly name: string;
+  readonly #http: string;
+  readonly #socketPath: string | undefined;
+  readonly #options: AddressOptions;
+  readonly #token: string | undefined;
+
+  constructor(where: Where, options: AddressOptions) {
+    this.#options = options;
+    if (where.socketPath !== undefined) {
+      this.#http = "http://localhost";
+      this.#socketPath = where.socketPath;
+      this.#token = options.token;
+      this.name = where.socketPath;
+      return;
+    }
+    const url = new URL(where.url);
+    this.#token = options.token ?? url.searchParams.get("token") ?? undefined;
+    this.#http = `${url.protocol.replace(/^ws/, "http")}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
+    this.name = this.#http;
+  }
+
+  get trpc(): string {
+    return `${this.#http}/trpc`;
+  }
+
+  get headers(): Record<string, string> {
+    return this.#token === undefined
+      ? {}
+      : { authorization: `Bearer ${this.#token}` };
+  }
+
+  get fetch(): Fetch {
+    if (this.#options.fetch !== undefined) return this.#options.fetch;
+    if (this.#socketPath !== undefined) return socketFetch(this.#socketPath);
+    return (url, init) => globalThis.fetch(url, init);
+  }
+
+  /** A WebSocket that begins to open. What the runtime has is looked up now, so that it may be replaced until then. */
+  async dial(): Promise<RawSocket> {
+    const given = this.#options.WebSocket ?? builtin();
+    const needsMore =
+      this.#socketPath !== undefined || this.#token !== undefined;
+    if (
+      this.#options.WebSocket === undefined &&
+      (given === undefined || (needsMore && isNode))
+    ) {
+      const { WebSocket } = await import("ws");
+      return new WebSocket(this.#ws(false), [], {
+        headers: this.headers,
+        perMessageDeflate: false,
+      });
+    }
+    if (given === undefined) throw new Error("There is no WebSocket here");
+    try {
+      return new given(this.#ws(true));
+    } catch {
+      // What is wrong with an address may quote it, and it holds the token.
+      throw new Error(`There is no WebSocket to be had at ${this.name}`);
+    }
+  }
+
+  #ws(withToken: boolean): string {
+    if (this.#socketPath !== undefined) {
+      return `ws+unix:${this.#socketPath}:/trpc`;
+    }
+    const url = new URL(this.trpc.replace(/^http/, "ws"));
+    if (withToken && this.#token !== undefined) {
+      url.searchParams.set("token", this.#token);
+    }
+    return url.href;
+  }
+}
+
+function builtin(): WebSocketClass | undefined {
+  return (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
+}
+
+/** Reads the file that the server wrote about itself (`--connection-file`). */
+export async function readConnectionFile(
+  path: string,
+): Promise<{ where: Where; token: string | undefined }> {
+  const { readFile } = nodeModule("node:fs/promises");
+  const file = JSON.parse(await readFile(path, "utf8")) as {
+    base_path?: string;
+    socket_path?: string;
+    named_pipe?: string;
+    bearer_token?: string | null;
+  };
+  const token = file.bearer_token ?? undefined;
+  const socketPath = file.socket_path ?? file.named_pipe;
+  if (socketPath !== undefined) return { where: { socketPath }, token };
+  if (file.base_path !== undefined) {
+    return { where: { url: file.base_path }, token };
+  }
+  throw new Error(`${path} does not say where the server is`);
+}

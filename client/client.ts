@@ -1,0 +1,191 @@
+/**
+ * A server, as a program uses it: its kernelspecs, its sessions, and the
+ * connection to it.
+ */
+import type { TRPCClient } from "@trpc/client";
+import type {
+  ActiveSession,
+  AppRouter,
+  contract,
+  NewSession,
+  OutputOf,
+  ServerStatus,
+} from "../contract/index.ts";
+import {
+  Address,
+  type AddressOptions,
+  readConnectionFile,
+  type Where,
+} from "./address.ts";
+import type { ConnectionView } from "./connection.ts";
+import { type CallOptions, Line } from "./line.ts";
+import { Session } from "./session.ts";
+
+export type ClientOptions = Where & AddressOptions;
+
+export type ConnectOptions = AddressOptions & {
+  /** Milliseconds until the attempt is given up; 10 000 unless said. */
+  readonly timeout_ms?: number | undefined;
+} & (
+    | (Where & { readonly connectionFile?: never })
+    | {
+        /** The file that `--connection-file` made the server write; it has the token, too. */
+        readonly connectionFile: string;
+        readonly url?: never;
+        readonly socketPath?: never;
+      }
+  );
+
+export type KernelspecList = OutputOf<typeof contract.kernelspecs.list.output>;
+
+const PATIENCE_MS = 10_000;
+
+/** A client that connects when it is first needed. Asks nothing of the server yet. */
+export function createClient(options: ClientOptions): Client {
+  return new Client(new Line(new Address(options, options)));
+}
+
+/** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
+export async function connect(options: ConnectOptions): Promise<Client> {
+  const { timeout_ms = PATIENCE_MS } = options;
+  const line = new Line(await addressOf(options));
+  try {
+    await line.connection.opened(timeout_ms);
+  } catch (error) {
+    line.connection.close();
+    throw error;
+  }
+  return new Client(line);
+}
+
+async function addressOf(options: ConnectOptions): Promise<Address> {
+  if (options.connectionFile === undefined) {
+    return new Address(options, options);
+  }
+  const { where, token } = await readConnectionFile(options.connectionFile);
+  return new Address(where, { ...options, token: options.token ?? token });
+}
+
+export class Client implements AsyncDisposable {
+  /** Everything that the contract has, typed, as tRPC gives it: failures are in `error.data.failure`. */
+  readonly trpc: TRPCClient<AppRouter>;
+  readonly connection: ConnectionView;
+  readonly sessions: Sessions;
+  readonly #line: Line;
+
+  constructor(line: Line) {
+    this.#line = line;
+    this.trpc = line.trpc;
+    this.connection = line.connection;
+    this.sessions = new Sessions(line);
+  }
+
+  /** What can be started, what is started by default, and what could not be read. */
+  kernelspecs(options: CallOptions = {}): Promise<KernelspecList> {
+    const { kernelspecs } = this.trpc;
+    return this.#line.ask(kernelspecs.list.query(undefined, options), options);
+  }
+
+  /** How the server is. Needs no token. */
+  status(options: CallOptions = {}): Promise<ServerStatus> {
+    const { server } = this.trpc;
+    return this.#line.ask(server.status.query(undefined, options), options);
+  }
+
+  /**
+   * Creates a session and starts its kernel; the server's default kernel where
+   * none is named. Resolves once the kernel has answered. A session that does
+   * not start is deleted, and the failure says what the kernel printed
+   * (`error.startup`).
+   */
+  async start(
+    kernel_name?: string,
+    options: NewSession & CallOptions = {},
+  ): Promise<Session> {
+    const { signal, ...given } = options;
+    const call = signal === undefined ? {} : { signal };
+    const name = kernel_name ?? (await this.#defaultKernel(given, call));
+    // Not to be stopped half-way: a session that was created and not heard of would stay.
+    const session = await this.sessions.create({
+      ...given,
+      ...(name !== undefined && { kernel_name: name }),
+    });
+    try {
+      await session.start(call);
+    } catch (error) {
+      // The failure to start is what matters; its session may be gone, or the server.
+      await session[Symbol.asyncDispose]().catch(() => {});
+      throw error;
+    }
+    return session;
+  }
+
+  /** A session that is there already. Asks nothing of the server yet. */
+  session(session_id: string): Session {
+    return new Session(this.#line, session_id, false);
+  }
+
+  /** Detaches from everything. Sessions go on; what has not been sent is given up. */
+  close(): void {
+    this.#line.connection.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
+  async #defaultKernel({ kernel_name, argv }: NewSession, call: CallOptions) {
+    if (kernel_name !== undefined || argv !== undefined) return undefined;
+    return (await this.kernelspecs(call)).default ?? undefined;
+  }
+}
+
+/** The sessions of a server. */
+export class Sessions {
+  readonly #line: Line;
+
+  constructor(line: Line) {
+    this.#line = line;
+  }
+
+  /** In the order of their creation. */
+  async list(options: CallOptions = {}): Promise<readonly ActiveSession[]> {
+    const { trpc } = this.#line;
+    const { sessions } = await this.#line.ask(
+      trpc.sessions.list.query(undefined, options),
+      options,
+    );
+    return sessions;
+  }
+
+  get(session_id: string, options: CallOptions = {}): Promise<ActiveSession> {
+    const { trpc } = this.#line;
+    return this.#line.ask(
+      trpc.sessions.get.query({ session_id }, options),
+      options,
+    );
+  }
+
+  /** A session without a kernel yet: `start` it. With `await using`, it ends with its handle. */
+  async create(
+    session: NewSession,
+    options: CallOptions = {},
+  ): Promise<Session> {
+    const { trpc } = this.#line;
+    const created = await this.#line.ask(
+      trpc.sessions.create.mutate(session, options),
+      options,
+    );
+    return new Session(this.#line, created.session_id, true);
+  }
+
+  /** It must have no running kernel. */
+  async delete(session_id: string, options: CallOptions = {}): Promise<void> {
+    const { trpc } = this.#line;
+    await this.#line.ask(
+      trpc.sessions.delete.mutate({ session_id }, options),
+      options,
+    );
+  }
+}

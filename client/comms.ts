@@ -1,0 +1,182 @@
+/**
+ * Comms: channels of their own between something in the kernel and something
+ * here, such as a widget and its view. What the kernel says on one is kept
+ * until it is listened to, up to a bound.
+ */
+import { failure } from "../contract/errors.ts";
+import { toBase64 } from "./base64.ts";
+import { isMessage, type MessageOf, type SessionEvent } from "./events.ts";
+import type { Feed } from "./feed.ts";
+import type { Line } from "./line.ts";
+import { request, type RequestOptions } from "./requests.ts";
+import { Queue } from "./queue.ts";
+import { uuid } from "./uuid.ts";
+
+export type CommMessage = MessageOf<"comm_msg" | "comm_close">;
+
+export interface CommOptions {
+  readonly buffers?: readonly Uint8Array[] | undefined;
+  readonly metadata?: Record<string, unknown> | undefined;
+}
+
+/** The comms of one session. */
+export class Comms {
+  readonly #line: Line;
+  readonly #feed: Feed;
+
+  constructor(line: Line, feed: Feed) {
+    this.#line = line;
+    this.#feed = feed;
+  }
+
+  /** Opens one. A kernel that does not know `target_name` answers with `comm_close`. */
+  async open(
+    target_name: string,
+    data: unknown = {},
+    options: CommOptions = {},
+  ): Promise<Comm> {
+    const comm = await this.attach(uuid(), target_name);
+    await comm.say("comm_open", { target_name, data }, options);
+    return comm;
+  }
+
+  /** Joins one that is open already, such as another client's. */
+  async attach(comm_id: string, target_name = ""): Promise<Comm> {
+    await this.#feed.open();
+    return new Comm(this.#line, this.#feed, { comm_id, target_name });
+  }
+
+  /** The open ones, as the kernel knows them: `comm_id` to target. */
+  async list(
+    target_name?: string,
+    options?: RequestOptions,
+  ): Promise<Readonly<Record<string, { readonly target_name: string }>>> {
+    const content = target_name === undefined ? {} : { target_name };
+    const asked = { msg_type: "comm_info_request", content } as const;
+    const { content: reply } = await request(
+      this.#line,
+      this.#feed,
+      asked,
+      options,
+    );
+    return reply.comms;
+  }
+
+  /** Each comm that the kernel opens from now on. Ends when the session is detached from. */
+  async *opened(): AsyncGenerator<
+    { readonly comm: Comm; readonly message: MessageOf<"comm_open"> },
+    void
+  > {
+    await this.#feed.open();
+    const queue = new Queue<{ comm: Comm; message: MessageOf<"comm_open"> }>();
+    const leave = this.#feed.listen({
+      heard: (event) => {
+        if (event.kind !== "jupyter" || event.msg_type !== "comm_open") return;
+        // The comm listens from here on, so that nothing said on it is missed.
+        const comm = new Comm(this.#line, this.#feed, event.content);
+        queue.push({ comm, message: event });
+      },
+      ended: (error) => queue.end(error),
+    });
+    try {
+      yield* queue;
+    } finally {
+      leave();
+    }
+  }
+}
+
+/** One open comm: say something with `send`, hear what comes with `for await`, once. */
+export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
+  readonly comm_id: string;
+  readonly target_name: string;
+  readonly #line: Line;
+  readonly #feed: Feed;
+  readonly #queue = new Queue<CommMessage>();
+  readonly #leave: () => void;
+  #isOpen = true;
+
+  constructor(
+    line: Line,
+    feed: Feed,
+    { comm_id, target_name }: { comm_id: string; target_name: string },
+  ) {
+    this.#line = line;
+    this.#feed = feed;
+    this.comm_id = comm_id;
+    this.target_name = target_name;
+    this.#leave = feed.listen({
+      heard: (event) => this.#heard(event),
+      ended: (error) => this.#queue.end(error),
+    });
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Resolves once the server has it. */
+  async send(data: unknown, options?: CommOptions): Promise<void> {
+    this.#assertOpen();
+    await this.say("comm_msg", { data }, options);
+  }
+
+  async close(data: unknown = {}, options?: CommOptions): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#leave();
+    this.#queue.end();
+    await this.say("comm_close", { data }, options);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** What the kernel says on it; a `comm_close` is the last. */
+  [Symbol.asyncIterator](): AsyncGenerator<CommMessage, void> {
+    return this.#queue[Symbol.asyncIterator]();
+  }
+
+  /** @internal */
+  async say(
+    msg_type: "comm_open" | "comm_msg" | "comm_close",
+    content: Readonly<Record<string, unknown>>,
+    { buffers = [], metadata }: CommOptions = {},
+  ): Promise<void> {
+    await this.#line.outbox.post({
+      session_id: this.#feed.session_id,
+      channel: "shell",
+      header: { msg_id: uuid(), msg_type },
+      content: { comm_id: this.comm_id, ...content },
+      ...(metadata !== undefined && { metadata }),
+      buffers: buffers.map(toBase64),
+    });
+  }
+
+  #heard(event: SessionEvent): void {
+    if (event.kind === "exited") {
+      const { signal, exit_code } = event;
+      const why = signal ?? `exit code ${exit_code}`;
+      const { session_id } = this.#feed;
+      this.#over(failure("kernel_exited", { session_id, why }));
+      return;
+    }
+    if (!isMessage(event) || event.kind === "other") return;
+    const { msg_type } = event;
+    if (msg_type !== "comm_msg" && msg_type !== "comm_close") return;
+    if (event.content.comm_id !== this.comm_id) return;
+    this.#queue.push(event);
+    if (msg_type === "comm_close") this.#over();
+  }
+
+  #over(error?: Error): void {
+    this.#isOpen = false;
+    this.#leave();
+    this.#queue.end(error);
+  }
+
+  #assertOpen(): void {
+    if (!this.#isOpen) throw new Error(`Comm ${this.comm_id} is closed`);
+  }
+}

@@ -1,0 +1,313 @@
+/**
+ * The one WebSocket of a client: when it opens, how it comes back, when it
+ * gives up.
+ *
+ * A lost connection comes back by itself, after pauses that grow and are never
+ * the same for two clients. Only a refusal is final: who may not come in now
+ * may not come in later. Subscriptions survive (tRPC resumes each after the
+ * last event that it delivered); what was sent and not answered fails, and
+ * whoever sent it decides.
+ */
+import {
+  createTRPCClient,
+  createWSClient,
+  type Encoder,
+  httpLink,
+  jsonEncoder,
+  type TRPCLink,
+  TRPCClientError,
+  type TRPCWebSocketClient,
+  wsLink,
+} from "@trpc/client";
+import { observable } from "@trpc/server/observable";
+import { failure, SupervisorError } from "../contract/errors.ts";
+import type { AppRouter } from "../contract/index.ts";
+import type { Address, RawSocket } from "./address.ts";
+import { ConnectionError, toFailure } from "./failure.ts";
+import { type End, Socket } from "./socket.ts";
+
+/**
+ * `idle`: not needed yet; `connecting`; `open`; `waiting`: it was lost, or
+ * could not be had, and is tried again after a pause; `closed`: for good.
+ */
+export type ConnectionState =
+  "idle" | "connecting" | "open" | "waiting" | "closed";
+
+/** What can be seen of the connection, and wished of it. */
+export interface ConnectionView extends AsyncIterable<ConnectionState> {
+  readonly state: ConnectionState;
+  /** Why it is not open: of the last attempt, or of the end. */
+  readonly error: Error | undefined;
+  /** Calls `listener` at every change; returns what ends that. */
+  subscribe(listener: (state: ConnectionState) => void): () => void;
+  /** Tries at once: instead of waiting, or instead of the connection there is. */
+  reconnect(): void;
+}
+
+/** Milliseconds. The pause before a further attempt doubles from the one to the other. */
+const SHORTEST_PAUSE = 100;
+const LONGEST_PAUSE = 10_000;
+/** How often the line and the clock are looked at. */
+const LOOK_MS = 5_000;
+/** A timer that is this late was asleep, with the whole machine. */
+const ASLEEP_MS = 10_000;
+/** How long the question may take whether we are let in at all. */
+const PROBE_MS = 5_000;
+/** What a server may close a WebSocket with that wants a token. */
+const UNAUTHORIZED = 4401;
+
+export class Connection implements ConnectionView {
+  readonly #address: Address;
+  readonly #listeners = new Set<(state: ConnectionState) => void>();
+  #state: ConnectionState = "idle";
+  #error: Error | undefined;
+  #client: TRPCWebSocketClient | undefined;
+  #socket: Socket | undefined;
+  /** Attempts since something was last heard. */
+  #attempts = 0;
+  /** Cuts the present pause short. */
+  #hurry: () => void = () => {};
+  #watch: ReturnType<typeof setInterval> | undefined;
+
+  constructor(address: Address) {
+    this.#address = address;
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  subscribe(listener: (state: ConnectionState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The present state, then each that follows; one that passes while nobody looks is skipped. Ends after `closed`. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<ConnectionState, void> {
+    let changed = () => {};
+    const unsubscribe = this.subscribe(() => changed());
+    try {
+      for (;;) {
+        const state = this.#state;
+        yield state;
+        if (state === "closed") return;
+        while (this.#state === state) {
+          await new Promise<void>((resolve) => (changed = resolve));
+        }
+      }
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  reconnect(): void {
+    this.#attempts = 0;
+    if (this.#state === "waiting") this.#hurry();
+    else this.#socket?.drop("a new connection was asked for");
+  }
+
+  /** Begins to connect, where that has not begun. */
+  open(): TRPCWebSocketClient {
+    this.#client ??= this.#begin();
+    return this.#client;
+  }
+
+  /** Resolves when it is open. Rejects with why it is not: when we are refused or closed, or after `timeout_ms` where that is given. */
+  async opened(timeout_ms?: number): Promise<void> {
+    this.open();
+    let unsubscribe = () => {};
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const look = () => {
+          if (this.#state === "open") resolve();
+          else if (this.#state === "closed") reject(this.closure);
+        };
+        unsubscribe = this.subscribe(look);
+        if (timeout_ms !== undefined) {
+          timer = setTimeout(() => reject(this.#late(timeout_ms)), timeout_ms);
+        }
+        look();
+      });
+    } finally {
+      unsubscribe();
+      clearTimeout(timer);
+    }
+  }
+
+  /** Why there is no connection any more. */
+  get closure(): Error {
+    return this.#error ?? new ConnectionError("The client was closed");
+  }
+
+  close(): void {
+    this.#end(undefined);
+  }
+
+  /** For tRPC: what goes this way waits until there is a connection. */
+  link(): TRPCLink<AppRouter> {
+    return (runtime) => {
+      let pass: ReturnType<TRPCLink<AppRouter>> | undefined;
+      return (asked) => {
+        if (this.#state === "closed") {
+          return observable((observer) =>
+            observer.error(TRPCClientError.from(this.closure)),
+          );
+        }
+        pass ??= wsLink<AppRouter>({ client: this.open() })(runtime);
+        return pass(asked);
+      };
+    };
+  }
+
+  #begin(): TRPCWebSocketClient {
+    if (this.#state === "closed") throw this.closure;
+    this.#watch = this.#look();
+    // eslint-disable-next-line @typescript-eslint/no-this-alias -- a class in a class has a `this` of its own
+    const connection = this;
+    class Attempt extends Socket {
+      constructor() {
+        super({
+          dial: () => connection.#dial(),
+          opened: () => {
+            connection.#error = undefined;
+            connection.#become("open");
+          },
+          heard: () => (connection.#attempts = 0),
+          closed: (socket, end) => {
+            if (connection.#socket === socket) connection.#lost(end);
+          },
+        });
+        connection.#socket = this;
+      }
+    }
+    return createWSClient({
+      url: this.#address.name, // `dial` knows the real one, which may hold the token
+      WebSocket: Attempt as unknown as NonNullable<
+        Parameters<typeof createWSClient>[0]["WebSocket"]
+      >,
+      retryDelayMs: () => 0, // `dial` waits
+      experimental_encoder: inFrames,
+    });
+  }
+
+  async #dial(): Promise<RawSocket> {
+    const attempt = this.#attempts;
+    this.#attempts += 1;
+    if (attempt > 0) {
+      this.#become("waiting");
+      await this.#pause(pauseBefore(attempt));
+    }
+    this.#become("connecting");
+    return this.#address.dial();
+  }
+
+  #late(timeout_ms: number): Error {
+    const why = this.#error?.message ?? "it does not answer";
+    const { name } = this.#address;
+    return new ConnectionError(
+      `No connection to ${name} within ${timeout_ms / 1000} s: ${why}`,
+      { cause: this.#error },
+    );
+  }
+
+  #pause(pause_ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, pause_ms);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #lost({ opened, code, why }: End): void {
+    if (this.#state === "closed") return;
+    if (code === UNAUTHORIZED) {
+      this.#end(failure("unauthorized", {}));
+      return;
+    }
+    this.#error = new ConnectionError(
+      opened
+        ? `The connection was lost${why === undefined ? ` (code ${code})` : `: ${why}`}`
+        : (why ?? "The connection could not be opened"),
+    );
+    this.#become("waiting");
+    if (!opened) void this.#probe();
+  }
+
+  /** A WebSocket that is refused does not say why; plain HTTP does. */
+  async #probe(): Promise<void> {
+    const { trpc, headers, fetch } = this.#address;
+    try {
+      const http = createTRPCClient<AppRouter>({
+        links: [httpLink({ url: trpc, headers, fetch: fetch as never })],
+      });
+      const signal = AbortSignal.timeout(PROBE_MS);
+      await http.server.configuration.query(undefined, { signal });
+    } catch (error) {
+      const failed = toFailure(error);
+      const isFinal =
+        failed instanceof SupervisorError &&
+        (failed.reason === "unauthorized" || failed.reason === "forbidden");
+      if (isFinal) this.#end(failed);
+    }
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.#state === "closed") return;
+    this.#error = error;
+    clearInterval(this.#watch);
+    this.#become("closed");
+    // Ends subscriptions and what waits; what is on its way ends with the socket.
+    void this.#client?.close().catch(() => {}); // it was closed already
+    this.#socket?.drop("closed");
+    this.#hurry();
+  }
+
+  #look(): ReturnType<typeof setInterval> {
+    let last = Date.now();
+    const timer = setInterval(() => {
+      const now = Date.now();
+      const late = now - last - LOOK_MS;
+      last = now;
+      if (late > ASLEEP_MS) this.reconnect();
+      else this.#socket?.look();
+    }, LOOK_MS);
+    if (typeof timer === "object") timer.unref();
+    return timer;
+  }
+
+  #become(state: ConnectionState): void {
+    if (this.#state === state || this.#state === "closed") return;
+    this.#state = state;
+    for (const listener of this.#listeners) listener(state);
+  }
+}
+
+/**
+ * tRPC puts all that it has to say at one time into one frame, as when it
+ * resumes many subscriptions; servers take only so much in one.
+ */
+const inFrames: Encoder = {
+  encode(data) {
+    if (!Array.isArray(data)) return JSON.stringify(data);
+    const frames: string[] = [];
+    for (let at = 0; at < data.length; at += MOST_IN_FRAME) {
+      frames.push(JSON.stringify(data.slice(at, at + MOST_IN_FRAME)));
+    }
+    return frames as unknown as string; // to be sent by a `Socket`, which takes several
+  },
+  decode: (data) => jsonEncoder.decode(data),
+};
+const MOST_IN_FRAME = 50;
+
+/** Milliseconds: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
+function pauseBefore(attempt: number): number {
+  const most = Math.min(SHORTEST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE);
+  return most * (0.5 + Math.random() / 2);
+}

@@ -1,0 +1,190 @@
+/** What is said while code runs, told flat: switch on `type`. */
+import type { MimeBundle } from "../contract/index.ts";
+import type { Message, SessionEvent } from "./events.ts";
+
+/** Fields that are missing in what a sloppy kernel says are empty here; `message` is what it really said. */
+export type ExecutionEvent = { readonly seq: number } & (
+  | {
+      readonly type: "stream";
+      readonly name: "stdout" | "stderr";
+      readonly text: string;
+      readonly message: Message;
+    }
+  | (Shown & { readonly type: "display_data" })
+  | (Shown & {
+      readonly type: "execute_result";
+      readonly execution_count: number | null;
+    })
+  | (Shown & {
+      readonly type: "update_display_data";
+      readonly display_id: string;
+    })
+  | {
+      readonly type: "error";
+      readonly ename: string;
+      readonly evalue: string;
+      readonly traceback: string[];
+      readonly message: Message;
+    }
+  | {
+      readonly type: "clear_output";
+      /** Not now, but when the next output comes. */
+      readonly wait: boolean;
+      readonly message: Message;
+    }
+  | {
+      /** The code waits for `execution.answer(text)`. */
+      readonly type: "input_request";
+      readonly prompt: string;
+      /** Whether what is typed shall not be shown. */
+      readonly password: boolean;
+      readonly message: Message;
+    }
+  | {
+      readonly type: "execute_input";
+      readonly code: string;
+      readonly execution_count: number | null;
+      readonly message: Message;
+    }
+  | {
+      readonly type: "status";
+      /** `busy` or `idle`; kernels may say others. */
+      readonly execution_state: string;
+      readonly message: Message;
+    }
+  | {
+      readonly type: "execute_reply";
+      readonly status: ReplyStatus;
+      readonly execution_count: number | null;
+      readonly message: Message;
+    }
+  /** It waits for others to end. */
+  | { readonly type: "queued" }
+  /** Numbers `from` to `to` of the journal are no longer kept: some of what was said is missing here. */
+  | { readonly type: "gap"; readonly from: number; readonly to: number }
+  /** Comms and whatever else it caused. */
+  | { readonly type: "other"; readonly message: Message }
+);
+
+export type ReplyStatus = "ok" | "error" | "aborted";
+
+interface Shown {
+  readonly data: MimeBundle;
+  readonly metadata: Record<string, unknown>;
+  /** By which it can be updated. */
+  readonly display_id?: string | undefined;
+  readonly message: Message;
+}
+
+/** What a message says to whoever asked for the execution that caused it. */
+export function toExecutionEvent(message: Message): ExecutionEvent {
+  const { seq, msg_type } = message;
+  const content: Readonly<Record<string, unknown>> = message.content;
+  switch (msg_type) {
+    case "stream": {
+      const name = content["name"] === "stderr" ? "stderr" : "stdout";
+      return {
+        seq,
+        type: msg_type,
+        name,
+        text: text(content["text"]),
+        message,
+      };
+    }
+    case "display_data":
+      return { seq, type: msg_type, ...shown(content), message };
+    case "execute_result": {
+      const execution_count = countIn(content);
+      return {
+        seq,
+        type: msg_type,
+        ...shown(content),
+        execution_count,
+        message,
+      };
+    }
+    case "update_display_data": {
+      const { display_id = "", ...rest } = shown(content);
+      return { seq, type: msg_type, ...rest, display_id, message };
+    }
+    case "error": {
+      const { ename, evalue, traceback } = errorIn(content);
+      return { seq, type: msg_type, ename, evalue, traceback, message };
+    }
+    case "clear_output":
+      return { seq, type: msg_type, wait: content["wait"] === true, message };
+    case "input_request": {
+      const password = content["password"] === true;
+      const prompt = text(content["prompt"]);
+      return { seq, type: msg_type, prompt, password, message };
+    }
+    case "execute_input": {
+      const execution_count = countIn(content);
+      const code = text(content["code"]);
+      return { seq, type: msg_type, code, execution_count, message };
+    }
+    case "status": {
+      const execution_state = text(content["execution_state"]);
+      return { seq, type: msg_type, execution_state, message };
+    }
+    case "execute_reply": {
+      const execution_count = countIn(content);
+      const status = statusIn(content);
+      return { seq, type: msg_type, status, execution_count, message };
+    }
+    default:
+      return { seq, type: "other", message };
+  }
+}
+
+/** What the supervisor itself says of an execution. */
+export function toOwnExecutionEvent(
+  event: SessionEvent,
+  msg_id: string,
+): ExecutionEvent | undefined {
+  const { seq } = event;
+  if (event.kind === "execution_queued" && event.msg_id === msg_id) {
+    return { seq, type: "queued" };
+  }
+  if (event.kind !== "gap") return undefined;
+  return { seq, type: "gap", from: event.from, to: event.to };
+}
+
+export function errorIn(content: Readonly<Record<string, unknown>>): {
+  ename: string;
+  evalue: string;
+  traceback: string[];
+} {
+  const { ename, evalue, traceback } = content;
+  const lines = Array.isArray(traceback) ? traceback.map(text) : [];
+  return { ename: text(ename), evalue: text(evalue), traceback: lines };
+}
+
+/** IRkernel says `abort`, others `aborted`. */
+function statusIn({ status }: Readonly<Record<string, unknown>>): ReplyStatus {
+  return status === "ok" || status === "error" ? status : "aborted";
+}
+
+function shown(content: Readonly<Record<string, unknown>>) {
+  const { display_id } = record(content["transient"]);
+  return {
+    data: record(content["data"]),
+    metadata: record(content["metadata"]),
+    ...(typeof display_id === "string" && { display_id }),
+  };
+}
+
+function record(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null
+    ? (value as Record<string, unknown>)
+    : {};
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function countIn(content: Readonly<Record<string, unknown>>): number | null {
+  const { execution_count: count } = content;
+  return typeof count === "number" ? count : null;
+}

@@ -1,0 +1,95 @@
+/**
+ * What goes wrong, in two kinds: what the server says (`SupervisorError`, with
+ * the reason of the contract), and what keeps us from hearing it
+ * (`ConnectionError`).
+ */
+import { TRPCClientError } from "@trpc/client";
+import { failure, isReason, SupervisorError } from "../contract/errors.ts";
+import type { Startup } from "../contract/index.ts";
+
+/** The server could not be asked, or what it answered was lost. Whether it did what was asked is not known. */
+export class ConnectionError extends Error {
+  override readonly name = "ConnectionError";
+}
+
+/** The kernel refused a request: what `status: "error"` in a reply says. */
+export class KernelError extends Error {
+  override readonly name = "KernelError";
+  readonly ename: string;
+  readonly evalue: string;
+  readonly traceback: readonly string[];
+
+  constructor(
+    ename: string,
+    evalue: string,
+    traceback: readonly string[] = [],
+  ) {
+    super(`${ename}: ${evalue}`);
+    this.ename = ename;
+    this.evalue = evalue;
+    this.traceback = traceback;
+  }
+}
+
+/** Any error of tRPC's, as what it means here. Others pass as they are. */
+export function toFailure(error: unknown): Error {
+  if (!(error instanceof TRPCClientError)) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+  const { cause, data, meta } = error as {
+    cause?: unknown;
+    data?: { failure?: unknown; startup?: Startup } | null;
+    meta?: { response?: { status?: number }; responseJSON?: unknown };
+  };
+  if (cause instanceof SupervisorError || cause instanceof ConnectionError) {
+    return cause;
+  }
+  const said =
+    bodyIn(data?.failure) ??
+    bodyIn(meta?.responseJSON) ??
+    bodyIn((meta?.responseJSON as { error?: unknown } | undefined)?.error);
+  if (said !== undefined) {
+    return new SupervisorError(said.reason, said.message, {
+      cause: error,
+      details: said.details,
+      startup: data?.startup,
+    });
+  }
+  const status = meta?.response?.status;
+  if (status === 401) return failure("unauthorized", {}, { cause: error });
+  if (status === 403) {
+    return failure("forbidden", { why: error.message }, { cause: error });
+  }
+  if (isAbort(cause)) return cause;
+  return new ConnectionError(`The server could not be asked: ${why(error)}`, {
+    cause: error,
+  });
+}
+
+/** What the server answers when it refuses, if it is that. */
+function bodyIn(value: unknown) {
+  const { reason, message, details } = (value ?? {}) as Record<string, unknown>;
+  if (!isReason(reason) || typeof message !== "string") return undefined;
+  return {
+    reason,
+    message,
+    details: typeof details === "string" ? details : undefined,
+  };
+}
+
+function isAbort(cause: unknown): cause is Error {
+  return (
+    cause instanceof Error &&
+    (cause.name === "AbortError" || cause.name === "TimeoutError")
+  );
+}
+
+/** `fetch failed` says nothing; its cause does. */
+function why(error: Error): string {
+  let deepest: Error = error;
+  while (deepest.cause instanceof Error) deepest = deepest.cause;
+  const code = (deepest as { code?: unknown }).code;
+  return deepest.message === "" && typeof code === "string"
+    ? code
+    : deepest.message;
+}

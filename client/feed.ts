@@ -1,0 +1,123 @@
+/**
+ * The one subscription that a session's requests share: what the session says,
+ * handed to whoever asked for it.
+ *
+ * It begins at the journal's end of the moment before the first request is
+ * sent, so the answer to every request is in what it hears.
+ */
+import { failure } from "../contract/errors.ts";
+import type { SessionStatus } from "../contract/index.ts";
+import { isMessage, type SessionEvent } from "./events.ts";
+import type { Line } from "./line.ts";
+import { subscribe } from "./reader.ts";
+
+export interface Hearer {
+  heard(event: SessionEvent): void;
+  /** Nothing more will be heard. */
+  ended(error: Error): void;
+}
+
+export class Feed {
+  readonly session_id: string;
+  readonly #line: Line;
+  /** By the `msg_id` of what they asked. */
+  readonly #askers = new Map<string, Hearer>();
+  readonly #hearers = new Set<Hearer>();
+  #opening: Promise<void> | undefined;
+  #stop: (() => void) | undefined;
+  #status: SessionStatus | undefined;
+
+  constructor(line: Line, session_id: string) {
+    this.#line = line;
+    this.session_id = session_id;
+  }
+
+  /** As last heard. */
+  get status(): SessionStatus | undefined {
+    return this.#status;
+  }
+
+  /** Resolves once it has a place in the journal. Rejects with `session_not_found`. May be called again after it has ended. */
+  open(): Promise<void> {
+    if (this.#opening !== undefined) return this.#opening;
+    const opening = this.#open(() => this.#opening === opening);
+    this.#opening = opening;
+    opening.catch(() => {
+      if (this.#opening === opening) this.#opening = undefined;
+    });
+    return opening;
+  }
+
+  /** Hears what `msg_id` caused, and what concerns everybody. Returns what ends that. */
+  expect(msg_id: string, asker: Hearer): () => void {
+    this.#askers.set(msg_id, asker);
+    return () => {
+      if (this.#askers.get(msg_id) === asker) this.#askers.delete(msg_id);
+    };
+  }
+
+  /** Hears everything. */
+  listen(hearer: Hearer): () => void {
+    this.#hearers.add(hearer);
+    return () => this.#hearers.delete(hearer);
+  }
+
+  /** Stops listening; who still waits is told. */
+  close(): void {
+    this.#stop?.();
+    this.#over(detached(this.session_id));
+  }
+
+  async #open(isWanted: () => boolean): Promise<void> {
+    const { session_id } = this;
+    const { last_seq, status } = await this.#line.askPatiently(() =>
+      this.#line.trpc.sessions.get.query({ session_id }),
+    );
+    if (!isWanted()) throw detached(session_id);
+    this.#status = status;
+    this.#stop = subscribe(this.#line, session_id, last_seq, {
+      heard: (event) => this.#heard(event),
+      ended: (error) =>
+        this.#over(error ?? failure("session_not_found", { session_id })),
+    });
+  }
+
+  #heard(event: SessionEvent): void {
+    if (event.kind === "status") this.#status = event.status;
+    for (const hearer of this.#hearers) hearer.heard(event);
+    for (const asker of this.#concerned(event)) asker.heard(event);
+  }
+
+  /** Many may wait, and much is said: only those are told whom it concerns. */
+  #concerned(event: SessionEvent): Iterable<Hearer> {
+    if (event.kind === "execution_queued") return this.#asked(event.msg_id);
+    if (event.kind === "exited" || event.kind === "gap") {
+      return [...this.#askers.values()];
+    }
+    if (!isMessage(event)) return [];
+    // A display may be updated by whoever comes later.
+    if (event.msg_type === "update_display_data") {
+      return [...this.#askers.values()];
+    }
+    return this.#asked(event.parent_header?.msg_id);
+  }
+
+  #asked(msg_id: string | undefined): Iterable<Hearer> {
+    const asker = msg_id === undefined ? undefined : this.#askers.get(msg_id);
+    return asker === undefined ? [] : [asker];
+  }
+
+  #over(error: Error): void {
+    this.#stop = undefined;
+    this.#opening = undefined;
+    const all = [...this.#askers.values(), ...this.#hearers];
+    this.#askers.clear();
+    this.#hearers.clear();
+    for (const hearer of all) hearer.ended(error);
+  }
+}
+
+function detached(session_id: string): Error {
+  const why = "while this client was attached: it has detached";
+  return failure("no_answer", { session_id, why });
+}

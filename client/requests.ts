@@ -1,0 +1,116 @@
+/**
+ * Requests with a reply of their own: sent like everything else, once and in
+ * order, and answered from the session's feed. So a reply survives a lost
+ * connection, as outputs do.
+ */
+import { failure, SupervisorError } from "../contract/errors.ts";
+import type { MessageType } from "../contract/index.ts";
+import {
+  isMessage,
+  isMessageType,
+  type Message,
+  type MessageOf,
+} from "./events.ts";
+import { errorIn } from "./execution-event.ts";
+import { KernelError } from "./failure.ts";
+import type { Feed } from "./feed.ts";
+import type { Line } from "./line.ts";
+import { uuid } from "./uuid.ts";
+
+export interface RequestOptions {
+  readonly channel?: "shell" | "control" | undefined;
+  /** Milliseconds until `no_answer`; 10 000 unless said. */
+  readonly timeout_ms?: number | undefined;
+  /** Stops waiting; the kernel is not told. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const PATIENCE_MS = 10_000;
+
+export type RequestType = `${string}_request`;
+/** The reply to a request, where the protocol knows it. */
+export type ReplyTo<T extends RequestType> = T extends `${infer Name}_request`
+  ? `${Name}_reply` extends infer Reply extends MessageType
+    ? MessageOf<Reply>
+    : Message
+  : never;
+
+/**
+ * Rejects with a `KernelError` where the kernel answers with an error, with
+ * `kernel_exited` where it cannot any more, with `no_answer` where it does not.
+ */
+export async function request<T extends RequestType>(
+  line: Line,
+  feed: Feed,
+  { msg_type, content }: Asked<T>,
+  options: RequestOptions = {},
+): Promise<ReplyTo<T>> {
+  const { channel = "shell", timeout_ms = PATIENCE_MS, signal } = options;
+  const { session_id } = feed;
+  signal?.throwIfAborted();
+  const msg_id = uuid();
+  const ends: (() => void)[] = [];
+  try {
+    return await new Promise<ReplyTo<T>>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        line.outbox.withdraw(msg_id);
+        const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
+        reject(failure("no_answer", { session_id, why }));
+      }, timeout_ms);
+      ends.push(() => clearTimeout(timer));
+      const abort = () => {
+        line.outbox.withdraw(msg_id);
+        reject(signal?.reason as Error);
+      };
+      signal?.addEventListener("abort", abort);
+      ends.push(() => signal?.removeEventListener("abort", abort));
+      const ask = async () => {
+        await feed.open();
+        ends.push(feed.expect(msg_id, { heard, ended: reject }));
+        await line.outbox.post({
+          session_id,
+          channel,
+          header: { msg_id, msg_type },
+          content,
+        });
+      };
+      const heard: Parameters<Feed["expect"]>[1]["heard"] = (event) => {
+        if (event.kind === "exited") {
+          const why = event.signal ?? `exit code ${event.exit_code}`;
+          reject(failure("kernel_exited", { session_id, why }));
+        }
+        if (!isMessage(event) || event.channel === "iopub") return;
+        if (event.parent_header?.msg_id !== msg_id) return;
+        if (!event.msg_type.endsWith("_reply")) return;
+        const failed = errorFrom(event);
+        if (failed !== undefined) reject(failed);
+        else resolve(event as ReplyTo<T>); // the protocol's pairs; a reply that is not what it should be is refused above
+      };
+      ask().catch(reject);
+    });
+  } finally {
+    for (const end of ends) end();
+  }
+}
+
+interface Asked<T extends RequestType> {
+  readonly msg_type: T;
+  readonly content: Readonly<Record<string, unknown>>;
+}
+
+function errorFrom(reply: Message): Error | undefined {
+  const content: Readonly<Record<string, unknown>> = reply.content;
+  if (content["status"] === "error") {
+    const { ename, evalue, traceback } = errorIn(content);
+    return new KernelError(ename, evalue, traceback);
+  }
+  if (content["status"] === "aborted" || content["status"] === "abort") {
+    return new KernelError("Aborted", "what ran before it failed");
+  }
+  if (reply.kind === "jupyter" || !isMessageType(reply.msg_type))
+    return undefined;
+  return new SupervisorError(
+    "bad_message",
+    `The kernel's ${reply.msg_type} is not what the protocol says`,
+  );
+}

@@ -1,0 +1,337 @@
+/**
+ * One session, as a program uses it. A handle: making one asks nothing of the
+ * server, and any number may stand for the same session. It begins to listen
+ * when it is first used.
+ */
+import { SupervisorError } from "../contract/errors.ts";
+import type {
+  ActiveSession,
+  ClientMessage,
+  ContentOf,
+  KernelInfo,
+  SessionStatus,
+  VarAction,
+} from "../contract/index.ts";
+import { toBase64 } from "./base64.ts";
+import { Comms } from "./comms.ts";
+import { toCodePoints, toIndex } from "./cursor.ts";
+import type { SessionEvent } from "./events.ts";
+import { type ExecuteOptions, Execution } from "./execution.ts";
+import { Feed } from "./feed.ts";
+import type { CallOptions, Line } from "./line.ts";
+import type { Accepted } from "./outbox.ts";
+import { read } from "./reader.ts";
+import {
+  type ReplyTo,
+  request,
+  type RequestOptions,
+  type RequestType,
+} from "./requests.ts";
+import { uuid } from "./uuid.ts";
+
+/** A message for the kernel. `msg_id` is made up where absent. */
+export interface OutgoingMessage {
+  readonly channel?: "shell" | "control" | "stdin" | undefined;
+  readonly msg_type: string;
+  readonly content: Record<string, unknown>;
+  readonly msg_id?: string | undefined;
+  readonly parent_header?: ClientMessage["parent_header"];
+  readonly metadata?: Record<string, unknown> | undefined;
+  readonly buffers?: readonly Uint8Array[] | undefined;
+}
+
+export interface EventsOptions {
+  /** The last number that was seen: 0 for everything that is kept. Absent: only what comes. */
+  readonly after?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Which lines of the kernel's history: the last `n`, a range of one of its runs, or those that match. */
+export type HistoryOptions = RequestOptions & {
+  /** Also what the lines gave. */
+  readonly output?: boolean | undefined;
+  /** As typed, before the kernel's own transformations. */
+  readonly raw?: boolean | undefined;
+} & (
+    | { readonly n?: number | undefined }
+    | {
+        /** Of the kernel's own count; 0 is the present run, -1 the one before. */
+        readonly run: number;
+        readonly start: number;
+        readonly stop: number;
+      }
+    | {
+        /** With `*` and `?`. */
+        readonly pattern: string;
+        readonly n?: number | undefined;
+        readonly unique?: boolean | undefined;
+      }
+  );
+
+/** A line of history: the run and line that it was, and what was typed, with its output where that was asked for. */
+export type HistoryEntry = readonly [
+  run: number,
+  line: number,
+  input: string | readonly [input: string, output: string | null],
+];
+
+/** What could stand between two string indices of the code. */
+export interface Completions {
+  readonly matches: readonly string[];
+  readonly cursor_start: number;
+  readonly cursor_end: number;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+export class Session implements AsyncDisposable {
+  readonly session_id: string;
+  readonly comms: Comms;
+  readonly #line: Line;
+  readonly #feed: Feed;
+  /** Whether it ends with this handle. */
+  readonly #isOurs: boolean;
+  #disposed: Promise<void> | undefined;
+
+  /** `isOurs`: `await using` shuts it down and deletes it, rather than only to detach. */
+  constructor(line: Line, session_id: string, isOurs: boolean) {
+    this.session_id = session_id;
+    this.#line = line;
+    this.#feed = new Feed(line, session_id);
+    this.#isOurs = isOurs;
+    this.comms = new Comms(line, this.#feed);
+  }
+
+  /** As last heard; `undefined` before this handle began to listen. */
+  get status(): SessionStatus | undefined {
+    return this.#feed.status;
+  }
+
+  /** Runs code. Await it for how it ended, or loop over it for what it says; or both. */
+  execute(code: string, options: ExecuteOptions = {}): Execution {
+    return new Execution(this.#line, this.#feed, code, options);
+  }
+
+  /** What could stand at `cursor` (a string index; the end unless said). `cursor_start` and `cursor_end` are string indices too. */
+  async complete(
+    code: string,
+    cursor = code.length,
+    options?: RequestOptions,
+  ): Promise<Completions> {
+    const cursor_pos = toCodePoints(code, cursor);
+    const { content } = await this.request(
+      "complete_request",
+      { code, cursor_pos },
+      options,
+    );
+    const { matches, metadata, cursor_start, cursor_end } = content;
+    return {
+      matches,
+      metadata,
+      cursor_start: toIndex(code, cursor_start),
+      cursor_end: toIndex(code, cursor_end),
+    };
+  }
+
+  /** What is known of the thing at `cursor` (a string index; the end unless said). `detail_level` 1 asks for more, such as its source. */
+  async inspect(
+    code: string,
+    cursor = code.length,
+    options: RequestOptions & { readonly detail_level?: 0 | 1 } = {},
+  ): Promise<ContentOf<"inspect_reply">> {
+    const { detail_level = 0, ...rest } = options;
+    const cursor_pos = toCodePoints(code, cursor);
+    const content = { code, cursor_pos, detail_level };
+    return (await this.request("inspect_request", content, rest)).content;
+  }
+
+  /** Whether code could run as it is, and how far the next line would be indented. */
+  async isComplete(
+    code: string,
+    options?: RequestOptions,
+  ): Promise<ContentOf<"is_complete_reply">> {
+    return (await this.request("is_complete_request", { code }, options))
+      .content;
+  }
+
+  /** The last ten lines unless said otherwise. */
+  async history(
+    options: HistoryOptions = {},
+  ): Promise<readonly HistoryEntry[]> {
+    const { channel, timeout_ms, signal, ...wanted } = options;
+    const { content } = await this.request(
+      "history_request",
+      historyRequest(wanted),
+      { channel, timeout_ms, signal },
+    );
+    return content.history as unknown as readonly HistoryEntry[]; // as the protocol has it
+  }
+
+  /** Says anything to the kernel. Resolves once the server has it; what is said in return comes with `events`. */
+  send(message: OutgoingMessage): Promise<Accepted> {
+    const { channel = "shell", msg_type, msg_id = uuid(), content } = message;
+    const { parent_header, metadata, buffers = [] } = message;
+    return this.#line.outbox.post({
+      session_id: this.session_id,
+      channel,
+      header: { msg_id, msg_type },
+      content,
+      ...(parent_header !== undefined && { parent_header }),
+      ...(metadata !== undefined && { metadata }),
+      buffers: buffers.map(toBase64),
+    });
+  }
+
+  /**
+   * Asks the kernel anything that has a reply. Rejects with a `KernelError`
+   * where it answers with an error, with `kernel_exited` where it dies, with
+   * `no_answer` where it takes too long.
+   */
+  request<T extends RequestType>(
+    msg_type: T,
+    content: Readonly<Record<string, unknown>> = {},
+    options?: RequestOptions,
+  ): Promise<ReplyTo<T>> {
+    return request(this.#line, this.#feed, { msg_type, content }, options);
+  }
+
+  /**
+   * Everything that the session says, each event once and in order, through
+   * lost connections. What is no longer kept is a `gap`. Ends when the session
+   * is deleted. Take your time: what waits, waits in the server.
+   */
+  async *events({ after, signal }: EventsOptions = {}): AsyncGenerator<
+    SessionEvent,
+    void
+  > {
+    const from = after ?? (await this.#end());
+    yield* read(this.#line, this.session_id, { after: from, signal });
+  }
+
+  /** What the server knows of it. */
+  info(options: CallOptions = {}): Promise<ActiveSession> {
+    const { session_id } = this;
+    return this.#line.ask(
+      this.#line.trpc.sessions.get.query({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Starts the kernel. Resolves once it has answered. */
+  start(options: CallOptions = {}): Promise<KernelInfo> {
+    const { session_id } = this;
+    return this.#line.ask(
+      this.#line.trpc.sessions.start.mutate({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Interrupts what runs; what waits is dropped. To stop one execution only, interrupt that. */
+  async interrupt(options: CallOptions = {}): Promise<void> {
+    const { session_id } = this;
+    await this.#line.ask(
+      this.#line.trpc.sessions.interrupt.mutate({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Ends the kernel and starts another in the same session; elsewhere, or with other variables, where that is given. */
+  async restart(
+    options: CallOptions & {
+      readonly working_directory?: string | undefined;
+      readonly env?: VarAction[] | undefined;
+    } = {},
+  ): Promise<void> {
+    const { session_id } = this;
+    const { working_directory, env, ...call } = options;
+    await this.#line.ask(
+      this.#line.trpc.sessions.restart.mutate(
+        { session_id, working_directory, env },
+        call,
+      ),
+      call,
+    );
+  }
+
+  /** Ends the kernel, gently first. Resolves when it is gone. The session stays. */
+  async shutdown(options: CallOptions = {}): Promise<void> {
+    const { session_id } = this;
+    await this.#line.ask(
+      this.#line.trpc.sessions.shutdown.mutate({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Ends the kernel's whole process tree without asking it. */
+  async kill(options: CallOptions = {}): Promise<void> {
+    const { session_id } = this;
+    await this.#line.ask(
+      this.#line.trpc.sessions.kill.mutate({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Forgets the session. It must have no running kernel. */
+  async delete(options: CallOptions = {}): Promise<void> {
+    const { session_id } = this;
+    await this.#line.ask(
+      this.#line.trpc.sessions.delete.mutate({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Stops listening; the session goes on. What still waits here for an answer rejects. */
+  detach(): void {
+    this.#feed.close();
+  }
+
+  /** Ends what this handle began, and detaches from what it found. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  /** The newest number in its journal. */
+  async #end(): Promise<number> {
+    const { session_id } = this;
+    const { trpc } = this.#line;
+    const { last_seq } = await this.#line.askPatiently(() =>
+      trpc.sessions.get.query({ session_id }),
+    );
+    return last_seq;
+  }
+
+  async #dispose(): Promise<void> {
+    try {
+      if (!this.#isOurs) return;
+      await this.shutdown().catch(unless("session_not_running"));
+      await this.delete();
+    } catch (error) {
+      unless("session_not_found")(error);
+    } finally {
+      this.detach();
+    }
+  }
+}
+
+/** Lets that one failure pass: what was to be done is done. */
+function unless(reason: SupervisorError["reason"]) {
+  return (error: unknown) => {
+    if (error instanceof SupervisorError && error.reason === reason) return;
+    throw error;
+  };
+}
+
+function historyRequest(
+  wanted: Omit<HistoryOptions, keyof RequestOptions>,
+): Record<string, unknown> {
+  const { output = false, raw = true, ...rest } = wanted;
+  const common = { output, raw };
+  if ("pattern" in rest) {
+    return { ...common, hist_access_type: "search", n: 10, ...rest };
+  }
+  if ("run" in rest) {
+    const { run: session, ...range } = rest;
+    return { ...common, hist_access_type: "range", session, ...range };
+  }
+  return { ...common, hist_access_type: "tail", n: 10, ...rest };
+}

@@ -1,0 +1,128 @@
+/**
+ * One attempt at a WebSocket, as tRPC's client sees it.
+ *
+ * It stands between tRPC and the real socket so that three things are ours to
+ * say: when dialling begins (after a pause that can be cut short), that silence
+ * means death, and that a dead connection is over now, rather than when its
+ * farewell has timed out. `close` is said exactly once, before it `error` where
+ * it never opened, and nothing after it.
+ */
+import type { RawSocket } from "./address.ts";
+
+export interface SocketHooks {
+  /** Waits its turn, then begins to open. */
+  dial(): Promise<RawSocket>;
+  opened(socket: Socket): void;
+  heard(): void;
+  /** `opened`: whether it ever was; `why`: what the runtime says, if it does. */
+  closed(socket: Socket, end: End): void;
+}
+
+export interface End {
+  readonly opened: boolean;
+  readonly code: number;
+  readonly why: string | undefined;
+}
+
+export class Socket extends EventTarget {
+  static readonly CONNECTING = 0;
+  static readonly OPEN = 1;
+  static readonly CLOSING = 2;
+  static readonly CLOSED = 3;
+  readonly CONNECTING = 0;
+  readonly OPEN = 1;
+  readonly CLOSING = 2;
+  readonly CLOSED = 3;
+  /** Set by tRPC; all that is heard here is text. */
+  binaryType = "arraybuffer";
+  readonly #hooks: SocketHooks;
+  #state: 0 | 1 | 3 = Socket.CONNECTING;
+  #raw: RawSocket | undefined;
+  #why: string | undefined;
+  /** Looks at the line since the last message. */
+  #silence = 0;
+
+  constructor(hooks: SocketHooks) {
+    super();
+    this.#hooks = hooks;
+    void this.#open(); // reports its failure as an event
+  }
+
+  get readyState(): number {
+    return this.#state;
+  }
+
+  /** One frame, or several. */
+  send(data: string | readonly string[]): void {
+    if (this.#state !== Socket.OPEN) return;
+    for (const frame of [data].flat()) this.#raw?.send(frame);
+  }
+
+  close(code?: number, reason?: string): void {
+    this.#raw?.close(code, reason);
+    this.#end(code ?? 1000);
+  }
+
+  /** It is over, whatever the other side thinks. */
+  drop(why: string): void {
+    this.#why ??= why;
+    if (this.#raw?.terminate !== undefined) this.#raw.terminate();
+    else this.#raw?.close();
+    this.#end(1006);
+  }
+
+  /** Called at intervals: asks for a sign of life when there was none, and gives up when none comes. */
+  look(): void {
+    if (this.#raw === undefined) return; // its turn has not come
+    this.#silence += 1;
+    if (this.#silence === ASK_AFTER) this.send("PING");
+    if (this.#silence >= DEAD_AFTER) this.drop("it fell silent");
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const raw = await this.#hooks.dial();
+      if (this.#state !== Socket.CONNECTING) {
+        raw.onerror = () => {}; // closed before it was open: said to have failed, and nobody waits for it
+        raw.close();
+        return;
+      }
+      this.#raw = raw;
+      raw.onopen = () => {
+        if (this.#state !== Socket.CONNECTING) return;
+        this.#state = Socket.OPEN;
+        this.#silence = 0;
+        this.dispatchEvent(new Event("open"));
+        this.#hooks.opened(this);
+      };
+      raw.onmessage = ({ data }: { data: unknown }) => {
+        if (this.#state !== Socket.OPEN) return;
+        this.#silence = 0;
+        this.#hooks.heard();
+        this.dispatchEvent(Object.assign(new Event("message"), { data }));
+      };
+      raw.onerror = ({ message }: { message?: unknown }) => {
+        if (typeof message === "string" && message !== "") {
+          this.#why ??= message;
+        }
+      };
+      raw.onclose = ({ code }: { code?: number }) => this.#end(code ?? 1006);
+    } catch (error) {
+      this.#why = error instanceof Error ? error.message : String(error);
+      this.#end(1006);
+    }
+  }
+
+  #end(code: number): void {
+    if (this.#state === Socket.CLOSED) return;
+    const opened = this.#state === Socket.OPEN;
+    this.#state = Socket.CLOSED;
+    if (!opened) this.dispatchEvent(new Event("error"));
+    this.dispatchEvent(Object.assign(new Event("close"), { code }));
+    this.#hooks.closed(this, { opened, code, why: this.#why });
+  }
+}
+
+/** Looks without a message before we ask for one, and before we stop waiting. */
+const ASK_AFTER = 3;
+const DEAD_AFTER = 6;

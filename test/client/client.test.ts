@@ -1,0 +1,580 @@
+/** The client against a real server and real kernels. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  type Client,
+  connect,
+  ConnectionError,
+  createClient,
+  type ExecutionEvent,
+  type Session,
+  type SessionEvent,
+  SupervisorError,
+} from "../../client/index.ts";
+import { clientOf, cuttable, open, urlOf } from "./harness.ts";
+
+type Opened = Awaited<ReturnType<typeof open>>;
+
+let opened: Opened;
+let client: Client;
+beforeAll(async () => {
+  opened = await open();
+  client = await clientOf(opened.server);
+});
+afterAll(async () => {
+  client.close();
+  await opened[Symbol.asyncDispose]();
+});
+
+describe("code", () => {
+  let session: Session;
+  beforeAll(async () => {
+    session = await client.start("echo");
+  });
+  afterAll(() => session[Symbol.asyncDispose]());
+
+  it("is awaited for its outputs and its result", async () => {
+    const result = await session.execute("hello");
+    expect(result).toMatchObject({
+      status: "ok",
+      execution_count: 1,
+      result: { "text/plain": "hello" },
+      reply: { status: "ok" },
+    });
+    expect(result.outputs.map(({ output_type }) => output_type)).toEqual([
+      "stream",
+      "execute_result",
+    ]);
+  });
+
+  it("is listened to in order", async () => {
+    const said = await collect(session.execute("hello"));
+    const types = said.map(({ type }) => type);
+    expect(types.filter((type) => type !== "execute_reply")).toEqual([
+      "status",
+      "execute_input",
+      "stream",
+      "execute_result",
+      "status",
+    ]);
+    expect(types).toContain("execute_reply");
+    const seqs = said.map(({ seq }) => seq);
+    expect(seqs).toEqual([...seqs].sort((a, b) => a - b));
+  });
+
+  it("may be awaited after it was listened to, but not listened to twice", async () => {
+    const execution = session.execute("hello");
+    await collect(execution);
+    expect((await execution).status).toBe("ok");
+    await expect(collect(execution)).rejects.toThrow("once");
+  });
+
+  it("that fails is an outcome", async () => {
+    const result = await session.execute("error no such luck");
+    expect(result.status).toBe("error");
+    expect(result.error).toMatchObject({
+      ename: "EchoError",
+      evalue: "no such luck",
+    });
+    expect(result.outputs.at(-1)?.output_type).toBe("error");
+  });
+
+  it("that waits for code that fails is aborted", async () => {
+    const failing = session.execute("error");
+    const waiting = session.execute("never");
+    expect((await failing).status).toBe("error");
+    expect(await waiting).toMatchObject({ status: "aborted", outputs: [] });
+  });
+
+  it("runs in the order in which it was sent, each piece once", async () => {
+    const codes = Array.from({ length: 300 }, (_, at) => `number ${at}`);
+    const all = codes.map((code) => session.execute(code));
+    const counts: (number | null)[] = [];
+    for (const execution of all) {
+      const { execution_count, result } = await execution;
+      expect(result).toEqual({ "text/plain": execution.code });
+      counts.push(execution_count);
+    }
+    const first = counts[0] ?? 0;
+    expect(counts).toEqual(codes.map((_, at) => first + at));
+  });
+
+  it("asks, and is answered", async () => {
+    const execution = session.execute("input your name: ");
+    await expect(execution.answer("too early")).rejects.toThrow("not asked");
+    const prompts: string[] = [];
+    for await (const said of execution) {
+      if (said.type !== "input_request") continue;
+      prompts.push(said.prompt);
+      await execution.answer("Ada");
+    }
+    expect(prompts).toEqual(["your name: "]);
+    expect((await execution).result).toEqual({ "text/plain": "Ada" });
+  });
+
+  it("is interrupted, and says so itself", async () => {
+    const execution = session.execute("sleep 60000");
+    for await (const said of execution) {
+      if (said.type === "execute_input") await execution.interrupt();
+    }
+    expect((await execution).status).toBe("error");
+  });
+
+  it("that waits its turn is stopped without harm to what runs", async () => {
+    const first = session.execute("input go on");
+    const second = session.execute("sleep 60000");
+    for await (const said of second) {
+      if (said.type !== "queued") continue;
+      await second.interrupt();
+      break;
+    }
+    for await (const said of first) {
+      if (said.type === "input_request") await first.answer("yes");
+    }
+    expect((await first).result).toEqual({ "text/plain": "yes" });
+    expect((await second).status).toBe("error");
+  });
+
+  it("rejects with the reason of its signal, and is interrupted", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const execution = session.execute("sleep 60000", { signal });
+    const listening = (async () => {
+      for await (const said of execution) {
+        if (said.type === "execute_input") controller.abort("enough");
+      }
+    })();
+    await expect(listening).rejects.toBe("enough");
+    await expect(execution).rejects.toBe("enough");
+    for await (const event of session.events({ after: 0 })) {
+      if (event.kind !== "jupyter" || event.msg_type !== "execute_reply")
+        continue;
+      if (event.parent_header?.msg_id !== execution.msg_id) continue;
+      expect(event.content.status).toBe("error");
+      break;
+    }
+  });
+
+  it("is not sent when its signal has aborted before", async () => {
+    const before = (await session.info()).last_seq;
+    const signal = AbortSignal.abort("no");
+    await expect(session.execute("x", { signal })).rejects.toBe("no");
+    expect((await session.info()).last_seq).toBe(before);
+  });
+
+  it("that has not been sent is cancelled", async () => {
+    const another = client.session(session.session_id);
+    const execution = another.execute("x");
+    expect(execution.cancel()).toBe(true);
+    expect(await execution).toMatchObject({ status: "aborted" });
+    const sent = session.execute("y");
+    await sent;
+    expect(sent.cancel()).toBe(false);
+  });
+
+  it("shows what its displays became, and what was cleared is gone", async () => {
+    const shown = session.execute("display first");
+    await shown;
+    const { outputs } = await session.execute("clear");
+    expect(outputs).toEqual([]);
+    expect((await shown).outputs).toMatchObject([
+      { output_type: "display_data", data: { "text/plain": "first" } },
+    ]);
+  });
+
+  it("carries buffers as bytes", async () => {
+    const said = await collect(session.execute("buffers"));
+    const display = said.find(({ type }) => type === "display_data");
+    expect(display?.type === "display_data" && display.message.buffers).toEqual(
+      [
+        new Uint8Array([0, 1, 2, 255]),
+        new Uint8Array(),
+        new TextEncoder().encode("end"),
+      ],
+    );
+  });
+
+  it("that floods is heard to the last line by a listener that takes its time", async () => {
+    const execution = session.execute(`flood 30000`, { collect: false });
+    let next = 1;
+    for await (const said of execution) {
+      if (said.type !== "stream") continue;
+      if (next === 1) await execution; // everything has been said before we go on
+      for (const line of said.text.trimEnd().split("\n")) {
+        expect(Number(line)).toBe(next);
+        next += 1;
+      }
+    }
+    expect(next).toBe(30_001);
+    expect((await execution).outputs).toEqual([]);
+  });
+});
+
+describe("requests", () => {
+  let session: Session;
+  beforeAll(async () => {
+    session = await client.start("echo");
+  });
+  afterAll(() => session[Symbol.asyncDispose]());
+
+  it("completion counts as JavaScript does", async () => {
+    const code = "😀 so\u{1f600} flo";
+    expect(await session.complete(code)).toMatchObject({
+      matches: ["flood"],
+      cursor_start: code.length - 3,
+      cursor_end: code.length,
+    });
+    expect(await session.complete("inp flood", 3)).toMatchObject({
+      matches: ["input"],
+      cursor_start: 0,
+      cursor_end: 3,
+    });
+  });
+
+  it("inspection, completeness, and whatever else a kernel answers", async () => {
+    expect(await session.inspect("flood")).toMatchObject({ found: true });
+    expect(await session.isComplete("x \\")).toMatchObject({
+      status: "incomplete",
+      indent: "  ",
+    });
+    const reply = await session.request("kernel_info_request");
+    expect(reply.content.language_info.name).toBe("echo");
+    const own = await session.request("own_request", { a: 1 });
+    expect(own.content).toMatchObject({ echo: { a: 1 } });
+  });
+
+  it("what the kernel does not answer in time is an error that says so", async () => {
+    const running = session.execute("input wait");
+    await expect(
+      session.request("kernel_info_request", {}, { timeout_ms: 100 }),
+    ).rejects.toMatchObject({ reason: "no_answer" });
+    for await (const said of running) {
+      if (said.type === "input_request") await running.answer("");
+    }
+  });
+
+  it("comms carry data and buffers both ways", async () => {
+    await using comm = await session.comms.open("widget", { a: 1 });
+    const bytes = new Uint8Array([9, 8, 7, 6]).subarray(1, 3);
+    await comm.send({ hello: "there" }, { buffers: [bytes] });
+    for await (const message of comm) {
+      expect(message.content.data).toEqual({ hello: "there" });
+      expect(message.buffers).toEqual([new Uint8Array([8, 7])]);
+      break;
+    }
+  });
+
+  it("comms that the kernel opens are heard of", async () => {
+    const comms = session.comms.opened();
+    const next = comms.next();
+    await session.execute("comm a-target");
+    const { value } = await next;
+    expect(value?.comm).toMatchObject({
+      comm_id: "echo-comm",
+      target_name: "a-target",
+    });
+    await comms.return();
+  });
+});
+
+describe("a session", () => {
+  it("ends with its handle when it was started by it", async () => {
+    let id: string;
+    {
+      await using session = await client.start("echo");
+      id = session.session_id;
+      expect((await session.info()).status).not.toBe("exited");
+    }
+    await expect(client.sessions.get(id)).rejects.toMatchObject({
+      reason: "session_not_found",
+    });
+  });
+
+  it("that was found stays when its handle goes", async () => {
+    await using session = await client.start("echo");
+    {
+      await using another = client.session(session.session_id);
+      expect((await another.execute("x")).status).toBe("ok");
+    }
+    expect((await session.execute("y")).status).toBe("ok");
+  });
+
+  it("tells everything it says, from the beginning, to whoever asks", async () => {
+    await using session = await client.start("echo");
+    await session.execute("hello");
+    const events: SessionEvent[] = [];
+    const { last_seq } = await session.info();
+    for await (const event of session.events({ after: 0 })) {
+      events.push(event);
+      if (event.seq === last_seq) break;
+    }
+    expect(events.map(({ seq }) => seq)).toEqual(
+      Array.from({ length: last_seq }, (_, at) => at + 1),
+    );
+    expect(events[0]).toMatchObject({ kind: "status", status: "starting" });
+  });
+
+  it("that is deleted ends its events", async () => {
+    const session = await client.start("echo");
+    const kinds: string[] = [];
+    const listening = (async () => {
+      for await (const { kind } of session.events({ after: 0 })) {
+        kinds.push(kind);
+      }
+    })();
+    await session.shutdown();
+    await session.delete();
+    await listening;
+    expect(kinds).toContain("exited");
+  });
+
+  it("whose kernel dies says so to whoever waits", async () => {
+    await using session = await client.start("echo");
+    const running = session.execute("sleep 60000");
+    const asked = session.request("kernel_info_request");
+    const asking = expect(asked).rejects.toMatchObject({
+      reason: "kernel_exited",
+    });
+    const listening = (async () => {
+      for await (const said of running) {
+        if (said.type === "execute_input") await session.kill();
+      }
+    })();
+    await expect(listening).rejects.toMatchObject({ reason: "kernel_exited" });
+    await expect(running).rejects.toThrow("SIGKILL");
+    await asking;
+  });
+
+  it("whose kernel dies of the code at once says so, too", async () => {
+    await using session = await client.start("crash-on-execute");
+    await expect(session.execute("x")).rejects.toMatchObject({
+      reason: "kernel_exited",
+    });
+  });
+
+  it("runs code again after a restart, and what ran before is told", async () => {
+    await using session = await client.start("echo");
+    const running = session.execute("sleep 60000");
+    const waiting = session.execute("x");
+    for await (const said of waiting) if (said.type === "queued") break;
+    await session.restart();
+    await expect(running).rejects.toMatchObject({ reason: "kernel_exited" });
+    expect((await waiting).status).toBe("aborted");
+    expect(await session.execute("y")).toMatchObject({
+      status: "ok",
+      execution_count: 1,
+    });
+  });
+
+  it("that does not start is not left behind, and says what it printed", async () => {
+    const before = await client.sessions.list();
+    const failed = await client
+      .start("stillborn")
+      .catch((error: unknown) => error);
+    expect(failed).toBeInstanceOf(SupervisorError);
+    expect(failed).toMatchObject({ reason: "exited_during_start" });
+    expect((failed as SupervisorError).startup?.output).toBeTruthy();
+    expect(await client.sessions.list()).toHaveLength(before.length);
+  });
+
+  it("detached from, tells whoever waits", async () => {
+    await using session = await client.start("echo");
+    const handle = client.session(session.session_id);
+    const running = handle.execute("input wait");
+    for await (const said of running) if (said.type === "input_request") break;
+    handle.detach();
+    await expect(running).rejects.toMatchObject({ reason: "no_answer" });
+    await session.interrupt();
+  });
+});
+
+describe("a server", () => {
+  it("says what it has", async () => {
+    const { kernelspecs } = await client.kernelspecs();
+    expect(kernelspecs.map(({ name }) => name)).toContain("echo");
+    expect(await client.status()).toMatchObject({ process_id: process.pid });
+    expect(client.connection.state).toBe("open");
+  });
+
+  it("fails by the names of the contract", async () => {
+    await expect(client.start("no-such-kernel")).rejects.toMatchObject({
+      reason: "kernelspec_not_found",
+    });
+    const nowhere = client.session("nowhere");
+    await expect(nowhere.execute("x")).rejects.toMatchObject({
+      reason: "session_not_found",
+    });
+    const events = nowhere.events({ after: 0 });
+    await expect(events.next()).rejects.toMatchObject({
+      reason: "session_not_found",
+    });
+  });
+
+  it("refuses a wrong token once, and for good", async () => {
+    const url = urlOf(opened.server);
+    await expect(connect({ url, token: "wrong" })).rejects.toMatchObject({
+      name: "SupervisorError",
+      reason: "unauthorized",
+    });
+    const wrong = createClient({ url, token: "wrong" });
+    expect(wrong.connection.state).toBe("idle");
+    await expect(wrong.kernelspecs()).rejects.toMatchObject({
+      reason: "unauthorized",
+    });
+    await expect(
+      wrong.session("x").send({ msg_type: "x", content: {} }),
+    ).rejects.toMatchObject({ reason: "unauthorized" });
+    expect(wrong.connection.state).toBe("closed");
+    await expect(wrong.trpc.sessions.send.mutate(letter)).rejects.toThrow(
+      "token",
+    );
+    wrong.close();
+  });
+
+  it("is not waited for when nobody wants to any more", async () => {
+    const before = await client.sessions.list();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const session = await client.sessions.create({ kernel_name: "echo" });
+    const starting = session.start({ signal });
+    const stopped = expect(starting).rejects.toBe("changed my mind");
+    for await (const event of session.events({ after: 0 })) {
+      if (event.kind === "status") break;
+    }
+    controller.abort("changed my mind");
+    await stopped;
+    await session[Symbol.asyncDispose]();
+    const aborted = { signal: AbortSignal.abort("no") };
+    await expect(client.start("echo", aborted)).rejects.toBe("no");
+    expect(await client.sessions.list()).toHaveLength(before.length);
+    await expect(client.kernelspecs(aborted)).rejects.toBe("no");
+    await expect(client.status(aborted)).rejects.toBe("no");
+  });
+
+  it("that is not there is waited for, but not for ever", async () => {
+    await using proxy = await cuttable("http://127.0.0.1:1");
+    const { url } = proxy;
+    await proxy[Symbol.asyncDispose]();
+    const failed = connect({ url, timeout_ms: 300 });
+    await expect(failed).rejects.toBeInstanceOf(ConnectionError);
+    await expect(failed).rejects.toThrow("ECONNREFUSED");
+    await expect(createClient({ url }).status()).rejects.toThrow(
+      "ECONNREFUSED",
+    );
+  });
+
+  it("takes the token from its own address, and does not repeat it", async () => {
+    const { token = "" } = opened.server;
+    await using another = await connect({
+      url: `${urlOf(opened.server)}/?token=${token}`,
+    });
+    expect(await another.sessions.list()).toBeDefined();
+    expect(JSON.stringify(another)).not.toContain(token);
+  });
+
+  it("is found by the file that it wrote about itself", async () => {
+    const connectionFile = join(opened.folder, "connection.json");
+    await writeFile(
+      connectionFile,
+      JSON.stringify({
+        base_path: urlOf(opened.server),
+        bearer_token: opened.server.token,
+      }),
+    );
+    await using another = await connect({ connectionFile });
+    expect(await another.sessions.list()).toBeDefined();
+  });
+
+  it("serves a client that has only what browsers have", async () => {
+    const { WebSocket } = await import("ws");
+    const { token } = opened.server;
+    await using another = await connect({
+      url: urlOf(opened.server),
+      token,
+      WebSocket,
+    });
+    await using session = await another.start("echo");
+    expect((await session.execute("x")).status).toBe("ok");
+  });
+
+  it("closed, fails what waits and refuses what comes", async () => {
+    await using session = await client.start("echo");
+    const another = await clientOf(opened.server);
+    const handle = another.session(session.session_id);
+    const running = handle.execute("input wait");
+    for await (const said of running) if (said.type === "input_request") break;
+    another.close();
+    await expect(running).rejects.toBeInstanceOf(ConnectionError);
+    await expect(handle.execute("x")).rejects.toBeInstanceOf(ConnectionError);
+    const states: string[] = [];
+    for await (const state of another.connection) states.push(state);
+    expect(states).toEqual(["closed"]);
+    await session.interrupt();
+  });
+});
+
+it("a Unix socket is as good as an address", async () => {
+  await using own = await open({ onSocket: true });
+  await using another = await connect({
+    socketPath: own.socketPath,
+    token: own.server.token,
+  });
+  await using session = await another.start("echo");
+  expect((await session.execute("x")).result).toEqual({ "text/plain": "x" });
+  await expect(another.sessions.get("nowhere")).rejects.toMatchObject({
+    reason: "session_not_found",
+  });
+  await expect(
+    connect({ socketPath: own.socketPath, token: "wrong" }),
+  ).rejects.toMatchObject({ reason: "unauthorized" });
+});
+
+describe("Python", () => {
+  it("runs, completes, inspects and remembers", async () => {
+    await using session = await client.start("python3");
+    const shown = await session.execute("print('a'); print('b'); 6 * 7");
+    expect(shown).toMatchObject({
+      status: "ok",
+      result: { "text/plain": "42" },
+      outputs: [
+        { output_type: "stream", name: "stdout", text: "a\nb\n" },
+        { output_type: "execute_result", execution_count: 1 },
+      ],
+    });
+    const { matches } = await session.complete("'😀'; prin", 10);
+    expect(matches).toContain("print");
+    expect(await session.inspect("print")).toMatchObject({ found: true });
+    expect(await session.isComplete("if x:")).toMatchObject({
+      status: "incomplete",
+    });
+    const history = await session.history({ n: 1 });
+    expect(history[0]?.[2]).toContain("6 * 7");
+    const failed = await session.execute("1 / 0");
+    expect(failed.error?.ename).toBe("ZeroDivisionError");
+  });
+
+  it("updates a display in what is awaited", async () => {
+    await using session = await client.start("python3");
+    const { outputs } = await session.execute(`
+from IPython.display import display
+handle = display("before", display_id=True)
+handle.update("after")`);
+    expect(outputs).toMatchObject([{ data: { "text/plain": "'after'" } }]);
+  });
+});
+
+const letter = {
+  session_id: "x",
+  channel: "shell" as const,
+  header: { msg_id: "1", msg_type: "x_request" },
+  content: {},
+};
+
+async function collect(
+  execution: AsyncIterable<ExecutionEvent>,
+): Promise<ExecutionEvent[]> {
+  const said: ExecutionEvent[] = [];
+  for await (const event of execution) said.push(event);
+  return said;
+}

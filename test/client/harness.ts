@@ -1,0 +1,112 @@
+/** A real server with the suite's small kernels, a client, and a line between them that can be cut. */
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect as dial, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect, type Client } from "../../client/index.ts";
+import {
+  type RunningServer,
+  type ServerOptions,
+  startServer,
+} from "../../src/serve.ts";
+import { installKernelspecs } from "../kernels/index.ts";
+
+/** A server on loopback, or on a Unix socket of its own. */
+export async function open(
+  options: ServerOptions & { readonly onSocket?: boolean } = {},
+) {
+  const folder = await mkdtemp(join(tmpdir(), "client-test-"));
+  installKernelspecs(folder, [
+    "echo",
+    "chatty",
+    "crash-on-execute",
+    "stillborn",
+  ]);
+  const { onSocket, ...rest } = options;
+  const socketPath = join(folder, "server.sock");
+  const server = await startServer({
+    kernelspecDirs: [join(folder, "kernels")],
+    runtimeDirectory: folder,
+    ...(onSocket === true && {
+      address: { transport: "socket", path: socketPath },
+    }),
+    ...rest,
+  });
+  return {
+    server,
+    folder,
+    socketPath,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+export function urlOf({ url }: RunningServer): string {
+  if (url === undefined) throw new Error("The server listens on a socket");
+  return url;
+}
+
+export function clientOf(server: RunningServer): Promise<Client> {
+  return connect({ url: urlOf(server), token: server.token });
+}
+
+/** A proxy on loopback. `cut` ends every connection at once; while it is `down`, new ones end too. */
+export async function cuttable(target: string) {
+  const { hostname, port } = new URL(target);
+  let farPort = Number(port);
+  const sockets = new Set<Socket>();
+  let isDown = false;
+  const proxy = createServer((near) => {
+    if (isDown) {
+      near.destroy();
+      return;
+    }
+    const far = dial(farPort, hostname);
+    for (const [socket, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(socket);
+      socket.on("error", () => {}); // cut
+      socket.on("close", () => {
+        sockets.delete(socket);
+        other.destroy();
+      });
+      socket.pipe(other);
+    }
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const address = proxy.address() as { port: number };
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    cut,
+    down() {
+      isDown = true;
+      cut();
+    },
+    up() {
+      isDown = false;
+    },
+    /** The connections there are carry nothing any more, and do not end. */
+    stall() {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
+    /** New connections go there. */
+    to(another: number) {
+      farPort = another;
+    },
+    async [Symbol.asyncDispose]() {
+      if (!proxy.listening) return;
+      cut();
+      proxy.close();
+      await once(proxy, "close");
+    },
+  };
+}

@@ -1,0 +1,109 @@
+/** What compiles, and what does not: checked by the compiler, here only named. */
+/* eslint-disable @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-member-access -- what does not compile has no type */
+import { expectTypeOf, it } from "vitest";
+import type {
+  Client,
+  CodeError,
+  ExecutionEvent,
+  MessageOf,
+  MimeBundle,
+  SessionEvent,
+} from "../../client/index.ts";
+import { type connect, type createClient } from "../../client/index.ts";
+
+it("a place is one of three, and a lazy client needs no file", () => {
+  type Connect = Parameters<typeof connect>[0];
+  expectTypeOf<{ url: string; token: string }>().toExtend<Connect>();
+  expectTypeOf<{ socketPath: string }>().toExtend<Connect>();
+  expectTypeOf<{ connectionFile: string }>().toExtend<Connect>();
+  expectTypeOf<{ url: string; socketPath: string }>().not.toExtend<Connect>();
+  expectTypeOf<{ token: string }>().not.toExtend<Connect>();
+  type Create = Parameters<typeof createClient>[0];
+  expectTypeOf<{ connectionFile: string }>().not.toExtend<Create>();
+});
+
+it("calls that cannot work do not compile", () => {
+  async function wrong(client: Client) {
+    const session = await client.start("python3");
+    // @ts-expect-error -- code is text
+    session.execute(42);
+    // @ts-expect-error -- there is no such option
+    session.execute("1", { silence: true });
+    // @ts-expect-error -- seconds are a number
+    await client.start("python3", { connection_timeout: "3" });
+    // @ts-expect-error -- a request's name ends in `_request`
+    await session.request("kernel_info");
+    // @ts-expect-error -- an answer is text
+    await session.execute("input()").answer(1);
+    // @ts-expect-error -- an id is needed
+    await client.sessions.get();
+    // @ts-expect-error -- there is no such operation
+    client.trpc.sessions.explode.mutate({ session_id: "a" });
+    // @ts-expect-error -- an id is text
+    await client.trpc.sessions.get.query({ session_id: 1 });
+    // @ts-expect-error -- buffers are bytes
+    await session.send({ msg_type: "x", content: {}, buffers: ["AAA="] });
+    // @ts-expect-error -- a range has both ends
+    await session.history({ run: 0, start: 1 });
+  }
+  expectTypeOf(wrong).toBeFunction(); // compiled, never called
+});
+
+it("what is said while code runs is told apart by its type", () => {
+  const told = (said: ExecutionEvent) => {
+    expectTypeOf(said.seq).toBeNumber();
+    switch (said.type) {
+      case "stream":
+        expectTypeOf(said.name).toEqualTypeOf<"stdout" | "stderr">();
+        expectTypeOf(said.text).toBeString();
+        break;
+      case "execute_result":
+        expectTypeOf(said.data).toEqualTypeOf<MimeBundle>();
+        expectTypeOf(said.execution_count).toEqualTypeOf<number | null>();
+        break;
+      case "input_request":
+        expectTypeOf(said.password).toBeBoolean();
+        break;
+      case "gap":
+        // @ts-expect-error -- the supervisor says it, not a message of the kernel
+        said.message.valueOf();
+        break;
+      default:
+        // @ts-expect-error -- only streams have a text
+        said.text.valueOf();
+    }
+  };
+  expectTypeOf(told).toBeFunction();
+});
+
+it("what a session says is told apart by its kind, and messages by their type", () => {
+  const told = (event: SessionEvent) => {
+    if (event.kind === "exited") expectTypeOf(event.exit_code).toBeNumber();
+    if (event.kind === "other") expectTypeOf(event.msg_type).toBeString();
+    if (event.kind !== "jupyter") return;
+    expectTypeOf(event.buffers).toEqualTypeOf<readonly Uint8Array[]>();
+    if (event.msg_type === "stream") {
+      expectTypeOf(event.content.text).toBeString();
+    }
+    if (event.msg_type === "error") {
+      expectTypeOf(event.content.traceback).toEqualTypeOf<string[]>();
+    }
+  };
+  expectTypeOf(told).toBeFunction();
+});
+
+it("a result has an error where it says so, and a reply is what was asked for", () => {
+  async function right(client: Client) {
+    const session = client.session("a");
+    const ended = await session.execute("1");
+    expectTypeOf(ended.result).toEqualTypeOf<MimeBundle | undefined>();
+    if (ended.status === "error") {
+      expectTypeOf(ended.error).toEqualTypeOf<CodeError>();
+    } else expectTypeOf(ended.error).toEqualTypeOf<undefined>();
+    const info = await session.request("kernel_info_request");
+    expectTypeOf(info).toEqualTypeOf<MessageOf<"kernel_info_reply">>();
+    const own = await session.request("own_request");
+    expectTypeOf(own.content).toExtend<Readonly<Record<string, unknown>>>();
+  }
+  expectTypeOf(right).toBeFunction();
+});
