@@ -15,8 +15,6 @@ import { SessionStatus } from "./status.ts";
 
 export const SessionId = z
   .string()
-  .min(1)
-  .max(255)
   .describe("Chosen by the client, unique among the server's sessions");
 
 const InSession = z.object({ session_id: SessionId });
@@ -65,9 +63,12 @@ const required = [
 
 export const NewSession = z
   .looseObject({
-    session_id: SessionId.optional().describe(
-      "Required with `argv`; made up where absent with `kernel_name`",
-    ),
+    session_id: SessionId.min(1)
+      .max(1024)
+      .optional()
+      .describe(
+        "Required with `argv`; made up where absent with `kernel_name`",
+      ),
     kernel_name: z
       .string()
       .optional()

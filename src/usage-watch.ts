@@ -9,8 +9,9 @@ import type { Log } from "./log.ts";
 import type { Session } from "./session/session.ts";
 import type { Supervisor } from "./supervisor.ts";
 
-/** Sampling may cost this share of a core; a period is stretched where it would cost more. */
-const SHARE = 0.02;
+/** Sampling may cost this share of a core; a period is stretched where it would cost more, up to ten times. */
+const SHARE = 0.1;
+const MOST_STRETCHED = 10;
 
 export class UsageWatch implements Disposable {
   readonly #supervisor: Supervisor;
@@ -47,7 +48,12 @@ export class UsageWatch implements Disposable {
     if (this.#interval_ms === 0 || this.#isDisposed) return;
     this.#timer = setTimeout(() => {
       this.#sample().then(
-        (cost_ms) => this.#arm(Math.max(this.#interval_ms, cost_ms / SHARE)),
+        (cost_ms) => {
+          const least = this.#interval_ms;
+          this.#arm(
+            Math.min(Math.max(least, cost_ms / SHARE), least * MOST_STRETCHED),
+          );
+        },
         (error: unknown) => {
           this.#log.warn({ err: error }, "Resource usage could not be sampled");
           this.#arm(this.#interval_ms);

@@ -46,6 +46,8 @@ export interface Launched {
   readonly environment: Readonly<Record<string, string>>;
   readonly working_directory: string;
   readonly connection_file: string | undefined;
+  /** Ends it while it starts; `undefined` where there is no process of ours. */
+  readonly kill: (() => Promise<void>) | undefined;
 }
 
 /** What a run tells its session, as it happens. None may throw. */

@@ -13,6 +13,7 @@ import {
 } from "../../contract/index.ts";
 import { Signer } from "../jupyter/frames.ts";
 import type { Log } from "../log.ts";
+import { Deadline } from "../signals.ts";
 import { kernelEnvironment } from "./environment.ts";
 import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
 import { KernelProcess } from "./process.ts";
@@ -74,7 +75,8 @@ export class LocalProvisioner implements Provisioner {
     hooks: Hooks,
     signal: AbortSignal,
   ): Promise<Kernel> {
-    const deadline = deadlineOf(recipe, signal);
+    using time = new Deadline([signal], recipe.timeout_ms);
+    const deadline = time.signal;
     for (let tries = 1; ; tries += 1) {
       const launch = new Launch(recipe, hooks, this.#options, () =>
         this.#portsFor(recipe),
@@ -113,9 +115,11 @@ export class LocalProvisioner implements Provisioner {
       environment: {},
       working_directory: recipe.working_directory,
       connection_file: undefined,
+      kill: undefined,
     });
+    using time = new Deadline([signal], recipe.timeout_ms);
     try {
-      await kernel.introduce(deadlineOf(recipe, signal));
+      await kernel.introduce(time.signal);
       return kernel;
     } catch (error) {
       kernel.close();
@@ -246,6 +250,9 @@ class Launch {
         environment: env,
         working_directory: cwd.path,
         connection_file,
+        kill: async () => {
+          await started.group.kill();
+        },
       });
       return started;
     } catch (cause) {
@@ -461,11 +468,6 @@ function startFailure(
     ? `it did not ${what} within ${(timeout_ms ?? 0) / 1000} s`
     : messageOf(error);
   return failure(reason, { session_id, why }, { cause: error, ...options });
-}
-
-function deadlineOf({ timeout_ms }: Recipe, signal: AbortSignal): AbortSignal {
-  if (timeout_ms === undefined) return signal;
-  return AbortSignal.any([signal, AbortSignal.timeout(timeout_ms)]);
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

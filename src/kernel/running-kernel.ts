@@ -115,12 +115,12 @@ export class RunningKernel implements Kernel, Stoppable {
       }
       answer = await within(Promise.race([...answers, tooLate]), ASK_AGAIN_MS);
     }
-    const patience = AbortSignal.timeout(IOPUB_PATIENCE_MS);
-    const seen = Promise.race([
-      iopub.then(() => true),
-      aborted(patience, false),
-    ]);
-    while (!(await within(seen, ASK_AGAIN_MS)) && !patience.aborted) {
+    const seen = iopub.then(() => true);
+    const latest = performance.now() + IOPUB_PATIENCE_MS;
+    while (
+      (await within(seen, ASK_AGAIN_MS)) === undefined &&
+      performance.now() < latest
+    ) {
       signal.throwIfAborted();
       void this.#ask("shell", "kernel_info_request", {}); // its busy and idle are what we are after
     }
@@ -299,16 +299,11 @@ export class RunningKernel implements Kernel, Stoppable {
 
 const BUSY = Buffer.from('"busy"');
 
-/** Rejects when `signal` aborts, or resolves with `value` where one is given. */
-function aborted(signal: AbortSignal): Promise<never>;
-function aborted<T>(signal: AbortSignal, value: T): Promise<T>;
-function aborted<T>(signal: AbortSignal, value?: T): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const settle = () => {
-      if (value === undefined) reject(signal.reason as Error);
-      else resolve(value);
-    };
-    if (signal.aborted) settle();
-    else signal.addEventListener("abort", settle, { once: true });
+/** Rejects when `signal` aborts. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
   });
 }

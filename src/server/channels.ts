@@ -8,10 +8,12 @@
  * far the client has come. client → kernel: in order; a frame that is no
  * message is told to nobody but the log.
  */
+import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { SupervisorError } from "../../contract/index.ts";
 import { fromClientText } from "../jupyter/client-message.ts";
+import { within } from "../kernel/stop.ts";
 import type { Log } from "../log.ts";
 import type { Entry } from "../session/entry.ts";
 import type { Claim } from "../session/ownership.ts";
@@ -44,6 +46,8 @@ const PING_BYTES = 256 * 1024;
 /** Unanswered pings of the regular kind that end the connection. */
 const MOST_UNANSWERED_MS = 40_000;
 const READER_PATIENCE_MS = 60_000;
+/** How long a newcomer waits for the one that it displaces. */
+const FAREWELL_MS = 250;
 
 /** Carries messages both ways until the socket closes, the session ends or another owner comes. */
 export function ownChannels(
@@ -57,9 +61,10 @@ export function ownChannels(
   const claim = session.ownership.take(
     "Another client has connected to this session",
     (reason) => {
+      closed.abort();
       sendPieces(socket, codec.displaced(reason));
       socket.close(4409, "displaced by another client");
-      closed.abort();
+      return farewell(socket);
     },
   );
   session.ownership.socketPath = options.socketPath;
@@ -72,10 +77,10 @@ export function ownChannels(
     claim.release();
     closed.abort();
   });
-  session.ended.addEventListener(
-    "abort",
-    () => socket.close(1001, "the session was deleted"),
-    { signal: closed.signal, once: true },
+  const deleted = () => socket.close(1001, "the session was deleted");
+  session.ended.addEventListener("abort", deleted);
+  closed.signal.addEventListener("abort", () =>
+    session.ended.removeEventListener("abort", deleted),
   );
   socket.on("message", (data, isBinary) => {
     toKernel(session, data as Buffer, isBinary, log);
@@ -89,6 +94,12 @@ export function ownChannels(
     log.error({ err: error }, "Channel failed");
     socket.terminate();
   });
+}
+
+/** Resolves when the socket has closed: the peer has then read all that was sent. One that is half dead is not waited for long. */
+async function farewell(socket: WebSocket): Promise<void> {
+  if (socket.readyState === WebSocket.CLOSED) return;
+  await within(once(socket, "close"), FAREWELL_MS);
 }
 
 /** client → kernel */
@@ -124,7 +135,9 @@ async function toClient(
   { codec, bufferLimit }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const reading of session.journal.follow(claim.place, signal)) {
+  const place = await claim.place;
+  pings.begin(place);
+  for await (const reading of session.journal.follow(place, signal)) {
     if (socket.readyState !== WebSocket.OPEN) return;
     together(stream, () => sendReading(socket, reading, codec, pings));
     await drained(socket, stream, {
@@ -162,17 +175,21 @@ class Pings {
   /** Ping number to the last entry sent before it, oldest first. */
   readonly #asked = new Map<bigint, { seq: number; at: number }>();
   #count = 0n;
-  #seq: number;
+  #seq = 0;
   #bytes = 0;
 
   constructor(socket: WebSocket, claim: Claim) {
     this.#socket = socket;
     this.#claim = claim;
-    this.#seq = claim.place;
     this.#timer = setInterval(() => this.#tick(), PING_MS);
     this.#timer.unref();
     socket.on("pong", (payload) => this.#heard(payload));
     this.#ask();
+  }
+
+  /** Everything up to `seq` has been heard before. */
+  begin(seq: number): void {
+    this.#seq = seq;
   }
 
   /** An entry is on its way to the client. */

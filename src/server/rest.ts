@@ -62,6 +62,10 @@ export class RestDoor {
     try {
       route = this.#routeOf(req, url.pathname);
       const input = await inputOf(req, url, route);
+      const unknown = unknownFields(input, route.operation);
+      if (unknown.length > 0) {
+        res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
+      }
       const gone = new AbortController();
       res.once("close", () => gone.abort());
       const data: unknown = await callTRPCProcedure({
@@ -189,6 +193,18 @@ function decoded(segment: string): string {
     const why = "The path is no percent-encoded UTF-8";
     throw failure("bad_request", { why }, { cause });
   }
+}
+
+/** Fields that mean nothing here, as a list in JSON; empty where all are known. They are let pass, because clients may be newer than we are. */
+function unknownFields(input: unknown, { input: schema }: Operation): string {
+  const { def } = schema as z.ZodType;
+  if (def.type !== "object" || input === undefined) return "";
+  const { shape } = def as z.core.$ZodObjectDef;
+  const unknown = Object.keys(input as object)
+    .filter((name) => !Object.hasOwn(shape, name))
+    .slice(0, 20)
+    .map((name) => name.slice(0, 100).replace(/[^\x20-\x7e]/g, "?"));
+  return unknown.length === 0 ? "" : JSON.stringify(unknown);
 }
 
 function isVoid({ input }: Operation): boolean {

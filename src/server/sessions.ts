@@ -6,7 +6,10 @@ import {
   type JupyterEvent,
 } from "../../contract/index.ts";
 import { fromClientValue, request } from "../jupyter/client-message.ts";
+import { workingDirectory } from "../kernel/working-directory.ts";
 import { collect } from "../session/collect.ts";
+import type { Reading } from "../session/journal.ts";
+import { Deadline } from "../signals.ts";
 import { describe } from "./describe.ts";
 import type { AnswersTo } from "./implement.ts";
 import { resolveSpec } from "./session-spec.ts";
@@ -43,11 +46,15 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     return infoOf(await session.start());
   },
 
-  async restart({ input, service: { supervisor } }) {
+  async restart({ input, service: { supervisor, log } }) {
     const session = supervisor.session(input.session_id);
     supervisor.assertOpen();
+    const wanted = input.working_directory ?? "";
+    const { path, reason } = await workingDirectory(wanted);
+    if (reason !== undefined) log.warn({ session: session.id }, reason);
     await session.restart({
-      working_directory: input.working_directory ?? undefined,
+      working_directory:
+        wanted === "" || reason !== undefined ? undefined : path,
       env: input.env ?? undefined,
     });
     return null;
@@ -120,12 +127,19 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   events({ input, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
-    return session.journal.follow(
-      Number(input.lastEventId ?? 0),
-      AbortSignal.any([signal, session.ended]),
-    );
+    return readings(session, Number(input.lastEventId ?? 0), signal);
   },
 };
+
+/** Until the reader leaves, or the session is deleted. */
+async function* readings(
+  session: Session,
+  after: number,
+  signal: AbortSignal,
+): AsyncGenerator<Reading, void> {
+  using end = new Deadline([signal, session.ended]);
+  yield* session.journal.follow(after, end.signal);
+}
 
 /** Who speaks when a client does not say. */
 export function speakerOf({ spec }: Session) {

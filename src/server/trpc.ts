@@ -21,7 +21,7 @@ import type { Service } from "./service.ts";
 import { drained, sendPieces, together } from "./socket.ts";
 
 const PREFIX = "/trpc";
-const MAX_BATCH = 100;
+const MAX_BATCH = 1_000; // a client that comes back resumes all its subscriptions in one frame
 const MAX_BODY = 64 * 1024 * 1024; // bytes
 /** How long a reader may take nothing at all before it is cut off. */
 const READER_PATIENCE_MS = 60_000;

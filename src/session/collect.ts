@@ -10,6 +10,7 @@ import {
   type contract,
 } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
+import { Deadline } from "../signals.ts";
 import { MessageEntry } from "./entry.ts";
 import type { Session } from "./session.ts";
 
@@ -37,10 +38,10 @@ export async function collect(
     setTimeout(() => end.abort(), INTERRUPTED_MS).unref();
     outputs.isLate = true;
   }, timeout_ms);
-  const ends = AbortSignal.any([signal, end.signal, session.ended]);
+  using ends = new Deadline([signal, end.signal, session.ended]);
   const heard = new Ending();
   try {
-    for await (const reading of session.journal.follow(after, ends)) {
+    for await (const reading of session.journal.follow(after, ends.signal)) {
       if ("gap" in reading) continue;
       for (const entry of reading.entries) {
         if (!(entry instanceof MessageEntry)) continue;

@@ -92,14 +92,20 @@ export class Journal {
     signal: AbortSignal,
   ): AsyncGenerator<Reading, void> {
     let seen = Math.min(after, this.#last);
-    while (!signal.aborted) {
-      const reading = this.read(seen);
-      if (reading === undefined) {
-        await this.#more(signal);
-        continue;
+    this.#readers += 1;
+    try {
+      while (!signal.aborted) {
+        const reading = this.read(seen);
+        if (reading === undefined) {
+          await this.#more(signal);
+          continue;
+        }
+        seen =
+          "gap" in reading ? reading.gap.to : seen + reading.entries.length;
+        yield reading;
       }
-      seen = "gap" in reading ? reading.gap.to : seen + reading.entries.length;
-      yield reading;
+    } finally {
+      this.#readers -= 1;
     }
   }
 

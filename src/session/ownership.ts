@@ -4,7 +4,8 @@
  * journal outlives it, so that the next one hears what no owner has heard.
  */
 export class Ownership {
-  #displace: ((reason: string) => void) | undefined;
+  #displace: ((reason: string) => Promise<void>) | undefined;
+  #farewells: Promise<unknown> = Promise.resolve();
   #place = 0;
   /** Where the present owner came in, when that is a socket of the session's own. */
   socketPath: string | undefined;
@@ -15,16 +16,17 @@ export class Ownership {
 
   /**
    * Displaces the present owner, who is told `reason` at once. `displaced` is
-   * called when the newcomer's own turn to go has come. The claim says where to
-   * begin.
+   * called when the newcomer's own turn to go has come; what it returns
+   * resolves when it has gone, or soon after.
    */
-  take(reason: string, displaced: (reason: string) => void): Claim {
-    this.#displace?.(reason);
+  take(reason: string, displaced: (reason: string) => Promise<void>): Claim {
+    const farewell = this.#displace?.(reason);
+    this.#farewells = Promise.all([this.#farewells, farewell]);
     this.#displace = displaced;
     this.socketPath = undefined;
     const isMine = () => this.#displace === displaced;
     return {
-      place: this.#place,
+      place: this.#farewells.then(() => this.#place),
       heard: (seq) => {
         if (seq > this.#place) this.#place = seq;
       },
@@ -38,8 +40,8 @@ export class Ownership {
 }
 
 export interface Claim {
-  /** The last number that an owner has heard. */
-  readonly place: number;
+  /** The last number that an owner has heard, once those before have gone. */
+  readonly place: Promise<number>;
   /** The owner has heard everything up to `seq`. */
   heard(seq: number): void;
   /** The owner leaves. Nothing happens when it was displaced before. */

@@ -211,9 +211,14 @@ export class Session {
     }
     this.#abandon(this.queue.drop());
     if (this.#starting !== undefined) {
-      this.#starting.abort(
-        failure("start_failed", { session_id: this.id, why: "it was killed" }),
-      );
+      // The start then fails as it does when its process ends by itself.
+      if (this.#launched?.kill !== undefined) await this.#launched.kill();
+      else {
+        const why = "it was killed";
+        this.#starting.abort(
+          failure("exited_during_start", { session_id: this.id, why }),
+        );
+      }
       return;
     }
     if (this.#kernel === undefined) {
@@ -314,7 +319,7 @@ export class Session {
     if (this.#ended.signal.aborted) {
       throw failure("session_not_found", { session_id: this.id });
     }
-    if (!this.#happen(happening, `${happening} was asked for`)) {
+    if (!this.#happen(happening, `${happening} API called`)) {
       throw failure("session_running", { session_id: this.id });
     }
     const run = {};
@@ -515,9 +520,12 @@ export class Session {
   }
 
   #heartbeat(beats: boolean): void {
-    if (!beats) this.#happen("silence", "heartbeat lost");
+    if (!beats) this.#happen("silence", "lost heartbeat");
     else if (this.#status === "offline") {
-      this.#happen(this.#executionState ?? "answer", "heartbeat is back");
+      this.#happen(
+        this.#executionState ?? "answer",
+        "heartbeat detected after offline",
+      );
     }
   }
 
@@ -531,7 +539,7 @@ export class Session {
       traceback: [],
     });
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
-    this.#finish(run, () => {}, `process exited: ${how}`);
+    this.#finish(run, () => {}, `child process exited: ${how}`);
     this.#say({ kind: "exited", exit_code, signal, output });
     finish();
   }

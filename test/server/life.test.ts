@@ -253,7 +253,8 @@ test("a stopped kernel is offline, and busy again when it comes back", async () 
   process.kill(process_id, "SIGCONT");
   await client.until(
     "busy once more",
-    ({ status, reason }) => status === "busy" && reason === "heartbeat is back",
+    ({ status, reason }) =>
+      status === "busy" && reason === "heartbeat detected after offline",
   );
 }, 40_000);
 

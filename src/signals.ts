@@ -1,0 +1,43 @@
+/**
+ * One signal out of several, and one with a time: like `AbortSignal.any` and
+ * `AbortSignal.timeout`, which hold each other so weakly that Node may collect
+ * a deadline that somebody still waits for.
+ *
+ * Dispose of it when the wait is over; a long-lived source then keeps no
+ * listener of ours.
+ */
+export class Deadline implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #sources: readonly AbortSignal[];
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #forward: (this: AbortSignal) => void;
+
+  /** Aborts with the first source's reason, or after `patience_ms` with a `TimeoutError`. */
+  constructor(sources: readonly AbortSignal[], patience_ms?: number) {
+    const controller = this.#controller;
+    this.#sources = sources;
+    this.#forward = function () {
+      controller.abort(this.reason);
+    };
+    for (const source of sources) {
+      if (source.aborted) controller.abort(source.reason);
+      else source.addEventListener("abort", this.#forward, { once: true });
+    }
+    if (patience_ms !== undefined) {
+      this.#timer = setTimeout(() => {
+        controller.abort(new DOMException("Time is up", "TimeoutError"));
+      }, patience_ms);
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    for (const source of this.#sources) {
+      source.removeEventListener("abort", this.#forward);
+    }
+  }
+}
