@@ -30,6 +30,7 @@ import { group as signals } from "./items/signals.ts";
 import { group as startUp } from "./items/start-up.ts";
 import { group as trust } from "./items/trust.ts";
 import { group as unixSocket } from "./items/unix-socket.ts";
+import { closeAll } from "./harness/ground.ts";
 import { closing, line, summary } from "./harness/report.ts";
 import { itemsOf, runAll } from "./harness/runner.ts";
 import type { Result } from "./harness/runner.ts";
@@ -70,6 +71,11 @@ const { values, positionals } = parseArgs({
     python: { type: "string" },
   },
 });
+
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    void closeAll().finally(() => process.exit(130));
+  });
 
 const [kcserver] = positionals;
 if (values.list) {

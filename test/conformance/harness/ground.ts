@@ -47,6 +47,13 @@ export interface Launch {
   readonly unread?: boolean;
 }
 
+const open = new Set<Ground>();
+
+/** For a run that is broken off: nothing of it stays. */
+export async function closeAll(): Promise<void> {
+  await Promise.all([...open].map((ground) => ground.close()));
+}
+
 export class Ground {
   readonly settings: Settings;
   readonly #mark = randomUUID();
@@ -56,6 +63,7 @@ export class Ground {
 
   constructor(settings: Settings) {
     this.settings = settings;
+    open.add(this);
   }
 
   /** A private directory with a short name: socket paths are limited to 104 bytes. */
@@ -133,6 +141,7 @@ export class Ground {
 
   /** Ends everything; the answer names what the servers did not end or remove themselves. */
   async close(): Promise<readonly string[]> {
+    open.delete(this);
     for (const child of this.#children) await ended(child);
     const left: string[] = [];
     await Promise.all(

@@ -133,7 +133,7 @@ export const group = outline<World>({
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
-        const session = await adopting(server, { connection_timeout: 2 });
+        const session = await adopting(server, { connection_timeout: 1 });
         isAdoptFailure(
           await adopted(session, { ...connectionInfo(), ...(await free()) }),
         );
@@ -145,7 +145,7 @@ export const group = outline<World>({
       source: FAULT,
       mark: "mended",
       run: async ({ ground, server }) => {
-        const session = await adopting(server, { connection_timeout: 2 });
+        const session = await adopting(server, { connection_timeout: 1 });
         const info = { ...connectionInfo(), ...(await free()) };
         ground.adoptable("mute", info);
         isAdoptFailure(await adopted(session, info));
@@ -157,7 +157,7 @@ export const group = outline<World>({
       source: FAULT,
       mark: "mended",
       run: async ({ ground, server }) => {
-        const session = await adopting(server, { connection_timeout: 2 });
+        const session = await adopting(server, { connection_timeout: 1 });
         const info = {
           ...connectionInfo(),
           ...(await free()),

@@ -364,8 +364,8 @@ export const group = outline<Ground>({
           args: ["-l", "trace"],
           unread: true,
         });
-        const filling = "x".repeat(2_000);
-        for (let i = 0; i < 300; i += 1) {
+        const filling = "x".repeat(240); // an id as long as any may be
+        for (let i = 0; i < 500; i += 1) {
           const path = `/sessions/${filling}`;
           const answer = await server.request("GET", path, {
             patience_ms: 3_000,
