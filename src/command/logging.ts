@@ -17,7 +17,10 @@ export async function openLog(
   err: Sink,
 ): Promise<Logging> {
   if (file === undefined && err.isTerminal) {
-    const log = pino({ level }, { write: (line) => void sentence(err, line) });
+    const log = pino(
+      { level, base: null },
+      { write: (line) => void sentence(err, line) },
+    );
     return { log, [Symbol.dispose]: () => {} };
   }
   const destination = pino.destination({
@@ -29,7 +32,7 @@ export async function openLog(
   if (file !== undefined) await opened(destination, file);
   destination.on("error", () => {}); // a full disk, a reader that left: no reason to end kernels
   return {
-    log: pino({ level }, destination),
+    log: pino({ level, base: null }, destination),
     [Symbol.dispose]() {
       try {
         destination.flushSync();
