@@ -34,7 +34,7 @@ export type ServerRecord = z.infer<typeof ServerRecord>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Resolves once other commands can find the server. Dispose of it before the server has gone. */
+/** Lets other commands find the server, until it is disposed of, or the process ends. */
 export function writeRecord(
   record: ServerRecord,
   env: Environment = process.env,
@@ -49,7 +49,14 @@ export function writeRecord(
     flag: "wx",
   });
   renameSync(draft, path);
-  return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
+  const remove = () => rmSync(path, { force: true });
+  process.once("exit", remove);
+  return {
+    [Symbol.dispose]() {
+      process.off("exit", remove);
+      remove();
+    },
+  };
 }
 
 /** Of servers whose processes live, the newest first. */

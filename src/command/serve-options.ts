@@ -91,7 +91,12 @@ export function addServeOptions(command: Command): Command {
         .choices(LogLevel.options)
         .default("info"),
     )
-    .addOption(env("--log-file <path>", "where to log, instead of stderr"))
+    .addOption(
+      env(
+        "--log-file <path>",
+        "a file for the log, emptied first, beside standard error",
+      ),
+    )
     .addOption(
       env("--transport-driver <name>", "who speaks ZeroMQ")
         .choices(TRANSPORT_NAMES)

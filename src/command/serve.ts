@@ -3,11 +3,12 @@
  * says where it is to the last kernel that ends with it.
  */
 import { Command } from "commander";
+import { LogBook } from "../log.ts";
+import { Filter } from "../log/filter.ts";
 import { type RunningServer, startServer } from "../serve.ts";
 import { type Context, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type Exit } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
-import { openLog } from "./logging.ts";
 import { writeRecord } from "./record.ts";
 import {
   addServeOptions,
@@ -63,33 +64,54 @@ export function serveCommand(context: Context): Command {
 }
 
 async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
-  const { logLevel, logFile } = options;
   const serverOptions = toServerOptions(options);
   await warn(options, terminal);
   delete process.env["KALLICHORE_TOKEN"]; // what we inherit, kernels inherit
-  using logging = await openLog(logLevel, logFile, terminal.err);
-  const { log } = logging;
+  await using book = openBook(options);
+  const { log } = book;
 
   const stop = new AbortController();
   const hurry = new AbortController();
   using _signals = onSignals((signal, count) => {
-    if (count === 1) stop.abort(`it was told to (${signal})`);
+    if (count === 1) stop.abort(signal);
     else if (count === 2) hurry.abort();
     else process.exit(130);
   });
 
-  await using server = await open({ ...serverOptions, log });
-  void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
-  const record = recordOf(server);
-  using written = writeRecord(record);
-  if (options.json === true) await terminal.json(record);
-  else await greet(record, terminal.out);
-
-  await aborted(stop.signal);
-  log.info({ why: stop.signal.reason as string }, "The server ends");
-  written[Symbol.dispose](); // nobody new shall come
-  await ended(server, hurry.signal);
+  const server = await open({
+    ...serverOptions,
+    log,
+    onLogLevel: (level) => (book.filter = Filter.at(level)),
+  });
+  try {
+    if (server.token !== undefined) book.conceal(server.token);
+    void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
+    const record = recordOf(server);
+    using _written = writeRecord(record); // gone before the server is: nobody new shall come
+    if (options.json === true) await terminal.json(record);
+    else await greet(record, terminal.out);
+    await aborted(stop.signal);
+    log.info(`The server ends: ${stop.signal.reason as string}`);
+  } finally {
+    await ended(server, hurry.signal);
+  }
   return "ok";
+}
+
+/** Throws `usage` where the log file cannot be written. */
+function openBook({ logLevel, logFile }: ServeOptions): LogBook {
+  try {
+    return new LogBook({
+      filter: Filter.at(logLevel),
+      file: logFile,
+      onStderr: true,
+    });
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new CommandError("usage", `The log cannot be written: ${message}`, {
+      cause,
+    });
+  }
 }
 
 /** Resolves when everything has ended. Throws `accident` where something hangs. */
