@@ -113,8 +113,11 @@ async function watch(
   client: Client,
   { ending, terminal }: { ending: Ending; terminal: Terminal },
 ): Promise<Exit> {
-  const { session_id } = await findSession(client, name);
-  const events = client.session(session_id).events({ signal: ending.signal });
+  const found = await findSession(client, name);
+  const { session_id, status, last_seq: after } = found;
+  await terminal.json({ kind: "attached", session_id, status, after });
+  const { signal } = ending;
+  const events = client.session(session_id).events({ after, signal });
   for await (const event of until(events, ending.signal)) {
     const shown =
       "buffers" in event
