@@ -23,6 +23,11 @@ export default defineConfig(
         { ignoreArrowShorthand: true },
       ],
       "@typescript-eslint/no-empty-function": "off",
+      // What is disposed at the end of its scope has done its work by being there.
+      "@typescript-eslint/no-unused-vars": [
+        "error",
+        { ignoreUsingDeclarations: true },
+      ],
       "max-params": ["error", 4],
       "no-restricted-syntax": [
         "error",

@@ -99,6 +99,8 @@ export class Execution
   #weight = 0;
   /** The number after which the journal has to be read again; nothing waits beyond it. */
   #lostAfter: number | undefined;
+  /** The signs of the end that whoever listens has been told, or is about to be. */
+  readonly #told = { reply: false, idle: false };
   #isListenedTo = false;
   #isIgnored = false;
   #wake: () => void = () => {};
@@ -340,30 +342,45 @@ export class Execution
   #tell(said: ExecutionEvent, event: SessionEvent): void {
     if (this.#isIgnored || this.#lostAfter !== undefined) return;
     this.#waiting.push(said);
+    this.#noteEnd(said);
     this.#weight += weightOf(event);
     if (this.#weight > MOST_WAITING) this.#lostAfter = event.seq;
     this.#wake();
   }
 
+  /** A reply may come before the outputs that it belongs to: they travel on different sockets. */
+  #noteEnd(said: ExecutionEvent): void {
+    this.#told.reply ||= said.type === "execute_reply";
+    this.#told.idle ||=
+      said.type === "status" && said.execution_state === "idle";
+  }
+
   /** The listener was too slow for us to keep everything: the journal has it. */
   async *#readAgain(after: number): AsyncGenerator<ExecutionEvent, void> {
-    let hasReply = false;
-    let isIdle = false;
     const { session_id } = this.#feed;
     const { signal } = this.#options;
+    if (this.#wasToldAll()) {
+      await this.#end;
+      return;
+    }
     for await (const event of read(this.#line, session_id, { after, signal })) {
       const isOurs =
         isMessage(event) && event.parent_header?.msg_id === this.msg_id;
       const said = isOurs
         ? toExecutionEvent(event)
         : toOwnExecutionEvent(event, this.msg_id);
-      if (said !== undefined) yield said;
-      hasReply ||= said?.type === "execute_reply";
-      isIdle ||= said?.type === "status" && said.execution_state === "idle";
-      if ((hasReply && isIdle) || event.kind === "exited") break;
+      if (said !== undefined) {
+        yield said;
+        this.#noteEnd(said);
+      }
+      if (this.#wasToldAll() || event.kind === "exited") break;
       if (event.kind === "gap" && this.#outcome !== undefined) break;
     }
     await this.#end;
+  }
+
+  #wasToldAll(): boolean {
+    return this.#told.reply && this.#told.idle;
   }
 
   async #interruptNow(): Promise<void> {

@@ -21,6 +21,8 @@ export interface LogBookOptions {
   /** In addition to the standard streams; emptied. */
   readonly file?: string | undefined;
   readonly color?: boolean;
+  /** Everything to standard error: standard output has another use. */
+  readonly onStderr?: boolean;
 }
 
 /** How long last lines may take. */
@@ -38,11 +40,12 @@ export class LogBook implements AsyncDisposable, Disposable {
   readonly #secrets = new Set<string>();
 
   /** Throws the system's error when the file cannot be written. */
-  constructor({ filter, file, color }: LogBookOptions = {}) {
+  constructor({ filter, file, color, onStderr }: LogBookOptions = {}) {
     this.filter = filter ?? Filter.at("info");
     this.#file = file === undefined ? undefined : Outlet.file(file);
     this.#stdout = Outlet.stdout();
     this.#stderr = Outlet.stderr(this.#stdout);
+    if (onStderr === true) this.#stdout = this.#stderr;
     this.#mayColor = color ?? !process.env["NO_COLOR"];
     const isHeard = (level: number) => level >= this.filter.least;
     this.log = pino(

@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { startServer } from "../serve.ts";
+import { run } from "../command/program.ts";
 
-const server = await startServer();
-console.log(server.url);
+process.exit(await run(process.argv.slice(2)));

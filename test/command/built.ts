@@ -6,7 +6,9 @@ import config from "../../tsup.config.ts";
 const root = new URL("../../", import.meta.url);
 
 /** Resolves with the path of the program. */
-export async function buildCommand(name: "kcserver"): Promise<string> {
+export async function buildCommand(
+  name: "kcserver" | "kallichore",
+): Promise<string> {
   const source = `src/bin/${name}.ts`;
   const programs = [config]
     .flat()

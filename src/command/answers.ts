@@ -1,0 +1,73 @@
+/**
+ * Who answers when code asks for input: the person at the terminal, else the
+ * lines of standard input, one for each question. Nothing is read before it is
+ * asked for.
+ */
+import { createInterface, type Interface } from "node:readline";
+import { Writable } from "node:stream";
+import type { Terminal } from "./terminal.ts";
+
+export interface Question {
+  readonly prompt: string;
+  /** Whether what is typed shall not be shown. */
+  readonly password: boolean;
+}
+
+/** What ipykernel takes for the end of the input. */
+export const END_OF_INPUT = "\u0004";
+
+export class Answers {
+  readonly #terminal: Terminal;
+  #lines: AsyncIterator<string> | undefined;
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  /** A line without its end; `undefined` where there is no more input, or `signal` aborted. */
+  async ask(
+    question: Question,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    if (process.stdin.isTTY) return askPerson(question, this.#terminal, signal);
+    await this.#terminal.err.write(question.prompt);
+    this.#lines ??= createInterface({
+      input: process.stdin,
+      crlfDelay: Infinity,
+    })[Symbol.asyncIterator]();
+    const next = await this.#lines.next();
+    await this.#terminal.err.line(); // a terminal would have shown the answer's line end
+    return next.done === true ? undefined : next.value;
+  }
+}
+
+/** Ctrl-D on an empty line is the end of the input; Ctrl-C is for the signal's listeners. */
+function askPerson(
+  { prompt, password }: Question,
+  { err }: Terminal,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const screen = err.isTerminal ? process.stderr : process.stdout;
+  const silence = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const asking: Interface = createInterface({
+    input: process.stdin,
+    output: password ? silence : screen,
+    terminal: true,
+    historySize: 0,
+  });
+  if (password) screen.write(prompt);
+  return new Promise((resolve) => {
+    const abort = () => asking.close();
+    signal.addEventListener("abort", abort);
+    asking.on("SIGINT", () => process.kill(process.pid, "SIGINT")); // the terminal does not say it while we read keys
+    asking.on("close", () => {
+      signal.removeEventListener("abort", abort);
+      resolve(undefined);
+    });
+    asking.question(password ? "" : prompt, (answer) => {
+      if (password) screen.write("\n");
+      resolve(answer);
+      asking.close();
+    });
+  });
+}

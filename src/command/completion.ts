@@ -1,0 +1,169 @@
+/**
+ * Completion for shells: a small script for each, which asks the hidden command
+ * `__names` for what only the running server knows.
+ */
+import { Argument, Command } from "commander";
+import { type Context, examples } from "./context.ts";
+import { findServer } from "./find-server.ts";
+
+/** Milliseconds: whoever presses Tab waits no longer. */
+const PATIENCE_MS = 1_000;
+
+const shells = ["bash", "zsh", "fish"] as const;
+type Shell = (typeof shells)[number];
+
+export function completionCommand(context: Context): Command {
+  return new Command("completion")
+    .summary("make your shell complete kallichore's names")
+    .description(
+      "Prints a script that makes your shell complete commands, options, kernels and sessions.",
+    )
+    .addArgument(new Argument("<shell>", "which one").choices(shells))
+    .addHelpText(
+      "after",
+      examples(
+        ['eval "$(kallichore completion bash)"', "in ~/.bashrc"],
+        ['eval "$(kallichore completion zsh)"', "in ~/.zshrc, after compinit"],
+        [
+          "kallichore completion fish | source",
+          "in ~/.config/fish/config.fish",
+        ],
+      ),
+    )
+    .action(async (shell: Shell, _options: unknown, command: Command) => {
+      await context.terminal.out.write(
+        scriptFor(shell, vocabulary(command.parent)),
+      );
+    });
+}
+
+/** Prints names, one a line, and nothing where they are not to be had in time. */
+export function namesCommand(context: Context): Command {
+  return new Command("__names")
+    .addArgument(new Argument("<kind>").choices(["sessions", "kernels"]))
+    .action(async (kind: "sessions" | "kernels") => {
+      const names = await Promise.race([namesOf(kind), late()]);
+      for (const name of names) await context.terminal.out.line(name);
+    });
+}
+
+async function namesOf(kind: "sessions" | "kernels"): Promise<string[]> {
+  try {
+    await using server = await findServer({});
+    if (server === undefined) return [];
+    const { client } = server;
+    if (kind === "sessions") {
+      return (await client.sessions.list()).map(({ session_id }) => session_id);
+    }
+    return (await client.kernelspecs()).kernelspecs.map(({ name }) => name);
+  } catch {
+    return []; // nobody asked for a message here
+  }
+}
+
+function late(): Promise<string[]> {
+  return new Promise((resolve) =>
+    setTimeout(() => resolve([]), PATIENCE_MS).unref(),
+  );
+}
+
+interface Word {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: readonly string[];
+  /** What its arguments are. */
+  readonly argument: "sessions" | "kernels" | "shells" | undefined;
+}
+
+function vocabulary(program: Command | null): Word[] {
+  const commands = program?.commands ?? [];
+  return commands
+    .filter((command) => !command.name().startsWith("__"))
+    .map((command) => ({
+      name: command.name(),
+      summary: command.summary(),
+      options: command.options.flatMap(({ long }) => long ?? []),
+      argument: argumentOf(command),
+    }));
+}
+
+function argumentOf(command: Command): Word["argument"] {
+  switch (command.registeredArguments[0]?.name()) {
+    case "session":
+      return "sessions";
+    case "kernel":
+      return "kernels";
+    case "shell":
+      return "shells";
+    default:
+      return undefined;
+  }
+}
+
+function scriptFor(shell: Shell, words: readonly Word[]): string {
+  switch (shell) {
+    case "bash":
+      return bash(words);
+    case "zsh":
+      return `autoload -Uz bashcompinit && bashcompinit\n${bash(words)}`;
+    case "fish":
+      return fish(words);
+  }
+}
+
+function bash(words: readonly Word[]): string {
+  const cases = words.map(({ name, options, argument }) => {
+    const names =
+      argument === undefined
+        ? ""
+        : argument === "shells"
+          ? shells.join(" ")
+          : `$(kallichore __names ${argument} 2>/dev/null)`;
+    return `    ${name}) words="${[...options, "--help"].join(" ")} ${names}" ;;`;
+  });
+  return `_kallichore() {
+  local current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} words
+  case $before in
+    -k|--kernel) words=$(kallichore __names kernels 2>/dev/null) ;;
+    -s|--session) words=$(kallichore __names sessions 2>/dev/null) ;;
+    -f|--file|--token|--socket|--log-file|--save-to|--cwd|--kernelspec-dir)
+      COMPREPLY=($(compgen -f -- "$current")); return ;;
+  esac
+  if [ -z "$words" ]; then
+  if [ "$COMP_CWORD" -eq 1 ]; then words="${words.map(({ name }) => name).join(" ")} --help --version"
+  else case \${COMP_WORDS[1]} in
+${cases.join("\n")}
+  esac; fi; fi
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -F _kallichore kallichore
+`;
+}
+
+function fish(words: readonly Word[]): string {
+  const quote = (text: string) => `'${text.replaceAll("'", "\\'")}'`;
+  const lines = ["complete -c kallichore -f"];
+  for (const { name, summary, options, argument } of words) {
+    const when = quote(`__fish_seen_subcommand_from ${name}`);
+    lines.push(
+      `complete -c kallichore -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
+    );
+    for (const option of options) {
+      lines.push(`complete -c kallichore -n ${when} -l ${option.slice(2)}`);
+    }
+    if (argument === "shells") {
+      lines.push(`complete -c kallichore -n ${when} -a '${shells.join(" ")}'`);
+    } else if (argument !== undefined) {
+      lines.push(
+        `complete -c kallichore -n ${when} -a '(kallichore __names ${argument} 2>/dev/null)'`,
+      );
+    }
+  }
+  const exec = "'__fish_seen_subcommand_from exec'";
+  lines.push(
+    `complete -c kallichore -n ${exec} -s k -l kernel -x -a '(kallichore __names kernels 2>/dev/null)'`,
+    `complete -c kallichore -n ${exec} -s s -l session -x -a '(kallichore __names sessions 2>/dev/null)'`,
+    `complete -c kallichore -n ${exec} -s f -l file -r -F`,
+  );
+  return `${lines.join("\n")}\n`;
+}

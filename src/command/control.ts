@@ -1,0 +1,181 @@
+/** `kallichore start`, `interrupt`, `restart`, `stop`, `kill`, `delete`: what is done to sessions from outside. */
+import { Command } from "commander";
+import type { Client, Session } from "../../client/index.ts";
+import {
+  type CommonOptions,
+  type Context,
+  examples,
+  withJson,
+  withServer,
+} from "./context.ts";
+import { exitHelp, type Exit } from "./exit.ts";
+import { openServer } from "./find-server.ts";
+import { findKernel, findSession } from "./names.ts";
+import { withProgress } from "./spinner.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** One thing to do to sessions that are named. */
+interface Deed {
+  readonly summary: string;
+  readonly description: string;
+  readonly doing: string;
+  readonly done: string;
+  readonly example: readonly [command: string, what: string];
+  act(session: Session): Promise<void>;
+}
+
+const deeds: Readonly<Record<string, Deed>> = {
+  interrupt: {
+    summary: "interrupt what a session is running",
+    description:
+      "Interrupts what runs, as Ctrl-C would. The kernel and its variables stay.",
+    doing: "Interrupting",
+    done: "Interrupted",
+    example: ["kallichore interrupt py", "the session whose id begins with py"],
+    act: (session) => session.interrupt(),
+  },
+  restart: {
+    summary: "end a session's kernel and start a new one",
+    description:
+      "Ends the kernel, gently first, and starts a new one in the same session. Its variables\nare gone; those who are attached stay attached. A session that has ended starts again.",
+    doing: "Restarting",
+    done: "Restarted",
+    example: ["kallichore restart py", "with a fresh kernel"],
+    act: (session) => session.restart(),
+  },
+  stop: {
+    summary: "shut a session's kernel down",
+    description:
+      "Asks the kernel to end, insists, and forces it in the end. The session stays in the list:\nkallichore restart brings it back, kallichore delete forgets it.",
+    doing: "Stopping",
+    done: "Stopped",
+    example: ["kallichore stop py r", "two at once"],
+    act: (session) => session.shutdown(),
+  },
+  kill: {
+    summary: "end a session's kernel without asking",
+    description:
+      "Ends the kernel's process tree at once. What it had not saved is lost.",
+    doing: "Killing",
+    done: "Killed",
+    example: ["kallichore kill py", "at once"],
+    act: (session) => session.kill(),
+  },
+  delete: {
+    summary: "forget a session that has ended",
+    description:
+      "Forgets a session, with everything that it said. Its kernel must have ended: kallichore stop.",
+    doing: "Deleting",
+    done: "Deleted",
+    example: ["kallichore delete py", "it is no longer listed"],
+    act: (session) => session.delete(),
+  },
+};
+
+export function controlCommands(context: Context): Command[] {
+  return Object.entries(deeds).map(([name, deed]) => {
+    const command = new Command(name)
+      .summary(deed.summary)
+      .description(deed.description)
+      .argument("<session...>", "an id, or the beginning of one");
+    withServer(withJson(command, "one JSON document"));
+    return command
+      .addHelpText(
+        "after",
+        [
+          examples(deed.example),
+          "",
+          exitHelp(["ok", "kernel_died", "refused"]),
+        ].join("\n"),
+      )
+      .action(async (names: string[], options: CommonOptions) => {
+        await using server = await openServer(options);
+        context.finish(
+          await act(deed, names, {
+            ...options,
+            client: server.client,
+            terminal: context.terminal,
+          }),
+        );
+      });
+  });
+}
+
+async function act(
+  deed: Deed,
+  names: readonly string[],
+  {
+    client,
+    terminal,
+    json,
+  }: { client: Client; terminal: Terminal; json?: boolean | undefined },
+): Promise<Exit> {
+  const ids: string[] = [];
+  // All are found before anything is done to any.
+  for (const name of names) {
+    ids.push((await findSession(client, name)).session_id);
+  }
+  for (const id of ids) {
+    const work = deed.act(client.session(id));
+    await withProgress(terminal.err, `${deed.doing} ${id}`, work);
+    if (json !== true) await terminal.err.line(`${deed.done} ${id}`);
+  }
+  if (json === true) await terminal.json({ sessions: ids });
+  return "ok";
+}
+
+interface StartOptions extends CommonOptions {
+  readonly id?: string;
+  readonly cwd?: string;
+}
+
+export function startCommand(context: Context): Command {
+  const command = new Command("start")
+    .summary("start a session")
+    .description(
+      "Starts a kernel in a session of its own on the running server, and prints the session's id.\nIt goes on until it is stopped, or the server ends.",
+    )
+    .argument("[kernel]", "its name; the server's default unless said")
+    .option("--id <id>", "what to call the session; made up unless said")
+    .option("--cwd <dir>", "where it works; here unless said");
+  withServer(withJson(command, "the session as one JSON document"));
+  return command
+    .addHelpText(
+      "after",
+      [
+        examples(
+          ["kallichore start", "the default kernel"],
+          ["kallichore start ir --id stats", "R, in a session called stats"],
+          ["kallichore exec -s stats 'x <- 1:10'", "run code in it"],
+          ["kallichore attach stats", "talk to it"],
+        ),
+        "",
+        exitHelp(["ok", "kernel_died", "refused"]),
+      ].join("\n"),
+    )
+    .action(async (kernel: string | undefined, options: StartOptions) => {
+      context.finish(await start(kernel, options, context.terminal));
+    });
+}
+
+async function start(
+  kernel: string | undefined,
+  { id, cwd = process.cwd(), json, ...choice }: StartOptions,
+  terminal: Terminal,
+): Promise<Exit> {
+  await using server = await openServer(choice);
+  const { client } = server;
+  const name = await findKernel(client, kernel);
+  const session = await withProgress(
+    terminal.err,
+    `Starting ${name}`,
+    client.start(name, {
+      ...(id !== undefined && { session_id: id }),
+      working_directory: cwd,
+    }),
+  );
+  if (json === true) await terminal.json(await session.info());
+  else await terminal.out.line(session.session_id);
+  session.detach();
+  return "ok";
+}

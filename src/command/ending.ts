@@ -1,0 +1,124 @@
+/**
+ * What can end a running command before its time: Ctrl-C and the other
+ * signals, a reader that left, a server that went away. It ends once, for the
+ * first of these reasons, and then everything that it began has to end too.
+ */
+import type { Client } from "../../client/index.ts";
+import { CommandError, type Exit, exits } from "./exit.ts";
+import { exitOf, onSignals } from "./signals.ts";
+import type { Sink } from "./terminal.ts";
+
+/** Signals after the end that are taken for "do not wait even for that". */
+const IMPATIENCE = 3;
+
+export class Ending implements Disposable {
+  readonly #end = new AbortController();
+  readonly #signals: Disposable;
+  #exit: Exit | undefined;
+  #interrupt: (() => void) | undefined;
+  #impatience = 0;
+
+  /** `gone` aborts when nobody reads any more what we write. */
+  constructor(gone: AbortSignal) {
+    this.#signals = onSignals((signal) => {
+      const interrupt = this.#interrupt;
+      this.#interrupt = undefined;
+      if (signal === "SIGINT" && interrupt !== undefined) interrupt();
+      else if (this.hasCome) this.#hurry();
+      else this.end(exitOf[signal]);
+    });
+    gone.addEventListener("abort", () => this.end("broken_pipe"));
+  }
+
+  /** Aborts when it comes; its reason is a `CommandError`, or an `Ended`. */
+  get signal(): AbortSignal {
+    return this.#end.signal;
+  }
+
+  get hasCome(): boolean {
+    return this.#end.signal.aborted;
+  }
+
+  /** How the command then ends. */
+  get exit(): Exit | undefined {
+    return this.#exit;
+  }
+
+  /** The next Ctrl-C does this, instead of ending everything. `undefined`: nothing, again. */
+  set onInterrupt(interrupt: (() => void) | undefined) {
+    this.#interrupt = interrupt;
+  }
+
+  end(exit: Exit, reason: Error = new Ended(exit)): void {
+    this.#exit ??= exit;
+    this.#end.abort(reason);
+  }
+
+  /** The result of `work`. Rejects with the signal's reason as soon as the end comes. */
+  async orEnd<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this;
+    signal.throwIfAborted();
+    let abort = () => {};
+    const ended = new Promise<never>((_resolve, reject) => {
+      abort = () => reject(signal.reason as Error);
+      signal.addEventListener("abort", abort);
+    });
+    try {
+      return await Promise.race([work, ended]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#signals[Symbol.dispose]();
+  }
+
+  #hurry(): void {
+    this.#impatience += 1;
+    if (this.#impatience < IMPATIENCE) return;
+    process.exit(exits[this.#exit ?? "interrupted"][0]);
+  }
+}
+
+/** It was cut short, and who did that knows. */
+export class Ended extends Error {
+  readonly exit: Exit;
+
+  constructor(exit: Exit) {
+    super(exits[exit][1]);
+    this.exit = exit;
+  }
+}
+
+const LOST_MS = 10_000;
+
+/** Ends the command when its server does not come back. */
+export function watchConnection(
+  { connection }: Client,
+  ending: Ending,
+  err: Sink,
+): Disposable {
+  let timer: NodeJS.Timeout | undefined;
+  const unsubscribe = connection.subscribe((state) => {
+    if (state !== "waiting") {
+      if (state !== "connecting") clearTimeout(timer);
+      if (state === "open") timer = undefined;
+      return;
+    }
+    if (timer !== undefined) return;
+    void err.line(
+      err.colors.dim("The connection to the server was lost; trying again"),
+    );
+    timer = setTimeout(() => {
+      const message = `The server has gone: ${connection.error?.message ?? "it does not answer"}`;
+      ending.end("refused", new CommandError("refused", message));
+    }, LOST_MS);
+  });
+  return {
+    [Symbol.dispose]() {
+      unsubscribe();
+      clearTimeout(timer);
+    },
+  };
+}

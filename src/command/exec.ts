@@ -1,0 +1,228 @@
+/** `kallichore exec`: code runs, what it says is said, and how it ended is the exit code. */
+import { randomBytes } from "node:crypto";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Client, Session } from "../../client/index.ts";
+import { readCode } from "./code.ts";
+import {
+  type CommonOptions,
+  type Context,
+  examples,
+  withJson,
+  withServer,
+} from "./context.ts";
+import { Ending, watchConnection } from "./ending.ts";
+import { exitHelp, exits, type Exit } from "./exit.ts";
+import {
+  type Connected,
+  embedServer,
+  findServer,
+  openServer,
+} from "./find-server.ts";
+import { findKernel, findRunning } from "./names.ts";
+import { Album } from "./pictures.ts";
+import { runCode } from "./run.ts";
+import { ForPeople, ForPrograms } from "./show.ts";
+import { withProgress } from "./spinner.ts";
+import type { Terminal } from "./terminal.ts";
+
+interface ExecOptions extends CommonOptions {
+  readonly kernel?: string;
+  readonly session?: string;
+  readonly file?: string;
+  readonly embed?: boolean;
+  readonly saveTo?: string;
+  readonly timeout?: number;
+  readonly cwd?: string;
+}
+
+export function execCommand(context: Context): Command {
+  const command = new Command("exec")
+    .summary("run code, and show what it says")
+    .description(
+      "Runs code and shows what it says as it comes: its standard output on standard output, its\nstandard error and tracebacks on standard error. Without -s the code has a kernel of its\nown, which ends with it: on your running server, or in this process where there is none.",
+    )
+    .argument(
+      "[code]",
+      "the code; - reads it from standard input, as does leaving it out in a pipe",
+    )
+    .addOption(
+      new Option(
+        "-k, --kernel <name>",
+        "the kernel to run it; the server's default unless said",
+      ).conflicts("session"),
+    )
+    .option(
+      "-s, --session <session>",
+      "run it in this session, whose variables it shares",
+    )
+    .option("-f, --file <file>", "read the code from a file")
+    .addOption(
+      new Option("--embed", "use no running server").conflicts([
+        "session",
+        "server",
+      ]),
+    )
+    .option(
+      "--save-to <dir>",
+      "save pictures there: picture-1.png and so on; nothing is overwritten",
+    )
+    .addOption(
+      new Option(
+        "--timeout <seconds>",
+        "interrupt the code after so long, and end with 124",
+      ).argParser(seconds),
+    )
+    .addOption(
+      new Option("--cwd <dir>", "where it works; here unless said").conflicts(
+        "session",
+      ),
+    );
+  withServer(
+    withJson(
+      command,
+      "one JSON object a line: what is said, then how it ended",
+    ),
+  );
+  return command
+    .addHelpText(
+      "after",
+      [
+        examples(
+          ["kallichore exec 'print(6 * 7)'", "on the default kernel"],
+          ["kallichore exec -k ir 'summary(cars)'", "in R"],
+          [
+            "kallichore exec -f report.py --save-to figures",
+            "a file, keeping its plots",
+          ],
+          ["echo 'print(1)' | kallichore exec", "from a pipe"],
+          ["kallichore exec -s work 'x + 1'", "where x is known already"],
+          ["kallichore exec --json '1/0' | jq", "for programs"],
+        ),
+        "",
+        "When the code asks for input, you are asked; what is piped in answers line by line. Code that\ncomes from standard input itself cannot ask.",
+        "",
+        "Ctrl-C interrupts the code. The second one kills its kernel; with -s, it leaves the session as it is.",
+        "",
+        exitHelp([
+          "ok",
+          "code_error",
+          "kernel_died",
+          "refused",
+          "usage",
+          "timeout",
+          "interrupted",
+          "broken_pipe",
+        ]),
+      ].join("\n"),
+    )
+    .action(async (code: string | undefined, options: ExecOptions) => {
+      context.finish(await exec(code, options, context.terminal));
+    });
+}
+
+async function exec(
+  argument: string | undefined,
+  options: ExecOptions,
+  terminal: Terminal,
+): Promise<Exit> {
+  const code = await readCode(argument, options.file);
+  const { saveTo, timeout } = options;
+  const album = saveTo === undefined ? undefined : new Album(saveTo);
+  const isJson = options.json === true;
+  using ending = new Ending(terminal.gone);
+  await using server = await connect(options);
+  using _watch = watchConnection(server.client, ending, terminal.err);
+  const place = await sessionFor(server.client, options);
+  const { session, isOurs } = place;
+  try {
+    if (isJson) await terminal.json({ type: "session", ...place.described });
+    if (isOurs) {
+      const starting = ending.orEnd(session.start());
+      const text = `Starting ${place.described.kernel}`;
+      await withProgress(terminal.err, text, starting);
+    }
+    const ran = await runCode(code, session, {
+      terminal,
+      ending,
+      isOurs,
+      show: isJson
+        ? new ForPrograms(terminal, album)
+        : new ForPeople(terminal, { album }),
+      timeout_ms: timeout === undefined ? undefined : timeout * 1000,
+    });
+    const exit_code = exits[ran.exit][0];
+    if (isJson)
+      await terminal.json({ type: "end", ...ran, exit: undefined, exit_code });
+    return ran.exit;
+  } finally {
+    await leave(place, ending.hasCome);
+  }
+}
+
+async function connect(options: ExecOptions): Promise<Connected> {
+  if (options.session !== undefined) return openServer(options);
+  if (options.embed === true) return embedServer();
+  return (await findServer(options)) ?? (await embedServer());
+}
+
+interface Place {
+  readonly session: Session;
+  /** Whether it ends with the command. */
+  readonly isOurs: boolean;
+  readonly described: { readonly session_id: string; readonly kernel: string };
+}
+
+async function sessionFor(
+  client: Client,
+  { session: name, kernel, cwd = process.cwd() }: ExecOptions,
+): Promise<Place> {
+  if (name !== undefined) {
+    const found = await findRunning(client, name);
+    const { session_id, kernel_name, display_name } = found;
+    return {
+      session: client.session(session_id),
+      isOurs: false,
+      described: { session_id, kernel: kernel_name ?? display_name },
+    };
+  }
+  const kernel_name = await findKernel(client, kernel);
+  const session = await client.sessions.create({
+    session_id: `exec-${randomBytes(4).toString("hex")}`,
+    kernel_name,
+    working_directory: cwd,
+  });
+  const { session_id } = session;
+  return {
+    session,
+    isOurs: true,
+    described: { session_id, kernel: kernel_name },
+  };
+}
+
+/** Ends a session of ours, at once where the command was cut short. How the code ended is what is told, not this. */
+async function leave(
+  { session, isOurs }: Place,
+  isCutShort: boolean,
+): Promise<void> {
+  try {
+    if (isOurs && isCutShort) await session.kill();
+  } catch {
+    // It has no kernel any more, or none yet.
+  }
+  try {
+    await session[Symbol.asyncDispose]();
+  } catch {
+    // The server has gone, and the session with it.
+  }
+}
+
+/** Days, in seconds: timers take no more. */
+const LONGEST = 14 * 86_400;
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (text !== "" && value > 0 && value <= LONGEST) return value;
+  throw new InvalidArgumentError(
+    "It is a number of seconds, such as 90 or 0.5.",
+  );
+}

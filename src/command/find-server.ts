@@ -1,0 +1,153 @@
+/**
+ * The server that a command talks to: the one that was named, else the newest
+ * of this user's that runs (each leaves a record), else, for commands that can
+ * do without, one in this very process that ends with the command.
+ */
+import { type Client, createClient } from "../../client/index.ts";
+import { startServer } from "../serve.ts";
+import { CommandError } from "./exit.ts";
+import { readRecords, type ServerRecord } from "./record.ts";
+import { readToken } from "./token.ts";
+
+/** What the person said about it. */
+export interface ServerChoice {
+  /** An address, the path of a socket, or a process id. */
+  readonly server?: string | undefined;
+  /** The file that holds its token. */
+  readonly token?: string | undefined;
+}
+
+/** A client, and what has to end with it. */
+export interface Connected extends AsyncDisposable {
+  readonly client: Client;
+  readonly isEmbedded: boolean;
+}
+
+interface Place {
+  readonly where: { readonly url: string } | { readonly socketPath: string };
+  readonly token: string | undefined;
+  /** Where a record tells: so that nobody takes another server for it. */
+  readonly server_id?: string | undefined;
+}
+
+/** Milliseconds: it is on this machine, or as good as. */
+const PATIENCE_MS = 3_000;
+
+/** Throws `refused` where there is no server. */
+export async function openServer(choice: ServerChoice): Promise<Connected> {
+  const found = await findServer(choice);
+  if (found !== undefined) return found;
+  throw new CommandError("refused", "No server of yours is running", {
+    hint: "Start one with: kallichore serve\nOr name one with: --server URL (and KALLICHORE_TOKEN)",
+  });
+}
+
+/** `undefined` where none was named and none runs. Throws `refused` where the named one cannot be asked. */
+export async function findServer(
+  choice: ServerChoice,
+): Promise<Connected | undefined> {
+  const named = choice.server ?? process.env["KALLICHORE_SERVER"];
+  if (named !== undefined && named !== "") {
+    const place = placeOf(named, choice);
+    const client = createClient({ ...place.where, token: place.token });
+    try {
+      await assertThere(client, place);
+    } catch (cause) {
+      client.close();
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new CommandError("refused", `No server at ${named}: ${why}`, {
+        hint: "See which of yours run with: kallichore servers",
+        cause,
+      });
+    }
+    return connected(client);
+  }
+  for (const record of readRecords()) {
+    const place = placeIn(record);
+    if (place === undefined) continue;
+    const client = createClient({ ...place.where, token: place.token });
+    try {
+      await assertThere(client, place);
+      return connected(client);
+    } catch {
+      client.close(); // it is going just now, or hangs: the next
+    }
+  }
+  return undefined;
+}
+
+/** A server of our own, in this process, for as long as the command lasts. */
+export async function embedServer(): Promise<Connected> {
+  const dirs = process.env["KALLICHORE_KERNELSPEC_DIR"] ?? "";
+  const server = await startServer({
+    resourceSampleIntervalMs: 0,
+    kernelspecDirs: dirs.split(",").filter((dir) => dir !== ""),
+  });
+  const client = createClient({ url: server.url ?? "", token: server.token });
+  return {
+    client,
+    isEmbedded: true,
+    async [Symbol.asyncDispose]() {
+      client.close();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function connected(client: Client): Connected {
+  return {
+    client,
+    isEmbedded: false,
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+  };
+}
+
+function placeOf(named: string, choice: ServerChoice): Place {
+  const record = readRecords().find(
+    ({ pid, url, socket }) =>
+      named === String(pid) || isSameUrl(named, url) || named === socket,
+  );
+  const place = record === undefined ? undefined : placeIn(record);
+  const token =
+    choice.token === undefined
+      ? (process.env["KALLICHORE_TOKEN"] ?? place?.token)
+      : readToken(choice.token);
+  if (place !== undefined) return { ...place, token };
+  if (/^\d+$/.test(named)) {
+    throw new CommandError(
+      "refused",
+      `Process ${named} is no server of yours`,
+      {
+        hint: "See which run with: kallichore servers",
+      },
+    );
+  }
+  return /^https?:\/\//.test(named)
+    ? { where: { url: named }, token }
+    : { where: { socketPath: named }, token };
+}
+
+function placeIn(record: ServerRecord): Place | undefined {
+  const { url, socket, server_id } = record;
+  const token = record.token ?? undefined;
+  if (socket !== undefined) {
+    return { where: { socketPath: socket }, token, server_id };
+  }
+  return url === undefined ? undefined : { where: { url }, token, server_id };
+}
+
+function isSameUrl(named: string, url: string | undefined): boolean {
+  if (url === undefined || !URL.canParse(named)) return false;
+  return new URL(named).origin === new URL(url).origin;
+}
+
+async function assertThere(
+  { trpc }: Client,
+  { server_id }: Place,
+): Promise<void> {
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const status = await trpc.server.status.query(undefined, { signal });
+  if (server_id !== undefined && status.server_id !== server_id) {
+    throw new Error("another server has its address now");
+  }
+}

@@ -1,0 +1,59 @@
+/** What a server says about itself: to the other commands (its record), and to the person who started it. */
+import type { RunningServer } from "../serve.ts";
+import { VERSION } from "../version.ts";
+import type { ServerRecord } from "./record.ts";
+import type { Sink } from "./terminal.ts";
+
+export function recordOf(server: RunningServer): ServerRecord {
+  const { address, supervisor } = server;
+  const url = server.url === undefined ? undefined : reachable(server.url);
+  const token = server.token ?? null;
+  return {
+    pid: process.pid,
+    ...(url !== undefined && { url, docs: `${url}/docs${query(token)}` }),
+    ...(address.transport === "socket" && { socket: address.path }),
+    ...(address.transport === "named-pipe" && { socket: address.name }),
+    token,
+    server_id: supervisor.server_id,
+    started: supervisor.started.toISOString(),
+    version: VERSION,
+  };
+}
+
+/** Where it listens, where the documentation is, and how to try it. */
+export async function greet(record: ServerRecord, out: Sink): Promise<void> {
+  const { bold, cyan, dim } = out.colors;
+  const { url, socket, token } = record;
+  const name = url ?? socket ?? "";
+  const header = token === null ? "" : `-H 'Authorization: Bearer ${token}' `;
+  const secret = token === null ? "" : `, token: "${token}"`;
+  const [curl, options] =
+    url === undefined
+      ? [
+          `curl --unix-socket '${name}' ${header}http://localhost/kernelspecs`,
+          `{ socketPath: "${name}"${secret} }`,
+        ]
+      : [`curl ${header}${url}/kernelspecs`, `{ url: "${url}"${secret} }`];
+  const lines = [
+    `${bold("kallichore")} ${VERSION} listens on ${cyan(name)}  ${dim(`(process ${record.pid}; Ctrl-C ends it)`)}`,
+    "",
+    ...(url === undefined ? [] : [`  Docs        ${url}/docs${query(token)}`]),
+    `  Try it      kallichore exec 'print(6 * 7)'`,
+    `  curl        ${curl}`,
+    `  TypeScript  import { connect } from "kallichore/client";`,
+    `              const client = await connect(${options});`,
+    "",
+  ];
+  await out.line(lines.join("\n"));
+}
+
+function query(token: string | null): string {
+  return token === null ? "" : `?token=${encodeURIComponent(token)}`;
+}
+
+/** Who listens everywhere is best called on this machine. */
+function reachable(url: string): string {
+  return url
+    .replace("//0.0.0.0:", "//127.0.0.1:")
+    .replace("//[::]:", "//[::1]:");
+}

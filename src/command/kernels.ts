@@ -1,0 +1,79 @@
+/** `kallichore kernels`: what can be started here. */
+import { Command } from "commander";
+import {
+  type CommonOptions,
+  type Context,
+  examples,
+  withJson,
+  withServer,
+} from "./context.ts";
+import { exitHelp, type Exit } from "./exit.ts";
+import { embedServer, findServer } from "./find-server.ts";
+import { withProgress } from "./spinner.ts";
+import { table } from "./table.ts";
+import type { Terminal } from "./terminal.ts";
+
+export function kernelsCommand(context: Context): Command {
+  const command = new Command("kernels")
+    .summary("list the kernels that can be started")
+    .description(
+      "Lists the kernels that can be started, the default marked with *, and what is\nwrong with those that cannot. They are looked for on all of Jupyter's paths, as the\nrunning server sees them; without one, as this command does.",
+    );
+  withServer(withJson(command, "as one JSON document"));
+  return command
+    .addHelpText(
+      "after",
+      [
+        examples(
+          ["kallichore kernels", "what is there"],
+          [
+            "kallichore kernels --json | jq -r .default",
+            "the name of the default",
+          ],
+          ["kallichore exec -k ir 'R.version.string'", "use one of them"],
+        ),
+        "",
+        exitHelp(["ok", "refused"]),
+      ].join("\n"),
+    )
+    .action(async (options: CommonOptions) => {
+      context.finish(await kernels(options, context.terminal));
+    });
+}
+
+async function kernels(
+  options: CommonOptions,
+  terminal: Terminal,
+): Promise<Exit> {
+  const { out, err } = terminal;
+  await using server = (await findServer(options)) ?? (await embedServer());
+  const found = await withProgress(
+    err,
+    "Looking for kernels",
+    server.client.kernelspecs(),
+  );
+  if (options.json === true) {
+    await terminal.json(found);
+    return "ok";
+  }
+  const rows = found.kernelspecs.map(
+    ({ name, language, display_name, resource_dir }) => [
+      name === found.default ? `${name} *` : name,
+      language,
+      display_name,
+      resource_dir,
+    ],
+  );
+  if (rows.length === 0) {
+    await err.line(
+      "There are no kernels. For Python: pip install ipykernel && python -m ipykernel install --user",
+    );
+  } else {
+    const head = ["NAME", "LANGUAGE", "CALLED", "WHERE"];
+    await out.line(table(head, rows, out.colors));
+  }
+  for (const { path, message } of found.problems) {
+    await err.line(`${err.colors.yellow("!")} ${path}: ${message}`);
+  }
+  return "ok";
+}

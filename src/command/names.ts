@@ -1,0 +1,125 @@
+/** Names as people type them: whole or begun, and what they may have meant. */
+import type { ActiveSession, Client } from "../../client/index.ts";
+import { CommandError } from "./exit.ts";
+
+/** The session that `name` names: its id, or an unambiguous beginning of it. Throws `refused`, which says what there is. */
+export async function findSession(
+  client: Client,
+  name: string,
+): Promise<ActiveSession> {
+  const sessions = await client.sessions.list();
+  const exact = sessions.find(({ session_id }) => session_id === name);
+  if (exact !== undefined) return exact;
+  const begun = sessions.filter(({ session_id }) =>
+    session_id.startsWith(name),
+  );
+  const [only, ...others] = begun;
+  if (only !== undefined && others.length === 0 && name !== "") return only;
+  const ids = (begun.length > 1 ? begun : sessions).map(
+    ({ session_id }) => session_id,
+  );
+  const message =
+    begun.length > 1
+      ? `${name} is the beginning of several sessions`
+      : `There is no session ${name}`;
+  throw new CommandError("refused", message, {
+    hint: meant(name, ids, "kallichore start KERNEL makes a session."),
+  });
+}
+
+/** A session with a kernel that takes code. Throws `refused`. */
+export async function findRunning(
+  client: Client,
+  name: string,
+): Promise<ActiveSession> {
+  const session = await findSession(client, name);
+  const { session_id, status } = session;
+  if (status !== "exited" && status !== "uninitialized") return session;
+  throw new CommandError(
+    "refused",
+    `Session ${session_id} has no running kernel`,
+    { hint: `Start one in it with: kallichore restart ${session_id}` },
+  );
+}
+
+/** The kernelspec of that name, in whatever case; the default where none is named. Throws `refused`, which says what there is. */
+export async function findKernel(
+  client: Client,
+  name: string | undefined,
+): Promise<string> {
+  const { kernelspecs, default: preferred } = await client.kernelspecs();
+  if (name === undefined && preferred !== null) return preferred;
+  if (name === undefined) {
+    throw new CommandError("refused", "There is no kernel to start", {
+      hint: "For Python: pip install ipykernel && python -m ipykernel install --user",
+    });
+  }
+  const names = kernelspecs.map((spec) => spec.name);
+  const found = names.find((one) => one.toLowerCase() === name.toLowerCase());
+  if (found !== undefined) return found;
+  throw new CommandError("refused", `There is no kernel ${name}`, {
+    hint: meant(
+      name,
+      names,
+      "kallichore kernels says what is wrong with those that cannot be read.",
+    ),
+  });
+}
+
+const MOST_LISTED = 12;
+
+function meant(
+  name: string,
+  names: readonly string[],
+  otherwise: string,
+): string {
+  if (names.length === 0) return `There are none. ${otherwise}`;
+  const close = closest(name, names);
+  if (close !== undefined) return `Did you mean ${close}?`;
+  const listed = names.slice(0, MOST_LISTED).join(", ");
+  const more = names.length > MOST_LISTED ? ", …" : "";
+  return `There are: ${listed}${more}`;
+}
+
+/** The one that is most like it, if one is like it at all. */
+export function closest(
+  name: string,
+  names: readonly string[],
+): string | undefined {
+  const limit = Math.max(1, Math.floor(name.length / 3));
+  let best: { name: string; distance: number } | undefined;
+  for (const candidate of names) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance <= limit && distance < (best?.distance ?? Infinity)) {
+      best = { name: candidate, distance };
+    }
+  }
+  return best?.name;
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours that make one of the other. */
+function editDistance(a: string, b: string): number {
+  let before: number[] = [];
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const isSame = a[i - 1] === b[j - 1];
+      const costs = [
+        at(row, j) + 1,
+        at(next, j - 1) + 1,
+        at(row, j - 1) + (isSame ? 0 : 1),
+      ];
+      const isSwapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (i > 1 && j > 1 && isSwapped) costs.push(at(before, j - 2) + 1);
+      next.push(Math.min(...costs));
+    }
+    before = row;
+    row = next;
+  }
+  return at(row, b.length);
+}
+
+function at(row: readonly number[], index: number): number {
+  return row[index] ?? Infinity;
+}

@@ -1,0 +1,92 @@
+/**
+ * The command `kallichore`: which commands there are, how each ends, and what
+ * is said when one fails.
+ */
+import { Command, CommanderError } from "commander";
+import { VERSION } from "../version.ts";
+import { attachCommand } from "./attach.ts";
+import { completionCommand, namesCommand } from "./completion.ts";
+import type { Context } from "./context.ts";
+import { controlCommands, startCommand } from "./control.ts";
+import { execCommand } from "./exec.ts";
+import { type Exit, exitHelp, exits } from "./exit.ts";
+import { kernelsCommand } from "./kernels.ts";
+import { psCommand, serversCommand } from "./ps.ts";
+import { report } from "./report.ts";
+import { serveCommand } from "./serve.ts";
+import { Terminal } from "./terminal.ts";
+
+/** Resolves with the exit code, once all that was said has been read, or nobody reads any more. Never rejects. */
+export async function run(args: readonly string[]): Promise<number> {
+  const terminal = new Terminal();
+  let exit: Exit = "ok";
+  let json = false;
+  const context: Context = { terminal, finish: (how) => (exit = how) };
+  const program = programOf(context);
+  program.hook("preAction", (_program, command) => {
+    json = command.opts()["json"] === true;
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      exit = error.exitCode === 0 ? "ok" : "usage";
+    } else exit = await report(error, json, terminal);
+  }
+  await terminal.flush();
+  // Who ends because nobody reads is not to be told from one whom the signal ended.
+  return exits[isBrokenPipe(terminal.gone) ? "broken_pipe" : exit][0];
+}
+
+function programOf(context: Context): Command {
+  const { out, err } = context.terminal;
+  const program = new Command("kallichore")
+    .description(
+      "Runs code on Jupyter kernels: starts them, watches them, connects you to them.",
+    )
+    .version(VERSION, "-V, --version", "say which version this is")
+    .helpOption("-h, --help", "explain a command")
+    .helpCommand("help [command]", "explain a command")
+    .showHelpAfterError("(--help explains it)")
+    .configureHelp({ showGlobalOptions: false })
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void out.write(text), // never rejects
+      writeErr: (text) => void err.write(text),
+      getOutHasColors: () => out.colors.isColorSupported,
+      getErrHasColors: () => err.colors.isColorSupported,
+    })
+    .addHelpText(
+      "after",
+      [
+        "",
+        "First steps:",
+        "  $ kallichore exec 'print(6 * 7)'       # run code on a kernel that ends with it",
+        "  $ kallichore serve                     # run a server; then, elsewhere:",
+        "  $ kallichore start python3 --id work   # a session that stays",
+        "  $ kallichore attach work               # talk to it",
+        "",
+        exitHelp(Object.keys(exits) as Exit[]),
+      ].join("\n"),
+    );
+  const commands = [
+    serveCommand(context),
+    execCommand(context),
+    kernelsCommand(context),
+    startCommand(context),
+    attachCommand(context),
+    psCommand(context),
+    ...controlCommands(context),
+    serversCommand(context),
+    completionCommand(context),
+  ];
+  for (const command of commands) {
+    program.addCommand(command.copyInheritedSettings(program));
+  }
+  program.addCommand(namesCommand(context), { hidden: true });
+  return program;
+}
+
+function isBrokenPipe({ aborted, reason }: AbortSignal): boolean {
+  return aborted && (reason as NodeJS.ErrnoException).code === "EPIPE";
+}

@@ -1,0 +1,143 @@
+/**
+ * A line at a time from the person at the terminal, with editing, history and
+ * completion. One for the whole conversation: what is typed or pasted before it
+ * is asked for waits, and is the answer to the next question.
+ */
+import { createInterface, type Interface } from "node:readline";
+import { Writable } from "node:stream";
+
+export interface PromptOptions {
+  /** What could stand at the end of `line`: the candidates, and the part of it that they would replace. */
+  readonly complete: (
+    line: string,
+  ) => Promise<[candidates: string[], part: string]>;
+  /** Ctrl-C. */
+  readonly interrupted: () => void;
+  /** The newest first. */
+  readonly history: readonly string[];
+}
+
+/** Lines that wait; beyond it the rest of what was pasted is dropped, as a terminal's own buffer would. */
+const MOST_LINES = 10_000;
+
+export class Prompt implements Disposable {
+  readonly #interface: Interface;
+  readonly #screen: Screen;
+  readonly #lines: string[] = [];
+  #asked: ((line: string | undefined) => void) | undefined;
+  #isClosed = false;
+
+  constructor({ complete, interrupted, history }: PromptOptions) {
+    this.#screen = new Screen();
+    this.#interface = createInterface({
+      input: process.stdin,
+      output: this.#screen,
+      terminal: true,
+      history: [...history],
+      historySize: 1_000,
+      removeHistoryDuplicates: true,
+      completer: (line: string, done: Completed) => {
+        complete(line).then(
+          (found) => done(null, found),
+          () => done(null, [[], line]), // the kernel is busy, or does not complete
+        );
+      },
+    });
+    this.#interface.setPrompt("");
+    this.#interface.on("SIGINT", interrupted);
+    this.#interface.on("line", (line) => this.#heard(line));
+    this.#interface.on("close", () => {
+      this.#isClosed = true;
+      this.#answer(undefined);
+    });
+  }
+
+  /** Whether lines have been typed that nobody asked for yet. */
+  get hasMore(): boolean {
+    return this.#lines.length > 0;
+  }
+
+  /** The next line; `undefined` after Ctrl-D, for ever. `draft` is there already, to be edited. */
+  ask(
+    prompt: string,
+    {
+      draft = "",
+      hidden = false,
+    }: { draft?: string | undefined; hidden?: boolean | undefined } = {},
+  ): Promise<string | undefined> {
+    const next = this.#lines.shift();
+    if (next !== undefined || this.#isClosed) return Promise.resolve(next);
+    return new Promise((resolve) => {
+      this.#interface.setPrompt(prompt);
+      this.#interface.prompt();
+      if (draft !== "") this.#interface.write(draft);
+      this.#screen.isMuted = hidden;
+      this.#asked = resolve;
+    });
+  }
+
+  /** Takes back the question that is open: it is answered with nothing. */
+  withdraw(): void {
+    this.#answer("");
+  }
+
+  /** Shows something above the question that is open, if one is. */
+  async interject(show: () => Promise<void>): Promise<void> {
+    const isOpen = this.#asked !== undefined && !this.#screen.isMuted;
+    if (isOpen) this.#screen.write("\r\u001b[J");
+    await show();
+    if (isOpen && !this.#isClosed) this.#interface.prompt(true);
+  }
+
+  /** Forgets what has been typed of this line, or waits to be asked for. */
+  clear(): void {
+    this.#lines.length = 0;
+    this.#interface.write(null, { ctrl: true, name: "e" });
+    this.#interface.write(null, { ctrl: true, name: "u" });
+  }
+
+  [Symbol.dispose](): void {
+    this.#interface.close();
+  }
+
+  #heard(line: string): void {
+    if (this.#asked !== undefined) this.#answer(line);
+    else if (this.#lines.length < MOST_LINES) this.#lines.push(line);
+  }
+
+  #answer(line: string | undefined): void {
+    const answer = this.#asked;
+    this.#asked = undefined;
+    if (this.#screen.isMuted) {
+      this.#screen.isMuted = false;
+      this.#screen.write("\n");
+    }
+    if (!this.#isClosed) this.#interface.setPrompt("");
+    answer?.(line);
+  }
+}
+
+type Completed = (error: null, found: [string[], string]) => void;
+
+/** Standard output, as the line editor sees it: silent while a password is typed. */
+class Screen extends Writable {
+  isMuted = false;
+  readonly isTTY = true;
+
+  get columns(): number {
+    return process.stdout.columns;
+  }
+
+  get rows(): number {
+    return process.stdout.rows;
+  }
+
+  override _write(
+    chunk: Buffer,
+    _encoding: BufferEncoding,
+    done: () => void,
+  ): void {
+    if (!this.isMuted) process.stdout.write(chunk);
+    done();
+  }
+}

@@ -1,0 +1,124 @@
+/** `kallichore ps` and `kallichore servers`: what runs. */
+import { Command } from "commander";
+import type { ActiveSession } from "../../client/index.ts";
+import {
+  type CommonOptions,
+  type Context,
+  examples,
+  type JsonOption,
+  withJson,
+  withServer,
+} from "./context.ts";
+import { exitHelp, type Exit } from "./exit.ts";
+import { openServer } from "./find-server.ts";
+import { readRecords } from "./record.ts";
+import { size, span, table } from "./table.ts";
+import type { Terminal } from "./terminal.ts";
+
+export function psCommand(context: Context): Command {
+  const command = new Command("ps")
+    .summary("list sessions and their kernels")
+    .description(
+      "Lists the sessions of a server, in the order of their creation.",
+    );
+  withServer(withJson(command, "as one JSON document"));
+  return command
+    .addHelpText(
+      "after",
+      [
+        examples(
+          ["kallichore ps", "what runs"],
+          [
+            "kallichore ps --json | jq -r '.sessions[].session_id'",
+            "only the ids",
+          ],
+        ),
+        "",
+        exitHelp(["ok", "refused"]),
+      ].join("\n"),
+    )
+    .action(async (options: CommonOptions) => {
+      context.finish(await ps(options, context.terminal));
+    });
+}
+
+async function ps(options: CommonOptions, terminal: Terminal): Promise<Exit> {
+  const { out, err } = terminal;
+  await using server = await openServer(options);
+  const sessions = await server.client.sessions.list();
+  if (options.json === true) {
+    await terminal.json({ total: sessions.length, sessions });
+    return "ok";
+  }
+  if (sessions.length === 0) {
+    await err.line("No sessions. Start one with: kallichore start python3");
+    return "ok";
+  }
+  const head = [
+    "SESSION",
+    "KERNEL",
+    "STATUS",
+    "PID",
+    "CPU",
+    "MEMORY",
+    "STARTED",
+  ];
+  const now = Date.now();
+  const rows = sessions.map((session) => rowOf(session, now));
+  await out.line(table(head, rows, out.colors));
+  return "ok";
+}
+
+function rowOf(session: ActiveSession, now: number): string[] {
+  const { session_id, kernel_name, display_name, status } = session;
+  const { process_id, resource_usage: usage, started } = session;
+  return [
+    session_id,
+    kernel_name ?? display_name,
+    status,
+    process_id === undefined ? "-" : String(process_id),
+    usage === undefined ? "-" : `${usage.cpu_percent} %`,
+    usage === undefined ? "-" : size(usage.memory_bytes),
+    `${span(now - Date.parse(started))} ago`,
+  ];
+}
+
+export function serversCommand(context: Context): Command {
+  const command = new Command("servers")
+    .summary("list your running servers")
+    .description(
+      "Lists the servers of this user on this machine. The other commands use the first of\nthem unless told otherwise with --server.",
+    );
+  return withJson(command, "as one JSON document; without the tokens")
+    .addHelpText("after", `\n${exitHelp(["ok"])}`)
+    .action(async ({ json }: JsonOption) => {
+      context.finish(await servers(json === true, context.terminal));
+    });
+}
+
+async function servers(json: boolean, terminal: Terminal): Promise<Exit> {
+  const { out, err } = terminal;
+  const records = readRecords();
+  if (json) {
+    await terminal.json({
+      servers: records.map(({ pid, url, socket, server_id, started }) => ({
+        pid,
+        url,
+        socket,
+        server_id,
+        started,
+      })),
+    });
+  } else if (records.length === 0) {
+    await err.line("No servers. Start one with: kallichore serve");
+  } else {
+    const now = Date.now();
+    const rows = records.map(({ pid, url, socket, started }) => [
+      String(pid),
+      url ?? socket ?? "-",
+      `${span(now - Date.parse(started))} ago`,
+    ]);
+    await out.line(table(["PID", "WHERE", "STARTED"], rows, out.colors));
+  }
+  return "ok";
+}

@@ -1,0 +1,138 @@
+/**
+ * What a running server leaves for the other commands of the same user: where
+ * it listens and its token, in one private file (0600 in a 0700 directory).
+ *
+ * A record counts only while its process lives. Those of dead processes are
+ * removed by whoever finds them.
+ */
+import { randomBytes } from "node:crypto";
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import * as z from "zod";
+
+export const ServerRecord = z.looseObject({
+  pid: z.int().positive(),
+  url: z.string().optional(),
+  /** A Unix socket or a Windows pipe. */
+  socket: z.string().optional(),
+  token: z.string().nullable(),
+  server_id: z.string(),
+  /** ISO 8601. */
+  started: z.string(),
+});
+export type ServerRecord = z.infer<typeof ServerRecord>;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Lets other commands find the server, until it is disposed of, or the process ends. */
+export function writeRecord(
+  record: ServerRecord,
+  env: Environment = process.env,
+): Disposable {
+  const directory = runtimeDirectory(env);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  assertPrivate(directory);
+  const path = join(directory, `server-${record.pid}.json`);
+  const draft = `${path}.${randomBytes(4).toString("hex")}`;
+  writeFileSync(draft, `${JSON.stringify(record, null, 2)}\n`, {
+    mode: 0o600,
+    flag: "wx",
+  });
+  renameSync(draft, path);
+  const remove = () => rmSync(path, { force: true });
+  process.once("exit", remove);
+  return {
+    [Symbol.dispose]() {
+      process.off("exit", remove);
+      remove();
+    },
+  };
+}
+
+/** Of servers whose processes live, the newest first. */
+export function readRecords(env: Environment = process.env): ServerRecord[] {
+  const directory = runtimeDirectory(env);
+  const found: ServerRecord[] = [];
+  for (const name of namesIn(directory)) {
+    const pid = Number(/^server-(\d+)\.json$/.exec(name)?.[1]);
+    if (Number.isNaN(pid)) continue;
+    const path = join(directory, name);
+    if (!isAlive(pid)) {
+      rmSync(path, { force: true });
+      continue;
+    }
+    const record = read(path);
+    if (record?.pid === pid) found.push(record);
+  }
+  return found.sort((a, b) => b.started.localeCompare(a.started));
+}
+
+/** Per user and private; nothing is made. */
+export function runtimeDirectory(env: Environment): string {
+  const { KALLICHORE_RUNTIME_DIR, XDG_RUNTIME_DIR, LOCALAPPDATA } = env;
+  if (KALLICHORE_RUNTIME_DIR) return KALLICHORE_RUNTIME_DIR;
+  if (XDG_RUNTIME_DIR && isOurs(XDG_RUNTIME_DIR)) {
+    return join(XDG_RUNTIME_DIR, "kallichore");
+  }
+  if (process.platform === "win32" && LOCALAPPDATA) {
+    return join(LOCALAPPDATA, "kallichore", "run");
+  }
+  return join(tmpdir(), `kallichore-${userInfo().uid}-servers`);
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    assertPrivate(directory);
+    return readdirSync(directory);
+  } catch {
+    return []; // there is none, or it is not one to believe in
+  }
+}
+
+/** In a directory for everybody, somebody else may have taken our name. */
+function assertPrivate(directory: string): void {
+  if (process.platform === "win32") return; // the user's own folder is private there
+  const found = lstatSync(directory);
+  if (!found.isDirectory() || found.uid !== process.getuid?.()) {
+    throw new Error(
+      `${directory} belongs to somebody else: remove it, or set KALLICHORE_RUNTIME_DIR`,
+    );
+  }
+  if ((found.mode & 0o077) !== 0) chmodSync(directory, 0o700);
+}
+
+/** A variable that came along with `sudo` names another user's directory. */
+function isOurs(directory: string): boolean {
+  try {
+    return lstatSync(directory).uid === process.getuid?.();
+  } catch {
+    return false;
+  }
+}
+
+function read(path: string): ServerRecord | undefined {
+  try {
+    return ServerRecord.parse(JSON.parse(readFileSync(path, "utf8")));
+  } catch {
+    return undefined; // its server has gone since, or it was written by another version
+  }
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

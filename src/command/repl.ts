@@ -1,0 +1,261 @@
+/**
+ * A conversation with a session: what is typed runs, what runs is shown, and so
+ * is what others do in the same session meanwhile. Leaving it changes nothing
+ * for the session.
+ */
+import type { Execution, Session, SessionEvent } from "../../client/index.ts";
+import { isMessage } from "../../client/events.ts";
+import { toExecutionEvent } from "../../client/execution-event.ts";
+import type { Ending } from "./ending.ts";
+import { END_OF_INPUT } from "./answers.ts";
+import { Prompt } from "./prompt.ts";
+import type { Show } from "./show.ts";
+import type { Terminal } from "./terminal.ts";
+import { until } from "./until.ts";
+
+/** What a kernel that is busy is given to say whether code is complete, what it completes to, what it remembers. */
+const BRIEFLY_MS = 1_500;
+const HISTORY = 500;
+
+export interface ReplOptions {
+  readonly terminal: Terminal;
+  readonly show: Show;
+  readonly ending: Ending;
+}
+
+export class Repl implements Disposable {
+  readonly #session: Session;
+  readonly #terminal: Terminal;
+  readonly #show: Show;
+  readonly #ending: Ending;
+  readonly #prompt: Prompt;
+  /** Of the requests whose output is shown as they run. */
+  readonly #ours = new Set<string>();
+  #execution: Execution | undefined;
+  #count: number | undefined;
+  #lines: string[] = [];
+  #isDead = false;
+
+  private constructor(
+    session: Session,
+    history: readonly string[],
+    { terminal, show, ending }: ReplOptions,
+  ) {
+    this.#session = session;
+    this.#terminal = terminal;
+    this.#show = show;
+    this.#ending = ending;
+    this.#prompt = new Prompt({
+      history,
+      complete: (line) => this.#complete(line),
+      interrupted: () => this.#interrupted(),
+    });
+  }
+
+  /** `count`: of the next execution, where it is known. */
+  static async open(session: Session, options: ReplOptions): Promise<Repl> {
+    return new Repl(session, await historyOf(session), options);
+  }
+
+  /** Resolves when the person leaves, or the end comes, or the session is deleted. */
+  async talk(): Promise<void> {
+    const others = this.#listen();
+    for (;;) {
+      const line = await this.#ending.orEnd(
+        Promise.race([this.#nextLine(), others]),
+      );
+      if (line === undefined) break;
+      await this.#typed(line);
+    }
+    if (this.#execution !== undefined) return;
+    await this.#terminal.out.line();
+  }
+
+  [Symbol.dispose](): void {
+    this.#prompt[Symbol.dispose]();
+  }
+
+  async #nextLine(): Promise<string | undefined> {
+    const isFirst = this.#lines.length === 0;
+    const { green, dim } = this.#terminal.out.colors;
+    const label = `In [${this.#count ?? " "}]: `;
+    if (isFirst) return this.#prompt.ask(green(label));
+    return this.#prompt.ask(dim(`${" ".repeat(label.length - 5)}...: `), {
+      draft: this.#indent,
+    });
+  }
+
+  #indent = "";
+
+  async #typed(line: string): Promise<void> {
+    this.#lines.push(line.trim() === "" ? "" : line);
+    const code = this.#lines.join("\n");
+    if (code.trim() === "") {
+      this.#lines = [];
+      return;
+    }
+    if (await this.#isIncomplete(code)) return;
+    this.#lines = [];
+    await this.#run(code);
+  }
+
+  async #isIncomplete(code: string): Promise<boolean> {
+    this.#indent = "";
+    if (this.#isDead) return false;
+    try {
+      const { status, indent = "" } = await this.#session.isComplete(code, {
+        timeout_ms: BRIEFLY_MS,
+      });
+      if (!this.#prompt.hasMore) this.#indent = indent; // what is pasted has its own
+      return status === "incomplete";
+    } catch {
+      return false; // it is busy, or does not know: the kernel will say what it thinks of the code
+    }
+  }
+
+  async #run(code: string): Promise<void> {
+    const { err } = this.#terminal;
+    if (this.#isDead) {
+      await err.line(
+        `The kernel has ended. To start one: kallichore restart ${this.#session.session_id}`,
+      );
+      return;
+    }
+    const execution = this.#session.execute(code, { collect: false });
+    this.#ours.add(execution.msg_id);
+    this.#execution = execution;
+    try {
+      for await (const event of until(execution, this.#ending.signal)) {
+        await this.#show.show(event);
+        if (event.type === "input_request") void this.#answer(event, execution);
+        if (event.type === "error" || event.type === "execute_reply") {
+          if (this.#isAsking) this.#prompt.withdraw();
+        }
+        if (event.type === "execute_reply" && event.execution_count !== null) {
+          this.#count = event.execution_count + 1;
+        }
+      }
+    } catch (error) {
+      await err.line(
+        `${err.colors.red("kallichore:")} ${(error as Error).message}`,
+      );
+    } finally {
+      this.#execution = undefined;
+    }
+  }
+
+  #isAsking = false;
+
+  async #answer(
+    { prompt, password }: { prompt: string; password: boolean },
+    execution: Execution,
+  ): Promise<void> {
+    this.#isAsking = true;
+    const text = await this.#prompt.ask(prompt, { hidden: password });
+    this.#isAsking = false;
+    try {
+      await execution.answer(text ?? END_OF_INPUT);
+    } catch {
+      // It does not wait any more; how it ended is about to be said.
+    }
+  }
+
+  /** What others do here. Resolves, with nothing, when the session is deleted. */
+  async #listen(): Promise<undefined> {
+    const { signal } = this.#ending;
+    for await (const event of this.#session.events({ signal })) {
+      if (event.kind === "exited") {
+        this.#isDead = true;
+        await this.#prompt.interject(() => this.#sayExit(event));
+      } else if (event.kind === "status" && event.status === "starting") {
+        this.#isDead = false;
+        this.#count = undefined;
+      } else if (isMessage(event)) await this.#overhear(event);
+    }
+    await this.#prompt.interject(() =>
+      this.#terminal.err.line("The session was deleted"),
+    );
+  }
+
+  async #overhear(event: Extract<SessionEvent, { msg_type: string }>) {
+    const parent = event.parent_header?.msg_id;
+    if (parent === undefined || this.#ours.has(parent)) {
+      return;
+    }
+    const said = toExecutionEvent(event);
+    const { out } = this.#terminal;
+    switch (said.type) {
+      case "execute_input":
+        await this.#prompt.interject(() => {
+          const label = `[${said.execution_count ?? " "}] `;
+          return out.line(out.colors.dim(label + said.code));
+        });
+        break;
+      case "stream":
+        await this.#prompt.interject(() =>
+          this.#show.show({ ...said, text: said.text.replace(/\n?$/, "\n") }),
+        );
+        break;
+      case "display_data":
+      case "execute_result":
+      case "update_display_data":
+      case "error":
+        await this.#prompt.interject(() => this.#show.show(said));
+        break;
+      default: // between the others and the kernel
+    }
+  }
+
+  #sayExit({
+    exit_code,
+    signal,
+    output,
+  }: Extract<SessionEvent, { kind: "exited" }>): Promise<void> {
+    const { err } = this.#terminal;
+    const how = signal ?? `exit code ${exit_code}`;
+    const words =
+      output.trim() === "" ? "" : `\n${err.colors.dim(output.trimEnd())}`;
+    return err.line(`The kernel ended (${how})${words}`);
+  }
+
+  #interrupted(): void {
+    if (this.#execution !== undefined) {
+      this.#execution.interrupt().catch(() => {}); // it has ended meanwhile, and that is said
+      return;
+    }
+    this.#lines = [];
+    this.#prompt.clear();
+    void this.#terminal.out.line("^C"); // never rejects
+    this.#prompt.withdraw();
+  }
+
+  async #complete(line: string): Promise<[string[], string]> {
+    if (line.trim() === "") return [["    "], line === "" ? "" : line];
+    if (this.#execution !== undefined) return [[], line];
+    const before = [...this.#lines, ""].join("\n");
+    const code = before + line;
+    const { matches, cursor_start } = await this.#session.complete(
+      code,
+      code.length,
+      { timeout_ms: BRIEFLY_MS },
+    );
+    if (cursor_start < before.length) return [[], line];
+    return [[...matches], code.slice(cursor_start)];
+  }
+}
+
+/** One line each, the newest first; none where the kernel is busy or keeps none. */
+async function historyOf(session: Session): Promise<string[]> {
+  try {
+    const entries = await session.history({
+      n: HISTORY,
+      timeout_ms: BRIEFLY_MS,
+    });
+    return entries
+      .map(([, , input]) => (typeof input === "string" ? input : input[0]))
+      .filter((input) => input !== "" && !input.includes("\n"))
+      .reverse();
+  } catch {
+    return [];
+  }
+}

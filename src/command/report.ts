@@ -1,0 +1,92 @@
+/** What went wrong, told to the person: what was wrong, what there is of the kernel's own words, what to do. */
+import { ConnectionError, SupervisorError } from "../../client/index.ts";
+import { Ended } from "./ending.ts";
+import { CommandError, type Exit, exits } from "./exit.ts";
+import type { Terminal } from "./terminal.ts";
+
+interface Told {
+  readonly exit: Exit;
+  readonly message: string;
+  readonly reason?: string | undefined;
+  /** What the kernel printed. */
+  readonly output?: string | undefined;
+  readonly hint?: string | undefined;
+}
+
+/** Tells it, and says how the command ends. */
+export async function report(
+  error: unknown,
+  json: boolean,
+  terminal: Terminal,
+): Promise<Exit> {
+  if (error instanceof Ended) return error.exit; // who ended it knows
+  const told = tell(error);
+  const { exit, message, reason, output, hint } = told;
+  const { err } = terminal;
+  if (json) {
+    const exit_code = exits[exit][0];
+    await terminal.json({
+      type: "failure",
+      message,
+      reason,
+      output,
+      exit_code,
+    });
+    return exit;
+  }
+  await err.line(`${err.colors.red("kallichore:")} ${message}`);
+  if (output !== undefined && output.trim() !== "") {
+    await err.line(quoted(output, err.colors.dim));
+  }
+  if (hint !== undefined) await err.line(hint);
+  return exit;
+}
+
+function tell(error: unknown): Told {
+  if (error instanceof CommandError) {
+    const { exit, message, hint } = error;
+    return { exit, message, hint };
+  }
+  if (error instanceof SupervisorError) {
+    const { message, reason, startup, details } = error;
+    const output = startup?.output ?? details;
+    const exit = diedOf.has(reason) ? "kernel_died" : "refused";
+    return { exit, message, reason, output, hint: hints[reason] };
+  }
+  if (error instanceof ConnectionError) {
+    return { exit: "refused", message: error.message };
+  }
+  const text =
+    error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { exit: "accident", message: `This is a bug of ours: ${text}` };
+}
+
+const diedOf: ReadonlySet<string> = new Set<SupervisorError["reason"]>([
+  "start_failed",
+  "connection_failed",
+  "connection_timeout",
+  "exited_during_start",
+  "exited_before_handshake",
+  "handshake_failed",
+  "restart_failed",
+  "kernel_exited",
+  "program_not_found",
+]);
+
+const hints: Readonly<Partial<Record<SupervisorError["reason"], string>>> = {
+  unauthorized:
+    "The token belongs into KALLICHORE_TOKEN, or into a file: --token FILE",
+  session_running: "kallichore stop SESSION ends its kernel.",
+  session_not_running: "kallichore restart SESSION starts its kernel.",
+  session_exists: "kallichore ps lists the sessions.",
+  program_not_found: "kallichore kernels says where each kernel comes from.",
+};
+
+/** Set off, so that the kernel's words are not taken for ours. */
+export function quoted(text: string, dim: (text: string) => string): string {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => `${dim("  |")} ${line}`)
+    .join("\n");
+}

@@ -1,0 +1,224 @@
+/**
+ * One piece of code on its way through a session, with a person or a pipe on
+ * both sides: what it says is shown, what it asks is answered, Ctrl-C and time
+ * interrupt it, and what killed its kernel is told.
+ */
+import {
+  type Execution,
+  type ExecutionEvent,
+  type Session,
+  SupervisorError,
+} from "../../client/index.ts";
+import { Answers, END_OF_INPUT } from "./answers.ts";
+import type { Code } from "./code.ts";
+import { Ended, type Ending } from "./ending.ts";
+import type { Exit } from "./exit.ts";
+import type { Show } from "./show.ts";
+import type { Terminal } from "./terminal.ts";
+import { until } from "./until.ts";
+
+export interface RunOptions {
+  readonly terminal: Terminal;
+  readonly show: Show;
+  readonly ending: Ending;
+  /** Whether the session ends with the command. */
+  readonly isOurs: boolean;
+  readonly timeout_ms?: number | undefined;
+}
+
+/** How code ended. `status` is the kernel's word; `timeout` and `left` are ours. */
+export interface Ran {
+  readonly status: "ok" | "error" | "aborted" | "timeout" | "left";
+  readonly execution_count: number | null;
+  readonly exit: Exit;
+}
+
+/** What the kernel is given to end what was interrupted because time was up. */
+const INTERRUPTED_MS = 5_000;
+/** How long the news of how a kernel died, and an interrupt on leaving, may take. */
+const BRIEFLY_MS = 2_000;
+
+/** Resolves when it is over, or cut short. Rejects with `kernel_exited`, with the kernel's last words, where that is why. */
+export async function runCode(
+  code: Code,
+  session: Session,
+  options: RunOptions,
+): Promise<Ran> {
+  const { ending, show, terminal, timeout_ms } = options;
+  ending.signal.throwIfAborted();
+  const execution = session.execute(code.text, {
+    collect: false,
+    allow_stdin: !code.isFromStdin,
+  });
+  const talk = new Conversation(execution, terminal);
+  let why: "interrupted" | "timeout" | undefined;
+  ending.onInterrupt = () => {
+    why ??= "interrupted";
+    void stop(execution, options);
+  };
+  using _clock = clock(timeout_ms, {
+    up: () => {
+      why ??= "timeout";
+      void interrupt(execution);
+    },
+    late: () => ending.end("timeout"),
+  });
+  let seen = 0;
+  try {
+    for await (const event of until(execution, ending.signal)) {
+      seen = event.seq;
+      await show.show(event);
+      talk.hear(event);
+    }
+    if (ending.hasCome) return await cutShort(execution, session, options);
+    const { status, execution_count } = await execution;
+    if (status === "aborted") {
+      await terminal.err.line(
+        "kallichore: The code did not run: what ran before it failed, or was interrupted",
+      );
+    }
+    if (why === "timeout") await sayTimeout(options);
+    const exit = status === "ok" ? "ok" : "code_error";
+    return {
+      status: why === "timeout" ? "timeout" : status,
+      execution_count,
+      exit: why === "timeout" || exit === "code_error" ? (why ?? exit) : exit,
+    };
+  } catch (error) {
+    if (ending.hasCome) return await cutShort(execution, session, options);
+    throw await withLastWords(error, session, seen);
+  } finally {
+    ending.onInterrupt = undefined;
+    talk.end();
+  }
+}
+
+/** Ctrl-C, the first. */
+async function stop(
+  execution: Execution,
+  { terminal: { err }, isOurs }: RunOptions,
+): Promise<void> {
+  if (err.isTerminal) {
+    const next = isOurs ? "kills the kernel" : "leaves it";
+    await err.line(err.colors.dim(`\nInterrupting; Ctrl-C again ${next}`));
+  }
+  await interrupt(execution);
+}
+
+/** It may have ended meanwhile, and that is said as ever. */
+async function interrupt(execution: Execution): Promise<void> {
+  await execution.interrupt().catch(() => {});
+}
+
+async function sayTimeout({ terminal: { err }, timeout_ms = 0 }: RunOptions) {
+  await err.line(
+    `kallichore: Time was up after ${timeout_ms / 1000} s: interrupted`,
+  );
+}
+
+/** Our own kernel is about to be killed. In a session of others we stop what we began, unless it did not listen. */
+async function cutShort(
+  execution: Execution,
+  { session_id }: Session,
+  options: RunOptions,
+): Promise<Ran> {
+  const { ending, isOurs, terminal } = options;
+  const { reason } = ending.signal as { reason: unknown };
+  if (!(reason instanceof Ended)) throw reason;
+  const { exit } = reason;
+  if (exit === "timeout") await sayTimeout(options);
+  if (!isOurs && exit !== "interrupted" && exit !== "timeout") {
+    const given = new Promise<void>((resolve) =>
+      setTimeout(resolve, BRIEFLY_MS).unref(),
+    );
+    await Promise.race([interrupt(execution), given]);
+  } else if (!isOurs) {
+    await terminal.err.line(
+      `Left it running. To kill its kernel: kallichore kill ${session_id}`,
+    );
+  }
+  const status = exit === "timeout" ? "timeout" : "left";
+  return { status, execution_count: null, exit };
+}
+
+/** Interrupts when time is up, and gives up when that does not help. */
+function clock(
+  timeout_ms: number | undefined,
+  hands: { readonly up: () => void; readonly late: () => void },
+): Disposable {
+  if (timeout_ms === undefined) return { [Symbol.dispose]: () => {} };
+  let timer = setTimeout(() => {
+    hands.up();
+    timer = setTimeout(hands.late, INTERRUPTED_MS);
+  }, timeout_ms);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** Of a kernel that died, what it printed last. */
+async function withLastWords(
+  error: unknown,
+  session: Session,
+  after: number,
+): Promise<unknown> {
+  if (!(error instanceof SupervisorError) || error.reason !== "kernel_exited") {
+    return error;
+  }
+  const signal = AbortSignal.timeout(BRIEFLY_MS);
+  try {
+    for await (const event of session.events({ after, signal })) {
+      if (event.kind !== "exited") continue;
+      return new SupervisorError("kernel_exited", error.message, {
+        cause: error,
+        startup: { exit_code: event.exit_code, output: event.output },
+      });
+    }
+  } catch {
+    // It is not to be had any more; that it died is the news.
+  }
+  return error;
+}
+
+/** Questions and answers: one question is open at a time, and the end of the code closes it. */
+class Conversation {
+  readonly #execution: Execution;
+  readonly #answers: Answers;
+  #open: AbortController | undefined;
+
+  constructor(execution: Execution, terminal: Terminal) {
+    this.#execution = execution;
+    this.#answers = new Answers(terminal);
+  }
+
+  hear(event: ExecutionEvent): void {
+    switch (event.type) {
+      case "input_request":
+        this.end();
+        this.#open = new AbortController();
+        void this.#answer(event, this.#open.signal);
+        break;
+      case "error":
+      case "execute_reply":
+        this.end();
+        break;
+      default: // a thread may talk while another asks
+    }
+  }
+
+  end(): void {
+    this.#open?.abort();
+    this.#open = undefined;
+  }
+
+  async #answer(
+    question: { readonly prompt: string; readonly password: boolean },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const text = await this.#answers.ask(question, signal);
+    if (signal.aborted) return;
+    try {
+      await this.#execution.answer(text ?? END_OF_INPUT);
+    } catch {
+      // It does not wait any more; how it ended is about to be said.
+    }
+  }
+}

@@ -1,0 +1,184 @@
+/** `kallichore serve`'s flags and environment, as values: each is looked at before anything is opened. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { LogLevel } from "../../contract/index.ts";
+import { TRANSPORT_NAMES, type TransportName } from "../kernel/transport-of.ts";
+import type { ServerOptions } from "../serve.ts";
+import { CommandError } from "./exit.ts";
+import { readToken } from "./token.ts";
+
+export interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly socket?: string;
+  /** A file, or `none`. */
+  readonly token?: string;
+  readonly allowOrigin: readonly string[];
+  readonly allowHost: readonly string[];
+  readonly kernelspecDir: readonly string[];
+  readonly idleShutdownHours?: number;
+  readonly resourceSampleInterval: number;
+  readonly journalLimit: number;
+  readonly logLevel: LogLevel;
+  readonly logFile?: string;
+  readonly transportDriver: TransportName;
+  readonly json?: boolean;
+}
+
+export function addServeOptions(command: Command): Command {
+  return command
+    .addOption(
+      env(
+        "--host <address>",
+        "where to listen; others than loopback let the network in",
+      ).default("127.0.0.1"),
+    )
+    .addOption(
+      env("--port <number>", "0 is one that is free")
+        .argParser(integer(0, 65_535))
+        .default(0),
+    )
+    .addOption(
+      env(
+        "--socket <path>",
+        "listen on a Unix socket (a named pipe on Windows) instead",
+      ),
+    )
+    .addOption(
+      new Option(
+        "--token <file>",
+        "the file that holds the token, or none to let everybody in; one is made up unless said",
+      ).env("KALLICHORE_TOKEN_FILE"),
+    )
+    .addOption(
+      list(
+        "--allow-origin <origin>",
+        "pages that may ask, such as http://localhost:5173",
+      ),
+    )
+    .addOption(
+      list(
+        "--allow-host <name>",
+        "a further name by which clients call the server",
+      ),
+    )
+    .addOption(
+      list("--kernelspec-dir <dir>", "look for kernelspecs there first"),
+    )
+    .addOption(
+      env(
+        "--idle-shutdown-hours <hours>",
+        "end when nobody needed the server for so long; never unless said",
+      ).argParser(integer(0, 65_535)),
+    )
+    .addOption(
+      env(
+        "--resource-sample-interval <ms>",
+        "how often processor and memory are looked at; 0 is never",
+      )
+        .argParser(integer(0, 86_400_000))
+        .default(1000),
+    )
+    .addOption(
+      env(
+        "--journal-limit <bytes>",
+        "what each session keeps of what it said, such as 64M",
+      )
+        .argParser(bytes)
+        .default(64 * 1024 * 1024, "64M"),
+    )
+    .addOption(
+      env("--log-level <level>", "how much to log")
+        .choices(LogLevel.options)
+        .default("info"),
+    )
+    .addOption(
+      env(
+        "--log-file <path>",
+        "a file for the log, emptied first, beside standard error",
+      ),
+    )
+    .addOption(
+      env("--transport-driver <name>", "who speaks ZeroMQ")
+        .choices(TRANSPORT_NAMES)
+        .default("auto"),
+    );
+}
+
+/** For `startServer`. Throws `usage` where what was said makes no sense together. */
+export function toServerOptions(options: ServeOptions): ServerOptions {
+  const { host, port, socket } = options;
+  const token = tokenOf(options);
+  if (socket === undefined && !isLoopback(host) && token === null) {
+    throw new CommandError(
+      "usage",
+      `Without a token, everybody who can reach ${host} could run programs here`,
+      { hint: "Leave --token out, or listen on 127.0.0.1." },
+    );
+  }
+  return {
+    address:
+      socket === undefined
+        ? { transport: "tcp", host, port }
+        : process.platform === "win32"
+          ? { transport: "named-pipe", name: socket }
+          : { transport: "socket", path: socket },
+    ...(token !== undefined && { token }),
+    hosts: options.allowHost,
+    origins: options.allowOrigin,
+    kernelspecDirs: options.kernelspecDir,
+    idleShutdownHours: options.idleShutdownHours,
+    resourceSampleIntervalMs: options.resourceSampleInterval,
+    logLevel: options.logLevel,
+    limits: { journal_memory_bytes: options.journalLimit },
+    transport: options.transportDriver,
+  };
+}
+
+/** `null` refuses one; `undefined` leaves it to the server to make one up. */
+function tokenOf({ token }: ServeOptions): string | null | undefined {
+  if (token === "none") return null;
+  if (token !== undefined) return readToken(token);
+  return process.env["KALLICHORE_TOKEN"];
+}
+
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\./.test(host);
+}
+
+function env(flags: string, description: string): Option {
+  const name = /--([a-z-]+)/.exec(flags)?.[1] ?? "";
+  const variable = name.toUpperCase().replaceAll("-", "_");
+  return new Option(flags, description).env(`KALLICHORE_${variable}`);
+}
+
+/** May be said again and again; in the environment, with commas. */
+function list(flags: string, description: string): Option {
+  return env(flags, `${description}; repeatable`)
+    .argParser((value: string, before: readonly string[]) => [
+      ...before,
+      ...value.split(",").filter((one) => one !== ""),
+    ])
+    .default([], "none");
+}
+
+function integer(least: number, most: number) {
+  return (text: string): number => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(
+      `It is a whole number from ${least} to ${most}.`,
+    );
+  };
+}
+
+const units = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
+
+function bytes(text: string): number {
+  const [, number, unit = ""] = /^(\d+)([KMG]?)B?$/i.exec(text) ?? [];
+  const value =
+    Number(number) * units[unit.toUpperCase() as keyof typeof units];
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError(
+    "It is a number of bytes, such as 67108864, 512K, 64M or 1G.",
+  );
+}

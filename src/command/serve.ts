@@ -1,0 +1,175 @@
+/**
+ * `kallichore serve`: the server in the foreground, from the first line that
+ * says where it is to the last kernel that ends with it.
+ */
+import { Command } from "commander";
+import { LogBook } from "../log.ts";
+import { Filter } from "../log/filter.ts";
+import { type RunningServer, startServer } from "../serve.ts";
+import { type Context, examples, withJson } from "./context.ts";
+import { CommandError, exitHelp, type Exit } from "./exit.ts";
+import { greet, recordOf } from "./greeting.ts";
+import { writeRecord } from "./record.ts";
+import {
+  addServeOptions,
+  isLoopback,
+  type ServeOptions,
+  toServerOptions,
+} from "./serve-options.ts";
+import { onSignals } from "./signals.ts";
+import { aborted, type Terminal } from "./terminal.ts";
+import { isPublic } from "./token.ts";
+
+/** Kernels are asked for a few seconds, then forced; what takes longer hangs. */
+const GOODBYE_MS = 20_000;
+/** Once they have been killed. */
+const HURRY_MS = 3_000;
+
+export function serveCommand(context: Context): Command {
+  const command = new Command("serve")
+    .summary("run a server: kernels for programs, pages and the other commands")
+    .description(
+      "Runs a server until Ctrl-C. The other commands of this user find it by themselves;\nprograms need the address and the token that it prints.",
+    );
+  addServeOptions(command);
+  withJson(command, "say where it listens as one line of JSON");
+  return command
+    .addHelpText(
+      "after",
+      [
+        examples(
+          ["kallichore serve", "on a free port of this machine, with a token"],
+          [
+            "kallichore serve --port 8890 --log-file kallichore.log",
+            "on that port",
+          ],
+          [
+            "kallichore serve --socket ~/kallichore.sock",
+            "for this user only, without a port",
+          ],
+          [
+            "kallichore serve --allow-origin http://localhost:5173",
+            "for a page that you develop",
+          ],
+        ),
+        "",
+        "The first Ctrl-C (or SIGTERM, SIGHUP) asks the kernels to end, the second kills them.",
+        "",
+        exitHelp(["ok", "refused", "usage"]),
+      ].join("\n"),
+    )
+    .action(async (options: ServeOptions) => {
+      context.finish(await serve(options, context.terminal));
+    });
+}
+
+async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
+  const serverOptions = toServerOptions(options);
+  await warn(options, terminal);
+  delete process.env["KALLICHORE_TOKEN"]; // what we inherit, kernels inherit
+  await using book = openBook(options);
+  const { log } = book;
+
+  const stop = new AbortController();
+  const hurry = new AbortController();
+  using _signals = onSignals((signal, count) => {
+    if (count === 1) stop.abort(signal);
+    else if (count === 2) hurry.abort();
+    else process.exit(130);
+  });
+
+  const server = await open({
+    ...serverOptions,
+    log,
+    onLogLevel: (level) => (book.filter = Filter.at(level)),
+  });
+  try {
+    if (server.token !== undefined) book.conceal(server.token);
+    void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
+    const record = recordOf(server);
+    using _written = writeRecord(record); // gone before the server is: nobody new shall come
+    if (options.json === true) await terminal.json(record);
+    else await greet(record, terminal.out);
+    await aborted(stop.signal);
+    log.info(`The server ends: ${stop.signal.reason as string}`);
+  } finally {
+    await ended(server, hurry.signal);
+  }
+  return "ok";
+}
+
+/** Throws `usage` where the log file cannot be written. */
+function openBook({ logLevel, logFile }: ServeOptions): LogBook {
+  try {
+    return new LogBook({
+      filter: Filter.at(logLevel),
+      file: logFile,
+      onStderr: true,
+    });
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new CommandError("usage", `The log cannot be written: ${message}`, {
+      cause,
+    });
+  }
+}
+
+/** Resolves when everything has ended. Throws `accident` where something hangs. */
+async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
+  const gone = server[Symbol.asyncDispose]();
+  const late = AbortSignal.timeout(GOODBYE_MS);
+  await Promise.race([gone, aborted(AbortSignal.any([hurry, late]))]);
+  if (!hurry.aborted && !late.aborted) return;
+  for (const session of server.supervisor.sessions) {
+    session.kill().catch(() => {}); // it has no kernel any more
+  }
+  const given = AbortSignal.timeout(HURRY_MS);
+  await Promise.race([gone, aborted(given)]);
+  if (given.aborted) {
+    throw new CommandError(
+      "accident",
+      "Something of the server hangs; it was left behind",
+    );
+  }
+}
+
+async function open(
+  options: Parameters<typeof startServer>[0],
+): Promise<RunningServer> {
+  try {
+    return await startServer(options);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const hint =
+      code === "EADDRINUSE"
+        ? "Choose another --port, or 0 for a free one. Your running servers: kallichore servers"
+        : undefined;
+    throw new CommandError("refused", `The server cannot listen: ${message}`, {
+      hint,
+      cause,
+    });
+  }
+}
+
+async function warn(
+  { host, socket, token, allowHost }: ServeOptions,
+  { err }: Terminal,
+): Promise<void> {
+  const say = (text: string) => err.line(`${err.colors.yellow("!")} ${text}`);
+  if (token === "none") {
+    await say(
+      "No token: every program of every user on this machine can run code as you.",
+    );
+  } else if (token !== undefined && isPublic(token)) {
+    await say(`Others can read ${token}: chmod 600 '${token}'`);
+  }
+  if (socket !== undefined || isLoopback(host)) return;
+  await say(
+    `Listening on ${host}: whoever can reach it and has the token can run code as you, and nothing is encrypted.`,
+  );
+  if (allowHost.length === 0) {
+    await say(
+      "Clients that call it by a name are refused until you say --allow-host NAME.",
+    );
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * The command as people run it: the shipped bundle as a process, in a room of
+ * its own, so that no server of the person who tests is found. When the room is
+ * disposed of, nothing that was started in it is left.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, expect } from "vitest";
+import { installKernelspecs } from "../kernels/index.ts";
+import { buildCommand } from "./built.ts";
+
+let program: string;
+
+/** Builds the command for the tests of a file. */
+export function useCommand(): void {
+  beforeAll(async () => {
+    program = await buildCommand("kallichore");
+  });
+  afterAll(() => rmSync(dirname(program), { recursive: true, force: true }));
+}
+
+export const hasPython = existsSync("/usr/share/jupyter/kernels/python3");
+
+export interface RunOptions {
+  /** What is piped in; nothing unless said. */
+  readonly input?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class Room implements AsyncDisposable {
+  readonly folder = mkdtempSync(join(tmpdir(), "kc-"));
+  readonly #running = new Set<Running>();
+
+  constructor() {
+    for (const name of ["tmp", "home", "run"]) {
+      mkdirSync(join(this.folder, name), { mode: 0o700 });
+    }
+    installKernelspecs(join(this.folder, "jupyter"));
+  }
+
+  get records(): string[] {
+    return readdirSync(join(this.folder, "run"));
+  }
+
+  /** Runs it to its end. */
+  async run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+    const running = this.start(args, options);
+    running.child.stdin?.end(options.input ?? "");
+    return running.ended();
+  }
+
+  start(args: readonly string[], options: RunOptions = {}): Running {
+    return this.#spawn([process.execPath, program, ...args], options);
+  }
+
+  /** At a terminal. */
+  terminal(args: readonly string[]): Running {
+    const script =
+      "import os,pty,sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    const command = [process.execPath, program, ...args];
+    return this.#spawn(["python3", "-c", script, ...command], {});
+  }
+
+  /** A server, once it has said where it is. */
+  async serve(...args: string[]): Promise<Running> {
+    const server = this.start(["serve", "--json", ...args]);
+    await server.until("\n");
+    return server;
+  }
+
+  #spawn([file = "", ...args]: string[], options: RunOptions): Running {
+    const { folder } = this;
+    const { env = {}, cwd = folder } = options;
+    const child = spawn(file, args, {
+      cwd,
+      env: {
+        PATH: process.env["PATH"],
+        TERM: "xterm-256color",
+        HOME: join(folder, "home"),
+        TMPDIR: join(folder, "tmp"),
+        JUPYTER_PATH: join(folder, "jupyter"),
+        KALLICHORE_RUNTIME_DIR: join(folder, "run"),
+        ...env,
+      },
+    });
+    const running = new Running(child);
+    this.#running.add(running);
+    return running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const running of this.#running) {
+      running.child.kill("SIGTERM");
+      await running.ended();
+    }
+    expect(readdirSync(join(this.folder, "tmp"))).toEqual([]);
+    expect(this.records).toEqual([]);
+    expect(processesNaming(this.folder)).toEqual([]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export class Running {
+  readonly child: ChildProcess;
+  stdout = "";
+  stderr = "";
+  readonly #ended: Promise<unknown>;
+  #seen = 0;
+  #heard = () => {};
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    this.#ended = once(child, "close");
+    child.stdin?.on("error", () => {}); // it did not want it
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      this.stdout += text;
+      this.#heard();
+    });
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.stderr += text;
+      this.#heard();
+    });
+  }
+
+  /** Resolves when standard output has `text`, after what was waited for before. */
+  async until(text: string): Promise<void> {
+    const late = setTimeout(() => this.child.kill("SIGKILL"), 20_000);
+    try {
+      for (;;) {
+        const at = this.stdout.indexOf(text, this.#seen);
+        if (at !== -1) {
+          this.#seen = at + text.length;
+          return;
+        }
+        const more = new Promise<"more">((resolve) => {
+          this.#heard = () => resolve("more");
+        });
+        const next = await Promise.race([more, this.#ended]);
+        if (next === "more") continue;
+        throw new Error(
+          `It ended without ${JSON.stringify(text)}: ${this.stdout}${this.stderr}`,
+        );
+      }
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  type(text: string): void {
+    this.child.stdin?.write(text);
+  }
+
+  async ended(): Promise<Ended> {
+    await this.#ended;
+    const { stdout, stderr } = this;
+    return { code: this.child.exitCode, stdout, stderr };
+  }
+}
+
+/** Kernels are started with a file in the room. */
+function processesNaming(folder: string): string[] {
+  if (!existsSync("/proc/self/cmdline")) return [];
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => commandOf(pid))
+    .filter((command) => command.includes(folder));
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+  } catch {
+    return ""; // it has just ended
+  }
+}

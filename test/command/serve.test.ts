@@ -1,0 +1,297 @@
+/** `kallichore serve`, and the commands that find it by themselves. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { Room, type Running, useCommand } from "./kallichore.ts";
+
+useCommand();
+
+interface Told {
+  readonly pid: number;
+  readonly url: string;
+  readonly socket?: string;
+  readonly docs: string;
+  readonly token: string | null;
+}
+
+function told(server: Running): Told {
+  return JSON.parse(server.stdout) as Told;
+}
+
+/** The HTTP status of a question that needs the token. */
+async function ask(path: string, to: Told): Promise<number | undefined> {
+  const url = new URL(
+    path,
+    to.socket === undefined ? to.url : "http://localhost",
+  );
+  const asked = request(url, {
+    ...(to.socket !== undefined && { socketPath: to.socket }),
+    headers: to.token === null ? {} : { authorization: `Bearer ${to.token}` },
+  });
+  asked.end();
+  const [answer] = (await once(asked, "response")) as [IncomingMessage];
+  answer.resume();
+  return answer.statusCode;
+}
+
+describe("a server", () => {
+  test("says where it is, where the documentation is, and how to try it", async () => {
+    await using room = new Room();
+    const server = room.start(["serve"]);
+    await server.until("connect({");
+    const { stdout } = server;
+    const [, url] = /listens on (http:\/\/127\.0\.0\.1:\d+)/.exec(stdout) ?? [];
+    const [, token] = /\/docs\?token=([0-9a-f]{64})/.exec(stdout) ?? [];
+    expect(stdout).toContain(`Authorization: Bearer ${token}`);
+    expect(await ask("/sessions", { url, token } as Told)).toBe(200);
+  });
+
+  test("leaves a record that only its user can read, until it ends", async () => {
+    await using room = new Room();
+    const server = await room.serve();
+    const { pid, token } = told(server);
+    const path = join(room.folder, "run", `server-${pid}.json`);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({
+      pid,
+      token,
+    });
+    server.child.kill("SIGTERM");
+    expect((await server.ended()).code).toBe(0);
+    expect(room.records).toEqual([]);
+  });
+
+  test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+    "ends its kernels before itself at %s",
+    async (signal) => {
+      await using room = new Room();
+      const server = await room.serve();
+      await room.run(["start", "echo"]);
+      server.child.kill(signal);
+      expect((await server.ended()).code).toBe(0);
+    },
+  );
+
+  test("ends at once at the second signal, with kernels that will not", async () => {
+    await using room = new Room();
+    const server = await room.serve();
+    await room.run(["start", "stubborn"]);
+    server.child.kill("SIGTERM");
+    server.child.kill("SIGINT");
+    expect((await server.ended()).code).toBe(0);
+  });
+
+  test("takes its token from a file, and keeps it out of its log", async () => {
+    await using room = new Room();
+    const [file, log] = [join(room.folder, "token"), join(room.folder, "log")];
+    const token = "a-token-of-my-own-choosing";
+    writeFileSync(file, `${token}\n`, { mode: 0o600 });
+    const server = await room.serve(
+      "--token",
+      file,
+      "--log-file",
+      log,
+      "--log-level",
+      "trace",
+    );
+    expect(told(server).token).toBe(token);
+    expect(await ask("/sessions", told(server))).toBe(200);
+    expect(await ask("/sessions", { ...told(server), token: null })).toBe(401);
+    server.child.kill("SIGTERM");
+    await server.ended();
+    expect(readFileSync(log, "utf8")).not.toContain(token);
+  });
+
+  test("listens on a socket, where the other commands find it too", async () => {
+    await using room = new Room();
+    const socket = join(room.folder, "server.sock");
+    const server = await room.serve("--socket", socket);
+    expect(told(server)).toMatchObject({ socket });
+    expect(await ask("/sessions", told(server))).toBe(200);
+    await room.run(["start", "echo", "--id", "a"]);
+    const { stdout } = await room.run(["exec", "-s", "a", "hello"]);
+    expect(stdout).toContain("hello");
+  });
+
+  test("is set by the environment, too", async () => {
+    await using room = new Room();
+    const running = room.start(["serve", "--json"], {
+      env: {
+        KALLICHORE_TOKEN: "from-the-environment",
+        KALLICHORE_LOG_LEVEL: "error",
+      },
+    });
+    await running.until("\n");
+    expect(told(running).token).toBe("from-the-environment");
+    await room.run(["start", "echo"]);
+    expect(running.stderr).toBe("");
+  });
+
+  test("on a port that is taken says so", async () => {
+    await using room = new Room();
+    const { port } = new URL(told(await room.serve()).url);
+    const { code, stderr } = await room.run(["serve", "--port", port]);
+    expect(code).toBe(3);
+    expect(stderr).toContain("EADDRINUSE");
+    expect(stderr).toContain("--port");
+  });
+
+  test.each([
+    ["a port that is none", ["--port", "70000"]],
+    [
+      "no token for the whole network",
+      ["--host", "0.0.0.0", "--token", "none"],
+    ],
+    ["a token file that is not there", ["--token", "/no/such/file"]],
+    ["a limit that is no size", ["--journal-limit", "much"]],
+    ["a level that is none", ["--log-level", "loud"]],
+    ["a log that cannot be written", ["--log-file", "/no/such/folder/log"]],
+  ])("with %s does not start", async (_title, args) => {
+    await using room = new Room();
+    const { code, stdout, stderr } = await room.run(["serve", ...args]);
+    expect([code, stdout]).toEqual([64, ""]);
+    expect(stderr).not.toBe("");
+  });
+});
+
+describe("records", () => {
+  test("of dead processes are ignored and removed", async () => {
+    await using room = new Room();
+    const gone = spawn("true");
+    await once(gone, "close");
+    const pid = gone.pid ?? 0;
+    const record = {
+      pid,
+      url: "http://127.0.0.1:9",
+      token: "t",
+      server_id: "x",
+      started: "2026",
+    };
+    writeFileSync(
+      join(room.folder, "run", `server-${pid}.json`),
+      JSON.stringify(record),
+    );
+    expect((await room.run(["ps"])).code).toBe(3);
+    expect(room.records).toEqual([]);
+  });
+
+  test("lead nobody to another server that has the address now", async () => {
+    await using room = new Room();
+    const server = await room.serve();
+    const other = {
+      ...told(server),
+      pid: process.pid,
+      server_id: "another",
+      started: "9999",
+    };
+    const path = join(room.folder, "run", `server-${process.pid}.json`);
+    writeFileSync(path, JSON.stringify(other));
+    const named = await room.run(["ps", "--server", String(process.pid)]);
+    expect(named.stderr).toContain("another server has its address now");
+    expect((await room.run(["ps"])).code).toBe(0);
+    rmSync(path);
+  });
+});
+
+describe("sessions", () => {
+  test("are started, used, listed, stopped and forgotten", async () => {
+    await using room = new Room();
+    await room.serve();
+    expect((await room.run(["start", "echo", "--id", "work"])).stdout).toBe(
+      "work\n",
+    );
+    expect((await room.run(["exec", "-s", "wo", "hello"])).stdout).toContain(
+      "hello",
+    );
+    expect((await room.run(["ps"])).stdout).toMatch(
+      /SESSION.*\nwork +echo +idle +\d+/,
+    );
+    expect((await room.run(["restart", "work"])).code).toBe(0);
+    expect((await room.run(["stop", "work"])).code).toBe(0);
+    expect((await room.run(["exec", "-s", "work", "hello"])).code).toBe(3);
+    expect((await room.run(["delete", "work"])).code).toBe(0);
+    const { stdout } = await room.run(["ps", "--json"]);
+    expect(JSON.parse(stdout)).toEqual({ total: 0, sessions: [] });
+  });
+
+  test("are interrupted and killed while they run code for others", async () => {
+    await using room = new Room();
+    await room.serve();
+    await room.run(["start", "echo", "--id", "work"]);
+    const sleeping = room.start([
+      "exec",
+      "--json",
+      "-s",
+      "work",
+      "sleep 60000",
+    ]);
+    await sleeping.until("busy");
+    await room.run(["interrupt", "work"]);
+    expect((await sleeping.ended()).code).toBe(1);
+    const killed = room.start(["exec", "--json", "-s", "work", "sleep 60000"]);
+    await killed.until("busy");
+    await room.run(["kill", "work"]);
+    expect((await killed.ended()).code).toBe(2);
+  });
+
+  test("outlive an exec that was interrupted, and one that was left", async () => {
+    await using room = new Room();
+    await room.serve();
+    await room.run(["start", "echo", "--id", "work"]);
+    const sleeping = room.start([
+      "exec",
+      "--json",
+      "-s",
+      "work",
+      "sleep 60000",
+    ]);
+    await sleeping.until("busy");
+    sleeping.child.kill("SIGTERM");
+    expect((await sleeping.ended()).code).toBe(143);
+    expect((await room.run(["exec", "-s", "work", "still"])).stdout).toContain(
+      "still",
+    );
+  });
+
+  test("of an exec without a session are gone when it is", async () => {
+    await using room = new Room();
+    await room.serve();
+    expect((await room.run(["exec", "-k", "echo", "hello"])).code).toBe(0);
+    const { stdout } = await room.run(["ps", "--json"]);
+    expect(JSON.parse(stdout)).toEqual({ total: 0, sessions: [] });
+  });
+
+  test("with a beginning in common are not taken for each other", async () => {
+    await using room = new Room();
+    await room.serve();
+    await room.run(["start", "echo", "--id", "work-1"]);
+    await room.run(["start", "echo", "--id", "work-2"]);
+    const { code, stderr } = await room.run(["kill", "work"]);
+    expect(code).toBe(3);
+    expect(stderr).toContain("work-1, work-2");
+    expect((await room.run(["kill", "wrok-1"])).stderr).toContain(
+      "Did you mean work-1?",
+    );
+  });
+});
+
+describe("completion", () => {
+  test("in bash knows commands, options and sessions", async () => {
+    await using room = new Room();
+    await room.serve();
+    await room.run(["start", "echo", "--id", "work"]);
+    expect((await room.run(["__names", "sessions"])).stdout).toBe("work\n");
+    const { stdout: script } = await room.run(["completion", "bash"]);
+    const bash = spawn("bash", [
+      "-c",
+      `${script}\nCOMP_WORDS=(kallichore st); COMP_CWORD=1; _kallichore; echo "\${COMPREPLY[@]}"`,
+    ]);
+    let said = "";
+    bash.stdout.on("data", (text: Buffer) => (said += text.toString()));
+    await once(bash, "close");
+    expect(said).toBe("start stop\n");
+  });
+});
