@@ -36,7 +36,6 @@ export default defineConfig([
     format: "esm",
     target: "node20",
     dts: true,
-    clean: true,
     external,
     onSuccess: copyDocs,
   },
