@@ -26,7 +26,7 @@ export function attachCommand(context: Context): Command {
   const command = new Command("attach")
     .summary("talk to a session")
     .description(
-      "Runs what you type in a session, and shows what it says: to you, and to others who use it at\nthe same time. The session goes on when you leave.",
+      "Runs what you type in a session, and shows what it says: to you, and to others who use it at the same time. The session goes on when you leave.",
     )
     .argument("<session>", "its id, or the beginning of it")
     .option("--save-to <dir>", "save pictures there");
@@ -46,7 +46,7 @@ export function attachCommand(context: Context): Command {
           ["kallichore attach work --json", "watch it"],
         ),
         "",
-        "Keys: Tab completes, Up and Down go through the history, Ctrl-C interrupts what runs, Ctrl-D\nleaves. Code that is not complete yet goes on in the next line.",
+        "Keys: Tab completes, Up and Down go through the history, Ctrl-C interrupts what\nruns, Ctrl-D leaves. Code that is not complete goes on in the next line.",
         "",
         exitHelp(["ok", "refused", "usage"]),
       ].join("\n"),

@@ -37,7 +37,7 @@ const deeds: Readonly<Record<string, Deed>> = {
   restart: {
     summary: "end a session's kernel and start a new one",
     description:
-      "Ends the kernel, gently first, and starts a new one in the same session. Its variables\nare gone; those who are attached stay attached. A session that has ended starts again.",
+      "Ends the kernel, gently first, and starts a new one in the same session. Its variables are gone; those who are attached stay attached. A session that has ended starts again.",
     doing: "Restarting",
     done: "Restarted",
     example: ["kallichore restart py", "with a fresh kernel"],
@@ -46,7 +46,7 @@ const deeds: Readonly<Record<string, Deed>> = {
   stop: {
     summary: "shut a session's kernel down",
     description:
-      "Asks the kernel to end, insists, and forces it in the end. The session stays in the list:\nkallichore restart brings it back, kallichore delete forgets it.",
+      "Asks the kernel to end, insists, and forces it in the end. The session stays in the list: kallichore restart brings it back, kallichore delete forgets it.",
     doing: "Stopping",
     done: "Stopped",
     example: ["kallichore stop py r", "two at once"],
@@ -133,7 +133,7 @@ export function startCommand(context: Context): Command {
   const command = new Command("start")
     .summary("start a session")
     .description(
-      "Starts a kernel in a session of its own on the running server, and prints the session's id.\nIt goes on until it is stopped, or the server ends.",
+      "Starts a kernel in a session of its own on the running server, and prints the session's id. It goes on until it is stopped, or the server ends.",
     )
     .argument("[kernel]", "its name; the server's default unless said")
     .option("--id <id>", "what to call the session; made up unless said")

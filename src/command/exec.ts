@@ -39,7 +39,7 @@ export function execCommand(context: Context): Command {
   const command = new Command("exec")
     .summary("run code, and show what it says")
     .description(
-      "Runs code and shows what it says as it comes: its standard output on standard output, its\nstandard error and tracebacks on standard error. Without -s the code has a kernel of its\nown, which ends with it: on your running server, or in this process where there is none.",
+      "Runs code and shows what it says as it comes: its standard output on standard output, its standard error and tracebacks on standard error. Without -s the code has a kernel of its own, which ends with it: on your running server, or in this process where there is none.",
     )
     .argument(
       "[code]",
@@ -99,9 +99,9 @@ export function execCommand(context: Context): Command {
           ["kallichore exec --json '1/0' | jq", "for programs"],
         ),
         "",
-        "When the code asks for input, you are asked; what is piped in answers line by line. Code that\ncomes from standard input itself cannot ask.",
+        "When the code asks for input, you are asked; what is piped in answers line by\nline. Code that comes from standard input itself cannot ask.",
         "",
-        "Ctrl-C interrupts the code. The second one kills its kernel; with -s, it leaves the session as it is.",
+        "Ctrl-C interrupts the code. The second one kills its kernel; with -s, it leaves\nthe session as it is.",
         "",
         exitHelp([
           "ok",

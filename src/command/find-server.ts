@@ -76,11 +76,15 @@ export async function findServer(
   return undefined;
 }
 
+/** Bytes. Its one reader is the command: better to keep what a slow pipe has not taken than to lose it. */
+const JOURNAL = 512 * 1024 * 1024;
+
 /** A server of our own, in this process, for as long as the command lasts. */
 export async function embedServer(): Promise<Connected> {
   const dirs = process.env["KALLICHORE_KERNELSPEC_DIR"] ?? "";
   const server = await startServer({
     resourceSampleIntervalMs: 0,
+    limits: { journal_memory_bytes: JOURNAL },
     kernelspecDirs: dirs.split(",").filter((dir) => dir !== ""),
   });
   const client = createClient({ url: server.url ?? "", token: server.token });

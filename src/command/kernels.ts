@@ -17,7 +17,7 @@ export function kernelsCommand(context: Context): Command {
   const command = new Command("kernels")
     .summary("list the kernels that can be started")
     .description(
-      "Lists the kernels that can be started, the default marked with *, and what is\nwrong with those that cannot. They are looked for on all of Jupyter's paths, as the\nrunning server sees them; without one, as this command does.",
+      "Lists the kernels that can be started, the default marked with *, and what is wrong with those that cannot. They are looked for on all of Jupyter's paths, as the running server sees them; without one, as this command does.",
     );
   withServer(withJson(command, "as one JSON document"));
   return command

@@ -87,7 +87,7 @@ export function serversCommand(context: Context): Command {
   const command = new Command("servers")
     .summary("list your running servers")
     .description(
-      "Lists the servers of this user on this machine. The other commands use the first of\nthem unless told otherwise with --server.",
+      "Lists the servers of this user on this machine. The other commands use the first of them unless told otherwise with --server.",
     );
   return withJson(command, "as one JSON document; without the tokens")
     .addHelpText("after", `\n${exitHelp(["ok"])}`)

@@ -29,7 +29,7 @@ export function serveCommand(context: Context): Command {
   const command = new Command("serve")
     .summary("run a server: kernels for programs, pages and the other commands")
     .description(
-      "Runs a server until Ctrl-C. The other commands of this user find it by themselves;\nprograms need the address and the token that it prints.",
+      "Runs a server until Ctrl-C. The other commands of this user find it by themselves; programs need the address and the token that it prints.",
     );
   addServeOptions(command);
   withJson(command, "say where it listens as one line of JSON");
