@@ -1,0 +1,10 @@
+/** How a session is named. */
+import * as z from "zod";
+
+export const SessionId = z
+  .string()
+  .min(1)
+  .max(255)
+  .describe("Chosen by the client, unique among the server's sessions");
+
+export const InSession = z.object({ session_id: SessionId });
