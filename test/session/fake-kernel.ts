@@ -77,6 +77,11 @@ export class FakeKernel implements Kernel {
     return message;
   }
 
+  /** Says a message as it is. */
+  utter(message: Message): void {
+    this.#hooks.message(message);
+  }
+
   busy(parent: Message): void {
     this.say("status", { execution_state: "busy" }, parent);
   }
