@@ -2,12 +2,13 @@
  * The whole contract, as one value: what a client may ask, and what it hears.
  * Browser-safe; needs zod and nothing else.
  */
+import { executions } from "./executions.ts";
 import { kernelspecs } from "./kernelspecs.ts";
 import { server } from "./server.ts";
 import { sessions } from "./sessions.ts";
 import type { RouterOf } from "./trpc.ts";
 
-export const contract = { sessions, kernelspecs, server } as const;
+export const contract = { sessions, executions, kernelspecs, server } as const;
 
 /** The router's type, for tRPC clients: `createTRPCClient<AppRouter>()`. */
 export type AppRouter = RouterOf<typeof contract>;
@@ -22,6 +23,7 @@ export {
   type Reason,
   type Startup,
 } from "./errors.ts";
+export { Execution, ExecutionState } from "./executions.ts";
 export { Kernelspec } from "./kernelspecs.ts";
 export {
   Channel,
@@ -48,12 +50,13 @@ export {
   type Route,
   type Schema,
 } from "./operation.ts";
+export { Output } from "./output.ts";
+export { SessionId } from "./session-id.ts";
+export { Snapshot } from "./snapshot.ts";
 export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";
 export {
   ActiveSession,
   NewSession,
-  Output,
-  SessionId,
   VarAction,
   type KernelInfo,
 } from "./sessions.ts";

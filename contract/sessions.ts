@@ -1,23 +1,19 @@
 /** The session operations: what a client may ask of one session, or of all. */
 import * as z from "zod";
+import { ExecutionQueue } from "./execution-queue.ts";
 import {
-  Channel,
   ClientMessage,
   ConnectionInfo,
   contents,
-  Header,
   JupyterEvent,
   ResourceUsage,
   SessionEvent,
 } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
+import { Output } from "./output.ts";
+import { InSession, SessionId } from "./session-id.ts";
+import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
-
-export const SessionId = z
-  .string()
-  .describe("Chosen by the client, unique among the server's sessions");
-
-const InSession = z.object({ session_id: SessionId });
 
 /** A success that has nothing to say; on REST the body is the JSON literal `null`. */
 const Nothing = z.null();
@@ -136,26 +132,6 @@ export type NewSession = z.input<typeof NewSession>;
 export const KernelInfo = contents.kernel_info_reply.meta({ id: "KernelInfo" });
 export type KernelInfo = z.infer<typeof KernelInfo>;
 
-/** A request as the queue shows it: with its whole header, so that a client can rebuild what is running. */
-export const QueuedMessage = z
-  .looseObject({
-    channel: Channel,
-    header: Header,
-    parent_header: z.looseObject({}).nullable(),
-    metadata: z.record(z.string(), z.unknown()),
-    content: z.record(z.string(), z.unknown()),
-    buffers: z.array(z.string()),
-  })
-  .meta({ id: "QueuedMessage" });
-
-export const ExecutionQueue = z
-  .object({
-    active: QueuedMessage.optional(),
-    length: z.int().describe("How many wait"),
-    pending: z.array(QueuedMessage),
-  })
-  .meta({ id: "ExecutionQueue" });
-
 export const ActiveSession = z
   .looseObject({
     session_id: SessionId,
@@ -214,35 +190,6 @@ export const RestartSession = z
   })
   .meta({ id: "RestartSession" });
 
-/** Outputs as a notebook keeps them (nbformat 4). */
-export const Output = z
-  .discriminatedUnion("output_type", [
-    z.looseObject({
-      output_type: z.literal("stream"),
-      name: z.enum(["stdout", "stderr"]),
-      text: z.string(),
-    }),
-    z.looseObject({
-      output_type: z.literal("display_data"),
-      data: z.record(z.string(), z.unknown()),
-      metadata: z.record(z.string(), z.unknown()),
-    }),
-    z.looseObject({
-      output_type: z.literal("execute_result"),
-      data: z.record(z.string(), z.unknown()),
-      metadata: z.record(z.string(), z.unknown()),
-      execution_count: z.int().nullable(),
-    }),
-    z.looseObject({
-      output_type: z.literal("error"),
-      ename: z.string(),
-      evalue: z.string(),
-      traceback: z.array(z.string()),
-    }),
-  ])
-  .meta({ id: "Output" });
-export type Output = z.infer<typeof Output>;
-
 export const ExecuteRequest = z.looseObject({
   session_id: SessionId,
   code: z.string(),
@@ -255,7 +202,7 @@ export const ExecuteRequest = z.looseObject({
     .max(86_400_000)
     .optional()
     .describe(
-      "How long to wait; then the kernel is interrupted. 60 000 where absent",
+      "How long it may take from now on, its wait in the queue included; then it is interrupted, or leaves the queue. 60 000 where absent",
     ),
   metadata: z.record(z.string(), z.unknown()).optional(),
 });
@@ -463,7 +410,7 @@ export const sessions = {
     route: "POST /sessions/{session_id}/execute",
     summary: "Run code and wait for its end",
     description:
-      "Collects what the code says until it is done. There is nobody to answer `input()` here, so it is not allowed.",
+      "An execution, asked for synchronously: collects what the code says until it is done. There is nobody to answer `input()` here, so it is not allowed.",
     input: ExecuteRequest,
     output: ExecuteAnswer,
     errors: [
@@ -490,6 +437,16 @@ export const sessions = {
         timed_out: false,
       },
     },
+  }),
+
+  snapshot: query({
+    route: "GET /sessions/{session_id}/snapshot",
+    summary: "What is true now, for a reader who comes late",
+    description:
+      "State instead of history: what runs, what waits for an answer, what is shown, what is open. Follow `events` after its `seq` to miss nothing and hear nothing twice.",
+    input: InSession,
+    output: Snapshot,
+    errors: anySession,
   }),
 
   /** What was said after `lastEventId`, then what is being said. */

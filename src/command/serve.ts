@@ -5,6 +5,7 @@
 import { Command } from "commander";
 import { LogBook } from "../log.ts";
 import { Filter } from "../log/filter.ts";
+import { Deadline } from "../signals.ts";
 import { type RunningServer, startServer } from "../serve.ts";
 import { type Context, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type Exit } from "./exit.ts";
@@ -117,9 +118,9 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
 /** Resolves when everything has ended. Throws `accident` where something hangs. */
 async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
   const gone = server[Symbol.asyncDispose]();
-  const late = AbortSignal.timeout(GOODBYE_MS);
-  await Promise.race([gone, aborted(AbortSignal.any([hurry, late]))]);
-  if (!hurry.aborted && !late.aborted) return;
+  using late = new Deadline([hurry], GOODBYE_MS);
+  await Promise.race([gone, aborted(late.signal)]);
+  if (!late.signal.aborted) return;
   for (const session of server.supervisor.sessions) {
     session.kill().catch(() => {}); // it has no kernel any more
   }

@@ -95,6 +95,7 @@ export function request(
   options: Defaults & {
     readonly channel?: "shell" | "control";
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+    readonly msg_id?: string;
   },
 ): Message {
   return compose({ channel: "shell", ...options, msg_type, content });

@@ -52,7 +52,9 @@ export interface Draft {
   readonly username: string;
   readonly msg_id?: string;
   readonly version?: string;
-  readonly parent?: Message | undefined;
+  readonly parent?:
+    | { readonly header: Header; readonly raw: Pick<RawFrames, "header"> }
+    | undefined;
   readonly metadata?: unknown;
   readonly buffers?: readonly Uint8Array[];
 }

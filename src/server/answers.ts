@@ -1,7 +1,8 @@
 /** Every operation of the contract, answered. */
+import { executions } from "./executions.ts";
 import type { Answers } from "./implement.ts";
 import { kernelspecs } from "./kernelspecs.ts";
 import { server } from "./server.ts";
 import { sessions } from "./sessions.ts";
 
-export const answers: Answers = { sessions, kernelspecs, server };
+export const answers: Answers = { sessions, executions, kernelspecs, server };

@@ -19,7 +19,7 @@ import type { Entry } from "../session/entry.ts";
 import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Session } from "../session/session.ts";
-import { speakerOf } from "./sessions.ts";
+import { speakerOf } from "./speaker.ts";
 import { drained, sendPieces, together } from "./socket.ts";
 
 /** How a protocol spells what goes out. */

@@ -27,13 +27,7 @@ export function describe(session: Session): Description {
     input_prompt: prompts.input_prompt ?? spec.input_prompt,
     continuation_prompt:
       prompts.continuation_prompt ?? spec.continuation_prompt,
-    execution_queue: {
-      ...(session.queue.active !== undefined && {
-        active: toValue(session.queue.active),
-      }),
-      length: session.queue.pending.length,
-      pending: session.queue.pending.map(toValue),
-    },
+    execution_queue: describeQueue(session),
     status,
     kernel_info: { ...info },
     ...(resource_usage !== undefined && isRunning && { resource_usage }),
@@ -50,6 +44,17 @@ export function describe(session: Session): Description {
       connection_file: session.connectionFile,
     }),
     last_seq: session.journal.last,
+  };
+}
+
+export function describeQueue({
+  queue,
+}: Session): Description["execution_queue"] {
+  const { active, pending } = queue;
+  return {
+    ...(active !== undefined && { active: toValue(active) }),
+    length: pending.length,
+    pending: pending.map(toValue),
   };
 }
 

@@ -1,5 +1,4 @@
 /** The session operations, each answered in a line or a few. */
-import { randomUUID } from "node:crypto";
 import {
   type contract,
   failure,
@@ -11,9 +10,12 @@ import { collect } from "../session/collect.ts";
 import type { Reading } from "../session/journal.ts";
 import { Deadline } from "../signals.ts";
 import { describe } from "./describe.ts";
+import { describeSnapshot } from "./describe-snapshot.ts";
+import { executeRequest } from "./executions.ts";
 import type { AnswersTo } from "./implement.ts";
-import { resolveSpec } from "./session-spec.ts";
 import type { Session } from "../session/session.ts";
+import { resolveSpec } from "./session-spec.ts";
+import { speakerOf } from "./speaker.ts";
 
 const EXECUTE_PATIENCE_MS = 60_000;
 
@@ -106,24 +108,17 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     if (!session.isRunning) {
       throw failure("session_not_running", { session_id: session.id });
     }
-    const { code, silent, store_history, stop_on_error, metadata } = input;
-    const message = request(
-      "execute_request",
-      {
-        code,
-        silent: silent ?? false,
-        store_history: store_history ?? silent !== true,
-        user_expressions: {},
-        allow_stdin: false,
-        stop_on_error: stop_on_error ?? true,
-      },
-      { ...speakerOf(session), metadata },
+    const { silent = false, stop_on_error = true, ...asked } = input;
+    const code = { ...asked, silent, stop_on_error, allow_stdin: false };
+    const execution = session.execute(
+      executeRequest(session, code),
+      input.timeout_ms ?? EXECUTE_PATIENCE_MS,
     );
-    return collect(session, message, {
-      timeout_ms: input.timeout_ms ?? EXECUTE_PATIENCE_MS,
-      signal,
-    });
+    return collect(session, execution, signal);
   },
+
+  snapshot: ({ input, service: { supervisor } }) =>
+    describeSnapshot(supervisor.session(input.session_id)),
 
   events({ input, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
@@ -139,15 +134,6 @@ async function* readings(
 ): AsyncGenerator<Reading, void> {
   using end = new Deadline([signal, session.ended]);
   yield* session.journal.follow(after, end.signal);
-}
-
-/** Who speaks when a client does not say. */
-export function speakerOf({ spec }: Session) {
-  return {
-    session: `${spec.session_id}-${randomUUID().slice(0, 8)}`,
-    username: spec.username,
-    version: "5.3",
-  };
 }
 
 /** Kernels may leave out what their own protocol requires; the operation then says it for them. */

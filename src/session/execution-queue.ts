@@ -1,21 +1,14 @@
 /**
  * Who runs next: one execute request is with the kernel, the rest wait here.
  *
- * The queue advances when the active request is over: when its own `idle`,
- * matched by parent, and its reply have both been heard. They travel on
- * different sockets, in either order, and only the reply tells of an error,
- * which drops what waits, as the kernel itself would (`stop_on_error`). What is
- * dropped is handed back, to be answered.
+ * It only knows the order. When the active request is over, and whether it
+ * failed, is for others to find out. What is dropped is handed back, to be
+ * answered.
  */
 import { contentOf, type Message } from "../jupyter/message.ts";
 
-/** The two signs that a request is over. */
-export type Sign = "idle" | "reply";
-
 export class ExecutionQueue {
   #active: Message | undefined;
-  /** What has been heard of the active one. */
-  #heard = new Set<Sign>();
   #pending: Message[] = [];
   readonly #limit: number;
 
@@ -57,23 +50,8 @@ export class ExecutionQueue {
     return false;
   }
 
-  /** One sign that a request is over. `over` when it was the active one and this was the last sign, `partly` when the other is missing. */
-  hear(sign: Sign, msg_id: string | undefined): "over" | "partly" | "another" {
-    if (msg_id === undefined || this.#active?.header.msg_id !== msg_id) {
-      return "another";
-    }
-    this.#heard.add(sign);
-    return this.#heard.size === 2 ? "over" : "partly";
-  }
-
-  /** Whether the active request has had its reply. */
-  get isAnswered(): boolean {
-    return this.#heard.has("reply");
-  }
-
   /** The active request is over; the next one to send, if any, is the active one now. */
   advance(): Message | undefined {
-    this.#heard.clear();
     this.#active = this.#pending.shift();
     return this.#active;
   }
@@ -99,12 +77,10 @@ export class ExecutionQueue {
     return dropped;
   }
 
-  /** The kernel is gone: those that nobody will answer any more. */
+  /** The kernel is gone: those that wait; nothing is active any more. */
   clear(): readonly Message[] {
-    const active = this.isAnswered ? undefined : this.#active;
     this.#active = undefined;
-    this.#heard.clear();
-    return active === undefined ? this.drop() : [active, ...this.drop()];
+    return this.drop();
   }
 }
 

@@ -19,6 +19,18 @@ export class Outbox {
     this.#bytes += size;
   }
 
+  /** Takes one out of the line. */
+  remove(msg_id: string): Message | undefined {
+    const at = this.#messages.findIndex(
+      ({ header }) => header.msg_id === msg_id,
+    );
+    const message = this.#messages[at];
+    if (message === undefined) return undefined;
+    this.#messages.splice(at, 1);
+    this.#bytes -= sizeOf(message);
+    return message;
+  }
+
   /** Empties it. */
   take(): readonly Message[] {
     const messages = this.#messages;

@@ -12,7 +12,7 @@ import {
   SupervisorError,
   type VarAction,
 } from "../../contract/index.ts";
-import { compose, contentOf, type Message } from "../jupyter/message.ts";
+import { contentOf, type Message } from "../jupyter/message.ts";
 import type {
   Exit,
   Hooks,
@@ -22,13 +22,16 @@ import type {
   Recipe,
 } from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
+import { Comms } from "./comms.ts";
+import { Displays } from "./displays.ts";
 import type { MessageEntry } from "./entry.ts";
-import { ExecutionQueue } from "./execution-queue.ts";
+import type { Execution } from "./execution.ts";
+import type { ExecutionQueue } from "./execution-queue.ts";
+import type { Executions } from "./executions.ts";
 import { Journal } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
-import { Outbox } from "./outbox.ts";
 import { Ownership } from "./ownership.ts";
-import { RecentIds } from "./recent-ids.ts";
+import { Requests } from "./requests.ts";
 
 /** What a session is made from, resolved: nothing is optional but what may really be absent. */
 export interface SessionSpec {
@@ -64,24 +67,18 @@ export interface SessionOptions {
   readonly changed?: (session: Session) => void;
 }
 
-/** Most execute requests that may wait. */
-const QUEUE_LIMIT = 10_000;
-/** How long the second sign that a request is over may be missing. */
-const SECOND_SIGN_MS = 2_000;
-
 export class Session {
   readonly spec: SessionSpec;
   readonly journal: Journal;
   readonly ownership = new Ownership();
-  readonly queue = new ExecutionQueue(QUEUE_LIMIT);
+  readonly displays = new Displays();
+  readonly comms = new Comms();
   readonly created = new Date();
   /** Set by whoever samples it; kept after an exit. */
   resource_usage: ResourceUsage | undefined;
   readonly #options: SessionOptions;
   readonly #ended = new AbortController();
-  readonly #outbox = new Outbox();
-  readonly #accepted = new RecentIds();
-  readonly #awaited = new Map<string, (reply: MessageEntry) => void>();
+  readonly #requests: Requests;
   #status: SessionStatus = "uninitialized";
   #since = Date.now();
   #startedAt: Date | undefined;
@@ -98,7 +95,6 @@ export class Session {
   #environment: Readonly<Record<string, string>> = {};
   #info: Readonly<Record<string, unknown>> = {};
   #connection: ConnectionInfo | undefined;
-  #lastSign: NodeJS.Timeout | undefined;
   #executionState: "busy" | "idle" | undefined;
 
   constructor(spec: SessionSpec, options: SessionOptions) {
@@ -107,6 +103,13 @@ export class Session {
     this.#env = spec.env;
     this.#workingDirectory = spec.working_directory;
     this.journal = new Journal(options.journalLimit);
+    this.#requests = new Requests({
+      session_id: spec.session_id,
+      username: spec.username,
+      journal: this.journal,
+      comms: this.comms,
+      log: options.log,
+    });
   }
 
   get id(): string {
@@ -142,6 +145,12 @@ export class Session {
   /** The last kernel's `kernel_info_reply`; `{}` before the first. */
   get info(): Readonly<Record<string, unknown>> {
     return this.#info;
+  }
+  get queue(): ExecutionQueue {
+    return this.#requests.queue;
+  }
+  get executions(): Executions {
+    return this.#requests.executions;
   }
   /** Aborts when the session is deleted. */
   get ended(): AbortSignal {
@@ -209,7 +218,7 @@ export class Session {
     if (this.#status === "exited") {
       throw failure("session_not_running", { session_id: this.id });
     }
-    this.#abandon(this.queue.drop());
+    this.#requests.drop("shutdown");
     if (this.#starting !== undefined) {
       // The start then fails as it does when its process ends by itself.
       if (this.#launched?.kill !== undefined) await this.#launched.kill();
@@ -237,8 +246,11 @@ export class Session {
           : "it has no running kernel";
       throw failure("interrupt_failed", { session_id: this.id, why });
     }
-    this.#abandon(this.queue.drop());
-    await kernel.interrupt();
+    const undo = this.#requests.interrupted();
+    await kernel.interrupt().catch((error: unknown) => {
+      undo();
+      throw error;
+    });
     // A client that waits for the effect hears a status even where there was nothing to interrupt.
     if (this.#status !== "busy" && this.isRunning) {
       this.#say({ kind: "status", status: this.#status, reason: "interrupt" });
@@ -259,12 +271,28 @@ export class Session {
    * not sent again.
    */
   send(message: Message): boolean {
-    const { msg_id } = message.header;
-    if (this.#accepted.has(msg_id)) return false;
-    if (this.#kernel === undefined) this.#keep(message);
-    else this.#forward(this.#kernel, message);
-    this.#accepted.add(msg_id);
-    return true;
+    return this.#requests.send(message, this.#canWait(message));
+  }
+
+  /** Sends an execute request that may take `deadline_ms` from now on; one that was accepted before is found again. Throws `execution_not_found` where that is no longer kept. */
+  execute(message: Message, deadline_ms: number | undefined): Execution {
+    this.#requests.send(message, this.#canWait(message), deadline_ms);
+    return this.executions.get(message.header.msg_id);
+  }
+
+  /** Takes an execution that waits out of the queue. Throws `execution_state`. */
+  cancel(execution: Execution): void {
+    this.#requests.cancel(execution, "cancelled");
+  }
+
+  /** Interrupts one execution. Throws `execution_state`, `interrupt_failed`. */
+  interruptExecution(execution: Execution): Promise<void> {
+    return this.#requests.interrupt(execution, "interrupt");
+  }
+
+  /** Answers what an execution asks. Throws `execution_state`, `kernel_unreachable`. */
+  answer(execution: Execution, value: string): void {
+    this.#requests.answer(execution, value);
   }
 
   /** Sends a request and resolves with its reply. Throws `no_answer`, `kernel_exited`, `session_not_running`. */
@@ -274,9 +302,10 @@ export class Session {
     const { msg_id, msg_type } = request.header;
     const over = this.#over;
     let timer: NodeJS.Timeout | undefined;
+    let forget = () => {};
     try {
       return await new Promise<MessageEntry>((resolve, reject) => {
-        this.#awaited.set(msg_id, resolve);
+        forget = this.#requests.await(msg_id, resolve);
         timer = setTimeout(() => {
           const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
           reject(failure("no_answer", { session_id, why }));
@@ -288,7 +317,7 @@ export class Session {
       });
     } finally {
       clearTimeout(timer);
-      this.#awaited.delete(msg_id);
+      forget();
     }
   }
 
@@ -309,6 +338,7 @@ export class Session {
       );
     }
     this.#options.provisioner.release(this.id);
+    this.#requests.dispose();
     this.#ended.abort();
   }
 
@@ -341,7 +371,7 @@ export class Session {
       this.#info = kernel.info;
       this.#happen("answer", null);
       this.#starting = undefined;
-      for (const message of this.#outbox.take()) this.#forward(kernel, message);
+      this.#requests.connected(kernel);
       return kernel.info;
     } catch (error) {
       if (this.#run === run) {
@@ -398,125 +428,33 @@ export class Session {
 
   /** kernel → journal. The status goes before the message that tells of it. */
   #heard(message: Message): void {
-    const { channel, header, parent_header } = message;
-    const parent_id = parent_header?.msg_id;
-    if (channel === "iopub") {
-      if (header.msg_type === "status") this.#heardStatus(message);
-      this.journal.append(message);
-      return;
-    }
+    const { channel, header } = message;
+    const state =
+      channel === "iopub" && header.msg_type === "status"
+        ? executionStateOf(message)
+        : undefined;
+    if (state !== undefined) this.#heardState(state, message);
     const entry = this.journal.append(message);
-    if (parent_id === undefined) return;
-    this.#awaited.get(parent_id)?.(entry);
-    if (header.msg_type === "execute_reply") this.#heardReply(message);
+    this.displays.heard(entry);
+    this.comms.heard(message);
+    this.#requests.heard(message, entry, state === "idle");
   }
 
-  #heardStatus(message: Message): void {
-    const { parent_header } = message;
-    const state = executionStateOf(message);
-    if (state === undefined) return;
+  #heardState(state: "busy" | "idle", { parent_header }: Message): void {
     const subshell = parent_header?.subshell_id;
     if (subshell !== undefined && subshell !== null) return; // says nothing of the main shell
     const reason = parent_header?.msg_type ?? null;
     this.#executionState = state;
     this.#happen(state, reason);
-    if (state === "busy") return;
-    if (reason === "execute_request") {
+    if (state === "idle" && reason === "execute_request") {
       this.#noteDirectory(this.#kernel?.workingDirectory());
     }
-    this.#advance("idle", parent_header?.msg_id);
   }
 
-  #heardReply(message: Message): void {
-    const parent_id = message.parent_header?.msg_id;
-    const isActive = this.queue.active?.header.msg_id === parent_id;
-    if (isActive && hasFailed(message)) this.#abandon(this.queue.fail());
-    this.#advance("reply", parent_id);
-  }
-
-  /** The next request goes out when both signs have been heard, or when the second one is overdue. */
-  #advance(sign: "idle" | "reply", msg_id: string | undefined): void {
-    const heard = this.queue.hear(sign, msg_id);
-    if (heard === "another") return;
-    clearTimeout(this.#lastSign);
-    if (heard === "over") this.#sendNext();
-    else {
-      this.#lastSign = setTimeout(() => this.#sendNext(), SECOND_SIGN_MS);
-      this.#lastSign.unref();
-    }
-  }
-
-  #sendNext(): void {
-    const request = this.queue.advance();
-    if (request === undefined) return;
-    try {
-      this.#kernel?.send(request);
-    } catch (error) {
-      this.#options.log.warn(
-        { err: error, session: this.id },
-        "A request that waited could not be sent",
-      );
-      this.#abandon(this.queue.clear());
-    }
-  }
-
-  #forward(kernel: Kernel, message: Message): void {
-    const { msg_id, msg_type } = message.header;
-    if (msg_type === "interrupt_request" || msg_type === "shutdown_request") {
-      this.#abandon(this.queue.drop());
-    }
-    if (!ExecutionQueue.concerns(message)) {
-      kernel.send(message);
-      return;
-    }
-    if (this.queue.isFull) {
-      const why = `${QUEUE_LIMIT} requests wait already: wait for some to end`;
-      throw failure("too_busy", { why });
-    }
-    if (this.queue.offer(message)) kernel.send(message);
-    else this.#say({ kind: "execution_queued", msg_id });
-  }
-
-  /** No kernel is there yet: the message waits for one, unless it was meant for the one that is gone. */
-  #keep(message: Message): void {
-    const { channel } = message;
-    const isMeantForNext =
-      channel === "shell" || (channel === "stdin" && this.isRunning);
-    if (this.#status === "starting" || isMeantForNext) {
-      this.#outbox.add(message);
-      return;
-    }
-    throw failure("session_not_running", { session_id: this.id });
-  }
-
-  /** Requests that will not run, or not to their end, are answered as a kernel would that drops them; `why` adds to the reply. */
-  #abandon(
-    requests: readonly Message[],
-    why: Readonly<Record<string, unknown>> = {},
-  ): void {
-    for (const request of requests) {
-      const draft = {
-        session: this.id,
-        username: this.spec.username,
-        parent: request,
-      };
-      this.#heard(
-        compose({
-          ...draft,
-          channel: "shell",
-          msg_type: "execute_reply",
-          content: { status: "aborted", ...why },
-        }),
-      );
-      this.journal.append(
-        compose({
-          ...draft,
-          channel: "iopub",
-          msg_type: "status",
-          content: { execution_state: "idle" },
-        }),
-      );
-    }
+  /** Without a kernel a message waits for one, unless it was meant for the one that is gone. */
+  #canWait({ channel }: Message): boolean {
+    if (this.#status === "starting" || channel === "shell") return true;
+    return channel === "stdin" && this.isRunning;
   }
 
   #heartbeat(beats: boolean): void {
@@ -532,12 +470,8 @@ export class Session {
   #exited(run: object, finish: () => void, exit: Exit): void {
     const { exit_code, signal, output } = exit;
     const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
-    this.#abandon(this.queue.clear(), {
-      reason: "kernel_exited",
-      ename: "KernelExited",
-      evalue: how,
-      traceback: [],
-    });
+    this.#requests.disconnected(how);
+    this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
     this.#finish(run, () => {}, `child process exited: ${how}`);
     this.#say({ kind: "exited", exit_code, signal, output });
@@ -551,7 +485,6 @@ export class Session {
     this.#kernel = undefined;
     this.#launched = undefined;
     this.#connection = undefined;
-    clearTimeout(this.#lastSign);
     this.#options.provisioner.release(this.id);
     this.#happen("exit", reason);
     finish();
@@ -559,7 +492,7 @@ export class Session {
 
   async #stopped(restart: boolean): Promise<void> {
     const over = this.#over;
-    this.#abandon(this.queue.drop());
+    this.#requests.drop("shutdown");
     if (this.#starting !== undefined) {
       this.#starting.abort(
         failure("start_failed", { session_id: this.id, why: "it was stopped" }),
@@ -593,19 +526,11 @@ export class Session {
 }
 
 function executionStateOf(message: Message): "busy" | "idle" | undefined {
-  const state = fieldOf(message, "execution_state");
-  return state === "busy" || state === "idle" ? state : undefined;
-}
-
-/** IRkernel says `abort` where others say `error`. */
-function hasFailed(reply: Message): boolean {
-  const status = fieldOf(reply, "status");
-  return status === "error" || status === "abort" || status === "aborted";
-}
-
-function fieldOf(message: Message, name: string): unknown {
   try {
-    return (contentOf(message) as Record<string, unknown>)[name];
+    const { execution_state } = contentOf(message) as Record<string, unknown>;
+    return execution_state === "busy" || execution_state === "idle"
+      ? execution_state
+      : undefined;
   } catch {
     return undefined; // no JSON: it says nothing that we need
   }

@@ -20,7 +20,7 @@ import {
 import { compose, contentOf, type Channel } from "../../src/jupyter/message.ts";
 import { endpointOf, type ConnectionInfo } from "../../kernels/connection.ts";
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 export type Content = Readonly<Record<string, unknown>>;
 

@@ -1,0 +1,233 @@
+/**
+ * The execution operations: code that was given to a session, as a thing that
+ * can be looked at, followed, answered and ended by whoever knows its id.
+ */
+import * as z from "zod";
+import { JupyterEvent, SessionEvent } from "./messages.ts";
+import { mutation, query, subscription } from "./operation.ts";
+import { Output } from "./output.ts";
+import { InSession, SessionId } from "./session-id.ts";
+
+export const ExecutionId = z
+  .string()
+  .min(1)
+  .max(255)
+  .describe("The `msg_id` of its `execute_request`");
+
+export const ExecutionState = z
+  .enum([
+    "queued",
+    "running",
+    "waiting_for_input",
+    "done",
+    "failed",
+    "aborted",
+    "interrupted",
+  ])
+  .describe(
+    "`queued` until it is sent to the kernel; `running` from then on; `waiting_for_input` while the kernel asks; then one of four ends: `done`, `failed` (the code raised), `aborted` (it never ran, or its kernel went away), `interrupted`",
+  )
+  .meta({ id: "ExecutionState" });
+export type ExecutionState = z.infer<typeof ExecutionState>;
+
+const time = z.string().describe("ISO 8601");
+
+export const Execution = z
+  .object({
+    execution_id: ExecutionId,
+    session_id: SessionId,
+    state: ExecutionState,
+    reason: z
+      .enum([
+        "cancelled",
+        "deadline",
+        "earlier_failure",
+        "interrupt",
+        "kernel_exited",
+        "not_sent",
+        "shutdown",
+      ])
+      .nullable()
+      .describe(
+        "Why it was aborted or interrupted, where that was our doing or the kernel's end",
+      ),
+    code: z
+      .string()
+      .describe("In listings, of long code only the beginning and the end"),
+    code_length: z
+      .int()
+      .describe(
+        "Of the whole code, in UTF-16 units; more than there is of `code` where that is clipped",
+      ),
+    metadata: z.record(z.string(), z.unknown()).describe("Of the request"),
+    queued_at: time,
+    started_at: time.nullable().describe("When it was sent to the kernel"),
+    ended_at: time.nullable(),
+    deadline_ms: z.int().nullable().describe("From `queued_at` on"),
+    execution_count: z.int().nullable(),
+    reply: z
+      .record(z.string(), z.unknown())
+      .nullable()
+      .describe(
+        "The content of its reply; of one larger than 64 KiB only `status`, `execution_count`, `ename` and `evalue`; null until it came",
+      ),
+    first_seq: z
+      .int()
+      .nullable()
+      .describe("The first number in the journal that it caused"),
+    last_seq: z.int().nullable().describe("The last such number so far"),
+    counts: z
+      .record(z.string(), z.int())
+      .describe("How many outputs of each type it has made, by `msg_type`"),
+    output_bytes: z.int().describe("What these outputs came to"),
+    input_request: JupyterEvent.nullable().describe(
+      "What it asks, while it waits for an answer",
+    ),
+  })
+  .meta({ id: "Execution" });
+export type Execution = z.infer<typeof Execution>;
+
+const InExecution = InSession.extend({ execution_id: ExecutionId });
+
+const anyExecution = ["session_not_found", "execution_not_found"] as const;
+
+export const executions = {
+  create: mutation({
+    route: "POST /sessions/{session_id}/executions",
+    summary: "Run code",
+    description:
+      "Answers at once. The execution goes on whoever leaves. What is asked for before the kernel is up waits for it. Give an `execution_id` of your own to be able to repeat yourself: an id that is known answers with that execution, and nothing is run twice.",
+    input: InSession.extend({
+      code: z.string(),
+      execution_id: ExecutionId.optional(),
+      silent: z.boolean().default(false),
+      store_history: z
+        .boolean()
+        .optional()
+        .describe("True unless it is `silent`"),
+      stop_on_error: z
+        .boolean()
+        .default(true)
+        .describe("Whether its failure drops what waits behind it"),
+      allow_stdin: z
+        .boolean()
+        .default(true)
+        .describe("Whether it may ask; answer by `input`"),
+      user_expressions: z.record(z.string(), z.unknown()).default({}),
+      metadata: z.record(z.string(), z.unknown()).default({}),
+      deadline_ms: z
+        .int()
+        .positive()
+        .max(86_400_000)
+        .optional()
+        .describe(
+          "From now on, its wait in the queue included; then it is interrupted, or leaves the queue. No bound where absent",
+        ),
+    }),
+    output: Execution,
+    status: 201,
+    errors: [...anyExecution, "kernel_unreachable", "too_busy"],
+    examples: { input: { code: "6 * 7" } },
+  }),
+
+  list: query({
+    route: "GET /sessions/{session_id}/executions",
+    summary: "List executions",
+    description:
+      "Those that wait or run, and the last hundred that are over, in the order in which they were accepted; whoever asked for them, by whichever door. Long code is clipped, replies are left out.",
+    input: InSession,
+    output: z
+      .object({
+        executions: z.array(Execution),
+        forgotten: z.int().describe("How many are no longer kept"),
+      })
+      .meta({ id: "ExecutionList" }),
+    errors: ["session_not_found"],
+  }),
+
+  get: query({
+    route: "GET /sessions/{session_id}/executions/{execution_id}",
+    summary: "Describe an execution",
+    input: InExecution,
+    output: Execution,
+    errors: anyExecution,
+  }),
+
+  /** Ends when the execution is over. */
+  follow: subscription({
+    route: "GET /sessions/{session_id}/executions/{execution_id}/events",
+    summary: "Everything an execution says, in order",
+    description:
+      "From its beginning, or after `lastEventId`, until it is over; then the stream ends. The numbers are those of the session's journal.",
+    input: InExecution.extend({
+      lastEventId: z
+        .string()
+        .regex(/^\d{1,16}$/)
+        .nullish()
+        .describe("The last `seq` that the reader has seen"),
+    }),
+    output: SessionEvent,
+    errors: anyExecution,
+  }),
+
+  outputs: query({
+    route: "GET /sessions/{session_id}/executions/{execution_id}/outputs",
+    summary: "What an execution has said so far, as a notebook keeps it",
+    input: InExecution,
+    output: z
+      .object({
+        execution_id: ExecutionId,
+        state: ExecutionState,
+        outputs: z.array(Output),
+        gaps: z
+          .array(z.object({ from: z.int(), to: z.int() }))
+          .describe("Parts of the journal that are no longer kept"),
+        is_clipped: z
+          .boolean()
+          .describe("Whether outputs past the limit were left out"),
+      })
+      .meta({ id: "ExecutionOutputs" }),
+    errors: anyExecution,
+  }),
+
+  answer: mutation({
+    route: "POST /sessions/{session_id}/executions/{execution_id}/input",
+    summary: "Answer what an execution asks",
+    input: InExecution.extend({ value: z.string() }),
+    output: Execution,
+    errors: [...anyExecution, "execution_state", "kernel_unreachable"],
+    examples: { input: { value: "yes" } },
+  }),
+
+  cancel: mutation({
+    route: "POST /sessions/{session_id}/executions/{execution_id}/cancel",
+    summary: "Take an execution out of the queue",
+    description:
+      "Possible while it is `queued`: it is answered as aborted and never sent to the kernel.",
+    input: InExecution,
+    output: Execution,
+    errors: [...anyExecution, "execution_state"],
+  }),
+
+  interrupt: mutation({
+    route: "POST /sessions/{session_id}/executions/{execution_id}/interrupt",
+    summary: "Interrupt an execution",
+    description:
+      "Possible while it runs or asks. What waits behind it is dropped only if it fails thereby and says `stop_on_error`.",
+    input: InExecution,
+    output: Execution,
+    errors: [...anyExecution, "execution_state", "interrupt_failed"],
+  }),
+
+  wait: mutation({
+    route: "POST /sessions/{session_id}/executions/{execution_id}/wait",
+    summary: "Wait for the end of an execution",
+    description:
+      "Answers when it is over, or when the time is up: look at its `state`.",
+    input: InExecution.extend({
+      timeout_ms: z.int().nonnegative().max(3_600_000).default(30_000),
+    }),
+    output: Execution,
+    errors: anyExecution,
+  }),
+};

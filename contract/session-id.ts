@@ -1,0 +1,8 @@
+/** How a session is named. */
+import * as z from "zod";
+
+export const SessionId = z
+  .string()
+  .describe("Chosen by the client, unique among the server's sessions");
+
+export const InSession = z.object({ session_id: SessionId });

@@ -1,0 +1,53 @@
+/** What is true of a session at one number of its journal. */
+import * as z from "zod";
+import { Execution } from "./executions.ts";
+import { ExecutionQueue } from "./execution-queue.ts";
+import { JupyterEvent, MimeBundle } from "./messages.ts";
+import { SessionStatus } from "./status.ts";
+
+export const OpenComm = z
+  .object({
+    comm_id: z.string(),
+    target_name: z.string(),
+    data: z.unknown().describe("As in the `comm_open`"),
+    metadata: z.record(z.string(), z.unknown()),
+    buffers: z.array(z.string()).describe("Of the `comm_open`, as base64"),
+  })
+  .meta({ id: "OpenComm" });
+
+export const Snapshot = z
+  .object({
+    seq: z
+      .int()
+      .describe("All of this is true after that number; follow from there"),
+    status: SessionStatus,
+    kernel_info: z
+      .record(z.string(), z.unknown())
+      .describe("The last kernel's; empty before the first answered"),
+    working_directory: z.string(),
+    execution: Execution.nullable().describe("What runs, with its whole code"),
+    input_request: JupyterEvent.nullable().describe(
+      "What the kernel asks and nobody has answered, as it was asked",
+    ),
+    queue: ExecutionQueue,
+    displays: z
+      .record(
+        z.string(),
+        z.object({
+          data: MimeBundle,
+          metadata: z.record(z.string(), z.unknown()),
+        }),
+      )
+      .describe("What each `display_id` shows now"),
+    displays_dropped: z
+      .int()
+      .describe("How many were forgotten for their bytes, the oldest first"),
+    comms: z
+      .array(OpenComm)
+      .describe("In the order in which they were opened, by either side"),
+    comms_dropped: z
+      .int()
+      .describe("How many were forgotten for their bytes, the oldest first"),
+  })
+  .meta({ id: "Snapshot" });
+export type Snapshot = z.infer<typeof Snapshot>;

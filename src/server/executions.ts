@@ -1,0 +1,143 @@
+/** The execution operations, each answered in a line or a few. */
+import { once } from "node:events";
+import type { contract } from "../../contract/index.ts";
+import { request } from "../jupyter/client-message.ts";
+import type { Message } from "../jupyter/message.ts";
+import { eventsOf, pastOf } from "../session/execution-events.ts";
+import type { Execution } from "../session/execution.ts";
+import { Outputs } from "../session/outputs.ts";
+import type { Session } from "../session/session.ts";
+import { Deadline } from "../signals.ts";
+import { describeExecution, listExecution } from "./describe-execution.ts";
+import type { AnswersTo } from "./implement.ts";
+import type { Service } from "./service.ts";
+import { speakerOf } from "./speaker.ts";
+
+export const executions: AnswersTo<typeof contract.executions> = {
+  create({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    const { execution_id, deadline_ms, ...code } = input;
+    const known = session.executions.find(execution_id);
+    const execution =
+      known ??
+      session.execute(executeRequest(session, code, execution_id), deadline_ms);
+    return describeExecution(session, execution);
+  },
+
+  list({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    return {
+      executions: [...session.executions].map((execution) =>
+        listExecution(session, execution),
+      ),
+      forgotten: session.executions.forgotten,
+    };
+  },
+
+  get({ input, service }) {
+    const [session, execution] = found(service, input);
+    return describeExecution(session, execution);
+  },
+
+  follow({ input, service, signal }) {
+    const [session, execution] = found(service, input);
+    return eventsOf(execution, session.journal, {
+      after: Number(input.lastEventId ?? 0),
+      signals: [signal, session.ended],
+    });
+  },
+
+  async outputs({ input, service, signal }) {
+    const [session, execution] = found(service, input);
+    const outputs = new Outputs();
+    for await (const reading of pastOf(execution, session.journal, signal)) {
+      outputs.take(reading, execution.id);
+    }
+    return {
+      execution_id: execution.id,
+      state: execution.state,
+      outputs: outputs.list,
+      gaps: outputs.gaps,
+      is_clipped: outputs.isClipped,
+    };
+  },
+
+  answer({ input, service }) {
+    const [session, execution] = found(service, input);
+    session.answer(execution, input.value);
+    return describeExecution(session, execution);
+  },
+
+  cancel({ input, service }) {
+    const [session, execution] = found(service, input);
+    session.cancel(execution);
+    return describeExecution(session, execution);
+  },
+
+  async interrupt({ input, service }) {
+    const [session, execution] = found(service, input);
+    await session.interruptExecution(execution);
+    return describeExecution(session, execution);
+  },
+
+  async wait({ input, service, signal }) {
+    const [session, execution] = found(service, input);
+    const ends = [signal, session.ended, execution.over];
+    using end = new Deadline(ends, input.timeout_ms);
+    await aborted(end.signal);
+    return describeExecution(session, execution);
+  },
+};
+
+/** What a client asks to run, as the message that the kernel gets. */
+export function executeRequest(
+  session: Session,
+  {
+    code,
+    silent,
+    store_history = !silent,
+    stop_on_error,
+    allow_stdin,
+    user_expressions = {},
+    metadata,
+  }: {
+    readonly code: string;
+    readonly silent: boolean;
+    readonly store_history?: boolean | undefined;
+    readonly stop_on_error: boolean;
+    readonly allow_stdin: boolean;
+    readonly user_expressions?: Readonly<Record<string, unknown>> | undefined;
+    readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  },
+  msg_id?: string,
+): Message {
+  return request(
+    "execute_request",
+    {
+      code,
+      silent,
+      store_history,
+      user_expressions,
+      allow_stdin,
+      stop_on_error,
+    },
+    {
+      ...speakerOf(session),
+      metadata,
+      ...(msg_id !== undefined && { msg_id }),
+    },
+  );
+}
+
+/** Throws `session_not_found`, `execution_not_found`. */
+function found(
+  { supervisor }: Service,
+  { session_id, execution_id }: { session_id: string; execution_id: string },
+): readonly [Session, Execution] {
+  const session = supervisor.session(session_id);
+  return [session, session.executions.get(execution_id)];
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+}

@@ -1,0 +1,43 @@
+/** A map whose values together stay within a number of bytes: what was set longest ago goes first, and is counted. */
+export class BoundedMap<V extends { readonly size: number }> {
+  readonly #limit: number;
+  readonly #values = new Map<string, V>();
+  #bytes = 0;
+  #dropped = 0;
+
+  /** `limit` is in bytes. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** Oldest first. */
+  entries(): IterableIterator<[string, V]> {
+    return this.#values.entries();
+  }
+
+  set(key: string, value: V): void {
+    this.delete(key);
+    this.#values.set(key, value);
+    this.#bytes += value.size;
+    for (const oldest of this.#values.keys()) {
+      if (this.#bytes <= this.#limit) return;
+      this.delete(oldest);
+      this.#dropped += 1;
+    }
+  }
+
+  delete(key: string): void {
+    this.#bytes -= this.#values.get(key)?.size ?? 0;
+    this.#values.delete(key);
+  }
+
+  clear(): void {
+    this.#values.clear();
+    this.#bytes = 0;
+    this.#dropped = 0;
+  }
+}

@@ -1,0 +1,81 @@
+/** The comms that are open between a session's kernel and its clients, whichever side opened them. They end with the kernel. */
+import type { Message } from "../jupyter/message.ts";
+import { BoundedMap } from "./bounded-map.ts";
+
+const LIMIT = 16 * 1024 * 1024; // bytes
+
+export interface OpenComm {
+  readonly comm_id: string;
+  readonly target_name: string;
+  readonly data: unknown;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly buffers: readonly Buffer[];
+  /** Bytes, roughly. */
+  readonly size: number;
+}
+
+/** As much of a message as a comm needs. */
+type Said = Pick<Message, "raw" | "buffers">;
+
+export class Comms {
+  readonly #open = new BoundedMap<OpenComm>(LIMIT);
+
+  /** How many were forgotten for their bytes. */
+  get dropped(): number {
+    return this.#open.dropped;
+  }
+
+  [Symbol.iterator](): IterableIterator<OpenComm> {
+    return [...this.#open.entries()].map(([, comm]) => comm).values();
+  }
+
+  /** kernel → client */
+  heard({ channel, header, raw, buffers }: Message): void {
+    if (channel === "iopub") this.#note(header.msg_type, { raw, buffers });
+  }
+
+  /** client → kernel */
+  sent({ channel, header, raw, buffers }: Message): void {
+    if (channel === "shell") this.#note(header.msg_type, { raw, buffers });
+  }
+
+  /** The kernel is gone. */
+  clear(): void {
+    this.#open.clear();
+  }
+
+  #note(msg_type: string, said: Said): void {
+    if (msg_type !== "comm_open" && msg_type !== "comm_close") return;
+    const comm = toComm(said);
+    if (comm === undefined) return;
+    if (msg_type === "comm_open") this.#open.set(comm.comm_id, comm);
+    else this.#open.delete(comm.comm_id);
+  }
+}
+
+/** `undefined` for what is no JSON, or has no id. */
+function toComm({ raw, buffers }: Said): OpenComm | undefined {
+  try {
+    const content = parse(raw.content);
+    const { comm_id, target_name, data } = content;
+    if (typeof comm_id !== "string") return undefined;
+    return {
+      comm_id,
+      target_name: typeof target_name === "string" ? target_name : "",
+      data: data ?? {},
+      metadata: parse(raw.metadata),
+      buffers: buffers.map((buffer) => Buffer.from(buffer)),
+      size: buffers.reduce(
+        (size, buffer) => size + buffer.length,
+        200 + raw.content.length + raw.metadata.length,
+      ),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+function parse(bytes: Uint8Array): Record<string, unknown> {
+  const value: unknown = JSON.parse(Buffer.from(bytes).toString());
+  return (value ?? {}) as Record<string, unknown>;
+}

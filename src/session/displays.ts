@@ -1,0 +1,66 @@
+/**
+ * What each `display_id` shows now. Only messages that can carry one are looked
+ * at, and only those that do are read: a flood passes unparsed.
+ */
+import { membersOf } from "../jupyter/json-members.ts";
+import { BoundedMap } from "./bounded-map.ts";
+import type { MessageEntry } from "./entry.ts";
+
+const LIMIT = 8 * 1024 * 1024; // bytes
+
+export class Displays {
+  readonly #shown = new BoundedMap<MessageEntry>(LIMIT);
+
+  /** How many were forgotten for their bytes. */
+  get dropped(): number {
+    return this.#shown.dropped;
+  }
+
+  heard(entry: MessageEntry): void {
+    if (!SHOWS.has(entry.msg_type)) return;
+    const content = bufferOf(entry.raw.content);
+    if (!content.includes(DISPLAY_ID)) return;
+    const display_id = displayIdIn(content);
+    if (display_id !== undefined) this.#shown.set(display_id, entry);
+  }
+
+  *[Symbol.iterator](): Generator<
+    readonly [
+      display_id: string,
+      content: { readonly data?: unknown; readonly metadata?: unknown },
+    ]
+  > {
+    for (const [display_id, entry] of this.#shown.entries()) {
+      try {
+        yield [display_id, entry.content as Record<string, unknown>];
+      } catch {
+        // no JSON: nobody was shown it either
+      }
+    }
+  }
+}
+
+const SHOWS = new Set([
+  "display_data",
+  "update_display_data",
+  "execute_result",
+]);
+const DISPLAY_ID = Buffer.from('"display_id"');
+
+/** The same bytes. */
+function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+function displayIdIn(content: Buffer): string | undefined {
+  try {
+    const transient = membersOf(content).get("transient");
+    if (transient === undefined) return undefined;
+    const { display_id } = (JSON.parse(transient.toString()) ?? {}) as {
+      display_id?: unknown;
+    };
+    return typeof display_id === "string" ? display_id : undefined;
+  } catch {
+    return undefined; // no JSON
+  }
+}

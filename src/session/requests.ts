@@ -1,0 +1,361 @@
+/**
+ * client → kernel: what clients have asked of a session and what has become of
+ * it, whichever door it came through. Messages keep their order on each
+ * channel, and none is sent twice. Execute requests wait here for their turn;
+ * everything that was accepted and will not run is answered.
+ */
+import { failure } from "../../contract/index.ts";
+import {
+  compose,
+  contentOf,
+  type Header,
+  type Message,
+} from "../jupyter/message.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { Log } from "../log.ts";
+import type { Comms } from "./comms.ts";
+import type { MessageEntry } from "./entry.ts";
+import { Execution, type Reason } from "./execution.ts";
+import { ExecutionQueue } from "./execution-queue.ts";
+import { Executions } from "./executions.ts";
+import type { Journal } from "./journal.ts";
+import { Outbox } from "./outbox.ts";
+import { RecentIds } from "./recent-ids.ts";
+
+/** Most execute requests that may wait. */
+const QUEUE_LIMIT = 10_000;
+
+export interface RequestsOptions {
+  readonly session_id: string;
+  readonly username: string;
+  readonly journal: Journal;
+  readonly comms: Comms;
+  readonly log: Log;
+}
+
+export class Requests {
+  readonly queue = new ExecutionQueue(QUEUE_LIMIT);
+  readonly executions = new Executions();
+  readonly #options: RequestsOptions;
+  readonly #outbox = new Outbox();
+  readonly #accepted = new RecentIds();
+  readonly #awaited = new Map<string, (reply: MessageEntry) => void>();
+  #kernel: Kernel | undefined;
+
+  constructor(options: RequestsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Sends, or keeps for the next kernel where `canWait`. False for a `msg_id`
+   * that was accepted before. Throws `session_not_running`, `too_busy`,
+   * `kernel_unreachable`.
+   */
+  send(message: Message, canWait: boolean, deadline_ms?: number): boolean {
+    const { msg_id } = message.header;
+    if (this.#accepted.has(msg_id)) return false;
+    if (this.executions.find(msg_id) !== undefined) return false;
+    const execution = isExecution(message)
+      ? this.#accept(message, deadline_ms)
+      : undefined;
+    try {
+      if (this.#kernel !== undefined) this.#forward(this.#kernel, message);
+      else if (canWait) this.#outbox.add(message);
+      else {
+        const { session_id } = this.#options;
+        throw failure("session_not_running", { session_id });
+      }
+    } catch (error) {
+      if (execution !== undefined) this.executions.remove(execution);
+      throw error;
+    }
+    this.#accepted.add(msg_id);
+    return true;
+  }
+
+  /** Calls `heard` with the reply to that request; the returned function stops waiting. */
+  await(msg_id: string, heard: (reply: MessageEntry) => void): () => void {
+    this.#awaited.set(msg_id, heard);
+    return () => this.#awaited.delete(msg_id);
+  }
+
+  /** A kernel is ready: what waited for it goes out. */
+  connected(kernel: Kernel): void {
+    this.#kernel = kernel;
+    for (const message of this.#outbox.take()) {
+      try {
+        this.#forward(kernel, message);
+      } catch (error) {
+        this.#notSent(error);
+        if (isExecution(message)) this.#abandon([message], "not_sent");
+      }
+    }
+  }
+
+  /** The kernel is gone: nobody else will answer what it had, and what waited in its queue. */
+  disconnected(how: string): void {
+    this.#kernel = undefined;
+    const waiting = this.queue.clear();
+    const gone: Message[] = [];
+    for (const execution of this.executions.running) {
+      if (execution.isAnswered) execution.conclude();
+      else gone.push(execution.request);
+    }
+    this.#abandon([...gone, ...waiting], "kernel_exited", {
+      reason: "kernel_exited",
+      ename: "KernelExited",
+      evalue: how,
+      traceback: [],
+    });
+  }
+
+  /** kernel → session, once it is in the journal. `isIdle`: it says that what its parent asked for is over. */
+  heard(message: Message, entry: MessageEntry, isIdle: boolean): void {
+    const { channel, header, parent_header } = message;
+    const parent_id = parent_header?.msg_id;
+    const execution = this.executions.find(parent_id);
+    execution?.heard(header, entry);
+    if (isIdle) execution?.heardIdle();
+    if (channel === "stdin" && header.msg_type === "input_request") {
+      // One that names no parent is asked on behalf of what runs.
+      const { active } = this.queue;
+      (execution ?? this.executions.find(active?.header.msg_id))?.asked(entry);
+    }
+    if (channel === "iopub" || parent_id === undefined) return;
+    if (channel !== "stdin") this.#awaited.get(parent_id)?.(entry);
+    if (header.msg_type !== "execute_reply" || execution === undefined) return;
+    const isActive = this.queue.active?.header.msg_id === parent_id;
+    if (isActive && hasFailed(message)) {
+      this.#abandon(this.queue.fail(), "earlier_failure");
+    }
+    execution.heardReply(message);
+  }
+
+  /** What waits in the queue is answered as aborted; what runs is not touched. */
+  drop(reason: Reason): void {
+    this.#abandon(this.queue.drop(), reason);
+  }
+
+  /** Somebody interrupts the kernel: what waits is dropped, and what it asks needs no answer. Returns what takes that back, where it can be. */
+  interrupted(): () => void {
+    this.drop("interrupt");
+    const undo = this.executions.running
+      .filter(({ isInSubshell }) => !isInSubshell)
+      .map((execution) => execution.interrupt("interrupt"));
+    return () => {
+      for (const take of undo) take();
+    };
+  }
+
+  /** Takes one that waits out of the line. Throws `execution_state`. */
+  cancel(execution: Execution, reason: "cancelled" | "deadline"): void {
+    const request =
+      this.queue.cancel(execution.id) ?? this.#outbox.remove(execution.id);
+    if (request === undefined) {
+      const why = `Execution ${execution.id} is ${execution.state}: only what is queued can be cancelled`;
+      throw failure("execution_state", { why });
+    }
+    this.#abandon([request], reason);
+  }
+
+  /** Interrupts that one; what waits behind it is its own reply's affair. Throws `execution_state`, `interrupt_failed`. */
+  async interrupt(
+    execution: Execution,
+    by: "interrupt" | "deadline",
+  ): Promise<void> {
+    const kernel = this.#kernel;
+    const { id, state } = execution;
+    if (kernel === undefined || execution.isOver || state === "queued") {
+      const why = `Execution ${id} is ${state}: only what runs can be interrupted`;
+      throw failure("execution_state", { why });
+    }
+    if (execution.isInSubshell) {
+      const why = `Execution ${id} runs in a subshell, which an interrupt does not reach`;
+      throw failure("execution_state", { why });
+    }
+    const undo = execution.interrupt(by);
+    await kernel.interrupt().catch((error: unknown) => {
+      undo();
+      throw error;
+    });
+  }
+
+  /** Answers what it asks. Throws `execution_state`, `kernel_unreachable`. */
+  answer({ id, state, input }: Execution, value: string): void {
+    if (input === undefined) {
+      const why = `Execution ${id} is ${state}, and asks nothing`;
+      throw failure("execution_state", { why });
+    }
+    const { raw } = input;
+    const header = JSON.parse(raw.header.toString()) as Header;
+    this.send(
+      this.#compose({
+        channel: "stdin",
+        msg_type: "input_reply",
+        content: { value },
+        parent: { header, raw },
+      }),
+      false,
+    );
+  }
+
+  dispose(): void {
+    this.executions.dispose();
+  }
+
+  #accept(message: Message, deadline_ms: number | undefined): Execution {
+    const execution = new Execution(message, {
+      after: this.#options.journal.last,
+      deadline_ms,
+      ended: (over) => this.#ended(over),
+      late: (late) => this.#late(late),
+    });
+    this.executions.add(execution);
+    return execution;
+  }
+
+  #forward(kernel: Kernel, message: Message): void {
+    const { channel, header } = message;
+    const { msg_id, msg_type } = header;
+    if (msg_type === "interrupt_request") this.interrupted();
+    if (msg_type === "shutdown_request") this.drop("shutdown");
+    if (ExecutionQueue.concerns(message)) {
+      this.#queue(kernel, message);
+      return;
+    }
+    kernel.send(message);
+    this.executions.find(msg_id)?.send();
+    if (msg_type.startsWith("comm_")) this.#options.comms.sent(message);
+    if (channel === "stdin" && msg_type === "input_reply") {
+      this.#settleInput(message.parent_header?.msg_id);
+    }
+  }
+
+  #queue(kernel: Kernel, message: Message): void {
+    const { msg_id } = message.header;
+    if (this.queue.isFull) {
+      const why = `${QUEUE_LIMIT} requests wait already: wait for some to end`;
+      throw failure("too_busy", { why });
+    }
+    if (!this.queue.offer(message)) {
+      const { journal } = this.#options;
+      const entry = journal.say({ kind: "execution_queued", msg_id });
+      this.executions.find(msg_id)?.noteSeq(entry.seq);
+      return;
+    }
+    try {
+      kernel.send(message);
+      this.executions.find(msg_id)?.send();
+    } catch (error) {
+      this.queue.advance();
+      throw error;
+    }
+  }
+
+  /** An answer went to the kernel: to the question that it names, else to whatever is asked. */
+  #settleInput(asked: string | undefined): void {
+    const asking = this.executions.running.filter(
+      ({ input }) => input !== undefined,
+    );
+    const named = asking.filter(({ input }) => input?.msg_id === asked);
+    for (const execution of named.length > 0 ? named : asking) {
+      execution.settleInput();
+    }
+  }
+
+  #ended(execution: Execution): void {
+    this.executions.ended(execution);
+    if (this.queue.active?.header.msg_id === execution.id) this.#sendNext();
+  }
+
+  #sendNext(): void {
+    const request = this.queue.advance();
+    if (request === undefined) return;
+    try {
+      this.#kernel?.send(request);
+      this.executions.find(request.header.msg_id)?.send();
+    } catch (error) {
+      this.#notSent(error);
+      this.#abandon([request, ...this.queue.clear()], "not_sent");
+    }
+  }
+
+  #late(execution: Execution): void {
+    if (execution.state === "queued") {
+      this.cancel(execution, "deadline");
+      return;
+    }
+    this.interrupt(execution, "deadline").catch((error: unknown) =>
+      this.#options.log.warn(
+        { err: error },
+        "An execution whose time is up could not be interrupted",
+      ),
+    );
+  }
+
+  #notSent(error: unknown): void {
+    this.#options.log.warn(
+      { err: error },
+      "A message that waited could not be sent",
+    );
+  }
+
+  /** Requests that will not run, or not to their end, are answered as a kernel would that drops them; `why` adds to the reply. */
+  #abandon(
+    requests: readonly Message[],
+    reason: Reason,
+    why: Readonly<Record<string, unknown>> = {},
+  ): void {
+    const { journal } = this.#options;
+    for (const parent of requests) {
+      const { msg_id } = parent.header;
+      const execution = this.executions.find(msg_id);
+      const reply = this.#compose({
+        channel: "shell",
+        msg_type: "execute_reply",
+        content: { status: "aborted", ...why },
+        parent,
+      });
+      const idle = this.#compose({
+        channel: "iopub",
+        msg_type: "status",
+        content: { execution_state: "idle" },
+        parent,
+      });
+      const entry = journal.append(reply);
+      execution?.heard(reply.header, entry);
+      execution?.heardReply(reply);
+      this.#awaited.get(msg_id)?.(entry);
+      execution?.heard(idle.header, journal.append(idle));
+      execution?.abort(reason);
+    }
+  }
+
+  #compose(draft: {
+    readonly channel: Message["channel"];
+    readonly msg_type: string;
+    readonly content: unknown;
+    readonly parent: Pick<Message, "header" | "raw">;
+  }): Message {
+    const { session_id, username } = this.#options;
+    return compose({ ...draft, session: session_id, username });
+  }
+}
+
+function isExecution({ channel, header }: Message): boolean {
+  return channel === "shell" && header.msg_type === "execute_request";
+}
+
+/** IRkernel says `abort` where others say `error`. */
+function hasFailed(reply: Message): boolean {
+  const status = statusIn(reply);
+  return status === "error" || status === "abort" || status === "aborted";
+}
+
+function statusIn(reply: Message): unknown {
+  try {
+    return (contentOf(reply) as { status?: unknown }).status;
+  } catch {
+    return undefined; // no JSON: it says nothing that we need
+  }
+}

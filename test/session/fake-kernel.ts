@@ -1,0 +1,337 @@
+/**
+ * A kernel without process or sockets: it records what it is sent, and says
+ * what a test tells it to, at once and in that order.
+ */
+import { onTestFinished } from "vitest";
+import { type ConnectionInfo, failure } from "../../contract/index.ts";
+import { request } from "../../src/jupyter/client-message.ts";
+import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
+import type {
+  Exit,
+  Hooks,
+  Kernel,
+  Provisioner,
+  Recipe,
+} from "../../src/kernel/kernel.ts";
+import { silentLog } from "../../src/log.ts";
+import { MessageEntry } from "../../src/session/entry.ts";
+import { Session, type SessionSpec } from "../../src/session/session.ts";
+
+export class FakeKernel implements Kernel {
+  readonly pid = 4711;
+  readonly connection = CONNECTION;
+  readonly info = { status: "ok", language_info: { name: "fake" } };
+  readonly exited: Promise<Exit>;
+  readonly sent: Message[] = [];
+  /** How often it was interrupted. */
+  interrupts = 0;
+  /** Whether it takes no more messages. */
+  isDeaf = false;
+  /** Whether an interrupt cannot reach it. */
+  isBeyondReach = false;
+  cwd: string | undefined;
+  /** Of the start that waits for it. */
+  readonly answered: Promise<undefined>;
+  readonly #hooks: Hooks;
+  readonly #resolveExit: (exit: Exit) => void;
+  readonly #resolveAnswer: (nothing: undefined) => void;
+
+  constructor(hooks: Hooks) {
+    this.#hooks = hooks;
+    const exit = deferred<Exit>();
+    const answer = deferred<undefined>();
+    this.exited = exit.promise;
+    this.answered = answer.promise;
+    this.#resolveExit = exit.resolve;
+    this.#resolveAnswer = answer.resolve;
+  }
+
+  /** It answers for the first time: its start succeeds. */
+  answer(): void {
+    this.#resolveAnswer(undefined);
+  }
+
+  /** What it has been sent, as code or else as types. */
+  get heard(): string[] {
+    return this.sent.map((message) => {
+      const { code } = contentOf(message) as { code?: string };
+      return code ?? message.header.msg_type;
+    });
+  }
+
+  say(
+    msg_type: string,
+    content: unknown,
+    parent?: Message,
+    channel: Message["channel"] = "iopub",
+  ): Message {
+    const message = compose({
+      channel,
+      msg_type,
+      content,
+      session: "kernel",
+      username: "kernel",
+      parent,
+    });
+    this.#hooks.message(message);
+    return message;
+  }
+
+  /** Says a message as it is. */
+  utter(message: Message): void {
+    this.#hooks.message(message);
+  }
+
+  busy(parent: Message): void {
+    this.say("status", { execution_state: "busy" }, parent);
+  }
+
+  idle(parent: Message): void {
+    this.say("status", { execution_state: "idle" }, parent);
+  }
+
+  reply(parent: Message, content: object = { status: "ok" }): void {
+    const msg_type = parent.header.msg_type.replace("_request", "_reply");
+    this.say(msg_type, content, parent, "shell");
+  }
+
+  fail(parent: Message, ename = "Oops"): void {
+    const error = { ename, evalue: "", traceback: [] };
+    this.say("error", error, parent);
+    this.reply(parent, { status: "error", ...error });
+    this.idle(parent);
+  }
+
+  /** From busy to idle. */
+  run(parent: Message, execution_count = 1): void {
+    this.busy(parent);
+    this.reply(parent, { status: "ok", execution_count });
+    this.idle(parent);
+  }
+
+  ask(parent: Message, prompt: string): Message {
+    return this.say("input_request", { prompt }, parent, "stdin");
+  }
+
+  beat(beats: boolean): void {
+    this.#hooks.heartbeat(beats);
+  }
+
+  die(exit_code = 0, signal: string | null = null): void {
+    const exit = { exit_code, signal, output: "" };
+    this.#hooks.exited(exit);
+    this.#resolveExit(exit);
+  }
+
+  send(message: Message): void {
+    if (this.isDeaf) {
+      throw failure("kernel_unreachable", {
+        session_id: "",
+        why: "it is deaf",
+      });
+    }
+    this.sent.push(message);
+  }
+
+  interrupt(): Promise<void> {
+    if (this.isBeyondReach) {
+      const why = "it is beyond reach";
+      return Promise.reject(
+        failure("interrupt_failed", { session_id: "", why }),
+      );
+    }
+    this.interrupts += 1;
+    return Promise.resolve();
+  }
+
+  stop(): Promise<Exit> {
+    this.die(0);
+    return this.exited;
+  }
+
+  kill(): Promise<void> {
+    this.die(-1, "SIGKILL");
+    return Promise.resolve();
+  }
+
+  workingDirectory(): string | undefined {
+    return this.cwd;
+  }
+}
+
+export class FakeProvisioner implements Provisioner {
+  readonly kernels: FakeKernel[] = [];
+  readonly recipes: Recipe[] = [];
+  /** Whether starts wait until their kernel is told to answer. */
+  isSlow = false;
+
+  /** The last that was launched. */
+  get kernel(): FakeKernel {
+    const kernel = this.kernels.at(-1);
+    if (kernel === undefined) throw new Error("Nothing was launched");
+    return kernel;
+  }
+
+  async launch(
+    recipe: Recipe,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    this.recipes.push(recipe);
+    const kernel = new FakeKernel(hooks);
+    this.kernels.push(kernel);
+    hooks.launched({
+      pid: kernel.pid,
+      environment: {},
+      working_directory: recipe.working_directory,
+      connection_file: undefined,
+      kill: undefined,
+    });
+    if (!this.isSlow) kernel.answer();
+    const given = deferred<never>();
+    signal.addEventListener("abort", () => {
+      kernel.die(-1, "SIGKILL");
+      given.reject(signal.reason as Error);
+    });
+    const died = kernel.exited.then(({ exit_code }) => {
+      const why = `exit code ${exit_code}`;
+      throw failure("exited_during_start", { session_id: "", why });
+    });
+    died.catch(() => {}); // a kernel may well exit after its start
+    await Promise.race([kernel.answered, given.promise, died]);
+    return kernel;
+  }
+
+  adopt(
+    recipe: Recipe,
+    _: ConnectionInfo,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    return this.launch(recipe, hooks, signal);
+  }
+
+  reserve(): Promise<ConnectionInfo> {
+    return Promise.resolve(CONNECTION);
+  }
+
+  release(): void {}
+}
+
+const CONNECTION: ConnectionInfo = {
+  control_port: 1,
+  shell_port: 2,
+  stdin_port: 3,
+  hb_port: 4,
+  iopub_port: 5,
+  signature_scheme: "hmac-sha256",
+  key: "",
+  transport: "tcp",
+  ip: "127.0.0.1",
+};
+
+const SPEC: SessionSpec = {
+  session_id: "s",
+  argv: ["fake"],
+  display_name: "Fake",
+  language: "fake",
+  username: "tester",
+  interrupt_mode: "signal",
+  session_mode: "console",
+  working_directory: "/",
+  notebook_uri: undefined,
+  input_prompt: "",
+  continuation_prompt: "",
+  env: [],
+  spec_env: undefined,
+  connection_timeout: 30,
+  protocol_version: "5.3",
+  startup_environment: "none",
+  startup_environment_arg: undefined,
+  kernel_name: undefined,
+  key: "",
+};
+
+/** A session whose kernels are fakes; gone after the test. */
+export function newSession(journalLimit = 1024 * 1024): {
+  session: Session;
+  provisioner: FakeProvisioner;
+} {
+  const provisioner = new FakeProvisioner();
+  const session = new Session(SPEC, {
+    provisioner,
+    log: silentLog(),
+    journalLimit,
+  });
+  onTestFinished(() => session.dispose());
+  return { session, provisioner };
+}
+
+/** The same, with a kernel that is ready. */
+export async function startedSession(): Promise<{
+  session: Session;
+  provisioner: FakeProvisioner;
+  kernel: FakeKernel;
+}> {
+  const { session, provisioner } = newSession();
+  await session.start();
+  return { session, provisioner, kernel: provisioner.kernel };
+}
+
+/** An execute request as a client sends it. */
+export function code(
+  text: string,
+  content: Readonly<Record<string, unknown>> = {},
+): Message {
+  return request("execute_request", { code: text, ...content }, SPEAKER);
+}
+
+export function message(
+  msg_type: string,
+  channel: "shell" | "control" = "shell",
+): Message {
+  return request(msg_type, { of: msg_type }, { ...SPEAKER, channel });
+}
+
+const SPEAKER = { session: "client", username: "tester", version: "5.3" };
+
+/** What the session has said after number `after`, in short: `busy`, `exited 1`, `iopub stream`, `shell execute_reply aborted`. */
+export function said(session: Session, after = 0): string[] {
+  const reading = session.journal.read(after);
+  if (reading === undefined || "gap" in reading) return [];
+  return reading.entries.map((entry) => {
+    if (entry instanceof MessageEntry) {
+      const { status, execution_state } = entry.content as Record<
+        string,
+        string | undefined
+      >;
+      const state = status ?? execution_state;
+      const name = `${entry.channel} ${entry.msg_type}`;
+      return state === undefined ? name : `${name} ${state}`;
+    }
+    const { event } = entry;
+    switch (event.kind) {
+      case "status":
+        return event.status;
+      case "exited":
+        return `exited ${event.exit_code}`;
+      default:
+        return event.kind;
+    }
+  });
+}
+
+function deferred<T>(): {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (reason: Error) => void;
+} {
+  let resolve: (value: T) => void = () => {};
+  let reject: (reason: Error) => void = () => {};
+  const promise = new Promise<T>((settle, fail) => {
+    resolve = settle;
+    reject = fail;
+  });
+  promise.catch(() => {}); // whoever waits hears of it
+  return { promise, resolve, reject };
+}
