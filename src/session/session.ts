@@ -24,7 +24,7 @@ import type {
 import type { Log } from "../log.ts";
 import type { MessageEntry } from "./entry.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
-import { Journal } from "./journal.ts";
+import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Outbox } from "./outbox.ts";
 import { Ownership } from "./ownership.ts";
@@ -58,8 +58,7 @@ export interface SessionSpec {
 export interface SessionOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
-  /** Bytes. */
-  readonly journalLimit: number;
+  readonly journal: Omit<JournalOptions, "log">;
   /** Told of every change of status. */
   readonly changed?: (session: Session) => void;
 }
@@ -106,7 +105,7 @@ export class Session {
     this.#options = options;
     this.#env = spec.env;
     this.#workingDirectory = spec.working_directory;
-    this.journal = new Journal(options.journalLimit);
+    this.journal = new Journal({ ...options.journal, log: options.log });
   }
 
   get id(): string {
@@ -305,6 +304,7 @@ export class Session {
     }
     this.#options.provisioner.release(this.id);
     this.#ended.abort();
+    await this.journal[Symbol.asyncDispose]();
   }
 
   async #begin(
