@@ -18,7 +18,7 @@ import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Session } from "../session/session.ts";
 import { speakerOf } from "./sessions.ts";
-import { drained, sendPieces, together } from "./socket.ts";
+import { drained, type Patience, sendPieces, together } from "./socket.ts";
 
 /** How a protocol spells what goes out. */
 export interface Codec {
@@ -32,8 +32,7 @@ export interface Codec {
 export interface ChannelOptions {
   readonly codec: Codec;
   readonly log: Log;
-  /** Bytes that may wait for a reader that does not read. */
-  readonly bufferLimit: number;
+  readonly patience: Patience;
   /** The session's own socket, where the client came in by that. */
   readonly socketPath?: string | undefined;
 }
@@ -43,7 +42,6 @@ const PING_MS = 10_000;
 const PING_BYTES = 256 * 1024;
 /** Unanswered pings of the regular kind that end the connection. */
 const MOST_UNANSWERED_MS = 40_000;
-const READER_PATIENCE_MS = 60_000;
 
 /** Carries messages both ways until the socket closes, the session ends or another owner comes. */
 export function ownChannels(
@@ -121,16 +119,13 @@ interface Attached {
 async function toClient(
   session: Session,
   { socket, stream, claim, pings }: Attached,
-  { codec, bufferLimit }: ChannelOptions,
+  { codec, patience }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
   for await (const reading of session.journal.follow(claim.place, signal)) {
     if (socket.readyState !== WebSocket.OPEN) return;
     together(stream, () => sendReading(socket, reading, codec, pings));
-    await drained(socket, stream, {
-      limit: bufferLimit,
-      patience_ms: READER_PATIENCE_MS,
-    });
+    await drained(socket, stream, patience);
   }
 }
 

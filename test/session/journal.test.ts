@@ -392,10 +392,8 @@ test("any reader gets each number once and in order, or is told that it is gone"
             Promise.reject(Object.assign(new Error(fails), { code: fails }));
           return {
             close: () => file.close(),
-            read: ((...args: Parameters<typeof file.read>) =>
-              fails === "EIO"
-                ? fail()
-                : file.read(...args)),
+            read: (...args: Parameters<typeof file.read>) =>
+              fails === "EIO" ? fail() : file.read(...args),
             write: ((...args: Parameters<typeof file.write>) =>
               fails === "no"
                 ? file.write(...args)
