@@ -38,8 +38,8 @@ export interface ChannelOptions {
 }
 
 const PING_MS = 10_000;
-/** Under traffic a ping rides along this often, so that little has to be said again after a break. */
-const PING_BYTES = 256 * 1024;
+/** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
+const PING_BYTES = 32 * 1024;
 /** Unanswered pings of the regular kind that end the connection. */
 const MOST_UNANSWERED_MS = 40_000;
 
@@ -63,9 +63,8 @@ export function ownChannels(
   session.ownership.socketPath = options.socketPath;
   const pings = new Pings(socket, claim);
   socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
-  socket.on("close", (code) => {
-    // A close frame comes after everything that the client was sent before it answered.
-    if (code !== 1006) pings.heardAll();
+  socket.on("close", () => {
+    // Whatever the code: a client may say goodbye while messages are on their way to it.
     pings.stop();
     claim.release();
     closed.abort();
@@ -140,6 +139,7 @@ function sendReading(
     const frame = codec.gap(from, to);
     if (frame !== undefined) sendPieces(socket, frame);
     pings.sent(to, 0);
+    pings.ask();
     return;
   }
   for (const entry of reading.entries) {
@@ -147,9 +147,15 @@ function sendReading(
     if (frame !== undefined) sendPieces(socket, frame);
     pings.sent(entry.seq, entry.size);
   }
+  pings.ask();
 }
 
-/** Asks how far the client has come: its pong says that it has read everything sent before the ping. */
+/**
+ * Asks how far the client has come: its pong says that it has read everything
+ * sent before the ping. While there is something that it is not known to have
+ * read, one question is under way: what has to be said again after a break is
+ * what was said within a round trip.
+ */
 class Pings {
   readonly #socket: WebSocket;
   readonly #claim: Claim;
@@ -157,28 +163,33 @@ class Pings {
   /** Ping number to the last entry sent before it, oldest first. */
   readonly #asked = new Map<bigint, { seq: number; at: number }>();
   #count = 0n;
+  /** The last that was sent. */
   #seq: number;
+  /** The last that a ping was sent after. */
+  #askedFor: number;
   #bytes = 0;
 
   constructor(socket: WebSocket, claim: Claim) {
     this.#socket = socket;
     this.#claim = claim;
     this.#seq = claim.place;
+    this.#askedFor = claim.place;
     this.#timer = setInterval(() => this.#tick(), PING_MS);
     this.#timer.unref();
     socket.on("pong", (payload) => this.#heard(payload));
-    this.#ask();
+    this.#ping();
   }
 
   /** An entry is on its way to the client. */
   sent(seq: number, bytes: number): void {
     this.#seq = seq;
     this.#bytes += bytes;
-    if (this.#bytes >= PING_BYTES) this.#ask();
+    if (this.#bytes >= PING_BYTES) this.#ping();
   }
 
-  heardAll(): void {
-    this.#claim.heard(this.#seq);
+  /** Unless it is asked already, or there is nothing new to ask for. */
+  ask(): void {
+    if (this.#asked.size === 0 && this.#seq > this.#askedFor) this.#ping();
   }
 
   stop(): void {
@@ -192,13 +203,14 @@ class Pings {
       performance.now() - oldest.at > MOST_UNANSWERED_MS
     ) {
       this.#socket.terminate();
-    } else this.#ask();
+    } else this.#ping();
   }
 
-  #ask(): void {
+  #ping(): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     this.#count += 1n;
     this.#bytes = 0;
+    this.#askedFor = this.#seq;
     this.#asked.set(this.#count, { seq: this.#seq, at: performance.now() });
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(this.#count);
@@ -216,5 +228,6 @@ class Pings {
       if (earlier > number) break;
       this.#asked.delete(earlier);
     }
+    this.ask();
   }
 }
