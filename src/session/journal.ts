@@ -13,7 +13,7 @@ import type { Log } from "../log.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
 import { type Holder, type MemoryBudget } from "./memory-budget.ts";
 import { Recent } from "./recent.ts";
-import { type Block, BLOCK, type OpenFile, Spill } from "./spill.ts";
+import { BATCH, type Block, BLOCK, type OpenFile, Spill } from "./spill.ts";
 
 /** What a reader gets at once: entries in order, or the news that some are gone. */
 export type Reading =
@@ -73,7 +73,7 @@ export class Journal implements Holder, AsyncDisposable {
     return Math.min(this.#spill?.first ?? Infinity, this.#recent.first);
   }
 
-  /** Bytes kept in memory, beside the one block that is perhaps being written. */
+  /** Bytes kept in memory, beside the one batch that is perhaps being written. */
   get bytes(): number {
     return this.#recent.bytes;
   }
@@ -228,9 +228,9 @@ export class Journal implements Holder, AsyncDisposable {
     } else this.#count(-entry.size, 0);
   }
 
-  /** memory → disk, a block at a time, in order. Never rejects. */
+  /** memory → disk, a batch at a time, in order. Never rejects. */
   async #write(spill: Spill): Promise<void> {
-    const size = Math.min(BLOCK, this.#options.memory / 8);
+    const size = Math.min(BATCH, this.#options.memory / 8);
     while (this.#handed < this.#goal && spill.isReady && !this.#isClosed) {
       const entries = this.#recent.from(this.#handed + 1, size);
       this.#handed += entries.length;

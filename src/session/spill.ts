@@ -15,8 +15,13 @@ import type { Log } from "../log.ts";
 import type { Entry } from "./entry.ts";
 import { fromRecords, toRecord } from "./record.ts";
 
-/** Bytes that are written at once, and read at once, unless a single entry is larger. */
+/** Bytes that are read at once, unless a single entry is larger. */
 export const BLOCK = 256 * 1024;
+/**
+ * Bytes that are written at once. The event loop hears of one write in a turn,
+ * and in a turn up to 2 MiB come from one socket: less would fall behind.
+ */
+export const BATCH = 4 * 1024 * 1024;
 /** The largest segment is this part of the limit. */
 const SEGMENTS = 16;
 /** How long a disk that failed is left alone. */
@@ -139,11 +144,10 @@ export class Spill implements AsyncDisposable {
   }
 
   async #write(entries: readonly Entry[]): Promise<boolean> {
-    const pieces = entries.flatMap(toRecord);
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const drafts = draftsOf(entries);
     for (;;) {
       try {
-        await this.#append(entries, pieces, length);
+        await this.#append(drafts);
         break;
       } catch (error) {
         if (isFull(error) && this.#segments.length > 1) {
@@ -164,39 +168,35 @@ export class Spill implements AsyncDisposable {
     return true;
   }
 
-  async #append(
-    entries: readonly Entry[],
-    pieces: readonly Buffer[],
-    length: number,
-  ): Promise<void> {
+  async #append(drafts: readonly Draft[]): Promise<void> {
     const { handle, segment } = await this.#openSegment();
-    const block: Written = {
-      segment,
-      offset: segment.bytes,
-      length,
-      first: entries[0]?.seq ?? 0,
-      last: entries.at(-1)?.seq ?? 0,
-      entries,
-      reading: undefined,
-    };
-    segment.blocks.push(block);
+    const { blocks, bytes: start } = segment;
+    const before = blocks.length;
+    let end = start;
+    for (const { first, last, length, entries } of drafts) {
+      const offset = end;
+      const reading = undefined;
+      blocks.push({ segment, first, last, offset, length, entries, reading });
+      end += length;
+    }
+    const pieces = drafts.flatMap((draft) => draft.pieces);
     try {
-      if (length <= 2 * BLOCK) {
-        await writeAll(handle, Buffer.concat(pieces, length), block.offset);
+      if (end - start <= 2 * BATCH) {
+        await writeAll(handle, Buffer.concat(pieces, end - start), start);
       } else {
-        let at = block.offset;
+        let at = start;
         for (const piece of pieces) {
           await writeAll(handle, piece, at);
           at += piece.length;
         }
       }
     } catch (error) {
-      segment.blocks.pop();
+      blocks.length = before;
       throw error;
     }
-    block.entries = undefined;
-    segment.bytes += length;
-    this.#bytes += length;
+    for (const block of blocks.slice(before)) block.entries = undefined;
+    segment.bytes = end;
+    this.#bytes += end - start;
   }
 
   async #openSegment(): Promise<{ handle: File; segment: Segment }> {
@@ -246,6 +246,35 @@ export class Spill implements AsyncDisposable {
       "The disk does not take the journal: what memory cannot hold is forgotten",
     );
   }
+}
+
+/** A block before it has its place. */
+interface Draft extends Block {
+  readonly entries: readonly Entry[];
+  readonly pieces: readonly Buffer[];
+  readonly length: number;
+}
+
+function draftsOf(entries: readonly Entry[]): Draft[] {
+  const drafts: Draft[] = [];
+  let run: Entry[] = [];
+  let pieces: Buffer[] = [];
+  let length = 0;
+  for (const [index, entry] of entries.entries()) {
+    const record = toRecord(entry);
+    run.push(entry);
+    for (const piece of record) {
+      pieces.push(piece);
+      length += piece.length;
+    }
+    if (length < BLOCK && index < entries.length - 1) continue;
+    const first = run[0]?.seq ?? entry.seq;
+    drafts.push({ first, last: entry.seq, entries: run, pieces, length });
+    run = [];
+    pieces = [];
+    length = 0;
+  }
+  return drafts;
 }
 
 /** The first item for which `fits` holds, where it holds for all that follow. */
