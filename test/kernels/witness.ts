@@ -3,7 +3,7 @@
  * can be compared with what the kernel did: each request that it got and how
  * much it has said are lines of WITNESS_FILE.
  *
- *     execute  flood N SIZE   N messages `<n>:<padding>`, the padding up to SIZE bytes
+ *     execute  flood N SIZE [exact]   N messages `<n>:<padding>`, the padding up to SIZE bytes
  *     note_request { note }   recorded, and answered with how often it was got
  *
  * Notes come on the control channel, which does not wait for a flood to end.
@@ -14,6 +14,7 @@ import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 
 const { WITNESS_FILE = "/dev/null" } = process.env;
+const FLOOD = /^flood (\d+) (\d+)( exact)?$/;
 const TURN = 100; // messages, after which the other sockets have their turn
 
 let said = 0;
@@ -25,8 +26,11 @@ await runKernel({
   handlers: {
     execute: async ({ code }, io) => {
       record(`got ${code}`);
-      const [, n, size] = /^flood (\d+) (\d+)$/.exec(code) ?? [];
-      if (n !== undefined) await flood(Number(n), Number(size), io);
+      const [, n, size, exact] = FLOOD.exec(code) ?? [];
+      if (n !== undefined) {
+        const isExact = exact !== undefined;
+        await flood({ n: Number(n), size: Number(size), isExact }, io);
+      }
       return {};
     },
     other: ({ note }) => {
@@ -39,10 +43,13 @@ await runKernel({
   },
 });
 
-async function flood(n: number, size: number, io: Io): Promise<void> {
+async function flood(
+  { n, size, isExact }: { n: number; size: number; isExact: boolean },
+  io: Io,
+): Promise<void> {
   for (let i = 0; i < n; i += 1) {
     said += 1;
-    const padding = "x".repeat((said * 7919) % (size + 1));
+    const padding = "x".repeat(isExact ? size : (said * 7919) % (size + 1));
     await io.stream("stdout", `${said}:${padding}`);
     if (i % TURN === TURN - 1) await new Promise((turn) => setImmediate(turn));
   }
