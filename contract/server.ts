@@ -35,10 +35,23 @@ export const Limits = z
     journal_memory_bytes: z
       .int()
       .describe("What one session's journal keeps in memory"),
+    server_memory_bytes: z
+      .int()
+      .describe("What all journals together keep in memory"),
+    journal_disk_bytes: z
+      .int()
+      .describe(
+        "What one session's journal keeps on disk, beyond memory; then the oldest is forgotten. 0: none",
+      ),
     reader_buffer_bytes: z
       .int()
       .describe(
         "What may wait in our process for one reader that does not read",
+      ),
+    reader_patience_ms: z
+      .int()
+      .describe(
+        "How long a reader may take nothing of what waits for it, before it is cut off; it may resume",
       ),
   })
   .meta({ id: "Limits" });

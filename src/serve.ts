@@ -14,6 +14,7 @@ import { KernelspecFinder } from "./kernelspecs.ts";
 import { type Log, silentLog } from "./log.ts";
 import { type Address, Listener } from "./server/listen.ts";
 import type { Limits, Service } from "./server/service.ts";
+import { MemoryBudget } from "./session/memory-budget.ts";
 import { Supervisor } from "./supervisor.ts";
 import { UsageWatch } from "./usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./version.ts";
@@ -50,9 +51,13 @@ export interface ServerOptions {
   readonly runtimeDirectory?: string | undefined;
 }
 
+const MIB = 1024 * 1024;
 const LIMITS: Limits = {
-  journal_memory_bytes: 64 * 1024 * 1024,
-  reader_buffer_bytes: 1024 * 1024,
+  journal_memory_bytes: 64 * MIB,
+  server_memory_bytes: 256 * MIB,
+  journal_disk_bytes: 1024 * MIB,
+  reader_buffer_bytes: MIB,
+  reader_patience_ms: 60_000,
 };
 
 /** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
@@ -113,7 +118,12 @@ export class RunningServer implements AsyncDisposable {
     const supervisor = new Supervisor({
       provisioner,
       log,
-      journalLimit: limits.journal_memory_bytes,
+      journal: {
+        memory: limits.journal_memory_bytes,
+        disk: limits.journal_disk_bytes,
+        budget: new MemoryBudget(limits.server_memory_bytes),
+        directory: () => files.ensure(),
+      },
     });
     let shutDown: (reason: string) => void = () => {};
     const shutdownRequested = new Promise<string>(

@@ -6,13 +6,16 @@ import { randomUUID } from "node:crypto";
 import { failure } from "../contract/index.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import type { Log } from "./log.ts";
-import { Session, type SessionSpec } from "./session/session.ts";
+import {
+  Session,
+  type SessionOptions,
+  type SessionSpec,
+} from "./session/session.ts";
 
 export interface SupervisorOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
-  /** Bytes, of each session's journal. */
-  readonly journalLimit: number;
+  readonly journal: SessionOptions["journal"];
 }
 
 export class Supervisor implements AsyncDisposable {
@@ -49,11 +52,11 @@ export class Supervisor implements AsyncDisposable {
     if (this.#sessions.has(session_id)) {
       throw failure("session_exists", { session_id });
     }
-    const { provisioner, log, journalLimit } = this.#options;
+    const { provisioner, log, journal } = this.#options;
     const session = new Session(spec, {
       provisioner,
       log: log.child({ session: session_id }),
-      journalLimit,
+      journal,
       changed: (changed) => {
         for (const listener of this.#listeners) listener(changed);
       },

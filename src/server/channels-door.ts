@@ -93,11 +93,15 @@ export class ChannelsDoor {
     socketPath?: string,
   ): void {
     this.#sockets.handleUpgrade(req, stream, head, (socket) => {
-      this.#service.idle.nudge();
+      const { idle, limits } = this.#service;
+      idle.nudge();
       ownChannels(session, socket, stream, {
         codec: kallichore,
         log: this.#service.log.child({ session: session.id }),
-        bufferLimit: this.#service.limits.reader_buffer_bytes,
+        patience: {
+          limit: limits.reader_buffer_bytes,
+          patience_ms: limits.reader_patience_ms,
+        },
         socketPath,
       });
     });

@@ -20,7 +20,7 @@ import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Session } from "../session/session.ts";
 import { speakerOf } from "./speaker.ts";
-import { drained, sendPieces, together } from "./socket.ts";
+import { drained, type Patience, sendPieces, together } from "./socket.ts";
 
 /** How a protocol spells what goes out. */
 export interface Codec {
@@ -34,18 +34,22 @@ export interface Codec {
 export interface ChannelOptions {
   readonly codec: Codec;
   readonly log: Log;
-  /** Bytes that may wait for a reader that does not read. */
-  readonly bufferLimit: number;
+  readonly patience: Patience;
   /** The session's own socket, where the client came in by that. */
   readonly socketPath?: string | undefined;
 }
 
 const PING_MS = 10_000;
-/** Under traffic a ping rides along this often, so that little has to be said again after a break. */
-const PING_BYTES = 256 * 1024;
+/** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
+const PING_BYTES = 32 * 1024;
 /** Unanswered pings of the regular kind that end the connection. */
 const MOST_UNANSWERED_MS = 40_000;
-const READER_PATIENCE_MS = 60_000;
+/**
+ * A client that ends the channel in order has been handed all that was sent
+ * before our own close frame. Others (a page that is left, a frame that came
+ * broken) close with a code of their own.
+ */
+const GOODBYES = [1000, 1005];
 /** How long a newcomer waits for the one that it displaces. */
 const FAREWELL_MS = 250;
 
@@ -62,6 +66,7 @@ export function ownChannels(
     "Another client has connected to this session",
     (reason) => {
       closed.abort();
+      pings.askOnceMore();
       sendPieces(socket, codec.displaced(reason));
       socket.close(4409, "displaced by another client");
       return farewell(socket);
@@ -71,8 +76,7 @@ export function ownChannels(
   const pings = new Pings(socket, claim);
   socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
   socket.on("close", (code) => {
-    // A close frame comes after everything that the client was sent before it answered.
-    if (code !== 1006) pings.heardAll();
+    if (GOODBYES.includes(code)) pings.heardAll();
     pings.stop();
     claim.release();
     closed.abort();
@@ -132,7 +136,7 @@ interface Attached {
 async function toClient(
   session: Session,
   { socket, stream, claim, pings }: Attached,
-  { codec, bufferLimit }: ChannelOptions,
+  { codec, patience }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const place = await claim.place;
@@ -140,10 +144,7 @@ async function toClient(
   for await (const reading of session.journal.follow(place, signal)) {
     if (socket.readyState !== WebSocket.OPEN) return;
     together(stream, () => sendReading(socket, reading, codec, pings));
-    await drained(socket, stream, {
-      limit: bufferLimit,
-      patience_ms: READER_PATIENCE_MS,
-    });
+    await drained(socket, stream, patience);
   }
 }
 
@@ -158,6 +159,7 @@ function sendReading(
     const frame = codec.gap(from, to);
     if (frame !== undefined) sendPieces(socket, frame);
     pings.sent(to, 0);
+    pings.ask();
     return;
   }
   for (const entry of reading.entries) {
@@ -165,9 +167,15 @@ function sendReading(
     if (frame !== undefined) sendPieces(socket, frame);
     pings.sent(entry.seq, entry.size);
   }
+  pings.ask();
 }
 
-/** Asks how far the client has come: its pong says that it has read everything sent before the ping. */
+/**
+ * Asks how far the client has come: its pong says that it has read everything
+ * sent before the ping. While there is something that it is not known to have
+ * read, one question is under way: what has to be said again after a break is
+ * what was said within a round trip.
+ */
 class Pings {
   readonly #socket: WebSocket;
   readonly #claim: Claim;
@@ -175,7 +183,10 @@ class Pings {
   /** Ping number to the last entry sent before it, oldest first. */
   readonly #asked = new Map<bigint, { seq: number; at: number }>();
   #count = 0n;
+  /** The last that was sent. */
   #seq = 0;
+  /** The last that a ping was sent after. */
+  #askedFor = 0;
   #bytes = 0;
 
   constructor(socket: WebSocket, claim: Claim) {
@@ -184,23 +195,35 @@ class Pings {
     this.#timer = setInterval(() => this.#tick(), PING_MS);
     this.#timer.unref();
     socket.on("pong", (payload) => this.#heard(payload));
-    this.#ask();
+    this.#ping();
   }
 
   /** Everything up to `seq` has been heard before. */
   begin(seq: number): void {
     this.#seq = seq;
+    this.#askedFor = seq;
   }
 
   /** An entry is on its way to the client. */
   sent(seq: number, bytes: number): void {
     this.#seq = seq;
     this.#bytes += bytes;
-    if (this.#bytes >= PING_BYTES) this.#ask();
+    if (this.#bytes >= PING_BYTES) this.#ping();
   }
 
+  /** Now, whatever is asked already. */
+  askOnceMore(): void {
+    if (this.#seq > this.#askedFor) this.#ping();
+  }
+
+  /** The client has read everything that was sent. */
   heardAll(): void {
     this.#claim.heard(this.#seq);
+  }
+
+  /** Unless it is asked already, or there is nothing new to ask for. */
+  ask(): void {
+    if (this.#asked.size === 0 && this.#seq > this.#askedFor) this.#ping();
   }
 
   stop(): void {
@@ -214,13 +237,14 @@ class Pings {
       performance.now() - oldest.at > MOST_UNANSWERED_MS
     ) {
       this.#socket.terminate();
-    } else this.#ask();
+    } else this.#ping();
   }
 
-  #ask(): void {
+  #ping(): void {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     this.#count += 1n;
     this.#bytes = 0;
+    this.#askedFor = this.#seq;
     this.#asked.set(this.#count, { seq: this.#seq, at: performance.now() });
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(this.#count);
@@ -238,5 +262,6 @@ class Pings {
       if (earlier > number) break;
       this.#asked.delete(earlier);
     }
+    this.ask();
   }
 }

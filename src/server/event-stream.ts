@@ -5,10 +5,14 @@ import type { Reading } from "../session/journal.ts";
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
 
-/** One event for each entry, with its number as `id:`. Ends when the client leaves; waits while it is slow. */
+/**
+ * One event for each entry, with its number as `id:`. Ends when the client
+ * leaves, or takes nothing for `patience_ms`; waits while it is slow.
+ */
 export async function streamEvents(
   res: ServerResponse,
   readings: AsyncIterable<Reading>,
+  patience_ms: number,
 ): Promise<void> {
   res.writeHead(200, {
     "content-type": "text/event-stream",
@@ -16,7 +20,9 @@ export async function streamEvents(
     "x-accel-buffering": "no",
   });
   res.write(": listening\n\n");
-  const timer = setInterval(() => res.write(": still here\n\n"), KEEP_ALIVE_MS);
+  const timer = setInterval(() => {
+    if (!res.writableNeedDrain) res.write(": still here\n\n");
+  }, KEEP_ALIVE_MS);
   try {
     for await (const reading of readings) {
       res.cork();
@@ -30,7 +36,7 @@ export async function streamEvents(
         }
       }
       res.uncork();
-      if (res.writableNeedDrain) await drainedOrClosed(res);
+      if (res.writableNeedDrain) await drainedOrClosed(res, patience_ms);
       if (res.destroyed) return;
     }
   } finally {
@@ -67,9 +73,14 @@ function sendEvent(
   res.write(END);
 }
 
-function drainedOrClosed(res: ServerResponse): Promise<void> {
+function drainedOrClosed(
+  res: ServerResponse,
+  patience_ms: number,
+): Promise<void> {
   return new Promise((resolve) => {
+    const timer = setTimeout(() => res.destroy(), patience_ms); // "close" follows
     const done = () => {
+      clearTimeout(timer);
       res.off("drain", done);
       res.off("close", done);
       resolve();

@@ -68,6 +68,7 @@ export class RestDoor {
       }
       const gone = new AbortController();
       res.once("close", () => gone.abort());
+      if (res.destroyed) gone.abort(); // while its body was read
       const data: unknown = await callTRPCProcedure({
         router: this.#router,
         path: route.procedure,
@@ -78,7 +79,9 @@ export class RestDoor {
         batchIndex: 0,
       });
       if (route.operation.kind === "subscription") {
-        await streamEvents(res, data as AsyncIterable<Reading>);
+        const { reader_patience_ms } = this.#service.limits;
+        const readings = data as AsyncIterable<Reading>;
+        await streamEvents(res, readings, reader_patience_ms);
       } else sendJson(res, route.operation.status ?? 200, data);
     } catch (error) {
       const failed = toFailure(error);

@@ -27,6 +27,12 @@ export interface Service {
 export interface Limits {
   /** Bytes of each session's journal that are kept in memory. */
   readonly journal_memory_bytes: number;
+  /** Bytes of all journals together that are kept in memory. */
+  readonly server_memory_bytes: number;
+  /** Bytes of each session's journal that are kept on disk; 0 for none. */
+  readonly journal_disk_bytes: number;
   /** Bytes that may wait in our process for one reader that does not read. */
   readonly reader_buffer_bytes: number;
+  /** How long a reader may take nothing at all before it is cut off. */
+  readonly reader_patience_ms: number;
 }

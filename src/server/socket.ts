@@ -36,6 +36,16 @@ export function together(stream: Duplex, send: () => void): void {
   }
 }
 
+/** What a reader may leave unread in our process, and for how long. */
+export interface Patience {
+  /** Bytes. */
+  readonly limit: number;
+  readonly patience_ms: number;
+}
+
+/** The reader took nothing of what waited for it; it may come back, and resume. */
+export const TOO_SLOW = 4408;
+
 /**
  * Resolves once less than `limit` bytes wait in our process, or the socket is
  * closed. A reader that takes nothing for `patience_ms` is cut off: what it
@@ -44,7 +54,7 @@ export function together(stream: Duplex, send: () => void): void {
 export async function drained(
   socket: WebSocket,
   stream: Duplex,
-  { limit, patience_ms }: { limit: number; patience_ms: number },
+  { limit, patience_ms }: Patience,
 ): Promise<void> {
   let left = patience_ms;
   let waiting = socket.bufferedAmount;
@@ -56,8 +66,11 @@ export async function drained(
     else left -= performance.now() - began;
     waiting = now;
     if (left <= 0) {
-      // A close frame would wait behind what the reader does not take.
-      socket.terminate();
+      // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.
+      socket.close(
+        TOO_SLOW,
+        "nothing was read for too long: come back, and resume",
+      );
       return;
     }
   }

@@ -23,8 +23,6 @@ import { drained, sendPieces, together } from "./socket.ts";
 const PREFIX = "/trpc";
 const MAX_BATCH = 1_000; // a client that comes back resumes all its subscriptions in one frame
 const MAX_BODY = 64 * 1024 * 1024; // bytes
-/** How long a reader may take nothing at all before it is cut off. */
-const READER_PATIENCE_MS = 60_000;
 
 export class TrpcDoor {
   readonly #router: AppRouter;
@@ -170,17 +168,18 @@ function framed(
 const END = Buffer.from("}}}");
 
 /** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
-function feedOf(socket: EntrySocket, service: Service): Feed {
+function feedOf(socket: EntrySocket, { limits }: Service): Feed {
+  const patience = {
+    limit: limits.reader_buffer_bytes,
+    patience_ms: limits.reader_patience_ms,
+  };
   return {
     async *take(readings, signal) {
       for await (const reading of readings) {
         yield new Batch(reading);
         const { stream } = socket;
         if (stream === undefined || signal.aborted) return;
-        await drained(socket, stream, {
-          limit: service.limits.reader_buffer_bytes,
-          patience_ms: READER_PATIENCE_MS,
-        });
+        await drained(socket, stream, patience);
       }
     },
   };

@@ -32,6 +32,19 @@ export class EventEntry {
   }
 }
 
+/** What a message entry is made of. */
+export type MessageParts = Pick<
+  MessageEntry,
+  | "seq"
+  | "channel"
+  | "msg_type"
+  | "msg_id"
+  | "parent_id"
+  | "buffers"
+  | "text"
+  | "places"
+>;
+
 export class MessageEntry {
   readonly seq: number;
   readonly channel: Channel;
@@ -42,25 +55,36 @@ export class MessageEntry {
   /** Views of copies, never of a socket's read buffer. */
   readonly buffers: readonly Buffer[];
   /** JSON text up to and including `"buffers":[`, and `]}` where there are none. */
-  readonly #text: Buffer;
+  readonly text: Buffer;
   /** Where header, parent_header, metadata and content begin and end in the text. */
-  readonly #places: readonly number[];
+  readonly places: readonly number[];
   readonly size: number;
 
-  constructor(seq: number, message: Message) {
-    this.seq = seq;
-    this.channel = message.channel;
-    this.msg_type = message.header.msg_type;
-    this.msg_id = message.header.msg_id;
-    this.parent_id = message.parent_header?.msg_id;
-    this.buffers = message.buffers.map((buffer) => Buffer.from(buffer));
-    const { text, places } = splice(seq, message);
-    this.#text = text;
-    this.#places = places;
-    this.size = this.buffers.reduce(
-      (size, buffer) => size + buffer.length,
-      OVERHEAD + text.length,
-    );
+  constructor(parts: MessageParts) {
+    this.seq = parts.seq;
+    this.channel = parts.channel;
+    this.msg_type = parts.msg_type;
+    this.msg_id = parts.msg_id;
+    this.parent_id = parts.parent_id;
+    this.buffers = parts.buffers;
+    this.text = parts.text;
+    this.places = parts.places;
+    let size = OVERHEAD + parts.text.length;
+    for (const buffer of parts.buffers) size += buffer.length;
+    this.size = size;
+  }
+
+  /** Copies what it keeps. */
+  static of(seq: number, message: Message): MessageEntry {
+    return new MessageEntry({
+      seq,
+      channel: message.channel,
+      msg_type: message.header.msg_type,
+      msg_id: message.header.msg_id,
+      parent_id: message.parent_header?.msg_id,
+      buffers: message.buffers.map((buffer) => Buffer.from(buffer)),
+      ...splice(seq, message),
+    });
   }
 
   /**
@@ -69,8 +93,8 @@ export class MessageEntry {
    * base64 at each call.
    */
   get json(): readonly Buffer[] {
-    if (this.buffers.length === 0) return [this.#text];
-    const pieces = [this.#text];
+    if (this.buffers.length === 0) return [this.text];
+    const pieces = [this.text];
     for (const [index, buffer] of this.buffers.entries()) {
       pieces.push(
         Buffer.from(`${index === 0 ? "" : ","}"${buffer.toString("base64")}"`),
@@ -83,7 +107,7 @@ export class MessageEntry {
   /** The four frames as the kernel sent them. */
   get raw(): RawFrames {
     const [header, parent_header, metadata, content] = [0, 2, 4, 6].map((at) =>
-      this.#text.subarray(this.#places[at], this.#places[at + 1]),
+      this.text.subarray(this.places[at], this.places[at + 1]),
     ) as [Buffer, Buffer, Buffer, Buffer];
     return {
       header,

@@ -3,34 +3,64 @@
  *
  * One writer appends; any number of readers follow, each from a place of its
  * own and at its own pace. Numbers are dense, start at 1 and never repeat. A
- * slow reader never slows the writer: past `limit` bytes the oldest entries go,
- * and a reader that had not seen them is told which.
+ * slow reader never slows the writer: the newest entries are in memory, older
+ * ones on disk, the oldest go, and a reader that had not seen them is told
+ * which. Only a reader that is behind what memory holds waits for the disk.
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
+import type { Log } from "../log.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
+import { type Holder, type MemoryBudget } from "./memory-budget.ts";
+import { Recent } from "./recent.ts";
+import { BATCH, type Block, BLOCK, type OpenFile, Spill } from "./spill.ts";
 
 /** What a reader gets at once: entries in order, or the news that some are gone. */
 export type Reading =
   | { readonly gap: { readonly from: number; readonly to: number } }
   | { readonly entries: readonly Entry[] };
 
-/** Most bytes that a reader is handed at once, unless a single entry is larger. */
-const HANDFUL = 1024 * 1024;
+export interface JournalOptions {
+  /** Bytes in memory. The newest entry is kept, however large. */
+  readonly memory: number;
+  /** Bytes on disk; 0 for none. */
+  readonly disk: number;
+  /** What is shared with other journals. */
+  readonly budget: MemoryBudget;
+  /** Makes the private directory for what goes to disk, and says where. */
+  readonly directory: () => string;
+  readonly log: Log;
+  /** The disk; the file system's unless given. */
+  readonly open?: OpenFile | undefined;
+}
 
-export class Journal {
-  readonly #limit: number;
-  #entries: (Entry | undefined)[] = [];
-  /** Index in `#entries` of the oldest that is kept. */
-  #oldest = 0;
-  #bytes = 0;
+/** Most bytes that a reader is handed at once, unless a single entry is larger. */
+const HANDFUL = BLOCK;
+/** How often it is said, while it lasts, that entries are lost. */
+const COMPLAINT_MS = 60_000;
+
+export class Journal implements Holder, AsyncDisposable {
+  readonly #options: JournalOptions;
+  readonly #recent = new Recent();
+  readonly #spill: Spill | undefined;
   #last = 0;
+  /** Up to this number everything that was kept has been handed to the spill. */
+  #handed = 0;
+  /** Up to this number it is to be handed over. */
+  #goal = 0;
+  #unwritten = 0;
+  #writing: Promise<void> | undefined;
+  #lost = 0;
+  #complained = -Infinity;
   readonly #waiting = new Set<() => void>();
   #readers = 0;
+  #isClosed = false;
 
-  /** `limit` is in bytes. The newest entry is kept, however large. */
-  constructor(limit: number) {
-    this.#limit = limit;
+  constructor(options: JournalOptions) {
+    this.#options = options;
+    const { directory, disk: limit, log, open } = options;
+    if (limit > 0) this.#spill = new Spill({ directory, limit, log, open });
+    options.budget.join(this);
   }
 
   /** The newest number; 0 before the first. */
@@ -38,14 +68,23 @@ export class Journal {
     return this.#last;
   }
 
-  /** The oldest number that is kept; one past the newest when nothing is. */
+  /** The oldest number that can be read; one past the newest when none can. */
   get first(): number {
-    return this.#last - (this.#entries.length - this.#oldest) + 1;
+    return Math.min(this.#spill?.first ?? Infinity, this.#recent.first);
   }
 
-  /** Bytes kept in memory. */
+  /** Bytes kept in memory, beside the one batch that is perhaps being written. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#recent.bytes;
+  }
+
+  /** Bytes kept on disk. */
+  get diskBytes(): number {
+    return this.#spill?.bytes ?? 0;
+  }
+
+  get unwritten(): number {
+    return this.#unwritten;
   }
 
   /** How many follow it just now. */
@@ -55,7 +94,7 @@ export class Journal {
 
   /** kernel → journal. Copies what it keeps. */
   append(message: Message): MessageEntry {
-    const entry = new MessageEntry(this.#last + 1, message);
+    const entry = MessageEntry.of(this.#last + 1, message);
     this.#add(entry);
     return entry;
   }
@@ -69,21 +108,20 @@ export class Journal {
 
   /**
    * What comes after number `after`, up to a handful; `undefined` when that is
-   * nothing yet. A number that was never given out counts as the newest.
+   * nothing yet. A promise only where the disk has to be asked. A number that
+   * was never given out counts as the newest.
    */
-  read(after: number): Reading | undefined {
+  read(after: number): Reading | Promise<Reading> | undefined {
     if (after >= this.#last) return undefined;
-    const first = this.first;
-    if (after + 1 < first) return { gap: { from: after + 1, to: first - 1 } };
-    const start = this.#oldest + (after + 1 - first);
-    let end = start;
-    let bytes = 0;
-    while (end < this.#entries.length) {
-      bytes += this.#entries[end]?.size ?? 0;
-      if (bytes > HANDFUL && end > start) break;
-      end += 1;
+    const next = Math.max(after + 1, 1);
+    const { first } = this.#recent;
+    if (next >= first) return { entries: this.#recent.from(next, HANDFUL) };
+    const block = this.#spill?.find(next);
+    if (block !== undefined && block.first <= next) {
+      return this.#readBlock(block, next);
     }
-    return { entries: this.#entries.slice(start, end) as Entry[] }; // those that went lie before `start`
+    const to = Math.min(block?.first ?? first, first) - 1;
+    return { gap: { from: next, to } };
   }
 
   /** Everything after number `after`, oldest first, then what is being said, until `signal` aborts. */
@@ -91,15 +129,16 @@ export class Journal {
     after: number,
     signal: AbortSignal,
   ): AsyncGenerator<Reading, void> {
-    let seen = Math.min(after, this.#last);
+    let seen = Math.max(0, Math.min(after, this.#last));
     this.#readers += 1;
     try {
       while (!signal.aborted) {
-        const reading = this.read(seen);
-        if (reading === undefined) {
+        const found = this.read(seen);
+        if (found === undefined) {
           await this.#more(signal);
           continue;
         }
+        const reading = found instanceof Promise ? await found : found;
         seen =
           "gap" in reading ? reading.gap.to : seen + reading.entries.length;
         yield reading;
@@ -109,42 +148,125 @@ export class Journal {
     }
   }
 
+  /** For the shared budget. */
+  writeDown(): Promise<void> {
+    this.#goal = this.#last;
+    if (this.#writing === undefined && this.#spill?.isReady === true) {
+      this.#writing = this.#write(this.#spill).finally(() => {
+        this.#writing = undefined;
+      });
+    }
+    return this.#writing ?? Promise.resolve();
+  }
+
+  /** For the shared budget. */
+  shed(bytes: number, isForced: boolean): void {
+    const enough = this.#recent.bytes - bytes;
+    while (this.#recent.bytes > enough && this.#recent.count > 0) {
+      const isWritten = this.#recent.first <= this.#handed;
+      if (!isWritten && !(isForced && this.#recent.count > 1)) return;
+      this.#letGo();
+    }
+  }
+
+  /** Nothing of it can be read any more, and nothing is left on disk. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#options.budget.leave(this);
+    await this.#writing;
+    await this.#spill?.[Symbol.asyncDispose]();
+  }
+
+  async #readBlock(block: Block, from: number): Promise<Reading> {
+    try {
+      const entries = (await this.#spill?.read(block)) ?? [];
+      return { entries: entries.slice(from - block.first) };
+    } catch (error) {
+      const isForgotten =
+        (this.#spill?.find(block.first)?.last ?? 0) !== block.last;
+      if (!isForgotten) {
+        this.#options.log.error({ err: error }, "The journal cannot be read");
+      }
+      return { gap: { from, to: block.last } };
+    }
+  }
+
   /** Resolves when there is more to read, or when `signal` aborts. */
   #more(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = withResolvers();
-    const wake = () => {
-      this.#waiting.delete(wake);
-      signal.removeEventListener("abort", wake);
-      resolve();
-    };
-    this.#waiting.add(wake);
-    signal.addEventListener("abort", wake);
-    return promise;
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.#waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", wake);
+    });
   }
 
   #add(entry: Entry): void {
-    this.#entries.push(entry);
+    this.#recent.push(entry);
     this.#last = entry.seq;
-    this.#bytes += entry.size;
-    while (
-      this.#bytes > this.#limit &&
-      this.#oldest < this.#entries.length - 1
-    ) {
-      this.#bytes -= this.#entries[this.#oldest]?.size ?? 0;
-      this.#entries[this.#oldest] = undefined;
-      this.#oldest += 1;
-    }
-    // Letting go in strides keeps each append cheap: an entry moves once in a while, not each time.
-    if (this.#oldest > 1024 && this.#oldest > this.#entries.length / 2) {
-      this.#entries = this.#entries.slice(this.#oldest);
-      this.#oldest = 0;
-    }
+    this.#count(entry.size, entry.size);
+    const { memory, budget } = this.#options;
+    // Half of the memory is what the disk may lag behind; the other half is what readers find there.
+    if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
+    while (this.bytes > memory && this.#recent.count > 1) this.#letGo();
+    if (!this.#isClosed) budget.relieve();
     for (const wake of this.#waiting) wake();
+  }
+
+  /** The oldest in memory goes: it is on disk, on its way there, or lost. */
+  #letGo(): void {
+    const entry = this.#recent.shift();
+    if (entry === undefined) return;
+    if (entry.seq > this.#handed) {
+      this.#handed = entry.seq;
+      this.#count(-entry.size, -entry.size);
+      this.#lose(1);
+    } else this.#count(-entry.size, 0);
+  }
+
+  /** memory → disk, a batch at a time, in order. Never rejects. */
+  async #write(spill: Spill): Promise<void> {
+    const size = Math.min(BATCH, this.#options.memory / 8);
+    while (this.#handed < this.#goal && spill.isReady && !this.#isClosed) {
+      const entries = this.#recent.from(this.#handed + 1, size);
+      this.#handed += entries.length;
+      this.#count(0, -sizeOf(entries));
+      const isWritten = await spill.write(entries);
+      if (!isWritten) this.#takeBack(entries);
+    }
+  }
+
+  /** What the disk did not take: some of it may still be in memory, the rest is lost. */
+  #takeBack(entries: readonly Entry[]): void {
+    const { first } = this.#recent;
+    const kept = entries.filter(({ seq }) => seq >= first);
+    this.#handed -= kept.length;
+    this.#count(0, sizeOf(kept));
+    this.#lose(entries.length - kept.length);
+  }
+
+  #lose(count: number): void {
+    this.#lost += count;
+    const now = performance.now();
+    if (this.#lost === 0 || now - this.#complained < COMPLAINT_MS) return;
+    this.#complained = now;
+    this.#options.log.warn(
+      `${this.#lost} entries of the journal are forgotten that were on no disk`,
+    );
+  }
+
+  #count(bytes: number, unwritten: number): void {
+    this.#unwritten += unwritten;
+    if (!this.#isClosed) this.#options.budget.count(bytes, unwritten);
   }
 }
 
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = () => {};
-  const promise = new Promise<void>((settle) => (resolve = settle));
-  return { promise, resolve };
+function sizeOf(entries: readonly Entry[]): number {
+  let size = 0;
+  for (const entry of entries) size += entry.size;
+  return size;
 }

@@ -28,7 +28,7 @@ import type { MessageEntry } from "./entry.ts";
 import type { Execution } from "./execution.ts";
 import type { ExecutionQueue } from "./execution-queue.ts";
 import type { Executions } from "./executions.ts";
-import { Journal } from "./journal.ts";
+import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
 import { Requests } from "./requests.ts";
@@ -61,8 +61,7 @@ export interface SessionSpec {
 export interface SessionOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
-  /** Bytes. */
-  readonly journalLimit: number;
+  readonly journal: Omit<JournalOptions, "log">;
   /** Told of every change of status. */
   readonly changed?: (session: Session) => void;
 }
@@ -102,7 +101,7 @@ export class Session {
     this.#options = options;
     this.#env = spec.env;
     this.#workingDirectory = spec.working_directory;
-    this.journal = new Journal(options.journalLimit);
+    this.journal = new Journal({ ...options.journal, log: options.log });
     this.#requests = new Requests({
       session_id: spec.session_id,
       username: spec.username,
@@ -340,6 +339,7 @@ export class Session {
     this.#options.provisioner.release(this.id);
     this.#requests.dispose();
     this.#ended.abort();
+    await this.journal[Symbol.asyncDispose]();
   }
 
   async #begin(

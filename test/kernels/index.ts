@@ -31,6 +31,7 @@ const names = [
   "registered",
   "late",
   "mute-stdout",
+  "witness",
 ] as const;
 export type TestKernel = (typeof names)[number];
 

@@ -20,7 +20,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
       (content, buffers, hasParent) => {
         const parent = hasParent ? compose(draft) : undefined;
         const message = compose({ ...draft, content, buffers, parent });
-        const entry = new MessageEntry(7, message);
+        const entry = MessageEntry.of(7, message);
         expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
           kind: "jupyter",
           seq: 7,
@@ -41,7 +41,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
 test("the frames come back as the bytes that the kernel sent", () => {
   const content = Buffer.from('{"z":9007199254740993, "a":NaN}');
   const message = compose(draft);
-  const entry = new MessageEntry(1, {
+  const entry = MessageEntry.of(1, {
     ...message,
     raw: { ...message.raw, content },
   });
@@ -54,7 +54,7 @@ test("an entry keeps nothing of the memory that it was read from", () => {
   const slab = Buffer.from('{"text":"first"}');
   const buffer = Buffer.from("buffer");
   const message = compose({ ...draft, buffers: [buffer] });
-  const entry = new MessageEntry(1, {
+  const entry = MessageEntry.of(1, {
     ...message,
     raw: { ...message.raw, content: slab },
   });
@@ -71,7 +71,7 @@ test("what is no UTF-8 is made so, because one bad text frame closes a client's 
     Buffer.from([0xff, 0xfe]),
     Buffer.from('"}'),
   ]);
-  const entry = new MessageEntry(1, {
+  const entry = MessageEntry.of(1, {
     ...message,
     raw: { ...message.raw, content },
   });

@@ -15,6 +15,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log.ts";
 import { MessageEntry } from "../../src/session/entry.ts";
+import { MemoryBudget } from "../../src/session/memory-budget.ts";
 import { Session, type SessionSpec } from "../../src/session/session.ts";
 
 export class FakeKernel implements Kernel {
@@ -253,7 +254,7 @@ const SPEC: SessionSpec = {
 };
 
 /** A session whose kernels are fakes; gone after the test. */
-export function newSession(journalLimit = 1024 * 1024): {
+export function newSession(memory = 1024 * 1024): {
   session: Session;
   provisioner: FakeProvisioner;
 } {
@@ -261,7 +262,14 @@ export function newSession(journalLimit = 1024 * 1024): {
   const session = new Session(SPEC, {
     provisioner,
     log: silentLog(),
-    journalLimit,
+    journal: {
+      memory,
+      disk: 0, // what memory cannot hold is forgotten
+      budget: new MemoryBudget(64 * 1024 * 1024),
+      directory: () => {
+        throw new Error("Nothing is written down");
+      },
+    },
   });
   onTestFinished(() => session.dispose());
   return { session, provisioner };
@@ -298,7 +306,8 @@ const SPEAKER = { session: "client", username: "tester", version: "5.3" };
 /** What the session has said after number `after`, in short: `busy`, `exited 1`, `iopub stream`, `shell execute_reply aborted`. */
 export function said(session: Session, after = 0): string[] {
   const reading = session.journal.read(after);
-  if (reading === undefined || "gap" in reading) return [];
+  if (reading === undefined || reading instanceof Promise) return [];
+  if ("gap" in reading) return [];
   return reading.entries.map((entry) => {
     if (entry instanceof MessageEntry) {
       const { status, execution_state } = entry.content as Record<

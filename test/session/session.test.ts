@@ -82,7 +82,9 @@ describe("life", () => {
     provisioner.isSlow = true;
     const start = session.start();
     await session.kill();
-    await expect(start).rejects.toMatchObject({ reason: "exited_during_start" });
+    await expect(start).rejects.toMatchObject({
+      reason: "exited_during_start",
+    });
     expect(said(session)).toEqual(["starting", "exited", "exited -1"]);
   });
 

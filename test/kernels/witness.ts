@@ -1,0 +1,61 @@
+/**
+ * Floods, and keeps a record of its own, so that what clients heard and sent
+ * can be compared with what the kernel did: each request that it got and how
+ * much it has said are lines of WITNESS_FILE.
+ *
+ *     execute  flood N SIZE [exact]   N messages `<n>:<padding>`, the padding up to SIZE bytes
+ *     note_request { note }   recorded, and answered with how often it was got
+ *
+ * Notes come on the control channel, which does not wait for a flood to end.
+ */
+import { appendFileSync } from "node:fs";
+import type { Io } from "../../kernels/io.ts";
+import { runKernel } from "../../kernels/serve.ts";
+import { kernelInfo } from "./kernel-info.ts";
+
+const { WITNESS_FILE = "/dev/null" } = process.env;
+const FLOOD = /^flood (\d+) (\d+)( exact)?$/;
+const TURN = 100; // messages, after which the other sockets have their turn
+
+let said = 0;
+const got = new Map<string, number>();
+
+await runKernel({
+  kernelInfo: kernelInfo("witness"),
+  iopubLimit: 0, // what is missing was lost at the other end
+  handlers: {
+    execute: async ({ code }, io) => {
+      record(`got ${code}`);
+      const [, n, size, exact] = FLOOD.exec(code) ?? [];
+      if (n !== undefined) {
+        const isExact = exact !== undefined;
+        await flood({ n: Number(n), size: Number(size), isExact }, io);
+      }
+      return {};
+    },
+    other: ({ note }) => {
+      const name = String(note);
+      const times = (got.get(name) ?? 0) + 1;
+      got.set(name, times);
+      record(`got ${name}`);
+      return { note, times };
+    },
+  },
+});
+
+async function flood(
+  { n, size, isExact }: { n: number; size: number; isExact: boolean },
+  io: Io,
+): Promise<void> {
+  for (let i = 0; i < n; i += 1) {
+    said += 1;
+    const padding = "x".repeat(isExact ? size : (said * 7919) % (size + 1));
+    await io.stream("stdout", `${said}:${padding}`);
+    if (i % TURN === TURN - 1) await new Promise((turn) => setImmediate(turn));
+  }
+  record(`said ${said}`);
+}
+
+function record(line: string): void {
+  appendFileSync(WITNESS_FILE, `${line}\n`);
+}

@@ -1,0 +1,283 @@
+/**
+ * Clients that come back: each follows one session through connections that
+ * break, in the way of its protocol, and keeps what it heard. A note that it
+ * sends is repeated, under the same `msg_id`, until its answer is heard.
+ */
+import { randomUUID } from "node:crypto";
+import { get as httpGet } from "node:http";
+import { createTRPCClient, createWSClient, wsLink } from "@trpc/client";
+import { WebSocket } from "ws";
+import type { AppRouter } from "../../contract/index.ts";
+import type { Heard } from "../doors.ts";
+import { ask, TOKEN } from "../harness.ts";
+
+/** How long an answer is waited for before the note is said again. */
+const REPEAT_MS = 150;
+const COME_BACK_MS = 10;
+
+export interface Target {
+  readonly url: string;
+  readonly session_id: string;
+}
+
+/** What a way to connect gives a client, and asks of it. */
+interface Way {
+  readonly name: string;
+  /** Follows until `signal` aborts. */
+  open(target: Target, client: StressClient, signal: AbortSignal): Link;
+}
+
+interface Link {
+  /** May fail, at once or later, or vanish. */
+  send(message: Readonly<Record<string, unknown>>): unknown;
+  /** Resolves once everything that was opened is closed. */
+  readonly closed: Promise<unknown>;
+}
+
+export class StressClient implements AsyncDisposable {
+  readonly name: string;
+  /** In the order in which they were heard, each number once. */
+  readonly heard: Heard[] = [];
+  /** How many came again; only a protocol without acknowledgement may do that. */
+  repeats = 0;
+  /** What was wrong with what it heard; nothing, one hopes. */
+  readonly complaints: string[] = [];
+  readonly #link: Link;
+  readonly #stop = new AbortController();
+  readonly #answered = new Set<string>();
+
+  constructor(way: Way, target: Target) {
+    this.name = way.name;
+    this.#link = way.open(target, this, this.#stop.signal);
+  }
+
+  get last(): number {
+    return this.heard.at(-1)?.seq ?? 0;
+  }
+
+  hear(event: Heard, mayRepeat = false): void {
+    if (mayRepeat && event.seq <= this.last) {
+      this.repeats += 1;
+      return;
+    }
+    if (event.seq !== this.last + 1 || event.kind === "gap") {
+      this.complaints.push(`${event.kind} ${event.seq} after ${this.last}`);
+    }
+    this.heard.push(event);
+    const { msg_id } = event.parent_header ?? {};
+    if (event.channel === "control" && msg_id !== undefined) {
+      this.#answered.add(msg_id);
+    }
+  }
+
+  /** Resolves once the answer was heard. */
+  async note(note: string, signal: AbortSignal): Promise<void> {
+    const msg_id = randomUUID();
+    const message = {
+      channel: "control",
+      header: {
+        msg_id,
+        msg_type: "note_request",
+        session: this.name,
+        username: "tester",
+        date: "2026-01-01T00:00:00.000Z",
+        version: "5.3",
+      },
+      parent_header: null,
+      metadata: {},
+      content: { note },
+      buffers: [],
+    };
+    for (;;) {
+      try {
+        await this.#link.send(message);
+      } catch {
+        // it is said again
+      }
+      const again = performance.now() + REPEAT_MS;
+      while (performance.now() < again) {
+        if (this.#answered.has(msg_id)) return;
+        signal.throwIfAborted();
+        await later(5);
+      }
+    }
+  }
+
+  /** The numbers that the kernel gave its messages. */
+  get numbers(): number[] {
+    return this.heard
+      .filter(({ header }) => header?.msg_type === "stream")
+      .map(({ content }) =>
+        Number(/^(\d+):x*$/.exec(String(content?.["text"]))?.[1]),
+      );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#link.closed;
+  }
+}
+
+/** The stock client, which resumes by itself. */
+const trpc: Way = {
+  name: "tRPC",
+  open({ url, session_id }, client, signal) {
+    const socket = createWSClient({
+      url: `${url.replace("http", "ws")}/trpc?token=${TOKEN}`,
+      WebSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+      retryDelayMs: () => COME_BACK_MS,
+      keepAlive: { enabled: true, intervalMs: 1_000, pongTimeoutMs: 1_000 },
+    });
+    const api = createTRPCClient<AppRouter>({
+      links: [wsLink({ client: socket })],
+    });
+    const subscription = api.sessions.events.subscribe(
+      { session_id },
+      {
+        onData: ({ data }) => client.hear(data as Heard),
+        onError: (error) =>
+          client.complaints.push(`subscription: ${error.message}`),
+      },
+    );
+    const closed = aborted(signal).then(() => {
+      subscription.unsubscribe();
+      return socket.close();
+    });
+    return {
+      send: (message) =>
+        api.sessions.send.mutate({ ...message, session_id } as never, {
+          signal: AbortSignal.timeout(1_000),
+        }),
+      closed,
+    };
+  },
+};
+
+const sse: Way = {
+  name: "server-sent events",
+  open({ url, session_id }, client, signal) {
+    return {
+      send: (message) =>
+        ask(
+          { url },
+          {
+            method: "POST",
+            path: `/sessions/${session_id}/messages`,
+            body: message,
+            headers: {
+              authorization: `Bearer ${TOKEN}`,
+              "content-type": "application/json",
+            },
+          },
+        ),
+      closed: again(signal, () => listen({ url, session_id }, client, signal)),
+    };
+  },
+};
+
+/** One connection, to its end. */
+function listen(
+  { url, session_id }: Target,
+  client: StressClient,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const req = httpGet(
+      `${url}/sessions/${session_id}/events`,
+      {
+        agent: false,
+        signal,
+        headers: {
+          authorization: `Bearer ${TOKEN}`,
+          "last-event-id": String(client.last),
+        },
+      },
+      (res) => {
+        const decoder = new TextDecoder("utf-8", { fatal: true });
+        let pending = "";
+        res.on("error", () => {});
+        res.on("close", resolve);
+        res.on("data", (bytes: Buffer) => {
+          try {
+            pending += decoder.decode(bytes, { stream: true });
+            const blocks = pending.split("\n\n");
+            pending = blocks.pop() ?? "";
+            for (const block of blocks) {
+              const data = block
+                .split("\n")
+                .filter((line) => line.startsWith("data: "));
+              if (data.length === 0) continue;
+              client.hear(
+                JSON.parse(
+                  data.map((line) => line.slice(6)).join("\n"),
+                ) as Heard,
+              );
+            }
+          } catch {
+            res.destroy(); // noise
+          }
+        });
+      },
+    );
+    req.on("error", () => {});
+    req.on("close", resolve);
+  });
+}
+
+const kallichore: Way = {
+  name: "the Kallichore channel",
+  open({ url, session_id }, client, signal) {
+    let socket: WebSocket | undefined;
+    const closed = again(
+      signal,
+      () =>
+        new Promise<void>((resolve) => {
+          const ws = new WebSocket(
+            `${url.replace("http", "ws")}/sessions/${session_id}/channels`,
+            {
+              headers: { authorization: `Bearer ${TOKEN}` },
+            },
+          );
+          const end = () => ws.terminate();
+          socket = ws;
+          signal.addEventListener("abort", end);
+          ws.on("error", () => {});
+          ws.on("close", () => {
+            signal.removeEventListener("abort", end);
+            resolve();
+          });
+          ws.on("message", (data: Buffer) => {
+            const frame = JSON.parse(data.toString()) as Heard;
+            if (typeof frame.seq === "number") client.hear(frame, true); // a farewell has no number
+          });
+        }),
+    );
+    return {
+      send: (message) => socket?.send(JSON.stringify(message)),
+      closed,
+    };
+  },
+};
+
+export const ways: readonly Way[] = [trpc, sse, kallichore];
+
+/** Once more whenever it ends. */
+async function again(
+  signal: AbortSignal,
+  once: () => Promise<void>,
+): Promise<void> {
+  while (!signal.aborted) {
+    await once();
+    await later(COME_BACK_MS);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) =>
+    signal.addEventListener("abort", () => resolve()),
+  );
+}
+
+function later(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

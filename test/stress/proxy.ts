@@ -1,0 +1,167 @@
+/**
+ * A TCP proxy that breaks what goes through it, at places that a seed decides:
+ * it cuts, delays, closes one half, or puts noise where data was and then cuts.
+ * A connection is never left hanging: every fault ends it within LINGER_MS.
+ */
+import { once } from "node:events";
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type Server,
+  type Socket,
+} from "node:net";
+
+export type Fault = "cut" | "delay" | "half-close" | "noise";
+
+/** How long a connection outlives a fault that does not end it at once. */
+const LINGER_MS = 60;
+
+export class FaultyProxy implements AsyncDisposable {
+  /** How often each fault has happened. */
+  readonly faults: Record<Fault, number> = {
+    cut: 0,
+    delay: 0,
+    "half-close": 0,
+    noise: 0,
+  };
+  readonly url: string;
+  /** Lets everything through from now on, on new connections too. */
+  isKind = false;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(
+    server: Server,
+    target: number,
+    random: Random,
+    reach: number,
+  ) {
+    this.#server = server;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    server.on("connection", (client) => {
+      const upstream = connect({
+        port: target,
+        host: "127.0.0.1",
+        allowHalfOpen: true,
+      });
+      const plan = { client, upstream, random, reach };
+      this.#carry(plan, client, upstream);
+      this.#carry(plan, upstream, client);
+    });
+  }
+
+  /** A fault comes within `reach` bytes of each direction of each connection. */
+  static async to(
+    url: string,
+    seed: number,
+    reach: number,
+  ): Promise<FaultyProxy> {
+    const server = createServer({ allowHalfOpen: true });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return new FaultyProxy(
+      server,
+      Number(new URL(url).port),
+      randomFrom(seed),
+      reach,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = once(this.#server, "close");
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  #carry(plan: Plan, from: Socket, to: Socket): void {
+    const { client, upstream, random, reach } = plan;
+    this.#sockets.add(from);
+    const both = () => {
+      client.destroy();
+      upstream.destroy();
+    };
+    let left = Math.floor(random() * reach);
+    let isMuted = false;
+    from.on("error", both);
+    from.on("close", () => {
+      this.#sockets.delete(from);
+      to.destroySoon();
+    });
+    from.on("end", () => to.end());
+    from.on("data", (chunk: Buffer) => {
+      if (isMuted) return;
+      if (this.isKind || chunk.length <= left) {
+        left -= chunk.length;
+        pass(from, to, chunk);
+        return;
+      }
+      const fault = FAULTS[Math.floor(random() * FAULTS.length)] ?? "cut";
+      this.faults[fault] += 1;
+      const before = chunk.subarray(0, left);
+      const after = chunk.subarray(left);
+      left = Math.floor(random() * reach);
+      to.write(before);
+      switch (fault) {
+        case "cut":
+          both();
+          return;
+        case "delay":
+          from.pause();
+          setTimeout(() => {
+            pass(from, to, after);
+            from.resume();
+          }, random() * LINGER_MS);
+          return;
+        case "half-close":
+          isMuted = true;
+          to.end();
+          setTimeout(both, LINGER_MS);
+          return;
+        case "noise":
+          isMuted = true;
+          to.write(from === client ? noise(random) : NO_TEXT);
+          setTimeout(both, LINGER_MS);
+      }
+    });
+  }
+}
+
+interface Plan {
+  readonly client: Socket;
+  readonly upstream: Socket;
+  readonly random: Random;
+  readonly reach: number;
+}
+
+const FAULTS: readonly Fault[] = ["cut", "delay", "half-close", "noise"];
+
+function pass(from: Socket, to: Socket, chunk: Buffer): void {
+  if (to.write(chunk)) return;
+  from.pause();
+  to.once("drain", () => from.resume());
+}
+
+/** No part of it is text, nor the beginning of a frame. */
+const NO_TEXT = Buffer.alloc(64, 0xff);
+
+/** So long and so random that it is no text, whatever mask it is read with. */
+function noise(random: Random): Buffer {
+  return Buffer.from(
+    Array.from({ length: 64 }, () => Math.floor(random() * 256)),
+  );
+}
+
+export type Random = () => number;
+
+/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
+export function randomFrom(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
