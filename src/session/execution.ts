@@ -6,6 +6,7 @@
  * when the second is overdue. What it says stays in the journal: here is only
  * where that begins and ends, and how much it is.
  */
+import { setMaxListeners } from "node:events";
 import type {
   Execution as Seen,
   ExecutionState,
@@ -92,6 +93,7 @@ export class Execution {
       late: (execution: Execution) => void;
     },
   ) {
+    setMaxListeners(0, this.#over.signal); // one for each who follows or waits
     this.request = request;
     this.after = after;
     this.#ended = ended;

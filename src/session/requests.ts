@@ -73,10 +73,31 @@ export class Requests {
     return true;
   }
 
-  /** Calls `heard` with the reply to that request; the returned function stops waiting. */
-  await(msg_id: string, heard: (reply: MessageEntry) => void): () => void {
-    this.#awaited.set(msg_id, heard);
-    return () => this.#awaited.delete(msg_id);
+  /** Sends, and resolves with the reply; rejects when the kernel is `over`, or time is up. Throws `no_answer`, `kernel_exited`. */
+  async ask(
+    request: Message,
+    canWait: boolean,
+    { timeout_ms, over }: { timeout_ms: number; over: Promise<void> },
+  ): Promise<MessageEntry> {
+    const { session_id } = this.#options;
+    const { msg_id, msg_type } = request.header;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise<MessageEntry>((resolve, reject) => {
+        this.#awaited.set(msg_id, resolve);
+        timer = setTimeout(() => {
+          const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
+          reject(failure("no_answer", { session_id, why }));
+        }, timeout_ms);
+        void over.then(() =>
+          reject(failure("kernel_exited", { session_id, why: "it is gone" })),
+        );
+        this.send(request, canWait);
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#awaited.delete(msg_id);
+    }
   }
 
   /** A kernel is ready: what waited for it goes out. */

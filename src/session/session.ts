@@ -3,6 +3,7 @@
  * kernels that it starts. What its kernels say, and what it has to say itself,
  * is appended to one journal, in one order.
  */
+import { setMaxListeners } from "node:events";
 import {
   type ConnectionInfo,
   failure,
@@ -99,6 +100,7 @@ export class Session {
   constructor(spec: SessionSpec, options: SessionOptions) {
     this.spec = spec;
     this.#options = options;
+    setMaxListeners(0, this.#ended.signal); // one for each reader, and there may be many
     this.#env = spec.env;
     this.#workingDirectory = spec.working_directory;
     this.journal = new Journal({ ...options.journal, log: options.log });
@@ -296,28 +298,14 @@ export class Session {
 
   /** Sends a request and resolves with its reply. Throws `no_answer`, `kernel_exited`, `session_not_running`. */
   async request(request: Message, timeout_ms: number): Promise<MessageEntry> {
-    const session_id = this.id;
-    if (!this.isRunning) throw failure("session_not_running", { session_id });
-    const { msg_id, msg_type } = request.header;
-    const over = this.#over;
-    let timer: NodeJS.Timeout | undefined;
-    let forget = () => {};
-    try {
-      return await new Promise<MessageEntry>((resolve, reject) => {
-        forget = this.#requests.await(msg_id, resolve);
-        timer = setTimeout(() => {
-          const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
-          reject(failure("no_answer", { session_id, why }));
-        }, timeout_ms);
-        void over.then(() =>
-          reject(failure("kernel_exited", { session_id, why: "it is gone" })),
-        );
-        this.send(request);
-      });
-    } finally {
-      clearTimeout(timer);
-      forget();
+    if (!this.isRunning) {
+      throw failure("session_not_running", { session_id: this.id });
     }
+    const canWait = this.#canWait(request);
+    return this.#requests.ask(request, canWait, {
+      timeout_ms,
+      over: this.#over,
+    });
   }
 
   /** Records a sample, for those who listen. */

@@ -336,6 +336,18 @@ describe("ending one", () => {
     expect(kernel.interrupts).toBe(0);
   });
 
+  test("interrupting one that did not reach the kernel excuses nothing", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.isBeyondReach = true;
+    await expect(session.interruptExecution(execution)).rejects.toMatchObject({
+      reason: "interrupt_failed",
+    });
+    kernel.fail(a);
+    expect(execution.state).toBe("failed");
+  });
+
   test("interrupting one drops others only where it fails of it", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a", { stop_on_error: false }), code("b")];
@@ -443,7 +455,7 @@ describe("what an execution says", () => {
   ): Promise<string[]> {
     const heard: string[] = [];
     const readings = eventsOf(execution, session.journal, {
-      signals: [forever],
+      until: [forever],
       after,
     });
     for await (const reading of readings) {
@@ -618,7 +630,16 @@ describe("a snapshot", () => {
     kernel.say("display_data", show("d", "1"));
     kernel.say("execute_result", show("e", "1"));
     kernel.say("update_display_data", show("d", "2"));
-    kernel.say("display_data", { data: {}, metadata: {}, transient: {} });
+    kernel.say("display_data", {
+      data: { "application/json": { display_id: "no such" } },
+      metadata: {},
+      transient: {},
+    });
+    kernel.say("display_data", {
+      data: { "application/json": { display_id: "no such" } },
+      metadata: {},
+      transient: { display_id: null },
+    });
     const { displays } = describeSnapshot(session);
     expect(displays).toEqual({
       d: { data: { "text/plain": "2" }, metadata: { of: "d" } },
