@@ -10,8 +10,6 @@ import { InSession, SessionId } from "./session-id.ts";
 
 export const ExecutionId = z
   .string()
-  .min(1)
-  .max(255)
   .describe("The `msg_id` of its `execute_request`");
 
 export const ExecutionState = z
@@ -99,7 +97,7 @@ export const executions = {
       "Answers at once. The execution goes on whoever leaves. What is asked for before the kernel is up waits for it. Give an `execution_id` of your own to be able to repeat yourself: an id that is known answers with that execution, and nothing is run twice.",
     input: InSession.extend({
       code: z.string(),
-      execution_id: ExecutionId.optional(),
+      execution_id: ExecutionId.min(1).max(255).optional(),
       silent: z.boolean().default(false),
       store_history: z
         .boolean()

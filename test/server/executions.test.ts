@@ -253,6 +253,18 @@ describe("executions of a session", () => {
     expect(body).toMatchObject({ state: "done", code: "hello" });
   });
 
+  test("an id that is longer than one may choose here is listed all the same", async () => {
+    const msg_id = "long".repeat(100);
+    const sent = await server.ask("POST", `/sessions/${session}/messages`, {
+      channel: "shell",
+      header: { msg_id, msg_type: "execute_request" },
+      content: { code: "hello" },
+    });
+    expect(sent.status).toBe(202);
+    const { executions } = (await rest("list")).body as Fields;
+    expect(executions).toMatchObject([{ execution_id: msg_id }]);
+  });
+
   test("long code is clipped in listings, and whole when asked for", async () => {
     const code = `first ${"x".repeat(20_000)} last`;
     const { execution_id } = (await rest("create", { code })).body as Fields;

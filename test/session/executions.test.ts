@@ -455,7 +455,7 @@ describe("what an execution says", () => {
   ): Promise<string[]> {
     const heard: string[] = [];
     const readings = eventsOf(execution, session.journal, {
-      until: [forever],
+      signals: [forever],
       after,
     });
     for await (const reading of readings) {
