@@ -29,7 +29,7 @@ interface Figures {
   readonly peak: number;
   readonly memory: number;
   readonly disk: number;
-  readonly first: number;
+  readonly forgotten: number;
   readonly last: number;
   readonly cpu: number;
 }
@@ -64,7 +64,7 @@ async function flood(kind: Kind, bytes: number): Promise<void> {
     const figures = await figuresAt(child, count);
     const seconds = (performance.now() - began) / 1000;
     for (const reader of readers) reader.terminate();
-    const forgotten = (100 * (figures.first - 1)) / figures.last;
+    const forgotten = (100 * figures.forgotten) / figures.last;
     console.log(
       `flood ${kind.padEnd(4)} ${(bytes / MIB / 1024).toFixed(1)} GiB in ${seconds.toFixed(0)} s: ` +
         `peak ${mib(figures.peak)}, journal ${mib(figures.memory)} in memory, ${mib(figures.disk)} on disk, ` +
@@ -140,7 +140,7 @@ async function serve(): Promise<void> {
       peak,
       memory: journal.bytes,
       disk: journal.diskBytes,
-      first: journal.first,
+      forgotten: journal.first - 1 + journal.lost,
       last: journal.last,
       cpu: user + system,
     } satisfies Figures);

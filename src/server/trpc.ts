@@ -180,6 +180,7 @@ function feedOf(socket: EntrySocket, { limits }: Service): Feed {
         const { stream } = socket;
         if (stream === undefined || signal.aborted) return;
         await drained(socket, stream, patience);
+        if (socket.readyState !== WebSocket.OPEN) return; // it may be long in closing
       }
     },
   };

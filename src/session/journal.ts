@@ -83,6 +83,11 @@ export class Journal implements Holder, AsyncDisposable {
     return this.#spill?.bytes ?? 0;
   }
 
+  /** How many entries were forgotten that were on no disk. */
+  get lost(): number {
+    return this.#lost;
+  }
+
   get unwritten(): number {
     return this.#unwritten;
   }
