@@ -20,6 +20,8 @@ export interface ServeOptions extends KernelDefinition {
   readonly subscribed?: (kernel: Kernel) => void;
   /** See `WireOptions`. */
   readonly iopubLimit?: number;
+  /** False: the heartbeat is bound, and never echoes. */
+  readonly beats?: boolean;
   /** Registers in this dialect, whatever the file looks like. */
   readonly dialect?: Dialect;
 }
@@ -80,6 +82,7 @@ export async function serveKernel(
       ? {}
       : { iopubLimit: options.iopubLimit }),
   });
+  if (options.beats === false) wire.stopHeart();
   try {
     if (registration !== undefined) {
       const { dialect = registration.dialect } = options;

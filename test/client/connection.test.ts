@@ -255,7 +255,7 @@ it("a line that is only quiet stays", async () => {
 
 it("what is no longer kept is said to be missing", async () => {
   await using small = await open({
-    limits: { journal_memory_bytes: 20_000 },
+    limits: { journal_memory_bytes: 20_000, journal_disk_bytes: 0 },
   });
   await using client = await clientOf(small.server);
   await using session = await client.start("echo");

@@ -2,9 +2,9 @@
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 
-const { wire } = await runKernel({
+await runKernel({
   kernelInfo: kernelInfo("deaf"),
   hears: () => false,
+  beats: false,
   handlers: { execute: () => undefined },
 });
-wire.stopHeart();

@@ -159,6 +159,7 @@ describe("echo", () => {
     using client = await connect(kernel.connection);
     const failing = await client.execute("sleep 60000");
     const behind = await client.execute("never run");
+    await client.wait(({ header }) => header.msg_type === "execute_input"); // an interrupt before that would find nothing to end
     await client.ask("interrupt_request", {}, "control");
 
     expect(await client.reply(failing)).toMatchObject({ status: "error" });

@@ -186,10 +186,21 @@ describe.each(doors)("messages over $name", (door) => {
 
   test("an error drops what waits, which is answered as aborted", async () => {
     await using client = await door.attach(server, session);
-    const slow = await client.execute("sleep 100");
+    const first = await client.execute("input go on?");
     const fails = await client.execute("error");
     const waits = await client.execute("never");
-    await client.over(slow);
+    // Only when all of them are there does the first one end.
+    const asked = await client.until(
+      "input_request",
+      ({ channel }) => channel === "stdin",
+    );
+    await client.send({
+      channel: "stdin",
+      msg_type: "input_reply",
+      content: { value: "yes" },
+      parent_header: asked.header,
+    });
+    await client.over(first);
     expect((await client.over(fails)).content).toMatchObject({
       status: "error",
     });
