@@ -30,7 +30,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   async create({ input, service }) {
     service.supervisor.assertOpen();
-    const spec = await resolveSpec(input, service);
+    const spec = await service.resolveSpec(input);
     return { session_id: service.supervisor.create(spec).id };
   },
 
