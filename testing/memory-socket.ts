@@ -4,6 +4,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { WebSocket as WsSocket } from "ws";
+import { turn } from "./clock.ts";
 import { Emitter } from "./emitter.ts";
 
 /** The client's end. */
@@ -142,7 +143,7 @@ export class MemorySocket extends EventTarget {
   constructor(url: string | URL, dial: Dial) {
     super();
     this.url = String(url);
-    queueMicrotask(() => this.#open(dial));
+    void turn().then(() => this.#open(dial)); // clients put their listeners on a promise or two later
   }
 
   send(data: string | ArrayBufferLike | ArrayBufferView): void {

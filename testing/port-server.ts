@@ -49,7 +49,7 @@ export class PortServer implements TestServer {
         super(address, { headers });
       }
     };
-    this.WebSocket = Authorized as unknown as SocketClass;
+    this.WebSocket = Authorized;
     this.#line = createWSClient({
       url: `${url.replace(/^http/, "ws")}/trpc`,
       WebSocket: Authorized as never,

@@ -101,6 +101,10 @@ export async function runMockKernel(
     connection_file,
   );
   if (vices.heartless === true) served.wire.stopHeart();
+  if (vices.stubborn === true) {
+    process.removeAllListeners("SIGTERM");
+    process.on("SIGTERM", () => {});
+  }
 }
 
 function hostOf(served: () => ServedKernel | undefined): Host {

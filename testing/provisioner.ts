@@ -192,10 +192,7 @@ class RunningMock implements Kernel {
           this.#say(message);
           return Promise.resolve();
         },
-        end: () => {
-          if (mock.options.vices?.stubborn !== true)
-            this.#exit({ exit_code: 0 });
-        },
+        end: () => this.#exit({ exit_code: 0 }),
       },
       ...(ids === undefined ? [] : [ids()]),
     );
@@ -312,8 +309,10 @@ class RunningMock implements Kernel {
 
   #print(stream: "stdout" | "stderr", text: string): void {
     if (this.#isOver) return;
-    const lines = text.replace(/\n$/, "").split("\n");
-    for (const line of lines) this.#run.hooks.output(stream, line);
+    // A line at a time, its end included, as they come from a process.
+    for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
+      this.#run.hooks.output(stream, line);
+    }
   }
 
   #stillborn(vice: true | Ending) {

@@ -56,8 +56,9 @@ export function definitionOf(
       date: new Date(clock.now()).toISOString(),
     }),
     hears: ({ header: { msg_type } }) =>
-      vices.deaf === undefined ||
-      (vices.deaf !== true && !vices.deaf.includes(msg_type)),
+      !(vices.stubborn === true && msg_type === "shutdown_request") &&
+      (vices.deaf === undefined ||
+        (vices.deaf !== true && !vices.deaf.includes(msg_type))),
     says: (state, { header }) =>
       state === "busy" || !run.forgetsIdleOf(header.msg_id),
     ...(replay !== undefined && { attend: replay }),

@@ -428,7 +428,7 @@ test("what a process prints past the protocol is output", async () => {
   await session.execute("p");
   expect(
     await session.transcript.until("output", ({ kind }) => kind === "output"),
-  ).toMatchObject({ stream: "stderr", text: "raw" });
+  ).toMatchObject({ stream: "stderr", text: "raw\n" });
 });
 
 test("a script that says what the contract forbids fails by name", async () => {
