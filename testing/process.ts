@@ -90,9 +90,9 @@ export async function runMockKernel(
     die(vices.stillborn === true ? { exit_code: 1 } : vices.stillborn);
   }
   if (delay?.start !== undefined) await clock.sleep(delay.start);
-  let served: ServedKernel | undefined;
-  const host = hostOf(() => served);
-  served = await runKernel(
+  const running: { served?: ServedKernel } = {};
+  const host = hostOf(() => running.served);
+  const served = await runKernel(
     {
       ...definitionOf(kernel, host),
       iopubLimit: 0, // what is missing of a flood was lost at the other end
@@ -100,6 +100,7 @@ export async function runMockKernel(
     },
     connection_file,
   );
+  running.served = served;
   if (vices.heartless === true) served.wire.stopHeart();
   if (vices.stubborn === true) {
     process.removeAllListeners("SIGTERM");

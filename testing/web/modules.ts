@@ -1,0 +1,19 @@
+/** What the session core imports of Node and of `ws`, as the web has it. Only the browser's bundle has this. */
+export function randomUUID(): string {
+  return crypto.randomUUID();
+}
+
+export function isUtf8(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Asked only whether a request is one of Node's: none is. */
+export class IncomingMessage {}
+
+/** Asked only for the numbers of its states. */
+export const WebSocket = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
