@@ -51,7 +51,7 @@ export const matchers = {
   /** Among the outputs is an error of that name. */
   toHaveRaised(outputs: readonly Output[], ename: string): Verdict {
     const raised = outputs.flatMap((output) =>
-      output.output_type === "error" ? [String(output["ename"])] : [],
+      output.output_type === "error" ? [output["ename"]] : [],
     );
     return {
       pass: raised.includes(ename),

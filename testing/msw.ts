@@ -205,7 +205,7 @@ function restricted(
       };
     }
   }
-  return all as Overrides;
+  return all;
 }
 
 export { failure, SupervisorError } from "../contract/errors.ts";

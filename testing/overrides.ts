@@ -4,10 +4,12 @@
  */
 import {
   type contract,
+  isReason,
   type InputOf,
   type Operation,
   type OutputOf,
   type SessionEvent,
+  SupervisorError,
 } from "../contract/index.ts";
 import type { Answers, Asked } from "../src/server/implement.ts";
 import type { Entry } from "../src/session/entry.ts";
@@ -60,12 +62,35 @@ function answered(
   override: AnyOverride,
   isSubscription: boolean,
 ): AnyAnswer {
-  return (asked) => {
-    const said = override(asked.input, () => Promise.resolve(answer(asked)));
-    return isSubscription
-      ? readings(said as AsyncIterable<SessionEvent>)
-      : said;
+  const real = (asked: Asked<unknown>) => () => Promise.resolve(answer(asked));
+  if (isSubscription) {
+    return (asked) =>
+      readings(
+        override(asked.input, real(asked)) as AsyncIterable<SessionEvent>,
+      );
+  }
+  return async (asked) => {
+    try {
+      return await override(asked.input, real(asked));
+    } catch (error) {
+      throw ours(error);
+    }
   };
+}
+
+/** A failure that another copy of this package made, such as the Node entry's, is one of ours. */
+function ours(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof SupervisorError) {
+    return error;
+  }
+  const { reason, details, startup } = error as Partial<SupervisorError>;
+  return isReason(reason)
+    ? new SupervisorError(reason, error.message, {
+        details,
+        startup,
+        cause: error,
+      })
+    : error;
 }
 
 async function* readings(

@@ -73,11 +73,12 @@ describe.each([
     const session = await server.start("python3", "a");
     await session.execute("hi");
     const answer = await server.fetch("/sessions/a/events?lastEventId=2");
-    const reader = answer.body?.getReader();
+    const reader = answer.body?.getReader() as
+      ReadableStreamDefaultReader<Uint8Array> | undefined;
     let text = "";
     while (!text.includes("execute_reply")) {
       const { value = new Uint8Array() } = (await reader?.read()) ?? {};
-      text += new TextDecoder().decode(value as Uint8Array);
+      text += new TextDecoder().decode(value);
     }
     expect(text).toContain('"text":"hi\\n"');
     expect(text).toContain("id: 3\n");

@@ -58,7 +58,7 @@ async function ask(method: string, path: string, body?: unknown) {
     method,
     ...(body !== undefined && { body: JSON.stringify(body) }),
   });
-  return { status: answer.status, body: (await answer.json()) as unknown };
+  return { status: answer.status, body: await answer.json() };
 }
 
 async function started() {
@@ -137,7 +137,8 @@ test("a channel's WebSocket carries frames both ways", async () => {
         }),
       );
     socket.onmessage = ({ data }) => {
-      if (String(data).includes('"stream"')) resolve(String(data));
+      const text = data as string;
+      if (text.includes('"stream"')) resolve(text);
     };
   });
   expect(JSON.parse(text)).toMatchObject({ content: { text: "hi\n" } });

@@ -12,8 +12,8 @@ export function isUtf8(bytes: Uint8Array): boolean {
   }
 }
 
-/** Asked only whether a request is one of Node's: none is. */
-export class IncomingMessage {}
+/** Asked only whether something is a request of Node's: nothing is. */
+export function IncomingMessage() {}
 
 /** Asked only for the numbers of its states. */
 export const WebSocket = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
