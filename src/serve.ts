@@ -11,6 +11,7 @@ import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./kernel/runtime-files.ts";
 import { type TransportName, transportOf } from "./kernel/transport-of.ts";
+import { workingDirectory } from "./kernel/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs.ts";
 import { type Log, silentLog } from "./log.ts";
 import { type Address, Listener } from "./server/listen.ts";
@@ -151,6 +152,7 @@ export class RunningServer implements AsyncDisposable {
       limits,
       kernelspecs,
       resolveSpec: (request) => resolveSpec(request, kernelspecs),
+      workingDirectory: (requested) => workingDirectory(requested),
       idle: new IdleWatch({
         supervisor,
         log,

@@ -29,6 +29,10 @@ export class Emitter {
     return this;
   }
 
+  removeListener(event: string, listener: Listener): this {
+    return this.off(event, listener);
+  }
+
   protected emit(event: string, ...args: unknown[]): void {
     for (const listener of [...(this.#listeners.get(event) ?? [])]) {
       listener(...args);

@@ -97,7 +97,10 @@ export class MemoryDoors {
       ownChannels(service.supervisor.session(id), socket.asWs, noStream, {
         codec: kallichore,
         log: service.log,
-        bufferLimit: service.limits.reader_buffer_bytes,
+        patience: {
+          limit: service.limits.reader_buffer_bytes,
+          patience_ms: service.limits.reader_patience_ms,
+        },
       });
     }
     this.#sockets.add(socket);

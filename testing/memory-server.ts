@@ -9,7 +9,6 @@ import { answers } from "../src/server/answers.ts";
 import { type Context, routerOf } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
 import type { Supervisor } from "../src/supervisor.ts";
-import { turn } from "./clock.ts";
 import { MemoryDoors } from "./memory-doors.ts";
 import { memoryService } from "./memory-service.ts";
 import { type Dial, socketClass, type SocketClass } from "./memory-socket.ts";
@@ -17,6 +16,7 @@ import { type Overrides, overridden } from "./overrides.ts";
 import type { MockKernels, MockProvisioner } from "./provisioner.ts";
 import {
   assertNothingLeft,
+  readersOf,
   requestTo,
   type TestServer,
 } from "./test-server.ts";
@@ -94,15 +94,10 @@ export class MemoryServer implements TestServer {
     const { sessions } = supervisor;
     await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
     this.doors.close();
-    await turn(); // readers leave in their own time, which is now
-    const readers = sessions.reduce(
-      (sum, { journal }) => sum + journal.readers,
-      0,
-    );
-    assertNothingLeft({
-      kernels: this.#provisioner.running,
-      sockets: this.doors.openSockets,
-      readers,
+    await assertNothingLeft({
+      kernels: () => this.#provisioner.running,
+      sockets: () => this.doors.openSockets,
+      readers: () => readersOf(sessions),
     });
   }
 }

@@ -11,6 +11,7 @@ import type {
   SessionRequest,
 } from "../src/server/service.ts";
 import type { SessionSpec } from "../src/session/session.ts";
+import { MemoryBudget } from "../src/session/memory-budget.ts";
 import { Supervisor } from "../src/supervisor.ts";
 import {
   kernelspecOf,
@@ -37,16 +38,25 @@ export function memoryService({
   const kernelspecs = kernelspecsOf(kernels);
   const limits = {
     journal_memory_bytes: 64 * 1024 * 1024,
+    server_memory_bytes: 256 * 1024 * 1024,
+    journal_disk_bytes: 0,
     reader_buffer_bytes: 1024 * 1024,
+    reader_patience_ms: 60_000,
   };
   const service: Service = {
     supervisor: new Supervisor({
       provisioner,
       log: silent,
-      journalLimit: limits.journal_memory_bytes,
+      journal: {
+        memory: limits.journal_memory_bytes,
+        disk: limits.journal_disk_bytes,
+        budget: new MemoryBudget(limits.server_memory_bytes),
+        directory: () => "", // which is asked for only where there is a disk
+      },
     }),
     kernelspecs,
     resolveSpec: (request) => resolveSpec(request, kernelspecs, ids),
+    workingDirectory: (path) => Promise.resolve({ path }),
     idle: {
       hours: undefined,
       nudge() {},

@@ -3,7 +3,8 @@
  * look at the input, ask the real answer, or throw a `failure` of the contract.
  */
 import {
-  type contract,
+  contract,
+  type Contract,
   isReason,
   type InputOf,
   type Operation,
@@ -48,7 +49,8 @@ export function overridden(answers: Answers, overrides: Overrides): Answers {
     const operations = Object.entries(members).map(([name, answer]) => {
       const override = others?.[name];
       if (override === undefined) return [name, answer] as const;
-      const isSubscription = `${group}.${name}` === "sessions.events";
+      const { kind } = (contract as Contract)[group]?.[name] ?? {};
+      const isSubscription = kind === "subscription";
       return [name, answered(answer, override, isSubscription)] as const;
     });
     return [group, Object.fromEntries(operations)] as const;

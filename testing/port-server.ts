@@ -19,6 +19,7 @@ import type { SocketClass } from "./memory-socket.ts";
 import { type MockKernels, MockProvisioner } from "./provisioner.ts";
 import {
   assertNothingLeft,
+  readersOf,
   requestTo,
   type TestServer,
 } from "./test-server.ts";
@@ -97,9 +98,9 @@ export class PortServer implements TestServer {
     const { sessions } = this.supervisor;
     await this.#line.close();
     await this.#server[Symbol.asyncDispose]();
-    assertNothingLeft({
-      kernels: this.#provisioner.running,
-      readers: sessions.reduce((sum, { journal }) => sum + journal.readers, 0),
+    await assertNothingLeft({
+      kernels: () => this.#provisioner.running,
+      readers: () => readersOf(sessions),
     });
   }
 }

@@ -212,6 +212,7 @@ class RunningMock implements Kernel {
       environment: environmentOf(recipe),
       working_directory: recipe.working_directory,
       connection_file: undefined,
+      kill: () => this.kill(),
     });
     const end = new AbortController();
     try {

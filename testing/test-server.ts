@@ -1,7 +1,9 @@
 /** What every test's server is, in memory or on a port. */
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter } from "../contract/index.ts";
+import type { Session } from "../src/session/session.ts";
 import type { Supervisor } from "../src/supervisor.ts";
+import { turn } from "./clock.ts";
 import type { SocketClass } from "./memory-socket.ts";
 import type { TestSession } from "./test-session.ts";
 
@@ -23,14 +25,28 @@ export interface TestServer extends AsyncDisposable {
   start(kernel_name?: string, session_id?: string): Promise<TestSession>;
 }
 
-/** Throws with what is left, by name. */
-export function assertNothingLeft(
-  counts: Readonly<Record<string, number>>,
-): void {
-  const left = Object.entries(counts).filter(([, count]) => count > 0);
-  if (left.length === 0) return;
-  const what = left.map(([name, count]) => `${count} ${name}`).join(", ");
+/** Turns of the event loop that whoever was told to leave may take. */
+const MOST_TURNS = 100;
+
+/** Rejects with what is left, by name, once all that was told to leave has had its time. */
+export async function assertNothingLeft(
+  counts: Readonly<Record<string, () => number>>,
+): Promise<void> {
+  const left = () =>
+    Object.entries(counts).flatMap(([name, count]) =>
+      count() > 0 ? [`${count()} ${name}`] : [],
+    );
+  for (let turns = 0; left().length > 0 && turns < MOST_TURNS; turns += 1) {
+    await turn();
+  }
+  if (left().length === 0) return;
+  const what = left().join(", ");
   throw new Error(`The test server ended, and these are left: ${what}`);
+}
+
+/** Who still reads the sessions' journals. */
+export function readersOf(sessions: readonly Session[]): number {
+  return sessions.reduce((sum, { journal }) => sum + journal.readers, 0);
 }
 
 /** The whole request: address and token filled in. */

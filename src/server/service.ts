@@ -4,6 +4,7 @@
  */
 import type { contract, LogLevel, OutputOf } from "../../contract/index.ts";
 import type { KernelspecFinder } from "../kernelspecs.ts";
+import type { WorkingDirectory } from "../kernel/working-directory.ts";
 import type { Log } from "../log.ts";
 import type { SessionSpec } from "../session/session.ts";
 import type { Supervisor } from "../supervisor.ts";
@@ -15,6 +16,8 @@ export interface Service {
   readonly kernelspecs: KernelspecSource;
   /** What a client asked for, with everything that it left open filled in. Throws `kernelspec_not_found`, `program_not_found`. */
   resolveSpec(request: SessionRequest): Promise<SessionSpec>;
+  /** Where a kernel would start that is to start there. */
+  workingDirectory(requested: string): Promise<WorkingDirectory>;
   readonly idle: Pick<
     IdleWatch,
     "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose

@@ -9,9 +9,14 @@ export const webBuild = {
   platform: "browser" as const,
   inject: [here("globals.ts")],
   alias: Object.fromEntries(
-    ["node:crypto", "node:buffer", "node:http", "ws"].map((name) => [
-      name,
-      here("modules.ts"),
-    ]),
+    [
+      "node:buffer",
+      "node:crypto",
+      "node:events",
+      "node:fs/promises",
+      "node:http",
+      "node:path",
+      "ws",
+    ].map((name) => [name, here("modules.ts")]),
   ),
 };
