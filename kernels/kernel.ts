@@ -26,7 +26,11 @@ export interface KernelDefinition {
   /** `false` keeps a status message back: a kernel that forgets to say that it is idle. */
   readonly says?: (state: "busy" | "idle", request: Received) => boolean;
   /** Answers a request wholly, busy and idle included; `false` leaves it to the handlers. */
-  readonly attend?: (request: Received, io: Io) => Promise<boolean>;
+  readonly attend?: (
+    request: Received,
+    io: Io,
+    kernel: Kernel,
+  ) => Promise<boolean>;
   /** Who each message is and when it was said; a random id and now, unless given. */
   readonly stamp?: () => { readonly msg_id: string; readonly date: string };
 }
@@ -168,7 +172,7 @@ export class Kernel {
     const { says = () => true, attend } = this.#definition;
     const io = this.#ioOf(request);
     if (request.channel === "shell") this.#running = io;
-    if ((await attend?.(request, io)) === true) {
+    if ((await attend?.(request, io, this)) === true) {
       if (this.#running === io) this.#running = undefined;
       io.end();
       return;

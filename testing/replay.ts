@@ -4,7 +4,7 @@
  */
 import { KernelError } from "../kernels/io.ts";
 import type { Content, Io } from "../kernels/io.ts";
-import type { KernelDefinition } from "../kernels/kernel.ts";
+import type { Kernel, KernelDefinition } from "../kernels/kernel.ts";
 import { contentOf } from "../src/jupyter/message.ts";
 import type { Clock } from "./clock.ts";
 import type { RecordedMessage, Recording } from "./recording.ts";
@@ -26,15 +26,17 @@ export function attendFrom(
   recording: Recording,
   { clock, host }: { readonly clock: Clock; readonly host: Host },
 ): Attend {
-  const exchanges = exchangesOf(recording);
-  return async (request, io) => {
+  const { prologue, exchanges } = exchangesOf(recording);
+  return async (request, io, kernel) => {
+    for (const message of prologue.splice(0)) await say(message, io, kernel);
     const { msg_type } = request.header;
     const content = contentIn(request);
     const exchange = take(exchanges, msg_type, content);
     if (exchange === undefined) return false;
     if (msg_type === "execute_request") io.begin(content);
     try {
-      await repeat(exchange, io, { clock, speed: recording.speed ?? Infinity });
+      const speed = recording.speed ?? Infinity;
+      await repeat(exchange, { io, kernel, clock, speed });
     } catch (error) {
       await cutShort(io, error);
     }
@@ -49,21 +51,25 @@ export function attendFrom(
   };
 }
 
-/** In the order in which the requests were first answered. */
-function exchangesOf({ messages }: Recording): Exchange[] {
+/** In the order in which the requests were first answered; and what was said before any. */
+function exchangesOf({ messages }: Recording): {
+  readonly prologue: RecordedMessage[];
+  readonly exchanges: readonly Exchange[];
+} {
   const byParent = new Map<string, RecordedMessage[]>();
-  let present: RecordedMessage[] | undefined;
+  const prologue: RecordedMessage[] = [];
+  let present = prologue;
   for (const message of messages) {
     const id = message.parent_header?.msg_id;
     if (id === undefined) {
-      present?.push(message); // nobody's: it is said again when it was said
+      present.push(message); // nobody's: it is said again when it was said
       continue;
     }
     present = byParent.get(id) ?? [];
     byParent.set(id, present);
     present.push(message);
   }
-  return [...byParent.values()].map((said) => {
+  const exchanges = [...byParent.values()].map((said) => {
     const input = said.find(
       ({ header }) => header.msg_type === "execute_input",
     );
@@ -75,6 +81,7 @@ function exchangesOf({ messages }: Recording): Exchange[] {
       isUsed: false,
     };
   });
+  return { prologue, exchanges };
 }
 
 function commOf(messages: readonly RecordedMessage[]): string | undefined {
@@ -106,8 +113,17 @@ function take(
 
 async function repeat(
   { messages }: Exchange,
-  io: Io,
-  { clock, speed }: { readonly clock: Clock; readonly speed: number },
+  {
+    io,
+    kernel,
+    clock,
+    speed,
+  }: {
+    readonly io: Io;
+    readonly kernel: Kernel;
+    readonly clock: Clock;
+    readonly speed: number;
+  },
 ): Promise<void> {
   const first = dateOf(messages[0]);
   const began = clock.now();
@@ -116,15 +132,21 @@ async function repeat(
     const left = due - (clock.now() - began);
     if (left > 0) await clock.sleep(left, io.signal);
     io.signal.throwIfAborted();
-    await say(message, io);
+    await say(message, io, kernel);
   }
 }
 
-async function say(message: RecordedMessage, io: Io): Promise<void> {
+async function say(
+  message: RecordedMessage,
+  io: Io,
+  kernel: Kernel,
+): Promise<void> {
   const { channel, header, content, metadata } = message;
   const extra = { metadata, buffers: message.buffers.map(fromBase64) };
-  if (channel === "iopub") await io.publish(header.msg_type, content, extra);
-  else if (channel !== "stdin") await io.reply(content, extra);
+  if (channel === "iopub") {
+    const speaker = message.parent_header === null ? kernel : io;
+    await speaker.publish(header.msg_type, content, extra);
+  } else if (channel !== "stdin") await io.reply(content, extra);
   else if (header.msg_type === "input_request") {
     const { prompt, password } = content;
     await io.input(String(prompt), password === true);
