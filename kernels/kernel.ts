@@ -25,6 +25,14 @@ export interface KernelDefinition {
   readonly hears?: (message: Received) => boolean;
   /** `false` keeps a status message back: a kernel that forgets to say that it is idle. */
   readonly says?: (state: "busy" | "idle", request: Received) => boolean;
+  /** Answers a request wholly, busy and idle included; `false` leaves it to the handlers. */
+  readonly attend?: (
+    request: Received,
+    io: Io,
+    kernel: Kernel,
+  ) => Promise<boolean>;
+  /** Who each message is and when it was said; a random id and now, unless given. */
+  readonly stamp?: () => { readonly msg_id: string; readonly date: string };
 }
 
 export interface KernelInfo {
@@ -161,11 +169,16 @@ export class Kernel {
 
   /** Busy, the answer, idle. Never rejects: what a handler throws is the answer. */
   async #attend(request: Received): Promise<void> {
-    const { says = () => true } = this.#definition;
-    if (says("busy", request)) await this.#status("busy", request);
+    const { says = () => true, attend } = this.#definition;
     const io = this.#ioOf(request);
-    let behind: readonly Received[] = [];
     if (request.channel === "shell") this.#running = io;
+    if ((await attend?.(request, io, this)) === true) {
+      if (this.#running === io) this.#running = undefined;
+      io.end();
+      return;
+    }
+    if (says("busy", request)) await this.#status("busy", request);
+    let behind: readonly Received[] = [];
     try {
       const content = toContent(contentOf(request));
       const answer = await this.#answer(request, content, io);
@@ -313,6 +326,7 @@ export class Kernel {
       content,
       session: this.session,
       username: "kernel",
+      ...this.#definition.stamp?.(),
       ...(protocol_version === undefined ? {} : { version: protocol_version }),
       ...extra,
     });

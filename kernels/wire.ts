@@ -109,6 +109,10 @@ export class Wire implements AsyncDisposable {
     this.#beating = false;
   }
 
+  startHeart(): void {
+    this.#beating = true;
+  }
+
   /** Gives what was said `flush_ms` to leave, then closes. */
   async close(flush_ms = 500): Promise<void> {
     const lines = [...Object.values(this.#lines), this.#heart];

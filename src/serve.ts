@@ -7,13 +7,16 @@ import { rmSync } from "node:fs";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
 import { IdleWatch } from "./idle.ts";
+import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./kernel/runtime-files.ts";
 import { type TransportName, transportOf } from "./kernel/transport-of.ts";
+import { workingDirectory } from "./kernel/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs.ts";
 import { type Log, silentLog } from "./log.ts";
 import { type Address, Listener } from "./server/listen.ts";
-import type { Limits, Service } from "./server/service.ts";
+import type { KernelspecSource, Limits, Service } from "./server/service.ts";
+import { resolveSpec } from "./server/session-spec.ts";
 import { MemoryBudget } from "./session/memory-budget.ts";
 import { Supervisor } from "./supervisor.ts";
 import { UsageWatch } from "./usage-watch.ts";
@@ -31,6 +34,10 @@ export interface ServerOptions {
   readonly log?: Log;
   /** Where kernelspecs are looked for before all other places. */
   readonly kernelspecDirs?: readonly string[];
+  /** Brings the kernels, instead of starting them as processes here. */
+  readonly provisioner?: Provisioner;
+  /** Where kernelspecs come from, instead of Jupyter's paths. */
+  readonly kernelspecs?: KernelspecSource;
   /** Kernels that are offered beside the kernelspecs; the embedded Python unless said. */
   readonly embedded?: readonly Kernelspec[];
   /** What kernels inherit; the process's environment unless said. */
@@ -109,12 +116,21 @@ export class RunningServer implements AsyncDisposable {
     const log = options.log ?? silentLog();
     const env = options.env ?? process.env;
     const limits = { ...LIMITS, ...options.limits };
-    const provisioner = new LocalProvisioner({
-      transport: transportOf(options.transport),
-      files,
-      log,
-      env,
-    });
+    const provisioner =
+      options.provisioner ??
+      new LocalProvisioner({
+        transport: transportOf(options.transport),
+        files,
+        log,
+        env,
+      });
+    const kernelspecs =
+      options.kernelspecs ??
+      new KernelspecFinder({
+        extraDirs: options.kernelspecDirs ?? [],
+        env,
+        embedded: options.embedded ?? embeddedKernelspecs(),
+      });
     const supervisor = new Supervisor({
       provisioner,
       log,
@@ -134,11 +150,9 @@ export class RunningServer implements AsyncDisposable {
       supervisor,
       log,
       limits,
-      kernelspecs: new KernelspecFinder({
-        extraDirs: options.kernelspecDirs ?? [],
-        env,
-        embedded: options.embedded ?? embeddedKernelspecs(),
-      }),
+      kernelspecs,
+      resolveSpec: (request) => resolveSpec(request, kernelspecs),
+      workingDirectory: (requested) => workingDirectory(requested),
       idle: new IdleWatch({
         supervisor,
         log,

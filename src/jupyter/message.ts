@@ -51,6 +51,8 @@ export interface Draft {
   readonly session: string;
   readonly username: string;
   readonly msg_id?: string;
+  /** ISO 8601; now, unless given. */
+  readonly date?: string;
   readonly version?: string;
   readonly parent?:
     | { readonly header: Header; readonly raw: Pick<RawFrames, "header"> }
@@ -59,14 +61,14 @@ export interface Draft {
   readonly buffers?: readonly Uint8Array[];
 }
 
-/** A new message of our own: a fresh `msg_id` unless one is given, dated now. */
+/** A new message of our own: with a fresh `msg_id` and dated now, unless these are given. */
 export function compose(draft: Draft): Message {
   const header: Header = {
     msg_id: draft.msg_id ?? randomUUID(),
     msg_type: draft.msg_type,
     session: draft.session,
     username: draft.username,
-    date: new Date().toISOString(),
+    date: draft.date ?? new Date().toISOString(),
     version: draft.version ?? PROTOCOL_VERSION,
   };
   return {

@@ -2,18 +2,27 @@
  * What the answers lean on: the sessions, the kernelspecs, the settings. One
  * value, made once, handed to every door.
  */
-import type { LogLevel } from "../../contract/index.ts";
+import type { contract, LogLevel, OutputOf } from "../../contract/index.ts";
 import type { KernelspecFinder } from "../kernelspecs.ts";
+import type { WorkingDirectory } from "../kernel/working-directory.ts";
 import type { Log } from "../log.ts";
+import type { SessionSpec } from "../session/session.ts";
 import type { Supervisor } from "../supervisor.ts";
 import type { IdleWatch } from "../idle.ts";
 import type { UsageWatch } from "../usage-watch.ts";
 
 export interface Service {
   readonly supervisor: Supervisor;
-  readonly kernelspecs: KernelspecFinder;
-  readonly idle: IdleWatch;
-  readonly usage: UsageWatch;
+  readonly kernelspecs: KernelspecSource;
+  /** What a client asked for, with everything that it left open filled in. Throws `kernelspec_not_found`, `program_not_found`. */
+  resolveSpec(request: SessionRequest): Promise<SessionSpec>;
+  /** Where a kernel would start that is to start there. */
+  workingDirectory(requested: string): Promise<WorkingDirectory>;
+  readonly idle: Pick<
+    IdleWatch,
+    "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose
+  >;
+  readonly usage: Pick<UsageWatch, "interval_ms" | typeof Symbol.dispose>;
   readonly log: Log;
   readonly limits: Limits;
   /** The Kallichore version that we say we are. */
@@ -23,6 +32,11 @@ export interface Service {
   /** Begins the end of the server; what is asked for now may still be answered. */
   shutDown(reason: string): void;
 }
+
+/** Where kernelspecs come from. */
+export type KernelspecSource = Pick<KernelspecFinder, "list" | "find">;
+
+export type SessionRequest = OutputOf<typeof contract.sessions.create.input>;
 
 export interface Limits {
   /** Bytes of each session's journal that are kept in memory. */

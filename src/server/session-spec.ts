@@ -1,14 +1,12 @@
 /** What a client asked for, with everything that it left open filled in: from a kernelspec, or by default. */
 import { randomBytes } from "node:crypto";
 import { userInfo } from "node:os";
-import { type contract, failure, type OutputOf } from "../../contract/index.ts";
+import { failure } from "../../contract/index.ts";
 import { kernelEnvironment } from "../kernel/environment.ts";
 import { findProgram, searchPath } from "../kernel/program.ts";
 import { workingDirectory } from "../kernel/working-directory.ts";
 import type { SessionSpec } from "../session/session.ts";
-import type { Service } from "./service.ts";
-
-type Request = OutputOf<typeof contract.sessions.create.input>;
+import type { KernelspecSource, SessionRequest } from "./service.ts";
 
 /** Seconds. */
 const CONNECTION_TIMEOUT = 30;
@@ -16,8 +14,8 @@ const PROTOCOL_VERSION = "5.3";
 
 /** Throws `kernelspec_not_found` and `program_not_found`. */
 export async function resolveSpec(
-  request: Request,
-  { kernelspecs }: Service,
+  request: SessionRequest,
+  kernelspecs: KernelspecSource,
 ): Promise<SessionSpec> {
   const spec =
     request.kernel_name === undefined
@@ -54,7 +52,7 @@ export async function resolveSpec(
 
 async function assertProgram(
   program: string | undefined,
-  request: Request,
+  request: SessionRequest,
 ): Promise<void> {
   if (program === undefined) return; // to be adopted
   const env = kernelEnvironment({

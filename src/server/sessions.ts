@@ -5,7 +5,6 @@ import {
   type JupyterEvent,
 } from "../../contract/index.ts";
 import { fromClientValue, request } from "../jupyter/client-message.ts";
-import { workingDirectory } from "../kernel/working-directory.ts";
 import { collect } from "../session/collect.ts";
 import type { Reading } from "../session/journal.ts";
 import { Deadline } from "../signals.ts";
@@ -14,7 +13,6 @@ import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Session } from "../session/session.ts";
-import { resolveSpec } from "./session-spec.ts";
 import { speakerOf } from "./speaker.ts";
 
 const EXECUTE_PATIENCE_MS = 60_000;
@@ -30,7 +28,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   async create({ input, service }) {
     service.supervisor.assertOpen();
-    const spec = await resolveSpec(input, service);
+    const spec = await service.resolveSpec(input);
     return { session_id: service.supervisor.create(spec).id };
   },
 
@@ -48,11 +46,12 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     return infoOf(await session.start());
   },
 
-  async restart({ input, service: { supervisor, log } }) {
+  async restart({ input, service }) {
+    const { supervisor, log } = service;
     const session = supervisor.session(input.session_id);
     supervisor.assertOpen();
     const wanted = input.working_directory ?? "";
-    const { path, reason } = await workingDirectory(wanted);
+    const { path, reason } = await service.workingDirectory(wanted);
     if (reason !== undefined) log.warn({ session: session.id }, reason);
     await session.restart({
       working_directory:

@@ -1,0 +1,127 @@
+import { execFile } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { build } from "esbuild";
+import { expect, test } from "vitest";
+import { webBuild } from "../../testing/web/build.ts";
+import { temporaryFolder } from "../harness.ts";
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+test("the browser's entries take nothing from Node", async () => {
+  const { metafile } = await build({
+    ...webBuild,
+    entryPoints: [
+      join(root, "testing/browser.ts"),
+      join(root, "testing/msw.ts"),
+    ],
+    bundle: true,
+    format: "esm",
+    external: ["msw"],
+    outdir: root, // nothing is written there
+    write: false,
+    metafile: true,
+    logLevel: "error",
+  });
+  const imports = Object.values(metafile.outputs).flatMap((output) =>
+    output.imports.map(({ path }) => path),
+  );
+  expect(new Set(imports)).toEqual(new Set(["msw"]));
+});
+
+/** Runs where nothing of Node is left, and says what it heard. */
+const story = `
+import { display, input, mockKernel, stream, testServer } from "./browser.js";
+async function tell() {
+  await using server = await testServer({
+    kernels: {
+      python3: mockKernel({
+        on: {
+          hi: [stream("hé\\n"), display("x", { buffers: [new Uint8Array([0, 255])] })],
+          ask: input("Name? ", (name) => stream("Hello " + name)),
+        },
+      }),
+    },
+  });
+  const session = await server.start();
+  const { outputs } = await session.execute("hi");
+  const ask = await session.run("ask");
+  await session.transcript.untilPrompt();
+  await session.answer("Ada");
+  const greeted = await session.transcript.outputs(ask);
+  const { buffers } = await session.transcript.until("buffers", (e) => e.buffers?.length > 0);
+  const rest = await (await server.fetch("/sessions")).json();
+  const socket = new server.WebSocket("ws://localhost/sessions/" + session.session_id + "/channels");
+  const first = await new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(JSON.parse(data)); });
+  return JSON.stringify({ outputs, greeted, buffers, total: rest.total, first });
+}
+globalThis.tell = tell;
+`;
+
+/** A folder with `page.js`, which needs nothing else. */
+async function bundled(): Promise<string> {
+  const folder = temporaryFolder();
+  await build({
+    ...webBuild,
+    entryPoints: [join(root, "testing/browser.ts")],
+    bundle: true,
+    format: "esm",
+    outdir: folder,
+    logLevel: "error",
+  });
+  writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+  writeFileSync(join(folder, "story.js"), story);
+  await build({
+    entryPoints: [join(folder, "story.js")],
+    bundle: true,
+    format: "iife",
+    target: "es2022",
+    outfile: join(folder, "page.js"),
+    logLevel: "error",
+  });
+  return folder;
+}
+
+const told = {
+  outputs: [
+    { output_type: "stream", text: "hé\n" },
+    { output_type: "display_data", data: { "text/plain": "x" } },
+  ],
+  greeted: [{ text: "Hello Ada" }],
+  buffers: ["AP8="],
+  total: 1,
+  first: { kind: "kernel", status: { status: "starting" }, seq: 1 },
+};
+
+const chromium = "/usr/bin/chromium";
+
+test.skipIf(!existsSync(chromium))(
+  "the whole server runs in a real browser",
+  async () => {
+    const folder = await bundled();
+    const page = join(folder, "index.html");
+    writeFileSync(
+      page,
+      `<!doctype html><meta charset="utf-8"><body><script src="page.js"></script>
+<script>tell().catch(String).then((text) => { document.body.textContent = "told:" + btoa(encodeURIComponent(text)) + ";" })</script>`,
+    );
+    const { stdout } = await run(
+      chromium,
+      [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        `--user-data-dir=${join(folder, "profile")}`,
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+        `file://${page}`,
+      ],
+      { timeout: 25_000 },
+    );
+    const text = /<body>told:([^;]*);/.exec(stdout)?.[1] ?? "";
+    expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(told);
+  },
+);

@@ -1,0 +1,228 @@
+import {
+  createTRPCClient,
+  createWSClient,
+  wsLink,
+  httpBatchLink,
+} from "@trpc/client";
+import { afterEach, describe, expect, test } from "vitest";
+import type { AppRouter } from "../../contract/index.ts";
+import {
+  failure,
+  mockKernel,
+  stream,
+  testServer,
+  type TestServer,
+} from "../../testing/index.ts";
+
+const kernels = {
+  python3: mockKernel({
+    language: "python",
+    on: { hi: stream("hi\n") },
+  }),
+};
+
+describe.each([
+  ["in memory", false],
+  ["on a port", true],
+] as const)("a test server %s", (_, listen) => {
+  const open: TestServer[] = [];
+  afterEach(async () => {
+    await Promise.all(open.splice(0).map((one) => one[Symbol.asyncDispose]()));
+  });
+  async function opened(token?: string): Promise<TestServer> {
+    const options = { kernels, ...(token !== undefined && { token }) };
+    const server = listen
+      ? await testServer({ ...options, listen })
+      : await testServer(options);
+    open.push(server);
+    return server;
+  }
+
+  test("speaks REST as the contract says", async () => {
+    const server = await opened();
+    const status = await server.fetch("/status");
+    expect(await status.json()).toMatchObject({ sessions: 0, busy: false });
+    const created = await server.fetch("/sessions", {
+      method: "PUT",
+      body: JSON.stringify({ session_id: "a", kernel_name: "python3" }),
+    });
+    expect(await created.json()).toEqual({ session_id: "a" });
+    const started = await server.fetch("/sessions/a/start", { method: "POST" });
+    expect(await started.json()).toMatchObject({
+      language_info: { name: "python" },
+    });
+    const executed = await server.fetch("/sessions/a/execute", {
+      method: "POST",
+      body: JSON.stringify({ code: "hi" }),
+    });
+    expect(await executed.json()).toMatchObject({
+      status: "ok",
+      outputs: [{ text: "hi\n" }],
+    });
+    const again = await server.fetch("/sessions/a/start", { method: "POST" });
+    expect(again.status).toBe(400);
+    expect(await again.json()).toMatchObject({ error: { code: "KS-2" } });
+    const wrong = await server.fetch("/sessions/b");
+    expect(wrong.status).toBe(404);
+    const nowhere = await server.fetch("/nowhere");
+    expect(await nowhere.json()).toMatchObject({ reason: "not_found" });
+  });
+
+  test("tells events over server-sent events until the reader leaves", async () => {
+    const server = await opened();
+    const session = await server.start("python3", "a");
+    await session.execute("hi");
+    const answer = await server.fetch("/sessions/a/events?lastEventId=2");
+    const reader = answer.body?.getReader() as
+      ReadableStreamDefaultReader<Uint8Array> | undefined;
+    let text = "";
+    while (!text.includes("execute_reply")) {
+      const { value = new Uint8Array() } = (await reader?.read()) ?? {};
+      text += new TextDecoder().decode(value);
+    }
+    expect(text).toContain('"text":"hi\\n"');
+    expect(text).toContain("id: 3\n");
+    await reader?.cancel();
+  });
+
+  test("speaks tRPC over HTTP batches and WebSocket", async () => {
+    const server = await opened("secret");
+    await server.start("python3", "a");
+    const http = createTRPCClient<AppRouter>({
+      links: [
+        httpBatchLink({
+          url: `${server.url}/trpc`,
+          fetch: server.fetch as never,
+        }),
+      ],
+    });
+    const [list, status] = await Promise.all([
+      http.sessions.list.query(),
+      http.server.status.query(),
+    ]);
+    expect([list.total, status.active]).toEqual([1, 1]);
+
+    const line = createWSClient({
+      url: `${server.url.replace("http", "ws")}/trpc`,
+      WebSocket: server.WebSocket as never,
+    });
+    const ws = createTRPCClient<AppRouter>({
+      links: [wsLink({ client: line })],
+    });
+    const heard: string[] = [];
+    const seen = new Promise<void>((resolve) => {
+      ws.sessions.events.subscribe(
+        { session_id: "a" },
+        {
+          onData: ({ id, data }) => {
+            heard.push(`${id} ${data.kind}`);
+            if (data.kind === "jupyter" && data.header.msg_type === "stream") {
+              resolve();
+            }
+          },
+        },
+      );
+    });
+    await ws.sessions.execute.mutate({ session_id: "a", code: "hi" });
+    await seen;
+    expect(heard[0]).toBe("1 status");
+    await expect(
+      ws.sessions.get.query({ session_id: "b" }),
+    ).rejects.toMatchObject({
+      data: { failure: { reason: "session_not_found" } },
+    });
+    await line.close();
+  });
+
+  test("carries a session's channels as Kallichore does, and the next client displaces", async () => {
+    const server = await opened();
+    await server.start("python3", "a");
+    const url = `${server.url.replace("http", "ws")}/sessions/a/channels`;
+    const first = new server.WebSocket(url);
+    const frames: Record<string, unknown>[] = [];
+    const closed = new Promise<unknown>((resolve) => {
+      first.onclose = (event: { code: number }) => resolve(event.code);
+    });
+    const idle = new Promise<void>((resolve) => {
+      first.onmessage = ({ data }: { data: string }) => {
+        const frame = JSON.parse(data) as Record<string, unknown>;
+        frames.push(frame);
+        const { execution_state } = (frame["content"] ?? {}) as {
+          execution_state?: string;
+        };
+        if (execution_state === "idle") resolve();
+      };
+    });
+    await new Promise<void>((resolve) => {
+      first.onopen = () => resolve();
+    });
+    first.send(
+      JSON.stringify({
+        channel: "shell",
+        header: { msg_id: "m1", msg_type: "execute_request" },
+        content: { code: "hi", silent: false },
+      }),
+    );
+    await idle;
+    expect(frames.map(({ kind }) => kind)).toContain("kernel");
+    const second = new server.WebSocket(url);
+    expect(await closed).toBe(4409);
+    expect(frames.at(-1)).toHaveProperty("clientDisconnected");
+    second.close();
+  });
+
+  test("lets nobody in without the token", async () => {
+    const server = await opened("secret");
+    const refused = await server.fetch("/sessions", {
+      headers: { authorization: "Bearer wrong" },
+    });
+    expect(refused.status).toBe(401);
+    expect(await refused.json()).toMatchObject({ reason: "unauthorized" });
+    const admitted = await server.fetch("/sessions");
+    expect(admitted.status).toBe(200);
+  });
+});
+
+test("a single operation answers otherwise, and may ask for the real answer", async () => {
+  await using server = await testServer({
+    kernels,
+    overrides: {
+      sessions: {
+        start: ({ session_id }) => {
+          throw failure("start_failed", { session_id, why: "no luck today" });
+        },
+        list: async (_, real) => ({ ...(await real()), total: 42 }),
+      },
+    },
+  });
+  const failed = server.start();
+  await expect(failed).rejects.toThrow("no luck today");
+  const list = await server.fetch("/sessions");
+  expect(await list.json()).toMatchObject({ total: 42, sessions: [{}] });
+});
+
+test("overrides that the contract does not know do not compile", () => {
+  const wrong = () =>
+    testServer({
+      overrides: {
+        sessions: {
+          // @ts-expect-error -- a session list is more than its total
+          list: () => ({ total: "many" }),
+        },
+        server: {
+          // @ts-expect-error -- no such operation
+          begin: () => null,
+        },
+      },
+    });
+  const alsoWrong = () =>
+    mockKernel({
+      on: {
+        // @ts-expect-error -- no such stream
+        x: stream("x", "stdlog"),
+      },
+      // @ts-expect-error -- completeness is one of four words
+      is_complete: () => ({ status: "maybe" }),
+    });
+  expect([wrong, alsoWrong]).toHaveLength(2);
+});

@@ -1,0 +1,75 @@
+/**
+ * The test kit where there is no Node: mocked kernels and the whole server in
+ * memory. See docs/testing.md.
+ */
+import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
+import type { TestServer } from "./test-server.ts";
+
+export type TestServerOptions = MemoryServerOptions;
+
+/** A server in memory, to be disposed of: `await using server = await testServer({ kernels })`. */
+export function testServer(
+  options: TestServerOptions = {},
+): Promise<TestServer> {
+  return Promise.resolve(new MemoryServer(options));
+}
+
+export { type Clock, countingIds, ManualClock } from "./clock.ts";
+export {
+  type CompleteCall,
+  isMockKernel,
+  type LanguageInfo,
+  type MockKernel,
+  mockKernel,
+  type MockKernelOptions,
+  type On,
+  type Vices,
+} from "./mock-kernel.ts";
+export { outputsOf } from "./outputs.ts";
+export type { Overrides } from "./overrides.ts";
+export { type MockKernels, MockProvisioner } from "./provisioner.ts";
+export {
+  readRecording,
+  record,
+  type RecordedMessage,
+  type Recording,
+  type RecordOptions,
+  replay,
+  type ReplayOptions,
+} from "./recording.ts";
+export {
+  answer,
+  answerLate,
+  background,
+  broken,
+  clear,
+  type CommCall,
+  commClose,
+  commMsg,
+  commOpen,
+  display,
+  type Ending,
+  error,
+  type ExecuteCall,
+  exit,
+  type Flood,
+  flood,
+  forget,
+  hang,
+  input,
+  password,
+  print,
+  type Reaction,
+  result,
+  say,
+  startHeart,
+  type Step,
+  stopHeart,
+  stream,
+  update,
+  wait,
+} from "./steps.ts";
+export type { TestServer } from "./test-server.ts";
+export { TestSession } from "./test-session.ts";
+export { assertOrder, Transcript, words } from "./transcript.ts";
+export { failure, SupervisorError } from "../contract/errors.ts";

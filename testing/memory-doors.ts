@@ -1,0 +1,152 @@
+/**
+ * Every door of the server without a network: `fetch` for REST and tRPC, and
+ * WebSockets for tRPC and the channels. The doors are the server's own; what is
+ * missing is the listener before them.
+ */
+import type { IncomingMessage } from "node:http";
+import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
+import { getWSConnectionHandler } from "@trpc/server/adapters/ws";
+import { type AppRouter, failure } from "../contract/index.ts";
+import { ownChannels } from "../src/server/channels.ts";
+import { kallichore } from "../src/server/kallichore.ts";
+import { RestDoor, sendFailure } from "../src/server/rest.ts";
+import { type Context, toFailure } from "../src/server/router.ts";
+import type { Service } from "../src/server/service.ts";
+import { exchangeOf } from "./memory-http.ts";
+import { noStream, type Peer, ServerSocket } from "./memory-socket.ts";
+
+const CHANNELS = [
+  /^\/sessions\/([^/]+)\/channels$/,
+  /^\/api\/channels\/([^/]+)$/,
+];
+const TRPC = "/trpc";
+
+export interface MemoryDoorsOptions {
+  readonly router: AppRouter;
+  readonly service: Service;
+  /** What clients must hold; `undefined` lets everybody in. */
+  readonly token: string | undefined;
+  /** The path under which the server stands, without a slash at its end. */
+  readonly basePath: string;
+}
+
+export class MemoryDoors {
+  readonly #options: MemoryDoorsOptions;
+  readonly #rest: RestDoor;
+  readonly #connectTrpc: ReturnType<typeof getWSConnectionHandler>;
+  readonly #sockets = new Set<ServerSocket>();
+
+  constructor(options: MemoryDoorsOptions) {
+    const { router, service } = options;
+    this.#options = options;
+    this.#rest = new RestDoor(router, service);
+    this.#connectTrpc = getWSConnectionHandler({
+      router,
+      createContext: (): Context => ({ service }),
+      maxBatchSize: 100,
+    } as unknown as Parameters<typeof getWSConnectionHandler>[0]); // it wants a `ws` server too, and does not use it
+  }
+
+  get openSockets(): number {
+    return this.#sockets.size;
+  }
+
+  /** Never rejects: what goes wrong is the answer. */
+  async fetch(request: Request): Promise<Response> {
+    const url = this.#toUrl(request.url);
+    const path = url.pathname;
+    try {
+      if (!this.#rest.isOpen(request.method, path)) {
+        this.#admit(request.headers.get("authorization"), url);
+      }
+      if (path === TRPC || path.startsWith(`${TRPC}/`)) {
+        return await this.#trpc(request);
+      }
+      if (CHANNELS.some((pattern) => pattern.test(path))) {
+        return Response.json(
+          { code: "upgrade_required", message: "This address is a WebSocket" },
+          { status: 426 },
+        );
+      }
+      const { req, res, response } = exchangeOf(request);
+      void this.#rest.handle(req, res, url); // which does not reject
+      return await response;
+    } catch (error) {
+      const { res, response } = exchangeOf(request);
+      sendFailure(res, toFailure(error));
+      return response;
+    }
+  }
+
+  /** Throws where a server would refuse the upgrade. */
+  connect(address: URL, peer: Peer): ServerSocket {
+    const url = this.#toUrl(address);
+    this.#admit(null, url);
+    const channels = CHANNELS.map((pattern) => pattern.exec(url.pathname)).find(
+      (match) => match !== null,
+    );
+    if (channels === undefined && url.pathname !== TRPC) {
+      throw failure("not_found", { path: url.pathname });
+    }
+    const { service } = this.#options;
+    const socket = new ServerSocket(peer);
+    if (channels === undefined) {
+      this.#connectTrpc(socket.asWs, requestTo(url));
+    } else {
+      const id = decodeURIComponent(channels[1] ?? "");
+      ownChannels(service.supervisor.session(id), socket.asWs, noStream, {
+        codec: kallichore,
+        log: service.log,
+        patience: {
+          limit: service.limits.reader_buffer_bytes,
+          patience_ms: service.limits.reader_patience_ms,
+        },
+      });
+    }
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    return socket;
+  }
+
+  /** Says goodbye to everybody. */
+  close(): void {
+    for (const socket of this.#sockets) socket.close(1001, "the server ends");
+  }
+
+  #trpc(request: Request): Promise<Response> {
+    const { router, service, basePath } = this.#options;
+    return fetchRequestHandler({
+      endpoint: `${basePath}${TRPC}`,
+      req: request,
+      router,
+      createContext: (): Context => ({ service }),
+    });
+  }
+
+  #admit(authorization: string | null, url: URL): void {
+    const { token } = this.#options;
+    if (token === undefined) return;
+    const said = /^(?:bearer|token) +(.+)$/i.exec(authorization ?? "")?.[1];
+    if ((said ?? url.searchParams.get("token")) !== token) {
+      throw failure("unauthorized", {});
+    }
+  }
+
+  /** As the server sees it: without the path under which it stands. */
+  #toUrl(address: string | URL): URL {
+    const url = new URL(address);
+    const { basePath } = this.#options;
+    if (url.pathname.startsWith(`${basePath}/`)) {
+      url.pathname = url.pathname.slice(basePath.length);
+    }
+    return url;
+  }
+}
+
+/** As much of a request as tRPC's adapter looks at. */
+function requestTo(url: URL): IncomingMessage {
+  return {
+    url: `${url.pathname}${url.search}`,
+    headers: { host: url.host },
+  } as unknown as IncomingMessage;
+}

@@ -1,0 +1,125 @@
+/**
+ * A request and its answer as the web has them, before a door that knows Node's:
+ * headers and chunks pass through, and nobody listens on anything.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { Emitter } from "./emitter.ts";
+
+export interface Exchange {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  /** Resolves when the door has said the status. */
+  readonly response: Promise<Response>;
+}
+
+export function exchangeOf(request: Request): Exchange {
+  const res = new Outgoing(request.signal);
+  const req = {
+    method: request.method,
+    url: request.url,
+    headers: Object.fromEntries(request.headers),
+    resume() {},
+    [Symbol.asyncIterator]: () => chunksOf(request),
+  };
+  return {
+    req: req as unknown as IncomingMessage,
+    res: res as unknown as ServerResponse,
+    response: res.response,
+  };
+}
+
+/** What may wait for a reader of one answer. */
+const BUFFER = 64 * 1024; // bytes
+
+class Outgoing extends Emitter {
+  readonly response: Promise<Response>;
+  headersSent = false;
+  destroyed = false;
+  readonly #headers = new Headers();
+  #answer: (response: Response) => void = () => {};
+  #body: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #isEnded = false;
+
+  constructor(signal: AbortSignal) {
+    super();
+    this.response = new Promise((resolve) => (this.#answer = resolve));
+    signal.addEventListener("abort", () => this.#close(), { once: true });
+  }
+
+  get writableNeedDrain(): boolean {
+    return (this.#body?.desiredSize ?? 1) <= 0;
+  }
+
+  setHeader(name: string, value: string | number): void {
+    this.#headers.set(name, String(value));
+  }
+
+  hasHeader(name: string): boolean {
+    return this.#headers.has(name);
+  }
+
+  writeHead(
+    status: number,
+    headers: Readonly<Record<string, string | number>> = {},
+  ): this {
+    for (const [name, value] of Object.entries(headers)) {
+      this.setHeader(name, value);
+    }
+    this.headersSent = true;
+    const body = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#body = controller;
+        },
+        pull: () => this.emit("drain"),
+        cancel: () => this.#close(),
+      },
+      { highWaterMark: BUFFER, size: (chunk) => chunk.length },
+    );
+    const isEmpty = status === 204 || status === 304;
+    this.#answer(
+      new Response(isEmpty ? null : body, { status, headers: this.#headers }),
+    );
+    return this;
+  }
+
+  write(chunk: string | Uint8Array): boolean {
+    if (this.destroyed || this.#isEnded) return false;
+    this.#body?.enqueue(
+      typeof chunk === "string"
+        ? new TextEncoder().encode(chunk)
+        : Uint8Array.from(chunk), // a copy: what we get may be a view of the journal
+    );
+    return !this.writableNeedDrain;
+  }
+
+  end(chunk?: string | Uint8Array): this {
+    if (this.#isEnded) return this;
+    if (chunk !== undefined) this.write(chunk);
+    this.#isEnded = true;
+    if (!this.destroyed) this.#body?.close();
+    this.#close();
+    return this;
+  }
+
+  destroy(): this {
+    if (!this.#isEnded) this.#body?.error(new Error("The connection broke"));
+    this.#isEnded = true;
+    this.#close();
+    return this;
+  }
+
+  cork(): void {}
+  uncork(): void {}
+
+  #close(): void {
+    if (this.destroyed) return;
+    this.destroyed = true;
+    this.emit("close");
+  }
+}
+
+async function* chunksOf(request: Request): AsyncGenerator<Uint8Array> {
+  const bytes = Buffer.from(await request.arrayBuffer());
+  if (bytes.length > 0) yield bytes;
+}

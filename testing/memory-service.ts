@@ -1,0 +1,141 @@
+/**
+ * What the server's answers lean on, without a machine beneath: sessions and
+ * journals are the real ones, kernels are mocked, and nothing is looked up,
+ * measured or logged.
+ */
+import { failure } from "../contract/index.ts";
+import type { Log } from "../src/log.ts";
+import type {
+  KernelspecSource,
+  Service,
+  SessionRequest,
+} from "../src/server/service.ts";
+import type { SessionSpec } from "../src/session/session.ts";
+import { MemoryBudget } from "../src/session/memory-budget.ts";
+import { Supervisor } from "../src/supervisor.ts";
+import {
+  kernelspecOf,
+  type MockKernels,
+  MockProvisioner,
+} from "./provisioner.ts";
+
+export interface MemoryServiceOptions {
+  readonly kernels: MockKernels;
+  /** Ids of sessions that were given none. */
+  readonly ids: () => string;
+  readonly shutDown: (reason: string) => void;
+}
+
+export function memoryService({
+  kernels,
+  ids,
+  shutDown,
+}: MemoryServiceOptions): {
+  readonly service: Service;
+  readonly provisioner: MockProvisioner;
+} {
+  const provisioner = new MockProvisioner(kernels);
+  const kernelspecs = kernelspecsOf(kernels);
+  const limits = {
+    journal_memory_bytes: 64 * 1024 * 1024,
+    server_memory_bytes: 256 * 1024 * 1024,
+    journal_disk_bytes: 0,
+    reader_buffer_bytes: 1024 * 1024,
+    reader_patience_ms: 60_000,
+  };
+  const service: Service = {
+    supervisor: new Supervisor({
+      provisioner,
+      log: silent,
+      journal: {
+        memory: limits.journal_memory_bytes,
+        disk: limits.journal_disk_bytes,
+        budget: new MemoryBudget(limits.server_memory_bytes),
+        directory: () => "", // which is asked for only where there is a disk
+      },
+    }),
+    kernelspecs,
+    resolveSpec: (request) => resolveSpec(request, kernelspecs, ids),
+    workingDirectory: (path) => Promise.resolve({ path }),
+    idle: {
+      hours: undefined,
+      nudge() {},
+      heartbeat() {},
+      [Symbol.dispose]() {},
+    },
+    usage: { interval_ms: 1000, [Symbol.dispose]() {} },
+    log: silent,
+    limits,
+    reportedVersion: "0.1.64",
+    version: "0.0.0-mock",
+    logLevel: "info",
+    shutDown,
+  };
+  return { service, provisioner };
+}
+
+export function kernelspecsOf(
+  kernels: MockKernels,
+  program?: string,
+): KernelspecSource {
+  const all = Object.entries(kernels).map(([name, kernel]) =>
+    kernelspecOf(name, kernel, program),
+  );
+  return {
+    list: () =>
+      Promise.resolve({
+        default: all[0]?.name ?? null,
+        kernelspecs: all,
+        problems: [],
+      }),
+    find: (name) => {
+      const found = all.find((spec) => spec.name === name.toLowerCase());
+      if (found !== undefined) return Promise.resolve(found);
+      const known = all.map((spec) => spec.name).join(", ");
+      return Promise.reject(failure("kernelspec_not_found", { name, known }));
+    },
+  };
+}
+
+/** As the server does it, but that no program is looked for. */
+async function resolveSpec(
+  request: SessionRequest,
+  kernelspecs: KernelspecSource,
+  ids: () => string,
+): Promise<SessionSpec> {
+  const spec =
+    request.kernel_name === undefined
+      ? undefined
+      : await kernelspecs.find(request.kernel_name);
+  return {
+    session_id: request.session_id ?? `${spec?.name ?? "session"}-${ids()}`,
+    kernel_name: spec?.name,
+    argv: request.argv ?? spec?.argv ?? [],
+    display_name: request.display_name ?? spec?.display_name ?? "",
+    language: request.language ?? spec?.language ?? "",
+    username: request.username ?? "tester",
+    interrupt_mode: request.interrupt_mode ?? spec?.interrupt_mode ?? "signal",
+    session_mode: request.session_mode ?? "console",
+    working_directory: request.working_directory ?? "",
+    notebook_uri: request.notebook_uri ?? undefined,
+    input_prompt: request.input_prompt ?? "",
+    continuation_prompt: request.continuation_prompt ?? "",
+    env: request.env ?? [],
+    spec_env: spec?.env,
+    connection_timeout: request.connection_timeout ?? 30,
+    protocol_version: request.protocol_version ?? "5.3",
+    startup_environment: request.startup_environment ?? "none",
+    startup_environment_arg: request.startup_environment_arg ?? undefined,
+    key: ids(),
+  };
+}
+
+/** A log that says nothing, where no library for logs is. */
+const silence = new Proxy(
+  {},
+  {
+    get: (_, name) =>
+      name === "child" ? () => silence : name === "level" ? "silent" : () => {},
+  },
+);
+const silent = silence as unknown as Log;

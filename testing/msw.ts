@@ -1,0 +1,211 @@
+/**
+ * Kallichore for MSW: request handlers that stand in for a whole server with
+ * mocked kernels, made from the contract. `setupServer(...handlers({ kernels }))`
+ * in Node, `setupWorker(...handlers({ kernels }))` in a browser.
+ *
+ * What they answer is what the real doors answer; here are only the addresses,
+ * and what goes wrong on demand.
+ */
+import {
+  http,
+  type RequestHandler,
+  ws,
+  type WebSocketHandler,
+  type WebSocketHandlerConnection,
+} from "msw";
+import {
+  type Contract,
+  contract,
+  failure,
+  type Operation,
+  partsOf,
+} from "../contract/index.ts";
+import { sendFailure } from "../src/server/rest.ts";
+import { systemClock, turn } from "./clock.ts";
+import { exchangeOf } from "./memory-http.ts";
+import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
+import type { ServerSocket } from "./memory-socket.ts";
+import type { Overrides } from "./overrides.ts";
+
+type Groups = typeof contract;
+/** Such as `sessions.start`. */
+export type OperationName = {
+  [G in keyof Groups]: `${G}.${Extract<keyof Groups[G], string>}`;
+}[keyof Groups];
+
+export interface HandlerOptions extends Omit<MemoryServerOptions, "url"> {
+  /** Where the front end looks for the server. */
+  readonly baseUrl?: string;
+  /** The operations that are mocked; all unless given. Any other fails, and its failure names it. */
+  readonly operations?: readonly OperationName[];
+}
+
+/** What goes wrong on demand. */
+export interface Faults {
+  /** Milliseconds before each answer, and before each message on a socket. */
+  readonly delay_ms?: number;
+  /** These operations, or all of them, answer 401; sockets are refused. */
+  readonly unauthorized?: true | readonly OperationName[];
+  /** Each socket breaks after so many messages to the client. */
+  readonly dropAfter?: number;
+}
+
+export type Handlers = readonly (RequestHandler | WebSocketHandler)[] & {
+  /** The server behind the handlers. */
+  readonly server: MemoryServer;
+  /** From now on, these faults and no others; none when called without. */
+  fault(faults?: Faults): void;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+export function handlers({
+  baseUrl = "http://localhost:8888",
+  operations,
+  overrides = {},
+  ...options
+}: HandlerOptions = {}): Handlers {
+  const base = baseUrl.replace(/\/+$/, "");
+  const mock = new Mock(
+    new MemoryServer({
+      ...options,
+      url: base,
+      overrides: restricted(overrides, operations),
+    }),
+  );
+  return Object.assign([...mock.rest(base), ...mock.others(base)], {
+    server: mock.server,
+    fault: (faults: Faults = {}) => {
+      mock.faults = faults;
+    },
+    [Symbol.asyncDispose]: () => mock.server[Symbol.asyncDispose](),
+  });
+}
+
+class Mock {
+  readonly server: MemoryServer;
+  faults: Faults = {};
+
+  constructor(server: MemoryServer) {
+    this.server = server;
+  }
+
+  /** One handler for each operation with a route. */
+  rest(base: string): RequestHandler[] {
+    return namedOperations().flatMap(([name, { route }]) => {
+      if (route === undefined) return [];
+      const { method, path } = partsOf(route);
+      const address = base + path.replace(/\{(\w+)\}/g, ":$1");
+      const verb = method.toLowerCase() as "get" | "put" | "post" | "delete";
+      return [
+        http[verb](address, ({ request }) => this.#answer(request, name)),
+      ];
+    });
+  }
+
+  /** tRPC, sockets, and all that is no operation, which is answered as the server would: there is nothing here. */
+  others(base: string): (RequestHandler | WebSocketHandler)[] {
+    const sockets = base.replace(/^http/, "ws");
+    const trpc = `${base}/trpc/`;
+    return [
+      http.all(`${trpc}*`, ({ request }) => {
+        const { pathname } = new URL(request.url);
+        const names = pathname.split("/trpc/")[1] ?? "";
+        return this.#answer(request, ...names.split(","));
+      }),
+      ws
+        .link(`${sockets}/*`)
+        .addEventListener("connection", (connection) =>
+          this.#connect(connection),
+        ),
+      http.all(`${base}/*`, ({ request }) => this.#answer(request)),
+    ];
+  }
+
+  async #answer(request: Request, ...names: string[]): Promise<Response> {
+    await this.#delay();
+    const { unauthorized } = this.faults;
+    const isRefused =
+      unauthorized === true ||
+      names.some((name) => unauthorized?.includes(name as OperationName));
+    if (!isRefused) return this.server.doors.fetch(request);
+    const { res, response } = exchangeOf(request);
+    sendFailure(res, failure("unauthorized", {}));
+    return response;
+  }
+
+  #connect({ client }: WebSocketHandlerConnection): void {
+    let socket: ServerSocket | undefined;
+    let left = this.faults.dropAfter ?? Infinity;
+    let line = Promise.resolve();
+    const receive = (text: string) => {
+      if (left <= 0) return;
+      client.send(text);
+      left -= 1;
+      if (left > 0) return;
+      // What was sent is on its way to the client for a turn.
+      void turn().then(() => {
+        client.close(BROKEN);
+        socket?.terminate();
+      });
+    };
+    const inTime = (act: () => void) => {
+      if ((this.faults.delay_ms ?? 0) === 0) act();
+      else line = line.then(() => this.#delay()).then(act);
+    };
+    try {
+      if (this.faults.unauthorized === true) throw failure("unauthorized", {});
+      socket = this.server.doors.connect(client.url, {
+        receive: (text) => inTime(() => receive(text)),
+        closed: (code, reason) => inTime(() => client.close(code, reason)),
+      });
+    } catch {
+      client.close(BROKEN); // a browser is not told why an upgrade was refused
+      return;
+    }
+    const server = socket;
+    client.addEventListener("message", ({ data }) => server.hear(data));
+    client.addEventListener("close", ({ code, reason }) =>
+      server.close(code, reason),
+    );
+  }
+
+  async #delay(): Promise<void> {
+    const { delay_ms = 0 } = this.faults;
+    if (delay_ms > 0) await systemClock.sleep(delay_ms);
+  }
+}
+
+/** The code that a client reads when a connection broke. */
+const BROKEN = 1006;
+
+function namedOperations(): (readonly [OperationName, Operation])[] {
+  return Object.entries(contract as Contract).flatMap(([group, members]) =>
+    Object.entries(members).map(
+      ([name, operation]) =>
+        [`${group}.${name}` as OperationName, operation] as const,
+    ),
+  );
+}
+
+/** What is not mocked fails by name, through every door. */
+function restricted(
+  overrides: Overrides,
+  operations: readonly OperationName[] | undefined,
+): Overrides {
+  if (operations === undefined) return overrides;
+  const all: Record<string, Record<string, unknown>> = {};
+  for (const [name] of namedOperations()) {
+    const [group = "", member = ""] = name.split(".");
+    const given = (overrides as typeof all)[group]?.[member];
+    if (given !== undefined) (all[group] ??= {})[member] = given;
+    else if (!operations.includes(name)) {
+      (all[group] ??= {})[member] = () => {
+        const why = `${name} is not mocked here: name it among the operations, or override it`;
+        throw failure("bad_request", { why });
+      };
+    }
+  }
+  return all;
+}
+
+export { failure, SupervisorError } from "../contract/errors.ts";

@@ -1,0 +1,110 @@
+/**
+ * Other answers to single operations, typed by the contract. An override may
+ * look at the input, ask the real answer, or throw a `failure` of the contract.
+ */
+import {
+  contract,
+  type Contract,
+  isReason,
+  type InputOf,
+  type Operation,
+  type OutputOf,
+  type SessionEvent,
+  SupervisorError,
+} from "../contract/index.ts";
+import type { Answers, Asked } from "../src/server/implement.ts";
+import type { Entry } from "../src/session/entry.ts";
+import type { Reading } from "../src/session/journal.ts";
+
+export type Overrides = {
+  readonly [G in keyof typeof contract]?: {
+    readonly [
+      N in keyof (typeof contract)[G]
+    ]?: (typeof contract)[G][N] extends infer O extends Operation
+      ? Override<O>
+      : never;
+  };
+};
+
+type Override<O extends Operation> = O["kind"] extends "subscription"
+  ? (
+      input: OutputOf<O["input"]>,
+    ) => AsyncIterable<SessionEvent> | Iterable<SessionEvent>
+  : (
+      input: OutputOf<O["input"]>,
+      /** What would have been the answer. */
+      real: () => Promise<InputOf<O["output"]>>,
+    ) => InputOf<O["output"]> | Promise<InputOf<O["output"]>>;
+
+type AnyAnswer = (asked: Asked<unknown>) => unknown;
+type AnyOverride = (input: unknown, real: () => Promise<unknown>) => unknown;
+
+export function overridden(answers: Answers, overrides: Overrides): Answers {
+  const groups = Object.entries(
+    answers as unknown as Record<string, Record<string, AnyAnswer>>,
+  ).map(([group, members]) => {
+    const others = (overrides as Record<string, Record<string, AnyOverride>>)[
+      group
+    ];
+    const operations = Object.entries(members).map(([name, answer]) => {
+      const override = others?.[name];
+      if (override === undefined) return [name, answer] as const;
+      const { kind } = (contract as Contract)[group]?.[name] ?? {};
+      const isSubscription = kind === "subscription";
+      return [name, answered(answer, override, isSubscription)] as const;
+    });
+    return [group, Object.fromEntries(operations)] as const;
+  });
+  // The loop loses what the compiler knows; that each override fits its operation was checked by `Overrides`.
+  return Object.fromEntries(groups) as unknown as Answers;
+}
+
+function answered(
+  answer: AnyAnswer,
+  override: AnyOverride,
+  isSubscription: boolean,
+): AnyAnswer {
+  const real = (asked: Asked<unknown>) => () => Promise.resolve(answer(asked));
+  if (isSubscription) {
+    return (asked) =>
+      readings(
+        override(asked.input, real(asked)) as AsyncIterable<SessionEvent>,
+      );
+  }
+  return async (asked) => {
+    try {
+      return await override(asked.input, real(asked));
+    } catch (error) {
+      throw ours(error);
+    }
+  };
+}
+
+/** A failure that another copy of this package made, such as the Node entry's, is one of ours. */
+function ours(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof SupervisorError) {
+    return error;
+  }
+  const { reason, details, startup } = error as Partial<SupervisorError>;
+  return isReason(reason)
+    ? new SupervisorError(reason, error.message, {
+        details,
+        startup,
+        cause: error,
+      })
+    : error;
+}
+
+async function* readings(
+  events: AsyncIterable<SessionEvent> | Iterable<SessionEvent>,
+): AsyncGenerator<Reading> {
+  for await (const event of events) {
+    if (event.kind === "gap") {
+      yield { gap: { from: event.from, to: event.to } };
+      continue;
+    }
+    const text = Buffer.from(JSON.stringify(event));
+    const entry = { seq: event.seq, json: [text], size: text.length };
+    yield { entries: [entry as unknown as Entry] };
+  }
+}

@@ -1,0 +1,383 @@
+/**
+ * Brings mocked kernels in memory: a provisioner without processes, sockets or
+ * files. A session beneath which it stands cannot tell the difference, but for
+ * the process that is missing.
+ */
+import {
+  type ConnectionInfo,
+  failure,
+  type Kernelspec,
+} from "../contract/index.ts";
+import { Kernel as KernelSide } from "../kernels/kernel.ts";
+import { compose, contentOf, type Message } from "../src/jupyter/message.ts";
+import type {
+  Exit,
+  Hooks,
+  Kernel,
+  Provisioner,
+  Recipe,
+} from "../src/kernel/kernel.ts";
+import { systemClock } from "./clock.ts";
+import type { MockKernel } from "./mock-kernel.ts";
+import { definitionOf } from "./scripted.ts";
+import type { Ending } from "./steps.ts";
+
+/** By the name of their kernelspec. */
+export type MockKernels = Readonly<Record<string, MockKernel>>;
+
+/** How long a kernel that is asked to end may take, before it is ended. */
+const STOP_PATIENCE_MS = 5_000;
+
+export class MockProvisioner implements Provisioner {
+  readonly #kernels: MockKernels;
+  readonly #running = new Set<RunningMock>();
+  #ports = 0;
+
+  constructor(kernels: MockKernels) {
+    this.#kernels = kernels;
+  }
+
+  /** Kernels that have not ended. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  async launch(
+    recipe: Recipe,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    return this.#begin(recipe, hooks, signal, {
+      connection: recipe.connection ?? this.#connection(recipe),
+      isAdopted: false,
+    });
+  }
+
+  adopt(
+    recipe: Recipe,
+    connection: ConnectionInfo,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    return this.#begin(recipe, hooks, signal, { connection, isAdopted: true });
+  }
+
+  async #begin(
+    recipe: Recipe,
+    hooks: Hooks,
+    signal: AbortSignal,
+    how: { connection: ConnectionInfo; isAdopted: boolean },
+  ): Promise<Kernel> {
+    const kernel = this.#mockOf(recipe);
+    const running = new RunningMock(kernel, { recipe, hooks, ...how });
+    this.#running.add(running);
+    void running.exited.then(() => this.#running.delete(running));
+    await running.start(signal);
+    return running;
+  }
+
+  /** No port is set aside: the numbers are as good as any. */
+  reserve(recipe: Recipe): Promise<ConnectionInfo> {
+    return Promise.resolve(this.#connection(recipe));
+  }
+
+  release(): void {}
+
+  /** The kernel that the command names; else the one of its language; else the only one. */
+  #mockOf({ session_id, argv, language }: Recipe): MockKernel {
+    const named = argv
+      .map((word) => /^mock:(.+)$/.exec(word)?.[1])
+      .find((name) => name !== undefined);
+    const all = Object.entries(this.#kernels);
+    const spoken = all.find(
+      ([, { options }]) => languageOf(options) === language,
+    );
+    const [, kernel] =
+      all.find(([name]) => name === named) ??
+      spoken ??
+      (all.length === 1 ? all : [])[0] ??
+      [];
+    if (kernel !== undefined) return kernel;
+    const why = `no mock kernel is named ${named ?? "by its command"} or speaks ${language}; there are ${all.map(([name]) => name).join(", ")}`;
+    throw failure("start_failed", { session_id, why });
+  }
+
+  #connection({ key }: Recipe): ConnectionInfo {
+    const first = 50_000 + ((this.#ports += 5) % 10_000);
+    return {
+      shell_port: first,
+      iopub_port: first + 1,
+      stdin_port: first + 2,
+      control_port: first + 3,
+      hb_port: first + 4,
+      signature_scheme: "hmac-sha256",
+      key,
+      transport: "tcp",
+      ip: "127.0.0.1",
+    };
+  }
+}
+
+/** The kernelspec of a mocked kernel. `program` stands where a real one has its interpreter. */
+export function kernelspecOf(
+  name: string,
+  { options, recording }: MockKernel,
+  program = "kallichore-mock-kernel",
+): Kernelspec {
+  const language = languageOf(options, recording?.kernel_info);
+  return {
+    name,
+    display_name: options.display_name ?? `${name} (mocked)`,
+    language,
+    argv: [program, `mock:${name}`, "{connection_file}"],
+    interrupt_mode: options.interrupt_mode ?? "message",
+    env: {},
+    metadata: { ...options.metadata },
+    resource_dir: "",
+    resources: {},
+    ...(options.registers !== undefined && { kernel_protocol_version: "5.5" }),
+  };
+}
+
+function languageOf(
+  { language }: MockKernel["options"],
+  recorded?: Readonly<Record<string, unknown>>,
+): string {
+  if (typeof language === "string") return language;
+  const { name } = language ??
+    (recorded?.["language_info"] as { name?: string } | undefined) ?? {
+      name: "mock",
+    };
+  return name ?? "mock";
+}
+
+interface Run {
+  readonly recipe: Recipe;
+  readonly hooks: Hooks;
+  readonly connection: ConnectionInfo;
+  readonly isAdopted: boolean;
+}
+
+class RunningMock implements Kernel {
+  readonly pid = undefined;
+  readonly connection: ConnectionInfo;
+  readonly exited: Promise<Exit>;
+  readonly #mock: MockKernel;
+  readonly #run: Run;
+  readonly #kernel: KernelSide;
+  #info: Readonly<Record<string, unknown>> = {};
+  #isOver = false;
+  #settle: (exit: Exit) => void = () => {};
+  /** Our own requests, which leave no trace in what the session hears. */
+  readonly #own = new Map<string, (content: unknown) => void>();
+
+  constructor(mock: MockKernel, run: Run) {
+    this.#mock = mock;
+    this.#run = run;
+    this.connection = run.connection;
+    this.exited = new Promise((resolve) => (this.#settle = resolve));
+    const { ids } = mock.options;
+    this.#kernel = new KernelSide(
+      definitionOf(mock, {
+        env: environmentOf(run.recipe),
+        exit: (ending) => this.#die(ending),
+        print: (stream, text) => this.#print(stream, text),
+        heartbeat: (beats) => {
+          if (!this.#isOver) run.hooks.heartbeat(beats);
+        },
+        broken: () => {}, // a link refuses it, and the session never hears of it
+      }),
+      {
+        say: (message) => {
+          this.#say(message);
+          return Promise.resolve();
+        },
+        end: () => this.#exit({ exit_code: 0 }),
+      },
+      ...(ids === undefined ? [] : [ids()]),
+    );
+  }
+
+  get info(): Readonly<Record<string, unknown>> {
+    return this.#info;
+  }
+
+  /** Resolves with the first answer; leaves nothing running when it fails. */
+  async start(signal: AbortSignal): Promise<void> {
+    const { recipe, hooks, isAdopted, connection } = this.#run;
+    const { clock = systemClock, delay, vices = {} } = this.#mock.options;
+    const { session_id } = recipe;
+    hooks.launched({
+      pid: undefined,
+      environment: environmentOf(recipe),
+      working_directory: recipe.working_directory,
+      connection_file: undefined,
+      kill: () => this.kill(),
+    });
+    const end = new AbortController();
+    try {
+      const deadline = AbortSignal.any([signal, end.signal]);
+      if (delay?.start !== undefined) await clock.sleep(delay.start, deadline);
+      if (vices.stillborn !== undefined) throw this.#stillborn(vices.stillborn);
+      if (!isAdopted && this.#mock.options.registers !== undefined) {
+        hooks.registered(connection);
+      }
+      const answer = this.#ask("shell", "kernel_info_request", {});
+      this.#info = (await Promise.race([
+        answer,
+        tooLate(recipe, clock, deadline),
+        this.exited.then((exit) => {
+          const why = `exit code ${exit.exit_code}`;
+          throw failure("exited_during_start", { session_id, why });
+        }),
+      ])) as Readonly<Record<string, unknown>>;
+    } catch (error) {
+      this.#exit({ signal: "SIGKILL" });
+      throw error;
+    } finally {
+      end.abort();
+    }
+    if (vices.heartless === true) hooks.heartbeat(false);
+  }
+
+  send(message: Message): void {
+    const { session_id } = this.#run.recipe;
+    if (this.#isOver) {
+      const why = "the connection is closed";
+      throw failure("kernel_unreachable", { session_id, why });
+    }
+    // Never within the caller's own turn: no kernel answers before it was asked.
+    queueMicrotask(() => {
+      if (!this.#isOver) {
+        void this.#kernel.receive({ ...message, identities: [] });
+      }
+    });
+  }
+
+  async interrupt(): Promise<void> {
+    await this.#kernel.interrupt();
+  }
+
+  async stop(restart: boolean): Promise<Exit> {
+    const { clock = systemClock } = this.#mock.options;
+    if (!this.#isOver)
+      void this.#ask("control", "shutdown_request", { restart });
+    const patience = new AbortController();
+    const late = clock.sleep(STOP_PATIENCE_MS, patience.signal).then(
+      () => this.#exit({ signal: "SIGKILL" }),
+      () => {}, // it ended before
+    );
+    await Promise.race([this.exited, late]);
+    patience.abort();
+    return this.exited;
+  }
+
+  kill(): Promise<void> {
+    this.#exit({ signal: "SIGKILL" });
+    return Promise.resolve();
+  }
+
+  workingDirectory(): undefined {
+    return undefined;
+  }
+
+  #ask(
+    channel: "shell" | "control",
+    msg_type: string,
+    content: Readonly<Record<string, unknown>>,
+  ): Promise<unknown> {
+    const { session_id, username } = this.#run.recipe;
+    const request = compose({
+      channel,
+      msg_type,
+      content,
+      session: session_id,
+      username,
+    });
+    return new Promise((resolve) => {
+      this.#own.set(request.header.msg_id, resolve);
+      this.send(request);
+    });
+  }
+
+  /** kernel → session */
+  #say(message: Message): void {
+    if (this.#isOver) return;
+    const own = this.#own.get(message.parent_header?.msg_id ?? "");
+    if (own === undefined) this.#run.hooks.message(message);
+    else if (message.channel !== "iopub") own(contentOf(message));
+  }
+
+  #print(stream: "stdout" | "stderr", text: string): void {
+    if (this.#isOver) return;
+    // A line at a time, its end included, as they come from a process.
+    for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
+      this.#run.hooks.output(stream, line);
+    }
+  }
+
+  #stillborn(vice: true | Ending) {
+    const ending = vice === true ? { exit_code: 1 } : vice;
+    const { session_id } = this.#run.recipe;
+    const { output = "" } = ending;
+    this.#exit(ending);
+    const exit_code = exitOf(ending).exit_code;
+    const why =
+      ending.signal === undefined
+        ? `exit code ${exit_code}`
+        : `signal ${ending.signal}`;
+    return failure(
+      "exited_during_start",
+      { session_id, why },
+      { startup: { exit_code, output } },
+    );
+  }
+
+  #die(ending: Ending): Promise<never> {
+    this.#exit(ending);
+    return new Promise(() => {}); // whoever awaits it died with it
+  }
+
+  #exit(ending: Ending): void {
+    if (this.#isOver) return;
+    const { output } = ending;
+    if (output !== undefined) this.#print("stderr", output);
+    this.#isOver = true;
+    const exit = exitOf(ending);
+    void this.#kernel.interrupt(); // so that nothing of it goes on
+    this.#run.hooks.exited(exit);
+    this.#settle(exit);
+  }
+}
+
+function exitOf({ exit_code = 0, signal, output = "" }: Ending): Exit {
+  return signal === undefined
+    ? { exit_code, signal: null, output }
+    : { exit_code: -1, signal, output };
+}
+
+/** By the mock's clock. */
+async function tooLate(
+  { session_id, timeout_ms }: Recipe,
+  clock: Pick<typeof systemClock, "sleep">,
+  signal: AbortSignal,
+): Promise<never> {
+  await clock.sleep(timeout_ms ?? 2_000_000_000, signal);
+  const why = `it did not answer \`kernel_info_request\` within ${(timeout_ms ?? 0) / 1000} s`;
+  throw failure("connection_timeout", { session_id, why });
+}
+
+/** Nothing is inherited: a test sees what it set. */
+function environmentOf({ env, spec_env }: Recipe): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const { action, name, value } of env) {
+    const old = variables[name] ?? "";
+    variables[name] =
+      action === "replace"
+        ? value
+        : action === "append"
+          ? old + value
+          : value + old;
+  }
+  return { ...variables, ...spec_env };
+}

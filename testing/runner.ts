@@ -1,0 +1,12 @@
+/** The program that a mocked kernel's kernelspec starts: connection file, module, name of the export. */
+import { isMockKernel } from "./mock-kernel.ts";
+import { runMockKernel } from "./process.ts";
+
+const [connection_file, module = "", exported = "default"] =
+  process.argv.slice(2);
+const found = (await import(module)) as Readonly<Record<string, unknown>>;
+const kernel = found[exported];
+if (!isMockKernel(kernel)) {
+  throw new TypeError(`${module} exports no mock kernel as ${exported}`);
+}
+await runMockKernel(kernel, connection_file);

@@ -1,0 +1,436 @@
+/**
+ * A script at work: a mock kernel's description as the definition that the
+ * kernel side of the wire runs, in memory and behind sockets alike. What only a
+ * process can do (end, print, stop its heart) is asked of its host.
+ */
+import { contents } from "../contract/index.ts";
+import { type Content, type Io, KernelError } from "../kernels/io.ts";
+import {
+  type Answer,
+  type KernelDefinition,
+  NO_REPLY,
+} from "../kernels/kernel.ts";
+import { History } from "../kernels/python-wasm/history.ts";
+import { systemClock, turn } from "./clock.ts";
+import type { MockKernel, MockKernelOptions } from "./mock-kernel.ts";
+import { attendFrom } from "./replay.ts";
+import type {
+  Breakage,
+  CommCall,
+  Ending,
+  ExecuteCall,
+  Flood,
+  Reaction,
+  Scripted,
+  Step,
+  StreamName,
+} from "./steps.ts";
+
+/** What a kernel lives in. */
+export interface Host {
+  readonly env: Readonly<Record<string, string>>;
+  /** Does not come back. */
+  exit(ending: Ending): Promise<never>;
+  print(stream: StreamName, text: string): void | Promise<void>;
+  heartbeat(beats: boolean): void;
+  broken(how: Breakage, io: Io): void | Promise<void>;
+}
+
+/** One run of the kernel: what it remembers begins anew. */
+export function definitionOf(
+  { options, recording }: MockKernel,
+  host: Host,
+): KernelDefinition {
+  const { clock = systemClock, ids = () => crypto.randomUUID() } = options;
+  const { vices = {} } = options;
+  const run = new Run(options, host);
+  const replay =
+    recording === undefined
+      ? undefined
+      : attendFrom(recording, { clock, host });
+  return {
+    kernelInfo: kernelInfoOf(options, recording?.kernel_info),
+    handlers: run.handlers,
+    stamp: () => ({
+      msg_id: ids(),
+      date: new Date(clock.now()).toISOString(),
+    }),
+    hears: ({ header: { msg_type } }) =>
+      !(vices.stubborn === true && msg_type === "shutdown_request") &&
+      (vices.deaf === undefined ||
+        (vices.deaf !== true && !vices.deaf.includes(msg_type))),
+    says: (state, { header }) =>
+      state === "busy" || !run.forgetsIdleOf(header.msg_id),
+    ...(replay !== undefined && { attend: replay }),
+  };
+}
+
+class Run {
+  readonly #options: MockKernelOptions;
+  readonly #host: Host;
+  readonly #history = new History();
+  /** comm_id to target_name, of the comms that are open. */
+  readonly #comms = new Map<string, string>();
+  /** Executions whose idle is kept back. */
+  readonly #idleForgotten = new Set<string>();
+  #held: (() => Promise<void>) | undefined;
+
+  constructor(options: MockKernelOptions, host: Host) {
+    this.#options = options;
+    this.#host = host;
+  }
+
+  get handlers(): KernelDefinition["handlers"] {
+    const { options } = { options: this.#options };
+    const { shutdown, interrupt } = options;
+    return {
+      execute: (request, io) => this.#execute(request, io),
+      complete: (content) => completion(options.complete, content),
+      inspect: (content) => inspection(options.inspect, content),
+      is_complete: ({ code }) =>
+        options.is_complete?.(String(code)) ?? { status: "complete" },
+      history: (content) =>
+        options.history?.(content) ?? this.#history.answer(content),
+      comm_info: ({ target_name }) => this.#commInfo(target_name),
+      comm: (content, io) => this.#comm(content, io),
+      ...(interrupt !== undefined && { interrupt }),
+      ...(shutdown !== undefined && { shutdown }),
+    };
+  }
+
+  forgetsIdleOf(msg_id: string): boolean {
+    return this.#idleForgotten.delete(msg_id);
+  }
+
+  async #execute(
+    request: Pick<
+      ExecuteCall,
+      "code" | "silent" | "allow_stdin" | "user_expressions"
+    > & { readonly store_history: boolean },
+    io: Io,
+  ): Promise<Answer> {
+    const { code } = request;
+    const { vices = {} } = this.#options;
+    if (vices.forgetful === true) this.#forgetIdle(io);
+    if (request.store_history) this.#history.add(io.execution_count, code);
+    const [reaction, match] = this.#reactionTo(code);
+    const acting = new Acting(io);
+    const call: ExecuteCall = {
+      ...request,
+      match,
+      execution_count: io.execution_count,
+      env: this.#host.env,
+      signal: io.signal,
+      input: (prompt, { password = false } = {}) => io.input(prompt, password),
+      say: (...steps) => this.#perform(steps, call, acting),
+    };
+    await this.#perform(reaction, call, acting);
+    const late = acting.late_ms ?? vices.late;
+    if (acting.isUnanswered) return NO_REPLY;
+    if (late === undefined && vices.disorderly !== true) return acting.reply;
+    const content = {
+      status: "ok",
+      execution_count: io.execution_count,
+      user_expressions: {},
+      payload: [],
+      ...acting.reply,
+    };
+    const answer = () => io.reply(content);
+    if (late !== undefined) void this.#sleep(late).then(answer);
+    else await this.#inDisorder(answer);
+    return NO_REPLY;
+  }
+
+  /** The first waits for the second, and comes after it. */
+  async #inDisorder(answer: () => Promise<void>): Promise<void> {
+    const first = this.#held;
+    this.#held = first === undefined ? answer : undefined;
+    if (first === undefined) return;
+    await answer();
+    await first();
+  }
+
+  #reactionTo(code: string): [Reaction, RegExpExecArray | undefined] {
+    for (const [pattern, reaction] of entriesOf(this.#options.on)) {
+      if (pattern === code) return [reaction, undefined];
+      if (typeof pattern === "string") continue;
+      pattern.lastIndex = 0; // one that is global or sticky remembers
+      const match = pattern.exec(code);
+      if (match !== null) return [reaction, match];
+    }
+    const { otherwise = notScripted(code) } = this.#options;
+    return [otherwise, undefined];
+  }
+
+  async #comm(content: Content, io: Io): Promise<void> {
+    const msg_type = io.request.header.msg_type as CommCall["msg_type"];
+    const comm_id = String(content["comm_id"]);
+    if (msg_type === "comm_open") {
+      this.#comms.set(comm_id, String(content["target_name"]));
+    }
+    const target_name = this.#comms.get(comm_id);
+    if (msg_type === "comm_close") this.#comms.delete(comm_id);
+    const { comm = {} } = this.#options;
+    const reaction = comm[target_name ?? "*"] ?? comm["*"];
+    if (reaction === undefined) return;
+    const acting = new Acting(io);
+    const call: CommCall = {
+      msg_type,
+      comm_id,
+      target_name,
+      data: content["data"],
+      metadata: JSON.parse(
+        new TextDecoder().decode(io.request.raw.metadata),
+      ) as unknown,
+      buffers: io.request.buffers,
+      env: this.#host.env,
+      signal: io.signal,
+      say: (...steps) => this.#perform(steps, call, acting),
+    };
+    await this.#perform(reaction, call, acting);
+  }
+
+  #commInfo(target_name: unknown): Content {
+    const wanted = typeof target_name === "string" ? target_name : undefined;
+    const { comm_info } = this.#options;
+    if (comm_info !== undefined) return comm_info(wanted);
+    const open = [...this.#comms].filter(
+      ([, target]) => wanted === undefined || target === wanted,
+    );
+    return {
+      comms: Object.fromEntries(
+        open.map(([id, target]) => [id, { target_name: target }]),
+      ),
+    };
+  }
+
+  async #perform<C extends ExecuteCall | CommCall>(
+    reaction: Reaction<C>,
+    call: C,
+    acting: Acting,
+  ): Promise<void> {
+    const scripted: Scripted =
+      typeof reaction === "function" ? reaction(call) : reaction;
+    for await (const step of stepsOf(await scripted)) {
+      const { step: pause = 0 } = this.#options.delay ?? {};
+      if (pause > 0) await this.#sleep(pause, acting.io.signal);
+      acting.io.signal.throwIfAborted();
+      await this.#act(step, call as ExecuteCall, acting);
+    }
+  }
+
+  async #act(step: Step, call: ExecuteCall, acting: Acting): Promise<void> {
+    const { io } = acting;
+    switch (step.step) {
+      case "say": {
+        const { msg_type, content, ...extra } = step;
+        assertAllowed(msg_type, content);
+        this.#noteComm(msg_type, content);
+        return io.publish(msg_type, content, extra);
+      }
+      case "result": {
+        const { data, metadata, buffers } = step;
+        const { execution_count } = io;
+        return io.publish(
+          "execute_result",
+          { data, metadata, execution_count },
+          { buffers },
+        );
+      }
+      case "error":
+        throw new KernelError(step.ename, step.evalue, step.traceback);
+      case "input": {
+        const value = await io.input(step.prompt, step.password);
+        if (step.next === undefined) return;
+        return this.#perform(step.next(value), call, acting);
+      }
+      case "answer":
+        acting.reply = { ...acting.reply, ...step.content };
+        return;
+      case "wait":
+        return this.#sleep(step.ms, io.signal);
+      case "print":
+        return this.#host.print(step.stream, step.text);
+      case "background":
+        void this.#perform(step.reaction, call, acting).catch(() => {}); // as a thread: it ends for itself
+        return;
+      case "flood":
+        return this.#flood(step.flood, io);
+      case "exit":
+        return this.#host.exit(step.ending);
+      case "hang":
+        return step.isDeaf ? new Promise(() => {}) : aborted(io.signal);
+      case "heartbeat":
+        this.#host.heartbeat(step.beats);
+        return;
+      case "forget":
+        if (step.what === "idle") this.#forgetIdle(io);
+        else acting.isUnanswered = true;
+        return;
+      case "answer late":
+        acting.late_ms = step.ms;
+        return;
+      case "broken":
+        return this.#host.broken(step.how, io);
+    }
+  }
+
+  async #flood(
+    { count, rate, text = (i) => `${i}\n` }: Flood,
+    io: Io,
+  ): Promise<void> {
+    for (let i = 1; i <= count; i += 1) {
+      io.signal.throwIfAborted();
+      if (rate !== undefined) await this.#sleep(1000 / rate, io.signal);
+      await io.stream("stdout", text(i));
+      if (i % A_BREATH === 0) await turn(); // so that others are served
+    }
+  }
+
+  #forgetIdle(io: Io): void {
+    this.#idleForgotten.add(io.request.header.msg_id);
+  }
+
+  #noteComm(msg_type: string, content: unknown): void {
+    const { comm_id, target_name } = content as Record<string, unknown>;
+    if (msg_type === "comm_open") {
+      this.#comms.set(String(comm_id), String(target_name));
+    }
+    if (msg_type === "comm_close") this.#comms.delete(String(comm_id));
+  }
+
+  #sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return (this.#options.clock ?? systemClock).sleep(ms, signal);
+  }
+}
+
+/** Messages of a flood between two turns of the event loop. */
+const A_BREATH = 500;
+
+/** One request that is being answered. */
+class Acting {
+  readonly io: Io;
+  reply: Content = {};
+  isUnanswered = false;
+  late_ms: number | undefined;
+
+  constructor(io: Io) {
+    this.io = io;
+  }
+}
+
+function entriesOf(on: MockKernelOptions["on"]) {
+  if (on === undefined) return [];
+  if (Symbol.iterator in on) {
+    return on as Iterable<readonly [string | RegExp, Reaction]>;
+  }
+  return Object.entries(on);
+}
+
+function notScripted(code: string): Reaction {
+  const evalue = `the mock kernel has no script for ${JSON.stringify(code)}`;
+  return { step: "error", ename: "NotScripted", evalue, traceback: undefined };
+}
+
+async function* stepsOf(scripted: Awaited<Scripted>): AsyncGenerator<Step> {
+  if (scripted === undefined) return;
+  if (isStep(scripted)) yield scripted;
+  else yield* scripted;
+}
+
+function isStep(value: object): value is Step {
+  return "step" in value;
+}
+
+/** Throws a `TypeError` for what no kernel may say. */
+function assertAllowed(msg_type: keyof typeof contents, content: unknown) {
+  const parsed = contents[msg_type].safeParse(content);
+  if (parsed.success) return;
+  throw new TypeError(
+    `The script says a ${msg_type} that the contract forbids: ${parsed.error.message}`,
+  );
+}
+
+function kernelInfoOf(
+  { language, kernel_info, display_name }: MockKernelOptions,
+  recorded: Readonly<Record<string, unknown>> = {},
+): KernelDefinition["kernelInfo"] {
+  const named = typeof language === "string" ? { name: language } : language;
+  const language_info = {
+    name: "mock",
+    version: "1.0",
+    mimetype: "text/plain",
+    file_extension: ".txt",
+    ...(recorded["language_info"] as object | undefined),
+    ...(kernel_info?.language_info as object | undefined),
+    ...named,
+  };
+  return {
+    protocol_version: "5.3",
+    implementation: "kallichore-mock",
+    implementation_version: "1.0",
+    banner: display_name ?? `A mock of ${language_info.name}`,
+    ...recorded,
+    ...(kernel_info as object | undefined),
+    language_info,
+  };
+}
+
+function completion(
+  complete: MockKernelOptions["complete"],
+  content: Content,
+): Content | undefined {
+  const call = placeIn(content);
+  if (typeof complete === "function") return complete(call);
+  const word = wordBefore(call);
+  const length = Array.from(word).length;
+  return {
+    matches: (complete ?? []).filter((match) => match.startsWith(word)),
+    cursor_start: call.cursor_pos - length,
+    cursor_end: call.cursor_pos,
+    metadata: {},
+  };
+}
+
+function inspection(
+  inspect: MockKernelOptions["inspect"],
+  content: Content,
+): Content | undefined {
+  const call = placeIn(content);
+  if (typeof inspect === "function") return inspect(call);
+  const code = Array.from(call.code);
+  const after =
+    /^[\p{L}\p{N}_]*/u.exec(code.slice(call.cursor_pos).join(""))?.[0] ?? "";
+  const found = inspect?.[wordBefore(call) + after];
+  if (found === undefined) return { found: false, data: {}, metadata: {} };
+  const data = typeof found === "string" ? { "text/plain": found } : found;
+  return { found: true, data, metadata: {} };
+}
+
+function placeIn({ code = "", cursor_pos, detail_level = 0 }: Content) {
+  const text = String(code);
+  return {
+    code: text,
+    cursor_pos: Number(cursor_pos ?? Array.from(text).length),
+    detail_level: Number(detail_level),
+  };
+}
+
+function wordBefore({
+  code,
+  cursor_pos,
+}: {
+  code: string;
+  cursor_pos: number;
+}) {
+  const before = Array.from(code).slice(0, cursor_pos).join("");
+  return /[\p{L}\p{N}_.]*$/u.exec(before)?.[0] ?? "";
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+  });
+}

@@ -1,0 +1,328 @@
+/**
+ * What a scripted kernel does, as plain data: one step after the other. A step
+ * that says something is typed by the contract, so that a script cannot say
+ * what a kernel could not.
+ *
+ * Steps hold no behaviour: the same ones run in memory and in a process, and
+ * pass from one copy of this package to another.
+ */
+import type { ContentOf, MessageType, MimeBundle } from "../contract/index.ts";
+
+/** A message on iopub, as the kernel says it. */
+export interface SayStep<T extends MessageType = MessageType> {
+  readonly step: "say";
+  readonly msg_type: T;
+  readonly content: ContentOf<T>;
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly buffers?: readonly Uint8Array[];
+}
+
+export interface InputStep {
+  readonly step: "input";
+  readonly prompt: string;
+  readonly password: boolean;
+  /** What is done with the answer. */
+  readonly next: ((value: string) => Reaction) | undefined;
+}
+
+/** Where the number of the execution belongs, and only the kernel knows it. */
+export interface ResultStep {
+  readonly step: "result";
+  readonly data: MimeBundle;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly buffers: readonly Uint8Array[];
+}
+
+export interface ErrorStep {
+  readonly step: "error";
+  readonly ename: string;
+  readonly evalue: string;
+  readonly traceback: readonly string[] | undefined;
+}
+
+export interface Flood {
+  /** Messages. */
+  readonly count: number;
+  /** Messages a second; as fast as it goes, unless given. */
+  readonly rate?: number;
+  /** The text of message `i`, which counts from 1. */
+  readonly text?: (i: number) => string;
+}
+
+/** How a kernel's process ends. */
+export interface Ending {
+  readonly exit_code?: number;
+  /** Such as `SIGKILL`; the exit code is then -1. */
+  readonly signal?: string;
+  /** What it prints on standard error before. */
+  readonly output?: string;
+}
+
+export type Step =
+  | SayStep
+  | InputStep
+  | ResultStep
+  | ErrorStep
+  | {
+      readonly step: "answer";
+      readonly content: Readonly<Record<string, unknown>>;
+    }
+  | { readonly step: "wait"; readonly ms: number }
+  | {
+      readonly step: "print";
+      readonly stream: StreamName;
+      readonly text: string;
+    }
+  | { readonly step: "background"; readonly reaction: Reaction }
+  | { readonly step: "flood"; readonly flood: Flood }
+  | { readonly step: "exit"; readonly ending: Ending }
+  | { readonly step: "hang"; readonly isDeaf: boolean }
+  | { readonly step: "heartbeat"; readonly beats: boolean }
+  | { readonly step: "forget"; readonly what: "reply" | "idle" }
+  | { readonly step: "answer late"; readonly ms: number }
+  | { readonly step: "broken"; readonly how: Breakage };
+
+/** `frames`: too few of them. `signature`: signed with another key. `json`: content that is no JSON. */
+export type Breakage = "frames" | "signature" | "json";
+export type StreamName = "stdout" | "stderr";
+
+export type Script = Step | readonly Step[];
+
+/** What a kernel does when something is asked of it. A function decides when it is asked; a generator, while it runs. */
+export type Reaction<Call = ExecuteCall> = Script | ((call: Call) => Scripted);
+
+/** What a reaction that is a function may return. */
+export type Scripted =
+  | Script
+  | undefined
+  // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a function that says all through its call returns nothing
+  | void
+  | Promise<Script | undefined>
+  | Promise<void>
+  | AsyncIterable<Step>
+  | Iterable<Step>;
+
+/** An execution, as a script sees it. */
+export interface ExecuteCall extends Call {
+  readonly code: string;
+  /** What the pattern found; `undefined` for code that is known by heart. */
+  readonly match: RegExpExecArray | undefined;
+  readonly execution_count: number;
+  readonly silent: boolean;
+  readonly allow_stdin: boolean;
+  readonly user_expressions: Readonly<Record<string, unknown>>;
+  /** Asks the client and waits for its answer, or the interrupt. */
+  readonly input: (
+    prompt: string,
+    options?: { readonly password?: boolean },
+  ) => Promise<string>;
+}
+
+/** What a client says on a comm. */
+export interface CommCall extends Call {
+  readonly msg_type: "comm_open" | "comm_msg" | "comm_close";
+  readonly comm_id: string;
+  /** Where the comm leads, when it is open. */
+  readonly target_name: string | undefined;
+  readonly data: unknown;
+  readonly metadata: unknown;
+  readonly buffers: readonly Uint8Array[];
+}
+
+interface Call {
+  /** Does these steps now. */
+  readonly say: (...steps: readonly Step[]) => Promise<void>;
+  /** Aborted by an interrupt. */
+  readonly signal: AbortSignal;
+  /** The kernel's environment. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface SayOptions {
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly buffers?: readonly Uint8Array[];
+}
+
+export interface DisplayOptions extends SayOptions {
+  /** By which `update` finds it. */
+  readonly display_id?: string;
+}
+
+export function stream(text: string, name: StreamName = "stdout"): Step {
+  return say("stream", { name, text });
+}
+
+/** A string stands for plain text. */
+export function display(
+  data: MimeBundle | string,
+  { display_id, metadata = {}, ...options }: DisplayOptions = {},
+): Step {
+  const transient = display_id === undefined ? {} : { display_id };
+  return say(
+    "display_data",
+    { data: toBundle(data), metadata: { ...metadata }, transient },
+    options,
+  );
+}
+
+/** Changes every display of that id. */
+export function update(
+  display_id: string,
+  data: MimeBundle | string,
+  { metadata = {}, ...options }: SayOptions = {},
+): Step {
+  return say(
+    "update_display_data",
+    {
+      data: toBundle(data),
+      metadata: { ...metadata },
+      transient: { display_id },
+    },
+    options,
+  );
+}
+
+/** The value of the code: `execute_result`, with the number of the execution. */
+export function result(
+  data: MimeBundle | string,
+  { metadata = {}, buffers = [] }: SayOptions = {},
+): Step {
+  return { step: "result", data: toBundle(data), metadata, buffers };
+}
+
+export function clear({ wait: isPatient = false } = {}): Step {
+  return say("clear_output", { wait: isPatient });
+}
+
+/** Ends the execution as a raised exception does. */
+export function error(
+  ename: string,
+  evalue = "",
+  traceback?: readonly string[],
+): Step {
+  return { step: "error", ename, evalue, traceback };
+}
+
+/** Asks the client; `next` says what is done with its answer. */
+export function input(
+  prompt: string,
+  next?: (value: string) => Reaction,
+): Step {
+  return { step: "input", prompt, password: false, next };
+}
+
+export function password(
+  prompt: string,
+  next?: (value: string) => Reaction,
+): Step {
+  return { step: "input", prompt, password: true, next };
+}
+
+export function commOpen(
+  comm_id: string,
+  target_name: string,
+  data: unknown = {},
+  options?: SayOptions,
+): Step {
+  return say("comm_open", { comm_id, target_name, data }, options);
+}
+
+export function commMsg(
+  comm_id: string,
+  data: unknown,
+  options?: SayOptions,
+): Step {
+  return say("comm_msg", { comm_id, data }, options);
+}
+
+export function commClose(
+  comm_id: string,
+  data: unknown = {},
+  options?: SayOptions,
+): Step {
+  return say("comm_close", { comm_id, data }, options);
+}
+
+/** Any message of the protocol, on iopub. */
+export function say<T extends MessageType>(
+  msg_type: T,
+  content: ContentOf<T>,
+  { metadata, buffers }: SayOptions = {},
+): SayStep {
+  const step: SayStep<T> = {
+    step: "say",
+    msg_type,
+    content,
+    ...(metadata !== undefined && { metadata }),
+    ...(buffers !== undefined && { buffers }),
+  };
+  return step;
+}
+
+/** What the reply says beside `status` and `execution_count`: `payload`, `user_expressions`. */
+export function answer(
+  content: Omit<Partial<ContentOf<"execute_reply">>, "status">,
+): Step {
+  return { step: "answer", content };
+}
+
+/** Milliseconds, by the mock's clock. An interrupt ends it. */
+export function wait(ms: number): Step {
+  return { step: "wait", ms };
+}
+
+/** On the process's own output, past the protocol. */
+export function print(text: string, name: StreamName = "stdout"): Step {
+  return { step: "print", stream: name, text };
+}
+
+/** What a thread left behind does: it begins now, and the execution does not wait for it. */
+export function background(reaction: Reaction): Step {
+  return { step: "background", reaction };
+}
+
+/** A flood of lines on stdout, one message each. */
+export function flood(flood: Flood): Step {
+  return { step: "flood", flood };
+}
+
+/** The kernel dies here. */
+export function exit(ending: Ending | number = {}): Step {
+  return {
+    step: "exit",
+    ending: typeof ending === "number" ? { exit_code: ending } : ending,
+  };
+}
+
+/** Runs until it is interrupted; when `deaf`, not even then. */
+export function hang({ deaf = false } = {}): Step {
+  return { step: "hang", isDeaf: deaf };
+}
+
+/** The heart stops, and everything else goes on. */
+export function stopHeart(): Step {
+  return { step: "heartbeat", beats: false };
+}
+
+export function startHeart(): Step {
+  return { step: "heartbeat", beats: true };
+}
+
+/** This execution never has its idle, or its reply. */
+export function forget(what: "reply" | "idle"): Step {
+  return { step: "forget", what };
+}
+
+/** The reply comes so many milliseconds after the idle. */
+export function answerLate(ms: number): Step {
+  return { step: "answer late", ms };
+}
+
+/** A message that no receiver may accept. */
+export function broken(how: Breakage): Step {
+  return { step: "broken", how };
+}
+
+function toBundle(data: MimeBundle | string): MimeBundle {
+  return typeof data === "string" ? { "text/plain": data } : data;
+}

@@ -1,0 +1,145 @@
+/**
+ * A session in a test: what is asked of it, and everything that it says, kept
+ * and waited for.
+ */
+import type { TRPCClient } from "@trpc/client";
+import type {
+  AppRouter,
+  ClientMessage,
+  ContentOf,
+  KernelInfo,
+  OutputOf,
+  SessionEvent,
+  contract,
+} from "../contract/index.ts";
+import { Transcript } from "./transcript.ts";
+
+type Executed = OutputOf<typeof contract.sessions.execute.output>;
+
+export class TestSession implements Disposable {
+  readonly session_id: string;
+  readonly kernel_info: KernelInfo;
+  /** What the session has said since it was created, growing. */
+  readonly transcript: Transcript;
+  readonly #trpc: TRPCClient<AppRouter>;
+  #count = 0;
+
+  private constructor(
+    trpc: TRPCClient<AppRouter>,
+    session_id: string,
+    kernel_info: KernelInfo,
+  ) {
+    this.#trpc = trpc;
+    this.session_id = session_id;
+    this.kernel_info = kernel_info;
+    this.transcript = new Transcript((hear) => follow(trpc, session_id, hear));
+  }
+
+  static async start(
+    trpc: TRPCClient<AppRouter>,
+    kernel_name?: string,
+    session_id?: string,
+  ): Promise<TestSession> {
+    const name =
+      kernel_name ?? (await trpc.kernelspecs.list.query()).default ?? "";
+    const created = await trpc.sessions.create.mutate({
+      kernel_name: name,
+      ...(session_id !== undefined && { session_id }),
+    });
+    const info = await trpc.sessions.start.mutate(created);
+    return new TestSession(trpc, created.session_id, info);
+  }
+
+  /** Runs code to its end; there is nobody to answer `input()`. */
+  execute(code: string): Promise<Executed> {
+    return this.#trpc.sessions.execute.mutate({
+      session_id: this.session_id,
+      code,
+    });
+  }
+
+  /** Sends code and does not wait; resolves with the `msg_id` by which the transcript knows it. */
+  run(code: string, more: Readonly<Record<string, unknown>> = {}) {
+    return this.send("shell", "execute_request", {
+      code,
+      silent: false,
+      store_history: true,
+      user_expressions: {},
+      allow_stdin: true,
+      stop_on_error: true,
+      ...more,
+    });
+  }
+
+  /** Answers the prompt that the session has shown. */
+  answer(value: string): Promise<string> {
+    return this.send("stdin", "input_reply", { status: "ok", value });
+  }
+
+  async send(
+    channel: ClientMessage["channel"],
+    msg_type: string,
+    content: Readonly<Record<string, unknown>>,
+    buffers: readonly string[] = [],
+  ): Promise<string> {
+    const msg_id = `${this.session_id}-request-${(this.#count += 1)}`;
+    await this.#trpc.sessions.send.mutate({
+      session_id: this.session_id,
+      channel,
+      header: { msg_id, msg_type },
+      content,
+      buffers: [...buffers],
+    });
+    return msg_id;
+  }
+
+  /** Asks and waits: `request("complete_request", { code, cursor_pos })`. */
+  async request<
+    T extends
+      | "complete"
+      | "inspect"
+      | "is_complete"
+      | "history"
+      | "comm_info"
+      | "kernel_info",
+  >(
+    msg_type: `${T}_request`,
+    content: Readonly<Record<string, unknown>> = {},
+  ): Promise<ContentOf<`${T}_reply`>> {
+    const reply = await this.#trpc.sessions.request.mutate({
+      session_id: this.session_id,
+      msg_type,
+      content: { ...content },
+    });
+    return reply.content as ContentOf<`${T}_reply`>;
+  }
+
+  async interrupt(): Promise<void> {
+    await this.#trpc.sessions.interrupt.mutate({ session_id: this.session_id });
+  }
+
+  async restart(): Promise<void> {
+    await this.#trpc.sessions.restart.mutate({ session_id: this.session_id });
+  }
+
+  async shutDown(): Promise<void> {
+    await this.#trpc.sessions.shutdown.mutate({ session_id: this.session_id });
+  }
+
+  /** Stops listening. */
+  [Symbol.dispose](): void {
+    this.transcript[Symbol.dispose]();
+  }
+}
+
+function follow(
+  trpc: TRPCClient<AppRouter>,
+  session_id: string,
+  hear: (event: SessionEvent) => void,
+): () => void {
+  const subscription = trpc.sessions.events.subscribe(
+    { session_id },
+    { onData: ({ data }) => hear(data) },
+  );
+  return () => subscription.unsubscribe();
+}

@@ -1,0 +1,102 @@
+/**
+ * As much of Node's Buffer as the session core uses, on the web's own arrays.
+ * Only the browser's bundle has it; in Node the real one is there.
+ */
+export class Buffer extends Uint8Array {
+  static override from(
+    source: string | ArrayLike<number> | Iterable<number> | ArrayBuffer,
+    encoding: unknown = "utf8",
+  ): Buffer {
+    if (typeof source !== "string") return new Buffer(toArray(source));
+    switch (encoding) {
+      case "base64":
+        return fromBinary(decodeBase64(source));
+      case "latin1":
+        return fromBinary(source);
+      default:
+        return new Buffer(new TextEncoder().encode(source));
+    }
+  }
+
+  static alloc(size: number, fill = 0): Buffer {
+    return new Buffer(size).fill(fill);
+  }
+
+  static concat(
+    pieces: readonly Uint8Array[],
+    size = pieces.reduce((sum, { length }) => sum + length, 0),
+  ): Buffer {
+    const whole = new Buffer(size);
+    let at = 0;
+    for (const piece of pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole;
+  }
+
+  static isBuffer(value: unknown): value is Buffer {
+    return value instanceof Buffer;
+  }
+
+  static byteLength(text: string): number {
+    return new TextEncoder().encode(text).length;
+  }
+
+  override toString(encoding = "utf8"): string {
+    if (encoding === "utf8") return new TextDecoder().decode(this);
+    const binary = toBinary(this);
+    return encoding === "base64" ? btoa(binary) : binary;
+  }
+
+  override indexOf(wanted: number | string, from?: number): number {
+    const byte = typeof wanted === "string" ? wanted.charCodeAt(0) : wanted;
+    return super.indexOf(byte, from);
+  }
+
+  readBigUInt64BE(at = 0): bigint {
+    return this.#view.getBigUint64(at);
+  }
+
+  writeBigUInt64BE(value: bigint, at = 0): number {
+    this.#view.setBigUint64(at, value);
+    return at + 8;
+  }
+
+  get #view(): DataView {
+    return new DataView(this.buffer, this.byteOffset, this.byteLength);
+  }
+}
+
+function toArray(
+  source: ArrayLike<number> | Iterable<number> | ArrayBuffer,
+): Uint8Array {
+  return source instanceof ArrayBuffer
+    ? new Uint8Array(source)
+    : Uint8Array.from(source as ArrayLike<number>);
+}
+
+function fromBinary(text: string): Buffer {
+  const bytes = new Buffer(text.length);
+  for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
+  return bytes;
+}
+
+const STRIDE = 8_192; // arguments of one call
+
+function toBinary(bytes: Uint8Array): string {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += STRIDE) {
+    text += String.fromCharCode(...bytes.subarray(at, at + STRIDE));
+  }
+  return text;
+}
+
+/** What is no base64 is skipped, as Node does; the length then tells. */
+function decodeBase64(text: string): string {
+  try {
+    return atob(text.replace(/[^A-Za-z0-9+/]/g, ""));
+  } catch {
+    return "";
+  }
+}
