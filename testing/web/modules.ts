@@ -54,3 +54,6 @@ export const rm = open;
 export function join(...parts: readonly string[]): string {
   return parts.join("/");
 }
+
+/** Event targets of the web never complain of many listeners. */
+export function setMaxListeners(): void {}
