@@ -54,3 +54,6 @@ export const rm = open;
 export function join(...parts: readonly string[]): string {
   return parts.join("/");
 }
+
+/** Only Node warns of many listeners. */
+export function setMaxListeners(): void {}
