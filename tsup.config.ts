@@ -1,5 +1,6 @@
 import { copyFileSync, mkdirSync } from "node:fs";
 import { defineConfig } from "tsup";
+import { webBuild } from "./testing/web/build.ts";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
 const external = ["zeromq", "pyodide", "typescript"];
@@ -32,12 +33,32 @@ export default defineConfig([
       server: "src/index.ts",
       client: "client/index.ts",
       contract: "contract/index.ts",
+      testing: "testing/index.ts",
+      "testing-matchers": "testing/matchers.ts",
+      "kernels/mock": "testing/runner.ts",
     },
     format: "esm",
     target: "node20",
     dts: true,
     external,
     onSuccess: copyDocs,
+  },
+  {
+    name: "testing in browsers",
+    entry: {
+      "testing-browser": "testing/browser.ts",
+      "testing-msw": "testing/msw.ts",
+    },
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    dts: true,
+    external: ["msw", "zod"],
+    noExternal: [/^@trpc\//],
+    esbuildOptions(options) {
+      options.inject = webBuild.inject;
+      options.alias = webBuild.alias;
+    },
   },
   {
     name: "programs",
