@@ -10,10 +10,11 @@
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
 import type { Log } from "../log.ts";
+import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
 import { type Holder, type MemoryBudget } from "./memory-budget.ts";
 import { Recent } from "./recent.ts";
-import { BATCH, type Block, BLOCK, type OpenFile, Spill } from "./spill.ts";
+import { BATCH, Spill } from "./spill.ts";
 
 /** What a reader gets at once: entries in order, or the news that some are gone. */
 export type Reading =

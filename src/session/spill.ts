@@ -9,14 +9,20 @@
  * a hole where something was forgotten before it could be written.
  */
 import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Log } from "../log.ts";
+import {
+  type Block,
+  type Draft,
+  draftsOf,
+  type File,
+  type OpenFile,
+  readBlock,
+  writeAll,
+} from "./blocks.ts";
 import type { Entry } from "./entry.ts";
-import { fromRecords, toRecord } from "./record.ts";
 
-/** Bytes that are read at once, unless a single entry is larger. */
-export const BLOCK = 256 * 1024;
 /**
  * Bytes that are written at once. The event loop hears of one write in a turn,
  * and in a turn up to 2 MiB come from one socket: less would fall behind.
@@ -27,14 +33,6 @@ const SEGMENTS = 16;
 /** How long a disk that failed is left alone. */
 const PAUSE_MS = 10_000;
 
-/** What is needed of a file. */
-export type OpenFile = (
-  path: string,
-  flags: "wx" | "r",
-  mode?: number,
-) => Promise<Pick<FileHandle, "read" | "write" | "close">>;
-type File = Awaited<ReturnType<OpenFile>>;
-
 export interface SpillOptions {
   /** Makes the private directory, where it is not there yet, and says where. */
   readonly directory: () => string;
@@ -43,12 +41,6 @@ export interface SpillOptions {
   readonly log: Log;
   /** The disk; the file system's unless given. */
   readonly open?: OpenFile | undefined;
-}
-
-/** A run of entries, without holes. */
-export interface Block {
-  readonly first: number;
-  readonly last: number;
 }
 
 interface Written extends Block {
@@ -116,7 +108,10 @@ export class Spill implements AsyncDisposable {
   read(block: Block): readonly Entry[] | Promise<readonly Entry[]> {
     const written = block as Written; // `find` gives out no others
     if (written.entries !== undefined) return written.entries;
-    written.reading ??= readBlock(written, this.#open).finally(() => {
+    written.reading ??= readBlock(
+      { ...written, path: written.segment.path },
+      this.#open,
+    ).finally(() => {
       written.reading = undefined;
     });
     return written.reading;
@@ -248,35 +243,6 @@ export class Spill implements AsyncDisposable {
   }
 }
 
-/** A block before it has its place. */
-interface Draft extends Block {
-  readonly entries: readonly Entry[];
-  readonly pieces: readonly Buffer[];
-  readonly length: number;
-}
-
-function draftsOf(entries: readonly Entry[]): Draft[] {
-  const drafts: Draft[] = [];
-  let run: Entry[] = [];
-  let pieces: Buffer[] = [];
-  let length = 0;
-  for (const [index, entry] of entries.entries()) {
-    const record = toRecord(entry);
-    run.push(entry);
-    for (const piece of record) {
-      pieces.push(piece);
-      length += piece.length;
-    }
-    if (length < BLOCK && index < entries.length - 1) continue;
-    const first = run[0]?.seq ?? entry.seq;
-    drafts.push({ first, last: entry.seq, entries: run, pieces, length });
-    run = [];
-    pieces = [];
-    length = 0;
-  }
-  return drafts;
-}
-
 /** The first item for which `fits` holds, where it holds for all that follow. */
 function firstWhere<T>(
   items: readonly T[],
@@ -291,47 +257,6 @@ function firstWhere<T>(
     else low = middle + 1;
   }
   return items[low];
-}
-
-async function readBlock(
-  { segment, offset, length }: Written,
-  open: OpenFile,
-): Promise<readonly Entry[]> {
-  const handle = await open(segment.path, "r");
-  try {
-    const bytes = Buffer.allocUnsafeSlow(length); // of its own, so that it goes when its entries do
-    let at = 0;
-    while (at < length) {
-      const { bytesRead } = await handle.read(
-        bytes,
-        at,
-        length - at,
-        offset + at,
-      );
-      if (bytesRead === 0) throw new RangeError("A block is cut off");
-      at += bytesRead;
-    }
-    return fromRecords(bytes);
-  } finally {
-    await handle.close();
-  }
-}
-
-async function writeAll(
-  handle: File,
-  bytes: Buffer,
-  position: number,
-): Promise<void> {
-  let at = 0;
-  while (at < bytes.length) {
-    const { bytesWritten } = await handle.write(
-      bytes,
-      at,
-      bytes.length - at,
-      position + at,
-    );
-    at += bytesWritten;
-  }
 }
 
 function isFull(error: unknown): boolean {

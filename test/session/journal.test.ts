@@ -14,7 +14,7 @@ import {
 } from "../../src/session/journal.ts";
 import { MemoryBudget } from "../../src/session/memory-budget.ts";
 import { fromRecords, toRecord } from "../../src/session/record.ts";
-import type { OpenFile } from "../../src/session/spill.ts";
+import type { OpenFile } from "../../src/session/blocks.ts";
 import { eventually } from "../harness.ts";
 
 const KB = 1024;
