@@ -41,3 +41,12 @@ export class Deadline implements Disposable {
     }
   }
 }
+
+/** Rejects with the signal's reason when it aborts. Race it; when it loses, nobody waits for it. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+  });
+}

@@ -13,7 +13,7 @@ import {
 } from "../../contract/index.ts";
 import { Signer } from "../jupyter/frames.ts";
 import type { Log } from "../log.ts";
-import { Deadline } from "../signals.ts";
+import { aborted, Deadline } from "../signals.ts";
 import { kernelEnvironment } from "./environment.ts";
 import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
 import { KernelProcess } from "./process.ts";
@@ -468,14 +468,6 @@ function startFailure(
     ? `it did not ${what} within ${(timeout_ms ?? 0) / 1000} s`
     : messageOf(error);
   return failure(reason, { session_id, why }, { cause: error, ...options });
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const abort = () => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-  });
 }
 
 function messageOf(error: unknown): string {

@@ -14,6 +14,7 @@ import {
 import { Signer } from "../jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../jupyter/message.ts";
 import type { Log } from "../log.ts";
+import { aborted } from "../signals.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
 import type { KernelProcess } from "./process.ts";
@@ -298,12 +299,3 @@ export class RunningKernel implements Kernel, Stoppable {
 }
 
 const BUSY = Buffer.from('"busy"');
-
-/** Rejects when `signal` aborts. */
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const abort = () => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-  });
-}
