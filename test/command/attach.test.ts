@@ -1,73 +1,77 @@
 /** `kallichore attach` at a terminal, with real Python at the other end. */
 import { describe, expect, test } from "vitest";
-import { hasPython, Room, useCommand } from "./kallichore.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
+import { Room, useCommand } from "./kallichore.ts";
 
 useCommand();
 
-describe.skipIf(!hasPython)("a conversation with python3", () => {
-  test("runs what is typed, goes on in the next line where that is needed, and ends with Ctrl-D", async () => {
-    await using room = new Room();
-    await room.serve();
-    await room.run(["start", "python3", "--id", "work"]);
-    const person = room.terminal(["attach", "wo"]);
-    await person.until("In [");
-    person.type("x = 6\r");
-    await person.until("In [2]: ");
-    person.type("x * 7\r");
-    await person.until("42");
-    await person.until("In [3]: ");
-    person.type("for i in range(2):\r");
-    await person.until("...: ");
-    person.type("print('i =', i)\r");
-    await person.until("...: ");
-    person.type("\r");
-    await person.until("i = 1");
-    await person.until("In [4]: ");
-    person.type("\u0004");
-    expect((await person.ended()).code).toBe(0);
-    expect((await room.run(["exec", "-s", "work", "x"])).stdout).toBe("6\n");
-  });
+describe.skipIf(pythonWithIpykernel === undefined)(
+  "a conversation with python3",
+  () => {
+    test("runs what is typed, goes on in the next line where that is needed, and ends with Ctrl-D", async () => {
+      await using room = new Room();
+      await room.serve();
+      await room.run(["start", "python3", "--id", "work"]);
+      const person = room.terminal(["attach", "wo"]);
+      await person.until("In [");
+      person.type("x = 6\r");
+      await person.until("In [2]: ");
+      person.type("x * 7\r");
+      await person.until("42");
+      await person.until("In [3]: ");
+      person.type("for i in range(2):\r");
+      await person.until("...: ");
+      person.type("print('i =', i)\r");
+      await person.until("...: ");
+      person.type("\r");
+      await person.until("i = 1");
+      await person.until("In [4]: ");
+      person.type("\u0004");
+      expect((await person.ended()).code).toBe(0);
+      expect((await room.run(["exec", "-s", "work", "x"])).stdout).toBe("6\n");
+    });
 
-  test("is completed with Tab, interrupted with Ctrl-C, and answers what the code asks", async () => {
-    await using room = new Room();
-    await room.serve();
-    await room.run(["start", "python3", "--id", "work"]);
-    const person = room.terminal(["attach", "work"]);
-    await person.until("In [");
-    person.type("import itertools\r");
-    await person.until("In [2]: ");
-    person.type("itertools.accum\t");
-    await person.until("itertools.accumulate");
-    person.type("\r");
-    await person.until("In [3]: ");
-    person.type("print('g' + 'o'); import time; time.sleep(60)\r");
-    await person.until("go\r\n");
-    person.type("\u0003");
-    await person.until("KeyboardInterrupt");
-    await person.until("In [4]: ");
-    person.type("input('na' + 'me? ').upper()\r");
-    await person.until("name? ");
-    person.type("ann\r");
-    await person.until("'ANN'");
-    await person.until("In [5]: ");
-    person.type("\u0004");
-    expect((await person.ended()).code).toBe(0);
-  });
+    test("is completed with Tab, interrupted with Ctrl-C, and answers what the code asks", async () => {
+      await using room = new Room();
+      await room.serve();
+      await room.run(["start", "python3", "--id", "work"]);
+      const person = room.terminal(["attach", "work"]);
+      await person.until("In [");
+      person.type("import itertools\r");
+      await person.until("In [2]: ");
+      person.type("itertools.accum\t");
+      await person.until("itertools.accumulate");
+      person.type("\r");
+      await person.until("In [3]: ");
+      person.type("print('g' + 'o'); import time; time.sleep(60)\r");
+      await person.until("go\r\n");
+      person.type("\u0003");
+      await person.until("KeyboardInterrupt");
+      await person.until("In [4]: ");
+      person.type("input('na' + 'me? ').upper()\r");
+      await person.until("name? ");
+      person.type("ann\r");
+      await person.until("'ANN'");
+      await person.until("In [5]: ");
+      person.type("\u0004");
+      expect((await person.ended()).code).toBe(0);
+    });
 
-  test("shows what others do in the same session", async () => {
-    await using room = new Room();
-    await room.serve();
-    await room.run(["start", "python3", "--id", "work"]);
-    const person = room.terminal(["attach", "work"]);
-    await person.until("In [");
-    await room.run(["exec", "-s", "work", "print('from ' + 'elsewhere')"]);
-    await person.until("from elsewhere");
-    await room.run(["kill", "work"]);
-    await person.until("The kernel ended (SIGKILL)");
-    person.type("\u0004");
-    expect((await person.ended()).code).toBe(0);
-  });
-});
+    test("shows what others do in the same session", async () => {
+      await using room = new Room();
+      await room.serve();
+      await room.run(["start", "python3", "--id", "work"]);
+      const person = room.terminal(["attach", "work"]);
+      await person.until("In [");
+      await room.run(["exec", "-s", "work", "print('from ' + 'elsewhere')"]);
+      await person.until("from elsewhere");
+      await room.run(["kill", "work"]);
+      await person.until("The kernel ended (SIGKILL)");
+      person.type("\u0004");
+      expect((await person.ended()).code).toBe(0);
+    });
+  },
+);
 
 test("a session can be watched by a program", async () => {
   await using room = new Room();

@@ -4,11 +4,12 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { hasPython, Room, useCommand } from "./kallichore.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
+import { Room, useCommand } from "./kallichore.ts";
 
 useCommand();
 
-describe.skipIf(!hasPython)("code on python3", () => {
+describe.skipIf(pythonWithIpykernel === undefined)("code on python3", () => {
   const python = ["exec", "-k", "python3"];
 
   test("what code says goes where it says it, and its result to standard output", async () => {

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
 import { installKernelspecs } from "../kernels/index.ts";
+import { installIpykernel } from "../kernels/python.ts";
 import { buildCommand } from "./built.ts";
 
 let program: string;
@@ -22,8 +23,6 @@ export function useCommand(): void {
   });
   afterAll(() => rmSync(dirname(program), { recursive: true, force: true }));
 }
-
-export const hasPython = existsSync("/usr/share/jupyter/kernels/python3");
 
 export interface RunOptions {
   /** What is piped in; nothing unless said. */
@@ -46,7 +45,9 @@ export class Room implements AsyncDisposable {
     for (const name of ["tmp", "home", "run"]) {
       mkdirSync(join(this.folder, name), { mode: 0o700 });
     }
-    installKernelspecs(join(this.folder, "jupyter"));
+    const jupyter = join(this.folder, "jupyter");
+    installKernelspecs(jupyter);
+    installIpykernel(jupyter);
   }
 
   get records(): string[] {

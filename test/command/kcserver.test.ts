@@ -19,6 +19,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
 import { describe, expect, test } from "vitest";
 import { COMPATIBLE_VERSION, VERSION } from "../../src/version.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
 import { buildCommand } from "./built.ts";
 import {
   ask,
@@ -521,7 +522,7 @@ describe("under nohup, in the background", () => {
     expect(existsSync(file)).toBe(false);
   });
 
-  test.skipIf(!existsSync("/usr/bin/python3"))(
+  test.skipIf(pythonWithIpykernel === undefined)(
     "kernels can be interrupted, and end with the server",
     { timeout: 90_000 },
     async () => {
@@ -554,14 +555,15 @@ describe("under nohup, in the background", () => {
   );
 });
 
-test.skipIf(!existsSync("/usr/bin/python3"))(
+test.skipIf(pythonWithIpykernel === undefined)(
   "a second signal does not wait for a kernel that does not want to end",
   { timeout: 90_000 },
   async () => {
     await using kc = await connected();
     const { server, connection } = kc;
     await ask(connection, "PUT /sessions", pythonSession("stubborn"));
-    await ask(connection, "POST /sessions/stubborn/start");
+    const started = await ask(connection, "POST /sessions/stubborn/start");
+    expect(started.status).toBe(200);
     const begun = join(room, "begun");
     const code = [
       "import signal, time",
@@ -608,10 +610,10 @@ function newSession(session_id: string) {
 
 /** A kernel that is interrupted by signal. */
 function pythonSession(session_id: string) {
-  const command = "/usr/bin/python3 -m ipykernel_launcher -f {connection_file}";
+  const command = "-m ipykernel_launcher -f {connection_file}";
   return {
     ...newSession(session_id),
-    argv: command.split(" "),
+    argv: [pythonWithIpykernel, ...command.split(" ")],
     interrupt_mode: "signal",
   };
 }

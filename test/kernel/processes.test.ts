@@ -12,6 +12,7 @@ import {
   statOf,
 } from "../../src/kernel/process-table.ts";
 import { UsageSampler } from "../../src/kernel/usage.ts";
+import { python } from "../kernels/python.ts";
 
 const started: ChildProcess[] = [];
 /** Processes that a test found out about, below those that it started. */
@@ -47,7 +48,7 @@ def say(pid): os.write(1, b"%d\\n" % pid)
 
 /** A Python program in a group of its own, as a kernel is. */
 function family(program: string): Family {
-  const child = spawn("/usr/bin/python3", ["-c", SAY + program], {
+  const child = spawn(python ?? "python3", ["-c", SAY + program], {
     detached: true,
     stdio: ["ignore", "pipe", "ignore"],
   });
@@ -96,7 +97,9 @@ async function ended(pids: readonly number[], patience_ms = 10_000) {
   }
 }
 
-const onLinux = describe.skipIf(process.platform !== "linux");
+const onLinux = describe.skipIf(
+  process.platform !== "linux" || python === undefined,
+);
 
 onLinux("the process table", () => {
   it("tells a process from a later one of the same pid by its start time", async () => {

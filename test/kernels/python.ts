@@ -1,0 +1,51 @@
+/**
+ * The Pythons of this machine. Tests that need one, or an ipykernel in it, run
+ * with what is found here, and are skipped where nothing is.
+ */
+import { execFileSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const PATIENCE_MS = 20_000;
+
+/** An active environment comes before what is on PATH, as for the finder of kernelspecs. */
+const candidates = [
+  ...(process.env["VIRTUAL_ENV"] === undefined
+    ? []
+    : [join(process.env["VIRTUAL_ENV"], "bin", "python")]),
+  "python3",
+  "/usr/bin/python3",
+];
+
+/** Any Python 3; `undefined` where there is none. */
+export const python = candidates.find((candidate) =>
+  runs(candidate, ["--version"]),
+);
+
+/** A Python that has ipykernel; `undefined` where there is none. */
+export const pythonWithIpykernel = candidates.find((candidate) =>
+  runs(candidate, ["-m", "ipykernel", "--version"]),
+);
+
+/** Writes `<folder>/kernels/python3/kernel.json` where there is an ipykernel: the folder is then good for JUPYTER_PATH. */
+export function installIpykernel(folder: string): void {
+  if (pythonWithIpykernel === undefined) return;
+  const home = join(folder, "kernels", "python3");
+  mkdirSync(home, { recursive: true });
+  const command = "-m ipykernel_launcher -f {connection_file}";
+  const spec = {
+    argv: [pythonWithIpykernel, ...command.split(" ")],
+    display_name: "Python 3 (ipykernel)",
+    language: "python",
+  };
+  writeFileSync(join(home, "kernel.json"), JSON.stringify(spec));
+}
+
+function runs(program: string, args: readonly string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: "ignore", timeout: PATIENCE_MS });
+    return true;
+  } catch {
+    return false; // not there, or not with that
+  }
+}
