@@ -17,11 +17,13 @@ import {
   type ServerOptions,
 } from "../src/serve.ts";
 import { installKernelspecs } from "./kernels/index.ts";
+import { installIpykernel } from "./kernels/python.ts";
 
 export const TOKEN = "the-token-of-the-tests";
 
 const kernelspecs = mkdtempSync(join(tmpdir(), "kallichore-specs-"));
 installKernelspecs(kernelspecs);
+installIpykernel(kernelspecs);
 process.once("exit", () =>
   rmSync(kernelspecs, { recursive: true, force: true }),
 );

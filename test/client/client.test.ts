@@ -12,6 +12,7 @@ import {
   type SessionEvent,
   SupervisorError,
 } from "../../client/index.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
 import { clientOf, cuttable, open, urlOf } from "./harness.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
@@ -530,7 +531,7 @@ it("a Unix socket is as good as an address", async () => {
   ).rejects.toMatchObject({ reason: "unauthorized" });
 });
 
-describe("Python", () => {
+describe.skipIf(pythonWithIpykernel === undefined)("Python", () => {
   it("runs, completes, inspects and remembers", async () => {
     await using session = await client.start("python3");
     const shown = await session.execute("print('a'); print('b'); 6 * 7");

@@ -11,6 +11,7 @@ import {
   startServer,
 } from "../../src/serve.ts";
 import { installKernelspecs } from "../kernels/index.ts";
+import { installIpykernel } from "../kernels/python.ts";
 
 /** A server on loopback, or on a Unix socket of its own. */
 export async function open(
@@ -23,6 +24,7 @@ export async function open(
     "crash-on-execute",
     "stillborn",
   ]);
+  installIpykernel(folder);
   const { onSocket, ...rest } = options;
   const socketPath = join(folder, "server.sock");
   const server = await startServer({

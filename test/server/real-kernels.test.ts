@@ -12,6 +12,7 @@ import { pythonWasmKernelspec } from "../../kernels/python-wasm/kernelspec.ts";
 import { doors } from "../doors.ts";
 import { openServer, type TestServer } from "../harness.ts";
 import { pythonWasmProgram } from "../kernels/index.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
 
 /** Kernels of other people, as they are: what each is told, and what it must say. */
 const kernels = [
@@ -48,15 +49,16 @@ const kernels = [
 ] as const;
 
 const embedded = embeddedHere();
-const installed = new Set(
-  (
+const installed = new Set([
+  ...(pythonWithIpykernel === undefined ? [] : ["python3"]),
+  ...(
     await new KernelspecFinder({
       extraDirs: [],
       env: process.env,
       embedded,
     }).list()
   ).kernelspecs.map(({ name }) => name),
-);
+]);
 
 describe.each(kernels)("$name", (kernel) => {
   // Where a kernel is not installed, its tests say so and are counted as skipped.
