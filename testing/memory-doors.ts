@@ -13,7 +13,7 @@ import { RestDoor, sendFailure } from "../src/server/rest.ts";
 import { type Context, toFailure } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
 import { exchangeOf } from "./memory-http.ts";
-import { noStream, type Peer, ServerSocket } from "./memory-socket.ts";
+import { type Peer, ServerSocket } from "./memory-socket.ts";
 
 const CHANNELS = [
   /^\/sessions\/([^/]+)\/channels$/,
@@ -94,7 +94,7 @@ export class MemoryDoors {
       this.#connectTrpc(socket.asWs, requestTo(url));
     } else {
       const id = decodeURIComponent(channels[1] ?? "");
-      ownChannels(service.supervisor.session(id), socket.asWs, noStream, {
+      ownChannels(service.supervisor.session(id), socket.asWs, undefined, {
         codec: kallichore,
         log: service.log,
         patience: {

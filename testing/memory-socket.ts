@@ -2,7 +2,6 @@
  * A WebSocket without a socket: the server's end behaves as `ws` does, the
  * client's end is whoever takes the frames. Frames arrive in order, at once.
  */
-import type { Duplex } from "node:stream";
 import type { WebSocket as WsSocket } from "ws";
 import { turn } from "./clock.ts";
 import { Emitter } from "./emitter.ts";
@@ -20,7 +19,6 @@ export class ServerSocket extends Emitter {
   readyState = OPEN;
   readonly bufferedAmount = 0;
   readonly #peer: Peer;
-  #pieces: Uint8Array[] = [];
 
   constructor(peer: Peer) {
     super();
@@ -32,17 +30,9 @@ export class ServerSocket extends Emitter {
     return this as unknown as WsSocket;
   }
 
-  /** server → client; a frame may come in pieces. */
-  send(
-    data: string | Uint8Array,
-    { fin = true }: { readonly fin?: boolean } = {},
-  ): void {
-    if (this.readyState !== OPEN) return;
-    this.#pieces.push(typeof data === "string" ? Buffer.from(data) : data);
-    if (!fin) return;
-    const pieces = this.#pieces;
-    this.#pieces = [];
-    this.#peer.receive(Buffer.concat(pieces).toString());
+  /** server → client */
+  send(text: string): void {
+    if (this.readyState === OPEN) this.#peer.receive(text);
   }
 
   /** client → server */
@@ -73,14 +63,6 @@ export class ServerSocket extends Emitter {
     this.close(1006);
   }
 }
-
-/** Beneath such a socket lies no stream that could be corked or full. */
-export const noStream = {
-  cork() {},
-  uncork() {},
-  once() {},
-  off() {},
-} as unknown as Duplex;
 
 function bytesOf(data: unknown): Uint8Array {
   if (data instanceof ArrayBuffer) return new Uint8Array(data);

@@ -20,15 +20,21 @@ import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Session } from "../session/session.ts";
 import { speakerOf } from "./speaker.ts";
-import { drained, type Patience, sendPieces, together } from "./socket.ts";
+import {
+  drained,
+  FrameWriter,
+  type Patience,
+  type Piece,
+  together,
+} from "./socket.ts";
 
 /** How a protocol spells what goes out. */
 export interface Codec {
   /** One text frame, in pieces; `undefined` where the protocol has no word for it. */
-  encode(entry: Entry): readonly Buffer[] | undefined;
-  gap(from: number, to: number): readonly Buffer[] | undefined;
+  encode(entry: Entry): readonly Piece[] | undefined;
+  gap(from: number, to: number): readonly Piece[] | undefined;
   /** The last frame on the socket of an owner that is displaced. */
-  displaced(reason: string): readonly Buffer[];
+  displaced(reason: string): readonly Piece[];
 }
 
 export interface ChannelOptions {
@@ -57,23 +63,25 @@ const FAREWELL_MS = 250;
 export function ownChannels(
   session: Session,
   socket: WebSocket,
-  stream: Duplex,
+  stream: Duplex | undefined,
   options: ChannelOptions,
 ): void {
   const closed = new AbortController();
+  const frames = new FrameWriter(socket, stream);
   const { codec, log } = options;
   const claim = session.ownership.take(
     "Another client has connected to this session",
     (reason) => {
       closed.abort();
       pings.askOnceMore();
-      sendPieces(socket, codec.displaced(reason));
+      frames.add(codec.displaced(reason));
+      frames.flush();
       socket.close(4409, "displaced by another client");
       return farewell(socket);
     },
   );
   session.ownership.socketPath = options.socketPath;
-  const pings = new Pings(socket, claim);
+  const pings = new Pings(socket, frames, claim);
   socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
   socket.on("close", (code) => {
     if (GOODBYES.includes(code)) pings.heardAll();
@@ -91,7 +99,7 @@ export function ownChannels(
   });
   toClient(
     session,
-    { socket, stream, claim, pings },
+    { socket, stream, frames, claim, pings },
     options,
     closed.signal,
   ).catch((error: unknown) => {
@@ -127,7 +135,8 @@ function toKernel(
 
 interface Attached {
   readonly socket: WebSocket;
-  readonly stream: Duplex;
+  readonly stream: Duplex | undefined;
+  readonly frames: FrameWriter;
   readonly claim: Claim;
   readonly pings: Pings;
 }
@@ -135,7 +144,7 @@ interface Attached {
 /** kernel → client */
 async function toClient(
   session: Session,
-  { socket, stream, claim, pings }: Attached,
+  { socket, stream, frames, claim, pings }: Attached,
   { codec, patience }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
@@ -143,13 +152,13 @@ async function toClient(
   pings.begin(place);
   for await (const reading of session.journal.follow(place, signal)) {
     if (socket.readyState !== WebSocket.OPEN) return;
-    together(stream, () => sendReading(socket, reading, codec, pings));
+    together(stream, () => sendReading(frames, reading, codec, pings));
     await drained(socket, stream, patience);
   }
 }
 
 function sendReading(
-  socket: WebSocket,
+  frames: FrameWriter,
   reading: Reading,
   codec: Codec,
   pings: Pings,
@@ -157,16 +166,18 @@ function sendReading(
   if ("gap" in reading) {
     const { from, to } = reading.gap;
     const frame = codec.gap(from, to);
-    if (frame !== undefined) sendPieces(socket, frame);
+    if (frame !== undefined) frames.add(frame);
     pings.sent(to, 0);
+    frames.flush();
     pings.ask();
     return;
   }
   for (const entry of reading.entries) {
     const frame = codec.encode(entry);
-    if (frame !== undefined) sendPieces(socket, frame);
+    if (frame !== undefined) frames.add(frame);
     pings.sent(entry.seq, entry.size);
   }
+  frames.flush();
   pings.ask();
 }
 
@@ -178,6 +189,7 @@ function sendReading(
  */
 class Pings {
   readonly #socket: WebSocket;
+  readonly #frames: FrameWriter;
   readonly #claim: Claim;
   readonly #timer: NodeJS.Timeout;
   /** Ping number to the last entry sent before it, oldest first. */
@@ -189,8 +201,9 @@ class Pings {
   #askedFor = 0;
   #bytes = 0;
 
-  constructor(socket: WebSocket, claim: Claim) {
+  constructor(socket: WebSocket, frames: FrameWriter, claim: Claim) {
     this.#socket = socket;
+    this.#frames = frames;
     this.#claim = claim;
     this.#timer = setInterval(() => this.#tick(), PING_MS);
     this.#timer.unref();
@@ -248,6 +261,7 @@ class Pings {
     this.#asked.set(this.#count, { seq: this.#seq, at: performance.now() });
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(this.#count);
+    this.#frames.flush(); // it says that what was sent before it has been read
     this.#socket.ping(payload);
   }
 

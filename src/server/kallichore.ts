@@ -35,6 +35,6 @@ function spelled(event: OwnEvent): Record<string, unknown> {
   }
 }
 
-function frame(event: Record<string, unknown>, seq?: number): Buffer {
-  return Buffer.from(JSON.stringify({ kind: "kernel", ...event, seq }));
+function frame(event: Record<string, unknown>, seq?: number): string {
+  return JSON.stringify({ kind: "kernel", ...event, seq });
 }

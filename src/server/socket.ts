@@ -1,38 +1,134 @@
 /**
- * A WebSocket that carries journal entries: many frames to one system call,
- * large ones uncopied, and a bound on what may wait for a slow reader.
+ * A WebSocket that carries journal entries: many frames to one write, large
+ * ones uncopied, and a bound on what may wait for a slow reader.
  */
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 
-/** Text frames from here on leave in fragments, so that nothing is copied to join them. */
-const WHOLE = 64 * 1024; // bytes
+/** A piece of a text frame. */
+export type Piece = Buffer | string;
 
-/** Sends one text frame in pieces that follow each other. */
-export function sendPieces(socket: WebSocket, pieces: readonly Buffer[]): void {
-  const [only] = pieces;
-  if (pieces.length === 1 && only !== undefined) {
-    socket.send(only, { binary: false });
-    return;
+/** Frames from here on leave uncopied, in pieces of their own. */
+const LARGE = 64 * 1024; // bytes
+/** FIN, and the opcode of a text frame (RFC 6455 §5.2). */
+const WHOLE_TEXT = 0x81;
+
+interface Frame {
+  readonly pieces: readonly Piece[];
+  /** Bytes of the payload. */
+  readonly size: number;
+}
+
+/**
+ * Text frames to one client. What is added before a `flush` leaves by it: small
+ * frames lie side by side in one buffer, and their bytes are copied just there.
+ *
+ * It writes beneath the `WebSocket`, whose own frames (pings, a close) may come
+ * between two flushes. That holds as long as the socket does not compress:
+ * then `ws` writes each frame when it is told to.
+ */
+export class FrameWriter {
+  readonly #socket: WebSocket;
+  readonly #stream: Duplex | undefined;
+  #frames: Frame[] = [];
+
+  /** Without a stream the socket sends frame by frame. */
+  constructor(socket: WebSocket, stream: Duplex | undefined) {
+    this.#socket = socket;
+    this.#stream = stream;
   }
-  let size = 0;
-  for (const piece of pieces) size += piece.length;
-  if (size <= WHOLE) {
-    socket.send(Buffer.concat(pieces, size), { binary: false });
-    return;
+
+  /** One frame, in pieces that follow each other. */
+  add(pieces: readonly Piece[]): void {
+    let size = 0;
+    for (const piece of pieces) size += lengthOf(piece);
+    this.#frames.push({ pieces, size });
   }
-  for (const [index, piece] of pieces.entries()) {
-    socket.send(piece, { binary: false, fin: index === pieces.length - 1 });
+
+  /** Sends what was added, in order; to a socket that is not open, nothing. */
+  flush(): void {
+    const frames = this.#frames;
+    if (frames.length === 0) return;
+    this.#frames = [];
+    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    const stream = this.#stream;
+    if (stream === undefined) {
+      for (const { pieces } of frames) this.#socket.send(joined(pieces));
+      return;
+    }
+    stream.cork();
+    let from = 0;
+    for (const [index, { pieces, size }] of frames.entries()) {
+      if (size < LARGE) continue;
+      writeSmall(stream, frames.slice(from, index));
+      stream.write(headerOf(size));
+      for (const piece of pieces) stream.write(piece);
+      from = index + 1;
+    }
+    writeSmall(stream, frames.slice(from));
+    stream.uncork();
   }
 }
 
+function writeSmall(stream: Duplex, frames: readonly Frame[]): void {
+  if (frames.length === 0) return;
+  let total = 0;
+  for (const { size } of frames) total += headerLength(size) + size;
+  const bytes = Buffer.allocUnsafe(total);
+  let at = 0;
+  for (const { pieces, size } of frames) {
+    at = writeHeader(bytes, at, size);
+    for (const piece of pieces) {
+      at +=
+        typeof piece === "string"
+          ? bytes.write(piece, at)
+          : piece.copy(bytes, at);
+    }
+  }
+  stream.write(bytes);
+}
+
+function headerOf(size: number): Buffer {
+  const header = Buffer.allocUnsafe(headerLength(size));
+  writeHeader(header, 0, size);
+  return header;
+}
+
+function headerLength(size: number): number {
+  if (size < 126) return 2;
+  return size < 65_536 ? 4 : 10;
+}
+
+/** Returns where it ends. Unmasked, as a server's frames are. */
+function writeHeader(bytes: Buffer, at: number, size: number): number {
+  bytes[at] = WHOLE_TEXT;
+  if (size < 126) {
+    bytes[at + 1] = size;
+    return at + 2;
+  }
+  if (size < 65_536) {
+    bytes[at + 1] = 126;
+    return bytes.writeUInt16BE(size, at + 2);
+  }
+  bytes[at + 1] = 127;
+  return bytes.writeBigUInt64BE(BigInt(size), at + 2);
+}
+
+function lengthOf(piece: Piece): number {
+  return typeof piece === "string" ? Buffer.byteLength(piece) : piece.length;
+}
+
+function joined(pieces: readonly Piece[]): string {
+  return pieces.map((piece) => piece.toString()).join("");
+}
+
 /** Everything that `send` sends goes out together. */
-export function together(stream: Duplex, send: () => void): void {
-  stream.cork();
+export function together(stream: Duplex | undefined, send: () => void): void {
+  stream?.cork();
   try {
     send();
   } finally {
-    stream.uncork();
+    stream?.uncork();
   }
 }
 
@@ -53,11 +149,12 @@ export const TOO_SLOW = 4408;
  */
 export async function drained(
   socket: WebSocket,
-  stream: Duplex,
+  stream: Duplex | undefined,
   { limit, patience_ms }: Patience,
 ): Promise<void> {
   let left = patience_ms;
   let waiting = socket.bufferedAmount;
+  if (stream === undefined) return; // nothing waits
   while (waiting >= limit && socket.readyState === WebSocket.OPEN) {
     const began = performance.now();
     await drainOrClose(socket, stream, left);

@@ -18,7 +18,7 @@ import type { AppRouter } from "../../contract/index.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Context, Feed } from "./router.ts";
 import type { Service } from "./service.ts";
-import { drained, sendPieces, together } from "./socket.ts";
+import { drained, FrameWriter } from "./socket.ts";
 
 const PREFIX = "/trpc";
 const MAX_BATCH = 1_000; // a client that comes back resumes all its subscriptions in one frame
@@ -127,45 +127,33 @@ class EntrySocket extends WebSocket {
       (super.send as (...args: unknown[]) => void)(data, ...rest);
       return;
     }
-    const { stream } = this;
     const { reading, requestId } = data;
-    if (stream === undefined) return;
-    together(stream, () => {
-      if ("gap" in reading) {
-        const { from, to } = reading.gap;
-        const event = JSON.stringify({ kind: "gap", seq: to, from, to });
-        sendPieces(this, framed(requestId, to, [Buffer.from(event)]));
-        return;
+    const before = `{"id":${JSON.stringify(requestId)},"result":{"type":"data","id":"`;
+    const frames = new FrameWriter(this, this.stream);
+    if ("gap" in reading) {
+      const { from, to } = reading.gap;
+      const event = JSON.stringify({ kind: "gap", seq: to, from, to });
+      frames.add([`${before}${to}","data":{"id":"${to}","data":${event}}}}`]);
+    } else {
+      for (const { seq, json } of reading.entries) {
+        frames.add([
+          `${before}${seq}","data":{"id":"${seq}","data":`,
+          ...json,
+          END,
+        ]);
       }
-      for (const entry of reading.entries) {
-        sendPieces(this, framed(requestId, entry.seq, entry.json));
-      }
-    });
+    }
+    frames.flush();
   }
 }
+
+const END = "}}}";
 
 /** All of this door's sockets are: their server makes no others. */
 function entrySocket(socket: WebSocket): EntrySocket {
   if (socket instanceof EntrySocket) return socket;
   throw new TypeError("A socket of another door");
 }
-
-function framed(
-  requestId: string | number,
-  seq: number,
-  event: readonly Buffer[],
-): Buffer[] {
-  const id = JSON.stringify(requestId);
-  return [
-    Buffer.from(
-      `{"id":${id},"result":{"type":"data","id":"${seq}","data":{"id":"${seq}","data":`,
-    ),
-    ...event,
-    END,
-  ];
-}
-
-const END = Buffer.from("}}}");
 
 /** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
 function feedOf(socket: EntrySocket, { limits }: Service): Feed {
