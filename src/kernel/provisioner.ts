@@ -78,14 +78,20 @@ export class LocalProvisioner implements Provisioner {
     using time = new Deadline([signal], recipe.timeout_ms);
     const deadline = time.signal;
     for (let tries = 1; ; tries += 1) {
-      const launch = new Launch(recipe, hooks, this.#options, () =>
+      const held = new HeldExit(hooks);
+      const launch = new Launch(recipe, held.hooks, this.#options, () =>
         this.#portsFor(recipe),
       );
       try {
-        return await launch.run(deadline);
+        const kernel = await launch.run(deadline);
+        held.tell();
+        return kernel;
       } catch (error) {
-        if (tries === PORT_TRIES || !launch.foundPortsTaken || deadline.aborted)
+        const isLast = tries === PORT_TRIES || deadline.aborted;
+        if (isLast || !launch.foundPortsTaken) {
+          held.tell();
           throw error;
+        }
         this.release(recipe.session_id);
         this.#options.log.warn(
           { session: recipe.session_id },
@@ -133,6 +139,31 @@ export class LocalProvisioner implements Provisioner {
       return connection;
     }
     return this.reserve(recipe);
+  }
+}
+
+/** Keeps back that an attempt's process has exited, until it is known that no other attempt follows: to a session, all of them are one run. */
+class HeldExit {
+  readonly hooks: Hooks;
+  readonly #tell: (exit: Exit) => void;
+  #exit: Exit | undefined;
+  #isTold = false;
+
+  constructor(hooks: Hooks) {
+    this.#tell = (exit) => hooks.exited(exit);
+    this.hooks = {
+      ...hooks,
+      exited: (exit) => {
+        if (this.#isTold) this.#tell(exit);
+        else this.#exit = exit;
+      },
+    };
+  }
+
+  /** What was kept back, and from now on everything at once. */
+  tell(): void {
+    this.#isTold = true;
+    if (this.#exit !== undefined) this.#tell(this.#exit);
   }
 }
 

@@ -1,8 +1,10 @@
+import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { descendantsOf, isAlive } from "../../src/kernel/process-table.ts";
-import { doors } from "../doors.ts";
+import { doors, type TestClient } from "../doors.ts";
 import {
   eventually,
   openServer,
@@ -30,6 +32,11 @@ async function create(
   if (status !== 200) throw new Error(text);
   return session_id;
 }
+function attach(session_id: string): Promise<TestClient> {
+  const [door] = doors;
+  if (door === undefined) throw new Error("no door");
+  return door.attach(server, session_id);
+}
 async function statusOf(session_id: string): Promise<string> {
   const { body } = await server.ask("GET", `/sessions/${session_id}`);
   return (body as { status: string }).status;
@@ -46,6 +53,30 @@ const kallichore = {
   interrupt_mode: "signal",
   startup_environment: "none",
 };
+
+test("a start whose port a stranger took begins again with others, and is one run", async () => {
+  const session = await create({ kernel_name: "echo" });
+  const promised = await server.ask(
+    "GET",
+    `/sessions/${session}/connection_info`,
+  );
+  const { shell_port } = promised.body as { shell_port: number };
+  const stranger = createServer();
+  stranger.listen(shell_port, "127.0.0.1");
+  await once(stranger, "listening");
+  try {
+    const path = `/sessions/${session}`;
+    expect((await server.ask("POST", `${path}/start`)).status).toBe(200);
+    await using client = await attach(session);
+    await client.until("ready", ({ status }) => status === "ready");
+    expect(client.statuses).toEqual(["starting", "ready"]);
+    expect(client.heard.some(({ kind }) => kind === "exited")).toBe(false);
+    const now = await server.ask("GET", `${path}/connection_info`);
+    expect(now.body).not.toMatchObject({ shell_port });
+  } finally {
+    stranger.close();
+  }
+});
 
 describe("a start that fails", () => {
   test("because there is no such program, fails when the session is made", async () => {
@@ -118,9 +149,7 @@ describe("a start that fails", () => {
   test("is told in the journal: the status and, where a process ran, its exit, once", async () => {
     const session = await create({ kernel_name: "stillborn" });
     await server.ask("POST", `/sessions/${session}/start`);
-    const [door] = doors;
-    if (door === undefined) throw new Error("no door");
-    await using client = await door.attach(server, session);
+    await using client = await attach(session);
     await client.until("exited", ({ kind }) => kind === "exited");
     expect(client.statuses).toEqual(["starting", "exited"]);
     expect(client.heard.filter(({ kind }) => kind === "exited")).toHaveLength(
