@@ -160,6 +160,7 @@ describe("echo", () => {
     const failing = await client.execute("sleep 60000");
     const behind = await client.execute("never run");
     await client.wait(({ header }) => header.msg_type === "execute_input"); // an interrupt before that would find nothing to end
+    await client.ask("kernel_info_request", {}, "control"); // by now the kernel has read what was sent before
     await client.ask("interrupt_request", {}, "control");
 
     expect(await client.reply(failing)).toMatchObject({ status: "error" });
