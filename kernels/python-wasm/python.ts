@@ -73,6 +73,7 @@ export class Python {
   /** Resolves with the reply's content; what is said until then and after has `io`'s request as its parent. */
   async ask(kind: Question, content: unknown, io: Io): Promise<Content> {
     await this.ready;
+    io.signal.throwIfAborted(); // an interrupt that came before Python had the request is this request's own
     const id = (this.#lastId += 1);
     this.#remember(id, io);
     const answered = new Promise<Content>((resolve) =>

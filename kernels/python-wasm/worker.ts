@@ -9,6 +9,7 @@ import {
   workerData,
 } from "node:worker_threads";
 import { loadPyodide, version, type PyodideAPI } from "pyodide";
+import { interruptBuffer } from "./interrupt-buffer.ts";
 import kernelSource from "./kernel.py";
 import {
   SIGINT,
@@ -46,6 +47,7 @@ const MODULE = "wasm_kernel";
 const { memory, answers } = workerData as WorkerData;
 const signal = new Uint8Array(memory, 0, 1);
 const words = new Int32Array(memory);
+const interrupts = interruptBuffer(signal);
 
 const { pyodide, fromSnapshot } = await boot(
   loadPyodide,
@@ -109,7 +111,7 @@ function failure(error: unknown) {
 function hostOf() {
   return {
     /** From here on, an interrupt is noticed between bytecodes. */
-    arm: () => pyodide.setInterruptBuffer(signal),
+    arm: () => pyodide.setInterruptBuffer(interrupts),
     disarm: () => pyodide.setInterruptBuffer(undefined as never), // which its own type forgets
 
     stream: (id: number, name: "stdout" | "stderr", text: string) =>
