@@ -14,6 +14,8 @@ export type MimeBundle = Readonly<Record<string, unknown>>;
 export interface Extra {
   readonly metadata?: unknown;
   readonly buffers?: readonly Uint8Array[];
+  /** In the header; the kernel's own unless given. */
+  readonly version?: string;
 }
 
 /** The content of an `execute_request`, what was left out filled in. */
@@ -162,7 +164,7 @@ export class Io {
    * Asks the client whose request this is, and waits for its answer or the
    * interrupt. Throws where the request did not allow it.
    */
-  async input(prompt = "", password = false): Promise<string> {
+  async input(prompt = "", password = false, extra?: Extra): Promise<string> {
     if (!this.#allowStdin) {
       throw new KernelError(
         "StdinNotImplementedError",
@@ -177,7 +179,8 @@ export class Io {
     };
     this.signal.addEventListener("abort", interrupted, { once: true });
     try {
-      await this.#say("stdin", "input_request", { prompt, password });
+      const content = { prompt, password };
+      await this.#say("stdin", "input_request", content, extra);
       return await promise;
     } finally {
       this.#answered = undefined;

@@ -13,7 +13,13 @@ import {
   type Channel,
   type Message,
 } from "../src/jupyter/message.ts";
-import { Io, KernelError, type Content, type ExecuteRequest } from "./io.ts";
+import {
+  Io,
+  KernelError,
+  type Content,
+  type ExecuteRequest,
+  type Extra,
+} from "./io.ts";
 
 export interface KernelDefinition {
   /** The content of `kernel_info_reply`; `status` is added. */
@@ -143,11 +149,9 @@ export class Kernel {
   publish(
     msg_type: string,
     content: unknown,
-    extra: {
+    extra: Extra & {
       readonly parent?: Message;
       readonly topic?: Uint8Array;
-      readonly metadata?: unknown;
-      readonly buffers?: readonly Uint8Array[];
     } = {},
   ): Promise<void> {
     const { topic = Buffer.from(msg_type), ...rest } = extra;
@@ -313,11 +317,7 @@ export class Kernel {
     channel: Channel,
     msg_type: string,
     content: unknown,
-    extra: {
-      readonly parent?: Message;
-      readonly metadata?: unknown;
-      readonly buffers?: readonly Uint8Array[];
-    },
+    extra: Extra & { readonly parent?: Message },
   ): Message {
     const { protocol_version } = this.#definition;
     return compose({

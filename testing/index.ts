@@ -43,12 +43,11 @@ export {
 export { outputsOf } from "./outputs.ts";
 export type { Overrides } from "./overrides.ts";
 export { type MockKernels, MockProvisioner } from "./provisioner.ts";
+export { record, type RecordOptions } from "./record.ts";
 export {
+  openRecording,
   readRecording,
-  record,
-  type RecordedMessage,
   type Recording,
-  type RecordOptions,
   replay,
   type ReplayOptions,
 } from "./recording.ts";

@@ -12,8 +12,16 @@ import type { CommCall, Ending, Reaction } from "./steps.ts";
 export interface MockKernel {
   readonly kind: "kallichore mock kernel";
   readonly options: MockKernelOptions;
-  /** What it repeats, instead of acting by script. */
-  readonly recording?: Recording;
+  /** What it repeats, before it acts by script. */
+  readonly recorded?: Recorded;
+}
+
+export interface Recorded {
+  readonly recording: Recording;
+  /** How much faster than it was. */
+  readonly speed: number;
+  /** Whether it ends where the recorded kernel did, also where nothing ran. */
+  readonly ends: boolean;
 }
 
 export interface MockKernelOptions {

@@ -111,6 +111,7 @@ export async function runMockKernel(
 function hostOf(served: () => ServedKernel | undefined): Host {
   return {
     env: process.env as Record<string, string>,
+    run: 0, // a process knows nothing of those before it
     async exit(ending) {
       await served()?.wire.close(); // so that what was said before is heard
       die(ending);

@@ -31,6 +31,8 @@ const STOP_PATIENCE_MS = 5_000;
 export class MockProvisioner implements Provisioner {
   readonly #kernels: MockKernels;
   readonly #running = new Set<RunningMock>();
+  /** How many kernels each session has had. */
+  readonly #runs = new Map<string, number>();
   #ports = 0;
 
   constructor(kernels: MockKernels) {
@@ -69,7 +71,10 @@ export class MockProvisioner implements Provisioner {
     how: { connection: ConnectionInfo; isAdopted: boolean },
   ): Promise<Kernel> {
     const kernel = this.#mockOf(recipe);
-    const running = new RunningMock(kernel, { recipe, hooks, ...how });
+    const { session_id } = recipe;
+    const run = this.#runs.get(session_id) ?? 0;
+    this.#runs.set(session_id, run + 1);
+    const running = new RunningMock(kernel, { recipe, hooks, run, ...how });
     this.#running.add(running);
     void running.exited.then(() => this.#running.delete(running));
     await running.start(signal);
@@ -121,10 +126,10 @@ export class MockProvisioner implements Provisioner {
 /** The kernelspec of a mocked kernel. `program` stands where a real one has its interpreter. */
 export function kernelspecOf(
   name: string,
-  { options, recording }: MockKernel,
+  { options, recorded }: MockKernel,
   program = "kallichore-mock-kernel",
 ): Kernelspec {
-  const language = languageOf(options, recording?.kernel_info);
+  const language = languageOf(options, recorded?.recording.kernel_info);
   return {
     name,
     display_name: options.display_name ?? `${name} (mocked)`,
@@ -156,6 +161,8 @@ interface Run {
   readonly hooks: Hooks;
   readonly connection: ConnectionInfo;
   readonly isAdopted: boolean;
+  /** Which of the session's kernels this is, from 0. */
+  readonly run: number;
 }
 
 class RunningMock implements Kernel {
@@ -180,6 +187,7 @@ class RunningMock implements Kernel {
     this.#kernel = new KernelSide(
       definitionOf(mock, {
         env: environmentOf(run.recipe),
+        run: run.run,
         exit: (ending) => this.#die(ending),
         print: (stream, text) => this.#print(stream, text),
         heartbeat: (beats) => {

@@ -1,181 +1,631 @@
 /**
- * A recorded session as a kernel: each request is answered with what the
- * recorded kernel answered, message by message, with the new request as parent.
+ * A recorded session as a kernel. What was recorded is one line of messages,
+ * and is said in that order: as far as nobody has to ask for it, and onwards
+ * when a client asks what was asked then.
+ *
+ * Executions and comm messages come in the order in which they were recorded.
+ * What a client merely asks beside them (completion, inspection, a silent
+ * execution) may come later than it did. Ids that clients choose are the
+ * present client's own.
  */
-import { KernelError } from "../kernels/io.ts";
-import type { Content, Io } from "../kernels/io.ts";
+import type { JupyterEvent, SessionEvent } from "../contract/index.ts";
+import {
+  type Content,
+  type Extra,
+  type Io,
+  KernelError,
+} from "../kernels/io.ts";
 import type { Kernel, KernelDefinition } from "../kernels/kernel.ts";
 import { contentOf } from "../src/jupyter/message.ts";
-import type { Clock } from "./clock.ts";
-import type { RecordedMessage, Recording } from "./recording.ts";
+import { type Clock, turn } from "./clock.ts";
+import type { Recorded } from "./mock-kernel.ts";
+import { RecordedIds } from "./recorded-ids.ts";
+import type { Recording } from "./recording.ts";
 import type { Host } from "./scripted.ts";
 
 type Attend = NonNullable<KernelDefinition["attend"]>;
+type Request = Parameters<Attend>[0];
 
 /** What was said to one request. */
 interface Exchange {
+  /** The recorded request's. */
+  readonly msg_id: string;
   readonly msg_type: string;
-  /** Of an execution. */
-  readonly code: string | undefined;
-  readonly comm_id: string | undefined;
-  readonly messages: readonly RecordedMessage[];
-  isUsed: boolean;
+  /** Of an execution that was not silent. */
+  code: string | undefined;
+  /** It was dropped before it ran. */
+  isAborted: boolean;
+  /** Its kind can be told. */
+  isKnown: boolean;
+  /** The kernel died over it; the rest of it was the server's. */
+  isOver: boolean;
+  /** What was read of it before anybody asked. */
+  readonly kept: JupyterEvent[];
+  answering: Answering | undefined;
 }
 
-export function attendFrom(
-  recording: Recording,
-  { clock, host }: { readonly clock: Clock; readonly host: Host },
-): Attend {
-  const { prologue, exchanges } = exchangesOf(recording);
-  return async (request, io, kernel) => {
-    for (const message of prologue.splice(0)) await say(message, io, kernel);
+/** A present request that is answered with a recorded exchange. */
+interface Answering {
+  readonly io: Io;
+  readonly content: Content;
+  readonly finish: () => void;
+  isBegun: boolean;
+  isReplied: boolean;
+  isIdle: boolean;
+  /** A prompt is shown, and nobody has answered. */
+  isAsking: boolean;
+  /** Why it ends before what was recorded does. */
+  cut: KernelError | undefined;
+  isErrorSaid: boolean;
+}
+
+interface Item {
+  readonly exchange: Exchange | undefined;
+  readonly message: JupyterEvent;
+}
+
+interface Asked {
+  readonly request: Request;
+  readonly content: Content;
+  readonly io: Io;
+  readonly resolve: (isAnswered: boolean) => void;
+}
+
+type Exited = Extract<SessionEvent, { kind: "exited" }>;
+
+/** Messages that are looked through for the end of what has not ended. */
+const LOOKED_THROUGH = 50;
+/** Messages between two turns of the event loop. */
+const A_BREATH = 500;
+const LONGEST_QUOTE = 200; // characters
+
+export class Replay {
+  readonly ids = new RecordedIds();
+  readonly #recorded: Recorded;
+  readonly #clock: Clock;
+  readonly #host: Host;
+  readonly #source: AsyncIterator<SessionEvent>;
+  readonly #exchanges = new Map<string, Exchange>();
+  readonly #ahead: Item[] = [];
+  #exited: Exited | undefined;
+  #isRead = false;
+  /** Asked and not said yet, since nobody asked again. */
+  readonly #asides: Exchange[] = [];
+  readonly #open = new Set<Answering>();
+  readonly #asked: Asked[] = [];
+  #kernel: Kernel | undefined;
+  #isProbed = false;
+  #said = 0;
+  /** The date of a message, and when it was said: the others keep their distance from it. */
+  #anchor: { readonly date: number; readonly at: number } | undefined;
+  #news = pending();
+  /** What would have been next, in words. */
+  #expected = "";
+
+  constructor(
+    recorded: Recorded,
+    { clock, host }: { readonly clock: Clock; readonly host: Host },
+  ) {
+    this.#recorded = recorded;
+    this.#clock = clock;
+    this.#host = host;
+    this.#source = lifeOf(recorded.recording, host.run);
+  }
+
+  /** Answers what was recorded. False for anything else, of which `refusal` then says more. */
+  readonly attend: Attend = (request, io, kernel) => {
+    if (this.#kernel === undefined) {
+      this.#kernel = kernel;
+      void this.#run();
+    }
     const { msg_type } = request.header;
+    // Whoever starts a kernel asks who it is, of which the session has heard nothing.
+    if (msg_type === "kernel_info_request" && !this.#isProbed) {
+      this.#isProbed = true;
+      return Promise.resolve(false);
+    }
     const content = contentIn(request);
-    const exchange = take(exchanges, msg_type, content);
-    if (exchange === undefined) return false;
-    if (msg_type === "execute_request") io.begin(content);
-    try {
-      const speed = recording.speed ?? Infinity;
-      await repeat(exchange, { io, kernel, clock, speed });
-    } catch (error) {
-      await cutShort(io, error);
-    }
-    const { ended } = recording;
-    if (ended !== undefined && exchanges.every(({ isUsed }) => isUsed)) {
-      await host.exit({
-        exit_code: ended.exit_code,
-        ...(ended.signal !== null && { signal: ended.signal }),
-      });
-    }
-    return true;
+    return new Promise((resolve) => {
+      this.#asked.push({ request, content, io, resolve });
+      this.#tell();
+    });
   };
-}
 
-/** In the order in which the requests were first answered; and what was said before any. */
-function exchangesOf({ messages }: Recording): {
-  readonly prologue: RecordedMessage[];
-  readonly exchanges: readonly Exchange[];
-} {
-  const byParent = new Map<string, RecordedMessage[]>();
-  const prologue: RecordedMessage[] = [];
-  let present = prologue;
-  for (const message of messages) {
-    const id = message.parent_header?.msg_id;
-    if (id === undefined) {
-      present.push(message); // nobody's: it is said again when it was said
-      continue;
+  /** Why this cannot be answered. */
+  refusal(what: string): KernelError {
+    const evalue = `${what} was not recorded here: ${this.#expected}`;
+    return new KernelError("NotRecorded", evalue);
+  }
+
+  async #run(): Promise<void> {
+    try {
+      for (;;) await this.#step();
+    } catch (error) {
+      await this.#break(error);
     }
-    present = byParent.get(id) ?? [];
-    byParent.set(id, present);
-    present.push(message);
   }
-  const exchanges = [...byParent.values()].map((said) => {
-    const input = said.find(
-      ({ header }) => header.msg_type === "execute_input",
-    );
-    return {
-      msg_type: said[0]?.parent_header?.msg_type ?? "",
-      code: input === undefined ? undefined : String(input.content["code"]),
-      comm_id: commOf(said),
-      messages: said,
-      isUsed: false,
+
+  /** One message is said, or something is awaited. */
+  async #step(): Promise<void> {
+    const news = this.#news.promise; // of what comes from here on
+    for (const asked of this.#asked.splice(0)) await this.#serve(asked);
+    if (!(await this.#reach(0))) {
+      await this.#over();
+      await news;
+      return;
+    }
+    const item = this.#ahead[0];
+    if (item === undefined) return;
+    const { exchange, message } = item;
+    const answering = exchange?.answering;
+    if (exchange !== undefined && answering === undefined) {
+      await this.#identify(exchange);
+      if (isAside(exchange)) {
+        this.#keep(exchange);
+        return;
+      }
+      await this.#endOpen(); // in what was recorded the kernel has gone on
+      if (this.#asked.length === 0) await news;
+      return;
+    }
+    const hindrance = this.#hindrance(message, answering);
+    if (hindrance !== undefined) {
+      await Promise.race([hindrance(), news]);
+      this.#tell(); // so that nobody sleeps on
+      return;
+    }
+    this.#ahead.shift();
+    if (answering === undefined) await this.#sayAsNobody(message);
+    else await this.#say(message, answering);
+    this.#said += 1;
+    if (this.#said % A_BREATH === 0) await turn(); // so that others are served
+  }
+
+  /** Something happened that who waits should look at. */
+  #tell(): void {
+    this.#news.resolve();
+    this.#news = pending();
+  }
+
+  // What is asked
+
+  async #serve({ request, content, io, resolve }: Asked): Promise<void> {
+    const { msg_type, msg_id } = request.header;
+    const exchange = await this.#find(msg_type, content);
+    if (exchange === undefined) {
+      resolve(false);
+      return;
+    }
+    if (msg_type === "execute_request") io.begin(content);
+    if (msg_type === "comm_open") this.ids.openedByClient(content);
+    this.ids.asked(exchange.msg_id, msg_id);
+    const answering: Answering = {
+      io,
+      content,
+      finish: () => resolve(true),
+      isBegun: false,
+      isReplied: isComm(msg_type), // these have no reply
+      isIdle: false,
+      isAsking: false,
+      cut: undefined,
+      isErrorSaid: false,
     };
-  });
-  return { prologue, exchanges };
-}
+    exchange.answering = answering;
+    this.#open.add(answering);
+    io.signal.addEventListener("abort", () => this.#tell(), { once: true });
+    const kept = exchange.kept.splice(0);
+    this.#ahead.unshift(...kept.map((message) => ({ exchange, message })));
+  }
 
-function commOf(messages: readonly RecordedMessage[]): string | undefined {
-  const said = messages.find(({ header }) =>
-    header.msg_type.startsWith("comm_"),
-  );
-  const comm_id = said?.content["comm_id"];
-  return typeof comm_id === "string" ? comm_id : undefined;
-}
+  async #find(
+    msg_type: string,
+    content: Content,
+  ): Promise<Exchange | undefined> {
+    const next = await this.#nextAct();
+    this.#expected = this.#described(next);
+    const isSilent = content["silent"] === true;
+    if (isComm(msg_type) || (msg_type === "execute_request" && !isSilent)) {
+      const fits =
+        next?.msg_type === msg_type &&
+        (isComm(msg_type) || next.code === content["code"]);
+      if (fits) return next;
+    }
+    const aside = this.#asidesUntil(next).find(
+      (one) =>
+        one.msg_type === msg_type &&
+        (msg_type !== "execute_request" || one.isAborted !== isSilent),
+    );
+    if (aside === undefined) return undefined;
+    const at = this.#asides.indexOf(aside);
+    // Its place has not come yet; it waits for that, unless something runs that may take its time.
+    if (at === -1 && this.#open.size === 0) return aside;
+    if (at === -1) this.#keep(aside);
+    this.#asides.splice(this.#asides.indexOf(aside), 1);
+    return aside;
+  }
 
-/** The next one that was not repeated yet: of an execution, with the same code; of a comm, the same comm where that is known. */
-function take(
-  exchanges: readonly Exchange[],
-  msg_type: string,
-  content: Content,
-): Exchange | undefined {
-  const found = exchanges.find(
-    (exchange) =>
-      !exchange.isUsed &&
-      exchange.msg_type === msg_type &&
-      (exchange.code === undefined || exchange.code === content["code"]) &&
-      (exchange.comm_id === undefined ||
-        !msg_type.startsWith("comm_") ||
-        exchange.comm_id === content["comm_id"]),
-  );
-  if (found !== undefined) found.isUsed = true;
-  return found;
-}
+  /** The next execution or comm message that nobody has sent yet. */
+  async #nextAct(): Promise<Exchange | undefined> {
+    for (let at = 0; await this.#reach(at); at += 1) {
+      const exchange = this.#ahead[at]?.exchange;
+      if (exchange === undefined || exchange.answering !== undefined) continue;
+      await this.#identify(exchange);
+      if (!isAside(exchange)) return exchange;
+    }
+    return undefined;
+  }
 
-async function repeat(
-  { messages }: Exchange,
-  {
-    io,
-    kernel,
-    clock,
-    speed,
-  }: {
-    readonly io: Io;
-    readonly kernel: Kernel;
-    readonly clock: Clock;
-    readonly speed: number;
-  },
-): Promise<void> {
-  const first = dateOf(messages[0]);
-  const began = clock.now();
-  for (const message of messages) {
-    const due = (dateOf(message) - first) / speed;
-    const left = due - (clock.now() - began);
-    if (left > 0) await clock.sleep(left, io.signal);
-    io.signal.throwIfAborted();
-    await say(message, io, kernel);
+  /** What was merely asked before that, in the order in which it was. */
+  #asidesUntil(act: Exchange | undefined): readonly Exchange[] {
+    const before = this.#ahead.findIndex(({ exchange }) => exchange === act);
+    const ahead = this.#ahead
+      .slice(0, before === -1 || act === undefined ? undefined : before)
+      .flatMap(({ exchange }) =>
+        exchange !== undefined && exchange.answering === undefined
+          ? [exchange]
+          : [],
+      );
+    return [...this.#asides, ...new Set(ahead)];
+  }
+
+  /** Nobody has asked for it yet: what comes behind it need not wait. */
+  #keep(exchange: Exchange): void {
+    if (!this.#asides.includes(exchange)) this.#asides.push(exchange);
+    const others: Item[] = [];
+    for (const item of this.#ahead.splice(0)) {
+      if (item.exchange === exchange) exchange.kept.push(item.message);
+      else others.push(item);
+    }
+    this.#ahead.push(...others);
+  }
+
+  #described(next: Exchange | undefined): string {
+    if (next === undefined) return "nothing more was";
+    if (next.code === undefined) return `a ${next.msg_type} is next`;
+    return `${quoted(next.code)} is next`;
+  }
+
+  // What was recorded
+
+  /** Reads on until there are more than `at` messages ahead. False where the kernel's life ends before. */
+  async #reach(at: number): Promise<boolean> {
+    while (this.#ahead.length <= at && !this.#isRead) {
+      const next = await this.#source.next();
+      if (next.done === true) this.#isRead = true;
+      else this.#note(next.value);
+    }
+    return this.#ahead.length > at;
+  }
+
+  #note(event: SessionEvent): void {
+    if (event.kind === "exited") {
+      this.#exited = event;
+      this.#isRead = true;
+    }
+    if (event.kind !== "jupyter") return;
+    const { parent_header } = event;
+    if (parent_header === null) {
+      this.#ahead.push({ exchange: undefined, message: event });
+      return;
+    }
+    const exchange = this.#exchangeOf(parent_header);
+    exchange.isOver ||= isOfServer(event);
+    if (exchange.isOver) return;
+    learn(exchange, event);
+    this.#ahead.push({ exchange, message: event });
+  }
+
+  #exchangeOf({
+    msg_id,
+    msg_type,
+  }: NonNullable<JupyterEvent["parent_header"]>): Exchange {
+    const known = this.#exchanges.get(msg_id);
+    if (known !== undefined) return known;
+    const exchange: Exchange = {
+      msg_id,
+      msg_type,
+      code: undefined,
+      isAborted: false,
+      isKnown: msg_type !== "execute_request",
+      isOver: false,
+      kept: [],
+      answering: undefined,
+    };
+    this.#exchanges.set(msg_id, exchange);
+    return exchange;
+  }
+
+  async #identify(exchange: Exchange): Promise<void> {
+    for (
+      let at = this.#ahead.length;
+      !exchange.isKnown && (await this.#reach(at));
+      at = this.#ahead.length
+    );
+  }
+
+  // What is said
+
+  /** What must pass before it may be said. */
+  #hindrance(
+    message: JupyterEvent,
+    answering: Answering | undefined,
+  ): (() => Promise<unknown>) | undefined {
+    if (answering !== undefined) {
+      const { signal } = answering.io;
+      if (signal.aborted && !answering.isErrorSaid) {
+        answering.cut ??= signal.reason as KernelError;
+      }
+      if (answering.cut !== undefined) return undefined;
+      const waitsForInterrupt = isInterruption(message) && !signal.aborted;
+      if (answering.isAsking || waitsForInterrupt) {
+        this.#anchor = undefined;
+        return () => new Promise(() => {}); // what ends it is news
+      }
+    }
+    const left_ms = this.#timeUntil(message, answering);
+    if (left_ms <= 0) return undefined;
+    return () => {
+      const awake = new AbortController();
+      void this.#news.promise.then(() => awake.abort());
+      return this.#clock.sleep(left_ms, awake.signal).catch(() => {}); // there is news
+    };
+  }
+
+  /** Milliseconds; none where somebody waits for what comes behind it. */
+  #timeUntil(message: JupyterEvent, answering: Answering | undefined): number {
+    const { speed } = this.#recorded;
+    const date = Date.parse(message.header.date ?? "");
+    if (speed === Infinity || Number.isNaN(date)) return 0;
+    const isAwaited = [...this.#open].some(({ isBegun }) => !isBegun);
+    if (isAwaited || answering?.isBegun === false) this.#anchor = undefined;
+    this.#anchor ??= { date, at: this.#clock.now() };
+    return (
+      (date - this.#anchor.date) / speed - (this.#clock.now() - this.#anchor.at)
+    );
+  }
+
+  async #sayAsNobody(message: JupyterEvent): Promise<void> {
+    const content = this.ids.translated(message, undefined);
+    const { msg_type } = message.header;
+    await this.#kernel?.publish(msg_type, content, extraOf(message));
+  }
+
+  async #say(message: JupyterEvent, answering: Answering): Promise<void> {
+    answering.isBegun = true;
+    if (answering.cut === undefined) await this.#repeat(message, answering);
+    else await this.#cutShort(message, answering);
+    noteEnd(message, answering);
+    if (answering.isReplied && answering.isIdle) this.#finish(answering);
+  }
+
+  async #repeat(message: JupyterEvent, answering: Answering): Promise<void> {
+    const { channel, header } = message;
+    const { io } = answering;
+    const content = this.ids.translated(message, answering.content);
+    const extra = extraOf(message);
+    if (header.msg_type === "execute_input" && this.#kernel !== undefined) {
+      this.#kernel.executionCount = Number(content["execution_count"]);
+    }
+    if (channel === "iopub") await io.publish(header.msg_type, content, extra);
+    else if (channel !== "stdin") await io.reply(content, extra);
+    else if (header.msg_type === "input_request") {
+      this.#ask(message, answering);
+    }
+  }
+
+  /** What else is said meanwhile need not wait for the answer. */
+  #ask(message: JupyterEvent, answering: Answering): void {
+    const { prompt, password } = message.content;
+    answering.isAsking = true;
+    answering.io
+      .input(String(prompt), password === true, extraOf(message))
+      .catch((error: unknown) => {
+        answering.cut ??= toKernelError(error);
+      })
+      .finally(() => {
+        answering.isAsking = false;
+        this.#tell();
+      });
+  }
+
+  /** It ends as executions do, with what was recorded of such an end where there is any. */
+  async #cutShort(message: JupyterEvent, answering: Answering): Promise<void> {
+    const { io, cut = new KernelError("KeyboardInterrupt", "") } = answering;
+    const { channel, header } = message;
+    if (isInterruption(message) && cut.ename === INTERRUPT) {
+      answering.cut = undefined;
+      answering.isErrorSaid = true;
+      await this.#repeat(message, answering);
+      return;
+    }
+    const isEnd =
+      isIdle(message) || (channel !== "iopub" && channel !== "stdin");
+    const isBeginning =
+      header.msg_type === "execute_input" || header.msg_type === "status";
+    if (!isEnd) {
+      if (isBeginning) await this.#repeat(message, answering);
+      return;
+    }
+    const { ename, evalue, traceback } = cut;
+    const failed = { ename, evalue, traceback };
+    const isExecution = io.request.header.msg_type === "execute_request";
+    if (isExecution && !io.silent && !answering.isErrorSaid) {
+      await io.publish("error", failed);
+    }
+    answering.isErrorSaid = true;
+    if (channel === "iopub") await this.#repeat(message, answering);
+    else {
+      const execution_count = this.#kernel?.executionCount ?? null;
+      await io.reply({ status: "error", execution_count, ...failed });
+    }
+  }
+
+  #finish(answering: Answering): void {
+    if (this.#open.delete(answering)) answering.finish();
+  }
+
+  /** What is still open is ended by what was recorded a little later, which others must not wait for. */
+  async #endOpen(): Promise<void> {
+    if (this.#open.size === 0) return;
+    await this.#reach(LOOKED_THROUGH);
+    for (const answering of [...this.#open]) {
+      const rest = this.#ahead.filter(
+        ({ exchange, message }) =>
+          exchange?.answering === answering && isOfEnd(message),
+      );
+      for (const item of rest) {
+        if (!this.#open.has(answering)) break;
+        this.#ahead.splice(this.#ahead.indexOf(item), 1);
+        await this.#say(item.message, answering);
+      }
+      this.#finish(answering);
+    }
+  }
+
+  /** All is said. A kernel that died over a request dies again. */
+  async #over(): Promise<void> {
+    if (this.#exited !== undefined) {
+      const { exit_code, signal } = this.#exited;
+      if (this.#recorded.ends || this.#open.size > 0) {
+        await this.#host.exit({
+          exit_code,
+          ...(signal !== null && { signal }),
+        });
+      }
+    }
+    for (const answering of [...this.#open]) this.#finish(answering);
+  }
+
+  /** What was recorded cannot be read: whoever asks is told. */
+  async #break(error: unknown): Promise<void> {
+    const cause = error instanceof Error ? error.message : String(error);
+    this.#expected = `the recording cannot be read: ${cause}`;
+    for (const answering of [...this.#open]) {
+      const failed = this.refusal("What followed");
+      const { ename, evalue, traceback } = failed;
+      await answering.io.publish("error", { ename, evalue, traceback });
+      await answering.io.reply({ status: "error", ename, evalue, traceback });
+      await answering.io.publish("status", { execution_state: "idle" });
+      this.#finish(answering);
+    }
+    for (;;) {
+      const news = this.#news.promise;
+      for (const { resolve } of this.#asked.splice(0)) resolve(false);
+      await news;
+    }
   }
 }
 
-async function say(
-  message: RecordedMessage,
-  io: Io,
-  kernel: Kernel,
-): Promise<void> {
-  const { channel, header, content, metadata } = message;
-  const extra = { metadata, buffers: message.buffers.map(fromBase64) };
-  if (channel === "iopub") {
-    const speaker = message.parent_header === null ? kernel : io;
-    await speaker.publish(header.msg_type, content, extra);
-  } else if (channel !== "stdin") await io.reply(content, extra);
-  else if (header.msg_type === "input_request") {
-    const { prompt, password } = content;
-    await io.input(String(prompt), password === true);
+/** The events of one kernel of the session; of the last one, where there were fewer. */
+async function* lifeOf(
+  { events }: Recording,
+  run: number,
+): AsyncGenerator<SessionEvent, void> {
+  let life = run === 0 ? 0 : Math.min(run, (await livesOf(events())) - 1);
+  for await (const event of events()) {
+    if (life === 0) yield event;
+    if (event.kind === "exited" && (life -= 1) < 0) return;
   }
 }
 
-/** The request was interrupted while it was repeated: it ends as executions do. */
-async function cutShort(io: Io, error: unknown): Promise<void> {
-  const { ename, evalue, traceback } =
-    error instanceof KernelError
-      ? error
-      : new KernelError("ReplayError", String(error));
-  const failed = { ename, evalue, traceback };
-  await io.publish("error", failed);
-  await io.reply({ status: "error", execution_count: null, ...failed });
-  await io.publish("status", { execution_state: "idle" });
+async function livesOf(events: ReturnType<Recording["events"]>) {
+  let lives = 1;
+  let isOver = false;
+  for await (const { kind } of events) {
+    if (kind === "exited") isOver = true;
+    if (kind !== "jupyter" || !isOver) continue;
+    isOver = false;
+    lives += 1;
+  }
+  return lives;
 }
 
-function dateOf(message: RecordedMessage | undefined): number {
-  const time = Date.parse(message?.header.date ?? "");
-  return Number.isNaN(time) ? 0 : time;
+function learn(exchange: Exchange, { header, content }: JupyterEvent): void {
+  if (header.msg_type === "execute_input") {
+    exchange.code = String(content["code"]);
+    exchange.isKnown = true;
+  }
+  if (header.msg_type === "execute_reply") {
+    exchange.isAborted ||= content["status"] === "aborted";
+    exchange.isKnown = true;
+  }
 }
 
-function contentIn(request: Parameters<Attend>[0]): Content {
+/** Merely asked: it may come later than it did, or not at all. */
+function isAside({ msg_type, code }: Exchange): boolean {
+  return code === undefined && !isComm(msg_type);
+}
+
+function isComm(msg_type: string): boolean {
+  return msg_type.startsWith("comm_") && !msg_type.endsWith("_request");
+}
+
+/** The server answers for a kernel that is gone, and will again. */
+function isOfServer({ header, content }: JupyterEvent): boolean {
+  return (
+    header.msg_type === "execute_reply" && content["reason"] === "kernel_exited"
+  );
+}
+
+const INTERRUPT = "KeyboardInterrupt";
+
+/** Said because somebody interrupted: it waits for somebody who does. */
+function isInterruption({ header, content }: JupyterEvent): boolean {
+  return (
+    content["ename"] === INTERRUPT &&
+    (header.msg_type === "error" || header.msg_type === "execute_reply")
+  );
+}
+
+function isIdle({ header, content }: JupyterEvent): boolean {
+  return header.msg_type === "status" && content["execution_state"] === "idle";
+}
+
+function isOfEnd(message: JupyterEvent): boolean {
+  const { channel } = message;
+  return isIdle(message) || channel === "shell" || channel === "control";
+}
+
+function noteEnd(message: JupyterEvent, answering: Answering): void {
+  if (isIdle(message)) answering.isIdle = true;
+  else if (isOfEnd(message)) answering.isReplied = true;
+}
+
+function toKernelError(error: unknown): KernelError {
+  return error instanceof KernelError
+    ? error
+    : new KernelError("ReplayError", String(error));
+}
+
+function pending() {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => (resolve = settle));
+  return { promise, resolve: () => resolve() };
+}
+
+/** As much of it as a reader needs to know it. */
+export function quoted(code: string): string {
+  return JSON.stringify(
+    code.length > LONGEST_QUOTE ? `${code.slice(0, LONGEST_QUOTE)}…` : code,
+  );
+}
+
+function contentIn(request: Request): Content {
   try {
     return (contentOf(request) ?? {}) as Content;
   } catch {
     return {}; // no JSON
   }
+}
+
+/** What is said beside the content. */
+function extraOf({ header, metadata, buffers }: JupyterEvent): Extra {
+  const { version } = header;
+  return {
+    metadata,
+    buffers: buffers.map(fromBase64),
+    ...(version !== undefined && { version }),
+  };
 }
 
 function fromBase64(text: string): Uint8Array {

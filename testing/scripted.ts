@@ -13,7 +13,7 @@ import {
 import { History } from "../kernels/python-wasm/history.ts";
 import { systemClock, turn } from "./clock.ts";
 import type { MockKernel, MockKernelOptions } from "./mock-kernel.ts";
-import { attendFrom } from "./replay.ts";
+import { quoted, Replay } from "./replay.ts";
 import type {
   Breakage,
   CommCall,
@@ -29,6 +29,8 @@ import type {
 /** What a kernel lives in. */
 export interface Host {
   readonly env: Readonly<Record<string, string>>;
+  /** Which of its session's kernels it is, from 0. */
+  readonly run: number;
   /** Does not come back. */
   exit(ending: Ending): Promise<never>;
   print(stream: StreamName, text: string): void | Promise<void>;
@@ -38,18 +40,16 @@ export interface Host {
 
 /** One run of the kernel: what it remembers begins anew. */
 export function definitionOf(
-  { options, recording }: MockKernel,
+  { options, recorded }: MockKernel,
   host: Host,
 ): KernelDefinition {
   const { clock = systemClock, ids = () => crypto.randomUUID() } = options;
   const { vices = {} } = options;
-  const run = new Run(options, host);
   const replay =
-    recording === undefined
-      ? undefined
-      : attendFrom(recording, { clock, host });
+    recorded === undefined ? undefined : new Replay(recorded, { clock, host });
+  const run = new Run(options, host, replay);
   return {
-    kernelInfo: kernelInfoOf(options, recording?.kernel_info),
+    kernelInfo: kernelInfoOf(options, recorded?.recording.kernel_info),
     handlers: run.handlers,
     stamp: () => ({
       msg_id: ids(),
@@ -61,13 +61,14 @@ export function definitionOf(
         (vices.deaf !== true && !vices.deaf.includes(msg_type))),
     says: (state, { header }) =>
       state === "busy" || !run.forgetsIdleOf(header.msg_id),
-    ...(replay !== undefined && { attend: replay }),
+    ...(replay !== undefined && { attend: replay.attend }),
   };
 }
 
 class Run {
   readonly #options: MockKernelOptions;
   readonly #host: Host;
+  readonly #replay: Replay | undefined;
   readonly #history = new History();
   /** comm_id to target_name, of the comms that are open. */
   readonly #comms = new Map<string, string>();
@@ -75,27 +76,47 @@ class Run {
   readonly #idleForgotten = new Set<string>();
   #held: (() => Promise<void>) | undefined;
 
-  constructor(options: MockKernelOptions, host: Host) {
+  constructor(options: MockKernelOptions, host: Host, replay?: Replay) {
     this.#options = options;
     this.#host = host;
+    this.#replay = replay;
   }
 
   get handlers(): KernelDefinition["handlers"] {
-    const { options } = { options: this.#options };
+    const options = this.#options;
     const { shutdown, interrupt } = options;
     return {
       execute: (request, io) => this.#execute(request, io),
-      complete: (content) => completion(options.complete, content),
-      inspect: (content) => inspection(options.inspect, content),
-      is_complete: ({ code }) =>
-        options.is_complete?.(String(code)) ?? { status: "complete" },
-      history: (content) =>
-        options.history?.(content) ?? this.#history.answer(content),
+      complete: (content) => {
+        if (options.complete === undefined)
+          this.#refuse("this complete_request");
+        return completion(options.complete, content);
+      },
+      inspect: (content) => {
+        if (options.inspect === undefined) this.#refuse("this inspect_request");
+        return inspection(options.inspect, content);
+      },
+      is_complete: ({ code }) => {
+        if (options.is_complete === undefined) {
+          this.#refuse("this is_complete_request");
+        }
+        return options.is_complete?.(String(code)) ?? { status: "complete" };
+      },
+      history: (content) => {
+        if (options.history === undefined) this.#refuse("this history_request");
+        return options.history?.(content) ?? this.#history.answer(content);
+      },
       comm_info: ({ target_name }) => this.#commInfo(target_name),
       comm: (content, io) => this.#comm(content, io),
       ...(interrupt !== undefined && { interrupt }),
       ...(shutdown !== undefined && { shutdown }),
     };
+  }
+
+  /** Throws `NotRecorded` where this is a recording, which would say so if it could. */
+  #refuse(what: string): void {
+    const refusal = this.#replay?.refusal(what);
+    if (refusal !== undefined) throw refusal;
   }
 
   forgetsIdleOf(msg_id: string): boolean {
@@ -158,8 +179,9 @@ class Run {
       const match = pattern.exec(code);
       if (match !== null) return [reaction, match];
     }
-    const { otherwise = notScripted(code) } = this.#options;
-    return [otherwise, undefined];
+    const { otherwise } = this.#options;
+    if (otherwise === undefined) this.#refuse(quoted(code));
+    return [otherwise ?? notScripted(code), undefined];
   }
 
   async #comm(content: Content, io: Io): Promise<void> {
@@ -172,7 +194,12 @@ class Run {
     if (msg_type === "comm_close") this.#comms.delete(comm_id);
     const { comm = {} } = this.#options;
     const reaction = comm[target_name ?? "*"] ?? comm["*"];
-    if (reaction === undefined) return;
+    if (reaction === undefined) {
+      const refusal = this.#replay?.refusal(`this ${msg_type}`);
+      // There is no reply; a kernel's own troubles with a comm are told in the same place.
+      if (refusal !== undefined) await io.stream("stderr", refusal.message);
+      return;
+    }
     const acting = new Acting(io);
     const call: CommCall = {
       msg_type,
@@ -194,7 +221,7 @@ class Run {
     const wanted = typeof target_name === "string" ? target_name : undefined;
     const { comm_info } = this.#options;
     if (comm_info !== undefined) return comm_info(wanted);
-    const open = [...this.#comms].filter(
+    const open = [...this.#comms, ...(this.#replay?.ids.open ?? [])].filter(
       ([, target]) => wanted === undefined || target === wanted,
     );
     return {

@@ -12,6 +12,7 @@ import { execCommand } from "./exec.ts";
 import { type Exit, exitHelp, exits } from "./exit.ts";
 import { kernelsCommand } from "./kernels.ts";
 import { psCommand, serversCommand } from "./ps.ts";
+import { recordSessionCommand } from "./record-session.ts";
 import { report } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { Terminal } from "./terminal.ts";
@@ -75,6 +76,7 @@ function programOf(context: Context): Command {
     kernelsCommand(context),
     startCommand(context),
     attachCommand(context),
+    recordSessionCommand(context),
     psCommand(context),
     ...controlCommands(context),
     serversCommand(context),

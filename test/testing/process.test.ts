@@ -2,9 +2,6 @@ import { expect, test } from "vitest";
 import {
   installMockKernel,
   type MockKernel,
-  record,
-  replay,
-  testServer,
   TestSession,
 } from "../../testing/index.ts";
 import {
@@ -22,7 +19,6 @@ import {
   TOKEN,
   type TestServer,
 } from "../harness.ts";
-import { pythonWithIpykernel } from "../kernels/python.ts";
 import * as scripts from "./scripts.ts";
 
 const module = new URL("./scripts.ts", import.meta.url);
@@ -143,52 +139,3 @@ test("a stillborn process fails its start with what it printed", async () => {
   await using server = await opened({ stillborn: scripts.stillborn });
   await expect(server.start("stillborn")).rejects.toThrow("no module named x");
 });
-
-test.skipIf(pythonWithIpykernel === undefined)(
-  "a real Python, recorded and replayed, cannot be told from the first",
-  async () => {
-    const codes = [
-      "print('hi')",
-      "from IPython.display import display, update_display, HTML\nh = display(HTML('<b>1</b>'), display_id='d')",
-      "update_display(HTML('<b>2</b>'), display_id='d')",
-      "6 * 7",
-      "1 / 0",
-      "name = input('Name? '); print(name)",
-    ];
-    async function visit(session: TestSession) {
-      const { transcript } = session;
-      for (const code of codes) {
-        const msg_id = await session.run(code);
-        if (code.includes("input")) {
-          await transcript.untilPrompt();
-          await session.answer("Ada");
-        }
-        await transcript.outputs(msg_id);
-      }
-      // Between channels there is no order but that of arrival.
-      return ["shell", "stdin", "iopub"].map((channel) =>
-        transcript.events.flatMap((event) =>
-          event.kind === "jupyter" && event.channel === channel
-            ? [[event.header.msg_type, event.content, event.metadata]]
-            : [],
-        ),
-      );
-    }
-    await using server = await openServer();
-    await using client = clientOf(server);
-    const session = await TestSession.start(client.trpc, "python3", "a");
-    const heard = await visit(session);
-    const lines: string[] = [];
-    for await (const line of record(session.transcript.events, {
-      kernel_info: session.kernel_info,
-    })) {
-      lines.push(line);
-    }
-    await using mocked = await testServer({
-      kernels: { python3: replay(lines) },
-    });
-    const again = await mocked.start();
-    expect(again.kernel_info).toEqual(session.kernel_info);
-    expect(await visit(again)).toEqual(heard);
-  },
-);

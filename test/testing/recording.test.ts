@@ -1,15 +1,19 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { SessionEvent } from "../../contract/index.ts";
 import {
+  background,
   commMsg,
   commOpen,
   display,
   error,
   exit,
+  hang,
   input,
   ManualClock,
   mockKernel,
   type MockKernel,
+  openRecording,
+  outputsOf,
   readRecording,
   record,
   replay,
@@ -94,6 +98,17 @@ async function visited(kernel: MockKernel) {
   return { heard, events: [...session.transcript.events] };
 }
 
+/** What a session says while `make` uses it, written down. */
+async function recordingOf(
+  kernel: MockKernel,
+  make: (session: TestSession) => Promise<unknown>,
+): Promise<string[]> {
+  await using server = await testServer({ kernels: { kernel } });
+  const session = await server.start();
+  await make(session);
+  return await linesOf(session.transcript.events);
+}
+
 async function linesOf(
   events: readonly SessionEvent[],
   secrets: readonly string[] = [],
@@ -127,7 +142,21 @@ test("a recording holds no secrets, and nothing of the machine", async () => {
   expect(text).not.toContain("s3cret");
   expect(text).toContain("Hello Ada, the token is [removed]");
   expect(text).not.toContain("resource_usage");
-  expect(readRecording(text).messages.length).toBeGreaterThan(10);
+  expect([...(readRecording(text).events() as SessionEvent[])].length).toBe(
+    text.split("\n").length - 1,
+  );
+});
+
+test("a secret in a buffer is removed, and nothing around it moves", async () => {
+  const bytes = new TextEncoder().encode("before s3cret after");
+  const kernel = mockKernel({
+    on: { show: display("x", { buffers: [bytes] }) },
+  });
+  await using server = await testServer({ kernels: { kernel } });
+  const session = await server.start();
+  await session.transcript.outputs(await session.run("show"));
+  const lines = await linesOf(session.transcript.events, ["s3cret"]);
+  expect(lines.join("\n")).toContain(btoa("before xxxxxx after"));
 });
 
 test("a replay takes its time, or a part of it", async () => {
@@ -173,6 +202,280 @@ test("a kernel that died dies again, where that is wanted", async () => {
   ).toMatchObject({ signal: "SIGKILL" });
 });
 
+test("a kernel that died over a request dies over it again", async () => {
+  const lines = await recordingOf(recorded, async (session) => {
+    await session.run("die");
+    await session.transcript.until("exit", ({ kind }) => kind === "exited");
+  });
+  await using server = await testServer({ kernels: { kernel: replay(lines) } });
+  const session = await server.start();
+  const died = await session.run("die");
+  expect(
+    await session.transcript.until("exit", ({ kind }) => kind === "exited"),
+  ).toMatchObject({ signal: "SIGKILL" });
+  expect(words(session.transcript.events, died)).toEqual([
+    "busy",
+    "execute_input",
+    "execute_reply", // the server's, for the kernel that is gone
+    "idle",
+  ]);
+});
+
+test("each kernel of a session that was restarted says its own again", async () => {
+  let starts = 0;
+  const kernel = mockKernel({
+    on: { count: () => stream(`${(starts += 1)}`) },
+  });
+  const lines = await recordingOf(kernel, async (session) => {
+    await session.execute("count");
+    await session.restart();
+    await session.execute("count");
+  });
+  await using server = await testServer({ kernels: { kernel: replay(lines) } });
+  const session = await server.start();
+  expect((await session.execute("count")).outputs).toHaveStreamed("1");
+  await session.restart();
+  expect((await session.execute("count")).outputs).toHaveStreamed("2");
+  await session.restart(); // nothing is recorded of a third
+  expect((await session.execute("count")).outputs).toHaveStreamed("2");
+});
+
+describe("what was not recorded", () => {
+  async function replayed(
+    kernel: MockKernel,
+    make: (session: TestSession) => Promise<unknown>,
+  ) {
+    const server = await testServer({
+      kernels: { kernel: replay(await recordingOf(kernel, make)) },
+    });
+    return { server, session: await server.start() };
+  }
+  const twoCells = async (session: TestSession) => {
+    await session.execute("hi");
+    await session.execute("plot");
+  };
+
+  test("other code is an error that says what is next, and what is next still works", async () => {
+    const { server, session } = await replayed(recorded, twoCells);
+    await using _server = server;
+    expect(await session.execute("hello")).toMatchObject({
+      status: "error",
+      outputs: [
+        {
+          ename: "NotRecorded",
+          evalue: '"hello" was not recorded here: "hi" is next',
+        },
+      ],
+    });
+    expect((await session.execute("hi")).outputs).toHaveStreamed("hi\n");
+  });
+
+  test("another order is one, too", async () => {
+    const { server, session } = await replayed(recorded, twoCells);
+    await using _server = server;
+    expect((await session.execute("plot")).outputs).toMatchObject([
+      { evalue: '"plot" was not recorded here: "hi" is next' },
+    ]);
+    await twoCells(session);
+    expect((await session.execute("plot")).outputs).toMatchObject([
+      { evalue: '"plot" was not recorded here: nothing more was' },
+    ]);
+  });
+
+  test("a script answers it, where there is one", async () => {
+    const lines = await recordingOf(recorded, twoCells);
+    const kernel = replay(lines, { on: { other: stream("by script") } });
+    await using server = await testServer({ kernels: { kernel } });
+    const session = await server.start();
+    expect((await session.execute("other")).outputs).toHaveStreamed(
+      "by script",
+    );
+    expect((await session.execute("hi")).outputs).toHaveStreamed("hi\n");
+  });
+
+  test("a question has an error for an answer; who the kernel is and which comms are open is always known", async () => {
+    const { server, session } = await replayed(recorded, async (first) => {
+      await first.execute("hi");
+      await first.execute("widget");
+    });
+    await using _server = server;
+    expect(await session.request("complete_request", { code: "p" })).toEqual(
+      expect.objectContaining({ status: "error", ename: "NotRecorded" }),
+    );
+    await session.execute("hi");
+    await session.execute("widget");
+    expect(await session.request("comm_info_request")).toMatchObject({
+      comms: { c: { target_name: "jupyter.widget" } },
+    });
+    expect(await session.request("kernel_info_request")).toMatchObject({
+      implementation: "kallichore-mock",
+    });
+  });
+
+  test("a comm message that nobody sent is told of on stderr", async () => {
+    const { server, session } = await replayed(recorded, twoCells);
+    await using _server = server;
+    const moved = await session.send("shell", "comm_msg", {
+      comm_id: "c",
+      data: {},
+    });
+    await session.transcript.untilIdle(moved);
+    expect(outputsOf(session.transcript.events, moved)).toEqual([
+      {
+        output_type: "stream",
+        name: "stderr",
+        text: 'NotRecorded: this comm_msg was not recorded here: "hi" is next',
+      },
+    ]);
+  });
+
+  test("a question may come later than it did", async () => {
+    const asking = mockKernel({
+      on: { hi: stream("hi\n") },
+      complete: ["print"],
+    });
+    const complete = { code: "pri", cursor_pos: 3 };
+    const { server, session } = await replayed(asking, async (first) => {
+      await first.request("complete_request", complete);
+      await first.execute("hi");
+    });
+    await using _server = server;
+    await session.execute("hi");
+    expect(await session.request("complete_request", complete)).toMatchObject({
+      matches: ["print"],
+    });
+  });
+});
+
+test("what was interrupted waits for its interrupt, and ends as it did", async () => {
+  const python = mockKernel({
+    on: { loop: [stream("on"), hang(), stream("never")] },
+  });
+  const interrupted = async (session: TestSession) => {
+    const loop = await session.run("loop");
+    await session.transcript.until(
+      "the stream",
+      (event) => event.kind === "jupyter" && event.header.msg_type === "stream",
+    );
+    expect(session.transcript.events.at(-1)).toMatchObject({
+      header: { msg_type: "stream" },
+    });
+    await session.interrupt();
+    return session.transcript.outputs(loop);
+  };
+  const lines = await recordingOf(python, interrupted);
+  await using server = await testServer({ kernels: { kernel: replay(lines) } });
+  const session = await server.start();
+  expect(await interrupted(session)).toMatchObject([
+    { text: "on" },
+    { ename: "KeyboardInterrupt" },
+  ]);
+});
+
+test("an interrupt that was not recorded ends what runs", async () => {
+  const clock = new ManualClock();
+  const slow = mockKernel({ clock, on: { slow: [wait(1000), stream("end")] } });
+  const lines = await recordingOf(slow, async (session) => {
+    const running = session.execute("slow");
+    await clock.advance(1000);
+    await running;
+  });
+  const kernel = replay(lines, { speed: 1, clock });
+  await using server = await testServer({ kernels: { kernel } });
+  const session = await server.start();
+  const msg_id = await session.run("slow");
+  await clock.advance(500);
+  await session.interrupt();
+  expect(await session.transcript.outputs(msg_id)).toMatchObject([
+    { ename: "KeyboardInterrupt" },
+  ]);
+  expect(words(session.transcript.events, msg_id)).toEqual([
+    "busy",
+    "execute_input",
+    "error",
+    "execute_reply",
+    "idle",
+  ]);
+});
+
+test("what a thread says later is said in its place, and holds nobody up", async () => {
+  const clock = new ManualClock();
+  const threaded = mockKernel({
+    clock,
+    on: {
+      thread: background([wait(60_000), stream("late")]),
+      hi: stream("hi\n"),
+    },
+  });
+  const lines = await recordingOf(threaded, async (session) => {
+    const thread = await session.run("thread");
+    await session.transcript.outputs(thread);
+    await clock.advance(60_000);
+    await session.transcript.until(
+      "the thread",
+      (event) => event.kind === "jupyter" && event.content["text"] === "late",
+    );
+    await session.execute("hi");
+  });
+  const kernel = replay(lines, { speed: 1, clock });
+  await using server = await testServer({ kernels: { kernel } });
+  const session = await server.start();
+  const thread = await session.run("thread");
+  const hi = await session.run("hi"); // a minute sooner than it was
+  await session.transcript.outputs(hi);
+  const texts = session.transcript.events.flatMap((event) =>
+    event.kind === "jupyter" && event.header.msg_type === "stream"
+      ? [[event.parent_header?.msg_id, event.content["text"]]]
+      : [],
+  );
+  expect(texts).toEqual([
+    [thread, "late"],
+    [hi, "hi\n"],
+  ]);
+});
+
+test("code that was dropped behind a failure is dropped again, or answered as it was", async () => {
+  const failing = mockKernel({
+    on: { fail: error("ValueError", "no"), hi: stream("hi\n") },
+  });
+  const both = async (session: TestSession) => {
+    const sent = await Promise.all([session.run("fail"), session.run("hi")]);
+    return Promise.all(
+      sent.map(
+        async (id) => (await session.transcript.untilReply(id))["status"],
+      ),
+    );
+  };
+  const clock = new ManualClock();
+  const slow = mockKernel({ ...failing.options, delay: { step: 1 }, clock });
+  const lines = await recordingOf(slow, async (session) => {
+    const done = both(session);
+    await clock.advance(10);
+    expect(await done).toEqual(["error", "aborted"]);
+  });
+  await using server = await testServer({ kernels: { kernel: replay(lines) } });
+  expect(await both(await server.start())).toEqual(["error", "aborted"]);
+});
+
+test("a recording that breaks off is told of where it breaks", async () => {
+  const lines = await recordingOf(recorded, async (session) => {
+    await session.execute("hi");
+    await session.execute("plot");
+  });
+  const at = lines.findIndex((line) => line.includes('"stream"')) + 1;
+  lines[at] = '{"kind":';
+  const opened = await openRecording(() => lines);
+  await using server = await testServer({
+    kernels: { kernel: replay(opened) },
+  });
+  const session = await server.start();
+  for (const code of ["hi", "plot"]) {
+    const { outputs } = await session.execute(code);
+    expect(outputs.at(-1)).toMatchObject({ ename: "NotRecorded" });
+    expect(JSON.stringify(outputs)).toContain(`Line ${at + 1} is no JSON`);
+  }
+});
+
 test("matchers say what they missed", async () => {
   const { events } = await visited(recorded);
   expect(events).toHaveSaid("starting!", "ready!", "busy", "stream", "idle");
@@ -187,6 +490,9 @@ test("matchers say what they missed", async () => {
 test("what is no recording is refused with its line", () => {
   expect(() => readRecording('{"kind":"status"}')).toThrow("Line 1");
   expect(() =>
-    readRecording('{"format":"kallichore-recording"}\nnonsense'),
+    readRecording('{"format":"kallichore-recording","version":1}\nnonsense'),
   ).toThrow("Line 2 is no JSON");
+  expect(() =>
+    readRecording('{"format":"kallichore-recording","version":2}'),
+  ).toThrow("Line 1 says version 2; this reads 1");
 });

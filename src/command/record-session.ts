@@ -1,0 +1,118 @@
+/** `kallichore record`: what a session has said, as lines that the test kit replays. */
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import type { SessionEvent } from "../../client/index.ts";
+import { record } from "../../testing/record.ts";
+import { type Context, examples, withServer } from "./context.ts";
+import { Ending, watchConnection } from "./ending.ts";
+import { CommandError, type Exit, exitHelp } from "./exit.ts";
+import { openServer, type ServerChoice } from "./find-server.ts";
+import { findSession } from "./names.ts";
+import type { Terminal } from "./terminal.ts";
+import { until } from "./until.ts";
+
+interface RecordSessionOptions extends ServerChoice {
+  readonly follow?: boolean;
+  readonly secrets?: string;
+}
+
+export function recordSessionCommand(context: Context): Command {
+  const command = new Command("record")
+    .summary("write down what a session has said, for a test")
+    .description(
+      "Writes what the session's kernel has said, one JSON object a line, to be replayed by the test kit (docs/testing.md, in the package). Keys, user names, answers to prompts and process output are left out. What code printed stays: look before you share.",
+    )
+    .argument("<session>", "its id, or the beginning of it")
+    .option(
+      "-f, --follow",
+      "and what it will say, until Ctrl-C or until it is deleted",
+    )
+    .option(
+      "--secrets <file>",
+      "words that must not be in it, one a line; each is replaced",
+    );
+  withServer(command);
+  return command
+    .addHelpText(
+      "after",
+      [
+        examples(
+          ["kallichore record work > bug.ndjson", "what it has said so far"],
+          [
+            "kallichore record work --secrets secrets.txt > bug.ndjson",
+            "without these words",
+          ],
+        ),
+        "",
+        exitHelp(["ok", "refused", "usage"]),
+      ].join("\n"),
+    )
+    .action(async (name: string, options: RecordSessionOptions) => {
+      context.finish(await recordSession(name, options, context.terminal));
+    });
+}
+
+async function recordSession(
+  name: string,
+  options: RecordSessionOptions,
+  terminal: Terminal,
+): Promise<Exit> {
+  const secrets = readSecrets(options.secrets);
+  using ending = new Ending(terminal.gone);
+  await using server = await openServer(options);
+  using _watch = watchConnection(server.client, ending, terminal.err);
+  const { signal } = ending;
+  const found = await findSession(server.client, name);
+  const { session_id, kernel_info, last_seq } = found;
+  const follow = options.follow === true;
+  if (last_seq === 0 && !follow) return "ok";
+  const events = server.client.session(session_id).events({ after: 0, signal });
+  const kept = upTo(follow ? Infinity : last_seq, until(events, signal));
+  for await (const line of record(told(kept, terminal), {
+    kernel_info,
+    secrets,
+  })) {
+    await terminal.out.line(line);
+  }
+  return ending.exit ?? "ok";
+}
+
+async function* upTo(
+  last: number,
+  events: AsyncIterable<SessionEvent>,
+): AsyncGenerator<SessionEvent, void> {
+  for await (const event of events) {
+    yield event;
+    if (event.seq >= last) return;
+  }
+}
+
+/** What the session has forgotten is missing in the recording, and whoever makes it should know. */
+async function* told(
+  events: AsyncIterable<SessionEvent>,
+  { err }: Terminal,
+): AsyncGenerator<SessionEvent, void> {
+  for await (const event of events) {
+    if (event.kind === "gap") {
+      await err.line(
+        `The session no longer keeps the numbers ${event.from} to ${event.to}: the recording begins after them`,
+      );
+    }
+    yield event;
+  }
+}
+
+/** One word a line. Throws `usage`. */
+function readSecrets(path: string | undefined): string[] {
+  const { KALLICHORE_TOKEN: token = "" } = process.env;
+  if (path === undefined) return [token];
+  try {
+    const lines = readFileSync(path, "utf8").split(/\r?\n/);
+    return [token, ...lines];
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new CommandError("usage", `No secrets in ${path}: ${message}`, {
+      cause,
+    });
+  }
+}

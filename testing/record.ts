@@ -1,0 +1,135 @@
+/**
+ * Writes a session down: what its kernel said, one JSON object per line,
+ * secrets removed. Made from a session's events alone, so that any running
+ * server can be asked for it; nothing is kept here, however long it is.
+ */
+import { toBase64 } from "../client/base64.ts";
+import type { SessionEvent as HeardEvent } from "../client/events.ts";
+import type { SessionEvent } from "../contract/index.ts";
+
+export interface RecordOptions {
+  /** What the kernel says of itself: `kernel_info` of the session. */
+  readonly kernel_info?: Readonly<Record<string, unknown>>;
+  /** Words that must not leave the house; each is replaced wherever it stands in a text or in binary buffers. */
+  readonly secrets?: readonly string[];
+}
+
+export const FORMAT = "kallichore-recording";
+export const VERSION = 1;
+
+const REMOVED = "[removed]";
+/** The events that tell of the machine, and nothing of what the kernel said. */
+const PRIVATE: ReadonlySet<string> = new Set([
+  "resource_usage",
+  "working_directory",
+  "handshake",
+  "output",
+]);
+
+/**
+ * The lines of a recording, from a session's events: an array, a transcript's,
+ * what a subscription or `GET /sessions/{session_id}/events` yields, or
+ * `session.events({ after: 0 })` of the client; until they end.
+ *
+ * Keys, user names, answers to prompts and process output are left out;
+ * `secrets` are replaced. What code printed stays: look before you share.
+ */
+export async function* record(
+  events:
+    | Iterable<SessionEvent | HeardEvent>
+    | AsyncIterable<SessionEvent | HeardEvent>,
+  { kernel_info, secrets = [] }: RecordOptions = {},
+): AsyncGenerator<string, void> {
+  const hide = hider(secrets);
+  yield JSON.stringify({
+    format: FORMAT,
+    version: VERSION,
+    kernel_info: hide(kernel_info ?? {}),
+  });
+  const hideBytes = byteHider(secrets);
+  for await (const heard of events) {
+    const event = toWire(heard);
+    if (PRIVATE.has(event.kind)) continue;
+    const written = hide(withoutNames(event)) as SessionEvent;
+    yield JSON.stringify(
+      written.kind === "jupyter"
+        ? { ...written, buffers: written.buffers.map(hideBytes) }
+        : written,
+    );
+  }
+}
+
+/** The client's events are the server's, but for what makes them easy to switch on. */
+function toWire(event: SessionEvent | HeardEvent): SessionEvent {
+  if (event.kind !== "jupyter" && event.kind !== "other") return event;
+  const { seq, channel, header, parent_header, metadata, content } = event;
+  return {
+    kind: "jupyter",
+    seq,
+    channel,
+    header,
+    parent_header,
+    metadata,
+    content,
+    buffers: event.buffers.map((buffer) =>
+      typeof buffer === "string" ? buffer : toBase64(buffer),
+    ),
+  };
+}
+
+function withoutNames(event: SessionEvent): SessionEvent {
+  if (event.kind === "exited") return { ...event, output: "" };
+  if (event.kind !== "jupyter") return event;
+  return {
+    ...event,
+    header: { ...event.header, username: "" },
+    parent_header:
+      event.parent_header === null
+        ? null
+        : { ...event.parent_header, username: "" },
+  };
+}
+
+/** Replaces each secret wherever it stands, in names and values. */
+function hider(secrets: readonly string[]): (value: unknown) => unknown {
+  const wanted = secrets.filter((secret) => secret !== "");
+  if (wanted.length === 0) return (value) => value;
+  const hide = (value: unknown): unknown => {
+    if (typeof value === "string") {
+      return wanted.reduce(
+        (text, word) => text.replaceAll(word, REMOVED),
+        value,
+      );
+    }
+    if (Array.isArray(value)) return value.map(hide);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([name, inner]) => [
+        String(hide(name)),
+        hide(inner),
+      ]),
+    );
+  };
+  return hide;
+}
+
+/** In a buffer, as base64: what is replaced keeps its length, so that whatever lies around it stays where it is. */
+function byteHider(secrets: readonly string[]): (base64: string) => string {
+  const wanted = secrets
+    .filter((secret) => secret !== "")
+    .map((secret) => toLatin1(new TextEncoder().encode(secret)));
+  if (wanted.length === 0) return (base64) => base64;
+  return (base64) => {
+    const bytes = atob(base64);
+    return btoa(
+      wanted.reduce(
+        (text, word) => text.replaceAll(word, "x".repeat(word.length)),
+        bytes,
+      ),
+    );
+  };
+}
+
+function toLatin1(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+}

@@ -1,0 +1,126 @@
+/**
+ * The ids that clients choose, in what a kernel says: the recorded client's
+ * become the present one's. A widget that captures output names the request it
+ * captures; a comm that a client opened has the id that the client gave it.
+ *
+ * What clients said is not recorded. So a recorded id that no kernel chose is
+ * taken for the comm that the present client has opened in its place.
+ */
+import type { JupyterEvent } from "../contract/index.ts";
+import type { Content } from "../kernels/io.ts";
+
+interface OpenedByClient {
+  readonly comm_id: string;
+  readonly target_name: string;
+}
+
+/** Characters of an id that is no word of a text by chance. */
+const UNMISTAKABLE = 8;
+
+export class RecordedIds {
+  /** recorded `msg_id` of a request → the present one's */
+  readonly #requests = new Map<string, string>();
+  /** recorded `comm_id` → the present one's, where a client chose it */
+  readonly #comms = new Map<string, string>();
+  /** Ids that the kernel chose. */
+  readonly #ofKernel = new Set<string>();
+  /** Whose recorded id is not known yet. */
+  readonly #unnamed: OpenedByClient[] = [];
+  /** `comm_id` to `target_name` of the kernel's comms that are open. */
+  readonly #open = new Map<string, string>();
+
+  /** The kernel's own comms that are open. */
+  get open(): Iterable<readonly [comm_id: string, target_name: string]> {
+    return this.#open;
+  }
+
+  asked(recorded: string, present: string): void {
+    this.#requests.set(recorded, present);
+  }
+
+  openedByClient({ comm_id, target_name }: Content): void {
+    this.#unnamed.push({
+      comm_id: String(comm_id),
+      target_name: String(target_name),
+    });
+  }
+
+  /** The content as the present client would hear it; `asked` is what it asked. */
+  translated(
+    { header: { msg_type }, content }: JupyterEvent,
+    asked: Content | undefined,
+  ): Content {
+    const isOfComms = msg_type.startsWith("comm_");
+    if (!isOfComms && this.#comms.size === 0) return content;
+    const { comm_id } = content;
+    if (msg_type === "comm_open" && typeof comm_id === "string") {
+      this.#ofKernel.add(comm_id);
+      this.#open.set(comm_id, String(content["target_name"]));
+    }
+    if (msg_type === "comm_close") this.#open.delete(String(comm_id));
+    if (msg_type === "comm_info_reply") return this.#withComms(content);
+    return this.#renamed(content, asked) as Content;
+  }
+
+  #withComms(content: Content): Content {
+    const comms = Object.entries(content["comms"] ?? {}).map(
+      ([id, about]: [string, { readonly target_name?: unknown }]) => {
+        const { target_name } = about;
+        return [this.#presentComm(id, { target_name }), about] as const;
+      },
+    );
+    return { ...content, comms: Object.fromEntries(comms) };
+  }
+
+  #renamed(value: unknown, asked: Content | undefined): unknown {
+    if (typeof value === "string") return this.#inText(value);
+    if (Array.isArray(value)) {
+      return value.map((inner) => this.#renamed(inner, asked));
+    }
+    if (typeof value !== "object" || value === null) return value;
+    const entries = Object.entries(value).map(([name, inner]) => {
+      if (typeof inner !== "string") {
+        return [name, this.#renamed(inner, asked)] as const;
+      }
+      if (name === "msg_id") {
+        return [name, this.#requests.get(inner) ?? inner] as const;
+      }
+      if (name !== "comm_id") return [name, this.#inText(inner)] as const;
+      return [
+        name,
+        this.#presentComm(inner, { comm_id: asked?.["comm_id"] }),
+      ] as const;
+    });
+    return Object.fromEntries(entries);
+  }
+
+  /** A traceback, say, that names the comm. */
+  #inText(text: string): string {
+    let translated = text;
+    for (const [recorded, present] of this.#comms) {
+      if (recorded.length < UNMISTAKABLE) continue;
+      translated = translated.replaceAll(recorded, present);
+    }
+    return translated;
+  }
+
+  #presentComm(
+    recorded: string,
+    like: { readonly comm_id?: unknown; readonly target_name?: unknown },
+  ): string {
+    const known = this.#comms.get(recorded);
+    if (known !== undefined) return known;
+    if (this.#ofKernel.has(recorded)) return recorded;
+    const found =
+      this.#unnamed.find(({ comm_id }) => comm_id === recorded) ??
+      this.#unnamed.find(
+        ({ comm_id, target_name }) =>
+          comm_id === like.comm_id || target_name === like.target_name,
+      ) ??
+      this.#unnamed[0];
+    if (found === undefined) return recorded;
+    this.#unnamed.splice(this.#unnamed.indexOf(found), 1);
+    this.#comms.set(recorded, found.comm_id);
+    return found.comm_id;
+  }
+}
