@@ -261,14 +261,15 @@ const rest: Door = {
               req.destroy();
             },
           );
-          let pending = "";
+          const pieces: string[] = []; // of an event that is not complete
           res.setEncoding("utf8");
           res.on("error", () => {}); // we left
           res.on("data", (text: string) => {
-            pending += text;
-            if (!text.includes("\n\n") && !pending.endsWith("\n\n")) return;
-            const blocks = pending.split("\n\n");
-            pending = blocks.pop() ?? "";
+            const seam = (pieces.at(-1)?.at(-1) ?? "") + text;
+            pieces.push(text);
+            if (!seam.includes("\n\n")) return;
+            const blocks = pieces.splice(0).join("").split("\n\n");
+            pieces.push(blocks.pop() ?? "");
             for (const block of blocks) {
               const data = /^data: (.*)$/m.exec(block)?.[1];
               if (data !== undefined) test.hear(JSON.parse(data) as Heard);

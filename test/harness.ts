@@ -16,6 +16,8 @@ import {
   startServer,
   type ServerOptions,
 } from "../src/serve.ts";
+import { kernelspecsOf } from "../testing/memory-service.ts";
+import { type MockKernels, MockProvisioner } from "../testing/provisioner.ts";
 import { installKernelspecs } from "./kernels/index.ts";
 import { installIpykernel } from "./kernels/python.ts";
 
@@ -105,6 +107,18 @@ export class TestServer implements AsyncDisposable {
     if (files.length > 0)
       throw new Error(`Files are left: ${files.join(", ")}`);
   }
+}
+
+/** A server whose kernels are scripts in its memory, for what is promised of everything but kernels. */
+export function openServerOf(
+  kernels: MockKernels,
+  options: ServerOptions = {},
+): Promise<TestServer> {
+  return openServer({
+    provisioner: new MockProvisioner(kernels),
+    kernelspecs: kernelspecsOf(kernels, process.execPath),
+    ...options,
+  });
 }
 
 /** A server with the suite's kernels beside those of the machine. */

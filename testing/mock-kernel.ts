@@ -48,6 +48,11 @@ export interface MockKernelOptions {
   readonly comm_info?: (
     target_name: string | undefined,
   ) => Answer<"comm_info_reply">;
+  /** The content of the reply to a request that has no place here; it goes without one unless given. */
+  readonly other?: (
+    msg_type: string,
+    content: Readonly<Record<string, unknown>>,
+  ) => Readonly<Record<string, unknown>> | undefined;
   /** What happens at a client's comm messages, by target name; `*` for all others. */
   readonly comm?: Readonly<Record<string, Reaction<CommCall>>>;
   /** Told of each interrupt; what runs is interrupted in any case. */

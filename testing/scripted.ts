@@ -108,6 +108,8 @@ class Run {
       },
       comm_info: ({ target_name }) => this.#commInfo(target_name),
       comm: (content, io) => this.#comm(content, io),
+      other: (content, { request: { header } }) =>
+        options.other?.(header.msg_type, content) ?? NO_REPLY,
       ...(interrupt !== undefined && { interrupt }),
       ...(shutdown !== undefined && { shutdown }),
     };

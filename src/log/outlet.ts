@@ -29,7 +29,7 @@ type Sink = (
 const QUEUE_LIMIT = 4 * 1024 * 1024;
 /** Bytes that are written at a time. */
 const CHUNK = 64 * 1024;
-/** How soon a terminal that takes nothing (Ctrl-S) is tried again. */
+/** Milliseconds: how soon a terminal that takes nothing (Ctrl-S) is tried again. */
 const AGAIN_MS = 250;
 
 export class Outlet implements Disposable {
@@ -53,13 +53,15 @@ export class Outlet implements Disposable {
     this.isTerminal = isatty(fd);
   }
 
-  /** Empties the file or makes it, for its owner's eyes only. Throws the system's error. */
-  static file(path: string): Outlet {
+  /** Empties the file or makes it, for its owner's eyes only. What takes nothing is tried again after `again_ms`. Throws the system's error. */
+  static file(path: string, again_ms = AGAIN_MS): Outlet {
     const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
     // Without waiting: a FIFO that nobody reads is an error, not a reason to stand still.
     const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | unblocked();
     const fd = openSync(path, flags, 0o600);
-    if (!fstatSync(fd).isFile()) return new Outlet(fd, patient(fd), true);
+    if (!fstatSync(fd).isFile()) {
+      return new Outlet(fd, patient(fd, again_ms), true);
+    }
     fchmodSync(fd, 0o600); // where it was there before
     return new Outlet(fd, asynchronous(fd), true);
   }
@@ -189,14 +191,14 @@ function streaming(stream: NodeJS.WriteStream): Sink {
 }
 
 /** Terminals and FIFOs that were opened not to wait: tried again while they take nothing. */
-function patient(fd: number): Sink {
+function patient(fd: number, again_ms = AGAIN_MS): Sink {
   const attempt: Sink = (bytes, done) => {
     let taken: number;
     try {
       taken = writeSync(fd, bytes);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EAGAIN") {
-        setTimeout(() => attempt(bytes, done), AGAIN_MS).unref();
+        setTimeout(() => attempt(bytes, done), again_ms).unref();
       } else queueMicrotask(() => done(error as Error, 0));
       return;
     }

@@ -72,7 +72,7 @@ test.skipIf(process.platform === "win32")(
     const path = join(room, "fifo");
     execFileSync("mkfifo", [path]);
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    using outlet = Outlet.file(path);
+    using outlet = Outlet.file(path, 1);
     const line = `${"x".repeat(999)}\n`;
     for (let i = 0; i < 20_000; i++) outlet.write(line);
     expect(outlet.dropped).toBeGreaterThan(0);

@@ -9,14 +9,20 @@ import {
   test,
 } from "vitest";
 import { doors, type Heard, trpcClient } from "../doors.ts";
-import { type Answer, openServer, type TestServer, TOKEN } from "../harness.ts";
+import {
+  type Answer,
+  openServerOf,
+  type TestServer,
+  TOKEN,
+} from "../harness.ts";
+import { echo } from "../kernels/echo-script.ts";
 
 let server: TestServer;
 let session = "";
 let count = 0;
 
 beforeAll(async () => {
-  server = await openServer();
+  server = await openServerOf({ echo });
 });
 afterAll(() => server[Symbol.asyncDispose]());
 beforeEach(async () => {

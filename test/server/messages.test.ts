@@ -7,7 +7,8 @@ import {
   test,
 } from "vitest";
 import { doors, type Heard } from "../doors.ts";
-import { openServer, type TestServer } from "../harness.ts";
+import { openServerOf, type TestServer } from "../harness.ts";
+import { echo } from "../kernels/echo-script.ts";
 
 /** What is promised of messages, over every door. */
 describe.each(doors)("messages over $name", (door) => {
@@ -16,7 +17,7 @@ describe.each(doors)("messages over $name", (door) => {
   let count = 0;
 
   beforeAll(async () => {
-    server = await openServer();
+    server = await openServerOf({ echo });
   });
   afterAll(() => server[Symbol.asyncDispose]());
   beforeEach(async () => {
