@@ -259,33 +259,44 @@ describe("states", () => {
   });
 });
 
-test("a kernel that ignores every request and SIGTERM is ended all the same", async () => {
-  const session = await server.start("stubborn");
-  const { body } = await server.ask("GET", `/sessions/${session}`);
-  const { process_id } = body as { process_id: number };
-  const { status } = await server.ask("POST", `/sessions/${session}/shutdown`);
-  expect(status).toBe(200);
-  expect(isAlive(process_id)).toBe(false);
-});
+// Two that wait for time to pass, side by side.
+test.concurrent(
+  "a kernel that ignores every request and SIGTERM is ended all the same",
+  async () => {
+    const session = await server.start("stubborn");
+    const { body } = await server.ask("GET", `/sessions/${session}`);
+    const { process_id } = body as { process_id: number };
+    const { status } = await server.ask(
+      "POST",
+      `/sessions/${session}/shutdown`,
+    );
+    expect(status).toBe(200);
+    expect(isAlive(process_id)).toBe(false);
+  },
+);
 
-test("a stopped kernel is offline, and busy again when it comes back", async () => {
-  const session = await server.start("echo", "stopped");
-  const { body } = await server.ask("GET", `/sessions/${session}`);
-  const { process_id } = body as { process_id: number };
-  const [door] = doors;
-  if (door === undefined) throw new Error("no door");
-  await using client = await door.attach(server, session);
-  await client.execute("sleep 60000");
-  await client.until("busy", ({ status }) => status === "busy");
-  process.kill(process_id, "SIGSTOP");
-  await client.until("offline", ({ status }) => status === "offline");
-  process.kill(process_id, "SIGCONT");
-  await client.until(
-    "busy once more",
-    ({ status, reason }) =>
-      status === "busy" && reason === "heartbeat detected after offline",
-  );
-}, 40_000);
+test.concurrent(
+  "a stopped kernel is offline, and busy again when it comes back",
+  async () => {
+    const session = await server.start("echo", "stopped");
+    const { body } = await server.ask("GET", `/sessions/${session}`);
+    const { process_id } = body as { process_id: number };
+    const [door] = doors;
+    if (door === undefined) throw new Error("no door");
+    await using client = await door.attach(server, session);
+    await client.execute("sleep 60000");
+    await client.until("busy", ({ status }) => status === "busy");
+    process.kill(process_id, "SIGSTOP");
+    await client.until("offline", ({ status }) => status === "offline");
+    process.kill(process_id, "SIGCONT");
+    await client.until(
+      "busy once more",
+      ({ status, reason }) =>
+        status === "busy" && reason === "heartbeat detected after offline",
+    );
+  },
+  40_000,
+);
 
 test("a restart takes a new environment and a new directory", async () => {
   const folder = temporaryFolder();
