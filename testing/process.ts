@@ -112,6 +112,7 @@ function hostOf(served: () => ServedKernel | undefined): Host {
   return {
     env: process.env as Record<string, string>,
     run: 0, // a process knows nothing of those before it
+    ended: new Promise(() => {}), // nothing of it is left then
     async exit(ending) {
       await served()?.wire.close(); // so that what was said before is heard
       die(ending);

@@ -188,6 +188,7 @@ class RunningMock implements Kernel {
       definitionOf(mock, {
         env: environmentOf(run.recipe),
         run: run.run,
+        ended: this.exited,
         exit: (ending) => this.#die(ending),
         print: (stream, text) => this.#print(stream, text),
         heartbeat: (beats) => {

@@ -3,15 +3,13 @@
  * line. It is read as it is replayed, so that a recording may be larger than
  * memory.
  */
-import type { JupyterEvent, SessionEvent } from "../contract/index.ts";
+import type { SessionEvent } from "../contract/index.ts";
 import {
   type MockKernel,
   mockKernel,
   type MockKernelOptions,
 } from "./mock-kernel.ts";
 import { FORMAT, VERSION } from "./record.ts";
-
-export type RecordedMessage = JupyterEvent;
 
 export interface Recording {
   readonly kernel_info: Readonly<Record<string, unknown>>;
@@ -32,27 +30,42 @@ export function readRecording(ndjson: string | Iterable<string>): Recording {
 }
 
 /**
- * Reads what a recording is of, and the rest of it each time it is replayed,
- * line by line. `lines` gives them from the first; such as
- * `() => createInterface({ input: createReadStream(path) })`. Rejects with a
- * `SyntaxError`.
+ * Reads what a recording is of, and the rest of it each time it is replayed, as
+ * far as that comes. `text` gives it from the beginning, in pieces of any size:
+ * `() => createReadStream(path, "utf8")`. Rejects with a `SyntaxError`.
  */
 export async function openRecording(
-  lines: () => Iterable<string> | AsyncIterable<string>,
+  text: () => Iterable<string> | AsyncIterable<string>,
 ): Promise<Recording> {
   let head = "";
-  for await (const line of lines()) {
+  for await (const line of linesOf(text())) {
     head = line;
     break;
   }
   async function* events(): AsyncGenerator<SessionEvent, void> {
     let number = 0;
-    for await (const line of lines()) {
+    for await (const line of linesOf(text())) {
       number += 1;
       if (number > 1 && line.trim() !== "") yield parsed(line, number);
     }
   }
   return { kernel_info: headOf(head), events };
+}
+
+async function* linesOf(
+  pieces: Iterable<string> | AsyncIterable<string>,
+): AsyncGenerator<string, void> {
+  let open: string[] = [];
+  for await (const piece of pieces) {
+    const [first = "", ...others] = piece.split("\n");
+    open.push(first);
+    const last = others.pop();
+    if (last === undefined) continue;
+    yield open.join("");
+    yield* others;
+    open = [last];
+  }
+  yield open.join("");
 }
 
 export interface ReplayOptions extends MockKernelOptions {

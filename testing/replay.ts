@@ -95,6 +95,7 @@ export class Replay {
   readonly #asked: Asked[] = [];
   #kernel: Kernel | undefined;
   #isProbed = false;
+  #isOver = false;
   #said = 0;
   /** The date of a message, and when it was said: the others keep their distance from it. */
   #anchor: { readonly date: number; readonly at: number } | undefined;
@@ -110,6 +111,10 @@ export class Replay {
     this.#clock = clock;
     this.#host = host;
     this.#source = lifeOf(recorded.recording, host.run);
+    void host.ended.then(() => {
+      this.#isOver = true;
+      this.#tell();
+    });
   }
 
   /** Answers what was recorded. False for anything else, of which `refusal` then says more. */
@@ -139,7 +144,8 @@ export class Replay {
 
   async #run(): Promise<void> {
     try {
-      for (;;) await this.#step();
+      while (!this.#isOver) await this.#step();
+      await this.#source.return?.(); // what it was read from is closed
     } catch (error) {
       await this.#break(error);
     }
@@ -508,7 +514,7 @@ export class Replay {
       await answering.io.publish("status", { execution_state: "idle" });
       this.#finish(answering);
     }
-    for (;;) {
+    while (!this.#isOver) {
       const news = this.#news.promise;
       for (const { resolve } of this.#asked.splice(0)) resolve(false);
       await news;

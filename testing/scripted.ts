@@ -31,6 +31,8 @@ export interface Host {
   readonly env: Readonly<Record<string, string>>;
   /** Which of its session's kernels it is, from 0. */
   readonly run: number;
+  /** Resolves when it has ended, in whatever way. */
+  readonly ended: Promise<unknown>;
   /** Does not come back. */
   exit(ending: Ending): Promise<never>;
   print(stream: StreamName, text: string): void | Promise<void>;

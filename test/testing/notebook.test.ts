@@ -1,7 +1,6 @@
 /** A notebook with pictures and widgets, recorded from a real Python and replayed, as its front end hears it. */
 import { execFileSync } from "node:child_process";
 import { createReadStream, readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { connect, type SessionEvent } from "../../client/index.ts";
@@ -65,10 +64,9 @@ async function visitReplayed(kernel: MockKernel): Promise<SessionEvent[]> {
 
 test("a recorded notebook, replayed, is heard as it was", async () => {
   const { events } = readRecording(readFileSync(FIXTURE, "utf8"));
-  const lines = () =>
-    createInterface({ input: createReadStream(FIXTURE, "utf8") });
+  const text = () => createReadStream(FIXTURE, "utf8");
 
-  const heard = await visitReplayed(replay(await openRecording(lines)));
+  const heard = await visitReplayed(replay(await openRecording(text)));
 
   expect(heardIn(heard, "replayed-comm")).toEqual(
     heardIn([...(events() as WireEvent[])], "recorded-comm"),

@@ -457,6 +457,36 @@ test("code that was dropped behind a failure is dropped again, or answered as it
   expect(await both(await server.start())).toEqual(["error", "aborted"]);
 });
 
+test("a recording is read as far as it is replayed, and closed with its kernel", async () => {
+  const lines = await recordingOf(recorded, async (session) => {
+    for (const code of ["hi", "plot", "fail"]) await session.execute(code);
+  });
+  const bytes = lines.join("\n");
+  let read = 0;
+  let open = 0;
+  async function* pieces() {
+    open += 1;
+    try {
+      for (const letter of bytes) {
+        read += 1;
+        yield await Promise.resolve(letter);
+      }
+    } finally {
+      open -= 1;
+    }
+  }
+  const kernel = replay(await openRecording(pieces));
+  expect([read, open]).toEqual([(lines[0]?.length ?? 0) + 1, 0]);
+  {
+    await using server = await testServer({ kernels: { kernel } });
+    const session = await server.start();
+    expect((await session.execute("hi")).outputs).toHaveStreamed("hi\n");
+    expect(open).toBe(1);
+    expect(read).toBeLessThan(bytes.length);
+  }
+  await expect.poll(() => open).toBe(0);
+});
+
 test("a recording that breaks off is told of where it breaks", async () => {
   const lines = await recordingOf(recorded, async (session) => {
     await session.execute("hi");
@@ -464,7 +494,7 @@ test("a recording that breaks off is told of where it breaks", async () => {
   });
   const at = lines.findIndex((line) => line.includes('"stream"')) + 1;
   lines[at] = '{"kind":';
-  const opened = await openRecording(() => lines);
+  const opened = await openRecording(() => [lines.join("\n")]);
   await using server = await testServer({
     kernels: { kernel: replay(opened) },
   });
