@@ -72,7 +72,8 @@ export function handlers({
       overrides: restricted(overrides, operations),
     }),
   );
-  return Object.assign([...mock.rest(base), ...mock.others(base)], {
+  const all = [pastTheGlobal(base), ...mock.rest(base), ...mock.others(base)];
+  return Object.assign(all, {
     server: mock.server,
     fault: (faults: Faults = {}) => {
       mock.faults = faults;
@@ -173,6 +174,23 @@ class Mock {
     const { delay_ms = 0 } = this.faults;
     if (delay_ms > 0) await systemClock.sleep(delay_ms);
   }
+}
+
+/**
+ * A WebSocket that is no `globalThis.WebSocket`, such as that of the package
+ * `ws`, is seen by MSW as a request only: it would open, and never hear a word.
+ */
+function pastTheGlobal(base: string): RequestHandler {
+  return http.get(
+    ({ request }) =>
+      request.headers.get("upgrade")?.toLowerCase() === "websocket" &&
+      request.url.startsWith(base),
+    ({ request }) => {
+      throw new Error(
+        `The WebSocket to ${request.url} is not the global one, and MSW mocks no other: in Node 20 set globalThis.WebSocket before listen(), and give clients no other`,
+      );
+    },
+  );
 }
 
 /** The code that a client reads when a connection broke. */
