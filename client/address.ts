@@ -30,6 +30,7 @@ export type Fetch = (
 
 /** What we use of a WebSocket, whoever makes it. */
 export interface RawSocket {
+  readonly readyState: number;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;

@@ -137,6 +137,14 @@ test.each([undefined, "secret"])(
   },
 );
 
+test("our client hears that its socket is refused", async () => {
+  const all = mocked();
+  all.fault({ unauthorized: true });
+  await expect(connect({ url: base })).rejects.toMatchObject({
+    reason: "unauthorized",
+  });
+});
+
 test("a WebSocket that MSW does not mock is refused, and why is said", async () => {
   const printed = vi.spyOn(console, "error").mockReturnValue();
   onTestFinished(() => printed.mockRestore());
@@ -254,6 +262,25 @@ test("faults come and go: 401, slowness, sockets that break", async () => {
   expect(await ask("GET", "/status")).toMatchObject({ status: 200 });
   all.fault();
   expect(await ask("GET", "/sessions")).toMatchObject({ status: 200 });
+});
+
+test("sockets that are open break on demand, and open again when they may", async () => {
+  const all = mocked();
+  await using client = await connect({ url: base });
+  await using session = await client.start("python3");
+  await session.execute("hi");
+  const until = async (wanted: string) => {
+    for await (const state of client.connection) if (state === wanted) return;
+  };
+  all.fault({ dropAfter: 0 });
+  await until("waiting");
+  await until("connecting"); // and is refused
+  await until("waiting");
+  expect((await client.status()).sessions).toBe(1); // HTTP goes on
+  const patient = session.execute("hi");
+  all.fault();
+  expect((await patient).outputs).toMatchObject([{ text: "hi\n" }]);
+  expect(client.connection.state).toBe("open");
 });
 
 test("what the contract does not know does not compile", () => {
