@@ -3,7 +3,16 @@ import tseslint from "typescript-eslint";
 
 /** Type-aware rules for what people get wrong in asynchronous code, and the rooms' one direction. */
 export default defineConfig(
-  { ignores: ["dist/", "coverage/", "node_modules/"] },
+  {
+    ignores: [
+      "dist/",
+      "coverage/",
+      "node_modules/",
+      // These are compiled as those do it who install the package.
+      "examples/",
+      "test/package/",
+    ],
+  },
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked],

@@ -45,6 +45,7 @@ export default defineConfig([
   },
   {
     name: "testing in browsers",
+    removeNodeProtocol: false, // the aliases are of the full names
     entry: {
       "testing-browser": "testing/browser.ts",
       "testing-msw": "testing/msw.ts",
@@ -54,7 +55,7 @@ export default defineConfig([
     target: "es2022",
     dts: true,
     external: ["msw", "zod"],
-    noExternal: [/^@trpc\//],
+    noExternal: [/^@trpc\//, "ws"],
     esbuildOptions(options) {
       options.inject = webBuild.inject;
       options.alias = webBuild.alias;

@@ -30,6 +30,7 @@ export type Fetch = (
 
 /** What we use of a WebSocket, whoever makes it. */
 export interface RawSocket {
+  readonly readyState: number;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
@@ -84,7 +85,8 @@ export class Address {
   async dial(): Promise<RawSocket> {
     const given = this.#options.WebSocket ?? builtin();
     const needsMore =
-      this.#socketPath !== undefined || this.#token !== undefined;
+      this.#socketPath !== undefined ||
+      (this.#token !== undefined && !isReplaced());
     if (
       this.#options.WebSocket === undefined &&
       (given === undefined || (needsMore && isNode))
@@ -118,6 +120,19 @@ export class Address {
 
 function builtin(): WebSocketClass | undefined {
   return (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
+}
+
+const seenFirst = builtin();
+
+/** Whoever took the place of the runtime's own, as MSW does with a proxy of it, wants to see what is sent: nothing goes past them. */
+function isReplaced(): boolean {
+  const now = builtin();
+  if (now === undefined) return false;
+  return now !== seenFirst || (isNode && isProxy(now));
+}
+
+function isProxy(value: object): boolean {
+  return nodeModule("node:util").types.isProxy(value);
 }
 
 /** Reads the file that the server wrote about itself (`--connection-file`). */

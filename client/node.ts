@@ -1,10 +1,12 @@
 /** What only Node has (and Deno and Bun imitate), looked up when it is needed, so that bundles for browsers hold nothing of it. */
 import type * as files from "node:fs/promises";
 import type * as http from "node:http";
+import type * as util from "node:util";
 
 interface Modules {
   "node:http": typeof http;
   "node:fs/promises": typeof files;
+  "node:util": typeof util;
 }
 
 const { process, Deno, Bun } = globalThis as {

@@ -88,7 +88,7 @@ export class Socket extends EventTarget {
         return;
       }
       this.#raw = raw;
-      raw.onopen = () => {
+      const opened = () => {
         if (this.#state !== Socket.CONNECTING) return;
         this.#state = Socket.OPEN;
         this.#silence = 0;
@@ -107,6 +107,10 @@ export class Socket extends EventTarget {
         }
       };
       raw.onclose = ({ code }: { code?: number }) => this.#end(code ?? 1006);
+      raw.onopen = opened;
+      // One that is mocked has no line to wait for: it may be open, or refused, by now.
+      if (raw.readyState === Socket.OPEN) opened();
+      if (raw.readyState === Socket.CLOSED) this.#end(1006);
     } catch (error) {
       this.#why = error instanceof Error ? error.message : String(error);
       this.#end(1006);

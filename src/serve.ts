@@ -22,9 +22,13 @@ import { Supervisor } from "./supervisor.ts";
 import { UsageWatch } from "./usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./version.ts";
 
-export interface ServerOptions {
+export interface ServerOptions extends ServiceOptions {
   /** Where to listen; on loopback, on a port that the system chooses, unless said. */
   readonly address?: Address;
+}
+
+/** What does not depend on where the server listens. */
+export interface ServiceOptions {
   /** What clients must hold; made up unless given. `null` lets everybody in who can reach us. */
   readonly token?: string | null;
   /** Further names by which the server may be called, without port. */
@@ -68,12 +72,20 @@ const LIMITS: Limits = {
 };
 
 /** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
-export async function startServer(
+export function startServer(
   options: ServerOptions = {},
 ): Promise<RunningServer> {
-  const files = new RuntimeFiles(options.runtimeDirectory);
+  return withFiles(options, (files) => RunningServer.open(options, files));
+}
+
+/** What opens takes the private files along; where it does not open, they go. */
+export async function withFiles<T>(
+  { runtimeDirectory }: ServiceOptions,
+  open: (files: RuntimeFiles) => T | Promise<T>,
+): Promise<T> {
+  const files = new RuntimeFiles(runtimeDirectory);
   try {
-    return await RunningServer.open(options, files);
+    return await open(files);
   } catch (error) {
     files[Symbol.dispose]();
     throw error;
@@ -113,72 +125,8 @@ export class RunningServer implements AsyncDisposable {
     options: ServerOptions,
     files: RuntimeFiles,
   ): Promise<RunningServer> {
-    const log = options.log ?? silentLog();
-    const env = options.env ?? process.env;
-    const limits = { ...LIMITS, ...options.limits };
-    const provisioner =
-      options.provisioner ??
-      new LocalProvisioner({
-        transport: transportOf(options.transport),
-        files,
-        log,
-        env,
-      });
-    const kernelspecs =
-      options.kernelspecs ??
-      new KernelspecFinder({
-        extraDirs: options.kernelspecDirs ?? [],
-        env,
-        embedded: options.embedded ?? embeddedKernelspecs(),
-      });
-    const supervisor = new Supervisor({
-      provisioner,
-      log,
-      journal: {
-        memory: limits.journal_memory_bytes,
-        disk: limits.journal_disk_bytes,
-        budget: new MemoryBudget(limits.server_memory_bytes),
-        directory: () => files.ensure(),
-      },
-    });
-    let shutDown: (reason: string) => void = () => {};
-    const shutdownRequested = new Promise<string>(
-      (resolve) => (shutDown = resolve),
-    );
-    let logLevel = options.logLevel ?? "info";
-    const service: Service = {
-      supervisor,
-      log,
-      limits,
-      kernelspecs,
-      resolveSpec: (request) => resolveSpec(request, kernelspecs),
-      workingDirectory: (requested) => workingDirectory(requested),
-      idle: new IdleWatch({
-        supervisor,
-        log,
-        hours: options.idleShutdownHours,
-        expired: () => shutDown("nobody needs the server any more"),
-      }),
-      usage: new UsageWatch(
-        supervisor,
-        log,
-        options.resourceSampleIntervalMs ?? 1000,
-      ),
-      reportedVersion: options.reportedVersion ?? COMPATIBLE_VERSION,
-      version: VERSION,
-      get logLevel() {
-        return logLevel;
-      },
-      set logLevel(level) {
-        logLevel = level;
-        options.onLogLevel?.(level);
-      },
-      shutDown: (reason) => shutDown(reason),
-    };
-    const token =
-      options.token === null
-        ? undefined
-        : (options.token ?? randomBytes(32).toString("hex"));
+    const { service, shutdownRequested } = serviceOf(options, files);
+    const token = tokenOf(options);
     const listener = await Listener.open(service, {
       address: options.address ?? {
         transport: "tcp",
@@ -221,12 +169,93 @@ export class RunningServer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const { idle, usage, supervisor } = this.#service;
-    idle[Symbol.dispose]();
-    usage[Symbol.dispose]();
-    await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
+    await endService(this.#service);
     await this.#listener[Symbol.asyncDispose]();
     this.#files[Symbol.dispose]();
     this.#isOver = true;
   }
+}
+
+/** What stands behind the doors, whoever opens them. */
+export function serviceOf(
+  options: ServiceOptions,
+  files: RuntimeFiles,
+): { readonly service: Service; readonly shutdownRequested: Promise<string> } {
+  const log = options.log ?? silentLog();
+  const env = options.env ?? process.env;
+  const limits = { ...LIMITS, ...options.limits };
+  const provisioner =
+    options.provisioner ??
+    new LocalProvisioner({
+      transport: transportOf(options.transport),
+      files,
+      log,
+      env,
+    });
+  const kernelspecs =
+    options.kernelspecs ??
+    new KernelspecFinder({
+      extraDirs: options.kernelspecDirs ?? [],
+      env,
+      embedded: options.embedded ?? embeddedKernelspecs(),
+    });
+  const supervisor = new Supervisor({
+    provisioner,
+    log,
+    journal: {
+      memory: limits.journal_memory_bytes,
+      disk: limits.journal_disk_bytes,
+      budget: new MemoryBudget(limits.server_memory_bytes),
+      directory: () => files.ensure(),
+    },
+  });
+  let shutDown: (reason: string) => void = () => {};
+  const shutdownRequested = new Promise<string>(
+    (resolve) => (shutDown = resolve),
+  );
+  let logLevel = options.logLevel ?? "info";
+  const service: Service = {
+    supervisor,
+    log,
+    limits,
+    kernelspecs,
+    resolveSpec: (request) => resolveSpec(request, kernelspecs),
+    workingDirectory: (requested) => workingDirectory(requested),
+    idle: new IdleWatch({
+      supervisor,
+      log,
+      hours: options.idleShutdownHours,
+      expired: () => shutDown("nobody needs the server any more"),
+    }),
+    usage: new UsageWatch(
+      supervisor,
+      log,
+      options.resourceSampleIntervalMs ?? 1000,
+    ),
+    reportedVersion: options.reportedVersion ?? COMPATIBLE_VERSION,
+    version: VERSION,
+    get logLevel() {
+      return logLevel;
+    },
+    set logLevel(level) {
+      logLevel = level;
+      options.onLogLevel?.(level);
+    },
+    shutDown: (reason) => shutDown(reason),
+  };
+  return { service, shutdownRequested };
+}
+
+/** Before the doors close: clients can still hear how their kernels end. */
+export async function endService(service: Service): Promise<void> {
+  service.idle[Symbol.dispose]();
+  service.usage[Symbol.dispose]();
+  await service.supervisor[Symbol.asyncDispose]();
+}
+
+/** `undefined` where everybody may come in. */
+export function tokenOf({ token }: ServiceOptions): string | undefined {
+  return token === null
+    ? undefined
+    : (token ?? randomBytes(32).toString("hex"));
 }

@@ -6,6 +6,8 @@
  * Dispose of it when the wait is over; a long-lived source then keeps no
  * listener of ours.
  */
+import { setMaxListeners } from "node:events";
+
 export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   readonly #sources: readonly AbortSignal[];
@@ -39,6 +41,15 @@ export class Deadline implements Disposable {
     for (const source of this.#sources) {
       source.removeEventListener("abort", this.#forward);
     }
+  }
+}
+
+/** Lets any number wait for it, without Node's warning at the eleventh. */
+export function expectMany(signal: AbortSignal): void {
+  try {
+    setMaxListeners(0, signal);
+  } catch {
+    // A signal of another make, such as a test environment's, never warns.
   }
 }
 

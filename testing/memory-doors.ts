@@ -10,7 +10,7 @@ import { type AppRouter, failure } from "../contract/index.ts";
 import { ownChannels } from "../src/server/channels.ts";
 import { kallichore } from "../src/server/kallichore.ts";
 import { RestDoor, sendFailure } from "../src/server/rest.ts";
-import { type Context, toFailure } from "../src/server/router.ts";
+import { type Context, logAccident, toFailure } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";
@@ -44,6 +44,8 @@ export class MemoryDoors {
       router,
       createContext: (): Context => ({ service }),
       maxBatchSize: 100,
+      onError: ({ error, path }: { error: Error; path?: string }) =>
+        logAccident(service, error, path),
     } as unknown as Parameters<typeof getWSConnectionHandler>[0]); // it wants a `ws` server too, and does not use it
   }
 
@@ -120,6 +122,7 @@ export class MemoryDoors {
       req: request,
       router,
       createContext: (): Context => ({ service }),
+      onError: ({ error, path }) => logAccident(service, error, path),
     });
   }
 

@@ -6,7 +6,7 @@
 import { createTRPCClient, localLink, type TRPCClient } from "@trpc/client";
 import { type AppRouter } from "../contract/index.ts";
 import { answers } from "../src/server/answers.ts";
-import { type Context, routerOf } from "../src/server/router.ts";
+import { type Context, logAccident, routerOf } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
 import type { Supervisor } from "../src/supervisor.ts";
 import { MemoryDoors } from "./memory-doors.ts";
@@ -111,6 +111,7 @@ export function localClient(
       localLink({
         router,
         createContext: (): Promise<Context> => Promise.resolve({ service }),
+        onError: ({ error, path }) => logAccident(service, error, path),
       }),
     ],
   });

@@ -46,7 +46,7 @@ export function memoryService({
   const service: Service = {
     supervisor: new Supervisor({
       provisioner,
-      log: silent,
+      log: accidents,
       journal: {
         memory: limits.journal_memory_bytes,
         disk: limits.journal_disk_bytes,
@@ -64,7 +64,7 @@ export function memoryService({
       [Symbol.dispose]() {},
     },
     usage: { interval_ms: 1000, [Symbol.dispose]() {} },
-    log: silent,
+    log: accidents,
     limits,
     reportedVersion: "0.1.64",
     version: "0.0.0-mock",
@@ -130,12 +130,13 @@ async function resolveSpec(
   };
 }
 
-/** A log that says nothing, where no library for logs is. */
-const silence = new Proxy(
-  {},
-  {
-    get: (_, name) =>
-      name === "child" ? () => silence : name === "level" ? "silent" : () => {},
-  },
-);
-const silent = silence as unknown as Log;
+/** A log where no library for logs is. It tells accidents only: what a client hears of one is that the log says more. */
+const members = {
+  child: () => accidents,
+  level: "error",
+  error: (details: unknown, message?: string) =>
+    console.error(message ?? "", details),
+};
+const accidents = new Proxy(members, {
+  get: (known, name): unknown => Reflect.get(known, name) ?? (() => {}),
+}) as unknown as Log;

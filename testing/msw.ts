@@ -24,7 +24,7 @@ import { sendFailure } from "../src/server/rest.ts";
 import { systemClock, turn } from "./clock.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
-import type { ServerSocket } from "./memory-socket.ts";
+import type { Peer, ServerSocket } from "./memory-socket.ts";
 import type { Overrides } from "./overrides.ts";
 
 type Groups = typeof contract;
@@ -46,7 +46,7 @@ export interface Faults {
   readonly delay_ms?: number;
   /** These operations, or all of them, answer 401; sockets are refused. */
   readonly unauthorized?: true | readonly OperationName[];
-  /** Each socket breaks after so many messages to the client. */
+  /** Each socket, also one that is open already, breaks after so many messages to the client: 0 breaks all now, and lets none open. */
   readonly dropAfter?: number;
 }
 
@@ -72,21 +72,26 @@ export function handlers({
       overrides: restricted(overrides, operations),
     }),
   );
-  return Object.assign([...mock.rest(base), ...mock.others(base)], {
+  const all = [pastTheGlobal(base), ...mock.rest(base), ...mock.others(base)];
+  return Object.assign(all, {
     server: mock.server,
-    fault: (faults: Faults = {}) => {
-      mock.faults = faults;
-    },
+    fault: (faults: Faults = {}) => mock.fault(faults),
     [Symbol.asyncDispose]: () => mock.server[Symbol.asyncDispose](),
   });
 }
 
 class Mock {
   readonly server: MemoryServer;
-  faults: Faults = {};
+  #faults: Faults = {};
+  readonly #sockets = new Set<OpenSocket>();
 
   constructor(server: MemoryServer) {
     this.server = server;
+  }
+
+  fault(faults: Faults): void {
+    this.#faults = faults;
+    for (const socket of this.#sockets) socket.breakAfter(faults.dropAfter);
   }
 
   /** One handler for each operation with a route. */
@@ -123,7 +128,7 @@ class Mock {
 
   async #answer(request: Request, ...names: string[]): Promise<Response> {
     await this.#delay();
-    const { unauthorized } = this.faults;
+    const { unauthorized } = this.#faults;
     const isRefused =
       unauthorized === true ||
       names.some((name) => unauthorized?.includes(name as OperationName));
@@ -134,49 +139,97 @@ class Mock {
   }
 
   #connect({ client }: WebSocketHandlerConnection): void {
-    let socket: ServerSocket | undefined;
-    let left = this.faults.dropAfter ?? Infinity;
+    const { unauthorized, dropAfter } = this.#faults;
     let line = Promise.resolve();
-    const receive = (text: string) => {
-      if (left <= 0) return;
-      client.send(text);
-      left -= 1;
-      if (left > 0) return;
-      // What was sent is on its way to the client for a turn.
-      void turn().then(() => {
-        client.close(BROKEN);
-        socket?.terminate();
-      });
-    };
     const inTime = (act: () => void) => {
-      if ((this.faults.delay_ms ?? 0) === 0) act();
+      if ((this.#faults.delay_ms ?? 0) === 0) act();
       else line = line.then(() => this.#delay()).then(act);
     };
-    try {
-      if (this.faults.unauthorized === true) throw failure("unauthorized", {});
-      socket = this.server.doors.connect(client.url, {
-        receive: (text) => inTime(() => receive(text)),
-        closed: (code, reason) => inTime(() => client.close(code, reason)),
-      });
-    } catch {
+    if (unauthorized === true || dropAfter === 0) {
       client.close(BROKEN); // a browser is not told why an upgrade was refused
       return;
     }
-    const server = socket;
+    try {
+      const socket = new OpenSocket(client, (peer) =>
+        this.server.doors.connect(client.url, {
+          receive: (text) => inTime(() => peer.receive(text)),
+          closed: (code, reason) => inTime(() => peer.closed(code, reason)),
+        }),
+      );
+      socket.breakAfter(dropAfter);
+      this.#sockets.add(socket);
+      client.addEventListener("close", () => this.#sockets.delete(socket));
+    } catch {
+      client.close(BROKEN);
+    }
+  }
+
+  async #delay(): Promise<void> {
+    const { delay_ms = 0 } = this.#faults;
+    if (delay_ms > 0) await systemClock.sleep(delay_ms);
+  }
+}
+
+/**
+ * A WebSocket that is no `globalThis.WebSocket`, such as that of the package
+ * `ws`, is seen by MSW as a request only: it would open, and never hear a word.
+ */
+function pastTheGlobal(base: string): RequestHandler {
+  return http.get(
+    ({ request }) =>
+      request.headers.get("upgrade")?.toLowerCase() === "websocket" &&
+      request.url.startsWith(base),
+    ({ request }) => {
+      throw new Error(
+        `The WebSocket to ${request.url} is not the global one, and MSW mocks no other: in Node 20 set globalThis.WebSocket before listen(), and give clients no other`,
+      );
+    },
+  );
+}
+
+/** The code that a client reads when a connection broke. */
+const BROKEN = 1006;
+
+/** A socket between a client that MSW mocks and the server's end. */
+class OpenSocket {
+  readonly #client: Connected;
+  readonly #server: ServerSocket;
+  /** Messages until it breaks. */
+  #left = Infinity;
+
+  constructor(client: Connected, dial: (peer: Peer) => ServerSocket) {
+    this.#client = client;
+    const server = dial({
+      receive: (text) => this.#receive(text),
+      closed: (code, reason) => client.close(code, reason),
+    });
+    this.#server = server;
     client.addEventListener("message", ({ data }) => server.hear(data));
     client.addEventListener("close", ({ code, reason }) =>
       server.close(code, reason),
     );
   }
 
-  async #delay(): Promise<void> {
-    const { delay_ms = 0 } = this.faults;
-    if (delay_ms > 0) await systemClock.sleep(delay_ms);
+  breakAfter(messages = Infinity): void {
+    this.#left = messages;
+    if (messages <= 0) this.#break();
+  }
+
+  #receive(text: string): void {
+    if (this.#left <= 0) return;
+    this.#client.send(text);
+    this.#left -= 1;
+    // What was sent is on its way to the client for a turn.
+    if (this.#left <= 0) void turn().then(() => this.#break());
+  }
+
+  #break(): void {
+    this.#client.close(BROKEN);
+    this.#server.terminate();
   }
 }
 
-/** The code that a client reads when a connection broke. */
-const BROKEN = 1006;
+type Connected = WebSocketHandlerConnection["client"];
 
 function namedOperations(): (readonly [OperationName, Operation])[] {
   return Object.entries(contract as Contract).flatMap(([group, members]) =>

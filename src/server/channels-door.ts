@@ -19,7 +19,7 @@ import { failure } from "../../contract/index.ts";
 import type { Session } from "../session/session.ts";
 import { ownChannels } from "./channels.ts";
 import { kallichore } from "./kallichore.ts";
-import { bindPrivately, type ListenOptions } from "./listen.ts";
+import { bindPrivately, type DoorOptions } from "./listen.ts";
 import { sendFailure, sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
 
@@ -28,7 +28,7 @@ const PATHS = [/^\/sessions\/([^/]+)\/channels$/, /^\/api\/channels\/([^/]+)$/];
 
 export class ChannelsDoor {
   readonly #service: Service;
-  readonly #options: ListenOptions;
+  readonly #options: DoorOptions;
   readonly #sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -37,7 +37,7 @@ export class ChannelsDoor {
   /** The session's own sockets, by session. */
   readonly #own = new Map<Session, Promise<OwnSocket>>();
 
-  constructor(service: Service, options: ListenOptions) {
+  constructor(service: Service, options: DoorOptions) {
     this.#service = service;
     this.#options = options;
   }
@@ -49,7 +49,7 @@ export class ChannelsDoor {
   /** Asked without an upgrade: where to connect. */
   async handle(res: ServerResponse, path: string): Promise<void> {
     const session = this.#sessionAt(path);
-    switch (this.#options.address.transport) {
+    switch (this.#options.transport) {
       case "tcp":
         res.setHeader("upgrade", "websocket");
         res.setHeader("connection", "upgrade");
@@ -124,7 +124,7 @@ export class ChannelsDoor {
 
   async #openOwn(session: Session): Promise<OwnSocket> {
     const name = randomBytes(8).toString("hex");
-    const isPipe = this.#options.address.transport === "named-pipe";
+    const isPipe = this.#options.transport === "named-pipe";
     const path = isPipe
       ? `\\\\.\\pipe\\kallichore-${name}`
       : join(this.#options.socketDirectory(), `${name}.sock`);

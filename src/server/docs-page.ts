@@ -68,11 +68,12 @@ const START = `
     here.searchParams.get("token") ??
     new URLSearchParams(here.hash.slice(1)).get("token");
   if (token !== null) history.replaceState(null, "", here.pathname);
+  const base = here.origin + here.pathname.replace(/\\/docs$/, ""); // the server may stand under a path
   for (const place of document.querySelectorAll("[data-origin]")) {
-    place.textContent = location.origin.replace(/^http/, place.dataset.origin);
+    place.textContent = base.replace(/^http/, place.dataset.origin);
   }
   const ui = SwaggerUIBundle({
-    spec: JSON.parse(document.getElementById("document").textContent),
+    spec: { ...JSON.parse(document.getElementById("document").textContent), servers: [{ url: base }] },
     dom_id: "#api",
     deepLinking: false,
     docExpansion: "list",

@@ -30,8 +30,13 @@ export type Address =
   | { readonly transport: "socket"; readonly path: string }
   | { readonly transport: "named-pipe"; readonly name: string };
 
-export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
+export interface ListenOptions extends Omit<DoorOptions, "transport"> {
   readonly address: Address;
+}
+
+export interface DoorOptions extends Omit<GateOptions, "isLocal"> {
+  /** What is before the doors. */
+  readonly transport: Address["transport"];
   /** Where the sockets of single sessions are made; private. */
   readonly socketDirectory: () => string;
 }
@@ -57,7 +62,9 @@ export class Listener implements AsyncDisposable {
     service: Service,
     options: ListenOptions,
   ): Promise<Listener> {
-    const doors = new Doors(service, options);
+    const { address: wanted, ...rest } = options;
+    const { transport } = wanted;
+    const doors = new Doors(service, { ...rest, transport });
     const http = createServer((req, res) => void doors.handle(req, res));
     http.on("upgrade", (req, stream: Duplex, head) =>
       doors.upgrade(req, stream, head),
@@ -67,7 +74,7 @@ export class Listener implements AsyncDisposable {
     });
     http.requestTimeout = 0; // a start takes as long as its kernel does
     http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
-    const address = await bind(http, options.address);
+    const address = await bind(http, wanted);
     return new Listener(http, address, doors);
   }
 
@@ -95,17 +102,17 @@ export class Listener implements AsyncDisposable {
 }
 
 /** The addresses, and which door serves them. */
-class Doors {
+export class Doors {
   readonly #gate: Gate;
   readonly #rest: RestDoor;
   readonly #trpc: TrpcDoor;
   readonly #channels: ChannelsDoor;
   readonly #log: Log;
 
-  constructor(service: Service, options: ListenOptions) {
+  constructor(service: Service, options: DoorOptions) {
     const router = routerOf(answers);
-    const { transport } = options.address;
-    this.#gate = new Gate({ ...options, isLocal: transport !== "tcp" });
+    const isLocal = options.transport !== "tcp";
+    this.#gate = new Gate({ ...options, isLocal });
     this.#rest = new RestDoor(router, service);
     this.#trpc = new TrpcDoor(router, service);
     this.#channels = new ChannelsDoor(service, options);
@@ -190,7 +197,7 @@ function send(
 }
 
 /** A refused upgrade is answered as any request would be, in the same words. */
-function refuse(stream: Duplex, failed: SupervisorError): void {
+export function refuse(stream: Duplex, failed: SupervisorError): void {
   const body = JSON.stringify(failed.body);
   const { status } = failed;
   stream.end(

@@ -170,6 +170,21 @@ export function toFailure(error: unknown): SupervisorError {
   }
 }
 
+/** The client is told that the log says more: it does. */
+export function logAccident(
+  service: Service,
+  error: Error,
+  path: string | undefined,
+): void {
+  if ((error as { code?: string }).code !== "INTERNAL_SERVER_ERROR") return;
+  const failed = toFailure(error);
+  if (failed.reason !== "internal") return;
+  service.log.error(
+    { err: failed.cause ?? error, path },
+    "An operation went wrong",
+  );
+}
+
 function toTRPC(error: unknown): TRPCError {
   const failed = toFailure(error);
   return new TRPCError({

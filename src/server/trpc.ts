@@ -16,7 +16,7 @@ import {
 import { WebSocket, WebSocketServer } from "ws";
 import type { AppRouter } from "../../contract/index.ts";
 import type { Reading } from "../session/journal.ts";
-import type { Context, Feed } from "./router.ts";
+import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
 import { drained, FrameWriter } from "./socket.ts";
 
@@ -172,12 +172,4 @@ function feedOf(socket: EntrySocket, { limits }: Service): Feed {
       }
     },
   };
-}
-
-function logAccident(service: Service, error: Error, path: string | undefined) {
-  if ((error as { code?: string }).code !== "INTERNAL_SERVER_ERROR") return;
-  service.log.error(
-    { err: error.cause ?? error, path },
-    "An operation went wrong",
-  );
 }

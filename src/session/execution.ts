@@ -6,12 +6,12 @@
  * when the second is overdue. What it says stays in the journal: here is only
  * where that begins and ends, and how much it is.
  */
-import { setMaxListeners } from "node:events";
 import type {
   Execution as Seen,
   ExecutionState,
 } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
+import { expectMany } from "../signals.ts";
 import type { MessageEntry } from "./entry.ts";
 
 /** Why an execution did not come to an end of its own. */
@@ -93,7 +93,7 @@ export class Execution {
       late: (execution: Execution) => void;
     },
   ) {
-    setMaxListeners(0, this.#over.signal); // one for each who follows or waits
+    expectMany(this.#over.signal); // one for each who follows or waits
     this.request = request;
     this.after = after;
     this.#ended = ended;

@@ -3,7 +3,6 @@
  * kernels that it starts. What its kernels say, and what it has to say itself,
  * is appended to one journal, in one order.
  */
-import { setMaxListeners } from "node:events";
 import {
   type ConnectionInfo,
   failure,
@@ -23,6 +22,7 @@ import type {
   Recipe,
 } from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
+import { expectMany } from "../signals.ts";
 import { Comms } from "./comms.ts";
 import { Displays } from "./displays.ts";
 import type { MessageEntry } from "./entry.ts";
@@ -100,7 +100,7 @@ export class Session {
   constructor(spec: SessionSpec, options: SessionOptions) {
     this.spec = spec;
     this.#options = options;
-    setMaxListeners(0, this.#ended.signal); // one for each reader, and there may be many
+    expectMany(this.#ended.signal); // one for each reader
     this.#env = spec.env;
     this.#workingDirectory = spec.working_directory;
     this.journal = new Journal({ ...options.journal, log: options.log });

@@ -30,8 +30,9 @@ function blocksIn(page: string): Block[] {
 function written({ code }: Block, file: string): string {
   const path = join(folder, file);
   const module = code.replace(
-    /from "kallichore\/testing(?:\/(\w+))?"/g,
-    (_, entry = "index") => `from "${root}testing/${String(entry)}.ts"`,
+    /from "kallichore\/(testing|client)(?:\/(\w+))?"/g,
+    (_, room: string, entry = "index") =>
+      `from "${root}${room}/${String(entry)}.ts"`,
   );
   writeFileSync(path, module);
   return path;

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import {
   createTRPCClient,
   createWSClient,
@@ -5,8 +6,9 @@ import {
   wsLink,
 } from "@trpc/client";
 import { setupServer } from "msw/node";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
+import { connect } from "../../client/index.ts";
 import type { AppRouter, SessionEvent } from "../../contract/index.ts";
 import { input, mockKernel, stream } from "../../testing/index.ts";
 import { failure, type HandlerOptions, handlers } from "../../testing/msw.ts";
@@ -121,6 +123,60 @@ test("tRPC batches and subscriptions find a server, and prompts are answered", a
   expect(await said).toMatchObject({ content: { text: "Hello Ada" } });
 });
 
+test.each([undefined, "secret"])(
+  "our client finds a server, its token being %s",
+  async (token) => {
+    mocked(token === undefined ? {} : { token });
+    await using client = await connect({ url: base, token });
+    await using session = await client.start("python3");
+    const asking = session.execute("ask");
+    for await (const said of asking) {
+      if (said.type === "input_request") await asking.answer("Ada");
+    }
+    expect((await asking).outputs).toMatchObject([{ text: "Hello Ada" }]);
+  },
+);
+
+test("our client hears that its socket is refused", async () => {
+  const all = mocked();
+  all.fault({ unauthorized: true });
+  await expect(connect({ url: base })).rejects.toMatchObject({
+    reason: "unauthorized",
+  });
+});
+
+test("a WebSocket that MSW does not mock is refused, and why is said", async () => {
+  const printed = vi.spyOn(console, "error").mockReturnValue();
+  onTestFinished(() => printed.mockRestore());
+  mocked();
+  const socket = new WebSocket(`${base.replace("http", "ws")}/trpc`);
+  const [error] = (await once(socket, "error")) as [Error];
+  expect(error.message).toContain("500");
+  expect(String(printed.mock.calls[0]?.[0])).toContain(
+    "MSW mocks no other: in Node 20 set globalThis.WebSocket",
+  );
+});
+
+test("an accident in an override is told to whoever reads the console", async () => {
+  const printed = vi.spyOn(console, "error").mockReturnValue();
+  onTestFinished(() => printed.mockRestore());
+  mocked({
+    overrides: {
+      sessions: {
+        list: () => {
+          throw new TypeError("a slip of mine");
+        },
+      },
+    },
+  });
+  await expect(trpcOverHttp().sessions.list.query()).rejects.toThrow();
+  expect((await ask("GET", "/sessions")).status).toBe(500);
+  const slips = printed.mock.calls.filter(
+    ([, said]) => (said as { err?: Error }).err?.message === "a slip of mine",
+  );
+  expect(slips).toHaveLength(2); // once for each door
+});
+
 test("a channel's WebSocket carries frames both ways", async () => {
   mocked();
   await started();
@@ -206,6 +262,25 @@ test("faults come and go: 401, slowness, sockets that break", async () => {
   expect(await ask("GET", "/status")).toMatchObject({ status: 200 });
   all.fault();
   expect(await ask("GET", "/sessions")).toMatchObject({ status: 200 });
+});
+
+test("sockets that are open break on demand, and open again when they may", async () => {
+  const all = mocked();
+  await using client = await connect({ url: base });
+  await using session = await client.start("python3");
+  await session.execute("hi");
+  const until = async (wanted: string) => {
+    for await (const state of client.connection) if (state === wanted) return;
+  };
+  all.fault({ dropAfter: 0 });
+  await until("waiting");
+  await until("connecting"); // and is refused
+  await until("waiting");
+  expect((await client.status()).sessions).toBe(1); // HTTP goes on
+  const patient = session.execute("hi");
+  all.fault();
+  expect((await patient).outputs).toMatchObject([{ text: "hi\n" }]);
+  expect(client.connection.state).toBe("open");
 });
 
 test("what the contract does not know does not compile", () => {

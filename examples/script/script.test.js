@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { startServer } from "kallichore";
+
+const run = promisify(execFile);
+const told = `line 0
+line 1
+line 2
+Your name? Ada
+'Hello Ada'
+error KeyboardInterrupt
+still here
+`;
+
+/** @param {Record<string, string>} env */
+const script = (env) =>
+  run(process.execPath, ["script.js"], {
+    cwd: import.meta.dirname,
+    env: { ...process.env, ...env },
+    timeout: 60_000,
+  });
+
+test("it runs with a server of its own, and ends", async () => {
+  assert.equal((await script({})).stdout, told);
+});
+
+test("it runs with a server that is there, and leaves nothing in it", async () => {
+  const server = await startServer();
+  const KALLICHORE_URL = `${server.url}?token=${server.token}`;
+  assert.equal((await script({ KALLICHORE_URL })).stdout, told);
+  assert.equal(server.supervisor.sessions.length, 0);
+  await server[Symbol.asyncDispose]();
+});

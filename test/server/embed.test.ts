@@ -1,0 +1,117 @@
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
+import { connect } from "../../client/index.ts";
+import { embedServer } from "../../src/index.ts";
+import { ask, temporaryFolder, TOKEN } from "../harness.ts";
+import { installKernelspecs } from "../kernels/index.ts";
+
+/** Somebody's HTTP server, with ours under `/kernels`. */
+async function embedded() {
+  const kernelspecs = temporaryFolder();
+  installKernelspecs(kernelspecs);
+  const folder = temporaryFolder();
+  const server = await embedServer({
+    path: "/kernels/",
+    token: TOKEN,
+    kernelspecDirs: [kernelspecs],
+    runtimeDirectory: folder,
+  });
+  const http = createServer((req, res) =>
+    server.handle(req, res, () => res.end("theirs")),
+  );
+  http.on("upgrade", server.upgrade);
+  http.listen(0, "127.0.0.1");
+  await once(http, "listening");
+  onTestFinished(async () => {
+    await server[Symbol.asyncDispose]();
+    http.close();
+    http.closeAllConnections();
+  });
+  const origin = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  return { server, http, origin, url: `${origin}/kernels`, folder };
+}
+
+const headers = { authorization: `Bearer ${TOKEN}` };
+
+test("answers under its path, and leaves the rest to its host", async () => {
+  const { origin } = await embedded();
+  const get = (path: string, said: Record<string, string> = headers) =>
+    ask({ url: origin }, { method: "GET", path, headers: said });
+  expect((await get("/kernels/sessions")).body).toMatchObject({ total: 0 });
+  expect((await get("/kernels/sessions", {})).status).toBe(401);
+  expect((await get("/kernels/nothing")).status).toBe(404);
+  expect((await get("/kernels/trpc/server.status")).status).toBe(200);
+  expect((await get("/kernels/docs")).status).toBe(200);
+  for (const path of ["/", "/sessions", "/kernelspecs", "/kernels-of-others"]) {
+    expect((await get(path)).text).toBe("theirs");
+  }
+});
+
+test("carries a session over the port of its host, and ends it", async () => {
+  const { server, http, url, folder } = await embedded();
+  const client = await connect({ url, token: TOKEN });
+  onTestFinished(() => client.close());
+  const session = await client.start("echo");
+  const { result } = await session.execute("hello");
+  expect(result).toEqual({ "text/plain": "hello" });
+  const channels = new WebSocket(
+    `${url.replace("http", "ws")}/sessions/${session.session_id}/channels`,
+    { headers },
+  );
+  await once(channels, "message");
+
+  const closed = once(channels, "close");
+  await server[Symbol.asyncDispose]();
+  expect((await closed)[0]).toBe(1001);
+  expect(server.supervisor.sessions).toEqual([]);
+  expect(readdirSync(folder)).toEqual([]);
+  expect(http.listening).toBe(true);
+  const after = await ask({ url }, { method: "GET", path: "/kernels/status" });
+  expect(after.status).toBe(404);
+  const late = new WebSocket(`${url.replace("http", "ws")}/trpc`, { headers });
+  const [error] = (await once(late, "error")) as [Error];
+  expect(error.message).toContain("404");
+});
+
+test("ends a stream of events that somebody still reads", async () => {
+  const { server, url } = await embedded();
+  const client = await connect({ url, token: TOKEN });
+  onTestFinished(() => client.close());
+  const { session_id } = await client.start("echo");
+  const answer = await fetch(`${url}/sessions/${session_id}/events`, {
+    headers,
+  });
+  const reader = answer.body?.getReader();
+  await reader?.read();
+  await server[Symbol.asyncDispose]();
+  const rest = async () => {
+    while ((await reader?.read())?.done === false);
+  };
+  await expect(rest()).resolves.toBeUndefined();
+});
+
+test("knows its path where a framework has taken it away", async () => {
+  const { server } = await embedded();
+  const mounting = createServer((req: IncomingMessage & Mounted, res) => {
+    req.originalUrl = req.url;
+    req.url = req.url?.slice("/kernels".length) ?? "";
+    server.handle(req, res);
+  });
+  mounting.listen(0, "127.0.0.1");
+  await once(mounting, "listening");
+  onTestFinished(() => void mounting.close());
+  const url = `http://127.0.0.1:${(mounting.address() as AddressInfo).port}`;
+  const answer = await ask(
+    { url },
+    { method: "GET", path: "/kernels/sessions?a=1", headers },
+  );
+  expect(answer.body).toMatchObject({ total: 0 });
+});
+
+interface Mounted {
+  originalUrl?: string | undefined;
+}
