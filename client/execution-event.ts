@@ -1,5 +1,13 @@
 /** What is said while code runs, told flat: switch on `type`. */
 import type { MimeBundle } from "../contract/index.ts";
+import {
+  bundleIn,
+  countIn,
+  displayIdIn,
+  errorIn,
+  streamIn,
+  textIn,
+} from "../contract/outputs.ts";
 import type { Message, SessionEvent } from "./events.ts";
 
 /** Fields that are missing in what a sloppy kernel says are empty here; `message` is what it really said. */
@@ -81,16 +89,8 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
   const { seq, msg_type } = message;
   const content: Readonly<Record<string, unknown>> = message.content;
   switch (msg_type) {
-    case "stream": {
-      const name = content["name"] === "stderr" ? "stderr" : "stdout";
-      return {
-        seq,
-        type: msg_type,
-        name,
-        text: text(content["text"]),
-        message,
-      };
-    }
+    case "stream":
+      return { seq, type: msg_type, ...streamIn(content), message };
     case "display_data":
       return { seq, type: msg_type, ...shown(content), message };
     case "execute_result": {
@@ -107,24 +107,22 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
       const { display_id = "", ...rest } = shown(content);
       return { seq, type: msg_type, ...rest, display_id, message };
     }
-    case "error": {
-      const { ename, evalue, traceback } = errorIn(content);
-      return { seq, type: msg_type, ename, evalue, traceback, message };
-    }
+    case "error":
+      return { seq, type: msg_type, ...errorIn(content), message };
     case "clear_output":
       return { seq, type: msg_type, wait: content["wait"] === true, message };
     case "input_request": {
       const password = content["password"] === true;
-      const prompt = text(content["prompt"]);
+      const prompt = textIn(content["prompt"]);
       return { seq, type: msg_type, prompt, password, message };
     }
     case "execute_input": {
       const execution_count = countIn(content);
-      const code = text(content["code"]);
+      const code = textIn(content["code"]);
       return { seq, type: msg_type, code, execution_count, message };
     }
     case "status": {
-      const execution_state = text(content["execution_state"]);
+      const execution_state = textIn(content["execution_state"]);
       return { seq, type: msg_type, execution_state, message };
     }
     case "execute_reply": {
@@ -150,41 +148,15 @@ export function toOwnExecutionEvent(
   return { seq, type: "gap", from: event.from, to: event.to };
 }
 
-export function errorIn(content: Readonly<Record<string, unknown>>): {
-  ename: string;
-  evalue: string;
-  traceback: string[];
-} {
-  const { ename, evalue, traceback } = content;
-  const lines = Array.isArray(traceback) ? traceback.map(text) : [];
-  return { ename: text(ename), evalue: text(evalue), traceback: lines };
-}
-
 /** IRkernel says `abort`, others `aborted`. */
 function statusIn({ status }: Readonly<Record<string, unknown>>): ReplyStatus {
   return status === "ok" || status === "error" ? status : "aborted";
 }
 
 function shown(content: Readonly<Record<string, unknown>>) {
-  const { display_id } = record(content["transient"]);
+  const display_id = displayIdIn(content);
   return {
-    data: record(content["data"]),
-    metadata: record(content["metadata"]),
-    ...(typeof display_id === "string" && { display_id }),
+    ...bundleIn(content),
+    ...(display_id !== undefined && { display_id }),
   };
-}
-
-function record(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null
-    ? (value as Record<string, unknown>)
-    : {};
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
-function countIn(content: Readonly<Record<string, unknown>>): number | null {
-  const { execution_count: count } = content;
-  return typeof count === "number" ? count : null;
 }

@@ -7,9 +7,9 @@
  */
 import { failure } from "../contract/errors.ts";
 import type { Header, MimeBundle, Output } from "../contract/index.ts";
+import { errorIn, Outputs, OUTPUTS_LIMIT } from "../contract/outputs.ts";
 import { isMessage, type SessionEvent, weightOf } from "./events.ts";
 import {
-  errorIn,
   type ExecutionEvent,
   type ReplyStatus,
   toExecutionEvent,
@@ -17,7 +17,6 @@ import {
 } from "./execution-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Line } from "./line.ts";
-import { Outputs } from "./outputs.ts";
 import { read } from "./reader.ts";
 import { uuid } from "./uuid.ts";
 
@@ -80,7 +79,7 @@ export class Execution
   readonly #line: Line;
   readonly #feed: Feed;
   readonly #options: ExecuteOptions;
-  readonly #outputs = new Outputs();
+  readonly #outputs = new Outputs(OUTPUTS_LIMIT);
   readonly #end: Promise<ExecutionResult>;
   /** Resolves when there is nothing more to hear, even if whoever waits has been told before. */
   readonly #finished: Promise<void>;
@@ -262,16 +261,17 @@ export class Execution
     }
     const said = toExecutionEvent(event);
     const isOurs = event.parent_header?.msg_id === this.msg_id;
-    if (!isOurs) {
-      if (said.type === "update_display_data") this.#outputs.update(said);
-      return;
+    const { msg_type, content } = event;
+    const isKept = this.#options.collect !== false;
+    if (isKept && this.#outputs.concerns(msg_type, isOurs)) {
+      this.#outputs.add(msg_type, content, weightOf(event));
     }
+    if (!isOurs) return;
     if (said.type !== "execute_reply" && this.#stage !== "running") {
       const isStart = said.type !== "status" || said.execution_state === "busy";
       if (isStart) this.#started();
     }
     if (said.type === "input_request") this.#question = event.header;
-    if (this.#options.collect !== false) this.#outputs.add(said);
     this.#tell(said, event);
     if (said.type === "execute_reply") this.#reply = said;
     this.#isIdle ||= said.type === "status" && said.execution_state === "idle";
@@ -302,7 +302,7 @@ export class Execution
       msg_id: this.msg_id,
       execution_count,
       outputs: this.#outputs.list,
-      result: this.#outputs.result,
+      result: resultIn(this.#outputs.list),
       reply: content,
     };
     this.#over(() => this.#succeed(resultOf(status, ended, content)));
@@ -428,6 +428,12 @@ export class Execution
     how();
     this.#finish();
   }
+}
+
+function resultIn(outputs: readonly Output[]): MimeBundle | undefined {
+  return outputs.findLast(
+    ({ output_type }) => output_type === "execute_result",
+  )?.["data"] as MimeBundle | undefined;
 }
 
 function resultOf(

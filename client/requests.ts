@@ -5,13 +5,13 @@
  */
 import { failure, SupervisorError } from "../contract/errors.ts";
 import type { MessageType } from "../contract/index.ts";
+import { errorIn } from "../contract/outputs.ts";
 import {
   isMessage,
   isMessageType,
   type Message,
   type MessageOf,
 } from "./events.ts";
-import { errorIn } from "./execution-event.ts";
 import { KernelError } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import type { Line } from "./line.ts";

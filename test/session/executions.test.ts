@@ -4,7 +4,7 @@ import { collect } from "../../src/session/collect.ts";
 import { eventsOf, pastOf } from "../../src/session/execution-events.ts";
 import { Execution } from "../../src/session/execution.ts";
 import { Executions } from "../../src/session/executions.ts";
-import { Outputs } from "../../src/session/outputs.ts";
+import { OutputsSoFar } from "../../src/session/outputs.ts";
 import type { Session } from "../../src/session/session.ts";
 import { describeSnapshot } from "../../src/server/describe-snapshot.ts";
 import {
@@ -543,9 +543,9 @@ describe("what an execution says", () => {
     session.send(b);
     kernel.say("update_display_data", show("after"), b);
     kernel.run(b);
-    const outputs = new Outputs();
+    const outputs = new OutputsSoFar(execution.id);
     for await (const reading of pastOf(execution, session.journal, forever)) {
-      outputs.take(reading, execution.id);
+      outputs.take(reading);
     }
     expect(outputs.list).toEqual([
       { output_type: "stream", name: "stdout", text: "12" },
