@@ -64,7 +64,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
 
   answer({ input, service }) {
     const [session, execution] = found(service, input);
-    session.answer(execution, input.value);
+    session.answer(execution, input);
     return describeExecution(session, execution);
   },
 

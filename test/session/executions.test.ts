@@ -58,6 +58,7 @@ describe("an execution's states", () => {
     expect(second).toMatchObject({
       state: "aborted",
       reason: "earlier_failure",
+      reply: { status: "aborted", reason: "earlier_failure" },
       startedAt: undefined,
     });
   });
@@ -120,7 +121,11 @@ describe("an execution's states", () => {
       expect(execution).toMatchObject({
         state: "aborted",
         reason: "kernel_exited",
-        reply: { status: "aborted", ename: "KernelExited" },
+        reply: {
+          status: "aborted",
+          reason: "kernel_exited",
+          ename: "KernelExited",
+        },
       });
     }
   });
@@ -240,7 +245,7 @@ describe("input", () => {
     const execution = send(session, a);
     const question = kernel.ask(a, "name?");
     expect(execution.state).toBe("waiting_for_input");
-    session.answer(execution, "Ada");
+    session.answer(execution, { value: "Ada" });
     expect(execution.state).toBe("running");
     const answer = kernel.sent.at(-1);
     expect(answer).toMatchObject({
@@ -257,10 +262,40 @@ describe("input", () => {
     const a = code("a");
     const execution = send(session, a);
     kernel.ask(a, "name?");
-    session.answer(execution, "Ada");
-    expect(() => session.answer(execution, "Bob")).toThrow(
+    session.answer(execution, { value: "Ada" });
+    expect(() => session.answer(execution, { value: "Bob" })).toThrow(
       expect.objectContaining({ reason: "execution_state" }),
     );
+  });
+
+  test("an answer that is repeated is given once", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.ask(a, "name?");
+    const answer = { value: "Ada", answer_id: "1" };
+    session.answer(execution, answer);
+    const sent = kernel.sent.length;
+    kernel.ask(a, "password?");
+    session.answer(execution, answer);
+    expect(kernel.sent.length).toBe(sent);
+    expect(kernel.sent.at(-1)?.header.msg_id).toBe("1");
+    expect(execution.state).toBe("waiting_for_input");
+  });
+
+  test("an answer to an earlier question is refused", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    const name = kernel.ask(a, "name?").header.msg_id;
+    session.answer(execution, { value: "Ada" });
+    const password = kernel.ask(a, "password?").header.msg_id;
+    const answer = { value: "Bob", input_request_id: name };
+    expect(() => session.answer(execution, answer)).toThrow(
+      expect.objectContaining({ reason: "execution_state" }),
+    );
+    session.answer(execution, { value: "x", input_request_id: password });
+    expect(execution.state).toBe("running");
   });
 
   test("an answer through a channel counts", async () => {
