@@ -8,7 +8,7 @@ import {
   streamIn,
   textIn,
 } from "../contract/outputs.ts";
-import type { Message, SessionEvent } from "./events.ts";
+import { isMessage, type Message, type SessionEvent } from "./events.ts";
 
 /** Fields that are missing in what a sloppy kernel says are empty here; `message` is what it really said. */
 export type ExecutionEvent = { readonly seq: number } & (
@@ -46,6 +46,8 @@ export type ExecutionEvent = { readonly seq: number } & (
       readonly prompt: string;
       /** Whether what is typed shall not be shown. */
       readonly password: boolean;
+      /** Whether it is known to want no answer any more, as when it is read from an execution's past. */
+      readonly answered: boolean;
       readonly message: Message;
     }
   | {
@@ -73,6 +75,9 @@ export type ExecutionEvent = { readonly seq: number } & (
   /** Comms and whatever else it caused. */
   | { readonly type: "other"; readonly message: Message }
 );
+
+/** What code asks. */
+export type InputRequest = Extract<ExecutionEvent, { type: "input_request" }>;
 
 export type ReplyStatus = "ok" | "error" | "aborted";
 
@@ -111,11 +116,8 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
       return { seq, type: msg_type, ...errorIn(content), message };
     case "clear_output":
       return { seq, type: msg_type, wait: content["wait"] === true, message };
-    case "input_request": {
-      const password = content["password"] === true;
-      const prompt = textIn(content["prompt"]);
-      return { seq, type: msg_type, prompt, password, message };
-    }
+    case "input_request":
+      return toInputRequest(message);
     case "execute_input": {
       const execution_count = countIn(content);
       const code = textIn(content["code"]);
@@ -135,6 +137,28 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
   }
 }
 
+export function toInputRequest(message: Message): InputRequest {
+  const content: Readonly<Record<string, unknown>> = message.content;
+  return {
+    seq: message.seq,
+    type: "input_request",
+    prompt: textIn(content["prompt"]),
+    password: content["password"] === true,
+    answered: false,
+    message,
+  };
+}
+
+/** What a session says, as far as it belongs to the execution, or tells that something of it may be missing. */
+export function toEventOf(
+  event: SessionEvent,
+  execution_id: string,
+): ExecutionEvent | undefined {
+  if (!isMessage(event)) return toOwnExecutionEvent(event, execution_id);
+  const isOwn = event.parent_header?.msg_id === execution_id;
+  return isOwn ? toExecutionEvent(event) : undefined;
+}
+
 /** What the supervisor itself says of an execution. */
 export function toOwnExecutionEvent(
   event: SessionEvent,
@@ -149,7 +173,9 @@ export function toOwnExecutionEvent(
 }
 
 /** IRkernel says `abort`, others `aborted`. */
-function statusIn({ status }: Readonly<Record<string, unknown>>): ReplyStatus {
+export function statusIn({
+  status,
+}: Readonly<Record<string, unknown>>): ReplyStatus {
   return status === "ok" || status === "error" ? status : "aborted";
 }
 

@@ -67,7 +67,7 @@ export async function request<T extends RequestType>(
       const ask = async () => {
         await feed.open();
         ends.push(feed.expect(msg_id, { heard, ended: reject }));
-        await line.outbox.post({
+        await line.send({
           session_id,
           channel,
           header: { msg_id, msg_type },

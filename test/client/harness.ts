@@ -23,6 +23,7 @@ export async function open(
     "chatty",
     "crash-on-execute",
     "stillborn",
+    "forgetful",
   ]);
   installIpykernel(folder);
   const { onSocket, ...rest } = options;
