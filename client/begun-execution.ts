@@ -12,7 +12,14 @@ import { failure, SupervisorError } from "../contract/errors.ts";
 import type { Execution as Description } from "../contract/index.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../contract/outputs.ts";
 import { Backlog } from "./backlog.ts";
-import { isMessage, type SessionEvent, weightOf } from "./events.ts";
+import { Doubt } from "./doubt.ts";
+import { type ExecuteOptions, executeRequest } from "./execute-request.ts";
+import {
+  isMessage,
+  type Message,
+  type SessionEvent,
+  weightOf,
+} from "./events.ts";
 import {
   type ExecutionEvent,
   type ReplyStatus,
@@ -33,36 +40,9 @@ import { unless } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import { FoundExecution } from "./found-execution.ts";
 import type { Line } from "./line.ts";
-import type { Letter } from "./outbox.ts";
 import { Questions } from "./questions.ts";
 import { read } from "./reader.ts";
 import { uuid } from "./uuid.ts";
-
-export interface ExecuteOptions {
-  /** No outputs of the result, no history. */
-  readonly silent?: boolean | undefined;
-  /** True unless `silent`. */
-  readonly store_history?: boolean | undefined;
-  /** Whether the code may ask for input; true unless said. Somebody then has to `answer`, or the code waits for ever. */
-  readonly allow_stdin?: boolean | undefined;
-  /** Whether requests that wait are dropped when this one fails; true unless said. */
-  readonly stop_on_error?: boolean | undefined;
-  /** Expressions to be evaluated after the code, by name; their values are in the reply. */
-  readonly user_expressions?: Readonly<Record<string, string>> | undefined;
-  /** Travels with the request, such as a notebook's cell id. */
-  readonly metadata?: Record<string, unknown> | undefined;
-  /** Milliseconds from its acceptance by the server on, the wait in the queue included. Then it is interrupted, or leaves the queue. No bound where absent. */
-  readonly deadline_ms?: number | undefined;
-  /** Of your own, to be able to repeat yourself: where the server knows it, that execution is taken up, and nothing runs twice. */
-  readonly execution_id?: string | undefined;
-  /** Whether `outputs` are kept for whoever awaits; true unless said. For output without end, listen instead. */
-  readonly collect?: boolean | undefined;
-  /** Interrupts the code, and rejects with the signal's reason. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** How long a sign of its end may be missing, while nothing else is heard of it, before the server is asked. */
-const DOUBT_MS = 3_000;
 
 /** Where the request is: not in line yet; in line, or with the server; done with. */
 type Stage = "unsent" | "posted" | "over";
@@ -97,9 +77,9 @@ export class BegunExecution {
   #reply: Reply | undefined;
   /** The last number that was heard of it. */
   #seen = 0;
-  #heardAt = 0;
   #isConcluding = false;
-  #doubt: ReturnType<typeof setTimeout> | undefined;
+  /** Something of its end has not come: the server is asked, once nothing more comes. */
+  readonly #doubt = new Doubt(() => void this.#look());
   /** How it ended, as the server says; it is over once all of it was heard. */
   #ended: Description | undefined;
 
@@ -218,40 +198,17 @@ export class BegunExecution {
   /** Resolves with the first number that it caused, where it caused one already. */
   async #post(): Promise<number | null> {
     try {
-      return (await this.#line.post(this.#letter())).first_seq;
+      const { session_id } = this.#feed;
+      const { execution_id, code } = this;
+      const request = { session_id, execution_id, code };
+      const letter = executeRequest(this.#line, request, this.#options);
+      return (await this.#line.post(letter)).first_seq;
     } catch (error) {
       unless("execution_not_found")(error);
       // It was accepted before, and is forgotten: its end is on its way to us, unless it was long ago.
-      this.#wonder();
+      this.#doubt.begin();
       return null;
     }
-  }
-
-  #letter(): Letter<Pick<Description, "first_seq">> {
-    const { code, execution_id } = this;
-    const { silent = false, metadata = {}, deadline_ms } = this.#options;
-    const { store_history = !silent, allow_stdin = true } = this.#options;
-    const { stop_on_error = true, user_expressions = {} } = this.#options;
-    const asked = {
-      session_id: this.#feed.session_id,
-      execution_id,
-      code,
-      silent,
-      store_history,
-      allow_stdin,
-      stop_on_error,
-      user_expressions,
-      metadata,
-      ...(deadline_ms !== undefined && { deadline_ms }),
-    };
-    return {
-      id: execution_id,
-      size: code.length + JSON.stringify(metadata).length,
-      transmit: (signal) =>
-        this.#line.ask(
-          this.#line.trpc.executions.create.mutate(asked, { signal }),
-        ),
-    };
   }
 
   #takeUp(): void {
@@ -264,25 +221,21 @@ export class BegunExecution {
 
   #heard(event: SessionEvent): void {
     if (this.#stage === "over") return;
-    if (event.kind === "exited") return; // what it had is answered in its place
-    const isOwn =
-      isMessage(event) && event.parent_header?.msg_id === this.execution_id;
-    const weight = weightOf(event);
-    if (isMessage(event)) this.#keep(event, isOwn, weight);
     const said = toEventOf(event, this.execution_id);
-    if (said === undefined) return;
+    if (said === undefined) {
+      if (isMessage(event)) this.#keep(event, false, 0); // another's, of a display here
+      return;
+    }
+    const weight = weightOf(event);
+    if (isMessage(event)) this.#keep(event, true, weight);
     this.#seen = event.seq;
-    this.#heardAt = Date.now();
+    this.#doubt.heard();
     this.#note(said);
     this.#backlog.push(said, weight);
     this.#concludeOnceHeard();
   }
 
-  #keep(
-    { msg_type, content }: Extract<SessionEvent, { msg_type: string }>,
-    isOwn: boolean,
-    weight: number,
-  ): void {
+  #keep({ msg_type, content }: Message, isOwn: boolean, weight: number): void {
     if (this.#options.collect === false) return;
     if (this.#outputs.concerns(msg_type, isOwn)) {
       this.#outputs.add(msg_type, content, weight);
@@ -311,7 +264,7 @@ export class BegunExecution {
       default:
         this.#hasBegun = true;
     }
-    if (this.#reply !== undefined || this.#isIdle) this.#wonder();
+    if (this.#reply !== undefined || this.#isIdle) this.#doubt.begin();
   }
 
   #concludeOnceHeard(): void {
@@ -332,9 +285,10 @@ export class BegunExecution {
 
   #conclude(reply: Readonly<Record<string, unknown>>): void {
     const { reason } = reply;
-    // Our own word for a kernel that cannot answer says why; a kernel's does not say who interrupted it.
-    if (statusIn(reply) === "ok") this.#settle(reply, { reason: null });
-    else if (typeof reason === "string") {
+    const status = statusIn(reply);
+    if (status === "ok") this.#settle(reply, { reason: null });
+    else if (status === "aborted" && typeof reason === "string") {
+      // The server's own word, for what will not run, says why; a kernel's does not say who interrupted it.
       this.#settle(reply, { reason: reason as EndReason });
     } else {
       this.#isConcluding = true;
@@ -375,23 +329,13 @@ export class BegunExecution {
     this.#over(() => this.#succeed(result));
   }
 
-  /** Something of its end has not come: the server is asked, once nothing more comes. */
-  #wonder(): void {
-    this.#doubt ??= setTimeout(() => {
-      this.#doubt = undefined;
-      if (this.#stage === "over") return;
-      if (Date.now() - this.#heardAt < DOUBT_MS) this.#wonder();
-      else void this.#look();
-    }, DOUBT_MS);
-  }
-
   async #look(): Promise<void> {
     try {
       const known = await this.#ask();
       if (isOver(known)) {
         this.#ended = known;
         this.#concludeOnceHeard();
-      } else if (this.#reply !== undefined || this.#isIdle) this.#wonder();
+      } else if (this.#reply !== undefined || this.#isIdle) this.#doubt.begin();
     } catch (error) {
       const isForgotten =
         error instanceof SupervisorError &&
@@ -425,7 +369,7 @@ export class BegunExecution {
   #over(how: () => void): void {
     if (this.#stage === "over") return;
     this.#stage = "over";
-    clearTimeout(this.#doubt);
+    this.#doubt.stop();
     this.#questions.settle(Infinity);
     how();
     this.#accept(false); // unless it was

@@ -5,7 +5,7 @@ import { type InputRequest, toInputRequest } from "./execution-event.ts";
 import type { CallOptions, Line } from "./line.ts";
 
 /** An execution at one moment. */
-export type ExecutionInfo = Omit<Description, "input_request"> & {
+export type ExecutionInfo = Readonly<Omit<Description, "input_request">> & {
   /** What it asks, while it waits for an answer. */
   readonly input_request: InputRequest | null;
 };

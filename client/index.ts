@@ -35,7 +35,7 @@ export type {
   OtherMessage,
   SessionEvent,
 } from "./events.ts";
-export type { ExecuteOptions } from "./begun-execution.ts";
+export type { ExecuteOptions } from "./execute-request.ts";
 export type { ExecutionEvent, InputRequest } from "./execution-event.ts";
 export type {
   CodeError,

@@ -9,7 +9,9 @@ type OpenComm = Omit<Wire["comms"][number], "buffers"> & {
   readonly buffers: readonly Uint8Array[];
 };
 
-export type Snapshot = Omit<Wire, "execution" | "input_request" | "comms"> & {
+export type Snapshot = Readonly<
+  Omit<Wire, "execution" | "input_request" | "comms">
+> & {
   /** What runs, with its whole code. */
   readonly execution: ExecutionInfo | null;
   /** What the kernel asks and nobody has answered. */
