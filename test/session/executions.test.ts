@@ -181,6 +181,34 @@ describe("an execution's states", () => {
     },
   );
 
+  test("a reply that overtakes outputs does not end it before they have come", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    for (let n = 1; n <= 5; n += 1) {
+      await vi.advanceTimersByTimeAsync(1500);
+      kernel.say("stream", { name: "stdout", text: String(n) }, a);
+      expect(execution.isOver).toBe(false);
+    }
+    kernel.idle(a);
+    expect(execution.state).toBe("done");
+  });
+
+  test("one whose idle never comes is not kept up for ever by a thread that talks on", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    for (let second = 1; second <= 63; second += 1) {
+      kernel.say("stream", { name: "stdout", text: "." }, a);
+      await vi.advanceTimersByTimeAsync(1000);
+    }
+    expect(execution.state).toBe("done");
+  });
+
   test("an error without a reply has failed", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
