@@ -7,13 +7,12 @@ import {
   connect,
   ConnectionError,
   createClient,
-  type ExecutionEvent,
   type Session,
   type SessionEvent,
   SupervisorError,
 } from "../../client/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
-import { clientOf, cuttable, open, urlOf } from "./harness.ts";
+import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
@@ -577,11 +576,3 @@ const letter = {
   header: { msg_id: "1", msg_type: "x_request" },
   content: {},
 };
-
-async function collect(
-  execution: AsyncIterable<ExecutionEvent>,
-): Promise<ExecutionEvent[]> {
-  const said: ExecutionEvent[] = [];
-  for await (const event of execution) said.push(event);
-  return said;
-}

@@ -9,7 +9,8 @@ import {
   type ExecutionResult,
 } from "../../client/index.ts";
 import { FaultyProxy } from "../stress/proxy.ts";
-import { clientOf, cuttable, open, urlOf } from "./harness.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
+import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
@@ -451,42 +452,47 @@ describe("an execution that is found", () => {
 });
 
 describe("questions", () => {
-  it("that were answered are known to be, and an answer goes to the one that is open", async () => {
-    await using world = await shared("python3");
-    const { session, seen } = world;
-    const begun = session.execute(
-      "name = input('name? '); import getpass; secret = getpass.getpass('secret? '); name + secret",
-    );
-    const asking = (async () => {
-      for await (const said of begun) {
+  const python = it.skipIf(pythonWithIpykernel === undefined);
+
+  python(
+    "that were answered are known to be, and an answer goes to the one that is open",
+    async () => {
+      await using world = await shared("python3");
+      const { session, seen } = world;
+      const begun = session.execute(
+        "name = input('name? '); import getpass; secret = getpass.getpass('secret? '); name + secret",
+      );
+      const asking = (async () => {
+        for await (const said of begun) {
+          if (said.type !== "input_request") continue;
+          if (said.prompt === "secret? ") return;
+          await begun.answer("Ada");
+        }
+      })();
+      await asking;
+      const found = seen.execution(begun.execution_id);
+      expect((await found.info()).input_request).toMatchObject({
+        prompt: "secret? ",
+        password: true,
+      });
+      const questions: (readonly [string, boolean])[] = [];
+      for await (const said of found) {
         if (said.type !== "input_request") continue;
-        if (said.prompt === "secret? ") return;
-        await begun.answer("Ada");
+        questions.push([said.prompt, said.answered]);
+        if (!said.answered) await found.answer("!");
       }
-    })();
-    await asking;
-    const found = seen.execution(begun.execution_id);
-    expect((await found.info()).input_request).toMatchObject({
-      prompt: "secret? ",
-      password: true,
-    });
-    const questions: (readonly [string, boolean])[] = [];
-    for await (const said of found) {
-      if (said.type !== "input_request") continue;
-      questions.push([said.prompt, said.answered]);
-      if (!said.answered) await found.answer("!");
-    }
-    expect(questions).toEqual([
-      ["name? ", true],
-      ["secret? ", false],
-    ]);
-    expect((await begun).result?.["text/plain"]).toBe("'Ada!'");
-    const over = await collect(seen.execution(begun.execution_id));
-    const answered = over.flatMap((said) =>
-      said.type === "input_request" ? [said.answered] : [],
-    );
-    expect(answered).toEqual([true, true]);
-  });
+      expect(questions).toEqual([
+        ["name? ", true],
+        ["secret? ", false],
+      ]);
+      expect((await begun).result?.["text/plain"]).toBe("'Ada!'");
+      const over = await collect(seen.execution(begun.execution_id));
+      const answered = over.flatMap((said) =>
+        said.type === "input_request" ? [said.answered] : [],
+      );
+      expect(answered).toEqual([true, true]);
+    },
+  );
 
   it("are answered by the first, and the second is told", async () => {
     await using world = await shared();
@@ -703,12 +709,4 @@ async function until(
 async function answerTo(execution: Execution, text: string): Promise<void> {
   await until(execution, "input_request");
   await execution.answer(text);
-}
-
-async function collect(
-  execution: AsyncIterable<ExecutionEvent>,
-): Promise<ExecutionEvent[]> {
-  const said: ExecutionEvent[] = [];
-  for await (const event of execution) said.push(event);
-  return said;
 }
