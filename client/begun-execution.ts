@@ -8,7 +8,7 @@
  * they travel on different sockets. Where the feed leaves that in doubt, the
  * server is asked.
  */
-import { failure, SupervisorError } from "../contract/errors.ts";
+import { SupervisorError } from "../contract/errors.ts";
 import type { Execution as Description } from "../contract/index.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../contract/outputs.ts";
 import { Backlog } from "./backlog.ts";
@@ -341,10 +341,7 @@ export class BegunExecution {
         error instanceof SupervisorError &&
         error.reason === "execution_not_found";
       if (!isForgotten || !this.#isAccepted) return; // the rest the feed hears of, too
-      const { session_id } = this.#feed;
-      const why = "in what is still kept of its journal";
-      const failed = failure("no_answer", { session_id, why });
-      this.#over(() => this.#fail(failed));
+      this.#over(() => this.#fail(error));
     }
   }
 

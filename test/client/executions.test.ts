@@ -180,9 +180,11 @@ describe("code that is begun", () => {
         await flood;
         const others = Array.from({ length: 101 }, () => session.execute("x"));
         await Promise.all(others.map((one) => one.then(() => {})));
-        await expect(flood.info()).rejects.toMatchObject({
-          reason: "execution_not_found",
-        });
+        const forgotten = { reason: "execution_not_found" };
+        await expect(flood.info()).rejects.toMatchObject(forgotten);
+        const { execution_id } = flood;
+        const again = session.execute("flood 20000", { execution_id });
+        await expect(again).rejects.toMatchObject(forgotten);
       }
       lines += said.text.trimEnd().split("\n").length;
     }
