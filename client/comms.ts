@@ -144,14 +144,15 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     content: Readonly<Record<string, unknown>>,
     { buffers = [], metadata }: CommOptions = {},
   ): Promise<void> {
-    await this.#line.outbox.post({
+    const letter = {
       session_id: this.#feed.session_id,
-      channel: "shell",
+      channel: "shell" as const,
       header: { msg_id: uuid(), msg_type },
       content: { comm_id: this.comm_id, ...content },
       ...(metadata !== undefined && { metadata }),
       buffers: buffers.map(toBase64),
-    });
+    };
+    await this.#feed.inTurn(() => this.#line.send(letter));
   }
 
   #heard(event: SessionEvent): void {

@@ -1,6 +1,14 @@
 /** What is said while code runs, told flat: switch on `type`. */
 import type { MimeBundle } from "../contract/index.ts";
-import type { Message, SessionEvent } from "./events.ts";
+import {
+  bundleIn,
+  countIn,
+  displayIdIn,
+  errorIn,
+  streamIn,
+  textIn,
+} from "../contract/outputs.ts";
+import { isMessage, type Message, type SessionEvent } from "./events.ts";
 
 /** Fields that are missing in what a sloppy kernel says are empty here; `message` is what it really said. */
 export type ExecutionEvent = { readonly seq: number } & (
@@ -38,6 +46,8 @@ export type ExecutionEvent = { readonly seq: number } & (
       readonly prompt: string;
       /** Whether what is typed shall not be shown. */
       readonly password: boolean;
+      /** Whether it is known to want no answer any more, as when it is read from an execution's past. */
+      readonly answered: boolean;
       readonly message: Message;
     }
   | {
@@ -66,6 +76,9 @@ export type ExecutionEvent = { readonly seq: number } & (
   | { readonly type: "other"; readonly message: Message }
 );
 
+/** What code asks. */
+export type InputRequest = Extract<ExecutionEvent, { type: "input_request" }>;
+
 export type ReplyStatus = "ok" | "error" | "aborted";
 
 interface Shown {
@@ -81,16 +94,8 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
   const { seq, msg_type } = message;
   const content: Readonly<Record<string, unknown>> = message.content;
   switch (msg_type) {
-    case "stream": {
-      const name = content["name"] === "stderr" ? "stderr" : "stdout";
-      return {
-        seq,
-        type: msg_type,
-        name,
-        text: text(content["text"]),
-        message,
-      };
-    }
+    case "stream":
+      return { seq, type: msg_type, ...streamIn(content), message };
     case "display_data":
       return { seq, type: msg_type, ...shown(content), message };
     case "execute_result": {
@@ -107,24 +112,19 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
       const { display_id = "", ...rest } = shown(content);
       return { seq, type: msg_type, ...rest, display_id, message };
     }
-    case "error": {
-      const { ename, evalue, traceback } = errorIn(content);
-      return { seq, type: msg_type, ename, evalue, traceback, message };
-    }
+    case "error":
+      return { seq, type: msg_type, ...errorIn(content), message };
     case "clear_output":
       return { seq, type: msg_type, wait: content["wait"] === true, message };
-    case "input_request": {
-      const password = content["password"] === true;
-      const prompt = text(content["prompt"]);
-      return { seq, type: msg_type, prompt, password, message };
-    }
+    case "input_request":
+      return toInputRequest(message);
     case "execute_input": {
       const execution_count = countIn(content);
-      const code = text(content["code"]);
+      const code = textIn(content["code"]);
       return { seq, type: msg_type, code, execution_count, message };
     }
     case "status": {
-      const execution_state = text(content["execution_state"]);
+      const execution_state = textIn(content["execution_state"]);
       return { seq, type: msg_type, execution_state, message };
     }
     case "execute_reply": {
@@ -135,6 +135,28 @@ export function toExecutionEvent(message: Message): ExecutionEvent {
     default:
       return { seq, type: "other", message };
   }
+}
+
+export function toInputRequest(message: Message): InputRequest {
+  const content: Readonly<Record<string, unknown>> = message.content;
+  return {
+    seq: message.seq,
+    type: "input_request",
+    prompt: textIn(content["prompt"]),
+    password: content["password"] === true,
+    answered: false,
+    message,
+  };
+}
+
+/** What a session says, as far as it belongs to the execution, or tells that something of it may be missing. */
+export function toEventOf(
+  event: SessionEvent,
+  execution_id: string,
+): ExecutionEvent | undefined {
+  if (!isMessage(event)) return toOwnExecutionEvent(event, execution_id);
+  const isOwn = event.parent_header?.msg_id === execution_id;
+  return isOwn ? toExecutionEvent(event) : undefined;
 }
 
 /** What the supervisor itself says of an execution. */
@@ -150,41 +172,17 @@ export function toOwnExecutionEvent(
   return { seq, type: "gap", from: event.from, to: event.to };
 }
 
-export function errorIn(content: Readonly<Record<string, unknown>>): {
-  ename: string;
-  evalue: string;
-  traceback: string[];
-} {
-  const { ename, evalue, traceback } = content;
-  const lines = Array.isArray(traceback) ? traceback.map(text) : [];
-  return { ename: text(ename), evalue: text(evalue), traceback: lines };
-}
-
 /** IRkernel says `abort`, others `aborted`. */
-function statusIn({ status }: Readonly<Record<string, unknown>>): ReplyStatus {
+export function statusIn({
+  status,
+}: Readonly<Record<string, unknown>>): ReplyStatus {
   return status === "ok" || status === "error" ? status : "aborted";
 }
 
 function shown(content: Readonly<Record<string, unknown>>) {
-  const { display_id } = record(content["transient"]);
+  const display_id = displayIdIn(content);
   return {
-    data: record(content["data"]),
-    metadata: record(content["metadata"]),
-    ...(typeof display_id === "string" && { display_id }),
+    ...bundleIn(content),
+    ...(display_id !== undefined && { display_id }),
   };
-}
-
-function record(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null
-    ? (value as Record<string, unknown>)
-    : {};
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
-function countIn(content: Readonly<Record<string, unknown>>): number | null {
-  const { execution_count: count } = content;
-  return typeof count === "number" ? count : null;
 }

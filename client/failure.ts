@@ -31,6 +31,14 @@ export class KernelError extends Error {
   }
 }
 
+/** Lets that one failure pass; any other is thrown. */
+export function unless(reason: SupervisorError["reason"]) {
+  return (error: unknown): void => {
+    if (error instanceof SupervisorError && error.reason === reason) return;
+    throw error;
+  };
+}
+
 /** Any error of tRPC's, as what it means here. Others pass as they are. */
 export function toFailure(error: unknown): Error {
   if (!(error instanceof TRPCClientError)) {

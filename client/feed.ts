@@ -19,22 +19,34 @@ export interface Hearer {
 
 export class Feed {
   readonly session_id: string;
-  readonly #line: Line;
+  readonly line: Line;
   /** By the `msg_id` of what they asked. */
-  readonly #askers = new Map<string, Hearer>();
+  readonly #askers = new Map<string, Set<Hearer>>();
   readonly #hearers = new Set<Hearer>();
   #opening: Promise<void> | undefined;
   #stop: (() => void) | undefined;
   #status: SessionStatus | undefined;
+  #seen = 0;
 
   constructor(line: Line, session_id: string) {
-    this.#line = line;
+    this.line = line;
     this.session_id = session_id;
   }
 
   /** As last heard. */
   get status(): SessionStatus | undefined {
     return this.#status;
+  }
+
+  /** The number up to which everything has been heard. */
+  get seen(): number {
+    return this.#seen;
+  }
+
+  /** Says something once those who wait for the feed to open, and asked before, have had their turn. */
+  inTurn<T>(say: () => Promise<T>): Promise<T> {
+    // One step behind the same promise, so in the order of the calls; that it does not open is said elsewhere.
+    return (this.#opening ?? Promise.resolve()).then(say, say);
   }
 
   /** Resolves once it has a place in the journal. Rejects with `session_not_found`. May be called again after it has ended. */
@@ -50,9 +62,12 @@ export class Feed {
 
   /** Hears what `msg_id` caused, and what concerns everybody. Returns what ends that. */
   expect(msg_id: string, asker: Hearer): () => void {
-    this.#askers.set(msg_id, asker);
+    const askers = this.#askers.get(msg_id) ?? new Set();
+    this.#askers.set(msg_id, askers.add(asker));
     return () => {
-      if (this.#askers.get(msg_id) === asker) this.#askers.delete(msg_id);
+      askers.delete(asker);
+      const isLast = askers.size === 0 && this.#askers.get(msg_id) === askers;
+      if (isLast) this.#askers.delete(msg_id);
     };
   }
 
@@ -70,12 +85,13 @@ export class Feed {
 
   async #open(isWanted: () => boolean): Promise<void> {
     const { session_id } = this;
-    const { last_seq, status } = await this.#line.askPatiently(() =>
-      this.#line.trpc.sessions.get.query({ session_id }),
+    const { last_seq, status } = await this.line.askPatiently(() =>
+      this.line.trpc.sessions.get.query({ session_id }),
     );
     if (!isWanted()) throw detached(session_id);
     this.#status = status;
-    this.#stop = subscribe(this.#line, session_id, last_seq, {
+    this.#seen = last_seq;
+    this.#stop = subscribe(this.line, { session_id }, last_seq, {
       heard: (event) => this.#heard(event),
       ended: (error) =>
         this.#over(error ?? failure("session_not_found", { session_id })),
@@ -83,6 +99,7 @@ export class Feed {
   }
 
   #heard(event: SessionEvent): void {
+    this.#seen = event.seq;
     if (event.kind === "status") this.#status = event.status;
     for (const hearer of this.#hearers) hearer.heard(event);
     for (const asker of this.#concerned(event)) asker.heard(event);
@@ -91,26 +108,26 @@ export class Feed {
   /** Many may wait, and much is said: only those are told whom it concerns. */
   #concerned(event: SessionEvent): Iterable<Hearer> {
     if (event.kind === "execution_queued") return this.#asked(event.msg_id);
-    if (event.kind === "exited" || event.kind === "gap") {
-      return [...this.#askers.values()];
-    }
+    if (event.kind === "exited" || event.kind === "gap") return this.#all();
     if (!isMessage(event)) return [];
     // A display may be updated by whoever comes later.
-    if (event.msg_type === "update_display_data") {
-      return [...this.#askers.values()];
-    }
+    if (event.msg_type === "update_display_data") return this.#all();
     return this.#asked(event.parent_header?.msg_id);
   }
 
   #asked(msg_id: string | undefined): Iterable<Hearer> {
-    const asker = msg_id === undefined ? undefined : this.#askers.get(msg_id);
-    return asker === undefined ? [] : [asker];
+    const askers = msg_id === undefined ? undefined : this.#askers.get(msg_id);
+    return askers === undefined ? [] : [...askers];
+  }
+
+  #all(): Hearer[] {
+    return [...this.#askers.values()].flatMap((askers) => [...askers]);
   }
 
   #over(error: Error): void {
     this.#stop = undefined;
     this.#opening = undefined;
-    const all = [...this.#askers.values(), ...this.#hearers];
+    const all = [...this.#all(), ...this.#hearers];
     this.#askers.clear();
     this.#hearers.clear();
     for (const hearer of all) hearer.ended(error);

@@ -7,6 +7,7 @@ export { SupervisorError } from "../contract/errors.ts";
 export type {
   ActiveSession,
   AppRouter,
+  ExecutionState,
   Kernelspec,
   KernelInfo,
   MimeBundle,
@@ -34,16 +35,23 @@ export type {
   OtherMessage,
   SessionEvent,
 } from "./events.ts";
-export type { ExecutionEvent } from "./execution-event.ts";
+export type { ExecuteOptions } from "./execute-request.ts";
+export type { ExecutionEvent, InputRequest } from "./execution-event.ts";
+export type {
+  CodeError,
+  EndReason,
+  ExecutionResult,
+  Gap,
+} from "./execution-result.ts";
+export { Execution } from "./execution.ts";
 export {
-  type CodeError,
-  type ExecuteOptions,
-  Execution,
-  type ExecutionResult,
-} from "./execution.ts";
-export type { CallOptions } from "./line.ts";
+  type ExecutionInfo,
+  type ExecutionList,
+  Executions,
+} from "./executions.ts";
+export type { AttachOptions } from "./found-execution.ts";
+export type { Accepted, CallOptions } from "./line.ts";
 export { ConnectionError, KernelError } from "./failure.ts";
-export type { Accepted } from "./outbox.ts";
 export type { ReplyTo, RequestOptions, RequestType } from "./requests.ts";
 export {
   type Completions,
@@ -53,3 +61,4 @@ export {
   type OutgoingMessage,
   Session,
 } from "./session.ts";
+export type { Snapshot } from "./snapshot.ts";

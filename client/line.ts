@@ -4,11 +4,12 @@
  */
 import { createTRPCClient, httpLink, splitLink } from "@trpc/client";
 import type { TRPCClient } from "@trpc/client";
-import type { AppRouter } from "../contract/index.ts";
+import type { AppRouter, ClientMessage } from "../contract/index.ts";
 import type { Address } from "./address.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
-import { Outbox } from "./outbox.ts";
+import { type Letter, Outbox } from "./outbox.ts";
+import { whileWanted } from "./wait.ts";
 
 /** For a question whose answer is lost each time although there is a connection. */
 const MOST_ATTEMPTS = 5;
@@ -17,6 +18,18 @@ export interface CallOptions {
   /** Stops waiting for the answer; what the server has begun goes on. */
   readonly signal?: AbortSignal;
 }
+
+/** A message for a session's kernel. */
+export type SessionMessage = ClientMessage & { readonly session_id: string };
+
+export interface Accepted {
+  readonly msg_id: string;
+  /** Whether the server had it already. */
+  readonly repeated: boolean;
+}
+
+/** What is said to kernels: its order matters, and it is said again when the socket is lost. */
+const IN_ORDER = ["sessions.send", "executions.create", "executions.answer"];
 
 export class Line {
   readonly connection: Connection;
@@ -29,18 +42,37 @@ export class Line {
     this.trpc = createTRPCClient<AppRouter>({
       links: [
         splitLink({
-          // Order matters for what is said to a kernel; the rest does not suffer when the socket is lost.
           condition: ({ type, path }) =>
-            type === "subscription" || path === "sessions.send",
+            type === "subscription" || IN_ORDER.includes(path),
           true: this.connection.link(),
           // One request each: in a batch, the fast would wait for the slow.
           false: httpLink({ url: trpc, headers, fetch: fetch as never }),
         }),
       ],
     });
-    this.outbox = new Outbox(this.connection, (letter, signal) =>
-      this.ask(this.trpc.sessions.send.mutate(letter, { signal })),
-    );
+    this.outbox = new Outbox(this.connection);
+  }
+
+  /** Resolves once the server has taken it. A signal that aborts takes it back where it has not been sent. */
+  async post<T>(letter: Letter<T>, { signal }: CallOptions = {}): Promise<T> {
+    signal?.throwIfAborted();
+    try {
+      return await whileWanted(this.outbox.post(letter), signal);
+    } catch (error) {
+      if (signal?.aborted === true) this.outbox.withdraw(letter.id);
+      throw error;
+    }
+  }
+
+  /** Says a message to the kernel, in order and once. */
+  send(message: SessionMessage, options?: CallOptions): Promise<Accepted> {
+    const letter = {
+      id: message.header.msg_id,
+      size: sizeOf(message),
+      transmit: (signal: AbortSignal) =>
+        this.ask(this.trpc.sessions.send.mutate(message, { signal })),
+    };
+    return this.post(letter, options);
   }
 
   /** The answer, or the failure as the contract names it, or the reason of the signal that ended the wait for it. */
@@ -74,4 +106,11 @@ export class Line {
       ? connection.closure
       : failed;
   }
+}
+
+function sizeOf({ content, metadata, buffers }: SessionMessage): number {
+  let size = JSON.stringify(content).length;
+  if (metadata !== undefined) size += JSON.stringify(metadata).length;
+  for (const buffer of buffers ?? []) size += buffer.length;
+  return size;
 }

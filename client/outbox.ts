@@ -2,12 +2,11 @@
  * What clients say to kernels, in order and once.
  *
  * A letter stays in line until the server has taken it. When the connection is
- * lost, all that is in line goes again, in the same order, with the same
- * `msg_id`s: the server knows those that it has. Bounded: past the limit a
- * letter is refused, and nothing that was accepted is lost.
+ * lost, all that is in line goes again, in the same order, with the same ids:
+ * the server knows those that it has. Bounded: past the limit a letter is
+ * refused, and nothing that was accepted is lost.
  */
 import { failure, SupervisorError } from "../contract/errors.ts";
-import type { ClientMessage } from "../contract/index.ts";
 import type { Connection, ConnectionState } from "./connection.ts";
 import { ConnectionError } from "./failure.ts";
 
@@ -17,49 +16,44 @@ const MOST_BYTES = 256 * 1024 * 1024;
 /** Most that are on their way at once. */
 const WINDOW = 64;
 
-export interface Accepted {
-  readonly msg_id: string;
-  /** Whether the server had it already. */
-  readonly repeated: boolean;
+export interface Letter<T> {
+  /** By which the server knows it when it comes again. */
+  readonly id: string;
+  /** Characters, as a measure of bytes. */
+  readonly size: number;
+  /** Rejects with a `SupervisorError` where the server refuses, with anything else where it may not have heard. */
+  readonly transmit: (signal: AbortSignal) => Promise<T>;
 }
 
-export type Letter = ClientMessage & { readonly session_id: string };
-export type Transmit = (
-  letter: Letter,
-  signal: AbortSignal,
-) => Promise<Accepted>;
-
 interface Waiting {
-  readonly letter: Letter;
+  readonly id: string;
   readonly size: number;
+  /** Resolves with what tells whoever posted it. */
+  readonly transmit: (signal: AbortSignal) => Promise<() => void>;
   /** While it is on its way: aborts when the connection is lost, so that nothing overtakes what goes again. */
   trip: AbortController | undefined;
   /** It may have reached the server. */
   wasSent: boolean;
-  readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: unknown) => void;
 }
 
 export class Outbox {
   readonly #connection: Connection;
-  readonly #transmit: Transmit;
   readonly #line: Waiting[] = [];
   #bytes = 0;
 
-  /** `transmit` rejects with a `SupervisorError` where the server refuses, with anything else where it may not have heard. */
-  constructor(connection: Connection, transmit: Transmit) {
+  constructor(connection: Connection) {
     this.#connection = connection;
-    this.#transmit = transmit;
     connection.subscribe((state) => this.#changed(state));
   }
 
   /**
-   * Resolves once the server has taken it. Rejects with `too_busy` when too
-   * much waits, with the server's refusal, or when the client is closed.
+   * Resolves with the server's answer once it has taken it. Rejects with
+   * `too_busy` when too much waits, with the server's refusal, or when the
+   * client is closed.
    */
-  async post(letter: Letter): Promise<Accepted> {
+  async post<T>({ id, size, transmit }: Letter<T>): Promise<T> {
     if (this.#connection.state === "closed") throw this.#connection.closure;
-    const size = sizeOf(letter);
     if (
       this.#line.length >= MOST_LETTERS ||
       (this.#line.length > 0 && this.#bytes + size > MOST_BYTES)
@@ -68,26 +62,26 @@ export class Outbox {
       throw failure("too_busy", { why });
     }
     this.#connection.open();
-    const { promise, resolve, reject } = withResolvers<Accepted>();
-    const waiting: Waiting = {
-      letter,
-      size,
-      trip: undefined,
-      wasSent: false,
-      resolve,
-      reject,
-    };
-    this.#line.push(waiting);
-    this.#bytes += size;
-    this.#pump();
-    return promise;
+    return new Promise<T>((resolve, reject) => {
+      this.#line.push({
+        id,
+        size,
+        transmit: async (signal) => {
+          const answer = await transmit(signal);
+          return () => resolve(answer);
+        },
+        trip: undefined,
+        wasSent: false,
+        reject,
+      });
+      this.#bytes += size;
+      this.#pump();
+    });
   }
 
   /** Takes a letter back. False where it may have reached the server. */
-  withdraw(msg_id: string): boolean {
-    const waiting = this.#line.find(
-      ({ letter }) => letter.header.msg_id === msg_id,
-    );
+  withdraw(id: string): boolean {
+    const waiting = this.#line.find((one) => one.id === id);
     if (waiting === undefined || waiting.wasSent) return false;
     const why = "It was withdrawn before it was sent";
     this.#settle(waiting, () => waiting.reject(new ConnectionError(why)));
@@ -122,8 +116,8 @@ export class Outbox {
     waiting.trip = trip;
     waiting.wasSent = true;
     try {
-      const accepted = await this.#transmit(waiting.letter, trip.signal);
-      this.#settle(waiting, () => waiting.resolve(accepted));
+      const tell = await waiting.transmit(trip.signal);
+      this.#settle(waiting, tell);
     } catch (error) {
       if (waiting.trip !== trip) return; // lost with its connection, and in line for the next one
       // Where the server said nothing, the connection has gone, and we are about to be told.
@@ -140,22 +134,4 @@ export class Outbox {
     how();
     this.#pump();
   }
-}
-
-/** Characters, as a measure of bytes. */
-function sizeOf({ content, metadata, buffers }: Letter): number {
-  let size = JSON.stringify(content).length;
-  if (metadata !== undefined) size += JSON.stringify(metadata).length;
-  for (const buffer of buffers ?? []) size += buffer.length;
-  return size;
-}
-
-function withResolvers<T>() {
-  let resolve!: (value: T) => void;
-  let reject!: (error: unknown) => void;
-  const promise = new Promise<T>((done, failed) => {
-    resolve = done;
-    reject = failed;
-  });
-  return { promise, resolve, reject };
 }

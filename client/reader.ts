@@ -1,15 +1,23 @@
 /**
- * A reader of a session's journal with a place of its own.
+ * A reader of a session's journal with a place of its own: of all of it, or of
+ * what one execution says there.
  *
  * Whoever takes its time costs a bounded amount of memory: when too much
  * waits, we stop listening, and go on from the same place once it has been
  * taken. Nothing is lost, because the journal keeps it.
  */
+import type { SessionEvent as WireEvent } from "../contract/index.ts";
 import { type SessionEvent, toEvent, weightOf } from "./events.ts";
 import type { Line } from "./line.ts";
 
 /** What may wait for whoever reads; estimated bytes. */
 const MOST_WAITING = 8 * 1024 * 1024;
+
+/** What is read. Of an execution, to its end. */
+export interface Source {
+  readonly session_id: string;
+  readonly execution_id?: string | undefined;
+}
 
 export interface ReadOptions {
   /** Begins after this number; 0 for everything that is kept. */
@@ -17,10 +25,10 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Ends when the session is deleted. Throws the failure that ended it, or `signal`'s reason. */
+/** Ends when the session is deleted, or the execution over. Throws the failure that ended it, or `signal`'s reason. */
 export async function* read(
   line: Line,
-  session_id: string,
+  source: Source,
   { after, signal }: ReadOptions,
 ): AsyncGenerator<SessionEvent, void> {
   signal?.throwIfAborted();
@@ -32,7 +40,7 @@ export async function* read(
   let stop: (() => void) | undefined;
 
   const listen = () => {
-    stop = subscribe(line, session_id, seen, {
+    stop = subscribe(line, source, seen, {
       heard(event) {
         seen = event.seq;
         waiting.push(event);
@@ -86,14 +94,14 @@ export async function* read(
 
 export interface Listener {
   heard(event: SessionEvent): void;
-  /** Once, and last. Without an error: the session was deleted. Not called after it was stopped. */
+  /** Once, and last. Without an error: the session was deleted, or the execution is over. Not called after it was stopped. */
   ended(error: Error | undefined): void;
 }
 
 /** Hears everything after number `after`, through reconnections. Returns what stops it. */
 export function subscribe(
   line: Line,
-  session_id: string,
+  source: Source,
   after: number,
   listener: Listener,
 ): () => void {
@@ -104,24 +112,31 @@ export function subscribe(
     isOver = true;
     listener.ended(error);
   };
-  const subscription = line.trpc.sessions.events.subscribe(
-    { session_id, lastEventId: String(after) },
-    {
-      onData({ data }) {
-        // What comes twice after a reconnection was heard the first time.
-        if (isOver || data.seq <= seen) return;
-        seen = data.seq;
-        listener.heard(toEvent(data));
-      },
-      onError: (error) => end(line.failureIn(error)),
-      onComplete: () =>
-        end(
-          line.connection.state === "closed"
-            ? line.connection.closure
-            : undefined,
-        ),
+  const handlers = {
+    onData({ data }: { readonly data: WireEvent }) {
+      // What comes twice after a reconnection was heard the first time.
+      if (isOver || data.seq <= seen) return;
+      seen = data.seq;
+      listener.heard(toEvent(data));
     },
-  );
+    onError: (error: unknown) => end(line.failureIn(error)),
+    onComplete: () =>
+      end(
+        line.connection.state === "closed"
+          ? line.connection.closure
+          : undefined,
+      ),
+  };
+  const { sessions, executions } = line.trpc;
+  const { session_id, execution_id } = source;
+  const lastEventId = String(after);
+  const subscription =
+    execution_id === undefined
+      ? sessions.events.subscribe({ session_id, lastEventId }, handlers)
+      : executions.follow.subscribe(
+          { session_id, execution_id, lastEventId },
+          handlers,
+        );
   return () => {
     isOver = true;
     subscription.unsubscribe();

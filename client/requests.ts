@@ -5,13 +5,13 @@
  */
 import { failure, SupervisorError } from "../contract/errors.ts";
 import type { MessageType } from "../contract/index.ts";
+import { errorIn } from "../contract/outputs.ts";
 import {
   isMessage,
   isMessageType,
   type Message,
   type MessageOf,
 } from "./events.ts";
-import { errorIn } from "./execution-event.ts";
 import { KernelError } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import type { Line } from "./line.ts";
@@ -67,7 +67,7 @@ export async function request<T extends RequestType>(
       const ask = async () => {
         await feed.open();
         ends.push(feed.expect(msg_id, { heard, ended: reject }));
-        await line.outbox.post({
+        await line.send({
           session_id,
           channel,
           header: { msg_id, msg_type },

@@ -3,23 +3,27 @@
  * server, and any number may stand for the same session. It begins to listen
  * when it is first used.
  */
-import { SupervisorError } from "../contract/errors.ts";
 import type {
   ActiveSession,
   ClientMessage,
   ContentOf,
   KernelInfo,
   SessionStatus,
+  Snapshot as WireSnapshot,
   VarAction,
 } from "../contract/index.ts";
 import { toBase64 } from "./base64.ts";
 import { Comms } from "./comms.ts";
 import { toCodePoints, toIndex } from "./cursor.ts";
 import type { SessionEvent } from "./events.ts";
-import { type ExecuteOptions, Execution } from "./execution.ts";
+import { BegunExecution } from "./begun-execution.ts";
+import type { ExecuteOptions } from "./execute-request.ts";
+import { Execution } from "./execution.ts";
+import { Executions } from "./executions.ts";
+import { unless } from "./failure.ts";
+import { type AttachOptions, FoundExecution } from "./found-execution.ts";
 import { Feed } from "./feed.ts";
-import type { CallOptions, Line } from "./line.ts";
-import type { Accepted } from "./outbox.ts";
+import type { Accepted, CallOptions, Line } from "./line.ts";
 import { read } from "./reader.ts";
 import {
   type ReplyTo,
@@ -27,6 +31,7 @@ import {
   type RequestOptions,
   type RequestType,
 } from "./requests.ts";
+import { type Snapshot, toSnapshot } from "./snapshot.ts";
 import { uuid } from "./uuid.ts";
 
 /** A message for the kernel. `msg_id` is made up where absent. */
@@ -86,6 +91,7 @@ export interface Completions {
 export class Session implements AsyncDisposable {
   readonly session_id: string;
   readonly comms: Comms;
+  readonly executions: Executions;
   readonly #line: Line;
   readonly #feed: Feed;
   /** Whether it ends with this handle. */
@@ -99,6 +105,7 @@ export class Session implements AsyncDisposable {
     this.#feed = new Feed(line, session_id);
     this.#isOurs = isOurs;
     this.comms = new Comms(line, this.#feed);
+    this.executions = new Executions(line, session_id);
   }
 
   /** As last heard; `undefined` before this handle began to listen. */
@@ -108,7 +115,35 @@ export class Session implements AsyncDisposable {
 
   /** Runs code. Await it for how it ended, or loop over it for what it says; or both. */
   execute(code: string, options: ExecuteOptions = {}): Execution {
-    return new Execution(this.#line, this.#feed, code, options);
+    const { session_id } = this;
+    const begun = new BegunExecution(this.#line, this.#feed, code, options);
+    const execution = new Execution(this.#line, session_id, begun);
+    // Neither rejects: a failure is the execution's, and whoever aborted has been told.
+    void begun.run(() => void execution.interrupt().catch(() => {}));
+    return execution;
+  }
+
+  /**
+   * An execution that is there already, whoever asked for it: the same as what
+   * `execute` gave. Asks nothing of the server before it is used; rejects then
+   * with `execution_not_found` where there is none, or it is no longer kept.
+   */
+  execution(execution_id: string, options: AttachOptions = {}): Execution {
+    const { session_id } = this;
+    const found = new FoundExecution(this.#feed, execution_id, options);
+    return new Execution(this.#line, session_id, found);
+  }
+
+  /** What is true now: what runs, what is asked, what is shown. Go on with `events` after its `seq`. */
+  async snapshot(options: CallOptions = {}): Promise<Snapshot> {
+    const { session_id } = this;
+    const { sessions } = this.#line.trpc;
+    const snapshot = await this.#line.ask(
+      sessions.snapshot.query({ session_id }, options),
+      options,
+    );
+    // What tRPC takes to be lost on the way, an `unknown` that is undefined, is not in JSON.
+    return toSnapshot(snapshot as WireSnapshot);
   }
 
   /** What could stand at `cursor` (a string index; the end unless said). `cursor_start` and `cursor_end` are string indices too. */
@@ -167,10 +202,10 @@ export class Session implements AsyncDisposable {
   }
 
   /** Says anything to the kernel. Resolves once the server has it; what is said in return comes with `events`. */
-  send(message: OutgoingMessage): Promise<Accepted> {
+  send(message: OutgoingMessage, options?: CallOptions): Promise<Accepted> {
     const { channel = "shell", msg_type, msg_id = uuid(), content } = message;
     const { parent_header, metadata, buffers = [] } = message;
-    return this.#line.outbox.post({
+    const letter = {
       session_id: this.session_id,
       channel,
       header: { msg_id, msg_type },
@@ -178,7 +213,8 @@ export class Session implements AsyncDisposable {
       ...(parent_header !== undefined && { parent_header }),
       ...(metadata !== undefined && { metadata }),
       buffers: buffers.map(toBase64),
-    });
+    };
+    return this.#feed.inTurn(() => this.#line.send(letter, options));
   }
 
   /**
@@ -204,7 +240,8 @@ export class Session implements AsyncDisposable {
     void
   > {
     const from = after ?? (await this.#end());
-    yield* read(this.#line, this.session_id, { after: from, signal });
+    const { session_id } = this;
+    yield* read(this.#line, { session_id }, { after: from, signal });
   }
 
   /** What the server knows of it. */
@@ -311,14 +348,6 @@ export class Session implements AsyncDisposable {
       this.detach();
     }
   }
-}
-
-/** Lets that one failure pass: what was to be done is done. */
-function unless(reason: SupervisorError["reason"]) {
-  return (error: unknown) => {
-    if (error instanceof SupervisorError && error.reason === reason) return;
-    throw error;
-  };
 }
 
 function historyRequest(

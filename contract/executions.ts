@@ -191,7 +191,23 @@ export const executions = {
   answer: mutation({
     route: "POST /sessions/{session_id}/executions/{execution_id}/input",
     summary: "Answer what an execution asks",
-    input: InExecution.extend({ value: z.string() }),
+    description:
+      "Give an `answer_id` of your own to be able to repeat yourself: an answer whose id was accepted before is not given twice.",
+    input: InExecution.extend({
+      value: z.string(),
+      input_request_id: z
+        .string()
+        .optional()
+        .describe(
+          "The `msg_id` of the question that this answers; refused where that is not what is asked now",
+        ),
+      answer_id: z
+        .string()
+        .min(1)
+        .max(255)
+        .optional()
+        .describe("The `msg_id` of the `input_reply`"),
+    }),
     output: Execution,
     errors: [...anyExecution, "execution_state", "kernel_unreachable"],
     examples: { input: { value: "yes" } },

@@ -51,6 +51,7 @@ export {
   type Schema,
 } from "./operation.ts";
 export { Output } from "./output.ts";
+export { Outputs, OUTPUTS_LIMIT, outputsOf } from "./outputs.ts";
 export { SessionId } from "./session-id.ts";
 export { Snapshot } from "./snapshot.ts";
 export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";

@@ -25,7 +25,7 @@ export {
   type On,
   type Vices,
 } from "./mock-kernel.ts";
-export { outputsOf } from "./outputs.ts";
+export { outputsOf } from "../contract/index.ts";
 export type { Overrides } from "./overrides.ts";
 export { type MockKernels, MockProvisioner } from "./provisioner.ts";
 export { record, type RecordOptions } from "./record.ts";

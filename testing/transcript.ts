@@ -3,8 +3,12 @@
  * functions with which a test of kernels waits, collects and asserts. They need
  * no test framework; every wait is bounded and says what it waited for.
  */
-import type { Output, SessionEvent } from "../contract/index.ts";
-import { isJupyter, outputsOf } from "./outputs.ts";
+import {
+  type JupyterEvent,
+  type Output,
+  outputsOf,
+  type SessionEvent,
+} from "../contract/index.ts";
 
 const PATIENCE_MS = 5_000;
 const realTimeout = globalThis.setTimeout;
@@ -137,9 +141,10 @@ function word(event: SessionEvent): string {
     : header.msg_type;
 }
 
-function isOf(
-  event: SessionEvent,
-  msg_id: string,
-): event is Extract<SessionEvent, { kind: "jupyter" }> {
+function isOf(event: SessionEvent, msg_id: string): event is JupyterEvent {
   return isJupyter(event) && event.parent_header?.msg_id === msg_id;
+}
+
+function isJupyter(event: SessionEvent): event is JupyterEvent {
+  return event.kind === "jupyter";
 }

@@ -5,7 +5,7 @@ import { request } from "../jupyter/client-message.ts";
 import type { Message } from "../jupyter/message.ts";
 import { eventsOf, pastOf } from "../session/execution-events.ts";
 import type { Execution } from "../session/execution.ts";
-import { Outputs } from "../session/outputs.ts";
+import { OutputsSoFar } from "../session/outputs.ts";
 import type { Session } from "../session/session.ts";
 import { Deadline } from "../signals.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
@@ -49,9 +49,9 @@ export const executions: AnswersTo<typeof contract.executions> = {
 
   async outputs({ input, service, signal }) {
     const [session, execution] = found(service, input);
-    const outputs = new Outputs();
+    const outputs = new OutputsSoFar(execution.id);
     for await (const reading of pastOf(execution, session.journal, signal)) {
-      outputs.take(reading, execution.id);
+      outputs.take(reading);
     }
     return {
       execution_id: execution.id,
@@ -64,7 +64,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
 
   answer({ input, service }) {
     const [session, execution] = found(service, input);
-    session.answer(execution, input.value);
+    session.answer(execution, input);
     return describeExecution(session, execution);
   },
 

@@ -5,7 +5,7 @@
 import { failure, type contract, type InputOf } from "../../contract/index.ts";
 import { eventsOf } from "./execution-events.ts";
 import type { Execution } from "./execution.ts";
-import { Outputs } from "./outputs.ts";
+import { OutputsSoFar } from "./outputs.ts";
 import type { Session } from "./session.ts";
 
 export type Collected = InputOf<typeof contract.sessions.execute.output>;
@@ -19,7 +19,7 @@ export async function collect(
   execution: Execution,
   signal: AbortSignal,
 ): Promise<Collected> {
-  const outputs = new Outputs();
+  const outputs = new OutputsSoFar(execution.id);
   const end = new AbortController();
   const timer = setTimeout(
     () => end.abort(),
@@ -30,7 +30,7 @@ export async function collect(
       signals: [signal, end.signal, session.ended],
       withUpdates: true,
     });
-    for await (const reading of readings) outputs.take(reading, execution.id);
+    for await (const reading of readings) outputs.take(reading);
   } finally {
     clearTimeout(timer);
   }

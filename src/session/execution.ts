@@ -17,8 +17,10 @@ import type { MessageEntry } from "./entry.ts";
 /** Why an execution did not come to an end of its own. */
 export type Reason = NonNullable<Seen["reason"]>;
 
-/** How long the second sign that a request is over may be missing. */
+/** How long the second sign that a request is over may be missing, while the request says nothing. */
 export const SECOND_SIGN_MS = 2_000;
+/** And at most: a thread may talk on for ever. */
+const MOST_SIGN_MS = 60_000;
 /** Bytes; a larger reply is kept in the journal only. */
 const REPLY_LIMIT = 64 * 1024;
 
@@ -206,7 +208,17 @@ export class Execution {
       this.conclude();
       return;
     }
-    this.#lastSign = setTimeout(() => this.conclude(), SECOND_SIGN_MS);
+    this.#awaitLastSign(Date.now() + MOST_SIGN_MS);
+  }
+
+  /** A reply overtakes outputs, which travel on another socket: the idle is behind them. */
+  #awaitLastSign(latest: number): void {
+    const said = this.lastSeq;
+    this.#lastSign = setTimeout(() => {
+      const isTalking = this.lastSeq !== said && Date.now() < latest;
+      if (isTalking) this.#awaitLastSign(latest);
+      else this.conclude();
+    }, SECOND_SIGN_MS);
     this.#lastSign.unref();
   }
 

@@ -25,6 +25,15 @@ import { RecentIds } from "./recent-ids.ts";
 /** Most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
 
+/** What is said to a question. */
+export interface Answer {
+  readonly value: string;
+  /** The question's `msg_id`; whatever is asked where absent. */
+  readonly input_request_id?: string | undefined;
+  /** One that was accepted before is not given twice. */
+  readonly answer_id?: string | undefined;
+}
+
 export interface RequestsOptions {
   readonly session_id: string;
   readonly username: string;
@@ -123,7 +132,6 @@ export class Requests {
       else gone.push(execution.request);
     }
     this.#abandon([...gone, ...waiting], "kernel_exited", {
-      reason: "kernel_exited",
       ename: "KernelExited",
       evalue: how,
       traceback: [],
@@ -202,9 +210,17 @@ export class Requests {
   }
 
   /** Answers what it asks. Throws `execution_state`, `kernel_unreachable`. */
-  answer({ id, state, input }: Execution, value: string): void {
+  answer(
+    { id, state, input }: Execution,
+    { value, input_request_id, answer_id }: Answer,
+  ): void {
+    if (answer_id !== undefined && this.#accepted.has(answer_id)) return;
     if (input === undefined) {
       const why = `Execution ${id} is ${state}, and asks nothing`;
+      throw failure("execution_state", { why });
+    }
+    if (input_request_id !== undefined && input_request_id !== input.msg_id) {
+      const why = `Execution ${id} does not ask that any more, but something else`;
       throw failure("execution_state", { why });
     }
     const { raw } = input;
@@ -215,6 +231,7 @@ export class Requests {
         msg_type: "input_reply",
         content: { value },
         parent: { header, raw },
+        ...(answer_id !== undefined && { msg_id: answer_id }),
       }),
       false,
     );
@@ -334,7 +351,7 @@ export class Requests {
       const reply = this.#compose({
         channel: "shell",
         msg_type: "execute_reply",
-        content: { status: "aborted", ...why },
+        content: { status: "aborted", reason, ...why },
         parent,
       });
       const idle = this.#compose({
@@ -357,6 +374,7 @@ export class Requests {
     readonly msg_type: string;
     readonly content: unknown;
     readonly parent: Pick<Message, "header" | "raw">;
+    readonly msg_id?: string;
   }): Message {
     const { session_id, username } = this.#options;
     return compose({ ...draft, session: session_id, username });

@@ -32,7 +32,7 @@ import type { Executions } from "./executions.ts";
 import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
-import { Requests } from "./requests.ts";
+import { type Answer, Requests } from "./requests.ts";
 
 /** What a session is made from, resolved: nothing is optional but what may really be absent. */
 export interface SessionSpec {
@@ -292,8 +292,8 @@ export class Session {
   }
 
   /** Answers what an execution asks. Throws `execution_state`, `kernel_unreachable`. */
-  answer(execution: Execution, value: string): void {
-    this.#requests.answer(execution, value);
+  answer(execution: Execution, answer: Answer): void {
+    this.#requests.answer(execution, answer);
   }
 
   /** Sends a request and resolves with its reply. Throws `no_answer`, `kernel_exited`, `session_not_running`. */

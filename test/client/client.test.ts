@@ -7,13 +7,12 @@ import {
   connect,
   ConnectionError,
   createClient,
-  type ExecutionEvent,
   type Session,
   type SessionEvent,
   SupervisorError,
 } from "../../client/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
-import { clientOf, cuttable, open, urlOf } from "./harness.ts";
+import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
@@ -134,7 +133,10 @@ describe("code", () => {
       if (said.type === "input_request") await first.answer("yes");
     }
     expect((await first).result).toEqual({ "text/plain": "yes" });
-    expect((await second).status).toBe("error");
+    expect(await second).toMatchObject({
+      status: "aborted",
+      reason: "cancelled",
+    });
   });
 
   it("rejects with the reason of its signal, and is interrupted", async () => {
@@ -167,11 +169,14 @@ describe("code", () => {
   it("that has not been sent is cancelled", async () => {
     const another = client.session(session.session_id);
     const execution = another.execute("x");
-    expect(execution.cancel()).toBe(true);
-    expect(await execution).toMatchObject({ status: "aborted" });
+    expect(await execution.cancel()).toBe(true);
+    expect(await execution).toMatchObject({
+      status: "aborted",
+      reason: "cancelled",
+    });
     const sent = session.execute("y");
     await sent;
-    expect(sent.cancel()).toBe(false);
+    expect(await sent.cancel()).toBe(false);
   });
 
   it("shows what its displays became, and what was cleared is gone", async () => {
@@ -571,11 +576,3 @@ const letter = {
   header: { msg_id: "1", msg_type: "x_request" },
   content: {},
 };
-
-async function collect(
-  execution: AsyncIterable<ExecutionEvent>,
-): Promise<ExecutionEvent[]> {
-  const said: ExecutionEvent[] = [];
-  for await (const event of execution) said.push(event);
-  return said;
-}

@@ -4,7 +4,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { connect as dial, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, type Client } from "../../client/index.ts";
+import {
+  connect,
+  type Client,
+  type ExecutionEvent,
+} from "../../client/index.ts";
 import {
   type RunningServer,
   type ServerOptions,
@@ -23,6 +27,7 @@ export async function open(
     "chatty",
     "crash-on-execute",
     "stillborn",
+    "forgetful",
   ]);
   installIpykernel(folder);
   const { onSocket, ...rest } = options;
@@ -53,6 +58,15 @@ export function urlOf({ url }: RunningServer): string {
 
 export function clientOf(server: RunningServer): Promise<Client> {
   return connect({ url: urlOf(server), token: server.token });
+}
+
+/** All that is said, to its end. */
+export async function collect(
+  execution: AsyncIterable<ExecutionEvent>,
+): Promise<ExecutionEvent[]> {
+  const said: ExecutionEvent[] = [];
+  for await (const event of execution) said.push(event);
+  return said;
 }
 
 /** A proxy on loopback. `cut` ends every connection at once; while it is `down`, new ones end too. */

@@ -4,10 +4,17 @@ import { expectTypeOf, it } from "vitest";
 import type {
   Client,
   CodeError,
+  EndReason,
+  Execution,
   ExecutionEvent,
+  ExecutionInfo,
+  ExecutionState,
+  Gap,
+  InputRequest,
   MessageOf,
   MimeBundle,
   SessionEvent,
+  SessionStatus,
 } from "../../client/index.ts";
 import { type connect, type createClient } from "../../client/index.ts";
 
@@ -35,6 +42,22 @@ it("calls that cannot work do not compile", () => {
     await session.request("kernel_info");
     // @ts-expect-error -- an answer is text
     await session.execute("input()").answer(1);
+    // @ts-expect-error -- milliseconds are a number
+    session.execute("1", { deadline_ms: "1000" });
+    // @ts-expect-error -- an id is text
+    session.execute("1", { execution_id: 1 });
+    // @ts-expect-error -- an id is needed
+    session.execution();
+    // @ts-expect-error -- what is there already has its deadline
+    session.execution("a", { deadline_ms: 1_000 });
+    // @ts-expect-error -- a signal, not its controller
+    await session.execution("a").cancel({ signal: new AbortController() });
+    // @ts-expect-error -- it never resolves to what the server knows: that is `info`
+    (await session.execution("a")).state.valueOf();
+    // @ts-expect-error -- an id is needed
+    await session.executions.get();
+    // @ts-expect-error -- what is true is read, not set
+    (await session.snapshot()).seq = 1;
     // @ts-expect-error -- an id is needed
     await client.sessions.get();
     // @ts-expect-error -- there is no such operation
@@ -63,6 +86,7 @@ it("what is said while code runs is told apart by its type", () => {
         break;
       case "input_request":
         expectTypeOf(said.password).toBeBoolean();
+        expectTypeOf(said.answered).toBeBoolean();
         break;
       case "gap":
         // @ts-expect-error -- the supervisor says it, not a message of the kernel
@@ -104,6 +128,33 @@ it("a result has an error where it says so, and a reply is what was asked for", 
     expectTypeOf(info).toEqualTypeOf<MessageOf<"kernel_info_reply">>();
     const own = await session.request("own_request");
     expectTypeOf(own.content).toExtend<Readonly<Record<string, unknown>>>();
+  }
+  expectTypeOf(right).toBeFunction();
+});
+
+it("an execution is the same whoever began it, and tells its state by the contract's words", () => {
+  async function right(client: Client) {
+    const session = client.session("a");
+    const begun = session.execute("1", { deadline_ms: 1_000 });
+    const found = session.execution(begun.execution_id);
+    expectTypeOf(found).toEqualTypeOf<typeof begun>();
+    expectTypeOf(begun).toEqualTypeOf<Execution>();
+    expectTypeOf(await begun.cancel()).toBeBoolean();
+    const { status, reason, gaps } = await found;
+    expectTypeOf(status).toEqualTypeOf<"ok" | "error" | "aborted">();
+    expectTypeOf(reason).toEqualTypeOf<EndReason | null>();
+    expectTypeOf(gaps).toEqualTypeOf<readonly Gap[]>();
+    const { executions, forgotten } = await session.executions.list();
+    expectTypeOf(executions).toEqualTypeOf<readonly ExecutionInfo[]>();
+    expectTypeOf(forgotten).toBeNumber();
+    expectTypeOf(await found.info()).toEqualTypeOf<ExecutionInfo>();
+    const { state, input_request } = await session.executions.get("a");
+    expectTypeOf(state).toEqualTypeOf<ExecutionState>();
+    expectTypeOf(input_request).toEqualTypeOf<InputRequest | null>();
+    const snapshot = await session.snapshot();
+    expectTypeOf(snapshot.execution).toEqualTypeOf<ExecutionInfo | null>();
+    expectTypeOf(snapshot.input_request).toEqualTypeOf<InputRequest | null>();
+    expectTypeOf(snapshot.status).toEqualTypeOf<SessionStatus>();
   }
   expectTypeOf(right).toBeFunction();
 });

@@ -4,7 +4,7 @@ import { collect } from "../../src/session/collect.ts";
 import { eventsOf, pastOf } from "../../src/session/execution-events.ts";
 import { Execution } from "../../src/session/execution.ts";
 import { Executions } from "../../src/session/executions.ts";
-import { Outputs } from "../../src/session/outputs.ts";
+import { OutputsSoFar } from "../../src/session/outputs.ts";
 import type { Session } from "../../src/session/session.ts";
 import { describeSnapshot } from "../../src/server/describe-snapshot.ts";
 import {
@@ -58,6 +58,7 @@ describe("an execution's states", () => {
     expect(second).toMatchObject({
       state: "aborted",
       reason: "earlier_failure",
+      reply: { status: "aborted", reason: "earlier_failure" },
       startedAt: undefined,
     });
   });
@@ -120,7 +121,11 @@ describe("an execution's states", () => {
       expect(execution).toMatchObject({
         state: "aborted",
         reason: "kernel_exited",
-        reply: { status: "aborted", ename: "KernelExited" },
+        reply: {
+          status: "aborted",
+          reason: "kernel_exited",
+          ename: "KernelExited",
+        },
       });
     }
   });
@@ -175,6 +180,34 @@ describe("an execution's states", () => {
       expect(execution.state).toBe(state);
     },
   );
+
+  test("a reply that overtakes outputs does not end it before they have come", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    for (let n = 1; n <= 5; n += 1) {
+      await vi.advanceTimersByTimeAsync(1500);
+      kernel.say("stream", { name: "stdout", text: String(n) }, a);
+      expect(execution.isOver).toBe(false);
+    }
+    kernel.idle(a);
+    expect(execution.state).toBe("done");
+  });
+
+  test("one whose idle never comes is not kept up for ever by a thread that talks on", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    for (let second = 1; second <= 63; second += 1) {
+      kernel.say("stream", { name: "stdout", text: "." }, a);
+      await vi.advanceTimersByTimeAsync(1000);
+    }
+    expect(execution.state).toBe("done");
+  });
 
   test("an error without a reply has failed", async () => {
     vi.useFakeTimers();
@@ -240,7 +273,7 @@ describe("input", () => {
     const execution = send(session, a);
     const question = kernel.ask(a, "name?");
     expect(execution.state).toBe("waiting_for_input");
-    session.answer(execution, "Ada");
+    session.answer(execution, { value: "Ada" });
     expect(execution.state).toBe("running");
     const answer = kernel.sent.at(-1);
     expect(answer).toMatchObject({
@@ -257,10 +290,40 @@ describe("input", () => {
     const a = code("a");
     const execution = send(session, a);
     kernel.ask(a, "name?");
-    session.answer(execution, "Ada");
-    expect(() => session.answer(execution, "Bob")).toThrow(
+    session.answer(execution, { value: "Ada" });
+    expect(() => session.answer(execution, { value: "Bob" })).toThrow(
       expect.objectContaining({ reason: "execution_state" }),
     );
+  });
+
+  test("an answer that is repeated is given once", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.ask(a, "name?");
+    const answer = { value: "Ada", answer_id: "1" };
+    session.answer(execution, answer);
+    const sent = kernel.sent.length;
+    kernel.ask(a, "password?");
+    session.answer(execution, answer);
+    expect(kernel.sent.length).toBe(sent);
+    expect(kernel.sent.at(-1)?.header.msg_id).toBe("1");
+    expect(execution.state).toBe("waiting_for_input");
+  });
+
+  test("an answer to an earlier question is refused", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    const name = kernel.ask(a, "name?").header.msg_id;
+    session.answer(execution, { value: "Ada" });
+    const password = kernel.ask(a, "password?").header.msg_id;
+    const answer = { value: "Bob", input_request_id: name };
+    expect(() => session.answer(execution, answer)).toThrow(
+      expect.objectContaining({ reason: "execution_state" }),
+    );
+    session.answer(execution, { value: "x", input_request_id: password });
+    expect(execution.state).toBe("running");
   });
 
   test("an answer through a channel counts", async () => {
@@ -543,9 +606,9 @@ describe("what an execution says", () => {
     session.send(b);
     kernel.say("update_display_data", show("after"), b);
     kernel.run(b);
-    const outputs = new Outputs();
+    const outputs = new OutputsSoFar(execution.id);
     for await (const reading of pastOf(execution, session.journal, forever)) {
-      outputs.take(reading, execution.id);
+      outputs.take(reading);
     }
     expect(outputs.list).toEqual([
       { output_type: "stream", name: "stdout", text: "12" },

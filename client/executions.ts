@@ -1,0 +1,63 @@
+/** The executions of one session, as the server knows them: whoever asked for them, by whichever door. */
+import type { Execution as Description } from "../contract/index.ts";
+import { isMessage, toEvent } from "./events.ts";
+import { type InputRequest, toInputRequest } from "./execution-event.ts";
+import type { CallOptions, Line } from "./line.ts";
+
+/** An execution at one moment. */
+export type ExecutionInfo = Readonly<Omit<Description, "input_request">> & {
+  /** What it asks, while it waits for an answer. */
+  readonly input_request: InputRequest | null;
+};
+
+export interface ExecutionList {
+  /** Those that wait or run, and the last hundred that are over, in the order of their acceptance. Long code is clipped, replies are left out. */
+  readonly executions: readonly ExecutionInfo[];
+  /** How many are no longer kept. */
+  readonly forgotten: number;
+}
+
+export class Executions {
+  readonly #line: Line;
+  readonly #session_id: string;
+
+  constructor(line: Line, session_id: string) {
+    this.#line = line;
+    this.#session_id = session_id;
+  }
+
+  async list(options: CallOptions = {}): Promise<ExecutionList> {
+    const { executions: asked } = this.#line.trpc;
+    const session_id = this.#session_id;
+    const { executions, forgotten } = await this.#line.ask(
+      asked.list.query({ session_id }, options),
+      options,
+    );
+    return { executions: executions.map(toInfo), forgotten };
+  }
+
+  /** Rejects with `execution_not_found` where there is none, or it is no longer kept. */
+  async get(
+    execution_id: string,
+    options: CallOptions = {},
+  ): Promise<ExecutionInfo> {
+    const { executions } = this.#line.trpc;
+    const asked = { session_id: this.#session_id, execution_id };
+    return toInfo(
+      await this.#line.ask(executions.get.query(asked, options), options),
+    );
+  }
+}
+
+/** server → client */
+export function toInfo({ input_request, ...rest }: Description): ExecutionInfo {
+  return { ...rest, input_request: asked(input_request) };
+}
+
+export function asked(
+  question: Description["input_request"],
+): InputRequest | null {
+  if (question === null) return null;
+  const event = toEvent(question);
+  return isMessage(event) ? toInputRequest(event) : null;
+}

@@ -1,0 +1,35 @@
+/** What is true of a session at one number of its journal, for whoever comes late. */
+import type { Snapshot as Wire } from "../contract/index.ts";
+import { fromBase64 } from "./base64.ts";
+import type { InputRequest } from "./execution-event.ts";
+import { asked, type ExecutionInfo, toInfo } from "./executions.ts";
+
+type OpenComm = Omit<Wire["comms"][number], "buffers"> & {
+  /** Of the `comm_open`. */
+  readonly buffers: readonly Uint8Array[];
+};
+
+export type Snapshot = Readonly<
+  Omit<Wire, "execution" | "input_request" | "comms">
+> & {
+  /** What runs, with its whole code. */
+  readonly execution: ExecutionInfo | null;
+  /** What the kernel asks and nobody has answered. */
+  readonly input_request: InputRequest | null;
+  /** In the order in which they were opened. */
+  readonly comms: readonly OpenComm[];
+};
+
+/** server → client */
+export function toSnapshot(wire: Wire): Snapshot {
+  const { execution, input_request, comms } = wire;
+  return {
+    ...wire,
+    execution: execution === null ? null : toInfo(execution),
+    input_request: asked(input_request),
+    comms: comms.map((comm) => ({
+      ...comm,
+      buffers: comm.buffers.map(fromBase64),
+    })),
+  };
+}

@@ -1,0 +1,20 @@
+/** As the promise, or rejects with the reason of the signal where that aborts first: what was asked goes on. */
+export async function whileWanted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return promise;
+  let abort = () => {};
+  try {
+    return await Promise.race([
+      promise,
+      new Promise<never>((_, reject) => {
+        abort = () => reject(signal.reason as Error);
+        signal.addEventListener("abort", abort);
+        if (signal.aborted) abort();
+      }),
+    ]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
