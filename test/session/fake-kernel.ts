@@ -30,6 +30,8 @@ export class FakeKernel implements Kernel {
   isDeaf = false;
   /** Whether an interrupt cannot reach it. */
   isBeyondReach = false;
+  /** Whether it ends, when it is asked to, only once it is told to die. */
+  isStubborn = false;
   cwd: string | undefined;
   /** Of the start that waits for it. */
   readonly answered: Promise<undefined>;
@@ -146,7 +148,7 @@ export class FakeKernel implements Kernel {
   }
 
   stop(): Promise<Exit> {
-    this.die(0);
+    if (!this.isStubborn) this.die(0);
     return this.exited;
   }
 
