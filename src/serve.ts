@@ -17,6 +17,7 @@ import { type Log, silentLog } from "./log.ts";
 import { type Address, Listener } from "./server/listen.ts";
 import type { KernelspecSource, Limits, Service } from "./server/service.ts";
 import { resolveSpec } from "./server/session-spec.ts";
+import { DiskBudget } from "./session/disk-budget.ts";
 import { MemoryBudget } from "./session/memory-budget.ts";
 import { Supervisor } from "./supervisor.ts";
 import { UsageWatch } from "./usage-watch.ts";
@@ -63,6 +64,7 @@ const LIMITS: Limits = {
   journal_memory_bytes: 64 * MIB,
   server_memory_bytes: 256 * MIB,
   journal_disk_bytes: 1024 * MIB,
+  server_disk_bytes: 4096 * MIB,
   reader_buffer_bytes: MIB,
   reader_patience_ms: 60_000,
 };
@@ -138,6 +140,7 @@ export class RunningServer implements AsyncDisposable {
         memory: limits.journal_memory_bytes,
         disk: limits.journal_disk_bytes,
         budget: new MemoryBudget(limits.server_memory_bytes),
+        diskBudget: new DiskBudget(limits.server_disk_bytes),
         directory: () => files.ensure(),
       },
     });

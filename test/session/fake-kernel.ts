@@ -15,6 +15,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log.ts";
 import { MessageEntry } from "../../src/session/entry.ts";
+import { DiskBudget } from "../../src/session/disk-budget.ts";
 import { MemoryBudget } from "../../src/session/memory-budget.ts";
 import { Session, type SessionSpec } from "../../src/session/session.ts";
 
@@ -268,6 +269,7 @@ export function newSession(memory = 1024 * 1024): {
       memory,
       disk: 0, // what memory cannot hold is forgotten
       budget: new MemoryBudget(64 * 1024 * 1024),
+      diskBudget: new DiskBudget(0),
       directory: () => {
         throw new Error("Nothing is written down");
       },
