@@ -4,12 +4,15 @@
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
 import { IdleWatch } from "./idle.ts";
+import { removeLeftovers } from "./kernel/dead-servers.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./kernel/runtime-files.ts";
+import { within } from "./kernel/stop.ts";
 import { type TransportName, transportOf } from "./kernel/transport-of.ts";
 import { workingDirectory } from "./kernel/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs.ts";
@@ -69,6 +72,9 @@ const LIMITS: Limits = {
   reader_patience_ms: 60_000,
 };
 
+/** How long the end of the server waits for the removal of what dead servers left. */
+const TIDYING_MS = 2_000;
+
 /** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
 export async function startServer(
   options: ServerOptions = {},
@@ -92,6 +98,9 @@ export class RunningServer implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #service: Service;
   readonly #files: RuntimeFiles;
+  readonly #closing = new AbortController();
+  /** What dead servers left is removed while this one serves. */
+  readonly #tidied: Promise<void>;
   #closed: Promise<void> | undefined;
   #isOver = false;
 
@@ -109,6 +118,15 @@ export class RunningServer implements AsyncDisposable {
     this.token = parts.token;
     this.supervisor = parts.service.supervisor;
     this.shutdownRequested = parts.shutdownRequested;
+    const { address } = this;
+    this.#tidied = removeLeftovers(
+      [
+        this.#files.parent,
+        ...(address.transport === "socket" ? [dirname(address.path)] : []),
+      ],
+      this.#service.log,
+      this.#closing.signal,
+    );
   }
 
   static async open(
@@ -225,10 +243,12 @@ export class RunningServer implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const { idle, usage, supervisor } = this.#service;
+    this.#closing.abort();
     idle[Symbol.dispose]();
     usage[Symbol.dispose]();
     await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
     await this.#listener[Symbol.asyncDispose]();
+    await within(this.#tidied, TIDYING_MS);
     this.#files[Symbol.dispose]();
     this.#isOver = true;
   }
