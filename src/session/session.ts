@@ -74,7 +74,8 @@ export class Session {
   readonly #ended = new AbortController();
   readonly #requests: Requests;
   #status: SessionStatus = "uninitialized";
-  #since = Date.now();
+  /** When the present status began, by a clock that nobody sets. */
+  #since = performance.now();
   /** What the operations ask for; what it is comes from its kernels alone. */
   #wanted: "stopped" | "running" | "restarted" = "stopped";
   /** The last run, or the present one. */
@@ -107,9 +108,9 @@ export class Session {
   get status(): SessionStatus {
     return this.#status;
   }
-  /** When the present status began; milliseconds since 1970. */
-  get since(): number {
-    return this.#since;
+  /** For how long it has had its present status; the sleep of the machine does not count where the system's clock leaves it out. */
+  get statusAge_ms(): number {
+    return performance.now() - this.#since;
   }
   get startedAt(): Date {
     return this.#run?.started ?? this.created;
@@ -439,7 +440,7 @@ export class Session {
     const status = next(this.#status, happening);
     if (status === undefined) return false;
     this.#status = status;
-    this.#since = Date.now();
+    this.#since = performance.now();
     this.#say({ kind: "status", status, reason });
     this.#options.changed?.(this);
     return true;
