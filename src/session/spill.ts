@@ -30,7 +30,9 @@ import type { Entry } from "./entry.ts";
  * and in a turn up to 2 MiB come from one socket: less would fall behind.
  */
 export const BATCH = 4 * 1024 * 1024;
-/** A segment is ended at this part of the journal's own limit, and at that of the limit which it shares. */
+/** A segment is ended at this size, so that little is forgotten at once where a disk is smaller than the limits; */
+const SEGMENT = BATCH;
+/** or at this part of the journal's own limit, or at that of the limit which it shares. */
 const SEGMENTS = 16;
 const SHARED_SEGMENTS = 64;
 /** A full disk that was given back so many times what is to be written, and is full still, is filled by others. */
@@ -240,7 +242,11 @@ export class Spill implements DiskHolder, AsyncDisposable {
     const { limit, budget, directory } = this.#options;
     const last = this.#segments.at(-1);
     if (last?.handle !== undefined) {
-      const most = Math.min(limit / SEGMENTS, budget.limit / SHARED_SEGMENTS);
+      const most = Math.min(
+        SEGMENT,
+        limit / SEGMENTS,
+        budget.limit / SHARED_SEGMENTS,
+      );
       if (last.bytes < most) return { segment: last, handle: last.handle };
       await end(last);
     }

@@ -81,7 +81,8 @@ export class Witness {
   readonly session_id: string;
   readonly #server: ServerProcess;
   readonly #record: string;
-  #said = 0;
+  /** Messages that the kernel was asked for. */
+  said = 0;
 
   constructor(server: ServerProcess, session_id: string, record: string) {
     this.#server = server;
@@ -92,7 +93,7 @@ export class Witness {
 
   /** Asks for so many messages of up to `size` bytes; does not wait for them. */
   async begin(count: number, size: number): Promise<void> {
-    this.#said += count;
+    this.said += count;
     const { session_id } = this;
     const path = `/sessions/${session_id}/messages`;
     const answer = await this.#server.ask("POST", path, {
@@ -111,8 +112,8 @@ export class Witness {
   }
 
   async done(): Promise<void> {
-    await eventually(`${this.#said} messages said`, () =>
-      readFileSync(this.#record, "utf8").includes(`said ${this.#said}\n`)
+    await eventually(`${this.said} messages said`, () =>
+      readFileSync(this.#record, "utf8").includes(`said ${this.said}\n`)
         ? true
         : undefined,
     );
