@@ -49,7 +49,7 @@ const SHORTEST_PAUSE = 100;
 const LONGEST_PAUSE = 10_000;
 /** How often the line and the clock are looked at. */
 const LOOK_MS = 5_000;
-/** A timer that is this late was asleep, with the whole machine. */
+/** A timer that is this late by the clock on the wall was asleep, with the whole machine; or somebody has set that clock. */
 const ASLEEP_MS = 10_000;
 /** How long the question may take whether we are let in at all. */
 const PROBE_MS = 5_000;
@@ -275,11 +275,17 @@ export class Connection implements ConnectionView {
       const now = Date.now();
       const late = now - last - LOOK_MS;
       last = now;
-      if (late > ASLEEP_MS) this.reconnect();
+      if (late > ASLEEP_MS) this.#wake();
       else this.#socket?.look();
     }, LOOK_MS);
     if (typeof timer === "object") timer.unref();
     return timer;
+  }
+
+  /** The connection may have died meanwhile, or not: it has until the next look to show. */
+  #wake(): void {
+    if (this.#state === "waiting") this.reconnect();
+    else this.#socket?.doubt();
   }
 
   #become(state: ConnectionState): void {

@@ -79,6 +79,13 @@ export class Socket extends EventTarget {
     if (this.#silence >= DEAD_AFTER) this.drop("it fell silent");
   }
 
+  /** Asks for a sign of life now; without one it is given up at the next look. */
+  doubt(): void {
+    if (this.#raw === undefined) return; // its turn has not come
+    this.#silence = DEAD_AFTER - 1;
+    this.send("PING");
+  }
+
   async #open(): Promise<void> {
     try {
       const raw = await this.#hooks.dial();

@@ -43,6 +43,11 @@ export const Limits = z
       .describe(
         "What one session's journal keeps on disk, beyond memory; then the oldest is forgotten. 0: none",
       ),
+    server_disk_bytes: z
+      .int()
+      .describe(
+        "What all journals together keep on disk; then the oldest of the one that has the most there is forgotten. 0: none",
+      ),
     reader_buffer_bytes: z
       .int()
       .describe(

@@ -12,6 +12,8 @@ import type { Supervisor } from "./supervisor.ts";
 const HOUR_MS = 3_600_000;
 /** What zero hours mean. */
 const ZERO_HOURS_MS = 30_000;
+/** A timer that is this late was asleep, with the machine or with the process alone. */
+const ASLEEP_MS = 10_000;
 /** A timer cannot be set for longer (2^31 ms); it is then set again. */
 const LONGEST_MS = 2_000_000_000;
 
@@ -29,9 +31,11 @@ export class IdleWatch implements Disposable {
   #client:
     | { readonly pid: number; readonly startTime: number | undefined }
     | undefined;
-  /** When the server was last needed; milliseconds of the monotonic clock, which stands still while the machine sleeps. */
+  /** When the server was last needed; milliseconds of the monotonic clock, which nobody sets; on most systems it stands still while the machine sleeps. */
   #neededAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
+  /** When the timer fires. */
+  #due = Infinity;
 
   constructor(options: IdleWatchOptions) {
     this.#options = options;
@@ -75,15 +79,17 @@ export class IdleWatch implements Disposable {
   #arm(): void {
     clearTimeout(this.#timer);
     if (this.#hours === undefined) return;
-    const left = this.#neededAt + this.#period - performance.now();
-    this.#timer = setTimeout(
-      () => this.#look(),
-      Math.min(Math.max(left, 0), LONGEST_MS),
-    );
+    const now = performance.now();
+    const left = this.#neededAt + this.#period - now;
+    const delay_ms = Math.min(Math.max(left, 0), LONGEST_MS);
+    this.#due = now + delay_ms;
+    this.#timer = setTimeout(() => this.#look(), delay_ms);
     this.#timer.unref();
   }
 
   #look(): void {
+    // Nobody could need the server meanwhile: those who may are only waking up too.
+    if (performance.now() - this.#due > ASLEEP_MS) this.nudge();
     const isOver = performance.now() - this.#neededAt >= this.#period;
     if (isOver && this.#isNeeded()) this.nudge();
     else if (isOver) {

@@ -4,12 +4,15 @@
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
 import { IdleWatch } from "./idle.ts";
+import { removeLeftovers } from "./kernel/dead-servers.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./kernel/runtime-files.ts";
+import { within } from "./kernel/stop.ts";
 import { type TransportName, transportOf } from "./kernel/transport-of.ts";
 import { workingDirectory } from "./kernel/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs.ts";
@@ -17,6 +20,7 @@ import { type Log, silentLog } from "./log.ts";
 import { type Address, Listener } from "./server/listen.ts";
 import type { KernelspecSource, Limits, Service } from "./server/service.ts";
 import { resolveSpec } from "./server/session-spec.ts";
+import { DiskBudget } from "./session/disk-budget.ts";
 import { MemoryBudget } from "./session/memory-budget.ts";
 import { Supervisor } from "./supervisor.ts";
 import { UsageWatch } from "./usage-watch.ts";
@@ -67,9 +71,13 @@ const LIMITS: Limits = {
   journal_memory_bytes: 64 * MIB,
   server_memory_bytes: 256 * MIB,
   journal_disk_bytes: 1024 * MIB,
+  server_disk_bytes: 4096 * MIB,
   reader_buffer_bytes: MIB,
   reader_patience_ms: 60_000,
 };
+
+/** How long the end of the server waits for the removal of what dead servers left. */
+const TIDYING_MS = 2_000;
 
 /** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
 export function startServer(
@@ -102,6 +110,9 @@ export class RunningServer implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #service: Service;
   readonly #files: RuntimeFiles;
+  readonly #closing = new AbortController();
+  /** What dead servers left is removed while this one serves. */
+  readonly #tidied: Promise<void>;
   #closed: Promise<void> | undefined;
   #isOver = false;
 
@@ -119,6 +130,15 @@ export class RunningServer implements AsyncDisposable {
     this.token = parts.token;
     this.supervisor = parts.service.supervisor;
     this.shutdownRequested = parts.shutdownRequested;
+    const { address } = this;
+    this.#tidied = removeLeftovers(
+      [
+        this.#files.parent,
+        ...(address.transport === "socket" ? [dirname(address.path)] : []),
+      ],
+      this.#service.log,
+      this.#closing.signal,
+    );
   }
 
   static async open(
@@ -169,8 +189,10 @@ export class RunningServer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    this.#closing.abort();
     await endService(this.#service);
     await this.#listener[Symbol.asyncDispose]();
+    await within(this.#tidied, TIDYING_MS);
     this.#files[Symbol.dispose]();
     this.#isOver = true;
   }
@@ -206,6 +228,7 @@ export function serviceOf(
       memory: limits.journal_memory_bytes,
       disk: limits.journal_disk_bytes,
       budget: new MemoryBudget(limits.server_memory_bytes),
+      diskBudget: new DiskBudget(limits.server_disk_bytes),
       directory: () => files.ensure(),
     },
   });

@@ -22,6 +22,7 @@ export class Supervisor implements AsyncDisposable {
   /** New with every start: by it a client tells this server from one that had its address before. */
   readonly server_id = randomUUID();
   readonly started = new Date();
+  readonly #began = performance.now(); // the other clock may be set
   readonly #options: SupervisorOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #listeners = new Set<(session: Session) => void>();
@@ -30,6 +31,10 @@ export class Supervisor implements AsyncDisposable {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+  }
+
+  get uptime_ms(): number {
+    return performance.now() - this.#began;
   }
 
   /** In the order of their creation. */

@@ -11,6 +11,7 @@ import type {
   SessionRequest,
 } from "../src/server/service.ts";
 import type { SessionSpec } from "../src/session/session.ts";
+import { DiskBudget } from "../src/session/disk-budget.ts";
 import { MemoryBudget } from "../src/session/memory-budget.ts";
 import { Supervisor } from "../src/supervisor.ts";
 import {
@@ -40,6 +41,7 @@ export function memoryService({
     journal_memory_bytes: 64 * 1024 * 1024,
     server_memory_bytes: 256 * 1024 * 1024,
     journal_disk_bytes: 0,
+    server_disk_bytes: 0,
     reader_buffer_bytes: 1024 * 1024,
     reader_patience_ms: 60_000,
   };
@@ -51,6 +53,7 @@ export function memoryService({
         memory: limits.journal_memory_bytes,
         disk: limits.journal_disk_bytes,
         budget: new MemoryBudget(limits.server_memory_bytes),
+        diskBudget: new DiskBudget(limits.server_disk_bytes),
         directory: () => "", // which is asked for only where there is a disk
       },
     }),

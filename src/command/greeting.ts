@@ -1,15 +1,18 @@
 /** What a server says about itself: to the other commands (its record), and to the person who started it. */
 import type { RunningServer } from "../serve.ts";
 import { VERSION } from "../version.ts";
+import { startTimeOf } from "../kernel/process-table.ts";
 import type { ServerRecord } from "./record.ts";
 import type { Sink } from "./terminal.ts";
 
 export function recordOf(server: RunningServer): ServerRecord {
+  const start_time = startTimeOf(process.pid);
   const { address, supervisor } = server;
   const url = server.url === undefined ? undefined : reachable(server.url);
   const token = server.token ?? null;
   return {
     pid: process.pid,
+    ...(start_time !== undefined && { start_time }),
     ...(url !== undefined && { url, docs: `${url}/docs${query(token)}` }),
     ...(address.transport === "socket" && { socket: address.path }),
     ...(address.transport === "named-pipe" && { socket: address.name }),

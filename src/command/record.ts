@@ -19,9 +19,12 @@ import {
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import * as z from "zod";
+import { isAlive } from "../kernel/process-table.ts";
 
 export const ServerRecord = z.looseObject({
   pid: z.int().positive(),
+  /** With the pid the process's identity, where the system tells. */
+  start_time: z.number().optional(),
   url: z.string().optional(),
   /** A Unix socket or a Windows pipe. */
   socket: z.string().optional(),
@@ -39,6 +42,7 @@ export function writeRecord(
   record: ServerRecord,
   env: Environment = process.env,
 ): Disposable {
+  readRecords(env); // those of servers that were killed hold tokens
   const directory = runtimeDirectory(env);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   assertPrivate(directory);
@@ -67,12 +71,9 @@ export function readRecords(env: Environment = process.env): ServerRecord[] {
     const pid = Number(/^server-(\d+)\.json$/.exec(name)?.[1]);
     if (Number.isNaN(pid)) continue;
     const path = join(directory, name);
-    if (!isAlive(pid)) {
-      rmSync(path, { force: true });
-      continue;
-    }
     const record = read(path);
-    if (record?.pid === pid) found.push(record);
+    if (!isAlive(pid, record?.start_time)) rmSync(path, { force: true });
+    else if (record?.pid === pid) found.push(record);
   }
   return found.sort((a, b) => b.started.localeCompare(a.started));
 }
@@ -125,14 +126,5 @@ function read(path: string): ServerRecord | undefined {
     return ServerRecord.parse(JSON.parse(readFileSync(path, "utf8")));
   } catch {
     return undefined; // its server has gone since, or it was written by another version
-  }
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

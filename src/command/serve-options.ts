@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { LogLevel } from "../../contract/index.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../kernel/transport-of.ts";
 import type { ServerOptions } from "../serve.ts";
+import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";
 import { readToken } from "./token.ts";
 
@@ -18,6 +19,7 @@ export interface ServeOptions {
   readonly idleShutdownHours?: number;
   readonly resourceSampleInterval: number;
   readonly journalLimit: number;
+  readonly diskLimit: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
   readonly transportDriver: TransportName;
@@ -83,8 +85,16 @@ export function addServeOptions(command: Command): Command {
         "--journal-limit <bytes>",
         "what each session keeps of what it said, such as 64M",
       )
-        .argParser(bytes)
+        .argParser(bytes(1))
         .default(64 * 1024 * 1024, "64M"),
+    )
+    .addOption(
+      env(
+        "--disk-limit <bytes>",
+        "what all sessions together keep of it on disk, such as 4G; 0 is nothing",
+      )
+        .argParser(bytes(0))
+        .default(4 * 1024 ** 3, "4G"),
     )
     .addOption(
       env("--log-level <level>", "how much to log")
@@ -129,7 +139,10 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
     logLevel: options.logLevel,
-    limits: { journal_memory_bytes: options.journalLimit },
+    limits: {
+      journal_memory_bytes: options.journalLimit,
+      server_disk_bytes: options.diskLimit,
+    },
     transport: options.transportDriver,
   };
 }
@@ -169,16 +182,4 @@ function integer(least: number, most: number) {
       `It is a whole number from ${least} to ${most}.`,
     );
   };
-}
-
-const units = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
-
-function bytes(text: string): number {
-  const [, number, unit = ""] = /^(\d+)([KMG]?)B?$/i.exec(text) ?? [];
-  const value =
-    Number(number) * units[unit.toUpperCase() as keyof typeof units];
-  if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError(
-    "It is a number of bytes, such as 67108864, 512K, 64M or 1G.",
-  );
 }

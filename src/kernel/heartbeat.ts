@@ -9,6 +9,8 @@ import type { KernelTransport, Link } from "./transport.ts";
 
 /** How long an echo may take. */
 const PATIENCE_MS = 5_000;
+/** A timer that is this late tells of us, not of the kernel: its echo may be waiting to be read. */
+const LATE_MS = 1_000;
 /** From an echo to the next question. */
 const PAUSE_MS = 2_000;
 
@@ -54,7 +56,7 @@ export class Heartbeat {
     const asked = performance.now();
     this.#timer = setTimeout(() => {
       const late = performance.now() - asked - PATIENCE_MS;
-      if (late < PATIENCE_MS && !this.#options.excused()) this.#say(false);
+      if (late < LATE_MS && !this.#options.excused()) this.#say(false);
       this.#ask();
     }, PATIENCE_MS);
     this.#timer.unref();

@@ -19,14 +19,10 @@ import type { Entry } from "../session/entry.ts";
 import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Session } from "../session/session.ts";
+import { Pings } from "./pings.ts";
 import { speakerOf } from "./speaker.ts";
-import {
-  drained,
-  FrameWriter,
-  type Patience,
-  type Piece,
-  together,
-} from "./socket.ts";
+import type { Patience } from "./patience.ts";
+import { drained, FrameWriter, type Piece, together } from "./socket.ts";
 
 /** How a protocol spells what goes out. */
 export interface Codec {
@@ -45,11 +41,6 @@ export interface ChannelOptions {
   readonly socketPath?: string | undefined;
 }
 
-const PING_MS = 10_000;
-/** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
-const PING_BYTES = 32 * 1024;
-/** Unanswered pings of the regular kind that end the connection. */
-const MOST_UNANSWERED_MS = 40_000;
 /**
  * A client that ends the channel in order has been handed all that was sent
  * before our own close frame. Others (a page that is left, a frame that came
@@ -179,103 +170,4 @@ function sendReading(
   }
   frames.flush();
   pings.ask();
-}
-
-/**
- * Asks how far the client has come: its pong says that it has read everything
- * sent before the ping. While there is something that it is not known to have
- * read, one question is under way: what has to be said again after a break is
- * what was said within a round trip.
- */
-class Pings {
-  readonly #socket: WebSocket;
-  readonly #frames: FrameWriter;
-  readonly #claim: Claim;
-  readonly #timer: NodeJS.Timeout;
-  /** Ping number to the last entry sent before it, oldest first. */
-  readonly #asked = new Map<bigint, { seq: number; at: number }>();
-  #count = 0n;
-  /** The last that was sent. */
-  #seq = 0;
-  /** The last that a ping was sent after. */
-  #askedFor = 0;
-  #bytes = 0;
-
-  constructor(socket: WebSocket, frames: FrameWriter, claim: Claim) {
-    this.#socket = socket;
-    this.#frames = frames;
-    this.#claim = claim;
-    this.#timer = setInterval(() => this.#tick(), PING_MS);
-    this.#timer.unref();
-    socket.on("pong", (payload) => this.#heard(payload));
-    this.#ping();
-  }
-
-  /** Everything up to `seq` has been heard before. */
-  begin(seq: number): void {
-    this.#seq = seq;
-    this.#askedFor = seq;
-  }
-
-  /** An entry is on its way to the client. */
-  sent(seq: number, bytes: number): void {
-    this.#seq = seq;
-    this.#bytes += bytes;
-    if (this.#bytes >= PING_BYTES) this.#ping();
-  }
-
-  /** Now, whatever is asked already. */
-  askOnceMore(): void {
-    if (this.#seq > this.#askedFor) this.#ping();
-  }
-
-  /** The client has read everything that was sent. */
-  heardAll(): void {
-    this.#claim.heard(this.#seq);
-  }
-
-  /** Unless it is asked already, or there is nothing new to ask for. */
-  ask(): void {
-    if (this.#asked.size === 0 && this.#seq > this.#askedFor) this.#ping();
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  #tick(): void {
-    const [oldest] = this.#asked.values();
-    if (
-      oldest !== undefined &&
-      performance.now() - oldest.at > MOST_UNANSWERED_MS
-    ) {
-      this.#socket.terminate();
-    } else this.#ping();
-  }
-
-  #ping(): void {
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.#count += 1n;
-    this.#bytes = 0;
-    this.#askedFor = this.#seq;
-    this.#asked.set(this.#count, { seq: this.#seq, at: performance.now() });
-    const payload = Buffer.alloc(8);
-    payload.writeBigUInt64BE(this.#count);
-    this.#frames.flush(); // it says that what was sent before it has been read
-    this.#socket.ping(payload);
-  }
-
-  #heard(payload: Buffer): void {
-    if (payload.length !== 8) return;
-    const number = payload.readBigUInt64BE();
-    const asked = this.#asked.get(number);
-    if (asked === undefined) return;
-    this.#claim.heard(asked.seq);
-    // Pongs come in order, and a client may answer only the last of several pings.
-    for (const earlier of this.#asked.keys()) {
-      if (earlier > number) break;
-      this.#asked.delete(earlier);
-    }
-    this.ask();
-  }
 }

@@ -7,7 +7,7 @@ type Description = InputOf<typeof contract.sessions.get.output>;
 
 export function describe(session: Session): Description {
   const { spec, status, pid, info, resource_usage } = session;
-  const seconds = Math.floor((Date.now() - session.since) / 1000);
+  const seconds = Math.floor(session.statusAge_ms / 1000);
   const prompts = promptsOf(info);
   const isRunning = session.isRunning;
   return {

@@ -1,6 +1,7 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
 import type { Reading } from "../session/journal.ts";
+import { taken } from "./patience.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
@@ -36,7 +37,7 @@ export async function streamEvents(
         }
       }
       res.uncork();
-      if (res.writableNeedDrain) await drainedOrClosed(res, patience_ms);
+      await drained(res, patience_ms);
       if (res.destroyed) return;
     }
   } finally {
@@ -73,19 +74,13 @@ function sendEvent(
   res.write(END);
 }
 
-function drainedOrClosed(
+/** A reader that takes nothing for `patience_ms` is cut off. */
+async function drained(
   res: ServerResponse,
   patience_ms: number,
 ): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => res.destroy(), patience_ms); // "close" follows
-    const done = () => {
-      clearTimeout(timer);
-      res.off("drain", done);
-      res.off("close", done);
-      resolve();
-    };
-    res.on("drain", done);
-    res.on("close", done);
-  });
+  const waiting = () => (res.destroyed ? undefined : res.writableLength);
+  const outgoing = { waiting, stream: res, socket: res };
+  const limit = Math.max(res.writableHighWaterMark, 1);
+  if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
 }

@@ -10,21 +10,17 @@ const SHORTEST_SAMPLE_MS = 100;
 
 export const server: AnswersTo<typeof contract.server> = {
   status({ service: { supervisor, reportedVersion, version } }) {
-    const { sessions, started, server_id } = supervisor;
-    const now = Date.now();
-    const uptime = secondsFrom(started.getTime(), now);
+    const { sessions, started, server_id, uptime_ms } = supervisor;
     const busy = sessions.filter(({ status }) => status === "busy");
     return {
       sessions: sessions.length,
       active: sessions.filter(({ isRunning }) => isRunning).length,
       busy: busy.length > 0,
+      // Since the last session became what it is; without sessions, since the server began.
       idle_seconds:
-        busy.length > 0 ? 0 : secondsFrom(latest(sessions, started), now),
-      busy_seconds:
-        busy.length === 0
-          ? 0
-          : secondsFrom(Math.min(...busy.map(({ since }) => since)), now),
-      uptime_seconds: uptime,
+        busy.length > 0 ? 0 : seconds(Math.min(uptime_ms, ...agesOf(sessions))),
+      busy_seconds: seconds(Math.max(0, ...agesOf(busy))),
+      uptime_seconds: seconds(uptime_ms),
       version: reportedVersion,
       process_id: process.pid,
       started: started.toISOString(),
@@ -87,13 +83,10 @@ function isGiven<T>(value: T | null | undefined): value is T {
   return value !== null && value !== undefined;
 }
 
-function secondsFrom(start: number, now: number): number {
-  return Math.max(0, Math.floor((now - start) / 1000));
+function seconds(ms: number): number {
+  return Math.floor(ms / 1000);
 }
 
-/** When the last session became what it is; without sessions, when the server began. */
-function latest(sessions: readonly Session[], started: Date): number {
-  return sessions.length === 0
-    ? started.getTime()
-    : Math.max(...sessions.map(({ since }) => since));
+function agesOf(sessions: readonly Session[]): number[] {
+  return sessions.map(({ statusAge_ms }) => statusAge_ms);
 }

@@ -45,6 +45,8 @@ export interface Limits {
   readonly server_memory_bytes: number;
   /** Bytes of each session's journal that are kept on disk; 0 for none. */
   readonly journal_disk_bytes: number;
+  /** Bytes of all journals together that are kept on disk; 0 for none. */
+  readonly server_disk_bytes: number;
   /** Bytes that may wait in our process for one reader that does not read. */
   readonly reader_buffer_bytes: number;
   /** How long a reader may take nothing at all before it is cut off. */

@@ -4,6 +4,7 @@
  */
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
+import { type Patience, taken } from "./patience.ts";
 
 /** A piece of a text frame. */
 export type Piece = Buffer | string;
@@ -132,13 +133,6 @@ export function together(stream: Duplex | undefined, send: () => void): void {
   }
 }
 
-/** What a reader may leave unread in our process, and for how long. */
-export interface Patience {
-  /** Bytes. */
-  readonly limit: number;
-  readonly patience_ms: number;
-}
-
 /** The reader took nothing of what waited for it; it may come back, and resume. */
 export const TOO_SLOW = 4408;
 
@@ -150,43 +144,15 @@ export const TOO_SLOW = 4408;
 export async function drained(
   socket: WebSocket,
   stream: Duplex | undefined,
-  { limit, patience_ms }: Patience,
+  patience: Patience,
 ): Promise<void> {
-  let left = patience_ms;
-  let waiting = socket.bufferedAmount;
   if (stream === undefined) return; // nothing waits
-  while (waiting >= limit && socket.readyState === WebSocket.OPEN) {
-    const began = performance.now();
-    await drainOrClose(socket, stream, left);
-    const now = socket.bufferedAmount;
-    if (now < waiting) left = patience_ms;
-    else left -= performance.now() - began;
-    waiting = now;
-    if (left <= 0) {
-      // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.
-      socket.close(
-        TOO_SLOW,
-        "nothing was read for too long: come back, and resume",
-      );
-      return;
-    }
-  }
-}
-
-function drainOrClose(
-  socket: WebSocket,
-  stream: Duplex,
-  patience_ms: number,
-): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      stream.off("drain", done);
-      socket.off("close", done);
-      resolve();
-    };
-    const timer = setTimeout(done, Math.min(patience_ms, 1_000));
-    stream.once("drain", done);
-    socket.once("close", done);
-  });
+  const waiting = () =>
+    socket.readyState === WebSocket.OPEN ? socket.bufferedAmount : undefined;
+  if (await taken({ waiting, stream, socket }, patience)) return;
+  // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.
+  socket.close(
+    TOO_SLOW,
+    "nothing was read for too long: come back, and resume",
+  );
 }

@@ -13,7 +13,7 @@ export type OpenFile = (
   path: string,
   flags: "wx" | "r",
   mode?: number,
-) => Promise<Pick<FileHandle, "read" | "write" | "close">>;
+) => Promise<Pick<FileHandle, "read" | "write" | "truncate" | "close">>;
 export type File = Awaited<ReturnType<OpenFile>>;
 
 /** A run of entries, without holes. */

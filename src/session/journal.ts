@@ -11,6 +11,7 @@ import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
 import type { Log } from "../log.ts";
 import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
+import type { DiskBudget } from "./disk-budget.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
 import { type Holder, type MemoryBudget } from "./memory-budget.ts";
 import { Recent } from "./recent.ts";
@@ -26,8 +27,10 @@ export interface JournalOptions {
   readonly memory: number;
   /** Bytes on disk; 0 for none. */
   readonly disk: number;
-  /** What is shared with other journals. */
+  /** The memory that is shared with other journals. */
   readonly budget: MemoryBudget;
+  /** The disk that is; with 0 bytes, none. */
+  readonly diskBudget: DiskBudget;
   /** Makes the private directory for what goes to disk, and says where. */
   readonly directory: () => string;
   readonly log: Log;
@@ -59,8 +62,10 @@ export class Journal implements Holder, AsyncDisposable {
 
   constructor(options: JournalOptions) {
     this.#options = options;
-    const { directory, disk: limit, log, open } = options;
-    if (limit > 0) this.#spill = new Spill({ directory, limit, log, open });
+    const { directory, disk: limit, diskBudget: budget, log, open } = options;
+    if (Math.min(limit, budget.limit) > 0) {
+      this.#spill = new Spill({ directory, limit, budget, log, open });
+    }
     options.budget.join(this);
   }
 

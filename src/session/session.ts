@@ -12,15 +12,8 @@ import {
   SupervisorError,
   type VarAction,
 } from "../../contract/index.ts";
-import { contentOf, type Message } from "../jupyter/message.ts";
-import type {
-  Exit,
-  Hooks,
-  Kernel,
-  Launched,
-  Provisioner,
-  Recipe,
-} from "../kernel/kernel.ts";
+import type { Message } from "../jupyter/message.ts";
+import type { Exit, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
 import { expectMany } from "../signals.ts";
 import { Comms } from "./comms.ts";
@@ -33,6 +26,7 @@ import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
 import { type Answer, Requests } from "./requests.ts";
+import { type Bring, type ExecutionState, Run } from "./run.ts";
 
 /** What a session is made from, resolved: nothing is optional but what may really be absent. */
 export interface SessionSpec {
@@ -80,22 +74,17 @@ export class Session {
   readonly #ended = new AbortController();
   readonly #requests: Requests;
   #status: SessionStatus = "uninitialized";
-  #since = Date.now();
-  #startedAt: Date | undefined;
-  /** The present run; what an older one says finds a closed door. */
-  #run: object | undefined;
-  #launched: Launched | undefined;
-  #starting: AbortController | undefined;
-  #kernel: Kernel | undefined;
-  /** Resolves when the present run is over. */
-  #over: Promise<void> = Promise.resolve();
-  #isRestarting = false;
+  /** When the present status began, by a clock that nobody sets. */
+  #since = performance.now();
+  /** What the operations ask for; what it is comes from its kernels alone. */
+  #wanted: "stopped" | "running" | "restarted" = "stopped";
+  /** The last run, or the present one. */
+  #run: Run | undefined;
   #env: readonly VarAction[];
   #workingDirectory: string;
   #environment: Readonly<Record<string, string>> = {};
   #info: Readonly<Record<string, unknown>> = {};
   #connection: ConnectionInfo | undefined;
-  #executionState: "busy" | "idle" | undefined;
 
   constructor(spec: SessionSpec, options: SessionOptions) {
     this.spec = spec;
@@ -119,22 +108,22 @@ export class Session {
   get status(): SessionStatus {
     return this.#status;
   }
-  /** When the present status began; milliseconds since 1970. */
-  get since(): number {
-    return this.#since;
+  /** For how long it has had its present status; the sleep of the machine does not count where the system's clock leaves it out. */
+  get statusAge_ms(): number {
+    return performance.now() - this.#since;
   }
   get startedAt(): Date {
-    return this.#startedAt ?? this.created;
+    return this.#run?.started ?? this.created;
   }
   get isRunning(): boolean {
     return isRunning(this.#status);
   }
   /** Of the process that runs, or is starting. */
   get pid(): number | undefined {
-    return this.#launched?.pid;
+    return this.#run?.launched?.pid;
   }
   get connectionFile(): string | undefined {
-    return this.#launched?.connection_file;
+    return this.#run?.launched?.connection_file;
   }
   /** The whole environment of the last start. */
   get environment(): Readonly<Record<string, string>> {
@@ -187,22 +176,26 @@ export class Session {
     working_directory?: string | undefined;
     env?: readonly VarAction[] | undefined;
   }): Promise<void> {
-    if (this.#isRestarting) {
+    if (this.#wants("restarted")) {
       const why = "it is being restarted already";
       throw failure("restart_failed", { session_id: this.id, why });
     }
-    this.#isRestarting = true;
+    this.#wanted = "restarted";
+    if (env !== undefined && env.length > 0) this.#env = env;
+    this.#noteDirectory(
+      working_directory === undefined || working_directory === ""
+        ? this.#run?.kernel?.workingDirectory()
+        : working_directory,
+    );
     try {
-      if (env !== undefined && env.length > 0) this.#env = env;
-      this.#noteDirectory(
-        working_directory === undefined || working_directory === ""
-          ? this.#kernel?.workingDirectory()
-          : working_directory,
-      );
       await this.#stopped(true);
+      if (this.#wants("stopped")) {
+        const why = "it was shut down meanwhile";
+        throw failure("restart_failed", { session_id: this.id, why });
+      }
       await this.start();
     } finally {
-      this.#isRestarting = false;
+      if (this.#wants("restarted")) this.#wanted = "running";
     }
   }
 
@@ -211,6 +204,7 @@ export class Session {
     if (!this.isRunning) {
       throw failure("session_not_running", { session_id: this.id });
     }
+    this.#wanted = "stopped";
     await this.#stopped(false);
   }
 
@@ -220,26 +214,15 @@ export class Session {
       throw failure("session_not_running", { session_id: this.id });
     }
     this.#requests.drop("shutdown");
-    if (this.#starting !== undefined) {
-      // The start then fails as it does when its process ends by itself.
-      if (this.#launched?.kill !== undefined) await this.#launched.kill();
-      else {
-        const why = "it was killed";
-        this.#starting.abort(
-          failure("exited_during_start", { session_id: this.id, why }),
-        );
-      }
-      return;
-    }
-    if (this.#kernel === undefined) {
+    if (this.#run === undefined) {
       throw failure("no_process", { session_id: this.id });
     }
-    await this.#kernel.kill();
+    await this.#run.kill();
   }
 
   /** Interrupts what runs; what waits is dropped. */
   async interrupt(): Promise<void> {
-    const kernel = this.#kernel;
+    const kernel = this.#run?.kernel;
     if (kernel === undefined) {
       const why =
         this.#status === "starting"
@@ -261,7 +244,7 @@ export class Session {
   /** Where the kernel is, or where the next one will be. */
   async connectionInfo(): Promise<ConnectionInfo> {
     this.#connection ??=
-      this.#kernel?.connection ??
+      this.#run?.kernel?.connection ??
       (await this.#options.provisioner.reserve(this.#recipe()));
     return this.#connection;
   }
@@ -298,13 +281,14 @@ export class Session {
 
   /** Sends a request and resolves with its reply. Throws `no_answer`, `kernel_exited`, `session_not_running`. */
   async request(request: Message, timeout_ms: number): Promise<MessageEntry> {
-    if (!this.isRunning) {
+    const run = this.#run;
+    if (run === undefined || run.isOver) {
       throw failure("session_not_running", { session_id: this.id });
     }
     const canWait = this.#canWait(request);
     return this.#requests.ask(request, canWait, {
       timeout_ms,
-      over: this.#over,
+      over: run.over,
     });
   }
 
@@ -316,6 +300,7 @@ export class Session {
 
   /** Ends what runs, whoever is attached, and everything that is the session's. */
   async dispose(): Promise<void> {
+    this.#wanted = "stopped";
     if (this.isRunning) {
       await this.#stopped(false).catch((error: unknown) =>
         this.#options.log.error(
@@ -332,7 +317,7 @@ export class Session {
 
   async #begin(
     happening: "start" | "adopt",
-    bring: (hooks: Hooks, signal: AbortSignal) => Promise<Kernel>,
+    bring: Bring,
   ): Promise<Readonly<Record<string, unknown>>> {
     if (this.#ended.signal.aborted) {
       throw failure("session_not_found", { session_id: this.id });
@@ -340,64 +325,37 @@ export class Session {
     if (!this.#happen(happening, `${happening} API called`)) {
       throw failure("session_running", { session_id: this.id });
     }
-    const run = {};
-    let finish = () => {};
+    if (!this.#wants("restarted")) this.#wanted = "running";
+    const run = this.#newRun();
     this.#run = run;
-    this.#over = new Promise((resolve) => (finish = resolve));
-    this.#startedAt = new Date();
-    this.#executionState = undefined;
-    const starting = new AbortController();
-    this.#starting = starting;
     try {
-      const kernel = await bring(this.#hooks(run, finish), starting.signal);
-      if (this.#run !== run) {
-        const why = "right after its first answer";
-        throw failure("exited_during_start", { session_id: this.id, why });
-      }
-      this.#kernel = kernel;
+      const kernel = await run.begin(bring);
       this.#connection = kernel.connection;
       this.#info = kernel.info;
       this.#happen("answer", null);
-      this.#starting = undefined;
       this.#requests.connected(kernel);
       return kernel.info;
     } catch (error) {
-      if (this.#run === run) {
-        // Nothing ran, or nothing that could exit: there is no exit to tell of.
-        this.#finish(run, finish, reasonOf(error));
-      }
+      // Nothing ran, or nothing that could exit: there is no exit to tell of.
+      if (run.end()) this.#finish(reasonOf(error));
       throw error;
-    } finally {
-      if (this.#starting === starting) this.#starting = undefined;
     }
   }
 
-  #hooks(run: object, finish: () => void): Hooks {
-    const isPresent = () => this.#run === run;
-    return {
-      launched: (launched) => {
-        if (!isPresent()) return;
-        this.#launched = launched;
-        this.#environment = launched.environment;
-        this.#noteDirectory(launched.working_directory);
+  #newRun(): Run {
+    return new Run(this.id, {
+      launched: ({ environment, working_directory }) => {
+        this.#environment = environment;
+        this.#noteDirectory(working_directory);
       },
-      message: (message) => {
-        if (isPresent()) this.#heard(message);
-      },
-      output: (stream, text) => {
-        if (isPresent()) this.#say({ kind: "output", stream, text });
-      },
-      registered: (connection) => {
-        if (!isPresent()) return;
-        this.#say({ kind: "handshake", session_id: this.id, connection });
-      },
-      heartbeat: (beats) => {
-        if (isPresent()) this.#heartbeat(beats);
-      },
-      exited: (exit) => {
-        if (isPresent()) this.#exited(run, finish, exit);
-      },
-    };
+      state: (state, reason) => this.#heardState(state, reason),
+      message: (message, isIdle) => this.#heard(message, isIdle),
+      output: (stream, text) => this.#say({ kind: "output", stream, text }),
+      registered: (connection) =>
+        this.#say({ kind: "handshake", session_id: this.id, connection }),
+      heartbeat: (beats) => this.#heartbeat(beats),
+      exited: (exit) => this.#exited(exit),
+    });
   }
 
   #recipe(): Recipe {
@@ -414,28 +372,18 @@ export class Session {
     };
   }
 
-  /** kernel → journal. The status goes before the message that tells of it. */
-  #heard(message: Message): void {
-    const { channel, header } = message;
-    const state =
-      channel === "iopub" && header.msg_type === "status"
-        ? executionStateOf(message)
-        : undefined;
-    if (state !== undefined) this.#heardState(state, message);
+  /** kernel → journal */
+  #heard(message: Message, isIdle: boolean): void {
     const entry = this.journal.append(message);
     this.displays.heard(entry);
     this.comms.heard(message);
-    this.#requests.heard(message, entry, state === "idle");
+    this.#requests.heard(message, entry, isIdle);
   }
 
-  #heardState(state: "busy" | "idle", { parent_header }: Message): void {
-    const subshell = parent_header?.subshell_id;
-    if (subshell !== undefined && subshell !== null) return; // says nothing of the main shell
-    const reason = parent_header?.msg_type ?? null;
-    this.#executionState = state;
+  #heardState(state: ExecutionState, reason: string | null): void {
     this.#happen(state, reason);
     if (state === "idle" && reason === "execute_request") {
-      this.#noteDirectory(this.#kernel?.workingDirectory());
+      this.#noteDirectory(this.#run?.kernel?.workingDirectory());
     }
   }
 
@@ -449,46 +397,36 @@ export class Session {
     if (!beats) this.#happen("silence", "lost heartbeat");
     else if (this.#status === "offline") {
       this.#happen(
-        this.#executionState ?? "answer",
+        this.#run?.executionState ?? "answer",
         "heartbeat detected after offline",
       );
     }
   }
 
-  #exited(run: object, finish: () => void, exit: Exit): void {
-    const { exit_code, signal, output } = exit;
+  #exited({ exit_code, signal, output }: Exit): void {
     const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
     this.#requests.disconnected(how);
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
-    this.#finish(run, () => {}, `child process exited: ${how}`);
+    this.#finish(`child process exited: ${how}`);
     this.#say({ kind: "exited", exit_code, signal, output });
-    finish();
   }
 
-  /** The run is over: nothing of it is heard any more. */
-  #finish(run: object, finish: () => void, reason: string): void {
-    if (this.#run !== run) return;
-    this.#run = undefined;
-    this.#kernel = undefined;
-    this.#launched = undefined;
+  /** The run is over. */
+  #finish(reason: string): void {
     this.#connection = undefined;
     this.#options.provisioner.release(this.id);
     this.#happen("exit", reason);
-    finish();
   }
 
-  async #stopped(restart: boolean): Promise<void> {
-    const over = this.#over;
+  /** Ends what runs, if anything does; resolves when it is gone. */
+  async #stopped(isForRestart: boolean): Promise<void> {
     this.#requests.drop("shutdown");
-    if (this.#starting !== undefined) {
-      this.#starting.abort(
-        failure("start_failed", { session_id: this.id, why: "it was stopped" }),
-      );
-    } else {
-      await this.#kernel?.stop(restart);
-    }
-    await over;
+    await this.#run?.stop(isForRestart);
+  }
+
+  #wants(what: "stopped" | "running" | "restarted"): boolean {
+    return this.#wanted === what;
   }
 
   #noteDirectory(path: string | undefined): void {
@@ -502,7 +440,7 @@ export class Session {
     const status = next(this.#status, happening);
     if (status === undefined) return false;
     this.#status = status;
-    this.#since = Date.now();
+    this.#since = performance.now();
     this.#say({ kind: "status", status, reason });
     this.#options.changed?.(this);
     return true;
@@ -510,17 +448,6 @@ export class Session {
 
   #say(event: OwnEvent): void {
     this.journal.say(event);
-  }
-}
-
-function executionStateOf(message: Message): "busy" | "idle" | undefined {
-  try {
-    const { execution_state } = contentOf(message) as Record<string, unknown>;
-    return execution_state === "busy" || execution_state === "idle"
-      ? execution_state
-      : undefined;
-  } catch {
-    return undefined; // no JSON: it says nothing that we need
   }
 }
 

@@ -3,10 +3,11 @@
  *
  * One writer, blocks of entries one after the other, in private files; a file
  * is a segment, so that forgetting the oldest is removing a file. What is being
- * written can be read all the while, from memory. A disk that is full or fails
- * costs the block, not the writer: `write` says so, and pauses before it tries
- * again. Blocks lie in the order of their numbers; between two of them there is
- * a hole where something was forgotten before it could be written.
+ * written can be read all the while, from memory. A disk that fails, or that is
+ * full though the largest journal has forgotten what it can, costs the block,
+ * not the writer: `write` says so, and pauses before it tries again. Blocks lie
+ * in the order of their numbers; between two of them there is a hole where
+ * something was forgotten before it could be written.
  */
 import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
@@ -21,6 +22,7 @@ import {
   readBlock,
   writeAll,
 } from "./blocks.ts";
+import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
 import type { Entry } from "./entry.ts";
 
 /**
@@ -28,16 +30,25 @@ import type { Entry } from "./entry.ts";
  * and in a turn up to 2 MiB come from one socket: less would fall behind.
  */
 export const BATCH = 4 * 1024 * 1024;
-/** The largest segment is this part of the limit. */
+/** A segment is ended at this size, so that little is forgotten at once where a disk is smaller than the limits; */
+const SEGMENT = BATCH;
+/** or at this part of the journal's own limit, or at that of the limit which it shares. */
 const SEGMENTS = 16;
+const SHARED_SEGMENTS = 64;
+/** A full disk that was given back so many times what is to be written, and is full still, is filled by others. */
+const ROOM = 2;
 /** How long a disk that failed is left alone. */
 const PAUSE_MS = 10_000;
+/** How often it is said, while it lasts, that the oldest are forgotten. */
+const COMPLAINT_MS = 60_000;
 
 export interface SpillOptions {
   /** Makes the private directory, where it is not there yet, and says where. */
   readonly directory: () => string;
   /** Bytes. The newest segment is kept, however large. */
   readonly limit: number;
+  /** What is shared with other journals. */
+  readonly budget: DiskBudget;
   readonly log: Log;
   /** The disk; the file system's unless given. */
   readonly open?: OpenFile | undefined;
@@ -58,26 +69,31 @@ interface Segment {
   /** In the order of their numbers. */
   readonly blocks: Written[];
   bytes: number;
+  /** Until it is ended. */
+  handle: File | undefined;
+  /** While it is written to; never rejects. */
+  writing: Promise<void> | undefined;
 }
 
-export class Spill implements AsyncDisposable {
+export class Spill implements DiskHolder, AsyncDisposable {
   readonly #options: SpillOptions;
   readonly #open: OpenFile;
   readonly #name = `journal-${randomBytes(8).toString("hex")}`;
   /** Oldest first; the last is the one that is written to. */
   #segments: Segment[] = [];
-  #handle: File | undefined;
   #count = 0;
   #bytes = 0;
   #pausedUntil = 0;
   #hasFailed = false;
-  #hasForgotten = false;
+  #forgotten = 0;
+  #complained = -Infinity;
   #writing: Promise<boolean> = Promise.resolve(true);
   #isClosed = false;
 
   constructor(options: SpillOptions) {
     this.#options = options;
     this.#open = options.open ?? open;
+    options.budget.join(this);
   }
 
   /** Bytes on disk. */
@@ -127,28 +143,43 @@ export class Spill implements AsyncDisposable {
     return this.#writing;
   }
 
+  /** For the shared budget. The segment that is written to goes too, where it is the only one. */
+  async forgetOldest(why: string): Promise<void> {
+    const oldest = this.#segments.shift();
+    if (oldest === undefined) return;
+    this.#countBytes(-oldest.bytes);
+    this.#complain(oldest, why);
+    await oldest.writing;
+    await end(oldest);
+    await remove(oldest.path, this.#options.log);
+  }
+
   /** Removes its files. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     await this.#writing;
-    await this.#endSegment();
+    this.#options.budget.leave(this);
     const segments = this.#segments;
     this.#segments = [];
-    for (const { path } of segments) await remove(path, this.#options.log);
+    for (const segment of segments) {
+      await end(segment);
+      await remove(segment.path, this.#options.log);
+    }
   }
 
   async #write(entries: readonly Entry[]): Promise<boolean> {
+    const { budget, limit } = this.#options;
     const drafts = draftsOf(entries);
+    let needed = sizeOf(drafts) * ROOM;
     for (;;) {
       try {
         await this.#append(drafts);
         break;
       } catch (error) {
-        if (isFull(error) && this.#segments.length > 1) {
-          await this.#forgetOldest();
-          continue;
-        }
+        const freed = isFull(error) && needed > 0 ? await budget.makeRoom() : 0;
+        needed -= freed;
+        if (freed > 0) continue;
         this.#fail(error);
         return false;
       }
@@ -157,14 +188,25 @@ export class Spill implements AsyncDisposable {
       this.#hasFailed = false;
       this.#options.log.info("The disk takes the journal again");
     }
-    while (this.#bytes > this.#options.limit && this.#segments.length > 1) {
-      await this.#forgetOldest();
+    while (this.#bytes > limit && this.#segments.length > 1) {
+      await this.forgetOldest(`it has more than ${limit} bytes on disk`);
     }
+    await budget.relieve();
     return true;
   }
 
   async #append(drafts: readonly Draft[]): Promise<void> {
-    const { handle, segment } = await this.#openSegment();
+    const { segment, handle } = await this.#openSegment();
+    const written = this.#appendTo(segment, handle, drafts);
+    segment.writing = written.catch(() => {}); // whoever writes hears of it
+    await written;
+  }
+
+  async #appendTo(
+    segment: Segment,
+    handle: File,
+    drafts: readonly Draft[],
+  ): Promise<void> {
     const { blocks, bytes: start } = segment;
     const before = blocks.length;
     let end = start;
@@ -187,49 +229,48 @@ export class Spill implements AsyncDisposable {
       }
     } catch (error) {
       blocks.length = before;
+      await handle.truncate(start).catch(() => {}); // what was written of it takes room from others
       throw error;
     }
     for (const block of blocks.slice(before)) block.entries = undefined;
     segment.bytes = end;
-    this.#bytes += end - start;
+    const isForgotten = !this.#segments.includes(segment); // meanwhile
+    if (!isForgotten) this.#countBytes(end - start);
   }
 
-  async #openSegment(): Promise<{ handle: File; segment: Segment }> {
+  async #openSegment(): Promise<{ segment: Segment; handle: File }> {
+    const { limit, budget, directory } = this.#options;
     const last = this.#segments.at(-1);
-    const isFull =
-      last !== undefined && last.bytes >= this.#options.limit / SEGMENTS;
-    if (last !== undefined && this.#handle !== undefined && !isFull) {
-      return { handle: this.#handle, segment: last };
+    if (last?.handle !== undefined) {
+      const most = Math.min(
+        SEGMENT,
+        limit / SEGMENTS,
+        budget.limit / SHARED_SEGMENTS,
+      );
+      if (last.bytes < most) return { segment: last, handle: last.handle };
+      await end(last);
     }
-    await this.#endSegment();
     const name = `${this.#name}.${(this.#count += 1)}`;
-    const path = join(this.#options.directory(), name);
-    this.#handle = await this.#open(path, "wx", 0o600);
-    const segment = { path, blocks: [], bytes: 0 };
+    const path = join(directory(), name);
+    const handle = await this.#open(path, "wx", 0o600);
+    const segment = { path, blocks: [], bytes: 0, handle, writing: undefined };
     this.#segments.push(segment);
-    return { handle: this.#handle, segment };
+    return { segment, handle };
   }
 
-  async #endSegment(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    await handle?.close().catch(() => {}); // what it reports late, a reader will find
+  #complain({ blocks }: Segment, why: string): void {
+    for (const { first, last } of blocks) this.#forgotten += last - first + 1;
+    const now = performance.now();
+    if (now - this.#complained < COMPLAINT_MS) return;
+    this.#complained = now;
+    this.#options.log.warn(
+      `The journal forgets its oldest entries, ${this.#forgotten} until now: ${why}`,
+    );
   }
 
-  async #forgetOldest(): Promise<void> {
-    const oldest = this.#segments.shift();
-    if (oldest === undefined) return;
-    this.#bytes -= oldest.bytes;
-    const { log, limit } = this.#options;
-    if (!this.#hasForgotten) {
-      this.#hasForgotten = true;
-      const why =
-        this.#bytes + oldest.bytes > limit
-          ? `${limit} bytes are on disk`
-          : "the disk is full";
-      log.warn(`The journal begins to forget its oldest entries: ${why}`);
-    }
-    await remove(oldest.path, log);
+  #countBytes(bytes: number): void {
+    this.#bytes += bytes;
+    this.#options.budget.count(bytes);
   }
 
   #fail(error: unknown): void {
@@ -241,6 +282,17 @@ export class Spill implements AsyncDisposable {
       "The disk does not take the journal: what memory cannot hold is forgotten",
     );
   }
+}
+
+function sizeOf(drafts: readonly Draft[]): number {
+  return drafts.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** Nothing more is written to it. */
+async function end(segment: Segment): Promise<void> {
+  const { handle } = segment;
+  segment.handle = undefined;
+  await handle?.close().catch(() => {}); // what it reports late, a reader will find
 }
 
 /** The first item for which `fits` holds, where it holds for all that follow. */

@@ -203,19 +203,42 @@ it("a session that is gone when the line comes back rejects who waits for it", a
   await expect(running).rejects.toMatchObject({ reason: "session_not_found" });
 });
 
-it("a machine that wakes up connects anew at once", async () => {
+it("a machine that wakes up asks at once whether the line still carries, and else connects anew", async () => {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
   try {
     await using world = await behindProxy();
-    const { client, session } = world;
+    const { client, proxy, session } = world;
     await session.execute("warm");
-    vi.advanceTimersByTime(10_000);
-    expect(client.connection.state).toBe("open");
+    proxy.stall();
     vi.setSystemTime(Date.now() + 3_600_000);
+    vi.advanceTimersByTime(5_000);
+    expect(client.connection.state).toBe("open");
     vi.advanceTimersByTime(5_000);
     expect(client.connection.state).toBe("waiting");
     await become(client.connection, "open");
     expect((await session.execute("awake")).status).toBe("ok");
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+it.each([
+  ["forwards", 3_600_000],
+  ["backwards", -3_600_000],
+])("a clock that is set %s costs no connection", async (_where, by) => {
+  vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
+  try {
+    await using world = await behindProxy();
+    const { client, session } = world;
+    const states: string[] = [];
+    await session.execute("warm");
+    client.connection.subscribe((state) => states.push(state));
+    for (let look = 0; look < 5; look += 1) {
+      vi.setSystemTime(Date.now() + by);
+      vi.advanceTimersByTime(5_000);
+      expect((await session.execute(`${look}`)).status).toBe("ok");
+    }
+    expect(states).toEqual([]);
   } finally {
     vi.useRealTimers();
   }

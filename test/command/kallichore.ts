@@ -29,6 +29,8 @@ export interface RunOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** A program and its arguments that runs the command in its own place. */
+  readonly through?: readonly string[];
 }
 
 export interface Ended {
@@ -54,6 +56,11 @@ export class Room implements AsyncDisposable {
     return readdirSync(join(this.folder, "run"));
   }
 
+  /** The command lines of processes that have to do with the room: kernels are started with a file in it. */
+  get processes(): string[] {
+    return processesNaming(this.folder);
+  }
+
   /** Runs it to its end. */
   async run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
     const running = this.start(args, options);
@@ -62,7 +69,11 @@ export class Room implements AsyncDisposable {
   }
 
   start(args: readonly string[], options: RunOptions = {}): Running {
-    return this.#spawn([process.execPath, program, ...args], options);
+    const { through = [] } = options;
+    return this.#spawn(
+      [...through, process.execPath, program, ...args],
+      options,
+    );
   }
 
   /** At a terminal. */
@@ -107,7 +118,7 @@ export class Room implements AsyncDisposable {
     }
     expect(readdirSync(join(this.folder, "tmp"))).toEqual([]);
     expect(this.records).toEqual([]);
-    expect(processesNaming(this.folder)).toEqual([]);
+    expect(this.processes).toEqual([]);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
@@ -169,7 +180,6 @@ export class Running {
   }
 }
 
-/** Kernels are started with a file in the room. */
 function processesNaming(folder: string): string[] {
   if (!existsSync("/proc/self/cmdline")) return [];
   return readdirSync("/proc")

@@ -184,6 +184,7 @@ describe("records", () => {
     const other = {
       ...told(server),
       pid: process.pid,
+      start_time: undefined,
       server_id: "another",
       started: "9999",
     };

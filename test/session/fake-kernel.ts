@@ -15,6 +15,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log.ts";
 import { MessageEntry } from "../../src/session/entry.ts";
+import { DiskBudget } from "../../src/session/disk-budget.ts";
 import { MemoryBudget } from "../../src/session/memory-budget.ts";
 import { Session, type SessionSpec } from "../../src/session/session.ts";
 
@@ -30,6 +31,8 @@ export class FakeKernel implements Kernel {
   isDeaf = false;
   /** Whether an interrupt cannot reach it. */
   isBeyondReach = false;
+  /** Whether it ends, when it is asked to, only once it is told to die. */
+  isStubborn = false;
   cwd: string | undefined;
   /** Of the start that waits for it. */
   readonly answered: Promise<undefined>;
@@ -146,7 +149,7 @@ export class FakeKernel implements Kernel {
   }
 
   stop(): Promise<Exit> {
-    this.die(0);
+    if (!this.isStubborn) this.die(0);
     return this.exited;
   }
 
@@ -266,6 +269,7 @@ export function newSession(memory = 1024 * 1024): {
       memory,
       disk: 0, // what memory cannot hold is forgotten
       budget: new MemoryBudget(64 * 1024 * 1024),
+      diskBudget: new DiskBudget(0),
       directory: () => {
         throw new Error("Nothing is written down");
       },

@@ -12,6 +12,7 @@ import {
   type JournalOptions,
   type Reading,
 } from "../../src/session/journal.ts";
+import { DiskBudget } from "../../src/session/disk-budget.ts";
 import { MemoryBudget } from "../../src/session/memory-budget.ts";
 import { fromRecords, toRecord } from "../../src/session/record.ts";
 import type { OpenFile } from "../../src/session/blocks.ts";
@@ -35,6 +36,7 @@ function journalOf(options: Partial<JournalOptions> = {}): Journal {
     memory: 8 * KB,
     disk: 1024 * KB,
     budget: new MemoryBudget(1024 * KB),
+    diskBudget: new DiskBudget(10_240 * KB),
     directory: () => {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       return directory;
@@ -228,6 +230,7 @@ test("a disk that comes back is used again, and only what was lost meanwhile is 
     const file = await open(path, flags, mode);
     return {
       read: file.read.bind(file),
+      truncate: file.truncate.bind(file),
       close: () => file.close(),
       write: ((...args: Parameters<typeof file.write>) =>
         isBroken
@@ -258,26 +261,7 @@ test("a disk that comes back is used again, and only what was lost meanwhile is 
 
 test("a full disk forgets the oldest file, and goes on", async () => {
   const room = 24 * KB;
-  let used = 0;
-  const full: OpenFile = async (path, flags, mode) => {
-    const file = await open(path, flags, mode);
-    return {
-      read: file.read.bind(file),
-      close: () => file.close(),
-      write: (async (
-        bytes: Buffer,
-        at: number,
-        length: number,
-        position: number,
-      ) => {
-        used = sizeOnDisk();
-        if (used + length > room) {
-          throw Object.assign(new Error("no space"), { code: "ENOSPC" });
-        }
-        return file.write(bytes, at, length, position);
-      }) as typeof file.write,
-    };
-  };
+  const full = diskWith(room);
   await using journal = journalOf({ open: full, disk: 64 * KB });
   for (let n = 0; n < 1000; n += 1) {
     journal.append(message("x".repeat(100)));
@@ -288,6 +272,30 @@ test("a full disk forgets the oldest file, and goes on", async () => {
   expect(gapsIn(readings)).toEqual([{ from: 1, to: journal.first - 1 }]);
   expect(journal.diskBytes).toBeGreaterThan(room / 2);
 });
+
+/** A disk that takes so many bytes, and of a write that does not fit what fits. */
+function diskWith(room: number): OpenFile {
+  return async (path, flags, mode) => {
+    const file = await open(path, flags, mode);
+    return {
+      read: file.read.bind(file),
+      truncate: file.truncate.bind(file),
+      close: () => file.close(),
+      write: (async (
+        bytes: Buffer,
+        at: number,
+        length: number,
+        position: number,
+      ) => {
+        const left = room - sizeOnDisk();
+        if (left <= 0) {
+          throw Object.assign(new Error("no space"), { code: "ENOSPC" });
+        }
+        return file.write(bytes, at, Math.min(length, left), position);
+      }) as typeof file.write,
+    };
+  };
+}
 
 function sizeOnDisk(): number {
   return readdirSync(directory).reduce(
@@ -336,6 +344,72 @@ test("journals share what memory the server gives them: who floods pays", async 
   expect(gapsIn(await readAll(quiet))).toEqual([]);
 });
 
+test("journals share what disk the server gives them: who floods forgets, and says so", async () => {
+  const log = silentLog();
+  const warn = vi.spyOn(log, "warn");
+  const diskBudget = new DiskBudget(64 * KB);
+  await using quiet = journalOf({ diskBudget });
+  await using loud = journalOf({ diskBudget, log });
+  await flood(quiet, 40);
+  const before = quiet.diskBytes;
+  expect(before).toBeGreaterThan(0);
+  for (let n = 0; n < 20; n += 1) {
+    await flood(loud, 100);
+    expect(diskBudget.used).toBe(quiet.diskBytes + loud.diskBytes);
+    expect(diskBudget.used).toBeLessThanOrEqual(64 * KB);
+  }
+  expect(quiet.diskBytes).toBe(before);
+  expect(gapsIn(await readAll(quiet))).toEqual([]);
+  const readings = await readAll(loud);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([{ from: 1, to: loud.first - 1 }]);
+  expect(warn).toHaveBeenCalledTimes(1);
+  expect(warn.mock.calls[0]?.[0]).toMatch(/forgets its oldest.+all sessions/);
+  expect(sizeOnDisk()).toBe(diskBudget.used);
+});
+
+test("many journals that have little on disk are bounded together", async () => {
+  const diskBudget = new DiskBudget(64 * KB);
+  const journals = Array.from({ length: 100 }, () =>
+    journalOf({ diskBudget, memory: 512 }),
+  );
+  try {
+    await Promise.all(journals.map((journal) => flood(journal, 20)));
+    expect(diskBudget.used).toBeGreaterThan(32 * KB);
+    expect(diskBudget.used).toBeLessThanOrEqual(64 * KB);
+    expect(sizeOnDisk()).toBe(diskBudget.used);
+    for (const journal of journals) expectDense(await readAll(journal), 0);
+  } finally {
+    for (const journal of journals) await journal[Symbol.asyncDispose]();
+  }
+  expect(diskBudget.used).toBe(0);
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+test("a full disk is shared too: a journal with little there goes on writing", async () => {
+  const diskBudget = new DiskBudget(10_240 * KB);
+  const full = diskWith(48 * KB);
+  const options = { diskBudget, open: full, disk: 64 * KB };
+  await using loud = journalOf(options);
+  await using quiet = journalOf(options);
+  await flood(loud, 500);
+  const before = loud.diskBytes;
+  await flood(quiet, 40);
+  expect(loud.diskBytes).toBeLessThan(before);
+  expectDense(await readAll(quiet), 0);
+  expect(gapsIn(await readAll(quiet))).toEqual([]);
+  expectDense(await readAll(loud), 0);
+  expect(sizeOnDisk()).toBe(diskBudget.used);
+});
+
+/** Says so many small things, each written down before the next. */
+async function flood(journal: Journal, count: number): Promise<void> {
+  for (let n = 0; n < count; n += 1) {
+    journal.append(message("x".repeat(100)));
+    await journal.writeDown();
+  }
+}
+
 type Step =
   | { readonly kind: "append"; readonly size: number; readonly buffer: number }
   | { readonly kind: "say" }
@@ -382,15 +456,17 @@ test("any reader gets each number once and in order, or is told that it is gone"
         memory: fc.integer({ min: 1, max: 20_000 }),
         disk: fc.constantFrom(0, 5_000, 50_000, 10_000_000),
         shared: fc.integer({ min: 1, max: 40_000 }),
+        sharedDisk: fc.constantFrom(0, 1_000, 30_000, 10_000_000),
         steps: fc.array(step, { maxLength: 120, size: "max" }),
       }),
-      async ({ memory, disk, shared, steps }) => {
+      async ({ memory, disk, shared, sharedDisk, steps }) => {
         let fails: "no" | "EIO" | "ENOSPC" = "no";
         const faulty: OpenFile = async (path, flags, mode) => {
           const file = await open(path, flags, mode);
           const fail = () =>
             Promise.reject(Object.assign(new Error(fails), { code: fails }));
           return {
+            truncate: file.truncate.bind(file),
             close: () => file.close(),
             read: (...args: Parameters<typeof file.read>) =>
               fails === "EIO" ? fail() : file.read(...args),
@@ -401,7 +477,8 @@ test("any reader gets each number once and in order, or is told that it is gone"
           };
         };
         const budget = new MemoryBudget(shared);
-        const options = { memory, disk, budget, open: faulty };
+        const diskBudget = new DiskBudget(sharedDisk);
+        const options = { memory, disk, budget, diskBudget, open: faulty };
         const journal = journalOf(options);
         const other = journalOf(options);
         const said = new Map<number, unknown>();
@@ -477,6 +554,7 @@ test("any reader gets each number once and in order, or is told that it is gone"
           await Promise.all(following);
           await journal[Symbol.asyncDispose]();
           await other[Symbol.asyncDispose]();
+          expect(diskBudget.used).toBe(0);
         }
         for (const { after, readings } of readers) {
           expectDense(readings, after);

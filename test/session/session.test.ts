@@ -65,6 +65,51 @@ describe("life", () => {
     await first;
   });
 
+  test("a session that is shut down while its kernel ends for a restart stays shut down", async () => {
+    const { session, provisioner, kernel } = await startedSession();
+    kernel.isStubborn = true;
+    const restart = session.restart({});
+    const end = session.shutDown();
+    kernel.die(0);
+    await expect(restart).rejects.toMatchObject({ reason: "restart_failed" });
+    await end;
+    expect(session.status).toBe("exited");
+    expect(provisioner.kernels.length).toBe(1);
+  });
+
+  test("a session that is disposed of while its kernel ends for a restart starts no other", async () => {
+    const { session, provisioner, kernel } = await startedSession();
+    kernel.isStubborn = true;
+    const restart = session.restart({});
+    const end = session.dispose();
+    kernel.die(0);
+    await expect(restart).rejects.toMatchObject({ reason: "restart_failed" });
+    await end;
+    expect(provisioner.kernels.length).toBe(1);
+  });
+
+  test("a restart that was shut down on its way can be asked for again", async () => {
+    const { session, kernel } = await startedSession();
+    kernel.isStubborn = true;
+    const restart = session.restart({});
+    const end = session.shutDown();
+    kernel.die(0);
+    await Promise.allSettled([restart, end]);
+    await session.restart({});
+    expect(session.status).toBe("ready");
+  });
+
+  test("a kernel that answers just when it is stopped is ended, and its start fails", async () => {
+    const { session, provisioner } = newSession();
+    provisioner.isSlow = true;
+    const start = session.start();
+    provisioner.kernel.answer();
+    const end = session.shutDown();
+    await expect(start).rejects.toMatchObject({ reason: "start_failed" });
+    await end;
+    expect(session.status).toBe("exited");
+  });
+
   test("variables given with a restart hold for all starts after it", async () => {
     const { session, provisioner } = await startedSession();
     const env = [{ action: "replace", name: "A", value: "1" }] as const;

@@ -9,6 +9,7 @@ import {
   InvalidArgumentError,
   Option,
 } from "commander";
+import { bytes } from "../bytes.ts";
 import { COMPATIBLE_VERSION, VERSION } from "../../version.ts";
 
 export interface Options {
@@ -27,6 +28,8 @@ export interface Options {
   /** Any word: which are transports is looked at later, with another exit code. */
   readonly transport?: string;
   readonly reportVersion: string;
+  /** Bytes. */
+  readonly diskLimit?: number;
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
   /** The directory in which a launcher is to be made, instead of a server. */
@@ -126,6 +129,14 @@ function commandFor(
     oneWord,
   );
   command.setOptionValue("reportVersion", reported);
+  command.addOption(
+    new Option(
+      "--disk-limit <BYTES>",
+      "What all sessions together keep on disk of what they said, such as 512M; 0: nothing; 4G unless given",
+    )
+      .env("KALLICHORE_DISK_LIMIT")
+      .argParser(bytes(0)),
+  );
   several(command, "--allow-origin <ORIGIN>", "A web page that may ask");
   several(command, "--allow-host <NAME>", "A further name of this server");
   add(

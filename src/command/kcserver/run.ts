@@ -114,6 +114,9 @@ function open(
     resourceSampleIntervalMs: options.resourceSampleInterval,
     reportedVersion: options.reportVersion,
     runtimeDirectory: place.runtimeDirectory,
+    ...(options.diskLimit !== undefined && {
+      limits: { server_disk_bytes: options.diskLimit },
+    }),
   });
 }
 

@@ -101,6 +101,12 @@ describe("refused with the usage:", () => {
   });
 });
 
+test("the limit on disk is a number of bytes, as people write them", () => {
+  expect(parsed("--disk-limit", "512M").diskLimit).toBe(512 * 1024 ** 2);
+  expect(parsed("--disk-limit=0").diskLimit).toBe(0);
+  expect(refusal("--disk-limit", "much")).toMatch(/number of bytes/);
+});
+
 test("a value may begin with a dash where it is joined to its option", () => {
   expect(parsed("--log-file=-l").logFile).toBe("-l");
 });

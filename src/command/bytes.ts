@@ -1,0 +1,17 @@
+/** Numbers of bytes as people write them: 67108864, 512K, 64M, 1G. */
+import { InvalidArgumentError } from "commander";
+
+const units = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
+
+/** For an option of commander's: what is said, which is `least` or more. */
+export function bytes(least: number) {
+  return (said: string): number => {
+    const [, number, unit = ""] = /^(\d+)([KMG]?)B?$/i.exec(said) ?? [];
+    const value =
+      Number(number) * units[unit.toUpperCase() as keyof typeof units];
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(
+      "It is a number of bytes, such as 67108864, 512K, 64M or 1G.",
+    );
+  };
+}

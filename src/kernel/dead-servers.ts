@@ -1,0 +1,160 @@
+/**
+ * What servers that were killed have left behind, and its removal.
+ *
+ * A directory of a server's private files bears a mark that says whose it is.
+ * It is removed when that process is certainly gone: not when it belongs to
+ * another user, was made on another machine, or in a container whose processes
+ * cannot be seen from here; what cannot be judged stays.
+ */
+import { readFileSync, readlinkSync } from "node:fs";
+import { lstat, opendir, readFile, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { once } from "node:events";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import * as z from "zod";
+import type { Log } from "../log.ts";
+import { isAlive, startTimeOf } from "./process-table.ts";
+
+/** How the names of such directories begin. */
+export const PREFIX = "kallichore-";
+/** The file in them that says whose they are. */
+export const MARK = "owner.json";
+
+const Mark = z.object({
+  pid: z.int().positive(),
+  /** With the pid the process's identity; unknown but on Linux. */
+  start_time: z.number().nullable(),
+  /** Of the present run of the machine; unknown but on Linux. */
+  boot_id: z.string().nullable(),
+  /** In which the pid means something; unknown but on Linux. */
+  pid_namespace: z.string().nullable(),
+  host: z.string(),
+});
+type Mark = z.infer<typeof Mark>;
+
+/** Names looked at in one directory; a directory for everybody may hold any number. */
+const MOST_NAMES = 100_000;
+
+/** Whose the directory is that this process makes. */
+export function ownMark(): Mark {
+  return {
+    pid: process.pid,
+    start_time: startTimeOf(process.pid) ?? null,
+    boot_id: bootId() ?? null,
+    pid_namespace: pidNamespace() ?? null,
+    host: hostname(),
+  };
+}
+
+/** Whether the process is certainly gone. */
+export function isDead(mark: Mark): boolean {
+  const here = ownMark();
+  if (mark.host !== here.host) return false;
+  if (mark.boot_id !== here.boot_id) return true; // the machine was started anew
+  if (mark.pid_namespace !== here.pid_namespace) return false;
+  return !isAlive(mark.pid, mark.start_time ?? undefined);
+}
+
+/** Removes what dead servers of this user have left in these directories. Never rejects; ends early when `signal` aborts. */
+export async function removeLeftovers(
+  parents: Iterable<string>,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const parent of new Set(parents)) {
+    try {
+      for await (const name of namesIn(parent)) {
+        if (signal.aborted) return;
+        await removeOne(parent, name, log);
+      }
+    } catch (error) {
+      log.debug({ err: error }, `Nothing could be looked for in ${parent}`);
+    }
+  }
+}
+
+async function* namesIn(parent: string): AsyncGenerator<string, void> {
+  let count = 0;
+  for await (const { name } of await opendir(parent, { bufferSize: 256 })) {
+    if ((count += 1) > MOST_NAMES) return;
+    if (name.startsWith(PREFIX) || SOCKET.test(name)) yield name;
+  }
+}
+
+async function removeOne(
+  parent: string,
+  name: string,
+  log: Log,
+): Promise<void> {
+  const path = join(parent, name);
+  try {
+    if (!(SOCKET.test(name) ? await isDeadSocket(path) : await isLeft(path))) {
+      return;
+    }
+    await rm(path, { recursive: true, force: true });
+    log.info(`Removed what a server that was killed had left: ${path}`);
+  } catch (error) {
+    log.warn({ err: error }, `What a dead server has left stays: ${path}`);
+  }
+}
+
+async function isLeft(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isDirectory() !== true || !isOurs(found)) return false;
+  const mark = await readMark(join(path, MARK));
+  return mark !== undefined && isDead(mark);
+}
+
+/** `undefined` where there is none, or it is not yet whole. */
+async function readMark(path: string): Promise<Mark | undefined> {
+  try {
+    return Mark.parse(JSON.parse(await readFile(path, "utf8")));
+  } catch {
+    return undefined;
+  }
+}
+
+/** kcserver's own socket, where it was not told another. */
+const SOCKET = /^kc-(\d+)\.sock$/;
+
+/** Nobody listens on it, and its process is not there. */
+async function isDeadSocket(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isSocket() !== true || !isOurs(found)) return false;
+  if (isAlive(Number(SOCKET.exec(path.slice(path.lastIndexOf("kc-")))?.[1]))) {
+    return false;
+  }
+  const probe = connect(path);
+  try {
+    await once(probe, "connect");
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ECONNREFUSED";
+  } finally {
+    probe.destroy();
+  }
+}
+
+function isOurs({ uid }: { readonly uid: number }): boolean {
+  return process.getuid === undefined || uid === process.getuid();
+}
+
+function bootId(): string | undefined {
+  return known(() =>
+    readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim(),
+  );
+}
+
+function pidNamespace(): string | undefined {
+  return known(() => readlinkSync("/proc/self/ns/pid"));
+}
+
+function known(read: () => string): string | undefined {
+  if (process.platform !== "linux") return undefined;
+  try {
+    return read();
+  } catch {
+    return undefined; // hidden from us
+  }
+}

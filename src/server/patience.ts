@@ -1,0 +1,64 @@
+/**
+ * Waiting for a reader: as long as it takes some of what waits for it now and
+ * then, and no longer than its patience where it takes nothing. A time in which
+ * it was us who did not run counts for nothing.
+ */
+import type { EventEmitter } from "node:events";
+
+/** What a reader may leave unread in our process, and for how long. */
+export interface Patience {
+  /** Bytes. */
+  readonly limit: number;
+  readonly patience_ms: number;
+}
+
+export interface Outgoing {
+  /** Bytes that wait in our process; `undefined` when the connection is closed. */
+  waiting(): number | undefined;
+  /** Emits `drain`. */
+  readonly stream: EventEmitter;
+  /** Emits `close`. */
+  readonly socket: EventEmitter;
+}
+
+/** How often it is looked at whether a reader has taken something. */
+const STEP_MS = 1_000;
+
+/** Resolves with true once less than `limit` bytes wait, or the connection is closed; with false when the reader took nothing for `patience_ms`. */
+export async function taken(
+  outgoing: Outgoing,
+  { limit, patience_ms }: Patience,
+): Promise<boolean> {
+  let left = patience_ms;
+  let before = outgoing.waiting();
+  while (before !== undefined && before >= limit) {
+    const began = performance.now();
+    const step_ms = Math.min(left, STEP_MS);
+    await drainOrClose(outgoing, step_ms);
+    const now = outgoing.waiting();
+    if (now === undefined) return true;
+    if (now < before) left = patience_ms;
+    // What a step takes beyond its time is our lateness, not the reader's.
+    else left -= Math.min(performance.now() - began, step_ms);
+    before = now;
+    if (left <= 0) return before < limit;
+  }
+  return true;
+}
+
+function drainOrClose(
+  { stream, socket }: Outgoing,
+  patience_ms: number,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      stream.off("drain", done);
+      socket.off("close", done);
+      resolve();
+    };
+    const timer = setTimeout(done, patience_ms);
+    stream.once("drain", done);
+    socket.once("close", done);
+  });
+}

@@ -1,0 +1,162 @@
+/**
+ * One kernel run: from the wish for a kernel until that kernel is gone.
+ *
+ * A session has one after the other. What a run has to say once it is over
+ * reaches nobody, so that an event of an old run cannot touch a new one; and it
+ * is over once, whether its kernel exits or its start fails.
+ */
+import { failure } from "../../contract/index.ts";
+import { contentOf, type Message } from "../jupyter/message.ts";
+import type { Hooks, Kernel, Launched } from "../kernel/kernel.ts";
+
+/** What the kernel says of its main shell. */
+export type ExecutionState = "busy" | "idle";
+
+/** What a run tells its session, until it is over. None may throw. */
+export interface RunHooks extends Omit<Hooks, "message"> {
+  /** The kernel says how its main shell is, on account of a request of type `reason`. The message that says so follows. */
+  state(state: ExecutionState, reason: string | null): void;
+  /** kernel → session, in order. `isIdle`: it says that what its parent asked for is over. */
+  message(message: Message, isIdle: boolean): void;
+}
+
+/** Launches a kernel, or finds one, and waits for its first answer. */
+export type Bring = (hooks: Hooks, signal: AbortSignal) => Promise<Kernel>;
+
+export class Run {
+  readonly started = new Date();
+  /** Resolves when it is over, and its session knows. Never rejects. */
+  readonly over: Promise<void>;
+  readonly #session_id: string;
+  readonly #hooks: RunHooks;
+  readonly #starting = new AbortController();
+  readonly #finish: () => void;
+  #launched: Launched | undefined;
+  #kernel: Kernel | undefined;
+  #executionState: ExecutionState | undefined;
+  #isOver = false;
+
+  constructor(session_id: string, hooks: RunHooks) {
+    this.#session_id = session_id;
+    this.#hooks = hooks;
+    let finish = () => {};
+    this.over = new Promise((resolve) => (finish = resolve));
+    this.#finish = finish;
+  }
+
+  /** The kernel, from its first answer to the end of the run. */
+  get kernel(): Kernel | undefined {
+    return this.#kernel;
+  }
+  /** What is known of it since its process is there, to the end of the run. */
+  get launched(): Launched | undefined {
+    return this.#launched;
+  }
+  /** What the kernel said last; `undefined` while it has said nothing. */
+  get executionState(): ExecutionState | undefined {
+    return this.#executionState;
+  }
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Resolves with the kernel once it has answered; then, or when it rejects, nothing more of the start is under way. */
+  async begin(bring: Bring): Promise<Kernel> {
+    const { signal } = this.#starting;
+    const kernel = await bring(this.#gate(), signal);
+    if (signal.aborted) {
+      await kernel.stop(false); // it answered just when it was stopped
+      throw signal.reason;
+    }
+    if (this.#isOver) {
+      const why = "right after its first answer";
+      throw this.#failure("exited_during_start", why);
+    }
+    this.#kernel = kernel;
+    return kernel;
+  }
+
+  /** Ends its kernel, or its start; resolves when it is over. */
+  async stop(isForRestart: boolean): Promise<void> {
+    if (this.#kernel !== undefined) await this.#kernel.stop(isForRestart);
+    else this.#starting.abort(this.#failure("start_failed", "it was stopped"));
+    await this.over;
+  }
+
+  /** Ends the kernel's whole process tree, or its start. Does not wait until it is gone. */
+  async kill(): Promise<void> {
+    if (this.#kernel !== undefined) await this.#kernel.kill();
+    // The start then fails as it does when its process ends by itself.
+    else if (this.#launched?.kill !== undefined) await this.#launched.kill();
+    else {
+      const why = "it was killed";
+      this.#starting.abort(this.#failure("exited_during_start", why));
+    }
+  }
+
+  /** Nothing of it is heard any more. False when it was over already. */
+  end(): boolean {
+    if (this.#isOver) return false;
+    this.#isOver = true;
+    this.#kernel = undefined;
+    this.#launched = undefined;
+    this.#finish();
+    return true;
+  }
+
+  /** What the provisioner calls: a closed door once the run is over. */
+  #gate(): Hooks {
+    const hooks = this.#hooks;
+    return {
+      launched: (launched) => {
+        if (this.#isOver) return;
+        this.#launched = launched;
+        hooks.launched(launched);
+      },
+      message: (message) => {
+        if (!this.#isOver) this.#heard(message);
+      },
+      output: (stream, text) => {
+        if (!this.#isOver) hooks.output(stream, text);
+      },
+      registered: (connection) => {
+        if (!this.#isOver) hooks.registered(connection);
+      },
+      heartbeat: (beats) => {
+        if (!this.#isOver) hooks.heartbeat(beats);
+      },
+      exited: (exit) => {
+        if (this.end()) hooks.exited(exit);
+      },
+    };
+  }
+
+  #heard(message: Message): void {
+    const { channel, header, parent_header } = message;
+    const state =
+      channel === "iopub" && header.msg_type === "status"
+        ? stateIn(message)
+        : undefined;
+    const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
+    if (state !== undefined && !isOfSubshell) {
+      this.#executionState = state;
+      this.#hooks.state(state, parent_header?.msg_type ?? null);
+    }
+    this.#hooks.message(message, state === "idle");
+  }
+
+  #failure(reason: "start_failed" | "exited_during_start", why: string) {
+    return failure(reason, { session_id: this.#session_id, why });
+  }
+}
+
+function stateIn(message: Message): ExecutionState | undefined {
+  try {
+    const { execution_state } = contentOf(message) as Record<string, unknown>;
+    return execution_state === "busy" || execution_state === "idle"
+      ? execution_state
+      : undefined;
+  } catch {
+    return undefined; // no JSON: it says nothing that we need
+  }
+}

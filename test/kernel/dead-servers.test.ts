@@ -1,0 +1,160 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import {
+  isDead,
+  MARK,
+  ownMark,
+  removeLeftovers,
+} from "../../src/kernel/dead-servers.ts";
+import { startTimeOf } from "../../src/kernel/process-table.ts";
+import { silentLog } from "../../src/log.ts";
+import { temporaryFolder } from "../harness.ts";
+
+type Mark = ReturnType<typeof ownMark>;
+
+const isLinux = process.platform === "linux";
+
+/** The mark of a process that was killed. */
+async function deadMark(): Promise<Mark> {
+  const child = idle();
+  const mark = markOf(child);
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  return mark;
+}
+
+function idle(): ChildProcess {
+  const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1e6)"]);
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return child;
+}
+
+function markOf({ pid = 0 }: ChildProcess): Mark {
+  return { ...ownMark(), pid, start_time: startTimeOf(pid) ?? null };
+}
+
+function leave(parent: string, mark: unknown, name = "kallichore-x"): string {
+  const directory = join(parent, name);
+  mkdirSync(directory, { mode: 0o700 });
+  writeFileSync(join(directory, MARK), JSON.stringify(mark));
+  writeFileSync(join(directory, "journal-1.1"), "what was said");
+  return directory;
+}
+
+function tidy(parent: string, signal = new AbortController().signal) {
+  return removeLeftovers([parent], silentLog(), signal);
+}
+
+describe("the process that a directory belongs to", () => {
+  test("lives", () => {
+    expect(isDead(ownMark())).toBe(false);
+    expect(isDead(markOf(idle()))).toBe(false);
+  });
+
+  test("was killed", async () => {
+    expect(isDead(await deadMark())).toBe(true);
+  });
+
+  test.runIf(isLinux)("is gone though its pid is another's by now", () => {
+    expect(isDead({ ...ownMark(), start_time: 1 })).toBe(true);
+  });
+
+  test.runIf(isLinux)("ran before the machine was started anew", () => {
+    expect(isDead({ ...ownMark(), boot_id: "another" })).toBe(true);
+  });
+
+  test.each([
+    ["on another machine", { host: "elsewhere.example" }],
+    ["in another container", { pid_namespace: "pid:[1]" }],
+  ])("may run %s", async (_where, difference) => {
+    expect(isDead({ ...(await deadMark()), ...difference })).toBe(false);
+  });
+});
+
+test("what a dead process left is removed, and only that", async () => {
+  const parent = temporaryFolder();
+  const dead = await deadMark();
+  const gone = leave(parent, dead);
+  const stay = [
+    leave(parent, ownMark(), "kallichore-living"),
+    leave(parent, dead, "another-program"),
+    leave(parent, { pid: dead.pid }, "kallichore-unknown-mark"),
+  ];
+  if (process.getuid?.() === 0) {
+    const another = leave(parent, dead, "kallichore-of-another-user");
+    chownSync(another, 65_534, 65_534);
+    stay.push(another);
+  }
+  const target = leave(temporaryFolder(), dead);
+  const link = join(parent, "kallichore-link");
+  symlinkSync(target, link);
+
+  await tidy(parent);
+
+  expect(existsSync(gone)).toBe(false);
+  for (const path of [...stay, link, target]) {
+    expect(existsSync(path), path).toBe(true);
+  }
+});
+
+test.runIf(isLinux)(
+  "a socket of kcserver's goes when nobody listens on it any more",
+  async () => {
+    const parent = temporaryFolder();
+    const { pid } = await deadMark();
+    const path = join(parent, `kc-${pid}.sock`);
+    const listener = createServer();
+    listener.listen(path);
+    await once(listener, "listening");
+    await tidy(parent);
+    expect(existsSync(path)).toBe(true); // whoever it is, somebody listens
+
+    listener.close();
+    await once(listener, "close");
+
+    const killed = spawn(process.execPath, [
+      "-e",
+      `require("net").createServer().listen("${parent}/kc-" + process.pid + ".sock", () => console.log("listens"))`,
+    ]);
+    await once(killed.stdout, "data");
+    const left = join(parent, `kc-${killed.pid}.sock`);
+    await tidy(parent);
+    expect(existsSync(left)).toBe(true);
+    killed.kill("SIGKILL");
+    await once(killed, "exit");
+    expect(existsSync(left)).toBe(true);
+    await tidy(parent);
+    expect(existsSync(left)).toBe(false);
+  },
+);
+
+test("many leftovers are removed by several servers at once", async () => {
+  const parent = temporaryFolder();
+  const dead = await deadMark();
+  const all = Array.from({ length: 50 }, (_, n) =>
+    leave(parent, dead, `kallichore-${n}`),
+  );
+  await Promise.all([tidy(parent), tidy(parent), tidy(parent)]);
+  expect(all.filter((path) => existsSync(path))).toEqual([]);
+});
+
+test("a server that ends stops looking", async () => {
+  const parent = temporaryFolder();
+  const left = leave(parent, await deadMark());
+  await tidy(parent, AbortSignal.abort());
+  expect(existsSync(left)).toBe(true);
+});
+
+test("a directory that cannot be read is no failure", async () => {
+  await tidy(join(temporaryFolder(), "nowhere"));
+});

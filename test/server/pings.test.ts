@@ -1,0 +1,74 @@
+/** Pings over a real socket, with a client in another process. */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { createRequire } from "node:module";
+import { expect, onTestFinished, test } from "vitest";
+import { type WebSocket, WebSocketServer } from "ws";
+import { Pings } from "../../src/server/pings.ts";
+import { eventually, temporaryFolder } from "../harness.ts";
+
+/** Nothing else is sent. */
+const frames = { flush() {} };
+const TIMES = { every_ms: 50, patience_ms: 400 };
+
+/** The server's end of a connection to a client that answers pings, or not. */
+async function connection(answers: boolean): Promise<WebSocket> {
+  const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const program = join(temporaryFolder(), "client.cjs");
+  const ws = createRequire(import.meta.url).resolve("ws");
+  writeFileSync(
+    program,
+    `const { WebSocket } = require(${JSON.stringify(ws)});
+     new WebSocket("ws://127.0.0.1:${port}", { autoPong: ${answers} }).on("error", () => {});`,
+  );
+  const child = fork(program, { execArgv: [] });
+  const [socket] = (await once(server, "connection")) as [WebSocket];
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    socket.terminate();
+    server.close();
+    await once(child, "exit");
+  });
+  return socket;
+}
+
+test("an owner is not cut off for what it could not answer while we were stopped", async () => {
+  const socket = await connection(true);
+  const heard: number[] = [];
+  const pings = new Pings(
+    socket,
+    frames,
+    { heard: (seq) => heard.push(seq) },
+    TIMES,
+  );
+  onTestFinished(() => pings.stop());
+  let pongs = 0;
+  socket.on("pong", () => (pongs += 1));
+  await eventually("a pong", () => (pongs > 1 ? true : undefined));
+
+  pings.sent(1, 1);
+  pings.askOnceMore();
+  standStill(5 * TIMES.patience_ms);
+
+  const before = pongs;
+  await eventually("more pongs", () => (pongs > before + 3 ? true : undefined));
+  expect(socket.readyState).toBe(socket.OPEN);
+  expect(heard).toContain(1);
+});
+
+test("an owner that answers no more is cut off", async () => {
+  const socket = await connection(false);
+  const pings = new Pings(socket, frames, { heard: () => {} }, TIMES);
+  onTestFinished(() => pings.stop());
+  await once(socket, "close");
+});
+
+/** As a process that is stopped, or a machine that sleeps: nothing of ours runs, and timers are late. */
+function standStill(duration_ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, duration_ms);
+}

@@ -1,0 +1,135 @@
+/**
+ * A file system that is full, for real: a small one in memory, in a mount
+ * namespace of the server's own, so that nothing of it reaches the machine.
+ * Only root may make one.
+ */
+import { spawnSync } from "node:child_process";
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { Room, useCommand } from "../command/kallichore.ts";
+import { eventually } from "../harness.ts";
+import { type Heard, ServerProcess, type Witness } from "./server-process.ts";
+
+useCommand();
+
+const SIZE_MIB = 24;
+const MOUNT = `mount -t tmpfs -o size=${SIZE_MIB}m,mode=0700 none "$TMPDIR" && exec "$@"`;
+const through = ["unshare", "--mount", "sh", "-c", MOUNT, "sh"];
+
+test.skipIf(!mayMount())(
+  "a full disk costs the oldest, loudly, and nothing else; with room again it is used again",
+  async () => {
+    await using room = new Room();
+    const tmp = join(room.folder, "tmp");
+    const log = join(tmp, "log");
+    const server = await ServerProcess.in(
+      room,
+      ["--journal-limit", "8M", "--log-file", log, "--log-level", "debug"],
+      { through },
+    );
+    const disk = `/proc/${server.pid}/root${tmp}`;
+    const witness = await server.witness("s");
+
+    // Filled by the journal itself.
+    await pacedFlood(witness, 10_000);
+    expectTheNewest(await witness.read(), 10_000);
+    expect(bytesIn(disk)).toBeGreaterThan((SIZE_MIB / 2) * 1024 * 1024);
+    expect(server.running.stderr).toMatch(/forgets its oldest.+disk is full/);
+
+    // Filled by others.
+    const filler = join(disk, "filler");
+    fill(filler);
+    await pacedFlood(witness, 4_000);
+    fill(filler);
+    await pacedFlood(witness, 4_000);
+    expect((await server.ask("GET", "/status")).status).toBe(200);
+    expectTheNewest(await witness.read(), 18_000);
+
+    // Room again.
+    rmSync(filler);
+    const { last_seq } = await witness.describe();
+    await eventually("the disk used again", async () => {
+      await witness.flood(1_000, 10_000);
+      return /The disk takes the journal again/.test(server.running.stderr) ||
+        !/does not take/.test(server.running.stderr)
+        ? true
+        : undefined;
+    });
+    const said = witness.said;
+    await witness.flood(2_000, 1_000);
+    const heard = await witness.read(Number(last_seq));
+    expect(numbersIn(heard).at(-1)).toBe(said + 2_000);
+    expect(numbersIn(heard).slice(-2_000)).toEqual(
+      Array.from({ length: 2_000 }, (_, index) => said + index + 1),
+    );
+    const after = { session_id: "after", kernel_name: "echo" };
+    await server.ask("PUT", "/sessions", after);
+    await eventually("the log written again", () =>
+      readFileSync(join(disk, "log"), "utf8").includes("[session after]")
+        ? true
+        : undefined,
+    );
+    expect(server.running.child.exitCode).toBe(null);
+    rmSync(join(disk, "log"));
+  },
+  120_000,
+);
+
+/** Slow enough for a disk: what a fast kernel says in one breath may be lost to a small memory too. */
+async function pacedFlood(witness: Witness, count: number): Promise<void> {
+  for (let said = 0; said < count; said += 400) {
+    await witness.flood(400, 10_000);
+  }
+}
+
+/** A gap where the oldest were, and then all, up to what the kernel said last. */
+function expectTheNewest(heard: readonly Heard[], said: number): void {
+  const numbers = numbersIn(heard);
+  expect(heard.some(({ kind }) => kind === "gap")).toBe(true);
+  expect(numbers.at(-1)).toBe(said);
+  expect(numbers.length).toBeGreaterThan(100);
+  expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
+}
+
+function numbersIn(heard: readonly Heard[]): number[] {
+  return heard.flatMap(({ n }) => n ?? []);
+}
+
+/** Takes all that is left of a disk. */
+function fill(path: string): void {
+  const file = openSync(path, "a");
+  try {
+    for (let size = 1024 * 1024; size >= 1; size = Math.floor(size / 2)) {
+      try {
+        for (;;) if (writeSync(file, Buffer.alloc(size)) < size) break;
+      } catch {
+        // so much does not fit any more
+      }
+    }
+  } finally {
+    closeSync(file);
+  }
+}
+
+function bytesIn(folder: string): number {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => statSync(join(parentPath, name)).size)
+    .reduce((sum, size) => sum + size, 0);
+}
+
+function mayMount(): boolean {
+  const args = ["--mount", "mount", "-t", "tmpfs", "none", "/mnt"];
+  return (
+    process.platform === "linux" && spawnSync("unshare", args).status === 0
+  );
+}

@@ -1,0 +1,62 @@
+/** A server that is killed cannot tidy up: the next one does. */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { Room, useCommand } from "../command/kallichore.ts";
+import { eventually } from "../harness.ts";
+import { ServerProcess } from "./server-process.ts";
+
+useCommand();
+
+test("what a killed server wrote down is removed by the next one, and nothing of one that lives", async () => {
+  await using room = new Room();
+  const [living, dying] = await Promise.all(
+    ["living", "dying"].map(async (name) => {
+      const server = await ServerProcess.in(room, ["--journal-limit", "32M"]);
+      const witness = await server.witness(name);
+      await witness.flood(8000, 10_000);
+      return { server, witness, directory: directoryOf(room, server) };
+    }),
+  );
+  if (living === undefined || dying === undefined) throw new Error("no two");
+  for (const { directory } of [living, dying]) {
+    expect(kindsIn(directory)).toEqual(["journal", "kernel", "owner"]);
+  }
+
+  dying.server.signal("SIGKILL");
+  await dying.server.running.ended();
+  expect(existsSync(dying.directory)).toBe(true);
+
+  const next = await ServerProcess.in(room);
+  await eventually("the dead server's files gone", () =>
+    existsSync(dying.directory) ? undefined : true,
+  );
+  await eventually("the log saying so", () =>
+    next.running.stderr.includes(dying.directory) ? true : undefined,
+  );
+  expect(kindsIn(living.directory)).toEqual(["journal", "kernel", "owner"]);
+  const heard = await living.witness.read();
+  expect(heard.filter(({ kind }) => kind === "gap")).toEqual([]);
+  expect(heard.flatMap(({ n }) => n ?? [])).toEqual(
+    Array.from({ length: 8000 }, (_, index) => index + 1),
+  );
+  await eventually("the dead server's kernel gone", () =>
+    room.processes.some((command) => command.includes(dying.directory))
+      ? undefined
+      : true,
+  );
+});
+
+function directoryOf(room: Room, { pid }: ServerProcess): string {
+  const tmp = join(room.folder, "tmp");
+  const [name] = readdirSync(tmp).filter((one) =>
+    one.startsWith(`kallichore-${pid}-`),
+  );
+  if (name === undefined) throw new Error(`Nothing of ${pid} in ${tmp}`);
+  return join(tmp, name);
+}
+
+function kindsIn(directory: string): string[] {
+  const kinds = readdirSync(directory).map((name) => /^[a-z]+/.exec(name)?.[0]);
+  return [...new Set(kinds)].map(String).sort();
+}
