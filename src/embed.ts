@@ -9,6 +9,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { failure } from "../contract/index.ts";
+import { Tidying } from "./kernel/dead-servers.ts";
 import type { RuntimeFiles } from "./kernel/runtime-files.ts";
 import {
   endService,
@@ -46,6 +47,7 @@ export class EmbeddedServer implements AsyncDisposable {
   readonly #service: Service;
   readonly #doors: Doors;
   readonly #files: RuntimeFiles;
+  readonly #tidying: Tidying;
   /** Answers that are not finished. */
   readonly #open = new Set<ServerResponse>();
   #closed: Promise<void> | undefined;
@@ -58,6 +60,7 @@ export class EmbeddedServer implements AsyncDisposable {
     this.shutdownRequested = shutdownRequested;
     this.#service = service;
     this.#files = files;
+    this.#tidying = new Tidying([files.parent], service.log);
     this.#doors = new Doors(service, {
       transport: "tcp",
       token: this.token,
@@ -113,6 +116,7 @@ export class EmbeddedServer implements AsyncDisposable {
     await endService(this.#service);
     this.#doors.close();
     await this.#answered();
+    await this.#tidying[Symbol.asyncDispose]();
     this.#files[Symbol.dispose]();
   }
 

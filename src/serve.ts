@@ -8,11 +8,10 @@ import { dirname } from "node:path";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
 import { IdleWatch } from "./idle.ts";
-import { removeLeftovers } from "./kernel/dead-servers.ts";
+import { Tidying } from "./kernel/dead-servers.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./kernel/runtime-files.ts";
-import { within } from "./kernel/stop.ts";
 import { type TransportName, transportOf } from "./kernel/transport-of.ts";
 import { workingDirectory } from "./kernel/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs.ts";
@@ -76,9 +75,6 @@ const LIMITS: Limits = {
   reader_patience_ms: 60_000,
 };
 
-/** How long the end of the server waits for the removal of what dead servers left. */
-const TIDYING_MS = 2_000;
-
 /** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
 export function startServer(
   options: ServerOptions = {},
@@ -110,9 +106,7 @@ export class RunningServer implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #service: Service;
   readonly #files: RuntimeFiles;
-  readonly #closing = new AbortController();
-  /** What dead servers left is removed while this one serves. */
-  readonly #tidied: Promise<void>;
+  readonly #tidying: Tidying;
   #closed: Promise<void> | undefined;
   #isOver = false;
 
@@ -131,13 +125,12 @@ export class RunningServer implements AsyncDisposable {
     this.supervisor = parts.service.supervisor;
     this.shutdownRequested = parts.shutdownRequested;
     const { address } = this;
-    this.#tidied = removeLeftovers(
+    this.#tidying = new Tidying(
       [
         this.#files.parent,
         ...(address.transport === "socket" ? [dirname(address.path)] : []),
       ],
       this.#service.log,
-      this.#closing.signal,
     );
   }
 
@@ -189,10 +182,9 @@ export class RunningServer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    this.#closing.abort();
     await endService(this.#service);
     await this.#listener[Symbol.asyncDispose]();
-    await within(this.#tidied, TIDYING_MS);
+    await this.#tidying[Symbol.asyncDispose]();
     this.#files[Symbol.dispose]();
     this.#isOver = true;
   }

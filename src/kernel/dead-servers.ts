@@ -15,6 +15,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import type { Log } from "../log.ts";
 import { isAlive, startTimeOf } from "./process-table.ts";
+import { within } from "./stop.ts";
 
 /** How the names of such directories begin. */
 export const PREFIX = "kallichore-";
@@ -55,6 +56,25 @@ export function isDead(mark: Mark): boolean {
   if (mark.pid_namespace !== here.pid_namespace) return false;
   return !isAlive(mark.pid, mark.start_time ?? undefined);
 }
+
+/** The removal of what dead servers left, beside whatever else a server does. */
+export class Tidying implements AsyncDisposable {
+  readonly #closing = new AbortController();
+  readonly #done: Promise<void>;
+
+  constructor(directories: Iterable<string>, log: Log) {
+    this.#done = removeLeftovers(directories, log, this.#closing.signal);
+  }
+
+  /** What is not removed yet is left to the next server. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await within(this.#done, TIDYING_MS);
+  }
+}
+
+/** How long the end of a server waits for a removal that is under way. */
+const TIDYING_MS = 2_000;
 
 /** Removes what dead servers of this user have left in these directories. Never rejects; ends early when `signal` aborts. */
 export async function removeLeftovers(
