@@ -49,6 +49,7 @@ export {
   type OutputOf,
   type Route,
   type Schema,
+  statusOf,
 } from "./operation.ts";
 export { Output } from "./output.ts";
 export { SessionId } from "./session-id.ts";
