@@ -1,5 +1,6 @@
 import { copyFileSync, mkdirSync } from "node:fs";
 import { defineConfig } from "tsup";
+import { lean } from "./scripts/lean.ts";
 import { webBuild } from "./testing/web/build.ts";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
@@ -75,6 +76,13 @@ export default defineConfig([
     noExternal: [/^(?!(zeromq|pyodide|typescript)(\/|$))/],
     external,
     banner,
+    esbuildPlugins: [...lean],
+    // Names stay, so that a stack says where; lines are short enough to be shown.
+    esbuildOptions(options) {
+      options.minifyWhitespace = true;
+      options.minifySyntax = true;
+      options.lineLimit = 160;
+    },
     // Optional speed-ups of ws that are not installed: the bundle need not look for them.
     define: {
       "process.env.WS_NO_BUFFER_UTIL": '"1"',

@@ -188,6 +188,12 @@ export const errors = {
     500,
     () => "Something went wrong in the server; its log says what",
   ),
+  execution_timeout: entry(
+    "timeout",
+    408,
+    ({ execution_id, why }: { execution_id: string; why: string }) =>
+      `Execution ${execution_id} was interrupted: it did not end within ${why}`,
+  ),
 } as const;
 
 export type Reason = keyof typeof errors;

@@ -49,6 +49,7 @@ export {
   type OutputOf,
   type Route,
   type Schema,
+  statusOf,
 } from "./operation.ts";
 export { Output } from "./output.ts";
 export { Outputs, OUTPUTS_LIMIT, outputsOf } from "./outputs.ts";

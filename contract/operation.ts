@@ -3,7 +3,7 @@
  * what comes out and what can go wrong. The router, the REST routes, the
  * OpenAPI document, the client's types and the mocks are all read off it.
  */
-import type { Reason } from "./errors.ts";
+import { errors, type Reason } from "./errors.ts";
 
 /**
  * Any schema, seen from outside. Structural on purpose: `z.ZodType` in a
@@ -69,6 +69,20 @@ export function subscription<I extends Schema, O extends Schema>(
   definition: Definition<I, O>,
 ) {
   return { kind: "subscription", ...definition } as const;
+}
+
+/**
+ * The HTTP status of a failure. Kallichore's clients know one for a start that
+ * failed, whatever the reason; who is no client, or names no session, is told
+ * so as everywhere.
+ */
+export function statusOf(
+  { failure, errors: promised = [] }: Operation,
+  reason: Reason,
+): number {
+  const { status } = errors[reason];
+  const isStartup = failure === "startup" && promised.includes(reason);
+  return isStartup && status !== 404 ? 500 : status;
 }
 
 /** The two halves of a route. */

@@ -202,10 +202,47 @@ export const ExecuteRequest = z.looseObject({
     .max(86_400_000)
     .optional()
     .describe(
-      "How long it may take from now on, its wait in the queue included; then it is interrupted, or leaves the queue. 60 000 where absent",
+      "How long it may take from now on, its wait in the queue included; then it is interrupted, or leaves the queue, and the answer's status is `timeout`. As long as it takes where absent",
+    ),
+  timeout_seconds: z
+    .int()
+    .positive()
+    .max(86_400)
+    .nullish()
+    .describe(
+      "The same in Kallichore's words: when the time is up, the answer is the failure `execution_timeout`",
     ),
   metadata: z.record(z.string(), z.unknown()).optional(),
 });
+
+const Traceback = z.array(z.string());
+const Texts = z
+  .record(z.string(), z.string())
+  .describe("By MIME type; what is no text is JSON");
+
+/** Kallichore's words for what the code said, beside our own. */
+const InKallichoresWords = {
+  output: z
+    .array(
+      z
+        .looseObject({
+          type: z.enum(["stream", "display_data", "error"]),
+          stream_name: z.string().optional(),
+          text: z.string().optional(),
+          data: Texts.optional(),
+          metadata: z.record(z.string(), z.unknown()).optional(),
+          error_name: z.string().optional(),
+          error_message: z.string().optional(),
+          error_traceback: Traceback.optional(),
+        })
+        .meta({ id: "ExecuteOutput" }),
+    )
+    .describe("`outputs` as Kallichore spells them, without the result"),
+  data: Texts.optional().describe("The result, where there is one"),
+  error_name: z.string().optional(),
+  error_message: z.string().optional(),
+  error_traceback: Traceback.optional(),
+};
 
 export const ExecuteAnswer = z
   .looseObject({
@@ -214,6 +251,7 @@ export const ExecuteAnswer = z
     execution_count: z.int().nullable(),
     outputs: z.array(Output),
     timed_out: z.boolean(),
+    ...InKallichoresWords,
   })
   .meta({ id: "ExecuteAnswer" });
 
@@ -418,6 +456,7 @@ export const sessions = {
       "session_not_running",
       "kernel_unreachable",
       "kernel_exited",
+      "execution_timeout",
       "too_busy",
     ],
     examples: {
@@ -435,6 +474,8 @@ export const sessions = {
           },
         ],
         timed_out: false,
+        output: [],
+        data: { "text/plain": "42" },
       },
     },
   }),

@@ -104,7 +104,7 @@ export class EmbeddedServer implements AsyncDisposable {
       return;
     }
     req.url = url;
-    this.#doors.upgrade(req, stream, head);
+    void this.#doors.upgrade(req, stream, head);
   };
 
   [Symbol.asyncDispose](): Promise<void> {

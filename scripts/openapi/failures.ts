@@ -9,6 +9,7 @@ import {
   failure,
   type Operation,
   type Reason,
+  statusOf,
 } from "../../contract/index.ts";
 
 type Responses = Readonly<
@@ -25,7 +26,7 @@ export function failureResponses(): Record<string, oas31.ResponseObject> {
 
 /** Everything that an operation may answer besides its output. */
 export function failuresOf(operation: Operation, hasBody: boolean): Responses {
-  const { access, errors: own = [], failure: shape, input } = operation;
+  const { access, errors: own = [], input } = operation;
   const hasInput = (input as z.ZodType).def.type !== "void";
   const reasons: readonly Reason[] = [
     ...(access === "open" ? [] : (["unauthorized"] as const)),
@@ -35,21 +36,26 @@ export function failuresOf(operation: Operation, hasBody: boolean): Responses {
     ...own,
     "internal",
   ];
-  return responses(reasons, shape === "startup");
+  return responses(reasons, operation);
 }
 
 export function responses(
   reasons: readonly Reason[],
-  isStartup = false,
+  operation?: Operation,
 ): Responses {
-  const statuses = new Set(reasons.map((reason) => errors[reason].status));
+  const statusFor = (reason: Reason) =>
+    operation === undefined
+      ? errors[reason].status
+      : statusOf(operation, reason);
+  const statuses = new Set(reasons.map(statusFor));
   return Object.fromEntries(
     [...statuses].map((status): [number, Responses[string]] => {
       const group = [...new Set(reasons)].filter(
-        (reason) => errors[reason].status === status,
+        (reason) => statusFor(reason) === status,
       );
-      const schema =
-        isStartup && !neverStartup.has(status) ? "StartupError" : "Error";
+      const isStartup =
+        operation?.failure === "startup" && !neverStartup.has(status);
+      const schema = isStartup ? "StartupError" : "Error";
       return group.length === 1 && schema === "Error"
         ? [status, { $ref: `#/components/responses/${group.join()}` }]
         : [status, response(group, schema)];
@@ -126,6 +132,7 @@ const because: Partial<Record<Reason, string>> = {
   bad_message: "buffers.0 is no base64",
   kernel_exited: "exit status 137",
   no_answer: "complete_request within 10 s",
+  execution_timeout: "10 s",
   kernel_unreachable: "its kernel exited",
   too_busy: "1000 requests wait already",
 };

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
-import { run } from "../command/program.ts";
+import "./compiled.ts";
 
+const { run } = await import("../command/program.ts");
 process.exit(await run(process.argv.slice(2)));

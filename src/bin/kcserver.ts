@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** Kallichore's command, by Kallichore's name: Positron asks for it in /proc/<pid>/comm. */
-import { run } from "../command/kcserver/run.ts";
+import "./compiled.ts";
 
 process.title = "kcserver";
+const { run } = await import("../command/kcserver/run.ts");
 process.exit(await run(process.argv.slice(2)));

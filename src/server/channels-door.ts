@@ -1,8 +1,8 @@
 /**
  * The addresses of a session's channels: an upgrade where the client asks for
- * one; else, on a Unix socket, the path of a socket of the session's own, where
- * any path is that session. One such socket serves a session for its whole
- * life, under a name that cannot collide.
+ * one; on a Unix socket, at Kallichore's address, the path of a socket of the
+ * session's own, where any path is that session. One such socket serves a
+ * session for its whole life, under a name that cannot collide.
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
@@ -24,7 +24,8 @@ import { sendFailure, sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
 
 const MAX_FRAME = 64 * 1024 * 1024; // bytes
-const PATHS = [/^\/sessions\/([^/]+)\/channels$/, /^\/api\/channels\/([^/]+)$/];
+const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
+const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
 
 export class ChannelsDoor {
   readonly #service: Service;
@@ -48,19 +49,26 @@ export class ChannelsDoor {
 
   /** Asked without an upgrade: where to connect. */
   async handle(res: ServerResponse, path: string): Promise<void> {
-    const session = this.#sessionAt(path);
-    switch (this.#options.transport) {
-      case "tcp":
-        res.setHeader("upgrade", "websocket");
-        res.setHeader("connection", "upgrade");
-        throw failure("upgrade_required", {});
-      case "socket":
-      case "named-pipe": {
-        const own = this.#own.get(session) ?? this.#openOwn(session);
-        this.#own.set(session, own);
-        sendJson(res, 200, (await own).path);
-      }
+    if (this.#isLocal) sendJson(res, 200, await this.whereabouts(path));
+    else {
+      this.#sessionAt(path);
+      res.setHeader("upgrade", "websocket");
+      res.setHeader("connection", "upgrade");
+      throw failure("upgrade_required", {});
     }
+  }
+
+  /** Whether the answer here is another address even to who asks to be upgraded: some of Kallichore's clients do both. */
+  pointsElsewhere(path: string): boolean {
+    return this.#isLocal && KALLICHORES.test(path);
+  }
+
+  /** The path of the session's own socket. Rejects with `session_not_found`. */
+  async whereabouts(path: string): Promise<string> {
+    const session = this.#sessionAt(path);
+    const own = this.#own.get(session) ?? this.#openOwn(session);
+    this.#own.set(session, own);
+    return (await own).path;
   }
 
   /** Throws `session_not_found`; nobody is displaced by who is refused. */
@@ -81,6 +89,10 @@ export class ChannelsDoor {
       void own.then((socket) => socket.close());
     }
     this.#own.clear();
+  }
+
+  get #isLocal(): boolean {
+    return this.#options.transport !== "tcp";
   }
 
   #attach(

@@ -46,6 +46,7 @@ export class Gate {
 
   #assertHost({ headers: { host } }: IncomingMessage): void {
     if (this.#options.isLocal) return;
+    if (host === undefined) return; // before HTTP/1.1 there was none; no browser is that old
     const name = nameOf(host);
     if (isLoopback(name) || this.#options.hosts.includes(name)) return;
     const why =
@@ -81,8 +82,8 @@ function digest(text: string): Buffer {
 }
 
 /** `Host` without its port. */
-function nameOf(host: string | undefined): string {
-  return (host ?? "").replace(/:\d*$/, "").toLowerCase();
+function nameOf(host: string): string {
+  return host.replace(/:\d*$/, "").toLowerCase();
 }
 
 function isLoopback(name: string): boolean {

@@ -2,6 +2,7 @@
  * Where the server can be reached, and the one way in: TCP, a Unix socket or a
  * Windows pipe; then the gate; then the door that serves the address.
  */
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import {
@@ -41,6 +42,9 @@ export interface DoorOptions extends Omit<GateOptions, "isLocal"> {
   readonly socketDirectory: () => string;
 }
 
+/** Bytes. Browsers send what cookies all servers on this machine have set. */
+const HEADERS_LIMIT = 64 * 1024;
+
 /** How long open requests may take to end when the server does. */
 const GOODBYE_MS = 1_000;
 
@@ -65,12 +69,20 @@ export class Listener implements AsyncDisposable {
     const { address: wanted, ...rest } = options;
     const { transport } = wanted;
     const doors = new Doors(service, { ...rest, transport });
-    const http = createServer((req, res) => void doors.handle(req, res));
-    http.on("upgrade", (req, stream: Duplex, head) =>
-      doors.upgrade(req, stream, head),
+    const maxHeaderSize = HEADERS_LIMIT;
+    const http = createServer(
+      { maxHeaderSize },
+      (req, res) => void doors.handle(req, res),
     );
-    http.on("clientError", (_error, socket) => {
-      if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
+    http.on("upgrade", (req, stream: Duplex, head) => {
+      if (wantsWebSocket(req)) void doors.upgrade(req, stream, head);
+      else readAgain(http, { req, stream, head });
+    });
+    http.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+      const status = error.code === "HPE_HEADER_OVERFLOW" ? 431 : 400;
+      const reason = STATUS_CODES[status] ?? "";
+      if (!socket.writable) return;
+      socket.end(`HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\n\r\n`);
     });
     http.requestTimeout = 0; // a start takes as long as its kernel does
     http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
@@ -152,18 +164,26 @@ export class Doors {
     }
   }
 
-  upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
+  async upgrade(
+    req: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+  ): Promise<void> {
     stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
     const url = urlOf(req);
+    const span = spanOf(req);
     try {
       this.#gate.admit(req, url, false);
       if (this.#trpc.serves(url.pathname)) {
         this.#trpc.upgrade(req, stream, head);
       } else if (this.#channels.serves(req.method, url.pathname)) {
-        this.#channels.upgrade(req, stream, head, url.pathname);
+        if (this.#channels.pointsElsewhere(url.pathname)) {
+          const where = await this.#channels.whereabouts(url.pathname);
+          answer(stream, { status: 200, span, body: where });
+        } else this.#channels.upgrade(req, stream, head, url.pathname);
       } else throw failure("not_found", { path: url.pathname });
     } catch (error) {
-      refuse(stream, toFailure(error));
+      refuse(stream, toFailure(error), span);
     }
   }
 
@@ -196,15 +216,57 @@ function send(
   res.writeHead(200, page.headers).end(page.body);
 }
 
-/** A refused upgrade is answered as any request would be, in the same words. */
-export function refuse(stream: Duplex, failed: SupervisorError): void {
-  const body = JSON.stringify(failed.body);
-  const { status } = failed;
+function wantsWebSocket({ headers: { upgrade = "" } }: IncomingMessage) {
+  return upgrade.toLowerCase() === "websocket";
+}
+
+/**
+ * Some clients offer HTTP/2 with their first request and take any answer (Java's
+ * does). Node knows no way to decline, so the request is read once more, without
+ * the offer.
+ */
+function readAgain(
+  http: Server,
+  { req, stream, head }: { req: IncomingMessage; stream: Duplex; head: Buffer },
+): void {
+  const lines = [`${req.method} ${req.url} HTTP/${req.httpVersion}`];
+  for (let i = 0; i < req.rawHeaders.length; i += 2) {
+    const [name = "", value = ""] = req.rawHeaders.slice(i, i + 2);
+    if (/^(?:upgrade|http2-settings)$/i.test(name)) continue;
+    const kept = value.replace(/(?:upgrade|http2-settings)\s*(?:,|$)\s*/gi, "");
+    lines.push(`${name}: ${/^connection$/i.test(name) ? kept : value}`);
+  }
+  const again = Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+  stream.unshift(Buffer.concat([again, head]));
+  http.emit("connection", stream);
+}
+
+/** A refused upgrade is answered as any request would be. */
+export function refuse(
+  stream: Duplex,
+  { status, body }: SupervisorError,
+  span: string = randomUUID(),
+): void {
+  answer(stream, { status, span, body });
+}
+
+/** An upgrade that is not to be is answered as any request would be, in the same words. */
+function answer(
+  stream: Duplex,
+  said: {
+    readonly status: number;
+    readonly span: string;
+    readonly body: unknown;
+  },
+): void {
+  const { status, span } = said;
+  const body = JSON.stringify(said.body);
   stream.end(
     [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
       "content-type: application/json",
       `content-length: ${Buffer.byteLength(body)}`,
+      `x-span-id: ${span}`,
       "connection: close",
       "",
       body,
@@ -212,9 +274,10 @@ export function refuse(stream: Duplex, failed: SupervisorError): void {
   );
 }
 
-function urlOf(req: IncomingMessage): URL {
-  // Only path and query are the client's; a path may begin with two slashes.
-  return new URL(`http://localhost${req.url ?? "/"}`);
+/** Only path and query are the client's, in either form of a request's target; a path may begin with two slashes. */
+function urlOf({ url = "/" }: IncomingMessage): URL {
+  const path = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*(.*)$/i.exec(url)?.[1] ?? url;
+  return new URL(`http://localhost${path.startsWith("/") ? "" : "/"}${path}`);
 }
 
 async function bind(http: Server, address: Address): Promise<Address> {

@@ -16,6 +16,7 @@ import {
   type Method,
   type Operation,
   partsOf,
+  statusOf,
   type SupervisorError,
 } from "../../contract/index.ts";
 import { streamEvents } from "./event-stream.ts";
@@ -181,10 +182,15 @@ async function bodyOf(req: IncomingMessage): Promise<object | undefined> {
 async function textOf(req: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_BODY) throw failure("too_large", { limit: MAX_BODY });
-    chunks.push(chunk);
+  try {
+    for await (const chunk of req as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > MAX_BODY) throw failure("too_large", { limit: MAX_BODY });
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (!req.errored) throw cause;
+    throw failure("bad_request", { why: "The body broke off" }, { cause });
   }
   return Buffer.concat(chunks, size).toString();
 }
@@ -242,7 +248,11 @@ export function sendFailure(
     res.setHeader("www-authenticate", "Bearer");
   }
   if (failed.reason === "too_large") res.setHeader("connection", "close");
-  sendJson(res, failed.status, isStartup ? failed.startupBody : failed.body);
+  const status =
+    operation === undefined
+      ? failed.status
+      : statusOf(operation, failed.reason);
+  sendJson(res, status, isStartup ? failed.startupBody : failed.body);
 }
 
 /** The request's own, echoed, or a new one: by it a log line and an answer find each other. */

@@ -9,13 +9,12 @@ import { collect } from "../session/collect.ts";
 import type { Reading } from "../session/journal.ts";
 import { Deadline } from "../signals.ts";
 import { describe } from "./describe.ts";
+import { describeCollected } from "./describe-collected.ts";
 import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Session } from "../session/session.ts";
 import { speakerOf } from "./speaker.ts";
-
-const EXECUTE_PATIENCE_MS = 60_000;
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
   list({ service: { supervisor } }) {
@@ -109,11 +108,19 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     }
     const { silent = false, stop_on_error = true, ...asked } = input;
     const code = { ...asked, silent, stop_on_error, allow_stdin: false };
+    const { timeout_ms, timeout_seconds: seconds } = input;
+    const deadline_ms =
+      timeout_ms ?? (seconds == null ? seconds : seconds * 1000);
     const execution = session.execute(
       executeRequest(session, code),
-      input.timeout_ms ?? EXECUTE_PATIENCE_MS,
+      deadline_ms ?? undefined,
     );
-    return collect(session, execution, signal);
+    const collected = await collect(session, execution, signal);
+    if (collected.timed_out && timeout_ms === undefined) {
+      const why = `${seconds} s`;
+      throw failure("execution_timeout", { execution_id: execution.id, why });
+    }
+    return describeCollected(collected);
   },
 
   snapshot: ({ input, service: { supervisor } }) =>

@@ -2,13 +2,21 @@
  * One execution from its request to its end, for whoever waits for it: its
  * outputs, its reply, and whether its time was up.
  */
-import { failure, type contract, type InputOf } from "../../contract/index.ts";
+import { failure, type Output } from "../../contract/index.ts";
 import { eventsOf } from "./execution-events.ts";
 import type { Execution } from "./execution.ts";
 import { OutputsSoFar } from "./outputs.ts";
 import type { Session } from "./session.ts";
 
-export type Collected = InputOf<typeof contract.sessions.execute.output>;
+export interface Collected {
+  readonly msg_id: string;
+  readonly status: "ok" | "error" | "aborted" | "timeout";
+  readonly execution_count: number | null;
+  readonly outputs: Output[];
+  readonly timed_out: boolean;
+  /** What the kernel answered. */
+  readonly reply: Readonly<Record<string, unknown>>;
+}
 
 /** How long the kernel may take to end what was interrupted. */
 const INTERRUPTED_MS = 5_000;
@@ -46,6 +54,7 @@ export async function collect(
     execution_count: typeof count === "number" ? count : null,
     outputs: outputs.list,
     timed_out: isLate,
+    reply,
   };
 }
 

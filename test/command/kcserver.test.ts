@@ -1,5 +1,6 @@
 /** The command as it is shipped, with real sockets and real signals. */
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -11,6 +12,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import * as nodeModule from "node:module";
 import { createServer, type Server } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -74,7 +76,8 @@ function surroundings(
   env: StartOptions["env"] = {},
 ): NonNullable<StartOptions["env"]> {
   const TMPDIR = join(room, "tmp");
-  return { TMPDIR, XDG_RUNTIME_DIR: undefined, ...env };
+  const XDG_CACHE_HOME = join(room, "cache");
+  return { TMPDIR, XDG_CACHE_HOME, XDG_RUNTIME_DIR: undefined, ...env };
 }
 
 /** A server with a connection file, once the file is there. */
@@ -644,3 +647,31 @@ async function listening(
   await once(opened.server, "listening");
   return opened;
 }
+
+describe("what V8 has compiled", () => {
+  const canKeep = "enableCompileCache" in nodeModule;
+  const isPosix = process.platform !== "win32";
+
+  test.runIf(canKeep && isPosix)(
+    "is kept for the next start, in a directory of the user's own",
+    async () => {
+      await using said = start(["--version"]);
+      await said.ended();
+      const kept = join(room, "cache", "kallichore", "compiled");
+      expect(statSync(kept).mode & 0o777).toBe(0o700);
+      expect(readdirSync(kept)).not.toEqual([]);
+    },
+  );
+
+  test.runIf(canKeep && isPosix)(
+    "is not kept where others may write",
+    async () => {
+      const shared = join(room, "cache", "kallichore", "compiled");
+      mkdirSync(shared, { recursive: true });
+      chmodSync(shared, 0o777);
+      await using said = start(["--version"]);
+      expect(await said.ended()).toMatchObject({ code: 0 });
+      expect(readdirSync(shared)).toEqual([]);
+    },
+  );
+});

@@ -13,6 +13,7 @@ import { group as channels } from "./items/channels.ts";
 import { group as commandLine } from "./items/command-line.ts";
 import { group as configuration } from "./items/configuration.ts";
 import { group as environment } from "./items/environment.ts";
+import { group as execute } from "./items/execute.ts";
 import { group as failures } from "./items/failures.ts";
 import { group as heartbeat } from "./items/heartbeat.ts";
 import { group as idleShutdown } from "./items/idle-shutdown.ts";
@@ -49,6 +50,7 @@ const GROUPS = [
   channels,
   unixSocket,
   queue,
+  execute,
   interrupt,
   restart,
   adopt,

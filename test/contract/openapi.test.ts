@@ -12,8 +12,8 @@ import type { oas31 } from "zod-openapi";
 import {
   type Contract,
   contract,
-  errors,
   partsOf,
+  statusOf,
 } from "../../contract/index.ts";
 import { openApiDocument } from "../../scripts/openapi/document.ts";
 import {
@@ -132,7 +132,7 @@ describe("every operation with a route", () => {
       ];
       for (const reason of reasons) {
         const response = resolved(
-          responses[String(errors[reason].status)] ?? { description: "" },
+          responses[String(statusOf(operation, reason))] ?? { description: "" },
         );
         const { examples = {}, schema } =
           response.content?.["application/json"] ?? {};

@@ -10,6 +10,7 @@ import { Line } from "../../src/kernel/line.ts";
 import type { Frames } from "../../src/kernel/transport.ts";
 import { zmtp } from "../../src/kernel/zmtp.ts";
 import { BadPeer } from "../../src/kernel/zmtp/bad-peer.ts";
+import { Connection } from "../../src/kernel/zmtp/connection.ts";
 import { Decoder, LARGE, SLAB_SIZE } from "../../src/kernel/zmtp/decoder.ts";
 import { Encoder } from "../../src/kernel/zmtp/encoder.ts";
 import { checkGreeting, checkReady } from "../../src/kernel/zmtp/handshake.ts";
@@ -89,6 +90,41 @@ describe("a connection", () => {
     link.send(...sent);
     await router.send(await router.receive());
     expect(await link.heard(1)).toEqual([sent]);
+  });
+
+  it("lets others have a turn, however much it is sent at once", async () => {
+    const { endpoint, socket } = await acceptor();
+    const [count, size] = [400, 20_000];
+    let [heard, inTurn, most] = [0, 0, 0];
+    const allHeard = new Promise<void>((resolve, reject) => {
+      const connection = new Connection(
+        { type: "sub", endpoint, onMessages: () => {} },
+        {
+          ready: () => {},
+          drained: () => {},
+          ended: reject,
+          messages(batch) {
+            inTurn += 1;
+            most = Math.max(most, inTurn);
+            if (inTurn === 1) setImmediate(() => (inTurn = 0));
+            busyFor(4);
+            heard += batch.length;
+            if (heard < count) return;
+            connection.destroy();
+            resolve();
+          },
+        },
+      );
+    });
+    const peer = await socket;
+    const frame = Buffer.alloc(9 + size);
+    frame[0] = 2; // one long frame, the last
+    frame.writeBigUInt64BE(BigInt(size), 1);
+    const flood = Array.from({ length: count }, () => frame);
+    peer.write(Buffer.concat([GREETING, READY_XPUB, ...flood]));
+    await allHeard;
+    // Two of four milliseconds are within a turn, a third may begin at its end.
+    expect(most).toBeLessThanOrEqual(4);
   });
 
   it("answers a ping, with its context", async () => {
@@ -426,6 +462,11 @@ function mechanism(name: string): Buffer {
 
 function withNoise(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc(1_000, 0xa5)]);
+}
+
+function busyFor(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
 }
 
 /** A plain server that gives away its first connection. */

@@ -354,7 +354,23 @@ describe("executions of a session", () => {
     });
     const { msg_id } = answer.body as Fields;
     const { body } = await rest("get", { execution_id: msg_id });
-    expect(body).toMatchObject({ state: "done", deadline_ms: 60_000 });
+    expect(body).toMatchObject({ state: "done", deadline_ms: null });
+  });
+
+  test("it says all in Kallichore's words, too", async () => {
+    const path = `/sessions/${session}/execute`;
+    const answer = await server.ask("POST", path, { code: "hello" });
+    expect(answer.body).toMatchObject({
+      output: [{ type: "stream", stream_name: "stdout", text: "hello" }],
+      data: { "text/plain": "hello" },
+    });
+    const wrong = await server.ask("POST", path, { code: "error no luck" });
+    expect(wrong.body).toMatchObject({
+      status: "error",
+      output: [{ type: "error", error_name: expect.any(String) as string }],
+      error_name: expect.any(String) as string,
+      error_traceback: expect.any(Array) as string[],
+    });
   });
 
   test("the synchronous way ends when its time is up", async () => {
@@ -364,6 +380,16 @@ describe("executions of a session", () => {
       timeout_ms: 100,
     });
     expect(answer.body).toMatchObject({ status: "timeout", timed_out: true });
+  });
+
+  test("a time-out in Kallichore's words is a failure", async () => {
+    const path = `/sessions/${session}/execute`;
+    const late = { code: "sleep 20000", timeout_seconds: 1 };
+    const { status, body } = await server.ask("POST", path, late);
+    expect({ status, body }).toMatchObject({
+      status: 408,
+      body: { code: "timeout", reason: "execution_timeout" },
+    });
   });
 });
 

@@ -229,7 +229,7 @@ describe("states", () => {
     const session = await server.start("echo", "running");
     const started = await server.ask("POST", `/sessions/${session}/start`);
     expect([started.status, started.body]).toMatchObject([
-      400,
+      500,
       { error: { code: "KS-2" } },
     ]);
     const deleted = await server.ask("DELETE", `/sessions/${session}`);

@@ -60,7 +60,7 @@ describe.each([
       outputs: [{ text: "hi\n" }],
     });
     const again = await server.fetch("/sessions/a/start", { method: "POST" });
-    expect(again.status).toBe(400);
+    expect(again.status).toBe(500);
     expect(await again.json()).toMatchObject({ error: { code: "KS-2" } });
     const wrong = await server.fetch("/sessions/b");
     expect(wrong.status).toBe(404);

@@ -79,14 +79,13 @@ export function placeOf(
 
 /** Asked for; or the one that what else was asked for suggests. */
 function transportOf(
-  { transport, unixSocket, connectionFile, handshakeSocket }: Options,
+  { transport, unixSocket, connectionFile }: Options,
   isWindows: boolean,
 ): string {
   if (transport !== undefined) return transport;
   if (!isWindows && unixSocket !== undefined) return "socket";
-  if (connectionFile !== undefined || handshakeSocket !== undefined) {
-    return isWindows ? "named-pipe" : "socket";
-  }
+  // A handshake alone suggests none: that is how the versions of Kallichore that have one take it.
+  if (connectionFile !== undefined) return isWindows ? "named-pipe" : "socket";
   return "tcp";
 }
 

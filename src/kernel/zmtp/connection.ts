@@ -25,6 +25,13 @@ const HANDSHAKE_PATIENCE_MS = 30_000;
 /** A peer that does not read our answers to its pings gets no more of them. */
 const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
 
+/**
+ * How long a peer is listened to in one turn of the event loop. The system hands
+ * on some four megabytes of a flood at once, which take a hundred milliseconds;
+ * clients that connect meanwhile wait for several such turns.
+ */
+const TURN_MS = 8;
+
 /** One for all: what it encodes is written, or left to the writer, before the next use. */
 const encoder = new Encoder();
 
@@ -45,6 +52,9 @@ export class Connection {
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
   #hasGreeted = false;
+  #turnBegan: number | undefined;
+  /** For the next turn, with more to be read. */
+  #waits = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
   constructor(options: LinkOptions, listener: Listener) {
@@ -59,8 +69,10 @@ export class Connection {
       onread: {
         buffer: () => this.#decoder.region(),
         callback: (size) => {
+          this.#turnBegan ??= this.#beginTurn();
           this.#onRead(size);
-          return true;
+          this.#waits = performance.now() - this.#turnBegan > TURN_MS;
+          return !this.#waits;
         },
       },
     });
@@ -112,6 +124,17 @@ export class Connection {
     }
     this.#write([greeting().subarray(0, GREETING_START)]);
   }
+
+  #beginTurn(): number {
+    setImmediate(this.#endTurn);
+    return performance.now();
+  }
+
+  readonly #endTurn = (): void => {
+    this.#turnBegan = undefined;
+    if (this.#waits && this.#phase !== "ended") this.#socket.resume();
+    this.#waits = false;
+  };
 
   #onRead(size: number): void {
     this.#decoder.filled(size);

@@ -4,6 +4,7 @@
  */
 import { request as httpRequest } from "node:http";
 import type { IncomingHttpHeaders } from "node:http";
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { refute, shown } from "./check.ts";
@@ -78,6 +79,37 @@ export function request(
   return promise.finally(() => {
     clearTimeout(timer);
   });
+}
+
+/** Writes the pieces as they are, one after the other, and reads until enough was heard or the server hangs up. */
+export async function talk(
+  { host, port }: Extract<Address, { readonly port: number }>,
+  pieces: readonly string[],
+  enough: RegExp,
+): Promise<string> {
+  const socket = connect(port, host);
+  const { promise, resolve, reject } = settled<string>();
+  let heard = "";
+  socket.on("data", (chunk: Buffer) => {
+    heard += chunk.toString();
+    if (enough.test(heard)) resolve(heard);
+  });
+  socket.on("end", () => {
+    resolve(heard);
+  });
+  socket.on("error", reject);
+  socket.setTimeout(15_000, () => {
+    reject(new Error(`${shown(pieces[0])}: heard ${shown(heard)} so far`));
+  });
+  try {
+    for (const piece of pieces) {
+      socket.write(piece);
+      await sleep(20); // so that it travels alone
+    }
+    return await promise;
+  } finally {
+    socket.destroy();
+  }
 }
 
 /** Asks again, not too often, until the answer satisfies. */

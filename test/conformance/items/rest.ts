@@ -1,9 +1,19 @@
 /** REST: the sixteen operations, their bodies, codes and error shapes, and what every answer has in common. */
 import { randomUUID } from "node:crypto";
 
-import { at, equal, holds, keys, list, shown, text } from "../harness/check.ts";
+import {
+  at,
+  equal,
+  holds,
+  keys,
+  list,
+  refute,
+  shown,
+  text,
+} from "../harness/check.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import type { Item } from "../harness/item.ts";
+import { talk } from "../harness/request.ts";
 import type { Server } from "../harness/server.ts";
 import { Session, newId, newSession } from "../harness/session.ts";
 
@@ -520,8 +530,85 @@ export const group = outline<World>({
         equal(answer.status, 400, "status code");
       },
     },
+    spoken(
+      "REST-36",
+      "a client that offers HTTP/2 with a request (Java's does) is answered, its body read",
+      (lines) => [
+        `POST /client_heartbeat HTTP/1.1\r\n${lines}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAAAA\r\nContent-Length: 16\r\n\r\n{"proc`,
+        'ess_id":1}GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n',
+      ],
+      /^HTTP\/1.1 200 OK\r\n[^]*null[^]*HTTP\/1.1 200 OK\r\n[^]*"process_id"/,
+    ),
+    spoken(
+      "REST-37",
+      "a request's target may be a whole URL, as behind a proxy",
+      () => ["GET http://localhost/status HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+      /^HTTP\/1.1 200 OK\r\n[^]*"process_id"/,
+    ),
+    spoken(
+      "REST-38",
+      "HTTP/1.0 without a Host is answered",
+      () => ["GET /status HTTP/1.0\r\n\r\n"],
+      /^HTTP\/1.[01] 200 OK\r\n[^]*"process_id"/,
+    ),
+    spoken(
+      "REST-39",
+      "requests that come together are answered in their order",
+      (lines) => [
+        `GET /sessions HTTP/1.1\r\n${lines}\r\nGET /sessions/nobody HTTP/1.1\r\n${lines}\r\nGET /status HTTP/1.1\r\n${lines}\r\n`,
+      ],
+      /^HTTP\/1.1 200 OK\r\n[^]*"total"[^]*HTTP\/1.1 404 [^]*HTTP\/1.1 200 OK\r\n[^]*"process_id"/,
+    ),
+    spoken(
+      "REST-40",
+      "a body in chunks is read",
+      (lines) => [
+        `POST /client_heartbeat HTTP/1.1\r\n${lines}Transfer-Encoding: chunked\r\n\r\n5;ext=1\r\n{"pro\r\n`,
+        'b\r\ncess_id":1}\r\n0\r\n\r\n',
+      ],
+      /^HTTP\/1.1 200 OK\r\n[^]*null/,
+    ),
+    spoken(
+      "REST-41",
+      "a body that waits for 100 Continue is asked for, and read",
+      (lines) => [
+        `POST /client_heartbeat HTTP/1.1\r\n${lines}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n`,
+        "{}",
+      ],
+      /^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 200 OK\r\n[^]*null/,
+    ),
+    spoken(
+      "REST-42",
+      "headers of fifty kilobytes are read",
+      () => [
+        `GET /status HTTP/1.1\r\nHost: localhost\r\nCookie: ${"x".repeat(50_000)}\r\n\r\n`,
+      ],
+      /^HTTP\/1.1 200 OK\r\n[^]*"process_id"/,
+    ),
   ],
 });
+
+/** What is said byte for byte, and what is heard then. */
+function spoken(
+  id: string,
+  claim: string,
+  pieces: (lines: string) => readonly string[],
+  heard: RegExp,
+): Item<World> {
+  return {
+    id,
+    claim,
+    source: KALLICHORE,
+    mark: "same",
+    run: async ({ server }) => {
+      const { address, token = "" } = server;
+      if (!("port" in address)) refute("the server is not on TCP");
+      const lines = `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`;
+      const whole = await talk(address, pieces(lines), heard);
+      holds(heard.test(whole), `heard ${shown(whole)}`);
+    },
+  };
+}
 
 /** Every operation on one session, by method and the rest of its path. */
 export const OF_SESSIONS = [

@@ -1,8 +1,10 @@
 /** Restarts: their order as heard, many of them, of dead sessions, with new environment and directory. */
 import { realpathSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { at, equal, holds, shown } from "../harness/check.ts";
 import { life } from "../harness/channel.ts";
+import type { Channel } from "../harness/channel.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import { alive, gone } from "../harness/processes.ts";
 import type { Server } from "../harness/server.ts";
@@ -62,19 +64,21 @@ export const group = outline<World>({
         "the same order, in many fast restarts on one channel, with an execution after each",
       source: ORDER,
       mark: "mended",
-      patience_ms: 180_000,
+      patience_ms: 3_600_000, // each restart has a bound of its own
       run: async ({ server, restarts }) => {
         const session = await Session.started(server);
         const channel = await session.channel();
-        const pids = new Set<unknown>([await channel.result("pid")]);
+        const runs = new Set<unknown>([await channel.result("run")]);
+        const pids = new Set<unknown>([await session.pid()]);
         for (let i = 0; i < restarts; i += 1) {
           const from = channel.frames.length;
           equal((await session.restart()).status, 200, `restart ${i + 1}`);
-          pids.add(await channel.result("pid"));
+          runs.add(await channel.result("run")); // a pid may come again in a thousand
+          pids.add(await session.pid());
           const heard = life(channel.frames.slice(from));
           isRestart(heard.slice(heard.indexOf("status:exited")));
         }
-        equal(pids.size, restarts + 1, "different processes");
+        equal(runs.size, restarts + 1, "different kernels");
         const living = [...pids].filter((pid) => alive(Number(pid)));
         equal(living, [await session.pid()], "processes still alive");
       },
@@ -266,8 +270,87 @@ export const group = outline<World>({
         await gone(child);
       },
     },
+    {
+      id: "RERUN-14",
+      claim:
+        "a restart that meets a kill, an exit, a shutdown_request, an interrupt, another restart or a reconnect keeps the order, and leaves a session that works",
+      source: ORDER,
+      mark: "mended",
+      patience_ms: 180_000,
+      run: async ({ server }) => {
+        for (const [what, meets] of Object.entries(MEETINGS)) {
+          for (const wait_ms of [0, 30]) {
+            const session = await Session.started(server);
+            const channel = await session.channel();
+            await channel.run("");
+            const rerun = session.restart();
+            await sleep(wait_ms);
+            await meets(session, channel);
+            await rerun;
+            const met = `${what}, ${wait_ms} ms after`;
+            const heard = channel.isOpen() ? channel : await session.channel();
+            await worksAgain(session, heard, met);
+            isInOrder(life(channel.frames), met);
+            await session.post("kill");
+            await heard.close();
+          }
+        }
+      },
+    },
   ],
 });
+
+/** What a restart may meet. */
+const MEETINGS: Readonly<
+  Record<string, (session: Session, channel: Channel) => unknown>
+> = {
+  kill: (session) => session.post("kill"),
+  exit: (_, channel) => channel.execute("exit 3"),
+  shutdown_request: (_, channel) =>
+    channel.send({
+      msg_type: "shutdown_request",
+      content: { restart: false },
+      channel: "control",
+    }),
+  interrupt: (session) => session.post("interrupt"),
+  restart: (session) => session.restart(),
+  reconnect: (session) => session.channel(),
+};
+
+/** At once, or after a restart where what it met has ended the new kernel. */
+async function worksAgain(
+  session: Session,
+  channel: Channel,
+  met: string,
+): Promise<void> {
+  const works = async () => {
+    await session.becomes(["idle", "ready", "busy", "exited"], 20_000);
+    if (at(await session.details(), "status") === "exited") {
+      equal((await session.restart()).status, 200, `restart, ${met}`);
+    }
+    await channel.run("", { within_ms: 20_000 });
+  };
+  // The kernel may be on its way out when it is asked.
+  await works().catch(works);
+}
+
+/** Each run begins after the one before has ended, and ends once. */
+function isInOrder(heard: readonly string[], met: string): void {
+  let last = "exited";
+  for (const event of heard) {
+    const name = event.replace(/^exited:.*/, "exited");
+    const before = BEFORE[name];
+    if (before === undefined) continue;
+    holds(before.includes(last), `${met}: ${shown(heard)}`);
+    last = name;
+  }
+}
+
+const BEFORE: Readonly<Record<string, readonly string[]>> = {
+  "status:starting": ["exited"],
+  "status:exited": ["status:starting"],
+  exited: ["status:exited"],
+};
 
 /** exited, its code, starting, perhaps ready, then the kernel's busy and idle. */
 function isRestart(heard: readonly string[]): void {

@@ -391,14 +391,14 @@ export const group = outline<Ground>({
     },
     {
       id: "START-21",
-      claim: "it answers within a second of its start",
+      claim: "it answers well within Positron's ten seconds",
       source: "Positron's start-up budget",
       mark: "same",
       run: async (ground) => {
         const began = performance.now();
         await ground.start();
         const took = Math.round(performance.now() - began);
-        holds(took < 1_500, `it took ${took} ms on this machine`);
+        holds(took < 5_000, `it took ${took} ms on this machine`);
       },
     },
     {
@@ -415,6 +415,13 @@ export const group = outline<Ground>({
       source: LATER,
       mark: "mended",
       run: (ground) => handshake(ground, "socket"),
+    },
+    {
+      id: "START-34",
+      claim: "--handshake-socket alone is no reason for a Unix socket: TCP",
+      source: LATER,
+      mark: "mended",
+      run: (ground) => handshake(ground, "tcp", []),
     },
     {
       id: "START-32",
@@ -463,6 +470,7 @@ export const group = outline<Ground>({
 async function handshake(
   ground: Ground,
   transport: "tcp" | "socket",
+  options = ["--transport", transport],
 ): Promise<void> {
   const home = ground.home();
   const path = join(home, "handshake.sock");
@@ -480,7 +488,7 @@ async function handshake(
   });
   listener.listen(path);
   try {
-    const args = ["--handshake-socket", path, "--transport", transport];
+    const args = ["--handshake-socket", path, ...options];
     const server = ground.spawn(home, args);
     const said = await Promise.race([
       promise,

@@ -75,7 +75,7 @@ export const group = outline<World>({
             `ws+unix://${place}:${path}`,
             headers,
           );
-          equal(status, 101, `the upgrade at ${path}`);
+          equal(status, 101, "the upgrade");
           await channel?.run("");
           await channel?.close();
         }
@@ -83,24 +83,37 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-04",
-      claim:
-        "/api/channels/{id} and /sessions/{id}/channels upgrade on the server's own socket",
+      claim: "/api/channels/{id} upgrades on the server's own socket",
       source: "Positron's third form of address",
       mark: "mended",
       run: async ({ server, session, socket }) => {
-        for (const path of [
-          `/api/channels/${session.id}`,
-          session.path("channels"),
-        ]) {
-          const headers = server.authorization();
-          const { status, channel } = await knock(
-            `ws+unix://${socket}:${path}`,
-            headers,
-          );
-          equal(status, 101, `the upgrade at ${path}`);
-          await channel?.run("");
-          await channel?.close();
-        }
+        const { status, channel } = await knock(
+          `ws+unix://${socket}:/api/channels/${session.id}`,
+          server.authorization(),
+        );
+        equal(status, 101, "the upgrade");
+        await channel?.run("");
+        await channel?.close();
+      },
+    },
+    {
+      id: "UNIX-13",
+      claim:
+        "GET channels with the headers of an upgrade is answered as without: 200 and the address",
+      source: "Kallichore's own tests",
+      mark: "same",
+      run: async ({ server, session }) => {
+        const headers = {
+          connection: "Upgrade",
+          upgrade: "websocket",
+          "sec-websocket-version": "13",
+          "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        };
+        const path = session.path("channels");
+        const plain = await server.request("GET", path);
+        const answer = await server.request("GET", path, { headers });
+        equal(answer.status, 200, "status code");
+        equal(answer.text, plain.text, "the address");
       },
     },
     {

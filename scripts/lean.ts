@@ -1,0 +1,34 @@
+/**
+ * What makes the programs' bundle quick to start: less of it, and no builtin
+ * that drags in another which we do not use.
+ */
+import type { Plugin } from "esbuild";
+
+/** zod's messages in some fifty languages; ours are said in its default one. */
+const locales: Plugin = {
+  name: "one locale",
+  setup(build) {
+    build.onLoad(
+      { filter: /[\\/]zod[\\/]v4[\\/]locales[\\/]index\.js$/ },
+      () => ({ contents: `export { default as en } from "./en.js";` }),
+    );
+  },
+};
+
+/** Imported, Node asks `http` for all it has, and so loads a whole client for the web. */
+const HTTP = ["createServer", "STATUS_CODES"];
+const http: Plugin = {
+  name: "http without its client",
+  setup(build) {
+    build.onResolve({ filter: /^(?:node:)?http$/ }, ({ kind }) =>
+      kind === "import-statement"
+        ? { path: "http", namespace: "builtin" }
+        : undefined,
+    );
+    build.onLoad({ filter: /^http$/, namespace: "builtin" }, () => ({
+      contents: `export const { ${HTTP.join()} } = process.getBuiltinModule("node:http");`,
+    }));
+  },
+};
+
+export const lean: readonly Plugin[] = [locales, http];
