@@ -3,7 +3,7 @@ import { defineConfig } from "tsup";
 import { webBuild } from "./testing/web/build.ts";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
-const external = ["zeromq", "pyodide", "typescript"];
+const external = ["koffi", "zeromq", "pyodide", "typescript"];
 
 /** ESM bundles of CommonJS packages need a `require`; the long name cannot collide. */
 const banner = {
@@ -72,7 +72,7 @@ export default defineConfig([
     loader: { ".py": "text" },
     format: "esm",
     target: "node20",
-    noExternal: [/^(?!(zeromq|pyodide|typescript)(\/|$))/],
+    noExternal: [/^(?!(koffi|zeromq|pyodide|typescript)(\/|$))/],
     external,
     banner,
     // Optional speed-ups of ws that are not installed: the bundle need not look for them.
