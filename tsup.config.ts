@@ -4,7 +4,7 @@ import { lean } from "./scripts/lean.ts";
 import { webBuild } from "./testing/web/build.ts";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
-const external = ["zeromq", "pyodide", "typescript"];
+const external = ["koffi", "zeromq", "pyodide", "typescript"];
 
 /** ESM bundles of CommonJS packages need a `require`; the long name cannot collide. */
 const banner = {
@@ -73,7 +73,7 @@ export default defineConfig([
     loader: { ".py": "text" },
     format: "esm",
     target: "node20",
-    noExternal: [/^(?!(zeromq|pyodide|typescript)(\/|$))/],
+    noExternal: [/^(?!(koffi|zeromq|pyodide|typescript)(\/|$))/],
     external,
     banner,
     esbuildPlugins: [...lean],

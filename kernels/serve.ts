@@ -119,7 +119,9 @@ const WATCH_MS = 2_000;
 
 /** The parent is gone when its process is, or when somebody else has become ours. */
 function watchParent(gone: () => void): NodeJS.Timeout | undefined {
-  const parent = Number(process.env["JPY_PARENT_PID"]);
+  const said = Number(process.env["JPY_PARENT_PID"]);
+  // On Windows it is a handle, which Node cannot wait for; whoever started us is our parent there.
+  const parent = process.platform === "win32" && said > 0 ? process.ppid : said;
   if (!Number.isInteger(parent) || parent <= 1) return undefined;
   const direct = process.ppid === parent; // or a shell stands between us
   const watch = setInterval(() => {

@@ -8,8 +8,10 @@ import {
   PYTHON_WASM,
   pythonWasmKernelspec,
 } from "../kernels/python-wasm/kernelspec.ts";
+import { isExecutable } from "./package-files.ts";
 
 export function embeddedKernelspecs(): readonly Kernelspec[] {
+  if (isExecutable) return []; // it is no Node that could run another program
   const program = programOf(PYTHON_WASM);
   if (program === undefined || !isPyodideInstalled(program)) return [];
   const { argv, env, metadata, ...spec } = pythonWasmKernelspec(program);

@@ -1,5 +1,5 @@
 /** Which version this is, and which Kallichore it stands in for. */
-import { readFileSync } from "node:fs";
+import { readPackageFile } from "./package-files.ts";
 
 /** The newest Kallichore that we are compatible with. */
 export const COMPATIBLE_VERSION = "0.1.64";
@@ -8,14 +8,11 @@ export const VERSION: string = readVersion();
 
 /** From the package's own file: two steps up from `dist/bin`, one from `dist` and `src`. */
 function readVersion(): string {
-  for (const step of ["../package.json", "../../package.json"]) {
-    try {
-      const text = readFileSync(new URL(step, import.meta.url), "utf8");
-      const { name, version } = JSON.parse(text) as Record<string, string>;
-      if (name === "kallichore" && version !== undefined) return version;
-    } catch {
-      continue; // it lies elsewhere
-    }
+  for (const place of ["../package.json", "../../package.json"]) {
+    const text = readPackageFile({ asset: "package.json", places: [place] });
+    if (text === undefined) continue;
+    const { name, version } = JSON.parse(text) as Record<string, string>;
+    if (name === "kallichore" && version !== undefined) return version;
   }
   return "unknown";
 }

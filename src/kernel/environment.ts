@@ -38,6 +38,7 @@ export function kernelEnvironment({
   const variables = new Map<string, string>();
   for (const [name, value] of Object.entries(base)) {
     if (value === undefined || OURS_ALONE.test(name)) continue;
+    if (ANOTHERS.test(name)) continue;
     variables.set(spelled(name), value);
   }
   for (const { action, name, value } of actions) {
@@ -75,6 +76,9 @@ export function variable(
 
 /** Credentials of this server: whoever has one could start programs as us. */
 const OURS_ALONE = /^KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)/i;
+
+/** Of the kernel that we were started in, if any: a process and handles that mean nothing to ours. */
+const ANOTHERS = /^(JPY_PARENT_PID|[IJ]PY_INTERRUPT_EVENT)$/i;
 
 /** Kallichore's rule: no separator of its own. */
 const acted: Record<

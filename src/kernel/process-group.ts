@@ -1,7 +1,8 @@
 /**
  * A kernel's process and all that came of it, as one thing to signal.
  *
- * A kernel leads a group of its own, and a signal goes to the group. Processes
+ * Windows has neither signals nor groups: there a job stands for both, and where
+ * it cannot be had, `taskkill`. Elsewhere a kernel leads a group of its own, and a signal goes to the group. Processes
  * that left it (`setsid`, job control) can only be found while their parents
  * live, so they are looked up before a signal that may end the parents, and
  * remembered. That there is nobody left is an outcome, not an error.
@@ -14,6 +15,7 @@ import {
   statOf,
   type ProcessIdentity,
 } from "./process-table.ts";
+import type { KernelJob } from "./windows-job.ts";
 
 /**
  * `sent`: at least one process was signalled, be it one that has ended and was
@@ -27,9 +29,10 @@ export class ProcessGroup {
   readonly startTime: number | undefined;
   /** Descendants outside the group: pid to start time. */
   readonly #strays = new Map<number, number>();
+  readonly #job: KernelJob | undefined;
 
-  /** Of a child that was just spawned with `detached`, or of a kernel that was written down with its start time. */
-  constructor(pid: number, startTime = startTimeOf(pid)) {
+  /** Of a child that was just spawned with `detached`, or into a job, or of a kernel that was written down with its start time. */
+  constructor(pid: number, startTime = startTimeOf(pid), job?: KernelJob) {
     // To signal 0, -1 or our own group would end far more than a kernel.
     const isOwn = pid === process.pid || pid === statOf(process.pid)?.group;
     if (!Number.isSafeInteger(pid) || pid <= 1 || isOwn) {
@@ -37,6 +40,7 @@ export class ProcessGroup {
     }
     this.pid = pid;
     this.startTime = startTime;
+    this.#job = job;
   }
 
   get identity(): ProcessIdentity {
@@ -48,10 +52,10 @@ export class ProcessGroup {
     return isAlive(this.pid, this.startTime);
   }
 
-  /** SIGINT to the group, as a terminal's Ctrl-C; who left the group left that too. Windows: not by signal. */
-  interrupt(): SignalOutcome {
-    if (process.platform === "win32") return "unsupported";
-    return this.#signalGroup("SIGINT");
+  /** SIGINT to the group, as a terminal's Ctrl-C; who left the group left that too. Windows: the event that its job has for it. */
+  async interrupt(): Promise<SignalOutcome> {
+    if (process.platform !== "win32") return this.#signalGroup("SIGINT");
+    return (await this.#job?.interrupt()) ?? "unsupported";
   }
 
   /**
@@ -70,14 +74,14 @@ export class ProcessGroup {
 
   /** SIGTERM. Windows knows no such thing: there it is `kill`. */
   async terminate(): Promise<SignalOutcome> {
-    if (process.platform === "win32") return taskkill(this.pid);
+    if (process.platform === "win32") return this.#killOnWindows();
     this.remember();
     return this.#signalAll("SIGTERM");
   }
 
   /** SIGKILL. Call it also when the kernel has ended: it sweeps what it left behind. */
   async kill(): Promise<SignalOutcome> {
-    if (process.platform === "win32") return taskkill(this.pid);
+    if (process.platform === "win32") return this.#killOnWindows();
     // Stopped processes start no others, so the search comes to an end before the first dies.
     for (let round = 0; round < MOST_ROUNDS; round++) {
       const before = this.#strays.size;
@@ -86,6 +90,13 @@ export class ProcessGroup {
       if (this.#strays.size === before) break;
     }
     return this.#signalAll("SIGKILL");
+  }
+
+  async #killOnWindows(): Promise<SignalOutcome> {
+    const outcome = this.#job?.kill();
+    if (outcome !== undefined) return outcome;
+    // What a process left behind is found by way of it alone; and its number may soon be another's.
+    return this.isAlive ? await taskkill(this.pid) : "gone";
   }
 
   #signalAll(signal: NodeJS.Signals): SignalOutcome {

@@ -6,22 +6,31 @@
  * words of a process that failed are never missing. A grandchild that keeps the
  * pipes open can hold this up, but not for long.
  */
-import { spawn, type ChildProcess } from "node:child_process";
+import {
+  spawn,
+  type ChildProcess,
+  type SpawnOptions,
+} from "node:child_process";
 import { once } from "node:events";
 import { StringDecoder } from "node:string_decoder";
 import type { Readable } from "node:stream";
 import { readlinkSync } from "node:fs";
+import type { Variables } from "./environment.ts";
 import type { Exit } from "./kernel.ts";
 import { ProcessGroup } from "./process-group.ts";
-import { statOf } from "./process-table.ts";
+import { startTimeOf, statOf } from "./process-table.ts";
+import { findProgram } from "./program.ts";
 import { isJobControlComplaint } from "./shell.ts";
 import { within } from "./stop.ts";
+import type { KernelJob } from "./windows-job.ts";
 
 export interface Command {
   readonly program: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
+  /** Windows: what the process is to live in, and to end with; it is let go when the process has ended. */
+  readonly job?: KernelJob | undefined;
 }
 
 export type OutputListener = (
@@ -50,21 +59,26 @@ export class KernelProcess {
     command: Command,
     onOutput: OutputListener,
   ): Promise<KernelProcess> {
-    const child = spawn(command.program, command.args, {
-      cwd: command.cwd,
-      env: command.env,
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: process.platform !== "win32", // a session, hence a process group, of its own
-      windowsHide: true,
-    });
-    await once(child, "spawn");
-    return new KernelProcess(child, onOutput);
+    const { job } = command;
+    try {
+      const start = await starterOf(command);
+      const child = job === undefined ? start({}) : job.contain(start);
+      await once(child, "spawn");
+      return new KernelProcess(child, onOutput, job);
+    } catch (error) {
+      job?.[Symbol.dispose]();
+      throw error;
+    }
   }
 
-  private constructor(child: ChildProcess, onOutput: OutputListener) {
+  private constructor(
+    child: ChildProcess,
+    onOutput: OutputListener,
+    job: KernelJob | undefined,
+  ) {
     if (child.pid === undefined) throw new Error("spawned without a pid");
-    this.group = new ProcessGroup(child.pid);
-    this.exited = this.#ended(child);
+    this.group = new ProcessGroup(child.pid, startTimeOf(child.pid), job);
+    this.exited = this.#ended(child, job);
     for (const stream of ["stdout", "stderr"] as const) {
       const pipe = child[stream];
       if (pipe === null) continue;
@@ -104,7 +118,7 @@ export class KernelProcess {
     return /[RSD]/.test(statOf(this.pid)?.state ?? "");
   }
 
-  async #ended(child: ChildProcess): Promise<Exit> {
+  async #ended(child: ChildProcess, job: KernelJob | undefined): Promise<Exit> {
     const closed = once(child, "close");
     closed.catch(() => {}); // an "error" after the spawn: the exit says the rest
     const [code, signal] = await new Promise<
@@ -112,11 +126,42 @@ export class KernelProcess {
     >((resolve) => child.once("exit", (...how) => resolve(how)));
     this.#isRunning = false;
     await this.group.kill(); // what the kernel left behind: workers, servers
+    job?.[Symbol.dispose]();
     await within(closed, LAST_WORDS_MS);
     child.stdout?.destroy();
     child.stderr?.destroy();
-    return { exit_code: code ?? -1, signal, output: this.#stderr.text };
+    // Windows' codes have 32 bits, and its faults the highest of them: they are told as negative, as everywhere there.
+    const exit_code = code === null ? -1 : code | 0;
+    return { exit_code, signal, output: this.#stderr.text };
   }
+}
+
+/**
+ * How the command becomes a process. On Windows a script (`.cmd`, `.bat`) is
+ * run by its interpreter, with words quoted as that one reads them: the system
+ * itself runs programs only.
+ */
+async function starterOf({
+  program,
+  args,
+  env,
+  cwd,
+}: Command): Promise<(variables: Variables) => ChildProcess> {
+  const options = (variables: Variables): SpawnOptions => ({
+    cwd,
+    env: { ...env, ...variables },
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: process.platform !== "win32", // a session, hence a process group, of its own
+    windowsHide: true,
+  });
+  if (process.platform === "win32") {
+    const file = await findProgram(program, { env, cwd });
+    if (file !== undefined && /\.(cmd|bat)$/i.test(file)) {
+      const { default: crossSpawn } = await import("cross-spawn");
+      return (variables) => crossSpawn(file, args, options(variables));
+    }
+  }
+  return (variables) => spawn(program, args, options(variables));
 }
 
 /** Lines with their ends; what is no UTF-8 is replaced, never a reason to stop reading. */

@@ -28,6 +28,7 @@ import type { RuntimeFiles } from "./runtime-files.ts";
 import { STARTUP_BEGIN, STARTUP_SUCCESS, startupCommand } from "./shell.ts";
 import { within } from "./stop.ts";
 import type { KernelTransport } from "./transport.ts";
+import { KernelJobs } from "./windows-job.ts";
 import { workingDirectory } from "./working-directory.ts";
 
 /** How often a launch is tried with new ports when the kernel found its own taken. */
@@ -43,13 +44,17 @@ export interface LocalProvisionerOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
+interface LaunchOptions extends LocalProvisionerOptions {
+  readonly jobs: KernelJobs;
+}
+
 export class LocalProvisioner implements Provisioner {
-  readonly #options: LocalProvisionerOptions;
+  readonly #options: LaunchOptions;
   /** Per session: ports that clients were told of, or that its kernel uses. */
   readonly #reserved = new Map<string, PortReservation>();
 
   constructor(options: LocalProvisionerOptions) {
-    this.#options = options;
+    this.#options = { ...options, jobs: new KernelJobs(options.log) };
   }
 
   async reserve({ session_id, key }: Recipe): Promise<ConnectionInfo> {
@@ -173,7 +178,7 @@ class Launch {
   foundPortsTaken = false;
   readonly #recipe: Recipe;
   readonly #hooks: Hooks;
-  readonly #options: LocalProvisionerOptions;
+  readonly #options: LaunchOptions;
   readonly #choosePorts: () => Promise<ConnectionInfo>;
   #process: KernelProcess | undefined;
   #context: string | undefined;
@@ -182,7 +187,7 @@ class Launch {
   constructor(
     recipe: Recipe,
     hooks: Hooks,
-    options: LocalProvisionerOptions,
+    options: LaunchOptions,
     choosePorts: () => Promise<ConnectionInfo>,
   ) {
     this.#recipe = recipe;
@@ -236,18 +241,18 @@ class Launch {
   async #spawn(connection_file: string): Promise<KernelProcess> {
     const { session_id, startup_environment, startup_environment_arg } =
       this.#recipe;
-    const { env: base, log } = this.#options;
+    const { env: base, jobs, log } = this.#options;
     const cwd = await workingDirectory(this.#recipe.working_directory);
     if (cwd.reason !== undefined) log.warn({ session: session_id }, cwd.reason);
-    const env = {
-      ...kernelEnvironment({
-        base,
-        actions: this.#recipe.env,
-        specEnv: this.#recipe.spec_env,
-        language: this.#recipe.language,
-      }),
-      JPY_PARENT_PID: String(process.pid), // so that a kernel ends when we are killed
-    };
+    const env = kernelEnvironment({
+      base,
+      actions: this.#recipe.env,
+      specEnv: this.#recipe.spec_env,
+      language: this.#recipe.language,
+    });
+    if (process.platform !== "win32") {
+      env["JPY_PARENT_PID"] = String(process.pid); // so that a kernel ends when we are killed
+    }
     const [program, ...args] = this.#recipe.argv.map((word) =>
       word.replaceAll("{connection_file}", connection_file),
     );
@@ -271,14 +276,18 @@ class Launch {
     }
     this.#hasMarkers = command.markers;
     this.#context = contextOf(this.#recipe, command.shell);
+    const job = await jobs.make({
+      interrupts: this.#recipe.interrupt_mode === "signal",
+    });
     try {
+      const { program, args } = command;
       const started = await KernelProcess.spawn(
-        { program: command.program, args: command.args, env, cwd: cwd.path },
+        { program, args, env, cwd: cwd.path, job },
         (stream, text) => this.#hooks.output(stream, text),
       );
       this.#hooks.launched({
         pid: started.pid,
-        environment: env,
+        environment: { ...env, ...job?.variables },
         working_directory: cwd.path,
         connection_file,
         kill: async () => {

@@ -15,6 +15,7 @@ import {
   toFrames,
 } from "../jupyter/frames.ts";
 import { compose, contentOf, EMPTY_OBJECT } from "../jupyter/message.ts";
+import { Router } from "./zmtp/router.ts";
 
 const Port = z.coerce.number().int().min(1).max(65535);
 const Ports = z.object({
@@ -42,40 +43,40 @@ export async function awaitRegistration(
   key: string,
   signer: Signer,
 ): Promise<Registration> {
-  const { Router } = await import("zeromq");
-  const socket = new Router({ linger: 100 });
-  await socket.bind("tcp://127.0.0.1:0");
-  const port = Number(socket.lastEndpoint?.split(":").at(-1));
-  const connection = listen();
+  let accept: (connection: ConnectionInfo) => void = () => {};
+  let refuse: (why: BadRegistration) => void = () => {};
+  const connection = new Promise<ConnectionInfo>((resolve, reject) => {
+    accept = resolve;
+    refuse = reject;
+  });
   connection.catch(() => {}); // whoever launches awaits it; a launch that failed before does not
-
-  async function listen(): Promise<ConnectionInfo> {
-    for await (const frames of socket) {
-      const request = read(frames, signer);
-      if (request === undefined) continue; // not from our kernel
-      const ports = Ports.safeParse(request.content);
-      if (!ports.success) {
-        throw new BadRegistration(
+  const router = await Router.bind((frames, answer) => {
+    const request = read(frames, signer);
+    if (request === undefined) return; // not from our kernel
+    const ports = Ports.safeParse(request.content);
+    if (!ports.success) {
+      refuse(
+        new BadRegistration(
           "the kernel's registration does not name its five ports",
-        );
-      }
-      await socket.send(request.acknowledge(signer));
-      return {
-        ...ports.data,
-        ip: "127.0.0.1",
-        transport: "tcp",
-        signature_scheme: "hmac-sha256",
-        key,
-      };
+        ),
+      );
+      return;
     }
-    throw new BadRegistration("the registration socket was closed");
-  }
-
+    answer(request.acknowledge(signer));
+    accept({
+      ...ports.data,
+      ip: "127.0.0.1",
+      transport: "tcp",
+      signature_scheme: "hmac-sha256",
+      key,
+    });
+  });
   return {
-    port,
+    port: router.port,
     connection,
     [Symbol.asyncDispose]() {
-      socket.close();
+      router[Symbol.dispose]();
+      refuse(new BadRegistration("the registration socket was closed"));
       return Promise.resolve();
     },
   };

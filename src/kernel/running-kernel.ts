@@ -17,6 +17,7 @@ import type { Log } from "../log.ts";
 import { aborted } from "../signals.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
+import type { SignalOutcome } from "./process-group.ts";
 import type { KernelProcess } from "./process.ts";
 import { endpointOf, Sockets } from "./sockets.ts";
 import { LONGEST_STOP_MS, stop, type Stoppable, within } from "./stop.ts";
@@ -148,27 +149,28 @@ export class RunningKernel implements Kernel, Stoppable {
 
   async interrupt(): Promise<void> {
     const { session_id, interrupt_mode } = this.#run.recipe;
-    const byMessage =
-      interrupt_mode === "message" || process.platform === "win32";
-    if (byMessage) {
-      const reply = this.#ask("control", "interrupt_request", {});
-      if ((await within(reply, INTERRUPT_PATIENCE_MS)) === undefined) {
-        this.#run.log.warn("The kernel has not answered the interrupt request");
-      }
-      return;
-    }
-    const group = this.#run.process?.group;
-    if (group === undefined) {
-      throw failure("interrupt_failed", {
-        session_id,
-        why: "its process is not ours to signal, and it takes no interrupt message",
-      });
-    }
-    const outcome = group.interrupt();
-    if (outcome !== "sent") {
+    const outcome =
+      interrupt_mode === "signal" ? await this.#signal() : "unsupported";
+    if (outcome === "sent") return;
+    if (outcome !== "unsupported") {
       const why = `its process is ${outcome}`;
       throw failure("interrupt_failed", { session_id, why });
     }
+    const reply = this.#ask("control", "interrupt_request", {});
+    if ((await within(reply, INTERRUPT_PATIENCE_MS)) === undefined) {
+      this.#run.log.warn("The kernel has not answered the interrupt request");
+    }
+  }
+
+  /** `unsupported` where only a message is left. */
+  async #signal(): Promise<SignalOutcome> {
+    const { process: own, recipe } = this.#run;
+    if (own !== undefined) return own.group.interrupt();
+    if (process.platform === "win32") return "unsupported";
+    throw failure("interrupt_failed", {
+      session_id: recipe.session_id,
+      why: "its process is not ours to signal, and it takes no interrupt message",
+    });
   }
 
   async stop(restart: boolean): Promise<Exit> {

@@ -13,6 +13,8 @@ import {
   type ProcessIdentity,
   type ProcessStat,
 } from "./process-table.ts";
+import { windowsApi } from "./windows-api.ts";
+import { WindowsProcesses } from "./windows-processes.ts";
 
 export interface Usage {
   /** Since the sample before; 100 is one core; 0 in the first sample. */
@@ -30,16 +32,21 @@ export class UsageSampler {
    * by now, is left out; one that is not asked for any more is forgotten.
    */
   async sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>> {
-    return process.platform === "linux"
-      ? this.#read(roots)
-      : await askPidusage(roots);
+    if (process.platform === "linux") return this.#read(roots, proc);
+    const table = process.platform === "win32" ? await windows() : undefined;
+    return table === undefined
+      ? await askPidusage(roots)
+      : this.#read(roots, table);
   }
 
-  #read(roots: readonly ProcessIdentity[]): Map<number, Usage> {
+  #read(
+    roots: readonly ProcessIdentity[],
+    table: ProcessTable,
+  ): Map<number, Usage> {
     const usages = new Map<number, Usage>();
     const now = performance.now();
     for (const { pid, startTime } of roots) {
-      const root = running(pid);
+      const root = running(table, pid);
       const isGone =
         root === undefined ||
         (startTime !== undefined && startTime !== root.startTime);
@@ -47,6 +54,7 @@ export class UsageSampler {
 
       const last = this.#trees.get(pid);
       const tree = treeOf(
+        table,
         root,
         last?.processes.get(pid)?.startTime === root.startTime
           ? last
@@ -63,6 +71,24 @@ export class UsageSampler {
   }
 }
 
+/** Who tells of processes. */
+interface ProcessTable {
+  statOf(pid: number): ProcessStat | undefined;
+  descendantsOf(
+    roots: Iterable<number>,
+    options: { readonly mainThreadOnly?: boolean },
+  ): number[];
+  pageBytes(): number;
+}
+
+const proc: ProcessTable = { statOf, descendantsOf, pageBytes: pageSize };
+
+/** The table of this moment; `undefined` where Windows cannot be called. */
+async function windows(): Promise<ProcessTable | undefined> {
+  const api = await windowsApi().catch(() => undefined); // said when the first kernel started
+  return api === undefined ? undefined : new WindowsProcesses(api);
+}
+
 /** A tree at its last sample. */
 interface Tree {
   readonly time: number; // ms
@@ -71,6 +97,7 @@ interface Tree {
 }
 
 function treeOf(
+  table: ProcessTable,
   root: ProcessStat,
   last: Tree | undefined,
   now: number,
@@ -80,14 +107,15 @@ function treeOf(
   const processes = new Map([[root.pid, root]]);
   for (const before of last?.processes.values() ?? []) {
     if (before.pid === root.pid) continue;
-    const stat = running(before.pid);
+    const stat = running(table, before.pid);
     if (stat?.startTime === before.startTime) processes.set(stat.pid, stat);
   }
   // By pid, so that not all kernels have their turn in the same sample.
   const isTurn = round === 0 || (round + root.pid) % THREADS_EVERY === 0;
   const mainThreadOnly = !isTurn;
-  for (const pid of descendantsOf(processes.keys(), { mainThreadOnly })) {
-    const stat = running(pid);
+  const below = table.descendantsOf(processes.keys(), { mainThreadOnly });
+  for (const pid of below) {
+    const stat = running(table, pid);
     if (stat !== undefined) processes.set(pid, stat);
   }
 
@@ -106,12 +134,16 @@ function treeOf(
       : 0;
   return {
     next: { time: now, round, processes },
-    usage: { cpu_percent, memory_bytes: pages * pageSize(), thread_count },
+    usage: {
+      cpu_percent,
+      memory_bytes: pages * table.pageBytes(),
+      thread_count,
+    },
   };
 }
 
-function running(pid: number): ProcessStat | undefined {
-  const stat = statOf(pid);
+function running(table: ProcessTable, pid: number): ProcessStat | undefined {
+  const stat = table.statOf(pid);
   return stat?.state === "Z" ? undefined : stat;
 }
 

@@ -19,7 +19,7 @@ import { failure } from "../../contract/index.ts";
 import type { Session } from "../session/session.ts";
 import { ownChannels } from "./channels.ts";
 import { kallichore } from "./kallichore.ts";
-import { bindPrivately, type DoorOptions } from "./listen.ts";
+import { bindPipe, bindPrivately, type DoorOptions } from "./listen.ts";
 import { sendFailure, sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
 
@@ -148,9 +148,9 @@ export class ChannelsDoor {
       if (session.ended.aborted) stream.destroy();
       else this.#attach(session, { req, stream, head }, path);
     });
-    if (isPipe) http.listen(path);
+    if (isPipe) await bindPipe(http, path);
     else await bindPrivately(http, path);
-    const own = new OwnSocket(http, path);
+    const own = new OwnSocket(http, path, !isPipe);
     session.ended.addEventListener("abort", () => {
       own.close();
       this.#own.delete(session);
@@ -162,15 +162,18 @@ export class ChannelsDoor {
 class OwnSocket {
   readonly path: string;
   readonly #http: Server;
+  readonly #isFile: boolean;
 
-  constructor(http: Server, path: string) {
+  constructor(http: Server, path: string, isFile: boolean) {
     this.#http = http;
     this.path = path;
+    this.#isFile = isFile;
   }
 
   close(): void {
     this.#http.close();
     this.#http.closeIdleConnections();
-    rmSync(this.path, { force: true });
+    // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
+    if (this.#isFile) rmSync(this.path, { force: true });
   }
 }

@@ -3,7 +3,7 @@
  * package, read when they are first asked for and kept: they never change while
  * we run.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { readPackageFile } from "../package-files.ts";
 import { docsPage } from "./docs-page.ts";
 
 export interface Page {
@@ -14,7 +14,11 @@ export interface Page {
 /** Answers `GET /openapi.json`. */
 export function openapi(): Page {
   documentPage ??= {
-    body: read(["openapi.json", "../openapi.json"], "contract/openapi.json"),
+    body: read(
+      "openapi.json",
+      ["./openapi.json", "../openapi.json"],
+      "contract/openapi.json",
+    ),
     headers: {
       "content-type": "application/json",
       "cache-control": "no-cache",
@@ -36,17 +40,18 @@ let htmlPage: Page | undefined;
 
 function asset(name: string): string {
   return read(
-    [`docs/${name}`, `../docs/${name}`],
+    `docs/${name}`,
+    [`./docs/${name}`, `../docs/${name}`],
     `node_modules/swagger-ui-dist/${name}`,
   );
 }
 
-/** Beside our code in `dist` and `dist/bin`; run from source, where the build takes it from. */
-function read(built: readonly string[], source: string): string {
-  const places = [...built, `../../${source}`].map(
-    (place) => new URL(place, import.meta.url),
-  );
-  const found = places.find((place) => existsSync(place));
-  if (found === undefined) throw new Error(`${source} is not in this package`);
-  return readFileSync(found, "utf8");
+/** Built, it lies beside our code; run from source, where the build takes it from. */
+function read(name: string, built: readonly string[], source: string): string {
+  const text = readPackageFile({
+    asset: name,
+    places: [...built, `../${source}`],
+  });
+  if (text === undefined) throw new Error(`${source} is not in this package`);
+  return text;
 }

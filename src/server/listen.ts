@@ -295,8 +295,7 @@ async function bind(http: Server, address: Address): Promise<Address> {
       return address;
     }
     case "named-pipe":
-      http.listen({ path: address.name, exclusive: true });
-      await once(http, "listening");
+      await bindPipe(http, address.name);
       return address;
   }
 }
@@ -312,6 +311,16 @@ export async function bindPrivately(http: Server, path: string): Promise<void> {
   }
   await once(http, "listening");
   await chmod(path, 0o600);
+}
+
+/**
+ * A Windows pipe. Node makes its first instance as the first one of all, so a
+ * name that somebody has taken is refused; and Windows lets nobody but its
+ * owner (and administrators) write to it.
+ */
+export async function bindPipe(http: Server, name: string): Promise<void> {
+  http.listen({ path: name, exclusive: true });
+  await once(http, "listening");
 }
 
 /** Removes a socket that nobody listens on. Throws when somebody does, or when it is no socket. */

@@ -46,6 +46,11 @@ describe("a kernel's environment", () => {
     });
   });
 
+  it("has nothing of a kernel that we were started in", () => {
+    const base = { JPY_PARENT_PID: "4711", JPY_INTERRUPT_EVENT: "8", A: "a" };
+    expect(kernelEnvironment({ base })).toEqual({ A: "a" });
+  });
+
   it("has upper-case names on Windows", () => {
     const environment = kernelEnvironment({
       base: { Path: "C:\\a" },

@@ -153,7 +153,7 @@ time.sleep(1000)
 onLinux("a kernel's group", () => {
   it("hears an interrupt as a whole; who left it does not", async () => {
     const { pid, members, strays, exited } = await household();
-    expect(new ProcessGroup(pid).interrupt()).toBe("sent");
+    expect(await new ProcessGroup(pid).interrupt()).toBe("sent");
     await exited;
     await ended([pid, ...members]);
     expect(strays.every((each) => isAlive(each))).toBe(true);
@@ -203,7 +203,7 @@ multiply()
     const { pid, exited } = family("pass");
     const group = new ProcessGroup(pid);
     await exited;
-    expect(group.interrupt()).toBe("gone");
+    expect(await group.interrupt()).toBe("gone");
     expect(await group.terminate()).toBe("gone");
     expect(await group.kill()).toBe("gone");
   });
@@ -211,7 +211,7 @@ multiply()
   it("is not mistaken for a stranger with its pid", async () => {
     const { pid } = family("time.sleep(1000)");
     const stranger = new ProcessGroup(pid, (startTimeOf(pid) ?? 0) - 1);
-    expect(stranger.interrupt()).toBe("gone");
+    expect(await stranger.interrupt()).toBe("gone");
     expect(await stranger.kill()).toBe("gone");
     expect(isAlive(pid)).toBe(true);
   });

@@ -98,7 +98,7 @@ describe("a connection", () => {
     let [heard, inTurn, most] = [0, 0, 0];
     const allHeard = new Promise<void>((resolve, reject) => {
       const connection = new Connection(
-        { type: "sub", endpoint, onMessages: () => {} },
+        { type: "sub", endpoint },
         {
           ready: () => {},
           drained: () => {},

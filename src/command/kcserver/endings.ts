@@ -17,6 +17,12 @@ export interface Ending {
 
 const SIGHUP = 1;
 
+/**
+ * Windows ends who has not ended five seconds after their console was closed,
+ * which Node tells as a hangup.
+ */
+const CLOSING_MS = 3_000;
+
 /** Signals that come together are one: a shell, npm and a terminal may each hand on the same Ctrl-C. */
 const TOGETHER_MS = 500;
 
@@ -33,19 +39,33 @@ export class Endings implements Disposable {
   #signalledAt: number | undefined;
 
   /** From now on signals are requests. Explicitly, since a shell may have started us with some of them ignored. */
-  constructor(log: Log, { ignoresHangup }: { ignoresHangup: boolean }) {
+  constructor(
+    log: Log,
+    {
+      ignoresHangup,
+      platform = process.platform,
+    }: {
+      readonly ignoresHangup: boolean;
+      readonly platform?: NodeJS.Platform;
+    },
+  ) {
     this.#log = log;
     this.first = new Promise((resolve) => (this.#begin = resolve));
     this.urgent = new Promise((resolve) => (this.#hurry = resolve));
     const isDeaf = ignoresHangup || isIgnored(SIGHUP);
     this.#on("SIGINT", () => this.#insist("SIGINT"));
     this.#on("SIGTERM", () => this.#insist("SIGTERM"));
-    if (process.platform === "win32") {
+    const isWindows = platform === "win32";
+    if (isWindows) {
       this.#on("SIGBREAK", () => this.#insist("SIGBREAK"));
     }
     this.#on("SIGHUP", () => {
       log.info(isDeaf ? "SIGHUP received, and ignored" : "SIGHUP received");
-      if (!isDeaf) this.request({ reason: "SIGHUP", code: 0 });
+      if (isDeaf) return;
+      const ending = { reason: "SIGHUP", code: 0 };
+      this.request(ending);
+      if (!isWindows) return;
+      setTimeout(() => this.#hurry(ending), CLOSING_MS).unref();
     });
     this.#onAccident("uncaughtException", (error) => {
       log.fatal({ err: error }, "The server ends by a fault of its own");

@@ -57,9 +57,12 @@ exec ${quoted(node)} ${quoted(program)} "$@"
 /** `cmd` stays as the parent; clients learn the server's own process id from `/status`. */
 export function windowsLauncher({ node, program }: LauncherTarget): string {
   const literal = (path: string) => `"${path.replaceAll("%", "%%")}"`;
+  // cmd reads a script in the code page of its console, line by line: this one is UTF-8.
+  const isPlain = /^[\x20-\x7e]*$/.test(node + program);
   return [
     "@echo off",
     "setlocal",
+    ...(isPlain ? [] : ["chcp 65001 >nul"]),
     'set "KALLICHORE_SERVER_PATH=%~f0"',
     `${literal(node)} ${literal(program)} %*`,
     "exit /b %ERRORLEVEL%",

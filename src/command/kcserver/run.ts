@@ -2,10 +2,12 @@
  * The `kcserver` command: judge the options, open the server, say where it is,
  * serve until somebody ends it, and leave nothing behind.
  */
-import { realpath } from "node:fs/promises";
+import { copyFile, mkdir, realpath } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
 import { LogBook } from "../../log.ts";
 import { Filter, parseFilter } from "../../log/filter.ts";
 import { within } from "../../kernel/stop.ts";
+import { isExecutable } from "../../package-files.ts";
 import { type RunningServer, startServer } from "../../serve.ts";
 import { VERSION } from "../../version.ts";
 import { ConnectionFile, connectionOf, shakeHands } from "./connection.ts";
@@ -214,6 +216,13 @@ async function discard(token: Token, { log }: LogBook): Promise<void> {
 
 async function install(directory: string): Promise<number> {
   try {
+    if (isExecutable) {
+      const path = join(resolve(directory), basename(process.execPath));
+      await mkdir(resolve(directory), { recursive: true });
+      await copyFile(process.execPath, path); // it needs nobody to launch it
+      await say(process.stdout, `${path}\n`);
+      return 0;
+    }
     const program = await realpath(process.argv[1] ?? "");
     const target = { node: process.execPath, program };
     const path = await installLauncher(directory, target);

@@ -2,6 +2,7 @@
  * Where the server is to listen, judged from the options alone: nothing is
  * bound or written yet.
  */
+import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import type { Address } from "../../server/listen.ts";
@@ -29,6 +30,8 @@ export interface Surroundings {
   readonly platform?: NodeJS.Platform;
   readonly pid?: number;
   readonly temporary?: string;
+  /** The part of a pipe's name that is made up. */
+  readonly secret?: string;
 }
 
 /** Throws `UsageError`, by the first rule that is broken. */
@@ -63,7 +66,9 @@ export function placeOf(
       return { address, runtimeDirectory, warnings: [] };
     }
     case "named-pipe": {
-      const name = `\\\\.\\pipe\\kallichore-${pid}`;
+      // Pipes are a space of names for the whole machine: nobody can be there before us under one that is made up.
+      const { secret = randomBytes(8).toString("hex") } = surroundings;
+      const name = `\\\\.\\pipe\\kallichore-${pid}-${secret}`;
       return { address: { transport, name }, runtimeDirectory, warnings: [] };
     }
     case "socket": {

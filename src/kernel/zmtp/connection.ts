@@ -1,5 +1,6 @@
 /**
- * One connection to a ZMTP 3 peer, from `connect` to its end; it is never used again.
+ * One connection to a ZMTP 3 peer, from `connect`, or from the moment in which
+ * it was accepted, to its end; it is never used again.
  *
  * Messages are heard only after `ready`, and nothing is after `ended`.
  */
@@ -15,6 +16,7 @@ import {
   greeting,
   GREETING_SIZE,
   GREETING_START,
+  type Introduction,
   ready,
   refusal,
 } from "./handshake.ts";
@@ -45,10 +47,20 @@ export interface Listener {
   ended(error: Error): void;
 }
 
+/** To whom we connect, or who has connected to us. */
+export type Peer =
+  Pick<LinkOptions, "endpoint"> | { readonly accepted: Accepted };
+
+export interface Accepted {
+  readonly socket: Socket;
+  /** Most bytes of one message: we do not know whom we listen to. */
+  readonly limit: number;
+}
+
 export class Connection {
-  readonly #options: LinkOptions;
+  readonly #options: Introduction;
   readonly #listener: Listener;
-  readonly #decoder = new Decoder();
+  readonly #decoder: Decoder;
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
   #hasGreeted = false;
@@ -57,25 +69,35 @@ export class Connection {
   #waits = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
-  constructor(options: LinkOptions, listener: Listener) {
+  constructor(options: Introduction & Peer, listener: Listener) {
     this.#options = options;
     this.#listener = listener;
+    this.#decoder = new Decoder(
+      "accepted" in options ? options.accepted.limit : undefined,
+    );
     this.#patience = setTimeout(() => {
       this.#end(new Error("The peer did not complete the ZMTP handshake"));
     }, HANDSHAKE_PATIENCE_MS);
-    this.#socket = connect({
-      ...toAddress(options.endpoint),
-      noDelay: true,
-      onread: {
-        buffer: () => this.#decoder.region(),
-        callback: (size) => {
-          this.#turnBegan ??= this.#beginTurn();
-          this.#onRead(size);
-          this.#waits = performance.now() - this.#turnBegan > TURN_MS;
-          return !this.#waits;
-        },
-      },
-    });
+    this.#socket =
+      "accepted" in options
+        ? options.accepted.socket
+        : connect({
+            ...toAddress(options.endpoint),
+            noDelay: true,
+            onread: {
+              buffer: () => this.#decoder.region(),
+              callback: (size) => {
+                this.#turnBegan ??= this.#beginTurn();
+                this.#onRead(size);
+                this.#waits = performance.now() - this.#turnBegan > TURN_MS;
+                return !this.#waits;
+              },
+            },
+          });
+    if ("accepted" in options) {
+      this.#socket.on("data", (chunk: Buffer) => this.#onChunk(chunk));
+      this.#write([greeting().subarray(0, GREETING_START)]);
+    }
     this.#socket
       .on("connect", () => this.#onConnect())
       .on("end", () => this.#end(new Error("The peer closed the connection")))
@@ -107,6 +129,22 @@ export class Connection {
     this.#phase = "ended";
     clearTimeout(this.#patience);
     this.#socket.destroy();
+  }
+
+  /** Ends it once what was written is with the operating system; the listener hears nothing more. */
+  finish(): void {
+    this.#phase = "ended";
+    clearTimeout(this.#patience);
+    this.#socket.destroySoon();
+  }
+
+  /** From a socket that was not made to read into our memory. */
+  #onChunk(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length && this.#phase !== "ended";) {
+      const size = chunk.copy(this.#decoder.region(), 0, at);
+      at += size;
+      this.#onRead(size);
+    }
   }
 
   #onConnect(): void {

@@ -23,7 +23,11 @@ const OUR_GREETING: Uint8Array = ourGreeting();
 const SOCKET_TYPES = {
   dealer: { name: "DEALER", peers: ["ROUTER", "REP", "DEALER"] },
   sub: { name: "SUB", peers: ["PUB", "XPUB"] },
+  router: { name: "ROUTER", peers: ["REQ", "DEALER", "ROUTER"] },
 } as const;
+
+/** What we may be to a peer. */
+export type SocketType = keyof typeof SOCKET_TYPES;
 
 /** A subscription to everything, as the message that SUB sockets send. */
 export const SUBSCRIBE_TO_ALL: readonly Uint8Array[] = [Uint8Array.of(1)];
@@ -67,11 +71,13 @@ export function checkGreeting(bytes: Uint8Array): void {
   );
 }
 
+/** What we say of ourselves. */
+export interface Introduction extends Pick<LinkOptions, "identity"> {
+  readonly type: SocketType;
+}
+
 /** The body of our READY command. */
-export function ready({
-  type,
-  identity,
-}: Pick<LinkOptions, "type" | "identity">): Uint8Array {
+export function ready({ type, identity }: Introduction): Uint8Array {
   const properties = [
     property("Socket-Type", Buffer.from(SOCKET_TYPES[type].name)),
   ];
@@ -82,7 +88,7 @@ export function ready({
 }
 
 /** Throws `BadPeer` unless the body of the peer's READY names a counterpart of ours. */
-export function checkReady(body: Uint8Array, type: LinkOptions["type"]): void {
+export function checkReady(body: Uint8Array, type: SocketType): void {
   const name = readProperties(body).get("socket-type");
   const { name: ours, peers } = SOCKET_TYPES[type];
   if (name !== undefined && (peers as readonly string[]).includes(name)) return;

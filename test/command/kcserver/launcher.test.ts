@@ -17,6 +17,13 @@ test("on Windows, a percent sign is one", () => {
   );
 });
 
+test("on Windows, letters beyond ASCII are read as what they are", () => {
+  const text = windowsLauncher({ node: "C:\\é\\node.exe", program: "k.js" });
+  expect(text.split("\r\n").indexOf("chcp 65001 >nul")).toBe(2);
+  const plain = windowsLauncher({ node: "C:\\e\\node.exe", program: "k.js" });
+  expect(plain).not.toContain("chcp");
+});
+
 test("what the launcher tells us, kernels do not inherit", () => {
   const env: NodeJS.ProcessEnv = {
     KALLICHORE_SERVER_PATH: "/opt/kcserver",

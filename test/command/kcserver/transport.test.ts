@@ -99,10 +99,12 @@ test("a path that is too long everywhere is left to be refused", () => {
   expect(place.address).toMatchObject({ path: `${long}/kc-42.sock` });
 });
 
-test("a pipe is named after the process", () => {
+test("a pipe is named after the process, and nobody can know its name before", () => {
   const all = options({ transport: "named-pipe" });
-  expect(placeOf(all, windows).address).toEqual({
+  expect(placeOf(all, { ...windows, secret: "cafe" }).address).toEqual({
     transport: "named-pipe",
-    name: "\\\\.\\pipe\\kallichore-42",
+    name: "\\\\.\\pipe\\kallichore-42-cafe",
   });
+  const [one, other] = [placeOf(all, windows), placeOf(all, windows)];
+  expect(one.address).not.toEqual(other.address);
 });

@@ -1,0 +1,11 @@
+/** The executable's program: as `src/bin/kcserver.ts`, for the CommonJS that a single executable is made of. */
+import { run } from "../../src/command/kcserver/run.ts";
+
+process.title = "kcserver";
+run(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

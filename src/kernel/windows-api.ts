@@ -1,0 +1,310 @@
+/**
+ * Windows' own calls, those that Node has no word for: events, jobs, handles
+ * that a child inherits. They go through koffi, an optional package that is
+ * loaded when the first kernel starts on Windows, and never elsewhere.
+ *
+ * Here stands what is asked of Windows; what it is good for stands in
+ * `windows-job.ts`. Whatever fails throws, with the system's number.
+ */
+import type * as Koffi from "koffi";
+
+/** A handle; 32 bits of it count, on 64-bit Windows too. */
+export type Handle = number;
+
+/** A line of the system's list of processes. */
+export interface ListedProcess {
+  readonly pid: number;
+  readonly parent: number;
+  readonly threads: number;
+}
+
+export interface MeasuredProcess {
+  /** When it began, in units of 100 ns; with the pid, its identity. */
+  readonly startTime: number;
+  /** User and system time, in units of 100 ns. */
+  readonly cpuTime: number;
+  /** The working set, in bytes. */
+  readonly memory: number;
+}
+
+export interface WindowsApi {
+  /** Not signalled; a wait that it ends takes the signal away. */
+  createEvent(): Handle;
+  setEvent(event: Handle): void;
+  /** Whether it is signalled; if so, the signal is taken away. */
+  takeSignal(event: Handle): boolean;
+  /** Our own process, as others may have it: to wait for, and for nothing else. */
+  openSelf(): Handle;
+  /** To put it into a job, and to look at its handles. */
+  openProcess(pid: number): Handle;
+  setInheritable(handle: Handle, isInheritable: boolean): void;
+  /** Whether what a handle means to us is what its value means to `process`. */
+  isShared(handle: Handle, process: Handle): boolean;
+  /** Closing its last handle kills who is in it, and so does our end. */
+  createJob(): Handle;
+  assign(job: Handle, process: Handle): void;
+  /** How many processes are in it. */
+  countOf(job: Handle): number;
+  terminate(job: Handle, exit_code: number): void;
+  /** All processes of the machine. */
+  processes(): ListedProcess[];
+  /** `undefined` when there is no such process, or it is not ours to see. */
+  measure(pid: number): MeasuredProcess | undefined;
+  close(handle: Handle): void;
+}
+
+let loading: Promise<WindowsApi> | undefined;
+
+/** Rejects, each time with the same error, where koffi is not installed or does not run. */
+export function windowsApi(): Promise<WindowsApi> {
+  loading ??= windowsApiFrom(() => import("koffi"));
+  return loading;
+}
+
+/** The calls over a package that `load` finds. */
+export async function windowsApiFrom(
+  load: () => Promise<typeof Koffi>,
+): Promise<WindowsApi> {
+  try {
+    const koffi = await load();
+    return new Kernel32((name) => koffi.load(name));
+  } catch (cause) {
+    throw new Error(
+      "The optional package koffi, by which Windows is called, could not be loaded",
+      { cause },
+    );
+  }
+}
+
+const SYNCHRONIZE = 0x0010_0000;
+const PROCESS_TERMINATE = 0x0001;
+const PROCESS_DUP_HANDLE = 0x0040;
+const PROCESS_SET_QUOTA = 0x0100;
+const PROCESS_QUERY_LIMITED_INFORMATION = 0x1000;
+const HANDLE_FLAG_INHERIT = 1;
+const DUPLICATE_SAME_ACCESS = 2;
+const WAIT_OBJECT_0 = 0;
+const JOB_BASIC_ACCOUNTING = 1;
+const JOB_EXTENDED_LIMITS = 9;
+const JOB_LIMIT_KILL_ON_CLOSE = 0x2000;
+const TH32CS_SNAPPROCESS = 2;
+const INVALID_HANDLE = -1;
+
+/** Sizes of the structures, and where in them is what we read, on 64-bit Windows. */
+const EXTENDED_LIMITS = { size: 144, LimitFlags: 16 } as const;
+const ACCOUNTING = { size: 48, ActiveProcesses: 40 } as const;
+const PROCESS_ENTRY = {
+  size: 568,
+  th32ProcessID: 8,
+  cntThreads: 28,
+  th32ParentProcessID: 32,
+} as const;
+const MEMORY_COUNTERS = { size: 72, WorkingSetSize: 16 } as const;
+
+type Call = (...values: readonly unknown[]) => unknown;
+
+class Kernel32 implements WindowsApi {
+  readonly #kernel32: Koffi.LibraryHandle;
+  readonly #isSame: Call;
+  readonly #functions = new Map<string, Call>();
+
+  constructor(load: (name: string) => Koffi.LibraryHandle) {
+    if (process.arch === "ia32") {
+      throw new Error("32-bit Windows has structures of other sizes");
+    }
+    this.#kernel32 = load("kernel32.dll");
+    this.#isSame = load("kernelbase.dll").func(
+      "int CompareObjectHandles(intptr_t one, intptr_t other)",
+    );
+  }
+
+  createEvent(): Handle {
+    return this.#handle(
+      "intptr_t CreateEventW(void *attributes, int manual, int initial, void *name)",
+      [null, 0, 0, null],
+    );
+  }
+
+  setEvent(event: Handle): void {
+    this.#must("int SetEvent(intptr_t event)", [event]);
+  }
+
+  takeSignal(event: Handle): boolean {
+    const waited = this.#call(
+      "uint32_t WaitForSingleObject(intptr_t handle, uint32_t milliseconds)",
+      [event, 0],
+    );
+    return waited === WAIT_OBJECT_0;
+  }
+
+  openSelf(): Handle {
+    return this.#open(SYNCHRONIZE, process.pid);
+  }
+
+  openProcess(pid: number): Handle {
+    return this.#open(
+      PROCESS_SET_QUOTA | PROCESS_TERMINATE | PROCESS_DUP_HANDLE,
+      pid,
+    );
+  }
+
+  setInheritable(handle: Handle, isInheritable: boolean): void {
+    this.#must(
+      "int SetHandleInformation(intptr_t handle, uint32_t mask, uint32_t flags)",
+      [handle, HANDLE_FLAG_INHERIT, isInheritable ? HANDLE_FLAG_INHERIT : 0],
+    );
+  }
+
+  isShared(handle: Handle, process: Handle): boolean {
+    const found = Buffer.alloc(8);
+    const isThere = this.#call(
+      "int DuplicateHandle(intptr_t from, intptr_t handle, intptr_t to, void *found, uint32_t access, int inherit, uint32_t options)",
+      [process, handle, OURSELVES, found, 0, 0, DUPLICATE_SAME_ACCESS],
+    );
+    if (isThere === 0) return false;
+    const theirs = Number(found.readBigInt64LE());
+    const isSame = this.#isSame(handle, theirs);
+    this.close(theirs);
+    return isSame !== 0;
+  }
+
+  createJob(): Handle {
+    const job = this.#handle(
+      "intptr_t CreateJobObjectW(void *attributes, void *name)",
+      [null, null],
+    );
+    const limits = Buffer.alloc(EXTENDED_LIMITS.size);
+    limits.writeUInt32LE(JOB_LIMIT_KILL_ON_CLOSE, EXTENDED_LIMITS.LimitFlags);
+    try {
+      this.#must(
+        "int SetInformationJobObject(intptr_t job, int what, void *information, uint32_t size)",
+        [job, JOB_EXTENDED_LIMITS, limits, limits.length],
+      );
+    } catch (error) {
+      this.close(job);
+      throw error;
+    }
+    return job;
+  }
+
+  assign(job: Handle, process: Handle): void {
+    this.#must("int AssignProcessToJobObject(intptr_t job, intptr_t process)", [
+      job,
+      process,
+    ]);
+  }
+
+  countOf(job: Handle): number {
+    const accounting = Buffer.alloc(ACCOUNTING.size);
+    this.#must(
+      "int QueryInformationJobObject(intptr_t job, int what, void *information, uint32_t size, void *needed)",
+      [job, JOB_BASIC_ACCOUNTING, accounting, accounting.length, null],
+    );
+    return accounting.readUInt32LE(ACCOUNTING.ActiveProcesses);
+  }
+
+  terminate(job: Handle, exit_code: number): void {
+    this.#must("int TerminateJobObject(intptr_t job, uint32_t exit_code)", [
+      job,
+      exit_code >>> 0,
+    ]);
+  }
+
+  processes(): ListedProcess[] {
+    const snapshot = this.#handle(
+      "intptr_t CreateToolhelp32Snapshot(uint32_t what, uint32_t pid)",
+      [TH32CS_SNAPPROCESS, 0],
+    );
+    const found: ListedProcess[] = [];
+    const entry = Buffer.alloc(PROCESS_ENTRY.size);
+    entry.writeUInt32LE(entry.length);
+    const first = "int Process32FirstW(intptr_t snapshot, void *entry)";
+    const next = "int Process32NextW(intptr_t snapshot, void *entry)";
+    for (
+      let isThere = this.#call(first, [snapshot, entry]);
+      isThere !== 0;
+      isThere = this.#call(next, [snapshot, entry])
+    ) {
+      found.push({
+        pid: entry.readUInt32LE(PROCESS_ENTRY.th32ProcessID),
+        parent: entry.readUInt32LE(PROCESS_ENTRY.th32ParentProcessID),
+        threads: entry.readUInt32LE(PROCESS_ENTRY.cntThreads),
+      });
+    }
+    this.close(snapshot);
+    return found;
+  }
+
+  measure(pid: number): MeasuredProcess | undefined {
+    let handle: Handle;
+    try {
+      handle = this.#open(PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, pid);
+    } catch {
+      return undefined; // it has ended, or is somebody else's
+    }
+    const created = Buffer.alloc(8);
+    const exited = Buffer.alloc(8);
+    const system = Buffer.alloc(8);
+    const user = Buffer.alloc(8);
+    const memory = Buffer.alloc(MEMORY_COUNTERS.size);
+    memory.writeUInt32LE(memory.length);
+    // A process that has ended can be opened for as long as somebody holds it; waiting for it is then over.
+    const isTold =
+      !this.takeSignal(handle) &&
+      this.#call(
+        "int GetProcessTimes(intptr_t process, void *created, void *exited, void *system, void *user)",
+        [handle, created, exited, system, user],
+      ) !== 0 &&
+      this.#call(
+        "int K32GetProcessMemoryInfo(intptr_t process, void *counters, uint32_t size)",
+        [handle, memory, memory.length],
+      ) !== 0;
+    this.close(handle);
+    if (!isTold) return undefined;
+    return {
+      startTime: Number(created.readBigUInt64LE()),
+      cpuTime: Number(system.readBigUInt64LE() + user.readBigUInt64LE()),
+      memory: Number(memory.readBigUInt64LE(MEMORY_COUNTERS.WorkingSetSize)),
+    };
+  }
+
+  close(handle: Handle): void {
+    this.#call("int CloseHandle(intptr_t handle)", [handle]);
+  }
+
+  #open(access: number, pid: number): Handle {
+    return this.#handle(
+      "intptr_t OpenProcess(uint32_t access, int inherit, uint32_t pid)",
+      [access, 0, pid],
+    );
+  }
+
+  #handle(declaration: string, values: readonly unknown[]): Handle {
+    const handle = this.#call(declaration, values);
+    if (handle === 0 || handle === INVALID_HANDLE) this.#fail(declaration);
+    return handle;
+  }
+
+  #must(declaration: string, values: readonly unknown[]): void {
+    if (this.#call(declaration, values) === 0) this.#fail(declaration);
+  }
+
+  #fail(declaration: string): never {
+    const name = /(\w+)\(/.exec(declaration)?.[1] ?? declaration;
+    const number = this.#call("uint32_t GetLastError()", []);
+    throw new Error(`${name} failed with the Windows error ${number}`);
+  }
+
+  /** A function is looked up when it is first called: one that a Windows lacks fails alone. */
+  #call(declaration: string, values: readonly unknown[]): number {
+    let call = this.#functions.get(declaration);
+    if (call === undefined) {
+      call = this.#kernel32.func(declaration) as Call;
+      this.#functions.set(declaration, call);
+    }
+    return Number(call(...values));
+  }
+}
+
+/** What `GetCurrentProcess` gives: no handle, but a word for the one who says it. */
+const OURSELVES: Handle = -1;

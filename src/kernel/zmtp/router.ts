@@ -1,0 +1,73 @@
+/**
+ * A socket on loopback that a few peers connect to and ask, each to be answered
+ * where it asked: as much of a ZeroMQ ROUTER as a kernel's registration needs.
+ */
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { Line } from "../line.ts";
+import type { Frames } from "../transport.ts";
+import { Connection } from "./connection.ts";
+
+/** Of a kernel that may try again, and of strangers. */
+const PEERS_LIMIT = 16;
+/** A registration is a few hundred bytes. */
+const MESSAGE_LIMIT = 64 * 1024; // bytes
+
+/** Hears a message, which is valid for the time of the call; `answer` goes to its sender. */
+export type Hear = (frames: Frames, answer: (frames: Frames) => void) => void;
+
+export class Router implements Disposable {
+  readonly #server = createServer((socket) => this.#accept(socket));
+  readonly #peers = new Set<Connection>();
+  readonly #hear: Hear;
+
+  /** Resolves once it listens, on a port that the system chooses. */
+  static async bind(hear: Hear): Promise<Router> {
+    const router = new Router(hear);
+    router.#server.listen(0, "127.0.0.1");
+    await once(router.#server, "listening");
+    router.#server.on("error", () => {}); // one that cannot be accepted asks again
+    return router;
+  }
+
+  private constructor(hear: Hear) {
+    this.#hear = hear;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** What was answered still goes out. */
+  [Symbol.dispose](): void {
+    this.#server.close();
+    for (const peer of this.#peers) peer.finish();
+    this.#peers.clear();
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#peers.size >= PEERS_LIMIT) {
+      socket.destroy();
+      return;
+    }
+    socket.setNoDelay(true);
+    const line = new Line();
+    const peer = new Connection(
+      { type: "router", accepted: { socket, limit: MESSAGE_LIMIT } },
+      {
+        ready: () => {},
+        messages: (batch) => {
+          for (const frames of batch) {
+            this.#hear(frames, (answer) => line.push(answer));
+          }
+          if (line.length > 0) peer.writeFrom(line);
+        },
+        drained: () => {
+          if (line.length > 0) peer.writeFrom(line);
+        },
+        ended: () => this.#peers.delete(peer),
+      },
+    );
+    this.#peers.add(peer);
+  }
+}

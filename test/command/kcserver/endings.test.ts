@@ -1,0 +1,43 @@
+import { afterEach, expect, test, vi } from "vitest";
+import { Endings } from "../../../src/command/kcserver/endings.ts";
+import { within } from "../../../src/kernel/stop.ts";
+import { silentLog } from "../../../src/log.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Whether it is urgent by now, without waiting for it. */
+async function isUrgent({ urgent }: Endings): Promise<boolean> {
+  const ending = within(urgent, 1);
+  await vi.advanceTimersByTimeAsync(1);
+  return (await ending) !== undefined;
+}
+
+test.each([
+  ["win32", true],
+  ["linux", false],
+] as const)(
+  "on %s, a hangup is in a hurry after three seconds: %s",
+  async (platform, expected) => {
+    vi.useFakeTimers();
+    using endings = new Endings(silentLog(), {
+      ignoresHangup: false,
+      platform,
+    });
+    process.emit("SIGHUP");
+    expect(await endings.first).toEqual({ reason: "SIGHUP", code: 0 });
+    expect(await isUrgent(endings)).toBe(false);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(await isUrgent(endings)).toBe(expected);
+  },
+);
+
+test("on Windows, Ctrl-Break ends the server as Ctrl-C does", async () => {
+  using endings = new Endings(silentLog(), {
+    ignoresHangup: false,
+    platform: "win32",
+  });
+  process.emit("SIGBREAK");
+  expect(await endings.first).toEqual({ reason: "SIGBREAK", code: 0 });
+});
