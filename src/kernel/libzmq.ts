@@ -54,6 +54,13 @@ interface Library {
 
 const SEND_HIGH_WATER_MARK = 64; // messages
 
+/**
+ * How long a send waits to be told of room before it looks for itself: under a
+ * burst the package now and then misses the one time that libzmq tells it, and
+ * would wait for ever.
+ */
+const LOOK_AGAIN_MS = 500;
+
 /** libzmq doubles the first up to the second. */
 const RECONNECT = { first_ms: 20, most_ms: 200 } as const;
 
@@ -152,7 +159,7 @@ class LibzmqLink implements Link {
       for (;;) {
         const frames = this.#line.shift();
         if (frames === undefined || !("send" in socket)) break;
-        await socket.send([...frames]);
+        while (!(await isSent(socket, frames)));
       }
     } catch (error) {
       this.#close(error instanceof Error ? error : new Error(String(error)));
@@ -179,6 +186,17 @@ class LibzmqLink implements Link {
     if (this.#isClosed() || this.#state === state) return;
     this.#state = state;
     this.#options.onState?.(state, error);
+  }
+}
+
+/** False when there was no room for `LOOK_AGAIN_MS`: nothing of the message has been sent then. */
+async function isSent(socket: Dealer, frames: Frames): Promise<boolean> {
+  try {
+    await socket.send([...frames]);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EAGAIN") return false;
+    throw error;
   }
 }
 
@@ -231,6 +249,7 @@ function toSocket(
   return new zeromq.Dealer({
     ...common,
     sendHighWaterMark: SEND_HIGH_WATER_MARK,
+    sendTimeout: LOOK_AGAIN_MS,
     ...(identity !== undefined && {
       // Declared as a string, and taken as bytes too; only those can say every identity.
       routingId: Buffer.from(identity) as unknown as string,
