@@ -5,7 +5,7 @@
  *   npm run conformance -- /path/to/kcserver [--only PREFIX] [--slow] [--json] [--list]
  */
 import { execFileSync } from "node:child_process";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { group as adopt } from "./items/adopt.ts";
@@ -122,8 +122,13 @@ async function judge(path: string): Promise<number> {
 
 /** The first Python that can run an ipykernel. */
 function pythonWithIpykernel(wanted: string | undefined): string | undefined {
+  const { VIRTUAL_ENV } = process.env;
+  const active =
+    VIRTUAL_ENV === undefined ? [] : [join(VIRTUAL_ENV, "bin", "python")];
   const candidates =
-    wanted === undefined ? ["python3", "/usr/bin/python3"] : [wanted];
+    wanted === undefined
+      ? [...active, "python3", "/usr/bin/python3"]
+      : [wanted];
   return candidates.find((candidate) => {
     try {
       execFileSync(candidate, ["-m", "ipykernel", "--version"], {
