@@ -6,7 +6,8 @@
  *
  * A server in a process of its own, a kernel that says 10 kB messages as fast
  * as it can. Printed: the most memory that the server's process ever had, what
- * its journal keeps in memory and on disk, and how much was forgotten.
+ * its journal keeps in memory and on disk, and how much of it is
+ * forgotten: before its oldest entry, and, of all, what no disk could take.
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -29,7 +30,8 @@ interface Figures {
   readonly peak: number;
   readonly memory: number;
   readonly disk: number;
-  readonly forgotten: number;
+  readonly first: number;
+  readonly lost: number;
   readonly last: number;
   readonly cpu: number;
 }
@@ -64,11 +66,12 @@ async function flood(kind: Kind, bytes: number): Promise<void> {
     const figures = await figuresAt(child, count);
     const seconds = (performance.now() - began) / 1000;
     for (const reader of readers) reader.terminate();
-    const forgotten = (100 * figures.forgotten) / figures.last;
+    const percent = (entries: number) =>
+      `${((100 * entries) / figures.last).toFixed(0)} %`;
     console.log(
       `flood ${kind.padEnd(4)} ${(bytes / MIB / 1024).toFixed(1)} GiB in ${seconds.toFixed(0)} s: ` +
         `peak ${mib(figures.peak)}, journal ${mib(figures.memory)} in memory, ${mib(figures.disk)} on disk, ` +
-        `${forgotten.toFixed(0)} % forgotten, ${(figures.cpu / figures.last).toFixed(1)} µs/msg` +
+        `the oldest ${percent(figures.first - 1)} forgotten, ${percent(figures.lost)} on no disk, ${(figures.cpu / figures.last).toFixed(1)} µs/msg` +
         (readers.length > 0
           ? `, readers got ${mib(readers.reduce((sum, { got }) => sum + got, 0))}`
           : ""),
@@ -140,7 +143,8 @@ async function serve(): Promise<void> {
       peak,
       memory: journal.bytes,
       disk: journal.diskBytes,
-      forgotten: journal.first - 1 + journal.lost,
+      first: journal.first,
+      lost: journal.lost,
       last: journal.last,
       cpu: user + system,
     } satisfies Figures);
