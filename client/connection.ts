@@ -11,7 +11,6 @@
 import {
   createTRPCClient,
   createWSClient,
-  type Encoder,
   httpLink,
   jsonEncoder,
   type TRPCLink,
@@ -23,6 +22,7 @@ import { observable } from "@trpc/server/observable";
 import { failure, SupervisorError } from "../contract/errors.ts";
 import type { AppRouter } from "../contract/index.ts";
 import type { Address, RawSocket } from "./address.ts";
+import { Calls, MOST_IN_FRAME } from "./calls.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { type End, Socket } from "./socket.ts";
 
@@ -55,6 +55,8 @@ const ASLEEP_MS = 10_000;
 const PROBE_MS = 5_000;
 /** What a server may close a WebSocket with that wants a token. */
 const UNAUTHORIZED = 4401;
+/** And one that was sent more in one frame than it takes (RFC 6455 §7.4.1). */
+const TOO_LARGE = 1009;
 
 export class Connection implements ConnectionView {
   readonly #address: Address;
@@ -63,8 +65,10 @@ export class Connection implements ConnectionView {
   #error: Error | undefined;
   #client: TRPCWebSocketClient | undefined;
   #socket: Socket | undefined;
+  readonly #calls = new Calls((frame) => this.#socket?.send(frame));
   /** Attempts since something was last heard. */
   #attempts = 0;
+  #wasTooLarge = false;
   /** Cuts the present pause short. */
   #hurry: () => void = () => {};
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -79,6 +83,11 @@ export class Connection implements ConnectionView {
 
   get error(): Error | undefined {
     return this.#error;
+  }
+
+  /** Whether the last connection ended because of what was sent: to be sent again, it would end the next one. */
+  get wasTooLarge(): boolean {
+    return this.#wasTooLarge;
   }
 
   subscribe(listener: (state: ConnectionState) => void): () => void {
@@ -158,6 +167,10 @@ export class Connection implements ConnectionView {
             observer.error(TRPCClientError.from(this.closure)),
           );
         }
+        const { type } = asked.op;
+        if (this.#state === "open" && type !== "subscription") {
+          return this.#calls.ask(asked.op);
+        }
         pass ??= wsLink<AppRouter>({ client: this.open() })(runtime);
         return pass(asked);
       };
@@ -191,7 +204,14 @@ export class Connection implements ConnectionView {
         Parameters<typeof createWSClient>[0]["WebSocket"]
       >,
       retryDelayMs: () => 0, // `dial` waits
-      experimental_encoder: inFrames,
+      experimental_encoder: {
+        encode: inFrames,
+        decode: (data) => {
+          const message = jsonEncoder.decode(data);
+          this.#calls.heard(message);
+          return message; // an answer that is not to it leaves tRPC cold
+        },
+      },
     });
   }
 
@@ -231,12 +251,14 @@ export class Connection implements ConnectionView {
       this.#end(failure("unauthorized", {}));
       return;
     }
+    this.#wasTooLarge = code === TOO_LARGE;
     this.#error = new ConnectionError(
       opened
         ? `The connection was lost${why === undefined ? ` (code ${code})` : `: ${why}`}`
         : (why ?? "The connection could not be opened"),
     );
     this.#become("waiting");
+    this.#calls.lost(this.#error);
     if (!opened) void this.#probe();
   }
 
@@ -263,6 +285,7 @@ export class Connection implements ConnectionView {
     this.#error = error;
     clearInterval(this.#watch);
     this.#become("closed");
+    this.#calls.lost(this.closure);
     // Ends subscriptions and what waits; what is on its way ends with the socket.
     void this.#client?.close().catch(() => {}); // it was closed already
     this.#socket?.drop("closed");
@@ -299,18 +322,14 @@ export class Connection implements ConnectionView {
  * tRPC puts all that it has to say at one time into one frame, as when it
  * resumes many subscriptions; servers take only so much in one.
  */
-const inFrames: Encoder = {
-  encode(data) {
-    if (!Array.isArray(data)) return JSON.stringify(data);
-    const frames: string[] = [];
-    for (let at = 0; at < data.length; at += MOST_IN_FRAME) {
-      frames.push(JSON.stringify(data.slice(at, at + MOST_IN_FRAME)));
-    }
-    return frames as unknown as string; // to be sent by a `Socket`, which takes several
-  },
-  decode: (data) => jsonEncoder.decode(data),
-};
-const MOST_IN_FRAME = 50;
+function inFrames(data: unknown): string {
+  if (!Array.isArray(data)) return JSON.stringify(data);
+  const frames: string[] = [];
+  for (let at = 0; at < data.length; at += MOST_IN_FRAME) {
+    frames.push(JSON.stringify(data.slice(at, at + MOST_IN_FRAME)));
+  }
+  return frames as unknown as string; // to be sent by a `Socket`, which takes several
+}
 
 /** Milliseconds: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
 function pauseBefore(attempt: number): number {
