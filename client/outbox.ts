@@ -93,14 +93,25 @@ export class Outbox {
       this.#pump();
       return;
     }
-    for (const waiting of this.#line) {
+    const sent = this.#line.filter(({ trip }) => trip !== undefined);
+    for (const waiting of sent) {
       waiting.trip?.abort();
       waiting.trip = undefined;
     }
+    if (this.#connection.wasTooLarge) this.#refuseLargest(sent);
     if (state !== "closed") return;
     for (const waiting of [...this.#line]) {
       this.#settle(waiting, () => waiting.reject(this.#connection.closure));
     }
+  }
+
+  /** The server did not say which it was that it cannot take. */
+  #refuseLargest(sent: readonly Waiting[]): void {
+    const [largest] = sent.toSorted((one, other) => other.size - one.size);
+    if (largest === undefined) return;
+    const why = `${(largest.size / 2 ** 20).toFixed(0)} MiB are more than the server takes in one message: send them in parts, or as a file`;
+    const error = new SupervisorError("too_large", why);
+    this.#settle(largest, () => largest.reject(error));
   }
 
   #pump(): void {

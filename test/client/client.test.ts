@@ -100,6 +100,21 @@ describe("code", () => {
     expect(counts).toEqual(codes.map((_, at) => first + at));
   });
 
+  it("that is long may be sent with others that are: no frame is too large for the server", async () => {
+    const codes = Array.from({ length: 40 }, () => "x".repeat(2_000_000));
+    const options = { collect: false, store_history: false };
+    const all = codes.map((code) => session.execute(code, options));
+    for (const { status } of await Promise.all(all)) expect(status).toBe("ok");
+    expect(client.connection.state).toBe("open");
+  });
+
+  it("that is more than the server takes is refused, and what was sent with it runs", async () => {
+    const large = session.execute("x".repeat(70 * 1024 * 1024));
+    const small = session.execute("small");
+    await expect(large).rejects.toMatchObject({ reason: "too_large" });
+    expect((await small).result).toEqual({ "text/plain": "small" });
+  });
+
   it("asks, and is answered", async () => {
     const execution = session.execute("input your name: ");
     await expect(execution.answer("too early")).rejects.toThrow("not asked");
