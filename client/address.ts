@@ -6,6 +6,7 @@
  * The token travels in a header wherever headers can be set. Browsers cannot
  * set them on a WebSocket; there, and only there, it is part of the address.
  */
+import { ConnectionError } from "./failure.ts";
 import { nodeModule, isNode } from "./node.ts";
 import { socketFetch } from "./socket-fetch.ts";
 
@@ -59,7 +60,7 @@ export class Address {
       this.name = where.socketPath;
       return;
     }
-    const url = new URL(where.url);
+    const url = toUrl(where.url);
     this.#token = options.token ?? url.searchParams.get("token") ?? undefined;
     this.#http = `${url.protocol.replace(/^ws/, "http")}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
     this.name = this.#http;
@@ -118,6 +119,22 @@ export class Address {
   }
 }
 
+/** What is no address is not repeated: it may hold the token. */
+function toUrl(given: string | URL | undefined): URL {
+  if (given === undefined) {
+    throw new TypeError(
+      "There is no server to connect to: give `url`, `socketPath` or `connectionFile`",
+    );
+  }
+  try {
+    return new URL(given);
+  } catch {
+    throw new TypeError(
+      "The `url` is no address such as http://127.0.0.1:8888",
+    );
+  }
+}
+
 function builtin(): WebSocketClass | undefined {
   return (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
 }
@@ -135,22 +152,37 @@ function isProxy(value: object): boolean {
   return nodeModule("node:util").types.isProxy(value);
 }
 
-/** Reads the file that the server wrote about itself (`--connection-file`). */
+/** Reads the file that the server wrote about itself (`--connection-file`), or what `kallichore serve --json` printed. */
 export async function readConnectionFile(
   path: string,
 ): Promise<{ where: Where; token: string | undefined }> {
-  const { readFile } = nodeModule("node:fs/promises");
-  const file = JSON.parse(await readFile(path, "utf8")) as {
-    base_path?: string;
-    socket_path?: string;
-    named_pipe?: string;
-    bearer_token?: string | null;
-  };
-  const token = file.bearer_token ?? undefined;
-  const socketPath = file.socket_path ?? file.named_pipe;
+  const file = await readJson(path);
+  const token = file.bearer_token ?? file.token ?? undefined;
+  const socketPath = file.socket_path ?? file.named_pipe ?? file.socket;
   if (socketPath !== undefined) return { where: { socketPath }, token };
-  if (file.base_path !== undefined) {
-    return { where: { url: file.base_path }, token };
+  const url = file.base_path ?? file.url;
+  if (url !== undefined) return { where: { url }, token };
+  throw new ConnectionError(`${path} does not say where the server is`);
+}
+
+interface ConnectionFile {
+  readonly base_path?: string;
+  readonly socket_path?: string;
+  readonly named_pipe?: string;
+  readonly bearer_token?: string | null;
+  readonly url?: string;
+  readonly socket?: string;
+  readonly token?: string | null;
+}
+
+async function readJson(path: string): Promise<ConnectionFile> {
+  const { readFile } = nodeModule("node:fs/promises");
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as ConnectionFile;
+  } catch (error) {
+    throw new ConnectionError(
+      `There is no server to be found by ${path}: a running server that was started with \`--connection-file\` has written one`,
+      { cause: error },
+    );
   }
-  throw new Error(`${path} does not say where the server is`);
 }

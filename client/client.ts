@@ -20,12 +20,15 @@ import {
 import type { ConnectionView } from "./connection.ts";
 import { type CallOptions, Line } from "./line.ts";
 import { Session } from "./session.ts";
+import { whileWanted } from "./wait.ts";
 
 export type ClientOptions = Where & AddressOptions;
 
 export type ConnectOptions = AddressOptions & {
   /** Milliseconds until the attempt is given up; 10 000 unless said. */
   readonly timeout_ms?: number | undefined;
+  /** Gives the attempt up: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
 } & (
     | (Where & { readonly connectionFile?: never })
     | {
@@ -47,10 +50,11 @@ export function createClient(options: ClientOptions): Client {
 
 /** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  const { timeout_ms = PATIENCE_MS } = options;
+  const { timeout_ms = PATIENCE_MS, signal } = options;
+  signal?.throwIfAborted();
   const line = new Line(await addressOf(options));
   try {
-    await line.connection.opened(timeout_ms);
+    await whileWanted(line.connection.opened(timeout_ms), signal);
   } catch (error) {
     line.connection.close();
     throw error;

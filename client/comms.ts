@@ -7,14 +7,15 @@ import { failure } from "../contract/errors.ts";
 import { toBase64 } from "./base64.ts";
 import { isMessage, type MessageOf, type SessionEvent } from "./events.ts";
 import type { Feed } from "./feed.ts";
-import type { Line } from "./line.ts";
+import type { CallOptions, Line } from "./line.ts";
 import { request, type RequestOptions } from "./requests.ts";
 import { Queue } from "./queue.ts";
 import { uuid } from "./uuid.ts";
+import { whileWanted } from "./wait.ts";
 
 export type CommMessage = MessageOf<"comm_msg" | "comm_close">;
 
-export interface CommOptions {
+export interface CommOptions extends CallOptions {
   readonly buffers?: readonly Uint8Array[] | undefined;
   readonly metadata?: Record<string, unknown> | undefined;
 }
@@ -35,14 +36,24 @@ export class Comms {
     data: unknown = {},
     options: CommOptions = {},
   ): Promise<Comm> {
-    const comm = await this.attach(uuid(), target_name);
-    await comm.say("comm_open", { target_name, data }, options);
+    const comm = await this.attach(uuid(), target_name, options);
+    try {
+      await comm.say("comm_open", { target_name, data }, options);
+    } catch (error) {
+      comm.leave(); // it may be open in the kernel, and nobody here knows of it
+      throw error;
+    }
     return comm;
   }
 
   /** Joins one that is open already, such as another client's. */
-  async attach(comm_id: string, target_name = ""): Promise<Comm> {
-    await this.#feed.open();
+  async attach(
+    comm_id: string,
+    target_name = "",
+    { signal }: CallOptions = {},
+  ): Promise<Comm> {
+    signal?.throwIfAborted();
+    await whileWanted(this.#feed.open(), signal);
     return new Comm(this.#line, this.#feed, { comm_id, target_name });
   }
 
@@ -63,11 +74,12 @@ export class Comms {
   }
 
   /** Each comm that the kernel opens from now on. Ends when the session is detached from. */
-  async *opened(): AsyncGenerator<
+  async *opened({ signal }: CallOptions = {}): AsyncGenerator<
     { readonly comm: Comm; readonly message: MessageOf<"comm_open"> },
     void
   > {
-    await this.#feed.open();
+    signal?.throwIfAborted();
+    await whileWanted(this.#feed.open(), signal);
     const queue = new Queue<{ comm: Comm; message: MessageOf<"comm_open"> }>();
     const leave = this.#feed.listen({
       heard: (event) => {
@@ -79,7 +91,7 @@ export class Comms {
       ended: (error) => queue.end(error),
     });
     try {
-      yield* queue;
+      yield* queue.take(signal);
     } finally {
       leave();
     }
@@ -135,14 +147,24 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
 
   /** What the kernel says on it; a `comm_close` is the last. */
   [Symbol.asyncIterator](): AsyncGenerator<CommMessage, void> {
-    return this.#queue[Symbol.asyncIterator]();
+    return this.messages();
+  }
+
+  /** The same, until `signal` aborts: then it throws the signal's reason. */
+  messages({ signal }: CallOptions = {}): AsyncGenerator<CommMessage, void> {
+    return this.#queue.take(signal);
+  }
+
+  /** Listens no more; the kernel is not told. @internal */
+  leave(): void {
+    this.#over();
   }
 
   /** @internal */
   async say(
     msg_type: "comm_open" | "comm_msg" | "comm_close",
     content: Readonly<Record<string, unknown>>,
-    { buffers = [], metadata }: CommOptions = {},
+    { buffers = [], metadata, signal }: CommOptions = {},
   ): Promise<void> {
     const letter = {
       session_id: this.#feed.session_id,
@@ -152,7 +174,8 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
       ...(metadata !== undefined && { metadata }),
       buffers: buffers.map(toBase64),
     };
-    await this.#feed.inTurn(() => this.#line.send(letter));
+    const call = signal === undefined ? {} : { signal };
+    await this.#feed.inTurn(() => this.#line.send(letter, call));
   }
 
   #heard(event: SessionEvent): void {

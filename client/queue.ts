@@ -25,15 +25,28 @@ export class Queue<T> implements AsyncIterable<T> {
     this.#wake();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<T, void> {
-    for (;;) {
-      const taken = this.#items;
-      this.#items = [];
-      yield* taken;
-      if (this.#items.length > 0) continue;
-      if (this.#end?.error !== undefined) throw this.#end.error;
-      if (this.#end !== undefined) return;
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+  [Symbol.asyncIterator](): AsyncGenerator<T, void> {
+    return this.take();
+  }
+
+  /** Throws the reason of the signal, once that aborts. */
+  async *take(signal?: AbortSignal): AsyncGenerator<T, void> {
+    const abort = () => this.#wake();
+    signal?.addEventListener("abort", abort);
+    try {
+      for (;;) {
+        signal?.throwIfAborted();
+        const item = this.#items.shift();
+        if (item !== undefined) {
+          yield item;
+          continue;
+        }
+        if (this.#end?.error !== undefined) throw this.#end.error;
+        if (this.#end !== undefined) return;
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
     }
   }
 }

@@ -286,6 +286,30 @@ describe("requests", () => {
     }
   });
 
+  it("comms are given up by their signals, whatever is waited for", async () => {
+    await using comm = await session.comms.open("widget");
+    const controller = new AbortController();
+    const { signal } = controller;
+    const heard = comm.messages({ signal }).next();
+    const opened = session.comms.opened({ signal }).next();
+    setTimeout(() => controller.abort("enough"), 50);
+    await expect(heard).rejects.toBe("enough");
+    await expect(opened).rejects.toBe("enough");
+    for (const one of [
+      session.comms.open("widget", {}, { signal }),
+      session.comms.attach("it", "widget", { signal }),
+      session.comms.list("widget", { signal }),
+      comm.send("x", { signal }),
+    ]) {
+      await expect(one).rejects.toBe("enough");
+    }
+    await comm.send("y"); // it is as open as before
+    for await (const message of comm) {
+      expect(message.content.data).toBe("y");
+      break;
+    }
+  });
+
   it("comms that the kernel opens are heard of", async () => {
     const comms = session.comms.opened();
     const next = comms.next();
@@ -505,6 +529,36 @@ describe("a server", () => {
     );
     await using another = await connect({ connectionFile });
     expect(await another.sessions.list()).toBeDefined();
+  });
+
+  it("is found by what `kallichore serve --json` printed", async () => {
+    const connectionFile = join(opened.folder, "printed.json");
+    const { token } = opened.server;
+    const printed = { url: urlOf(opened.server), token };
+    await writeFile(connectionFile, JSON.stringify(printed));
+    await using another = await connect({ connectionFile });
+    expect(await another.sessions.list()).toBeDefined();
+  });
+
+  it("that is not said, or not by anything that is there, is an error that says so", async () => {
+    const connectionFile = join(opened.folder, "nowhere.json");
+    const missing = connect({ connectionFile });
+    await expect(missing).rejects.toThrow("--connection-file");
+    await expect(missing).rejects.toBeInstanceOf(ConnectionError);
+    await expect(connect({} as { url: string })).rejects.toThrow("socketPath");
+    const wrong = connect({ url: "banana?token=secret" });
+    await expect(wrong).rejects.toThrow("http://127.0.0.1");
+    await expect(wrong).rejects.not.toThrow("secret");
+  });
+
+  it("is not waited for when the signal says so", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const waiting = connect({ url: "http://127.0.0.1:9", signal });
+    setTimeout(() => controller.abort("enough"), 50);
+    await expect(waiting).rejects.toBe("enough");
+    const never = { url: urlOf(opened.server), signal };
+    await expect(connect(never)).rejects.toBe("enough");
   });
 
   it("serves a client that has only what browsers have", async () => {
