@@ -42,7 +42,7 @@ export const StartupEnvironment = z
   )
   .meta({ id: "StartupEnvironment" });
 
-/** What Kallichore's clients always send with an `argv`; they are told when one is missing. */
+/** What Kallichore's clients of every version send with an `argv`; they are told when one is missing. */
 const required = [
   "session_id",
   "display_name",
@@ -50,11 +50,9 @@ const required = [
   "username",
   "input_prompt",
   "continuation_prompt",
-  "session_mode",
   "working_directory",
   "env",
   "interrupt_mode",
-  "startup_environment",
 ] as const;
 
 export const NewSession = z
@@ -80,7 +78,7 @@ export const NewSession = z
     username: z.string().optional(),
     input_prompt: z.string().optional(),
     continuation_prompt: z.string().optional(),
-    session_mode: SessionMode.optional(),
+    session_mode: SessionMode.optional().describe("`console` where absent"),
     working_directory: z
       .string()
       .optional()
@@ -101,8 +99,16 @@ export const NewSession = z
       .string()
       .nullish()
       .describe("5.5 and later: the kernel registers its own ports (JEP 66)"),
-    startup_environment: StartupEnvironment.optional(),
+    startup_environment: StartupEnvironment.optional().describe(
+      "Where absent, what `run_in_shell` says",
+    ),
     startup_environment_arg: z.string().nullish(),
+    run_in_shell: z
+      .boolean()
+      .nullish()
+      .describe(
+        "Older clients' word for `startup_environment`: true is `shell`, false or absent `none`",
+      ),
   })
   .superRefine((session, context) => {
     if (session.kernel_name !== undefined) return;

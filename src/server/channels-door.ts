@@ -5,27 +5,29 @@
  * session for its whole life, under a name that cannot collide.
  */
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { WebSocketServer } from "ws";
+import { WebSocket, WebSocketServer } from "ws";
 import { failure } from "../../contract/index.ts";
 import type { Session } from "../session/session.ts";
 import { ownChannels } from "./channels.ts";
 import { kallichore } from "./kallichore.ts";
-import { bindPipe, bindPrivately, type DoorOptions } from "./listen.ts";
-import { sendFailure, sendJson } from "./rest.ts";
+import type { DoorOptions } from "./listen.ts";
+import { OwnSocket } from "./own-socket.ts";
+import { sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
+import { plainWebSocket } from "./socket.ts";
 
 const MAX_FRAME = 64 * 1024 * 1024; // bytes
 const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
 const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
+/** Base64 of 16 bytes (RFC 6455 §4.1). */
+const KEY = /^[+/\dA-Za-z]{22}==$/;
+/** That of the example in RFC 6455 §1.3. */
+const EXAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+/** What a client may take to read our answer to that. */
+const MOMENT_MS = 50;
 
 export class ChannelsDoor {
   readonly #service: Service;
@@ -58,9 +60,16 @@ export class ChannelsDoor {
     }
   }
 
-  /** Whether the answer here is another address even to who asks to be upgraded: some of Kallichore's clients do both. */
-  pointsElsewhere(path: string): boolean {
-    return this.#isLocal && KALLICHORES.test(path);
+  /**
+   * Whether the answer here is another address even to who asks to be upgraded.
+   * Kallichore gives it to everybody, and its own tests ask for it with the
+   * headers of the RFC's example; who makes a key for itself wants a WebSocket,
+   * and can do nothing with an address.
+   */
+  pointsElsewhere(req: IncomingMessage, path: string): boolean {
+    if (!this.#isLocal || !KALLICHORES.test(path)) return false;
+    const key = keyOf(req);
+    return !KEY.test(key) || key === EXAMPLE_KEY;
   }
 
   /** The path of the session's own socket. Rejects with `session_not_found`. */
@@ -105,17 +114,48 @@ export class ChannelsDoor {
     socketPath?: string,
   ): void {
     this.#sockets.handleUpgrade(req, stream, head, (socket) => {
-      const { idle, limits } = this.#service;
-      idle.nudge();
-      ownChannels(session, socket, stream, {
-        codec: kallichore,
-        log: this.#service.log.child({ session: session.id }),
-        patience: {
-          limit: limits.reader_buffer_bytes,
-          patience_ms: limits.reader_patience_ms,
-        },
-        socketPath,
-      });
+      const carry = () => this.#carry(session, { socket, stream, socketPath });
+      if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
+      else carry();
+    });
+  }
+
+  /** A client that shook no hands. */
+  #attachPlain(
+    session: Session,
+    { stream, head }: { stream: Duplex; head: Buffer },
+    socketPath: string,
+  ): void {
+    const { clients, options } = this.#sockets;
+    const socket = plainWebSocket(stream, head, options);
+    clients.add(socket);
+    socket.on("close", () => clients.delete(socket));
+    this.#carry(session, { socket, stream, socketPath });
+  }
+
+  #carry(
+    session: Session,
+    {
+      socket,
+      stream,
+      socketPath,
+    }: { socket: WebSocket; stream: Duplex; socketPath: string | undefined },
+  ): void {
+    if (session.ended.aborted) {
+      socket.on("error", () => {});
+      socket.close(1001, "the session was deleted");
+      return;
+    }
+    const { idle, limits } = this.#service;
+    idle.nudge();
+    ownChannels(session, socket, stream, {
+      codec: kallichore,
+      log: this.#service.log.child({ session: session.id }),
+      patience: {
+        limit: limits.reader_buffer_bytes,
+        patience_ms: limits.reader_patience_ms,
+      },
+      socketPath,
     });
   }
 
@@ -140,17 +180,15 @@ export class ChannelsDoor {
     const path = isPipe
       ? `\\\\.\\pipe\\kallichore-${name}`
       : join(this.#options.socketDirectory(), `${name}.sock`);
-    const http = createServer((_req, res) => {
-      sendFailure(res, failure("upgrade_required", {}));
+    const own = await OwnSocket.open(path, isPipe, {
+      upgrade: (req, stream, head) => {
+        stream.on("error", () => {});
+        this.#attach(session, { req, stream, head }, path);
+      },
+      plain: (stream, head) => {
+        this.#attachPlain(session, { stream, head }, path);
+      },
     });
-    http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
-      stream.on("error", () => {});
-      if (session.ended.aborted) stream.destroy();
-      else this.#attach(session, { req, stream, head }, path);
-    });
-    if (isPipe) await bindPipe(http, path);
-    else await bindPrivately(http, path);
-    const own = new OwnSocket(http, path, !isPipe);
     session.ended.addEventListener("abort", () => {
       own.close();
       this.#own.delete(session);
@@ -159,21 +197,20 @@ export class ChannelsDoor {
   }
 }
 
-class OwnSocket {
-  readonly path: string;
-  readonly #http: Server;
-  readonly #isFile: boolean;
+function keyOf({ headers }: IncomingMessage): string {
+  return headers["sec-websocket-key"] ?? "";
+}
 
-  constructor(http: Server, path: string, isFile: boolean) {
-    this.#http = http;
-    this.path = path;
-    this.#isFile = isFile;
-  }
-
-  close(): void {
-    this.#http.close();
-    this.#http.closeIdleConnections();
-    // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
-    if (this.#isFile) rmSync(this.path, { force: true });
-  }
+/**
+ * Who sends the RFC's example reads our answer with its own hands, as
+ * Kallichore's tests do, and takes what came with it for a part of it. So the
+ * first frame comes apart from it.
+ */
+function aMomentLater(socket: WebSocket, then: () => void): void {
+  socket.on("error", () => {});
+  socket.pause();
+  setTimeout(() => {
+    if (socket.readyState === WebSocket.OPEN) then();
+    socket.resume();
+  }, MOMENT_MS);
 }

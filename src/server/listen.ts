@@ -12,7 +12,11 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import {
+  type AddressInfo,
+  connect,
+  type Server as SocketServer,
+} from "node:net";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure, type SupervisorError } from "../../contract/index.ts";
@@ -177,7 +181,7 @@ export class Doors {
       if (this.#trpc.serves(url.pathname)) {
         this.#trpc.upgrade(req, stream, head);
       } else if (this.#channels.serves(req.method, url.pathname)) {
-        if (this.#channels.pointsElsewhere(url.pathname)) {
+        if (this.#channels.pointsElsewhere(req, url.pathname)) {
           const where = await this.#channels.whereabouts(url.pathname);
           answer(stream, { status: 200, span, body: where });
         } else this.#channels.upgrade(req, stream, head, url.pathname);
@@ -301,15 +305,18 @@ async function bind(http: Server, address: Address): Promise<Address> {
 }
 
 /** A Unix socket that only its owner may connect to, from its first moment. */
-export async function bindPrivately(http: Server, path: string): Promise<void> {
+export async function bindPrivately(
+  server: SocketServer,
+  path: string,
+): Promise<void> {
   // The bind happens within `listen`; the mask is back before anything else of ours makes a file or a process.
   const mask = process.umask(0o177);
   try {
-    http.listen(path);
+    server.listen(path);
   } finally {
     process.umask(mask);
   }
-  await once(http, "listening");
+  await once(server, "listening");
   await chmod(path, 0o600);
 }
 
@@ -318,9 +325,12 @@ export async function bindPrivately(http: Server, path: string): Promise<void> {
  * name that somebody has taken is refused; and Windows lets nobody but its
  * owner (and administrators) write to it.
  */
-export async function bindPipe(http: Server, name: string): Promise<void> {
-  http.listen({ path: name, exclusive: true });
-  await once(http, "listening");
+export async function bindPipe(
+  server: SocketServer,
+  name: string,
+): Promise<void> {
+  server.listen({ path: name, exclusive: true });
+  await once(server, "listening");
 }
 
 /** Removes a socket that nobody listens on. Throws when somebody does, or when it is no socket. */

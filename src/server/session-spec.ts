@@ -43,7 +43,7 @@ export async function resolveSpec(
     spec_env: spec?.env,
     connection_timeout: request.connection_timeout ?? CONNECTION_TIMEOUT,
     protocol_version: request.protocol_version ?? PROTOCOL_VERSION,
-    startup_environment: request.startup_environment ?? "none",
+    startup_environment: startupEnvironment(request),
     startup_environment_arg:
       given === undefined || given === null || given === "" ? undefined : given,
     key: randomBytes(16).toString("hex"),
@@ -64,9 +64,16 @@ async function assertProgram(
   if ((await findProgram(program, options)) !== undefined) return;
   // A start-up command may be what brings the program.
   const isBare = !program.includes("/");
-  if (isBare && (request.startup_environment ?? "none") !== "none") return;
+  if (isBare && startupEnvironment(request) !== "none") return;
   const path = isBare ? searchPath(options).join(":") : "";
   throw failure("program_not_found", { program, path });
+}
+
+function startupEnvironment({
+  startup_environment,
+  run_in_shell,
+}: SessionRequest): SessionSpec["startup_environment"] {
+  return startup_environment ?? (run_in_shell === true ? "shell" : "none");
 }
 
 function userName(): string {

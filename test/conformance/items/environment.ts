@@ -314,6 +314,32 @@ export const group = outline<World>({
         }
       },
     },
+    {
+      id: "ENV-21",
+      claim:
+        "clients of before session_mode and startup_environment say neither; their run_in_shell means the shell",
+      source: "Kallichore's own tests, over its versions",
+      mark: "mended",
+      run: async ({ server }) => {
+        const unsaid = {
+          session_mode: undefined,
+          startup_environment: undefined,
+          startup_environment_arg: undefined,
+        };
+        for (const [run_in_shell, profile] of [
+          [true, "profile"],
+          [false, null],
+          [undefined, null],
+        ] as const) {
+          const channel = await running(server, { ...unsaid, run_in_shell });
+          equal(
+            await channel.result("env OF_THE_PROFILE"),
+            profile,
+            `with run_in_shell ${run_in_shell}`,
+          );
+        }
+      },
+    },
   ],
 });
 

@@ -1,9 +1,18 @@
 /** Channels of a server on a Unix socket: per-session sockets, and the channel on the server's own socket. */
+import { once } from "node:events";
 import { statSync } from "node:fs";
+import { connect } from "node:net";
 
 import { at, equal, holds, keys, skip, text } from "../harness/check.ts";
-import { eventName, knock } from "../harness/channel.ts";
-import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
+import { eventName, executeContent, knock } from "../harness/channel.ts";
+import {
+  FAULT,
+  type Item,
+  KALLICHORE,
+  group as outline,
+} from "../harness/item.ts";
+import { masked, PlainClient } from "../harness/plain.ts";
+import { until } from "../harness/request.ts";
 import type { Server } from "../harness/server.ts";
 import { Session, newId } from "../harness/session.ts";
 import { disconnected } from "./channels.ts";
@@ -81,21 +90,12 @@ export const group = outline<World>({
         }
       },
     },
-    {
-      id: "UNIX-04",
-      claim: "/api/channels/{id} upgrades on the server's own socket",
-      source: "Positron's third form of address",
-      mark: "mended",
-      run: async ({ server, session, socket }) => {
-        const { status, channel } = await knock(
-          `ws+unix://${socket}:/api/channels/${session.id}`,
-          server.authorization(),
-        );
-        equal(status, 101, "the upgrade");
-        await channel?.run("");
-        await channel?.close();
-      },
-    },
+    upgradesOnMain(
+      "UNIX-04",
+      "/api/channels/{id} upgrades on the server's own socket",
+      "Positron's third form of address",
+      ({ id }) => `/api/channels/${id}`,
+    ),
     {
       id: "UNIX-13",
       claim:
@@ -114,6 +114,65 @@ export const group = outline<World>({
         const answer = await server.request("GET", path, { headers });
         equal(answer.status, 200, "status code");
         equal(answer.text, plain.text, "the address");
+      },
+    },
+    upgradesOnMain(
+      "UNIX-14",
+      "/sessions/{id}/channels upgrades on the server's own socket for a client that makes its own key",
+      "WebSocket libraries, which can do nothing with an address",
+      (session) => session.path("channels"),
+    ),
+    {
+      id: "UNIX-15",
+      claim:
+        "frames without a handshake are taken on a per-session socket, from the first byte on",
+      source: "Kallichore's own tests",
+      mark: "mended",
+      run: async ({ server, session }) => {
+        const client = new PlainClient(await perSession(server, session));
+        const ids = [newId(), newId()];
+        client.write(Buffer.concat(ids.map((id) => masked(execution(id)))));
+        for (const id of ids) await replied(client, id);
+        client.leave();
+        await disconnected(session);
+      },
+    },
+    {
+      id: "UNIX-16",
+      claim:
+        "a client that shakes no hands and says nothing hears the session after 5 s",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server, session }) => {
+        const client = new PlainClient(await perSession(server, session));
+        const connected = async () => at(await session.details(), "connected");
+        await until("connected", connected, { holds: (seen) => seen === true });
+        const id = newId();
+        client.write(masked(execution(id)));
+        await replied(client, id);
+        client.leave();
+        await disconnected(session);
+      },
+    },
+    {
+      id: "UNIX-17",
+      claim:
+        "with the RFC's example for a key, nothing comes in one piece with the answer to the handshake",
+      source: "Kallichore's own tests, which would lose it",
+      mark: "mended",
+      run: async ({ server, session }) => {
+        const place = await perSession(server, session);
+        const socket = connect(place);
+        socket.write(
+          `GET / HTTP/1.1\r\nHost: localhost\r\n${EXAMPLE.join("\r\n")}\r\n\r\n`,
+        );
+        const [answer] = (await once(socket, "data")) as [Buffer];
+        socket.destroy();
+        holds(
+          /^HTTP\/1\.1 101 [^]*\r\n\r\n$/.test(answer.toString("latin1")),
+          `the first piece has ${answer.length} bytes`,
+        );
+        await disconnected(session);
       },
     },
     {
@@ -262,6 +321,52 @@ export const group = outline<World>({
     },
   ],
 });
+
+function upgradesOnMain(
+  id: string,
+  claim: string,
+  source: string,
+  pathOf: (session: Session) => string,
+): Item<World> {
+  return {
+    ...{ id, claim, source },
+    mark: "mended",
+    run: async ({ server, session, socket }) => {
+      const { status, channel } = await knock(
+        `ws+unix://${socket}:${pathOf(session)}`,
+        server.authorization(),
+      );
+      equal(status, 101, "the upgrade");
+      await channel?.run("");
+      await channel?.close();
+    },
+  };
+}
+
+const EXAMPLE = [
+  "Connection: Upgrade",
+  "Upgrade: websocket",
+  "Sec-WebSocket-Version: 13",
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+function execution(msg_id: string): string {
+  return JSON.stringify({
+    header: { msg_id, msg_type: "execute_request" },
+    parent_header: null,
+    channel: "shell",
+    content: executeContent("print hi"),
+    metadata: {},
+    buffers: [],
+  });
+}
+
+async function replied(client: PlainClient, msg_id: string): Promise<void> {
+  const isReply = (frame: string) =>
+    frame.includes('"execute_reply"') && frame.includes(msg_id);
+  const ask = () => Promise.resolve(client.heard.some(isReply));
+  await until(`a reply to ${msg_id}`, ask, { holds: (seen) => seen });
+}
 
 async function perSession(server: Server, session: Session): Promise<string> {
   const place = text(
