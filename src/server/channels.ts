@@ -41,12 +41,14 @@ export interface ChannelOptions {
   readonly socketPath?: string | undefined;
 }
 
+/** The owner was displaced by another client. */
+const DISPLACED = 4409;
 /**
- * A client that ends the channel in order has been handed all that was sent
- * before our own close frame. Others (a page that is left, a frame that came
- * broken) close with a code of their own.
+ * A client that ends the channel in order, or repeats our own goodbye, has been
+ * handed all that was sent before our close frame. Others (a page that is left,
+ * a frame that came broken) close with a code of their own.
  */
-const GOODBYES = [1000, 1005];
+const GOODBYES = [1000, 1005, DISPLACED];
 /** How long a newcomer waits for the one that it displaces. */
 const FAREWELL_MS = 250;
 
@@ -67,7 +69,7 @@ export function ownChannels(
       pings.askOnceMore();
       frames.add(codec.displaced(reason));
       frames.flush();
-      socket.close(4409, "displaced by another client");
+      socket.close(DISPLACED, "displaced by another client");
       return farewell(socket);
     },
   );

@@ -4,6 +4,9 @@
  * known to have read, one question is under way: what has to be said again
  * after a break is what was said within a round trip.
  *
+ * One answer is believed once the next has come: what a broken connection may
+ * have made of the last one is not taken for a word of the owner's.
+ *
  * An owner that answers no more is cut off, but never for a time in which it
  * was us who did not run.
  */
@@ -35,6 +38,10 @@ export class Pings {
   #seq = 0;
   /** The last that a ping was sent after. */
   #askedFor = 0;
+  /** The last that a pong was about. */
+  #answered = 0;
+  /** The last that is known to have been read. */
+  #believed = 0;
   #bytes = 0;
 
   /** When the timer is to fire. */
@@ -61,6 +68,8 @@ export class Pings {
   begin(seq: number): void {
     this.#seq = seq;
     this.#askedFor = seq;
+    this.#answered = seq;
+    this.#believed = seq;
   }
 
   /** An entry is on its way to the client. */
@@ -80,9 +89,9 @@ export class Pings {
     this.#claim.heard(this.#seq);
   }
 
-  /** Unless it is asked already, or there is nothing new to ask for. */
+  /** Unless it is asked already, or there is nothing that is not known. */
   ask(): void {
-    if (this.#asked.size === 0 && this.#seq > this.#askedFor) this.#ping();
+    if (this.#asked.size === 0 && this.#seq > this.#believed) this.#ping();
   }
 
   stop(): void {
@@ -123,7 +132,9 @@ export class Pings {
     const number = payload.readBigUInt64BE();
     const asked = this.#asked.get(number);
     if (asked === undefined) return;
-    this.#claim.heard(asked.seq);
+    this.#believed = this.#answered;
+    this.#answered = asked.seq;
+    this.#claim.heard(this.#believed);
     // Pongs come in order, and a client may answer only the last of several pings.
     for (const earlier of this.#asked.keys()) {
       if (earlier > number) break;

@@ -68,6 +68,25 @@ test("an owner that answers no more is cut off", async () => {
   await once(socket, "close");
 });
 
+test("one answer alone is not believed: a connection may have broken in it", async () => {
+  const socket = await connection(false);
+  const heard: number[] = [];
+  const pings = new Pings(socket, frames, { heard: (seq) => heard.push(seq) });
+  onTestFinished(() => pings.stop());
+  pings.sent(7, 1);
+  pings.askOnceMore(); // the second ping
+  socket.emit("pong", payloadOf(2));
+  expect(heard).not.toContain(7);
+  socket.emit("pong", payloadOf(3)); // which the first answer brought about
+  expect(heard).toContain(7);
+});
+
+function payloadOf(number: number): Buffer {
+  const payload = Buffer.alloc(8);
+  payload.writeBigUInt64BE(BigInt(number));
+  return payload;
+}
+
 /** As a process that is stopped, or a machine that sleeps: nothing of ours runs, and timers are late. */
 function standStill(duration_ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, duration_ms);
