@@ -25,8 +25,8 @@ import { type KernelTransport, LinkClosed, LinkFull } from "./transport.ts";
 
 /** From one question who the kernel is to the next, while it does not answer. */
 const ASK_AGAIN_MS = 500;
-/** How long a kernel that answered may leave us without proof that its iopub reaches us. */
-const IOPUB_PATIENCE_MS = 2_000;
+/** How long a kernel that answered may leave us without proof that its iopub reaches us, and its stdin. */
+const REACH_PATIENCE_MS = 2_000;
 /** How long what is in flight may take after the process is gone. */
 const DRAIN_MS = 500;
 const INTERRUPT_PATIENCE_MS = 5_000;
@@ -54,6 +54,8 @@ export class RunningKernel implements Kernel, Stoppable {
   readonly #own = new Map<string, (content: unknown) => void>();
   #info: Readonly<Record<string, unknown>> = {};
   #iopubSeen: (() => void) | undefined;
+  readonly #stdinConnected: Promise<void>;
+  readonly #canBeAsked: () => void;
   #gone: ((exit: Exit) => void) | undefined;
   #isBusy = false;
 
@@ -61,6 +63,9 @@ export class RunningKernel implements Kernel, Stoppable {
     this.#run = run;
     this.connection = run.connection;
     const { transport, connection, hooks, log } = run;
+    let canBeAsked = () => {};
+    this.#stdinConnected = new Promise((resolve) => (canBeAsked = resolve));
+    this.#canBeAsked = canBeAsked;
     this.#sockets = new Sockets(
       transport,
       connection,
@@ -71,6 +76,7 @@ export class RunningKernel implements Kernel, Stoppable {
           log.warn({ channel }, `Refused a message from the kernel: ${why}`),
         state: (channel, state, error) => {
           log.debug({ channel, err: error }, `${channel} is ${state}`);
+          if (channel === "stdin" && state === "connected") this.#canBeAsked();
           if (state === "closed" && error !== undefined) {
             log.warn({ channel }, `${channel} was given up: ${error.message}`);
           }
@@ -96,8 +102,9 @@ export class RunningKernel implements Kernel, Stoppable {
   }
 
   /**
-   * Asks who the kernel is until it has answered and its iopub is known to
-   * reach us. Resolves with its answer; pends when the kernel dies, so race it
+   * Asks who the kernel is until it has answered, its iopub is known to reach
+   * us, and its stdin is connected: what it asks on a stdin that nobody has
+   * connected to yet, ZeroMQ drops. Resolves with its answer; pends when the kernel dies, so race it
    * against `exited`.
    */
   async introduce(signal: AbortSignal): Promise<KernelInfo> {
@@ -118,7 +125,7 @@ export class RunningKernel implements Kernel, Stoppable {
       answer = await within(Promise.race([...answers, tooLate]), ASK_AGAIN_MS);
     }
     const seen = iopub.then(() => true);
-    const latest = performance.now() + IOPUB_PATIENCE_MS;
+    const latest = performance.now() + REACH_PATIENCE_MS;
     while (
       (await within(seen, ASK_AGAIN_MS)) === undefined &&
       performance.now() < latest
@@ -126,6 +133,8 @@ export class RunningKernel implements Kernel, Stoppable {
       signal.throwIfAborted();
       void this.#ask("shell", "kernel_info_request", {}); // its busy and idle are what we are after
     }
+    const left = Math.max(0, latest - performance.now());
+    await Promise.race([within(this.#stdinConnected, left), tooLate]);
     this.#info = answer as Readonly<Record<string, unknown>>;
     return this.#info as KernelInfo;
   }

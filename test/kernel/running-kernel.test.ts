@@ -1,0 +1,84 @@
+/** One running kernel, seen through the sockets that it really has. */
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, onTestFinished, test } from "vitest";
+import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
+import { RunningKernel } from "../../src/kernel/running-kernel.ts";
+import { zmtp } from "../../src/kernel/zmtp.ts";
+import { silentLog } from "../../src/log.ts";
+import { eventually } from "../harness.ts";
+import { argvOf } from "../kernels/index.ts";
+import { launch } from "../kernels/raw-client.ts";
+
+test("a kernel that answers is ready once it can ask as well", async () => {
+  await using launched = await launch({ argv: argvOf("echo") });
+  const { connection } = launched;
+  const stdin_port = 9;
+  const heard: Message[] = [];
+  const kernel = new RunningKernel({
+    recipe: recipe(connection.key),
+    connection: { ...connection, stdin_port },
+    process: undefined,
+    transport: zmtp,
+    hooks: {
+      launched() {},
+      message: (message) => heard.push(message),
+      output() {},
+      registered() {},
+      heartbeat() {},
+      exited() {},
+    },
+    log: silentLog(),
+  });
+  onTestFinished(() => kernel.close());
+
+  let isReady = false;
+  const ready = kernel.introduce(AbortSignal.timeout(20_000)).then(() => {
+    isReady = true;
+  });
+  await delay(1_000); // it has answered, and its stdin is not there yet
+  expect(isReady).toBe(false);
+
+  const stdin = createServer((socket) => {
+    const peer = connect(`${connection.ip}-${connection.stdin_port}`);
+    socket.on("error", () => {}).pipe(peer);
+    peer.on("error", () => {}).pipe(socket);
+  });
+  stdin.listen(`${connection.ip}-${stdin_port}`);
+  onTestFinished(() => void stdin.close());
+  await once(stdin, "listening");
+  await ready;
+  kernel.send(
+    compose({
+      channel: "shell",
+      msg_type: "execute_request",
+      content: { code: "input who?", silent: false, allow_stdin: true },
+      session: "s",
+      username: "tester",
+    }),
+  );
+  const asked = await eventually("the question", () =>
+    heard.find(({ header }) => header.msg_type === "input_request"),
+  );
+  expect(contentOf(asked)).toMatchObject({ prompt: "who?" });
+});
+
+function recipe(key: string) {
+  return {
+    session_id: "s",
+    argv: [],
+    language: "echo",
+    env: [],
+    spec_env: undefined,
+    working_directory: "",
+    key,
+    username: "tester",
+    interrupt_mode: "message",
+    protocol_version: "5.3",
+    startup_environment: "none",
+    startup_environment_arg: undefined,
+    connection: undefined,
+    timeout_ms: 20_000,
+  } as const;
+}
