@@ -190,12 +190,13 @@ export function ask(
   });
 }
 
-/** Resolves with what `look` finds, looking at every turn of the clock's hand; rejects with `what` after ten seconds. */
+/** Resolves with what `look` finds, looking at every turn of the clock's hand; rejects with `what` after ten seconds, unless said. */
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | Promise<T | undefined>,
+  patience_ms = 10_000,
 ): Promise<T> {
-  const deadline = AbortSignal.timeout(10_000);
+  const deadline = AbortSignal.timeout(patience_ms);
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;

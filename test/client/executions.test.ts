@@ -551,6 +551,7 @@ describe("a snapshot", () => {
       expect(event.parent_header?.msg_id).toBe(running.execution_id);
       break;
     }
+    await running; // its idle may come after its reply
     expect((await seen.snapshot()).execution).toBeNull();
   });
 });

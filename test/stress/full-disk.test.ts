@@ -58,10 +58,12 @@ test.skipIf(!mayMount())(
     rmSync(filler);
     const left = bytesIn(disk);
     const { last_seq } = await witness.describe();
-    await eventually("the disk used again", async () => {
+    // A disk that failed is left alone for ten seconds.
+    const used = async () => {
       await witness.flood(1_000, 10_000);
       return bytesIn(disk) > left + 4 * 1024 * 1024 ? true : undefined;
-    });
+    };
+    await eventually("the disk used again", used, 30_000);
     const said = witness.said;
     await witness.flood(2_000, 1_000);
     const heard = await witness.read(Number(last_seq));
