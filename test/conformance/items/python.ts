@@ -1,4 +1,5 @@
 /** The same with a kernel that is not ours: ipykernel, where a Python has it. */
+import { setTimeout as delay } from "node:timers/promises";
 import { at, equal, holds, shown, skip, text } from "../harness/check.ts";
 import { msgType, streamed } from "../harness/channel.ts";
 import type { Executed } from "../harness/channel.ts";
@@ -10,6 +11,9 @@ interface World {
   readonly server: Server;
   readonly python: string | undefined;
 }
+
+/** For the loop to be reached: an interrupt that lands within ipykernel's print is lost there. */
+const PRINTED_MS = 500;
 
 const PATIENT = { within_ms: 20_000 };
 
@@ -65,6 +69,7 @@ export const group = outline<World>({
           (frame) => msgType(frame) === "stream",
           PATIENT,
         );
+        await delay(PRINTED_MS);
         equal((await session.post("interrupt")).status, 200, "interrupt");
         const reply = await channel.reply(msg_id, PATIENT);
         equal(at(reply, "ename"), "KeyboardInterrupt", "ename");
