@@ -166,6 +166,7 @@ interface Run {
 }
 
 class RunningMock implements Kernel {
+  readonly missesInterrupts = false;
   readonly pid = undefined;
   readonly connection: ConnectionInfo;
   readonly exited: Promise<Exit>;

@@ -70,6 +70,8 @@ export interface Kernel {
   readonly info: Readonly<Record<string, unknown>>;
   /** Resolves once, with how it ended, after `Hooks.exited`. Never rejects. */
   readonly exited: Promise<Exit>;
+  /** Whether an interrupt that comes between a request and the running of its code is lost on it, or worse. */
+  readonly missesInterrupts: boolean;
   /** client → kernel, in order on each channel. Throws `kernel_unreachable` where it takes no more. */
   send(message: Message): void;
   /** By signal to the process group, or by message, as its recipe says. Throws `interrupt_failed`. */

@@ -46,6 +46,7 @@ export interface Run {
 }
 
 export class RunningKernel implements Kernel, Stoppable {
+  readonly missesInterrupts = true;
   readonly connection: ConnectionInfo;
   readonly exited: Promise<Exit>;
   readonly #run: Run;

@@ -6,12 +6,13 @@
  * when the second is overdue. What it says stays in the journal: here is only
  * where that begins and ends, and how much it is.
  */
+import { once } from "node:events";
 import type {
   Execution as Seen,
   ExecutionState,
 } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
-import { expectMany } from "../signals.ts";
+import { Deadline, expectMany } from "../signals.ts";
 import type { MessageEntry } from "./entry.ts";
 
 /** Why an execution did not come to an end of its own. */
@@ -21,6 +22,10 @@ export type Reason = NonNullable<Seen["reason"]>;
 export const SECOND_SIGN_MS = 2_000;
 /** And at most: a thread may talk on for ever. */
 const MOST_SIGN_MS = 60_000;
+/** How long a kernel that has taken the code up may need to run it: until then, some swallow an interrupt. */
+const TAKE_UP_MS = 100;
+/** How long an interrupt waits for the code to run: what does not by then stands behind something else, which is what is meant. */
+const BEGIN_PATIENCE_MS = 1_000;
 /** Bytes; a larger reply is kept in the journal only. */
 const REPLY_LIMIT = 64 * 1024;
 
@@ -73,9 +78,11 @@ export class Execution {
   #state: ExecutionState = "queued";
   #interruptedBy: "interrupt" | "deadline" | undefined;
   readonly #heard = new Set<"reply" | "idle">();
+  readonly #begun = new AbortController();
   readonly #over = new AbortController();
   readonly #ended: (execution: Execution) => void;
   readonly #late: (execution: Execution) => void;
+  #takingUp: NodeJS.Timeout | undefined;
   #lastSign: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
 
@@ -143,6 +150,19 @@ export class Execution {
     return () => (this.#interruptedBy = undefined);
   }
 
+  /**
+   * Resolves once it is seen to run, is over, or has had the time to: a kernel
+   * that has the request but not yet begun forgets an interrupt.
+   */
+  async begun(): Promise<void> {
+    if (this.#begun.signal.aborted || this.isOver) return;
+    using wait = new Deadline(
+      [this.#begun.signal, this.over],
+      BEGIN_PATIENCE_MS,
+    );
+    await once(wait.signal, "abort");
+  }
+
   /** What it asked is answered, or nobody will answer it any more. */
   settleInput(): void {
     this.input = undefined;
@@ -155,6 +175,7 @@ export class Execution {
     entry: MessageEntry,
   ): void {
     this.noteSeq(entry.seq);
+    this.#heardOfIt(msg_type);
     if (OUTPUTS.has(msg_type)) {
       this.counts.set(msg_type, (this.counts.get(msg_type) ?? 0) + 1);
       this.outputBytes += entry.size;
@@ -163,6 +184,7 @@ export class Execution {
 
   /** The kernel asks. */
   asked(question: MessageEntry): void {
+    this.#begun.abort();
     if (this.#happen("asked")) this.input = question;
   }
 
@@ -198,7 +220,19 @@ export class Execution {
   /** Nothing of it fires any more. */
   dispose(): void {
     clearTimeout(this.#deadline);
+    clearTimeout(this.#takingUp);
     clearTimeout(this.#lastSign);
+  }
+
+  #heardOfIt(msg_type: string): void {
+    if (this.#begun.signal.aborted) return;
+    if (!TAKEN_UP.has(msg_type)) {
+      clearTimeout(this.#takingUp);
+      this.#begun.abort();
+    } else if (!this.isOver) {
+      this.#takingUp ??= setTimeout(() => this.#begun.abort(), TAKE_UP_MS);
+      this.#takingUp.unref();
+    }
   }
 
   #hear(sign: "reply" | "idle"): void {
@@ -247,6 +281,9 @@ export class Execution {
     return true;
   }
 }
+
+/** What a kernel says before it runs the code. */
+const TAKEN_UP = new Set(["status", "execute_input"]);
 
 const OUTPUTS = new Set([
   "stream",

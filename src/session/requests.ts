@@ -165,15 +165,10 @@ export class Requests {
     this.#abandon(this.queue.drop(), reason);
   }
 
-  /** Somebody interrupts the kernel: what waits is dropped, and what it asks needs no answer. Returns what takes that back, where it can be. */
-  interrupted(): () => void {
-    this.drop("interrupt");
-    const undo = this.executions.running
-      .filter(({ isInSubshell }) => !isInSubshell)
-      .map((execution) => execution.interrupt("interrupt"));
-    return () => {
-      for (const take of undo) take();
-    };
+  /** Interrupts what runs, once it does; what waits is dropped. Throws `interrupt_failed`. */
+  async interruptAll(kernel: Kernel): Promise<void> {
+    const active = this.executions.find(this.queue.active?.header.msg_id);
+    await this.#signal(kernel, active, this.#interrupted());
   }
 
   /** Takes one that waits out of the line. Throws `execution_state`. */
@@ -202,11 +197,7 @@ export class Requests {
       const why = `Execution ${id} runs in a subshell, which an interrupt does not reach`;
       throw failure("execution_state", { why });
     }
-    const undo = execution.interrupt(by);
-    await kernel.interrupt().catch((error: unknown) => {
-      undo();
-      throw error;
-    });
+    await this.#signal(kernel, execution, execution.interrupt(by));
   }
 
   /** Answers what it asks. Throws `execution_state`, `kernel_unreachable`. */
@@ -255,7 +246,7 @@ export class Requests {
   #forward(kernel: Kernel, message: Message): void {
     const { channel, header } = message;
     const { msg_id, msg_type } = header;
-    if (msg_type === "interrupt_request") this.interrupted();
+    if (msg_type === "interrupt_request") this.#interrupted();
     if (msg_type === "shutdown_request") this.drop("shutdown");
     if (ExecutionQueue.concerns(message)) {
       this.#queue(kernel, message);
@@ -267,6 +258,31 @@ export class Requests {
     if (channel === "stdin" && msg_type === "input_reply") {
       this.#settleInput(message.parent_header?.msg_id);
     }
+  }
+
+  /** Interrupts what is meant, or nothing where that ends before it can be hit. */
+  async #signal(
+    kernel: Kernel,
+    meant: Execution | undefined,
+    undo: () => void,
+  ): Promise<void> {
+    if (kernel.missesInterrupts) await meant?.begun();
+    if (meant?.isOver === true) return;
+    await kernel.interrupt().catch((error: unknown) => {
+      undo();
+      throw error;
+    });
+  }
+
+  /** Somebody interrupts the kernel: what waits is dropped, and what it asks needs no answer. Returns what takes that back, where it can be. */
+  #interrupted(): () => void {
+    this.drop("interrupt");
+    const undo = this.executions.running
+      .filter(({ isInSubshell }) => !isInSubshell)
+      .map((execution) => execution.interrupt("interrupt"));
+    return () => {
+      for (const take of undo) take();
+    };
   }
 
   #queue(kernel: Kernel, message: Message): void {

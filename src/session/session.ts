@@ -230,11 +230,7 @@ export class Session {
           : "it has no running kernel";
       throw failure("interrupt_failed", { session_id: this.id, why });
     }
-    const undo = this.#requests.interrupted();
-    await kernel.interrupt().catch((error: unknown) => {
-      undo();
-      throw error;
-    });
+    await this.#requests.interruptAll(kernel);
     // A client that waits for the effect hears a status even where there was nothing to interrupt.
     if (this.#status !== "busy" && this.isRunning) {
       this.#say({ kind: "status", status: this.#status, reason: "interrupt" });

@@ -130,7 +130,6 @@ describe.each(kernels)("$name", (kernel) => {
     test("is interrupted", async () => {
       await using client = await door.attach(server, session);
       const msg_id = await client.execute(kernel.sleep);
-      // Not at `execute_input`: between that and the code itself, IRkernel dies of an interrupt.
       await client.until(
         "that it runs",
         ({ header, parent_header }) =>
@@ -143,6 +142,16 @@ describe.each(kernels)("$name", (kernel) => {
       expect((await client.over(again)).content).toMatchObject({
         status: "ok",
       });
+    });
+
+    test("is interrupted as soon as it has the code", async () => {
+      await using client = await door.attach(server, session);
+      for (let times = 0; times < 5; times++) {
+        const msg_id = await client.execute(kernel.sleep);
+        await server.ask("POST", `/sessions/${session}/interrupt`);
+        const reply = await client.over(msg_id);
+        expect(reply.content?.["status"]).not.toBe("ok");
+      }
     });
 
     test("is restarted, and begins anew", async () => {

@@ -86,6 +86,7 @@ describe("an execution's states", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
+    kernel.print("it runs", a);
     await session.interrupt();
     kernel.reply(a, { status });
     kernel.idle(a);
@@ -105,6 +106,7 @@ describe("an execution's states", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
+    kernel.print("it runs", a);
     kernel.isBeyondReach = true;
     await expect(session.interrupt()).rejects.toMatchObject({
       reason: "interrupt_failed",
@@ -403,6 +405,7 @@ describe("ending one", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
+    kernel.print("it runs", a);
     kernel.isBeyondReach = true;
     await expect(session.interruptExecution(execution)).rejects.toMatchObject({
       reason: "interrupt_failed",
@@ -415,17 +418,72 @@ describe("ending one", () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a", { stop_on_error: false }), code("b")];
     const [first, second] = [send(session, a), send(session, b)];
+    kernel.print("it runs", a);
     await session.interruptExecution(first);
     expect(second.state).toBe("queued");
     kernel.fail(a);
     expect([first.state, second.state]).toEqual(["interrupted", "running"]);
   });
 
+  const interrupts = [
+    [
+      "that execution's",
+      (session: Session, execution: Execution) =>
+        session.interruptExecution(execution),
+    ],
+    ["the session's", (session: Session) => session.interrupt()],
+  ] as const;
+  test.each(interrupts)(
+    "%s interrupt waits until the kernel is in the code",
+    async (_, interrupt) => {
+      vi.useFakeTimers();
+      const { session, kernel } = await startedSession();
+      const a = code("a");
+      const interrupted = interrupt(session, send(session, a));
+      await vi.advanceTimersByTimeAsync(500);
+      kernel.busy(a);
+      kernel.say("execute_input", { code: "a", execution_count: 1 }, a);
+      await vi.advanceTimersByTimeAsync(99);
+      expect(kernel.interrupts).toBe(0);
+      await vi.advanceTimersByTimeAsync(1);
+      await interrupted;
+      expect(kernel.interrupts).toBe(1);
+    },
+  );
+
+  test.each(interrupts)(
+    "%s interrupt waits a second for a kernel that says nothing, and no longer",
+    async (_, interrupt) => {
+      vi.useFakeTimers();
+      const { session, kernel } = await startedSession();
+      const interrupted = interrupt(session, send(session, code("a")));
+      await vi.advanceTimersByTimeAsync(999);
+      expect(kernel.interrupts).toBe(0);
+      await vi.advanceTimersByTimeAsync(1);
+      await interrupted;
+      expect(kernel.interrupts).toBe(1);
+    },
+  );
+
+  test.each(interrupts)(
+    "%s interrupt spares what comes after code that ended before it",
+    async (_, interrupt) => {
+      const { session, kernel } = await startedSession();
+      const a = code("a");
+      const interrupted = interrupt(session, send(session, a));
+      kernel.run(a);
+      send(session, code("b"));
+      await interrupted;
+      expect(kernel.interrupts).toBe(0);
+    },
+  );
+
   test("one whose time is up while it runs is interrupted", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = session.execute(a, 1000);
+    kernel.print("it runs", a);
     await vi.advanceTimersByTimeAsync(1000);
     expect(kernel.interrupts).toBe(1);
     kernel.fail(a);
@@ -639,7 +697,7 @@ describe("what an execution says", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const collected = collect(session, session.execute(a, 1000), forever);
-    kernel.say("stream", { name: "stdout", text: "so far" }, a);
+    kernel.print("so far", a);
     await vi.advanceTimersByTimeAsync(6000);
     expect(await collected).toMatchObject({
       status: "timeout",

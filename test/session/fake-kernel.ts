@@ -21,6 +21,7 @@ import { Session, type SessionSpec } from "../../src/session/session.ts";
 
 export class FakeKernel implements Kernel {
   readonly pid = 4711;
+  readonly missesInterrupts = true;
   readonly connection = CONNECTION;
   readonly info = { status: "ok", language_info: { name: "fake" } };
   readonly exited: Promise<Exit>;
@@ -97,6 +98,10 @@ export class FakeKernel implements Kernel {
   reply(parent: Message, content: object = { status: "ok" }): void {
     const msg_type = parent.header.msg_type.replace("_request", "_reply");
     this.say(msg_type, content, parent, "shell");
+  }
+
+  print(text: string, parent: Message): void {
+    this.say("stream", { name: "stdout", text }, parent);
   }
 
   fail(parent: Message, ename = "Oops"): void {
