@@ -18,7 +18,7 @@ import {
   tokenOf,
   withFiles,
 } from "./serve.ts";
-import { Doors, refuse } from "./server/listen.ts";
+import { answer, Doors } from "./server/listen.ts";
 import { sendFailure } from "./server/rest.ts";
 import type { Service } from "./server/service.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -100,7 +100,7 @@ export class EmbeddedServer implements AsyncDisposable {
     const url = this.#ours(req);
     if (url === undefined) return;
     if (this.#closed !== undefined) {
-      refuse(stream, failure("not_found", { path: req.url ?? "" }));
+      answer(req, stream, failure("not_found", { path: req.url ?? "" }));
       return;
     }
     req.url = url;

@@ -159,7 +159,7 @@ export function ask(
           : { socketPath }),
         method,
         path,
-        headers: { ...headers, connection: "close" },
+        headers: { connection: "close", ...headers },
         agent: false,
       },
       (res) => {

@@ -75,8 +75,12 @@ export class ChannelsDoor {
   /** The path of the session's own socket. Rejects with `session_not_found`. */
   async whereabouts(path: string): Promise<string> {
     const session = this.#sessionAt(path);
-    const own = this.#own.get(session) ?? this.#openOwn(session);
-    this.#own.set(session, own);
+    let own = this.#own.get(session);
+    if (own === undefined) {
+      own = this.#openOwn(session);
+      this.#own.set(session, own);
+      own.catch(() => this.#own.delete(session)); // who asks next may have more luck
+    }
     return (await own).path;
   }
 
@@ -95,7 +99,7 @@ export class ChannelsDoor {
       socket.close(1001, "the server ends");
     }
     for (const own of this.#own.values()) {
-      void own.then((socket) => socket.close());
+      own.then((socket) => socket.close()).catch(() => {}); // one that did not open needs no closing
     }
     this.#own.clear();
   }
@@ -189,10 +193,16 @@ export class ChannelsDoor {
         this.#attachPlain(session, { stream, head }, path);
       },
     });
-    session.ended.addEventListener("abort", () => {
+    const { id: session_id, ended } = session;
+    const end = () => {
       own.close();
       this.#own.delete(session);
-    });
+    };
+    ended.addEventListener("abort", end);
+    if (ended.aborted) {
+      end();
+      throw failure("session_not_found", { session_id });
+    }
     return own;
   }
 }

@@ -2,7 +2,6 @@
  * Where the server can be reached, and the one way in: TCP, a Unix socket or a
  * Windows pipe; then the gate; then the door that serves the address.
  */
-import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import {
@@ -19,13 +18,13 @@ import {
 } from "node:net";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
-import { failure, type SupervisorError } from "../../contract/index.ts";
+import { failure } from "../../contract/index.ts";
 import type { Log } from "../log.ts";
 import { answers } from "./answers.ts";
 import { ChannelsDoor } from "./channels-door.ts";
 import { docs, openapi } from "./docs.ts";
 import { Gate, type GateOptions } from "./gate.ts";
-import { RestDoor, sendFailure, spanOf } from "./rest.ts";
+import { RestDoor, sendFailure, SPAN, spanOf } from "./rest.ts";
 import { routerOf, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
 import { TrpcDoor } from "./trpc.ts";
@@ -138,7 +137,7 @@ export class Doors {
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const url = urlOf(req);
     const path = url.pathname;
-    res.setHeader("x-span-id", spanOf(req));
+    res.setHeader(SPAN, spanOf(req));
     try {
       this.#allowOrigin(req, res);
       if (req.method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN)) {
@@ -175,7 +174,6 @@ export class Doors {
   ): Promise<void> {
     stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
     const url = urlOf(req);
-    const span = spanOf(req);
     try {
       this.#gate.admit(req, url, false);
       if (this.#trpc.serves(url.pathname)) {
@@ -183,11 +181,11 @@ export class Doors {
       } else if (this.#channels.serves(req.method, url.pathname)) {
         if (this.#channels.pointsElsewhere(req, url.pathname)) {
           const where = await this.#channels.whereabouts(url.pathname);
-          answer(stream, { status: 200, span, body: where });
+          answer(req, stream, { status: 200, body: where });
         } else this.#channels.upgrade(req, stream, head, url.pathname);
       } else throw failure("not_found", { path: url.pathname });
     } catch (error) {
-      refuse(stream, toFailure(error), span);
+      answer(req, stream, toFailure(error));
     }
   }
 
@@ -204,9 +202,9 @@ export class Doors {
     res.setHeader("access-control-allow-methods", "GET, PUT, POST, DELETE");
     res.setHeader(
       "access-control-allow-headers",
-      "authorization, content-type, last-event-id, x-span-id, trpc-accept",
+      `authorization, content-type, last-event-id, ${SPAN}, trpc-accept`,
     );
-    res.setHeader("access-control-expose-headers", "x-span-id");
+    res.setHeader("access-control-expose-headers", SPAN);
     res.setHeader("access-control-max-age", "600");
   }
 }
@@ -245,32 +243,19 @@ function readAgain(
   http.emit("connection", stream);
 }
 
-/** A refused upgrade is answered as any request would be. */
-export function refuse(
+/** An upgrade that is not to be, such as a refused one, is answered as any request would be, in the same words. */
+export function answer(
+  req: IncomingMessage,
   stream: Duplex,
-  { status, body }: SupervisorError,
-  span: string = randomUUID(),
+  { status, body: said }: { readonly status: number; readonly body: unknown },
 ): void {
-  answer(stream, { status, span, body });
-}
-
-/** An upgrade that is not to be is answered as any request would be, in the same words. */
-function answer(
-  stream: Duplex,
-  said: {
-    readonly status: number;
-    readonly span: string;
-    readonly body: unknown;
-  },
-): void {
-  const { status, span } = said;
-  const body = JSON.stringify(said.body);
+  const body = JSON.stringify(said);
   stream.end(
     [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
       "content-type: application/json",
       `content-length: ${Buffer.byteLength(body)}`,
-      `x-span-id: ${span}`,
+      `${SPAN}: ${spanOf(req)}`,
       "connection: close",
       "",
       body,

@@ -240,6 +240,7 @@ export function sendFailure(
   failed: SupervisorError,
   operation?: Operation,
 ): void {
+  if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req));
   const isStartup =
     operation?.failure === "startup" &&
     failed.status !== 401 &&
@@ -255,9 +256,11 @@ export function sendFailure(
   sendJson(res, status, isStartup ? failed.startupBody : failed.body);
 }
 
+export const SPAN = "x-span-id";
+
 /** The request's own, echoed, or a new one: by it a log line and an answer find each other. */
 export function spanOf(req: IncomingMessage): string {
-  const given = req.headers["x-span-id"];
+  const given = req.headers[SPAN];
   return typeof given === "string" && /^[\x21-\x7e]{1,200}$/.test(given)
     ? given
     : randomUUID();

@@ -51,6 +51,24 @@ test("answers under its path, and leaves the rest to its host", async () => {
   }
 });
 
+test("answers with the request's own span, once it has ended as well", async () => {
+  const { server, origin } = await embedded();
+  const span = async (path: string, more: Record<string, string> = {}) => {
+    const said = { ...headers, "x-span-id": "of-mine", ...more };
+    const answer = await ask(
+      { url: origin },
+      { method: "GET", path, headers: said },
+    );
+    return [answer.status, answer.headers["x-span-id"]];
+  };
+  const upgrade = { connection: "upgrade", upgrade: "websocket" };
+  expect(await span("/kernels/sessions")).toEqual([200, "of-mine"]);
+  expect(await span("/kernels/none", upgrade)).toEqual([404, "of-mine"]);
+  await server[Symbol.asyncDispose]();
+  expect(await span("/kernels/sessions")).toEqual([404, "of-mine"]);
+  expect(await span("/kernels/none", upgrade)).toEqual([404, "of-mine"]);
+});
+
 test("carries a session over the port of its host, and ends it", async () => {
   const { server, http, url, folder } = await embedded();
   const client = await connect({ url, token: TOKEN });

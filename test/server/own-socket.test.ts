@@ -1,10 +1,10 @@
 /** A session's own Unix socket: who shakes hands, who speaks at once, who only listens, who leaves. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
   afterAll,
   beforeAll,
@@ -173,6 +173,21 @@ describe("who says nothing", () => {
     await visitor.closed;
     expect(visitor.heard).toEqual([]);
   });
+});
+
+test("leaves nothing when its session is deleted while it opens", async () => {
+  const sockets = () => readdirSync(dirname(own)).sort();
+  const before = sockets();
+  for (let round = 0; round < 20; round++) {
+    const session_id = `brief-${round}`;
+    await server.ask("PUT", "/sessions", { session_id, kernel_name: "echo" });
+    const path = `/sessions/${session_id}`;
+    const asked = server.ask("GET", `${path}/channels`);
+    const deleted = server.ask("DELETE", path);
+    expect((await deleted).status).toBe(200);
+    expect((await asked).status).toBeOneOf([200, 404]);
+  }
+  expect(sockets()).toEqual(before);
 });
 
 describe("requests", () => {
