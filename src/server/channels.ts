@@ -143,7 +143,9 @@ async function toClient(
 ): Promise<void> {
   const place = await claim.place;
   pings.begin(place);
-  for await (const reading of session.journal.follow(place, signal)) {
+  const { journal, ownership } = session;
+  const heard = () => ownership.place;
+  for await (const reading of journal.follow(place, signal, { heard })) {
     if (socket.readyState !== WebSocket.OPEN) return;
     together(stream, () => sendReading(frames, reading, codec, pings));
     await drained(socket, stream, patience);

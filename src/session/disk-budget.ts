@@ -2,12 +2,16 @@
  * The disk that all journals of a server share.
  *
  * Past the limit, and where the file system has no room left, the journal that
- * has the most on disk forgets its oldest part. So a flood is paid for by the
- * session that floods, and many sessions together are bounded too.
+ * has the most there which everybody has heard forgets its oldest part; where
+ * none has such, the one that has the most. So what nobody waits for goes first,
+ * a flood is paid for by the session that floods, and many sessions together are
+ * bounded too.
  */
 export interface DiskHolder {
   /** Bytes that it has on disk. */
   readonly bytes: number;
+  /** Those of them, its oldest, that nobody who is here needs any more. */
+  readonly heardBytes: number;
   /** Forgets its oldest part, at once; resolves when the room is there. */
   forgetOldest(why: string): Promise<void>;
 }
@@ -44,30 +48,39 @@ export class DiskBudget {
   async relieve(): Promise<void> {
     const gone: Promise<void>[] = [];
     while (this.#used > this.limit) {
-      const largest = this.#largest();
-      if (largest === undefined) break;
+      const holder = this.#mostDispensable();
+      if (holder === undefined) break;
       const why = `the journals of all sessions have more than ${this.limit} bytes on disk`;
-      gone.push(largest.forgetOldest(why));
+      gone.push(holder.forgetOldest(why));
     }
     await Promise.all(gone);
   }
 
   /** The file system is full: resolves with how many bytes were given back to it. */
   async makeRoom(): Promise<number> {
-    const largest = this.#largest();
-    if (largest === undefined) return 0;
-    const { bytes } = largest;
-    const gone = largest.forgetOldest("the disk is full");
-    const freed = bytes - largest.bytes;
+    const holder = this.#mostDispensable();
+    if (holder === undefined) return 0;
+    const { bytes } = holder;
+    const gone = holder.forgetOldest("the disk is full");
+    const freed = bytes - holder.bytes;
     await gone;
     return freed;
   }
 
-  #largest(): DiskHolder | undefined {
-    let largest: DiskHolder | undefined;
+  #mostDispensable(): DiskHolder | undefined {
+    return (
+      this.#most(({ heardBytes }) => heardBytes) ??
+      this.#most(({ bytes }) => bytes)
+    );
+  }
+
+  #most(measure: (holder: DiskHolder) => number): DiskHolder | undefined {
+    let found: DiskHolder | undefined;
+    let most = 0;
     for (const holder of this.#holders) {
-      if (holder.bytes > (largest?.bytes ?? 0)) largest = holder;
+      const bytes = measure(holder);
+      if (bytes > most) [found, most] = [holder, bytes];
     }
-    return largest;
+    return found;
   }
 }

@@ -16,6 +16,8 @@ export interface EventsOptions {
   readonly withUpdates?: boolean;
 }
 
+const PARTIAL = { isPartial: true };
+
 /** Ends when the execution is over and all of it was read, or when the reader leaves. */
 export async function* eventsOf(
   execution: Execution,
@@ -27,7 +29,7 @@ export async function* eventsOf(
   let seen = Math.max(after, execution.after);
   using left = new Deadline(signals);
   using end = new Deadline([left.signal, execution.over]);
-  for await (const reading of journal.follow(seen, end.signal)) {
+  for await (const reading of journal.follow(seen, end.signal, PARTIAL)) {
     seen = endOf(reading);
     yield* picked(reading, isOf);
   }
@@ -59,7 +61,7 @@ async function* upTo(
   signal: AbortSignal,
 ): AsyncGenerator<Reading, void> {
   if (after >= last) return;
-  for await (const reading of journal.follow(after, signal)) {
+  for await (const reading of journal.follow(after, signal, PARTIAL)) {
     yield reading;
     if (endOf(reading) >= last) return;
   }

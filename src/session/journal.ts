@@ -13,7 +13,8 @@ import type { Log } from "../log.ts";
 import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
-import { type Holder, type MemoryBudget } from "./memory-budget.ts";
+import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
+import { type Place, Places } from "./places.ts";
 import { Recent } from "./recent.ts";
 import { BATCH, Spill } from "./spill.ts";
 
@@ -38,6 +39,13 @@ export interface JournalOptions {
   readonly open?: OpenFile | undefined;
 }
 
+export interface FollowOptions {
+  /** Up to which number the reader has heard everything; what it has asked to go on from, unless it says so itself. */
+  readonly heard?: Place | undefined;
+  /** Whether it looks for a part only, and so has not heard what it reads. */
+  readonly isPartial?: boolean | undefined;
+}
+
 /** Most bytes that a reader is handed at once, unless a single entry is larger. */
 const HANDFUL = BLOCK;
 /** How often it is said, while it lasts, that entries are lost. */
@@ -57,14 +65,15 @@ export class Journal implements Holder, AsyncDisposable {
   #lost = 0;
   #complained = -Infinity;
   readonly #waiting = new Set<() => void>();
-  #readers = 0;
+  readonly #places = new Places();
   #isClosed = false;
 
   constructor(options: JournalOptions) {
     this.#options = options;
     const { directory, disk: limit, diskBudget: budget, log, open } = options;
     if (Math.min(limit, budget.limit) > 0) {
-      this.#spill = new Spill({ directory, limit, budget, log, open });
+      const heard = () => this.#places.heard;
+      this.#spill = new Spill({ directory, limit, budget, log, open, heard });
     }
     options.budget.join(this);
   }
@@ -100,7 +109,7 @@ export class Journal implements Holder, AsyncDisposable {
 
   /** How many follow it just now. */
   get readers(): number {
-    return this.#readers;
+    return this.#places.count;
   }
 
   /** kernel → journal. Copies what it keeps. */
@@ -139,11 +148,14 @@ export class Journal implements Holder, AsyncDisposable {
   async *follow(
     after: number,
     signal: AbortSignal,
+    { heard, isPartial = false }: FollowOptions = {},
   ): AsyncGenerator<Reading, void> {
     let seen = Math.max(0, Math.min(after, this.#last));
-    this.#readers += 1;
+    let asked = seen;
+    const leave = this.#places.enter(heard ?? (() => asked), isPartial);
     try {
       while (!signal.aborted) {
+        asked = seen;
         const found = this.read(seen);
         if (found === undefined) {
           await this.#more(signal);
@@ -155,7 +167,7 @@ export class Journal implements Holder, AsyncDisposable {
         yield reading;
       }
     } finally {
-      this.#readers -= 1;
+      leave();
     }
   }
 
@@ -171,13 +183,19 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** For the shared budget. */
-  shed(bytes: number, isForced: boolean): void {
+  shed(bytes: number, what: Dispensable): void {
     const enough = this.#recent.bytes - bytes;
-    while (this.#recent.bytes > enough && this.#recent.count > 0) {
-      const isWritten = this.#recent.first <= this.#handed;
-      if (!isWritten && !(isForced && this.#recent.count > 1)) return;
+    const least = what === "written" ? 0 : 1;
+    const upTo = this.#upTo(what);
+    while (this.#recent.bytes > enough && this.#recent.count > least) {
+      if (this.#recent.first > upTo) return;
       this.#letGo();
     }
+  }
+
+  #upTo(what: Dispensable): number {
+    if (what === "anything") return this.#last;
+    return what === "written" ? this.#handed : this.#places.heard;
   }
 
   /** Nothing of it can be read any more, and nothing is left on disk. */

@@ -3,9 +3,12 @@
  *
  * Past half of it in entries that are nowhere else, the journal with the most
  * of them writes them down; past the whole, journals let go of what is on disk,
- * then of what is nowhere, the largest first. So a flood is paid for by the
- * session that floods, and many small journals together are bounded too.
+ * then of what everybody has heard, then of anything, the largest first. So a
+ * flood is paid for by the session that floods, and many small journals together
+ * are bounded too.
  */
+export type Dispensable = "written" | "heard" | "anything";
+
 export interface Holder {
   /** Bytes that it holds in memory. */
   readonly bytes: number;
@@ -13,8 +16,8 @@ export interface Holder {
   readonly unwritten: number;
   /** Writes down what is unwritten now. Resolves when that is done, or cannot be. */
   writeDown(): Promise<void>;
-  /** Lets that many bytes go, the oldest first, or as many as it may; unwritten ones where `isForced`. */
-  shed(bytes: number, isForced: boolean): void;
+  /** Lets that many bytes go, the oldest first, or as many as are dispensable. */
+  shed(bytes: number, what: Dispensable): void;
 }
 
 const STRIDES = 32;
@@ -69,11 +72,13 @@ export class MemoryBudget {
     const enough = this.limit - this.limit / STRIDES;
     for (const holder of this.#byMost((each) => each.bytes - each.unwritten)) {
       if (this.#used <= enough) return;
-      holder.shed(this.#used - enough, false);
+      holder.shed(this.#used - enough, "written");
     }
-    for (const holder of this.#byMost(({ bytes }) => bytes)) {
-      if (this.#used <= this.limit) return;
-      holder.shed(this.#used - this.limit, true);
+    for (const what of ["heard", "anything"] as const) {
+      for (const holder of this.#byMost(({ bytes }) => bytes)) {
+        if (this.#used <= this.limit) return;
+        holder.shed(this.#used - this.limit, what);
+      }
     }
   }
 

@@ -10,6 +10,11 @@ export class Ownership {
   /** Where the present owner came in, when that is a socket of the session's own. */
   socketPath: string | undefined;
 
+  /** The last number that an owner has heard for certain. */
+  get place(): number {
+    return this.#place;
+  }
+
   get isTaken(): boolean {
     return this.#displace !== undefined;
   }

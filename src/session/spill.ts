@@ -50,6 +50,8 @@ export interface SpillOptions {
   /** What is shared with other journals. */
   readonly budget: DiskBudget;
   readonly log: Log;
+  /** Up to which number nobody who is here needs anything. */
+  readonly heard: () => number;
   /** The disk; the file system's unless given. */
   readonly open?: OpenFile | undefined;
 }
@@ -99,6 +101,16 @@ export class Spill implements DiskHolder, AsyncDisposable {
   /** Bytes on disk. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  get heardBytes(): number {
+    const heard = this.#options.heard();
+    let bytes = 0;
+    for (const segment of this.#segments) {
+      if ((segment.blocks.at(-1)?.last ?? 0) > heard) break;
+      bytes += segment.bytes;
+    }
+    return bytes;
   }
 
   /** The oldest number that it has. */

@@ -368,6 +368,34 @@ test("journals share what disk the server gives them: who floods forgets, and sa
   expect(sizeOnDisk()).toBe(diskBudget.used);
 });
 
+test.each([
+  ["on disk", { disk: 1024 * KB, diskBudget: new DiskBudget(64 * KB) }],
+  ["in memory", { disk: 0, budget: new MemoryBudget(64 * KB) }],
+])(
+  "%s, what everybody who reads has heard goes before what is waited for",
+  async (_, limits) => {
+    const options = { memory: limits.disk === 0 ? 64 * KB : 8 * KB, ...limits };
+    await using heard = journalOf(options);
+    await using awaited = journalOf(options);
+    await flood(heard, 100);
+    const away = new AbortController();
+    let came = 0;
+    const reading = (async () => {
+      for await (const found of heard.follow(0, away.signal)) {
+        came = endOf(found) ?? came;
+      }
+    })();
+    await vi.waitFor(() => expect(came).toBe(heard.last));
+    away.abort();
+    await reading;
+    await flood(heard, 5);
+    await flood(awaited, 80);
+    expect(gapsIn(await readAll(awaited))).toEqual([]);
+    expect(heard.first).toBeGreaterThan(1);
+    expect(gapsIn(await readAll(heard, came))).toEqual([]);
+  },
+);
+
 test("many journals that have little on disk are bounded together", async () => {
   const diskBudget = new DiskBudget(64 * KB);
   const journals = Array.from({ length: 100 }, () =>

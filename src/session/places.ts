@@ -1,0 +1,41 @@
+/**
+ * Where those who read a journal have come to, and so what of it is needed
+ * least: what everybody who is here has heard.
+ *
+ * Who reads all of it and leaves has still heard what it has heard, and comes
+ * back for the rest. Who reads a part (one execution) only keeps the journal
+ * from letting go of what is still to come.
+ */
+export type Place = () => number;
+
+export class Places {
+  readonly #whole = new Set<Place>();
+  readonly #partial = new Set<Place>();
+  /** Where the last who read all of it was when it left. */
+  #left = 0;
+
+  /** How many read just now. */
+  get count(): number {
+    return this.#whole.size + this.#partial.size;
+  }
+
+  /** Up to this number nobody who is here needs anything. */
+  get heard(): number {
+    const whole = this.#whole.size > 0 ? this.#whole : [() => this.#left];
+    let heard = Infinity;
+    for (const place of [...whole, ...this.#partial]) {
+      heard = Math.min(heard, place());
+    }
+    return heard;
+  }
+
+  /** Somebody begins to read: `place` is the number up to which it has heard everything. Returns what is to be called when it leaves. */
+  enter(place: Place, isPartial: boolean): () => void {
+    const readers = isPartial ? this.#partial : this.#whole;
+    readers.add(place);
+    return () => {
+      readers.delete(place);
+      if (!isPartial && readers.size === 0) this.#left = place();
+    };
+  }
+}
