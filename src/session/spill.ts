@@ -4,7 +4,7 @@
  * One writer, blocks of entries one after the other, in private files; a file
  * is a segment, so that forgetting the oldest is removing a file. What is being
  * written can be read all the while, from memory. A disk that fails, or that is
- * full though the largest journal has forgotten what it can, costs the block,
+ * full though the journals have forgotten what they can spare, costs the block,
  * not the writer: `write` says so, and pauses before it tries again. Blocks lie
  * in the order of their numbers; between two of them there is a hole where
  * something was forgotten before it could be written.
