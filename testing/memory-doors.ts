@@ -9,10 +9,10 @@ import { getWSConnectionHandler } from "@trpc/server/adapters/ws";
 import { type AppRouter, failure } from "../contract/index.ts";
 import { ownChannels } from "../src/server/channels.ts";
 import { kallichore } from "../src/server/kallichore.ts";
-import { RestDoor, sendFailure } from "../src/server/rest.ts";
+import { RestDoor, sendFailure, SPAN, spanOf } from "../src/server/rest.ts";
 import { type Context, logAccident, toFailure } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
-import { exchangeOf } from "./memory-http.ts";
+import { type Exchange, exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";
 
 const CHANNELS = [
@@ -55,6 +55,16 @@ export class MemoryDoors {
 
   /** Never rejects: what goes wrong is the answer. */
   async fetch(request: Request): Promise<Response> {
+    const exchange = exchangeOf(request);
+    const response = await this.#answer(request, exchange);
+    response.headers.set(SPAN, spanOf(exchange.req));
+    return response;
+  }
+
+  async #answer(
+    request: Request,
+    { req, res, response }: Exchange,
+  ): Promise<Response> {
     const url = this.#toUrl(request.url);
     const path = url.pathname;
     try {
@@ -70,11 +80,9 @@ export class MemoryDoors {
           { status: 426 },
         );
       }
-      const { req, res, response } = exchangeOf(request);
       void this.#rest.handle(req, res, url); // which does not reject
       return await response;
     } catch (error) {
-      const { res, response } = exchangeOf(request);
       sendFailure(res, toFailure(error));
       return response;
     }

@@ -13,16 +13,16 @@ export interface Exchange {
 }
 
 export function exchangeOf(request: Request): Exchange {
-  const res = new Outgoing(request.signal);
   const req = {
     method: request.method,
     url: request.url,
     headers: Object.fromEntries(request.headers),
     resume() {},
     [Symbol.asyncIterator]: () => chunksOf(request),
-  };
+  } as unknown as IncomingMessage;
+  const res = new Outgoing(req, request.signal);
   return {
-    req: req as unknown as IncomingMessage,
+    req,
     res: res as unknown as ServerResponse,
     response: res.response,
   };
@@ -32,6 +32,7 @@ export function exchangeOf(request: Request): Exchange {
 const BUFFER = 64 * 1024; // bytes
 
 class Outgoing extends Emitter {
+  readonly req: IncomingMessage;
   readonly response: Promise<Response>;
   headersSent = false;
   destroyed = false;
@@ -40,8 +41,9 @@ class Outgoing extends Emitter {
   #body: ReadableStreamDefaultController<Uint8Array> | undefined;
   #isEnded = false;
 
-  constructor(signal: AbortSignal) {
+  constructor(req: IncomingMessage, signal: AbortSignal) {
     super();
+    this.req = req;
     this.response = new Promise((resolve) => (this.#answer = resolve));
     signal.addEventListener("abort", () => this.#close(), { once: true });
   }

@@ -240,7 +240,7 @@ export function sendFailure(
   failed: SupervisorError,
   operation?: Operation,
 ): void {
-  if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req));
+  if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req)); // it never came to a door
   const isStartup =
     operation?.failure === "startup" &&
     failed.status !== 401 &&

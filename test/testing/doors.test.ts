@@ -174,9 +174,10 @@ describe.each([
   test("lets nobody in without the token", async () => {
     const server = await opened("secret");
     const refused = await server.fetch("/sessions", {
-      headers: { authorization: "Bearer wrong" },
+      headers: { authorization: "Bearer wrong", "x-span-id": "of-mine" },
     });
     expect(refused.status).toBe(401);
+    expect(refused.headers.get("x-span-id")).toBe("of-mine");
     expect(await refused.json()).toMatchObject({ reason: "unauthorized" });
     const admitted = await server.fetch("/sessions");
     expect(admitted.status).toBe(200);
