@@ -80,6 +80,7 @@ export class TrpcDoor {
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
     this.#sockets.handleUpgrade(req, stream, head, (socket) => {
       entrySocket(socket).stream = stream;
+      for (const emitter of [socket, stream]) emitter.setMaxListeners(0); // each subscription waits for it to drain
       this.#sockets.emit("connection", socket, req);
     });
   }

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import {
   eventually,
   openServer,
@@ -70,7 +70,7 @@ test("a reader that is stopped for a while is cut off, comes back and misses not
 
 test.each([
   ["server-sent events", sse],
-  ["tRPC", trpc],
+  ["tRPC", (session_id: string) => trpc(session_id)],
   ["the Kallichore channel", kallichore],
 ])(
   "a reader that never reads costs a bounded buffer, then its connection, over %s",
@@ -88,6 +88,22 @@ test.each([
     );
   },
 );
+
+test("subscriptions of one socket that wait for it together are no leak to Node", async () => {
+  const warn = vi.spyOn(process, "emitWarning");
+  onTestFinished(() => warn.mockRestore());
+  const { session_id, journal } = await witness();
+  const reader = await trpc(session_id, 12);
+  await eventually("the readers there", () =>
+    journal.readers === 12 ? true : undefined,
+  );
+  reader.pause();
+  await flood(session_id, "flood 4000 4000");
+  await eventually("the readers gone", () =>
+    journal.readers === 0 ? true : undefined,
+  );
+  expect(warn).not.toHaveBeenCalled();
+});
 
 async function witness() {
   const session_id = await server.start("witness", `witness-${(count += 1)}`);
@@ -185,14 +201,16 @@ function sse(session_id: string): Promise<Socket> {
   return attachRaw([`GET /sessions/${session_id}/events HTTP/1.1`]);
 }
 
-async function trpc(session_id: string): Promise<Socket> {
+async function trpc(session_id: string, subscriptions = 1): Promise<Socket> {
   const socket = await attachRaw(["GET /trpc HTTP/1.1", ...UPGRADE]);
-  const ask = JSON.stringify({
-    id: 1,
-    method: "subscription",
-    params: { path: "sessions.events", input: { session_id } },
-  });
-  socket.write(masked(ask));
+  for (let id = 1; id <= subscriptions; id += 1) {
+    const ask = JSON.stringify({
+      id,
+      method: "subscription",
+      params: { path: "sessions.events", input: { session_id } },
+    });
+    socket.write(masked(ask));
+  }
   return socket;
 }
 
