@@ -341,8 +341,18 @@ export class BegunExecution {
         error instanceof SupervisorError &&
         error.reason === "execution_not_found";
       if (!isForgotten || !this.#isAccepted) return; // the rest the feed hears of, too
+      await this.#hearAll();
       this.#over(() => this.#fail(error));
     }
+  }
+
+  /** What the server has forgotten is over: its end is among what is said by now, where it is anywhere. */
+  async #hearAll(): Promise<void> {
+    const { session_id } = this.#feed;
+    const { last_seq } = await this.#line.askPatiently(() =>
+      this.#line.trpc.sessions.get.query({ session_id }),
+    );
+    await this.#feed.heardUpTo(last_seq);
   }
 
   #ask(): Promise<Description> {

@@ -12,13 +12,13 @@ export class Doubt {
 
   /** Something came: what is missing may be behind it. */
   heard(): void {
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
   }
 
   begin(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      if (Date.now() - this.#heardAt < PATIENCE_MS) this.begin();
+      if (performance.now() - this.#heardAt < PATIENCE_MS) this.begin();
       else this.#act();
     }, PATIENCE_MS);
   }

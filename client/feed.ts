@@ -77,6 +77,21 @@ export class Feed {
     return () => this.#hearers.delete(hearer);
   }
 
+  /** Resolves once everything up to number `seq` has been heard, or nothing more will be. */
+  async heardUpTo(seq: number): Promise<void> {
+    if (this.#seen >= seq) return;
+    await new Promise<void>((resolve) => {
+      const stop = this.listen({
+        heard(event) {
+          if (event.seq < seq) return;
+          stop();
+          resolve();
+        },
+        ended: () => resolve(),
+      });
+    });
+  }
+
   /** Stops listening; who still waits is told. */
   close(): void {
     this.#stop?.();

@@ -21,6 +21,7 @@ import type { KernelspecSource, Limits, Service } from "./server/service.ts";
 import { resolveSpec } from "./server/session-spec.ts";
 import { DiskBudget } from "./session/disk-budget.ts";
 import { MemoryBudget } from "./session/memory-budget.ts";
+import { Turns } from "./session/turns.ts";
 import { Supervisor } from "./supervisor.ts";
 import { UsageWatch } from "./usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./version.ts";
@@ -221,6 +222,7 @@ export function serviceOf(
       disk: limits.journal_disk_bytes,
       budget: new MemoryBudget(limits.server_memory_bytes),
       diskBudget: new DiskBudget(limits.server_disk_bytes),
+      turns: new Turns(),
       directory: () => files.ensure(),
     },
   });

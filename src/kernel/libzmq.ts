@@ -52,6 +52,9 @@ interface Library {
   readonly connected: "handshake" | "connect";
 }
 
+/** Most bytes that are received before they are handed over, but for one message. */
+const HANDFUL = 1024 * 1024;
+
 const SEND_HIGH_WATER_MARK = 64; // messages
 
 /**
@@ -77,6 +80,7 @@ class LibzmqLink implements Link {
   #socket: Dealer | Subscriber | undefined;
   #sending = false;
   #batch: Frames[] = [];
+  #batchBytes = 0;
 
   constructor(options: LinkOptions, library: Promise<Library>) {
     this.#options = options;
@@ -115,7 +119,11 @@ class LibzmqLink implements Link {
       this.#observe(socket, library.connected);
       socket.connect(this.#options.endpoint);
       void this.#sendAll();
-      for await (const frames of socket) this.#take(frames);
+      for await (const frames of socket) {
+        this.#take(frames);
+        const behind = this.#options.behind?.();
+        if (behind !== undefined) await behind;
+      }
     } catch (error) {
       this.#close(error instanceof Error ? error : new Error(String(error)));
     }
@@ -140,15 +148,19 @@ class LibzmqLink implements Link {
     events.on("handshake:error:auth", giveUp);
   }
 
-  /** Received messages resolve in a row of microtasks; the next tick hands over all of the row. */
+  /** Received messages resolve in a row of microtasks; the next tick hands over all of the row, or what is much of it at once. */
   #take(frames: Frames): void {
+    for (const frame of frames) this.#batchBytes += frame.length;
     if (this.#batch.push(frames) === 1) process.nextTick(this.#handOver);
+    if (this.#batchBytes >= HANDFUL) this.#handOver();
   }
 
   readonly #handOver = (): void => {
     const batch = this.#batch;
     this.#batch = [];
-    if (!this.#isClosed()) this.#options.onMessages(batch);
+    this.#batchBytes = 0;
+    if (batch.length === 0 || this.#isClosed()) return;
+    this.#options.onMessages(batch);
   };
 
   async #sendAll(): Promise<void> {

@@ -73,6 +73,7 @@ export class RunningKernel implements Kernel, Stoppable {
       new Signer(connection.key, connection.signature_scheme),
       {
         message: (message) => this.#heard(message),
+        behind: () => hooks.behind(),
         refused: (channel, why) =>
           log.warn({ channel }, `Refused a message from the kernel: ${why}`),
         state: (channel, state, error) => {

@@ -19,6 +19,8 @@ import type { Frames, KernelTransport, Link, LinkState } from "./transport.ts";
 export interface SocketHooks {
   /** kernel → us, in order on each channel. */
   readonly message: (message: Message) => void;
+  /** What we wait for before we hear more on iopub. */
+  readonly behind: () => Promise<void> | undefined;
   /** Frames that are no message, or are not signed with the kernel's key. Says why, never what. */
   readonly refused: (channel: Channel, why: string) => void;
   readonly state: (channel: Channel, state: LinkState, error?: Error) => void;
@@ -52,7 +54,7 @@ export class Sockets {
       return transport.connect({
         type: channel === "iopub" ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
-        ...(channel !== "iopub" && { identity }),
+        ...(channel === "iopub" ? { behind: hooks.behind } : { identity }),
         ...(curve !== undefined && { curve }),
         onMessages: (batch) => {
           for (const frames of batch) receive(reader, channel, frames, hooks);

@@ -30,6 +30,8 @@ export interface LinkOptions {
    * one beyond the call copies it. Must not throw.
    */
   readonly onMessages: (batch: readonly Frames[]) => void;
+  /** Asked after each read: what it returns is waited for before the next, so that the peer's messages wait there. */
+  readonly behind?: () => Promise<void> | undefined;
   readonly onState?: (state: LinkState, error?: Error) => void;
 }
 

@@ -17,6 +17,7 @@ import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
 import { type Place, Places } from "./places.ts";
 import { Recent } from "./recent.ts";
 import { BATCH, Spill } from "./spill.ts";
+import type { Turns } from "./turns.ts";
 
 /** What a reader gets at once: entries in order, or the news that some are gone. */
 export type Reading =
@@ -32,6 +33,8 @@ export interface JournalOptions {
   readonly budget: MemoryBudget;
   /** The disk that is; with 0 bytes, none. */
   readonly diskBudget: DiskBudget;
+  /** Whose turn it is among the readers of all journals; everybody's at any time where absent. */
+  readonly turns?: Turns | undefined;
   /** Makes the private directory for what goes to disk, and says where. */
   readonly directory: () => string;
   readonly log: Log;
@@ -48,6 +51,19 @@ export interface FollowOptions {
 
 /** Most bytes that a reader is handed at once, unless a single entry is larger. */
 const HANDFUL = BLOCK;
+/**
+ * A kernel is listened to no further while more than this part of the memory is
+ * unwritten, so that a disk which is merely slower does not cost what a kernel
+ * says in a burst; until it is down to the half at which writing begins.
+ */
+const BEHIND = 3 / 4;
+/**
+ * But not for longer than this, and only where entries are large on average: a
+ * kernel keeps a thousand messages for us, and drops the rest without a word,
+ * where we would name a gap.
+ */
+const BEHIND_PATIENCE_MS = 1_000;
+const BEHIND_SIZE = 16 * 1024; // bytes
 /** How often it is said, while it lasts, that entries are lost. */
 const COMPLAINT_MS = 60_000;
 
@@ -66,6 +82,9 @@ export class Journal implements Holder, AsyncDisposable {
   #complained = -Infinity;
   readonly #waiting = new Set<() => void>();
   readonly #places = new Places();
+  /** Since when the disk has been too slow. */
+  #behindSince: number | undefined;
+  readonly #catchingUp = new Set<() => void>();
   #isClosed = false;
 
   constructor(options: JournalOptions) {
@@ -153,14 +172,17 @@ export class Journal implements Holder, AsyncDisposable {
     let seen = Math.max(0, Math.min(after, this.#last));
     let asked = seen;
     const leave = this.#places.enter(heard ?? (() => asked), isPartial);
+    const isOver = () => signal.aborted; // as a call, because it may become true during an `await`
     try {
-      while (!signal.aborted) {
+      while (!isOver()) {
         asked = seen;
-        const found = this.read(seen);
-        if (found === undefined) {
+        if (seen === this.#last) {
           await this.#more(signal);
           continue;
         }
+        await this.#options.turns?.next();
+        const found = isOver() ? undefined : this.read(seen);
+        if (found === undefined) continue;
         const reading = found instanceof Promise ? await found : found;
         seen =
           "gap" in reading ? reading.gap.to : seen + reading.entries.length;
@@ -169,6 +191,27 @@ export class Journal implements Holder, AsyncDisposable {
     } finally {
       leave();
     }
+  }
+
+  /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */
+  behind(): Promise<void> | undefined {
+    const { memory } = this.#options;
+    if (this.#unwritten <= memory / 2) this.#behindSince = undefined;
+    if (this.#unwritten <= memory * BEHIND) return undefined;
+    if (this.#writing === undefined || this.#spill?.isReady !== true) return;
+    if (this.#unwritten < BEHIND_SIZE * (this.#last - this.#handed)) return;
+    this.#behindSince ??= performance.now();
+    const left_ms = this.#behindSince + BEHIND_PATIENCE_MS - performance.now();
+    if (left_ms <= 0) return undefined;
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#catchingUp.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, left_ms);
+      this.#catchingUp.add(done);
+    });
   }
 
   /** For the shared budget. */
@@ -266,6 +309,7 @@ export class Journal implements Holder, AsyncDisposable {
       this.#count(0, -sizeOf(entries));
       const isWritten = await spill.write(entries);
       if (!isWritten) this.#takeBack(entries);
+      for (const goOn of this.#catchingUp) goOn();
     }
   }
 

@@ -116,6 +116,7 @@ export class Run {
       message: (message) => {
         if (!this.#isOver) this.#heard(message);
       },
+      behind: () => (this.#isOver ? undefined : hooks.behind()),
       output: (stream, text) => {
         if (!this.#isOver) hooks.output(stream, text);
       },

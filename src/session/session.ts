@@ -346,6 +346,7 @@ export class Session {
       },
       state: (state, reason) => this.#heardState(state, reason),
       message: (message, isIdle) => this.#heard(message, isIdle),
+      behind: () => this.journal.behind(),
       output: (stream, text) => this.#say({ kind: "output", stream, text }),
       registered: (connection) =>
         this.#say({ kind: "handshake", session_id: this.id, connection }),

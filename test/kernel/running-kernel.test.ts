@@ -24,6 +24,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
     hooks: {
       launched() {},
       message: (message) => heard.push(message),
+      behind: () => undefined,
       output() {},
       registered() {},
       heartbeat() {},

@@ -249,6 +249,28 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(batches).toBe(1);
   });
 
+  it("hears no more while our side is behind, and all of it once it is not", async () => {
+    const count = 200;
+    const publisher = new XPublisher({ sendHighWaterMark: 0 });
+    let catchUp = () => {};
+    const caughtUp = new Promise<void>((resolve) => (catchUp = resolve));
+    using link: Listener = new Listener(driver, {
+      type: "sub",
+      endpoint: await bound(publisher, freeEndpoint(kind)),
+      behind: () => (link.messages.length > 0 ? caughtUp : undefined),
+    });
+    await publisher.receive();
+    for (let i = 0; i < count; i++) await publisher.send(pattern(300_000, i));
+    await link.heard(1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(link.messages.length).toBeLessThan(count / 2);
+    catchUp();
+    const heard = await link.heard(count);
+    expect(
+      heard.every((frames, i) => same(frames, [pattern(300_000, i)])),
+    ).toBe(true);
+  });
+
   it("may be closed before it is connected", async () => {
     using link = dealer(await unboundEndpoint(kind));
     link.send("dropped");

@@ -125,6 +125,8 @@ export class RawClient implements Disposable {
   readonly #session = randomUUID();
   readonly #heard: Received[] = [];
   readonly #waiting = new Set<() => void>();
+  /** Resolves once the kernel can ask: what it asks before, its socket drops. */
+  readonly #canBeAsked: Promise<unknown>;
 
   constructor(connection: ConnectionInfo) {
     this.signer = new Signer(connection.key, connection.signature_scheme);
@@ -132,6 +134,13 @@ export class RawClient implements Disposable {
     const dealer = () =>
       new Dealer({ linger: 0, routingId, reconnectInterval: 20 });
     this.#dealers = { shell: dealer(), control: dealer(), stdin: dealer() };
+    const { stdin } = this.#dealers;
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    this.#canBeAsked = new Promise((resolve, reject) => {
+      stdin.events.on("handshake", resolve);
+      signal.addEventListener("abort", () => reject(signal.reason as Error));
+    });
+    this.#canBeAsked.catch(() => {}); // awaited in `ready`, where somebody is
     const { transport, ip } = connection;
     for (const channel of ["shell", "control", "stdin"] as const) {
       const socket = this.#dealers[channel];
@@ -162,6 +171,7 @@ export class RawClient implements Disposable {
           (message) => ours(message) && message.channel === "iopub",
           200,
         );
+        await this.#canBeAsked;
         return;
       } catch (error) {
         if (Date.now() > deadline) throw error;

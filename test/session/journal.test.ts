@@ -326,6 +326,81 @@ test("a disk that stands still holds up nobody, and memory stays bounded", async
   }
 });
 
+/** A disk whose writes wait for `write` to be called. */
+function slowDisk(): { open: OpenFile; write: () => Promise<void> } {
+  const waiting: (() => void)[] = [];
+  return {
+    open: async (path, flags, mode) => {
+      const file = await open(path, flags, mode);
+      const write = async (...args: unknown[]) => {
+        await new Promise<void>((resolve) => waiting.push(resolve));
+        return (file.write as (...all: unknown[]) => unknown)(...args);
+      };
+      return {
+        truncate: file.truncate.bind(file),
+        close: () => file.close(),
+        read: file.read.bind(file),
+        write: write as typeof file.write,
+      };
+    },
+    write: async () => {
+      await vi.waitFor(() => expect(waiting).not.toEqual([]));
+      waiting.shift()?.();
+    },
+  };
+}
+
+test("a burst of large entries waits for a disk that is slower, and none is lost", async () => {
+  const disk = slowDisk();
+  await using journal = journalOf({
+    memory: 256 * KB,
+    open: disk.open,
+  });
+  const burst = "x".repeat(24 * KB);
+  for (let n = 0; n < 40; n += 1) {
+    for (;;) {
+      const behind = journal.behind();
+      if (behind === undefined) break;
+      await Promise.all([behind, disk.write()]);
+    }
+    journal.append(message(burst));
+  }
+  expect(journal.lost).toBe(0);
+  expect(journal.bytes).toBeLessThanOrEqual(256 * KB);
+  const written = journal.writeDown();
+  let isWritten = false as boolean;
+  void written.then(() => (isWritten = true));
+  while (!isWritten) await Promise.race([written, disk.write()]);
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([]);
+});
+
+test("no kernel waits longer than a second for a disk that stands still", async () => {
+  vi.useFakeTimers();
+  const { open: stuck, write } = slowDisk();
+  await using journal = journalOf({ memory: 256 * KB, open: stuck });
+  for (let n = 0; n < 10; n += 1) journal.append(message("x".repeat(24 * KB)));
+  const behind = journal.behind();
+  expect(behind).toBeDefined();
+  await vi.advanceTimersByTimeAsync(1_000);
+  await behind;
+  expect(journal.behind()).toBeUndefined();
+  vi.useRealTimers();
+  await write();
+});
+
+test.each([
+  ["where there is none", { size: 24 * KB, count: 10, disk: 0 }],
+  ["with small entries", { size: 100, count: 1000, disk: 1024 * KB }],
+])("no kernel waits for a disk %s", async (_, { size, count, disk }) => {
+  await using journal = journalOf({ memory: 256 * KB, disk });
+  for (let n = 0; n < count; n += 1) {
+    journal.append(message("x".repeat(size)));
+  }
+  expect(journal.behind()).toBeUndefined();
+});
+
 test("journals share what memory the server gives them: who floods pays", async () => {
   const budget = new MemoryBudget(64 * KB);
   const options = { budget, memory: 64 * KB };

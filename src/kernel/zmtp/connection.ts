@@ -49,7 +49,7 @@ export interface Listener {
 
 /** To whom we connect, or who has connected to us. */
 export type Peer =
-  Pick<LinkOptions, "endpoint"> | { readonly accepted: Accepted };
+  Pick<LinkOptions, "endpoint" | "behind"> | { readonly accepted: Accepted };
 
 export interface Accepted {
   readonly socket: Socket;
@@ -65,8 +65,9 @@ export class Connection {
   readonly #patience: NodeJS.Timeout;
   #hasGreeted = false;
   #turnBegan: number | undefined;
-  /** For the next turn, with more to be read. */
+  /** With more to be read: for the next turn, or for our side to catch up. */
   #waits = false;
+  #isBehind = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
   constructor(options: Introduction & Peer, listener: Listener) {
@@ -89,7 +90,9 @@ export class Connection {
               callback: (size) => {
                 this.#turnBegan ??= this.#beginTurn();
                 this.#onRead(size);
-                this.#waits = performance.now() - this.#turnBegan > TURN_MS;
+                this.#awaitOurSide(options.behind?.());
+                const isOver = performance.now() - this.#turnBegan > TURN_MS;
+                this.#waits = isOver || this.#isBehind;
                 return !this.#waits;
               },
             },
@@ -170,9 +173,23 @@ export class Connection {
 
   readonly #endTurn = (): void => {
     this.#turnBegan = undefined;
+    this.#goOn();
+  };
+
+  #awaitOurSide(behind: Promise<void> | undefined): void {
+    if (behind === undefined) return;
+    this.#isBehind = true;
+    void behind.then(() => {
+      this.#isBehind = false;
+      this.#goOn();
+    });
+  }
+
+  #goOn(): void {
+    if (this.#isBehind || this.#turnBegan !== undefined) return;
     if (this.#waits && this.#phase !== "ended") this.#socket.resume();
     this.#waits = false;
-  };
+  }
 
   #onRead(size: number): void {
     this.#decoder.filled(size);
