@@ -57,8 +57,8 @@ export function toFailure(error: unknown): Error {
     bodyIn(meta?.responseJSON) ??
     bodyIn((meta?.responseJSON as { error?: unknown } | undefined)?.error);
   if (said !== undefined) {
+    // Without tRPC's error as its cause: that says the same once more, and prints a whole `Response`.
     return new SupervisorError(said.reason, said.message, {
-      cause: error,
       details: said.details,
       startup: data?.startup,
     });

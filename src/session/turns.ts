@@ -11,7 +11,7 @@
 /** How long readers are served in one turn of the event loop: as long as one kernel is listened to in it; */
 const LEAST_MS = 8;
 /** or, where that left some waiting, as long as everything else has taken since, and at most this. */
-const MOST_MS = 100;
+const MOST_MS = 24;
 
 export class Turns {
   readonly #waiting: (() => void)[] = [];

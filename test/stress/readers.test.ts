@@ -6,6 +6,9 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { MessageEntry } from "../../src/session/entry.ts";
+import type { Journal } from "../../src/session/journal.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
 import {
   eventually,
   openServer,
@@ -89,6 +92,23 @@ test.each([
   },
 );
 
+test.skipIf(pythonWithIpykernel === undefined)(
+  "a hundred readers do not keep us from hearing all that a kernel says",
+  async () => {
+    const lines = 30_000;
+    const session_id = await server.start("python3", `crowd-${(count += 1)}`);
+    for (let n = 0; n < 100; n += 1) (await sse(session_id)).resume();
+    const publish = `publish = get_ipython().display_pub.publish
+for n in range(${lines}): publish({"text/plain": str(n)})`;
+    await flood(session_id, publish);
+    await said(session_id, lines, 50_000);
+    const { journal } = server.server.supervisor.session(session_id);
+    expect(await displayedIn(journal)).toEqual(
+      Array.from({ length: lines }, (_, n) => String(n)),
+    );
+  },
+);
+
 test("subscriptions of one socket that wait for it together are no leak to Node", async () => {
   const warn = vi.spyOn(process, "emitWarning");
   onTestFinished(() => warn.mockRestore());
@@ -124,13 +144,36 @@ async function flood(session_id: string, code: string): Promise<void> {
 }
 
 /** Resolves once all of a flood is in the journal. */
-async function said(session_id: string, messages: number): Promise<void> {
+async function said(
+  session_id: string,
+  messages: number,
+  patience_ms?: number,
+): Promise<void> {
   const session = server.server.supervisor.session(session_id);
-  await eventually("the end of the flood", () =>
+  const isSaid = () =>
     session.journal.last > messages && session.status === "idle"
       ? true
-      : undefined,
-  );
+      : undefined;
+  await eventually("the end of the flood", isSaid, patience_ms);
+}
+
+/** The texts of all that was displayed. */
+async function displayedIn(journal: Journal): Promise<string[]> {
+  const texts: string[] = [];
+  for (let seen = 0; seen < journal.last;) {
+    const reading = await journal.read(seen);
+    if (reading === undefined || "gap" in reading) throw new Error("A gap");
+    for (const entry of reading.entries) {
+      seen = entry.seq;
+      if (!(entry instanceof MessageEntry)) continue;
+      if (entry.msg_type !== "display_data") continue;
+      const { data } = JSON.parse(entry.raw.content.toString()) as {
+        data: Record<string, string>;
+      };
+      texts.push(data["text/plain"] ?? "");
+    }
+  }
+  return texts;
 }
 
 class ReaderProcess {
