@@ -137,6 +137,10 @@ export class Execution {
   get isAnswered(): boolean {
     return this.#heard.has("reply");
   }
+  /** Whether the kernel said that it is done with it. */
+  get isIdleHeard(): boolean {
+    return this.#heard.has("idle");
+  }
 
   /** It goes to the kernel. */
   send(): void {
@@ -242,14 +246,14 @@ export class Execution {
       this.conclude();
       return;
     }
-    this.#awaitLastSign(Date.now() + MOST_SIGN_MS);
+    this.#awaitLastSign(performance.now() + MOST_SIGN_MS);
   }
 
   /** A reply overtakes outputs, which travel on another socket: the idle is behind them. */
   #awaitLastSign(latest: number): void {
     const said = this.lastSeq;
     this.#lastSign = setTimeout(() => {
-      const isTalking = this.lastSeq !== said && Date.now() < latest;
+      const isTalking = this.lastSeq !== said && performance.now() < latest;
       if (isTalking) this.#awaitLastSign(latest);
       else this.conclude();
     }, SECOND_SIGN_MS);

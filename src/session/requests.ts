@@ -40,6 +40,8 @@ export interface RequestsOptions {
   readonly journal: Journal;
   readonly comms: Comms;
   readonly log: Log;
+  /** The kernel has answered all that it had, and its last idle never came. */
+  readonly isDone: () => void;
 }
 
 export class Requests {
@@ -319,12 +321,16 @@ export class Requests {
 
   #ended(execution: Execution): void {
     this.executions.ended(execution);
-    if (this.queue.active?.header.msg_id === execution.id) this.#sendNext();
+    if (this.queue.active?.header.msg_id !== execution.id) return;
+    const isDone = !this.#sendNext();
+    const isForgotten = execution.isAnswered && !execution.isIdleHeard;
+    if (isDone && isForgotten) this.#options.isDone();
   }
 
-  #sendNext(): void {
+  /** False where nothing waits. */
+  #sendNext(): boolean {
     const request = this.queue.advance();
-    if (request === undefined) return;
+    if (request === undefined) return false;
     try {
       this.#kernel?.send(request);
       this.executions.find(request.header.msg_id)?.send();
@@ -332,6 +338,7 @@ export class Requests {
       this.#notSent(error);
       this.#abandon([request, ...this.queue.clear()], "not_sent");
     }
+    return true;
   }
 
   #late(execution: Execution): void {

@@ -104,6 +104,13 @@ export class Run {
     return true;
   }
 
+  /** It has said all there is to say, but that it is idle: its message was lost, or it forgot. */
+  assumeIdle(): void {
+    if (this.#executionState !== "busy") return;
+    this.#executionState = "idle";
+    this.#hooks.state("idle", "execute_request");
+  }
+
   /** What the provisioner calls: a closed door once the run is over. */
   #gate(): Hooks {
     const hooks = this.#hooks;

@@ -99,6 +99,7 @@ export class Session {
       journal: this.journal,
       comms: this.comms,
       log: options.log,
+      isDone: () => this.#run?.assumeIdle(),
     });
   }
 

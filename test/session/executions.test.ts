@@ -635,6 +635,21 @@ describe("what an execution says", () => {
     expect(await following).toEqual(["execute_reply"]);
   });
 
+  test("a session is idle again although its kernel forgot to say so", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    for (const one of [a, b]) session.send(one);
+    kernel.busy(a);
+    kernel.reply(a);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(session.status).toBe("busy"); // with b, of which it has said nothing yet
+    kernel.busy(b);
+    kernel.reply(b);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(session.status).toBe("idle");
+  });
+
   test("a follower is told of what is no longer kept", async () => {
     const { session, provisioner } = newSession(1000);
     await session.start();
