@@ -73,6 +73,8 @@ interface Segment {
   bytes: number;
   /** Until it is ended. */
   handle: File | undefined;
+  /** Once it is: while it is closed; never rejects. */
+  closing: Promise<void> | undefined;
   /** While it is written to; never rejects. */
   writing: Promise<void> | undefined;
 }
@@ -260,12 +262,19 @@ export class Spill implements DiskHolder, AsyncDisposable {
         budget.limit / SHARED_SEGMENTS,
       );
       if (last.bytes < most) return { segment: last, handle: last.handle };
-      await end(last);
+      void end(last); // which the next need not wait for
     }
     const name = `${this.#name}.${(this.#count += 1)}`;
     const path = join(directory(), name);
     const handle = await this.#open(path, "wx", 0o600);
-    const segment = { path, blocks: [], bytes: 0, handle, writing: undefined };
+    const segment: Segment = {
+      path,
+      blocks: [],
+      bytes: 0,
+      handle,
+      closing: undefined,
+      writing: undefined,
+    };
     this.#segments.push(segment);
     return { segment, handle };
   }
@@ -302,9 +311,9 @@ function sizeOf(drafts: readonly Draft[]): number {
 
 /** Nothing more is written to it. */
 async function end(segment: Segment): Promise<void> {
-  const { handle } = segment;
+  segment.closing ??= segment.handle?.close().catch(() => {}); // what it reports late, a reader will find
   segment.handle = undefined;
-  await handle?.close().catch(() => {}); // what it reports late, a reader will find
+  await segment.closing;
 }
 
 /** The first item for which `fits` holds, where it holds for all that follow. */

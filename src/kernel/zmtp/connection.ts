@@ -28,13 +28,11 @@ const HANDSHAKE_PATIENCE_MS = 30_000;
 const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
 
 /**
- * How long a peer is listened to in one turn of the event loop, at least. The
- * system hands on some four megabytes of a flood at once, which take a hundred
- * milliseconds; clients that connect meanwhile wait for several such turns.
+ * How long a peer is listened to in one turn of the event loop. The system hands
+ * on some four megabytes of a flood at once, which take a hundred milliseconds;
+ * clients that connect meanwhile wait for several such turns.
  */
 const TURN_MS = 8;
-/** Where that left some unread, it is as long as everything else has taken since, and at most this: a kernel drops what is not read in time. */
-const LONG_TURN_MS = 24;
 
 /** One for all: what it encodes is written, or left to the writer, before the next use. */
 const encoder = new Encoder();
@@ -66,10 +64,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
   #hasGreeted = false;
-  /** Until when it is listened to in this turn. */
-  #turnEnds: number | undefined;
-  /** When it was that a turn left some unread. */
-  #cut: number | undefined;
+  #turnBegan: number | undefined;
   /** With more to be read: for the next turn, or for our side to catch up. */
   #waits = false;
   #isBehind = false;
@@ -93,12 +88,11 @@ export class Connection {
             onread: {
               buffer: () => this.#decoder.region(),
               callback: (size) => {
-                this.#turnEnds ??= this.#beginTurn();
+                this.#turnBegan ??= this.#beginTurn();
                 this.#onRead(size);
                 this.#awaitOurSide(options.behind?.());
-                const now = performance.now();
-                if (now > this.#turnEnds) this.#cut = now;
-                this.#waits = this.#cut !== undefined || this.#isBehind;
+                const isOver = performance.now() - this.#turnBegan > TURN_MS;
+                this.#waits = isOver || this.#isBehind;
                 return !this.#waits;
               },
             },
@@ -174,14 +168,11 @@ export class Connection {
 
   #beginTurn(): number {
     setImmediate(this.#endTurn);
-    const now = performance.now();
-    const others = now - (this.#cut ?? now);
-    this.#cut = undefined;
-    return now + Math.min(Math.max(others, TURN_MS), LONG_TURN_MS);
+    return performance.now();
   }
 
   readonly #endTurn = (): void => {
-    this.#turnEnds = undefined;
+    this.#turnBegan = undefined;
     this.#goOn();
   };
 
@@ -195,7 +186,7 @@ export class Connection {
   }
 
   #goOn(): void {
-    if (this.#isBehind || this.#turnEnds !== undefined) return;
+    if (this.#isBehind || this.#turnBegan !== undefined) return;
     if (this.#waits && this.#phase !== "ended") this.#socket.resume();
     this.#waits = false;
   }
