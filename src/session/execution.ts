@@ -103,6 +103,7 @@ export class Execution {
     },
   ) {
     expectMany(this.#over.signal); // one for each who follows or waits
+    expectMany(this.#begun.signal); // one for each who interrupts
     this.request = request;
     this.after = after;
     this.#ended = ended;

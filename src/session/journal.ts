@@ -54,13 +54,13 @@ const HANDFUL = BLOCK;
 /**
  * A kernel is listened to no further while more than this part of the memory is
  * unwritten, so that a disk which is merely slower does not cost what a kernel
- * says in a burst; until it is down to the half at which writing begins.
+ * says in a burst.
  */
 const BEHIND = 3 / 4;
 /**
- * But not for longer than this, and only where entries are large on average: a
- * kernel keeps a thousand messages for us, and drops the rest without a word,
- * where we would name a gap.
+ * But not for longer than this, until it is down to a half again, and only where
+ * entries are large on average: a kernel keeps a thousand messages for us, and
+ * drops the rest without a word, where we would name a gap.
  */
 const BEHIND_PATIENCE_MS = 1_000;
 const BEHIND_SIZE = 16 * 1024; // bytes
