@@ -1,9 +1,10 @@
 /** The same with a kernel that is not ours: ipykernel, where a Python has it. */
 import { setTimeout as delay } from "node:timers/promises";
-import { at, equal, holds, shown, skip, text } from "../harness/check.ts";
+import { at, equal, holds, keys, shown, skip, text } from "../harness/check.ts";
 import { msgType, streamed } from "../harness/channel.ts";
 import type { Executed } from "../harness/channel.ts";
 import { KALLICHORE, group as outline } from "../harness/item.ts";
+import { until } from "../harness/request.ts";
 import type { Server } from "../harness/server.ts";
 import { Session } from "../harness/session.ts";
 
@@ -144,6 +145,29 @@ export const group = outline<World>({
           "3",
           "the next request",
         );
+      },
+    },
+    {
+      id: "PYTHON-06",
+      claim: "an interrupt that comes as soon as the code is sent is not lost",
+      source: "kernels forget a signal between a request and its code",
+      mark: "mended",
+      patience_ms: 60_000,
+      run: async (world) => {
+        const session = await created(world, "signal");
+        await session.start();
+        const channel = await session.channel();
+        for (let times = 0; times < 10; times += 1) {
+          const msg_id = channel.execute("while True: pass");
+          const ask = async () =>
+            at(await session.details(), "execution_queue");
+          await until("the code sent", ask, {
+            holds: (queue) => keys(queue).includes("active"),
+          });
+          equal((await session.post("interrupt")).status, 200, "interrupt");
+          const reply = await channel.reply(msg_id, { within_ms: 5_000 });
+          equal(at(reply, "ename"), "KeyboardInterrupt", "ename");
+        }
       },
     },
   ],
