@@ -252,18 +252,19 @@ export class Connection implements ConnectionView {
       return;
     }
     this.#wasTooLarge = code === TOO_LARGE;
-    this.#error = new ConnectionError(
+    const error = new ConnectionError(
       opened
         ? `The connection was lost${why === undefined ? ` (code ${code})` : `: ${why}`}`
         : (why ?? "The connection could not be opened"),
     );
+    this.#error = error;
     this.#become("waiting");
-    this.#calls.lost(this.#error);
-    if (!opened) void this.#probe();
+    this.#calls.lost(error);
+    if (!opened) void this.#probe(why === undefined ? error : undefined);
   }
 
-  /** A WebSocket that is refused does not say why; plain HTTP does. */
-  async #probe(): Promise<void> {
+  /** A WebSocket that is refused does not say why; plain HTTP does, also in place of an error that is `vague`. */
+  async #probe(vague: Error | undefined): Promise<void> {
     const { trpc, headers, fetch } = this.#address;
     try {
       const http = createTRPCClient<AppRouter>({
@@ -277,6 +278,7 @@ export class Connection implements ConnectionView {
         failed instanceof SupervisorError &&
         (failed.reason === "unauthorized" || failed.reason === "forbidden");
       if (isFinal) this.#end(failed);
+      else if (this.#error === vague) this.#error = failed;
     }
   }
 

@@ -177,14 +177,16 @@ describe.each(kernels)("$name", (kernel) => {
 
     test("its sudden death is told, once", async () => {
       await using client = await door.attach(server, session);
-      const before = client.heard.length;
+      const path = `/sessions/${session}`;
+      const { body } = await server.ask("GET", path);
+      const { last_seq: before } = body as { last_seq: number };
       await client.execute(kernel.end);
       await client.until(
         "exited",
         ({ kind, seq }) => kind === "exited" && seq > before,
       );
-      const { body } = await server.ask("GET", `/sessions/${session}`);
-      expect(body).toMatchObject({ status: "exited" });
+      const after = await server.ask("GET", path);
+      expect(after.body).toMatchObject({ status: "exited" });
     });
   });
   test.skipIf(isHere)(`${kernel.name} is not installed here`, () => {});
