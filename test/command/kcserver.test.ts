@@ -35,6 +35,8 @@ let launcher: string;
 let launcherRoom: string;
 /** Where the server's own files go; nothing of it may be left. */
 let room: string;
+/** Where V8's work is kept, which stays when a server ends. */
+let cache: string;
 
 beforeAll(async () => {
   program = await buildCommand("kcserver");
@@ -57,11 +59,13 @@ afterAll(() => {
 beforeEach(() => {
   room = mkdtempSync(join(tmpdir(), "kct-"));
   mkdirSync(join(room, "tmp"));
+  cache = mkdtempSync(join(tmpdir(), "kcc-"));
 });
 
 afterEach(() => {
   const left = readdirSync(join(room, "tmp"));
-  rmSync(room, { recursive: true, force: true });
+  for (const made of [room, cache])
+    rmSync(made, { recursive: true, force: true });
   expect(left).toEqual([]);
 });
 
@@ -76,7 +80,7 @@ function surroundings(
   env: StartOptions["env"] = {},
 ): NonNullable<StartOptions["env"]> {
   const TMPDIR = join(room, "tmp");
-  const XDG_CACHE_HOME = join(room, "cache");
+  const XDG_CACHE_HOME = cache;
   return { TMPDIR, XDG_CACHE_HOME, XDG_RUNTIME_DIR: undefined, ...env };
 }
 
@@ -657,7 +661,7 @@ describe("what V8 has compiled", () => {
     async () => {
       await using said = start(["--version"]);
       await said.ended();
-      const kept = join(room, "cache", "kallichore", "compiled");
+      const kept = join(cache, "kallichore", "compiled");
       expect(statSync(kept).mode & 0o777).toBe(0o700);
       expect(readdirSync(kept)).not.toEqual([]);
     },
@@ -666,7 +670,7 @@ describe("what V8 has compiled", () => {
   test.runIf(canKeep && isPosix)(
     "is not kept where others may write",
     async () => {
-      const shared = join(room, "cache", "kallichore", "compiled");
+      const shared = join(cache, "kallichore", "compiled");
       mkdirSync(shared, { recursive: true });
       chmodSync(shared, 0o777);
       await using said = start(["--version"]);
