@@ -260,11 +260,11 @@ export class Connection implements ConnectionView {
     this.#error = error;
     this.#become("waiting");
     this.#calls.lost(error);
-    if (!opened) void this.#probe(why === undefined ? error : undefined);
+    if (!opened) void this.#probe(error);
   }
 
-  /** A WebSocket that is refused does not say why; plain HTTP does, also in place of an error that is `vague`. */
-  async #probe(vague: Error | undefined): Promise<void> {
+  /** A WebSocket that does not open hardly says why; plain HTTP does. */
+  async #probe(unopened: Error): Promise<void> {
     const { trpc, headers, fetch } = this.#address;
     try {
       const http = createTRPCClient<AppRouter>({
@@ -278,7 +278,7 @@ export class Connection implements ConnectionView {
         failed instanceof SupervisorError &&
         (failed.reason === "unauthorized" || failed.reason === "forbidden");
       if (isFinal) this.#end(failed);
-      else if (this.#error === vague) this.#error = failed;
+      else if (this.#error === unopened) this.#error = failed;
     }
   }
 

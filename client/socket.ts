@@ -112,6 +112,9 @@ export class Socket extends EventTarget {
         if (typeof message === "string" && message !== "") {
           this.#why ??= message;
         }
+        if (this.#state === Socket.CONNECTING) {
+          setTimeout(() => this.#fail(), FAREWELL_MS);
+        }
       };
       raw.onclose = ({ code }: { code?: number }) => this.#end(code ?? 1006);
       raw.onopen = opened;
@@ -124,6 +127,11 @@ export class Socket extends EventTarget {
     }
   }
 
+  /** It had an error before it was open. Node 22's own never says that it is closed then. */
+  #fail(): void {
+    if (this.#state === Socket.CONNECTING) this.#end(1006);
+  }
+
   #end(code: number): void {
     if (this.#state === Socket.CLOSED) return;
     const opened = this.#state === Socket.OPEN;
@@ -133,6 +141,9 @@ export class Socket extends EventTarget {
     this.#hooks.closed(this, { opened, code, why: this.#why });
   }
 }
+
+/** How long a socket that had an error before it was open may take to say that it is closed. */
+const FAREWELL_MS = 50;
 
 /** Looks without a message before we ask for one, and before we stop waiting. */
 const ASK_AFTER = 3;

@@ -509,6 +509,21 @@ describe("a server", () => {
     );
   });
 
+  it("that is not there is noticed by a WebSocket that never says it is closed", async () => {
+    class Mute {
+      readyState = 0;
+      onerror: ((error: { message: string }) => void) | undefined;
+      constructor() {
+        setTimeout(() => this.onerror?.({ message: "" }));
+      }
+      send() {}
+      close() {}
+    }
+    const url = "http://127.0.0.1:1";
+    const failed = connect({ url, WebSocket: Mute as never, timeout_ms: 300 });
+    await expect(failed).rejects.toThrow("could not be asked");
+  });
+
   it("takes the token from its own address, and does not repeat it", async () => {
     const { token = "" } = opened.server;
     await using another = await connect({
