@@ -123,8 +123,13 @@ function fill(path: string): void {
 function bytesIn(folder: string): number {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map(({ parentPath, name }) => statSync(join(parentPath, name)).size)
+    .map(({ parentPath, name }) => sizeOf(join(parentPath, name)))
     .reduce((sum, size) => sum + size, 0);
+}
+
+/** A file may be gone by now. */
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function mayMount(): boolean {
