@@ -56,7 +56,7 @@ export interface Hooks {
   /** kernel → session, in order of arrival. What our own probing caused is left out. */
   message(message: Message): void;
   /** Resolves once the session has caught up with what it has heard on iopub; `undefined` while it keeps pace. */
-  behind(): Promise<void> | undefined;
+  behind(): Promise<unknown> | undefined;
   /** A line of the process's own output, or what there was of one. */
   output(stream: "stdout" | "stderr", text: string): void;
   registered(connection: ConnectionInfo): void;

@@ -20,7 +20,7 @@ export interface SocketHooks {
   /** kernel → us, in order on each channel. */
   readonly message: (message: Message) => void;
   /** What we wait for before we hear more on iopub. */
-  readonly behind: () => Promise<void> | undefined;
+  readonly behind: () => Promise<unknown> | undefined;
   /** Frames that are no message, or are not signed with the kernel's key. Says why, never what. */
   readonly refused: (channel: Channel, why: string) => void;
   readonly state: (channel: Channel, state: LinkState, error?: Error) => void;

@@ -31,7 +31,7 @@ export interface LinkOptions {
    */
   readonly onMessages: (batch: readonly Frames[]) => void;
   /** Asked after each read: what it returns is waited for before the next, so that the peer's messages wait there. */
-  readonly behind?: () => Promise<void> | undefined;
+  readonly behind?: () => Promise<unknown> | undefined;
   readonly onState?: (state: LinkState, error?: Error) => void;
 }
 

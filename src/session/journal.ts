@@ -9,6 +9,7 @@
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
+import { within } from "../kernel/stop.ts";
 import type { Log } from "../log.ts";
 import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
@@ -78,13 +79,14 @@ export class Journal implements Holder, AsyncDisposable {
   #goal = 0;
   #unwritten = 0;
   #writing: Promise<void> | undefined;
+  /** What is being written of it. */
+  #batch: Promise<boolean> = Promise.resolve(true);
   #lost = 0;
   #complained = -Infinity;
   readonly #waiting = new Set<() => void>();
   readonly #places = new Places();
   /** Since when the disk has been too slow. */
   #behindSince: number | undefined;
-  readonly #catchingUp = new Set<() => void>();
   #isClosed = false;
 
   constructor(options: JournalOptions) {
@@ -194,7 +196,7 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */
-  behind(): Promise<void> | undefined {
+  behind(): Promise<unknown> | undefined {
     const { memory } = this.#options;
     if (this.#unwritten <= memory / 2) this.#behindSince = undefined;
     if (this.#unwritten <= memory * BEHIND) return undefined;
@@ -203,15 +205,7 @@ export class Journal implements Holder, AsyncDisposable {
     this.#behindSince ??= performance.now();
     const left_ms = this.#behindSince + BEHIND_PATIENCE_MS - performance.now();
     if (left_ms <= 0) return undefined;
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        this.#catchingUp.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, left_ms);
-      this.#catchingUp.add(done);
-    });
+    return within(this.#batch, left_ms);
   }
 
   /** For the shared budget. */
@@ -307,9 +301,9 @@ export class Journal implements Holder, AsyncDisposable {
       const entries = this.#recent.from(this.#handed + 1, size);
       this.#handed += entries.length;
       this.#count(0, -sizeOf(entries));
-      const isWritten = await spill.write(entries);
+      this.#batch = spill.write(entries);
+      const isWritten = await this.#batch;
       if (!isWritten) this.#takeBack(entries);
-      for (const goOn of this.#catchingUp) goOn();
     }
   }
 

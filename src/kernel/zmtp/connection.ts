@@ -176,7 +176,7 @@ export class Connection {
     this.#goOn();
   };
 
-  #awaitOurSide(behind: Promise<void> | undefined): void {
+  #awaitOurSide(behind: Promise<unknown> | undefined): void {
     if (behind === undefined) return;
     this.#isBehind = true;
     void behind.then(() => {
