@@ -286,7 +286,7 @@ const kallichore: Door = {
   name: "the Kallichore channel",
   async attach(server, session_id) {
     const socket = new WebSocket(
-      `${server.url.replace("http", "ws")}/sessions/${session_id}/channels`,
+      `${server.url.replace("http", "ws")}/sessions/${session_id}/channels?events=all`,
       { headers: { authorization: `Bearer ${TOKEN}` } },
     );
     const test = new TestClient(

@@ -8,7 +8,7 @@ import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import { getWSConnectionHandler } from "@trpc/server/adapters/ws";
 import { type AppRouter, failure } from "../contract/index.ts";
 import { ownChannels } from "../src/server/channels.ts";
-import { kallichore } from "../src/server/kallichore.ts";
+import { codecFor } from "../src/server/kallichore.ts";
 import { RestDoor, sendFailure, SPAN, spanOf } from "../src/server/rest.ts";
 import { type Context, logAccident, toFailure } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
@@ -105,7 +105,7 @@ export class MemoryDoors {
     } else {
       const id = decodeURIComponent(channels[1] ?? "");
       ownChannels(service.supervisor.session(id), socket.asWs, undefined, {
-        codec: kallichore,
+        codec: codecFor(url.search),
         log: service.log,
         patience: {
           limit: service.limits.reader_buffer_bytes,

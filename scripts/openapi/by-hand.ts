@@ -57,6 +57,13 @@ export const channels: oas31.PathsObject = {
           schema: { type: "string", minLength: 1 },
           example: "a",
         },
+        {
+          name: "events",
+          in: "query",
+          description:
+            "`all`: also what Kallichore has no word for (`gap` and later events), and `seq` in each of the server's own events. Otherwise these events have one member beside `kind`, as Kallichore's types expect",
+          schema: { type: "string", enum: ["all"] },
+        },
       ],
       responses: {
         101: { description: "The WebSocket is open" },

@@ -11,8 +11,8 @@ import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { failure } from "../../contract/index.ts";
 import type { Session } from "../session/session.ts";
-import { ownChannels } from "./channels.ts";
-import { kallichore } from "./kallichore.ts";
+import { type Codec, ownChannels } from "./channels.ts";
+import { codecFor } from "./kallichore.ts";
 import type { DoorOptions } from "./listen.ts";
 import { OwnSocket } from "./own-socket.ts";
 import { sendJson } from "./rest.ts";
@@ -118,7 +118,9 @@ export class ChannelsDoor {
     socketPath?: string,
   ): void {
     this.#sockets.handleUpgrade(req, stream, head, (socket) => {
-      const carry = () => this.#carry(session, { socket, stream, socketPath });
+      const codec = codecFor(req.url);
+      const carry = () =>
+        this.#carry(session, { socket, stream, socketPath, codec });
       if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
       else carry();
     });
@@ -134,7 +136,8 @@ export class ChannelsDoor {
     const socket = plainWebSocket(stream, head, options);
     clients.add(socket);
     socket.on("close", () => clients.delete(socket));
-    this.#carry(session, { socket, stream, socketPath });
+    const codec = codecFor(undefined);
+    this.#carry(session, { socket, stream, socketPath, codec });
   }
 
   #carry(
@@ -143,7 +146,13 @@ export class ChannelsDoor {
       socket,
       stream,
       socketPath,
-    }: { socket: WebSocket; stream: Duplex; socketPath: string | undefined },
+      codec,
+    }: {
+      socket: WebSocket;
+      stream: Duplex;
+      socketPath: string | undefined;
+      codec: Codec;
+    },
   ): void {
     if (session.ended.aborted) {
       socket.on("error", () => {});
@@ -153,7 +162,7 @@ export class ChannelsDoor {
     const { idle, limits } = this.#service;
     idle.nudge();
     ownChannels(session, socket, stream, {
-      codec: kallichore,
+      codec,
       log: this.#service.log.child({ session: session.id }),
       patience: {
         limit: limits.reader_buffer_bytes,

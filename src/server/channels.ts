@@ -15,6 +15,7 @@ import { SupervisorError } from "../../contract/index.ts";
 import { fromClientText } from "../jupyter/client-message.ts";
 import { within } from "../kernel/stop.ts";
 import type { Log } from "../log.ts";
+import { Faults } from "../log/faults.ts";
 import type { Entry } from "../session/entry.ts";
 import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
@@ -138,15 +139,21 @@ interface Attached {
 async function toClient(
   session: Session,
   { socket, stream, frames, claim, pings }: Attached,
-  { codec, patience }: ChannelOptions,
+  { codec, log, patience }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const place = await claim.place;
   pings.begin(place);
   const { journal, ownership } = session;
   const heard = () => ownership.place;
+  const faults = new Faults(log);
   for await (const reading of journal.follow(place, signal, { heard })) {
     if (socket.readyState !== WebSocket.OPEN) return;
+    if ("gap" in reading) {
+      const { from, to } = reading.gap;
+      const why = `messages ${from} to ${to} are no longer kept`;
+      faults.count("A channel client missed messages", why);
+    }
     together(stream, () => sendReading(frames, reading, codec, pings));
     await drained(socket, stream, patience);
   }

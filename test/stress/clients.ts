@@ -230,7 +230,7 @@ const kallichore: Way = {
       () =>
         new Promise<void>((resolve) => {
           const ws = new WebSocket(
-            `${url.replace("http", "ws")}/sessions/${session_id}/channels`,
+            `${url.replace("http", "ws")}/sessions/${session_id}/channels?events=all`,
             {
               headers: { authorization: `Bearer ${TOKEN}` },
             },

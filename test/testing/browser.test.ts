@@ -54,7 +54,7 @@ async function tell() {
   const greeted = await session.transcript.outputs(ask);
   const { buffers } = await session.transcript.until("buffers", (e) => e.buffers?.length > 0);
   const rest = await (await server.fetch("/sessions")).json();
-  const socket = new server.WebSocket("ws://localhost/sessions/" + session.session_id + "/channels");
+  const socket = new server.WebSocket("ws://localhost/sessions/" + session.session_id + "/channels?events=all");
   const first = await new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(JSON.parse(data)); });
   return JSON.stringify({ outputs, greeted, buffers, total: rest.total, first });
 }

@@ -1,0 +1,189 @@
+/** The frames of a channel: what Kallichore's own types can read, and all else where the client asks for it. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
+import type { OwnEvent } from "../../contract/index.ts";
+import { EventEntry } from "../../src/session/entry.ts";
+import { codecFor } from "../../src/server/kallichore.ts";
+import type { ServerOptions } from "../../src/serve.ts";
+import {
+  eventually,
+  openServerOf,
+  type TestServer,
+  TOKEN,
+} from "../harness.ts";
+import { echo } from "../kernels/echo-script.ts";
+
+type Frame = Readonly<Record<string, unknown>>;
+
+/** The names that Kallichore 0.1.64 gives to what it says of a kernel. */
+const KNOWN = [
+  "status",
+  "output",
+  "executionQueued",
+  "workingDirChanged",
+  "resourceUsage",
+  "clientDisconnected",
+  "exited",
+  "handshakeCompleted",
+];
+
+async function opened(options: ServerOptions = {}): Promise<TestServer> {
+  const server = await openServerOf({ echo }, options);
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  return server;
+}
+
+function attach(url: string): { frames: Frame[]; socket: WebSocket } {
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const socket = new WebSocket(url, { headers });
+  onTestFinished(() => socket.terminate());
+  socket.on("error", () => {});
+  const frames: Frame[] = [];
+  socket.on("message", (data: Buffer) =>
+    frames.push(JSON.parse(data.toString()) as Frame),
+  );
+  return { frames, socket };
+}
+
+function idle(frames: Frame[]): Promise<Frame> {
+  return eventually("the idle of an execution", () =>
+    frames.find(({ status }) => {
+      const { status: said, reason } = (status ?? {}) as Frame;
+      return said === "idle" && reason === "execute_request";
+    }),
+  );
+}
+
+/** The members of the supervisor's own frames, beside `kind`. */
+function namesIn(frames: readonly Frame[]): string[][] {
+  return frames
+    .filter(({ kind }) => kind === "kernel")
+    .map((frame) => Object.keys(frame).filter((name) => name !== "kind"));
+}
+
+async function liveAt(
+  server: TestServer,
+  address: (session_id: string) => string,
+): Promise<Frame[]> {
+  const session = await server.start("echo");
+  const { frames } = attach(address(session));
+  await server.ask("POST", `/sessions/${session}/execute`, { code: "print x" });
+  await idle(frames);
+  await server.ask("POST", `/sessions/${session}/kill`);
+  await eventually("the exit", () => frames.find((frame) => "exited" in frame));
+  return frames;
+}
+
+describe.each([
+  ["/sessions/{id}/channels", (id: string) => `/sessions/${id}/channels`],
+  ["/api/channels/{id}", (id: string) => `/api/channels/${id}`],
+])("at %s", (_, path) => {
+  test("an event of the server has exactly one member beside kind, which Kallichore knows", async () => {
+    const server = await opened();
+    const url = server.url.replace("http", "ws");
+    const names = namesIn(await liveAt(server, (id) => `${url}${path(id)}`));
+    expect(names.filter(({ length }) => length !== 1)).toEqual([]);
+    expect(names.flat()).toEqual(expect.arrayContaining(["status", "exited"]));
+    expect(names.flat().filter((name) => !KNOWN.includes(name))).toEqual([]);
+  });
+
+  test("a client that asks for all events hears the number of each", async () => {
+    const server = await opened();
+    const url = server.url.replace("http", "ws");
+    const frames = await liveAt(
+      server,
+      (id) => `${url}${path(id)}?token=x&events=all`,
+    );
+    const numbers = frames.map(({ seq }) => seq);
+    expect(numbers).toEqual(frames.map((_frame, index) => index + 1));
+  });
+});
+
+test("another word for events changes nothing", async () => {
+  const server = await opened();
+  const url = server.url.replace("http", "ws");
+  const frames = await liveAt(
+    server,
+    (id) => `${url}/sessions/${id}/channels?events=some`,
+  );
+  expect(namesIn(frames).filter(({ length }) => length !== 1)).toEqual([]);
+});
+
+test("a message of the kernel has its number in any case", async () => {
+  const server = await opened();
+  const url = server.url.replace("http", "ws");
+  const frames = await liveAt(server, (id) => `${url}/sessions/${id}/channels`);
+  const numbers = frames
+    .filter(({ kind }) => kind === "jupyter")
+    .map(({ seq }) => seq as number);
+  expect(numbers.length).toBeGreaterThan(3);
+  expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+});
+
+test("on a session's own socket the client asks in any path", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "kct-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, "s.sock");
+  const server = await opened({ address: { transport: "socket", path } });
+  const session = await server.start("echo");
+  const { body } = await server.ask("GET", `/sessions/${session}/channels`);
+  const all = attach(`ws+unix://${body as string}:/anything?events=all`);
+  await eventually("a status with its number", () =>
+    all.frames.find((frame) => "status" in frame && "seq" in frame),
+  );
+  const plain = attach(`ws+unix://${body as string}:/anything`);
+  await eventually("the farewell", () =>
+    all.frames.find((frame) => "clientDisconnected" in frame),
+  );
+  await server.ask("POST", `/sessions/${session}/execute`, { code: "x" });
+  await idle(plain.frames);
+  expect(namesIn(plain.frames).filter(({ length }) => length !== 1)).toEqual(
+    [],
+  );
+});
+
+describe("what is no longer kept", () => {
+  const limits = { journal_memory_bytes: 4096, server_disk_bytes: 0 };
+
+  async function flooded(server: TestServer, query: string): Promise<Frame[]> {
+    const session = await server.start("echo");
+    await server.ask("POST", `/sessions/${session}/execute`, {
+      code: "flood 500",
+    });
+    const url = server.url.replace("http", "ws");
+    const { frames } = attach(`${url}/sessions/${session}/channels${query}`);
+    await idle(frames);
+    return frames;
+  }
+
+  test("is named to a client that asks for all events", async () => {
+    const frames = await flooded(await opened({ limits }), "?events=all");
+    const { gap, seq } = frames.find((frame) => "gap" in frame) ?? {};
+    expect(gap).toMatchObject({ from: 1 });
+    expect(seq).toBe((gap as { to: number }).to);
+  });
+
+  test("is no frame for others", async () => {
+    const frames = await flooded(await opened({ limits }), "");
+    expect(namesIn(frames).flat()).not.toContain("gap");
+  });
+});
+
+test("an event that only this server knows is spelled in the same form, for those who ask", () => {
+  const event = {
+    kind: "some_new_event",
+    channel: "iopub",
+    size: 7,
+  } as unknown as OwnEvent;
+  const entry = new EventEntry(9, event);
+  expect(codecFor("/sessions/a/channels").encode(entry)).toBeUndefined();
+  const [frame] = codecFor("/x?events=all").encode(entry) ?? [];
+  expect(JSON.parse(String(frame))).toEqual({
+    kind: "kernel",
+    someNewEvent: { channel: "iopub", size: 7 },
+    seq: 9,
+  });
+});
