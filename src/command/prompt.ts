@@ -17,6 +17,7 @@ export interface PromptOptions {
   readonly history: readonly string[];
 }
 
+const HISTORY_LIMIT = 1_000;
 /** Lines that wait; beyond it the rest of what was pasted is dropped, as a terminal's own buffer would. */
 const MOST_LINES = 10_000;
 
@@ -24,17 +25,22 @@ export class Prompt implements Disposable {
   readonly #interface: Interface;
   readonly #screen: Screen;
   readonly #lines: string[] = [];
+  /** What Up and Down go through, the newest first: code only, never an answer. */
+  #history: readonly string[];
+  /** The line editor's own list, which it hands out with its first line. */
+  #editorHistory: string[] | undefined;
   #asked: ((line: string | undefined) => void) | undefined;
   #isClosed = false;
 
   constructor({ complete, interrupted, history }: PromptOptions) {
     this.#screen = new Screen();
+    this.#history = history;
     this.#interface = createInterface({
       input: process.stdin,
       output: this.#screen,
       terminal: true,
       history: [...history],
-      historySize: 1_000,
+      historySize: HISTORY_LIMIT,
       removeHistoryDuplicates: true,
       completer: (line: string, done: Completed) => {
         complete(line).then(
@@ -44,6 +50,11 @@ export class Prompt implements Disposable {
       },
     });
     this.#interface.setPrompt("");
+    // The editor takes every line into its history; which of them belong there is decided here.
+    this.#interface.on("history", (lines: string[]) => {
+      this.#editorHistory = lines;
+      this.#restoreHistory();
+    });
     this.#interface.on("SIGINT", interrupted);
     this.#interface.on("line", (line) => this.#heard(line));
     this.#interface.on("close", () => {
@@ -57,23 +68,16 @@ export class Prompt implements Disposable {
     return this.#lines.length > 0;
   }
 
-  /** The next line; `undefined` after Ctrl-D, for ever. `draft` is there already, to be edited. */
-  ask(
-    prompt: string,
-    {
-      draft = "",
-      hidden = false,
-    }: { draft?: string | undefined; hidden?: boolean | undefined } = {},
-  ): Promise<string | undefined> {
-    const next = this.#lines.shift();
-    if (next !== undefined || this.#isClosed) return Promise.resolve(next);
-    return new Promise((resolve) => {
-      this.#interface.setPrompt(prompt);
-      this.#interface.prompt();
-      if (draft !== "") this.#interface.write(draft);
-      this.#screen.isMuted = hidden;
-      this.#asked = resolve;
-    });
+  /** The next line of code, which goes into the history; `undefined` after Ctrl-D, for ever. `draft` is there already, to be edited. */
+  async askCode(prompt: string, draft = ""): Promise<string | undefined> {
+    const line = await this.#ask(prompt, { draft, hidden: false });
+    if (line !== undefined) this.#remember(line);
+    return line;
+  }
+
+  /** The answer to a question of running code. It may be a password, so no answer goes into the history. */
+  askAnswer(prompt: string, hidden: boolean): Promise<string | undefined> {
+    return this.#ask(prompt, { draft: "", hidden });
   }
 
   /** Takes back the question that is open: it is answered with nothing. */
@@ -98,6 +102,32 @@ export class Prompt implements Disposable {
 
   [Symbol.dispose](): void {
     this.#interface.close();
+  }
+
+  #ask(
+    prompt: string,
+    { draft, hidden }: { draft: string; hidden: boolean },
+  ): Promise<string | undefined> {
+    const next = this.#lines.shift();
+    if (next !== undefined || this.#isClosed) return Promise.resolve(next);
+    return new Promise((resolve) => {
+      this.#interface.setPrompt(prompt);
+      this.#interface.prompt();
+      if (draft !== "") this.#interface.write(draft);
+      this.#screen.isMuted = hidden;
+      this.#asked = resolve;
+    });
+  }
+
+  #remember(line: string): void {
+    if (line.trim() === "") return;
+    const others = this.#history.filter((one) => one !== line);
+    this.#history = [line, ...others].slice(0, HISTORY_LIMIT);
+    this.#restoreHistory();
+  }
+
+  #restoreHistory(): void {
+    this.#editorHistory?.splice(0, Infinity, ...this.#history);
   }
 
   #heard(line: string): void {

@@ -79,10 +79,9 @@ export class Repl implements Disposable {
     const isFirst = this.#lines.length === 0;
     const { green, dim } = this.#terminal.out.colors;
     const label = `In [${this.#count ?? " "}]: `;
-    if (isFirst) return this.#prompt.ask(green(label));
-    return this.#prompt.ask(dim(`${" ".repeat(label.length - 5)}...: `), {
-      draft: this.#indent,
-    });
+    if (isFirst) return this.#prompt.askCode(green(label));
+    const more = dim(`${" ".repeat(label.length - 5)}...: `);
+    return this.#prompt.askCode(more, this.#indent);
   }
 
   #indent = "";
@@ -151,7 +150,7 @@ export class Repl implements Disposable {
     execution: Execution,
   ): Promise<void> {
     this.#isAsking = true;
-    const text = await this.#prompt.ask(prompt, { hidden: password });
+    const text = await this.#prompt.askAnswer(prompt, password);
     this.#isAsking = false;
     try {
       await execution.answer(text ?? END_OF_INPUT);

@@ -3,6 +3,9 @@ import { describe, expect, test } from "vitest";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { Room, useCommand } from "./kallichore.ts";
 
+const UP = "\u001b[A";
+const DOWN = "\u001b[B";
+
 useCommand();
 
 describe.skipIf(pythonWithIpykernel === undefined)(
@@ -53,6 +56,33 @@ describe.skipIf(pythonWithIpykernel === undefined)(
       person.type("ann\r");
       await person.until("'ANN'");
       await person.until("In [5]: ");
+      person.type("\u0004");
+      expect((await person.ended()).code).toBe(0);
+    });
+
+    test("an answer, above all a password, is in no history", async () => {
+      await using room = new Room();
+      await room.serve();
+      await room.run(["start", "python3", "--id", "work"]);
+      const person = room.terminal(["attach", "work"]);
+      await person.until("In [");
+      person.type(
+        "answers = (input('na' + 'me? '), __import__('getpass').getpass('se' + 'cret? '))\r",
+      );
+      await person.until("name? ");
+      person.type("ann-the-visible\r");
+      await person.until("secret? ");
+      person.type("hunter-2-hidden\r");
+      await person.until("In [2]: ");
+      const before = person.stdout.length;
+      person.type(UP);
+      await person.until("getpass");
+      person.type(UP + UP + UP + DOWN + DOWN + DOWN);
+      person.type("\u0005\u0015print('en' + 'd')\r");
+      await person.until("end\r\n");
+      const since = person.stdout.slice(before);
+      expect(since).not.toContain("ann-the-visible");
+      expect(person.stdout).not.toContain("hunter-2-hidden");
       person.type("\u0004");
       expect((await person.ended()).code).toBe(0);
     });
