@@ -1,6 +1,7 @@
 /** The code to run: from the command line, a file, or standard input. */
 import { readFile } from "node:fs/promises";
 import { CommandError } from "./exit.ts";
+import { whyOf } from "./why.ts";
 
 export interface Code {
   readonly text: string;
@@ -34,8 +35,7 @@ async function fileText(path: string): Promise<string> {
   try {
     return text(await readFile(path));
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === "ENOENT" ? "there is no such file" : message;
+    const why = whyOf(cause);
     throw new CommandError("usage", `${path} cannot be read: ${why}`, {
       cause,
     });

@@ -11,6 +11,7 @@ import {
 import { exitHelp, type Exit } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { findKernel, findSession } from "./names.ts";
+import { tell } from "./report.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -101,6 +102,7 @@ export function controlCommands(context: Context): Command[] {
   });
 }
 
+/** Does it to each session in turn; one that fails does not keep the others from it. Throws where it is the only one. */
 async function act(
   deed: Deed,
   names: readonly string[],
@@ -110,18 +112,38 @@ async function act(
     json,
   }: { client: Client; terminal: Terminal; json?: boolean | undefined },
 ): Promise<Exit> {
-  const ids: string[] = [];
-  // All are found before anything is done to any.
+  const { err } = terminal;
+  const sessions: string[] = [];
+  const failures: Failed[] = [];
+  let exit: Exit = "ok";
   for (const name of names) {
-    ids.push((await findSession(client, name)).session_id);
+    try {
+      const { session_id: id } = await findSession(client, name);
+      const work = deed.act(client.session(id));
+      await withProgress(err, `${deed.doing} ${id}`, work);
+      sessions.push(id);
+      if (json !== true) await err.line(`${deed.done} ${id}`);
+    } catch (error) {
+      if (names.length === 1) throw error;
+      const { message, reason, hint, ...told } = tell(error);
+      exit = told.exit;
+      failures.push({ name, message, reason });
+      if (json === true) continue;
+      await err.line(`${err.colors.red("kallichore:")} ${message}`);
+      if (hint !== undefined) await err.line(hint);
+    }
   }
-  for (const id of ids) {
-    const work = deed.act(client.session(id));
-    await withProgress(terminal.err, `${deed.doing} ${id}`, work);
-    if (json !== true) await terminal.err.line(`${deed.done} ${id}`);
+  if (json === true) {
+    await terminal.json({ sessions, failures });
   }
-  if (json === true) await terminal.json({ sessions: ids });
-  return "ok";
+  return exit;
+}
+
+/** A name for which the command could not do its work. */
+interface Failed {
+  readonly name: string;
+  readonly message: string;
+  readonly reason: string | undefined;
 }
 
 interface StartOptions extends CommonOptions {

@@ -8,8 +8,9 @@ import { startServer } from "../serve.ts";
 import { CommandError } from "./exit.ts";
 import { readRecords, type ServerRecord } from "./record.ts";
 import { readToken } from "./token.ts";
+import { whyOf } from "./why.ts";
 
-/** What the person said about it. */
+/** What the person said about it. A token file counts for whichever server is used. */
 export interface ServerChoice {
   /** An address, the path of a socket, or a process id. */
   readonly server?: string | undefined;
@@ -47,14 +48,16 @@ export async function findServer(
   choice: ServerChoice,
 ): Promise<Connected | undefined> {
   const named = choice.server ?? process.env["KALLICHORE_SERVER"];
+  const token =
+    choice.token === undefined ? undefined : readToken(choice.token);
   if (named !== undefined && named !== "") {
-    const place = placeOf(named, choice);
+    const place = placeOf(named, token);
     const client = createClient({ ...place.where, token: place.token });
     try {
       await assertThere(client, place);
     } catch (cause) {
       client.close();
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = whyOf(cause);
       throw new CommandError("refused", `No server at ${named}: ${why}`, {
         hint: "See which of yours run with: kallichore servers",
         cause,
@@ -65,7 +68,10 @@ export async function findServer(
   for (const record of readRecords()) {
     const place = placeIn(record);
     if (place === undefined) continue;
-    const client = createClient({ ...place.where, token: place.token });
+    const client = createClient({
+      ...place.where,
+      token: token ?? place.token,
+    });
     try {
       await assertThere(client, place);
       return connected(client);
@@ -106,24 +112,19 @@ function connected(client: Client): Connected {
   };
 }
 
-function placeOf(named: string, choice: ServerChoice): Place {
+function placeOf(named: string, given: string | undefined): Place {
   const record = readRecords().find(
     ({ pid, url, socket }) =>
       named === String(pid) || isSameUrl(named, url) || named === socket,
   );
   const place = record === undefined ? undefined : placeIn(record);
-  const token =
-    choice.token === undefined
-      ? (process.env["KALLICHORE_TOKEN"] ?? place?.token)
-      : readToken(choice.token);
+  const token = given ?? process.env["KALLICHORE_TOKEN"] ?? place?.token;
   if (place !== undefined) return { ...place, token };
   if (/^\d+$/.test(named)) {
     throw new CommandError(
       "refused",
-      `Process ${named} is no server of yours`,
-      {
-        hint: "See which run with: kallichore servers",
-      },
+      `No kallichore server of yours has process id ${named}`,
+      { hint: "See which run with: kallichore servers" },
     );
   }
   return /^https?:\/\//.test(named)

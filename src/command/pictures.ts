@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { MimeBundle } from "../../client/index.ts";
 import { CommandError } from "./exit.ts";
 import { size } from "./table.ts";
+import { whyOf } from "./why.ts";
 
 /** What is kept of a display that comes in several formats: the first of these. */
 const formats: readonly (readonly [mime: string, extension: string])[] = [
@@ -69,10 +70,9 @@ export class Album {
         if (await wrote(path, bytes)) return path;
       }
     } catch (cause) {
-      const { message } = cause as Error;
       throw new CommandError(
         "refused",
-        `A picture cannot be saved: ${message}`,
+        `A picture cannot be saved in ${this.#folder}: ${whyOf(cause)}`,
         { cause },
       );
     }

@@ -9,8 +9,9 @@ import { completionCommand, namesCommand } from "./completion.ts";
 import type { Context } from "./context.ts";
 import { controlCommands, startCommand } from "./control.ts";
 import { execCommand } from "./exec.ts";
-import { type Exit, exitHelp, exits } from "./exit.ts";
+import { CommandError, type Exit, exitHelp, exits } from "./exit.ts";
 import { kernelsCommand } from "./kernels.ts";
+import { closest } from "./names.ts";
 import { psCommand, serversCommand } from "./ps.ts";
 import { recordSessionCommand } from "./record-session.ts";
 import { report } from "./report.ts";
@@ -47,7 +48,7 @@ function programOf(context: Context): Command {
     )
     .version(VERSION, "-V, --version", "say which version this is")
     .helpOption("-h, --help", "explain a command")
-    .helpCommand("help [command]", "explain a command")
+    .helpCommand(false)
     .showHelpAfterError("(--help explains it)")
     .configureHelp({ showGlobalOptions: false })
     .exitOverride()
@@ -85,8 +86,30 @@ function programOf(context: Context): Command {
   for (const command of commands) {
     program.addCommand(command.copyInheritedSettings(program));
   }
+  program.addCommand(helpCommand(program).copyInheritedSettings(program));
   program.addCommand(namesCommand(context), { hidden: true });
   return program;
+}
+
+/** Commander's own answers a name that it does not know with the list of all commands, and with success. */
+function helpCommand(program: Command): Command {
+  return new Command("help")
+    .summary("explain a command")
+    .description("Explains a command, or lists all.")
+    .argument("[command]", "its name")
+    .action((name: string | undefined) => {
+      if (name === undefined) return program.help();
+      const known = program.commands.map((command) => command.name());
+      const command = program.commands.find((one) => one.name() === name);
+      if (command !== undefined) return command.help();
+      const close = closest(name, known);
+      throw new CommandError("usage", `There is no command ${name}`, {
+        hint:
+          close === undefined
+            ? "To see all commands: kallichore help"
+            : `Did you mean ${close}?`,
+      });
+    });
 }
 
 function isBrokenPipe({ aborted, reason }: AbortSignal): boolean {

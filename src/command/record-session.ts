@@ -10,6 +10,7 @@ import { openServer, type ServerChoice } from "./find-server.ts";
 import { findSession } from "./names.ts";
 import type { Terminal } from "./terminal.ts";
 import { until } from "./until.ts";
+import { whyOf } from "./why.ts";
 
 interface RecordSessionOptions extends ServerChoice {
   readonly follow?: boolean;
@@ -110,8 +111,8 @@ function readSecrets(path: string | undefined): string[] {
     const lines = readFileSync(path, "utf8").split(/\r?\n/);
     return [token, ...lines];
   } catch (cause) {
-    const { message } = cause as Error;
-    throw new CommandError("usage", `No secrets in ${path}: ${message}`, {
+    const why = whyOf(cause);
+    throw new CommandError("usage", `${path} cannot be read: ${why}`, {
       cause,
     });
   }

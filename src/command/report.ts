@@ -42,7 +42,8 @@ export async function report(
   return exit;
 }
 
-function tell(error: unknown): Told {
+/** The words and the exit code of an error. */
+export function tell(error: unknown): Told {
   if (error instanceof CommandError) {
     const { exit, message, hint } = error;
     return { exit, message, hint };

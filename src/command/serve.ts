@@ -6,7 +6,11 @@ import { Command } from "commander";
 import { LogBook } from "../log.ts";
 import { Filter } from "../log/filter.ts";
 import { Deadline } from "../signals.ts";
-import { type RunningServer, startServer } from "../serve.ts";
+import {
+  type RunningServer,
+  type ServerOptions,
+  startServer,
+} from "../serve.ts";
 import { type Context, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type Exit } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
@@ -20,6 +24,7 @@ import {
 import { onSignals } from "./signals.ts";
 import { aborted, type Terminal } from "./terminal.ts";
 import { isPublic } from "./token.ts";
+import { whyOf } from "./why.ts";
 
 /** Kernels are asked for a few seconds, then forced; what takes longer hangs. */
 const GOODBYE_MS = 20_000;
@@ -108,10 +113,12 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
       onStderr: true,
     });
   } catch (cause) {
-    const { message } = cause as Error;
-    throw new CommandError("usage", `The log cannot be written: ${message}`, {
-      cause,
-    });
+    const why = whyOf(cause);
+    throw new CommandError(
+      "usage",
+      `The log file ${logFile} cannot be written: ${why}`,
+      { cause },
+    );
   }
 }
 
@@ -134,21 +141,35 @@ async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
   }
 }
 
-async function open(
-  options: Parameters<typeof startServer>[0],
-): Promise<RunningServer> {
+async function open(options: ServerOptions): Promise<RunningServer> {
   try {
     return await startServer(options);
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
+    const { code } = cause as NodeJS.ErrnoException;
+    const where = placeOf(options.address);
     const hint =
       code === "EADDRINUSE"
         ? "Choose another --port, or 0 for a free one. Your running servers: kallichore servers"
         : undefined;
-    throw new CommandError("refused", `The server cannot listen: ${message}`, {
-      hint,
-      cause,
-    });
+    throw new CommandError(
+      "refused",
+      `The server cannot listen on ${where}: ${whyOf(cause)}`,
+      { hint, cause },
+    );
+  }
+}
+
+/** Where it was to listen, for people. */
+function placeOf(address: ServerOptions["address"]): string {
+  switch (address?.transport) {
+    case "socket":
+      return address.path;
+    case "named-pipe":
+      return address.name;
+    case "tcp":
+      return `${address.host}, port ${address.port}`;
+    case undefined:
+      return "a free port";
   }
 }
 

@@ -1,6 +1,7 @@
 /** Tokens that people bring: in a file, never as an argument, where everybody on the machine could read it. */
 import { readFileSync, statSync } from "node:fs";
 import { CommandError } from "./exit.ts";
+import { whyOf } from "./why.ts";
 
 /** Shorter ones can be guessed. */
 const SHORTEST = 16;
@@ -13,12 +14,12 @@ export function readToken(path: string): string {
   try {
     token = readFileSync(path, "utf8").trim();
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const why = code === "ENOENT" ? "there is no such file" : (code ?? "?");
-    throw new CommandError("usage", `No token in ${path}: ${why}`, {
-      hint,
-      cause,
-    });
+    const why = whyOf(cause);
+    throw new CommandError(
+      "usage",
+      `The token file ${path} cannot be read: ${why}`,
+      { hint, cause },
+    );
   }
   if (token.length < SHORTEST || token.length > LONGEST || /\s/.test(token)) {
     throw new CommandError(

@@ -1,0 +1,34 @@
+/** Why the system refused something, in words: a person need not know its codes. */
+
+const words: Readonly<Record<string, string>> = {
+  EACCES: "you may not access it",
+  EADDRINUSE: "another program listens there already",
+  EADDRNOTAVAIL: "this machine has no such address",
+  ECONNREFUSED: "nothing listens there",
+  EEXIST: "it exists already",
+  EHOSTUNREACH: "the host cannot be reached",
+  EISDIR: "it is a directory",
+  ELOOP: "its symbolic links lead in a circle",
+  EMFILE: "this program has too many files open",
+  ENAMETOOLONG: "its name is too long",
+  ENFILE: "this machine has too many files open",
+  ENOENT: "there is no such file or directory",
+  ENOSPC: "the disk is full",
+  ENOTDIR: "a part of its path is not a directory",
+  ENOTFOUND: "there is no host of that name",
+  ENXIO: "nobody reads it",
+  EPERM: "you may not do that",
+  EROFS: "it is on a file system that cannot be written to",
+};
+
+/** Looks for a system error among the causes too: `fetch` hides it there. */
+export function whyOf(error: unknown): string {
+  let deepest = String(error);
+  for (let found = error; found instanceof Error; found = found.cause) {
+    const { code = "" } = found as NodeJS.ErrnoException;
+    const why = words[code];
+    if (why !== undefined) return why;
+    if (found.message !== "") deepest = found.message;
+  }
+  return deepest;
+}
