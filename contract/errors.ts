@@ -194,6 +194,12 @@ export const errors = {
     ({ execution_id, why }: { execution_id: string; why: string }) =>
       `Execution ${execution_id} was interrupted: it did not end within ${why}`,
   ),
+  bad_answer: entry(
+    "bad_answer",
+    502,
+    ({ session_id, why }: Because) =>
+      `The kernel of session ${session_id} answered with what nobody can read: ${why}`,
+  ),
 } as const;
 
 export type Reason = keyof typeof errors;

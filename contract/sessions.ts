@@ -441,6 +441,7 @@ export const sessions = {
       "no_answer",
       "kernel_exited",
       "too_busy",
+      "bad_answer",
     ],
     examples: {
       input: {
