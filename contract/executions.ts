@@ -5,7 +5,7 @@
 import * as z from "zod";
 import { JupyterEvent, SessionEvent } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
-import { Output } from "./output.ts";
+import { missing, Output } from "./output.ts";
 import { InSession, SessionId } from "./session-id.ts";
 
 export const ExecutionId = z
@@ -177,12 +177,7 @@ export const executions = {
         execution_id: ExecutionId,
         state: ExecutionState,
         outputs: z.array(Output),
-        gaps: z
-          .array(z.object({ from: z.int(), to: z.int() }))
-          .describe("Parts of the journal that are no longer kept"),
-        is_clipped: z
-          .boolean()
-          .describe("Whether outputs past the limit were left out"),
+        ...missing,
       })
       .meta({ id: "ExecutionOutputs" }),
     errors: anyExecution,

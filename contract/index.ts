@@ -51,7 +51,7 @@ export {
   type Schema,
   statusOf,
 } from "./operation.ts";
-export { Output } from "./output.ts";
+export { Clipped, Output } from "./output.ts";
 export { Outputs, OUTPUTS_LIMIT, outputsOf } from "./outputs.ts";
 export { SessionId } from "./session-id.ts";
 export { Snapshot } from "./snapshot.ts";

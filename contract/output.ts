@@ -29,3 +29,30 @@ export const Output = z
   ])
   .meta({ id: "Output" });
 export type Output = z.infer<typeof Output>;
+
+/** What was left out of an execution's outputs because they are larger than the limit. */
+export const Clipped = z
+  .object({
+    outputs: z.int().describe("How many were left out, or shortened"),
+    bytes: z.int().describe("What is missing of them"),
+    limit_bytes: z
+      .int()
+      .describe(
+        "The limit: of streams and displays together, and again of results and errors; the last of these is kept however large it is",
+      ),
+  })
+  .meta({ id: "Clipped" });
+export type Clipped = z.infer<typeof Clipped>;
+
+/** What an answer with outputs says of what is missing. */
+export const missing = {
+  gaps: z
+    .array(z.object({ from: z.int(), to: z.int() }))
+    .describe("Parts of the journal that are no longer kept"),
+  is_clipped: z
+    .boolean()
+    .describe("Whether outputs past the limit were left out"),
+  clipped: Clipped.nullable().describe(
+    "What was left out for the limit; null when nothing was",
+  ),
+};

@@ -6,7 +6,7 @@
  * they show is left out for it.
  */
 import type { SessionEvent } from "./messages.ts";
-import type { Output } from "./output.ts";
+import type { Clipped, Output } from "./output.ts";
 
 type Content = Readonly<Record<string, unknown>>;
 type Displayed = Extract<
@@ -17,16 +17,31 @@ type Displayed = Extract<
 /** Bytes of messages, where outputs have to have an end. */
 export const OUTPUTS_LIMIT = 64 * 1024 * 1024;
 
-/** The outputs of one execution, message by message. */
+/**
+ * The outputs of one execution, message by message.
+ *
+ * Past the limit the rest is left out, and counted; of a stream, what still
+ * fits is kept. Results and errors have a limit of their own, of the same size,
+ * so that a flood of text cannot displace them; past that the oldest go, and
+ * the last one is kept however large it is.
+ */
 export class Outputs {
   readonly #limit: number;
   #list: Output[] = [];
   readonly #displays = new Map<string, Displayed[]>();
+  /** Bytes of what is kept, by output. */
+  readonly #sizes = new Map<Output, number>();
   #clearsNext = false;
+  /** Bytes of streams and displays. */
   #bytes = 0;
-  #isClipped = false;
+  #isFull = false;
+  /** Results and errors, oldest first, and their bytes. */
+  #ends: Output[] = [];
+  #endBytes = 0;
+  #missing = 0;
+  #missingBytes = 0;
 
-  /** `limit`: what comes after so many bytes is left out. */
+  /** `limit` is in bytes. */
   constructor(limit = Infinity) {
     this.#limit = limit;
   }
@@ -35,9 +50,19 @@ export class Outputs {
     return this.#list;
   }
 
-  /** Whether outputs past the limit were left out. */
+  /** Whether something was left out for the limit. */
   get isClipped(): boolean {
-    return this.#isClipped;
+    return this.#missing > 0;
+  }
+
+  /** What was left out for the limit; `null` when nothing was. */
+  get clipped(): Clipped | null {
+    if (!this.isClipped) return null;
+    return {
+      outputs: this.#missing,
+      bytes: this.#missingBytes,
+      limit_bytes: this.#limit,
+    };
   }
 
   /** Whether a message of that type has to be read at all. `isOwn`: the execution itself says it. */
@@ -50,7 +75,7 @@ export class Outputs {
   /** Takes a message that `concerns` it, of so many bytes. */
   add(msg_type: string, content: Content, size: number): void {
     if (msg_type === "update_display_data") {
-      this.#update(content);
+      this.#update(content, size);
       return;
     }
     if (msg_type === "clear_output") {
@@ -61,12 +86,49 @@ export class Outputs {
     const output = toOutput(msg_type, content);
     if (output === undefined) return;
     if (this.#clearsNext) this.#clear();
-    this.#bytes += size;
-    if (this.#bytes > this.#limit) this.#isClipped = true;
-    else this.#put(output, displayIdIn(content));
+    if (isEnd(output)) this.#putEnd(output, size, displayIdIn(content));
+    else this.#putWithin(output, size, displayIdIn(content));
   }
 
-  #put(output: Output, display_id: string | undefined): void {
+  /** A stream or a display, as far as there is room. */
+  #putWithin(
+    output: Output,
+    size: number,
+    display_id: string | undefined,
+  ): void {
+    const room = this.#isFull ? 0 : this.#limit - this.#bytes;
+    if (size <= room) {
+      this.#bytes += size;
+      this.#put(output, size, display_id);
+      return;
+    }
+    this.#isFull = true; // what comes after is left out too, so that what is kept has no holes
+    this.#miss(size - room);
+    if (output.output_type !== "stream" || room <= 0) {
+      this.#missingBytes += room;
+      return;
+    }
+    this.#bytes += room;
+    const text = beginningOf(output.text, room / size);
+    this.#put({ ...output, text }, room, undefined);
+  }
+
+  #putEnd(output: Output, size: number, display_id: string | undefined): void {
+    this.#endBytes += size;
+    this.#ends.push(output);
+    this.#put(output, size, display_id);
+    while (this.#endBytes > this.#limit && this.#ends.length > 1) {
+      const oldest = this.#ends.shift();
+      if (oldest === undefined) return;
+      const bytes = this.#sizes.get(oldest) ?? 0;
+      this.#endBytes -= bytes;
+      this.#miss(bytes);
+      this.#sizes.delete(oldest);
+      this.#list = this.#list.filter((kept) => kept !== oldest);
+    }
+  }
+
+  #put(output: Output, size: number, display_id: string | undefined): void {
     const last = this.#list.at(-1);
     if (
       output.output_type === "stream" &&
@@ -77,25 +139,50 @@ export class Outputs {
       return;
     }
     this.#list.push(output);
+    this.#sizes.set(output, size);
     if (display_id === undefined || !isDisplayed(output)) return;
     const same = this.#displays.get(display_id);
     if (same === undefined) this.#displays.set(display_id, [output]);
     else same.push(output);
   }
 
-  #update(content: Content): void {
+  /** An update for which there is no room leaves the displays as they are. */
+  #update(content: Content, size: number): void {
+    const displays = (
+      this.#displays.get(displayIdIn(content) ?? "") ?? []
+    ).filter((output) => this.#sizes.has(output));
     const { data, metadata } = bundleIn(content);
-    for (const output of this.#displays.get(displayIdIn(content) ?? "") ?? []) {
+    for (const output of displays) {
+      const before = this.#sizes.get(output) ?? 0;
+      const isOfEnds = isEnd(output);
+      const after = (isOfEnds ? this.#endBytes : this.#bytes) - before + size;
+      if (after > this.#limit && size > before) {
+        this.#miss(size);
+        continue;
+      }
+      if (isOfEnds) this.#endBytes = after;
+      else this.#bytes = after;
+      this.#sizes.set(output, size);
       Object.assign(output, { data, metadata });
     }
+  }
+
+  #miss(bytes: number): void {
+    this.#missing += 1;
+    this.#missingBytes += bytes;
   }
 
   #clear(): void {
     this.#list = [];
     this.#clearsNext = false;
-    this.#bytes = 0;
-    this.#isClipped = false;
     this.#displays.clear();
+    this.#sizes.clear();
+    this.#bytes = 0;
+    this.#isFull = false;
+    this.#ends = [];
+    this.#endBytes = 0;
+    this.#missing = 0;
+    this.#missingBytes = 0;
   }
 }
 
@@ -139,6 +226,18 @@ function toOutput(msg_type: string, content: Content): Output | undefined {
     default:
       return undefined;
   }
+}
+
+/** What the code came to. */
+function isEnd({ output_type }: Output): boolean {
+  return output_type === "execute_result" || output_type === "error";
+}
+
+/** That part of a text, and no half of a surrogate pair. */
+function beginningOf(text: string, part: number): string {
+  const end = Math.floor(text.length * part);
+  const isSplit = /[\ud800-\udbff]/.test(text.charAt(end - 1));
+  return text.slice(0, isSplit ? end - 1 : end);
 }
 
 function isDisplayed(output: Output): output is Displayed {

@@ -10,7 +10,7 @@ import {
   SessionEvent,
 } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
-import { Output } from "./output.ts";
+import { missing, Output } from "./output.ts";
 import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
@@ -257,6 +257,7 @@ export const ExecuteAnswer = z
     execution_count: z.int().nullable(),
     outputs: z.array(Output),
     timed_out: z.boolean(),
+    ...missing,
     ...InKallichoresWords,
   })
   .meta({ id: "ExecuteAnswer" });
@@ -481,6 +482,9 @@ export const sessions = {
           },
         ],
         timed_out: false,
+        gaps: [],
+        is_clipped: false,
+        clipped: null,
         output: [],
         data: { "text/plain": "42" },
       },

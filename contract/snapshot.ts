@@ -15,6 +15,14 @@ export const OpenComm = z
   })
   .meta({ id: "OpenComm" });
 
+const ForgottenBytes = z
+  .object({
+    bytes: z.int().describe("What the forgotten ones came to"),
+    limit_bytes: z.int().describe("The limit for which they were forgotten"),
+  })
+  .describe("Null when nothing was forgotten")
+  .meta({ id: "ForgottenBytes" });
+
 export const Snapshot = z
   .object({
     seq: z
@@ -42,12 +50,14 @@ export const Snapshot = z
     displays_dropped: z
       .int()
       .describe("How many were forgotten for their bytes, the oldest first"),
+    displays_clipped: ForgottenBytes.nullable(),
     comms: z
       .array(OpenComm)
       .describe("In the order in which they were opened, by either side"),
     comms_dropped: z
       .int()
       .describe("How many were forgotten for their bytes, the oldest first"),
+    comms_clipped: ForgottenBytes.nullable(),
   })
   .meta({ id: "Snapshot" });
 export type Snapshot = z.infer<typeof Snapshot>;

@@ -1,5 +1,6 @@
 /** What is true of a session now, for a reader who comes late. */
 import type { contract, InputOf } from "../../contract/index.ts";
+import type { Dropped } from "../session/bounded-map.ts";
 import type { Session } from "../session/session.ts";
 import { describeQueue } from "./describe.ts";
 import { describeExecution, eventIn } from "./describe-execution.ts";
@@ -30,7 +31,8 @@ export function describeSnapshot(session: Session): Description {
         { data: bundle(data), metadata: bundle(metadata) },
       ]),
     ),
-    displays_dropped: displays.dropped,
+    displays_dropped: displays.dropped.count,
+    displays_clipped: clippedOf(displays.dropped),
     comms: [...comms].map(
       ({ comm_id, target_name, data, metadata, buffers }) => ({
         comm_id,
@@ -40,8 +42,13 @@ export function describeSnapshot(session: Session): Description {
         buffers: buffers.map((buffer) => buffer.toString("base64")),
       }),
     ),
-    comms_dropped: comms.dropped,
+    comms_dropped: comms.dropped.count,
+    comms_clipped: clippedOf(comms.dropped),
   };
+}
+
+function clippedOf({ count, ...bytes }: Dropped) {
+  return count === 0 ? null : bytes;
 }
 
 /** Kernels may leave out what their own protocol requires. */

@@ -58,7 +58,8 @@ export const executions: AnswersTo<typeof contract.executions> = {
       state: execution.state,
       outputs: outputs.list,
       gaps: outputs.gaps,
-      is_clipped: outputs.isClipped,
+      is_clipped: outputs.clipped !== null,
+      clipped: outputs.clipped,
     };
   },
 

@@ -1,17 +1,29 @@
+export interface Dropped {
+  readonly count: number;
+  readonly bytes: number;
+  readonly limit_bytes: number;
+}
+
 /** A map whose values together stay within a number of bytes: what was set longest ago goes first, and is counted. */
 export class BoundedMap<V extends { readonly size: number }> {
-  readonly #limit: number;
+  readonly limit: number;
   readonly #values = new Map<string, V>();
   #bytes = 0;
   #dropped = 0;
+  #droppedBytes = 0;
 
   /** `limit` is in bytes. */
   constructor(limit: number) {
-    this.#limit = limit;
+    this.limit = limit;
   }
 
-  get dropped(): number {
-    return this.#dropped;
+  /** What was dropped for the limit, and the limit. */
+  get dropped(): Dropped {
+    return {
+      count: this.#dropped,
+      bytes: this.#droppedBytes,
+      limit_bytes: this.limit,
+    };
   }
 
   /** Oldest first. */
@@ -23,10 +35,11 @@ export class BoundedMap<V extends { readonly size: number }> {
     this.delete(key);
     this.#values.set(key, value);
     this.#bytes += value.size;
-    for (const oldest of this.#values.keys()) {
-      if (this.#bytes <= this.#limit) return;
+    for (const [oldest, { size }] of this.#values) {
+      if (this.#bytes <= this.limit) return;
       this.delete(oldest);
       this.#dropped += 1;
+      this.#droppedBytes += size;
     }
   }
 
@@ -39,5 +52,6 @@ export class BoundedMap<V extends { readonly size: number }> {
     this.#values.clear();
     this.#bytes = 0;
     this.#dropped = 0;
+    this.#droppedBytes = 0;
   }
 }

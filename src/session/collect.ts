@@ -2,7 +2,7 @@
  * One execution from its request to its end, for whoever waits for it: its
  * outputs, its reply, and whether its time was up.
  */
-import { failure, type Output } from "../../contract/index.ts";
+import { type Clipped, failure, type Output } from "../../contract/index.ts";
 import { eventsOf } from "./execution-events.ts";
 import type { Execution } from "./execution.ts";
 import { OutputsSoFar } from "./outputs.ts";
@@ -14,6 +14,11 @@ export interface Collected {
   readonly execution_count: number | null;
   readonly outputs: Output[];
   readonly timed_out: boolean;
+  /** Parts of the journal that were no longer kept when they were to be read. */
+  readonly gaps: { from: number; to: number }[];
+  readonly is_clipped: boolean;
+  /** What was left out for the limit. */
+  readonly clipped: Clipped | null;
   /** What the kernel answered. */
   readonly reply: Readonly<Record<string, unknown>>;
 }
@@ -54,6 +59,9 @@ export async function collect(
     execution_count: typeof count === "number" ? count : null,
     outputs: outputs.list,
     timed_out: isLate,
+    gaps: outputs.gaps,
+    is_clipped: outputs.clipped !== null,
+    clipped: outputs.clipped,
     reply,
   };
 }

@@ -1,6 +1,6 @@
 /** The comms that are open between a session's kernel and its clients, whichever side opened them. They end with the kernel. */
 import type { Message } from "../jupyter/message.ts";
-import { BoundedMap } from "./bounded-map.ts";
+import { BoundedMap, type Dropped } from "./bounded-map.ts";
 
 const LIMIT = 16 * 1024 * 1024; // bytes
 
@@ -20,8 +20,8 @@ type Said = Pick<Message, "raw" | "buffers">;
 export class Comms {
   readonly #open = new BoundedMap<OpenComm>(LIMIT);
 
-  /** How many were forgotten for their bytes. */
-  get dropped(): number {
+  /** What was forgotten for the limit. */
+  get dropped(): Dropped {
     return this.#open.dropped;
   }
 

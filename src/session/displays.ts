@@ -3,7 +3,7 @@
  * at, and only those that do are read: a flood passes unparsed.
  */
 import { membersOf } from "../jupyter/json-members.ts";
-import { BoundedMap } from "./bounded-map.ts";
+import { BoundedMap, type Dropped } from "./bounded-map.ts";
 import type { MessageEntry } from "./entry.ts";
 
 const LIMIT = 8 * 1024 * 1024; // bytes
@@ -11,8 +11,8 @@ const LIMIT = 8 * 1024 * 1024; // bytes
 export class Displays {
   readonly #shown = new BoundedMap<MessageEntry>(LIMIT);
 
-  /** How many were forgotten for their bytes. */
-  get dropped(): number {
+  /** What was forgotten for the limit. */
+  get dropped(): Dropped {
     return this.#shown.dropped;
   }
 

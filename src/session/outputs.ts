@@ -1,5 +1,10 @@
 /** What an execution has said, read off the journal as a notebook would keep it, and what of that is no longer kept. */
-import { type Output, Outputs, OUTPUTS_LIMIT } from "../../contract/index.ts";
+import {
+  type Clipped,
+  type Output,
+  Outputs,
+  OUTPUTS_LIMIT,
+} from "../../contract/index.ts";
 import { MessageEntry } from "./entry.ts";
 import type { Reading } from "./journal.ts";
 
@@ -16,9 +21,9 @@ export class OutputsSoFar {
     return this.#outputs.list;
   }
 
-  /** Whether outputs past the limit were left out. */
-  get isClipped(): boolean {
-    return this.#outputs.isClipped;
+  /** What was left out for the limit; `null` when nothing was. */
+  get clipped(): Clipped | null {
+    return this.#outputs.clipped;
   }
 
   /** What concerns nobody's outputs stays unparsed. */

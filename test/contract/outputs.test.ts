@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Outputs, outputsOf, type SessionEvent } from "../../contract/index.ts";
 
 type Content = Readonly<Record<string, unknown>>;
@@ -110,13 +110,85 @@ test("what says nothing to be kept is not read", () => {
   expect(outputs.concerns("update_display_data", false)).toBe(true);
 });
 
-test("what comes past the limit is left out, and said to be, until it is cleared", () => {
-  const clipped = after([out("12345"), out("678901"), out("2")], 10);
-  expect(clipped.list).toMatchObject([{ text: "12345" }]);
-  expect(clipped.isClipped).toBe(true);
-  const cleared = after([out("12345678901"), clear(false), out("1")], 10);
-  expect(cleared.list).toMatchObject([{ text: "1" }]);
-  expect(cleared.isClipped).toBe(false);
+const result = (text: string, display_id?: string) =>
+  ["execute_result", { ...bundle(text, display_id), text }] as const;
+const failed = (ename: string) => ["error", { ename, text: ename }] as const;
+
+describe("past the limit", () => {
+  const kept = (outputs: Outputs) =>
+    outputs.list.map((output) => {
+      if (output.output_type === "stream") return output.text;
+      if (output.output_type === "error") return output.ename;
+      return output.data["text/plain"];
+    });
+
+  test("a stream is kept as far as it fits, and the rest is counted", () => {
+    const clipped = after([out("12345"), out("678901"), out("2")], 10);
+    expect(kept(clipped)).toEqual(["1234567890"]);
+    expect(clipped.clipped).toEqual({ outputs: 2, bytes: 2, limit_bytes: 10 });
+    expect(clipped.isClipped).toBe(true);
+  });
+
+  test("a single message that is larger than the limit is kept as far as it fits", () => {
+    const clipped = after([out("x".repeat(70))], 64);
+    expect(kept(clipped)).toEqual(["x".repeat(64)]);
+    expect(clipped.clipped).toEqual({ outputs: 1, bytes: 6, limit_bytes: 64 });
+  });
+
+  test("no surrogate pair is cut in two", () => {
+    const text = "ab😀";
+    const clipped = after([out(text)], 3);
+    expect(kept(clipped)).toEqual(["ab"]);
+  });
+
+  test("a display that does not fit is left out whole, and what follows too", () => {
+    const clipped = after([out("123"), show("x"), out("4")], 50);
+    expect(kept(clipped)).toEqual(["123"]);
+    expect(clipped.clipped).toEqual({
+      outputs: 2,
+      bytes: 101,
+      limit_bytes: 50,
+    });
+  });
+
+  test("the result and the error are kept, whatever came before and however large", () => {
+    const flood = out("x".repeat(20));
+    expect(kept(after([flood, result("42")], 10))).toEqual([
+      "x".repeat(10),
+      "42",
+    ]);
+    expect(kept(after([flood, failed("Oops")], 10))).toEqual([
+      "x".repeat(10),
+      "Oops",
+    ]);
+    const large = "y".repeat(30);
+    expect(kept(after([result(large)], 10))).toEqual([large]);
+    expect(after([result(large)], 10).clipped).toBeNull();
+  });
+
+  test("of more results than fit, the last are kept and the others counted", () => {
+    const clipped = after([result("111111"), result("22"), result("333")], 6);
+    expect(kept(clipped)).toEqual(["22", "333"]);
+    expect(clipped.clipped).toEqual({ outputs: 1, bytes: 6, limit_bytes: 6 });
+  });
+
+  test("updates count: one that does not fit leaves the displays as they are", () => {
+    const clipped = after([show("a", "1"), show("b", "1")], 200);
+    clipped.add("update_display_data", bundle("large", "1"), 150);
+    expect(kept(clipped)).toEqual(["a", "b"]);
+    expect(clipped.clipped).toMatchObject({ outputs: 2 });
+    clipped.add("update_display_data", bundle("small", "1"), 10);
+    expect(kept(clipped)).toEqual(["small", "small"]);
+    clipped.add("update_display_data", bundle("fits now", "1"), 100);
+    expect(kept(clipped)).toEqual(["fits now", "fits now"]);
+  });
+
+  test("a clearing makes room again, and nothing is missing then", () => {
+    const cleared = after([out("12345678901"), clear(false), out("1")], 10);
+    expect(kept(cleared)).toEqual(["1"]);
+    expect(cleared.isClipped).toBe(false);
+    expect(cleared.clipped).toBeNull();
+  });
 });
 
 test("of a session's events, those of one request are its outputs, with others' updates", () => {

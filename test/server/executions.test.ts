@@ -154,6 +154,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
       ],
       gaps: [],
       is_clipped: false,
+      clipped: null,
     });
   });
 

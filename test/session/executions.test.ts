@@ -792,9 +792,15 @@ describe("a snapshot", () => {
         transient: { display_id },
       });
     }
-    const { displays, displays_dropped } = describeSnapshot(session);
+    const { displays, displays_dropped, displays_clipped, comms_clipped } =
+      describeSnapshot(session);
     expect(Object.keys(displays)).toEqual(["b", "c"]);
     expect(displays_dropped).toBe(1);
+    expect(displays_clipped).toEqual({
+      bytes: expect.closeTo(3 * 1024 * 1024, -4) as number,
+      limit_bytes: 8 * 1024 * 1024,
+    });
+    expect(comms_clipped).toBeNull();
   });
 
   test("comms are there while they are open, whoever opened and closed them", async () => {
