@@ -200,6 +200,12 @@ export const errors = {
     ({ session_id, why }: Because) =>
       `The kernel of session ${session_id} answered with what nobody can read: ${why}`,
   ),
+  session_replaced: entry(
+    "session_replaced",
+    409,
+    ({ session_id, why }: Because) =>
+      `Session ${session_id} is a new one, with another journal than before (its server was started again, or it was deleted and made anew): ${why}`,
+  ),
 } as const;
 
 export type Reason = keyof typeof errors;

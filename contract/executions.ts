@@ -6,6 +6,7 @@ import * as z from "zod";
 import { JupyterEvent, SessionEvent } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
+import { ExpectedJournal, LastEventId } from "./position.ts";
 import { InSession, SessionId } from "./session-id.ts";
 
 export const ExecutionId = z
@@ -97,6 +98,7 @@ export const executions = {
       "Answers at once. The execution goes on whoever leaves. What is asked for before the kernel is up waits for it. Give an `execution_id` of your own to be able to repeat yourself: an id that is known answers with that execution, and nothing is run twice.",
     input: InSession.extend({
       code: z.string(),
+      journal_id: ExpectedJournal.optional(),
       execution_id: ExecutionId.min(1).max(255).optional(),
       silent: z.boolean().default(false),
       store_history: z
@@ -124,7 +126,12 @@ export const executions = {
     }),
     output: Execution,
     status: 201,
-    errors: [...anyExecution, "kernel_unreachable", "too_busy"],
+    errors: [
+      ...anyExecution,
+      "kernel_unreachable",
+      "too_busy",
+      "session_replaced",
+    ],
     examples: { input: { code: "6 * 7" } },
   }),
 
@@ -158,11 +165,7 @@ export const executions = {
     description:
       "From its beginning, or after `lastEventId`, until it is over; then the stream ends. The numbers are those of the session's journal.",
     input: InExecution.extend({
-      lastEventId: z
-        .string()
-        .regex(/^\d{1,16}$/)
-        .nullish()
-        .describe("The last `seq` that the reader has seen"),
+      lastEventId: LastEventId.nullish(),
     }),
     output: SessionEvent,
     errors: anyExecution,

@@ -53,6 +53,12 @@ export {
 } from "./operation.ts";
 export { Clipped, Output } from "./output.ts";
 export { Outputs, OUTPUTS_LIMIT, outputsOf } from "./outputs.ts";
+export {
+  fromPosition,
+  LastEventId,
+  type Position,
+  toPosition,
+} from "./position.ts";
 export { SessionId } from "./session-id.ts";
 export { Snapshot } from "./snapshot.ts";
 export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";

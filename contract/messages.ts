@@ -7,6 +7,7 @@
  * Source: the Jupyter messaging specification 5.5.
  */
 import * as z from "zod";
+import { JournalId } from "./position.ts";
 import { SessionStatus } from "./status.ts";
 
 export const Channel = z
@@ -191,6 +192,20 @@ export const GapEvent = z
   .describe("Some of what was asked for has been forgotten: `from` to `to`")
   .meta({ id: "GapEvent" });
 
+export const JournalEvent = z
+  .object({
+    kind: z.literal("journal"),
+    seq: z.literal(0),
+    journal_id: JournalId,
+    previous_journal_id: z
+      .string()
+      .describe("The one that the reader had read, as it says itself"),
+  })
+  .describe(
+    "The session is another one than the reader knows: its journal follows, from the beginning. In no journal itself",
+  )
+  .meta({ id: "JournalEvent" });
+
 /** Everything a session says. Switch on `kind`. */
 export const SessionEvent = z
   .discriminatedUnion("kind", [
@@ -204,12 +219,13 @@ export const SessionEvent = z
     HandshakeEvent,
     RefusedEvent,
     GapEvent,
+    JournalEvent,
   ])
   .meta({ id: "SessionEvent" });
 export type SessionEvent = z.infer<typeof SessionEvent>;
 /** What the supervisor says itself, before it has a number. */
 export type OwnEvent = DistributiveOmit<
-  Exclude<SessionEvent, { kind: "jupyter" | "gap" }>,
+  Exclude<SessionEvent, { kind: "jupyter" | "gap" | "journal" }>,
   "seq"
 >;
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown

@@ -11,6 +11,7 @@ import {
 } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
+import { ExpectedJournal, JournalId, LastEventId } from "./position.ts";
 import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
@@ -178,6 +179,7 @@ export const ActiveSession = z
     last_seq: z
       .int()
       .describe("The newest number in its journal; 0 before the first"),
+    journal_id: JournalId,
   })
   .meta({ id: "ActiveSession" });
 export type ActiveSession = z.infer<typeof ActiveSession>;
@@ -404,7 +406,10 @@ export const sessions = {
     summary: "Send a message to the kernel",
     description:
       "In order, per channel. A `msg_id` that was accepted before is not sent again. What is sent before the kernel is up waits for it.",
-    input: ClientMessage.extend({ session_id: SessionId }),
+    input: ClientMessage.extend({
+      session_id: SessionId,
+      journal_id: ExpectedJournal.optional(),
+    }),
     output: z
       .object({
         msg_id: z.string(),
@@ -414,7 +419,13 @@ export const sessions = {
       })
       .meta({ id: "Accepted" }),
     status: 202,
-    errors: [...anySession, "bad_message", "kernel_unreachable", "too_busy"],
+    errors: [
+      ...anySession,
+      "bad_message",
+      "kernel_unreachable",
+      "too_busy",
+      "session_replaced",
+    ],
   }),
 
   request: mutation({
@@ -509,11 +520,7 @@ export const sessions = {
       "From the beginning of what is kept, or after `lastEventId` (on REST the header `Last-Event-ID` or the query parameter), then live. Never displaces anybody.",
     input: z.object({
       session_id: SessionId,
-      lastEventId: z
-        .string()
-        .regex(/^\d{1,16}$/)
-        .nullish()
-        .describe("The last `seq` that the reader has seen"),
+      lastEventId: LastEventId.nullish(),
     }),
     output: SessionEvent,
     errors: anySession,

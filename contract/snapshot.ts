@@ -3,6 +3,7 @@ import * as z from "zod";
 import { Execution } from "./executions.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
 import { JupyterEvent, MimeBundle } from "./messages.ts";
+import { JournalId } from "./position.ts";
 import { SessionStatus } from "./status.ts";
 
 export const OpenComm = z
@@ -28,6 +29,7 @@ export const Snapshot = z
     seq: z
       .int()
       .describe("All of this is true after that number; follow from there"),
+    journal_id: JournalId,
     status: SessionStatus,
     kernel_info: z
       .record(z.string(), z.unknown())

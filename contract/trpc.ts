@@ -19,7 +19,7 @@ export interface ErrorShape extends TRPCDefaultErrorShape {
   };
 }
 
-/** An event and its number, which a client that comes back sends as `lastEventId`. */
+/** An event and its position, `<journal_id>:<seq>`, which a client that comes back sends as `lastEventId`. */
 export interface Tracked<T> {
   readonly id: string;
   readonly data: T;

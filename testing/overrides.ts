@@ -14,7 +14,7 @@ import {
 } from "../contract/index.ts";
 import type { Answers, Asked } from "../src/server/implement.ts";
 import type { Entry } from "../src/session/entry.ts";
-import type { Reading } from "../src/session/journal.ts";
+import type { Told } from "../src/server/told.ts";
 
 export type Overrides = {
   readonly [G in keyof typeof contract]?: {
@@ -67,7 +67,7 @@ function answered(
   const real = (asked: Asked<unknown>) => () => Promise.resolve(answer(asked));
   if (isSubscription) {
     return (asked) =>
-      readings(
+      subscription(
         override(asked.input, real(asked)) as AsyncIterable<SessionEvent>,
       );
   }
@@ -95,16 +95,13 @@ function ours(error: unknown): unknown {
     : error;
 }
 
-async function* readings(
+async function* subscription(
   events: AsyncIterable<SessionEvent> | Iterable<SessionEvent>,
-): AsyncGenerator<Reading> {
+): AsyncGenerator<Told> {
   for await (const event of events) {
-    if (event.kind === "gap") {
-      yield { gap: { from: event.from, to: event.to } };
-      continue;
-    }
     const text = Buffer.from(JSON.stringify(event));
     const entry = { seq: event.seq, json: [text], size: text.length };
-    yield { entries: [entry as unknown as Entry] };
+    const entries = [entry as unknown as Entry];
+    yield { journal_id: undefined, reading: { entries } };
   }
 }

@@ -3,6 +3,7 @@
  * as server-sent events, the channels' WebSocket, and the document itself.
  */
 import type { oas31 } from "zod-openapi";
+import { POSITION } from "../../contract/position.ts";
 import { responses } from "./failures.ts";
 import { inHeaderOrQuery } from "./words.ts";
 
@@ -14,7 +15,7 @@ export const spanId = {
 export function eventStream(event: string): oas31.ResponseObject {
   return {
     description:
-      "Server-sent events, one for each thing said: `id` is its number, `data` is it, as JSON on one line. Comments in between keep the connection",
+      "Server-sent events, one for each thing said: `id` is its position (`<journal_id>:<seq>`), `data` is it, as JSON on one line. Comments in between keep the connection",
     headers: spanId,
     content: {
       "text/event-stream": {
@@ -25,7 +26,7 @@ export function eventStream(event: string): oas31.ResponseObject {
           contentSchema: { $ref: `#/components/schemas/${event}` },
         } as oas31.SchemaObject,
         example:
-          'id: 7\ndata: {"kind":"status","seq":7,"status":"idle","reason":"execute_request"}\n\n',
+          'id: 9f86d081884c7d65:7\ndata: {"kind":"status","seq":7,"status":"idle","reason":"execute_request"}\n\n',
       },
     },
   };
@@ -37,7 +38,7 @@ export const lastEventIdHeader: oas31.ParameterObject = {
   in: "header",
   description:
     "As `lastEventId`, and stronger: what an EventSource sends when it comes back",
-  schema: { type: "string", pattern: "^\\d{1,16}$" },
+  schema: { type: "string", pattern: POSITION.source },
 };
 
 export const channels: oas31.PathsObject = {

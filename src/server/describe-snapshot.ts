@@ -19,6 +19,7 @@ export function describeSnapshot(session: Session): Description {
     running[0];
   return {
     seq: session.journal.last,
+    journal_id: session.journal.id,
     status: session.status,
     kernel_info: { ...session.info },
     working_directory: session.workingDirectory,

@@ -44,6 +44,7 @@ export function describe(session: Session): Description {
       connection_file: session.connectionFile,
     }),
     last_seq: session.journal.last,
+    journal_id: session.journal.id,
   };
 }
 

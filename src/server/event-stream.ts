@@ -1,18 +1,18 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
-import type { Reading } from "../session/journal.ts";
 import { taken } from "./patience.ts";
+import { eachEvent, type Told } from "./told.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
 
 /**
- * One event for each entry, with its number as `id:`. Ends when the client
+ * One event for each entry, with its position as `id:`. Ends when the client
  * leaves, or takes nothing for `patience_ms`; waits while it is slow.
  */
 export async function streamEvents(
   res: ServerResponse,
-  readings: AsyncIterable<Reading>,
+  subscription: AsyncIterable<Told>,
   patience_ms: number,
 ): Promise<void> {
   res.writeHead(200, {
@@ -25,17 +25,9 @@ export async function streamEvents(
     if (!res.writableNeedDrain) res.write(": still here\n\n");
   }, KEEP_ALIVE_MS);
   try {
-    for await (const reading of readings) {
+    for await (const told of subscription) {
       res.cork();
-      if ("gap" in reading) {
-        const { from, to } = reading.gap;
-        const event = JSON.stringify({ kind: "gap", seq: to, from, to });
-        sendEvent(res, to, [Buffer.from(event)]);
-      } else {
-        for (const entry of reading.entries) {
-          sendEvent(res, entry.seq, entry.json);
-        }
-      }
+      eachEvent(told, (id, json) => sendEvent(res, id, json));
       res.uncork();
       await drained(res, patience_ms);
       if (res.destroyed) return;
@@ -53,10 +45,10 @@ const END = Buffer.from("\n\n");
 /** A line break within the JSON, where it means nothing, begins another `data:` line here. */
 function sendEvent(
   res: ServerResponse,
-  seq: number,
+  id: string,
   pieces: readonly Buffer[],
 ): void {
-  res.write(`id: ${seq}\n`);
+  res.write(`id: ${id}\n`);
   res.write(DATA);
   for (const piece of pieces) {
     let from = 0;

@@ -12,11 +12,13 @@ import { describeExecution, listExecution } from "./describe-execution.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Service } from "./service.ts";
 import { speakerOf } from "./speaker.ts";
+import { assertJournal, told } from "./told.ts";
 
 export const executions: AnswersTo<typeof contract.executions> = {
   create({ input, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     const { execution_id, deadline_ms, ...code } = input;
+    assertJournal(session, input.journal_id);
     const known = session.executions.find(execution_id);
     const execution =
       known ??
@@ -41,10 +43,10 @@ export const executions: AnswersTo<typeof contract.executions> = {
 
   follow({ input, service, signal }) {
     const [session, execution] = found(service, input);
-    return eventsOf(execution, session.journal, {
-      after: Number(input.lastEventId ?? 0),
-      signals: [signal, session.ended],
-    });
+    const { journal, ended } = session;
+    return told(journal.id, input.lastEventId, (after) =>
+      eventsOf(execution, journal, { after, signals: [signal, ended] }),
+    );
   },
 
   async outputs({ input, service, signal }) {

@@ -10,8 +10,8 @@ import type {
   Operation,
   OutputOf,
 } from "../../contract/index.ts";
-import type { Reading } from "../session/journal.ts";
 import type { Service } from "./service.ts";
+import type { Told } from "./told.ts";
 
 /** What an answer is given. */
 export interface Asked<Input> {
@@ -26,7 +26,7 @@ type ParsedInput<O extends Operation> = OutputOf<O["input"]>;
 type Answer<O extends Operation> = InputOf<O["output"]>;
 
 export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
-  ? (asked: Asked<ParsedInput<O>>) => AsyncIterable<Reading>
+  ? (asked: Asked<ParsedInput<O>>) => AsyncIterable<Told>
   : (asked: Asked<ParsedInput<O>>) => Answer<O> | Promise<Answer<O>>;
 
 export type AnswersTo<Group extends Record<string, Operation>> = {

@@ -20,9 +20,9 @@ import {
   type SupervisorError,
 } from "../../contract/index.ts";
 import { streamEvents } from "./event-stream.ts";
-import type { Reading } from "../session/journal.ts";
 import { type Feed, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
+import type { Told } from "./told.ts";
 
 const MAX_BODY = 64 * 1024 * 1024; // bytes
 
@@ -81,8 +81,8 @@ export class RestDoor {
       });
       if (route.operation.kind === "subscription") {
         const { reader_patience_ms } = this.#service.limits;
-        const readings = data as AsyncIterable<Reading>;
-        await streamEvents(res, readings, reader_patience_ms);
+        const subscription = data as AsyncIterable<Told>;
+        await streamEvents(res, subscription, reader_patience_ms);
       } else sendJson(res, route.operation.status ?? 200, data);
     } catch (error) {
       const failed = toFailure(error);
@@ -110,7 +110,7 @@ export class RestDoor {
 }
 
 /** Server-sent events are spelled from the journal's own bytes. */
-const asTheyAre: Feed = { take: (readings) => readings };
+const asTheyAre: Feed = { take: (subscription) => subscription };
 
 /** Fixed segments before those with parameters, so that `/sessions/x` never hides another route. */
 function routesOf(operations: Contract): readonly RestRoute[] {

@@ -16,17 +16,17 @@ import {
   failure,
   type Operation,
   SupervisorError,
+  toPosition,
 } from "../../contract/index.ts";
-import type { Reading } from "../session/journal.ts";
-import type { Entry } from "../session/entry.ts";
 import type { Answers, Asked } from "./implement.ts";
 import type { Service } from "./service.ts";
+import { eachEvent, type Told } from "./told.ts";
 
-/** How a subscription's readings travel on one connection. */
+/** How a subscription travels on one connection. */
 export interface Feed {
-  /** What the transport takes for a reading; it may take its time while the client is slow. */
+  /** What the transport takes for what is told at once; it may take its time while the client is slow. */
   take(
-    readings: AsyncIterable<Reading>,
+    subscription: AsyncIterable<Told>,
     signal: AbortSignal,
   ): AsyncIterable<unknown>;
 }
@@ -100,10 +100,10 @@ function procedure(operation: Operation, answer: Answer) {
     case "subscription":
       return input.subscription(async function* (call) {
         const asked = askedIn(call);
-        const readings = (await ask(asked)) as AsyncIterable<Reading>;
+        const subscription = (await ask(asked)) as AsyncIterable<Told>;
         yield* call.ctx.feed === undefined
-          ? trackedEvents(readings)
-          : call.ctx.feed.take(readings, asked.signal);
+          ? trackedEvents(subscription)
+          : call.ctx.feed.take(subscription, asked.signal);
       });
   }
 }
@@ -125,25 +125,21 @@ function askedIn({
 }
 
 /** One event at a time, for transports that know no better: server-sent events, in-process calls. */
-async function* trackedEvents(readings: AsyncIterable<Reading>) {
-  for await (const reading of readings) {
-    if ("gap" in reading) {
-      const { from, to } = reading.gap;
-      yield tracked(String(to), { kind: "gap", seq: to, from, to });
-      continue;
-    }
-    for (const entry of reading.entries) {
-      yield tracked(String(entry.seq), valueOf(entry));
-    }
+async function* trackedEvents(subscription: AsyncIterable<Told>) {
+  for await (const told of subscription) {
+    const events: (readonly [string, readonly Buffer[]])[] = [];
+    eachEvent(told, (id, json) => events.push([id, json]));
+    for (const [id, json] of events) yield tracked(id, valueOf(id, json));
   }
 }
 
 /** The event as a value. One that no JSON parser takes is told as what it is, with the number it has. */
-function valueOf(entry: Entry): unknown {
+function valueOf(id: string, json: readonly Buffer[]): unknown {
   try {
-    return JSON.parse(Buffer.concat(entry.json).toString());
+    return JSON.parse(Buffer.concat(json).toString());
   } catch {
-    return { kind: "gap", seq: entry.seq, from: entry.seq, to: entry.seq };
+    const { seq } = toPosition(id);
+    return { kind: "gap", seq, from: seq, to: seq };
   }
 }
 

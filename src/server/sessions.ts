@@ -6,7 +6,6 @@ import {
 } from "../../contract/index.ts";
 import { fromClientValue, request } from "../jupyter/client-message.ts";
 import { collect } from "../session/collect.ts";
-import type { Reading } from "../session/journal.ts";
 import { Deadline } from "../signals.ts";
 import { describe } from "./describe.ts";
 import { describeCollected } from "./describe-collected.ts";
@@ -15,6 +14,7 @@ import { executeRequest } from "./executions.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Session } from "../session/session.ts";
 import { speakerOf } from "./speaker.ts";
+import { assertJournal, type Told, told } from "./told.ts";
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
   list({ service: { supervisor } }) {
@@ -87,6 +87,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   send({ input, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
+    assertJournal(session, input.journal_id);
     const message = fromClientValue(input, speakerOf(session));
     return { msg_id: message.header.msg_id, repeated: !session.send(message) };
   },
@@ -128,18 +129,20 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   events({ input, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
-    return readings(session, Number(input.lastEventId ?? 0), signal);
+    return all(session, input.lastEventId, signal);
   },
 };
 
 /** Until the reader leaves, or the session is deleted. */
-async function* readings(
-  session: Session,
-  after: number,
+async function* all(
+  { journal, ended }: Session,
+  lastEventId: string | null | undefined,
   signal: AbortSignal,
-): AsyncGenerator<Reading, void> {
-  using end = new Deadline([signal, session.ended]);
-  yield* session.journal.follow(after, end.signal);
+): AsyncGenerator<Told, void> {
+  using end = new Deadline([signal, ended]);
+  yield* told(journal.id, lastEventId, (after) =>
+    journal.follow(after, end.signal),
+  );
 }
 
 /** Kernels may leave out what their own protocol requires; the operation then says it for them. */

@@ -15,10 +15,10 @@ import {
 } from "@trpc/server/adapters/ws";
 import { WebSocket, WebSocketServer } from "ws";
 import type { AppRouter } from "../../contract/index.ts";
-import type { Reading } from "../session/journal.ts";
 import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
 import { drained, FrameWriter } from "./socket.ts";
+import { eachEvent, type Told } from "./told.ts";
 
 const PREFIX = "/trpc";
 const MAX_BATCH = 1_000; // a client that comes back resumes all its subscriptions in one frame
@@ -96,10 +96,10 @@ export class TrpcDoor {
 /** A reading on its way through tRPC's adapter, which knows it only as the data of an event. */
 class Batch {
   requestId: string | number = 0;
-  readonly reading: Reading;
+  readonly told: Told;
 
-  constructor(reading: Reading) {
-    this.reading = reading;
+  constructor(told: Told) {
+    this.told = told;
   }
 }
 
@@ -128,22 +128,16 @@ class EntrySocket extends WebSocket {
       (super.send as (...args: unknown[]) => void)(data, ...rest);
       return;
     }
-    const { reading, requestId } = data;
+    const { told, requestId } = data;
     const before = `{"id":${JSON.stringify(requestId)},"result":{"type":"data","id":"`;
     const frames = new FrameWriter(this, this.stream);
-    if ("gap" in reading) {
-      const { from, to } = reading.gap;
-      const event = JSON.stringify({ kind: "gap", seq: to, from, to });
-      frames.add([`${before}${to}","data":{"id":"${to}","data":${event}}}}`]);
-    } else {
-      for (const { seq, json } of reading.entries) {
-        frames.add([
-          `${before}${seq}","data":{"id":"${seq}","data":`,
-          ...json,
-          END,
-        ]);
-      }
-    }
+    eachEvent(told, (id, json) => {
+      frames.add([
+        `${before}${id}","data":{"id":"${id}","data":`,
+        ...json,
+        END,
+      ]);
+    });
     frames.flush();
   }
 }
@@ -163,9 +157,9 @@ function feedOf(socket: EntrySocket, { limits }: Service): Feed {
     patience_ms: limits.reader_patience_ms,
   };
   return {
-    async *take(readings, signal) {
-      for await (const reading of readings) {
-        yield new Batch(reading);
+    async *take(subscription, signal) {
+      for await (const told of subscription) {
+        yield new Batch(told);
         const { stream } = socket;
         if (stream === undefined || signal.aborted) return;
         await drained(socket, stream, patience);

@@ -7,6 +7,7 @@
  * ones on disk, the oldest go, and a reader that had not seen them is told
  * which. Only a reader that is behind what memory holds waits for the disk.
  */
+import { randomBytes } from "node:crypto";
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
 import { within } from "../kernel/stop.ts";
@@ -69,6 +70,8 @@ const BEHIND_SIZE = 16 * 1024; // bytes
 const COMPLAINT_MS = 60_000;
 
 export class Journal implements Holder, AsyncDisposable {
+  /** Numbers mean something in this one only: a session that is made anew counts anew. */
+  readonly id = randomBytes(8).toString("hex");
   readonly #options: JournalOptions;
   readonly #recent = new Recent();
   readonly #spill: Spill | undefined;
