@@ -16,6 +16,7 @@ import { type TransportName, transportOf } from "./kernel/transport-of.ts";
 import { workingDirectory } from "./kernel/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs.ts";
 import { type Log, silentLog } from "./log.ts";
+import { Faults } from "./log/faults.ts";
 import { type Address, Listener } from "./server/listen.ts";
 import type { KernelspecSource, Limits, Service } from "./server/service.ts";
 import { resolveSpec } from "./server/session-spec.ts";
@@ -197,6 +198,7 @@ export function serviceOf(
   files: RuntimeFiles,
 ): { readonly service: Service; readonly shutdownRequested: Promise<string> } {
   const log = options.log ?? silentLog();
+  const faults = new Faults(log);
   const env = options.env ?? process.env;
   const limits = { ...LIMITS, ...options.limits };
   const provisioner =
@@ -205,6 +207,7 @@ export function serviceOf(
       transport: transportOf(options.transport),
       files,
       log,
+      faults,
       env,
     });
   const kernelspecs =
@@ -217,6 +220,7 @@ export function serviceOf(
   const supervisor = new Supervisor({
     provisioner,
     log,
+    faults,
     journal: {
       memory: limits.journal_memory_bytes,
       disk: limits.journal_disk_bytes,
@@ -234,6 +238,7 @@ export function serviceOf(
   const service: Service = {
     supervisor,
     log,
+    faults,
     limits,
     kernelspecs,
     resolveSpec: (request) => resolveSpec(request, kernelspecs),

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { failure } from "../contract/index.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import type { Log } from "./log.ts";
+import type { Faults } from "./log/faults.ts";
 import {
   Session,
   type SessionOptions,
@@ -15,6 +16,7 @@ import {
 export interface SupervisorOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
+  readonly faults: Faults;
   readonly journal: SessionOptions["journal"];
 }
 
@@ -57,10 +59,11 @@ export class Supervisor implements AsyncDisposable {
     if (this.#sessions.has(session_id)) {
       throw failure("session_exists", { session_id });
     }
-    const { provisioner, log, journal } = this.#options;
+    const { provisioner, log, faults, journal } = this.#options;
     const session = new Session(spec, {
       provisioner,
       log: log.child({ session: session_id }),
+      faults,
       journal,
       changed: (changed) => {
         for (const listener of this.#listeners) listener(changed);

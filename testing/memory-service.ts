@@ -5,6 +5,7 @@
  */
 import { failure } from "../contract/index.ts";
 import type { Log } from "../src/log.ts";
+import { Faults } from "../src/log/faults.ts";
 import type {
   KernelspecSource,
   Service,
@@ -45,10 +46,12 @@ export function memoryService({
     reader_buffer_bytes: 1024 * 1024,
     reader_patience_ms: 60_000,
   };
+  const faults = new Faults(accidents);
   const service: Service = {
     supervisor: new Supervisor({
       provisioner,
       log: accidents,
+      faults,
       journal: {
         memory: limits.journal_memory_bytes,
         disk: limits.journal_disk_bytes,
@@ -68,6 +71,7 @@ export function memoryService({
     },
     usage: { interval_ms: 1000, [Symbol.dispose]() {} },
     log: accidents,
+    faults,
     limits,
     reportedVersion: "0.1.64",
     version: "0.0.0-mock",

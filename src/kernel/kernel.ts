@@ -14,6 +14,8 @@ export interface Exit {
   readonly signal: string | null;
   /** The tail of what it printed on standard error. */
   readonly output: string;
+  /** Why the server ended it, where nobody asked for that. */
+  readonly why?: string;
 }
 
 /** What a kernel is started from. */

@@ -11,6 +11,7 @@ import { Line } from "./line.ts";
 import { checkOptions } from "./link-options.ts";
 import {
   LinkClosed,
+  MESSAGE_LIMIT,
   type Frames,
   type KernelTransport,
   type Link,
@@ -232,7 +233,7 @@ async function toLibrary(
 
 function toSocket(
   { zeromq, context }: Library,
-  { type, endpoint, identity, curve }: LinkOptions,
+  { type, endpoint, identity, curve, limit = MESSAGE_LIMIT }: LinkOptions,
 ): Dealer | Subscriber {
   if (curve !== undefined && zeromq.capability.curve !== true) {
     throw new Error(
@@ -242,6 +243,7 @@ function toSocket(
   const common = {
     context,
     linger: 0, // or closing with one unsent message holds the process for ever
+    maxMessageSize: limit, // of one frame: libzmq hangs up on a larger one before it has memory for it
     receiveHighWaterMark: 0, // or a busy event loop loses what a kernel publishes
     reconnectInterval: RECONNECT.first_ms,
     reconnectMaxInterval: RECONNECT.most_ms,

@@ -13,6 +13,7 @@ import {
 } from "../../contract/index.ts";
 import { Signer } from "../jupyter/frames.ts";
 import type { Log } from "../log.ts";
+import type { Faults } from "../log/faults.ts";
 import { aborted, Deadline } from "../signals.ts";
 import { kernelEnvironment } from "./environment.ts";
 import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
@@ -40,6 +41,7 @@ export interface LocalProvisionerOptions {
   readonly transport: KernelTransport;
   readonly files: RuntimeFiles;
   readonly log: Log;
+  readonly faults: Faults;
   /** What kernels inherit. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
@@ -112,15 +114,8 @@ export class LocalProvisioner implements Provisioner {
     hooks: Hooks,
     signal: AbortSignal,
   ): Promise<Kernel> {
-    const { transport, log } = this.#options;
-    const kernel = new RunningKernel({
-      recipe,
-      connection,
-      process: undefined,
-      transport,
-      hooks,
-      log,
-    });
+    const { transport, log, faults } = this.#options;
+    let kernel: RunningKernel | undefined;
     hooks.launched({
       pid: undefined,
       environment: {},
@@ -130,10 +125,19 @@ export class LocalProvisioner implements Provisioner {
     });
     using time = new Deadline([signal], recipe.timeout_ms);
     try {
+      kernel = new RunningKernel({
+        recipe,
+        connection,
+        process: undefined,
+        transport,
+        hooks,
+        log,
+        faults,
+      });
       await kernel.introduce(time.signal);
       return kernel;
     } catch (error) {
-      kernel.close();
+      kernel?.close();
       throw startFailure(recipe, error, "answer `kernel_info_request`");
     }
   }
@@ -338,7 +342,7 @@ class Launch {
     connection: ConnectionInfo,
     deadline: AbortSignal,
   ): Promise<Kernel> {
-    const { transport, log } = this.#options;
+    const { transport, log, faults } = this.#options;
     const kernel = new RunningKernel({
       recipe: this.#recipe,
       connection,
@@ -346,6 +350,7 @@ class Launch {
       transport,
       hooks: this.#hooks,
       log,
+      faults,
     });
     try {
       await Promise.race([

@@ -12,16 +12,28 @@ import {
   type KernelInfo,
 } from "../../contract/index.ts";
 import { Signer } from "../jupyter/frames.ts";
-import { compose, contentOf, type Message } from "../jupyter/message.ts";
+import {
+  type Channel,
+  compose,
+  contentOf,
+  type Message,
+} from "../jupyter/message.ts";
 import type { Log } from "../log.ts";
+import type { Faults } from "../log/faults.ts";
 import { aborted } from "../signals.ts";
+import { Boundary } from "./boundary.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
 import type { SignalOutcome } from "./process-group.ts";
 import type { KernelProcess } from "./process.ts";
-import { endpointOf, Sockets } from "./sockets.ts";
+import { curveOf, endpointOf, Sockets } from "./sockets.ts";
 import { LONGEST_STOP_MS, stop, type Stoppable, within } from "./stop.ts";
-import { type KernelTransport, LinkClosed, LinkFull } from "./transport.ts";
+import {
+  type KernelTransport,
+  LinkClosed,
+  LinkFull,
+  type LinkState,
+} from "./transport.ts";
 
 /** From one question who the kernel is to the next, while it does not answer. */
 const ASK_AGAIN_MS = 500;
@@ -43,6 +55,16 @@ export interface Run {
   readonly transport: KernelTransport;
   readonly hooks: Hooks;
   readonly log: Log;
+  readonly faults: Faults;
+}
+
+/** What answers at one of the kernel's ports is nobody that can be talked to. */
+export class ChannelLost extends Error {
+  override readonly name = "ChannelLost";
+
+  constructor(channel: Channel, cause: Error) {
+    super(`its ${channel} cannot be reached: ${cause.message}`, { cause });
+  }
 }
 
 export class RunningKernel implements Kernel, Stoppable {
@@ -57,41 +79,53 @@ export class RunningKernel implements Kernel, Stoppable {
   #iopubSeen: (() => void) | undefined;
   readonly #stdinConnected: Promise<void>;
   readonly #canBeAsked: () => void;
+  readonly #log: Log;
+  /** Rejects once a channel is given up. */
+  readonly #channelLost: Promise<never>;
+  readonly #loseChannel: (why: ChannelLost) => void;
+  /** Why we ended it, where nobody asked for that. */
+  #why: string | undefined;
   #gone: ((exit: Exit) => void) | undefined;
   #isBusy = false;
 
   constructor(run: Run) {
     this.#run = run;
     this.connection = run.connection;
-    const { transport, connection, hooks, log } = run;
+    const { connection, hooks, faults } = run;
+    const { session_id } = run.recipe;
+    this.#log = run.log.child({ session: session_id });
     let canBeAsked = () => {};
     this.#stdinConnected = new Promise((resolve) => (canBeAsked = resolve));
     this.#canBeAsked = canBeAsked;
+    let lose: (why: ChannelLost) => void = () => {};
+    this.#channelLost = new Promise((_, reject) => (lose = reject));
+    this.#channelLost.catch(() => {}); // whoever introduces us waits for it
+    this.#loseChannel = lose;
+    const boundary = new Boundary(run.transport, faults, session_id);
     this.#sockets = new Sockets(
-      transport,
+      boundary,
       connection,
       new Signer(connection.key, connection.signature_scheme),
       {
         message: (message) => this.#heard(message),
         behind: () => hooks.behind(),
-        refused: (channel, why) =>
-          log.warn({ channel }, `Refused a message from the kernel: ${why}`),
-        state: (channel, state, error) => {
-          log.debug({ channel, err: error }, `${channel} is ${state}`);
-          if (channel === "stdin" && state === "connected") this.#canBeAsked();
-          if (state === "closed" && error !== undefined) {
-            log.warn({ channel }, `${channel} was given up: ${error.message}`);
-          }
-          if (run.process === undefined) this.#watchAdopted();
-        },
+        state: (channel, state, error) => this.#moved(channel, state, error),
       },
     );
-    this.#heartbeat = new Heartbeat({
-      transport,
-      endpoint: endpointOf(connection, connection.hb_port),
-      changed: (beats) => hooks.heartbeat(beats),
-      excused: () => this.#isBusy && run.process?.isScheduled === true,
-    });
+    try {
+      this.#heartbeat = new Heartbeat({
+        boundary,
+        endpoint: endpointOf(connection, connection.hb_port),
+        curve: curveOf(connection),
+        changed: (beats) => hooks.heartbeat(beats),
+        givenUp: (error) =>
+          this.#log.warn(`The heartbeat was given up: ${error.message}`),
+        excused: () => this.#isBusy && run.process?.isScheduled === true,
+      });
+    } catch (error) {
+      this.#sockets.close();
+      throw error;
+    }
     this.exited = this.#ended();
   }
 
@@ -111,8 +145,8 @@ export class RunningKernel implements Kernel, Stoppable {
    */
   async introduce(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
-    const tooLate = aborted(signal);
-    tooLate.catch(() => {}); // raced below; when it loses, nobody waits for it
+    const fails = Promise.race([aborted(signal), this.#channelLost]);
+    fails.catch(() => {}); // raced below; when it loses, nobody waits for it
     const answers: Promise<unknown>[] = [];
     let answer: unknown;
     while (answer === undefined) {
@@ -124,19 +158,20 @@ export class RunningKernel implements Kernel, Stoppable {
       if (this.#sockets.isConnected("control")) {
         answers.push(this.#ask("control", "kernel_info_request", {}));
       }
-      answer = await within(Promise.race([...answers, tooLate]), ASK_AGAIN_MS);
+      answer = await within(Promise.race([...answers, fails]), ASK_AGAIN_MS);
     }
-    const seen = iopub.then(() => true);
+    const seen = Promise.race([iopub.then(() => true), fails]);
+    seen.catch(() => {}); // likewise
     const latest = performance.now() + REACH_PATIENCE_MS;
     while (
       (await within(seen, ASK_AGAIN_MS)) === undefined &&
       performance.now() < latest
     ) {
-      signal.throwIfAborted();
       void this.#ask("shell", "kernel_info_request", {}); // its busy and idle are what we are after
     }
     const left = Math.max(0, latest - performance.now());
-    await Promise.race([within(this.#stdinConnected, left), tooLate]);
+    await Promise.race([within(this.#stdinConnected, left), fails]);
+    this.#isIntroduced = true;
     this.#info = answer as Readonly<Record<string, unknown>>;
     return this.#info as KernelInfo;
   }
@@ -169,7 +204,7 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     const reply = this.#ask("control", "interrupt_request", {});
     if ((await within(reply, INTERRUPT_PATIENCE_MS)) === undefined) {
-      this.#run.log.warn("The kernel has not answered the interrupt request");
+      this.#log.warn("The kernel has not answered the interrupt request");
     }
   }
 
@@ -190,7 +225,7 @@ export class RunningKernel implements Kernel, Stoppable {
     const exit = await stop(this);
     if (exit !== undefined) return exit;
     if (this.#run.process === undefined) {
-      this.#lost();
+      this.#isGone();
       return this.exited;
     }
     throw failure("process_not_found", {
@@ -277,6 +312,32 @@ export class RunningKernel implements Kernel, Stoppable {
     this.#run.hooks.message(message);
   }
 
+  #moved(channel: Channel, state: LinkState, error: Error | undefined): void {
+    this.#log.debug({ channel, err: error }, `${channel} is ${state}`);
+    if (channel === "stdin" && state === "connected") this.#canBeAsked();
+    if (state === "closed" && error !== undefined) this.#lost(channel, error);
+    if (this.#run.process === undefined) this.#watchAdopted();
+  }
+
+  /** A driver gave the channel up. Without it the kernel is of no use: a start fails, and what runs is ended. */
+  #lost(channel: Channel, error: Error): void {
+    const lost = new ChannelLost(channel, error);
+    this.#log.warn({ channel }, `${channel} was given up: ${error.message}`);
+    this.#loseChannel(lost);
+    if (!this.#isIntroduced) return;
+    const own = this.#run.process;
+    if (own === undefined) {
+      this.#why ??= lost.message;
+      this.#isGone();
+    } else if (own.isRunning) {
+      this.#why ??= lost.message;
+      own.group.kill().catch((err: unknown) => {
+        this.#log.warn({ err }, "The kernel could not be killed");
+      });
+    }
+  }
+  #isIntroduced = false;
+
   /** There is no process to await: an adopted kernel has exited when its sockets closed and stay closed. */
   #watchAdopted(): void {
     const isThere = () =>
@@ -284,22 +345,23 @@ export class RunningKernel implements Kernel, Stoppable {
     if (isThere()) this.#wasThere = true;
     if (isThere() || !this.#wasThere) return;
     setTimeout(() => {
-      if (!isThere()) this.#lost();
+      if (!isThere()) this.#isGone();
     }, ADOPTED_PATIENCE_MS).unref();
   }
   #wasThere = false;
 
   /** Its exit code is anybody's guess. */
-  #lost(): void {
+  #isGone(): void {
     this.#gone?.({ exit_code: 0, signal: null, output: "" });
   }
 
   async #ended(): Promise<Exit> {
     const { process, hooks } = this.#run;
     const lost = new Promise<Exit>((resolve) => (this.#gone = resolve));
-    const exit = await (process === undefined ? lost : process.exited);
+    const end = await (process === undefined ? lost : process.exited);
     await this.#sockets.drained(DRAIN_MS);
     this.close();
+    const exit = this.#why === undefined ? end : { ...end, why: this.#why };
     hooks.exited(exit);
     return exit;
   }

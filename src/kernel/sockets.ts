@@ -14,15 +14,14 @@ import {
   toFrames,
 } from "../jupyter/frames.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
-import type { Frames, KernelTransport, Link, LinkState } from "./transport.ts";
+import type { Boundary } from "./boundary.ts";
+import type { CurveKeys, Frames, Link, LinkState } from "./transport.ts";
 
 export interface SocketHooks {
   /** kernel → us, in order on each channel. */
   readonly message: (message: Message) => void;
   /** What we wait for before we hear more on iopub. */
   readonly behind: () => Promise<unknown> | undefined;
-  /** Frames that are no message, or are not signed with the kernel's key. Says why, never what. */
-  readonly refused: (channel: Channel, why: string) => void;
   readonly state: (channel: Channel, state: LinkState, error?: Error) => void;
 }
 
@@ -40,7 +39,7 @@ export class Sockets {
   #settled: (() => void) | undefined;
 
   constructor(
-    transport: KernelTransport,
+    boundary: Boundary,
     connection: ConnectionInfo,
     signer: Signer,
     hooks: SocketHooks,
@@ -49,15 +48,17 @@ export class Sockets {
     const identity = randomBytes(16);
     identity[0] = 1; // zero is what ROUTERs make up names with
     const curve = curveOf(connection);
+    const opened: Link[] = [];
     const open = (channel: Channel, port: number): Link => {
       const reader = new FrameReader(signer);
-      return transport.connect({
+      const link = boundary.connect(channel, {
         type: channel === "iopub" ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
         ...(channel === "iopub" ? { behind: hooks.behind } : { identity }),
         ...(curve !== undefined && { curve }),
-        onMessages: (batch) => {
-          for (const frames of batch) receive(reader, channel, frames, hooks);
+        onMessage: (frames) => {
+          const message = read(reader, channel, frames, boundary);
+          if (message !== undefined) hooks.message(message);
         },
         onState: (state, error) => {
           this.#states.set(channel, state);
@@ -65,13 +66,20 @@ export class Sockets {
           hooks.state(channel, state, error);
         },
       });
+      opened.push(link);
+      return link;
     };
-    this.#links = {
-      iopub: open("iopub", connection.iopub_port), // first, so that it is there when the others are answered
-      shell: open("shell", connection.shell_port),
-      control: open("control", connection.control_port),
-      stdin: open("stdin", connection.stdin_port),
-    };
+    try {
+      this.#links = {
+        iopub: open("iopub", connection.iopub_port), // first, so that it is there when the others are answered
+        shell: open("shell", connection.shell_port),
+        control: open("control", connection.control_port),
+        stdin: open("stdin", connection.stdin_port),
+      };
+    } catch (error) {
+      for (const link of opened) link.close();
+      throw error;
+    }
   }
 
   isConnected(channel: Channel): boolean {
@@ -105,27 +113,24 @@ export class Sockets {
   }
 }
 
-function receive(
+/** `undefined` for frames that are no message, or are not signed with the kernel's key. */
+function read(
   reader: FrameReader,
   channel: Channel,
   frames: Frames,
-  hooks: SocketHooks,
-): void {
-  let message: Message;
+  boundary: Boundary,
+): Message | undefined {
   try {
-    message = reader.read(frames, channel);
+    return reader.read(frames, channel);
   } catch (error) {
     if (!(error instanceof BadFrames)) throw error;
-    hooks.refused(channel, error.message);
-    return;
+    boundary.refused(channel, error.message);
+    return undefined;
   }
-  hooks.message(message);
 }
 
 /** CurveZMQ keys that a connection file may carry (JEP 145). */
-function curveOf(
-  connection: ConnectionInfo,
-): { publicKey: string; secretKey: string } | undefined {
+export function curveOf(connection: ConnectionInfo): CurveKeys | undefined {
   const { curve_publickey: publicKey, curve_secretkey: secretKey } =
     connection as Record<string, unknown>;
   return typeof publicKey === "string" && typeof secretKey === "string"

@@ -16,6 +16,12 @@ export type Frames = readonly Uint8Array[];
  */
 export type LinkState = "connecting" | "connected" | "closed";
 
+/** A pair of keys in Z85. */
+export interface CurveKeys {
+  readonly publicKey: string;
+  readonly secretKey: string;
+}
+
 export interface LinkOptions {
   /** What we are: the kernel binds ROUTER or REP for a dealer, PUB or XPUB for a sub. */
   readonly type: "dealer" | "sub";
@@ -24,7 +30,9 @@ export interface LinkOptions {
   /** Routing identity, 1 to 255 bytes, the first not zero; dealers only. */
   readonly identity?: Uint8Array;
   /** CurveZMQ keys (Z85). Only `libzmq` speaks it. */
-  readonly curve?: { readonly publicKey: string; readonly secretKey: string };
+  readonly curve?: CurveKeys;
+  /** Most bytes of one message; `MESSAGE_LIMIT` unless given. */
+  readonly limit?: number;
   /**
    * kernel → us, in order. Frames may be views of a read buffer: whoever keeps
    * one beyond the call copies it. Must not throw.
@@ -53,6 +61,9 @@ export interface KernelTransport {
   readonly name: string;
   connect(options: LinkOptions): Link;
 }
+
+/** Most bytes of one message: what a kernel may make us hold before we know what it is. */
+export const MESSAGE_LIMIT = 1024 * 1024 * 1024;
 
 /** Most bytes that may wait in one link: a kernel that does not read is told from one that is slow. */
 export const WAITING_LIMIT = 256 * 1024 * 1024; // bytes

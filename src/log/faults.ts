@@ -52,6 +52,15 @@ export class Faults {
     fault.unlogged = 0;
   }
 
+  /** Counts what was caught at a boundary. Of the error only its name and its place are told: its message may quote the peer. */
+  caught(
+    kind: string,
+    error: unknown,
+    bindings: Readonly<Record<string, string>> = {},
+  ): void {
+    this.count(kind, placeOf(error), bindings);
+  }
+
   /** How many faults of a kind there have been, wherever they happened. */
   total(kind: string): number {
     let sum = 0;
@@ -71,4 +80,19 @@ export class Faults {
     this.#kinds.set(key, fault);
     return fault;
   }
+}
+
+/** How many lines of a stack are told. */
+const PLACES = 3;
+
+/** The error's name and where it was thrown, without a word of its message. */
+function placeOf(error: unknown): string {
+  if (!(error instanceof Error)) return `a ${typeof error} was thrown`;
+  const { name, message, stack = "" } = error;
+  const trace = stack.slice(stack.indexOf(message) + message.length);
+  const places = trace
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line.startsWith("at "));
+  return [name, ...places.slice(0, PLACES)].join(" ");
 }

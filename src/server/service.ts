@@ -6,6 +6,7 @@ import type { contract, LogLevel, OutputOf } from "../../contract/index.ts";
 import type { KernelspecFinder } from "../kernelspecs.ts";
 import type { WorkingDirectory } from "../kernel/working-directory.ts";
 import type { Log } from "../log.ts";
+import type { Faults } from "../log/faults.ts";
 import type { SessionSpec } from "../session/session.ts";
 import type { Supervisor } from "../supervisor.ts";
 import type { IdleWatch } from "../idle.ts";
@@ -24,6 +25,8 @@ export interface Service {
   >;
   readonly usage: Pick<UsageWatch, "interval_ms" | typeof Symbol.dispose>;
   readonly log: Log;
+  /** What kernels and clients do wrong, counted. */
+  readonly faults: Faults;
   readonly limits: Limits;
   /** The Kallichore version that we say we are. */
   readonly reportedVersion: string;

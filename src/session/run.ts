@@ -8,6 +8,7 @@
 import { failure } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
 import type { Hooks, Kernel, Launched } from "../kernel/kernel.ts";
+import type { Faults } from "../log/faults.ts";
 
 /** What the kernel says of its main shell. */
 export type ExecutionState = "busy" | "idle";
@@ -29,16 +30,19 @@ export class Run {
   readonly over: Promise<void>;
   readonly #session_id: string;
   readonly #hooks: RunHooks;
+  readonly #faults: Faults;
   readonly #starting = new AbortController();
   readonly #finish: () => void;
   #launched: Launched | undefined;
   #kernel: Kernel | undefined;
   #executionState: ExecutionState | undefined;
+  #isSilent = false;
   #isOver = false;
 
-  constructor(session_id: string, hooks: RunHooks) {
+  constructor(session_id: string, hooks: RunHooks, faults: Faults) {
     this.#session_id = session_id;
     this.#hooks = hooks;
+    this.#faults = faults;
     let finish = () => {};
     this.over = new Promise((resolve) => (finish = resolve));
     this.#finish = finish;
@@ -55,6 +59,10 @@ export class Run {
   /** What the kernel said last; `undefined` while it has said nothing. */
   get executionState(): ExecutionState | undefined {
     return this.#executionState;
+  }
+  /** Whether its heart does not beat, as far as is known. */
+  get isSilent(): boolean {
+    return this.#isSilent;
   }
   get isOver(): boolean {
     return this.#isOver;
@@ -111,31 +119,41 @@ export class Run {
     this.#hooks.state("idle", "execute_request");
   }
 
-  /** What the provisioner calls: a closed door once the run is over. */
+  /**
+   * What the provisioner calls: a closed door once the run is over, and the
+   * boundary for everything that a kernel makes happen, whoever brought it.
+   * What one call throws is counted, and ends that call alone.
+   */
   #gate(): Hooks {
     const hooks = this.#hooks;
-    return {
-      launched: (launched) => {
+    const contained =
+      <A extends unknown[]>(what: string, act: (...args: A) => void) =>
+      (...args: A): void => {
         if (this.#isOver) return;
+        try {
+          act(...args);
+        } catch (error) {
+          this.#faults.caught(`A kernel's ${what} was dropped`, error, {
+            session: this.#session_id,
+          });
+        }
+      };
+    return {
+      launched: contained("launch", (launched) => {
         this.#launched = launched;
         hooks.launched(launched);
-      },
-      message: (message) => {
-        if (!this.#isOver) this.#heard(message);
-      },
+      }),
+      message: contained("message", (message) => this.#heard(message)),
       behind: () => (this.#isOver ? undefined : hooks.behind()),
-      output: (stream, text) => {
-        if (!this.#isOver) hooks.output(stream, text);
-      },
-      registered: (connection) => {
-        if (!this.#isOver) hooks.registered(connection);
-      },
-      heartbeat: (beats) => {
-        if (!this.#isOver) hooks.heartbeat(beats);
-      },
-      exited: (exit) => {
+      output: contained("output", hooks.output.bind(hooks)),
+      registered: contained("registration", hooks.registered.bind(hooks)),
+      heartbeat: contained("heartbeat", (beats) => {
+        this.#isSilent = !beats;
+        hooks.heartbeat(beats);
+      }),
+      exited: contained("exit", (exit) => {
         if (this.end()) hooks.exited(exit);
-      },
+      }),
     };
   }
 

@@ -15,6 +15,7 @@ import {
 import type { Message } from "../jupyter/message.ts";
 import type { Exit, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
+import type { Faults } from "../log/faults.ts";
 import { expectMany } from "../signals.ts";
 import { Comms } from "./comms.ts";
 import { Displays } from "./displays.ts";
@@ -26,7 +27,7 @@ import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
 import { type Answer, Requests } from "./requests.ts";
-import { type Bring, type ExecutionState, Run } from "./run.ts";
+import { type Bring, type ExecutionState, Run, type RunHooks } from "./run.ts";
 
 /** What a session is made from, resolved: nothing is optional but what may really be absent. */
 export interface SessionSpec {
@@ -56,6 +57,8 @@ export interface SessionSpec {
 export interface SessionOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
+  /** Shared by all sessions: what their kernels do wrong is counted there. */
+  readonly faults: Faults;
   readonly journal: Omit<JournalOptions, "log">;
   /** Told of every change of status. */
   readonly changed?: (session: Session) => void;
@@ -330,6 +333,7 @@ export class Session {
       this.#connection = kernel.connection;
       this.#info = kernel.info;
       this.#happen("answer", null);
+      if (run.isSilent) this.#heartbeat(false); // as was heard when nobody could be told yet
       this.#requests.connected(kernel);
       return kernel.info;
     } catch (error) {
@@ -340,7 +344,7 @@ export class Session {
   }
 
   #newRun(): Run {
-    return new Run(this.id, {
+    const hooks: RunHooks = {
       launched: ({ environment, working_directory }) => {
         this.#environment = environment;
         this.#noteDirectory(working_directory);
@@ -353,7 +357,8 @@ export class Session {
         this.#say({ kind: "handshake", session_id: this.id, connection }),
       heartbeat: (beats) => this.#heartbeat(beats),
       exited: (exit) => this.#exited(exit),
-    });
+    };
+    return new Run(this.id, hooks, this.#options.faults);
   }
 
   #recipe(): Recipe {
@@ -401,12 +406,12 @@ export class Session {
     }
   }
 
-  #exited({ exit_code, signal, output }: Exit): void {
+  #exited({ exit_code, signal, output, why }: Exit): void {
     const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
     this.#requests.disconnected(how);
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
-    this.#finish(`child process exited: ${how}`);
+    this.#finish(why ?? `child process exited: ${how}`);
     this.#say({ kind: "exited", exit_code, signal, output });
   }
 

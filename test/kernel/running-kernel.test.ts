@@ -7,6 +7,7 @@ import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import { RunningKernel } from "../../src/kernel/running-kernel.ts";
 import { zmtp } from "../../src/kernel/zmtp.ts";
 import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/log/faults.ts";
 import { eventually } from "../harness.ts";
 import { argvOf } from "../kernels/index.ts";
 import { launch } from "../kernels/raw-client.ts";
@@ -31,6 +32,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
       exited() {},
     },
     log: silentLog(),
+    faults: new Faults(silentLog()),
   });
   onTestFinished(() => kernel.close());
 

@@ -14,6 +14,7 @@ import type {
   Recipe,
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/log/faults.ts";
 import { MessageEntry } from "../../src/session/entry.ts";
 import { DiskBudget } from "../../src/session/disk-budget.ts";
 import { MemoryBudget } from "../../src/session/memory-budget.ts";
@@ -270,6 +271,7 @@ export function newSession(memory = 1024 * 1024): {
   const session = new Session(SPEC, {
     provisioner,
     log: silentLog(),
+    faults: new Faults(silentLog()),
     journal: {
       memory,
       disk: 0, // what memory cannot hold is forgotten

@@ -49,7 +49,8 @@ export interface Listener {
 
 /** To whom we connect, or who has connected to us. */
 export type Peer =
-  Pick<LinkOptions, "endpoint" | "behind"> | { readonly accepted: Accepted };
+  | Pick<LinkOptions, "endpoint" | "behind" | "limit">
+  | { readonly accepted: Accepted };
 
 export interface Accepted {
   readonly socket: Socket;
@@ -74,7 +75,7 @@ export class Connection {
     this.#options = options;
     this.#listener = listener;
     this.#decoder = new Decoder(
-      "accepted" in options ? options.accepted.limit : undefined,
+      "accepted" in options ? options.accepted.limit : options.limit,
     );
     this.#patience = setTimeout(() => {
       this.#end(new Error("The peer did not complete the ZMTP handshake"));

@@ -5,12 +5,9 @@
  * own when they are large and were read in pieces. They stay valid until the
  * next call of `region`, which may give the same memory to the next read.
  */
-import type { Frames } from "../transport.ts";
+import { type Frames, MESSAGE_LIMIT } from "../transport.ts";
 import { BadPeer } from "./bad-peer.ts";
 import { COMMAND, LONG, MORE } from "./encoder.ts";
-
-/** Most bytes of one message, so that a damaged length is an error and not an allocation. */
-export const MESSAGE_LIMIT = 1024 * 1024 * 1024; // bytes
 
 export const SLAB_SIZE = 128 * 1024; // bytes
 

@@ -1,0 +1,89 @@
+/** What a kernel sends may make us throw: that ends the one message, with both drivers. */
+import { afterEach, describe, expect, it } from "vitest";
+import { XPublisher } from "zeromq";
+import { Boundary } from "../../src/kernel/boundary.ts";
+import { libzmq } from "../../src/kernel/libzmq.ts";
+import type { Link, LinkState } from "../../src/kernel/transport.ts";
+import { zmtp } from "../../src/kernel/zmtp.ts";
+import { Faults } from "../../src/log/faults.ts";
+import { eventually } from "../harness.ts";
+import { recordingLog } from "../recording-log.ts";
+import { bound, closeAll } from "./peers.ts";
+
+afterEach(closeAll);
+
+const KIND = "A message from the kernel was dropped";
+
+describe.each([zmtp, libzmq])("$name", (driver) => {
+  it("hears what comes after a message that threw, and counts it for the session", async () => {
+    const { log, lines } = recordingLog();
+    const faults = new Faults(log);
+    const boundary = new Boundary(driver, faults, "s1");
+    const publisher = new XPublisher();
+    const heard: string[] = [];
+    using link = closing(
+      boundary.connect("iopub", {
+        type: "sub",
+        endpoint: await bound(publisher),
+        onMessage: ([frame]) => {
+          const text = String(frame);
+          heard.push(text);
+          if (text.startsWith("{")) JSON.parse(text);
+        },
+      }),
+    );
+    await publisher.receive();
+    for (const text of ["a", "{secret", "b", "{secret", "c"]) {
+      await publisher.send(text);
+    }
+    await eventually("the last message", () => heard[4]);
+    expect(heard).toEqual(["a", "{secret", "b", "{secret", "c"]);
+    expect(faults.total(KIND)).toBe(2);
+    expect(lines).toHaveLength(1); // at most one a minute
+    expect(lines[0]).toMatchObject({ session: "s1", channel: "iopub" });
+    expect(lines[0]?.msg).toContain("SyntaxError");
+    expect(lines[0]?.msg).not.toContain("secret");
+    expect(link.waiting).toBe(0);
+  });
+
+  it("goes on when a change of state throws, and when waiting for our side does", async () => {
+    const faults = new Faults(recordingLog().log);
+    const boundary = new Boundary(driver, faults, "s1");
+    const publisher = new XPublisher();
+    const heard: string[] = [];
+    const states: LinkState[] = [];
+    const waits = [
+      () => {
+        throw new Error("at once");
+      },
+      () => Promise.reject(new Error("later")),
+    ];
+    using _link = closing(
+      boundary.connect("iopub", {
+        type: "sub",
+        endpoint: await bound(publisher),
+        behind: () => waits.shift()?.(),
+        onMessage: ([frame]) => heard.push(String(frame)),
+        onState: (state) => {
+          states.push(state);
+          throw new Error(state);
+        },
+      }),
+    );
+    await publisher.receive();
+    for (const text of ["a", "b", "c"]) {
+      await publisher.send(text);
+      await eventually(`message ${text}`, () =>
+        heard.includes(text) ? true : undefined,
+      );
+    }
+    expect(heard).toEqual(["a", "b", "c"]);
+    expect(states).toEqual(["connected"]);
+    expect(waits).toEqual([]);
+    expect(faults.total(KIND)).toBe(3);
+  });
+});
+
+function closing(link: Link): Link & Disposable {
+  return Object.assign(link, { [Symbol.dispose]: () => link.close() });
+}
