@@ -56,7 +56,8 @@ def start(the_host, environment, directory):
     random.seed()  # a snapshot would otherwise repeat itself at each start
     os.environ.update(json.loads(environment))
     os.chdir(directory)
-    sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")
+    sys.stdout = sys.__stdout__ = Stream("stdout")
+    sys.stderr = sys.__stderr__ = Stream("stderr")
     sys.stdin = Stdin()
     sys.displayhook = show
     time.sleep = sleep
@@ -468,6 +469,8 @@ def failure(error):
         error = KeyboardInterrupt().with_traceback(error.__traceback__)
     if isinstance(error, SyntaxError) and re.match(r"\s*[%!]", error.text or ""):
         error.add_note("Magics (%) and shell commands (!) belong to IPython; this kernel has none.")
+    if isinstance(error, ModuleNotFoundError):
+        error.add_note(NO_PACKAGES.format(python=sys.version.split()[0]))
     try:
         told = traceback.TracebackException.from_exception(error, compact=True)
         drop_our_frames(told)
@@ -479,6 +482,14 @@ def failure(error):
     except Exception:
         evalue = ""
     return {"status": "error", "ename": type(error).__name__, "evalue": evalue, "traceback": lines}
+
+
+NO_PACKAGES = (
+    "This kernel is Python {python} in WebAssembly: it has the standard library and modules written in Python "
+    "that lie beside your code, and it installs no packages.\n"
+    "For packages such as numpy, use the kernel of a Python on your machine: "
+    "python -m pip install ipykernel, then choose python3. `kallichore kernels` lists the kernels that can be started."
+)
 
 
 def drop_our_frames(told):

@@ -54,6 +54,8 @@ const { pyodide, fromSnapshot } = await boot(
   snapshotFile(version, kernelSource),
   install,
 );
+let runningId = 0; // of the cell that runs, or ran last
+captureDescriptors(pyodide);
 const directory = mountWorkingDirectory(pyodide);
 const python = pyodide.pyimport(MODULE) as PythonKernel;
 const python_version = python.start(
@@ -70,6 +72,7 @@ async function attend(asked: Asked): Promise<void> {
     if (isPending && python.cancel()) Atomics.store(signal, 0, 0);
     return;
   }
+  if (asked.kind === "execute") runningId = asked.id;
   let content: string;
   try {
     content = await answer(asked);
@@ -168,6 +171,22 @@ function say(said: Said): void {
     }
   }
   parentPort?.postMessage(said);
+}
+
+/** What is written to the file descriptors 1 and 2 themselves, as by `os.write`, is output of the cell too. */
+function captureDescriptors(pyodide: PyodideAPI): void {
+  const writerOf = (name: "stdout" | "stderr") => {
+    const decoder = new TextDecoder(); // a character may come in two writes
+    return {
+      write(bytes: Uint8Array): number {
+        const text = decoder.decode(bytes, { stream: true });
+        if (text !== "") say({ kind: "stream", id: runningId, name, text });
+        return bytes.length;
+      },
+    };
+  };
+  pyodide.setStdout(writerOf("stdout"));
+  pyodide.setStderr(writerOf("stderr"));
 }
 
 /** Makes `kernel.py` a module of its own, beside the user's `__main__`. */

@@ -74,6 +74,37 @@ describe("executing", () => {
     expect(streams.length).toBeLessThan(1_000);
   });
 
+  test("what is written past sys.stdout is output too, in its order", async () => {
+    const code = `
+import os, sys
+print("one", flush=True)
+os.write(1, b"two\\n")
+os.write(1, "\u00e9".encode()[:1]); os.write(1, "\u00e9\\n".encode()[1:])
+sys.__stdout__.write("four\\n")
+print("five")
+os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
+`;
+    const { outputs } = await client.run(code);
+
+    const textOf = (stream: string) =>
+      outputs
+        .filter(([type, { name }]) => type === "stream" && name === stream)
+        .map(([, { text }]) => String(text))
+        .join("");
+    expect(textOf("stdout")).toBe("one\ntwo\n\u00e9\nfour\nfive\n");
+    expect(textOf("stderr")).toBe("oh\nno\n");
+  });
+
+  test("a package that is not there is refused with words that say which Python this is, and how to get another", async () => {
+    const { reply } = await client.run("import numpy");
+
+    expect(reply).toMatchObject({ ename: "ModuleNotFoundError" });
+    const told = (reply["traceback"] as string[]).join("\n");
+    expect(told).toContain("No module named 'numpy'");
+    expect(told).toMatch(/This kernel is Python 3\.\d+\.\d+ in WebAssembly/);
+    expect(told).toContain("python -m pip install ipykernel");
+  });
+
   test("stderr has a stream of its own", async () => {
     expect(
       await streamed("import sys; print('oh', file=sys.stderr)", "stderr"),
