@@ -29,6 +29,18 @@ export const ExecutionState = z
   .meta({ id: "ExecutionState" });
 export type ExecutionState = z.infer<typeof ExecutionState>;
 
+export const ExecutionReason = z
+  .enum([
+    "cancelled",
+    "deadline",
+    "earlier_failure",
+    "interrupt",
+    "kernel_exited",
+    "not_sent",
+    "shutdown",
+  ])
+  .meta({ id: "ExecutionReason" });
+
 const time = z.string().describe("ISO 8601");
 
 export const Execution = z
@@ -36,20 +48,9 @@ export const Execution = z
     execution_id: ExecutionId,
     session_id: SessionId,
     state: ExecutionState,
-    reason: z
-      .enum([
-        "cancelled",
-        "deadline",
-        "earlier_failure",
-        "interrupt",
-        "kernel_exited",
-        "not_sent",
-        "shutdown",
-      ])
-      .nullable()
-      .describe(
-        "Why it was aborted or interrupted, where that was our doing or the kernel's end",
-      ),
+    reason: ExecutionReason.nullable().describe(
+      "Why it was aborted or interrupted, where that was our doing or the kernel's end",
+    ),
     code: z
       .string()
       .describe("In listings, of long code only the beginning and the end"),
@@ -241,5 +242,6 @@ export const executions = {
     }),
     output: Execution,
     errors: anyExecution,
+    examples: { input: { timeout_ms: 10_000 } },
   }),
 };

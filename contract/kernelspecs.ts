@@ -33,7 +33,11 @@ export const kernelspecs = {
           .describe("What a session is started from when nothing is said"),
         kernelspecs: z.array(Kernelspec),
         problems: z
-          .array(z.object({ path: z.string(), message: z.string() }))
+          .array(
+            z
+              .object({ path: z.string(), message: z.string() })
+              .meta({ id: "KernelspecProblem" }),
+          )
           .describe("Kernelspecs that could not be read, and why"),
       })
       .meta({ id: "KernelspecList" }),

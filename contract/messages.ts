@@ -39,6 +39,7 @@ export const ClientMessage = z
     channel: z.enum(["shell", "control", "stdin"]),
     header: z
       .looseObject({ msg_id: z.string().min(1), msg_type: z.string().min(1) })
+      .meta({ id: "ClientHeader" })
       .describe(
         "`session`, `username`, `date` and `version` are filled in where absent",
       ),
@@ -318,15 +319,21 @@ export const contents = {
     protocol_version: z.string(),
     implementation: z.string().optional(),
     implementation_version: z.string().optional(),
-    language_info: z.looseObject({
-      name: z.string(),
-      version: z.string().optional(),
-      mimetype: z.string().optional(),
-      file_extension: z.string().optional(),
-    }),
+    language_info: z
+      .looseObject({
+        name: z.string(),
+        version: z.string().optional(),
+        mimetype: z.string().optional(),
+        file_extension: z.string().optional(),
+      })
+      .meta({ id: "LanguageInfo" }),
     banner: z.string().optional(),
     help_links: z
-      .array(z.looseObject({ text: z.string(), url: z.string() }))
+      .array(
+        z
+          .looseObject({ text: z.string(), url: z.string() })
+          .meta({ id: "HelpLink" }),
+      )
       .optional(),
     supported_features: z.array(z.string()).optional(),
   }),

@@ -1,31 +1,47 @@
 /** What code said, as a notebook keeps it. */
 import * as z from "zod";
 
+export const StreamOutput = z
+  .looseObject({
+    output_type: z.literal("stream"),
+    name: z.enum(["stdout", "stderr"]),
+    text: z.string(),
+  })
+  .meta({ id: "StreamOutput" });
+
+export const DisplayDataOutput = z
+  .looseObject({
+    output_type: z.literal("display_data"),
+    data: z.record(z.string(), z.unknown()),
+    metadata: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: "DisplayDataOutput" });
+
+export const ExecuteResultOutput = z
+  .looseObject({
+    output_type: z.literal("execute_result"),
+    data: z.record(z.string(), z.unknown()),
+    metadata: z.record(z.string(), z.unknown()),
+    execution_count: z.int().nullable(),
+  })
+  .meta({ id: "ExecuteResultOutput" });
+
+export const ErrorOutput = z
+  .looseObject({
+    output_type: z.literal("error"),
+    ename: z.string(),
+    evalue: z.string(),
+    traceback: z.array(z.string()),
+  })
+  .meta({ id: "ErrorOutput" });
+
 /** Outputs as a notebook keeps them (nbformat 4). */
 export const Output = z
   .discriminatedUnion("output_type", [
-    z.looseObject({
-      output_type: z.literal("stream"),
-      name: z.enum(["stdout", "stderr"]),
-      text: z.string(),
-    }),
-    z.looseObject({
-      output_type: z.literal("display_data"),
-      data: z.record(z.string(), z.unknown()),
-      metadata: z.record(z.string(), z.unknown()),
-    }),
-    z.looseObject({
-      output_type: z.literal("execute_result"),
-      data: z.record(z.string(), z.unknown()),
-      metadata: z.record(z.string(), z.unknown()),
-      execution_count: z.int().nullable(),
-    }),
-    z.looseObject({
-      output_type: z.literal("error"),
-      ename: z.string(),
-      evalue: z.string(),
-      traceback: z.array(z.string()),
-    }),
+    StreamOutput,
+    DisplayDataOutput,
+    ExecuteResultOutput,
+    ErrorOutput,
   ])
   .meta({ id: "Output" });
 export type Output = z.infer<typeof Output>;
@@ -47,7 +63,7 @@ export type Clipped = z.infer<typeof Clipped>;
 /** What an answer with outputs says of what is missing. */
 export const missing = {
   gaps: z
-    .array(z.object({ from: z.int(), to: z.int() }))
+    .array(z.object({ from: z.int(), to: z.int() }).meta({ id: "Gap" }))
     .describe("Parts of the journal that are no longer kept"),
   is_clipped: z
     .boolean()

@@ -73,7 +73,8 @@ export const ServerConfiguration = z
       .describe("0: off; below 100 is taken as 100"),
     log_level: LogLevel.nullish(),
   })
-  .meta({ id: "ServerConfiguration" });
+  // Not `ServerConfiguration`: generated Go clients have a type of that name.
+  .meta({ id: "ConfigurationChange" });
 
 export const server = {
   status: query({
@@ -99,6 +100,7 @@ export const server = {
     input: ServerConfiguration,
     output: z.null(),
     errors: ["bad_configuration"],
+    examples: { input: { idle_shutdown_hours: 8, log_level: "debug" } },
   }),
 
   heartbeat: mutation({
@@ -110,6 +112,7 @@ export const server = {
       .looseObject({ process_id: int32.nullish() })
       .meta({ id: "ClientHeartbeat" }),
     output: z.null(),
+    examples: { input: { process_id: 4711 } },
   }),
 
   shutdown: mutation({

@@ -41,7 +41,11 @@ export const StartupEnvironment = z
   .describe(
     "`none`: the program directly; `shell`: in a login shell; `command`, `script`: after that command or script has run in the shell",
   )
-  .meta({ id: "StartupEnvironment" });
+  .meta({
+    id: "StartupEnvironment",
+    // In generated Go clients all constants share one scope, and `SHELL` is a channel.
+    "x-enum-varnames": ["NONE", "LOGIN_SHELL", "COMMAND", "SCRIPT"],
+  });
 
 /** What Kallichore's clients of every version send with an `argv`; they are told when one is missing. */
 const required = [
@@ -341,6 +345,12 @@ export const sessions = {
     output: Nothing,
     errors: [...anySession, "restart_failed", "shutting_down", ...startup],
     failure: "startup",
+    examples: {
+      input: {
+        working_directory: "~",
+        env: [{ action: "replace", name: "LANG", value: "C.UTF-8" }],
+      },
+    },
   }),
 
   interrupt: mutation({
@@ -389,6 +399,19 @@ export const sessions = {
       "connection_timeout",
       "shutting_down",
     ],
+    examples: {
+      input: {
+        transport: "tcp",
+        ip: "127.0.0.1",
+        shell_port: 41641,
+        iopub_port: 41642,
+        stdin_port: 41643,
+        control_port: 41644,
+        hb_port: 41645,
+        signature_scheme: "hmac-sha256",
+        key: "9c1f0a2e",
+      },
+    },
   }),
 
   connection_info: query({
@@ -426,6 +449,21 @@ export const sessions = {
       "too_busy",
       "session_replaced",
     ],
+    examples: {
+      input: {
+        channel: "shell",
+        header: { msg_id: "5f0c", msg_type: "execute_request" },
+        content: {
+          code: "6 * 7",
+          silent: false,
+          store_history: true,
+          user_expressions: {},
+          allow_stdin: true,
+          stop_on_error: true,
+        },
+      },
+      output: { msg_id: "5f0c", repeated: false },
+    },
   }),
 
   request: mutation({
@@ -517,7 +555,7 @@ export const sessions = {
     route: "GET /sessions/{session_id}/events",
     summary: "Everything the session says, in order",
     description:
-      "From the beginning of what is kept, or after `lastEventId` (on REST the header `Last-Event-ID` or the query parameter), then live. Never displaces anybody.",
+      "From the beginning of what is kept, or after `lastEventId` (on REST the query parameter, or the header `Last-Event-ID`, which an `EventSource` sends when it comes back and which is stronger), then live. Never displaces anybody.",
     input: z.object({
       session_id: SessionId,
       lastEventId: LastEventId.nullish(),

@@ -24,6 +24,14 @@ const ForgottenBytes = z
   .describe("Null when nothing was forgotten")
   .meta({ id: "ForgottenBytes" });
 
+/** What a display shows, by MIME type. */
+export const Display = z
+  .object({
+    data: MimeBundle,
+    metadata: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: "Display" });
+
 export const Snapshot = z
   .object({
     seq: z
@@ -41,13 +49,7 @@ export const Snapshot = z
     ),
     queue: ExecutionQueue,
     displays: z
-      .record(
-        z.string(),
-        z.object({
-          data: MimeBundle,
-          metadata: z.record(z.string(), z.unknown()),
-        }),
-      )
+      .record(z.string(), Display)
       .describe("What each `display_id` shows now"),
     displays_dropped: z
       .int()

@@ -3,7 +3,6 @@
  * as server-sent events, the channels' WebSocket, and the document itself.
  */
 import type { oas31 } from "zod-openapi";
-import { POSITION } from "../../contract/position.ts";
 import { responses } from "./failures.ts";
 import { inHeaderOrQuery } from "./words.ts";
 
@@ -31,15 +30,6 @@ export function eventStream(event: string): oas31.ResponseObject {
     },
   };
 }
-
-/** Where a subscription is taken up again; the query parameter comes from its input. */
-export const lastEventIdHeader: oas31.ParameterObject = {
-  name: "Last-Event-ID",
-  in: "header",
-  description:
-    "As `lastEventId`, and stronger: what an EventSource sends when it comes back",
-  schema: { type: "string", pattern: POSITION.source },
-};
 
 export const channels: oas31.PathsObject = {
   "/sessions/{session_id}/channels": {

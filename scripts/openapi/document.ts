@@ -8,13 +8,7 @@
 import type * as z from "zod";
 import type { oas31 } from "zod-openapi";
 import project from "../../package.json" with { type: "json" };
-import {
-  channels,
-  documentation,
-  eventStream,
-  lastEventIdHeader,
-  spanId,
-} from "./by-hand.ts";
+import { channels, documentation, eventStream, spanId } from "./by-hand.ts";
 import { failureResponses, failuresOf } from "./failures.ts";
 import { generated, type Generated } from "./generated.ts";
 import { pruned } from "./pruned.ts";
@@ -102,7 +96,7 @@ function parametersOf(
   const all = (made.paths[path]?.[verbOf(method)]?.parameters ??
     []) as oas31.ParameterObject[];
   const { shape } = operation.input as z.ZodObject;
-  const parameters = all.map((parameter) => {
+  return all.map((parameter) => {
     const { name, required = false } = parameter;
     const described = (shape[name] as z.ZodType | undefined)?.description;
     return {
@@ -114,9 +108,6 @@ function parametersOf(
       ...exampleOf(parameterExamples[name]),
     };
   });
-  return operation.kind === "subscription"
-    ? [...parameters, lastEventIdHeader]
-    : parameters;
 }
 
 /** Without what is said beside it, and without `null`, which an address cannot say. */
@@ -138,16 +129,18 @@ function success(
   if (kind === "subscription") {
     return eventStream(String(schemaOfOutput.meta()?.id));
   }
+  if (schemaOfOutput.def.type === "null") {
+    // Not `{ "type": "null" }`: most generators cannot make a type of it.
+    return {
+      description: "Done; the body is the JSON literal `null`",
+      headers: spanId,
+    };
+  }
   const answered = made.paths[path]?.[verbOf(method)]?.responses?.["200"] as
     oas31.ResponseObject | undefined;
   const schema = answered?.content?.["application/json"]?.schema ?? {};
   return {
-    description:
-      schemaOfOutput.def.type === "null"
-        ? "Done; there is nothing to say"
-        : status === 202
-          ? "Accepted"
-          : "Success",
+    description: status === 202 ? "Accepted" : "Success",
     headers: spanId,
     content: {
       "application/json": { schema, ...exampleOf(examples?.output) },

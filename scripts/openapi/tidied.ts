@@ -14,6 +14,7 @@ function tidy(value: unknown): unknown {
   if (!isObject(value)) return value;
   return Object.fromEntries(
     Object.entries(sized(value)).flatMap(([key, part]) => {
+      if (key === "properties" && isEmptyBut(part)) return [];
       if (key === "propertyNames" && isEmptyBut(part, "type")) return [];
       if (key === "additionalProperties" && part === false) return [];
       if (key === "additionalProperties" && isEmptyBut(part)) {

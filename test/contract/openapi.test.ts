@@ -55,7 +55,7 @@ describe("the committed document", () => {
       strictRequired: false,
       strictTypes: false,
       allowUnionTypes: true,
-      keywords: ["discriminator", "example"],
+      keywords: ["discriminator", "example", "x-enum-varnames"],
     });
     addFormats.default(ajv);
     const schemas = Object.entries(document.components?.schemas ?? {});

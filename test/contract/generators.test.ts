@@ -1,0 +1,200 @@
+/**
+ * What generators of clients need of the document: without it they make code
+ * that does not compile, or that does not run. The generators themselves run in
+ * `npm run generators`.
+ */
+import { describe, expect, it } from "vitest";
+import type { oas31 } from "zod-openapi";
+import { input, mockKernel, result, testServer } from "../../testing/index.ts";
+import {
+  type Described,
+  document,
+  escaped,
+  operations,
+  resolved,
+  responsesOf,
+  validator,
+} from "./document.ts";
+
+type Schema = oas31.SchemaObject;
+
+const schemas = (document.components?.schemas ?? {}) as Record<string, Schema>;
+
+describe("a generator", () => {
+  it("makes no type of a body that is `null` alone", () => {
+    const bodies = operations.flatMap(({ operation, pointer }) =>
+      Object.entries(responsesOf(operation)).flatMap(([status, response]) =>
+        Object.values(resolved(response).content ?? {}).map(({ schema }) => ({
+          where: `${pointer} ${status}`,
+          schema,
+        })),
+      ),
+    );
+    expect(bodies.length).toBeGreaterThan(100);
+    const nulls = bodies.filter(
+      ({ schema }) => (schema as Schema | undefined)?.type === "null",
+    );
+    expect(nulls).toEqual([]);
+  });
+
+  it("finds a name for every object", () => {
+    const nameless = objectsWithin(document).filter(
+      (pointer) => !/^\/components\/schemas\/[^/]+$/.test(pointer),
+    );
+    expect(nameless).toEqual([]);
+  });
+
+  it("finds by which property the members of a union differ", () => {
+    const unions = Object.entries(schemas).filter(
+      ([, { oneOf }]) => oneOf !== undefined,
+    );
+    expect(unions.map(([name]) => name)).toEqual(
+      expect.arrayContaining(["Output", "SessionEvent"]),
+    );
+    for (const [name, { oneOf = [], discriminator }] of unions) {
+      const { propertyName = "", mapping = {} } = discriminator ?? {};
+      const refs = oneOf.map((member) => "$ref" in member && member.$ref);
+      expect(Object.values(mapping), name).toEqual(refs);
+      for (const [value, ref] of Object.entries(mapping)) {
+        const member = schemas[ref.split("/").at(-1) ?? ""];
+        expect(member?.required, ref).toContain(propertyName);
+        const property = member?.properties?.[propertyName];
+        expect(property, ref).toMatchObject({ const: value });
+      }
+    }
+  });
+
+  it("finds one name once, where all constants share one scope, as in Go", () => {
+    const constants = Object.values(schemas).flatMap((schema) => {
+      const names = (schema as Record<string, unknown>)["x-enum-varnames"];
+      return ((names ?? schema.enum ?? []) as string[]).map(constantName);
+    });
+    expect(constants.length).toBeGreaterThan(30);
+    expect(constants.filter((name, i) => constants.indexOf(name) < i)).toEqual(
+      [],
+    );
+  });
+
+  it("finds the names free that its own code uses", () => {
+    const own = ["APIClient", "Configuration", "ServerConfiguration"];
+    expect(own.filter((name) => name in schemas)).toEqual([]);
+  });
+
+  it("finds one name once among the parameters of an operation", () => {
+    for (const { operation, pointer } of operations) {
+      const names = (operation.parameters ?? []).map((parameter) =>
+        identifier(resolved(parameter).name),
+      );
+      expect(names, pointer).toEqual([...new Set(names)]);
+    }
+  });
+
+  it("knows how wide every integer is", () => {
+    const narrow = within(document).filter(
+      ({ value }) =>
+        value["type"] === "integer" &&
+        !["int32", "int64"].includes(String(value["format"])),
+    );
+    expect(narrow).toEqual([]);
+  });
+});
+
+describe("the example of a body", () => {
+  const withBody = operations.filter(
+    ({ operation }) => operation.requestBody !== undefined,
+  );
+
+  it.each(withBody)("is there at $method $path", (described) => {
+    const validate = validator(
+      `${described.pointer}/requestBody/content/${escaped("application/json")}/schema`,
+    );
+    expect(validate(exampleOf(described)), String(validate.errors)).toBe(true);
+  });
+
+  it.each(withBody)("works at $method $path", async (described) => {
+    await using server = await testServer({
+      kernels: {
+        python3: mockKernel({
+          on: {
+            "6 * 7": result("42"),
+            ask: input("Sure? ", (answer) => result(answer)),
+          },
+          complete: ["print"],
+        }),
+      },
+    });
+    const { path, method, operation } = described;
+    const session = await server.start("python3", "running");
+    const execution_id = path.includes("{execution_id}")
+      ? await session.run("ask")
+      : "";
+    if (path.endsWith("/input")) await session.transcript.untilPrompt();
+    if (path.endsWith("/wait")) {
+      await session.transcript.untilPrompt();
+      await session.answer("yes");
+    }
+    if (path.endsWith("/adopt")) {
+      await server.trpc.sessions.shutdown.mutate({ session_id: "running" });
+    }
+    const address = path
+      .replace("{session_id}", "running")
+      .replace("{execution_id}", execution_id);
+
+    const response = await server.fetch(address, {
+      method,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(exampleOf(described)),
+    });
+
+    const text = await response.text();
+    const successes = Object.keys(responsesOf(operation)).filter(
+      (status) => Number(status) < 300,
+    );
+    expect(successes, text).toContain(String(response.status));
+  });
+});
+
+function exampleOf({ operation }: Described): unknown {
+  const { content } = operation.requestBody as oas31.RequestBodyObject;
+  const { example } = content["application/json"] ?? {};
+  expect(example).toBeDefined();
+  return example;
+}
+
+/** Where objects with properties of their own stand. */
+function objectsWithin(value: unknown): readonly string[] {
+  return within(value).flatMap(({ pointer, value }) =>
+    value["type"] === "object" && value["properties"] !== undefined
+      ? [pointer]
+      : [],
+  );
+}
+
+interface Found {
+  readonly pointer: string;
+  readonly value: Readonly<Record<string, unknown>>;
+}
+
+function within(value: unknown, pointer = ""): readonly Found[] {
+  if (typeof value !== "object" || value === null) return [];
+  return [
+    { pointer, value: value as Found["value"] },
+    ...Object.entries(value).flatMap(([key, part]) =>
+      key === "example" || key === "examples"
+        ? []
+        : within(part, `${pointer}/${escaped(key)}`),
+    ),
+  ];
+}
+
+function constantName(value: string): string {
+  return value.toUpperCase().replaceAll(/[^A-Z0-9]+/g, "_");
+}
+
+/** As in languages that write words with `_` between them. */
+function identifier(name: string): string {
+  return name
+    .replaceAll(/([a-z])([A-Z])/g, "$1_$2")
+    .replaceAll("-", "_")
+    .toLowerCase();
+}
