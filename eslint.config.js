@@ -11,6 +11,8 @@ export default defineConfig(
       // These are compiled as those do it who install the package.
       "examples/",
       "test/package/",
+      // AssemblyScript: its types are others.
+      "assembly/",
     ],
   },
   {

@@ -1,0 +1,384 @@
+/**
+ * Is this UTF-8 text one JSON value? The walk over the bytes, in WebAssembly.
+ *
+ * This is AssemblyScript: TypeScript's syntax with WebAssembly's types. The
+ * host writes bytes at `input()` and calls `walk`. A text larger than the
+ * memory there is walked piece by piece; where a piece breaks off is kept here,
+ * so nothing of the text is looked at twice. `src/jupyter/json-walk.ts` is the
+ * same walk in JavaScript: both must say the same of every text.
+ */
+
+/** Bytes that fit at `input()`. */
+const CAPACITY = 65_536;
+/** Arrays and objects that may be nested in each other. */
+const DEEPEST = 1_000;
+
+const INPUT = memory.data(CAPACITY, 16);
+/** One byte for each array or object that is open: 1 for an object. */
+const OPEN = memory.data(DEEPEST, 16);
+
+// What `walk` returns.
+const MORE = 0;
+const VALID = 1;
+const NON_FINITE = 2;
+const NOT_JSON = 3;
+const TOO_DEEP = 4;
+
+// What comes next.
+const VALUE = 0;
+const FIRST_ITEM = 1;
+const FIRST_NAME = 2;
+const NAME = 3;
+const COLON = 4;
+const AFTER = 5;
+const IN_NAME = 6;
+const IN_TEXT = 7;
+const AFTER_MINUS = 8;
+const AFTER_ZERO = 9;
+const IN_INTEGER = 10;
+const AFTER_POINT = 11;
+const IN_FRACTION = 12;
+const AFTER_E = 13;
+const AFTER_SIGN = 14;
+const IN_EXPONENT = 15;
+
+// Where the walk is, between two pieces.
+let next: i32 = VALUE;
+let depth: i32 = 0;
+let finite: bool = true;
+/** Bytes at the end of the last piece that belong before the next. */
+let left: i32 = 0;
+
+/** Whether the last string that did not end is broken; else it goes on in the next piece. */
+let isBroken: bool = false;
+/** Up to where it is good. */
+let good: usize = 0;
+
+export function input(): usize {
+  return INPUT;
+}
+
+export function capacity(): i32 {
+  return CAPACITY;
+}
+
+export function rest(): i32 {
+  return left;
+}
+
+/** A new text begins. */
+export function begin(): void {
+  next = VALUE;
+  depth = 0;
+  finite = true;
+  left = 0;
+}
+
+/** Walks `length` bytes; MORE where it needs the next piece, which never is after the last. */
+export function walk(length: i32, isLast: bool): i32 {
+  const end = INPUT + <usize>length;
+  let at = INPUT;
+  let state = next;
+  let d = depth;
+  while (true) {
+    if (state <= AFTER) {
+      while (at < end && isBlank(load<u8>(at))) at++;
+    }
+    if (at >= end) break;
+    const byte = load<u8>(at);
+    switch (state) {
+      case FIRST_ITEM:
+        if (byte == 0x5d /* ] */) {
+          at++;
+          d--;
+          state = AFTER;
+          continue;
+        }
+      // falls through
+      case VALUE: {
+        if (byte == 0x22 /* " */) {
+          const after = text(at + 1, end);
+          if (after != 0) {
+            at = after;
+            state = AFTER;
+            continue;
+          }
+          at = good;
+          state = IN_TEXT;
+          if (isBroken) return NOT_JSON;
+          break;
+        }
+        if (isDigit(byte)) {
+          at++;
+          state = byte == 0x30 /* 0 */ ? AFTER_ZERO : IN_INTEGER;
+          continue;
+        }
+        if (byte == 0x7b /* { */ || byte == 0x5b /* [ */) {
+          if (d == DEEPEST) return TOO_DEEP;
+          store<u8>(OPEN + <usize>d, byte == 0x7b ? 1 : 0);
+          d++;
+          at++;
+          state = byte == 0x7b ? FIRST_NAME : FIRST_ITEM;
+          continue;
+        }
+        if (byte == 0x2d /* - */) {
+          at++;
+          state = AFTER_MINUS;
+          continue;
+        }
+        const size = wordSize(byte);
+        if (size == 0) return NOT_JSON;
+        if (end - at < size) break;
+        if (!isWord(at, byte)) return NOT_JSON;
+        at += size;
+        if (byte <= 0x4e /* N */) finite = false;
+        state = AFTER;
+        continue;
+      }
+      case AFTER: {
+        if (d == 0) return NOT_JSON; // something follows the value
+        const isObject = load<u8>(OPEN + <usize>(d - 1)) == 1;
+        at++;
+        if (byte == 0x2c /* , */) {
+          state = isObject ? NAME : VALUE;
+          continue;
+        }
+        if (byte != (isObject ? 0x7d : 0x5d)) return NOT_JSON;
+        d--;
+        continue;
+      }
+      case FIRST_NAME:
+        if (byte == 0x7d /* } */) {
+          at++;
+          d--;
+          state = AFTER;
+          continue;
+        }
+      // falls through
+      case NAME: {
+        if (byte != 0x22) return NOT_JSON;
+        const after = text(at + 1, end);
+        if (after != 0) {
+          at = after;
+          state = COLON;
+          continue;
+        }
+        at = good;
+        state = IN_NAME;
+        if (isBroken) return NOT_JSON;
+        break;
+      }
+      case COLON:
+        if (byte != 0x3a /* : */) return NOT_JSON;
+        at++;
+        state = VALUE;
+        continue;
+      case IN_NAME:
+      case IN_TEXT: {
+        const after = text(at, end);
+        if (after == 0) {
+          at = good;
+          if (isBroken) return NOT_JSON;
+          break;
+        }
+        at = after;
+        state = state == IN_NAME ? COLON : AFTER;
+        continue;
+      }
+      case AFTER_MINUS:
+        if (byte == 0x49 /* I */) {
+          if (end - at < 8) break;
+          if (!isWord(at, byte)) return NOT_JSON;
+          at += 8;
+          finite = false;
+          state = AFTER;
+          continue;
+        }
+        if (!isDigit(byte)) return NOT_JSON;
+        at++;
+        state = byte == 0x30 ? AFTER_ZERO : IN_INTEGER;
+        continue;
+      case IN_INTEGER:
+        at = digits(at, end);
+        if (at == end) break;
+      // falls through
+      case AFTER_ZERO: {
+        const follows = load<u8>(at);
+        if (follows == 0x2e /* . */) {
+          at++;
+          state = AFTER_POINT;
+        } else if ((follows | 0x20) == 0x65 /* e */) {
+          at++;
+          state = AFTER_E;
+        } else state = AFTER;
+        continue;
+      }
+      case AFTER_POINT:
+        if (!isDigit(byte)) return NOT_JSON;
+        state = IN_FRACTION;
+      // falls through
+      case IN_FRACTION:
+        at = digits(at, end);
+        if (at == end) break;
+        if ((load<u8>(at) | 0x20) == 0x65) {
+          at++;
+          state = AFTER_E;
+        } else state = AFTER;
+        continue;
+      case AFTER_E:
+        state = AFTER_SIGN;
+        if (byte == 0x2b /* + */ || byte == 0x2d) {
+          at++;
+          continue;
+        }
+      // falls through
+      case AFTER_SIGN:
+        if (!isDigit(byte)) return NOT_JSON;
+        state = IN_EXPONENT;
+      // falls through
+      default:
+        at = digits(at, end);
+        if (at == end) break;
+        state = AFTER;
+        continue;
+    }
+    break; // the piece ends within something
+  }
+  next = state;
+  depth = d;
+  left = <i32>(end - at);
+  if (!isLast) {
+    memory.copy(INPUT, at, <usize>left);
+    return MORE;
+  }
+  const isDone =
+    state == AFTER ||
+    state == AFTER_ZERO ||
+    state == IN_INTEGER ||
+    state == IN_FRACTION ||
+    state == IN_EXPONENT;
+  if (left > 0 || !isDone || d > 0) return NOT_JSON;
+  return finite ? VALID : NON_FINITE;
+}
+
+/** Past the closing quote of the string that goes on at `from`; 0 where it does not end. */
+function text(from: usize, end: usize): usize {
+  const quote = i8x16.splat(0x22);
+  const backslash = i8x16.splat(0x5c);
+  const printable = i8x16.splat(0x20);
+  let at = from;
+  isBroken = false;
+  while (true) {
+    while (end - at >= 16) {
+      const bytes = v128.load(at);
+      const special = v128.or(
+        v128.or(i8x16.eq(bytes, quote), i8x16.eq(bytes, backslash)),
+        i8x16.lt_u(bytes, printable),
+      );
+      const mask = i8x16.bitmask(special);
+      if (mask == 0) {
+        at += 16;
+        continue;
+      }
+      at += <usize>ctz(mask);
+      break;
+    }
+    if (at >= end) break;
+    const byte = load<u8>(at);
+    if (byte == 0x22) return at + 1;
+    if (byte == 0x5c) {
+      if (end - at < 2) break;
+      const escaped = load<u8>(at, 1);
+      if (escaped == 0x75 /* u */) {
+        if (end - at < 6) break;
+        if (!areHex(at + 2)) return broken();
+        at += 6;
+      } else {
+        if (!isEscape(escaped)) return broken();
+        at += 2;
+      }
+      continue;
+    }
+    if (byte < 0x20) return broken();
+    at++;
+  }
+  good = at;
+  return 0;
+}
+
+function broken(): usize {
+  isBroken = true;
+  return 0;
+}
+
+function isBlank(byte: u8): bool {
+  return byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09;
+}
+
+function isDigit(byte: u8): bool {
+  return byte >= 0x30 && byte <= 0x39;
+}
+
+function digits(from: usize, end: usize): usize {
+  let at = from;
+  while (at < end && isDigit(load<u8>(at))) at++;
+  return at;
+}
+
+function areHex(at: usize): bool {
+  for (let i: usize = 0; i < 4; i++) {
+    const byte = load<u8>(at + i);
+    const letter = byte | 0x20;
+    if (!isDigit(byte) && (letter < 0x61 || letter > 0x66)) return false;
+  }
+  return true;
+}
+
+function isEscape(byte: u8): bool {
+  switch (byte) {
+    case 0x22: // "
+    case 0x2f: // /
+    case 0x5c: // \
+    case 0x62: // b
+    case 0x66: // f
+    case 0x6e: // n
+    case 0x72: // r
+    case 0x74: // t
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Bytes of the word that begins so; 0 where none does. */
+function wordSize(byte: u8): usize {
+  switch (byte) {
+    case 0x74: // true
+    case 0x6e: // null
+      return 4;
+    case 0x66: // false
+      return 5;
+    case 0x4e: // NaN
+      return 3;
+    case 0x49: // Infinity
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+/** Whether the word that begins with `byte` is there whole. */
+function isWord(at: usize, byte: u8): bool {
+  switch (byte) {
+    case 0x74:
+      return load<u32>(at) == 0x65757274;
+    case 0x6e:
+      return load<u32>(at) == 0x6c6c756e;
+    case 0x66:
+      return load<u32>(at, 1) == 0x65736c61;
+    case 0x4e:
+      return load<u16>(at, 1) == 0x4e61;
+    default:
+      return load<u64>(at) == 0x7974696e69666e49;
+  }
+}
