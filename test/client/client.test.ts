@@ -11,8 +11,8 @@ import {
   type SessionEvent,
   SupervisorError,
 } from "../../client/index.ts";
-import { pythonWithIpykernel } from "../kernels/python.ts";
 import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
+import { needsIpykernel } from "../needs.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
@@ -620,7 +620,7 @@ it("a Unix socket is as good as an address", async () => {
   ).rejects.toMatchObject({ reason: "unauthorized" });
 });
 
-describe.skipIf(pythonWithIpykernel === undefined)("Python", () => {
+describe("Python", needsIpykernel, () => {
   it("runs, completes, inspects and remembers", async () => {
     await using session = await client.start("python3");
     const shown = await session.execute("print('a'); print('b'); 6 * 7");

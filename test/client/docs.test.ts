@@ -6,8 +6,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import ts from "typescript";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Client, Session } from "../../client/index.ts";
-import { pythonWithIpykernel } from "../kernels/python.ts";
 import { clientOf, open, urlOf } from "./harness.ts";
+import { needsIpykernel } from "../needs.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const page = await readFile(join(root, "docs/client.md"), "utf8");
@@ -52,41 +52,37 @@ it("the examples compile", { timeout: 60_000 }, () => {
   expect(problems).toEqual([]);
 });
 
-it.skipIf(pythonWithIpykernel === undefined)(
-  "the examples run",
-  { timeout: 120_000 },
-  async () => {
-    await using opened = await open();
-    await using client = await clientOf(opened.server);
-    await using session = await client.start("python3");
-    const url = urlOf(opened.server);
-    const { token } = opened.server;
-    const { run } = (await import(pathToFileURL(module).href)) as {
-      run: Record<
-        string,
-        (given: {
-          client: Client;
-          session: Session;
-          url: string;
-          token: string | undefined;
-        }) => Promise<readonly unknown[][]>
-      >;
-    };
-    for (const [at, { title, code, runs }] of examples.entries()) {
-      if (!runs) continue;
-      const logged = await run[`example${at}`]?.({
-        client,
-        session,
-        url,
-        token,
-      });
-      for (const [line, promised] of promisesIn(code).entries()) {
-        const said = logged?.map((words) => words.map(shown).join(" ")) ?? [];
-        expect.soft(said, `${title}, comment ${line + 1}`).toContain(promised);
-      }
+it("the examples run", { ...needsIpykernel, timeout: 120_000 }, async () => {
+  await using opened = await open();
+  await using client = await clientOf(opened.server);
+  await using session = await client.start("python3");
+  const url = urlOf(opened.server);
+  const { token } = opened.server;
+  const { run } = (await import(pathToFileURL(module).href)) as {
+    run: Record<
+      string,
+      (given: {
+        client: Client;
+        session: Session;
+        url: string;
+        token: string | undefined;
+      }) => Promise<readonly unknown[][]>
+    >;
+  };
+  for (const [at, { title, code, runs }] of examples.entries()) {
+    if (!runs) continue;
+    const logged = await run[`example${at}`]?.({
+      client,
+      session,
+      url,
+      token,
+    });
+    for (const [line, promised] of promisesIn(code).entries()) {
+      const said = logged?.map((words) => words.map(shown).join(" ")) ?? [];
+      expect.soft(said, `${title}, comment ${line + 1}`).toContain(promised);
     }
-  },
-);
+  }
+});
 
 function* examplesIn(text: string): Generator<Example> {
   let title = "";

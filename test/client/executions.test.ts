@@ -9,8 +9,8 @@ import {
   type ExecutionResult,
 } from "../../client/index.ts";
 import { FaultyProxy } from "../stress/proxy.ts";
-import { pythonWithIpykernel } from "../kernels/python.ts";
 import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
+import { needsIpykernel } from "../needs.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
@@ -454,10 +454,9 @@ describe("an execution that is found", () => {
 });
 
 describe("questions", () => {
-  const python = it.skipIf(pythonWithIpykernel === undefined);
-
-  python(
+  it(
     "that were answered are known to be, and an answer goes to the one that is open",
+    needsIpykernel,
     async () => {
       await using world = await shared("python3");
       const { session, seen } = world;

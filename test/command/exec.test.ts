@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { pythonWithIpykernel } from "../kernels/python.ts";
 import { Room, useCommand } from "./kallichore.ts";
+import { needsIpykernel } from "../needs.ts";
 
 useCommand();
 
-describe.skipIf(pythonWithIpykernel === undefined)("code on python3", () => {
+describe("code on python3", needsIpykernel, () => {
   const python = ["exec", "-k", "python3"];
 
   test("what code says goes where it says it, and its result to standard output", async () => {

@@ -29,6 +29,7 @@ import {
   Running,
   type StartOptions,
 } from "./kcserver/process.ts";
+import { needs, needsIpykernel } from "../needs.ts";
 
 let program: string;
 let launcher: string;
@@ -529,9 +530,9 @@ describe("under nohup, in the background", () => {
     expect(existsSync(file)).toBe(false);
   });
 
-  test.skipIf(pythonWithIpykernel === undefined)(
+  test(
     "kernels can be interrupted, and end with the server",
-    { timeout: 90_000 },
+    { ...needsIpykernel, timeout: 90_000 },
     async () => {
       const file = join(room, "connection.json");
       await using shell = new Running(
@@ -562,9 +563,9 @@ describe("under nohup, in the background", () => {
   );
 });
 
-test.skipIf(pythonWithIpykernel === undefined)(
+test(
   "a second signal does not wait for a kernel that does not want to end",
-  { timeout: 90_000 },
+  { ...needsIpykernel, timeout: 90_000 },
   async () => {
     await using kc = await connected();
     const { server, connection } = kc;
@@ -655,9 +656,14 @@ async function listening(
 describe("what V8 has compiled", () => {
   const canKeep = "enableCompileCache" in nodeModule;
   const isPosix = process.platform !== "win32";
+  const needsCache = needs(
+    canKeep && isPosix,
+    "Node 22.1 or later, not on Windows",
+  );
 
-  test.runIf(canKeep && isPosix)(
+  test(
     "is kept for the next start, in a directory of the user's own",
+    needsCache,
     async () => {
       await using said = start(["--version"]);
       await said.ended();
@@ -667,15 +673,12 @@ describe("what V8 has compiled", () => {
     },
   );
 
-  test.runIf(canKeep && isPosix)(
-    "is not kept where others may write",
-    async () => {
-      const shared = join(cache, "kallichore", "compiled");
-      mkdirSync(shared, { recursive: true });
-      chmodSync(shared, 0o777);
-      await using said = start(["--version"]);
-      expect(await said.ended()).toMatchObject({ code: 0 });
-      expect(readdirSync(shared)).toEqual([]);
-    },
-  );
+  test("is not kept where others may write", needsCache, async () => {
+    const shared = join(cache, "kallichore", "compiled");
+    mkdirSync(shared, { recursive: true });
+    chmodSync(shared, 0o777);
+    await using said = start(["--version"]);
+    expect(await said.ended()).toMatchObject({ code: 0 });
+    expect(readdirSync(shared)).toEqual([]);
+  });
 });

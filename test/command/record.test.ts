@@ -54,6 +54,8 @@ test("where there is no such session, or no such file, it says so", async () => 
     await room.run(["record", "work", "--secrets", "nowhere"]),
   ).toMatchObject({
     code: 64,
-    stderr: expect.stringContaining("No secrets in nowhere") as string,
+    stderr: expect.stringContaining(
+      "nowhere cannot be read: there is no such file or directory",
+    ) as string,
   });
 });

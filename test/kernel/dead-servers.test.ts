@@ -19,10 +19,9 @@ import {
 import { startTimeOf } from "../../src/kernel/process-table.ts";
 import { silentLog } from "../../src/log.ts";
 import { temporaryFolder } from "../harness.ts";
+import { needsLinux } from "../needs.ts";
 
 type Mark = ReturnType<typeof ownMark>;
-
-const isLinux = process.platform === "linux";
 
 /** The mark of a process that was killed. */
 async function deadMark(): Promise<Mark> {
@@ -65,11 +64,11 @@ describe("the process that a directory belongs to", () => {
     expect(isDead(await deadMark())).toBe(true);
   });
 
-  test.runIf(isLinux)("is gone though its pid is another's by now", () => {
+  test("is gone though its pid is another's by now", needsLinux, () => {
     expect(isDead({ ...ownMark(), start_time: 1 })).toBe(true);
   });
 
-  test.runIf(isLinux)("ran before the machine was started anew", () => {
+  test("ran before the machine was started anew", needsLinux, () => {
     expect(isDead({ ...ownMark(), boot_id: "another" })).toBe(true);
   });
 
@@ -107,8 +106,9 @@ test("what a dead process left is removed, and only that", async () => {
   }
 });
 
-test.runIf(isLinux)(
+test(
   "a socket of kcserver's goes when nobody listens on it any more",
+  needsLinux,
   async () => {
     const parent = temporaryFolder();
     const { pid } = await deadMark();

@@ -45,6 +45,7 @@ const SAY = `
 import os, subprocess, sys, threading, time
 def say(pid): os.write(1, b"%d\\n" % pid)
 `;
+import { needsLinuxAndPython } from "../needs.ts";
 
 /** A Python program in a group of its own, as a kernel is. */
 function family(program: string): Family {
@@ -97,11 +98,7 @@ async function ended(pids: readonly number[], patience_ms = 10_000) {
   }
 }
 
-const onLinux = describe.skipIf(
-  process.platform !== "linux" || python === undefined,
-);
-
-onLinux("the process table", () => {
+describe("the process table", needsLinuxAndPython, () => {
   it("tells a process from a later one of the same pid by its start time", async () => {
     const { child, pid } = family("time.sleep(1000)");
     const startTime = startTimeOf(pid);
@@ -150,7 +147,7 @@ time.sleep(1000)
   });
 });
 
-onLinux("a kernel's group", () => {
+describe("a kernel's group", needsLinuxAndPython, () => {
   it("hears an interrupt as a whole; who left it does not", async () => {
     const { pid, members, strays, exited } = await household();
     expect(await new ProcessGroup(pid).interrupt()).toBe("sent");
@@ -232,7 +229,7 @@ multiply()
   });
 });
 
-onLinux("usage", () => {
+describe("usage", needsLinuxAndPython, () => {
   const BUSY_CHILD = `
 child = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
 say(child.pid)

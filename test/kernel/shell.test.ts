@@ -15,6 +15,7 @@ import {
   type StartupCommand,
   type StartupOptions,
 } from "../../src/kernel/shell.ts";
+import { needsFile } from "../needs.ts";
 
 const shells = [
   "/bin/sh",
@@ -91,9 +92,9 @@ const words = fc
   ]);
 
 describe.each(shells)("%s", (shell) => {
-  const here = it.skipIf(!existsSync(shell));
+  const needsShell = needsFile(shell);
 
-  here("gives the kernel its words as they were given", async () => {
+  it("gives the kernel its words as they were given", needsShell, async () => {
     await fc.assert(
       fc.asyncProperty(words, async (given) => {
         const made = await command({
@@ -109,7 +110,7 @@ describe.each(shells)("%s", (shell) => {
     );
   });
 
-  here("does so after a start-up command too", async () => {
+  it("does so after a start-up command too", needsShell, async () => {
     await fc.assert(
       fc.asyncProperty(words, async (given) => {
         const made = await command({
@@ -126,7 +127,7 @@ describe.each(shells)("%s", (shell) => {
     );
   });
 
-  here.each(["shell", "command", "script"] as const)(
+  it.skipIf(!existsSync(shell)).each(["shell", "command", "script"] as const)(
     "does not stay as the kernel's parent (%s)",
     async (mode) => {
       await writeFile(join(home, "nothing.rc"), "");
@@ -161,27 +162,33 @@ describe.each(shells)("%s", (shell) => {
     },
   );
 
-  here("lets the command change the kernel's environment", async () => {
-    const set = (name: string) =>
-      isCsh(shell)
-        ? `setenv ${name} '${name} set'`
-        : shell.endsWith("fish")
-          ? `set -gx ${name} '${name} set'`
-          : `export ${name}='${name} set'`;
-    const made = await command({
-      mode: "command",
-      // An interactive csh knows no comments.
-      arg: `${set("ONE")}\n${set("TWO")}${isCsh(shell) ? "" : " # the second"}`,
-      argv: ["/usr/bin/printenv", "ONE", "TWO"],
-      serverShell: shell,
-    });
-    const { stdout } = await run(made);
-    expect(stdout).toBe(
-      `${STARTUP_BEGIN}\n${STARTUP_SUCCESS}\nONE set\nTWO set\n`,
-    );
-  });
+  it(
+    "lets the command change the kernel's environment",
+    needsShell,
+    async () => {
+      const set = (name: string) =>
+        isCsh(shell)
+          ? `setenv ${name} '${name} set'`
+          : shell.endsWith("fish")
+            ? `set -gx ${name} '${name} set'`
+            : `export ${name}='${name} set'`;
+      const made = await command({
+        mode: "command",
+        // An interactive csh knows no comments.
+        arg: `${set("ONE")}\n${set("TWO")}${isCsh(shell) ? "" : " # the second"}`,
+        argv: ["/usr/bin/printenv", "ONE", "TWO"],
+        serverShell: shell,
+      });
+      const { stdout } = await run(made);
+      expect(stdout).toBe(
+        `${STARTUP_BEGIN}\n${STARTUP_SUCCESS}\nONE set\nTWO set\n`,
+      );
+    },
+  );
 
-  here.each(["false", "exit 3", "no-such-command-here", "echo 'unfinished"])(
+  it
+    .skipIf(!existsSync(shell))
+    .each(["false", "exit 3", "no-such-command-here", "echo 'unfinished"])(
     "does not start the kernel after a command that fails: %s",
     async (arg) => {
       const argv = ["/bin/echo", "started"] as const;
@@ -197,7 +204,7 @@ describe.each(shells)("%s", (shell) => {
     },
   );
 
-  here("reads a script, wherever it lies", async () => {
+  it("reads a script, wherever it lies", needsShell, async () => {
     const directory = join(home, "it's a [dir]!");
     await mkdir(directory, { recursive: true });
     await writeFile(
@@ -219,7 +226,7 @@ describe.each(shells)("%s", (shell) => {
     );
   });
 
-  here("hands over what macOS takes from shells", async () => {
+  it("hands over what macOS takes from shells", needsShell, async () => {
     const made = await command({
       mode: "shell",
       env: { ...env, DYLD_LIBRARY_PATH: "/a b:/it's" },
@@ -233,8 +240,9 @@ describe.each(shells)("%s", (shell) => {
 });
 
 describe("start-up", () => {
-  it.runIf(existsSync("/bin/bash"))(
+  it(
     "commands see what is defined in rc files",
+    needsFile("/bin/bash"),
     async () => {
       await writeFile(
         join(home, ".bashrc"),
@@ -265,8 +273,9 @@ describe("start-up", () => {
     },
   );
 
-  it.runIf(existsSync("/usr/bin/zsh"))(
+  it(
     "words are words whatever zsh is set to",
+    needsFile("/usr/bin/zsh"),
     async () => {
       await writeFile(
         join(home, ".zshrc"),
@@ -283,8 +292,9 @@ describe("start-up", () => {
     },
   );
 
-  it.runIf(existsSync("/usr/bin/tcsh"))(
+  it(
     "words are words whatever tcsh is set to",
+    needsFile("/usr/bin/tcsh"),
     async () => {
       await writeFile(join(home, ".tcshrc"), "set backslash_quote\n");
       const made = await command({

@@ -3,7 +3,6 @@ import {
   chmodSync,
   closeSync,
   constants,
-  existsSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -16,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Outlet } from "../../src/log/outlet.ts";
+import { needsFile, needsPosix } from "../needs.ts";
 
 let room: string;
 
@@ -56,8 +56,9 @@ test("what is not written yet is written at the end, at once", () => {
   expect(outlet.dropped).toBe(1);
 });
 
-test.skipIf(!existsSync("/dev/full"))(
+test(
   "what a full disk refuses is counted",
+  needsFile("/dev/full"),
   async () => {
     using outlet = Outlet.file("/dev/full");
     for (let i = 0; i < 10; i++) outlet.write("x\n");
@@ -66,8 +67,9 @@ test.skipIf(!existsSync("/dev/full"))(
   },
 );
 
-test.skipIf(process.platform === "win32")(
+test(
   "a reader that does not read costs lines, no time; it hears how many",
+  needsPosix,
   async () => {
     const path = join(room, "fifo");
     execFileSync("mkfifo", [path]);
@@ -95,14 +97,11 @@ test.skipIf(process.platform === "win32")(
   },
 );
 
-test.skipIf(process.platform === "win32")(
-  "a FIFO that nobody reads is an error, not a wait",
-  () => {
-    const path = join(room, "fifo");
-    execFileSync("mkfifo", [path]);
-    expect(() => Outlet.file(path)).toThrow("ENXIO");
-  },
-);
+test("a FIFO that nobody reads is an error, not a wait", needsPosix, () => {
+  const path = join(room, "fifo");
+  execFileSync("mkfifo", [path]);
+  expect(() => Outlet.file(path)).toThrow("ENXIO");
+});
 
 function readAll(fd: number, bytes: Buffer): string {
   try {

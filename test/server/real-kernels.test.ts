@@ -13,6 +13,7 @@ import { doors } from "../doors.ts";
 import { openServer, type TestServer } from "../harness.ts";
 import { pythonWasmProgram } from "../kernels/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
+import { needs } from "../needs.ts";
 
 /** Kernels of other people, as they are: what each is told, and what it must say. */
 const kernels = [
@@ -61,9 +62,11 @@ const installed = new Set([
 ]);
 
 describe.each(kernels)("$name", (kernel) => {
-  // Where a kernel is not installed, its tests say so and are counted as skipped.
-  const isHere = installed.has(kernel.name);
-  describe.runIf(isHere).each(doors)("over $name", (door) => {
+  const needsIt = needs(
+    installed.has(kernel.name),
+    `the kernel ${kernel.name}`,
+  );
+  describe.each(doors)("over $name", needsIt, (door) => {
     let server: TestServer;
     const session = "s";
 
@@ -189,7 +192,6 @@ describe.each(kernels)("$name", (kernel) => {
       expect(after.body).toMatchObject({ status: "exited" });
     });
   });
-  test.skipIf(isHere)(`${kernel.name} is not installed here`, () => {});
 });
 
 /** The embedded Python as the sources have it, whether or not it was built. */

@@ -10,14 +10,16 @@ import { Room, useCommand } from "../command/kallichore.ts";
 import { eventually } from "../harness.ts";
 import { StressClient, ways } from "./clients.ts";
 import { ServerProcess } from "./server-process.ts";
+import { needs } from "../needs.ts";
 
 useCommand();
 
 const library = findLibrary();
 const HOUR_S = 3600;
 
-test.skipIf(library === undefined)(
+test(
   "a clock that jumps by hours ends nothing, loses nothing and cuts off nobody",
+  needs(library !== undefined, "libfaketime (Debian: faketime)"),
   async () => {
     await using room = new Room();
     const time = join(room.folder, "time");

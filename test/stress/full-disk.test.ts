@@ -18,6 +18,7 @@ import { expect, test } from "vitest";
 import { Room, useCommand } from "../command/kallichore.ts";
 import { eventually } from "../harness.ts";
 import { type Heard, ServerProcess, type Witness } from "./server-process.ts";
+import { needs } from "../needs.ts";
 
 useCommand();
 
@@ -25,8 +26,9 @@ const SIZE_MIB = 24;
 const MOUNT = `mount -t tmpfs -o size=${SIZE_MIB}m,mode=0700 none "$TMPDIR" && exec "$@"`;
 const through = ["unshare", "--mount", "sh", "-c", MOUNT, "sh"];
 
-test.skipIf(!mayMount())(
+test(
   "a full disk costs the oldest, loudly, and nothing else; with room again it is used again",
+  { ...needs(mayMount(), "root, to mount a small disk"), timeout: 120_000 },
   async () => {
     await using room = new Room();
     const tmp = join(room.folder, "tmp");
@@ -84,7 +86,6 @@ test.skipIf(!mayMount())(
     expect(server.running.child.exitCode).toBe(null);
     rmSync(join(disk, "log"));
   },
-  120_000,
 );
 
 /** Slow enough for a disk: what a fast kernel says in one breath may be lost to a small memory too. */

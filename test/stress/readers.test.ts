@@ -8,7 +8,6 @@ import { buildSync } from "esbuild";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { MessageEntry } from "../../src/session/entry.ts";
 import type { Journal } from "../../src/session/journal.ts";
-import { pythonWithIpykernel } from "../kernels/python.ts";
 import {
   eventually,
   openServer,
@@ -16,6 +15,7 @@ import {
   type TestServer,
   TOKEN,
 } from "../harness.ts";
+import { needsIpykernel } from "../needs.ts";
 
 const PATIENCE_MS = 300;
 const BUFFER = 200_000;
@@ -92,9 +92,9 @@ test.each([
   },
 );
 
-test.skipIf(pythonWithIpykernel === undefined)(
+test(
   "a hundred readers do not keep us from hearing all that a kernel says",
-  { timeout: 120_000 },
+  { ...needsIpykernel, timeout: 120_000 },
   async () => {
     const lines = 15_000;
     const session_id = await server.start("python3", `crowd-${(count += 1)}`);

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -7,6 +7,7 @@ import { build } from "esbuild";
 import { expect, test } from "vitest";
 import { webBuild } from "../../testing/web/build.ts";
 import { temporaryFolder } from "../harness.ts";
+import { needsChromium } from "../needs.ts";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -98,34 +99,31 @@ const told = {
 
 const chromium = "/usr/bin/chromium";
 
-test.skipIf(!existsSync(chromium))(
-  "the whole server runs in a real browser",
-  async () => {
-    const folder = await bundled();
-    const page = join(folder, "index.html");
-    writeFileSync(
-      page,
-      `<!doctype html><meta charset="utf-8"><body><script src="page.js"></script>
+test("the whole server runs in a real browser", needsChromium, async () => {
+  const folder = await bundled();
+  const page = join(folder, "index.html");
+  writeFileSync(
+    page,
+    `<!doctype html><meta charset="utf-8"><body><script src="page.js"></script>
 <script>tell().catch(String).then((text) => { document.body.textContent = "told:" + btoa(encodeURIComponent(text)) + ";" })</script>`,
-    );
-    const { stdout } = await run(
-      chromium,
-      [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        `--user-data-dir=${join(folder, "profile")}`,
-        "--virtual-time-budget=20000",
-        "--dump-dom",
-        `file://${page}`,
-      ],
-      { timeout: 25_000 },
-    );
-    const text = /<body>told:([^;]*);/.exec(stdout)?.[1] ?? "";
-    expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(told);
-  },
-);
+  );
+  const { stdout } = await run(
+    chromium,
+    [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      `--user-data-dir=${join(folder, "profile")}`,
+      "--virtual-time-budget=20000",
+      "--dump-dom",
+      `file://${page}`,
+    ],
+    { timeout: 25_000 },
+  );
+  const text = /<body>told:([^;]*);/.exec(stdout)?.[1] ?? "";
+  expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(told);
+});

@@ -17,6 +17,7 @@ import {
 import { openServer, TOKEN } from "../harness.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { visit } from "./notebook.ts";
+import { needs } from "../needs.ts";
 
 /** Written by `npx tsx test/testing/record-notebook.ts`. */
 const FIXTURE = fileURLToPath(new URL("notebook.ndjson", import.meta.url));
@@ -73,8 +74,9 @@ test("a recorded notebook, replayed, is heard as it was", async () => {
   );
 });
 
-test.skipIf(!hasWidgets())(
+test(
   "ipykernel, matplotlib and ipywidgets, recorded and replayed, cannot be told from the first time",
+  needs(hasWidgets(), "a Python with ipykernel, matplotlib and ipywidgets"),
   async () => {
     await using server = await openServer({ resourceSampleIntervalMs: 0 });
     await using client = await connect({ url: server.url, token: TOKEN });

@@ -16,6 +16,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { fetchPackage } from "../../scripts/exe/fetch.ts";
 import { makeExecutable } from "../../scripts/exe/make.ts";
 import { platforms } from "../../scripts/exe/platforms.ts";
+import { needs } from "../needs.ts";
 
 const { WINE: wine } = process.env;
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -36,7 +37,7 @@ function seenByWine(path: string): string {
 }
 
 const title = "Windows, as Wine has it";
-describe.skipIf(wine === undefined)(title, () => {
+describe(title, needs(wine !== undefined, "Wine"), () => {
   let seen: Readonly<Record<string, unknown>> = {};
 
   beforeAll(async () => {
