@@ -136,9 +136,17 @@ export const NewSession = z
   })
   .meta({
     id: "NewSession",
-    anyOf: [{ required: ["kernel_name"] }, { required: ["argv", ...required] }],
+    // Not `anyOf`: of that, generators make a union of two types without properties.
+    if: demand("kernel_name"),
+    else: demand("argv", ...required),
   });
 export type NewSession = z.input<typeof NewSession>;
+
+/** JSON Schema. Linters of OpenAPI want each required property named beside. */
+function demand(...required: readonly string[]) {
+  const properties = Object.fromEntries(required.map((name) => [name, true]));
+  return { properties, required };
+}
 
 export const KernelInfo = contents.kernel_info_reply.meta({ id: "KernelInfo" });
 export type KernelInfo = z.infer<typeof KernelInfo>;

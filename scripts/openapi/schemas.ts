@@ -46,8 +46,9 @@ export function bodyOf(
   const name = nameOf(body, routed, schemas);
   if (name === undefined)
     throw new Error(`${routed.procedure}: a nameless body`);
-  const { required = [], anyOf } = schemas[name] ?? {};
-  return { name, isRequired: required.length > 0 || anyOf !== undefined };
+  const schema = schemas[name] ?? {};
+  const { required = [] } = schema;
+  return { name, isRequired: required.length > 0 || "else" in schema };
 }
 
 function bodyIn(

@@ -89,6 +89,19 @@ describe("a generator", () => {
     }
   });
 
+  it("finds a type in every member of a union", () => {
+    const unions = within(document).flatMap(({ pointer, value }) =>
+      [value["anyOf"] ?? [], value["oneOf"] ?? []].flatMap((members) =>
+        (members as Schema[]).map((member) => ({ pointer, member })),
+      ),
+    );
+    expect(unions.length).toBeGreaterThan(20);
+    const typeless = unions.filter(
+      ({ member }) => !("$ref" in member) && member.type === undefined,
+    );
+    expect(typeless).toEqual([]);
+  });
+
   it("knows how wide every integer is", () => {
     const narrow = within(document).filter(
       ({ value }) =>

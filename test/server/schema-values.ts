@@ -17,28 +17,34 @@ export function valuesOf(
   if (plain.const !== undefined) return fc.constant(plain.const);
   if (plain.enum !== undefined)
     return fc.constantFrom(...(plain.enum as unknown[]));
-  const { anyOf, oneOf = anyOf, properties, required = [] } = plain;
+  const { anyOf, oneOf = anyOf, required = [] } = plain;
   if (oneOf !== undefined) {
-    const members = oneOf.map((member) =>
-      // A member may be a condition on the whole (`required`) rather than a whole.
-      properties === undefined
-        ? valuesOf(member, instead)
-        : objectsOf(
-            {
-              ...plain,
-              required: [
-                ...required,
-                ...(resolved<oas31.SchemaObject>(member).required ?? []),
-              ],
-            },
-            instead,
-          ),
+    return fc.oneof(...oneOf.map((member) => valuesOf(member, instead)));
+  }
+  const choices = requiredEitherWay(plain);
+  if (choices.length > 0) {
+    return fc.oneof(
+      ...choices.map((more) =>
+        objectsOf({ ...plain, required: [...required, ...more] }, instead),
+      ),
     );
-    return fc.oneof(...members);
   }
   const types = [plain.type ?? []].flat();
   if (types.length === 0) return fc.jsonValue();
   return fc.oneof(...types.map((type) => valuesOfType(type, plain, instead)));
+}
+
+/** What is required besides, where `if` and `else` say it: the types of OpenAPI leave both out. */
+function requiredEitherWay(
+  schema: oas31.SchemaObject,
+): readonly (readonly string[])[] {
+  const { if: condition, else: otherwise } = schema as {
+    readonly if?: oas31.SchemaObject;
+    readonly else?: oas31.SchemaObject;
+  };
+  return [condition, otherwise].flatMap((choice) =>
+    choice?.required === undefined ? [] : [choice.required],
+  );
 }
 
 function valuesOfType(
