@@ -225,7 +225,12 @@ class Launch {
   async #openRegistration(): Promise<Registration> {
     const { session_id, key } = this.#recipe;
     try {
-      return await awaitRegistration(key, new Signer(key));
+      return await awaitRegistration(key, new Signer(key), (why) => {
+        const { faults } = this.#options;
+        faults.count("A registration was refused", why, {
+          session: session_id,
+        });
+      });
     } catch (cause) {
       const why = `no socket for its registration: ${messageOf(cause)}`;
       throw failure("handshake_failed", { session_id, why }, { cause });
@@ -331,7 +336,7 @@ class Launch {
       const why =
         error instanceof BadRegistration
           ? error.message
-          : this.#lateness("register its ports");
+          : `${this.#lateness("register its ports")}${strangersIn(registration)}`;
       const options = { cause: error, startup: this.#startup(undefined) };
       throw failure("handshake_failed", { session_id, why }, options);
     }
@@ -439,6 +444,13 @@ function registersItself(protocol_version: string): boolean {
   if (parts === null) return false;
   const [major, minor] = [Number(parts[1]), Number(parts[2])];
   return major > 5 || (major === 5 && minor >= 5);
+}
+
+/** What may explain that nothing was heard. */
+function strangersIn({ strangers }: Registration): string {
+  return strangers === 0
+    ? ""
+    : `; ${strangers} messages came that were not signed with its key`;
 }
 
 function registrationFile(registration_port: number, key: string) {

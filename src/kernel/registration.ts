@@ -11,13 +11,23 @@ import type { ConnectionInfo } from "../../contract/index.ts";
 import {
   DELIMITER,
   FrameReader,
+  type Received,
   type Signer,
   toFrames,
 } from "../jupyter/frames.ts";
-import { compose, contentOf, EMPTY_OBJECT } from "../jupyter/message.ts";
+import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
 import { Router } from "./zmtp/router.ts";
 
-const Port = z.coerce.number().int().min(1).max(65535);
+/** As a number, or in digits. */
+const Port = z
+  .union([
+    z.number(),
+    z
+      .string()
+      .regex(/^[0-9]{1,5}$/)
+      .transform(Number),
+  ])
+  .pipe(z.int().min(1).max(65535));
 const Ports = z.object({
   shell_port: Port,
   iopub_port: Port,
@@ -36,12 +46,15 @@ export interface Registration extends AsyncDisposable {
   readonly port: number;
   /** Resolves with what the first good registration says; rejects with `BadRegistration` for one that is signed by us and makes no sense. */
   readonly connection: Promise<ConnectionInfo>;
+  /** How many messages were not signed with the key. */
+  readonly strangers: number;
 }
 
-/** Binds a socket on loopback that waits for one kernel, which signs with `key`. */
+/** Binds a socket on loopback that waits for one kernel, which signs with `key`. `refused` hears of what others send. */
 export async function awaitRegistration(
   key: string,
   signer: Signer,
+  refused: (why: string) => void,
 ): Promise<Registration> {
   let accept: (connection: ConnectionInfo) => void = () => {};
   let refuse: (why: BadRegistration) => void = () => {};
@@ -50,30 +63,39 @@ export async function awaitRegistration(
     refuse = reject;
   });
   connection.catch(() => {}); // whoever launches awaits it; a launch that failed before does not
-  const router = await Router.bind((frames, answer) => {
-    const request = read(frames, signer);
-    if (request === undefined) return; // not from our kernel
-    const ports = Ports.safeParse(request.content);
-    if (!ports.success) {
-      refuse(
-        new BadRegistration(
-          "the kernel's registration does not name its five ports",
-        ),
-      );
+  let strangers = 0;
+  const router = await Router.bind((frames, sender) => {
+    const signed = signedParts(frames, signer);
+    if (signed === undefined) {
+      strangers += 1;
+      refused("it is not signed with the kernel's key");
+      sender.dismiss();
       return;
     }
-    answer(request.acknowledge(signer));
-    accept({
-      ...ports.data,
-      ip: "127.0.0.1",
-      transport: "tcp",
-      signature_scheme: "hmac-sha256",
-      key,
-    });
+    try {
+      const request = read(frames, signed, signer);
+      sender.answer(request.acknowledge());
+      accept({
+        ...request.ports,
+        ip: "127.0.0.1",
+        transport: "tcp",
+        signature_scheme: "hmac-sha256",
+        key,
+      });
+    } catch (error) {
+      refuse(
+        error instanceof BadRegistration
+          ? error
+          : new BadRegistration("the kernel's registration is malformed"),
+      );
+    }
   });
   return {
     port: router.port,
     connection,
+    get strangers() {
+      return strangers;
+    },
     [Symbol.asyncDispose]() {
       router[Symbol.dispose]();
       refuse(new BadRegistration("the registration socket was closed"));
@@ -83,58 +105,94 @@ export async function awaitRegistration(
 }
 
 interface RegistrationRequest {
-  readonly content: unknown;
+  readonly ports: z.output<typeof Ports>;
   /** The answer in the dialect of the request, to the same peer. */
-  acknowledge(signer: Signer): Uint8Array[];
+  acknowledge(): Uint8Array[];
 }
 
-/** `undefined` for what is not signed with the key, or is no registration. */
-function read(
+interface SignedParts {
+  readonly identities: readonly Uint8Array[];
+  /** What follows the signature, at least one frame. */
+  readonly parts: readonly Uint8Array[];
+}
+
+/** `undefined` for what our kernel did not say: it has no delimiter, or no signature of the key. */
+function signedParts(
   frames: readonly Uint8Array[],
   signer: Signer,
-): RegistrationRequest | undefined {
+): SignedParts | undefined {
   const at = frames.findIndex(
     (frame) => Buffer.compare(frame, DELIMITER) === 0,
   );
-  const identities = frames.slice(0, Math.max(at, 0));
-  try {
-    if (at !== -1 && frames.length - at === 3) {
-      return readSpecified(frames.slice(at + 1), identities, signer);
-    }
-    const message = new FrameReader(signer).read(frames, "control");
-    if (message.header.msg_type !== "handshake_request") return undefined;
-    const reply = compose({
-      channel: "control",
-      msg_type: "handshake_reply",
-      content: { status: "ok", capabilities: {} },
-      session: message.header.session ?? "",
-      username: message.header.username ?? "",
-      parent: message,
-    });
+  const [signature, ...parts] = at === -1 ? [] : frames.slice(at + 1);
+  if (signature === undefined || parts.length === 0) return undefined;
+  // In both dialects the digest is that of the signed frames in a row.
+  const signed = only(Buffer.concat(parts.slice(0, 4)));
+  if (!signer.verifies(signature, signed)) return undefined;
+  return { identities: frames.slice(0, at), parts };
+}
+
+/** Throws `BadRegistration` for what is signed and makes no sense. */
+function read(
+  frames: readonly Uint8Array[],
+  { identities, parts }: SignedParts,
+  signer: Signer,
+): RegistrationRequest {
+  const [content] = parts;
+  if (content !== undefined && parts.length === 1) {
+    const answer = Buffer.from(JSON.stringify({ status: "ok" }));
+    const signature = signer.sign(only(answer));
     return {
-      content: contentOf(message),
-      acknowledge: () => toFrames(reply, signer, identities),
+      ports: portsIn(content),
+      acknowledge: () => [...identities, DELIMITER, signature, answer],
     };
-  } catch {
-    return undefined; // whatever it was, our kernel did not say it
+  }
+  const message = messageIn(frames, signer);
+  if (message.header.msg_type !== "handshake_request") {
+    throw new BadRegistration(
+      "the kernel sent a message of another type than handshake_request as its registration",
+    );
+  }
+  const ports = portsIn(message.raw.content);
+  const reply = compose({
+    channel: "control",
+    msg_type: "handshake_reply",
+    content: { status: "ok", capabilities: {} },
+    session: message.header.session ?? "",
+    username: message.header.username ?? "",
+    parent: message,
+  });
+  return { ports, acknowledge: () => toFrames(reply, signer, identities) };
+}
+
+function messageIn(frames: readonly Uint8Array[], signer: Signer): Received {
+  try {
+    return new FrameReader(signer).read(frames, "control");
+  } catch (cause) {
+    throw new BadRegistration(
+      "the kernel's registration is no Jupyter message",
+      { cause },
+    );
   }
 }
 
-/** The specification's dialect signs the one frame that there is. */
-function readSpecified(
-  [signature, content]: readonly Uint8Array[],
-  identities: readonly Uint8Array[],
-  signer: Signer,
-): RegistrationRequest | undefined {
-  if (signature === undefined || content === undefined) return undefined;
-  if (!signer.verifies(signature, only(content))) return undefined;
-  return {
-    content: JSON.parse(Buffer.from(content).toString()),
-    acknowledge: () => {
-      const answer = Buffer.from(JSON.stringify({ status: "ok" }));
-      return [...identities, DELIMITER, signer.sign(only(answer)), answer];
-    },
-  };
+function portsIn(content: Uint8Array): z.output<typeof Ports> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(content).toString());
+  } catch {
+    throw new BadRegistration("the kernel's registration is not JSON");
+  }
+  const ports = Ports.safeParse(parsed);
+  if (ports.success) return ports.data;
+  const wrong = ports.error.issues.map(({ path }) => path.join("."));
+  throw new BadRegistration(
+    `the kernel's registration does not name its five ports: ${
+      wrong.every((name) => name === "")
+        ? "it is no object"
+        : `${[...new Set(wrong)].join(", ")}: no port between 1 and 65535`
+    }`,
+  );
 }
 
 function only(content: Uint8Array) {

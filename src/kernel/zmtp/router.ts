@@ -8,13 +8,20 @@ import { Line } from "../line.ts";
 import type { Frames } from "../transport.ts";
 import { Connection } from "./connection.ts";
 
-/** Of a kernel that may try again, and of strangers. */
+/** Of a kernel that may try again, and of strangers: who has been there longest makes room for a newcomer. */
 const PEERS_LIMIT = 16;
 /** A registration is a few hundred bytes. */
 const MESSAGE_LIMIT = 64 * 1024; // bytes
 
-/** Hears a message, which is valid for the time of the call; `answer` goes to its sender. */
-export type Hear = (frames: Frames, answer: (frames: Frames) => void) => void;
+/** A peer for the time of one message. */
+export interface Sender {
+  answer(frames: Frames): void;
+  /** It is a stranger: nothing more is heard of it. */
+  dismiss(): void;
+}
+
+/** Hears a message, which is valid for the time of the call. Must not throw. */
+export type Hear = (frames: Frames, sender: Sender) => void;
 
 export class Router implements Disposable {
   readonly #server = createServer((socket) => this.#accept(socket));
@@ -46,19 +53,28 @@ export class Router implements Disposable {
   }
 
   #accept(socket: Socket): void {
-    if (this.#peers.size >= PEERS_LIMIT) {
-      socket.destroy();
-      return;
+    const [oldest] = this.#peers;
+    if (this.#peers.size >= PEERS_LIMIT && oldest !== undefined) {
+      oldest.destroy(); // strangers that say nothing keep no kernel out
+      this.#peers.delete(oldest);
     }
     socket.setNoDelay(true);
     const line = new Line();
+    const sender: Sender = {
+      answer: (frames) => line.push(frames),
+      dismiss: () => {
+        peer.destroy();
+        this.#peers.delete(peer);
+      },
+    };
     const peer = new Connection(
       { type: "router", accepted: { socket, limit: MESSAGE_LIMIT } },
       {
         ready: () => {},
         messages: (batch) => {
           for (const frames of batch) {
-            this.#hear(frames, (answer) => line.push(answer));
+            this.#hear(frames, sender);
+            if (!this.#peers.has(peer)) return;
           }
           if (line.length > 0) peer.writeFrom(line);
         },

@@ -1,0 +1,159 @@
+/** Who may tell us where a kernel is (JEP 66), and what becomes of those who lie. That real kernels reach it is asked in `test/kernels`. */
+import { once } from "node:events";
+import { connect } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { Dealer } from "zeromq";
+import { DELIMITER, Signer, toFrames } from "../../src/jupyter/frames.ts";
+import { compose } from "../../src/jupyter/message.ts";
+import {
+  awaitRegistration,
+  BadRegistration,
+} from "../../src/kernel/registration.ts";
+import { eventually } from "../harness.ts";
+
+const KEY = "the kernel's key";
+const OURS = new Signer(KEY);
+const THEIRS = new Signer("a stranger's key");
+const PORTS = {
+  shell_port: 1,
+  iopub_port: 2,
+  stdin_port: 3,
+  control_port: 4,
+  hb_port: 5,
+};
+
+const closers: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closers.splice(0)) close();
+});
+
+/** In the dialect of one frame. */
+function frame(content: unknown, signer = OURS): Uint8Array[] {
+  const bytes = Buffer.from(
+    typeof content === "string" ? content : JSON.stringify(content),
+  );
+  const none = new Uint8Array();
+  const raw = { header: none, parent_header: none, metadata: none };
+  return [DELIMITER, signer.sign({ ...raw, content: bytes }), bytes];
+}
+
+/** In the dialect of a whole message. */
+function message(
+  content: unknown,
+  { msg_type = "handshake_request", signer = OURS } = {},
+): Uint8Array[] {
+  const request = compose({
+    channel: "shell",
+    msg_type,
+    content,
+    session: "s",
+    username: "kernel",
+  });
+  return toFrames(request, signer);
+}
+
+async function open() {
+  const refused: string[] = [];
+  const registration = await awaitRegistration(KEY, OURS, (why) =>
+    refused.push(why),
+  );
+  return Object.assign(registration, { refused });
+}
+
+function dealer(port: number): Dealer {
+  const socket = new Dealer({ linger: 0, receiveTimeout: 5_000 });
+  closers.push(() => socket.close());
+  socket.connect(`tcp://127.0.0.1:${port}`);
+  return socket;
+}
+
+describe("what is signed with the kernel's key and makes no sense fails the start at once, by name", () => {
+  const { shell_port: _, ...four } = PORTS;
+  test.each<[string, Uint8Array[], RegExp]>([
+    ["no JSON", frame("{nope"), /not JSON/],
+    ["bytes that are no text", frame("\u0000\ufffd"), /not JSON/],
+    ["null", frame("null"), /no object/],
+    ["a list", frame([1, 2, 3, 4, 5]), /no object/],
+    ["four ports", frame(four), /shell_port/],
+    ["port 0", frame({ ...PORTS, hb_port: 0 }), /hb_port/],
+    ["port 70000", frame({ ...PORTS, hb_port: "70000" }), /hb_port/],
+    ["a port that is a list", frame({ ...PORTS, hb_port: [5] }), /hb_port/],
+    ["a port that is true", frame({ ...PORTS, hb_port: true }), /hb_port/],
+    ["a port that is null", frame({ ...PORTS, hb_port: null }), /hb_port/],
+    ["a port in words", frame({ ...PORTS, hb_port: "0x10" }), /hb_port/],
+    ["nested lists", frame("[".repeat(30_000)), /not JSON/],
+    ["a message without content", message(null), /no object/],
+    ["a message of four ports", message(four), /shell_port/],
+    [
+      "a message of another type",
+      message(PORTS, { msg_type: "kernel_info_reply" }),
+      /another type/,
+    ],
+    [
+      "a header that is no JSON",
+      signed(["{nope", "{}", "{}", JSON.stringify(PORTS)]),
+      /no Jupyter message/,
+    ],
+    ["too few frames", signed(["{}", "{}"]), /no Jupyter message/],
+  ])("%s", async (_name, frames, why) => {
+    await using registration = await open();
+    await dealer(registration.port).send(frames);
+    const error = await registration.connection.catch(
+      (reason: unknown) => reason,
+    );
+    expect(error).toBeInstanceOf(BadRegistration);
+    expect((error as Error).message).toMatch(why);
+    expect(registration.strangers).toBe(0);
+  });
+});
+
+describe("what is not signed with the kernel's key is dropped and counted, and the kernel is heard", () => {
+  test.each<[string, Uint8Array[]]>([
+    ["another key, one frame", frame(PORTS, THEIRS)],
+    ["another key, a message", message(PORTS, { signer: THEIRS })],
+    ["no signature", [DELIMITER, Buffer.of(), Buffer.from("{}")]],
+    ["no delimiter", [Buffer.from("hello")]],
+    ["a delimiter alone", [DELIMITER]],
+    ["an empty frame", [Buffer.of()]],
+    ["many frames", Array.from({ length: 400 }, () => Buffer.from("x"))],
+  ])("%s", async (_name, frames) => {
+    await using registration = await open();
+    await dealer(registration.port).send(frames);
+    await eventually("the refusal", () => registration.refused[0]);
+    await dealer(registration.port).send(frame(PORTS));
+    expect(await registration.connection).toMatchObject({ ...PORTS, key: KEY });
+    expect(registration.strangers).toBe(1);
+  });
+});
+
+test("strangers that only sit there do not keep the kernel out", async () => {
+  await using registration = await open();
+  for (let nth = 0; nth < 40; nth += 1) {
+    const stranger = connect(registration.port, "127.0.0.1");
+    closers.push(() => stranger.destroy());
+    stranger.on("error", () => {});
+    await once(stranger, "connect");
+  }
+  const kernel = dealer(registration.port);
+  await kernel.send(message(PORTS));
+  expect(await registration.connection).toMatchObject(PORTS);
+  const frames = await kernel.receive();
+  expect(JSON.parse(String(frames.at(-1)))).toMatchObject({ status: "ok" });
+});
+
+test("the first good registration counts: neither a second nor nonsense after it", async () => {
+  await using registration = await open();
+  const kernel = dealer(registration.port);
+  await kernel.send(frame(PORTS));
+  await kernel.receive();
+  await kernel.send(frame({ ...PORTS, shell_port: 99 }));
+  await kernel.receive();
+  await kernel.send(frame("nonsense"));
+  expect(await registration.connection).toMatchObject(PORTS);
+});
+
+/** Frames signed in a row, whatever they are. */
+function signed(texts: readonly string[]): Uint8Array[] {
+  const parts = texts.map((text) => Buffer.from(text));
+  return [...frame(Buffer.concat(parts).toString()).slice(0, 2), ...parts];
+}
