@@ -7,12 +7,14 @@
  * counted for the session, and the next message is heard as if nothing had been.
  */
 import type { Faults } from "../log/faults.ts";
-import type {
-  Frames,
-  KernelTransport,
-  Link,
-  LinkOptions,
-  LinkState,
+import {
+  type Frames,
+  FRAMES_LIMIT,
+  type KernelTransport,
+  type Link,
+  type LinkOptions,
+  type LinkState,
+  MESSAGE_LIMIT,
 } from "./transport.ts";
 
 export interface ContainedOptions extends Omit<LinkOptions, "onMessages"> {
@@ -33,17 +35,33 @@ export class Boundary {
 
   /** Throws as the driver does, for options that could never work. */
   connect(channel: string, options: ContainedOptions): Link {
-    const { onMessage, onState, behind, ...rest } = options;
+    const { onMessage, onTooLarge, onState, behind, ...rest } = options;
     const caught = (error: unknown): void => this.#caught(channel, error);
+    const tooLarge = (size: number): void => {
+      const limit = rest.limit ?? MESSAGE_LIMIT;
+      this.refused(
+        channel,
+        `it has more than ${limit} bytes or ${FRAMES_LIMIT} frames`,
+      );
+      onTooLarge?.(size);
+    };
     return this.#transport.connect({
       ...rest,
       onMessages: (batch) => {
         for (const frames of batch) {
           try {
-            onMessage(frames);
+            if (frames.length > FRAMES_LIMIT) tooLarge(sizeOf(frames));
+            else onMessage(frames);
           } catch (error) {
             caught(error);
           }
+        }
+      },
+      onTooLarge: (size) => {
+        try {
+          tooLarge(size);
+        } catch (error) {
+          caught(error);
         }
       },
       onState: (state: LinkState, error?: Error) => {
@@ -80,4 +98,8 @@ export class Boundary {
       channel,
     });
   }
+}
+
+function sizeOf(frames: Frames): number {
+  return frames.reduce((sum, frame) => sum + frame.length, 0);
 }

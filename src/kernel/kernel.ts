@@ -5,7 +5,7 @@
  * processes nor sockets.
  */
 import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
-import type { Message } from "../jupyter/message.ts";
+import type { Channel, Message } from "../jupyter/message.ts";
 
 /** How a kernel ended. */
 export interface Exit {
@@ -57,6 +57,8 @@ export interface Hooks {
   launched(run: Launched): void;
   /** kernel → session, in order of arrival. What our own probing caused is left out. */
   message(message: Message): void;
+  /** kernel → session: a message of at least so many bytes, more than is taken, was passed over. */
+  tooLarge(channel: Channel, size: number): void;
   /** Resolves once the session has caught up with what it has heard on iopub; `undefined` while it keeps pace. */
   behind(): Promise<unknown> | undefined;
   /** A line of the process's own output, or what there was of one. */

@@ -109,6 +109,7 @@ export class RunningKernel implements Kernel, Stoppable {
       {
         message: (message) => this.#heard(message),
         behind: () => hooks.behind(),
+        tooLarge: (channel, size) => hooks.tooLarge(channel, size),
         state: (channel, state, error) => this.#moved(channel, state, error),
       },
     );

@@ -22,6 +22,8 @@ export interface SocketHooks {
   readonly message: (message: Message) => void;
   /** What we wait for before we hear more on iopub. */
   readonly behind: () => Promise<unknown> | undefined;
+  /** A message of at least so many bytes was passed over. */
+  readonly tooLarge: (channel: Channel, size: number) => void;
   readonly state: (channel: Channel, state: LinkState, error?: Error) => void;
 }
 
@@ -60,6 +62,7 @@ export class Sockets {
           const message = read(reader, channel, frames, boundary);
           if (message !== undefined) hooks.message(message);
         },
+        onTooLarge: (size) => hooks.tooLarge(channel, size),
         onState: (state, error) => {
           this.#states.set(channel, state);
           if (state !== "connected") this.#settled?.();

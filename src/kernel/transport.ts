@@ -40,6 +40,13 @@ export interface LinkOptions {
   readonly onMessages: (batch: readonly Frames[]) => void;
   /** Asked after each read: what it returns is waited for before the next, so that the peer's messages wait there. */
   readonly behind?: () => Promise<unknown> | undefined;
+  /**
+   * A message of more than `limit` bytes or `FRAMES_LIMIT` frames was passed
+   * over; `size` is what is known of its bytes. The link goes on. `libzmq` tells
+   * it of the frames only: over a frame that is too large it hangs up, and
+   * connects again.
+   */
+  readonly onTooLarge?: (size: number) => void;
   readonly onState?: (state: LinkState, error?: Error) => void;
 }
 
@@ -64,6 +71,9 @@ export interface KernelTransport {
 
 /** Most bytes of one message: what a kernel may make us hold before we know what it is. */
 export const MESSAGE_LIMIT = 1024 * 1024 * 1024;
+
+/** Most frames of one message: each costs us an object, however empty it is. */
+export const FRAMES_LIMIT = 65_536;
 
 /** Most bytes that may wait in one link: a kernel that does not read is told from one that is slow. */
 export const WAITING_LIMIT = 256 * 1024 * 1024; // bytes

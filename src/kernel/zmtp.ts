@@ -52,6 +52,7 @@ class ZmtpLink implements Link {
     this.#listener = {
       ready: () => this.#onReady(),
       messages: (batch) => this.#options.onMessages(batch),
+      tooLarge: (size) => this.#options.onTooLarge?.(size),
       drained: () => this.#flush(),
       ended: (error) => this.#onEnded(error),
     };

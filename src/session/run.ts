@@ -144,6 +144,7 @@ export class Run {
         hooks.launched(launched);
       }),
       message: contained("message", (message) => this.#heard(message)),
+      tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
       behind: () => (this.#isOver ? undefined : hooks.behind()),
       output: contained("output", hooks.output.bind(hooks)),
       registered: contained("registration", hooks.registered.bind(hooks)),

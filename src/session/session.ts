@@ -351,6 +351,15 @@ export class Session {
       },
       state: (state, reason) => this.#heardState(state, reason),
       message: (message, isIdle) => this.#heard(message, isIdle),
+      tooLarge: (channel, size) =>
+        this.#say({
+          kind: "refused",
+          channel,
+          msg_type: null,
+          parent_id: null,
+          reason: "too_large",
+          size,
+        }),
       behind: () => this.journal.behind(),
       output: (stream, text) => this.#say({ kind: "output", stream, text }),
       registered: (connection) =>

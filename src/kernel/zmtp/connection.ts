@@ -34,6 +34,12 @@ const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
  */
 const TURN_MS = 8;
 
+/** Messages, or commands, that are taken out of what was read before we look at the clock. */
+const HANDFUL = 256;
+
+/** Pings that are answered in one read: any answer tells the peer that we are there. */
+const PONGS_LIMIT = 16;
+
 /** One for all: what it encodes is written, or left to the writer, before the next use. */
 const encoder = new Encoder();
 
@@ -41,6 +47,8 @@ export interface Listener {
   /** The handshake is complete. */
   ready(): void;
   messages(batch: readonly Frames[]): void;
+  /** A message was passed over. Where this is absent, it is the end of the connection. */
+  tooLarge?(size: number): void;
   /** Everything written so far is with the operating system. */
   drained(): void;
   /** Last: the connection failed, was lost, or is a `BadPeer`'s. */
@@ -64,18 +72,24 @@ export class Connection {
   readonly #decoder: Decoder;
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
+  readonly #behind: LinkOptions["behind"];
   #hasGreeted = false;
   #turnBegan: number | undefined;
   /** With more to be read: for the next turn, or for our side to catch up. */
   #waits = false;
+  /** Some of that is in our memory already. */
+  #hasMore = false;
+  #pongs = 0;
   #isBehind = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
   constructor(options: Introduction & Peer, listener: Listener) {
     this.#options = options;
     this.#listener = listener;
+    this.#behind = "accepted" in options ? undefined : options.behind;
     this.#decoder = new Decoder(
       "accepted" in options ? options.accepted.limit : options.limit,
+      listener.tooLarge?.bind(listener),
     );
     this.#patience = setTimeout(() => {
       this.#end(new Error("The peer did not complete the ZMTP handshake"));
@@ -90,10 +104,9 @@ export class Connection {
               buffer: () => this.#decoder.region(),
               callback: (size) => {
                 this.#turnBegan ??= this.#beginTurn();
-                this.#onRead(size);
-                this.#awaitOurSide(options.behind?.());
-                const isOver = performance.now() - this.#turnBegan > TURN_MS;
-                this.#waits = isOver || this.#isBehind;
+                this.#decoder.filled(size);
+                this.#pongs = 0;
+                this.#goThrough(this.#turnBegan);
                 return !this.#waits;
               },
             },
@@ -147,7 +160,9 @@ export class Connection {
     for (let at = 0; at < chunk.length && this.#phase !== "ended";) {
       const size = chunk.copy(this.#decoder.region(), 0, at);
       at += size;
-      this.#onRead(size);
+      this.#decoder.filled(size);
+      this.#pongs = 0;
+      while (!this.#isEnded() && !this.#readHandful());
     }
   }
 
@@ -188,37 +203,65 @@ export class Connection {
 
   #goOn(): void {
     if (this.#isBehind || this.#turnBegan !== undefined) return;
-    if (this.#waits && this.#phase !== "ended") this.#socket.resume();
+    if (!this.#waits || this.#phase === "ended") return;
+    if (this.#hasMore) {
+      this.#turnBegan = this.#beginTurn();
+      this.#goThrough(this.#turnBegan);
+      if (this.#waits) return;
+    }
     this.#waits = false;
+    this.#socket.resume();
   }
 
-  #onRead(size: number): void {
-    this.#decoder.filled(size);
+  /** Hands over what was read, until all of it is, the turn is over or our side is behind. */
+  #goThrough(began: number): void {
+    do {
+      this.#hasMore = !this.#readHandful();
+      this.#awaitOurSide(this.#behind?.());
+      const isOver = performance.now() - began > TURN_MS;
+      this.#waits = isOver || this.#isBehind;
+    } while (this.#hasMore && !this.#waits && !this.#isEnded());
+  }
+
+  /** False: there is more. What is thrown is the end of the connection, whoever throws it. */
+  #readHandful(): boolean {
     const batch: Frames[] = [];
-    let failure: BadPeer | undefined;
+    let failure: Error | undefined;
+    let isAll = true;
     try {
-      this.#read(batch);
+      isAll = this.#read(batch);
     } catch (error) {
-      if (!(error instanceof BadPeer)) throw error;
-      failure = error;
+      failure = toFailure(error);
     }
-    if (batch.length > 0 && this.#phase === "traffic") {
-      this.#listener.messages(batch);
+    try {
+      if (batch.length > 0 && this.#phase === "traffic") {
+        this.#listener.messages(batch);
+      }
+    } catch (error) {
+      failure ??= toFailure(error);
     }
     if (failure !== undefined) this.#end(failure);
+    return isAll;
   }
 
-  #read(batch: Frames[]): void {
-    if (this.#phase === "greeting" && !this.#readGreeting()) return;
-    while (this.#phase !== "ended") {
-      const command = this.#decoder.read(batch);
+  #read(batch: Frames[]): boolean {
+    if (this.#phase === "greeting" && !this.#readGreeting()) return true;
+    for (let commands = 0; commands < HANDFUL && !this.#isEnded();) {
+      const command = this.#decoder.read(batch, HANDFUL);
       if (this.#phase === "introduction" && batch.length > 0) {
         throw new BadPeer("protocol", "The peer began without an introduction");
       }
-      if (command === undefined) return;
+      if (command === undefined) return batch.length < HANDFUL;
+      commands += 1;
       if (this.#phase === "introduction") this.#onIntroduction(command);
       else this.#onCommand(command);
     }
+    return false;
+  }
+
+  /** As a call, because listeners may end it. */
+  #isEnded(): boolean {
+    return this.#phase === "ended";
   }
 
   #readGreeting(): boolean {
@@ -249,6 +292,8 @@ export class Connection {
 
   #onCommand({ name, body }: Command): void {
     if (name !== "PING" || this.unsent > UNREAD_PONGS_LIMIT) return;
+    this.#pongs += 1;
+    if (this.#pongs > PONGS_LIMIT) return;
     // Two bytes of time to live, then up to 16 that the answer repeats.
     this.#write(encoder.command("PONG", body.subarray(2, 18)));
   }
@@ -274,4 +319,11 @@ export class Connection {
     this.destroy();
     this.#listener.ended(error);
   }
+}
+
+/** What was thrown while a peer's bytes were read. Where it is no `BadPeer`, it is a bug of ours: told by its name, for its message may quote the peer. */
+function toFailure(error: unknown): Error {
+  if (error instanceof BadPeer) return error;
+  const name = error instanceof Error ? error.name : typeof error;
+  return new BadPeer("protocol", `What the peer sent made us fail: ${name}`);
 }

@@ -5,7 +5,7 @@
  * own when they are large and were read in pieces. They stay valid until the
  * next call of `region`, which may give the same memory to the next read.
  */
-import { type Frames, MESSAGE_LIMIT } from "../transport.ts";
+import { type Frames, FRAMES_LIMIT, MESSAGE_LIMIT } from "../transport.ts";
 import { BadPeer } from "./bad-peer.ts";
 import { COMMAND, LONG, MORE } from "./encoder.ts";
 
@@ -33,6 +33,9 @@ const SPARE_LIMIT = 8 * 1024 * 1024; // bytes
 
 /** What a frame costs us beside its bytes: a million empty ones are no small message. */
 const FRAME_COST = 128; // bytes
+
+/** No frame has so many bytes: the length itself is damaged. */
+const ABSURD = 2 ** 40;
 
 export interface Command {
   readonly name: string;
@@ -62,9 +65,15 @@ export class Decoder {
   /** Where in the slab the first of them begins; -1 when none does. */
   #partsAt = -1;
   #weight = 0;
+  /** Whether the message is passed over, to its last frame; and bytes of the frame that are yet to come. */
+  #isPassing = false;
+  #toPass = 0;
+  readonly #onTooLarge: ((size: number) => void) | undefined;
 
-  constructor(limit = MESSAGE_LIMIT) {
+  /** What is over the limit is passed over where `onTooLarge` is given; otherwise it is the peer's end. */
+  constructor(limit = MESSAGE_LIMIT, onTooLarge?: (size: number) => void) {
     this.#limit = limit;
+    this.#onTooLarge = onTooLarge;
   }
 
   /** Where the next bytes go; never empty. Ends the life of all frames given out. */
@@ -104,9 +113,10 @@ export class Decoder {
 
   /**
    * Appends to the batch every message that is complete, up to the next command,
-   * which it returns: `undefined` when more bytes are needed. Throws `BadPeer`.
+   * which it returns: `undefined` when more bytes are needed, or the batch has
+   * `most` messages. Throws `BadPeer`.
    */
-  read(batch: Frames[]): Command | undefined {
+  read(batch: Frames[], most = Infinity): Command | undefined {
     if (this.#large !== undefined) {
       const { memory, bytes, filled, flags } = this.#large;
       if (filled < bytes.length) return undefined;
@@ -116,7 +126,12 @@ export class Decoder {
     }
     const slab = this.#slab;
     if (slab === undefined) return undefined;
-    while (this.#end - this.#start >= 2) {
+    if (this.#toPass > 0) {
+      const passed = Math.min(this.#toPass, this.#end - this.#start);
+      this.#start += passed;
+      this.#toPass -= passed;
+    }
+    while (this.#end - this.#start >= 2 && batch.length < most) {
       const flags = slab[this.#start] ?? 0;
       if (flags > 6 || (flags & (COMMAND | MORE)) === (COMMAND | MORE)) {
         throw damaged(`a frame with flags ${flags}`);
@@ -135,8 +150,17 @@ export class Decoder {
         this.#start = bodyEnd;
         return toCommand(slab.subarray(bodyAt, bodyEnd));
       }
-      if (this.#weight + FRAME_COST + size > this.#limit) {
-        throw damaged(`a message of more than ${this.#limit} bytes`);
+      if (size > ABSURD) throw damaged(`a frame of ${size} bytes`);
+      if (
+        this.#isPassing ||
+        this.#weight + FRAME_COST + size > this.#limit ||
+        this.#parts.length >= FRAMES_LIMIT
+      ) {
+        this.#pass(size);
+        this.#isPassing = (flags & MORE) !== 0;
+        this.#toPass = Math.max(0, bodyEnd - this.#end);
+        this.#start = Math.min(bodyEnd, this.#end);
+        continue;
       }
       if (bodyEnd <= this.#end) {
         this.#start = bodyEnd;
@@ -165,6 +189,22 @@ export class Decoder {
     if (this.#held === undefined) return;
     this.#given = this.#held;
     this.#held = undefined;
+  }
+
+  /** Lets go of what there is of the message. */
+  #pass(size: number): void {
+    if (this.#isPassing) return;
+    const known = this.#weight + size;
+    if (this.#onTooLarge === undefined) {
+      throw damaged(
+        `a message of more than ${this.#limit} bytes, or ${FRAMES_LIMIT} frames`,
+      );
+    }
+    this.#parts = [];
+    this.#partsAt = -1;
+    this.#weight = 0;
+    this.#held = undefined;
+    this.#onTooLarge(known);
   }
 
   #beginLarge(
