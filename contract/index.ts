@@ -24,8 +24,10 @@ export {
   type Startup,
 } from "./errors.ts";
 export { Execution, ExecutionState } from "./executions.ts";
+export { ExecutionHistoryEntry } from "./history.ts";
 export { Kernelspec } from "./kernelspecs.ts";
 export {
+  type Attribution,
   Channel,
   ClientMessage,
   ConnectionInfo,

@@ -152,6 +152,34 @@ export const ExecutionQueuedEvent = z
   })
   .meta({ id: "ExecutionQueuedEvent" });
 
+/** Who asked for an execution, where the request's metadata say so under `attribution`. */
+export const Attribution = z
+  .object({
+    source: z.string().describe("Such as `agent`"),
+    agent_name: z.string().nullable(),
+    agent_version: z.string().nullable(),
+    workspace_id: z
+      .string()
+      .describe("The session's, where the request names none; may be empty"),
+    tool: z.string().describe("`execute_code` where the request names none"),
+  })
+  .meta({ id: "Attribution" });
+export type Attribution = z.infer<typeof Attribution>;
+
+export const ExecutionRequestedEvent = z
+  .object({
+    kind: z.literal("execution_requested"),
+    seq,
+    msg_id: z.string().describe("Of the execute request"),
+    code: z.string(),
+    requested_at: z.string().describe("ISO 8601"),
+    attribution: Attribution,
+  })
+  .describe(
+    "Somebody whom the request names wants code to run. Comes before everything that the execution says",
+  )
+  .meta({ id: "ExecutionRequestedEvent" });
+
 export const HandshakeEvent = z
   .object({
     kind: z.literal("handshake"),
@@ -217,6 +245,7 @@ export const SessionEvent = z
     ResourceUsageEvent,
     WorkingDirectoryEvent,
     ExecutionQueuedEvent,
+    ExecutionRequestedEvent,
     HandshakeEvent,
     RefusedEvent,
     GapEvent,

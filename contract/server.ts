@@ -4,6 +4,16 @@ import { mutation, query } from "./operation.ts";
 
 const int32 = z.int().min(-2147483648).max(2147483647);
 
+/** Kallichore's word on its MCP listener, which this server does not have. */
+const McpStatus = z
+  .looseObject({
+    active: z.boolean().describe("Whether there is an MCP listener"),
+    port: z.int().describe("Of the listener; 0 where there is none"),
+    request_count: z.int().describe("Tool calls since the listener began"),
+    workspaces: z.array(z.looseObject({})).describe("Those that registered"),
+  })
+  .meta({ id: "McpStatus" });
+
 export const ServerStatus = z
   .looseObject({
     sessions: z.int(),
@@ -21,6 +31,7 @@ export const ServerStatus = z
     started: z.string(),
     server_id: z.string().describe("New with every start of the server"),
     server_version: z.string().describe("Our own version"),
+    mcp: McpStatus,
   })
   .meta({ id: "ServerStatus" });
 export type ServerStatus = z.infer<typeof ServerStatus>;

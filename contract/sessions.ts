@@ -1,6 +1,7 @@
 /** The session operations: what a client may ask of one session, or of all. */
 import * as z from "zod";
 import { ExecutionQueue } from "./execution-queue.ts";
+import { ExecutionHistoryEntry, historyExample } from "./history.ts";
 import {
   ClientMessage,
   ConnectionInfo,
@@ -114,6 +115,11 @@ export const NewSession = z
       .describe(
         "Older clients' word for `startup_environment`: true is `shell`, false or absent `none`",
       ),
+    workspace_id: z
+      .string()
+      .max(1024)
+      .nullish()
+      .describe("The client's workspace that the session belongs to"),
   })
   .superRefine((session, context) => {
     if (session.kernel_name !== undefined) return;
@@ -184,6 +190,14 @@ export const ActiveSession = z
     idle_seconds: z.int(),
     busy_seconds: z.int(),
     socket_path: z.string().optional(),
+    history: z
+      .array(ExecutionHistoryEntry)
+      .optional()
+      .describe("The last three executions, oldest first"),
+    workspace_id: z
+      .string()
+      .optional()
+      .describe("As the client gave it when it made the session"),
     kernel_name: z
       .string()
       .optional()
@@ -556,6 +570,17 @@ export const sessions = {
     input: InSession,
     output: Snapshot,
     errors: anySession,
+  }),
+
+  history: query({
+    route: "GET /sessions/{session_id}/history",
+    summary: "What the session has run",
+    description:
+      "The last 100 executions that were sent to a kernel and not `silent`, oldest first, with what came of each, clipped. Restarts of the kernel do not empty it. The whole of an execution's output is in `outputs`.",
+    input: InSession,
+    output: z.array(ExecutionHistoryEntry),
+    errors: anySession,
+    examples: { output: historyExample },
   }),
 
   /** What was said after `lastEventId`, then what is being said. */

@@ -117,6 +117,7 @@ async function resolveSpec(
   return {
     session_id: request.session_id ?? `${spec?.name ?? "session"}-${ids()}`,
     kernel_name: spec?.name,
+    workspace_id: request.workspace_id ?? undefined,
     argv: request.argv ?? spec?.argv ?? [],
     display_name: request.display_name ?? spec?.display_name ?? "",
     language: request.language ?? spec?.language ?? "",

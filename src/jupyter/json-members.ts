@@ -40,6 +40,12 @@ const END_BRACE = 0x7d;
 const BRACKET = 0x5b;
 const END_BRACKET = 0x5d;
 
+/** 1 for every byte that neither begins nor ends a value: most bytes of a long list of numbers. */
+const ENDS_NOTHING = new Uint8Array(256).fill(1);
+for (const byte of [0, QUOTE, COMMA, BRACE, END_BRACE, BRACKET, END_BRACKET]) {
+  ENDS_NOTHING[byte] = 0;
+}
+
 function finished(
   members: Map<string, Buffer>,
   text: Buffer,
@@ -87,8 +93,8 @@ function afterValue(text: Buffer, at: number): number {
   let depth = 0;
   let place = at;
   for (;;) {
-    const byte = text[place];
-    switch (byte) {
+    while (ENDS_NOTHING[text[place] ?? 0] === 1) place += 1;
+    switch (text[place]) {
       case undefined:
         throw new NotAnObject("a value without end");
       case QUOTE:

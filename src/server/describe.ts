@@ -3,6 +3,9 @@ import type { contract, InputOf } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
 import type { Session } from "../session/session.ts";
 
+/** Executions; all that are kept have an operation of their own. */
+const HISTORY_SHOWN = 3;
+
 type Description = InputOf<typeof contract.sessions.get.output>;
 
 export function describe(session: Session): Description {
@@ -39,6 +42,8 @@ export function describe(session: Session): Description {
     ...(session.ownership.socketPath !== undefined && {
       socket_path: session.ownership.socketPath,
     }),
+    history: session.history.last(HISTORY_SHOWN),
+    ...(spec.workspace_id !== undefined && { workspace_id: spec.workspace_id }),
     ...(spec.kernel_name !== undefined && { kernel_name: spec.kernel_name }),
     ...(session.connectionFile !== undefined && {
       connection_file: session.connectionFile,

@@ -54,6 +54,13 @@ function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
       return { workingDirChanged: event.path };
     case "execution_queued":
       return { executionQueued: event.msg_id };
+    case "execution_requested": {
+      const { kind: _, ...request } = event;
+      // The one source that Kallichore's type has.
+      return request.attribution.source === "agent"
+        ? { executionRequested: request }
+        : undefined;
+    }
     case "handshake":
       return { handshakeCompleted: [event.session_id, event.connection] };
     default:

@@ -26,6 +26,7 @@ export const server: AnswersTo<typeof contract.server> = {
       started: started.toISOString(),
       server_id,
       server_version: version,
+      mcp: { active: false, port: 0, request_count: 0, workspaces: [] },
     };
   },
 

@@ -29,6 +29,7 @@ export async function resolveSpec(
       request.session_id ??
       `${spec?.name ?? "session"}-${randomBytes(4).toString("hex")}`,
     kernel_name: spec?.name,
+    workspace_id: request.workspace_id ?? undefined,
     argv,
     display_name: request.display_name ?? spec?.display_name ?? "",
     language: request.language ?? spec?.language ?? "",

@@ -127,6 +127,10 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   snapshot: ({ input, service: { supervisor } }) =>
     describeSnapshot(supervisor.session(input.session_id)),
 
+  history: ({ input, service: { supervisor } }) => [
+    ...supervisor.session(input.session_id).history,
+  ],
+
   events({ input, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
     return all(session, input.lastEventId, signal);

@@ -13,11 +13,13 @@ import {
 } from "../jupyter/message.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
+import { attributionOf } from "./attribution.ts";
 import type { Comms } from "./comms.ts";
 import type { MessageEntry } from "./entry.ts";
 import { Execution, type Reason } from "./execution.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
 import { Executions } from "./executions.ts";
+import { History } from "./history.ts";
 import type { Journal } from "./journal.ts";
 import { Outbox } from "./outbox.ts";
 import { RecentIds } from "./recent-ids.ts";
@@ -37,6 +39,7 @@ export interface Answer {
 export interface RequestsOptions {
   readonly session_id: string;
   readonly username: string;
+  readonly workspace_id: string | undefined;
   readonly journal: Journal;
   readonly comms: Comms;
   readonly log: Log;
@@ -47,6 +50,7 @@ export interface RequestsOptions {
 export class Requests {
   readonly queue = new ExecutionQueue(QUEUE_LIMIT);
   readonly executions = new Executions();
+  readonly history = new History();
   readonly #options: RequestsOptions;
   readonly #outbox = new Outbox();
   readonly #accepted = new RecentIds();
@@ -71,8 +75,10 @@ export class Requests {
       : undefined;
     try {
       if (this.#kernel !== undefined) this.#forward(this.#kernel, message);
-      else if (canWait) this.#outbox.add(message);
-      else {
+      else if (canWait) {
+        this.#outbox.add(message);
+        this.#announce(message);
+      } else {
         const { session_id } = this.#options;
         throw failure("session_not_running", { session_id });
       }
@@ -146,6 +152,7 @@ export class Requests {
     const parent_id = parent_header?.msg_id;
     const execution = this.executions.find(parent_id);
     execution?.heard(header, entry);
+    this.history.heard(entry);
     if (isIdle) execution?.heardIdle();
     if (channel === "stdin" && header.msg_type === "input_request") {
       // One that names no parent is asked on behalf of what runs.
@@ -247,19 +254,51 @@ export class Requests {
 
   #forward(kernel: Kernel, message: Message): void {
     const { channel, header } = message;
-    const { msg_id, msg_type } = header;
+    const { msg_type } = header;
     if (msg_type === "interrupt_request") this.#interrupted();
     if (msg_type === "shutdown_request") this.drop("shutdown");
     if (ExecutionQueue.concerns(message)) {
       this.#queue(kernel, message);
       return;
     }
-    kernel.send(message);
-    this.executions.find(msg_id)?.send();
+    this.#hand(kernel, message);
     if (msg_type.startsWith("comm_")) this.#options.comms.sent(message);
     if (channel === "stdin" && msg_type === "input_reply") {
       this.#settleInput(message.parent_header?.msg_id);
     }
+  }
+
+  #hand(kernel: Kernel, message: Message): void {
+    this.#announce(message);
+    kernel.send(message);
+    const execution = this.executions.find(message.header.msg_id);
+    if (execution === undefined) return;
+    execution.send();
+    this.history.sent(message);
+  }
+
+  /** Says once who asked for an execution, where the request tells: before anything else is said of it. */
+  #announce(request: Message): void {
+    const { msg_id } = request.header;
+    const execution = this.executions.find(msg_id);
+    if (execution === undefined || execution.firstSeq !== undefined) return;
+    const { journal, workspace_id = "" } = this.#options;
+    const found = attributionOf(request);
+    if (found?.source === undefined) return;
+    const entry = journal.say({
+      kind: "execution_requested",
+      msg_id,
+      code: codeOf(request),
+      requested_at: new Date().toISOString(),
+      attribution: {
+        source: found.source,
+        agent_name: found.agent_name ?? null,
+        agent_version: found.agent_version ?? null,
+        workspace_id: found.workspace_id ?? workspace_id,
+        tool: found.tool ?? "execute_code",
+      },
+    });
+    execution.noteSeq(entry.seq);
   }
 
   /** Interrupts what is meant, or nothing where that ends before it can be hit. */
@@ -294,14 +333,14 @@ export class Requests {
       throw failure("too_busy", { why });
     }
     if (!this.queue.offer(message)) {
+      this.#announce(message);
       const { journal } = this.#options;
       const entry = journal.say({ kind: "execution_queued", msg_id });
       this.executions.find(msg_id)?.noteSeq(entry.seq);
       return;
     }
     try {
-      kernel.send(message);
-      this.executions.find(msg_id)?.send();
+      this.#hand(kernel, message);
     } catch (error) {
       this.queue.advance();
       throw error;
@@ -332,8 +371,7 @@ export class Requests {
     const request = this.queue.advance();
     if (request === undefined) return false;
     try {
-      this.#kernel?.send(request);
-      this.executions.find(request.header.msg_id)?.send();
+      if (this.#kernel !== undefined) this.#hand(this.#kernel, request);
     } catch (error) {
       this.#notSent(error);
       this.#abandon([request, ...this.queue.clear()], "not_sent");
@@ -412,6 +450,11 @@ function isExecution({ channel, header }: Message): boolean {
 function hasFailed(reply: Message): boolean {
   const status = statusIn(reply);
   return status === "error" || status === "abort" || status === "aborted";
+}
+
+function codeOf(request: Message): string {
+  const { code } = (contentOf(request) ?? {}) as { code?: unknown };
+  return typeof code === "string" ? code : "";
 }
 
 function statusIn(reply: Message): unknown {

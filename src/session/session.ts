@@ -23,6 +23,7 @@ import type { MessageEntry } from "./entry.ts";
 import type { Execution } from "./execution.ts";
 import type { ExecutionQueue } from "./execution-queue.ts";
 import type { Executions } from "./executions.ts";
+import type { History } from "./history.ts";
 import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
@@ -50,6 +51,8 @@ export interface SessionSpec {
   readonly startup_environment: "none" | "shell" | "command" | "script";
   readonly startup_environment_arg: string | undefined;
   readonly kernel_name: string | undefined;
+  /** The client's own, for the attribution of executions. */
+  readonly workspace_id: string | undefined;
   /** The kernel's signing key: one for the session's whole life. */
   readonly key: string;
 }
@@ -99,6 +102,7 @@ export class Session {
     this.#requests = new Requests({
       session_id: spec.session_id,
       username: spec.username,
+      workspace_id: spec.workspace_id,
       journal: this.journal,
       comms: this.comms,
       log: options.log,
@@ -145,6 +149,9 @@ export class Session {
   }
   get executions(): Executions {
     return this.#requests.executions;
+  }
+  get history(): History {
+    return this.#requests.history;
   }
   /** Aborts when the session is deleted. */
   get ended(): AbortSignal {

@@ -259,6 +259,7 @@ const SPEC: SessionSpec = {
   startup_environment: "none",
   startup_environment_arg: undefined,
   kernel_name: undefined,
+  workspace_id: undefined,
   key: "",
 };
 

@@ -6,7 +6,12 @@ export class Buffer extends Uint8Array {
   static override from(
     source: string | ArrayLike<number> | Iterable<number> | ArrayBuffer,
     encoding: unknown = "utf8",
+    length?: number,
   ): Buffer {
+    if (source instanceof ArrayBuffer) {
+      const offset = typeof encoding === "number" ? encoding : 0;
+      return new Buffer(source, offset, length); // shares it, as Node's does
+    }
     if (typeof source !== "string") return new Buffer(toArray(source));
     switch (encoding) {
       case "base64":
@@ -68,12 +73,8 @@ export class Buffer extends Uint8Array {
   }
 }
 
-function toArray(
-  source: ArrayLike<number> | Iterable<number> | ArrayBuffer,
-): Uint8Array {
-  return source instanceof ArrayBuffer
-    ? new Uint8Array(source)
-    : Uint8Array.from(source as ArrayLike<number>);
+function toArray(source: ArrayLike<number> | Iterable<number>): Uint8Array {
+  return Uint8Array.from(source as ArrayLike<number>);
 }
 
 function fromBinary(text: string): Buffer {

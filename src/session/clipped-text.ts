@@ -1,0 +1,164 @@
+/**
+ * Text that comes in pieces. Text up to a limit is kept whole; of longer text
+ * the first and the last half of the limit are kept, each cut between
+ * characters, and a line between them says how many bytes are left out.
+ */
+export class ClippedText {
+  readonly #limit: number;
+  /** The first bytes, up to the limit. */
+  #start: Buffer = NOTHING;
+  /** The last bytes, up to half the limit, of text that is longer than the limit. */
+  #end: Buffer = NOTHING;
+  #length = 0;
+  /** Small pieces that are not counted yet: together they cost little. */
+  #pieces: string[] = [];
+  #units = 0;
+
+  /** `limit` is in bytes. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get isClipped(): boolean {
+    this.#settle();
+    return this.#length > this.#limit;
+  }
+
+  add(text: string): void {
+    this.#pieces.push(text);
+    this.#units += text.length;
+    if (this.#units > this.#limit || this.#pieces.length > MOST_PIECES) {
+      this.#settle();
+    }
+  }
+
+  /** A JSON string with its quotes. The middle of a long one is not decoded. Throws a `SyntaxError` where a part that is decoded is not JSON. */
+  addJson(json: Buffer): void {
+    if (!json.includes(BACKSLASH) && json.at(-1) === QUOTE) {
+      this.#add(json.subarray(1, -1));
+      return;
+    }
+    const enough = LONGEST_ESCAPE * this.#limit; // makes the limit at least
+    if (json.length <= 2 * enough) {
+      this.add(decoded(json.toString()));
+      return;
+    }
+    const string = json.subarray(1, -1);
+    const from = boundary(string, enough);
+    const to = boundary(string, string.length - enough);
+    this.add(decoded(`"${string.subarray(0, from).toString()}"`));
+    this.#settle();
+    this.#length += decodedLength(string.subarray(from, to));
+    this.add(decoded(`"${string.subarray(to).toString()}"`));
+  }
+
+  toString(): string {
+    if (!this.isClipped) return this.#start.toString();
+    let cut = this.#limit / 2;
+    while (isContinuation(this.#start[cut])) cut -= 1;
+    let begin = 0;
+    while (isContinuation(this.#end[begin])) begin += 1;
+    const omitted = this.#length - cut - (this.#end.length - begin);
+    const start = this.#start.subarray(0, cut).toString();
+    const end = this.#end.subarray(begin).toString();
+    return `${start}\n[... ${omitted} bytes omitted ...]\n${end}`;
+  }
+
+  #settle(): void {
+    if (this.#pieces.length === 0) return;
+    const bytes = Buffer.from(this.#pieces.join(""));
+    this.#pieces = [];
+    this.#units = 0;
+    this.#append(bytes);
+  }
+
+  #add(bytes: Buffer): void {
+    this.#settle();
+    this.#append(bytes);
+  }
+
+  #append(bytes: Buffer): void {
+    const room = this.#limit - this.#start.length;
+    if (room > 0) {
+      this.#start = Buffer.concat([this.#start, bytes.subarray(0, room)]);
+    }
+    this.#length += bytes.length;
+    if (this.#length <= this.#limit) return;
+    const half = this.#limit / 2;
+    const before = this.#end.length === 0 ? this.#start : this.#end;
+    const rest = bytes.subarray(room);
+    const all =
+      rest.length < half
+        ? Buffer.concat([before.subarray(rest.length - half), rest])
+        : Buffer.from(rest.subarray(-half)); // a copy: the rest is let go
+    this.#end = all;
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const U = 0x75;
+/** `\u0041` is one byte of text. */
+const LONGEST_ESCAPE = 6;
+/** More escapes than these are not looked at, so that one message takes little time: their bytes count as they are. */
+const MOST_ESCAPES = 100_000;
+const MOST_PIECES = 1000;
+const LONGEST_RUN = 4096;
+const SECOND_OF_PAIR = /^\\ud[c-f]/i;
+
+function decoded(json: string): string {
+  const value: unknown = JSON.parse(json);
+  if (typeof value !== "string") throw new SyntaxError("It is not a string");
+  return value;
+}
+
+/** The bytes that the inside of a JSON string makes. */
+function decodedLength(string: Buffer): number {
+  let length = string.length;
+  let at = string.indexOf(BACKSLASH);
+  for (let count = 0; at !== -1 && count < MOST_ESCAPES; count += 1) {
+    const escape = string[at + 1] === U ? LONGEST_ESCAPE : 2;
+    length -= escape - (escape === 2 ? 1 : unitLength(string, at + 2));
+    at = string.indexOf(BACKSLASH, at + escape);
+  }
+  return length;
+}
+
+/** The bytes of one UTF-16 unit, given as four hexadecimal digits; each of a surrogate pair makes half of four. */
+function unitLength(string: Buffer, at: number): number {
+  const unit = parseInt(string.subarray(at, at + 4).toString("latin1"), 16);
+  if (unit < 0x80) return 1;
+  return unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 2 : 3;
+}
+
+/** The first place from `at` on in a JSON string that is between characters. */
+function boundary(string: Buffer, at: number): number {
+  let place = at;
+  while (isContinuation(string[place]) || isInEscape(string, place)) place += 1;
+  const escape = string.subarray(place, place + LONGEST_ESCAPE).toString();
+  return SECOND_OF_PAIR.test(escape) ? place + LONGEST_ESCAPE : place;
+}
+
+function isInEscape(string: Buffer, at: number): boolean {
+  for (let back = 1; back < LONGEST_ESCAPE; back += 1) {
+    if (!beginsEscape(string, at - back)) continue;
+    return back === 1 || string[at - back + 1] === U;
+  }
+  return false;
+}
+
+/** Of the backslashes in a row, every other one begins an escape. */
+function beginsEscape(string: Buffer, at: number): boolean {
+  if (string[at] !== BACKSLASH) return false;
+  let before = 0;
+  while (before < LONGEST_RUN && string[at - 1 - before] === BACKSLASH) {
+    before += 1;
+  }
+  return before % 2 === 0;
+}
+
+/** Whether a byte is not the first of its character in UTF-8. */
+function isContinuation(byte: number | undefined): boolean {
+  return byte !== undefined && (byte & 0xc0) === 0x80;
+}

@@ -1,0 +1,221 @@
+/**
+ * What a session has run, in short: the last executions that went to a kernel,
+ * with the beginning and the end of what came of each. It is made from the
+ * messages as they pass, whatever the journal still keeps of them, and takes
+ * some 20 KiB for each execution at most. What a message holds is the kernel's
+ * affair: a message that cannot be read adds nothing.
+ */
+import type { ExecutionHistoryEntry } from "../../contract/index.ts";
+import { membersOf } from "../jupyter/json-members.ts";
+import type { Message } from "../jupyter/message.ts";
+import { attributionOf } from "./attribution.ts";
+import { ClippedText } from "./clipped-text.ts";
+import type { MessageEntry } from "./entry.ts";
+
+/** Executions. */
+const LIMIT = 100;
+/** Of the code, of the output, and of the error, in bytes. */
+const TEXT_LIMIT = 4096;
+const NAME_LIMIT = 256;
+/** A stream's content, in bytes. */
+const SMALL = 1024;
+/** A traceback that is larger as JSON is left out. */
+const TRACEBACK_LIMIT = 1024 * 1024; // bytes
+
+export class History implements Iterable<ExecutionHistoryEntry> {
+  /** By the `msg_id` of the request, in the order in which they were sent. */
+  readonly #runs = new Map<string, Run>();
+
+  /** Oldest first. */
+  *[Symbol.iterator](): Generator<ExecutionHistoryEntry> {
+    for (const run of this.#runs.values()) yield run.entry;
+  }
+
+  /** The last `count`, oldest first. */
+  last(count: number): ExecutionHistoryEntry[] {
+    return [...this.#runs.values()].slice(-count).map(({ entry }) => entry);
+  }
+
+  /** client → kernel */
+  sent(request: Message): void {
+    const content = members(request.raw.content);
+    if (content.get("silent")?.toString() === "true") return;
+    this.#runs.set(request.header.msg_id, new Run(request, content));
+    const [oldest] = this.#runs.keys();
+    if (this.#runs.size > LIMIT && oldest !== undefined) {
+      this.#runs.delete(oldest);
+    }
+  }
+
+  /** kernel → client */
+  heard(entry: MessageEntry): void {
+    if (entry.parent_id === undefined || !SAYS.has(entry.msg_type)) return;
+    this.#runs.get(entry.parent_id)?.heard(entry);
+  }
+}
+
+const SAYS = new Set([
+  "stream",
+  "display_data",
+  "execute_result",
+  "error",
+  "execute_reply",
+]);
+
+type Failure = NonNullable<ExecutionHistoryEntry["error"]>;
+
+class Run {
+  readonly #input = new ClippedText(TEXT_LIMIT);
+  readonly #output = new ClippedText(TEXT_LIMIT);
+  readonly #source: ClippedText | undefined;
+  readonly #agent: ClippedText | undefined;
+  readonly #timestamp = Date.now();
+  #error: Failure | undefined;
+  /** Whether there is less of the error than there was. */
+  #isErrorCut = false;
+
+  constructor(request: Message, content: ReadonlyMap<string, Buffer>) {
+    addString(this.#input, content.get("code"));
+    const { source, agent_name } = attributionOf(request) ?? {};
+    this.#source = named(source);
+    this.#agent = named(agent_name);
+  }
+
+  get entry(): ExecutionHistoryEntry {
+    const texts = [this.#input, this.#output, this.#source, this.#agent];
+    return {
+      input: this.#input.toString(),
+      output: this.#output.toString(),
+      ...(this.#error !== undefined && { error: this.#error }),
+      timestamp: this.#timestamp,
+      ...(this.#source !== undefined && { source: this.#source.toString() }),
+      ...(this.#agent !== undefined && { agent: this.#agent.toString() }),
+      truncated:
+        this.#isErrorCut || texts.some((text) => text?.isClipped === true),
+    };
+  }
+
+  heard({ msg_type, raw }: MessageEntry): void {
+    if (msg_type === "stream" && raw.content.length <= SMALL) {
+      const text = textIn(raw.content);
+      if (text !== undefined) this.#output.add(text);
+      return;
+    }
+    const content = members(raw.content);
+    switch (msg_type) {
+      case "stream":
+        addString(this.#output, content.get("text"));
+        return;
+      case "display_data":
+      case "execute_result":
+        this.#show(content.get("data"));
+        return;
+      case "error":
+        this.#fail(content);
+        return;
+      default:
+        if (this.#error !== undefined) return;
+        if (content.get("status")?.toString() === '"error"') {
+          this.#fail(content);
+        }
+    }
+  }
+
+  #show(data: Buffer | undefined): void {
+    const bundle = data === undefined ? NONE : members(data);
+    if (bundle.size === 0) return;
+    const text = bundle.get("text/plain");
+    if (text === undefined) {
+      this.#output.add(`[${[...bundle.keys()].join(", ")}]`);
+    } else addString(this.#output, text);
+    this.#output.add("\n");
+  }
+
+  #fail(content: ReadonlyMap<string, Buffer>): void {
+    const name = new ClippedText(NAME_LIMIT);
+    addString(name, content.get("ename"));
+    const message = new ClippedText(TEXT_LIMIT / 2);
+    addString(message, content.get("evalue"));
+    const lines = linesIn(content.get("traceback"));
+    this.#error = {
+      name: name.toString(),
+      message: message.toString(),
+      traceback: [],
+    };
+    const used = Buffer.byteLength(this.#error.name + this.#error.message);
+    this.#error.traceback = lastOf(lines ?? [], TEXT_LIMIT - used);
+    this.#isErrorCut =
+      name.isClipped ||
+      message.isClipped ||
+      this.#error.traceback.length !== lines?.length;
+  }
+}
+
+/** The last whole lines that fit into so many bytes. */
+function lastOf(lines: readonly string[], bytes: number): string[] {
+  let room = bytes;
+  const first = lines.findLastIndex((line) => {
+    room -= Buffer.byteLength(line);
+    return room < 0;
+  });
+  return lines.slice(first + 1);
+}
+
+/** The `text` of a stream, decoded as a whole: for little of it that is the fastest. */
+function textIn(content: Uint8Array): string | undefined {
+  try {
+    const value: unknown = JSON.parse(content.toString());
+    const { text } = (value ?? {}) as { text?: unknown };
+    return typeof text === "string" ? text : undefined;
+  } catch {
+    return undefined; // not JSON
+  }
+}
+
+const NONE: ReadonlyMap<string, Buffer> = new Map();
+
+function named(text: string | undefined): ClippedText | undefined {
+  if (text === undefined) return undefined;
+  const clipped = new ClippedText(NAME_LIMIT);
+  clipped.add(text);
+  return clipped;
+}
+
+/** Nothing where it is not an object. */
+function members({
+  buffer,
+  byteOffset,
+  byteLength,
+}: Uint8Array): ReadonlyMap<string, Buffer> {
+  try {
+    return membersOf(Buffer.from(buffer, byteOffset, byteLength));
+  } catch {
+    return NONE;
+  }
+}
+
+/** Nothing where it is not a string. */
+function addString(text: ClippedText, json: Buffer | undefined): void {
+  if (json?.[0] !== QUOTE) return;
+  try {
+    text.addJson(json);
+  } catch {
+    // not JSON
+  }
+}
+
+const QUOTE = 0x22;
+
+/** The strings in a JSON list; `undefined` where it is too large. */
+function linesIn(json: Buffer | undefined): string[] | undefined {
+  if (json === undefined) return [];
+  if (json.length > TRACEBACK_LIMIT) return undefined;
+  try {
+    const value: unknown = JSON.parse(json.toString());
+    return Array.isArray(value)
+      ? value.filter((line) => typeof line === "string")
+      : [];
+  } catch {
+    return []; // not JSON
+  }
+}

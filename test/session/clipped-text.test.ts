@@ -1,0 +1,79 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { ClippedText } from "../../src/session/clipped-text.ts";
+
+const LIMIT = 64;
+
+function clipped(...pieces: readonly string[]): string {
+  const text = new ClippedText(LIMIT);
+  for (const piece of pieces) text.add(piece);
+  return text.toString();
+}
+
+function fromJson(json: string): string {
+  const text = new ClippedText(LIMIT);
+  text.addJson(Buffer.from(json));
+  return text.toString();
+}
+
+test("text up to the limit is whole", () => {
+  const text = "x".repeat(LIMIT);
+  expect(clipped(text)).toBe(text);
+  expect(clipped("x".repeat(40), "x".repeat(24))).toBe(text);
+});
+
+test("of longer text the halves stay, and what is omitted is counted", () => {
+  expect(clipped("a".repeat(50), "b".repeat(50))).toBe(
+    `${"a".repeat(32)}\n[... 36 bytes omitted ...]\n${"b".repeat(32)}`,
+  );
+});
+
+test("no character is cut: what of it does not fit is omitted", () => {
+  expect(clipped(`x${"é".repeat(50)}`)).toBe(
+    `x${"é".repeat(15)}\n[... 38 bytes omitted ...]\n${"é".repeat(16)}`,
+  );
+  expect(clipped("😀".repeat(17))).toBe(
+    `${"😀".repeat(8)}\n[... 4 bytes omitted ...]\n${"😀".repeat(8)}`,
+  );
+});
+
+test("many small pieces are one text", () => {
+  const text = Array.from({ length: 300 }, (_, n) => `${n}\n`).join("");
+  expect(clipped(...text)).toBe(clipped(text));
+});
+
+/** Pieces of JSON strings, as the text that they are and as they may be written. */
+const piece = fc.oneof(
+  fc.constantFrom("a", "\n", '"', "\\", "é", "😀", "€", "\u0000", "uuuuuu"),
+  fc.string({ unit: "grapheme" }),
+);
+
+test("a long JSON string is read as if it were decoded", () => {
+  fc.assert(
+    fc.property(
+      fc.array(piece, { minLength: 1, maxLength: 8 }),
+      fc.integer({ min: 1, max: 400 }),
+      fc.boolean(),
+      (pieces, times, isAscii) => {
+        const text = pieces.join("").repeat(times);
+        const json = JSON.stringify(text);
+        expect(fromJson(isAscii ? escapedIn(json) : json)).toBe(clipped(text));
+      },
+    ),
+  );
+});
+
+/** All that is not ASCII as escapes, as Python writes it. */
+function escapedIn(json: string): string {
+  return json.replace(
+    /[^ -~]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+test("what is not a JSON string is refused", () => {
+  const text = new ClippedText(LIMIT);
+  for (const json of ["7", '"x', '"\\x"', `"${"\\x".repeat(1000)}"`]) {
+    expect(() => text.addJson(Buffer.from(json))).toThrow(SyntaxError);
+  }
+});

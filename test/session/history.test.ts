@@ -1,0 +1,329 @@
+import { describe, expect, test } from "vitest";
+import type { ExecutionHistoryEntry } from "../../contract/index.ts";
+import { compose, type Message } from "../../src/jupyter/message.ts";
+import type { Session } from "../../src/session/session.ts";
+import {
+  code,
+  type FakeKernel,
+  newSession,
+  startedSession,
+} from "./fake-kernel.ts";
+
+async function ran(
+  run: (kernel: FakeKernel, request: Message) => void,
+  request = code("a"),
+): Promise<ExecutionHistoryEntry> {
+  const { session, kernel } = await startedSession();
+  session.send(request);
+  run(kernel, request);
+  return only(session);
+}
+
+function only(session: Session): ExecutionHistoryEntry {
+  const [entry, ...more] = session.history;
+  if (entry === undefined || more.length > 0) throw new Error("not one entry");
+  return entry;
+}
+
+/** An execute request with these members beside the code. */
+function execution(
+  text: string,
+  more: object = {},
+  metadata: object = {},
+): Message {
+  return compose({
+    channel: "shell",
+    msg_type: "execute_request",
+    content: { code: text, ...more },
+    session: "client",
+    username: "tester",
+    metadata,
+  });
+}
+
+describe("an entry of the history", () => {
+  test("holds the code, what it said in order, and when it was sent", async () => {
+    const before = Date.now();
+    const entry = await ran((kernel, a) => {
+      kernel.print("one\n", a);
+      kernel.say("display_data", { data: { "text/plain": "<two>" } }, a);
+      kernel.say("stream", { name: "stderr", text: "three" }, a);
+      kernel.say("execute_result", { data: { "text/plain": "4" } }, a);
+      kernel.run(a);
+    });
+    expect(entry).toEqual({
+      input: "a",
+      output: "one\n<two>\nthree4\n",
+      timestamp: expect.any(Number) as number,
+      truncated: false,
+    });
+    expect(entry.timestamp).toBeGreaterThanOrEqual(before);
+  });
+
+  test("names the types of what has no plain text", async () => {
+    const entry = await ran((kernel, a) => {
+      const data = { "image/png": "AAAA", "text/html": "<b>x</b>" };
+      kernel.say("display_data", { data, metadata: {} }, a);
+    });
+    expect(entry.output).toBe("[image/png, text/html]\n");
+  });
+
+  test("tells how it failed", async () => {
+    const error = { ename: "E", evalue: "why", traceback: ["t1", "t2"] };
+    const entry = await ran((kernel, a) => {
+      kernel.say("error", error, a);
+      kernel.reply(a, {
+        status: "error",
+        ename: "X",
+        evalue: "",
+        traceback: [],
+      });
+    });
+    expect(entry.error).toEqual({
+      name: "E",
+      message: "why",
+      traceback: ["t1", "t2"],
+    });
+  });
+
+  test("takes the error from the reply where none came before", async () => {
+    const entry = await ran((kernel, a) =>
+      kernel.reply(a, { status: "error", ename: "E", evalue: "v" }),
+    );
+    expect(entry.error).toEqual({ name: "E", message: "v", traceback: [] });
+  });
+
+  test("has no error where the reply is another's, or is well", async () => {
+    const entry = await ran((kernel, a) => {
+      kernel.reply(code("b"), { status: "error", ename: "E", evalue: "v" });
+      kernel.run(a);
+    });
+    expect(entry).not.toHaveProperty("error");
+  });
+
+  test("says who asked", async () => {
+    const attribution = { source: "agent", agent_name: "Claude" };
+    const entry = await ran(() => {}, execution("a", {}, { attribution }));
+    expect(entry).toMatchObject({ source: "agent", agent: "Claude" });
+  });
+
+  test("is made of the request and of what it caused alone", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    session.send(a);
+    session.send(b);
+    kernel.print("of a", a);
+    kernel.run(a);
+    kernel.print("of b", b);
+    kernel.print(", late", a);
+    expect([...session.history].map(({ output }) => output)).toEqual([
+      "of a, late",
+      "of b",
+    ]);
+  });
+});
+
+describe("the history begins", () => {
+  test("when a request goes to the kernel, not while it waits", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    session.send(a);
+    session.send(b);
+    expect([...session.history].map(({ input }) => input)).toEqual(["a"]);
+    kernel.run(a);
+    expect([...session.history].map(({ input }) => input)).toEqual(["a", "b"]);
+  });
+
+  test("not for what is silent", async () => {
+    const { session, kernel } = await startedSession();
+    const silent = execution("quiet", { silent: true });
+    session.send(silent);
+    kernel.print("x", silent);
+    kernel.run(silent);
+    session.send(execution("loud", { silent: false }));
+    expect(only(session).input).toBe("loud");
+  });
+
+  test("anew for nobody: it lasts over a restart", async () => {
+    const { session, kernel, provisioner } = await startedSession();
+    const a = code("a");
+    session.send(a);
+    kernel.run(a);
+    await session.restart({});
+    const b = code("b");
+    session.send(b);
+    provisioner.kernel.print("of b", b);
+    expect([...session.history].map(({ input }) => input)).toEqual(["a", "b"]);
+    expect(session.history.last(1)).toMatchObject([{ output: "of b" }]);
+  });
+
+  test("where the last hundred began", async () => {
+    const { session, kernel } = await startedSession();
+    for (let n = 0; n < 103; n += 1) {
+      const request = code(String(n));
+      session.send(request);
+      kernel.run(request);
+    }
+    const inputs = [...session.history].map(({ input }) => input);
+    expect(inputs).toEqual(
+      Array.from({ length: 100 }, (_, n) => String(n + 3)),
+    );
+    expect(session.history.last(3).map(({ input }) => input)).toEqual([
+      "100",
+      "101",
+      "102",
+    ]);
+  });
+});
+
+describe("what is long is clipped, and says so", () => {
+  test("code", async () => {
+    const entry = await ran(() => {}, code("c".repeat(5000)));
+    expect(entry.input).toBe(
+      `${"c".repeat(2048)}\n[... 904 bytes omitted ...]\n${"c".repeat(2048)}`,
+    );
+    expect(entry.truncated).toBe(true);
+  });
+
+  test("output of many messages", async () => {
+    const entry = await ran((kernel, a) => {
+      for (let n = 0; n < 1000; n += 1) kernel.print(`${1000 + n}\n`, a);
+    });
+    const text = Array.from({ length: 1000 }, (_, n) => `${1000 + n}\n`).join(
+      "",
+    );
+    expect(entry.output).toBe(
+      `${text.slice(0, 2048)}\n[... 904 bytes omitted ...]\n${text.slice(-2048)}`,
+    );
+    expect(entry.truncated).toBe(true);
+  });
+
+  test("one large message", async () => {
+    const entry = await ran((kernel, a) =>
+      kernel.print(`${"é\n".repeat(100_000)}end`, a),
+    );
+    const omitted = 300_003 - 2048 - 2047; // one byte less: a character begins there
+    expect(entry.output).toContain(`\n[... ${omitted} bytes omitted ...]\n`);
+    expect(entry.output.endsWith("é\nend")).toBe(true);
+  });
+
+  test("an error: of its traceback the last whole items stay", async () => {
+    const traceback = Array.from({ length: 100 }, (_, n) =>
+      `${n} `.padEnd(100, "x"),
+    );
+    const error = { ename: "E", evalue: "v".repeat(3000), traceback };
+    const entry = await ran((kernel, a) => kernel.say("error", error, a));
+    const {
+      name,
+      message,
+      traceback: kept,
+    } = entry.error ?? {
+      name: "",
+      message: "",
+      traceback: [],
+    };
+    expect(name).toBe("E");
+    expect(message).toContain("[... 952 bytes omitted ...]");
+    expect(kept).toEqual(traceback.slice(-20));
+    expect(entry.truncated).toBe(true);
+  });
+});
+
+test.each([
+  ["stream", "null"],
+  ["stream", '{"text":7}'],
+  ["stream", '{"text":"x'],
+  ["stream", "[]"],
+  ["display_data", '{"data":[]}'],
+  ["display_data", '{"data":null,"metadata":[]}'],
+  ["error", "7"],
+  ["error", '{"ename":null,"evalue":{},"traceback":"no list"}'],
+  ["execute_reply", "null"],
+  ["execute_reply", '{"status":{"status":"error"}}'],
+  ["execute_result", `{"data":${"[".repeat(200_000)}`],
+])("a %s of %s changes nothing else", async (msg_type, content) => {
+  const entry = await ran((kernel, a) => {
+    kernel.print("before ", a);
+    const message = compose({
+      channel: "iopub",
+      msg_type,
+      content: {},
+      session: "kernel",
+      username: "kernel",
+      parent: a,
+    });
+    const raw = { ...message.raw, content: Buffer.from(content) };
+    kernel.utter({ ...message, raw });
+    kernel.print("after", a);
+  });
+  expect(entry.output).toBe("before after");
+});
+
+describe("who asked for an execution", () => {
+  const attribution = {
+    source: "agent",
+    agent_name: "Claude",
+    workspace_id: "w",
+    tool: "evaluate_code",
+  };
+
+  async function events(session: Session): Promise<unknown[]> {
+    const reading = await session.journal.read(0);
+    if (reading === undefined || "gap" in reading) throw new Error("nothing");
+    return reading.entries.map((entry) =>
+      "event" in entry ? entry.event : `${entry.msg_type} ${entry.parent_id}`,
+    );
+  }
+
+  test("is said once, before it is queued and before all that it says", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), execution("b", {}, { attribution })];
+    session.send(a);
+    session.send(b);
+    kernel.run(a);
+    kernel.run(b);
+    const all = await events(session);
+    const said = all.filter((event) =>
+      JSON.stringify(event).includes(b.header.msg_id),
+    );
+    expect(said).toMatchObject([
+      {
+        kind: "execution_requested",
+        msg_id: b.header.msg_id,
+        code: "b",
+        attribution: { ...attribution, agent_version: null },
+      },
+      { kind: "execution_queued" },
+      `status ${b.header.msg_id}`,
+      `execute_reply ${b.header.msg_id}`,
+      `status ${b.header.msg_id}`,
+    ]);
+    expect(session.executions.get(b.header.msg_id).firstSeq).toBe(
+      all.indexOf(said[0]) + 1,
+    );
+  });
+
+  test("is said at once of what waits for a kernel", async () => {
+    const { session } = newSession();
+    session.send(execution("b", {}, { attribution }));
+    expect((await events(session)).at(-1)).toMatchObject({
+      kind: "execution_requested",
+    });
+    await session.start();
+    const said = (await events(session)).filter(
+      (event) => (event as { kind?: string }).kind === "execution_requested",
+    );
+    expect(said).toHaveLength(1);
+  });
+
+  test.each([
+    {},
+    { attribution: null },
+    { attribution: [] },
+    { attribution: { agent_name: "x" } },
+  ])("is not said where the metadata are %j", async (metadata) => {
+    const { session } = await startedSession();
+    session.send(execution("b", {}, metadata));
+    expect(JSON.stringify(await events(session))).not.toContain("requested");
+  });
+});
