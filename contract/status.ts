@@ -12,7 +12,7 @@ export const SessionStatus = z
     "exited",
   ])
   .describe(
-    "Where the session is: `uninitialized` before its first start; `starting` until the kernel answered; `ready` when it answered and has said nothing else since; `idle` and `busy` as the kernel reports; `offline` while its heartbeat is silent; `exited` when its process is gone",
+    "Where the session is: `uninitialized` before its first start; `starting` until the kernel answered; `ready` when it answered and it is not known yet what it does; `idle` and `busy` as the kernel reports, to the server's own first request too; `offline` while its heartbeat is silent; `exited` when its process is gone",
   )
   .meta({ id: "Status" });
 export type SessionStatus = z.infer<typeof SessionStatus>;

@@ -178,6 +178,8 @@ class RunningMock implements Kernel {
   #settle: (exit: Exit) => void = () => {};
   /** Our own requests, which leave no trace in what the session hears. */
   readonly #own = new Map<string, (content: unknown) => void>();
+  /** Of our first request, to its main shell. */
+  #probe: string | undefined;
 
   constructor(mock: MockKernel, run: Run) {
     this.#mock = mock;
@@ -305,6 +307,7 @@ class RunningMock implements Kernel {
       username,
     });
     return new Promise((resolve) => {
+      this.#probe ??= request.header.msg_id;
       this.#own.set(request.header.msg_id, resolve);
       this.send(request);
     });
@@ -313,9 +316,13 @@ class RunningMock implements Kernel {
   /** kernel → session */
   #say(message: Message): void {
     if (this.#isOver) return;
-    const own = this.#own.get(message.parent_header?.msg_id ?? "");
+    const parent_id = message.parent_header?.msg_id ?? "";
+    const own = this.#own.get(parent_id);
     if (own === undefined) this.#run.hooks.message(message);
     else if (message.channel !== "iopub") own(contentOf(message));
+    else if (parent_id === this.#probe && isIdle(message)) {
+      this.#run.hooks.state("idle");
+    }
   }
 
   #print(stream: "stdout" | "stderr", text: string): void {
@@ -358,6 +365,12 @@ class RunningMock implements Kernel {
     this.#run.hooks.exited(exit);
     this.#settle(exit);
   }
+}
+
+function isIdle(message: Message): boolean {
+  if (message.header.msg_type !== "status") return false;
+  const { execution_state } = contentOf(message) as Record<string, unknown>;
+  return execution_state === "idle";
 }
 
 function exitOf({ exit_code = 0, signal, output = "" }: Ending): Exit {

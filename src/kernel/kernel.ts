@@ -52,9 +52,14 @@ export interface Launched {
   readonly kill: (() => Promise<void>) | undefined;
 }
 
+/** What the kernel's main shell does. */
+export type ExecutionState = "busy" | "idle";
+
 /** What a run tells its session, as it happens. None may throw. */
 export interface Hooks {
   launched(run: Launched): void;
+  /** What our own first request told of the kernel's main shell. The messages that told it are left out. */
+  state(state: ExecutionState): void;
   /** kernel → session, in order of arrival. What our own probing caused is left out. */
   message(message: Message): void;
   /** kernel → session: a message of at least so many bytes, more than is taken, was passed over. */

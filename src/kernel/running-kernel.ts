@@ -23,7 +23,8 @@ import type { Faults } from "../log/faults.ts";
 import { aborted } from "../signals.ts";
 import { Boundary } from "./boundary.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import type { Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
+import type { ExecutionState, Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
+import { MainShell } from "./main-shell.ts";
 import type { SignalOutcome } from "./process-group.ts";
 import type { KernelProcess } from "./process.ts";
 import { curveOf, endpointOf, Sockets } from "./sockets.ts";
@@ -86,7 +87,7 @@ export class RunningKernel implements Kernel, Stoppable {
   /** Why we ended it, where nobody asked for that. */
   #why: string | undefined;
   #gone: ((exit: Exit) => void) | undefined;
-  #isBusy = false;
+  readonly #shell: MainShell;
 
   constructor(run: Run) {
     this.#run = run;
@@ -102,6 +103,7 @@ export class RunningKernel implements Kernel, Stoppable {
     this.#channelLost.catch(() => {}); // whoever introduces us waits for it
     this.#loseChannel = lose;
     const boundary = new Boundary(run.transport, faults, session_id);
+    this.#shell = new MainShell((state) => hooks.state(state));
     this.#sockets = new Sockets(
       boundary,
       connection,
@@ -121,7 +123,7 @@ export class RunningKernel implements Kernel, Stoppable {
         changed: (beats) => hooks.heartbeat(beats),
         givenUp: (error) =>
           this.#log.warn(`The heartbeat was given up: ${error.message}`),
-        excused: () => this.#isBusy && run.process?.isScheduled === true,
+        excused: () => this.#shell.isBusy && run.process?.isScheduled === true,
       });
     } catch (error) {
       this.#sockets.close();
@@ -172,9 +174,18 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     const left = Math.max(0, latest - performance.now());
     await Promise.race([within(this.#stdinConnected, left), fails]);
+    await this.#shellSettled(fails);
     this.#isIntroduced = true;
     this.#info = answer as Readonly<Record<string, unknown>>;
     return this.#info as KernelInfo;
+  }
+
+  /** The main shell says that it is idle soon after its answer. That of an adopted kernel may run something for hours. */
+  async #shellSettled(tooLate: Promise<never>): Promise<void> {
+    const shell = this.#shell;
+    await Promise.race([within(shell.settled, ASK_AGAIN_MS), tooLate]);
+    const isAdopted = this.#run.process === undefined;
+    if (isAdopted && !shell.hasAnswered) shell.assumeBusy();
   }
 
   send(message: Message): void {
@@ -275,6 +286,7 @@ export class RunningKernel implements Kernel, Stoppable {
   ): Promise<unknown> {
     const { session_id, username } = this.#run.recipe;
     const msg_id = `supervisor-${randomUUID()}`;
+    if (channel === "shell") this.#shell.asked(msg_id);
     this.send(
       compose({
         channel,
@@ -302,14 +314,19 @@ export class RunningKernel implements Kernel, Stoppable {
       if (header.msg_type === "iopub_welcome") return; // greets a subscription; says nothing of the kernel
     }
     const parent_id = parent_header?.msg_id;
+    const state =
+      channel === "iopub" && header.msg_type === "status"
+        ? stateIn(message)
+        : undefined;
     if (parent_id !== undefined && this.#own.has(parent_id)) {
       // Parsed here: its bytes are the socket's, and may be others by the next turn.
+      if (channel === "shell") this.#shell.answered(parent_id);
       if (channel !== "iopub") this.#own.get(parent_id)?.(contentOf(message));
+      if (state !== undefined) this.#shell.said(parent_id, state);
       return;
     }
-    if (channel === "iopub" && header.msg_type === "status") {
-      this.#isBusy = Buffer.from(message.raw.content).includes(BUSY);
-    }
+    const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
+    if (state !== undefined && !isOfSubshell) this.#shell.saidToOthers(state);
     this.#run.hooks.message(message);
   }
 
@@ -369,9 +386,17 @@ export class RunningKernel implements Kernel, Stoppable {
 
   /** Lets go of the sockets. The process, if any, is ended by `stop` or `kill`. */
   close(): void {
+    this.#shell.close();
     this.#heartbeat.close();
     this.#sockets.close();
   }
 }
 
+function stateIn({ raw }: Message): ExecutionState | undefined {
+  const content = Buffer.from(raw.content);
+  if (content.includes(BUSY)) return "busy";
+  return content.includes(IDLE) ? "idle" : undefined;
+}
+
 const BUSY = Buffer.from('"busy"');
+const IDLE = Buffer.from('"idle"');

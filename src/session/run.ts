@@ -7,14 +7,16 @@
  */
 import { failure } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
-import type { Hooks, Kernel, Launched } from "../kernel/kernel.ts";
+import type {
+  ExecutionState,
+  Hooks,
+  Kernel,
+  Launched,
+} from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
 
-/** What the kernel says of its main shell. */
-export type ExecutionState = "busy" | "idle";
-
 /** What a run tells its session, until it is over. None may throw. */
-export interface RunHooks extends Omit<Hooks, "message"> {
+export interface RunHooks extends Omit<Hooks, "message" | "state"> {
   /** The kernel says how its main shell is, on account of a request of type `reason`. The message that says so follows. */
   state(state: ExecutionState, reason: string | null): void;
   /** kernel → session, in order. `isIdle`: it says that what its parent asked for is over. */
@@ -23,6 +25,9 @@ export interface RunHooks extends Omit<Hooks, "message"> {
 
 /** Launches a kernel, or finds one, and waits for its first answer. */
 export type Bring = (hooks: Hooks, signal: AbortSignal) => Promise<Kernel>;
+
+/** The type of the request by which every run begins. */
+export const PROBE = "kernel_info_request";
 
 export class Run {
   readonly started = new Date();
@@ -142,6 +147,10 @@ export class Run {
       launched: contained("launch", (launched) => {
         this.#launched = launched;
         hooks.launched(launched);
+      }),
+      state: contained("state", (state) => {
+        this.#executionState = state;
+        hooks.state(state, PROBE);
       }),
       message: contained("message", (message) => this.#heard(message)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),

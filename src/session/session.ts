@@ -13,7 +13,12 @@ import {
   type VarAction,
 } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
-import type { Exit, Provisioner, Recipe } from "../kernel/kernel.ts";
+import type {
+  ExecutionState,
+  Exit,
+  Provisioner,
+  Recipe,
+} from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
 import type { Faults } from "../log/faults.ts";
 import { expectMany } from "../signals.ts";
@@ -28,7 +33,7 @@ import { Journal, type JournalOptions } from "./journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
 import { type Answer, Requests } from "./requests.ts";
-import { type Bring, type ExecutionState, Run, type RunHooks } from "./run.ts";
+import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
 
 /** What a session is made from, resolved: nothing is optional but what may really be absent. */
 export interface SessionSpec {
@@ -340,6 +345,10 @@ export class Session {
       this.#connection = kernel.connection;
       this.#info = kernel.info;
       this.#happen("answer", null);
+      // It may have told before it had answered.
+      if (run.executionState !== undefined) {
+        this.#happen(run.executionState, PROBE);
+      }
       if (run.isSilent) this.#heartbeat(false); // as was heard when nobody could be told yet
       this.#requests.connected(kernel);
       return kernel.info;

@@ -24,6 +24,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
     transport: zmtp,
     hooks: {
       launched() {},
+      state() {},
       message: (message) => heard.push(message),
       tooLarge() {},
       behind: () => undefined,

@@ -68,8 +68,8 @@ test("a start whose port a stranger took begins again with others, and is one ru
     const path = `/sessions/${session}`;
     expect((await server.ask("POST", `${path}/start`)).status).toBe(200);
     await using client = await attach(session);
-    await client.until("ready", ({ status }) => status === "ready");
-    expect(client.statuses).toEqual(["starting", "ready"]);
+    await client.until("idle", ({ status }) => status === "idle");
+    expect(client.statuses).toEqual(["starting", "ready", "idle"]);
     expect(client.heard.some(({ kind }) => kind === "exited")).toBe(false);
     const now = await server.ask("GET", `${path}/connection_info`);
     expect(now.body).not.toMatchObject({ shell_port });
@@ -255,7 +255,7 @@ describe("states", () => {
       `/sessions/${session}/restart`,
     );
     expect([status, body]).toEqual([200, null]);
-    expect(await statusOf(session)).toBe("ready");
+    expect(await statusOf(session)).toBe("idle");
   });
 });
 
@@ -347,6 +347,25 @@ test("a kernel of somebody else is adopted with the key it has, and never ended 
   await eventually("its exit", async () =>
     (await statusOf(session)) === "exited" ? true : undefined,
   );
+});
+
+test("a kernel that is adopted while it runs code is busy until it has run it", async () => {
+  await using owner = await openServer();
+  await owner.start("echo", "theirs");
+  const [door] = doors;
+  if (door === undefined) throw new Error("no door");
+  await using theirs = await door.attach(owner, "theirs");
+  const msg_id = await theirs.execute("sleep 60000");
+  await theirs.until("busy", ({ status }) => status === "busy");
+  const { body } = await owner.ask("GET", "/sessions/theirs/connection_info");
+  const session = await create({ ...kallichore, argv: [] });
+  await server.ask("PUT", `/sessions/${session}/adopt`, body);
+  expect(await statusOf(session)).toBe("busy");
+  await using client = await attach(session);
+  await owner.ask("POST", "/sessions/theirs/interrupt");
+  await theirs.over(msg_id);
+  await client.until("idle", ({ status }) => status === "idle");
+  expect(client.statuses).toEqual(["starting", "ready", "busy", "idle"]);
 });
 
 test("a server that ends takes every kernel with it, the stubborn, the starting and the never started too", async () => {

@@ -10,7 +10,7 @@ import { KernelspecFinder } from "../../src/kernelspecs.ts";
 import { embeddedKernelspecs } from "../../src/embedded.ts";
 import { pythonWasmKernelspec } from "../../kernels/python-wasm/kernelspec.ts";
 import { doors } from "../doors.ts";
-import { openServer, type TestServer } from "../harness.ts";
+import { eventually, openServer, type TestServer } from "../harness.ts";
 import { pythonWasmProgram } from "../kernels/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { needs } from "../needs.ts";
@@ -65,6 +65,69 @@ describe.each(kernels)("$name", (kernel) => {
   const needsIt = needs(
     installed.has(kernel.name),
     `the kernel ${kernel.name}`,
+  );
+  test(
+    "is idle after its start and after a restart, and our own requests leave no message",
+    { ...needsIt, timeout: 180_000 },
+    async () => {
+      await using server = await openServer({ embedded });
+      await server.start(kernel.name, "s", { connection_timeout: 120 });
+      const [door] = doors;
+      if (door === undefined) throw new Error("no door");
+      await using client = await door.attach(server, "s");
+      const idle = async () =>
+        ((await server.ask("GET", "/sessions/s")).body as { status: string })
+          .status === "idle" || undefined;
+      await eventually("idle", idle);
+      await server.ask("POST", "/sessions/s/restart");
+      await eventually("idle again", idle);
+      await client.until(
+        "idle again",
+        ({ status }) => status === "idle" && client.statuses.includes("exited"),
+      );
+      const parented = client.heard.filter(
+        ({ parent_header }) => (parent_header ?? null) !== null,
+      );
+      expect(parented).toEqual([]);
+    },
+  );
+  // IRkernel answers nobody while it runs code, so it cannot be adopted then.
+  const answers = kernel.name !== "ir";
+  test(
+    "is busy where it is adopted while it runs code, and idle when that is over",
+    {
+      ...(answers
+        ? needsIt
+        : needs(false, "a kernel that answers while it runs code")),
+      timeout: 180_000,
+    },
+    async () => {
+      await using owner = await openServer({ embedded });
+      await owner.start(kernel.name, "s", { connection_timeout: 120 });
+      const [door] = doors;
+      if (door === undefined) throw new Error("no door");
+      await using theirs = await door.attach(owner, "s");
+      await theirs.execute(kernel.sleep);
+      await theirs.until(
+        "that it runs",
+        ({ header }) => header?.msg_type === "stream",
+      );
+      const { body } = await owner.ask("GET", "/sessions/s/connection_info");
+      await using server = await openServer();
+      const adopting = {
+        ...{ session_id: "s", argv: [], display_name: "", language: "" },
+        ...{ username: "", input_prompt: "", continuation_prompt: "" },
+        ...{ working_directory: "", env: [], interrupt_mode: "signal" },
+      };
+      await server.ask("PUT", "/sessions", adopting);
+      const adopted = await server.ask("PUT", "/sessions/s/adopt", body);
+      expect(adopted.status).toBe(200);
+      await using client = await door.attach(server, "s");
+      await client.until("busy", ({ status }) => status === "busy");
+      await owner.ask("POST", "/sessions/s/interrupt");
+      await client.until("idle", ({ status }) => status === "idle");
+      expect(client.statuses).toEqual(["starting", "ready", "busy", "idle"]);
+    },
   );
   describe.each(doors)("over $name", needsIt, (door) => {
     let server: TestServer;

@@ -7,6 +7,7 @@ import { type ConnectionInfo, failure } from "../../contract/index.ts";
 import { request } from "../../src/jupyter/client-message.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import type {
+  ExecutionState,
   Exit,
   Hooks,
   Kernel,
@@ -55,6 +56,11 @@ export class FakeKernel implements Kernel {
   /** It answers for the first time: its start succeeds. */
   answer(): void {
     this.#resolveAnswer(undefined);
+  }
+
+  /** What the first request told of its main shell. */
+  settle(state: ExecutionState): void {
+    this.#hooks.state(state);
   }
 
   /** What it has been sent, as code or else as types. */
@@ -174,6 +180,8 @@ export class FakeProvisioner implements Provisioner {
   readonly recipes: Recipe[] = [];
   /** Whether starts wait until their kernel is told to answer. */
   isSlow = false;
+  /** Whether kernels do not say that they are idle after their first answer. */
+  isReticent = false;
 
   /** The last that was launched. */
   get kernel(): FakeKernel {
@@ -209,6 +217,7 @@ export class FakeProvisioner implements Provisioner {
     });
     died.catch(() => {}); // a kernel may well exit after its start
     await Promise.race([kernel.answered, given.promise, died]);
+    if (!this.isReticent) kernel.settle("idle");
     return kernel;
   }
 

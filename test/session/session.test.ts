@@ -10,9 +10,34 @@ import {
 afterEach(() => void vi.useRealTimers());
 
 describe("life", () => {
-  test("a start is heard: starting, ready", async () => {
+  test("a start is heard: starting, ready, and idle as the first request told", async () => {
     const { session } = await startedSession();
-    expect(said(session)).toEqual(["starting", "ready"]);
+    expect(said(session)).toEqual(["starting", "ready", "idle"]);
+    expect(session.status).toBe("idle");
+  });
+
+  test("a kernel that does not say that it is idle stays ready until it does", async () => {
+    const { session, provisioner } = newSession();
+    provisioner.isReticent = true;
+    await session.start();
+    expect(session.status).toBe("ready");
+    provisioner.kernel.settle("idle");
+    expect(session.status).toBe("idle");
+    const late = session.journal.last;
+    provisioner.kernel.settle("idle");
+    expect(session.journal.last).toBe(late);
+  });
+
+  test("a kernel that is adopted while it runs code is busy, then idle", async () => {
+    const { session, provisioner } = newSession();
+    provisioner.isSlow = true;
+    provisioner.isReticent = true;
+    const adopted = session.adopt(await provisioner.reserve());
+    provisioner.kernel.settle("busy");
+    provisioner.kernel.answer();
+    await adopted;
+    provisioner.kernel.settle("idle");
+    expect(said(session)).toEqual(["starting", "ready", "busy", "idle"]);
   });
 
   test("a second start is refused, and starts nothing", async () => {
@@ -32,10 +57,10 @@ describe("life", () => {
     });
     provisioner.kernel.answer();
     await first;
-    expect(session.status).toBe("ready");
+    expect(session.status).toBe("idle");
   });
 
-  test("a restart is heard in order: exited, how, starting, ready", async () => {
+  test("a restart is heard in order: exited, how, starting, ready, idle", async () => {
     const { session } = await startedSession();
     const before = session.journal.last;
     await session.restart({});
@@ -44,13 +69,14 @@ describe("life", () => {
       "exited 0",
       "starting",
       "ready",
+      "idle",
     ]);
   });
 
   test("a restart starts a session without a kernel", async () => {
     const { session } = newSession();
     await session.restart({});
-    expect(said(session)).toEqual(["starting", "ready"]);
+    expect(said(session)).toEqual(["starting", "ready", "idle"]);
   });
 
   test("a second restart is refused while the first is under way", async () => {
@@ -96,7 +122,7 @@ describe("life", () => {
     kernel.die(0);
     await Promise.allSettled([restart, end]);
     await session.restart({});
-    expect(session.status).toBe("ready");
+    expect(session.status).toBe("idle");
   });
 
   test("a kernel that answers just when it is stopped is ended, and its start fails", async () => {
@@ -150,9 +176,10 @@ describe("life", () => {
     const before = session.journal.last;
     kernel.busy(code("late"));
     kernel.beat(false);
+    kernel.settle("busy");
     kernel.die(9);
     expect(session.journal.last).toBe(before);
-    expect(session.status).toBe("ready");
+    expect(session.status).toBe("idle");
   });
 
   test("an exit that is told twice is heard once", async () => {
@@ -177,11 +204,24 @@ describe("life", () => {
     ]);
   });
 
-  test("a kernel that has said nothing yet is ready again when its heart is", async () => {
+  test("a kernel that has run nothing yet is idle again when its heart is", async () => {
     const { session, kernel } = await startedSession();
+    const before = session.journal.last;
     kernel.beat(false);
     kernel.beat(true);
+    expect(said(session, before)).toEqual(["offline", "idle"]);
+  });
+
+  test("a kernel of which nothing is known is ready again when its heart is", async () => {
+    const { session, provisioner } = newSession();
+    provisioner.isReticent = true;
+    await session.start();
+    provisioner.kernel.beat(false);
+    provisioner.kernel.beat(true);
     expect(session.status).toBe("ready");
+    provisioner.kernel.beat(false);
+    provisioner.kernel.settle("idle");
+    expect(session.status).toBe("idle");
   });
 
   test("a session without a kernel can be neither shut down nor interrupted", async () => {
@@ -213,7 +253,7 @@ describe("life", () => {
     const { session } = await startedSession();
     const before = session.journal.last;
     await session.interrupt();
-    expect(said(session, before)).toEqual(["ready"]);
+    expect(said(session, before)).toEqual(["idle"]);
   });
 });
 

@@ -285,7 +285,7 @@ test("a kernel dies on cue, and its session says how", async () => {
   });
   await session.restart();
   expect(await server.trpc.sessions.get.query(session)).toMatchObject({
-    status: "ready",
+    status: "idle",
   });
 });
 

@@ -508,7 +508,14 @@ test("a recording that breaks off is told of where it breaks", async () => {
 
 test("matchers say what they missed", async () => {
   const { events } = await visited(recorded);
-  expect(events).toHaveSaid("starting!", "ready!", "busy", "stream", "idle");
+  expect(events).toHaveSaid(
+    "starting!",
+    "ready!",
+    "idle!",
+    "busy",
+    "stream",
+    "idle",
+  );
   expect(() => expect(events).toHaveSaid("idle", "starting!")).toThrow(
     "expected idle, starting! in this order; heard starting!",
   );
