@@ -138,7 +138,8 @@ export const errors = {
   too_large: entry(
     "too_large",
     413,
-    ({ limit }: { limit: number }) => `The body is larger than ${limit} bytes`,
+    ({ limit }: { limit: number }) =>
+      `What was sent is larger than ${limit} bytes`,
   ),
   kernelspec_not_found: entry(
     "kernelspec_not_found",
@@ -205,6 +206,13 @@ export const errors = {
     409,
     ({ session_id, why }: Because) =>
       `Session ${session_id} is a new one, with another journal than before (its server was started again, or it was deleted and made anew): ${why}`,
+  ),
+  request_timeout: entry("request_timeout", 408, ({ why }: Why) => why),
+  headers_too_large: entry(
+    "headers_too_large",
+    431,
+    ({ limit }: { limit: number }) =>
+      `The head of the request is larger than ${limit} bytes`,
   ),
 } as const;
 

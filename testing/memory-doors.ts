@@ -107,6 +107,7 @@ export class MemoryDoors {
       ownChannels(service.supervisor.session(id), socket.asWs, undefined, {
         codec: codecFor(url.search),
         log: service.log,
+        faults: service.faults,
         patience: {
           limit: service.limits.reader_buffer_bytes,
           patience_ms: service.limits.reader_patience_ms,

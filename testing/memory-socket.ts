@@ -46,6 +46,10 @@ export class ServerSocket extends Emitter {
     );
   }
 
+  /** Frames come one by one, whoever waits. */
+  pause(): void {}
+  resume(): void {}
+
   /** The client has read all that came before: it read it when it came. */
   ping(payload: Uint8Array): void {
     queueMicrotask(() => this.emit("pong", payload));

@@ -3,11 +3,13 @@
  *
  * In a frame of JSON text, content, metadata and headers stay the bytes that
  * the client wrote: a client that means 2^63 or keeps its keys in order is
- * taken at its word.
+ * taken at its word. A frame is read in short steps, and none of it that may be
+ * large is parsed.
  */
 import { failure } from "../../contract/index.ts";
+import { limits } from "../../contract/limits.ts";
+import { BadText, JsonText } from "./json-text.ts";
 import { compose, EMPTY_OBJECT, type Header, type Message } from "./message.ts";
-import { membersOf, NotAnObject } from "./json-members.ts";
 
 /** Who speaks, where the client does not say. */
 export interface Defaults {
@@ -17,28 +19,51 @@ export interface Defaults {
 }
 
 const clientChannels = ["shell", "control", "stdin"] as const;
+const FRAME = {
+  depth: limits.depth,
+  values: limits.input_values,
+  uncounted: new Set(["content", "metadata", "buffers"]),
+};
 
-/** Reads one text frame. Throws `bad_message`, which never holds what was in it. */
+/** Reads one text frame in one go. Throws `bad_message`, which never holds what was in it. */
 export function fromClientText(text: Buffer, defaults: Defaults): Message {
-  const members = namesAndBytes(text);
-  const channel = clientChannels.find(
-    (name) => name === parsed(members.get("channel"), "channel"),
-  );
+  const steps = clientMessage(text, defaults);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/** The same, in short steps. */
+export function* clientMessage(
+  text: Buffer,
+  defaults: Defaults,
+): Generator<void, Message> {
+  const read = new JsonText(text, FRAME);
+  while (!stepped(read, "it")) yield;
+  const { members } = read;
+  if (read.kind !== "object") throw bad("it is not a JSON object");
+  const named = members.get("channel");
+  const channel = clientChannels.find((name) => isText(named, name));
   if (channel === undefined) {
-    throw bad(`\`channel\` is none of ${clientChannels.join(", ")}`);
+    throw bad(`\`channel\` is not one of ${clientChannels.join(", ")}`);
   }
-  const header = parsed(members.get("header"), "header");
+  const header = headerIn(members.get("header"), "header");
   if (!isHeader(header)) {
-    throw bad("`header` is no object with a `msg_id` and a `msg_type`");
+    throw bad("`header` is not an object with a `msg_id` and a `msg_type`");
   }
-  const parent = parsed(members.get("parent_header") ?? NULL, "parent_header");
+  const parent = headerIn(members.get("parent_header"), "parent_header");
   const content = objectBytes(members.get("content"), "content");
-  const metadata = objectBytes(members.get("metadata"), "metadata");
+  const metadata = objectBytes(
+    members.get("metadata") ?? EMPTY_OBJECT,
+    "metadata",
+  );
   const [whole, bytes] = completed(
     header,
     members.get("header") ?? EMPTY_OBJECT,
     defaults,
   );
+  const buffers = yield* clientBuffers(members.get("buffers") ?? NONE);
   return {
     channel,
     header: whole,
@@ -51,8 +76,15 @@ export function fromClientText(text: Buffer, defaults: Defaults): Message {
       metadata,
       content,
     },
-    buffers: fromBase64(parsed(members.get("buffers") ?? NONE, "buffers")),
+    buffers,
   };
+}
+
+/** What of a message was not parsed on its way here: JSON objects, and bytes. */
+export interface Unread {
+  readonly content?: Uint8Array | undefined;
+  readonly metadata?: Uint8Array | undefined;
+  readonly buffers?: readonly Uint8Array[] | undefined;
 }
 
 /** A message that was parsed on its way here, as by tRPC. Throws `bad_message`. */
@@ -67,10 +99,11 @@ export function fromClientValue(
     readonly buffers?: readonly string[] | undefined;
   },
   defaults: Defaults,
+  unread: Unread = {},
 ): Message {
-  const { header, parent_header, content, metadata, buffers } = value;
+  const { header, parent_header, metadata, buffers } = value;
   if (!isHeader(header)) {
-    throw bad("`header` is no object with a `msg_id` and a `msg_type`");
+    throw bad("`header` is not an object with a `msg_id` and a `msg_type`");
   }
   const [whole, bytes] = completed(header, bytesOf(header), defaults);
   const parent = isHeader(parent_header) ? parent_header : undefined;
@@ -81,10 +114,12 @@ export function fromClientValue(
     raw: {
       header: bytes,
       parent_header: parent === undefined ? EMPTY_OBJECT : bytesOf(parent),
-      metadata: metadata === undefined ? EMPTY_OBJECT : bytesOf(metadata),
-      content: bytesOf(content),
+      metadata:
+        unread.metadata ??
+        (metadata === undefined ? EMPTY_OBJECT : bytesOf(metadata)),
+      content: unread.content ?? bytesOf(value.content),
     },
-    buffers: fromBase64(buffers ?? []),
+    buffers: unread.buffers ?? (buffers ?? []).map(fromBase64),
   };
 }
 
@@ -96,41 +131,102 @@ export function request(
     readonly channel?: "shell" | "control";
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
     readonly msg_id?: string;
+    /** In place of `content`: a JSON object. */
+    readonly unread?: Uint8Array | undefined;
   },
 ): Message {
-  return compose({ channel: "shell", ...options, msg_type, content });
+  const message = compose({ channel: "shell", ...options, msg_type, content });
+  const { unread = message.raw.content } = options;
+  return { ...message, raw: { ...message.raw, content: unread } };
 }
 
-const NULL = Buffer.from("null");
 const NONE = Buffer.from("[]");
+const OPENING_BRACE = 0x7b;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 
-function namesAndBytes(text: Buffer): Map<string, Buffer> {
+/** One step; true once the text has been read to its end. */
+function stepped(read: JsonText, name: string): boolean {
   try {
-    return membersOf(text);
+    return read.step();
   } catch (cause) {
-    if (cause instanceof NotAnObject) throw bad("it is no JSON object", cause);
-    throw cause;
+    if (!(cause instanceof BadText)) throw cause;
+    const isJson = cause.reason !== "not_json";
+    throw bad(isJson ? cause.message : `${name} is not JSON`, cause);
   }
 }
 
-function parsed(bytes: Buffer | undefined, name: string): unknown {
+/** Whether the JSON text is that string, however it is spelled. */
+function isText(bytes: Buffer | undefined, text: string): boolean {
+  if (bytes === undefined || bytes.length > 6 * text.length + 2) return false;
+  return JSON.parse(bytes.toString()) === text;
+}
+
+function headerIn(bytes: Buffer | undefined, name: string): unknown {
+  if (bytes === undefined) return undefined;
+  if (bytes.length > limits.header_bytes) {
+    throw bad(`\`${name}\` is larger than ${limits.header_bytes} bytes`);
+  }
+  return JSON.parse(bytes.toString());
+}
+
+/** The bytes of an object; `null` is `{}`. */
+function objectBytes(bytes: Uint8Array | undefined, name: string): Uint8Array {
   if (bytes === undefined) throw bad(`\`${name}\` is missing`);
-  try {
-    return JSON.parse(bytes.toString());
-  } catch (cause) {
-    throw bad(`\`${name}\` is no JSON`, cause);
-  }
+  if (bytes[0] === OPENING_BRACE) return bytes;
+  if (Buffer.from(bytes).toString() === "null") return EMPTY_OBJECT;
+  throw bad(`\`${name}\` is not an object`);
 }
 
-/** The bytes, once they are known to be an object; absent or `null` is `{}`. */
-function objectBytes(bytes: Buffer | undefined, name: string): Uint8Array {
-  if (bytes === undefined && name === "metadata") return EMPTY_OBJECT;
-  const value = parsed(bytes, name);
-  if (value === null) return EMPTY_OBJECT;
-  if (typeof value !== "object" || Array.isArray(value)) {
-    throw bad(`\`${name}\` is no object`);
+/** Characters of base64 that are decoded in one step. */
+const STEP = 64 * 1024;
+
+/** The buffers in a JSON list of base64 texts. Throws `bad_message`. */
+export function* clientBuffers(
+  list: Buffer,
+): Generator<void, readonly Uint8Array[]> {
+  if (list.length <= 2) return nothingIn(list);
+  const read = new JsonText(list, { depth: 2, items: true });
+  while (!stepped(read, "`buffers`")) yield;
+  if (read.kind !== "array") throw bad("`buffers` is not a list");
+  const buffers: Uint8Array[] = [];
+  for (const item of read.items) {
+    if (item[0] !== QUOTE) throw bad("a buffer is not a text");
+    buffers.push(yield* decoded(plain(item)));
+    yield;
   }
-  return bytes ?? EMPTY_OBJECT;
+  return buffers;
+}
+
+function nothingIn(list: Buffer): readonly Uint8Array[] {
+  if (list.toString() !== "[]") throw bad("`buffers` is not a list");
+  return [];
+}
+
+/** Between the quotes; some encoders write `\/` for a slash. */
+function plain(text: Buffer): Buffer {
+  const inner = text.subarray(1, -1);
+  if (!inner.includes(BACKSLASH)) return inner;
+  if (text.length > limits.input_bytes) {
+    throw bad("a large buffer has escapes in its text");
+  }
+  return Buffer.from(JSON.parse(text.toString()) as string);
+}
+
+function* decoded(base64: Buffer): Generator<void, Uint8Array> {
+  if (base64.length <= STEP) return fromBase64(base64.toString("latin1"));
+  const bytes = Buffer.allocUnsafe(Math.ceil(base64.length / 4) * 3);
+  let size = 0;
+  for (let at = 0; at < base64.length; at += STEP) {
+    const text = base64.toString("latin1", at, at + STEP);
+    const isLast = at + STEP >= base64.length;
+    if (!isLast && text.endsWith("=")) throw bad("a buffer is not base64");
+    const piece = fromBase64(text);
+    bytes.set(piece, size);
+    size += piece.length;
+    yield;
+  }
+  return bytes.subarray(0, size);
 }
 
 /** What the header lacks is filled in; one that lacks nothing stays the bytes it was. */
@@ -154,21 +250,17 @@ function completed(
   return [whole, bytesOf(whole)];
 }
 
-function fromBase64(buffers: unknown): readonly Uint8Array[] {
-  if (!Array.isArray(buffers)) throw bad("`buffers` is no list");
-  return buffers.map((text: unknown) => {
-    if (typeof text !== "string") throw bad("a buffer is no text");
-    const buffer = Buffer.from(text, "base64");
-    // Node skips what is no base64; the lengths then disagree.
-    const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
-    if (
-      text.length % 4 !== 0 ||
-      buffer.length !== (text.length / 4) * 3 - padding
-    ) {
-      throw bad("a buffer is no padded base64");
-    }
-    return buffer;
-  });
+function fromBase64(text: string): Uint8Array {
+  const buffer = Buffer.from(text, "base64");
+  // Node skips what is not base64; the lengths then disagree.
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  if (
+    text.length % 4 !== 0 ||
+    buffer.length !== (text.length / 4) * 3 - padding
+  ) {
+    throw bad("a buffer is not padded base64");
+  }
+  return buffer;
 }
 
 function isHeader(value: unknown): value is Header {
@@ -182,6 +274,7 @@ function isHeader(value: unknown): value is Header {
   );
 }
 
+/** Its depth has been looked at where it came in. */
 function bytesOf(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value));
 }

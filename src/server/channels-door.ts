@@ -10,6 +10,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { failure } from "../../contract/index.ts";
+import { limits } from "../../contract/limits.ts";
 import type { Session } from "../session/session.ts";
 import { type Codec, ownChannels } from "./channels.ts";
 import { codecFor } from "./kallichore.ts";
@@ -19,7 +20,6 @@ import { sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
 import { plainWebSocket } from "./socket.ts";
 
-const MAX_FRAME = 64 * 1024 * 1024; // bytes
 const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
 const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
 /** Base64 of 16 bytes (RFC 6455 §4.1). */
@@ -35,7 +35,7 @@ export class ChannelsDoor {
   readonly #sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
-    maxPayload: MAX_FRAME,
+    maxPayload: limits.body_bytes,
   });
   /** The session's own sockets, by session. */
   readonly #own = new Map<Session, Promise<OwnSocket>>();
@@ -164,6 +164,7 @@ export class ChannelsDoor {
     ownChannels(session, socket, stream, {
       codec,
       log: this.#service.log.child({ session: session.id }),
+      faults: this.#service.faults,
       patience: {
         limit: limits.reader_buffer_bytes,
         patience_ms: limits.reader_patience_ms,

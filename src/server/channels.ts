@@ -12,14 +12,15 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { SupervisorError } from "../../contract/index.ts";
-import { fromClientText } from "../jupyter/client-message.ts";
+import { clientMessage } from "../jupyter/client-message.ts";
 import { within } from "../kernel/stop.ts";
+import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log.ts";
-import { Faults } from "../log/faults.ts";
 import type { Entry } from "../session/entry.ts";
 import type { Claim } from "../session/ownership.ts";
 import type { Reading } from "../session/journal.ts";
 import type { Session } from "../session/session.ts";
+import { InOrder } from "./in-order.ts";
 import { Pings } from "./pings.ts";
 import { speakerOf } from "./speaker.ts";
 import type { Patience } from "./patience.ts";
@@ -37,6 +38,7 @@ export interface Codec {
 export interface ChannelOptions {
   readonly codec: Codec;
   readonly log: Log;
+  readonly faults: Faults;
   readonly patience: Patience;
   /** The session's own socket, where the client came in by that. */
   readonly socketPath?: string | undefined;
@@ -88,8 +90,9 @@ export function ownChannels(
   closed.signal.addEventListener("abort", () =>
     session.ended.removeEventListener("abort", deleted),
   );
+  const heard = new InOrder(socket);
   socket.on("message", (data, isBinary) => {
-    toKernel(session, data as Buffer, isBinary, log);
+    heard.add(toKernel(session, data as Buffer, isBinary, options));
   });
   toClient(
     session,
@@ -108,22 +111,28 @@ async function farewell(socket: WebSocket): Promise<void> {
   await within(once(socket, "close"), FAREWELL_MS);
 }
 
-/** client → kernel */
-function toKernel(
+/** client → kernel. A frame that is refused, whatever it is, ends nothing. */
+function* toKernel(
   session: Session,
   data: Buffer,
   isBinary: boolean,
-  log: Log,
-): void {
+  { faults, log }: ChannelOptions,
+): Generator<void, void> {
+  const where = { session: session.id };
+  const refused = (why: string) =>
+    faults.count("Client's message refused", why, where);
   if (isBinary) {
-    log.warn("A client sent a binary frame, which means nothing here");
+    refused("it is a binary frame, which means nothing here");
     return;
   }
   try {
-    session.send(fromClientText(data, speakerOf(session)));
+    session.send(yield* clientMessage(data, speakerOf(session)));
   } catch (error) {
-    if (!(error instanceof SupervisorError)) throw error;
-    log.warn(`A client's message was refused: ${error.message}`);
+    if (error instanceof SupervisorError) refused(error.message);
+    else {
+      refused("a fault of ours");
+      log.error({ err: error }, "A client's message could not be handled");
+    }
   }
 }
 
@@ -139,20 +148,20 @@ interface Attached {
 async function toClient(
   session: Session,
   { socket, stream, frames, claim, pings }: Attached,
-  { codec, log, patience }: ChannelOptions,
+  { codec, faults, patience }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const place = await claim.place;
   pings.begin(place);
   const { journal, ownership } = session;
   const heard = () => ownership.place;
-  const faults = new Faults(log);
   for await (const reading of journal.follow(place, signal, { heard })) {
     if (socket.readyState !== WebSocket.OPEN) return;
     if ("gap" in reading) {
       const { from, to } = reading.gap;
       const why = `messages ${from} to ${to} are no longer kept`;
-      faults.count("A channel client missed messages", why);
+      const where = { session: session.id };
+      faults.count("A channel client missed messages", why, where);
     }
     together(stream, () => sendReading(frames, reading, codec, pings));
     await drained(socket, stream, patience);

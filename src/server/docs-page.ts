@@ -3,12 +3,13 @@
  * its style and the document are all in it, so that it works without a network
  * and asks nothing of anybody but us.
  *
- * Only the scripts and styles that we put there run, by their digests. The
- * token comes in the page's address, is taken out of it at once, and stays in
- * the page's memory.
+ * The token comes in the page's address, and is taken out of it at once. It
+ * stays in the page's memory, and in the tab's session storage, so that the
+ * page can be loaded again.
  */
-import { createHash } from "node:crypto";
 import type { Page } from "./docs.ts";
+import { pageOf } from "./page.ts";
+import { STORED_AS } from "./token-page.ts";
 
 /** Swagger UI, as text. */
 export interface Assets {
@@ -18,45 +19,13 @@ export interface Assets {
 
 /** `document` is JSON. */
 export function docsPage(document: string, { script, style }: Assets): Page {
-  const scripts = [inScript(script), START];
-  const styles = [inStyle(style), STYLE];
-  const body = `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Kallichore</title>
-<link rel="icon" href="data:,">
-${styles.map((text) => `<style>${text}</style>`).join("\n")}
-</head>
-<body>
-${INTRODUCTION}
+  return pageOf({
+    styles: [inStyle(style), STYLE],
+    body: `${INTRODUCTION}
 <main id="api"></main>
-<script type="application/json" id="document">${inData(document)}</script>
-${scripts.map((text) => `<script>${text}</script>`).join("\n")}
-</body>
-</html>
-`;
-  const policy = [
-    "default-src 'none'",
-    `script-src ${scripts.map(source).join(" ")}`,
-    `style-src ${styles.map(source).join(" ")}`,
-    "img-src data:",
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-  ];
-  return {
-    body,
-    headers: {
-      "content-type": "text/html; charset=utf-8",
-      "content-security-policy": policy.join("; "),
-      "referrer-policy": "no-referrer",
-      "x-content-type-options": "nosniff",
-      "cache-control": "no-store", // its address had a token in it
-    },
-  };
+<script type="application/json" id="document">${inData(document)}</script>`,
+    scripts: [inScript(script), START],
+  });
 }
 
 /** How the page begins: take the token, clear the address, show the document. */
@@ -67,8 +36,11 @@ const START = `
   const token =
     here.searchParams.get("token") ??
     new URLSearchParams(here.hash.slice(1)).get("token");
-  if (token !== null) history.replaceState(null, "", here.pathname);
-  const base = here.origin + here.pathname.replace(/\\/docs$/, ""); // the server may stand under a path
+  if (token !== null) {
+    history.replaceState(null, "", here.pathname);
+    sessionStorage.setItem(${JSON.stringify(STORED_AS)}, token);
+  }
+  const base = here.origin + here.pathname.replace(/\\/(docs)?$/, ""); // the server may stand under a path
   for (const place of document.querySelectorAll("[data-origin]")) {
     place.textContent = base.replace(/^http/, place.dataset.origin);
   }
@@ -148,8 +120,4 @@ function oneLineEnd(text: string): string {
   return text
     .replace(/\r\n?/g, "\n")
     .replace(/^\/[/*]# sourceMappingURL=.*$/gm, "");
-}
-
-function source(text: string): string {
-  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 }

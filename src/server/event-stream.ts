@@ -17,7 +17,7 @@ export async function streamEvents(
 ): Promise<void> {
   res.writeHead(200, {
     "content-type": "text/event-stream",
-    "cache-control": "no-store",
+    "cache-control": "no-store, no-transform", // who compresses would keep events back
     "x-accel-buffering": "no",
   });
   res.write(": listening\n\n");

@@ -15,14 +15,20 @@ import { speakerOf } from "./speaker.ts";
 import { assertJournal, told } from "./told.ts";
 
 export const executions: AnswersTo<typeof contract.executions> = {
-  create({ input, service: { supervisor } }) {
+  create({ input, unread, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     const { execution_id, deadline_ms, ...code } = input;
     assertJournal(session, input.journal_id);
     const known = session.executions.find(execution_id);
     const execution =
       known ??
-      session.execute(executeRequest(session, code, execution_id), deadline_ms);
+      session.execute(
+        executeRequest(session, code, {
+          msg_id: execution_id,
+          code: unread.code,
+        }),
+        deadline_ms,
+      );
     return describeExecution(session, execution);
   },
 
@@ -112,24 +118,39 @@ export function executeRequest(
     readonly user_expressions?: Readonly<Record<string, unknown>> | undefined;
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   },
-  msg_id?: string,
+  given: {
+    readonly msg_id?: string | undefined;
+    /** In place of `code`: a JSON string. */
+    readonly code?: Uint8Array | undefined;
+  } = {},
 ): Message {
+  const more = {
+    silent,
+    store_history,
+    user_expressions,
+    allow_stdin,
+    stop_on_error,
+  };
   return request(
     "execute_request",
-    {
-      code,
-      silent,
-      store_history,
-      user_expressions,
-      allow_stdin,
-      stop_on_error,
-    },
+    { code, ...more },
     {
       ...speakerOf(session),
       metadata,
-      ...(msg_id !== undefined && { msg_id }),
+      ...(given.msg_id !== undefined && { msg_id: given.msg_id }),
+      unread: given.code === undefined ? undefined : withCode(given.code, more),
     },
   );
+}
+
+/** The content of a request whose code is not parsed. */
+function withCode(code: Uint8Array, more: object): Buffer {
+  const rest = JSON.stringify(more).slice(1); // without its brace
+  return Buffer.concat([
+    Buffer.from('{"code":'),
+    code,
+    Buffer.from(`,${rest}`),
+  ]);
 }
 
 /** Throws `session_not_found`, `execution_not_found`. */

@@ -56,7 +56,7 @@ export class Gate {
 
   #assertOrigin({ headers: { origin, host } }: IncomingMessage): void {
     if (origin === undefined || this.#isListed(origin)) return;
-    if (origin === `http://${host ?? ""}`) return;
+    if (isOwn(origin, host ?? "")) return;
     const why =
       "The page that asks is of another origin: allow it with --allow-origin";
     throw failure("forbidden", { why });
@@ -75,6 +75,22 @@ export class Gate {
     // Digests have one length, whatever was given, so the comparison tells nothing by its time.
     return timingSafeEqual(digest(given), this.#digest);
   }
+}
+
+/**
+ * A page of the address that it asks. Behind a proxy that speaks TLS it is of
+ * `https`: no page but the proxy's own has that scheme and our `Host`, which
+ * has been looked at before.
+ */
+function isOwn(origin: string, host: string): boolean {
+  const [, scheme = "", authority = ""] =
+    /^(https?):\/\/([^/?#\s]+)$/i.exec(origin) ?? [];
+  const port = scheme.toLowerCase() === "https" ? ":443" : ":80";
+  const [page, ours] = [authority, host].map((name) => {
+    const lower = name.toLowerCase();
+    return lower.endsWith(port) ? lower.slice(0, -port.length) : lower;
+  });
+  return page !== "" && page === ours;
 }
 
 function digest(text: string): Buffer {

@@ -10,12 +10,15 @@ import type {
   Operation,
   OutputOf,
 } from "../../contract/index.ts";
+import type { UnreadInput } from "./client-input.ts";
 import type { Service } from "./service.ts";
 import type { Told } from "./told.ts";
 
 /** What an answer is given. */
 export interface Asked<Input> {
   readonly input: Input;
+  /** What of the input was not parsed, because it is large. */
+  readonly unread: UnreadInput;
   readonly service: Service;
   /** Aborts when whoever asked is gone. What was begun is not undone. */
   readonly signal: AbortSignal;

@@ -2,6 +2,7 @@
  * Where the server can be reached, and the one way in: TCP, a Unix socket or a
  * Windows pipe; then the gate; then the door that serves the address.
  */
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import {
@@ -18,15 +19,18 @@ import {
 } from "node:net";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
-import { failure } from "../../contract/index.ts";
+import { failure, type SupervisorError } from "../../contract/index.ts";
 import type { Log } from "../log.ts";
 import { answers } from "./answers.ts";
 import { ChannelsDoor } from "./channels-door.ts";
-import { docs, openapi } from "./docs.ts";
+import { docs, openapi, type Page } from "./docs.ts";
 import { Gate, type GateOptions } from "./gate.ts";
+import { expectsContinue, LINGER_MS, lingerAfter } from "./request-body.ts";
 import { RestDoor, sendFailure, SPAN, spanOf } from "./rest.ts";
 import { routerOf, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
+import { share } from "./share.ts";
+import { tokenPage } from "./token-page.ts";
 import { TrpcDoor } from "./trpc.ts";
 
 export type Address =
@@ -77,15 +81,17 @@ export class Listener implements AsyncDisposable {
       { maxHeaderSize },
       (req, res) => void doors.handle(req, res),
     );
+    http.on("checkContinue", (req, res) => {
+      expectsContinue(req);
+      void doors.handle(req, res);
+    });
     http.on("upgrade", (req, stream: Duplex, head) => {
       if (wantsWebSocket(req)) void doors.upgrade(req, stream, head);
       else readAgain(http, { req, stream, head });
     });
     http.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-      const status = error.code === "HPE_HEADER_OVERFLOW" ? 431 : 400;
-      const reason = STATUS_CODES[status] ?? "";
-      if (!socket.writable) return;
-      socket.end(`HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\n\r\n`);
+      service.faults.count("Request that is not HTTP", error.code ?? "");
+      refuse(socket, error.code);
     });
     http.requestTimeout = 0; // a start takes as long as its kernel does
     http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
@@ -134,37 +140,77 @@ export class Doors {
     this.#log = service.log;
   }
 
+  /** Answers; never rejects. */
   async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const url = urlOf(req);
-    const path = url.pathname;
-    res.setHeader(SPAN, spanOf(req));
+    lingerAfter(req, res);
     try {
-      this.#allowOrigin(req, res);
-      if (req.method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN)) {
-        this.#gate.admit(req, url, true);
-        res.writeHead(204).end();
-        return;
-      }
-      this.#gate.admit(req, url, this.#rest.isOpen(req.method, path));
-      if (this.#trpc.serves(path)) await this.#trpc.handle(req, res, path);
-      else if (this.#channels.serves(req.method, path)) {
-        await this.#channels.handle(res, path);
-      } else if (req.method === "GET" && path === "/openapi.json") {
-        send(res, openapi());
-      } else if (req.method === "GET" && path === "/docs") {
-        send(res, docs());
-      } else await this.#rest.handle(req, res, url);
+      res.setHeader(SPAN, spanOf(req));
+      await share.turn();
+      await this.#answer(req, res, urlOf(req));
     } catch (error) {
-      const failed = toFailure(error);
-      if (failed.reason === "internal") {
-        this.#log.error({ err: failed.cause, path }, "A request went wrong");
-      }
-      if (res.headersSent) {
-        res.destroy();
-        return;
-      }
-      sendFailure(res, failed);
+      this.#fail(req, res, error);
     }
+  }
+
+  async #answer(
+    req: IncomingMessage,
+    res: ServerResponse,
+    url: URL,
+  ): Promise<void> {
+    const path = url.pathname;
+    const { method } = req;
+    this.#allowOrigin(req, res);
+    if (method === "OPTIONS") {
+      this.#gate.admit(req, url, res.hasHeader(ALLOW_ORIGIN));
+      const allow = this.#methodsAt(path);
+      if (allow.length === 0) throw failure("not_found", { path });
+      res.setHeader("allow", [...allow, "OPTIONS"].join(", "));
+      res.writeHead(204).end();
+      return;
+    }
+    const reads = method === "GET" || method === "HEAD";
+    const isPage = path === "/docs" || (path === "/" && wantsPage(req));
+    try {
+      this.#gate.admit(req, url, this.#rest.isOpen(method, path));
+    } catch (error) {
+      const isStranger = toFailure(error).reason === "unauthorized";
+      if (!isStranger || !isPage || !reads || !wantsPage(req)) throw error;
+      send(res, 401, tokenPage());
+      return;
+    }
+    if (this.#trpc.serves(path)) await this.#trpc.handle(req, res, path);
+    else if (reads && this.#channels.serves("GET", path)) {
+      await this.#channels.handle(res, path);
+    } else if (reads && path === "/openapi.json") send(res, 200, openapi());
+    else if (reads && isPage) send(res, 200, docs());
+    else await this.#rest.handle(req, res, url, this.#methodsAt(path));
+  }
+
+  /** What went wrong before a door answered, or in one. */
+  #fail(req: IncomingMessage, res: ServerResponse, error: unknown): void {
+    const failed = toFailure(error);
+    if (failed.reason === "internal") {
+      const { url: path } = req;
+      this.#log.error({ err: failed.cause, path }, "A request went wrong");
+    }
+    try {
+      if (res.headersSent) res.destroy();
+      else sendFailure(res, failed);
+    } catch (cause) {
+      this.#log.error({ err: cause }, "A request could not be answered");
+      res.destroy();
+    }
+  }
+
+  /** What may be asked of an address; nothing where there is nothing. */
+  #methodsAt(path: string): readonly string[] {
+    if (path === "/*") return ["GET", "HEAD", "PUT", "POST", "DELETE"]; // of the server as a whole
+    if (this.#trpc.serves(path)) return ["GET", "HEAD", "POST"];
+    const isOurs =
+      PAGES.includes(path) || this.#channels.serves("GET", path)
+        ? ["GET", "HEAD"]
+        : [];
+    return [...isOurs, ...this.#rest.methodsAt(path)];
   }
 
   async upgrade(
@@ -173,8 +219,8 @@ export class Doors {
     head: Buffer,
   ): Promise<void> {
     stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
-    const url = urlOf(req);
     try {
+      const url = urlOf(req);
       this.#gate.admit(req, url, false);
       if (this.#trpc.serves(url.pathname)) {
         this.#trpc.upgrade(req, stream, head);
@@ -185,7 +231,11 @@ export class Doors {
         } else this.#channels.upgrade(req, stream, head, url.pathname);
       } else throw failure("not_found", { path: url.pathname });
     } catch (error) {
-      answer(req, stream, toFailure(error));
+      const failed = toFailure(error);
+      if (failed.reason === "internal") {
+        this.#log.error({ err: failed.cause }, "An upgrade went wrong");
+      }
+      answer(req, stream, failed);
     }
   }
 
@@ -210,12 +260,16 @@ export class Doors {
 }
 
 const ALLOW_ORIGIN = "access-control-allow-origin";
+/** For browsers, and for who reads the document. */
+const PAGES = ["/", "/docs", "/openapi.json"];
 
-function send(
-  res: ServerResponse,
-  page: { readonly body: string; readonly headers: Record<string, string> },
-): void {
-  res.writeHead(200, page.headers).end(page.body);
+function send(res: ServerResponse, status: number, page: Page): void {
+  res.writeHead(status, page.headers).end(page.body);
+}
+
+/** Whether it is a person's browser that asks. */
+function wantsPage({ headers: { accept = "" } }: IncomingMessage): boolean {
+  return accept.includes("text/html");
 }
 
 function wantsWebSocket({ headers: { upgrade = "" } }: IncomingMessage) {
@@ -249,18 +303,48 @@ export function answer(
   stream: Duplex,
   { status, body: said }: { readonly status: number; readonly body: unknown },
 ): void {
+  endWith(stream, { status, said, span: spanOf(req) });
+}
+
+/** What is no HTTP, or takes too long to be it. */
+function refuse(socket: Duplex, code: string | undefined): void {
+  if (!socket.writable) return;
+  const reasons: Readonly<Record<string, SupervisorError>> = {
+    HPE_HEADER_OVERFLOW: failure("headers_too_large", { limit: HEADERS_LIMIT }),
+    ERR_HTTP_REQUEST_TIMEOUT: failure("request_timeout", {
+      why: "The head of the request did not come in time",
+    }),
+  };
+  const why = "This is not a request of HTTP";
+  const failed = reasons[code ?? ""] ?? failure("bad_request", { why });
+  const { status, body: said } = failed;
+  endWith(socket, { status, said, span: randomUUID() });
+}
+
+/** The last answer on a connection; what still comes has a moment to come, so that the answer can be read. */
+function endWith(
+  stream: Duplex,
+  {
+    status,
+    said,
+    span,
+  }: { readonly status: number; readonly said: unknown; readonly span: string },
+): void {
   const body = JSON.stringify(said);
   stream.end(
     [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
       "content-type: application/json",
       `content-length: ${Buffer.byteLength(body)}`,
-      `${SPAN}: ${spanOf(req)}`,
+      `${SPAN}: ${span}`,
       "connection: close",
       "",
       body,
     ].join("\r\n"),
   );
+  stream.resume();
+  const timer = setTimeout(() => stream.destroy(), LINGER_MS);
+  stream.once("close", () => clearTimeout(timer));
 }
 
 /** Only path and query are the client's, in either form of a request's target; a path may begin with two slashes. */

@@ -19,12 +19,13 @@ import {
   statusOf,
   type SupervisorError,
 } from "../../contract/index.ts";
+import { clientInput, LargeInput } from "./client-input.ts";
 import { streamEvents } from "./event-stream.ts";
+import { bodyOf, isExpectant } from "./request-body.ts";
 import { type Feed, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
+import { share } from "./share.ts";
 import type { Told } from "./told.ts";
-
-const MAX_BODY = 64 * 1024 * 1024; // bytes
 
 interface RestRoute {
   readonly method: Method;
@@ -47,22 +48,29 @@ export class RestDoor {
   /** Whether the operation at this address needs no token. */
   isOpen(method: string | undefined, path: string): boolean {
     const route = this.#routes.find(
-      (candidate) =>
-        candidate.method === method && candidate.pattern.test(path),
+      (candidate) => answers(candidate, method) && candidate.pattern.test(path),
     );
     return route?.operation.access === "open";
   }
 
-  /** Answers; never rejects. */
+  /** What may be asked of an address. */
+  methodsAt(path: string): readonly string[] {
+    return this.#routes
+      .filter(({ pattern }) => pattern.test(path))
+      .flatMap(({ method }) => (method === "GET" ? [method, "HEAD"] : method));
+  }
+
+  /** Answers; never rejects. `allowed` is what may be asked of the address. */
   async handle(
     req: IncomingMessage,
     res: ServerResponse,
     url: URL,
+    allowed: readonly string[] = this.methodsAt(url.pathname),
   ): Promise<void> {
     let route: RestRoute | undefined;
     try {
-      route = this.#routeOf(req, url.pathname);
-      const input = await inputOf(req, url, route);
+      route = this.#routeOf(req, res, url.pathname, allowed);
+      const input = await inputOf(req, res, url, route);
       const unknown = unknownFields(input, route.operation);
       if (unknown.length > 0) {
         res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
@@ -82,6 +90,7 @@ export class RestDoor {
       if (route.operation.kind === "subscription") {
         const { reader_patience_ms } = this.#service.limits;
         const subscription = data as AsyncIterable<Told>;
+        if (req.method === "HEAD") gone.abort(); // the head of the answer, and its end
         await streamEvents(res, subscription, reader_patience_ms);
       } else sendJson(res, route.operation.status ?? 200, data);
     } catch (error) {
@@ -99,14 +108,26 @@ export class RestDoor {
   }
 
   /** Throws `not_found`, `method_not_allowed`. */
-  #routeOf(req: IncomingMessage, path: string): RestRoute {
-    const here = this.#routes.filter(({ pattern }) => pattern.test(path));
-    if (here.length === 0) throw failure("not_found", { path });
-    const route = here.find(({ method }) => method === req.method);
+  #routeOf(
+    { method = "" }: IncomingMessage,
+    res: ServerResponse,
+    path: string,
+    allowed: readonly string[],
+  ): RestRoute {
+    const route = this.#routes.find(
+      (candidate) => answers(candidate, method) && candidate.pattern.test(path),
+    );
     if (route !== undefined) return route;
-    const allow = here.map(({ method }) => method).join(", ");
-    throw failure("method_not_allowed", { method: req.method ?? "", allow });
+    if (allowed.length === 0) throw failure("not_found", { path });
+    const allow = [...allowed, "OPTIONS"].join(", ");
+    res.setHeader("allow", allow);
+    throw failure("method_not_allowed", { method, allow });
   }
+}
+
+/** HEAD is GET without a body, which Node leaves out. */
+function answers(route: RestRoute, method: string | undefined): boolean {
+  return route.method === (method === "HEAD" ? "GET" : method);
 }
 
 /** Server-sent events are spelled from the journal's own bytes. */
@@ -133,6 +154,7 @@ function routesOf(operations: Contract): readonly RestRoute[] {
 /** The operation's input, put together from path, query and body. */
 async function inputOf(
   req: IncomingMessage,
+  res: ServerResponse,
   url: URL,
   { method, pattern, operation }: RestRoute,
 ): Promise<unknown> {
@@ -140,59 +162,49 @@ async function inputOf(
     req.resume();
     return undefined;
   }
-  let input: Record<string, unknown> = {};
-  if (method === "GET") {
-    req.resume();
-    for (const [name, value] of url.searchParams) {
-      if (name !== "token") input[name] = value;
-    }
-    const lastEventId = req.headers["last-event-id"];
-    if (operation.kind === "subscription" && lastEventId !== undefined) {
-      input["lastEventId"] = lastEventId;
-    }
-  } else {
-    // Spread, not assigned: `__proto__` is a key like any other.
-    input = { ...(await bodyOf(req)) };
-  }
   const { groups } = pattern.exec(url.pathname) ?? {};
-  for (const [name, value] of Object.entries(groups ?? {})) {
-    input[name] = decoded(value);
-  }
-  return input;
-}
-
-/** `undefined` for no body. Throws `bad_request` for one that is no JSON object, `too_large`. */
-async function bodyOf(req: IncomingMessage): Promise<object | undefined> {
-  const text = await textOf(req);
-  if (text.trim() === "") return undefined;
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch (cause) {
-    const why = `The body is no JSON: ${(cause as Error).message.slice(0, 100)}`;
-    throw failure("bad_request", { why }, { cause });
-  }
-  if (body === null) return undefined;
-  if (typeof body !== "object" || Array.isArray(body)) {
-    throw failure("bad_request", { why: "The body is no JSON object" });
-  }
-  return body;
-}
-
-async function textOf(req: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of req as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > MAX_BODY) throw failure("too_large", { limit: MAX_BODY });
-      chunks.push(chunk);
+  const inPath = Object.entries(groups ?? {}).map(([name, value]) => [
+    name,
+    decoded(value),
+  ]);
+  // Spread, not assigned: `__proto__` is a key like any other.
+  const whole = (input: object): Record<string, unknown> => ({
+    ...input,
+    ...(Object.fromEntries(inPath) as Record<string, string>),
+  });
+  if (method !== "GET") {
+    const body = await share.all(
+      clientInput(await textOf(req, res), operation),
+    );
+    if (body instanceof LargeInput) {
+      return new LargeInput(whole(body.value), body.unread);
     }
-  } catch (cause) {
-    if (!req.errored) throw cause;
-    throw failure("bad_request", { why: "The body broke off" }, { cause });
+    if (typeof body === "object" && !Array.isArray(body)) {
+      return whole(body ?? {});
+    }
+    throw failure("bad_request", { why: "The body is not a JSON object" });
   }
-  return Buffer.concat(chunks, size).toString();
+  req.resume();
+  const input: Record<string, unknown> = {};
+  for (const [name, value] of url.searchParams) {
+    if (name !== "token") input[name] = value;
+  }
+  const lastEventId = req.headers["last-event-id"];
+  if (operation.kind === "subscription" && lastEventId !== undefined) {
+    input["lastEventId"] = lastEventId;
+  }
+  return whole(input);
+}
+
+const NULL = Buffer.from("null");
+
+/** A body of nothing but white space is none, and none is `null`. */
+async function textOf(
+  req: IncomingMessage,
+  res: ServerResponse,
+): Promise<Buffer> {
+  const text = await bodyOf(req, res);
+  return text.length < 1024 && text.toString().trim() === "" ? NULL : text;
 }
 
 function decoded(segment: string): string {
@@ -209,7 +221,8 @@ function unknownFields(input: unknown, { input: schema }: Operation): string {
   const { def } = schema as z.ZodType;
   if (def.type !== "object" || input === undefined) return "";
   const { shape } = def as z.core.$ZodObjectDef;
-  const unknown = Object.keys(input as object)
+  const value = input instanceof LargeInput ? input.value : input;
+  const unknown = Object.keys(value as object)
     .filter((name) => !Object.hasOwn(shape, name))
     .slice(0, 20)
     .map((name) => name.slice(0, 100).replace(/[^\x20-\x7e]/g, "?"));
@@ -248,7 +261,7 @@ export function sendFailure(
   if (failed.reason === "unauthorized") {
     res.setHeader("www-authenticate", "Bearer");
   }
-  if (failed.reason === "too_large") res.setHeader("connection", "close");
+  if (isExpectant(res.req)) res.setHeader("connection", "close"); // its body will not come
   const status =
     operation === undefined
       ? failed.status

@@ -18,8 +18,10 @@ import {
   SupervisorError,
   toPosition,
 } from "../../contract/index.ts";
+import { LargeInput } from "./client-input.ts";
 import type { Answers, Asked } from "./implement.ts";
 import type { Service } from "./service.ts";
+import { share } from "./share.ts";
 import { eachEvent, type Told } from "./told.ts";
 
 /** How a subscription travels on one connection. */
@@ -35,6 +37,8 @@ export interface Context {
   readonly service: Service;
   /** Set on connections that can carry many events at once. */
   readonly feed?: Feed | undefined;
+  /** The inputs of a request's calls, where they were read before. */
+  readonly inputs?: readonly unknown[] | undefined;
 }
 
 const t = initTRPC.context<Context>().create({
@@ -53,6 +57,20 @@ const t = initTRPC.context<Context>().create({
     };
   },
 });
+
+/** Each call in its turn; with the input that was read before, where it was. */
+const procedureInTurn = t.procedure
+  .use(async ({ ctx, next, getRawInput, batchIndex }) => {
+    await share.turn();
+    const given =
+      ctx.inputs === undefined ? await getRawInput() : ctx.inputs[batchIndex];
+    if (given instanceof SupervisorError) throw toTRPC(given);
+    return next({ ctx: { given } });
+  })
+  .use(({ ctx: { given }, next }) => {
+    const input = given instanceof LargeInput ? given.value : given;
+    return next({ getRawInput: () => Promise.resolve(input) });
+  });
 
 /** `answers` may be any that fit the contract: the real ones, or a mock's. */
 export function routerOf(answers: Answers): AppRouter {
@@ -80,7 +98,7 @@ function answerOf(answers: Answers, group: string, name: string): Answer {
 }
 
 function procedure(operation: Operation, answer: Answer) {
-  const input = t.procedure.input(operation.input as z.ZodType);
+  const input = procedureInTurn.input(operation.input as z.ZodType);
   const ask = async (asked: Asked<unknown>) => {
     try {
       return await answer(asked);
@@ -114,12 +132,13 @@ function askedIn({
   signal,
 }: {
   input: unknown;
-  ctx: Context;
+  ctx: Context & { readonly given?: unknown };
   signal?: AbortSignal | undefined;
 }): Asked<unknown> {
   return {
     input,
     service: ctx.service,
+    unread: ctx.given instanceof LargeInput ? ctx.given.unread : {},
     signal: signal ?? new AbortController().signal,
   };
 }
@@ -151,7 +170,7 @@ export function toFailure(error: unknown): SupervisorError {
   }
   if (error.cause instanceof SupervisorError) return error.cause;
   if (error.cause instanceof z.core.$ZodError && error.code === "BAD_REQUEST") {
-    const why = z.prettifyError(error.cause);
+    const why = described(error.cause);
     return failure("bad_request", { why }, { cause: error });
   }
   switch (error.code) {
@@ -165,6 +184,17 @@ export function toFailure(error: unknown): SupervisorError {
       return failure("bad_request", { why: error.message }, { cause: error });
   }
 }
+
+/** The first things that are wrong, in words, however many there are. */
+function described({ issues }: z.core.$ZodError): string {
+  const first = new z.core.$ZodError(issues.slice(0, MOST_ISSUES));
+  const more = issues.length - MOST_ISSUES;
+  const text = z.prettifyError(first).slice(0, LONGEST_WHY);
+  return more > 0 ? `${text}\n… and ${more} more` : text;
+}
+
+const MOST_ISSUES = 20;
+const LONGEST_WHY = 4_000; // characters
 
 /** The client is told that the log says more: it does. */
 export function logAccident(

@@ -85,24 +85,28 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   connection_info: ({ input, service: { supervisor } }) =>
     supervisor.session(input.session_id).connectionInfo(),
 
-  send({ input, service: { supervisor } }) {
+  send({ input, unread, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     assertJournal(session, input.journal_id);
-    const message = fromClientValue(input, speakerOf(session));
+    const message = fromClientValue(input, speakerOf(session), unread);
     return { msg_id: message.header.msg_id, repeated: !session.send(message) };
   },
 
-  async request({ input, service: { supervisor } }) {
+  async request({ input, unread, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     const { msg_type, content, channel, timeout_ms } = input;
     const reply = await session.request(
-      request(msg_type, content, { ...speakerOf(session), channel }),
+      request(msg_type, content, {
+        ...speakerOf(session),
+        channel,
+        unread: unread.content,
+      }),
       timeout_ms,
     );
     return JSON.parse(Buffer.concat(reply.json).toString()) as JupyterEvent;
   },
 
-  async execute({ input, service: { supervisor }, signal }) {
+  async execute({ input, unread, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
     if (!session.isRunning) {
       throw failure("session_not_running", { session_id: session.id });
@@ -113,7 +117,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const deadline_ms =
       timeout_ms ?? (seconds == null ? seconds : seconds * 1000);
     const execution = session.execute(
-      executeRequest(session, code),
+      executeRequest(session, code, { code: unread.code }),
       deadline_ms ?? undefined,
     );
     const collected = await collect(session, execution, signal);

@@ -14,15 +14,18 @@ import {
   type Encoder,
 } from "@trpc/server/adapters/ws";
 import { WebSocket, WebSocketServer } from "ws";
-import type { AppRouter } from "../../contract/index.ts";
+import { type AppRouter, SupervisorError } from "../../contract/index.ts";
+import { limits } from "../../contract/limits.ts";
+import { InOrder } from "./in-order.ts";
+import { bodyOf } from "./request-body.ts";
 import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
+import { share } from "./share.ts";
 import { drained, FrameWriter } from "./socket.ts";
 import { eachEvent, type Told } from "./told.ts";
+import { callsIn, inputsIn } from "./trpc-calls.ts";
 
 const PREFIX = "/trpc";
-const MAX_BATCH = 1_000; // a client that comes back resumes all its subscriptions in one frame
-const MAX_BODY = 64 * 1024 * 1024; // bytes
 
 export class TrpcDoor {
   readonly #router: AppRouter;
@@ -35,13 +38,13 @@ export class TrpcDoor {
     this.#sockets = new WebSocketServer({
       noServer: true,
       perMessageDeflate: false,
-      maxPayload: MAX_BODY,
+      maxPayload: limits.body_bytes,
       WebSocket: EntrySocket,
     });
     const connect = getWSConnectionHandler({
       wss: this.#sockets,
       router,
-      maxBatchSize: MAX_BATCH,
+      maxBatchSize: limits.batch_calls, // a client that comes back resumes all its subscriptions in one frame
       experimental_encoder: encoder,
       createContext: ({ res }): Context => ({
         service,
@@ -65,21 +68,46 @@ export class TrpcDoor {
     res: ServerResponse,
     path: string,
   ): Promise<void> {
+    const procedures = path.slice(PREFIX.length + 1);
+    const inputs = await this.#inputsOf(req, res, procedures);
     await nodeHTTPRequestHandler({
       router: this.#router,
       req,
       res,
-      path: path.slice(PREFIX.length + 1),
-      createContext: (): Context => ({ service: this.#service }),
-      maxBodySize: MAX_BODY,
+      path: procedures,
+      createContext: (): Context => ({ service: this.#service, inputs }),
+      maxBatchSize: limits.batch_calls,
+      maxBodySize: limits.body_bytes,
       onError: ({ error, path: procedure }) =>
         logAccident(this.#service, error, procedure),
     });
   }
 
+  /** Read before the adapter does it, which then finds an empty body. `undefined` where the body is not ours to read. */
+  async #inputsOf(
+    req: IncomingMessage & { body?: unknown },
+    res: ServerResponse,
+    procedures: string,
+  ): Promise<readonly unknown[] | undefined> {
+    if (req.method !== "POST" || req.body !== undefined) return undefined;
+    const isBatch = /[?&]batch=1(?:&|$)/.test(req.url ?? "");
+    const paths = isBatch ? decoded(procedures).split(",") : [procedures];
+    if (paths.length > limits.batch_calls) return undefined; // refused, whatever is in it
+    try {
+      const body = await bodyOf(req, res);
+      req.body = "";
+      return await share.all(inputsIn(body, paths, isBatch));
+    } catch (error) {
+      if (!(error instanceof SupervisorError)) throw error;
+      req.body = "";
+      return paths.map(() => error);
+    }
+  }
+
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
     this.#sockets.handleUpgrade(req, stream, head, (socket) => {
       entrySocket(socket).stream = stream;
+      entrySocket(socket).listen(this.#service);
       for (const emitter of [socket, stream]) emitter.setMaxListeners(0); // each subscription waits for it to drain
       this.#sockets.emit("connection", socket, req);
     });
@@ -105,7 +133,13 @@ class Batch {
 
 /** Batches pass as they are; everything else is JSON as ever. */
 const encoder: Encoder = {
-  decode: (data) => jsonEncoder.decode(data),
+  /** What a frame holds was read before. */
+  decode(data) {
+    if (typeof data === "string") return jsonEncoder.decode(data);
+    const { calls } = data as unknown as Frame;
+    if (calls instanceof Error) throw calls;
+    return calls;
+  },
   encode(message) {
     const batch = batchIn(message);
     if (batch === undefined) return jsonEncoder.encode(message);
@@ -119,9 +153,64 @@ function batchIn(message: unknown): Batch | undefined {
   return result?.data instanceof Batch ? result.data : undefined;
 }
 
-/** Spells a batch as the tRPC messages that a stock client expects. */
+/** A frame whose calls have been read, on its way to the adapter, which takes a buffer and asks it for its text. */
+class Frame {
+  readonly calls: unknown;
+
+  constructor(calls: unknown) {
+    this.calls = calls;
+  }
+
+  get asBuffer(): Buffer {
+    return Object.assign(Buffer.alloc(0), { toString: () => this });
+  }
+}
+
+/** Reads frames before the adapter does, and spells a batch as the tRPC messages that a stock client expects. */
 class EntrySocket extends WebSocket {
   stream: Duplex | undefined;
+  #service: Service | undefined;
+  readonly #frames = new InOrder(this);
+
+  /** From now on frames are read in turn. */
+  listen(service: Service): void {
+    this.#service = service;
+  }
+
+  override emit(event: string | symbol, ...rest: unknown[]): boolean {
+    const [data] = rest;
+    const isBinary = rest[1] === true;
+    if (
+      event !== "message" ||
+      isBinary ||
+      this.#service === undefined ||
+      !Buffer.isBuffer(data) ||
+      isKeepAlive(data)
+    ) {
+      return super.emit(event, ...rest);
+    }
+    this.#frames.add(this.#read(data, this.#service));
+    return true;
+  }
+
+  *#read(data: Buffer, { faults, log }: Service): Generator<void, void> {
+    let calls: unknown;
+    try {
+      calls = yield* callsIn(data);
+    } catch (error) {
+      if (!(error instanceof SupervisorError)) {
+        log.error({ err: error }, "A frame of tRPC could not be read");
+      }
+      faults.count("tRPC frame refused", "it is not a call");
+      if (this.bufferedAmount > MOST_UNREAD) return; // who does not read is not answered
+      calls = error;
+    }
+    try {
+      super.emit("message", new Frame(calls).asBuffer, false);
+    } catch (error) {
+      log.error({ err: error }, "A frame of tRPC could not be handled");
+    }
+  }
 
   override send(data: unknown, ...rest: unknown[]): void {
     if (!(data instanceof Batch)) {
@@ -143,6 +232,21 @@ class EntrySocket extends WebSocket {
 }
 
 const END = "}}}";
+/** Bytes that may wait for a client that sends nothing but what is refused. */
+const MOST_UNREAD = 1024 * 1024;
+
+/** The adapter's own, beside the protocol. */
+function isKeepAlive(data: Buffer): boolean {
+  return data.length === 4 && /^P[IO]NG$/.test(data.toString());
+}
+
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
 
 /** All of this door's sockets are: their server makes no others. */
 function entrySocket(socket: WebSocket): EntrySocket {

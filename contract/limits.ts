@@ -1,0 +1,26 @@
+/**
+ * What a client may send in one piece. What is over a limit is refused by name,
+ * and nobody else waits while it is looked at.
+ */
+const MIB = 1024 * 1024;
+
+export const limits = {
+  /** Bytes of a request's body, and of one frame of a WebSocket. */
+  body_bytes: 64 * MIB,
+  /** Bytes of an input without what is carried unread: `content`, `metadata`, `buffers` and `code`. */
+  input_bytes: MIB,
+  /** Values (members, items and texts) in an input, without what is carried unread. */
+  input_values: 5_000,
+  /** Values in one batch of tRPC calls. */
+  batch_values: 20_000,
+  /** Calls in one batch of tRPC calls. */
+  batch_calls: 1_000,
+  /** Objects and arrays within each other. */
+  depth: 512,
+  /** Bytes of a message's `header`, and of its `parent_header`. */
+  header_bytes: 64 * 1024,
+  /** How long a request's body may be silent. */
+  body_silence_ms: 30_000,
+  /** How long a request's body may take in all. */
+  body_whole_ms: 600_000,
+} as const;

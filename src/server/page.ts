@@ -1,0 +1,55 @@
+/**
+ * One HTML page that is whole: only the scripts and styles that we put there
+ * run, by their digests, and it asks nothing of anybody but us.
+ */
+import { createHash } from "node:crypto";
+import type { Page } from "./docs.ts";
+
+export interface Parts {
+  readonly styles: readonly string[];
+  readonly body: string;
+  readonly scripts: readonly string[];
+}
+
+/** The texts of styles and scripts are such as the HTML parser reads to their end. */
+export function pageOf({ styles, body, scripts }: Parts): Page {
+  const html = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Kallichore</title>
+<link rel="icon" href="data:,">
+${styles.map((text) => `<style>${text}</style>`).join("\n")}
+</head>
+<body>
+${body}
+${scripts.map((text) => `<script>${text}</script>`).join("\n")}
+</body>
+</html>
+`;
+  const policy = [
+    "default-src 'none'",
+    `script-src ${scripts.map(source).join(" ")}`,
+    `style-src ${styles.map(source).join(" ")}`,
+    "img-src data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ];
+  return {
+    body: html,
+    headers: {
+      "content-type": "text/html; charset=utf-8",
+      "content-security-policy": policy.join("; "),
+      "referrer-policy": "no-referrer",
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-store", // its address may have a token in it
+    },
+  };
+}
+
+function source(text: string): string {
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}

@@ -1,0 +1,106 @@
+/**
+ * The body of a request: bounded in size and in time. One that is refused is
+ * still read for a moment, and thrown away, so that the client can read why.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { failure, SupervisorError } from "../../contract/index.ts";
+import { limits } from "../../contract/limits.ts";
+
+/** How long a body may go on that nobody waits for any more. */
+export const LINGER_MS = 5_000;
+
+/** Who waits to be told that the body is wanted. */
+const expectant = new WeakSet<IncomingMessage>();
+
+/** For requests with `Expect: 100-continue`, which are answered before there is a body. */
+export function expectsContinue(req: IncomingMessage): void {
+  expectant.add(req);
+}
+
+/** Whether the client still waits to be told. */
+export function isExpectant(req: IncomingMessage): boolean {
+  return expectant.has(req);
+}
+
+export interface BodyTimes {
+  readonly silence_ms: number;
+  readonly whole_ms: number;
+}
+
+const TIMES: BodyTimes = {
+  silence_ms: limits.body_silence_ms,
+  whole_ms: limits.body_whole_ms,
+};
+
+/** Throws `too_large`, `request_timeout`, `bad_request`. */
+export async function bodyOf(
+  req: IncomingMessage,
+  res: ServerResponse,
+  times: BodyTimes = TIMES,
+): Promise<Buffer> {
+  const limit = limits.body_bytes;
+  if (Number(req.headers["content-length"] ?? 0) > limit) {
+    throw failure("too_large", { limit });
+  }
+  if (expectant.delete(req)) res.writeContinue();
+  const chunks = req[Symbol.asyncIterator]() as AsyncIterator<
+    Buffer,
+    undefined
+  >;
+  const pieces: Buffer[] = [];
+  const ends = performance.now() + times.whole_ms;
+  let size = 0;
+  try {
+    for (;;) {
+      const left_ms = Math.min(times.silence_ms, ends - performance.now());
+      const { done, value } = await within(chunks.next(), left_ms, times);
+      if (done === true) return Buffer.concat(pieces, size);
+      size += value.length;
+      if (size > limit) throw failure("too_large", { limit });
+      pieces.push(value);
+    }
+  } catch (cause) {
+    if (!(cause instanceof SupervisorError)) {
+      throw failure("bad_request", { why: "The body broke off" }, { cause });
+    }
+    void drain(chunks);
+    throw cause;
+  }
+}
+
+function within<T>(
+  next: Promise<T>,
+  left_ms: number,
+  { silence_ms, whole_ms }: BodyTimes,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const timer = setTimeout(
+      () => {
+        const why = `The body did not come: it may be silent for ${silence_ms / 1000} s, and take ${whole_ms / 1000} s in all`;
+        reject(failure("request_timeout", { why }));
+      },
+      Math.max(left_ms, 0),
+    );
+    next.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+async function drain(chunks: AsyncIterator<Buffer, undefined>): Promise<void> {
+  try {
+    while ((await chunks.next()).done !== true);
+  } catch {
+    // The connection is gone, which is an end too.
+  }
+}
+
+/** Once it is answered, the rest of a request's body has a moment to come; then the connection ends. */
+export function lingerAfter(req: IncomingMessage, res: ServerResponse): void {
+  res.once("finish", () => {
+    if (req.complete) return;
+    const timer = setTimeout(() => req.socket.destroy(), LINGER_MS);
+    timer.unref();
+    const done = () => clearTimeout(timer);
+    req.once("end", done);
+    req.once("close", done);
+  });
+}

@@ -1,0 +1,74 @@
+/**
+ * What a browser gets that has no token: a page that asks for it. It is the
+ * same for everybody. The token stays in the tab's session storage, and goes
+ * to nobody but us.
+ */
+import type { Page } from "./docs.ts";
+import { pageOf } from "./page.ts";
+
+/** Where the pages of one tab keep the token. */
+export const STORED_AS = "kallichore-token";
+
+export function tokenPage(): Page {
+  page ??= pageOf({ styles: [STYLE], body: BODY, scripts: [SCRIPT] });
+  return page;
+}
+let page: Page | undefined;
+
+const BODY = `<main>
+<h1>Kallichore</h1>
+<p>This server needs its token. It was printed where the server was started:</p>
+<form id="form">
+<label for="token">Token</label>
+<input id="token" type="password" autocomplete="off" spellcheck="false" autofocus required>
+<button>Continue</button>
+</form>
+<p id="said" role="alert"></p>
+<noscript><p>Without scripts, add <code>?token=…</code> to the address.</p></noscript>
+</main>`;
+
+const STYLE = `
+body { margin: 0; font: 16px/1.5 sans-serif; color: #3b4151; background: #fafafa; }
+main { max-width: 26em; margin: 15vh auto 0; padding: 0 1em; }
+h1 { font-size: 1.5em; margin: 0 0 .5em; }
+form { display: flex; flex-wrap: wrap; gap: .5em; align-items: center; }
+label { flex-basis: 100%; font-weight: bold; }
+input { flex: 1; min-width: 10em; padding: .5em; font: inherit; border: 1px solid #888; border-radius: 4px; }
+button { padding: .5em 1em; font: inherit; border: 0; border-radius: 4px; color: #fff; background: #3b4151; cursor: pointer; }
+#said { min-height: 1.5em; color: #b00020; }
+`;
+
+/** The token is tried first: one that is wrong is said here, and is not kept. */
+const SCRIPT = `
+"use strict";
+{
+  const KEY = ${JSON.stringify(STORED_AS)};
+  const field = document.getElementById("token");
+  const said = document.getElementById("said");
+  const base = location.pathname.replace(/\\/(docs)?$/, "");
+  const enter = async (token) => {
+    const answer = await fetch(base + "/sessions", {
+      method: "HEAD",
+      headers: { authorization: "Bearer " + token },
+    });
+    if (answer.status === 401) {
+      sessionStorage.removeItem(KEY);
+      return "That is not the token of this server.";
+    }
+    if (!answer.ok) return "The server answered " + answer.status + ".";
+    sessionStorage.setItem(KEY, token);
+    location.replace(base + "/docs?token=" + encodeURIComponent(token));
+    return "";
+  };
+  const tried = (token) =>
+    enter(token).catch(() => "The server does not answer.").then((text) => {
+      said.textContent = text;
+    });
+  document.getElementById("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void tried(field.value.trim());
+  });
+  const kept = sessionStorage.getItem(KEY);
+  if (kept !== null) void tried(kept);
+}
+`;
