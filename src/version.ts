@@ -2,7 +2,12 @@
 import { readPackageFile } from "./package-files.ts";
 
 /** The newest Kallichore that we are compatible with. */
-export const COMPATIBLE_VERSION = "0.1.64";
+export const COMPATIBLE_VERSION = "0.1.69";
+
+/** Whether it looks like `0.1.69`, or `0.2.0-beta.1`. */
+export function isVersion(said: unknown): said is string {
+  return typeof said === "string" && /^\d[\w.+-]{0,63}$/.test(said);
+}
 
 export const VERSION: string = readVersion();
 

@@ -73,7 +73,7 @@ export function memoryService({
     log: accidents,
     faults,
     limits,
-    reportedVersion: "0.1.64",
+    reportedVersion: "0.1.69",
     version: "0.0.0-mock",
     logLevel: "info",
     shutDown,

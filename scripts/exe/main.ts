@@ -1,7 +1,9 @@
 /** The executable's program: as `src/bin/kcserver.ts`, for the CommonJS that a single executable is made of. */
 import { run } from "../../src/command/kcserver/run.ts";
+import { surviveHangup } from "../../src/command/terminal-streams.ts";
 
 process.title = "kcserver";
+surviveHangup();
 run(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {

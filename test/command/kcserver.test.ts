@@ -1,6 +1,7 @@
 /** The command as it is shipped, with real sockets and real signals. */
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -499,6 +500,31 @@ describe("the launcher", () => {
       const comm = readFileSync(`/proc/${server.pid}/comm`, "utf8");
       expect(comm).toBe("kcserver\n");
     }
+  });
+
+  test("reports the version that the Positron around it expects", async () => {
+    const folder = join(room, "positron-supervisor", "resources", "kallichore");
+    mkdirSync(folder, { recursive: true });
+    const positron = { binaryDependencies: { kallichore: "0.1.66" } };
+    writeFileSync(
+      join(room, "positron-supervisor", "package.json"),
+      JSON.stringify({ name: "positron-supervisor", positron }),
+    );
+    const placed = join(folder, "kcserver");
+    copyFileSync(launcher, placed);
+    chmodSync(placed, 0o755);
+    const file = join(room, "connection.json");
+    await using server = new Running([placed, "--connection-file", file], {
+      env: surroundings(),
+    });
+    await server.said(/^Listening .*$/m);
+    while (!existsSync(file)) await delay(50);
+    const connection = readConnection(file);
+    const { body } = await ask(connection, "GET /status");
+    expect(body).toMatchObject({ version: "0.1.66", server_version: VERSION });
+    await using asked = new Running([placed, "--version"]);
+    await asked.ended();
+    expect(asked.stdout).toBe(`kcserver 0.1.66 (kallichore ${VERSION})\n`);
   });
 
   test("hands on the exit code and every argument", async () => {

@@ -40,7 +40,10 @@ export async function installLauncher(
   return path;
 }
 
-/** A signal that was ignored when a shell began cannot be trapped in it: so the shell can tell. */
+/**
+ * A signal that was ignored when a shell began cannot be trapped in it: so the shell can tell.
+ * The server reads no input, and must not keep a terminal that may be closed.
+ */
 export function shellLauncher({ node, program }: LauncherTarget): string {
   return `#!/bin/sh
 # kcserver of kallichore ${VERSION}; made by: kcserver --install-launcher
@@ -50,7 +53,7 @@ trap 'KALLICHORE_IGNORES_HANGUP=' HUP
 kill -HUP $$
 trap - HUP
 export KALLICHORE_SERVER_PATH KALLICHORE_IGNORES_HANGUP
-exec ${quoted(node)} ${quoted(program)} "$@"
+exec ${quoted(node)} ${quoted(program)} "$@" </dev/null
 `;
 }
 

@@ -10,7 +10,7 @@ import {
   Option,
 } from "commander";
 import { bytes } from "../bytes.ts";
-import { COMPATIBLE_VERSION, VERSION } from "../../version.ts";
+import { COMPATIBLE_VERSION, isVersion, VERSION } from "../../version.ts";
 
 export interface Options {
   readonly port: number;
@@ -43,21 +43,31 @@ export type Parsed =
 export interface ParseSurroundings {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly platform?: NodeJS.Platform;
+  /** The Kallichore that the program which starts us expects, where it is known. */
+  readonly expectedVersion?: string | undefined;
 }
 
 /** `argv` without the interpreter and the program. */
 export function parseOptions(
   argv: readonly string[],
-  { env = process.env, platform = process.platform }: ParseSurroundings = {},
+  {
+    env = process.env,
+    platform = process.platform,
+    expectedVersion = COMPATIBLE_VERSION,
+  }: ParseSurroundings = {},
 ): Parsed {
   const said = { stdout: "", stderr: "" };
-  const command = commandFor(env, platform)
+  const reported = env["KALLICHORE_REPORT_VERSION"] || expectedVersion;
+  const command = commandFor(reported, platform)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => (said.stdout += text),
       writeErr: (text) => (said.stderr += text),
     });
   try {
+    if (!isVersion(reported)) {
+      command.error("error: KALLICHORE_REPORT_VERSION is not a version");
+    }
     refuseRepeated(command);
     command.parse(spelledOut(argv, command), { from: "user" });
     return { options: command.opts<Options>() };
@@ -67,11 +77,7 @@ export function parseOptions(
   }
 }
 
-function commandFor(
-  env: Readonly<Record<string, string | undefined>>,
-  platform: NodeJS.Platform,
-): Command {
-  const reported = env["KALLICHORE_REPORT_VERSION"] || COMPATIBLE_VERSION;
+function commandFor(reported: string, platform: NodeJS.Platform): Command {
   const command = new Command("kcserver")
     .description(
       "Starts Jupyter kernels, watches them, and connects clients to them.",
@@ -125,8 +131,8 @@ function commandFor(
   add("--transport <TRANSPORT>", "tcp, socket or named-pipe");
   add(
     "--report-version <VERSION>",
-    "The Kallichore version that clients are told (environment: KALLICHORE_REPORT_VERSION)",
-    oneWord,
+    "The Kallichore version that clients are told (environment: KALLICHORE_REPORT_VERSION); otherwise the one that the Positron around us expects",
+    version,
   );
   command.setOptionValue("reportVersion", reported);
   command.addOption(
@@ -215,9 +221,9 @@ function uint16(said: string): number {
   return number;
 }
 
-function oneWord(said: string): string {
-  if (!/^[\w.+-]+$/.test(said)) {
-    throw new InvalidArgumentError("It is a version, such as 0.1.64.");
+function version(said: string): string {
+  if (!isVersion(said)) {
+    throw new InvalidArgumentError("It is a version, such as 0.1.69.");
   }
   return said;
 }

@@ -12,6 +12,8 @@ import { type RunningServer, startServer } from "../../serve.ts";
 import { VERSION } from "../../version.ts";
 import { ConnectionFile, connectionOf, shakeHands } from "./connection.ts";
 import { type Ending, Endings } from "./endings.ts";
+import { leaveInput } from "../terminal-streams.ts";
+import { expectedVersion } from "./expected-version.ts";
 import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
 import { Leftovers } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
@@ -24,7 +26,10 @@ const NO_LOG_FILE = 101;
 /** `argv` without the interpreter and the program. Resolves with the exit code, when all that is ours is gone. */
 export async function run(argv: readonly string[]): Promise<number> {
   const launched = launchedBy(process.env);
-  const parsed = parseOptions(argv);
+  const { server_path } = launched;
+  const parsed = parseOptions(argv, {
+    expectedVersion: expectedVersion(server_path),
+  });
   if (!("options" in parsed)) {
     await say(process.stdout, parsed.stdout);
     await say(process.stderr, parsed.stderr);
@@ -59,6 +64,7 @@ interface Setting {
 
 async function serve(setting: Setting): Promise<number> {
   const { place, launched, book } = setting;
+  leaveInput();
   await using lastLines = book;
   const log = lastLines.log.child({ target: "kcserver" });
   using endings = new Endings(log, launched);

@@ -87,6 +87,7 @@ describe("refused with the usage:", () => {
     [["--log-file", "a", "--log-file", "a"]],
     [["-l", "info", "--log-level=info"]],
     [["--report-version", "a b"]],
+    [["--report-version", "newest"]],
     [["--version=1"]],
   ])("%j", (argv) => {
     expect(refusal(...argv)).toMatch(/^error: .+\n\nUsage: kcserver /);
@@ -119,5 +120,24 @@ test("the reported version is the flag's, or else the environment's", () => {
   });
   expect(parseOptions(["--report-version", "8.8.8"], { env })).toMatchObject({
     options: { reportVersion: "8.8.8" },
+  });
+});
+
+test("without both, the reported version is the one that is expected", () => {
+  const expectedVersion = "0.1.66";
+  expect(parseOptions([], { env: {}, expectedVersion })).toMatchObject({
+    options: { reportVersion: "0.1.66" },
+  });
+  const env = { KALLICHORE_REPORT_VERSION: "7.7.7" };
+  expect(parseOptions([], { env, expectedVersion })).toMatchObject({
+    options: { reportVersion: "7.7.7" },
+  });
+});
+
+test("what the environment says must be a version", () => {
+  const env = { KALLICHORE_REPORT_VERSION: "0.1\nx" };
+  expect(parseOptions([], { env })).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/KALLICHORE_REPORT_VERSION/) as string,
   });
 });
