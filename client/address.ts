@@ -96,6 +96,7 @@ export class Address {
       return new WebSocket(this.#ws(false), [], {
         headers: this.headers,
         perMessageDeflate: false,
+        maxPayload: LONGEST_TEXT,
       });
     }
     if (given === undefined) throw new Error("There is no WebSocket here");
@@ -134,6 +135,9 @@ function toUrl(given: string | URL | undefined): URL {
     );
   }
 }
+
+/** Characters, and so bytes at least: no text is longer in V8, and `ws` would throw over one. */
+const LONGEST_TEXT = 0x1fff_ffe8;
 
 function builtin(): WebSocketClass | undefined {
   return (globalThis as { WebSocket?: WebSocketClass }).WebSocket;

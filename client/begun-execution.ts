@@ -9,7 +9,7 @@
  * server is asked.
  */
 import { SupervisorError } from "../contract/errors.ts";
-import type { Execution as Description } from "../contract/index.ts";
+import type { Execution as Description, Refused } from "../contract/index.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../contract/outputs.ts";
 import { Backlog } from "./backlog.ts";
 import { Doubt } from "./doubt.ts";
@@ -33,6 +33,7 @@ import {
   isOver,
   kernelExited,
   resultOf,
+  sessionReplaced,
   statusOf,
   withdrawn,
 } from "./execution-result.ts";
@@ -46,6 +47,17 @@ import { uuid } from "./uuid.ts";
 
 /** Where the request is: not in line yet; in line, or with the server; done with. */
 type Stage = "unsent" | "posted" | "over";
+
+function isReplaced(error: unknown): boolean {
+  return (
+    error instanceof SupervisorError && error.reason === "session_replaced"
+  );
+}
+
+function refusedIn({ msg_type, reason, size }: Refused): Refused {
+  return { msg_type, reason, size };
+}
+
 type Reply = Extract<ExecutionEvent, { type: "execute_reply" }>;
 
 export class BegunExecution {
@@ -59,6 +71,7 @@ export class BegunExecution {
   readonly #questions = new Questions({ areHeard: true });
   readonly #outputs = new Outputs(OUTPUTS_LIMIT);
   readonly #gaps: Gap[] = [];
+  readonly #refused: Refused[] = [];
   readonly #backlog = new Backlog();
   readonly #end: Promise<ExecutionResult>;
   /** Resolves when there is nothing more to hear, even if whoever waits has been told before. */
@@ -69,6 +82,8 @@ export class BegunExecution {
   #finish!: () => void;
   #stage: Stage = "unsent";
   #isAccepted = false;
+  /** How often it was sent. */
+  #trips = 0;
   /** It was there before we asked, and what it said then is not on the feed. */
   #found: FoundExecution | undefined;
   #hasWaited = false;
@@ -123,7 +138,7 @@ export class BegunExecution {
       signal?.addEventListener("abort", abort);
       await this.#feed.open();
       if (this.#stage !== "unsent") return;
-      const { seen } = this.#feed;
+      const { seq: seen } = this.#feed.seen;
       leave = this.#feed.expect(this.execution_id, {
         heard: (event) => this.#heard(event),
         ended: (error) => this.#over(() => this.#fail(error)),
@@ -168,14 +183,17 @@ export class BegunExecution {
   }
 
   /** The listener was too slow for us to keep everything: the journal has it. */
-  async *#readAgain(after: number): AsyncGenerator<ExecutionEvent, void> {
+  async *#readAgain(lostAfter: number): AsyncGenerator<ExecutionEvent, void> {
     const { execution_id } = this;
-    const { session_id } = this.#feed;
+    const { session_id, seen: place } = this.#feed;
     const { signal } = this.#options;
-    let seen = after;
+    let seen = lostAfter;
+    const { journal_id } = place;
+    const rest = () => ({ after: { journal_id, seq: seen }, signal });
     try {
       const source = { session_id, execution_id };
-      for await (const event of read(this.#line, source, { after, signal })) {
+      for await (const event of read(this.#line, source, rest())) {
+        if (event.kind === "journal") throw sessionReplaced(session_id, true);
         seen = event.seq;
         const said = toEventOf(event, execution_id);
         if (said !== undefined) yield said;
@@ -187,8 +205,8 @@ export class BegunExecution {
     // Many ran after it: the server has forgotten it, but not what it said.
     await this.#finished;
     if (seen >= this.#seen) return;
-    const rest = { after: seen, signal };
-    for await (const event of read(this.#line, { session_id }, rest)) {
+    for await (const event of read(this.#line, { session_id }, rest())) {
+      if (event.kind === "journal") return; // what it said went with the one before
       const said = toEventOf(event, execution_id);
       if (said !== undefined) yield said;
       if (event.seq >= this.#seen) return;
@@ -200,10 +218,22 @@ export class BegunExecution {
     try {
       const { session_id } = this.#feed;
       const { execution_id, code } = this;
-      const request = { session_id, execution_id, code };
+      const { meant } = this.#feed;
+      const request = { session_id, execution_id, code, ...meant };
       const letter = executeRequest(this.#line, request, this.#options);
-      return (await this.#line.post(letter)).first_seq;
+      const counted = {
+        ...letter,
+        transmit: (signal: AbortSignal) => {
+          this.#trips += 1;
+          return letter.transmit(signal);
+        },
+      };
+      return (await this.#line.post(counted)).first_seq;
     } catch (error) {
+      if (isReplaced(error)) {
+        // This time it was refused; it may have come through before.
+        throw sessionReplaced(this.#feed.session_id, this.#trips > 1);
+      }
       unless("execution_not_found")(error);
       // It was accepted before, and is forgotten: its end is on its way to us, unless it was long ago.
       this.#doubt.begin();
@@ -221,6 +251,14 @@ export class BegunExecution {
 
   #heard(event: SessionEvent): void {
     if (this.#stage === "over") return;
+    if (event.kind === "journal") {
+      // What was not accepted is on its way, and the server refuses it.
+      if (this.#isAccepted) {
+        const error = sessionReplaced(this.#feed.session_id, true);
+        this.#over(() => this.#fail(error));
+      }
+      return;
+    }
     const said = toEventOf(event, this.execution_id);
     if (said === undefined) {
       if (isMessage(event)) this.#keep(event, false, 0); // another's, of a display here
@@ -250,6 +288,13 @@ export class BegunExecution {
       case "gap": // its end may be in it
         this.#gaps.push({ from: said.from, to: said.to });
         void this.#look();
+        return;
+      case "unreadable": // likewise
+        this.#gaps.push({ from: said.seq, to: said.seq });
+        void this.#look();
+        return;
+      case "refused":
+        this.#refused.push(refusedIn(said));
         return;
       case "execute_reply":
         this.#reply = said;
@@ -325,6 +370,8 @@ export class BegunExecution {
       outputs: this.#outputs.list,
       gaps: this.#gaps,
       is_clipped: this.#outputs.isClipped,
+      clipped: this.#outputs.clipped,
+      refused: this.#refused,
     });
     this.#over(() => this.#succeed(result));
   }

@@ -15,6 +15,7 @@ import {
 } from "@trpc/client";
 import { observable } from "@trpc/server/observable";
 import type { AppRouter } from "../contract/index.ts";
+import type { Answer } from "./frames.ts";
 
 type Observer = OperationResultObserver<AppRouter, unknown>;
 
@@ -63,18 +64,17 @@ export class Calls {
     });
   }
 
-  /** Any message from the server: hands an answer to whoever asked. */
-  heard(message: unknown): void {
-    const { id, result, error } = (message ?? {}) as Answer;
-    if (typeof id !== "string") return;
-    const asked = this.#asked.get(id);
+  /** Hands an answer to whoever asked. */
+  heard(answer: Answer): void {
+    const asked = this.#asked.get(String(answer.id));
     if (asked === undefined) return;
     const { observer, leave } = asked;
     leave(); // whoever waits for one answer does not when it has come
-    if (error !== undefined) {
+    if ("error" in answer) {
+      const { error } = answer;
       observer.error(TRPCClientError.from({ error }));
     } else {
-      const { data } = result ?? {};
+      const { data } = answer.result;
       // Not completed as well: nobody waits for that, and tRPC would make an error of it to throw away.
       observer.next({ result: { type: "data", data } });
     }
@@ -110,10 +110,4 @@ export class Calls {
 interface Asked {
   readonly observer: Observer;
   readonly leave: () => void;
-}
-
-interface Answer {
-  readonly id?: unknown;
-  readonly result?: { readonly data?: unknown };
-  readonly error?: { readonly code: number; readonly message: string };
 }

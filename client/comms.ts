@@ -166,16 +166,17 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     content: Readonly<Record<string, unknown>>,
     { buffers = [], metadata, signal }: CommOptions = {},
   ): Promise<void> {
-    const letter = {
+    const letter = () => ({
       session_id: this.#feed.session_id,
+      ...this.#feed.meant,
       channel: "shell" as const,
       header: { msg_id: uuid(), msg_type },
       content: { comm_id: this.comm_id, ...content },
       ...(metadata !== undefined && { metadata }),
       buffers: buffers.map(toBase64),
-    };
+    });
     const call = signal === undefined ? {} : { signal };
-    await this.#feed.inTurn(() => this.#line.send(letter, call));
+    await this.#feed.inTurn(() => this.#line.send(letter(), call));
   }
 
   #heard(event: SessionEvent): void {
@@ -184,6 +185,12 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
       const why = signal ?? `exit code ${exit_code}`;
       const { session_id } = this.#feed;
       this.#over(failure("kernel_exited", { session_id, why }));
+      return;
+    }
+    if (event.kind === "journal") {
+      const { session_id } = this.#feed;
+      const why = `comm ${this.comm_id} was in the one before`;
+      this.#over(failure("session_replaced", { session_id, why }));
       return;
     }
     if (!isMessage(event) || event.kind === "other") return;

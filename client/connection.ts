@@ -12,7 +12,6 @@ import {
   createTRPCClient,
   createWSClient,
   httpLink,
-  jsonEncoder,
   type TRPCLink,
   TRPCClientError,
   type TRPCWebSocketClient,
@@ -24,6 +23,7 @@ import type { AppRouter } from "../contract/index.ts";
 import type { Address, RawSocket } from "./address.ts";
 import { Calls, MOST_IN_FRAME } from "./calls.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
+import { readFrame } from "./frames.ts";
 import { type End, Socket } from "./socket.ts";
 
 /**
@@ -53,6 +53,9 @@ const LOOK_MS = 5_000;
 const ASLEEP_MS = 10_000;
 /** How long the question may take whether we are let in at all. */
 const PROBE_MS = 5_000;
+/** How often what the server sends may be of no use, before we stop asking; and after how long that is forgotten. */
+const MOST_FAULTS = 5;
+const FAULTS_MS = 60_000;
 /** What a server may close a WebSocket with that wants a token. */
 const UNAUTHORIZED = 4401;
 /** And one that was sent more in one frame than it takes (RFC 6455 §7.4.1). */
@@ -68,6 +71,9 @@ export class Connection implements ConnectionView {
   readonly #calls = new Calls((frame) => this.#socket?.send(frame));
   /** Attempts since something was last heard. */
   #attempts = 0;
+  /** Connections that ended because of what the server sent. */
+  #faults = 0;
+  #lastFault = -Infinity;
   #wasTooLarge = false;
   /** Cuts the present pause short. */
   #hurry: () => void = () => {};
@@ -190,7 +196,7 @@ export class Connection implements ConnectionView {
             connection.#error = undefined;
             connection.#become("open");
           },
-          heard: () => (connection.#attempts = 0),
+          heard: (data) => connection.#heard(data, this),
           closed: (socket, end) => {
             if (connection.#socket === socket) connection.#lost(end);
           },
@@ -206,17 +212,28 @@ export class Connection implements ConnectionView {
       retryDelayMs: () => 0, // `dial` waits
       experimental_encoder: {
         encode: inFrames,
-        decode: (data) => {
-          const message = jsonEncoder.decode(data);
-          this.#calls.heard(message);
-          return message; // an answer that is not to it leaves tRPC cold
-        },
+        decode: (data) => data as never, // read by `#heard`
       },
     });
   }
 
+  /** Returns what tRPC is to hear of it. */
+  #heard(data: unknown, socket: Socket): unknown {
+    const frame = readFrame(data);
+    if ("fault" in frame) {
+      socket.refuse(`what the server sent cannot be read: ${frame.fault}`);
+      return undefined;
+    }
+    this.#attempts = 0;
+    if ("sign" in frame) return frame.sign;
+    const { answer } = frame;
+    if (typeof answer?.id !== "string") return answer;
+    this.#calls.heard(answer);
+    return undefined;
+  }
+
   async #dial(): Promise<RawSocket> {
-    const attempt = this.#attempts;
+    const attempt = Math.max(this.#attempts, this.#faults);
     this.#attempts += 1;
     if (attempt > 0) {
       this.#become("waiting");
@@ -245,7 +262,7 @@ export class Connection implements ConnectionView {
     });
   }
 
-  #lost({ opened, code, why }: End): void {
+  #lost({ opened, code, why, isFault }: End): void {
     if (this.#state === "closed") return;
     if (code === UNAUTHORIZED) {
       this.#end(failure("unauthorized", {}));
@@ -257,10 +274,26 @@ export class Connection implements ConnectionView {
         ? `The connection was lost${why === undefined ? ` (code ${code})` : `: ${why}`}`
         : (why ?? "The connection could not be opened"),
     );
+    if (isFault && this.#isTooMuch()) {
+      this.#end(
+        new ConnectionError(
+          `The server at ${this.#address.name} sends again and again what cannot be taken: ${why ?? `code ${code}`}`,
+        ),
+      );
+      return;
+    }
     this.#error = error;
     this.#become("waiting");
     this.#calls.lost(error);
     if (!opened) void this.#probe(error);
+  }
+
+  #isTooMuch(): boolean {
+    const now = performance.now();
+    if (now - this.#lastFault > FAULTS_MS) this.#faults = 0;
+    this.#lastFault = now;
+    this.#faults += 1;
+    return this.#faults >= MOST_FAULTS;
   }
 
   /** A WebSocket that does not open hardly says why; plain HTTP does. */

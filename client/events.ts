@@ -12,8 +12,9 @@ import type {
   MessageType,
   SessionEvent as WireEvent,
 } from "../contract/index.ts";
-import { contents } from "../contract/messages.ts";
+import { contents, SessionEvent as Wire } from "../contract/messages.ts";
 import { fromBase64 } from "./base64.ts";
+import { isRecord, Unreadable } from "./frames.ts";
 
 interface Envelope {
   /** Its place in the session's journal. */
@@ -43,18 +44,65 @@ export interface OtherMessage extends Envelope {
 
 export type Message = MessageOf<MessageType> | OtherMessage;
 
+/** Something came that could not be read, or is of a kind that is not known here: what it said is missing. */
+export interface UnreadableEvent {
+  readonly kind: "unreadable";
+  /** The number before it, where its own is not known. */
+  readonly seq: number;
+  readonly why: string;
+}
+
 /** Everything a session says. Switch on `kind`, and within `jupyter` on `msg_type`. */
-export type SessionEvent = Message | Exclude<WireEvent, { kind: "jupyter" }>;
+export type SessionEvent =
+  Message | UnreadableEvent | Exclude<WireEvent, { kind: "jupyter" }>;
 
 export function isMessage(event: SessionEvent): event is Message {
   return event.kind === "jupyter" || event.kind === "other";
 }
 
-/** server → client */
-export function toEvent(event: WireEvent): SessionEvent {
-  if (event.kind !== "jupyter") return event;
-  const { seq, channel, header, parent_header, metadata, content } = event;
+/** server → client, whatever it is. `seq` is its number, where it does not say it itself. */
+export function toEvent(event: unknown, seq: number): SessionEvent {
+  if (event instanceof Unreadable) return unreadable(seq, event.why);
+  if (!isRecord(event)) return unreadable(seq, "it is no object");
+  const { kind } = event;
+  if (kind === "jupyter") {
+    return toMessage(event) ?? unreadable(seq, "it is no Jupyter message");
+  }
+  const { success } = Wire.safeParse(event);
+  // Checked by its schema; what a newer server says beside that passes.
+  if (success) return event as Exclude<WireEvent, { kind: "jupyter" }>;
+  const what = typeof kind === "string" ? kind.slice(0, 64) : "nothing";
+  return unreadable(seq, `as an event of kind ${what} it is not known here`);
+}
+
+export function unreadable(seq: number, why: string): UnreadableEvent {
+  return { kind: "unreadable", seq, why };
+}
+
+const CHANNELS: ReadonlySet<unknown> = new Set([
+  "shell",
+  "control",
+  "stdin",
+  "iopub",
+]);
+
+function toMessage(
+  event: Readonly<Record<string, unknown>>,
+): Message | undefined {
+  const { seq, channel, header, parent_header = null, buffers = [] } = event;
+  const isMessage =
+    Number.isSafeInteger(seq) &&
+    CHANNELS.has(channel) &&
+    isHeader(header) &&
+    (parent_header === null || isRecord(parent_header)) &&
+    Array.isArray(buffers);
+  if (!isMessage) return undefined;
+  const decoded = decodedFrom(buffers);
+  if (decoded === undefined) return undefined;
   const { msg_type } = header;
+  // A kernel may write anything that is JSON.
+  const content = isRecord(event["content"]) ? event["content"] : {};
+  const metadata = isRecord(event["metadata"]) ? event["metadata"] : {};
   const isKnown =
     isMessageType(msg_type) && contents[msg_type].safeParse(content).success;
   // Checked on the line above: the content is what its type says.
@@ -67,8 +115,24 @@ export function toEvent(event: WireEvent): SessionEvent {
     parent_header,
     metadata,
     content,
-    buffers: event.buffers.map(fromBase64),
+    buffers: decoded,
   } as Message;
+}
+
+function isHeader(header: unknown): header is Header {
+  return (
+    isRecord(header) &&
+    typeof header["msg_id"] === "string" &&
+    typeof header["msg_type"] === "string"
+  );
+}
+
+function decodedFrom(buffers: readonly unknown[]): Uint8Array[] | undefined {
+  try {
+    return buffers.map((buffer) => fromBase64(buffer as string));
+  } catch {
+    return undefined; // no base64
+  }
 }
 
 export function isMessageType(name: string): name is MessageType {

@@ -33,6 +33,7 @@ export function executeRequest(
     readonly session_id: string;
     readonly execution_id: string;
     readonly code: string;
+    readonly journal_id?: string;
   },
   options: ExecuteOptions,
 ): Letter<Pick<Description, "first_seq">> {

@@ -1,5 +1,5 @@
 /** What is said while code runs, told flat: switch on `type`. */
-import type { MimeBundle } from "../contract/index.ts";
+import type { MimeBundle, Refused } from "../contract/index.ts";
 import {
   bundleIn,
   countIn,
@@ -72,6 +72,10 @@ export type ExecutionEvent = { readonly seq: number } & (
   | { readonly type: "queued" }
   /** Numbers `from` to `to` of the journal are no longer kept: some of what was said is missing here. */
   | { readonly type: "gap"; readonly from: number; readonly to: number }
+  /** The kernel sent something of it that the server could not accept. */
+  | (Refused & { readonly type: "refused" })
+  /** Something came that could not be read here: it may have been of this. */
+  | { readonly type: "unreadable"; readonly why: string }
   /** Comms and whatever else it caused. */
   | { readonly type: "other"; readonly message: Message }
 );
@@ -168,8 +172,19 @@ export function toOwnExecutionEvent(
   if (event.kind === "execution_queued" && event.msg_id === msg_id) {
     return { seq, type: "queued" };
   }
-  if (event.kind !== "gap") return undefined;
-  return { seq, type: "gap", from: event.from, to: event.to };
+  switch (event.kind) {
+    case "refused": {
+      if (event.parent_id !== msg_id) return undefined;
+      const { msg_type, reason, size } = event;
+      return { seq, type: "refused", msg_type, reason, size };
+    }
+    case "unreadable":
+      return { seq, type: "unreadable", why: event.why };
+    case "gap":
+      return { seq, type: "gap", from: event.from, to: event.to };
+    default:
+      return undefined;
+  }
 }
 
 /** IRkernel says `abort`, others `aborted`. */

@@ -1,6 +1,12 @@
 /** How code ended. An error in the code is an outcome, not a failure: what fails is that nobody can answer any more. */
 import { failure, type SupervisorError } from "../contract/errors.ts";
-import type { Execution, MimeBundle, Output } from "../contract/index.ts";
+import type {
+  Clipped,
+  Execution,
+  MimeBundle,
+  Output,
+  Refused,
+} from "../contract/index.ts";
 import { countIn, errorIn } from "../contract/outputs.ts";
 import { type ReplyStatus, statusIn } from "./execution-event.ts";
 
@@ -29,6 +35,10 @@ export interface Ended {
   readonly gaps: readonly Gap[];
   /** Whether `outputs` came to more than 64 MiB, and the rest was left out. */
   readonly is_clipped: boolean;
+  /** How much that was; null where nothing was left out. */
+  readonly clipped: Clipped | null;
+  /** What the kernel sent and the server could not accept: it is missing in `outputs`, or is its reply. */
+  readonly refused: readonly Refused[];
 }
 
 /** `aborted`: it did not run. `reason` says why, and also what ended code that ran. */
@@ -52,6 +62,8 @@ export interface Known {
   readonly outputs: readonly Output[];
   readonly gaps: readonly Gap[];
   readonly is_clipped: boolean;
+  readonly clipped: Clipped | null;
+  readonly refused: readonly Refused[];
 }
 
 export function resultOf({ status, ...known }: Known): ExecutionResult {
@@ -80,7 +92,20 @@ export function withdrawn(msg_id: string): ExecutionResult {
     outputs: [],
     gaps: [],
     is_clipped: false,
+    clipped: null,
+    refused: [],
   });
+}
+
+/** The session is not the one that it was begun in. */
+export function sessionReplaced(
+  session_id: string,
+  mayHaveRun: boolean,
+): SupervisorError {
+  const why = mayHaveRun
+    ? "the code had been sent to the one before, and may have run there; how it ended is not known"
+    : "the code was not sent to the one before, and has not run";
+  return failure("session_replaced", { session_id, why });
 }
 
 /** The kernel went away under it. */

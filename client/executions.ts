@@ -58,6 +58,6 @@ export function asked(
   question: Description["input_request"],
 ): InputRequest | null {
   if (question === null) return null;
-  const event = toEvent(question);
+  const event = toEvent(question, 0);
   return isMessage(event) ? toInputRequest(event) : null;
 }

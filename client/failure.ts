@@ -46,7 +46,7 @@ export function toFailure(error: unknown): Error {
   }
   const { cause, data, meta } = error as {
     cause?: unknown;
-    data?: { failure?: unknown; startup?: Startup } | null;
+    data?: { failure?: unknown; startup?: Startup; code?: unknown } | null;
     meta?: { response?: { status?: number }; responseJSON?: unknown };
   };
   if (cause instanceof SupervisorError || cause instanceof ConnectionError) {
@@ -62,6 +62,10 @@ export function toFailure(error: unknown): Error {
       details: said.details,
       startup: data?.startup,
     });
+  }
+  // A server that is newer than we are may have failures that we do not know.
+  if (typeof data?.code === "string") {
+    return new SupervisorError("internal", error.message, { cause: error });
   }
   const status = meta?.response?.status;
   if (status === 401) return failure("unauthorized", {}, { cause: error });

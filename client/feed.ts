@@ -7,9 +7,10 @@
  */
 import { failure } from "../contract/errors.ts";
 import type { SessionStatus } from "../contract/index.ts";
+import type { Position } from "../contract/position.ts";
 import { isMessage, type SessionEvent } from "./events.ts";
 import type { Line } from "./line.ts";
-import { subscribe } from "./reader.ts";
+import { BEGINNING, subscribe } from "./reader.ts";
 
 export interface Hearer {
   heard(event: SessionEvent): void;
@@ -26,7 +27,7 @@ export class Feed {
   #opening: Promise<void> | undefined;
   #stop: (() => void) | undefined;
   #status: SessionStatus | undefined;
-  #seen = 0;
+  #seen: Position = BEGINNING;
 
   constructor(line: Line, session_id: string) {
     this.line = line;
@@ -38,9 +39,15 @@ export class Feed {
     return this.#status;
   }
 
-  /** The number up to which everything has been heard. */
-  get seen(): number {
+  /** The place up to which everything has been heard. */
+  get seen(): Position {
     return this.#seen;
+  }
+
+  /** Which session it is, for what is said to its kernel: another one shall not take it. */
+  get meant(): { readonly journal_id?: string } {
+    const { journal_id } = this.#seen;
+    return journal_id === undefined ? {} : { journal_id };
   }
 
   /** Says something once those who wait for the feed to open, and asked before, have had their turn. */
@@ -77,13 +84,13 @@ export class Feed {
     return () => this.#hearers.delete(hearer);
   }
 
-  /** Resolves once everything up to number `seq` has been heard, or nothing more will be. */
+  /** Resolves once everything up to number `seq` has been heard, or nothing more of that journal will be. */
   async heardUpTo(seq: number): Promise<void> {
-    if (this.#seen >= seq) return;
+    if (this.#seen.seq >= seq) return;
     await new Promise<void>((resolve) => {
       const stop = this.listen({
         heard(event) {
-          if (event.seq < seq) return;
+          if (event.seq < seq && event.kind !== "journal") return;
           stop();
           resolve();
         },
@@ -100,21 +107,21 @@ export class Feed {
 
   async #open(isWanted: () => boolean): Promise<void> {
     const { session_id } = this;
-    const { last_seq, status } = await this.line.askPatiently(() =>
+    const { last_seq, journal_id, status } = await this.line.askPatiently(() =>
       this.line.trpc.sessions.get.query({ session_id }),
     );
     if (!isWanted()) throw detached(session_id);
     this.#status = status;
-    this.#seen = last_seq;
-    this.#stop = subscribe(this.line, { session_id }, last_seq, {
-      heard: (event) => this.#heard(event),
+    this.#seen = { journal_id, seq: last_seq };
+    this.#stop = subscribe(this.line, { session_id }, this.#seen, {
+      heard: (event, position) => this.#heard(event, position),
       ended: (error) =>
         this.#over(error ?? failure("session_not_found", { session_id })),
     });
   }
 
-  #heard(event: SessionEvent): void {
-    this.#seen = event.seq;
+  #heard(event: SessionEvent, position: Position): void {
+    this.#seen = position;
     if (event.kind === "status") this.#status = event.status;
     for (const hearer of this.#hearers) hearer.heard(event);
     for (const asker of this.#concerned(event)) asker.heard(event);
@@ -123,7 +130,10 @@ export class Feed {
   /** Many may wait, and much is said: only those are told whom it concerns. */
   #concerned(event: SessionEvent): Iterable<Hearer> {
     if (event.kind === "execution_queued") return this.#asked(event.msg_id);
-    if (event.kind === "exited" || event.kind === "gap") return this.#all();
+    if (event.kind === "refused") {
+      return this.#asked(event.parent_id ?? undefined);
+    }
+    if (OF_ALL.has(event.kind)) return this.#all();
     if (!isMessage(event)) return [];
     // A display may be updated by whoever comes later.
     if (event.msg_type === "update_display_data") return this.#all();
@@ -148,6 +158,13 @@ export class Feed {
     for (const hearer of all) hearer.ended(error);
   }
 }
+
+const OF_ALL: ReadonlySet<string> = new Set([
+  "exited",
+  "gap",
+  "journal",
+  "unreadable",
+]);
 
 function detached(session_id: string): Error {
   const why = "while this client was attached: it has detached";

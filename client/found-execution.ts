@@ -11,11 +11,12 @@ import {
   isOver,
   kernelExited,
   resultOf,
+  sessionReplaced,
   statusOf,
 } from "./execution-result.ts";
 import type { Feed } from "./feed.ts";
 import { Questions } from "./questions.ts";
-import { read, subscribe } from "./reader.ts";
+import { BEGINNING, read, subscribe } from "./reader.ts";
 import { whileWanted } from "./wait.ts";
 
 export interface AttachOptions {
@@ -66,7 +67,9 @@ export class FoundExecution {
       questions.settle((input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
       questions.areHeard = true;
       const source = { session_id, execution_id };
-      for await (const event of read(line, source, { after: 0, signal })) {
+      const all = { after: BEGINNING, signal };
+      for await (const event of read(line, source, all)) {
+        if (event.kind === "journal") throw sessionReplaced(session_id, true);
         const said = toEventOf(event, execution_id);
         if (said?.type === "input_request") questions.heard(said.message);
         if (said !== undefined) yield said;
@@ -94,13 +97,13 @@ export class FoundExecution {
   async #outputs(signal: AbortSignal) {
     const { execution_id } = this;
     const { line, session_id } = this.#feed;
-    const { outputs, gaps, is_clipped } = await whileWanted(
+    const { outputs, gaps, is_clipped, clipped, refused } = await whileWanted(
       line.askPatiently(() =>
         line.trpc.executions.outputs.query({ session_id, execution_id }),
       ),
       signal,
     );
-    return { outputs, gaps, is_clipped };
+    return { outputs, gaps, is_clipped, clipped, refused };
   }
 
   /** Resolves when it is over. Throws `kernel_exited` where its kernel went away under it. */
@@ -129,8 +132,12 @@ export class FoundExecution {
     const { line, session_id } = this.#feed;
     let stop = () => {};
     const end = new Promise<void>((resolve, reject) => {
-      stop = subscribe(line, { session_id, execution_id }, after, {
-        heard() {},
+      const place = { journal_id: undefined, seq: after };
+      stop = subscribe(line, { session_id, execution_id }, place, {
+        heard(event) {
+          if (event.kind !== "journal") return;
+          reject(sessionReplaced(session_id, true));
+        },
         ended: (error) => (error === undefined ? resolve() : reject(error)),
       });
     });
@@ -178,4 +185,10 @@ export class FoundExecution {
   }
 }
 
-const nothing = { outputs: [], gaps: [], is_clipped: false };
+const nothing = {
+  outputs: [],
+  gaps: [],
+  is_clipped: false,
+  clipped: null,
+  refused: [],
+};

@@ -7,6 +7,7 @@ export { SupervisorError } from "../contract/errors.ts";
 export type {
   ActiveSession,
   AppRouter,
+  Clipped,
   ExecutionState,
   Kernelspec,
   KernelInfo,
@@ -14,6 +15,7 @@ export type {
   NewSession,
   Output,
   Reason,
+  Refused,
   ServerStatus,
   SessionStatus,
   VarAction,
@@ -34,6 +36,7 @@ export type {
   MessageOf,
   OtherMessage,
   SessionEvent,
+  UnreadableEvent,
 } from "./events.ts";
 export type { ExecuteOptions } from "./execute-request.ts";
 export type { ExecutionEvent, InputRequest } from "./execution-event.ts";

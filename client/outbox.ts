@@ -132,7 +132,8 @@ export class Outbox {
     } catch (error) {
       if (waiting.trip !== trip) return; // lost with its connection, and in line for the next one
       // Where the server said nothing, the connection has gone, and we are about to be told.
-      if (!(error instanceof SupervisorError)) return;
+      const isSaid = error instanceof SupervisorError;
+      if (!isSaid && this.#connection.state !== "open") return;
       this.#settle(waiting, () => waiting.reject(error));
     }
   }

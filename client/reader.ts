@@ -6,8 +6,13 @@
  * waits, we stop listening, and go on from the same place once it has been
  * taken. Nothing is lost, because the journal keeps it.
  */
-import type { SessionEvent as WireEvent } from "../contract/index.ts";
+import {
+  fromPosition,
+  type Position,
+  toPosition,
+} from "../contract/position.ts";
 import { type SessionEvent, toEvent, weightOf } from "./events.ts";
+import { isRecord } from "./frames.ts";
 import type { Line } from "./line.ts";
 
 /** What may wait for whoever reads; estimated bytes. */
@@ -20,10 +25,13 @@ export interface Source {
 }
 
 export interface ReadOptions {
-  /** Begins after this number; 0 for everything that is kept. */
-  readonly after: number;
+  /** Begins after this place. */
+  readonly after: Position;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** Everything that is kept, of whichever journal there is. */
+export const BEGINNING: Position = { journal_id: undefined, seq: 0 };
 
 /** Ends when the session is deleted, or the execution over. Throws the failure that ended it, or `signal`'s reason. */
 export async function* read(
@@ -41,8 +49,8 @@ export async function* read(
 
   const listen = () => {
     stop = subscribe(line, source, seen, {
-      heard(event) {
-        seen = event.seq;
+      heard(event, position) {
+        seen = position;
         waiting.push(event);
         weight += weightOf(event);
         if (weight > MOST_WAITING) pause();
@@ -93,16 +101,17 @@ export async function* read(
 }
 
 export interface Listener {
-  heard(event: SessionEvent): void;
+  /** `position`: where a reader is that has heard it. */
+  heard(event: SessionEvent, position: Position): void;
   /** Once, and last. Without an error: the session was deleted, or the execution is over. Not called after it was stopped. */
   ended(error: Error | undefined): void;
 }
 
-/** Hears everything after number `after`, through reconnections. Returns what stops it. */
+/** Hears everything after a place, through reconnections. Returns what stops it. */
 export function subscribe(
   line: Line,
   source: Source,
-  after: number,
+  after: Position,
   listener: Listener,
 ): () => void {
   let seen = after;
@@ -112,12 +121,22 @@ export function subscribe(
     isOver = true;
     listener.ended(error);
   };
+  const { sessions, executions } = line.trpc;
+  const { session_id, execution_id } = source;
+  const isWhole = execution_id === undefined;
   const handlers = {
-    onData({ data }: { readonly data: WireEvent }) {
-      // What comes twice after a reconnection was heard the first time.
-      if (isOver || data.seq <= seen) return;
-      seen = data.seq;
-      listener.heard(toEvent(data));
+    onData(tracked: unknown) {
+      try {
+        const { id, data } = isRecord(tracked) ? tracked : {};
+        const place = placeIn(id);
+        for (const event of eventsIn(data, place, seen, isWhole)) {
+          if (isOver) return; // whoever heard the one before has left
+          seen = afterOf(event, seen, place);
+          listener.heard(event, seen);
+        }
+      } catch (error) {
+        end(line.failureIn(error)); // nobody could catch it outside
+      }
     },
     onError: (error: unknown) => end(line.failureIn(error)),
     onComplete: () =>
@@ -127,18 +146,60 @@ export function subscribe(
           : undefined,
       ),
   };
-  const { sessions, executions } = line.trpc;
-  const { session_id, execution_id } = source;
-  const lastEventId = String(after);
-  const subscription =
-    execution_id === undefined
-      ? sessions.events.subscribe({ session_id, lastEventId }, handlers)
-      : executions.follow.subscribe(
-          { session_id, execution_id, lastEventId },
-          handlers,
-        );
+  const lastEventId = fromPosition(after);
+  const subscription = isWhole
+    ? sessions.events.subscribe({ session_id, lastEventId }, handlers)
+    : executions.follow.subscribe(
+        { session_id, execution_id, lastEventId },
+        handlers,
+      );
   return () => {
     isOver = true;
     subscription.unsubscribe();
   };
+}
+
+/**
+ * What is new in what came: nothing where it comes twice after a reconnection.
+ * The whole journal has no holes: numbers that are left out are named.
+ */
+function* eventsIn(
+  data: unknown,
+  place: Position | undefined,
+  { journal_id, seq: seen }: Position,
+  isWhole: boolean,
+): Generator<SessionEvent, void> {
+  const event = toEvent(data, Math.max(place?.seq ?? 0, seen));
+  if (event.kind === "journal") {
+    if (event.journal_id !== journal_id) yield event;
+    return;
+  }
+  if (event.kind !== "unreadable" && event.seq <= seen) return;
+  const first = event.kind === "gap" ? event.from : event.seq;
+  if (isWhole && first > seen + 1) {
+    const to = first - 1;
+    yield { kind: "gap", seq: to, from: seen + 1, to };
+  }
+  yield event;
+}
+
+/** Where a reader is that has heard it. */
+function afterOf(
+  event: SessionEvent,
+  { journal_id, seq }: Position,
+  place: Position | undefined,
+): Position {
+  if (event.kind === "journal") return { journal_id: event.journal_id, seq: 0 };
+  return {
+    journal_id: journal_id ?? place?.journal_id,
+    seq: Math.max(seq, event.seq),
+  };
+}
+
+function placeIn(id: unknown): Position | undefined {
+  try {
+    return typeof id === "string" ? toPosition(id) : undefined;
+  } catch {
+    return undefined; // no position: the event says its number
+  }
 }

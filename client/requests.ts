@@ -69,6 +69,7 @@ export async function request<T extends RequestType>(
         ends.push(feed.expect(msg_id, { heard, ended: reject }));
         await line.send({
           session_id,
+          ...feed.meant,
           channel,
           header: { msg_id, msg_type },
           content,
@@ -78,6 +79,11 @@ export async function request<T extends RequestType>(
         if (event.kind === "exited") {
           const why = event.signal ?? `exit code ${event.exit_code}`;
           reject(failure("kernel_exited", { session_id, why }));
+        }
+        if (event.kind === "journal") {
+          line.outbox.withdraw(msg_id);
+          const why = `the ${msg_type} was meant for the one before`;
+          reject(failure("session_replaced", { session_id, why }));
         }
         if (!isMessage(event) || event.channel === "iopub") return;
         if (event.parent_header?.msg_id !== msg_id) return;

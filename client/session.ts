@@ -12,6 +12,7 @@ import type {
   Snapshot as WireSnapshot,
   VarAction,
 } from "../contract/index.ts";
+import { type Position, toPosition } from "../contract/position.ts";
 import { toBase64 } from "./base64.ts";
 import { Comms } from "./comms.ts";
 import { toCodePoints, toIndex } from "./cursor.ts";
@@ -24,7 +25,7 @@ import { unless } from "./failure.ts";
 import { type AttachOptions, FoundExecution } from "./found-execution.ts";
 import { Feed } from "./feed.ts";
 import type { Accepted, CallOptions, Line } from "./line.ts";
-import { read } from "./reader.ts";
+import { BEGINNING, read } from "./reader.ts";
 import {
   type ReplyTo,
   request,
@@ -33,6 +34,7 @@ import {
 } from "./requests.ts";
 import { type Snapshot, toSnapshot } from "./snapshot.ts";
 import { uuid } from "./uuid.ts";
+import { whileWanted } from "./wait.ts";
 
 /** A message for the kernel. `msg_id` is made up where absent. */
 export interface OutgoingMessage {
@@ -46,8 +48,13 @@ export interface OutgoingMessage {
 }
 
 export interface EventsOptions {
-  /** The last number that was seen: 0 for everything that is kept. Absent: only what comes. */
-  readonly after?: number | undefined;
+  /**
+   * The last number that was seen: 0 for everything that is kept. Absent: only
+   * what comes. As a position, `<journal_id>:<seq>`, it also says in which
+   * journal: where the session is another one by now, a `journal` event says so
+   * first.
+   */
+  readonly after?: number | string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -205,16 +212,17 @@ export class Session implements AsyncDisposable {
   send(message: OutgoingMessage, options?: CallOptions): Promise<Accepted> {
     const { channel = "shell", msg_type, msg_id = uuid(), content } = message;
     const { parent_header, metadata, buffers = [] } = message;
-    const letter = {
+    const letter = () => ({
       session_id: this.session_id,
+      ...this.#feed.meant,
       channel,
       header: { msg_id, msg_type },
       content,
       ...(parent_header !== undefined && { parent_header }),
       ...(metadata !== undefined && { metadata }),
       buffers: buffers.map(toBase64),
-    };
-    return this.#feed.inTurn(() => this.#line.send(letter, options));
+    });
+    return this.#feed.inTurn(() => this.#line.send(letter(), options));
   }
 
   /**
@@ -232,15 +240,16 @@ export class Session implements AsyncDisposable {
 
   /**
    * Everything that the session says, each event once and in order, through
-   * lost connections. What is no longer kept is a `gap`. Ends when the session
-   * is deleted. Take your time: what waits, waits in the server.
+   * lost connections. What is no longer kept is a `gap`; what cannot be read is
+   * `unreadable`. A `journal` event says that the session is a new one, whose
+   * numbers begin again. Ends when the session is deleted. Take your time: what waits, waits in the server.
    */
   async *events({ after, signal }: EventsOptions = {}): AsyncGenerator<
     SessionEvent,
     void
   > {
-    const from = after ?? (await this.#end());
     const { session_id } = this;
+    const from = await whileWanted(this.#from(after), signal);
     yield* read(this.#line, { session_id }, { after: from, signal });
   }
 
@@ -327,14 +336,16 @@ export class Session implements AsyncDisposable {
     return this.#disposed;
   }
 
-  /** The newest number in its journal. */
-  async #end(): Promise<number> {
+  /** A number is one of the present journal. */
+  async #from(after: number | string | undefined): Promise<Position> {
+    if (typeof after === "string") return toPosition(after);
+    if (after === 0) return BEGINNING;
     const { session_id } = this;
     const { trpc } = this.#line;
-    const { last_seq } = await this.#line.askPatiently(() =>
+    const { last_seq, journal_id } = await this.#line.askPatiently(() =>
       trpc.sessions.get.query({ session_id }),
     );
-    return last_seq;
+    return { journal_id, seq: Math.min(after ?? last_seq, last_seq) };
   }
 
   async #dispose(): Promise<void> {

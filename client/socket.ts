@@ -13,7 +13,8 @@ export interface SocketHooks {
   /** Waits its turn, then begins to open. */
   dial(): Promise<RawSocket>;
   opened(socket: Socket): void;
-  heard(): void;
+  /** Returns what tRPC is to hear of it, if anything. */
+  heard(data: unknown): unknown;
   /** `opened`: whether it ever was; `why`: what the runtime says, if it does. */
   closed(socket: Socket, end: End): void;
 }
@@ -22,6 +23,8 @@ export interface End {
   readonly opened: boolean;
   readonly code: number;
   readonly why: string | undefined;
+  /** It ended because of what the server sent. */
+  readonly isFault: boolean;
 }
 
 export class Socket extends EventTarget {
@@ -39,6 +42,7 @@ export class Socket extends EventTarget {
   #state: 0 | 1 | 3 = Socket.CONNECTING;
   #raw: RawSocket | undefined;
   #why: string | undefined;
+  #isFault = false;
   /** Looks at the line since the last message. */
   #silence = 0;
 
@@ -69,6 +73,12 @@ export class Socket extends EventTarget {
     if (this.#raw?.terminate !== undefined) this.#raw.terminate();
     else this.#raw?.close();
     this.#end(1006);
+  }
+
+  /** What the server sent is of no use. */
+  refuse(why: string): void {
+    this.#isFault = true;
+    this.drop(why);
   }
 
   /** Called at intervals: asks for a sign of life when there was none, and gives up when none comes. */
@@ -105,10 +115,14 @@ export class Socket extends EventTarget {
       raw.onmessage = ({ data }: { data: unknown }) => {
         if (this.#state !== Socket.OPEN) return;
         this.#silence = 0;
-        this.#hooks.heard();
-        this.dispatchEvent(Object.assign(new Event("message"), { data }));
+        const heard = this.#hooks.heard(data);
+        if (heard === undefined) return;
+        this.dispatchEvent(
+          Object.assign(new Event("message"), { data: heard }),
+        );
       };
-      raw.onerror = ({ message }: { message?: unknown }) => {
+      raw.onerror = ({ message, error }: RawError) => {
+        this.#isFault ||= isFault(error);
         if (typeof message === "string" && message !== "") {
           this.#why ??= message;
         }
@@ -138,8 +152,24 @@ export class Socket extends EventTarget {
     this.#state = Socket.CLOSED;
     if (!opened) this.dispatchEvent(new Event("error"));
     this.dispatchEvent(Object.assign(new Event("close"), { code }));
-    this.#hooks.closed(this, { opened, code, why: this.#why });
+    const why = this.#why;
+    const isFault = this.#isFault || FAULTS.has(code);
+    this.#hooks.closed(this, { opened, code, why, isFault });
   }
+}
+
+interface RawError {
+  readonly message?: unknown;
+  /** The package `ws` says more than browsers do. */
+  readonly error?: unknown;
+}
+
+/** Frames that break the protocol, are too large, or are no UTF-8: they would come again. */
+const FAULTS: ReadonlySet<number> = new Set([1002, 1003, 1007]);
+
+function isFault(error: unknown): boolean {
+  const { code } = (error ?? {}) as { readonly code?: unknown };
+  return typeof code === "string" && code.startsWith("WS_ERR_");
 }
 
 /** How long a socket that had an error before it was open may take to say that it is closed. */

@@ -41,6 +41,7 @@ export {
   type MessageType,
   type MimeBundle,
   type OwnEvent,
+  type Refused,
 } from "./messages.ts";
 export {
   partsOf,

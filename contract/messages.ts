@@ -189,22 +189,30 @@ export const HandshakeEvent = z
   })
   .meta({ id: "HandshakeEvent" });
 
-export const RefusedEvent = z
+/** What is known of a message that was refused. */
+export const Refused = z
   .object({
-    kind: z.literal("refused"),
-    seq,
-    channel: Channel.describe("Where the kernel sent the message"),
     msg_type: z.string().nullable(),
-    parent_id: z
-      .string()
-      .nullable()
-      .describe("The `msg_id` of the request that it answered"),
     reason: z
       .enum(["not_json", "too_deep", "too_large"])
       .describe(
         "`not_json`: a frame is not one JSON value; `too_deep`: its arrays and objects are nested too deep; `too_large`: the message is larger than the server takes",
       ),
     size: z.int().describe("Bytes of the message"),
+  })
+  .meta({ id: "Refused" });
+export type Refused = z.infer<typeof Refused>;
+
+export const RefusedEvent = z
+  .object({
+    kind: z.literal("refused"),
+    seq,
+    channel: Channel.describe("Where the kernel sent the message"),
+    ...Refused.shape,
+    parent_id: z
+      .string()
+      .nullable()
+      .describe("The `msg_id` of the request that it answered"),
   })
   .describe(
     "A message of the kernel that the server could not accept: nothing of its content is in the journal",

@@ -1,5 +1,6 @@
 /** What code said, as a notebook keeps it. */
 import * as z from "zod";
+import { Refused } from "./messages.ts";
 
 export const StreamOutput = z
   .looseObject({
@@ -71,4 +72,9 @@ export const missing = {
   clipped: Clipped.nullable().describe(
     "What was left out for the limit; null when nothing was",
   ),
+  refused: z
+    .array(Refused)
+    .describe(
+      "What the kernel sent of it and the server could not accept: it is not among the outputs, or was the reply",
+    ),
 };

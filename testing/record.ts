@@ -61,6 +61,10 @@ export async function* record(
 
 /** The client's events are the server's, but for what makes them easy to switch on. */
 function toWire(event: SessionEvent | HeardEvent): SessionEvent {
+  if (event.kind === "unreadable") {
+    const { seq } = event;
+    return { kind: "gap", seq, from: seq, to: seq };
+  }
   if (event.kind !== "jupyter" && event.kind !== "other") return event;
   const { seq, channel, header, parent_header, metadata, content } = event;
   return {

@@ -68,6 +68,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
       gaps: outputs.gaps,
       is_clipped: outputs.clipped !== null,
       clipped: outputs.clipped,
+      refused: outputs.refused,
     };
   },
 

@@ -2,7 +2,12 @@
  * One execution from its request to its end, for whoever waits for it: its
  * outputs, its reply, and whether its time was up.
  */
-import { type Clipped, failure, type Output } from "../../contract/index.ts";
+import {
+  type Clipped,
+  failure,
+  type Output,
+  type Refused,
+} from "../../contract/index.ts";
 import { eventsOf } from "./execution-events.ts";
 import type { Execution } from "./execution.ts";
 import { OutputsSoFar } from "./outputs.ts";
@@ -19,6 +24,8 @@ export interface Collected {
   readonly is_clipped: boolean;
   /** What was left out for the limit. */
   readonly clipped: Clipped | null;
+  /** What the kernel sent and could not be accepted. */
+  readonly refused: Refused[];
   /** What the kernel answered. */
   readonly reply: Readonly<Record<string, unknown>>;
 }
@@ -62,6 +69,7 @@ export async function collect(
     gaps: outputs.gaps,
     is_clipped: outputs.clipped !== null,
     clipped: outputs.clipped,
+    refused: outputs.refused,
     reply,
   };
 }

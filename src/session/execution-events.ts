@@ -81,10 +81,13 @@ function* picked(
 
 function belongs(entry: Entry, msg_id: string): boolean {
   if (entry instanceof MessageEntry) return entry.parent_id === msg_id;
-  switch (entry.event.kind) {
+  const { event } = entry;
+  switch (event.kind) {
     case "execution_queued":
     case "execution_requested":
-      return entry.event.msg_id === msg_id;
+      return event.msg_id === msg_id;
+    case "refused":
+      return event.parent_id === msg_id;
     default:
       return false;
   }

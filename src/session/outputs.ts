@@ -4,12 +4,15 @@ import {
   type Output,
   Outputs,
   OUTPUTS_LIMIT,
+  type OwnEvent,
+  type Refused,
 } from "../../contract/index.ts";
-import { MessageEntry } from "./entry.ts";
+import { EventEntry, type MessageEntry } from "./entry.ts";
 import type { Reading } from "./journal.ts";
 
 export class OutputsSoFar {
   readonly gaps: { from: number; to: number }[] = [];
+  readonly refused: Refused[] = [];
   readonly #execution_id: string;
   readonly #outputs = new Outputs(OUTPUTS_LIMIT);
 
@@ -33,13 +36,23 @@ export class OutputsSoFar {
       return;
     }
     for (const entry of reading.entries) {
-      if (!(entry instanceof MessageEntry)) continue;
+      if (entry instanceof EventEntry) {
+        this.#note(entry.event);
+        continue;
+      }
       const { msg_type, parent_id, size } = entry;
       const isOwn = parent_id === this.#execution_id;
       if (!this.#outputs.concerns(msg_type, isOwn)) continue;
       const content = contentIn(entry);
       if (content !== undefined) this.#outputs.add(msg_type, content, size);
     }
+  }
+
+  #note(event: OwnEvent): void {
+    if (event.kind !== "refused") return;
+    if (event.parent_id !== this.#execution_id) return;
+    const { msg_type, reason, size } = event;
+    this.refused.push({ msg_type, reason, size });
   }
 }
 

@@ -74,7 +74,7 @@ describe("a message", () => {
   } as const;
 
   it("of a known type is told as that, with all that it holds", () => {
-    expect(toEvent({ ...message, buffers: [...message.buffers] })).toEqual({
+    expect(toEvent({ ...message, buffers: [...message.buffers] }, 0)).toEqual({
       ...message,
       msg_type: "stream",
       buffers: [new Uint8Array([1, 2])],
@@ -83,9 +83,9 @@ describe("a message", () => {
 
   it("that is not what its type says, or of no known type, is told as other", () => {
     const header = { msg_id: "1", msg_type: "toString" };
-    expect(toEvent({ ...message, header, buffers: [] }).kind).toBe("other");
+    expect(toEvent({ ...message, header, buffers: [] }, 0).kind).toBe("other");
     const content = { name: "stdout" };
-    expect(toEvent({ ...message, content, buffers: [] }).kind).toBe("other");
+    expect(toEvent({ ...message, content, buffers: [] }, 0).kind).toBe("other");
   });
 });
 
