@@ -53,9 +53,10 @@ const LOOK_MS = 5_000;
 const ASLEEP_MS = 10_000;
 /** How long the question may take whether we are let in at all. */
 const PROBE_MS = 5_000;
-/** How often what the server sends may be of no use, before we stop asking; and after how long that is forgotten. */
-const MOST_FAULTS = 5;
-const FAULTS_MS = 60_000;
+/** Connections in a row that may end for the same fault in what the server sent: it comes again each time. */
+const MOST_SAME = 5;
+/** And for any fault, without a readable word between them: this is no server of ours. */
+const MOST_FAULTS = 10;
 /** What a server may close a WebSocket with that wants a token. */
 const UNAUTHORIZED = 4401;
 /** And one that was sent more in one frame than it takes (RFC 6455 §7.4.1). */
@@ -71,9 +72,11 @@ export class Connection implements ConnectionView {
   readonly #calls = new Calls((frame) => this.#socket?.send(frame));
   /** Attempts since something was last heard. */
   #attempts = 0;
-  /** Connections that ended because of what the server sent. */
+  /** Connections that ended for a fault in what the server sent, since it last sent something readable. */
   #faults = 0;
-  #lastFault = -Infinity;
+  /** The fault that ended the last connection, and how many it ended in a row. */
+  #fault: string | undefined;
+  #sameFaults = 0;
   #wasTooLarge = false;
   /** Cuts the present pause short. */
   #hurry: () => void = () => {};
@@ -221,11 +224,16 @@ export class Connection implements ConnectionView {
   #heard(data: unknown, socket: Socket): unknown {
     const frame = readFrame(data);
     if ("fault" in frame) {
-      socket.refuse(`what the server sent cannot be read: ${frame.fault}`);
+      const size =
+        typeof data === "string" ? ` (${data.length} characters)` : "";
+      socket.refuse(
+        `what the server sent cannot be read: ${frame.fault}${size}`,
+      );
       return undefined;
     }
     this.#attempts = 0;
     if ("sign" in frame) return frame.sign;
+    this.#faults = 0;
     const { answer } = frame;
     if (typeof answer?.id !== "string") return answer;
     this.#calls.heard(answer);
@@ -233,7 +241,7 @@ export class Connection implements ConnectionView {
   }
 
   async #dial(): Promise<RawSocket> {
-    const attempt = Math.max(this.#attempts, this.#faults);
+    const attempt = this.#attempts;
     this.#attempts += 1;
     if (attempt > 0) {
       this.#become("waiting");
@@ -274,7 +282,7 @@ export class Connection implements ConnectionView {
         ? `The connection was lost${why === undefined ? ` (code ${code})` : `: ${why}`}`
         : (why ?? "The connection could not be opened"),
     );
-    if (isFault && this.#isTooMuch()) {
+    if (this.#isTooMuch(isFault ? error.message : undefined)) {
       this.#end(
         new ConnectionError(
           `The server at ${this.#address.name} sends again and again what cannot be taken: ${why ?? `code ${code}`}`,
@@ -288,12 +296,12 @@ export class Connection implements ConnectionView {
     if (!opened) void this.#probe(error);
   }
 
-  #isTooMuch(): boolean {
-    const now = performance.now();
-    if (now - this.#lastFault > FAULTS_MS) this.#faults = 0;
-    this.#lastFault = now;
+  #isTooMuch(fault: string | undefined): boolean {
+    this.#sameFaults = fault === this.#fault ? this.#sameFaults + 1 : 1;
+    this.#fault = fault;
+    if (fault === undefined) return false;
     this.#faults += 1;
-    return this.#faults >= MOST_FAULTS;
+    return this.#sameFaults >= MOST_SAME || this.#faults >= MOST_FAULTS;
   }
 
   /** A WebSocket that does not open hardly says why; plain HTTP does. */

@@ -52,6 +52,20 @@ export class ForPeople implements Show {
         );
         break;
       }
+      case "refused": {
+        const mark = err.colors.yellow("!");
+        await err.line(
+          `${mark} The kernel sent something that nobody can read, and it is left out: ${refusal(event)}`,
+        );
+        break;
+      }
+      case "unreadable": {
+        const mark = err.colors.yellow("!");
+        await err.line(
+          `${mark} Something that the server sent could not be read, and is left out: ${event.why}`,
+        );
+        break;
+      }
       case "queued":
         if (err.isTerminal) {
           await err.line(err.colors.dim("Waiting: the session is busy"));
@@ -112,6 +126,20 @@ function spelled(event: ExecutionEvent): Record<string, unknown> {
   const { type, seq, ...said } = event;
   const rest = Object.entries(said).filter(([name]) => name !== "message"); // what it says is in the rest
   return { type, ...Object.fromEntries(rest), seq };
+}
+
+const WHY = {
+  not_json: "not JSON",
+  too_deep: "nested too deep",
+  too_large: "too large",
+} as const;
+
+function refusal({
+  msg_type,
+  size,
+  reason,
+}: Extract<ExecutionEvent, { type: "refused" }>): string {
+  return `${msg_type ?? "a message"} of ${size} bytes, ${WHY[reason]}`;
 }
 
 function traceback(error: {
