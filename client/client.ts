@@ -178,7 +178,11 @@ export class Sessions {
   ): Promise<Session> {
     const { trpc } = this.#line;
     const created = await this.#line.ask(
-      trpc.sessions.create.mutate(session, options),
+      // The server's default is Kallichore's: to start somewhere else.
+      trpc.sessions.create.mutate(
+        { working_directory_required: true, ...session },
+        options,
+      ),
       options,
     );
     return new Session(this.#line, created.session_id, true);

@@ -291,7 +291,12 @@ export class Session implements AsyncDisposable {
     const { working_directory, env, ...call } = options;
     await this.#line.ask(
       this.#line.trpc.sessions.restart.mutate(
-        { session_id, working_directory, env },
+        {
+          session_id,
+          working_directory,
+          working_directory_required: true,
+          env,
+        },
         call,
       ),
       call,

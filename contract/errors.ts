@@ -147,6 +147,17 @@ export const errors = {
     ({ name, known }: { name: string; known: string }) =>
       `There is no kernelspec ${name}${known === "" ? "" : `; there are ${known}`}`,
   ),
+  bad_kernelspec: entry(
+    "bad_kernelspec",
+    422,
+    ({ name, path, why }: { name: string; path: string; why: string }) =>
+      `The kernelspec ${name} cannot be used (${path}): ${why}`,
+  ),
+  bad_working_directory: entry(
+    "bad_working_directory",
+    400,
+    ({ why }: Why) => why,
+  ),
   bad_message: entry("bad_message", 400, ({ why }: Why) => why),
   kernel_exited: entry(
     "kernel_exited",

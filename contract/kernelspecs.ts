@@ -38,7 +38,7 @@ export const kernelspecs = {
               .object({ path: z.string(), message: z.string() })
               .meta({ id: "KernelspecProblem" }),
           )
-          .describe("Kernelspecs that could not be read, and why"),
+          .describe("Kernelspecs that cannot be used, and why"),
       })
       .meta({ id: "KernelspecList" }),
   }),
@@ -48,6 +48,6 @@ export const kernelspecs = {
     summary: "Describe a kernelspec",
     input: z.object({ name: z.string().min(1) }),
     output: Kernelspec,
-    errors: ["kernelspec_not_found"],
+    errors: ["kernelspec_not_found", "bad_kernelspec"],
   }),
 };

@@ -89,6 +89,12 @@ export const NewSession = z
       .string()
       .optional()
       .describe("`~` is expanded; empty or absent: the server's own"),
+    working_directory_required: z
+      .boolean()
+      .optional()
+      .describe(
+        "Refuse a working directory that cannot be used. Default: false, the kernel then starts in the server's own",
+      ),
     notebook_uri: z.string().nullish(),
     env: z
       .array(VarAction)
@@ -217,6 +223,12 @@ export const SessionList = z
 export const RestartSession = z
   .looseObject({
     working_directory: z.string().nullish(),
+    working_directory_required: z
+      .boolean()
+      .optional()
+      .describe(
+        "Refuse a working directory that cannot be used, and restart nothing. Default: false, it is then ignored",
+      ),
     env: z
       .array(VarAction)
       .nullish()
@@ -320,6 +332,8 @@ export const sessions = {
       "session_exists",
       "program_not_found",
       "kernelspec_not_found",
+      "bad_kernelspec",
+      "bad_working_directory",
       "shutting_down",
     ],
     examples: {
@@ -365,7 +379,13 @@ export const sessions = {
       "Stops the kernel, asking first and forcing later, and starts a new one in the same session. A session without a kernel is started.",
     input: RestartSession.extend({ session_id: SessionId }),
     output: Nothing,
-    errors: [...anySession, "restart_failed", "shutting_down", ...startup],
+    errors: [
+      ...anySession,
+      "bad_working_directory",
+      "restart_failed",
+      "shutting_down",
+      ...startup,
+    ],
     failure: "startup",
     examples: {
       input: {

@@ -2,6 +2,8 @@
  * Which kernels can be started here: Jupyter's kernelspecs, and the embedded
  * Python, which is there where nothing else is.
  */
+import { basename, join } from "node:path";
+import * as z from "zod";
 import { failure, type Kernelspec } from "../contract/index.ts";
 import { argvOf } from "./kernel/argv.ts";
 import {
@@ -35,8 +37,16 @@ export class KernelspecFinder {
   async list(): Promise<Kernelspecs> {
     const { extraDirs, env, embedded } = this.#options;
     const found = await findKernelspecs({ env, extraDirs });
+    const faults = found.kernelspecs.flatMap((kernelspec) => {
+      const message = faultIn(kernelspec);
+      return message === undefined
+        ? []
+        : [{ path: fileOf(kernelspec), message }];
+    });
     const kernelspecs = await Promise.all(
-      found.kernelspecs.map((kernelspec) => this.#describe(kernelspec)),
+      found.kernelspecs
+        .filter((kernelspec) => faultIn(kernelspec) === undefined)
+        .map((kernelspec) => this.#describe(kernelspec)),
     );
     const names = new Set(kernelspecs.map(({ name }) => name));
     const all = [
@@ -46,17 +56,28 @@ export class KernelspecFinder {
     return {
       default: preferred(all),
       kernelspecs: all,
-      problems: [...found.problems],
+      problems: [...found.problems, ...faults],
     };
   }
 
-  /** By name, in whatever case. Throws `kernelspec_not_found`, which says what there is. */
+  /** By name, in whatever case. Throws `kernelspec_not_found`, which says what there is, and `bad_kernelspec`. */
   async find(name: string): Promise<Kernelspec> {
     const { extraDirs, env, embedded } = this.#options;
-    const { kernelspec } = await findKernelspec(name, { env, extraDirs });
-    if (kernelspec !== undefined) return this.#describe(kernelspec);
+    const found = await findKernelspec(name, { env, extraDirs });
+    const { kernelspec, problems } = found;
+    if (kernelspec !== undefined) {
+      const why = faultIn(kernelspec);
+      if (why === undefined) return this.#describe(kernelspec);
+      const path = fileOf(kernelspec);
+      throw failure("bad_kernelspec", { name: kernelspec.name, path, why });
+    }
     const own = embedded.find((spec) => spec.name === name.toLowerCase());
     if (own !== undefined) return own;
+    const broken = problems.find(({ path }) => basename(path) === KERNEL_JSON);
+    if (broken !== undefined) {
+      const { path, message: why } = broken;
+      throw failure("bad_kernelspec", { name, path, why });
+    }
     const { kernelspecs } = await this.list();
     const known = kernelspecs.map((spec) => spec.name).join(", ");
     throw failure("kernelspec_not_found", { name, known });
@@ -70,7 +91,7 @@ export class KernelspecFinder {
         (entry): entry is [string, string] => entry[1] !== undefined,
       ),
     );
-    const { path: cwd } = await workingDirectory("");
+    const { path: cwd } = await workingDirectory("", { env });
     return {
       name,
       display_name: spec.display_name,
@@ -86,6 +107,59 @@ export class KernelspecFinder {
       }),
     };
   }
+}
+
+/**
+ * Which sockets the kernelspec's author wants: `metadata.kallichore.sockets`.
+ * What else stands there is refused where the kernelspec is found.
+ */
+export function socketsOf(
+  metadata: Readonly<Record<string, unknown>>,
+): "ipc" | "tcp" | undefined {
+  return Ours.safeParse(metadata).data?.kallichore?.sockets;
+}
+
+const Ours = z.object({
+  kallichore: z
+    .looseObject({ sockets: z.enum(["ipc", "tcp"]).optional() })
+    .optional(),
+});
+
+/** Where a kernel is to run: Jupyter's provisioners, and Enterprise Gateway's older word for them. */
+const Provisioned = z.object({
+  kernel_provisioner: z
+    .looseObject({ provisioner_name: z.string().optional() })
+    .optional(),
+  process_proxy: z
+    .looseObject({ class_name: z.string().optional() })
+    .optional(),
+});
+
+/** Why a kernelspec that can be read cannot be used here. */
+function faultIn({ spec: { metadata = {} } }: Found): string | undefined {
+  const ours = Ours.safeParse(metadata);
+  if (!ours.success) return `metadata: ${z.prettifyError(ours.error)}`;
+  const provisioned = Provisioned.safeParse(metadata);
+  if (!provisioned.success) {
+    return `metadata: ${z.prettifyError(provisioned.error)}`;
+  }
+  const { kernel_provisioner, process_proxy } = provisioned.data;
+  const provisioner = kernel_provisioner?.provisioner_name ?? LOCAL;
+  if (provisioner !== LOCAL) {
+    return `it asks for the kernel provisioner ${provisioner}; this server has only ${LOCAL}, which runs kernels on its own machine`;
+  }
+  const proxy = process_proxy?.class_name;
+  if (proxy !== undefined && !proxy.endsWith(".LocalProcessProxy")) {
+    return `it asks for the process proxy ${proxy}; this server runs kernels on its own machine only`;
+  }
+  return undefined;
+}
+
+const LOCAL = "local-provisioner";
+const KERNEL_JSON = "kernel.json";
+
+function fileOf({ resource_dir }: Found): string {
+  return join(resource_dir, KERNEL_JSON);
 }
 
 /** Python first, as Jupyter's own clients choose, and a real one before the embedded one. */

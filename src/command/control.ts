@@ -10,7 +10,7 @@ import {
 } from "./context.ts";
 import { exitHelp, type Exit } from "./exit.ts";
 import { openServer } from "./find-server.ts";
-import { findKernel, findSession } from "./names.ts";
+import { directoryOf, findKernel, findSession } from "./names.ts";
 import { tell } from "./report.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
@@ -182,7 +182,7 @@ export function startCommand(context: Context): Command {
 
 async function start(
   kernel: string | undefined,
-  { id, cwd = process.cwd(), json, ...choice }: StartOptions,
+  { id, cwd, json, ...choice }: StartOptions,
   terminal: Terminal,
 ): Promise<Exit> {
   await using server = await openServer(choice);
@@ -193,7 +193,7 @@ async function start(
     `Starting ${name}`,
     client.start(name, {
       ...(id !== undefined && { session_id: id }),
-      working_directory: cwd,
+      ...directoryOf(cwd),
     }),
   );
   if (json === true) await terminal.json(await session.info());

@@ -18,7 +18,7 @@ import {
   findServer,
   openServer,
 } from "./find-server.ts";
-import { findKernel, findRunning } from "./names.ts";
+import { directoryOf, findKernel, findRunning } from "./names.ts";
 import { Album } from "./pictures.ts";
 import { runCode } from "./run.ts";
 import { ForPeople, ForPrograms } from "./show.ts";
@@ -174,7 +174,7 @@ interface Place {
 
 async function sessionFor(
   client: Client,
-  { session: name, kernel, cwd = process.cwd() }: ExecOptions,
+  { session: name, kernel, cwd }: ExecOptions,
 ): Promise<Place> {
   if (name !== undefined) {
     const found = await findRunning(client, name);
@@ -189,7 +189,7 @@ async function sessionFor(
   const session = await client.sessions.create({
     session_id: `exec-${randomBytes(4).toString("hex")}`,
     kernel_name,
-    working_directory: cwd,
+    ...directoryOf(cwd),
   });
   const { session_id } = session;
   return {

@@ -1,4 +1,5 @@
 /** Names as people type them: whole or begun, and what they may have meant. */
+import { resolve } from "node:path";
 import type { ActiveSession, Client } from "../../client/index.ts";
 import { CommandError } from "./exit.ts";
 
@@ -47,7 +48,8 @@ export async function findKernel(
   client: Client,
   name: string | undefined,
 ): Promise<string> {
-  const { kernelspecs, default: preferred } = await client.kernelspecs();
+  const found = await client.kernelspecs();
+  const { kernelspecs, default: preferred } = found;
   if (name === undefined && preferred !== null) return preferred;
   if (name === undefined) {
     throw new CommandError("refused", "There is no kernel to start", {
@@ -55,8 +57,18 @@ export async function findKernel(
     });
   }
   const names = kernelspecs.map((spec) => spec.name);
-  const found = names.find((one) => one.toLowerCase() === name.toLowerCase());
-  if (found !== undefined) return found;
+  const isNamed = (one: string) => one.toLowerCase() === name.toLowerCase();
+  const known = names.find(isNamed);
+  if (known !== undefined) return known;
+  const broken = found.problems.find(({ path }) =>
+    isNamed(/([^/\\]+)[/\\]kernel\.json$/.exec(path)?.[1] ?? ""),
+  );
+  if (broken !== undefined) {
+    const { path, message } = broken;
+    throw new CommandError("refused", `The kernel ${name} cannot be started`, {
+      hint: `${path}: ${message}`,
+    });
+  }
   throw new CommandError("refused", `There is no kernel ${name}`, {
     hint: meant(
       name,
@@ -64,6 +76,21 @@ export async function findKernel(
       "kallichore kernels says what is wrong with those that cannot be read.",
     ),
   });
+}
+
+/** `--cwd`, seen from here; where nothing is said, here, if the server has such a directory. */
+export function directoryOf(cwd: string | undefined) {
+  if (cwd === undefined) {
+    return {
+      working_directory: process.cwd(),
+      working_directory_required: false,
+    };
+  }
+  const isHome = cwd === "~" || cwd.startsWith("~/"); // the server's user's
+  return {
+    working_directory: isHome ? cwd : resolve(cwd),
+    working_directory_required: true,
+  };
 }
 
 const MOST_LISTED = 12;

@@ -38,6 +38,8 @@ export interface Recipe {
   readonly startup_environment_arg: string | undefined;
   /** Where clients were told that the kernel would be. */
   readonly connection: ConnectionInfo | undefined;
+  /** What its kernelspec says its sockets are; the server's choice where absent. */
+  readonly kernel_sockets?: "ipc" | "tcp" | undefined;
   /** From the launch to the first answer; `undefined` for no bound. */
   readonly timeout_ms: number | undefined;
 }

@@ -11,7 +11,9 @@ import { posix, win32 } from "node:path";
 export interface WorkingDirectory {
   /** Absolute, and a directory when it was looked at. */
   readonly path: string;
-  /** Why this is not what was asked for. */
+  /** What is wrong with the one that was asked for, as a sentence. */
+  readonly fault?: string;
+  /** The same, and what is used instead. */
   readonly reason?: string;
 }
 
@@ -25,12 +27,10 @@ export async function workingDirectory(
     own,
     expandHome(requested, { env, platform }),
   );
-  const fault = await whyNotDirectory(path);
-  if (fault === undefined) return { path };
-  return {
-    path: own,
-    reason: `The working directory ${path} ${fault}; ${own} is used instead`,
-  };
+  const why = await whyNotDirectory(path);
+  if (why === undefined) return { path };
+  const fault = `The working directory ${path} ${why}`;
+  return { path: own, fault, reason: `${fault}; ${own} is used instead` };
 }
 
 export interface HomeOptions {
@@ -54,7 +54,16 @@ export function homeDirectory({
     platform === "win32"
       ? env["USERPROFILE"] || env["HOME"]
       : env["HOME"] || undefined;
-  return named ?? userInfo().homedir;
+  return named ?? accountHome();
+}
+
+/** From the password database; a container's user may not be in it. */
+function accountHome(): string {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return "/";
+  }
 }
 
 /** Our own directory may have been removed since we started in it. */

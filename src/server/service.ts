@@ -15,7 +15,7 @@ import type { UsageWatch } from "../usage-watch.ts";
 export interface Service {
   readonly supervisor: Supervisor;
   readonly kernelspecs: KernelspecSource;
-  /** What a client asked for, with everything that it left open filled in. Throws `kernelspec_not_found`, `program_not_found`. */
+  /** What a client asked for, with everything that it left open filled in. Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory`, `program_not_found`. */
   resolveSpec(request: SessionRequest): Promise<SessionSpec>;
   /** Where a kernel would start that is to start there. */
   workingDirectory(requested: string): Promise<WorkingDirectory>;

@@ -6,23 +6,28 @@ import { kernelEnvironment } from "../kernel/environment.ts";
 import { findProgram, searchPath } from "../kernel/program.ts";
 import { workingDirectory } from "../kernel/working-directory.ts";
 import type { SessionSpec } from "../session/session.ts";
+import { socketsOf } from "../kernelspecs.ts";
 import type { KernelspecSource, SessionRequest } from "./service.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Seconds. */
 const CONNECTION_TIMEOUT = 30;
 const PROTOCOL_VERSION = "5.3";
 
-/** Throws `kernelspec_not_found` and `program_not_found`. */
+/** `env`: what the kernel will inherit, in which its program is looked up. Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory` and `program_not_found`. */
 export async function resolveSpec(
   request: SessionRequest,
   kernelspecs: KernelspecSource,
+  env: Environment,
 ): Promise<SessionSpec> {
   const spec =
     request.kernel_name === undefined
       ? undefined
       : await kernelspecs.find(request.kernel_name);
   const argv = request.argv ?? spec?.argv ?? [];
-  await assertProgram(argv[0], request);
+  const cwd = await directoryFor(request, env);
+  await assertProgram(argv[0], request, { base: env, cwd });
   const given = request.startup_environment_arg;
   return {
     session_id:
@@ -42,6 +47,7 @@ export async function resolveSpec(
     continuation_prompt: request.continuation_prompt ?? "",
     env: request.env ?? [],
     spec_env: spec?.env,
+    kernel_sockets: socketsOf(spec?.metadata ?? {}),
     connection_timeout: request.connection_timeout ?? CONNECTION_TIMEOUT,
     protocol_version: request.protocol_version ?? PROTOCOL_VERSION,
     startup_environment: startupEnvironment(request),
@@ -51,16 +57,24 @@ export async function resolveSpec(
   };
 }
 
+async function directoryFor(
+  { working_directory = "", working_directory_required }: SessionRequest,
+  env: Environment,
+): Promise<string> {
+  const { path, fault } = await workingDirectory(working_directory, { env });
+  if (fault !== undefined && working_directory_required === true) {
+    throw failure("bad_working_directory", { why: fault });
+  }
+  return path;
+}
+
 async function assertProgram(
   program: string | undefined,
   request: SessionRequest,
+  { base, cwd }: { readonly base: Environment; readonly cwd: string },
 ): Promise<void> {
   if (program === undefined) return; // to be adopted
-  const env = kernelEnvironment({
-    base: process.env,
-    actions: request.env ?? [],
-  });
-  const { path: cwd } = await workingDirectory(request.working_directory ?? "");
+  const env = kernelEnvironment({ base, actions: request.env ?? [] });
   const options = { env, cwd };
   if ((await findProgram(program, options)) !== undefined) return;
   // A start-up command may be what brings the program.

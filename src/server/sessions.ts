@@ -50,7 +50,10 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const session = supervisor.session(input.session_id);
     supervisor.assertOpen();
     const wanted = input.working_directory ?? "";
-    const { path, reason } = await service.workingDirectory(wanted);
+    const { path, fault, reason } = await service.workingDirectory(wanted);
+    if (fault !== undefined && input.working_directory_required === true) {
+      throw failure("bad_working_directory", { why: fault });
+    }
     if (reason !== undefined) log.warn({ session: session.id }, reason);
     await session.restart({
       working_directory:

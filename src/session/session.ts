@@ -50,6 +50,8 @@ export interface SessionSpec {
   readonly continuation_prompt: string;
   readonly env: readonly VarAction[];
   readonly spec_env: Readonly<Record<string, string>> | undefined;
+  /** What its kernelspec says its sockets are; the server's choice where absent. */
+  readonly kernel_sockets?: "ipc" | "tcp" | undefined;
   /** Seconds; negative for no bound. */
   readonly connection_timeout: number;
   readonly protocol_version: string;
