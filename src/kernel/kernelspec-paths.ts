@@ -6,10 +6,10 @@
  * activated environment, and after it the Pythons on the PATH.
  */
 import { access, constants, readdir } from "node:fs/promises";
-import { homedir } from "node:os";
 import { posix, win32 } from "node:path";
 import { variable } from "./environment.ts";
 import { findProgram, searchPath } from "./program.ts";
+import { homeDirectory } from "./working-directory.ts";
 
 /** Who put a kernelspec there; `option` is our own flag. */
 export type KernelspecOrigin =
@@ -87,10 +87,7 @@ class Search {
     this.#extraDirs = extraDirs;
     this.#platform = platform;
     this.#path = platform === "win32" ? win32 : posix;
-    this.#home =
-      home ??
-      this.#get(platform === "win32" ? "USERPROFILE" : "HOME") ??
-      homedir();
+    this.#home = home ?? homeDirectory({ env, platform });
   }
 
   join(...parts: string[]): string {

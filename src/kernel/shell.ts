@@ -55,7 +55,7 @@ export async function startupCommand({
   argv,
   cwd,
   env,
-  serverShell = process.env["SHELL"],
+  serverShell,
   platform = process.platform,
 }: StartupOptions): Promise<StartupCommand | MissingScript> {
   const [program, ...args] = argv;
