@@ -20,6 +20,7 @@ import type { Exit } from "./kernel.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { startTimeOf, statOf } from "./process-table.ts";
 import { findProgram } from "./program.ts";
+import { whyNotRunnable } from "./runnable.ts";
 import { isJobControlComplaint } from "./shell.ts";
 import { within } from "./stop.ts";
 import type { KernelJob } from "./windows-job.ts";
@@ -154,12 +155,13 @@ async function starterOf({
     detached: process.platform !== "win32", // a session, hence a process group, of its own
     windowsHide: true,
   });
-  if (process.platform === "win32") {
-    const file = await findProgram(program, { env, cwd });
-    if (file !== undefined && /\.(cmd|bat)$/i.test(file)) {
-      const { default: crossSpawn } = await import("cross-spawn");
-      return (variables) => crossSpawn(file, args, options(variables));
-    }
+  const file = await findProgram(program, { env, cwd });
+  if (file !== undefined && process.platform !== "win32") {
+    const fault = await whyNotRunnable(file);
+    if (fault !== undefined) throw fault;
+  } else if (file !== undefined && /\.(cmd|bat)$/i.test(file)) {
+    const { default: crossSpawn } = await import("cross-spawn");
+    return (variables) => crossSpawn(file, args, options(variables));
   }
   return (variables) => spawn(program, args, options(variables));
 }
