@@ -60,7 +60,7 @@ export class EmbeddedServer implements AsyncDisposable {
     this.shutdownRequested = shutdownRequested;
     this.#service = service;
     this.#files = files;
-    this.#tidying = new Tidying([files.parent], service.log);
+    this.#tidying = new Tidying(files.parents, service.log);
     this.#doors = new Doors(service, {
       transport: "tcp",
       token: this.token,

@@ -9,6 +9,7 @@ import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
 import { IdleWatch } from "./idle.ts";
 import { Tidying } from "./kernel/dead-servers.ts";
+import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./kernel/runtime-files.ts";
@@ -49,7 +50,7 @@ export interface ServiceOptions {
   readonly kernelspecs?: KernelspecSource;
   /** Kernels that are offered beside the kernelspecs; the embedded Python unless said. */
   readonly embedded?: readonly Kernelspec[];
-  /** What kernels inherit; the process's environment unless said. */
+  /** What kernels inherit, and where their programs, kernelspecs, shell and home are looked up; the process's environment unless said. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Hours without anybody who needs the server until it ends; 0 is half a minute; never unless given. */
   readonly idleShutdownHours?: number | undefined;
@@ -61,6 +62,8 @@ export interface ServiceOptions {
   readonly limits?: Partial<Limits>;
   /** The driver of the kernels' sockets. */
   readonly transport?: TransportName;
+  /** Unix sockets (`ipc`) or TCP ports for kernels; `auto`, the default: Unix sockets for the kernels that can use them. */
+  readonly kernelSockets?: KernelSockets | undefined;
   /** The Kallichore version that we say we are. */
   readonly reportedVersion?: string | undefined;
   /** Where private files (connection files, sockets) are kept: a directory of our own is made in it. */
@@ -129,7 +132,7 @@ export class RunningServer implements AsyncDisposable {
     const { address } = this;
     this.#tidying = new Tidying(
       [
-        this.#files.parent,
+        ...this.#files.parents,
         ...(address.transport === "socket" ? [dirname(address.path)] : []),
       ],
       this.#service.log,
@@ -209,6 +212,7 @@ export function serviceOf(
       log,
       faults,
       env,
+      sockets: options.kernelSockets ?? "auto",
     });
   const kernelspecs =
     options.kernelspecs ??
@@ -241,8 +245,8 @@ export function serviceOf(
     faults,
     limits,
     kernelspecs,
-    resolveSpec: (request) => resolveSpec(request, kernelspecs),
-    workingDirectory: (requested) => workingDirectory(requested),
+    resolveSpec: (request) => resolveSpec(request, kernelspecs, env),
+    workingDirectory: (requested) => workingDirectory(requested, { env }),
     idle: new IdleWatch({
       supervisor,
       log,

@@ -18,12 +18,21 @@ export interface KernelPorts {
   readonly iopub_port: number;
 }
 
+/** Where a kernel is to bind. */
+export interface Address extends KernelPorts {
+  readonly transport: "tcp" | "ipc";
+  /** Of Unix sockets what their names begin with. */
+  readonly ip: string;
+}
+
 /** Holds the numbers, not the sockets: the kernel is to bind them. Release when the kernel is gone. */
 export class PortReservation implements Disposable {
   readonly ports: KernelPorts;
+  readonly address: Address;
 
-  constructor(ports: KernelPorts) {
+  constructor(ports: KernelPorts, ip: string) {
     this.ports = ports;
+    this.address = { ...ports, transport: "tcp", ip };
   }
 
   /** Safe to call twice. */
@@ -53,13 +62,10 @@ export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
         number,
         number,
       ];
-    return new PortReservation({
-      control_port,
-      shell_port,
-      stdin_port,
-      hb_port,
-      iopub_port,
-    });
+    return new PortReservation(
+      { control_port, shell_port, stdin_port, hb_port, iopub_port },
+      ip,
+    );
   } catch (error) {
     for (const { port } of probes) reserved.delete(port);
     throw error;

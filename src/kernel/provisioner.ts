@@ -5,6 +5,7 @@
  * environment, the process, its first answer. Whatever fails on the way, what
  * was started is killed and reaped, and what was made is removed.
  */
+import { getSystemErrorMap } from "node:util";
 import {
   type ConnectionInfo,
   failure,
@@ -18,7 +19,14 @@ import { aborted, Deadline } from "../signals.ts";
 import { kernelEnvironment } from "./environment.ts";
 import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
 import { KernelProcess } from "./process.ts";
-import { reservePorts, type PortReservation } from "./ports.ts";
+import {
+  IpcReservation,
+  ipcSupport,
+  type KernelSockets,
+  reserveIpc,
+} from "./ipc.ts";
+import { complainsOfAddress, isAnyTaken, PortWatch } from "./port-watch.ts";
+import { PortReservation, reservePorts } from "./ports.ts";
 import {
   awaitRegistration,
   BadRegistration,
@@ -34,6 +42,10 @@ import { workingDirectory } from "./working-directory.ts";
 
 /** How often a launch is tried with new ports when the kernel found its own taken. */
 const PORT_TRIES = 3;
+/** How long a kernel that was never seen with Unix sockets may take to bind them; at most half of the time that its start has. */
+const IPC_PATIENCE_MS = 10_000;
+/** Most kernels of which it is remembered whether they use Unix sockets. */
+const KNOWN_LIMIT = 1_000;
 /** How long a killed process may take to be gone. */
 const REAP_MS = 5_000;
 
@@ -44,7 +56,10 @@ export interface LocalProvisionerOptions {
   readonly faults: Faults;
   /** What kernels inherit. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly sockets: KernelSockets;
 }
+
+type Reservation = PortReservation | IpcReservation;
 
 interface LaunchOptions extends LocalProvisionerOptions {
   readonly jobs: KernelJobs;
@@ -52,18 +67,20 @@ interface LaunchOptions extends LocalProvisionerOptions {
 
 export class LocalProvisioner implements Provisioner {
   readonly #options: LaunchOptions;
-  /** Per session: ports that clients were told of, or that its kernel uses. */
-  readonly #reserved = new Map<string, PortReservation>();
+  /** Per session: ports or sockets that clients were told of, or that its kernel uses. */
+  readonly #reserved = new Map<string, Reservation>();
+  /** By command: whether such a kernel has bound Unix sockets. */
+  readonly #known = new Map<string, "able" | "unable">();
 
   constructor(options: LocalProvisionerOptions) {
     this.#options = { ...options, jobs: new KernelJobs(options.log) };
   }
 
+  /** Always ports: whoever asks before the start may run the kernel elsewhere, or know nothing else. */
   async reserve({ session_id, key }: Recipe): Promise<ConnectionInfo> {
-    this.release(session_id);
     try {
       const reservation = await reservePorts();
-      this.#reserved.set(session_id, reservation);
+      this.#keep(session_id, reservation);
       return connectionOf(reservation, key);
     } catch (cause) {
       const why = messageOf(cause);
@@ -86,24 +103,29 @@ export class LocalProvisioner implements Provisioner {
     const deadline = time.signal;
     for (let tries = 1; ; tries += 1) {
       const held = new HeldExit(hooks);
-      const launch = new Launch(recipe, held.hooks, this.#options, () =>
-        this.#portsFor(recipe),
-      );
+      const launch = new Launch(recipe, held.hooks, {
+        ...this.#options,
+        reserve: () => this.#reservationFor(recipe),
+        support: this.#supportOf(recipe),
+        isLast: tries === PORT_TRIES,
+      });
       try {
         const kernel = await launch.run(deadline);
+        if (launch.usesIpc) this.#learn(recipe, "able");
         held.tell();
         return kernel;
       } catch (error) {
-        const isLast = tries === PORT_TRIES || deadline.aborted;
-        if (isLast || !launch.foundPortsTaken) {
+        const { misfit } = launch;
+        if (misfit === undefined || deadline.aborted || tries === PORT_TRIES) {
           held.tell();
           throw error;
         }
         this.release(recipe.session_id);
-        this.#options.log.warn(
-          { session: recipe.session_id },
-          "The kernel found a port taken: starting it once more, with others",
-        );
+        if (misfit === "ipc") {
+          this.#learn(recipe, "unable");
+          tries = 0; // its ports are yet to be tried
+        }
+        this.#options.log.warn({ session: recipe.session_id }, AGAIN[misfit]);
       }
     }
   }
@@ -142,13 +164,63 @@ export class LocalProvisioner implements Provisioner {
     }
   }
 
-  async #portsFor(recipe: Recipe): Promise<ConnectionInfo> {
-    const { session_id, connection } = recipe;
-    if (connection !== undefined && this.#reserved.has(session_id)) {
-      return connection;
+  async #reservationFor(recipe: Recipe): Promise<Reservation> {
+    const { session_id } = recipe;
+    const kept = this.#reserved.get(session_id);
+    if (kept !== undefined) return kept;
+    if (this.#wantsIpc(recipe)) {
+      const reservation = await reserveIpc(this.#options.files);
+      if (reservation !== undefined) return this.#keep(session_id, reservation);
+      if (this.#wanted(recipe) === "ipc") {
+        throw new Error("no Unix socket can be made for it");
+      }
+      this.#options.log.warn(
+        { session: session_id },
+        "No Unix socket can be made for the kernel: it gets TCP ports, to which every user of this machine can connect",
+      );
     }
-    return this.reserve(recipe);
+    return this.#keep(session_id, await reservePorts());
   }
+
+  #keep<T extends Reservation>(session_id: string, reservation: T): T {
+    this.release(session_id);
+    this.#reserved.set(session_id, reservation);
+    return reservation;
+  }
+
+  #wantsIpc(recipe: Recipe): boolean {
+    const wanted = this.#wanted(recipe);
+    if (process.platform === "win32" || wanted === "tcp") return false;
+    return wanted === "ipc" || this.#supportOf(recipe) !== "unable";
+  }
+
+  #wanted(recipe: Recipe): KernelSockets {
+    return recipe.kernel_sockets ?? this.#options.sockets;
+  }
+
+  #supportOf(recipe: Recipe): "able" | "unable" | "unknown" {
+    if (this.#wanted(recipe) === "ipc") return "able";
+    return this.#known.get(commandOf(recipe)) ?? ipcSupport(recipe);
+  }
+
+  #learn(recipe: Recipe, support: "able" | "unable"): void {
+    this.#known.set(commandOf(recipe), support);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > KNOWN_LIMIT && oldest !== undefined) {
+      this.#known.delete(oldest);
+    }
+  }
+}
+
+/** What the log says of a launch that is tried once more. */
+const AGAIN = {
+  ports:
+    "Another program has a port that was meant for the kernel: starting the kernel once more, with others",
+  ipc: "The kernel has not bound its Unix sockets: starting it once more, with TCP ports, to which every user of this machine can connect",
+} as const;
+
+function commandOf({ argv }: Recipe): string {
+  return JSON.stringify(argv);
 }
 
 /** Keeps back that an attempt's process has exited, until it is known that no other attempt follows: to a session, all of them are one run. */
@@ -176,28 +248,34 @@ class HeldExit {
   }
 }
 
+interface AttemptOptions extends LaunchOptions {
+  readonly reserve: () => Promise<Reservation>;
+  /** Whether the kernel is known to bind Unix sockets. */
+  readonly support: "able" | "unable" | "unknown";
+  /** No other attempt follows: it has all the time that there is. */
+  readonly isLast: boolean;
+}
+
 /** One attempt to start a process and to hear from it. */
 class Launch {
-  /** Whether it failed because somebody else took a port between our choice and the kernel's bind. */
-  foundPortsTaken = false;
+  /** What it failed for, where another attempt may do better: a port is somebody else's, or the kernel does not use Unix sockets. */
+  misfit: "ports" | "ipc" | undefined;
   readonly #recipe: Recipe;
   readonly #hooks: Hooks;
-  readonly #options: LaunchOptions;
-  readonly #choosePorts: () => Promise<ConnectionInfo>;
+  readonly #options: AttemptOptions;
+  #reservation: Reservation | undefined;
   #process: KernelProcess | undefined;
   #context: string | undefined;
   #hasMarkers = false;
 
-  constructor(
-    recipe: Recipe,
-    hooks: Hooks,
-    options: LaunchOptions,
-    choosePorts: () => Promise<ConnectionInfo>,
-  ) {
+  constructor(recipe: Recipe, hooks: Hooks, options: AttemptOptions) {
     this.#recipe = recipe;
     this.#hooks = hooks;
     this.#options = options;
-    this.#choosePorts = choosePorts;
+  }
+
+  get usesIpc(): boolean {
+    return this.#reservation instanceof IpcReservation;
   }
 
   async run(deadline: AbortSignal): Promise<Kernel> {
@@ -206,11 +284,12 @@ class Launch {
     await using registration = registers
       ? await this.#openRegistration()
       : undefined;
-    const chosen = registers ? undefined : await this.#choosePorts();
+    const chosen = registers ? undefined : await this.#chosen();
     const file = await this.#writeFile(
       chosen ?? registrationFile(registration?.port ?? 0, key),
     );
     this.#process = await this.#spawn(file);
+    await this.#record(this.#process);
     if (this.#process.isRunning) {
       this.#options.log.info(
         { session: session_id, pid: this.#process.pid },
@@ -220,6 +299,18 @@ class Launch {
     const connection =
       chosen ?? (await this.#registered(registration, deadline));
     return await this.#introduced(connection, deadline);
+  }
+
+  async #chosen(): Promise<ConnectionInfo> {
+    const { session_id, key } = this.#recipe;
+    try {
+      this.#reservation = await this.#options.reserve();
+    } catch (cause) {
+      const why = messageOf(cause);
+      throw failure("no_connection_info", { session_id, why }, { cause });
+    }
+    if (this.#reservation instanceof IpcReservation) this.#reservation.clear();
+    return connectionOf(this.#reservation, key);
   }
 
   async #openRegistration(): Promise<Registration> {
@@ -247,11 +338,27 @@ class Launch {
     }
   }
 
+  /** For the next server, where this one is killed. A kernel runs as well without. */
+  async #record({ pid }: KernelProcess): Promise<void> {
+    const { session_id } = this.#recipe;
+    const { files, log } = this.#options;
+    try {
+      await files.recordProcess(session_id, pid);
+    } catch (error) {
+      log.warn(
+        { session: session_id, err: error },
+        "The kernel's process could not be written down",
+      );
+    }
+  }
+
   async #spawn(connection_file: string): Promise<KernelProcess> {
     const { session_id, startup_environment, startup_environment_arg } =
       this.#recipe;
     const { env: base, jobs, log } = this.#options;
-    const cwd = await workingDirectory(this.#recipe.working_directory);
+    const cwd = await workingDirectory(this.#recipe.working_directory, {
+      env: base,
+    });
     if (cwd.reason !== undefined) log.warn({ session: session_id }, cwd.reason);
     const env = kernelEnvironment({
       base,
@@ -275,6 +382,7 @@ class Launch {
       argv: [program, ...args],
       cwd: cwd.path,
       env,
+      serverShell: base["SHELL"],
     });
     if ("missing_script" in command) {
       const why = `there is no start-up script ${command.missing_script}`;
@@ -347,25 +455,38 @@ class Launch {
     connection: ConnectionInfo,
     deadline: AbortSignal,
   ): Promise<Kernel> {
-    const { transport, log, faults } = this.#options;
+    const { log, faults } = this.#options;
+    const ports =
+      this.#reservation instanceof PortReservation
+        ? new PortWatch(this.#options.transport)
+        : undefined;
     const kernel = new RunningKernel({
       recipe: this.#recipe,
       connection,
       process: this.#process,
-      transport,
+      transport: ports ?? this.#options.transport,
       hooks: this.#hooks,
       log,
       faults,
     });
+    const over = new AbortController();
     try {
       await Promise.race([
         kernel.introduce(deadline),
-        kernel.exited.then((exit) => {
-          throw this.#exitFailure("exited_during_start", exit);
+        kernel.exited.then(async (exit) => {
+          const failed = this.#exitFailure("exited_during_start", exit);
+          this.misfit = await this.#misfitOf();
+          throw failed;
         }),
+        this.#misfits(ports, over.signal),
       ]);
+      if (!this.#options.isLast && (await ports?.leadsToStranger()) === true) {
+        throw new Misfit("ports");
+      }
       return kernel;
     } catch (error) {
+      if (error instanceof Misfit) this.misfit = error.kind;
+      else if (ports?.hasRefused === true) this.misfit = "ports";
       await this.#end();
       await within(kernel.exited, REAP_MS);
       if (error instanceof SupervisorError) throw error;
@@ -373,7 +494,49 @@ class Launch {
         details: this.#details("the kernel failed to connect"),
         startup: this.#startup(CONNECTION_EXIT_CODE),
       });
+    } finally {
+      over.abort();
     }
+  }
+
+  /** Rejects with a `Misfit` once it is clear that the kernel will not be reached like this; pends otherwise. */
+  async #misfits(
+    ports: PortWatch | undefined,
+    signal: AbortSignal,
+  ): Promise<never> {
+    const { isLast, support } = this.#options;
+    const printed = () => this.#process?.output ?? "";
+    if (this.#reservation instanceof IpcReservation) {
+      const { timeout_ms = Infinity } = this.#recipe;
+      const patience_ms = Math.min(IPC_PATIENCE_MS, timeout_ms / 2);
+      const bound = this.#reservation.bound(signal).then(() => true);
+      const isSure = support === "able" || isLast;
+      this.#isBound =
+        (await (isSure ? bound : within(bound, patience_ms))) === true;
+      if (!this.#isBound) throw new Misfit("ipc");
+    } else if (ports !== undefined && !isLast) {
+      if (await ports.lost(printed, signal)) throw new Misfit("ports");
+    }
+    return new Promise<never>(() => {});
+  }
+  #isBound = false;
+
+  /** What may have made the kernel exit. */
+  async #misfitOf(): Promise<"ports" | "ipc" | undefined> {
+    const reservation = this.#reservation;
+    const printed = this.#process?.output ?? "";
+    if (reservation instanceof PortReservation) {
+      const isTaken =
+        complainsOfAddress(printed) || (await isAnyTaken(reservation.address));
+      return isTaken ? "ports" : undefined;
+    }
+    if (reservation === undefined || this.#isBound) return undefined;
+    const isTold =
+      /\bipc\b/i.test(printed) || printed.includes(reservation.address.ip);
+    const isLikely =
+      this.#options.support === "unknown" &&
+      (printed.trim() === "" || OF_SOCKETS.test(printed));
+    return isTold || isLikely ? "ipc" : undefined;
   }
 
   /** Kills what runs and waits until it is gone. */
@@ -394,9 +557,6 @@ class Launch {
       exit.signal === null
         ? `exit code ${exit.exit_code}`
         : `signal ${exit.signal}`;
-    this.foundPortsTaken = /address already in use/i.test(
-      this.#process?.output ?? "",
-    );
     return failure(
       reason,
       { session_id, why },
@@ -434,6 +594,24 @@ class Launch {
   }
 }
 
+/** The attempt is given up, because the kernel cannot be reached where it was told to bind. */
+class Misfit extends Error {
+  override readonly name = "Misfit";
+  readonly kind: "ports" | "ipc";
+
+  constructor(kind: "ports" | "ipc") {
+    super(
+      kind === "ports"
+        ? "another program has one of its ports"
+        : "it has not bound its Unix sockets",
+    );
+    this.kind = kind;
+  }
+}
+
+/** What a kernel may print that cannot use the address that it was given. */
+const OF_SOCKETS = /zmq|\bbind|endpoint|transport|protocol|address/i;
+
 const MARKERS = [STARTUP_BEGIN, STARTUP_SUCCESS];
 /** What Kallichore reports as the exit code of a kernel that runs and cannot be reached. */
 const CONNECTION_EXIT_CODE = 130;
@@ -464,18 +642,8 @@ function registrationFile(registration_port: number, key: string) {
   };
 }
 
-function connectionOf({ ports }: PortReservation, key: string): ConnectionInfo {
-  return {
-    control_port: ports.control_port,
-    shell_port: ports.shell_port,
-    stdin_port: ports.stdin_port,
-    hb_port: ports.hb_port,
-    iopub_port: ports.iopub_port,
-    signature_scheme: "hmac-sha256",
-    key,
-    transport: "tcp",
-    ip: "127.0.0.1",
-  };
+function connectionOf({ address }: Reservation, key: string): ConnectionInfo {
+  return { ...address, signature_scheme: "hmac-sha256", key };
 }
 
 function contextOf(
@@ -495,10 +663,14 @@ function spawnFailure(
   program: string,
   cause: unknown,
 ): SupervisorError {
-  const { errno } = cause as NodeJS.ErrnoException;
+  const { errno, code, syscall } = cause as NodeJS.ErrnoException;
+  // Node's own message is the bare code.
+  const [, words] = getSystemErrorMap().get(errno ?? 0) ?? [];
+  const isBare = words !== undefined && syscall !== undefined;
+  const why = isBare ? `${words} (${code})` : messageOf(cause);
   return failure(
     "start_failed",
-    { session_id, why: `${program} cannot be run: ${messageOf(cause)}` },
+    { session_id, why: `${program} cannot be run: ${why}` },
     {
       cause,
       startup: { exit_code: errno === undefined ? undefined : Math.abs(errno) },

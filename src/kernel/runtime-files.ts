@@ -7,13 +7,22 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { MARK, ownMark, PREFIX } from "./dead-servers.ts";
+import { isAbsolute, join } from "node:path";
+import {
+  MARK,
+  ownMark,
+  PREFIX,
+  PROCESS,
+  processRecord,
+} from "./dead-servers.ts";
+import { NAME_BYTES, PATH_LIMIT } from "./ipc.ts";
 
 export class RuntimeFiles implements Disposable {
   /** Of the directory; others' may be there too. */
   readonly parent: string;
   readonly directory: string;
+  /** For sockets, where the directory's path is too long for theirs. */
+  #short: RuntimeFiles | undefined;
 
   /** Makes nothing yet. `parent` defaults to the system's directory for temporary files. */
   constructor(parent: string = tmpdir()) {
@@ -31,6 +40,55 @@ export class RuntimeFiles implements Disposable {
   /** Resolves with the path once the file is there, whole. */
   async write(session_id: string, content: unknown): Promise<string> {
     const path = this.pathOf(session_id);
+    await this.#write(path, content);
+    return path;
+  }
+
+  /** Writes down the process of a session's kernel, so that the next server ends it where this one is killed. */
+  async recordProcess(session_id: string, pid: number): Promise<void> {
+    const record = processRecord(session_id, pid);
+    await this.#write(`${this.pathOf(session_id)}${PROCESS}`, record);
+  }
+
+  remove(session_id: string): void {
+    const path = this.pathOf(session_id);
+    rmSync(path, { force: true });
+    rmSync(`${path}${PROCESS}`, { force: true });
+  }
+
+  /** Where this server's files may be, and those of servers before it. */
+  get parents(): readonly string[] {
+    return this.#fitsSockets ? [this.parent] : [this.parent, ...shortParents()];
+  }
+
+  /** Makes a directory in which a kernel's sockets fit; `undefined` where there is none. */
+  ensureForSockets(): string | undefined {
+    if (this.#fitsSockets) return this.ensure();
+    for (const parent of this.#short === undefined ? shortParents() : []) {
+      const files = new RuntimeFiles(parent);
+      if (!files.#fitsSockets) continue;
+      try {
+        files.ensure();
+        this.#short = files;
+        break;
+      } catch {
+        // It cannot be written to: the next one.
+      }
+    }
+    return this.#short?.ensure();
+  }
+
+  get #fitsSockets(): boolean {
+    return Buffer.byteLength(this.directory) + NAME_BYTES <= PATH_LIMIT;
+  }
+
+  /** At once, so that it works on the way out too. */
+  [Symbol.dispose](): void {
+    this.#short?.[Symbol.dispose]();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #write(path: string, content: unknown): Promise<void> {
     this.ensure();
     const draft = `${path}.${randomBytes(4).toString("hex")}`;
     await writeFile(draft, JSON.stringify(content, null, 2), {
@@ -38,16 +96,6 @@ export class RuntimeFiles implements Disposable {
       flag: "wx",
     });
     await rename(draft, path);
-    return path;
-  }
-
-  remove(session_id: string): void {
-    rmSync(this.pathOf(session_id), { force: true });
-  }
-
-  /** At once, so that it works on the way out too. */
-  [Symbol.dispose](): void {
-    rmSync(this.directory, { recursive: true, force: true });
   }
 
   /** Makes the directory where it is not there, for others who keep private files for this server. */
@@ -58,4 +106,10 @@ export class RuntimeFiles implements Disposable {
     writeFileSync(mark, JSON.stringify(ownMark()), { mode: 0o600 });
     return this.directory;
   }
+}
+
+/** Directories with short paths in which a private one can be made, best first. */
+function shortParents(): readonly string[] {
+  const runtime = process.env["XDG_RUNTIME_DIR"] ?? "";
+  return [...(isAbsolute(runtime) ? [runtime] : []), "/tmp"];
 }

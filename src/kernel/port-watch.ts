@@ -1,0 +1,180 @@
+/**
+ * Whether somebody else has one of the ports that a kernel was told to bind.
+ *
+ * Between our choice of the ports and the kernel's bind, any program may take
+ * one. Some kernels then exit; others write an error and stay, or stay silent.
+ * So the five links are watched until the kernel has answered: it has lost a
+ * port when it says so, when what answers there is not ZeroMQ, or when some of
+ * the five are there and others stay away.
+ */
+import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Address } from "./ports.ts";
+import type {
+  KernelTransport,
+  Link,
+  LinkOptions,
+  LinkState,
+} from "./transport.ts";
+
+/** From one look to the next. */
+const LOOK_MS = 250;
+/** How long a kernel that has complained of an address may take to answer in spite of it. */
+const COMPLAINT_MS = 1_000;
+/** From the first of the five to the last: kernels bind all of them at once, and a link looks again within a second. */
+const PARTIAL_MS = 2_500;
+/** From one knock at the ports without a link to the next. */
+const KNOCK_MS = 750;
+/** A ZeroMQ peer greets as soon as it has accepted a connection. */
+const GREETING_MS = 1_000;
+
+/** A driver whose links are watched. One for each launch. */
+export class PortWatch implements KernelTransport {
+  readonly name: string;
+  readonly #transport: KernelTransport;
+  readonly #links = new Map<string, LinkState | "refused">();
+  #firstConnected: number | undefined;
+
+  constructor(transport: KernelTransport) {
+    this.#transport = transport;
+    this.name = transport.name;
+  }
+
+  connect(options: LinkOptions): Link {
+    const { endpoint } = options;
+    this.#links.set(endpoint, "connecting");
+    return this.#transport.connect({
+      ...options,
+      onState: (state, error) => {
+        const isRefused = state === "closed" && error !== undefined;
+        this.#links.set(endpoint, isRefused ? "refused" : state);
+        if (state === "connected") this.#firstConnected ??= performance.now();
+        options.onState?.(state, error);
+      },
+    });
+  }
+
+  /** Whether a driver gave a peer up because it is not what a kernel is. */
+  get hasRefused(): boolean {
+    return [...this.#links.values()].includes("refused");
+  }
+
+  /**
+   * Resolves with true once a port is known to be somebody else's, and with
+   * false when `signal` aborts. `output`: what the kernel has printed so far.
+   */
+  async lost(output: () => string, signal: AbortSignal): Promise<boolean> {
+    let complained: number | undefined;
+    const knocks = new Knocks();
+    while (!signal.aborted) {
+      const now = performance.now();
+      if (complained === undefined && complainsOfAddress(output())) {
+        complained = now;
+      }
+      const isLost =
+        this.hasRefused ||
+        (complained !== undefined && now - complained >= COMPLAINT_MS) ||
+        (this.#isPartial &&
+          now - (this.#firstConnected ?? now) >= PARTIAL_MS) ||
+        knocks.foundStranger;
+      if (isLost) return true;
+      knocks.at(this.#unconnected);
+      await delay(LOOK_MS, undefined, { signal }).catch(() => {}); // aborted: the loop ends
+    }
+    return false;
+  }
+
+  /** For a kernel that has answered: whether a link that is not connected leads to somebody else. */
+  async leadsToStranger(): Promise<boolean> {
+    if (this.hasRefused) return true;
+    const found = await Promise.all(this.#unconnected.map(isStranger));
+    return found.includes(true);
+  }
+
+  get #unconnected(): number[] {
+    return [...this.#links]
+      .filter(([, state]) => state === "connecting")
+      .map(([endpoint]) => Number(/:(\d+)$/.exec(endpoint)?.[1]));
+  }
+
+  get #isPartial(): boolean {
+    const states = [...this.#links.values()];
+    return states.includes("connected") && states.includes("connecting");
+  }
+}
+
+/** What kernels and their libraries print of an address that is taken. */
+export function complainsOfAddress(output: string): boolean {
+  return /address (is )?already in use|EADDRINUSE|address in use/i.test(output);
+}
+
+/** Whether somebody listens on one of these ports, now that the kernel is gone. */
+export async function isAnyTaken(address: Address): Promise<boolean> {
+  const ports = Object.values(address).filter(
+    (value): value is number => typeof value === "number",
+  );
+  const taken = await Promise.all(ports.map(isAccepted));
+  return taken.includes(true);
+}
+
+/** Knocks at ports now and then, and remembers whether a stranger has opened. */
+class Knocks {
+  foundStranger = false;
+  #last = performance.now();
+
+  at(ports: readonly number[]): void {
+    const now = performance.now();
+    if (now - this.#last < KNOCK_MS) return;
+    this.#last = now;
+    for (const port of ports) {
+      void isStranger(port).then((found) => (this.foundStranger ||= found));
+    }
+  }
+}
+
+const LOOPBACK = "127.0.0.1";
+
+/** Accepts connections and does not greet as ZeroMQ does. Never rejects. */
+function isStranger(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: LOOPBACK, port });
+    let timer: NodeJS.Timeout | undefined;
+    const end = (found: boolean) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(found);
+    };
+    socket.once("connect", () => {
+      if (isItself(socket)) end(false);
+      else timer = setTimeout(() => end(true), GREETING_MS);
+    });
+    // 0xff begins the greeting of every ZMTP since 2.0; before, a length of 1 did.
+    socket.once("data", (bytes) => end(bytes[0] !== 0xff && bytes[0] !== 1));
+    socket.once("error", () => end(false));
+    socket.once("close", () => end(false)); // a kernel that ends
+  });
+}
+
+/** Never rejects. */
+function isAccepted(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: LOOPBACK, port });
+    socket.once("connect", () => {
+      const found = !isItself(socket);
+      socket.resetAndDestroy();
+      resolve(found);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+/** With nobody there, TCP may connect a port to itself. */
+function isItself({
+  localPort,
+  remotePort,
+}: {
+  readonly localPort?: number | undefined;
+  readonly remotePort?: number | undefined;
+}): boolean {
+  return localPort === remotePort;
+}
