@@ -49,16 +49,6 @@ export class IpcReservation implements Disposable {
     this.address = { ...PORTS, transport: "ipc", ip };
   }
 
-  /** Removes what an earlier kernel left: not every kernel replaces a socket that is there already. */
-  clear(): void {
-    const { ip } = this.address;
-    for (const port of Object.values(PORTS)) {
-      for (const path of [`${ip}-${port}`, `${ip}:${port}`]) {
-        rmSync(path, { force: true });
-      }
-    }
-  }
-
   /** Resolves once all five are bound and have their standard names, or when `signal` aborts. Never rejects. */
   async bound(signal: AbortSignal): Promise<void> {
     const began = performance.now();
@@ -86,8 +76,14 @@ export class IpcReservation implements Disposable {
     return isBound;
   }
 
+  /** Removes what a kernel left that could not do so itself. */
   [Symbol.dispose](): void {
-    this.clear();
+    const { ip } = this.address;
+    for (const port of Object.values(PORTS)) {
+      for (const path of [`${ip}-${port}`, `${ip}:${port}`]) {
+        rmSync(path, { force: true });
+      }
+    }
   }
 }
 

@@ -9,7 +9,6 @@
  */
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Address } from "./ports.ts";
 import type {
   KernelTransport,
   Link,
@@ -20,7 +19,7 @@ import type {
 /** From one look to the next. */
 const LOOK_MS = 250;
 /** How long a kernel that has complained of an address may take to answer in spite of it. */
-const COMPLAINT_MS = 1_000;
+const COMPLAINT_MS = 1_500;
 /** From the first of the five to the last: kernels bind all of them at once, and a link looks again within a second. */
 const PARTIAL_MS = 2_500;
 /** From one knock at the ports without a link to the next. */
@@ -68,7 +67,7 @@ export class PortWatch implements KernelTransport {
     const knocks = new Knocks();
     while (!signal.aborted) {
       const now = performance.now();
-      if (complained === undefined && complainsOfAddress(output())) {
+      if (complained === undefined && complainsOf(this.#ports, output())) {
         complained = now;
       }
       const isLost =
@@ -91,10 +90,15 @@ export class PortWatch implements KernelTransport {
     return found.includes(true);
   }
 
+  get #ports(): number[] {
+    return [...this.#links.keys()].map(portOf);
+  }
+
   get #unconnected(): number[] {
-    return [...this.#links]
+    const links = [...this.#links];
+    return links
       .filter(([, state]) => state === "connecting")
-      .map(([endpoint]) => Number(/:(\d+)$/.exec(endpoint)?.[1]));
+      .map(([endpoint]) => portOf(endpoint));
   }
 
   get #isPartial(): boolean {
@@ -103,16 +107,19 @@ export class PortWatch implements KernelTransport {
   }
 }
 
-/** What kernels and their libraries print of an address that is taken. */
-export function complainsOfAddress(output: string): boolean {
-  return /address (is )?already in use|EADDRINUSE|address in use/i.test(output);
+/** Whether a kernel, or its libraries, printed that one of these ports is taken. A line that names other ports only is about something else. */
+export function complainsOf(ports: readonly number[], output: string): boolean {
+  return output.split("\n").some((line) => {
+    if (!/address (is )?already in use|EADDRINUSE|address in use/i.test(line)) {
+      return false;
+    }
+    const named = line.match(/\b\d{4,5}\b/g)?.map(Number) ?? [];
+    return named.length === 0 || named.some((port) => ports.includes(port));
+  });
 }
 
 /** Whether somebody listens on one of these ports, now that the kernel is gone. */
-export async function isAnyTaken(address: Address): Promise<boolean> {
-  const ports = Object.values(address).filter(
-    (value): value is number => typeof value === "number",
-  );
+export async function isAnyTaken(ports: readonly number[]): Promise<boolean> {
   const taken = await Promise.all(ports.map(isAccepted));
   return taken.includes(true);
 }
@@ -130,6 +137,10 @@ class Knocks {
       void isStranger(port).then((found) => (this.foundStranger ||= found));
     }
   }
+}
+
+function portOf(endpoint: string): number {
+  return Number(/:(\d+)$/.exec(endpoint)?.[1]);
 }
 
 const LOOPBACK = "127.0.0.1";

@@ -25,7 +25,7 @@ import {
   type KernelSockets,
   reserveIpc,
 } from "./ipc.ts";
-import { complainsOfAddress, isAnyTaken, PortWatch } from "./port-watch.ts";
+import { complainsOf, isAnyTaken, PortWatch } from "./port-watch.ts";
 import { PortReservation, reservePorts } from "./ports.ts";
 import {
   awaitRegistration,
@@ -309,7 +309,6 @@ class Launch {
       const why = messageOf(cause);
       throw failure("no_connection_info", { session_id, why }, { cause });
     }
-    if (this.#reservation instanceof IpcReservation) this.#reservation.clear();
     return connectionOf(this.#reservation, key);
   }
 
@@ -526,8 +525,8 @@ class Launch {
     const reservation = this.#reservation;
     const printed = this.#process?.output ?? "";
     if (reservation instanceof PortReservation) {
-      const isTaken =
-        complainsOfAddress(printed) || (await isAnyTaken(reservation.address));
+      const ports = Object.values(reservation.ports) as number[];
+      const isTaken = complainsOf(ports, printed) || (await isAnyTaken(ports));
       return isTaken ? "ports" : undefined;
     }
     if (reservation === undefined || this.#isBound) return undefined;

@@ -9,17 +9,18 @@ import {
 } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   isDead,
   MARK,
   ownMark,
+  processRecord,
   removeLeftovers,
 } from "../../src/kernel/dead-servers.ts";
 import { startTimeOf } from "../../src/kernel/process-table.ts";
 import { silentLog } from "../../src/log.ts";
 import { temporaryFolder } from "../harness.ts";
-import { needsLinux } from "../needs.ts";
+import { needsLinux, needsPosix } from "../needs.ts";
 
 type Mark = ReturnType<typeof ownMark>;
 
@@ -104,6 +105,105 @@ test("what a dead process left is removed, and only that", async () => {
   for (const path of [...stay, link, target]) {
     expect(existsSync(path), path).toBe(true);
   }
+});
+
+/** A process that leads a group of its own, as kernels do, and what a killed server wrote down of it. */
+function leaveKernel(
+  directory: string,
+  program: string,
+  record: Readonly<Record<string, unknown>> = {},
+): ChildProcess {
+  const child = spawn(process.execPath, ["-e", program, directory], {
+    detached: true,
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const { pid = 0 } = child;
+  writeFileSync(
+    join(directory, "kernel-x.json.process"),
+    JSON.stringify({ ...processRecord("s", pid), ...record }),
+  );
+  return child;
+}
+
+describe("the kernel of a dead server", needsPosix, () => {
+  test.each([
+    ["ends", "setInterval(() => {}, 1e6); console.log('there')"],
+    [
+      "is killed where it does not end",
+      "process.on('SIGTERM', () => {}); setInterval(() => {}, 1e6); console.log('there')",
+    ],
+  ])("%s, and the log says so", async (_how, program) => {
+    const parent = temporaryFolder();
+    const directory = leave(parent, await deadMark());
+    const child = leaveKernel(directory, program);
+    await once(child.stdout ?? child, "data");
+    const ended = once(child, "exit");
+    const log = silentLog();
+    const warn = vi.spyOn(log, "warn");
+    const { signal } = new AbortController();
+    await removeLeftovers([parent], log, signal);
+    await ended;
+    expect(warn).toHaveBeenCalledExactlyOnceWith(
+      expect.stringMatching(
+        `^Ended the kernel of session s \\(process ${child.pid}\\)`,
+      ),
+    );
+    expect(existsSync(directory)).toBe(false);
+  });
+
+  test(
+    "is not taken for the process that has its number by now",
+    needsLinux,
+    async () => {
+      const parent = temporaryFolder();
+      const directory = leave(parent, await deadMark());
+      const child = leaveKernel(
+        directory,
+        "setInterval(() => {}, 1e6); console.log('there')",
+        { start_time: 1 },
+      );
+      await once(child.stdout ?? child, "data");
+      await tidy(parent);
+      expect(existsSync(directory)).toBe(false);
+      expect(child.exitCode ?? child.signalCode).toBeNull();
+    },
+  );
+
+  test("is known by its command line where the start time is not", async () => {
+    const parent = temporaryFolder();
+    const directory = leave(parent, await deadMark());
+    const program = "setInterval(() => {}, 1e6); console.log('there')";
+    const child = leaveKernel(directory, program, { start_time: null });
+    await once(child.stdout ?? child, "data");
+    const ended = once(child, "exit");
+    const other = leave(parent, await deadMark(), "kallichore-other");
+    const stranger = idle();
+    writeFileSync(
+      join(other, "kernel-x.json.process"),
+      JSON.stringify({
+        session_id: "s",
+        pid: stranger.pid,
+        start_time: null,
+      }),
+    );
+    await tidy(parent);
+    await ended;
+    expect(existsSync(other)).toBe(false);
+    expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
+  });
+
+  test("lives on with a server that lives", async () => {
+    const parent = temporaryFolder();
+    const directory = leave(parent, ownMark());
+    const child = leaveKernel(
+      directory,
+      "setInterval(() => {}, 1e6); console.log('there')",
+    );
+    await once(child.stdout ?? child, "data");
+    await tidy(parent);
+    expect(child.exitCode ?? child.signalCode).toBeNull();
+  });
 });
 
 test(
