@@ -106,8 +106,7 @@ export class Connection {
                 this.#turnBegan ??= this.#beginTurn();
                 this.#decoder.filled(size);
                 this.#pongs = 0;
-                this.#goThrough(this.#turnBegan);
-                return !this.#waits;
+                return this.#goThrough(this.#turnBegan);
               },
             },
           });
@@ -206,21 +205,21 @@ export class Connection {
     if (!this.#waits || this.#phase === "ended") return;
     if (this.#hasMore) {
       this.#turnBegan = this.#beginTurn();
-      this.#goThrough(this.#turnBegan);
-      if (this.#waits) return;
+      if (!this.#goThrough(this.#turnBegan)) return;
     }
     this.#waits = false;
     this.#socket.resume();
   }
 
-  /** Hands over what was read, until all of it is, the turn is over or our side is behind. */
-  #goThrough(began: number): void {
+  /** Hands over what was read, until all of it is, the turn is over or our side is behind. True: more may be read. */
+  #goThrough(began: number): boolean {
     do {
       this.#hasMore = !this.#readHandful();
       this.#awaitOurSide(this.#behind?.());
       const isOver = performance.now() - began > TURN_MS;
       this.#waits = isOver || this.#isBehind;
     } while (this.#hasMore && !this.#waits && !this.#isEnded());
+    return !this.#waits;
   }
 
   /** False: there is more. What is thrown is the end of the connection, whoever throws it. */

@@ -1,0 +1,131 @@
+/**
+ * A kernel that somebody else started, to be adopted, and that says whatever
+ * bytes a test likes: on its sockets, and in answer to the server's own requests.
+ */
+import { type Received, Signer, toFrames } from "../../src/jupyter/frames.ts";
+import { type Channel, compose } from "../../src/jupyter/message.ts";
+import type { ConnectionInfo } from "../../kernels/connection.ts";
+import { Wire } from "../../kernels/wire.ts";
+import { kernelInfo } from "../kernels/kernel-info.ts";
+
+/** With which it signs. */
+export const KEY = "the liar's key";
+const NOTHING = Buffer.from("{}");
+
+/** The four JSON frames of a lie; what is left out is as it should be. */
+export interface Lie {
+  readonly msg_type: string;
+  readonly header?: Uint8Array;
+  readonly parent_header?: Uint8Array;
+  readonly metadata?: Uint8Array;
+  readonly content?: Uint8Array;
+  readonly buffers?: readonly Uint8Array[];
+}
+
+export class Liar implements AsyncDisposable {
+  readonly #wire: Wire;
+  /** The content of its replies, by the request's type; `undefined` for a true one. */
+  readonly #answers: ReadonlyMap<string, Uint8Array>;
+  /** Who asks, by channel: a ROUTER needs the name of the peer. */
+  readonly #peers = new Map<Channel, readonly Uint8Array[]>();
+
+  static async open(
+    answers: Readonly<Record<string, string>> = {},
+  ): Promise<Liar> {
+    const contents = new Map(
+      Object.entries(answers).map(([type, text]) => [type, Buffer.from(text)]),
+    );
+    let hear: (request: Received) => void = () => {};
+    const wire = await Wire.bind({
+      connection: {
+        transport: "tcp",
+        ip: "127.0.0.1",
+        key: KEY,
+        signature_scheme: "hmac-sha256",
+        shell_port: 0,
+        iopub_port: 0,
+        stdin_port: 0,
+        control_port: 0,
+        hb_port: 0,
+      },
+      hear: (request) => hear(request),
+    });
+    const liar = new Liar(wire, contents);
+    hear = (request) => void liar.#hear(request);
+    return liar;
+  }
+
+  private constructor(wire: Wire, answers: ReadonlyMap<string, Uint8Array>) {
+    this.#wire = wire;
+    this.#answers = answers;
+  }
+
+  get connection(): ConnectionInfo {
+    return this.#wire.connection;
+  }
+
+  /** Signed, whatever it is. */
+  say(channel: Channel, lie: Lie): Promise<void> {
+    return this.sayFrames(channel, framesOf(lie, this.#wire.signer));
+  }
+
+  /** As they are, to whoever asked last on that channel. */
+  sayFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
+    const peer = this.#peers.get(channel) ?? this.#peers.get("shell") ?? [];
+    const identities = channel === "iopub" ? [] : peer;
+    return this.#wire.sayFrames(channel, [...identities, ...frames]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#wire.close(0);
+  }
+
+  /** What it does not lie about, it does as a kernel does; code it never runs to its end. */
+  async #hear(request: Received): Promise<void> {
+    const { channel, header, identities } = request;
+    this.#peers.set(channel, identities);
+    const { msg_type } = header;
+    const said = this.#answers.get(msg_type);
+    const content =
+      msg_type === "kernel_info_request"
+        ? { status: "ok", ...kernelInfo("liar") }
+        : { status: "ok" };
+    if (msg_type === "execute_request") return;
+    const draft = { session: "liar", username: "liar", parent: request };
+    const state = (execution_state: string) =>
+      this.#wire.say(
+        compose({
+          ...draft,
+          channel: "iopub",
+          msg_type: "status",
+          content: { execution_state },
+        }),
+      );
+    await state("busy");
+    const reply = compose({
+      ...draft,
+      channel,
+      msg_type: msg_type.replace("_request", "_reply"),
+      content,
+    });
+    const raw =
+      said === undefined ? reply.raw : { ...reply.raw, content: said };
+    await this.#wire.say({ ...reply, raw }, identities);
+    await state("idle");
+  }
+}
+
+/** A whole message, signed with the liar's own key or another one. */
+export function framesOf(
+  { msg_type, header, parent_header, metadata, content, buffers = [] }: Lie,
+  signer = new Signer(KEY),
+): Uint8Array[] {
+  const honest = { msg_id: crypto.randomUUID(), msg_type, session: "liar" };
+  const raw = {
+    header: header ?? Buffer.from(JSON.stringify(honest)),
+    parent_header: parent_header ?? NOTHING,
+    metadata: metadata ?? NOTHING,
+    content: content ?? NOTHING,
+  };
+  return toFrames({ raw, buffers }, signer);
+}

@@ -1,0 +1,64 @@
+/** Whether a kernel's heart beats: only an echo of our own bytes says so. */
+import { afterEach, expect, onTestFinished, test } from "vitest";
+import { curveKeyPair, Router } from "zeromq";
+import { Boundary } from "../../src/kernel/boundary.ts";
+import { Heartbeat } from "../../src/kernel/heartbeat.ts";
+import type { CurveKeys } from "../../src/kernel/transport.ts";
+import { transportOf } from "../../src/kernel/transport-of.ts";
+import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/log/faults.ts";
+import { eventually } from "../harness.ts";
+import { bound, closeAll, plainPeer } from "./peers.ts";
+
+afterEach(closeAll);
+
+function listen(endpoint: string, curve?: CurveKeys) {
+  const beats: boolean[] = [];
+  const reasons: string[] = [];
+  const heartbeat = new Heartbeat({
+    boundary: new Boundary(transportOf(), new Faults(silentLog()), "s"),
+    endpoint,
+    curve,
+    changed: (beat) => beats.push(beat),
+    givenUp: ({ message }) => reasons.push(message),
+    excused: () => false,
+  });
+  onTestFinished(() => heartbeat.close());
+  return { beats, reasons };
+}
+
+test("a kernel with CURVE keys is asked with them", async () => {
+  const curve = curveKeyPair();
+  const router = new Router({
+    curveServer: true,
+    curvePublicKey: curve.publicKey,
+    curveSecretKey: curve.secretKey,
+  });
+  const { beats } = listen(await bound(router), curve);
+  await router.send(await router.receive());
+  await eventually("a beat", () => beats[0]);
+  expect(beats).toEqual([true]);
+});
+
+test("what is no echo is no beat, and an echo counts once", async () => {
+  const router = new Router();
+  const { beats } = listen(await bound(router));
+  const [sender = "", empty = "", beat = ""] = await router.receive();
+  const others = ["", "beat 1", `${String(beat)}0`, Buffer.alloc(30_000)];
+  for (const other of others) await router.send([sender, empty, other]);
+  await router.send([sender, empty]);
+  expect(beats).toEqual([]);
+  for (let i = 0; i < 100; i += 1) await router.send([sender, empty, beat]);
+  await eventually("a beat", () => beats[0]);
+  const [, , next] = await router.receive(); // the one question after the pause
+  expect(String(next)).not.toBe(String(beat));
+  expect(beats).toEqual([true]);
+});
+
+test("a port that speaks no ZeroMQ is silent at once, and says why", async () => {
+  const endpoint = await plainPeer((socket) => socket.end("HTTP/1.1 400\r\n"));
+  const { beats, reasons } = listen(endpoint);
+  await eventually("the reason", () => reasons[0]);
+  expect(reasons[0]).toMatch(/does not speak ZeroMQ/);
+  expect(beats).toEqual([false]);
+});
