@@ -38,6 +38,7 @@ export const ExecutionReason = z
     "kernel_exited",
     "not_sent",
     "shutdown",
+    "start_failed",
   ])
   .meta({ id: "ExecutionReason" });
 

@@ -21,15 +21,13 @@ import {
 import { answer, Doors } from "./server/listen.ts";
 import { sendFailure } from "./server/rest.ts";
 import type { Service } from "./server/service.ts";
+import { GOODBYE_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 export interface EmbedOptions extends ServiceOptions {
   /** Where it stands in the other's addresses, such as `/kernels`; `/` for all of them. */
   readonly path: string;
 }
-
-/** How long open requests may take to end when the server does. */
-const GOODBYE_MS = 1_000;
 
 /** A server without a port. Dispose of it before the HTTP server is closed: clients hear how their kernels end. */
 export function embedServer(options: EmbedOptions): Promise<EmbeddedServer> {

@@ -77,7 +77,8 @@ export class Supervisor implements AsyncDisposable {
   /** Throws `session_not_found`, `session_running`. */
   async delete(session_id: string): Promise<void> {
     const session = this.session(session_id);
-    if (session.isRunning) throw failure("session_running", { session_id });
+    if (session.isRunning || session.isRestarting)
+      throw failure("session_running", { session_id });
     this.#sessions.delete(session_id);
     await session.dispose();
     this.#options.log.info({ session: session_id }, "Session deleted");
@@ -102,7 +103,9 @@ export class Supervisor implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await Promise.all(this.sessions.map((session) => session.dispose()));
+    await Promise.all(
+      this.sessions.map((session) => session.dispose("the server ends")),
+    );
     this.#sessions.clear();
   }
 }

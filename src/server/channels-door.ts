@@ -18,7 +18,7 @@ import type { DoorOptions } from "./listen.ts";
 import { OwnSocket } from "./own-socket.ts";
 import { sendJson } from "./rest.ts";
 import type { Service } from "./service.ts";
-import { plainWebSocket } from "./socket.ts";
+import { plainWebSocket, sayGoodbye } from "./socket.ts";
 
 const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
 const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
@@ -95,9 +95,7 @@ export class ChannelsDoor {
   }
 
   close(): void {
-    for (const socket of this.#sockets.clients) {
-      socket.close(1001, "the server ends");
-    }
+    sayGoodbye(this.#sockets.clients);
     for (const own of this.#own.values()) {
       own.then((socket) => socket.close()).catch(() => {}); // one that did not open needs no closing
     }
@@ -156,7 +154,7 @@ export class ChannelsDoor {
   ): void {
     if (session.ended.aborted) {
       socket.on("error", () => {});
-      socket.close(1001, "the session was deleted");
+      socket.close(1001, session.farewell);
       return;
     }
     const { idle, limits } = this.#service;

@@ -85,10 +85,13 @@ export function ownChannels(
     claim.release();
     closed.abort();
   });
-  const deleted = () => socket.close(1001, "the session was deleted");
-  session.ended.addEventListener("abort", deleted);
+  const leave = () => {
+    const { farewell } = session;
+    if (farewell !== undefined) socket.close(1001, farewell);
+  };
+  session.ended.addEventListener("abort", leave); // for a client that has not heard the rest in time
   closed.signal.addEventListener("abort", () =>
-    session.ended.removeEventListener("abort", deleted),
+    session.ended.removeEventListener("abort", leave),
   );
   const heard = new InOrder(socket);
   socket.on("message", (data, isBinary) => {
@@ -99,7 +102,7 @@ export function ownChannels(
     { socket, stream, frames, claim, pings },
     options,
     closed.signal,
-  ).catch((error: unknown) => {
+  ).then(leave, (error: unknown) => {
     log.error({ err: error }, "Channel failed");
     socket.terminate();
   });
@@ -144,7 +147,7 @@ interface Attached {
   readonly pings: Pings;
 }
 
-/** kernel → client */
+/** kernel → client, until the session has nothing more to say or the socket closes */
 async function toClient(
   session: Session,
   { socket, stream, frames, claim, pings }: Attached,

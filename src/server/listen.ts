@@ -30,6 +30,7 @@ import { RestDoor, sendFailure, SPAN, spanOf } from "./rest.ts";
 import { routerOf, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
 import { share } from "./share.ts";
+import { GOODBYE_MS } from "./socket.ts";
 import { tokenPage } from "./token-page.ts";
 import { TrpcDoor } from "./trpc.ts";
 
@@ -51,9 +52,6 @@ export interface DoorOptions extends Omit<GateOptions, "isLocal"> {
 
 /** Bytes. Browsers send what cookies all servers on this machine have set. */
 const HEADERS_LIMIT = 64 * 1024;
-
-/** How long open requests may take to end when the server does. */
-const GOODBYE_MS = 1_000;
 
 export class Listener implements AsyncDisposable {
   /** Where it listens: with the port that the system chose. */

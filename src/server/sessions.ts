@@ -111,7 +111,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   async execute({ input, unread, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
-    if (!session.isRunning) {
+    if (!session.isRunning && !session.isRestarting) {
       throw failure("session_not_running", { session_id: session.id });
     }
     const { silent = false, stop_on_error = true, ...asked } = input;

@@ -157,6 +157,18 @@ export async function drained(
   );
 }
 
+/** How long a client may take to close its end when the server does. */
+export const GOODBYE_MS = 1_000;
+
+/** The server ends: clients are told, and cut off where they do not answer. */
+export function sayGoodbye(sockets: Iterable<WebSocket>): void {
+  for (const socket of sockets) {
+    socket.close(1001, "the server ends");
+    const timer = setTimeout(() => socket.terminate(), GOODBYE_MS);
+    socket.once("close", () => clearTimeout(timer));
+  }
+}
+
 /** What `ws` does at its server's end of a handshake, and its types keep to themselves. */
 interface Settable extends WebSocket {
   setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void;

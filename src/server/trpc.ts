@@ -21,7 +21,7 @@ import { bodyOf } from "./request-body.ts";
 import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
 import { share } from "./share.ts";
-import { drained, FrameWriter } from "./socket.ts";
+import { drained, FrameWriter, sayGoodbye } from "./socket.ts";
 import { eachEvent, type Told } from "./told.ts";
 import { callsIn, inputsIn } from "./trpc-calls.ts";
 
@@ -115,9 +115,7 @@ export class TrpcDoor {
 
   /** Says goodbye to everybody. */
   close(): void {
-    for (const socket of this.#sockets.clients) {
-      socket.close(1001, "the server ends");
-    }
+    sayGoodbye(this.#sockets.clients);
   }
 }
 

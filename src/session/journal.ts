@@ -90,6 +90,8 @@ export class Journal implements Holder, AsyncDisposable {
   readonly #places = new Places();
   /** Since when the disk has been too slow. */
   #behindSince: number | undefined;
+  #isEnded = false;
+  #allLeft: () => void = () => {};
   #isClosed = false;
 
   constructor(options: JournalOptions) {
@@ -168,7 +170,7 @@ export class Journal implements Holder, AsyncDisposable {
     return { gap: { from: next, to } };
   }
 
-  /** Everything after number `after`, oldest first, then what is being said, until `signal` aborts. */
+  /** Everything after number `after`, oldest first, then what is being said, until the journal ends or `signal` aborts. */
   async *follow(
     after: number,
     signal: AbortSignal,
@@ -182,6 +184,7 @@ export class Journal implements Holder, AsyncDisposable {
       while (!isOver()) {
         asked = seen;
         if (seen === this.#last) {
+          if (this.#isEnded) return;
           await this.#more(signal);
           continue;
         }
@@ -195,7 +198,16 @@ export class Journal implements Holder, AsyncDisposable {
       }
     } finally {
       leave();
+      if (this.#isEnded && this.readers === 0) this.#allLeft();
     }
+  }
+
+  /** Nothing more will be said: readers end when they have read the rest. Resolves when all have, or after `patience_ms`. */
+  async end(patience_ms: number): Promise<void> {
+    this.#isEnded = true;
+    const left = new Promise<void>((resolve) => (this.#allLeft = resolve));
+    for (const wake of this.#waiting) wake();
+    if (this.readers > 0) await within(left, patience_ms);
   }
 
   /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */

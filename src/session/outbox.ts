@@ -19,6 +19,10 @@ export class Outbox {
     this.#bytes += size;
   }
 
+  has(msg_id: string): boolean {
+    return this.#messages.some(({ header }) => header.msg_id === msg_id);
+  }
+
   /** Takes one out of the line. */
   remove(msg_id: string): Message | undefined {
     const at = this.#messages.findIndex(
@@ -29,6 +33,14 @@ export class Outbox {
     this.#messages.splice(at, 1);
     this.#bytes -= sizeOf(message);
     return message;
+  }
+
+  /** Takes those out of the line that fit. */
+  drop(fits: (message: Message) => boolean): void {
+    for (const message of this.#messages.filter(fits)) {
+      this.#bytes -= sizeOf(message);
+    }
+    this.#messages = this.#messages.filter((message) => !fits(message));
   }
 
   /** Empties it. */

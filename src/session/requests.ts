@@ -36,6 +36,12 @@ export interface Answer {
   readonly answer_id?: string | undefined;
 }
 
+/** Somebody who waits for a reply. */
+interface Awaited {
+  readonly resolve: (reply: MessageEntry) => void;
+  readonly reject: (failure: Error) => void;
+}
+
 export interface RequestsOptions {
   readonly session_id: string;
   readonly username: string;
@@ -54,8 +60,10 @@ export class Requests {
   readonly #options: RequestsOptions;
   readonly #outbox = new Outbox();
   readonly #accepted = new RecentIds();
-  readonly #awaited = new Map<string, (reply: MessageEntry) => void>();
+  readonly #awaited = new Map<string, Awaited>();
   #kernel: Kernel | undefined;
+  /** Whether the kernel is being replaced. */
+  #isHeld = false;
 
   constructor(options: RequestsOptions) {
     this.#options = options;
@@ -74,7 +82,8 @@ export class Requests {
       ? this.#accept(message, deadline_ms)
       : undefined;
     try {
-      if (this.#kernel !== undefined) this.#forward(this.#kernel, message);
+      const kernel = this.#kernelFor(message);
+      if (kernel !== undefined) this.#forward(kernel, message);
       else if (canWait) {
         this.#outbox.add(message);
         this.#announce(message);
@@ -90,25 +99,22 @@ export class Requests {
     return true;
   }
 
-  /** Sends, and resolves with the reply; rejects when the kernel is `over`, or time is up. Throws `no_answer`, `kernel_exited`. */
+  /** Sends, and resolves with the reply; rejects when its kernel is gone, did not come, or time is up. Throws `no_answer`, `kernel_exited`. */
   async ask(
     request: Message,
     canWait: boolean,
-    { timeout_ms, over }: { timeout_ms: number; over: Promise<void> },
+    timeout_ms: number,
   ): Promise<MessageEntry> {
     const { session_id } = this.#options;
     const { msg_id, msg_type } = request.header;
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<MessageEntry>((resolve, reject) => {
-        this.#awaited.set(msg_id, resolve);
+        this.#awaited.set(msg_id, { resolve, reject });
         timer = setTimeout(() => {
           const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
           reject(failure("no_answer", { session_id, why }));
         }, timeout_ms);
-        void over.then(() =>
-          reject(failure("kernel_exited", { session_id, why: "it is gone" })),
-        );
         this.send(request, canWait);
       });
     } finally {
@@ -120,6 +126,7 @@ export class Requests {
   /** A kernel is ready: what waited for it goes out. */
   connected(kernel: Kernel): void {
     this.#kernel = kernel;
+    this.#isHeld = false;
     for (const message of this.#outbox.take()) {
       try {
         this.#forward(kernel, message);
@@ -128,6 +135,37 @@ export class Requests {
         if (isExecution(message)) this.#abandon([message], "not_sent");
       }
     }
+  }
+
+  /** The kernel is to be replaced: from now on, what comes on shell waits for the next one. What belongs to this one still reaches it. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  /** The kernel that was on its way did not come: what was for it alone is dropped. What is sent on shell waits for the next one, unless somebody awaits the reply. */
+  notStarted(why: string): void {
+    if (this.#isHeld) return; // for a restart, which goes on or gives up
+    this.#outbox.drop(
+      ({ channel, header }) =>
+        channel !== "shell" || this.#awaited.has(header.msg_id),
+    );
+    for (const msg_id of this.#awaited.keys()) this.#rejectAwaited(msg_id, why);
+  }
+
+  /** No kernel comes for what waits: requests are answered, and the rest is dropped. */
+  giveUp(reason: "shutdown" | "start_failed", why: string): void {
+    this.#isHeld = false;
+    const waiting = this.#outbox.take();
+    for (const { header } of waiting) {
+      if (header.msg_type !== "execute_request") {
+        this.#rejectAwaited(header.msg_id, why);
+      }
+    }
+    this.#abandon(waiting.filter(isRequest), reason, {
+      ename: "KernelNotStarted",
+      evalue: why,
+      traceback: [],
+    });
   }
 
   /** The kernel is gone: nobody else will answer what it had, and what waited in its queue. */
@@ -144,6 +182,9 @@ export class Requests {
       evalue: how,
       traceback: [],
     });
+    for (const msg_id of this.#awaited.keys()) {
+      if (!this.#outbox.has(msg_id)) this.#rejectAwaited(msg_id, how);
+    }
   }
 
   /** kernel → session, once it is in the journal. `isIdle`: it says that what its parent asked for is over. */
@@ -160,7 +201,7 @@ export class Requests {
       (execution ?? this.executions.find(active?.header.msg_id))?.asked(entry);
     }
     if (channel === "iopub" || parent_id === undefined) return;
-    if (channel !== "stdin") this.#awaited.get(parent_id)?.(entry);
+    if (channel !== "stdin") this.#awaited.get(parent_id)?.resolve(entry);
     if (header.msg_type !== "execute_reply" || execution === undefined) return;
     const isActive = this.queue.active?.header.msg_id === parent_id;
     if (isActive && hasFailed(message)) {
@@ -250,6 +291,18 @@ export class Requests {
     });
     this.executions.add(execution);
     return execution;
+  }
+
+  /** Which kernel takes it now, if any. */
+  #kernelFor({ channel }: Message): Kernel | undefined {
+    return this.#isHeld && channel === "shell" ? undefined : this.#kernel;
+  }
+
+  #rejectAwaited(msg_id: string, why: string): void {
+    const { session_id } = this.#options;
+    this.#awaited
+      .get(msg_id)
+      ?.reject(failure("kernel_exited", { session_id, why }));
   }
 
   #forward(kernel: Kernel, message: Message): void {
@@ -410,8 +463,8 @@ export class Requests {
       const { msg_id } = parent.header;
       const execution = this.executions.find(msg_id);
       const reply = this.#compose({
-        channel: "shell",
-        msg_type: "execute_reply",
+        channel: parent.channel,
+        msg_type: parent.header.msg_type.replace(/_request$/, "_reply"),
         content: { status: "aborted", reason, ...why },
         parent,
       });
@@ -424,8 +477,9 @@ export class Requests {
       const entry = journal.append(reply);
       execution?.heard(reply.header, entry);
       execution?.heardReply(reply);
-      this.#awaited.get(msg_id)?.(entry);
-      execution?.heard(idle.header, journal.append(idle));
+      this.#awaited.get(msg_id)?.resolve(entry);
+      const last = journal.append(idle);
+      execution?.heard(idle.header, last);
       execution?.abort(reason);
     }
   }
@@ -440,6 +494,10 @@ export class Requests {
     const { session_id, username } = this.#options;
     return compose({ ...draft, session: session_id, username });
   }
+}
+
+function isRequest({ header }: Message): boolean {
+  return header.msg_type.endsWith("_request");
 }
 
 function isExecution({ channel, header }: Message): boolean {

@@ -42,6 +42,7 @@ export class Run {
   #kernel: Kernel | undefined;
   #executionState: ExecutionState | undefined;
   #isSilent = false;
+  #isStopping = false;
   #isOver = false;
 
   constructor(session_id: string, hooks: RunHooks, faults: Faults) {
@@ -61,9 +62,13 @@ export class Run {
   get launched(): Launched | undefined {
     return this.#launched;
   }
-  /** What the kernel said last; `undefined` while it has said nothing. */
+  /** What the kernel said last, and busy while it ends; `undefined` while it has said nothing. */
   get executionState(): ExecutionState | undefined {
-    return this.#executionState;
+    return this.#isStopping ? "busy" : this.#executionState;
+  }
+  /** Whether its kernel has been asked to end. */
+  get isStopping(): boolean {
+    return this.#isStopping;
   }
   /** Whether its heart does not beat, as far as is known. */
   get isSilent(): boolean {
@@ -91,8 +96,15 @@ export class Run {
 
   /** Ends its kernel, or its start; resolves when it is over. */
   async stop(isForRestart: boolean): Promise<void> {
-    if (this.#kernel !== undefined) await this.#kernel.stop(isForRestart);
-    else this.#starting.abort(this.#failure("start_failed", "it was stopped"));
+    const kernel = this.#kernel;
+    if (kernel !== undefined) {
+      this.#isStopping = true;
+      await kernel.stop(isForRestart).catch((error: unknown) => {
+        this.#isStopping = false;
+        throw error;
+      });
+    } else
+      this.#starting.abort(this.#failure("start_failed", "it was stopped"));
     await this.over;
   }
 
@@ -120,8 +132,13 @@ export class Run {
   /** It has said all there is to say, but that it is idle: its message was lost, or it forgot. */
   assumeIdle(): void {
     if (this.#executionState !== "busy") return;
-    this.#executionState = "idle";
-    this.#hooks.state("idle", "execute_request");
+    this.#tell("idle", "execute_request");
+  }
+
+  /** A kernel that has been asked to end is not idle any more, whatever it has still done. */
+  #tell(state: ExecutionState, reason: string | null): void {
+    this.#executionState = state;
+    if (!this.#isStopping) this.#hooks.state(state, reason);
   }
 
   /**
@@ -149,8 +166,7 @@ export class Run {
         hooks.launched(launched);
       }),
       state: contained("state", (state) => {
-        this.#executionState = state;
-        hooks.state(state, PROBE);
+        this.#tell(state, PROBE);
       }),
       message: contained("message", (message) => this.#heard(message)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
@@ -175,8 +191,7 @@ export class Run {
         : undefined;
     const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
     if (state !== undefined && !isOfSubshell) {
-      this.#executionState = state;
-      this.#hooks.state(state, parent_header?.msg_type ?? null);
+      this.#tell(state, parent_header?.msg_type ?? null);
     }
     this.#hooks.message(message, state === "idle");
   }

@@ -12,7 +12,7 @@ import {
   SupervisorError,
   type VarAction,
 } from "../../contract/index.ts";
-import type { Message } from "../jupyter/message.ts";
+import { contentOf, type Message } from "../jupyter/message.ts";
 import type {
   ExecutionState,
   Exit,
@@ -64,6 +64,9 @@ export interface SessionSpec {
   readonly key: string;
 }
 
+/** How long those who are attached may take to hear the rest when the session ends. */
+const FAREWELL_MS = 2_000;
+
 export interface SessionOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
@@ -93,6 +96,7 @@ export class Session {
   #wanted: "stopped" | "running" | "restarted" = "stopped";
   /** The last run, or the present one. */
   #run: Run | undefined;
+  #farewell: string | undefined;
   #env: readonly VarAction[];
   #workingDirectory: string;
   #environment: Readonly<Record<string, string>> = {};
@@ -133,6 +137,10 @@ export class Session {
   get isRunning(): boolean {
     return isRunning(this.#status);
   }
+  /** Whether its kernel is being replaced: what comes on shell meanwhile is for the next one. */
+  get isRestarting(): boolean {
+    return this.#wants("restarted");
+  }
   /** Of the process that runs, or is starting. */
   get pid(): number | undefined {
     return this.#run?.launched?.pid;
@@ -160,22 +168,26 @@ export class Session {
   get history(): History {
     return this.#requests.history;
   }
-  /** Aborts when the session is deleted. */
+  /** Aborts when the session is gone: its readers have heard all of it, or had the time to. */
   get ended(): AbortSignal {
     return this.#ended.signal;
   }
+  /** Why readers have to leave, in words, once it comes to its end. */
+  get farewell(): string | undefined {
+    return this.#farewell;
+  }
 
   /** Launches the kernel and waits for its first answer, which it resolves to. */
-  start(): Promise<Readonly<Record<string, unknown>>> {
-    return this.#begin("start", (hooks, signal) =>
-      this.#options.provisioner.launch(this.#recipe(), hooks, signal),
-    );
+  async start(): Promise<Readonly<Record<string, unknown>>> {
+    this.#assertNotRestarting();
+    return this.#launch();
   }
 
   /** Connects to a kernel that somebody else started; resolves to its first answer. */
-  adopt(
+  async adopt(
     connection: ConnectionInfo,
   ): Promise<Readonly<Record<string, unknown>>> {
+    this.#assertNotRestarting();
     return this.#begin("adopt", (hooks, signal) =>
       this.#options.provisioner.adopt(
         this.#recipe(),
@@ -186,7 +198,11 @@ export class Session {
     );
   }
 
-  /** Stops what runs and starts anew, in another directory or environment where that is given. */
+  /**
+   * Stops what runs and starts anew, in another directory or environment where
+   * that is given. What is sent on shell from now on is for the new kernel; where
+   * none comes, it is answered as aborted.
+   */
   async restart({
     working_directory,
     env,
@@ -205,13 +221,18 @@ export class Session {
         ? this.#run?.kernel?.workingDirectory()
         : working_directory,
     );
+    this.#requests.hold();
     try {
       await this.#stopped(true);
       if (this.#wants("stopped")) {
         const why = "it was shut down meanwhile";
         throw failure("restart_failed", { session_id: this.id, why });
       }
-      await this.start();
+      await this.#launch();
+    } catch (error) {
+      const reason = this.#wants("stopped") ? "shutdown" : "start_failed";
+      this.#requests.giveUp(reason, reasonOf(error));
+      throw error;
     } finally {
       if (this.#wants("restarted")) this.#wanted = "running";
     }
@@ -269,6 +290,10 @@ export class Session {
    * not sent again.
    */
   send(message: Message): boolean {
+    // A client that shuts the kernel down while it ends for a restart wants no other.
+    if (this.#run?.isStopping === true && asksToEnd(message)) {
+      this.#wanted = "stopped";
+    }
     return this.#requests.send(message, this.#canWait(message));
   }
 
@@ -295,15 +320,10 @@ export class Session {
 
   /** Sends a request and resolves with its reply. Throws `no_answer`, `kernel_exited`, `session_not_running`. */
   async request(request: Message, timeout_ms: number): Promise<MessageEntry> {
-    const run = this.#run;
-    if (run === undefined || run.isOver) {
+    if (!this.isRunning && !this.isRestarting) {
       throw failure("session_not_running", { session_id: this.id });
     }
-    const canWait = this.#canWait(request);
-    return this.#requests.ask(request, canWait, {
-      timeout_ms,
-      over: run.over,
-    });
+    return this.#requests.ask(request, this.#canWait(request), timeout_ms);
   }
 
   /** Records a sample, for those who listen. */
@@ -312,9 +332,14 @@ export class Session {
     this.#say({ kind: "resource_usage", usage });
   }
 
-  /** Ends what runs, whoever is attached, and everything that is the session's. */
-  async dispose(): Promise<void> {
+  /**
+   * Ends what runs, whoever is attached, and everything that is the session's.
+   * Those who are attached hear all of it before they are told `farewell`, unless
+   * they take more than two seconds.
+   */
+  async dispose(farewell = "the session was deleted"): Promise<void> {
     this.#wanted = "stopped";
+    this.#farewell = farewell;
     if (this.isRunning) {
       await this.#stopped(false).catch((error: unknown) =>
         this.#options.log.error(
@@ -324,7 +349,9 @@ export class Session {
       );
     }
     this.#options.provisioner.release(this.id);
+    this.#requests.giveUp("shutdown", farewell);
     this.#requests.dispose();
+    await this.journal.end(FAREWELL_MS);
     this.#ended.abort();
     await this.journal[Symbol.asyncDispose]();
   }
@@ -333,7 +360,7 @@ export class Session {
     happening: "start" | "adopt",
     bring: Bring,
   ): Promise<Readonly<Record<string, unknown>>> {
-    if (this.#ended.signal.aborted) {
+    if (this.#farewell !== undefined) {
       throw failure("session_not_found", { session_id: this.id });
     }
     if (!this.#happen(happening, `${happening} API called`)) {
@@ -357,7 +384,20 @@ export class Session {
     } catch (error) {
       // Nothing ran, or nothing that could exit: there is no exit to tell of.
       if (run.end()) this.#finish(reasonOf(error));
+      if (this.#run === run) this.#requests.notStarted(reasonOf(error));
       throw error;
+    }
+  }
+
+  #launch(): Promise<Readonly<Record<string, unknown>>> {
+    return this.#begin("start", (hooks, signal) =>
+      this.#options.provisioner.launch(this.#recipe(), hooks, signal),
+    );
+  }
+
+  #assertNotRestarting(): void {
+    if (this.isRestarting) {
+      throw failure("session_running", { session_id: this.id });
     }
   }
 
@@ -452,7 +492,18 @@ export class Session {
   /** Ends what runs, if anything does; resolves when it is gone. */
   async #stopped(isForRestart: boolean): Promise<void> {
     this.#requests.drop("shutdown");
-    await this.#run?.stop(isForRestart);
+    const stop = this.#run?.stop(isForRestart);
+    // It ends, for as long as that takes: nobody shall believe that it waits for code.
+    if (this.#run?.isStopping === true && this.#status !== "offline") {
+      this.#happen("busy", "shutdown_request");
+    }
+    try {
+      await stop;
+    } catch (error) {
+      const state = this.#run?.executionState;
+      if (state !== undefined) this.#happen(state, "it could not be ended");
+      throw error;
+    }
   }
 
   #wants(what: "stopped" | "running" | "restarted"): boolean {
@@ -478,6 +529,17 @@ export class Session {
 
   #say(event: OwnEvent): void {
     this.journal.say(event);
+  }
+}
+
+/** Whether it is a request to end and not to come back. */
+function asksToEnd(message: Message): boolean {
+  if (message.header.msg_type !== "shutdown_request") return false;
+  try {
+    const content = contentOf(message) as { restart?: unknown } | null;
+    return content?.restart !== true;
+  } catch {
+    return true; // not JSON: the kernel decides
   }
 }
 

@@ -32,6 +32,7 @@ const names = [
   "late",
   "mute-stdout",
   "witness",
+  "reluctant",
 ] as const;
 export type TestKernel = (typeof names)[number];
 

@@ -298,6 +298,49 @@ test.concurrent(
   40_000,
 );
 
+test("code that is given while a kernel ends for a restart runs on the new one, by every door", async () => {
+  const session = await server.start("reluctant");
+  const path = `/sessions/${session}`;
+  const describe = async () =>
+    (await server.ask("GET", path)).body as Readonly<Record<string, unknown>>;
+  const { process_id: old } = await describe();
+  const clients = await Promise.all(
+    doors.map((door) => door.attach(server, session)),
+  );
+  const restart = server.ask("POST", `${path}/restart`);
+  await clients[0]?.until("busy", ({ status }) => status === "busy");
+
+  const sent = await Promise.all(clients.map((client) => client.execute("")));
+  const code = { code: "" };
+  const created = await server.ask("POST", `${path}/executions`, code);
+  const { execution_id } = created.body as { execution_id: string };
+  const synchronous = server.ask("POST", `${path}/execute`, code);
+  const during = await describe();
+  expect([during["process_id"], during["status"]]).toEqual([old, "busy"]);
+
+  expect((await restart).status).toBe(200);
+  const { process_id: now } = await describe();
+  expect(now).not.toBe(old);
+  const result = { data: { "text/plain": String(now) } };
+  for (const [index, client] of clients.entries()) {
+    const msg_id = sent[index] ?? "";
+    expect((await client.over(msg_id)).content).toMatchObject({ status: "ok" });
+    expect(client.said(msg_id).map(({ content }) => content)).toContainEqual(
+      expect.objectContaining(result),
+    );
+    await client[Symbol.asyncDispose]();
+  }
+  expect((await synchronous).body).toMatchObject({
+    status: "ok",
+    outputs: [result],
+  });
+  await server.ask("POST", `${path}/executions/${execution_id}/wait`);
+  const outputs = `${path}/executions/${execution_id}/outputs`;
+  expect((await server.ask("GET", outputs)).body).toMatchObject({
+    outputs: [result],
+  });
+});
+
 test("a restart takes a new environment and a new directory", async () => {
   const folder = temporaryFolder();
   const session = await server.start("echo", "moved");

@@ -36,6 +36,8 @@ export class FakeKernel implements Kernel {
   isBeyondReach = false;
   /** Whether it ends, when it is asked to, only once it is told to die. */
   isStubborn = false;
+  /** Whether even force does not end it. */
+  isImmortal = false;
   cwd: string | undefined;
   /** Of the start that waits for it. */
   readonly answered: Promise<undefined>;
@@ -161,6 +163,12 @@ export class FakeKernel implements Kernel {
   }
 
   stop(): Promise<Exit> {
+    if (this.isImmortal) {
+      const why = "it is still there";
+      return Promise.reject(
+        failure("process_not_found", { session_id: "", why }),
+      );
+    }
     if (!this.isStubborn) this.die(0);
     return this.exited;
   }

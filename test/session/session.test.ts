@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { request } from "../../src/jupyter/client-message.ts";
 import {
   code,
   message,
@@ -254,6 +255,317 @@ describe("life", () => {
     const before = session.journal.last;
     await session.interrupt();
     expect(said(session, before)).toEqual(["idle"]);
+  });
+});
+
+describe("while a kernel ends for a restart", () => {
+  /** A restart whose old kernel has not ended yet. */
+  async function restarting() {
+    const { session, provisioner, kernel } = await startedSession();
+    kernel.isStubborn = true;
+    const restart = session.restart({});
+    restart.catch(() => {}); // whoever awaits it hears of it
+    return { session, provisioner, kernel, restart };
+  }
+
+  test("it is busy, whatever the old kernel says, until it is gone", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    kernel.run(message("complete_request"));
+    kernel.beat(false);
+    kernel.beat(true);
+    kernel.settle("idle");
+    expect(session.status).toBe("busy");
+    provisioner.isReticent = true;
+    kernel.die(0);
+    await restart;
+    const statuses = said(session).filter((what) => !what.includes(" "));
+    expect(statuses).toEqual([
+      ...["starting", "ready", "idle"],
+      ...["busy", "offline", "busy", "exited"],
+      ...["starting", "ready"],
+    ]);
+  });
+
+  test("code runs on the new kernel", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    const [sent, executed] = [code("a"), code("b")];
+    session.send(sent);
+    const execution = session.execute(executed, undefined);
+    expect(kernel.heard).toEqual([]);
+    kernel.die(0);
+    await restart;
+    provisioner.kernel.run(sent);
+    provisioner.kernel.run(executed);
+    expect(provisioner.kernel.heard).toEqual(["a", "b"]);
+    expect(execution.state).toBe("done");
+  });
+
+  test("what was queued before is dropped, and what comes after is not", async () => {
+    const { session, provisioner, kernel } = await startedSession();
+    kernel.isStubborn = true;
+    const [running, queued, later] = [code("a"), code("b"), code("c")];
+    session.send(running);
+    session.send(queued);
+    const restart = session.restart({});
+    session.send(later);
+    kernel.die(0);
+    await restart;
+    const reasons = [running, queued, later].map(
+      ({ header }) => session.executions.get(header.msg_id).reason,
+    );
+    expect(reasons).toEqual(["kernel_exited", "shutdown", undefined]);
+    expect(provisioner.kernel.heard).toEqual(["c"]);
+  });
+
+  test("a request is answered by the new kernel", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    const one = message("complete_request");
+    const asked = session.request(one, 10_000);
+    kernel.die(0);
+    await restart;
+    provisioner.kernel.reply(one, { status: "ok", matches: ["a"] });
+    expect((await asked).content).toMatchObject({ matches: ["a"] });
+  });
+
+  test("control and stdin still belong to the old one", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    session.send(message("debug_request", "control"));
+    session.send({ ...message("input_reply"), channel: "stdin" });
+    expect(kernel.heard).toEqual(["debug_request", "input_reply"]);
+    await session.interrupt();
+    expect(kernel.interrupts).toBe(1);
+    kernel.die(0);
+    await restart;
+    expect(provisioner.kernel.heard).toEqual([]);
+  });
+
+  test("an interrupt leaves what waits for the new kernel alone", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    session.send(code("a"));
+    await session.interrupt();
+    kernel.die(0);
+    await restart;
+    expect(provisioner.kernel.heard).toEqual(["a"]);
+  });
+
+  test("what waits can be cancelled, and has its deadline", async () => {
+    vi.useFakeTimers();
+    const { session, provisioner, kernel, restart } = await restarting();
+    const cancelled = session.execute(code("a"), undefined);
+    const late = session.execute(code("b"), 100);
+    session.cancel(cancelled);
+    await vi.advanceTimersByTimeAsync(100);
+    expect([cancelled.reason, late.reason]).toEqual(["cancelled", "deadline"]);
+    kernel.die(0);
+    await restart;
+    expect(provisioner.kernel.heard).toEqual([]);
+  });
+
+  test("a start, an adoption and a second restart are refused", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    const running = { reason: "session_running" };
+    await expect(session.start()).rejects.toMatchObject(running);
+    const connection = await provisioner.reserve();
+    await expect(session.adopt(connection)).rejects.toMatchObject(running);
+    await expect(session.restart({})).rejects.toMatchObject({
+      reason: "restart_failed",
+    });
+    kernel.die(0);
+    await restart;
+    expect(session.status).toBe("idle");
+  });
+
+  test("a kill ends the old kernel, and the new one runs what waited", async () => {
+    const { session, provisioner, restart } = await restarting();
+    session.send(code("a"));
+    await session.kill();
+    await restart;
+    expect(provisioner.kernel.heard).toEqual(["a"]);
+  });
+
+  test.each(["shutDown", "dispose"] as const)(
+    "%s: what waits is aborted for it, and nothing is started",
+    async (end) => {
+      const { session, provisioner, kernel, restart } = await restarting();
+      const execution = session.execute(code("a"), undefined);
+      const asked = session.request(message("complete_request"), 10_000);
+      asked.catch(() => {}); // awaited below
+      const ended = session[end]();
+      kernel.die(0);
+      await expect(restart).rejects.toMatchObject({
+        reason: "restart_failed",
+      });
+      await ended;
+      expect(execution).toMatchObject({ state: "aborted", reason: "shutdown" });
+      await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
+      expect(provisioner.kernels.length).toBe(1);
+    },
+  );
+
+  test("a client's own shutdown_request is one as well, unless it says restart", async () => {
+    const asking = (restart: boolean) =>
+      request(
+        "shutdown_request",
+        { restart },
+        { session: "c", username: "", version: "5.3", channel: "control" },
+      );
+    const first = await restarting();
+    first.session.send(asking(true));
+    first.kernel.die(0);
+    await first.restart;
+
+    const second = await restarting();
+    const execution = second.session.execute(code("a"), undefined);
+    second.session.send(asking(false));
+    second.kernel.die(0);
+    await expect(second.restart).rejects.toMatchObject({
+      reason: "restart_failed",
+    });
+    expect(execution.reason).toBe("shutdown");
+  });
+
+  test("where the new kernel does not start, what waits is aborted with the reason", async () => {
+    const { session, provisioner, kernel, restart } = await restarting();
+    const before = session.journal.last;
+    const one = code("a");
+    const execution = session.execute(one, undefined);
+    session.send(message("comm_info_request"));
+    provisioner.isSlow = true;
+    kernel.die(0);
+    await vi.waitUntil(() => provisioner.kernels.length === 2);
+    provisioner.kernel.die(3);
+    await expect(restart).rejects.toMatchObject({
+      reason: "exited_during_start",
+    });
+    expect(execution).toMatchObject({
+      state: "aborted",
+      reason: "start_failed",
+      reply: { evalue: expect.stringContaining("exit code 3") as string },
+    });
+    expect(said(session, before)).toEqual([
+      "exited",
+      "exited 0",
+      "starting",
+      "exited",
+      "exited 3",
+      "shell execute_reply aborted",
+      "iopub status idle",
+      "shell comm_info_reply aborted",
+      "iopub status idle",
+    ]);
+    provisioner.isSlow = false;
+    await session.start();
+    expect(provisioner.kernel.heard).toEqual([]);
+  });
+
+  test("where the old kernel cannot be ended, what waits is aborted, and it goes on", async () => {
+    const { session, kernel } = await startedSession();
+    kernel.isImmortal = true;
+    const restart = session.restart({});
+    const execution = session.execute(code("a"), undefined);
+    await expect(restart).rejects.toMatchObject({
+      reason: "process_not_found",
+    });
+    expect(execution.reason).toBe("start_failed");
+    expect(session.status).toBe("idle");
+    session.send(code("b"));
+    expect(kernel.heard).toEqual(["b"]);
+    kernel.isImmortal = false;
+  });
+
+  test("a start that is under way is given up, and what waited for it goes to the next", async () => {
+    const { session, provisioner } = newSession();
+    provisioner.isSlow = true;
+    const start = session.start();
+    start.catch(() => {}); // awaited below
+    session.send(code("before"));
+    provisioner.isSlow = false;
+    const restart = session.restart({});
+    session.send(code("after"));
+    await expect(start).rejects.toMatchObject({ reason: "start_failed" });
+    await restart;
+    expect(provisioner.kernel.heard).toEqual(["before"]);
+    expect(session.queue.pending.length).toBe(1);
+  });
+});
+
+test("what was meant for a kernel that did not start is not for the next one", async () => {
+  const { session, provisioner } = newSession();
+  provisioner.isSlow = true;
+  const start = session.start();
+  session.send(code("a"));
+  session.send(message("shutdown_request", "control"));
+  const asked = session.request(message("complete_request"), 10_000);
+  provisioner.kernel.die(3);
+  await expect(start).rejects.toMatchObject({ reason: "exited_during_start" });
+  await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
+  provisioner.isSlow = false;
+  await session.start();
+  expect(provisioner.kernel.heard).toEqual(["a"]);
+});
+
+test("a kernel that is shut down is busy until it is gone", async () => {
+  const { session, kernel } = await startedSession();
+  kernel.isStubborn = true;
+  const before = session.journal.last;
+  const end = session.shutDown();
+  kernel.run(message("complete_request"));
+  expect(session.status).toBe("busy");
+  kernel.die(0);
+  await end;
+  expect(
+    said(session, before).filter((what) => !what.startsWith("shell")),
+  ).toEqual([
+    "busy",
+    "iopub status busy",
+    "iopub status idle",
+    "exited",
+    "exited 0",
+  ]);
+});
+
+describe("those who are attached when a session ends", () => {
+  test("hear all of it, and then its end", async () => {
+    const { session } = await startedSession();
+    const heard: number[] = [];
+    const reader = (async () => {
+      const { signal } = new AbortController();
+      for await (const reading of session.journal.follow(0, signal)) {
+        if ("gap" in reading) throw new Error("a gap");
+        heard.push(...reading.entries.map(({ seq }) => seq));
+        expect(session.ended.aborted).toBe(false);
+      }
+    })();
+    await session.dispose("the server ends");
+    await reader;
+    expect(session.farewell).toBe("the server ends");
+    expect(heard.length).toBe(session.journal.last);
+    expect(said(session).slice(-2)).toEqual(["exited", "exited 0"]);
+  });
+
+  test("hold it up for two seconds at most", async () => {
+    vi.useFakeTimers();
+    const { session } = await startedSession();
+    const slow = session.journal.follow(0, new AbortController().signal);
+    await slow.next(); // and takes nothing more
+    let isOver = false;
+    const end = session.dispose().then(() => (isOver = true));
+    await vi.advanceTimersByTimeAsync(1_999);
+    expect(isOver).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    await end;
+    expect(session.ended.aborted).toBe(true);
+    await slow.return();
+  });
+
+  test("hear what becomes of what still waits", async () => {
+    const { session } = newSession();
+    const execution = session.execute(code("a"), undefined);
+    await session.dispose();
+    expect(execution).toMatchObject({ state: "aborted", reason: "shutdown" });
+    await expect(session.start()).rejects.toMatchObject({
+      reason: "session_not_found",
+    });
   });
 });
 
