@@ -4,6 +4,7 @@
  * do without, one in this very process that ends with the command.
  */
 import { type Client, createClient } from "../../client/index.ts";
+import { KERNEL_SOCKETS } from "../kernel/ipc.ts";
 import { startServer } from "../serve.ts";
 import { CommandError } from "./exit.ts";
 import { readRecords, type ServerRecord } from "./record.ts";
@@ -88,7 +89,9 @@ const JOURNAL = 512 * 1024 * 1024;
 /** A server of our own, in this process, for as long as the command lasts. */
 export async function embedServer(): Promise<Connected> {
   const dirs = process.env["KALLICHORE_KERNELSPEC_DIR"] ?? "";
+  const sockets = process.env["KALLICHORE_KERNEL_SOCKETS"];
   const server = await startServer({
+    kernelSockets: KERNEL_SOCKETS.find((kind) => kind === sockets),
     resourceSampleIntervalMs: 0,
     limits: { journal_memory_bytes: JOURNAL },
     kernelspecDirs: dirs.split(",").filter((dir) => dir !== ""),

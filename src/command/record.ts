@@ -20,6 +20,7 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import * as z from "zod";
 import { isAlive } from "../kernel/process-table.ts";
+import { CommandError } from "./exit.ts";
 
 export const ServerRecord = z.looseObject({
   pid: z.int().positive(),
@@ -43,9 +44,7 @@ export function writeRecord(
   env: Environment = process.env,
 ): Disposable {
   readRecords(env); // those of servers that were killed hold tokens
-  const directory = runtimeDirectory(env);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  assertPrivate(directory);
+  const directory = privateDirectory(env);
   const path = join(directory, `server-${record.pid}.json`);
   const draft = `${path}.${randomBytes(4).toString("hex")}`;
   writeFileSync(draft, `${JSON.stringify(record, null, 2)}\n`, {
@@ -61,6 +60,26 @@ export function writeRecord(
       remove();
     },
   };
+}
+
+/** Makes the directory for records. Throws `refused` where it cannot be had, or is not this user's alone. */
+export function privateDirectory(env: Environment = process.env): string {
+  const directory = runtimeDirectory(env);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    assertPrivate(directory);
+    return directory;
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new CommandError(
+      "refused",
+      `There is no place for the server's record, by which other commands find it: ${message}`,
+      {
+        hint: "Choose another directory, which is yours alone: KALLICHORE_RUNTIME_DIR=DIR kallichore serve",
+        cause,
+      },
+    );
+  }
 }
 
 /** Of servers whose processes live, the newest first. */
@@ -104,10 +123,9 @@ function namesIn(directory: string): string[] {
 function assertPrivate(directory: string): void {
   if (process.platform === "win32") return; // the user's own folder is private there
   const found = lstatSync(directory);
-  if (!found.isDirectory() || found.uid !== process.getuid?.()) {
-    throw new Error(
-      `${directory} belongs to somebody else: remove it, or set KALLICHORE_RUNTIME_DIR`,
-    );
+  if (!found.isDirectory()) throw new Error(`${directory} is not a directory`);
+  if (found.uid !== process.getuid?.()) {
+    throw new Error(`${directory} belongs to another user`);
   }
   if ((found.mode & 0o077) !== 0) chmodSync(directory, 0o700);
 }

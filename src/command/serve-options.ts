@@ -1,6 +1,7 @@
 /** `kallichore serve`'s flags and environment, as values: each is looked at before anything is opened. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LogLevel } from "../../contract/index.ts";
+import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../kernel/transport-of.ts";
 import type { ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
@@ -22,6 +23,7 @@ export interface ServeOptions {
   readonly diskLimit: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
+  readonly kernelSockets: KernelSockets;
   readonly transportDriver: TransportName;
   readonly json?: boolean;
 }
@@ -108,6 +110,14 @@ export function addServeOptions(command: Command): Command {
       ),
     )
     .addOption(
+      env(
+        "--kernel-sockets <kind>",
+        "ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that can use them",
+      )
+        .choices(KERNEL_SOCKETS)
+        .default("auto"),
+    )
+    .addOption(
       env("--transport-driver <name>", "who speaks ZeroMQ")
         .choices(TRANSPORT_NAMES)
         .default("auto"),
@@ -144,6 +154,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
       server_disk_bytes: options.diskLimit,
     },
     transport: options.transportDriver,
+    kernelSockets: options.kernelSockets,
   };
 }
 

@@ -14,7 +14,7 @@ import {
 import { type Context, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type Exit } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
-import { writeRecord } from "./record.ts";
+import { privateDirectory, writeRecord } from "./record.ts";
 import {
   addServeOptions,
   isLoopback,
@@ -71,6 +71,7 @@ export function serveCommand(context: Context): Command {
 
 async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
   const serverOptions = toServerOptions(options);
+  privateDirectory(); // or it fails here, before anything runs
   await warn(options, terminal);
   delete process.env["KALLICHORE_TOKEN"]; // what we inherit, kernels inherit
   await using book = openBook(options);

@@ -9,6 +9,19 @@ import { needsIpykernel } from "../needs.ts";
 
 useCommand();
 
+test("a working directory that does not exist is refused, and nothing runs", async () => {
+  await using room = new Room();
+  const nowhere = join(room.folder, "nowhere");
+  const { code, stdout, stderr } = await room.run([
+    "exec",
+    "--cwd",
+    "nowhere",
+    "1",
+  ]);
+  expect([code, stdout]).toEqual([3, ""]);
+  expect(stderr).toContain(`${nowhere} does not exist`);
+});
+
 describe("code on python3", needsIpykernel, () => {
   const python = ["exec", "-k", "python3"];
 

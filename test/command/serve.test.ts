@@ -1,7 +1,14 @@
 /** `kallichore serve`, and the commands that find it by themselves. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -129,6 +136,35 @@ describe("a server", () => {
     await room.run(["start", "echo"]);
     expect(running.stderr).toBe("");
   });
+
+  test.each([
+    ["is a file", (path: string) => writeFileSync(path, "")],
+    ...(process.getuid?.() === 0
+      ? [
+          [
+            "belongs to another user",
+            (path: string) => {
+              mkdirSync(path);
+              chownSync(path, 65_534, 65_534);
+            },
+          ] as const,
+        ]
+      : []),
+  ] as const)(
+    "says what to do where the place for its record %s",
+    async (_what, make) => {
+      await using room = new Room();
+      const path = join(room.folder, "taken");
+      make(path);
+      const env = { KALLICHORE_RUNTIME_DIR: path };
+      const { code, stdout, stderr } = await room.run(["serve"], { env });
+      expect([code, stdout]).toEqual([3, ""]);
+      expect(stderr).toContain(path);
+      expect(stderr).toContain("KALLICHORE_RUNTIME_DIR=");
+      expect(stderr).not.toContain("bug");
+      expect(stderr).not.toContain("    at ");
+    },
+  );
 
   test("on a port that is taken says so", async () => {
     await using room = new Room();

@@ -9,6 +9,7 @@ import {
   InvalidArgumentError,
   Option,
 } from "commander";
+import { KERNEL_SOCKETS, type KernelSockets } from "../../kernel/ipc.ts";
 import { bytes } from "../bytes.ts";
 import { COMPATIBLE_VERSION, isVersion, VERSION } from "../../version.ts";
 
@@ -30,6 +31,7 @@ export interface Options {
   readonly reportVersion: string;
   /** Bytes. */
   readonly diskLimit?: number;
+  readonly kernelSockets: KernelSockets;
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
   /** The directory in which a launcher is to be made, instead of a server. */
@@ -142,6 +144,15 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
     )
       .env("KALLICHORE_DISK_LIMIT")
       .argParser(bytes(0)),
+  );
+  command.addOption(
+    new Option(
+      "--kernel-sockets <KIND>",
+      "ipc: Unix sockets, which only the server's user can reach; tcp: ports; auto: Unix sockets for kernels that can use them",
+    )
+      .env("KALLICHORE_KERNEL_SOCKETS")
+      .choices(KERNEL_SOCKETS)
+      .default("auto"),
   );
   several(command, "--allow-origin <ORIGIN>", "A web page that may ask");
   several(command, "--allow-host <NAME>", "A further name of this server");

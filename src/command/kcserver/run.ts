@@ -122,6 +122,7 @@ function open(
     resourceSampleIntervalMs: options.resourceSampleInterval,
     reportedVersion: options.reportVersion,
     runtimeDirectory: place.runtimeDirectory,
+    kernelSockets: options.kernelSockets,
     ...(options.diskLimit !== undefined && {
       limits: { server_disk_bytes: options.diskLimit },
     }),

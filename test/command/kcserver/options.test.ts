@@ -23,6 +23,7 @@ test("nothing said is nothing set, but for what has a default", () => {
   expect(parsed()).toEqual({
     port: 0,
     reportVersion: COMPATIBLE_VERSION,
+    kernelSockets: "auto",
     allowOrigin: [],
     allowHost: [],
   });
@@ -45,6 +46,7 @@ test("every option has its place", () => {
       ...["--handshake-socket", "h", "-i", "0", "-r", "65535", "-l", "warn"],
       ...["--socket-dir", "d", "--unix-socket", "s", "--transport", "x"],
       ...["--report-version", "1.2.3", "--install-launcher", "b"],
+      ...["--kernel-sockets", "tcp"],
       ...["--allow-origin", "a", "--allow-origin=b", "--allow-host", "n"],
     ),
   ).toEqual({
@@ -55,6 +57,7 @@ test("every option has its place", () => {
     handshakeSocket: "h",
     idleShutdownHours: 0,
     resourceSampleInterval: 65535,
+    kernelSockets: "tcp",
     logLevel: "warn",
     socketDir: "d",
     unixSocket: "s",

@@ -15,7 +15,13 @@ const unix: Surroundings = {
 const windows: Surroundings = { ...unix, platform: "win32" };
 
 function options(some: Partial<Options>): Options {
-  const none = { port: 0, reportVersion: "1", allowOrigin: [], allowHost: [] };
+  const none = {
+    port: 0,
+    reportVersion: "1",
+    kernelSockets: "auto" as const,
+    allowOrigin: [],
+    allowHost: [],
+  };
   return { ...none, ...some };
 }
 
