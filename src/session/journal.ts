@@ -27,7 +27,7 @@ export type Reading =
   | { readonly entries: readonly Entry[] };
 
 export interface JournalOptions {
-  /** Bytes in memory. The newest entry is kept, however large. */
+  /** Bytes in memory. The newest entry is kept, however large; and one larger than half of this until it is on disk. */
   readonly memory: number;
   /** Bytes on disk; 0 for none. */
   readonly disk: number;
@@ -88,6 +88,8 @@ export class Journal implements Holder, AsyncDisposable {
   #complained = -Infinity;
   readonly #waiting = new Set<() => void>();
   readonly #places = new Places();
+  /** An entry larger than half of the memory, until it is on disk or the disk did not take it. */
+  #oversized: Entry | undefined;
   /** Since when the disk has been too slow. */
   #behindSince: number | undefined;
   #isEnded = false;
@@ -131,6 +133,12 @@ export class Journal implements Holder, AsyncDisposable {
 
   get unwritten(): number {
     return this.#unwritten;
+  }
+
+  /** Bytes beyond its share that it may hold until they are on disk. */
+  get excused(): number {
+    const isTaken = this.#spill?.isReady === true;
+    return isTaken ? (this.#oversized?.size ?? 0) : 0;
   }
 
   /** How many follow it just now. */
@@ -218,7 +226,10 @@ export class Journal implements Holder, AsyncDisposable {
     if (this.#writing === undefined || this.#spill?.isReady !== true) return;
     if (this.#unwritten < BEHIND_SIZE * (this.#last - this.#handed)) return;
     this.#behindSince ??= performance.now();
-    const left_ms = this.#behindSince + BEHIND_PATIENCE_MS - performance.now();
+    // What is larger than the memory takes the disk as much longer.
+    const share = Math.max(1, this.#unwritten / memory);
+    const patience_ms = BEHIND_PATIENCE_MS * share;
+    const left_ms = this.#behindSince + patience_ms - performance.now();
     if (left_ms <= 0) return undefined;
     return within(this.#batch, left_ms);
   }
@@ -241,6 +252,9 @@ export class Journal implements Holder, AsyncDisposable {
     const upTo = this.#upTo(what);
     while (this.#recent.bytes > enough && this.#recent.count > least) {
       if (this.#recent.first > upTo) return;
+      if (this.#recent.first === this.#oversized?.seq && this.excused > 0) {
+        return;
+      }
       this.#letGo();
     }
   }
@@ -291,17 +305,33 @@ export class Journal implements Holder, AsyncDisposable {
     this.#last = entry.seq;
     this.#count(entry.size, entry.size);
     const { memory, budget } = this.#options;
+    const isOversized = entry.size > memory / 2;
+    if (isOversized && entry.size >= this.#waitingSize) this.#oversized = entry;
     // Half of the memory is what the disk may lag behind; the other half is what readers find there.
     if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
-    while (this.bytes > memory && this.#recent.count > 1) this.#letGo();
+    this.#trim();
     if (!this.#isClosed) budget.relieve();
     for (const wake of this.#waiting) wake();
+  }
+
+  /** Of an oversized entry that is not on its way to the disk yet. */
+  get #waitingSize(): number {
+    const waiting = this.#oversized;
+    return waiting === undefined || waiting.seq <= this.#handed
+      ? 0
+      : waiting.size;
+  }
+
+  #trim(): void {
+    const limit = this.#options.memory + this.excused;
+    while (this.bytes > limit && this.#recent.count > 1) this.#letGo();
   }
 
   /** The oldest in memory goes: it is on disk, on its way there, or lost. */
   #letGo(): void {
     const entry = this.#recent.shift();
     if (entry === undefined) return;
+    if (entry === this.#oversized) this.#oversized = undefined;
     if (entry.seq > this.#handed) {
       this.#handed = entry.seq;
       this.#count(-entry.size, -entry.size);
@@ -319,6 +349,10 @@ export class Journal implements Holder, AsyncDisposable {
       this.#batch = spill.write(entries);
       const isWritten = await this.#batch;
       if (!isWritten) this.#takeBack(entries);
+      if (this.#oversized !== undefined && entries.includes(this.#oversized)) {
+        this.#oversized = undefined;
+        this.#trim();
+      }
     }
   }
 

@@ -14,6 +14,8 @@ export interface Holder {
   readonly bytes: number;
   /** Those of them that are on no disk, nor on their way to one. */
   readonly unwritten: number;
+  /** Those of them that it may hold beyond all limits until they are on disk: others do not pay for one large entry. */
+  readonly excused: number;
   /** Writes down what is unwritten now. Resolves when that is done, or cannot be. */
   writeDown(): Promise<void>;
   /** Lets that many bytes go, the oldest first, or as many as are dispensable. */
@@ -68,16 +70,19 @@ export class MemoryBudget {
       void wordiest?.writeDown().finally(() => (this.#isWriting = false)); // it never rejects
     }
     if (this.#used <= this.limit) return;
+    let limit = this.limit;
+    for (const { excused } of this.#holders) limit += excused;
+    if (this.#used <= limit) return;
     // More than is needed, so that not every entry of a flood goes looking for room.
-    const enough = this.limit - this.limit / STRIDES;
+    const enough = limit - this.limit / STRIDES;
     for (const holder of this.#byMost((each) => each.bytes - each.unwritten)) {
       if (this.#used <= enough) return;
       holder.shed(this.#used - enough, "written");
     }
     for (const what of ["heard", "anything"] as const) {
       for (const holder of this.#byMost(({ bytes }) => bytes)) {
-        if (this.#used <= this.limit) return;
-        holder.shed(this.#used - this.limit, what);
+        if (this.#used <= limit) return;
+        holder.shed(this.#used - limit, what);
       }
     }
   }
