@@ -65,7 +65,9 @@ export type Clipped = z.infer<typeof Clipped>;
 export const missing = {
   gaps: z
     .array(z.object({ from: z.int(), to: z.int() }).meta({ id: "Gap" }))
-    .describe("Parts of the journal that are no longer kept"),
+    .describe(
+      "Parts of the journal that are no longer kept, and outputs that could not be accepted",
+    ),
   is_clipped: z
     .boolean()
     .describe("Whether outputs past the limit were left out"),

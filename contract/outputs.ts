@@ -40,6 +40,9 @@ export class Outputs {
   #endBytes = 0;
   #missing = 0;
   #missingBytes = 0;
+  #hasError = false;
+  /** A reply that tells of an error: kernels may do so there alone. It may come before the error itself, which then counts. */
+  #replied: Content | undefined;
 
   /** `limit` is in bytes. */
   constructor(limit = Infinity) {
@@ -47,7 +50,9 @@ export class Outputs {
   }
 
   get list(): Output[] {
-    return this.#list;
+    const reply = this.#replied;
+    if (reply === undefined || this.#hasError) return this.#list;
+    return [...this.#list, { output_type: "error", ...errorIn(reply) }];
   }
 
   /** Whether something was left out for the limit. */
@@ -72,8 +77,13 @@ export class Outputs {
       : isOwn && SHOWN.has(msg_type);
   }
 
-  /** Takes a message that `concerns` it, of so many bytes. */
-  add(msg_type: string, content: Content, size: number): void {
+  /** Takes a message that `concerns` it, of so many bytes. Its content may be anything. */
+  add(msg_type: string, said: unknown, size: number): void {
+    const content = recordIn(said);
+    if (msg_type === "execute_reply") {
+      if (content["status"] === "error") this.#replied = content;
+      return;
+    }
     if (msg_type === "update_display_data") {
       this.#update(content, size);
       return;
@@ -86,6 +96,7 @@ export class Outputs {
     const output = toOutput(msg_type, content);
     if (output === undefined) return;
     if (this.#clearsNext) this.#clear();
+    if (output.output_type === "error") this.#hasError = true;
     if (isEnd(output)) this.#putEnd(output, size, displayIdIn(content));
     else this.#putWithin(output, size, displayIdIn(content));
   }
@@ -209,6 +220,7 @@ const SHOWN = new Set([
   "execute_result",
   "error",
   "clear_output",
+  "execute_reply",
 ]);
 
 function toOutput(msg_type: string, content: Content): Output | undefined {
@@ -285,8 +297,9 @@ export function textIn(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-function recordIn(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null
+/** An object's members; empty for anything else, such as the `[]` that some languages write for an empty map. */
+export function recordIn(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : {};
 }

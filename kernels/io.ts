@@ -210,12 +210,8 @@ export class Io {
 
 /** Empty, where the client wrote what is no answer. */
 function valueOf(message: Received): string {
-  try {
-    const { value } = contentOf(message) as { readonly value?: unknown };
-    return typeof value === "string" ? value : "";
-  } catch {
-    return "";
-  }
+  const value = contentOf(message)?.["value"];
+  return typeof value === "string" ? value : "";
 }
 
 function pending() {

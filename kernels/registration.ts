@@ -60,8 +60,8 @@ async function registerByMessage(
     await socket.send(toFrames(request, signer));
     const frames = await socket.receive();
     const reply = new FrameReader(signer).read(frames, "shell");
-    const content = contentOf(reply) as { readonly status?: unknown };
-    if (content.status !== "ok") {
+    const content = contentOf(reply);
+    if (content?.["status"] !== "ok") {
       throw new Error(
         `The launcher refused the registration: ${JSON.stringify(content)}`,
       );

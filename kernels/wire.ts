@@ -8,6 +8,7 @@
  * clients wait.
  */
 import { Router, XPublisher, type Socket } from "zeromq";
+import { Refused } from "../src/jupyter/admission.ts";
 import {
   BadFrames,
   FrameReader,
@@ -143,7 +144,9 @@ export class Wire implements AsyncDisposable {
       try {
         message = reader.read(frames, channel);
       } catch (error) {
-        if (!(error instanceof BadFrames)) throw error;
+        if (!(error instanceof BadFrames || error instanceof Refused)) {
+          throw error;
+        }
         console.error(`A message on ${channel} was dropped: ${error.message}`);
         continue;
       }

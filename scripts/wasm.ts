@@ -5,12 +5,17 @@
  *     tsx scripts/wasm.ts            where its source has changed
  *     tsx scripts/wasm.ts --check    fails unless what is there is what the source gives
  */
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { main } from "assemblyscript/asc";
+import { promisify } from "node:util";
 import packageFile from "../package.json" with { type: "json" };
+
+/** As a program: its types would change those of every array here. */
+const COMPILER = "node_modules/assemblyscript/bin/asc.js";
+const run = promisify(execFile);
 
 const SOURCE = "assembly/json.ts";
 const WRITTEN = "src/jupyter/json-wasm.ts";
@@ -33,10 +38,7 @@ async function compiled(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "kallichore-wasm-"));
   try {
     const file = join(folder, "json.wasm");
-    const { error } = await main([SOURCE, "-o", file, ...OPTIONS], {
-      stderr: process.stderr,
-    });
-    if (error !== null) throw error;
+    await run(process.execPath, [COMPILER, SOURCE, "-o", file, ...OPTIONS]);
     const base64 = (await readFile(file)).toString("base64");
     return `/** The validator of \`${SOURCE}\`, compiled. Written by \`npm run wasm\`, from ${await stamp()}. */
 export const WASM =

@@ -8,7 +8,9 @@ import {
   failure,
   type Kernelspec,
 } from "../contract/index.ts";
+import type { Io } from "../kernels/io.ts";
 import { Kernel as KernelSide } from "../kernels/kernel.ts";
+import { admitted, Refused } from "../src/jupyter/admission.ts";
 import { compose, contentOf, type Message } from "../src/jupyter/message.ts";
 import type {
   Exit,
@@ -20,7 +22,7 @@ import type {
 import { systemClock } from "./clock.ts";
 import type { MockKernel } from "./mock-kernel.ts";
 import { definitionOf } from "./scripted.ts";
-import type { Ending } from "./steps.ts";
+import type { Breakage, Ending } from "./steps.ts";
 
 /** By the name of their kernelspec. */
 export type MockKernels = Readonly<Record<string, MockKernel>>;
@@ -156,6 +158,14 @@ function languageOf(
   return name ?? "mock";
 }
 
+type Content = Readonly<Record<string, unknown>>;
+
+/** A request of our own that waits for its reply. */
+interface Asked {
+  readonly resolve: (content: Content) => void;
+  readonly reject: (why: Error) => void;
+}
+
 interface Run {
   readonly recipe: Recipe;
   readonly hooks: Hooks;
@@ -177,7 +187,7 @@ class RunningMock implements Kernel {
   #isOver = false;
   #settle: (exit: Exit) => void = () => {};
   /** Our own requests, which leave no trace in what the session hears. */
-  readonly #own = new Map<string, (content: unknown) => void>();
+  readonly #own = new Map<string, Asked>();
   /** Of our first request, to its main shell. */
   #probe: string | undefined;
 
@@ -197,7 +207,7 @@ class RunningMock implements Kernel {
         heartbeat: (beats) => {
           if (!this.#isOver) run.hooks.heartbeat(beats);
         },
-        broken: () => {}, // a link refuses it, and the session never hears of it
+        broken: (how, io) => this.#break(how, io),
       }),
       {
         say: (message) => {
@@ -235,14 +245,14 @@ class RunningMock implements Kernel {
         hooks.registered(connection);
       }
       const answer = this.#ask("shell", "kernel_info_request", {});
-      this.#info = (await Promise.race([
+      this.#info = await Promise.race([
         answer,
         tooLate(recipe, clock, deadline),
         this.exited.then((exit) => {
           const why = `exit code ${exit.exit_code}`;
           throw failure("exited_during_start", { session_id, why });
         }),
-      ])) as Readonly<Record<string, unknown>>;
+      ]);
     } catch (error) {
       this.#exit({ signal: "SIGKILL" });
       throw error;
@@ -297,7 +307,7 @@ class RunningMock implements Kernel {
     channel: "shell" | "control",
     msg_type: string,
     content: Readonly<Record<string, unknown>>,
-  ): Promise<unknown> {
+  ): Promise<Content> {
     const { session_id, username } = this.#run.recipe;
     const request = compose({
       channel,
@@ -306,11 +316,13 @@ class RunningMock implements Kernel {
       session: session_id,
       username,
     });
-    return new Promise((resolve) => {
+    const reply = new Promise<Content>((resolve, reject) => {
       this.#probe ??= request.header.msg_id;
-      this.#own.set(request.header.msg_id, resolve);
+      this.#own.set(request.header.msg_id, { resolve, reject });
       this.send(request);
     });
+    reply.catch(() => {}); // nobody need wait for it
+    return reply;
   }
 
   /** kernel → session */
@@ -318,11 +330,46 @@ class RunningMock implements Kernel {
     if (this.#isOver) return;
     const parent_id = message.parent_header?.msg_id ?? "";
     const own = this.#own.get(parent_id);
-    if (own === undefined) this.#run.hooks.message(message);
-    else if (message.channel !== "iopub") own(contentOf(message));
-    else if (parent_id === this.#probe && isIdle(message)) {
+    if (own === undefined) this.#tell(message);
+    else if (message.channel !== "iopub") {
+      const content = contentOf(message);
+      if (content !== undefined) own.resolve(content);
+      else own.reject(this.#unusable(message.header.msg_type));
+    } else if (parent_id === this.#probe && isIdle(message)) {
       this.#run.hooks.state("idle");
     }
+  }
+
+  /** As what comes from a socket. */
+  #tell(message: Message): void {
+    const { hooks } = this.#run;
+    try {
+      hooks.message(admitted(message));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      hooks.refused(error.refusal);
+    }
+  }
+
+  #unusable(msg_type: string) {
+    const { session_id } = this.#run.recipe;
+    const why = `its ${msg_type} is not an object`;
+    return failure("connection_failed", { session_id, why });
+  }
+
+  /** What is no message, or not signed, a link drops before the session hears of it. */
+  #break(how: Breakage, io: Io): void {
+    if (how !== "json" || this.#isOver) return;
+    const message = compose({
+      channel: "iopub",
+      msg_type: "stream",
+      content: {},
+      session: io.request.header.session ?? "",
+      username: "kernel",
+      parent: io.request,
+    });
+    const content = new TextEncoder().encode("{");
+    this.#tell({ ...message, raw: { ...message.raw, content } });
   }
 
   #print(stream: "stdout" | "stderr", text: string): void {
@@ -369,7 +416,7 @@ class RunningMock implements Kernel {
 
 function isIdle(message: Message): boolean {
   if (message.header.msg_type !== "status") return false;
-  const { execution_state } = contentOf(message) as Record<string, unknown>;
+  const { execution_state } = contentOf(message) ?? {};
   return execution_state === "idle";
 }
 

@@ -7,6 +7,7 @@
  * taken for the comm that the present client has opened in its place.
  */
 import type { JupyterEvent } from "../contract/index.ts";
+import { recordIn } from "../contract/outputs.ts";
 import type { Content } from "../kernels/io.ts";
 
 interface OpenedByClient {
@@ -52,7 +53,7 @@ export class RecordedIds {
   ): Content {
     const isOfComms = msg_type.startsWith("comm_");
     if (!isOfComms && this.#comms.size === 0) return content;
-    const { comm_id } = content;
+    const { comm_id } = recordIn(content);
     if (msg_type === "comm_open" && typeof comm_id === "string") {
       this.#ofKernel.add(comm_id);
       this.#open.set(comm_id, String(content["target_name"]));
@@ -63,9 +64,9 @@ export class RecordedIds {
   }
 
   #withComms(content: Content): Content {
-    const comms = Object.entries(content["comms"] ?? {}).map(
-      ([id, about]: [string, { readonly target_name?: unknown }]) => {
-        const { target_name } = about;
+    const comms = Object.entries(recordIn(recordIn(content)["comms"])).map(
+      ([id, about]) => {
+        const { target_name } = recordIn(about);
         return [this.#presentComm(id, { target_name }), about] as const;
       },
     );

@@ -9,6 +9,7 @@
  * present client's own.
  */
 import type { JupyterEvent, SessionEvent } from "../contract/index.ts";
+import { recordIn } from "../contract/outputs.ts";
 import {
   type Content,
   type Extra,
@@ -129,7 +130,7 @@ export class Replay {
       this.#isProbed = true;
       return Promise.resolve(false);
     }
-    const content = contentIn(request);
+    const content = contentOf(request) ?? {};
     return new Promise((resolve) => {
       this.#asked.push({ request, content, io, resolve });
       this.#tell();
@@ -410,7 +411,9 @@ export class Replay {
     const content = this.ids.translated(message, answering.content);
     const extra = extraOf(message);
     if (header.msg_type === "execute_input" && this.#kernel !== undefined) {
-      this.#kernel.executionCount = Number(content["execution_count"]);
+      this.#kernel.executionCount = Number(
+        recordIn(content)["execution_count"],
+      );
     }
     if (channel === "iopub") await io.publish(header.msg_type, content, extra);
     else if (channel !== "stdin") await io.reply(content, extra);
@@ -421,7 +424,7 @@ export class Replay {
 
   /** What else is said meanwhile need not wait for the answer. */
   #ask(message: JupyterEvent, answering: Answering): void {
-    const { prompt, password } = message.content;
+    const { prompt, password } = recordIn(message.content);
     answering.isAsking = true;
     answering.io
       .input(String(prompt), password === true, extraOf(message))
@@ -546,7 +549,9 @@ async function livesOf(events: ReturnType<Recording["events"]>) {
   return lives;
 }
 
-function learn(exchange: Exchange, { header, content }: JupyterEvent): void {
+function learn(exchange: Exchange, message: JupyterEvent): void {
+  const { header } = message;
+  const content = recordIn(message.content);
   if (header.msg_type === "execute_input") {
     exchange.code = String(content["code"]);
     exchange.isKnown = true;
@@ -569,7 +574,8 @@ function isComm(msg_type: string): boolean {
 /** The server answers for a kernel that is gone, and will again. */
 function isOfServer({ header, content }: JupyterEvent): boolean {
   return (
-    header.msg_type === "execute_reply" && content["reason"] === "kernel_exited"
+    header.msg_type === "execute_reply" &&
+    recordIn(content)["reason"] === "kernel_exited"
   );
 }
 
@@ -578,13 +584,16 @@ const INTERRUPT = "KeyboardInterrupt";
 /** Said because somebody interrupted: it waits for somebody who does. */
 function isInterruption({ header, content }: JupyterEvent): boolean {
   return (
-    content["ename"] === INTERRUPT &&
+    recordIn(content)["ename"] === INTERRUPT &&
     (header.msg_type === "error" || header.msg_type === "execute_reply")
   );
 }
 
 function isIdle({ header, content }: JupyterEvent): boolean {
-  return header.msg_type === "status" && content["execution_state"] === "idle";
+  return (
+    header.msg_type === "status" &&
+    recordIn(content)["execution_state"] === "idle"
+  );
 }
 
 function isOfEnd(message: JupyterEvent): boolean {
@@ -616,19 +625,11 @@ export function quoted(code: string): string {
   );
 }
 
-function contentIn(request: Request): Content {
-  try {
-    return (contentOf(request) ?? {}) as Content;
-  } catch {
-    return {}; // no JSON
-  }
-}
-
 /** What is said beside the content. */
 function extraOf({ header, metadata, buffers }: JupyterEvent): Extra {
   const { version } = header;
   return {
-    metadata,
+    metadata: recordIn(metadata),
     buffers: buffers.map(fromBase64),
     ...(version !== undefined && { version }),
   };

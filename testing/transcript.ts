@@ -9,6 +9,7 @@ import {
   outputsOf,
   type SessionEvent,
 } from "../contract/index.ts";
+import { recordIn } from "../contract/outputs.ts";
 
 const PATIENCE_MS = 5_000;
 const realTimeout = globalThis.setTimeout;
@@ -66,7 +67,7 @@ export class Transcript implements Disposable {
       (event) =>
         isOf(event, msg_id) &&
         event.header.msg_type === "status" &&
-        event.content["execution_state"] === "idle",
+        recordIn(event.content)["execution_state"] === "idle",
     );
   }
 
@@ -76,7 +77,7 @@ export class Transcript implements Disposable {
       `the reply to ${msg_id}`,
       (event) => isOf(event, msg_id) && /_reply$/.test(event.header.msg_type),
     );
-    return isJupyter(reply) ? reply.content : {};
+    return isJupyter(reply) ? recordIn(reply.content) : {};
   }
 
   /** The outputs of a request whose reply and idle have both come. */
@@ -91,7 +92,7 @@ export class Transcript implements Disposable {
       "a prompt",
       (event) => isJupyter(event) && event.header.msg_type === "input_request",
     );
-    return isJupyter(asked) ? String(asked.content["prompt"]) : "";
+    return isJupyter(asked) ? String(recordIn(asked.content)["prompt"]) : "";
   }
 
   [Symbol.dispose](): void {
@@ -137,7 +138,7 @@ function word(event: SessionEvent): string {
   if (event.kind !== "jupyter") return `${event.kind}!`;
   const { header, content } = event;
   return header.msg_type === "status"
-    ? String(content["execution_state"])
+    ? String(recordIn(content)["execution_state"])
     : header.msg_type;
 }
 

@@ -12,7 +12,16 @@ import {
   timingSafeEqual,
   type KeyObject,
 } from "node:crypto";
-import type { Channel, Header, Message, RawFrames } from "./message.ts";
+import { admitted, type Mend, mend, Refused } from "./admission.ts";
+import {
+  type Channel,
+  EMPTY_OBJECT,
+  type Header,
+  type Message,
+  objectIn,
+  type RawFrames,
+  sizeOf,
+} from "./message.ts";
 
 export const DELIMITER: Uint8Array = Buffer.from("<IDS|MSG>");
 
@@ -81,17 +90,30 @@ export interface Received extends Message {
   readonly identities: readonly Uint8Array[];
 }
 
+/** Bytes of a header. */
+const HEADER_LIMIT = 1024 * 1024;
+
 /** Reads one peer's messages. Remembers the last parent: all messages of one execution share it. */
 export class FrameReader {
   readonly #signer: Signer;
-  #parentBytes: Uint8Array = new Uint8Array();
-  #parent: Header | undefined;
+  readonly #mended: (what: Mend) => void;
+  /** As it came, as it is told, and what is in it. */
+  #lastParent: {
+    readonly came: Uint8Array;
+    readonly bytes: Uint8Array;
+    readonly header: Header | undefined;
+  } = { came: EMPTY_OBJECT, bytes: EMPTY_OBJECT, header: undefined };
 
-  constructor(signer: Signer) {
+  /** `mended` is told of each frame that was nearly JSON. */
+  constructor(signer: Signer, mended: (what: Mend) => void = () => {}) {
     this.#signer = signer;
+    this.#mended = mended;
   }
 
-  /** Throws `BadFrames` when it is no message, or not signed with our key. */
+  /**
+   * Throws `BadFrames` when it is no message, or not signed with our key;
+   * `Refused` when it is one, and cannot be admitted.
+   */
   read(frames: readonly Uint8Array[], channel: Channel): Received {
     const start = frames.findIndex(isDelimiter);
     if (start === -1) throw new BadFrames("no delimiter");
@@ -114,43 +136,74 @@ export class FrameReader {
         signature.length === 0 ? "not signed" : "signed with another key",
       );
     }
-    return {
-      channel,
-      identities: frames.slice(0, start),
-      header: toHeader(header),
-      parent_header: this.#parentOf(parent_header),
-      raw,
-      buffers,
-    };
-  }
-
-  #parentOf(bytes: Uint8Array): Header | undefined {
-    if (bytes.length < 5) return undefined; // "{}", "null" or nothing
-    if (Buffer.compare(bytes, this.#parentBytes) !== 0) {
-      this.#parent = toHeader(bytes);
-      this.#parentBytes = Uint8Array.from(bytes); // a copy: frames are views of a read buffer
+    const own = this.#headerIn(header);
+    if (typeof own === "string")
+      throw new BadFrames(`a header that is ${own.replace("_", " ")}`);
+    if (own.header === undefined) {
+      throw new BadFrames("a header without msg_id or msg_type");
     }
-    return this.#parent;
+    const parent = this.#parentIn(parent_header);
+    if (typeof parent === "string") {
+      const { msg_type } = own.header;
+      const size = sizeOf({ raw, buffers });
+      throw new Refused({
+        channel,
+        msg_type,
+        parent: undefined,
+        reason: parent,
+        size,
+      });
+    }
+    return admitted(
+      {
+        channel,
+        identities: frames.slice(0, start),
+        header: own.header,
+        parent_header: parent.header,
+        raw: {
+          header: own.bytes,
+          parent_header: parent.bytes,
+          metadata,
+          content,
+        },
+        buffers,
+      },
+      this.#mended,
+    );
+  }
+
+  #parentIn(came: Uint8Array) {
+    if (came.length < 5) return { bytes: EMPTY_OBJECT, header: undefined }; // "{}", "null" or nothing
+    if (Buffer.compare(came, this.#lastParent.came) === 0) {
+      return this.#lastParent;
+    }
+    const copy = Uint8Array.from(came); // frames are views of a read buffer
+    const parent = this.#headerIn(copy);
+    if (typeof parent === "object") {
+      this.#lastParent = { came: copy, ...parent };
+    }
+    return parent;
+  }
+
+  /** `header` is undefined for JSON that is no header; else why the bytes are no JSON. */
+  #headerIn(
+    bytes: Uint8Array,
+  ):
+    | { readonly bytes: Uint8Array; readonly header: Header | undefined }
+    | HeaderFault {
+    if (bytes.length > HEADER_LIMIT) return "too_large";
+    const whole = mend(bytes, this.#mended);
+    if (typeof whole === "string") return whole;
+    const header = objectIn(whole);
+    return { bytes: whole, header: isHeader(header) ? header : undefined };
   }
 }
 
-/** Throws `BadFrames` unless the frame is a JSON object with the two keys that nothing works without. */
-function toHeader(bytes: Uint8Array): Header {
-  let header: unknown;
-  try {
-    header = JSON.parse(Buffer.from(bytes).toString());
-  } catch (cause) {
-    throw new BadFrames("a header that is no JSON", { cause });
-  }
-  if (!isHeader(header))
-    throw new BadFrames("a header without msg_id or msg_type");
-  return header;
-}
+type HeaderFault = "not_json" | "too_deep" | "too_large";
 
-function isHeader(value: unknown): value is Header {
+function isHeader(value: object | undefined): value is Header {
   return (
-    typeof value === "object" &&
-    value !== null &&
+    value !== undefined &&
     "msg_id" in value &&
     typeof value.msg_id === "string" &&
     "msg_type" in value &&

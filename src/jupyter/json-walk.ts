@@ -68,8 +68,8 @@ class Walk {
   }
 
   #after(byte: number): Next | Fault {
-    if (this.#open.length === 0) return "not_json"; // something follows the value
-    const isObject = this.#open.at(-1) === true;
+    const isObject = this.#open.at(-1);
+    if (isObject === undefined) return "not_json"; // something follows the value
     if (byte === COMMA) {
       this.#at += 1;
       return isObject ? "name" : "value";

@@ -2,7 +2,7 @@
  * A Jupyter message, as this program carries it.
  *
  * The four JSON frames stay the bytes that travelled: they are spliced into
- * what goes out, never re-made, so that key order, big integers and `NaN`
+ * what goes out, never re-made, so that key order and big integers
  * arrive as they left. Only the two headers are parsed; content is parsed by
  * whoever needs to know it, with `contentOf`.
  */
@@ -85,13 +85,45 @@ export function compose(draft: Draft): Message {
   };
 }
 
-/** The parsed content. Throws a `SyntaxError` where the kernel wrote what is no JSON, such as a bare `NaN`. */
-export function contentOf(message: Message): unknown {
-  return JSON.parse(Buffer.from(message.raw.content).toString());
+/** The parsed content, where it is an object; a kernel may write any other value. Never throws. */
+export function contentOf(
+  message: Pick<Message, "raw">,
+): Readonly<Record<string, unknown>> | undefined {
+  return objectIn(message.raw.content);
+}
+
+/** What the bytes spell, where it is a JSON object. Never throws. */
+export function objectIn(
+  bytes: Uint8Array,
+): Readonly<Record<string, unknown>> | undefined {
+  try {
+    return objectOf(JSON.parse(bufferOf(bytes).toString()));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The value, where it is an object with members; not a list. */
+export function objectOf(
+  value: unknown,
+): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : undefined;
+}
+
+/** The same bytes. */
+export function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes)
+    ? bytes
+    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Bytes the message holds: four frames and its buffers. */
-export function sizeOf({ raw, buffers }: Message): number {
+export function sizeOf({
+  raw,
+  buffers,
+}: Pick<Message, "raw" | "buffers">): number {
   let size =
     raw.header.length +
     raw.parent_header.length +

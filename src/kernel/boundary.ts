@@ -92,6 +92,14 @@ export class Boundary {
     });
   }
 
+  /** A message that was nearly JSON, and is now. */
+  mended(channel: string, what: string): void {
+    this.#faults.count("A message from the kernel was mended", what, {
+      session: this.#session,
+      channel,
+    });
+  }
+
   #caught(channel: string, error: unknown): void {
     this.#faults.caught("A message from the kernel was dropped", error, {
       session: this.#session,

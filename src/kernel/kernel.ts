@@ -5,6 +5,7 @@
  * processes nor sockets.
  */
 import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
+import type { Refusal } from "../jupyter/admission.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
 
 /** How a kernel ended. */
@@ -62,8 +63,10 @@ export interface Hooks {
   launched(run: Launched): void;
   /** What our own first request told of the kernel's main shell. The messages that told it are left out. */
   state(state: ExecutionState): void;
-  /** kernel → session, in order of arrival. What our own probing caused is left out. */
+  /** kernel → session, admitted and in order of arrival. What our own probing caused is left out. */
   message(message: Message): void;
+  /** The same, of a message that could not be admitted. */
+  refused(refusal: Refusal): void;
   /** kernel → session: a message of at least so many bytes, more than is taken, was passed over. */
   tooLarge(channel: Channel, size: number): void;
   /** Resolves once the session has caught up with what it has heard on iopub; `undefined` while it keeps pace. */

@@ -11,6 +11,7 @@ import {
   failure,
   type KernelInfo,
 } from "../../contract/index.ts";
+import { inWords, type Refusal } from "../jupyter/admission.ts";
 import { Signer } from "../jupyter/frames.ts";
 import {
   type Channel,
@@ -68,6 +69,19 @@ export class ChannelLost extends Error {
   }
 }
 
+/** The kernel has answered a request of ours, and nobody can read it. */
+export class BadReply extends Error {
+  override readonly name = "BadReply";
+}
+
+type Content = Readonly<Record<string, unknown>>;
+
+/** A request of our own that waits for its reply. */
+interface Asked {
+  readonly resolve: (content: Content) => void;
+  readonly reject: (why: BadReply) => void;
+}
+
 export class RunningKernel implements Kernel, Stoppable {
   readonly missesInterrupts = true;
   readonly connection: ConnectionInfo;
@@ -75,7 +89,7 @@ export class RunningKernel implements Kernel, Stoppable {
   readonly #run: Run;
   readonly #sockets: Sockets;
   readonly #heartbeat: Heartbeat;
-  readonly #own = new Map<string, (content: unknown) => void>();
+  readonly #own = new Map<string, Asked>();
   #info: Readonly<Record<string, unknown>> = {};
   #iopubSeen: (() => void) | undefined;
   readonly #stdinConnected: Promise<void>;
@@ -110,6 +124,7 @@ export class RunningKernel implements Kernel, Stoppable {
       new Signer(connection.key, connection.signature_scheme),
       {
         message: (message) => this.#heard(message),
+        refused: (refusal) => this.#refused(refusal),
         behind: () => hooks.behind(),
         tooLarge: (channel, size) => hooks.tooLarge(channel, size),
         state: (channel, state, error) => this.#moved(channel, state, error),
@@ -150,8 +165,8 @@ export class RunningKernel implements Kernel, Stoppable {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
     const fails = Promise.race([aborted(signal), this.#channelLost]);
     fails.catch(() => {}); // raced below; when it loses, nobody waits for it
-    const answers: Promise<unknown>[] = [];
-    let answer: unknown;
+    const answers: Promise<Content>[] = [];
+    let answer: Content | undefined;
     while (answer === undefined) {
       signal.throwIfAborted();
       // What is sent before a kernel listens waits in the link, so asking twice serves only those that are there.
@@ -176,7 +191,7 @@ export class RunningKernel implements Kernel, Stoppable {
     await Promise.race([within(this.#stdinConnected, left), fails]);
     await this.#shellSettled(fails);
     this.#isIntroduced = true;
-    this.#info = answer as Readonly<Record<string, unknown>>;
+    this.#info = answer;
     return this.#info as KernelInfo;
   }
 
@@ -215,7 +230,15 @@ export class RunningKernel implements Kernel, Stoppable {
       throw failure("interrupt_failed", { session_id, why });
     }
     const reply = this.#ask("control", "interrupt_request", {});
-    if ((await within(reply, INTERRUPT_PATIENCE_MS)) === undefined) {
+    let answer: unknown;
+    try {
+      answer = await within(reply, INTERRUPT_PATIENCE_MS);
+    } catch (cause) {
+      if (!(cause instanceof BadReply)) throw cause;
+      const why = cause.message;
+      throw failure("interrupt_failed", { session_id, why }, { cause });
+    }
+    if (answer === undefined) {
       this.#log.warn("The kernel has not answered the interrupt request");
     }
   }
@@ -278,12 +301,12 @@ export class RunningKernel implements Kernel, Stoppable {
     return this.#run.process?.directory;
   }
 
-  /** A request of our own; resolves with the content of its reply, and pends for ever without one. */
+  /** A request of our own; resolves with the content of its reply, rejects with `BadReply`, and pends for ever without one. */
   #ask(
     channel: "shell" | "control",
     msg_type: string,
     content: Record<string, unknown>,
-  ): Promise<unknown> {
+  ): Promise<Content> {
     const { session_id, username } = this.#run.recipe;
     const msg_id = `supervisor-${randomUUID()}`;
     if (channel === "shell") this.#shell.asked(msg_id);
@@ -297,13 +320,15 @@ export class RunningKernel implements Kernel, Stoppable {
         username,
       }),
     );
-    return new Promise((resolve) => {
-      this.#own.set(msg_id, resolve);
+    const reply = new Promise<Content>((resolve, reject) => {
+      this.#own.set(msg_id, { resolve, reject });
       const [oldest] = this.#own.keys();
       if (this.#own.size > OWN_LIMIT && oldest !== undefined) {
         this.#own.delete(oldest);
       }
     });
+    reply.catch(() => {}); // nobody need wait for it
+    return reply;
   }
 
   /** kernel → session */
@@ -313,21 +338,42 @@ export class RunningKernel implements Kernel, Stoppable {
       this.#iopubSeen?.();
       if (header.msg_type === "iopub_welcome") return; // greets a subscription; says nothing of the kernel
     }
-    const parent_id = parent_header?.msg_id;
+    const parent_id = parent_header?.msg_id ?? "";
     const state =
       channel === "iopub" && header.msg_type === "status"
         ? stateIn(message)
         : undefined;
-    if (parent_id !== undefined && this.#own.has(parent_id)) {
-      // Parsed here: its bytes are the socket's, and may be others by the next turn.
+    const asked = this.#own.get(parent_id);
+    if (asked !== undefined) {
       if (channel === "shell") this.#shell.answered(parent_id);
-      if (channel !== "iopub") this.#own.get(parent_id)?.(contentOf(message));
       if (state !== undefined) this.#shell.said(parent_id, state);
+      if (channel === "iopub") return;
+      // Parsed here: its bytes are the socket's, and may be others by the next turn.
+      const content = contentOf(message);
+      if (content !== undefined) asked.resolve(content);
+      else {
+        const { msg_type } = header;
+        asked.reject(new BadReply(`its ${msg_type} is not an object`));
+      }
       return;
     }
     const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
     if (state !== undefined && !isOfSubshell) this.#shell.saidToOthers(state);
     this.#run.hooks.message(message);
+  }
+
+  /** kernel → session, where a message could not be admitted. */
+  #refused(refusal: Refusal): void {
+    if (refusal.channel === "iopub") this.#iopubSeen?.();
+    const parent_id = refusal.parent?.header.msg_id ?? "";
+    const asked = this.#own.get(parent_id);
+    if (asked !== undefined && refusal.channel === "shell") {
+      this.#shell.answered(parent_id);
+    }
+    if (asked === undefined) this.#run.hooks.refused(refusal);
+    else if (refusal.channel !== "iopub") {
+      asked.reject(new BadReply(inWords(refusal)));
+    }
   }
 
   #moved(channel: Channel, state: LinkState, error: Error | undefined): void {

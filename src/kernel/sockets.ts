@@ -7,6 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
+import { type Refusal, Refused } from "../jupyter/admission.ts";
 import {
   BadFrames,
   FrameReader,
@@ -20,6 +21,8 @@ import type { CurveKeys, Frames, Link, LinkState } from "./transport.ts";
 export interface SocketHooks {
   /** kernel → us, in order on each channel. */
   readonly message: (message: Message) => void;
+  /** Likewise: a message that could not be admitted. */
+  readonly refused: (refusal: Refusal) => void;
   /** What we wait for before we hear more on iopub. */
   readonly behind: () => Promise<unknown> | undefined;
   /** A message of at least so many bytes was passed over. */
@@ -52,15 +55,18 @@ export class Sockets {
     const curve = curveOf(connection);
     const opened: Link[] = [];
     const open = (channel: Channel, port: number): Link => {
-      const reader = new FrameReader(signer);
+      const reader = new FrameReader(signer, (what) =>
+        boundary.mended(channel, what),
+      );
       const link = boundary.connect(channel, {
         type: channel === "iopub" ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
         ...(channel === "iopub" ? { behind: hooks.behind } : { identity }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
-          const message = read(reader, channel, frames, boundary);
-          if (message !== undefined) hooks.message(message);
+          const read = reading(reader, channel, frames, boundary);
+          if (read instanceof Refused) hooks.refused(read.refusal);
+          else if (read !== undefined) hooks.message(read);
         },
         onTooLarge: (size) => hooks.tooLarge(channel, size),
         onState: (state, error) => {
@@ -117,18 +123,18 @@ export class Sockets {
 }
 
 /** `undefined` for frames that are no message, or are not signed with the kernel's key. */
-function read(
+function reading(
   reader: FrameReader,
   channel: Channel,
   frames: Frames,
   boundary: Boundary,
-): Message | undefined {
+): Message | Refused | undefined {
   try {
     return reader.read(frames, channel);
   } catch (error) {
-    if (!(error instanceof BadFrames)) throw error;
+    if (!(error instanceof BadFrames || error instanceof Refused)) throw error;
     boundary.refused(channel, error.message);
-    return undefined;
+    return error instanceof Refused ? error : undefined;
   }
 }
 

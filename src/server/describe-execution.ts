@@ -1,6 +1,6 @@
 /** An execution as clients see it. */
 import type { contract, InputOf, JupyterEvent } from "../../contract/index.ts";
-import { contentOf, type Message } from "../jupyter/message.ts";
+import { contentOf, objectIn, objectOf } from "../jupyter/message.ts";
 import type { MessageEntry } from "../session/entry.ts";
 import type { Execution } from "../session/execution.ts";
 import type { Session } from "../session/session.ts";
@@ -17,7 +17,8 @@ export function describeExecution(
 ): Description {
   const { request, reply, reason, input } = execution;
   const count = reply?.["execution_count"];
-  const code = codeOf(request);
+  const said = contentOf(request)?.["code"];
+  const code = typeof said === "string" ? said : "";
   return {
     execution_id: execution.id,
     session_id: session.id,
@@ -25,7 +26,7 @@ export function describeExecution(
     reason: reason ?? null,
     code,
     code_length: code.length,
-    metadata: objectIn(request.raw.metadata),
+    metadata: { ...objectIn(request.raw.metadata) },
     queued_at: execution.queuedAt.toISOString(),
     started_at: execution.startedAt?.toISOString() ?? null,
     ended_at: execution.endedAt?.toISOString() ?? null,
@@ -49,22 +50,20 @@ export function listExecution(
   return { ...whole, code: clipped(whole.code), reply: null };
 }
 
-/** A message of the journal as the event that clients read. */
+/** A message of the journal as the event that clients read. What should be an object and is not is empty. */
 export function eventIn(entry: MessageEntry): JupyterEvent {
-  return JSON.parse(Buffer.concat(entry.json).toString()) as JupyterEvent;
+  const event = JSON.parse(
+    Buffer.concat(entry.json).toString(),
+  ) as JupyterEvent;
+  return {
+    ...event,
+    metadata: { ...objectOf(event.metadata) },
+    content: { ...objectOf(event.content) },
+  };
 }
 
 function clipped(code: string): string {
   return code.length <= 2 * CLIP
     ? code
     : `${code.slice(0, CLIP)}\n…\n${code.slice(-CLIP)}`;
-}
-
-function codeOf(request: Message): string {
-  const { code } = (contentOf(request) ?? {}) as { code?: unknown };
-  return typeof code === "string" ? code : "";
-}
-
-function objectIn(bytes: Uint8Array): Record<string, unknown> {
-  return JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>;
 }

@@ -1,6 +1,7 @@
 /** What is true of a session now, for a reader who comes late. */
 import type { contract, InputOf } from "../../contract/index.ts";
 import type { Dropped } from "../session/bounded-map.ts";
+import { objectOf } from "../jupyter/message.ts";
 import type { Session } from "../session/session.ts";
 import { describeQueue } from "./describe.ts";
 import { describeExecution, eventIn } from "./describe-execution.ts";
@@ -54,5 +55,5 @@ function clippedOf({ count, ...bytes }: Dropped) {
 
 /** Kernels may leave out what their own protocol requires. */
 function bundle(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null ? { ...value } : {};
+  return { ...objectOf(value) };
 }

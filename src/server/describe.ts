@@ -1,6 +1,11 @@
 /** A session as clients see it. */
 import type { contract, InputOf } from "../../contract/index.ts";
-import { contentOf, type Message } from "../jupyter/message.ts";
+import {
+  contentOf,
+  type Message,
+  objectIn,
+  objectOf,
+} from "../jupyter/message.ts";
 import type { Session } from "../session/session.ts";
 
 /** Executions; all that are kept have an operation of their own. */
@@ -8,10 +13,25 @@ const HISTORY_SHOWN = 3;
 
 type Description = InputOf<typeof contract.sessions.get.output>;
 
-export function describe(session: Session): Description {
-  const { spec, status, pid, info, resource_usage } = session;
+/** What kernels and clients have said of it, and said themselves. */
+interface Said extends Pick<Description, "kernel_info" | "execution_queue"> {
+  readonly prompts: Partial<
+    Pick<Description, "input_prompt" | "continuation_prompt">
+  >;
+}
+
+export const NOTHING_SAID: Said = {
+  kernel_info: {},
+  execution_queue: { length: 0, pending: [] },
+  prompts: {},
+};
+
+export function describe(
+  session: Session,
+  { prompts, ...said } = saidOf(session),
+): Description {
+  const { spec, status, pid, resource_usage } = session;
   const seconds = Math.floor(session.statusAge_ms / 1000);
-  const prompts = promptsOf(info);
   const isRunning = session.isRunning;
   return {
     session_id: spec.session_id,
@@ -30,9 +50,8 @@ export function describe(session: Session): Description {
     input_prompt: prompts.input_prompt ?? spec.input_prompt,
     continuation_prompt:
       prompts.continuation_prompt ?? spec.continuation_prompt,
-    execution_queue: describeQueue(session),
+    ...said,
     status,
-    kernel_info: { ...info },
     ...(resource_usage !== undefined && isRunning && { resource_usage }),
     idle_seconds:
       status === "busy" || status === "starting" || status === "offline"
@@ -53,6 +72,14 @@ export function describe(session: Session): Description {
   };
 }
 
+function saidOf(session: Session): Said {
+  return {
+    kernel_info: { ...session.info },
+    execution_queue: describeQueue(session),
+    prompts: promptsOf(session.info),
+  };
+}
+
 export function describeQueue({
   queue,
 }: Session): Description["execution_queue"] {
@@ -68,15 +95,13 @@ export function describeQueue({
 function toValue(
   message: Message,
 ): Description["execution_queue"]["pending"][number] {
-  const parse = (bytes: Uint8Array) =>
-    JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>;
   return {
     channel: message.channel,
     header: { ...message.header },
     parent_header:
       message.parent_header === undefined ? null : { ...message.parent_header },
-    metadata: parse(message.raw.metadata),
-    content: contentOf(message) as Record<string, unknown>,
+    metadata: { ...objectIn(message.raw.metadata) },
+    content: { ...contentOf(message) },
     buffers: message.buffers.map((buffer) =>
       Buffer.from(buffer).toString("base64"),
     ),
@@ -84,14 +109,10 @@ function toValue(
 }
 
 /** Prompts that a kernel made for Positron tells of itself. */
-function promptsOf(info: Readonly<Record<string, unknown>>): {
-  input_prompt?: string;
-  continuation_prompt?: string;
-} {
-  const language = info["language_info"] as
-    | { positron?: { input_prompt?: unknown; continuation_prompt?: unknown } }
-    | undefined;
-  const { input_prompt, continuation_prompt } = language?.positron ?? {};
+function promptsOf(info: Readonly<Record<string, unknown>>): Said["prompts"] {
+  const language = objectOf(info["language_info"]);
+  const { input_prompt, continuation_prompt } =
+    objectOf(language?.["positron"]) ?? {};
   return {
     ...(typeof input_prompt === "string" && { input_prompt }),
     ...(typeof continuation_prompt === "string" && { continuation_prompt }),

@@ -1,25 +1,24 @@
 /** The session operations, each answered in a line or a few. */
-import {
-  type contract,
-  failure,
-  type JupyterEvent,
-} from "../../contract/index.ts";
+import { type contract, failure } from "../../contract/index.ts";
 import { fromClientValue, request } from "../jupyter/client-message.ts";
 import { collect } from "../session/collect.ts";
 import { Deadline } from "../signals.ts";
-import { describe } from "./describe.ts";
+import { describe, NOTHING_SAID } from "./describe.ts";
 import { describeCollected } from "./describe-collected.ts";
+import { eventIn } from "./describe-execution.ts";
 import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Session } from "../session/session.ts";
+import type { Service } from "./service.ts";
 import { speakerOf } from "./speaker.ts";
 import { assertJournal, type Told, told } from "./told.ts";
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
-  list({ service: { supervisor } }) {
+  list({ service }) {
+    const { supervisor } = service;
     const all = supervisor.sessions.map((session) => ({
-      ...describe(session),
+      ...listed(session, service.faults),
       initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
     }));
     return { total: all.length, sessions: all };
@@ -42,7 +41,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   async start({ input, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     supervisor.assertOpen();
-    return infoOf(await session.start());
+    return await session.start();
   },
 
   async restart({ input, service }) {
@@ -82,7 +81,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const { session_id, ...connection } = input;
     const session = supervisor.session(session_id);
     supervisor.assertOpen();
-    return infoOf(await session.adopt(connection));
+    return await session.adopt(connection);
   },
 
   connection_info: ({ input, service: { supervisor } }) =>
@@ -106,7 +105,11 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
       }),
       timeout_ms,
     );
-    return JSON.parse(Buffer.concat(reply.json).toString()) as JupyterEvent;
+    if (reply.content === undefined) {
+      const why = `the content of its ${reply.msg_type} is not an object`;
+      throw failure("bad_answer", { session_id: session.id, why });
+    }
+    return eventIn(reply);
   },
 
   async execute({ input, unread, service: { supervisor }, signal }) {
@@ -144,6 +147,17 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   },
 };
 
+/** One that cannot be described whole is listed without what its kernel said: it hides no others. */
+function listed(session: Session, faults: Service["faults"]) {
+  try {
+    return describe(session);
+  } catch (error) {
+    const bindings = { session: session.id };
+    faults.caught("A session could not be described", error, bindings);
+    return describe(session, NOTHING_SAID);
+  }
+}
+
 /** Until the reader leaves, or the session is deleted. */
 async function* all(
   { journal, ended }: Session,
@@ -154,13 +168,4 @@ async function* all(
   yield* told(journal.id, lastEventId, (after) =>
     journal.follow(after, end.signal),
   );
-}
-
-/** Kernels may leave out what their own protocol requires; the operation then says it for them. */
-function infoOf(info: Readonly<Record<string, unknown>>) {
-  return {
-    protocol_version: "5.0",
-    language_info: { name: "" },
-    ...info,
-  };
 }

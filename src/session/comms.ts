@@ -1,5 +1,5 @@
 /** The comms that are open between a session's kernel and its clients, whichever side opened them. They end with the kernel. */
-import type { Message } from "../jupyter/message.ts";
+import { type Message, objectIn } from "../jupyter/message.ts";
 import { BoundedMap, type Dropped } from "./bounded-map.ts";
 
 const LIMIT = 16 * 1024 * 1024; // bytes
@@ -53,29 +53,19 @@ export class Comms {
   }
 }
 
-/** `undefined` for what is no JSON, or has no id. */
+/** `undefined` for what has no id. */
 function toComm({ raw, buffers }: Said): OpenComm | undefined {
-  try {
-    const content = parse(raw.content);
-    const { comm_id, target_name, data } = content;
-    if (typeof comm_id !== "string") return undefined;
-    return {
-      comm_id,
-      target_name: typeof target_name === "string" ? target_name : "",
-      data: data ?? {},
-      metadata: parse(raw.metadata),
-      buffers: buffers.map((buffer) => Buffer.from(buffer)),
-      size: buffers.reduce(
-        (size, buffer) => size + buffer.length,
-        200 + raw.content.length + raw.metadata.length,
-      ),
-    };
-  } catch {
-    return undefined;
-  }
-}
-
-function parse(bytes: Uint8Array): Record<string, unknown> {
-  const value: unknown = JSON.parse(Buffer.from(bytes).toString());
-  return (value ?? {}) as Record<string, unknown>;
+  const { comm_id, target_name, data } = objectIn(raw.content) ?? {};
+  if (typeof comm_id !== "string") return undefined;
+  return {
+    comm_id,
+    target_name: typeof target_name === "string" ? target_name : "",
+    data: data ?? {},
+    metadata: objectIn(raw.metadata) ?? {},
+    buffers: buffers.map((buffer) => Buffer.from(buffer)),
+    size: buffers.reduce(
+      (size, buffer) => size + buffer.length,
+      200 + raw.content.length + raw.metadata.length,
+    ),
+  };
 }

@@ -3,6 +3,7 @@
  * at, and only those that do are read: a flood passes unparsed.
  */
 import { membersOf } from "../jupyter/json-members.ts";
+import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
 import { BoundedMap, type Dropped } from "./bounded-map.ts";
 import type { MessageEntry } from "./entry.ts";
 
@@ -31,11 +32,7 @@ export class Displays {
     ]
   > {
     for (const [display_id, entry] of this.#shown.entries()) {
-      try {
-        yield [display_id, entry.content as Record<string, unknown>];
-      } catch {
-        // no JSON: nobody was shown it either
-      }
+      yield [display_id, entry.content ?? {}];
     }
   }
 }
@@ -47,20 +44,16 @@ const SHOWS = new Set([
 ]);
 const DISPLAY_ID = Buffer.from('"display_id"');
 
-/** The same bytes. */
-function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength);
+function displayIdIn(content: Buffer): string | undefined {
+  const { display_id } = objectIn(transientIn(content)) ?? {};
+  return typeof display_id === "string" ? display_id : undefined;
 }
 
-function displayIdIn(content: Buffer): string | undefined {
+/** Nothing where the content is no object. */
+function transientIn(content: Buffer): Uint8Array {
   try {
-    const transient = membersOf(content).get("transient");
-    if (transient === undefined) return undefined;
-    const { display_id } = (JSON.parse(transient.toString()) ?? {}) as {
-      display_id?: unknown;
-    };
-    return typeof display_id === "string" ? display_id : undefined;
+    return membersOf(content).get("transient") ?? EMPTY_OBJECT;
   } catch {
-    return undefined; // no JSON
+    return EMPTY_OBJECT;
   }
 }

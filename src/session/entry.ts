@@ -6,9 +6,13 @@
  * socket and a client's. Where each frame lies in the text is kept, so that a
  * protocol that wants the frames themselves gets those very bytes.
  */
-import { isUtf8 } from "node:buffer";
 import type { OwnEvent } from "../../contract/index.ts";
-import type { Channel, Message, RawFrames } from "../jupyter/message.ts";
+import {
+  type Channel,
+  contentOf,
+  type Message,
+  type RawFrames,
+} from "../jupyter/message.ts";
 
 export type Entry = MessageEntry | EventEntry;
 
@@ -74,7 +78,7 @@ export class MessageEntry {
     this.size = size;
   }
 
-  /** Copies what it keeps. */
+  /** Copies what it keeps of a message that was admitted. */
   static of(seq: number, message: Message): MessageEntry {
     return new MessageEntry({
       seq,
@@ -117,9 +121,9 @@ export class MessageEntry {
     };
   }
 
-  /** The parsed content. Throws a `SyntaxError` where the kernel wrote what is no JSON. */
-  get content(): unknown {
-    return JSON.parse(this.raw.content.toString()) as unknown;
+  /** The parsed content, where it is an object. */
+  get content(): Readonly<Record<string, unknown>> | undefined {
+    return contentOf(this);
   }
 }
 
@@ -139,13 +143,13 @@ function splice(
     Buffer.from(
       `{"kind":"jupyter","seq":${seq},"channel":"${channel}","header":`,
     ),
-    utf8(raw.header),
+    raw.header,
     PARENT,
-    parent_header === undefined ? NULL : utf8(raw.parent_header),
+    parent_header === undefined ? NULL : raw.parent_header,
     METADATA,
-    utf8(raw.metadata),
+    raw.metadata,
     CONTENT,
-    utf8(raw.content),
+    raw.content,
     OPEN_BUFFERS,
   ];
   if (buffers.length === 0) pieces.push(END);
@@ -156,9 +160,4 @@ function splice(
     at += piece.length;
   }
   return { text: Buffer.concat(pieces, at), places };
-}
-
-/** A conforming client closes its socket over one text frame that is not UTF-8, so none leaves here. */
-function utf8(bytes: Uint8Array): Uint8Array {
-  return isUtf8(bytes) ? bytes : Buffer.from(Buffer.from(bytes).toString());
 }

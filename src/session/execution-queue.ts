@@ -85,10 +85,5 @@ export class ExecutionQueue {
 }
 
 function stopsOnError(request: Message): boolean {
-  try {
-    const content = contentOf(request) as { stop_on_error?: unknown };
-    return content.stop_on_error !== false;
-  } catch {
-    return true; // no JSON: the kernel will have refused it too
-  }
+  return contentOf(request)?.["stop_on_error"] !== false;
 }

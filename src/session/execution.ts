@@ -300,13 +300,20 @@ const OUTPUTS = new Set([
 
 const KEPT = ["status", "execution_count", "ename", "evalue"] as const;
 
+/** The content of its reply; of one that is no object, an error that says so. */
+export function replyIn(message: Message): Readonly<Record<string, unknown>> {
+  return contentOf(message) ?? NO_OBJECT;
+}
+
+const NO_OBJECT = {
+  status: "error",
+  ename: "BadReply",
+  evalue: "The content of the kernel's execute_reply is not an object",
+  traceback: [],
+};
+
 function shortened(message: Message): Readonly<Record<string, unknown>> {
-  let content: Record<string, unknown>;
-  try {
-    content = contentOf(message) as Record<string, unknown>;
-  } catch {
-    return {}; // no JSON: it says nothing that we need
-  }
+  const content = replyIn(message);
   if (message.raw.content.length <= REPLY_LIMIT) return content;
   return Object.fromEntries(
     KEPT.filter((name) => name in content).map((name) => {

@@ -7,7 +7,7 @@ import {
   type OwnEvent,
   type Refused,
 } from "../../contract/index.ts";
-import { EventEntry, type MessageEntry } from "./entry.ts";
+import { EventEntry } from "./entry.ts";
 import type { Reading } from "./journal.ts";
 
 export class OutputsSoFar {
@@ -43,8 +43,7 @@ export class OutputsSoFar {
       const { msg_type, parent_id, size } = entry;
       const isOwn = parent_id === this.#execution_id;
       if (!this.#outputs.concerns(msg_type, isOwn)) continue;
-      const content = contentIn(entry);
-      if (content !== undefined) this.#outputs.add(msg_type, content, size);
+      this.#outputs.add(msg_type, entry.content, size);
     }
   }
 
@@ -53,16 +52,5 @@ export class OutputsSoFar {
     if (event.parent_id !== this.#execution_id) return;
     const { msg_type, reason, size } = event;
     this.refused.push({ msg_type, reason, size });
-  }
-}
-
-/** What is no JSON says nothing that can be shown. */
-function contentIn(
-  entry: MessageEntry,
-): Readonly<Record<string, unknown>> | undefined {
-  try {
-    return (entry.content ?? {}) as Record<string, unknown>;
-  } catch {
-    return undefined;
   }
 }

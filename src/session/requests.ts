@@ -5,18 +5,21 @@
  * everything that was accepted and will not run is answered.
  */
 import { failure } from "../../contract/index.ts";
+import { inWords, type Refusal } from "../jupyter/admission.ts";
 import {
   compose,
   contentOf,
   type Header,
   type Message,
+  objectIn,
+  type RawFrames,
 } from "../jupyter/message.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log.ts";
 import { attributionOf } from "./attribution.ts";
 import type { Comms } from "./comms.ts";
 import type { MessageEntry } from "./entry.ts";
-import { Execution, type Reason } from "./execution.ts";
+import { Execution, type Reason, replyIn } from "./execution.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
 import { Executions } from "./executions.ts";
 import { History } from "./history.ts";
@@ -26,6 +29,12 @@ import { RecentIds } from "./recent-ids.ts";
 
 /** Most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
+
+/** Who waits for a reply. */
+interface Awaited {
+  readonly resolve: (reply: MessageEntry) => void;
+  readonly reject: (why: Error) => void;
+}
 
 /** What is said to a question. */
 export interface Answer {
@@ -99,7 +108,7 @@ export class Requests {
     return true;
   }
 
-  /** Sends, and resolves with the reply; rejects when its kernel is gone, did not come, or time is up. Throws `no_answer`, `kernel_exited`. */
+  /** Sends, and resolves with the reply; rejects when its kernel is gone, did not come, or time is up. Throws `no_answer`, `kernel_exited`, `bad_answer`. */
   async ask(
     request: Message,
     canWait: boolean,
@@ -210,6 +219,35 @@ export class Requests {
     execution.heardReply(message);
   }
 
+  /**
+   * A message could not be admitted, which is in the journal as number `seq`. A
+   * reply is replaced, so that nobody waits for it, whatever door it came by.
+   */
+  refused(refusal: Refusal, seq: number): void {
+    const { session_id, journal } = this.#options;
+    const { channel, msg_type, parent } = refusal;
+    if (parent === undefined) return;
+    const { msg_id } = parent.header;
+    this.executions.find(msg_id)?.noteSeq(seq);
+    if (channel === "iopub" || !msg_type.endsWith("_reply")) return;
+    const why = inWords(refusal);
+    this.#awaited
+      .get(msg_id)
+      ?.reject(failure("bad_answer", { session_id, why }));
+    const reply = this.#compose({
+      channel,
+      msg_type,
+      content: {
+        status: "error",
+        ename: "RefusedReply",
+        evalue: `The server refused what the kernel answered: ${why}`,
+        traceback: [],
+      },
+      parent,
+    });
+    this.heard(reply, journal.append(reply), false);
+  }
+
   /** What waits in the queue is answered as aborted; what runs is not touched. */
   drop(reason: Reason): void {
     this.#abandon(this.queue.drop(), reason);
@@ -265,7 +303,7 @@ export class Requests {
       throw failure("execution_state", { why });
     }
     const { raw } = input;
-    const header = JSON.parse(raw.header.toString()) as Header;
+    const header = objectIn(raw.header) as Header; // it was one when it came
     this.send(
       this.#compose({
         channel: "stdin",
@@ -488,7 +526,10 @@ export class Requests {
     readonly channel: Message["channel"];
     readonly msg_type: string;
     readonly content: unknown;
-    readonly parent: Pick<Message, "header" | "raw">;
+    readonly parent: {
+      readonly header: Header;
+      readonly raw: Pick<RawFrames, "header">;
+    };
     readonly msg_id?: string;
   }): Message {
     const { session_id, username } = this.#options;
@@ -506,19 +547,11 @@ function isExecution({ channel, header }: Message): boolean {
 
 /** IRkernel says `abort` where others say `error`. */
 function hasFailed(reply: Message): boolean {
-  const status = statusIn(reply);
+  const { status } = replyIn(reply);
   return status === "error" || status === "abort" || status === "aborted";
 }
 
 function codeOf(request: Message): string {
-  const { code } = (contentOf(request) ?? {}) as { code?: unknown };
+  const code = contentOf(request)?.["code"];
   return typeof code === "string" ? code : "";
-}
-
-function statusIn(reply: Message): unknown {
-  try {
-    return (contentOf(reply) as { status?: unknown }).status;
-  } catch {
-    return undefined; // no JSON: it says nothing that we need
-  }
 }

@@ -170,6 +170,7 @@ export class Run {
       }),
       message: contained("message", (message) => this.#heard(message)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
+      refused: contained("message", (refusal) => hooks.refused(refusal)),
       behind: () => (this.#isOver ? undefined : hooks.behind()),
       output: contained("output", hooks.output.bind(hooks)),
       registered: contained("registration", hooks.registered.bind(hooks)),
@@ -202,12 +203,8 @@ export class Run {
 }
 
 function stateIn(message: Message): ExecutionState | undefined {
-  try {
-    const { execution_state } = contentOf(message) as Record<string, unknown>;
-    return execution_state === "busy" || execution_state === "idle"
-      ? execution_state
-      : undefined;
-  } catch {
-    return undefined; // no JSON: it says nothing that we need
-  }
+  const { execution_state } = contentOf(message) ?? {};
+  return execution_state === "busy" || execution_state === "idle"
+    ? execution_state
+    : undefined;
 }

@@ -6,12 +6,15 @@
 import {
   type ConnectionInfo,
   failure,
+  type KernelInfo,
   type OwnEvent,
   type ResourceUsage,
   type SessionStatus,
   SupervisorError,
   type VarAction,
 } from "../../contract/index.ts";
+import type { Refusal } from "../jupyter/admission.ts";
+import { kernelInfoIn } from "../jupyter/kernel-info.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
 import type {
   ExecutionState,
@@ -24,7 +27,7 @@ import type { Faults } from "../log/faults.ts";
 import { expectMany } from "../signals.ts";
 import { Comms } from "./comms.ts";
 import { Displays } from "./displays.ts";
-import type { MessageEntry } from "./entry.ts";
+import type { EventEntry, MessageEntry } from "./entry.ts";
 import type { Execution } from "./execution.ts";
 import type { ExecutionQueue } from "./execution-queue.ts";
 import type { Executions } from "./executions.ts";
@@ -178,15 +181,13 @@ export class Session {
   }
 
   /** Launches the kernel and waits for its first answer, which it resolves to. */
-  async start(): Promise<Readonly<Record<string, unknown>>> {
+  async start(): Promise<KernelInfo> {
     this.#assertNotRestarting();
     return this.#launch();
   }
 
   /** Connects to a kernel that somebody else started; resolves to its first answer. */
-  async adopt(
-    connection: ConnectionInfo,
-  ): Promise<Readonly<Record<string, unknown>>> {
+  async adopt(connection: ConnectionInfo): Promise<KernelInfo> {
     this.#assertNotRestarting();
     return this.#begin("adopt", (hooks, signal) =>
       this.#options.provisioner.adopt(
@@ -359,7 +360,7 @@ export class Session {
   async #begin(
     happening: "start" | "adopt",
     bring: Bring,
-  ): Promise<Readonly<Record<string, unknown>>> {
+  ): Promise<KernelInfo> {
     if (this.#farewell !== undefined) {
       throw failure("session_not_found", { session_id: this.id });
     }
@@ -372,7 +373,8 @@ export class Session {
     try {
       const kernel = await run.begin(bring);
       this.#connection = kernel.connection;
-      this.#info = kernel.info;
+      const info = kernelInfoIn(kernel.info);
+      this.#info = info;
       this.#happen("answer", null);
       // It may have told before it had answered.
       if (run.executionState !== undefined) {
@@ -380,7 +382,7 @@ export class Session {
       }
       if (run.isSilent) this.#heartbeat(false); // as was heard when nobody could be told yet
       this.#requests.connected(kernel);
-      return kernel.info;
+      return info;
     } catch (error) {
       // Nothing ran, or nothing that could exit: there is no exit to tell of.
       if (run.end()) this.#finish(reasonOf(error));
@@ -389,7 +391,7 @@ export class Session {
     }
   }
 
-  #launch(): Promise<Readonly<Record<string, unknown>>> {
+  #launch(): Promise<KernelInfo> {
     return this.#begin("start", (hooks, signal) =>
       this.#options.provisioner.launch(this.#recipe(), hooks, signal),
     );
@@ -418,6 +420,7 @@ export class Session {
           reason: "too_large",
           size,
         }),
+      refused: (refusal) => this.#refused(refusal),
       behind: () => this.journal.behind(),
       output: (stream, text) => this.#say({ kind: "output", stream, text }),
       registered: (connection) =>
@@ -448,6 +451,21 @@ export class Session {
     this.displays.heard(entry);
     this.comms.heard(message);
     this.#requests.heard(message, entry, isIdle);
+  }
+
+  /** Instead of the message its refusal is in the journal. */
+  #refused(refusal: Refusal): void {
+    const { channel, msg_type, parent, reason, size } = refusal;
+    const parent_id = parent?.header.msg_id ?? null;
+    const { seq } = this.#say({
+      kind: "refused",
+      channel,
+      msg_type,
+      parent_id,
+      reason,
+      size,
+    });
+    this.#requests.refused(refusal, seq);
   }
 
   #heardState(state: ExecutionState, reason: string | null): void {
@@ -527,20 +545,15 @@ export class Session {
     return true;
   }
 
-  #say(event: OwnEvent): void {
-    this.journal.say(event);
+  #say(event: OwnEvent): EventEntry {
+    return this.journal.say(event);
   }
 }
 
 /** Whether it is a request to end and not to come back. */
 function asksToEnd(message: Message): boolean {
   if (message.header.msg_type !== "shutdown_request") return false;
-  try {
-    const content = contentOf(message) as { restart?: unknown } | null;
-    return content?.restart !== true;
-  } catch {
-    return true; // not JSON: the kernel decides
-  }
+  return contentOf(message)?.["restart"] !== true;
 }
 
 function reasonOf(error: unknown): string {

@@ -25,6 +25,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
     hooks: {
       launched() {},
       state() {},
+      refused() {},
       message: (message) => heard.push(message),
       tooLarge() {},
       behind: () => undefined,

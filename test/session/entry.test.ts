@@ -39,7 +39,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
 });
 
 test("the frames come back as the bytes that the kernel sent", () => {
-  const content = Buffer.from('{"z":9007199254740993, "a":NaN}');
+  const content = Buffer.from('{"z":9007199254740993, "a":"\\ud8ff", "z":1e0}');
   const message = compose(draft);
   const entry = MessageEntry.of(1, {
     ...message,
@@ -62,20 +62,6 @@ test("an entry keeps nothing of the memory that it was read from", () => {
   buffer.fill(0x20);
   expect(entry.content).toEqual({ text: "first" });
   expect(entry.buffers[0]?.toString()).toBe("buffer");
-});
-
-test("what is no UTF-8 is made so, because one bad text frame closes a client's socket", () => {
-  const message = compose(draft);
-  const content = Buffer.concat([
-    Buffer.from('{"text":"'),
-    Buffer.from([0xff, 0xfe]),
-    Buffer.from('"}'),
-  ]);
-  const entry = MessageEntry.of(1, {
-    ...message,
-    raw: { ...message.raw, content },
-  });
-  expect(entry.content).toEqual({ text: "\ufffd\ufffd" });
 });
 
 test("an event carries its number", () => {

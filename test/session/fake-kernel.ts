@@ -5,6 +5,8 @@
 import { onTestFinished } from "vitest";
 import { type ConnectionInfo, failure } from "../../contract/index.ts";
 import { request } from "../../src/jupyter/client-message.ts";
+import { Refused } from "../../src/jupyter/admission.ts";
+import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import type {
   ExecutionState,
@@ -20,6 +22,8 @@ import { MessageEntry } from "../../src/session/entry.ts";
 import { DiskBudget } from "../../src/session/disk-budget.ts";
 import { MemoryBudget } from "../../src/session/memory-budget.ts";
 import { Session, type SessionSpec } from "../../src/session/session.ts";
+
+const NO_KEY = new Signer("");
 
 export class FakeKernel implements Kernel {
   readonly pid = 4711;
@@ -94,6 +98,33 @@ export class FakeKernel implements Kernel {
   /** Says a message as it is. */
   utter(message: Message): void {
     this.#hooks.message(message);
+  }
+
+  /** Says content as these bytes, by the way that all that kernels say comes. */
+  write(
+    msg_type: string,
+    content: string | Uint8Array,
+    parent?: Message,
+    channel: Message["channel"] = "iopub",
+  ): void {
+    const message = compose({
+      channel,
+      msg_type,
+      content: {},
+      session: "kernel",
+      username: "kernel",
+      parent,
+    });
+    const frames = toFrames(
+      { ...message, raw: { ...message.raw, content: Buffer.from(content) } },
+      NO_KEY,
+    );
+    try {
+      this.#hooks.message(new FrameReader(NO_KEY).read(frames, channel));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.#hooks.refused(error.refusal);
+    }
   }
 
   busy(parent: Message): void {

@@ -1,0 +1,190 @@
+/**
+ * What may enter: each of a message's four frames of JSON is exactly one JSON
+ * value, so that it can be spliced into any envelope.
+ *
+ * What kernels write that is nearly JSON is mended here, and nowhere else; the
+ * rest is refused by name. Everything else stays as it was written: escapes,
+ * big integers, the order of keys, white space.
+ */
+import type { OwnEvent } from "../../contract/index.ts";
+import { verdictOn } from "./json-check.ts";
+import {
+  type Channel,
+  type Header,
+  type Message,
+  type RawFrames,
+  sizeOf,
+} from "./message.ts";
+
+/** What was mended, in words for a log. */
+export type Mend = "NaN or Infinity" | "a byte order mark" | "not UTF-8";
+
+type Reason = Extract<OwnEvent, { kind: "refused" }>["reason"];
+
+/** A message that was not admitted: who it was, and never what it held. */
+export interface Refusal {
+  readonly channel: Channel;
+  readonly msg_type: string;
+  /** The request that it answered. */
+  readonly parent:
+    | { readonly header: Header; readonly raw: Pick<RawFrames, "header"> }
+    | undefined;
+  readonly reason: Reason;
+  /** Bytes. */
+  readonly size: number;
+}
+
+export class Refused extends Error {
+  override readonly name = "Refused";
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(inWords(refusal));
+    this.refusal = refusal;
+  }
+}
+
+/** Bytes of a message's JSON text, buffers as base64. Larger texts cannot become strings on their way. */
+export const MESSAGE_LIMIT = 256 * 1024 * 1024;
+
+/** The message, with metadata and content as they may be spliced. Throws `Refused`. */
+export function admitted<M extends Message>(
+  message: M,
+  mended: (what: Mend) => void = () => {},
+): M {
+  const { raw } = message;
+  assertSize(message);
+  const metadata = frameOf(message, raw.metadata, mended);
+  const content = frameOf(message, raw.content, mended);
+  if (metadata === raw.metadata && content === raw.content) return message;
+  const whole = { ...message, raw: { ...raw, metadata, content } };
+  assertSize(whole); // what is mended may have grown
+  return whole;
+}
+
+/** The same bytes, or as they should have been; else why they cannot be mended. */
+export function mend(
+  bytes: Uint8Array,
+  mended: (what: Mend) => void,
+): Uint8Array | Reason {
+  if (isEmptyObject(bytes)) return bytes;
+  let text = bytes;
+  let hasMark = beginsWithMark(text);
+  for (;;) {
+    const verdict = verdictOn(text);
+    switch (verdict) {
+      case "json":
+        return text;
+      case "non_finite":
+        mended("NaN or Infinity");
+        return withNulls(text);
+      case "not_utf8":
+        mended("not UTF-8");
+        text = new TextEncoder().encode(
+          new TextDecoder("utf-8", { ignoreBOM: true }).decode(text),
+        );
+        continue;
+      case "not_json":
+        if (!hasMark) return verdict;
+        hasMark = false; // a second one is no mark
+        mended("a byte order mark");
+        text = text.subarray(MARK.length);
+        continue;
+      case "too_deep":
+        return verdict;
+    }
+  }
+}
+
+/** Why it was refused, for people. */
+export function inWords({ msg_type, reason, size }: Refusal): string {
+  return `its ${msg_type} of ${size} bytes ${WORDS[reason]}`;
+}
+
+const WORDS: Readonly<Record<Reason, string>> = {
+  not_json: "is not JSON",
+  too_deep: "is nested too deep",
+  too_large: `is larger than ${MESSAGE_LIMIT} bytes`,
+};
+
+function frameOf(
+  message: Message,
+  bytes: Uint8Array,
+  mended: (what: Mend) => void,
+): Uint8Array {
+  const frame = mend(bytes, mended);
+  if (typeof frame === "string") throw refused(message, frame);
+  return frame;
+}
+
+function assertSize(message: Message): void {
+  const { raw, buffers } = message;
+  let size =
+    raw.header.length +
+    raw.parent_header.length +
+    raw.metadata.length +
+    raw.content.length;
+  for (const { length } of buffers) size += Math.ceil(length / 3) * 4;
+  if (size > MESSAGE_LIMIT) throw refused(message, "too_large");
+}
+
+/** A message that is refused, whose headers are known. */
+export function refused(message: Message, reason: Reason): Refused {
+  const { channel, header, parent_header, raw } = message;
+  return new Refused({
+    channel,
+    msg_type: header.msg_type,
+    parent:
+      parent_header === undefined
+        ? undefined
+        : {
+            header: parent_header,
+            raw: { header: Uint8Array.from(raw.parent_header) }, // a copy: frames are views of a read buffer
+          },
+    reason,
+    size: sizeOf(message),
+  });
+}
+
+const MARK = [0xef, 0xbb, 0xbf];
+const NULL = new TextEncoder().encode("null");
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const MINUS = 0x2d;
+const CAPITAL_N = 0x4e;
+const CAPITAL_I = 0x49;
+const BRACE = 0x7b;
+const END_BRACE = 0x7d;
+
+function isEmptyObject(bytes: Uint8Array): boolean {
+  return bytes.length === 2 && bytes[0] === BRACE && bytes[1] === END_BRACE;
+}
+
+function beginsWithMark(bytes: Uint8Array): boolean {
+  return MARK.every((byte, index) => bytes[index] === byte);
+}
+
+/** `null` for each bare word that is no JSON; the text is JSON otherwise. */
+function withNulls(bytes: Uint8Array): Uint8Array {
+  const mended = new Uint8Array(bytes.length + Math.ceil(bytes.length / 3)); // `NaN` is a letter shorter
+  let to = 0;
+  let isText = false;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] ?? 0;
+    if (isText && byte === BACKSLASH) {
+      mended[to] = byte;
+      to += 1;
+      at += 1; // what is escaped is no end
+    } else if (byte === QUOTE) isText = !isText;
+    else if (!isText && (byte === CAPITAL_N || byte === CAPITAL_I)) {
+      if (mended[to - 1] === MINUS) to -= 1;
+      mended.set(NULL, to);
+      to += NULL.length;
+      at += (byte === CAPITAL_N ? "NaN" : "Infinity").length - 1;
+      continue;
+    }
+    mended[to] = bytes[at] ?? 0;
+    to += 1;
+  }
+  return mended.subarray(0, to);
+}

@@ -1,0 +1,42 @@
+/** What a kernel says of itself, as far as it can be believed. */
+import { contents, type KernelInfo } from "../../contract/index.ts";
+
+const Info = contents.kernel_info_reply.shape;
+const Language = Info.language_info.shape;
+
+/**
+ * The content of a `kernel_info_reply`, with what its type requires. Members
+ * that are of another type than the protocol says are left out; what is
+ * required and missing has a default, because kernels run well without.
+ */
+export function kernelInfoIn(
+  content: Readonly<Record<string, unknown>>,
+): KernelInfo {
+  const { protocol_version, language_info } = content;
+  return {
+    ...fitting(content, Info),
+    protocol_version:
+      typeof protocol_version === "number"
+        ? String(protocol_version)
+        : typeof protocol_version === "string"
+          ? protocol_version
+          : "5.0",
+    language_info: { name: "", ...fitting(language_info, Language) },
+  };
+}
+
+/** The members that are what `shape` says of them, and those of which it says nothing. */
+function fitting(
+  value: unknown,
+  shape: Readonly<
+    Record<string, { safeParse(value: unknown): { success: boolean } }>
+  >,
+): Readonly<Record<string, unknown>> {
+  if (typeof value !== "object" || value === null) return {};
+  return Object.fromEntries(
+    Object.entries(value).filter(
+      ([name, member]) =>
+        !Object.hasOwn(shape, name) || shape[name]?.safeParse(member).success,
+    ),
+  );
+}

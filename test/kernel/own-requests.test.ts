@@ -1,0 +1,182 @@
+/** What a kernel answers to the server's own requests: that one thing fails, by name, and nothing else. */
+import { randomBytes } from "node:crypto";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { Wire } from "../../kernels/wire.ts";
+import type { Received } from "../../src/jupyter/frames.ts";
+import { toFrames } from "../../src/jupyter/frames.ts";
+import { kernelInfoIn } from "../../src/jupyter/kernel-info.ts";
+import { compose } from "../../src/jupyter/message.ts";
+import { libzmq } from "../../src/kernel/libzmq.ts";
+import { RunningKernel } from "../../src/kernel/running-kernel.ts";
+import type { KernelTransport } from "../../src/kernel/transport.ts";
+import { zmtp } from "../../src/kernel/zmtp.ts";
+import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/log/faults.ts";
+
+const drivers = [
+  ["zmtp", zmtp],
+  ["libzmq", libzmq],
+] as const;
+
+const INFO = '{"status":"ok","protocol_version":"5.3","language_info":{}}';
+
+describe.each(drivers)("by %s", (_, transport) => {
+  it.each([
+    ["what is broken", '{"x":', "is not JSON"],
+    ["nothing", "", "is not JSON"],
+    ["great depth", "[".repeat(200_000), "is nested too deep"],
+    ["null", "null", "is not an object"],
+    ["a list", "[]", "is not an object"],
+    ["a text", '"info"', "is not an object"],
+  ])("a start fails over a kernel_info_reply of %s", async (_, info, why) => {
+    const { kernel } = await running(transport, () => info);
+    const start = kernel.introduce(AbortSignal.timeout(20_000));
+    await expect(start).rejects.toThrow(/^its kernel_info_reply/);
+    await expect(start).rejects.toThrow(why);
+  });
+
+  it("a bare NaN in it hinders no start", async () => {
+    const { kernel, faults } = await running(
+      transport,
+      () => '\ufeff{"language_info":{"name":"x"},"load":NaN}',
+    );
+    await kernel.introduce(AbortSignal.timeout(20_000));
+    expect(kernel.info).toEqual({ language_info: { name: "x" }, load: null });
+    expect(
+      faults.total("A message from the kernel was mended"),
+    ).toBeGreaterThan(1);
+  });
+
+  it("an interrupt fails over a reply that is not JSON", async () => {
+    const { kernel } = await running(transport, (msg_type) =>
+      msg_type === "kernel_info_request" ? INFO : '{"status":',
+    );
+    await kernel.introduce(AbortSignal.timeout(20_000));
+    await expect(kernel.interrupt()).rejects.toMatchObject({
+      reason: "interrupt_failed",
+      message: expect.stringContaining("interrupt_reply") as string,
+    });
+  });
+
+  it("a shutdown_reply that is not JSON is passed over", async () => {
+    const { kernel, heard } = await running(transport, (msg_type) =>
+      msg_type === "kernel_info_request" ? INFO : " ",
+    );
+    await kernel.introduce(AbortSignal.timeout(20_000));
+    kernel.askToShutDown();
+    await heard("shutdown_request");
+    await expect(kernel.interrupt()).rejects.toThrow("interrupt_reply"); // it still hears what comes
+  });
+});
+
+it.each([
+  [{}, { protocol_version: "5.0", language_info: { name: "" } }],
+  [{ language_info: null }, { language_info: { name: "" } }],
+  [{ language_info: 5 }, { language_info: { name: "" } }],
+  [{ protocol_version: 7 }, { protocol_version: "7" }],
+  [{ protocol_version: null }, { protocol_version: "5.0" }],
+  [
+    { language_info: { name: "r", version: 4, extra: [1] } },
+    { language_info: { name: "r", extra: [1] } },
+  ],
+  [{ language_info: { name: 4 } }, { language_info: { name: "" } }],
+])("what a kernel says of itself is usable: %j", (said, told) => {
+  expect(kernelInfoIn(said)).toMatchObject(told);
+});
+
+it("what is wrong in it and not needed is left out", () => {
+  const info = kernelInfoIn({ banner: 5, help_links: "none", other: [null] });
+  expect(info).toEqual({
+    protocol_version: "5.0",
+    language_info: { name: "" },
+    other: [null],
+  });
+});
+
+/** A kernel whose replies have the content that `answer` gives, and who talks to it. */
+async function running(
+  transport: KernelTransport,
+  answer: (msg_type: string) => string,
+) {
+  const key = randomBytes(16).toString("hex");
+  const got: string[] = [];
+  const wire = await Wire.bind({
+    connection: {
+      ...{ shell_port: 0, iopub_port: 0, stdin_port: 0 },
+      ...{ control_port: 0, hb_port: 0 },
+      transport: "tcp",
+      ip: "127.0.0.1",
+      signature_scheme: "hmac-sha256",
+      key,
+    },
+    hear: (request) => {
+      got.push(request.header.msg_type);
+      return reply(request);
+    },
+  });
+  async function reply(request: Received) {
+    const { msg_type } = request.header;
+    const draft = { session: "k", username: "k", parent: request };
+    const status = { ...draft, msg_type: "status", channel: "iopub" } as const;
+    const busy = { execution_state: "busy" };
+    await wire.say(compose({ ...status, content: busy }), [
+      Buffer.from("status"),
+    ]);
+    const whole = compose({
+      ...draft,
+      channel: request.channel,
+      msg_type: msg_type.replace("_request", "_reply"),
+      content: {},
+    });
+    const raw = { ...whole.raw, content: Buffer.from(answer(msg_type)) };
+    await wire.sayFrames(
+      request.channel,
+      toFrames({ raw, buffers: [] }, wire.signer, request.identities),
+    );
+  }
+  const faults = new Faults(silentLog());
+  const kernel = new RunningKernel({
+    recipe: {
+      session_id: "s",
+      argv: [],
+      language: "",
+      env: [],
+      spec_env: undefined,
+      working_directory: "",
+      key,
+      username: "tester",
+      interrupt_mode: "message",
+      protocol_version: "5.3",
+      startup_environment: "none",
+      startup_environment_arg: undefined,
+      connection: undefined,
+      timeout_ms: undefined,
+    },
+    connection: { ...wire.connection },
+    process: undefined,
+    transport,
+    hooks: {
+      launched() {},
+      state() {},
+      tooLarge() {},
+      message() {},
+      refused() {},
+      behind: () => undefined,
+      output() {},
+      registered() {},
+      heartbeat() {},
+      exited() {},
+    },
+    log: silentLog(),
+    faults,
+  });
+  onTestFinished(async () => {
+    kernel.close();
+    await wire.close(0);
+  });
+  return {
+    kernel,
+    faults,
+    heard: (msg_type: string) => expect.poll(() => got).toContain(msg_type),
+  };
+}

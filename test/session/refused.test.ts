@@ -1,0 +1,243 @@
+/** What a kernel says that cannot be told is named, and nobody waits for it; what is odd hurts nobody. */
+import { onTestFinished, describe, expect, it, test } from "vitest";
+import type { Message } from "../../src/jupyter/message.ts";
+import { EventEntry } from "../../src/session/entry.ts";
+import { mockKernel } from "../../testing/index.ts";
+import { kernelspecsOf } from "../../testing/memory-service.ts";
+import { openServer, type TestServer } from "../harness.ts";
+import {
+  code,
+  type FakeKernel,
+  FakeProvisioner,
+  message,
+  said,
+  startedSession,
+} from "./fake-kernel.ts";
+
+/** What is JSON, and is not what the protocol says. */
+const ODD = ["null", "[]", "5", "true", '"text"', `"${"x".repeat(100_000)}"`];
+const TYPES = [
+  ["iopub", "status"],
+  ["iopub", "stream"],
+  ["iopub", "display_data"],
+  ["iopub", "update_display_data"],
+  ["iopub", "execute_result"],
+  ["iopub", "error"],
+  ["iopub", "execute_input"],
+  ["iopub", "clear_output"],
+  ["iopub", "comm_open"],
+  ["iopub", "comm_msg"],
+  ["iopub", "comm_close"],
+  ["stdin", "input_request"],
+  ["control", "interrupt_reply"],
+  ["control", "shutdown_reply"],
+] as const;
+
+test("a message that is not JSON is in the journal as refused, and the rest goes on", async () => {
+  const { session, kernel } = await startedSession();
+  const request = code("1");
+  const after = session.journal.last;
+  const execution = session.execute(request, undefined);
+  kernel.busy(request);
+  kernel.write("display_data", '{"data":', request);
+  kernel.print("hi", request);
+  kernel.reply(request);
+  kernel.idle(request);
+  expect(execution.state).toBe("done");
+  expect(said(session, after)).toEqual([
+    "busy",
+    "iopub status busy",
+    "refused",
+    "iopub stream",
+    "shell execute_reply ok",
+    "idle",
+    "iopub status idle",
+  ]);
+  expect(refusalsIn(session, after)).toMatchObject([
+    {
+      channel: "iopub",
+      msg_type: "display_data",
+      parent_id: request.header.msg_id,
+      reason: "not_json",
+    },
+  ]);
+});
+
+test("an execution whose reply is refused fails, with the reason, and drops what waits", async () => {
+  const { session, kernel } = await startedSession();
+  const [request, behind] = [code("1"), code("2")];
+  const execution = session.execute(request, undefined);
+  const waiting = session.execute(behind, undefined);
+  kernel.busy(request);
+  kernel.write("execute_reply", "{nope", request, "shell");
+  kernel.idle(request);
+  expect(execution.state).toBe("failed");
+  expect(execution.reply).toMatchObject({
+    status: "error",
+    ename: "RefusedReply",
+    evalue: expect.stringContaining("is not JSON") as string,
+  });
+  expect([waiting.state, waiting.reason]).toEqual([
+    "aborted",
+    "earlier_failure",
+  ]);
+  expect(said(session)).toContain("shell execute_reply error");
+});
+
+test.each(ODD)(
+  "an execution whose reply is no object fails, with the reason: %#",
+  async (content) => {
+    const { session, kernel } = await startedSession();
+    const request = code("1");
+    const execution = session.execute(request, undefined);
+    kernel.busy(request);
+    kernel.write("execute_reply", content, request, "shell");
+    kernel.idle(request);
+    expect(execution.state).toBe("failed");
+    expect(execution.reply).toMatchObject({
+      status: "error",
+      ename: "BadReply",
+    });
+  },
+);
+
+test("whoever asked for a reply that is refused hears so at once", async () => {
+  const { session, kernel } = await startedSession();
+  const asked = message("complete_request");
+  const answer = session.request(asked, 60_000);
+  kernel.write("complete_reply", "[".repeat(5_000), asked, "shell");
+  await expect(answer).rejects.toMatchObject({
+    reason: "bad_answer",
+    message: expect.stringContaining("nested too deep") as string,
+  });
+});
+
+describe("over REST", () => {
+  it("a content that is anything but an object breaks nothing that reads it", async () => {
+    const { server, kernel } = await served();
+    const ran = server.ask("POST", "/sessions/s/executions", {
+      code: "1",
+      execution_id: "e",
+    });
+    expect((await ran).status).toBe(201);
+    const request = kernel().sent.at(-1);
+    for (const [channel, msg_type] of TYPES) {
+      for (const content of ODD) {
+        kernel().write(msg_type, content, request, channel);
+        kernel().write(msg_type, content, undefined, channel);
+      }
+    }
+    kernel().print("hi", request as Message);
+    for (const path of [
+      "/sessions",
+      "/sessions/s",
+      "/sessions/s/snapshot",
+      "/sessions/s/executions",
+      "/sessions/s/executions/e",
+      "/sessions/s/executions/e/outputs",
+    ]) {
+      expect([path, (await server.ask("GET", path)).status]).toEqual([
+        path,
+        200,
+      ]);
+    }
+    kernel().reply(request as Message);
+    kernel().idle(request as Message);
+    const { body } = await server.ask(
+      "GET",
+      "/sessions/s/executions/e/outputs",
+    );
+    expect(body).toMatchObject({ state: "done" });
+    const { outputs } = body as { outputs: object[] };
+    expect(outputs.at(-1)).toMatchObject({ text: "hi" });
+  });
+
+  it("a display whose maps are empty lists is shown", async () => {
+    const { server, kernel } = await served();
+    const answer = server.ask("POST", "/sessions/s/execute", { code: "1" });
+    const request = await sentTo(kernel);
+    kernel().busy(request);
+    const shown = '{"data":{"text/plain":"x"},"metadata":[]}';
+    kernel().write("display_data", shown, request);
+    kernel().write("display_data", '{"data":[],"metadata":{}}', request);
+    kernel().reply(request);
+    kernel().idle(request);
+    expect((await answer).body).toMatchObject({
+      status: "ok",
+      outputs: [
+        { data: { "text/plain": "x" }, metadata: {} },
+        { data: {}, metadata: {} },
+      ],
+    });
+  });
+
+  it("an error that is in the reply alone is an output, and one that is in both is there once", async () => {
+    const { server, kernel } = await served();
+    const error = { ename: "Oops", evalue: "no", traceback: ["a line"] };
+    for (const isTwice of [false, true]) {
+      const answer = server.ask("POST", "/sessions/s/execute", { code: "1" });
+      const request = await sentTo(kernel);
+      kernel().busy(request);
+      kernel().reply(request, { status: "error", ...error }); // it overtakes
+      if (isTwice) kernel().say("error", error, request);
+      kernel().idle(request);
+      expect((await answer).body).toMatchObject({
+        status: "error",
+        outputs: [{ output_type: "error", ...error }],
+      });
+    }
+  });
+
+  it("an output that was refused is named as missing", async () => {
+    const { server, kernel } = await served();
+    await server.ask("POST", "/sessions/s/executions", {
+      code: "1",
+      execution_id: "e",
+    });
+    const request = kernel().sent.at(-1) as Message;
+    kernel().write("stream", "", request);
+    const { body } = await server.ask(
+      "GET",
+      "/sessions/s/executions/e/outputs",
+    );
+    expect(body).toMatchObject({
+      refused: [{ msg_type: "stream", reason: "not_json" }],
+    });
+  });
+});
+
+/** A server with a session `s` whose kernel says what a test tells it to. */
+async function served(): Promise<{
+  server: TestServer;
+  kernel: () => FakeKernel;
+}> {
+  const provisioner = new FakeProvisioner();
+  const kernelspecs = kernelspecsOf({ fake: mockKernel({}) }, process.execPath);
+  const server = await openServer({ provisioner, kernelspecs });
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  await server.start("fake", "s");
+  return { server, kernel: () => provisioner.kernel };
+}
+
+/** The next request that the kernel gets. */
+async function sentTo(kernel: () => FakeKernel): Promise<Message> {
+  const before = kernel().sent.length;
+  for (;;) {
+    const next = kernel().sent[before];
+    if (next !== undefined) return next;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+function refusalsIn(
+  session: Awaited<ReturnType<typeof startedSession>>["session"],
+  after: number,
+) {
+  const reading = session.journal.read(after);
+  if (reading === undefined || !("entries" in reading)) return [];
+  return reading.entries.flatMap((entry) =>
+    entry instanceof EventEntry && entry.event.kind === "refused"
+      ? [entry.event]
+      : [],
+  );
+}
