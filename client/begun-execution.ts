@@ -136,7 +136,7 @@ export class BegunExecution {
     try {
       signal?.throwIfAborted();
       signal?.addEventListener("abort", abort);
-      await this.#feed.open();
+      await this.#feed.turn();
       if (this.#stage !== "unsent") return;
       const { seq: seen } = this.#feed.seen;
       leave = this.#feed.expect(this.execution_id, {
@@ -168,6 +168,10 @@ export class BegunExecution {
     if (!isOurs) return false;
     this.#over(() => this.#succeed(withdrawn(this.execution_id)));
     return true;
+  }
+
+  hold(done: Promise<unknown>): void {
+    this.#feed.holdUntil(done);
   }
 
   /** Everything that is said on its behalf, in order, until it is over. Once. */

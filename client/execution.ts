@@ -25,6 +25,8 @@ export interface ExecutionSource {
   events(): AsyncGenerator<ExecutionEvent, void>;
   /** Takes it back, where it has not been sent. */
   withdraw(): boolean;
+  /** What is said to the session from now on is said once `done` has settled. */
+  hold(done: Promise<unknown>): void;
 }
 
 export class Execution
@@ -131,10 +133,17 @@ export class Execution
   /**
    * Stops this code, and only this: what runs is interrupted, what waits its
    * turn is taken out of the line and never runs. Resolves once that has been
-   * asked for, or at once where it is over. It ends as the kernel says.
+   * asked for, or at once where it is over. It ends as the kernel says. What
+   * is executed after this was called is not dropped with it.
    */
   async interrupt(options: CallOptions = {}): Promise<void> {
     if (this.#source.withdraw() || this.#source.isOver) return;
+    const asked = this.#interrupt(options);
+    this.#source.hold(asked);
+    await asked;
+  }
+
+  async #interrupt(options: CallOptions): Promise<void> {
     if (!(await whileWanted(this.#source.accepted, options.signal))) return;
     for (let attempt = 1; ; attempt += 1) {
       const failed = await this.#refused("interrupt", options);

@@ -25,6 +25,8 @@ export class Feed {
   readonly #askers = new Map<string, Set<Hearer>>();
   readonly #hearers = new Set<Hearer>();
   #opening: Promise<void> | undefined;
+  /** What is said stands behind this, while something has to come before it. */
+  #held: Promise<void> | undefined;
   #stop: (() => void) | undefined;
   #status: SessionStatus | undefined;
   #seen: Position = BEGINNING;
@@ -53,7 +55,27 @@ export class Feed {
   /** Says something once those who wait for the feed to open, and asked before, have had their turn. */
   inTurn<T>(say: () => Promise<T>): Promise<T> {
     // One step behind the same promise, so in the order of the calls; that it does not open is said elsewhere.
-    return (this.#opening ?? Promise.resolve()).then(say, say);
+    return (this.#held ?? this.#opening ?? Promise.resolve()).then(say, say);
+  }
+
+  /** Resolves when it is open, and it is the caller's turn. */
+  turn(): Promise<void> {
+    if (this.#held === undefined) return this.open();
+    if (this.#opening === undefined) {
+      this.#hold(this.#held.then(() => this.open()));
+    }
+    return this.#held;
+  }
+
+  /** What is said from now on is said once `done` has settled: who interrupts, and then asks, means it in that order. */
+  holdUntil(done: Promise<unknown>): void {
+    const before = this.#held ?? this.#opening ?? Promise.resolve();
+    this.#hold(
+      done.then(
+        () => before,
+        () => before,
+      ),
+    );
   }
 
   /** Resolves once it has a place in the journal. Rejects with `session_not_found`. May be called again after it has ended. */
@@ -103,6 +125,14 @@ export class Feed {
   close(): void {
     this.#stop?.();
     this.#over(detached(this.session_id));
+  }
+
+  #hold(held: Promise<void>): void {
+    this.#held = held;
+    const free = () => {
+      if (this.#held === held) this.#held = undefined;
+    };
+    held.then(free, free);
   }
 
   async #open(isWanted: () => boolean): Promise<void> {

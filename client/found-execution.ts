@@ -57,6 +57,10 @@ export class FoundExecution {
     return false;
   }
 
+  hold(done: Promise<unknown>): void {
+    this.#feed.holdUntil(done);
+  }
+
   /** From its beginning to its end, as often as somebody wants to hear it. */
   async *events(): AsyncGenerator<ExecutionEvent, void> {
     const { execution_id, questions } = this;

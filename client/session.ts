@@ -271,13 +271,15 @@ export class Session implements AsyncDisposable {
     );
   }
 
-  /** Interrupts what runs; what waits is dropped. To stop one execution only, interrupt that. */
+  /** Interrupts what runs; what waits is dropped, and what is executed after this was called is not. To stop one execution only, interrupt that. */
   async interrupt(options: CallOptions = {}): Promise<void> {
     const { session_id } = this;
-    await this.#line.ask(
+    const asked = this.#line.ask(
       this.#line.trpc.sessions.interrupt.mutate({ session_id }, options),
       options,
     );
+    this.#feed.holdUntil(asked);
+    await asked;
   }
 
   /** Ends the kernel and starts another in the same session; elsewhere, or with other variables, where that is given. */

@@ -10,6 +10,8 @@ import { contentOf, type Message } from "../jupyter/message.ts";
 export class ExecutionQueue {
   #active: Message | undefined;
   #pending: Message[] = [];
+  /** Those that waited when the active request was interrupted. */
+  #waitedThen: ReadonlySet<Message> | undefined;
   readonly #limit: number;
 
   /** `limit`: most requests that may wait. */
@@ -52,14 +54,29 @@ export class ExecutionQueue {
 
   /** The active request is over; the next one to send, if any, is the active one now. */
   advance(): Message | undefined {
+    this.#waitedThen = undefined;
     this.#active = this.#pending.shift();
     return this.#active;
   }
 
-  /** The active request failed: those that wait, unless it said that they shall run. */
+  /** Somebody interrupts the active request: who asks from now on knows of that. Returns what takes it back. */
+  interrupt(): () => void {
+    this.#waitedThen = new Set(this.#pending);
+    return () => (this.#waitedThen = undefined);
+  }
+
+  /**
+   * The active request failed: those that wait, unless it said that they shall
+   * run. Where it was interrupted, only those that waited then: who asked after
+   * that did not count on it.
+   */
   fail(): readonly Message[] {
-    if (this.#active === undefined) return [];
-    return stopsOnError(this.#active) ? this.drop() : [];
+    if (this.#active === undefined || !stopsOnError(this.#active)) return [];
+    const waited = this.#waitedThen;
+    if (waited === undefined) return this.drop();
+    const all = this.drop();
+    this.#pending = all.filter((message) => !waited.has(message));
+    return all.filter((message) => waited.has(message));
   }
 
   /** Takes one that waits out of the line. */

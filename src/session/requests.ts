@@ -285,7 +285,7 @@ export class Requests {
       const why = `Execution ${id} runs in a subshell, which an interrupt does not reach`;
       throw failure("execution_state", { why });
     }
-    await this.#signal(kernel, execution, execution.interrupt(by));
+    await this.#signal(kernel, execution, this.#interruptedOne(execution, by));
   }
 
   /** Answers what it asks. Throws `execution_state`, `kernel_unreachable`. */
@@ -411,7 +411,21 @@ export class Requests {
     this.drop("interrupt");
     const undo = this.executions.running
       .filter(({ isInSubshell }) => !isInSubshell)
-      .map((execution) => execution.interrupt("interrupt"));
+      .map((execution) => this.#interruptedOne(execution, "interrupt"));
+    return () => {
+      for (const take of undo) take();
+    };
+  }
+
+  #interruptedOne(
+    execution: Execution,
+    by: "interrupt" | "deadline",
+  ): () => void {
+    const isActive = this.queue.active?.header.msg_id === execution.id;
+    const undo = [
+      execution.interrupt(by),
+      ...(isActive ? [this.queue.interrupt()] : []),
+    ];
     return () => {
       for (const take of undo) take();
     };

@@ -54,6 +54,43 @@ describe("code that is begun", () => {
     expect((await inTime.info()).deadline_ms).toBe(60_000);
   });
 
+  describe.each([
+    ["echo", "sleep 60000", "hello", {}],
+    [
+      "python3",
+      "import time\nfor _ in range(600): time.sleep(0.1)",
+      "6 * 7",
+      needsIpykernel,
+    ],
+  ] as const)("on %s, what is executed at once", (kernel, long, next, need) => {
+    it.each([
+      ["its signal aborted", "abort"],
+      ["it was interrupted", "execution"],
+      ["the session was interrupted", "session"],
+    ])("after %s runs", { ...need, timeout: 60_000 }, async (_, how) => {
+      await using world = await shared(kernel);
+      const { session } = world;
+      for (let round = 0; round < 4; round += 1) {
+        const left = new AbortController();
+        const running = session.execute(long, { signal: left.signal });
+        const ended = Promise.resolve(running).catch((error: unknown) => error);
+        for await (const said of running) {
+          if (said.type === "execute_input") break;
+        }
+        let interrupted: Promise<void> | undefined;
+        if (how === "abort") left.abort();
+        if (how === "execution") interrupted = running.interrupt();
+        if (how === "session") interrupted = session.interrupt();
+        const after = [session.execute(next), session.execute(next)];
+        for (const { status, reason } of await Promise.all(after)) {
+          expect({ status, reason }).toEqual({ status: "ok", reason: null });
+        }
+        await interrupted;
+        await ended;
+      }
+    });
+  });
+
   it("leaves the queue when its time is up while it waits", async () => {
     await using world = await shared();
     const { session } = world;

@@ -425,6 +425,33 @@ describe("ending one", () => {
     expect([first.state, second.state]).toEqual(["interrupted", "running"]);
   });
 
+  test.each([
+    [
+      "one execution",
+      (session: Session, execution: Execution) =>
+        session.interruptExecution(execution),
+    ],
+    ["the session", (session: Session) => session.interrupt()],
+  ])(
+    "what is asked after an interrupt of %s is not dropped when the code fails of it",
+    async (_, interrupt) => {
+      const { session, kernel } = await startedSession();
+      const [a, b, c] = [code("a"), code("b"), code("c")];
+      const [first, before] = [send(session, a), send(session, b)];
+      kernel.print("it runs", a);
+      await interrupt(session, first);
+      const after = send(session, c);
+      kernel.fail(a);
+      expect(first.state).toBe("interrupted");
+      expect(before.state).toBe("aborted");
+      expect(after.state).toBe("running");
+      // A failure of its own drops what waits behind it, as ever.
+      const last = send(session, code("d"));
+      kernel.fail(c);
+      expect([after.state, last.state]).toEqual(["failed", "aborted"]);
+    },
+  );
+
   const interrupts = [
     [
       "that execution's",
