@@ -66,6 +66,13 @@ export class Address {
     this.name = this.#http;
   }
 
+  /** `undefined` of a socket. */
+  get origin(): string | undefined {
+    return this.#socketPath === undefined
+      ? new URL(this.#http).origin
+      : undefined;
+  }
+
   get trpc(): string {
     return `${this.#http}/trpc`;
   }
@@ -127,12 +134,20 @@ function toUrl(given: string | URL | undefined): URL {
       "There is no server to connect to: give `url`, `socketPath` or `connectionFile`",
     );
   }
-  try {
-    return new URL(given);
-  } catch {
+  const url = parsed(given);
+  if (url === undefined || !/^(http|ws)s?:$/.test(url.protocol)) {
     throw new TypeError(
       "The `url` is no address such as http://127.0.0.1:8888",
     );
+  }
+  return url;
+}
+
+function parsed(given: string | URL): URL | undefined {
+  try {
+    return new URL(given);
+  } catch {
+    return undefined;
   }
 }
 

@@ -7,10 +7,9 @@ import type {
   ActiveSession,
   AppRouter,
   contract,
-  NewSession,
   OutputOf,
-  ServerStatus,
 } from "../contract/index.ts";
+import type * as Wire from "../contract/index.ts";
 import {
   Address,
   type AddressOptions,
@@ -38,6 +37,30 @@ export type ConnectOptions = AddressOptions & {
         readonly socketPath?: never;
       }
   );
+
+/** As the contract has it, and nothing beside: a name that is misspelt does not compile. */
+type Exactly<T> = {
+  [K in keyof T as string extends K ? never : K]: T[K];
+};
+
+export type VarAction = Exactly<Wire.VarAction>;
+
+/** What a session is made from. */
+export type NewSession = Omit<Exactly<Wire.NewSession>, "env"> & {
+  /** Applied in order, each to the result of those before it. */
+  readonly env?: VarAction[] | undefined;
+};
+
+/** How the server is. */
+export type ServerStatus = Omit<
+  Exactly<Wire.ServerStatus>,
+  "version" | "server_version"
+> & {
+  /** Of the server itself. */
+  readonly version: string;
+  /** The version of Kallichore whose clients it serves. */
+  readonly kallichore_version: string;
+};
 
 export type KernelspecList = OutputOf<typeof contract.kernelspecs.list.output>;
 
@@ -91,9 +114,13 @@ export class Client implements AsyncDisposable {
   }
 
   /** How the server is. Needs no token. */
-  status(options: CallOptions = {}): Promise<ServerStatus> {
+  async status(options: CallOptions = {}): Promise<ServerStatus> {
     const { server } = this.trpc;
-    return this.#line.ask(server.status.query(undefined, options), options);
+    const { version, server_version, ...rest } = await this.#line.ask(
+      server.status.query(undefined, options),
+      options,
+    );
+    return { ...rest, version: server_version, kallichore_version: version };
   }
 
   /**

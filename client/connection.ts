@@ -9,21 +9,20 @@
  * whoever sent it decides.
  */
 import {
-  createTRPCClient,
   createWSClient,
-  httpLink,
   type TRPCLink,
   TRPCClientError,
   type TRPCWebSocketClient,
   wsLink,
 } from "@trpc/client";
 import { observable } from "@trpc/server/observable";
-import { failure, SupervisorError } from "../contract/errors.ts";
+import { failure } from "../contract/errors.ts";
 import type { AppRouter } from "../contract/index.ts";
 import type { Address, RawSocket } from "./address.ts";
 import { Calls, MOST_IN_FRAME } from "./calls.ts";
-import { ConnectionError, toFailure } from "./failure.ts";
+import { ConnectionError } from "./failure.ts";
 import { readFrame } from "./frames.ts";
+import { probe } from "./probe.ts";
 import { type End, Socket } from "./socket.ts";
 
 /**
@@ -51,8 +50,6 @@ const LONGEST_PAUSE = 10_000;
 const LOOK_MS = 5_000;
 /** A timer that is this late by the clock on the wall was asleep, with the whole machine; or somebody has set that clock. */
 const ASLEEP_MS = 10_000;
-/** How long the question may take whether we are let in at all. */
-const PROBE_MS = 5_000;
 /** Connections in a row that may end for the same fault in what the server sent: it comes again each time. */
 const MOST_SAME = 5;
 /** And for any fault, without a readable word between them: this is no server of ours. */
@@ -78,6 +75,7 @@ export class Connection implements ConnectionView {
   #fault: string | undefined;
   #sameFaults = 0;
   #wasTooLarge = false;
+  #wasOpen = false;
   /** Cuts the present pause short. */
   #hurry: () => void = () => {};
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -166,6 +164,17 @@ export class Connection implements ConnectionView {
     this.#end(undefined);
   }
 
+  /** For tRPC: nothing is asked any more once we were closed. */
+  gate(): TRPCLink<AppRouter> {
+    return () =>
+      ({ op, next }) =>
+        this.#state === "closed" && this.#error === undefined
+          ? observable((observer) =>
+              observer.error(TRPCClientError.from(this.closure)),
+            )
+          : next(op);
+  }
+
   /** For tRPC: what goes this way waits until there is a connection. */
   link(): TRPCLink<AppRouter> {
     return (runtime) => {
@@ -196,6 +205,7 @@ export class Connection implements ConnectionView {
         super({
           dial: () => connection.#dial(),
           opened: () => {
+            connection.#wasOpen = true;
             connection.#error = undefined;
             connection.#become("open");
           },
@@ -304,23 +314,15 @@ export class Connection implements ConnectionView {
     return this.#sameFaults >= MOST_SAME || this.#faults >= MOST_FAULTS;
   }
 
-  /** A WebSocket that does not open hardly says why; plain HTTP does. */
+  /** A WebSocket that does not open hardly says why. */
   async #probe(unopened: Error): Promise<void> {
-    const { trpc, headers, fetch } = this.#address;
-    try {
-      const http = createTRPCClient<AppRouter>({
-        links: [httpLink({ url: trpc, headers, fetch: fetch as never })],
-      });
-      const signal = AbortSignal.timeout(PROBE_MS);
-      await http.server.configuration.query(undefined, { signal });
-    } catch (error) {
-      const failed = toFailure(error);
-      const isFinal =
-        failed instanceof SupervisorError &&
-        (failed.reason === "unauthorized" || failed.reason === "forbidden");
-      if (isFinal) this.#end(failed);
-      else if (this.#error === unopened) this.#error = failed;
-    }
+    const found = await probe(this.#address);
+    if (found === undefined) return;
+    const { error, what } = found;
+    // Where we have been before, it is our server, and something stands in for it meanwhile.
+    const isFinal = what === "refused" || (what === "wrong" && !this.#wasOpen);
+    if (isFinal) this.#end(error);
+    else if (this.#error === unopened) this.#error = error;
   }
 
   #end(error: Error | undefined): void {

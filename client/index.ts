@@ -12,13 +12,10 @@ export type {
   Kernelspec,
   KernelInfo,
   MimeBundle,
-  NewSession,
   Output,
   Reason,
   Refused,
-  ServerStatus,
   SessionStatus,
-  VarAction,
 } from "../contract/index.ts";
 export {
   Client,
@@ -27,7 +24,10 @@ export {
   type ConnectOptions,
   createClient,
   type KernelspecList,
+  type NewSession,
+  type ServerStatus,
   Sessions,
+  type VarAction,
 } from "./client.ts";
 export { Comm, type CommMessage, type CommOptions, Comms } from "./comms.ts";
 export type { ConnectionState, ConnectionView } from "./connection.ts";

@@ -41,6 +41,7 @@ export class Line {
     this.connection = new Connection(address);
     this.trpc = createTRPCClient<AppRouter>({
       links: [
+        this.connection.gate(),
         splitLink({
           condition: ({ type, path }) =>
             type === "subscription" || IN_ORDER.includes(path),

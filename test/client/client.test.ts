@@ -1,4 +1,5 @@
 /** The client against a real server and real kernels. */
+import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -434,11 +435,48 @@ describe("a session", () => {
   });
 });
 
+describe("much output at once", needsIpykernel, () => {
+  it("arrives whole, and what comes after it too", async () => {
+    await using session = await client.start("python3");
+    const printing = session.execute("print('a' * 106_000_000)", {
+      collect: false,
+    });
+    let length = 0;
+    for await (const said of printing) {
+      if (said.type === "stream") length += said.text.length;
+    }
+    expect(length).toBe(106_000_001);
+    const { result } = await session.execute("6 * 7");
+    expect(result?.["text/plain"]).toBe("42");
+  }, 120_000);
+
+  it("is kept as far as it fits, with the result and what is missing", async () => {
+    await using session = await client.start("python3");
+    const code = "print('a' * 106_000_000)\n6 * 7";
+    const { outputs, result, is_clipped, clipped } =
+      await session.execute(code);
+    expect(result?.["text/plain"]).toBe("42");
+    const stream = outputs.find(({ output_type }) => output_type === "stream");
+    const text = stream?.output_type === "stream" ? stream.text : "";
+    expect(text.length).toBeGreaterThan(60 * 1024 * 1024);
+    expect(text.length).toBeLessThanOrEqual(64 * 1024 * 1024);
+    expect(is_clipped).toBe(true);
+    expect(clipped?.limit_bytes).toBe(64 * 1024 * 1024);
+    expect(clipped?.bytes).toBeGreaterThan(106_000_000 - text.length - 2_000);
+  }, 120_000);
+});
+
 describe("a server", () => {
   it("says what it has", async () => {
     const { kernelspecs } = await client.kernelspecs();
     expect(kernelspecs.map(({ name }) => name)).toContain("echo");
-    expect(await client.status()).toMatchObject({ process_id: process.pid });
+    const { version } = JSON.parse(
+      readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+    ) as { version: string };
+    const status = await client.status();
+    expect(status).toMatchObject({ process_id: process.pid, version });
+    expect(status.kallichore_version).toMatch(/^0\.1\./);
+    expect(status).not.toHaveProperty("server_version");
     expect(client.connection.state).toBe("open");
   });
 
@@ -495,6 +533,30 @@ describe("a server", () => {
     expect(await client.sessions.list()).toHaveLength(before.length);
     await expect(client.kernelspecs(aborted)).rejects.toBe("no");
     await expect(client.status(aborted)).rejects.toBe("no");
+  });
+
+  it("is asked nothing any more by a client that was closed", async () => {
+    const closed = await clientOf(opened.server);
+    const handle = closed.session("s");
+    closed.close();
+    const asked = [
+      () => closed.status(),
+      () => closed.kernelspecs(),
+      () => closed.sessions.list(),
+      () => closed.sessions.get("s"),
+      () => closed.start("echo"),
+      () => closed.trpc.server.status.query(),
+      () => handle.info(),
+      () => handle.interrupt(),
+      () => handle.snapshot(),
+      () => handle.execute("x"),
+      () => handle.events().next(),
+      () => handle.executions.list(),
+    ];
+    for (const ask of asked) {
+      await expect(ask(), String(ask)).rejects.toThrow("The client was closed");
+    }
+    await expect(closed.status()).rejects.toBeInstanceOf(ConnectionError);
   });
 
   it("that is not there is waited for, but not for ever", async () => {

@@ -132,6 +132,25 @@ it("a result has an error where it says so, and a reply is what was asked for", 
   expectTypeOf(right).toBeFunction();
 });
 
+it("what a session is made from is named exactly", () => {
+  async function wrong(client: Client) {
+    await client.start("python3", { working_directory: "/tmp" });
+    // @ts-expect-error -- it is `working_directory`
+    await client.start("python3", { workingdir: "/tmp" });
+    // @ts-expect-error -- likewise
+    await client.sessions.create({ kernel_name: "python3", cwd: "/tmp" });
+    await client.start("python3", {
+      // @ts-expect-error -- it is `name`
+      env: [{ action: "replace", key: "A", value: "b" }],
+    });
+    const status = await client.status();
+    expectTypeOf(status.version).toBeString();
+    // @ts-expect-error -- it is `version`
+    void status.server_version;
+  }
+  expectTypeOf(wrong).toBeFunction();
+});
+
 it("an execution is the same whoever began it, and tells its state by the contract's words", () => {
   async function right(client: Client) {
     const session = client.session("a");
