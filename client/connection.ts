@@ -225,7 +225,7 @@ export class Connection implements ConnectionView {
       retryDelayMs: () => 0, // `dial` waits
       experimental_encoder: {
         encode: inFrames,
-        decode: (data) => data as never, // read by `#heard`
+        decode: (data) => data, // read by `#heard`
       },
     });
   }

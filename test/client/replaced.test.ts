@@ -5,7 +5,7 @@ import {
   type SessionEvent,
   SupervisorError,
 } from "../../client/index.ts";
-import { clientOf, cuttable, open, urlOf } from "./harness.ts";
+import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
 
 const token = "the-same-token";
 
@@ -169,10 +169,7 @@ it("an execution that was found by its id settles", async () => {
   const found = world.session.execution(pending.execution_id);
   const ended = failureOf(found);
   const heard = failureOf(
-    (async () => {
-      const again = world.session.execution(pending.execution_id);
-      for await (const said of again) void said;
-    })(),
+    collect(world.session.execution(pending.execution_id)),
   );
   await found.info();
   await world.replace();
