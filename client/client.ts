@@ -167,7 +167,8 @@ export class Client implements AsyncDisposable {
   }
 
   async #defaultKernel({ kernel_name, argv }: NewSession, call: CallOptions) {
-    if (kernel_name !== undefined || argv !== undefined) return undefined;
+    if (kernel_name !== undefined || (argv !== undefined && argv !== null))
+      return undefined;
     return (await this.kernelspecs(call)).default ?? undefined;
   }
 }

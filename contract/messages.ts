@@ -86,13 +86,15 @@ export const ResourceUsage = z
   .meta({ id: "ResourceUsage" });
 export type ResourceUsage = z.infer<typeof ResourceUsage>;
 
+const Port = z.int().min(1).max(65_535);
+
 export const ConnectionInfo = z
   .looseObject({
-    control_port: z.int(),
-    shell_port: z.int(),
-    stdin_port: z.int(),
-    hb_port: z.int(),
-    iopub_port: z.int(),
+    control_port: Port,
+    shell_port: Port,
+    stdin_port: Port,
+    hb_port: Port,
+    iopub_port: Port,
     signature_scheme: z.string().default("hmac-sha256"),
     key: z.string(),
     transport: z.string().default("tcp"),

@@ -74,12 +74,15 @@ export const Limits = z
 
 export const ServerConfiguration = z
   .looseObject({
+    // What is beyond these limits is refused as `bad_configuration`, later.
     idle_shutdown_hours: int32
+      .meta({ maximum: 65_535 })
       .nullish()
       .describe(
         "Negative: never; 0: 30 seconds after the last session is idle",
       ),
     resource_sample_interval_ms: int32
+      .meta({ minimum: 0 })
       .nullish()
       .describe("0: off; below 100 is taken as 100"),
     log_level: LogLevel.nullish(),

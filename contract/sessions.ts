@@ -75,7 +75,8 @@ export const NewSession = z
       .describe("A kernelspec: everything else is taken from it where absent"),
     argv: z
       .array(z.string())
-      .optional()
+      // Generated Java clients send `[]` for what was not set and cannot be null.
+      .nullish()
       .describe(
         "The full command instead of a kernelspec, with `{connection_file}` where the path belongs; empty for a kernel to be adopted",
       ),
@@ -129,7 +130,7 @@ export const NewSession = z
   })
   .superRefine((session, context) => {
     if (session.kernel_name !== undefined) return;
-    if (session.argv === undefined) {
+    if (session.argv === undefined || session.argv === null) {
       context.addIssue({
         code: "custom",
         message: "Give `kernel_name`, or `argv` and what belongs to it",
@@ -154,9 +155,14 @@ export const NewSession = z
   });
 export type NewSession = z.input<typeof NewSession>;
 
-/** JSON Schema. Linters of OpenAPI want each required property named beside. */
+/**
+ * JSON Schema. Linters of OpenAPI want each required property named beside;
+ * an `argv` that is required is not null.
+ */
 function demand(...required: readonly string[]) {
-  const properties = Object.fromEntries(required.map((name) => [name, true]));
+  const properties = Object.fromEntries(
+    required.map((name) => [name, name === "argv" ? { type: "array" } : true]),
+  );
   return { properties, required };
 }
 
@@ -576,6 +582,7 @@ export const sessions = {
         gaps: [],
         is_clipped: false,
         clipped: null,
+        refused: [],
         output: [],
         data: { "text/plain": "42" },
       },

@@ -76,7 +76,7 @@ function toOperation(
         required: body.isRequired,
         content: {
           "application/json": {
-            schema: { $ref: `#/components/schemas/${body.name}` },
+            schema: body.isRequired ? body.schema : orNull(body.schema),
             ...exampleOf(operation.examples?.input),
           },
         },
@@ -87,6 +87,11 @@ function toOperation(
       ...failuresOf(operation, body !== undefined),
     },
   };
+}
+
+/** A body that may be missing may also be the JSON literal `null`. */
+function orNull(schema: oas31.ReferenceObject): oas31.SchemaObject {
+  return { anyOf: [schema, { type: "null" }] };
 }
 
 function parametersOf(

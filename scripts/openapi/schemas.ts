@@ -40,7 +40,9 @@ export function bodyOf(
   made: Generated,
   routed: Routed,
   schemas: Schemas,
-): { readonly name: string; readonly isRequired: boolean } | undefined {
+):
+  | { readonly schema: oas31.ReferenceObject; readonly isRequired: boolean }
+  | undefined {
   const body = bodyIn(made, routed);
   if (body === undefined) return undefined;
   const name = nameOf(body, routed, schemas);
@@ -48,7 +50,11 @@ export function bodyOf(
     throw new Error(`${routed.procedure}: a nameless body`);
   const schema = schemas[name] ?? {};
   const { required = [] } = schema;
-  return { name, isRequired: required.length > 0 || "else" in schema };
+  const $ref = `#/components/schemas/${name}`;
+  return {
+    schema: { $ref },
+    isRequired: required.length > 0 || "else" in schema,
+  };
 }
 
 function bodyIn(
