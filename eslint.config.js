@@ -11,6 +11,7 @@ export default defineConfig(
       // These are compiled as those do it who install the package.
       "examples/",
       "test/package/",
+      "scripts/generators/programs/",
       // AssemblyScript: its types are others.
       "assembly/",
     ],
