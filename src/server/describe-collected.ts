@@ -1,5 +1,6 @@
 /** What code said, in our words and in Kallichore's, for clients of either. */
 import type { contract, InputOf, Output } from "../../contract/index.ts";
+import { stringify } from "../jupyter/raw-json.ts";
 import type { Collected } from "../session/collect.ts";
 
 type Answer = InputOf<typeof contract.sessions.execute.output>;
@@ -50,7 +51,7 @@ function texts(
   return Object.fromEntries(
     Object.entries(data).map(([type, value]) => [
       type,
-      typeof value === "string" ? value : JSON.stringify(value),
+      typeof value === "string" ? value : stringify(value),
     ]),
   );
 }

@@ -1,6 +1,7 @@
 /** An execution as clients see it. */
 import type { contract, InputOf, JupyterEvent } from "../../contract/index.ts";
-import { contentOf, objectIn, objectOf } from "../jupyter/message.ts";
+import { contentOf } from "../jupyter/message.ts";
+import { membersAsWritten } from "../jupyter/raw-json.ts";
 import type { MessageEntry } from "../session/entry.ts";
 import type { Execution } from "../session/execution.ts";
 import type { Session } from "../session/session.ts";
@@ -26,7 +27,7 @@ export function describeExecution(
     reason: reason ?? null,
     code,
     code_length: code.length,
-    metadata: { ...objectIn(request.raw.metadata) },
+    metadata: membersAsWritten(request.raw.metadata),
     queued_at: execution.queuedAt.toISOString(),
     started_at: execution.startedAt?.toISOString() ?? null,
     ended_at: execution.endedAt?.toISOString() ?? null,
@@ -55,10 +56,11 @@ export function eventIn(entry: MessageEntry): JupyterEvent {
   const event = JSON.parse(
     Buffer.concat(entry.json).toString(),
   ) as JupyterEvent;
+  const { metadata, content } = entry.raw;
   return {
     ...event,
-    metadata: { ...objectOf(event.metadata) },
-    content: { ...objectOf(event.content) },
+    metadata: membersAsWritten(metadata),
+    content: membersAsWritten(content),
   };
 }
 

@@ -1,7 +1,6 @@
 /** What is true of a session now, for a reader who comes late. */
 import type { contract, InputOf } from "../../contract/index.ts";
 import type { Dropped } from "../session/bounded-map.ts";
-import { objectOf } from "../jupyter/message.ts";
 import type { Session } from "../session/session.ts";
 import { describeQueue } from "./describe.ts";
 import { describeExecution, eventIn } from "./describe-execution.ts";
@@ -30,7 +29,7 @@ export function describeSnapshot(session: Session): Description {
     displays: Object.fromEntries(
       [...displays].map(([display_id, { data, metadata }]) => [
         display_id,
-        { data: bundle(data), metadata: bundle(metadata) },
+        { data, metadata },
       ]),
     ),
     displays_dropped: displays.dropped.count,
@@ -51,9 +50,4 @@ export function describeSnapshot(session: Session): Description {
 
 function clippedOf({ count, ...bytes }: Dropped) {
   return count === 0 ? null : bytes;
-}
-
-/** Kernels may leave out what their own protocol requires. */
-function bundle(value: unknown): Record<string, unknown> {
-  return { ...objectOf(value) };
 }

@@ -1,11 +1,7 @@
 /** A session as clients see it. */
 import type { contract, InputOf } from "../../contract/index.ts";
-import {
-  contentOf,
-  type Message,
-  objectIn,
-  objectOf,
-} from "../jupyter/message.ts";
+import { type Message, objectOf } from "../jupyter/message.ts";
+import { membersAsWritten } from "../jupyter/raw-json.ts";
 import type { Session } from "../session/session.ts";
 
 /** Executions; all that are kept have an operation of their own. */
@@ -100,8 +96,8 @@ function toValue(
     header: { ...message.header },
     parent_header:
       message.parent_header === undefined ? null : { ...message.parent_header },
-    metadata: { ...objectIn(message.raw.metadata) },
-    content: { ...contentOf(message) },
+    metadata: membersAsWritten(message.raw.metadata),
+    content: membersAsWritten(message.raw.content),
     buffers: message.buffers.map((buffer) =>
       Buffer.from(buffer).toString("base64"),
     ),

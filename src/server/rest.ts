@@ -20,6 +20,7 @@ import {
   type SupervisorError,
 } from "../../contract/index.ts";
 import { clientInput, LargeInput } from "./client-input.ts";
+import { stringify } from "../jupyter/raw-json.ts";
 import { streamEvents } from "./event-stream.ts";
 import { bodyOf, isExpectant } from "./request-body.ts";
 import { type Feed, toFailure } from "./router.ts";
@@ -238,7 +239,7 @@ export function sendJson(
   status: number,
   data: unknown,
 ): void {
-  const body = Buffer.from(JSON.stringify(data ?? null));
+  const body = Buffer.from(stringify(data ?? null));
   res.writeHead(status, {
     "content-type": "application/json",
     "content-length": body.length,

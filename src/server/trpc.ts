@@ -18,6 +18,7 @@ import { type AppRouter, SupervisorError } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
 import { InOrder } from "./in-order.ts";
 import { bodyOf } from "./request-body.ts";
+import { stringify } from "../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
 import { share } from "./share.ts";
@@ -140,7 +141,7 @@ const encoder: Encoder = {
   },
   encode(message) {
     const batch = batchIn(message);
-    if (batch === undefined) return jsonEncoder.encode(message);
+    if (batch === undefined) return stringify(message);
     batch.requestId = (message as { id: string | number }).id;
     return batch as unknown as string;
   },

@@ -1,5 +1,6 @@
 /** The comms that are open between a session's kernel and its clients, whichever side opened them. They end with the kernel. */
-import { type Message, objectIn } from "../jupyter/message.ts";
+import type { Message } from "../jupyter/message.ts";
+import { asWritten, membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
 import { BoundedMap, type Dropped } from "./bounded-map.ts";
 
 const LIMIT = 16 * 1024 * 1024; // bytes
@@ -53,19 +54,26 @@ export class Comms {
   }
 }
 
-/** `undefined` for what has no id. */
+/** `undefined` for what has no id. Data and metadata are as they were written. */
 function toComm({ raw, buffers }: Said): OpenComm | undefined {
-  const { comm_id, target_name, data } = objectIn(raw.content) ?? {};
-  if (typeof comm_id !== "string") return undefined;
+  const members = membersIn(Buffer.from(raw.content)); // a copy: frames are views of a read buffer
+  const data = members.get("data");
+  const comm_id = textIn(members.get("comm_id"));
+  if (comm_id === undefined) return undefined;
   return {
     comm_id,
-    target_name: typeof target_name === "string" ? target_name : "",
-    data: data ?? {},
-    metadata: objectIn(raw.metadata) ?? {},
+    target_name: textIn(members.get("target_name")) ?? "",
+    data: (data && asWritten(data)) ?? {},
+    metadata: membersAsWritten(Buffer.from(raw.metadata)),
     buffers: buffers.map((buffer) => Buffer.from(buffer)),
     size: buffers.reduce(
       (size, buffer) => size + buffer.length,
       200 + raw.content.length + raw.metadata.length,
     ),
   };
+}
+
+function textIn(json: Uint8Array | undefined): string | undefined {
+  const value = json && asWritten(json);
+  return typeof value === "string" ? value : undefined;
 }

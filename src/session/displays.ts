@@ -2,8 +2,8 @@
  * What each `display_id` shows now. Only messages that can carry one are looked
  * at, and only those that do are read: a flood passes unparsed.
  */
-import { membersOf } from "../jupyter/json-members.ts";
 import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
+import { membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
 import { BoundedMap, type Dropped } from "./bounded-map.ts";
 import type { MessageEntry } from "./entry.ts";
 
@@ -25,16 +25,39 @@ export class Displays {
     if (display_id !== undefined) this.#shown.set(display_id, entry);
   }
 
-  *[Symbol.iterator](): Generator<
-    readonly [
-      display_id: string,
-      content: { readonly data?: unknown; readonly metadata?: unknown },
-    ]
-  > {
+  *[Symbol.iterator](): Generator<readonly [display_id: string, Bundle]> {
     for (const [display_id, entry] of this.#shown.entries()) {
-      yield [display_id, entry.content ?? {}];
+      yield [display_id, bundleIn(membersIn(entry.raw.content))];
     }
   }
+}
+
+interface Bundle {
+  readonly data: Record<string, unknown>;
+  readonly metadata: Record<string, unknown>;
+}
+
+/** The content of a display, as it was written. */
+export function displayIn(content: Uint8Array): Record<string, unknown> {
+  const members = membersIn(content);
+  const parsed = (name: string): unknown =>
+    JSON.parse(members.get(name)?.toString() ?? "null");
+  return {
+    ...bundleIn(members),
+    execution_count: parsed("execution_count"),
+    transient: parsed("transient"),
+  };
+}
+
+function bundleIn(members: ReadonlyMap<string, Uint8Array>): Bundle {
+  return {
+    data: membersAsWritten(members.get("data")),
+    metadata: membersAsWritten(members.get("metadata")),
+  };
+}
+
+export function isDisplay(msg_type: string): boolean {
+  return SHOWS.has(msg_type);
 }
 
 const SHOWS = new Set([
@@ -45,15 +68,7 @@ const SHOWS = new Set([
 const DISPLAY_ID = Buffer.from('"display_id"');
 
 function displayIdIn(content: Buffer): string | undefined {
-  const { display_id } = objectIn(transientIn(content)) ?? {};
+  const transient = membersIn(content).get("transient") ?? EMPTY_OBJECT;
+  const { display_id } = objectIn(transient) ?? {};
   return typeof display_id === "string" ? display_id : undefined;
-}
-
-/** Nothing where the content is no object. */
-function transientIn(content: Buffer): Uint8Array {
-  try {
-    return membersOf(content).get("transient") ?? EMPTY_OBJECT;
-  } catch {
-    return EMPTY_OBJECT;
-  }
 }

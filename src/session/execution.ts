@@ -12,6 +12,7 @@ import type {
   ExecutionState,
 } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
+import { asWritten, membersIn } from "../jupyter/raw-json.ts";
 import { Deadline, expectMany } from "../signals.ts";
 import type { MessageEntry } from "./entry.ts";
 
@@ -314,7 +315,13 @@ const NO_OBJECT = {
 
 function shortened(message: Message): Readonly<Record<string, unknown>> {
   const content = replyIn(message);
-  if (message.raw.content.length <= REPLY_LIMIT) return content;
+  if (message.raw.content.length <= REPLY_LIMIT) {
+    const members = membersIn(Buffer.from(message.raw.content)); // a copy, which lasts
+    const expressions = members.get("user_expressions");
+    return expressions === undefined
+      ? content
+      : { ...content, user_expressions: asWritten(expressions) };
+  }
   return Object.fromEntries(
     KEPT.filter((name) => name in content).map((name) => {
       const value = content[name];

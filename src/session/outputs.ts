@@ -7,6 +7,7 @@ import {
   type OwnEvent,
   type Refused,
 } from "../../contract/index.ts";
+import { displayIn, isDisplay } from "./displays.ts";
 import { EventEntry } from "./entry.ts";
 import type { Reading } from "./journal.ts";
 
@@ -43,7 +44,10 @@ export class OutputsSoFar {
       const { msg_type, parent_id, size } = entry;
       const isOwn = parent_id === this.#execution_id;
       if (!this.#outputs.concerns(msg_type, isOwn)) continue;
-      this.#outputs.add(msg_type, entry.content, size);
+      const content = isDisplay(msg_type)
+        ? displayIn(entry.raw.content)
+        : entry.content;
+      this.#outputs.add(msg_type, content, size);
     }
   }
 

@@ -188,6 +188,42 @@ describe("over REST", () => {
     }
   });
 
+  it("JSON that a kernel shows arrives as it was written, by every way", async () => {
+    const { server, kernel } = await served();
+    const value = '{"big":9007199254740993,"__proto__":{"x":1},"f":1.0}';
+    const bundle = `{"application/json":${value},"text/plain":"x"}`;
+    const answer = server.ask("POST", "/sessions/s/execute", { code: "1" });
+    const request = await sentTo(kernel);
+    kernel().busy(request);
+    const shown = `{"data":${bundle},"metadata":{"m":${value}},"transient":{"display_id":"d"}}`;
+    kernel().write("display_data", shown, request);
+    kernel().write(
+      "comm_open",
+      `{"comm_id":"c","target_name":"t","data":${value}}`,
+      request,
+    );
+    kernel().reply(request);
+    kernel().idle(request);
+    const execute = await answer;
+    expect(execute.text).toContain(`"application/json":${value}`);
+    expect(execute.text).toContain(`"m":${value}`);
+    expect(execute.body).toMatchObject({
+      output: [{ data: { "application/json": value } }],
+    });
+    const id = request.header.msg_id;
+    for (const path of [
+      `/sessions/s/executions/${id}/outputs`,
+      "/sessions/s/snapshot",
+    ]) {
+      const { text, status } = await server.ask("GET", path);
+      expect(status).toBe(200);
+      expect(text).toContain(`"application/json":${value}`);
+      expect(text).toContain(`"m":${value}`);
+    }
+    const snapshot = await server.ask("GET", "/sessions/s/snapshot");
+    expect(snapshot.text).toContain(`"data":${value}`);
+  });
+
   it("an output that was refused is named as missing", async () => {
     const { server, kernel } = await served();
     await server.ask("POST", "/sessions/s/executions", {

@@ -1,0 +1,93 @@
+/**
+ * JSON that goes out as it came in: integers beyond 2^53, the order of keys,
+ * a key named `__proto__`. A value that was parsed and spelled again loses them.
+ *
+ * It stands in an answer in place of the value. `stringify` spells it with its
+ * own bytes; whoever else spells the answer gets the parsed value.
+ */
+import { randomUUID } from "node:crypto";
+import { membersOf } from "./json-members.ts";
+import { bufferOf } from "./message.ts";
+
+export class RawJson {
+  readonly #bytes: Buffer;
+
+  /** `bytes` are one JSON value, and stay as they are. */
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get text(): string {
+    return this.#bytes.toString();
+  }
+
+  toJSON(): unknown {
+    if (spelling === undefined) return JSON.parse(this.text);
+    return `${MARK}${spelling.push(this) - 1}`;
+  }
+}
+
+/** As `JSON.stringify`, with raw JSON as its bytes are. */
+export function stringify(value: unknown): string {
+  const raws: RawJson[] = [];
+  const outer = spelling;
+  spelling = raws;
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? "null";
+  } finally {
+    spelling = outer;
+  }
+  if (raws.length === 0) return text;
+  return text.replace(
+    MARKED,
+    (_, index: string) => raws[Number(index)]?.text ?? "null",
+  );
+}
+
+/** What the bytes spell: texts and words as values, numbers, lists and objects raw. The bytes must be JSON and last. */
+export function asWritten(bytes: Uint8Array): unknown {
+  const buffer = bufferOf(bytes);
+  const [first] = buffer;
+  const isText = first === QUOTE;
+  const isWord = first === SMALL_T || first === SMALL_F || first === SMALL_N;
+  return isText || isWord ? JSON.parse(buffer.toString()) : new RawJson(buffer);
+}
+
+/** The members of a JSON object, each as it was written; empty for any other value. */
+export function membersAsWritten(
+  bytes: Uint8Array | undefined,
+): Record<string, unknown> {
+  return Object.fromEntries(
+    [...membersIn(bytes)].map(([name, value]) => [name, asWritten(value)]),
+  );
+}
+
+/** Views of the members of a JSON object, by name; none for any other value. */
+export function membersIn(bytes: Uint8Array | undefined): Map<string, Buffer> {
+  const buffer = bytes === undefined ? undefined : bufferOf(bytes);
+  if (buffer === undefined || !beginsObject(buffer)) return new Map();
+  return membersOf(buffer);
+}
+
+/** Where raw JSON is collected while an answer is spelled. */
+let spelling: RawJson[] | undefined;
+
+/** No peer knows it, so that no text of a peer's is taken for it. */
+const MARK = `raw-json-${randomUUID()}-`;
+const MARKED = new RegExp(`"${MARK}(\\d+)"`, "g");
+
+const QUOTE = 0x22;
+const SMALL_F = 0x66;
+const SMALL_N = 0x6e;
+const SMALL_T = 0x74;
+const BRACE = 0x7b;
+
+function beginsObject(bytes: Buffer): boolean {
+  for (const byte of bytes) {
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) {
+      return byte === BRACE;
+    }
+  }
+  return false;
+}
