@@ -52,9 +52,17 @@ export function toFailure(error: unknown): Error {
   if (cause instanceof SupervisorError || cause instanceof ConnectionError) {
     return cause;
   }
+  const atDoor = bodyIn(meta?.responseJSON);
+  if (data?.failure === undefined && atDoor?.reason === "bad_request") {
+    // Not what was asked, but how it arrived: the line broke it.
+    const why = `what came to the server was broken on the way (${atDoor.message})`;
+    return new ConnectionError(`The server could not be asked: ${why}`, {
+      cause: error,
+    });
+  }
   const said =
     bodyIn(data?.failure) ??
-    bodyIn(meta?.responseJSON) ??
+    atDoor ??
     bodyIn((meta?.responseJSON as { error?: unknown } | undefined)?.error);
   if (said !== undefined) {
     // Without tRPC's error as its cause: that says the same once more, and prints a whole `Response`.
