@@ -5,6 +5,7 @@
  * attached, and while the process lives that sent the last heartbeat: a laptop
  * that slept for a night wakes up with its kernels.
  */
+import type { Guard } from "./guard.ts";
 import { isAlive, startTimeOf } from "./kernel/process-table.ts";
 import type { Log } from "./log.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -20,6 +21,7 @@ const LONGEST_MS = 2_000_000_000;
 export interface IdleWatchOptions {
   readonly supervisor: Supervisor;
   readonly log: Log;
+  readonly guard: Guard;
   readonly hours: number | undefined;
   readonly expired: () => void;
 }
@@ -83,7 +85,8 @@ export class IdleWatch implements Disposable {
     const left = this.#neededAt + this.#period - now;
     const delay_ms = Math.min(Math.max(left, 0), LONGEST_MS);
     this.#due = now + delay_ms;
-    this.#timer = setTimeout(() => this.#look(), delay_ms);
+    const look = this.#options.guard.around("idle", () => this.#look());
+    this.#timer = setTimeout(look, delay_ms);
     this.#timer.unref();
   }
 

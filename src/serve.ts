@@ -7,6 +7,7 @@ import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./embedded.ts";
+import { type FaultListener, Guard } from "./guard.ts";
 import { IdleWatch } from "./idle.ts";
 import { Tidying } from "./kernel/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
@@ -60,6 +61,8 @@ export interface ServiceOptions {
   /** Told when a client sets the level. */
   readonly onLogLevel?: (level: LogLevel) => void;
   readonly limits?: Partial<Limits>;
+  /** Told of a bug of ours that was caught: what it hit has ended or was dropped, and the server goes on. The log says more. */
+  readonly onFault?: FaultListener | undefined;
   /** The driver of the kernels' sockets. */
   readonly transport?: TransportName;
   /** Unix sockets (`ipc`) or TCP ports for kernels; `auto`, the default: Unix sockets for the kernels that can use them. */
@@ -238,11 +241,13 @@ export function serviceOf(
   const shutdownRequested = new Promise<string>(
     (resolve) => (shutDown = resolve),
   );
+  const guard = new Guard(log, options.onFault);
   let logLevel = options.logLevel ?? "info";
   const service: Service = {
     supervisor,
     log,
     faults,
+    guard,
     limits,
     kernelspecs,
     resolveSpec: (request) => resolveSpec(request, kernelspecs, env),
@@ -250,6 +255,7 @@ export function serviceOf(
     idle: new IdleWatch({
       supervisor,
       log,
+      guard,
       hours: options.idleShutdownHours,
       expired: () => shutDown("nobody needs the server any more"),
     }),

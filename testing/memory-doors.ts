@@ -5,13 +5,15 @@
  */
 import type { IncomingMessage } from "node:http";
 import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
-import { getWSConnectionHandler } from "@trpc/server/adapters/ws";
+import { getWSConnectionHandler, jsonEncoder } from "@trpc/server/adapters/ws";
 import { type AppRouter, failure } from "../contract/index.ts";
+import { limits } from "../contract/limits.ts";
 import { ownChannels } from "../src/server/channels.ts";
 import { codecFor } from "../src/server/kallichore.ts";
 import { RestDoor, sendFailure, SPAN, spanOf } from "../src/server/rest.ts";
 import { type Context, logAccident, toFailure } from "../src/server/router.ts";
 import type { Service } from "../src/server/service.ts";
+import { callsOf, inputsFor } from "../src/server/trpc-calls.ts";
 import { type Exchange, exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";
 
@@ -43,7 +45,11 @@ export class MemoryDoors {
     this.#connectTrpc = getWSConnectionHandler({
       router,
       createContext: (): Context => ({ service }),
-      maxBatchSize: 100,
+      maxBatchSize: limits.batch_calls,
+      experimental_encoder: {
+        encode: (message: unknown) => JSON.stringify(message),
+        decode: (data: string) => callsOf(data) ?? jsonEncoder.decode(data),
+      },
       onError: ({ error, path }: { error: Error; path?: string }) =>
         logAccident(service, error, path),
     } as unknown as Parameters<typeof getWSConnectionHandler>[0]); // it wants a `ws` server too, and does not use it
@@ -72,7 +78,7 @@ export class MemoryDoors {
         this.#admit(request.headers.get("authorization"), url);
       }
       if (path === TRPC || path.startsWith(`${TRPC}/`)) {
-        return await this.#trpc(request);
+        return await this.#trpc(request, url);
       }
       if (CHANNELS.some((pattern) => pattern.test(path))) {
         return Response.json(
@@ -101,6 +107,7 @@ export class MemoryDoors {
     const { service } = this.#options;
     const socket = new ServerSocket(peer);
     if (channels === undefined) {
+      socket.listen(service);
       this.#connectTrpc(socket.asWs, requestTo(url));
     } else {
       const id = decodeURIComponent(channels[1] ?? "");
@@ -108,6 +115,7 @@ export class MemoryDoors {
         codec: codecFor(url.search),
         log: service.log,
         faults: service.faults,
+        guard: service.guard,
         patience: {
           limit: service.limits.reader_buffer_bytes,
           patience_ms: service.limits.reader_patience_ms,
@@ -124,13 +132,26 @@ export class MemoryDoors {
     for (const socket of this.#sockets) socket.close(1001, "the server ends");
   }
 
-  #trpc(request: Request): Promise<Response> {
+  async #trpc(request: Request, url: URL): Promise<Response> {
     const { router, service, basePath } = this.#options;
+    const { method, headers } = request;
+    const isPost = method === "POST";
+    const inputs = isPost
+      ? await inputsFor(
+          url.pathname.slice(TRPC.length + 1),
+          url.searchParams.get("batch") === "1",
+          () => bytesOf(request),
+        )
+      : undefined;
+    const { signal } = request;
     return fetchRequestHandler({
       endpoint: `${basePath}${TRPC}`,
-      req: request,
+      req: isPost
+        ? new Request(request.url, { method, headers, signal })
+        : request,
       router,
-      createContext: (): Context => ({ service }),
+      maxBatchSize: limits.batch_calls,
+      createContext: (): Context => ({ service, inputs }),
       onError: ({ error, path }) => logAccident(service, error, path),
     });
   }
@@ -153,6 +174,13 @@ export class MemoryDoors {
     }
     return url;
   }
+}
+
+async function bytesOf(request: Request): Promise<Buffer> {
+  const bytes = Buffer.from(await request.arrayBuffer());
+  const limit = limits.body_bytes;
+  if (bytes.length > limit) throw failure("too_large", { limit });
+  return bytes;
 }
 
 /** As much of a request as tRPC's adapter looks at. */

@@ -17,6 +17,7 @@ export function exchangeOf(request: Request): Exchange {
     method: request.method,
     url: request.url,
     headers: Object.fromEntries(request.headers),
+    complete: true, // before anybody asks
     resume() {},
     [Symbol.asyncIterator]: () => chunksOf(request),
   } as unknown as IncomingMessage;
@@ -78,7 +79,8 @@ class Outgoing extends Emitter {
       },
       { highWaterMark: BUFFER, size: (chunk) => chunk.length },
     );
-    const isEmpty = status === 204 || status === 304;
+    const isEmpty =
+      status === 204 || status === 304 || this.req.method === "HEAD";
     this.#answer(
       new Response(isEmpty ? null : body, { status, headers: this.#headers }),
     );

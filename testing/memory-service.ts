@@ -5,6 +5,7 @@
  */
 import { failure } from "../contract/index.ts";
 import type { Log } from "../src/log.ts";
+import { Guard } from "../src/guard.ts";
 import { Faults } from "../src/log/faults.ts";
 import type {
   KernelspecSource,
@@ -72,6 +73,7 @@ export function memoryService({
     usage: { interval_ms: 1000, [Symbol.dispose]() {} },
     log: accidents,
     faults,
+    guard: new Guard(accidents),
     limits,
     reportedVersion: "0.1.69",
     version: "0.0.0-mock",

@@ -3,6 +3,9 @@
  * client's end is whoever takes the frames. Frames arrive in order, at once.
  */
 import type { WebSocket as WsSocket } from "ws";
+import { InOrder } from "../src/server/in-order.ts";
+import type { Service } from "../src/server/service.ts";
+import { handedOn, isKeepAlive } from "../src/server/trpc-calls.ts";
 import { turn } from "./clock.ts";
 import { Emitter } from "./emitter.ts";
 
@@ -19,6 +22,8 @@ export class ServerSocket extends Emitter {
   readyState = OPEN;
   readonly bufferedAmount = 0;
   readonly #peer: Peer;
+  readonly #frames = new InOrder(this);
+  #service: Service | undefined;
 
   constructor(peer: Peer) {
     super();
@@ -39,11 +44,25 @@ export class ServerSocket extends Emitter {
   hear(data: unknown): void {
     if (this.readyState !== OPEN) return;
     const isBinary = typeof data !== "string";
-    this.emit(
-      "message",
-      isBinary ? Buffer.from(bytesOf(data)) : Buffer.from(data),
-      isBinary,
+    const frame = isBinary ? Buffer.from(bytesOf(data)) : Buffer.from(data);
+    if (isBinary || this.#service === undefined || isKeepAlive(frame)) {
+      this.emit("message", frame, isBinary);
+      return;
+    }
+    this.#frames.add(
+      handedOn(frame, this.#service, {
+        bufferedAmount: this.bufferedAmount,
+        emit: (calls) => {
+          this.emit("message", calls, false);
+        },
+        send: (text) => this.send(text),
+      }),
     );
+  }
+
+  /** From now on frames are read as calls of tRPC. */
+  listen(service: Service): void {
+    this.#service = service;
   }
 
   /** Frames come one by one, whoever waits. */

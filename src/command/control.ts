@@ -127,7 +127,7 @@ async function act(
       if (names.length === 1) throw error;
       const { message, reason, hint, ...told } = tell(error);
       exit = told.exit;
-      failures.push({ name, message, reason });
+      failures.push({ name, message, reason, hint });
       if (json === true) continue;
       await err.line(`${err.colors.red("kallichore:")} ${message}`);
       if (hint !== undefined) await err.line(hint);
@@ -144,6 +144,7 @@ interface Failed {
   readonly name: string;
   readonly message: string;
   readonly reason: string | undefined;
+  readonly hint: string | undefined;
 }
 
 interface StartOptions extends CommonOptions {

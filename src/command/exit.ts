@@ -3,6 +3,8 @@
  * error that a command throws at the person who typed it. A code, once shipped,
  * keeps its meaning.
  */
+import type { Reason } from "../../contract/index.ts";
+
 export const exits = {
   ok: [0, "it worked"],
   code_error: [1, "the code ended with an error"],
@@ -28,15 +30,26 @@ export class CommandError extends Error {
   readonly exit: Exit;
   /** What to do about it; lines of its own. */
   readonly hint: string | undefined;
+  /** Its name among the failures of the contract, for programs. */
+  readonly reason: Reason | undefined;
 
   constructor(
     exit: Exit,
     message: string,
-    { hint, cause }: { hint?: string | undefined; cause?: unknown } = {},
+    {
+      hint,
+      reason,
+      cause,
+    }: {
+      hint?: string | undefined;
+      reason?: Reason | undefined;
+      cause?: unknown;
+    } = {},
   ) {
     super(message, { cause });
     this.exit = exit;
     this.hint = hint;
+    this.reason = reason;
   }
 }
 

@@ -24,6 +24,7 @@ export async function findSession(
       ? `${name} is the beginning of several sessions`
       : `There is no session ${name}`;
   throw new CommandError("refused", message, {
+    reason: "session_not_found",
     hint: meant(name, ids, "kallichore start KERNEL makes a session."),
   });
 }
@@ -39,7 +40,10 @@ export async function findRunning(
   throw new CommandError(
     "refused",
     `Session ${session_id} has no running kernel`,
-    { hint: `Start one in it with: kallichore restart ${session_id}` },
+    {
+      reason: "session_not_running",
+      hint: `Start one in it with: kallichore restart ${session_id}`,
+    },
   );
 }
 
@@ -53,6 +57,7 @@ export async function findKernel(
   if (name === undefined && preferred !== null) return preferred;
   if (name === undefined) {
     throw new CommandError("refused", "There is no kernel to start", {
+      reason: "kernelspec_not_found",
       hint: "For Python: pip install ipykernel && python -m ipykernel install --user",
     });
   }
@@ -70,6 +75,7 @@ export async function findKernel(
     });
   }
   throw new CommandError("refused", `There is no kernel ${name}`, {
+    reason: "kernelspec_not_found",
     hint: meant(
       name,
       names,

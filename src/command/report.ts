@@ -29,6 +29,7 @@ export async function report(
       type: "failure",
       message,
       reason,
+      hint,
       output,
       exit_code,
     });
@@ -45,8 +46,8 @@ export async function report(
 /** The words and the exit code of an error. */
 export function tell(error: unknown): Told {
   if (error instanceof CommandError) {
-    const { exit, message, hint } = error;
-    return { exit, message, hint };
+    const { exit, message, reason, hint } = error;
+    return { exit, message, reason, hint };
   }
   if (error instanceof SupervisorError) {
     const { message, reason, startup, details } = error;

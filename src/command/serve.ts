@@ -11,6 +11,7 @@ import {
   type ServerOptions,
   startServer,
 } from "../serve.ts";
+import { onAccident } from "./accidents.ts";
 import { type Context, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type Exit } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
@@ -61,7 +62,7 @@ export function serveCommand(context: Context): Command {
         "",
         "The first Ctrl-C (or SIGTERM, SIGHUP) asks the kernels to end, the second kills them.",
         "",
-        exitHelp(["ok", "refused", "usage"]),
+        exitHelp(["ok", "refused", "usage", "accident"]),
       ].join("\n"),
     )
     .action(async (options: ServeOptions) => {
@@ -84,6 +85,12 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
     else if (count === 2) hurry.abort();
     else process.exit(130);
   });
+  let accidents = 0;
+  using _accidents = onAccident(log, () => {
+    accidents += 1;
+    if (accidents === 1) stop.abort("a bug of ours");
+    else hurry.abort();
+  });
 
   const server = await open({
     ...serverOptions,
@@ -102,7 +109,11 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
   } finally {
     await ended(server, hurry.signal);
   }
-  return "ok";
+  if (accidents === 0) return "ok";
+  throw new CommandError(
+    "accident",
+    "The server ended because of a bug of ours; its log says which. Please report it.",
+  );
 }
 
 /** Throws `usage` where the log file cannot be written. */
@@ -135,6 +146,7 @@ async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
   const given = AbortSignal.timeout(HURRY_MS);
   await Promise.race([gone, aborted(given)]);
   if (given.aborted) {
+    server.removeFiles();
     throw new CommandError(
       "accident",
       "Something of the server hangs; it was left behind",

@@ -119,8 +119,10 @@ export class ChannelsDoor {
       const codec = codecFor(req.url);
       const carry = () =>
         this.#carry(session, { socket, stream, socketPath, codec });
-      if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
-      else carry();
+      if (keyOf(req) === EXAMPLE_KEY) {
+        const { guard } = this.#service;
+        aMomentLater(socket, guard.around("upgrade", carry));
+      } else carry();
     });
   }
 
@@ -163,6 +165,7 @@ export class ChannelsDoor {
       codec,
       log: this.#service.log.child({ session: session.id }),
       faults: this.#service.faults,
+      guard: this.#service.guard,
       patience: {
         limit: limits.reader_buffer_bytes,
         patience_ms: limits.reader_patience_ms,
@@ -192,14 +195,17 @@ export class ChannelsDoor {
     const path = isPipe
       ? `\\\\.\\pipe\\kallichore-${name}`
       : join(this.#options.socketDirectory(), `${name}.sock`);
+    const { guard } = this.#service;
     const own = await OwnSocket.open(path, isPipe, {
       upgrade: (req, stream, head) => {
         stream.on("error", () => {});
-        this.#attach(session, { req, stream, head }, path);
+        guard.around("upgrade", () =>
+          this.#attach(session, { req, stream, head }, path),
+        )();
       },
-      plain: (stream, head) => {
-        this.#attachPlain(session, { stream, head }, path);
-      },
+      plain: guard.around("own socket", (stream: Duplex, head: Buffer) =>
+        this.#attachPlain(session, { stream, head }, path),
+      ),
     });
     const { id: session_id, ended } = session;
     const end = () => {

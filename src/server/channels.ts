@@ -14,6 +14,7 @@ import { WebSocket } from "ws";
 import { SupervisorError } from "../../contract/index.ts";
 import { clientMessage } from "../jupyter/client-message.ts";
 import { within } from "../kernel/stop.ts";
+import type { Guard } from "../guard.ts";
 import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log.ts";
 import type { Entry } from "../session/entry.ts";
@@ -39,6 +40,7 @@ export interface ChannelOptions {
   readonly codec: Codec;
   readonly log: Log;
   readonly faults: Faults;
+  readonly guard: Guard;
   readonly patience: Patience;
   /** The session's own socket, where the client came in by that. */
   readonly socketPath?: string | undefined;
@@ -64,7 +66,7 @@ export function ownChannels(
 ): void {
   const closed = new AbortController();
   const frames = new FrameWriter(socket, stream);
-  const { codec, log } = options;
+  const { codec, guard, log } = options;
   const claim = session.ownership.take(
     "Another client has connected to this session",
     (reason) => {
@@ -77,14 +79,15 @@ export function ownChannels(
     },
   );
   session.ownership.socketPath = options.socketPath;
-  const pings = new Pings(socket, frames, claim);
+  const pings = new Pings(socket, frames, claim, { guard });
   socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
-  socket.on("close", (code) => {
+  const gone = guard.around("close", (code: number) => {
     if (GOODBYES.includes(code)) pings.heardAll();
     pings.stop();
     claim.release();
     closed.abort();
   });
+  socket.on("close", gone);
   const leave = () => {
     const { farewell } = session;
     if (farewell !== undefined) socket.close(1001, farewell);
@@ -103,7 +106,7 @@ export function ownChannels(
     options,
     closed.signal,
   ).then(leave, (error: unknown) => {
-    log.error({ err: error }, "Channel failed");
+    guard.tell(error, "a channel");
     socket.terminate();
   });
 }
@@ -119,7 +122,7 @@ function* toKernel(
   session: Session,
   data: Buffer,
   isBinary: boolean,
-  { faults, log }: ChannelOptions,
+  { faults, guard }: ChannelOptions,
 ): Generator<void, void> {
   const where = { session: session.id };
   const refused = (why: string) =>
@@ -133,8 +136,8 @@ function* toKernel(
   } catch (error) {
     if (error instanceof SupervisorError) refused(error.message);
     else {
-      refused("a fault of ours");
-      log.error({ err: error }, "A client's message could not be handled");
+      refused("a bug of ours");
+      guard.tell(error, "a client's message");
     }
   }
 }

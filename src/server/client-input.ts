@@ -83,16 +83,19 @@ export function* textOf(
   bounds: Omit<TextBounds, "depth">,
 ): Generator<void, JsonText> {
   const read = new JsonText(text, { depth: limits.depth, ...bounds });
-  for (;;) {
-    try {
-      if (read.step()) return read;
-    } catch (cause) {
-      if (!(cause instanceof BadText)) throw cause;
-      const what = cause.reason === "not_json" ? "not JSON" : "refused";
-      const why = `What was sent is ${what}: ${cause.message}`;
-      throw failure("bad_request", { why }, { cause });
-    }
-    yield;
+  yield* readThrough(read);
+  return read;
+}
+
+/** Reads it to its end. Throws `bad_request`. */
+export function* readThrough(read: JsonText): Generator<void> {
+  try {
+    while (!read.step()) yield;
+  } catch (cause) {
+    if (!(cause instanceof BadText)) throw cause;
+    const what = cause.reason === "not_json" ? "not JSON" : "refused";
+    const why = `What was sent is ${what}: ${cause.message}`;
+    throw failure("bad_request", { why }, { cause });
   }
 }
 

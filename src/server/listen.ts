@@ -20,7 +20,7 @@ import {
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure, type SupervisorError } from "../../contract/index.ts";
-import type { Log } from "../log.ts";
+import type { Guard } from "../guard.ts";
 import { answers } from "./answers.ts";
 import { ChannelsDoor } from "./channels-door.ts";
 import { docs, openapi, type Page } from "./docs.ts";
@@ -85,7 +85,10 @@ export class Listener implements AsyncDisposable {
     });
     http.on("upgrade", (req, stream: Duplex, head) => {
       if (wantsWebSocket(req)) void doors.upgrade(req, stream, head);
-      else readAgain(http, { req, stream, head });
+      else
+        service.guard.around("upgrade", () =>
+          readAgain(http, { req, stream, head }),
+        )();
     });
     http.on("clientError", (error: NodeJS.ErrnoException, socket) => {
       service.faults.count("Request that is not HTTP", error.code ?? "");
@@ -126,7 +129,7 @@ export class Doors {
   readonly #rest: RestDoor;
   readonly #trpc: TrpcDoor;
   readonly #channels: ChannelsDoor;
-  readonly #log: Log;
+  readonly #guard: Guard;
 
   constructor(service: Service, options: DoorOptions) {
     const router = routerOf(answers);
@@ -135,7 +138,7 @@ export class Doors {
     this.#rest = new RestDoor(router, service);
     this.#trpc = new TrpcDoor(router, service);
     this.#channels = new ChannelsDoor(service, options);
-    this.#log = service.log;
+    this.#guard = service.guard;
   }
 
   /** Answers; never rejects. */
@@ -146,7 +149,7 @@ export class Doors {
       await share.turn();
       await this.#answer(req, res, urlOf(req));
     } catch (error) {
-      this.#fail(req, res, error);
+      this.#fail(res, error);
     }
   }
 
@@ -185,17 +188,16 @@ export class Doors {
   }
 
   /** What went wrong before a door answered, or in one. */
-  #fail(req: IncomingMessage, res: ServerResponse, error: unknown): void {
+  #fail(res: ServerResponse, error: unknown): void {
     const failed = toFailure(error);
     if (failed.reason === "internal") {
-      const { url: path } = req;
-      this.#log.error({ err: failed.cause, path }, "A request went wrong");
+      this.#guard.tell(failed.cause, "a request");
     }
     try {
       if (res.headersSent) res.destroy();
       else sendFailure(res, failed);
     } catch (cause) {
-      this.#log.error({ err: cause }, "A request could not be answered");
+      this.#guard.tell(cause, "an answer");
       res.destroy();
     }
   }
@@ -231,7 +233,7 @@ export class Doors {
     } catch (error) {
       const failed = toFailure(error);
       if (failed.reason === "internal") {
-        this.#log.error({ err: failed.cause }, "An upgrade went wrong");
+        this.#guard.tell(failed.cause, "an upgrade");
       }
       answer(req, stream, failed);
     }

@@ -11,6 +11,7 @@
  * was us who did not run.
  */
 import { WebSocket } from "ws";
+import type { Guard } from "../guard.ts";
 import type { Claim } from "../session/ownership.ts";
 import type { FrameWriter } from "./socket.ts";
 
@@ -19,6 +20,10 @@ export interface PingTimes {
   readonly every_ms: number;
   /** An answer that is overdue for longer ends the connection. */
   readonly patience_ms: number;
+}
+
+export interface PingOptions extends Partial<PingTimes> {
+  readonly guard: Pick<Guard, "around">;
 }
 
 const TIMES: PingTimes = { every_ms: 10_000, patience_ms: 40_000 };
@@ -51,16 +56,21 @@ export class Pings {
     socket: WebSocket,
     frames: Pick<FrameWriter, "flush">,
     claim: Pick<Claim, "heard">,
-    times: PingTimes = TIMES,
+    { guard, ...times }: PingOptions,
   ) {
     this.#socket = socket;
     this.#frames = frames;
     this.#claim = claim;
-    this.#times = times;
-    this.#due = performance.now() + times.every_ms;
-    this.#timer = setInterval(() => this.#tick(), times.every_ms);
+    this.#times = { ...TIMES, ...times };
+    const { every_ms } = this.#times;
+    this.#due = performance.now() + every_ms;
+    const tick = guard.around("ping", () => this.#tick());
+    this.#timer = setInterval(tick, every_ms);
     this.#timer.unref();
-    socket.on("pong", (payload) => this.#heard(payload));
+    const heard = guard.around("pong", (payload: Buffer) =>
+      this.#heard(payload),
+    );
+    socket.on("pong", heard);
     this.#ping();
   }
 

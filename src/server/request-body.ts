@@ -93,14 +93,40 @@ async function drain(chunks: AsyncIterator<Buffer, undefined>): Promise<void> {
   }
 }
 
+/**
+ * Ends an answer whose length has been said. Where the request's body is still
+ * coming, the rest of it has a moment to come first: a connection that is closed
+ * while something comes is reset, and the client never reads the answer.
+ */
+export function endAfterBody(res: ServerResponse, answer: Buffer): void {
+  const { req } = res;
+  if (!hasBody(req) || req.complete || isExpectant(req)) {
+    res.end(answer);
+    return;
+  }
+  res.write(answer);
+  if (req.listenerCount("readable") === 0) req.resume();
+  const end = () => {
+    clearTimeout(timer);
+    res.end();
+  };
+  const timer = setTimeout(end, LINGER_MS);
+  req.once("end", end);
+  req.once("close", end);
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  const length = headers["content-length"] ?? "0";
+  return headers["transfer-encoding"] !== undefined || length !== "0";
+}
+
 /** Once it is answered, the rest of a request's body has a moment to come; then the connection ends. */
 export function lingerAfter(req: IncomingMessage, res: ServerResponse): void {
   res.once("finish", () => {
     if (req.complete) return;
     const timer = setTimeout(() => req.socket.destroy(), LINGER_MS);
     timer.unref();
-    const done = () => clearTimeout(timer);
-    req.once("end", done);
-    req.once("close", done);
+    req.once("end", () => clearTimeout(timer));
+    req.once("close", () => clearTimeout(timer));
   });
 }

@@ -22,7 +22,7 @@ import {
 import { clientInput, LargeInput } from "./client-input.ts";
 import { stringify } from "../jupyter/raw-json.ts";
 import { streamEvents } from "./event-stream.ts";
-import { bodyOf, isExpectant } from "./request-body.ts";
+import { bodyOf, endAfterBody, isExpectant } from "./request-body.ts";
 import { type Feed, toFailure } from "./router.ts";
 import type { Service } from "./service.ts";
 import { share } from "./share.ts";
@@ -97,11 +97,8 @@ export class RestDoor {
     } catch (error) {
       const failed = toFailure(error);
       if (failed.reason === "internal") {
-        const err = failed.cause ?? failed;
-        this.#service.log.error(
-          { err, path: route?.procedure },
-          "An operation went wrong",
-        );
+        const where = route?.procedure ?? "a request";
+        this.#service.guard.tell(failed.cause ?? failed, where);
       }
       if (res.headersSent) res.destroy();
       else sendFailure(res, failed, route?.operation);
@@ -245,7 +242,7 @@ export function sendJson(
     "content-length": body.length,
     "cache-control": "no-store",
   });
-  res.end(body);
+  endAfterBody(res, body);
 }
 
 /** What a failed start leaves behind rides along, where the operation promises it. */

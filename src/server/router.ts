@@ -205,10 +205,7 @@ export function logAccident(
   if ((error as { code?: string }).code !== "INTERNAL_SERVER_ERROR") return;
   const failed = toFailure(error);
   if (failed.reason !== "internal") return;
-  service.log.error(
-    { err: failed.cause ?? error, path },
-    "An operation went wrong",
-  );
+  service.guard.tell(failed.cause ?? error, path ?? "an operation");
 }
 
 function toTRPC(error: unknown): TRPCError {

@@ -6,6 +6,7 @@ import type { contract, LogLevel, OutputOf } from "../../contract/index.ts";
 import type { KernelspecFinder } from "../kernelspecs.ts";
 import type { WorkingDirectory } from "../kernel/working-directory.ts";
 import type { Log } from "../log.ts";
+import type { Guard } from "../guard.ts";
 import type { Faults } from "../log/faults.ts";
 import type { SessionSpec } from "../session/session.ts";
 import type { Supervisor } from "../supervisor.ts";
@@ -27,6 +28,8 @@ export interface Service {
   readonly log: Log;
   /** What kernels and clients do wrong, counted. */
   readonly faults: Faults;
+  /** Where callbacks of ours stop that throw. */
+  readonly guard: Guard;
   readonly limits: Limits;
   /** The Kallichore version that we say we are. */
   readonly reportedVersion: string;

@@ -14,17 +14,16 @@ import {
   type Encoder,
 } from "@trpc/server/adapters/ws";
 import { WebSocket, WebSocketServer } from "ws";
-import { type AppRouter, SupervisorError } from "../../contract/index.ts";
+import type { AppRouter } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
 import { InOrder } from "./in-order.ts";
 import { bodyOf } from "./request-body.ts";
 import { stringify } from "../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
-import { share } from "./share.ts";
 import { drained, FrameWriter, sayGoodbye } from "./socket.ts";
 import { eachEvent, type Told } from "./told.ts";
-import { callsIn, inputsIn } from "./trpc-calls.ts";
+import { callsOf, handedOn, inputsFor, isKeepAlive } from "./trpc-calls.ts";
 
 const PREFIX = "/trpc";
 
@@ -52,7 +51,12 @@ export class TrpcDoor {
         feed: feedOf(entrySocket(res), service),
       }),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
-      onError: ({ error, path }) => logAccident(service, error, path),
+      onError: ({ error, path, type }) => {
+        // What is no call's own is the connection's: what came on it was not WebSocket, or not tRPC.
+        if (type === "unknown")
+          service.faults.count("tRPC connection", error.code);
+        else logAccident(service, error, path);
+      },
     });
     this.#sockets.on("connection", (socket, request) => {
       socket.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
@@ -92,17 +96,9 @@ export class TrpcDoor {
   ): Promise<readonly unknown[] | undefined> {
     if (req.method !== "POST" || req.body !== undefined) return undefined;
     const isBatch = /[?&]batch=1(?:&|$)/.test(req.url ?? "");
-    const paths = isBatch ? decoded(procedures).split(",") : [procedures];
-    if (paths.length > limits.batch_calls) return undefined; // refused, whatever is in it
-    try {
-      const body = await bodyOf(req, res);
-      req.body = "";
-      return await share.all(inputsIn(body, paths, isBatch));
-    } catch (error) {
-      if (!(error instanceof SupervisorError)) throw error;
-      req.body = "";
-      return paths.map(() => error);
-    }
+    const inputs = await inputsFor(procedures, isBatch, () => bodyOf(req, res));
+    if (inputs !== undefined) req.body = "";
+    return inputs;
   }
 
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
@@ -132,13 +128,7 @@ class Batch {
 
 /** Batches pass as they are; everything else is JSON as ever. */
 const encoder: Encoder = {
-  /** What a frame holds was read before. */
-  decode(data) {
-    if (typeof data === "string") return jsonEncoder.decode(data);
-    const { calls } = data as unknown as Frame;
-    if (calls instanceof Error) throw calls;
-    return calls;
-  },
+  decode: (data) => callsOf(data) ?? jsonEncoder.decode(data),
   encode(message) {
     const batch = batchIn(message);
     if (batch === undefined) return stringify(message);
@@ -150,19 +140,6 @@ const encoder: Encoder = {
 function batchIn(message: unknown): Batch | undefined {
   const { result } = message as { result?: { data?: unknown } };
   return result?.data instanceof Batch ? result.data : undefined;
-}
-
-/** A frame whose calls have been read, on its way to the adapter, which takes a buffer and asks it for its text. */
-class Frame {
-  readonly calls: unknown;
-
-  constructor(calls: unknown) {
-    this.calls = calls;
-  }
-
-  get asBuffer(): Buffer {
-    return Object.assign(Buffer.alloc(0), { toString: () => this });
-  }
 }
 
 /** Reads frames before the adapter does, and spells a batch as the tRPC messages that a stock client expects. */
@@ -188,27 +165,14 @@ class EntrySocket extends WebSocket {
     ) {
       return super.emit(event, ...rest);
     }
-    this.#frames.add(this.#read(data, this.#service));
+    this.#frames.add(
+      handedOn(data, this.#service, {
+        bufferedAmount: this.bufferedAmount,
+        emit: (frame) => void super.emit(event, frame, false),
+        send: (text) => this.send(text),
+      }),
+    );
     return true;
-  }
-
-  *#read(data: Buffer, { faults, log }: Service): Generator<void, void> {
-    let calls: unknown;
-    try {
-      calls = yield* callsIn(data);
-    } catch (error) {
-      if (!(error instanceof SupervisorError)) {
-        log.error({ err: error }, "A frame of tRPC could not be read");
-      }
-      faults.count("tRPC frame refused", "it is not a call");
-      if (this.bufferedAmount > MOST_UNREAD) return; // who does not read is not answered
-      calls = error;
-    }
-    try {
-      super.emit("message", new Frame(calls).asBuffer, false);
-    } catch (error) {
-      log.error({ err: error }, "A frame of tRPC could not be handled");
-    }
   }
 
   override send(data: unknown, ...rest: unknown[]): void {
@@ -231,21 +195,6 @@ class EntrySocket extends WebSocket {
 }
 
 const END = "}}}";
-/** Bytes that may wait for a client that sends nothing but what is refused. */
-const MOST_UNREAD = 1024 * 1024;
-
-/** The adapter's own, beside the protocol. */
-function isKeepAlive(data: Buffer): boolean {
-  return data.length === 4 && /^P[IO]NG$/.test(data.toString());
-}
-
-function decoded(path: string): string {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path;
-  }
-}
 
 /** All of this door's sockets are: their server makes no others. */
 function entrySocket(socket: WebSocket): EntrySocket {

@@ -264,7 +264,12 @@ describe("what goes wrong", () => {
   test("with --json a failure is an object on standard output", async () => {
     await using room = new Room();
     const { stdout } = await room.run(["exec", "--json", "-k", "ehco", "1"]);
-    expect(JSON.parse(stdout)).toMatchObject({ type: "failure", exit_code: 3 });
+    expect(JSON.parse(stdout)).toMatchObject({
+      type: "failure",
+      exit_code: 3,
+      reason: "kernelspec_not_found",
+      hint: "Did you mean echo?",
+    });
   });
 
   test.each([

@@ -7,11 +7,14 @@ import { join } from "node:path";
 import { createRequire } from "node:module";
 import { expect, onTestFinished, test } from "vitest";
 import { type WebSocket, WebSocketServer } from "ws";
+import { Guard } from "../../src/guard.ts";
+import { silentLog } from "../../src/log.ts";
 import { Pings } from "../../src/server/pings.ts";
 import { eventually, temporaryFolder } from "../harness.ts";
 
 /** Nothing else is sent. */
 const frames = { flush() {} };
+const guard = new Guard(silentLog());
 const TIMES = { every_ms: 50, patience_ms: 400 };
 
 /** The server's end of a connection to a client that answers pings, or not. */
@@ -44,7 +47,7 @@ test("an owner is not cut off for what it could not answer while we were stopped
     socket,
     frames,
     { heard: (seq) => heard.push(seq) },
-    TIMES,
+    { guard, ...TIMES },
   );
   onTestFinished(() => pings.stop());
   let pongs = 0;
@@ -63,7 +66,15 @@ test("an owner is not cut off for what it could not answer while we were stopped
 
 test("an owner that answers no more is cut off", async () => {
   const socket = await connection(false);
-  const pings = new Pings(socket, frames, { heard: () => {} }, TIMES);
+  const pings = new Pings(
+    socket,
+    frames,
+    { heard: () => {} },
+    {
+      guard,
+      ...TIMES,
+    },
+  );
   onTestFinished(() => pings.stop());
   await once(socket, "close");
 });
@@ -71,7 +82,8 @@ test("an owner that answers no more is cut off", async () => {
 test("one answer alone is not believed: a connection may have broken in it", async () => {
   const socket = await connection(false);
   const heard: number[] = [];
-  const pings = new Pings(socket, frames, { heard: (seq) => heard.push(seq) });
+  const claim = { heard: (seq: number) => heard.push(seq) };
+  const pings = new Pings(socket, frames, claim, { guard });
   onTestFinished(() => pings.stop());
   pings.sent(7, 1);
   pings.askOnceMore(); // the second ping

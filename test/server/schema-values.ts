@@ -121,12 +121,13 @@ function objectsOf(
 /** The value, with a member somewhere in it left out or replaced by anything. */
 export function mutationsOf(
   values: fc.Arbitrary<unknown>,
+  replacements: fc.Arbitrary<unknown> = fc.jsonValue(),
 ): fc.Arbitrary<unknown> {
   return fc
     .tuple(
       values,
       fc.array(fc.nat(), { minLength: 1, maxLength: 3 }),
-      fc.option(fc.jsonValue(), { nil: undefined }),
+      fc.option(replacements, { nil: undefined }),
     )
     .map(([value, way, replacement]) => changed(value, way, replacement));
 }

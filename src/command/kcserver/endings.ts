@@ -8,6 +8,8 @@
  */
 import { readFileSync } from "node:fs";
 import type { Log } from "../../log.ts";
+import { onAccident } from "../accidents.ts";
+import { exits } from "../exit.ts";
 
 export interface Ending {
   readonly reason: string;
@@ -67,17 +69,13 @@ export class Endings implements Disposable {
       if (!isWindows) return;
       setTimeout(() => this.#hurry(ending), CLOSING_MS).unref();
     });
-    this.#onAccident("uncaughtException", (error) => {
-      log.fatal({ err: error }, "The server ends by a fault of its own");
-      const ending = { reason: "a fault of its own", code: 1 };
+    const accidents = onAccident(log, () => {
+      const ending = { reason: "a bug of ours", code: exits.accident[0] };
       if (this.#hasFault) this.#hurry(ending);
       this.#hasFault = true;
       this.request(ending);
     });
-    // Somebody's answer got lost; that is no reason to end everybody's kernels.
-    this.#onAccident("unhandledRejection", (error) => {
-      log.error({ err: error }, "Nobody waited for something that failed");
-    });
+    this.#undo.push(() => accidents[Symbol.dispose]());
   }
 
   /** In order; nothing when the end has begun. */
@@ -101,14 +99,6 @@ export class Endings implements Disposable {
   #on(signal: NodeJS.Signals, heard: () => void): void {
     process.on(signal, heard);
     this.#undo.push(() => process.off(signal, heard));
-  }
-
-  #onAccident(
-    event: "uncaughtException" | "unhandledRejection",
-    heard: (error: unknown) => void,
-  ): void {
-    process.on(event, heard);
-    this.#undo.push(() => process.off(event, heard));
   }
 }
 
