@@ -7,6 +7,7 @@ import { JupyterEvent, SessionEvent } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
 import { ExpectedJournal, LastEventId } from "./position.ts";
+import { Addressable } from "./text.ts";
 import { InSession, SessionId } from "./session-id.ts";
 
 export const ExecutionId = z
@@ -101,7 +102,9 @@ export const executions = {
     input: InSession.extend({
       code: z.string(),
       journal_id: ExpectedJournal.optional(),
-      execution_id: ExecutionId.min(1).max(255).optional(),
+      execution_id: Addressable.max(255)
+        .optional()
+        .describe("The `msg_id` of its `execute_request`"),
       silent: z.boolean().default(false),
       store_history: z
         .boolean()

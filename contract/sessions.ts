@@ -16,6 +16,20 @@ import { ExpectedJournal, JournalId, LastEventId } from "./position.ts";
 import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
+import { Addressable, SystemText, VariableName } from "./text.ts";
+
+/** Where a kernel really is. */
+const AdoptedConnection = ConnectionInfo.extend({
+  signature_scheme: z
+    .string()
+    .regex(
+      /^hmac-(md5|sha1|sha224|sha256|sha384|sha512|sha3_(224|256|384|512)|blake2[bs])$/,
+      "is not `hmac-` and a digest",
+    )
+    .default("hmac-sha256"),
+  transport: z.enum(["tcp", "ipc"]).default("tcp"),
+  ip: SystemText.min(1),
+});
 
 /** A success that has nothing to say; on REST the body is the JSON literal `null`. */
 const Nothing = z.null();
@@ -25,8 +39,8 @@ export const VarAction = z
     action: z
       .enum(["replace", "append", "prepend"])
       .describe("`append` and `prepend` add no separator of their own"),
-    name: z.string(),
-    value: z.string(),
+    name: VariableName,
+    value: SystemText,
   })
   .meta({ id: "VarAction" });
 export type VarAction = z.infer<typeof VarAction>;
@@ -63,8 +77,7 @@ const required = [
 
 export const NewSession = z
   .looseObject({
-    session_id: SessionId.min(1)
-      .max(1024)
+    session_id: Addressable.max(1024)
       .optional()
       .describe(
         "Required with `argv`; made up where absent with `kernel_name`",
@@ -74,7 +87,7 @@ export const NewSession = z
       .optional()
       .describe("A kernelspec: everything else is taken from it where absent"),
     argv: z
-      .array(z.string())
+      .array(SystemText)
       // Generated Java clients send `[]` for what was not set and cannot be null.
       .nullish()
       .describe(
@@ -86,10 +99,9 @@ export const NewSession = z
     input_prompt: z.string().optional(),
     continuation_prompt: z.string().optional(),
     session_mode: SessionMode.optional().describe("`console` where absent"),
-    working_directory: z
-      .string()
-      .optional()
-      .describe("`~` is expanded; empty or absent: the server's own"),
+    working_directory: SystemText.optional().describe(
+      "`~` is expanded; empty or absent: the server's own",
+    ),
     working_directory_required: z
       .boolean()
       .optional()
@@ -115,7 +127,7 @@ export const NewSession = z
     startup_environment: StartupEnvironment.optional().describe(
       "Where absent, what `run_in_shell` says",
     ),
-    startup_environment_arg: z.string().nullish(),
+    startup_environment_arg: SystemText.nullish(),
     run_in_shell: z
       .boolean()
       .nullish()
@@ -228,7 +240,7 @@ export const SessionList = z
 
 export const RestartSession = z
   .looseObject({
-    working_directory: z.string().nullish(),
+    working_directory: SystemText.nullish(),
     working_directory_required: z
       .boolean()
       .optional()
@@ -438,7 +450,7 @@ export const sessions = {
     summary: "Adopt a kernel that runs elsewhere",
     description:
       "Connects to a kernel that we did not start, signing with the key it has.",
-    input: ConnectionInfo.extend({ session_id: SessionId }),
+    input: AdoptedConnection.extend({ session_id: SessionId }),
     output: KernelInfo,
     errors: [
       ...anySession,

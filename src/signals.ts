@@ -8,6 +8,9 @@
  */
 import { setMaxListeners } from "node:events";
 
+/** A timer that is set for longer fires at once. */
+const LONGEST_MS = 2 ** 31 - 1;
+
 export class Deadline implements Disposable {
   readonly #controller = new AbortController();
   readonly #sources: readonly AbortSignal[];
@@ -26,9 +29,12 @@ export class Deadline implements Disposable {
       else source.addEventListener("abort", this.#forward, { once: true });
     }
     if (patience_ms !== undefined) {
-      this.#timer = setTimeout(() => {
-        controller.abort(new DOMException("Time is up", "TimeoutError"));
-      }, patience_ms);
+      this.#timer = setTimeout(
+        () => {
+          controller.abort(new DOMException("Time is up", "TimeoutError"));
+        },
+        Math.min(patience_ms, LONGEST_MS),
+      );
     }
   }
 

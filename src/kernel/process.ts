@@ -14,7 +14,7 @@ import {
 import { once } from "node:events";
 import { StringDecoder } from "node:string_decoder";
 import type { Readable } from "node:stream";
-import { readlinkSync } from "node:fs";
+import { readlinkSync, statSync } from "node:fs";
 import type { Variables } from "./environment.ts";
 import type { Exit } from "./kernel.ts";
 import { ProcessGroup } from "./process-group.ts";
@@ -105,10 +105,16 @@ export class KernelProcess {
     return this.#captured.text;
   }
 
-  /** Where the process is now; known on Linux only. */
+  /** Where the process is now, while that directory exists; known on Linux only. */
   get directory(): string | undefined {
     try {
-      return readlinkSync(`/proc/${this.pid}/cwd`);
+      const link = `/proc/${this.pid}/cwd`;
+      const path = readlinkSync(link);
+      // Linux says so of a directory that is gone; another may really be called so.
+      if (!path.endsWith(" (deleted)")) return path;
+      const [here, there] = [statSync(link), statSync(path)];
+      const isIt = here.ino === there.ino && here.dev === there.dev;
+      return isIt ? path : undefined;
     } catch {
       return undefined; // it is gone, or this system does not tell
     }

@@ -183,6 +183,7 @@ export class Session {
   /** Launches the kernel and waits for its first answer, which it resolves to. */
   async start(): Promise<KernelInfo> {
     this.#assertNotRestarting();
+    this.#assertStartable();
     return this.#launch();
   }
 
@@ -395,6 +396,13 @@ export class Session {
     return this.#begin("start", (hooks, signal) =>
       this.#options.provisioner.launch(this.#recipe(), hooks, signal),
     );
+  }
+
+  /** A session without a command is for a kernel that is adopted. */
+  #assertStartable(): void {
+    if (this.spec.argv.length > 0 || this.isRunning) return;
+    const why = "its `argv` is empty; a kernel for it can only be adopted";
+    throw failure("start_failed", { session_id: this.id, why });
   }
 
   #assertNotRestarting(): void {

@@ -1,0 +1,173 @@
+/** Fields that no system could take: refused by name, and nothing has happened. */
+import { mkdirSync, rmdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { needsLinux } from "../needs.ts";
+import { openServer, temporaryFolder, type TestServer } from "../harness.ts";
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await openServer();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const form = {
+  display_name: "Echo",
+  language: "echo",
+  username: "tester",
+  input_prompt: "",
+  continuation_prompt: "",
+  working_directory: "",
+  env: [],
+  interrupt_mode: "signal",
+  argv: [],
+};
+const pathOf = (id: string) => `/sessions/${encodeURIComponent(id)}`;
+
+async function expectRefused(
+  asked: ReturnType<TestServer["ask"]>,
+  field: string,
+): Promise<void> {
+  const { status, body } = await asked;
+  expect({ status, body }).toMatchObject({
+    status: 400,
+    body: {
+      code: "bad_request",
+      message: expect.stringContaining(field) as string,
+    },
+  });
+}
+
+test.each([
+  ["empty", ""],
+  [".", "."],
+  ["..", ".."],
+  ["half of a surrogate pair", "a\ud800"],
+  ["with a NUL", "a\0b"],
+  ["too long", "x".repeat(1025)],
+])("a session id that is %s is refused", async (_, session_id) => {
+  const made = server.ask("PUT", "/sessions", { ...form, session_id });
+  await expectRefused(made, "session_id");
+});
+
+test.each(["%2e", "%2E%2E", "...", ".a", "a/b", "a b", "é😀", "?#&", "a\nb"])(
+  "a session called %j is addressable over REST",
+  async (session_id) => {
+    const made = await server.ask("PUT", "/sessions", { ...form, session_id });
+    expect(made.body).toEqual({ session_id });
+    const { body } = await server.ask("GET", pathOf(session_id));
+    expect(body).toMatchObject({ session_id });
+    const gone = await server.ask("DELETE", pathOf(session_id));
+    expect(gone.status).toBe(200);
+  },
+);
+
+test.each([
+  ["argv", { argv: ["/bin/true", "a\0b"] }],
+  ["working_directory", { working_directory: "/tmp\0" }],
+  ["startup_environment_arg", { startup_environment_arg: "\0" }],
+  ["interrupt_mode", { interrupt_mode: "politely" }],
+  ["connection_timeout", { connection_timeout: 1e10 }],
+  ["connection_timeout", { connection_timeout: 0.5 }],
+  ["name", { env: [{ action: "replace", name: "", value: "" }] }],
+  ["name", { env: [{ action: "replace", name: "A=B", value: "" }] }],
+  ["name", { env: [{ action: "replace", name: "A\0", value: "" }] }],
+  ["value", { env: [{ action: "replace", name: "A", value: "\0" }] }],
+  ["action", { env: [{ action: "remove", name: "A", value: "" }] }],
+])("a session with a bad %s is refused: %j", async (field, bad) => {
+  const made = server.ask("PUT", "/sessions", {
+    ...form,
+    session_id: "bad",
+    ...bad,
+  });
+  await expectRefused(made, field);
+});
+
+const connection = {
+  control_port: 1,
+  shell_port: 2,
+  stdin_port: 3,
+  hb_port: 4,
+  iopub_port: 5,
+  signature_scheme: "hmac-sha256",
+  key: "k",
+  transport: "tcp",
+  ip: "127.0.0.1",
+};
+
+test.each([
+  ["shell_port", 0],
+  ["iopub_port", -1],
+  ["stdin_port", 70_000],
+  ["control_port", 1.5],
+  ["hb_port", 0],
+  ["ip", ""],
+  ["ip", "a\0b"],
+  ["transport", "inproc"],
+  ["signature_scheme", "bogus"],
+  ["signature_scheme", "hmac-bogus"],
+])(
+  "an adoption with %s %j is refused, and changes nothing",
+  async (field, value) => {
+    const session_id = `adopts ${field} ${String(value)}`.replace("\0", "0");
+    await server.ask("PUT", "/sessions", { ...form, session_id });
+    const path = pathOf(session_id);
+    await expectRefused(
+      server.ask("PUT", `${path}/adopt`, { ...connection, [field]: value }),
+      field,
+    );
+    const { body } = await server.ask("GET", path);
+    expect(body).toMatchObject({ status: "uninitialized", last_seq: 0 });
+  },
+);
+
+test("a session without a command cannot be started, and stays what it is", async () => {
+  await server.ask("PUT", "/sessions", { ...form, session_id: "no command" });
+  const path = pathOf("no command");
+  const { status, body } = await server.ask("POST", `${path}/start`);
+  expect({ status, body }).toMatchObject({
+    status: 500, // as Kallichore answers it
+    body: {
+      error: {
+        code: "KS-5",
+        message: expect.stringContaining("argv") as string,
+      },
+    },
+  });
+  const seen = await server.ask("GET", path);
+  expect(seen.body).toMatchObject({ status: "uninitialized", last_seq: 0 });
+});
+
+test("the longest connection time-out is no short one", async () => {
+  const session = await server.start("echo", "patient", {
+    connection_timeout: 2_147_483_647,
+  });
+  const { body } = await server.ask("GET", pathOf(session));
+  expect(body).toMatchObject({ status: "idle" });
+});
+
+test(
+  "a working directory that is deleted under the kernel is told as it was",
+  needsLinux,
+  async () => {
+    const folder = temporaryFolder();
+    const [gone, named] = [join(folder, "gone"), join(folder, "x (deleted)")];
+    for (const path of [gone, named]) mkdirSync(path);
+    const session = await server.start("echo", "homeless", {
+      working_directory: gone,
+    });
+    rmdirSync(gone);
+    const run = () =>
+      server.ask("POST", `${pathOf(session)}/execute`, { code: "hello" });
+    await run();
+    const where = async () =>
+      (await server.ask("GET", pathOf(session))).body as object;
+    expect(await where()).toMatchObject({ working_directory: gone });
+
+    const restart = `${pathOf(session)}/restart`;
+    await server.ask("POST", restart, { working_directory: named });
+    await run();
+    expect(await where()).toMatchObject({ working_directory: named });
+    await server.ask("POST", `${pathOf(session)}/shutdown`);
+  },
+);
