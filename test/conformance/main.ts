@@ -16,6 +16,7 @@ import { group as environment } from "./items/environment.ts";
 import { group as execute } from "./items/execute.ts";
 import { group as failures } from "./items/failures.ts";
 import { group as heartbeat } from "./items/heartbeat.ts";
+import { group as history } from "./items/history.ts";
 import { group as idleShutdown } from "./items/idle-shutdown.ts";
 import { group as interrupt } from "./items/interrupt.ts";
 import { group as keepAlive } from "./items/keep-alive.ts";
@@ -51,6 +52,7 @@ const GROUPS = [
   unixSocket,
   queue,
   execute,
+  history,
   interrupt,
   restart,
   adopt,

@@ -127,6 +127,7 @@ export const group = outline<Ground>({
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
+        const sockets = join(ground.home(), "run");
         const server = await ground.start({
           transport: "socket",
           args: [
@@ -140,7 +141,7 @@ export const group = outline<Ground>({
               "5",
               "-r500",
             ],
-            ...["-l", "debug", "--socket-dir=sockets"],
+            ...["-l", "debug", `--socket-dir=${sockets}`],
           ],
         });
         const answer = await server.request("GET", "/server_configuration");
@@ -213,6 +214,21 @@ export const group = outline<Ground>({
         const { code } = await ground.invoke(args, { home });
         equal(code, 1, "exit code");
         holds(!existsSync(socket), "the socket is still there");
+      },
+    },
+    {
+      id: "CLI-37",
+      claim:
+        "a relative --socket-dir is the server's: clients elsewhere are told an absolute path",
+      source: FAULT,
+      mark: "mended",
+      run: async (ground) => {
+        const server = await ground.start({
+          transport: "socket",
+          args: ["--socket-dir=sockets"],
+        });
+        const { status } = await server.request("GET", "/status");
+        equal(status, 200, "GET /status over the socket");
       },
     },
   ],

@@ -1,5 +1,15 @@
 /** One session's life: start, the truth of its status, kill, delete, and what each state allows. */
-import { at, equal, holds, keys, shown, text } from "../harness/check.ts";
+import { existsSync, readFileSync } from "node:fs";
+
+import {
+  at,
+  equal,
+  holds,
+  keys,
+  refute,
+  shown,
+  text,
+} from "../harness/check.ts";
 import { life } from "../harness/channel.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import { alive, gone, parent } from "../harness/processes.ts";
@@ -493,5 +503,59 @@ export const group = outline<World>({
         holds(Math.min(...took) < 1_350, `they took ${took.join()} ms`);
       },
     },
+    {
+      id: "LIFE-28",
+      claim:
+        "a session that was started and asked nothing becomes idle: as a frame, and in its object",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.create(server);
+        const channel = await session.channel();
+        equal((await session.start()).status, 200, "start");
+        await channel.event("status", "idle");
+        await session.becomes(["idle"]);
+      },
+    },
+    {
+      id: "LIFE-29",
+      claim: "a restarted session that was asked nothing becomes idle",
+      source: KALLICHORE,
+      mark: "same",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const channel = await session.channel();
+        const from = channel.frames.length;
+        equal((await session.restart()).status, 200, "restart");
+        const starting = await channel.event("status", "starting", { from });
+        await channel.event("status", "idle", { from: starting.index });
+        await session.becomes(["idle"]);
+      },
+    },
+    {
+      id: "LIFE-30",
+      claim: "a kernel's connection file is gone once the kernel is",
+      source: FAULT,
+      mark: "mended",
+      run: async ({ server }) => {
+        const session = await Session.started(server);
+        const file = connectionFileOf(await session.pid());
+        holds(existsSync(file), `not there while it runs: ${file}`);
+        await session.post("kill");
+        await session.becomes(["exited"]);
+        const isLeft = () => Promise.resolve(existsSync(file));
+        await until("the connection file is removed", isLeft, {
+          holds: (seen) => !seen,
+          within_ms: 5_000,
+        });
+      },
+    },
   ],
 });
+
+/** The argument that names it in the command line of the kit's kernel. */
+function connectionFileOf(pid: number): string {
+  const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  const file = words.find((word) => /^\/.*\.json$/.test(word));
+  return file ?? refute(`no connection file in ${shown(words)}`);
+}

@@ -61,10 +61,9 @@ export const group = outline<World>({
     },
     {
       id: "USE-03",
-      claim:
-        "a kernel that works shows cpu_percent near a whole core, an idle one next to nothing",
-      source: KALLICHORE,
-      mark: "same",
+      claim: "a kernel that works shows cpu_percent near a whole core",
+      source: FAULT, // counted against the time of all processors, of which a container sees some
+      mark: "mended",
       run: async ({ server }) => {
         const { channel } = await attached(server);
         await next(channel);
