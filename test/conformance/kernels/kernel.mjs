@@ -62,6 +62,11 @@ const lines = new Map(); // one sender at a time for each socket
 const ports = {};
 for (const [name, socket] of Object.entries(sockets)) {
   const wanted = info[`${name}_port`] ?? "*";
+  // As Jupyter's own kernels do; Kallichore asks for TCP only.
+  if (info.transport === "ipc") {
+    await socket.bind(`ipc://${info.ip}-${wanted}`);
+    continue;
+  }
   await socket.bind(`tcp://127.0.0.1:${wanted}`);
   ports[`${name}_port`] = Number(socket.lastEndpoint.split(":").at(-1));
 }
