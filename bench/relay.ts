@@ -27,9 +27,10 @@ import { argvOf, installKernelspecs } from "../test/kernels/index.ts";
 import { launch } from "../test/kernels/raw-client.ts";
 
 const CANDIDATES = ["trpc", "kallichore", "naive", "zmtp", "libzmq"] as const;
-type Candidate = (typeof CANDIDATES)[number];
+/** `unchecked` is our channel without the check of what kernels send; see `entrance.ts`. */
+type Candidate = (typeof CANDIDATES)[number] | "unchecked";
 
-const CASES = [
+export const CASES = [
   { name: "600 B", size: 0, count: 20_000 }, // that is what a message weighs without any text
   { name: "10 kB", size: 10_000, count: 5_000 },
   { name: "1 MB", size: 1_000_000, count: 150 },
@@ -39,8 +40,10 @@ type Case = (typeof CASES)[number];
 const ROUND_PATIENCE_MS = 120_000;
 const TOKEN = "bench";
 
-if (process.send === undefined) await compare(Number(process.argv[2] ?? 3));
-else await between(process.argv[2] as Candidate);
+const isMain = process.argv[1] === fileURLToPath(import.meta.url);
+if (process.send !== undefined && isMain) {
+  await between(process.argv[2] as Candidate);
+} else if (isMain) await compare(Number(process.argv[2] ?? 3));
 
 async function compare(rounds: number): Promise<void> {
   for (const what of CASES) {
@@ -61,11 +64,15 @@ async function compare(rounds: number): Promise<void> {
 }
 
 /** Processor time of one message, in µs. The first flood warms up. */
-async function relay(
+export async function relay(
   candidate: Candidate,
   { size, count }: Case,
 ): Promise<number> {
-  const child = fork(fileURLToPath(import.meta.url), [candidate]);
+  const hook = new URL("unchecked-hook.ts", import.meta.url).href;
+  const unchecked = candidate === "unchecked" ? ["--import", hook] : [];
+  const child = fork(fileURLToPath(import.meta.url), [candidate], {
+    execArgv: [...process.execArgv, ...unchecked],
+  });
   const signal = AbortSignal.timeout(ROUND_PATIENCE_MS);
   try {
     const [address] = (await once(child, "message", { signal })) as [string];
@@ -103,6 +110,7 @@ async function attach(candidate: Candidate, url: string) {
   const paths = {
     trpc: `/trpc?token=${TOKEN}`,
     kallichore: `/sessions/s/channels?token=${TOKEN}`,
+    unchecked: `/sessions/s/channels?token=${TOKEN}`,
   } as Record<string, string>;
   const socket = new WebSocket(
     `${url.replace("http", "ws")}${paths[candidate] ?? ""}`,
@@ -135,7 +143,9 @@ async function attach(candidate: Candidate, url: string) {
 /** The child: tells its address, then does as it is told, one answer to each word. */
 async function between(candidate: Candidate): Promise<void> {
   const place =
-    candidate === "trpc" || candidate === "kallichore"
+    candidate === "trpc" ||
+    candidate === "kallichore" ||
+    candidate === "unchecked"
       ? await ours()
       : await theirs(candidate);
   let before = process.cpuUsage();
@@ -196,7 +206,7 @@ async function ours(): Promise<Place> {
 }
 
 async function theirs(
-  candidate: Exclude<Candidate, "trpc" | "kallichore">,
+  candidate: Exclude<Candidate, "trpc" | "kallichore" | "unchecked">,
 ): Promise<Place> {
   const driver: KernelTransport = candidate === "libzmq" ? libzmq : zmtp;
   const launched = await launch({ argv: argvOf("witness") });
@@ -303,6 +313,6 @@ function naively(frames: Frames, key: string): string {
   });
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }

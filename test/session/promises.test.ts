@@ -1,0 +1,66 @@
+/** What a session owes to who asked, whatever its kernel calls things. */
+import { expect, test } from "vitest";
+import { Ownership } from "../../src/session/ownership.ts";
+import { code, startedSession } from "./fake-kernel.ts";
+
+test.each(["error", "abort", "aborted"])(
+  "a reply with status %s is a failure: what waits behind it is dropped",
+  async (status) => {
+    const { session, kernel } = await startedSession();
+    const [first, second] = [code("a"), code("b")];
+    for (const one of [first, second]) session.send(one);
+    kernel.reply(first, { status });
+    kernel.idle(first);
+    expect(kernel.heard).toEqual(["a"]);
+    expect(session.executions.get(second.header.msg_id)).toMatchObject({
+      state: "aborted",
+      reason: "earlier_failure",
+    });
+  },
+);
+
+test("who asked is answered when the request is aborted", async () => {
+  const { session } = await startedSession();
+  session.send(code("a"));
+  const asked = session.request(code("b"), 60_000);
+  await session.interrupt();
+  expect((await asked).content).toMatchObject({
+    status: "aborted",
+    reason: "interrupt",
+  });
+});
+
+test("an answer may be repeated under its id when the question is settled, and is given once", async () => {
+  const { session, kernel } = await startedSession();
+  const one = code("input()");
+  const execution = session.execute(one, undefined);
+  kernel.busy(one);
+  kernel.ask(one, "?");
+  const answer = { value: "yes", answer_id: "my answer" };
+  session.answer(execution, answer);
+  session.answer(execution, answer);
+  expect(kernel.heard).toEqual(["input()", "input_reply"]);
+  expect(() => session.answer(execution, { value: "no" })).toThrow(
+    expect.objectContaining({ reason: "execution_state" }),
+  );
+});
+
+test("ten thousand requests may wait, and no more", async () => {
+  const { session, kernel } = await startedSession();
+  for (let n = 0; n <= 10_000; n += 1) session.send(code(`${n}`));
+  expect(session.queue.pending.length).toBe(10_000);
+  const last = code("too many");
+  expect(() => session.send(last)).toThrow(
+    expect.objectContaining({ reason: "too_busy" }),
+  );
+  expect(session.executions.find(last.header.msg_id)).toBeUndefined();
+  expect(kernel.heard).toEqual(["0"]);
+});
+
+test("what an owner has heard stays heard", () => {
+  const ownership = new Ownership();
+  const claim = ownership.take("", () => Promise.resolve());
+  claim.heard(7);
+  claim.heard(3);
+  expect(ownership.place).toBe(7);
+});
