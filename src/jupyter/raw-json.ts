@@ -34,7 +34,7 @@ export function stringify(value: unknown): string {
   spelling = raws;
   let text: string;
   try {
-    text = JSON.stringify(value) ?? "null";
+    text = (JSON.stringify(value) as string | undefined) ?? "null";
   } finally {
     spelling = outer;
   }

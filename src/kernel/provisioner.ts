@@ -474,7 +474,7 @@ class Launch {
         kernel.introduce(deadline),
         kernel.exited.then(async (exit) => {
           const failed = this.#exitFailure("exited_during_start", exit);
-          this.misfit = await this.#misfitOf();
+          this.misfit = await this.#misfitOf(exit);
           throw failed;
         }),
         this.#misfits(ports, over.signal),
@@ -521,7 +521,8 @@ class Launch {
   #isBound = false;
 
   /** What may have made the kernel exit. */
-  async #misfitOf(): Promise<"ports" | "ipc" | undefined> {
+  async #misfitOf({ signal }: Exit): Promise<"ports" | "ipc" | undefined> {
+    if (signal !== null) return undefined; // somebody killed it
     const reservation = this.#reservation;
     const printed = this.#process?.output ?? "";
     if (reservation instanceof PortReservation) {
@@ -533,8 +534,7 @@ class Launch {
     const isTold =
       /\bipc\b/i.test(printed) || printed.includes(reservation.address.ip);
     const isLikely =
-      this.#options.support === "unknown" &&
-      (printed.trim() === "" || OF_SOCKETS.test(printed));
+      this.#options.support === "unknown" && OF_SOCKETS.test(printed);
     return isTold || isLikely ? "ipc" : undefined;
   }
 

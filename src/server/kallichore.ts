@@ -55,10 +55,10 @@ function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
     case "execution_queued":
       return { executionQueued: event.msg_id };
     case "execution_requested": {
-      const { kind: _, ...request } = event;
+      const { msg_id, code, requested_at, attribution } = event;
       // The one source that Kallichore's type has.
-      return request.attribution.source === "agent"
-        ? { executionRequested: request }
+      return attribution.source === "agent"
+        ? { executionRequested: { msg_id, code, requested_at, attribution } }
         : undefined;
     }
     case "handshake":

@@ -1,11 +1,6 @@
 /** The session operations, each answered in a line or a few. */
-import {
-  type ConnectionInfo,
-  type contract,
-  failure,
-} from "../../contract/index.ts";
+import { type contract, failure } from "../../contract/index.ts";
 import { fromClientValue, request } from "../jupyter/client-message.ts";
-import { Signer } from "../jupyter/frames.ts";
 import { collect } from "../session/collect.ts";
 import { Deadline } from "../signals.ts";
 import { describe, NOTHING_SAID } from "./describe.ts";
@@ -86,7 +81,6 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const { session_id, ...connection } = input;
     const session = supervisor.session(session_id);
     supervisor.assertOpen();
-    assertSignable(connection);
     return await session.adopt(connection);
   },
 
@@ -174,14 +168,4 @@ async function* all(
   yield* told(journal.id, lastEventId, (after) =>
     journal.follow(after, end.signal),
   );
-}
-
-/** The contract knows the form of a signature scheme; which digests there are, OpenSSL knows. */
-function assertSignable({ key, signature_scheme }: ConnectionInfo): void {
-  try {
-    new Signer(key, signature_scheme);
-  } catch (cause) {
-    const why = `signature_scheme: there is no digest for ${signature_scheme}`;
-    throw failure("bad_request", { why }, { cause });
-  }
 }

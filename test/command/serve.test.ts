@@ -171,7 +171,7 @@ describe("a server", () => {
     const { port } = new URL(told(await room.serve()).url);
     const { code, stderr } = await room.run(["serve", "--port", port]);
     expect(code).toBe(3);
-    expect(stderr).toContain("EADDRINUSE");
+    expect(stderr).toContain("another program listens there already");
     expect(stderr).toContain("--port");
   });
 
