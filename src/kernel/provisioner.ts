@@ -32,7 +32,7 @@ import {
   BadRegistration,
   type Registration,
 } from "./registration.ts";
-import { RunningKernel } from "./running-kernel.ts";
+import { ChannelLost, RunningKernel } from "./running-kernel.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 import { STARTUP_BEGIN, STARTUP_SUCCESS, startupCommand } from "./shell.ts";
 import { within } from "./stop.ts";
@@ -474,7 +474,7 @@ class Launch {
         kernel.introduce(deadline),
         kernel.exited.then(async (exit) => {
           const failed = this.#exitFailure("exited_during_start", exit);
-          this.misfit = await this.#misfitOf(exit);
+          this.misfit ??= await this.#misfitOf(exit);
           throw failed;
         }),
         this.#misfits(ports, over.signal),
@@ -485,7 +485,9 @@ class Launch {
       return kernel;
     } catch (error) {
       if (error instanceof Misfit) this.misfit = error.kind;
-      else if (ports?.hasRefused === true) this.misfit = "ports";
+      else if (ports !== undefined && error instanceof ChannelLost) {
+        this.misfit = "ports"; // somebody else answers at one of them
+      } else if (ports?.hasRefused === true) this.misfit = "ports";
       await this.#end();
       await within(kernel.exited, REAP_MS);
       if (error instanceof SupervisorError) throw error;

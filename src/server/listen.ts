@@ -263,8 +263,12 @@ const ALLOW_ORIGIN = "access-control-allow-origin";
 /** For browsers, and for who reads the document. */
 const PAGES = ["/", "/docs", "/openapi.json"];
 
+/** Once the request is read to its end: a connection that closes over an unread body loses the answer, too. */
 function send(res: ServerResponse, status: number, page: Page): void {
-  res.writeHead(status, page.headers).end(page.body);
+  res.req.once("end", () => {
+    res.writeHead(status, page.headers).end(page.body);
+  });
+  res.req.resume();
 }
 
 /** Whether it is a person's browser that asks. */

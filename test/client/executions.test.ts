@@ -429,9 +429,15 @@ describe("an execution that is found", () => {
     const { session_id } = created;
     const found = other.session(session_id).execution(waiting.execution_id);
     expect(await waiting.info()).toMatchObject({ state: "queued" });
-    const gone = [found, waiting].map((one) =>
-      expect(one).rejects.toMatchObject({ reason: "session_not_found" }),
-    );
+    const gone = [
+      expect(found).rejects.toMatchObject({ reason: "session_not_found" }),
+      // Who sent it hears, before the session is gone, that it never ran.
+      expect(waiting).resolves.toMatchObject({
+        status: "aborted",
+        reason: "shutdown",
+        reply: { evalue: "the session was deleted" },
+      }),
+    ];
     await found.info();
     await created.delete();
     await Promise.all(gone);

@@ -398,7 +398,7 @@ describe("the end", () => {
     });
     const { server, file, connection } = kc;
     server.signal("SIGUSR2");
-    expect(await server.ended()).toEqual({ code: 1, signal: null });
+    expect(await server.ended()).toEqual({ code: 70, signal: null });
     expect(server.stderr).toContain("what nobody foresaw");
     expect(existsSync(file)).toBe(false);
     expect(existsSync(connection.socket_path ?? "")).toBe(false);

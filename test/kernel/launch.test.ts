@@ -209,7 +209,6 @@ describe("ports instead", () => {
       "exits with a word",
       'console.error("unknown transport ipc"); process.exit(1);',
     ],
-    ["exits without a word", "process.exit(1);"],
     ["does not bind them", "setInterval(() => {}, 1e6);"],
   ])(
     "for a kernel that %s, which is remembered",

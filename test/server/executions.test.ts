@@ -152,6 +152,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
           execution_count: 1,
         },
       ],
+      refused: [],
       gaps: [],
       is_clipped: false,
       clipped: null,

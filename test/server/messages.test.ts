@@ -236,7 +236,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(Buffer.from(buffer, "base64").length).toBe(16 * 1024 * 1024);
   });
 
-  test("a restart is heard in order: exited, how, starting, ready, idle", async () => {
+  test("a restart is heard in order: busy, exited, how, starting, ready, idle", async () => {
     await using client = await door.attach(server, session);
     await client.over(await client.execute("before"));
     await server.ask("POST", `/sessions/${session}/restart`);
@@ -252,7 +252,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(own()).toEqual([
       ...["starting", "ready", "idle"],
       ...["busy", "idle"],
-      ...["exited", "exited with 0"],
+      ...["busy", "exited", "exited with 0"],
       ...["starting", "ready", "idle"],
     ]);
   });
