@@ -34,7 +34,7 @@ export function stringify(value: unknown): string {
   spelling = raws;
   let text: string;
   try {
-    text = (JSON.stringify(value) as string | undefined) ?? "null";
+    text = value === undefined ? "null" : JSON.stringify(value);
   } finally {
     spelling = outer;
   }

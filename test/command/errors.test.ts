@@ -49,7 +49,14 @@ test("programs are told which sessions were stopped and which not", async () => 
   expect(code).toBe(3);
   expect(JSON.parse(stdout)).toEqual({
     sessions: ["a"],
-    failures: [{ name: "wrong", message: "There is no session wrong" }],
+    failures: [
+      {
+        name: "wrong",
+        message: "There is no session wrong",
+        reason: "session_not_found",
+        hint: "There are: a",
+      },
+    ],
   });
 });
 

@@ -149,7 +149,8 @@ test("an attribution that Kallichore's type has not is no frame, unless all even
   const plain = await channelOf(session);
   await eventually("the end of it", () =>
     plain.find(
-      ({ header }) => (header as Frame)?.["msg_type"] === "execute_reply",
+      ({ header }) =>
+        (header as Frame | undefined)?.["msg_type"] === "execute_reply",
     ),
   );
   expect(plain.some((frame) => "executionRequested" in frame)).toBe(false);

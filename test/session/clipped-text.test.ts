@@ -39,7 +39,7 @@ test("no character is cut: what of it does not fit is omitted", () => {
 
 test("many small pieces are one text", () => {
   const text = Array.from({ length: 300 }, (_, n) => `${n}\n`).join("");
-  expect(clipped(...text)).toBe(clipped(text));
+  expect(clipped(...Array.from(text))).toBe(clipped(text));
 });
 
 /** Pieces of JSON strings, as the text that they are and as they may be written. */
