@@ -65,7 +65,7 @@ export interface ServiceOptions {
   readonly onFault?: FaultListener | undefined;
   /** The driver of the kernels' sockets. */
   readonly transport?: TransportName;
-  /** Unix sockets (`ipc`) or TCP ports for kernels; `auto`, the default: Unix sockets for the kernels that can use them. */
+  /** TCP ports for kernels (`tcp`, the default) or Unix sockets (`ipc`); `auto`: Unix sockets for the kernels that can use them. */
   readonly kernelSockets?: KernelSockets | undefined;
   /** The Kallichore version that we say we are. */
   readonly reportedVersion?: string | undefined;
@@ -215,7 +215,7 @@ export function serviceOf(
       log,
       faults,
       env,
-      sockets: options.kernelSockets ?? "auto",
+      sockets: options.kernelSockets ?? "tcp",
     });
   const kernelspecs =
     options.kernelspecs ??

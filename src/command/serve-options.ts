@@ -115,7 +115,7 @@ export function addServeOptions(command: Command): Command {
         "ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that can use them",
       )
         .choices(KERNEL_SOCKETS)
-        .default("auto"),
+        .default("tcp"),
     )
     .addOption(
       env("--transport-driver <name>", "who speaks ZeroMQ")

@@ -102,7 +102,10 @@ describe.each(DRIVERS)(
   needsPosix,
   (transport) => {
     test("lie where no other user can reach them", async () => {
-      await using server = await openServer({ transport });
+      await using server = await openServer({
+        transport,
+        kernelSockets: "auto",
+      });
       const id = await server.start("echo");
       const connection = await connectionOf(server, id);
       expect(connection.transport).toBe("ipc");
@@ -112,7 +115,10 @@ describe.each(DRIVERS)(
     });
 
     test("go with a kernel that is killed, and the next one has its own", async () => {
-      await using server = await openServer({ transport });
+      await using server = await openServer({
+        transport,
+        kernelSockets: "auto",
+      });
       const id = await server.start("echo");
       const before = await connectionOf(server, id);
       await server.ask("POST", `/sessions/${id}/kill`);
@@ -128,7 +134,10 @@ describe.each(DRIVERS)(
     });
 
     test("can be adopted by another session", async () => {
-      await using server = await openServer({ transport });
+      await using server = await openServer({
+        transport,
+        kernelSockets: "auto",
+      });
       const id = await server.start("echo");
       const connection = await connectionOf(server, id);
       await create(server, "adopting", []);
@@ -141,7 +150,7 @@ describe.each(DRIVERS)(
 );
 
 test("a kernel's sockets go with its session", needsPosix, async () => {
-  await using server = await openServer();
+  await using server = await openServer({ kernelSockets: "auto" });
   const id = await server.start("echo");
   const connection = await connectionOf(server, id);
   await server.ask("POST", `/sessions/${id}/shutdown`);
@@ -155,7 +164,10 @@ test(
   async () => {
     const runtimeDirectory = join(temporaryFolder(), "long".repeat(30));
     mkdirSync(runtimeDirectory);
-    const server = await openServer({ runtimeDirectory });
+    const server = await openServer({
+      runtimeDirectory,
+      kernelSockets: "auto",
+    });
     const id = await server.start("echo");
     const { transport, ip } = await connectionOf(server, id);
     expect(transport).toBe("ipc");
@@ -189,13 +201,16 @@ describe("ports instead", () => {
       metadata: { kallichore: { sockets: "tcp" } },
     };
     writeFileSync(join(home, "kernel.json"), JSON.stringify(spec));
-    await using server = await openServer({ kernelspecDirs: [folder] });
+    await using server = await openServer({
+      kernelspecDirs: [folder],
+      kernelSockets: "auto",
+    });
     const id = await server.start("of-ports");
     expect(await connectionOf(server, id)).toMatchObject({ transport: "tcp" });
   });
 
   test("where somebody has asked for them before the start", async () => {
-    await using server = await openServer();
+    await using server = await openServer({ kernelSockets: "auto" });
     await create(server, "asked", argvOf("echo"));
     const before = await connectionOf(server, "asked");
     expect(before.transport).toBe("tcp");
@@ -215,7 +230,7 @@ describe("ports instead", () => {
     needsPosix,
     async (_how, program) => {
       const folder = temporaryFolder();
-      await using server = await openServer();
+      await using server = await openServer({ kernelSockets: "auto" });
       const argv = changed(folder, program);
       await create(server, "unable", argv, { connection_timeout: 20 });
       await started(server, "unable");
@@ -239,7 +254,7 @@ describe("ports instead", () => {
     needsPosix,
     async () => {
       const folder = temporaryFolder();
-      await using server = await openServer();
+      await using server = await openServer({ kernelSockets: "auto" });
       const program = 'console.error("No module named x"); process.exit(3);';
       await create(server, "broken", changed(folder, program));
       const { status, body } = await server.ask(

@@ -152,7 +152,7 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
     )
       .env("KALLICHORE_KERNEL_SOCKETS")
       .choices(KERNEL_SOCKETS)
-      .default("auto"),
+      .default("tcp"),
   );
   several(command, "--allow-origin <ORIGIN>", "A web page that may ask");
   several(command, "--allow-host <NAME>", "A further name of this server");

@@ -23,7 +23,7 @@ test("nothing said is nothing set, but for what has a default", () => {
   expect(parsed()).toEqual({
     port: 0,
     reportVersion: COMPATIBLE_VERSION,
-    kernelSockets: "auto",
+    kernelSockets: "tcp",
     allowOrigin: [],
     allowHost: [],
   });

@@ -18,7 +18,7 @@ function options(some: Partial<Options>): Options {
   const none = {
     port: 0,
     reportVersion: "1",
-    kernelSockets: "auto" as const,
+    kernelSockets: "tcp" as const,
     allowOrigin: [],
     allowHost: [],
   };
