@@ -3,6 +3,8 @@
  * the members of an object lie in it. It parses nothing, calls itself nowhere,
  * and works in short steps, so that a large text keeps nobody waiting.
  */
+import { escapeSize, isDigit } from "./json-walk.ts";
+
 export class BadText extends Error {
   override readonly name = "BadText";
   readonly reason: "not_json" | "too_deep" | "too_many";
@@ -206,24 +208,9 @@ export function jsonText(text: Buffer, bounds: TextBounds): JsonText {
 }
 
 function afterEscape(text: Buffer, at: number): number {
-  switch (text[at + 1]) {
-    case QUOTE:
-    case BACKSLASH:
-    case 0x2f: // "/"
-    case 0x62: // b
-    case 0x66: // f
-    case 0x6e: // n
-    case 0x72: // r
-    case 0x74: // t
-      return at + 2;
-    case 0x75: // u
-      for (let place = at + 2; place < at + 6; place += 1) {
-        if (!isHex(text[place] ?? 0)) throw bad("an escape is wrong");
-      }
-      return at + 6;
-    default:
-      throw bad("an escape is wrong");
-  }
+  const size = escapeSize(text, at);
+  if (size === 0) throw bad("an escape is wrong");
+  return at + size;
 }
 
 const TRUE = Buffer.from("true");
@@ -270,15 +257,6 @@ function afterDigits(text: Buffer, at: number): number {
   if (place === at) throw bad("a value is missing");
   if (place - at > LONGEST_NUMBER) throw bad("a number is too long");
   return place;
-}
-
-function isDigit(byte: number): boolean {
-  return byte >= 0x30 && byte <= 0x39;
-}
-
-function isHex(byte: number): boolean {
-  const lower = byte | 0x20;
-  return isDigit(byte) || (lower >= 0x61 && lower <= 0x66);
 }
 
 function bad(what: string): BadText {

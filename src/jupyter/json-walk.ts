@@ -207,8 +207,8 @@ function lettersOf(word: string): readonly number[] {
   return Array.from(word, (letter) => letter.charCodeAt(0));
 }
 
-/** Bytes of the escape at a backslash; 0 where it is none. */
-function escapeSize(bytes: Uint8Array, at: number): number {
+/** Bytes of the escape at a backslash; 0 where the escape is wrong. */
+export function escapeSize(bytes: Uint8Array, at: number): number {
   const escaped = bytes[at + 1] ?? 0;
   if (escaped !== SMALL_U) return ESCAPED.has(escaped) ? 2 : 0;
   for (let place = at + 2; place < at + 6; place += 1) {
@@ -217,7 +217,7 @@ function escapeSize(bytes: Uint8Array, at: number): number {
   return 6;
 }
 
-function isDigit(byte: number): boolean {
+export function isDigit(byte: number): boolean {
   return byte >= ZERO && byte <= NINE;
 }
 
