@@ -154,7 +154,7 @@ export const ExecutionQueuedEvent = z
   })
   .meta({ id: "ExecutionQueuedEvent" });
 
-/** Who asked for an execution, where the request's metadata say so under `attribution`. */
+/** The person or program that asked for an execution: `attribution` in the metadata of its request. */
 export const Attribution = z
   .object({
     source: z.string().describe("Such as `agent`"),

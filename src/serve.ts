@@ -51,7 +51,7 @@ export interface ServiceOptions {
   readonly kernelspecs?: KernelspecSource;
   /** Kernels that are offered beside the kernelspecs; the embedded Python unless said. */
   readonly embedded?: readonly Kernelspec[];
-  /** What kernels inherit, and where their programs, kernelspecs, shell and home are looked up; the process's environment unless said. */
+  /** The environment that kernels inherit. The server also looks up programs, kernelspecs, the shell and the home directory in it. Default: `process.env`. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Hours without anybody who needs the server until it ends; 0 is half a minute; never unless given. */
   readonly idleShutdownHours?: number | undefined;

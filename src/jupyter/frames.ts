@@ -111,7 +111,7 @@ export class FrameReader {
   }
 
   /**
-   * Throws `BadFrames` when it is no message, or not signed with our key;
+   * Throws `BadFrames` when the frames are not a message, or lack a signature made with our key;
    * `Refused` when it is one, and cannot be admitted.
    */
   read(frames: readonly Uint8Array[], channel: Channel): Received {
@@ -185,7 +185,7 @@ export class FrameReader {
     return parent;
   }
 
-  /** `header` is undefined for JSON that is no header; else why the bytes are no JSON. */
+  /** `header` is undefined where the JSON is not a header. A string says why the bytes are not JSON. */
   #headerIn(
     bytes: Uint8Array,
   ):

@@ -39,7 +39,7 @@ export interface Recipe {
   readonly startup_environment_arg: string | undefined;
   /** Where clients were told that the kernel would be. */
   readonly connection: ConnectionInfo | undefined;
-  /** What its kernelspec says its sockets are; the server's choice where absent. */
+  /** The kind of sockets that the kernelspec asks for. Default: the server's setting. */
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
   /** From the launch to the first answer; `undefined` for no bound. */
   readonly timeout_ms: number | undefined;

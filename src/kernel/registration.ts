@@ -116,7 +116,7 @@ interface SignedParts {
   readonly parts: readonly Uint8Array[];
 }
 
-/** `undefined` for what our kernel did not say: it has no delimiter, or no signature of the key. */
+/** `undefined` where the frames lack the delimiter or a valid signature: our kernel did not send them. */
 function signedParts(
   frames: readonly Uint8Array[],
   signer: Signer,

@@ -122,7 +122,7 @@ export class Sockets {
   }
 }
 
-/** `undefined` for frames that are no message, or are not signed with the kernel's key. */
+/** `undefined` where the frames are not a message, or lack a signature made with the kernel's key. */
 function reading(
   reader: FrameReader,
   channel: Channel,

@@ -9,7 +9,7 @@ import { limits } from "../../contract/limits.ts";
 /** How long a body may go on that nobody waits for any more. */
 export const LINGER_MS = 5_000;
 
-/** Who waits to be told that the body is wanted. */
+/** Requests whose client waits for `100 Continue` before it sends the body. */
 const expectant = new WeakSet<IncomingMessage>();
 
 /** For requests with `Expect: 100-continue`, which are answered before there is a body. */

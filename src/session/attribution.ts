@@ -1,4 +1,4 @@
-/** Who asked for an execution: what its request's metadata say under `attribution`. */
+/** The `attribution` in the metadata of a request: it names the person or program that asked for the execution. */
 import type { Attribution } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
 import type { Message } from "../jupyter/message.ts";

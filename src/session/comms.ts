@@ -54,7 +54,7 @@ export class Comms {
   }
 }
 
-/** `undefined` for what has no id. Data and metadata are as they were written. */
+/** `undefined` where the message has no comm id. Data and metadata keep the bytes of the kernel. */
 function toComm({ raw, buffers }: Said): OpenComm | undefined {
   const members = membersIn(Buffer.from(raw.content)); // a copy: frames are views of a read buffer
   const data = members.get("data");

@@ -53,7 +53,7 @@ export interface SessionSpec {
   readonly continuation_prompt: string;
   readonly env: readonly VarAction[];
   readonly spec_env: Readonly<Record<string, string>> | undefined;
-  /** What its kernelspec says its sockets are; the server's choice where absent. */
+  /** The kind of sockets that the kernelspec asks for. Default: the server's setting. */
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
   /** Seconds; negative for no bound. */
   readonly connection_timeout: number;
