@@ -104,9 +104,12 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
       const texts: string[] = [];
       const idle = new Promise<void>((resolve) => {
         socket.onmessage = ({ data }) => {
-          const { header, content } = JSON.parse(String(data));
-          if (header?.msg_type === "stream") texts.push(content.text);
-          if (content?.execution_state === "idle") resolve();
+          const message = JSON.parse(String(data));
+          // A first owner also hears what the kernel said when it started.
+          if (message.parent_header?.msg_id !== "m") return;
+          const { header, content } = message;
+          if (header.msg_type === "stream") texts.push(content.text);
+          if (content.execution_state === "idle") resolve();
         };
       });
       socket.send(
