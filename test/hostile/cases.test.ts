@@ -21,6 +21,8 @@ import { Beside, type Room, rooms, toBeAdopted } from "./rooms.ts";
 
 /** Past the patience of a heartbeat, after which its timer speaks. */
 const HEARTBEAT_MS = 6_500;
+/** Bytes; more than a string can hold. */
+const HUGE = 600_000_000;
 
 const foreign: Readonly<Record<string, () => Promise<number>>> = {
   "an HTTP server": async () =>
@@ -49,6 +51,10 @@ const answers: Readonly<Record<string, string>> = {
   half: "{nope",
   number: "5",
   list: "[]",
+  null: "null",
+  deep: "[".repeat(200_000) + "]".repeat(200_000),
+  no_language: '{"status":"ok","language_info":null}',
+  strange_version: '{"status":"ok","protocol_version":7,"banner":[]}',
   envelope: '{},"kind":"kernel","exited":0,"x":{}',
 };
 
@@ -148,7 +154,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
       expect(adopted.status).toBe(200);
       relay.say(Buffer.alloc(1_000, 0xa5));
       if (!name.includes("libzmq")) {
-        const reason = await toldOf(room, "lost", "exited");
+        const reason = await toldOf(room, "lost", /"status":"exited"[^}]*/);
         expect(reason).toMatch(/iopub cannot be reached.*is no ZMTP/);
       }
       await beside.isUnhurt();
@@ -175,6 +181,29 @@ describe.each(rooms)("$name", ({ open }) => {
     });
     await beside.isUnhurt();
   });
+
+  test.runIf(process.env["HOSTILE_SECONDS"] !== undefined).each([
+    ["that is not UTF-8", () => Buffer.alloc(HUGE, 0xff)],
+    [
+      "of JSON",
+      () =>
+        Buffer.alloc(HUGE, "x")
+          .fill('"', 0, 1)
+          .fill('"', HUGE - 1),
+    ],
+  ])(
+    "one signed message of 600 MB %s is refused by name and hurts nobody",
+    { timeout: 240_000 },
+    async (_, content) => {
+      const room = await open();
+      const beside = await Beside.in(room);
+      const speaker = await room.speaker("liar");
+      await speaker.say("iopub", { msg_type: "stream", content: content() });
+      const event = await toldOf(room, "liar", /"kind":"refused"[^}]*/);
+      expect(event).toContain('"reason":"too_large"');
+      await beside.isUnhurt();
+    },
+  );
 
   test("a client's header that is nested 4,500 deep hurts nobody", async () => {
     const room = await open();
@@ -240,22 +269,21 @@ async function zeromqPort(socket: Push | Router): Promise<number> {
   return Number(socket.lastEndpoint?.split(":").at(-1));
 }
 
-/** The reason that clients hear for a status, once it has come. */
+/** What of it clients hear, once it has come. */
 async function toldOf(
   room: Room,
   session_id: string,
-  status: string,
+  what: RegExp,
 ): Promise<string | undefined> {
   const response = await fetch(`${room.url}/sessions/${session_id}/events`, {
     headers: { authorization: `Bearer ${TOKEN}` },
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(120_000),
   });
   let text = "";
   for await (const bytes of response.body ?? []) {
     text += Buffer.from(bytes as Uint8Array).toString();
-    const [, reason] =
-      new RegExp(`"status":"${status}","reason":"([^"]*)"`).exec(text) ?? [];
-    if (reason !== undefined) return reason;
+    const [found] = what.exec(text) ?? [];
+    if (found !== undefined) return found;
   }
   return undefined;
 }

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished } from "vitest";
+import { Refused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer } from "../../src/jupyter/frames.ts";
 import type { Channel } from "../../src/jupyter/message.ts";
 import { embedServer } from "../../src/index.ts";
@@ -132,8 +133,11 @@ async function mocked(): Promise<Room> {
       const reader = new FrameReader(new Signer(KEY));
       const message = reader.read(frames, channel);
       provisioner.hooks.get(id)?.message(message);
-    } catch {
+    } catch (error) {
       // What is no message does not come out of a socket either.
+      if (error instanceof Refused) {
+        provisioner.hooks.get(id)?.refused(error.refusal);
+      }
     }
     return Promise.resolve();
   };
