@@ -15,6 +15,7 @@ import { Ended, type Ending } from "./ending.ts";
 import type { Exit } from "./exit.ts";
 import type { Show } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
+import { UnsaidError } from "./unsaid-error.ts";
 import { until } from "./until.ts";
 
 export interface RunOptions {
@@ -63,14 +64,17 @@ export async function runCode(
     },
     late: () => ending.end("timeout"),
   });
+  const unsaid = new UnsaidError();
   let seen = 0;
   try {
     for await (const event of until(execution, ending.signal)) {
       seen = event.seq;
       await show.show(event);
       talk.hear(event);
+      unsaid.hear(event);
     }
     if (ending.hasCome) return await cutShort(execution, session, options);
+    if (unsaid.event !== undefined) await show.show(unsaid.event);
     const { status, execution_count } = await execution;
     if (status === "aborted") {
       await terminal.err.line(

@@ -147,7 +147,9 @@ function traceback(error: {
   readonly evalue: string;
   readonly traceback: readonly string[];
 }): string {
-  return error.traceback.length > 0
-    ? error.traceback.join("\n")
-    : `${error.ename}: ${error.evalue}`;
+  if (error.traceback.length > 0) return error.traceback.join("\n");
+  const said = [error.ename, error.evalue].filter((word) => word !== "");
+  return said.length > 0
+    ? said.join(": ")
+    : "The code failed, and the kernel did not say why";
 }

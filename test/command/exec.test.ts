@@ -41,6 +41,25 @@ describe("code on python3", needsIpykernel, () => {
     expect(stderr).not.toContain("\u001b");
   });
 
+  test("an error that the kernel tells in its reply alone is shown, to people and to programs", async () => {
+    await using room = new Room();
+    const code = "raise Exception(chr(0xd8ff))"; // which ipykernel cannot send as an output
+    const shown = await room.run([...python, code]);
+    expect([shown.code, shown.stdout]).toEqual([1, ""]);
+    expect(shown.stderr).toMatch(/^UnicodeEncodeError: .*\\ud8ff/);
+    const spelled = await room.run([...python, "--json", code]);
+    const errors = spelled.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ type }) => type === "error");
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toMatchObject({
+      ename: "UnicodeEncodeError",
+      evalue: expect.stringContaining("ud8ff") as string,
+    });
+  });
+
   test("a kernel that is killed ends with 2, and its last words are told", async () => {
     await using room = new Room();
     const code =
