@@ -9,6 +9,7 @@ import { getWSConnectionHandler, jsonEncoder } from "@trpc/server/adapters/ws";
 import { type AppRouter, failure } from "../contract/index.ts";
 import { limits } from "../contract/limits.ts";
 import { ownChannels } from "../src/server/channels.ts";
+import { Marks, RawJson, stringify } from "../src/jupyter/raw-json.ts";
 import { codecFor } from "../src/server/kallichore.ts";
 import { RestDoor, sendFailure, SPAN, spanOf } from "../src/server/rest.ts";
 import { type Context, logAccident, toFailure } from "../src/server/router.ts";
@@ -44,10 +45,13 @@ export class MemoryDoors {
     this.#rest = new RestDoor(router, service);
     this.#connectTrpc = getWSConnectionHandler({
       router,
-      createContext: (): Context => ({ service }),
+      createContext: (): Context => ({
+        service,
+        raw: (json) => new RawJson(Buffer.from(json)),
+      }),
       maxBatchSize: limits.batch_calls,
       experimental_encoder: {
-        encode: (message: unknown) => JSON.stringify(message),
+        encode: stringify,
         decode: (data: string) => callsOf(data) ?? jsonEncoder.decode(data),
       },
       onError: ({ error, path }: { error: Error; path?: string }) =>
@@ -144,16 +148,25 @@ export class MemoryDoors {
         )
       : undefined;
     const { signal } = request;
-    return fetchRequestHandler({
+    const marks = new Marks();
+    const response = await fetchRequestHandler({
       endpoint: `${basePath}${TRPC}`,
       req: isPost
         ? new Request(request.url, { method, headers, signal })
         : request,
       router,
       maxBatchSize: limits.batch_calls,
-      createContext: (): Context => ({ service, inputs }),
+      createContext: (): Context => ({
+        service,
+        inputs,
+        raw: (json) => marks.mark(json),
+      }),
       onError: ({ error, path }) => logAccident(service, error, path),
     });
+    const filled = new TransformStream<Uint8Array, Uint8Array>({
+      transform: (chunk, to) => to.enqueue(marks.filledBytes(chunk)),
+    });
+    return new Response(response.body?.pipeThrough(filled) ?? null, response);
   }
 
   #admit(authorization: string | null, url: URL): void {

@@ -3,7 +3,8 @@
  * a key named `__proto__`. A value that was parsed and spelled again loses them.
  *
  * It stands in an answer in place of the value. `stringify` spells it with its
- * own bytes; whoever else spells the answer gets the parsed value.
+ * own bytes; whoever else spells the answer gets the parsed value. Where others
+ * spell the answer and it is ours to send, `Marks` stand in it meanwhile.
  */
 import { randomUUID } from "node:crypto";
 import { membersOf } from "./json-members.ts";
@@ -22,27 +23,54 @@ export class RawJson {
   }
 
   toJSON(): unknown {
-    if (spelling === undefined) return JSON.parse(this.text);
-    return `${MARK}${spelling.push(this) - 1}`;
+    return spelling === undefined
+      ? JSON.parse(this.text)
+      : spelling.mark(this.text);
   }
 }
 
 /** As `JSON.stringify`, with raw JSON as its bytes are. */
 export function stringify(value: unknown): string {
-  const raws: RawJson[] = [];
+  const marks = new Marks();
   const outer = spelling;
-  spelling = raws;
+  spelling = marks;
   let text: string;
   try {
     text = value === undefined ? "null" : JSON.stringify(value);
   } finally {
     spelling = outer;
   }
-  if (raws.length === 0) return text;
-  return text.replace(
-    MARKED,
-    (_, index: string) => raws[Number(index)]?.text ?? "null",
-  );
+  return marks.filled(text);
+}
+
+/** Texts that stand for JSON while somebody else spells what is around it. */
+export class Marks {
+  readonly #jsons = new Map<string, string>();
+  #count = 0;
+
+  /** A text to be spelled in place of `json`. */
+  mark(json: string): string {
+    this.#count += 1;
+    const mark = `${MARK}${this.#count}`;
+    this.#jsons.set(mark, json);
+    return mark;
+  }
+
+  /** What was spelled, with the JSON that its marks stand for. Each is kept until then. */
+  filled(text: string): string {
+    if (this.#jsons.size === 0) return text;
+    return text.replace(MARKED, (quoted, mark: string) => {
+      const json = this.#jsons.get(mark);
+      this.#jsons.delete(mark);
+      return json ?? quoted;
+    });
+  }
+
+  /** The same of a piece of UTF-8 that holds its marks whole. */
+  filledBytes(bytes: Uint8Array): Uint8Array {
+    if (this.#jsons.size === 0) return bytes;
+    return Buffer.from(this.filled(bufferOf(bytes).toString()));
+  }
 }
 
 /** What the bytes spell: texts and words as values, numbers, lists and objects raw. The bytes must be JSON and last. */
@@ -71,11 +99,11 @@ export function membersIn(bytes: Uint8Array | undefined): Map<string, Buffer> {
 }
 
 /** Where raw JSON is collected while an answer is spelled. */
-let spelling: RawJson[] | undefined;
+let spelling: Marks | undefined;
 
 /** No peer knows it, so that no text of a peer's is taken for it. */
 const MARK = `raw-json-${randomUUID()}-`;
-const MARKED = new RegExp(`"${MARK}(\\d+)"`, "g");
+const MARKED = new RegExp(`"(${MARK}\\d+)"`, "g");
 
 const QUOTE = 0x22;
 const SMALL_F = 0x66;

@@ -18,6 +18,7 @@ import {
   SupervisorError,
   toPosition,
 } from "../../contract/index.ts";
+import { stringify } from "../jupyter/raw-json.ts";
 import { LargeInput } from "./client-input.ts";
 import type { Answers, Asked } from "./implement.ts";
 import type { Service } from "./service.ts";
@@ -39,6 +40,8 @@ export interface Context {
   readonly feed?: Feed | undefined;
   /** The inputs of a request's calls, where they were read before. */
   readonly inputs?: readonly unknown[] | undefined;
+  /** What stands in an answer for JSON that goes out as it is written. Without it, who asks gets values. */
+  readonly raw?: ((json: string) => unknown) | undefined;
 }
 
 const t = initTRPC.context<Context>().create({
@@ -58,8 +61,18 @@ const t = initTRPC.context<Context>().create({
   },
 });
 
-/** Each call in its turn; with the input that was read before, where it was. */
+/** Each call in its turn; with the input that was read before, where it was, and the answer as it is written. */
 const procedureInTurn = t.procedure
+  .use(async ({ ctx: { raw }, next, type }) => {
+    const result = await next();
+    if (raw === undefined || type === "subscription" || !result.ok) {
+      return result;
+    }
+    const { data } = result;
+    return data === undefined
+      ? result
+      : { ...result, data: raw(stringify(data)) };
+  })
   .use(async ({ ctx, next, getRawInput, batchIndex }) => {
     await share.turn();
     const given =
@@ -120,7 +133,7 @@ function procedure(operation: Operation, answer: Answer) {
         const asked = askedIn(call);
         const subscription = (await ask(asked)) as AsyncIterable<Told>;
         yield* call.ctx.feed === undefined
-          ? trackedEvents(subscription)
+          ? trackedEvents(subscription, call.ctx.raw)
           : call.ctx.feed.take(subscription, asked.signal);
       });
   }
@@ -144,18 +157,25 @@ function askedIn({
 }
 
 /** One event at a time, for transports that know no better: server-sent events, in-process calls. */
-async function* trackedEvents(subscription: AsyncIterable<Told>) {
+async function* trackedEvents(
+  subscription: AsyncIterable<Told>,
+  raw: Context["raw"],
+) {
   for await (const told of subscription) {
     const events: (readonly [string, readonly Buffer[]])[] = [];
     eachEvent(told, (id, json) => events.push([id, json]));
-    for (const [id, json] of events) yield tracked(id, valueOf(id, json));
+    for (const [id, json] of events) yield tracked(id, spelled(id, json, raw));
   }
 }
 
-/** The event as a value. One that no JSON parser takes is told as what it is, with the number it has. */
-function valueOf(id: string, json: readonly Buffer[]): unknown {
+/** The event as it is written, or as a value. One that no string can hold and no JSON parser takes is told as missing, with the number it has. */
+function spelled(
+  id: string,
+  json: readonly Buffer[],
+  raw: (json: string) => unknown = JSON.parse,
+): unknown {
   try {
-    return JSON.parse(Buffer.concat(json).toString());
+    return raw(Buffer.concat(json).toString());
   } catch {
     const { seq } = toPosition(id);
     return { kind: "gap", seq, from: seq, to: seq };

@@ -18,7 +18,7 @@ import type { AppRouter } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
 import { InOrder } from "./in-order.ts";
 import { bodyOf } from "./request-body.ts";
-import { stringify } from "../jupyter/raw-json.ts";
+import { Marks, stringify } from "../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "./router.ts";
 import type { Service } from "./service.ts";
 import { drained, FrameWriter, sayGoodbye } from "./socket.ts";
@@ -75,12 +75,18 @@ export class TrpcDoor {
   ): Promise<void> {
     const procedures = path.slice(PREFIX.length + 1);
     const inputs = await this.#inputsOf(req, res, procedures);
+    const marks = new Marks();
+    fillAsWritten(res, marks);
     await nodeHTTPRequestHandler({
       router: this.#router,
       req,
       res,
       path: procedures,
-      createContext: (): Context => ({ service: this.#service, inputs }),
+      createContext: (): Context => ({
+        service: this.#service,
+        inputs,
+        raw: (json) => marks.mark(json),
+      }),
       maxBatchSize: limits.batch_calls,
       maxBodySize: limits.body_bytes,
       onError: ({ error, path: procedure }) =>
@@ -114,6 +120,16 @@ export class TrpcDoor {
   close(): void {
     sayGoodbye(this.#sockets.clients);
   }
+}
+
+/** The adapter spells answers, and writes each, or each event, in one piece. */
+function fillAsWritten(res: ServerResponse, marks: Marks): void {
+  const write = res.write.bind(res) as (...args: unknown[]) => boolean;
+  res.write = (chunk: unknown, ...rest: unknown[]) =>
+    write(
+      chunk instanceof Uint8Array ? marks.filledBytes(chunk) : chunk,
+      ...rest,
+    );
 }
 
 /** A reading on its way through tRPC's adapter, which knows it only as the data of an event. */

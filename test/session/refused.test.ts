@@ -1,10 +1,12 @@
 /** What a kernel says that cannot be told is named, and nobody waits for it; what is odd hurts nobody. */
+import { once } from "node:events";
 import { onTestFinished, describe, expect, it, test } from "vitest";
+import { WebSocket } from "ws";
 import type { Message } from "../../src/jupyter/message.ts";
 import { EventEntry } from "../../src/session/entry.ts";
 import { mockKernel } from "../../testing/index.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
-import { openServer, type TestServer } from "../harness.ts";
+import { openServer, type TestServer, TOKEN } from "../harness.ts";
 import {
   code,
   type FakeKernel,
@@ -222,7 +224,89 @@ describe("over REST", () => {
     }
     const snapshot = await server.ask("GET", "/sessions/s/snapshot");
     expect(snapshot.text).toContain(`"data":${value}`);
+    const of = { session_id: "s", execution_id: id };
+    const asked = async (path: string, input: unknown, headers = {}) => {
+      const query = `input=${encodeURIComponent(JSON.stringify(input))}`;
+      const address = `/trpc/${path}${path.includes("?") ? "&" : "?"}${query}`;
+      const authorization = `Bearer ${TOKEN}`;
+      const said = { authorization, ...headers };
+      return (await server.ask("GET", address, undefined, said)).text;
+    };
+    for (const text of [
+      await asked("executions.outputs", of),
+      await asked("sessions.snapshot", { session_id: "s" }),
+      await asked("server.status,executions.outputs?batch=1", { 1: of }),
+      await asked(
+        "server.status,executions.outputs?batch=1",
+        { 1: of },
+        { "trpc-accept": "application/jsonl" },
+      ),
+      await asked("executions.follow", of, { accept: "text/event-stream" }),
+    ]) {
+      expect(text).toContain(`"application/json":${value}`);
+      expect(text).toContain(`"m":${value}`);
+    }
   });
+
+  it.each([
+    ["500 deep is listed as it was written", 500, 3],
+    ["200,000 deep is refused by name", 200_000, 0],
+  ])(
+    "code that waits with metadata %s, whichever door it comes by",
+    async (_, depth, waiting) => {
+      const { server } = await served();
+      const value = `${"[".repeat(depth)}${"]".repeat(depth)}`;
+      const metadata = `{"x":${value}}`;
+      const path = "/sessions/s/executions";
+      await server.ask("POST", path, { code: "1" });
+      const address = `${server.url.replace("http", "ws")}/sessions/s/channels?token=${TOKEN}`;
+      const socket = new WebSocket(address);
+      onTestFinished(() => socket.terminate());
+      await once(socket, "open");
+      socket.send(
+        `{"channel":"shell","header":{"msg_id":"frame","msg_type":"execute_request","session":"c","username":"u","date":"","version":"5.3"},"parent_header":{},"metadata":${metadata},"content":{"code":"2"},"buffers":[]}`,
+      );
+      const rest = await server.ask(
+        "POST",
+        path,
+        `{"code":"3","metadata":${metadata}}`,
+      );
+      const trpc = await server.ask(
+        "POST",
+        "/trpc/executions.create",
+        `{"session_id":"s","code":"4","metadata":${metadata}}`,
+        {
+          authorization: `Bearer ${TOKEN}`,
+          "content-type": "application/json",
+        },
+      );
+      expect([rest.status, trpc.status]).toEqual(
+        waiting === 0 ? [400, 400] : [201, 200],
+      );
+      if (waiting === 0) {
+        expect(rest.text).toContain("more than 512 levels deep");
+        expect(trpc.text).toContain("more than 512 levels deep");
+      }
+      const pong = once(socket, "pong");
+      socket.ping();
+      await pong;
+      for (const listing of [
+        "/sessions",
+        "/sessions/s",
+        "/sessions/s/snapshot",
+        path,
+        "/trpc/sessions.list",
+        "/trpc/sessions.snapshot?input=%7B%22session_id%22:%22s%22%7D",
+      ]) {
+        const { status, text } = await server.ask("GET", listing);
+        expect([listing, status]).toEqual([listing, 200]);
+        expect([listing, text.split(`"x":${value}`).length - 1]).toEqual([
+          listing,
+          waiting,
+        ]);
+      }
+    },
+  );
 
   it("an output that was refused is named as missing", async () => {
     const { server, kernel } = await served();

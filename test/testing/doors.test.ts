@@ -68,6 +68,49 @@ describe.each([
     expect(await nowhere.json()).toMatchObject({ reason: "not_found" });
   });
 
+  test("JSON arrives as it was written, over every way of tRPC", async () => {
+    const server = await opened();
+    await server.start("python3", "a");
+    const big = '{"m":{"big":9007199254740993,"f":1.0,"__proto__":{"x":1}}}';
+    const at = server.url.replace("http", "ws");
+    const channels = new server.WebSocket(`${at}/sessions/a/channels`);
+    await new Promise<void>((resolve) => (channels.onopen = () => resolve()));
+    channels.send(
+      `{"channel":"shell","header":{"msg_id":"e","msg_type":"execute_request","session":"c","username":"u","date":"","version":"5.3"},"parent_header":{},"metadata":${big},"content":{"code":"hi"},"buffers":[]}`,
+    );
+    const ended = "/sessions/a/executions/e/wait";
+    for (let status = 404; status === 404;) {
+      ({ status } = await server.fetch(ended, { method: "POST" }));
+    }
+    channels.close();
+    const of = JSON.stringify({ session_id: "a", execution_id: "e" });
+    const query = `input=${encodeURIComponent(of)}`;
+    const batch = `batch=1&input=${encodeURIComponent(`{"0":${of}}`)}`;
+    const accept = { "trpc-accept": "application/jsonl" };
+    for (const answer of [
+      await server.fetch(`/trpc/executions.get?${query}`),
+      await server.fetch(`/trpc/executions.get?${batch}`),
+      await server.fetch(`/trpc/executions.get?${batch}`, { headers: accept }),
+    ]) {
+      expect(await answer.text()).toContain(`"metadata":${big}`);
+    }
+    const socket = new server.WebSocket(`${at}/trpc`);
+    const frames: string[] = [];
+    await new Promise<void>((resolve) => (socket.onopen = () => resolve()));
+    const heard = new Promise<void>((resolve) => {
+      socket.onmessage = ({ data }: { readonly data: string }) => {
+        frames.push(data);
+        resolve();
+      };
+    });
+    socket.send(
+      `{"id":1,"method":"query","params":{"path":"executions.get","input":${of}}}`,
+    );
+    await heard;
+    socket.close();
+    expect(frames.join("")).toContain(`"metadata":${big}`);
+  });
+
   test("tells events over server-sent events until the reader leaves", async () => {
     const server = await opened();
     const session = await server.start("python3", "a");
