@@ -10,9 +10,9 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { libzmq } from "../src/kernel/libzmq.ts";
-import type { KernelTransport } from "../src/kernel/transport.ts";
-import { zmtp } from "../src/kernel/zmtp.ts";
+import { libzmq } from "../src/zmq/libzmq.ts";
+import type { KernelTransport } from "../src/zmq/transport.ts";
+import { zmtp } from "../src/zmq/zmtp.ts";
 
 interface Case {
   readonly name: string;

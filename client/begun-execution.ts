@@ -10,7 +10,7 @@
  */
 import { SupervisorError } from "../contract/errors.ts";
 import type { Execution as Description, Refused } from "../contract/index.ts";
-import { Outputs, OUTPUTS_LIMIT } from "../contract/outputs.ts";
+import { Outputs, OUTPUTS_LIMIT } from "../outputs/outputs.ts";
 import { Backlog } from "./backlog.ts";
 import { Doubt } from "./doubt.ts";
 import { type ExecuteOptions, executeRequest } from "./execute-request.ts";

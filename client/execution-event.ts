@@ -7,7 +7,7 @@ import {
   errorIn,
   streamIn,
   textIn,
-} from "../contract/outputs.ts";
+} from "../outputs/outputs.ts";
 import { isMessage, type Message, type SessionEvent } from "./events.ts";
 
 /** Fields that are missing in what a sloppy kernel says are empty here; `message` is what it really said. */

@@ -7,7 +7,7 @@ import type {
   Output,
   Refused,
 } from "../contract/index.ts";
-import { countIn, errorIn } from "../contract/outputs.ts";
+import { countIn, errorIn } from "../outputs/outputs.ts";
 import { type ReplyStatus, statusIn } from "./execution-event.ts";
 
 /** Why code did not come to an end of its own. */

@@ -5,7 +5,7 @@
  */
 import { failure, SupervisorError } from "../contract/errors.ts";
 import type { MessageType } from "../contract/index.ts";
-import { errorIn } from "../contract/outputs.ts";
+import { errorIn } from "../outputs/outputs.ts";
 import {
   isMessage,
   isMessageType,

@@ -55,7 +55,7 @@ export {
   statusOf,
 } from "./operation.ts";
 export { Clipped, Output } from "./output.ts";
-export { Outputs, OUTPUTS_LIMIT, outputsOf } from "./outputs.ts";
+export { Outputs, OUTPUTS_LIMIT, outputsOf } from "../outputs/outputs.ts";
 export {
   fromPosition,
   LastEventId,

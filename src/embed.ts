@@ -9,8 +9,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { failure } from "../contract/index.ts";
-import { Tidying } from "./kernel/dead-servers.ts";
-import type { RuntimeFiles } from "./kernel/runtime-files.ts";
+import { Tidying } from "./host/dead-servers.ts";
+import type { RuntimeFiles } from "./host/runtime-files.ts";
 import {
   endService,
   type ServiceOptions,
@@ -19,10 +19,10 @@ import {
   withFiles,
 } from "./serve.ts";
 import { answer, Doors } from "./server/listen.ts";
-import { sendFailure } from "./server/rest.ts";
-import type { Service } from "./server/service.ts";
+import { sendFailure } from "./server/doors/rest/rest.ts";
+import type { Service } from "./server/answers/service.ts";
 import { GOODBYE_MS } from "./server/socket.ts";
-import type { Supervisor } from "./supervisor.ts";
+import type { Supervisor } from "./supervisor/supervisor.ts";
 
 export interface EmbedOptions extends ServiceOptions {
   /** Where it stands in the other's addresses, such as `/kernels`; `/` for all of them. */

@@ -6,28 +6,32 @@ import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Kernelspec, LogLevel } from "../contract/index.ts";
-import { embeddedKernelspecs } from "./embedded.ts";
-import { type FaultListener, Guard } from "./guard.ts";
-import { IdleWatch } from "./idle.ts";
-import { Tidying } from "./kernel/dead-servers.ts";
+import { embeddedKernelspecs } from "./kernelspecs/embedded.ts";
+import { type FaultListener, Guard } from "./log/guard.ts";
+import { IdleWatch } from "./supervisor/idle.ts";
+import { Tidying } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { LocalProvisioner } from "./kernel/provisioner.ts";
-import { RuntimeFiles } from "./kernel/runtime-files.ts";
-import { type TransportName, transportOf } from "./kernel/transport-of.ts";
-import { workingDirectory } from "./kernel/working-directory.ts";
-import { KernelspecFinder } from "./kernelspecs.ts";
-import { type Log, silentLog } from "./log.ts";
+import { RuntimeFiles } from "./host/runtime-files.ts";
+import { type TransportName, transportOf } from "./zmq/transport-of.ts";
+import { workingDirectory } from "./host/working-directory.ts";
+import { KernelspecFinder } from "./kernelspecs/kernelspecs.ts";
+import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
 import { type Address, Listener } from "./server/listen.ts";
-import type { KernelspecSource, Limits, Service } from "./server/service.ts";
-import { resolveSpec } from "./server/session-spec.ts";
-import { DiskBudget } from "./session/disk-budget.ts";
-import { MemoryBudget } from "./session/memory-budget.ts";
-import { Turns } from "./session/turns.ts";
-import { Supervisor } from "./supervisor.ts";
-import { UsageWatch } from "./usage-watch.ts";
-import { COMPATIBLE_VERSION, VERSION } from "./version.ts";
+import type {
+  KernelspecSource,
+  Limits,
+  Service,
+} from "./server/answers/service.ts";
+import { resolveSpec } from "./server/answers/session-spec.ts";
+import { DiskBudget } from "./journal/disk-budget.ts";
+import { MemoryBudget } from "./journal/memory-budget.ts";
+import { Turns } from "./journal/turns.ts";
+import { Supervisor } from "./supervisor/supervisor.ts";
+import { UsageWatch } from "./supervisor/usage-watch.ts";
+import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
 
 export interface ServerOptions extends ServiceOptions {
   /** Where to listen; on loopback, on a port that the system chooses, unless said. */

@@ -10,7 +10,7 @@ import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { descendantsOf } from "../src/kernel/process-table.ts";
+import { descendantsOf } from "../src/host/process-table.ts";
 import {
   type RunningServer,
   startServer,

@@ -1,6 +1,6 @@
 /** A log whose lines a test can read. */
 import { pino } from "pino";
-import type { Log } from "../src/log.ts";
+import type { Log } from "../src/log/log.ts";
 
 export interface RecordedLine {
   readonly msg: string;

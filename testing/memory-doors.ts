@@ -8,13 +8,22 @@ import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import { getWSConnectionHandler, jsonEncoder } from "@trpc/server/adapters/ws";
 import { type AppRouter, failure } from "../contract/index.ts";
 import { limits } from "../contract/limits.ts";
-import { ownChannels } from "../src/server/channels.ts";
 import { Marks, RawJson, stringify } from "../src/jupyter/raw-json.ts";
-import { codecFor } from "../src/server/kallichore.ts";
-import { RestDoor, sendFailure, SPAN, spanOf } from "../src/server/rest.ts";
-import { type Context, logAccident, toFailure } from "../src/server/router.ts";
-import type { Service } from "../src/server/service.ts";
-import { callsOf, inputsFor } from "../src/server/trpc-calls.ts";
+import { ownChannels } from "../src/server/doors/channels/channels.ts";
+import { codecFor } from "../src/server/doors/channels/kallichore.ts";
+import {
+  RestDoor,
+  sendFailure,
+  SPAN,
+  spanOf,
+} from "../src/server/doors/rest/rest.ts";
+import {
+  type Context,
+  logAccident,
+  toFailure,
+} from "../src/server/answers/router.ts";
+import type { Service } from "../src/server/answers/service.ts";
+import { callsOf, inputsFor } from "../src/server/doors/trpc/calls.ts";
 import { type Exchange, exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";
 

@@ -5,10 +5,14 @@
  */
 import { createTRPCClient, localLink, type TRPCClient } from "@trpc/client";
 import { type AppRouter } from "../contract/index.ts";
-import { answers } from "../src/server/answers.ts";
-import { type Context, logAccident, routerOf } from "../src/server/router.ts";
-import type { Service } from "../src/server/service.ts";
-import type { Supervisor } from "../src/supervisor.ts";
+import { answers } from "../src/server/answers/answers.ts";
+import {
+  type Context,
+  logAccident,
+  routerOf,
+} from "../src/server/answers/router.ts";
+import type { Service } from "../src/server/answers/service.ts";
+import type { Supervisor } from "../src/supervisor/supervisor.ts";
 import { MemoryDoors } from "./memory-doors.ts";
 import { memoryService } from "./memory-service.ts";
 import { type Dial, socketClass, type SocketClass } from "./memory-socket.ts";

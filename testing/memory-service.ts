@@ -4,18 +4,18 @@
  * measured or logged.
  */
 import { failure } from "../contract/index.ts";
-import type { Log } from "../src/log.ts";
-import { Guard } from "../src/guard.ts";
+import type { Log } from "../src/log/log.ts";
+import { Guard } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
 import type {
   KernelspecSource,
   Service,
   SessionRequest,
-} from "../src/server/service.ts";
+} from "../src/server/answers/service.ts";
 import type { SessionSpec } from "../src/session/session.ts";
-import { DiskBudget } from "../src/session/disk-budget.ts";
-import { MemoryBudget } from "../src/session/memory-budget.ts";
-import { Supervisor } from "../src/supervisor.ts";
+import { DiskBudget } from "../src/journal/disk-budget.ts";
+import { MemoryBudget } from "../src/journal/memory-budget.ts";
+import { Supervisor } from "../src/supervisor/supervisor.ts";
 import {
   kernelspecOf,
   type MockKernels,

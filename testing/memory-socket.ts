@@ -4,8 +4,8 @@
  */
 import type { WebSocket as WsSocket } from "ws";
 import { InOrder } from "../src/server/in-order.ts";
-import type { Service } from "../src/server/service.ts";
-import { handedOn, isKeepAlive } from "../src/server/trpc-calls.ts";
+import type { Service } from "../src/server/answers/service.ts";
+import { handedOn, isKeepAlive } from "../src/server/doors/trpc/calls.ts";
 import { turn } from "./clock.ts";
 import { Emitter } from "./emitter.ts";
 

@@ -20,7 +20,7 @@ import {
   type Operation,
   partsOf,
 } from "../contract/index.ts";
-import { sendFailure } from "../src/server/rest.ts";
+import { sendFailure } from "../src/server/doors/rest/rest.ts";
 import { systemClock, turn } from "./clock.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";

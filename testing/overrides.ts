@@ -12,9 +12,9 @@ import {
   type SessionEvent,
   SupervisorError,
 } from "../contract/index.ts";
-import type { Answers, Asked } from "../src/server/implement.ts";
-import type { Entry } from "../src/session/entry.ts";
-import type { Told } from "../src/server/told.ts";
+import type { Answers, Asked } from "../src/server/answers/implement.ts";
+import type { Entry } from "../src/journal/entry.ts";
+import type { Told } from "../src/server/answers/told.ts";
 
 export type Overrides = {
   readonly [G in keyof typeof contract]?: {

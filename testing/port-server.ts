@@ -13,7 +13,7 @@ import {
 import { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { type RunningServer, startServer } from "../src/serve.ts";
-import type { Supervisor } from "../src/supervisor.ts";
+import type { Supervisor } from "../src/supervisor/supervisor.ts";
 import { kernelspecsOf } from "./memory-service.ts";
 import type { SocketClass } from "./memory-socket.ts";
 import { type MockKernels, MockProvisioner } from "./provisioner.ts";

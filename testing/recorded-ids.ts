@@ -7,7 +7,7 @@
  * taken for the comm that the present client has opened in its place.
  */
 import type { JupyterEvent } from "../contract/index.ts";
-import { recordIn } from "../contract/outputs.ts";
+import { recordIn } from "../outputs/outputs.ts";
 import type { Content } from "../kernels/io.ts";
 
 interface OpenedByClient {

@@ -9,7 +9,7 @@
  * present client's own.
  */
 import type { JupyterEvent, SessionEvent } from "../contract/index.ts";
-import { recordIn } from "../contract/outputs.ts";
+import { recordIn } from "../outputs/outputs.ts";
 import {
   type Content,
   type Extra,

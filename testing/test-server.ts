@@ -2,7 +2,7 @@
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter } from "../contract/index.ts";
 import type { Session } from "../src/session/session.ts";
-import type { Supervisor } from "../src/supervisor.ts";
+import type { Supervisor } from "../src/supervisor/supervisor.ts";
 import { turn } from "./clock.ts";
 import type { SocketClass } from "./memory-socket.ts";
 import type { TestSession } from "./test-session.ts";

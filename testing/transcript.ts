@@ -9,7 +9,7 @@ import {
   outputsOf,
   type SessionEvent,
 } from "../contract/index.ts";
-import { recordIn } from "../contract/outputs.ts";
+import { recordIn } from "../outputs/outputs.ts";
 
 const PATIENCE_MS = 5_000;
 const realTimeout = globalThis.setTimeout;

@@ -4,7 +4,7 @@
  * for is told to the log alone, since that is no reason to end everybody's
  * kernels.
  */
-import type { Log } from "../log.ts";
+import type { Log } from "../log/log.ts";
 
 /** Calls `broken` when an error has reached nobody, until it is disposed. */
 export function onAccident(

@@ -1,7 +1,7 @@
 /** What a server says about itself: to the other commands (its record), and to the person who started it. */
 import type { RunningServer } from "../serve.ts";
-import { VERSION } from "../version.ts";
-import { startTimeOf } from "../kernel/process-table.ts";
+import { VERSION } from "../package/version.ts";
+import { startTimeOf } from "../host/process-table.ts";
 import type { ServerRecord } from "./record.ts";
 import type { Sink } from "./terminal.ts";
 

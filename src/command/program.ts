@@ -3,7 +3,7 @@
  * is said when one fails.
  */
 import { Command, CommanderError } from "commander";
-import { VERSION } from "../version.ts";
+import { VERSION } from "../package/version.ts";
 import { attachCommand } from "./attach.ts";
 import { completionCommand, namesCommand } from "./completion.ts";
 import type { Context } from "./context.ts";

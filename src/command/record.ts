@@ -19,7 +19,7 @@ import {
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import * as z from "zod";
-import { isAlive } from "../kernel/process-table.ts";
+import { isAlive } from "../host/process-table.ts";
 import { CommandError } from "./exit.ts";
 
 export const ServerRecord = z.looseObject({

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LogLevel } from "../../contract/index.ts";
 import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
-import { TRANSPORT_NAMES, type TransportName } from "../kernel/transport-of.ts";
+import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
 import type { ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";

@@ -3,9 +3,9 @@
  * says where it is to the last kernel that ends with it.
  */
 import { Command } from "commander";
-import { LogBook } from "../log.ts";
+import { LogBook } from "../log/log.ts";
 import { Filter } from "../log/filter.ts";
-import { Deadline } from "../signals.ts";
+import { Deadline } from "../time/signals.ts";
 import {
   type RunningServer,
   type ServerOptions,

@@ -15,7 +15,7 @@ import {
   type LinkOptions,
   type LinkState,
   MESSAGE_LIMIT,
-} from "./transport.ts";
+} from "../zmq/transport.ts";
 
 export interface ContainedOptions extends Omit<LinkOptions, "onMessages"> {
   /** kernel → us, one at a time and in order. May throw; frames are valid for the time of the call. */

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Boundary } from "./boundary.ts";
-import type { CurveKeys, Link, LinkState } from "./transport.ts";
+import type { CurveKeys, Link, LinkState } from "../zmq/transport.ts";
 
 /** How long an echo may take. */
 const PATIENCE_MS = 5_000;

@@ -15,8 +15,8 @@ import { createServer } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Recipe } from "./kernel.ts";
-import type { Address } from "./ports.ts";
-import type { RuntimeFiles } from "./runtime-files.ts";
+import type { Address } from "../host/ports.ts";
+import type { RuntimeFiles } from "../host/runtime-files.ts";
 
 /** What a kernel's sockets are: Unix sockets or TCP ports. */
 export const KERNEL_SOCKETS = ["auto", "ipc", "tcp"] as const;

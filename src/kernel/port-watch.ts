@@ -14,7 +14,7 @@ import type {
   Link,
   LinkOptions,
   LinkState,
-} from "./transport.ts";
+} from "../zmq/transport.ts";
 
 /** From one look to the next. */
 const LOOK_MS = 250;

@@ -13,12 +13,12 @@ import {
   SupervisorError,
 } from "../../contract/index.ts";
 import { Signer } from "../jupyter/frames.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
-import { aborted, Deadline } from "../signals.ts";
-import { kernelEnvironment } from "./environment.ts";
+import { aborted, Deadline } from "../time/signals.ts";
+import { kernelEnvironment } from "../host/environment.ts";
 import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
-import { KernelProcess } from "./process.ts";
+import { KernelProcess } from "../host/process.ts";
 import {
   IpcReservation,
   ipcSupport,
@@ -26,19 +26,23 @@ import {
   reserveIpc,
 } from "./ipc.ts";
 import { complainsOf, isAnyTaken, PortWatch } from "./port-watch.ts";
-import { PortReservation, reservePorts } from "./ports.ts";
+import { PortReservation, reservePorts } from "../host/ports.ts";
 import {
   awaitRegistration,
   BadRegistration,
   type Registration,
 } from "./registration.ts";
 import { ChannelLost, RunningKernel } from "./running-kernel.ts";
-import type { RuntimeFiles } from "./runtime-files.ts";
-import { STARTUP_BEGIN, STARTUP_SUCCESS, startupCommand } from "./shell.ts";
+import type { RuntimeFiles } from "../host/runtime-files.ts";
+import {
+  STARTUP_BEGIN,
+  STARTUP_SUCCESS,
+  startupCommand,
+} from "../host/shell.ts";
 import { within } from "./stop.ts";
-import type { KernelTransport } from "./transport.ts";
-import { KernelJobs } from "./windows-job.ts";
-import { workingDirectory } from "./working-directory.ts";
+import type { KernelTransport } from "../zmq/transport.ts";
+import { KernelJobs } from "../host/windows/job.ts";
+import { workingDirectory } from "../host/working-directory.ts";
 
 /** How often a launch is tried with new ports when the kernel found its own taken. */
 const PORT_TRIES = 3;

@@ -16,7 +16,7 @@ import {
   toFrames,
 } from "../jupyter/frames.ts";
 import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
-import { Router } from "./zmtp/router.ts";
+import { Router } from "../zmq/zmtp/router.ts";
 
 /** As a number, or in digits. */
 const Port = z

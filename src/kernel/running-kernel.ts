@@ -19,15 +19,15 @@ import {
   contentOf,
   type Message,
 } from "../jupyter/message.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
-import { aborted } from "../signals.ts";
+import { aborted } from "../time/signals.ts";
 import { Boundary } from "./boundary.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { ExecutionState, Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
 import { MainShell } from "./main-shell.ts";
-import type { SignalOutcome } from "./process-group.ts";
-import type { KernelProcess } from "./process.ts";
+import type { SignalOutcome } from "../host/process-group.ts";
+import type { KernelProcess } from "../host/process.ts";
 import { curveOf, endpointOf, Sockets } from "./sockets.ts";
 import { LONGEST_STOP_MS, stop, type Stoppable, within } from "./stop.ts";
 import {
@@ -35,7 +35,7 @@ import {
   LinkClosed,
   LinkFull,
   type LinkState,
-} from "./transport.ts";
+} from "../zmq/transport.ts";
 
 /** From one question who the kernel is to the next, while it does not answer. */
 const ASK_AGAIN_MS = 500;

@@ -16,7 +16,7 @@ import {
 } from "../jupyter/frames.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
 import type { Boundary } from "./boundary.ts";
-import type { CurveKeys, Frames, Link, LinkState } from "./transport.ts";
+import type { CurveKeys, Frames, Link, LinkState } from "../zmq/transport.ts";
 
 export interface SocketHooks {
   /** kernel → us, in order on each channel. */

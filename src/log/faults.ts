@@ -3,7 +3,7 @@
  * kind is logged at most once a minute, with how many there were since the last
  * line. So a peer that misbehaves a million times cannot fill a disk.
  */
-import type { Log } from "../log.ts";
+import type { Log } from "./log.ts";
 
 /** From one line about a kind of fault to the next. */
 const INTERVAL_MS = 60_000;

@@ -20,19 +20,19 @@ import {
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure, type SupervisorError } from "../../contract/index.ts";
-import type { Guard } from "../guard.ts";
-import { answers } from "./answers.ts";
-import { ChannelsDoor } from "./channels-door.ts";
-import { docs, openapi, type Page } from "./docs.ts";
+import type { Guard } from "../log/guard.ts";
+import { answers } from "./answers/answers.ts";
+import { ChannelsDoor } from "./doors/channels/door.ts";
+import { docs, openapi, type Page } from "./doors/docs/docs.ts";
 import { Gate, type GateOptions } from "./gate.ts";
 import { expectsContinue, LINGER_MS, lingerAfter } from "./request-body.ts";
-import { RestDoor, sendFailure, SPAN, spanOf } from "./rest.ts";
-import { routerOf, toFailure } from "./router.ts";
-import type { Service } from "./service.ts";
+import { RestDoor, sendFailure, SPAN, spanOf } from "./doors/rest/rest.ts";
+import { routerOf, toFailure } from "./answers/router.ts";
+import type { Service } from "./answers/service.ts";
 import { share } from "./share.ts";
 import { GOODBYE_MS } from "./socket.ts";
-import { tokenPage } from "./token-page.ts";
-import { TrpcDoor } from "./trpc.ts";
+import { tokenPage } from "./doors/docs/token-page.ts";
+import { TrpcDoor } from "./doors/trpc/trpc.ts";
 
 export type Address =
   | { readonly transport: "tcp"; readonly host: string; readonly port: number }

@@ -5,7 +5,7 @@
 import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
 import { membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
 import { BoundedMap, type Dropped } from "./bounded-map.ts";
-import type { MessageEntry } from "./entry.ts";
+import type { MessageEntry } from "../journal/entry.ts";
 
 const LIMIT = 8 * 1024 * 1024; // bytes
 

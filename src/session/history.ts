@@ -10,7 +10,7 @@ import { membersOf } from "../jupyter/json-members.ts";
 import type { Message } from "../jupyter/message.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
-import type { MessageEntry } from "./entry.ts";
+import type { MessageEntry } from "../journal/entry.ts";
 
 /** Executions. */
 const LIMIT = 100;

@@ -15,15 +15,15 @@ import {
   type RawFrames,
 } from "../jupyter/message.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../log/log.ts";
 import { attributionOf } from "./attribution.ts";
 import type { Comms } from "./comms.ts";
-import type { MessageEntry } from "./entry.ts";
-import { Execution, type Reason, replyIn } from "./execution.ts";
-import { ExecutionQueue } from "./execution-queue.ts";
-import { Executions } from "./executions.ts";
+import type { MessageEntry } from "../journal/entry.ts";
+import { Execution, type Reason, replyIn } from "./executions/execution.ts";
+import { ExecutionQueue } from "./executions/queue.ts";
+import { Executions } from "./executions/executions.ts";
 import { History } from "./history.ts";
-import type { Journal } from "./journal.ts";
+import type { Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
 import { RecentIds } from "./recent-ids.ts";
 

@@ -22,17 +22,17 @@ import type {
   Provisioner,
   Recipe,
 } from "../kernel/kernel.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
-import { expectMany } from "../signals.ts";
+import { expectMany } from "../time/signals.ts";
 import { Comms } from "./comms.ts";
 import { Displays } from "./displays.ts";
-import type { EventEntry, MessageEntry } from "./entry.ts";
-import type { Execution } from "./execution.ts";
-import type { ExecutionQueue } from "./execution-queue.ts";
-import type { Executions } from "./executions.ts";
+import type { EventEntry, MessageEntry } from "../journal/entry.ts";
+import type { Execution } from "./executions/execution.ts";
+import type { ExecutionQueue } from "./executions/queue.ts";
+import type { Executions } from "./executions/executions.ts";
 import type { History } from "./history.ts";
-import { Journal, type JournalOptions } from "./journal.ts";
+import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
 import { type Answer, Requests } from "./requests.ts";

@@ -21,7 +21,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach } from "vitest";
 import { describe, expect, test } from "vitest";
-import { COMPATIBLE_VERSION, VERSION } from "../../src/version.ts";
+import { COMPATIBLE_VERSION, VERSION } from "../../src/package/version.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { buildCommand } from "./built.ts";
 import {

@@ -13,7 +13,7 @@ import {
   toFrames,
 } from "../../src/jupyter/frames.ts";
 import { compose, type RawFrames } from "../../src/jupyter/message.ts";
-import { MessageEntry } from "../../src/session/entry.ts";
+import { MessageEntry } from "../../src/journal/entry.ts";
 
 const signer = new Signer("a key");
 const request = compose({

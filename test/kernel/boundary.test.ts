@@ -2,13 +2,13 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { XPublisher } from "zeromq";
 import { Boundary } from "../../src/kernel/boundary.ts";
-import { libzmq } from "../../src/kernel/libzmq.ts";
-import type { Link, LinkState } from "../../src/kernel/transport.ts";
-import { zmtp } from "../../src/kernel/zmtp.ts";
+import { libzmq } from "../../src/zmq/libzmq.ts";
+import type { Link, LinkState } from "../../src/zmq/transport.ts";
+import { zmtp } from "../../src/zmq/zmtp.ts";
 import { Faults } from "../../src/log/faults.ts";
 import { eventually } from "../harness.ts";
 import { recordingLog } from "../recording-log.ts";
-import { bound, closeAll } from "./peers.ts";
+import { bound, closeAll } from "../zmq/peers.ts";
 
 afterEach(closeAll);
 

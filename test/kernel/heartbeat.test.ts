@@ -3,12 +3,12 @@ import { afterEach, expect, onTestFinished, test } from "vitest";
 import { curveKeyPair, Router } from "zeromq";
 import { Boundary } from "../../src/kernel/boundary.ts";
 import { Heartbeat } from "../../src/kernel/heartbeat.ts";
-import type { CurveKeys } from "../../src/kernel/transport.ts";
-import { transportOf } from "../../src/kernel/transport-of.ts";
-import { silentLog } from "../../src/log.ts";
+import type { CurveKeys } from "../../src/zmq/transport.ts";
+import { transportOf } from "../../src/zmq/transport-of.ts";
+import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
 import { eventually } from "../harness.ts";
-import { bound, closeAll, plainPeer } from "./peers.ts";
+import { bound, closeAll, plainPeer } from "../zmq/peers.ts";
 
 afterEach(closeAll);
 

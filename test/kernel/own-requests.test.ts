@@ -6,11 +6,11 @@ import type { Received } from "../../src/jupyter/frames.ts";
 import { toFrames } from "../../src/jupyter/frames.ts";
 import { kernelInfoIn } from "../../src/jupyter/kernel-info.ts";
 import { compose } from "../../src/jupyter/message.ts";
-import { libzmq } from "../../src/kernel/libzmq.ts";
+import { libzmq } from "../../src/zmq/libzmq.ts";
 import { RunningKernel } from "../../src/kernel/running-kernel.ts";
-import type { KernelTransport } from "../../src/kernel/transport.ts";
-import { zmtp } from "../../src/kernel/zmtp.ts";
-import { silentLog } from "../../src/log.ts";
+import type { KernelTransport } from "../../src/zmq/transport.ts";
+import { zmtp } from "../../src/zmq/zmtp.ts";
+import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
 
 const drivers = [

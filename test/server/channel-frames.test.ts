@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import type { OwnEvent } from "../../contract/index.ts";
-import { EventEntry } from "../../src/session/entry.ts";
-import { codecFor } from "../../src/server/kallichore.ts";
+import { EventEntry } from "../../src/journal/entry.ts";
+import { codecFor } from "../../src/server/doors/channels/kallichore.ts";
 import type { ServerOptions } from "../../src/serve.ts";
 import {
   eventually,

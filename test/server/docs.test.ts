@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { docs, openapi } from "../../src/server/docs.ts";
-import { docsPage } from "../../src/server/docs-page.ts";
+import { docs, openapi } from "../../src/server/doors/docs/docs.ts";
+import { docsPage } from "../../src/server/doors/docs/docs-page.ts";
 import { document } from "../contract/document.ts";
 
 describe("the page of the API", () => {

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { descendantsOf, isAlive } from "../../src/kernel/process-table.ts";
+import { descendantsOf, isAlive } from "../../src/host/process-table.ts";
 import { doors, type TestClient } from "../doors.ts";
 import {
   eventually,

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { createRequire } from "node:module";
 import { expect, onTestFinished, test } from "vitest";
 import { type WebSocket, WebSocketServer } from "ws";
-import { Guard } from "../../src/guard.ts";
-import { silentLog } from "../../src/log.ts";
-import { Pings } from "../../src/server/pings.ts";
+import { Guard } from "../../src/log/guard.ts";
+import { silentLog } from "../../src/log/log.ts";
+import { Pings } from "../../src/server/doors/channels/pings.ts";
 import { eventually, temporaryFolder } from "../harness.ts";
 
 /** Nothing else is sent. */

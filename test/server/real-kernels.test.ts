@@ -6,8 +6,8 @@ import {
   expect,
   test,
 } from "vitest";
-import { KernelspecFinder } from "../../src/kernelspecs.ts";
-import { embeddedKernelspecs } from "../../src/embedded.ts";
+import { KernelspecFinder } from "../../src/kernelspecs/kernelspecs.ts";
+import { embeddedKernelspecs } from "../../src/kernelspecs/embedded.ts";
 import { pythonWasmKernelspec } from "../../kernels/python-wasm/kernelspec.ts";
 import { doors } from "../doors.ts";
 import { eventually, openServer, type TestServer } from "../harness.ts";

@@ -16,11 +16,11 @@ import type {
   Provisioner,
   Recipe,
 } from "../../src/kernel/kernel.ts";
-import { silentLog } from "../../src/log.ts";
+import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
-import { MessageEntry } from "../../src/session/entry.ts";
-import { DiskBudget } from "../../src/session/disk-budget.ts";
-import { MemoryBudget } from "../../src/session/memory-budget.ts";
+import { MessageEntry } from "../../src/journal/entry.ts";
+import { DiskBudget } from "../../src/journal/disk-budget.ts";
+import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { Session, type SessionSpec } from "../../src/session/session.ts";
 
 const NO_KEY = new Signer("");

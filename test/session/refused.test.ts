@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { onTestFinished, describe, expect, it, test } from "vitest";
 import { WebSocket } from "ws";
 import type { Message } from "../../src/jupyter/message.ts";
-import { EventEntry } from "../../src/session/entry.ts";
+import { EventEntry } from "../../src/journal/entry.ts";
 import { mockKernel } from "../../testing/index.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
 import { openServer, type TestServer, TOKEN } from "../harness.ts";

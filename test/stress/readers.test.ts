@@ -6,8 +6,8 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { MessageEntry } from "../../src/session/entry.ts";
-import type { Journal } from "../../src/session/journal.ts";
+import { MessageEntry } from "../../src/journal/entry.ts";
+import type { Journal } from "../../src/journal/journal.ts";
 import {
   eventually,
   openServer,

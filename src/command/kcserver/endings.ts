@@ -7,7 +7,7 @@
  * terminal that it started us in right after it.
  */
 import { readFileSync } from "node:fs";
-import type { Log } from "../../log.ts";
+import type { Log } from "../../log/log.ts";
 import { onAccident } from "../accidents.ts";
 import { exits } from "../exit.ts";
 

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { isVersion } from "../../version.ts";
+import { isVersion } from "../../package/version.ts";
 
 /** `undefined` where no Positron is around `server_path`, or it says nothing that is a version. */
 export function expectedVersion(server_path: string): string | undefined {

@@ -10,7 +10,7 @@
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { VERSION } from "../../version.ts";
+import { VERSION } from "../../package/version.ts";
 
 export interface LauncherTarget {
   /** The interpreter. */

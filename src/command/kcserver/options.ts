@@ -11,7 +11,11 @@ import {
 } from "commander";
 import { KERNEL_SOCKETS, type KernelSockets } from "../../kernel/ipc.ts";
 import { bytes } from "../bytes.ts";
-import { COMPATIBLE_VERSION, isVersion, VERSION } from "../../version.ts";
+import {
+  COMPATIBLE_VERSION,
+  isVersion,
+  VERSION,
+} from "../../package/version.ts";
 
 export interface Options {
   readonly port: number;

@@ -4,12 +4,12 @@
  */
 import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { LogBook } from "../../log.ts";
+import { LogBook } from "../../log/log.ts";
 import { Filter, parseFilter } from "../../log/filter.ts";
 import { within } from "../../kernel/stop.ts";
-import { isExecutable } from "../../package-files.ts";
+import { isExecutable } from "../../package/files.ts";
 import { type RunningServer, startServer } from "../../serve.ts";
-import { VERSION } from "../../version.ts";
+import { VERSION } from "../../package/version.ts";
 import { ConnectionFile, connectionOf, shakeHands } from "./connection.ts";
 import { type Ending, Endings } from "./endings.ts";
 import { leaveInput } from "../terminal-streams.ts";

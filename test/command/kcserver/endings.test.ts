@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { Endings } from "../../../src/command/kcserver/endings.ts";
 import { within } from "../../../src/kernel/stop.ts";
-import { silentLog } from "../../../src/log.ts";
+import { silentLog } from "../../../src/log/log.ts";
 
 afterEach(() => {
   vi.useRealTimers();

@@ -3,7 +3,7 @@ import {
   type Options,
   parseOptions,
 } from "../../../src/command/kcserver/options.ts";
-import { COMPATIBLE_VERSION } from "../../../src/version.ts";
+import { COMPATIBLE_VERSION } from "../../../src/package/version.ts";
 
 function parsed(...argv: string[]): Options {
   const answer = parseOptions(argv, { env: {}, platform: "linux" });

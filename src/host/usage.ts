@@ -1,0 +1,196 @@
+/**
+ * What kernels cost: CPU, memory and threads of each one's process tree.
+ *
+ * One sampler for all sessions; it holds the last readings of the processes
+ * that it was asked about, and of no others. It does not keep time: whoever
+ * calls `sample` decides how often.
+ */
+import { readFileSync } from "node:fs";
+import pidusage from "pidusage";
+import {
+  descendantsOf,
+  statOf,
+  type ProcessIdentity,
+  type ProcessStat,
+} from "./process-table.ts";
+import { windowsApi } from "./windows/api.ts";
+import { WindowsProcesses } from "./windows/processes.ts";
+
+export interface Usage {
+  /** Since the sample before; 100 is one core; 0 in the first sample. */
+  readonly cpu_percent: number;
+  /** Sum of the resident sets; pages that processes share are counted for each. */
+  readonly memory_bytes: number;
+  readonly thread_count: number;
+}
+
+export class UsageSampler {
+  readonly #trees = new Map<number, Tree>();
+
+  /**
+   * By the root's pid. A root that has ended, or whose pid is another process
+   * by now, is left out; one that is not asked for any more is forgotten.
+   */
+  async sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>> {
+    if (process.platform === "linux") return this.#read(roots, proc);
+    const table = process.platform === "win32" ? await windows() : undefined;
+    return table === undefined
+      ? await askPidusage(roots)
+      : this.#read(roots, table);
+  }
+
+  #read(
+    roots: readonly ProcessIdentity[],
+    table: ProcessTable,
+  ): Map<number, Usage> {
+    const usages = new Map<number, Usage>();
+    const now = performance.now();
+    for (const { pid, startTime } of roots) {
+      const root = running(table, pid);
+      const isGone =
+        root === undefined ||
+        (startTime !== undefined && startTime !== root.startTime);
+      if (isGone) continue;
+
+      const last = this.#trees.get(pid);
+      const tree = treeOf(
+        table,
+        root,
+        last?.processes.get(pid)?.startTime === root.startTime
+          ? last
+          : undefined,
+        now,
+      );
+      this.#trees.set(pid, tree.next);
+      usages.set(pid, tree.usage);
+    }
+    for (const pid of this.#trees.keys()) {
+      if (!usages.has(pid)) this.#trees.delete(pid);
+    }
+    return usages;
+  }
+}
+
+/** Who tells of processes. */
+interface ProcessTable {
+  statOf(pid: number): ProcessStat | undefined;
+  descendantsOf(
+    roots: Iterable<number>,
+    options: { readonly mainThreadOnly?: boolean },
+  ): number[];
+  pageBytes(): number;
+}
+
+const proc: ProcessTable = { statOf, descendantsOf, pageBytes: pageSize };
+
+/** The table of this moment; `undefined` where Windows cannot be called. */
+async function windows(): Promise<ProcessTable | undefined> {
+  const api = await windowsApi().catch(() => undefined); // said when the first kernel started
+  return api === undefined ? undefined : new WindowsProcesses(api);
+}
+
+/** A tree at its last sample. */
+interface Tree {
+  readonly time: number; // ms
+  readonly round: number;
+  readonly processes: ReadonlyMap<number, ProcessStat>;
+}
+
+function treeOf(
+  table: ProcessTable,
+  root: ProcessStat,
+  last: Tree | undefined,
+  now: number,
+): { readonly next: Tree; readonly usage: Usage } {
+  const round = (last?.round ?? -1) + 1;
+  // Who was in the tree stays in it, also when the process between has ended.
+  const processes = new Map([[root.pid, root]]);
+  for (const before of last?.processes.values() ?? []) {
+    if (before.pid === root.pid) continue;
+    const stat = running(table, before.pid);
+    if (stat?.startTime === before.startTime) processes.set(stat.pid, stat);
+  }
+  // By pid, so that not all kernels have their turn in the same sample.
+  const isTurn = round === 0 || (round + root.pid) % THREADS_EVERY === 0;
+  const mainThreadOnly = !isTurn;
+  const below = table.descendantsOf(processes.keys(), { mainThreadOnly });
+  for (const pid of below) {
+    const stat = running(table, pid);
+    if (stat !== undefined) processes.set(pid, stat);
+  }
+
+  const elapsed = now - (last?.time ?? now);
+  let ticks = 0;
+  let pages = 0;
+  let thread_count = 0;
+  for (const stat of processes.values()) {
+    if (last !== undefined) ticks += ticksSince(last, stat, elapsed);
+    pages += stat.residentPages;
+    thread_count += stat.threads;
+  }
+  const cpu_percent =
+    elapsed > 0
+      ? Math.max(0, Math.round((ticks * TICK_MS * 100) / elapsed))
+      : 0;
+  return {
+    next: { time: now, round, processes },
+    usage: {
+      cpu_percent,
+      memory_bytes: pages * table.pageBytes(),
+      thread_count,
+    },
+  };
+}
+
+function running(table: ProcessTable, pid: number): ProcessStat | undefined {
+  const stat = table.statOf(pid);
+  return stat?.state === "Z" ? undefined : stat;
+}
+
+/** A process that is new in the tree has worked since it began, which may be before the last sample. */
+function ticksSince(last: Tree, stat: ProcessStat, elapsed: number): number {
+  const before = last.processes.get(stat.pid);
+  return before?.startTime === stat.startTime
+    ? stat.cpuTicks - before.cpuTicks
+    : Math.min(stat.cpuTicks, (stat.threads * elapsed) / TICK_MS);
+}
+
+/** A kernel has a dozen threads, and any of them may start a process: all are asked in every fifth sample only. */
+const THREADS_EVERY = 5;
+
+/** Linux shows times in 100ths of a second on every machine that Node runs on. */
+const TICK_MS = 10;
+
+let knownPageSize: number | undefined;
+
+/** From the auxiliary vector that the kernel gives to each program (AT_PAGESZ). */
+function pageSize(): number {
+  if (knownPageSize !== undefined) return knownPageSize;
+  const vector = readFileSync("/proc/self/auxv");
+  knownPageSize = 4096;
+  for (let at = 0; at + 16 <= vector.length; at += 16) {
+    if (vector.readUInt32LE(at) !== 6) continue;
+    knownPageSize = vector.readUInt32LE(at + 8);
+    break;
+  }
+  return knownPageSize;
+}
+
+/** Elsewhere: the roots alone, and how many of their threads there are is not told. */
+async function askPidusage(
+  roots: readonly ProcessIdentity[],
+): Promise<Map<number, Usage>> {
+  const usages = new Map<number, Usage>();
+  if (roots.length === 0) return usages;
+  const answers = await pidusage(roots.map(({ pid }) => pid)).catch(
+    () => ({}), // It fails as a whole when all of them have ended.
+  );
+  for (const answer of Object.values(answers)) {
+    usages.set(answer.pid, {
+      cpu_percent: Math.round(answer.cpu),
+      memory_bytes: answer.memory,
+      thread_count: 1,
+    });
+  }
+  return usages;
+}

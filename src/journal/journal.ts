@@ -1,0 +1,388 @@
+/**
+ * The ordered record of everything a session has said.
+ *
+ * One writer appends; any number of readers follow, each from a place of its
+ * own and at its own pace. Numbers are dense, start at 1 and never repeat. A
+ * slow reader never slows the writer: the newest entries are in memory, older
+ * ones on disk, the oldest go, and a reader that had not seen them is told
+ * which. Only a reader that is behind what memory holds waits for the disk.
+ */
+import { randomBytes } from "node:crypto";
+import type { OwnEvent } from "../../contract/index.ts";
+import type { Message } from "../jupyter/message.ts";
+import { within } from "../kernel/stop.ts";
+import type { Log } from "../log/log.ts";
+import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
+import type { DiskBudget } from "./disk-budget.ts";
+import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
+import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
+import { type Place, Places } from "./places.ts";
+import { Recent } from "./recent.ts";
+import { BATCH, Spill } from "./spill.ts";
+import type { Turns } from "./turns.ts";
+
+/** What a reader gets at once: entries in order, or the news that some are gone. */
+export type Reading =
+  | { readonly gap: { readonly from: number; readonly to: number } }
+  | { readonly entries: readonly Entry[] };
+
+export interface JournalOptions {
+  /** Bytes in memory. The newest entry is kept, however large; and one larger than half of this until it is on disk. */
+  readonly memory: number;
+  /** Bytes on disk; 0 for none. */
+  readonly disk: number;
+  /** The memory that is shared with other journals. */
+  readonly budget: MemoryBudget;
+  /** The disk that is; with 0 bytes, none. */
+  readonly diskBudget: DiskBudget;
+  /** Whose turn it is among the readers of all journals; everybody's at any time where absent. */
+  readonly turns?: Turns | undefined;
+  /** Makes the private directory for what goes to disk, and says where. */
+  readonly directory: () => string;
+  readonly log: Log;
+  /** The disk; the file system's unless given. */
+  readonly open?: OpenFile | undefined;
+}
+
+export interface FollowOptions {
+  /** Up to which number the reader has heard everything; what it has asked to go on from, unless it says so itself. */
+  readonly heard?: Place | undefined;
+  /** Whether it looks for a part only, and so has not heard what it reads. */
+  readonly isPartial?: boolean | undefined;
+}
+
+/** Most bytes that a reader is handed at once, unless a single entry is larger. */
+const HANDFUL = BLOCK;
+/**
+ * A kernel is listened to no further while more than this part of the memory is
+ * unwritten, so that a disk which is merely slower does not cost what a kernel
+ * says in a burst.
+ */
+const BEHIND = 3 / 4;
+/**
+ * But not for longer than this, until it is down to a half again, and only where
+ * entries are large on average: a kernel keeps a thousand messages for us, and
+ * drops the rest without a word, where we would name a gap.
+ */
+const BEHIND_PATIENCE_MS = 1_000;
+const BEHIND_SIZE = 16 * 1024; // bytes
+/** How often it is said, while it lasts, that entries are lost. */
+const COMPLAINT_MS = 60_000;
+
+export class Journal implements Holder, AsyncDisposable {
+  /** Numbers mean something in this one only: a session that is made anew counts anew. */
+  readonly id = randomBytes(8).toString("hex");
+  readonly #options: JournalOptions;
+  readonly #recent = new Recent();
+  readonly #spill: Spill | undefined;
+  #last = 0;
+  /** Up to this number everything that was kept has been handed to the spill. */
+  #handed = 0;
+  /** Up to this number it is to be handed over. */
+  #goal = 0;
+  #unwritten = 0;
+  #writing: Promise<void> | undefined;
+  /** What is being written of it. */
+  #batch: Promise<boolean> = Promise.resolve(true);
+  #lost = 0;
+  #complained = -Infinity;
+  readonly #waiting = new Set<() => void>();
+  readonly #places = new Places();
+  /** An entry larger than half of the memory, until it is on disk or the disk did not take it. */
+  #oversized: Entry | undefined;
+  /** Since when the disk has been too slow. */
+  #behindSince: number | undefined;
+  #isEnded = false;
+  #allLeft: () => void = () => {};
+  #isClosed = false;
+
+  constructor(options: JournalOptions) {
+    this.#options = options;
+    const { directory, disk: limit, diskBudget: budget, log, open } = options;
+    if (Math.min(limit, budget.limit) > 0) {
+      const heard = () => this.#places.heard;
+      this.#spill = new Spill({ directory, limit, budget, log, open, heard });
+    }
+    options.budget.join(this);
+  }
+
+  /** The newest number; 0 before the first. */
+  get last(): number {
+    return this.#last;
+  }
+
+  /** The oldest number that can be read; one past the newest when none can. */
+  get first(): number {
+    return Math.min(this.#spill?.first ?? Infinity, this.#recent.first);
+  }
+
+  /** Bytes kept in memory, beside the one batch that is perhaps being written. */
+  get bytes(): number {
+    return this.#recent.bytes;
+  }
+
+  /** Bytes kept on disk. */
+  get diskBytes(): number {
+    return this.#spill?.bytes ?? 0;
+  }
+
+  /** How many entries were forgotten that were on no disk. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  get unwritten(): number {
+    return this.#unwritten;
+  }
+
+  /** Bytes beyond its share that it may hold until they are on disk. */
+  get excused(): number {
+    const isTaken = this.#spill?.isReady === true;
+    return isTaken ? (this.#oversized?.size ?? 0) : 0;
+  }
+
+  /** How many follow it just now. */
+  get readers(): number {
+    return this.#places.count;
+  }
+
+  /** kernel → journal. Copies what it keeps. */
+  append(message: Message): MessageEntry {
+    const entry = MessageEntry.of(this.#last + 1, message);
+    this.#add(entry);
+    return entry;
+  }
+
+  /** supervisor → journal */
+  say(event: OwnEvent): EventEntry {
+    const entry = new EventEntry(this.#last + 1, event);
+    this.#add(entry);
+    return entry;
+  }
+
+  /**
+   * What comes after number `after`, up to a handful; `undefined` when that is
+   * nothing yet. A promise only where the disk has to be asked. A number that
+   * was never given out counts as the newest.
+   */
+  read(after: number): Reading | Promise<Reading> | undefined {
+    if (after >= this.#last) return undefined;
+    const next = Math.max(after + 1, 1);
+    const { first } = this.#recent;
+    if (next >= first) return { entries: this.#recent.from(next, HANDFUL) };
+    const block = this.#spill?.find(next);
+    if (block !== undefined && block.first <= next) {
+      return this.#readBlock(block, next);
+    }
+    const to = Math.min(block?.first ?? first, first) - 1;
+    return { gap: { from: next, to } };
+  }
+
+  /** Everything after number `after`, oldest first, then what is being said, until the journal ends or `signal` aborts. */
+  async *follow(
+    after: number,
+    signal: AbortSignal,
+    { heard, isPartial = false }: FollowOptions = {},
+  ): AsyncGenerator<Reading, void> {
+    let seen = Math.max(0, Math.min(after, this.#last));
+    let asked = seen;
+    const leave = this.#places.enter(heard ?? (() => asked), isPartial);
+    const isOver = () => signal.aborted; // as a call, because it may become true during an `await`
+    try {
+      while (!isOver()) {
+        asked = seen;
+        if (seen === this.#last) {
+          if (this.#isEnded) return;
+          await this.#more(signal);
+          continue;
+        }
+        await this.#options.turns?.next();
+        const found = isOver() ? undefined : this.read(seen);
+        if (found === undefined) continue;
+        const reading = found instanceof Promise ? await found : found;
+        seen =
+          "gap" in reading ? reading.gap.to : seen + reading.entries.length;
+        yield reading;
+      }
+    } finally {
+      leave();
+      if (this.#isEnded && this.readers === 0) this.#allLeft();
+    }
+  }
+
+  /** Nothing more will be said: readers end when they have read the rest. Resolves when all have, or after `patience_ms`. */
+  async end(patience_ms: number): Promise<void> {
+    this.#isEnded = true;
+    const left = new Promise<void>((resolve) => (this.#allLeft = resolve));
+    for (const wake of this.#waiting) wake();
+    if (this.readers > 0) await within(left, patience_ms);
+  }
+
+  /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */
+  behind(): Promise<unknown> | undefined {
+    const { memory } = this.#options;
+    if (this.#unwritten <= memory / 2) this.#behindSince = undefined;
+    if (this.#unwritten <= memory * BEHIND) return undefined;
+    if (this.#writing === undefined || this.#spill?.isReady !== true) return;
+    if (this.#unwritten < BEHIND_SIZE * (this.#last - this.#handed)) return;
+    this.#behindSince ??= performance.now();
+    // What is larger than the memory takes the disk as much longer.
+    const share = Math.max(1, this.#unwritten / memory);
+    const patience_ms = BEHIND_PATIENCE_MS * share;
+    const left_ms = this.#behindSince + patience_ms - performance.now();
+    if (left_ms <= 0) return undefined;
+    return within(this.#batch, left_ms);
+  }
+
+  /** For the shared budget. */
+  writeDown(): Promise<void> {
+    this.#goal = this.#last;
+    if (this.#writing === undefined && this.#spill?.isReady === true) {
+      this.#writing = this.#write(this.#spill).finally(() => {
+        this.#writing = undefined;
+      });
+    }
+    return this.#writing ?? Promise.resolve();
+  }
+
+  /** For the shared budget. */
+  shed(bytes: number, what: Dispensable): void {
+    const enough = this.#recent.bytes - bytes;
+    const least = what === "written" ? 0 : 1;
+    const upTo = this.#upTo(what);
+    while (this.#recent.bytes > enough && this.#recent.count > least) {
+      if (this.#recent.first > upTo) return;
+      if (this.#recent.first === this.#oversized?.seq && this.excused > 0) {
+        return;
+      }
+      this.#letGo();
+    }
+  }
+
+  #upTo(what: Dispensable): number {
+    if (what === "anything") return this.#last;
+    return what === "written" ? this.#handed : this.#places.heard;
+  }
+
+  /** Nothing of it can be read any more, and nothing is left on disk. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#options.budget.leave(this);
+    await this.#writing;
+    await this.#spill?.[Symbol.asyncDispose]();
+  }
+
+  async #readBlock(block: Block, from: number): Promise<Reading> {
+    try {
+      const entries = (await this.#spill?.read(block)) ?? [];
+      return { entries: entries.slice(from - block.first) };
+    } catch (error) {
+      const isForgotten =
+        (this.#spill?.find(block.first)?.last ?? 0) !== block.last;
+      if (!isForgotten) {
+        this.#options.log.error({ err: error }, "The journal cannot be read");
+      }
+      return { gap: { from, to: block.last } };
+    }
+  }
+
+  /** Resolves when there is more to read, or when `signal` aborts. */
+  #more(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.#waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", wake);
+    });
+  }
+
+  #add(entry: Entry): void {
+    this.#recent.push(entry);
+    this.#last = entry.seq;
+    this.#count(entry.size, entry.size);
+    const { memory, budget } = this.#options;
+    const isOversized = entry.size > memory / 2;
+    if (isOversized && entry.size >= this.#waitingSize) this.#oversized = entry;
+    // Half of the memory is what the disk may lag behind; the other half is what readers find there.
+    if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
+    this.#trim();
+    if (!this.#isClosed) budget.relieve();
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** Of an oversized entry that is not on its way to the disk yet. */
+  get #waitingSize(): number {
+    const waiting = this.#oversized;
+    return waiting === undefined || waiting.seq <= this.#handed
+      ? 0
+      : waiting.size;
+  }
+
+  #trim(): void {
+    const limit = this.#options.memory + this.excused;
+    while (this.bytes > limit && this.#recent.count > 1) this.#letGo();
+  }
+
+  /** The oldest in memory goes: it is on disk, on its way there, or lost. */
+  #letGo(): void {
+    const entry = this.#recent.shift();
+    if (entry === undefined) return;
+    if (entry === this.#oversized) this.#oversized = undefined;
+    if (entry.seq > this.#handed) {
+      this.#handed = entry.seq;
+      this.#count(-entry.size, -entry.size);
+      this.#lose(1);
+    } else this.#count(-entry.size, 0);
+  }
+
+  /** memory → disk, a batch at a time, in order. Never rejects. */
+  async #write(spill: Spill): Promise<void> {
+    const size = Math.min(BATCH, this.#options.memory / 8);
+    while (this.#handed < this.#goal && spill.isReady && !this.#isClosed) {
+      const entries = this.#recent.from(this.#handed + 1, size);
+      this.#handed += entries.length;
+      this.#count(0, -sizeOf(entries));
+      this.#batch = spill.write(entries);
+      const isWritten = await this.#batch;
+      if (!isWritten) this.#takeBack(entries);
+      if (this.#oversized !== undefined && entries.includes(this.#oversized)) {
+        this.#oversized = undefined;
+        this.#trim();
+      }
+    }
+  }
+
+  /** What the disk did not take: some of it may still be in memory, the rest is lost. */
+  #takeBack(entries: readonly Entry[]): void {
+    const { first } = this.#recent;
+    const kept = entries.filter(({ seq }) => seq >= first);
+    this.#handed -= kept.length;
+    this.#count(0, sizeOf(kept));
+    this.#lose(entries.length - kept.length);
+  }
+
+  #lose(count: number): void {
+    this.#lost += count;
+    const now = performance.now();
+    if (this.#lost === 0 || now - this.#complained < COMPLAINT_MS) return;
+    this.#complained = now;
+    this.#options.log.warn(
+      `${this.#lost} entries of the journal are forgotten that were on no disk`,
+    );
+  }
+
+  #count(bytes: number, unwritten: number): void {
+    this.#unwritten += unwritten;
+    if (!this.#isClosed) this.#options.budget.count(bytes, unwritten);
+  }
+}
+
+function sizeOf(entries: readonly Entry[]): number {
+  let size = 0;
+  for (const entry of entries) size += entry.size;
+  return size;
+}

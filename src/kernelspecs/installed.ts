@@ -1,0 +1,177 @@
+/**
+ * The kernelspecs that are installed here.
+ *
+ * Looked for anew at each call: people install kernels while we run. A name is
+ * decided by the first directory that has a readable one; what cannot be read
+ * is told as a problem and hides nothing.
+ */
+import { readdir, readFile, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import {
+  kernelsDirectories,
+  type KernelspecOrigin,
+  type SearchOptions,
+} from "./paths.ts";
+
+/** What `kernel.json` says; what it says beyond this is kept. */
+export const KernelspecFile = z.looseObject({
+  argv: z.array(z.string()).min(1),
+  display_name: z.string().optional(),
+  language: z.string().default(""),
+  interrupt_mode: z
+    .string()
+    .toLowerCase()
+    .pipe(z.enum(["signal", "message"]))
+    .optional(),
+  env: z
+    .record(
+      z.string(),
+      z.union([z.string(), z.number(), z.boolean()]).transform(String),
+    )
+    .optional(),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+  kernel_protocol_version: z.string().optional(),
+});
+
+export interface Kernelspec {
+  /** Lower case. */
+  readonly name: string;
+  readonly spec: z.output<typeof KernelspecFile> & {
+    readonly display_name: string;
+  };
+  readonly resource_dir: string;
+  /** Logos by their name without extension, `kernel.js` and `kernel.css` by theirs; to file names. */
+  readonly resources: Readonly<Record<string, string>>;
+  readonly origin: KernelspecOrigin;
+}
+
+/** A kernelspec that could not be read, and why. */
+export interface KernelspecProblem {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface FoundKernelspecs {
+  /** By name, in alphabetical order. */
+  readonly kernelspecs: readonly Kernelspec[];
+  readonly problems: readonly KernelspecProblem[];
+}
+
+export async function findKernelspecs(
+  options: SearchOptions = {},
+): Promise<FoundKernelspecs> {
+  return find(options, () => true);
+}
+
+/**
+ * One kernelspec by name, in whatever case; `python` means `python3` where
+ * there is none of that name. The problems are those that concern this name.
+ */
+export async function findKernelspec(
+  name: string,
+  options: SearchOptions = {},
+): Promise<{
+  readonly kernelspec: Kernelspec | undefined;
+  readonly problems: readonly KernelspecProblem[];
+}> {
+  const wanted = name.toLowerCase();
+  const names = wanted === "python" ? ["python", "python3"] : [wanted];
+  const { kernelspecs, problems } = await find(options, (candidate) =>
+    names.includes(candidate),
+  );
+  return { kernelspec: kernelspecs[0], problems };
+}
+
+async function find(
+  options: SearchOptions,
+  isWanted: (name: string) => boolean,
+): Promise<FoundKernelspecs> {
+  const found = new Map<string, Kernelspec>();
+  const problems: KernelspecProblem[] = [];
+  // The same directory may be on the way twice, through a link.
+  const seen = new Set<string>();
+
+  for (const { path, origin } of await kernelsDirectories(options)) {
+    let entries: string[];
+    try {
+      const real = await realpath(path);
+      if (seen.has(real)) continue;
+      seen.add(real);
+      entries = await readdir(path);
+    } catch (error) {
+      if (!isAbsent(error)) problems.push({ path, message: reason(error) });
+      continue;
+    }
+    for (const entry of entries.sort()) {
+      const name = entry.toLowerCase();
+      if (found.has(name) || !isWanted(name)) continue;
+      const outcome = await read(join(path, entry), name, origin);
+      if (outcome === undefined) continue;
+      if ("message" in outcome) {
+        problems.push(outcome);
+        continue;
+      }
+      found.set(name, outcome);
+      if (!/^[a-z0-9._-]+$/.test(name)) {
+        problems.push({
+          path: outcome.resource_dir,
+          message:
+            "The directory's name is no valid kernel name: letters, digits, '.', '_' and '-'",
+        });
+      }
+    }
+  }
+  const kernelspecs = [...found.values()].sort((a, b) =>
+    a.name < b.name ? -1 : 1,
+  );
+  return { kernelspecs, problems };
+}
+
+/** `undefined` for a directory without kernel.json, which is no kernelspec. */
+async function read(
+  resource_dir: string,
+  name: string,
+  origin: KernelspecOrigin,
+): Promise<Kernelspec | KernelspecProblem | undefined> {
+  const path = join(resource_dir, "kernel.json");
+  try {
+    const text = await readFile(path, "utf8");
+    const parsed = KernelspecFile.safeParse(
+      JSON.parse(text.replace(/^\uFEFF/, "")),
+    );
+    if (!parsed.success)
+      return { path, message: z.prettifyError(parsed.error) };
+    const display_name = parsed.data.display_name ?? name;
+    return {
+      name,
+      spec: { ...parsed.data, display_name },
+      resource_dir,
+      resources: await resourcesIn(resource_dir),
+      origin,
+    };
+  } catch (error) {
+    return isAbsent(error) ? undefined : { path, message: reason(error) };
+  }
+}
+
+async function resourcesIn(
+  directory: string,
+): Promise<Readonly<Record<string, string>>> {
+  const resources: Record<string, string> = {};
+  for (const file of (await readdir(directory)).sort()) {
+    if (file === "kernel.js" || file === "kernel.css") resources[file] = file;
+    const logo = /^(logo-.+?)(\.\w+)?$/.exec(file)?.[1];
+    if (logo !== undefined) resources[logo] = file;
+  }
+  return resources;
+}
+
+function isAbsent(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "ENOENT" || code === "ENOTDIR";
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,172 @@
+/**
+ * Which kernels can be started here: Jupyter's kernelspecs, and the embedded
+ * Python, which is there where nothing else is.
+ */
+import { basename, join } from "node:path";
+import * as z from "zod";
+import { failure, type Kernelspec } from "../../contract/index.ts";
+import { argvOf } from "./argv.ts";
+import {
+  findKernelspec,
+  findKernelspecs,
+  type Kernelspec as Found,
+} from "./installed.ts";
+import { workingDirectory } from "../host/working-directory.ts";
+
+export interface KernelspecFinderOptions {
+  /** Looked through before all other places. */
+  readonly extraDirs: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The kernels that we bring, best first. */
+  readonly embedded: readonly Kernelspec[];
+}
+
+export interface Kernelspecs {
+  readonly default: string | null;
+  readonly kernelspecs: Kernelspec[];
+  readonly problems: { path: string; message: string }[];
+}
+
+export class KernelspecFinder {
+  readonly #options: KernelspecFinderOptions;
+
+  constructor(options: KernelspecFinderOptions) {
+    this.#options = options;
+  }
+
+  async list(): Promise<Kernelspecs> {
+    const { extraDirs, env, embedded } = this.#options;
+    const found = await findKernelspecs({ env, extraDirs });
+    const faults = found.kernelspecs.flatMap((kernelspec) => {
+      const message = faultIn(kernelspec);
+      return message === undefined
+        ? []
+        : [{ path: fileOf(kernelspec), message }];
+    });
+    const kernelspecs = await Promise.all(
+      found.kernelspecs
+        .filter((kernelspec) => faultIn(kernelspec) === undefined)
+        .map((kernelspec) => this.#describe(kernelspec)),
+    );
+    const names = new Set(kernelspecs.map(({ name }) => name));
+    const all = [
+      ...kernelspecs,
+      ...embedded.filter(({ name }) => !names.has(name)),
+    ];
+    return {
+      default: preferred(all),
+      kernelspecs: all,
+      problems: [...found.problems, ...faults],
+    };
+  }
+
+  /** By name, in whatever case. Throws `kernelspec_not_found`, which says what there is, and `bad_kernelspec`. */
+  async find(name: string): Promise<Kernelspec> {
+    const { extraDirs, env, embedded } = this.#options;
+    const found = await findKernelspec(name, { env, extraDirs });
+    const { kernelspec, problems } = found;
+    if (kernelspec !== undefined) {
+      const why = faultIn(kernelspec);
+      if (why === undefined) return this.#describe(kernelspec);
+      const path = fileOf(kernelspec);
+      throw failure("bad_kernelspec", { name: kernelspec.name, path, why });
+    }
+    const own = embedded.find((spec) => spec.name === name.toLowerCase());
+    if (own !== undefined) return own;
+    const broken = problems.find(({ path }) => basename(path) === KERNEL_JSON);
+    if (broken !== undefined) {
+      const { path, message: why } = broken;
+      throw failure("bad_kernelspec", { name, path, why });
+    }
+    const { kernelspecs } = await this.list();
+    const known = kernelspecs.map((spec) => spec.name).join(", ");
+    throw failure("kernelspec_not_found", { name, known });
+  }
+
+  /** With a command that can be run: only `{connection_file}` is left to fill in. */
+  async #describe(found: Found): Promise<Kernelspec> {
+    const { name, spec, resource_dir, resources } = found;
+    const env = Object.fromEntries(
+      Object.entries(this.#options.env).filter(
+        (entry): entry is [string, string] => entry[1] !== undefined,
+      ),
+    );
+    const { path: cwd } = await workingDirectory("", { env });
+    return {
+      name,
+      display_name: spec.display_name,
+      language: spec.language,
+      argv: await argvOf(found, { env, cwd }),
+      interrupt_mode: spec.interrupt_mode ?? "signal",
+      env: spec.env ?? {},
+      metadata: spec.metadata ?? {},
+      resource_dir,
+      resources,
+      ...(spec.kernel_protocol_version !== undefined && {
+        kernel_protocol_version: spec.kernel_protocol_version,
+      }),
+    };
+  }
+}
+
+/**
+ * Which sockets the kernelspec's author wants: `metadata.kallichore.sockets`.
+ * What else stands there is refused where the kernelspec is found.
+ */
+export function socketsOf(
+  metadata: Readonly<Record<string, unknown>>,
+): "ipc" | "tcp" | undefined {
+  return Ours.safeParse(metadata).data?.kallichore?.sockets;
+}
+
+const Ours = z.object({
+  kallichore: z
+    .looseObject({ sockets: z.enum(["ipc", "tcp"]).optional() })
+    .optional(),
+});
+
+/** Where a kernel is to run: Jupyter's provisioners, and Enterprise Gateway's older word for them. */
+const Provisioned = z.object({
+  kernel_provisioner: z
+    .looseObject({ provisioner_name: z.string().optional() })
+    .optional(),
+  process_proxy: z
+    .looseObject({ class_name: z.string().optional() })
+    .optional(),
+});
+
+/** Why a kernelspec that can be read cannot be used here. */
+function faultIn({ spec: { metadata = {} } }: Found): string | undefined {
+  const ours = Ours.safeParse(metadata);
+  if (!ours.success) return `metadata: ${z.prettifyError(ours.error)}`;
+  const provisioned = Provisioned.safeParse(metadata);
+  if (!provisioned.success) {
+    return `metadata: ${z.prettifyError(provisioned.error)}`;
+  }
+  const { kernel_provisioner, process_proxy } = provisioned.data;
+  const provisioner = kernel_provisioner?.provisioner_name ?? LOCAL;
+  if (provisioner !== LOCAL) {
+    return `it asks for the kernel provisioner ${provisioner}; this server has only ${LOCAL}, which runs kernels on its own machine`;
+  }
+  const proxy = process_proxy?.class_name;
+  if (proxy !== undefined && !proxy.endsWith(".LocalProcessProxy")) {
+    return `it asks for the process proxy ${proxy}; this server runs kernels on its own machine only`;
+  }
+  return undefined;
+}
+
+const LOCAL = "local-provisioner";
+const KERNEL_JSON = "kernel.json";
+
+function fileOf({ resource_dir }: Found): string {
+  return join(resource_dir, KERNEL_JSON);
+}
+
+/** Python first, as Jupyter's own clients choose, and a real one before the embedded one. */
+function preferred(kernelspecs: readonly Kernelspec[]): string | null {
+  const choice =
+    kernelspecs.find(({ name }) => name === "python3") ??
+    kernelspecs.find(({ language }) => language === "python") ??
+    kernelspecs[0];
+  return choice?.name ?? null;
+}

@@ -1,0 +1,106 @@
+/**
+ * One line per decision; usable from every room. What a line may never hold:
+ * a key, a token (not even a wrong one), an environment value, a user's code.
+ *
+ * Writing a line never waits, and never fails: see `log/outlet.ts`.
+ */
+import { type Logger, pino } from "pino";
+import { Filter } from "./filter.ts";
+import { lineOf, type LogRecord, targetOf } from "./line.ts";
+import { Outlet } from "./outlet.ts";
+
+export type Log = Logger;
+
+/** For those who embed the server and do not listen to it. */
+export function silentLog(): Log {
+  return pino({ level: "silent" });
+}
+
+export interface LogBookOptions {
+  readonly filter?: Filter;
+  /** In addition to the standard streams; emptied. */
+  readonly file?: string | undefined;
+  readonly color?: boolean;
+  /** Everything to standard error: standard output has another use. */
+  readonly onStderr?: boolean;
+}
+
+/** How long last lines may take. */
+const LAST_LINES_MS = 500;
+
+/** A command's log: lines for the terminal, and for a file where one is named. */
+export class LogBook implements AsyncDisposable, Disposable {
+  readonly log: Log;
+  /** Can be exchanged at any time, and holds for loggers that were made before. */
+  filter: Filter;
+  readonly #stdout: Outlet;
+  readonly #stderr: Outlet;
+  readonly #file: Outlet | undefined;
+  readonly #mayColor: boolean;
+  readonly #secrets = new Set<string>();
+
+  /** Throws the system's error when the file cannot be written. */
+  constructor({ filter, file, color, onStderr }: LogBookOptions = {}) {
+    this.filter = filter ?? Filter.at("info");
+    this.#file = file === undefined ? undefined : Outlet.file(file);
+    this.#stdout = Outlet.stdout();
+    this.#stderr = Outlet.stderr(this.#stdout);
+    if (onStderr === true) this.#stdout = this.#stderr;
+    this.#mayColor = color ?? !process.env["NO_COLOR"];
+    const isHeard = (level: number) => level >= this.filter.least;
+    this.log = pino(
+      {
+        base: null,
+        // A child keeps the level it was born with; so all pass here, and the filter decides.
+        level: "trace",
+        hooks: {
+          logMethod(args, method, level) {
+            if (isHeard(level)) method.apply(this, args);
+          },
+        },
+      },
+      { write: (text) => this.#record(JSON.parse(text) as LogRecord) },
+    );
+  }
+
+  /** A word that is struck out wherever it appears. Not one so short that it would hide others. */
+  conceal(secret: string): void {
+    if (secret.length >= 6) this.#secrets.add(secret);
+  }
+
+  /** For the person at the terminal, not for the log: nothing is struck out. */
+  print(line: string): void {
+    this.#stdout.write(`${line}\n`);
+  }
+
+  /** Resolves when the last lines are written, or time is up. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      this.#outlets.map((outlet) => outlet.flushed(LAST_LINES_MS)),
+    );
+    this[Symbol.dispose]();
+  }
+
+  /** At once, for a way out that cannot wait. */
+  [Symbol.dispose](): void {
+    for (const outlet of this.#outlets) outlet[Symbol.dispose]();
+  }
+
+  get #outlets(): readonly Outlet[] {
+    const all = [this.#stdout, this.#stderr, this.#file];
+    return [...new Set(all)].filter((outlet) => outlet !== undefined);
+  }
+
+  #record(record: LogRecord): void {
+    if (!this.filter.passes(record.level, targetOf(record))) return;
+    const secrets = this.#secrets;
+    const plain = lineOf(record, { secrets });
+    const terminal = record.level >= 50 ? this.#stderr : this.#stdout;
+    terminal.write(
+      terminal.isTerminal && this.#mayColor
+        ? lineOf(record, { secrets, color: true })
+        : plain,
+    );
+    this.#file?.write(plain);
+  }
+}

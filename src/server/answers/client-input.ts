@@ -1,0 +1,131 @@
+/**
+ * The input of an operation, out of the text that a client sent. The text is
+ * looked at in short steps before anything of it is parsed, and what may be
+ * large is not parsed at all: it is carried to the kernel as the bytes it is.
+ */
+import { contract, failure, type Operation } from "../../../contract/index.ts";
+import { limits } from "../../../contract/limits.ts";
+import { clientBuffers, type Unread } from "../../jupyter/client-message.ts";
+import { BadText, JsonText, type TextBounds } from "../../jupyter/json-text.ts";
+
+/** Bytes. Smaller texts are parsed as a whole. */
+const SMALL = 64 * 1024;
+
+/** What is carried unread where it is large, by the operation; and what it looks like. */
+const carried = new Map<Operation, Readonly<Record<string, "{" | "[" | '"'>>>([
+  [contract.sessions.send, { content: "{", metadata: "{", buffers: "[" }],
+  [contract.sessions.request, { content: "{" }],
+  [contract.sessions.execute, { code: '"' }],
+  [contract.executions.create, { code: '"' }],
+]);
+/** What stands in its place. */
+const empty = { "{": {}, "[": [], '"': "" } as const;
+const looks = { "{": "an object", "[": "a list", '"': "a text" } as const;
+
+/** An input of which something is not parsed. */
+export class LargeInput {
+  /** With nothing in place of what is not parsed. */
+  readonly value: Readonly<Record<string, unknown>>;
+  readonly unread: UnreadInput;
+
+  constructor(value: LargeInput["value"], unread: UnreadInput) {
+    this.value = value;
+    this.unread = unread;
+  }
+}
+
+export interface UnreadInput extends Unread {
+  /** A JSON string. */
+  readonly code?: Uint8Array | undefined;
+}
+
+/** The input's value, or a `LargeInput`; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
+export function* clientInput(
+  text: Buffer,
+  operation: Operation | undefined,
+): Generator<void, unknown> {
+  if (text.length === 0) return undefined;
+  const shapes = operation === undefined ? undefined : carried.get(operation);
+  const names = Object.keys(shapes ?? {});
+  const uncounted = new Set(names);
+  const read = yield* textOf(text, { values: limits.input_values, uncounted });
+  if (text.length <= SMALL) return JSON.parse(text.toString()) as unknown;
+  const { members } = read;
+  const large = new Map<string, Buffer>();
+  for (const [name, shape] of Object.entries(shapes ?? {})) {
+    const bytes = members.get(name);
+    if (bytes === undefined || bytes.length <= SMALL / 4) continue;
+    if (String.fromCharCode(bytes[0] ?? 0) !== shape) {
+      throw failure("bad_request", { why: `${name} is not ${looks[shape]}` });
+    }
+    yield* assertUtf8(bytes, name);
+    large.set(name, bytes);
+    members.delete(name);
+  }
+  if (large.size === 0) return parsed(text);
+  const value = parsed(joined(members)) as Record<string, unknown>;
+  for (const name of large.keys()) {
+    const shape = shapes?.[name];
+    if (shape !== undefined) value[name] = empty[shape];
+  }
+  const list = large.get("buffers");
+  return new LargeInput(value, {
+    content: large.get("content"),
+    metadata: large.get("metadata"),
+    code: large.get("code"),
+    buffers: list === undefined ? undefined : yield* clientBuffers(list),
+  });
+}
+
+/** The text, looked at. Throws `bad_request` where it is not JSON, too deep, or has too many values. */
+export function* textOf(
+  text: Buffer,
+  bounds: Omit<TextBounds, "depth">,
+): Generator<void, JsonText> {
+  const read = new JsonText(text, { depth: limits.depth, ...bounds });
+  yield* readThrough(read);
+  return read;
+}
+
+/** Reads it to its end. Throws `bad_request`. */
+export function* readThrough(read: JsonText): Generator<void> {
+  try {
+    while (!read.step()) yield;
+  } catch (cause) {
+    if (!(cause instanceof BadText)) throw cause;
+    const what = cause.reason === "not_json" ? "not JSON" : "refused";
+    const why = `What was sent is ${what}: ${cause.message}`;
+    throw failure("bad_request", { why }, { cause });
+  }
+}
+
+/** What is not parsed is handed on as it is: it has to be a text. */
+function* assertUtf8(bytes: Buffer, name: string): Generator<void> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  try {
+    for (let at = 0; at < bytes.length; at += SMALL) {
+      decoder.decode(bytes.subarray(at, at + SMALL), { stream: true });
+      yield;
+    }
+    decoder.decode();
+  } catch (cause) {
+    throw failure("bad_request", { why: `${name} is not UTF-8` }, { cause });
+  }
+}
+
+function parsed(text: Buffer): unknown {
+  if (text.length > limits.input_bytes) {
+    throw failure("too_large", { limit: limits.input_bytes });
+  }
+  return JSON.parse(text.toString());
+}
+
+function joined(members: ReadonlyMap<string, Buffer>): Buffer {
+  const pieces: Buffer[] = [];
+  for (const [name, bytes] of members) {
+    const before = pieces.length === 0 ? "{" : ",";
+    pieces.push(Buffer.from(`${before}${JSON.stringify(name)}:`), bytes);
+  }
+  pieces.push(Buffer.from(pieces.length === 0 ? "{}" : "}"));
+  return Buffer.concat(pieces);
+}

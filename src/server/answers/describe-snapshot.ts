@@ -1,0 +1,53 @@
+/** What is true of a session now, for a reader who comes late. */
+import type { contract, InputOf } from "../../../contract/index.ts";
+import type { Dropped } from "../../session/bounded-map.ts";
+import type { Session } from "../../session/session.ts";
+import { describeQueue } from "./describe.ts";
+import { describeExecution, eventIn } from "./describe-execution.ts";
+
+type Description = InputOf<typeof contract.sessions.snapshot.output>;
+
+/** Of one instant: nothing happens between its parts. */
+export function describeSnapshot(session: Session): Description {
+  const { displays, comms, executions } = session;
+  const { running } = executions;
+  const asking = running.find(({ input }) => input !== undefined);
+  // What asks is what a person looks at; else what the main shell runs, else what a subshell does.
+  const shown =
+    asking ??
+    executions.find(session.queue.active?.header.msg_id) ??
+    running[0];
+  return {
+    seq: session.journal.last,
+    journal_id: session.journal.id,
+    status: session.status,
+    kernel_info: { ...session.info },
+    working_directory: session.workingDirectory,
+    execution: shown === undefined ? null : describeExecution(session, shown),
+    input_request: asking?.input === undefined ? null : eventIn(asking.input),
+    queue: describeQueue(session),
+    displays: Object.fromEntries(
+      [...displays].map(([display_id, { data, metadata }]) => [
+        display_id,
+        { data, metadata },
+      ]),
+    ),
+    displays_dropped: displays.dropped.count,
+    displays_clipped: clippedOf(displays.dropped),
+    comms: [...comms].map(
+      ({ comm_id, target_name, data, metadata, buffers }) => ({
+        comm_id,
+        target_name,
+        data,
+        metadata: { ...metadata },
+        buffers: buffers.map((buffer) => buffer.toString("base64")),
+      }),
+    ),
+    comms_dropped: comms.dropped.count,
+    comms_clipped: clippedOf(comms.dropped),
+  };
+}
+
+function clippedOf({ count, ...bytes }: Dropped) {
+  return count === 0 ? null : bytes;
+}

@@ -1,0 +1,116 @@
+/** A session as clients see it. */
+import type { contract, InputOf } from "../../../contract/index.ts";
+import { type Message, objectOf } from "../../jupyter/message.ts";
+import { membersAsWritten } from "../../jupyter/raw-json.ts";
+import type { Session } from "../../session/session.ts";
+
+/** Executions; all that are kept have an operation of their own. */
+const HISTORY_SHOWN = 3;
+
+type Description = InputOf<typeof contract.sessions.get.output>;
+
+/** What kernels and clients have said of it, and said themselves. */
+interface Said extends Pick<Description, "kernel_info" | "execution_queue"> {
+  readonly prompts: Partial<
+    Pick<Description, "input_prompt" | "continuation_prompt">
+  >;
+}
+
+export const NOTHING_SAID: Said = {
+  kernel_info: {},
+  execution_queue: { length: 0, pending: [] },
+  prompts: {},
+};
+
+export function describe(
+  session: Session,
+  { prompts, ...said } = saidOf(session),
+): Description {
+  const { spec, status, pid, resource_usage } = session;
+  const seconds = Math.floor(session.statusAge_ms / 1000);
+  const isRunning = session.isRunning;
+  return {
+    session_id: spec.session_id,
+    argv: [...spec.argv],
+    ...(pid !== undefined && { process_id: pid }),
+    username: spec.username,
+    display_name: spec.display_name,
+    language: spec.language,
+    interrupt_mode: spec.interrupt_mode,
+    initial_env: { ...session.environment },
+    connected: session.ownership.isTaken,
+    started: session.startedAt.toISOString(),
+    session_mode: spec.session_mode,
+    working_directory: session.workingDirectory,
+    ...(spec.notebook_uri !== undefined && { notebook_uri: spec.notebook_uri }),
+    input_prompt: prompts.input_prompt ?? spec.input_prompt,
+    continuation_prompt:
+      prompts.continuation_prompt ?? spec.continuation_prompt,
+    ...said,
+    status,
+    ...(resource_usage !== undefined && isRunning && { resource_usage }),
+    idle_seconds:
+      status === "busy" || status === "starting" || status === "offline"
+        ? 0
+        : seconds,
+    busy_seconds: status === "busy" ? seconds : 0,
+    ...(session.ownership.socketPath !== undefined && {
+      socket_path: session.ownership.socketPath,
+    }),
+    history: session.history.last(HISTORY_SHOWN),
+    ...(spec.workspace_id !== undefined && { workspace_id: spec.workspace_id }),
+    ...(spec.kernel_name !== undefined && { kernel_name: spec.kernel_name }),
+    ...(session.connectionFile !== undefined && {
+      connection_file: session.connectionFile,
+    }),
+    last_seq: session.journal.last,
+    journal_id: session.journal.id,
+  };
+}
+
+function saidOf(session: Session): Said {
+  return {
+    kernel_info: { ...session.info },
+    execution_queue: describeQueue(session),
+    prompts: promptsOf(session.info),
+  };
+}
+
+export function describeQueue({
+  queue,
+}: Session): Description["execution_queue"] {
+  const { active, pending } = queue;
+  return {
+    ...(active !== undefined && { active: toValue(active) }),
+    length: pending.length,
+    pending: pending.map(toValue),
+  };
+}
+
+/** A message as JSON values, with its whole header. */
+function toValue(
+  message: Message,
+): Description["execution_queue"]["pending"][number] {
+  return {
+    channel: message.channel,
+    header: { ...message.header },
+    parent_header:
+      message.parent_header === undefined ? null : { ...message.parent_header },
+    metadata: membersAsWritten(message.raw.metadata),
+    content: membersAsWritten(message.raw.content),
+    buffers: message.buffers.map((buffer) =>
+      Buffer.from(buffer).toString("base64"),
+    ),
+  };
+}
+
+/** Prompts that a kernel made for Positron tells of itself. */
+function promptsOf(info: Readonly<Record<string, unknown>>): Said["prompts"] {
+  const language = objectOf(info["language_info"]);
+  const { input_prompt, continuation_prompt } =
+    objectOf(language?.["positron"]) ?? {};
+  return {
+    ...(typeof input_prompt === "string" && { input_prompt }),
+    ...(typeof continuation_prompt === "string" && { continuation_prompt }),
+  };
+}

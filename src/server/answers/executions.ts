@@ -1,0 +1,168 @@
+/** The execution operations, each answered in a line or a few. */
+import { once } from "node:events";
+import type { contract } from "../../../contract/index.ts";
+import { request } from "../../jupyter/client-message.ts";
+import type { Message } from "../../jupyter/message.ts";
+import { eventsOf, pastOf } from "../../session/executions/events.ts";
+import type { Execution } from "../../session/executions/execution.ts";
+import { OutputsSoFar } from "../../session/executions/outputs.ts";
+import type { Session } from "../../session/session.ts";
+import { Deadline } from "../../time/signals.ts";
+import { describeExecution, listExecution } from "./describe-execution.ts";
+import type { AnswersTo } from "./implement.ts";
+import type { Service } from "./service.ts";
+import { speakerOf } from "./speaker.ts";
+import { assertJournal, told } from "./told.ts";
+
+export const executions: AnswersTo<typeof contract.executions> = {
+  create({ input, unread, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    const { execution_id, deadline_ms, ...code } = input;
+    assertJournal(session, input.journal_id);
+    const known = session.executions.find(execution_id);
+    const execution =
+      known ??
+      session.execute(
+        executeRequest(session, code, {
+          msg_id: execution_id,
+          code: unread.code,
+        }),
+        deadline_ms,
+      );
+    return describeExecution(session, execution);
+  },
+
+  list({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    return {
+      executions: [...session.executions].map((execution) =>
+        listExecution(session, execution),
+      ),
+      forgotten: session.executions.forgotten,
+    };
+  },
+
+  get({ input, service }) {
+    const [session, execution] = found(service, input);
+    return describeExecution(session, execution);
+  },
+
+  follow({ input, service, signal }) {
+    const [session, execution] = found(service, input);
+    const { journal, ended } = session;
+    return told(journal.id, input.lastEventId, (after) =>
+      eventsOf(execution, journal, { after, signals: [signal, ended] }),
+    );
+  },
+
+  async outputs({ input, service, signal }) {
+    const [session, execution] = found(service, input);
+    const outputs = new OutputsSoFar(execution.id);
+    for await (const reading of pastOf(execution, session.journal, signal)) {
+      outputs.take(reading);
+    }
+    return {
+      execution_id: execution.id,
+      state: execution.state,
+      outputs: outputs.list,
+      gaps: outputs.gaps,
+      is_clipped: outputs.clipped !== null,
+      clipped: outputs.clipped,
+      refused: outputs.refused,
+    };
+  },
+
+  answer({ input, service }) {
+    const [session, execution] = found(service, input);
+    session.answer(execution, input);
+    return describeExecution(session, execution);
+  },
+
+  cancel({ input, service }) {
+    const [session, execution] = found(service, input);
+    session.cancel(execution);
+    return describeExecution(session, execution);
+  },
+
+  async interrupt({ input, service }) {
+    const [session, execution] = found(service, input);
+    await session.interruptExecution(execution);
+    return describeExecution(session, execution);
+  },
+
+  async wait({ input, service, signal }) {
+    const [session, execution] = found(service, input);
+    const ends = [signal, session.ended, execution.over];
+    using end = new Deadline(ends, input.timeout_ms);
+    await aborted(end.signal);
+    return describeExecution(session, execution);
+  },
+};
+
+/** What a client asks to run, as the message that the kernel gets. */
+export function executeRequest(
+  session: Session,
+  {
+    code,
+    silent,
+    store_history = !silent,
+    stop_on_error,
+    allow_stdin,
+    user_expressions = {},
+    metadata,
+  }: {
+    readonly code: string;
+    readonly silent: boolean;
+    readonly store_history?: boolean | undefined;
+    readonly stop_on_error: boolean;
+    readonly allow_stdin: boolean;
+    readonly user_expressions?: Readonly<Record<string, unknown>> | undefined;
+    readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  },
+  given: {
+    readonly msg_id?: string | undefined;
+    /** In place of `code`: a JSON string. */
+    readonly code?: Uint8Array | undefined;
+  } = {},
+): Message {
+  const more = {
+    silent,
+    store_history,
+    user_expressions,
+    allow_stdin,
+    stop_on_error,
+  };
+  return request(
+    "execute_request",
+    { code, ...more },
+    {
+      ...speakerOf(session),
+      metadata,
+      ...(given.msg_id !== undefined && { msg_id: given.msg_id }),
+      unread: given.code === undefined ? undefined : withCode(given.code, more),
+    },
+  );
+}
+
+/** The content of a request whose code is not parsed. */
+function withCode(code: Uint8Array, more: object): Buffer {
+  const rest = JSON.stringify(more).slice(1); // without its brace
+  return Buffer.concat([
+    Buffer.from('{"code":'),
+    code,
+    Buffer.from(`,${rest}`),
+  ]);
+}
+
+/** Throws `session_not_found`, `execution_not_found`. */
+function found(
+  { supervisor }: Service,
+  { session_id, execution_id }: { session_id: string; execution_id: string },
+): readonly [Session, Execution] {
+  const session = supervisor.session(session_id);
+  return [session, session.executions.get(execution_id)];
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+}

@@ -1,0 +1,43 @@
+/**
+ * An operation and its answer, side by side.
+ *
+ * `Answers` is derived from the contract: forget an answer, or give one of
+ * another shape, and it does not compile. The doors are loops over both.
+ */
+import type {
+  contract,
+  InputOf,
+  Operation,
+  OutputOf,
+} from "../../../contract/index.ts";
+import type { UnreadInput } from "./client-input.ts";
+import type { Service } from "./service.ts";
+import type { Told } from "./told.ts";
+
+/** What an answer is given. */
+export interface Asked<Input> {
+  readonly input: Input;
+  /** What of the input was not parsed, because it is large. */
+  readonly unread: UnreadInput;
+  readonly service: Service;
+  /** Aborts when whoever asked is gone. What was begun is not undone. */
+  readonly signal: AbortSignal;
+}
+
+type ParsedInput<O extends Operation> = OutputOf<O["input"]>;
+/** What the output schema accepts. */
+type Answer<O extends Operation> = InputOf<O["output"]>;
+
+export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
+  ? (asked: Asked<ParsedInput<O>>) => AsyncIterable<Told>
+  : (asked: Asked<ParsedInput<O>>) => Answer<O> | Promise<Answer<O>>;
+
+export type AnswersTo<Group extends Record<string, Operation>> = {
+  readonly [Name in keyof Group]: AnswerTo<Group[Name]>;
+};
+
+export type Answers = {
+  readonly [Group in keyof typeof contract]: AnswersTo<
+    (typeof contract)[Group]
+  >;
+};

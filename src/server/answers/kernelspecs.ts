@@ -1,0 +1,8 @@
+/** The kernelspec operations, answered. */
+import type { contract } from "../../../contract/index.ts";
+import type { AnswersTo } from "./implement.ts";
+
+export const kernelspecs: AnswersTo<typeof contract.kernelspecs> = {
+  list: ({ service }) => service.kernelspecs.list(),
+  get: ({ input, service }) => service.kernelspecs.find(input.name),
+};

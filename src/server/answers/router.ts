@@ -1,0 +1,254 @@
+/**
+ * The contract as a tRPC router: a loop over the operations and their answers.
+ * REST calls the same procedures, so that validation and failures are the same.
+ */
+import {
+  initTRPC,
+  type TRPC_ERROR_CODE_KEY,
+  TRPCError,
+  tracked,
+} from "@trpc/server";
+import * as z from "zod";
+import {
+  type AppRouter,
+  contract,
+  type Contract,
+  failure,
+  type Operation,
+  SupervisorError,
+  toPosition,
+} from "../../../contract/index.ts";
+import { stringify } from "../../jupyter/raw-json.ts";
+import { LargeInput } from "./client-input.ts";
+import type { Answers, Asked } from "./implement.ts";
+import type { Service } from "./service.ts";
+import { share } from "../share.ts";
+import { eachEvent, type Told } from "./told.ts";
+
+/** How a subscription travels on one connection. */
+export interface Feed {
+  /** What the transport takes for what is told at once; it may take its time while the client is slow. */
+  take(
+    subscription: AsyncIterable<Told>,
+    signal: AbortSignal,
+  ): AsyncIterable<unknown>;
+}
+
+export interface Context {
+  readonly service: Service;
+  /** Set on connections that can carry many events at once. */
+  readonly feed?: Feed | undefined;
+  /** The inputs of a request's calls, where they were read before. */
+  readonly inputs?: readonly unknown[] | undefined;
+  /** What stands in an answer for JSON that goes out as it is written. Without it, who asks gets values. */
+  readonly raw?: ((json: string) => unknown) | undefined;
+}
+
+const t = initTRPC.context<Context>().create({
+  isDev: false, // stack traces stay here
+  allowOutsideOfServer: true, // mocked kernels are served in browsers too
+  errorFormatter({ shape, error }) {
+    const failed = toFailure(error);
+    return {
+      ...shape,
+      message: failed.message,
+      data: {
+        ...shape.data,
+        failure: failed.body,
+        ...(failed.startup !== undefined && { startup: failed.startup }),
+      },
+    };
+  },
+});
+
+/** Each call in its turn; with the input that was read before, where it was, and the answer as it is written. */
+const procedureInTurn = t.procedure
+  .use(async ({ ctx: { raw }, next, type }) => {
+    const result = await next();
+    if (raw === undefined || type === "subscription" || !result.ok) {
+      return result;
+    }
+    const { data } = result;
+    return data === undefined
+      ? result
+      : { ...result, data: raw(stringify(data)) };
+  })
+  .use(async ({ ctx, next, getRawInput, batchIndex }) => {
+    await share.turn();
+    const given =
+      ctx.inputs === undefined ? await getRawInput() : ctx.inputs[batchIndex];
+    if (given instanceof SupervisorError) throw toTRPC(given);
+    return next({ ctx: { given } });
+  })
+  .use(({ ctx: { given }, next }) => {
+    const input = given instanceof LargeInput ? given.value : given;
+    return next({ getRawInput: () => Promise.resolve(input) });
+  });
+
+/** `answers` may be any that fit the contract: the real ones, or a mock's. */
+export function routerOf(answers: Answers): AppRouter {
+  const groups = Object.entries(contract as Contract).map(
+    ([group, operations]) => {
+      const procedures = Object.entries(operations).map(
+        ([name, operation]) =>
+          [name, procedure(operation, answerOf(answers, group, name))] as const,
+      );
+      return [group, Object.fromEntries(procedures)] as const;
+    },
+  );
+  // The loop loses what the compiler knows; that each answer fits its operation was checked by `Answers`.
+  return t.router(Object.fromEntries(groups)) as unknown as AppRouter;
+}
+
+type Answer = (asked: Asked<unknown>) => unknown;
+
+function answerOf(answers: Answers, group: string, name: string): Answer {
+  const found = (answers as unknown as Record<string, Record<string, Answer>>)[
+    group
+  ]?.[name];
+  if (found === undefined) throw new Error(`No answer to ${group}.${name}`);
+  return found;
+}
+
+function procedure(operation: Operation, answer: Answer) {
+  const input = procedureInTurn.input(operation.input as z.ZodType);
+  const ask = async (asked: Asked<unknown>) => {
+    try {
+      return await answer(asked);
+    } catch (error) {
+      throw toTRPC(error);
+    }
+  };
+  switch (operation.kind) {
+    case "query":
+      return input
+        .output(operation.output as z.ZodType)
+        .query((call) => ask(askedIn(call)));
+    case "mutation":
+      return input
+        .output(operation.output as z.ZodType)
+        .mutation((call) => ask(askedIn(call)));
+    case "subscription":
+      return input.subscription(async function* (call) {
+        const asked = askedIn(call);
+        const subscription = (await ask(asked)) as AsyncIterable<Told>;
+        yield* call.ctx.feed === undefined
+          ? trackedEvents(subscription, call.ctx.raw)
+          : call.ctx.feed.take(subscription, asked.signal);
+      });
+  }
+}
+
+function askedIn({
+  input,
+  ctx,
+  signal,
+}: {
+  input: unknown;
+  ctx: Context & { readonly given?: unknown };
+  signal?: AbortSignal | undefined;
+}): Asked<unknown> {
+  return {
+    input,
+    service: ctx.service,
+    unread: ctx.given instanceof LargeInput ? ctx.given.unread : {},
+    signal: signal ?? new AbortController().signal,
+  };
+}
+
+/** One event at a time, for transports that know no better: server-sent events, in-process calls. */
+async function* trackedEvents(
+  subscription: AsyncIterable<Told>,
+  raw: Context["raw"],
+) {
+  for await (const told of subscription) {
+    const events: (readonly [string, readonly Buffer[]])[] = [];
+    eachEvent(told, (id, json) => events.push([id, json]));
+    for (const [id, json] of events) yield tracked(id, spelled(id, json, raw));
+  }
+}
+
+/** The event as it is written, or as a value. One that no string can hold and no JSON parser takes is told as missing, with the number it has. */
+function spelled(
+  id: string,
+  json: readonly Buffer[],
+  raw: (json: string) => unknown = JSON.parse,
+): unknown {
+  try {
+    return raw(Buffer.concat(json).toString());
+  } catch {
+    const { seq } = toPosition(id);
+    return { kind: "gap", seq, from: seq, to: seq };
+  }
+}
+
+/** What went wrong, as the failure that every door tells. */
+export function toFailure(error: unknown): SupervisorError {
+  if (error instanceof SupervisorError) return error;
+  if (!(error instanceof TRPCError)) {
+    return failure("internal", {}, { cause: error });
+  }
+  if (error.cause instanceof SupervisorError) return error.cause;
+  if (error.cause instanceof z.core.$ZodError && error.code === "BAD_REQUEST") {
+    const why = described(error.cause);
+    return failure("bad_request", { why }, { cause: error });
+  }
+  switch (error.code) {
+    case "INTERNAL_SERVER_ERROR":
+      return failure("internal", {}, { cause: error });
+    case "NOT_FOUND":
+      return failure("not_found", { path: error.message }, { cause: error });
+    case "UNAUTHORIZED":
+      return failure("unauthorized", {}, { cause: error });
+    default:
+      return failure("bad_request", { why: error.message }, { cause: error });
+  }
+}
+
+/** The first things that are wrong, in words, however many there are. */
+function described({ issues }: z.core.$ZodError): string {
+  const first = new z.core.$ZodError(issues.slice(0, MOST_ISSUES));
+  const more = issues.length - MOST_ISSUES;
+  const text = z.prettifyError(first).slice(0, LONGEST_WHY);
+  return more > 0 ? `${text}\n… and ${more} more` : text;
+}
+
+const MOST_ISSUES = 20;
+const LONGEST_WHY = 4_000; // characters
+
+/** The client is told that the log says more: it does. */
+export function logAccident(
+  service: Service,
+  error: Error,
+  path: string | undefined,
+): void {
+  if ((error as { code?: string }).code !== "INTERNAL_SERVER_ERROR") return;
+  const failed = toFailure(error);
+  if (failed.reason !== "internal") return;
+  service.guard.tell(failed.cause ?? error, path ?? "an operation");
+}
+
+function toTRPC(error: unknown): TRPCError {
+  const failed = toFailure(error);
+  return new TRPCError({
+    code: codes[failed.status] ?? "INTERNAL_SERVER_ERROR",
+    message: failed.message,
+    cause: failed,
+  });
+}
+
+const codes: Readonly<Record<number, TRPC_ERROR_CODE_KEY>> = {
+  400: "BAD_REQUEST",
+  401: "UNAUTHORIZED",
+  403: "FORBIDDEN",
+  404: "NOT_FOUND",
+  405: "METHOD_NOT_SUPPORTED",
+  408: "TIMEOUT",
+  409: "CONFLICT",
+  413: "PAYLOAD_TOO_LARGE",
+  429: "TOO_MANY_REQUESTS",
+  500: "INTERNAL_SERVER_ERROR",
+  502: "BAD_GATEWAY",
+  503: "SERVICE_UNAVAILABLE",
+  504: "GATEWAY_TIMEOUT",
+};

@@ -1,0 +1,93 @@
+/** The supervisor's own operations, answered. */
+import { type contract, failure } from "../../../contract/index.ts";
+import type { Session } from "../../session/session.ts";
+import type { AnswersTo } from "./implement.ts";
+
+/** As many hours as Kallichore can count. */
+const MOST_HOURS = 65_535;
+/** Nobody needs to look more often. */
+const SHORTEST_SAMPLE_MS = 100;
+
+export const server: AnswersTo<typeof contract.server> = {
+  status({ service: { supervisor, reportedVersion, version } }) {
+    const { sessions, started, server_id, uptime_ms } = supervisor;
+    const busy = sessions.filter(({ status }) => status === "busy");
+    return {
+      sessions: sessions.length,
+      active: sessions.filter(({ isRunning }) => isRunning).length,
+      busy: busy.length > 0,
+      // Since the last session became what it is; without sessions, since the server began.
+      idle_seconds:
+        busy.length > 0 ? 0 : seconds(Math.min(uptime_ms, ...agesOf(sessions))),
+      busy_seconds: seconds(Math.max(0, ...agesOf(busy))),
+      uptime_seconds: seconds(uptime_ms),
+      version: reportedVersion,
+      process_id: process.pid,
+      started: started.toISOString(),
+      server_id,
+      server_version: version,
+      mcp: { active: false, port: 0, request_count: 0, workspaces: [] },
+    };
+  },
+
+  configuration({ service }) {
+    const { idle, usage, logLevel, limits } = service;
+    return {
+      ...(idle.hours !== undefined && { idle_shutdown_hours: idle.hours }),
+      resource_sample_interval_ms: usage.interval_ms,
+      log_level: logLevel,
+      limits: { ...limits },
+    };
+  },
+
+  configure({ input, service }) {
+    const { idle_shutdown_hours, resource_sample_interval_ms, log_level } =
+      input;
+    // All is looked at before any is set.
+    if (isGiven(idle_shutdown_hours) && idle_shutdown_hours > MOST_HOURS) {
+      const why = `idle_shutdown_hours is ${idle_shutdown_hours}, and at most ${MOST_HOURS}`;
+      throw failure("bad_configuration", { why });
+    }
+    if (
+      isGiven(resource_sample_interval_ms) &&
+      resource_sample_interval_ms < 0
+    ) {
+      const why = `resource_sample_interval_ms is ${resource_sample_interval_ms}: 0 is off, and less is nothing`;
+      throw failure("bad_configuration", { why });
+    }
+    if (isGiven(idle_shutdown_hours)) {
+      service.idle.hours =
+        idle_shutdown_hours < 0 ? undefined : idle_shutdown_hours;
+    }
+    if (isGiven(resource_sample_interval_ms)) {
+      service.usage.interval_ms =
+        resource_sample_interval_ms === 0
+          ? 0
+          : Math.max(resource_sample_interval_ms, SHORTEST_SAMPLE_MS);
+    }
+    if (isGiven(log_level)) service.logLevel = log_level;
+    return null;
+  },
+
+  heartbeat({ input, service: { idle } }) {
+    idle.heartbeat(input.process_id ?? undefined);
+    return null;
+  },
+
+  shutdown({ service }) {
+    service.shutDown("a client asked for it");
+    return null;
+  },
+};
+
+function isGiven<T>(value: T | null | undefined): value is T {
+  return value !== null && value !== undefined;
+}
+
+function seconds(ms: number): number {
+  return Math.floor(ms / 1000);
+}
+
+function agesOf(sessions: readonly Session[]): number[] {
+  return sessions.map(({ statusAge_ms }) => statusAge_ms);
+}

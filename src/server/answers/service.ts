@@ -1,0 +1,60 @@
+/**
+ * What the answers lean on: the sessions, the kernelspecs, the settings. One
+ * value, made once, handed to every door.
+ */
+import type { contract, LogLevel, OutputOf } from "../../../contract/index.ts";
+import type { KernelspecFinder } from "../../kernelspecs/kernelspecs.ts";
+import type { WorkingDirectory } from "../../host/working-directory.ts";
+import type { Log } from "../../log/log.ts";
+import type { Guard } from "../../log/guard.ts";
+import type { Faults } from "../../log/faults.ts";
+import type { SessionSpec } from "../../session/session.ts";
+import type { Supervisor } from "../../supervisor/supervisor.ts";
+import type { IdleWatch } from "../../supervisor/idle.ts";
+import type { UsageWatch } from "../../supervisor/usage-watch.ts";
+
+export interface Service {
+  readonly supervisor: Supervisor;
+  readonly kernelspecs: KernelspecSource;
+  /** What a client asked for, with everything that it left open filled in. Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory`, `program_not_found`. */
+  resolveSpec(request: SessionRequest): Promise<SessionSpec>;
+  /** Where a kernel would start that is to start there. */
+  workingDirectory(requested: string): Promise<WorkingDirectory>;
+  readonly idle: Pick<
+    IdleWatch,
+    "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose
+  >;
+  readonly usage: Pick<UsageWatch, "interval_ms" | typeof Symbol.dispose>;
+  readonly log: Log;
+  /** What kernels and clients do wrong, counted. */
+  readonly faults: Faults;
+  /** Where callbacks of ours stop that throw. */
+  readonly guard: Guard;
+  readonly limits: Limits;
+  /** The Kallichore version that we say we are. */
+  readonly reportedVersion: string;
+  readonly version: string;
+  logLevel: LogLevel;
+  /** Begins the end of the server; what is asked for now may still be answered. */
+  shutDown(reason: string): void;
+}
+
+/** Where kernelspecs come from. */
+export type KernelspecSource = Pick<KernelspecFinder, "list" | "find">;
+
+export type SessionRequest = OutputOf<typeof contract.sessions.create.input>;
+
+export interface Limits {
+  /** Bytes of each session's journal that are kept in memory. */
+  readonly journal_memory_bytes: number;
+  /** Bytes of all journals together that are kept in memory. */
+  readonly server_memory_bytes: number;
+  /** Bytes of each session's journal that are kept on disk; 0 for none. */
+  readonly journal_disk_bytes: number;
+  /** Bytes of all journals together that are kept on disk; 0 for none. */
+  readonly server_disk_bytes: number;
+  /** Bytes that may wait in our process for one reader that does not read. */
+  readonly reader_buffer_bytes: number;
+  /** How long a reader may take nothing at all before it is cut off. */
+  readonly reader_patience_ms: number;
+}

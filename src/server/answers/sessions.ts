@@ -1,0 +1,171 @@
+/** The session operations, each answered in a line or a few. */
+import { type contract, failure } from "../../../contract/index.ts";
+import { fromClientValue, request } from "../../jupyter/client-message.ts";
+import { collect } from "../../session/executions/collect.ts";
+import { Deadline } from "../../time/signals.ts";
+import { describe, NOTHING_SAID } from "./describe.ts";
+import { describeCollected } from "./describe-collected.ts";
+import { eventIn } from "./describe-execution.ts";
+import { describeSnapshot } from "./describe-snapshot.ts";
+import { executeRequest } from "./executions.ts";
+import type { AnswersTo } from "./implement.ts";
+import type { Session } from "../../session/session.ts";
+import type { Service } from "./service.ts";
+import { speakerOf } from "./speaker.ts";
+import { assertJournal, type Told, told } from "./told.ts";
+
+export const sessions: AnswersTo<typeof contract.sessions> = {
+  list({ service }) {
+    const { supervisor } = service;
+    const all = supervisor.sessions.map((session) => ({
+      ...listed(session, service.faults),
+      initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
+    }));
+    return { total: all.length, sessions: all };
+  },
+
+  async create({ input, service }) {
+    service.supervisor.assertOpen();
+    const spec = await service.resolveSpec(input);
+    return { session_id: service.supervisor.create(spec).id };
+  },
+
+  get: ({ input, service: { supervisor } }) =>
+    describe(supervisor.session(input.session_id)),
+
+  async delete({ input, service: { supervisor } }) {
+    await supervisor.delete(input.session_id);
+    return null;
+  },
+
+  async start({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    supervisor.assertOpen();
+    return await session.start();
+  },
+
+  async restart({ input, service }) {
+    const { supervisor, log } = service;
+    const session = supervisor.session(input.session_id);
+    supervisor.assertOpen();
+    const wanted = input.working_directory ?? "";
+    const { path, fault, reason } = await service.workingDirectory(wanted);
+    if (fault !== undefined && input.working_directory_required === true) {
+      throw failure("bad_working_directory", { why: fault });
+    }
+    if (reason !== undefined) log.warn({ session: session.id }, reason);
+    await session.restart({
+      working_directory:
+        wanted === "" || reason !== undefined ? undefined : path,
+      env: input.env ?? undefined,
+    });
+    return null;
+  },
+
+  async interrupt({ input, service: { supervisor } }) {
+    await supervisor.session(input.session_id).interrupt();
+    return null;
+  },
+
+  async shutdown({ input, service: { supervisor } }) {
+    await supervisor.session(input.session_id).shutDown();
+    return null;
+  },
+
+  async kill({ input, service: { supervisor } }) {
+    await supervisor.session(input.session_id).kill();
+    return null;
+  },
+
+  async adopt({ input, service: { supervisor } }) {
+    const { session_id, ...connection } = input;
+    const session = supervisor.session(session_id);
+    supervisor.assertOpen();
+    return await session.adopt(connection);
+  },
+
+  connection_info: ({ input, service: { supervisor } }) =>
+    supervisor.session(input.session_id).connectionInfo(),
+
+  send({ input, unread, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    assertJournal(session, input.journal_id);
+    const message = fromClientValue(input, speakerOf(session), unread);
+    return { msg_id: message.header.msg_id, repeated: !session.send(message) };
+  },
+
+  async request({ input, unread, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    const { msg_type, content, channel, timeout_ms } = input;
+    const reply = await session.request(
+      request(msg_type, content, {
+        ...speakerOf(session),
+        channel,
+        unread: unread.content,
+      }),
+      timeout_ms,
+    );
+    if (reply.content === undefined) {
+      const why = `the content of its ${reply.msg_type} is not an object`;
+      throw failure("bad_answer", { session_id: session.id, why });
+    }
+    return eventIn(reply);
+  },
+
+  async execute({ input, unread, service: { supervisor }, signal }) {
+    const session = supervisor.session(input.session_id);
+    if (!session.isRunning && !session.isRestarting) {
+      throw failure("session_not_running", { session_id: session.id });
+    }
+    const { silent = false, stop_on_error = true, ...asked } = input;
+    const code = { ...asked, silent, stop_on_error, allow_stdin: false };
+    const { timeout_ms, timeout_seconds: seconds } = input;
+    const deadline_ms =
+      timeout_ms ?? (seconds == null ? seconds : seconds * 1000);
+    const execution = session.execute(
+      executeRequest(session, code, { code: unread.code }),
+      deadline_ms ?? undefined,
+    );
+    const collected = await collect(session, execution, signal);
+    if (collected.timed_out && timeout_ms === undefined) {
+      const why = `${seconds} s`;
+      throw failure("execution_timeout", { execution_id: execution.id, why });
+    }
+    return describeCollected(collected);
+  },
+
+  snapshot: ({ input, service: { supervisor } }) =>
+    describeSnapshot(supervisor.session(input.session_id)),
+
+  history: ({ input, service: { supervisor } }) => [
+    ...supervisor.session(input.session_id).history,
+  ],
+
+  events({ input, service: { supervisor }, signal }) {
+    const session = supervisor.session(input.session_id);
+    return all(session, input.lastEventId, signal);
+  },
+};
+
+/** One that cannot be described whole is listed without what its kernel said: it hides no others. */
+function listed(session: Session, faults: Service["faults"]) {
+  try {
+    return describe(session);
+  } catch (error) {
+    const bindings = { session: session.id };
+    faults.caught("A session could not be described", error, bindings);
+    return describe(session, NOTHING_SAID);
+  }
+}
+
+/** Until the reader leaves, or the session is deleted. */
+async function* all(
+  { journal, ended }: Session,
+  lastEventId: string | null | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Told, void> {
+  using end = new Deadline([signal, ended]);
+  yield* told(journal.id, lastEventId, (after) =>
+    journal.follow(after, end.signal),
+  );
+}

@@ -1,0 +1,11 @@
+/** Who speaks when a client does not say. */
+import { randomUUID } from "node:crypto";
+import type { Session } from "../../session/session.ts";
+
+export function speakerOf({ spec }: Session) {
+  return {
+    session: `${spec.session_id}-${randomUUID().slice(0, 8)}`,
+    username: spec.username,
+    version: "5.3",
+  };
+}

@@ -1,0 +1,199 @@
+/**
+ * A session's messages over a WebSocket that has an owner: one client at a
+ * time, and a newcomer displaces it.
+ *
+ * kernel → client: what no owner has heard yet, then what is being said. What
+ * was sent and not known to have arrived when a connection broke is sent again
+ * to the next owner; pings, which travel in line with the messages, tell how
+ * far the client has come. client → kernel: in order; a frame that is no
+ * message is told to nobody but the log.
+ */
+import { once } from "node:events";
+import type { Duplex } from "node:stream";
+import { WebSocket } from "ws";
+import { SupervisorError } from "../../../../contract/index.ts";
+import { clientMessage } from "../../../jupyter/client-message.ts";
+import { within } from "../../../kernel/stop.ts";
+import type { Guard } from "../../../log/guard.ts";
+import type { Faults } from "../../../log/faults.ts";
+import type { Log } from "../../../log/log.ts";
+import type { Entry } from "../../../journal/entry.ts";
+import type { Claim } from "../../../session/ownership.ts";
+import type { Reading } from "../../../journal/journal.ts";
+import type { Session } from "../../../session/session.ts";
+import { InOrder } from "../../in-order.ts";
+import { Pings } from "./pings.ts";
+import { speakerOf } from "../../answers/speaker.ts";
+import type { Patience } from "../../patience.ts";
+import { drained, FrameWriter, type Piece, together } from "../../socket.ts";
+
+/** How a protocol spells what goes out. */
+export interface Codec {
+  /** One text frame, in pieces; `undefined` where the protocol has no word for it. */
+  encode(entry: Entry): readonly Piece[] | undefined;
+  gap(from: number, to: number): readonly Piece[] | undefined;
+  /** The last frame on the socket of an owner that is displaced. */
+  displaced(reason: string): readonly Piece[];
+}
+
+export interface ChannelOptions {
+  readonly codec: Codec;
+  readonly log: Log;
+  readonly faults: Faults;
+  readonly guard: Guard;
+  readonly patience: Patience;
+  /** The session's own socket, where the client came in by that. */
+  readonly socketPath?: string | undefined;
+}
+
+/** The owner was displaced by another client. */
+const DISPLACED = 4409;
+/**
+ * A client that ends the channel in order, or repeats our own goodbye, has been
+ * handed all that was sent before our close frame. Others (a page that is left,
+ * a frame that came broken) close with a code of their own.
+ */
+const GOODBYES = [1000, 1005, DISPLACED];
+/** How long a newcomer waits for the one that it displaces. */
+const FAREWELL_MS = 250;
+
+/** Carries messages both ways until the socket closes, the session ends or another owner comes. */
+export function ownChannels(
+  session: Session,
+  socket: WebSocket,
+  stream: Duplex | undefined,
+  options: ChannelOptions,
+): void {
+  const closed = new AbortController();
+  const frames = new FrameWriter(socket, stream);
+  const { codec, guard, log } = options;
+  const claim = session.ownership.take(
+    "Another client has connected to this session",
+    (reason) => {
+      closed.abort();
+      pings.askOnceMore();
+      frames.add(codec.displaced(reason));
+      frames.flush();
+      socket.close(DISPLACED, "displaced by another client");
+      return farewell(socket);
+    },
+  );
+  session.ownership.socketPath = options.socketPath;
+  const pings = new Pings(socket, frames, claim, { guard });
+  socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
+  const gone = guard.around("close", (code: number) => {
+    if (GOODBYES.includes(code)) pings.heardAll();
+    pings.stop();
+    claim.release();
+    closed.abort();
+  });
+  socket.on("close", gone);
+  const leave = () => {
+    const { farewell } = session;
+    if (farewell !== undefined) socket.close(1001, farewell);
+  };
+  session.ended.addEventListener("abort", leave); // for a client that has not heard the rest in time
+  closed.signal.addEventListener("abort", () =>
+    session.ended.removeEventListener("abort", leave),
+  );
+  const heard = new InOrder(socket);
+  socket.on("message", (data, isBinary) => {
+    heard.add(toKernel(session, data as Buffer, isBinary, options));
+  });
+  toClient(
+    session,
+    { socket, stream, frames, claim, pings },
+    options,
+    closed.signal,
+  ).then(leave, (error: unknown) => {
+    guard.tell(error, "a channel");
+    socket.terminate();
+  });
+}
+
+/** Resolves when the socket has closed: the peer has then read all that was sent. One that is half dead is not waited for long. */
+async function farewell(socket: WebSocket): Promise<void> {
+  if (socket.readyState === WebSocket.CLOSED) return;
+  await within(once(socket, "close"), FAREWELL_MS);
+}
+
+/** client → kernel. A frame that is refused, whatever it is, ends nothing. */
+function* toKernel(
+  session: Session,
+  data: Buffer,
+  isBinary: boolean,
+  { faults, guard }: ChannelOptions,
+): Generator<void, void> {
+  const where = { session: session.id };
+  const refused = (why: string) =>
+    faults.count("Client's message refused", why, where);
+  if (isBinary) {
+    refused("it is a binary frame, which means nothing here");
+    return;
+  }
+  try {
+    session.send(yield* clientMessage(data, speakerOf(session)));
+  } catch (error) {
+    if (error instanceof SupervisorError) refused(error.message);
+    else {
+      refused("a bug of ours");
+      guard.tell(error, "a client's message");
+    }
+  }
+}
+
+interface Attached {
+  readonly socket: WebSocket;
+  readonly stream: Duplex | undefined;
+  readonly frames: FrameWriter;
+  readonly claim: Claim;
+  readonly pings: Pings;
+}
+
+/** kernel → client, until the session has nothing more to say or the socket closes */
+async function toClient(
+  session: Session,
+  { socket, stream, frames, claim, pings }: Attached,
+  { codec, faults, patience }: ChannelOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const place = await claim.place;
+  pings.begin(place);
+  const { journal, ownership } = session;
+  const heard = () => ownership.place;
+  for await (const reading of journal.follow(place, signal, { heard })) {
+    if (socket.readyState !== WebSocket.OPEN) return;
+    if ("gap" in reading) {
+      const { from, to } = reading.gap;
+      const why = `messages ${from} to ${to} are no longer kept`;
+      const where = { session: session.id };
+      faults.count("A channel client missed messages", why, where);
+    }
+    together(stream, () => sendReading(frames, reading, codec, pings));
+    await drained(socket, stream, patience);
+  }
+}
+
+function sendReading(
+  frames: FrameWriter,
+  reading: Reading,
+  codec: Codec,
+  pings: Pings,
+): void {
+  if ("gap" in reading) {
+    const { from, to } = reading.gap;
+    const frame = codec.gap(from, to);
+    if (frame !== undefined) frames.add(frame);
+    pings.sent(to, 0);
+    frames.flush();
+    pings.ask();
+    return;
+  }
+  for (const entry of reading.entries) {
+    const frame = codec.encode(entry);
+    if (frame !== undefined) frames.add(frame);
+    pings.sent(entry.seq, entry.size);
+  }
+  frames.flush();
+  pings.ask();
+}

@@ -1,0 +1,81 @@
+/**
+ * Kallichore's spelling of a session's events: Jupyter messages as they are,
+ * the supervisor's own events under `"kind":"kernel"` with one member each.
+ *
+ * Kallichore's own types read exactly one member beside `kind`, and fail on a
+ * name that they do not know. So a client gets only what Kallichore sends,
+ * unless it asks for more in the address (`?events=all`). Jupyter messages carry
+ * `seq` in any case: their type ignores members that it does not know.
+ */
+import type { OwnEvent } from "../../../../contract/index.ts";
+import { type Entry, MessageEntry } from "../../../journal/entry.ts";
+import type { Codec } from "./channels.ts";
+
+/** What Kallichore sends, and nothing else. */
+const plain: Codec = {
+  encode(entry: Entry) {
+    if (entry instanceof MessageEntry) return entry.json;
+    const known = asKallichore(entry.event);
+    return known === undefined ? undefined : [frame(known)];
+  },
+  gap: () => undefined,
+  displaced: (reason) => [frame({ clientDisconnected: reason })],
+};
+
+/** Every event, each with its number. */
+const everything: Codec = {
+  ...plain,
+  encode(entry: Entry) {
+    if (entry instanceof MessageEntry) return entry.json;
+    const { event, seq } = entry;
+    return [frame({ ...(asKallichore(event) ?? asOurs(event)), seq })];
+  },
+  gap: (from, to) => [frame({ gap: { from, to }, seq: to })],
+};
+
+/** For a client that connected to this address: a path with its query. */
+export function codecFor(address: string | undefined): Codec {
+  const query = new URLSearchParams(address?.split("?", 2)[1]);
+  return query.get("events") === "all" ? everything : plain;
+}
+
+/** `undefined` for what Kallichore has no word for. */
+function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
+  switch (event.kind) {
+    case "status":
+      return { status: { status: event.status, reason: event.reason } };
+    case "exited":
+      return { exited: event.exit_code };
+    case "output":
+      return { output: [event.stream, event.text] };
+    case "resource_usage":
+      return { resourceUsage: event.usage };
+    case "working_directory":
+      return { workingDirChanged: event.path };
+    case "execution_queued":
+      return { executionQueued: event.msg_id };
+    case "execution_requested": {
+      const { msg_id, code, requested_at, attribution } = event;
+      // The one source that Kallichore's type has.
+      return attribution.source === "agent"
+        ? { executionRequested: { msg_id, code, requested_at, attribution } }
+        : undefined;
+    }
+    case "handshake":
+      return { handshakeCompleted: [event.session_id, event.connection] };
+    default:
+      return undefined;
+  }
+}
+
+/** An event of ours in the same form: its kind as the member's name, the rest as its value. */
+function asOurs({ kind, ...value }: OwnEvent): Record<string, unknown> {
+  const name = kind.replace(/_([a-z])/g, (_, letter: string) =>
+    letter.toUpperCase(),
+  );
+  return { [name]: value };
+}
+
+function frame(members: Record<string, unknown>): string {
+  return JSON.stringify({ kind: "kernel", ...members });
+}

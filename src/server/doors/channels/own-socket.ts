@@ -1,0 +1,103 @@
+/**
+ * A session's own socket or pipe. Whoever connects is a client of that session:
+ * by a WebSocket handshake on any path or, as Kallichore allows, without one:
+ * then the first byte is a frame's already, or there is none because the client
+ * only listens.
+ */
+import { rmSync } from "node:fs";
+import { createServer as createHttp, type IncomingMessage } from "node:http";
+import { createServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { failure } from "../../../../contract/index.ts";
+import { bindPipe, bindPrivately } from "../../listen.ts";
+import { sendFailure } from "../rest/rest.ts";
+
+/** Who says nothing for so long shakes no hands. Kallichore's figure. */
+const SILENCE_MS = 5_000;
+/** A frame's reserved bits, which nobody sets without a handshake (RFC 6455 §5.2); every letter has one of them. */
+const RESERVED = 0x70;
+const NOTHING = Buffer.alloc(0);
+
+export interface Welcome {
+  /** Asked for a WebSocket, and is still to be answered. */
+  upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void;
+  /** Speaks in frames, of which `head` is what came first. */
+  plain(stream: Duplex, head: Buffer): void;
+}
+
+export class OwnSocket {
+  readonly path: string;
+  readonly #isPipe: boolean;
+  readonly #welcome: Welcome;
+  readonly #server: Server;
+  readonly #http = createHttp((_req, res) => {
+    sendFailure(res, failure("upgrade_required", {}));
+  });
+  /** Those of whom it is not known yet how they speak. */
+  readonly #strangers = new Set<Duplex>();
+
+  private constructor(path: string, isPipe: boolean, welcome: Welcome) {
+    this.path = path;
+    this.#isPipe = isPipe;
+    this.#welcome = welcome;
+    this.#server = createServer({ allowHalfOpen: true }, (socket) =>
+      this.#meet(socket),
+    );
+    this.#http.timeout = SILENCE_MS;
+    this.#http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
+      this.#strangers.delete(stream);
+      welcome.upgrade(req, stream, head);
+    });
+  }
+
+  static async open(
+    path: string,
+    isPipe: boolean,
+    welcome: Welcome,
+  ): Promise<OwnSocket> {
+    const own = new OwnSocket(path, isPipe, welcome);
+    if (isPipe) await bindPipe(own.#server, path);
+    else await bindPrivately(own.#server, path);
+    return own;
+  }
+
+  /** Nobody comes in any more; who has been welcomed is not ours. */
+  close(): void {
+    this.#server.close();
+    for (const stream of this.#strangers) stream.destroy();
+    // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
+    if (!this.#isPipe) rmSync(this.path, { force: true });
+  }
+
+  #meet(socket: Socket): void {
+    const strangers = this.#strangers;
+    strangers.add(socket);
+    const speaks = (first: Buffer) => {
+      settled();
+      if (((first[0] ?? 0) & RESERVED) === 0) {
+        strangers.delete(socket);
+        this.#welcome.plain(socket, first);
+        return;
+      }
+      socket.pause();
+      socket.unshift(first);
+      this.#http.emit("connection", socket);
+      socket.resume();
+    };
+    const leaves = () => {
+      settled();
+      socket.destroy();
+    };
+    const silence = setTimeout(() => speaks(NOTHING), SILENCE_MS);
+    const settled = () => {
+      clearTimeout(silence);
+      socket.off("data", speaks).off("end", leaves);
+    };
+    socket.on("error", () => {}); // it closes, too
+    socket.once("close", () => {
+      settled();
+      strangers.delete(socket);
+    });
+    socket.on("data", speaks).on("end", leaves);
+  }
+}

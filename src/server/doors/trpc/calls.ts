@@ -1,0 +1,226 @@
+/**
+ * The calls in one frame, or in one request, of a tRPC client: each input is
+ * looked at before it is parsed, and of what may be large nothing is parsed.
+ */
+import {
+  contract,
+  type Contract,
+  failure,
+  type Operation,
+  SupervisorError,
+} from "../../../../contract/index.ts";
+import { limits } from "../../../../contract/limits.ts";
+import { TRPC_ERROR_CODES_BY_KEY } from "@trpc/server/rpc";
+import { JsonText } from "../../../jupyter/json-text.ts";
+import {
+  clientInput,
+  readThrough,
+  textOf,
+} from "../../answers/client-input.ts";
+import type { Service } from "../../answers/service.ts";
+import { share } from "../../share.ts";
+
+/** Bytes. Smaller frames are parsed as a whole. */
+const SMALL = 64 * 1024;
+
+/** A frame's message, or its messages, as the adapter takes them. An input that is refused is the failure itself. Throws `bad_request`, `too_large`. */
+function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
+  yield* readThrough(read);
+  if (frame.length <= SMALL) return JSON.parse(frame.toString()) as unknown;
+  const { kind, items } = read;
+  if (kind !== "array") return yield* callIn(frame);
+  if (items.length > 2 * limits.batch_calls) throw tooMany();
+  const calls: unknown[] = [];
+  for (const item of items) {
+    calls.push(yield* callIn(item));
+    yield;
+  }
+  return calls;
+}
+
+/**
+ * Reads a frame, and hands its calls on to the adapter, which takes a buffer
+ * and asks it for its text. A frame that is refused is counted, and answered.
+ */
+export function* handedOn(
+  frame: Buffer,
+  { faults, guard }: Pick<Service, "faults" | "guard">,
+  adapter: {
+    /** Bytes that wait for the client. */
+    readonly bufferedAmount: number;
+    readonly emit: (frame: Buffer) => void;
+    readonly send: (text: string) => void;
+  },
+): Generator<void, void> {
+  let calls: unknown;
+  const read = new JsonText(frame, {
+    depth: limits.depth,
+    items: true,
+    ...(frame.length <= SMALL && { values: limits.batch_values }),
+  });
+  try {
+    calls = yield* callsIn(frame, read);
+  } catch (error) {
+    if (!(error instanceof SupervisorError)) guard.tell(error, "a frame");
+    faults.count("tRPC frame refused", "it is not a call");
+    if (adapter.bufferedAmount > MOST_UNREAD) return; // who does not read is not answered
+    const id = idIn(read);
+    if (id !== undefined && error instanceof SupervisorError) {
+      adapter.send(refusal(id, error));
+      return;
+    }
+    calls = error;
+  }
+  try {
+    const toString = () => new Calls(calls);
+    adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
+  } catch (error) {
+    guard.tell(error, "a frame");
+  }
+}
+
+/** Bytes that may wait for a client that sends nothing but what is refused. */
+const MOST_UNREAD = 1024 * 1024;
+
+/** Of the call that was being read: clients write it first. */
+function idIn({ kind, members }: JsonText): string | undefined {
+  const id = members.get("id");
+  if (kind !== "object" || id === undefined || id.length > 100)
+    return undefined;
+  return /^["\d]/.test(id.toString()) ? id.toString() : undefined;
+}
+
+/** As the adapter says it. */
+function refusal(
+  id: string,
+  { message, body, status }: SupervisorError,
+): string {
+  const isLarge = status === 413;
+  const error = {
+    message,
+    code: TRPC_ERROR_CODES_BY_KEY[
+      isLarge ? "PAYLOAD_TOO_LARGE" : "BAD_REQUEST"
+    ],
+    data: {
+      code: isLarge ? "PAYLOAD_TOO_LARGE" : "BAD_REQUEST",
+      httpStatus: status,
+      failure: body,
+    },
+  };
+  return `{"id":${id},"error":${JSON.stringify(error)}}`;
+}
+
+class Calls {
+  readonly calls: unknown;
+
+  constructor(calls: unknown) {
+    this.calls = calls;
+  }
+}
+
+/** For the adapter's decoder: the calls that were read; `undefined` for a text. Throws why a frame was refused. */
+export function callsOf(data: unknown): unknown {
+  if (!(data instanceof Calls)) return undefined;
+  if (data.calls instanceof Error) throw data.calls;
+  return data.calls ?? null;
+}
+
+/** The adapter's own, beside the protocol. */
+export function isKeepAlive(data: Buffer): boolean {
+  return data.length === 4 && /^P[IO]NG$/.test(data.toString());
+}
+
+/** The inputs of a request's calls, by their places. A failure is the input of all. `undefined` where the adapter refuses the request, whatever is in it. */
+export async function inputsFor(
+  procedures: string,
+  isBatch: boolean,
+  read: () => Promise<Buffer>,
+): Promise<readonly unknown[] | undefined> {
+  const paths = isBatch ? decoded(procedures).split(",") : [procedures];
+  if (paths.length > limits.batch_calls) return undefined;
+  try {
+    return await share.all(inputsIn(await read(), paths, isBatch));
+  } catch (error) {
+    if (error instanceof SupervisorError) return paths.map(() => error);
+    throw error;
+  }
+}
+
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
+
+function* inputsIn(
+  body: Buffer,
+  paths: readonly string[],
+  isBatch: boolean,
+): Generator<void, readonly unknown[]> {
+  const members =
+    isBatch && body.length > 0
+      ? (yield* textOf(body, {})).members
+      : new Map([["0", body]]);
+  const inputs: unknown[] = [];
+  for (const [index, path] of paths.entries()) {
+    const text = members.get(String(index)) ?? Buffer.alloc(0);
+    inputs.push(yield* inputIn(text, path));
+    yield;
+  }
+  return inputs;
+}
+
+function tooMany(): SupervisorError {
+  const why = `A batch may have ${limits.batch_calls} calls`;
+  return failure("bad_request", { why });
+}
+
+function* callIn(text: Buffer): Generator<void, unknown> {
+  const { members } = yield* textOf(text, {});
+  const call = smallIn(members);
+  const bytes = members.get("params");
+  if (bytes === undefined) return call;
+  const inParams = (yield* textOf(bytes, {})).members;
+  const params = smallIn(inParams);
+  const input = inParams.get("input");
+  const { path } = params;
+  if (input === undefined || typeof path !== "string") {
+    return { ...call, params };
+  }
+  return { ...call, params: { ...params, input: yield* inputIn(input, path) } };
+}
+
+/** The names of a call, parsed; `params` and `input` are looked at by themselves. */
+function smallIn(
+  members: ReadonlyMap<string, Buffer>,
+): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const name of ["id", "jsonrpc", "method", "path", "lastEventId"]) {
+    const bytes = members.get(name);
+    if (bytes === undefined) continue;
+    if (bytes.length > 1024) {
+      throw failure("bad_request", { why: `\`${name}\` is too long` });
+    }
+    values[name] = JSON.parse(bytes.toString());
+  }
+  return values;
+}
+
+function* inputIn(text: Buffer, path: string): Generator<void, unknown> {
+  try {
+    return yield* clientInput(text, operationAt(path));
+  } catch (error) {
+    if (error instanceof SupervisorError) return error;
+    throw error;
+  }
+}
+
+function operationAt(path: string): Operation | undefined {
+  const [group = "", name = ""] = path.split(".");
+  const operations = contract as Contract;
+  if (!Object.hasOwn(operations, group)) return undefined;
+  const members = operations[group] ?? {};
+  return Object.hasOwn(members, name) ? members[name] : undefined;
+}

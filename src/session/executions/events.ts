@@ -1,0 +1,104 @@
+/**
+ * What one execution says, picked out of the journal: from its beginning, or
+ * after a number, until it is over.
+ */
+import { Deadline } from "../../time/signals.ts";
+import { type Entry, MessageEntry } from "../../journal/entry.ts";
+import type { Execution } from "./execution.ts";
+import type { Journal, Reading } from "../../journal/journal.ts";
+
+export interface EventsOptions {
+  /** The reader leaves when any of them aborts. */
+  readonly signals: readonly AbortSignal[];
+  /** The last number that the reader has seen. */
+  readonly after?: number | undefined;
+  /** Others' changes to what it displayed as well. */
+  readonly withUpdates?: boolean;
+}
+
+const PARTIAL = { isPartial: true };
+
+/** Ends when the execution is over and all of it was read, or when the reader leaves. */
+export async function* eventsOf(
+  execution: Execution,
+  journal: Journal,
+  { signals, after = 0, withUpdates = false }: EventsOptions,
+): AsyncGenerator<Reading, void> {
+  const isOf = (entry: Entry) =>
+    belongs(entry, execution.id) || (withUpdates && isUpdate(entry));
+  let seen = Math.max(after, execution.after);
+  using left = new Deadline(signals);
+  using end = new Deadline([left.signal, execution.over]);
+  for await (const reading of journal.follow(seen, end.signal, PARTIAL)) {
+    seen = endOf(reading);
+    yield* picked(reading, isOf);
+  }
+  if (left.signal.aborted) return;
+  const last = execution.lastSeq ?? seen;
+  for await (const reading of upTo(journal, last, seen, left.signal)) {
+    yield* picked(reading, isOf);
+  }
+}
+
+/** What is there already of an execution; with what others changed of its displays since. */
+export function pastOf(
+  execution: Execution,
+  journal: Journal,
+  signal: AbortSignal,
+): AsyncGenerator<Reading, void> {
+  const { counts, isOver, lastSeq = execution.after } = execution;
+  const hasDisplays =
+    counts.has("display_data") || counts.has("execute_result");
+  const last = isOver && !hasDisplays ? lastSeq : journal.last;
+  return upTo(journal, last, execution.after, signal);
+}
+
+/** The journal after `after`, until number `last` has been read. */
+async function* upTo(
+  journal: Journal,
+  last: number,
+  after: number,
+  signal: AbortSignal,
+): AsyncGenerator<Reading, void> {
+  if (after >= last) return;
+  for await (const reading of journal.follow(after, signal, PARTIAL)) {
+    yield reading;
+    if (endOf(reading) >= last) return;
+  }
+}
+
+function* picked(
+  reading: Reading,
+  isOf: (entry: Entry) => boolean,
+): Generator<Reading, void> {
+  if ("gap" in reading) {
+    yield reading;
+    return;
+  }
+  const entries = reading.entries.filter(isOf);
+  if (entries.length > 0) yield { entries };
+}
+
+function belongs(entry: Entry, msg_id: string): boolean {
+  if (entry instanceof MessageEntry) return entry.parent_id === msg_id;
+  const { event } = entry;
+  switch (event.kind) {
+    case "execution_queued":
+    case "execution_requested":
+      return event.msg_id === msg_id;
+    case "refused":
+      return event.parent_id === msg_id;
+    default:
+      return false;
+  }
+}
+
+function isUpdate(entry: Entry): boolean {
+  return (
+    entry instanceof MessageEntry && entry.msg_type === "update_display_data"
+  );
+}
+
+function endOf(reading: Reading): number {
+  return "gap" in reading ? reading.gap.to : (reading.entries.at(-1)?.seq ?? 0);
+}

@@ -1,0 +1,111 @@
+/**
+ * The set of sessions: makes them, finds them, watches them together, and ends
+ * them all. Knows no protocol and no process.
+ */
+import { randomUUID } from "node:crypto";
+import { failure } from "../../contract/index.ts";
+import type { Provisioner } from "../kernel/kernel.ts";
+import type { Log } from "../log/log.ts";
+import type { Faults } from "../log/faults.ts";
+import {
+  Session,
+  type SessionOptions,
+  type SessionSpec,
+} from "../session/session.ts";
+
+export interface SupervisorOptions {
+  readonly provisioner: Provisioner;
+  readonly log: Log;
+  readonly faults: Faults;
+  readonly journal: SessionOptions["journal"];
+}
+
+export class Supervisor implements AsyncDisposable {
+  /** New with every start: by it a client tells this server from one that had its address before. */
+  readonly server_id = randomUUID();
+  readonly started = new Date();
+  readonly #began = performance.now(); // the other clock may be set
+  readonly #options: SupervisorOptions;
+  readonly #sessions = new Map<string, Session>();
+  readonly #listeners = new Set<(session: Session) => void>();
+  #isClosing = false;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  get uptime_ms(): number {
+    return performance.now() - this.#began;
+  }
+
+  /** In the order of their creation. */
+  get sessions(): readonly Session[] {
+    return [...this.#sessions.values()];
+  }
+
+  /** Throws `session_not_found`. */
+  session(session_id: string): Session {
+    const session = this.#sessions.get(session_id);
+    if (session === undefined)
+      throw failure("session_not_found", { session_id });
+    return session;
+  }
+
+  /** Makes a session; nothing runs yet. Throws `session_exists`, `shutting_down`. */
+  create(spec: SessionSpec): Session {
+    this.assertOpen();
+    const { session_id } = spec;
+    if (this.#sessions.has(session_id)) {
+      throw failure("session_exists", { session_id });
+    }
+    const { provisioner, log, faults, journal } = this.#options;
+    const session = new Session(spec, {
+      provisioner,
+      log: log.child({ session: session_id }),
+      faults,
+      journal,
+      changed: (changed) => {
+        for (const listener of this.#listeners) listener(changed);
+      },
+    });
+    this.#sessions.set(session_id, session);
+    log.info({ session: session_id }, "Session created");
+    return session;
+  }
+
+  /** Throws `session_not_found`, `session_running`. */
+  async delete(session_id: string): Promise<void> {
+    const session = this.session(session_id);
+    if (session.isRunning || session.isRestarting)
+      throw failure("session_running", { session_id });
+    this.#sessions.delete(session_id);
+    await session.dispose();
+    this.#options.log.info({ session: session_id }, "Session deleted");
+  }
+
+  /** Throws `shutting_down` once the end has begun. */
+  assertOpen(): void {
+    if (this.#isClosing) throw failure("shutting_down", {});
+  }
+
+  /** Calls `listener` at every change of any session's status, until the returned function is called. */
+  onChange(listener: (session: Session) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Ends all kernels, each by asking, insisting, forcing; bounded by the longest of these ladders. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all(
+      this.sessions.map((session) => session.dispose("the server ends")),
+    );
+    this.#sessions.clear();
+  }
+}

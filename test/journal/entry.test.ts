@@ -1,0 +1,79 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { compose } from "../../src/jupyter/message.ts";
+import { EventEntry, MessageEntry } from "../../src/journal/entry.ts";
+
+const draft = {
+  channel: "iopub",
+  msg_type: "stream",
+  content: { name: "stdout", text: "hi" },
+  session: "s",
+  username: "u",
+} as const;
+
+test("a message's text is what clients parse, whatever it holds", () => {
+  fc.assert(
+    fc.property(
+      fc.dictionary(fc.string(), fc.jsonValue()),
+      fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 3 }),
+      fc.boolean(),
+      (content, buffers, hasParent) => {
+        const parent = hasParent ? compose(draft) : undefined;
+        const message = compose({ ...draft, content, buffers, parent });
+        const entry = MessageEntry.of(7, message);
+        expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
+          kind: "jupyter",
+          seq: 7,
+          channel: "iopub",
+          header: message.header,
+          parent_header: parent?.header ?? null,
+          metadata: {},
+          content: JSON.parse(JSON.stringify(content)) as unknown,
+          buffers: buffers.map((buffer) =>
+            Buffer.from(buffer).toString("base64"),
+          ),
+        });
+      },
+    ),
+  );
+});
+
+test("the frames come back as the bytes that the kernel sent", () => {
+  const content = Buffer.from('{"z":9007199254740993, "a":"\\ud8ff", "z":1e0}');
+  const message = compose(draft);
+  const entry = MessageEntry.of(1, {
+    ...message,
+    raw: { ...message.raw, content },
+  });
+  expect(entry.raw.content).toEqual(content);
+  expect(entry.raw.header).toEqual(Buffer.from(message.raw.header));
+  expect(entry.raw.parent_header.toString()).toBe("{}");
+});
+
+test("an entry keeps nothing of the memory that it was read from", () => {
+  const slab = Buffer.from('{"text":"first"}');
+  const buffer = Buffer.from("buffer");
+  const message = compose({ ...draft, buffers: [buffer] });
+  const entry = MessageEntry.of(1, {
+    ...message,
+    raw: { ...message.raw, content: slab },
+  });
+  slab.fill(0x20);
+  buffer.fill(0x20);
+  expect(entry.content).toEqual({ text: "first" });
+  expect(entry.buffers[0]?.toString()).toBe("buffer");
+});
+
+test("an event carries its number", () => {
+  const entry = new EventEntry(3, {
+    kind: "status",
+    status: "idle",
+    reason: null,
+  });
+  expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
+    kind: "status",
+    status: "idle",
+    reason: null,
+    seq: 3,
+  });
+});

@@ -1,0 +1,774 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { compose, type Message } from "../../src/jupyter/message.ts";
+import { silentLog } from "../../src/log/log.ts";
+import { type Entry, EventEntry } from "../../src/journal/entry.ts";
+import {
+  Journal,
+  type JournalOptions,
+  type Reading,
+} from "../../src/journal/journal.ts";
+import { DiskBudget } from "../../src/journal/disk-budget.ts";
+import { MemoryBudget } from "../../src/journal/memory-budget.ts";
+import { fromRecords, toRecord } from "../../src/journal/record.ts";
+import type { OpenFile } from "../../src/journal/blocks.ts";
+import { eventually } from "../harness.ts";
+
+const KB = 1024;
+let folder: string;
+let directory: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "kallichore-journal-"));
+  directory = join(folder, "private");
+});
+afterEach(() => {
+  vi.useRealTimers();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function journalOf(options: Partial<JournalOptions> = {}): Journal {
+  return new Journal({
+    memory: 8 * KB,
+    disk: 1024 * KB,
+    budget: new MemoryBudget(1024 * KB),
+    diskBudget: new DiskBudget(10_240 * KB),
+    directory: () => {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      return directory;
+    },
+    log: silentLog(),
+    ...options,
+  });
+}
+
+function message(text: string, buffers: readonly Uint8Array[] = []): Message {
+  return compose({
+    channel: "iopub",
+    msg_type: "stream",
+    content: { name: "stdout", text },
+    session: "s",
+    username: "u",
+    buffers,
+  });
+}
+
+/** All that can be known of an entry. */
+function whole(entry: Entry): unknown {
+  const { seq, size } = entry;
+  const json = Buffer.concat(entry.json).toString();
+  if (entry instanceof EventEntry) return { seq, size, json };
+  const { channel, msg_type, msg_id, parent_id, raw, buffers } = entry;
+  const frames = Object.values(raw).map((frame) =>
+    Buffer.from(frame).toString("hex"),
+  );
+  const hex = buffers.map((buffer) => buffer.toString("hex"));
+  return { seq, size, json, channel, msg_type, msg_id, parent_id, frames, hex };
+}
+
+/** Reads from after `after` to the newest number, a reading at a time. */
+async function readAll(journal: Journal, after = 0): Promise<Reading[]> {
+  const readings: Reading[] = [];
+  for (let seen = after; seen < journal.last;) {
+    const reading = await journal.read(seen);
+    if (reading === undefined) break;
+    readings.push(reading);
+    seen = endOf(reading) ?? seen;
+  }
+  return readings;
+}
+
+function endOf(reading: Reading): number | undefined {
+  return "gap" in reading ? reading.gap.to : reading.entries.at(-1)?.seq;
+}
+
+function entriesIn(readings: readonly Reading[]): Entry[] {
+  return readings.flatMap((reading) =>
+    "gap" in reading ? [] : reading.entries,
+  );
+}
+
+function gapsIn(readings: readonly Reading[]): { from: number; to: number }[] {
+  return readings.flatMap((reading) => ("gap" in reading ? [reading.gap] : []));
+}
+
+/** Each number after `after` once and in order, as an entry or in a gap. */
+function expectDense(readings: readonly Reading[], after: number): void {
+  let seen = after;
+  for (const reading of readings) {
+    if ("gap" in reading) {
+      expect(reading.gap.from).toBe(seen + 1);
+      expect(reading.gap.to).toBeGreaterThan(seen);
+      seen = reading.gap.to;
+      continue;
+    }
+    expect(reading.entries.length).toBeGreaterThan(0);
+    for (const { seq } of reading.entries) expect(seq).toBe((seen += 1));
+  }
+}
+
+test("an entry is, from disk, what it was, to the byte", () => {
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.record({
+          text: fc.string({ unit: "binary" }),
+          buffers: fc.array(fc.uint8Array()),
+          isEvent: fc.boolean(),
+        }),
+      ),
+      (drafts) => {
+        using made = disposable(journalOf({ disk: 0 }));
+        const entries = drafts.map(({ text, buffers, isEvent }) =>
+          isEvent
+            ? made.journal.say({ kind: "output", stream: "stdout", text })
+            : made.journal.append(message(text, buffers)),
+        );
+        const back = fromRecords(Buffer.concat(entries.flatMap(toRecord)));
+        expect(back.map(whole)).toEqual(entries.map(whole));
+      },
+    ),
+  );
+});
+
+function disposable(journal: Journal) {
+  return {
+    journal,
+    [Symbol.dispose]: () => void journal[Symbol.asyncDispose](),
+  };
+}
+
+test("what memory cannot hold is read from private files, as if it had stayed", async () => {
+  await using journal = journalOf();
+  const said: unknown[] = [];
+  for (let n = 0; n < 200; n += 1) {
+    said.push(
+      whole(journal.append(message(`${n}`.repeat(50), [Buffer.from([n])]))),
+    );
+    await journal.writeDown();
+  }
+  const readings = await readAll(journal);
+  expect(entriesIn(readings).map(whole)).toEqual(said);
+  expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
+  expect(journal.diskBytes).toBeGreaterThan(0);
+  expect(statSync(directory).mode & 0o777).toBe(0o700);
+  for (const name of readdirSync(directory)) {
+    expect(statSync(join(directory, name)).mode & 0o777).toBe(0o600);
+  }
+});
+
+test("a reader at the live end never asks the disk", async () => {
+  let reads = 0;
+  const counting: OpenFile = (path, flags, mode) => {
+    if (flags === "r") reads += 1;
+    return open(path, flags, mode);
+  };
+  await using journal = journalOf({ open: counting });
+  for (let n = 1; n <= 200; n += 1) {
+    journal.append(message("x".repeat(100)));
+    const reading = journal.read(n - 1);
+    expect(reading).toMatchObject({ entries: [{ seq: n }] });
+    await journal.writeDown();
+  }
+  expect(journal.diskBytes).toBeGreaterThan(0);
+  expect(reads).toBe(0);
+});
+
+test("past the limit on disk the oldest are forgotten, a file at a time, and the gap says which", async () => {
+  await using journal = journalOf({ disk: 32 * KB });
+  for (let n = 0; n < 1000; n += 1) {
+    journal.append(message("x".repeat(100)));
+    await journal.writeDown();
+  }
+  const { first } = journal;
+  expect(first).toBeGreaterThan(1);
+  expect(journal.diskBytes).toBeLessThanOrEqual(32 * KB);
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([{ from: 1, to: first - 1 }]);
+  const sizes = readdirSync(directory).map(
+    (name) => statSync(join(directory, name)).size,
+  );
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(journal.diskBytes);
+});
+
+test("nothing is left on disk, nor in the budget, when a journal ends", async () => {
+  const budget = new MemoryBudget(1024 * KB);
+  const journal = journalOf({ budget });
+  for (let n = 0; n < 200; n += 1) journal.append(message("x".repeat(100)));
+  const disposed = journal[Symbol.asyncDispose](); // in the middle of a write
+  journal.append(message("late"));
+  await disposed;
+  expect(readdirSync(directory)).toEqual([]);
+  expect(budget.used).toBe(0);
+});
+
+test("a disk that fails costs the oldest, and is said once", async () => {
+  const log = silentLog();
+  const error = vi.spyOn(log, "error");
+  const failing: OpenFile = () => Promise.reject(new Error("EIO"));
+  await using journal = journalOf({ log, open: failing });
+  for (let n = 0; n < 500; n += 1) {
+    journal.append(message("x".repeat(100)));
+    await turn();
+  }
+  expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([{ from: 1, to: journal.first - 1 }]);
+  expect(error).toHaveBeenCalledTimes(1);
+});
+
+test("a disk that comes back is used again, and only what was lost meanwhile is a gap", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  let isBroken = false;
+  const flaky: OpenFile = async (path, flags, mode) => {
+    const file = await open(path, flags, mode);
+    return {
+      read: file.read.bind(file),
+      truncate: file.truncate.bind(file),
+      close: () => file.close(),
+      write: ((...args: Parameters<typeof file.write>) =>
+        isBroken
+          ? Promise.reject(new Error("EIO"))
+          : file.write(...args)) as typeof file.write,
+    };
+  };
+  await using journal = journalOf({ open: flaky });
+  const flood = async () => {
+    for (let n = 0; n < 200; n += 1) {
+      journal.append(message("x".repeat(100)));
+      await journal.writeDown();
+    }
+  };
+  await flood();
+  isBroken = true;
+  await flood();
+  isBroken = false;
+  vi.advanceTimersByTime(60_000);
+  await flood();
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(journal.first).toBe(1);
+  expect(gapsIn(readings)).toHaveLength(1);
+  expect(gapsIn(readings)[0]?.from).toBeGreaterThan(100);
+  expect(gapsIn(readings)[0]?.to).toBeLessThan(401);
+});
+
+test("a full disk forgets the oldest file, and goes on", async () => {
+  const room = 24 * KB;
+  const full = diskWith(room);
+  await using journal = journalOf({ open: full, disk: 64 * KB });
+  for (let n = 0; n < 1000; n += 1) {
+    journal.append(message("x".repeat(100)));
+    await journal.writeDown();
+  }
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([{ from: 1, to: journal.first - 1 }]);
+  expect(journal.diskBytes).toBeGreaterThan(room / 2);
+});
+
+/** A disk that takes so many bytes, and of a write that does not fit what fits. */
+function diskWith(room: number): OpenFile {
+  return async (path, flags, mode) => {
+    const file = await open(path, flags, mode);
+    return {
+      read: file.read.bind(file),
+      truncate: file.truncate.bind(file),
+      close: () => file.close(),
+      write: (async (
+        bytes: Buffer,
+        at: number,
+        length: number,
+        position: number,
+      ) => {
+        const left = room - sizeOnDisk();
+        if (left <= 0) {
+          throw Object.assign(new Error("no space"), { code: "ENOSPC" });
+        }
+        return file.write(bytes, at, Math.min(length, left), position);
+      }) as typeof file.write,
+    };
+  };
+}
+
+function sizeOnDisk(): number {
+  return readdirSync(directory).reduce(
+    (sum, name) => sum + statSync(join(directory, name)).size,
+    0,
+  );
+}
+
+test("a disk that stands still holds up nobody, and memory stays bounded", async () => {
+  let release = () => {};
+  const gate = new Promise<void>((resolve) => (release = resolve));
+  const stuck: OpenFile = async (path, flags, mode) => {
+    await gate;
+    return open(path, flags, mode);
+  };
+  await using journal = journalOf({ open: stuck });
+  try {
+    for (let n = 0; n < 1000; n += 1) {
+      journal.append(message("x".repeat(100)));
+      await turn();
+    }
+    expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
+    const readings = await readAll(journal);
+    expectDense(readings, 0);
+    expect(entriesIn(readings).length).toBeGreaterThan(10);
+  } finally {
+    release();
+  }
+});
+
+/** A disk whose writes wait for `write` to be called. */
+function slowDisk(): { open: OpenFile; write: () => Promise<void> } {
+  const waiting: (() => void)[] = [];
+  return {
+    open: async (path, flags, mode) => {
+      const file = await open(path, flags, mode);
+      const write = async (...args: unknown[]) => {
+        await new Promise<void>((resolve) => waiting.push(resolve));
+        return (file.write as (...all: unknown[]) => unknown)(...args);
+      };
+      return {
+        truncate: file.truncate.bind(file),
+        close: () => file.close(),
+        read: file.read.bind(file),
+        write: write as typeof file.write,
+      };
+    },
+    write: async () => {
+      await vi.waitFor(() => expect(waiting).not.toEqual([]));
+      waiting.shift()?.();
+    },
+  };
+}
+
+test("a burst of large entries waits for a disk that is slower, and none is lost", async () => {
+  const disk = slowDisk();
+  await using journal = journalOf({
+    memory: 256 * KB,
+    open: disk.open,
+  });
+  const burst = "x".repeat(24 * KB);
+  for (let n = 0; n < 40; n += 1) {
+    for (;;) {
+      const behind = journal.behind();
+      if (behind === undefined) break;
+      await Promise.all([behind, disk.write()]);
+    }
+    journal.append(message(burst));
+  }
+  expect(journal.lost).toBe(0);
+  expect(journal.bytes).toBeLessThanOrEqual(256 * KB);
+  const written = journal.writeDown();
+  let isWritten = false as boolean;
+  void written.then(() => (isWritten = true));
+  while (!isWritten) await Promise.race([written, disk.write()]);
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([]);
+});
+
+test("an entry larger than the memory goes to disk like any other, whatever comes before and after", async () => {
+  await using journal = journalOf();
+  journal.append(message("before"));
+  journal.append(message("x".repeat(20 * KB)));
+  for (let n = 0; n < 8; n += 1) journal.append(message("after"));
+  expect(journal.lost).toBe(0);
+  await journal.writeDown();
+  expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([]);
+  expect([journal.lost, journal.unwritten, journal.excused]).toEqual([0, 0, 0]);
+});
+
+test("it may be larger than what is read at once, than a file, and than all journals' memory", async () => {
+  const budget = new MemoryBudget(64 * KB);
+  const open = { disk: 64 * 1024 * KB, budget };
+  await using neighbour = journalOf({ ...open, disk: 0 });
+  for (let n = 0; n < 10; n += 1) neighbour.append(message("kept"));
+  await using journal = journalOf({
+    ...open,
+    diskBudget: new DiskBudget(64 * 1024 * KB),
+  });
+  const large = "x".repeat(5 * 1024 * KB); // a handful is 256 KiB, a file ends at 4 MiB
+  for (let n = 0; n < 3; n += 1) {
+    journal.append(message("before"));
+    journal.append(message(large));
+    journal.append(message("after"));
+    await journal.behind();
+    await journal.writeDown();
+  }
+  expect(budget.used).toBeLessThanOrEqual(64 * KB);
+  const readings = await readAll(journal);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([]);
+  expect(neighbour.first).toBe(1); // it does not pay for it
+});
+
+test("a burst of such entries waits for the disk, and memory holds one beside the one that is written", async () => {
+  const disk = slowDisk();
+  await using journal = journalOf({ open: disk.open });
+  for (let n = 0; n < 5; n += 1) {
+    for (;;) {
+      const behind = journal.behind();
+      if (behind === undefined) break;
+      await Promise.all([behind, disk.write()]);
+    }
+    journal.append(message("x".repeat(20 * KB)));
+    expect(journal.bytes).toBeLessThanOrEqual(50 * KB);
+  }
+  const written = journal.writeDown();
+  let isWritten = false as boolean;
+  void written.then(() => (isWritten = true));
+  while (!isWritten) await Promise.race([written, disk.write()]);
+  expect(journal.lost).toBe(0);
+  expect(gapsIn(await readAll(journal))).toEqual([]);
+});
+
+test("where there is no disk, or it fails, memory stays bounded and the gap is named", async () => {
+  const failing: OpenFile = () => Promise.reject(new Error("EIO"));
+  for (const options of [{ disk: 0 }, { open: failing }]) {
+    await using journal = journalOf(options);
+    journal.append(message("x".repeat(20 * KB)));
+    await journal.writeDown();
+    expect(journal.first).toBe(1); // the newest is kept, however large
+    journal.append(message("after"));
+    expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
+    const readings = await readAll(journal);
+    expectDense(readings, 0);
+    expect(gapsIn(readings)).toEqual([{ from: 1, to: 1 }]);
+  }
+});
+
+test("after a healthy flood nothing is lost, and nothing waits", async () => {
+  await using journal = journalOf();
+  for (let n = 0; n < 500; n += 1) {
+    journal.append(message("x".repeat(100)));
+    await journal.writeDown();
+  }
+  expect([journal.lost, journal.unwritten]).toEqual([0, 0]);
+});
+
+test("no kernel waits longer than a second for a disk that stands still", async () => {
+  vi.useFakeTimers();
+  const { open: stuck, write } = slowDisk();
+  await using journal = journalOf({ memory: 256 * KB, open: stuck });
+  for (let n = 0; n < 10; n += 1) journal.append(message("x".repeat(24 * KB)));
+  const behind = journal.behind();
+  expect(behind).toBeDefined();
+  await vi.advanceTimersByTimeAsync(1_000);
+  await behind;
+  expect(journal.behind()).toBeUndefined();
+  vi.useRealTimers();
+  await write();
+});
+
+test.each([
+  ["where there is none", { size: 24 * KB, count: 10, disk: 0 }],
+  ["with small entries", { size: 100, count: 1000, disk: 1024 * KB }],
+])("no kernel waits for a disk %s", async (_, { size, count, disk }) => {
+  await using journal = journalOf({ memory: 256 * KB, disk });
+  for (let n = 0; n < count; n += 1) {
+    journal.append(message("x".repeat(size)));
+  }
+  expect(journal.behind()).toBeUndefined();
+});
+
+test("journals share what memory the server gives them: who floods pays", async () => {
+  const budget = new MemoryBudget(64 * KB);
+  const options = { budget, memory: 64 * KB };
+  await using quiet = journalOf(options);
+  await using loud = journalOf(options);
+  for (let n = 0; n < 20; n += 1) quiet.append(message("x".repeat(100)));
+  const before = quiet.bytes;
+  for (let n = 0; n < 1000; n += 1) {
+    loud.append(message("x".repeat(100)));
+    await loud.writeDown();
+    expect(budget.used).toBeLessThanOrEqual(64 * KB);
+  }
+  expect(quiet.bytes).toBe(before);
+  expectDense(await readAll(loud), 0);
+  expect(gapsIn(await readAll(loud))).toEqual([]);
+  expect(gapsIn(await readAll(quiet))).toEqual([]);
+});
+
+test("journals share what disk the server gives them: who floods forgets, and says so", async () => {
+  const log = silentLog();
+  const warn = vi.spyOn(log, "warn");
+  const diskBudget = new DiskBudget(64 * KB);
+  await using quiet = journalOf({ diskBudget });
+  await using loud = journalOf({ diskBudget, log });
+  await flood(quiet, 40);
+  const before = quiet.diskBytes;
+  expect(before).toBeGreaterThan(0);
+  for (let n = 0; n < 20; n += 1) {
+    await flood(loud, 100);
+    expect(diskBudget.used).toBe(quiet.diskBytes + loud.diskBytes);
+    expect(diskBudget.used).toBeLessThanOrEqual(64 * KB);
+  }
+  expect(quiet.diskBytes).toBe(before);
+  expect(gapsIn(await readAll(quiet))).toEqual([]);
+  const readings = await readAll(loud);
+  expectDense(readings, 0);
+  expect(gapsIn(readings)).toEqual([{ from: 1, to: loud.first - 1 }]);
+  expect(warn).toHaveBeenCalledTimes(1);
+  expect(warn.mock.calls[0]?.[0]).toMatch(/forgets its oldest.+all sessions/);
+  expect(sizeOnDisk()).toBe(diskBudget.used);
+});
+
+test.each([
+  ["on disk", { disk: 1024 * KB, diskBudget: new DiskBudget(64 * KB) }],
+  ["in memory", { disk: 0, budget: new MemoryBudget(64 * KB) }],
+])(
+  "%s, what everybody who reads has heard goes before what is waited for",
+  async (_, limits) => {
+    const options = { memory: limits.disk === 0 ? 64 * KB : 8 * KB, ...limits };
+    await using heard = journalOf(options);
+    await using awaited = journalOf(options);
+    await flood(heard, 100);
+    const away = new AbortController();
+    let came = 0;
+    const reading = (async () => {
+      for await (const found of heard.follow(0, away.signal)) {
+        came = endOf(found) ?? came;
+      }
+    })();
+    await vi.waitFor(() => expect(came).toBe(heard.last));
+    away.abort();
+    await reading;
+    await flood(heard, 5);
+    await flood(awaited, 80);
+    expect(gapsIn(await readAll(awaited))).toEqual([]);
+    expect(heard.first).toBeGreaterThan(1);
+    expect(gapsIn(await readAll(heard, came))).toEqual([]);
+  },
+);
+
+test("many journals that have little on disk are bounded together", async () => {
+  const diskBudget = new DiskBudget(64 * KB);
+  const journals = Array.from({ length: 100 }, () =>
+    journalOf({ diskBudget, memory: 512 }),
+  );
+  try {
+    await Promise.all(journals.map((journal) => flood(journal, 20)));
+    expect(diskBudget.used).toBeGreaterThan(32 * KB);
+    expect(diskBudget.used).toBeLessThanOrEqual(64 * KB);
+    expect(sizeOnDisk()).toBe(diskBudget.used);
+    for (const journal of journals) expectDense(await readAll(journal), 0);
+  } finally {
+    for (const journal of journals) await journal[Symbol.asyncDispose]();
+  }
+  expect(diskBudget.used).toBe(0);
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+test("a full disk is shared too: a journal with little there goes on writing", async () => {
+  const diskBudget = new DiskBudget(10_240 * KB);
+  const full = diskWith(48 * KB);
+  const options = { diskBudget, open: full, disk: 64 * KB };
+  await using loud = journalOf(options);
+  await using quiet = journalOf(options);
+  await flood(loud, 500);
+  const before = loud.diskBytes;
+  await flood(quiet, 40);
+  expect(loud.diskBytes).toBeLessThan(before);
+  expectDense(await readAll(quiet), 0);
+  expect(gapsIn(await readAll(quiet))).toEqual([]);
+  expectDense(await readAll(loud), 0);
+  expect(sizeOnDisk()).toBe(diskBudget.used);
+});
+
+/** Says so many small things, each written down before the next. */
+async function flood(journal: Journal, count: number): Promise<void> {
+  for (let n = 0; n < count; n += 1) {
+    journal.append(message("x".repeat(100)));
+    await journal.writeDown();
+  }
+}
+
+type Step =
+  | { readonly kind: "append"; readonly size: number; readonly buffer: number }
+  | { readonly kind: "say" }
+  | { readonly kind: "other"; readonly size: number }
+  | { readonly kind: "reader"; readonly after: number }
+  | { readonly kind: "turn" }
+  | { readonly kind: "disk"; readonly fails: "no" | "EIO" | "ENOSPC" }
+  | { readonly kind: "wait" };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("append"),
+      size: fc.nat(3000),
+      buffer: fc.nat(2000),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("say") }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("other"), size: fc.nat(3000) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("reader"), after: fc.nat(60) }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("turn") }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("wait") }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("disk"),
+      fails: fc.constantFrom("no", "EIO", "ENOSPC"),
+    }),
+  },
+);
+
+test("any reader gets each number once and in order, or is told that it is gone", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({
+        memory: fc.integer({ min: 1, max: 20_000 }),
+        disk: fc.constantFrom(0, 5_000, 50_000, 10_000_000),
+        shared: fc.integer({ min: 1, max: 40_000 }),
+        sharedDisk: fc.constantFrom(0, 1_000, 30_000, 10_000_000),
+        steps: fc.array(step, { maxLength: 120, size: "max" }),
+      }),
+      async ({ memory, disk, shared, sharedDisk, steps }) => {
+        let fails: "no" | "EIO" | "ENOSPC" = "no";
+        const faulty: OpenFile = async (path, flags, mode) => {
+          const file = await open(path, flags, mode);
+          const fail = () =>
+            Promise.reject(Object.assign(new Error(fails), { code: fails }));
+          return {
+            truncate: file.truncate.bind(file),
+            close: () => file.close(),
+            read: (...args: Parameters<typeof file.read>) =>
+              fails === "EIO" ? fail() : file.read(...args),
+            write: ((...args: Parameters<typeof file.write>) =>
+              fails === "no"
+                ? file.write(...args)
+                : fail()) as typeof file.write,
+          };
+        };
+        const budget = new MemoryBudget(shared);
+        const diskBudget = new DiskBudget(sharedDisk);
+        const options = { memory, disk, budget, diskBudget, open: faulty };
+        const journal = journalOf(options);
+        const other = journalOf(options);
+        const said = new Map<number, unknown>();
+        const readers: { after: number; readings: Reading[] }[] = [];
+        const stop = new AbortController();
+        const following: Promise<void>[] = [];
+        let largest = 0;
+        const follow = (after: number) => {
+          const reader = {
+            after: Math.min(after, journal.last),
+            readings: [] as Reading[],
+          };
+          readers.push(reader);
+          following.push(
+            collect(journal, reader, AbortSignal.any([stop.signal])),
+          );
+        };
+        const keep = (entry: Entry) => {
+          said.set(entry.seq, whole(entry));
+          largest = Math.max(largest, entry.size);
+          expect(journal.bytes).toBeLessThanOrEqual(memory + largest);
+          expect(budget.used).toBe(journal.bytes + other.bytes);
+          // Each of the two may hold its newest, and a large one until it is on disk.
+          expect(budget.used).toBeLessThanOrEqual(shared + 4 * largest);
+        };
+        try {
+          for (const what of steps) {
+            switch (what.kind) {
+              case "append":
+                keep(
+                  journal.append(
+                    message("é".repeat(what.size / 2), [
+                      Buffer.alloc(what.buffer, 1),
+                    ]),
+                  ),
+                );
+                break;
+              case "say":
+                keep(
+                  journal.say({ kind: "status", status: "busy", reason: null }),
+                );
+                break;
+              case "other":
+                largest = Math.max(
+                  largest,
+                  other.append(message("x".repeat(what.size))).size,
+                );
+                break;
+              case "reader":
+                follow(what.after);
+                break;
+              case "turn":
+                await turn();
+                break;
+              case "wait":
+                vi.advanceTimersByTime(20_000);
+                break;
+              case "disk":
+                fails = what.fails;
+            }
+          }
+          follow(0);
+          await eventually("every reader at the end", () =>
+            readers.every(
+              ({ after, readings }) =>
+                (endOf(readings.at(-1) ?? { entries: [] }) ?? after) >=
+                journal.last,
+            )
+              ? true
+              : undefined,
+          );
+        } finally {
+          stop.abort();
+          await Promise.all(following);
+          await journal[Symbol.asyncDispose]();
+          await other[Symbol.asyncDispose]();
+          expect(diskBudget.used).toBe(0);
+        }
+        for (const { after, readings } of readers) {
+          expectDense(readings, after);
+          for (const entry of entriesIn(readings)) {
+            expect(whole(entry)).toEqual(said.get(entry.seq));
+          }
+        }
+        expect(journal.readers).toBe(0);
+        expect(budget.used).toBe(0);
+        expect(() => readdirSync(directory)).not.toContain("journal");
+      },
+    ),
+    { numRuns: Number(process.env["JOURNAL_RUNS"] ?? 100) },
+  );
+});
+
+async function collect(
+  journal: Journal,
+  reader: { after: number; readings: Reading[] },
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const reading of journal.follow(reader.after, signal)) {
+    reader.readings.push(reading);
+    await turn();
+  }
+}
+
+/** What waits for the event loop, and some of what waits for the disk, happens. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

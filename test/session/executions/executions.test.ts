@@ -1,0 +1,880 @@
+import { afterEach, describe, expect, test, vi } from "vitest";
+import type { Message } from "../../../src/jupyter/message.ts";
+import { collect } from "../../../src/session/executions/collect.ts";
+import { eventsOf, pastOf } from "../../../src/session/executions/events.ts";
+import { Execution } from "../../../src/session/executions/execution.ts";
+import { Executions } from "../../../src/session/executions/executions.ts";
+import { OutputsSoFar } from "../../../src/session/executions/outputs.ts";
+import type { Session } from "../../../src/session/session.ts";
+import { describeSnapshot } from "../../../src/server/answers/describe-snapshot.ts";
+import {
+  code,
+  message,
+  newSession,
+  said,
+  startedSession,
+} from "../fake-kernel.ts";
+
+afterEach(() => void vi.useRealTimers());
+
+function send(session: Session, request: Message): Execution {
+  session.send(request);
+  return session.executions.get(request.header.msg_id);
+}
+
+const forever = new AbortController().signal;
+
+describe("an execution's states", () => {
+  test("it is queued, runs and is done", async () => {
+    const { session, provisioner } = newSession();
+    const a = code("a");
+    const execution = send(session, a);
+    expect(execution.state).toBe("queued");
+    await session.start();
+    expect(execution.state).toBe("running");
+    provisioner.kernel.run(a, 7);
+    expect(execution).toMatchObject({
+      state: "done",
+      isOver: true,
+      reply: { execution_count: 7 },
+    });
+  });
+
+  test("it is queued until its turn has come", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    const [first, second] = [send(session, a), send(session, b)];
+    expect([first.state, second.state]).toEqual(["running", "queued"]);
+    kernel.run(a);
+    expect([first.state, second.state]).toEqual(["done", "running"]);
+  });
+
+  test("code that raises has failed, and what waits is aborted for it", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    const [first, second] = [send(session, a), send(session, b)];
+    kernel.fail(a);
+    expect(first).toMatchObject({ state: "failed", reason: undefined });
+    expect(second).toMatchObject({
+      state: "aborted",
+      reason: "earlier_failure",
+      reply: { status: "aborted", reason: "earlier_failure" },
+      startedAt: undefined,
+    });
+  });
+
+  test.each([
+    ["ok", "done"],
+    ["error", "failed"],
+    ["aborted", "aborted"],
+    ["abort", "aborted"],
+  ])("a reply that says %s: %s", async (status, state) => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a, { status });
+    kernel.idle(a);
+    expect(execution.state).toBe(state);
+  });
+
+  test.each([
+    ["ok", "done"],
+    ["error", "interrupted"],
+    ["aborted", "interrupted"],
+    ["abort", "interrupted"],
+  ])("after an interrupt, a reply that says %s: %s", async (status, state) => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.print("it runs", a);
+    await session.interrupt();
+    kernel.reply(a, { status });
+    kernel.idle(a);
+    expect(execution.state).toBe(state);
+  });
+
+  test("an interrupt that a client asks the kernel for counts as well", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    session.send(message("interrupt_request", "control"));
+    kernel.fail(a);
+    expect(execution.state).toBe("interrupted");
+  });
+
+  test("an interrupt that did not reach the kernel excuses nothing", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.print("it runs", a);
+    kernel.isBeyondReach = true;
+    await expect(session.interrupt()).rejects.toMatchObject({
+      reason: "interrupt_failed",
+    });
+    kernel.fail(a);
+    expect(execution.state).toBe("failed");
+  });
+
+  test("a kernel that exits aborts what runs and what waits, and says why", async () => {
+    const { session, kernel } = await startedSession();
+    const executions = [code("a"), code("b")].map((one) => send(session, one));
+    kernel.die(1);
+    for (const execution of executions) {
+      expect(execution).toMatchObject({
+        state: "aborted",
+        reason: "kernel_exited",
+        reply: {
+          status: "aborted",
+          reason: "kernel_exited",
+          ename: "KernelExited",
+        },
+      });
+    }
+  });
+
+  test("what was answered before the kernel died ended as it was answered", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    kernel.die(1);
+    expect(execution.state).toBe("done");
+  });
+
+  test("a restart aborts what waits", async () => {
+    const { session } = await startedSession();
+    const [first, second] = [code("a"), code("b")].map((one) =>
+      send(session, one),
+    );
+    await session.restart({});
+    expect(first).toMatchObject({ state: "aborted", reason: "kernel_exited" });
+    expect(second).toMatchObject({ state: "aborted", reason: "shutdown" });
+  });
+
+  test("what waits for a kernel survives a start that fails", async () => {
+    const { session, provisioner } = newSession();
+    const a = code("a");
+    const execution = send(session, a);
+    provisioner.isSlow = true;
+    const start = session.start();
+    provisioner.kernel.die(1);
+    await expect(start).rejects.toThrow();
+    expect(execution.state).toBe("queued");
+    provisioner.isSlow = false;
+    await session.start();
+    provisioner.kernel.run(a);
+    expect(execution.state).toBe("done");
+  });
+
+  test.each([
+    ["idle", "done"],
+    ["reply", "done"],
+  ] as const)(
+    "a kernel that says nothing but %s ends it too: %s",
+    async (sign, state) => {
+      vi.useFakeTimers();
+      const { session, kernel } = await startedSession();
+      const a = code("a");
+      const execution = send(session, a);
+      kernel[sign](a);
+      expect(execution.isOver).toBe(false);
+      await vi.advanceTimersByTimeAsync(2000);
+      expect(execution.state).toBe(state);
+    },
+  );
+
+  test("a reply that overtakes outputs does not end it before they have come", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    for (let n = 1; n <= 5; n += 1) {
+      await vi.advanceTimersByTimeAsync(1500);
+      kernel.say("stream", { name: "stdout", text: String(n) }, a);
+      expect(execution.isOver).toBe(false);
+    }
+    kernel.idle(a);
+    expect(execution.state).toBe("done");
+  });
+
+  test("one whose idle never comes is not kept up for ever by a thread that talks on", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.reply(a);
+    for (let second = 1; second <= 63; second += 1) {
+      kernel.say("stream", { name: "stdout", text: "." }, a);
+      await vi.advanceTimersByTimeAsync(1000);
+    }
+    expect(execution.state).toBe("done");
+  });
+
+  test("an error without a reply has failed", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.say("error", { ename: "", evalue: "", traceback: [] }, a);
+    kernel.idle(a);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(execution.state).toBe("failed");
+  });
+
+  test("one that the kernel cannot take is no execution", async () => {
+    const { session, kernel } = await startedSession();
+    kernel.isDeaf = true;
+    const a = code("a");
+    expect(() => session.send(a)).toThrow();
+    expect([...session.executions]).toEqual([]);
+  });
+});
+
+describe("a subshell's execution", () => {
+  function inSubshell(text: string): Message {
+    const request = code(text);
+    return { ...request, header: { ...request.header, subshell_id: "1" } };
+  }
+
+  test("it runs beside the main shell", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), inSubshell("b")];
+    const [main, sub] = [send(session, a), send(session, b)];
+    expect([main.state, sub.state]).toEqual(["running", "running"]);
+    kernel.run(b);
+    expect([main.state, sub.state]).toEqual(["running", "done"]);
+  });
+
+  test("an interrupt does not reach it", async () => {
+    const { session, kernel } = await startedSession();
+    const b = inSubshell("b");
+    const sub = send(session, b);
+    await expect(session.interruptExecution(sub)).rejects.toMatchObject({
+      reason: "execution_state",
+    });
+    await session.interrupt();
+    kernel.fail(b);
+    expect(sub.state).toBe("failed");
+  });
+
+  test("it is answered when the kernel exits", async () => {
+    const { session, kernel } = await startedSession();
+    const sub = send(session, inSubshell("b"));
+    const before = session.journal.last;
+    kernel.die(1);
+    expect(sub).toMatchObject({ state: "aborted", reason: "kernel_exited" });
+    expect(said(session, before)[0]).toBe("shell execute_reply aborted");
+  });
+});
+
+describe("input", () => {
+  test("it waits for input, and runs on when that is given", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    const question = kernel.ask(a, "name?");
+    expect(execution.state).toBe("waiting_for_input");
+    session.answer(execution, { value: "Ada" });
+    expect(execution.state).toBe("running");
+    const answer = kernel.sent.at(-1);
+    expect(answer).toMatchObject({
+      channel: "stdin",
+      parent_header: { msg_id: question.header.msg_id },
+    });
+    expect(Buffer.from(answer?.raw.content ?? "").toString()).toBe(
+      '{"value":"Ada"}',
+    );
+  });
+
+  test("a second answer is refused", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.ask(a, "name?");
+    session.answer(execution, { value: "Ada" });
+    expect(() => session.answer(execution, { value: "Bob" })).toThrow(
+      expect.objectContaining({ reason: "execution_state" }),
+    );
+  });
+
+  test("an answer that is repeated is given once", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.ask(a, "name?");
+    const answer = { value: "Ada", answer_id: "1" };
+    session.answer(execution, answer);
+    const sent = kernel.sent.length;
+    kernel.ask(a, "password?");
+    session.answer(execution, answer);
+    expect(kernel.sent.length).toBe(sent);
+    expect(kernel.sent.at(-1)?.header.msg_id).toBe("1");
+    expect(execution.state).toBe("waiting_for_input");
+  });
+
+  test("an answer to an earlier question is refused", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    const name = kernel.ask(a, "name?").header.msg_id;
+    session.answer(execution, { value: "Ada" });
+    const password = kernel.ask(a, "password?").header.msg_id;
+    const answer = { value: "Bob", input_request_id: name };
+    expect(() => session.answer(execution, answer)).toThrow(
+      expect.objectContaining({ reason: "execution_state" }),
+    );
+    session.answer(execution, { value: "x", input_request_id: password });
+    expect(execution.state).toBe("running");
+  });
+
+  test("an answer through a channel counts", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    const { header } = kernel.ask(a, "name?");
+    session.send({
+      ...message("input_reply"),
+      channel: "stdin",
+      parent_header: header,
+    });
+    expect(execution.state).toBe("running");
+  });
+
+  test.each([
+    ["an interrupt", (session: Session) => session.interrupt()],
+    ["a kill", (session: Session) => session.kill()],
+  ])("%s clears what is asked", async (_, end) => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.ask(a, "name?");
+    expect(describeSnapshot(session).input_request).not.toBeNull();
+    await end(session);
+    expect(execution.input).toBeUndefined();
+    expect(describeSnapshot(session).input_request).toBeNull();
+  });
+});
+
+describe("ending one", () => {
+  test("one that is cancelled is answered, and never sent", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b, c] = [code("a"), code("b"), code("c")];
+    const [, second, third] = [a, b, c].map((one) => send(session, one));
+    if (second === undefined) throw new Error("Not accepted");
+    const before = session.journal.last;
+    session.cancel(second);
+    expect(second).toMatchObject({ state: "aborted", reason: "cancelled" });
+    expect(said(session, before)).toEqual([
+      "shell execute_reply aborted",
+      "iopub status idle",
+    ]);
+    kernel.run(a);
+    expect(kernel.heard).toEqual(["a", "c"]);
+    expect(third?.state).toBe("running");
+  });
+
+  test("one that waits for a kernel can be cancelled", async () => {
+    const { session, provisioner } = newSession();
+    const execution = send(session, code("a"));
+    session.cancel(execution);
+    await session.start();
+    expect(execution.state).toBe("aborted");
+    expect(provisioner.kernel.heard).toEqual([]);
+  });
+
+  test("one that runs cannot be cancelled", async () => {
+    const { session } = await startedSession();
+    const execution = send(session, code("a"));
+    expect(() => session.cancel(execution)).toThrow(
+      expect.objectContaining({ reason: "execution_state" }),
+    );
+  });
+
+  test("one that waits cannot be interrupted", async () => {
+    const { session, kernel } = await startedSession();
+    send(session, code("a"));
+    const second = send(session, code("b"));
+    await expect(session.interruptExecution(second)).rejects.toMatchObject({
+      reason: "execution_state",
+    });
+    expect(kernel.interrupts).toBe(0);
+  });
+
+  test("interrupting one that did not reach the kernel excuses nothing", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.print("it runs", a);
+    kernel.isBeyondReach = true;
+    await expect(session.interruptExecution(execution)).rejects.toMatchObject({
+      reason: "interrupt_failed",
+    });
+    kernel.fail(a);
+    expect(execution.state).toBe("failed");
+  });
+
+  test("interrupting one drops others only where it fails of it", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a", { stop_on_error: false }), code("b")];
+    const [first, second] = [send(session, a), send(session, b)];
+    kernel.print("it runs", a);
+    await session.interruptExecution(first);
+    expect(second.state).toBe("queued");
+    kernel.fail(a);
+    expect([first.state, second.state]).toEqual(["interrupted", "running"]);
+  });
+
+  test.each([
+    [
+      "one execution",
+      (session: Session, execution: Execution) =>
+        session.interruptExecution(execution),
+    ],
+    ["the session", (session: Session) => session.interrupt()],
+  ])(
+    "what is asked after an interrupt of %s is not dropped when the code fails of it",
+    async (_, interrupt) => {
+      const { session, kernel } = await startedSession();
+      const [a, b, c] = [code("a"), code("b"), code("c")];
+      const [first, before] = [send(session, a), send(session, b)];
+      kernel.print("it runs", a);
+      await interrupt(session, first);
+      const after = send(session, c);
+      kernel.fail(a);
+      expect(first.state).toBe("interrupted");
+      expect(before.state).toBe("aborted");
+      expect(after.state).toBe("running");
+      // A failure of its own drops what waits behind it, as ever.
+      const last = send(session, code("d"));
+      kernel.fail(c);
+      expect([after.state, last.state]).toEqual(["failed", "aborted"]);
+    },
+  );
+
+  const interrupts = [
+    [
+      "that execution's",
+      (session: Session, execution: Execution) =>
+        session.interruptExecution(execution),
+    ],
+    ["the session's", (session: Session) => session.interrupt()],
+  ] as const;
+  test.each(interrupts)(
+    "%s interrupt waits until the kernel is in the code",
+    async (_, interrupt) => {
+      vi.useFakeTimers();
+      const { session, kernel } = await startedSession();
+      const a = code("a");
+      const interrupted = interrupt(session, send(session, a));
+      await vi.advanceTimersByTimeAsync(500);
+      kernel.busy(a);
+      kernel.say("execute_input", { code: "a", execution_count: 1 }, a);
+      await vi.advanceTimersByTimeAsync(99);
+      expect(kernel.interrupts).toBe(0);
+      await vi.advanceTimersByTimeAsync(1);
+      await interrupted;
+      expect(kernel.interrupts).toBe(1);
+    },
+  );
+
+  test.each(interrupts)(
+    "%s interrupt waits a second for a kernel that says nothing, and no longer",
+    async (_, interrupt) => {
+      vi.useFakeTimers();
+      const { session, kernel } = await startedSession();
+      const interrupted = interrupt(session, send(session, code("a")));
+      await vi.advanceTimersByTimeAsync(999);
+      expect(kernel.interrupts).toBe(0);
+      await vi.advanceTimersByTimeAsync(1);
+      await interrupted;
+      expect(kernel.interrupts).toBe(1);
+    },
+  );
+
+  test.each(interrupts)(
+    "%s interrupt spares what comes after code that ended before it",
+    async (_, interrupt) => {
+      const { session, kernel } = await startedSession();
+      const a = code("a");
+      const interrupted = interrupt(session, send(session, a));
+      kernel.run(a);
+      send(session, code("b"));
+      await interrupted;
+      expect(kernel.interrupts).toBe(0);
+    },
+  );
+
+  test("one whose time is up while it runs is interrupted", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = session.execute(a, 1000);
+    kernel.print("it runs", a);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(kernel.interrupts).toBe(1);
+    kernel.fail(a);
+    expect(execution).toMatchObject({
+      state: "interrupted",
+      reason: "deadline",
+    });
+  });
+
+  test("one whose time is up while it waits leaves the queue, and nobody else is interrupted", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const first = send(session, code("a"));
+    const execution = session.execute(code("b"), 1000);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(execution).toMatchObject({ state: "aborted", reason: "deadline" });
+    expect(first.state).toBe("running");
+    expect(kernel.interrupts).toBe(0);
+  });
+
+  test("one that ended in time is not interrupted later", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    session.execute(a, 1000);
+    kernel.run(a);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(kernel.interrupts).toBe(0);
+  });
+
+  test("asking again by the same id finds the same execution", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    expect(session.execute(a, undefined)).toBe(session.execute(a, undefined));
+    expect(kernel.heard).toEqual(["a"]);
+  });
+});
+
+describe("the history", () => {
+  test("the last that are over are kept", async () => {
+    const { session, kernel } = await startedSession();
+    const waiting = code("waiting", { stop_on_error: false });
+    for (let i = 1; i <= 103; i += 1) {
+      const one = code(String(i));
+      session.send(one);
+      kernel.run(one);
+    }
+    session.send(waiting);
+    const kept = [...session.executions];
+    expect(kept.length).toBe(101);
+    expect(session.executions.forgotten).toBe(3);
+    expect(kept.at(-1)?.request).toBe(waiting);
+  });
+
+  test("large requests are forgotten sooner", () => {
+    const executions = new Executions({ executions: 10, bytes: 1000 });
+    const all = ["a", "b"].map(
+      (text) =>
+        new Execution(code(text.repeat(900)), {
+          after: 0,
+          deadline_ms: undefined,
+          ended: () => {},
+          late: () => {},
+        }),
+    );
+    for (const one of all) {
+      executions.add(one);
+      executions.ended(one);
+    }
+    expect([...executions]).toEqual([all[1]]);
+  });
+
+  test("a late word counts, and changes no state", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.run(a);
+    kernel.say("stream", { name: "stdout", text: "late" }, a);
+    expect(execution.state).toBe("done");
+    expect(execution.lastSeq).toBe(session.journal.last);
+    expect(execution.counts.get("stream")).toBe(1);
+  });
+});
+
+describe("what an execution says", () => {
+  async function types(
+    session: Session,
+    execution: Execution,
+    after?: number,
+  ): Promise<string[]> {
+    const heard: string[] = [];
+    const readings = eventsOf(execution, session.journal, {
+      signals: [forever],
+      after,
+    });
+    for await (const reading of readings) {
+      if ("gap" in reading) heard.push("gap");
+      else
+        for (const entry of reading.entries) {
+          heard.push("msg_type" in entry ? entry.msg_type : entry.event.kind);
+        }
+    }
+    return heard;
+  }
+
+  test("a follower hears it alone, from its beginning to its end", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    session.send(a);
+    const execution = send(session, b);
+    const following = types(session, execution);
+    kernel.say("stream", { name: "stdout", text: "not its own" }, a);
+    kernel.run(a);
+    kernel.say("stream", { name: "stdout", text: "its own" }, b);
+    kernel.run(b);
+    const all = [
+      "execution_queued",
+      "stream",
+      "status",
+      "execute_reply",
+      "status",
+    ];
+    expect(await following).toEqual(all);
+    expect(await types(session, execution)).toEqual(all);
+  });
+
+  test("a follower that comes back hears the rest", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.busy(a);
+    const seen = session.journal.last;
+    kernel.reply(a);
+    kernel.idle(a);
+    expect(await types(session, execution, seen)).toEqual([
+      "execute_reply",
+      "status",
+    ]);
+  });
+
+  test("a follower hears the end that a forgetful kernel does not tell", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    const following = types(session, execution);
+    kernel.reply(a);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(await following).toEqual(["execute_reply"]);
+  });
+
+  test("a session is idle again although its kernel forgot to say so", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    for (const one of [a, b]) session.send(one);
+    kernel.busy(a);
+    kernel.reply(a);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(session.status).toBe("busy"); // with b, of which it has said nothing yet
+    kernel.busy(b);
+    kernel.reply(b);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(session.status).toBe("idle");
+  });
+
+  test("a follower is told of what is no longer kept", async () => {
+    const { session, provisioner } = newSession(1000);
+    await session.start();
+    const { kernel } = provisioner;
+    const a = code("a");
+    const execution = send(session, a);
+    for (let i = 0; i < 10; i += 1) {
+      kernel.say("stream", { name: "stdout", text: "x".repeat(100) }, a);
+    }
+    kernel.run(a);
+    expect((await types(session, execution))[0]).toBe("gap");
+  });
+
+  test("outputs are a notebook's, with what others changed of them later", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    const execution = send(session, a);
+    const show = (text: string) => ({
+      data: { "text/plain": text },
+      metadata: {},
+      transient: { display_id: "d" },
+    });
+    kernel.say("stream", { name: "stdout", text: "1" }, a);
+    kernel.say("stream", { name: "stdout", text: "2" }, a);
+    kernel.say("display_data", show("before"), a);
+    kernel.run(a);
+    session.send(b);
+    kernel.say("update_display_data", show("after"), b);
+    kernel.run(b);
+    const outputs = new OutputsSoFar(execution.id);
+    for await (const reading of pastOf(execution, session.journal, forever)) {
+      outputs.take(reading);
+    }
+    expect(outputs.list).toEqual([
+      { output_type: "stream", name: "stdout", text: "12" },
+      {
+        output_type: "display_data",
+        data: { "text/plain": "after" },
+        metadata: {},
+      },
+    ]);
+  });
+
+  test("what is cleared is gone when something else comes", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const execution = send(session, a);
+    kernel.say("stream", { name: "stdout", text: "1" }, a);
+    kernel.say("clear_output", { wait: true }, a);
+    kernel.say("stream", { name: "stdout", text: "2" }, a);
+    kernel.run(a);
+    const { outputs } = await collect(session, execution, forever);
+    expect(outputs).toEqual([
+      { output_type: "stream", name: "stdout", text: "2" },
+    ]);
+  });
+
+  test("who waits for a kernel that heeds no interrupt waits not for ever", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    const collected = collect(session, session.execute(a, 1000), forever);
+    kernel.print("so far", a);
+    await vi.advanceTimersByTimeAsync(6000);
+    expect(await collected).toMatchObject({
+      status: "timeout",
+      timed_out: true,
+      outputs: [{ text: "so far" }],
+    });
+  });
+});
+
+describe("a snapshot", () => {
+  test("it shows what runs, what waits and at which number that is true", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    session.send(a);
+    session.send(b);
+    kernel.busy(a);
+    expect(describeSnapshot(session)).toMatchObject({
+      seq: session.journal.last,
+      status: "busy",
+      kernel_info: { language_info: { name: "fake" } },
+      execution: { code: "a", state: "running" },
+      queue: { length: 1, active: { content: { code: "a" } } },
+      input_request: null,
+    });
+  });
+
+  test("a question that nobody has answered is there, whole", async () => {
+    const { session, kernel } = await startedSession();
+    const a = code("a");
+    session.send(a);
+    kernel.ask(a, "name?");
+    expect(describeSnapshot(session)).toMatchObject({
+      execution: { state: "waiting_for_input" },
+      input_request: {
+        kind: "jupyter",
+        channel: "stdin",
+        header: { msg_type: "input_request" },
+        parent_header: { msg_id: a.header.msg_id },
+        content: { prompt: "name?" },
+      },
+    });
+  });
+
+  test("displays are there as they are now", async () => {
+    const { session, kernel } = await startedSession();
+    const show = (id: string, text: string) => ({
+      data: { "text/plain": text },
+      metadata: { of: id },
+      transient: { display_id: id },
+    });
+    kernel.say("display_data", show("d", "1"));
+    kernel.say("execute_result", show("e", "1"));
+    kernel.say("update_display_data", show("d", "2"));
+    kernel.say("display_data", {
+      data: { "application/json": { display_id: "no such" } },
+      metadata: {},
+      transient: {},
+    });
+    kernel.say("display_data", {
+      data: { "application/json": { display_id: "no such" } },
+      metadata: {},
+      transient: { display_id: null },
+    });
+    const { displays } = describeSnapshot(session);
+    expect(displays).toEqual({
+      d: { data: { "text/plain": "2" }, metadata: { of: "d" } },
+      e: { data: { "text/plain": "1" }, metadata: { of: "e" } },
+    });
+  });
+
+  test("displays that are too much are forgotten, the oldest first, and counted", async () => {
+    const { session, kernel } = await startedSession();
+    for (const display_id of ["a", "b", "c"]) {
+      kernel.say("display_data", {
+        data: { "text/plain": "x".repeat(3 * 1024 * 1024) },
+        metadata: {},
+        transient: { display_id },
+      });
+    }
+    const { displays, displays_dropped, displays_clipped, comms_clipped } =
+      describeSnapshot(session);
+    expect(Object.keys(displays)).toEqual(["b", "c"]);
+    expect(displays_dropped).toBe(1);
+    expect(displays_clipped).toEqual({
+      bytes: expect.closeTo(3 * 1024 * 1024, -4) as number,
+      limit_bytes: 8 * 1024 * 1024,
+    });
+    expect(comms_clipped).toBeNull();
+  });
+
+  test("comms are there while they are open, whoever opened and closed them", async () => {
+    const { session, kernel } = await startedSession();
+    const open = (comm_id: string) => ({
+      comm_id,
+      target_name: "t",
+      data: { of: comm_id },
+    });
+    const say = (msg_type: string, content: object) =>
+      session.send({
+        ...message(msg_type),
+        raw: {
+          ...message(msg_type).raw,
+          content: Buffer.from(JSON.stringify(content)),
+        },
+      });
+    kernel.say("comm_open", open("a"));
+    kernel.say("comm_open", open("b"));
+    say("comm_open", open("c"));
+    say("comm_open", open("d"));
+    say("comm_close", { comm_id: "a" });
+    kernel.say("comm_close", { comm_id: "d" });
+    const told = JSON.parse(
+      JSON.stringify(describeSnapshot(session)),
+    ) as object;
+    expect(told).toMatchObject({
+      comms: ["b", "c"].map((id) => ({
+        ...open(id),
+        metadata: {},
+        buffers: [],
+      })),
+    });
+    kernel.die();
+    expect(describeSnapshot(session).comms).toEqual([]);
+  });
+
+  test("what is no JSON is passed over", async () => {
+    const { session, kernel } = await startedSession();
+    const bad = kernel.say("stream", {});
+    const raw = { ...bad.raw, content: Buffer.from('{"display_id": NaN,') };
+    for (const msg_type of ["display_data", "comm_open", "status"]) {
+      kernel.utter({ ...bad, header: { ...bad.header, msg_type }, raw });
+    }
+    expect(describeSnapshot(session)).toMatchObject({
+      displays: {},
+      comms: [],
+    });
+  });
+});

@@ -1,0 +1,95 @@
+/**
+ * What a test hears of a link: every message (copied, as the port asks) and
+ * every state, and a way to wait for them with a deadline.
+ */
+import type {
+  Frames,
+  KernelTransport,
+  Link,
+  LinkOptions,
+  LinkState,
+} from "../../src/zmq/transport.ts";
+
+const PATIENCE_MS = 20_000;
+
+export class Listener implements Disposable {
+  readonly messages: Buffer[][] = [];
+  readonly states: LinkState[] = [];
+  readonly errors: (Error | undefined)[] = [];
+  readonly link: Link;
+  /** In the call that hands over a batch, before it returns. */
+  onBatch: ((batch: readonly Frames[]) => void) | undefined;
+  #waiting = new Set<() => void>();
+
+  constructor(
+    transport: KernelTransport,
+    options: Omit<LinkOptions, "onMessages" | "onState">,
+  ) {
+    this.link = transport.connect({
+      ...options,
+      onMessages: (batch) => {
+        for (const frames of batch) {
+          this.messages.push(frames.map((frame) => Buffer.from(frame)));
+        }
+        this.onBatch?.(batch);
+        this.#wake();
+      },
+      onState: (state, error) => {
+        this.states.push(state);
+        this.errors.push(error);
+        this.#wake();
+      },
+    });
+  }
+
+  send(...frames: (string | Uint8Array)[]): void {
+    this.link.send(
+      frames.map((frame) =>
+        typeof frame === "string" ? Buffer.from(frame) : frame,
+      ),
+    );
+  }
+
+  /** The first so many messages, once they are there. */
+  async heard(count: number): Promise<Buffer[][]> {
+    await this.until(() => this.messages.length >= count);
+    return this.messages.slice(0, count);
+  }
+
+  /** Once the link is in this state, for the `nth` time. */
+  async is(state: LinkState, nth = 1): Promise<Error | undefined> {
+    const at = (): number =>
+      this.states
+        .map((one, i) => (one === state ? i : -1))
+        .filter((i) => i !== -1)[nth - 1] ?? -1;
+    await this.until(() => at() !== -1);
+    return this.errors[at()];
+  }
+
+  async until(holds: () => boolean): Promise<void> {
+    const late = AbortSignal.timeout(PATIENCE_MS);
+    const wake = (): void => this.#wake();
+    late.addEventListener("abort", wake);
+    try {
+      while (!holds()) {
+        if (late.aborted) {
+          throw new Error(
+            `heard ${this.messages.length} messages, was ${this.states.join(", ")}; ${String(this.errors.at(-1))}`,
+          );
+        }
+        await new Promise<void>((resolve) => this.#waiting.add(resolve));
+      }
+    } finally {
+      late.removeEventListener("abort", wake);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.link.close();
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,158 @@
+/** Which driver gets a link, and how libzmq is asked for what ours cannot do. */
+import type { Socket } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { curveKeyPair, Router } from "zeromq";
+import { libzmq, libzmqFrom } from "../../src/zmq/libzmq.ts";
+import { either, transportOf } from "../../src/zmq/transport-of.ts";
+import { LinkClosed, type KernelTransport } from "../../src/zmq/transport.ts";
+import { zmtp } from "../../src/zmq/zmtp.ts";
+import { Listener } from "./listener.ts";
+import { bound, closeAll, plainPeer, received } from "./peers.ts";
+
+afterEach(closeAll);
+
+const NOWHERE = "tcp://127.0.0.1:1";
+
+/** A driver that is not to be asked. */
+const never: KernelTransport = {
+  name: "never",
+  connect: () => {
+    throw new Error("the wrong driver was asked");
+  },
+};
+
+describe("transportOf", () => {
+  it("gives the driver that is named", () => {
+    expect(transportOf("zmtp")).toBe(zmtp);
+    expect(transportOf("libzmq")).toBe(libzmq);
+    expect(transportOf().name).toBe("auto");
+  });
+
+  it("leaves libzmq alone when ours will do", async () => {
+    const router = new Router();
+    const endpoint = await bound(router);
+    using link = new Listener(either(zmtp, never), {
+      type: "dealer",
+      endpoint,
+    });
+    link.send("hello");
+    expect(String((await router.receive())[1])).toBe("hello");
+    await link.is("connected");
+    link.link.close();
+    expect(link.states).toEqual(["connected", "closed"]);
+  });
+
+  it("gives links with curve keys to libzmq", async () => {
+    const curve = curveKeyPair();
+    const router = new Router({
+      curveServer: true,
+      curvePublicKey: curve.publicKey,
+      curveSecretKey: curve.secretKey,
+    });
+    const endpoint = await bound(router);
+    using link = new Listener(either(never, libzmq), {
+      type: "dealer",
+      endpoint,
+      curve,
+    });
+    link.send("secret");
+    const [sender = "", said] = await router.receive();
+    expect(String(said)).toBe("secret");
+    await router.send([sender, "kept"]);
+    expect(String(await link.heard(1))).toBe("kept");
+    await link.is("connected");
+  });
+
+  it("moves a link to a peer of ZMTP 2 to libzmq, with all that waited, once", async () => {
+    const heard: Promise<Buffer>[] = [];
+    const endpoint = await plainPeer((socket) => {
+      heard.push(asZmtp2Router(socket));
+    });
+    using link = new Listener(transportOf(), { type: "dealer", endpoint });
+    link.send("one", "1");
+    link.send("two");
+    await link.is("connected");
+    link.send("three");
+    const messages = await Promise.any(heard);
+    expect(messages.toString("latin1")).toBe(
+      "\x01\x03one\x00\x011\x00\x03two\x00\x05three",
+    );
+    expect(link.states).toEqual(["connected"]);
+  });
+
+  it("drops what waits when the link is closed before the peer is known", () => {
+    using link = new Listener(transportOf(), {
+      type: "dealer",
+      endpoint: NOWHERE,
+    });
+    link.send("dropped");
+    expect(link.link.waiting).toBeGreaterThan(0);
+    link.link.close();
+    expect(link.link.waiting).toBe(0);
+    expect(() => link.send("late")).toThrow(LinkClosed);
+    expect(link.states).toEqual(["closed"]);
+  });
+});
+
+describe("a kernel that wants CURVE, asked without keys", () => {
+  it.each([zmtp, libzmq])("closes the link of $name", async (driver) => {
+    const curve = curveKeyPair();
+    const router = new Router({
+      curveServer: true,
+      curveSecretKey: curve.secretKey,
+    });
+    const endpoint = await bound(router);
+    using link = new Listener(driver, { type: "dealer", endpoint });
+    const error = await link.is("closed");
+    expect(error?.message).toContain(endpoint);
+    expect(error?.message).toMatch(/mechanism/);
+  });
+});
+
+describe("zmtp", () => {
+  it("refuses curve keys rather than go without them", () => {
+    const curve = { publicKey: "", secretKey: "" };
+    expect(
+      () => new Listener(zmtp, { type: "dealer", endpoint: NOWHERE, curve }),
+    ).toThrow(RangeError);
+  });
+});
+
+describe("libzmq", () => {
+  it("says what to install when its package cannot be loaded", async () => {
+    const cause = new Error("Cannot find package 'zeromq'");
+    const without = libzmqFrom(() => Promise.reject(cause));
+    using link = new Listener(without, { type: "dealer", endpoint: NOWHERE });
+    link.send("dropped");
+    const error = await link.is("closed");
+    expect(error?.message).toContain("npm install zeromq");
+    expect(error?.cause).toBe(cause);
+    expect(() => link.send("late")).toThrow(LinkClosed);
+  });
+
+  it("closes with a reason when the curve keys are none", async () => {
+    const curve = { publicKey: "too short", secretKey: "too short" };
+    using link = new Listener(libzmq, {
+      type: "dealer",
+      endpoint: NOWHERE,
+      curve,
+    });
+    expect(await link.is("closed")).toBeInstanceOf(Error);
+  });
+});
+
+/**
+ * A ROUTER of libzmq 3.2 (RFC 15): signature, revision 1, socket type 6, an empty
+ * identity. Resolves with the bytes of the messages, after the peer's own identity.
+ */
+async function asZmtp2Router(socket: Socket): Promise<Buffer> {
+  socket.write(Buffer.from("ff00000000000000017f", "hex"));
+  const beginning = await received(socket, 10);
+  socket.write(Buffer.from("01060000", "hex"));
+  const introduction = 14;
+  const messages = 5 + 3 + 5 + 7;
+  const rest = introduction + messages - beginning.length;
+  return Buffer.concat([beginning, await received(socket, rest)]).subarray(
+    introduction,
+  );
+}
