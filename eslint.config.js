@@ -1,7 +1,7 @@
 import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
-/** Type-aware rules for what people get wrong in asynchronous code, and the rooms' one direction. */
+/** Type-aware rules for what people get wrong in asynchronous code, and a few of taste. Which room may use which: `rooms.js`. */
 export default defineConfig(
   {
     ignores: [
@@ -50,27 +50,4 @@ export default defineConfig(
       ],
     },
   },
-  room("contract", ["src", "client", "kernels"]),
-  room("client", ["src", "kernels"]),
-  room("src/jupyter", ["src/kernel", "src/session", "src/server"]),
-  room("src/kernel", ["src/session", "src/server"]),
-  room("src/session", ["src/server"]),
 );
-
-/** Each room leans only on rooms to its left: contract ◀ jupyter ◀ kernel ◀ session ◀ server. */
-function room(folder, beyond) {
-  return {
-    files: [`${folder}/**/*.ts`],
-    rules: {
-      "no-restricted-imports": [
-        "error",
-        {
-          patterns: beyond.map((name) => ({
-            regex: `(^|/)${name.split("/").at(-1)}/`,
-            message: `${folder}/ does not know ${name}/.`,
-          })),
-        },
-      ],
-    },
-  };
-}

@@ -8,7 +8,7 @@
  */
 import { ConnectionError } from "./failure.ts";
 import { nodeModule, isNode } from "./node.ts";
-import { socketFetch } from "./socket-fetch.ts";
+import { type Fetch, socketFetch } from "./socket-fetch.ts";
 
 /** One of three: an address, a Unix socket or Windows pipe, or the file that the server wrote about itself. */
 export type Where =
@@ -23,11 +23,6 @@ export interface AddressOptions {
   /** Used instead of the runtime's own, with the token in the address. */
   readonly WebSocket?: WebSocketClass | undefined;
 }
-
-export type Fetch = (
-  url: string | URL | Request,
-  init?: RequestInit,
-) => Promise<Response>;
 
 /** What we use of a WebSocket, whoever makes it. */
 export interface RawSocket {

@@ -4,8 +4,9 @@
 import { createTRPCClient, httpLink } from "@trpc/client";
 import { failure, SupervisorError } from "../contract/errors.ts";
 import type { AppRouter } from "../contract/index.ts";
-import type { Address, Fetch } from "./address.ts";
+import type { Address } from "./address.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
+import type { Fetch } from "./socket-fetch.ts";
 
 /** How long the question may take. */
 const PATIENCE_MS = 5_000;

@@ -1,6 +1,10 @@
 /** `fetch` through a Unix socket or a Windows pipe, as much of it as tRPC's HTTP link needs: text both ways, headers, an abort. */
-import type { Fetch } from "./address.ts";
 import { nodeModule } from "./node.ts";
+
+export type Fetch = (
+  url: string | URL | Request,
+  init?: RequestInit,
+) => Promise<Response>;
 
 export function socketFetch(socketPath: string): Fetch {
   return (input, init = {}) =>

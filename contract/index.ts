@@ -55,7 +55,6 @@ export {
   statusOf,
 } from "./operation.ts";
 export { Clipped, Output } from "./output.ts";
-export { Outputs, OUTPUTS_LIMIT, outputsOf } from "../outputs/outputs.ts";
 export {
   fromPosition,
   LastEventId,

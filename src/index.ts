@@ -1,4 +1,4 @@
 /** What a program embeds: the server on a port of its own, or under a path of another's. */
 export { startServer, RunningServer, type ServerOptions } from "./serve.ts";
 export { embedServer, EmbeddedServer, type EmbedOptions } from "./embed.ts";
-export type { Address } from "./server/listen.ts";
+export type { Address } from "./server/bind.ts";

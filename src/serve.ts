@@ -19,7 +19,8 @@ import { workingDirectory } from "./host/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs/kernelspecs.ts";
 import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
-import { type Address, Listener } from "./server/listen.ts";
+import type { Address } from "./server/bind.ts";
+import { Listener } from "./server/listen.ts";
 import type {
   KernelspecSource,
   Limits,

@@ -25,17 +25,12 @@ export {
   type On,
   type Vices,
 } from "./mock-kernel.ts";
-export { outputsOf } from "../contract/index.ts";
+export { outputsOf } from "../outputs/outputs.ts";
 export type { Overrides } from "./overrides.ts";
 export { type MockKernels, MockProvisioner } from "./provisioner.ts";
 export { record, type RecordOptions } from "./record.ts";
-export {
-  openRecording,
-  readRecording,
-  type Recording,
-  replay,
-  type ReplayOptions,
-} from "./recording.ts";
+export { replay, type ReplayOptions } from "./recorded-kernel.ts";
+export { openRecording, readRecording, type Recording } from "./recording.ts";
 export {
   answer,
   answerLate,

@@ -13,7 +13,8 @@ import { toFrames } from "../src/jupyter/frames.ts";
 import { systemClock } from "./clock.ts";
 import type { MockKernel } from "./mock-kernel.ts";
 import { kernelspecOf } from "./provisioner.ts";
-import { definitionOf, type Host } from "./scripted.ts";
+import type { MockHost } from "./mock-host.ts";
+import { definitionOf } from "./scripted.ts";
 import type { Breakage, Ending } from "./steps.ts";
 
 export interface InstalledMockKernel extends Disposable {
@@ -108,7 +109,7 @@ export async function runMockKernel(
   }
 }
 
-function hostOf(served: () => ServedKernel | undefined): Host {
+function hostOf(served: () => ServedKernel | undefined): MockHost {
   return {
     env: process.env as Record<string, string>,
     run: 0, // a process knows nothing of those before it

@@ -12,8 +12,8 @@ import type { Io } from "../kernels/io.ts";
 import { Kernel as KernelSide } from "../kernels/kernel.ts";
 import { admitted, Refused } from "../src/jupyter/admission.ts";
 import { compose, contentOf, type Message } from "../src/jupyter/message.ts";
+import type { Exit } from "../src/host/exit.ts";
 import type {
-  Exit,
   Hooks,
   Kernel,
   Provisioner,

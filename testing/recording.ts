@@ -4,11 +4,6 @@
  * memory.
  */
 import type { SessionEvent } from "../contract/index.ts";
-import {
-  type MockKernel,
-  mockKernel,
-  type MockKernelOptions,
-} from "./mock-kernel.ts";
 import { FORMAT, VERSION } from "./record.ts";
 
 export interface Recording {
@@ -66,36 +61,6 @@ async function* linesOf(
     open = [last];
   }
   yield open.join("");
-}
-
-export interface ReplayOptions extends MockKernelOptions {
-  /** 1 is as fast as it was, 10 ten times as fast; without waiting at all unless given. */
-  readonly speed?: number;
-  /** The kernel ends where the recorded one did, also where nothing ran; otherwise it then stays. */
-  readonly ends?: boolean;
-}
-
-/**
- * A kernel that says again what was recorded, to whoever asks the same in the
- * same order. What was not recorded is answered by script, and where there is
- * none by an error named `NotRecorded`, which says what would have been next.
- */
-export function replay(
-  recording: Recording | string | Iterable<string>,
-  { speed, ends = false, ...options }: ReplayOptions = {},
-): MockKernel {
-  return {
-    ...mockKernel(options),
-    recorded: {
-      recording: isRecording(recording) ? recording : readRecording(recording),
-      speed: speed ?? Infinity,
-      ends,
-    },
-  };
-}
-
-function isRecording(value: object | string): value is Recording {
-  return typeof value === "object" && "events" in value;
 }
 
 function headOf(line: string): Recording["kernel_info"] {

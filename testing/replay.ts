@@ -22,7 +22,7 @@ import { type Clock, turn } from "./clock.ts";
 import type { Recorded } from "./mock-kernel.ts";
 import { RecordedIds } from "./recorded-ids.ts";
 import type { Recording } from "./recording.ts";
-import type { Host } from "./scripted.ts";
+import type { MockHost } from "./mock-host.ts";
 
 type Attend = NonNullable<KernelDefinition["attend"]>;
 type Request = Parameters<Attend>[0];
@@ -84,7 +84,7 @@ export class Replay {
   readonly ids = new RecordedIds();
   readonly #recorded: Recorded;
   readonly #clock: Clock;
-  readonly #host: Host;
+  readonly #host: MockHost;
   readonly #source: AsyncIterator<SessionEvent>;
   readonly #exchanges = new Map<string, Exchange>();
   readonly #ahead: Item[] = [];
@@ -106,7 +106,7 @@ export class Replay {
 
   constructor(
     recorded: Recorded,
-    { clock, host }: { readonly clock: Clock; readonly host: Host },
+    { clock, host }: { readonly clock: Clock; readonly host: MockHost },
   ) {
     this.#recorded = recorded;
     this.#clock = clock;

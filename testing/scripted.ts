@@ -13,37 +13,21 @@ import {
 import { History } from "../kernels/python-wasm/history.ts";
 import { systemClock, turn } from "./clock.ts";
 import type { MockKernel, MockKernelOptions } from "./mock-kernel.ts";
+import type { MockHost } from "./mock-host.ts";
 import { quoted, Replay } from "./replay.ts";
 import type {
-  Breakage,
   CommCall,
-  Ending,
   ExecuteCall,
   Flood,
   Reaction,
   Scripted,
   Step,
-  StreamName,
 } from "./steps.ts";
-
-/** What a kernel lives in. */
-export interface Host {
-  readonly env: Readonly<Record<string, string>>;
-  /** Which of its session's kernels it is, from 0. */
-  readonly run: number;
-  /** Resolves when it has ended, in whatever way. */
-  readonly ended: Promise<unknown>;
-  /** Does not come back. */
-  exit(ending: Ending): Promise<never>;
-  print(stream: StreamName, text: string): void | Promise<void>;
-  heartbeat(beats: boolean): void;
-  broken(how: Breakage, io: Io): void | Promise<void>;
-}
 
 /** One run of the kernel: what it remembers begins anew. */
 export function definitionOf(
   { options, recorded }: MockKernel,
-  host: Host,
+  host: MockHost,
 ): KernelDefinition {
   const { clock = systemClock, ids = () => crypto.randomUUID() } = options;
   const { vices = {} } = options;
@@ -69,7 +53,7 @@ export function definitionOf(
 
 class Run {
   readonly #options: MockKernelOptions;
-  readonly #host: Host;
+  readonly #host: MockHost;
   readonly #replay: Replay | undefined;
   readonly #history = new History();
   /** comm_id to target_name, of the comms that are open. */
@@ -78,7 +62,7 @@ class Run {
   readonly #idleForgotten = new Set<string>();
   #held: (() => Promise<void>) | undefined;
 
-  constructor(options: MockKernelOptions, host: Host, replay?: Replay) {
+  constructor(options: MockKernelOptions, host: MockHost, replay?: Replay) {
     this.#options = options;
     this.#host = host;
     this.#replay = replay;

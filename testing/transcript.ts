@@ -6,10 +6,9 @@
 import {
   type JupyterEvent,
   type Output,
-  outputsOf,
   type SessionEvent,
 } from "../contract/index.ts";
-import { recordIn } from "../outputs/outputs.ts";
+import { outputsOf, recordIn } from "../outputs/outputs.ts";
 
 const PATIENCE_MS = 5_000;
 const realTimeout = globalThis.setTimeout;

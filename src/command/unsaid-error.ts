@@ -2,7 +2,7 @@
  * An error that the kernel told in its reply alone, as ipykernel does where its
  * text cannot be sent as an output: as the event that would have told it.
  */
-import { errorIn } from "../../contract/outputs.ts";
+import { errorIn } from "../../outputs/outputs.ts";
 import type { ExecutionEvent } from "../../client/index.ts";
 
 export class UnsaidError {

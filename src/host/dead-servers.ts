@@ -25,7 +25,7 @@ import * as z from "zod";
 import type { Log } from "../log/log.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { isAlive, startTimeOf } from "./process-table.ts";
-import { within } from "../kernel/stop.ts";
+import { within } from "../time/within.ts";
 
 /** How the names of such directories begin. */
 export const PREFIX = "kallichore-";

@@ -15,14 +15,8 @@ import {
   statOf,
   type ProcessIdentity,
 } from "./process-table.ts";
+import type { SignalOutcome } from "./signal-outcome.ts";
 import type { KernelJob } from "./windows/job.ts";
-
-/**
- * `sent`: at least one process was signalled, be it one that has ended and was
- * not yet awaited by its parent. `gone`: there is none any more.
- * `refused`: they belong to somebody else. `unsupported`: not on this platform.
- */
-export type SignalOutcome = "sent" | "gone" | "refused" | "unsupported";
 
 export class ProcessGroup {
   readonly pid: number;

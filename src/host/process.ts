@@ -16,13 +16,13 @@ import { StringDecoder } from "node:string_decoder";
 import type { Readable } from "node:stream";
 import { readlinkSync, statSync } from "node:fs";
 import type { Variables } from "./environment.ts";
-import type { Exit } from "../kernel/kernel.ts";
+import type { Exit } from "./exit.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { startTimeOf, statOf } from "./process-table.ts";
 import { findProgram } from "./program.ts";
 import { whyNotRunnable } from "./runnable.ts";
 import { isJobControlComplaint } from "./shell.ts";
-import { within } from "../kernel/stop.ts";
+import { within } from "../time/within.ts";
 import type { KernelJob } from "./windows/job.ts";
 
 export interface Command {

@@ -15,7 +15,11 @@ import {
   PROCESS,
   processRecord,
 } from "./dead-servers.ts";
-import { NAME_BYTES, PATH_LIMIT } from "../kernel/ipc.ts";
+
+/** Bytes that a socket's path may have: macOS has 104 with the zero at its end, Linux 108. */
+const PATH_LIMIT = 103;
+/** What a directory's path gets behind it for a kernel's socket: `/kernel-<up to 7 digits>-<digit>`. */
+const NAME_BYTES = 17;
 
 export class RuntimeFiles implements Disposable {
   /** Of the directory; others' may be there too. */

@@ -10,7 +10,7 @@
 import { randomBytes } from "node:crypto";
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
-import { within } from "../kernel/stop.ts";
+import { within } from "../time/within.ts";
 import type { Log } from "../log/log.ts";
 import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";

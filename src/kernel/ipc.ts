@@ -23,11 +23,6 @@ export const KERNEL_SOCKETS = ["auto", "ipc", "tcp"] as const;
 /** `auto`: Unix sockets for the kernels that can use them. */
 export type KernelSockets = (typeof KERNEL_SOCKETS)[number];
 
-/** Bytes that a socket's path may have: macOS has 104 with the zero at its end, Linux 108. */
-export const PATH_LIMIT = 103;
-/** What a directory's path gets behind it here: `/kernel-<up to 7 digits>-<digit>`. */
-export const NAME_BYTES = 17;
-
 const PORTS = {
   shell_port: 1,
   iopub_port: 2,

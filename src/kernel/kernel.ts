@@ -5,19 +5,9 @@
  * processes nor sockets.
  */
 import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
+import type { Exit } from "../host/exit.ts";
 import type { Refusal } from "../jupyter/admission.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
-
-/** How a kernel ended. */
-export interface Exit {
-  /** -1 when a signal ended it; 0 for an adopted kernel that went away. */
-  readonly exit_code: number;
-  readonly signal: string | null;
-  /** The tail of what it printed on standard error. */
-  readonly output: string;
-  /** Why the server ended it, where nobody asked for that. */
-  readonly why?: string;
-}
 
 /** What a kernel is started from. */
 export interface Recipe {

@@ -17,7 +17,8 @@ import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import { aborted, Deadline } from "../time/signals.ts";
 import { kernelEnvironment } from "../host/environment.ts";
-import type { Exit, Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
+import type { Exit } from "../host/exit.ts";
+import type { Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
 import { KernelProcess } from "../host/process.ts";
 import {
   IpcReservation,
@@ -39,7 +40,7 @@ import {
   STARTUP_SUCCESS,
   startupCommand,
 } from "../host/shell.ts";
-import { within } from "./stop.ts";
+import { within } from "../time/within.ts";
 import type { KernelTransport } from "../zmq/transport.ts";
 import { KernelJobs } from "../host/windows/job.ts";
 import { workingDirectory } from "../host/working-directory.ts";

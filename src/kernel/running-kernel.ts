@@ -24,12 +24,14 @@ import type { Faults } from "../log/faults.ts";
 import { aborted } from "../time/signals.ts";
 import { Boundary } from "./boundary.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import type { ExecutionState, Exit, Hooks, Kernel, Recipe } from "./kernel.ts";
+import type { Exit } from "../host/exit.ts";
+import type { ExecutionState, Hooks, Kernel, Recipe } from "./kernel.ts";
 import { MainShell } from "./main-shell.ts";
-import type { SignalOutcome } from "../host/process-group.ts";
+import type { SignalOutcome } from "../host/signal-outcome.ts";
 import type { KernelProcess } from "../host/process.ts";
 import { curveOf, endpointOf, Sockets } from "./sockets.ts";
-import { LONGEST_STOP_MS, stop, type Stoppable, within } from "./stop.ts";
+import { LONGEST_STOP_MS, stop, type Stoppable } from "./stop.ts";
+import { within } from "../time/within.ts";
 import {
   type KernelTransport,
   LinkClosed,

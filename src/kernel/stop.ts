@@ -2,7 +2,8 @@
  * Ending a kernel: ask, insist, force. Each rung has a patience; the ladder
  * ends when the kernel does.
  */
-import type { Exit } from "./kernel.ts";
+import type { Exit } from "../host/exit.ts";
+import { within } from "../time/within.ts";
 
 /** What a ladder climbs on. */
 export interface Stoppable {
@@ -33,20 +34,4 @@ export async function stop(kernel: Stoppable): Promise<Exit | undefined> {
     if (exit !== undefined) return exit;
   }
   return undefined;
-}
-
-/** What `promise` resolves to, or `undefined` after `patience_ms`. */
-export async function within<T>(
-  promise: Promise<T>,
-  patience_ms: number,
-): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), patience_ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

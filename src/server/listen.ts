@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import {
   createServer,
   type IncomingMessage,
@@ -12,19 +12,16 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from "node:http";
-import {
-  type AddressInfo,
-  connect,
-  type Server as SocketServer,
-} from "node:net";
-import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure, type SupervisorError } from "../../contract/index.ts";
 import type { Guard } from "../log/guard.ts";
 import { answers } from "./answers/answers.ts";
 import { ChannelsDoor } from "./doors/channels/door.ts";
-import { docs, openapi, type Page } from "./doors/docs/docs.ts";
-import { Gate, type GateOptions } from "./gate.ts";
+import { docs, openapi } from "./doors/docs/docs.ts";
+import type { Page } from "./doors/docs/page.ts";
+import { type Address, bind } from "./bind.ts";
+import type { DoorOptions } from "./door.ts";
+import { Gate } from "./gate.ts";
 import { expectsContinue, LINGER_MS, lingerAfter } from "./request-body.ts";
 import { RestDoor, sendFailure, SPAN, spanOf } from "./doors/rest/rest.ts";
 import { routerOf, toFailure } from "./answers/router.ts";
@@ -34,20 +31,8 @@ import { GOODBYE_MS } from "./socket.ts";
 import { tokenPage } from "./doors/docs/token-page.ts";
 import { TrpcDoor } from "./doors/trpc/trpc.ts";
 
-export type Address =
-  | { readonly transport: "tcp"; readonly host: string; readonly port: number }
-  | { readonly transport: "socket"; readonly path: string }
-  | { readonly transport: "named-pipe"; readonly name: string };
-
 export interface ListenOptions extends Omit<DoorOptions, "transport"> {
   readonly address: Address;
-}
-
-export interface DoorOptions extends Omit<GateOptions, "isLocal"> {
-  /** What is before the doors. */
-  readonly transport: Address["transport"];
-  /** Where the sockets of single sessions are made; private. */
-  readonly socketDirectory: () => string;
 }
 
 /** Bytes. Browsers send what cookies all servers on this machine have set. */
@@ -355,78 +340,4 @@ function endWith(
 function urlOf({ url = "/" }: IncomingMessage): URL {
   const path = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*(.*)$/i.exec(url)?.[1] ?? url;
   return new URL(`http://localhost${path.startsWith("/") ? "" : "/"}${path}`);
-}
-
-async function bind(http: Server, address: Address): Promise<Address> {
-  switch (address.transport) {
-    case "tcp": {
-      http.listen(address.port, address.host);
-      await once(http, "listening");
-      const { port } = http.address() as AddressInfo;
-      return { ...address, port };
-    }
-    case "socket": {
-      await clearPath(address.path);
-      await mkdir(dirname(address.path), { recursive: true, mode: 0o700 });
-      await bindPrivately(http, address.path);
-      return address;
-    }
-    case "named-pipe":
-      await bindPipe(http, address.name);
-      return address;
-  }
-}
-
-/** A Unix socket that only its owner may connect to, from its first moment. */
-export async function bindPrivately(
-  server: SocketServer,
-  path: string,
-): Promise<void> {
-  // The bind happens within `listen`; the mask is back before anything else of ours makes a file or a process.
-  const mask = process.umask(0o177);
-  try {
-    server.listen(path);
-  } finally {
-    process.umask(mask);
-  }
-  await once(server, "listening");
-  await chmod(path, 0o600);
-}
-
-/**
- * A Windows pipe. Node makes its first instance as the first one of all, so a
- * name that somebody has taken is refused; and Windows lets nobody but its
- * owner (and administrators) write to it.
- */
-export async function bindPipe(
-  server: SocketServer,
-  name: string,
-): Promise<void> {
-  server.listen({ path: name, exclusive: true });
-  await once(server, "listening");
-}
-
-/** Removes a socket that nobody listens on. Throws when somebody does, or when it is no socket. */
-async function clearPath(path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined) return;
-  if (!found.isSocket()) {
-    throw new Error(`${path} is there already, and is no socket`);
-  }
-  if (await isLive(path)) {
-    throw new Error(`Another server listens on ${path}`);
-  }
-  await rm(path, { force: true });
-}
-
-async function isLive(path: string): Promise<boolean> {
-  const probe = connect(path);
-  try {
-    await once(probe, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    probe.destroy();
-  }
 }

@@ -16,12 +16,8 @@ import {
 import type { Refusal } from "../jupyter/admission.ts";
 import { kernelInfoIn } from "../jupyter/kernel-info.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
-import type {
-  ExecutionState,
-  Exit,
-  Provisioner,
-  Recipe,
-} from "../kernel/kernel.ts";
+import type { Exit } from "../host/exit.ts";
+import type { ExecutionState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import { expectMany } from "../time/signals.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Outputs, outputsOf, type SessionEvent } from "../../contract/index.ts";
+import type { SessionEvent } from "../../contract/index.ts";
+import { Outputs, outputsOf } from "../../outputs/outputs.ts";
 
 type Content = Readonly<Record<string, unknown>>;
 

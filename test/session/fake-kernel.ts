@@ -8,9 +8,9 @@ import { request } from "../../src/jupyter/client-message.ts";
 import { Refused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
+import type { Exit } from "../../src/host/exit.ts";
 import type {
   ExecutionState,
-  Exit,
   Hooks,
   Kernel,
   Provisioner,

@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
-import type { Address } from "../../server/listen.ts";
+import type { Address } from "../../server/bind.ts";
 
 /** In the order in which it is written. What a transport has no use for is absent. */
 export interface Connection {

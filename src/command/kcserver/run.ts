@@ -6,7 +6,7 @@ import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { LogBook } from "../../log/log.ts";
 import { Filter, parseFilter } from "../../log/filter.ts";
-import { within } from "../../kernel/stop.ts";
+import { within } from "../../time/within.ts";
 import { isExecutable } from "../../package/files.ts";
 import { type RunningServer, startServer } from "../../serve.ts";
 import { VERSION } from "../../package/version.ts";

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import type { Address } from "../../server/listen.ts";
+import type { Address } from "../../server/bind.ts";
 import type { Options } from "./options.ts";
 
 /** A combination of options that cannot be; its message is the person's. */

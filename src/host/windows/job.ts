@@ -12,7 +12,7 @@
 import type { ChildProcess } from "node:child_process";
 import type { Log } from "../../log/log.ts";
 import type { Variables } from "../environment.ts";
-import type { SignalOutcome } from "../process-group.ts";
+import type { SignalOutcome } from "../signal-outcome.ts";
 import { type Handle, windowsApi, type WindowsApi } from "./api.ts";
 
 /** How long a kernel that waits for the event may take to wake up. */

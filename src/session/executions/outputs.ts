@@ -2,11 +2,10 @@
 import {
   type Clipped,
   type Output,
-  Outputs,
-  OUTPUTS_LIMIT,
   type OwnEvent,
   type Refused,
 } from "../../../contract/index.ts";
+import { Outputs, OUTPUTS_LIMIT } from "../../../outputs/outputs.ts";
 import { displayIn, isDisplay } from "../displays.ts";
 import { EventEntry } from "../../journal/entry.ts";
 import type { Reading } from "../../journal/journal.ts";

@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { Endings } from "../../../src/command/kcserver/endings.ts";
-import { within } from "../../../src/kernel/stop.ts";
+import { within } from "../../../src/time/within.ts";
 import { silentLog } from "../../../src/log/log.ts";
 
 afterEach(() => {

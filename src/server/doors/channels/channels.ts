@@ -13,7 +13,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
-import { within } from "../../../kernel/stop.ts";
+import { within } from "../../../time/within.ts";
 import type { Guard } from "../../../log/guard.ts";
 import type { Faults } from "../../../log/faults.ts";
 import type { Log } from "../../../log/log.ts";

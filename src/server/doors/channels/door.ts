@@ -14,7 +14,7 @@ import { limits } from "../../../../contract/limits.ts";
 import type { Session } from "../../../session/session.ts";
 import { type Codec, ownChannels } from "./channels.ts";
 import { codecFor } from "./kallichore.ts";
-import type { DoorOptions } from "../../listen.ts";
+import type { DoorOptions } from "../../door.ts";
 import { OwnSocket } from "./own-socket.ts";
 import { sendJson } from "../rest/rest.ts";
 import type { Service } from "../../answers/service.ts";

@@ -9,7 +9,7 @@ import { createServer as createHttp, type IncomingMessage } from "node:http";
 import { createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { failure } from "../../../../contract/index.ts";
-import { bindPipe, bindPrivately } from "../../listen.ts";
+import { bindPipe, bindPrivately } from "../../bind.ts";
 import { sendFailure } from "../rest/rest.ts";
 
 /** Who says nothing for so long shakes no hands. Kallichore's figure. */

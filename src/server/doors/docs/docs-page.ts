@@ -7,8 +7,7 @@
  * stays in the page's memory, and in the tab's session storage, so that the
  * page can be loaded again.
  */
-import type { Page } from "./docs.ts";
-import { pageOf } from "./page.ts";
+import { type Page, pageOf } from "./page.ts";
 import { STORED_AS } from "./token-page.ts";
 
 /** Swagger UI, as text. */

@@ -5,11 +5,7 @@
  */
 import { readPackageFile } from "../../../package/files.ts";
 import { docsPage } from "./docs-page.ts";
-
-export interface Page {
-  readonly body: string;
-  readonly headers: Record<string, string>;
-}
+import type { Page } from "./page.ts";
 
 /** Answers `GET /openapi.json`. */
 export function openapi(): Page {

@@ -3,7 +3,11 @@
  * run, by their digests, and it asks nothing of anybody but us.
  */
 import { createHash } from "node:crypto";
-import type { Page } from "./docs.ts";
+
+export interface Page {
+  readonly body: string;
+  readonly headers: Record<string, string>;
+}
 
 export interface Parts {
   readonly styles: readonly string[];

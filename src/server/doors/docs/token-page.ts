@@ -3,8 +3,7 @@
  * same for everybody. The token stays in the tab's session storage, and goes
  * to nobody but us.
  */
-import type { Page } from "./docs.ts";
-import { pageOf } from "./page.ts";
+import { type Page, pageOf } from "./page.ts";
 
 /** Where the pages of one tab keep the token. */
 export const STORED_AS = "kallichore-token";

@@ -1,0 +1,90 @@
+/** Addresses, and listening on them: TCP, a Unix socket, a Windows pipe. */
+import { once } from "node:events";
+import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import type { Server } from "node:http";
+import {
+  type AddressInfo,
+  connect,
+  type Server as SocketServer,
+} from "node:net";
+import { dirname } from "node:path";
+
+export type Address =
+  | { readonly transport: "tcp"; readonly host: string; readonly port: number }
+  | { readonly transport: "socket"; readonly path: string }
+  | { readonly transport: "named-pipe"; readonly name: string };
+
+/** Resolves with the address, with the port that the system chose. */
+export async function bind(http: Server, address: Address): Promise<Address> {
+  switch (address.transport) {
+    case "tcp": {
+      http.listen(address.port, address.host);
+      await once(http, "listening");
+      const { port } = http.address() as AddressInfo;
+      return { ...address, port };
+    }
+    case "socket": {
+      await clearPath(address.path);
+      await mkdir(dirname(address.path), { recursive: true, mode: 0o700 });
+      await bindPrivately(http, address.path);
+      return address;
+    }
+    case "named-pipe":
+      await bindPipe(http, address.name);
+      return address;
+  }
+}
+
+/** A Unix socket that only its owner may connect to, from its first moment. */
+export async function bindPrivately(
+  server: SocketServer,
+  path: string,
+): Promise<void> {
+  // The bind happens within `listen`; the mask is back before anything else of ours makes a file or a process.
+  const mask = process.umask(0o177);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(mask);
+  }
+  await once(server, "listening");
+  await chmod(path, 0o600);
+}
+
+/**
+ * A Windows pipe. Node makes its first instance as the first one of all, so a
+ * name that somebody has taken is refused; and Windows lets nobody but its
+ * owner (and administrators) write to it.
+ */
+export async function bindPipe(
+  server: SocketServer,
+  name: string,
+): Promise<void> {
+  server.listen({ path: name, exclusive: true });
+  await once(server, "listening");
+}
+
+/** Removes a socket that nobody listens on. Throws when somebody does, or when it is no socket. */
+async function clearPath(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new Error(`${path} is there already, and is no socket`);
+  }
+  if (await isLive(path)) {
+    throw new Error(`Another server listens on ${path}`);
+  }
+  await rm(path, { force: true });
+}
+
+async function isLive(path: string): Promise<boolean> {
+  const probe = connect(path);
+  try {
+    await once(probe, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    probe.destroy();
+  }
+}
