@@ -5,6 +5,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure, SupervisorError } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
+import { joined } from "./pieces.ts";
+import { share } from "./share.ts";
 
 /** How long a body may go on that nobody waits for any more. */
 export const LINGER_MS = 5_000;
@@ -54,7 +56,7 @@ export async function bodyOf(
     for (;;) {
       const left_ms = Math.min(times.silence_ms, ends - performance.now());
       const { done, value } = await within(chunks.next(), left_ms, times);
-      if (done === true) return Buffer.concat(pieces, size);
+      if (done === true) return await share.all(joined(pieces));
       size += value.length;
       if (size > limit) throw failure("too_large", { limit });
       pieces.push(value);

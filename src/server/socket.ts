@@ -3,7 +3,7 @@
  * ones uncopied, and a bound on what may wait for a slow reader.
  */
 import type { Duplex } from "node:stream";
-import { type ServerOptions, WebSocket } from "ws";
+import { WebSocket } from "ws";
 import { type Patience, taken } from "./patience.ts";
 
 /** A piece of a text frame. */
@@ -167,25 +167,4 @@ export function sayGoodbye(sockets: Iterable<WebSocket>): void {
     const timer = setTimeout(() => socket.terminate(), GOODBYE_MS);
     socket.once("close", () => clearTimeout(timer));
   }
-}
-
-/** What `ws` does at its server's end of a handshake, and its types keep to themselves. */
-interface Settable extends WebSocket {
-  setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void;
-}
-const ServersWebSocket = WebSocket as unknown as new (
-  address: null,
-  protocols: undefined,
-  options: ServerOptions,
-) => Settable;
-
-/** A server's end of a WebSocket on which no hands were shaken; `head` is what came before. */
-export function plainWebSocket(
-  stream: Duplex,
-  head: Buffer,
-  options: ServerOptions,
-): WebSocket {
-  const socket = new ServersWebSocket(null, undefined, options);
-  socket.setSocket(stream, head, options);
-  return socket;
 }

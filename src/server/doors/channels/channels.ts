@@ -23,6 +23,7 @@ import type { Reading } from "../../../journal/journal.ts";
 import type { Session } from "../../../session/session.ts";
 import { InOrder } from "../../in-order.ts";
 import { Pings } from "./pings.ts";
+import { joined } from "../../pieces.ts";
 import { speakerOf } from "../../answers/speaker.ts";
 import type { Patience } from "../../patience.ts";
 import { drained, FrameWriter, type Piece, together } from "../../socket.ts";
@@ -98,7 +99,7 @@ export function ownChannels(
   );
   const heard = new InOrder(socket);
   socket.on("message", (data, isBinary) => {
-    heard.add(toKernel(session, data as Buffer, isBinary, options));
+    heard.add(toKernel(session, data as Received, isBinary, options));
   });
   toClient(
     session,
@@ -117,10 +118,13 @@ async function farewell(socket: WebSocket): Promise<void> {
   await within(once(socket, "close"), FAREWELL_MS);
 }
 
+/** A large message comes in pieces. */
+type Received = Buffer | readonly Buffer[];
+
 /** client → kernel. A frame that is refused, whatever it is, ends nothing. */
 function* toKernel(
   session: Session,
-  data: Buffer,
+  data: Received,
   isBinary: boolean,
   { faults, guard }: ChannelOptions,
 ): Generator<void, void> {
@@ -132,7 +136,8 @@ function* toKernel(
     return;
   }
   try {
-    session.send(yield* clientMessage(data, speakerOf(session)));
+    const text = Buffer.isBuffer(data) ? data : yield* joined(data);
+    session.send(yield* clientMessage(text, speakerOf(session)));
   } catch (error) {
     if (error instanceof SupervisorError) refused(error.message);
     else {

@@ -18,7 +18,8 @@ import type { DoorOptions } from "../../door.ts";
 import { OwnSocket } from "./own-socket.ts";
 import { sendJson } from "../rest/rest.ts";
 import type { Service } from "../../answers/service.ts";
-import { plainWebSocket, sayGoodbye } from "../../socket.ts";
+import { PatientSocket, plainWebSocket } from "../../large-messages.ts";
+import { sayGoodbye } from "../../socket.ts";
 
 const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
 const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
@@ -36,6 +37,7 @@ export class ChannelsDoor {
     noServer: true,
     perMessageDeflate: false,
     maxPayload: limits.body_bytes,
+    WebSocket: PatientSocket,
   });
   /** The session's own sockets, by session. */
   readonly #own = new Map<Session, Promise<OwnSocket>>();

@@ -18,6 +18,7 @@ import {
   textOf,
 } from "../../answers/client-input.ts";
 import type { Service } from "../../answers/service.ts";
+import { joined } from "../../pieces.ts";
 import { share } from "../../share.ts";
 
 /** Bytes. Smaller frames are parsed as a whole. */
@@ -43,7 +44,7 @@ function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
  * and asks it for its text. A frame that is refused is counted, and answered.
  */
 export function* handedOn(
-  frame: Buffer,
+  received: Buffer | readonly Buffer[],
   { faults, guard }: Pick<Service, "faults" | "guard">,
   adapter: {
     /** Bytes that wait for the client. */
@@ -53,6 +54,7 @@ export function* handedOn(
   },
 ): Generator<void, void> {
   let calls: unknown;
+  const frame = Buffer.isBuffer(received) ? received : yield* joined(received);
   const read = new JsonText(frame, {
     depth: limits.depth,
     items: true,
@@ -126,8 +128,12 @@ export function callsOf(data: unknown): unknown {
 }
 
 /** The adapter's own, beside the protocol. */
-export function isKeepAlive(data: Buffer): boolean {
-  return data.length === 4 && /^P[IO]NG$/.test(data.toString());
+export function isKeepAlive(data: Buffer | readonly Buffer[]): boolean {
+  return (
+    Buffer.isBuffer(data) &&
+    data.length === 4 &&
+    /^P[IO]NG$/.test(data.toString())
+  );
 }
 
 /** The inputs of a request's calls, by their places. A failure is the input of all. `undefined` where the adapter refuses the request, whatever is in it. */

@@ -17,6 +17,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import type { AppRouter } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
 import { InOrder } from "../../in-order.ts";
+import { PatientSocket } from "../../large-messages.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
@@ -159,7 +160,7 @@ function batchIn(message: unknown): Batch | undefined {
 }
 
 /** Reads frames before the adapter does, and spells a batch as the tRPC messages that a stock client expects. */
-class EntrySocket extends WebSocket {
+class EntrySocket extends PatientSocket {
   stream: Duplex | undefined;
   #service: Service | undefined;
   readonly #frames = new InOrder(this);
@@ -176,7 +177,7 @@ class EntrySocket extends WebSocket {
       event !== "message" ||
       isBinary ||
       this.#service === undefined ||
-      !Buffer.isBuffer(data) ||
+      !isReceived(data) ||
       isKeepAlive(data)
     ) {
       return super.emit(event, ...rest);
@@ -211,6 +212,11 @@ class EntrySocket extends WebSocket {
 }
 
 const END = "}}}";
+
+/** A large message comes in pieces. */
+function isReceived(data: unknown): data is Buffer | readonly Buffer[] {
+  return Buffer.isBuffer(data) || Array.isArray(data);
+}
 
 /** All of this door's sockets are: their server makes no others. */
 function entrySocket(socket: WebSocket): EntrySocket {

@@ -1,0 +1,300 @@
+/**
+ * Large messages on a WebSocket, read as they come. `ws` waits for a whole
+ * frame, and then copies, unmasks and checks all of it in one go, while nobody
+ * else is served; so it gets only what is small. What is large, or comes in
+ * fragments, is unmasked and checked here, chunk by chunk, and handed on in
+ * pieces. Where such a message breaks the protocol, `ws` is given something
+ * that breaks it in the same way: it knows how to end a connection.
+ */
+import type { Duplex, Writable } from "node:stream";
+import { type ServerOptions, WebSocket } from "ws";
+
+/** Frames from here on are read here. */
+const LARGE = 64 * 1024; // bytes
+/** Bytes of one piece; the least is for messages in many fragments. */
+const PIECE = 64 * 1024;
+const LEAST_PIECE = 4 * 1024;
+
+/** Frames by which `ws` ends a connection; the code of the close frame that it answers with. */
+const WRONG_ORDER = Buffer.from([0x80, 0x80, 0, 0, 0, 0]); // 1002: a continuation of nothing
+const NOT_UTF8 = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0xff]); // 1007
+const TOO_LARGE = Buffer.alloc(10, 0xff).fill(0x81, 0, 1); // 1009: more than 2^53 bytes
+
+const NOTHING = Buffer.alloc(0);
+const FIN = 0x80;
+const CONTINUATION = 0;
+const TEXT = 1;
+const BINARY = 2;
+const MASKED = 0x80;
+
+/** What `ws` does at its server's end of a handshake, and its types keep to themselves. */
+interface Settable extends WebSocket {
+  readonly _receiver: Writable;
+  setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void;
+}
+
+/** The server's end of a WebSocket. A large message comes as a list of buffers. */
+export class PatientSocket extends WebSocket {
+  setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void {
+    (WebSocket.prototype as Settable).setSocket.call(
+      this,
+      stream,
+      head,
+      options,
+    );
+    const receiver = (this as unknown as Settable)._receiver;
+    const large = new LargeMessages({
+      limit: options.maxPayload ?? Infinity,
+      isOver: () => receiver.destroyed || receiver.writableEnded,
+      small: receiver.write.bind(receiver) as (bytes: Buffer) => boolean,
+      message: (pieces, isBinary) => this.emit("message", pieces, isBinary),
+    });
+    receiver.write = (bytes: Buffer) => large.take(bytes);
+  }
+}
+
+/** As `ws` makes them where hands were shaken. */
+const ServersSocket = PatientSocket as unknown as new (
+  address: null,
+  protocols: undefined,
+  options: ServerOptions,
+) => PatientSocket;
+
+/** A server's end of a WebSocket on which no hands were shaken; `head` is what came before. */
+export function plainWebSocket(
+  stream: Duplex,
+  head: Buffer,
+  options: ServerOptions,
+): PatientSocket {
+  const socket = new ServersSocket(null, undefined, options);
+  socket.setSocket(stream, head, options);
+  return socket;
+}
+
+interface Reader {
+  /** Most bytes of a message. */
+  readonly limit: number;
+  /** Whether nothing is read any more. */
+  readonly isOver: () => boolean;
+  /** Frames for `ws`; false where it wants no more for now. */
+  readonly small: (bytes: Buffer) => boolean;
+  readonly message: (pieces: Buffer[], isBinary: boolean) => void;
+}
+
+interface Header {
+  readonly isLast: boolean;
+  /** Its first byte, without the bit of the last. */
+  readonly kind: number;
+  /** Of the payload. */
+  readonly length: number;
+  /** `undefined` where it is not masked. */
+  readonly mask: Buffer | undefined;
+  /** Where the payload begins. */
+  readonly end: number;
+}
+
+export class LargeMessages {
+  readonly #reader: Reader;
+  /** The beginning of a header. */
+  #rest = NOTHING;
+  /** Bytes that are still to come of a frame for `ws`. */
+  #passing = 0;
+  /** And of one that is read here. */
+  #coming = 0;
+  #isLast = false;
+  #mask = NOTHING;
+  #place = 0;
+  #message: Unfinished | undefined;
+
+  constructor(reader: Reader) {
+    this.#reader = reader;
+  }
+
+  /** Takes what came; false where `ws` wants no more for now. */
+  take(chunk: Buffer): boolean {
+    const { small, isOver } = this.#reader;
+    const bytes =
+      this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#rest = NOTHING;
+    let isReady = true;
+    let from = 0; // from here on it is for `ws`
+    let at = 0;
+    const pass = (piece: Buffer) => {
+      if (piece.length > 0 && !isOver()) isReady = small(piece) && isReady;
+    };
+    while (at < bytes.length) {
+      if (this.#passing > 0) {
+        const size = Math.min(this.#passing, bytes.length - at);
+        this.#passing -= size;
+        at += size;
+        continue;
+      }
+      if (this.#coming > 0) {
+        at = from = this.#fill(bytes, at);
+      } else {
+        const header = headerAt(bytes, at);
+        if (header === undefined) {
+          this.#rest = Buffer.from(bytes.subarray(at));
+          break;
+        }
+        if (!this.#isOurs(header)) {
+          this.#passing = header.length;
+          at = header.end;
+          continue;
+        }
+        pass(bytes.subarray(from, at));
+        at = from = header.end;
+        this.#begin(header);
+      }
+      const fault = this.#goOn();
+      if (fault !== undefined) {
+        pass(fault);
+        return isReady;
+      }
+    }
+    pass(bytes.subarray(from, bytes.length - this.#rest.length));
+    return isReady;
+  }
+
+  #isOurs({ isLast, kind, length, mask }: Header): boolean {
+    if (mask === undefined) return false;
+    if (kind === CONTINUATION) return this.#message !== undefined;
+    if (kind !== TEXT && kind !== BINARY) return false;
+    return this.#message !== undefined || !isLast || length >= LARGE;
+  }
+
+  #begin({ isLast, kind, length, mask }: Header): void {
+    if (kind === CONTINUATION) this.#message?.announce(length);
+    else if (this.#message !== undefined) this.#message.fault = WRONG_ORDER;
+    else {
+      const { limit } = this.#reader;
+      this.#message = new Unfinished(kind === BINARY, limit, length);
+    }
+    this.#isLast = isLast;
+    this.#coming = length;
+    this.#mask = Buffer.from(mask ?? []);
+    this.#place = 0;
+  }
+
+  /** Returns where what is read ends. */
+  #fill(bytes: Buffer, at: number): number {
+    const size = Math.min(this.#coming, bytes.length - at);
+    const payload = bytes.subarray(at, at + size);
+    this.#message?.add(payload, this.#mask, this.#place);
+    this.#place += size;
+    this.#coming -= size;
+    return at + size;
+  }
+
+  /** After the payload of a frame, or a part of it. Returns what ends the connection, if anything does. */
+  #goOn(): Buffer | undefined {
+    const message = this.#message;
+    if (message === undefined) return undefined;
+    const isWhole = this.#isLast && this.#coming === 0;
+    if (isWhole) message.finish();
+    if (message.fault !== undefined) return message.fault;
+    if (!isWhole) return undefined;
+    this.#message = undefined;
+    const { isOver, message: tell } = this.#reader;
+    if (!isOver()) tell(message.pieces, message.isBinary);
+    return undefined;
+  }
+}
+
+/** A message that is on its way. */
+class Unfinished {
+  readonly isBinary: boolean;
+  readonly pieces: Buffer[] = [];
+  /** What ends the connection. */
+  fault: Buffer | undefined;
+  readonly #limit: number;
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true });
+  /** Bytes that have been announced and have not come yet. */
+  #missing = 0;
+  #size = 0;
+  #piece: Buffer = NOTHING;
+  #used = 0;
+
+  constructor(isBinary: boolean, limit: number, length: number) {
+    this.isBinary = isBinary;
+    this.#limit = limit;
+    this.announce(length);
+  }
+
+  /** So many more bytes come. */
+  announce(length: number): void {
+    this.#missing += length;
+    if (this.#size + this.#missing > this.#limit) this.fault = TOO_LARGE;
+  }
+
+  /** `place` is that of the payload in its frame. */
+  add(payload: Buffer, mask: Buffer, place: number): void {
+    for (let at = 0; at < payload.length;) {
+      if (this.#used === this.#piece.length) this.#turnOver();
+      const piece = this.#piece;
+      const from = this.#used;
+      const size = Math.min(payload.length - at, piece.length - from);
+      for (let i = 0; i < size; i += 1) {
+        piece[from + i] =
+          (payload[at + i] as number) ^ (mask[(place + at + i) & 3] as number);
+      }
+      this.#used += size;
+      this.#size += size;
+      this.#missing -= size;
+      at += size;
+    }
+  }
+
+  finish(): void {
+    this.#keep();
+    this.#check(undefined);
+  }
+
+  #turnOver(): void {
+    this.#keep();
+    const size = Math.min(PIECE, Math.max(LEAST_PIECE, this.#missing));
+    this.#piece = Buffer.allocUnsafeSlow(size);
+    this.#used = 0;
+  }
+
+  #keep(): void {
+    if (this.#used === 0) return;
+    const piece = this.#piece.subarray(0, this.#used);
+    this.pieces.push(piece);
+    this.#check(piece);
+  }
+
+  /** Without a piece, that the text does not end within a character. */
+  #check(piece: Buffer | undefined): void {
+    if (this.isBinary || this.fault !== undefined) return;
+    try {
+      this.#decoder.decode(piece, { stream: piece !== undefined });
+    } catch {
+      this.fault = NOT_UTF8;
+    }
+  }
+}
+
+/** The next frame's header; `undefined` where it has not come whole. */
+function headerAt(bytes: Buffer, at: number): Header | undefined {
+  const [first = 0, second] = bytes.subarray(at, at + 2);
+  if (second === undefined) return undefined;
+  const short = second & 0x7f;
+  const isMasked = (second & MASKED) !== 0;
+  const size = short === 126 ? 2 : short === 127 ? 8 : 0;
+  const end = at + 2 + size + (isMasked ? 4 : 0);
+  if (end > bytes.length) return undefined;
+  const length =
+    size === 0
+      ? short
+      : size === 2
+        ? bytes.readUInt16BE(at + 2)
+        : Number(bytes.readBigUInt64BE(at + 2));
+  return {
+    isLast: (first & FIN) !== 0,
+    kind: first & ~FIN,
+    length,
+    mask: isMasked ? bytes.subarray(end - 4, end) : undefined,
+    end,
+  };
+}

@@ -1,0 +1,177 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WebSocket, WebSocketServer } from "ws";
+import { PatientSocket } from "../../src/server/large-messages.ts";
+
+const LIMIT = 1024 * 1024;
+
+let server: WebSocketServer;
+let client: WebSocket;
+/** What the server heard; `bytes ` stands before what was no text. */
+let heard: string[];
+
+beforeEach(async () => {
+  server = new WebSocketServer({
+    port: 0,
+    host: "127.0.0.1",
+    perMessageDeflate: false,
+    maxPayload: LIMIT,
+    WebSocket: PatientSocket,
+  });
+  await once(server, "listening");
+  heard = [];
+  server.on("connection", (socket) => {
+    socket.on("error", () => {});
+    socket.on("message", (data, isBinary) => {
+      const text = Buffer.concat([data].flat() as Buffer[]).toString();
+      heard.push(isBinary ? `bytes ${text}` : text);
+    });
+  });
+  const { port } = server.address() as AddressInfo;
+  client = new WebSocket(`ws://127.0.0.1:${port}`, {
+    perMessageDeflate: false,
+  });
+  await once(client, "open");
+});
+
+afterEach(() => {
+  client.terminate();
+  server.close();
+});
+
+/** Resolves once the server has read what was sent before. */
+async function read(): Promise<void> {
+  const ponged = once(client, "pong");
+  client.ping();
+  await ponged;
+}
+
+/** Resolves with the code by which the server ends the connection. */
+async function closed(): Promise<number> {
+  const [code] = (await once(client, "close")) as [number];
+  return code;
+}
+
+/** Beneath the client's `WebSocket`: a frame that is masked with zeros. */
+function frame(first: number, payload: Buffer): Buffer {
+  const header = Buffer.alloc(14);
+  header[0] = first;
+  header[1] = 0xff;
+  header.writeBigUInt64BE(BigInt(payload.length), 2);
+  return Buffer.concat([header, payload]);
+}
+
+function write(bytes: Buffer): void {
+  const { _socket: stream } = client as unknown as {
+    _socket: { write: (bytes: Buffer) => void };
+  };
+  stream.write(bytes);
+}
+
+const TEXT = 0x81;
+const BEGIN = 0x01;
+const MIDDLE = 0x00;
+const END = 0x80;
+
+/** Characters of one to four bytes, so that pieces end within them. */
+const long = "aä€😀".repeat(20_000);
+
+describe("A large message", () => {
+  test("arrives whole, and in its place among small ones", async () => {
+    client.send("before");
+    client.send(long);
+    client.send("between");
+    client.send(Buffer.alloc(LIMIT, "kernel"));
+    client.send(`${long}!`);
+    client.send("after");
+    await read();
+    expect(heard).toEqual([
+      "before",
+      long,
+      "between",
+      `bytes ${Buffer.alloc(LIMIT, "kernel").toString()}`,
+      `${long}!`,
+      "after",
+    ]);
+  });
+
+  test.each([65_535, 65_536, 65_537, 131_072, 131_073])(
+    "of %i bytes arrives whole",
+    async (size) => {
+      const text = "x".repeat(size - 1) + "y";
+      client.send(text);
+      await read();
+      expect(heard).toEqual([text]);
+    },
+  );
+
+  test("may come in fragments, with a ping between them", async () => {
+    client.send(long.slice(0, 7), { fin: false });
+    await read();
+    client.send(long.slice(7), { fin: false });
+    client.send("", { fin: false });
+    client.send("the end", { fin: true });
+    client.send("after");
+    await read();
+    expect(heard).toEqual([`${long}the end`, "after"]);
+  });
+
+  test("arrives whole however it is cut on its way", async () => {
+    const bytes = Buffer.concat([
+      frame(TEXT, Buffer.from("before")),
+      frame(BEGIN, Buffer.from(long)),
+      frame(END, Buffer.from("!")),
+      frame(TEXT, Buffer.from("after")),
+    ]);
+    for (let at = 0; at < bytes.length;) {
+      const size = at < 40 || at > bytes.length - 60 ? 1 : 9_973;
+      write(bytes.subarray(at, at + size));
+      await new Promise(setImmediate); // a packet of its own
+      at += size;
+    }
+    await read();
+    expect(heard).toEqual(["before", `${long}!`, "after"]);
+  });
+
+  test("ends the connection where it is too large", async () => {
+    const code = closed();
+    client.send("x".repeat(LIMIT + 1));
+    expect(await code).toBe(1009);
+    expect(heard).toEqual([]);
+  });
+
+  test("ends the connection where its fragments are too large together", async () => {
+    const code = closed();
+    client.send("x".repeat(LIMIT), { fin: false });
+    client.send("x");
+    expect(await code).toBe(1009);
+    expect(heard).toEqual([]);
+  });
+
+  test("ends the connection where it is not UTF-8, and where it ends within a character", async () => {
+    for (const bad of [Buffer.alloc(100_000, 0xff), Buffer.from(`${long}ä`)]) {
+      const payload = bad.subarray(0, -1);
+      const other = new WebSocket(client.url, { perMessageDeflate: false });
+      await once(other, "open");
+      other.send(payload, { binary: false });
+      expect(await once(other, "close")).toEqual([1007, expect.anything()]);
+    }
+    expect(heard).toEqual([]);
+  });
+
+  test("ends the connection where another one begins within it", async () => {
+    const code = closed();
+    write(frame(BEGIN, Buffer.from("one")));
+    write(frame(TEXT, Buffer.from("two")));
+    expect(await code).toBe(1002);
+    expect(heard).toEqual([]);
+  });
+
+  test("ends the connection where it goes on and has not begun", async () => {
+    const code = closed();
+    write(frame(MIDDLE, Buffer.from(long)));
+    expect(await code).toBe(1002);
+    expect(heard).toEqual([]);
+  });
+});
