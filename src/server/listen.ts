@@ -26,7 +26,7 @@ import { expectsContinue, LINGER_MS, lingerAfter } from "./request-body.ts";
 import { RestDoor, sendFailure, SPAN, spanOf } from "./doors/rest/rest.ts";
 import { routerOf, toFailure } from "./answers/router.ts";
 import type { Service } from "./answers/service.ts";
-import { share } from "./share.ts";
+import { share } from "../time/share.ts";
 import { GOODBYE_MS } from "./socket.ts";
 import { tokenPage } from "./doors/docs/token-page.ts";
 import { TrpcDoor } from "./doors/trpc/trpc.ts";

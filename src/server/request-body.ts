@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure, SupervisorError } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
 import { joined } from "./pieces.ts";
-import { share } from "./share.ts";
+import { share } from "../time/share.ts";
 
 /** How long a body may go on that nobody waits for any more. */
 export const LINGER_MS = 5_000;

@@ -22,7 +22,7 @@ import { stringify } from "../../jupyter/raw-json.ts";
 import { LargeInput } from "./client-input.ts";
 import type { Answers, Asked } from "./implement.ts";
 import type { Service } from "./service.ts";
-import { share } from "../share.ts";
+import { share } from "../../time/share.ts";
 import { eachEvent, type Told } from "./told.ts";
 
 /** How a subscription travels on one connection. */

@@ -25,7 +25,7 @@ import { streamEvents } from "./event-stream.ts";
 import { bodyOf, endAfterBody, isExpectant } from "../../request-body.ts";
 import { type Feed, toFailure } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
-import { share } from "../../share.ts";
+import { share } from "../../../time/share.ts";
 import type { Told } from "../../answers/told.ts";
 
 interface RestRoute {

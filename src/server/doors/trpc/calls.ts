@@ -19,7 +19,7 @@ import {
 } from "../../answers/client-input.ts";
 import type { Service } from "../../answers/service.ts";
 import { joined } from "../../pieces.ts";
-import { share } from "../../share.ts";
+import { share } from "../../../time/share.ts";
 
 /** Bytes. Smaller frames are parsed as a whole. */
 const SMALL = 64 * 1024;
