@@ -9,6 +9,7 @@
 import { ConnectionError } from "./failure.ts";
 import { nodeModule, isNode } from "./node.ts";
 import { type Fetch, socketFetch } from "./socket-fetch.ts";
+import { VERSION } from "./version.ts";
 
 /** One of three: an address, a Unix socket or Windows pipe, or the file that the server wrote about itself. */
 export type Where =
@@ -18,6 +19,8 @@ export type Where =
 export interface AddressOptions {
   /** The server's token. Absent, the `token` parameter of `url` is taken. */
   readonly token?: string | undefined;
+  /** Which program this is, as `name/version`: others see it of what it runs. Default: this library. */
+  readonly client?: string | undefined;
   /** Used instead of the runtime's own. */
   readonly fetch?: Fetch | undefined;
   /** Used instead of the runtime's own, with the token in the address. */
@@ -73,9 +76,12 @@ export class Address {
   }
 
   get headers(): Record<string, string> {
-    return this.#token === undefined
-      ? {}
-      : { authorization: `Bearer ${this.#token}` };
+    return {
+      "x-client": this.#client,
+      ...(this.#token !== undefined && {
+        authorization: `Bearer ${this.#token}`,
+      }),
+    };
   }
 
   get fetch(): Fetch {
@@ -110,12 +116,19 @@ export class Address {
     }
   }
 
-  #ws(withToken: boolean): string {
+  get #client(): string {
+    return this.#options.client ?? `kallichore-client/${VERSION}`;
+  }
+
+  /** `isAll`: with what would be in headers. */
+  #ws(isAll: boolean): string {
     if (this.#socketPath !== undefined) {
       return `ws+unix:${this.#socketPath}:/trpc`;
     }
     const url = new URL(this.trpc.replace(/^http/, "ws"));
-    if (withToken && this.#token !== undefined) {
+    if (!isAll) return url.href;
+    url.searchParams.set("client", this.#client);
+    if (this.#token !== undefined) {
       url.searchParams.set("token", this.#token);
     }
     return url.href;

@@ -43,6 +43,14 @@ export const ExecutionReason = z
   ])
   .meta({ id: "ExecutionReason" });
 
+export const RequestingClient = z
+  .object({
+    client: z.string().describe("Its name, as it says itself"),
+    version: z.string().nullable(),
+  })
+  .meta({ id: "RequestingClient" });
+export type RequestingClient = z.infer<typeof RequestingClient>;
+
 const time = z.string().describe("ISO 8601");
 
 export const Execution = z
@@ -85,6 +93,9 @@ export const Execution = z
     input_request: JupyterEvent.nullable().describe(
       "What it asks, while it waits for an answer",
     ),
+    requested_by: RequestingClient.nullable().describe(
+      "The program that asked for it, where that says what it is",
+    ),
   })
   .meta({ id: "Execution" });
 export type Execution = z.infer<typeof Execution>;
@@ -97,6 +108,7 @@ export const executions = {
   create: mutation({
     route: "POST /sessions/{session_id}/executions",
     summary: "Run code",
+    access: "execute",
     description:
       "Answers at once. The execution goes on whoever leaves. What is asked for before the kernel is up waits for it. Give an `execution_id` of your own to be able to repeat yourself: an id that is known answers with that execution, and nothing is run twice.",
     input: InSession.extend({
@@ -143,6 +155,7 @@ export const executions = {
   list: query({
     route: "GET /sessions/{session_id}/executions",
     summary: "List executions",
+    access: "observe",
     description:
       "Those that wait or run, and the last hundred that are over, in the order in which they were accepted; whoever asked for them, by whichever door. Long code is clipped, replies are left out.",
     input: InSession,
@@ -158,6 +171,7 @@ export const executions = {
   get: query({
     route: "GET /sessions/{session_id}/executions/{execution_id}",
     summary: "Describe an execution",
+    access: "observe",
     input: InExecution,
     output: Execution,
     errors: anyExecution,
@@ -167,6 +181,7 @@ export const executions = {
   follow: subscription({
     route: "GET /sessions/{session_id}/executions/{execution_id}/events",
     summary: "Everything an execution says, in order",
+    access: "observe",
     description:
       "From its beginning, or after `lastEventId`, until it is over; then the stream ends. The numbers are those of the session's journal.",
     input: InExecution.extend({
@@ -179,6 +194,7 @@ export const executions = {
   outputs: query({
     route: "GET /sessions/{session_id}/executions/{execution_id}/outputs",
     summary: "What an execution has said so far, as a notebook keeps it",
+    access: "observe",
     input: InExecution,
     output: z
       .object({
@@ -194,6 +210,7 @@ export const executions = {
   answer: mutation({
     route: "POST /sessions/{session_id}/executions/{execution_id}/input",
     summary: "Answer what an execution asks",
+    access: "execute",
     description:
       "Give an `answer_id` of your own to be able to repeat yourself: an answer whose id was accepted before is not given twice.",
     input: InExecution.extend({
@@ -219,6 +236,7 @@ export const executions = {
   cancel: mutation({
     route: "POST /sessions/{session_id}/executions/{execution_id}/cancel",
     summary: "Take an execution out of the queue",
+    access: "execute",
     description:
       "Possible while it is `queued`: it is answered as aborted and never sent to the kernel.",
     input: InExecution,
@@ -229,6 +247,7 @@ export const executions = {
   interrupt: mutation({
     route: "POST /sessions/{session_id}/executions/{execution_id}/interrupt",
     summary: "Interrupt an execution",
+    access: "execute",
     description:
       "Possible while it runs or asks. What waits behind it is dropped only if it fails thereby and says `stop_on_error`.",
     input: InExecution,
@@ -239,6 +258,7 @@ export const executions = {
   wait: mutation({
     route: "POST /sessions/{session_id}/executions/{execution_id}/wait",
     summary: "Wait for the end of an execution",
+    access: "observe",
     description:
       "Answers when it is over, or when the time is up: look at its `state`.",
     input: InExecution.extend({

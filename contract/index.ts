@@ -23,7 +23,11 @@ export {
   type Reason,
   type Startup,
 } from "./errors.ts";
-export { Execution, ExecutionState } from "./executions.ts";
+export {
+  Execution,
+  ExecutionState,
+  type RequestingClient,
+} from "./executions.ts";
 export { ExecutionHistoryEntry } from "./history.ts";
 export { Kernelspec } from "./kernelspecs.ts";
 export {
@@ -61,6 +65,7 @@ export {
   type Position,
   toPosition,
 } from "./position.ts";
+export { type Access, messageScopes, Scope, scopeOfMessage } from "./scopes.ts";
 export { SessionId } from "./session-id.ts";
 export { Snapshot } from "./snapshot.ts";
 export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";

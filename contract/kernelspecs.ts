@@ -23,6 +23,7 @@ export const kernelspecs = {
   list: query({
     route: "GET /kernelspecs",
     summary: "List kernelspecs",
+    access: "observe",
     description: "Looked for anew at each call, on all of Jupyter's paths.",
     input: z.void(),
     output: z
@@ -46,6 +47,7 @@ export const kernelspecs = {
   get: query({
     route: "GET /kernelspecs/{name}",
     summary: "Describe a kernelspec",
+    access: "observe",
     input: z.object({ name: z.string().min(1) }),
     output: Kernelspec,
     errors: ["kernelspec_not_found", "bad_kernelspec"],

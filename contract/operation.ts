@@ -4,6 +4,7 @@
  * OpenAPI document, the client's types and the mocks are all read off it.
  */
 import { errors, type Reason } from "./errors.ts";
+import type { Access } from "./scopes.ts";
 
 /**
  * Any schema, seen from outside. Structural on purpose: `z.ZodType` in a
@@ -24,8 +25,8 @@ export interface Asked {
   readonly route?: Route;
   readonly summary: string;
   readonly description?: string;
-  /** `open` needs no token. Everything else does. */
-  readonly access?: "open";
+  /** Who may ask. */
+  readonly access: Access;
   /** HTTP status of success; 200 unless said. */
   readonly status?: 200 | 201 | 202;
   /** What this operation may answer besides its output: a promise to callers. */

@@ -102,6 +102,7 @@ export const server = {
   configuration: query({
     route: "GET /server_configuration",
     summary: "How the server is set",
+    access: "observe",
     input: z.void(),
     output: ServerConfiguration.extend({ limits: Limits }).meta({
       id: "CurrentConfiguration",
@@ -111,6 +112,7 @@ export const server = {
   configure: mutation({
     route: "POST /server_configuration",
     summary: "Set what is given, leave the rest",
+    access: "admin",
     input: ServerConfiguration,
     output: z.null(),
     errors: ["bad_configuration"],
@@ -120,6 +122,7 @@ export const server = {
   heartbeat: mutation({
     route: "POST /client_heartbeat",
     summary: "A client is still there",
+    access: "observe",
     description:
       "Puts off the idle shutdown, while the process with this id lives.",
     input: z
@@ -132,6 +135,7 @@ export const server = {
   shutdown: mutation({
     route: "POST /shutdown",
     summary: "Shut down every kernel, then the server",
+    access: "admin",
     description: "Answers at once; the end is bounded and escalates.",
     input: z.void(),
     output: z.null(),

@@ -334,6 +334,7 @@ export const sessions = {
   list: query({
     route: "GET /sessions",
     summary: "List sessions",
+    access: "observe",
     description: "Every session, in the order of their creation.",
     input: z.void(),
     output: SessionList,
@@ -342,6 +343,7 @@ export const sessions = {
   create: mutation({
     route: "PUT /sessions",
     summary: "Create a session",
+    access: "control",
     description:
       "Makes a record only; nothing runs until it is started. Either from a kernelspec (`kernel_name`) or from a full command (`argv`).",
     input: NewSession,
@@ -363,6 +365,7 @@ export const sessions = {
   get: query({
     route: "GET /sessions/{session_id}",
     summary: "Describe a session",
+    access: "observe",
     input: InSession,
     output: ActiveSession,
     errors: anySession,
@@ -371,6 +374,7 @@ export const sessions = {
   delete: mutation({
     route: "DELETE /sessions/{session_id}",
     summary: "Delete a session",
+    access: "control",
     description:
       "Possible when it has no running kernel: never started, failed or exited.",
     input: InSession,
@@ -382,6 +386,7 @@ export const sessions = {
   start: mutation({
     route: "POST /sessions/{session_id}/start",
     summary: "Start a session",
+    access: "control",
     description:
       "Launches the kernel and answers with its `kernel_info_reply` once it is there.",
     input: InSession,
@@ -393,6 +398,7 @@ export const sessions = {
   restart: mutation({
     route: "POST /sessions/{session_id}/restart",
     summary: "Restart a session",
+    access: "control",
     description:
       "Stops the kernel, asking first and forcing later, and starts a new one in the same session. A session without a kernel is started.",
     input: RestartSession.extend({ session_id: SessionId }),
@@ -416,6 +422,7 @@ export const sessions = {
   interrupt: mutation({
     route: "POST /sessions/{session_id}/interrupt",
     summary: "Interrupt what is running",
+    access: "execute",
     input: InSession,
     output: Nothing,
     errors: [...anySession, "interrupt_failed"],
@@ -424,6 +431,7 @@ export const sessions = {
   shutdown: mutation({
     route: "POST /sessions/{session_id}/shutdown",
     summary: "Shut the kernel down",
+    access: "control",
     description:
       "Asks (`shutdown_request`), insists (SIGTERM), forces (SIGKILL), and answers when the kernel is gone. The session stays.",
     input: InSession,
@@ -434,6 +442,7 @@ export const sessions = {
   kill: mutation({
     route: "POST /sessions/{session_id}/kill",
     summary: "End the kernel without asking",
+    access: "control",
     description: "Its whole process tree. Answers at once.",
     input: InSession,
     output: Nothing,
@@ -448,6 +457,7 @@ export const sessions = {
   adopt: mutation({
     route: "PUT /sessions/{session_id}/adopt",
     summary: "Adopt a kernel that runs elsewhere",
+    access: "admin",
     description:
       "Connects to a kernel that we did not start, signing with the key it has.",
     input: AdoptedConnection.extend({ session_id: SessionId }),
@@ -477,6 +487,7 @@ export const sessions = {
   connection_info: query({
     route: "GET /sessions/{session_id}/connection_info",
     summary: "Where the kernel is, or will be",
+    access: "admin",
     description:
       "The connection information of the running kernel, else one that is reserved for the next.",
     input: InSession,
@@ -487,6 +498,7 @@ export const sessions = {
   send: mutation({
     route: "POST /sessions/{session_id}/messages",
     summary: "Send a message to the kernel",
+    access: "as_message",
     description:
       "In order, per channel. A `msg_id` that was accepted before is not sent again. What is sent before the kernel is up waits for it.",
     input: ClientMessage.extend({
@@ -529,6 +541,7 @@ export const sessions = {
   request: mutation({
     route: "POST /sessions/{session_id}/requests",
     summary: "Ask the kernel and wait for its reply",
+    access: "as_message",
     description:
       "For everything with a reply of its own: `complete_request`, `inspect_request`, `is_complete_request`, `history_request`, `comm_info_request`, `kernel_info_request`.",
     input: z.looseObject({
@@ -564,6 +577,7 @@ export const sessions = {
   execute: mutation({
     route: "POST /sessions/{session_id}/execute",
     summary: "Run code and wait for its end",
+    access: "execute",
     description:
       "An execution, asked for synchronously: collects what the code says until it is done. There is nobody to answer `input()` here, so it is not allowed.",
     input: ExecuteRequest,
@@ -604,6 +618,7 @@ export const sessions = {
   snapshot: query({
     route: "GET /sessions/{session_id}/snapshot",
     summary: "What is true now, for a reader who comes late",
+    access: "observe",
     description:
       "State instead of history: what runs, what waits for an answer, what is shown, what is open. Follow `events` after its `seq` to miss nothing and hear nothing twice.",
     input: InSession,
@@ -614,6 +629,7 @@ export const sessions = {
   history: query({
     route: "GET /sessions/{session_id}/history",
     summary: "What the session has run",
+    access: "observe",
     description:
       "The last 100 executions that were sent to a kernel and not `silent`, oldest first, with what came of each, clipped. Restarts of the kernel do not empty it. The whole of an execution's output is in `outputs`.",
     input: InSession,
@@ -626,6 +642,7 @@ export const sessions = {
   events: subscription({
     route: "GET /sessions/{session_id}/events",
     summary: "Everything the session says, in order",
+    access: "observe",
     description:
       "From the beginning of what is kept, or after `lastEventId` (on REST the query parameter, or the header `Last-Event-ID`, which an `EventSource` sends when it comes back and which is stronger), then live. Never displaces anybody.",
     input: z.object({

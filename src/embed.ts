@@ -64,6 +64,7 @@ export class EmbeddedServer implements AsyncDisposable {
       token: this.token,
       hosts: options.hosts ?? [],
       origins: options.origins ?? [],
+      scopesOf: options.scopesOf,
       socketDirectory: () => files.ensure(),
     });
   }

@@ -20,6 +20,7 @@ import { KernelspecFinder } from "./kernelspecs/kernelspecs.ts";
 import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
 import type { Address } from "./server/bind.ts";
+import type { GateOptions } from "./server/gate.ts";
 import { Listener } from "./server/listen.ts";
 import type {
   KernelspecSource,
@@ -47,6 +48,8 @@ export interface ServiceOptions {
   readonly hosts?: readonly string[];
   /** Pages of other origins that may ask. */
   readonly origins?: readonly string[];
+  /** What whoever holds the token may ask, by the request with which they came. Default: everything. Not asked of those who open a session's own Unix socket. */
+  readonly scopesOf?: GateOptions["scopesOf"];
   readonly log?: Log;
   /** Where kernelspecs are looked for before all other places. */
   readonly kernelspecDirs?: readonly string[];
@@ -162,6 +165,7 @@ export class RunningServer implements AsyncDisposable {
       token,
       hosts: options.hosts ?? [],
       origins: options.origins ?? [],
+      scopesOf: options.scopesOf,
       socketDirectory: () => files.ensure(),
     });
     return new RunningServer({

@@ -11,12 +11,10 @@ import { limits } from "../contract/limits.ts";
 import { Marks, RawJson, stringify } from "../src/jupyter/raw-json.ts";
 import { ownChannels } from "../src/server/doors/channels/channels.ts";
 import { codecFor } from "../src/server/doors/channels/kallichore.ts";
-import {
-  RestDoor,
-  sendFailure,
-  SPAN,
-  spanOf,
-} from "../src/server/doors/rest/rest.ts";
+import { RestDoor, sendFailure } from "../src/server/doors/rest/rest.ts";
+import { admit } from "../src/server/principal.ts";
+import { SPAN, spanOf } from "../src/server/span.ts";
+import { EVERYTHING, type Principal } from "../src/session/principal.ts";
 import {
   type Context,
   logAccident,
@@ -54,8 +52,9 @@ export class MemoryDoors {
     this.#rest = new RestDoor(router, service);
     this.#connectTrpc = getWSConnectionHandler({
       router,
-      createContext: (): Context => ({
+      createContext: ({ req }: { req: IncomingMessage }): Context => ({
         service,
+        by: admit(req, EVERYTHING),
         raw: (json) => new RawJson(Buffer.from(json)),
       }),
       maxBatchSize: limits.batch_calls,
@@ -90,8 +89,9 @@ export class MemoryDoors {
       if (!this.#rest.isOpen(request.method, path)) {
         this.#admit(request.headers.get("authorization"), url);
       }
+      const by = admit(req, EVERYTHING);
       if (path === TRPC || path.startsWith(`${TRPC}/`)) {
-        return await this.#trpc(request, url);
+        return await this.#trpc(request, url, by);
       }
       if (CHANNELS.some((pattern) => pattern.test(path))) {
         return Response.json(
@@ -125,6 +125,7 @@ export class MemoryDoors {
     } else {
       const id = decodeURIComponent(channels[1] ?? "");
       ownChannels(service.supervisor.session(id), socket.asWs, undefined, {
+        by: admit(requestTo(url), EVERYTHING),
         codec: codecFor(url.search),
         log: service.log,
         faults: service.faults,
@@ -145,7 +146,7 @@ export class MemoryDoors {
     for (const socket of this.#sockets) socket.close(1001, "the server ends");
   }
 
-  async #trpc(request: Request, url: URL): Promise<Response> {
+  async #trpc(request: Request, url: URL, by: Principal): Promise<Response> {
     const { router, service, basePath } = this.#options;
     const { method, headers } = request;
     const isPost = method === "POST";
@@ -167,6 +168,7 @@ export class MemoryDoors {
       maxBatchSize: limits.batch_calls,
       createContext: (): Context => ({
         service,
+        by,
         inputs,
         raw: (json) => marks.mark(json),
       }),

@@ -12,6 +12,7 @@ import {
   routerOf,
 } from "../src/server/answers/router.ts";
 import type { Service } from "../src/server/answers/service.ts";
+import { EVERYTHING, type Principal } from "../src/session/principal.ts";
 import type { Supervisor } from "../src/supervisor/supervisor.ts";
 import { MemoryDoors } from "./memory-doors.ts";
 import { memoryService } from "./memory-service.ts";
@@ -106,6 +107,13 @@ export class MemoryServer implements TestServer {
   }
 }
 
+/** Whoever asks without a request. */
+const local: Principal = {
+  scopes: EVERYTHING,
+  client: null,
+  span_id: "local",
+};
+
 export function localClient(
   router: AppRouter,
   service: Service,
@@ -114,7 +122,8 @@ export function localClient(
     links: [
       localLink({
         router,
-        createContext: (): Promise<Context> => Promise.resolve({ service }),
+        createContext: (): Promise<Context> =>
+          Promise.resolve({ service, by: local }),
         onError: ({ error, path }) => logAccident(service, error, path),
       }),
     ],

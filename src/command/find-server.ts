@@ -6,6 +6,7 @@
 import { type Client, createClient } from "../../client/index.ts";
 import { KERNEL_SOCKETS } from "../kernel/ipc.ts";
 import { startServer } from "../serve.ts";
+import { VERSION } from "../package/version.ts";
 import { CommandError } from "./exit.ts";
 import { readRecords, type ServerRecord } from "./record.ts";
 import { readToken } from "./token.ts";
@@ -53,7 +54,7 @@ export async function findServer(
     choice.token === undefined ? undefined : readToken(choice.token);
   if (named !== undefined && named !== "") {
     const place = placeOf(named, token);
-    const client = createClient({ ...place.where, token: place.token });
+    const client = clientAt(place);
     try {
       await assertThere(client, place);
     } catch (cause) {
@@ -69,10 +70,7 @@ export async function findServer(
   for (const record of readRecords()) {
     const place = placeIn(record);
     if (place === undefined) continue;
-    const client = createClient({
-      ...place.where,
-      token: token ?? place.token,
-    });
+    const client = clientAt({ ...place, token: token ?? place.token });
     try {
       await assertThere(client, place);
       return connected(client);
@@ -96,7 +94,10 @@ export async function embedServer(): Promise<Connected> {
     limits: { journal_memory_bytes: JOURNAL },
     kernelspecDirs: dirs.split(",").filter((dir) => dir !== ""),
   });
-  const client = createClient({ url: server.url ?? "", token: server.token });
+  const client = clientAt({
+    where: { url: server.url ?? "" },
+    token: server.token,
+  });
   return {
     client,
     isEmbedded: true,
@@ -105,6 +106,10 @@ export async function embedServer(): Promise<Connected> {
       await server[Symbol.asyncDispose]();
     },
   };
+}
+
+function clientAt({ where, token }: Place): Client {
+  return createClient({ ...where, token, client: `kallichore/${VERSION}` });
 }
 
 function connected(client: Client): Connected {

@@ -7,7 +7,9 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { failure } from "../../contract/index.ts";
+import { failure, type Scope } from "../../contract/index.ts";
+import { EVERYTHING, NOTHING, type Principal } from "../session/principal.ts";
+import { admit } from "./principal.ts";
 
 export interface GateOptions {
   /** `undefined` lets everybody in who passes the other questions. */
@@ -18,6 +20,8 @@ export interface GateOptions {
   readonly origins: readonly string[];
   /** A Unix socket or a pipe has no name that could be rebound. */
   readonly isLocal: boolean;
+  /** What whoever was let in may ask. Default: everything. */
+  readonly scopesOf?: ((req: IncomingMessage) => Iterable<Scope>) | undefined;
 }
 
 export class Gate {
@@ -30,12 +34,16 @@ export class Gate {
       options.token === undefined ? undefined : digest(options.token);
   }
 
-  /** Throws `forbidden`, `unauthorized`. */
-  admit(req: IncomingMessage, url: URL, isOpen: boolean): void {
+  /** Who asks, from now on known as the request's. Throws `forbidden`, `unauthorized`. */
+  admit(req: IncomingMessage, url: URL, isOpen: boolean): Principal {
     this.#assertHost(req);
     this.#assertOrigin(req);
-    if (!isOpen && !this.#holdsToken(req, url))
-      throw failure("unauthorized", {});
+    if (this.#holdsToken(req, url)) {
+      const scopes = this.#options.scopesOf?.(req) ?? EVERYTHING;
+      return admit(req, new Set(scopes));
+    }
+    if (isOpen) return admit(req, NOTHING);
+    throw failure("unauthorized", {});
   }
 
   /** The origin that may read our answers, when it is another than our own. */

@@ -23,10 +23,12 @@ import { type Address, bind } from "./bind.ts";
 import type { DoorOptions } from "./door.ts";
 import { Gate } from "./gate.ts";
 import { expectsContinue, LINGER_MS, lingerAfter } from "./request-body.ts";
-import { RestDoor, sendFailure, SPAN, spanOf } from "./doors/rest/rest.ts";
+import { RestDoor, sendFailure } from "./doors/rest/rest.ts";
 import { routerOf, toFailure } from "./answers/router.ts";
 import type { Service } from "./answers/service.ts";
 import { share } from "../time/share.ts";
+import { CLIENT, principalOf } from "./principal.ts";
+import { SPAN, spanOf } from "./span.ts";
 import { GOODBYE_MS } from "./socket.ts";
 import { tokenPage } from "./doors/docs/token-page.ts";
 import { TrpcDoor } from "./doors/trpc/trpc.ts";
@@ -211,7 +213,8 @@ export class Doors {
         this.#trpc.upgrade(req, stream, head);
       } else if (this.#channels.serves(req.method, url.pathname)) {
         if (this.#channels.pointsElsewhere(req, url.pathname)) {
-          const where = await this.#channels.whereabouts(url.pathname);
+          const by = principalOf(req);
+          const where = await this.#channels.whereabouts(url.pathname, by);
           answer(req, stream, { status: 200, body: where });
         } else this.#channels.upgrade(req, stream, head, url.pathname);
       } else throw failure("not_found", { path: url.pathname });
@@ -237,7 +240,7 @@ export class Doors {
     res.setHeader("access-control-allow-methods", "GET, PUT, POST, DELETE");
     res.setHeader(
       "access-control-allow-headers",
-      `authorization, content-type, last-event-id, ${SPAN}, trpc-accept`,
+      `authorization, content-type, last-event-id, ${CLIENT}, ${SPAN}, trpc-accept`,
     );
     res.setHeader("access-control-expose-headers", SPAN);
     res.setHeader("access-control-max-age", "600");

@@ -25,6 +25,7 @@ import { Executions } from "./executions/executions.ts";
 import { History } from "./history.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
+import type { Principal } from "./principal.ts";
 import { RecentIds } from "./recent-ids.ts";
 
 /** Most execute requests that may wait. */
@@ -34,6 +35,14 @@ const QUEUE_LIMIT = 10_000;
 interface Awaited {
   readonly resolve: (reply: MessageEntry) => void;
   readonly reject: (why: Error) => void;
+}
+
+/** How a message was asked to be sent. */
+interface Asking {
+  /** Absent: by the server itself. */
+  readonly by?: Principal | undefined;
+  /** Of an execution. */
+  readonly deadline_ms?: number | undefined;
 }
 
 /** What is said to a question. */
@@ -83,12 +92,12 @@ export class Requests {
    * that was accepted before. Throws `session_not_running`, `too_busy`,
    * `kernel_unreachable`.
    */
-  send(message: Message, canWait: boolean, deadline_ms?: number): boolean {
+  send(message: Message, canWait: boolean, asked: Asking = {}): boolean {
     const { msg_id } = message.header;
     if (this.#accepted.has(msg_id)) return false;
     if (this.executions.find(msg_id) !== undefined) return false;
     const execution = isExecution(message)
-      ? this.#accept(message, deadline_ms)
+      ? this.#accept(message, asked)
       : undefined;
     try {
       const kernel = this.#kernelFor(message);
@@ -113,6 +122,7 @@ export class Requests {
     request: Message,
     canWait: boolean,
     timeout_ms: number,
+    by?: Principal,
   ): Promise<MessageEntry> {
     const { session_id } = this.#options;
     const { msg_id, msg_type } = request.header;
@@ -124,7 +134,7 @@ export class Requests {
           const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
           reject(failure("no_answer", { session_id, why }));
         }, timeout_ms);
-        this.send(request, canWait);
+        this.send(request, canWait, { by });
       });
     } finally {
       clearTimeout(timer);
@@ -320,8 +330,9 @@ export class Requests {
     this.executions.dispose();
   }
 
-  #accept(message: Message, deadline_ms: number | undefined): Execution {
+  #accept(message: Message, { by, deadline_ms }: Asking): Execution {
     const execution = new Execution(message, {
+      by,
       after: this.#options.journal.last,
       deadline_ms,
       ended: (over) => this.#ended(over),

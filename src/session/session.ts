@@ -31,6 +31,7 @@ import type { History } from "./history.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
+import type { Principal } from "./principal.ts";
 import { type Answer, Requests } from "./requests.ts";
 import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
 
@@ -285,19 +286,24 @@ export class Session {
   /**
    * client → kernel, in order on each channel. Until the kernel is ready,
    * messages wait for it. False for a `msg_id` that was accepted before: it is
-   * not sent again.
+   * not sent again. `by`: who asks, unless it is the server itself.
    */
-  send(message: Message): boolean {
+  send(message: Message, by?: Principal): boolean {
     // A client that shuts the kernel down while it ends for a restart wants no other.
     if (this.#run?.isStopping === true && asksToEnd(message)) {
       this.#wanted = "stopped";
     }
-    return this.#requests.send(message, this.#canWait(message));
+    return this.#requests.send(message, this.#canWait(message), { by });
   }
 
   /** Sends an execute request that may take `deadline_ms` from now on; one that was accepted before is found again. Throws `execution_not_found` where that is no longer kept. */
-  execute(message: Message, deadline_ms: number | undefined): Execution {
-    this.#requests.send(message, this.#canWait(message), deadline_ms);
+  execute(
+    message: Message,
+    deadline_ms: number | undefined,
+    by?: Principal,
+  ): Execution {
+    const canWait = this.#canWait(message);
+    this.#requests.send(message, canWait, { by, deadline_ms });
     return this.executions.get(message.header.msg_id);
   }
 
@@ -317,11 +323,16 @@ export class Session {
   }
 
   /** Sends a request and resolves with its reply. Throws `no_answer`, `kernel_exited`, `session_not_running`. */
-  async request(request: Message, timeout_ms: number): Promise<MessageEntry> {
+  async request(
+    request: Message,
+    timeout_ms: number,
+    by?: Principal,
+  ): Promise<MessageEntry> {
     if (!this.isRunning && !this.isRestarting) {
       throw failure("session_not_running", { session_id: this.id });
     }
-    return this.#requests.ask(request, this.#canWait(request), timeout_ms);
+    const canWait = this.#canWait(request);
+    return this.#requests.ask(request, canWait, timeout_ms, by);
   }
 
   /** Records a sample, for those who listen. */

@@ -43,6 +43,7 @@ export function describeExecution(
     counts: Object.fromEntries(execution.counts),
     output_bytes: execution.outputBytes,
     input_request: input === undefined ? null : eventIn(input),
+    requested_by: execution.by?.client ?? null,
   };
 }
 

@@ -15,7 +15,7 @@ import { speakerOf } from "./speaker.ts";
 import { assertJournal, told } from "./told.ts";
 
 export const executions: AnswersTo<typeof contract.executions> = {
-  create({ input, unread, service: { supervisor } }) {
+  create({ input, unread, by, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     const { execution_id, deadline_ms, ...code } = input;
     assertJournal(session, input.journal_id);
@@ -28,6 +28,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
           code: unread.code,
         }),
         deadline_ms,
+        by,
       );
     return describeExecution(session, execution);
   },

@@ -11,6 +11,7 @@ import type {
   OutputOf,
 } from "../../../contract/index.ts";
 import type { UnreadInput } from "./client-input.ts";
+import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
 import type { Told } from "./told.ts";
 
@@ -20,6 +21,8 @@ export interface Asked<Input> {
   /** What of the input was not parsed, because it is large. */
   readonly unread: UnreadInput;
   readonly service: Service;
+  /** Who asks. It may ask this. */
+  readonly by: Principal;
   /** Aborts when whoever asked is gone. What was begun is not undone. */
   readonly signal: AbortSignal;
 }

@@ -21,6 +21,8 @@ import {
 import { stringify } from "../../jupyter/raw-json.ts";
 import { LargeInput } from "./client-input.ts";
 import type { Answers, Asked } from "./implement.ts";
+import { assertPermitted } from "../permit.ts";
+import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
 import { share } from "../../time/share.ts";
 import { eachEvent, type Told } from "./told.ts";
@@ -36,6 +38,8 @@ export interface Feed {
 
 export interface Context {
   readonly service: Service;
+  /** Who asks. */
+  readonly by: Principal;
   /** Set on connections that can carry many events at once. */
   readonly feed?: Feed | undefined;
   /** The inputs of a request's calls, where they were read before. */
@@ -114,6 +118,7 @@ function procedure(operation: Operation, answer: Answer) {
   const input = procedureInTurn.input(operation.input as z.ZodType);
   const ask = async (asked: Asked<unknown>) => {
     try {
+      assertPermitted(asked.by, operation.access, messageTypeIn(asked.input));
       return await answer(asked);
     } catch (error) {
       throw toTRPC(error);
@@ -139,6 +144,15 @@ function procedure(operation: Operation, answer: Answer) {
   }
 }
 
+/** Of the message that is the input, in either form; an input has been looked at before. */
+function messageTypeIn(input: unknown): string | undefined {
+  const { msg_type, header } = (input ?? {}) as {
+    readonly msg_type?: string;
+    readonly header?: { readonly msg_type?: string };
+  };
+  return msg_type ?? header?.msg_type;
+}
+
 function askedIn({
   input,
   ctx,
@@ -151,6 +165,7 @@ function askedIn({
   return {
     input,
     service: ctx.service,
+    by: ctx.by,
     unread: ctx.given instanceof LargeInput ? ctx.given.unread : {},
     signal: signal ?? new AbortController().signal,
   };

@@ -87,14 +87,17 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   connection_info: ({ input, service: { supervisor } }) =>
     supervisor.session(input.session_id).connectionInfo(),
 
-  send({ input, unread, service: { supervisor } }) {
+  send({ input, unread, by, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     assertJournal(session, input.journal_id);
     const message = fromClientValue(input, speakerOf(session), unread);
-    return { msg_id: message.header.msg_id, repeated: !session.send(message) };
+    return {
+      msg_id: message.header.msg_id,
+      repeated: !session.send(message, by),
+    };
   },
 
-  async request({ input, unread, service: { supervisor } }) {
+  async request({ input, unread, by, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     const { msg_type, content, channel, timeout_ms } = input;
     const reply = await session.request(
@@ -104,6 +107,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
         unread: unread.content,
       }),
       timeout_ms,
+      by,
     );
     if (reply.content === undefined) {
       const why = `the content of its ${reply.msg_type} is not an object`;
@@ -112,7 +116,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     return eventIn(reply);
   },
 
-  async execute({ input, unread, service: { supervisor }, signal }) {
+  async execute({ input, unread, by, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
     if (!session.isRunning && !session.isRestarting) {
       throw failure("session_not_running", { session_id: session.id });
@@ -125,6 +129,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const execution = session.execute(
       executeRequest(session, code, { code: unread.code }),
       deadline_ms ?? undefined,
+      by,
     );
     const collected = await collect(session, execution, signal);
     if (collected.timed_out && timeout_ms === undefined) {

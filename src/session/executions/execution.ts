@@ -14,6 +14,7 @@ import type {
 import { contentOf, type Message } from "../../jupyter/message.ts";
 import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
 import { Deadline, expectMany } from "../../time/signals.ts";
+import type { Principal } from "../principal.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
 
 /** Why an execution did not come to an end of its own. */
@@ -62,6 +63,8 @@ export class Execution {
   /** The journal's newest number when it was accepted: what it says comes after. */
   readonly after: number;
   readonly deadline_ms: number | undefined;
+  /** Who asked for it; the server itself where absent. */
+  readonly by: Principal | undefined;
   readonly queuedAt = new Date();
   /** The content of its reply, or the little of it that is kept. */
   reply: Readonly<Record<string, unknown>> | undefined;
@@ -91,10 +94,12 @@ export class Execution {
     request: Message,
     {
       after,
+      by,
       deadline_ms,
       ended,
       late,
     }: {
+      by?: Principal | undefined;
       after: number;
       deadline_ms: number | undefined;
       /** Called once, when it is over. */
@@ -110,6 +115,7 @@ export class Execution {
     this.#ended = ended;
     this.#late = late;
     this.deadline_ms = deadline_ms;
+    this.by = by;
     if (deadline_ms !== undefined) {
       this.#deadline = setTimeout(() => {
         this.isLate = true;

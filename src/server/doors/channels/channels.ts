@@ -13,15 +13,18 @@ import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
+import { compose, type Message } from "../../../jupyter/message.ts";
 import { within } from "../../../time/within.ts";
 import type { Guard } from "../../../log/guard.ts";
 import type { Faults } from "../../../log/faults.ts";
 import type { Log } from "../../../log/log.ts";
-import type { Entry } from "../../../journal/entry.ts";
+import { type Entry, MessageEntry } from "../../../journal/entry.ts";
 import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
+import type { Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import { InOrder } from "../../in-order.ts";
+import { assertPermitted } from "../../permit.ts";
 import { Pings } from "./pings.ts";
 import { joined } from "../../pieces.ts";
 import { speakerOf } from "../../answers/speaker.ts";
@@ -38,6 +41,8 @@ export interface Codec {
 }
 
 export interface ChannelOptions {
+  /** Who is at the other end. */
+  readonly by: Principal;
   readonly codec: Codec;
   readonly log: Log;
   readonly faults: Faults;
@@ -99,7 +104,8 @@ export function ownChannels(
   );
   const heard = new InOrder(socket);
   socket.on("message", (data, isBinary) => {
-    heard.add(toKernel(session, data as Received, isBinary, options));
+    const said = toKernel(session, data as Received, isBinary, options);
+    heard.add(told(said, frames, codec));
   });
   toClient(
     session,
@@ -121,30 +127,81 @@ async function farewell(socket: WebSocket): Promise<void> {
 /** A large message comes in pieces. */
 type Received = Buffer | readonly Buffer[];
 
-/** client → kernel. A frame that is refused, whatever it is, ends nothing. */
+/** Answers what the client may not ask: to this client alone, and as a kernel would. */
+function* told(
+  said: Generator<void, readonly Message[]>,
+  frames: FrameWriter,
+  codec: Codec,
+): Generator<void, void> {
+  for (const answer of yield* said) {
+    const frame = codec.encode(MessageEntry.of(0, answer));
+    if (frame !== undefined) frames.add(frame);
+  }
+  frames.flush();
+}
+
+/** client → kernel. A frame that is refused, whatever it is, ends nothing. Returns what is answered to what is forbidden. */
 function* toKernel(
   session: Session,
   data: Received,
   isBinary: boolean,
-  { faults, guard }: ChannelOptions,
-): Generator<void, void> {
+  { by, faults, guard }: ChannelOptions,
+): Generator<void, readonly Message[]> {
   const where = { session: session.id };
   const refused = (why: string) =>
     faults.count("Client's message refused", why, where);
   if (isBinary) {
     refused("it is a binary frame, which means nothing here");
-    return;
+    return [];
   }
+  let message: Message | undefined;
   try {
     const text = Buffer.isBuffer(data) ? data : yield* joined(data);
-    session.send(yield* clientMessage(text, speakerOf(session)));
+    message = yield* clientMessage(text, speakerOf(session));
+    assertPermitted(by, "as_message", message.header.msg_type);
+    session.send(message, by);
   } catch (error) {
+    if (message !== undefined && isForbidden(error)) {
+      refused("it is not permitted");
+      return forbidden(message, error.message);
+    }
     if (error instanceof SupervisorError) refused(error.message);
     else {
       refused("a bug of ours");
       guard.tell(error, "a client's message");
     }
   }
+  return [];
+}
+
+function isForbidden(error: unknown): error is SupervisorError {
+  return error instanceof SupervisorError && error.reason === "forbidden";
+}
+
+/** A request is answered with an error, and is over; nobody waits for an answer to anything else. */
+function forbidden(request: Message, why: string): readonly Message[] {
+  const { channel, header } = request;
+  if (!header.msg_type.endsWith("_request")) return [];
+  const from = { session: "", username: "", parent: request };
+  return [
+    compose({
+      ...from,
+      channel,
+      msg_type: header.msg_type.replace(/_request$/, "_reply"),
+      content: {
+        status: "error",
+        ename: "Forbidden",
+        evalue: why,
+        traceback: [],
+      },
+    }),
+    compose({
+      ...from,
+      channel: "iopub",
+      msg_type: "status",
+      content: { execution_state: "idle" },
+    }),
+  ];
 }
 
 interface Attached {

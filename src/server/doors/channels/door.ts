@@ -4,17 +4,20 @@
  * session's own, where any path is that session. One such socket serves a
  * session for its whole life, under a name that cannot collide.
  */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import { failure } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
+import { EVERYTHING, type Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import { type Codec, ownChannels } from "./channels.ts";
 import { codecFor } from "./kallichore.ts";
 import type { DoorOptions } from "../../door.ts";
+import { assertPermitted, assertUnlimited } from "../../permit.ts";
+import { admit, principalOf } from "../../principal.ts";
 import { OwnSocket } from "./own-socket.ts";
 import { sendJson } from "../rest/rest.ts";
 import type { Service } from "../../answers/service.ts";
@@ -53,8 +56,10 @@ export class ChannelsDoor {
 
   /** Asked without an upgrade: where to connect. */
   async handle(res: ServerResponse, path: string): Promise<void> {
-    if (this.#isLocal) sendJson(res, 200, await this.whereabouts(path));
-    else {
+    if (this.#isLocal) {
+      const by = principalOf(res.req);
+      sendJson(res, 200, await this.whereabouts(path, by));
+    } else {
       this.#sessionAt(path);
       res.setHeader("upgrade", "websocket");
       res.setHeader("connection", "upgrade");
@@ -74,8 +79,9 @@ export class ChannelsDoor {
     return !KEY.test(key) || key === EXAMPLE_KEY;
   }
 
-  /** The path of the session's own socket. Rejects with `session_not_found`. */
-  async whereabouts(path: string): Promise<string> {
+  /** The path of the session's own socket, where nobody is asked who they are. Rejects with `session_not_found`, `forbidden`. */
+  async whereabouts(path: string, by: Principal): Promise<string> {
+    assertUnlimited(by);
     const session = this.#sessionAt(path);
     let own = this.#own.get(session);
     if (own === undefined) {
@@ -93,6 +99,7 @@ export class ChannelsDoor {
     head: Buffer,
     path: string,
   ): void {
+    assertPermitted(principalOf(req), "execute"); // its owner displaces another
     this.#attach(this.#sessionAt(path), { req, stream, head });
   }
 
@@ -119,8 +126,9 @@ export class ChannelsDoor {
   ): void {
     this.#sockets.handleUpgrade(req, stream, head, (socket) => {
       const codec = codecFor(req.url);
+      const by = principalOf(req);
       const carry = () =>
-        this.#carry(session, { socket, stream, socketPath, codec });
+        this.#carry(session, { by, socket, stream, socketPath, codec });
       if (keyOf(req) === EXAMPLE_KEY) {
         const { guard } = this.#service;
         aMomentLater(socket, guard.around("upgrade", carry));
@@ -139,17 +147,20 @@ export class ChannelsDoor {
     clients.add(socket);
     socket.on("close", () => clients.delete(socket));
     const codec = codecFor(undefined);
-    this.#carry(session, { socket, stream, socketPath, codec });
+    const by = { scopes: EVERYTHING, client: null, span_id: randomUUID() };
+    this.#carry(session, { by, socket, stream, socketPath, codec });
   }
 
   #carry(
     session: Session,
     {
+      by,
       socket,
       stream,
       socketPath,
       codec,
     }: {
+      by: Principal;
       socket: WebSocket;
       stream: Duplex;
       socketPath: string | undefined;
@@ -164,6 +175,7 @@ export class ChannelsDoor {
     const { idle, limits } = this.#service;
     idle.nudge();
     ownChannels(session, socket, stream, {
+      by,
       codec,
       log: this.#service.log.child({ session: session.id }),
       faults: this.#service.faults,
@@ -201,6 +213,7 @@ export class ChannelsDoor {
     const own = await OwnSocket.open(path, isPipe, {
       upgrade: (req, stream, head) => {
         stream.on("error", () => {});
+        admit(req, EVERYTHING); // who may open the socket is the file's to say
         guard.around("upgrade", () =>
           this.#attach(session, { req, stream, head }, path),
         )();

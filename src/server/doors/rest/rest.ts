@@ -4,7 +4,6 @@
  * Bodies are JSON whatever the client calls them. Successes have the status and
  * the shape that the contract says; failures are looked up in its table.
  */
-import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { callTRPCProcedure } from "@trpc/server";
 import type * as z from "zod";
@@ -26,6 +25,8 @@ import { bodyOf, endAfterBody, isExpectant } from "../../request-body.ts";
 import { type Feed, toFailure } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { share } from "../../../time/share.ts";
+import { SPAN, spanOf } from "../../span.ts";
+import { principalOf } from "../../principal.ts";
 import type { Told } from "../../answers/told.ts";
 
 interface RestRoute {
@@ -84,7 +85,11 @@ export class RestDoor {
         path: route.procedure,
         type: route.operation.kind,
         getRawInput: () => Promise.resolve(input),
-        ctx: { service: this.#service, feed: asTheyAre },
+        ctx: {
+          service: this.#service,
+          by: principalOf(req),
+          feed: asTheyAre,
+        },
         signal: gone.signal,
         batchIndex: 0,
       });
@@ -185,7 +190,7 @@ async function inputOf(
   req.resume();
   const input: Record<string, unknown> = {};
   for (const [name, value] of url.searchParams) {
-    if (name !== "token") input[name] = value;
+    if (name !== "token" && name !== "client") input[name] = value;
   }
   const lastEventId = req.headers["last-event-id"];
   if (operation.kind === "subscription" && lastEventId !== undefined) {
@@ -265,14 +270,4 @@ export function sendFailure(
       ? failed.status
       : statusOf(operation, failed.reason);
   sendJson(res, status, isStartup ? failed.startupBody : failed.body);
-}
-
-export const SPAN = "x-span-id";
-
-/** The request's own, echoed, or a new one: by it a log line and an answer find each other. */
-export function spanOf(req: IncomingMessage): string {
-  const given = req.headers[SPAN];
-  return typeof given === "string" && /^[\x21-\x7e]{1,200}$/.test(given)
-    ? given
-    : randomUUID();
 }

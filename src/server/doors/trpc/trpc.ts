@@ -18,6 +18,7 @@ import type { AppRouter } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
 import { InOrder } from "../../in-order.ts";
 import { PatientSocket } from "../../large-messages.ts";
+import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
@@ -47,8 +48,9 @@ export class TrpcDoor {
       router,
       maxBatchSize: limits.batch_calls, // a client that comes back resumes all its subscriptions in one frame
       experimental_encoder: encoder,
-      createContext: ({ res }): Context => ({
+      createContext: ({ req, res }): Context => ({
         service,
+        by: principalOf(req),
         feed: feedOf(entrySocket(res), service),
       }),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
@@ -85,6 +87,7 @@ export class TrpcDoor {
       path: procedures,
       createContext: (): Context => ({
         service: this.#service,
+        by: principalOf(req),
         inputs,
         raw: (json) => marks.mark(json),
       }),

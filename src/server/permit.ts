@@ -1,0 +1,29 @@
+/** Whether who asks may ask it: looked up in the contract, the same for every door. */
+import { type Access, failure, scopeOfMessage } from "../../contract/index.ts";
+import { EVERYTHING, type Principal } from "../session/principal.ts";
+
+/** Throws `forbidden`. `msg_type`: of the message, where the access is its own. */
+export function assertPermitted(
+  { scopes }: Principal,
+  access: Access,
+  msg_type = "",
+): void {
+  if (access === "open") return;
+  const isMessage = access === "as_message";
+  const scope = isMessage ? scopeOfMessage(msg_type) : access;
+  if (scopes.has(scope)) return;
+  const what = isMessage ? `A message of the type ${shown(msg_type)}` : "This";
+  const held = [...scopes].join(", ");
+  const why = `${what} needs the scope \`${scope}\`; you have ${held === "" ? "none" : held}`;
+  throw failure("forbidden", { why });
+}
+
+/** Throws `forbidden` to all but those who may ask everything: for what cannot be looked at later. */
+export function assertUnlimited(by: Principal): void {
+  for (const scope of EVERYTHING) assertPermitted(by, scope);
+}
+
+/** The type is the client's own word. */
+function shown(msg_type: string): string {
+  return /^\w{1,64}$/.test(msg_type) ? msg_type : "that it names";
+}

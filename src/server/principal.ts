@@ -1,0 +1,58 @@
+/**
+ * Who asks, as a request tells: the program by its name and version, and the
+ * span. `x-client` is for programs that cannot set `user-agent` (pages), the
+ * query parameter `client` for those that cannot set headers at all (a page's
+ * WebSocket).
+ */
+import type { IncomingMessage } from "node:http";
+import type { RequestingClient, Scope } from "../../contract/index.ts";
+import { NOTHING, type Principal } from "../session/principal.ts";
+import { spanOf } from "./span.ts";
+
+const admitted = new WeakMap<IncomingMessage, Principal>();
+
+/** Remembers who asks; what they may ask from now on is `scopes`. */
+export function admit(
+  req: IncomingMessage,
+  scopes: ReadonlySet<Scope>,
+): Principal {
+  const principal = { scopes, client: clientOf(req), span_id: spanOf(req) };
+  admitted.set(req, principal);
+  return principal;
+}
+
+/** Who asks, once it was let in. Before that it may ask nothing. */
+export function principalOf(req: IncomingMessage): Principal {
+  return admitted.get(req) ?? admit(req, NOTHING);
+}
+
+export const CLIENT = "x-client";
+
+function clientOf({
+  headers,
+  url = "",
+}: IncomingMessage): RequestingClient | null {
+  const said = headers[CLIENT] ?? inQuery(url) ?? headers["user-agent"];
+  return typeof said === "string" ? productIn(said) : null;
+}
+
+function inQuery(url: string): string | undefined {
+  const at = url.indexOf("?");
+  if (at === -1) return undefined;
+  return new URLSearchParams(url.slice(at)).get("client") ?? undefined;
+}
+
+/** The first product (RFC 9110 §10.1.5), such as `axios/1.7.2`; of a browser's list, the browser. */
+function productIn(said: string): RequestingClient | null {
+  const browser = BROWSER.exec(said);
+  const [, client, version] =
+    said.startsWith("Mozilla/") && browser !== null
+      ? browser
+      : (PRODUCT.exec(said) ?? []);
+  return client === undefined ? null : { client, version: version ?? null };
+}
+
+const PRODUCT =
+  /^([!#$%&'*+.^_`|~\w-]{1,64})(?:\/([!#$%&'*+.^_`|~\w-]{1,64}))?(?![^\s])/;
+/** Those that are built on others name them, too: the more special goes first. */
+const BROWSER = /^(?=.*?\b(Electron|Edg|OPR|Firefox|Chrome)\/([\w.]{1,64}))/;

@@ -1,0 +1,266 @@
+/** Who asks, and what they may ask: by every door. */
+import { createTRPCClient, httpLink } from "@trpc/client";
+import { describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import type { AppRouter, Scope } from "../../contract/index.ts";
+import { connect } from "../../client/index.ts";
+import { VERSION as CLIENT_VERSION } from "../../client/version.ts";
+import { VERSION } from "../../src/package/version.ts";
+import { mockKernel } from "../../testing/index.ts";
+import {
+  eventually,
+  openServerOf,
+  type TestServer,
+  TOKEN,
+} from "../harness.ts";
+
+const echo = mockKernel({ on: [[/./, []]] });
+
+const bearer = { authorization: `Bearer ${TOKEN}` };
+
+/** What a request may ask is what its header says. */
+function openLimited(): Promise<TestServer> {
+  return openServerOf(
+    { echo },
+    {
+      scopesOf: ({ headers }) =>
+        String(headers["x-scopes"] ?? "observe execute control admin")
+          .split(" ")
+          .filter((scope): scope is Scope => scope !== ""),
+    },
+  );
+}
+
+function as(scopes: string): Record<string, string> {
+  return { ...bearer, "x-scopes": scopes };
+}
+
+describe("a principal with fewer scopes", () => {
+  test("is refused over REST what it may not ask, and told which scope it lacks", async () => {
+    await using server = await openLimited();
+    await server.start("echo");
+    const ask = (method: string, path: string, body?: unknown) =>
+      server.ask(method, path, body, as("observe"));
+    expect((await ask("GET", "/sessions/echo")).status).toBe(200);
+    for (const [method, path, body, scope] of [
+      ["POST", "/sessions/echo/executions", { code: "1" }, "execute"],
+      ["POST", "/sessions/echo/shutdown", undefined, "control"],
+      ["POST", "/sessions/echo/start", undefined, "control"],
+      ["GET", "/sessions/echo/connection_info", undefined, "admin"],
+      ["POST", "/shutdown", undefined, "admin"],
+    ] as const) {
+      const answer = await ask(method, path, body);
+      expect(answer.status, path).toBe(403);
+      expect(JSON.stringify(answer.body), path).toContain(
+        `needs the scope \`${scope}\`; you have observe`,
+      );
+    }
+    const { status } = await ask("GET", "/status");
+    expect(status).toBe(200);
+  });
+
+  test("is refused over tRPC, in a failure that clients can switch on", async () => {
+    await using server = await openLimited();
+    await server.start("echo");
+    const trpc = createTRPCClient<AppRouter>({
+      links: [httpLink({ url: `${server.url}/trpc`, headers: as("observe") })],
+    });
+    const asked = trpc.sessions.shutdown.mutate({ session_id: "echo" });
+    await expect(asked).rejects.toMatchObject({
+      data: { httpStatus: 403, failure: { reason: "forbidden" } },
+    });
+    const { total } = await trpc.sessions.list.query();
+    expect(total).toBe(1);
+  });
+
+  test("has what a message needs looked up by the message's type", async () => {
+    await using server = await openLimited();
+    await server.start("echo");
+    const send = (msg_type: string, scopes: string) =>
+      server.ask(
+        "POST",
+        "/sessions/echo/messages",
+        {
+          channel: "control",
+          header: { msg_id: `${msg_type}-${scopes}`, msg_type },
+          content: {},
+        },
+        as(scopes),
+      );
+    expect((await send("kernel_info_request", "observe")).status).toBe(202);
+    expect((await send("debug_request", "observe")).status).toBe(403);
+    expect((await send("shutdown_request", "observe execute")).status).toBe(
+      403,
+    );
+    expect((await send("shutdown_request", "control")).status).toBe(202);
+    const request = { msg_type: "complete_request", content: {} };
+    const path = "/sessions/echo/requests";
+    const asked = await server.ask("POST", path, request, as("observe"));
+    expect(asked.status).toBe(403);
+  });
+
+  test("is let into a channel to run code, and answered there what it may not send", async () => {
+    await using server = await openLimited();
+    await server.start("echo");
+    const socket = channel(server, as("observe execute"));
+    const frames: Frame[] = [];
+    socket.on("message", (data: Buffer) =>
+      frames.push(JSON.parse(data.toString()) as Frame),
+    );
+    await opened(socket);
+    const send = (msg_id: string, msg_type: string, content: object) =>
+      socket.send(
+        JSON.stringify({
+          channel: "shell",
+          header: { msg_id, msg_type },
+          content,
+        }),
+      );
+    send("end-it", "shutdown_request", { restart: false });
+    send("run-it", "execute_request", { code: "1" });
+    const replyTo = (id: string) =>
+      eventually(id, () =>
+        frames.find(
+          ({ header, parent_header }) =>
+            parent_header?.msg_id === id && header?.msg_type.endsWith("_reply"),
+        ),
+      );
+    expect(await replyTo("end-it")).toMatchObject({
+      channel: "shell",
+      header: { msg_type: "shutdown_reply" },
+      content: { status: "error", ename: "Forbidden" },
+    });
+    expect(await replyTo("run-it")).toMatchObject({
+      content: { status: "ok" },
+    });
+    expect((await server.ask("GET", "/sessions/echo")).body).toMatchObject({
+      status: "idle",
+    });
+    socket.terminate();
+  });
+
+  test("does not displace the owner of a channel where it may only observe", async () => {
+    await using server = await openLimited();
+    await server.start("echo");
+    const owner = channel(server, bearer);
+    await opened(owner);
+    const refused = channel(server, as("observe"));
+    expect(await answered(refused)).toBe(403);
+    expect((await server.ask("GET", "/sessions/echo")).body).toMatchObject({
+      connected: true,
+    });
+    owner.terminate();
+  });
+});
+
+describe("an execution says which program asked for it", () => {
+  const asked = async (
+    server: TestServer,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<unknown> => {
+    const { body } = await server.ask(
+      "POST",
+      "/sessions/echo/executions",
+      { code: "1" },
+      { ...bearer, ...headers },
+    );
+    return (body as { requested_by: unknown }).requested_by;
+  };
+
+  test.each([
+    [{}, null],
+    [{ "user-agent": "axios/1.7.2" }, { client: "axios", version: "1.7.2" }],
+    [{ "user-agent": "node" }, { client: "node", version: null }],
+    [
+      {
+        "user-agent":
+          "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
+      },
+      { client: "Chrome", version: "130.0.0.0" },
+    ],
+    [
+      { "user-agent": "axios/1.7.2", "x-client": "my-app/2.0" },
+      { client: "my-app", version: "2.0" },
+    ],
+    [{ "user-agent": "(nothing that is a product)" }, null],
+    [{ "x-client": `${"a".repeat(65)}/1` }, null],
+  ])("from %j it reads %j", async (headers, expected) => {
+    await using server = await openServerOf({ echo });
+    await server.start("echo");
+    expect(await asked(server, headers)).toEqual(expected);
+  });
+
+  test("which our own client does, in messages of a channel, too", async () => {
+    await using server = await openServerOf({ echo });
+    await server.start("echo");
+    await using client = await connect({ url: server.url, token: TOKEN });
+    await client.session("echo").execute("1");
+    await using named = await connect({
+      url: server.url,
+      token: TOKEN,
+      client: "notebook/3.1",
+    });
+    await named.session("echo").execute("2");
+    const socket = channel(server, { ...bearer, "user-agent": "positron/1.0" });
+    await opened(socket);
+    socket.send(
+      JSON.stringify({
+        channel: "shell",
+        header: { msg_id: "by-channel", msg_type: "execute_request" },
+        content: { code: "3" },
+      }),
+    );
+    const path = "/sessions/echo/executions";
+    const list = await eventually("three", async () => {
+      const { body } = await server.ask("GET", path);
+      const { executions } = body as {
+        executions: { requested_by: unknown }[];
+      };
+      return executions.length === 3 ? executions : undefined;
+    });
+    expect(list.map(({ requested_by }) => requested_by)).toEqual([
+      { client: "kallichore-client", version: CLIENT_VERSION },
+      { client: "notebook", version: "3.1" },
+      { client: "positron", version: "1.0" },
+    ]);
+    expect(JSON.stringify(list)).not.toContain(TOKEN);
+    socket.terminate();
+  });
+
+  test("and the client's version is the package's", () => {
+    expect(CLIENT_VERSION).toBe(VERSION);
+  });
+});
+
+interface Frame {
+  readonly header?: { readonly msg_type: string };
+  readonly parent_header?: { readonly msg_id: string } | null;
+  readonly [more: string]: unknown;
+}
+
+function channel(
+  server: TestServer,
+  headers: Readonly<Record<string, string>>,
+): WebSocket {
+  const url = `${server.url.replace("http", "ws")}/sessions/echo/channels`;
+  return new WebSocket(url, { headers });
+}
+
+function opened(socket: WebSocket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once("open", () => resolve());
+    socket.once("error", reject);
+  });
+}
+
+/** The status with which an upgrade was refused. */
+function answered(socket: WebSocket): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    socket.once("open", () => reject(new Error("It was let in")));
+    socket.once("unexpected-response", (req, { statusCode }) => {
+      resolve(statusCode);
+      req.destroy();
+    });
+    socket.on("error", () => {});
+  });
+}
