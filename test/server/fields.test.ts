@@ -138,6 +138,22 @@ test("a session without a command cannot be started, and stays what it is", asyn
   expect(seen.body).toMatchObject({ status: "uninitialized", last_seq: 0 });
 });
 
+test("a session with an empty argv is not started, and stays as it was", async () => {
+  await server.ask("PUT", "/sessions", { ...form, session_id: "none" });
+  const { status, body } = await server.ask("POST", "/sessions/none/start");
+  expect({ status, body }).toMatchObject({
+    status: 500, // what Kallichore's clients expect
+    body: {
+      error: {
+        code: "KS-5",
+        message: expect.stringContaining("`argv` is empty") as string,
+      },
+    },
+  });
+  const seen = await server.ask("GET", "/sessions/none");
+  expect(seen.body).toMatchObject({ status: "uninitialized" });
+});
+
 test("the longest connection time-out is no short one", async () => {
   const session = await server.start("echo", "patient", {
     connection_timeout: 2_147_483_647,
