@@ -11,6 +11,9 @@ const banner = {
   js: 'import { createRequire as createRequireForBundledPackages } from "node:module"; const require = createRequireForBundledPackages(import.meta.url);',
 };
 
+/** The types say `AsyncDisposable`, which new projects do not have in their `lib`. */
+const DISPOSABLE = '/// <reference lib="esnext.disposable" />';
+
 /** The API page is served from files that lie beside the program: no request leaves the machine. */
 function copyDocs(): Promise<void> {
   mkdirSync("dist/docs", { recursive: true });
@@ -40,7 +43,7 @@ export default defineConfig([
     },
     format: "esm",
     target: "node20",
-    dts: true,
+    dts: { banner: DISPOSABLE },
     external,
     onSuccess: copyDocs,
   },
@@ -54,7 +57,7 @@ export default defineConfig([
     format: "esm",
     platform: "browser",
     target: "es2022",
-    dts: true,
+    dts: { banner: DISPOSABLE },
     external: ["msw", "zod"],
     noExternal: [/^@trpc\//, "ws"],
     esbuildOptions(options) {

@@ -5,7 +5,8 @@
  * - publint finds nothing to mend;
  * - what is for browsers imports nothing of Node;
  * - the documentation's code compiles with its types, and what is wrong on
- *   purpose does not, for bundlers and for Node, without `skipLibCheck`.
+ *   purpose does not, for bundlers and for Node, without `skipLibCheck`;
+ * - its types ask for no package whose types must be installed as well.
  *
  * The package is taken as `npm run build` left it.
  */
@@ -14,6 +15,7 @@ import {
   cpSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -43,6 +45,7 @@ try {
     ...(await browserImports()),
     ...types("bundler"),
     ...types("nodenext"),
+    ...untyped(),
   ];
   for (const line of failed) console.error(line);
   if (failed.length > 0) process.exitCode = 1;
@@ -143,6 +146,23 @@ function types(moduleResolution: "bundler" | "nodenext"): string[] {
       (error as { stdout: string }).stdout,
     ];
   }
+}
+
+/** Those who install the package do not get our `@types`. */
+function untyped(): string[] {
+  const { devDependencies } = JSON.parse(
+    readFileSync(join(root, "package.json"), "utf8"),
+  ) as { devDependencies: Readonly<Record<string, string>> };
+  const dist = join(home, "dist");
+  return readdirSync(dist)
+    .filter((name) => name.endsWith(".d.ts"))
+    .flatMap((name) => {
+      const text = readFileSync(join(dist, name), "utf8");
+      return [...text.matchAll(/(?:from|import\() ?["']([^."'][^"']*)["']/g)]
+        .map(([, asked = ""]) => asked)
+        .filter((asked) => devDependencies[`@types/${asked}`] !== undefined)
+        .map((asked) => `The types of ${name} ask for @types/${asked}`);
+    });
 }
 
 /** Each block of the page as a module of its own; `url`, `token`, `client` and `session` are there, where the page says so. */

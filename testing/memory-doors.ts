@@ -6,6 +6,7 @@
 import type { IncomingMessage } from "node:http";
 import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import { getWSConnectionHandler, jsonEncoder } from "@trpc/server/adapters/ws";
+import type { WebSocket as WsSocket } from "ws";
 import { type AppRouter, failure } from "../contract/index.ts";
 import { limits } from "../contract/limits.ts";
 import { Marks, RawJson, stringify } from "../src/jupyter/raw-json.ts";
@@ -121,10 +122,10 @@ export class MemoryDoors {
     const socket = new ServerSocket(peer);
     if (channels === undefined) {
       socket.listen(service);
-      this.#connectTrpc(socket.asWs, requestTo(url));
+      this.#connectTrpc(asWs(socket), requestTo(url));
     } else {
       const id = decodeURIComponent(channels[1] ?? "");
-      ownChannels(service.supervisor.session(id), socket.asWs, undefined, {
+      ownChannels(service.supervisor.session(id), asWs(socket), undefined, {
         by: admit(requestTo(url), EVERYTHING),
         codec: codecFor(url.search),
         log: service.log,
@@ -198,6 +199,11 @@ export class MemoryDoors {
     }
     return url;
   }
+}
+
+/** As the doors want it. Here, so that the types of the package need none of `ws`. */
+function asWs(socket: ServerSocket): WsSocket {
+  return socket as unknown as WsSocket;
 }
 
 async function bytesOf(request: Request): Promise<Buffer> {

@@ -2,7 +2,6 @@
  * A WebSocket without a socket: the server's end behaves as `ws` does, the
  * client's end is whoever takes the frames. Frames arrive in order, at once.
  */
-import type { WebSocket as WsSocket } from "ws";
 import { InOrder } from "../src/server/in-order.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { handedOn, isKeepAlive } from "../src/server/doors/trpc/calls.ts";
@@ -28,11 +27,6 @@ export class ServerSocket extends Emitter {
   constructor(peer: Peer) {
     super();
     this.#peer = peer;
-  }
-
-  /** As the doors want it. */
-  get asWs(): WsSocket {
-    return this as unknown as WsSocket;
   }
 
   /** server → client */
