@@ -18,8 +18,11 @@ import {
   tokenOf,
   withFiles,
 } from "./serve.ts";
-import { answer, Doors } from "./server/listen.ts";
-import { sendFailure } from "./server/doors/rest/rest.ts";
+import { doorsOf } from "./server/doors/doors.ts";
+import { PagesDoor } from "./server/doors/docs/door.ts";
+import { Entrance } from "./server/entrance.ts";
+import { sendFailure } from "./server/respond.ts";
+import { answer, WebSockets } from "./server/websockets.ts";
 import type { Service } from "./server/answers/service.ts";
 import { GOODBYE_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor/supervisor.ts";
@@ -43,7 +46,8 @@ export class EmbeddedServer implements AsyncDisposable {
   /** Resolves with the reason once a client asked the server to end, or nobody needs it any more. */
   readonly shutdownRequested: Promise<string>;
   readonly #service: Service;
-  readonly #doors: Doors;
+  readonly #entrance: Entrance;
+  readonly #sockets = new WebSockets();
   readonly #files: RuntimeFiles;
   readonly #tidying: Tidying;
   /** Answers that are not finished. */
@@ -59,13 +63,14 @@ export class EmbeddedServer implements AsyncDisposable {
     this.#service = service;
     this.#files = files;
     this.#tidying = new Tidying(files.parents, service.log);
-    this.#doors = new Doors(service, {
-      transport: "tcp",
+    this.#entrance = new Entrance({
       token: this.token,
       hosts: options.hosts ?? [],
       origins: options.origins ?? [],
       scopesOf: options.scopesOf,
-      socketDirectory: () => files.ensure(),
+      isLocal: false,
+      doors: [...doorsOf(service), new PagesDoor()],
+      guard: service.guard,
     });
   }
 
@@ -87,7 +92,7 @@ export class EmbeddedServer implements AsyncDisposable {
     this.#open.add(res);
     res.once("close", () => this.#open.delete(res));
     req.url = url;
-    void this.#doors.handle(req, res); // which does not reject
+    void this.#entrance.handle(req, res); // which does not reject
   };
 
   /** For the event `upgrade` of the HTTP server. What is not under our path is left to others. */
@@ -103,7 +108,7 @@ export class EmbeddedServer implements AsyncDisposable {
       return;
     }
     req.url = url;
-    void this.#doors.upgrade(req, stream, head);
+    void this.#sockets.upgrade(this.#entrance, req, stream, head);
   };
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -113,7 +118,8 @@ export class EmbeddedServer implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await endService(this.#service);
-    this.#doors.close();
+    this.#entrance.close();
+    this.#sockets.close();
     await this.#answered();
     await this.#tidying[Symbol.asyncDispose]();
     this.#files[Symbol.dispose]();

@@ -33,7 +33,12 @@ export class Emitter {
     return this.off(event, listener);
   }
 
-  protected emit(event: string, ...args: unknown[]): void {
+  /** Nobody is warned of many. */
+  setMaxListeners(): this {
+    return this;
+  }
+
+  emit(event: string, ...args: unknown[]): void {
     for (const listener of [...(this.#listeners.get(event) ?? [])]) {
       listener(...args);
     }

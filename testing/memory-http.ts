@@ -12,15 +12,16 @@ export interface Exchange {
   readonly response: Promise<Response>;
 }
 
-export function exchangeOf(request: Request): Exchange {
-  const req = {
+/** `path` is what the server is asked for: of the request's address, what is below its own. */
+export function exchangeOf(request: Request, path: string): Exchange {
+  const req = Object.assign(new Emitter(), {
     method: request.method,
-    url: request.url,
+    url: path,
     headers: Object.fromEntries(request.headers),
     complete: true, // before anybody asks
     resume() {},
     [Symbol.asyncIterator]: () => chunksOf(request),
-  } as unknown as IncomingMessage;
+  }) as unknown as IncomingMessage;
   const res = new Outgoing(req, request.signal);
   return {
     req,
@@ -37,6 +38,8 @@ class Outgoing extends Emitter {
   readonly response: Promise<Response>;
   headersSent = false;
   destroyed = false;
+  /** Of what is written before a head is. */
+  statusCode = 200;
   readonly #headers = new Headers();
   #answer: (response: Response) => void = () => {};
   #body: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -87,8 +90,13 @@ class Outgoing extends Emitter {
     return this;
   }
 
+  get writableEnded(): boolean {
+    return this.#isEnded;
+  }
+
   write(chunk: string | Uint8Array): boolean {
     if (this.destroyed || this.#isEnded) return false;
+    if (!this.headersSent) this.writeHead(this.statusCode);
     this.#body?.enqueue(
       typeof chunk === "string"
         ? new TextEncoder().encode(chunk)
@@ -100,6 +108,7 @@ class Outgoing extends Emitter {
   end(chunk?: string | Uint8Array): this {
     if (this.#isEnded) return this;
     if (chunk !== undefined) this.write(chunk);
+    if (!this.headersSent) this.writeHead(this.statusCode);
     this.#isEnded = true;
     if (!this.destroyed) this.#body?.close();
     this.#close();

@@ -2,14 +2,13 @@
  * A WebSocket without a socket: the server's end behaves as `ws` does, the
  * client's end is whoever takes the frames. Frames arrive in order, at once.
  */
-import { InOrder } from "../src/server/in-order.ts";
-import type { Service } from "../src/server/answers/service.ts";
-import { handedOn, isKeepAlive } from "../src/server/doors/trpc/calls.ts";
 import { turn } from "./clock.ts";
 import { Emitter } from "./emitter.ts";
 
 /** The client's end. */
 export interface Peer {
+  /** Before anything is received. */
+  opened(server: ServerSocket): void;
   receive(text: string): void;
   closed(code: number, reason: string): void;
 }
@@ -21,8 +20,6 @@ export class ServerSocket extends Emitter {
   readyState = OPEN;
   readonly bufferedAmount = 0;
   readonly #peer: Peer;
-  readonly #frames = new InOrder(this);
-  #service: Service | undefined;
 
   constructor(peer: Peer) {
     super();
@@ -39,24 +36,7 @@ export class ServerSocket extends Emitter {
     if (this.readyState !== OPEN) return;
     const isBinary = typeof data !== "string";
     const frame = isBinary ? Buffer.from(bytesOf(data)) : Buffer.from(data);
-    if (isBinary || this.#service === undefined || isKeepAlive(frame)) {
-      this.emit("message", frame, isBinary);
-      return;
-    }
-    this.#frames.add(
-      handedOn(frame, this.#service, {
-        bufferedAmount: this.bufferedAmount,
-        emit: (calls) => {
-          this.emit("message", calls, false);
-        },
-        send: (text) => this.send(text),
-      }),
-    );
-  }
-
-  /** From now on frames are read as calls of tRPC. */
-  listen(service: Service): void {
-    this.#service = service;
+    this.emit("message", frame, isBinary);
   }
 
   /** Frames come one by one, whoever waits. */
@@ -89,8 +69,8 @@ function bytesOf(data: unknown): Uint8Array {
   return new Uint8Array();
 }
 
-/** Opens the server's end for an address, or throws why it is refused. */
-export type Dial = (url: URL, peer: Peer) => ServerSocket;
+/** Opens the server's end for an address, or rejects with why it is refused. */
+export type Dial = (url: URL, peer: Peer) => Promise<void>;
 export type SocketClass = new (
   url: string | URL,
   protocols?: string | string[],
@@ -159,22 +139,30 @@ export class MemorySocket extends EventTarget {
     queueMicrotask(() => server.close(code, reason));
   }
 
-  #open(dial: Dial): void {
+  async #open(dial: Dial): Promise<void> {
     if (this.readyState !== 0) {
       this.#closed(1006, "");
       return;
     }
     try {
-      this.#server = dial(new URL(this.url), {
+      await dial(new URL(this.url), {
+        opened: (server) => this.#opened(server),
         receive: (text) => this.#receive(text),
         closed: (code, reason) => this.#closed(code, reason),
       });
     } catch {
       this.#tell("error", new Event("error"));
       this.#closed(1006, ""); // a browser does not say why, either
+    }
+  }
+
+  #opened(server: ServerSocket): void {
+    this.#server = server;
+    if (this.readyState !== 0) {
+      server.close(1006); // the client has left meanwhile
       return;
     }
-    this.readyState = 1; // before anything that the server says, which takes its turn
+    this.readyState = 1; // before anything that the server says
     this.#tell("open", new Event("open"));
   }
 

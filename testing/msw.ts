@@ -20,7 +20,7 @@ import {
   type Operation,
   partsOf,
 } from "../contract/index.ts";
-import { sendFailure } from "../src/server/doors/rest/rest.ts";
+import { sendFailure } from "../src/server/respond.ts";
 import { systemClock, turn } from "./clock.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
@@ -133,7 +133,7 @@ class Mock {
       unauthorized === true ||
       names.some((name) => unauthorized?.includes(name as OperationName));
     if (!isRefused) return this.server.doors.fetch(request);
-    const { res, response } = exchangeOf(request);
+    const { res, response } = exchangeOf(request, "");
     sendFailure(res, failure("unauthorized", {}));
     return response;
   }
@@ -149,19 +149,19 @@ class Mock {
       client.close(BROKEN); // a browser is not told why an upgrade was refused
       return;
     }
-    try {
-      const socket = new OpenSocket(client, (peer) =>
-        this.server.doors.connect(client.url, {
-          receive: (text) => inTime(() => peer.receive(text)),
-          closed: (code, reason) => inTime(() => peer.closed(code, reason)),
-        }),
-      );
-      socket.breakAfter(dropAfter);
-      this.#sockets.add(socket);
-      client.addEventListener("close", () => this.#sockets.delete(socket));
-    } catch {
-      client.close(BROKEN);
-    }
+    const socket = new OpenSocket(client, dropAfter);
+    const peer: Peer = {
+      opened: (server) => {
+        socket.opened(server);
+        this.#sockets.add(socket);
+        client.addEventListener("close", () => this.#sockets.delete(socket));
+      },
+      receive: (text) => inTime(() => socket.receive(text)),
+      closed: (code, reason) => inTime(() => client.close(code, reason)),
+    };
+    this.server.doors
+      .connect(client.url, peer)
+      .catch(() => client.close(BROKEN));
   }
 
   async #delay(): Promise<void> {
@@ -193,16 +193,17 @@ const BROKEN = 1006;
 /** A socket between a client that MSW mocks and the server's end. */
 class OpenSocket {
   readonly #client: Connected;
-  readonly #server: ServerSocket;
+  #server: ServerSocket | undefined;
   /** Messages until it breaks. */
   #left = Infinity;
 
-  constructor(client: Connected, dial: (peer: Peer) => ServerSocket) {
+  constructor(client: Connected, left = Infinity) {
     this.#client = client;
-    const server = dial({
-      receive: (text) => this.#receive(text),
-      closed: (code, reason) => client.close(code, reason),
-    });
+    this.#left = left;
+  }
+
+  opened(server: ServerSocket): void {
+    const client = this.#client;
     this.#server = server;
     client.addEventListener("message", ({ data }) => server.hear(data));
     client.addEventListener("close", ({ code, reason }) =>
@@ -215,7 +216,7 @@ class OpenSocket {
     if (messages <= 0) this.#break();
   }
 
-  #receive(text: string): void {
+  receive(text: string): void {
     if (this.#left <= 0) return;
     this.#client.send(text);
     this.#left -= 1;
@@ -225,7 +226,7 @@ class OpenSocket {
 
   #break(): void {
     this.#client.close(BROKEN);
-    this.#server.terminate();
+    this.#server?.terminate();
   }
 }
 

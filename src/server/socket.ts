@@ -5,9 +5,8 @@
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { type Patience, taken } from "./patience.ts";
-
-/** A piece of a text frame. */
-export type Piece = Buffer | string;
+import type { Connection } from "./door.ts";
+import type { Piece, Sink } from "./relay.ts";
 
 /** Frames from here on leave uncopied, in pieces of their own. */
 const LARGE = 64 * 1024; // bytes
@@ -28,15 +27,17 @@ interface Frame {
  * between two flushes. That holds as long as the socket does not compress:
  * then `ws` writes each frame when it is told to.
  */
-export class FrameWriter {
+export class FrameWriter implements Sink {
   readonly #socket: WebSocket;
   readonly #stream: Duplex | undefined;
+  readonly #patience: Patience;
   #frames: Frame[] = [];
 
-  /** Without a stream the socket sends frame by frame. */
-  constructor(socket: WebSocket, stream: Duplex | undefined) {
+  /** Without a stream the socket sends frame by frame, and nothing waits. */
+  constructor({ socket, stream }: Connection, patience: Patience) {
     this.#socket = socket;
     this.#stream = stream;
+    this.#patience = patience;
   }
 
   /** One frame, in pieces that follow each other. */
@@ -68,6 +69,28 @@ export class FrameWriter {
     }
     writeSmall(stream, frames.slice(from));
     stream.uncork();
+  }
+
+  /**
+   * Resolves once less than the limit waits in our process, or the socket is
+   * closed. A reader that takes nothing for too long is cut off: what it missed
+   * is in the journal.
+   */
+  async drained(): Promise<boolean> {
+    const socket = this.#socket;
+    const stream = this.#stream;
+    const isOpen = () => socket.readyState === WebSocket.OPEN;
+    if (stream === undefined) return isOpen();
+    const waiting = () => (isOpen() ? socket.bufferedAmount : undefined);
+    if (await taken({ waiting, stream, socket }, this.#patience)) {
+      return isOpen();
+    }
+    // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.
+    socket.close(
+      TOO_SLOW,
+      "nothing was read for too long: come back, and resume",
+    );
+    return false;
   }
 }
 
@@ -123,39 +146,8 @@ function joined(pieces: readonly Piece[]): string {
   return pieces.map((piece) => piece.toString()).join("");
 }
 
-/** Everything that `send` sends goes out together. */
-export function together(stream: Duplex | undefined, send: () => void): void {
-  stream?.cork();
-  try {
-    send();
-  } finally {
-    stream?.uncork();
-  }
-}
-
 /** The reader took nothing of what waited for it; it may come back, and resume. */
 export const TOO_SLOW = 4408;
-
-/**
- * Resolves once less than `limit` bytes wait in our process, or the socket is
- * closed. A reader that takes nothing for `patience_ms` is cut off: what it
- * missed is in the journal.
- */
-export async function drained(
-  socket: WebSocket,
-  stream: Duplex | undefined,
-  patience: Patience,
-): Promise<void> {
-  if (stream === undefined) return; // nothing waits
-  const waiting = () =>
-    socket.readyState === WebSocket.OPEN ? socket.bufferedAmount : undefined;
-  if (await taken({ waiting, stream, socket }, patience)) return;
-  // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.
-  socket.close(
-    TOO_SLOW,
-    "nothing was read for too long: come back, and resume",
-  );
-}
 
 /** How long a client may take to close its end when the server does. */
 export const GOODBYE_MS = 1_000;

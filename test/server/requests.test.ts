@@ -18,7 +18,7 @@ import { limits } from "../../contract/limits.ts";
 import { embedServer } from "../../src/index.ts";
 import { Faults } from "../../src/log/faults.ts";
 import { bodyOf } from "../../src/server/request-body.ts";
-import { sendFailure } from "../../src/server/doors/rest/rest.ts";
+import { sendFailure } from "../../src/server/respond.ts";
 import { toFailure } from "../../src/server/answers/router.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
 import { MemoryServer } from "../../testing/memory-server.ts";

@@ -178,7 +178,7 @@ async function* trackedEvents(
 ) {
   for await (const told of subscription) {
     const events: (readonly [string, readonly Buffer[]])[] = [];
-    eachEvent(told, (id, json) => events.push([id, json]));
+    eachEvent(told, ({ id, json }) => events.push([id, json]));
     for (const [id, json] of events) yield tracked(id, spelled(id, json, raw));
   }
 }

@@ -42,15 +42,29 @@ export function assertJournal(
 /** Calls `tell` with each event as JSON, in pieces that follow each other. */
 export function eachEvent(
   { journal_id, reading }: Told,
-  tell: (id: string, json: readonly Buffer[]) => void,
+  tell: (event: ToldEvent) => void,
 ): void {
   const idOf = (seq: number) => fromPosition({ journal_id, seq });
   if ("entries" in reading) {
-    for (const { seq, json } of reading.entries) tell(idOf(seq), json);
+    for (const { seq, size, json } of reading.entries) {
+      tell({ id: idOf(seq), seq, size, json });
+    }
     return;
   }
   const event = eventOf(reading, journal_id);
-  tell(idOf(event.seq), [Buffer.from(JSON.stringify(event))]);
+  const { seq } = event;
+  const json = [Buffer.from(JSON.stringify(event))];
+  tell({ id: idOf(seq), seq, size: 0, json });
+}
+
+export interface ToldEvent {
+  /** The position of a reader that has heard it. */
+  readonly id: string;
+  readonly seq: number;
+  /** Bytes of the entry. */
+  readonly size: number;
+  /** In pieces that follow each other. */
+  readonly json: readonly Buffer[];
 }
 
 function eventOf(

@@ -9,33 +9,32 @@
  * message is told to nobody but the log.
  */
 import { once } from "node:events";
-import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
+import { MessageEntry } from "../../../journal/entry.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
 import { compose, type Message } from "../../../jupyter/message.ts";
 import { within } from "../../../time/within.ts";
 import type { Guard } from "../../../log/guard.ts";
 import type { Faults } from "../../../log/faults.ts";
 import type { Log } from "../../../log/log.ts";
-import { type Entry, MessageEntry } from "../../../journal/entry.ts";
 import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
 import type { Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import { InOrder } from "../../in-order.ts";
 import { assertPermitted } from "../../permit.ts";
-import { Pings } from "./pings.ts";
 import { joined } from "../../pieces.ts";
+import { Pings } from "./pings.ts";
 import { speakerOf } from "../../answers/speaker.ts";
 import type { Patience } from "../../patience.ts";
-import { drained, FrameWriter, type Piece, together } from "../../socket.ts";
+import type { Told } from "../../answers/told.ts";
+import type { Connection } from "../../door.ts";
+import { type Codec, type Piece, relay } from "../../relay.ts";
+import { FrameWriter } from "../../socket.ts";
 
 /** How a protocol spells what goes out. */
-export interface Codec {
-  /** One text frame, in pieces; `undefined` where the protocol has no word for it. */
-  encode(entry: Entry): readonly Piece[] | undefined;
-  gap(from: number, to: number): readonly Piece[] | undefined;
+export interface ChannelCodec extends Codec {
   /** The last frame on the socket of an owner that is displaced. */
   displaced(reason: string): readonly Piece[];
 }
@@ -43,7 +42,7 @@ export interface Codec {
 export interface ChannelOptions {
   /** Who is at the other end. */
   readonly by: Principal;
-  readonly codec: Codec;
+  readonly codec: ChannelCodec;
   readonly log: Log;
   readonly faults: Faults;
   readonly guard: Guard;
@@ -66,13 +65,13 @@ const FAREWELL_MS = 250;
 /** Carries messages both ways until the socket closes, the session ends or another owner comes. */
 export function ownChannels(
   session: Session,
-  socket: WebSocket,
-  stream: Duplex | undefined,
+  connection: Connection,
   options: ChannelOptions,
 ): void {
   const closed = new AbortController();
-  const frames = new FrameWriter(socket, stream);
+  const { socket } = connection;
   const { codec, guard, log } = options;
+  const frames = new FrameWriter(connection, options.patience);
   const claim = session.ownership.take(
     "Another client has connected to this session",
     (reason) => {
@@ -105,17 +104,15 @@ export function ownChannels(
   const heard = new InOrder(socket);
   socket.on("message", (data, isBinary) => {
     const said = toKernel(session, data as Received, isBinary, options);
-    heard.add(told(said, frames, codec));
+    heard.add(answered(said, frames, codec));
   });
-  toClient(
-    session,
-    { socket, stream, frames, claim, pings },
-    options,
-    closed.signal,
-  ).then(leave, (error: unknown) => {
-    guard.tell(error, "a channel");
-    socket.terminate();
-  });
+  toClient(session, { frames, claim, pings }, options, closed.signal).then(
+    leave,
+    (error: unknown) => {
+      guard.tell(error, "a channel");
+      socket.terminate();
+    },
+  );
 }
 
 /** Resolves when the socket has closed: the peer has then read all that was sent. One that is half dead is not waited for long. */
@@ -128,15 +125,17 @@ async function farewell(socket: WebSocket): Promise<void> {
 type Received = Buffer | readonly Buffer[];
 
 /** Answers what the client may not ask: to this client alone, and as a kernel would. */
-function* told(
+function* answered(
   said: Generator<void, readonly Message[]>,
   frames: FrameWriter,
   codec: Codec,
 ): Generator<void, void> {
-  for (const answer of yield* said) {
-    const frame = codec.encode(MessageEntry.of(0, answer));
-    if (frame !== undefined) frames.add(frame);
-  }
+  const entries = (yield* said).map((answer) => MessageEntry.of(0, answer));
+  if (entries.length === 0) return;
+  const answers = { journal_id: undefined, reading: { entries } };
+  codec.encode(answers, (pieces) => {
+    if (pieces !== undefined) frames.add(pieces);
+  });
   frames.flush();
 }
 
@@ -205,8 +204,6 @@ function forbidden(request: Message, why: string): readonly Message[] {
 }
 
 interface Attached {
-  readonly socket: WebSocket;
-  readonly stream: Duplex | undefined;
   readonly frames: FrameWriter;
   readonly claim: Claim;
   readonly pings: Pings;
@@ -215,47 +212,30 @@ interface Attached {
 /** kernel → client, until the session has nothing more to say or the socket closes */
 async function toClient(
   session: Session,
-  { socket, stream, frames, claim, pings }: Attached,
-  { codec, faults, patience }: ChannelOptions,
+  { frames, claim, pings }: Attached,
+  { codec, faults }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const place = await claim.place;
   pings.begin(place);
   const { journal, ownership } = session;
   const heard = () => ownership.place;
-  for await (const reading of journal.follow(place, signal, { heard })) {
-    if (socket.readyState !== WebSocket.OPEN) return;
-    if ("gap" in reading) {
-      const { from, to } = reading.gap;
-      const why = `messages ${from} to ${to} are no longer kept`;
-      const where = { session: session.id };
-      faults.count("A channel client missed messages", why, where);
-    }
-    together(stream, () => sendReading(frames, reading, codec, pings));
-    await drained(socket, stream, patience);
-  }
+  const readings = journal.follow(place, signal, { heard });
+  const source = toldOf(journal.id, readings, ({ from, to }) => {
+    const why = `messages ${from} to ${to} are no longer kept`;
+    const where = { session: session.id };
+    faults.count("A channel client missed messages", why, where);
+  });
+  await relay(source, { codec, sink: frames, owner: pings });
 }
 
-function sendReading(
-  frames: FrameWriter,
-  reading: Reading,
-  codec: Codec,
-  pings: Pings,
-): void {
-  if ("gap" in reading) {
-    const { from, to } = reading.gap;
-    const frame = codec.gap(from, to);
-    if (frame !== undefined) frames.add(frame);
-    pings.sent(to, 0);
-    frames.flush();
-    pings.ask();
-    return;
+async function* toldOf(
+  journal_id: string,
+  readings: AsyncIterable<Reading>,
+  missed: (gap: { readonly from: number; readonly to: number }) => void,
+): AsyncGenerator<Told, void> {
+  for await (const reading of readings) {
+    if ("gap" in reading) missed(reading.gap);
+    yield { journal_id, reading };
   }
-  for (const entry of reading.entries) {
-    const frame = codec.encode(entry);
-    if (frame !== undefined) frames.add(frame);
-    pings.sent(entry.seq, entry.size);
-  }
-  frames.flush();
-  pings.ask();
 }

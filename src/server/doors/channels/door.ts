@@ -4,25 +4,30 @@
  * session's own, where any path is that session. One such socket serves a
  * session for its whole life, under a name that cannot collide.
  */
-import { randomBytes, randomUUID } from "node:crypto";
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { join } from "node:path";
-import type { Duplex } from "node:stream";
-import { WebSocket, WebSocketServer } from "ws";
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import { WebSocket } from "ws";
 import { failure } from "../../../../contract/index.ts";
-import { limits } from "../../../../contract/limits.ts";
 import { EVERYTHING, type Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
-import { type Codec, ownChannels } from "./channels.ts";
-import { codecFor } from "./kallichore.ts";
-import type { DoorOptions } from "../../door.ts";
-import { assertPermitted, assertUnlimited } from "../../permit.ts";
-import { admit, principalOf } from "../../principal.ts";
-import { OwnSocket } from "./own-socket.ts";
-import { sendJson } from "../rest/rest.ts";
 import type { Service } from "../../answers/service.ts";
-import { PatientSocket, plainWebSocket } from "../../large-messages.ts";
-import { sayGoodbye } from "../../socket.ts";
+import type { Asked, AskedUpgrade, Connection, Door } from "../../door.ts";
+import { assertPermitted, assertUnlimited } from "../../permit.ts";
+import { principalOf } from "../../principal.ts";
+import { sendJson } from "../../respond.ts";
+import { spanOf } from "../../span.ts";
+import { ownChannels } from "./channels.ts";
+import { codecFor } from "./kallichore.ts";
+
+/** A session's own socket. */
+export interface OwnSocket {
+  readonly path: string;
+  close(): void;
+}
+
+/** Who connects there, and the head of the handshake where there was one. */
+export type Enter = (connection: Connection, req?: IncomingMessage) => void;
+export type OpenOwn = (enter: Enter) => Promise<OwnSocket>;
 
 const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
 const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
@@ -33,159 +38,90 @@ const EXAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 /** What a client may take to read our answer to that. */
 const MOMENT_MS = 50;
 
-export class ChannelsDoor {
+export class ChannelsDoor implements Door {
   readonly #service: Service;
-  readonly #options: DoorOptions;
-  readonly #sockets = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: limits.body_bytes,
-    WebSocket: PatientSocket,
-  });
+  readonly #openOwn: OpenOwn | undefined;
   /** The session's own sockets, by session. */
   readonly #own = new Map<Session, Promise<OwnSocket>>();
 
-  constructor(service: Service, options: DoorOptions) {
+  /** `openOwn`: where the server is reached by a socket, each session has one of its own. */
+  constructor(service: Service, openOwn?: OpenOwn) {
     this.#service = service;
-    this.#options = options;
+    this.#openOwn = openOwn;
   }
 
-  serves(method: string | undefined, path: string): boolean {
-    return method === "GET" && PATHS.some((pattern) => pattern.test(path));
+  methodsAt(path: string): readonly string[] {
+    return this.upgradesAt(path) ? ["GET", "HEAD"] : [];
+  }
+
+  upgradesAt(path: string): boolean {
+    return PATHS.some((pattern) => pattern.test(path));
   }
 
   /** Asked without an upgrade: where to connect. */
-  async handle(res: ServerResponse, path: string): Promise<void> {
-    if (this.#isLocal) {
-      const by = principalOf(res.req);
-      sendJson(res, 200, await this.whereabouts(path, by));
-    } else {
-      this.#sessionAt(path);
-      res.setHeader("upgrade", "websocket");
-      res.setHeader("connection", "upgrade");
-      throw failure("upgrade_required", {});
-    }
-  }
-
-  /**
-   * Whether the answer here is another address even to who asks to be upgraded.
-   * Kallichore gives it to everybody, and its own tests ask for it with the
-   * headers of the RFC's example; who makes a key for itself wants a WebSocket,
-   * and can do nothing with an address.
-   */
-  pointsElsewhere(req: IncomingMessage, path: string): boolean {
-    if (!this.#isLocal || !KALLICHORES.test(path)) return false;
-    const key = keyOf(req);
-    return !KEY.test(key) || key === EXAMPLE_KEY;
-  }
-
-  /** The path of the session's own socket, where nobody is asked who they are. Rejects with `session_not_found`, `forbidden`. */
-  async whereabouts(path: string, by: Principal): Promise<string> {
-    assertUnlimited(by);
+  async handle({ req, res, url: { pathname: path } }: Asked): Promise<void> {
     const session = this.#sessionAt(path);
-    let own = this.#own.get(session);
-    if (own === undefined) {
-      own = this.#openOwn(session);
-      this.#own.set(session, own);
-      own.catch(() => this.#own.delete(session)); // who asks next may have more luck
+    if (this.#openOwn !== undefined) {
+      assertUnlimited(principalOf(req)); // there nobody is asked who they are
+      sendJson(res, 200, await this.#ownPath(session, this.#openOwn));
+      return;
     }
-    return (await own).path;
+    res.setHeader("upgrade", "websocket");
+    res.setHeader("connection", "upgrade");
+    throw failure("upgrade_required", {});
   }
 
   /** Throws `session_not_found`; nobody is displaced by who is refused. */
-  upgrade(
-    req: IncomingMessage,
-    stream: Duplex,
-    head: Buffer,
-    path: string,
-  ): void {
-    assertPermitted(principalOf(req), "execute"); // its owner displaces another
-    this.#attach(this.#sessionAt(path), { req, stream, head });
+  async upgrade({ req, url, accept, answer }: AskedUpgrade): Promise<void> {
+    const session = this.#sessionAt(url.pathname);
+    if (this.#openOwn !== undefined && pointsElsewhere(req, url.pathname)) {
+      assertUnlimited(principalOf(req));
+      answer(200, await this.#ownPath(session, this.#openOwn));
+      return;
+    }
+    const by = principalOf(req);
+    assertPermitted(by, "execute"); // its owner displaces another
+    accept((connection) => this.#enter(session, { ...connection, req, by }));
   }
 
   close(): void {
-    sayGoodbye(this.#sockets.clients);
     for (const own of this.#own.values()) {
       own.then((socket) => socket.close()).catch(() => {}); // one that did not open needs no closing
     }
     this.#own.clear();
   }
 
-  get #isLocal(): boolean {
-    return this.#options.transport !== "tcp";
-  }
-
-  #attach(
+  #enter(
     session: Session,
-    {
-      req,
-      stream,
-      head,
-    }: { req: IncomingMessage; stream: Duplex; head: Buffer },
-    socketPath?: string,
-  ): void {
-    this.#sockets.handleUpgrade(req, stream, head, (socket) => {
-      const codec = codecFor(req.url);
-      const by = principalOf(req);
-      const carry = () =>
-        this.#carry(session, { by, socket, stream, socketPath, codec });
-      if (keyOf(req) === EXAMPLE_KEY) {
-        const { guard } = this.#service;
-        aMomentLater(socket, guard.around("upgrade", carry));
-      } else carry();
-    });
-  }
-
-  /** A client that shook no hands. */
-  #attachPlain(
-    session: Session,
-    { stream, head }: { stream: Duplex; head: Buffer },
-    socketPath: string,
-  ): void {
-    const { clients, options } = this.#sockets;
-    const socket = plainWebSocket(stream, head, options);
-    clients.add(socket);
-    socket.on("close", () => clients.delete(socket));
-    const codec = codecFor(undefined);
-    const by = { scopes: EVERYTHING, client: null, span_id: randomUUID() };
-    this.#carry(session, { by, socket, stream, socketPath, codec });
-  }
-
-  #carry(
-    session: Session,
-    {
-      by,
-      socket,
-      stream,
-      socketPath,
-      codec,
-    }: {
-      by: Principal;
-      socket: WebSocket;
-      stream: Duplex;
-      socketPath: string | undefined;
-      codec: Codec;
-    },
+    { socket, stream, req, by, socketPath }: Entered,
   ): void {
     if (session.ended.aborted) {
       socket.on("error", () => {});
       socket.close(1001, session.farewell);
       return;
     }
-    const { idle, limits } = this.#service;
-    idle.nudge();
-    ownChannels(session, socket, stream, {
-      by,
-      codec,
-      log: this.#service.log.child({ session: session.id }),
-      faults: this.#service.faults,
-      guard: this.#service.guard,
-      patience: {
-        limit: limits.reader_buffer_bytes,
-        patience_ms: limits.reader_patience_ms,
-      },
-      socketPath,
+    const { idle, limits, log, faults, guard } = this.#service;
+    const carry = guard.around("upgrade", () => {
+      idle.nudge();
+      ownChannels(
+        session,
+        { socket, stream },
+        {
+          by,
+          codec: codecFor(req?.url),
+          log: log.child({ session: session.id }),
+          faults,
+          guard,
+          patience: {
+            limit: limits.reader_buffer_bytes,
+            patience_ms: limits.reader_patience_ms,
+          },
+          socketPath,
+        },
+      );
     });
+    if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
+    else carry();
   }
 
   #sessionAt(path: string): Session {
@@ -203,24 +139,26 @@ export class ChannelsDoor {
     return this.#service.supervisor.session(session_id);
   }
 
-  async #openOwn(session: Session): Promise<OwnSocket> {
-    const name = randomBytes(8).toString("hex");
-    const isPipe = this.#options.transport === "named-pipe";
-    const path = isPipe
-      ? `\\\\.\\pipe\\kallichore-${name}`
-      : join(this.#options.socketDirectory(), `${name}.sock`);
-    const { guard } = this.#service;
-    const own = await OwnSocket.open(path, isPipe, {
-      upgrade: (req, stream, head) => {
-        stream.on("error", () => {});
-        admit(req, EVERYTHING); // who may open the socket is the file's to say
-        guard.around("upgrade", () =>
-          this.#attach(session, { req, stream, head }, path),
-        )();
-      },
-      plain: guard.around("own socket", (stream: Duplex, head: Buffer) =>
-        this.#attachPlain(session, { stream, head }, path),
-      ),
+  /** The path of the session's own socket. */
+  async #ownPath(session: Session, open: OpenOwn): Promise<string> {
+    let own = this.#own.get(session);
+    if (own === undefined) {
+      own = this.#open(session, open);
+      this.#own.set(session, own);
+      own.catch(() => this.#own.delete(session)); // who asks next may have more luck
+    }
+    return (await own).path;
+  }
+
+  async #open(session: Session, open: OpenOwn): Promise<OwnSocket> {
+    const own: OwnSocket = await open((connection, req) => {
+      const by: Principal = {
+        scopes: EVERYTHING, // who may open the socket is the file's to say
+        client: req === undefined ? null : principalOf(req).client,
+        span_id: req === undefined ? randomUUID() : spanOf(req),
+      };
+      const socketPath = own.path;
+      this.#enter(session, { ...connection, req, by, socketPath });
     });
     const { id: session_id, ended } = session;
     const end = () => {
@@ -236,8 +174,26 @@ export class ChannelsDoor {
   }
 }
 
-function keyOf({ headers }: IncomingMessage): string {
-  return headers["sec-websocket-key"] ?? "";
+interface Entered extends Connection {
+  /** The head of the handshake; `undefined` where there was none. */
+  readonly req: IncomingMessage | undefined;
+  readonly by: Principal;
+  readonly socketPath?: string;
+}
+
+/**
+ * Whether the answer here is another address even to who asks to be upgraded.
+ * Kallichore gives it to everybody, and its own tests ask for it with the
+ * headers of the RFC's example; who makes a key for itself wants a WebSocket,
+ * and can do nothing with an address.
+ */
+function pointsElsewhere(req: IncomingMessage, path: string): boolean {
+  const key = keyOf(req);
+  return KALLICHORES.test(path) && (!KEY.test(key) || key === EXAMPLE_KEY);
+}
+
+function keyOf(req: IncomingMessage | undefined): string {
+  return req?.headers["sec-websocket-key"] ?? "";
 }
 
 /**

@@ -8,33 +8,52 @@
  * `seq` in any case: their type ignores members that it does not know.
  */
 import type { OwnEvent } from "../../../../contract/index.ts";
-import { type Entry, MessageEntry } from "../../../journal/entry.ts";
-import type { Codec } from "./channels.ts";
+import { type EventEntry, MessageEntry } from "../../../journal/entry.ts";
+import type { ChannelCodec } from "./channels.ts";
 
 /** What Kallichore sends, and nothing else. */
-const plain: Codec = {
-  encode(entry: Entry) {
-    if (entry instanceof MessageEntry) return entry.json;
-    const known = asKallichore(entry.event);
-    return known === undefined ? undefined : [frame(known)];
-  },
+const plain = codecOf({
+  event: ({ event }) => asKallichore(event),
   gap: () => undefined,
-  displaced: (reason) => [frame({ clientDisconnected: reason })],
-};
+});
 
 /** Every event, each with its number. */
-const everything: Codec = {
-  ...plain,
-  encode(entry: Entry) {
-    if (entry instanceof MessageEntry) return entry.json;
-    const { event, seq } = entry;
-    return [frame({ ...(asKallichore(event) ?? asOurs(event)), seq })];
-  },
-  gap: (from, to) => [frame({ gap: { from, to }, seq: to })],
-};
+const everything = codecOf({
+  event: ({ event, seq }) => ({
+    ...(asKallichore(event) ?? asOurs(event)),
+    seq,
+  }),
+  gap: (from, to) => ({ gap: { from, to }, seq: to }),
+});
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** `undefined` is what there is no word for. */
+function codecOf(words: {
+  readonly event: (entry: EventEntry) => Members | undefined;
+  readonly gap: (from: number, to: number) => Members | undefined;
+}): ChannelCodec {
+  const framed = (members: Members | undefined) =>
+    members === undefined ? undefined : [frame(members)];
+  return {
+    encode({ reading }, put) {
+      if ("entries" in reading) {
+        for (const entry of reading.entries) {
+          const { seq, size } = entry;
+          const isMessage = entry instanceof MessageEntry;
+          put(isMessage ? entry.json : framed(words.event(entry)), seq, size);
+        }
+      } else if ("gap" in reading) {
+        const { from, to } = reading.gap;
+        put(framed(words.gap(from, to)), to, 0);
+      }
+    },
+    displaced: (reason) => [frame({ clientDisconnected: reason })],
+  };
+}
 
 /** For a client that connected to this address: a path with its query. */
-export function codecFor(address: string | undefined): Codec {
+export function codecFor(address: string | undefined): ChannelCodec {
   const query = new URLSearchParams(address?.split("?", 2)[1]);
   return query.get("events") === "all" ? everything : plain;
 }
@@ -76,6 +95,6 @@ function asOurs({ kind, ...value }: OwnEvent): Record<string, unknown> {
   return { [name]: value };
 }
 
-function frame(members: Record<string, unknown>): string {
+function frame(members: Members): string {
   return JSON.stringify({ kind: "kernel", ...members });
 }

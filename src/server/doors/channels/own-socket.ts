@@ -4,13 +4,17 @@
  * then the first byte is a frame's already, or there is none because the client
  * only listens.
  */
+import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { createServer as createHttp, type IncomingMessage } from "node:http";
 import { createServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure } from "../../../../contract/index.ts";
 import { bindPipe, bindPrivately } from "../../bind.ts";
-import { sendFailure } from "../rest/rest.ts";
+import { sendFailure } from "../../respond.ts";
+import type { WebSockets } from "../../websockets.ts";
+import type { OpenOwn } from "./door.ts";
 
 /** Who says nothing for so long shakes no hands. Kallichore's figure. */
 const SILENCE_MS = 5_000;
@@ -18,14 +22,43 @@ const SILENCE_MS = 5_000;
 const RESERVED = 0x70;
 const NOTHING = Buffer.alloc(0);
 
-export interface Welcome {
+/** Opens the sockets of sessions, for a server that is itself reached by one. */
+export function ownSockets({
+  sockets,
+  transport,
+  directory,
+}: {
+  readonly sockets: WebSockets;
+  readonly transport: "socket" | "named-pipe";
+  /** Private. */
+  readonly directory: () => string;
+}): OpenOwn {
+  return (enter) => {
+    const name = randomBytes(8).toString("hex");
+    const isPipe = transport === "named-pipe";
+    const path = isPipe
+      ? `\\\\.\\pipe\\kallichore-${name}`
+      : join(directory(), `${name}.sock`);
+    return OwnSocket.open(path, isPipe, {
+      upgrade(req, stream, head) {
+        stream.on("error", () => {});
+        sockets.accept(req, stream, head, (connection) =>
+          enter(connection, req),
+        );
+      },
+      plain: (stream, head) => enter(sockets.plain(stream, head)),
+    });
+  };
+}
+
+interface Welcome {
   /** Asked for a WebSocket, and is still to be answered. */
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void;
   /** Speaks in frames, of which `head` is what came first. */
   plain(stream: Duplex, head: Buffer): void;
 }
 
-export class OwnSocket {
+class OwnSocket {
   readonly path: string;
   readonly #isPipe: boolean;
   readonly #welcome: Welcome;

@@ -1,7 +1,8 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
-import { taken } from "../../patience.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
+import { taken } from "../../patience.ts";
+import { type Codec, type Piece, relay, type Sink } from "../../relay.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
@@ -25,17 +26,42 @@ export async function streamEvents(
     if (!res.writableNeedDrain) res.write(": still here\n\n");
   }, KEEP_ALIVE_MS);
   try {
-    for await (const told of subscription) {
-      res.cork();
-      eachEvent(told, (id, json) => sendEvent(res, id, json));
-      res.uncork();
-      await drained(res, patience_ms);
-      if (res.destroyed) return;
-    }
+    await relay(subscription, { codec, sink: sinkOf(res, patience_ms) });
   } finally {
     clearInterval(timer);
     res.end();
   }
+}
+
+const codec: Codec = {
+  encode(told, put) {
+    eachEvent(told, ({ id, json, seq, size }) =>
+      put(eventPieces(id, json), seq, size),
+    );
+  },
+};
+
+/** A reader that takes nothing for `patience_ms` is cut off. */
+function sinkOf(res: ServerResponse, patience_ms: number): Sink {
+  const waiting = () => (res.destroyed ? undefined : res.writableLength);
+  const outgoing = { waiting, stream: res, socket: res };
+  const limit = Math.max(res.writableHighWaterMark, 1);
+  let isCorked = false;
+  return {
+    add(pieces) {
+      if (!isCorked) res.cork();
+      isCorked = true;
+      for (const piece of pieces) res.write(piece);
+    },
+    flush() {
+      if (isCorked) res.uncork();
+      isCorked = false;
+    },
+    async drained() {
+      if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
+      return !res.destroyed;
+    },
+  };
 }
 
 const DATA = Buffer.from("data: ");
@@ -43,36 +69,20 @@ const NEXT_LINE = Buffer.from("\ndata: ");
 const END = Buffer.from("\n\n");
 
 /** A line break within the JSON, where it means nothing, begins another `data:` line here. */
-function sendEvent(
-  res: ServerResponse,
-  id: string,
-  pieces: readonly Buffer[],
-): void {
-  res.write(`id: ${id}\n`);
-  res.write(DATA);
-  for (const piece of pieces) {
+function eventPieces(id: string, json: readonly Buffer[]): Piece[] {
+  const pieces: Piece[] = [`id: ${id}\n`, DATA];
+  for (const piece of json) {
     let from = 0;
     for (
       let end = piece.indexOf("\n");
       end !== -1;
       end = piece.indexOf("\n", from)
     ) {
-      res.write(piece.subarray(from, end));
-      res.write(NEXT_LINE);
+      pieces.push(piece.subarray(from, end), NEXT_LINE);
       from = end + 1;
     }
-    res.write(from === 0 ? piece : piece.subarray(from));
+    pieces.push(from === 0 ? piece : piece.subarray(from));
   }
-  res.write(END);
-}
-
-/** A reader that takes nothing for `patience_ms` is cut off. */
-async function drained(
-  res: ServerResponse,
-  patience_ms: number,
-): Promise<void> {
-  const waiting = () => (res.destroyed ? undefined : res.writableLength);
-  const outgoing = { waiting, stream: res, socket: res };
-  const limit = Math.max(res.writableHighWaterMark, 1);
-  if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
+  pieces.push(END);
+  return pieces;
 }

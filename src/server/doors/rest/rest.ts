@@ -19,13 +19,13 @@ import {
   type SupervisorError,
 } from "../../../../contract/index.ts";
 import { clientInput, LargeInput } from "../../answers/client-input.ts";
-import { stringify } from "../../../jupyter/raw-json.ts";
 import { streamEvents } from "./event-stream.ts";
-import { bodyOf, endAfterBody, isExpectant } from "../../request-body.ts";
-import { type Feed, toFailure } from "../../answers/router.ts";
+import type { Asked, Door, Spelled } from "../../door.ts";
+import { bodyOf } from "../../request-body.ts";
+import { sendJson } from "../../respond.ts";
+import type { Feed } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { share } from "../../../time/share.ts";
-import { SPAN, spanOf } from "../../span.ts";
 import { principalOf } from "../../principal.ts";
 import type { Told } from "../../answers/told.ts";
 
@@ -36,7 +36,7 @@ interface RestRoute {
   readonly operation: Operation;
 }
 
-export class RestDoor {
+export class RestDoor implements Door {
   readonly #routes: readonly RestRoute[];
   readonly #router: AppRouter;
   readonly #service: Service;
@@ -47,84 +47,62 @@ export class RestDoor {
     this.#routes = routesOf(contract);
   }
 
-  /** Whether the operation at this address needs no token. */
-  isOpen(method: string | undefined, path: string): boolean {
-    const route = this.#routes.find(
-      (candidate) => answers(candidate, method) && candidate.pattern.test(path),
-    );
-    return route?.operation.access === "open";
-  }
-
-  /** What may be asked of an address. */
   methodsAt(path: string): readonly string[] {
     return this.#routes
       .filter(({ pattern }) => pattern.test(path))
       .flatMap(({ method }) => (method === "GET" ? [method, "HEAD"] : method));
   }
 
-  /** Answers; never rejects. `allowed` is what may be asked of the address. */
-  async handle(
-    req: IncomingMessage,
-    res: ServerResponse,
-    url: URL,
-    allowed: readonly string[] = this.methodsAt(url.pathname),
-  ): Promise<void> {
-    let route: RestRoute | undefined;
-    try {
-      route = this.#routeOf(req, res, url.pathname, allowed);
-      const input = await inputOf(req, res, url, route);
-      const unknown = unknownFields(input, route.operation);
-      if (unknown.length > 0) {
-        res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
-      }
-      const gone = new AbortController();
-      res.once("close", () => gone.abort());
-      if (res.destroyed) gone.abort(); // while its body was read
-      const data: unknown = await callTRPCProcedure({
-        router: this.#router,
-        path: route.procedure,
-        type: route.operation.kind,
-        getRawInput: () => Promise.resolve(input),
-        ctx: {
-          service: this.#service,
-          by: principalOf(req),
-          feed: asTheyAre,
-        },
-        signal: gone.signal,
-        batchIndex: 0,
-      });
-      if (route.operation.kind === "subscription") {
-        const { reader_patience_ms } = this.#service.limits;
-        const subscription = data as AsyncIterable<Told>;
-        if (req.method === "HEAD") gone.abort(); // the head of the answer, and its end
-        await streamEvents(res, subscription, reader_patience_ms);
-      } else sendJson(res, route.operation.status ?? 200, data);
-    } catch (error) {
-      const failed = toFailure(error);
-      if (failed.reason === "internal") {
-        const where = route?.procedure ?? "a request";
-        this.#service.guard.tell(failed.cause ?? failed, where);
-      }
-      if (res.headersSent) res.destroy();
-      else sendFailure(res, failed, route?.operation);
-    }
+  isOpen(method: string, path: string): boolean {
+    return this.#routeAt(method, path)?.operation.access === "open";
   }
 
-  /** Throws `not_found`, `method_not_allowed`. */
-  #routeOf(
-    { method = "" }: IncomingMessage,
-    res: ServerResponse,
-    path: string,
-    allowed: readonly string[],
-  ): RestRoute {
-    const route = this.#routes.find(
-      (candidate) => answers(candidate, method) && candidate.pattern.test(path),
+  async handle({ req, res, method, url }: Asked): Promise<void> {
+    const route = this.#routeAt(method, url.pathname);
+    if (route === undefined) throw failure("not_found", { path: url.pathname });
+    const { operation, procedure } = route;
+    const input = await inputOf(req, res, url, route);
+    const unknown = unknownFields(input, operation);
+    if (unknown.length > 0) {
+      res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
+    }
+    const gone = new AbortController();
+    res.once("close", () => gone.abort());
+    if (res.destroyed) gone.abort(); // while its body was read
+    const data: unknown = await callTRPCProcedure({
+      router: this.#router,
+      path: procedure,
+      type: operation.kind,
+      getRawInput: () => Promise.resolve(input),
+      ctx: { service: this.#service, by: principalOf(req), feed: asTheyAre },
+      signal: gone.signal,
+      batchIndex: 0,
+    });
+    if (operation.kind === "subscription") {
+      const { reader_patience_ms } = this.#service.limits;
+      const subscription = data as AsyncIterable<Told>;
+      if (method === "HEAD") gone.abort(); // the head of the answer, and its end
+      await streamEvents(res, subscription, reader_patience_ms);
+    } else sendJson(res, operation.status ?? 200, data);
+  }
+
+  /** What a failed start leaves behind rides along, where the operation promises it. */
+  spell(failed: SupervisorError, { method, url }: Asked): Spelled {
+    const operation = this.#routeAt(method, url.pathname)?.operation;
+    if (operation === undefined) return failed;
+    const { status, body, startupBody } = failed;
+    const isStartup =
+      operation.failure === "startup" && status !== 401 && status !== 404;
+    return {
+      status: statusOf(operation, failed.reason),
+      body: isStartup ? startupBody : body,
+    };
+  }
+
+  #routeAt(method: string, path: string): RestRoute | undefined {
+    return this.#routes.find(
+      (route) => answers(route, method) && route.pattern.test(path),
     );
-    if (route !== undefined) return route;
-    if (allowed.length === 0) throw failure("not_found", { path });
-    const allow = [...allowed, "OPTIONS"].join(", ");
-    res.setHeader("allow", allow);
-    throw failure("method_not_allowed", { method, allow });
   }
 }
 
@@ -234,40 +212,4 @@ function unknownFields(input: unknown, { input: schema }: Operation): string {
 
 function isVoid({ input }: Operation): boolean {
   return (input as z.ZodType).def.type === "void";
-}
-
-export function sendJson(
-  res: ServerResponse,
-  status: number,
-  data: unknown,
-): void {
-  const body = Buffer.from(stringify(data ?? null));
-  res.writeHead(status, {
-    "content-type": "application/json",
-    "content-length": body.length,
-    "cache-control": "no-store",
-  });
-  endAfterBody(res, body);
-}
-
-/** What a failed start leaves behind rides along, where the operation promises it. */
-export function sendFailure(
-  res: ServerResponse,
-  failed: SupervisorError,
-  operation?: Operation,
-): void {
-  if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req)); // it never came to a door
-  const isStartup =
-    operation?.failure === "startup" &&
-    failed.status !== 401 &&
-    failed.status !== 404;
-  if (failed.reason === "unauthorized") {
-    res.setHeader("www-authenticate", "Bearer");
-  }
-  if (isExpectant(res.req)) res.setHeader("connection", "close"); // its body will not come
-  const status =
-    operation === undefined
-      ? failed.status
-      : statusOf(operation, failed.reason);
-  sendJson(res, status, isStartup ? failed.startupBody : failed.body);
 }

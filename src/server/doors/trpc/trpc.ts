@@ -5,78 +5,74 @@
  * reading of the journal, the encoder lets it pass, and the socket spells it as
  * ordinary tRPC messages. Stock clients notice nothing.
  */
+import { EventEmitter } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Duplex } from "node:stream";
+import type { TRPCError } from "@trpc/server";
 import { nodeHTTPRequestHandler } from "@trpc/server/adapters/node-http";
 import {
   getWSConnectionHandler,
   jsonEncoder,
   type Encoder,
+  type WSSHandlerOptions,
 } from "@trpc/server/adapters/ws";
-import { WebSocket, WebSocketServer } from "ws";
+import type { WebSocket } from "ws";
 import type { AppRouter } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
 import { InOrder } from "../../in-order.ts";
-import { PatientSocket } from "../../large-messages.ts";
 import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
-import { drained, FrameWriter, sayGoodbye } from "../../socket.ts";
+import type { Asked, AskedUpgrade, Connection, Door } from "../../door.ts";
+import { type Codec, paced } from "../../relay.ts";
+import { FrameWriter } from "../../socket.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
 import { callsOf, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
 
 const PREFIX = "/trpc";
 
-export class TrpcDoor {
+export class TrpcDoor implements Door {
   readonly #router: AppRouter;
   readonly #service: Service;
-  readonly #sockets: WebSocketServer;
+  readonly #connect: Connect;
 
   constructor(router: AppRouter, service: Service) {
     this.#router = router;
     this.#service = service;
-    this.#sockets = new WebSocketServer({
-      noServer: true,
-      perMessageDeflate: false,
-      maxPayload: limits.body_bytes,
-      WebSocket: EntrySocket,
-    });
-    const connect = getWSConnectionHandler({
-      wss: this.#sockets,
+    const options = {
       router,
       maxBatchSize: limits.batch_calls, // a client that comes back resumes all its subscriptions in one frame
       experimental_encoder: encoder,
-      createContext: ({ req, res }): Context => ({
+      createContext: ({ req, res }: Connected): Context => ({
         service,
         by: principalOf(req),
-        feed: feedOf(entrySocket(res), service),
+        feed: feedOf(res),
       }),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
-      onError: ({ error, path, type }) => {
+      onError: ({ error, path, type }: Mishap) => {
         // What is no call's own is the connection's: what came on it was not WebSocket, or not tRPC.
         if (type === "unknown")
           service.faults.count("tRPC connection", error.code);
         else logAccident(service, error, path);
       },
-    });
-    this.#sockets.on("connection", (socket, request) => {
-      socket.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
-      connect(socket, request);
-    });
+    };
+    // It wants a `ws` server too, and does not use it; of a socket it uses what ours has.
+    this.#connect = getWSConnectionHandler(
+      options as unknown as WSSHandlerOptions<AppRouter>,
+    ) as unknown as Connect;
   }
 
-  serves(path: string): boolean {
-    return path === PREFIX || path.startsWith(`${PREFIX}/`);
+  methodsAt(path: string): readonly string[] {
+    return this.#serves(path) ? ["GET", "HEAD", "POST"] : [];
   }
 
-  async handle(
-    req: IncomingMessage,
-    res: ServerResponse,
-    path: string,
-  ): Promise<void> {
-    const procedures = path.slice(PREFIX.length + 1);
+  upgradesAt(path: string): boolean {
+    return this.#serves(path);
+  }
+
+  async handle({ req, res, url }: Asked): Promise<void> {
+    const procedures = url.pathname.slice(PREFIX.length + 1);
     const inputs = await this.#inputsOf(req, res, procedures);
     const marks = new Marks();
     fillAsWritten(res, marks);
@@ -98,6 +94,16 @@ export class TrpcDoor {
     });
   }
 
+  upgrade({ req, accept }: AskedUpgrade): void {
+    accept((connection) =>
+      this.#connect(new TrpcSocket(connection, this.#service), req),
+    );
+  }
+
+  #serves(path: string): boolean {
+    return path === PREFIX || path.startsWith(`${PREFIX}/`);
+  }
+
   /** Read before the adapter does it, which then finds an empty body. `undefined` where the body is not ours to read. */
   async #inputsOf(
     req: IncomingMessage & { body?: unknown },
@@ -107,23 +113,22 @@ export class TrpcDoor {
     if (req.method !== "POST" || req.body !== undefined) return undefined;
     const isBatch = /[?&]batch=1(?:&|$)/.test(req.url ?? "");
     const inputs = await inputsFor(procedures, isBatch, () => bodyOf(req, res));
-    if (inputs !== undefined) req.body = "";
+    req.body = "";
     return inputs;
   }
+}
 
-  upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void {
-    this.#sockets.handleUpgrade(req, stream, head, (socket) => {
-      entrySocket(socket).stream = stream;
-      entrySocket(socket).listen(this.#service);
-      for (const emitter of [socket, stream]) emitter.setMaxListeners(0); // each subscription waits for it to drain
-      this.#sockets.emit("connection", socket, req);
-    });
-  }
+type Connect = (socket: TrpcSocket, req: IncomingMessage) => void;
 
-  /** Says goodbye to everybody. */
-  close(): void {
-    sayGoodbye(this.#sockets.clients);
-  }
+interface Connected {
+  readonly req: IncomingMessage;
+  readonly res: TrpcSocket;
+}
+
+interface Mishap {
+  readonly error: TRPCError;
+  readonly path?: string | undefined;
+  readonly type: string;
 }
 
 /** The adapter spells answers, and writes each, or each event, in one piece. */
@@ -162,85 +167,98 @@ function batchIn(message: unknown): Batch | undefined {
   return result?.data instanceof Batch ? result.data : undefined;
 }
 
-/** Reads frames before the adapter does, and spells a batch as the tRPC messages that a stock client expects. */
-class EntrySocket extends PatientSocket {
-  stream: Duplex | undefined;
-  #service: Service | undefined;
-  readonly #frames = new InOrder(this);
+/**
+ * A client's connection as the adapter sees it, which knows it by its events
+ * and by `send`. Frames are read before the adapter gets them; a batch is
+ * spelled as the tRPC messages that a stock client expects.
+ */
+class TrpcSocket extends EventEmitter {
+  readonly frames: FrameWriter;
+  readonly #socket: WebSocket;
 
-  /** From now on frames are read in turn. */
-  listen(service: Service): void {
-    this.#service = service;
-  }
-
-  override emit(event: string | symbol, ...rest: unknown[]): boolean {
-    const [data] = rest;
-    const isBinary = rest[1] === true;
-    if (
-      event !== "message" ||
-      isBinary ||
-      this.#service === undefined ||
-      !isReceived(data) ||
-      isKeepAlive(data)
-    ) {
-      return super.emit(event, ...rest);
+  constructor(connection: Connection, service: Service) {
+    super();
+    const { reader_buffer_bytes: limit, reader_patience_ms: patience_ms } =
+      service.limits;
+    const { socket } = connection;
+    this.#socket = socket;
+    this.frames = new FrameWriter(connection, { limit, patience_ms });
+    this.setMaxListeners(0);
+    this.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
+    for (const event of ["close", "error", "pong"]) {
+      socket.on(event, (...rest: unknown[]) => this.emit(event, ...rest));
     }
-    this.#frames.add(
-      handedOn(data, this.#service, {
-        bufferedAmount: this.bufferedAmount,
-        emit: (frame) => void super.emit(event, frame, false),
-        send: (text) => this.send(text),
-      }),
-    );
-    return true;
+    const read = new InOrder(socket);
+    // A large message comes in pieces.
+    socket.on("message", (received, isBinary: boolean) => {
+      const data = received as Buffer | Buffer[];
+      const hand = (frame: Buffer | Buffer[]) => {
+        this.emit("message", frame, isBinary);
+      };
+      if (isBinary || isKeepAlive(data)) {
+        service.guard.around("message", () => hand(data))();
+        return;
+      }
+      read.add(
+        handedOn(data, service, {
+          bufferedAmount: socket.bufferedAmount,
+          emit: hand,
+          send: (text) => socket.send(text),
+        }),
+      );
+    });
   }
 
-  override send(data: unknown, ...rest: unknown[]): void {
+  get readyState(): number {
+    return this.#socket.readyState;
+  }
+
+  send(data: unknown): void {
     if (!(data instanceof Batch)) {
-      (super.send as (...args: unknown[]) => void)(data, ...rest);
+      this.#socket.send(data as string);
       return;
     }
     const { told, requestId } = data;
     const before = `{"id":${JSON.stringify(requestId)},"result":{"type":"data","id":"`;
-    const frames = new FrameWriter(this, this.stream);
-    eachEvent(told, (id, json) => {
-      frames.add([
-        `${before}${id}","data":{"id":"${id}","data":`,
-        ...json,
-        END,
-      ]);
+    codecOf(before).encode(told, (pieces) => {
+      if (pieces !== undefined) this.frames.add(pieces);
     });
-    frames.flush();
+    this.frames.flush();
   }
+
+  close(code?: number, reason?: string): void {
+    this.#socket.close(code, reason);
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+}
+
+/** `before` is what stands before an event's id, for one subscription. */
+function codecOf(before: string): Codec {
+  return {
+    encode(told, put) {
+      eachEvent(told, ({ id, json, seq, size }) =>
+        put(
+          [`${before}${id}","data":{"id":"${id}","data":`, ...json, END],
+          seq,
+          size,
+        ),
+      );
+    },
+  };
 }
 
 const END = "}}}";
 
-/** A large message comes in pieces. */
-function isReceived(data: unknown): data is Buffer | readonly Buffer[] {
-  return Buffer.isBuffer(data) || Array.isArray(data);
-}
-
-/** All of this door's sockets are: their server makes no others. */
-function entrySocket(socket: WebSocket): EntrySocket {
-  if (socket instanceof EntrySocket) return socket;
-  throw new TypeError("A socket of another door");
-}
-
 /** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
-function feedOf(socket: EntrySocket, { limits }: Service): Feed {
-  const patience = {
-    limit: limits.reader_buffer_bytes,
-    patience_ms: limits.reader_patience_ms,
-  };
+function feedOf({ frames }: TrpcSocket): Feed {
   return {
     async *take(subscription, signal) {
-      for await (const told of subscription) {
+      for await (const told of paced(subscription, frames)) {
+        if (signal.aborted) return;
         yield new Batch(told);
-        const { stream } = socket;
-        if (stream === undefined || signal.aborted) return;
-        await drained(socket, stream, patience);
-        if (socket.readyState !== WebSocket.OPEN) return; // it may be long in closing
       }
     },
   };

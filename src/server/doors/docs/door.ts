@@ -1,0 +1,35 @@
+/** Pages for people and their browsers, and the OpenAPI document. */
+import type { IncomingMessage } from "node:http";
+import { failure, type SupervisorError } from "../../../../contract/index.ts";
+import type { Asked, Door, Spelled } from "../../door.ts";
+import { send } from "../../respond.ts";
+import { docs, openapi } from "./docs.ts";
+import { tokenPage } from "./token-page.ts";
+
+const READ = ["GET", "HEAD"];
+
+export class PagesDoor implements Door {
+  methodsAt(path: string): readonly string[] {
+    return ["/", "/docs", "/openapi.json"].includes(path) ? READ : [];
+  }
+
+  handle({ req, res, url: { pathname: path } }: Asked): void {
+    if (path === "/" && !wantsPage(req)) throw failure("not_found", { path });
+    const page = path === "/openapi.json" ? openapi() : docs();
+    send(res, { status: 200, ...page });
+  }
+
+  /** A person without a token is asked for it. */
+  spell(failed: SupervisorError, { req, url }: Asked): Spelled {
+    const asksForToken =
+      failed.reason === "unauthorized" &&
+      url.pathname !== "/openapi.json" &&
+      wantsPage(req);
+    return asksForToken ? { status: 401, ...tokenPage() } : failed;
+  }
+}
+
+/** Whether it is a person's browser that asks. */
+function wantsPage({ headers: { accept = "" } }: IncomingMessage): boolean {
+  return accept.includes("text/html");
+}

@@ -1,0 +1,27 @@
+/** Every door that serves the sessions, whatever listens before them. The first that serves an address answers it. */
+import { answers } from "../answers/answers.ts";
+import { routerOf } from "../answers/router.ts";
+import type { Service } from "../answers/service.ts";
+import type { Door } from "../door.ts";
+import type { AppRouter } from "../../../contract/index.ts";
+import { ChannelsDoor, type OpenOwn } from "./channels/door.ts";
+import { RestDoor } from "./rest/rest.ts";
+import { TrpcDoor } from "./trpc/trpc.ts";
+
+export interface DoorOptions {
+  /** Default: every operation of the contract, as the server answers it. */
+  readonly router?: AppRouter | undefined;
+  /** Opens a session's own socket, where the server is reached by one. */
+  readonly openOwn?: OpenOwn | undefined;
+}
+
+export function doorsOf(
+  service: Service,
+  { router = routerOf(answers), openOwn }: DoorOptions = {},
+): readonly Door[] {
+  return [
+    new TrpcDoor(router, service),
+    new ChannelsDoor(service, openOwn),
+    new RestDoor(router, service),
+  ];
+}

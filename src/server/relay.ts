@@ -1,0 +1,71 @@
+/**
+ * The one way from a journal to a client, in every protocol: read, encode, wait
+ * for the client. A protocol is a codec; a connection is a sink.
+ */
+import type { Told } from "./answers/told.ts";
+
+/** A piece of what goes out. */
+export type Piece = Buffer | string;
+
+/** How a protocol spells what is told. */
+export interface Codec {
+  /** Calls `put` with each event that the protocol has a word for, and with no pieces for one that it has none for. */
+  encode(told: Told, put: Put): void;
+}
+
+/** One event, or one frame, in pieces that follow each other. */
+export type Put = (
+  pieces: readonly Piece[] | undefined,
+  /** The number up to which the client has been told everything by it. */
+  seq: number,
+  /** Bytes of the entry. */
+  size: number,
+) => void;
+
+/** Where what is encoded goes. */
+export interface Sink {
+  add(pieces: readonly Piece[]): void;
+  /** Sends what was added. */
+  flush(): void;
+  /** Resolves with true once the client has taken enough of it; with false when it is gone. */
+  drained(): Promise<boolean>;
+}
+
+/** Of a client that owns what it reads: how far it has been told, so that it can be asked how far it has read. */
+export interface Owner {
+  sent(seq: number, size: number): void;
+  ask(): void;
+}
+
+export interface RelayOptions {
+  readonly codec: Codec;
+  readonly sink: Sink;
+  readonly owner?: Owner | undefined;
+}
+
+/** Resolves when there is no more to tell, or the client is gone. */
+export async function relay(
+  source: AsyncIterable<Told>,
+  { codec, sink, owner }: RelayOptions,
+): Promise<void> {
+  for await (const told of paced(source, sink)) {
+    codec.encode(told, (pieces, seq, size) => {
+      if (pieces !== undefined) sink.add(pieces);
+      owner?.sent(seq, size);
+    });
+    sink.flush();
+    owner?.ask();
+  }
+}
+
+/** What is told, as fast as the client takes it; ends when it is gone. Who reads this has sent what came before. */
+export async function* paced(
+  source: AsyncIterable<Told>,
+  sink: Pick<Sink, "drained">,
+): AsyncGenerator<Told, void> {
+  if (!(await sink.drained())) return;
+  for await (const told of source) {
+    yield told;
+    if (!(await sink.drained())) return;
+  }
+}
