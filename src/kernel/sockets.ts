@@ -8,15 +8,11 @@
 import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import { type Refusal, Refused } from "../jupyter/admission.ts";
-import {
-  BadFrames,
-  FrameReader,
-  type Signer,
-  toFrames,
-} from "../jupyter/frames.ts";
+import { BadFrames, FrameReader, type Signer } from "../jupyter/frames.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
 import type { Boundary } from "./boundary.ts";
-import type { CurveKeys, Frames, Link, LinkState } from "../zmq/transport.ts";
+import { Outgoing } from "./outgoing.ts";
+import type { CurveKeys, Frames, LinkState } from "../zmq/transport.ts";
 
 export interface SocketHooks {
   /** kernel → us, in order on each channel. */
@@ -38,8 +34,7 @@ export function endpointOf(connection: ConnectionInfo, port: number): string {
 }
 
 export class Sockets {
-  readonly #links: Readonly<Record<Channel, Link>>;
-  readonly #signer: Signer;
+  readonly #outgoing: Readonly<Record<Channel, Outgoing>>;
   readonly #states = new Map<Channel, LinkState>();
   #settled: (() => void) | undefined;
 
@@ -49,12 +44,11 @@ export class Sockets {
     signer: Signer,
     hooks: SocketHooks,
   ) {
-    this.#signer = signer;
     const identity = randomBytes(16);
     identity[0] = 1; // zero is what ROUTERs make up names with
     const curve = curveOf(connection);
-    const opened: Link[] = [];
-    const open = (channel: Channel, port: number): Link => {
+    const opened: Outgoing[] = [];
+    const open = (channel: Channel, port: number): Outgoing => {
       const reader = new FrameReader(signer, (what) =>
         boundary.mended(channel, what),
       );
@@ -75,18 +69,19 @@ export class Sockets {
           hooks.state(channel, state, error);
         },
       });
-      opened.push(link);
-      return link;
+      const outgoing = new Outgoing(link, signer);
+      opened.push(outgoing);
+      return outgoing;
     };
     try {
-      this.#links = {
+      this.#outgoing = {
         iopub: open("iopub", connection.iopub_port), // first, so that it is there when the others are answered
         shell: open("shell", connection.shell_port),
         control: open("control", connection.control_port),
         stdin: open("stdin", connection.stdin_port),
       };
     } catch (error) {
-      for (const link of opened) link.close();
+      for (const outgoing of opened) outgoing.close();
       throw error;
     }
   }
@@ -97,7 +92,7 @@ export class Sockets {
 
   /** us → kernel, in line. Throws `LinkFull` or `LinkClosed`. */
   send(message: Message): void {
-    this.#links[message.channel].send(toFrames(message, this.#signer));
+    this.#outgoing[message.channel].send(message);
   }
 
   /**
@@ -118,7 +113,7 @@ export class Sockets {
   }
 
   close(): void {
-    for (const link of Object.values(this.#links)) link.close();
+    for (const outgoing of Object.values(this.#outgoing)) outgoing.close();
   }
 }
 
