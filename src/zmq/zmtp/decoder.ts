@@ -57,6 +57,8 @@ export class Decoder {
   #start = 0;
   #end = 0;
   #large: LargeFrame | undefined;
+  /** The large frame whose memory was given out last as a region; `undefined` where it was the slab. */
+  #target: LargeFrame | undefined;
   /** Memory of large frames: of a message that is not complete, and of one that was given out. */
   #held: Buffer | undefined;
   #given: Buffer | undefined;
@@ -82,6 +84,7 @@ export class Decoder {
       if (this.#given.length <= SPARE_LIMIT) spare = this.#given;
       this.#given = undefined;
     }
+    this.#target = this.#large;
     if (this.#large !== undefined) {
       return this.#large.bytes.subarray(this.#large.filled);
     }
@@ -98,8 +101,18 @@ export class Decoder {
 
   /** So many bytes are now in the region that was given last. */
   filled(size: number): void {
-    if (this.#large === undefined) this.#end += size;
-    else this.#large.filled += size;
+    const large = this.#large;
+    if (this.#target !== undefined) {
+      this.#target.filled += size;
+      return;
+    }
+    const from = this.#end;
+    this.#end += size;
+    if (large === undefined || this.#slab === undefined) return;
+    // A large frame was begun since that region was given: its bytes are in the slab.
+    const taken = this.#slab.copy(large.bytes, large.filled, from, this.#end);
+    large.filled += taken;
+    this.#start = from + taken;
   }
 
   /** What was filled and not read. */

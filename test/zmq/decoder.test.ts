@@ -1,0 +1,58 @@
+import { expect, test } from "vitest";
+import type { Frames } from "../../src/zmq/transport.ts";
+import { Decoder, LARGE } from "../../src/zmq/zmtp/decoder.ts";
+
+/** A frame as it travels; the last of its message. */
+function frame(body: Uint8Array): Buffer {
+  if (body.length < 256) return Buffer.from([0, body.length, ...body]);
+  const head = Buffer.alloc(9);
+  head[0] = 2; // long
+  head.writeBigUInt64BE(BigInt(body.length), 1);
+  return Buffer.concat([head, body]);
+}
+
+/** Puts bytes where the decoder wants them; returns how many found room. */
+function put(decoder: Decoder, region: Uint8Array, bytes: Uint8Array): number {
+  const size = Math.min(region.length, bytes.length);
+  region.set(bytes.subarray(0, size));
+  decoder.filled(size);
+  return size;
+}
+
+test("a large frame that is begun after a region was given out keeps all its bytes", () => {
+  const decoder = new Decoder();
+  const small = Buffer.from("small");
+  const large = Buffer.alloc(2 * LARGE).map((_, at) => at % 251);
+  const last = Buffer.from("last");
+  const bytes = Buffer.concat([
+    ...Array.from({ length: 10 }, () => frame(small)),
+    frame(large),
+    frame(last),
+  ]);
+  const heard: Buffer[] = [];
+  const read = (most: number) => {
+    const batch: Frames[] = [];
+    decoder.read(batch, most);
+    for (const [body] of batch) heard.push(Buffer.from(body as Uint8Array));
+  };
+
+  put(decoder, decoder.region(), frame(small)); // the first slab is small
+  read(1);
+  let at = put(decoder, decoder.region(), bytes.subarray(0, LARGE));
+  read(4); // our side pauses here, with the beginning of the large frame unread
+  const region = decoder.region(); // the socket has asked for it already
+  read(Infinity); // goes on, and begins the large frame
+  at += put(decoder, region, bytes.subarray(at));
+  read(Infinity);
+  while (at < bytes.length) {
+    at += put(decoder, decoder.region(), bytes.subarray(at));
+    read(Infinity);
+  }
+
+  expect(heard.map(({ length }) => length)).toEqual([
+    ...Array.from({ length: 11 }, () => small.length),
+    large.length,
+    last.length,
+  ]);
+  expect(heard[11]?.equals(large)).toBe(true);
+});
