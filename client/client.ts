@@ -181,11 +181,20 @@ export class Sessions {
     this.#line = line;
   }
 
-  /** In the order of their creation. */
-  async list(options: CallOptions = {}): Promise<readonly ActiveSession[]> {
+  /** In the order of their creation; only those that have all of `labels`, where they are given. */
+  async list({
+    labels,
+    ...options
+  }: CallOptions & {
+    readonly labels?: Readonly<Record<string, string>> | undefined;
+  } = {}): Promise<readonly ActiveSession[]> {
     const { trpc } = this.#line;
+    const label = Object.entries(labels ?? {}).map(
+      ([key, value]) => `${key}=${value}`,
+    );
+    const wanted = label.length === 0 ? undefined : { label };
     const { sessions } = await this.#line.ask(
-      trpc.sessions.list.query(undefined, options),
+      trpc.sessions.list.query(wanted, options),
       options,
     );
     return sessions;

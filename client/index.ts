@@ -8,13 +8,16 @@ export type {
   ActiveSession,
   AppRouter,
   Clipped,
+  Autorestart,
   ExecutionState,
   Kernelspec,
   KernelInfo,
   MimeBundle,
   Output,
+  PolicyChange,
   Reason,
   Refused,
+  SessionPolicy,
   SessionStatus,
 } from "../contract/index.ts";
 export {

@@ -8,6 +8,8 @@ import type {
   ClientMessage,
   ContentOf,
   KernelInfo,
+  PolicyChange,
+  SessionPolicy,
   SessionStatus,
   Snapshot as WireSnapshot,
   VarAction,
@@ -319,6 +321,36 @@ export class Session implements AsyncDisposable {
     const { session_id } = this;
     await this.#line.ask(
       this.#line.trpc.sessions.kill.mutate({ session_id }, options),
+      options,
+    );
+  }
+
+  /** Replaces the session's labels. */
+  async setLabels(
+    labels: Readonly<Record<string, string>>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    const { session_id } = this;
+    await this.#line.ask(
+      this.#line.trpc.sessions.set_labels.mutate(
+        { session_id, labels: { ...labels } },
+        options,
+      ),
+      options,
+    );
+  }
+
+  /** Says when its kernel is shut down, and when it is started again. What is not given stays. Resolves with all of it. */
+  setPolicy(
+    change: PolicyChange,
+    options: CallOptions = {},
+  ): Promise<SessionPolicy> {
+    const { session_id } = this;
+    return this.#line.ask(
+      this.#line.trpc.sessions.set_policy.mutate(
+        { ...change, session_id },
+        options,
+      ),
       options,
     );
   }

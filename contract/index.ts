@@ -47,6 +47,7 @@ export {
   type OwnEvent,
   type Refused,
 } from "./messages.ts";
+export { fits, LabelFilter, Labels } from "./labels.ts";
 export {
   partsOf,
   type Contract,
@@ -66,6 +67,12 @@ export {
   toPosition,
 } from "./position.ts";
 export { type Access, messageScopes, Scope, scopeOfMessage } from "./scopes.ts";
+export {
+  Autorestart,
+  NO_POLICY,
+  type PolicyChange,
+  SessionPolicy,
+} from "./policy.ts";
 export { SessionId } from "./session-id.ts";
 export { Snapshot } from "./snapshot.ts";
 export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";

@@ -10,9 +10,11 @@ import {
   ResourceUsage,
   SessionEvent,
 } from "./messages.ts";
+import { LabelFilter, Labels } from "./labels.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
 import { ExpectedJournal, JournalId, LastEventId } from "./position.ts";
+import { PolicyChange, SessionPolicy } from "./policy.ts";
 import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
@@ -139,6 +141,8 @@ export const NewSession = z
       .max(1024)
       .nullish()
       .describe("The client's workspace that the session belongs to"),
+    labels: Labels.nullish(),
+    policy: PolicyChange.nullish(),
   })
   .superRefine((session, context) => {
     if (session.kernel_name !== undefined) return;
@@ -226,6 +230,8 @@ export const ActiveSession = z
       .string()
       .optional()
       .describe("The kernelspec, where it came from one"),
+    labels: Labels,
+    policy: SessionPolicy,
     last_seq: z
       .int()
       .describe("The newest number in its journal; 0 before the first"),
@@ -335,8 +341,8 @@ export const sessions = {
     route: "GET /sessions",
     summary: "List sessions",
     access: "observe",
-    description: "Every session, in the order of their creation.",
-    input: z.void(),
+    description: "In the order of their creation.",
+    input: z.object({ label: LabelFilter }).optional(),
     output: SessionList,
   }),
 
@@ -369,6 +375,43 @@ export const sessions = {
     input: InSession,
     output: ActiveSession,
     errors: anySession,
+  }),
+
+  set_labels: mutation({
+    route: "PUT /sessions/{session_id}/labels",
+    summary: "Label a session",
+    access: "control",
+    description: "Replaces all labels that it has, and answers with them.",
+    input: InSession.extend({ labels: Labels }),
+    output: Labels,
+    errors: anySession,
+    examples: {
+      input: { labels: { team: "stats", "example.org/run": "42" } },
+      output: { team: "stats", "example.org/run": "42" },
+    },
+  }),
+
+  set_policy: mutation({
+    route: "PUT /sessions/{session_id}/policy",
+    summary: "Say when its kernel is shut down, and when started again",
+    access: "control",
+    description:
+      "What is not given stays as it is. Answers with all of it. A kernel that has been idle for longer than a new `cull_idle_timeout` is shut down at once.",
+    input: PolicyChange.extend({ session_id: SessionId }),
+    output: SessionPolicy,
+    errors: anySession,
+    examples: {
+      input: {
+        cull_idle_timeout: 3600,
+        autorestart: { limit: 5, window_s: 60 },
+      },
+      output: {
+        cull_idle_timeout: 3600,
+        cull_connected: false,
+        cull_busy: false,
+        autorestart: { limit: 5, window_s: 60 },
+      },
+    },
   }),
 
   delete: mutation({

@@ -5,7 +5,12 @@
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { dirname } from "node:path";
-import type { Kernelspec, LogLevel } from "../contract/index.ts";
+import {
+  type Kernelspec,
+  type LogLevel,
+  NO_POLICY,
+  type PolicyChange,
+} from "../contract/index.ts";
 import { embeddedKernelspecs } from "./kernelspecs/embedded.ts";
 import { type FaultListener, Guard } from "./log/guard.ts";
 import { IdleWatch } from "./supervisor/idle.ts";
@@ -31,6 +36,7 @@ import { resolveSpec } from "./server/answers/session-spec.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { Turns } from "./journal/turns.ts";
+import { changed } from "./session/policy.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
 import { UsageWatch } from "./supervisor/usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
@@ -69,6 +75,8 @@ export interface ServiceOptions {
   /** Told when a client sets the level. */
   readonly onLogLevel?: (level: LogLevel) => void;
   readonly limits?: Partial<Limits>;
+  /** Of sessions that say nothing else: when kernels are shut down that nobody uses, and whether those that die are started again. Default: neither is done. */
+  readonly policy?: PolicyChange;
   /** Told of a bug of ours that was caught: what it hit has ended or was dropped, and the server goes on. The log says more. */
   readonly onFault?: FaultListener | undefined;
   /** The driver of the kernels' sockets. */
@@ -216,6 +224,7 @@ export function serviceOf(
   const faults = new Faults(log);
   const env = options.env ?? process.env;
   const limits = { ...LIMITS, ...options.limits };
+  const policy = changed(NO_POLICY, options.policy);
   const provisioner =
     options.provisioner ??
     new LocalProvisioner({
@@ -259,7 +268,8 @@ export function serviceOf(
     guard,
     limits,
     kernelspecs,
-    resolveSpec: (request) => resolveSpec(request, kernelspecs, env),
+    resolveSpec: (request) =>
+      resolveSpec(request, kernelspecs, { env, policy }),
     workingDirectory: (requested) => workingDirectory(requested, { env }),
     idle: new IdleWatch({
       supervisor,

@@ -3,7 +3,7 @@
  * journals are the real ones, kernels are mocked, and nothing is looked up,
  * measured or logged.
  */
-import { failure } from "../contract/index.ts";
+import { failure, NO_POLICY } from "../contract/index.ts";
 import type { Log } from "../src/log/log.ts";
 import { Guard } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
@@ -12,6 +12,7 @@ import type {
   Service,
   SessionRequest,
 } from "../src/server/answers/service.ts";
+import { changed } from "../src/session/policy.ts";
 import type { SessionSpec } from "../src/session/session.ts";
 import { DiskBudget } from "../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../src/journal/memory-budget.ts";
@@ -120,6 +121,8 @@ async function resolveSpec(
     session_id: request.session_id ?? `${spec?.name ?? "session"}-${ids()}`,
     kernel_name: spec?.name,
     workspace_id: request.workspace_id ?? undefined,
+    labels: request.labels ?? {},
+    policy: changed(NO_POLICY, request.policy),
     argv: request.argv ?? spec?.argv ?? [],
     display_name: request.display_name ?? spec?.display_name ?? "",
     language: request.language ?? spec?.language ?? "",

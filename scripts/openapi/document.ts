@@ -100,7 +100,7 @@ function parametersOf(
 ): oas31.ParameterObject[] {
   const all = (made.paths[path]?.[verbOf(method)]?.parameters ??
     []) as oas31.ParameterObject[];
-  const { shape } = operation.input as z.ZodObject;
+  const { shape } = objectIn(operation.input as z.ZodType);
   return all.map((parameter) => {
     const { name, required = false } = parameter;
     const described = (shape[name] as z.ZodType | undefined)?.description;
@@ -113,6 +113,12 @@ function parametersOf(
       ...exampleOf(parameterExamples[name]),
     };
   });
+}
+
+/** An input may be left out where nothing in it is required. */
+function objectIn(input: z.ZodType): z.ZodObject {
+  const { def } = input as z.ZodOptional<z.ZodType> | z.ZodObject;
+  return (def.type === "optional" ? def.innerType : input) as z.ZodObject;
 }
 
 /** Without what is said beside it, and without `null`, which an address cannot say. */

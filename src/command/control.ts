@@ -10,6 +10,7 @@ import {
 } from "./context.ts";
 import { exitHelp, type Exit } from "./exit.ts";
 import { openServer } from "./find-server.ts";
+import { labelled, type LabelOption, withLabels } from "./labels.ts";
 import { directoryOf, findKernel, findSession } from "./names.ts";
 import { tell } from "./report.ts";
 import { withProgress } from "./spinner.ts";
@@ -147,7 +148,7 @@ interface Failed {
   readonly hint: string | undefined;
 }
 
-interface StartOptions extends CommonOptions {
+interface StartOptions extends CommonOptions, LabelOption {
   readonly id?: string;
   readonly cwd?: string;
 }
@@ -161,6 +162,7 @@ export function startCommand(context: Context): Command {
     .argument("[kernel]", "its name; the server's default unless said")
     .option("--id <id>", "what to call the session; made up unless said")
     .option("--cwd <dir>", "where it works; here unless said");
+  withLabels(command, "a label, by which ps finds it");
   withServer(withJson(command, "the session as one JSON document"));
   return command
     .addHelpText(
@@ -183,7 +185,7 @@ export function startCommand(context: Context): Command {
 
 async function start(
   kernel: string | undefined,
-  { id, cwd, json, ...choice }: StartOptions,
+  { id, cwd, json, label, ...choice }: StartOptions,
   terminal: Terminal,
 ): Promise<Exit> {
   await using server = await openServer(choice);
@@ -195,6 +197,7 @@ async function start(
     client.start(name, {
       ...(id !== undefined && { session_id: id }),
       ...directoryOf(cwd),
+      ...labelled({ label }),
     }),
   );
   if (json === true) await terminal.json(await session.info());

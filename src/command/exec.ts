@@ -18,6 +18,7 @@ import {
   findServer,
   openServer,
 } from "./find-server.ts";
+import { labelled, labelOption, type LabelOption } from "./labels.ts";
 import { directoryOf, findKernel, findRunning } from "./names.ts";
 import { Album } from "./pictures.ts";
 import { runCode } from "./run.ts";
@@ -25,7 +26,7 @@ import { ForPeople, ForPrograms } from "./show.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
 
-interface ExecOptions extends CommonOptions {
+interface ExecOptions extends CommonOptions, LabelOption {
   readonly kernel?: string;
   readonly session?: string;
   readonly file?: string;
@@ -74,6 +75,11 @@ export function execCommand(context: Context): Command {
     )
     .addOption(
       new Option("--cwd <dir>", "where it works; here unless said").conflicts(
+        "session",
+      ),
+    )
+    .addOption(
+      labelOption("a label of its session, by which ps finds it").conflicts(
         "session",
       ),
     );
@@ -174,7 +180,7 @@ interface Place {
 
 async function sessionFor(
   client: Client,
-  { session: name, kernel, cwd }: ExecOptions,
+  { session: name, kernel, cwd, label }: ExecOptions,
 ): Promise<Place> {
   if (name !== undefined) {
     const found = await findRunning(client, name);
@@ -190,6 +196,7 @@ async function sessionFor(
     session_id: `exec-${randomBytes(4).toString("hex")}`,
     kernel_name,
     ...directoryOf(cwd),
+    ...labelled({ label }),
   });
   const { session_id } = session;
   return {

@@ -11,6 +11,7 @@ import {
 } from "./context.ts";
 import { exitHelp, type Exit } from "./exit.ts";
 import { openServer } from "./find-server.ts";
+import { type LabelOption, withLabels } from "./labels.ts";
 import { readRecords } from "./record.ts";
 import { size, span, table } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
@@ -22,12 +23,14 @@ export function psCommand(context: Context): Command {
       "Lists the sessions of a server, in the order of their creation.",
     );
   withServer(withJson(command, "as one JSON document"));
+  withLabels(command, "only sessions with this label");
   return command
     .addHelpText(
       "after",
       [
         examples(
           ["kallichore ps", "what runs"],
+          ["kallichore ps --label team=stats", "what runs for that team"],
           [
             "kallichore ps --json | jq -r '.sessions[].session_id'",
             "only the ids",
@@ -37,21 +40,29 @@ export function psCommand(context: Context): Command {
         exitHelp(["ok", "refused"]),
       ].join("\n"),
     )
-    .action(async (options: CommonOptions) => {
+    .action(async (options: PsOptions) => {
       context.finish(await ps(options, context.terminal));
     });
 }
 
-async function ps(options: CommonOptions, terminal: Terminal): Promise<Exit> {
+type PsOptions = CommonOptions & LabelOption;
+
+async function ps(options: PsOptions, terminal: Terminal): Promise<Exit> {
   const { out, err } = terminal;
   await using server = await openServer(options);
-  const sessions = await server.client.sessions.list();
+  const sessions = await server.client.sessions.list({
+    labels: options.label,
+  });
   if (options.json === true) {
     await terminal.json({ total: sessions.length, sessions });
     return "ok";
   }
   if (sessions.length === 0) {
-    await err.line("No sessions. Start one with: kallichore start python3");
+    await err.line(
+      options.label === undefined
+        ? "No sessions. Start one with: kallichore start python3"
+        : "No sessions with this label",
+    );
     return "ok";
   }
   const head = [
@@ -65,8 +76,19 @@ async function ps(options: CommonOptions, terminal: Terminal): Promise<Exit> {
   ];
   const now = Date.now();
   const rows = sessions.map((session) => rowOf(session, now));
+  if (sessions.some(({ labels }) => Object.keys(labels).length > 0)) {
+    head.push("LABELS");
+    for (const [index, { labels }] of sessions.entries()) {
+      rows[index]?.push(spelled(labels));
+    }
+  }
   await out.line(table(head, rows, out.colors));
   return "ok";
+}
+
+function spelled(labels: ActiveSession["labels"]): string {
+  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  return pairs.length === 0 ? "-" : pairs.join(" ");
 }
 
 function rowOf(session: ActiveSession, now: number): string[] {

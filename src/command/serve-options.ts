@@ -1,6 +1,6 @@
 /** `kallichore serve`'s flags and environment, as values: each is looked at before anything is opened. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { LogLevel } from "../../contract/index.ts";
+import { Autorestart, LogLevel } from "../../contract/index.ts";
 import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
 import type { ServerOptions } from "../serve.ts";
@@ -21,6 +21,10 @@ export interface ServeOptions {
   readonly resourceSampleInterval: number;
   readonly journalLimit: number;
   readonly diskLimit: number;
+  readonly cullIdleTimeout: number;
+  readonly cullConnected?: boolean;
+  readonly cullBusy?: boolean;
+  readonly autorestart?: Autorestart;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
   readonly kernelSockets: KernelSockets;
@@ -99,6 +103,24 @@ export function addServeOptions(command: Command): Command {
         .default(4 * 1024 ** 3, "4G"),
     )
     .addOption(
+      env(
+        "--cull-idle-timeout <seconds>",
+        "shut down kernels that nobody has used for so long; 0 is never. A session may say otherwise, here and in the next three",
+      )
+        .argParser(integer(0, 31_536_000))
+        .default(0),
+    )
+    .addOption(
+      env("--cull-connected", "also kernels that clients are connected to"),
+    )
+    .addOption(env("--cull-busy", "also kernels that run code"))
+    .addOption(
+      env(
+        "--autorestart <count/seconds>",
+        "start a kernel that died by itself again, at most so often in so many seconds, such as 5/60; never unless said",
+      ).argParser(budget),
+    )
+    .addOption(
       env("--log-level <level>", "how much to log")
         .choices(LogLevel.options)
         .default("info"),
@@ -148,6 +170,12 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     kernelspecDirs: options.kernelspecDir,
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
+    policy: {
+      cull_idle_timeout: options.cullIdleTimeout,
+      cull_connected: options.cullConnected ?? false,
+      cull_busy: options.cullBusy ?? false,
+      autorestart: options.autorestart ?? null,
+    },
     logLevel: options.logLevel,
     limits: {
       journal_memory_bytes: options.journalLimit,
@@ -183,6 +211,16 @@ function list(flags: string, description: string): Option {
       ...value.split(",").filter((one) => one !== ""),
     ])
     .default([], "none");
+}
+
+function budget(text: string): Autorestart {
+  const [, limit, window_s] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
+  const given = { limit: Number(limit), window_s: Number(window_s) };
+  const parsed = Autorestart.safeParse(given);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError(
+    "It is how often in how many seconds, such as 5/60: at most 1000 times, in at most a day.",
+  );
 }
 
 function integer(least: number, most: number) {

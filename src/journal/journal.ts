@@ -92,6 +92,7 @@ export class Journal implements Holder, AsyncDisposable {
   #oversized: Entry | undefined;
   /** Since when the disk has been too slow. */
   #behindSince: number | undefined;
+  #leftAt = -Infinity;
   #isEnded = false;
   #allLeft: () => void = () => {};
   #isClosed = false;
@@ -144,6 +145,11 @@ export class Journal implements Holder, AsyncDisposable {
   /** How many follow it just now. */
   get readers(): number {
     return this.#places.count;
+  }
+
+  /** When one of them last left, by the monotonic clock. */
+  get leftAt(): number {
+    return this.#leftAt;
   }
 
   /** kernel → journal. Copies what it keeps. */
@@ -206,6 +212,7 @@ export class Journal implements Holder, AsyncDisposable {
       }
     } finally {
       leave();
+      this.#leftAt = performance.now();
       if (this.#isEnded && this.readers === 0) this.#allLeft();
     }
   }

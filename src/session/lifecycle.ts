@@ -9,13 +9,21 @@ import type { SessionStatus } from "../../contract/index.ts";
 
 /**
  * `start`: somebody wants a kernel, and none is there. `adopt`: likewise, of
- * one that runs elsewhere. `answer`: the kernel answered for the first time, or
+ * one that runs elsewhere. `autorestart`: the one that was there is gone, and
+ * the session's policy wants another. `answer`: the kernel answered for the first time, or
  * came back from silence having said nothing since. `busy`, `idle`: it said so.
  * `silence`: its heartbeat stopped. `exit`: its process is gone, or was never
  * there.
  */
 export type Happening =
-  "start" | "adopt" | "answer" | "busy" | "idle" | "silence" | "exit";
+  | "start"
+  | "adopt"
+  | "autorestart"
+  | "answer"
+  | "busy"
+  | "idle"
+  | "silence"
+  | "exit";
 
 const life = {
   uninitialized: { start: "starting", adopt: "starting" },
@@ -24,7 +32,7 @@ const life = {
   idle: { busy: "busy", silence: "offline", exit: "exited" },
   busy: { idle: "idle", silence: "offline", exit: "exited" },
   offline: { answer: "ready", busy: "busy", idle: "idle", exit: "exited" },
-  exited: { start: "starting", adopt: "starting" },
+  exited: { start: "starting", adopt: "starting", autorestart: "starting" },
 } as const satisfies Record<
   SessionStatus,
   Partial<Record<Happening, SessionStatus>>

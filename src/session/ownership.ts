@@ -7,12 +7,18 @@ export class Ownership {
   #displace: ((reason: string) => Promise<void>) | undefined;
   #farewells: Promise<unknown> = Promise.resolve();
   #place = 0;
+  #leftAt = -Infinity;
   /** Where the present owner came in, when that is a socket of the session's own. */
   socketPath: string | undefined;
 
   /** The last number that an owner has heard for certain. */
   get place(): number {
     return this.#place;
+  }
+
+  /** When an owner last left, by the monotonic clock. */
+  get leftAt(): number {
+    return this.#leftAt;
   }
 
   get isTaken(): boolean {
@@ -38,6 +44,7 @@ export class Ownership {
       release: () => {
         if (!isMine()) return;
         this.#displace = undefined;
+        this.#leftAt = performance.now();
         this.socketPath = undefined;
       },
     };

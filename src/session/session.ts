@@ -7,8 +7,10 @@ import {
   type ConnectionInfo,
   failure,
   type KernelInfo,
+  type Labels,
   type OwnEvent,
   type ResourceUsage,
+  type SessionPolicy,
   type SessionStatus,
   SupervisorError,
   type VarAction,
@@ -31,6 +33,7 @@ import type { History } from "./history.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
+import { type Fate, RestartBudget, STAYS_EXITED } from "./policy.ts";
 import type { Principal } from "./principal.ts";
 import { type Answer, Requests } from "./requests.ts";
 import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
@@ -60,9 +63,14 @@ export interface SessionSpec {
   readonly kernel_name: string | undefined;
   /** The client's own, for the attribution of executions. */
   readonly workspace_id: string | undefined;
+  readonly labels: Labels;
+  readonly policy: SessionPolicy;
   /** The kernel's signing key: one for the session's whole life. */
   readonly key: string;
 }
+
+/** Requests by which clients look whether a kernel is there: they are no use of it. */
+const UNNOTICED: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
 
 /** How long those who are attached may take to hear the rest when the session ends. */
 const FAREWELL_MS = 2_000;
@@ -73,12 +81,13 @@ export interface SessionOptions {
   /** Shared by all sessions: what their kernels do wrong is counted there. */
   readonly faults: Faults;
   readonly journal: Omit<JournalOptions, "log">;
-  /** Told of every change of status. */
+  /** Told of every change of status or policy. */
   readonly changed?: (session: Session) => void;
 }
 
 export class Session {
   readonly spec: SessionSpec;
+  labels: Labels;
   readonly journal: Journal;
   readonly ownership = new Ownership();
   readonly displays = new Displays();
@@ -96,6 +105,14 @@ export class Session {
   #wanted: "stopped" | "running" | "restarted" = "stopped";
   /** The last run, or the present one. */
   #run: Run | undefined;
+  /** How the last run, or the present one, came about. */
+  #origin: "start" | "adopt" | "autorestart" = "start";
+  readonly #budget = new RestartBudget();
+  #policy: SessionPolicy;
+  /** When a client last used its kernel, by a clock that nobody sets. */
+  #usedAt = performance.now();
+  /** Why its kernel is being ended, where that was no client's wish. */
+  #ending: string | undefined;
   #farewell: string | undefined;
   #env: readonly VarAction[];
   #workingDirectory: string;
@@ -105,6 +122,8 @@ export class Session {
 
   constructor(spec: SessionSpec, options: SessionOptions) {
     this.spec = spec;
+    this.labels = spec.labels;
+    this.#policy = spec.policy;
     this.#options = options;
     expectMany(this.#ended.signal); // one for each reader
     this.#env = spec.env;
@@ -126,6 +145,27 @@ export class Session {
   }
   get status(): SessionStatus {
     return this.#status;
+  }
+  get policy(): SessionPolicy {
+    return this.#policy;
+  }
+  set policy(policy: SessionPolicy) {
+    this.#policy = policy;
+    this.#options.changed?.(this);
+  }
+  /** When its kernel was last used: milliseconds of the monotonic clock. */
+  get usedAt(): number {
+    const { journal, ownership } = this;
+    return Math.max(this.#usedAt, journal.leftAt, ownership.leftAt);
+  }
+  /** Whether nothing that its policy heeds needs its kernel. */
+  get isUnused(): boolean {
+    const { cull_busy, cull_connected } = this.#policy;
+    if (!this.isRunning || this.isRestarting) return false;
+    if (this.#status === "starting" || this.#origin === "adopt") return false;
+    if (this.#run?.isStopping === true) return false;
+    if (!cull_connected && this.#isConnected) return false;
+    return cull_busy || !this.#isBusy;
   }
   /** For how long it has had its present status; the sleep of the machine does not count where the system's clock leaves it out. */
   get statusAge_ms(): number {
@@ -246,6 +286,16 @@ export class Session {
     await this.#stopped(false);
   }
 
+  /** Shuts down, because nobody uses it: `why` is what clients hear. */
+  async cull(why: string): Promise<void> {
+    this.#ending = why;
+    try {
+      await this.shutDown();
+    } finally {
+      this.#ending = undefined;
+    }
+  }
+
   /** Ends the kernel's whole process tree. Does not wait until it is gone. */
   async kill(): Promise<void> {
     if (this.#status === "exited") {
@@ -255,6 +305,7 @@ export class Session {
     if (this.#run === undefined) {
       throw failure("no_process", { session_id: this.id });
     }
+    if (this.#wants("running")) this.#wanted = "stopped";
     await this.#run.kill();
   }
 
@@ -293,7 +344,9 @@ export class Session {
     if (this.#run?.isStopping === true && asksToEnd(message)) {
       this.#wanted = "stopped";
     }
-    return this.#requests.send(message, this.#canWait(message), { by });
+    const isNew = this.#requests.send(message, this.#canWait(message), { by });
+    this.#sent(message);
+    return isNew;
   }
 
   /** Sends an execute request that may take `deadline_ms` from now on; one that was accepted before is found again. Throws `execution_not_found` where that is no longer kept. */
@@ -304,6 +357,7 @@ export class Session {
   ): Execution {
     const canWait = this.#canWait(message);
     this.#requests.send(message, canWait, { by, deadline_ms });
+    this.#sent(message);
     return this.executions.get(message.header.msg_id);
   }
 
@@ -332,6 +386,7 @@ export class Session {
       throw failure("session_not_running", { session_id: this.id });
     }
     const canWait = this.#canWait(request);
+    this.#sent(request);
     return this.#requests.ask(request, canWait, timeout_ms, by);
   }
 
@@ -366,15 +421,20 @@ export class Session {
   }
 
   async #begin(
-    happening: "start" | "adopt",
+    happening: "start" | "adopt" | "autorestart",
     bring: Bring,
   ): Promise<KernelInfo> {
     if (this.#farewell !== undefined) {
       throw failure("session_not_found", { session_id: this.id });
     }
-    if (!this.#happen(happening, `${happening} API called`)) {
+    const isAsked = happening !== "autorestart";
+    if (
+      !this.#happen(happening, isAsked ? `${happening} API called` : happening)
+    ) {
       throw failure("session_running", { session_id: this.id });
     }
+    this.#origin = happening;
+    if (isAsked) this.#budget.reset();
     if (!this.#wants("restarted")) this.#wanted = "running";
     const run = this.#newRun();
     this.#run = run;
@@ -393,14 +453,18 @@ export class Session {
       return info;
     } catch (error) {
       // Nothing ran, or nothing that could exit: there is no exit to tell of.
-      if (run.end()) this.#finish(reasonOf(error));
+      if (run.end()) {
+        const fate = this.#fate();
+        this.#finish(`${reasonOf(error)}${fate.said}`);
+        this.#goOn(fate, reasonOf(error));
+      }
       if (this.#run === run) this.#requests.notStarted(reasonOf(error));
       throw error;
     }
   }
 
-  #launch(): Promise<KernelInfo> {
-    return this.#begin("start", (hooks, signal) =>
+  #launch(happening: "start" | "autorestart" = "start"): Promise<KernelInfo> {
+    return this.#begin(happening, (hooks, signal) =>
       this.#options.provisioner.launch(this.#recipe(), hooks, signal),
     );
   }
@@ -511,8 +575,35 @@ export class Session {
     this.#requests.disconnected(how);
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
-    this.#finish(why ?? `child process exited: ${how}`);
+    const reason = this.#ending ?? why ?? `child process exited: ${how}`;
+    const fate = this.#fate();
+    this.#finish(`${reason}${fate.said}`);
     this.#say({ kind: "exited", exit_code, signal, output });
+    this.#goOn(fate, reason);
+  }
+
+  /** What becomes of it whose kernel is gone. A start that somebody waits for is theirs to repeat. */
+  #fate(): Fate {
+    const { autorestart } = this.#policy;
+    if (autorestart === null || !this.#wants("running")) return STAYS_EXITED;
+    const isAwaited = this.#status === "starting";
+    if (isAwaited && this.#origin !== "autorestart") return STAYS_EXITED;
+    if (this.#origin !== "adopt") return this.#budget.take(autorestart);
+    return {
+      ...STAYS_EXITED,
+      said: "; it is not started again: it was adopted",
+    };
+  }
+
+  /** The run is over, and everybody knows. */
+  #goOn({ isStartedAgain, said }: Fate, reason: string): void {
+    if (isStartedAgain) {
+      this.#launch("autorestart").catch((error: unknown) =>
+        this.#options.log.warn({ err: error }, "Not started again"),
+      );
+    } else if (this.#origin === "autorestart" && said !== "") {
+      this.#requests.giveUp("start_failed", `${reason}${said}`);
+    }
   }
 
   /** The run is over. */
@@ -539,6 +630,23 @@ export class Session {
     }
   }
 
+  get #isConnected(): boolean {
+    return this.journal.readers > 0 || this.ownership.isTaken;
+  }
+
+  get #isBusy(): boolean {
+    const isIdle = this.#status === "idle" || this.#status === "ready";
+    const { executions, queue } = this;
+    return !isIdle || queue.pending.length > 0 || executions.running.length > 0;
+  }
+
+  /** A client uses the kernel; or ends it, by a message: then it is not started again. */
+  #sent(message: Message): void {
+    const { msg_type } = message.header;
+    if (!UNNOTICED.has(msg_type)) this.#usedAt = performance.now();
+    if (asksToEnd(message) && this.#wants("running")) this.#wanted = "stopped";
+  }
+
   #wants(what: "stopped" | "running" | "restarted"): boolean {
     return this.#wanted === what;
   }
@@ -555,6 +663,7 @@ export class Session {
     if (status === undefined) return false;
     this.#status = status;
     this.#since = performance.now();
+    if (!UNNOTICED.has(reason ?? "")) this.#usedAt = this.#since;
     this.#say({ kind: "status", status, reason });
     this.#options.changed?.(this);
     return true;

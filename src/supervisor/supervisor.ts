@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { failure } from "../../contract/index.ts";
 import type { Provisioner } from "../kernel/kernel.ts";
+import { Culling } from "./culling.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import {
@@ -28,11 +29,14 @@ export class Supervisor implements AsyncDisposable {
   readonly #options: SupervisorOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #listeners = new Set<(session: Session) => void>();
+  readonly #culling: Culling;
   #isClosing = false;
   #closed: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    const { log, faults } = options;
+    this.#culling = new Culling({ supervisor: this, log, faults });
   }
 
   get uptime_ms(): number {
@@ -89,7 +93,7 @@ export class Supervisor implements AsyncDisposable {
     if (this.#isClosing) throw failure("shutting_down", {});
   }
 
-  /** Calls `listener` at every change of any session's status, until the returned function is called. */
+  /** Calls `listener` at every change of any session's status or policy, until the returned function is called. */
   onChange(listener: (session: Session) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -103,6 +107,7 @@ export class Supervisor implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    this.#culling[Symbol.dispose]();
     await Promise.all(
       this.sessions.map((session) => session.dispose("the server ends")),
     );

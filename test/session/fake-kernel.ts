@@ -3,7 +3,11 @@
  * what a test tells it to, at once and in that order.
  */
 import { onTestFinished } from "vitest";
-import { type ConnectionInfo, failure } from "../../contract/index.ts";
+import {
+  type ConnectionInfo,
+  failure,
+  NO_POLICY,
+} from "../../contract/index.ts";
 import { request } from "../../src/jupyter/client-message.ts";
 import { Refused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
@@ -308,17 +312,26 @@ const SPEC: SessionSpec = {
   startup_environment_arg: undefined,
   kernel_name: undefined,
   workspace_id: undefined,
+  labels: {},
+  policy: NO_POLICY,
   key: "",
 };
 
 /** A session whose kernels are fakes; gone after the test. */
-export function newSession(memory = 1024 * 1024): {
+export function newSession({
+  memory = 1024 * 1024,
+  changed,
+}: {
+  memory?: number;
+  changed?: (session: Session) => void;
+} = {}): {
   session: Session;
   provisioner: FakeProvisioner;
 } {
   const provisioner = new FakeProvisioner();
   const session = new Session(SPEC, {
     provisioner,
+    ...(changed !== undefined && { changed }),
     log: silentLog(),
     faults: new Faults(silentLog()),
     journal: {

@@ -63,6 +63,8 @@ export function describe(
     ...(session.connectionFile !== undefined && {
       connection_file: session.connectionFile,
     }),
+    labels: { ...session.labels },
+    policy: { ...session.policy },
     last_seq: session.journal.last,
     journal_id: session.journal.id,
   };

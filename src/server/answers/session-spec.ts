@@ -1,15 +1,22 @@
 /** What a client asked for, with everything that it left open filled in: from a kernelspec, or by default. */
 import { randomBytes } from "node:crypto";
 import { userInfo } from "node:os";
-import { failure } from "../../../contract/index.ts";
+import { failure, type SessionPolicy } from "../../../contract/index.ts";
 import { kernelEnvironment } from "../../host/environment.ts";
 import { findProgram, searchPath } from "../../host/program.ts";
 import { workingDirectory } from "../../host/working-directory.ts";
+import { changed } from "../../session/policy.ts";
 import type { SessionSpec } from "../../session/session.ts";
 import { socketsOf } from "../../kernelspecs/kernelspecs.ts";
 import type { KernelspecSource, SessionRequest } from "./service.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Defaults {
+  readonly env: Environment;
+  /** Of sessions that say nothing else. */
+  readonly policy: SessionPolicy;
+}
 
 /** Seconds. */
 const CONNECTION_TIMEOUT = 30;
@@ -19,7 +26,7 @@ const PROTOCOL_VERSION = "5.3";
 export async function resolveSpec(
   request: SessionRequest,
   kernelspecs: KernelspecSource,
-  env: Environment,
+  { env, policy }: Defaults,
 ): Promise<SessionSpec> {
   const spec =
     request.kernel_name === undefined
@@ -35,6 +42,8 @@ export async function resolveSpec(
       `${spec?.name ?? "session"}-${randomBytes(4).toString("hex")}`,
     kernel_name: spec?.name,
     workspace_id: request.workspace_id ?? undefined,
+    labels: request.labels ?? {},
+    policy: changed(policy, request.policy),
     argv,
     display_name: request.display_name ?? spec?.display_name ?? "",
     language: request.language ?? spec?.language ?? "",

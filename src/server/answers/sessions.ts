@@ -1,5 +1,5 @@
 /** The session operations, each answered in a line or a few. */
-import { type contract, failure } from "../../../contract/index.ts";
+import { type contract, failure, fits } from "../../../contract/index.ts";
 import { fromClientValue, request } from "../../jupyter/client-message.ts";
 import { collect } from "../../session/executions/collect.ts";
 import { Deadline } from "../../time/signals.ts";
@@ -10,17 +10,20 @@ import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Session } from "../../session/session.ts";
+import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
 import { speakerOf } from "./speaker.ts";
 import { assertJournal, type Told, told } from "./told.ts";
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
-  list({ service }) {
+  list({ input, service }) {
     const { supervisor } = service;
-    const all = supervisor.sessions.map((session) => ({
-      ...listed(session, service.faults),
-      initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
-    }));
+    const all = supervisor.sessions
+      .filter(({ labels }) => fits(labels, input?.label))
+      .map((session) => ({
+        ...listed(session, service.faults),
+        initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
+      }));
     return { total: all.length, sessions: all };
   },
 
@@ -32,6 +35,19 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   get: ({ input, service: { supervisor } }) =>
     describe(supervisor.session(input.session_id)),
+
+  set_labels({ input, service: { supervisor } }) {
+    const session = supervisor.session(input.session_id);
+    session.labels = input.labels;
+    return { ...session.labels };
+  },
+
+  set_policy({ input, service: { supervisor } }) {
+    const { session_id, ...change } = input;
+    const session = supervisor.session(session_id);
+    session.policy = changed(session.policy, change);
+    return { ...session.policy };
+  },
 
   async delete({ input, service: { supervisor } }) {
     await supervisor.delete(input.session_id);

@@ -678,7 +678,7 @@ describe("what an execution says", () => {
   });
 
   test("a follower is told of what is no longer kept", async () => {
-    const { session, provisioner } = newSession(1000);
+    const { session, provisioner } = newSession({ memory: 1000 });
     await session.start();
     const { kernel } = provisioner;
     const a = code("a");

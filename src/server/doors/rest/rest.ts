@@ -168,7 +168,9 @@ async function inputOf(
   req.resume();
   const input: Record<string, unknown> = {};
   for (const [name, value] of url.searchParams) {
-    if (name !== "token" && name !== "client") input[name] = value;
+    if (name === "token" || name === "client") continue;
+    const isRepeated = operation.kind === "query" && Object.hasOwn(input, name);
+    input[name] = isRepeated ? [input[name], value].flat() : value;
   }
   const lastEventId = req.headers["last-event-id"];
   if (operation.kind === "subscription" && lastEventId !== undefined) {

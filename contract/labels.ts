@@ -1,0 +1,52 @@
+/** Labels: what clients write on sessions to find them again. The server does not interpret them. */
+import * as z from "zod";
+
+/** Most labels of one session. */
+const MOST = 64;
+
+export const LabelKey = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/,
+    "is not 1 to 63 letters, digits, `.`, `_`, `/` and `-`, with a letter or digit at both ends",
+  );
+
+export const LabelValue = z
+  .string()
+  .regex(
+    new RegExp("^[^\\u0000-\\u001f\\u007f]{0,256}$"),
+    "is longer than 256 characters, or has a control character",
+  );
+
+export const Labels = z
+  .record(LabelKey, LabelValue)
+  .refine((labels) => Object.keys(labels).length <= MOST, {
+    message: `has more than ${MOST} labels`,
+  })
+  .describe(
+    `At most ${MOST}. A key has 1 to 63 letters, digits, \`.\`, \`_\`, \`/\` and \`-\`; a value at most 256 characters, none of them a control character`,
+  )
+  .meta({ id: "Labels", maxProperties: MOST });
+export type Labels = z.infer<typeof Labels>;
+
+const Wanted = z.string().min(1).max(320);
+
+export const LabelFilter = z
+  .union([z.array(Wanted).max(MOST), Wanted])
+  .optional()
+  .describe(
+    "Only sessions with this label: `key=value`, or `key` for any value. Given several times: only those that have all of them",
+  );
+
+/** Whether `labels` have all that is wanted. */
+export function fits(
+  labels: Readonly<Record<string, string>>,
+  wanted: z.infer<typeof LabelFilter>,
+): boolean {
+  return [wanted ?? []].flat().every((each) => {
+    const at = each.indexOf("=");
+    const key = at === -1 ? each : each.slice(0, at);
+    if (!Object.hasOwn(labels, key)) return false;
+    return at === -1 || labels[key] === each.slice(at + 1);
+  });
+}

@@ -1,0 +1,254 @@
+/** A kernel that dies by itself is started again, as often as its session's policy allows. */
+import { describe, expect, test, vi } from "vitest";
+import { NO_POLICY, type PolicyChange } from "../../contract/index.ts";
+import { changed } from "../../src/session/policy.ts";
+import type { Session } from "../../src/session/session.ts";
+import {
+  code,
+  type FakeProvisioner,
+  message,
+  newSession,
+  said,
+} from "./fake-kernel.ts";
+
+const FIVE = { autorestart: { limit: 5, window_s: 60 } };
+
+async function started(policy: PolicyChange = FIVE): Promise<{
+  session: Session;
+  provisioner: FakeProvisioner;
+}> {
+  const made = newSession();
+  made.session.policy = changed(made.session.policy, policy);
+  await made.session.start();
+  return made;
+}
+
+function reasons(session: Session): string[] {
+  const reading = session.journal.read(0);
+  if (reading === undefined || reading instanceof Promise) return [];
+  if ("gap" in reading) return [];
+  return reading.entries.flatMap((entry) =>
+    "event" in entry && entry.event.kind === "status"
+      ? [`${entry.event.status}: ${entry.event.reason}`]
+      : [],
+  );
+}
+
+/** So that what was begun has come as far as it can. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+test("a kernel that dies is started again, and clients hear why, in order", async () => {
+  const { session, provisioner } = await started();
+  const before = session.journal.last;
+  provisioner.kernel.die(-1, "SIGSEGV");
+  await settled();
+  expect(said(session, before)).toEqual([
+    "exited",
+    "exited -1",
+    "starting",
+    "ready",
+    "idle",
+  ]);
+  expect(reasons(session)).toContain(
+    "exited: child process exited: signal SIGSEGV; it is started again (1 of 5 times in 60 s)",
+  );
+  expect(reasons(session)).toContain("starting: autorestart");
+  expect(provisioner.kernels).toHaveLength(2);
+});
+
+test("without the policy it stays exited", async () => {
+  const { session, provisioner } = await started({});
+  provisioner.kernel.die(1);
+  await settled();
+  expect(session.status).toBe("exited");
+  expect(provisioner.kernels).toHaveLength(1);
+});
+
+test("code that ran is answered as lost, and code that comes next runs on the new kernel", async () => {
+  const { session, provisioner } = await started();
+  const lost = session.execute(code("crash"), undefined);
+  provisioner.isSlow = true;
+  provisioner.kernel.die(-1, "SIGKILL");
+  expect(session.status).toBe("starting");
+  expect(lost).toMatchObject({ state: "aborted", reason: "kernel_exited" });
+  const next = session.execute(code("next"), undefined);
+  expect(next.state).toBe("queued");
+  provisioner.kernel.answer();
+  await settled();
+  expect(provisioner.kernel.heard).toEqual(["next"]);
+});
+
+test("what an old kernel says late does not touch the new one", async () => {
+  const { session, provisioner } = await started();
+  const { kernel: old } = provisioner;
+  old.die(1);
+  await settled();
+  const { last } = session.journal;
+  old.die(1);
+  old.beat(false);
+  old.settle("busy");
+  expect(session.journal.last).toBe(last);
+  expect(provisioner.kernels).toHaveLength(2);
+});
+
+describe("the budget", () => {
+  test("ends a crash loop, and clients hear that it did", async () => {
+    const { session, provisioner } = await started({
+      autorestart: { limit: 3, window_s: 60 },
+    });
+    for (let i = 0; i < 4; i += 1) {
+      provisioner.kernel.die(1);
+      await settled();
+    }
+    expect(session.status).toBe("exited");
+    expect(provisioner.kernels).toHaveLength(4);
+    expect(reasons(session).at(-1)).toBe(
+      "exited: child process exited: exit code 1; it is not started again: it was 3 times in 60 s",
+    );
+  });
+
+  test("counts kernels that die before they answer, and what waits for them is answered", async () => {
+    const { session, provisioner } = await started({
+      autorestart: { limit: 3, window_s: 60 },
+    });
+    provisioner.isSlow = true;
+    provisioner.kernel.die(1);
+    const waiting = session.execute(code("1"), undefined);
+    for (let i = 0; i < 3; i += 1) {
+      expect(session.status).toBe("starting");
+      provisioner.kernel.die(1);
+      await settled();
+    }
+    expect(session.status).toBe("exited");
+    expect(provisioner.kernels).toHaveLength(4);
+    expect(waiting).toMatchObject({ state: "aborted", reason: "start_failed" });
+  });
+
+  test("is whole again once its window is over", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    try {
+      const { session, provisioner } = await started({
+        autorestart: { limit: 1, window_s: 60 },
+      });
+      provisioner.kernel.die(1);
+      await settled();
+      vi.advanceTimersByTime(60_001);
+      provisioner.kernel.die(1);
+      await settled();
+      expect(session.status).toBe("idle");
+      provisioner.kernel.die(1);
+      await settled();
+      expect(session.status).toBe("exited");
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test("is whole again when a client starts the session", async () => {
+    const { session, provisioner } = await started({
+      autorestart: { limit: 1, window_s: 60 },
+    });
+    for (let i = 0; i < 2; i += 1) {
+      provisioner.kernel.die(1);
+      await settled();
+    }
+    expect(session.status).toBe("exited");
+    await session.start();
+    provisioner.kernel.die(1);
+    await settled();
+    expect(session.status).toBe("idle");
+  });
+});
+
+describe("an end that somebody wanted is no death:", () => {
+  test("a shutdown", async () => {
+    const { session, provisioner } = await started();
+    await session.shutDown();
+    await settled();
+    expect(session.status).toBe("exited");
+    expect(provisioner.kernels).toHaveLength(1);
+  });
+
+  test("a kill", async () => {
+    const { session, provisioner } = await started();
+    await session.kill();
+    await settled();
+    expect(session.status).toBe("exited");
+    expect(provisioner.kernels).toHaveLength(1);
+  });
+
+  test("a shutdown_request by which a client ends it itself", async () => {
+    const { session, provisioner } = await started();
+    session.send(message("shutdown_request", "control"));
+    provisioner.kernel.die(0);
+    await settled();
+    expect(session.status).toBe("exited");
+  });
+
+  test("a start that fails is its caller's to repeat", async () => {
+    const { session, provisioner } = newSession();
+    session.policy = { ...NO_POLICY, ...FIVE };
+    provisioner.isSlow = true;
+    const start = session.start();
+    provisioner.kernel.die(1);
+    await expect(start).rejects.toMatchObject({
+      reason: "exited_during_start",
+    });
+    await settled();
+    expect(provisioner.kernels).toHaveLength(1);
+  });
+});
+
+describe("while it is being started again", () => {
+  async function dying() {
+    const made = await started();
+    made.provisioner.isSlow = true;
+    made.provisioner.kernel.die(1);
+    expect(made.session.status).toBe("starting");
+    return made;
+  }
+
+  test("a shutdown ends that, and it stays ended", async () => {
+    const { session, provisioner } = await dying();
+    await session.shutDown();
+    await settled();
+    expect(session.status).toBe("exited");
+    expect(provisioner.kernels).toHaveLength(2);
+  });
+
+  test("a restart takes its place: one kernel comes of both", async () => {
+    const { session, provisioner } = await dying();
+    const restart = session.restart({});
+    await vi.waitUntil(() => provisioner.kernels.length === 3);
+    provisioner.kernel.answer();
+    await restart;
+    await settled();
+    expect(session.status).toBe("idle");
+    expect(provisioner.kernels).toHaveLength(3);
+  });
+
+  test("a client's start is refused: there is one already", async () => {
+    const { session, provisioner } = await dying();
+    await expect(session.start()).rejects.toMatchObject({
+      reason: "session_running",
+    });
+    expect(provisioner.kernels).toHaveLength(2);
+  });
+
+  test("the end of the session ends it, and nothing is started any more", async () => {
+    const { session, provisioner } = await dying();
+    await session.dispose();
+    await settled();
+    expect(provisioner.kernels).toHaveLength(2);
+  });
+});
+
+test("a kernel that was adopted is not started again, and clients hear that", async () => {
+  const { session, provisioner } = newSession();
+  session.policy = { ...NO_POLICY, ...FIVE };
+  await session.adopt(await provisioner.reserve());
+  provisioner.kernel.die(1);
+  await settled();
+  expect(session.status).toBe("exited");
+  expect(reasons(session).at(-1)).toContain("it was adopted");
+});
