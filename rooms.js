@@ -148,7 +148,13 @@ export const rooms = [
       "client",
       "testing",
     ],
-    packages: ["cli-table3", "commander", "picocolors", "zod"],
+    packages: [
+      "cli-table3",
+      "commander",
+      "damerau-levenshtein",
+      "picocolors",
+      "zod",
+    ],
   },
   { name: "bin", folder: "src/bin/", uses: ["command"] },
 ];

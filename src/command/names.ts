@@ -1,5 +1,6 @@
 /** Names as people type them: whole or begun, and what they may have meant. */
 import { resolve } from "node:path";
+import editDistance from "damerau-levenshtein";
 import type { ActiveSession, Client } from "../../client/index.ts";
 import { CommandError } from "./exit.ts";
 
@@ -122,37 +123,13 @@ export function closest(
   const limit = Math.max(1, Math.floor(name.length / 3));
   let best: { name: string; distance: number } | undefined;
   for (const candidate of names) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    const { steps: distance } = editDistance(
+      name.toLowerCase(),
+      candidate.toLowerCase(),
+    );
     if (distance <= limit && distance < (best?.distance ?? Infinity)) {
       best = { name: candidate, distance };
     }
   }
   return best?.name;
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours that make one of the other. */
-function editDistance(a: string, b: string): number {
-  let before: number[] = [];
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const isSame = a[i - 1] === b[j - 1];
-      const costs = [
-        at(row, j) + 1,
-        at(next, j - 1) + 1,
-        at(row, j - 1) + (isSame ? 0 : 1),
-      ];
-      const isSwapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (i > 1 && j > 1 && isSwapped) costs.push(at(before, j - 2) + 1);
-      next.push(Math.min(...costs));
-    }
-    before = row;
-    row = next;
-  }
-  return at(row, b.length);
-}
-
-function at(row: readonly number[], index: number): number {
-  return row[index] ?? Infinity;
 }
