@@ -21,13 +21,13 @@ import {
   weightOf,
 } from "./events.ts";
 import {
+  type EndReason,
   type ExecutionEvent,
   type ReplyStatus,
   statusIn,
   toEventOf,
 } from "./execution-event.ts";
 import {
-  type EndReason,
   type ExecutionResult,
   type Gap,
   isOver,
@@ -89,6 +89,7 @@ export class BegunExecution {
   #hasWaited = false;
   #hasBegun = false;
   #isIdle = false;
+  #isSaidToBeOver = false;
   #reply: Reply | undefined;
   /** The last number that was heard of it. */
   #seen = 0;
@@ -289,6 +290,11 @@ export class BegunExecution {
       case "queued":
         this.#hasWaited = true;
         return;
+      case "running":
+        return;
+      case "ended":
+        this.#isSaidToBeOver = true;
+        return;
       case "gap": // its end may be in it
         this.#gaps.push({ from: said.from, to: said.to });
         void this.#look();
@@ -320,8 +326,8 @@ export class BegunExecution {
     if (this.#isConcluding || this.#stage === "over") return;
     // Under an id of its own it may be another's, until the server has said so.
     if (!this.#isAccepted && this.#options.execution_id !== undefined) return;
-    if (this.#reply !== undefined && this.#isIdle) {
-      this.#conclude(this.#reply.message.content);
+    if (this.#isSaidToBeOver) {
+      this.#conclude(this.#reply?.message.content ?? { status: "ok" });
     } else if (
       this.#ended !== undefined &&
       this.#seen >= (this.#ended.last_seq ?? 0)

@@ -1,5 +1,10 @@
 /** What is said while code runs, told flat: switch on `type`. */
-import type { MimeBundle, Refused } from "../contract/index.ts";
+import type {
+  Execution,
+  ExecutionState,
+  MimeBundle,
+  Refused,
+} from "../contract/index.ts";
 import {
   bundleIn,
   countIn,
@@ -70,6 +75,14 @@ export type ExecutionEvent = { readonly seq: number } & (
     }
   /** It waits for others to end. */
   | { readonly type: "queued" }
+  /** It was sent to the kernel. */
+  | { readonly type: "running" }
+  /** It is over, as the server says: its last event. */
+  | {
+      readonly type: "ended";
+      readonly state: ExecutionState;
+      readonly reason: EndReason | null;
+    }
   /** Numbers `from` to `to` of the journal are no longer kept: some of what was said is missing here. */
   | { readonly type: "gap"; readonly from: number; readonly to: number }
   /** The kernel sent something of it that the server could not accept. */
@@ -82,6 +95,9 @@ export type ExecutionEvent = { readonly seq: number } & (
 
 /** What code asks. */
 export type InputRequest = Extract<ExecutionEvent, { type: "input_request" }>;
+
+/** Why code did not come to an end of its own. */
+export type EndReason = NonNullable<Execution["reason"]>;
 
 export type ReplyStatus = "ok" | "error" | "aborted";
 
@@ -169,10 +185,14 @@ export function toOwnExecutionEvent(
   msg_id: string,
 ): ExecutionEvent | undefined {
   const { seq } = event;
-  if (event.kind === "execution_queued" && event.msg_id === msg_id) {
-    return { seq, type: "queued" };
-  }
   switch (event.kind) {
+    case "execution": {
+      if (event.execution_id !== msg_id) return undefined;
+      const { state, reason } = event;
+      if (state === "queued" || state === "running")
+        return { seq, type: state };
+      return { seq, type: "ended", state, reason };
+    }
     case "refused": {
       if (event.parent_id !== msg_id) return undefined;
       const { msg_type, reason, size } = event;

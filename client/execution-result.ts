@@ -8,10 +8,11 @@ import type {
   Refused,
 } from "../contract/index.ts";
 import { countIn, errorIn } from "../outputs/outputs.ts";
-import { type ReplyStatus, statusIn } from "./execution-event.ts";
-
-/** Why code did not come to an end of its own. */
-export type EndReason = NonNullable<Execution["reason"]>;
+import {
+  type EndReason,
+  type ReplyStatus,
+  statusIn,
+} from "./execution-event.ts";
 
 /** Numbers of the journal that are no longer kept. */
 export interface Gap {

@@ -159,7 +159,7 @@ export class Feed {
 
   /** Many may wait, and much is said: only those are told whom it concerns. */
   #concerned(event: SessionEvent): Iterable<Hearer> {
-    if (event.kind === "execution_queued") return this.#asked(event.msg_id);
+    if (event.kind === "execution") return this.#asked(event.execution_id);
     if (event.kind === "refused") {
       return this.#asked(event.parent_id ?? undefined);
     }

@@ -42,13 +42,12 @@ export type {
   UnreadableEvent,
 } from "./events.ts";
 export type { ExecuteOptions } from "./execute-request.ts";
-export type { ExecutionEvent, InputRequest } from "./execution-event.ts";
 export type {
-  CodeError,
   EndReason,
-  ExecutionResult,
-  Gap,
-} from "./execution-result.ts";
+  ExecutionEvent,
+  InputRequest,
+} from "./execution-event.ts";
+export type { CodeError, ExecutionResult, Gap } from "./execution-result.ts";
 export { Execution } from "./execution.ts";
 export {
   type ExecutionInfo,

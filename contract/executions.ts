@@ -3,45 +3,17 @@
  * can be looked at, followed, answered and ended by whoever knows its id.
  */
 import * as z from "zod";
+import {
+  ExecutionId,
+  ExecutionReason,
+  ExecutionState,
+} from "./execution-state.ts";
 import { JupyterEvent, SessionEvent } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
 import { ExpectedJournal, LastEventId } from "./position.ts";
 import { Addressable } from "./text.ts";
 import { InSession, SessionId } from "./session-id.ts";
-
-export const ExecutionId = z
-  .string()
-  .describe("The `msg_id` of its `execute_request`");
-
-export const ExecutionState = z
-  .enum([
-    "queued",
-    "running",
-    "waiting_for_input",
-    "done",
-    "failed",
-    "aborted",
-    "interrupted",
-  ])
-  .describe(
-    "`queued` until it is sent to the kernel; `running` from then on; `waiting_for_input` while the kernel asks; then one of four ends: `done`, `failed` (the code raised), `aborted` (it never ran, or its kernel went away), `interrupted`",
-  )
-  .meta({ id: "ExecutionState" });
-export type ExecutionState = z.infer<typeof ExecutionState>;
-
-export const ExecutionReason = z
-  .enum([
-    "cancelled",
-    "deadline",
-    "earlier_failure",
-    "interrupt",
-    "kernel_exited",
-    "not_sent",
-    "shutdown",
-    "start_failed",
-  ])
-  .meta({ id: "ExecutionReason" });
 
 export const RequestingClient = z
   .object({
@@ -85,7 +57,12 @@ export const Execution = z
       .int()
       .nullable()
       .describe("The first number in the journal that it caused"),
-    last_seq: z.int().nullable().describe("The last such number so far"),
+    last_seq: z
+      .int()
+      .nullable()
+      .describe(
+        "The last such number so far: once it is over that of its last event `execution`, or of what it said later still, as a thread may",
+      ),
     counts: z
       .record(z.string(), z.int())
       .describe("How many outputs of each type it has made, by `msg_type`"),
@@ -183,7 +160,7 @@ export const executions = {
     summary: "Everything an execution says, in order",
     access: "observe",
     description:
-      "From its beginning, or after `lastEventId`, until it is over; then the stream ends. The numbers are those of the session's journal.",
+      "From its beginning, or after `lastEventId`, to its last event, an `execution` whose `state` is how it ended; then the stream ends. The numbers are those of the session's journal.",
     input: InExecution.extend({
       lastEventId: LastEventId.nullish(),
     }),

@@ -23,11 +23,8 @@ export {
   type Reason,
   type Startup,
 } from "./errors.ts";
-export {
-  Execution,
-  ExecutionState,
-  type RequestingClient,
-} from "./executions.ts";
+export { ExecutionState, isOver } from "./execution-state.ts";
+export { Execution, type RequestingClient } from "./executions.ts";
 export { ExecutionHistoryEntry } from "./history.ts";
 export { Kernelspec } from "./kernelspecs.ts";
 export {

@@ -7,6 +7,11 @@
  * Source: the Jupyter messaging specification 5.5.
  */
 import * as z from "zod";
+import {
+  ExecutionId,
+  ExecutionReason,
+  ExecutionState,
+} from "./execution-state.ts";
 import { JournalId } from "./position.ts";
 import { SessionStatus } from "./status.ts";
 
@@ -146,13 +151,26 @@ export const WorkingDirectoryEvent = z
   .object({ kind: z.literal("working_directory"), seq, path: z.string() })
   .meta({ id: "WorkingDirectoryEvent" });
 
-export const ExecutionQueuedEvent = z
+export const ExecutionStateEvent = z
   .object({
-    kind: z.literal("execution_queued"),
+    kind: z.literal("execution"),
     seq,
-    msg_id: z.string().describe("Of the execute request that waits its turn"),
+    execution_id: ExecutionId,
+    state: ExecutionState,
+    reason: ExecutionReason.nullable().describe(
+      "Why it was aborted or interrupted, where that was our doing or the kernel's end",
+    ),
+    first_seq: z
+      .int()
+      .describe("The first number in the journal that the execution caused"),
+    last_seq: z
+      .int()
+      .describe("The last such number so far: that of this event"),
   })
-  .meta({ id: "ExecutionQueuedEvent" });
+  .describe(
+    "Where an execution is, whichever door its code came through. Said at most three times: `queued`, where it waits behind others; `running`, when it has been sent to the kernel; and how it ended, which is the last event of the execution. Only what a kernel says of it after that, such as the output of a thread, comes later",
+  )
+  .meta({ id: "ExecutionStateEvent" });
 
 /** The person or program that asked for an execution: `attribution` in the metadata of its request. */
 export const Attribution = z
@@ -254,7 +272,7 @@ export const SessionEvent = z
     OutputEvent,
     ResourceUsageEvent,
     WorkingDirectoryEvent,
-    ExecutionQueuedEvent,
+    ExecutionStateEvent,
     ExecutionRequestedEvent,
     HandshakeEvent,
     RefusedEvent,

@@ -312,11 +312,13 @@ const kallichore: Door = {
 function fromKallichore(frame: Heard): Heard {
   if (frame.kind === "jupyter") return frame;
   const { seq } = frame;
-  const { status, exited } = frame as {
+  const { status, exited, execution } = frame as {
     status?: Record<string, unknown>;
     exited?: number;
+    execution?: Record<string, unknown>;
   };
   if (status !== undefined) return { kind: "status", seq, ...status };
+  if (execution !== undefined) return { kind: "execution", seq, ...execution };
   if (exited !== undefined) return { kind: "exited", seq, exit_code: exited };
   return {
     ...frame,

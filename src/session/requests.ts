@@ -376,6 +376,7 @@ export class Requests {
     const execution = this.executions.find(message.header.msg_id);
     if (execution === undefined) return;
     execution.send();
+    this.#tell(execution);
     this.history.sent(message);
   }
 
@@ -401,6 +402,23 @@ export class Requests {
       },
     });
     execution.noteSeq(entry.seq);
+  }
+
+  /** Says in the journal where an execution is. */
+  #tell(execution: Execution): void {
+    const { journal } = this.#options;
+    const seq = journal.last + 1;
+    execution.noteSeq(seq);
+    if (execution.isOver) execution.endSeq = seq;
+    const { id, state, reason = null, firstSeq = seq } = execution;
+    journal.say({
+      kind: "execution",
+      execution_id: id,
+      state,
+      reason,
+      first_seq: firstSeq,
+      last_seq: seq,
+    });
   }
 
   /** Interrupts what is meant, or nothing where that ends before it can be hit. */
@@ -450,9 +468,8 @@ export class Requests {
     }
     if (!this.queue.offer(message)) {
       this.#announce(message);
-      const { journal } = this.#options;
-      const entry = journal.say({ kind: "execution_queued", msg_id });
-      this.executions.find(msg_id)?.noteSeq(entry.seq);
+      const execution = this.executions.find(msg_id);
+      if (execution !== undefined) this.#tell(execution);
       return;
     }
     try {
@@ -475,6 +492,7 @@ export class Requests {
   }
 
   #ended(execution: Execution): void {
+    this.#tell(execution);
     this.executions.ended(execution);
     if (this.queue.active?.header.msg_id !== execution.id) return;
     const isDone = !this.#sendNext();
@@ -539,11 +557,10 @@ export class Requests {
       });
       const entry = journal.append(reply);
       execution?.heard(reply.header, entry);
-      execution?.heardReply(reply);
       this.#awaited.get(msg_id)?.resolve(entry);
       const last = journal.append(idle);
       execution?.heard(idle.header, last);
-      execution?.abort(reason);
+      execution?.abort(reason, reply);
     }
   }
 

@@ -53,12 +53,15 @@ describe("code", () => {
     const said = await collect(session.execute("hello"));
     const types = said.map(({ type }) => type);
     expect(types.filter((type) => type !== "execute_reply")).toEqual([
+      "running",
       "status",
       "execute_input",
       "stream",
       "execute_result",
       "status",
+      "ended",
     ]);
+    expect(said.at(-1)).toMatchObject({ state: "done", reason: null });
     expect(types).toContain("execute_reply");
     const seqs = said.map(({ seq }) => seq);
     expect(seqs).toEqual([...seqs].sort((a, b) => a - b));

@@ -172,26 +172,53 @@ describe("what is no longer kept", () => {
   });
 });
 
+test("where an execution is, is said in Kallichore's words where it has any, and in ours to those who ask", () => {
+  const about = { execution_id: "x", reason: null, first_seq: 8, last_seq: 9 };
+  const frames = (state: "queued" | "running" | "done", address: string) =>
+    framesFor(address, { kind: "execution", state, ...about });
+  expect(frames("queued", "/x")).toEqual([
+    { kind: "kernel", executionQueued: "x" },
+  ]);
+  for (const state of ["running", "done"] as const) {
+    expect(frames(state, "/x")).toEqual([]);
+    expect(frames(state, "/x?events=all")).toEqual([
+      { kind: "kernel", execution: { state, ...about }, seq: 9 },
+    ]);
+  }
+  expect(frames("queued", "/x?events=all")).toEqual([
+    {
+      kind: "kernel",
+      executionQueued: "x",
+      execution: { state: "queued", ...about },
+      seq: 9,
+    },
+  ]);
+});
+
 test("an event that only this server knows is spelled in the same form, for those who ask", () => {
   const event = {
     kind: "some_new_event",
     channel: "iopub",
     size: 7,
   } as unknown as OwnEvent;
-  const entry = new EventEntry(9, event);
-  const framesFor = (address: string) => {
-    const frames: unknown[] = [];
-    const told = { journal_id: "a", reading: { entries: [entry] } };
-    codecFor(address).encode(told, (pieces) => {
-      if (pieces !== undefined) frames.push(JSON.parse(pieces.join("")));
-    });
-    return frames;
-  };
-  expect(framesFor("/sessions/a/channels")).toEqual([]);
-  const [frame] = framesFor("/x?events=all");
+  expect(framesFor("/sessions/a/channels", event)).toEqual([]);
+  const [frame] = framesFor("/x?events=all", event);
   expect(frame).toEqual({
     kind: "kernel",
     someNewEvent: { channel: "iopub", size: 7 },
     seq: 9,
   });
 });
+
+/** An event as number 9, as a client hears it that connected to that address. */
+function framesFor(address: string, event: OwnEvent): unknown[] {
+  const frames: unknown[] = [];
+  const entries = [new EventEntry(9, event)];
+  codecFor(address).encode(
+    { journal_id: "a", reading: { entries } },
+    (pieces) => {
+      if (pieces !== undefined) frames.push(JSON.parse(pieces.join("")));
+    },
+  );
+  return frames;
+}

@@ -298,8 +298,11 @@ describe("executions of a session", () => {
       await rest("answer", { execution_id, value: "Ada" });
     });
     // Between channels there is only the order of arrival.
-    const types = events.map(({ header }) => header?.msg_type);
-    expect(types.toSorted()).toEqual([
+    const types = events.map(({ kind, state, header }) =>
+      kind === "execution" ? String(state) : header?.msg_type,
+    );
+    expect([types.at(0), types.at(-1)]).toEqual(["running", "done"]);
+    expect(types.slice(1, -1).toSorted()).toEqual([
       "execute_input",
       "execute_reply",
       "execute_result",
@@ -343,7 +346,57 @@ describe("executions of a session", () => {
       .filter(({ header }) => header?.msg_type === "stream")
       .map(({ content }) => content?.["text"]);
     expect(text.length).toBe(1000);
+    const { last_seq, first_seq } = (await rest("get", { execution_id }))
+      .body as Fields;
+    expect(heard.at(-1)).toMatchObject({
+      kind: "execution",
+      execution_id,
+      state: "done",
+      reason: null,
+      first_seq,
+      last_seq,
+      seq: last_seq,
+    });
   });
+
+  test.each(doors)(
+    "where it is, is told to everybody, also when its code came over $name",
+    async (door) => {
+      await using asking = await door.attach(server, session);
+      const others = doors.filter(
+        ({ name }) => name !== door.name && !name.includes("Kallichore"), // which would displace it
+      );
+      const listening = await Promise.all(
+        others.map((one) => one.attach(server, session)),
+      );
+      const first = await asking.execute("input ?");
+      const asked = await asking.until(
+        "a question",
+        ({ header }) => header?.msg_type === "input_request",
+      );
+      const second = await asking.execute("hello");
+      await rest("answer", { execution_id: first, value: "x" });
+      expect(asked.parent_header?.msg_id).toBe(first);
+      for (const client of [asking, ...listening]) {
+        await client.until(
+          "its end",
+          ({ execution_id, state }) =>
+            execution_id === second && state === "done",
+        );
+        const states = (id: string) =>
+          client.heard
+            .filter(({ execution_id }) => execution_id === id)
+            .map(({ kind, state }) => [kind, state].join(" "));
+        expect(states(first)).toEqual(["execution running", "execution done"]);
+        expect(states(second)).toEqual([
+          "execution queued",
+          "execution running",
+          "execution done",
+        ]);
+      }
+      for (const client of listening) await client[Symbol.asyncDispose]();
+    },
+  );
 
   test("the synchronous way is one as well", async () => {
     const path = `/sessions/${session}/execute`;

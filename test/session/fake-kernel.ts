@@ -376,7 +376,7 @@ export function message(
 
 const SPEAKER = { session: "client", username: "tester", version: "5.3" };
 
-/** What the session has said after number `after`, in short: `busy`, `exited 1`, `iopub stream`, `shell execute_reply aborted`. */
+/** What the session has said after number `after`, in short: `busy`, `exited 1`, `execution done`, `iopub stream`, `shell execute_reply aborted`. */
 export function said(session: Session, after = 0): string[] {
   const reading = session.journal.read(after);
   if (reading === undefined || reading instanceof Promise) return [];
@@ -397,6 +397,8 @@ export function said(session: Session, after = 0): string[] {
         return event.status;
       case "exited":
         return `exited ${event.exit_code}`;
+      case "execution":
+        return `execution ${event.state}`;
       default:
         return event.kind;
     }

@@ -293,10 +293,12 @@ describe("who asked for an execution", () => {
         code: "b",
         attribution: { ...attribution, agent_version: null },
       },
-      { kind: "execution_queued" },
+      { kind: "execution", state: "queued" },
+      { kind: "execution", state: "running" },
       `status ${b.header.msg_id}`,
       `execute_reply ${b.header.msg_id}`,
       `status ${b.header.msg_id}`,
+      { kind: "execution", state: "done" },
     ]);
     expect(session.executions.get(b.header.msg_id).firstSeq).toBe(
       all.indexOf(said[0]) + 1,

@@ -47,6 +47,7 @@ test("a message that is not JSON is in the journal as refused, and the rest goes
   kernel.idle(request);
   expect(execution.state).toBe("done");
   expect(said(session, after)).toEqual([
+    "execution running",
     "busy",
     "iopub status busy",
     "refused",
@@ -54,6 +55,7 @@ test("a message that is not JSON is in the journal as refused, and the rest goes
     "shell execute_reply ok",
     "idle",
     "iopub status idle",
+    "execution done",
   ]);
   expect(refusalsIn(session, after)).toMatchObject([
     {

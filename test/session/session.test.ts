@@ -450,6 +450,7 @@ describe("while a kernel ends for a restart", () => {
       "exited 3",
       "shell execute_reply aborted",
       "iopub status idle",
+      "execution aborted",
       "shell comm_info_reply aborted",
       "iopub status idle",
     ]);
@@ -715,6 +716,7 @@ describe("the queue", () => {
     expect(said(session, before)).toEqual([
       "shell execute_reply aborted",
       "iopub status idle",
+      "execution aborted",
     ]);
     kernel.fail(a, "KeyboardInterrupt");
     expect(kernel.heard).toEqual(["a"]);
@@ -739,8 +741,10 @@ describe("the queue", () => {
     expect(said(session, before)).toEqual([
       "shell execute_reply aborted",
       "iopub status idle",
+      "execution aborted",
       "shell execute_reply aborted",
       "iopub status idle",
+      "execution aborted",
       "exited",
       "exited 1",
     ]);
@@ -755,7 +759,11 @@ describe("the queue", () => {
     kernel.reply(a);
     const before = session.journal.last;
     kernel.die(1);
-    expect(said(session, before)).toEqual(["exited", "exited 1"]);
+    expect(said(session, before)).toEqual([
+      "execution done",
+      "exited",
+      "exited 1",
+    ]);
   });
 
   test("requests that cannot go out when their turn comes are answered", async () => {

@@ -18,14 +18,15 @@ export interface EventsOptions {
 
 const PARTIAL = { isPartial: true };
 
-/** Ends when the execution is over and all of it was read, or when the reader leaves. */
+/** Ends behind the last event of the execution, or when the reader leaves. What it says later, as a thread may, is left out. */
 export async function* eventsOf(
   execution: Execution,
   journal: Journal,
   { signals, after = 0, withUpdates = false }: EventsOptions,
 ): AsyncGenerator<Reading, void> {
   const isOf = (entry: Entry) =>
-    belongs(entry, execution.id) || (withUpdates && isUpdate(entry));
+    entry.seq <= (execution.endSeq ?? Infinity) &&
+    (belongs(entry, execution.id) || (withUpdates && isUpdate(entry)));
   let seen = Math.max(after, execution.after);
   using left = new Deadline(signals);
   using end = new Deadline([left.signal, execution.over]);
@@ -34,7 +35,7 @@ export async function* eventsOf(
     yield* picked(reading, isOf);
   }
   if (left.signal.aborted) return;
-  const last = execution.lastSeq ?? seen;
+  const last = execution.endSeq ?? seen;
   for await (const reading of upTo(journal, last, seen, left.signal)) {
     yield* picked(reading, isOf);
   }
@@ -83,7 +84,8 @@ function belongs(entry: Entry, msg_id: string): boolean {
   if (entry instanceof MessageEntry) return entry.parent_id === msg_id;
   const { event } = entry;
   switch (event.kind) {
-    case "execution_queued":
+    case "execution":
+      return event.execution_id === msg_id;
     case "execution_requested":
       return event.msg_id === msg_id;
     case "refused":

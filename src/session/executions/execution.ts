@@ -3,8 +3,9 @@
  *
  * Whatever door it came through, it is known by the `msg_id` of its request. It
  * is over when its reply and its idle have both been heard, in either order, or
- * when the second is overdue. What it says stays in the journal: here is only
- * where that begins and ends, and how much it is.
+ * when the second is overdue. Nobody else decides that: the journal tells it to
+ * all. What it says stays in the journal, too: here is only where that begins
+ * and ends, and how much it is.
  */
 import { once } from "node:events";
 import type {
@@ -70,6 +71,8 @@ export class Execution {
   reply: Readonly<Record<string, unknown>> | undefined;
   firstSeq: number | undefined;
   lastSeq: number | undefined;
+  /** Of the event that says how it ended. */
+  endSeq: number | undefined;
   outputBytes = 0;
   readonly counts = new Map<string, number>();
   /** What the kernel asks, while it does. */
@@ -217,9 +220,12 @@ export class Execution {
     if (!this.isOver) this.#hear("idle");
   }
 
-  /** It will not run, or not to its end. */
-  abort(reason: Reason): void {
-    if (this.#happen("aborted")) this.#end(reason);
+  /** It will not run, or not to its end; `reply` is what we answer for the kernel. */
+  abort(reason: Reason, reply: Message): void {
+    if (!this.#happen("aborted")) return;
+    this.reply = shortened(reply);
+    this.#heard.add("reply");
+    this.#end(reason);
   }
 
   /** No second sign will come any more. */

@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
+import type { OwnEvent } from "../../../contract/index.ts";
+import type { Entry } from "../../../src/journal/entry.ts";
 import type { Message } from "../../../src/jupyter/message.ts";
 import { collect } from "../../../src/session/executions/collect.ts";
 import { eventsOf, pastOf } from "../../../src/session/executions/events.ts";
@@ -9,6 +11,7 @@ import type { Session } from "../../../src/session/session.ts";
 import { describeSnapshot } from "../../../src/server/answers/describe-snapshot.ts";
 import {
   code,
+  type FakeKernel,
   message,
   newSession,
   said,
@@ -368,6 +371,7 @@ describe("ending one", () => {
     expect(said(session, before)).toEqual([
       "shell execute_reply aborted",
       "iopub status idle",
+      "execution aborted",
     ]);
     kernel.run(a);
     expect(kernel.heard).toEqual(["a", "c"]);
@@ -595,6 +599,172 @@ describe("the history", () => {
   });
 });
 
+/** The execution whose events are asked for: sent after `first`, which runs. */
+type Story = (world: {
+  session: Session;
+  kernel: FakeKernel;
+  first: Message;
+  second: Message;
+}) => void | Promise<void>;
+
+describe("the events of an execution in the journal", () => {
+  const stories: readonly [string, Story, string[]][] = [
+    [
+      "that runs to its end",
+      ({ kernel, first, second }) => {
+        kernel.run(first);
+        kernel.run(second);
+      },
+      ["queued", "running", "done"],
+    ],
+    [
+      "that raises",
+      ({ kernel, first, second }) => {
+        kernel.run(first);
+        kernel.fail(second);
+      },
+      ["queued", "running", "failed"],
+    ],
+    [
+      "that asks",
+      ({ kernel, session, first, second }) => {
+        kernel.run(first);
+        kernel.say("input_request", { prompt: "?" }, second, "stdin");
+        const execution = session.executions.get(second.header.msg_id);
+        expect(execution.state).toBe("waiting_for_input");
+        session.answer(execution, { value: "yes" });
+        kernel.run(second);
+      },
+      ["queued", "running", "done"],
+    ],
+    [
+      "that is interrupted",
+      async ({ kernel, session, first, second }) => {
+        kernel.run(first);
+        kernel.busy(second);
+        kernel.print("begun", second);
+        await session.interruptExecution(
+          session.executions.get(second.header.msg_id),
+        );
+        kernel.fail(second, "KeyboardInterrupt");
+      },
+      ["queued", "running", "interrupted interrupt"],
+    ],
+    [
+      "that is cancelled",
+      ({ session, second }) => {
+        session.cancel(session.executions.get(second.header.msg_id));
+      },
+      ["queued", "aborted cancelled"],
+    ],
+    [
+      "that is dropped for a failure before it",
+      ({ kernel, first }) => {
+        kernel.fail(first);
+      },
+      ["queued", "aborted earlier_failure"],
+    ],
+    [
+      "whose kernel dies while it waits",
+      ({ kernel }) => {
+        kernel.die(1);
+      },
+      ["queued", "aborted kernel_exited"],
+    ],
+    [
+      "whose kernel dies while it runs",
+      ({ kernel, first }) => {
+        kernel.run(first);
+        kernel.die(1);
+      },
+      ["queued", "running", "aborted kernel_exited"],
+    ],
+    [
+      "whose kernel dies after its idle and before its reply",
+      ({ kernel, first, second }) => {
+        kernel.run(first);
+        kernel.busy(second);
+        kernel.idle(second);
+        kernel.die(1);
+      },
+      ["queued", "running", "aborted kernel_exited"],
+    ],
+    [
+      "that cannot be sent",
+      ({ kernel, first }) => {
+        kernel.isDeaf = true;
+        kernel.run(first);
+      },
+      ["queued", "aborted not_sent"],
+    ],
+  ];
+
+  test.each(stories)("one %s", async (_, story, states) => {
+    const { session, kernel } = await startedSession();
+    const [first, second] = [code("a"), code("b")];
+    for (const one of [first, second]) session.send(one);
+    await story({ session, kernel, first, second });
+    const { id } = session.executions.get(second.header.msg_id);
+    const entries = entriesOf(session, id);
+    const events = entries.flatMap((entry) =>
+      "event" in entry && entry.event.kind === "execution" ? [entry] : [],
+    );
+    expect(events.map(({ event }) => named(event))).toEqual(states);
+    const [{ seq: first_seq } = { seq: 0 }] = entries;
+    expect(events.map(({ event }) => event)).toMatchObject(
+      events.map(({ seq }) => ({ first_seq, last_seq: seq })),
+    );
+    expect(entries.at(-1)).toBe(events.at(-1));
+    const execution = session.executions.get(id);
+    expect(execution).toMatchObject({
+      firstSeq: first_seq,
+      lastSeq: events.at(-1)?.seq,
+      endSeq: events.at(-1)?.seq,
+    });
+  });
+
+  test("one that waits for a kernel is told when it is sent", async () => {
+    const { session, provisioner } = newSession();
+    const a = code("a");
+    const execution = send(session, a);
+    expect([said(session), execution.state]).toEqual([[], "queued"]);
+    await session.start();
+    provisioner.kernel.run(a);
+    expect(said(session).filter((one) => one.startsWith("execution"))).toEqual([
+      "execution running",
+      "execution done",
+    ]);
+  });
+
+  test("the next one runs once the end of the one before is told", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    for (const one of [a, b]) session.send(one);
+    kernel.run(a);
+    expect(said(session).slice(-2)).toEqual([
+      "execution done",
+      "execution running",
+    ]);
+  });
+});
+
+/** What the journal holds of an execution. */
+function entriesOf(session: Session, id: string): readonly Entry[] {
+  const reading = session.journal.read(0);
+  if (reading === undefined || !("entries" in reading)) throw new Error("none");
+  return reading.entries.filter((entry) =>
+    "event" in entry
+      ? entry.event.kind === "execution" && entry.event.execution_id === id
+      : entry.parent_id === id,
+  );
+}
+
+function named(event: OwnEvent): string {
+  if (event.kind !== "execution") return event.kind;
+  const { state, reason } = event;
+  return reason === null ? state : `${state} ${reason}`;
+}
+
 describe("what an execution says", () => {
   async function types(
     session: Session,
@@ -610,7 +780,7 @@ describe("what an execution says", () => {
       if ("gap" in reading) heard.push("gap");
       else
         for (const entry of reading.entries) {
-          heard.push("msg_type" in entry ? entry.msg_type : entry.event.kind);
+          heard.push("msg_type" in entry ? entry.msg_type : named(entry.event));
         }
     }
     return heard;
@@ -627,11 +797,13 @@ describe("what an execution says", () => {
     kernel.say("stream", { name: "stdout", text: "its own" }, b);
     kernel.run(b);
     const all = [
-      "execution_queued",
+      "queued",
+      "running",
       "stream",
       "status",
       "execute_reply",
       "status",
+      "done",
     ];
     expect(await following).toEqual(all);
     expect(await types(session, execution)).toEqual(all);
@@ -648,7 +820,29 @@ describe("what an execution says", () => {
     expect(await types(session, execution, seen)).toEqual([
       "execute_reply",
       "status",
+      "done",
     ]);
+    expect(await types(session, execution, execution.endSeq)).toEqual([]);
+  });
+
+  test("what a thread says after the end is left to the outputs", async () => {
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    const execution = send(session, a);
+    kernel.run(a);
+    session.send(b);
+    const following = types(session, execution);
+    kernel.print("late", a);
+    kernel.run(b);
+    const all = ["running", "status", "execute_reply", "status", "done"];
+    expect(await following).toEqual(all);
+    expect(await types(session, execution)).toEqual(all);
+    expect(execution.lastSeq).toBeGreaterThan(execution.endSeq ?? Infinity);
+    const outputs = new OutputsSoFar(execution.id);
+    for await (const reading of pastOf(execution, session.journal, forever)) {
+      outputs.take(reading);
+    }
+    expect(outputs.list).toMatchObject([{ text: "late" }]);
   });
 
   test("a follower hears the end that a forgetful kernel does not tell", async () => {
@@ -659,7 +853,7 @@ describe("what an execution says", () => {
     const following = types(session, execution);
     kernel.reply(a);
     await vi.advanceTimersByTimeAsync(2000);
-    expect(await following).toEqual(["execute_reply"]);
+    expect(await following).toEqual(["running", "execute_reply", "done"]);
   });
 
   test("a session is idle again although its kernel forgot to say so", async () => {

@@ -19,10 +19,11 @@ const plain = codecOf({
 
 /** Every event, each with its number. */
 const everything = codecOf({
-  event: ({ event, seq }) => ({
-    ...(asKallichore(event) ?? asOurs(event)),
-    seq,
-  }),
+  event: ({ event, seq }) => {
+    const known = asKallichore(event);
+    const isWhole = known !== undefined && event.kind !== "execution";
+    return { ...known, ...(isWhole ? {} : asOurs(event)), seq };
+  },
   gap: (from, to) => ({ gap: { from, to }, seq: to }),
 });
 
@@ -71,8 +72,10 @@ function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
       return { resourceUsage: event.usage };
     case "working_directory":
       return { workingDirChanged: event.path };
-    case "execution_queued":
-      return { executionQueued: event.msg_id };
+    case "execution":
+      return event.state === "queued"
+        ? { executionQueued: event.execution_id }
+        : undefined;
     case "execution_requested": {
       const { msg_id, code, requested_at, attribution } = event;
       // The one source that Kallichore's type has.
