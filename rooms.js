@@ -18,6 +18,7 @@ export const rooms = [
   { name: "time", folder: "src/time/", uses: [] },
   { name: "log", folder: "src/log/", uses: [], packages: ["pino"] },
   { name: "package", folder: "src/package/", uses: [] },
+  { name: "telemetry", folder: "src/telemetry/", uses: ["contract"] },
   { name: "zmq", folder: "src/zmq/", uses: [], packages: ["zeromq"] },
   { name: "jupyter", folder: "src/jupyter/", uses: ["contract"] },
   {
@@ -57,6 +58,7 @@ export const rooms = [
       "outputs",
       "time",
       "log",
+      "telemetry",
       "jupyter",
       "host",
       "kernel",
@@ -66,7 +68,7 @@ export const rooms = [
   {
     name: "supervisor",
     folder: "src/supervisor/",
-    uses: ["contract", "log", "host", "kernel", "session"],
+    uses: ["contract", "log", "telemetry", "host", "kernel", "session"],
   },
   {
     name: "server",
@@ -75,6 +77,7 @@ export const rooms = [
       "contract",
       "time",
       "log",
+      "telemetry",
       "package",
       "jupyter",
       "host",
@@ -93,6 +96,7 @@ export const rooms = [
       "contract",
       "time",
       "log",
+      "telemetry",
       "package",
       "zmq",
       "host",

@@ -37,6 +37,7 @@ import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { Turns } from "./journal/turns.ts";
 import { changed } from "./session/policy.ts";
+import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
 import { UsageWatch } from "./supervisor/usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
@@ -56,6 +57,8 @@ export interface ServiceOptions {
   readonly origins?: readonly string[];
   /** What whoever holds the token may ask, by the request with which they came. Default: everything. Not asked of those who open a session's own Unix socket. */
   readonly scopesOf?: GateOptions["scopesOf"];
+  /** Told of what happens, for metrics and traces. Default: nobody listens. */
+  readonly telemetry?: Telemetry;
   readonly log?: Log;
   /** Where kernelspecs are looked for before all other places. */
   readonly kernelspecDirs?: readonly string[];
@@ -242,10 +245,14 @@ export function serviceOf(
       env,
       embedded: options.embedded ?? embeddedKernelspecs(),
     });
+  const telemetry = contained(options.telemetry ?? {}, (error) =>
+    faults.caught("A listener to telemetry failed", error),
+  );
   const supervisor = new Supervisor({
     provisioner,
     log,
     faults,
+    telemetry,
     journal: {
       memory: limits.journal_memory_bytes,
       disk: limits.journal_disk_bytes,
@@ -266,6 +273,7 @@ export function serviceOf(
     log,
     faults,
     guard,
+    telemetry,
     limits,
     kernelspecs,
     resolveSpec: (request) =>

@@ -72,6 +72,7 @@ export function memoryService({
       [Symbol.dispose]() {},
     },
     usage: { interval_ms: 1000, [Symbol.dispose]() {} },
+    telemetry: {},
     log: accidents,
     faults,
     guard: new Guard(accidents),

@@ -40,6 +40,8 @@ export interface JournalOptions {
   /** Makes the private directory for what goes to disk, and says where. */
   readonly directory: () => string;
   readonly log: Log;
+  /** Told of what a reader missed. */
+  readonly gap?: ((from: number, to: number) => void) | undefined;
   /** The disk; the file system's unless given. */
   readonly open?: OpenFile | undefined;
 }
@@ -206,8 +208,11 @@ export class Journal implements Holder, AsyncDisposable {
         const found = isOver() ? undefined : this.read(seen);
         if (found === undefined) continue;
         const reading = found instanceof Promise ? await found : found;
-        seen =
-          "gap" in reading ? reading.gap.to : seen + reading.entries.length;
+        if ("gap" in reading) {
+          const { from, to } = reading.gap;
+          seen = to;
+          this.#options.gap?.(from, to);
+        } else seen += reading.entries.length;
         yield reading;
       }
     } finally {

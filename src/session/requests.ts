@@ -13,9 +13,11 @@ import {
   type Message,
   objectIn,
   type RawFrames,
+  sizeOf,
 } from "../jupyter/message.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
 import { attributionOf } from "./attribution.ts";
 import type { Comms } from "./comms.ts";
 import type { MessageEntry } from "../journal/entry.ts";
@@ -67,6 +69,7 @@ export interface RequestsOptions {
   readonly journal: Journal;
   readonly comms: Comms;
   readonly log: Log;
+  readonly telemetry: Telemetry;
   /** The kernel has answered all that it had, and its last idle never came. */
   readonly isDone: () => void;
 }
@@ -373,6 +376,9 @@ export class Requests {
   #hand(kernel: Kernel, message: Message): void {
     this.#announce(message);
     kernel.send(message);
+    const { session_id, telemetry } = this.#options;
+    const { message: told } = telemetry;
+    told?.(session_id, "to_kernel", message.channel, sizeOf(message));
     const execution = this.executions.find(message.header.msg_id);
     if (execution === undefined) return;
     execution.send();
@@ -494,10 +500,29 @@ export class Requests {
   #ended(execution: Execution): void {
     this.#tell(execution);
     this.executions.ended(execution);
+    this.#count(execution);
     if (this.queue.active?.header.msg_id !== execution.id) return;
     const isDone = !this.#sendNext();
     const isForgotten = execution.isAnswered && !execution.isIdleHeard;
     if (isDone && isForgotten) this.#options.isDone();
+  }
+
+  /** For who counts: how it ended. */
+  #count(ended: Execution): void {
+    const { session_id, telemetry } = this.#options;
+    const { by, queuedAt, endedAt = queuedAt, startedAt } = ended;
+    telemetry.execution?.({
+      session_id,
+      execution_id: ended.id,
+      state: ended.state,
+      reason: ended.reason ?? null,
+      output_bytes: ended.outputBytes,
+      client: by?.client ?? null,
+      span_id: by?.span_id ?? null,
+      waited_ms: (startedAt ?? endedAt).getTime() - queuedAt.getTime(),
+      ran_ms:
+        startedAt === undefined ? 0 : endedAt.getTime() - startedAt.getTime(),
+    });
   }
 
   /** False where nothing waits. */

@@ -17,11 +17,12 @@ import {
 } from "../../contract/index.ts";
 import type { Refusal } from "../jupyter/admission.ts";
 import { kernelInfoIn } from "../jupyter/kernel-info.ts";
-import { contentOf, type Message } from "../jupyter/message.ts";
+import { contentOf, type Message, sizeOf } from "../jupyter/message.ts";
 import type { Exit } from "../host/exit.ts";
 import type { ExecutionState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
+import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import { expectMany } from "../time/signals.ts";
 import { Comms } from "./comms.ts";
 import { Displays } from "./displays.ts";
@@ -80,7 +81,9 @@ export interface SessionOptions {
   readonly log: Log;
   /** Shared by all sessions: what their kernels do wrong is counted there. */
   readonly faults: Faults;
-  readonly journal: Omit<JournalOptions, "log">;
+  readonly journal: Omit<JournalOptions, "log" | "gap">;
+  /** Default: nobody listens. */
+  readonly telemetry?: Telemetry;
   /** Told of every change of status or policy. */
   readonly changed?: (session: Session) => void;
 }
@@ -96,6 +99,7 @@ export class Session {
   /** Set by whoever samples it; kept after an exit. */
   resource_usage: ResourceUsage | undefined;
   readonly #options: SessionOptions;
+  readonly #telemetry: Telemetry;
   readonly #ended = new AbortController();
   readonly #requests: Requests;
   #status: SessionStatus = "uninitialized";
@@ -128,7 +132,16 @@ export class Session {
     expectMany(this.#ended.signal); // one for each reader
     this.#env = spec.env;
     this.#workingDirectory = spec.working_directory;
-    this.journal = new Journal({ ...options.journal, log: options.log });
+    this.#telemetry = options.telemetry ?? {};
+    const { session_id } = spec;
+    const { gap } = this.#telemetry;
+    this.journal = new Journal({
+      ...options.journal,
+      log: options.log,
+      ...(gap !== undefined && {
+        gap: (from, to) => gap({ session_id, from, to }),
+      }),
+    });
     this.#requests = new Requests({
       session_id: spec.session_id,
       username: spec.username,
@@ -136,6 +149,7 @@ export class Session {
       journal: this.journal,
       comms: this.comms,
       log: options.log,
+      telemetry: this.#telemetry,
       isDone: () => this.#run?.assumeIdle(),
     });
   }
@@ -450,6 +464,11 @@ export class Session {
       }
       if (run.isSilent) this.#heartbeat(false); // as was heard when nobody could be told yet
       this.#requests.connected(kernel);
+      this.#telemetry.kernelStarted?.({
+        ...this.#named,
+        by: happening,
+        duration_ms: Date.now() - run.started.getTime(),
+      });
       return info;
     } catch (error) {
       // Nothing ran, or nothing that could exit: there is no exit to tell of.
@@ -490,7 +509,8 @@ export class Session {
       },
       state: (state, reason) => this.#heardState(state, reason),
       message: (message, isIdle) => this.#heard(message, isIdle),
-      tooLarge: (channel, size) =>
+      tooLarge: (channel, size) => {
+        this.#tellRefused("too_large");
         this.#say({
           kind: "refused",
           channel,
@@ -498,7 +518,8 @@ export class Session {
           parent_id: null,
           reason: "too_large",
           size,
-        }),
+        });
+      },
       refused: (refusal) => this.#refused(refusal),
       behind: () => this.journal.behind(),
       output: (stream, text) => this.#say({ kind: "output", stream, text }),
@@ -524,8 +545,14 @@ export class Session {
     };
   }
 
+  get #named(): SessionNamed {
+    return { session_id: this.id, kernel_name: this.spec.kernel_name ?? null };
+  }
+
   /** kernel → journal */
   #heard(message: Message, isIdle: boolean): void {
+    const { message: told } = this.#telemetry;
+    told?.(this.id, "from_kernel", message.channel, sizeOf(message));
     const entry = this.journal.append(message);
     this.displays.heard(entry);
     this.comms.heard(message);
@@ -544,7 +571,13 @@ export class Session {
       reason,
       size,
     });
+    this.#tellRefused(reason);
     this.#requests.refused(refusal, seq);
+  }
+
+  #tellRefused(reason: string): void {
+    const session_id = this.id;
+    this.#telemetry.refused?.({ session_id, from: "kernel", reason });
   }
 
   #heardState(state: ExecutionState, reason: string | null): void {
@@ -611,6 +644,11 @@ export class Session {
     this.#connection = undefined;
     this.#options.provisioner.release(this.id);
     this.#happen("exit", reason);
+    this.#telemetry.kernelEnded?.({
+      ...this.#named,
+      reason,
+      duration_ms: Date.now() - this.startedAt.getTime(),
+    });
   }
 
   /** Ends what runs, if anything does; resolves when it is gone. */

@@ -7,6 +7,7 @@ import { failure } from "../../contract/index.ts";
 import type { Provisioner } from "../kernel/kernel.ts";
 import { Culling } from "./culling.ts";
 import type { Log } from "../log/log.ts";
+import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import type { Faults } from "../log/faults.ts";
 import {
   Session,
@@ -19,6 +20,8 @@ export interface SupervisorOptions {
   readonly log: Log;
   readonly faults: Faults;
   readonly journal: SessionOptions["journal"];
+  /** Default: nobody listens. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 export class Supervisor implements AsyncDisposable {
@@ -63,18 +66,20 @@ export class Supervisor implements AsyncDisposable {
     if (this.#sessions.has(session_id)) {
       throw failure("session_exists", { session_id });
     }
-    const { provisioner, log, faults, journal } = this.#options;
+    const { provisioner, log, faults, journal, telemetry } = this.#options;
     const session = new Session(spec, {
       provisioner,
       log: log.child({ session: session_id }),
       faults,
       journal,
+      ...(telemetry !== undefined && { telemetry }),
       changed: (changed) => {
         for (const listener of this.#listeners) listener(changed);
       },
     });
     this.#sessions.set(session_id, session);
     log.info({ session: session_id }, "Session created");
+    telemetry?.sessionCreated?.(named(spec));
     return session;
   }
 
@@ -86,6 +91,7 @@ export class Supervisor implements AsyncDisposable {
     this.#sessions.delete(session_id);
     await session.dispose();
     this.#options.log.info({ session: session_id }, "Session deleted");
+    this.#options.telemetry?.sessionDeleted?.(named(session.spec));
   }
 
   /** Throws `shutting_down` once the end has begun. */
@@ -109,8 +115,15 @@ export class Supervisor implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#culling[Symbol.dispose]();
     await Promise.all(
-      this.sessions.map((session) => session.dispose("the server ends")),
+      this.sessions.map(async (session) => {
+        await session.dispose("the server ends");
+        this.#options.telemetry?.sessionDeleted?.(named(session.spec));
+      }),
     );
     this.#sessions.clear();
   }
+}
+
+function named({ session_id, kernel_name }: SessionSpec): SessionNamed {
+  return { session_id, kernel_name: kernel_name ?? null };
 }

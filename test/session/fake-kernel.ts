@@ -25,6 +25,7 @@ import { Faults } from "../../src/log/faults.ts";
 import { MessageEntry } from "../../src/journal/entry.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
+import type { Telemetry } from "../../src/telemetry/telemetry.ts";
 import { Session, type SessionSpec } from "../../src/session/session.ts";
 
 const NO_KEY = new Signer("");
@@ -321,9 +322,11 @@ const SPEC: SessionSpec = {
 export function newSession({
   memory = 1024 * 1024,
   changed,
+  telemetry,
 }: {
   memory?: number;
   changed?: (session: Session) => void;
+  telemetry?: Telemetry;
 } = {}): {
   session: Session;
   provisioner: FakeProvisioner;
@@ -332,6 +335,7 @@ export function newSession({
   const session = new Session(SPEC, {
     provisioner,
     ...(changed !== undefined && { changed }),
+    ...(telemetry !== undefined && { telemetry }),
     log: silentLog(),
     faults: new Faults(silentLog()),
     journal: {

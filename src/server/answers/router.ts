@@ -67,6 +67,15 @@ const t = initTRPC.context<Context>().create({
 
 /** Each call in its turn; with the input that was read before, where it was, and the answer as it is written. */
 const procedureInTurn = t.procedure
+  .use(async ({ ctx, next, path, type }) => {
+    const began = performance.now();
+    const result = await next();
+    // A subscription has only begun, unless it was refused before.
+    if (type !== "subscription" || !result.ok) {
+      told(ctx, path, began, result.ok ? undefined : result.error);
+    }
+    return result;
+  })
   .use(async ({ ctx: { raw }, next, type }) => {
     const result = await next();
     if (raw === undefined || type === "subscription" || !result.ok) {
@@ -104,6 +113,22 @@ export function routerOf(answers: Answers): AppRouter {
   return t.router(Object.fromEntries(groups)) as unknown as AppRouter;
 }
 
+/** Tells those who count how an operation was answered. */
+function told(
+  { by, service: { telemetry } }: Context,
+  name: string,
+  began: number,
+  error: unknown,
+): void {
+  telemetry.operation?.({
+    name,
+    failure: error === undefined ? null : toFailure(error).reason,
+    duration_ms: performance.now() - began,
+    client: by.client,
+    span_id: by.span_id,
+  });
+}
+
 type Answer = (asked: Asked<unknown>) => unknown;
 
 function answerOf(answers: Answers, group: string, name: string): Answer {
@@ -135,11 +160,21 @@ function procedure(operation: Operation, answer: Answer) {
         .mutation((call) => ask(askedIn(call)));
     case "subscription":
       return input.subscription(async function* (call) {
-        const asked = askedIn(call);
-        const subscription = (await ask(asked)) as AsyncIterable<Told>;
-        yield* call.ctx.feed === undefined
-          ? trackedEvents(subscription, call.ctx.raw)
-          : call.ctx.feed.take(subscription, asked.signal);
+        const { ctx, path } = call;
+        const began = performance.now();
+        let error: unknown;
+        try {
+          const asked = askedIn(call);
+          const subscription = (await ask(asked)) as AsyncIterable<Told>;
+          yield* ctx.feed === undefined
+            ? trackedEvents(subscription, ctx.raw)
+            : ctx.feed.take(subscription, asked.signal);
+        } catch (caught) {
+          error = caught;
+          throw caught;
+        } finally {
+          told(ctx, path, began, error);
+        }
       });
   }
 }

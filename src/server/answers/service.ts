@@ -5,6 +5,7 @@
 import type { contract, LogLevel, OutputOf } from "../../../contract/index.ts";
 import type { KernelspecFinder } from "../../kernelspecs/kernelspecs.ts";
 import type { WorkingDirectory } from "../../host/working-directory.ts";
+import type { Telemetry } from "../../telemetry/telemetry.ts";
 import type { Log } from "../../log/log.ts";
 import type { Guard } from "../../log/guard.ts";
 import type { Faults } from "../../log/faults.ts";
@@ -25,6 +26,8 @@ export interface Service {
     "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose
   >;
   readonly usage: Pick<UsageWatch, "interval_ms" | typeof Symbol.dispose>;
+  /** Who counts and traces. */
+  readonly telemetry: Telemetry;
   readonly log: Log;
   /** What kernels and clients do wrong, counted. */
   readonly faults: Faults;

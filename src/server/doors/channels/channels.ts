@@ -17,6 +17,7 @@ import { compose, type Message } from "../../../jupyter/message.ts";
 import { within } from "../../../time/within.ts";
 import type { Guard } from "../../../log/guard.ts";
 import type { Faults } from "../../../log/faults.ts";
+import type { Telemetry } from "../../../telemetry/telemetry.ts";
 import type { Log } from "../../../log/log.ts";
 import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
@@ -45,6 +46,7 @@ export interface ChannelOptions {
   readonly codec: ChannelCodec;
   readonly log: Log;
   readonly faults: Faults;
+  readonly telemetry: Telemetry;
   readonly guard: Guard;
   readonly patience: Patience;
   /** The session's own socket, where the client came in by that. */
@@ -144,11 +146,14 @@ function* toKernel(
   session: Session,
   data: Received,
   isBinary: boolean,
-  { by, faults, guard }: ChannelOptions,
+  { by, faults, guard, telemetry }: ChannelOptions,
 ): Generator<void, readonly Message[]> {
   const where = { session: session.id };
-  const refused = (why: string) =>
+  const refused = (why: string) => {
     faults.count("Client's message refused", why, where);
+    const session_id = session.id;
+    telemetry.refused?.({ session_id, from: "client", reason: why });
+  };
   if (isBinary) {
     refused("it is a binary frame, which means nothing here");
     return [];

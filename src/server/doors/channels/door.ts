@@ -100,7 +100,7 @@ export class ChannelsDoor implements Door {
       socket.close(1001, session.farewell);
       return;
     }
-    const { idle, limits, log, faults, guard } = this.#service;
+    const { idle, limits, log, faults, guard, telemetry } = this.#service;
     const carry = guard.around("upgrade", () => {
       idle.nudge();
       ownChannels(
@@ -111,6 +111,7 @@ export class ChannelsDoor implements Door {
           codec: codecFor(req?.url),
           log: log.child({ session: session.id }),
           faults,
+          telemetry,
           guard,
           patience: {
             limit: limits.reader_buffer_bytes,
