@@ -293,7 +293,7 @@ const CONNECTION: ConnectionInfo = {
   ip: "127.0.0.1",
 };
 
-const SPEC: SessionSpec = {
+export const SPEC: SessionSpec = {
   session_id: "s",
   argv: ["fake"],
   display_name: "Fake",
