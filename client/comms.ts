@@ -80,13 +80,15 @@ export class Comms {
   > {
     signal?.throwIfAborted();
     await whileWanted(this.#feed.open(), signal);
-    const queue = new Queue<{ comm: Comm; message: MessageOf<"comm_open"> }>();
+    const queue = new Queue<{ comm: Comm; message: MessageOf<"comm_open"> }>(
+      LIMIT,
+    );
     const leave = this.#feed.listen({
       heard: (event) => {
         if (event.kind !== "jupyter" || event.msg_type !== "comm_open") return;
         // The comm listens from here on, so that nothing said on it is missed.
         const comm = new Comm(this.#line, this.#feed, event.content);
-        queue.push({ comm, message: event });
+        if (!queue.push({ comm, message: event })) queue.end(tooBusy());
       },
       ended: (error) => queue.end(error),
     });
@@ -104,7 +106,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   readonly target_name: string;
   readonly #line: Line;
   readonly #feed: Feed;
-  readonly #queue = new Queue<CommMessage>();
+  readonly #queue = new Queue<CommMessage>(LIMIT);
   readonly #leave: () => void;
   #isOpen = true;
 
@@ -197,7 +199,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     const { msg_type } = event;
     if (msg_type !== "comm_msg" && msg_type !== "comm_close") return;
     if (event.content.comm_id !== this.comm_id) return;
-    this.#queue.push(event);
+    if (!this.#queue.push(event)) this.#queue.end(tooBusy());
     if (msg_type === "comm_close") this.#over();
   }
 
@@ -210,4 +212,13 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   #assertOpen(): void {
     if (!this.#isOpen) throw new Error(`Comm ${this.comm_id} is closed`);
   }
+}
+
+/** Messages that may wait for whoever listens. */
+const LIMIT = 10_000;
+
+/** A listener that falls behind by more is told, once it has taken what was kept. */
+function tooBusy(): Error {
+  const why = `${LIMIT} messages have not been taken: listen faster, or to less`;
+  return failure("too_busy", { why });
 }

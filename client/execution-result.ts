@@ -2,7 +2,7 @@
 import { failure, type SupervisorError } from "../contract/errors.ts";
 import type {
   Clipped,
-  Execution,
+  ExecutionState,
   MimeBundle,
   Output,
   Refused,
@@ -119,15 +119,15 @@ export function kernelExited(
   return failure("kernel_exited", { session_id, why });
 }
 
-export function isOver({ state }: Pick<Execution, "state">): boolean {
-  return (
-    state !== "queued" && state !== "running" && state !== "waiting_for_input"
-  );
-}
-
 /** What the state says where no reply does. */
-export function statusOf({ state, reply }: Execution): ReplyStatus {
-  if (reply !== null && "status" in reply) return statusIn(reply);
+export function statusOf({
+  state,
+  reply,
+}: {
+  readonly state: ExecutionState;
+  readonly reply: Readonly<Record<string, unknown>>;
+}): ReplyStatus {
+  if ("status" in reply) return statusIn(reply);
   if (state === "done") return "ok";
   return state === "aborted" ? "aborted" : "error";
 }

@@ -48,13 +48,12 @@ export type {
   InputRequest,
 } from "./execution-event.ts";
 export type { CodeError, ExecutionResult, Gap } from "./execution-result.ts";
-export { Execution } from "./execution.ts";
+export { type AttachOptions, Execution } from "./execution.ts";
 export {
   type ExecutionInfo,
   type ExecutionList,
   Executions,
 } from "./executions.ts";
-export type { AttachOptions } from "./found-execution.ts";
 export type { Accepted, CallOptions } from "./line.ts";
 export { ConnectionError, KernelError } from "./failure.ts";
 export type { ReplyTo, RequestOptions, RequestType } from "./requests.ts";

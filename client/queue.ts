@@ -1,28 +1,34 @@
-/** What waits for whoever listens. Bounded: a listener that falls behind by more is told, once it has taken what was kept. */
-import { failure } from "../contract/errors.ts";
-
-const LIMIT = 10_000; // messages
-
+/** What waits for whoever listens, by weight: whoever pushes is told when more waits than may. */
 export class Queue<T> implements AsyncIterable<T> {
+  readonly #most: number;
   #items: T[] = [];
+  #weight = 0;
   #end: { readonly error: Error | undefined } | undefined;
   #wake: () => void = () => {};
 
-  push(item: T): void {
-    if (this.#end !== undefined) return;
-    if (this.#items.length >= LIMIT) {
-      const why = `${LIMIT} messages have not been taken: listen faster, or to less`;
-      this.end(failure("too_busy", { why }));
-      return;
-    }
-    this.#items.push(item);
-    this.#wake();
+  constructor(most: number) {
+    this.#most = most;
   }
 
-  /** Nothing more comes. */
+  /** False where more waits now than may. After the end, what is pushed is ignored. */
+  push(item: T, weight = 1): boolean {
+    if (this.#end !== undefined) return true;
+    this.#items.push(item);
+    this.#weight += weight;
+    this.#wake();
+    return this.#weight <= this.#most;
+  }
+
+  /** Nothing more comes: what waits can be taken, and then `error` is thrown. */
   end(error?: Error): void {
     this.#end ??= { error };
     this.#wake();
+  }
+
+  /** Nobody will listen: what waits is dropped, and what comes. */
+  drop(): void {
+    this.#items = [];
+    this.end();
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<T, void> {
@@ -33,20 +39,29 @@ export class Queue<T> implements AsyncIterable<T> {
   async *take(signal?: AbortSignal): AsyncGenerator<T, void> {
     const abort = () => this.#wake();
     signal?.addEventListener("abort", abort);
+    let taken: T[] = [];
+    let next = 0;
     try {
       for (;;) {
         signal?.throwIfAborted();
-        const item = this.#items.shift();
-        if (item !== undefined) {
-          yield item;
+        if (next < taken.length) {
+          next += 1;
+          yield taken[next - 1] as T;
           continue;
         }
+        [taken, next] = [this.#items, 0];
+        this.#items = [];
+        this.#weight = 0;
+        if (taken.length > 0) continue;
         if (this.#end?.error !== undefined) throw this.#end.error;
         if (this.#end !== undefined) return;
         await new Promise<void>((resolve) => (this.#wake = resolve));
       }
     } finally {
       signal?.removeEventListener("abort", abort);
+      if (next < taken.length) {
+        this.#items = [...taken.slice(next), ...this.#items]; // for whoever listens next
+      }
     }
   }
 }

@@ -19,12 +19,10 @@ import { toBase64 } from "./base64.ts";
 import { Comms } from "./comms.ts";
 import { toCodePoints, toIndex } from "./cursor.ts";
 import type { SessionEvent } from "./events.ts";
-import { BegunExecution } from "./begun-execution.ts";
 import type { ExecuteOptions } from "./execute-request.ts";
-import { Execution } from "./execution.ts";
+import { type AttachOptions, Execution } from "./execution.ts";
 import { Executions } from "./executions.ts";
 import { unless } from "./failure.ts";
-import { type AttachOptions, FoundExecution } from "./found-execution.ts";
 import { Feed } from "./feed.ts";
 import type { Accepted, CallOptions, Line } from "./line.ts";
 import { BEGINNING, read } from "./reader.ts";
@@ -124,12 +122,7 @@ export class Session implements AsyncDisposable {
 
   /** Runs code. Await it for how it ended, or loop over it for what it says; or both. */
   execute(code: string, options: ExecuteOptions = {}): Execution {
-    const { session_id } = this;
-    const begun = new BegunExecution(this.#line, this.#feed, code, options);
-    const execution = new Execution(this.#line, session_id, begun);
-    // Neither rejects: a failure is the execution's, and whoever aborted has been told.
-    void begun.run(() => void execution.interrupt().catch(() => {}));
-    return execution;
+    return Execution.begin(this.#feed, code, options);
   }
 
   /**
@@ -138,9 +131,7 @@ export class Session implements AsyncDisposable {
    * with `execution_not_found` where there is none, or it is no longer kept.
    */
   execution(execution_id: string, options: AttachOptions = {}): Execution {
-    const { session_id } = this;
-    const found = new FoundExecution(this.#feed, execution_id, options);
-    return new Execution(this.#line, session_id, found);
+    return Execution.find(this.#feed, execution_id, options);
   }
 
   /** What is true now: what runs, what is asked, what is shown. Go on with `events` after its `seq`. */

@@ -1,3 +1,15 @@
+/** A promise, and what settles it. */
+export function deferred<T>(): {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T | PromiseLike<T>) => void;
+  readonly reject: (reason: unknown) => void;
+} {
+  let resolve: (value: T | PromiseLike<T>) => void = () => {};
+  let reject: (reason: unknown) => void = () => {};
+  const promise = new Promise<T>((...settle) => ([resolve, reject] = settle));
+  return { promise, resolve, reject };
+}
+
 /** As the promise, or rejects with the reason of the signal where that aborts first: what was asked goes on. */
 export async function whileWanted<T>(
   promise: Promise<T>,

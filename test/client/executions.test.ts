@@ -659,6 +659,45 @@ describe("through lost connections", () => {
     expect((await heard).at(-1)?.type).toBe("ended");
   });
 
+  it("an end that is no longer kept is asked for once, and no other is", async () => {
+    await using small = await open({
+      limits: { journal_memory_bytes: 20_000, journal_disk_bytes: 0 },
+    });
+    const proxy = await cuttable(urlOf(small.server));
+    await using near = await clientOf(small.server);
+    await using direct = await near.start("echo");
+    const asked: string[] = [];
+    await using far = await connect({
+      url: proxy.url,
+      token: small.server.token,
+      fetch: (url, init) => {
+        const { href } = new URL(url instanceof Request ? url.url : url);
+        if (href.includes("executions.get")) asked.push(href);
+        return fetch(url, init);
+      },
+    });
+    const session = far.session(direct.session_id);
+    expect((await session.execute("error x")).status).toBe("error");
+    expect(asked).toEqual([]);
+    const begun = session.execute("input go on");
+    const heard = collect(begun);
+    expect((await begun.info()).state).not.toBe("done");
+    asked.length = 0;
+    proxy.down();
+    await lost(far);
+    const seen = direct.execution(begun.execution_id);
+    await answerTo(seen, "yes");
+    await seen;
+    await direct.execute("flood 1000");
+    proxy.up();
+    const { status, reason, gaps, result } = await begun;
+    expect([status, reason, result]).toEqual(["ok", null, undefined]);
+    expect(gaps).toHaveLength(1);
+    expect((await heard).at(-1)?.type).toBe("gap");
+    expect(asked).toHaveLength(1);
+    await proxy[Symbol.asyncDispose]();
+  });
+
   it("answers are given once, and each to its question", async () => {
     await using world = await behindProxy();
     const { proxy, session } = world;
