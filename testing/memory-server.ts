@@ -109,6 +109,7 @@ export class MemoryServer implements TestServer {
 
 /** Whoever asks without a request. */
 const local: Principal = {
+  who: "local",
   scopes: EVERYTHING,
   client: null,
   span_id: "local",

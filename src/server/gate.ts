@@ -40,9 +40,10 @@ export class Gate {
     this.#assertOrigin(req);
     if (this.#holdsToken(req, url)) {
       const scopes = this.#options.scopesOf?.(req) ?? EVERYTHING;
-      return admit(req, new Set(scopes));
+      const who = this.#digest === undefined ? "anybody" : "token";
+      return admit(req, who, new Set(scopes));
     }
-    if (isOpen) return admit(req, NOTHING);
+    if (isOpen) return admit(req, "nobody", NOTHING);
     throw failure("unauthorized", {});
   }
 

@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { RequestingClient, Scope } from "../../contract/index.ts";
-import { NOTHING, type Principal } from "../session/principal.ts";
+import { type Holder, NOTHING, type Principal } from "../session/principal.ts";
 import { spanOf } from "./span.ts";
 
 const admitted = new WeakMap<IncomingMessage, Principal>();
@@ -14,16 +14,18 @@ const admitted = new WeakMap<IncomingMessage, Principal>();
 /** Remembers who asks; what they may ask from now on is `scopes`. */
 export function admit(
   req: IncomingMessage,
+  who: Holder,
   scopes: ReadonlySet<Scope>,
 ): Principal {
-  const principal = { scopes, client: clientOf(req), span_id: spanOf(req) };
+  const client = clientOf(req);
+  const principal = { who, scopes, client, span_id: spanOf(req) };
   admitted.set(req, principal);
   return principal;
 }
 
 /** Who asks, once it was let in. Before that it may ask nothing. */
 export function principalOf(req: IncomingMessage): Principal {
-  return admitted.get(req) ?? admit(req, NOTHING);
+  return admitted.get(req) ?? admit(req, "nobody", NOTHING);
 }
 
 export const CLIENT = "x-client";

@@ -4,12 +4,20 @@
  */
 import { type RequestingClient, Scope } from "../../contract/index.ts";
 
+/**
+ * `token`: holds the server's. `anybody`: the server asks for no token. `nobody`:
+ * showed no token, and asks what is open. `local`: came by a session's own
+ * socket, or from within the process.
+ */
+export type Holder = "token" | "anybody" | "nobody" | "local";
+
 export interface Principal {
+  readonly who: Holder;
   /** What it may ask. */
   readonly scopes: ReadonlySet<Scope>;
   /** The program that asks, where it says what it is. */
   readonly client: RequestingClient | null;
-  /** By which a log line and an answer find each other. */
+  /** By which an answer and what is told of it find each other. */
   readonly span_id: string;
 }
 

@@ -43,6 +43,8 @@ export interface OperationDone {
   /** `null` where it succeeded. */
   readonly failure: Reason | null;
   readonly duration_ms: number;
+  /** How they came to ask: `token`, `anybody` where none is needed, `nobody` where none was shown, `local`. */
+  readonly who: string;
   readonly client: RequestingClient | null;
   readonly span_id: string;
 }

@@ -113,16 +113,19 @@ test("each operation is told with how it ended, by both ways to ask", async () =
   await server.ask("PUT", "/sessions", {}, headers);
   await using client = await connect({ url: server.url, token: TOKEN });
   await client.status();
+  await server.ask("GET", "/status", undefined, {});
   expect(listener.of("operation")).toMatchObject([
     {
       name: "sessions.list",
       failure: null,
+      who: "token",
       client: { client: "rest", version: "2" },
       span_id: "the-span",
     },
     { name: "sessions.get", failure: "session_not_found" },
     { name: "sessions.create", failure: "bad_request" },
-    { name: "server.status", failure: null },
+    { name: "server.status", failure: null, who: "token" },
+    { name: "server.status", failure: null, who: "nobody" },
   ]);
 });
 

@@ -124,6 +124,7 @@ function told(
     name,
     failure: error === undefined ? null : toFailure(error).reason,
     duration_ms: performance.now() - began,
+    who: by.who,
     client: by.client,
     span_id: by.span_id,
   });

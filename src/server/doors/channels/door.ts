@@ -154,6 +154,7 @@ export class ChannelsDoor implements Door {
   async #open(session: Session, open: OpenOwn): Promise<OwnSocket> {
     const own: OwnSocket = await open((connection, req) => {
       const by: Principal = {
+        who: "local",
         scopes: EVERYTHING, // who may open the socket is the file's to say
         client: req === undefined ? null : principalOf(req).client,
         span_id: req === undefined ? randomUUID() : spanOf(req),
