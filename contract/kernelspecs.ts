@@ -1,6 +1,7 @@
 /** The kernelspec operations: which kernels can be started here. */
 import * as z from "zod";
 import { query } from "./operation.ts";
+import { Addressable } from "./text.ts";
 
 export const Kernelspec = z
   .looseObject({
@@ -48,7 +49,7 @@ export const kernelspecs = {
     route: "GET /kernelspecs/{name}",
     summary: "Describe a kernelspec",
     access: "observe",
-    input: z.object({ name: z.string().min(1) }),
+    input: z.object({ name: Addressable }),
     output: Kernelspec,
     errors: ["kernelspec_not_found", "bad_kernelspec"],
   }),
