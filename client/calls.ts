@@ -19,8 +19,8 @@ import type { Answer } from "./frames.ts";
 
 type Observer = OperationResultObserver<AppRouter, unknown>;
 
-/** Servers take only so much in one frame; what is large has one of its own. */
-export const MOST_IN_FRAME = 50;
+/** What is large has a frame of its own. */
+const MOST_IN_FRAME = 50;
 const LARGE = 64 * 1024; // characters
 
 export class Calls {

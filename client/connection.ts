@@ -19,7 +19,7 @@ import { observable } from "@trpc/server/observable";
 import { failure } from "../contract/errors.ts";
 import type { AppRouter } from "../contract/index.ts";
 import type { Address, RawSocket } from "./address.ts";
-import { Calls, MOST_IN_FRAME } from "./calls.ts";
+import { Calls } from "./calls.ts";
 import { ConnectionError } from "./failure.ts";
 import { readFrame } from "./frames.ts";
 import { probe } from "./probe.ts";
@@ -224,7 +224,7 @@ export class Connection implements ConnectionView {
       >,
       retryDelayMs: () => 0, // `dial` waits
       experimental_encoder: {
-        encode: inFrames,
+        encode: (data) => JSON.stringify(data),
         decode: (data) => data, // read by `#heard`
       },
     });
@@ -361,19 +361,6 @@ export class Connection implements ConnectionView {
     this.#state = state;
     for (const listener of this.#listeners) listener(state);
   }
-}
-
-/**
- * tRPC puts all that it has to say at one time into one frame, as when it
- * resumes many subscriptions; servers take only so much in one.
- */
-function inFrames(data: unknown): string {
-  if (!Array.isArray(data)) return JSON.stringify(data);
-  const frames: string[] = [];
-  for (let at = 0; at < data.length; at += MOST_IN_FRAME) {
-    frames.push(JSON.stringify(data.slice(at, at + MOST_IN_FRAME)));
-  }
-  return frames as unknown as string; // to be sent by a `Socket`, which takes several
 }
 
 /** Milliseconds: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */

@@ -56,10 +56,8 @@ export class Socket extends EventTarget {
     return this.#state;
   }
 
-  /** One frame, or several. */
-  send(data: string | readonly string[]): void {
-    if (this.#state !== Socket.OPEN) return;
-    for (const frame of [data].flat()) this.#raw?.send(frame);
+  send(data: string): void {
+    if (this.#state === Socket.OPEN) this.#raw?.send(data);
   }
 
   close(code?: number, reason?: string): void {

@@ -13,8 +13,10 @@ export const limits = {
   input_values: 5_000,
   /** Values in one batch of tRPC calls. */
   batch_values: 20_000,
-  /** Calls in one batch of tRPC calls. */
+  /** Calls in one batch of tRPC calls over HTTP. */
   batch_calls: 1_000,
+  /** Calls in one frame of a WebSocket: tRPC's client puts all that it asks at one time into one. */
+  frame_calls: 20_000,
   /** Objects and arrays within each other. */
   depth: 512,
   /** Bytes of a message's `header`, and of its `parent_header`. */

@@ -30,7 +30,7 @@ function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
   if (frame.length <= SMALL) return JSON.parse(frame.toString()) as unknown;
   const { kind, items } = read;
   if (kind !== "array") return yield* callIn(frame);
-  if (items.length > 2 * limits.batch_calls) throw tooMany();
+  if (items.length > limits.frame_calls) throw tooMany();
   const calls: unknown[] = [];
   for (const item of items) {
     calls.push(yield* callIn(item));
@@ -73,12 +73,26 @@ export function* handedOn(
     }
     calls = error;
   }
-  try {
-    const toString = () => new Calls(calls);
-    adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
-  } catch (error) {
-    guard.tell(error, "a frame");
+  for (const some of portionsOf(calls)) {
+    try {
+      const toString = () => new Calls(some);
+      adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
+    } catch (error) {
+      guard.tell(error, "a frame");
+    }
+    yield;
   }
+}
+
+/** Calls that begin in one turn: a client may ask thousands at once, and others are not to wait for them all. */
+const AT_ONCE = 50;
+
+function portionsOf(calls: unknown): unknown[] {
+  if (!Array.isArray(calls) || calls.length <= AT_ONCE) return [calls];
+  const all: readonly unknown[] = calls;
+  return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, at) =>
+    all.slice(at * AT_ONCE, (at + 1) * AT_ONCE),
+  );
 }
 
 /** Bytes that may wait for a client that sends nothing but what is refused. */
@@ -179,7 +193,7 @@ function* inputsIn(
 }
 
 function tooMany(): SupervisorError {
-  const why = `A batch may have ${limits.batch_calls} calls`;
+  const why = `A frame may have ${limits.frame_calls} calls`;
   return failure("bad_request", { why });
 }
 

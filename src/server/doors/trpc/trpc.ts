@@ -42,7 +42,7 @@ export class TrpcDoor implements Door {
     this.#service = service;
     const options = {
       router,
-      maxBatchSize: limits.batch_calls, // a client that comes back resumes all its subscriptions in one frame
+      maxBatchSize: limits.frame_calls,
       experimental_encoder: encoder,
       createContext: ({ req, res }: Connected): Context => ({
         service,
