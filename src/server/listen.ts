@@ -55,7 +55,12 @@ export class Listener implements AsyncDisposable {
     const isLocal = transport !== "tcp";
     const sockets = new WebSockets();
     const openOwn = isLocal
-      ? ownSockets({ sockets, transport, directory: socketDirectory })
+      ? ownSockets({
+          sockets,
+          transport,
+          directory: socketDirectory,
+          guard,
+        })
       : undefined;
     const doors = [...doorsOf(service, { openOwn }), new PagesDoor()];
     const entrance = new Entrance({ ...gate, isLocal, doors, guard });

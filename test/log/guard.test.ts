@@ -1,9 +1,15 @@
-import { expect, test } from "vitest";
+import { once } from "node:events";
+import { mkdirSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { MockProvisioner } from "../../testing/provisioner.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
 import { Guard } from "../../src/log/guard.ts";
 import { silentLog } from "../../src/log/log.ts";
-import { openServer } from "../harness.ts";
+import { ownSockets } from "../../src/server/doors/channels/own-socket.ts";
+import { streamEvents } from "../../src/server/doors/rest/event-stream.ts";
+import { openServer, temporaryFolder } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
 test("what a callback throws is told, whatever the listener does with it", () => {
@@ -37,4 +43,83 @@ test("a program that embeds the server hears of a bug of ours, and the server go
   expect(broken.text).not.toContain("put in by the test");
   expect(heard).toEqual(["put in by the test"]);
   expect((await server.ask("GET", "/sessions")).status).toBe(200);
+});
+
+/** All that a session's own socket answers until it closes the connection. */
+async function answerAt(path: string, said: string | Buffer): Promise<string> {
+  const socket = connect(path);
+  onTestFinished(() => void socket.destroy());
+  socket.on("error", () => {}); // cut off while something was on its way
+  let answer = "";
+  socket.on("data", (chunk) => (answer += chunk.toString()));
+  socket.write(said);
+  await once(socket, "close");
+  return answer;
+}
+
+const request = (upgrade: string) =>
+  `GET / HTTP/1.1\r\nhost: x\r\nconnection: ${upgrade === "" ? "close" : "upgrade"}\r\n${upgrade}\r\n`;
+
+test.skipIf(process.platform === "win32")(
+  "what goes wrong with a connection to a session's own socket ends that one, and is told",
+  async () => {
+    const heard: string[] = [];
+    const fault = (where: string) => () => {
+      throw new Error(where);
+    };
+    const open = ownSockets({
+      sockets: { accept: fault("accept"), plain: fault("plain") },
+      transport: "socket",
+      directory: () => folder,
+      guard: new Guard(silentLog(), ({ message }) => heard.push(message)),
+    });
+    const folder = temporaryFolder();
+    const own = await open(() => {});
+    onTestFinished(() => own.close());
+
+    expect(await answerAt(own.path, Buffer.from([0x81, 0x80]))).toBe("");
+    expect(heard).toEqual(["plain"]);
+    const upgrade = "upgrade: websocket\r\n";
+    expect(await answerAt(own.path, request(upgrade))).toBe("");
+    expect(heard).toEqual(["plain", "accept"]);
+    expect(await answerAt(own.path, request(""))).toContain("426");
+
+    rmSync(own.path);
+    mkdirSync(own.path); // which is no file to be removed
+    own.close();
+    expect(heard).toHaveLength(3);
+  },
+);
+
+test("a keep-alive that cannot be written ends nothing, and is told", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const heard: string[] = [];
+  const guard = new Guard(silentLog(), ({ message }) => heard.push(message));
+  const leave = new AbortController();
+  const http = createServer((_req, res) => {
+    const write = res.write.bind(res);
+    vi.spyOn(res, "write").mockImplementation((...given: [string]) => {
+      if (given[0] === ": still here\n\n")
+        throw new Error("put in by the test");
+      return write(...given);
+    });
+    const left = once(leave.signal, "abort");
+    async function* silence(): AsyncGenerator<never, void> {
+      await left;
+    }
+    void streamEvents(res, silence(), 1_000, guard);
+  });
+  onTestFinished(() => http.closeAllConnections());
+  onTestFinished(() => void http.close());
+  await once(http.listen(0, "127.0.0.1"), "listening");
+  const { port } = http.address() as AddressInfo;
+  const response = await fetch(`http://127.0.0.1:${port}`);
+  const reader = response.body?.getReader();
+  await reader?.read();
+  vi.advanceTimersByTime(15_000);
+  vi.advanceTimersByTime(15_000);
+  expect(heard).toEqual(["put in by the test", "put in by the test"]);
+  leave.abort();
+  expect((await reader?.read())?.done).toBe(true);
 });

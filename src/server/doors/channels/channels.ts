@@ -95,10 +95,10 @@ export function ownChannels(
     closed.abort();
   });
   socket.on("close", gone);
-  const leave = () => {
+  const leave = guard.around("farewell", () => {
     const { farewell } = session;
     if (farewell !== undefined) socket.close(1001, farewell);
-  };
+  });
   session.ended.addEventListener("abort", leave); // for a client that has not heard the rest in time
   closed.signal.addEventListener("abort", () =>
     session.ended.removeEventListener("abort", leave),

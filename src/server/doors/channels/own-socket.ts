@@ -12,6 +12,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure } from "../../../../contract/index.ts";
 import { bindPipe, bindPrivately } from "../../bind.ts";
+import type { Guard } from "../../../log/guard.ts";
 import { sendFailure } from "../../respond.ts";
 import type { WebSockets } from "../../websockets.ts";
 import type { OpenOwn } from "./door.ts";
@@ -27,11 +28,13 @@ export function ownSockets({
   sockets,
   transport,
   directory,
+  guard,
 }: {
-  readonly sockets: WebSockets;
+  readonly sockets: Pick<WebSockets, "accept" | "plain">;
   readonly transport: "socket" | "named-pipe";
   /** Private. */
   readonly directory: () => string;
+  readonly guard: Guard;
 }): OpenOwn {
   return (enter) => {
     const name = randomBytes(8).toString("hex");
@@ -40,6 +43,7 @@ export function ownSockets({
       ? `\\\\.\\pipe\\kallichore-${name}`
       : join(directory(), `${name}.sock`);
     return OwnSocket.open(path, isPipe, {
+      guard,
       upgrade(req, stream, head) {
         stream.on("error", () => {});
         sockets.accept(req, stream, head, (connection) =>
@@ -52,6 +56,7 @@ export function ownSockets({
 }
 
 interface Welcome {
+  readonly guard: Guard;
   /** Asked for a WebSocket, and is still to be answered. */
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void;
   /** Speaks in frames, of which `head` is what came first. */
@@ -63,9 +68,9 @@ class OwnSocket {
   readonly #isPipe: boolean;
   readonly #welcome: Welcome;
   readonly #server: Server;
-  readonly #http = createHttp((_req, res) => {
-    sendFailure(res, failure("upgrade_required", {}));
-  });
+  readonly #http = createHttp((_req, res) =>
+    this.#serve(res, () => sendFailure(res, failure("upgrade_required", {}))),
+  );
   /** Those of whom it is not known yet how they speak. */
   readonly #strangers = new Set<Duplex>();
 
@@ -74,12 +79,12 @@ class OwnSocket {
     this.#isPipe = isPipe;
     this.#welcome = welcome;
     this.#server = createServer({ allowHalfOpen: true }, (socket) =>
-      this.#meet(socket),
+      this.#serve(socket, () => this.#meet(socket)),
     );
     this.#http.timeout = SILENCE_MS;
     this.#http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
       this.#strangers.delete(stream);
-      welcome.upgrade(req, stream, head);
+      this.#serve(stream, () => welcome.upgrade(req, stream, head));
     });
   }
 
@@ -99,24 +104,40 @@ class OwnSocket {
     this.#server.close();
     for (const stream of this.#strangers) stream.destroy();
     // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
-    if (!this.#isPipe) rmSync(this.path, { force: true });
+    if (this.#isPipe) return;
+    try {
+      rmSync(this.path, { force: true });
+    } catch (error) {
+      this.#welcome.guard.tell(error, "a session's own socket");
+    }
+  }
+
+  /** What we do wrong with a connection is the end of that one. */
+  #serve(stream: Pick<Duplex, "destroy">, run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.#welcome.guard.tell(error, "a session's own socket");
+      stream.destroy();
+    }
   }
 
   #meet(socket: Socket): void {
     const strangers = this.#strangers;
     strangers.add(socket);
-    const speaks = (first: Buffer) => {
-      settled();
-      if (((first[0] ?? 0) & RESERVED) === 0) {
-        strangers.delete(socket);
-        this.#welcome.plain(socket, first);
-        return;
-      }
-      socket.pause();
-      socket.unshift(first);
-      this.#http.emit("connection", socket);
-      socket.resume();
-    };
+    const speaks = (first: Buffer) =>
+      this.#serve(socket, () => {
+        settled();
+        if (((first[0] ?? 0) & RESERVED) === 0) {
+          strangers.delete(socket);
+          this.#welcome.plain(socket, first);
+          return;
+        }
+        socket.pause();
+        socket.unshift(first);
+        this.#http.emit("connection", socket);
+        socket.resume();
+      });
     const leaves = () => {
       settled();
       socket.destroy();

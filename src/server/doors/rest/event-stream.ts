@@ -1,5 +1,6 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
+import type { Guard } from "../../../log/guard.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
 import { taken } from "../../patience.ts";
 import { type Codec, type Piece, relay, type Sink } from "../../relay.ts";
@@ -15,6 +16,7 @@ export async function streamEvents(
   res: ServerResponse,
   subscription: AsyncIterable<Told>,
   patience_ms: number,
+  guard: Pick<Guard, "around">,
 ): Promise<void> {
   res.writeHead(200, {
     "content-type": "text/event-stream",
@@ -22,9 +24,10 @@ export async function streamEvents(
     "x-accel-buffering": "no",
   });
   res.write(": listening\n\n");
-  const timer = setInterval(() => {
+  const keepAlive = guard.around("an event stream", () => {
     if (!res.writableNeedDrain) res.write(": still here\n\n");
-  }, KEEP_ALIVE_MS);
+  });
+  const timer = setInterval(keepAlive, KEEP_ALIVE_MS);
   try {
     await relay(subscription, { codec, sink: sinkOf(res, patience_ms) });
   } finally {

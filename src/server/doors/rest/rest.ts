@@ -79,10 +79,10 @@ export class RestDoor implements Door {
       batchIndex: 0,
     });
     if (operation.kind === "subscription") {
-      const { reader_patience_ms } = this.#service.limits;
+      const { guard, limits } = this.#service;
       const subscription = data as AsyncIterable<Told>;
       if (method === "HEAD") gone.abort(); // the head of the answer, and its end
-      await streamEvents(res, subscription, reader_patience_ms);
+      await streamEvents(res, subscription, limits.reader_patience_ms, guard);
     } else sendJson(res, operation.status ?? 200, data);
   }
 

@@ -186,7 +186,8 @@ class TrpcSocket extends EventEmitter {
     this.setMaxListeners(0);
     this.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
     for (const event of ["close", "error", "pong"]) {
-      socket.on(event, (...rest: unknown[]) => this.emit(event, ...rest));
+      const hand = (...rest: unknown[]) => void this.emit(event, ...rest);
+      socket.on(event, service.guard.around(event, hand));
     }
     const read = new InOrder(socket);
     // A large message comes in pieces.
