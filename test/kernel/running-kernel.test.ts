@@ -1,7 +1,7 @@
 /** One running kernel, seen through the sockets that it really has. */
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate as turn } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import { RunningKernel } from "../../src/kernel/running-kernel.ts";
@@ -17,6 +17,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
   const { connection } = launched;
   const stdin_port = 9;
   const heard: Message[] = [];
+  const states: string[] = [];
   const kernel = new RunningKernel({
     recipe: recipe(connection.key),
     connection: { ...connection, stdin_port },
@@ -24,7 +25,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
     transport: zmtp,
     hooks: {
       launched() {},
-      state() {},
+      state: (state) => states.push(state),
       refused() {},
       message: (message) => heard.push(message),
       tooLarge() {},
@@ -43,7 +44,18 @@ test("a kernel that answers is ready once it can ask as well", async () => {
   const ready = kernel.introduce(AbortSignal.timeout(20_000)).then(() => {
     isReady = true;
   });
-  await delay(1_000); // it has answered, and its stdin is not there yet
+  // Its answers come in order: once this one is here, all is that it is asked while it starts, but its stdin is not there yet.
+  const question = asking("kernel_info_request", {});
+  await eventually("its state", () => states.find((state) => state === "idle"));
+  kernel.send(question);
+  await eventually("an answer", () =>
+    heard.find(
+      ({ header, parent_header }) =>
+        header.msg_type === "kernel_info_reply" &&
+        parent_header?.msg_id === question.header.msg_id,
+    ),
+  );
+  await turn();
   expect(isReady).toBe(false);
 
   const stdin = createServer((socket) => {
@@ -56,12 +68,10 @@ test("a kernel that answers is ready once it can ask as well", async () => {
   await once(stdin, "listening");
   await ready;
   kernel.send(
-    compose({
-      channel: "shell",
-      msg_type: "execute_request",
-      content: { code: "input who?", silent: false, allow_stdin: true },
-      session: "s",
-      username: "tester",
+    asking("execute_request", {
+      code: "input who?",
+      silent: false,
+      allow_stdin: true,
     }),
   );
   const asked = await eventually("the question", () =>
@@ -69,6 +79,13 @@ test("a kernel that answers is ready once it can ask as well", async () => {
   );
   expect(contentOf(asked)).toMatchObject({ prompt: "who?" });
 });
+
+function asking(msg_type: string, content: object): Message {
+  return compose({
+    ...{ channel: "shell", msg_type, content },
+    ...{ session: "s", username: "tester" },
+  });
+}
 
 function recipe(key: string) {
   return {
