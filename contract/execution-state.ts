@@ -29,6 +29,7 @@ export const ExecutionReason = z
     "interrupt",
     "kernel_exited",
     "not_sent",
+    "question_refused",
     "shutdown",
     "start_failed",
   ])

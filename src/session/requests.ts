@@ -21,7 +21,12 @@ import type { Telemetry } from "../telemetry/telemetry.ts";
 import { attributionOf } from "./attribution.ts";
 import type { Comms } from "./comms.ts";
 import type { MessageEntry } from "../journal/entry.ts";
-import { Execution, type Reason, replyIn } from "./executions/execution.ts";
+import {
+  Execution,
+  type Interrupter,
+  type Reason,
+  replyIn,
+} from "./executions/execution.ts";
 import { ExecutionQueue } from "./executions/queue.ts";
 import { Executions } from "./executions/executions.ts";
 import { History } from "./history.ts";
@@ -235,13 +240,19 @@ export class Requests {
   /**
    * A message could not be admitted, which is in the journal as number `seq`. A
    * reply is replaced, so that nobody waits for it, whatever door it came by.
+   * Code that asks what nobody can read is interrupted: an answer would be
+   * given in the user's name.
    */
   refused(refusal: Refusal, seq: number): void {
     const { session_id, journal } = this.#options;
     const { channel, msg_type, parent } = refusal;
+    const execution = this.executions.find(parent?.header.msg_id);
+    execution?.noteSeq(seq);
+    if (channel === "stdin" && msg_type === "input_request") {
+      this.questionRefused(execution);
+    }
     if (parent === undefined) return;
     const { msg_id } = parent.header;
-    this.executions.find(msg_id)?.noteSeq(seq);
     if (channel === "iopub" || !msg_type.endsWith("_reply")) return;
     const why = inWords(refusal);
     this.#awaited
@@ -259,6 +270,13 @@ export class Requests {
       parent,
     });
     this.heard(reply, journal.append(reply), false);
+  }
+
+  /** `execution`, or what runs, asks something that could not be admitted. */
+  questionRefused(execution?: Execution): void {
+    const active = this.executions.find(this.queue.active?.header.msg_id);
+    const asking = execution ?? active;
+    if (asking !== undefined) this.#stop(asking, "question_refused");
   }
 
   /** What waits in the queue is answered as aborted; what runs is not touched. */
@@ -284,10 +302,7 @@ export class Requests {
   }
 
   /** Interrupts that one; what waits behind it is its own reply's affair. Throws `execution_state`, `interrupt_failed`. */
-  async interrupt(
-    execution: Execution,
-    by: "interrupt" | "deadline",
-  ): Promise<void> {
+  async interrupt(execution: Execution, by: Interrupter): Promise<void> {
     const kernel = this.#kernel;
     const { id, state } = execution;
     if (kernel === undefined || execution.isOver || state === "queued") {
@@ -452,10 +467,7 @@ export class Requests {
     };
   }
 
-  #interruptedOne(
-    execution: Execution,
-    by: "interrupt" | "deadline",
-  ): () => void {
+  #interruptedOne(execution: Execution, by: Interrupter): () => void {
     const isActive = this.queue.active?.header.msg_id === execution.id;
     const undo = [
       execution.interrupt(by),
@@ -539,14 +551,15 @@ export class Requests {
   }
 
   #late(execution: Execution): void {
-    if (execution.state === "queued") {
-      this.cancel(execution, "deadline");
-      return;
-    }
-    this.interrupt(execution, "deadline").catch((error: unknown) =>
+    if (execution.state === "queued") this.cancel(execution, "deadline");
+    else this.#stop(execution, "deadline");
+  }
+
+  #stop(execution: Execution, by: Interrupter): void {
+    this.interrupt(execution, by).catch((error: unknown) =>
       this.#options.log.warn(
-        { err: error },
-        "An execution whose time is up could not be interrupted",
+        { err: error, reason: by },
+        "An execution could not be interrupted",
       ),
     );
   }

@@ -519,6 +519,7 @@ export class Session {
           reason: "too_large",
           size,
         });
+        if (channel === "stdin") this.#requests.questionRefused(); // a kernel says nothing else there
       },
       refused: (refusal) => this.#refused(refusal),
       behind: () => this.journal.behind(),

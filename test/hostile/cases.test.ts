@@ -115,6 +115,48 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
       },
     );
 
+    test.each(["with a parent", "without one"])(
+      "code whose question cannot be read, %s, is interrupted and says why",
+      async (how) => {
+        const room = await open();
+        const liar = await opened();
+        await toBeAdopted(room, "asker");
+        await room.ask("PUT", "/sessions/asker/adopt", liar.connection);
+        const path = "/sessions/asker/executions";
+        await room.ask("POST", path, { code: "1", execution_id: "e" });
+        const parent_header = await eventually("the code", () =>
+          liar.asked.get("execute_request"),
+        );
+        await liar.say("stdin", {
+          msg_type: "input_request",
+          content: Buffer.from('{"prompt":'),
+          ...(how === "with a parent" && { parent_header }),
+        });
+        await eventually("an interrupt", () =>
+          liar.asked.get("interrupt_request"),
+        );
+        await liar.say("shell", {
+          msg_type: "execute_reply",
+          parent_header,
+          content: Buffer.from('{"status":"error","ename":"Interrupt"}'),
+        });
+        await liar.say("iopub", {
+          msg_type: "status",
+          parent_header,
+          content: Buffer.from('{"execution_state":"idle"}'),
+        });
+        const over = await eventually("its end", async () => {
+          const { body } = await room.ask("GET", `${path}/e`);
+          const { state } = body as { state: string };
+          return state === "running" ? undefined : body;
+        });
+        expect(over).toMatchObject({
+          state: "interrupted",
+          reason: "question_refused",
+        });
+      },
+    );
+
     test("a kernel whose answers to our own requests are not JSON, or not an object, hurts nobody", async () => {
       const room = await open();
       const beside = await Beside.in(room);

@@ -26,6 +26,8 @@ export class Liar implements AsyncDisposable {
   readonly #wire: Wire;
   /** The content of its replies, by the request's type; `undefined` for a true one. */
   readonly #answers: ReadonlyMap<string, Uint8Array>;
+  /** The last header of each type of request. */
+  readonly asked = new Map<string, Uint8Array>();
   /** Who asks, by channel: a ROUTER needs the name of the peer. */
   readonly #peers = new Map<Channel, readonly Uint8Array[]>();
 
@@ -85,6 +87,7 @@ export class Liar implements AsyncDisposable {
     const { channel, header, identities } = request;
     this.#peers.set(channel, identities);
     const { msg_type } = header;
+    this.asked.set(msg_type, Uint8Array.from(request.raw.header));
     const said = this.#answers.get(msg_type);
     const content =
       msg_type === "kernel_info_request"

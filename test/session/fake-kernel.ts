@@ -132,6 +132,11 @@ export class FakeKernel implements Kernel {
     }
   }
 
+  /** A message of so many bytes comes, which is passed over. */
+  overflow(channel: Message["channel"], size: number): void {
+    this.#hooks.tooLarge(channel, size);
+  }
+
   busy(parent: Message): void {
     this.say("status", { execution_state: "busy" }, parent);
   }

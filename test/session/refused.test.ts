@@ -116,6 +116,43 @@ test("whoever asked for a reply that is refused hears so at once", async () => {
   });
 });
 
+test.each(["with a parent", "without one"])(
+  "code whose question is refused, %s, is interrupted, and drops what waits, as any failure does",
+  async (how) => {
+    const { session, kernel } = await startedSession();
+    const [request, behind] = [code("1"), code("2")];
+    const execution = session.execute(request, undefined);
+    const waiting = session.execute(behind, undefined);
+    kernel.busy(request);
+    const parent = how === "with a parent" ? request : undefined;
+    kernel.write("input_request", "[".repeat(5_000), parent, "stdin");
+    await expect.poll(() => kernel.interrupts).toBe(1);
+    expect(refusalsIn(session, 0)).toMatchObject([
+      { channel: "stdin", msg_type: "input_request", reason: "too_deep" },
+    ]);
+    kernel.fail(request, "KeyboardInterrupt");
+    expect(execution).toMatchObject({
+      state: "interrupted",
+      reason: "question_refused",
+    });
+    expect([waiting.state, waiting.reason]).toEqual([
+      "aborted",
+      "earlier_failure",
+    ]);
+  },
+);
+
+test("a question that is passed over for its size interrupts the code that asks", async () => {
+  const { session, kernel } = await startedSession();
+  const request = code("1");
+  const execution = session.execute(request, undefined);
+  kernel.busy(request);
+  kernel.overflow("stdin", 2_000_000_000);
+  await expect.poll(() => kernel.interrupts).toBe(1);
+  kernel.fail(request, "KeyboardInterrupt");
+  expect(execution.reason).toBe("question_refused");
+});
+
 describe("over REST", () => {
   it("a content that is anything but an object breaks nothing that reads it", async () => {
     const { server, kernel } = await served();

@@ -21,6 +21,12 @@ import type { MessageEntry } from "../../journal/entry.ts";
 /** Why an execution did not come to an end of its own. */
 export type Reason = NonNullable<Seen["reason"]>;
 
+/** What the code is interrupted for. */
+export type Interrupter = Extract<
+  Reason,
+  "interrupt" | "deadline" | "question_refused"
+>;
+
 /** How long the second sign that a request is over may be missing, while the request says nothing. */
 export const SECOND_SIGN_MS = 2_000;
 /** And at most: a thread may talk on for ever. */
@@ -83,7 +89,7 @@ export class Execution {
   startedAt: Date | undefined;
   endedAt: Date | undefined;
   #state: ExecutionState = "queued";
-  #interruptedBy: "interrupt" | "deadline" | undefined;
+  #interruptedBy: Interrupter | undefined;
   readonly #heard = new Set<"reply" | "idle">();
   readonly #begun = new AbortController();
   readonly #over = new AbortController();
@@ -159,7 +165,7 @@ export class Execution {
   }
 
   /** Somebody interrupts it, so that a failure which follows is no fault of its own. Returns what takes that back. */
-  interrupt(by: "interrupt" | "deadline"): () => void {
+  interrupt(by: Interrupter): () => void {
     this.#interruptedBy = by;
     this.settleInput();
     return () => (this.#interruptedBy = undefined);
