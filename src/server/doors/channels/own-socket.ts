@@ -113,7 +113,7 @@ class OwnSocket {
   }
 
   /** What we do wrong with a connection is the end of that one. */
-  #serve(stream: Pick<Duplex, "destroy">, run: () => void): void {
+  #serve(stream: { destroy(): unknown }, run: () => void): void {
     try {
       run();
     } catch (error) {
