@@ -104,7 +104,8 @@ const LONGEST_ESCAPE = 6;
 /** More escapes than these are not looked at, so that one message takes little time: their bytes count as they are. */
 const MOST_ESCAPES = 100_000;
 const MOST_PIECES = 1000;
-const LONGEST_RUN = 4096;
+/** Compared as a whole, since a long run is not worth a look at each byte. Of even length. */
+const MANY_BACKSLASHES = Buffer.alloc(64 * 1024, BACKSLASH);
 const SECOND_OF_PAIR = /^\\ud[c-f]/i;
 
 function decoded(json: string): string {
@@ -133,7 +134,7 @@ function unitLength(string: Buffer, at: number): number {
 }
 
 /** The first place from `at` on in a JSON string that is between characters. */
-function boundary(string: Buffer, at: number): number {
+export function boundary(string: Buffer, at: number): number {
   let place = at;
   while (isContinuation(string[place]) || isInEscape(string, place)) place += 1;
   const escape = string.subarray(place, place + LONGEST_ESCAPE).toString();
@@ -142,20 +143,26 @@ function boundary(string: Buffer, at: number): number {
 
 function isInEscape(string: Buffer, at: number): boolean {
   for (let back = 1; back < LONGEST_ESCAPE; back += 1) {
-    if (!beginsEscape(string, at - back)) continue;
-    return back === 1 || string[at - back + 1] === U;
+    const place = at - back;
+    if (string[place] !== BACKSLASH) continue;
+    const isLong = string[place + 1] === U;
+    return (back === 1 || isLong) && beginsEscape(string, place);
   }
   return false;
 }
 
 /** Of the backslashes in a row, every other one begins an escape. */
 function beginsEscape(string: Buffer, at: number): boolean {
-  if (string[at] !== BACKSLASH) return false;
-  let before = 0;
-  while (before < LONGEST_RUN && string[at - 1 - before] === BACKSLASH) {
-    before += 1;
+  const many = MANY_BACKSLASHES.length;
+  let begin = at;
+  while (
+    begin >= many &&
+    MANY_BACKSLASHES.equals(string.subarray(begin - many, begin))
+  ) {
+    begin -= many;
   }
-  return before % 2 === 0;
+  while (string[begin - 1] === BACKSLASH) begin -= 1;
+  return (at - begin) % 2 === 0;
 }
 
 /** Whether a byte is not the first of its character in UTF-8. */

@@ -77,3 +77,16 @@ test("what is not a JSON string is refused", () => {
     expect(() => text.addJson(Buffer.from(json))).toThrow(SyntaxError);
   }
 });
+
+test("of a long row of backslashes both ends stay, and it is cut between them", () => {
+  const ends = "\\".repeat(32);
+  for (const pairs of [500, 30_000, 2_000_000]) {
+    for (const before of ["", "\u00e9"]) {
+      const text = fromJson(JSON.stringify(before + "\\".repeat(pairs)));
+      const [start = "", omitted, end] = text.split("\n");
+      expect(start).toBe(before + ends.slice(2 * before.length));
+      expect(omitted).toMatch(/^\[\.\.\. \d+ bytes omitted \.\.\.\]$/);
+      expect(end).toBe(ends);
+    }
+  }
+});
