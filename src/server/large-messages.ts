@@ -6,13 +6,14 @@
  * pieces. Where such a message breaks the protocol, `ws` is given something
  * that breaks it in the same way: it knows how to end a connection.
  */
+import { isUtf8 } from "node:buffer";
 import type { Duplex, Writable } from "node:stream";
 import { type ServerOptions, WebSocket } from "ws";
 
 /** Frames from here on are read here. */
 const LARGE = 64 * 1024; // bytes
 /** Bytes of one piece; the least is for messages in many fragments. */
-const PIECE = 64 * 1024;
+const PIECE = 1024 * 1024;
 const LEAST_PIECE = 4 * 1024;
 
 /** Frames by which `ws` ends a connection; the code of the close frame that it answers with. */
@@ -208,7 +209,8 @@ class Unfinished {
   /** What ends the connection. */
   fault: Buffer | undefined;
   readonly #limit: number;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true });
+  /** The beginning of a character. */
+  #begun: Buffer = NOTHING;
   /** Bytes that have been announced and have not come yet. */
   #missing = 0;
   #size = 0;
@@ -234,10 +236,8 @@ class Unfinished {
       const piece = this.#piece;
       const from = this.#used;
       const size = Math.min(payload.length - at, piece.length - from);
-      for (let i = 0; i < size; i += 1) {
-        piece[from + i] =
-          (payload[at + i] as number) ^ (mask[(place + at + i) & 3] as number);
-      }
+      piece.set(payload.subarray(at, at + size), from);
+      unmask(piece, [from, from + size], mask, place + at);
       this.#used += size;
       this.#size += size;
       this.#missing -= size;
@@ -247,7 +247,7 @@ class Unfinished {
 
   finish(): void {
     this.#keep();
-    this.#check(undefined);
+    if (this.#begun.length > 0) this.fault ??= NOT_UTF8;
   }
 
   #turnOver(): void {
@@ -264,15 +264,51 @@ class Unfinished {
     this.#check(piece);
   }
 
-  /** Without a piece, that the text does not end within a character. */
-  #check(piece: Buffer | undefined): void {
+  #check(piece: Buffer): void {
     if (this.isBinary || this.fault !== undefined) return;
-    try {
-      this.#decoder.decode(piece, { stream: piece !== undefined });
-    } catch {
-      this.fault = NOT_UTF8;
-    }
+    const bytes =
+      this.#begun.length === 0 ? piece : Buffer.concat([this.#begun, piece]);
+    const end = lastBoundary(bytes);
+    if (!isUtf8(bytes.subarray(0, end))) this.fault = NOT_UTF8;
+    this.#begun = Buffer.from(bytes.subarray(end));
   }
+}
+
+/** Each byte from `from` to `to`, the first of which is at `place` in its frame. */
+function unmask(
+  bytes: Buffer,
+  [from, to]: readonly [number, number],
+  mask: Buffer,
+  place: number,
+): void {
+  let at = from;
+  const byByte = (end: number) => {
+    for (; at < end; at += 1) {
+      bytes[at] = (bytes[at] ?? 0) ^ (mask[(place + at - from) & 3] ?? 0);
+    }
+  };
+  byByte(Math.min(to, (from + 3) & ~3));
+  const words = new Uint32Array(bytes.buffer, 0, to >> 2); // a piece begins where its memory does
+  const turned = [0, 1, 2, 3].map(
+    (i) => mask[(place + at - from + i) & 3] ?? 0,
+  );
+  const [word = 0] = new Uint32Array(Uint8Array.from(turned).buffer);
+  for (let i = at >> 2; i < words.length; i += 1) {
+    words[i] = (words[i] ?? 0) ^ word;
+  }
+  at = Math.max(at, (to >> 2) << 2);
+  byByte(to);
+}
+
+/** Where the character begins that does not end within the bytes; their length where there is none. */
+function lastBoundary(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back += 1) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if ((byte & 0xc0) === 0x80) continue;
+    const size = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return size > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
 }
 
 /** The next frame's header; `undefined` where it has not come whole. */

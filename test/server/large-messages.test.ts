@@ -53,13 +53,16 @@ async function closed(): Promise<number> {
   return code;
 }
 
-/** Beneath the client's `WebSocket`: a frame that is masked with zeros. */
+/** Beneath the client's `WebSocket`: a frame, masked. */
 function frame(first: number, payload: Buffer): Buffer {
+  const mask = [0x12, 0x9e, 0x55, 0xf0];
   const header = Buffer.alloc(14);
   header[0] = first;
   header[1] = 0xff;
   header.writeBigUInt64BE(BigInt(payload.length), 2);
-  return Buffer.concat([header, payload]);
+  header.set(mask, 10);
+  const masked = payload.map((byte, at) => byte ^ (mask[at % 4] ?? 0));
+  return Buffer.concat([header, masked]);
 }
 
 function write(bytes: Buffer): void {
