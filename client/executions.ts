@@ -11,7 +11,7 @@ export type ExecutionInfo = Readonly<Omit<Description, "input_request">> & {
 };
 
 export interface ExecutionList {
-  /** Those that wait or run, and the last hundred that are over, in the order of their acceptance. Long code is clipped, replies are left out. */
+  /** Those that wait or run, and the last hundred that are over, in the order of their acceptance. Long code is clipped (`code_is_clipped`); large metadata (`metadata_is_left_out`) and all replies are left out. */
   readonly executions: readonly ExecutionInfo[];
   /** How many are no longer kept. */
   readonly forgotten: number;

@@ -12,7 +12,7 @@ type OpenComm = Omit<Wire["comms"][number], "buffers"> & {
 export type Snapshot = Readonly<
   Omit<Wire, "execution" | "input_request" | "comms">
 > & {
-  /** What runs, with its whole code. */
+  /** What runs. */
   readonly execution: ExecutionInfo | null;
   /** What the kernel asks and nobody has answered. */
   readonly input_request: InputRequest | null;

@@ -8,7 +8,7 @@ import {
   ExecutionReason,
   ExecutionState,
 } from "./execution-state.ts";
-import { JupyterEvent, SessionEvent } from "./messages.ts";
+import { JupyterEvent, SessionEvent, ShownCode } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
 import { ExpectedJournal, LastEventId } from "./position.ts";
@@ -33,15 +33,13 @@ export const Execution = z
     reason: ExecutionReason.nullable().describe(
       "Why it was aborted or interrupted, where that was our doing or the kernel's end",
     ),
-    code: z
-      .string()
-      .describe("In listings, of long code only the beginning and the end"),
-    code_length: z
-      .int()
-      .describe(
-        "Of the whole code, in UTF-16 units; more than there is of `code` where that is clipped",
-      ),
+    ...ShownCode.shape,
     metadata: z.record(z.string(), z.unknown()).describe("Of the request"),
+    metadata_is_left_out: z
+      .boolean()
+      .describe(
+        "The request's metadata have more than 1 MiB, or in listings more than 16 KiB: then `metadata` is empty",
+      ),
     queued_at: time,
     started_at: time.nullable().describe("When it was sent to the kernel"),
     ended_at: time.nullable(),
@@ -134,7 +132,7 @@ export const executions = {
     summary: "List executions",
     access: "observe",
     description:
-      "Those that wait or run, and the last hundred that are over, in the order in which they were accepted; whoever asked for them, by whichever door. Long code is clipped, replies are left out.",
+      "Those that wait or run, and the last hundred that are over, in the order in which they were accepted; whoever asked for them, by whichever door. Long code is clipped; large metadata and all replies are left out.",
     input: InSession,
     output: z
       .object({

@@ -43,6 +43,7 @@ export {
   type MimeBundle,
   type OwnEvent,
   type Refused,
+  type ShownCode,
 } from "./messages.ts";
 export { fits, LabelFilter, Labels } from "./labels.ts";
 export {

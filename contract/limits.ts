@@ -9,12 +9,18 @@ export const limits = {
   body_bytes: 64 * MIB,
   /** Bytes of an input without what is carried unread: `content`, `metadata`, `buffers` and `code`. */
   input_bytes: MIB,
+  /** Bytes of code, as JSON, that answers and events show whole; of more, the beginning and the end. */
+  shown_code_bytes: MIB,
+  /** Bytes of an execution's metadata that answers show; of more, nothing. */
+  shown_metadata_bytes: MIB,
+  /** The same in listings. */
+  listed_metadata_bytes: 16 * 1024,
   /** Values (members, items and texts) in an input, without what is carried unread. */
   input_values: 5_000,
   /** Values in one batch of tRPC calls. */
   batch_values: 20_000,
-  /** Calls in one batch of tRPC calls over HTTP. */
-  batch_calls: 1_000,
+  /** Calls in one batch of tRPC calls over HTTP, which all begin at once: any whose address has at most 8,000 characters. */
+  batch_calls: 600,
   /** Calls in one frame of a WebSocket: tRPC's client puts all that it asks at one time into one. */
   frame_calls: 20_000,
   /** Objects and arrays within each other. */

@@ -186,12 +186,28 @@ export const Attribution = z
   .meta({ id: "Attribution" });
 export type Attribution = z.infer<typeof Attribution>;
 
+/** Code as answers and events show it. */
+export const ShownCode = z.object({
+  code: z
+    .string()
+    .describe(
+      "The whole code; only its beginning and its end where `code_is_clipped`",
+    ),
+  code_length: z.int().describe("Of the whole code, in UTF-16 units"),
+  code_is_clipped: z
+    .boolean()
+    .describe(
+      "The code has more than 1 MiB as JSON, or in listings more than 8192 UTF-16 units",
+    ),
+});
+export type ShownCode = z.infer<typeof ShownCode>;
+
 export const ExecutionRequestedEvent = z
   .object({
     kind: z.literal("execution_requested"),
     seq,
     msg_id: z.string().describe("Of the execute request"),
-    code: z.string(),
+    ...ShownCode.shape,
     requested_at: z.string().describe("ISO 8601"),
     attribution: Attribution,
   })

@@ -43,7 +43,7 @@ export const Snapshot = z
       .record(z.string(), z.unknown())
       .describe("The last kernel's; empty before the first answered"),
     working_directory: z.string(),
-    execution: Execution.nullable().describe("What runs, with its whole code"),
+    execution: Execution.nullable().describe("What runs"),
     input_request: JupyterEvent.nullable().describe(
       "What the kernel asks and nobody has answered, as it was asked",
     ),

@@ -9,6 +9,7 @@
 import { failure } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
 import { BadText, JsonText } from "./json-text.ts";
+import { walk } from "./large-json.ts";
 import { compose, EMPTY_OBJECT, type Header, type Message } from "./message.ts";
 
 /** Who speaks, where the client does not say. */
@@ -58,6 +59,8 @@ export function* clientMessage(
     members.get("metadata") ?? EMPTY_OBJECT,
     "metadata",
   );
+  yield* walk(content);
+  yield* walk(metadata);
   const [whole, bytes] = completed(
     header,
     members.get("header") ?? EMPTY_OBJECT,
@@ -171,22 +174,25 @@ function headerIn(bytes: Buffer | undefined, name: string): unknown {
 }
 
 /** The bytes of an object; `null` is `{}`. */
-function objectBytes(bytes: Uint8Array | undefined, name: string): Uint8Array {
+function objectBytes(bytes: Buffer | undefined, name: string): Buffer {
   if (bytes === undefined) throw bad(`\`${name}\` is missing`);
   if (bytes[0] === OPENING_BRACE) return bytes;
-  if (Buffer.from(bytes).toString() === "null") return EMPTY_OBJECT;
+  if (bytes.length === 4 && bytes.toString() === "null") return EMPTY_OBJECT;
   throw bad(`\`${name}\` is not an object`);
 }
 
 /** Characters of base64 that are decoded in one step. */
 const STEP = 64 * 1024;
 
+/** As many frames as a message of a kernel may have. */
+const MOST_BUFFERS = 65_536;
+
 /** The buffers in a JSON list of base64 texts. Throws `bad_message`. */
 export function* clientBuffers(
   list: Buffer,
 ): Generator<void, readonly Uint8Array[]> {
   if (list.length <= 2) return nothingIn(list);
-  const read = new JsonText(list, { depth: 2, items: true });
+  const read = new JsonText(list, { depth: 2, items: MOST_BUFFERS });
   while (!stepped(read, "`buffers`")) yield;
   if (read.kind !== "array") throw bad("`buffers` is not a list");
   const buffers: Uint8Array[] = [];

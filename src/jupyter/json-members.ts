@@ -9,7 +9,21 @@ export class NotAnObject extends Error {
 }
 
 /** Views of `text`, by name; of a name that comes twice, the last. Throws `NotAnObject`. */
-export function membersOf(text: Buffer): Map<string, Buffer> {
+export function membersOf(text: Buffer): ReadonlyMap<string, Buffer> {
+  return remembered.get(text) ?? found(text);
+}
+
+/** For `membersOf` those very bytes, which were walked in another way. */
+export function rememberMembers(
+  text: Buffer,
+  members: ReadonlyMap<string, Buffer>,
+): void {
+  remembered.set(text, members);
+}
+
+const remembered = new WeakMap<Buffer, ReadonlyMap<string, Buffer>>();
+
+function found(text: Buffer): Map<string, Buffer> {
   const members = new Map<string, Buffer>();
   let at = blank(text, 0);
   if (text[at] !== BRACE) throw new NotAnObject("no opening brace");

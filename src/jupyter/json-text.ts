@@ -22,8 +22,8 @@ export interface TextBounds {
   readonly values?: number | undefined;
   /** Members of the outermost object whose values are not counted. */
   readonly uncounted?: ReadonlySet<string> | undefined;
-  /** Whether the items of the outermost array are wanted. */
-  readonly items?: boolean | undefined;
+  /** Most items of the outermost array, which are wanted. */
+  readonly items?: number | undefined;
 }
 
 /** Bytes of one step. */
@@ -193,7 +193,11 @@ export class JsonText {
 
   /** A member, or an item, of the outermost value has ended. */
   #keep(end: number): void {
-    if (this.#kind === "array" && this.#bounds.items !== true) return;
+    const { items } = this.#bounds;
+    if (this.#kind === "array" && items === undefined) return;
+    if (items !== undefined && this.items.length === items) {
+      throw new BadText("too_many", `it has more than ${items} items`);
+    }
     const bytes = this.#text.subarray(this.#start, end);
     if (this.#kind === "array") this.items.push(bytes);
     else if (this.#name !== undefined) this.members.set(this.#name, bytes);

@@ -133,7 +133,7 @@ export function sizeOf({
   return size;
 }
 
-export const EMPTY_OBJECT: Uint8Array = Buffer.from("{}");
+export const EMPTY_OBJECT: Buffer = Buffer.from("{}");
 
 function json(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value));

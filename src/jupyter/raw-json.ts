@@ -92,7 +92,9 @@ export function membersAsWritten(
 }
 
 /** Views of the members of a JSON object, by name; none for any other value. */
-export function membersIn(bytes: Uint8Array | undefined): Map<string, Buffer> {
+export function membersIn(
+  bytes: Uint8Array | undefined,
+): ReadonlyMap<string, Buffer> {
   const buffer = bytes === undefined ? undefined : bufferOf(bytes);
   if (buffer === undefined || !beginsObject(buffer)) return new Map();
   return membersOf(buffer);

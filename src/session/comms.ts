@@ -56,21 +56,28 @@ export class Comms {
 
 /** `undefined` where the message has no comm id. Data and metadata keep the bytes of the kernel. */
 function toComm({ raw, buffers }: Said): OpenComm | undefined {
-  const members = membersIn(Buffer.from(raw.content)); // a copy: frames are views of a read buffer
-  const data = members.get("data");
+  const members = membersIn(raw.content);
+  const data = copied(members.get("data"));
   const comm_id = textIn(members.get("comm_id"));
   if (comm_id === undefined) return undefined;
   return {
     comm_id,
     target_name: textIn(members.get("target_name")) ?? "",
     data: (data && asWritten(data)) ?? {},
-    metadata: membersAsWritten(Buffer.from(raw.metadata)),
-    buffers: buffers.map((buffer) => Buffer.from(buffer)),
+    metadata: membersAsWritten(copied(raw.metadata)),
+    buffers: buffers.flatMap((buffer) => copied(buffer) ?? []),
     size: buffers.reduce(
       (size, buffer) => size + buffer.length,
       200 + raw.content.length + raw.metadata.length,
     ),
   };
+}
+
+/** A copy: frames are views of a read buffer. One that is too large to be kept is left out. */
+function copied(json: Uint8Array | undefined): Buffer | undefined {
+  return json === undefined || json.length > LIMIT
+    ? undefined
+    : Buffer.from(json);
 }
 
 function textIn(json: Uint8Array | undefined): string | undefined {

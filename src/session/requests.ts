@@ -8,7 +8,6 @@ import { failure } from "../../contract/index.ts";
 import { inWords, type Refusal } from "../jupyter/admission.ts";
 import {
   compose,
-  contentOf,
   type Header,
   type Message,
   objectIn,
@@ -412,7 +411,7 @@ export class Requests {
     const entry = journal.say({
       kind: "execution_requested",
       msg_id,
-      code: codeOf(request),
+      ...execution.code.shown,
       requested_at: new Date().toISOString(),
       attribution: {
         source: found.source,
@@ -629,9 +628,4 @@ function isExecution({ channel, header }: Message): boolean {
 function hasFailed(reply: Message): boolean {
   const { status } = replyIn(reply);
   return status === "error" || status === "abort" || status === "aborted";
-}
-
-function codeOf(request: Message): string {
-  const code = contentOf(request)?.["code"];
-  return typeof code === "string" ? code : "";
 }

@@ -17,7 +17,8 @@ import {
 } from "../../contract/index.ts";
 import type { Refusal } from "../jupyter/admission.ts";
 import { kernelInfoIn } from "../jupyter/kernel-info.ts";
-import { contentOf, type Message, sizeOf } from "../jupyter/message.ts";
+import { type Message, sizeOf } from "../jupyter/message.ts";
+import { membersIn } from "../jupyter/raw-json.ts";
 import type { Exit } from "../host/exit.ts";
 import type { ExecutionState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
@@ -716,7 +717,7 @@ export class Session {
 /** Whether it is a request to end and not to come back. */
 function asksToEnd(message: Message): boolean {
   if (message.header.msg_type !== "shutdown_request") return false;
-  return contentOf(message)?.["restart"] !== true;
+  return membersIn(message.raw.content).get("restart")?.toString() !== "true";
 }
 
 function reasonOf(error: unknown): string {

@@ -52,6 +52,16 @@ export class Share {
   }
 }
 
+/** The turns of one client's calls: one of them at a time waits among others. */
+export class Line {
+  #last: Promise<void> = Promise.resolve();
+
+  turn(): Promise<void> {
+    this.#last = this.#last.then(() => share.turn());
+    return this.#last;
+  }
+}
+
 /** One for the whole process: it has one event loop. */
 export const share = new Share();
 

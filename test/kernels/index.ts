@@ -33,6 +33,7 @@ const names = [
   "mute-stdout",
   "witness",
   "reluctant",
+  "digest",
 ] as const;
 export type TestKernel = (typeof names)[number];
 

@@ -322,11 +322,22 @@ describe("a batch of tRPC calls", () => {
       `/trpc/${Array.from({ length: count }, () => "server.status").join(",")}?batch=1&input=%7B%7D`,
     );
 
-  test("is refused over HTTP as over the WebSocket where it has too many", async () => {
-    expect((await batch(10)).status).toBe(200);
+  test("is answered over HTTP up to its limit, and refused beyond it", async () => {
+    const { status, body } = await batch(limits.batch_calls);
+    expect(status).toBe(200);
+    expect(body).toHaveLength(limits.batch_calls);
     const answer = await batch(limits.batch_calls + 1);
     expect(answer.status).toBe(400);
     expect(answer.text).toContain("exceeds maximum size");
+  });
+
+  test("over a WebSocket is refused where it has too many", async () => {
+    const socket = await opened("/trpc");
+    const call = '{"id":1,"method":"query","params":{"path":"server.status"}}';
+    const calls = Array<string>(limits.frame_calls + 1).fill(call);
+    socket.send(`[${calls.join()}]`);
+    const [answer] = (await once(socket, "message")) as [Buffer];
+    expect(answer.toString()).toContain(`more than ${limits.frame_calls}`);
   });
 });
 

@@ -6,7 +6,9 @@
 import { contract, failure, type Operation } from "../../../contract/index.ts";
 import { limits } from "../../../contract/limits.ts";
 import { clientBuffers, type Unread } from "../../jupyter/client-message.ts";
+import { count, walk } from "../../jupyter/large-json.ts";
 import { BadText, JsonText, type TextBounds } from "../../jupyter/json-text.ts";
+import { joined } from "../pieces.ts";
 
 /** Bytes. Smaller texts are parsed as a whole. */
 const SMALL = 64 * 1024;
@@ -35,9 +37,20 @@ export class LargeInput {
 }
 
 export interface UnreadInput extends Unread {
-  /** A JSON string. */
-  readonly code?: Uint8Array | undefined;
+  readonly code?: UnreadCode | undefined;
 }
+
+export interface UnreadCode {
+  /** As it came. */
+  readonly string: Buffer;
+  /** The beginning of an object that it is the first member of; there is room behind it for the others. */
+  readonly begun: Buffer;
+}
+
+/** What stands before the code in `begun`. */
+export const CODE = Buffer.from('{"code":');
+/** What is behind it is parsed, and spelled again: a number that is written as `1e20` becomes longer. */
+const ROOM = 8 * limits.input_bytes;
 
 /** The input's value, or a `LargeInput`; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
 export function* clientInput(
@@ -59,20 +72,26 @@ export function* clientInput(
       throw failure("bad_request", { why: `${name} is not ${looks[shape]}` });
     }
     yield* assertUtf8(bytes, name);
+    if (shape === "{") yield* walk(bytes);
+    if (shape === '"') yield* count(bytes);
     large.set(name, bytes);
     members.delete(name);
   }
   if (large.size === 0) return parsed(text);
-  const value = parsed(joined(members)) as Record<string, unknown>;
+  const value = parsed(spelled(members)) as Record<string, unknown>;
   for (const name of large.keys()) {
     const shape = shapes?.[name];
     if (shape !== undefined) value[name] = empty[shape];
   }
+  const code = large.get("code");
   const list = large.get("buffers");
   return new LargeInput(value, {
     content: large.get("content"),
     metadata: large.get("metadata"),
-    code: large.get("code"),
+    code:
+      code === undefined
+        ? undefined
+        : { string: code, begun: yield* joined([CODE, code], ROOM) },
     buffers: list === undefined ? undefined : yield* clientBuffers(list),
   });
 }
@@ -120,7 +139,7 @@ function parsed(text: Buffer): unknown {
   return JSON.parse(text.toString());
 }
 
-function joined(members: ReadonlyMap<string, Buffer>): Buffer {
+function spelled(members: ReadonlyMap<string, Buffer>): Buffer {
   const pieces: Buffer[] = [];
   for (const [name, bytes] of members) {
     const before = pieces.length === 0 ? "{" : ",";

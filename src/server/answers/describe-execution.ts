@@ -4,7 +4,7 @@ import type {
   InputOf,
   JupyterEvent,
 } from "../../../contract/index.ts";
-import { contentOf } from "../../jupyter/message.ts";
+import { limits } from "../../../contract/limits.ts";
 import { membersAsWritten } from "../../jupyter/raw-json.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
 import type { Execution } from "../../session/executions/execution.ts";
@@ -12,32 +12,45 @@ import type { Session } from "../../session/session.ts";
 
 type Description = InputOf<typeof contract.executions.get.output>;
 
-/** UTF-16 units of long code that a listing shows of its beginning, and again of its end. */
-const CLIP = 4096;
-
 /** All that is known of it. */
 export function describeExecution(
   session: Session,
   execution: Execution,
 ): Description {
-  const { request, reply, reason, input } = execution;
+  return {
+    ...described(session, execution),
+    ...execution.code.shown,
+    ...metadataOf(execution, limits.shown_metadata_bytes),
+    reply: execution.reply ?? null,
+  };
+}
+
+/** As a listing shows it: what may be long is clipped or left out. */
+export function listExecution(
+  session: Session,
+  execution: Execution,
+): Description {
+  return {
+    ...described(session, execution),
+    ...execution.code.listed,
+    ...metadataOf(execution, limits.listed_metadata_bytes),
+    reply: null,
+  };
+}
+
+function described(session: Session, execution: Execution) {
+  const { reply, reason, input } = execution;
   const count = reply?.["execution_count"];
-  const said = contentOf(request)?.["code"];
-  const code = typeof said === "string" ? said : "";
   return {
     execution_id: execution.id,
     session_id: session.id,
     state: execution.state,
     reason: reason ?? null,
-    code,
-    code_length: code.length,
-    metadata: membersAsWritten(request.raw.metadata),
     queued_at: execution.queuedAt.toISOString(),
     started_at: execution.startedAt?.toISOString() ?? null,
     ended_at: execution.endedAt?.toISOString() ?? null,
     deadline_ms: execution.deadline_ms ?? null,
     execution_count: typeof count === "number" ? count : null,
-    reply: reply === undefined ? null : { ...reply },
     first_seq: execution.firstSeq ?? null,
     last_seq: execution.lastSeq ?? null,
     counts: Object.fromEntries(execution.counts),
@@ -47,13 +60,14 @@ export function describeExecution(
   };
 }
 
-/** As a listing shows it: what may be long is clipped or left out. */
-export function listExecution(
-  session: Session,
-  execution: Execution,
-): Description {
-  const whole = describeExecution(session, execution);
-  return { ...whole, code: clipped(whole.code), reply: null };
+/** Left out where it is more than so many bytes. */
+function metadataOf({ request }: Execution, limit: number) {
+  const { metadata } = request.raw;
+  const isLeftOut = metadata.length > limit;
+  return {
+    metadata: membersAsWritten(isLeftOut ? undefined : metadata),
+    metadata_is_left_out: isLeftOut,
+  };
 }
 
 /** A message of the journal as the event that clients read. What should be an object and is not is empty. */
@@ -67,10 +81,4 @@ export function eventIn(entry: MessageEntry): JupyterEvent {
     metadata: membersAsWritten(metadata),
     content: membersAsWritten(content),
   };
-}
-
-function clipped(code: string): string {
-  return code.length <= 2 * CLIP
-    ? code
-    : `${code.slice(0, CLIP)}\n…\n${code.slice(-CLIP)}`;
 }

@@ -2,12 +2,14 @@
 import { once } from "node:events";
 import type { contract } from "../../../contract/index.ts";
 import { request } from "../../jupyter/client-message.ts";
+import { rememberMembers } from "../../jupyter/json-members.ts";
 import type { Message } from "../../jupyter/message.ts";
 import { eventsOf, pastOf } from "../../session/executions/events.ts";
 import type { Execution } from "../../session/executions/execution.ts";
 import { OutputsSoFar } from "../../session/executions/outputs.ts";
 import type { Session } from "../../session/session.ts";
 import { Deadline } from "../../time/signals.ts";
+import { CODE, type UnreadCode } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Service } from "./service.ts";
@@ -122,8 +124,8 @@ export function executeRequest(
   },
   given: {
     readonly msg_id?: string | undefined;
-    /** In place of `code`: a JSON string. */
-    readonly code?: Uint8Array | undefined;
+    /** In place of `code`. */
+    readonly code?: UnreadCode | undefined;
   } = {},
 ): Message {
   const more = {
@@ -146,13 +148,20 @@ export function executeRequest(
 }
 
 /** The content of a request whose code is not parsed. */
-function withCode(code: Uint8Array, more: object): Buffer {
-  const rest = JSON.stringify(more).slice(1); // without its brace
-  return Buffer.concat([
-    Buffer.from('{"code":'),
-    code,
-    Buffer.from(`,${rest}`),
-  ]);
+function withCode({ string, begun }: UnreadCode, more: object): Buffer {
+  const members = new Map([["code", string]]);
+  let size = CODE.length + string.length;
+  for (const [name, value] of Object.entries(more)) {
+    if (value === undefined) continue;
+    const json = Buffer.from(JSON.stringify(value));
+    members.set(name, json);
+    size += begun.write(`,"${name}":`, size);
+    size += json.copy(begun, size);
+  }
+  size += begun.write("}", size);
+  const content = begun.subarray(0, size);
+  rememberMembers(content, members);
+  return content;
 }
 
 /** Throws `session_not_found`, `execution_not_found`. */

@@ -24,7 +24,7 @@ import type { Answers, Asked } from "./implement.ts";
 import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
-import { share } from "../../time/share.ts";
+import { type Line, share } from "../../time/share.ts";
 import { eachEvent, type Told } from "./told.ts";
 
 /** How a subscription travels on one connection. */
@@ -40,6 +40,8 @@ export interface Context {
   readonly service: Service;
   /** Who asks. */
   readonly by: Principal;
+  /** Where many calls come together. */
+  readonly line?: Line | undefined;
   /** Set on connections that can carry many events at once. */
   readonly feed?: Feed | undefined;
   /** The inputs of a request's calls, where they were read before. */
@@ -87,7 +89,7 @@ const procedureInTurn = t.procedure
       : { ...result, data: raw(stringify(data)) };
   })
   .use(async ({ ctx, next, getRawInput, batchIndex }) => {
-    await share.turn();
+    await (ctx.line ?? share).turn();
     const given =
       ctx.inputs === undefined ? await getRawInput() : ctx.inputs[batchIndex];
     if (given instanceof SupervisorError) throw toTRPC(given);

@@ -14,6 +14,7 @@ import type {
 } from "../../../contract/index.ts";
 import { contentOf, type Message } from "../../jupyter/message.ts";
 import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
+import { Code } from "./code.ts";
 import { Deadline, expectMany } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
@@ -67,6 +68,7 @@ const life: Readonly<
 
 export class Execution {
   readonly request: Message;
+  readonly code: Code;
   /** The journal's newest number when it was accepted: what it says comes after. */
   readonly after: number;
   readonly deadline_ms: number | undefined;
@@ -120,6 +122,7 @@ export class Execution {
     expectMany(this.#over.signal); // one for each who follows or waits
     expectMany(this.#begun.signal); // one for each who interrupts
     this.request = request;
+    this.code = new Code(request);
     this.after = after;
     this.#ended = ended;
     this.#late = late;

@@ -5,7 +5,8 @@
  * failed, is for others to find out. What is dropped is handed back, to be
  * answered.
  */
-import { contentOf, type Message } from "../../jupyter/message.ts";
+import type { Message } from "../../jupyter/message.ts";
+import { membersIn } from "../../jupyter/raw-json.ts";
 
 export class ExecutionQueue {
   #active: Message | undefined;
@@ -102,5 +103,6 @@ export class ExecutionQueue {
 }
 
 function stopsOnError(request: Message): boolean {
-  return contentOf(request)?.["stop_on_error"] !== false;
+  const content = membersIn(request.raw.content);
+  return content.get("stop_on_error")?.toString() !== "false";
 }

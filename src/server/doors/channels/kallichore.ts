@@ -78,10 +78,17 @@ function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
         : undefined;
     case "execution_requested": {
       const { msg_id, code, requested_at, attribution } = event;
-      // The one source that Kallichore's type has.
-      return attribution.source === "agent"
-        ? { executionRequested: { msg_id, code, requested_at, attribution } }
-        : undefined;
+      const { code_length, code_is_clipped } = event;
+      if (attribution.source !== "agent") return undefined; // the one source that Kallichore's type has
+      return {
+        executionRequested: {
+          msg_id,
+          code,
+          ...(code_is_clipped && { code_length, code_is_clipped }),
+          requested_at,
+          attribution,
+        },
+      };
     }
     case "handshake":
       return { handshakeCompleted: [event.session_id, event.connection] };

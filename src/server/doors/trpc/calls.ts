@@ -30,7 +30,6 @@ function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
   if (frame.length <= SMALL) return JSON.parse(frame.toString()) as unknown;
   const { kind, items } = read;
   if (kind !== "array") return yield* callIn(frame);
-  if (items.length > limits.frame_calls) throw tooMany();
   const calls: unknown[] = [];
   for (const item of items) {
     calls.push(yield* callIn(item));
@@ -57,7 +56,7 @@ export function* handedOn(
   const frame = Buffer.isBuffer(received) ? received : yield* joined(received);
   const read = new JsonText(frame, {
     depth: limits.depth,
-    items: true,
+    items: limits.frame_calls,
     ...(frame.length <= SMALL && { values: limits.batch_values }),
   });
   try {
@@ -190,11 +189,6 @@ function* inputsIn(
     yield;
   }
   return inputs;
-}
-
-function tooMany(): SupervisorError {
-  const why = `A frame may have ${limits.frame_calls} calls`;
-  return failure("bad_request", { why });
 }
 
 function* callIn(text: Buffer): Generator<void, unknown> {

@@ -29,6 +29,7 @@ import { type Codec, paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
 import { callsOf, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
+import { Line } from "../../../time/share.ts";
 
 const PREFIX = "/trpc";
 
@@ -42,12 +43,12 @@ export class TrpcDoor implements Door {
     this.#service = service;
     const options = {
       router,
-      maxBatchSize: limits.frame_calls,
       experimental_encoder: encoder,
       createContext: ({ req, res }: Connected): Context => ({
         service,
         by: principalOf(req),
         feed: feedOf(res),
+        line: new Line(),
       }),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
       onError: ({ error, path, type }: Mishap) => {
@@ -75,6 +76,7 @@ export class TrpcDoor implements Door {
     const procedures = url.pathname.slice(PREFIX.length + 1);
     const inputs = await this.#inputsOf(req, res, procedures);
     const marks = new Marks();
+    const line = new Line();
     fillAsWritten(res, marks);
     await nodeHTTPRequestHandler({
       router: this.#router,
@@ -84,6 +86,7 @@ export class TrpcDoor implements Door {
       createContext: (): Context => ({
         service: this.#service,
         by: principalOf(req),
+        line,
         inputs,
         raw: (json) => marks.mark(json),
       }),
