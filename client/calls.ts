@@ -3,7 +3,9 @@
  *
  * tRPC's client lets a timer pass before it sends anything, so that what a page
  * asks at one time shares a frame: a millisecond in Node, up to four in
- * browsers, for each piece of code. Here what is asked in one go shares frames,
+ * browsers, for each piece of code: code that is run piece by piece takes 1.3 to
+ * 1.5 times as long without this file, and 1.4 times the processor time
+ * (`bench/client.ts`, one by one). Here what is asked in one go shares frames,
  * too, and leaves at the end of the go. Its ids are numbers and ours are words,
  * so that each side knows its answers on the same socket.
  */
