@@ -99,7 +99,7 @@ function hostile(): Readonly<Record<string, Hostile>> {
       `[${many(5_000, (at) => call(at, "sessions.list", "query", "null"))}]`,
     ),
     "tRPC: 20,000 frames that are not JSON": frames("/trpc", "hello"),
-    "tRPC over HTTP: a batch of 250": rest(
+    "tRPC over HTTP: a batch of 600": rest(
       "GET",
       `/trpc/${many(limits.batch_calls, () => "sessions.list")}?batch=1&input=%7B%7D`,
       undefined,
