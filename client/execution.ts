@@ -12,6 +12,7 @@
 import { failure, SupervisorError } from "../contract/errors.ts";
 import { isOver } from "../contract/execution-state.ts";
 import type { Execution as Description, Refused } from "../contract/index.ts";
+import type { Position } from "../contract/position.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../outputs/outputs.ts";
 import { isMessage, type SessionEvent, weightOf } from "./events.ts";
 import { type ExecuteOptions, executeRequest } from "./execute-request.ts";
@@ -182,11 +183,21 @@ export class Execution
       this.#accepted.promise,
       this.#end.promise.catch(() => {}),
     ]);
-    const events = this.#isFound ? this.#foundEvents() : this.#begunEvents();
-    for await (const said of events) {
-      yield said.type === "input_request"
-        ? { ...said, answered: said.seq <= this.#settled }
-        : said;
+    if (!this.#isFound) {
+      for await (const said of this.#begunEvents()) yield this.#told(said);
+      return;
+    }
+    const { signal, leave } = this.#attach();
+    try {
+      const all = { after: await this.#beginning(signal), signal };
+      for await (const event of read(this.#line, this.#id, all)) {
+        const said = this.#foundEvent(event);
+        if (said !== undefined) yield this.#told(said);
+      }
+      await this.#foundEnd(signal);
+      this.#outcome(NOTHING); // throws where there is none
+    } finally {
+      leave();
     }
   }
 
@@ -347,6 +358,12 @@ export class Execution
     if (last >= question.seq) return;
     this.#settle(last);
     this.#question = question;
+  }
+
+  /** As whoever listens is told it now. */
+  #told(said: ExecutionEvent): ExecutionEvent {
+    if (said.type !== "input_request") return said;
+    return { ...said, answered: said.seq <= this.#settled };
   }
 
   /** Questions up to that number want no answer any more. */
@@ -635,31 +652,22 @@ export class Execution
     return this.#outcome({ outputs, gaps, is_clipped, clipped, refused });
   }
 
-  /** From its beginning to its end. */
-  async *#foundEvents(): AsyncGenerator<ExecutionEvent, void> {
-    const { signal, leave } = this.#attach();
-    try {
-      const known = await this.#ask(signal);
-      this.#learn(known);
-      const { last_seq, input_request } = known;
-      this.#settle((input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
-      this.#areQuestionsHeard = true;
-      const all = { after: BEGINNING, signal };
-      for await (const event of read(this.#line, this.#id, all)) {
-        if (event.kind === "journal") {
-          throw sessionReplaced(this.session_id, true);
-        }
-        const said = toEventOf(event, this.execution_id);
-        if (said === undefined) continue;
-        if (said.type === "input_request") this.#asked(said.message);
-        this.#note(said);
-        yield said;
-      }
-      await this.#foundEnd(signal);
-      this.#outcome(NOTHING); // throws where there is none
-    } finally {
-      leave();
-    }
+  /** Where it is read from, once it is known what it asks. */
+  async #beginning(signal: AbortSignal): Promise<Position> {
+    const known = await this.#ask(signal);
+    this.#learn(known);
+    const { last_seq, input_request } = known;
+    this.#settle((input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
+    this.#areQuestionsHeard = true;
+    return BEGINNING;
+  }
+
+  #foundEvent(event: SessionEvent): ExecutionEvent | undefined {
+    if (event.kind === "journal") throw sessionReplaced(this.session_id, true);
+    const said = toEventOf(event, this.execution_id);
+    if (said?.type === "input_request") this.#asked(said.message);
+    if (said !== undefined) this.#note(said);
+    return said;
   }
 
   /** Resolves when it is known how it ended. */
