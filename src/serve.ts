@@ -17,10 +17,10 @@ import { IdleWatch } from "./supervisor/idle.ts";
 import { Tidying } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
-import { LocalProvisioner } from "./kernel/provisioner.ts";
+import { localHost } from "./host/local.ts";
+import { HostProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./host/runtime-files.ts";
 import { type TransportName, transportOf } from "./zmq/transport-of.ts";
-import { workingDirectory } from "./host/working-directory.ts";
 import { KernelspecFinder } from "./kernelspecs/kernelspecs.ts";
 import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
@@ -32,7 +32,6 @@ import type {
   Limits,
   Service,
 } from "./server/answers/service.ts";
-import { resolveSpec } from "./server/answers/session-spec.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { Turns } from "./journal/turns.ts";
@@ -228,14 +227,14 @@ export function serviceOf(
   const env = options.env ?? process.env;
   const limits = { ...LIMITS, ...options.limits };
   const policy = changed(NO_POLICY, options.policy);
+  const host = localHost({ files, log, env });
   const provisioner =
     options.provisioner ??
-    new LocalProvisioner({
+    new HostProvisioner({
+      host,
       transport: transportOf(options.transport),
-      files,
       log,
       faults,
-      env,
       sockets: options.kernelSockets ?? "tcp",
     });
   const kernelspecs =
@@ -276,9 +275,9 @@ export function serviceOf(
     telemetry,
     limits,
     kernelspecs,
-    resolveSpec: (request) =>
-      resolveSpec(request, kernelspecs, { env, policy }),
-    workingDirectory: (requested) => workingDirectory(requested, { env }),
+    host,
+    policy,
+    newId: (bytes) => randomBytes(bytes).toString("hex"),
     idle: new IdleWatch({
       supervisor,
       log,

@@ -7,13 +7,11 @@ import { failure, NO_POLICY } from "../contract/index.ts";
 import type { Log } from "../src/log/log.ts";
 import { Guard } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
+import type { HostFacts } from "../src/host/host.ts";
 import type {
   KernelspecSource,
   Service,
-  SessionRequest,
 } from "../src/server/answers/service.ts";
-import { changed } from "../src/session/policy.ts";
-import type { SessionSpec } from "../src/session/session.ts";
 import { DiskBudget } from "../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../src/journal/memory-budget.ts";
 import { Supervisor } from "../src/supervisor/supervisor.ts";
@@ -63,8 +61,9 @@ export function memoryService({
       },
     }),
     kernelspecs,
-    resolveSpec: (request) => resolveSpec(request, kernelspecs, ids),
-    workingDirectory: (path) => Promise.resolve({ path }),
+    host: nowhere,
+    policy: NO_POLICY,
+    newId: ids,
     idle: {
       hours: undefined,
       nudge() {},
@@ -108,41 +107,13 @@ export function kernelspecsOf(
   };
 }
 
-/** As the server does it, but that no program is looked for. */
-async function resolveSpec(
-  request: SessionRequest,
-  kernelspecs: KernelspecSource,
-  ids: () => string,
-): Promise<SessionSpec> {
-  const spec =
-    request.kernel_name === undefined
-      ? undefined
-      : await kernelspecs.find(request.kernel_name);
-  return {
-    session_id: request.session_id ?? `${spec?.name ?? "session"}-${ids()}`,
-    kernel_name: spec?.name,
-    workspace_id: request.workspace_id ?? undefined,
-    labels: request.labels ?? {},
-    policy: changed(NO_POLICY, request.policy),
-    argv: request.argv ?? spec?.argv ?? [],
-    display_name: request.display_name ?? spec?.display_name ?? "",
-    language: request.language ?? spec?.language ?? "",
-    username: request.username ?? "tester",
-    interrupt_mode: request.interrupt_mode ?? spec?.interrupt_mode ?? "signal",
-    session_mode: request.session_mode ?? "console",
-    working_directory: request.working_directory ?? "",
-    notebook_uri: request.notebook_uri ?? undefined,
-    input_prompt: request.input_prompt ?? "",
-    continuation_prompt: request.continuation_prompt ?? "",
-    env: request.env ?? [],
-    spec_env: spec?.env,
-    connection_timeout: request.connection_timeout ?? 30,
-    protocol_version: request.protocol_version ?? "5.3",
-    startup_environment: request.startup_environment ?? "none",
-    startup_environment_arg: request.startup_environment_arg ?? undefined,
-    key: ids(),
-  };
-}
+/** No machine: every program is there, and every directory. */
+const nowhere: HostFacts = {
+  userName: () => "tester",
+  workingDirectory: (path) => Promise.resolve({ path }),
+  environment: () => ({}),
+  findProgram: (file) => Promise.resolve({ file, path: "" }),
+};
 
 /** A log where no library for logs is. It tells accidents only: what a client hears of one is that the log says more. */
 const members = {

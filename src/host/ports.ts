@@ -9,43 +9,11 @@
  */
 import { randomInt } from "node:crypto";
 import { createServer, type Server } from "node:net";
+import type { Address, KernelPorts, Reservation } from "./address.ts";
 
-export interface KernelPorts {
-  readonly control_port: number;
-  readonly shell_port: number;
-  readonly stdin_port: number;
-  readonly hb_port: number;
-  readonly iopub_port: number;
-}
-
-/** Where a kernel is to bind. */
-export interface Address extends KernelPorts {
-  readonly transport: "tcp" | "ipc";
-  /** Of Unix sockets what their names begin with. */
-  readonly ip: string;
-}
-
-/** Holds the numbers, not the sockets: the kernel is to bind them. Release when the kernel is gone. */
-export class PortReservation implements Disposable {
+/** Holds the numbers, not the sockets: the kernel is to bind them. */
+export interface PortReservation extends Reservation {
   readonly ports: KernelPorts;
-  readonly address: Address;
-
-  constructor(ports: KernelPorts, ip: string) {
-    this.ports = ports;
-    this.address = { ...ports, transport: "tcp", ip };
-  }
-
-  /** Safe to call twice. */
-  release(): void {
-    const now = performance.now();
-    for (const port of Object.values(this.ports) as number[]) {
-      if (reserved.delete(port)) cooling.set(port, now);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
 }
 
 /** Throws when the address is none of ours, or when no five ports are to be had on it. */
@@ -62,7 +30,7 @@ export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
         number,
         number,
       ];
-    return new PortReservation(
+    return holding(
       { control_port, shell_port, stdin_port, hb_port, iopub_port },
       ip,
     );
@@ -72,6 +40,20 @@ export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
   } finally {
     await Promise.all(probes.map(({ server }) => closed(server)));
   }
+}
+
+function holding(ports: KernelPorts, ip: string): PortReservation {
+  const address: Address = { ...ports, transport: "tcp", ip };
+  return {
+    ports,
+    address,
+    [Symbol.dispose]() {
+      const now = performance.now();
+      for (const port of Object.values(ports) as number[]) {
+        if (reserved.delete(port)) cooling.set(port, now);
+      }
+    },
+  };
 }
 
 /** Process-wide, because so are ports. */

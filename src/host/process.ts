@@ -17,6 +17,7 @@ import type { Readable } from "node:stream";
 import { readlinkSync, statSync } from "node:fs";
 import type { Variables } from "./environment.ts";
 import type { Exit } from "./exit.ts";
+import type { HostProcess, OutputListener } from "./host.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { startTimeOf, statOf } from "./process-table.ts";
 import { findProgram } from "./program.ts";
@@ -34,11 +35,6 @@ export interface Command {
   readonly job?: KernelJob | undefined;
 }
 
-export type OutputListener = (
-  stream: "stdout" | "stderr",
-  text: string,
-) => void;
-
 /** How long the pipes may stay open after the process is gone. */
 const LAST_WORDS_MS = 500;
 /** A line without end is handed on in pieces. */
@@ -47,8 +43,9 @@ const LINE_LIMIT = 64 * 1024; // characters
 const CAPTURE_LIMIT = 256 * 1024; // characters, each
 const TAIL_LIMIT = 8 * 1024; // characters
 
-export class KernelProcess {
+export class KernelProcess implements HostProcess {
   readonly group: ProcessGroup;
+  readonly env: Variables;
   /** Resolves once, with how it ended, after its last line. Never rejects. */
   readonly exited: Promise<Exit>;
   readonly #captured = new Capture(CAPTURE_LIMIT);
@@ -65,7 +62,7 @@ export class KernelProcess {
       const start = await starterOf(command);
       const child = job === undefined ? start({}) : job.contain(start);
       await once(child, "spawn");
-      return new KernelProcess(child, onOutput, job);
+      return new KernelProcess(child, command, onOutput);
     } catch (error) {
       job?.[Symbol.dispose]();
       throw error;
@@ -74,10 +71,11 @@ export class KernelProcess {
 
   private constructor(
     child: ChildProcess,
+    { env, job }: Command,
     onOutput: OutputListener,
-    job: KernelJob | undefined,
   ) {
     if (child.pid === undefined) throw new Error("spawned without a pid");
+    this.env = { ...env, ...job?.variables };
     this.group = new ProcessGroup(child.pid, startTimeOf(child.pid), job);
     this.exited = this.#ended(child, job);
     for (const stream of ["stdout", "stderr"] as const) {

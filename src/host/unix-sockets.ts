@@ -14,7 +14,7 @@ import { readdir, symlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Address } from "./ports.ts";
+import type { Reservation } from "./address.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 
 const PORTS = {
@@ -28,66 +28,61 @@ const PORTS = {
 /** From one look for the sockets to the next: a tenth of the time that has passed. */
 const LOOK = { part: 0.1, least_ms: 10, most_ms: 500 } as const;
 
-/** Names for the five sockets of a session's kernels. Dispose of it when the last of these kernels is gone. */
-export class IpcReservation implements Disposable {
-  readonly address: Address;
-
-  constructor(directory: string) {
-    made += 1;
-    const ip = join(directory, `kernel-${made}`);
-    this.address = { ...PORTS, transport: "ipc", ip };
-  }
-
-  /** Resolves once all five are bound and have their standard names, or when `signal` aborts. Never rejects. */
-  async bound(signal: AbortSignal): Promise<void> {
-    const began = performance.now();
-    while (!signal.aborted && !(await this.#isBound())) {
-      const wait_ms = Math.min(
-        Math.max((performance.now() - began) * LOOK.part, LOOK.least_ms),
-        LOOK.most_ms,
-      );
-      await delay(wait_ms, undefined, { signal }).catch(() => {}); // aborted: the loop ends
-    }
-  }
-
-  async #isBound(): Promise<boolean> {
-    const { ip } = this.address;
-    const prefix = basename(ip);
-    const names = new Set(await readdir(dirname(ip)).catch(() => [])); // it is being removed
-    let isBound = true;
-    for (const port of Object.values(PORTS)) {
-      if (names.has(`${prefix}-${port}`)) continue;
-      const other = `${prefix}:${port}`;
-      if (names.has(other))
-        await symlink(other, `${ip}-${port}`).catch(() => {}); // the next look sees what is there
-      else isBound = false;
-    }
-    return isBound;
-  }
-
-  /** Removes what a kernel left that could not do so itself. */
-  [Symbol.dispose](): void {
-    const { ip } = this.address;
-    for (const port of Object.values(PORTS)) {
-      for (const path of [`${ip}-${port}`, `${ip}:${port}`]) {
-        rmSync(path, { force: true });
+/** Names for the five sockets of a session's kernels. */
+export function namesIn(directory: string): Required<Reservation> {
+  made += 1;
+  const ip = join(directory, `kernel-${made}`);
+  return {
+    address: { ...PORTS, transport: "ipc", ip },
+    bound: (signal) => allBound(ip, signal),
+    /** Removes what a kernel left that could not do so itself. */
+    [Symbol.dispose]() {
+      for (const port of Object.values(PORTS)) {
+        for (const path of [`${ip}-${port}`, `${ip}:${port}`]) {
+          rmSync(path, { force: true });
+        }
       }
-    }
+    },
+  };
+}
+
+async function allBound(ip: string, signal: AbortSignal): Promise<void> {
+  const began = performance.now();
+  while (!signal.aborted && !(await areBound(ip))) {
+    const wait_ms = Math.min(
+      Math.max((performance.now() - began) * LOOK.part, LOOK.least_ms),
+      LOOK.most_ms,
+    );
+    await delay(wait_ms, undefined, { signal }).catch(() => {}); // aborted: the loop ends
   }
+}
+
+async function areBound(ip: string): Promise<boolean> {
+  const prefix = basename(ip);
+  const names = new Set(await readdir(dirname(ip)).catch(() => [])); // it is being removed
+  let isBound = true;
+  for (const port of Object.values(PORTS)) {
+    if (names.has(`${prefix}-${port}`)) continue;
+    const other = `${prefix}:${port}`;
+    if (names.has(other))
+      await symlink(other, `${ip}-${port}`).catch(() => {}); // the next look sees what is there
+    else isBound = false;
+  }
+  return isBound;
 }
 
 /** So that no name is given twice. */
 let made = 0;
 
 /** Names in this server's private directory; `undefined` where no Unix socket can be there. */
-export async function reserveIpc(
+export async function reserveSockets(
   files: RuntimeFiles,
-): Promise<IpcReservation | undefined> {
+): Promise<Reservation | undefined> {
   const directory = files.ensureForSockets();
   if (directory === undefined || !(await takesSockets(directory))) {
     return undefined;
   }
-  return new IpcReservation(directory);
+  return namesIn(directory);
 }
 
 /** Not every file system has Unix sockets, nor does every sandbox allow them. */

@@ -7,6 +7,9 @@ export const KERNEL_SOCKETS = ["auto", "ipc", "tcp"] as const;
 /** `auto`: Unix sockets for the kernels that can use them. */
 export type KernelSockets = (typeof KERNEL_SOCKETS)[number];
 
+/** Whether a kernel can use Unix sockets; `required`: it is not to have others. */
+export type IpcSupport = "required" | "able" | "unable" | "unknown";
+
 /**
  * What is known of a kernel before it has ever run here. `unknown`: it is tried
  * with Unix sockets, and gets ports where it does not bind them.
@@ -14,7 +17,7 @@ export type KernelSockets = (typeof KERNEL_SOCKETS)[number];
 export function ipcSupport({
   argv,
   language,
-}: Pick<Recipe, "argv" | "language">): "able" | "unable" | "unknown" {
+}: Pick<Recipe, "argv" | "language">): IpcSupport {
   const [program = "", ...args] = argv;
   const name = basename(program).replace(/\.exe$/i, "");
   if (UNABLE_PROGRAMS.test(name) || UNABLE_LANGUAGES.test(language)) {

@@ -1,164 +1,228 @@
 /**
- * One attempt to launch a kernel: ports or a registration socket, a private
- * connection file, the environment, the process, its first answer. Whatever
- * fails on the way, what was started is killed and reaped.
+ * Launches a kernel on a host.
+ *
+ * A launch is: ports or a registration socket, a private connection file, the
+ * environment, the process, its first answer. Whatever fails on the way, what
+ * was started is killed and reaped. Where the kernel could not be reached at
+ * what it was told to bind, it is started once more, with something else.
  */
-import { getSystemErrorMap } from "node:util";
 import {
   type ConnectionInfo,
   failure,
-  type Reason,
   SupervisorError,
 } from "../../contract/index.ts";
-import { Signer } from "../jupyter/frames.ts";
-import { aborted } from "../time/signals.ts";
-import { kernelEnvironment } from "../host/environment.ts";
+import type { Reservation } from "../host/address.ts";
 import type { Exit } from "../host/exit.ts";
+import type { Host, HostProcess, StartError } from "../host/host.ts";
+import type { StartupCommand } from "../host/shell.ts";
+import type { Faults } from "../log/faults.ts";
+import type { Log } from "../log/log.ts";
+import { aborted } from "../time/signals.ts";
+import { within } from "../time/within.ts";
+import type { KernelTransport } from "../zmq/transport.ts";
+import type { IpcSupport } from "./ipc.ts";
 import type { Hooks, Kernel, Recipe } from "./kernel.ts";
-import { KernelProcess } from "../host/process.ts";
-import { complainsOf, isAnyTaken, PortWatch } from "./port-watch.ts";
-import { PortReservation } from "../host/ports.ts";
+import { fittingOf, type Misfit } from "./misfit.ts";
 import {
   awaitRegistration,
   BadRegistration,
   type Registration,
 } from "./registration.ts";
-import { ChannelLost, RunningKernel } from "./running-kernel.ts";
+import { RunningKernel } from "./running-kernel.ts";
 import {
-  STARTUP_BEGIN,
-  STARTUP_SUCCESS,
-  startupCommand,
-} from "../host/shell.ts";
-import { within } from "../time/within.ts";
-import { workingDirectory } from "../host/working-directory.ts";
-import { IpcReservation } from "../host/unix-sockets.ts";
-import type { LaunchOptions, Reservation } from "./provisioner.ts";
+  answerFailure,
+  commandFailure,
+  type Course,
+  exitFailure,
+  registrationFailure,
+  stepFailure,
+} from "./start-failure.ts";
 
-/** How long a kernel that was never seen with Unix sockets may take to bind them; at most half of the time that its start has. */
-const IPC_PATIENCE_MS = 10_000;
+/** How often a launch is tried with new ports when the kernel found its own taken. */
+const PORT_TRIES = 3;
 /** How long a killed process may take to be gone. */
 const REAP_MS = 5_000;
 
-/** Keeps back that an attempt's process has exited, until it is known that no other attempt follows: to a session, all of them are one run. */
-export class HeldExit {
-  readonly hooks: Hooks;
-  readonly #tell: (exit: Exit) => void;
-  #exit: Exit | undefined;
-  #isTold = false;
+export interface LaunchOptions {
+  readonly host: Host;
+  readonly transport: KernelTransport;
+  readonly log: Log;
+  readonly faults: Faults;
+}
 
-  constructor(hooks: Hooks) {
-    this.#tell = (exit) => hooks.exited(exit);
-    this.hooks = {
-      ...hooks,
-      exited: (exit) => {
-        if (this.#isTold) this.#tell(exit);
-        else this.#exit = exit;
-      },
-    };
-  }
+/** Which sockets the session's kernel is told to bind. */
+export interface SocketChoice {
+  /** What is set aside for it. Rejects where nothing is to be had. */
+  reserve(): Promise<Reservation>;
+  /** Gives back what was set aside, and what was written. */
+  release(): void;
+  readonly support: IpcSupport;
+  /** What a launch has shown of the kernel's Unix sockets. */
+  learn(support: "able" | "unable"): void;
+}
 
-  /** What was kept back, and from now on everything at once. */
-  tell(): void {
-    this.#isTold = true;
-    if (this.#exit !== undefined) this.#tell(this.#exit);
+interface LaunchNeeds extends LaunchOptions {
+  readonly sockets: SocketChoice;
+  readonly deadline: AbortSignal;
+}
+
+export async function launch(
+  recipe: Recipe,
+  hooks: Hooks,
+  needs: LaunchNeeds,
+): Promise<Kernel> {
+  const { sockets, deadline, log } = needs;
+  for (let tries = 1; ; tries += 1) {
+    const held = holdingExit(hooks);
+    const isLast = tries === PORT_TRIES;
+    const attempt = new Attempt(recipe, held.hooks, { ...needs, isLast });
+    try {
+      const kernel = await attempt.run();
+      if (kernel.connection.transport === "ipc") sockets.learn("able");
+      held.tell();
+      return kernel;
+    } catch (error) {
+      const { misfit } = attempt;
+      if (misfit === undefined || deadline.aborted || isLast) {
+        held.tell();
+        throw error;
+      }
+      sockets.release();
+      if (misfit === "ipc") {
+        sockets.learn("unable");
+        tries = 0; // its ports are yet to be tried
+      }
+      log.warn({ session: recipe.session_id }, AGAIN[misfit]);
+    }
   }
 }
 
-interface AttemptOptions extends LaunchOptions {
-  readonly reserve: () => Promise<Reservation>;
-  /** Whether the kernel is known to bind Unix sockets. */
-  readonly support: "able" | "unable" | "unknown";
+/** What the log says of a launch that is tried once more. */
+const AGAIN = {
+  ports:
+    "Another program has a port that was meant for the kernel: starting the kernel once more, with others",
+  ipc: "The kernel has not bound its Unix sockets: starting it once more, with TCP ports, to which every user of this machine can connect",
+} as const;
+
+/** Why an attempt is given up; heard of only when no other follows. */
+const MISFITS = {
+  ports: "another program has one of its ports",
+  ipc: "it has not bound its Unix sockets",
+} as const;
+
+/** Keeps back that an attempt's process has exited, until it is known that no other attempt follows: to a session, all of them are one run. */
+function holdingExit(hooks: Hooks): { hooks: Hooks; tell: () => void } {
+  let kept: Exit | undefined;
+  let isTold = false;
+  return {
+    hooks: {
+      ...hooks,
+      exited(exit) {
+        if (isTold) hooks.exited(exit);
+        else kept = exit;
+      },
+    },
+    /** What was kept back, and from now on everything at once. */
+    tell() {
+      isTold = true;
+      if (kept !== undefined) hooks.exited(kept);
+    },
+  };
+}
+
+interface AttemptNeeds extends LaunchNeeds {
   /** No other attempt follows: it has all the time that there is. */
   readonly isLast: boolean;
 }
 
 /** One attempt to start a process and to hear from it. */
-export class Launch {
-  /** What it failed for, where another attempt may do better: a port is somebody else's, or the kernel does not use Unix sockets. */
-  misfit: "ports" | "ipc" | undefined;
+class Attempt {
+  /** What it failed for, where another attempt may do better. */
+  misfit: Misfit | undefined;
   readonly #recipe: Recipe;
   readonly #hooks: Hooks;
-  readonly #options: AttemptOptions;
+  readonly #needs: AttemptNeeds;
   #reservation: Reservation | undefined;
-  #process: KernelProcess | undefined;
-  #context: string | undefined;
-  #hasMarkers = false;
+  #process: HostProcess | undefined;
+  #command: StartupCommand | undefined;
 
-  constructor(recipe: Recipe, hooks: Hooks, options: AttemptOptions) {
+  constructor(recipe: Recipe, hooks: Hooks, needs: AttemptNeeds) {
     this.#recipe = recipe;
     this.#hooks = hooks;
-    this.#options = options;
+    this.#needs = needs;
   }
 
-  get usesIpc(): boolean {
-    return this.#reservation instanceof IpcReservation;
-  }
-
-  async run(deadline: AbortSignal): Promise<Kernel> {
-    const { session_id, key } = this.#recipe;
-    const registers = registersItself(this.#recipe.protocol_version);
+  async run(): Promise<Kernel> {
+    const { session_id, key, protocol_version } = this.#recipe;
+    const { host, log } = this.#needs;
+    const registers = registersItself(protocol_version);
     await using registration = registers
       ? await this.#openRegistration()
       : undefined;
     const chosen = registers ? undefined : await this.#chosen();
     const file = await this.#writeFile(
-      chosen ?? registrationFile(registration?.port ?? 0, key),
+      chosen ?? registrationFile(host.ip, registration?.port ?? 0, key),
     );
-    this.#process = await this.#spawn(file);
-    await this.#record(this.#process);
-    if (this.#process.isRunning) {
-      this.#options.log.info(
-        { session: session_id, pid: this.#process.pid },
+    const process = await this.#start(file);
+    this.#process = process;
+    await this.#record(process);
+    if (process.isRunning) {
+      log.info(
+        { session: session_id, pid: process.pid },
         "Kernel process started",
       );
     }
     const connection =
-      chosen ?? (await this.#registered(registration, deadline));
-    return await this.#introduced(connection, deadline);
+      registration === undefined
+        ? chosen
+        : await this.#registered(registration, process);
+    if (connection === undefined) throw new Error("a launch without ports");
+    return await this.#introduced(connection, process);
   }
 
   async #chosen(): Promise<ConnectionInfo> {
     const { session_id, key } = this.#recipe;
     try {
-      this.#reservation = await this.#options.reserve();
+      this.#reservation = await this.#needs.sockets.reserve();
     } catch (cause) {
-      const why = messageOf(cause);
-      throw failure("no_connection_info", { session_id, why }, { cause });
+      throw stepFailure("no_connection_info", { session_id }, cause);
     }
     return connectionOf(this.#reservation, key);
   }
 
   async #openRegistration(): Promise<Registration> {
-    const { session_id, key } = this.#recipe;
+    const { session_id: session, key } = this.#recipe;
+    const { faults, host } = this.#needs;
     try {
-      return await awaitRegistration(key, new Signer(key), (why) => {
-        const { faults } = this.#options;
-        faults.count("A registration was refused", why, {
-          session: session_id,
-        });
-      });
+      return await awaitRegistration(key, host.ip, (why) =>
+        faults.count("A registration was refused", why, { session }),
+      );
     } catch (cause) {
-      const why = `no socket for its registration: ${messageOf(cause)}`;
-      throw failure("handshake_failed", { session_id, why }, { cause });
+      const what = "no socket for its registration";
+      throw stepFailure(
+        "handshake_failed",
+        { session_id: session, what },
+        cause,
+      );
     }
   }
 
   async #writeFile(content: unknown): Promise<string> {
     const { session_id } = this.#recipe;
     try {
-      return await this.#options.files.write(session_id, content);
+      return await this.#needs.host.writeFile(session_id, content);
     } catch (cause) {
-      const why = `its connection file could not be written: ${messageOf(cause)}`;
-      throw failure("start_failed", { session_id, why }, { cause });
+      const what = "its connection file could not be written";
+      throw stepFailure("start_failed", { session_id, what }, cause);
     }
   }
 
   /** For the next server, where this one is killed. A kernel runs as well without. */
-  async #record({ pid }: KernelProcess): Promise<void> {
+  async #record({ pid }: HostProcess): Promise<void> {
     const { session_id } = this.#recipe;
-    const { files, log } = this.#options;
+    const { host, log } = this.#needs;
     try {
-      await files.recordProcess(session_id, pid);
+      await host.recordProcess(session_id, pid);
     } catch (error) {
       log.warn(
         { session: session_id, err: error },
@@ -167,60 +231,26 @@ export class Launch {
     }
   }
 
-  async #spawn(connection_file: string): Promise<KernelProcess> {
-    const { session_id, startup_environment, startup_environment_arg } =
-      this.#recipe;
-    const { env: base, jobs, log } = this.#options;
-    const cwd = await workingDirectory(this.#recipe.working_directory, {
-      env: base,
-    });
-    if (cwd.reason !== undefined) log.warn({ session: session_id }, cwd.reason);
-    const env = kernelEnvironment({
-      base,
-      actions: this.#recipe.env,
-      specEnv: this.#recipe.spec_env,
-      language: this.#recipe.language,
-    });
-    if (process.platform !== "win32") {
-      env["JPY_PARENT_PID"] = String(process.pid); // so that a kernel ends when we are killed
-    }
-    const [program, ...args] = this.#recipe.argv.map((word) =>
-      word.replaceAll("{connection_file}", connection_file),
-    );
-    if (program === undefined) {
-      const why = "it has no command; a kernel for it can only be adopted";
-      throw failure("start_failed", { session_id, why });
-    }
-    const command = await startupCommand({
-      mode: startup_environment,
-      arg: startup_environment_arg,
-      argv: [program, ...args],
-      cwd: cwd.path,
-      env,
-      serverShell: base["SHELL"],
-    });
-    if ("missing_script" in command) {
-      const why = `there is no start-up script ${command.missing_script}`;
-      throw failure("start_failed", { session_id, why });
-    }
-    for (const warning of command.warnings) {
-      log.warn({ session: session_id }, warning);
-    }
-    this.#hasMarkers = command.markers;
-    this.#context = contextOf(this.#recipe, command.shell);
-    const job = await jobs.make({
-      interrupts: this.#recipe.interrupt_mode === "signal",
-    });
+  async #start(connection_file: string): Promise<HostProcess> {
+    const { host, log } = this.#needs;
+    const { session_id, env: actions, spec_env, language } = this.#recipe;
+    const wanted = this.#recipe.working_directory;
+    const { path: cwd, reason } = await host.workingDirectory(wanted);
+    if (reason !== undefined) log.warn({ session: session_id }, reason);
+    const env = host.environment({ actions, specEnv: spec_env, language });
+    const command = await this.#commandFor(connection_file, { cwd, env });
+    this.#command = command;
+    const { program, args } = command;
+    const interrupts = this.#recipe.interrupt_mode === "signal";
     try {
-      const { program, args } = command;
-      const started = await KernelProcess.spawn(
-        { program, args, env, cwd: cwd.path, job },
+      const started = await host.start(
+        { program, args, env, cwd, interrupts },
         (stream, text) => this.#hooks.output(stream, text),
       );
       this.#hooks.launched({
         pid: started.pid,
-        environment: { ...env, ...job?.variables },
-        working_directory: cwd.path,
+        environment: started.env,
+        working_directory: cwd,
         connection_file,
         kill: async () => {
           await started.group.kill();
@@ -228,210 +258,136 @@ export class Launch {
       });
       return started;
     } catch (cause) {
-      throw spawnFailure(session_id, command.program, cause);
+      throw commandFailure(session_id, program, cause as StartError);
     }
+  }
+
+  async #commandFor(
+    connection_file: string,
+    where: Pick<Parameters<Host["startupCommand"]>[0], "cwd" | "env">,
+  ): Promise<StartupCommand> {
+    const { session_id } = this.#recipe;
+    const [program, ...args] = this.#recipe.argv.map((word) =>
+      word.replaceAll("{connection_file}", connection_file),
+    );
+    if (program === undefined) {
+      const why = "it has no command; a kernel for it can only be adopted";
+      throw failure("start_failed", { session_id, why });
+    }
+    const command = await this.#needs.host.startupCommand({
+      ...where,
+      mode: this.#recipe.startup_environment,
+      arg: this.#recipe.startup_environment_arg,
+      argv: [program, ...args],
+    });
+    if ("missing_script" in command) {
+      const why = `there is no start-up script ${command.missing_script}`;
+      throw failure("start_failed", { session_id, why });
+    }
+    for (const warning of command.warnings) {
+      this.#needs.log.warn({ session: session_id }, warning);
+    }
+    return command;
   }
 
   /** Waits for the kernel's ports; it may exit or say nothing instead. */
   async #registered(
-    registration: Registration | undefined,
-    deadline: AbortSignal,
+    registration: Registration,
+    process: HostProcess,
   ): Promise<ConnectionInfo> {
     const { session_id } = this.#recipe;
-    const process = this.#process;
-    if (registration === undefined || process === undefined) {
-      throw new Error("a registration without a socket or a process");
-    }
     try {
       const connection = await Promise.race([
         registration.connection,
         process.exited.then((exit) => {
-          throw this.#exitFailure("exited_before_handshake", exit);
+          const ended = { session_id, exit };
+          throw exitFailure("exited_before_handshake", ended, this.#course);
         }),
-        aborted(deadline),
+        aborted(this.#needs.deadline),
       ]);
       this.#hooks.registered(connection);
       return connection;
     } catch (error) {
-      const exit = await this.#end();
-      this.#hooks.exited(exit);
+      this.#hooks.exited(await ended(process));
       if (error instanceof SupervisorError) throw error;
-      const why =
-        error instanceof BadRegistration
-          ? error.message
-          : `${this.#lateness("register its ports")}${strangersIn(registration)}`;
-      const options = { cause: error, startup: this.#startup(undefined) };
-      throw failure("handshake_failed", { session_id, why }, options);
+      const why = error instanceof BadRegistration ? error.message : undefined;
+      const { strangers } = registration;
+      const heard = { why, strangers, course: this.#course };
+      throw registrationFailure(this.#recipe, heard, error);
     }
   }
 
   /** Connects and waits for the first answer. From here on the running kernel tells of the exit. */
   async #introduced(
     connection: ConnectionInfo,
-    deadline: AbortSignal,
+    process: HostProcess,
   ): Promise<Kernel> {
-    const { log, faults } = this.#options;
-    const ports =
-      this.#reservation instanceof PortReservation
-        ? new PortWatch(this.#options.transport)
-        : undefined;
+    const { host, transport, sockets, isLast, log, faults } = this.#needs;
+    const recipe = this.#recipe;
+    const { session_id, timeout_ms } = recipe;
+    const fitting = fittingOf({
+      transport,
+      reservation: this.#reservation,
+      support: sockets.support,
+      timeout_ms,
+      isLast,
+      printed: () => process.output,
+    });
     const kernel = new RunningKernel({
-      recipe: this.#recipe,
+      recipe,
       connection,
-      process: this.#process,
-      transport: ports ?? this.#options.transport,
+      process,
+      platform: host.platform,
+      transport: fitting.transport,
       hooks: this.#hooks,
       log,
       faults,
     });
     const over = new AbortController();
     try {
-      await Promise.race([
-        kernel.introduce(deadline),
+      this.misfit = await Promise.race([
+        kernel
+          .introduce(this.#needs.deadline)
+          .then(() => fitting.afterAnswer()),
         kernel.exited.then(async (exit) => {
-          const failed = this.#exitFailure("exited_during_start", exit);
-          this.misfit ??= await this.#misfitOf(exit);
+          const ended = { session_id, exit };
+          const failed = exitFailure(
+            "exited_during_start",
+            ended,
+            this.#course,
+          );
+          this.misfit ??= await fitting.afterExit(exit);
           throw failed;
         }),
-        this.#misfits(ports, over.signal),
+        fitting.misfit(over.signal),
       ]);
-      if (!this.#options.isLast && (await ports?.leadsToStranger()) === true) {
-        throw new Misfit("ports");
-      }
-      return kernel;
+      if (this.misfit === undefined) return kernel;
+      throw new Error(MISFITS[this.misfit]);
     } catch (error) {
-      if (error instanceof Misfit) this.misfit = error.kind;
-      else if (ports !== undefined && error instanceof ChannelLost) {
-        this.misfit = "ports"; // somebody else answers at one of them
-      } else if (ports?.hasRefused === true) this.misfit = "ports";
-      await this.#end();
+      this.misfit ??= fitting.afterError(error);
+      await ended(process);
       await within(kernel.exited, REAP_MS);
-      if (error instanceof SupervisorError) throw error;
-      throw startFailure(this.#recipe, error, "answer `kernel_info_request`", {
-        details: this.#details("the kernel failed to connect"),
-        startup: this.#startup(CONNECTION_EXIT_CODE),
-      });
+      throw answerFailure(recipe, error, this.#course);
     } finally {
       over.abort();
     }
   }
 
-  /** Rejects with a `Misfit` once it is clear that the kernel will not be reached like this; pends otherwise. */
-  async #misfits(
-    ports: PortWatch | undefined,
-    signal: AbortSignal,
-  ): Promise<never> {
-    const { isLast, support } = this.#options;
-    const printed = () => this.#process?.output ?? "";
-    if (this.#reservation instanceof IpcReservation) {
-      const { timeout_ms = Infinity } = this.#recipe;
-      const patience_ms = Math.min(IPC_PATIENCE_MS, timeout_ms / 2);
-      const bound = this.#reservation.bound(signal).then(() => true);
-      const isSure = support === "able" || isLast;
-      this.#isBound =
-        (await (isSure ? bound : within(bound, patience_ms))) === true;
-      if (!this.#isBound) throw new Misfit("ipc");
-    } else if (ports !== undefined && !isLast) {
-      if (await ports.lost(printed, signal)) throw new Misfit("ports");
-    }
-    return new Promise<never>(() => {});
-  }
-  #isBound = false;
-
-  /** What may have made the kernel exit. */
-  async #misfitOf({ signal }: Exit): Promise<"ports" | "ipc" | undefined> {
-    if (signal !== null) return undefined; // somebody killed it
-    const reservation = this.#reservation;
-    const printed = this.#process?.output ?? "";
-    if (reservation instanceof PortReservation) {
-      const ports = Object.values(reservation.ports) as number[];
-      const isTaken = complainsOf(ports, printed) || (await isAnyTaken(ports));
-      return isTaken ? "ports" : undefined;
-    }
-    if (reservation === undefined || this.#isBound) return undefined;
-    const isTold =
-      /\bipc\b/i.test(printed) || printed.includes(reservation.address.ip);
-    const isLikely =
-      this.#options.support === "unknown" && OF_SOCKETS.test(printed);
-    return isTold || isLikely ? "ipc" : undefined;
-  }
-
-  /** Kills what runs and waits until it is gone. */
-  async #end(): Promise<Exit> {
-    const process = this.#process;
-    if (process?.isRunning === true) await process.group.kill();
-    const exit =
-      process === undefined ? undefined : await within(process.exited, REAP_MS);
-    return exit ?? { exit_code: -1, signal: "SIGKILL", output: "" };
-  }
-
-  #exitFailure(
-    reason: "exited_before_handshake" | "exited_during_start",
-    exit: Exit,
-  ): SupervisorError {
-    const { session_id } = this.#recipe;
-    const why =
-      exit.signal === null
-        ? `exit code ${exit.exit_code}`
-        : `signal ${exit.signal}`;
-    return failure(
-      reason,
-      { session_id, why },
-      {
-        details: this.#details("the kernel failed to start"),
-        startup: this.#startup(exit.exit_code),
-      },
-    );
-  }
-
-  #lateness(what: string): string {
-    const seconds = (this.#recipe.timeout_ms ?? 0) / 1000;
-    return `it did not ${what} within ${seconds} s`;
-  }
-
-  #startup(exit_code: number | undefined) {
-    const printed = this.#process?.output ?? "";
-    const output = printed
-      .split("\n")
-      .filter((line) => !MARKERS.includes(line.trimEnd()))
-      .join("\n");
-    return { exit_code, output };
-  }
-
-  /** In which shell, after which command, and how far it came. */
-  #details(otherwise: string): string {
-    const printed = this.#process?.output ?? "";
-    let phase = otherwise;
-    if (this.#hasMarkers && !printed.includes(STARTUP_BEGIN)) {
-      phase = "the shell failed before it came to the start-up command";
-    } else if (this.#hasMarkers && !printed.includes(STARTUP_SUCCESS)) {
-      phase = "the start-up command failed";
-    }
-    return [this.#context, phase].filter(Boolean).join("\n");
+  get #course(): Course {
+    return {
+      through: throughWhich(this.#recipe, this.#command?.shell),
+      hasMarkers: this.#command?.markers === true,
+      printed: this.#process?.output ?? "",
+    };
   }
 }
 
-/** The attempt is given up, because the kernel cannot be reached where it was told to bind. */
-class Misfit extends Error {
-  override readonly name = "Misfit";
-  readonly kind: "ports" | "ipc";
-
-  constructor(kind: "ports" | "ipc") {
-    super(
-      kind === "ports"
-        ? "another program has one of its ports"
-        : "it has not bound its Unix sockets",
-    );
-    this.kind = kind;
-  }
+/** Kills what runs and waits until it is gone. */
+async function ended(process: HostProcess): Promise<Exit> {
+  if (process.isRunning) await process.group.kill();
+  const exit = await within(process.exited, REAP_MS);
+  return exit ?? { exit_code: -1, signal: "SIGKILL", output: "" };
 }
-
-/** What a kernel may print that cannot use the address that it was given. */
-const OF_SOCKETS = /zmq|\bbind|endpoint|transport|protocol|address/i;
-
-const MARKERS = [STARTUP_BEGIN, STARTUP_SUCCESS];
-/** What Kallichore reports as the exit code of a kernel that runs and cannot be reached. */
-const CONNECTION_EXIT_CODE = 130;
 
 /** From 5.5 on a kernel reports its own ports. Two numbers only; anything else is an older one. */
 function registersItself(protocol_version: string): boolean {
@@ -441,21 +397,14 @@ function registersItself(protocol_version: string): boolean {
   return major > 5 || (major === 5 && minor >= 5);
 }
 
-/** What may explain that nothing was heard. */
-function strangersIn({ strangers }: Registration): string {
-  return strangers === 0
-    ? ""
-    : `; ${strangers} messages came that were not signed with its key`;
-}
-
-function registrationFile(registration_port: number, key: string) {
+function registrationFile(ip: string, registration_port: number, key: string) {
   return {
     transport: "tcp",
     signature_scheme: "hmac-sha256",
-    ip: "127.0.0.1",
+    ip,
     key,
     registration_port,
-    registration_ip: "127.0.0.1",
+    registration_ip: ip,
   };
 }
 
@@ -466,7 +415,7 @@ export function connectionOf(
   return { ...address, signature_scheme: "hmac-sha256", key };
 }
 
-function contextOf(
+function throughWhich(
   { startup_environment, startup_environment_arg }: Recipe,
   shell: string | undefined,
 ): string | undefined {
@@ -476,49 +425,4 @@ function contextOf(
     startup_environment === "shell"
     ? through
     : `${through}\n${startup_environment}: ${startup_environment_arg}`;
-}
-
-function spawnFailure(
-  session_id: string,
-  program: string,
-  cause: unknown,
-): SupervisorError {
-  const { errno, code, syscall } = cause as NodeJS.ErrnoException;
-  // Node's own message is the bare code.
-  const [, words] = getSystemErrorMap().get(errno ?? 0) ?? [];
-  const isBare = words !== undefined && syscall !== undefined;
-  const why = isBare ? `${words} (${code})` : messageOf(cause);
-  return failure(
-    "start_failed",
-    { session_id, why: `${program} cannot be run: ${why}` },
-    {
-      cause,
-      startup: { exit_code: errno === undefined ? undefined : Math.abs(errno) },
-    },
-  );
-}
-
-/** What went wrong between a process that runs and its first answer. */
-export function startFailure(
-  { session_id, timeout_ms }: Recipe,
-  error: unknown,
-  what: string,
-  options: {
-    details?: string;
-    startup?: { exit_code: number | undefined; output: string };
-  } = {},
-): SupervisorError {
-  if (error instanceof SupervisorError) return error;
-  const isLate = error instanceof Error && error.name === "TimeoutError";
-  const reason: Reason & ("connection_timeout" | "connection_failed") = isLate
-    ? "connection_timeout"
-    : "connection_failed";
-  const why = isLate
-    ? `it did not ${what} within ${(timeout_ms ?? 0) / 1000} s`
-    : messageOf(error);
-  return failure(reason, { session_id, why }, { cause: error, ...options });
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -9,6 +9,7 @@
  */
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import type { Address } from "../host/address.ts";
 import type {
   KernelTransport,
   Link,
@@ -32,10 +33,12 @@ export class PortWatch implements KernelTransport {
   readonly name: string;
   readonly #transport: KernelTransport;
   readonly #links = new Map<string, LinkState | "refused">();
+  readonly #address: Address;
   #firstConnected: number | undefined;
 
-  constructor(transport: KernelTransport) {
+  constructor(transport: KernelTransport, address: Address) {
     this.#transport = transport;
+    this.#address = address;
     this.name = transport.name;
   }
 
@@ -64,10 +67,12 @@ export class PortWatch implements KernelTransport {
    */
   async lost(output: () => string, signal: AbortSignal): Promise<boolean> {
     let complained: number | undefined;
-    const knocks = new Knocks();
+    let knocked = performance.now();
+    let foundStranger = false;
+    const ports = portsOf(this.#address);
     while (!signal.aborted) {
       const now = performance.now();
-      if (complained === undefined && complainsOf(this.#ports, output())) {
+      if (complained === undefined && complainsOf(ports, output())) {
         complained = now;
       }
       const isLost =
@@ -75,9 +80,12 @@ export class PortWatch implements KernelTransport {
         (complained !== undefined && now - complained >= COMPLAINT_MS) ||
         (this.#isPartial &&
           now - (this.#firstConnected ?? now) >= PARTIAL_MS) ||
-        knocks.foundStranger;
+        foundStranger;
       if (isLost) return true;
-      knocks.at(this.#unconnected);
+      if (now - knocked >= KNOCK_MS) {
+        knocked = now;
+        void this.#hasStranger().then((found) => (foundStranger ||= found));
+      }
       await delay(LOOK_MS, undefined, { signal }).catch(() => {}); // aborted: the loop ends
     }
     return false;
@@ -86,12 +94,13 @@ export class PortWatch implements KernelTransport {
   /** For a kernel that has answered: whether a link that is not connected leads to somebody else. */
   async leadsToStranger(): Promise<boolean> {
     if (this.hasRefused) return true;
-    const found = await Promise.all(this.#unconnected.map(isStranger));
-    return found.includes(true);
+    return this.#hasStranger();
   }
 
-  get #ports(): number[] {
-    return [...this.#links.keys()].map(portOf);
+  async #hasStranger(): Promise<boolean> {
+    const { ip } = this.#address;
+    const asked = this.#unconnected.map((port) => isStranger(ip, port));
+    return (await Promise.all(asked)).includes(true);
   }
 
   get #unconnected(): number[] {
@@ -118,37 +127,25 @@ export function complainsOf(ports: readonly number[], output: string): boolean {
   });
 }
 
-/** Whether somebody listens on one of these ports, now that the kernel is gone. */
-export async function isAnyTaken(ports: readonly number[]): Promise<boolean> {
-  const taken = await Promise.all(ports.map(isAccepted));
-  return taken.includes(true);
+/** Whether somebody listens on one of its ports, now that the kernel is gone. */
+export async function isAnyTaken(address: Address): Promise<boolean> {
+  const asked = portsOf(address).map((port) => isAccepted(address.ip, port));
+  return (await Promise.all(asked)).includes(true);
 }
 
-/** Knocks at ports now and then, and remembers whether a stranger has opened. */
-class Knocks {
-  foundStranger = false;
-  #last = performance.now();
-
-  at(ports: readonly number[]): void {
-    const now = performance.now();
-    if (now - this.#last < KNOCK_MS) return;
-    this.#last = now;
-    for (const port of ports) {
-      void isStranger(port).then((found) => (this.foundStranger ||= found));
-    }
-  }
+export function portsOf(address: Address): number[] {
+  const { shell_port, iopub_port, stdin_port, control_port, hb_port } = address;
+  return [shell_port, iopub_port, stdin_port, control_port, hb_port];
 }
 
 function portOf(endpoint: string): number {
   return Number(/:(\d+)$/.exec(endpoint)?.[1]);
 }
 
-const LOOPBACK = "127.0.0.1";
-
 /** Accepts connections and does not greet as ZeroMQ does. Never rejects. */
-function isStranger(port: number): Promise<boolean> {
+function isStranger(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: LOOPBACK, port });
+    const socket = connect({ host, port });
     let timer: NodeJS.Timeout | undefined;
     const end = (found: boolean) => {
       clearTimeout(timer);
@@ -167,9 +164,9 @@ function isStranger(port: number): Promise<boolean> {
 }
 
 /** Never rejects. */
-function isAccepted(port: number): Promise<boolean> {
+function isAccepted(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: LOOPBACK, port });
+    const socket = connect({ host, port });
     socket.once("connect", () => {
       const found = !isItself(socket);
       socket.resetAndDestroy();

@@ -1,78 +1,50 @@
-/**
- * Launches kernels as local processes, and adopts those already running.
- *
- * A launch is: ports or a registration socket, a private connection file, the
- * environment, the process, its first answer. Whatever fails on the way, what
- * was started is killed and reaped, and what was made is removed.
- */
-import { type ConnectionInfo, failure } from "../../contract/index.ts";
-import type { Log } from "../log/log.ts";
-import type { Faults } from "../log/faults.ts";
+/** Launches kernels on a host, and adopts those already running. Which sockets each session's kernels are told to bind is chosen here. */
+import type { ConnectionInfo } from "../../contract/index.ts";
+import type { Reservation } from "../host/address.ts";
 import { Deadline } from "../time/signals.ts";
+import { type IpcSupport, ipcSupport, type KernelSockets } from "./ipc.ts";
 import type { Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
-import { ipcSupport, type KernelSockets } from "./ipc.ts";
 import {
   connectionOf,
-  HeldExit,
-  Launch,
-  messageOf,
-  startFailure,
+  launch,
+  type LaunchOptions,
+  type SocketChoice,
 } from "./launch.ts";
-import { type IpcReservation, reserveIpc } from "../host/unix-sockets.ts";
-import { type PortReservation, reservePorts } from "../host/ports.ts";
 import { RunningKernel } from "./running-kernel.ts";
-import type { RuntimeFiles } from "../host/runtime-files.ts";
-import type { KernelTransport } from "../zmq/transport.ts";
-import { KernelJobs } from "../host/windows/job.ts";
+import { answerFailure, stepFailure } from "./start-failure.ts";
 
-/** How often a launch is tried with new ports when the kernel found its own taken. */
-const PORT_TRIES = 3;
 /** Most kernels of which it is remembered whether they use Unix sockets. */
 const KNOWN_LIMIT = 1_000;
 
-export interface LocalProvisionerOptions {
-  readonly transport: KernelTransport;
-  readonly files: RuntimeFiles;
-  readonly log: Log;
-  readonly faults: Faults;
-  /** What kernels inherit. */
-  readonly env: Readonly<Record<string, string | undefined>>;
+export interface HostProvisionerOptions extends LaunchOptions {
   readonly sockets: KernelSockets;
 }
 
-export type Reservation = PortReservation | IpcReservation;
-
-export interface LaunchOptions extends LocalProvisionerOptions {
-  readonly jobs: KernelJobs;
-}
-
-export class LocalProvisioner implements Provisioner {
-  readonly #options: LaunchOptions;
+export class HostProvisioner implements Provisioner {
+  readonly #options: HostProvisionerOptions;
   /** Per session: ports or sockets that clients were told of, or that its kernel uses. */
   readonly #reserved = new Map<string, Reservation>();
   /** By command: whether such a kernel has bound Unix sockets. */
   readonly #known = new Map<string, "able" | "unable">();
 
-  constructor(options: LocalProvisionerOptions) {
-    this.#options = { ...options, jobs: new KernelJobs(options.log) };
+  constructor(options: HostProvisionerOptions) {
+    this.#options = options;
   }
 
   /** Always ports: whoever asks before the start may run the kernel elsewhere, or know nothing else. */
   async reserve({ session_id, key }: Recipe): Promise<ConnectionInfo> {
     try {
-      const reservation = await reservePorts();
-      this.#keep(session_id, reservation);
-      return connectionOf(reservation, key);
+      const reservation = await this.#options.host.reservePorts();
+      return connectionOf(this.#keep(session_id, reservation), key);
     } catch (cause) {
-      const why = messageOf(cause);
-      throw failure("no_connection_info", { session_id, why }, { cause });
+      throw stepFailure("no_connection_info", { session_id }, cause);
     }
   }
 
   release(session_id: string): void {
     this.#reserved.get(session_id)?.[Symbol.dispose]();
     this.#reserved.delete(session_id);
-    this.#options.files.remove(session_id);
+    this.#options.host.removeFiles(session_id);
   }
 
   async launch(
@@ -81,34 +53,11 @@ export class LocalProvisioner implements Provisioner {
     signal: AbortSignal,
   ): Promise<Kernel> {
     using time = new Deadline([signal], recipe.timeout_ms);
-    const deadline = time.signal;
-    for (let tries = 1; ; tries += 1) {
-      const held = new HeldExit(hooks);
-      const launch = new Launch(recipe, held.hooks, {
-        ...this.#options,
-        reserve: () => this.#reservationFor(recipe),
-        support: this.#supportOf(recipe),
-        isLast: tries === PORT_TRIES,
-      });
-      try {
-        const kernel = await launch.run(deadline);
-        if (launch.usesIpc) this.#learn(recipe, "able");
-        held.tell();
-        return kernel;
-      } catch (error) {
-        const { misfit } = launch;
-        if (misfit === undefined || deadline.aborted || tries === PORT_TRIES) {
-          held.tell();
-          throw error;
-        }
-        this.release(recipe.session_id);
-        if (misfit === "ipc") {
-          this.#learn(recipe, "unable");
-          tries = 0; // its ports are yet to be tried
-        }
-        this.#options.log.warn({ session: recipe.session_id }, AGAIN[misfit]);
-      }
-    }
+    return await launch(recipe, hooks, {
+      ...this.#options,
+      sockets: this.#choiceFor(recipe),
+      deadline: time.signal,
+    });
   }
 
   async adopt(
@@ -117,7 +66,7 @@ export class LocalProvisioner implements Provisioner {
     hooks: Hooks,
     signal: AbortSignal,
   ): Promise<Kernel> {
-    const { transport, log, faults } = this.#options;
+    const { host, transport, log, faults } = this.#options;
     let kernel: RunningKernel | undefined;
     hooks.launched({
       pid: undefined,
@@ -132,6 +81,7 @@ export class LocalProvisioner implements Provisioner {
         recipe,
         connection,
         process: undefined,
+        platform: host.platform,
         transport,
         hooks,
         log,
@@ -141,46 +91,61 @@ export class LocalProvisioner implements Provisioner {
       return kernel;
     } catch (error) {
       kernel?.close();
-      throw startFailure(recipe, error, "answer `kernel_info_request`");
+      throw answerFailure(recipe, error);
     }
+  }
+
+  #choiceFor(recipe: Recipe): SocketChoice {
+    const supportOf = () => this.#supportOf(recipe);
+    return {
+      reserve: () => this.#reservationFor(recipe),
+      release: () => this.release(recipe.session_id),
+      get support() {
+        return supportOf();
+      },
+      learn: (support) => this.#learn(recipe, support),
+    };
   }
 
   async #reservationFor(recipe: Recipe): Promise<Reservation> {
     const { session_id } = recipe;
+    const { host, log } = this.#options;
     const kept = this.#reserved.get(session_id);
     if (kept !== undefined) return kept;
     if (this.#wantsIpc(recipe)) {
-      const reservation = await reserveIpc(this.#options.files);
+      const reservation = await host.reserveSockets();
       if (reservation !== undefined) return this.#keep(session_id, reservation);
       if (this.#wanted(recipe) === "ipc") {
         throw new Error("no Unix socket can be made for it");
       }
-      this.#options.log.warn(
+      log.warn(
         { session: session_id },
         "No Unix socket can be made for the kernel: it gets TCP ports, to which every user of this machine can connect",
       );
     }
-    return this.#keep(session_id, await reservePorts());
+    return this.#keep(session_id, await host.reservePorts());
   }
 
-  #keep<T extends Reservation>(session_id: string, reservation: T): T {
+  #keep(session_id: string, reservation: Reservation): Reservation {
     this.release(session_id);
     this.#reserved.set(session_id, reservation);
     return reservation;
   }
 
   #wantsIpc(recipe: Recipe): boolean {
-    const wanted = this.#wanted(recipe);
-    if (process.platform === "win32" || wanted === "tcp") return false;
-    return wanted === "ipc" || this.#supportOf(recipe) !== "unable";
+    const { host } = this.#options;
+    if (host.platform === "win32" || this.#wanted(recipe) === "tcp") {
+      return false;
+    }
+    return this.#supportOf(recipe) !== "unable";
   }
 
   #wanted(recipe: Recipe): KernelSockets {
     return recipe.kernel_sockets ?? this.#options.sockets;
   }
 
-  #supportOf(recipe: Recipe): "able" | "unable" | "unknown" {
-    if (this.#wanted(recipe) === "ipc") return "able";
+  #supportOf(recipe: Recipe): IpcSupport {
+    if (this.#wanted(recipe) === "ipc") return "required";
     return this.#known.get(commandOf(recipe)) ?? ipcSupport(recipe);
   }
 
@@ -192,13 +157,6 @@ export class LocalProvisioner implements Provisioner {
     }
   }
 }
-
-/** What the log says of a launch that is tried once more. */
-const AGAIN = {
-  ports:
-    "Another program has a port that was meant for the kernel: starting the kernel once more, with others",
-  ipc: "The kernel has not bound its Unix sockets: starting it once more, with TCP ports, to which every user of this machine can connect",
-} as const;
 
 function commandOf({ argv }: Recipe): string {
   return JSON.stringify(argv);

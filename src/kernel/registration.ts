@@ -12,7 +12,7 @@ import {
   DELIMITER,
   FrameReader,
   type Received,
-  type Signer,
+  Signer,
   toFrames,
 } from "../jupyter/frames.ts";
 import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
@@ -50,12 +50,13 @@ export interface Registration extends AsyncDisposable {
   readonly strangers: number;
 }
 
-/** Binds a socket on loopback that waits for one kernel, which signs with `key`. `refused` hears of what others send. */
+/** Binds a socket on `ip` that waits for one kernel, which signs with `key`. `refused` hears of what others send. */
 export async function awaitRegistration(
   key: string,
-  signer: Signer,
+  ip: string,
   refused: (why: string) => void,
 ): Promise<Registration> {
+  const signer = new Signer(key);
   let accept: (connection: ConnectionInfo) => void = () => {};
   let refuse: (why: BadRegistration) => void = () => {};
   const connection = new Promise<ConnectionInfo>((resolve, reject) => {
@@ -77,7 +78,7 @@ export async function awaitRegistration(
       sender.answer(request.acknowledge());
       accept({
         ...request.ports,
-        ip: "127.0.0.1",
+        ip,
         transport: "tcp",
         signature_scheme: "hmac-sha256",
         key,
@@ -89,7 +90,7 @@ export async function awaitRegistration(
           : new BadRegistration("the kernel's registration is malformed"),
       );
     }
-  });
+  }, ip);
   return {
     port: router.port,
     connection,

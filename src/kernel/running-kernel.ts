@@ -28,7 +28,7 @@ import type { Exit } from "../host/exit.ts";
 import type { ExecutionState, Hooks, Kernel, Recipe } from "./kernel.ts";
 import { MainShell } from "./main-shell.ts";
 import type { SignalOutcome } from "../host/signal-outcome.ts";
-import type { KernelProcess } from "../host/process.ts";
+import type { HostProcess } from "../host/host.ts";
 import { curveOf, endpointOf, Sockets } from "./sockets.ts";
 import { LONGEST_STOP_MS, stop, type Stoppable } from "./stop.ts";
 import { within } from "../time/within.ts";
@@ -55,7 +55,9 @@ export interface Run {
   readonly recipe: Recipe;
   readonly connection: ConnectionInfo;
   /** Absent for a kernel that somebody else started. */
-  readonly process: KernelProcess | undefined;
+  readonly process: HostProcess | undefined;
+  /** Of the host that it runs on. */
+  readonly platform: NodeJS.Platform;
   readonly transport: KernelTransport;
   readonly hooks: Hooks;
   readonly log: Log;
@@ -247,9 +249,9 @@ export class RunningKernel implements Kernel, Stoppable {
 
   /** `unsupported` where only a message is left. */
   async #signal(): Promise<SignalOutcome> {
-    const { process: own, recipe } = this.#run;
+    const { process: own, platform, recipe } = this.#run;
     if (own !== undefined) return own.group.interrupt();
-    if (process.platform === "win32") return "unsupported";
+    if (platform === "win32") return "unsupported";
     throw failure("interrupt_failed", {
       session_id: recipe.session_id,
       why: "its process is not ours to signal, and it takes no interrupt message",

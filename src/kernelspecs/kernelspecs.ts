@@ -11,6 +11,7 @@ import {
   findKernelspecs,
   type Kernelspec as Found,
 } from "./installed.ts";
+import { Ours } from "./our-metadata.ts";
 import { workingDirectory } from "../host/working-directory.ts";
 
 export interface KernelspecFinderOptions {
@@ -108,22 +109,6 @@ export class KernelspecFinder {
     };
   }
 }
-
-/**
- * Which sockets the kernelspec's author wants: `metadata.kallichore.sockets`.
- * What else stands there is refused where the kernelspec is found.
- */
-export function socketsOf(
-  metadata: Readonly<Record<string, unknown>>,
-): "ipc" | "tcp" | undefined {
-  return Ours.safeParse(metadata).data?.kallichore?.sockets;
-}
-
-const Ours = z.object({
-  kallichore: z
-    .looseObject({ sockets: z.enum(["ipc", "tcp"]).optional() })
-    .optional(),
-});
 
 /** Where a kernel is to run: Jupyter's provisioners, and Enterprise Gateway's older word for them. */
 const Provisioned = z.object({

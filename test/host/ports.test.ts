@@ -32,20 +32,20 @@ it("no port is handed out twice, also to those who ask at once", async () => {
   expect(new Set(all).size).toBe(300);
 
   // What was released is left alone for a while, so that old clients do not find new kernels.
-  for (const reservation of reservations) reservation.release();
+  for (const reservation of reservations) reservation[Symbol.dispose]();
   const next = await Promise.all(
     Array.from({ length: 60 }, () => reservePorts()),
   );
   expect(next.flatMap(numbers).filter((port) => all.includes(port))).toEqual(
     [],
   );
-  for (const reservation of next) reservation.release();
+  for (const reservation of next) reservation[Symbol.dispose]();
 });
 
 it("a reservation may be released twice", async () => {
   const reservation = await reservePorts();
-  reservation.release();
-  reservation.release();
+  reservation[Symbol.dispose]();
+  reservation[Symbol.dispose]();
 });
 
 it("an address that is none of ours is an error", async () => {

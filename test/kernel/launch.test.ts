@@ -13,7 +13,7 @@ import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { ConnectionInfo } from "../../contract/index.ts";
-import { IpcReservation } from "../../src/host/unix-sockets.ts";
+import { namesIn } from "../../src/host/unix-sockets.ts";
 import { ipcSupport } from "../../src/kernel/ipc.ts";
 import { openServer, temporaryFolder, type TestServer } from "../harness.ts";
 import { argvOf } from "../kernels/index.ts";
@@ -277,7 +277,7 @@ test(
   "sockets that are named as ports are get the names that Jupyter gives them",
   needsPosix,
   async () => {
-    const reservation = new IpcReservation(temporaryFolder());
+    const reservation = namesIn(temporaryFolder());
     onTestFinished(() => reservation[Symbol.dispose]());
     const { ip } = reservation.address;
     for (const port of [1, 2, 3, 4, 5]) {

@@ -154,6 +154,7 @@ async function running(
     },
     connection: { ...wire.connection },
     process: undefined,
+    platform: process.platform,
     transport,
     hooks: {
       launched() {},

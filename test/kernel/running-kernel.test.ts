@@ -22,6 +22,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
     recipe: recipe(connection.key),
     connection: { ...connection, stdin_port },
     process: undefined,
+    platform: process.platform,
     transport: zmtp,
     hooks: {
       launched() {},

@@ -2,14 +2,18 @@
  * What the answers lean on: the sessions, the kernelspecs, the settings. One
  * value, made once, handed to every door.
  */
-import type { contract, LogLevel, OutputOf } from "../../../contract/index.ts";
+import type {
+  contract,
+  LogLevel,
+  OutputOf,
+  SessionPolicy,
+} from "../../../contract/index.ts";
 import type { KernelspecFinder } from "../../kernelspecs/kernelspecs.ts";
-import type { WorkingDirectory } from "../../host/working-directory.ts";
+import type { HostFacts } from "../../host/host.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import type { Log } from "../../log/log.ts";
 import type { Guard } from "../../log/guard.ts";
 import type { Faults } from "../../log/faults.ts";
-import type { SessionSpec } from "../../session/session.ts";
 import type { Supervisor } from "../../supervisor/supervisor.ts";
 import type { IdleWatch } from "../../supervisor/idle.ts";
 import type { UsageWatch } from "../../supervisor/usage-watch.ts";
@@ -17,10 +21,12 @@ import type { UsageWatch } from "../../supervisor/usage-watch.ts";
 export interface Service {
   readonly supervisor: Supervisor;
   readonly kernelspecs: KernelspecSource;
-  /** What a client asked for, with everything that it left open filled in. Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory`, `program_not_found`. */
-  resolveSpec(request: SessionRequest): Promise<SessionSpec>;
-  /** Where a kernel would start that is to start there. */
-  workingDirectory(requested: string): Promise<WorkingDirectory>;
+  /** On which kernels are started. */
+  readonly host: HostFacts;
+  /** Of sessions that say nothing else. */
+  readonly policy: SessionPolicy;
+  /** So many bytes that nobody can guess, as text: for ids and keys. */
+  newId(bytes: number): string;
   readonly idle: Pick<
     IdleWatch,
     "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose

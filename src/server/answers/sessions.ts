@@ -12,6 +12,7 @@ import type { AnswersTo } from "./implement.ts";
 import type { Session } from "../../session/session.ts";
 import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
+import { resolveSpec } from "./session-spec.ts";
 import { speakerOf } from "./speaker.ts";
 import { assertJournal, type Told, told } from "./told.ts";
 
@@ -29,7 +30,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   async create({ input, service }) {
     service.supervisor.assertOpen();
-    const spec = await service.resolveSpec(input);
+    const spec = await resolveSpec(input, service);
     return { session_id: service.supervisor.create(spec).id };
   },
 
@@ -65,7 +66,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const session = supervisor.session(input.session_id);
     supervisor.assertOpen();
     const wanted = input.working_directory ?? "";
-    const { path, fault, reason } = await service.workingDirectory(wanted);
+    const { path, fault, reason } = await service.host.workingDirectory(wanted);
     if (fault !== undefined && input.working_directory_required === true) {
       throw failure("bad_working_directory", { why: fault });
     }

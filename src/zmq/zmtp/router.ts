@@ -29,9 +29,9 @@ export class Router implements Disposable {
   readonly #hear: Hear;
 
   /** Resolves once it listens, on a port that the system chooses. */
-  static async bind(hear: Hear): Promise<Router> {
+  static async bind(hear: Hear, ip = "127.0.0.1"): Promise<Router> {
     const router = new Router(hear);
-    router.#server.listen(0, "127.0.0.1");
+    router.#server.listen(0, ip);
     await once(router.#server, "listening");
     router.#server.on("error", () => {}); // one that cannot be accepted asks again
     return router;

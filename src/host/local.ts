@@ -1,0 +1,95 @@
+/** This machine as a host of kernels. */
+import { userInfo } from "node:os";
+import { getSystemErrorMap } from "node:util";
+import type { Log } from "../log/log.ts";
+import type { Reservation } from "./address.ts";
+import { kernelEnvironment } from "./environment.ts";
+import type {
+  FoundProgram,
+  Host,
+  HostCommand,
+  HostProcess,
+  OutputListener,
+  Place,
+} from "./host.ts";
+import { reservePorts } from "./ports.ts";
+import { KernelProcess } from "./process.ts";
+import { findProgram, searchPath } from "./program.ts";
+import type { RuntimeFiles } from "./runtime-files.ts";
+import { startupCommand } from "./shell.ts";
+import { reserveSockets } from "./unix-sockets.ts";
+import { KernelJobs } from "./windows/job.ts";
+import { workingDirectory } from "./working-directory.ts";
+
+export interface LocalHostOptions {
+  readonly files: RuntimeFiles;
+  readonly log: Log;
+  /** What kernels inherit, and where programs, the shell and the home directory are looked up. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export function localHost({ files, log, env: base }: LocalHostOptions): Host {
+  const { platform } = process;
+  const jobs = new KernelJobs(log);
+  const isWindows = platform === "win32";
+  return {
+    platform,
+    ip: "127.0.0.1",
+    userName,
+    workingDirectory: (requested) => workingDirectory(requested, { env: base }),
+    environment: (wanted) => kernelEnvironment({ ...wanted, base }),
+    findProgram: foundProgram,
+    startupCommand: (wanted) =>
+      startupCommand({ ...wanted, serverShell: base["SHELL"] }),
+    writeFile: (session_id, content) => files.write(session_id, content),
+    removeFiles: (session_id) => files.remove(session_id),
+    reservePorts: () => reservePorts(),
+    reserveSockets: () =>
+      isWindows
+        ? Promise.resolve<Reservation | undefined>(undefined)
+        : reserveSockets(files),
+    start: (command, onOutput) => start(command, onOutput, jobs),
+    recordProcess: (session_id, pid) => files.recordProcess(session_id, pid),
+  };
+}
+
+async function start(
+  { interrupts, ...command }: HostCommand,
+  onOutput: OutputListener,
+  jobs: KernelJobs,
+): Promise<HostProcess> {
+  const job = await jobs.make({ interrupts });
+  const env = { ...command.env };
+  if (process.platform !== "win32") {
+    env["JPY_PARENT_PID"] = String(process.pid); // so that a kernel ends when we are killed
+  }
+  try {
+    return await KernelProcess.spawn({ ...command, env, job }, onOutput);
+  } catch (error) {
+    throw inWords(error);
+  }
+}
+
+/** Node's own message is the bare code. */
+function inWords(cause: unknown): unknown {
+  const { errno, code, syscall } = cause as NodeJS.ErrnoException;
+  const [, words] = getSystemErrorMap().get(errno ?? 0) ?? [];
+  if (words === undefined || syscall === undefined) return cause;
+  return Object.assign(new Error(`${words} (${code})`, { cause }), { errno });
+}
+
+async function foundProgram(
+  program: string,
+  place: Place,
+): Promise<FoundProgram> {
+  const path = searchPath(place).join(":");
+  return { file: await findProgram(program, place), path };
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return ""; // a user without an entry in the password database
+  }
+}

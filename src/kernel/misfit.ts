@@ -1,0 +1,122 @@
+/**
+ * Whether a kernel can be reached where it was told to bind: a port may be
+ * somebody else's, and not every kernel knows Unix sockets. Then another attempt
+ * may do better.
+ */
+import type { Reservation } from "../host/address.ts";
+import type { Exit } from "../host/exit.ts";
+import { within } from "../time/within.ts";
+import type { KernelTransport } from "../zmq/transport.ts";
+import type { IpcSupport } from "./ipc.ts";
+import { complainsOf, isAnyTaken, portsOf, PortWatch } from "./port-watch.ts";
+import { ChannelLost } from "./running-kernel.ts";
+
+/** A port is somebody else's, or the kernel does not use Unix sockets. */
+export type Misfit = "ports" | "ipc";
+
+/** How long a kernel that was never seen with Unix sockets may take to bind them; at most half of the time that its start has. */
+const IPC_PATIENCE_MS = 10_000;
+/** What a kernel may print that cannot use the address that it was given. */
+const OF_SOCKETS = /zmq|\bbind|endpoint|transport|protocol|address/i;
+
+/** One attempt, watched. */
+export interface Fitting {
+  /** By which the kernel is to be reached. */
+  readonly transport: KernelTransport;
+  /** Resolves once it is clear that the kernel will not be reached like this; pends otherwise. */
+  misfit(signal: AbortSignal): Promise<Misfit>;
+  /** Of a kernel that has answered: whether somebody else stands at another of its ports. */
+  afterAnswer(): Promise<Misfit | undefined>;
+  /** What may have made the kernel exit. */
+  afterExit(exit: Exit): Promise<Misfit | undefined>;
+  /** What may be behind a connection that failed. */
+  afterError(error: unknown): Misfit | undefined;
+}
+
+export interface FittingOptions {
+  readonly transport: KernelTransport;
+  /** `undefined` where the kernel has chosen its ports itself. */
+  readonly reservation: Reservation | undefined;
+  readonly support: IpcSupport;
+  readonly timeout_ms: number | undefined;
+  /** No other attempt follows: it has all the time that there is. */
+  readonly isLast: boolean;
+  /** What the kernel has printed so far. */
+  readonly printed: () => string;
+}
+
+export function fittingOf(options: FittingOptions): Fitting {
+  const { reservation, transport } = options;
+  if (reservation === undefined) return alwaysFits(transport);
+  return reservation.bound === undefined
+    ? fittingOfPorts(reservation, options)
+    : fittingOfSockets({ ...reservation, bound: reservation.bound }, options);
+}
+
+function alwaysFits(transport: KernelTransport): Fitting {
+  return {
+    transport,
+    misfit: pending,
+    afterAnswer: () => Promise.resolve(undefined),
+    afterExit: () => Promise.resolve(undefined),
+    afterError: () => undefined,
+  };
+}
+
+function fittingOfPorts(
+  { address }: Reservation,
+  { transport, isLast, printed }: FittingOptions,
+): Fitting {
+  const watch = new PortWatch(transport, address);
+  return {
+    transport: watch,
+    async misfit(signal) {
+      const isLost = !isLast && (await watch.lost(printed, signal));
+      return isLost ? "ports" : pending();
+    },
+    async afterAnswer() {
+      return !isLast && (await watch.leadsToStranger()) ? "ports" : undefined;
+    },
+    async afterExit({ signal }) {
+      if (signal !== null) return undefined; // somebody killed it
+      const isTaken =
+        complainsOf(portsOf(address), printed()) || (await isAnyTaken(address));
+      return isTaken ? "ports" : undefined;
+    },
+    afterError: (error) =>
+      error instanceof ChannelLost || watch.hasRefused ? "ports" : undefined,
+  };
+}
+
+function fittingOfSockets(
+  { address, bound }: Pick<Required<Reservation>, "address" | "bound">,
+  { transport, support, isLast, timeout_ms, printed }: FittingOptions,
+): Fitting {
+  let isBound = false;
+  return {
+    ...alwaysFits(transport),
+    async misfit(signal) {
+      const patience_ms = Math.min(
+        IPC_PATIENCE_MS,
+        (timeout_ms ?? Infinity) / 2,
+      );
+      const all = bound(signal).then(() => true);
+      const isSure = support !== "unknown" || isLast;
+      isBound = (await (isSure ? all : within(all, patience_ms))) === true;
+      return isBound ? pending() : "ipc";
+    },
+    afterExit({ signal }) {
+      // Somebody killed it, or it could use them, or it shall have no others.
+      const isFit = signal !== null || isBound || support === "required";
+      const text = printed();
+      const isTold = /\bipc\b/i.test(text) || text.includes(address.ip);
+      const isLikely = support === "unknown" && OF_SOCKETS.test(text);
+      const isMisfit = !isFit && (isTold || isLikely);
+      return Promise.resolve(isMisfit ? "ipc" : undefined);
+    },
+  };
+}
+
+function pending(): Promise<never> {
+  return new Promise(() => {});
+}
