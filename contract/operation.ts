@@ -20,7 +20,7 @@ export type Method = "GET" | "PUT" | "POST" | "DELETE";
 /** As in an HTTP log, with `{name}` for what the path carries of the input. */
 export type Route = `${Method} /${string}`;
 
-export interface Asked {
+export interface OperationTerms {
   /** Absent where REST has no word for it; a subscription with a route is served as server-sent events. */
   readonly route?: Route;
   readonly summary: string;
@@ -37,7 +37,7 @@ export interface Asked {
   readonly examples?: { readonly input?: unknown; readonly output?: unknown };
 }
 
-export interface Operation extends Asked {
+export interface Operation extends OperationTerms {
   readonly kind: "query" | "mutation" | "subscription";
   readonly input: Schema;
   readonly output: Schema;
@@ -46,7 +46,7 @@ export interface Operation extends Asked {
 /** Operations by name, in groups: `contract.sessions.start`. */
 export type Contract = Record<string, Record<string, Operation>>;
 
-type Definition<I extends Schema, O extends Schema> = Asked & {
+type Definition<I extends Schema, O extends Schema> = OperationTerms & {
   readonly input: I;
   readonly output: O;
 };

@@ -64,8 +64,8 @@ export interface KernelInfo {
 export const NO_REPLY: unique symbol = Symbol("no reply");
 
 /** The reply's content, `status: "ok"` added where it has none; nothing for an empty one. */
-export type Answer = Content | typeof NO_REPLY | undefined;
-type Handled = Answer | Promise<Answer> | Promise<void>;
+export type ReplyContent = Content | typeof NO_REPLY | undefined;
+type Handled = ReplyContent | Promise<ReplyContent> | Promise<void>;
 /** Throws a `KernelError` to answer with `status: "error"`. */
 type Handler = (content: Content, io: Io) => Handled;
 
@@ -249,12 +249,12 @@ export class Kernel {
     }
   }
 
-  async #comm(content: Content, io: Io): Promise<Answer> {
+  async #comm(content: Content, io: Io): Promise<ReplyContent> {
     await this.#definition.handlers.comm?.(content, io);
     return NO_REPLY;
   }
 
-  async #execute(content: Content, io: Io): Promise<Answer> {
+  async #execute(content: Content, io: Io): Promise<ReplyContent> {
     const request = io.begin(content);
     if (request.store_history) this.executionCount += 1;
     const execution_count = this.executionCount;
@@ -275,7 +275,7 @@ export class Kernel {
     };
   }
 
-  async #shutDown(restart: boolean, io: Io): Promise<Answer> {
+  async #shutDown(restart: boolean, io: Io): Promise<ReplyContent> {
     await this.#definition.handlers.shutdown?.(restart);
     io.endKernel();
     return { restart };

@@ -41,8 +41,8 @@ export class Wire implements AsyncDisposable {
   /** With the ports that were bound in place of zeros. */
   readonly connection: ConnectionInfo;
   readonly signer: Signer;
-  readonly #lines: Readonly<Record<Channel, Line>>;
-  readonly #heart: Line;
+  readonly #lines: Readonly<Record<Channel, SendQueue>>;
+  readonly #heart: SendQueue;
   #beating = true;
   readonly #readers: readonly Promise<void>[];
 
@@ -77,12 +77,12 @@ export class Wire implements AsyncDisposable {
     this.connection = connection;
     this.signer = new Signer(connection.key, connection.signature_scheme);
     this.#lines = {
-      shell: new Line(sockets.shell),
-      control: new Line(sockets.control),
-      stdin: new Line(sockets.stdin),
-      iopub: new Line(sockets.iopub),
+      shell: new SendQueue(sockets.shell),
+      control: new SendQueue(sockets.control),
+      stdin: new SendQueue(sockets.stdin),
+      iopub: new SendQueue(sockets.iopub),
     };
-    this.#heart = new Line(sockets.hb);
+    this.#heart = new SendQueue(sockets.hb);
     this.#readers = [
       this.#read("shell", sockets.shell, hear),
       this.#read("control", sockets.control, hear),
@@ -181,7 +181,7 @@ function portOf({ lastEndpoint }: Socket): number {
 }
 
 /** A socket whose sends wait for each other. */
-class Line {
+class SendQueue {
   readonly #socket: Router | XPublisher;
   #last: Promise<void> = Promise.resolve();
 

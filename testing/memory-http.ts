@@ -22,7 +22,7 @@ export function exchangeOf(request: Request, path: string): Exchange {
     resume() {},
     [Symbol.asyncIterator]: () => chunksOf(request),
   }) as unknown as IncomingMessage;
-  const res = new Outgoing(req, request.signal);
+  const res = new MemoryResponse(req, request.signal);
   return {
     req,
     res: res as unknown as ServerResponse,
@@ -33,7 +33,7 @@ export function exchangeOf(request: Request, path: string): Exchange {
 /** What may wait for a reader of one answer. */
 const BUFFER = 64 * 1024; // bytes
 
-class Outgoing extends Emitter {
+class MemoryResponse extends Emitter {
   readonly req: IncomingMessage;
   readonly response: Promise<Response>;
   headersSent = false;

@@ -35,19 +35,19 @@ export interface MockKernelOptions {
   readonly kernel_info?: Partial<ContentOf<"kernel_info_reply">>;
   /** Words by their beginning, or the answer itself. */
   readonly complete?:
-    readonly string[] | ((asked: CompleteCall) => Answer<"complete_reply">);
+    readonly string[] | ((asked: CompleteCall) => ReplyOf<"complete_reply">);
   /** By name, a string for plain text; or the answer itself. */
   readonly inspect?:
     | Readonly<Record<string, MimeBundle | string>>
-    | ((asked: CompleteCall) => Answer<"inspect_reply">);
-  readonly is_complete?: (code: string) => Answer<"is_complete_reply">;
+    | ((asked: CompleteCall) => ReplyOf<"inspect_reply">);
+  readonly is_complete?: (code: string) => ReplyOf<"is_complete_reply">;
   /** What was executed is remembered, and told, unless this says otherwise. */
   readonly history?: (
     content: Readonly<Record<string, unknown>>,
-  ) => Answer<"history_reply">;
+  ) => ReplyOf<"history_reply">;
   readonly comm_info?: (
     target_name: string | undefined,
-  ) => Answer<"comm_info_reply">;
+  ) => ReplyOf<"comm_info_reply">;
   /** The content of the reply to a request that has no place here; it goes without one unless given. */
   readonly other?: (
     msg_type: string,
@@ -111,7 +111,7 @@ export interface CompleteCall {
 }
 
 /** A reply's content; `status` is added where it has none. */
-export type Answer<
+export type ReplyOf<
   T extends
     | "complete_reply"
     | "inspect_reply"

@@ -192,12 +192,12 @@ const BROKEN = 1006;
 
 /** A socket between a client that MSW mocks and the server's end. */
 class OpenSocket {
-  readonly #client: Connected;
+  readonly #client: MockedClient;
   #server: ServerSocket | undefined;
   /** Messages until it breaks. */
   #left = Infinity;
 
-  constructor(client: Connected, left = Infinity) {
+  constructor(client: MockedClient, left = Infinity) {
     this.#client = client;
     this.#left = left;
   }
@@ -230,7 +230,7 @@ class OpenSocket {
   }
 }
 
-type Connected = WebSocketHandlerConnection["client"];
+type MockedClient = WebSocketHandlerConnection["client"];
 
 function namedOperations(): (readonly [OperationName, Operation])[] {
   return Object.entries(contract as Contract).flatMap(([group, members]) =>

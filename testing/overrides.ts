@@ -12,7 +12,7 @@ import {
   type SessionEvent,
   SupervisorError,
 } from "../contract/index.ts";
-import type { Answers, Asked } from "../src/server/answers/implement.ts";
+import type { Answers, Call } from "../src/server/answers/implement.ts";
 import type { Entry } from "../src/journal/entry.ts";
 import type { Told } from "../src/server/answers/told.ts";
 
@@ -36,7 +36,7 @@ type Override<O extends Operation> = O["kind"] extends "subscription"
       real: () => Promise<InputOf<O["output"]>>,
     ) => InputOf<O["output"]> | Promise<InputOf<O["output"]>>;
 
-type AnyAnswer = (asked: Asked<unknown>) => unknown;
+type AnyAnswer = (asked: Call<unknown>) => unknown;
 type AnyOverride = (input: unknown, real: () => Promise<unknown>) => unknown;
 
 export function overridden(answers: Answers, overrides: Overrides): Answers {
@@ -64,7 +64,7 @@ function answered(
   override: AnyOverride,
   isSubscription: boolean,
 ): AnyAnswer {
-  const real = (asked: Asked<unknown>) => () => Promise.resolve(answer(asked));
+  const real = (asked: Call<unknown>) => () => Promise.resolve(answer(asked));
   if (isSubscription) {
     return (asked) =>
       subscription(

@@ -161,12 +161,12 @@ function languageOf(
 type Content = Readonly<Record<string, unknown>>;
 
 /** A request of our own that waits for its reply. */
-interface Asked {
+interface PendingRequest {
   readonly resolve: (content: Content) => void;
   readonly reject: (why: Error) => void;
 }
 
-interface Run {
+interface MockRun {
   readonly recipe: Recipe;
   readonly hooks: Hooks;
   readonly connection: ConnectionInfo;
@@ -181,17 +181,17 @@ class RunningMock implements Kernel {
   readonly connection: ConnectionInfo;
   readonly exited: Promise<Exit>;
   readonly #mock: MockKernel;
-  readonly #run: Run;
+  readonly #run: MockRun;
   readonly #kernel: KernelSide;
   #info: Readonly<Record<string, unknown>> = {};
   #isOver = false;
   #settle: (exit: Exit) => void = () => {};
   /** Our own requests, which leave no trace in what the session hears. */
-  readonly #own = new Map<string, Asked>();
+  readonly #own = new Map<string, PendingRequest>();
   /** Of our first request, to its main shell. */
   #probe: string | undefined;
 
-  constructor(mock: MockKernel, run: Run) {
+  constructor(mock: MockKernel, run: MockRun) {
     this.#mock = mock;
     this.#run = run;
     this.connection = run.connection;

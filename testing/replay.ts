@@ -65,7 +65,7 @@ interface Item {
   readonly message: JupyterEvent;
 }
 
-interface Asked {
+interface ReplayRequest {
   readonly request: Request;
   readonly content: Content;
   readonly io: Io;
@@ -93,7 +93,7 @@ export class Replay {
   /** Asked and not said yet, since nobody asked again. */
   readonly #asides: Exchange[] = [];
   readonly #open = new Set<Answering>();
-  readonly #asked: Asked[] = [];
+  readonly #asked: ReplayRequest[] = [];
   #kernel: Kernel | undefined;
   #isProbed = false;
   #isOver = false;
@@ -196,7 +196,12 @@ export class Replay {
 
   // What is asked
 
-  async #serve({ request, content, io, resolve }: Asked): Promise<void> {
+  async #serve({
+    request,
+    content,
+    io,
+    resolve,
+  }: ReplayRequest): Promise<void> {
     const { msg_type, msg_id } = request.header;
     const exchange = await this.#find(msg_type, content);
     if (exchange === undefined) {

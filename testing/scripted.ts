@@ -6,7 +6,7 @@
 import { contents } from "../contract/index.ts";
 import { type Content, type Io, KernelError } from "../kernels/io.ts";
 import {
-  type Answer,
+  type ReplyContent,
   type KernelDefinition,
   NO_REPLY,
 } from "../kernels/kernel.ts";
@@ -33,7 +33,7 @@ export function definitionOf(
   const { vices = {} } = options;
   const replay =
     recorded === undefined ? undefined : new Replay(recorded, { clock, host });
-  const run = new Run(options, host, replay);
+  const run = new ScriptRun(options, host, replay);
   return {
     kernelInfo: kernelInfoOf(options, recorded?.recording.kernel_info),
     handlers: run.handlers,
@@ -51,7 +51,7 @@ export function definitionOf(
   };
 }
 
-class Run {
+class ScriptRun {
   readonly #options: MockKernelOptions;
   readonly #host: MockHost;
   readonly #replay: Replay | undefined;
@@ -117,7 +117,7 @@ class Run {
       "code" | "silent" | "allow_stdin" | "user_expressions"
     > & { readonly store_history: boolean },
     io: Io,
-  ): Promise<Answer> {
+  ): Promise<ReplyContent> {
     const { code } = request;
     const { vices = {} } = this.#options;
     if (vices.forgetful === true) this.#forgetIdle(io);

@@ -1,7 +1,7 @@
 /** What was executed in this process, for `history_request`. The oldest go first. */
 import type { Content } from "../io.ts";
 
-interface Line {
+interface HistoryLine {
   readonly number: number;
   readonly input: string;
   output: string | null;
@@ -11,11 +11,11 @@ const LIMIT = 10_000; // lines
 const SESSION = 1;
 
 export class History {
-  readonly #lines: Line[] = [];
+  readonly #lines: HistoryLine[] = [];
 
   /** Returns what to call with the text of the result, if one comes. */
   add(number: number, input: string): (output: string) => void {
-    const line: Line = { number, input, output: null };
+    const line: HistoryLine = { number, input, output: null };
     this.#lines.push(line);
     if (this.#lines.length > LIMIT) this.#lines.shift();
     return (output) => (line.output = output);
@@ -34,7 +34,7 @@ export class History {
     };
   }
 
-  #wanted(request: Content): readonly Line[] {
+  #wanted(request: Content): readonly HistoryLine[] {
     switch (request["hist_access_type"]) {
       case "tail":
         return lastOf(this.#lines, request["n"]);
@@ -47,7 +47,7 @@ export class History {
     }
   }
 
-  #search({ pattern, unique }: Content): readonly Line[] {
+  #search({ pattern, unique }: Content): readonly HistoryLine[] {
     const glob = toRegExp(typeof pattern === "string" ? pattern : "*");
     const found = this.#lines.filter(({ input }) => glob.test(input));
     if (unique !== true) return found;
@@ -56,7 +56,7 @@ export class History {
   }
 
   /** Session 0 is the present one, which is all that we have. */
-  #range({ session = 0, start = 0, stop }: Content): readonly Line[] {
+  #range({ session = 0, start = 0, stop }: Content): readonly HistoryLine[] {
     if (session !== 0 && session !== SESSION) return [];
     const end = typeof stop === "number" ? stop : Infinity;
     return this.#lines.filter(
@@ -65,7 +65,10 @@ export class History {
   }
 }
 
-function lastOf(lines: readonly Line[], n: unknown): readonly Line[] {
+function lastOf(
+  lines: readonly HistoryLine[],
+  n: unknown,
+): readonly HistoryLine[] {
   return typeof n === "number" && n > 0 ? lines.slice(-n) : lines;
 }
 

@@ -27,7 +27,7 @@ export const UNREAD_LIMIT = 32 * 1024 * 1024;
 export const SIGINT = 2;
 
 /** main thread → worker */
-export type Asked =
+export type WorkerRequest =
   | {
       readonly kind: Question;
       readonly id: number;
@@ -40,7 +40,7 @@ export type Question =
   "execute" | "complete" | "inspect" | "is_complete" | "comm" | "comm_info";
 
 /** worker → main thread */
-export type Said =
+export type WorkerEvent =
   | {
       readonly kind: "ready";
       readonly version: string;
@@ -69,7 +69,7 @@ export type Said =
   | { readonly kind: "done"; readonly id: number; readonly content: string };
 
 /** What a said thing weighs against `UNREAD_LIMIT`. */
-export function weight(said: Said): number {
+export function weight(said: WorkerEvent): number {
   if (said.kind === "stream") return said.text.length;
   if (said.kind !== "publish") return 0;
   return said.buffers.reduce(

@@ -14,9 +14,9 @@ import {
   UNREAD,
   WAKE,
   weight,
-  type Asked,
+  type WorkerRequest,
   type Question,
-  type Said,
+  type WorkerEvent,
   type WorkerData,
 } from "./protocol.ts";
 
@@ -24,8 +24,8 @@ import {
 const GATHER_MS = 10;
 const GATHER_LIMIT = 64 * 1024; // characters
 
-type Stream = Extract<Said, { kind: "stream" }>;
-type SaidByCell = Stream | Extract<Said, { kind: "publish" }>;
+type Stream = Extract<WorkerEvent, { kind: "stream" }>;
+type SaidByCell = Stream | Extract<WorkerEvent, { kind: "publish" }>;
 
 /** Requests whose cells may still say something: tasks that they left behind. */
 const REMEMBERED = 1_000;
@@ -67,7 +67,7 @@ export class Python {
       new Promise<string>((resolve) => (this.#isReady = resolve)),
       this.died,
     ]);
-    this.#worker.on("message", (said: Said) => this.#hear(said));
+    this.#worker.on("message", (said: WorkerEvent) => this.#hear(said));
   }
 
   /** Resolves with the reply's content; what is said until then and after has `io`'s request as its parent. */
@@ -106,11 +106,11 @@ export class Python {
     return new Uint8Array(this.#memory, 0, 1);
   }
 
-  #post(asked: Asked): void {
+  #post(asked: WorkerRequest): void {
     this.#worker.postMessage(asked);
   }
 
-  #hear(said: Said): void {
+  #hear(said: WorkerEvent): void {
     if (said.kind === "stream") {
       this.#gather(said);
       return;
@@ -172,7 +172,7 @@ export class Python {
     id,
     prompt,
     password,
-  }: Extract<Said, { kind: "input" }>): Promise<void> {
+  }: Extract<WorkerEvent, { kind: "input" }>): Promise<void> {
     try {
       const value = await this.#ios.get(id)?.input(prompt, password);
       this.#answers.port1.postMessage(value ?? "");

@@ -17,8 +17,8 @@ import {
   UNREAD_LIMIT,
   WAKE,
   weight,
-  type Asked,
-  type Said,
+  type WorkerRequest,
+  type WorkerEvent,
   type WorkerData,
 } from "./protocol.ts";
 import { boot, snapshotFile } from "./snapshot.ts";
@@ -63,10 +63,10 @@ const python_version = python.start(
   JSON.stringify(environment(process.env)),
   directory,
 );
-parentPort?.on("message", (asked: Asked) => void attend(asked));
+parentPort?.on("message", (asked: WorkerRequest) => void attend(asked));
 say({ kind: "ready", version: python_version, fromSnapshot });
 
-async function attend(asked: Asked): Promise<void> {
+async function attend(asked: WorkerRequest): Promise<void> {
   if (asked.kind === "interrupt") {
     const isPending = Atomics.load(signal, 0) === SIGINT; // otherwise code that ran has noticed it
     if (isPending && python.cancel()) Atomics.store(signal, 0, 0);
@@ -83,7 +83,7 @@ async function attend(asked: Asked): Promise<void> {
 }
 
 async function answer(
-  asked: Exclude<Asked, { kind: "interrupt" }>,
+  asked: Exclude<WorkerRequest, { kind: "interrupt" }>,
 ): Promise<string> {
   switch (asked.kind) {
     case "execute":
@@ -160,7 +160,7 @@ function isInterrupted(): boolean {
 }
 
 /** worker → main thread. Waits while too much of what was said before is unread. */
-function say(said: Said): void {
+function say(said: WorkerEvent): void {
   const heavy = weight(said);
   if (heavy > 0) {
     Atomics.add(words, UNREAD, heavy);

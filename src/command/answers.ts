@@ -16,7 +16,7 @@ export interface Question {
 /** What ipykernel takes for the end of the input. */
 export const END_OF_INPUT = "\u0004";
 
-export class Answers {
+export class InputSource {
   readonly #terminal: Terminal;
   #lines: AsyncIterator<string> | undefined;
 

@@ -3,13 +3,13 @@ import { Command } from "commander";
 import type { Client } from "../../client/index.ts";
 import {
   type CommonOptions,
-  type Context,
+  type CommandContext,
   examples,
   withJson,
   withServer,
 } from "./context.ts";
 import { Ending, watchConnection } from "./ending.ts";
-import { CommandError, exitHelp, type Exit } from "./exit.ts";
+import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { findRunning, findSession } from "./names.ts";
 import { Album } from "./pictures.ts";
@@ -22,7 +22,7 @@ interface AttachOptions extends CommonOptions {
   readonly saveTo?: string;
 }
 
-export function attachCommand(context: Context): Command {
+export function attachCommand(context: CommandContext): Command {
   const command = new Command("attach")
     .summary("talk to a session")
     .description(
@@ -60,7 +60,7 @@ async function attach(
   name: string,
   options: AttachOptions,
   terminal: Terminal,
-): Promise<Exit> {
+): Promise<ExitCode> {
   using ending = new Ending(terminal.gone);
   await using server = await openServer(options);
   using _watch = watchConnection(server.client, ending, terminal.err);
@@ -112,7 +112,7 @@ async function watch(
   name: string,
   client: Client,
   { ending, terminal }: { ending: Ending; terminal: Terminal },
-): Promise<Exit> {
+): Promise<ExitCode> {
   const found = await findSession(client, name);
   const { session_id, status, last_seq: after } = found;
   await terminal.json({ kind: "attached", session_id, status, after });

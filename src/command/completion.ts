@@ -3,7 +3,7 @@
  * `__names` for what only the running server knows.
  */
 import { Argument, Command } from "commander";
-import { type Context, examples } from "./context.ts";
+import { type CommandContext, examples } from "./context.ts";
 import { findServer } from "./find-server.ts";
 
 /** Milliseconds: whoever presses Tab waits no longer. */
@@ -12,7 +12,7 @@ const PATIENCE_MS = 1_000;
 const shells = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof shells)[number];
 
-export function completionCommand(context: Context): Command {
+export function completionCommand(context: CommandContext): Command {
   return new Command("completion")
     .summary("make your shell complete kallichore's names")
     .description(
@@ -38,7 +38,7 @@ export function completionCommand(context: Context): Command {
 }
 
 /** Prints names, one a line, and nothing where they are not to be had in time. */
-export function namesCommand(context: Context): Command {
+export function namesCommand(context: CommandContext): Command {
   return new Command("__names")
     .addArgument(new Argument("<kind>").choices(["sessions", "kernels"]))
     .action(async (kind: "sessions" | "kernels") => {

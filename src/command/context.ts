@@ -1,13 +1,13 @@
 /** What every command is given, and the options that they share. */
 import { type Command, Option } from "commander";
-import type { Exit } from "./exit.ts";
+import type { ExitCode } from "./exit.ts";
 import type { ServerChoice } from "./find-server.ts";
 import type { Terminal } from "./terminal.ts";
 
-export interface Context {
+export interface CommandContext {
   readonly terminal: Terminal;
   /** How the command ended; `ok` unless said. */
-  finish(exit: Exit): void;
+  finish(exit: ExitCode): void;
 }
 
 export interface JsonOption {

@@ -3,12 +3,12 @@ import { Command } from "commander";
 import type { Client, Session } from "../../client/index.ts";
 import {
   type CommonOptions,
-  type Context,
+  type CommandContext,
   examples,
   withJson,
   withServer,
 } from "./context.ts";
-import { exitHelp, type Exit } from "./exit.ts";
+import { exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { labelled, type LabelOption, withLabels } from "./labels.ts";
 import { directoryOf, findKernel, findSession } from "./names.ts";
@@ -74,7 +74,7 @@ const deeds: Readonly<Record<string, Deed>> = {
   },
 };
 
-export function controlCommands(context: Context): Command[] {
+export function controlCommands(context: CommandContext): Command[] {
   return Object.entries(deeds).map(([name, deed]) => {
     const command = new Command(name)
       .summary(deed.summary)
@@ -112,11 +112,11 @@ async function act(
     terminal,
     json,
   }: { client: Client; terminal: Terminal; json?: boolean | undefined },
-): Promise<Exit> {
+): Promise<ExitCode> {
   const { err } = terminal;
   const sessions: string[] = [];
   const failures: Failed[] = [];
-  let exit: Exit = "ok";
+  let exit: ExitCode = "ok";
   for (const name of names) {
     try {
       const { session_id: id } = await findSession(client, name);
@@ -153,7 +153,7 @@ interface StartOptions extends CommonOptions, LabelOption {
   readonly cwd?: string;
 }
 
-export function startCommand(context: Context): Command {
+export function startCommand(context: CommandContext): Command {
   const command = new Command("start")
     .summary("start a session")
     .description(
@@ -187,7 +187,7 @@ async function start(
   kernel: string | undefined,
   { id, cwd, json, label, ...choice }: StartOptions,
   terminal: Terminal,
-): Promise<Exit> {
+): Promise<ExitCode> {
   await using server = await openServer(choice);
   const { client } = server;
   const name = await findKernel(client, kernel);

@@ -4,9 +4,9 @@
  * first of these reasons, and then everything that it began has to end too.
  */
 import type { Client } from "../../client/index.ts";
-import { CommandError, type Exit, exits } from "./exit.ts";
+import { CommandError, type ExitCode, exits } from "./exit.ts";
 import { exitOf, onSignals } from "./signals.ts";
-import type { Sink } from "./terminal.ts";
+import type { OutputStream } from "./terminal.ts";
 
 /** Signals after the end that are taken for "do not wait even for that". */
 const IMPATIENCE = 3;
@@ -14,7 +14,7 @@ const IMPATIENCE = 3;
 export class Ending implements Disposable {
   readonly #end = new AbortController();
   readonly #signals: Disposable;
-  #exit: Exit | undefined;
+  #exit: ExitCode | undefined;
   #interrupt: (() => void) | undefined;
   #impatience = 0;
 
@@ -40,7 +40,7 @@ export class Ending implements Disposable {
   }
 
   /** How the command then ends. */
-  get exit(): Exit | undefined {
+  get exit(): ExitCode | undefined {
     return this.#exit;
   }
 
@@ -49,7 +49,7 @@ export class Ending implements Disposable {
     this.#interrupt = interrupt;
   }
 
-  end(exit: Exit, reason: Error = new Ended(exit)): void {
+  end(exit: ExitCode, reason: Error = new Ended(exit)): void {
     this.#exit ??= exit;
     this.#end.abort(reason);
   }
@@ -83,9 +83,9 @@ export class Ending implements Disposable {
 
 /** It was cut short, and who did that knows. */
 export class Ended extends Error {
-  readonly exit: Exit;
+  readonly exit: ExitCode;
 
-  constructor(exit: Exit) {
+  constructor(exit: ExitCode) {
     super(exits[exit][1]);
     this.exit = exit;
   }
@@ -97,7 +97,7 @@ const LOST_MS = 10_000;
 export function watchConnection(
   { connection }: Client,
   ending: Ending,
-  err: Sink,
+  err: OutputStream,
 ): Disposable {
   let timer: NodeJS.Timeout | undefined;
   const unsubscribe = connection.subscribe((state) => {

@@ -5,16 +5,16 @@ import type { Client, Session } from "../../client/index.ts";
 import { readCode } from "./code.ts";
 import {
   type CommonOptions,
-  type Context,
+  type CommandContext,
   examples,
   withJson,
   withServer,
 } from "./context.ts";
 import { Ending, watchConnection } from "./ending.ts";
-import { exitHelp, exits, type Exit } from "./exit.ts";
+import { exitHelp, exits, type ExitCode } from "./exit.ts";
 import {
-  type Connected,
-  embedServer,
+  type ServerConnection,
+  startEmbedded,
   findServer,
   openServer,
 } from "./find-server.ts";
@@ -36,7 +36,7 @@ interface ExecOptions extends CommonOptions, LabelOption {
   readonly cwd?: string;
 }
 
-export function execCommand(context: Context): Command {
+export function execCommand(context: CommandContext): Command {
   const command = new Command("exec")
     .summary("run code, and show what it says")
     .description(
@@ -130,7 +130,7 @@ async function exec(
   argument: string | undefined,
   options: ExecOptions,
   terminal: Terminal,
-): Promise<Exit> {
+): Promise<ExitCode> {
   const code = await readCode(argument, options.file);
   const { saveTo, timeout } = options;
   const album = saveTo === undefined ? undefined : new Album(saveTo);
@@ -165,13 +165,13 @@ async function exec(
   }
 }
 
-async function connect(options: ExecOptions): Promise<Connected> {
+async function connect(options: ExecOptions): Promise<ServerConnection> {
   if (options.session !== undefined) return openServer(options);
-  if (options.embed === true) return embedServer();
-  return (await findServer(options)) ?? (await embedServer());
+  if (options.embed === true) return startEmbedded();
+  return (await findServer(options)) ?? (await startEmbedded());
 }
 
-interface Place {
+interface ExecTarget {
   readonly session: Session;
   /** Whether it ends with the command. */
   readonly isOurs: boolean;
@@ -181,7 +181,7 @@ interface Place {
 async function sessionFor(
   client: Client,
   { session: name, kernel, cwd, label }: ExecOptions,
-): Promise<Place> {
+): Promise<ExecTarget> {
   if (name !== undefined) {
     const found = await findRunning(client, name);
     const { session_id, kernel_name, display_name } = found;
@@ -208,7 +208,7 @@ async function sessionFor(
 
 /** Ends a session of ours, at once where the command was cut short. How the code ended is what is told, not this. */
 async function leave(
-  { session, isOurs }: Place,
+  { session, isOurs }: ExecTarget,
   isCutShort: boolean,
 ): Promise<void> {
   try {

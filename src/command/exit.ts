@@ -22,19 +22,19 @@ export const exits = {
   terminated: [143, "the command was asked to end (SIGTERM)"],
 } as const satisfies Record<string, readonly [number, string]>;
 
-export type Exit = keyof typeof exits;
+export type ExitCode = keyof typeof exits;
 
 /** What was wrong, and what to do. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
-  readonly exit: Exit;
+  readonly exit: ExitCode;
   /** What to do about it; lines of its own. */
   readonly hint: string | undefined;
   /** Its name among the failures of the contract, for programs. */
   readonly reason: Reason | undefined;
 
   constructor(
-    exit: Exit,
+    exit: ExitCode,
     message: string,
     {
       hint,
@@ -54,7 +54,7 @@ export class CommandError extends Error {
 }
 
 /** As `--help` shows it. */
-export function exitHelp(of: readonly Exit[]): string {
+export function exitHelp(of: readonly ExitCode[]): string {
   const lines = of.map((name) => {
     const [code, meaning] = exits[name];
     return `  ${String(code).padEnd(4)} ${meaning}`;

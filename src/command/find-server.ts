@@ -21,12 +21,12 @@ export interface ServerChoice {
 }
 
 /** A client, and what has to end with it. */
-export interface Connected extends AsyncDisposable {
+export interface ServerConnection extends AsyncDisposable {
   readonly client: Client;
   readonly isEmbedded: boolean;
 }
 
-interface Place {
+interface ServerAddress {
   readonly where: { readonly url: string } | { readonly socketPath: string };
   readonly token: string | undefined;
   /** Where a record tells: so that nobody takes another server for it. */
@@ -37,7 +37,9 @@ interface Place {
 const PATIENCE_MS = 3_000;
 
 /** Throws `refused` where there is no server. */
-export async function openServer(choice: ServerChoice): Promise<Connected> {
+export async function openServer(
+  choice: ServerChoice,
+): Promise<ServerConnection> {
   const found = await findServer(choice);
   if (found !== undefined) return found;
   throw new CommandError("refused", "No server of yours is running", {
@@ -48,7 +50,7 @@ export async function openServer(choice: ServerChoice): Promise<Connected> {
 /** `undefined` where none was named and none runs. Throws `refused` where the named one cannot be asked. */
 export async function findServer(
   choice: ServerChoice,
-): Promise<Connected | undefined> {
+): Promise<ServerConnection | undefined> {
   const named = choice.server ?? process.env["KALLICHORE_SERVER"];
   const token =
     choice.token === undefined ? undefined : readToken(choice.token);
@@ -85,7 +87,7 @@ export async function findServer(
 const JOURNAL = 512 * 1024 * 1024;
 
 /** A server of our own, in this process, for as long as the command lasts. */
-export async function embedServer(): Promise<Connected> {
+export async function startEmbedded(): Promise<ServerConnection> {
   const dirs = process.env["KALLICHORE_KERNELSPEC_DIR"] ?? "";
   const sockets = process.env["KALLICHORE_KERNEL_SOCKETS"];
   const server = await startServer({
@@ -108,11 +110,11 @@ export async function embedServer(): Promise<Connected> {
   };
 }
 
-function clientAt({ where, token }: Place): Client {
+function clientAt({ where, token }: ServerAddress): Client {
   return createClient({ ...where, token, client: `kallichore/${VERSION}` });
 }
 
-function connected(client: Client): Connected {
+function connected(client: Client): ServerConnection {
   return {
     client,
     isEmbedded: false,
@@ -120,7 +122,7 @@ function connected(client: Client): Connected {
   };
 }
 
-function placeOf(named: string, given: string | undefined): Place {
+function placeOf(named: string, given: string | undefined): ServerAddress {
   const record = readRecords().find(
     ({ pid, url, socket }) =>
       named === String(pid) || isSameUrl(named, url) || named === socket,
@@ -140,7 +142,7 @@ function placeOf(named: string, given: string | undefined): Place {
     : { where: { socketPath: named }, token };
 }
 
-function placeIn(record: ServerRecord): Place | undefined {
+function placeIn(record: ServerRecord): ServerAddress | undefined {
   const { url, socket, server_id } = record;
   const token = record.token ?? undefined;
   if (socket !== undefined) {
@@ -156,7 +158,7 @@ function isSameUrl(named: string, url: string | undefined): boolean {
 
 async function assertThere(
   { trpc }: Client,
-  { server_id }: Place,
+  { server_id }: ServerAddress,
 ): Promise<void> {
   const signal = AbortSignal.timeout(PATIENCE_MS);
   const status = await trpc.server.status.query(undefined, { signal });

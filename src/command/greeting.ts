@@ -3,7 +3,7 @@ import type { RunningServer } from "../serve.ts";
 import { VERSION } from "../package/version.ts";
 import { startTimeOf } from "../host/process-table.ts";
 import type { ServerRecord } from "./record.ts";
-import type { Sink } from "./terminal.ts";
+import type { OutputStream } from "./terminal.ts";
 
 export function recordOf(server: RunningServer): ServerRecord {
   const start_time = startTimeOf(process.pid);
@@ -24,7 +24,10 @@ export function recordOf(server: RunningServer): ServerRecord {
 }
 
 /** Where it listens, where the documentation is, and how to try it. */
-export async function greet(record: ServerRecord, out: Sink): Promise<void> {
+export async function greet(
+  record: ServerRecord,
+  out: OutputStream,
+): Promise<void> {
   const { bold, cyan, dim } = out.colors;
   const { url, socket, token } = record;
   const name = url ?? socket ?? "";

@@ -2,18 +2,18 @@
 import { Command } from "commander";
 import {
   type CommonOptions,
-  type Context,
+  type CommandContext,
   examples,
   withJson,
   withServer,
 } from "./context.ts";
-import { exitHelp, type Exit } from "./exit.ts";
-import { embedServer, findServer } from "./find-server.ts";
+import { exitHelp, type ExitCode } from "./exit.ts";
+import { startEmbedded, findServer } from "./find-server.ts";
 import { withProgress } from "./spinner.ts";
 import { table } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-export function kernelsCommand(context: Context): Command {
+export function kernelsCommand(context: CommandContext): Command {
   const command = new Command("kernels")
     .summary("list the kernels that can be started")
     .description(
@@ -44,9 +44,9 @@ export function kernelsCommand(context: Context): Command {
 async function kernels(
   options: CommonOptions,
   terminal: Terminal,
-): Promise<Exit> {
+): Promise<ExitCode> {
   const { out, err } = terminal;
-  await using server = (await findServer(options)) ?? (await embedServer());
+  await using server = (await findServer(options)) ?? (await startEmbedded());
   const found = await withProgress(
     err,
     "Looking for kernels",

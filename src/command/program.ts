@@ -6,10 +6,10 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../package/version.ts";
 import { attachCommand } from "./attach.ts";
 import { completionCommand, namesCommand } from "./completion.ts";
-import type { Context } from "./context.ts";
+import type { CommandContext } from "./context.ts";
 import { controlCommands, startCommand } from "./control.ts";
 import { execCommand } from "./exec.ts";
-import { CommandError, type Exit, exitHelp, exits } from "./exit.ts";
+import { CommandError, type ExitCode, exitHelp, exits } from "./exit.ts";
 import { kernelsCommand } from "./kernels.ts";
 import { closest } from "./names.ts";
 import { psCommand, serversCommand } from "./ps.ts";
@@ -21,9 +21,9 @@ import { Terminal } from "./terminal.ts";
 /** Resolves with the exit code, once all that was said has been read, or nobody reads any more. Never rejects. */
 export async function run(args: readonly string[]): Promise<number> {
   const terminal = new Terminal();
-  let exit: Exit = "ok";
+  let exit: ExitCode = "ok";
   let json = false;
-  const context: Context = { terminal, finish: (how) => (exit = how) };
+  const context: CommandContext = { terminal, finish: (how) => (exit = how) };
   const program = programOf(context);
   program.hook("preAction", (_program, command) => {
     json = command.opts()["json"] === true;
@@ -40,7 +40,7 @@ export async function run(args: readonly string[]): Promise<number> {
   return exits[isBrokenPipe(terminal.gone) ? "broken_pipe" : exit][0];
 }
 
-function programOf(context: Context): Command {
+function programOf(context: CommandContext): Command {
   const { out, err } = context.terminal;
   const program = new Command("kallichore")
     .description(
@@ -68,7 +68,7 @@ function programOf(context: Context): Command {
         "  $ kallichore start python3 --id work   # a session that stays",
         "  $ kallichore attach work               # talk to it",
         "",
-        exitHelp(Object.keys(exits) as Exit[]),
+        exitHelp(Object.keys(exits) as ExitCode[]),
       ].join("\n"),
     );
   const commands = [

@@ -3,20 +3,20 @@ import { Command } from "commander";
 import type { ActiveSession } from "../../client/index.ts";
 import {
   type CommonOptions,
-  type Context,
+  type CommandContext,
   examples,
   type JsonOption,
   withJson,
   withServer,
 } from "./context.ts";
-import { exitHelp, type Exit } from "./exit.ts";
+import { exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { type LabelOption, withLabels } from "./labels.ts";
 import { readRecords } from "./record.ts";
 import { size, span, table } from "./table.ts";
 import type { Terminal } from "./terminal.ts";
 
-export function psCommand(context: Context): Command {
+export function psCommand(context: CommandContext): Command {
   const command = new Command("ps")
     .summary("list sessions and their kernels")
     .description(
@@ -47,7 +47,7 @@ export function psCommand(context: Context): Command {
 
 type PsOptions = CommonOptions & LabelOption;
 
-async function ps(options: PsOptions, terminal: Terminal): Promise<Exit> {
+async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
   const { out, err } = terminal;
   await using server = await openServer(options);
   const sessions = await server.client.sessions.list({
@@ -105,7 +105,7 @@ function rowOf(session: ActiveSession, now: number): string[] {
   ];
 }
 
-export function serversCommand(context: Context): Command {
+export function serversCommand(context: CommandContext): Command {
   const command = new Command("servers")
     .summary("list your running servers")
     .description(
@@ -118,7 +118,7 @@ export function serversCommand(context: Context): Command {
     });
 }
 
-async function servers(json: boolean, terminal: Terminal): Promise<Exit> {
+async function servers(json: boolean, terminal: Terminal): Promise<ExitCode> {
   const { out, err } = terminal;
   const records = readRecords();
   if (json) {

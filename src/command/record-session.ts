@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import type { SessionEvent } from "../../client/index.ts";
 import { record } from "../../testing/record.ts";
-import { type Context, examples, withServer } from "./context.ts";
+import { type CommandContext, examples, withServer } from "./context.ts";
 import { Ending, watchConnection } from "./ending.ts";
-import { CommandError, type Exit, exitHelp } from "./exit.ts";
+import { CommandError, type ExitCode, exitHelp } from "./exit.ts";
 import { openServer, type ServerChoice } from "./find-server.ts";
 import { findSession } from "./names.ts";
 import type { Terminal } from "./terminal.ts";
@@ -17,7 +17,7 @@ interface RecordSessionOptions extends ServerChoice {
   readonly secrets?: string;
 }
 
-export function recordSessionCommand(context: Context): Command {
+export function recordSessionCommand(context: CommandContext): Command {
   const command = new Command("record")
     .summary("write down what a session has said, for a test")
     .description(
@@ -57,7 +57,7 @@ async function recordSession(
   name: string,
   options: RecordSessionOptions,
   terminal: Terminal,
-): Promise<Exit> {
+): Promise<ExitCode> {
   const secrets = readSecrets(options.secrets);
   using ending = new Ending(terminal.gone);
   await using server = await openServer(options);

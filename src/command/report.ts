@@ -1,11 +1,11 @@
 /** What went wrong, told to the person: what was wrong, what there is of the kernel's own words, what to do. */
 import { ConnectionError, SupervisorError } from "../../client/index.ts";
 import { Ended } from "./ending.ts";
-import { CommandError, type Exit, exits } from "./exit.ts";
+import { CommandError, type ExitCode, exits } from "./exit.ts";
 import type { Terminal } from "./terminal.ts";
 
 interface Told {
-  readonly exit: Exit;
+  readonly exit: ExitCode;
   readonly message: string;
   readonly reason?: string | undefined;
   /** What the kernel printed. */
@@ -18,7 +18,7 @@ export async function report(
   error: unknown,
   json: boolean,
   terminal: Terminal,
-): Promise<Exit> {
+): Promise<ExitCode> {
   if (error instanceof Ended) return error.exit; // who ended it knows
   const told = tell(error);
   const { exit, message, reason, output, hint } = told;

@@ -9,10 +9,10 @@ import {
   type Session,
   SupervisorError,
 } from "../../client/index.ts";
-import { Answers, END_OF_INPUT } from "./answers.ts";
+import { InputSource, END_OF_INPUT } from "./answers.ts";
 import type { Code } from "./code.ts";
 import { Ended, type Ending } from "./ending.ts";
-import type { Exit } from "./exit.ts";
+import type { ExitCode } from "./exit.ts";
 import type { Show } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
 import { UnsaidError } from "./unsaid-error.ts";
@@ -31,7 +31,7 @@ export interface RunOptions {
 export interface Ran {
   readonly status: "ok" | "error" | "aborted" | "timeout" | "left";
   readonly execution_count: number | null;
-  readonly exit: Exit;
+  readonly exit: ExitCode;
 }
 
 /** What the kernel is given to end what was interrupted because time was up. */
@@ -185,12 +185,12 @@ async function withLastWords(
 /** Questions and answers: one question is open at a time, and the end of the code closes it. */
 class Conversation {
   readonly #execution: Execution;
-  readonly #answers: Answers;
+  readonly #answers: InputSource;
   #open: AbortController | undefined;
 
   constructor(execution: Execution, terminal: Terminal) {
     this.#execution = execution;
-    this.#answers = new Answers(terminal);
+    this.#answers = new InputSource(terminal);
   }
 
   hear(event: ExecutionEvent): void {

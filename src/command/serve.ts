@@ -12,8 +12,8 @@ import {
   startServer,
 } from "../serve.ts";
 import { onAccident } from "./accidents.ts";
-import { type Context, examples, withJson } from "./context.ts";
-import { CommandError, exitHelp, type Exit } from "./exit.ts";
+import { type CommandContext, examples, withJson } from "./context.ts";
+import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
 import { privateDirectory, writeRecord } from "./record.ts";
 import {
@@ -23,7 +23,7 @@ import {
   toServerOptions,
 } from "./serve-options.ts";
 import { onSignals } from "./signals.ts";
-import { aborted, type Terminal } from "./terminal.ts";
+import { untilAborted, type Terminal } from "./terminal.ts";
 import { isPublic } from "./token.ts";
 import { whyOf } from "./why.ts";
 
@@ -32,7 +32,7 @@ const GOODBYE_MS = 20_000;
 /** Once they have been killed. */
 const HURRY_MS = 3_000;
 
-export function serveCommand(context: Context): Command {
+export function serveCommand(context: CommandContext): Command {
   const command = new Command("serve")
     .summary("run a server: kernels for programs, pages and the other commands")
     .description(
@@ -70,7 +70,10 @@ export function serveCommand(context: Context): Command {
     });
 }
 
-async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
+async function serve(
+  options: ServeOptions,
+  terminal: Terminal,
+): Promise<ExitCode> {
   const serverOptions = toServerOptions(options);
   privateDirectory(); // or it fails here, before anything runs
   await warn(options, terminal);
@@ -104,7 +107,7 @@ async function serve(options: ServeOptions, terminal: Terminal): Promise<Exit> {
     using _written = writeRecord(record); // gone before the server is: nobody new shall come
     if (options.json === true) await terminal.json(record);
     else await greet(record, terminal.out);
-    await aborted(stop.signal);
+    await untilAborted(stop.signal);
     log.info(`The server ends: ${stop.signal.reason as string}`);
   } finally {
     await ended(server, hurry.signal);
@@ -138,13 +141,13 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
 async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
   const gone = server[Symbol.asyncDispose]();
   using late = new Deadline([hurry], GOODBYE_MS);
-  await Promise.race([gone, aborted(late.signal)]);
+  await Promise.race([gone, untilAborted(late.signal)]);
   if (!late.signal.aborted) return;
   for (const session of server.supervisor.sessions) {
     session.kill().catch(() => {}); // it has no kernel any more
   }
   const given = AbortSignal.timeout(HURRY_MS);
-  await Promise.race([gone, aborted(given)]);
+  await Promise.race([gone, untilAborted(given)]);
   if (given.aborted) {
     server.removeFiles();
     throw new CommandError(

@@ -1,5 +1,5 @@
 /** The ways in which a command is asked to end from outside. While nobody listens, they end the process as ever. */
-import type { Exit } from "./exit.ts";
+import type { ExitCode } from "./exit.ts";
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export type EndSignal = (typeof signals)[number];
@@ -8,7 +8,7 @@ export const exitOf = {
   SIGINT: "interrupted",
   SIGTERM: "terminated",
   SIGHUP: "hangup",
-} as const satisfies Record<EndSignal, Exit>;
+} as const satisfies Record<EndSignal, ExitCode>;
 
 /** Calls `listener` with each signal, and how many there were, until it is disposed. */
 export function onSignals(

@@ -3,7 +3,7 @@
  * gone without a trace. Ours, because what the packages offer takes SIGINT for
  * itself and ends the process, with a kernel still running.
  */
-import type { Sink } from "./terminal.ts";
+import type { OutputStream } from "./terminal.ts";
 
 const PATIENCE_MS = 1_000;
 const FRAME_MS = 100;
@@ -12,7 +12,7 @@ const CLEAR_LINE = "\r\u001b[2K";
 
 /** `work`, with `text` shown while it takes long. */
 export async function withProgress<T>(
-  sink: Sink,
+  sink: OutputStream,
   text: string,
   work: Promise<T>,
 ): Promise<T> {

@@ -13,7 +13,7 @@ import pc from "picocolors";
 export type Colors = ReturnType<typeof pc.createColors>;
 
 /** One of the two streams that we write. */
-export class Sink {
+export class OutputStream {
   readonly isTerminal: boolean;
   readonly colors: Colors;
   readonly #stream: NodeJS.WriteStream;
@@ -61,18 +61,18 @@ export class Sink {
     const left = new Promise<void>((resolve) =>
       this.#stream.write("", () => resolve()),
     );
-    await Promise.race([left, aborted(this.#gone)]);
+    await Promise.race([left, untilAborted(this.#gone)]);
   }
 }
 
 export class Terminal {
-  readonly out: Sink;
-  readonly err: Sink;
+  readonly out: OutputStream;
+  readonly err: OutputStream;
   readonly #gone = new AbortController();
 
   constructor() {
-    this.out = new Sink(process.stdout, this.#gone);
-    this.err = new Sink(process.stderr, this.#gone);
+    this.out = new OutputStream(process.stdout, this.#gone);
+    this.err = new OutputStream(process.stderr, this.#gone);
   }
 
   /** Aborts when nobody reads any more what we write. */
@@ -109,6 +109,6 @@ function unblock(stream: NodeJS.WriteStream): void {
   handle?.setBlocking?.(false);
 }
 
-export async function aborted(signal: AbortSignal): Promise<void> {
+export async function untilAborted(signal: AbortSignal): Promise<void> {
   if (!signal.aborted) await once(signal, "abort");
 }

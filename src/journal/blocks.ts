@@ -53,7 +53,7 @@ export function draftsOf(entries: readonly Entry[]): Draft[] {
 }
 
 /** Where a block lies. */
-export interface Place {
+export interface BlockLocation {
   readonly path: string;
   readonly offset: number;
   readonly length: number;
@@ -61,7 +61,7 @@ export interface Place {
 
 /** Rejects when the file is gone, or holds something else. */
 export async function readBlock(
-  { path, offset, length }: Place,
+  { path, offset, length }: BlockLocation,
   open: OpenFile,
 ): Promise<readonly Entry[]> {
   const handle = await open(path, "r");

@@ -16,7 +16,7 @@ import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
 import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
-import { type Place, Places } from "./places.ts";
+import { type Cursor, Cursors } from "./places.ts";
 import { Recent } from "./recent.ts";
 import { BATCH, Spill } from "./spill.ts";
 import type { Turns } from "./turns.ts";
@@ -48,7 +48,7 @@ export interface JournalOptions {
 
 export interface FollowOptions {
   /** Up to which number the reader has heard everything; what it has asked to go on from, unless it says so itself. */
-  readonly heard?: Place | undefined;
+  readonly heard?: Cursor | undefined;
   /** Whether it looks for a part only, and so has not heard what it reads. */
   readonly isPartial?: boolean | undefined;
 }
@@ -89,7 +89,7 @@ export class Journal implements Holder, AsyncDisposable {
   #lost = 0;
   #complained = -Infinity;
   readonly #waiting = new Set<() => void>();
-  readonly #places = new Places();
+  readonly #places = new Cursors();
   /** An entry larger than half of the memory, until it is on disk or the disk did not take it. */
   #oversized: Entry | undefined;
   /** Since when the disk has been too slow. */

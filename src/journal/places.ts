@@ -6,11 +6,11 @@
  * back for the rest. Who reads a part (one execution) only keeps the journal
  * from letting go of what is still to come.
  */
-export type Place = () => number;
+export type Cursor = () => number;
 
-export class Places {
-  readonly #whole = new Set<Place>();
-  readonly #partial = new Set<Place>();
+export class Cursors {
+  readonly #whole = new Set<Cursor>();
+  readonly #partial = new Set<Cursor>();
   /** Where the last who read all of it was when it left. */
   #left = 0;
 
@@ -30,7 +30,7 @@ export class Places {
   }
 
   /** Somebody begins to read: `place` is the number up to which it has heard everything. Returns what is to be called when it leaves. */
-  enter(place: Place, isPartial: boolean): () => void {
+  enter(place: Cursor, isPartial: boolean): () => void {
     const readers = isPartial ? this.#partial : this.#whole;
     readers.add(place);
     return () => {

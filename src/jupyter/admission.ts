@@ -19,7 +19,7 @@ import {
 /** What was mended, in words for a log. */
 export type Mend = "NaN or Infinity" | "a byte order mark" | "not UTF-8";
 
-type Reason = Extract<OwnEvent, { kind: "refused" }>["reason"];
+type RefusalReason = Extract<OwnEvent, { kind: "refused" }>["reason"];
 
 /** A message that was not admitted: who it was, and never what it held. */
 export interface Refusal {
@@ -29,7 +29,7 @@ export interface Refusal {
   readonly parent:
     | { readonly header: Header; readonly raw: Pick<RawFrames, "header"> }
     | undefined;
-  readonly reason: Reason;
+  readonly reason: RefusalReason;
   /** Bytes. */
   readonly size: number;
 }
@@ -66,7 +66,7 @@ export function admitted<M extends Message>(
 export function mend(
   bytes: Uint8Array,
   mended: (what: Mend) => void,
-): Uint8Array | Reason {
+): Uint8Array | RefusalReason {
   if (isEmptyObject(bytes)) return bytes;
   let text = bytes;
   let hasMark = beginsWithMark(text);
@@ -101,7 +101,7 @@ export function inWords({ msg_type, reason, size }: Refusal): string {
   return `its ${msg_type} of ${size} bytes ${WORDS[reason]}`;
 }
 
-const WORDS: Readonly<Record<Reason, string>> = {
+const WORDS: Readonly<Record<RefusalReason, string>> = {
   not_json: "is not JSON",
   too_deep: "is nested too deep",
   too_large: `is larger than ${MESSAGE_LIMIT} bytes`,
@@ -129,7 +129,7 @@ function assertSize(message: Message): void {
 }
 
 /** A message that is refused, whose headers are known. */
-export function refused(message: Message, reason: Reason): Refused {
+export function refused(message: Message, reason: RefusalReason): Refused {
   const { channel, header, parent_header, raw } = message;
   return new Refused({
     channel,

@@ -46,13 +46,13 @@ export interface Launched {
 }
 
 /** What the kernel's main shell does. */
-export type ExecutionState = "busy" | "idle";
+export type ShellState = "busy" | "idle";
 
 /** What a run tells its session, as it happens. None may throw. */
 export interface Hooks {
   launched(run: Launched): void;
   /** What our own first request told of the kernel's main shell. The messages that told it are left out. */
-  state(state: ExecutionState): void;
+  state(state: ShellState): void;
   /** kernel → session, admitted and in order of arrival. What our own probing caused is left out. */
   message(message: Message): void;
   /** The same, of a message that could not be admitted. */

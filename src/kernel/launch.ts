@@ -17,7 +17,7 @@ import type { Host, HostProcess, StartError } from "../host/host.ts";
 import type { StartupCommand } from "../host/shell.ts";
 import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log/log.ts";
-import { aborted } from "../time/signals.ts";
+import { rejectOnAbort } from "../time/signals.ts";
 import { within } from "../time/within.ts";
 import type { KernelTransport } from "../zmq/transport.ts";
 import type { IpcSupport } from "./ipc.ts";
@@ -303,7 +303,7 @@ class Attempt {
           const ended = { session_id, exit };
           throw exitFailure("exited_before_handshake", ended, this.#course);
         }),
-        aborted(this.#needs.deadline),
+        rejectOnAbort(this.#needs.deadline),
       ]);
       this.#hooks.registered(connection);
       return connection;

@@ -5,7 +5,7 @@
  * follows such an answer says that nothing else runs. The control channel says
  * nothing of the kind: many kernels serve it beside running code.
  */
-import type { ExecutionState } from "./kernel.ts";
+import type { ShellState } from "./kernel.ts";
 
 /** How long the `idle` that follows an answer may be missing: as long as that of an execution. */
 const IDLE_PATIENCE_MS = 2_000;
@@ -13,7 +13,7 @@ const IDLE_PATIENCE_MS = 2_000;
 export class MainShell {
   /** Resolves when it is known to be idle, or has said that it is busy with something else. */
   readonly settled: Promise<true>;
-  readonly #tell: (state: ExecutionState) => void;
+  readonly #tell: (state: ShellState) => void;
   readonly #asked = new Set<string>();
   #hasAnswered = false;
   #isBusy = false;
@@ -22,7 +22,7 @@ export class MainShell {
   #late: NodeJS.Timeout | undefined;
 
   /** `tell` is called at most once with each state. */
-  constructor(tell: (state: ExecutionState) => void) {
+  constructor(tell: (state: ShellState) => void) {
     this.#tell = tell;
     this.settled = new Promise((resolve) => {
       this.#resolve = () => resolve(true);
@@ -52,12 +52,12 @@ export class MainShell {
   }
 
   /** It says its state on account of a request of ours. */
-  said(msg_id: string, state: ExecutionState): void {
+  said(msg_id: string, state: ShellState): void {
     if (state === "idle" && this.#asked.has(msg_id)) this.#settle();
   }
 
   /** It says its state on account of somebody else's request. */
-  saidToOthers(state: ExecutionState): void {
+  saidToOthers(state: ShellState): void {
     this.#isBusy = state === "busy";
   }
 

@@ -21,11 +21,11 @@ import {
 } from "../jupyter/message.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
-import { aborted } from "../time/signals.ts";
+import { rejectOnAbort } from "../time/signals.ts";
 import { Boundary } from "./boundary.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { Exit } from "../host/exit.ts";
-import type { ExecutionState, Hooks, Kernel, Recipe } from "./kernel.ts";
+import type { ShellState, Hooks, Kernel, Recipe } from "./kernel.ts";
 import { MainShell } from "./main-shell.ts";
 import type { SignalOutcome } from "../host/signal-outcome.ts";
 import type { HostProcess } from "../host/host.ts";
@@ -51,7 +51,7 @@ const ADOPTED_PATIENCE_MS = 1_000;
 /** Most of our own requests that are remembered. */
 const OWN_LIMIT = 1_000;
 
-export interface Run {
+export interface KernelRun {
   readonly recipe: Recipe;
   readonly connection: ConnectionInfo;
   /** Absent for a kernel that somebody else started. */
@@ -81,7 +81,7 @@ export class BadReply extends Error {
 type Content = Readonly<Record<string, unknown>>;
 
 /** A request of our own that waits for its reply. */
-interface Asked {
+interface PendingRequest {
   readonly resolve: (content: Content) => void;
   readonly reject: (why: BadReply) => void;
 }
@@ -90,10 +90,10 @@ export class RunningKernel implements Kernel, Stoppable {
   readonly missesInterrupts = true;
   readonly connection: ConnectionInfo;
   readonly exited: Promise<Exit>;
-  readonly #run: Run;
+  readonly #run: KernelRun;
   readonly #sockets: Sockets;
   readonly #heartbeat: Heartbeat;
-  readonly #own = new Map<string, Asked>();
+  readonly #own = new Map<string, PendingRequest>();
   #info: Readonly<Record<string, unknown>> = {};
   #iopubSeen: (() => void) | undefined;
   readonly #stdinConnected: Promise<void>;
@@ -107,7 +107,7 @@ export class RunningKernel implements Kernel, Stoppable {
   #gone: ((exit: Exit) => void) | undefined;
   readonly #shell: MainShell;
 
-  constructor(run: Run) {
+  constructor(run: KernelRun) {
     this.#run = run;
     this.connection = run.connection;
     const { connection, hooks, faults } = run;
@@ -167,7 +167,7 @@ export class RunningKernel implements Kernel, Stoppable {
    */
   async introduce(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
-    const fails = Promise.race([aborted(signal), this.#channelLost]);
+    const fails = Promise.race([rejectOnAbort(signal), this.#channelLost]);
     fails.catch(() => {}); // raced below; when it loses, nobody waits for it
     const answers: Promise<Content>[] = [];
     let answer: Content | undefined;
@@ -442,7 +442,7 @@ export class RunningKernel implements Kernel, Stoppable {
   }
 }
 
-function stateIn({ raw }: Message): ExecutionState | undefined {
+function stateIn({ raw }: Message): ShellState | undefined {
   const content = Buffer.from(raw.content);
   if (content.includes(BUSY)) return "busy";
   return content.includes(IDLE) ? "idle" : undefined;

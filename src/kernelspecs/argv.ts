@@ -7,7 +7,7 @@
 import { posix, win32 } from "node:path";
 import type { Variables } from "../host/environment.ts";
 import { environmentPrefixes } from "./paths.ts";
-import type { Kernelspec } from "./installed.ts";
+import type { InstalledKernelspec } from "./installed.ts";
 import { findProgram } from "../host/program.ts";
 import { filled } from "../host/template.ts";
 import { expandHome } from "../host/working-directory.ts";
@@ -30,7 +30,7 @@ export async function argvOf(
     spec,
     resource_dir,
     origin,
-  }: Pick<Kernelspec, "spec" | "resource_dir" | "origin">,
+  }: Pick<InstalledKernelspec, "spec" | "resource_dir" | "origin">,
   {
     values = {},
     env,

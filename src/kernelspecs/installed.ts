@@ -34,7 +34,7 @@ export const KernelspecFile = z.looseObject({
   kernel_protocol_version: z.string().optional(),
 });
 
-export interface Kernelspec {
+export interface InstalledKernelspec {
   /** Lower case. */
   readonly name: string;
   readonly spec: z.output<typeof KernelspecFile> & {
@@ -54,7 +54,7 @@ export interface KernelspecProblem {
 
 export interface FoundKernelspecs {
   /** By name, in alphabetical order. */
-  readonly kernelspecs: readonly Kernelspec[];
+  readonly kernelspecs: readonly InstalledKernelspec[];
   readonly problems: readonly KernelspecProblem[];
 }
 
@@ -72,7 +72,7 @@ export async function findKernelspec(
   name: string,
   options: SearchOptions = {},
 ): Promise<{
-  readonly kernelspec: Kernelspec | undefined;
+  readonly kernelspec: InstalledKernelspec | undefined;
   readonly problems: readonly KernelspecProblem[];
 }> {
   const wanted = name.toLowerCase();
@@ -87,7 +87,7 @@ async function find(
   options: SearchOptions,
   isWanted: (name: string) => boolean,
 ): Promise<FoundKernelspecs> {
-  const found = new Map<string, Kernelspec>();
+  const found = new Map<string, InstalledKernelspec>();
   const problems: KernelspecProblem[] = [];
   // The same directory may be on the way twice, through a link.
   const seen = new Set<string>();
@@ -133,7 +133,7 @@ async function read(
   resource_dir: string,
   name: string,
   origin: KernelspecOrigin,
-): Promise<Kernelspec | KernelspecProblem | undefined> {
+): Promise<InstalledKernelspec | KernelspecProblem | undefined> {
   const path = join(resource_dir, "kernel.json");
   try {
     const text = await readFile(path, "utf8");

@@ -9,7 +9,7 @@ import { argvOf } from "./argv.ts";
 import {
   findKernelspec,
   findKernelspecs,
-  type Kernelspec as Found,
+  type InstalledKernelspec as Found,
 } from "./installed.ts";
 import { Ours } from "./our-metadata.ts";
 import { workingDirectory } from "../host/working-directory.ts";

@@ -20,7 +20,7 @@ import {
 import { isatty } from "node:tty";
 
 /** Tries to write; tells how many bytes were taken, once. */
-type Sink = (
+type WriteTarget = (
   bytes: Buffer,
   done: (error: Error | null, taken: number) => void,
 ) => void;
@@ -34,7 +34,7 @@ const AGAIN_MS = 250;
 
 export class Outlet implements Disposable {
   readonly isTerminal: boolean;
-  readonly #sink: Sink;
+  readonly #sink: WriteTarget;
   readonly #fd: number;
   readonly #isOwn: boolean;
   #queue: string[] = [];
@@ -46,7 +46,7 @@ export class Outlet implements Disposable {
   #told = 0;
   #waiting: (() => void)[] = [];
 
-  private constructor(fd: number, sink: Sink, isOwn: boolean) {
+  private constructor(fd: number, sink: WriteTarget, isOwn: boolean) {
     this.#fd = fd;
     this.#sink = sink;
     this.#isOwn = isOwn;
@@ -174,7 +174,7 @@ export class Outlet implements Disposable {
 }
 
 /** Files: in another thread; a file takes its time, but never for ever. */
-function asynchronous(fd: number): Sink {
+function asynchronous(fd: number): WriteTarget {
   return (bytes, done) => {
     write(fd, bytes, 0, bytes.length, null, (error, taken) =>
       done(error, taken),
@@ -183,7 +183,7 @@ function asynchronous(fd: number): Sink {
 }
 
 /** Pipes and sockets: told by the system when there is room. */
-function streaming(stream: NodeJS.WriteStream): Sink {
+function streaming(stream: NodeJS.WriteStream): WriteTarget {
   stream.on("error", () => {}); // the write that failed hears of it too
   return (bytes, done) => {
     stream.write(bytes, (error) => done(error ?? null, bytes.length));
@@ -191,8 +191,8 @@ function streaming(stream: NodeJS.WriteStream): Sink {
 }
 
 /** Terminals and FIFOs that were opened not to wait: tried again while they take nothing. */
-function patient(fd: number, again_ms = AGAIN_MS): Sink {
-  const attempt: Sink = (bytes, done) => {
+function patient(fd: number, again_ms = AGAIN_MS): WriteTarget {
+  const attempt: WriteTarget = (bytes, done) => {
     let taken: number;
     try {
       taken = writeSync(fd, bytes);

@@ -13,18 +13,18 @@ export interface Door {
   /** Whether that needs no token. Default: it needs one. */
   isOpen?(method: string, path: string): boolean;
   /** Answers a request. May throw or reject with a failure as long as it has not begun to answer: the entrance then answers. */
-  handle(asked: Asked): void | Promise<void>;
+  handle(asked: DoorRequest): void | Promise<void>;
   /** Whether this path is a WebSocket here. Default: none is. */
   upgradesAt?(path: string): boolean;
   /** Accepts the WebSocket, or answers otherwise. May throw or reject with a failure, which is then the answer. */
-  upgrade?(asked: AskedUpgrade): void | Promise<void>;
+  upgrade?(asked: UpgradeRequest): void | Promise<void>;
   /** How a failure is said here. Default: the contract's body for errors. */
-  spell?(failed: SupervisorError, asked: Asked): Spelled;
+  spell?(failed: SupervisorError, asked: DoorRequest): Spelled;
   /** Nobody comes in any more. WebSockets are told so by whoever accepted them. */
   close?(): void;
 }
 
-export interface Asked {
+export interface DoorRequest {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly method: string;
@@ -32,17 +32,17 @@ export interface Asked {
   readonly url: URL;
 }
 
-export interface AskedUpgrade {
+export interface UpgradeRequest {
   readonly req: IncomingMessage;
   readonly url: URL;
   /** Shakes hands, and calls `opened` before anything is read from the socket. */
-  readonly accept: (opened: (connection: Connection) => void) => void;
+  readonly accept: (opened: (connection: WebSocketConnection) => void) => void;
   /** Answers as plain HTTP. */
   readonly answer: (status: number, body: unknown) => void;
 }
 
 /** An open WebSocket. */
-export interface Connection {
+export interface WebSocketConnection {
   readonly socket: WebSocket;
   /** What is beneath it; `undefined` where nothing is, and frames go out one by one. */
   readonly stream: Duplex | undefined;

@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure } from "../../contract/index.ts";
 import type { Guard } from "../log/guard.ts";
 import { toFailure } from "./answers/router.ts";
-import type { Asked, AskedUpgrade, Door } from "./door.ts";
+import type { DoorRequest, UpgradeRequest, Door } from "./door.ts";
 import { Gate, type GateOptions } from "./gate.ts";
 import { lingerAfter } from "./request-body.ts";
 import { CLIENT } from "./principal.ts";
@@ -39,7 +39,7 @@ export class Entrance {
     lingerAfter(req, res);
     const url = urlOf(req);
     const { method = "" } = req;
-    const asked: Asked = { req, res, url, method };
+    const asked: DoorRequest = { req, res, url, method };
     const door = this.#doorFor(asked);
     try {
       res.setHeader(SPAN, spanOf(req));
@@ -57,7 +57,7 @@ export class Entrance {
   }
 
   /** Opens a WebSocket, or answers why not; never rejects. */
-  async upgrade(asked: AskedUpgrade): Promise<void> {
+  async upgrade(asked: UpgradeRequest): Promise<void> {
     const path = asked.url.pathname;
     try {
       this.#gate.admit(asked.req, asked.url, false);
@@ -76,7 +76,7 @@ export class Entrance {
   }
 
   /** The door that answers, or would if something else were asked. */
-  #doorFor({ method, url: { pathname } }: Asked): Door | undefined {
+  #doorFor({ method, url: { pathname } }: DoorRequest): Door | undefined {
     const serves = (each: Door) => each.methodsAt(pathname).includes(method);
     return this.#doors.find(serves);
   }
@@ -86,14 +86,14 @@ export class Entrance {
     return [...new Set(this.#doors.flatMap((door) => door.methodsAt(path)))];
   }
 
-  #tellMethods({ res, url: { pathname: path } }: Asked): void {
+  #tellMethods({ res, url: { pathname: path } }: DoorRequest): void {
     const allow = this.#methodsAt(path);
     if (allow.length === 0) throw failure("not_found", { path });
     res.setHeader("allow", [...allow, "OPTIONS"].join(", "));
     res.writeHead(204).end();
   }
 
-  #noDoor({ res, method, url: { pathname: path } }: Asked) {
+  #noDoor({ res, method, url: { pathname: path } }: DoorRequest) {
     const allowed = this.#methodsAt(path);
     if (allowed.length === 0) return failure("not_found", { path });
     const allow = [...allowed, "OPTIONS"].join(", ");
@@ -102,7 +102,7 @@ export class Entrance {
   }
 
   /** What went wrong before a door answered, or in one. */
-  #fail(asked: Asked, door: Door | undefined, error: unknown): void {
+  #fail(asked: DoorRequest, door: Door | undefined, error: unknown): void {
     const { res, method, url } = asked;
     const failed = toFailure(error);
     if (failed.reason === "internal") {
@@ -117,7 +117,7 @@ export class Entrance {
     }
   }
 
-  #allowOrigin({ req, res }: Asked): void {
+  #allowOrigin({ req, res }: DoorRequest): void {
     const origin = this.#gate.allowedOrigin(req);
     if (origin === undefined) return;
     res.setHeader(ALLOW_ORIGIN, origin);

@@ -82,7 +82,7 @@ interface Reader {
   readonly message: (pieces: Buffer[], isBinary: boolean) => void;
 }
 
-interface Header {
+interface FrameHeader {
   readonly isLast: boolean;
   /** Its first byte, without the bit of the last. */
   readonly kind: number;
@@ -157,14 +157,14 @@ export class LargeMessages {
     return isReady;
   }
 
-  #isOurs({ isLast, kind, length, mask }: Header): boolean {
+  #isOurs({ isLast, kind, length, mask }: FrameHeader): boolean {
     if (mask === undefined) return false;
     if (kind === CONTINUATION) return this.#message !== undefined;
     if (kind !== TEXT && kind !== BINARY) return false;
     return this.#message !== undefined || !isLast || length >= LARGE;
   }
 
-  #begin({ isLast, kind, length, mask }: Header): void {
+  #begin({ isLast, kind, length, mask }: FrameHeader): void {
     if (kind === CONTINUATION) this.#message?.announce(length);
     else if (this.#message !== undefined) this.#message.fault = WRONG_ORDER;
     else {
@@ -312,7 +312,7 @@ function lastBoundary(bytes: Buffer): number {
 }
 
 /** The next frame's header; `undefined` where it has not come whole. */
-function headerAt(bytes: Buffer, at: number): Header | undefined {
+function headerAt(bytes: Buffer, at: number): FrameHeader | undefined {
   const [first = 0, second] = bytes.subarray(at, at + 2);
   if (second === undefined) return undefined;
   const short = second & 0x7f;

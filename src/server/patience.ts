@@ -12,7 +12,7 @@ export interface Patience {
   readonly patience_ms: number;
 }
 
-export interface Outgoing {
+export interface PendingOutput {
   /** Bytes that wait in our process; `undefined` when the connection is closed. */
   waiting(): number | undefined;
   /** Emits `drain`. */
@@ -26,7 +26,7 @@ const STEP_MS = 1_000;
 
 /** Resolves with true once less than `limit` bytes wait, or the connection is closed; with false when the reader took nothing for `patience_ms`. */
 export async function taken(
-  outgoing: Outgoing,
+  outgoing: PendingOutput,
   { limit, patience_ms }: Patience,
 ): Promise<boolean> {
   let left = patience_ms;
@@ -47,7 +47,7 @@ export async function taken(
 }
 
 function drainOrClose(
-  { stream, socket }: Outgoing,
+  { stream, socket }: PendingOutput,
   patience_ms: number,
 ): Promise<void> {
   return new Promise((resolve) => {

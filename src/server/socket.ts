@@ -5,7 +5,7 @@
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { type Patience, taken } from "./patience.ts";
-import type { Connection } from "./door.ts";
+import type { WebSocketConnection } from "./door.ts";
 import type { Piece, Sink } from "./relay.ts";
 
 /** Frames from here on leave uncopied, in pieces of their own. */
@@ -34,7 +34,7 @@ export class FrameWriter implements Sink {
   #frames: Frame[] = [];
 
   /** Without a stream the socket sends frame by frame, and nothing waits. */
-  constructor({ socket, stream }: Connection, patience: Patience) {
+  constructor({ socket, stream }: WebSocketConnection, patience: Patience) {
     this.#socket = socket;
     this.#stream = stream;
     this.#patience = patience;

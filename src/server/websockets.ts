@@ -3,7 +3,7 @@ import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import { limits } from "../../contract/limits.ts";
-import type { Connection } from "./door.ts";
+import type { WebSocketConnection } from "./door.ts";
 import { type Entrance, urlOf } from "./entrance.ts";
 import { LINGER_MS } from "./request-body.ts";
 import { PatientSocket, plainWebSocket } from "./large-messages.ts";
@@ -39,7 +39,7 @@ export class WebSockets {
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
-    opened: (connection: Connection) => void,
+    opened: (connection: WebSocketConnection) => void,
   ): void {
     this.#server.handleUpgrade(req, stream, head, (socket) =>
       opened({ socket: unlimited(socket), stream: unlimited(stream) }),
@@ -47,7 +47,7 @@ export class WebSockets {
   }
 
   /** A client that shakes no hands, but speaks in frames; `head` is what came. */
-  plain(stream: Duplex, head: Buffer): Connection {
+  plain(stream: Duplex, head: Buffer): WebSocketConnection {
     const { clients, options } = this.#server;
     const socket = plainWebSocket(stream, head, options);
     clients.add(socket);

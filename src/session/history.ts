@@ -24,7 +24,7 @@ const TRACEBACK_LIMIT = 1024 * 1024; // bytes
 
 export class History implements Iterable<ExecutionHistoryEntry> {
   /** By the `msg_id` of the request, in the order in which they were sent. */
-  readonly #runs = new Map<string, Run>();
+  readonly #runs = new Map<string, HistoryRun>();
 
   /** Oldest first. */
   *[Symbol.iterator](): Generator<ExecutionHistoryEntry> {
@@ -40,7 +40,7 @@ export class History implements Iterable<ExecutionHistoryEntry> {
   sent(request: Message): void {
     const content = members(request.raw.content);
     if (content.get("silent")?.toString() === "true") return;
-    this.#runs.set(request.header.msg_id, new Run(request, content));
+    this.#runs.set(request.header.msg_id, new HistoryRun(request, content));
     const [oldest] = this.#runs.keys();
     if (this.#runs.size > LIMIT && oldest !== undefined) {
       this.#runs.delete(oldest);
@@ -64,7 +64,7 @@ const SAYS = new Set([
 
 type Failure = NonNullable<ExecutionHistoryEntry["error"]>;
 
-class Run {
+class HistoryRun {
   readonly #input = new ClippedText(TEXT_LIMIT);
   readonly #output = new ClippedText(TEXT_LIMIT);
   readonly #source: ClippedText | undefined;

@@ -23,7 +23,7 @@ import type { MessageEntry } from "../journal/entry.ts";
 import {
   Execution,
   type Interrupter,
-  type Reason,
+  type EndReason,
   replyIn,
 } from "./executions/execution.ts";
 import { ExecutionQueue } from "./executions/queue.ts";
@@ -52,7 +52,7 @@ interface Asking {
 }
 
 /** What is said to a question. */
-export interface Answer {
+export interface InputAnswer {
   readonly value: string;
   /** The question's `msg_id`; whatever is asked where absent. */
   readonly input_request_id?: string | undefined;
@@ -279,7 +279,7 @@ export class Requests {
   }
 
   /** What waits in the queue is answered as aborted; what runs is not touched. */
-  drop(reason: Reason): void {
+  drop(reason: EndReason): void {
     this.#abandon(this.queue.drop(), reason);
   }
 
@@ -318,7 +318,7 @@ export class Requests {
   /** Answers what it asks. Throws `execution_state`, `kernel_unreachable`. */
   answer(
     { id, state, input }: Execution,
-    { value, input_request_id, answer_id }: Answer,
+    { value, input_request_id, answer_id }: InputAnswer,
   ): void {
     if (answer_id !== undefined && this.#accepted.has(answer_id)) return;
     if (input === undefined) {
@@ -573,7 +573,7 @@ export class Requests {
   /** Requests that will not run, or not to their end, are answered as a kernel would that drops them; `why` adds to the reply. */
   #abandon(
     requests: readonly Message[],
-    reason: Reason,
+    reason: EndReason,
     why: Readonly<Record<string, unknown>> = {},
   ): void {
     const { journal } = this.#options;

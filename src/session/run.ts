@@ -7,18 +7,13 @@
  */
 import { failure } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
-import type {
-  ExecutionState,
-  Hooks,
-  Kernel,
-  Launched,
-} from "../kernel/kernel.ts";
+import type { ShellState, Hooks, Kernel, Launched } from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
 
 /** What a run tells its session, until it is over. None may throw. */
 export interface RunHooks extends Omit<Hooks, "message" | "state"> {
   /** The kernel says how its main shell is, on account of a request of type `reason`. The message that says so follows. */
-  state(state: ExecutionState, reason: string | null): void;
+  state(state: ShellState, reason: string | null): void;
   /** kernel → session, in order. `isIdle`: it says that what its parent asked for is over. */
   message(message: Message, isIdle: boolean): void;
 }
@@ -40,7 +35,7 @@ export class Run {
   readonly #finish: () => void;
   #launched: Launched | undefined;
   #kernel: Kernel | undefined;
-  #executionState: ExecutionState | undefined;
+  #executionState: ShellState | undefined;
   #isSilent = false;
   #isStopping = false;
   #isOver = false;
@@ -63,7 +58,7 @@ export class Run {
     return this.#launched;
   }
   /** What the kernel said last, and busy while it ends; `undefined` while it has said nothing. */
-  get executionState(): ExecutionState | undefined {
+  get executionState(): ShellState | undefined {
     return this.#isStopping ? "busy" : this.#executionState;
   }
   /** Whether its kernel has been asked to end. */
@@ -136,7 +131,7 @@ export class Run {
   }
 
   /** A kernel that has been asked to end is not idle any more, whatever it has still done. */
-  #tell(state: ExecutionState, reason: string | null): void {
+  #tell(state: ShellState, reason: string | null): void {
     this.#executionState = state;
     if (!this.#isStopping) this.#hooks.state(state, reason);
   }
@@ -202,7 +197,7 @@ export class Run {
   }
 }
 
-function stateIn(message: Message): ExecutionState | undefined {
+function stateIn(message: Message): ShellState | undefined {
   const { execution_state } = contentOf(message) ?? {};
   return execution_state === "busy" || execution_state === "idle"
     ? execution_state

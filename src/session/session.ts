@@ -20,7 +20,7 @@ import { kernelInfoIn } from "../jupyter/kernel-info.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
 import { membersIn } from "../jupyter/raw-json.ts";
 import type { Exit } from "../host/exit.ts";
-import type { ExecutionState, Provisioner, Recipe } from "../kernel/kernel.ts";
+import type { ShellState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
@@ -37,7 +37,7 @@ import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
 import { type Fate, RestartBudget, STAYS_EXITED } from "./policy.ts";
 import type { Principal } from "./principal.ts";
-import { type Answer, Requests } from "./requests.ts";
+import { type InputAnswer, Requests } from "./requests.ts";
 import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
 
 /** What a session is made from, resolved: nothing is optional but what may really be absent. */
@@ -387,7 +387,7 @@ export class Session {
   }
 
   /** Answers what an execution asks. Throws `execution_state`, `kernel_unreachable`. */
-  answer(execution: Execution, answer: Answer): void {
+  answer(execution: Execution, answer: InputAnswer): void {
     this.#requests.answer(execution, answer);
   }
 
@@ -582,7 +582,7 @@ export class Session {
     this.#telemetry.refused?.({ session_id, from: "kernel", reason });
   }
 
-  #heardState(state: ExecutionState, reason: string | null): void {
+  #heardState(state: ShellState, reason: string | null): void {
     this.#happen(state, reason);
     if (state === "idle" && reason === "execute_request") {
       this.#noteDirectory(this.#run?.kernel?.workingDirectory());

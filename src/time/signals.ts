@@ -60,7 +60,7 @@ export function expectMany(signal: AbortSignal): void {
 }
 
 /** Rejects with the signal's reason when it aborts. Race it; when it loses, nobody waits for it. */
-export function aborted(signal: AbortSignal): Promise<never> {
+export function rejectOnAbort(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const abort = () => reject(signal.reason as Error);
     if (signal.aborted) abort();

@@ -7,7 +7,7 @@
  */
 import type * as Zeromq from "zeromq";
 import type { Dealer, Socket, Subscriber } from "zeromq";
-import { Line } from "./line.ts";
+import { PeerQueue } from "./line.ts";
 import { checkOptions } from "./link-options.ts";
 import {
   LinkClosed,
@@ -76,7 +76,7 @@ const open = new Set<LibzmqLink>();
 
 class LibzmqLink implements Link {
   readonly #options: LinkOptions;
-  readonly #line = new Line();
+  readonly #line = new PeerQueue();
   #state: LinkState = "connecting";
   #socket: Dealer | Subscriber | undefined;
   #sending = false;

@@ -6,7 +6,7 @@
  */
 import { LinkFull, WAITING_LIMIT, type Frames } from "./transport.ts";
 
-export class Line {
+export class PeerQueue {
   #waiting: (Frames | undefined)[] = [];
   #head = 0;
   #bytes = 0;

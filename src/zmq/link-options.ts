@@ -8,7 +8,7 @@ import type { TcpNetConnectOpts, IpcNetConnectOpts } from "node:net";
 import type { LinkOptions } from "./transport.ts";
 
 /** Where a kernel's socket is, as `node:net` wants it. */
-export type Address =
+export type SocketAddress =
   Pick<TcpNetConnectOpts, "host" | "port"> | Pick<IpcNetConnectOpts, "path">;
 
 /** Throws a `RangeError` for an endpoint or an identity that no peer could accept. */
@@ -26,7 +26,7 @@ export function checkOptions({ type, endpoint, identity }: LinkOptions): void {
 }
 
 /** Reads `tcp://host:port`, `tcp://[ipv6]:port` or `ipc://path`; throws a `RangeError` for others. */
-export function toAddress(endpoint: string): Address {
+export function toAddress(endpoint: string): SocketAddress {
   const path = /^ipc:\/\/(.+)$/s.exec(endpoint)?.[1];
   if (path !== undefined) return { path };
   const tcp = /^tcp:\/\/(?:\[([^\]]+)\]|([^:[\]/*]+)):(\d{1,5})$/.exec(

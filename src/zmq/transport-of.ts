@@ -5,7 +5,7 @@
  * those are libzmq's. A driver that is asked for by name gets all links.
  */
 import { libzmq, libzmqForOldPeers } from "./libzmq.ts";
-import { Line } from "./line.ts";
+import { PeerQueue } from "./line.ts";
 import type {
   Frames,
   KernelTransport,
@@ -49,7 +49,7 @@ export function either(
 class EitherLink implements Link {
   #link: Link;
   /** What was sent before the peer was known; `undefined` from then on. */
-  #kept: Line | undefined = new Line();
+  #kept: PeerQueue | undefined = new PeerQueue();
 
   constructor(
     options: LinkOptions,

@@ -7,7 +7,7 @@
  * is not sent again, because a kernel does twice what it hears twice.
  */
 import { checkOptions } from "./link-options.ts";
-import { Line } from "./line.ts";
+import { PeerQueue } from "./line.ts";
 import {
   LinkClosed,
   type Frames,
@@ -17,7 +17,7 @@ import {
   type LinkState,
 } from "./transport.ts";
 import { BadPeer } from "./zmtp/bad-peer.ts";
-import { Connection, type Listener } from "./zmtp/connection.ts";
+import { ZmtpConnection, type ConnectionEvents } from "./zmtp/connection.ts";
 import { WRITE_SIZE } from "./zmtp/encoder.ts";
 import { SUBSCRIBE_TO_ALL } from "./zmtp/handshake.ts";
 
@@ -38,10 +38,10 @@ const PATIENCE = { part: 0.1, least_ms: 10, most_ms: 1_000 } as const;
 
 class ZmtpLink implements Link {
   readonly #options: LinkOptions;
-  readonly #line = new Line();
-  readonly #listener: Listener;
+  readonly #line = new PeerQueue();
+  readonly #listener: ConnectionEvents;
   #state: LinkState = "connecting";
-  #connection: Connection;
+  #connection: ZmtpConnection;
   /** When the peer was last there, or we began to look for it. */
   #since = performance.now();
   #retry: NodeJS.Timeout | undefined;
@@ -56,7 +56,7 @@ class ZmtpLink implements Link {
       drained: () => this.#flush(),
       ended: (error) => this.#onEnded(error),
     };
-    this.#connection = new Connection(options, this.#listener);
+    this.#connection = new ZmtpConnection(options, this.#listener);
   }
 
   get waiting(): number {
@@ -99,7 +99,7 @@ class ZmtpLink implements Link {
 
   #onReady(): void {
     if (this.#options.type === "sub") {
-      const subscription = new Line();
+      const subscription = new PeerQueue();
       subscription.push(SUBSCRIBE_TO_ALL);
       this.#connection.writeFrom(subscription);
     }
@@ -118,7 +118,7 @@ class ZmtpLink implements Link {
     const { part, least_ms, most_ms } = PATIENCE;
     this.#retry = setTimeout(
       () => {
-        this.#connection = new Connection(this.#options, this.#listener);
+        this.#connection = new ZmtpConnection(this.#options, this.#listener);
       },
       Math.min(Math.max(away_ms * part, least_ms), most_ms),
     );

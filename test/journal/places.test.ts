@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
-import { Places } from "../../src/journal/places.ts";
+import { Cursors } from "../../src/journal/places.ts";
 
 test("nobody has heard anything before somebody reads", () => {
-  expect(new Places().heard).toBe(0);
+  expect(new Cursors().heard).toBe(0);
 });
 
 test("what one of those who read has not heard is needed", () => {
-  const places = new Places();
+  const places = new Cursors();
   places.enter(() => 10, false);
   const leave = places.enter(() => 3, false);
   expect([places.count, places.heard]).toEqual([2, 3]);
@@ -15,7 +15,7 @@ test("what one of those who read has not heard is needed", () => {
 });
 
 test("where nobody reads, the last who did comes back for the rest", () => {
-  const places = new Places();
+  const places = new Cursors();
   let seen = 0;
   const leave = places.enter(() => seen, false);
   seen = 7;
@@ -25,7 +25,7 @@ test("where nobody reads, the last who did comes back for the rest", () => {
 });
 
 test("who looks for a part has heard nothing, and needs what is to come", () => {
-  const places = new Places();
+  const places = new Cursors();
   places.enter(() => 5, true)();
   expect(places.heard).toBe(0);
   places.enter(() => 8, false);

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { ExecutionState } from "../../src/kernel/kernel.ts";
+import type { ShellState } from "../../src/kernel/kernel.ts";
 import { MainShell } from "../../src/kernel/main-shell.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 function watch() {
-  const told: ExecutionState[] = [];
+  const told: ShellState[] = [];
   const shell = new MainShell((state) => told.push(state));
   return { shell, told };
 }

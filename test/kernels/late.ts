@@ -3,7 +3,7 @@
  * execution without a second one stays unanswered.
  */
 import type { Io } from "../../kernels/io.ts";
-import { NO_REPLY, type Answer } from "../../kernels/kernel.ts";
+import { NO_REPLY, type ReplyContent } from "../../kernels/kernel.ts";
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 
@@ -12,7 +12,7 @@ let held: Io | undefined;
 await runKernel({
   kernelInfo: kernelInfo("late"),
   handlers: {
-    async execute(_, io): Promise<Answer> {
+    async execute(_, io): Promise<ReplyContent> {
       if (held === undefined) {
         held = io;
         return NO_REPLY;

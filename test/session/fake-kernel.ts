@@ -14,7 +14,7 @@ import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import type { Exit } from "../../src/host/exit.ts";
 import type {
-  ExecutionState,
+  ShellState,
   Hooks,
   Kernel,
   Provisioner,
@@ -70,7 +70,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** What the first request told of its main shell. */
-  settle(state: ExecutionState): void {
+  settle(state: ShellState): void {
     this.#hooks.state(state);
   }
 

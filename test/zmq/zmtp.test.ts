@@ -6,11 +6,11 @@ import { connect, type Socket } from "node:net";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { Publisher, Router } from "zeromq";
-import { Line } from "../../src/zmq/line.ts";
+import { PeerQueue } from "../../src/zmq/line.ts";
 import type { Frames, LinkOptions } from "../../src/zmq/transport.ts";
 import { zmtp } from "../../src/zmq/zmtp.ts";
 import { BadPeer } from "../../src/zmq/zmtp/bad-peer.ts";
-import { Connection } from "../../src/zmq/zmtp/connection.ts";
+import { ZmtpConnection } from "../../src/zmq/zmtp/connection.ts";
 import { Decoder, LARGE, SLAB_SIZE } from "../../src/zmq/zmtp/decoder.ts";
 import { Encoder } from "../../src/zmq/zmtp/encoder.ts";
 import { checkGreeting, checkReady } from "../../src/zmq/zmtp/handshake.ts";
@@ -97,7 +97,7 @@ describe("a connection", () => {
     const [count, size] = [400, 20_000];
     let [heard, inTurn, most] = [0, 0, 0];
     const allHeard = new Promise<void>((resolve, reject) => {
-      const connection = new Connection(
+      const connection = new ZmtpConnection(
         { type: "sub", endpoint },
         {
           ready: () => {},
@@ -583,7 +583,7 @@ async function introduced(
 }
 
 function encoded(messages: readonly Frames[]): Buffer {
-  const line = new Line();
+  const line = new PeerQueue();
   for (const frames of messages) line.push(frames);
   const encoder = new Encoder();
   const written: Uint8Array[] = [];

@@ -18,7 +18,12 @@ import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
 import { Leftovers } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { type Token, tokenFrom } from "./token.ts";
-import { isTooLong, type Place, placeOf, UsageError } from "./transport.ts";
+import {
+  isTooLong,
+  type ListenChoice,
+  placeOf,
+  UsageError,
+} from "./transport.ts";
 
 /** The log file cannot be written; as Kallichore has it. */
 const NO_LOG_FILE = 101;
@@ -57,7 +62,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 
 interface Setting {
   readonly options: Options;
-  readonly place: Place;
+  readonly place: ListenChoice;
   readonly launched: Launched;
   readonly book: LogBook;
 }

@@ -17,7 +17,7 @@ export const PATH_LIMIT = 104;
 /** What our own directory and a session's socket in it add to a directory's path. */
 const SESSION_SOCKET_BYTES = 60;
 
-export interface Place {
+export interface ListenChoice {
   readonly address: Address;
   /** In which the directory for private files is made; the system's unless said. */
   readonly runtimeDirectory: string | undefined;
@@ -38,7 +38,7 @@ export interface Surroundings {
 export function placeOf(
   options: Options,
   surroundings: Surroundings = {},
-): Place {
+): ListenChoice {
   const { platform = process.platform, pid = process.pid } = surroundings;
   const isWindows = platform === "win32";
   const transport = transportOf(options, isWindows);

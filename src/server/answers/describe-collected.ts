@@ -3,10 +3,13 @@ import type { contract, InputOf, Output } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
 import type { Collected } from "../../session/executions/collect.ts";
 
-type Answer = InputOf<typeof contract.sessions.execute.output>;
-type Spelled = Answer["output"][number];
+type ExecuteOutput = InputOf<typeof contract.sessions.execute.output>;
+type Spelled = ExecuteOutput["output"][number];
 
-export function describeCollected({ reply, ...collected }: Collected): Answer {
+export function describeCollected({
+  reply,
+  ...collected
+}: Collected): ExecuteOutput {
   const { outputs, status } = collected;
   const result = outputs.findLast(
     (output) => output.output_type === "execute_result",

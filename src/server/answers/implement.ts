@@ -16,7 +16,7 @@ import type { Service } from "./service.ts";
 import type { Told } from "./told.ts";
 
 /** What an answer is given. */
-export interface Asked<Input> {
+export interface Call<Input> {
   readonly input: Input;
   /** What of the input was not parsed, because it is large. */
   readonly unread: UnreadInput;
@@ -29,11 +29,11 @@ export interface Asked<Input> {
 
 type ParsedInput<O extends Operation> = OutputOf<O["input"]>;
 /** What the output schema accepts. */
-type Answer<O extends Operation> = InputOf<O["output"]>;
+type AnswerValue<O extends Operation> = InputOf<O["output"]>;
 
 export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
-  ? (asked: Asked<ParsedInput<O>>) => AsyncIterable<Told>
-  : (asked: Asked<ParsedInput<O>>) => Answer<O> | Promise<Answer<O>>;
+  ? (asked: Call<ParsedInput<O>>) => AsyncIterable<Told>
+  : (asked: Call<ParsedInput<O>>) => AnswerValue<O> | Promise<AnswerValue<O>>;
 
 export type AnswersTo<Group extends Record<string, Operation>> = {
   readonly [Name in keyof Group]: AnswerTo<Group[Name]>;

@@ -20,7 +20,7 @@ import {
 } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
 import { LargeInput } from "./client-input.ts";
-import type { Answers, Asked } from "./implement.ts";
+import type { Answers, Call } from "./implement.ts";
 import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
@@ -132,19 +132,19 @@ function told(
   });
 }
 
-type Answer = (asked: Asked<unknown>) => unknown;
+type AnyAnswer = (asked: Call<unknown>) => unknown;
 
-function answerOf(answers: Answers, group: string, name: string): Answer {
-  const found = (answers as unknown as Record<string, Record<string, Answer>>)[
-    group
-  ]?.[name];
+function answerOf(answers: Answers, group: string, name: string): AnyAnswer {
+  const found = (
+    answers as unknown as Record<string, Record<string, AnyAnswer>>
+  )[group]?.[name];
   if (found === undefined) throw new Error(`No answer to ${group}.${name}`);
   return found;
 }
 
-function procedure(operation: Operation, answer: Answer) {
+function procedure(operation: Operation, answer: AnyAnswer) {
   const input = procedureInTurn.input(operation.input as z.ZodType);
-  const ask = async (asked: Asked<unknown>) => {
+  const ask = async (asked: Call<unknown>) => {
     try {
       assertPermitted(asked.by, operation.access, messageTypeIn(asked.input));
       return await answer(asked);
@@ -199,7 +199,7 @@ function askedIn({
   input: unknown;
   ctx: Context & { readonly given?: unknown };
   signal?: AbortSignal | undefined;
-}): Asked<unknown> {
+}): Call<unknown> {
   return {
     input,
     service: ctx.service,

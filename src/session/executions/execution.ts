@@ -20,11 +20,11 @@ import type { Principal } from "../principal.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
 
 /** Why an execution did not come to an end of its own. */
-export type Reason = NonNullable<Seen["reason"]>;
+export type EndReason = NonNullable<Seen["reason"]>;
 
 /** What the code is interrupted for. */
 export type Interrupter = Extract<
-  Reason,
+  EndReason,
   "interrupt" | "deadline" | "question_refused"
 >;
 
@@ -85,7 +85,7 @@ export class Execution {
   readonly counts = new Map<string, number>();
   /** What the kernel asks, while it does. */
   input: MessageEntry | undefined;
-  reason: Reason | undefined;
+  reason: EndReason | undefined;
   /** Whether its time was up before its end. */
   isLate = false;
   startedAt: Date | undefined;
@@ -230,7 +230,7 @@ export class Execution {
   }
 
   /** It will not run, or not to its end; `reply` is what we answer for the kernel. */
-  abort(reason: Reason, reply: Message): void {
+  abort(reason: EndReason, reply: Message): void {
     if (!this.#happen("aborted")) return;
     this.reply = shortened(reply);
     this.#heard.add("reply");
@@ -291,7 +291,7 @@ export class Execution {
     return status === "error" ? "failed" : "aborted"; // IRkernel says `abort`
   }
 
-  #end(reason: Reason | undefined): void {
+  #end(reason: EndReason | undefined): void {
     this.reason = reason;
     this.endedAt = new Date();
     this.input = undefined;

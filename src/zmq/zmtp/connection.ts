@@ -8,7 +8,7 @@ import { connect, type Socket } from "node:net";
 import { toAddress } from "../link-options.ts";
 import type { Frames, LinkOptions } from "../transport.ts";
 import { BadPeer } from "./bad-peer.ts";
-import { Decoder, type Command } from "./decoder.ts";
+import { Decoder, type ZmtpCommand } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
 import {
   checkGreeting,
@@ -43,7 +43,7 @@ const PONGS_LIMIT = 16;
 /** One for all: what it encodes is written, or left to the writer, before the next use. */
 const encoder = new Encoder();
 
-export interface Listener {
+export interface ConnectionEvents {
   /** The handshake is complete. */
   ready(): void;
   messages(batch: readonly Frames[]): void;
@@ -66,9 +66,9 @@ export interface Accepted {
   readonly limit: number;
 }
 
-export class Connection {
+export class ZmtpConnection {
   readonly #options: Introduction;
-  readonly #listener: Listener;
+  readonly #listener: ConnectionEvents;
   readonly #decoder: Decoder;
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
@@ -83,7 +83,7 @@ export class Connection {
   #isBehind = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
-  constructor(options: Introduction & Peer, listener: Listener) {
+  constructor(options: Introduction & Peer, listener: ConnectionEvents) {
     this.#options = options;
     this.#listener = listener;
     this.#behind = "accepted" in options ? undefined : options.behind;
@@ -278,7 +278,7 @@ export class Connection {
     return true;
   }
 
-  #onIntroduction({ name, body }: Command): void {
+  #onIntroduction({ name, body }: ZmtpCommand): void {
     if (name === "ERROR") throw refusal(body);
     if (name !== "READY") {
       throw new BadPeer("protocol", "The peer began without an introduction");
@@ -289,7 +289,7 @@ export class Connection {
     this.#listener.ready();
   }
 
-  #onCommand({ name, body }: Command): void {
+  #onCommand({ name, body }: ZmtpCommand): void {
     if (name !== "PING" || this.unsent > UNREAD_PONGS_LIMIT) return;
     this.#pongs += 1;
     if (this.#pongs > PONGS_LIMIT) return;

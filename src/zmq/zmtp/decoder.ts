@@ -37,7 +37,7 @@ const FRAME_COST = 128; // bytes
 /** No frame has so many bytes: the length itself is damaged. */
 const ABSURD = 2 ** 40;
 
-export interface Command {
+export interface ZmtpCommand {
   readonly name: string;
   /** A view, valid until the next `read`. */
   readonly body: Uint8Array;
@@ -129,7 +129,7 @@ export class Decoder {
    * which it returns: `undefined` when more bytes are needed, or the batch has
    * `most` messages. Throws `BadPeer`.
    */
-  read(batch: Frames[], most = Infinity): Command | undefined {
+  read(batch: Frames[], most = Infinity): ZmtpCommand | undefined {
     if (this.#large !== undefined) {
       const { memory, bytes, filled, flags } = this.#large;
       if (filled < bytes.length) return undefined;
@@ -278,7 +278,7 @@ function allocate(size: number): Buffer {
   }
 }
 
-function toCommand(frame: Buffer): Command {
+function toCommand(frame: Buffer): ZmtpCommand {
   const nameLength = frame[0] ?? 0;
   if (nameLength === 0 || 1 + nameLength > frame.length) {
     throw damaged("a command without a name");

@@ -5,7 +5,7 @@
  * ones go out as they are. What `encode` returns is valid until `reuse`, or for
  * good after `leave`.
  */
-import type { Line } from "../line.ts";
+import type { PeerQueue } from "../line.ts";
 import type { Frames } from "../transport.ts";
 
 export const MORE = 1;
@@ -29,7 +29,7 @@ export class Encoder {
   #pieces: Uint8Array[] = [];
 
   /** The next messages of the line, at least one: to be written in this order, together. */
-  encode(line: Line): Uint8Array[] {
+  encode(line: PeerQueue): Uint8Array[] {
     let bytes = 0;
     while (bytes < WRITE_SIZE) {
       const frames = line.shift();

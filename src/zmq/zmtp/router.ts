@@ -4,9 +4,9 @@
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { Line } from "../line.ts";
+import { PeerQueue } from "../line.ts";
 import type { Frames } from "../transport.ts";
-import { Connection } from "./connection.ts";
+import { ZmtpConnection } from "./connection.ts";
 
 /** Of a kernel that may try again, and of strangers: who has been there longest makes room for a newcomer. */
 const PEERS_LIMIT = 16;
@@ -25,7 +25,7 @@ export type Hear = (frames: Frames, sender: Sender) => void;
 
 export class Router implements Disposable {
   readonly #server = createServer((socket) => this.#accept(socket));
-  readonly #peers = new Set<Connection>();
+  readonly #peers = new Set<ZmtpConnection>();
   readonly #hear: Hear;
 
   /** Resolves once it listens, on a port that the system chooses. */
@@ -59,7 +59,7 @@ export class Router implements Disposable {
       this.#peers.delete(oldest);
     }
     socket.setNoDelay(true);
-    const line = new Line();
+    const line = new PeerQueue();
     const sender: Sender = {
       answer: (frames) => line.push(frames),
       dismiss: () => {
@@ -67,7 +67,7 @@ export class Router implements Disposable {
         this.#peers.delete(peer);
       },
     };
-    const peer = new Connection(
+    const peer = new ZmtpConnection(
       { type: "router", accepted: { socket, limit: MESSAGE_LIMIT } },
       {
         ready: () => {},

@@ -30,7 +30,7 @@ import { Pings } from "./pings.ts";
 import { speakerOf } from "../../answers/speaker.ts";
 import type { Patience } from "../../patience.ts";
 import type { Told } from "../../answers/told.ts";
-import type { Connection } from "../../door.ts";
+import type { WebSocketConnection } from "../../door.ts";
 import { type Codec, type Piece, relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 
@@ -67,7 +67,7 @@ const FAREWELL_MS = 250;
 /** Carries messages both ways until the socket closes, the session ends or another owner comes. */
 export function ownChannels(
   session: Session,
-  connection: Connection,
+  connection: WebSocketConnection,
   options: ChannelOptions,
 ): void {
   const closed = new AbortController();

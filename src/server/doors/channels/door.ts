@@ -11,7 +11,12 @@ import { failure } from "../../../../contract/index.ts";
 import { EVERYTHING, type Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import type { Service } from "../../answers/service.ts";
-import type { Asked, AskedUpgrade, Connection, Door } from "../../door.ts";
+import type {
+  DoorRequest,
+  UpgradeRequest,
+  WebSocketConnection,
+  Door,
+} from "../../door.ts";
 import { assertPermitted, assertUnlimited } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
 import { sendJson } from "../../respond.ts";
@@ -26,7 +31,10 @@ export interface OwnSocket {
 }
 
 /** Who connects there, and the head of the handshake where there was one. */
-export type Enter = (connection: Connection, req?: IncomingMessage) => void;
+export type Enter = (
+  connection: WebSocketConnection,
+  req?: IncomingMessage,
+) => void;
 export type OpenOwn = (enter: Enter) => Promise<OwnSocket>;
 
 const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
@@ -59,7 +67,11 @@ export class ChannelsDoor implements Door {
   }
 
   /** Asked without an upgrade: where to connect. */
-  async handle({ req, res, url: { pathname: path } }: Asked): Promise<void> {
+  async handle({
+    req,
+    res,
+    url: { pathname: path },
+  }: DoorRequest): Promise<void> {
     const session = this.#sessionAt(path);
     if (this.#openOwn !== undefined) {
       assertUnlimited(principalOf(req)); // there nobody is asked who they are
@@ -72,7 +84,7 @@ export class ChannelsDoor implements Door {
   }
 
   /** Throws `session_not_found`; nobody is displaced by who is refused. */
-  async upgrade({ req, url, accept, answer }: AskedUpgrade): Promise<void> {
+  async upgrade({ req, url, accept, answer }: UpgradeRequest): Promise<void> {
     const session = this.#sessionAt(url.pathname);
     if (this.#openOwn !== undefined && pointsElsewhere(req, url.pathname)) {
       assertUnlimited(principalOf(req));
@@ -176,7 +188,7 @@ export class ChannelsDoor implements Door {
   }
 }
 
-interface Entered extends Connection {
+interface Entered extends WebSocketConnection {
   /** The head of the handshake; `undefined` where there was none. */
   readonly req: IncomingMessage | undefined;
   readonly by: Principal;

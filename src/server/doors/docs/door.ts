@@ -1,7 +1,7 @@
 /** Pages for people and their browsers, and the OpenAPI document. */
 import type { IncomingMessage } from "node:http";
 import { failure, type SupervisorError } from "../../../../contract/index.ts";
-import type { Asked, Door, Spelled } from "../../door.ts";
+import type { DoorRequest, Door, Spelled } from "../../door.ts";
 import { send } from "../../respond.ts";
 import { docs, openapi } from "./docs.ts";
 import { tokenPage } from "./token-page.ts";
@@ -13,14 +13,14 @@ export class PagesDoor implements Door {
     return ["/", "/docs", "/openapi.json"].includes(path) ? READ : [];
   }
 
-  handle({ req, res, url: { pathname: path } }: Asked): void {
+  handle({ req, res, url: { pathname: path } }: DoorRequest): void {
     if (path === "/" && !wantsPage(req)) throw failure("not_found", { path });
     const page = path === "/openapi.json" ? openapi() : docs();
     send(res, { status: 200, ...page });
   }
 
   /** A person without a token is asked for it. */
-  spell(failed: SupervisorError, { req, url }: Asked): Spelled {
+  spell(failed: SupervisorError, { req, url }: DoorRequest): Spelled {
     const asksForToken =
       failed.reason === "unauthorized" &&
       url.pathname !== "/openapi.json" &&

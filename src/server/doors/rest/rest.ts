@@ -20,7 +20,7 @@ import {
 } from "../../../../contract/index.ts";
 import { clientInput, LargeInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
-import type { Asked, Door, Spelled } from "../../door.ts";
+import type { DoorRequest, Door, Spelled } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
 import { sendJson } from "../../respond.ts";
 import type { Feed } from "../../answers/router.ts";
@@ -57,7 +57,7 @@ export class RestDoor implements Door {
     return this.#routeAt(method, path)?.operation.access === "open";
   }
 
-  async handle({ req, res, method, url }: Asked): Promise<void> {
+  async handle({ req, res, method, url }: DoorRequest): Promise<void> {
     const route = this.#routeAt(method, url.pathname);
     if (route === undefined) throw failure("not_found", { path: url.pathname });
     const { operation, procedure } = route;
@@ -87,7 +87,7 @@ export class RestDoor implements Door {
   }
 
   /** What a failed start leaves behind rides along, where the operation promises it. */
-  spell(failed: SupervisorError, { method, url }: Asked): Spelled {
+  spell(failed: SupervisorError, { method, url }: DoorRequest): Spelled {
     const operation = this.#routeAt(method, url.pathname)?.operation;
     if (operation === undefined) return failed;
     const { status, body, startupBody } = failed;

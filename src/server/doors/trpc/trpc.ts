@@ -24,7 +24,12 @@ import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
-import type { Asked, AskedUpgrade, Connection, Door } from "../../door.ts";
+import type {
+  DoorRequest,
+  UpgradeRequest,
+  WebSocketConnection,
+  Door,
+} from "../../door.ts";
 import { type Codec, paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
@@ -44,7 +49,7 @@ export class TrpcDoor implements Door {
     const options = {
       router,
       experimental_encoder: encoder,
-      createContext: ({ req, res }: Connected): Context => ({
+      createContext: ({ req, res }: ContextSource): Context => ({
         service,
         by: principalOf(req),
         feed: feedOf(res),
@@ -72,7 +77,7 @@ export class TrpcDoor implements Door {
     return this.#serves(path);
   }
 
-  async handle({ req, res, url }: Asked): Promise<void> {
+  async handle({ req, res, url }: DoorRequest): Promise<void> {
     const procedures = url.pathname.slice(PREFIX.length + 1);
     const inputs = await this.#inputsOf(req, res, procedures);
     const marks = new Marks();
@@ -97,7 +102,7 @@ export class TrpcDoor implements Door {
     });
   }
 
-  upgrade({ req, accept }: AskedUpgrade): void {
+  upgrade({ req, accept }: UpgradeRequest): void {
     accept((connection) =>
       this.#connect(new TrpcSocket(connection, this.#service), req),
     );
@@ -123,7 +128,7 @@ export class TrpcDoor implements Door {
 
 type Connect = (socket: TrpcSocket, req: IncomingMessage) => void;
 
-interface Connected {
+interface ContextSource {
   readonly req: IncomingMessage;
   readonly res: TrpcSocket;
 }
@@ -179,7 +184,7 @@ class TrpcSocket extends EventEmitter {
   readonly frames: FrameWriter;
   readonly #socket: WebSocket;
 
-  constructor(connection: Connection, service: Service) {
+  constructor(connection: WebSocketConnection, service: Service) {
     super();
     const { reader_buffer_bytes: limit, reader_patience_ms: patience_ms } =
       service.limits;
