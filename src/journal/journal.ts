@@ -16,7 +16,7 @@ import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
 import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
-import { type Cursor, Cursors } from "./places.ts";
+import { type Cursor, Cursors } from "./cursors.ts";
 import { Recent } from "./recent.ts";
 import { BATCH, Spill } from "./spill.ts";
 import type { Turns } from "./turns.ts";

@@ -7,7 +7,7 @@
  */
 import type * as Zeromq from "zeromq";
 import type { Dealer, Socket, Subscriber } from "zeromq";
-import { PeerQueue } from "./line.ts";
+import { PeerQueue } from "./peer-queue.ts";
 import { checkOptions } from "./link-options.ts";
 import {
   LinkClosed,

@@ -5,7 +5,7 @@
  * those are libzmq's. A driver that is asked for by name gets all links.
  */
 import { libzmq, libzmqForOldPeers } from "./libzmq.ts";
-import { PeerQueue } from "./line.ts";
+import { PeerQueue } from "./peer-queue.ts";
 import type {
   Frames,
   KernelTransport,

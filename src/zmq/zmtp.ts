@@ -7,7 +7,7 @@
  * is not sent again, because a kernel does twice what it hears twice.
  */
 import { checkOptions } from "./link-options.ts";
-import { PeerQueue } from "./line.ts";
+import { PeerQueue } from "./peer-queue.ts";
 import {
   LinkClosed,
   type Frames,

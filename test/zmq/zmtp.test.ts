@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { Publisher, Router } from "zeromq";
-import { PeerQueue } from "../../src/zmq/line.ts";
+import { PeerQueue } from "../../src/zmq/peer-queue.ts";
 import type { Frames, LinkOptions } from "../../src/zmq/transport.ts";
 import { zmtp } from "../../src/zmq/zmtp.ts";
 import { BadPeer } from "../../src/zmq/zmtp/bad-peer.ts";

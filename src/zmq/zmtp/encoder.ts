@@ -5,7 +5,7 @@
  * ones go out as they are. What `encode` returns is valid until `reuse`, or for
  * good after `leave`.
  */
-import type { PeerQueue } from "../line.ts";
+import type { PeerQueue } from "../peer-queue.ts";
 import type { Frames } from "../transport.ts";
 
 export const MORE = 1;

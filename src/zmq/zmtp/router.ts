@@ -4,7 +4,7 @@
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { PeerQueue } from "../line.ts";
+import { PeerQueue } from "../peer-queue.ts";
 import type { Frames } from "../transport.ts";
 import { ZmtpConnection } from "./connection.ts";
 

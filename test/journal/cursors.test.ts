@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Cursors } from "../../src/journal/places.ts";
+import { Cursors } from "../../src/journal/cursors.ts";
 
 test("nobody has heard anything before somebody reads", () => {
   expect(new Cursors().heard).toBe(0);
