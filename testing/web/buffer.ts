@@ -8,7 +8,7 @@ export class Buffer extends Uint8Array {
     encoding: unknown = "utf8",
     length?: number,
   ): Buffer {
-    if (source instanceof ArrayBuffer) {
+    if (isArrayBuffer(source)) {
       const offset = typeof encoding === "number" ? encoding : 0;
       return new Buffer(source, offset, length); // shares it, as Node's does
     }
@@ -21,6 +21,14 @@ export class Buffer extends Uint8Array {
       default:
         return new Buffer(new TextEncoder().encode(source));
     }
+  }
+
+  static allocUnsafe(size: number): Buffer {
+    return new Buffer(size);
+  }
+
+  static allocUnsafeSlow(size: number): Buffer {
+    return new Buffer(size);
   }
 
   static alloc(size: number, fill = 0): Buffer {
@@ -71,6 +79,11 @@ export class Buffer extends Uint8Array {
   get #view(): DataView {
     return new DataView(this.buffer, this.byteOffset, this.byteLength);
   }
+}
+
+/** By its kind, not its class: in jsdom there are two of that. */
+function isArrayBuffer(source: unknown): source is ArrayBuffer {
+  return Object.prototype.toString.call(source) === "[object ArrayBuffer]";
 }
 
 function toArray(source: ArrayLike<number> | Iterable<number>): Uint8Array {

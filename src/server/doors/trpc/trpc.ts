@@ -144,7 +144,10 @@ function fillAsWritten(res: ServerResponse, marks: Marks): void {
   const write = res.write.bind(res) as (...args: unknown[]) => boolean;
   res.write = (chunk: unknown, ...rest: unknown[]) =>
     write(
-      chunk instanceof Uint8Array ? marks.filledBytes(chunk) : chunk,
+      // By its kind, not its class: in jsdom there are two of that.
+      ArrayBuffer.isView(chunk)
+        ? marks.filledBytes(chunk as Uint8Array)
+        : chunk,
       ...rest,
     );
 }
