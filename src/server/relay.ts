@@ -27,6 +27,8 @@ export interface Sink {
   add(pieces: readonly Piece[]): void;
   /** Sends what was added. */
   flush(): void;
+  /** What `send` sends goes out in one go. */
+  together(send: () => void): void;
   /** Resolves with true once the client has taken enough of it; with false when it is gone. */
   drained(): Promise<boolean>;
 }
@@ -49,12 +51,14 @@ export async function relay(
   { codec, sink, owner }: RelayOptions,
 ): Promise<void> {
   for await (const told of paced(source, sink)) {
-    codec.encode(told, (pieces, seq, size) => {
-      if (pieces !== undefined) sink.add(pieces);
-      owner?.sent(seq, size);
+    sink.together(() => {
+      codec.encode(told, (pieces, seq, size) => {
+        if (pieces !== undefined) sink.add(pieces);
+        owner?.sent(seq, size);
+      });
+      sink.flush();
+      owner?.ask();
     });
-    sink.flush();
-    owner?.ask();
   }
 }
 

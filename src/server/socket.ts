@@ -71,6 +71,15 @@ export class FrameWriter implements Sink {
     stream.uncork();
   }
 
+  together(send: () => void): void {
+    this.#stream?.cork();
+    try {
+      send();
+    } finally {
+      this.#stream?.uncork();
+    }
+  }
+
   /**
    * Resolves once less than the limit waits in our process, or the socket is
    * closed. A reader that takes nothing for too long is cut off: what it missed

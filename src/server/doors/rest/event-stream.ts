@@ -49,16 +49,15 @@ function sinkOf(res: ServerResponse, patience_ms: number): Sink {
   const waiting = () => (res.destroyed ? undefined : res.writableLength);
   const outgoing = { waiting, stream: res, socket: res };
   const limit = Math.max(res.writableHighWaterMark, 1);
-  let isCorked = false;
   return {
     add(pieces) {
-      if (!isCorked) res.cork();
-      isCorked = true;
       for (const piece of pieces) res.write(piece);
     },
-    flush() {
-      if (isCorked) res.uncork();
-      isCorked = false;
+    flush() {}, // nothing is held back
+    together(send) {
+      res.cork();
+      send();
+      res.uncork();
     },
     async drained() {
       if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
