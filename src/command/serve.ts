@@ -23,7 +23,8 @@ import {
   toServerOptions,
 } from "./serve-options.ts";
 import { onSignals } from "./signals.ts";
-import { untilAborted, type Terminal } from "./terminal.ts";
+import type { Terminal } from "./terminal.ts";
+import { untilAborted } from "../time/signals.ts";
 import { isPublic } from "./token.ts";
 import { whyOf } from "./why.ts";
 

@@ -9,6 +9,7 @@
 import { once } from "node:events";
 import { stripVTControlCharacters } from "node:util";
 import pc from "picocolors";
+import { untilAborted } from "../time/signals.ts";
 
 export type Colors = ReturnType<typeof pc.createColors>;
 
@@ -107,8 +108,4 @@ function unblock(stream: NodeJS.WriteStream): void {
     _handle?: { setBlocking?: (blocking: boolean) => void } | null;
   };
   handle?.setBlocking?.(false);
-}
-
-export async function untilAborted(signal: AbortSignal): Promise<void> {
-  if (!signal.aborted) await once(signal, "abort");
 }

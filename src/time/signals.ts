@@ -6,7 +6,7 @@
  * Dispose of it when the wait is over; a long-lived source then keeps no
  * listener of ours.
  */
-import { setMaxListeners } from "node:events";
+import { once, setMaxListeners } from "node:events";
 
 /** A timer that is set for longer fires at once. */
 const LONGEST_MS = 2 ** 31 - 1;
@@ -57,6 +57,11 @@ export function expectMany(signal: AbortSignal): void {
   } catch {
     // A signal of another make, such as a test environment's, never warns.
   }
+}
+
+/** Resolves when it aborts. */
+export async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
 }
 
 /** Rejects with the signal's reason when it aborts. Race it; when it loses, nobody waits for it. */

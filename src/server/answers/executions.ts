@@ -1,5 +1,4 @@
 /** The execution operations, each answered in a line or a few. */
-import { once } from "node:events";
 import type { contract } from "../../../contract/index.ts";
 import { request } from "../../jupyter/client-message.ts";
 import { rememberMembers } from "../../jupyter/json-members.ts";
@@ -8,7 +7,7 @@ import { eventsOf, pastOf } from "../../session/executions/events.ts";
 import type { Execution } from "../../session/executions/execution.ts";
 import { OutputsSoFar } from "../../session/executions/outputs.ts";
 import type { Session } from "../../session/session.ts";
-import { Deadline } from "../../time/signals.ts";
+import { Deadline, untilAborted } from "../../time/signals.ts";
 import { CODE, type UnreadCode } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
 import type { AnswersTo } from "./implement.ts";
@@ -97,7 +96,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
     const [session, execution] = found(service, input);
     const ends = [signal, session.ended, execution.over];
     using end = new Deadline(ends, input.timeout_ms);
-    await aborted(end.signal);
+    await untilAborted(end.signal);
     return describeExecution(session, execution);
   },
 };
@@ -171,8 +170,4 @@ function found(
 ): readonly [Session, Execution] {
   const session = supervisor.session(session_id);
   return [session, session.executions.get(execution_id)];
-}
-
-async function aborted(signal: AbortSignal): Promise<void> {
-  if (!signal.aborted) await once(signal, "abort");
 }

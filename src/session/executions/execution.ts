@@ -7,7 +7,6 @@
  * all. What it says stays in the journal, too: here is only where that begins
  * and ends, and how much it is.
  */
-import { once } from "node:events";
 import type {
   Execution as Seen,
   ExecutionState,
@@ -15,7 +14,7 @@ import type {
 import { contentOf, type Message } from "../../jupyter/message.ts";
 import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
 import { Code } from "./code.ts";
-import { Deadline, expectMany } from "../../time/signals.ts";
+import { Deadline, expectMany, untilAborted } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
 
@@ -184,7 +183,7 @@ export class Execution {
       [this.#begun.signal, this.over],
       BEGIN_PATIENCE_MS,
     );
-    await once(wait.signal, "abort");
+    await untilAborted(wait.signal);
   }
 
   /** What it asked is answered, or nobody will answer it any more. */
