@@ -37,7 +37,7 @@ import { uuid } from "./uuid.ts";
 import { deferred, whileWanted } from "./wait.ts";
 
 export interface AttachOptions {
-  /** Whether `outputs` are fetched for whoever awaits; true unless said. */
+  /** Whether `outputs` are fetched for a program that awaits the result. Default: true. */
   readonly collect?: boolean | undefined;
   /** Ends the waiting and the listening here, with the signal's reason. The code goes on. */
   readonly signal?: AbortSignal | undefined;

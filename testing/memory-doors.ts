@@ -6,7 +6,8 @@
 import type { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { doorsOf } from "../src/server/doors/doors.ts";
-import { Entrance, urlOf } from "../src/server/entrance.ts";
+import { urlOf } from "../src/server/address.ts";
+import { Entrance } from "../src/server/entrance.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";

@@ -195,7 +195,7 @@ class OpenSocket {
   readonly #client: MockedClient;
   #server: ServerSocket | undefined;
   /** Messages until it breaks. */
-  #left = Infinity;
+  #left: number;
 
   constructor(client: MockedClient, left = Infinity) {
     this.#client = client;

@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure } from "../../contract/index.ts";
 import type { Guard } from "../log/guard.ts";
+import { urlOf } from "./address.ts";
 import { toFailure } from "./answers/router.ts";
 import type { DoorRequest, UpgradeRequest, Door } from "./door.ts";
 import { Gate, type GateOptions } from "./gate.ts";
@@ -133,9 +134,3 @@ export class Entrance {
 }
 
 const ALLOW_ORIGIN = "access-control-allow-origin";
-
-/** Only path and query are the client's, in either form of a request's target; a path may begin with two slashes. */
-export function urlOf({ url = "/" }: IncomingMessage): URL {
-  const path = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*(.*)$/i.exec(url)?.[1] ?? url;
-  return new URL(`http://localhost${path.startsWith("/") ? "" : "/"}${path}`);
-}

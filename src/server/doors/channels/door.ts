@@ -17,6 +17,7 @@ import type {
   WebSocketConnection,
   Door,
 } from "../../door.ts";
+import { decodedSegment } from "../../address.ts";
 import { assertPermitted, assertUnlimited } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
 import { sendJson } from "../../respond.ts";
@@ -142,13 +143,7 @@ export class ChannelsDoor implements Door {
       PATHS.map((pattern) => pattern.exec(path)).find(
         (match) => match !== null,
       ) ?? [];
-    let session_id: string;
-    try {
-      session_id = decodeURIComponent(segment ?? "");
-    } catch (cause) {
-      const why = "The path is no percent-encoded UTF-8";
-      throw failure("bad_request", { why }, { cause });
-    }
+    const session_id = decodedSegment(segment ?? "");
     return this.#service.supervisor.session(session_id);
   }
 

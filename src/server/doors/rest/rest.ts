@@ -26,6 +26,7 @@ import { sendJson } from "../../respond.ts";
 import type { Feed } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { share } from "../../../time/share.ts";
+import { decodedSegment } from "../../address.ts";
 import { principalOf } from "../../principal.ts";
 import type { Told } from "../../answers/told.ts";
 
@@ -146,7 +147,7 @@ async function inputOf(
   const { groups } = pattern.exec(url.pathname) ?? {};
   const inPath = Object.entries(groups ?? {}).map(([name, value]) => [
     name,
-    decoded(value),
+    decodedSegment(value),
   ]);
   // Spread, not assigned: `__proto__` is a key like any other.
   const whole = (input: object): Record<string, unknown> => ({
@@ -188,15 +189,6 @@ async function textOf(
 ): Promise<Buffer> {
   const text = await bodyOf(req, res);
   return text.length < 1024 && text.toString().trim() === "" ? NULL : text;
-}
-
-function decoded(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch (cause) {
-    const why = "The path is no percent-encoded UTF-8";
-    throw failure("bad_request", { why }, { cause });
-  }
 }
 
 /** Fields that mean nothing here, as a list in JSON; empty where all are known. They are let pass, because clients may be newer than we are. */
