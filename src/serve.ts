@@ -12,7 +12,7 @@ import {
   type PolicyChange,
 } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./kernelspecs/embedded.ts";
-import { type FaultListener, Guard } from "./log/guard.ts";
+import { type FaultListener, guardOf } from "./log/guard.ts";
 import { IdleWatch } from "./supervisor/idle.ts";
 import { Tidying } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
@@ -265,7 +265,7 @@ export function serviceOf(
   const shutdownRequested = new Promise<string>(
     (resolve) => (shutDown = resolve),
   );
-  const guard = new Guard(log, options.onFault);
+  const guard = guardOf(log, options.onFault);
   let logLevel = options.logLevel ?? "info";
   const service: Service = {
     supervisor,

@@ -5,7 +5,7 @@
  */
 import { failure, NO_POLICY } from "../contract/index.ts";
 import type { Log } from "../src/log/log.ts";
-import { Guard } from "../src/log/guard.ts";
+import { guardOf } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
 import type { HostFacts } from "../src/host/host.ts";
 import type {
@@ -74,7 +74,7 @@ export function memoryService({
     telemetry: {},
     log: accidents,
     faults,
-    guard: new Guard(accidents),
+    guard: guardOf(accidents),
     limits,
     reportedVersion: "0.1.69",
     version: "0.0.0-mock",

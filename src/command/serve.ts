@@ -5,7 +5,7 @@
 import { Command } from "commander";
 import { LogBook } from "../log/log.ts";
 import { Filter } from "../log/filter.ts";
-import { Deadline } from "../time/signals.ts";
+import { deadline } from "../time/signals.ts";
 import {
   type RunningServer,
   type ServerOptions,
@@ -141,7 +141,7 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
 /** Resolves when everything has ended. Throws `accident` where something hangs. */
 async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
   const gone = server[Symbol.asyncDispose]();
-  using late = new Deadline([hurry], GOODBYE_MS);
+  using late = deadline([hurry], GOODBYE_MS);
   await Promise.race([gone, untilAborted(late.signal)]);
   if (!late.signal.aborted) return;
   for (const session of server.supervisor.sessions) {

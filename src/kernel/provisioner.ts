@@ -1,7 +1,7 @@
 /** Launches kernels on a host, and adopts those already running. Which sockets each session's kernels are told to bind is chosen here. */
 import type { ConnectionInfo } from "../../contract/index.ts";
 import type { Reservation } from "../host/address.ts";
-import { Deadline } from "../time/signals.ts";
+import { deadline } from "../time/signals.ts";
 import { type IpcSupport, ipcSupport, type KernelSockets } from "./ipc.ts";
 import type { Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
 import {
@@ -52,7 +52,7 @@ export class HostProvisioner implements Provisioner {
     hooks: Hooks,
     signal: AbortSignal,
   ): Promise<Kernel> {
-    using time = new Deadline([signal], recipe.timeout_ms);
+    using time = deadline([signal], recipe.timeout_ms);
     return await launch(recipe, hooks, {
       ...this.#options,
       sockets: this.#choiceFor(recipe),
@@ -75,7 +75,7 @@ export class HostProvisioner implements Provisioner {
       connection_file: undefined,
       kill: undefined,
     });
-    using time = new Deadline([signal], recipe.timeout_ms);
+    using time = deadline([signal], recipe.timeout_ms);
     try {
       kernel = new RunningKernel({
         recipe,

@@ -8,37 +8,27 @@ import type { Log } from "./log.ts";
 /** Told of every bug of ours that was caught. */
 export type FaultListener = (error: Error) => void;
 
-export class Guard {
-  readonly #log: Log;
-  readonly #listener: FaultListener | undefined;
+export type Guard = ReturnType<typeof guardOf>;
 
-  constructor(log: Log, listener?: FaultListener) {
-    this.#log = log;
-    this.#listener = listener;
-  }
-
+export function guardOf(log: Log, listener?: FaultListener) {
+  /** Does not throw, whatever the listener does. */
+  const tell = (error: unknown, where: string): void => {
+    log.error({ err: error, where }, "A bug of ours; please report it");
+    try {
+      listener?.(error instanceof Error ? error : new Error(String(error)));
+    } catch (cause) {
+      log.error({ err: cause }, "The listener for faults threw");
+    }
+  };
   /** A callback that does not throw. `where` says in the log whose it is. */
-  around<Given extends unknown[]>(
-    where: string,
-    run: (...given: Given) => void,
-  ): (...given: Given) => void {
-    return (...given) => {
+  const around =
+    <Given extends unknown[]>(where: string, run: (...given: Given) => void) =>
+    (...given: Given): void => {
       try {
         run(...given);
       } catch (error) {
-        this.tell(error, where);
+        tell(error, where);
       }
     };
-  }
-
-  /** Does not throw, whatever the listener does. */
-  tell(error: unknown, where: string): void {
-    this.#log.error({ err: error, where }, "A bug of ours; please report it");
-    try {
-      const cause = error instanceof Error ? error : new Error(String(error));
-      this.#listener?.(cause);
-    } catch (cause) {
-      this.#log.error({ err: cause }, "The listener for faults threw");
-    }
-  }
+  return { tell, around };
 }

@@ -10,6 +10,7 @@ import { membersOf } from "../jupyter/json-members.ts";
 import type { Message } from "../jupyter/message.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
+import { keepLast } from "./keep-last.ts";
 import type { MessageEntry } from "../journal/entry.ts";
 
 /** Executions. */
@@ -41,10 +42,7 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     const content = members(request.raw.content);
     if (content.get("silent")?.toString() === "true") return;
     this.#runs.set(request.header.msg_id, new HistoryRun(request, content));
-    const [oldest] = this.#runs.keys();
-    if (this.#runs.size > LIMIT && oldest !== undefined) {
-      this.#runs.delete(oldest);
-    }
+    keepLast(this.#runs, LIMIT);
   }
 
   /** kernel → client */

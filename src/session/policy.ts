@@ -27,28 +27,25 @@ export interface Fate {
 
 export const STAYS_EXITED: Fate = { isStartedAgain: false, said: "" };
 
-/** Counts the starts that were nobody's wish, so that a kernel which dies at birth does not go on for ever. */
-export class RestartBudget {
-  /** When each was, by a clock that nobody sets. */
-  #starts: number[] = [];
-
-  /** Takes one start, where one is left. */
-  take({ limit, window_s }: Autorestart): Fate {
-    const now = performance.now();
-    this.#starts = this.#starts.filter((at) => at > now - window_s * 1000);
-    const isStartedAgain = this.#starts.length < limit;
-    if (isStartedAgain) this.#starts.push(now);
-    const count = this.#starts.length;
-    return {
-      isStartedAgain,
-      said: isStartedAgain
-        ? `; it is started again (${count} of ${limit} times in ${window_s} s)`
-        : `; it is not started again: it was ${count} times in ${window_s} s`,
-    };
-  }
-
-  /** Somebody starts it: what was before does not count. */
-  reset(): void {
-    this.#starts = [];
-  }
+/**
+ * What becomes of a session that its server has started again at the times
+ * `starts`, by a clock that nobody sets. Takes one start more, where one is
+ * left, so that a kernel which dies at birth does not go on for ever.
+ */
+export function takeStart(
+  starts: number[],
+  { limit, window_s }: Autorestart,
+): Fate {
+  const now = performance.now();
+  const recent = starts.filter((at) => at > now - window_s * 1000);
+  const isStartedAgain = recent.length < limit;
+  if (isStartedAgain) recent.push(now);
+  starts.splice(0, Infinity, ...recent);
+  const count = recent.length;
+  return {
+    isStartedAgain,
+    said: isStartedAgain
+      ? `; it is started again (${count} of ${limit} times in ${window_s} s)`
+      : `; it is not started again: it was ${count} times in ${window_s} s`,
+  };
 }

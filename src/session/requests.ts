@@ -32,16 +32,12 @@ import { History } from "./history.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
 import type { Principal } from "./principal.ts";
-import { RecentIds } from "./recent-ids.ts";
+import { keepLast } from "./keep-last.ts";
 
 /** Most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
-
-/** Who waits for a reply. */
-interface Awaited {
-  readonly resolve: (reply: MessageEntry) => void;
-  readonly reject: (why: Error) => void;
-}
+/** Most `msg_id`s that are remembered. */
+const IDS_LIMIT = 20_000;
 
 /** How a message was asked to be sent. */
 interface Asking {
@@ -84,7 +80,8 @@ export class Requests {
   readonly history = new History();
   readonly #options: RequestsOptions;
   readonly #outbox = new Outbox();
-  readonly #accepted = new RecentIds();
+  /** The `msg_id`s that were accepted lately, so that a client may repeat itself after a reconnect. */
+  readonly #accepted = new Set<string>();
   readonly #awaited = new Map<string, Awaited>();
   #kernel: Kernel | undefined;
   /** Whether the kernel is being replaced. */
@@ -121,6 +118,7 @@ export class Requests {
       throw error;
     }
     this.#accepted.add(msg_id);
+    keepLast(this.#accepted, IDS_LIMIT);
     return true;
   }
 

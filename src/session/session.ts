@@ -35,7 +35,7 @@ import type { History } from "./history.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
-import { type Fate, RestartBudget, STAYS_EXITED } from "./policy.ts";
+import { type Fate, STAYS_EXITED, takeStart } from "./policy.ts";
 import type { Principal } from "./principal.ts";
 import { type InputAnswer, Requests } from "./requests.ts";
 import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
@@ -112,7 +112,8 @@ export class Session {
   #run: Run | undefined;
   /** How the last run, or the present one, came about. */
   #origin: "start" | "adopt" | "autorestart" = "start";
-  readonly #budget = new RestartBudget();
+  /** When its kernel was started again by itself, since a client last started it. */
+  readonly #restarts: number[] = [];
   #policy: SessionPolicy;
   /** When a client last used its kernel, by a clock that nobody sets. */
   #usedAt = performance.now();
@@ -449,7 +450,7 @@ export class Session {
       throw failure("session_running", { session_id: this.id });
     }
     this.#origin = happening;
-    if (isAsked) this.#budget.reset();
+    if (isAsked) this.#restarts.length = 0;
     if (!this.#wants("restarted")) this.#wanted = "running";
     const run = this.#newRun();
     this.#run = run;
@@ -623,7 +624,7 @@ export class Session {
     if (autorestart === null || !this.#wants("running")) return STAYS_EXITED;
     const isAwaited = this.#status === "starting";
     if (isAwaited && this.#origin !== "autorestart") return STAYS_EXITED;
-    if (this.#origin !== "adopt") return this.#budget.take(autorestart);
+    if (this.#origin !== "adopt") return takeStart(this.#restarts, autorestart);
     return {
       ...STAYS_EXITED,
       said: "; it is not started again: it was adopted",

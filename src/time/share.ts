@@ -14,56 +14,53 @@ const later: (run: () => void) => void =
     ? (run) => void setImmediate(run)
     : (run) => void setTimeout(run, 0);
 
-export class Share {
-  readonly #waiting: (() => void)[] = [];
-  /** Until when requests are worked at in this turn of the loop. */
-  #until: number | undefined;
+const waiting: (() => void)[] = [];
+/** Until when requests are worked at in this turn of the loop. */
+let until: number | undefined;
 
+/** One for the whole process: it has one event loop. */
+export const share = {
   /** `undefined` where the caller may go on at once; else resolves when it is its turn. */
   turn(): Promise<void> | undefined {
-    if (this.#waiting.length === 0 && performance.now() < this.#end()) return;
+    if (waiting.length === 0 && performance.now() < end()) return;
     return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-      later(this.#serve);
+      waiting.push(resolve);
+      later(serve);
     });
-  }
+  },
 
   /** The result of `work`, which yields where it may be interrupted. */
   async all<T>(work: Generator<void, T>): Promise<T> {
     for (;;) {
-      await this.turn();
+      await share.turn();
       const step = work.next();
       if (step.done === true) return step.value;
     }
-  }
+  },
 
-  /** Stands in the queue of the event loop once for each who waits. */
-  readonly #serve = (): void => {
-    if (performance.now() < this.#end()) this.#waiting.shift()?.();
-    else later(this.#serve);
-  };
+  /** The turns of one client's calls: one of them at a time waits among others. */
+  line(): Line {
+    let last = Promise.resolve();
+    return () => (last = last.then(() => share.turn()));
+  },
+};
 
-  #end(): number {
-    if (this.#until === undefined) {
-      this.#until = performance.now() + SHARE_MS;
-      later(() => (this.#until = undefined));
-    }
-    return this.#until;
-  }
+/** Resolves when it is the caller's turn. */
+export type Line = () => Promise<void>;
+
+/** Stands in the queue of the event loop once for each caller that waits. */
+function serve(): void {
+  if (performance.now() < end()) waiting.shift()?.();
+  else later(serve);
 }
 
-/** The turns of one client's calls: one of them at a time waits among others. */
-export class Line {
-  #last: Promise<void> = Promise.resolve();
-
-  turn(): Promise<void> {
-    this.#last = this.#last.then(() => share.turn());
-    return this.#last;
+function end(): number {
+  if (until === undefined) {
+    until = performance.now() + SHARE_MS;
+    later(() => (until = undefined));
   }
+  return until;
 }
-
-/** One for the whole process: it has one event loop. */
-export const share = new Share();
 
 /** The result of `work`, without a pause. */
 export function atOnce<T>(work: Generator<void, T>): T {

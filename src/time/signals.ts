@@ -11,43 +11,33 @@ import { once, setMaxListeners } from "node:events";
 /** A timer that is set for longer fires at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
-export class Deadline implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #sources: readonly AbortSignal[];
-  readonly #timer: NodeJS.Timeout | undefined;
-  readonly #forward: (this: AbortSignal) => void;
-
-  /** Aborts with the first source's reason, or after `patience_ms` with a `TimeoutError`. */
-  constructor(sources: readonly AbortSignal[], patience_ms?: number) {
-    const controller = this.#controller;
-    this.#sources = sources;
-    this.#forward = function () {
-      controller.abort(this.reason);
-    };
-    for (const source of sources) {
-      if (source.aborted) controller.abort(source.reason);
-      else source.addEventListener("abort", this.#forward, { once: true });
-    }
-    if (patience_ms !== undefined) {
-      this.#timer = setTimeout(
-        () => {
-          controller.abort(new DOMException("Time is up", "TimeoutError"));
-        },
-        Math.min(patience_ms, LONGEST_MS),
-      );
-    }
+/** Aborts with the first source's reason, or after `patience_ms` with a `TimeoutError`. */
+export function deadline(
+  sources: readonly AbortSignal[],
+  patience_ms?: number,
+): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const forward = ({ target }: Event) =>
+    controller.abort((target as AbortSignal).reason);
+  for (const source of sources) {
+    if (source.aborted) controller.abort(source.reason);
+    else source.addEventListener("abort", forward, { once: true });
   }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
+  let timer: NodeJS.Timeout | undefined;
+  if (patience_ms !== undefined) {
+    const late = () =>
+      controller.abort(new DOMException("Time is up", "TimeoutError"));
+    timer = setTimeout(late, Math.min(patience_ms, LONGEST_MS));
   }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    for (const source of this.#sources) {
-      source.removeEventListener("abort", this.#forward);
-    }
-  }
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      for (const source of sources) {
+        source.removeEventListener("abort", forward);
+      }
+    },
+  };
 }
 
 /** Lets any number wait for it, without Node's warning at the eleventh. */

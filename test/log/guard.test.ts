@@ -5,7 +5,7 @@ import { type AddressInfo, connect } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { MockProvisioner } from "../../testing/provisioner.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
-import { Guard } from "../../src/log/guard.ts";
+import { guardOf } from "../../src/log/guard.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { ownSockets } from "../../src/server/doors/channels/own-socket.ts";
 import { streamEvents } from "../../src/server/doors/rest/event-stream.ts";
@@ -14,7 +14,7 @@ import { echo } from "../kernels/echo-script.ts";
 
 test("what a callback throws is told, whatever the listener does with it", () => {
   const heard: unknown[] = [];
-  const guard = new Guard(silentLog(), (error) => {
+  const guard = guardOf(silentLog(), (error) => {
     heard.push(error.message);
     throw new Error("of the listener");
   });
@@ -71,7 +71,7 @@ test.skipIf(process.platform === "win32")(
       sockets: { accept: fault("accept"), plain: fault("plain") },
       transport: "socket",
       directory: () => folder,
-      guard: new Guard(silentLog(), ({ message }) => heard.push(message)),
+      guard: guardOf(silentLog(), ({ message }) => heard.push(message)),
     });
     const folder = temporaryFolder();
     const own = await open(() => {});
@@ -95,7 +95,7 @@ test("a keep-alive that cannot be written ends nothing, and is told", async () =
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   onTestFinished(() => void vi.useRealTimers());
   const heard: string[] = [];
-  const guard = new Guard(silentLog(), ({ message }) => heard.push(message));
+  const guard = guardOf(silentLog(), ({ message }) => heard.push(message));
   const leave = new AbortController();
   const http = createServer((_req, res) => {
     const write = res.write.bind(res);

@@ -7,14 +7,14 @@ import { join } from "node:path";
 import { createRequire } from "node:module";
 import { expect, onTestFinished, test } from "vitest";
 import { type WebSocket, WebSocketServer } from "ws";
-import { Guard } from "../../src/log/guard.ts";
+import { guardOf } from "../../src/log/guard.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { Pings } from "../../src/server/doors/channels/pings.ts";
 import { eventually, temporaryFolder } from "../harness.ts";
 
 /** Nothing else is sent. */
 const frames = { flush() {} };
-const guard = new Guard(silentLog());
+const guard = guardOf(silentLog());
 const TIMES = { every_ms: 50, patience_ms: 400 };
 
 /** The server's end of a connection to a client that answers pings, or not. */

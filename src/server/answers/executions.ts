@@ -5,9 +5,9 @@ import { rememberMembers } from "../../jupyter/json-members.ts";
 import type { Message } from "../../jupyter/message.ts";
 import { eventsOf, pastOf } from "../../session/executions/events.ts";
 import type { Execution } from "../../session/executions/execution.ts";
-import { OutputsSoFar } from "../../session/executions/outputs.ts";
+import { outputsIn } from "../../session/executions/outputs.ts";
 import type { Session } from "../../session/session.ts";
-import { Deadline, untilAborted } from "../../time/signals.ts";
+import { deadline, untilAborted } from "../../time/signals.ts";
 import { CODE, type UnreadCode } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
 import type { AnswersTo } from "./implement.ts";
@@ -59,19 +59,9 @@ export const executions: AnswersTo<typeof contract.executions> = {
 
   async outputs({ input, service, signal }) {
     const [session, execution] = found(service, input);
-    const outputs = new OutputsSoFar(execution.id);
-    for await (const reading of pastOf(execution, session.journal, signal)) {
-      outputs.take(reading);
-    }
-    return {
-      execution_id: execution.id,
-      state: execution.state,
-      outputs: outputs.list,
-      gaps: outputs.gaps,
-      is_clipped: outputs.clipped !== null,
-      clipped: outputs.clipped,
-      refused: outputs.refused,
-    };
+    const past = pastOf(execution, session.journal, signal);
+    const said = await outputsIn(past, execution.id);
+    return { execution_id: execution.id, state: execution.state, ...said };
   },
 
   answer({ input, service }) {
@@ -95,7 +85,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
   async wait({ input, service, signal }) {
     const [session, execution] = found(service, input);
     const ends = [signal, session.ended, execution.over];
-    using end = new Deadline(ends, input.timeout_ms);
+    using end = deadline(ends, input.timeout_ms);
     await untilAborted(end.signal);
     return describeExecution(session, execution);
   },

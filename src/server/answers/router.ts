@@ -89,7 +89,7 @@ const procedureInTurn = t.procedure
       : { ...result, data: raw(stringify(data)) };
   })
   .use(async ({ ctx, next, getRawInput, batchIndex }) => {
-    await (ctx.line ?? share).turn();
+    await (ctx.line?.() ?? share.turn());
     const given =
       ctx.inputs === undefined ? await getRawInput() : ctx.inputs[batchIndex];
     if (given instanceof SupervisorError) throw toTRPC(given);

@@ -2,7 +2,7 @@
 import { type contract, failure, fits } from "../../../contract/index.ts";
 import { fromClientValue, request } from "../../jupyter/client-message.ts";
 import { collect } from "../../session/executions/collect.ts";
-import { Deadline } from "../../time/signals.ts";
+import { deadline } from "../../time/signals.ts";
 import { describe, NOTHING_SAID } from "./describe.ts";
 import { describeCollected } from "./describe-collected.ts";
 import { eventIn } from "./describe-execution.ts";
@@ -186,7 +186,7 @@ async function* all(
   lastEventId: string | null | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<Told, void> {
-  using end = new Deadline([signal, ended]);
+  using end = deadline([signal, ended]);
   yield* told(journal.id, lastEventId, (after) =>
     journal.follow(after, end.signal),
   );

@@ -17,56 +17,45 @@ const ENOUGH = 6 * (CLIP + 2);
 const NOTHING = Buffer.from('""');
 const QUOTE = 0x22;
 
-export class Code {
-  readonly #json: Buffer;
-  /** In UTF-16 units. */
-  readonly #length: number;
-  /** Of long code, the beginning and the end. */
-  readonly #ends: string;
-
-  constructor({ raw }: Pick<Message, "raw">) {
-    const json = membersIn(raw.content).get("code");
-    this.#json = json?.[0] === QUOTE ? json : NOTHING;
-    if (this.#json.length <= 2 * ENOUGH) {
-      const code = parsed(this.#json);
-      this.#length = code.length;
-      this.#ends = code.length > 2 * CLIP ? ends(code, code) : code;
-    } else {
-      this.#length = unitsIn(this.#json);
-      const string = this.#json.subarray(1, -1);
-      const from = boundary(string, ENOUGH);
-      const to = boundary(string, string.length - ENOUGH);
-      this.#ends = ends(
-        parsed(`"${string.subarray(0, from).toString()}"`),
-        parsed(`"${string.subarray(to).toString()}"`),
-      );
-    }
-  }
-
+export interface Code {
   /** Whole, as long as it is not too large for that. */
-  get shown(): ShownCode {
-    return this.#json.length <= limits.shown_code_bytes
-      ? this.#whole
-      : this.listed;
-  }
-
+  readonly shown: ShownCode;
   /** Of long code, the beginning and the end. */
-  get listed(): ShownCode {
-    if (this.#length <= 2 * CLIP) return this.#whole;
-    return {
-      code: this.#ends,
-      code_length: this.#length,
-      code_is_clipped: true,
-    };
-  }
+  readonly listed: ShownCode;
+}
 
-  get #whole(): ShownCode {
-    return {
-      code: parsed(this.#json),
-      code_length: this.#length,
-      code_is_clipped: false,
-    };
+export function codeOf({ raw }: Pick<Message, "raw">): Code {
+  const found = membersIn(raw.content).get("code");
+  const json = found?.[0] === QUOTE ? found : NOTHING;
+  const clipped = clippedCode(json);
+  const whole = (): ShownCode => {
+    const code = parsed(json);
+    return { code, code_length: code.length, code_is_clipped: false };
+  };
+  return {
+    get shown() {
+      return json.length <= limits.shown_code_bytes ? whole() : this.listed;
+    },
+    get listed() {
+      return clipped ?? whole();
+    },
+  };
+}
+
+/** `undefined` of code that is not long. */
+function clippedCode(json: Buffer): ShownCode | undefined {
+  if (json.length <= 2 * ENOUGH) {
+    const code = parsed(json);
+    return code.length > 2 * CLIP ? ends(code, code, code.length) : undefined;
   }
+  const string = json.subarray(1, -1);
+  const from = boundary(string, ENOUGH);
+  const to = boundary(string, string.length - ENOUGH);
+  return ends(
+    parsed(`"${string.subarray(0, from).toString()}"`),
+    parsed(`"${string.subarray(to).toString()}"`),
+    unitsIn(json),
+  );
 }
 
 function parsed(json: Buffer | string): string {
@@ -74,8 +63,8 @@ function parsed(json: Buffer | string): string {
 }
 
 /** Each is cut between characters. */
-function ends(beginning: string, end: string): string {
+function ends(beginning: string, end: string, code_length: number): ShownCode {
   const first = beginning.slice(0, CLIP).replace(/[\ud800-\udbff]$/, "");
   const last = end.slice(-CLIP).replace(/^[\udc00-\udfff]/, "");
-  return `${first}\n…\n${last}`;
+  return { code: `${first}\n…\n${last}`, code_length, code_is_clipped: true };
 }

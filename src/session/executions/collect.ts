@@ -2,30 +2,17 @@
  * One execution from its request to its end, for whoever waits for it: its
  * outputs, its reply, and whether its time was up.
  */
-import {
-  type Clipped,
-  failure,
-  type Output,
-  type Refused,
-} from "../../../contract/index.ts";
+import { failure } from "../../../contract/index.ts";
 import { eventsOf } from "./events.ts";
 import type { Execution } from "./execution.ts";
-import { OutputsSoFar } from "./outputs.ts";
+import { outputsIn, type ReadOutputs } from "./outputs.ts";
 import type { Session } from "../session.ts";
 
-export interface Collected {
+export interface Collected extends ReadOutputs {
   readonly msg_id: string;
   readonly status: "ok" | "error" | "aborted" | "timeout";
   readonly execution_count: number | null;
-  readonly outputs: Output[];
   readonly timed_out: boolean;
-  /** Parts of the journal that were no longer kept when they were to be read. */
-  readonly gaps: { from: number; to: number }[];
-  readonly is_clipped: boolean;
-  /** What was left out for the limit. */
-  readonly clipped: Clipped | null;
-  /** What the kernel sent and could not be accepted. */
-  readonly refused: Refused[];
   /** What the kernel answered. */
   readonly reply: Readonly<Record<string, unknown>>;
 }
@@ -39,7 +26,7 @@ export async function collect(
   execution: Execution,
   signal: AbortSignal,
 ): Promise<Collected> {
-  const outputs = new OutputsSoFar(execution.id);
+  let said: ReadOutputs;
   const end = new AbortController();
   const timer = setTimeout(
     () => end.abort(),
@@ -50,7 +37,7 @@ export async function collect(
       signals: [signal, end.signal, session.ended],
       withUpdates: true,
     });
-    for await (const reading of readings) outputs.take(reading);
+    said = await outputsIn(readings, execution.id);
   } finally {
     clearTimeout(timer);
   }
@@ -64,12 +51,8 @@ export async function collect(
     msg_id: id,
     status: isLate ? "timeout" : statusOf(reply),
     execution_count: typeof count === "number" ? count : null,
-    outputs: outputs.list,
     timed_out: isLate,
-    gaps: outputs.gaps,
-    is_clipped: outputs.clipped !== null,
-    clipped: outputs.clipped,
-    refused: outputs.refused,
+    ...said,
     reply,
   };
 }

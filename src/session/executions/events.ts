@@ -2,7 +2,7 @@
  * What one execution says, picked out of the journal: from its beginning, or
  * after a number, until it is over.
  */
-import { Deadline } from "../../time/signals.ts";
+import { deadline } from "../../time/signals.ts";
 import { type Entry, MessageEntry } from "../../journal/entry.ts";
 import type { Execution } from "./execution.ts";
 import type { Journal, Reading } from "../../journal/journal.ts";
@@ -28,8 +28,8 @@ export async function* eventsOf(
     entry.seq <= (execution.endSeq ?? Infinity) &&
     (belongs(entry, execution.id) || (withUpdates && isUpdate(entry)));
   let seen = Math.max(after, execution.after);
-  using left = new Deadline(signals);
-  using end = new Deadline([left.signal, execution.over]);
+  using left = deadline(signals);
+  using end = deadline([left.signal, execution.over]);
   for await (const reading of journal.follow(seen, end.signal, PARTIAL)) {
     seen = endOf(reading);
     yield* picked(reading, isOf);

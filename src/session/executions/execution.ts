@@ -13,8 +13,8 @@ import type {
 } from "../../../contract/index.ts";
 import { contentOf, type Message } from "../../jupyter/message.ts";
 import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
-import { Code } from "./code.ts";
-import { Deadline, expectMany, untilAborted } from "../../time/signals.ts";
+import { type Code, codeOf } from "./code.ts";
+import { deadline, expectMany, untilAborted } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
 
@@ -121,7 +121,7 @@ export class Execution {
     expectMany(this.#over.signal); // one for each who follows or waits
     expectMany(this.#begun.signal); // one for each who interrupts
     this.request = request;
-    this.code = new Code(request);
+    this.code = codeOf(request);
     this.after = after;
     this.#ended = ended;
     this.#late = late;
@@ -179,10 +179,7 @@ export class Execution {
    */
   async begun(): Promise<void> {
     if (this.#begun.signal.aborted || this.isOver) return;
-    using wait = new Deadline(
-      [this.#begun.signal, this.over],
-      BEGIN_PATIENCE_MS,
-    );
+    using wait = deadline([this.#begun.signal, this.over], BEGIN_PATIENCE_MS);
     await untilAborted(wait.signal);
   }
 

@@ -2,7 +2,6 @@
 import {
   type Clipped,
   type Output,
-  type OwnEvent,
   type Refused,
 } from "../../../contract/index.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../../../outputs/outputs.ts";
@@ -10,50 +9,48 @@ import { displayIn, isDisplay } from "../displays.ts";
 import { EventEntry } from "../../journal/entry.ts";
 import type { Reading } from "../../journal/journal.ts";
 
-export class OutputsSoFar {
-  readonly gaps: { from: number; to: number }[] = [];
-  readonly refused: Refused[] = [];
-  readonly #execution_id: string;
-  readonly #outputs = new Outputs(OUTPUTS_LIMIT);
-
-  constructor(execution_id: string) {
-    this.#execution_id = execution_id;
-  }
-
-  get list(): Output[] {
-    return this.#outputs.list;
-  }
-
+export interface ReadOutputs {
+  readonly outputs: Output[];
+  /** Parts of the journal that were no longer kept when they were to be read. */
+  readonly gaps: { from: number; to: number }[];
+  readonly is_clipped: boolean;
   /** What was left out for the limit; `null` when nothing was. */
-  get clipped(): Clipped | null {
-    return this.#outputs.clipped;
-  }
+  readonly clipped: Clipped | null;
+  /** What the kernel sent and could not be accepted. */
+  readonly refused: Refused[];
+}
 
-  /** What concerns nobody's outputs stays unparsed. */
-  take(reading: Reading): void {
+/** What concerns nobody's outputs stays unparsed. */
+export async function outputsIn(
+  readings: AsyncIterable<Reading>,
+  execution_id: string,
+): Promise<ReadOutputs> {
+  const outputs = new Outputs(OUTPUTS_LIMIT);
+  const gaps: ReadOutputs["gaps"] = [];
+  const refused: Refused[] = [];
+  for await (const reading of readings) {
     if ("gap" in reading) {
-      this.gaps.push({ ...reading.gap });
-      return;
+      gaps.push({ ...reading.gap });
+      continue;
     }
     for (const entry of reading.entries) {
       if (entry instanceof EventEntry) {
-        this.#note(entry.event);
+        const { event } = entry;
+        if (event.kind !== "refused" || event.parent_id !== execution_id)
+          continue;
+        const { msg_type, reason, size } = event;
+        refused.push({ msg_type, reason, size });
         continue;
       }
-      const { msg_type, parent_id, size } = entry;
-      const isOwn = parent_id === this.#execution_id;
-      if (!this.#outputs.concerns(msg_type, isOwn)) continue;
+      const { msg_type, parent_id, size, raw } = entry;
+      if (!outputs.concerns(msg_type, parent_id === execution_id)) continue;
       const content = isDisplay(msg_type)
-        ? displayIn(entry.raw.content)
+        ? displayIn(raw.content)
         : entry.content;
-      this.#outputs.add(msg_type, content, size);
+      outputs.add(msg_type, content, size);
     }
   }
-
-  #note(event: OwnEvent): void {
-    if (event.kind !== "refused") return;
-    if (event.parent_id !== this.#execution_id) return;
-    const { msg_type, reason, size } = event;
-    this.refused.push({ msg_type, reason, size });
-  }
+  const { list, clipped } = outputs;
+  const is_clipped = clipped !== null;
+  return { outputs: list, gaps, is_clipped, clipped, refused };
 }

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { limits } from "../../../contract/limits.ts";
-import { Code } from "../../../src/session/executions/code.ts";
+import { type Code, codeOf } from "../../../src/session/executions/code.ts";
 
 const CLIP = 4096;
 
 function codeIn(content: string): Code {
   const raw = { content: Buffer.from(content) };
-  return new Code({ raw } as unknown as ConstructorParameters<typeof Code>[0]);
+  return codeOf({ raw } as unknown as Parameters<typeof codeOf>[0]);
 }
 
 /** One character, in each spelling that JSON has for it. */

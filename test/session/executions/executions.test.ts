@@ -6,7 +6,7 @@ import { collect } from "../../../src/session/executions/collect.ts";
 import { eventsOf, pastOf } from "../../../src/session/executions/events.ts";
 import { Execution } from "../../../src/session/executions/execution.ts";
 import { Executions } from "../../../src/session/executions/executions.ts";
-import { OutputsSoFar } from "../../../src/session/executions/outputs.ts";
+import { outputsIn } from "../../../src/session/executions/outputs.ts";
 import type { Session } from "../../../src/session/session.ts";
 import { describeSnapshot } from "../../../src/server/answers/describe-snapshot.ts";
 import {
@@ -838,11 +838,9 @@ describe("what an execution says", () => {
     expect(await following).toEqual(all);
     expect(await types(session, execution)).toEqual(all);
     expect(execution.lastSeq).toBeGreaterThan(execution.endSeq ?? Infinity);
-    const outputs = new OutputsSoFar(execution.id);
-    for await (const reading of pastOf(execution, session.journal, forever)) {
-      outputs.take(reading);
-    }
-    expect(outputs.list).toMatchObject([{ text: "late" }]);
+    const past = pastOf(execution, session.journal, forever);
+    const { outputs } = await outputsIn(past, execution.id);
+    expect(outputs).toMatchObject([{ text: "late" }]);
   });
 
   test("a follower hears the end that a forgetful kernel does not tell", async () => {
@@ -900,11 +898,9 @@ describe("what an execution says", () => {
     session.send(b);
     kernel.say("update_display_data", show("after"), b);
     kernel.run(b);
-    const outputs = new OutputsSoFar(execution.id);
-    for await (const reading of pastOf(execution, session.journal, forever)) {
-      outputs.take(reading);
-    }
-    expect(outputs.list).toEqual([
+    const past = pastOf(execution, session.journal, forever);
+    const { outputs } = await outputsIn(past, execution.id);
+    expect(outputs).toEqual([
       { output_type: "stream", name: "stdout", text: "12" },
       {
         output_type: "display_data",

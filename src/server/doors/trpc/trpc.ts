@@ -34,7 +34,7 @@ import { type Codec, paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
 import { callsOf, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
-import { Line } from "../../../time/share.ts";
+import { share } from "../../../time/share.ts";
 
 const PREFIX = "/trpc";
 
@@ -53,7 +53,7 @@ export class TrpcDoor implements Door {
         service,
         by: principalOf(req),
         feed: feedOf(res),
-        line: new Line(),
+        line: share.line(),
       }),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
       onError: ({ error, path, type }: Mishap) => {
@@ -81,7 +81,7 @@ export class TrpcDoor implements Door {
     const procedures = url.pathname.slice(PREFIX.length + 1);
     const inputs = await this.#inputsOf(req, res, procedures);
     const marks = new Marks();
-    const line = new Line();
+    const line = share.line();
     fillAsWritten(res, marks);
     await nodeHTTPRequestHandler({
       router: this.#router,
