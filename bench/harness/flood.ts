@@ -1,0 +1,137 @@
+/** One flood from the publisher through a server to a reader, and what it cost. */
+import { floodKernel } from "./kernel.ts";
+import { cpuOf, settled } from "./process.ts";
+import type { Candidate, Figures } from "./question.ts";
+import type { Door } from "./reader.ts";
+import { Reader } from "./readers.ts";
+import { execute, type Server, type Session } from "./server.ts";
+
+export interface Case {
+  readonly name: string;
+  readonly count: number;
+  readonly size: number;
+  readonly kind: "stream" | "display" | "updated" | "buffer";
+}
+
+export const cases: readonly Case[] = [
+  { name: "600 B", count: 100_000, size: 600, kind: "stream" },
+  { name: "10 kB", count: 10_000, size: 10_000, kind: "stream" },
+  { name: "1 MB", count: 150, size: 1_000_000, kind: "display" },
+  { name: "10 MB buffer", count: 20, size: 10_000_000, kind: "buffer" },
+];
+
+const WARM_UP = 0.1; // of the flood, in the same session, not counted
+
+export interface FloodOptions {
+  readonly server: Server;
+  /** Absent: nobody reads. */
+  readonly door?: Door;
+  readonly reader?: Reader;
+  readonly readers?: number;
+  readonly scale: number;
+}
+
+/** `server µs` and `reader µs` are processor time a message, `messages/s` what arrived. */
+export async function flood(
+  what: Case,
+  options: FloodOptions,
+): Promise<Figures> {
+  const { server, door, reader, readers = 1, scale } = options;
+  await using session = await server.start(floodKernel());
+  if (door !== undefined) await reader?.attach(door, session, { readers });
+  const count = Math.max(3, Math.round(what.count * scale));
+  await once(what, Math.ceil(count * WARM_UP), options, session);
+  const figures = await once(what, count, options, session);
+  await reader?.detach();
+  return figures;
+}
+
+async function once(
+  { size, kind }: Case,
+  count: number,
+  { server, door, reader, readers = 1 }: FloodOptions,
+  session: Session,
+): Promise<Figures> {
+  const request = execute(`flood ${count} ${size} ${kind}`);
+  const before = await settled(server.pid);
+  if (reader === undefined || door === undefined) {
+    await session.send(request);
+    return { "server µs": ((await settled(server.pid)) - before) / count };
+  }
+  const readBefore = cpuOf(reader.pid);
+  const { ms } = await reader.hears(
+    { count, least: size >= 5_000 ? size * 0.8 : 0 },
+    door === "channel"
+      ? { send: [JSON.stringify(request)] }
+      : () => session.send(request),
+  );
+  const after = await settled(server.pid);
+  return {
+    "server µs": (after - before) / count,
+    "reader µs": (cpuOf(reader.pid) - readBefore) / count / readers,
+    "messages/s": (1000 * count) / ms,
+  };
+}
+
+/** Candidates for each server and door that there is; `none` is nobody. */
+export function candidatesOf(
+  what: Case,
+  servers: readonly Server[],
+  {
+    wanted,
+    readers,
+    scale,
+  }: {
+    readonly wanted: readonly (Door | "none")[];
+    readonly readers: Readers;
+    readonly scale: number;
+  },
+): Candidate[] {
+  return servers.flatMap((server) =>
+    wanted
+      .filter((door) => hasDoor(server, door))
+      .map((door) => ({
+        name: `${server.name}, ${named[door]}`,
+        run: () =>
+          door === "none"
+            ? flood(what, { server, scale })
+            : flood(what, {
+                server,
+                door,
+                reader: readers.of(door, server),
+                scale,
+              }),
+      })),
+  );
+}
+
+function hasDoor({ kind }: Server, door: Door | "none"): boolean {
+  if (kind === "ours") return true;
+  return door === "channel" || (door === "none" && kind === "kcserver");
+}
+
+const named = {
+  channel: "channel",
+  trpc: "tRPC",
+  stock: "stock tRPC client",
+  client: "our client",
+  sse: "SSE",
+  none: "no reader",
+};
+
+/** One process for each door and server, kept over all rounds. */
+export class Readers implements AsyncDisposable {
+  readonly #all = new Map<string, Reader>();
+
+  of(door: Door, { name }: Server): Reader {
+    const key = `${door} ${name}`;
+    const reader = this.#all.get(key) ?? new Reader();
+    this.#all.set(key, reader);
+    return reader;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const reader of this.#all.values())
+      await reader[Symbol.asyncDispose]();
+  }
+}

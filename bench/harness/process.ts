@@ -1,0 +1,83 @@
+/** What a process costs, read from outside: Linux only. */
+import { type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
+
+const TICK_US = 10_000; // of user space, on every Linux there is
+const FLAT_MS = 200;
+const STEP_MS = 30;
+const SETTLE_MS = 120_000;
+
+/** Processor time of the process with all its threads, in µs, in steps of 10 ms. Its children are not in it. */
+export function cpuOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * TICK_US;
+}
+
+export function memoryOf(pid: number): { rss: number; peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const of = (name: string) =>
+    Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+  return { rss: of("VmRSS"), peak: of("VmHWM") };
+}
+
+/** From now on `peak` is counted anew. */
+export function forgetPeak(pid: number): Promise<void> {
+  return import("node:fs/promises").then(({ writeFile }) =>
+    writeFile(`/proc/${pid}/clear_refs`, "5"),
+  );
+}
+
+/**
+ * Resolves with the processor time of the process when it and its children have
+ * come to rest: the work of a flood ends after its last message.
+ */
+export async function settled(pid: number): Promise<number> {
+  const deadline = performance.now() + SETTLE_MS;
+  let last = cpuOfAll(pid);
+  let since = performance.now();
+  while (performance.now() < deadline) {
+    await later(STEP_MS);
+    const now = cpuOfAll(pid);
+    if (now !== last) {
+      last = now;
+      since = performance.now();
+    } else if (performance.now() - since > FLAT_MS) break;
+  }
+  return cpuOf(pid);
+}
+
+function cpuOfAll(pid: number): number {
+  const all = [pid, ...childrenOf(pid)].map((each) => {
+    try {
+      return cpuOf(each);
+    } catch {
+      return 0; // it ended meanwhile
+    }
+  });
+  return all.reduce((sum, cpu) => sum + cpu, 0);
+}
+
+export function childrenOf(pid: number): number[] {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8")
+      .split(" ")
+      .filter((word) => word.trim() !== "")
+      .map(Number),
+  );
+}
+
+export async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill();
+  const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  await exited;
+  clearTimeout(timer);
+}
+
+export function later(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

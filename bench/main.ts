@@ -1,0 +1,53 @@
+/** `npm run bench -- [QUESTION…] [options]`: see README.md. */
+import { Missing } from "./harness/kernel.ts";
+import { optionsOf, usage } from "./harness/options.ts";
+import { Bench, type Question, type Series } from "./harness/question.ts";
+import { load, machine, measured, save, table } from "./harness/report.ts";
+
+/** In the order in which they are asked. */
+const names = ["relay", "json-check"];
+
+if (process.platform !== "linux")
+  throw new Error("The benches read processor time from /proc: Linux only");
+if (process.argv.includes("--help")) {
+  console.log(`${usage}\n\nQuestions: ${names.join(", ")}`);
+  process.exit();
+}
+const options = optionsOf(process.argv.slice(2));
+const unknown = options.questions.filter((name) => !names.includes(name));
+if (unknown.length > 0)
+  throw new Error(`No question ${unknown.join(", ")}: ${names.join(", ")}`);
+const asked = options.questions.length > 0 ? options.questions : names;
+const passed: Record<string, string> = {};
+const results: Series[] = [];
+const began = { ...machine(), load: load() };
+console.log(
+  `${began.cpu}, ${began.cores} cores, ${began.os}, Node ${began.node}`,
+);
+
+for (const name of asked) {
+  const file = new URL(`questions/${name}.ts`, import.meta.url).href;
+  const { question } = (await import(file)) as { question: Question };
+  console.log(`\n# ${name}: ${question.asks}`);
+  const bench = new Bench(name, options, (series) => {
+    console.log(`\n${series[0]?.case ?? ""} (load ${load()})`);
+    console.log(table(series));
+  });
+  try {
+    await question.run(bench);
+  } catch (error) {
+    if (!(error instanceof Missing)) throw error;
+    passed[name] = error.message;
+    console.log(`passed over: ${error.message}`);
+  }
+  results.push(...bench.results);
+  if (options.json !== undefined) {
+    save(options.json, {
+      machine: { ...began, load_after: load() },
+      measured: measured(options),
+      rounds: options.rounds,
+      passed,
+      results,
+    });
+  }
+}

@@ -1,0 +1,37 @@
+/** Processor time of the server for each message of a flood, by size and by door. */
+import { candidatesOf, cases, flood, Readers } from "../harness/flood.ts";
+import { startPlain } from "../harness/plain.ts";
+import type { Question } from "../harness/question.ts";
+import { serversOf } from "../harness/server.ts";
+
+export const question: Question = {
+  asks: "What does carrying one message from a kernel to one reader cost?",
+  async run(bench) {
+    const { scale } = bench.options;
+    await using readers = new Readers();
+    await using servers = await serversOf(bench.options, {
+      jupyter: true,
+      args: ["--resource-sample-interval", "0"],
+    });
+    servers.list.push(
+      await startPlain("plain", { does: "relay", driver: "zmtp" }),
+    );
+    await using floor = await startPlain("floor", {
+      does: "verify",
+      driver: "zmtp",
+    });
+    for (const what of cases) {
+      await bench.compare(what.name, [
+        ...candidatesOf(what, servers.list, {
+          wanted: ["channel", "stock", "client", "trpc", "sse", "none"],
+          readers,
+          scale,
+        }),
+        {
+          name: "floor: signatures alone",
+          run: () => flood(what, { server: floor, scale }),
+        },
+      ]);
+    }
+  },
+};
