@@ -104,6 +104,12 @@ function hostile(): Readonly<Record<string, Hostile>> {
       `/trpc/${many(limits.batch_calls, () => "sessions.list")}?batch=1&input=%7B%7D`,
       undefined,
     ),
+    "tRPC over HTTP: a batch of 600 that are wrong": rest(
+      "POST",
+      `/trpc/${many(limits.batch_calls, () => "sessions.create")}?batch=1`,
+      `{${many(limits.batch_calls, (at) => `"${at}":{"env":[1,2,3]}`)}}`,
+      { "content-type": "application/json" },
+    ),
     "channel: 20,000 frames that are not JSON": frames(
       "/sessions/s/channels",
       "hello",
@@ -124,12 +130,20 @@ function hostile(): Readonly<Record<string, Hostile>> {
   };
 }
 
-function rest(method: string, path: string, body: string | undefined): Hostile {
+function rest(
+  method: string,
+  path: string,
+  body: string | undefined,
+  more: Readonly<Record<string, string>> = {},
+): Hostile {
   return (url) =>
     new Promise((resolve, reject) => {
       const { hostname, port } = new URL(url);
       const req = request(
-        { hostname, port, method, path, headers, agent: false },
+        {
+          ...{ hostname, port, method, path, agent: false },
+          headers: { ...headers, ...more },
+        },
         (res) => {
           res.resume();
           res.on("end", () => resolve(String(res.statusCode)));

@@ -6,7 +6,7 @@
  */
 
 /** How long requests are worked at in one turn of the event loop. */
-const SHARE_MS = 8;
+const SHARE_MS = 4;
 
 /** Test environments of browsers have no `setImmediate`. */
 const later: (run: () => void) => void =

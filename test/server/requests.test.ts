@@ -331,6 +331,47 @@ describe("a batch of tRPC calls", () => {
     expect(answer.text).toContain("exceeds maximum size");
   });
 
+  test.each(["GET", "POST"])(
+    "by %s has each answer in the place of its call, though every third is refused",
+    async (method) => {
+      const count = limits.batch_calls - 1;
+      const places = Array.from({ length: count }, (_, at) => at);
+      const input = JSON.stringify(
+        Object.fromEntries(
+          places.map((at) => [at, at % 3 === 0 ? at : { session_id: "s" }]),
+        ),
+      );
+      const name = method === "GET" ? "sessions.get" : "executions.create";
+      const names = places.map(() => name).join("%2C");
+      const answer = await fetch(
+        `${server.url}/trpc/${names}?batch=1${method === "GET" ? `&input=${encodeURIComponent(input)}` : ""}`,
+        {
+          method,
+          headers: { authorization, "content-type": "application/json" },
+          ...(method === "POST" && {
+            body: input.replaceAll(
+              /"(\d+)":\{/g,
+              `"$1":{"code":"1","execution_id":"batch-$1",`,
+            ),
+          }),
+        },
+      );
+      expect(answer.status).toBe(207);
+      const answers = (await answer.json()) as {
+        result?: { data: { session_id: string; execution_id: string } };
+        error?: { data: { failure: { reason: string } } };
+      }[];
+      expect(answers).toHaveLength(count);
+      for (const [at, { result, error }] of answers.entries()) {
+        if (at % 3 === 0) {
+          expect(error?.data.failure.reason).toBe("bad_request");
+        } else if (method === "GET") {
+          expect(result?.data.session_id).toBe("s");
+        } else expect(result?.data.execution_id).toBe(`batch-${at}`);
+      }
+    },
+  );
+
   test("over a WebSocket is refused where it has too many", async () => {
     const socket = await opened("/trpc");
     const call = '{"id":1,"method":"query","params":{"path":"server.status"}}';

@@ -67,29 +67,30 @@ const t = initTRPC.context<Context>().create({
   },
 });
 
-/** Each call in its turn; with the input that was read before, where it was, and the answer as it is written. */
+/**
+ * Each call in its turn; with the input that was read before, where it was, and
+ * the answer as it is written. The turn comes first: the adapter begins all
+ * calls of a batch at once, and what stands before the turn is done for all of
+ * them in one go.
+ */
 const procedureInTurn = t.procedure
   .use(async ({ ctx, next, path, type }) => {
     const began = performance.now();
+    await (ctx.line?.() ?? share.turn());
     const result = await next();
+    const isSubscription = type === "subscription";
     // A subscription has only begun, unless it was refused before.
-    if (type !== "subscription" || !result.ok) {
+    if (!isSubscription || !result.ok) {
       told(ctx, path, began, result.ok ? undefined : result.error);
     }
-    return result;
-  })
-  .use(async ({ ctx: { raw }, next, type }) => {
-    const result = await next();
-    if (raw === undefined || type === "subscription" || !result.ok) {
-      return result;
-    }
+    const { raw } = ctx;
+    if (raw === undefined || isSubscription || !result.ok) return result;
     const { data } = result;
     return data === undefined
       ? result
       : { ...result, data: raw(stringify(data)) };
   })
   .use(async ({ ctx, next, getRawInput, batchIndex }) => {
-    await (ctx.line?.() ?? share.turn());
     const given =
       ctx.inputs === undefined ? await getRawInput() : ctx.inputs[batchIndex];
     if (given instanceof SupervisorError) throw toTRPC(given);

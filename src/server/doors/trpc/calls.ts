@@ -165,7 +165,8 @@ export async function inputsFor(
   }
 }
 
-function decoded(path: string): string {
+/** A path of procedures, as the adapter reads it. */
+export function decoded(path: string): string {
   try {
     return decodeURIComponent(path);
   } catch {

@@ -8,6 +8,7 @@
 import { EventEmitter } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TRPCError } from "@trpc/server";
+import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import { nodeHTTPRequestHandler } from "@trpc/server/adapters/node-http";
 import {
   getWSConnectionHandler,
@@ -33,7 +34,8 @@ import type {
 import { type Codec, paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
-import { callsOf, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
+import { callsOf, decoded, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
+import { answerPortions, portionsOf } from "./large-batch.ts";
 import { share } from "../../../time/share.ts";
 
 const PREFIX = "/trpc";
@@ -77,28 +79,56 @@ export class TrpcDoor implements Door {
     return this.#serves(path);
   }
 
-  async handle({ req, res, url }: DoorRequest): Promise<void> {
+  async handle({ req, res, method, url }: DoorRequest): Promise<void> {
     const procedures = url.pathname.slice(PREFIX.length + 1);
-    const inputs = await this.#inputsOf(req, res, procedures);
+    const isBatch = url.searchParams.get("batch") === "1";
+    const inputs = await this.#inputsOf(req, res, url, procedures);
     const marks = new Marks();
     const line = share.line();
     fillAsWritten(res, marks);
-    await nodeHTTPRequestHandler({
+    const context: Context = {
+      service: this.#service,
+      by: principalOf(req),
+      line,
+      inputs,
+      raw: (json) => marks.mark(json),
+    };
+    const common = {
       router: this.#router,
-      req,
-      res,
-      path: procedures,
-      createContext: (): Context => ({
-        service: this.#service,
-        by: principalOf(req),
-        line,
-        inputs,
-        raw: (json) => marks.mark(json),
-      }),
       maxBatchSize: limits.batch_calls,
-      maxBodySize: limits.body_bytes,
-      onError: ({ error, path: procedure }) =>
+      onError: ({ error, path: procedure }: Mishap) =>
         logAccident(this.#service, error, procedure),
+    };
+    const { accept, "trpc-accept": trpcAccept = accept } = req.headers;
+    const isStream = String(trpcAccept).includes("application/jsonl"); // answered call by call
+    const portions =
+      isBatch && inputs !== undefined && !isStream
+        ? portionsOf(decoded(procedures))
+        : undefined;
+    if (portions === undefined) {
+      await nodeHTTPRequestHandler({
+        ...common,
+        req,
+        res,
+        path: procedures,
+        createContext: () => context,
+        maxBodySize: limits.body_bytes,
+      });
+      return;
+    }
+    const gone = new AbortController();
+    res.once("close", () => gone.abort());
+    const { "content-type": type } = req.headers;
+    const headers = type === undefined ? {} : { "content-type": type };
+    await answerPortions(res, portions, (paths, first) => {
+      const names = paths.map(encodeURIComponent).join(",");
+      const { href } = new URL(`${PREFIX}/${names}?batch=1`, url.origin);
+      return fetchRequestHandler({
+        ...common,
+        endpoint: PREFIX,
+        req: new Request(href, { method, headers, signal: gone.signal }),
+        createContext: () => ({ ...context, inputs: inputs?.slice(first) }),
+      });
     });
   }
 
@@ -112,14 +142,19 @@ export class TrpcDoor implements Door {
     return path === PREFIX || path.startsWith(`${PREFIX}/`);
   }
 
-  /** Read before the adapter does it, which then finds an empty body. `undefined` where the body is not ours to read. */
+  /** Read before the adapter does it, which then finds an empty body. `undefined` where they are not ours to read. */
   async #inputsOf(
     req: IncomingMessage & { body?: unknown },
     res: ServerResponse,
+    { searchParams }: URL,
     procedures: string,
   ): Promise<readonly unknown[] | undefined> {
+    const isBatch = searchParams.get("batch") === "1";
+    if (req.method === "GET" && isBatch) {
+      const text = Buffer.from(searchParams.get("input") ?? "");
+      return inputsFor(procedures, isBatch, () => Promise.resolve(text));
+    }
     if (req.method !== "POST" || req.body !== undefined) return undefined;
-    const isBatch = /[?&]batch=1(?:&|$)/.test(req.url ?? "");
     const inputs = await inputsFor(procedures, isBatch, () => bodyOf(req, res));
     req.body = "";
     return inputs;

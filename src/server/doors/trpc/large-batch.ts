@@ -1,0 +1,52 @@
+/**
+ * A request with many calls. The adapter begins all calls of a request in one
+ * go, and spells all their answers in one go; so it gets such a request in
+ * portions, in turn with the requests of others. All calls run at the same
+ * time, as in a small batch, and one answer holds what all portions answered.
+ */
+import type { ServerResponse } from "node:http";
+import { share } from "../../../time/share.ts";
+
+/** Calls of one portion. */
+const AT_ONCE = 50;
+
+/** The procedures of a request, in portions; `undefined` where they are not too many for one. */
+export function portionsOf(
+  procedures: string,
+): readonly (readonly string[])[] | undefined {
+  const paths = procedures.split(",");
+  if (paths.length <= AT_ONCE) return undefined;
+  return Array.from({ length: Math.ceil(paths.length / AT_ONCE) }, (_, at) =>
+    paths.slice(at * AT_ONCE, (at + 1) * AT_ONCE),
+  );
+}
+
+/** Asks for each portion, which gets the place of its first call, and sends what is answered. */
+export async function answerPortions(
+  res: ServerResponse,
+  portions: readonly (readonly string[])[],
+  ask: (paths: readonly string[], first: number) => Promise<Response>,
+): Promise<void> {
+  const line = share.line();
+  const answers = await Promise.all(
+    portions.map(async (paths, at) => {
+      await line();
+      const answer = await ask(paths, at * AT_ONCE);
+      return { answer, body: await answer.text() };
+    }),
+  );
+  const [first] = answers;
+  if (first === undefined) return;
+  const statuses = new Set(answers.map(({ answer }) => answer.status));
+  res.statusCode = statuses.size === 1 ? first.answer.status : 207;
+  for (const [name, value] of first.answer.headers) res.setHeader(name, value);
+  if (!first.body.startsWith("[")) {
+    res.end(Buffer.from(first.body)); // the request is refused, and each portion says so
+    return;
+  }
+  for (const [at, { body }] of answers.entries()) {
+    await line();
+    res.write(Buffer.from(`${at === 0 ? "[" : ","}${body.slice(1, -1)}`));
+  }
+  res.end("]");
+}
