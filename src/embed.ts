@@ -9,7 +9,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { failure } from "../contract/index.ts";
-import { Tidying } from "./host/dead-servers.ts";
+import { tidy } from "./host/dead-servers.ts";
 import type { RuntimeFiles } from "./host/runtime-files.ts";
 import {
   endService,
@@ -19,11 +19,10 @@ import {
   withFiles,
 } from "./serve.ts";
 import { doorsOf } from "./server/doors/doors.ts";
-import { PagesDoor } from "./server/doors/docs/door.ts";
+import { pagesDoor } from "./server/doors/docs/door.ts";
 import { Entrance } from "./server/entrance.ts";
 import { sendFailure } from "./server/respond.ts";
 import { answer, WebSockets } from "./server/websockets.ts";
-import type { Service } from "./server/answers/service.ts";
 import { GOODBYE_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor/supervisor.ts";
 
@@ -33,11 +32,7 @@ export interface EmbedOptions extends ServiceOptions {
 }
 
 /** A server without a port. Dispose of it before the HTTP server is closed: clients hear how their kernels end. */
-export function embedServer(options: EmbedOptions): Promise<EmbeddedServer> {
-  return withFiles(options, (files) => new EmbeddedServer(options, files));
-}
-
-export class EmbeddedServer implements AsyncDisposable {
+export interface EmbeddedServer {
   /** Without a slash at its end. */
   readonly path: string;
   /** `undefined` when everybody may come in. */
@@ -45,105 +40,110 @@ export class EmbeddedServer implements AsyncDisposable {
   readonly supervisor: Supervisor;
   /** Resolves with the reason once a client asked the server to end, or nobody needs it any more. */
   readonly shutdownRequested: Promise<string>;
-  readonly #service: Service;
-  readonly #entrance: Entrance;
-  readonly #sockets = new WebSockets();
-  readonly #files: RuntimeFiles;
-  readonly #tidying: Tidying;
-  /** Answers that are not finished. */
-  readonly #open = new Set<ServerResponse>();
-  #closed: Promise<void> | undefined;
-
-  constructor(options: EmbedOptions, files: RuntimeFiles) {
-    const { service, shutdownRequested } = serviceOf(options, files);
-    this.path = options.path.replace(/\/+$/, "");
-    this.token = tokenOf(options);
-    this.supervisor = service.supervisor;
-    this.shutdownRequested = shutdownRequested;
-    this.#service = service;
-    this.#files = files;
-    this.#tidying = new Tidying(files.parents, service.log);
-    this.#entrance = new Entrance({
-      token: this.token,
-      hosts: options.hosts ?? [],
-      origins: options.origins ?? [],
-      scopesOf: options.scopesOf,
-      isLocal: false,
-      doors: [...doorsOf(service), new PagesDoor()],
-      guard: service.guard,
-    });
-  }
-
   /** A request, as Node and Express give it; what is not under our path goes to `next`. */
-  readonly handle = (
+  readonly handle: (
     req: IncomingMessage,
     res: ServerResponse,
     next?: () => void,
-  ): void => {
-    const url = this.#ours(req);
-    if (url === undefined && next !== undefined) {
-      next();
-      return;
-    }
-    if (url === undefined || this.#closed !== undefined) {
-      sendFailure(res, failure("not_found", { path: req.url ?? "" }));
-      return;
-    }
-    this.#open.add(res);
-    res.once("close", () => this.#open.delete(res));
-    req.url = url;
-    void this.#entrance.handle(req, res); // which does not reject
-  };
-
+  ) => void;
   /** For the event `upgrade` of the HTTP server. What is not under our path is left to others. */
-  readonly upgrade = (
+  readonly upgrade: (
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
-  ): void => {
-    const url = this.#ours(req);
-    if (url === undefined) return;
-    if (this.#closed !== undefined) {
-      answer(req, stream, failure("not_found", { path: req.url ?? "" }));
-      return;
-    }
-    req.url = url;
-    void this.#sockets.upgrade(this.#entrance, req, stream, head);
+  ) => void;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export function embedServer(options: EmbedOptions): Promise<EmbeddedServer> {
+  return withFiles(options, (files) => embedded(options, files));
+}
+
+function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
+  const { service, shutdownRequested } = serviceOf(options, files);
+  const { supervisor, guard, log } = service;
+  const path = options.path.replace(/\/+$/, "");
+  const token = tokenOf(options);
+  const stopTidying = tidy(files.parents, log);
+  const entrance = new Entrance({
+    token,
+    hosts: options.hosts ?? [],
+    origins: options.origins ?? [],
+    scopesOf: options.scopesOf,
+    isLocal: false,
+    doors: [...doorsOf(service), pagesDoor],
+    guard,
+  });
+  const sockets = new WebSockets();
+  /** Answers that are not finished. */
+  const open = new Set<ServerResponse>();
+  let closed: Promise<void> | undefined;
+  const close = async () => {
+    await endService(service);
+    entrance.close();
+    sockets.close();
+    await answered(open);
+    await stopTidying();
+    files[Symbol.dispose]();
   };
+  return {
+    path,
+    token,
+    supervisor,
+    shutdownRequested,
 
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
+    handle(req, res, next) {
+      const url = below(path, req);
+      if (url === undefined && next !== undefined) {
+        next();
+        return;
+      }
+      if (url === undefined || closed !== undefined) {
+        sendFailure(res, failure("not_found", { path: req.url ?? "" }));
+        return;
+      }
+      open.add(res);
+      res.once("close", () => open.delete(res));
+      req.url = url;
+      void entrance.handle(req, res); // which does not reject
+    },
 
-  async #close(): Promise<void> {
-    await endService(this.#service);
-    this.#entrance.close();
-    this.#sockets.close();
-    await this.#answered();
-    await this.#tidying[Symbol.asyncDispose]();
-    this.#files[Symbol.dispose]();
-  }
+    upgrade(req, stream, head) {
+      const url = below(path, req);
+      if (url === undefined) return;
+      if (closed !== undefined) {
+        answer(req, stream, failure("not_found", { path: req.url ?? "" }));
+        return;
+      }
+      req.url = url;
+      void sockets.upgrade(entrance, req, stream, head);
+    },
 
-  /** The HTTP server goes on: what we began to answer is ours to end. */
-  async #answered(): Promise<void> {
-    const ends = [...this.#open].map(
-      (res) => new Promise((resolve) => res.once("close", resolve)),
-    );
-    const timer = setTimeout(() => {
-      for (const res of this.#open) res.destroy();
-    }, GOODBYE_MS);
-    await Promise.all(ends);
-    clearTimeout(timer);
-  }
+    [Symbol.asyncDispose]: () => (closed ??= close()),
+  };
+}
 
-  /** The address as our doors know it; Express has taken from `url` the path where a handler was mounted. */
-  #ours(req: IncomingMessage & { originalUrl?: string }): string | undefined {
-    const url = req.originalUrl ?? req.url ?? "/";
-    const end = /[?#]/.exec(url)?.index ?? url.length;
-    const path = url.slice(0, end);
-    if (path !== this.path && !path.startsWith(`${this.path}/`)) return;
-    const rest = url.slice(this.path.length);
-    return rest.startsWith("/") ? rest : `/${rest}`;
-  }
+/** The HTTP server goes on: what we began to answer is ours to end. */
+async function answered(open: ReadonlySet<ServerResponse>): Promise<void> {
+  const ends = [...open].map(
+    (res) => new Promise((resolve) => res.once("close", resolve)),
+  );
+  const timer = setTimeout(() => {
+    for (const res of open) res.destroy();
+  }, GOODBYE_MS);
+  await Promise.all(ends);
+  clearTimeout(timer);
+}
+
+/** The address as our doors know it; Express has taken from `url` the path where a handler was mounted. */
+function below(
+  base: string,
+  req: IncomingMessage & { originalUrl?: string },
+): string | undefined {
+  const url = req.originalUrl ?? req.url ?? "/";
+  const end = /[?#]/.exec(url)?.index ?? url.length;
+  const path = url.slice(0, end);
+  if (path !== base && !path.startsWith(`${base}/`)) return undefined;
+  const rest = url.slice(base.length);
+  return rest.startsWith("/") ? rest : `/${rest}`;
 }

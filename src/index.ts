@@ -1,6 +1,14 @@
 /** What a program embeds: the server on a port of its own, or under a path of another's. */
-export { startServer, RunningServer, type ServerOptions } from "./serve.ts";
-export { embedServer, EmbeddedServer, type EmbedOptions } from "./embed.ts";
+export {
+  startServer,
+  type RunningServer,
+  type ServerOptions,
+} from "./serve.ts";
+export {
+  embedServer,
+  type EmbeddedServer,
+  type EmbedOptions,
+} from "./embed.ts";
 export type {
   ExecutionEnded,
   Gap,

@@ -14,24 +14,23 @@ import {
 import { embeddedKernelspecs } from "./kernelspecs/embedded.ts";
 import { type FaultListener, guardOf } from "./log/guard.ts";
 import { IdleWatch } from "./supervisor/idle.ts";
-import { Tidying } from "./host/dead-servers.ts";
+import { tidy } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { localHost } from "./host/local.ts";
 import { HostProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./host/runtime-files.ts";
 import { type TransportName, transportOf } from "./zmq/transport-of.ts";
-import { KernelspecFinder } from "./kernelspecs/kernelspecs.ts";
+import {
+  type KernelspecSource,
+  kernelspecFinder,
+} from "./kernelspecs/kernelspecs.ts";
 import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
 import type { Address } from "./server/bind.ts";
 import type { GateOptions } from "./server/gate.ts";
-import { Listener } from "./server/listen.ts";
-import type {
-  KernelspecSource,
-  Limits,
-  Service,
-} from "./server/answers/service.ts";
+import { listen } from "./server/listen.ts";
+import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { Turns } from "./journal/turns.ts";
@@ -101,11 +100,73 @@ const LIMITS: Limits = {
   reader_patience_ms: 60_000,
 };
 
-/** Resolves once it can answer. Dispose of it to end it: the doors close, then the kernels end. */
+/** Dispose of it to end it: the doors close, then the kernels end. */
+export interface RunningServer {
+  readonly address: Address;
+  /** `http://host:port`; `undefined` on a Unix socket or a pipe. */
+  readonly url: string | undefined;
+  /** `undefined` when everybody may come in. */
+  readonly token: string | undefined;
+  readonly supervisor: Supervisor;
+  /** Resolves with the reason once somebody asked the server to end, or nobody needs it any more. */
+  readonly shutdownRequested: Promise<string>;
+  /** At once: for the way out of a process that can no longer wait. The kernels are not ended by it. */
+  removeFiles(): void;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Resolves once it can answer. */
 export function startServer(
   options: ServerOptions = {},
 ): Promise<RunningServer> {
-  return withFiles(options, (files) => RunningServer.open(options, files));
+  return withFiles(options, async (files) => {
+    const { service, shutdownRequested } = serviceOf(options, files);
+    const { supervisor, log } = service;
+    const token = tokenOf(options);
+    const listener = await listen(service, {
+      address: options.address ?? LOOPBACK,
+      token,
+      hosts: options.hosts ?? [],
+      origins: options.origins ?? [],
+      scopesOf: options.scopesOf,
+      socketDirectory: () => files.ensure(),
+    });
+    const { address } = listener;
+    const own = address.transport === "socket" ? [dirname(address.path)] : [];
+    const stopTidying = tidy([...files.parents, ...own], log);
+    let closed: Promise<void> | undefined;
+    let isOver = false;
+    const close = async () => {
+      await endService(service);
+      await listener[Symbol.asyncDispose]();
+      await stopTidying();
+      files[Symbol.dispose]();
+      isOver = true;
+    };
+    return {
+      address,
+      url: urlOf(address),
+      token,
+      supervisor,
+      shutdownRequested,
+      removeFiles() {
+        if (isOver) return; // a path may be another server's by now
+        files[Symbol.dispose]();
+        if (address.transport === "socket") {
+          rmSync(address.path, { force: true });
+        }
+      },
+      [Symbol.asyncDispose]: () => (closed ??= close()),
+    };
+  });
+}
+
+const LOOPBACK = { transport: "tcp", host: "127.0.0.1", port: 0 } as const;
+
+function urlOf(address: Address): string | undefined {
+  if (address.transport !== "tcp") return undefined;
+  const { host, port } = address;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** What opens takes the private files along; where it does not open, they go. */
@@ -119,101 +180,6 @@ export async function withFiles<T>(
   } catch (error) {
     files[Symbol.dispose]();
     throw error;
-  }
-}
-
-export class RunningServer implements AsyncDisposable {
-  readonly address: Address;
-  /** `undefined` when everybody may come in. */
-  readonly token: string | undefined;
-  readonly supervisor: Supervisor;
-  /** Resolves with the reason once somebody asked the server to end, or nobody needs it any more. */
-  readonly shutdownRequested: Promise<string>;
-  readonly #listener: Listener;
-  readonly #service: Service;
-  readonly #files: RuntimeFiles;
-  readonly #tidying: Tidying;
-  #closed: Promise<void> | undefined;
-  #isOver = false;
-
-  private constructor(parts: {
-    listener: Listener;
-    service: Service;
-    files: RuntimeFiles;
-    token: string | undefined;
-    shutdownRequested: Promise<string>;
-  }) {
-    this.#listener = parts.listener;
-    this.#service = parts.service;
-    this.#files = parts.files;
-    this.address = parts.listener.address;
-    this.token = parts.token;
-    this.supervisor = parts.service.supervisor;
-    this.shutdownRequested = parts.shutdownRequested;
-    const { address } = this;
-    this.#tidying = new Tidying(
-      [
-        ...this.#files.parents,
-        ...(address.transport === "socket" ? [dirname(address.path)] : []),
-      ],
-      this.#service.log,
-    );
-  }
-
-  static async open(
-    options: ServerOptions,
-    files: RuntimeFiles,
-  ): Promise<RunningServer> {
-    const { service, shutdownRequested } = serviceOf(options, files);
-    const token = tokenOf(options);
-    const listener = await Listener.open(service, {
-      address: options.address ?? {
-        transport: "tcp",
-        host: "127.0.0.1",
-        port: 0,
-      },
-      token,
-      hosts: options.hosts ?? [],
-      origins: options.origins ?? [],
-      scopesOf: options.scopesOf,
-      socketDirectory: () => files.ensure(),
-    });
-    return new RunningServer({
-      listener,
-      service,
-      files,
-      token,
-      shutdownRequested,
-    });
-  }
-
-  /** `http://host:port`; `undefined` on a Unix socket or a pipe. */
-  get url(): string | undefined {
-    if (this.address.transport !== "tcp") return undefined;
-    const { host, port } = this.address;
-    return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
-  }
-
-  /** At once: for the way out of a process that can no longer wait. The kernels are not ended by it. */
-  removeFiles(): void {
-    if (this.#isOver) return; // a path may be another server's by now
-    this.#files[Symbol.dispose]();
-    if (this.address.transport === "socket") {
-      rmSync(this.address.path, { force: true });
-    }
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    await endService(this.#service);
-    await this.#listener[Symbol.asyncDispose]();
-    await this.#tidying[Symbol.asyncDispose]();
-    this.#files[Symbol.dispose]();
-    this.#isOver = true;
   }
 }
 
@@ -239,7 +205,7 @@ export function serviceOf(
     });
   const kernelspecs =
     options.kernelspecs ??
-    new KernelspecFinder({
+    kernelspecFinder({
       extraDirs: options.kernelspecDirs ?? [],
       env,
       embedded: options.embedded ?? embeddedKernelspecs(),

@@ -8,10 +8,7 @@ import type { Log } from "../src/log/log.ts";
 import { guardOf } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
 import type { HostFacts } from "../src/host/host.ts";
-import type {
-  KernelspecSource,
-  Service,
-} from "../src/server/answers/service.ts";
+import type { Service } from "../src/server/answers/service.ts";
 import { DiskBudget } from "../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../src/journal/memory-budget.ts";
 import { Supervisor } from "../src/supervisor/supervisor.ts";
@@ -87,7 +84,7 @@ export function memoryService({
 export function kernelspecsOf(
   kernels: MockKernels,
   program?: string,
-): KernelspecSource {
+): Service["kernelspecs"] {
   const all = Object.entries(kernels).map(([name, kernel]) =>
     kernelspecOf(name, kernel, program),
   );

@@ -83,20 +83,17 @@ export function isDead(mark: Mark): boolean {
   return !isAlive(mark.pid, mark.start_time ?? undefined);
 }
 
-/** The removal of what dead servers left, beside whatever else a server does. */
-export class Tidying implements AsyncDisposable {
-  readonly #closing = new AbortController();
-  readonly #done: Promise<void>;
-
-  constructor(directories: Iterable<string>, log: Log) {
-    this.#done = removeLeftovers(directories, log, this.#closing.signal);
-  }
-
-  /** What is not removed yet is left to the next server. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
-    await within(this.#done, TIDYING_MS);
-  }
+/** Removes what dead servers left, beside whatever else a server does. Returns what ends that: what is not removed yet is left to the next server. */
+export function tidy(
+  directories: Iterable<string>,
+  log: Log,
+): () => Promise<void> {
+  const closing = new AbortController();
+  const done = removeLeftovers(directories, log, closing.signal);
+  return async () => {
+    closing.abort();
+    await within(done, TIDYING_MS);
+  };
 }
 
 /** How long the end of a server waits for a removal that is under way. */

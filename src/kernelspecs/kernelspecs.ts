@@ -28,86 +28,95 @@ export interface Kernelspecs {
   readonly problems: { path: string; message: string }[];
 }
 
-export class KernelspecFinder {
-  readonly #options: KernelspecFinderOptions;
-
-  constructor(options: KernelspecFinderOptions) {
-    this.#options = options;
-  }
-
-  async list(): Promise<Kernelspecs> {
-    const { extraDirs, env, embedded } = this.#options;
-    const found = await findKernelspecs({ env, extraDirs });
-    const faults = found.kernelspecs.flatMap((kernelspec) => {
-      const message = faultIn(kernelspec);
-      return message === undefined
-        ? []
-        : [{ path: fileOf(kernelspec), message }];
-    });
-    const kernelspecs = await Promise.all(
-      found.kernelspecs
-        .filter((kernelspec) => faultIn(kernelspec) === undefined)
-        .map((kernelspec) => this.#describe(kernelspec)),
-    );
-    const names = new Set(kernelspecs.map(({ name }) => name));
-    const all = [
-      ...kernelspecs,
-      ...embedded.filter(({ name }) => !names.has(name)),
-    ];
-    return {
-      default: preferred(all),
-      kernelspecs: all,
-      problems: [...found.problems, ...faults],
-    };
-  }
-
+/** Where kernelspecs come from. */
+export interface KernelspecSource {
+  list(): Promise<Kernelspecs>;
   /** By name, in whatever case. Throws `kernelspec_not_found`, which says what there is, and `bad_kernelspec`. */
-  async find(name: string): Promise<Kernelspec> {
-    const { extraDirs, env, embedded } = this.#options;
-    const found = await findKernelspec(name, { env, extraDirs });
-    const { kernelspec, problems } = found;
-    if (kernelspec !== undefined) {
-      const why = faultIn(kernelspec);
-      if (why === undefined) return this.#describe(kernelspec);
-      const path = fileOf(kernelspec);
-      throw failure("bad_kernelspec", { name: kernelspec.name, path, why });
-    }
-    const own = embedded.find((spec) => spec.name === name.toLowerCase());
-    if (own !== undefined) return own;
-    const broken = problems.find(({ path }) => basename(path) === KERNEL_JSON);
-    if (broken !== undefined) {
-      const { path, message: why } = broken;
-      throw failure("bad_kernelspec", { name, path, why });
-    }
-    const { kernelspecs } = await this.list();
-    const known = kernelspecs.map((spec) => spec.name).join(", ");
-    throw failure("kernelspec_not_found", { name, known });
-  }
+  find(name: string): Promise<Kernelspec>;
+}
 
-  /** With a command that can be run: only `{connection_file}` is left to fill in. */
-  async #describe(found: Found): Promise<Kernelspec> {
-    const { name, spec, resource_dir, resources } = found;
-    const env = Object.fromEntries(
-      Object.entries(this.#options.env).filter(
-        (entry): entry is [string, string] => entry[1] !== undefined,
-      ),
-    );
-    const { path: cwd } = await workingDirectory("", { env });
-    return {
-      name,
-      display_name: spec.display_name,
-      language: spec.language,
-      argv: await argvOf(found, { env, cwd }),
-      interrupt_mode: spec.interrupt_mode ?? "signal",
-      env: spec.env ?? {},
-      metadata: spec.metadata ?? {},
-      resource_dir,
-      resources,
-      ...(spec.kernel_protocol_version !== undefined && {
-        kernel_protocol_version: spec.kernel_protocol_version,
-      }),
-    };
-  }
+export function kernelspecFinder({
+  extraDirs,
+  env,
+  embedded,
+}: KernelspecFinderOptions): KernelspecSource {
+  return {
+    async list() {
+      const found = await findKernelspecs({ env, extraDirs });
+      const faults = found.kernelspecs.flatMap((kernelspec) => {
+        const message = faultIn(kernelspec);
+        return message === undefined
+          ? []
+          : [{ path: fileOf(kernelspec), message }];
+      });
+      const kernelspecs = await Promise.all(
+        found.kernelspecs
+          .filter((kernelspec) => faultIn(kernelspec) === undefined)
+          .map((kernelspec) => described(kernelspec, env)),
+      );
+      const names = new Set(kernelspecs.map(({ name }) => name));
+      const all = [
+        ...kernelspecs,
+        ...embedded.filter(({ name }) => !names.has(name)),
+      ];
+      return {
+        default: preferred(all),
+        kernelspecs: all,
+        problems: [...found.problems, ...faults],
+      };
+    },
+
+    async find(name) {
+      const found = await findKernelspec(name, { env, extraDirs });
+      const { kernelspec, problems } = found;
+      if (kernelspec !== undefined) {
+        const why = faultIn(kernelspec);
+        if (why === undefined) return described(kernelspec, env);
+        const path = fileOf(kernelspec);
+        throw failure("bad_kernelspec", { name: kernelspec.name, path, why });
+      }
+      const own = embedded.find((spec) => spec.name === name.toLowerCase());
+      if (own !== undefined) return own;
+      const broken = problems.find(
+        ({ path }) => basename(path) === KERNEL_JSON,
+      );
+      if (broken !== undefined) {
+        const { path, message: why } = broken;
+        throw failure("bad_kernelspec", { name, path, why });
+      }
+      const { kernelspecs } = await this.list();
+      const known = kernelspecs.map((spec) => spec.name).join(", ");
+      throw failure("kernelspec_not_found", { name, known });
+    },
+  };
+}
+
+/** With a command that can be run: only `{connection_file}` is left to fill in. */
+async function described(
+  found: Found,
+  variables: KernelspecFinderOptions["env"],
+): Promise<Kernelspec> {
+  const { name, spec, resource_dir, resources } = found;
+  const env = Object.fromEntries(
+    Object.entries(variables).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined,
+    ),
+  );
+  const { path: cwd } = await workingDirectory("", { env });
+  return {
+    name,
+    display_name: spec.display_name,
+    language: spec.language,
+    argv: await argvOf(found, { env, cwd }),
+    interrupt_mode: spec.interrupt_mode ?? "signal",
+    env: spec.env ?? {},
+    metadata: spec.metadata ?? {},
+    resource_dir,
+    resources,
+    ...(spec.kernel_protocol_version !== undefined && {
+      kernel_protocol_version: spec.kernel_protocol_version,
+    }),
+  };
 }
 
 /** Where a kernel is to run: Jupyter's provisioners, and Enterprise Gateway's older word for them. */

@@ -9,7 +9,7 @@ import type { Guard } from "../log/guard.ts";
 import { urlOf } from "./address.ts";
 import { toFailure } from "./answers/router.ts";
 import type { DoorRequest, UpgradeRequest, Door } from "./door.ts";
-import { Gate, type GateOptions } from "./gate.ts";
+import { type Gate, gateOf, type GateOptions } from "./gate.ts";
 import { lingerAfter } from "./request-body.ts";
 import { CLIENT } from "./principal.ts";
 import { sendFailure } from "./respond.ts";
@@ -30,7 +30,7 @@ export class Entrance {
   readonly #guard: Guard;
 
   constructor({ doors, guard, ...gate }: EntranceOptions) {
-    this.#gate = new Gate(gate);
+    this.#gate = gateOf(gate);
     this.#doors = doors;
     this.#guard = guard;
   }

@@ -24,66 +24,61 @@ export interface GateOptions {
   readonly scopesOf?: ((req: IncomingMessage) => Iterable<Scope>) | undefined;
 }
 
-export class Gate {
-  readonly #options: GateOptions;
-  readonly #digest: Buffer | undefined;
-
-  constructor(options: GateOptions) {
-    this.#options = options;
-    this.#digest =
-      options.token === undefined ? undefined : digest(options.token);
-  }
-
+export interface Gate {
   /** Who asks, from now on known as the request's. Throws `forbidden`, `unauthorized`. */
-  admit(req: IncomingMessage, url: URL, isOpen: boolean): Principal {
-    this.#assertHost(req);
-    this.#assertOrigin(req);
-    if (this.#holdsToken(req, url)) {
-      const scopes = this.#options.scopesOf?.(req) ?? EVERYTHING;
-      const who = this.#digest === undefined ? "anybody" : "token";
-      return admit(req, who, new Set(scopes));
-    }
-    if (isOpen) return admit(req, "nobody", NOTHING);
-    throw failure("unauthorized", {});
-  }
-
+  admit(req: IncomingMessage, url: URL, isOpen: boolean): Principal;
   /** The origin that may read our answers, when it is another than our own. */
-  allowedOrigin(req: IncomingMessage): string | undefined {
-    const { origin } = req.headers;
-    return origin !== undefined && this.#isListed(origin) ? origin : undefined;
-  }
+  allowedOrigin(req: IncomingMessage): string | undefined;
+}
 
-  #assertHost({ headers: { host } }: IncomingMessage): void {
-    if (this.#options.isLocal) return;
-    if (host === undefined) return; // before HTTP/1.1 there was none; no browser is that old
-    const name = nameOf(host);
-    if (isLoopback(name) || this.#options.hosts.includes(name)) return;
-    const why =
-      "The Host header names another machine: ask for localhost, or allow the name with --allow-host";
-    throw failure("forbidden", { why });
-  }
+export function gateOf(options: GateOptions): Gate {
+  const { token, origins, scopesOf } = options;
+  const expected = token === undefined ? undefined : digest(token);
+  const isListed = (origin: string) =>
+    origins.includes("*") || origins.includes(origin);
+  return {
+    admit(req, url, isOpen) {
+      if (!options.isLocal) assertHost(req, options.hosts);
+      const { origin, host = "" } = req.headers;
+      if (origin !== undefined && !isListed(origin) && !isOwn(origin, host)) {
+        const why =
+          "The page that asks is of another origin: allow it with --allow-origin";
+        throw failure("forbidden", { why });
+      }
+      // Digests have one length, whatever was given, so the comparison tells nothing by its time.
+      if (
+        expected === undefined ||
+        timingSafeEqual(digest(tokenIn(req, url)), expected)
+      ) {
+        const who = expected === undefined ? "anybody" : "token";
+        return admit(req, who, new Set(scopesOf?.(req) ?? EVERYTHING));
+      }
+      if (isOpen) return admit(req, "nobody", NOTHING);
+      throw failure("unauthorized", {});
+    },
 
-  #assertOrigin({ headers: { origin, host } }: IncomingMessage): void {
-    if (origin === undefined || this.#isListed(origin)) return;
-    if (isOwn(origin, host ?? "")) return;
-    const why =
-      "The page that asks is of another origin: allow it with --allow-origin";
-    throw failure("forbidden", { why });
-  }
+    allowedOrigin({ headers: { origin } }) {
+      return origin !== undefined && isListed(origin) ? origin : undefined;
+    },
+  };
+}
 
-  #isListed(origin: string): boolean {
-    const { origins } = this.#options;
-    return origins.includes("*") || origins.includes(origin);
-  }
+function assertHost(
+  { headers: { host } }: IncomingMessage,
+  hosts: readonly string[],
+): void {
+  if (host === undefined) return; // before HTTP/1.1 there was none; no browser is that old
+  const name = nameOf(host);
+  if (isLoopback(name) || hosts.includes(name)) return;
+  const why =
+    "The Host header names another machine: ask for localhost, or allow the name with --allow-host";
+  throw failure("forbidden", { why });
+}
 
-  #holdsToken({ headers }: IncomingMessage, url: URL): boolean {
-    if (this.#digest === undefined) return true;
-    const { authorization = "" } = headers;
-    const said = /^(?:bearer|token) +(.+)$/i.exec(authorization)?.[1];
-    const given = said ?? url.searchParams.get("token") ?? "";
-    // Digests have one length, whatever was given, so the comparison tells nothing by its time.
-    return timingSafeEqual(digest(given), this.#digest);
-  }
+function tokenIn({ headers }: IncomingMessage, url: URL): string {
+  const { authorization = "" } = headers;
+  const said = /^(?:bearer|token) +(.+)$/i.exec(authorization)?.[1];
+  return said ?? url.searchParams.get("token") ?? "";
 }
 
 /**

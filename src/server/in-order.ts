@@ -10,49 +10,42 @@ interface Pausable {
   resume(): void;
 }
 
-export class InOrder {
-  readonly #socket: Pausable;
-  readonly #queue: Generator<void, void>[] = [];
-  #isWaiting = false;
-
-  constructor(socket: Pausable) {
-    this.#socket = socket;
-  }
-
-  /** Does `work` after what was added before; it does not throw. */
-  add(work: Generator<void, void>): void {
-    this.#queue.push(work);
-    if (!this.#isWaiting) this.#goOn();
-  }
-
-  #goOn(): void {
+/** Returns what does a piece of work after those that it was given before; none of them throws. */
+export function inOrder(
+  socket: Pausable,
+): (work: Generator<void, void>) => void {
+  const queue: Generator<void, void>[] = [];
+  let isWaiting = false;
+  const step = (work: Generator<void, void>): void => {
+    if (work.next().done === true) queue.shift();
+  };
+  const goOn = (): void => {
     for (;;) {
-      const [work] = this.#queue;
+      const [work] = queue;
       if (work === undefined) return;
       const turn = share.turn();
       if (turn !== undefined) {
-        this.#wait(turn);
+        wait(turn);
         return;
       }
-      this.#step(work);
+      step(work);
     }
-  }
-
-  #wait(turn: Promise<void>): void {
-    if (!this.#isWaiting) this.#socket.pause();
-    this.#isWaiting = true;
+  };
+  const wait = (turn: Promise<void>): void => {
+    if (!isWaiting) socket.pause();
+    isWaiting = true;
     void turn.then(() => {
-      const [work] = this.#queue;
-      if (work !== undefined) this.#step(work);
-      if (this.#queue.length > 0) this.#wait(share.turn() ?? Promise.resolve());
+      const [work] = queue;
+      if (work !== undefined) step(work);
+      if (queue.length > 0) wait(share.turn() ?? Promise.resolve());
       else {
-        this.#isWaiting = false;
-        this.#socket.resume();
+        isWaiting = false;
+        socket.resume();
       }
     });
-  }
-
-  #step(work: Generator<void, void>): void {
-    if (work.next().done === true) this.#queue.shift();
-  }
+  };
+  return (work) => {
+    queue.push(work);
+    if (!isWaiting) goOn();
+  };
 }

@@ -9,7 +9,7 @@ import type { Service } from "./answers/service.ts";
 import { type Address, bind } from "./bind.ts";
 import { doorsOf } from "./doors/doors.ts";
 import { ownSockets } from "./doors/channels/own-socket.ts";
-import { PagesDoor } from "./doors/docs/door.ts";
+import { pagesDoor } from "./doors/docs/door.ts";
 import { Entrance } from "./entrance.ts";
 import type { GateOptions } from "./gate.ts";
 import { expectsContinue } from "./request-body.ts";
@@ -25,91 +25,64 @@ export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
 /** Bytes. Browsers send what cookies all servers on this machine have set. */
 const HEADERS_LIMIT = 64 * 1024;
 
-export class Listener implements AsyncDisposable {
+/** When it is disposed of, nobody new comes in; who is here is told, then cut off. */
+export interface Listener extends AsyncDisposable {
   /** Where it listens: with the port that the system chose. */
   readonly address: Address;
-  readonly #http: Server;
-  readonly #entrance: Entrance;
-  readonly #sockets: WebSockets;
-  #closed: Promise<void> | undefined;
+}
 
-  private constructor(parts: {
-    readonly http: Server;
-    readonly address: Address;
-    readonly entrance: Entrance;
-    readonly sockets: WebSockets;
-  }) {
-    this.#http = parts.http;
-    this.address = parts.address;
-    this.#entrance = parts.entrance;
-    this.#sockets = parts.sockets;
-  }
-
-  /** Resolves once it can answer. Rejects with the system's error when the address is not to be had. */
-  static async open(
-    service: Service,
-    { address: wanted, socketDirectory, ...gate }: ListenOptions,
-  ): Promise<Listener> {
-    const { guard, faults } = service;
-    const { transport } = wanted;
-    const isLocal = transport !== "tcp";
-    const sockets = new WebSockets();
-    const openOwn = isLocal
-      ? ownSockets({
-          sockets,
-          transport,
-          directory: socketDirectory,
-          guard,
-        })
-      : undefined;
-    const doors = [...doorsOf(service, { openOwn }), new PagesDoor()];
-    const entrance = new Entrance({ ...gate, isLocal, doors, guard });
-    const http = createServer(
-      { maxHeaderSize: HEADERS_LIMIT },
-      (req, res) => void entrance.handle(req, res),
-    );
-    http.on("checkContinue", (req, res) => {
-      expectsContinue(req);
-      void entrance.handle(req, res);
-    });
-    http.on("upgrade", (req, stream: Duplex, head) => {
-      if (wantsWebSocket(req))
-        void sockets.upgrade(entrance, req, stream, head);
-      else
-        guard.around("upgrade", () => readAgain(http, { req, stream, head }))();
-    });
-    http.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-      faults.count("Request that is not HTTP", error.code ?? "");
-      refuse(socket, error.code);
-    });
-    http.requestTimeout = 0; // a start takes as long as its kernel does
-    http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
-    const address = await bind(http, wanted);
-    return new Listener({ http, address, entrance, sockets });
-  }
-
-  /** Nobody new comes in; who is here is told, then cut off. */
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    const closed = once(this.#http, "close");
-    this.#http.close();
-    this.#http.closeIdleConnections();
-    this.#entrance.close();
-    this.#sockets.close();
-    const timer = setTimeout(
-      () => this.#http.closeAllConnections(),
-      GOODBYE_MS,
-    );
-    await closed;
+/** Resolves once it can answer. Rejects with the system's error when the address is not to be had. */
+export async function listen(
+  service: Service,
+  { address: wanted, socketDirectory, ...gate }: ListenOptions,
+): Promise<Listener> {
+  const { guard, faults } = service;
+  const { transport } = wanted;
+  const isLocal = transport !== "tcp";
+  const sockets = new WebSockets();
+  const openOwn = isLocal
+    ? ownSockets({
+        sockets,
+        transport,
+        directory: socketDirectory,
+        guard,
+      })
+    : undefined;
+  const doors = [...doorsOf(service, { openOwn }), pagesDoor];
+  const entrance = new Entrance({ ...gate, isLocal, doors, guard });
+  const http = createServer(
+    { maxHeaderSize: HEADERS_LIMIT },
+    (req, res) => void entrance.handle(req, res),
+  );
+  http.on("checkContinue", (req, res) => {
+    expectsContinue(req);
+    void entrance.handle(req, res);
+  });
+  http.on("upgrade", (req, stream: Duplex, head) => {
+    if (wantsWebSocket(req)) void sockets.upgrade(entrance, req, stream, head);
+    else
+      guard.around("upgrade", () => readAgain(http, { req, stream, head }))();
+  });
+  http.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    faults.count("Request that is not HTTP", error.code ?? "");
+    refuse(socket, error.code);
+  });
+  http.requestTimeout = 0; // a start takes as long as its kernel does
+  http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
+  const address = await bind(http, wanted);
+  let closed: Promise<void> | undefined;
+  const close = async () => {
+    const ended = once(http, "close");
+    http.close();
+    http.closeIdleConnections();
+    entrance.close();
+    sockets.close();
+    const timer = setTimeout(() => http.closeAllConnections(), GOODBYE_MS);
+    await ended;
     clearTimeout(timer);
-    if (this.address.transport === "socket") {
-      await rm(this.address.path, { force: true });
-    }
-  }
+    if (address.transport === "socket") await rm(address.path, { force: true });
+  };
+  return { address, [Symbol.asyncDispose]: () => (closed ??= close()) };
 }
 
 function wantsWebSocket({ headers: { upgrade = "" } }: IncomingMessage) {

@@ -6,7 +6,7 @@ import {
   expect,
   test,
 } from "vitest";
-import { KernelspecFinder } from "../../src/kernelspecs/kernelspecs.ts";
+import { kernelspecFinder } from "../../src/kernelspecs/kernelspecs.ts";
 import { embeddedKernelspecs } from "../../src/kernelspecs/embedded.ts";
 import { pythonWasmKernelspec } from "../../kernels/python-wasm/kernelspec.ts";
 import { doors } from "../doors.ts";
@@ -53,7 +53,7 @@ const embedded = embeddedHere();
 const installed = new Set([
   ...(pythonWithIpykernel === undefined ? [] : ["python3"]),
   ...(
-    await new KernelspecFinder({
+    await kernelspecFinder({
       extraDirs: [],
       env: process.env,
       embedded,

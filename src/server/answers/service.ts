@@ -8,7 +8,7 @@ import type {
   OutputOf,
   SessionPolicy,
 } from "../../../contract/index.ts";
-import type { KernelspecFinder } from "../../kernelspecs/kernelspecs.ts";
+import type { KernelspecSource } from "../../kernelspecs/kernelspecs.ts";
 import type { HostFacts } from "../../host/host.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import type { Log } from "../../log/log.ts";
@@ -47,9 +47,6 @@ export interface Service {
   /** Begins the end of the server; what is asked for now may still be answered. */
   shutDown(reason: string): void;
 }
-
-/** Where kernelspecs come from. */
-export type KernelspecSource = Pick<KernelspecFinder, "list" | "find">;
 
 export type SessionRequest = OutputOf<typeof contract.sessions.create.input>;
 

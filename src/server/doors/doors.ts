@@ -4,9 +4,9 @@ import { routerOf } from "../answers/router.ts";
 import type { Service } from "../answers/service.ts";
 import type { Door } from "../door.ts";
 import type { AppRouter } from "../../../contract/index.ts";
-import { ChannelsDoor, type OpenOwn } from "./channels/door.ts";
-import { RestDoor } from "./rest/rest.ts";
-import { TrpcDoor } from "./trpc/trpc.ts";
+import { channelsDoor, type OpenOwn } from "./channels/door.ts";
+import { restDoor } from "./rest/rest.ts";
+import { trpcDoor } from "./trpc/trpc.ts";
 
 export interface DoorOptions {
   /** Default: every operation of the contract, as the server answers it. */
@@ -20,8 +20,8 @@ export function doorsOf(
   { router = routerOf(answers), openOwn }: DoorOptions = {},
 ): readonly Door[] {
   return [
-    new TrpcDoor(router, service),
-    new ChannelsDoor(service, openOwn),
-    new RestDoor(router, service),
+    trpcDoor(router, service),
+    channelsDoor(service, openOwn),
+    restDoor(router, service),
   ];
 }

@@ -23,7 +23,7 @@ import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
 import type { Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
-import { InOrder } from "../../in-order.ts";
+import { inOrder } from "../../in-order.ts";
 import { assertPermitted } from "../../permit.ts";
 import { joined } from "../../pieces.ts";
 import { Pings } from "./pings.ts";
@@ -103,10 +103,10 @@ export function ownChannels(
   closed.signal.addEventListener("abort", () =>
     session.ended.removeEventListener("abort", leave),
   );
-  const heard = new InOrder(socket);
+  const heard = inOrder(socket);
   socket.on("message", (data, isBinary) => {
     const said = toKernel(session, data as Received, isBinary, options);
-    heard.add(answered(said, frames, codec));
+    heard(answered(said, frames, codec));
   });
   toClient(session, { frames, claim, pings }, options, closed.signal).then(
     leave,

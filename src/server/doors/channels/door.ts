@@ -11,12 +11,7 @@ import { failure } from "../../../../contract/index.ts";
 import { EVERYTHING, type Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import type { Service } from "../../answers/service.ts";
-import type {
-  DoorRequest,
-  UpgradeRequest,
-  WebSocketConnection,
-  Door,
-} from "../../door.ts";
+import type { Door, WebSocketConnection } from "../../door.ts";
 import { decodedSegment } from "../../address.ts";
 import { assertPermitted, assertUnlimited } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
@@ -47,140 +42,101 @@ const EXAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 /** What a client may take to read our answer to that. */
 const MOMENT_MS = 50;
 
-export class ChannelsDoor implements Door {
-  readonly #service: Service;
-  readonly #openOwn: OpenOwn | undefined;
+/** `openOwn`: where the server is reached by a socket, each session has one of its own. */
+export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
   /** The session's own sockets, by session. */
-  readonly #own = new Map<Session, Promise<OwnSocket>>();
-
-  /** `openOwn`: where the server is reached by a socket, each session has one of its own. */
-  constructor(service: Service, openOwn?: OpenOwn) {
-    this.#service = service;
-    this.#openOwn = openOwn;
-  }
-
-  methodsAt(path: string): readonly string[] {
-    return this.upgradesAt(path) ? ["GET", "HEAD"] : [];
-  }
-
-  upgradesAt(path: string): boolean {
-    return PATHS.some((pattern) => pattern.test(path));
-  }
-
-  /** Asked without an upgrade: where to connect. */
-  async handle({
-    req,
-    res,
-    url: { pathname: path },
-  }: DoorRequest): Promise<void> {
-    const session = this.#sessionAt(path);
-    if (this.#openOwn !== undefined) {
-      assertUnlimited(principalOf(req)); // there nobody is asked who they are
-      sendJson(res, 200, await this.#ownPath(session, this.#openOwn));
-      return;
-    }
-    res.setHeader("upgrade", "websocket");
-    res.setHeader("connection", "upgrade");
-    throw failure("upgrade_required", {});
-  }
-
-  /** Throws `session_not_found`; nobody is displaced by who is refused. */
-  async upgrade({ req, url, accept, answer }: UpgradeRequest): Promise<void> {
-    const session = this.#sessionAt(url.pathname);
-    if (this.#openOwn !== undefined && pointsElsewhere(req, url.pathname)) {
-      assertUnlimited(principalOf(req));
-      answer(200, await this.#ownPath(session, this.#openOwn));
-      return;
-    }
-    const by = principalOf(req);
-    assertPermitted(by, "execute"); // its owner displaces another
-    accept((connection) => this.#enter(session, { ...connection, req, by }));
-  }
-
-  close(): void {
-    for (const own of this.#own.values()) {
-      own.then((socket) => socket.close()).catch(() => {}); // one that did not open needs no closing
-    }
-    this.#own.clear();
-  }
-
-  #enter(
-    session: Session,
-    { socket, stream, req, by, socketPath }: Entered,
-  ): void {
-    if (session.ended.aborted) {
-      socket.on("error", () => {});
-      socket.close(1001, session.farewell);
-      return;
-    }
-    const { idle, limits, log, faults, guard, telemetry } = this.#service;
-    const carry = guard.around("upgrade", () => {
-      idle.nudge();
-      ownChannels(
-        session,
-        { socket, stream },
-        {
-          by,
-          codec: codecFor(req?.url),
-          log: log.child({ session: session.id }),
-          faults,
-          telemetry,
-          guard,
-          patience: {
-            limit: limits.reader_buffer_bytes,
-            patience_ms: limits.reader_patience_ms,
-          },
-          socketPath,
-        },
-      );
-    });
-    if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
-    else carry();
-  }
-
-  #sessionAt(path: string): Session {
-    const [, segment] =
-      PATHS.map((pattern) => pattern.exec(path)).find(
-        (match) => match !== null,
-      ) ?? [];
-    const session_id = decodedSegment(segment ?? "");
-    return this.#service.supervisor.session(session_id);
-  }
+  const own = new Map<Session, Promise<OwnSocket>>();
 
   /** The path of the session's own socket. */
-  async #ownPath(session: Session, open: OpenOwn): Promise<string> {
-    let own = this.#own.get(session);
-    if (own === undefined) {
-      own = this.#open(session, open);
-      this.#own.set(session, own);
-      own.catch(() => this.#own.delete(session)); // who asks next may have more luck
+  const ownPath = async (session: Session, open: OpenOwn): Promise<string> => {
+    let socket = own.get(session);
+    if (socket === undefined) {
+      socket = openFor(session, open);
+      own.set(session, socket);
+      socket.catch(() => own.delete(session)); // who asks next may have more luck
     }
-    return (await own).path;
-  }
+    return (await socket).path;
+  };
 
-  async #open(session: Session, open: OpenOwn): Promise<OwnSocket> {
-    const own: OwnSocket = await open((connection, req) => {
+  const openFor = async (
+    session: Session,
+    open: OpenOwn,
+  ): Promise<OwnSocket> => {
+    const socket: OwnSocket = await open((connection, req) => {
       const by: Principal = {
         who: "local",
         scopes: EVERYTHING, // who may open the socket is the file's to say
         client: req === undefined ? null : principalOf(req).client,
         span_id: req === undefined ? randomUUID() : spanOf(req),
       };
-      const socketPath = own.path;
-      this.#enter(session, { ...connection, req, by, socketPath });
+      const socketPath = socket.path;
+      enter(service, session, { ...connection, req, by, socketPath });
     });
     const { id: session_id, ended } = session;
     const end = () => {
-      own.close();
-      this.#own.delete(session);
+      socket.close();
+      own.delete(session);
     };
     ended.addEventListener("abort", end);
     if (ended.aborted) {
       end();
       throw failure("session_not_found", { session_id });
     }
-    return own;
-  }
+    return socket;
+  };
+
+  return {
+    methodsAt: (path) => (upgradesAt(path) ? ["GET", "HEAD"] : []),
+
+    upgradesAt,
+
+    /** Asked without an upgrade: where to connect. */
+    async handle({ req, res, url: { pathname: path } }) {
+      const session = sessionAt(service, path);
+      if (openOwn !== undefined) {
+        assertUnlimited(principalOf(req)); // there nobody is asked who they are
+        sendJson(res, 200, await ownPath(session, openOwn));
+        return;
+      }
+      res.setHeader("upgrade", "websocket");
+      res.setHeader("connection", "upgrade");
+      throw failure("upgrade_required", {});
+    },
+
+    /** Throws `session_not_found`; nobody is displaced by who is refused. */
+    async upgrade({ req, url, accept, answer }) {
+      const session = sessionAt(service, url.pathname);
+      const by = principalOf(req);
+      if (openOwn !== undefined && pointsElsewhere(req, url.pathname)) {
+        assertUnlimited(by);
+        answer(200, await ownPath(session, openOwn));
+        return;
+      }
+      assertPermitted(by, "execute"); // its owner displaces another
+      accept((connection) =>
+        enter(service, session, { ...connection, req, by }),
+      );
+    },
+
+    close() {
+      for (const socket of own.values()) {
+        socket.then((opened) => opened.close()).catch(() => {}); // one that did not open needs no closing
+      }
+      own.clear();
+    },
+  };
+}
+
+function upgradesAt(path: string): boolean {
+  return PATHS.some((pattern) => pattern.test(path));
+}
+
+function sessionAt({ supervisor }: Service, path: string): Session {
+  const [, segment = ""] =
+    PATHS.map((pattern) => pattern.exec(path)).find(
+      (match) => match !== null,
+    ) ?? [];
+  return supervisor.session(decodedSegment(segment));
 }
 
 interface Entered extends WebSocketConnection {
@@ -188,6 +144,40 @@ interface Entered extends WebSocketConnection {
   readonly req: IncomingMessage | undefined;
   readonly by: Principal;
   readonly socketPath?: string;
+}
+
+function enter(
+  { idle, limits, log, faults, guard, telemetry }: Service,
+  session: Session,
+  { socket, stream, req, by, socketPath }: Entered,
+): void {
+  if (session.ended.aborted) {
+    socket.on("error", () => {});
+    socket.close(1001, session.farewell);
+    return;
+  }
+  const carry = guard.around("upgrade", () => {
+    idle.nudge();
+    ownChannels(
+      session,
+      { socket, stream },
+      {
+        by,
+        codec: codecFor(req?.url),
+        log: log.child({ session: session.id }),
+        faults,
+        telemetry,
+        guard,
+        patience: {
+          limit: limits.reader_buffer_bytes,
+          patience_ms: limits.reader_patience_ms,
+        },
+        socketPath,
+      },
+    );
+  });
+  if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
+  else carry();
 }
 
 /**

@@ -7,7 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { createServer as createHttp, type IncomingMessage } from "node:http";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure } from "../../../../contract/index.ts";
@@ -15,7 +15,7 @@ import { bindPipe, bindPrivately } from "../../bind.ts";
 import type { Guard } from "../../../log/guard.ts";
 import { sendFailure } from "../../respond.ts";
 import type { WebSockets } from "../../websockets.ts";
-import type { OpenOwn } from "./door.ts";
+import type { OpenOwn, OwnSocket } from "./door.ts";
 
 /** Who says nothing for so long shakes no hands. Kallichore's figure. */
 const SILENCE_MS = 5_000;
@@ -42,7 +42,7 @@ export function ownSockets({
     const path = isPipe
       ? `\\\\.\\pipe\\kallichore-${name}`
       : join(directory(), `${name}.sock`);
-    return OwnSocket.open(path, isPipe, {
+    return openSocket(path, isPipe, {
       guard,
       upgrade(req, stream, head) {
         stream.on("error", () => {});
@@ -63,79 +63,43 @@ interface Welcome {
   plain(stream: Duplex, head: Buffer): void;
 }
 
-class OwnSocket {
-  readonly path: string;
-  readonly #isPipe: boolean;
-  readonly #welcome: Welcome;
-  readonly #server: Server;
-  readonly #http = createHttp((_req, res) =>
-    this.#serve(res, () => sendFailure(res, failure("upgrade_required", {}))),
-  );
-  /** Those of whom it is not known yet how they speak. */
-  readonly #strangers = new Set<Duplex>();
-
-  private constructor(path: string, isPipe: boolean, welcome: Welcome) {
-    this.path = path;
-    this.#isPipe = isPipe;
-    this.#welcome = welcome;
-    this.#server = createServer({ allowHalfOpen: true }, (socket) =>
-      this.#serve(socket, () => this.#meet(socket)),
-    );
-    this.#http.timeout = SILENCE_MS;
-    this.#http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
-      this.#strangers.delete(stream);
-      this.#serve(stream, () => welcome.upgrade(req, stream, head));
-    });
-  }
-
-  static async open(
-    path: string,
-    isPipe: boolean,
-    welcome: Welcome,
-  ): Promise<OwnSocket> {
-    const own = new OwnSocket(path, isPipe, welcome);
-    if (isPipe) await bindPipe(own.#server, path);
-    else await bindPrivately(own.#server, path);
-    return own;
-  }
-
-  /** Nobody comes in any more; who has been welcomed is not ours. */
-  close(): void {
-    this.#server.close();
-    for (const stream of this.#strangers) stream.destroy();
-    // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
-    if (this.#isPipe) return;
-    try {
-      rmSync(this.path, { force: true });
-    } catch (error) {
-      this.#welcome.guard.tell(error, "a session's own socket");
-    }
-  }
-
+async function openSocket(
+  path: string,
+  isPipe: boolean,
+  welcome: Welcome,
+): Promise<OwnSocket> {
   /** What we do wrong with a connection is the end of that one. */
-  #serve(stream: { destroy(): unknown }, run: () => void): void {
+  const serve = (stream: { destroy(): unknown }, run: () => void): void => {
     try {
       run();
     } catch (error) {
-      this.#welcome.guard.tell(error, "a session's own socket");
+      welcome.guard.tell(error, "a session's own socket");
       stream.destroy();
     }
-  }
-
-  #meet(socket: Socket): void {
-    const strangers = this.#strangers;
+  };
+  /** Those of whom it is not known yet how they speak. */
+  const strangers = new Set<Duplex>();
+  const http = createHttp((_req, res) =>
+    serve(res, () => sendFailure(res, failure("upgrade_required", {}))),
+  );
+  http.timeout = SILENCE_MS;
+  http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
+    strangers.delete(stream);
+    serve(stream, () => welcome.upgrade(req, stream, head));
+  });
+  const meet = (socket: Socket): void => {
     strangers.add(socket);
     const speaks = (first: Buffer) =>
-      this.#serve(socket, () => {
+      serve(socket, () => {
         settled();
         if (((first[0] ?? 0) & RESERVED) === 0) {
           strangers.delete(socket);
-          this.#welcome.plain(socket, first);
+          welcome.plain(socket, first);
           return;
         }
         socket.pause();
         socket.unshift(first);
-        this.#http.emit("connection", socket);
+        http.emit("connection", socket);
         socket.resume();
       });
     const leaves = () => {
@@ -153,5 +117,24 @@ class OwnSocket {
       strangers.delete(socket);
     });
     socket.on("data", speaks).on("end", leaves);
-  }
+  };
+  const server = createServer({ allowHalfOpen: true }, (socket) =>
+    serve(socket, () => meet(socket)),
+  );
+  await (isPipe ? bindPipe : bindPrivately)(server, path);
+  return {
+    path,
+    /** Nobody comes in any more; who has been welcomed is not ours. */
+    close() {
+      server.close();
+      for (const stream of strangers) stream.destroy();
+      // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
+      if (isPipe) return;
+      try {
+        rmSync(path, { force: true });
+      } catch (error) {
+        welcome.guard.tell(error, "a session's own socket");
+      }
+    },
+  };
 }

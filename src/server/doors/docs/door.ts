@@ -1,33 +1,30 @@
 /** Pages for people and their browsers, and the OpenAPI document. */
 import type { IncomingMessage } from "node:http";
-import { failure, type SupervisorError } from "../../../../contract/index.ts";
-import type { DoorRequest, Door, Spelled } from "../../door.ts";
+import { failure } from "../../../../contract/index.ts";
+import type { Door } from "../../door.ts";
 import { send } from "../../respond.ts";
 import { docs, openapi } from "./docs.ts";
 import { tokenPage } from "./token-page.ts";
 
-const READ = ["GET", "HEAD"];
+export const pagesDoor: Door = {
+  methodsAt: (path) =>
+    ["/", "/docs", "/openapi.json"].includes(path) ? ["GET", "HEAD"] : [],
 
-export class PagesDoor implements Door {
-  methodsAt(path: string): readonly string[] {
-    return ["/", "/docs", "/openapi.json"].includes(path) ? READ : [];
-  }
-
-  handle({ req, res, url: { pathname: path } }: DoorRequest): void {
+  handle({ req, res, url: { pathname: path } }) {
     if (path === "/" && !wantsPage(req)) throw failure("not_found", { path });
     const page = path === "/openapi.json" ? openapi() : docs();
     send(res, { status: 200, ...page });
-  }
+  },
 
   /** A person without a token is asked for it. */
-  spell(failed: SupervisorError, { req, url }: DoorRequest): Spelled {
+  spell(failed, { req, url }) {
     const asksForToken =
       failed.reason === "unauthorized" &&
       url.pathname !== "/openapi.json" &&
       wantsPage(req);
     return asksForToken ? { status: 401, ...tokenPage() } : failed;
-  }
-}
+  },
+};
 
 /** Whether it is a person's browser that asks. */
 function wantsPage({ headers: { accept = "" } }: IncomingMessage): boolean {

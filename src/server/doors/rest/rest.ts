@@ -16,11 +16,10 @@ import {
   type Operation,
   partsOf,
   statusOf,
-  type SupervisorError,
 } from "../../../../contract/index.ts";
 import { clientInput, LargeInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
-import type { DoorRequest, Door, Spelled } from "../../door.ts";
+import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
 import { sendJson } from "../../respond.ts";
 import type { Feed } from "../../answers/router.ts";
@@ -37,74 +36,65 @@ interface RestRoute {
   readonly operation: Operation;
 }
 
-export class RestDoor implements Door {
-  readonly #routes: readonly RestRoute[];
-  readonly #router: AppRouter;
-  readonly #service: Service;
+export function restDoor(router: AppRouter, service: Service): Door {
+  const routes = routesOf(contract);
+  const routeAt = (method: string, path: string) =>
+    routes.find((route) => answers(route, method) && route.pattern.test(path));
+  return {
+    methodsAt: (path) =>
+      routes
+        .filter(({ pattern }) => pattern.test(path))
+        .flatMap(({ method }) =>
+          method === "GET" ? [method, "HEAD"] : method,
+        ),
 
-  constructor(router: AppRouter, service: Service) {
-    this.#router = router;
-    this.#service = service;
-    this.#routes = routesOf(contract);
-  }
+    isOpen: (method, path) =>
+      routeAt(method, path)?.operation.access === "open",
 
-  methodsAt(path: string): readonly string[] {
-    return this.#routes
-      .filter(({ pattern }) => pattern.test(path))
-      .flatMap(({ method }) => (method === "GET" ? [method, "HEAD"] : method));
-  }
+    async handle({ req, res, method, url }) {
+      const route = routeAt(method, url.pathname);
+      if (route === undefined) {
+        throw failure("not_found", { path: url.pathname });
+      }
+      const { operation, procedure } = route;
+      const input = await inputOf(req, res, url, route);
+      const unknown = unknownFields(input, operation);
+      if (unknown.length > 0) {
+        res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
+      }
+      const gone = new AbortController();
+      res.once("close", () => gone.abort());
+      if (res.destroyed) gone.abort(); // while its body was read
+      const data: unknown = await callTRPCProcedure({
+        router,
+        path: procedure,
+        type: operation.kind,
+        getRawInput: () => Promise.resolve(input),
+        ctx: { service, by: principalOf(req), feed: asTheyAre },
+        signal: gone.signal,
+        batchIndex: 0,
+      });
+      if (operation.kind === "subscription") {
+        const { guard, limits } = service;
+        const subscription = data as AsyncIterable<Told>;
+        if (method === "HEAD") gone.abort(); // the head of the answer, and its end
+        await streamEvents(res, subscription, limits.reader_patience_ms, guard);
+      } else sendJson(res, operation.status ?? 200, data);
+    },
 
-  isOpen(method: string, path: string): boolean {
-    return this.#routeAt(method, path)?.operation.access === "open";
-  }
-
-  async handle({ req, res, method, url }: DoorRequest): Promise<void> {
-    const route = this.#routeAt(method, url.pathname);
-    if (route === undefined) throw failure("not_found", { path: url.pathname });
-    const { operation, procedure } = route;
-    const input = await inputOf(req, res, url, route);
-    const unknown = unknownFields(input, operation);
-    if (unknown.length > 0) {
-      res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
-    }
-    const gone = new AbortController();
-    res.once("close", () => gone.abort());
-    if (res.destroyed) gone.abort(); // while its body was read
-    const data: unknown = await callTRPCProcedure({
-      router: this.#router,
-      path: procedure,
-      type: operation.kind,
-      getRawInput: () => Promise.resolve(input),
-      ctx: { service: this.#service, by: principalOf(req), feed: asTheyAre },
-      signal: gone.signal,
-      batchIndex: 0,
-    });
-    if (operation.kind === "subscription") {
-      const { guard, limits } = this.#service;
-      const subscription = data as AsyncIterable<Told>;
-      if (method === "HEAD") gone.abort(); // the head of the answer, and its end
-      await streamEvents(res, subscription, limits.reader_patience_ms, guard);
-    } else sendJson(res, operation.status ?? 200, data);
-  }
-
-  /** What a failed start leaves behind rides along, where the operation promises it. */
-  spell(failed: SupervisorError, { method, url }: DoorRequest): Spelled {
-    const operation = this.#routeAt(method, url.pathname)?.operation;
-    if (operation === undefined) return failed;
-    const { status, body, startupBody } = failed;
-    const isStartup =
-      operation.failure === "startup" && status !== 401 && status !== 404;
-    return {
-      status: statusOf(operation, failed.reason),
-      body: isStartup ? startupBody : body,
-    };
-  }
-
-  #routeAt(method: string, path: string): RestRoute | undefined {
-    return this.#routes.find(
-      (route) => answers(route, method) && route.pattern.test(path),
-    );
-  }
+    /** What a failed start leaves behind rides along, where the operation promises it. */
+    spell(failed, { method, url }) {
+      const operation = routeAt(method, url.pathname)?.operation;
+      if (operation === undefined) return failed;
+      const { status, body, startupBody } = failed;
+      const isStartup =
+        operation.failure === "startup" && status !== 401 && status !== 404;
+      return {
+        status: statusOf(operation, failed.reason),
+        body: isStartup ? startupBody : body,
+      };
+    },
+  };
 }
 
 /** HEAD is GET without a body, which Node leaves out. */

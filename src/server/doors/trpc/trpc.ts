@@ -19,18 +19,13 @@ import {
 import type { WebSocket } from "ws";
 import type { AppRouter } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
-import { InOrder } from "../../in-order.ts";
+import { inOrder } from "../../in-order.ts";
 import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
-import type {
-  DoorRequest,
-  UpgradeRequest,
-  WebSocketConnection,
-  Door,
-} from "../../door.ts";
+import type { Door, WebSocketConnection } from "../../door.ts";
 import { type Codec, paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { eachEvent, type Told } from "../../answers/told.ts";
@@ -40,125 +35,112 @@ import { share } from "../../../time/share.ts";
 
 const PREFIX = "/trpc";
 
-export class TrpcDoor implements Door {
-  readonly #router: AppRouter;
-  readonly #service: Service;
-  readonly #connect: Connect;
+export function trpcDoor(router: AppRouter, service: Service): Door {
+  const options = {
+    router,
+    experimental_encoder: encoder,
+    createContext: ({ req, res }: ContextSource): Context => ({
+      service,
+      by: principalOf(req),
+      feed: feedOf(res),
+      line: share.line(),
+    }),
+    keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
+    onError: ({ error, path, type }: Mishap) => {
+      // What is no call's own is the connection's: what came on it was not WebSocket, or not tRPC.
+      if (type === "unknown")
+        service.faults.count("tRPC connection", error.code);
+      else logAccident(service, error, path);
+    },
+  };
+  // It wants a `ws` server too, and does not use it; of a socket it uses what ours has.
+  const connect = getWSConnectionHandler(
+    options as unknown as WSSHandlerOptions<AppRouter>,
+  ) as unknown as Connect;
+  return {
+    methodsAt: (path) => (serves(path) ? ["GET", "HEAD", "POST"] : []),
 
-  constructor(router: AppRouter, service: Service) {
-    this.#router = router;
-    this.#service = service;
-    const options = {
-      router,
-      experimental_encoder: encoder,
-      createContext: ({ req, res }: ContextSource): Context => ({
+    upgradesAt: serves,
+
+    async handle({ req, res, method, url }) {
+      const procedures = url.pathname.slice(PREFIX.length + 1);
+      const isBatch = url.searchParams.get("batch") === "1";
+      const inputs = await inputsOf(req, res, url, procedures);
+      const marks = new Marks();
+      const line = share.line();
+      fillAsWritten(res, marks);
+      const context: Context = {
         service,
         by: principalOf(req),
-        feed: feedOf(res),
-        line: share.line(),
-      }),
-      keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
-      onError: ({ error, path, type }: Mishap) => {
-        // What is no call's own is the connection's: what came on it was not WebSocket, or not tRPC.
-        if (type === "unknown")
-          service.faults.count("tRPC connection", error.code);
-        else logAccident(service, error, path);
-      },
-    };
-    // It wants a `ws` server too, and does not use it; of a socket it uses what ours has.
-    this.#connect = getWSConnectionHandler(
-      options as unknown as WSSHandlerOptions<AppRouter>,
-    ) as unknown as Connect;
-  }
-
-  methodsAt(path: string): readonly string[] {
-    return this.#serves(path) ? ["GET", "HEAD", "POST"] : [];
-  }
-
-  upgradesAt(path: string): boolean {
-    return this.#serves(path);
-  }
-
-  async handle({ req, res, method, url }: DoorRequest): Promise<void> {
-    const procedures = url.pathname.slice(PREFIX.length + 1);
-    const isBatch = url.searchParams.get("batch") === "1";
-    const inputs = await this.#inputsOf(req, res, url, procedures);
-    const marks = new Marks();
-    const line = share.line();
-    fillAsWritten(res, marks);
-    const context: Context = {
-      service: this.#service,
-      by: principalOf(req),
-      line,
-      inputs,
-      raw: (json) => marks.mark(json),
-    };
-    const common = {
-      router: this.#router,
-      maxBatchSize: limits.batch_calls,
-      onError: ({ error, path: procedure }: Mishap) =>
-        logAccident(this.#service, error, procedure),
-    };
-    const { accept, "trpc-accept": trpcAccept = accept } = req.headers;
-    const isStream = String(trpcAccept).includes("application/jsonl"); // answered call by call
-    const portions =
-      isBatch && inputs !== undefined && !isStream
-        ? portionsOf(decoded(procedures))
-        : undefined;
-    if (portions === undefined) {
-      await nodeHTTPRequestHandler({
-        ...common,
-        req,
-        res,
-        path: procedures,
-        createContext: () => context,
-        maxBodySize: limits.body_bytes,
+        line,
+        inputs,
+        raw: (json) => marks.mark(json),
+      };
+      const common = {
+        router,
+        maxBatchSize: limits.batch_calls,
+        onError: ({ error, path: procedure }: Mishap) =>
+          logAccident(service, error, procedure),
+      };
+      const { accept, "trpc-accept": trpcAccept = accept } = req.headers;
+      const isStream = String(trpcAccept).includes("application/jsonl"); // answered call by call
+      const portions =
+        isBatch && inputs !== undefined && !isStream
+          ? portionsOf(decoded(procedures))
+          : undefined;
+      if (portions === undefined) {
+        await nodeHTTPRequestHandler({
+          ...common,
+          req,
+          res,
+          path: procedures,
+          createContext: () => context,
+          maxBodySize: limits.body_bytes,
+        });
+        return;
+      }
+      const gone = new AbortController();
+      res.once("close", () => gone.abort());
+      const { "content-type": type } = req.headers;
+      const headers = type === undefined ? {} : { "content-type": type };
+      await answerPortions(res, portions, (paths, first) => {
+        const names = paths.map(encodeURIComponent).join(",");
+        const { href } = new URL(`${PREFIX}/${names}?batch=1`, url.origin);
+        return fetchRequestHandler({
+          ...common,
+          endpoint: PREFIX,
+          req: new Request(href, { method, headers, signal: gone.signal }),
+          createContext: () => ({ ...context, inputs: inputs?.slice(first) }),
+        });
       });
-      return;
-    }
-    const gone = new AbortController();
-    res.once("close", () => gone.abort());
-    const { "content-type": type } = req.headers;
-    const headers = type === undefined ? {} : { "content-type": type };
-    await answerPortions(res, portions, (paths, first) => {
-      const names = paths.map(encodeURIComponent).join(",");
-      const { href } = new URL(`${PREFIX}/${names}?batch=1`, url.origin);
-      return fetchRequestHandler({
-        ...common,
-        endpoint: PREFIX,
-        req: new Request(href, { method, headers, signal: gone.signal }),
-        createContext: () => ({ ...context, inputs: inputs?.slice(first) }),
-      });
-    });
-  }
+    },
 
-  upgrade({ req, accept }: UpgradeRequest): void {
-    accept((connection) =>
-      this.#connect(new TrpcSocket(connection, this.#service), req),
-    );
-  }
+    upgrade({ req, accept }) {
+      accept((connection) => connect(new TrpcSocket(connection, service), req));
+    },
+  };
+}
 
-  #serves(path: string): boolean {
-    return path === PREFIX || path.startsWith(`${PREFIX}/`);
-  }
+function serves(path: string): boolean {
+  return path === PREFIX || path.startsWith(`${PREFIX}/`);
+}
 
-  /** Read before the adapter does it, which then finds an empty body. `undefined` where they are not ours to read. */
-  async #inputsOf(
-    req: IncomingMessage & { body?: unknown },
-    res: ServerResponse,
-    { searchParams }: URL,
-    procedures: string,
-  ): Promise<readonly unknown[] | undefined> {
-    const isBatch = searchParams.get("batch") === "1";
-    if (req.method === "GET" && isBatch) {
-      const text = Buffer.from(searchParams.get("input") ?? "");
-      return inputsFor(procedures, isBatch, () => Promise.resolve(text));
-    }
-    if (req.method !== "POST" || req.body !== undefined) return undefined;
-    const inputs = await inputsFor(procedures, isBatch, () => bodyOf(req, res));
-    req.body = "";
-    return inputs;
+/** Read before the adapter does it, which then finds an empty body. `undefined` where they are not ours to read. */
+async function inputsOf(
+  req: IncomingMessage & { body?: unknown },
+  res: ServerResponse,
+  { searchParams }: URL,
+  procedures: string,
+): Promise<readonly unknown[] | undefined> {
+  const isBatch = searchParams.get("batch") === "1";
+  if (req.method === "GET" && isBatch) {
+    const text = Buffer.from(searchParams.get("input") ?? "");
+    return inputsFor(procedures, isBatch, () => Promise.resolve(text));
   }
+  if (req.method !== "POST" || req.body !== undefined) return undefined;
+  const inputs = await inputsFor(procedures, isBatch, () => bodyOf(req, res));
+  req.body = "";
+  return inputs;
 }
 
 type Connect = (socket: TrpcSocket, req: IncomingMessage) => void;
@@ -235,7 +217,7 @@ class TrpcSocket extends EventEmitter {
       const hand = (...rest: unknown[]) => void this.emit(event, ...rest);
       socket.on(event, service.guard.around(event, hand));
     }
-    const read = new InOrder(socket);
+    const read = inOrder(socket);
     // A large message comes in pieces.
     socket.on("message", (received, isBinary: boolean) => {
       const data = received as Buffer | Buffer[];
@@ -246,7 +228,7 @@ class TrpcSocket extends EventEmitter {
         service.guard.around("message", () => hand(data))();
         return;
       }
-      read.add(
+      read(
         handedOn(data, service, {
           bufferedAmount: socket.bufferedAmount,
           emit: hand,
