@@ -16,29 +16,23 @@ export interface Question {
 /** What ipykernel takes for the end of the input. */
 export const END_OF_INPUT = "\u0004";
 
-export class InputSource {
-  readonly #terminal: Terminal;
-  #lines: AsyncIterator<string> | undefined;
-
-  constructor(terminal: Terminal) {
-    this.#terminal = terminal;
-  }
-
-  /** A line without its end; `undefined` where there is no more input, or `signal` aborted. */
-  async ask(
+/** Resolves each question with a line without its end; with `undefined` where there is no more input, or `signal` aborted. */
+export function questions(terminal: Terminal) {
+  let lines: AsyncIterator<string> | undefined;
+  return async (
     question: Question,
     signal: AbortSignal,
-  ): Promise<string | undefined> {
-    if (process.stdin.isTTY) return askPerson(question, this.#terminal, signal);
-    await this.#terminal.err.write(question.prompt);
-    this.#lines ??= createInterface({
+  ): Promise<string | undefined> => {
+    if (process.stdin.isTTY) return askPerson(question, terminal, signal);
+    await terminal.err.write(question.prompt);
+    lines ??= createInterface({
       input: process.stdin,
       crlfDelay: Infinity,
     })[Symbol.asyncIterator]();
-    const next = await this.#lines.next();
-    await this.#terminal.err.line(); // a terminal would have shown the answer's line end
+    const next = await lines.next();
+    await terminal.err.line(); // a terminal would have shown the answer's line end
     return next.done === true ? undefined : next.value;
-  }
+  };
 }
 
 /** Ctrl-D on an empty line is the end of the input; Ctrl-C is for the signal's listeners. */

@@ -12,9 +12,9 @@ import { Ending, watchConnection } from "./ending.ts";
 import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { findRunning, findSession } from "./names.ts";
-import { Album } from "./pictures.ts";
+import { savingIn } from "./pictures.ts";
 import { Repl } from "./repl.ts";
-import { ForPeople } from "./show.ts";
+import { forPeople } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
 import { until } from "./until.ts";
 
@@ -75,11 +75,11 @@ async function attach(
   const found = await findRunning(server.client, name);
   const session = server.client.session(found.session_id);
   await greet(found, terminal);
-  const album =
-    options.saveTo === undefined ? undefined : new Album(options.saveTo);
+  const { saveTo } = options;
+  const savePicture = saveTo === undefined ? undefined : savingIn(saveTo);
   const { red } = terminal.out.colors;
   const label = (count: number | null) => red(`Out[${count ?? " "}]: `);
-  const show = new ForPeople(terminal, { album, label });
+  const show = forPeople(terminal, { savePicture, label });
   using repl = await Repl.open(session, { terminal, show, ending });
   await repl.talk();
   session.detach();

@@ -30,7 +30,7 @@ export class Ending implements Disposable {
     gone.addEventListener("abort", () => this.end("broken_pipe"));
   }
 
-  /** Aborts when it comes; its reason is a `CommandError`, or an `Ended`. */
+  /** Aborts when it comes; its reason is a `CommandError`. */
   get signal(): AbortSignal {
     return this.#end.signal;
   }
@@ -49,9 +49,13 @@ export class Ending implements Disposable {
     this.#interrupt = interrupt;
   }
 
-  end(exit: ExitCode, reason: Error = new Ended(exit)): void {
+  /** Without an error the person knows why. */
+  end(
+    exit: ExitCode,
+    error = new CommandError(exit, exits[exit][1], { isSaid: true }),
+  ): void {
     this.#exit ??= exit;
-    this.#end.abort(reason);
+    this.#end.abort(error);
   }
 
   /** The result of `work`. Rejects with the signal's reason as soon as the end comes. */
@@ -78,16 +82,6 @@ export class Ending implements Disposable {
     this.#impatience += 1;
     if (this.#impatience < IMPATIENCE) return;
     process.exit(exits[this.#exit ?? "interrupted"][0]);
-  }
-}
-
-/** It was cut short, and who did that knows. */
-export class Ended extends Error {
-  readonly exit: ExitCode;
-
-  constructor(exit: ExitCode) {
-    super(exits[exit][1]);
-    this.exit = exit;
   }
 }
 

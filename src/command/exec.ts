@@ -20,9 +20,9 @@ import {
 } from "./find-server.ts";
 import { labelled, labelOption, type LabelOption } from "./labels.ts";
 import { directoryOf, findKernel, findRunning } from "./names.ts";
-import { Album } from "./pictures.ts";
+import { savingIn } from "./pictures.ts";
 import { runCode } from "./run.ts";
-import { ForPeople, ForPrograms } from "./show.ts";
+import { forPeople, forPrograms } from "./show.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -133,7 +133,7 @@ async function exec(
 ): Promise<ExitCode> {
   const code = await readCode(argument, options.file);
   const { saveTo, timeout } = options;
-  const album = saveTo === undefined ? undefined : new Album(saveTo);
+  const savePicture = saveTo === undefined ? undefined : savingIn(saveTo);
   const isJson = options.json === true;
   using ending = new Ending(terminal.gone);
   await using server = await connect(options);
@@ -151,9 +151,7 @@ async function exec(
       terminal,
       ending,
       isOurs,
-      show: isJson
-        ? new ForPrograms(terminal, album)
-        : new ForPeople(terminal, { album }),
+      show: (isJson ? forPrograms : forPeople)(terminal, { savePicture }),
       timeout_ms: timeout === undefined ? undefined : timeout * 1000,
     });
     const exit_code = exits[ran.exit][0];

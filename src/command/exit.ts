@@ -32,6 +32,8 @@ export class CommandError extends Error {
   readonly hint: string | undefined;
   /** Its name among the failures of the contract, for programs. */
   readonly reason: Reason | undefined;
+  /** Whoever typed the command knows it already. */
+  readonly isSaid: boolean;
 
   constructor(
     exit: ExitCode,
@@ -39,10 +41,12 @@ export class CommandError extends Error {
     {
       hint,
       reason,
+      isSaid = false,
       cause,
     }: {
       hint?: string | undefined;
       reason?: Reason | undefined;
+      isSaid?: boolean;
       cause?: unknown;
     } = {},
   ) {
@@ -50,6 +54,7 @@ export class CommandError extends Error {
     this.exit = exit;
     this.hint = hint;
     this.reason = reason;
+    this.isSaid = isSaid;
   }
 }
 

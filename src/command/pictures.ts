@@ -51,32 +51,28 @@ export function describePicture({ mime, bytes }: Picture): string {
   return `${mime}, ${size(bytes.length)}`;
 }
 
-/** A folder for pictures, which numbers them. */
-export class Album {
-  readonly #folder: string;
-  #last = 0;
+/** Resolves with the new file's path. Throws `refused` where it cannot be written. */
+export type SavePicture = (picture: Picture) => Promise<string>;
 
-  constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  /** Resolves with the new file's path. Throws `refused` where it cannot be written. */
-  async save({ extension, bytes }: Picture): Promise<string> {
+/** Saves pictures in a folder, and numbers them. */
+export function savingIn(folder: string): SavePicture {
+  let last = 0;
+  return async ({ extension, bytes }) => {
     try {
-      await mkdir(this.#folder, { recursive: true });
+      await mkdir(folder, { recursive: true });
       for (;;) {
-        this.#last += 1;
-        const path = join(this.#folder, `picture-${this.#last}.${extension}`);
+        last += 1;
+        const path = join(folder, `picture-${last}.${extension}`);
         if (await wrote(path, bytes)) return path;
       }
     } catch (cause) {
       throw new CommandError(
         "refused",
-        `A picture cannot be saved in ${this.#folder}: ${whyOf(cause)}`,
+        `A picture cannot be saved in ${folder}: ${whyOf(cause)}`,
         { cause },
       );
     }
-  }
+  };
 }
 
 /** False where the name is taken. */

@@ -11,7 +11,7 @@ import { END_OF_INPUT } from "./answers.ts";
 import { Prompt } from "./prompt.ts";
 import type { Show } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
-import { UnsaidError } from "./unsaid-error.ts";
+import { withUnsaidError } from "./unsaid-error.ts";
 import { until } from "./until.ts";
 
 /** What a kernel that is busy is given to say whether code is complete, what it completes to, what it remembers. */
@@ -124,11 +124,10 @@ export class Repl implements Disposable {
     const execution = this.#session.execute(code, { collect: false });
     this.#ours.add(execution.msg_id);
     this.#execution = execution;
-    const unsaid = new UnsaidError();
+    const events = withUnsaidError(execution);
     try {
-      for await (const event of until(execution, this.#ending.signal)) {
-        await this.#show.show(event);
-        unsaid.hear(event);
+      for await (const event of until(events, this.#ending.signal)) {
+        await this.#show(event);
         if (event.type === "input_request") void this.#answer(event, execution);
         if (event.type === "error" || event.type === "execute_reply") {
           if (this.#isAsking) this.#prompt.withdraw();
@@ -137,7 +136,6 @@ export class Repl implements Disposable {
           this.#count = event.execution_count + 1;
         }
       }
-      if (unsaid.event !== undefined) await this.#show.show(unsaid.event);
     } catch (error) {
       await err.line(
         `${err.colors.red("kallichore:")} ${(error as Error).message}`,
@@ -196,14 +194,14 @@ export class Repl implements Disposable {
         break;
       case "stream":
         await this.#prompt.interject(() =>
-          this.#show.show({ ...said, text: said.text.replace(/\n?$/, "\n") }),
+          this.#show({ ...said, text: said.text.replace(/\n?$/, "\n") }),
         );
         break;
       case "display_data":
       case "execute_result":
       case "update_display_data":
       case "error":
-        await this.#prompt.interject(() => this.#show.show(said));
+        await this.#prompt.interject(() => this.#show(said));
         break;
       default: // between the others and the kernel
     }

@@ -1,6 +1,5 @@
 /** What went wrong, told to the person: what was wrong, what there is of the kernel's own words, what to do. */
 import { ConnectionError, SupervisorError } from "../../client/index.ts";
-import { Ended } from "./ending.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -19,7 +18,7 @@ export async function report(
   json: boolean,
   terminal: Terminal,
 ): Promise<ExitCode> {
-  if (error instanceof Ended) return error.exit; // who ended it knows
+  if (error instanceof CommandError && error.isSaid) return error.exit;
   const told = tell(error);
   const { exit, message, reason, output, hint } = told;
   const { err } = terminal;

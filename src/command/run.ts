@@ -9,13 +9,13 @@ import {
   type Session,
   SupervisorError,
 } from "../../client/index.ts";
-import { InputSource, END_OF_INPUT } from "./answers.ts";
+import { END_OF_INPUT, type Question, questions } from "./answers.ts";
 import type { Code } from "./code.ts";
-import { Ended, type Ending } from "./ending.ts";
-import type { ExitCode } from "./exit.ts";
+import type { Ending } from "./ending.ts";
+import type { CommandError, ExitCode } from "./exit.ts";
 import type { Show } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
-import { UnsaidError } from "./unsaid-error.ts";
+import { withUnsaidError } from "./unsaid-error.ts";
 import { until } from "./until.ts";
 
 export interface RunOptions {
@@ -64,17 +64,15 @@ export async function runCode(
     },
     late: () => ending.end("timeout"),
   });
-  const unsaid = new UnsaidError();
   let seen = 0;
   try {
-    for await (const event of until(execution, ending.signal)) {
+    const events = withUnsaidError(execution);
+    for await (const event of until(events, ending.signal)) {
       seen = event.seq;
-      await show.show(event);
+      await show(event);
       talk.hear(event);
-      unsaid.hear(event);
     }
     if (ending.hasCome) return await cutShort(execution, session, options);
-    if (unsaid.event !== undefined) await show.show(unsaid.event);
     const { status, execution_count } = await execution;
     if (status === "aborted") {
       await terminal.err.line(
@@ -127,8 +125,8 @@ async function cutShort(
   options: RunOptions,
 ): Promise<Ran> {
   const { ending, isOurs, terminal } = options;
-  const { reason } = ending.signal as { reason: unknown };
-  if (!(reason instanceof Ended)) throw reason;
+  const reason = ending.signal.reason as CommandError;
+  if (!reason.isSaid) throw reason;
   const { exit } = reason;
   if (exit === "timeout") await sayTimeout(options);
   if (!isOurs && exit !== "interrupted" && exit !== "timeout") {
@@ -185,12 +183,12 @@ async function withLastWords(
 /** Questions and answers: one question is open at a time, and the end of the code closes it. */
 class Conversation {
   readonly #execution: Execution;
-  readonly #answers: InputSource;
+  readonly #ask: ReturnType<typeof questions>;
   #open: AbortController | undefined;
 
   constructor(execution: Execution, terminal: Terminal) {
     this.#execution = execution;
-    this.#answers = new InputSource(terminal);
+    this.#ask = questions(terminal);
   }
 
   hear(event: ExecutionEvent): void {
@@ -213,11 +211,8 @@ class Conversation {
     this.#open = undefined;
   }
 
-  async #answer(
-    question: { readonly prompt: string; readonly password: boolean },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const text = await this.#answers.ask(question, signal);
+  async #answer(question: Question, signal: AbortSignal): Promise<void> {
+    const text = await this.#ask(question, signal);
     if (signal.aborted) return;
     try {
       await this.#execution.answer(text ?? END_OF_INPUT);

@@ -1,90 +1,35 @@
-/** What running code says, as a person or a program reads it. Each `show` resolves when there is room for more. */
-import type { ExecutionEvent } from "../../client/index.ts";
-import { type Album, describePicture, pictureIn, textIn } from "./pictures.ts";
+/** What running code says, as a person or a program reads it. Each event is shown once there is room for it. */
+import type { ExecutionEvent, MimeBundle } from "../../client/index.ts";
+import {
+  describePicture,
+  pictureIn,
+  type SavePicture,
+  textIn,
+} from "./pictures.ts";
 import type { Terminal } from "./terminal.ts";
 
-export interface Show {
-  show(event: ExecutionEvent): Promise<void>;
+export type Show = (event: ExecutionEvent) => Promise<void>;
+
+export interface ShowOptions {
+  readonly savePicture?: SavePicture | undefined;
+  /** Stands before a result, such as `Out[3]: `. */
+  readonly label?: (count: number | null) => string;
 }
 
 /** Standard output to standard output, standard error to standard error, results as text. */
-export class ForPeople implements Show {
-  readonly #terminal: Terminal;
-  readonly #album: Album | undefined;
-  /** Stands before a result, such as `Out[3]: `. */
-  readonly #label: (count: number | null) => string;
+export function forPeople(
+  terminal: Terminal,
+  { savePicture, label = () => "" }: ShowOptions,
+): Show {
+  const { out, err } = terminal;
+  const warn = (text: string) => err.line(`${err.colors.yellow("!")} ${text}`);
 
-  constructor(
-    terminal: Terminal,
-    {
-      album,
-      label = () => "",
-    }: {
-      album?: Album | undefined;
-      label?: (count: number | null) => string;
-    } = {},
-  ) {
-    this.#terminal = terminal;
-    this.#album = album;
-    this.#label = label;
-  }
-
-  async show(event: ExecutionEvent): Promise<void> {
-    const { out, err } = this.#terminal;
-    switch (event.type) {
-      case "stream":
-        await (event.name === "stdout" ? out : err).write(event.text);
-        break;
-      case "execute_result":
-        await this.#display(event.data, this.#label(event.execution_count));
-        break;
-      case "display_data":
-      case "update_display_data":
-        await this.#display(event.data, "");
-        break;
-      case "error":
-        await err.line(err.styled(traceback(event)));
-        break;
-      case "gap": {
-        const mark = err.colors.yellow("!");
-        await err.line(
-          `${mark} Some output was lost: more came than could be kept`,
-        );
-        break;
-      }
-      case "refused": {
-        const mark = err.colors.yellow("!");
-        await err.line(
-          `${mark} The kernel sent something that nobody can read, and it is left out: ${refusal(event)}`,
-        );
-        break;
-      }
-      case "unreadable": {
-        const mark = err.colors.yellow("!");
-        await err.line(
-          `${mark} Something that the server sent could not be read, and is left out: ${event.why}`,
-        );
-        break;
-      }
-      case "queued":
-        if (err.isTerminal) {
-          await err.line(err.colors.dim("Waiting: the session is busy"));
-        }
-        break;
-      default: // of no interest to whoever waits for output
-    }
-  }
-
-  async #display(
-    data: Parameters<typeof pictureIn>[0],
-    label: string,
-  ): Promise<void> {
-    const { out, err } = this.#terminal;
+  async function display(data: MimeBundle, before: string): Promise<void> {
     const text = textIn(data, "text/plain");
-    if (text !== undefined) await out.write(`${label}${text}\n`);
+    if (text !== undefined) await out.write(`${before}${text}\n`);
     const picture = pictureIn(data);
-    if (picture !== undefined && this.#album !== undefined) {
-      const path = await this.#album.save(picture);
+    if (picture !== undefined && savePicture !== undefined) {
+      const path = await savePicture(picture);
       await err.line(err.colors.dim(`Saved ${path}`));
     } else if (picture !== undefined) {
       const what = describePicture(picture);
@@ -94,26 +39,58 @@ export class ForPeople implements Show {
       await err.line(err.colors.dim(`(${what})`));
     }
   }
+
+  return async (event) => {
+    switch (event.type) {
+      case "stream":
+        await (event.name === "stdout" ? out : err).write(event.text);
+        break;
+      case "execute_result":
+        await display(event.data, label(event.execution_count));
+        break;
+      case "display_data":
+      case "update_display_data":
+        await display(event.data, "");
+        break;
+      case "error":
+        await err.line(err.styled(traceback(event)));
+        break;
+      case "gap":
+        await warn("Some output was lost: more came than could be kept");
+        break;
+      case "refused":
+        await warn(
+          `The kernel sent something that nobody can read, and it is left out: ${refusal(event)}`,
+        );
+        break;
+      case "unreadable":
+        await warn(
+          `Something that the server sent could not be read, and is left out: ${event.why}`,
+        );
+        break;
+      case "queued":
+        if (err.isTerminal) {
+          await err.line(err.colors.dim("Waiting: the session is busy"));
+        }
+        break;
+      default: // of no interest to whoever waits for output
+    }
+  };
 }
 
 /** One JSON object a line. */
-export class ForPrograms implements Show {
-  readonly #terminal: Terminal;
-  readonly #album: Album | undefined;
-
-  constructor(terminal: Terminal, album: Album | undefined) {
-    this.#terminal = terminal;
-    this.#album = album;
-  }
-
-  async show(event: ExecutionEvent): Promise<void> {
-    await this.#terminal.json(spelled(event));
-    if (this.#album === undefined || !("data" in event)) return;
+export function forPrograms(
+  terminal: Terminal,
+  { savePicture }: ShowOptions,
+): Show {
+  return async (event) => {
+    await terminal.json(spelled(event));
+    if (savePicture === undefined || !("data" in event)) return;
     const picture = pictureIn(event.data);
     if (picture === undefined) return;
-    const path = await this.#album.save(picture);
-    await this.#terminal.json({ type: "saved", path, mime: picture.mime });
-  }
+    const path = await savePicture(picture);
+    await terminal.json({ type: "saved", path, mime: picture.mime });
+  };
 }
 
 /** Flat; of what we have no word for, what was said. */

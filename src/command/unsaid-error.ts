@@ -5,20 +5,19 @@
 import { errorIn } from "../../outputs/outputs.ts";
 import type { ExecutionEvent } from "../../client/index.ts";
 
-export class UnsaidError {
-  #reply: Extract<ExecutionEvent, { type: "execute_reply" }> | undefined;
-  #isSaid = false;
-
-  hear(event: ExecutionEvent): void {
-    if (event.type === "error") this.#isSaid = true;
-    if (event.type === "execute_reply") this.#reply = event;
+/** The events of one execution, and after them the error that none of them has told. */
+export async function* withUnsaidError(
+  events: AsyncIterable<ExecutionEvent>,
+): AsyncGenerator<ExecutionEvent, void> {
+  let isSaid = false;
+  let reply: Extract<ExecutionEvent, { type: "execute_reply" }> | undefined;
+  for await (const event of events) {
+    if (event.type === "error") isSaid = true;
+    if (event.type === "execute_reply") reply = event;
+    yield event;
   }
-
-  /** When all is heard: reply and outputs come in any order. */
-  get event(): ExecutionEvent | undefined {
-    const reply = this.#reply;
-    if (this.#isSaid || reply?.status !== "error") return undefined;
-    const { seq, message } = reply;
-    return { seq, type: "error", ...errorIn(message.content), message };
-  }
+  // Only now: reply and outputs come in any order.
+  if (isSaid || reply?.status !== "error") return;
+  const { seq, message } = reply;
+  yield { seq, type: "error", ...errorIn(message.content), message };
 }

@@ -60,41 +60,33 @@ function whereabouts(
   }
 }
 
-/** The file, as a thing that can be taken back. */
-export class ConnectionFile implements Disposable {
-  readonly #path: string;
-  readonly #text: string;
-
-  private constructor(path: string, text: string) {
-    this.#path = path;
-    this.#text = text;
+/**
+ * Resolves once the file is there, whole; for its owner's eyes only, it holds
+ * the token. Disposing of it removes it, at once; not one that another server
+ * has put in its place.
+ */
+export async function writeConnectionFile(
+  path: string,
+  connection: Connection,
+): Promise<Disposable> {
+  const text = JSON.stringify(connection, null, 2);
+  const draft = `${path}.${randomBytes(6).toString("hex")}`;
+  try {
+    await writeFile(draft, text, { mode: 0o600, flag: "wx" });
+    await rename(draft, path);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
   }
-
-  /** Resolves once it is there, whole; for its owner's eyes only, it holds the token. */
-  static async write(
-    path: string,
-    connection: Connection,
-  ): Promise<ConnectionFile> {
-    const text = JSON.stringify(connection, null, 2);
-    const draft = `${path}.${randomBytes(6).toString("hex")}`;
-    try {
-      await writeFile(draft, text, { mode: 0o600, flag: "wx" });
-      await rename(draft, path);
-    } catch (error) {
-      await rm(draft, { force: true });
-      throw error;
-    }
-    return new ConnectionFile(path, text);
-  }
-
-  /** Removes it, at once; not one that another server has put in its place. */
-  [Symbol.dispose](): void {
-    try {
-      if (readFileSync(this.#path, "utf8") === this.#text) rmSync(this.#path);
-    } catch {
-      // It is gone already, or was never ours to remove.
-    }
-  }
+  return {
+    [Symbol.dispose]() {
+      try {
+        if (readFileSync(path, "utf8") === text) rmSync(path);
+      } catch {
+        // It is gone already, or was never ours to remove.
+      }
+    },
+  };
 }
 
 /** How long those who wait for the message may take to listen, and to hang up. */

@@ -10,20 +10,16 @@ import { within } from "../../time/within.ts";
 import { isExecutable } from "../../package/files.ts";
 import { type RunningServer, startServer } from "../../serve.ts";
 import { VERSION } from "../../package/version.ts";
-import { ConnectionFile, connectionOf, shakeHands } from "./connection.ts";
+import { connectionOf, shakeHands, writeConnectionFile } from "./connection.ts";
 import { type Ending, Endings } from "./endings.ts";
+import { CommandError } from "../exit.ts";
 import { leaveInput } from "../terminal-streams.ts";
 import { expectedVersion } from "./expected-version.ts";
 import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
 import { Leftovers } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { type Token, tokenFrom } from "./token.ts";
-import {
-  isTooLong,
-  type ListenChoice,
-  placeOf,
-  UsageError,
-} from "./transport.ts";
+import { isTooLong, type ListenChoice, placeOf } from "./transport.ts";
 
 /** The log file cannot be written; as Kallichore has it. */
 const NO_LOG_FILE = 101;
@@ -54,7 +50,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     }
     return await serve({ options, place, launched, book });
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
+    if (!(error instanceof CommandError)) throw error;
     await say(process.stderr, `Error: ${error.message}\n`);
     return 1;
   }
@@ -157,7 +153,7 @@ async function announce(
     log_path: logFile ?? null,
   });
   if (connectionFile !== undefined) {
-    const file = ConnectionFile.write(connectionFile, connection);
+    const file = writeConnectionFile(connectionFile, connection);
     leftovers.own(
       await file.catch((cause: unknown) =>
         explain(`the connection file cannot be written`, cause),

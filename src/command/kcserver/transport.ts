@@ -6,10 +6,8 @@ import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import type { Address } from "../../server/bind.ts";
+import { CommandError } from "../exit.ts";
 import type { Options } from "./options.ts";
-
-/** A combination of options that cannot be; its message is the person's. */
-export class UsageError extends Error {}
 
 /** Bytes that a Unix socket's path may have, wherever we run. */
 export const PATH_LIMIT = 104;
@@ -34,7 +32,7 @@ export interface Surroundings {
   readonly secret?: string;
 }
 
-/** Throws `UsageError`, by the first rule that is broken. */
+/** Throws `usage`, by the first rule that is broken. */
 export function placeOf(
   options: Options,
   surroundings: Surroundings = {},
@@ -44,20 +42,25 @@ export function placeOf(
   const transport = transportOf(options, isWindows);
   const { port, unixSocket, socketDir } = options;
   if (port !== 0 && transport !== "tcp") {
-    throw new UsageError(
+    throw new CommandError(
+      "usage",
       `--port is for the transport tcp, and the transport is ${transport}`,
     );
   }
   if (!isWindows && unixSocket !== undefined && transport !== "socket") {
-    throw new UsageError(
+    throw new CommandError(
+      "usage",
       `--unix-socket is for the transport socket, and the transport is ${transport}`,
     );
   }
   if (transport === "socket" && isWindows) {
-    throw new UsageError("The transport socket is not for Windows");
+    throw new CommandError("usage", "The transport socket is not for Windows");
   }
   if (transport === "named-pipe" && !isWindows) {
-    throw new UsageError("The transport named-pipe is for Windows only");
+    throw new CommandError(
+      "usage",
+      "The transport named-pipe is for Windows only",
+    );
   }
   const runtimeDirectory = sessionDirectory(socketDir);
   switch (transport) {
@@ -76,7 +79,8 @@ export function placeOf(
       return { address: { transport, path }, runtimeDirectory, warnings };
     }
     default:
-      throw new UsageError(
+      throw new CommandError(
+        "usage",
         `There is no transport ${JSON.stringify(transport)}: it is tcp, socket or named-pipe`,
       );
   }
