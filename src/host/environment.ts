@@ -52,7 +52,8 @@ export function kernelEnvironment({
       spelled(name),
       filled(text, {
         variable: (wanted) => before.get(spelled(wanted)),
-        placeholder: (wanted) => values[wanted],
+        placeholder: (wanted) =>
+          Object.hasOwn(values, wanted) ? values[wanted] : undefined,
       }),
     );
   }

@@ -85,6 +85,8 @@ export function* clientMessage(
 
 /** What of a message was not parsed on its way here: JSON objects, and bytes. */
 export interface Unread {
+  readonly header?: Uint8Array | undefined;
+  readonly parent_header?: Uint8Array | undefined;
   readonly content?: Uint8Array | undefined;
   readonly metadata?: Uint8Array | undefined;
   readonly buffers?: readonly Uint8Array[] | undefined;
@@ -108,7 +110,11 @@ export function fromClientValue(
   if (!isHeader(header)) {
     throw bad("`header` is not an object with a `msg_id` and a `msg_type`");
   }
-  const [whole, bytes] = completed(header, bytesOf(header), defaults);
+  const [whole, bytes] = completed(
+    header,
+    unread.header ?? bytesOf(header),
+    defaults,
+  );
   const parent = isHeader(parent_header) ? parent_header : undefined;
   return {
     channel: value.channel,
@@ -116,7 +122,10 @@ export function fromClientValue(
     parent_header: parent,
     raw: {
       header: bytes,
-      parent_header: parent === undefined ? EMPTY_OBJECT : bytesOf(parent),
+      parent_header:
+        parent === undefined
+          ? EMPTY_OBJECT
+          : (unread.parent_header ?? bytesOf(parent)),
       metadata:
         unread.metadata ??
         (metadata === undefined ? EMPTY_OBJECT : bytesOf(metadata)),

@@ -2,6 +2,8 @@
  * The input of an operation, out of the text that a client sent. The text is
  * looked at in short steps before anything of it is parsed, and what may be
  * large is not parsed at all: it is carried to the kernel as the bytes it is.
+ * So are the objects that are meant for the kernel, however small: their
+ * integers may be beyond 2^53, and their names may be `__proto__`.
  */
 import { contract, failure, type Operation } from "../../../contract/index.ts";
 import { limits } from "../../../contract/limits.ts";
@@ -20,17 +22,30 @@ const carried = new Map<Operation, Readonly<Record<string, "{" | "[" | '"'>>>([
   [contract.sessions.execute, { code: '"' }],
   [contract.executions.create, { code: '"' }],
 ]);
+/** Objects that the kernel gets as the client wrote them. */
+const written = new Map<Operation, readonly (keyof UnreadInput)[]>([
+  [contract.sessions.send, ["header", "parent_header", "content", "metadata"]],
+  [contract.sessions.request, ["content"]],
+  [contract.sessions.execute, ["metadata"]],
+  [contract.executions.create, ["metadata", "user_expressions"]],
+]);
+
+/** Whether something in the operation's input goes on as it is written. */
+export function isCarried(operation: Operation | undefined): boolean {
+  return operation !== undefined && written.has(operation);
+}
+
 /** What stands in its place. */
 const empty = { "{": {}, "[": [], '"': "" } as const;
 const looks = { "{": "an object", "[": "a list", '"': "a text" } as const;
 
-/** An input of which something is not parsed. */
-export class LargeInput {
-  /** With nothing in place of what is not parsed. */
+/** An input of which something goes on as it is written. */
+export class CarriedInput {
+  /** With nothing in place of what is large and not parsed. */
   readonly value: Readonly<Record<string, unknown>>;
   readonly unread: UnreadInput;
 
-  constructor(value: LargeInput["value"], unread: UnreadInput) {
+  constructor(value: CarriedInput["value"], unread: UnreadInput) {
     this.value = value;
     this.unread = unread;
   }
@@ -38,6 +53,7 @@ export class LargeInput {
 
 export interface UnreadInput extends Unread {
   readonly code?: UnreadCode | undefined;
+  readonly user_expressions?: Uint8Array | undefined;
 }
 
 export interface UnreadCode {
@@ -52,7 +68,7 @@ export const CODE = Buffer.from('{"code":');
 /** What is behind it is parsed, and spelled again: a number that is written as `1e20` becomes longer. */
 const ROOM = 8 * limits.input_bytes;
 
-/** The input's value, or a `LargeInput`; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
+/** The input's value, or a `CarriedInput`; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
 export function* clientInput(
   text: Buffer,
   operation: Operation | undefined,
@@ -62,11 +78,11 @@ export function* clientInput(
   const names = Object.keys(shapes ?? {});
   const uncounted = new Set(names);
   const read = yield* textOf(text, { values: limits.input_values, uncounted });
-  if (text.length <= SMALL) return JSON.parse(text.toString()) as unknown;
   const { members } = read;
   const large = new Map<string, Buffer>();
   for (const [name, shape] of Object.entries(shapes ?? {})) {
     const bytes = members.get(name);
+    if (text.length <= SMALL) break;
     if (bytes === undefined || bytes.length <= SMALL / 4) continue;
     if (String.fromCharCode(bytes[0] ?? 0) !== shape) {
       throw failure("bad_request", { why: `${name} is not ${looks[shape]}` });
@@ -77,24 +93,47 @@ export function* clientInput(
     large.set(name, bytes);
     members.delete(name);
   }
-  if (large.size === 0) return parsed(text);
+  const small = smallObjects(members, operation);
+  if (large.size === 0) {
+    const value = parsed(text);
+    return small.length === 0
+      ? value
+      : new CarriedInput(
+          value as CarriedInput["value"],
+          Object.fromEntries(small),
+        );
+  }
   const value = parsed(spelled(members)) as Record<string, unknown>;
   for (const name of large.keys()) {
     const shape = shapes?.[name];
     if (shape !== undefined) value[name] = empty[shape];
   }
-  const code = large.get("code");
-  const list = large.get("buffers");
-  return new LargeInput(value, {
-    content: large.get("content"),
-    metadata: large.get("metadata"),
+  const { code, buffers, ...objects } = Object.fromEntries(large);
+  return new CarriedInput(value, {
+    ...Object.fromEntries(small),
+    ...objects,
     code:
       code === undefined
         ? undefined
         : { string: code, begun: yield* joined([CODE, code], ROOM) },
-    buffers: list === undefined ? undefined : yield* clientBuffers(list),
+    buffers: buffers === undefined ? undefined : yield* clientBuffers(buffers),
   });
 }
+
+/** The objects that go on as they are written, as copies: they live longer than the text. What is not UTF-8 becomes U+FFFD, as where it is parsed. */
+function smallObjects(
+  members: ReadonlyMap<string, Buffer>,
+  operation: Operation | undefined,
+): (readonly [string, Buffer])[] {
+  const names = operation === undefined ? [] : (written.get(operation) ?? []);
+  return names.flatMap((name) => {
+    const bytes = members.get(name);
+    const isObject = bytes?.[0] === OPENING_BRACE;
+    return isObject ? [[name, Buffer.from(bytes.toString())] as const] : [];
+  });
+}
+
+const OPENING_BRACE = 0x7b;
 
 /** The text, looked at. Throws `bad_request` where it is not JSON, too deep, or has too many values. */
 export function* textOf(

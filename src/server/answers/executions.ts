@@ -2,13 +2,14 @@
 import type { contract } from "../../../contract/index.ts";
 import { request } from "../../jupyter/client-message.ts";
 import { rememberMembers } from "../../jupyter/json-members.ts";
-import type { Message } from "../../jupyter/message.ts";
+import { bufferOf, type Message } from "../../jupyter/message.ts";
+import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 import { eventsOf, pastOf } from "../../session/executions/events.ts";
 import type { Execution } from "../../session/executions/execution.ts";
 import { outputsIn } from "../../session/executions/outputs.ts";
 import type { Session } from "../../session/session.ts";
 import { deadline, untilAborted } from "../../time/signals.ts";
-import { CODE, type UnreadCode } from "./client-input.ts";
+import { CODE, type UnreadCode, type UnreadInput } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Service } from "./service.ts";
@@ -24,10 +25,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
     const execution =
       known ??
       session.execute(
-        executeRequest(session, code, {
-          msg_id: execution_id,
-          code: unread.code,
-        }),
+        executeRequest(session, code, unread, execution_id),
         deadline_ms,
         by,
       );
@@ -111,29 +109,36 @@ export function executeRequest(
     readonly user_expressions?: Readonly<Record<string, unknown>> | undefined;
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   },
-  given: {
-    readonly msg_id?: string | undefined;
-    /** In place of `code`. */
-    readonly code?: UnreadCode | undefined;
-  } = {},
+  /** What stands in place of these. */
+  unread: UnreadInput,
+  msg_id?: string,
 ): Message {
+  const { user_expressions: expressions } = unread;
   const more = {
     silent,
     store_history,
-    user_expressions,
+    user_expressions:
+      expressions === undefined
+        ? user_expressions
+        : new RawJson(bufferOf(expressions)),
     allow_stdin,
     stop_on_error,
   };
-  return request(
+  const message = request(
     "execute_request",
-    { code, ...more },
+    {},
     {
       ...speakerOf(session),
       metadata,
-      ...(given.msg_id !== undefined && { msg_id: given.msg_id }),
-      unread: given.code === undefined ? undefined : withCode(given.code, more),
+      ...(msg_id !== undefined && { msg_id }),
+      unread:
+        unread.code === undefined
+          ? Buffer.from(stringify({ code, ...more }))
+          : withCode(unread.code, more),
     },
   );
+  const { metadata: written = message.raw.metadata } = unread;
+  return { ...message, raw: { ...message.raw, metadata: written } };
 }
 
 /** The content of a request whose code is not parsed. */
@@ -142,7 +147,7 @@ function withCode({ string, begun }: UnreadCode, more: object): Buffer {
   let size = CODE.length + string.length;
   for (const [name, value] of Object.entries(more)) {
     if (value === undefined) continue;
-    const json = Buffer.from(JSON.stringify(value));
+    const json = Buffer.from(stringify(value));
     members.set(name, json);
     size += begun.write(`,"${name}":`, size);
     size += json.copy(begun, size);

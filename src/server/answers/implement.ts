@@ -18,7 +18,7 @@ import type { Told } from "./told.ts";
 /** What an answer is given. */
 export interface Call<Input> {
   readonly input: Input;
-  /** What of the input was not parsed, because it is large. */
+  /** What of the input goes to the kernel as the client wrote it. */
   readonly unread: UnreadInput;
   readonly service: Service;
   /** Who asks. It may ask this. */

@@ -19,7 +19,7 @@ import {
   toPosition,
 } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
-import { LargeInput } from "./client-input.ts";
+import { CarriedInput } from "./client-input.ts";
 import type { Answers, Call } from "./implement.ts";
 import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
@@ -97,7 +97,7 @@ const procedureInTurn = t.procedure
     return next({ ctx: { given } });
   })
   .use(({ ctx: { given }, next }) => {
-    const input = given instanceof LargeInput ? given.value : given;
+    const input = given instanceof CarriedInput ? given.value : given;
     return next({ getRawInput: () => Promise.resolve(input) });
   });
 
@@ -205,7 +205,7 @@ function askedIn({
     input,
     service: ctx.service,
     by: ctx.by,
-    unread: ctx.given instanceof LargeInput ? ctx.given.unread : {},
+    unread: ctx.given instanceof CarriedInput ? ctx.given.unread : {},
     signal: signal ?? new AbortController().signal,
   };
 }

@@ -144,7 +144,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const deadline_ms =
       timeout_ms ?? (seconds == null ? seconds : seconds * 1000);
     const execution = session.execute(
-      executeRequest(session, code, { code: unread.code }),
+      executeRequest(session, code, unread),
       deadline_ms ?? undefined,
       by,
     );

@@ -17,7 +17,7 @@ import {
   partsOf,
   statusOf,
 } from "../../../../contract/index.ts";
-import { clientInput, LargeInput } from "../../answers/client-input.ts";
+import { clientInput, CarriedInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
@@ -148,8 +148,8 @@ async function inputOf(
     const body = await share.all(
       clientInput(await textOf(req, res), operation),
     );
-    if (body instanceof LargeInput) {
-      return new LargeInput(whole(body.value), body.unread);
+    if (body instanceof CarriedInput) {
+      return new CarriedInput(whole(body.value), body.unread);
     }
     if (typeof body === "object" && !Array.isArray(body)) {
       return whole(body ?? {});
@@ -186,7 +186,7 @@ function unknownFields(input: unknown, { input: schema }: Operation): string {
   const { def } = schema as z.ZodType;
   if (def.type !== "object" || input === undefined) return "";
   const { shape } = def as z.core.$ZodObjectDef;
-  const value = input instanceof LargeInput ? input.value : input;
+  const value = input instanceof CarriedInput ? input.value : input;
   const unknown = Object.keys(value as object)
     .filter((name) => !Object.hasOwn(shape, name))
     .slice(0, 20)

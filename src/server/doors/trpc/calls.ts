@@ -14,6 +14,7 @@ import { TRPC_ERROR_CODES_BY_KEY } from "@trpc/server/rpc";
 import { JsonText } from "../../../jupyter/json-text.ts";
 import {
   clientInput,
+  isCarried,
   readThrough,
   textOf,
 } from "../../answers/client-input.ts";
@@ -27,7 +28,10 @@ const SMALL = 64 * 1024;
 /** A frame's message, or its messages, as the adapter takes them. An input that is refused is the failure itself. Throws `bad_request`, `too_large`. */
 function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
   yield* readThrough(read);
-  if (frame.length <= SMALL) return JSON.parse(frame.toString()) as unknown;
+  if (frame.length <= SMALL) {
+    const calls = JSON.parse(frame.toString()) as unknown;
+    if (![calls].flat().some(isCarriedCall)) return calls;
+  }
   const { kind, items } = read;
   if (kind !== "array") return yield* callIn(frame);
   const calls: unknown[] = [];
@@ -36,6 +40,12 @@ function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
     yield;
   }
   return calls;
+}
+
+/** Whether something in the call's input goes on as it is written. */
+function isCarriedCall(call: unknown): boolean {
+  const { params } = (call ?? {}) as { readonly params?: { path?: unknown } };
+  return isCarried(operationAt(String(params?.path)));
 }
 
 /**
