@@ -113,7 +113,7 @@ export const rooms = [
     name: "client",
     folder: "client/",
     uses: ["contract", "outputs"],
-    packages: ["@trpc/client", "@trpc/server", "ws"],
+    packages: ["@trpc/client", "ws"], // of tRPC's client only the types
   },
   {
     name: "testing",

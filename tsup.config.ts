@@ -1,6 +1,7 @@
 import { copyFileSync, mkdirSync } from "node:fs";
 import { defineConfig } from "tsup";
 import { lean } from "./scripts/lean.ts";
+import { forPages } from "./scripts/pages.ts";
 import { webBuild } from "./testing/web/build.ts";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
@@ -46,6 +47,14 @@ export default defineConfig([
     dts: { banner: DISPOSABLE },
     external,
     onSuccess: copyDocs,
+  },
+  {
+    name: "client in browsers",
+    entry: { "client-browser": "client/index.ts" },
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    esbuildPlugins: [forPages],
   },
   {
     name: "testing in browsers",

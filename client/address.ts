@@ -6,15 +6,10 @@
  * The token travels in a header wherever headers can be set. Browsers cannot
  * set them on a WebSocket; there, and only there, it is part of the address.
  */
-import { ConnectionError } from "./failure.ts";
-import { nodeModule, isNode } from "./node.ts";
-import { type Fetch, socketFetch } from "./socket-fetch.ts";
+import { needsOurSocket, openWebSocket, socketFetch } from "./host.ts";
+import type { Fetch } from "./socket-fetch.ts";
 import { VERSION } from "./version.ts";
-
-/** One of three: an address, a Unix socket or Windows pipe, or the file that the server wrote about itself. */
-export type Where =
-  | { readonly url: string | URL; readonly socketPath?: never }
-  | { readonly url?: never; readonly socketPath: string };
+import type { RawSocket, Where } from "./where.ts";
 
 export interface AddressOptions {
   /** The server's token. Absent, the `token` parameter of `url` is taken. */
@@ -27,18 +22,6 @@ export interface AddressOptions {
   readonly WebSocket?: WebSocketClass | undefined;
 }
 
-/** What we use of a WebSocket, whoever makes it. */
-export interface RawSocket {
-  readonly readyState: number;
-  onopen: ((event: never) => void) | null;
-  onmessage: ((event: never) => void) | null;
-  onerror: ((event: never) => void) | null;
-  onclose: ((event: never) => void) | null;
-  send(data: string): void;
-  close(code?: number, reason?: string): void;
-  /** Where the implementation can end without a farewell. */
-  terminate?(): void;
-}
 export type WebSocketClass = new (url: string) => RawSocket;
 
 export class Address {
@@ -92,22 +75,13 @@ export class Address {
 
   /** A WebSocket that begins to open. What the runtime has is looked up now, so that it may be replaced until then. */
   async dial(): Promise<RawSocket> {
-    const given = this.#options.WebSocket ?? builtin();
-    const needsMore =
-      this.#socketPath !== undefined ||
-      (this.#token !== undefined && !isReplaced());
-    if (
-      this.#options.WebSocket === undefined &&
-      (given === undefined || (needsMore && isNode))
-    ) {
-      const { WebSocket } = await import("ws");
-      return new WebSocket(this.#ws(false), [], {
-        headers: this.headers,
-        perMessageDeflate: false,
-        maxPayload: LONGEST_TEXT,
-      });
+    const { WebSocket } = this.#options;
+    const isOurs =
+      WebSocket === undefined && needsOurSocket(this.#socketPath, this.#token);
+    if (isOurs) {
+      return openWebSocket(this.#ws(false), this.headers);
     }
-    if (given === undefined) throw new Error("There is no WebSocket here");
+    const given = WebSocket ?? globalThis.WebSocket;
     try {
       return new given(this.#ws(true));
     } catch {
@@ -156,60 +130,5 @@ function parsed(given: string | URL): URL | undefined {
     return new URL(given);
   } catch {
     return undefined;
-  }
-}
-
-/** Characters, and so bytes at least: no text is longer in V8, and `ws` would throw over one. */
-const LONGEST_TEXT = 0x1fff_ffe8;
-
-function builtin(): WebSocketClass | undefined {
-  return (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
-}
-
-const seenFirst = builtin();
-
-/** Whoever took the place of the runtime's own, as MSW does with a proxy of it, wants to see what is sent: nothing goes past them. */
-function isReplaced(): boolean {
-  const now = builtin();
-  if (now === undefined) return false;
-  return now !== seenFirst || (isNode && isProxy(now));
-}
-
-function isProxy(value: object): boolean {
-  return nodeModule("node:util").types.isProxy(value);
-}
-
-/** Reads the file that the server wrote about itself (`--connection-file`), or what `kallichore serve --json` printed. */
-export async function readConnectionFile(
-  path: string,
-): Promise<{ where: Where; token: string | undefined }> {
-  const file = await readJson(path);
-  const token = file.bearer_token ?? file.token ?? undefined;
-  const socketPath = file.socket_path ?? file.named_pipe ?? file.socket;
-  if (socketPath !== undefined) return { where: { socketPath }, token };
-  const url = file.base_path ?? file.url;
-  if (url !== undefined) return { where: { url }, token };
-  throw new ConnectionError(`${path} does not say where the server is`);
-}
-
-interface ConnectionFile {
-  readonly base_path?: string;
-  readonly socket_path?: string;
-  readonly named_pipe?: string;
-  readonly bearer_token?: string | null;
-  readonly url?: string;
-  readonly socket?: string;
-  readonly token?: string | null;
-}
-
-async function readJson(path: string): Promise<ConnectionFile> {
-  const { readFile } = nodeModule("node:fs/promises");
-  try {
-    return JSON.parse(await readFile(path, "utf8")) as ConnectionFile;
-  } catch (error) {
-    throw new ConnectionError(
-      `There is no server to be found by ${path}: a running server that was started with \`--connection-file\` has written one`,
-      { cause: error },
-    );
   }
 }

@@ -1,115 +1,214 @@
 /**
- * Questions that travel by an open WebSocket, in tRPC's own words.
+ * What is asked and followed by the WebSocket, in tRPC's own words.
  *
- * tRPC's client lets a timer pass before it sends anything, so that what a page
- * asks at one time shares a frame: a millisecond in Node, up to four in
- * browsers, for each piece of code: code that is run piece by piece takes 1.3 to
- * 1.5 times as long without this file, and 1.4 times the processor time
- * (`bench/client.ts`, one by one). Here what is asked in one go shares frames,
- * too, and leaves at the end of the go. Its ids are numbers and ours are words,
- * so that each side knows its answers on the same socket.
+ * What is asked in one go shares frames, and leaves at the end of the go: a
+ * timer, as tRPC's own client has one, takes a millisecond in Node and up to
+ * four in browsers, for each piece of code. Subscriptions survive a lost
+ * connection: each is resumed after the last event that it delivered. A
+ * question that was sent and not answered fails, and whoever asked decides.
  */
-import {
-  type Operation,
-  type OperationResultObservable,
-  type OperationResultObserver,
-  TRPCClientError,
-} from "@trpc/client";
-import { observable } from "@trpc/server/observable";
-import type { AppRouter } from "../contract/index.ts";
+import { type Call, CallError, type Follower } from "./call.ts";
 import type { Answer } from "./frames.ts";
-
-type Observer = OperationResultObserver<AppRouter, unknown>;
 
 /** What is large has a frame of its own. */
 const MOST_IN_FRAME = 50;
 const LARGE = 64 * 1024; // characters
 
+interface Asked {
+  readonly id: number;
+  readonly call: Call;
+  /** What waits to be sent. Written when it was asked: what is wrong with it is the asker's. */
+  text: string | undefined;
+  /** Of a subscription: where the last event was. */
+  lastEventId?: string | undefined;
+  /** It may have reached the server. */
+  wasSent: boolean;
+  heard(answer: Answer): void;
+  /** Nothing more will be heard. */
+  ended(error: Error): void;
+}
+
 export class Calls {
   readonly #send: (frame: string) => void;
-  readonly #asked = new Map<string, Asked>();
+  readonly #asked = new Map<number, Asked>();
   #last = 0;
+  #isOpen = false;
   /** Of this go: what has not left. */
-  #unsent: string[] = [];
-  #size = 0;
+  #unsent: Asked[] = [];
 
-  /** `send` is called while there is an open socket, or has no effect. */
+  /** `send` is called while there is an open socket. */
   constructor(send: (frame: string) => void) {
     this.#send = send;
   }
 
-  ask({
-    type,
-    path,
-    input,
-    signal,
-  }: Operation): OperationResultObservable<AppRouter, unknown> {
-    return observable((observer: Observer) => {
-      this.#last += 1;
-      const id = `call-${this.#last}`;
+  /** For one answer. Rejects with a `CallError`. */
+  ask(call: Call): Promise<unknown> {
+    const { signal } = call;
+    return new Promise((resolve, reject: (error: CallError) => void) => {
+      const fail = (error: unknown) => {
+        leave();
+        reject(CallError.from(error));
+      };
+      const abort = () => fail(signal?.reason);
       const leave = () => {
-        this.#asked.delete(id);
+        this.#asked.delete(asked.id);
         signal?.removeEventListener("abort", abort);
       };
-      const abort = () => {
-        leave();
-        observer.complete(); // without an answer: tRPC makes that an `AbortError`
-      };
-      if (signal?.aborted === true) {
-        abort();
-        return;
-      }
+      const asked = this.#add(call, {
+        heard(answer) {
+          if ("error" in answer) {
+            fail(errorIn(answer));
+            return;
+          }
+          leave();
+          resolve(answer.result.data);
+        },
+        ended: fail,
+      });
       signal?.addEventListener("abort", abort);
-      this.#asked.set(id, { observer, leave });
-      this.#post(JSON.stringify({ id, method: type, params: { path, input } }));
-      return leave;
+      if (signal?.aborted === true) abort();
     });
+  }
+
+  /** Until it ends, or is left. Returns what leaves it. */
+  follow(call: Call, follower: Follower): () => void {
+    const { signal } = call;
+    const leave = () => {
+      signal?.removeEventListener("abort", abort);
+      return this.#asked.delete(asked.id);
+    };
+    const stop = () => {
+      if (!leave() || !asked.wasSent || !this.#isOpen) return;
+      const method = "subscription.stop";
+      this.#send(JSON.stringify({ id: asked.id, method }));
+    };
+    const end = (error?: CallError) => {
+      if (leave()) follower.ended(error);
+    };
+    const abort = () => {
+      stop();
+      follower.ended();
+    };
+    const asked: Asked = this.#add(call, {
+      heard(answer) {
+        if ("error" in answer) {
+          end(errorIn(answer));
+          return;
+        }
+        const { type, id, data } = answer.result;
+        if (type === "data") {
+          asked.lastEventId = id ?? asked.lastEventId;
+          follower.data(data);
+        } else if (type === "started") {
+          follower.started?.();
+        } else {
+          follower.stopped?.();
+          end();
+        }
+      },
+      ended: () => end(),
+    });
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted === true) abort();
+    return stop;
   }
 
   /** Hands an answer to whoever asked. */
   heard(answer: Answer): void {
-    const asked = this.#asked.get(String(answer.id));
-    if (asked === undefined) return;
-    const { observer, leave } = asked;
-    leave(); // whoever waits for one answer does not when it has come
-    if ("error" in answer) {
-      const { error } = answer;
-      observer.error(TRPCClientError.from({ error }));
-    } else {
-      const { data } = answer.result;
-      // Not completed as well: nobody waits for that, and tRPC would make an error of it to throw away.
-      observer.next({ result: { type: "data", data } });
+    attempt(() => this.#asked.get(Number(answer.id))?.heard(answer));
+  }
+
+  /** There is a connection: what waits for one leaves, and what was followed goes on. */
+  opened(): void {
+    this.#isOpen = true;
+    for (const asked of this.#asked.values()) {
+      if (asked.wasSent) asked.text = textOf(asked);
+    }
+    this.#unsent = [...this.#asked.values()];
+    this.#flush();
+  }
+
+  /** The connection is lost, and another may come. */
+  lost(why: Error): void {
+    this.#isOpen = false;
+    for (const asked of [...this.#asked.values()]) {
+      if (asked.wasSent && asked.call.type !== "subscription") {
+        asked.ended(why);
+      }
     }
   }
 
   /** Nobody answers any more. */
-  lost(why: Error): void {
-    this.#unsent = [];
-    this.#size = 0;
-    const asked = [...this.#asked.values()];
-    this.#asked.clear();
-    for (const { observer } of asked) observer.error(TRPCClientError.from(why));
+  close(why: Error): void {
+    this.#isOpen = false;
+    for (const asked of [...this.#asked.values()]) {
+      attempt(() => asked.ended(why));
+    }
   }
 
-  #post(call: string): void {
+  #add(call: Call, hearer: Pick<Asked, "heard" | "ended">): Asked {
+    this.#last += 1;
+    const asked: Asked = {
+      id: this.#last,
+      call,
+      text: textOf({ id: this.#last, call }),
+      wasSent: false,
+      ...hearer,
+    };
+    this.#asked.set(asked.id, asked);
+    if (!this.#isOpen) return asked;
     if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
-    const isFull =
-      this.#unsent.length === MOST_IN_FRAME || this.#size + call.length > LARGE;
-    if (isFull) this.#flush();
-    this.#unsent.push(call);
-    this.#size += call.length;
+    this.#unsent.push(asked);
+    return asked;
   }
 
   #flush(): void {
-    const calls = this.#unsent;
+    if (!this.#isOpen) return; // it goes when there is a connection again
+    const unsent = this.#unsent;
     this.#unsent = [];
-    this.#size = 0;
-    if (calls.length === 0) return;
-    this.#send(calls.length === 1 ? calls.join() : `[${calls.join()}]`);
+    let frame: string[] = [];
+    let size = 0;
+    const leave = () => {
+      if (frame.length === 0) return;
+      this.#send(frame.length === 1 ? frame.join() : `[${frame.join()}]`);
+      frame = [];
+      size = 0;
+    };
+    for (const asked of unsent) {
+      const { text } = asked;
+      if (text === undefined || !this.#asked.has(asked.id)) continue; // taken back meanwhile
+      asked.text = undefined;
+      asked.wasSent = true;
+      const isFull =
+        frame.length === MOST_IN_FRAME || size + text.length > LARGE;
+      if (isFull) leave();
+      frame.push(text);
+      size += text.length;
+    }
+    leave();
   }
 }
 
-interface Asked {
-  readonly observer: Observer;
-  readonly leave: () => void;
+function textOf({
+  id,
+  call,
+  lastEventId,
+}: Pick<Asked, "id" | "call" | "lastEventId">): string {
+  const { type: method, path, input } = call;
+  return JSON.stringify({ id, method, params: { path, input, lastEventId } });
+}
+
+function errorIn({ error }: Extract<Answer, { error: unknown }>): CallError {
+  return new CallError(error.message, { shape: error });
+}
+
+/** What whoever listens throws is theirs: it goes where nobody can catch it, and what comes next is heard. */
+function attempt(tell: () => void): void {
+  try {
+    tell();
+  } catch (error) {
+    setTimeout(() => {
+      throw error;
+    });
+  }
 }

@@ -10,16 +10,13 @@ import type {
   OutputOf,
 } from "../contract/index.ts";
 import type * as Wire from "../contract/index.ts";
-import {
-  Address,
-  type AddressOptions,
-  readConnectionFile,
-  type Where,
-} from "./address.ts";
+import { Address, type AddressOptions } from "./address.ts";
 import type { ConnectionView } from "./connection.ts";
+import { readConnectionFile } from "./host.ts";
 import { type CallOptions, Line } from "./line.ts";
 import { Session } from "./session.ts";
 import { whileWanted } from "./wait.ts";
+import type { Where } from "./where.ts";
 
 export type ClientOptions = Where & AddressOptions;
 

@@ -3,13 +3,14 @@
  * here, such as a widget and its view. What the kernel says on one is kept
  * until it is listened to, up to a bound.
  */
-import { failure } from "../contract/errors.ts";
+import { SupervisorError } from "../contract/reasons.ts";
 import { toBase64 } from "./base64.ts";
 import { isMessage, type MessageOf, type SessionEvent } from "./events.ts";
+import { failure } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import type { CallOptions, Line } from "./line.ts";
-import { request, type RequestOptions } from "./requests.ts";
 import { Queue } from "./queue.ts";
+import { request, type RequestOptions } from "./requests.ts";
 import { uuid } from "./uuid.ts";
 import { whileWanted } from "./wait.ts";
 
@@ -220,5 +221,5 @@ const LIMIT = 10_000;
 /** A listener that falls behind by more is told, once it has taken what was kept. */
 function tooBusy(): Error {
   const why = `${LIMIT} messages have not been taken: listen faster, or to less`;
-  return failure("too_busy", { why });
+  return new SupervisorError("too_busy", why);
 }

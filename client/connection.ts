@@ -4,26 +4,16 @@
  *
  * A lost connection comes back by itself, after pauses that grow and are never
  * the same for two clients. Only a refusal is final: who may not come in now
- * may not come in later. Subscriptions survive (tRPC resumes each after the
- * last event that it delivered); what was sent and not answered fails, and
- * whoever sent it decides.
+ * may not come in later. What becomes of what was asked: see `Calls`.
  */
-import {
-  createWSClient,
-  type TRPCLink,
-  TRPCClientError,
-  type TRPCWebSocketClient,
-  wsLink,
-} from "@trpc/client";
-import { observable } from "@trpc/server/observable";
-import { failure } from "../contract/errors.ts";
-import type { AppRouter } from "../contract/index.ts";
-import type { Address, RawSocket } from "./address.ts";
+import type { Address } from "./address.ts";
+import { type Call, CallError, type Follower } from "./call.ts";
 import { Calls } from "./calls.ts";
-import { ConnectionError } from "./failure.ts";
+import { ConnectionError, failure } from "./failure.ts";
 import { readFrame } from "./frames.ts";
 import { probe } from "./probe.ts";
 import { type End, Socket } from "./socket.ts";
+import type { RawSocket } from "./where.ts";
 
 /**
  * `idle`: not needed yet; `connecting`; `open`; `waiting`: it was lost, or
@@ -64,7 +54,6 @@ export class Connection implements ConnectionView {
   readonly #listeners = new Set<(state: ConnectionState) => void>();
   #state: ConnectionState = "idle";
   #error: Error | undefined;
-  #client: TRPCWebSocketClient | undefined;
   #socket: Socket | undefined;
   readonly #calls = new Calls((frame) => this.#socket?.send(frame));
   /** Attempts since something was last heard. */
@@ -127,9 +116,10 @@ export class Connection implements ConnectionView {
   }
 
   /** Begins to connect, where that has not begun. */
-  open(): TRPCWebSocketClient {
-    this.#client ??= this.#begin();
-    return this.#client;
+  open(): void {
+    if (this.#state !== "idle" || this.#socket !== undefined) return;
+    this.#watch = this.#look();
+    this.#attempt();
   }
 
   /** Resolves when it is open. Rejects with why it is not: when we are refused or closed, or after `timeout_ms` where that is given. */
@@ -164,74 +154,40 @@ export class Connection implements ConnectionView {
     this.#end(undefined);
   }
 
-  /** For tRPC: nothing is asked any more once we were closed. */
-  gate(): TRPCLink<AppRouter> {
-    return () =>
-      ({ op, next }) =>
-        this.#state === "closed" && this.#error === undefined
-          ? observable((observer) =>
-              observer.error(TRPCClientError.from(this.closure)),
-            )
-          : next(op);
+  /** Waits until there is a connection. Rejects with a `CallError`. */
+  async ask(call: Call): Promise<unknown> {
+    if (this.#state === "closed") throw CallError.from(this.closure);
+    this.open();
+    return this.#calls.ask(call);
   }
 
-  /** For tRPC: what goes this way waits until there is a connection. */
-  link(): TRPCLink<AppRouter> {
-    return (runtime) => {
-      let pass: ReturnType<TRPCLink<AppRouter>> | undefined;
-      return (asked) => {
-        if (this.#state === "closed") {
-          return observable((observer) =>
-            observer.error(TRPCClientError.from(this.closure)),
-          );
-        }
-        const { type } = asked.op;
-        if (this.#state === "open" && type !== "subscription") {
-          return this.#calls.ask(asked.op);
-        }
-        pass ??= wsLink<AppRouter>({ client: this.open() })(runtime);
-        return pass(asked);
-      };
-    };
-  }
-
-  #begin(): TRPCWebSocketClient {
-    if (this.#state === "closed") throw this.closure;
-    this.#watch = this.#look();
-    // eslint-disable-next-line @typescript-eslint/no-this-alias -- a class in a class has a `this` of its own
-    const connection = this;
-    class Attempt extends Socket {
-      constructor() {
-        super({
-          dial: () => connection.#dial(),
-          opened: () => {
-            connection.#wasOpen = true;
-            connection.#error = undefined;
-            connection.#become("open");
-          },
-          heard: (data) => connection.#heard(data, this),
-          closed: (socket, end) => {
-            if (connection.#socket === socket) connection.#lost(end);
-          },
-        });
-        connection.#socket = this;
-      }
+  /** Begins once there is a connection, and goes on with the next. Returns what ends that. */
+  follow(call: Call, follower: Follower): () => void {
+    if (this.#state === "closed") {
+      follower.ended(CallError.from(this.closure));
+      return () => {};
     }
-    return createWSClient({
-      url: this.#address.name, // `dial` knows the real one, which may hold the token
-      WebSocket: Attempt as unknown as NonNullable<
-        Parameters<typeof createWSClient>[0]["WebSocket"]
-      >,
-      retryDelayMs: () => 0, // `dial` waits
-      experimental_encoder: {
-        encode: (data) => JSON.stringify(data),
-        decode: (data) => data, // read by `#heard`
+    this.open();
+    return this.#calls.follow(call, follower);
+  }
+
+  #attempt(): void {
+    this.#socket = new Socket({
+      dial: () => this.#dial(),
+      opened: () => {
+        this.#wasOpen = true;
+        this.#error = undefined;
+        this.#calls.opened();
+        this.#become("open");
+      },
+      heard: (data, socket) => this.#heard(data, socket),
+      closed: (socket, end) => {
+        if (this.#socket === socket) this.#lost(end);
       },
     });
   }
 
-  /** Returns what tRPC is to hear of it. */
-  #heard(data: unknown, socket: Socket): unknown {
+  #heard(data: unknown, socket: Socket): void {
     const frame = readFrame(data);
     if ("fault" in frame) {
       const size =
@@ -239,24 +195,21 @@ export class Connection implements ConnectionView {
       socket.refuse(
         `what the server sent cannot be read: ${frame.fault}${size}`,
       );
-      return undefined;
+      return;
     }
     this.#attempts = 0;
-    if ("sign" in frame) return frame.sign;
+    if ("sign" in frame) {
+      if (frame.sign === "PING") socket.send("PONG");
+      return;
+    }
     this.#faults = 0;
-    const { answer } = frame;
-    if (typeof answer?.id !== "string") return answer;
-    this.#calls.heard(answer);
-    return undefined;
+    if (frame.answer !== undefined) this.#calls.heard(frame.answer);
   }
 
   async #dial(): Promise<RawSocket> {
     const attempt = this.#attempts;
     this.#attempts += 1;
-    if (attempt > 0) {
-      this.#become("waiting");
-      await this.#pause(pauseBefore(attempt));
-    }
+    if (this.#state === "waiting") await this.#pause(pauseBefore(attempt));
     this.#become("connecting");
     return this.#address.dial();
   }
@@ -304,6 +257,7 @@ export class Connection implements ConnectionView {
     this.#become("waiting");
     this.#calls.lost(error);
     if (!opened) void this.#probe(error);
+    this.#attempt();
   }
 
   #isTooMuch(fault: string | undefined): boolean {
@@ -330,9 +284,7 @@ export class Connection implements ConnectionView {
     this.#error = error;
     clearInterval(this.#watch);
     this.#become("closed");
-    this.#calls.lost(this.closure);
-    // Ends subscriptions and what waits; what is on its way ends with the socket.
-    void this.#client?.close().catch(() => {}); // it was closed already
+    this.#calls.close(this.closure);
     this.#socket?.drop("closed");
     this.#hurry();
   }
@@ -363,8 +315,9 @@ export class Connection implements ConnectionView {
   }
 }
 
-/** Milliseconds: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
+/** Milliseconds, none before the first: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
 function pauseBefore(attempt: number): number {
+  if (attempt === 0) return 0;
   const most = Math.min(SHORTEST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE);
   return most * (0.5 + Math.random() / 2);
 }

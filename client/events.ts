@@ -12,8 +12,8 @@ import type {
   MessageType,
   SessionEvent as WireEvent,
 } from "../contract/index.ts";
-import { contents, SessionEvent as Wire } from "../contract/messages.ts";
 import { fromBase64 } from "./base64.ts";
+import { contents, events } from "./checks.ts";
 import { isRecord, Unreadable } from "./frames.ts";
 
 interface Envelope {
@@ -68,9 +68,10 @@ export function toEvent(event: unknown, seq: number): SessionEvent {
   if (kind === "jupyter") {
     return toMessage(event) ?? unreadable(seq, "it is no Jupyter message");
   }
-  const { success } = Wire.safeParse(event);
-  // Checked by its schema; what a newer server says beside that passes.
-  if (success) return event as Exclude<WireEvent, { kind: "jupyter" }>;
+  if (isKind(kind) && events[kind](event)) {
+    // Checked as the contract says; what a newer server says beside that passes.
+    return event as Exclude<WireEvent, { kind: "jupyter" }>;
+  }
   const what = typeof kind === "string" ? kind.slice(0, 64) : "nothing";
   return unreadable(seq, `as an event of kind ${what} it is not known here`);
 }
@@ -103,8 +104,7 @@ function toMessage(
   // A kernel may write anything that is JSON.
   const content = isRecord(event["content"]) ? event["content"] : {};
   const metadata = isRecord(event["metadata"]) ? event["metadata"] : {};
-  const isKnown =
-    isMessageType(msg_type) && contents[msg_type].safeParse(content).success;
+  const isKnown = isMessageType(msg_type) && contents[msg_type](content);
   // Checked on the line above: the content is what its type says.
   return {
     kind: isKnown ? "jupyter" : "other",
@@ -133,6 +133,10 @@ function decodedFrom(buffers: readonly unknown[]): Uint8Array[] | undefined {
   } catch {
     return undefined; // no base64
   }
+}
+
+function isKind(kind: unknown): kind is keyof typeof events {
+  return typeof kind === "string" && Object.hasOwn(events, kind);
 }
 
 export function isMessageType(name: string): name is MessageType {

@@ -1,5 +1,4 @@
 /** How code ended. An error in the code is an outcome, not a failure: what fails is that nobody can answer any more. */
-import { failure, type SupervisorError } from "../contract/errors.ts";
 import type {
   Clipped,
   ExecutionState,
@@ -7,12 +6,14 @@ import type {
   Output,
   Refused,
 } from "../contract/index.ts";
+import { type SupervisorError } from "../contract/reasons.ts";
 import { countIn, errorIn } from "../outputs/outputs.ts";
 import {
   type EndReason,
   type ReplyStatus,
   statusIn,
 } from "./execution-event.ts";
+import { failure } from "./failure.ts";
 
 /** Numbers of the journal that are no longer kept. */
 export interface Gap {

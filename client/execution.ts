@@ -9,10 +9,10 @@
  * none of their outcomes is lost with a connection. Code that is found is read
  * by reference, and nothing is asked before somebody wants to know something.
  */
-import { failure, SupervisorError } from "../contract/errors.ts";
-import { isOver } from "../contract/execution-state.ts";
+import { isOver } from "../contract/execution-end.ts";
 import type { Execution as Description, Refused } from "../contract/index.ts";
 import type { Position } from "../contract/position.ts";
+import { SupervisorError } from "../contract/reasons.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../outputs/outputs.ts";
 import { isMessage, type SessionEvent, weightOf } from "./events.ts";
 import { type ExecuteOptions, executeRequest } from "./execute-request.ts";
@@ -28,7 +28,7 @@ import {
   withdrawn,
 } from "./execution-result.ts";
 import { type ExecutionInfo, toInfo } from "./executions.ts";
-import { unless } from "./failure.ts";
+import { failure, unless } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import type { CallOptions, Line } from "./line.ts";
 import { Queue } from "./queue.ts";
@@ -221,7 +221,7 @@ export class Execution
       (this.#question?.seq ?? 0) > this.#settled ? this.#question : undefined;
     if (question === undefined && this.#areQuestionsHeard) {
       const why = `Execution ${this.execution_id} has not asked for anything, or it was answered`;
-      throw failure("execution_state", { why });
+      throw new SupervisorError("execution_state", why);
     }
     const answer_id = uuid();
     const answer = {

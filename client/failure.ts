@@ -3,9 +3,40 @@
  * the reason of the contract), and what keeps us from hearing it
  * (`ConnectionError`).
  */
-import { TRPCClientError } from "@trpc/client";
-import { failure, isReason, SupervisorError } from "../contract/errors.ts";
-import type { Startup } from "../contract/index.ts";
+import type { DetailsOf } from "../contract/errors.ts";
+import {
+  type FailureOptions,
+  isReason,
+  type Startup,
+  SupervisorError,
+} from "../contract/reasons.ts";
+import {
+  kernelExited,
+  noAnswer,
+  sessionNotFound,
+  sessionReplaced,
+  unauthorized,
+} from "../contract/sentences.ts";
+import { CallError } from "./call.ts";
+
+/** What a client finds out itself, in the contract's words. */
+const sentences = {
+  kernel_exited: kernelExited,
+  no_answer: noAnswer,
+  session_not_found: sessionNotFound,
+  session_replaced: sessionReplaced,
+  unauthorized,
+};
+
+/** As the server says it: `throw failure("no_answer", { session_id, why })`. */
+export function failure<R extends keyof typeof sentences>(
+  reason: R,
+  details: DetailsOf<R>,
+  options?: FailureOptions,
+): SupervisorError {
+  const word = sentences[reason] as (details: DetailsOf<R>) => string;
+  return new SupervisorError(reason, word(details), options);
+}
 
 /** The server could not be asked, or what it answered was lost. Whether it did what was asked is not known. */
 export class ConnectionError extends Error {
@@ -39,9 +70,9 @@ export function unless(reason: SupervisorError["reason"]) {
   };
 }
 
-/** Any error of tRPC's, as what it means here. Others pass as they are. */
+/** Any error of a call, as what it means here. Others pass as they are. */
 export function toFailure(error: unknown): Error {
-  if (!(error instanceof TRPCClientError)) {
+  if (!(error instanceof CallError)) {
     return error instanceof Error ? error : new Error(String(error));
   }
   const { cause, data, meta } = error as {
@@ -65,7 +96,7 @@ export function toFailure(error: unknown): Error {
     atDoor ??
     bodyIn((meta?.responseJSON as { error?: unknown } | undefined)?.error);
   if (said !== undefined) {
-    // Without tRPC's error as its cause: that says the same once more, and prints a whole `Response`.
+    // Without the call's error as its cause: that says the same once more, and prints a whole `Response`.
     return new SupervisorError(said.reason, said.message, {
       details: said.details,
       startup: data?.startup,
@@ -78,7 +109,7 @@ export function toFailure(error: unknown): Error {
   const status = meta?.response?.status;
   if (status === 401) return failure("unauthorized", {}, { cause: error });
   if (status === 403) {
-    return failure("forbidden", { why: error.message }, { cause: error });
+    return new SupervisorError("forbidden", error.message, { cause: error });
   }
   if (isAbort(cause)) return cause;
   return new ConnectionError(`The server could not be asked: ${why(error)}`, {

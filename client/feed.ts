@@ -5,10 +5,10 @@
  * It begins at the journal's end of the moment before the first request is
  * sent, so the answer to every request is in what it hears.
  */
-import { failure } from "../contract/errors.ts";
 import type { SessionStatus } from "../contract/index.ts";
 import type { Position } from "../contract/position.ts";
 import { isMessage, type SessionEvent } from "./events.ts";
+import { failure } from "./failure.ts";
 import type { Line } from "./line.ts";
 import { BEGINNING, subscribe } from "./reader.ts";
 

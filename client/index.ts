@@ -3,7 +3,7 @@
  * browsers, Deno and Bun. `connect`, then `client.start("python3")`, then
  * `session.execute("6 * 7")`. See docs/client.md.
  */
-export { SupervisorError } from "../contract/errors.ts";
+export { SupervisorError } from "../contract/reasons.ts";
 export type {
   ActiveSession,
   AppRouter,

@@ -2,13 +2,15 @@
  * How a client's parts reach the server: the typed operations, the messages
  * that wait in order, and the connection beneath both.
  */
-import { createTRPCClient, httpLink, splitLink } from "@trpc/client";
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter, ClientMessage } from "../contract/index.ts";
 import type { Address } from "./address.ts";
+import { type Call, CallError } from "./call.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
+import { askByHttp } from "./http.ts";
 import { type Letter, Outbox } from "./outbox.ts";
+import { typedClient } from "./trpc.ts";
 import { whileWanted } from "./wait.ts";
 
 /** For a question whose answer is lost each time although there is a connection. */
@@ -35,22 +37,12 @@ export class Line {
   readonly connection: Connection;
   readonly trpc: TRPCClient<AppRouter>;
   readonly outbox: Outbox;
+  readonly #address: Address;
 
   constructor(address: Address) {
-    const { trpc, headers, fetch } = address;
+    this.#address = address;
     this.connection = new Connection(address);
-    this.trpc = createTRPCClient<AppRouter>({
-      links: [
-        this.connection.gate(),
-        splitLink({
-          condition: ({ type, path }) =>
-            type === "subscription" || IN_ORDER.includes(path),
-          true: this.connection.link(),
-          // One request each: in a batch, the fast would wait for the slow.
-          false: httpLink({ url: trpc, headers, fetch: fetch as never }),
-        }),
-      ],
-    });
+    this.trpc = typedClient(this.connection, (call) => this.#ask(call));
     this.outbox = new Outbox(this.connection);
   }
 
@@ -97,6 +89,16 @@ export class Line {
         if (!isLost || attempt === MOST_ATTEMPTS) throw error;
       }
     }
+  }
+
+  #ask(call: Call): Promise<unknown> {
+    const { connection } = this;
+    if (IN_ORDER.includes(call.path)) return connection.ask(call);
+    const isClosed =
+      connection.state === "closed" && connection.error === undefined;
+    return isClosed
+      ? Promise.reject(CallError.from(connection.closure))
+      : askByHttp(this.#address, call);
   }
 
   /** When we were refused or closed, that is why everything else fails. */

@@ -6,7 +6,7 @@
  * the server knows those that it has. Bounded: past the limit a letter is
  * refused, and nothing that was accepted is lost.
  */
-import { failure, SupervisorError } from "../contract/errors.ts";
+import { SupervisorError } from "../contract/reasons.ts";
 import type { Connection, ConnectionState } from "./connection.ts";
 import { ConnectionError } from "./failure.ts";
 
@@ -59,7 +59,7 @@ export class Outbox {
       (this.#line.length > 0 && this.#bytes + size > MOST_BYTES)
     ) {
       const why = `${this.#line.length} messages wait for the server already: wait until some have been taken`;
-      throw failure("too_busy", { why });
+      throw new SupervisorError("too_busy", why);
     }
     this.#connection.open();
     return new Promise<T>((resolve, reject) => {

@@ -1,11 +1,11 @@
 /**
  * Why a WebSocket does not open: it hardly says so itself, plain HTTP does.
  */
-import { createTRPCClient, httpLink } from "@trpc/client";
-import { failure, SupervisorError } from "../contract/errors.ts";
-import type { AppRouter } from "../contract/index.ts";
+import { SupervisorError } from "../contract/reasons.ts";
 import type { Address } from "./address.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
+import { lineTrouble } from "./host.ts";
+import { askByHttp } from "./http.ts";
 import type { Fetch } from "./socket-fetch.ts";
 
 /** How long the question may take. */
@@ -30,11 +30,15 @@ export async function probe(address: Address): Promise<Finding | undefined> {
     return response;
   };
   try {
-    const http = createTRPCClient<AppRouter>({
-      links: [httpLink({ url: trpc, headers, fetch: watched as never })],
-    });
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    await http.server.configuration.query(undefined, { signal });
+    await askByHttp(
+      { trpc, headers, fetch: watched },
+      {
+        type: "query",
+        path: "server.configuration",
+        input: undefined,
+        signal: AbortSignal.timeout(PATIENCE_MS),
+      },
+    );
     return undefined;
   } catch (error) {
     return await findingOf(address, toFailure(error), status);
@@ -68,49 +72,14 @@ async function findingOf(
           `is no kallichore server: it answers with HTTP ${status}. Is the address right, and its path?`,
         );
   }
-  const code = codeOf(failed);
-  if (NO_TLS.test(code)) return wrong("does not speak TLS: use http://");
-  if (BAD_CERTIFICATE.test(code)) {
-    return wrong(`has a certificate that is not trusted here (${code})`);
-  }
-  if (code.startsWith("HPE_")) return wrong("does not speak HTTP");
-  if (await speaksTls(address, code)) return wrong("speaks TLS: use https://");
+  const why = await lineTrouble(address.origin, failed);
+  if (why !== undefined) return wrong(why);
   const page = await pageKeptOut(address);
   if (page !== undefined) {
-    const why = `${name} does not let pages of ${page} in: start the server with --allow-origin ${page}`;
-    return { error: failure("forbidden", { why }), what: "refused" };
+    const closed = `${name} does not let pages of ${page} in: start the server with --allow-origin ${page}`;
+    return { error: new SupervisorError("forbidden", closed), what: "refused" };
   }
   return { error: failed, what: "absent" };
-}
-
-const NO_TLS = /^(EPROTO|ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST))/;
-const BAD_CERTIFICATE = /CERT|UNABLE_TO_VERIFY|SELF_SIGNED/;
-
-/** Of the deepest cause that has one. */
-function codeOf(error: Error): string {
-  let code = "";
-  for (
-    let cause: unknown = error;
-    cause instanceof Error;
-    cause = cause.cause
-  ) {
-    const said = (cause as { code?: unknown }).code;
-    if (typeof said === "string") code = said;
-  }
-  return code;
-}
-
-/** A server for TLS hangs up on plain HTTP without a word. */
-async function speaksTls({ origin }: Address, code: string): Promise<boolean> {
-  if (origin?.startsWith("http:") !== true) return false;
-  if (code !== "ECONNRESET" && code !== "UND_ERR_SOCKET") return false;
-  try {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    await globalThis.fetch(origin.replace("http:", "https:"), { signal });
-    return true;
-  } catch (error) {
-    return error instanceof Error && BAD_CERTIFICATE.test(codeOf(error));
-  }
 }
 
 /** A browser does not tell a page why it may not read an answer; that there is one, it does. Returns the page's origin. */

@@ -14,6 +14,7 @@ import {
 import { type SessionEvent, toEvent, weightOf } from "./events.ts";
 import { isRecord } from "./frames.ts";
 import type { Line } from "./line.ts";
+import { Queue } from "./queue.ts";
 
 /** What may wait for whoever reads; estimated bytes. */
 const MOST_WAITING = 8 * 1024 * 1024;
@@ -41,62 +42,26 @@ export async function* read(
 ): AsyncGenerator<SessionEvent, void> {
   signal?.throwIfAborted();
   let seen = after;
-  let waiting: SessionEvent[] = [];
-  let weight = 0;
-  let end: { readonly error: Error | undefined } | undefined;
-  let wake = () => {};
-  let stop: (() => void) | undefined;
-
-  const listen = () => {
-    stop = subscribe(line, source, seen, {
+  const reading = { isOver: false };
+  while (!reading.isOver) {
+    const waiting = new Queue<SessionEvent>(MOST_WAITING);
+    const stop = subscribe(line, source, seen, {
       heard(event, position) {
         seen = position;
-        waiting.push(event);
-        weight += weightOf(event);
-        if (weight > MOST_WAITING) pause();
-        wake();
+        if (waiting.push(event, weightOf(event))) return;
+        stop(); // until this has been taken
+        waiting.end();
       },
       ended(error) {
-        end = { error };
-        wake();
+        reading.isOver = true;
+        waiting.end(error);
       },
     });
-  };
-  const pause = () => {
-    const stopNow = stop;
-    stop = undefined;
-    stopNow?.();
-  };
-  const abort = () => wake();
-
-  signal?.addEventListener("abort", abort);
-  try {
-    listen();
-    for (;;) {
-      const taken = waiting;
-      waiting = [];
-      weight = 0;
-      for (const event of taken) {
-        yield event;
-        signal?.throwIfAborted();
-      }
-      if (waiting.length > 0) continue;
-      if (end !== undefined) {
-        if (end.error !== undefined) throw end.error;
-        return;
-      }
-      if (stop === undefined) listen();
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        if (waiting.length > 0 || end !== undefined || signal?.aborted) {
-          resolve();
-        }
-      });
-      signal?.throwIfAborted();
+    try {
+      yield* waiting.take(signal);
+    } finally {
+      stop();
     }
-  } finally {
-    signal?.removeEventListener("abort", abort);
-    pause();
   }
 }
 

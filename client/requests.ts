@@ -3,8 +3,8 @@
  * order, and answered from the session's feed. So a reply survives a lost
  * connection, as outputs do.
  */
-import { failure, SupervisorError } from "../contract/errors.ts";
 import type { MessageType } from "../contract/index.ts";
+import { SupervisorError } from "../contract/reasons.ts";
 import { errorIn } from "../outputs/outputs.ts";
 import {
   isMessage,
@@ -12,7 +12,7 @@ import {
   type Message,
   type MessageOf,
 } from "./events.ts";
-import { KernelError } from "./failure.ts";
+import { failure, KernelError } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import type { Line } from "./line.ts";
 import { uuid } from "./uuid.ts";

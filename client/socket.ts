@@ -1,20 +1,18 @@
 /**
- * One attempt at a WebSocket, as tRPC's client sees it.
+ * One attempt at a WebSocket.
  *
- * It stands between tRPC and the real socket so that three things are ours to
- * say: when dialling begins (after a pause that can be cut short), that silence
- * means death, and that a dead connection is over now, rather than when its
- * farewell has timed out. `close` is said exactly once, before it `error` where
- * it never opened, and nothing after it.
+ * It stands before the real socket so that three things are ours to say: when
+ * dialling begins (after a pause that can be cut short), that silence means
+ * death, and that a dead connection is over now, rather than when its farewell
+ * has timed out. `closed` is said exactly once, and nothing after it.
  */
-import type { RawSocket } from "./address.ts";
+import type { RawSocket } from "./where.ts";
 
 export interface SocketHooks {
   /** Waits its turn, then begins to open. */
   dial(): Promise<RawSocket>;
   opened(socket: Socket): void;
-  /** Returns what tRPC is to hear of it, if anything. */
-  heard(data: unknown): unknown;
+  heard(data: unknown, socket: Socket): void;
   /** `opened`: whether it ever was; `why`: what the runtime says, if it does. */
   closed(socket: Socket, end: End): void;
 }
@@ -27,19 +25,14 @@ export interface End {
   readonly isFault: boolean;
 }
 
-export class Socket extends EventTarget {
-  static readonly CONNECTING = 0;
-  static readonly OPEN = 1;
-  static readonly CLOSING = 2;
-  static readonly CLOSED = 3;
-  readonly CONNECTING = 0;
-  readonly OPEN = 1;
-  readonly CLOSING = 2;
-  readonly CLOSED = 3;
-  /** Set by tRPC; all that is heard here is text. */
-  binaryType = "arraybuffer";
+/** As every WebSocket numbers them. */
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSED = 3;
+
+export class Socket {
   readonly #hooks: SocketHooks;
-  #state: 0 | 1 | 3 = Socket.CONNECTING;
+  #state: 0 | 1 | 3 = CONNECTING;
   #raw: RawSocket | undefined;
   #why: string | undefined;
   #isFault = false;
@@ -47,22 +40,12 @@ export class Socket extends EventTarget {
   #silence = 0;
 
   constructor(hooks: SocketHooks) {
-    super();
     this.#hooks = hooks;
     void this.#open(); // reports its failure as an event
   }
 
-  get readyState(): number {
-    return this.#state;
-  }
-
   send(data: string): void {
-    if (this.#state === Socket.OPEN) this.#raw?.send(data);
-  }
-
-  close(code?: number, reason?: string): void {
-    this.#raw?.close(code, reason);
-    this.#end(code ?? 1000);
+    if (this.#state === OPEN) this.#raw?.send(data);
   }
 
   /** It is over, whatever the other side thinks. */
@@ -97,42 +80,37 @@ export class Socket extends EventTarget {
   async #open(): Promise<void> {
     try {
       const raw = await this.#hooks.dial();
-      if (this.#state !== Socket.CONNECTING) {
+      if (this.#state !== CONNECTING) {
         raw.onerror = () => {}; // closed before it was open: said to have failed, and nobody waits for it
         raw.close();
         return;
       }
       this.#raw = raw;
       const opened = () => {
-        if (this.#state !== Socket.CONNECTING) return;
-        this.#state = Socket.OPEN;
+        if (this.#state !== CONNECTING) return;
+        this.#state = OPEN;
         this.#silence = 0;
-        this.dispatchEvent(new Event("open"));
         this.#hooks.opened(this);
       };
       raw.onmessage = ({ data }: { data: unknown }) => {
-        if (this.#state !== Socket.OPEN) return;
+        if (this.#state !== OPEN) return;
         this.#silence = 0;
-        const heard = this.#hooks.heard(data);
-        if (heard === undefined) return;
-        this.dispatchEvent(
-          Object.assign(new Event("message"), { data: heard }),
-        );
+        this.#hooks.heard(data, this);
       };
       raw.onerror = ({ message, error }: RawError) => {
         this.#isFault ||= isFault(error);
         if (typeof message === "string" && message !== "") {
           this.#why ??= message;
         }
-        if (this.#state === Socket.CONNECTING) {
+        if (this.#state === CONNECTING) {
           setTimeout(() => this.#fail(), FAREWELL_MS);
         }
       };
       raw.onclose = ({ code }: { code?: number }) => this.#end(code ?? 1006);
       raw.onopen = opened;
       // One that is mocked has no line to wait for: it may be open, or refused, by now.
-      if (raw.readyState === Socket.OPEN) opened();
-      if (raw.readyState === Socket.CLOSED) this.#end(1006);
+      if (raw.readyState === OPEN) opened();
+      if (raw.readyState === CLOSED) this.#end(1006);
     } catch (error) {
       this.#why = error instanceof Error ? error.message : String(error);
       this.#end(1006);
@@ -141,15 +119,13 @@ export class Socket extends EventTarget {
 
   /** It had an error before it was open. Node 22's own never says that it is closed then. */
   #fail(): void {
-    if (this.#state === Socket.CONNECTING) this.#end(1006);
+    if (this.#state === CONNECTING) this.#end(1006);
   }
 
   #end(code: number): void {
-    if (this.#state === Socket.CLOSED) return;
-    const opened = this.#state === Socket.OPEN;
-    this.#state = Socket.CLOSED;
-    if (!opened) this.dispatchEvent(new Event("error"));
-    this.dispatchEvent(Object.assign(new Event("close"), { code }));
+    if (this.#state === CLOSED) return;
+    const opened = this.#state === OPEN;
+    this.#state = CLOSED;
     const why = this.#why;
     const isFault = this.#isFault || FAULTS.has(code);
     this.#hooks.closed(this, { opened, code, why, isFault });

@@ -34,10 +34,3 @@ export const ExecutionReason = z
     "start_failed",
   ])
   .meta({ id: "ExecutionReason" });
-
-/** Whether it has ended. */
-export function isOver(state: ExecutionState): boolean {
-  return (
-    state !== "queued" && state !== "running" && state !== "waiting_for_input"
-  );
-}

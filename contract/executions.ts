@@ -11,7 +11,7 @@ import {
 import { JupyterEvent, SessionEvent, ShownCode } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
-import { ExpectedJournal, LastEventId } from "./position.ts";
+import { ExpectedJournal, LastEventId } from "./journal-id.ts";
 import { Addressable } from "./text.ts";
 import { InSession, SessionId } from "./session-id.ts";
 

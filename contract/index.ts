@@ -13,17 +13,16 @@ export const contract = { sessions, executions, kernelspecs, server } as const;
 /** The router's type, for tRPC clients: `createTRPCClient<AppRouter>()`. */
 export type AppRouter = RouterOf<typeof contract>;
 
+export { ErrorBody, StartupErrorBody } from "./error-body.ts";
+export { errors, failure } from "./errors.ts";
 export {
-  ErrorBody,
-  errors,
-  failure,
   isReason,
-  StartupErrorBody,
-  SupervisorError,
   type Reason,
   type Startup,
-} from "./errors.ts";
-export { ExecutionState, isOver } from "./execution-state.ts";
+  SupervisorError,
+} from "./reasons.ts";
+export { ExecutionState } from "./execution-state.ts";
+export { isOver } from "./execution-end.ts";
 export { Execution, type RequestingClient } from "./executions.ts";
 export { ExecutionHistoryEntry } from "./history.ts";
 export { Kernelspec } from "./kernelspecs.ts";
@@ -58,12 +57,8 @@ export {
   statusOf,
 } from "./operation.ts";
 export { Clipped, Output } from "./output.ts";
-export {
-  fromPosition,
-  LastEventId,
-  type Position,
-  toPosition,
-} from "./position.ts";
+export { LastEventId } from "./journal-id.ts";
+export { fromPosition, type Position, toPosition } from "./position.ts";
 export { type Access, messageScopes, Scope, scopeOfMessage } from "./scopes.ts";
 export {
   Autorestart,

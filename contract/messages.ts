@@ -12,7 +12,7 @@ import {
   ExecutionReason,
   ExecutionState,
 } from "./execution-state.ts";
-import { JournalId } from "./position.ts";
+import { JournalId } from "./journal-id.ts";
 import { SessionStatus } from "./status.ts";
 
 export const Channel = z

@@ -3,7 +3,7 @@
  * what comes out and what can go wrong. The router, the REST routes, the
  * OpenAPI document, the client's types and the mocks are all read off it.
  */
-import { errors, type Reason } from "./errors.ts";
+import { type Reason, reasons } from "./reasons.ts";
 import type { Access } from "./scopes.ts";
 
 /**
@@ -81,7 +81,7 @@ export function statusOf(
   { failure, errors: promised = [] }: Operation,
   reason: Reason,
 ): number {
-  const { status } = errors[reason];
+  const [, status] = reasons[reason];
   const isStartup = failure === "startup" && promised.includes(reason);
   return isStartup && status !== 404 ? 500 : status;
 }

@@ -3,30 +3,8 @@
  * it. A session that was made anew has another journal, whose numbers begin
  * again; so the number alone is not a place.
  */
-import * as z from "zod";
-
-export const JournalId = z
-  .string()
-  .describe(
-    "Which journal it is: another one for each session that is made, also under the same `session_id`",
-  );
-
-/** What a client may know of the session that it means. */
-export const ExpectedJournal = z
-  .string()
-  .describe(
-    "The session's `journal_id`, as the client knows it: refused where the session is a new one by now, so that what is said again after a lost connection is not said to another",
-  );
-
 /** As a reader that comes back says it. */
 export const POSITION = /^(?:([\w-]{1,64}):)?(\d{1,16})$/;
-
-export const LastEventId = z
-  .string()
-  .regex(POSITION, "is `<journal_id>:<seq>`, or the number alone")
-  .describe(
-    "The `id` of the last event that the reader has seen: `<journal_id>:<seq>`. A number alone is of the present journal. A reader that comes from another journal hears a `journal` event first, then this one from its beginning",
-  );
 
 export interface Position {
   /** Absent: the present one. */

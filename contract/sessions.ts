@@ -13,7 +13,7 @@ import {
 import { LabelFilter, Labels } from "./labels.ts";
 import { mutation, query, subscription } from "./operation.ts";
 import { missing, Output } from "./output.ts";
-import { ExpectedJournal, JournalId, LastEventId } from "./position.ts";
+import { ExpectedJournal, JournalId, LastEventId } from "./journal-id.ts";
 import { PolicyChange, SessionPolicy } from "./policy.ts";
 import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";

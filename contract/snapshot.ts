@@ -3,7 +3,7 @@ import * as z from "zod";
 import { Execution } from "./executions.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
 import { JupyterEvent, MimeBundle } from "./messages.ts";
-import { JournalId } from "./position.ts";
+import { JournalId } from "./journal-id.ts";
 import { SessionStatus } from "./status.ts";
 
 export const OpenComm = z

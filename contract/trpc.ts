@@ -6,7 +6,7 @@ import type {
   TRPCQueryProcedure,
   TRPCSubscriptionProcedure,
 } from "@trpc/server";
-import type { ErrorBody, StartupErrorBody } from "./errors.ts";
+import type { ErrorBody, StartupErrorBody } from "./error-body.ts";
 import type { InputOf, Operation, OutputOf } from "./operation.ts";
 
 /** What a failed call carries in `error.data` beside what tRPC puts there. */

@@ -81,4 +81,5 @@ export {
 export type { TestServer } from "./test-server.ts";
 export { TestSession } from "./test-session.ts";
 export { assertOrder, Transcript, words } from "./transcript.ts";
-export { failure, SupervisorError } from "../contract/errors.ts";
+export { failure } from "../contract/errors.ts";
+export { SupervisorError } from "../contract/reasons.ts";

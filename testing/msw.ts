@@ -262,4 +262,5 @@ function restricted(
   return all;
 }
 
-export { failure, SupervisorError } from "../contract/errors.ts";
+export { failure } from "../contract/errors.ts";
+export { SupervisorError } from "../contract/reasons.ts";

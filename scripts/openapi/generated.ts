@@ -3,7 +3,7 @@ import { initTRPC } from "@trpc/server";
 import { generateOpenApiDocument, type OpenApiMeta } from "trpc-to-openapi";
 import * as z from "zod";
 import type { oas31 } from "zod-openapi";
-import * as errors from "../../contract/errors.ts";
+import * as errors from "../../contract/error-body.ts";
 import * as kernelspecs from "../../contract/kernelspecs.ts";
 import * as messages from "../../contract/messages.ts";
 import * as server from "../../contract/server.ts";

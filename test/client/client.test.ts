@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { getUntypedClient } from "@trpc/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type Client,
@@ -590,6 +591,77 @@ describe("a server", () => {
     const url = "http://127.0.0.1:1";
     const failed = connect({ url, WebSocket: Mute as never, timeout_ms: 300 });
     await expect(failed).rejects.toThrow("could not be asked");
+  });
+
+  it("has every operation as tRPC's own client has it", async () => {
+    const session = await client.sessions.create({ kernel_name: "echo" });
+    const { session_id } = session;
+    const asked = { session_id, lastEventId: "0" };
+    const told: unknown[] = [];
+    const started = new Promise<void>((resolve) => {
+      const following = client.trpc.sessions.events.subscribe(asked, {
+        onStarted: () => told.push("started"),
+        onConnectionStateChange: ({ state }) => told.push(state),
+        onData: ({ data }) => {
+          if (data.kind !== "status") return;
+          told.push(data.status);
+          following.unsubscribe();
+          resolve();
+        },
+        onComplete: () => told.push("complete"),
+        onError: (error) => told.push(error),
+      });
+    });
+    await session.start();
+    await started;
+    expect(told).toEqual(["pending", "started", "starting"]);
+
+    const said: string[] = [];
+    for await (const { data } of client.trpc.sessions.events.subscribe(asked)) {
+      said.push(data.kind === "status" ? data.status : data.kind);
+      if (said.includes("idle")) break;
+    }
+    expect(said).toContain("starting");
+
+    // A library that builds upon tRPC's client finds what is behind this one.
+    const untyped = getUntypedClient(client.trpc);
+    expect(await untyped.query("sessions.get", { session_id })).toMatchObject({
+      session_id,
+    });
+    await session[Symbol.asyncDispose]();
+  });
+
+  it("says what is wrong with a call as tRPC's own client does", async () => {
+    const asked = { session_id: "none" };
+    const failed = {
+      name: "TRPCClientError",
+      data: { code: "NOT_FOUND", failure: { reason: "session_not_found" } },
+    };
+    const { sessions } = client.trpc;
+    await expect(sessions.get.query(asked)).rejects.toMatchObject(failed);
+    const error = new Promise<unknown>((onError) =>
+      sessions.events.subscribe(asked, { onError }),
+    );
+    expect(await error).toMatchObject(failed);
+    const listening = sessions.events.subscribe(asked).next();
+    await expect(listening).rejects.toMatchObject(failed);
+  });
+
+  it("is not asked what nobody wants to know any more", async () => {
+    const reason = new Error("changed my mind");
+    const { sessions } = client.trpc;
+    const asked = { session_id: "none" };
+    const query = sessions.get.query(asked, {
+      signal: AbortSignal.abort(reason),
+    });
+    await expect(query).rejects.toMatchObject({ cause: reason });
+    const ended = new Promise<void>((onComplete) =>
+      sessions.events.subscribe(asked, {
+        onComplete,
+        signal: AbortSignal.abort(reason),
+      }),
+    );
+    await ended;
   });
 
   it("takes the token from its own address, and does not repeat it", async () => {

@@ -1,0 +1,18 @@
+/** Where a server is said to be, and what opens there. */
+/** One of three: an address, a Unix socket or Windows pipe, or the file that the server wrote about itself. */
+export type Where =
+  | { readonly url: string | URL; readonly socketPath?: never }
+  | { readonly url?: never; readonly socketPath: string };
+
+/** What we use of a WebSocket, whoever makes it. */
+export interface RawSocket {
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+  /** Where the implementation can end without a farewell. */
+  terminate?(): void;
+}
