@@ -39,6 +39,10 @@ const START = `
     history.replaceState(null, "", here.pathname);
     sessionStorage.setItem(${JSON.stringify(STORED_AS)}, token);
   }
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches); // Swagger UI's name
+  dark.addEventListener("change", paint);
+  paint();
   const base = here.origin + here.pathname.replace(/\\/(docs)?$/, ""); // the server may stand under a path
   for (const place of document.querySelectorAll("[data-origin]")) {
     place.textContent = base.replace(/^http/, place.dataset.origin);
@@ -68,6 +72,8 @@ body { margin: 0; }
   padding: 10px; overflow-x: auto; border-radius: 4px;
   background: #f3f4f6; font: 12px/1.5 monospace;
 }
+html.dark-mode .doors { color: #e4e6e6; }
+html.dark-mode .doors pre { background: #080a0b; }
 `;
 
 /** The doors that a form cannot try. */

@@ -35,6 +35,12 @@ label { flex-basis: 100%; font-weight: bold; }
 input { flex: 1; min-width: 10em; padding: .5em; font: inherit; border: 1px solid #888; border-radius: 4px; }
 button { padding: .5em 1em; font: inherit; border: 0; border-radius: 4px; color: #fff; background: #3b4151; cursor: pointer; }
 #said { min-height: 1.5em; color: #b00020; }
+@media (prefers-color-scheme: dark) {
+  :root { color-scheme: dark; }
+  body { color: #e4e6e6; background: #1c2022; }
+  button { color: #1c2022; background: #b7bcbf; }
+  #said { color: #ff8a80; }
+}
 `;
 
 /** The token is tried first: one that is wrong is said here, and is not kept. */
