@@ -29,6 +29,7 @@ if (program === undefined) {
     ...["--config-file", config, "run", document, "--url", server.url],
     ...["-H", `Authorization: Bearer ${server.token}`],
     ...["--checks", "all", "--request-timeout", String(REQUEST_SECONDS)],
+    ...["--max-response-time", String(REQUEST_SECONDS)],
   ];
   const all = await asked(program, [
     ...common,

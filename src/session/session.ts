@@ -236,7 +236,7 @@ export class Session {
   /** Launches the kernel and waits for its first answer, which it resolves to. */
   async start(): Promise<KernelInfo> {
     this.#assertNotRestarting();
-    this.#assertStartable();
+    if (!this.isRunning) this.#assertCommand();
     return this.#launch();
   }
 
@@ -269,6 +269,7 @@ export class Session {
       const why = "it is being restarted already";
       throw failure("restart_failed", { session_id: this.id, why });
     }
+    this.#assertCommand(); // before an adopted kernel is ended for nothing
     this.#wanted = "restarted";
     if (env !== undefined && env.length > 0) this.#env = env;
     this.#noteDirectory(
@@ -491,8 +492,8 @@ export class Session {
   }
 
   /** A session without a command is for a kernel that is adopted. */
-  #assertStartable(): void {
-    if (this.spec.argv.length > 0 || this.isRunning) return;
+  #assertCommand(): void {
+    if (this.spec.argv.length > 0) return;
     const why = "its `argv` is empty; a kernel for it can only be adopted";
     throw failure("start_failed", { session_id: this.id, why });
   }

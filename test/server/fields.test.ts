@@ -121,38 +121,26 @@ test.each([
   },
 );
 
-test("a session without a command cannot be started, and stays what it is", async () => {
-  await server.ask("PUT", "/sessions", { ...form, session_id: "no command" });
-  const path = pathOf("no command");
-  const { status, body } = await server.ask("POST", `${path}/start`);
-  expect({ status, body }).toMatchObject({
-    status: 500, // as Kallichore answers it
-    body: {
-      error: {
-        code: "KS-5",
-        message: expect.stringContaining("argv") as string,
+test.each(["start", "restart"])(
+  "a session without a command refuses to %s, and stays what it is",
+  async (operation) => {
+    const session_id = `no command to ${operation}`;
+    await server.ask("PUT", "/sessions", { ...form, session_id });
+    const path = pathOf(session_id);
+    const { status, body } = await server.ask("POST", `${path}/${operation}`);
+    expect({ status, body }).toMatchObject({
+      status: 500, // Positron shows the message of no other status
+      body: {
+        error: {
+          code: "KS-5",
+          message: expect.stringContaining("`argv` is empty") as string,
+        },
       },
-    },
-  });
-  const seen = await server.ask("GET", path);
-  expect(seen.body).toMatchObject({ status: "uninitialized", last_seq: 0 });
-});
-
-test("a session with an empty argv is not started, and stays as it was", async () => {
-  await server.ask("PUT", "/sessions", { ...form, session_id: "none" });
-  const { status, body } = await server.ask("POST", "/sessions/none/start");
-  expect({ status, body }).toMatchObject({
-    status: 500, // what Kallichore's clients expect
-    body: {
-      error: {
-        code: "KS-5",
-        message: expect.stringContaining("`argv` is empty") as string,
-      },
-    },
-  });
-  const seen = await server.ask("GET", "/sessions/none");
-  expect(seen.body).toMatchObject({ status: "uninitialized" });
-});
+    });
+    const seen = await server.ask("GET", path);
+    expect(seen.body).toMatchObject({ status: "uninitialized", last_seq: 0 });
+  },
+);
 
 test("the longest connection time-out is no short one", async () => {
   const session = await server.start("echo", "patient", {

@@ -325,10 +325,12 @@ export const SPEC: SessionSpec = {
 
 /** A session whose kernels are fakes; gone after the test. */
 export function newSession({
+  argv = SPEC.argv,
   memory = 1024 * 1024,
   changed,
   telemetry,
 }: {
+  argv?: readonly string[];
   memory?: number;
   changed?: (session: Session) => void;
   telemetry?: Telemetry;
@@ -337,22 +339,25 @@ export function newSession({
   provisioner: FakeProvisioner;
 } {
   const provisioner = new FakeProvisioner();
-  const session = new Session(SPEC, {
-    provisioner,
-    ...(changed !== undefined && { changed }),
-    ...(telemetry !== undefined && { telemetry }),
-    log: silentLog(),
-    faults: new Faults(silentLog()),
-    journal: {
-      memory,
-      disk: 0, // what memory cannot hold is forgotten
-      budget: new MemoryBudget(64 * 1024 * 1024),
-      diskBudget: new DiskBudget(0),
-      directory: () => {
-        throw new Error("Nothing is written down");
+  const session = new Session(
+    { ...SPEC, argv },
+    {
+      provisioner,
+      ...(changed !== undefined && { changed }),
+      ...(telemetry !== undefined && { telemetry }),
+      log: silentLog(),
+      faults: new Faults(silentLog()),
+      journal: {
+        memory,
+        disk: 0, // what memory cannot hold is forgotten
+        budget: new MemoryBudget(64 * 1024 * 1024),
+        diskBudget: new DiskBudget(0),
+        directory: () => {
+          throw new Error("Nothing is written down");
+        },
       },
     },
-  });
+  );
   onTestFinished(() => session.dispose());
   return { session, provisioner };
 }

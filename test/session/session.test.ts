@@ -41,6 +41,21 @@ describe("life", () => {
     expect(said(session)).toEqual(["starting", "ready", "busy", "idle"]);
   });
 
+  test("a kernel that was adopted without a command cannot be restarted, and goes on", async () => {
+    const { session, provisioner } = newSession({ argv: [] });
+    const refused = {
+      reason: "start_failed",
+      message: expect.stringContaining("`argv` is empty") as string,
+    };
+    await expect(session.restart({})).rejects.toMatchObject(refused);
+    expect(said(session)).toEqual([]);
+    await session.adopt(await provisioner.reserve());
+    await expect(session.restart({})).rejects.toMatchObject(refused);
+    expect(said(session)).toEqual(["starting", "ready", "idle"]);
+    session.send(code("a"));
+    expect(provisioner.kernel.heard).toEqual(["a"]);
+  });
+
   test("a second start is refused, and starts nothing", async () => {
     const { session, provisioner } = await startedSession();
     await expect(session.start()).rejects.toMatchObject({

@@ -166,12 +166,15 @@ export const group = outline<World>({
     },
     {
       id: "FAIL-10",
-      claim: "start without argv: 500 KS-5",
+      claim:
+        "start without argv: 500 KS-5, and the session stays uninitialized",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
         const session = await Session.create(server, { body: { argv: [] } });
         isStartupError(await session.start(), "KS-5");
+        const status = at(await session.details(), "status");
+        equal(status, "uninitialized", "status");
       },
     },
     {
