@@ -18,7 +18,7 @@ import { findProgram, searchPath } from "./program.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 import { startupCommand } from "./shell.ts";
 import { reserveSockets } from "./unix-sockets.ts";
-import { KernelJobs } from "./windows/job.ts";
+import { kernelJobs } from "./windows/job.ts";
 import { workingDirectory } from "./working-directory.ts";
 
 export interface LocalHostOptions {
@@ -30,7 +30,7 @@ export interface LocalHostOptions {
 
 export function localHost({ files, log, env: base }: LocalHostOptions): Host {
   const { platform } = process;
-  const jobs = new KernelJobs(log);
+  const makeJob = kernelJobs(log);
   const isWindows = platform === "win32";
   return {
     platform,
@@ -48,7 +48,7 @@ export function localHost({ files, log, env: base }: LocalHostOptions): Host {
       isWindows
         ? Promise.resolve<Reservation | undefined>(undefined)
         : reserveSockets(files),
-    start: (command, onOutput) => start(command, onOutput, jobs),
+    start: (command, onOutput) => start(command, onOutput, makeJob),
     recordProcess: (session_id, pid) => files.recordProcess(session_id, pid),
   };
 }
@@ -56,9 +56,9 @@ export function localHost({ files, log, env: base }: LocalHostOptions): Host {
 async function start(
   { interrupts, ...command }: HostCommand,
   onOutput: OutputListener,
-  jobs: KernelJobs,
+  makeJob: ReturnType<typeof kernelJobs>,
 ): Promise<HostProcess> {
-  const job = await jobs.make({ interrupts });
+  const job = await makeJob({ interrupts });
   const env = { ...command.env };
   if (process.platform !== "win32") {
     env["JPY_PARENT_PID"] = String(process.pid); // so that a kernel ends when we are killed

@@ -14,7 +14,7 @@ import {
   type ProcessStat,
 } from "./process-table.ts";
 import { windowsApi } from "./windows/api.ts";
-import { WindowsProcesses } from "./windows/processes.ts";
+import { windowsProcesses } from "./windows/processes.ts";
 
 export interface Usage {
   /** Since the sample before; 100 is one core; 0 in the first sample. */
@@ -86,7 +86,7 @@ const proc: ProcessTable = { statOf, descendantsOf, pageBytes: pageSize };
 /** The table of this moment; `undefined` where Windows cannot be called. */
 async function windows(): Promise<ProcessTable | undefined> {
   const api = await windowsApi().catch(() => undefined); // said when the first kernel started
-  return api === undefined ? undefined : new WindowsProcesses(api);
+  return api === undefined ? undefined : windowsProcesses(api);
 }
 
 /** A tree at its last sample. */

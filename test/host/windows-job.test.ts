@@ -4,8 +4,8 @@ import { describe, expect, test } from "vitest";
 import { silentLog } from "../../src/log/log.ts";
 import type { Handle, WindowsApi } from "../../src/host/windows/api.ts";
 import { windowsApiFrom } from "../../src/host/windows/api.ts";
-import { KernelJobs } from "../../src/host/windows/job.ts";
-import { WindowsProcesses } from "../../src/host/windows/processes.ts";
+import { kernelJobs } from "../../src/host/windows/job.ts";
+import { windowsProcesses } from "../../src/host/windows/processes.ts";
 
 const KERNEL = 4711;
 
@@ -79,9 +79,8 @@ function child(onKill: () => void = () => {}): ChildProcess {
 }
 
 async function jobOf(windows: Windows, interrupts = true) {
-  const job = await new KernelJobs(silentLog(), () =>
-    Promise.resolve(windows),
-  ).make({ interrupts });
+  const make = kernelJobs(silentLog(), () => Promise.resolve(windows));
+  const job = await make({ interrupts });
   if (job === undefined) throw new Error("no job");
   return job;
 }
@@ -175,8 +174,8 @@ describe("a Node that hands nothing on", () => {
   test("starts the kernel again, without handles, and no other with them", async () => {
     const windows = new Windows();
     windows.handsOn = false;
-    const jobs = new KernelJobs(silentLog(), () => Promise.resolve(windows));
-    using job = await jobs.make({ interrupts: true });
+    const jobs = kernelJobs(silentLog(), () => Promise.resolve(windows));
+    using job = await jobs({ interrupts: true });
     const starts: string[][] = [];
     let kills = 0;
     job?.contain((variables) => {
@@ -189,7 +188,7 @@ describe("a Node that hands nothing on", () => {
     ]);
     expect(kills).toBe(1);
     expect(job?.variables).toEqual({});
-    using next = await jobs.make({ interrupts: true });
+    using next = await jobs({ interrupts: true });
     expect(next?.variables).toEqual({});
     expect(windows.kinds).toEqual(["job", "job"]);
   });
@@ -200,11 +199,11 @@ describe("where Windows cannot be called", () => {
     const lines: unknown[] = [];
     const log = silentLog();
     log.warn = (...words: unknown[]) => void lines.push(words.at(-1));
-    const jobs = new KernelJobs(log, () =>
+    const jobs = kernelJobs(log, () =>
       windowsApiFrom(() => Promise.reject(new Error("not installed"))),
     );
-    expect(await jobs.make({ interrupts: true })).toBeUndefined();
-    expect(await jobs.make({ interrupts: true })).toBeUndefined();
+    expect(await jobs({ interrupts: true })).toBeUndefined();
+    expect(await jobs({ interrupts: true })).toBeUndefined();
     expect(lines).toEqual([
       "Kernels are ended by taskkill, and interrupted by message",
     ]);
@@ -231,7 +230,7 @@ describe("the processes of Windows", () => {
   ) => {
     const windows = new Windows();
     const entries = Object.entries(all);
-    return new WindowsProcesses(
+    return windowsProcesses(
       Object.assign(windows, {
         processes: () =>
           entries.map(([pid, [parent]]) => ({

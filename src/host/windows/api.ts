@@ -4,7 +4,7 @@
  * loaded when the first kernel starts on Windows, and never elsewhere.
  *
  * Here stands what is asked of Windows; what it is good for stands in
- * `windows-job.ts`. Whatever fails throws, with the system's number.
+ * `job.ts`. Whatever fails throws, with the system's number.
  */
 import type * as Koffi from "koffi";
 

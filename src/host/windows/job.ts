@@ -21,54 +21,42 @@ const WAKE_MS = 100;
 /** As Windows is to tell it: what a signal is elsewhere. */
 const KILLED = -1;
 
-/** Makes the jobs, and says once where there can be none, or less than all. */
-export class KernelJobs {
-  readonly #log: Log;
-  readonly #load: (() => Promise<WindowsApi>) | undefined;
-  readonly #said = new Set<string>();
-  #handsOn = true;
-
-  /** `load` is how Windows is called; `undefined` on other systems. */
-  constructor(
-    log: Log,
-    load = process.platform === "win32" ? windowsApi : undefined,
-  ) {
-    this.#log = log;
-    this.#load = load;
-  }
-
-  /** Where there is none, a kernel is ended by its pid, and interrupted by message. */
-  async make({
-    interrupts,
-  }: {
+/**
+ * Makes a job for each kernel, and says once where there can be none, or less
+ * than all: a kernel is then ended by its pid, or interrupted by message.
+ * `load` is how Windows is called; `undefined` on other systems.
+ */
+export function kernelJobs(
+  log: Log,
+  load = process.platform === "win32" ? windowsApi : undefined,
+) {
+  const said = new Set<string>();
+  let handsOn = true;
+  const say = (what: string, error?: unknown): void => {
+    if (said.has(what)) return;
+    said.add(what);
+    log.warn({ err: error }, what);
+  };
+  return async (asked: {
     readonly interrupts: boolean;
-  }): Promise<KernelJob | undefined> {
-    if (this.#load === undefined) return undefined;
+  }): Promise<KernelJob | undefined> => {
+    if (load === undefined) return undefined;
     try {
-      return new KernelJob(await this.#load(), {
-        interrupts: interrupts && this.#handsOn,
-        hasParent: this.#handsOn,
+      return new KernelJob(await load(), {
+        interrupts: asked.interrupts && handsOn,
+        hasParent: handsOn,
         withheld: () => {
-          this.#handsOn = false;
-          this.#say(
+          handsOn = false;
+          say(
             "This Node hands no handles on to its children: kernels are interrupted by message",
           );
         },
       });
     } catch (error) {
-      this.#say(
-        "Kernels are ended by taskkill, and interrupted by message",
-        error,
-      );
+      say("Kernels are ended by taskkill, and interrupted by message", error);
       return undefined;
     }
-  }
-
-  #say(what: string, error?: unknown): void {
-    if (this.#said.has(what)) return;
-    this.#said.add(what);
-    this.#log.warn({ err: error }, what);
-  }
+  };
 }
 
 export interface KernelJobOptions {
