@@ -38,6 +38,20 @@ export interface Answer {
   readonly body: unknown;
 }
 
+/** What a client without kernelspecs says of a session, beside its id and its command. */
+export const ownWords = {
+  display_name: "Echo",
+  language: "echo",
+  username: "tester",
+  input_prompt: "",
+  continuation_prompt: "",
+  session_mode: "console",
+  working_directory: "",
+  env: [],
+  interrupt_mode: "signal",
+  startup_environment: "none",
+} as const;
+
 export class TestServer implements AsyncDisposable {
   readonly server: RunningServer;
   readonly #folder: string;

@@ -33,6 +33,7 @@ import type { Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
 import type { Principal } from "./principal.ts";
 import { keepLast } from "./keep-last.ts";
+import { unrun } from "./unrun.ts";
 
 /** Most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
@@ -574,22 +575,13 @@ export class Requests {
     reason: EndReason,
     why: Readonly<Record<string, unknown>> = {},
   ): void {
-    const { journal } = this.#options;
+    const { journal, session_id, username } = this.#options;
     for (const parent of requests) {
       const { msg_id } = parent.header;
       const execution = this.executions.find(msg_id);
-      const reply = this.#compose({
-        channel: parent.channel,
-        msg_type: parent.header.msg_type.replace(/_request$/, "_reply"),
-        content: { status: "aborted", reason, ...why },
-        parent,
-      });
-      const idle = this.#compose({
-        channel: "iopub",
-        msg_type: "status",
-        content: { execution_state: "idle" },
-        parent,
-      });
+      const content = { status: "aborted", reason, ...why };
+      const from = { session: session_id, username };
+      const [reply, idle] = unrun(parent, content, from);
       const entry = journal.append(reply);
       execution?.heard(reply.header, entry);
       this.#awaited.get(msg_id)?.resolve(entry);

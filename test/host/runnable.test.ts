@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { whyNotRunnable } from "../../src/host/runnable.ts";
 import { needsLinux, needsPosix } from "../needs.ts";
-import { openServer, temporaryFolder } from "../harness.ts";
+import { openServer, ownWords, temporaryFolder } from "../harness.ts";
 
 /** The header of this very program, with another processor. */
 function foreign(): Buffer {
@@ -76,15 +76,7 @@ describe("a kernel's start says", needsPosix, () => {
     await server.ask("PUT", "/sessions", {
       session_id: "s",
       argv,
-      display_name: "s",
-      language: "x",
-      username: "tester",
-      input_prompt: "",
-      continuation_prompt: "",
-      session_mode: "console",
-      working_directory: "",
-      env: [],
-      interrupt_mode: "signal",
+      ...ownWords,
     });
     const { status, body } = await server.ask("POST", "/sessions/s/start");
     expect(status).toBe(500);
@@ -104,15 +96,7 @@ describe("a kernel's start says", needsPosix, () => {
     const answer = await server.ask("PUT", "/sessions", {
       session_id: "s",
       argv: [path],
-      display_name: "s",
-      language: "x",
-      username: "tester",
-      input_prompt: "",
-      continuation_prompt: "",
-      session_mode: "console",
-      working_directory: "",
-      env: [],
-      interrupt_mode: "signal",
+      ...ownWords,
     });
     expect(answer.status).toBe(400);
     expect(answer.body).toMatchObject({ code: "KS-19" });

@@ -1,7 +1,7 @@
 /** A kernel that lies about where it is (JEP 66): its start fails at once, and by name. */
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { openServer } from "../harness.ts";
+import { openServer, ownWords } from "../harness.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -34,16 +34,10 @@ test.each<[string, string[], RegExp]>([
   const created = await server.ask("PUT", "/sessions", {
     session_id: "liar",
     argv: [process.execPath, "-e", PROGRAM, "{connection_file}"],
-    display_name: "Liar",
-    language: "lies",
-    username: "tester",
-    input_prompt: "",
-    continuation_prompt: "",
-    session_mode: "console",
+    ...ownWords,
     working_directory: ROOT,
     env: [{ action: "replace", name: "FRAMES", value: JSON.stringify(frames) }],
     interrupt_mode: "message",
-    startup_environment: "none",
     protocol_version: "5.5",
     connection_timeout: 3_600, // so that a wait for it fails the test
   });

@@ -21,6 +21,7 @@ import {
   openServer,
   temporaryFolder,
   TOKEN,
+  ownWords,
 } from "../harness.ts";
 import { type RecordedLine, recordingLog } from "../recording-log.ts";
 import { echo } from "../kernels/echo-script.ts";
@@ -186,16 +187,8 @@ export async function toBeAdopted(
   const created = await room.ask("PUT", "/sessions", {
     session_id,
     argv: [],
-    display_name: "Liar",
-    language: "lies",
-    username: "tester",
-    input_prompt: "",
-    continuation_prompt: "",
-    session_mode: "console",
-    working_directory: "",
-    env: [],
+    ...ownWords,
     interrupt_mode: "message",
-    startup_environment: "none",
     connection_timeout: 3,
   });
   expect([created.status, created.text]).toEqual([200, expect.any(String)]);

@@ -15,7 +15,12 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import { namesIn } from "../../src/host/unix-sockets.ts";
 import { ipcSupport } from "../../src/kernel/ipc.ts";
-import { openServer, temporaryFolder, type TestServer } from "../harness.ts";
+import {
+  openServer,
+  ownWords,
+  temporaryFolder,
+  type TestServer,
+} from "../harness.ts";
 import { argvOf } from "../kernels/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { needsIpykernel, needsPosix } from "../needs.ts";
@@ -76,15 +81,7 @@ async function create(
   const answer = await server.ask("PUT", "/sessions", {
     session_id,
     argv,
-    display_name: session_id,
-    language: "echo",
-    username: "tester",
-    input_prompt: "",
-    continuation_prompt: "",
-    session_mode: "console",
-    working_directory: "",
-    env: [],
-    interrupt_mode: "signal",
+    ...ownWords,
     ...more,
   });
   expect(answer.text).toContain(session_id);

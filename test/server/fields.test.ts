@@ -3,7 +3,12 @@ import { mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { needsLinux } from "../needs.ts";
-import { openServer, temporaryFolder, type TestServer } from "../harness.ts";
+import {
+  openServer,
+  ownWords,
+  temporaryFolder,
+  type TestServer,
+} from "../harness.ts";
 
 let server: TestServer;
 beforeAll(async () => {
@@ -11,17 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const form = {
-  display_name: "Echo",
-  language: "echo",
-  username: "tester",
-  input_prompt: "",
-  continuation_prompt: "",
-  working_directory: "",
-  env: [],
-  interrupt_mode: "signal",
-  argv: [],
-};
+const form = { ...ownWords, session_mode: undefined, argv: [] };
 const pathOf = (id: string) => `/sessions/${encodeURIComponent(id)}`;
 
 async function expectRefused(

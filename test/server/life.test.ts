@@ -8,6 +8,7 @@ import { doors, type TestClient } from "../doors.ts";
 import {
   eventually,
   openServer,
+  ownWords,
   temporaryFolder,
   type TestServer,
 } from "../harness.ts";
@@ -41,19 +42,6 @@ async function statusOf(session_id: string): Promise<string> {
   const { body } = await server.ask("GET", `/sessions/${session_id}`);
   return (body as { status: string }).status;
 }
-const kallichore = {
-  display_name: "Echo",
-  language: "echo",
-  username: "tester",
-  input_prompt: "",
-  continuation_prompt: "",
-  session_mode: "console",
-  working_directory: "",
-  env: [],
-  interrupt_mode: "signal",
-  startup_environment: "none",
-};
-
 test("a start whose port a stranger took begins again with others, and is one run", async () => {
   const session = await create({ kernel_name: "echo" });
   const promised = await server.ask(
@@ -81,7 +69,7 @@ test("a start whose port a stranger took begins again with others, and is one ru
 describe("a start that fails", () => {
   test("because there is no such program, fails when the session is made", async () => {
     const { status, body } = await server.ask("PUT", "/sessions", {
-      ...kallichore,
+      ...ownWords,
       session_id: "none",
       argv: ["/no/such/program"],
     });
@@ -133,7 +121,7 @@ describe("a start that fails", () => {
 
   test("because the kernel does not register, ends it", async () => {
     const session = await create({
-      ...kallichore,
+      ...ownWords,
       argv: [process.execPath, "-e", "setInterval(() => {}, 1000)"],
       protocol_version: "5.5",
       connection_timeout: 1,
@@ -188,7 +176,7 @@ describe("a kernel that registers itself", () => {
     "in the dialect of %s is found",
     async (dialect) => {
       const session = await create({
-        ...kallichore,
+        ...ownWords,
         argv: argvOf("registered"),
         env: [{ action: "replace", name: "DIALECT", value: dialect }],
         protocol_version: "5.5",
@@ -374,7 +362,7 @@ test("a kernel of somebody else is adopted with the key it has, and never ended 
   const owner = await openServer();
   await owner.start("echo", "theirs");
   const { body } = await owner.ask("GET", "/sessions/theirs/connection_info");
-  const session = await create({ ...kallichore, argv: [] });
+  const session = await create({ ...ownWords, argv: [] });
   const adopted = await server.ask("PUT", `/sessions/${session}/adopt`, body);
   expect([adopted.status, adopted.body]).toMatchObject([
     200,
@@ -401,7 +389,7 @@ test("a kernel that is adopted while it runs code is busy until it has run it", 
   const msg_id = await theirs.execute("sleep 60000");
   await theirs.until("busy", ({ status }) => status === "busy");
   const { body } = await owner.ask("GET", "/sessions/theirs/connection_info");
-  const session = await create({ ...kallichore, argv: [] });
+  const session = await create({ ...ownWords, argv: [] });
   await server.ask("PUT", `/sessions/${session}/adopt`, body);
   expect(await statusOf(session)).toBe("busy");
   await using client = await attach(session);

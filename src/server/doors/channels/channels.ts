@@ -13,12 +13,13 @@ import { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
 import { MessageEntry } from "../../../journal/entry.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
-import { compose, type Message } from "../../../jupyter/message.ts";
+import type { Message } from "../../../jupyter/message.ts";
 import { within } from "../../../time/within.ts";
 import type { Guard } from "../../../log/guard.ts";
 import type { Faults } from "../../../log/faults.ts";
 import type { Telemetry } from "../../../telemetry/telemetry.ts";
 import type { Log } from "../../../log/log.ts";
+import { unrun } from "../../../session/unrun.ts";
 import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
 import type { Principal } from "../../../session/principal.ts";
@@ -183,29 +184,15 @@ function isForbidden(error: unknown): error is SupervisorError {
 }
 
 /** A request is answered with an error, and is over; nobody waits for an answer to anything else. */
-function forbidden(request: Message, why: string): readonly Message[] {
-  const { channel, header } = request;
-  if (!header.msg_type.endsWith("_request")) return [];
-  const from = { session: "", username: "", parent: request };
-  return [
-    compose({
-      ...from,
-      channel,
-      msg_type: header.msg_type.replace(/_request$/, "_reply"),
-      content: {
-        status: "error",
-        ename: "Forbidden",
-        evalue: why,
-        traceback: [],
-      },
-    }),
-    compose({
-      ...from,
-      channel: "iopub",
-      msg_type: "status",
-      content: { execution_state: "idle" },
-    }),
-  ];
+function forbidden(request: Message, evalue: string): readonly Message[] {
+  if (!request.header.msg_type.endsWith("_request")) return [];
+  const content = {
+    status: "error",
+    ename: "Forbidden",
+    evalue,
+    traceback: [],
+  };
+  return unrun(request, content, { session: "", username: "" });
 }
 
 interface Attached {

@@ -1,0 +1,22 @@
+/** What a session says to a request in its kernel's place. */
+import { compose, type Message } from "../jupyter/message.ts";
+
+/** The reply to a request that is not run, or not to its end, and that the kernel is idle again. */
+export function unrun(
+  request: Message,
+  content: Readonly<Record<string, unknown>>,
+  from: { readonly session: string; readonly username: string },
+): readonly [reply: Message, idle: Message] {
+  const { channel, header } = request;
+  const draft = { ...from, parent: request };
+  const msg_type = header.msg_type.replace(/_request$/, "_reply");
+  return [
+    compose({ ...draft, channel, msg_type, content }),
+    compose({
+      ...draft,
+      channel: "iopub",
+      msg_type: "status",
+      content: { execution_state: "idle" },
+    }),
+  ];
+}
