@@ -10,6 +10,7 @@ import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import type { WebSocket } from "ws";
 import { descendantsOf } from "../src/host/process-table.ts";
 import {
   type RunningServer,
@@ -148,6 +149,17 @@ export async function openServer(
     ...options,
   });
   return new TestServer(server, folder, children);
+}
+
+export type Frame = Readonly<Record<string, unknown>>;
+
+/** The frames that a channel has sent, so far. */
+export function framesOf(socket: WebSocket): readonly Frame[] {
+  const frames: Frame[] = [];
+  socket.on("message", (data: Buffer) =>
+    frames.push(JSON.parse(data.toString()) as Frame),
+  );
+  return frames;
 }
 
 /** One server for the tests of a file, disposed of after the last. */

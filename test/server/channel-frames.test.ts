@@ -10,13 +10,13 @@ import { codecFor } from "../../src/server/doors/channels/kallichore.ts";
 import type { ServerOptions } from "../../src/serve.ts";
 import {
   eventually,
+  type Frame,
+  framesOf,
   openServerOf,
   type TestServer,
   TOKEN,
 } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
-
-type Frame = Readonly<Record<string, unknown>>;
 
 /** The names that Kallichore 0.1.64 gives to what it says of a kernel. */
 const KNOWN = [
@@ -36,19 +36,15 @@ async function opened(options: ServerOptions = {}): Promise<TestServer> {
   return server;
 }
 
-function attach(url: string): { frames: Frame[]; socket: WebSocket } {
+function attach(url: string): { frames: readonly Frame[]; socket: WebSocket } {
   const headers = { authorization: `Bearer ${TOKEN}` };
   const socket = new WebSocket(url, { headers });
   onTestFinished(() => socket.terminate());
   socket.on("error", () => {});
-  const frames: Frame[] = [];
-  socket.on("message", (data: Buffer) =>
-    frames.push(JSON.parse(data.toString()) as Frame),
-  );
-  return { frames, socket };
+  return { frames: framesOf(socket), socket };
 }
 
-function idle(frames: Frame[]): Promise<Frame> {
+function idle(frames: readonly Frame[]): Promise<Frame> {
   return eventually("the idle of an execution", () =>
     frames.find(({ status }) => {
       const { status: said, reason } = (status ?? {}) as Frame;
@@ -67,7 +63,7 @@ function namesIn(frames: readonly Frame[]): string[][] {
 async function liveAt(
   server: TestServer,
   address: (session_id: string) => string,
-): Promise<Frame[]> {
+): Promise<readonly Frame[]> {
   const session = await server.start("echo");
   const { frames } = attach(address(session));
   await server.ask("POST", `/sessions/${session}/execute`, { code: "print x" });
@@ -148,7 +144,10 @@ test("on a session's own socket the client asks in any path", async () => {
 describe("what is no longer kept", () => {
   const limits = { journal_memory_bytes: 4096, server_disk_bytes: 0 };
 
-  async function flooded(server: TestServer, query: string): Promise<Frame[]> {
+  async function flooded(
+    server: TestServer,
+    query: string,
+  ): Promise<readonly Frame[]> {
     const session = await server.start("echo");
     await server.ask("POST", `/sessions/${session}/execute`, {
       code: "flood 500",

@@ -5,13 +5,13 @@ import { WebSocket } from "ws";
 import { doors } from "../doors.ts";
 import {
   eventually,
+  type Frame,
+  framesOf,
   openServerOf,
   type TestServer,
   TOKEN,
 } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
-
-type Frame = Readonly<Record<string, unknown>>;
 
 let server: TestServer;
 let count = 0;
@@ -179,17 +179,17 @@ test.each(doors)(
   },
 );
 
-async function channelOf(session: string, query = ""): Promise<Frame[]> {
+async function channelOf(
+  session: string,
+  query = "",
+): Promise<readonly Frame[]> {
   const url = server.url.replace("http", "ws");
   const headers = { authorization: `Bearer ${TOKEN}` };
   const socket = new WebSocket(`${url}/sessions/${session}/channels${query}`, {
     headers,
   });
   onTestFinished(() => socket.terminate());
-  const frames: Frame[] = [];
-  socket.on("message", (data: Buffer) =>
-    frames.push(JSON.parse(data.toString()) as Frame),
-  );
+  const frames = framesOf(socket);
   await once(socket, "open");
   return frames;
 }

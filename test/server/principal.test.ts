@@ -9,6 +9,7 @@ import { VERSION } from "../../src/package/version.ts";
 import { mockKernel } from "../../testing/index.ts";
 import {
   eventually,
+  framesOf,
   openServerOf,
   type TestServer,
   TOKEN,
@@ -103,10 +104,7 @@ describe("a principal with fewer scopes", () => {
     await using server = await openLimited();
     await server.start("echo");
     const socket = channel(server, as("observe execute"));
-    const frames: Frame[] = [];
-    socket.on("message", (data: Buffer) =>
-      frames.push(JSON.parse(data.toString()) as Frame),
-    );
+    const frames = framesOf(socket) as readonly Frame[];
     await opened(socket);
     const send = (msg_id: string, msg_type: string, content: object) =>
       socket.send(
