@@ -13,7 +13,6 @@ import {
   type KernelTransport,
   type Link,
   type LinkOptions,
-  type LinkState,
   MESSAGE_LIMIT,
 } from "../zmq/transport.ts";
 
@@ -22,90 +21,68 @@ export interface ContainedOptions extends Omit<LinkOptions, "onMessages"> {
   readonly onMessage: (frames: Frames) => void;
 }
 
-export class Boundary {
-  readonly #transport: KernelTransport;
-  readonly #faults: Faults;
-  readonly #session: string;
+export type Boundary = ReturnType<typeof boundaryOf>;
 
-  constructor(transport: KernelTransport, faults: Faults, session_id: string) {
-    this.#transport = transport;
-    this.#faults = faults;
-    this.#session = session_id;
-  }
+export function boundaryOf(
+  transport: KernelTransport,
+  faults: Faults,
+  session: string,
+) {
+  /** A message that was not taken: what was wrong with it, never what it held. */
+  const refused = (channel: string, why: string): void =>
+    faults.count("A message from the kernel was refused", why, {
+      session,
+      channel,
+    });
+  /** A message that was nearly JSON, and is now. */
+  const mended = (channel: string, what: string): void =>
+    faults.count("A message from the kernel was mended", what, {
+      session,
+      channel,
+    });
 
   /** Throws as the driver does, for options that could never work. */
-  connect(channel: string, options: ContainedOptions): Link {
+  const connect = (channel: string, options: ContainedOptions): Link => {
     const { onMessage, onTooLarge, onState, behind, ...rest } = options;
-    const caught = (error: unknown): void => this.#caught(channel, error);
-    const tooLarge = (size: number): void => {
-      const limit = rest.limit ?? MESSAGE_LIMIT;
-      this.refused(
+    const { limit = MESSAGE_LIMIT } = rest;
+    const caught = (error: unknown): void =>
+      faults.caught("A message from the kernel was dropped", error, {
+        session,
         channel,
-        `it has more than ${limit} bytes or ${FRAMES_LIMIT} frames`,
-      );
+      });
+    const contained =
+      <A extends unknown[], R>(act: (...args: A) => R) =>
+      (...args: A): R | undefined => {
+        try {
+          return act(...args);
+        } catch (error) {
+          caught(error);
+          return undefined;
+        }
+      };
+    const tooLarge = (size: number): void => {
+      const why = `it has more than ${limit} bytes or ${FRAMES_LIMIT} frames`;
+      refused(channel, why);
       onTooLarge?.(size);
     };
-    return this.#transport.connect({
+    const hear = contained((frames: Frames) => {
+      if (frames.length > FRAMES_LIMIT) tooLarge(sizeOf(frames));
+      else onMessage(frames);
+    });
+    return transport.connect({
       ...rest,
       onMessages: (batch) => {
-        for (const frames of batch) {
-          try {
-            if (frames.length > FRAMES_LIMIT) tooLarge(sizeOf(frames));
-            else onMessage(frames);
-          } catch (error) {
-            caught(error);
-          }
-        }
+        for (const frames of batch) hear(frames);
       },
-      onTooLarge: (size) => {
-        try {
-          tooLarge(size);
-        } catch (error) {
-          caught(error);
-        }
-      },
-      onState: (state: LinkState, error?: Error) => {
-        try {
-          onState?.(state, error);
-        } catch (error) {
-          caught(error);
-        }
-      },
+      onTooLarge: contained(tooLarge),
+      onState: contained((state, error) => onState?.(state, error)),
       ...(behind !== undefined && {
-        behind: () => {
-          try {
-            return behind()?.catch(caught);
-          } catch (error) {
-            caught(error);
-            return undefined;
-          }
-        },
+        behind: contained(() => behind()?.catch(caught)),
       }),
     });
-  }
+  };
 
-  /** A message that was not taken: what was wrong with it, never what it held. */
-  refused(channel: string, why: string): void {
-    this.#faults.count("A message from the kernel was refused", why, {
-      session: this.#session,
-      channel,
-    });
-  }
-
-  /** A message that was nearly JSON, and is now. */
-  mended(channel: string, what: string): void {
-    this.#faults.count("A message from the kernel was mended", what, {
-      session: this.#session,
-      channel,
-    });
-  }
-
-  #caught(channel: string, error: unknown): void {
-    this.#faults.caught("A message from the kernel was dropped", error, {
-      session: this.#session,
-      channel,
-    });
-  }
+  return { connect, refused, mended };
 }
 
 function sizeOf(frames: Frames): number {

@@ -23,11 +23,8 @@ import type { KernelTransport } from "../zmq/transport.ts";
 import type { IpcSupport } from "./ipc.ts";
 import type { Hooks, Kernel, Recipe } from "./kernel.ts";
 import { fittingOf, type Misfit } from "./misfit.ts";
-import {
-  awaitRegistration,
-  BadRegistration,
-  type Registration,
-} from "./registration.ts";
+import { isFault } from "./fault.ts";
+import { awaitRegistration, type Registration } from "./registration.ts";
 import { RunningKernel } from "./running-kernel.ts";
 import {
   answerFailure,
@@ -310,7 +307,9 @@ class Attempt {
     } catch (error) {
       this.#hooks.exited(await ended(process));
       if (error instanceof SupervisorError) throw error;
-      const why = error instanceof BadRegistration ? error.message : undefined;
+      const why = isFault(error, "bad_registration")
+        ? error.message
+        : undefined;
       const { strangers } = registration;
       const heard = { why, strangers, course: this.#course };
       throw registrationFailure(this.#recipe, heard, error);

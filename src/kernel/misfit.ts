@@ -9,7 +9,7 @@ import { within } from "../time/within.ts";
 import type { KernelTransport } from "../zmq/transport.ts";
 import type { IpcSupport } from "./ipc.ts";
 import { complainsOf, isAnyTaken, portsOf, PortWatch } from "./port-watch.ts";
-import { ChannelLost } from "./running-kernel.ts";
+import { isFault } from "./fault.ts";
 
 /** A port is somebody else's, or the kernel does not use Unix sockets. */
 export type Misfit = "ports" | "ipc";
@@ -84,7 +84,7 @@ function fittingOfPorts(
       return isTaken ? "ports" : undefined;
     },
     afterError: (error) =>
-      error instanceof ChannelLost || watch.hasRefused ? "ports" : undefined,
+      isFault(error, "channel_lost") || watch.hasRefused ? "ports" : undefined,
   };
 }
 

@@ -16,6 +16,7 @@ import {
   toFrames,
 } from "../jupyter/frames.ts";
 import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
+import { isFault, KernelFault } from "./fault.ts";
 import { Router } from "../zmq/zmtp/router.ts";
 
 /** As a number, or in digits. */
@@ -36,15 +37,10 @@ const Ports = z.object({
   hb_port: Port,
 });
 
-/** Why a registration was refused. Holds nothing of what was sent. */
-export class BadRegistration extends Error {
-  override readonly name = "BadRegistration";
-}
-
 export interface Registration extends AsyncDisposable {
   /** Where the kernel reports to. */
   readonly port: number;
-  /** Resolves with what the first good registration says; rejects with `BadRegistration` for one that is signed by us and makes no sense. */
+  /** Resolves with what the first good registration says; rejects with a `bad_registration` for one that is signed by us and makes no sense. */
   readonly connection: Promise<ConnectionInfo>;
   /** How many messages were not signed with the key. */
   readonly strangers: number;
@@ -58,7 +54,7 @@ export async function awaitRegistration(
 ): Promise<Registration> {
   const signer = new Signer(key);
   let accept: (connection: ConnectionInfo) => void = () => {};
-  let refuse: (why: BadRegistration) => void = () => {};
+  let refuse: (why: KernelFault) => void = () => {};
   const connection = new Promise<ConnectionInfo>((resolve, reject) => {
     accept = resolve;
     refuse = reject;
@@ -84,11 +80,8 @@ export async function awaitRegistration(
         key,
       });
     } catch (error) {
-      refuse(
-        error instanceof BadRegistration
-          ? error
-          : new BadRegistration("the kernel's registration is malformed"),
-      );
+      const isTold = isFault(error, "bad_registration");
+      refuse(isTold ? error : bad("the kernel's registration is malformed"));
     }
   }, ip);
   return {
@@ -99,7 +92,7 @@ export async function awaitRegistration(
     },
     [Symbol.asyncDispose]() {
       router[Symbol.dispose]();
-      refuse(new BadRegistration("the registration socket was closed"));
+      refuse(bad("the registration socket was closed"));
       return Promise.resolve();
     },
   };
@@ -133,7 +126,7 @@ function signedParts(
   return { identities: frames.slice(0, at), parts };
 }
 
-/** Throws `BadRegistration` for what is signed and makes no sense. */
+/** Throws a `bad_registration` for what is signed and makes no sense. */
 function read(
   frames: readonly Uint8Array[],
   { identities, parts }: SignedParts,
@@ -150,7 +143,7 @@ function read(
   }
   const message = messageIn(frames, signer);
   if (message.header.msg_type !== "handshake_request") {
-    throw new BadRegistration(
+    throw bad(
       "the kernel sent a message of another type than handshake_request as its registration",
     );
   }
@@ -170,10 +163,7 @@ function messageIn(frames: readonly Uint8Array[], signer: Signer): Received {
   try {
     return new FrameReader(signer).read(frames, "control");
   } catch (cause) {
-    throw new BadRegistration(
-      "the kernel's registration is no Jupyter message",
-      { cause },
-    );
+    throw bad("the kernel's registration is no Jupyter message", { cause });
   }
 }
 
@@ -182,18 +172,22 @@ function portsIn(content: Uint8Array): z.output<typeof Ports> {
   try {
     parsed = JSON.parse(Buffer.from(content).toString());
   } catch {
-    throw new BadRegistration("the kernel's registration is not JSON");
+    throw bad("the kernel's registration is not JSON");
   }
   const ports = Ports.safeParse(parsed);
   if (ports.success) return ports.data;
   const wrong = ports.error.issues.map(({ path }) => path.join("."));
-  throw new BadRegistration(
+  throw bad(
     `the kernel's registration does not name its five ports: ${
       wrong.every((name) => name === "")
         ? "it is no object"
         : `${[...new Set(wrong)].join(", ")}: no port between 1 and 65535`
     }`,
   );
+}
+
+function bad(why: string, options?: ErrorOptions): KernelFault {
+  return new KernelFault("bad_registration", why, options);
 }
 
 function only(content: Uint8Array) {

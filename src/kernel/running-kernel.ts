@@ -22,7 +22,8 @@ import {
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import { rejectOnAbort } from "../time/signals.ts";
-import { Boundary } from "./boundary.ts";
+import { boundaryOf } from "./boundary.ts";
+import { isFault, KernelFault } from "./fault.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import type { Exit } from "../host/exit.ts";
 import type { ShellState, Hooks, Kernel, Recipe } from "./kernel.ts";
@@ -64,26 +65,12 @@ export interface KernelRun {
   readonly faults: Faults;
 }
 
-/** What answers at one of the kernel's ports is nobody that can be talked to. */
-export class ChannelLost extends Error {
-  override readonly name = "ChannelLost";
-
-  constructor(channel: Channel, cause: Error) {
-    super(`its ${channel} cannot be reached: ${cause.message}`, { cause });
-  }
-}
-
-/** The kernel has answered a request of ours, and nobody can read it. */
-export class BadReply extends Error {
-  override readonly name = "BadReply";
-}
-
 type Content = Readonly<Record<string, unknown>>;
 
 /** A request of our own that waits for its reply. */
 interface PendingRequest {
   readonly resolve: (content: Content) => void;
-  readonly reject: (why: BadReply) => void;
+  readonly reject: (why: KernelFault) => void;
 }
 
 export class RunningKernel implements Kernel, Stoppable {
@@ -101,7 +88,7 @@ export class RunningKernel implements Kernel, Stoppable {
   readonly #log: Log;
   /** Rejects once a channel is given up. */
   readonly #channelLost: Promise<never>;
-  readonly #loseChannel: (why: ChannelLost) => void;
+  readonly #loseChannel: (why: KernelFault) => void;
   /** Why we ended it, where nobody asked for that. */
   #why: string | undefined;
   #gone: ((exit: Exit) => void) | undefined;
@@ -116,11 +103,11 @@ export class RunningKernel implements Kernel, Stoppable {
     let canBeAsked = () => {};
     this.#stdinConnected = new Promise((resolve) => (canBeAsked = resolve));
     this.#canBeAsked = canBeAsked;
-    let lose: (why: ChannelLost) => void = () => {};
+    let lose: (why: KernelFault) => void = () => {};
     this.#channelLost = new Promise((_, reject) => (lose = reject));
     this.#channelLost.catch(() => {}); // whoever introduces us waits for it
     this.#loseChannel = lose;
-    const boundary = new Boundary(run.transport, faults, session_id);
+    const boundary = boundaryOf(run.transport, faults, session_id);
     this.#shell = new MainShell((state) => hooks.state(state));
     this.#sockets = new Sockets(
       boundary,
@@ -238,7 +225,7 @@ export class RunningKernel implements Kernel, Stoppable {
     try {
       answer = await within(reply, INTERRUPT_PATIENCE_MS);
     } catch (cause) {
-      if (!(cause instanceof BadReply)) throw cause;
+      if (!isFault(cause, "bad_reply")) throw cause;
       const why = cause.message;
       throw failure("interrupt_failed", { session_id, why }, { cause });
     }
@@ -305,7 +292,7 @@ export class RunningKernel implements Kernel, Stoppable {
     return this.#run.process?.directory;
   }
 
-  /** A request of our own; resolves with the content of its reply, rejects with `BadReply`, and pends for ever without one. */
+  /** A request of our own; resolves with the content of its reply, rejects with a `bad_reply`, and pends for ever without one. */
   #ask(
     channel: "shell" | "control",
     msg_type: string,
@@ -357,7 +344,7 @@ export class RunningKernel implements Kernel, Stoppable {
       if (content !== undefined) asked.resolve(content);
       else {
         const { msg_type } = header;
-        asked.reject(new BadReply(`its ${msg_type} is not an object`));
+        asked.reject(badReply(`its ${msg_type} is not an object`));
       }
       return;
     }
@@ -376,7 +363,7 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     if (asked === undefined) this.#run.hooks.refused(refusal);
     else if (refusal.channel !== "iopub") {
-      asked.reject(new BadReply(inWords(refusal)));
+      asked.reject(badReply(inWords(refusal)));
     }
   }
 
@@ -389,7 +376,8 @@ export class RunningKernel implements Kernel, Stoppable {
 
   /** A driver gave the channel up. Without it the kernel is of no use: a start fails, and what runs is ended. */
   #lost(channel: Channel, error: Error): void {
-    const lost = new ChannelLost(channel, error);
+    const why = `its ${channel} cannot be reached: ${error.message}`;
+    const lost = new KernelFault("channel_lost", why, { cause: error });
     this.#log.warn({ channel }, `${channel} was given up: ${error.message}`);
     this.#loseChannel(lost);
     if (!this.#isIntroduced) return;
@@ -450,3 +438,7 @@ function stateIn({ raw }: Message): ShellState | undefined {
 
 const BUSY = Buffer.from('"busy"');
 const IDLE = Buffer.from('"idle"');
+
+function badReply(why: string): KernelFault {
+  return new KernelFault("bad_reply", why);
+}

@@ -1,7 +1,7 @@
 /** What a kernel sends may make us throw: that ends the one message, with both drivers. */
 import { afterEach, describe, expect, it } from "vitest";
 import { XPublisher } from "zeromq";
-import { Boundary } from "../../src/kernel/boundary.ts";
+import { boundaryOf } from "../../src/kernel/boundary.ts";
 import { libzmq } from "../../src/zmq/libzmq.ts";
 import type { Link, LinkState } from "../../src/zmq/transport.ts";
 import { zmtp } from "../../src/zmq/zmtp.ts";
@@ -18,7 +18,7 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
   it("hears what comes after a message that threw, and counts it for the session", async () => {
     const { log, lines } = recordingLog();
     const faults = new Faults(log);
-    const boundary = new Boundary(driver, faults, "s1");
+    const boundary = boundaryOf(driver, faults, "s1");
     const publisher = new XPublisher();
     const heard: string[] = [];
     using link = closing(
@@ -48,7 +48,7 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
 
   it("goes on when a change of state throws, and when waiting for our side does", async () => {
     const faults = new Faults(recordingLog().log);
-    const boundary = new Boundary(driver, faults, "s1");
+    const boundary = boundaryOf(driver, faults, "s1");
     const publisher = new XPublisher();
     const heard: string[] = [];
     const states: LinkState[] = [];

@@ -1,7 +1,7 @@
 /** Whether a kernel's heart beats: only an echo of our own bytes says so. */
 import { afterEach, expect, onTestFinished, test } from "vitest";
 import { curveKeyPair, Router } from "zeromq";
-import { Boundary } from "../../src/kernel/boundary.ts";
+import { boundaryOf } from "../../src/kernel/boundary.ts";
 import { Heartbeat } from "../../src/kernel/heartbeat.ts";
 import type { CurveKeys } from "../../src/zmq/transport.ts";
 import { transportOf } from "../../src/zmq/transport-of.ts";
@@ -16,7 +16,7 @@ function listen(endpoint: string, curve?: CurveKeys) {
   const beats: boolean[] = [];
   const reasons: string[] = [];
   const heartbeat = new Heartbeat({
-    boundary: new Boundary(transportOf(), new Faults(silentLog()), "s"),
+    boundary: boundaryOf(transportOf(), new Faults(silentLog()), "s"),
     endpoint,
     curve,
     changed: (beat) => beats.push(beat),
