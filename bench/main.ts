@@ -5,7 +5,23 @@ import { Bench, type Question, type Series } from "./harness/question.ts";
 import { load, machine, measured, save, table } from "./harness/report.ts";
 
 /** In the order in which they are asked. */
-const names = ["relay", "json-check"];
+const names = [
+  "relay",
+  "rate",
+  "readers",
+  "to-kernel",
+  "execution",
+  "start-up",
+  "sampling",
+  "memory",
+  "replay",
+  "stall",
+  "unread",
+  "client",
+  "size",
+  "transport",
+  "json-check",
+];
 
 if (process.platform !== "linux")
   throw new Error("The benches read processor time from /proc: Linux only");

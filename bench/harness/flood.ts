@@ -3,7 +3,7 @@ import { floodKernel } from "./kernel.ts";
 import { cpuOf, settled } from "./process.ts";
 import type { Candidate, Figures } from "./question.ts";
 import type { Door } from "./reader.ts";
-import { Reader } from "./readers.ts";
+import { onceSaid, type Reader, type Readers } from "./readers.ts";
 import { execute, type Server, type Session } from "./server.ts";
 
 export interface Case {
@@ -61,9 +61,7 @@ async function once(
   const readBefore = cpuOf(reader.pid);
   const { ms } = await reader.hears(
     { count, least: size >= 5_000 ? size * 0.8 : 0 },
-    door === "channel"
-      ? { send: [JSON.stringify(request)] }
-      : () => session.send(request),
+    door === "channel" ? onceSaid(request) : () => session.send(request),
   );
   const after = await settled(server.pid);
   return {
@@ -118,20 +116,3 @@ const named = {
   sse: "SSE",
   none: "no reader",
 };
-
-/** One process for each door and server, kept over all rounds. */
-export class Readers implements AsyncDisposable {
-  readonly #all = new Map<string, Reader>();
-
-  of(door: Door, { name }: Server): Reader {
-    const key = `${door} ${name}`;
-    const reader = this.#all.get(key) ?? new Reader();
-    this.#all.set(key, reader);
-    return reader;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const reader of this.#all.values())
-      await reader[Symbol.asyncDispose]();
-  }
-}

@@ -7,23 +7,18 @@
  * before it, and relay nothing.
  */
 import { fork } from "node:child_process";
-import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { fileURLToPath } from "node:url";
 import { type WebSocket, WebSocketServer } from "ws";
-import { Signer, toFrames } from "../../src/jupyter/frames.ts";
-import type { Channel } from "../../src/jupyter/message.ts";
-import { libzmq } from "../../src/zmq/libzmq.ts";
-import type { Frames, Link } from "../../src/zmq/transport.ts";
-import { zmtp } from "../../src/zmq/zmtp.ts";
 import { type Launched, launch } from "../../test/kernels/raw-client.ts";
-import { ended } from "./process.ts";
+import { ended, later } from "./process.ts";
 import type { Message, Server } from "./server.ts";
+import { type Driver, listen, parsed, verified } from "./wire.ts";
 
 export interface Work {
   readonly does: "relay" | "verify" | "hear";
-  readonly driver: "zmtp" | "libzmq";
+  readonly driver: Driver;
 }
 
 const self = fileURLToPath(import.meta.url);
@@ -66,10 +61,9 @@ export async function startPlain(name: string, work: Work): Promise<Server> {
 }
 
 interface Running {
-  readonly links: readonly Link[];
+  readonly sockets: ReturnType<typeof listen>;
   readonly kernel: Launched;
   readonly clients: Set<WebSocket>;
-  send(message: Message): void;
 }
 
 async function serve(work: Work): Promise<void> {
@@ -83,11 +77,11 @@ async function serve(work: Work): Promise<void> {
         all.set(name, await start(body as string[], work));
         res.end(name);
       } else if (verb === "send") {
-        all.get(id)?.send(body as Message);
+        all.get(id)?.sockets.say(body as Message);
         res.end();
       } else {
         const running = all.get(id);
-        for (const link of running?.links ?? []) link.close();
+        running?.sockets.close();
         await running?.kernel[Symbol.asyncDispose]();
         res.end();
       }
@@ -102,7 +96,7 @@ async function serve(work: Work): Promise<void> {
     running?.clients.add(socket);
     socket.on("close", () => running?.clients.delete(socket));
     socket.on("message", (text: Buffer) =>
-      running?.send(JSON.parse(text.toString()) as Message),
+      running?.sockets.say(JSON.parse(text.toString()) as Message),
     );
   });
   process.once("disconnect", () => process.exit());
@@ -115,72 +109,20 @@ async function serve(work: Work): Promise<void> {
 async function start(argv: string[], { does, driver }: Work): Promise<Running> {
   const kernel = await launch({ argv });
   const { connection } = kernel;
-  const signer = new Signer(connection.key, connection.signature_scheme);
   const clients = new Set<WebSocket>();
-  const hear = (channel: Channel) => (batch: readonly Frames[]) => {
-    for (const frames of batch) {
-      if (does === "hear") continue;
-      const four = verified(frames, connection.key);
-      if (does === "verify" || clients.size === 0) continue;
-      const text = stringified(channel, four);
-      for (const client of clients) client.send(text);
-    }
-  };
-  const transport = driver === "zmtp" ? zmtp : libzmq;
-  const link = (type: "sub" | "dealer", channel: Channel, port: number) =>
-    transport.connect({
-      type,
-      endpoint: `ipc://${connection.ip}-${port}`,
-      ...(type === "dealer" ? { identity: Buffer.from("bench") } : {}),
-      onMessages: hear(channel),
-    });
-  const iopub = link("sub", "iopub", connection.iopub_port);
-  const shell = link("dealer", "shell", connection.shell_port);
-  await new Promise((resolve) => setTimeout(resolve, 300)); // for the subscription
-  return {
-    links: [iopub, shell],
-    kernel,
-    clients,
-    send(message) {
-      const raw = (value: unknown) => Buffer.from(JSON.stringify(value));
-      const frames = {
-        header: raw(message.header),
-        parent_header: raw(message.parent_header),
-        metadata: raw(message.metadata),
-        content: raw(message.content),
-      };
-      const header = message.header as never;
-      const said = { channel: "shell", header, raw: frames, buffers: [] };
-      shell.send(
-        toFrames({ ...said, parent_header: undefined } as never, signer),
-      );
-    },
-  };
-}
-
-/** What follows the signature. */
-function verified(frames: Frames, key: string): readonly Uint8Array[] {
-  const at = frames.findIndex(
-    (frame) =>
-      frame.length === 9 && Buffer.from(frame).toString() === "<IDS|MSG>",
-  );
-  const [signature, ...rest] = frames.slice(at + 1);
-  const hmac = createHmac("sha256", key);
-  for (const frame of rest.slice(0, 4)) hmac.update(frame);
-  if (hmac.digest("hex") !== Buffer.from(signature ?? []).toString())
-    throw new Error("A wrong signature");
-  return rest;
-}
-
-function stringified(channel: Channel, frames: readonly Uint8Array[]): string {
-  const [header, parent_header, metadata, content] = frames
-    .slice(0, 4)
-    .map((frame) => JSON.parse(Buffer.from(frame).toString()) as unknown);
-  const buffers = frames
-    .slice(4)
-    .map((buffer) => Buffer.from(buffer).toString("base64"));
-  const whole = { header, parent_header, metadata, content, buffers };
-  return JSON.stringify({ kind: "jupyter", channel, ...whole });
+  const sockets = listen(connection, driver, (channel, frames) => {
+    if (does === "hear") return;
+    const rest = verified(frames, connection.key);
+    if (does === "verify" || clients.size === 0) return;
+    const buffers = rest
+      .slice(4)
+      .map((buffer) => Buffer.from(buffer).toString("base64"));
+    const message = { kind: "jupyter", channel, ...parsed(rest), buffers };
+    const text = JSON.stringify(message);
+    for (const client of clients) client.send(text);
+  });
+  await later(300); // for the subscription
+  return { sockets, kernel, clients };
 }
 
 async function bodyOf(req: IncomingMessage): Promise<string> {

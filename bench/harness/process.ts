@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 const TICK_US = 10_000; // of user space, on every Linux there is
 const FLAT_MS = 200;
 const STEP_MS = 30;
-const SETTLE_MS = 120_000;
+const SETTLE_MS = 900_000;
 
 /** Processor time of the process with all its threads, in µs, in steps of 10 ms. Its children are not in it. */
 export function cpuOf(pid: number): number {
@@ -22,44 +22,39 @@ export function memoryOf(pid: number): { rss: number; peak: number } {
   return { rss: of("VmRSS"), peak: of("VmHWM") };
 }
 
-/** From now on `peak` is counted anew. */
-export function forgetPeak(pid: number): Promise<void> {
-  return import("node:fs/promises").then(({ writeFile }) =>
-    writeFile(`/proc/${pid}/clear_refs`, "5"),
-  );
-}
-
 /**
  * Resolves with the processor time of the process when it and its children have
- * come to rest: the work of a flood ends after its last message.
+ * come to rest: the work of a flood ends after its last message. A thread that
+ * is to run and gets no processor is not at rest.
  */
 export async function settled(pid: number): Promise<number> {
   const deadline = performance.now() + SETTLE_MS;
-  let last = cpuOfAll(pid);
+  let last = NaN;
   let since = performance.now();
   while (performance.now() < deadline) {
+    const all = [pid, ...childrenOf(pid)].map(lookAt);
+    const used = all.reduce((sum, { cpu }) => sum + cpu, 0);
+    const now = performance.now();
+    if (used !== last || all.some(({ isBusy }) => isBusy)) since = now;
+    else if (now - since > FLAT_MS) break;
+    last = used;
     await later(STEP_MS);
-    const now = cpuOfAll(pid);
-    if (now !== last) {
-      last = now;
-      since = performance.now();
-    } else if (performance.now() - since > FLAT_MS) break;
   }
   return cpuOf(pid);
 }
 
-function cpuOfAll(pid: number): number {
-  const all = [pid, ...childrenOf(pid)].map((each) => {
-    try {
-      return cpuOf(each);
-    } catch {
-      return 0; // it ended meanwhile
-    }
-  });
-  return all.reduce((sum, cpu) => sum + cpu, 0);
+function lookAt(pid: number): { cpu: number; isBusy: boolean } {
+  try {
+    const isBusy = readdirSync(`/proc/${pid}/task`).some((thread) =>
+      / [RD] /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
+    );
+    return { cpu: cpuOf(pid), isBusy };
+  } catch {
+    return { cpu: 0, isBusy: false }; // it ended meanwhile
+  }
 }
 
-export function childrenOf(pid: number): number[] {
+function childrenOf(pid: number): number[] {
   const threads = readdirSync(`/proc/${pid}/task`);
   return threads.flatMap((thread) =>
     readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8")

@@ -55,9 +55,12 @@ export class Bench {
   async compare(
     name: string,
     candidates: readonly Candidate[],
-    { warmUp = 1 }: { readonly warmUp?: number } = {},
+    {
+      warmUp = 1,
+      rounds = this.options.rounds,
+    }: { readonly warmUp?: number; readonly rounds?: number } = {},
   ): Promise<void> {
-    const { rounds, cases, only } = this.options;
+    const { cases, only } = this.options;
     if (cases.length > 0 && !cases.some((part) => name.includes(part))) return;
     const wanted = candidates.filter(
       (candidate) =>

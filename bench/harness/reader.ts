@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type * as ours from "../../client/index.ts";
 import type { AppRouter } from "../../contract/index.ts";
+import { obey } from "./child.ts";
 
 export type Door = "channel" | "trpc" | "sse" | "stock" | "client";
 
@@ -34,9 +35,20 @@ export interface Flood {
   readonly least: number;
 }
 
+/** The text, so many times, with a number of its own in the place of each `NUMBER`. */
+export interface Said {
+  readonly text: string;
+  readonly times: number;
+}
+
 export type Order =
-  | { readonly attach: Attach; readonly readers?: number }
-  | { readonly expect: Flood; readonly send?: readonly string[] }
+  /** With `expect`, what is there already is waited for. */
+  | {
+      readonly attach: Attach;
+      readonly readers?: number;
+      readonly expect?: Flood;
+    }
+  | { readonly expect: Flood; readonly send?: readonly Said[] }
   | { readonly detach: true };
 
 /** What came of an order. */
@@ -80,42 +92,34 @@ class Count {
 }
 
 interface Attached {
-  send?(texts: readonly string[]): void;
+  send?(said: Said): void;
   close(): Promise<void> | void;
 }
 
-if (process.send !== undefined) serve();
+let counts: Count[] = [];
+let attached: Attached[] = [];
 
-function serve(): void {
-  let counts: Count[] = [];
-  let attached: Attached[] = [];
-  const obey = async (order: Order): Promise<unknown> => {
-    if ("attach" in order) {
-      const { readers = 1, attach } = order;
-      counts = Array.from({ length: readers }, () => new Count());
-      attached = await Promise.all(
-        counts.map((c) => doors[attach.door](attach, c)),
-      );
-      return "attached";
-    }
-    if ("expect" in order) {
-      const all = counts.map((count) => count.expect(order.expect));
-      attached[0]?.send?.(order.send ?? []);
-      if (order.send === undefined) process.send?.("ready");
-      const [heard] = await Promise.all(all);
-      return heard;
-    }
-    for (const each of attached) await each.close();
-    return "detached";
-  };
-  process.on("message", (order: Order) => {
-    obey(order).then(
-      (answer) => process.send?.(answer),
-      (error: unknown) => process.send?.({ error: String(error) }),
+obey(import.meta.url, async (order: Order): Promise<unknown> => {
+  if ("attach" in order) {
+    const { readers = 1, attach } = order;
+    counts = Array.from({ length: readers }, () => new Count());
+    const open = doors[attach.door];
+    const expected = counts.map((count) =>
+      order.expect === undefined ? undefined : count.expect(order.expect),
     );
-  });
-  process.once("disconnect", () => process.exit());
-}
+    attached = await Promise.all(counts.map((count) => open(attach, count)));
+    return order.expect === undefined ? "attached" : expected[0];
+  }
+  if ("expect" in order) {
+    const all = counts.map((count) => count.expect(order.expect));
+    for (const said of order.send ?? []) attached[0]?.send?.(said);
+    if (order.send === undefined) process.send?.("ready");
+    const [heard] = await Promise.all(all);
+    return heard;
+  }
+  for (const each of attached) await each.close();
+  return { messages: counts[0]?.messages ?? 0 };
+});
 
 const doors: Record<Door, (to: Attach, count: Count) => Promise<Attached>> = {
   channel: ({ channel, token }, count) => rawSocket(channel, token, count),
@@ -129,7 +133,7 @@ const doors: Record<Door, (to: Attach, count: Count) => Promise<Attached>> = {
     const input = { session_id, lastEventId: after };
     const params = { path: "sessions.events", input };
     const subscription = { id: 1, method: "subscription", params };
-    socket.send([JSON.stringify(subscription)]);
+    socket.send({ text: JSON.stringify(subscription), times: 1 });
     return { close: () => socket.close() };
   },
 
@@ -224,6 +228,8 @@ function countEvents(stream: NodeJS.ReadableStream, count: Count): void {
     isAtEnd = chunk.at(-1) === 10 && at < chunk.length;
   });
 }
+
+let numbered = 0;
 
 /** A WebSocket that reads frames into one buffer, and looks at their headers alone. */
 async function rawSocket(
@@ -320,9 +326,12 @@ async function rawSocket(
   );
   await open;
   return {
-    send(texts) {
+    send({ text, times }) {
       socket.cork();
-      for (const text of texts) socket.write(frame(0x81, Buffer.from(text)));
+      for (let n = 0; n < times; n += 1) {
+        const one = text.replaceAll("NUMBER", String((numbered += 1)));
+        socket.write(frame(0x81, Buffer.from(one)));
+      }
       socket.uncork();
     },
     close() {

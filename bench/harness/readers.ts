@@ -1,80 +1,82 @@
 /** The process that reads, as the questions order it about. */
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-import { ended } from "./process.ts";
-import type { Door, Flood, Heard, Order } from "./reader.ts";
-import type { Session } from "./server.ts";
+import { Child } from "./child.ts";
+import type { Door, Flood, Heard, Order, Said } from "./reader.ts";
+import { type Message, type Server, type Session } from "./server.ts";
 
-const PATIENCE_MS = 300_000;
-const program = fileURLToPath(new URL("reader.ts", import.meta.url));
+interface How {
+  readonly readers?: number;
+  /** A position, or nothing for the beginning; `now` unless given. */
+  readonly after?: string | undefined;
+}
 
-export class Reader implements AsyncDisposable {
-  readonly #child: ChildProcess = fork(program);
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
+export class Reader extends Child<Order> {
+  constructor() {
+    super("reader.ts");
   }
 
-  /** Begins at what is said next, unless `after` says otherwise. */
-  async attach(
+  async attach(door: Door, session: Session, how: How = {}): Promise<void> {
+    const { readers = 1 } = how;
+    await this.ask({ attach: await toOf(door, session, how), readers });
+  }
+
+  /** Attaches to what has been said, and resolves when all of it was heard. */
+  async catchesUp(
     door: Door,
     session: Session,
-    { readers = 1, after = "now" }: { readers?: number; after?: string } = {},
-  ): Promise<void> {
-    const { server, id, channel } = session;
-    const { url, token, folder } = server;
-    const from =
-      after === "now" && door !== "channel" ? await nowIn(session) : after;
-    const to = {
-      door,
-      url,
-      token,
-      session_id: id,
-      channel,
-      folder,
-      after: from,
-    };
-    await this.#ask({ attach: to, readers });
+    flood: Flood,
+    how: How,
+  ): Promise<Heard> {
+    const attach = await toOf(door, session, how);
+    return (await this.ask({ attach, expect: flood })) as Heard;
   }
 
-  /** Resolves when all of the flood was heard, which `begin` begins; the channel says the texts itself. */
+  /** Resolves when all of the flood was heard that these words begin, said by the reader itself, or that `begin` begins. */
   async hears(
     flood: Flood,
-    begin: { send: readonly string[] } | (() => Promise<void>),
+    begin: readonly Said[] | (() => Promise<void>),
   ): Promise<Heard> {
     if (typeof begin !== "function") {
-      return (await this.#ask({ expect: flood, ...begin })) as Heard;
+      return (await this.ask({ expect: flood, send: begin })) as Heard;
     }
-    await this.#ask({ expect: flood }); // ready
-    const heard = this.#answer();
+    await this.ask({ expect: flood }); // ready
+    const heard = this.answer();
     await begin();
     return (await heard) as Heard;
   }
 
-  async detach(): Promise<void> {
-    await this.#ask({ detach: true });
+  /** Leaves; resolves with what it has heard since it was last asked. */
+  async detach(): Promise<Pick<Heard, "messages">> {
+    return (await this.ask({ detach: true })) as Pick<Heard, "messages">;
+  }
+}
+
+export function onceSaid(message: Message): Said[] {
+  return [{ text: JSON.stringify(message), times: 1 }];
+}
+
+/** One process for each door and server, kept over all rounds. */
+export class Readers implements AsyncDisposable {
+  readonly #all = new Map<string, Reader>();
+
+  of(door: Door, { name }: Server): Reader {
+    const key = `${door} ${name}`;
+    const reader = this.#all.get(key) ?? new Reader();
+    this.#all.set(key, reader);
+    return reader;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await ended(this.#child);
+    for (const reader of this.#all.values())
+      await reader[Symbol.asyncDispose]();
   }
+}
 
-  #ask(order: Order): Promise<unknown> {
-    const answer = this.#answer();
-    this.#child.send(order);
-    return answer;
-  }
-
-  async #answer(): Promise<unknown> {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    const [answer] = (await once(this.#child, "message", { signal })) as [
-      unknown,
-    ];
-    const { error } = Object(answer) as { error?: string };
-    if (error !== undefined) throw new Error(`the reader: ${error}`);
-    return answer;
-  }
+async function toOf(door: Door, session: Session, how: How) {
+  const { server, id, channel } = session;
+  const { url, token, folder } = server;
+  const isNow = !("after" in how) && door !== "channel";
+  const after = isNow ? await nowIn(session) : how.after;
+  return { door, url, token, session_id: id, channel, folder, after };
 }
 
 /** The position of the newest entry of a session of ours. */

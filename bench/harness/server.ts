@@ -325,6 +325,7 @@ def without_nagle(self, sock, *args, **more):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     init(self, sock, *args, **more)
 tornado.iostream.IOStream.__init__ = without_nagle
+tornado.iostream.IOStream.set_nodelay = lambda self, value: None  # it is turned on again after a response
 `;
 
 async function asked(

@@ -14,7 +14,7 @@
  *     flood N SIZE updated   N displays of that size, each with a display_id
  *     flood N SIZE buffer    N messages of 1 kB, each with one buffer of SIZE bytes
  *     anything else          the result 2
- * comm_msg is counted and not answered; comm_info_reply says how many came.
+ * comm_msg is counted and not answered; comm_info_reply says how many came, in 20 kB, so that it is easily found.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -34,7 +34,7 @@
 
 enum { SHELL, CONTROL, STDIN, IOPUB, SOCKETS };
 enum { PEERS = 64, FRAMES = 64, GREETING = 64, BATCH = 32 * 1024, SIGNED = 20000 };
-enum { SIGNED_BYTES = 64 * 1000 * 1000 };
+enum { SIGNED_BYTES = 64 * 1000 * 1000, COUNTED = 20000 };
 
 typedef struct { const char *at; size_t size; } Bytes;
 typedef struct { int fd, socket, greeted, subscribed; char *in; size_t used, room; } Peer;
@@ -316,9 +316,10 @@ static int handle(int fd, const Bytes *frames, int n) {
   } else if (!strcmp(type, "kernel_info_request")) {
     answer(fd, frames, d, "kernel_info_reply", parent, "{\"status\": \"ok\", \"protocol_version\": \"5.4\", \"implementation\": \"flood\", \"implementation_version\": \"1\", \"banner\": \"flood\", \"help_links\": [], \"language_info\": {\"name\": \"c\", \"version\": \"1\", \"mimetype\": \"text/plain\", \"file_extension\": \".c\"}}");
   } else if (!strcmp(type, "comm_info_request")) {
-    sprintf(out, "{\"status\": \"ok\", \"comms\": {}, \"count\": %ld}", comms);
+    char large[COUNTED + 128];
+    sprintf(large, "{\"status\": \"ok\", \"comms\": {}, \"count\": %ld, \"padding\": \"%*s\"}", comms, COUNTED, "");
     comms = 0;
-    answer(fd, frames, d, "comm_info_reply", parent, out);
+    answer(fd, frames, d, "comm_info_reply", parent, large);
   } else if ((word = strstr(type, "_request"))) {
     sprintf(out, "%.*s_reply", (int)(word - type), type);
     answer(fd, frames, d, out, parent, "{\"status\": \"ok\", \"restart\": false}");

@@ -1,7 +1,8 @@
 /** Processor time of the server for each message of a flood, by size and by door. */
-import { candidatesOf, cases, flood, Readers } from "../harness/flood.ts";
+import { candidatesOf, cases, flood } from "../harness/flood.ts";
 import { startPlain } from "../harness/plain.ts";
 import type { Question } from "../harness/question.ts";
+import { Readers } from "../harness/readers.ts";
 import { serversOf } from "../harness/server.ts";
 
 export const question: Question = {

@@ -1,0 +1,232 @@
+/**
+ * A process that has code executed, again and again, by one way: it is what an
+ * execution costs its client, and how long it waits.
+ */
+import { once } from "node:events";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { WebSocket } from "ws";
+import type * as ours from "../../client/index.ts";
+import type { AppRouter } from "../../contract/index.ts";
+import { launch } from "../../test/kernels/raw-client.ts";
+import { Child, obey } from "./child.ts";
+import { execute, type Message, messageOf, type Session } from "./server.ts";
+import { listen, parsed, verified } from "./wire.ts";
+
+export type Way = "channel" | "stock" | "client" | "rest" | "direct";
+
+interface To {
+  readonly way: Way;
+  readonly url: string;
+  readonly token: string;
+  readonly session_id: string;
+  readonly channel: string;
+  readonly folder: string | undefined;
+  /** Of the kernel, which `direct` starts itself. */
+  readonly argv: readonly string[];
+}
+
+type Order =
+  | { readonly open: To }
+  | {
+      readonly code: string;
+      readonly times: number;
+      readonly together: boolean;
+    }
+  | { readonly close: true };
+
+/** How long each execution took until its reply and its idle were there, in ms. */
+export type Times = readonly number[];
+
+export class Executor extends Child<Order> {
+  constructor() {
+    super("executor.ts");
+  }
+
+  async open(
+    way: Exclude<Way, "direct">,
+    { server, id, channel }: Session,
+  ): Promise<void> {
+    const { url, token, folder } = server;
+    const to = { way, url, token, folder, channel, session_id: id, argv: [] };
+    await this.ask({ open: to });
+  }
+
+  async openDirect(argv: readonly string[]): Promise<void> {
+    const nowhere = { url: "", token: "", session_id: "", channel: "" };
+    const to = { ...nowhere, way: "direct" as const, folder: undefined, argv };
+    await this.ask({ open: to });
+  }
+
+  async execute(
+    code: string,
+    times: number,
+    { together = false } = {},
+  ): Promise<Times> {
+    return (await this.ask({ code, times, together })) as Times;
+  }
+
+  async close(): Promise<void> {
+    await this.ask({ close: true });
+  }
+}
+
+interface Line {
+  execute(code: string): Promise<unknown>;
+  close(): unknown;
+}
+
+let line: Line | undefined;
+
+obey(import.meta.url, async (order: Order) => {
+  if ("open" in order) line = await ways[order.open.way](order.open);
+  else if ("close" in order) await line?.close();
+  else {
+    const { code, times, together } = order;
+    const timed = async () => {
+      const began = performance.now();
+      await line?.execute(code);
+      return performance.now() - began;
+    };
+    if (together) return Promise.all(Array.from({ length: times }, timed));
+    const all: number[] = [];
+    while (all.length < times) all.push(await timed());
+    return all;
+  }
+  return "done";
+});
+
+const ways: Record<Way, (to: To) => Promise<Line>> = {
+  async channel({ channel, token }) {
+    const headers = { authorization: `Bearer ${token}` };
+    const socket = new WebSocket(channel, { headers });
+    const pending = new Pending();
+    socket.on("message", (data: Buffer) => {
+      const { header, parent_header, content } = JSON.parse(
+        data.toString(),
+      ) as Partial<Message>;
+      pending.hear(header, parent_header, content);
+    });
+    await once(socket, "open");
+    return {
+      execute(code) {
+        const message = execute(code);
+        socket.send(JSON.stringify(message));
+        return pending.ended(String(message.header["msg_id"]));
+      },
+      close: () => socket.close(1000),
+    };
+  },
+
+  async stock({ url, token, session_id }) {
+    const { createTRPCClient, createWSClient, wsLink } =
+      await import("@trpc/client");
+    const socket = createWSClient({
+      url: `${url.replace("http", "ws")}/trpc?token=${token}`,
+      WebSocket: WebSocket as never,
+    });
+    const client = createTRPCClient<AppRouter>({
+      links: [wsLink({ client: socket })],
+    });
+    return {
+      async execute(code) {
+        const { executions } = client;
+        const asked = { session_id, code };
+        const { execution_id } = await executions.create.mutate(asked);
+        await executions.wait.mutate({ session_id, execution_id });
+      },
+      close: () => socket.close(),
+    };
+  },
+
+  async client({ url, token, session_id, folder = "" }) {
+    const file = pathToFileURL(join(folder, "dist", "client.js")).href;
+    const { connect } = (await import(file)) as typeof ours;
+    const client = await connect({ url, token });
+    const session = client.session(session_id);
+    return {
+      execute: async (code) => session.execute(code),
+      close: () => client[Symbol.asyncDispose](),
+    };
+  },
+
+  rest({ url, token, session_id }) {
+    const headers = {
+      authorization: `Bearer ${token}`,
+      "content-type": "application/json",
+    };
+    return Promise.resolve({
+      async execute(code) {
+        const init = {
+          method: "POST",
+          headers,
+          body: JSON.stringify({ code }),
+        };
+        const at = `${url}/sessions/${session_id}/execute`;
+        const response = await fetch(at, init);
+        const text = await response.text();
+        if (!response.ok) throw new Error(`${response.status} ${text}`);
+      },
+      close: () => {},
+    });
+  },
+
+  async direct({ argv }) {
+    const kernel = await launch({ argv });
+    const { connection } = kernel;
+    const pending = new Pending();
+    let hasSpoken = () => {};
+    const ready = new Promise<void>((resolve) => (hasSpoken = resolve));
+    const sockets = listen(connection, "zmtp", (channel, frames) => {
+      if (channel === "iopub") hasSpoken();
+      const { header, parent_header, content } = parsed(
+        verified(frames, connection.key),
+      );
+      pending.hear(header, parent_header, content);
+    });
+    const timer = setInterval(
+      () => sockets.say(messageOf("kernel_info_request", {})),
+      100,
+    );
+    await ready; // the subscription has arrived
+    clearInterval(timer);
+    return {
+      execute(code) {
+        const message = execute(code);
+        sockets.say(message);
+        return pending.ended(String(message.header["msg_id"]));
+      },
+      async close() {
+        sockets.close();
+        await kernel[Symbol.asyncDispose]();
+      },
+    };
+  },
+};
+
+/** Executions end when both their reply and their idle were heard. */
+class Pending {
+  readonly #all = new Map<string, { left: number; done: () => void }>();
+
+  ended(id: string): Promise<void> {
+    return new Promise((done) => this.#all.set(id, { left: 2, done }));
+  }
+
+  hear(
+    header: Readonly<Record<string, unknown>> | undefined,
+    parent: Readonly<Record<string, unknown>> | null | undefined,
+    content: Readonly<Record<string, unknown>> | undefined,
+  ): void {
+    const isIdle =
+      header?.["msg_type"] === "status" &&
+      content?.["execution_state"] === "idle";
+    if (!isIdle && header?.["msg_type"] !== "execute_reply") return;
+    const id = String(parent?.["msg_id"]);
+    const waiting = this.#all.get(id);
+    if (waiting === undefined) return;
+    waiting.left -= 1;
+    if (waiting.left > 0) return;
+    this.#all.delete(id);
+    waiting.done();
+  }
+}

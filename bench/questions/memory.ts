@@ -1,0 +1,79 @@
+/** What an idle server takes of memory, over a Node that does nothing, and what an idle reader takes. */
+import { spawn } from "node:child_process";
+import { floodKernel } from "../harness/kernel.ts";
+import type { Checkout } from "../harness/options.ts";
+import { ended, later, memoryOf } from "../harness/process.ts";
+import type { Question } from "../harness/question.ts";
+import type { Door } from "../harness/reader.ts";
+import { Reader } from "../harness/readers.ts";
+import { startKcserver, startOurs } from "../harness/server.ts";
+
+const KB = 1000;
+const READERS = 500;
+const REST_MS = 3000;
+
+export const question: Question = {
+  asks: "How much memory does an idle server take, and an idle reader?",
+  async run(bench) {
+    const { ours, kcserver } = bench.options;
+    await bench.compare(
+      "an idle server, over an empty Node program",
+      [
+        ...(kcserver === undefined
+          ? []
+          : [
+              {
+                name: "kcserver",
+                run: () =>
+                  idle(() =>
+                    startKcserver("kcserver", {
+                      argv: [kcserver],
+                      args: [],
+                      kind: "kcserver",
+                    }),
+                  ),
+              },
+            ]),
+        ...ours.map((checkout) => ({
+          name: checkout.name,
+          run: () => idle(() => startOurs(checkout)),
+        })),
+      ],
+      { warmUp: 0 },
+    );
+    for (const door of ["trpc", "sse"] as const) {
+      await bench.compare(
+        `an idle reader by ${door}`,
+        ours.map((checkout) => ({
+          name: checkout.name,
+          run: async () => ({ kB: (await perReader(checkout, door)) / KB }),
+        })),
+        { warmUp: 0 },
+      );
+    }
+  },
+};
+
+async function idle(start: () => Promise<{ pid: number } & AsyncDisposable>) {
+  const empty = spawn(process.execPath, ["-e", "setInterval(() => {}, 1e6)"]);
+  await using server = await start();
+  await later(REST_MS);
+  const bare = memoryOf(empty.pid ?? 0).rss;
+  await ended(empty);
+  const { rss } = memoryOf(server.pid);
+  return { "MB over bare": (rss - bare) / KB / KB, MB: rss / KB / KB };
+}
+
+/** Half of them are there before the first look, so that what they compile and what the heap grows by once is not counted. */
+async function perReader(checkout: Checkout, door: Door): Promise<number> {
+  await using server = await startOurs(checkout);
+  await using session = await server.start(floodKernel());
+  await using first = new Reader();
+  await using second = new Reader();
+  await first.attach(door, session, { readers: READERS });
+  await later(REST_MS);
+  const before = memoryOf(server.pid).rss;
+  await second.attach(door, session, { readers: READERS });
+  await later(REST_MS);
+  return (memoryOf(server.pid).rss - before) / READERS;
+}

@@ -1,0 +1,292 @@
+/**
+ * How long somebody else waits for the server's status while a kernel or a
+ * client sends, or asks for, something large, many or wrong. `nothing` says how
+ * far the machine can be trusted.
+ */
+import { once } from "node:events";
+import { request } from "node:http";
+import { WebSocket } from "ws";
+import { limits } from "../../contract/limits.ts";
+import { Asker } from "../harness/asker.ts";
+import { floodKernel } from "../harness/kernel.ts";
+import { later, settled } from "../harness/process.ts";
+import type { Figures, Question } from "../harness/question.ts";
+import {
+  execute,
+  type Server,
+  type Session,
+  serversOf,
+  specOf,
+} from "../harness/server.ts";
+import { Stack } from "../harness/stack.ts";
+
+const ANSWER_MS = 60_000;
+const SESSIONS = 500;
+const DISPLAYS = 2_000;
+const MB = 1_000_000;
+
+/** Does it to the session, and resolves when it is over, perhaps with a size. `kept` has two executions to ask for. */
+type Act = (session: Session, kept: Session) => Promise<Figures | undefined>;
+
+export const question: Question = {
+  asks: "How long does somebody else wait meanwhile?",
+  async run(bench) {
+    await using servers = await serversOf(bench.options);
+    await using stack = new Stack();
+    const places: { session: Session; kept: Session; asker: Asker }[] = [];
+    for (const server of servers.list) {
+      const session = stack.use(await server.start(floodKernel()));
+      const kept = stack.use(await server.start(floodKernel()));
+      places.push({ session, kept, asker: stack.use(new Asker()) });
+      if (server.kind !== "ours") continue;
+      await run(kept, "large", "flood 64 1000000 display");
+      await run(kept, "many", `flood ${DISPLAYS} 600 updated`);
+    }
+    for (const [name, { act, everywhere }] of Object.entries(acts())) {
+      await bench.compare(
+        name,
+        places
+          .filter(({ session }) => everywhere || session.server.kind === "ours")
+          .map(({ session, kept, asker }) => ({
+            name: session.server.name,
+            async run() {
+              await asker.begin(session.server.url);
+              const figures = await act(session, kept);
+              return { "waited ms": await asker.longest(), ...figures };
+            },
+          })),
+      );
+    }
+  },
+};
+
+/** An execution that is asked for later, by its id. */
+async function run(
+  session: Session,
+  execution_id: string,
+  code: string,
+): Promise<void> {
+  const body = JSON.stringify({ execution_id, code });
+  await rest(
+    "POST",
+    `/sessions/${session.id}/executions`,
+    body,
+  )(session, session);
+  await settled(session.server.pid);
+}
+
+function acts(): Readonly<Record<string, { act: Act; everywhere: boolean }>> {
+  const everywhere = {
+    nothing: () => later(1_000).then(() => undefined),
+    "a kernel's message of 100 MB": async (session: Session) => {
+      await session.send(execute(`flood 1 ${100 * MB} display`));
+      await settled(session.server.pid);
+      return undefined;
+    },
+    "channel: 20,000 frames that are not JSON": frames("channel", "hello"),
+    "channel: 44 MB of code": frames(
+      "channel",
+      message(`{"code":${code()},"silent":true}`),
+      1,
+    ),
+  } satisfies Record<string, Act>;
+  const here: Record<string, Act> = {
+    "64 MB of outputs by execute": inSession(
+      "POST",
+      "execute",
+      JSON.stringify({ code: "flood 64 1000000 display" }),
+    ),
+    "64 MB of outputs by outputs": outputsOf("large"),
+    [`${DISPLAYS} displays said`]: async (session) => {
+      await session.send(execute(`flood ${DISPLAYS} 600 updated`));
+      await settled(session.server.pid);
+      return undefined;
+    },
+    [`${DISPLAYS} displays by outputs`]: outputsOf("many"),
+    ...hostile(),
+  };
+  const all = (acts: Record<string, Act>, everywhere: boolean) =>
+    Object.entries(acts).map(([name, act]) => [name, { act, everywhere }]);
+  return Object.fromEntries([
+    ...all(everywhere, true),
+    ...all(here, false),
+    ...all({ [`${SESSIONS} sessions listed`]: listed }, true), // the last: they stay
+  ]) as ReturnType<typeof acts>;
+}
+
+const crowded = new Set<Server>();
+
+/** The sessions are made when it warms up. */
+async function listed(session: Session): Promise<Figures | undefined> {
+  const { server } = session;
+  for (let n = 0; n < SESSIONS && !crowded.has(server); n += 1) {
+    const spec = JSON.stringify(specOf(`idle-${n}`, ["true"]));
+    await rest("PUT", "/sessions", spec)(session, session);
+  }
+  crowded.add(server);
+  return rest("GET", "/sessions")(session, session);
+}
+
+function hostile(): Record<string, Act> {
+  const env = many(100_000, () => '{"action":1}');
+  const members = many(1_000_000, (at) => `"k${at}":1`);
+  const buffer = Buffer.alloc(40 * MB, "kernel").toString("base64");
+  const numbers = many(5_000_000, () => "1e5");
+  const call = (at: number, path: string, method: string, input: string) =>
+    `{"id":${at},"method":"${method}","params":{"path":"${path}","input":${input}}}`;
+  return {
+    "REST: 100,000 wrong env items": rest(
+      "PUT",
+      "/sessions",
+      `{"session_id":"w","kernel_name":"none","env":[${env}]}`,
+    ),
+    "REST: a million unknown members": rest(
+      "PUT",
+      "/sessions",
+      `{"kernel_name":"none",${members}}`,
+    ),
+    "REST: 44 MB of code": inSession(
+      "POST",
+      "executions",
+      `{"code":${code()},"silent":true}`,
+    ),
+    "REST: a message of 44 MB": inSession(
+      "POST",
+      "messages",
+      comm(message(`{"code":${code()}}`)),
+    ),
+    "REST: 64 MB of open brackets": inSession(
+      "POST",
+      "messages",
+      "[".repeat(64 * MB),
+    ),
+    "REST: 60 MB of white space": inSession(
+      "POST",
+      "messages",
+      " ".repeat(60 * MB),
+    ),
+    "tRPC: 100,000 wrong env items": frames(
+      "trpc",
+      call(
+        1,
+        "sessions.create",
+        "mutation",
+        `{"kernel_name":"none","env":[${env}]}`,
+      ),
+      1,
+    ),
+    "tRPC: 44 MB of code": (session) =>
+      frames(
+        "trpc",
+        call(
+          1,
+          "executions.create",
+          "mutation",
+          `{"session_id":"${session.id}","code":${code()},"silent":true}`,
+        ),
+        1,
+      )(session, session),
+    "tRPC: 5,000 calls in one frame": frames(
+      "trpc",
+      `[${many(5_000, (at) => call(at, "sessions.list", "query", "null"))}]`,
+      1,
+    ),
+    "tRPC: 20,000 frames that are not JSON": frames("trpc", "hello"),
+    "tRPC over HTTP: a batch of 600": rest(
+      "GET",
+      `/trpc/${many(limits.batch_calls, () => "sessions.list")}?batch=1&input=%7B%7D`,
+    ),
+    "tRPC over HTTP: a batch of 600 that are wrong": rest(
+      "POST",
+      `/trpc/${many(limits.batch_calls, () => "sessions.create")}?batch=1`,
+      `{${many(limits.batch_calls, (at) => `"${at}":{"env":[1,2,3]}`)}}`,
+    ),
+    "channel: five million numbers": frames(
+      "channel",
+      comm(message(`{"a":[${numbers}]}`)),
+      1,
+    ),
+    "channel: 53 MB of base64": frames(
+      "channel",
+      comm(message("{}", `,"buffers":["${buffer}"]`)),
+      1,
+    ),
+    "channel: a million members": frames("channel", `{${members}}`, 1),
+  };
+}
+
+function many(count: number, item: (at: number) => string): string {
+  return Array.from({ length: count }, (_, at) => item(at)).join(",");
+}
+
+function code(): string {
+  return JSON.stringify("x = 'text'\n".repeat(4_000_000));
+}
+
+function message(content: string, more = ""): string {
+  const header = '{"msg_id":"NUMBER","msg_type":"execute_request"}';
+  return `{"channel":"shell","header":${header},"content":${content},"metadata":{}${more}}`;
+}
+
+function comm(text: string): string {
+  return text.replace("execute_request", "comm_msg");
+}
+
+function outputsOf(execution_id: string): Act {
+  return (_, kept) =>
+    inSession("GET", `executions/${execution_id}/outputs`)(kept, kept);
+}
+
+function inSession(method: string, path: string, body?: string): Act {
+  return (session) =>
+    rest(method, `/sessions/${session.id}/${path}`, body)(session, session);
+}
+
+/** Each message gets a number of its own, as what was accepted before is not sent again. */
+let numbered = 0;
+
+/** What is wrong is to be refused; what is asked for is to be there. */
+function rest(method: string, path: string, body?: string): Act {
+  return ({ server }) =>
+    new Promise((resolve, reject) => {
+      const headers = {
+        authorization: `Bearer ${server.token}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      };
+      const { hostname, port } = new URL(server.url);
+      const to = { hostname, port, method, path, headers, agent: false };
+      const req = request(to, (res) => {
+        let size = 0;
+        res.on("data", (chunk: Buffer) => (size += chunk.length));
+        if (res.statusCode === 404) reject(new Error(`${path}: 404`));
+        res.on("end", () => resolve({ "answer MB": size / MB }));
+        res.on("error", reject);
+      });
+      req.on("error", reject);
+      req.end(body?.replace("NUMBER", `bench-${(numbered += 1)}`));
+    });
+}
+
+/** The frames, and a ping behind them: the pong says that they have been read. */
+function frames(to: "channel" | "trpc", text: string, count = 20_000): Act {
+  return async ({ server, channel }) => {
+    const headers = { authorization: `Bearer ${server.token}` };
+    const trpc = `${server.url.replace("http", "ws")}/trpc`;
+    const socket = new WebSocket(to === "trpc" ? trpc : channel, { headers });
+    await once(socket, "open");
+    socket.on("message", () => {});
+    socket.on("error", () => {});
+    const one = text.replace("NUMBER", `bench-${(numbered += 1)}`);
+    for (let sent = 0; sent < count; sent += 1) socket.send(one);
+    const signal = AbortSignal.timeout(ANSWER_MS);
+    const ended = Promise.race([
+      once(socket, "pong", { signal }),
+      once(socket, "close", { signal }),
+    ]);
+    socket.ping();
+    await ended;
+    await later(1_000); // what is read in turns goes on after it
+    socket.close(1000);
+    return undefined;
+  };
+}

@@ -1,0 +1,28 @@
+/** Hearing one message by each driver for ZeroMQ, with nothing done about it. */
+import { cases, flood } from "../harness/flood.ts";
+import { startPlain } from "../harness/plain.ts";
+import type { Question } from "../harness/question.ts";
+
+export const question: Question = {
+  asks: "What does hearing one message cost, by each driver?",
+  async run(bench) {
+    const { scale } = bench.options;
+    await using zmtp = await startPlain("zmtp", {
+      does: "hear",
+      driver: "zmtp",
+    });
+    await using libzmq = await startPlain("libzmq", {
+      does: "hear",
+      driver: "libzmq",
+    });
+    for (const what of cases.slice(0, 3)) {
+      await bench.compare(
+        what.name,
+        [zmtp, libzmq].map((server) => ({
+          name: server.name,
+          run: () => flood(what, { server, scale }),
+        })),
+      );
+    }
+  },
+};
