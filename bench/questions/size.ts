@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import {
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -40,10 +41,15 @@ export const question: Question = {
 };
 
 async function bundled(checkout: Checkout): Promise<Figures> {
+  const { exports } = JSON.parse(
+    readFileSync(join(checkout.folder, "package.json"), "utf8"),
+  ) as { exports: { "./client": { browser?: string; default: string } } };
+  const { browser, default: anywhere } = exports["./client"];
+  const entry = browser ?? anywhere;
   const sizeOf = async (external: string[]) => {
     const { outputFiles } = await build({
       stdin: {
-        contents: 'export { connect } from "./dist/client.js";',
+        contents: `export { connect } from "${entry}";`,
         resolveDir: checkout.folder,
       },
       bundle: true,
