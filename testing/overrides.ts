@@ -13,7 +13,8 @@ import {
   SupervisorError,
 } from "../contract/index.ts";
 import type { Answers, Call } from "../src/server/answers/implement.ts";
-import type { Entry } from "../src/journal/entry.ts";
+import { Entries } from "../src/journal/entries.ts";
+import { EventEntry } from "../src/journal/entry.ts";
 import type { Told } from "../src/server/answers/told.ts";
 
 export type Overrides = {
@@ -99,9 +100,9 @@ async function* subscription(
   events: AsyncIterable<SessionEvent> | Iterable<SessionEvent>,
 ): AsyncGenerator<Told> {
   for await (const event of events) {
-    const text = Buffer.from(JSON.stringify(event));
-    const entry = { seq: event.seq, json: [text], size: text.length };
-    const entries = [entry as unknown as Entry];
+    const { seq, kind } = event;
+    const json = Buffer.from(JSON.stringify(event));
+    const entries = Entries.of(EventEntry.spelled(seq, kind, json));
     yield { journal_id: undefined, reading: { entries } };
   }
 }

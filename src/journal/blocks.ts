@@ -1,20 +1,27 @@
-/**
- * Blocks: runs of entries as bytes, and how they get into files and out again.
- */
+/** Blocks: chunks of a file, and how they get into files and out again. */
 import type { FileHandle } from "node:fs/promises";
-import type { Entry } from "./entry.ts";
-import { fromRecords, toRecord } from "./record.ts";
-
-/** Bytes that are read at once, unless a single entry is larger. */
-export const BLOCK = 256 * 1024;
+import { fromChunk, toChunk } from "./chunk.ts";
+import { Entries } from "./entries.ts";
 
 /** What is needed of a file. */
 export type OpenFile = (
   path: string,
   flags: "wx" | "r",
   mode?: number,
-) => Promise<Pick<FileHandle, "read" | "write" | "truncate" | "close">>;
-export type File = Awaited<ReturnType<OpenFile>>;
+) => Promise<File>;
+
+export interface File extends Pick<FileHandle, "truncate" | "close"> {
+  read(
+    into: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>;
+  writev(
+    pieces: readonly Uint8Array[],
+    position: number,
+  ): Promise<{ readonly bytesWritten: number }>;
+}
 
 /** A run of entries, without holes. */
 export interface Block {
@@ -24,32 +31,17 @@ export interface Block {
 
 /** A block before it has its place. */
 export interface Draft extends Block {
-  readonly entries: readonly Entry[];
-  readonly pieces: readonly Buffer[];
+  readonly entries: Entries;
+  readonly pieces: readonly Uint8Array[];
   readonly length: number;
 }
 
-/** Entries that follow each other, as blocks. */
-export function draftsOf(entries: readonly Entry[]): Draft[] {
-  const drafts: Draft[] = [];
-  let run: Entry[] = [];
-  let pieces: Buffer[] = [];
-  let length = 0;
-  for (const [index, entry] of entries.entries()) {
-    const record = toRecord(entry);
-    run.push(entry);
-    for (const piece of record) {
-      pieces.push(piece);
-      length += piece.length;
-    }
-    if (length < BLOCK && index < entries.length - 1) continue;
-    const first = run[0]?.seq ?? entry.seq;
-    drafts.push({ first, last: entry.seq, entries: run, pieces, length });
-    run = [];
-    pieces = [];
-    length = 0;
-  }
-  return drafts;
+/** Entries as a block of that journal. */
+export function draftOf(entries: Entries, journal_id: string): Draft {
+  const { slab, from, to, first, last } = entries;
+  const pieces = toChunk(slab.partsOf(from, to), journal_id);
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  return { first, last, entries, pieces, length };
 }
 
 /** Where a block lies. */
@@ -63,22 +55,15 @@ export interface BlockLocation {
 export async function readBlock(
   { path, offset, length }: BlockLocation,
   open: OpenFile,
-): Promise<readonly Entry[]> {
+): Promise<Entries> {
   const handle = await open(path, "r");
   try {
     const bytes = Buffer.allocUnsafeSlow(length); // of its own, so that it goes when its entries do
-    let at = 0;
-    while (at < length) {
-      const { bytesRead } = await handle.read(
-        bytes,
-        at,
-        length - at,
-        offset + at,
-      );
-      if (bytesRead === 0) throw new RangeError("A block is cut off");
-      at += bytesRead;
+    if ((await readInto(handle, bytes, offset)) < length) {
+      throw new RangeError("A block is cut off");
     }
-    return fromRecords(bytes);
+    const slab = fromChunk(bytes);
+    return new Entries(slab, 0, slab.count);
   } finally {
     await handle.close();
   }
@@ -87,18 +72,47 @@ export async function readBlock(
 /** A disk may take less than it is given at once. */
 export async function writeAll(
   handle: File,
-  bytes: Buffer,
+  pieces: readonly Uint8Array[],
   position: number,
 ): Promise<void> {
-  let at = 0;
-  while (at < bytes.length) {
-    const { bytesWritten } = await handle.write(
-      bytes,
-      at,
-      bytes.length - at,
-      position + at,
-    );
+  let rest = pieces.filter(({ length }) => length > 0);
+  let at = position;
+  while (rest.length > 0) {
+    const some = rest.slice(0, MOST_PIECES);
+    const { bytesWritten } = await handle.writev(some, at);
     if (bytesWritten === 0) throw new RangeError("The disk takes nothing");
     at += bytesWritten;
+    rest = without(rest, bytesWritten);
   }
+}
+
+/** Of one write: what Linux and macOS take. */
+const MOST_PIECES = 1024;
+
+function without(pieces: readonly Uint8Array[], size: number): Uint8Array[] {
+  let left = size;
+  let at = 0;
+  while (at < pieces.length && left >= (pieces[at]?.length ?? 0)) {
+    left -= pieces[at]?.length ?? 0;
+    at += 1;
+  }
+  const rest = pieces.slice(at);
+  if (left > 0 && rest[0] !== undefined) rest[0] = rest[0].subarray(left);
+  return rest;
+}
+
+/** Resolves with how many bytes there were. */
+async function readInto(
+  handle: File,
+  bytes: Buffer,
+  position: number,
+): Promise<number> {
+  let at = 0;
+  while (at < bytes.length) {
+    const left = bytes.length - at;
+    const { bytesRead } = await handle.read(bytes, at, left, position + at);
+    if (bytesRead === 0) break;
+    at += bytesRead;
+  }
+  return at;
 }

@@ -1,163 +1,111 @@
 /**
- * One numbered thing that a session has said.
- *
- * A Jupyter message becomes the JSON text that clients read, once, by splicing
- * the bytes that the kernel sent: this is the one copy between the kernel's
- * socket and a client's. Where each frame lies in the text is kept, so that a
- * protocol that wants the frames themselves gets those very bytes.
+ * One numbered thing that a session has said, as a view of the slab that it
+ * lies in. It is made for code that must look, and is valid for that turn of
+ * the event loop: whoever keeps one keeps its `copy`.
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import {
   type Channel,
   contentOf,
+  type Header,
   type Message,
+  objectIn,
   type RawFrames,
 } from "../jupyter/message.ts";
+import { eventText, framed, recordLength, Slab } from "./slab.ts";
 
 export type Entry = MessageEntry | EventEntry;
 
-/** Bytes that an entry costs beside its text: the objects around it, roughly. */
-const OVERHEAD = 200;
+abstract class View {
+  readonly slab: Slab;
+  readonly row: number;
 
-export class EventEntry {
-  readonly seq: number;
-  readonly event: OwnEvent;
-  readonly size: number;
-
-  constructor(seq: number, event: OwnEvent) {
-    this.seq = seq;
-    this.event = event;
-    this.size = OVERHEAD + JSON.stringify(event).length;
+  constructor(slab: Slab, row: number) {
+    this.slab = slab;
+    this.row = row;
   }
 
-  /** The event as clients read it. */
-  get json(): readonly Buffer[] {
-    return [Buffer.from(JSON.stringify({ ...this.event, seq: this.seq }))];
+  get seq(): number {
+    return this.slab.first + this.row;
+  }
+
+  /** Bytes that it takes in the journal. */
+  get size(): number {
+    return this.slab.sizeOf(this.row, this.row + 1);
+  }
+
+  /** The JSON text that clients read. */
+  get text(): Buffer {
+    return this.slab.textOf(this.row);
   }
 }
 
-/** What a message entry is made of. */
-export type MessageParts = Pick<
-  MessageEntry,
-  | "seq"
-  | "channel"
-  | "msg_type"
-  | "msg_id"
-  | "parent_id"
-  | "buffers"
-  | "text"
-  | "places"
->;
-
-export class MessageEntry {
-  readonly seq: number;
-  readonly channel: Channel;
-  readonly msg_type: string;
-  readonly msg_id: string;
-  /** The `msg_id` of the request that caused it. */
-  readonly parent_id: string | undefined;
-  /** Views of copies, never of a socket's read buffer. */
-  readonly buffers: readonly Buffer[];
-  /** JSON text up to and including `"buffers":[`, and `]}` where there are none. */
-  readonly text: Buffer;
-  /** Where header, parent_header, metadata and content begin and end in the text. */
-  readonly places: readonly number[];
-  readonly size: number;
-
-  constructor(parts: MessageParts) {
-    this.seq = parts.seq;
-    this.channel = parts.channel;
-    this.msg_type = parts.msg_type;
-    this.msg_id = parts.msg_id;
-    this.parent_id = parts.parent_id;
-    this.buffers = parts.buffers;
-    this.text = parts.text;
-    this.places = parts.places;
-    let size = OVERHEAD + parts.text.length;
-    for (const buffer of parts.buffers) size += buffer.length;
-    this.size = size;
+export class EventEntry extends View {
+  /** One that is in no journal. */
+  static of(seq: number, event: OwnEvent): EventEntry {
+    return EventEntry.spelled(seq, event.kind, eventText(event, seq));
   }
 
-  /** Copies what it keeps of a message that was admitted. */
+  /** The same of an event that is spelled already. */
+  static spelled(seq: number, kind: string, json: Uint8Array): EventEntry {
+    const slab = new Slab(seq, framed(json.length));
+    slab.appendEvent(kind, json);
+    return new EventEntry(slab, 0);
+  }
+
+  get event(): OwnEvent {
+    const { seq, ...event } = JSON.parse(this.text.toString()) as OwnEvent & {
+      readonly seq: number;
+    };
+    return event;
+  }
+}
+
+export class MessageEntry extends View {
+  /** One that is in no journal. Copies the message. */
   static of(seq: number, message: Message): MessageEntry {
-    return new MessageEntry({
-      seq,
-      channel: message.channel,
-      msg_type: message.header.msg_type,
-      msg_id: message.header.msg_id,
-      parent_id: message.parent_header?.msg_id,
-      buffers: message.buffers.map((buffer) => Buffer.from(buffer)),
-      ...splice(seq, message),
-    });
+    const slab = new Slab(seq, recordLength(message));
+    slab.append(message);
+    return new MessageEntry(slab, 0);
   }
 
-  /**
-   * The message as clients read it, in pieces that follow each other. Without
-   * buffers it is one piece, and nothing is copied; buffers are spelled as
-   * base64 at each call.
-   */
-  get json(): readonly Buffer[] {
-    if (this.buffers.length === 0) return [this.text];
-    const pieces = [this.text];
-    for (const [index, buffer] of this.buffers.entries()) {
-      pieces.push(
-        Buffer.from(`${index === 0 ? "" : ","}"${buffer.toString("base64")}"`),
-      );
-    }
-    pieces.push(END);
-    return pieces;
+  get channel(): Channel {
+    return this.slab.channelOf(this.row);
+  }
+
+  get msg_type(): string {
+    return this.slab.typeOf(this.row);
+  }
+
+  get msg_id(): string {
+    return (objectIn(this.raw.header) as Header).msg_id; // it was one when it came
+  }
+
+  /** The `msg_id` of the request that caused it. */
+  get parent_id(): string | undefined {
+    return this.slab.parentOf(this.row);
   }
 
   /** The four frames as the kernel sent them. */
   get raw(): RawFrames {
-    const [header, parent_header, metadata, content] = [0, 2, 4, 6].map((at) =>
-      this.text.subarray(this.places[at], this.places[at + 1]),
-    ) as [Buffer, Buffer, Buffer, Buffer];
-    return {
-      header,
-      parent_header: this.parent_id === undefined ? EMPTY : parent_header,
-      metadata,
-      content,
-    };
+    return this.slab.framesOf(this.row);
+  }
+
+  get buffers(): readonly Buffer[] {
+    return this.slab.buffersOf(this.row);
   }
 
   /** The parsed content, where it is an object. */
   get content(): Readonly<Record<string, unknown>> | undefined {
     return contentOf(this);
   }
-}
 
-const EMPTY = Buffer.from("{}");
-const NULL = Buffer.from("null");
-const PARENT = Buffer.from(',"parent_header":');
-const METADATA = Buffer.from(',"metadata":');
-const CONTENT = Buffer.from(',"content":');
-const OPEN_BUFFERS = Buffer.from(',"buffers":[');
-const END = Buffer.from("]}");
-
-function splice(
-  seq: number,
-  { channel, raw, parent_header, buffers }: Message,
-): { text: Buffer; places: number[] } {
-  const pieces: Uint8Array[] = [
-    Buffer.from(
-      `{"kind":"jupyter","seq":${seq},"channel":"${channel}","header":`,
-    ),
-    raw.header,
-    PARENT,
-    parent_header === undefined ? NULL : raw.parent_header,
-    METADATA,
-    raw.metadata,
-    CONTENT,
-    raw.content,
-    OPEN_BUFFERS,
-  ];
-  if (buffers.length === 0) pieces.push(END);
-  const places: number[] = [];
-  let at = 0;
-  for (const [index, piece] of pieces.entries()) {
-    if (index % 2 === 1) places.push(at, at + piece.length);
-    at += piece.length;
+  /** The same, in memory of its own. */
+  copy(): MessageEntry {
+    const { rows, bytes, ...rest } = this.slab.partsOf(this.row, this.row + 1);
+    return new MessageEntry(
+      Slab.of({ ...rest, rows, bytes: Uint8Array.from(bytes) }),
+      0,
+    );
   }
-  return { text: Buffer.concat(pieces, at), places };
 }

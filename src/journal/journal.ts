@@ -12,22 +12,24 @@ import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
 import { within } from "../time/within.ts";
 import type { Log } from "../log/log.ts";
-import { type Block, BLOCK, type OpenFile } from "./blocks.ts";
+import type { Block, OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
-import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
+import type { Entries } from "./entries.ts";
+import { EventEntry, MessageEntry } from "./entry.ts";
 import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
 import { type Cursor, Cursors } from "./cursors.ts";
 import { Recent } from "./recent.ts";
+import { eventText, framed, recordLength } from "./slab.ts";
 import { BATCH, Spill } from "./spill.ts";
 import type { Turns } from "./turns.ts";
 
 /** What a reader gets at once: entries in order, or the news that some are gone. */
 export type Reading =
   | { readonly gap: { readonly from: number; readonly to: number } }
-  | { readonly entries: readonly Entry[] };
+  | { readonly entries: Entries };
 
 export interface JournalOptions {
-  /** Bytes in memory. The newest entry is kept, however large; and one larger than half of this until it is on disk. */
+  /** Bytes in memory. The newest slab is kept, however large its entry; and an entry larger than half of this until it is on disk. */
   readonly memory: number;
   /** Bytes on disk; 0 for none. */
   readonly disk: number;
@@ -54,7 +56,7 @@ export interface FollowOptions {
 }
 
 /** Most bytes that a reader is handed at once, unless a single entry is larger. */
-const HANDFUL = BLOCK;
+const HANDFUL = 256 * 1024;
 /**
  * A kernel is listened to no further while more than this part of the memory is
  * unwritten, so that a disk which is merely slower does not cost what a kernel
@@ -75,7 +77,7 @@ export class Journal implements Holder, AsyncDisposable {
   /** Numbers mean something in this one only: a session that is made anew counts anew. */
   readonly id = randomBytes(8).toString("hex");
   readonly #options: JournalOptions;
-  readonly #recent = new Recent();
+  readonly #recent: Recent;
   readonly #spill: Spill | undefined;
   #last = 0;
   /** Up to this number everything that was kept has been handed to the spill. */
@@ -83,6 +85,8 @@ export class Journal implements Holder, AsyncDisposable {
   /** Up to this number it is to be handed over. */
   #goal = 0;
   #unwritten = 0;
+  /** Bytes in memory, as far as the budget was told. */
+  #counted = 0;
   #writing: Promise<void> | undefined;
   /** What is being written of it. */
   #batch: Promise<boolean> = Promise.resolve(true);
@@ -91,7 +95,7 @@ export class Journal implements Holder, AsyncDisposable {
   readonly #waiting = new Set<() => void>();
   readonly #places = new Cursors();
   /** An entry larger than half of the memory, until it is on disk or the disk did not take it. */
-  #oversized: Entry | undefined;
+  #oversized: { readonly seq: number; readonly size: number } | undefined;
   /** Since when the disk has been too slow. */
   #behindSince: number | undefined;
   #leftAt = -Infinity;
@@ -101,10 +105,13 @@ export class Journal implements Holder, AsyncDisposable {
 
   constructor(options: JournalOptions) {
     this.#options = options;
+    this.#recent = new Recent(options.memory);
     const { directory, disk: limit, diskBudget: budget, log, open } = options;
     if (Math.min(limit, budget.limit) > 0) {
+      const { id } = this;
       const heard = () => this.#places.heard;
-      this.#spill = new Spill({ directory, limit, budget, log, open, heard });
+      const shared = { directory, limit, budget, log, open };
+      this.#spill = new Spill({ id, heard, ...shared });
     }
     options.budget.join(this);
   }
@@ -154,30 +161,38 @@ export class Journal implements Holder, AsyncDisposable {
     return this.#leftAt;
   }
 
-  /** kernel → journal. Copies what it keeps. */
+  /** kernel → journal. Copies what it keeps. The entry is valid for this turn of the event loop. */
   append(message: Message): MessageEntry {
-    const entry = MessageEntry.of(this.#last + 1, message);
-    this.#add(entry);
-    return entry;
+    const added = this.#recent.add(recordLength(message), (slab) =>
+      slab.append(message),
+    );
+    this.#added(added);
+    return new MessageEntry(added.slab, added.from);
   }
 
   /** supervisor → journal */
   say(event: OwnEvent): EventEntry {
-    const entry = new EventEntry(this.#last + 1, event);
-    this.#add(entry);
-    return entry;
+    const json = eventText(event, this.#last + 1);
+    const added = this.#recent.add(framed(json.length), (slab) =>
+      slab.appendEvent(event.kind, json),
+    );
+    this.#added(added);
+    return new EventEntry(added.slab, added.from);
   }
 
   /**
    * What comes after number `after`, up to a handful; `undefined` when that is
    * nothing yet. A promise only where the disk has to be asked. A number that
-   * was never given out counts as the newest.
+   * was never given out counts as the newest. What is read is valid for this
+   * turn of the event loop, unless its slab is pinned.
    */
   read(after: number): Reading | Promise<Reading> | undefined {
     if (after >= this.#last) return undefined;
     const next = Math.max(after + 1, 1);
     const { first } = this.#recent;
-    if (next >= first) return { entries: this.#recent.from(next, HANDFUL) };
+    if (next >= first) {
+      return { entries: this.#recent.from(next).upTo(HANDFUL) };
+    }
     const block = this.#spill?.find(next);
     if (block !== undefined && block.first <= next) {
       return this.#readBlock(block, next);
@@ -186,7 +201,11 @@ export class Journal implements Holder, AsyncDisposable {
     return { gap: { from: next, to } };
   }
 
-  /** Everything after number `after`, oldest first, then what is being said, until the journal ends or `signal` aborts. */
+  /**
+   * Everything after number `after`, oldest first, then what is being said,
+   * until the journal ends or `signal` aborts. What is read is valid until the
+   * next is asked for.
+   */
   async *follow(
     after: number,
     signal: AbortSignal,
@@ -212,8 +231,17 @@ export class Journal implements Holder, AsyncDisposable {
           const { from, to } = reading.gap;
           seen = to;
           this.#options.gap?.(from, to);
-        } else seen += reading.entries.length;
-        yield reading;
+          yield reading;
+          continue;
+        }
+        const { slab, last } = reading.entries;
+        seen = last;
+        slab.pin();
+        try {
+          yield reading;
+        } finally {
+          slab.unpin();
+        }
       }
     } finally {
       leave();
@@ -263,10 +291,11 @@ export class Journal implements Holder, AsyncDisposable {
     const least = what === "written" ? 0 : 1;
     const upTo = this.#upTo(what);
     while (this.#recent.bytes > enough && this.#recent.count > least) {
-      if (this.#recent.first > upTo) return;
-      if (this.#recent.first === this.#oversized?.seq && this.excused > 0) {
-        return;
-      }
+      const { oldest } = this.#recent;
+      if (oldest === undefined || oldest.last > upTo) return;
+      const waiting = this.#oversized?.seq ?? 0;
+      const isWaiting = waiting >= oldest.first && waiting <= oldest.last;
+      if (isWaiting && this.excused > 0) return;
       this.#letGo();
     }
   }
@@ -287,8 +316,9 @@ export class Journal implements Holder, AsyncDisposable {
 
   async #readBlock(block: Block, from: number): Promise<Reading> {
     try {
-      const entries = (await this.#spill?.read(block)) ?? [];
-      return { entries: entries.slice(from - block.first) };
+      const entries = await this.#spill?.read(block);
+      if (entries !== undefined) return { entries: entries.since(from) };
+      return { gap: { from, to: block.last } };
     } catch (error) {
       const isForgotten =
         (this.#spill?.find(block.first)?.last ?? 0) !== block.last;
@@ -312,13 +342,14 @@ export class Journal implements Holder, AsyncDisposable {
     });
   }
 
-  #add(entry: Entry): void {
-    this.#recent.push(entry);
-    this.#last = entry.seq;
-    this.#count(entry.size, entry.size);
+  #added({ last: seq, size }: Entries): void {
+    this.#last = seq;
+    this.#count(this.#recent.bytes - this.#counted, size);
     const { memory, budget } = this.#options;
-    const isOversized = entry.size > memory / 2;
-    if (isOversized && entry.size >= this.#waitingSize) this.#oversized = entry;
+    const isOversized = size > memory / 2;
+    if (isOversized && size >= this.#waitingSize) {
+      this.#oversized = { seq, size };
+    }
     // Half of the memory is what the disk may lag behind; the other half is what readers find there.
     if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
     this.#trim();
@@ -339,42 +370,62 @@ export class Journal implements Holder, AsyncDisposable {
     while (this.bytes > limit && this.#recent.count > 1) this.#letGo();
   }
 
-  /** The oldest in memory goes: it is on disk, on its way there, or lost. */
+  /** The oldest slab in memory goes: it is on disk, on its way there, or lost. */
   #letGo(): void {
-    const entry = this.#recent.shift();
-    if (entry === undefined) return;
-    if (entry === this.#oversized) this.#oversized = undefined;
-    if (entry.seq > this.#handed) {
-      this.#handed = entry.seq;
-      this.#count(-entry.size, -entry.size);
-      this.#lose(1);
-    } else this.#count(-entry.size, 0);
+    const slab = this.#recent.shift();
+    if (slab === undefined) return;
+    const { first, last } = slab;
+    const waiting = this.#oversized?.seq ?? 0;
+    if (waiting >= first && waiting <= last) this.#oversized = undefined;
+    const lost = last - Math.max(this.#handed, first - 1);
+    const unwritten = lost > 0 ? slab.sizeOf(slab.count - lost, slab.count) : 0;
+    if (lost > 0) this.#handed = last;
+    this.#count(this.#recent.bytes - this.#counted, -unwritten);
+    if (lost > 0) this.#lose(lost);
+    slab.drop();
   }
 
   /** memory → disk, a batch at a time, in order. Never rejects. */
   async #write(spill: Spill): Promise<void> {
-    const size = Math.min(BATCH, this.#options.memory / 8);
     while (this.#handed < this.#goal && spill.isReady && !this.#isClosed) {
-      const entries = this.#recent.from(this.#handed + 1, size);
-      this.#handed += entries.length;
-      this.#count(0, -sizeOf(entries));
-      this.#batch = spill.write(entries);
+      const batch = this.#nextBatch();
+      for (const { slab } of batch) slab.pin();
+      this.#batch = spill.write(batch);
       const isWritten = await this.#batch;
-      if (!isWritten) this.#takeBack(entries);
-      if (this.#oversized !== undefined && entries.includes(this.#oversized)) {
+      if (!isWritten) this.#takeBack(batch);
+      for (const { slab } of batch) slab.unpin();
+      if ((this.#oversized?.seq ?? Infinity) <= this.#handed) {
         this.#oversized = undefined;
         this.#trim();
       }
     }
   }
 
+  /** What is written next: as much as is written at once, and one slab's rest at least. */
+  #nextBatch(): Entries[] {
+    const most = Math.min(BATCH, this.#options.memory / 8);
+    const batch: Entries[] = [];
+    let size = 0;
+    while (this.#handed < this.#last && (size === 0 || size < most)) {
+      const entries = this.#recent.from(this.#handed + 1);
+      batch.push(entries);
+      size += entries.size;
+      this.#handed = entries.last;
+    }
+    this.#count(0, -size);
+    return batch;
+  }
+
   /** What the disk did not take: some of it may still be in memory, the rest is lost. */
-  #takeBack(entries: readonly Entry[]): void {
+  #takeBack(batch: readonly Entries[]): void {
     const { first } = this.#recent;
-    const kept = entries.filter(({ seq }) => seq >= first);
-    this.#handed -= kept.length;
-    this.#count(0, sizeOf(kept));
-    this.#lose(entries.length - kept.length);
+    for (const { last, length, size } of batch.toReversed()) {
+      if (last < first) this.#lose(length);
+      else {
+        this.#handed -= length;
+        this.#count(0, size);
+      }
+    }
   }
 
   #lose(count: number): void {
@@ -387,14 +438,10 @@ export class Journal implements Holder, AsyncDisposable {
     );
   }
 
+  /** Of what it holds, and of what is unwritten, there is so much more, or less. */
   #count(bytes: number, unwritten: number): void {
+    this.#counted += bytes;
     this.#unwritten += unwritten;
     if (!this.#isClosed) this.#options.budget.count(bytes, unwritten);
   }
-}
-
-function sizeOf(entries: readonly Entry[]): number {
-  let size = 0;
-  for (const entry of entries) size += entry.size;
-  return size;
 }

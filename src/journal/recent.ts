@@ -1,60 +1,89 @@
 /**
- * The newest entries of a journal, in memory: without holes, oldest first.
- * Whoever adds also decides what goes.
+ * The newest entries of a journal, in memory: slabs without holes between them,
+ * oldest first. Whoever adds also decides what goes.
  */
-import type { Entry } from "./entry.ts";
+import { Entries } from "./entries.ts";
+import { Slab } from "./slab.ts";
+
+/** Capacity of a slab: little for a journal that is short, so that many sessions take little. */
+const FIRST_SLAB = 4 * 1024; // bytes
+const LARGEST_SLAB = 256 * 1024;
+/** A slab takes no more than this part of the memory: what goes, goes slab by slab. */
+const PART = 16;
 
 export class Recent {
-  #entries: (Entry | undefined)[] = [];
-  /** Index in `#entries` of the oldest that is kept. */
-  #oldest = 0;
+  /** Most bytes of one slab, unless a single record is larger. */
+  readonly #capacity: number;
+  #slabs: Slab[] = [];
   #next = 1;
   #bytes = 0;
+
+  /** `memory` is in bytes. */
+  constructor(memory: number) {
+    this.#capacity = Math.min(LARGEST_SLAB, Math.floor(memory / PART));
+  }
 
   get bytes(): number {
     return this.#bytes;
   }
 
+  /** How many slabs it has. */
   get count(): number {
-    return this.#entries.length - this.#oldest;
+    return this.#slabs.length;
   }
 
   /** The oldest number that is kept; the one that comes next when none is. */
   get first(): number {
-    return this.#next - this.count;
+    return this.#slabs[0]?.first ?? this.#next;
   }
 
-  push(entry: Entry): void {
-    this.#entries.push(entry);
-    this.#next = entry.seq + 1;
-    this.#bytes += entry.size;
+  get oldest(): Slab | undefined {
+    return this.#slabs[0];
   }
 
-  /** Lets the oldest go. */
-  shift(): Entry | undefined {
-    const entry = this.#entries[this.#oldest];
-    if (entry === undefined) return undefined;
-    this.#entries[this.#oldest] = undefined;
-    this.#oldest += 1;
-    this.#bytes -= entry.size;
-    // Moving in strides keeps this cheap: an entry moves once in a while, not each time.
-    if (this.#oldest > 1024 && this.#oldest > this.#entries.length / 2) {
-      this.#entries = this.#entries.slice(this.#oldest);
-      this.#oldest = 0;
+  /** Adds a record of so many bytes, which `write` writes. */
+  add(length: number, write: (slab: Slab) => void): Entries {
+    let slab = this.#slabs.at(-1);
+    if (slab?.hasRoom(length) !== true) {
+      slab = new Slab(this.#next, Math.max(length, this.#nextCapacity()));
+      this.#slabs.push(slab);
     }
-    return entry;
+    const before = slab.size;
+    const { count } = slab;
+    write(slab);
+    this.#bytes += slab.size - before;
+    this.#next = slab.last + 1;
+    return new Entries(slab, count, slab.count);
   }
 
-  /** From number `from` on, which is kept: as many as `bytes` hold, and one at least. */
-  from(from: number, bytes: number): Entry[] {
-    const start = this.#oldest + (from - this.first);
-    let end = start;
-    let size = 0;
-    while (end < this.#entries.length) {
-      size += this.#entries[end]?.size ?? 0;
-      if (size > bytes && end > start) break;
-      end += 1;
+  /** Lets the oldest slab go. */
+  shift(): Slab | undefined {
+    const slab = this.#slabs.shift();
+    if (slab !== undefined) this.#bytes -= slab.size;
+    return slab;
+  }
+
+  /** From number `seq` on, which is kept, to the end of its slab. */
+  from(seq: number): Entries {
+    const slab = this.#slabs[this.#placeOf(seq)] as Slab;
+    return new Entries(slab, seq - slab.first, slab.count);
+  }
+
+  #nextCapacity(): number {
+    const grown = Math.max(FIRST_SLAB, this.#bytes);
+    return Math.min(this.#capacity, 2 ** Math.ceil(Math.log2(grown)));
+  }
+
+  /** Of the slab with that number. Most ask for the last. */
+  #placeOf(seq: number): number {
+    let low = 0;
+    let high = this.#slabs.length - 1;
+    if (seq >= (this.#slabs[high]?.first ?? 0)) return high;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if ((this.#slabs[middle]?.first ?? 0) <= seq) low = middle;
+      else high = middle - 1;
     }
-    return this.#entries.slice(start, end) as Entry[]; // those that went lie before `start`
+    return low;
   }
 }

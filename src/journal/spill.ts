@@ -16,14 +16,14 @@ import type { Log } from "../log/log.ts";
 import {
   type Block,
   type Draft,
-  draftsOf,
+  draftOf,
   type File,
   type OpenFile,
   readBlock,
   writeAll,
 } from "./blocks.ts";
 import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
-import type { Entry } from "./entry.ts";
+import type { Entries } from "./entries.ts";
 
 /**
  * Bytes that are written at once. The event loop hears of one write in a turn,
@@ -43,6 +43,8 @@ const PAUSE_MS = 10_000;
 const COMPLAINT_MS = 60_000;
 
 export interface SpillOptions {
+  /** Of the journal. */
+  readonly id: string;
   /** Makes the private directory, where it is not there yet, and says where. */
   readonly directory: () => string;
   /** Bytes. The newest segment is kept, however large. */
@@ -61,9 +63,9 @@ interface Written extends Block {
   readonly offset: number;
   readonly length: number;
   /** Until they are on disk. */
-  entries: readonly Entry[] | undefined;
+  entries: Entries | undefined;
   /** Readers that come together are answered by one look at the disk. */
-  reading: Promise<readonly Entry[]> | undefined;
+  reading: Promise<Entries> | undefined;
 }
 
 interface Segment {
@@ -135,7 +137,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   /** The entries of a block that `find` found. Rejects when it was forgotten meanwhile, or cannot be read. */
-  read(block: Block): readonly Entry[] | Promise<readonly Entry[]> {
+  read(block: Block): Entries | Promise<Entries> {
     const written = block as Written; // `find` gives out no others
     if (written.entries !== undefined) return written.entries;
     written.reading ??= readBlock(
@@ -152,7 +154,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
    * false, and never rejects, when the disk did not take them: they are then
    * not here. One call at a time.
    */
-  write(entries: readonly Entry[]): Promise<boolean> {
+  write(entries: readonly Entries[]): Promise<boolean> {
     this.#writing = this.#write(entries);
     return this.#writing;
   }
@@ -182,9 +184,9 @@ export class Spill implements DiskHolder, AsyncDisposable {
     }
   }
 
-  async #write(entries: readonly Entry[]): Promise<boolean> {
-    const { budget, limit } = this.#options;
-    const drafts = draftsOf(entries);
+  async #write(entries: readonly Entries[]): Promise<boolean> {
+    const { budget, limit, id } = this.#options;
+    const drafts = entries.map((each) => draftOf(each, id));
     let needed = sizeOf(drafts) * ROOM;
     for (;;) {
       try {
@@ -232,15 +234,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     }
     const pieces = drafts.flatMap((draft) => draft.pieces);
     try {
-      if (end - start <= 2 * BATCH) {
-        await writeAll(handle, Buffer.concat(pieces, end - start), start);
-      } else {
-        let at = start;
-        for (const piece of pieces) {
-          await writeAll(handle, piece, at);
-          at += piece.length;
-        }
-      }
+      await writeAll(handle, pieces, start);
     } catch (error) {
       blocks.length = before;
       await handle.truncate(start).catch(() => {}); // what was written of it takes room from others

@@ -2,29 +2,30 @@
  * The one way from a journal to a client, in every protocol: read, encode, wait
  * for the client. A protocol is a codec; a connection is a sink.
  */
+import type { Slab } from "../journal/slab.ts";
 import type { Told } from "./answers/told.ts";
-
-/** A piece of what goes out. */
-export type Piece = Buffer | string;
 
 /** How a protocol spells what is told. */
 export interface Codec {
-  /** Calls `put` with each event that the protocol has a word for, and with no pieces for one that it has none for. */
+  /** Calls `put` with the events that the protocol has a word for, as many as it likes at once, and with no pieces for one that it has none for. */
   encode(told: Told, put: Put): void;
 }
 
-/** One event, or one frame, in pieces that follow each other. */
+/** Events as the protocol spells them, in pieces that follow each other. */
 export type Put = (
-  pieces: readonly Piece[] | undefined,
-  /** The number up to which the client has been told everything by it. */
+  pieces: readonly Buffer[] | undefined,
+  /** The number up to which the client has been told everything by them. */
   seq: number,
-  /** Bytes of the entry. */
+  /** Bytes of the entries. */
   size: number,
+  /** Where pieces are views of it: it is pinned until they have been sent. */
+  slab?: Slab,
 ) => void;
 
 /** Where what is encoded goes. */
 export interface Sink {
-  add(pieces: readonly Piece[]): void;
+  /** `slab` stays pinned until the pieces are with the operating system. */
+  add(pieces: readonly Buffer[], slab?: Slab): void;
   /** Sends what was added. */
   flush(): void;
   /** What `send` sends goes out in one go. */
@@ -52,8 +53,8 @@ export async function relay(
 ): Promise<void> {
   for await (const told of paced(source, sink)) {
     sink.together(() => {
-      codec.encode(told, (pieces, seq, size) => {
-        if (pieces !== undefined) sink.add(pieces);
+      codec.encode(told, (pieces, seq, size, slab) => {
+        if (pieces !== undefined) sink.add(pieces, slab);
         owner?.sent(seq, size);
       });
       sink.flush();

@@ -22,7 +22,7 @@ export class Displays {
     const content = bufferOf(entry.raw.content);
     if (!content.includes(DISPLAY_ID)) return;
     const display_id = displayIdIn(content);
-    if (display_id !== undefined) this.#shown.set(display_id, entry);
+    if (display_id !== undefined) this.#shown.set(display_id, entry.copy());
   }
 
   *[Symbol.iterator](): Generator<readonly [display_id: string, Bundle]> {

@@ -226,7 +226,8 @@ export class Requests {
       (execution ?? this.executions.find(active?.header.msg_id))?.asked(entry);
     }
     if (channel === "iopub" || parent_id === undefined) return;
-    if (channel !== "stdin") this.#awaited.get(parent_id)?.resolve(entry);
+    if (channel !== "stdin")
+      this.#awaited.get(parent_id)?.resolve(entry.copy());
     if (header.msg_type !== "execute_reply" || execution === undefined) return;
     const isActive = this.queue.active?.header.msg_id === parent_id;
     if (isActive && hasFailed(message)) {
@@ -584,7 +585,7 @@ export class Requests {
       const [reply, idle] = unrun(parent, content, from);
       const entry = journal.append(reply);
       execution?.heard(reply.header, entry);
-      this.#awaited.get(msg_id)?.resolve(entry);
+      this.#awaited.get(msg_id)?.resolve(entry.copy());
       const last = journal.append(idle);
       execution?.heard(idle.header, last);
       execution?.abort(reason, reply);

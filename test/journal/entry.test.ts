@@ -21,7 +21,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
         const parent = hasParent ? compose(draft) : undefined;
         const message = compose({ ...draft, content, buffers, parent });
         const entry = MessageEntry.of(7, message);
-        expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
+        expect(JSON.parse(entry.text.toString())).toEqual({
           kind: "jupyter",
           seq: 7,
           channel: "iopub",
@@ -65,12 +65,12 @@ test("an entry keeps nothing of the memory that it was read from", () => {
 });
 
 test("an event carries its number", () => {
-  const entry = new EventEntry(3, {
+  const entry = EventEntry.of(3, {
     kind: "status",
     status: "idle",
     reason: null,
   });
-  expect(JSON.parse(Buffer.concat(entry.json).toString())).toEqual({
+  expect(JSON.parse(entry.text.toString())).toEqual({
     kind: "status",
     status: "idle",
     reason: null,

@@ -190,8 +190,8 @@ describe("the other frames", () => {
     for (const parent_header of parents) {
       const read = arrives({ parent_header }).read();
       expect(read.parent_header).toBeUndefined();
-      const { json } = MessageEntry.of(1, read);
-      expect(JSON.parse(Buffer.concat(json).toString())).toMatchObject({
+      const { text } = MessageEntry.of(1, read);
+      expect(JSON.parse(text.toString())).toMatchObject({
         parent_header: null,
       });
     }
@@ -207,8 +207,8 @@ describe("the other frames", () => {
   it("headers are mended too", () => {
     const header = '\ufeff{"msg_id":"a","msg_type":"b","took":NaN}';
     const { read, mends } = arrives({ header, parent_header: header });
-    const { json } = MessageEntry.of(1, read());
-    expect(JSON.parse(Buffer.concat(json).toString())).toMatchObject({
+    const { text } = MessageEntry.of(1, read());
+    expect(JSON.parse(text.toString())).toMatchObject({
       header: { msg_id: "a", took: null },
       parent_header: { msg_id: "a", took: null },
     });
@@ -237,7 +237,7 @@ test("no frame can change what is said of the message around it", () => {
         expect(error).toBeInstanceOf(Refused);
         return;
       }
-      const told = JSON.parse(Buffer.concat(entry.json).toString()) as object;
+      const told = JSON.parse(entry.text.toString()) as object;
       expect(told).toMatchObject({ kind: "jupyter", seq: 7, channel: "iopub" });
       expect(Object.keys(told)).toHaveLength(8);
     }),

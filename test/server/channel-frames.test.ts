@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import type { OwnEvent } from "../../contract/index.ts";
+import { Entries } from "../../src/journal/entries.ts";
 import { EventEntry } from "../../src/journal/entry.ts";
+import { payloadsIn } from "../../src/journal/frame.ts";
 import { codecFor } from "../../src/server/doors/channels/kallichore.ts";
 import type { ServerOptions } from "../../src/serve.ts";
 import {
@@ -212,11 +214,14 @@ test("an event that only this server knows is spelled in the same form, for thos
 /** An event as number 9, as a client hears it that connected to that address. */
 function framesFor(address: string, event: OwnEvent): unknown[] {
   const frames: unknown[] = [];
-  const entries = [new EventEntry(9, event)];
+  const entries = Entries.of(EventEntry.of(9, event));
   codecFor(address).encode(
     { journal_id: "a", reading: { entries } },
     (pieces) => {
-      if (pieces !== undefined) frames.push(JSON.parse(pieces.join("")));
+      if (pieces === undefined) return;
+      for (const payload of payloadsIn(Buffer.concat(pieces))) {
+        frames.push(JSON.parse(payload.toString()));
+      }
     },
   );
   return frames;

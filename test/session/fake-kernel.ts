@@ -22,7 +22,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
-import { MessageEntry } from "../../src/journal/entry.ts";
+import { type Entry, MessageEntry } from "../../src/journal/entry.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import type { Telemetry } from "../../src/telemetry/telemetry.ts";
@@ -390,12 +390,21 @@ export function message(
 
 const SPEAKER = { session: "client", username: "tester", version: "5.3" };
 
+/** What the journal holds in memory after number `after`. */
+export function entriesIn(session: Session, after = 0): Entry[] {
+  const entries: Entry[] = [];
+  for (let seen = after; seen < session.journal.last;) {
+    const reading = session.journal.read(seen);
+    if (reading === undefined || !("entries" in reading)) break;
+    entries.push(...reading.entries);
+    seen = reading.entries.last;
+  }
+  return entries;
+}
+
 /** What the session has said after number `after`, in short: `busy`, `exited 1`, `execution done`, `iopub stream`, `shell execute_reply aborted`. */
 export function said(session: Session, after = 0): string[] {
-  const reading = session.journal.read(after);
-  if (reading === undefined || reading instanceof Promise) return [];
-  if ("gap" in reading) return [];
-  return reading.entries.map((entry) => {
+  return entriesIn(session, after).map((entry) => {
     if (entry instanceof MessageEntry) {
       const { status, execution_state } = entry.content as Record<
         string,

@@ -9,6 +9,7 @@ import {
   message,
   newSession,
   said,
+  entriesIn,
 } from "./fake-kernel.ts";
 
 const FIVE = { autorestart: { limit: 5, window_s: 60 } };
@@ -24,10 +25,7 @@ async function started(policy: PolicyChange = FIVE): Promise<{
 }
 
 function reasons(session: Session): string[] {
-  const reading = session.journal.read(0);
-  if (reading === undefined || reading instanceof Promise) return [];
-  if ("gap" in reading) return [];
-  return reading.entries.flatMap((entry) =>
+  return entriesIn(session).flatMap((entry) =>
     "event" in entry && entry.event.kind === "status"
       ? [`${entry.event.status}: ${entry.event.reason}`]
       : [],

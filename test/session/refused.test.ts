@@ -14,6 +14,7 @@ import {
   message,
   said,
   startedSession,
+  entriesIn,
 } from "./fake-kernel.ts";
 
 /** What is JSON, and is not what the protocol says. */
@@ -392,9 +393,7 @@ function refusalsIn(
   session: Awaited<ReturnType<typeof startedSession>>["session"],
   after: number,
 ) {
-  const reading = session.journal.read(after);
-  if (reading === undefined || !("entries" in reading)) return [];
-  return reading.entries.flatMap((entry) =>
+  return entriesIn(session, after).flatMap((entry) =>
     entry instanceof EventEntry && entry.event.kind === "refused"
       ? [entry.event]
       : [],

@@ -548,7 +548,7 @@ describe("those who are attached when a session ends", () => {
       const { signal } = new AbortController();
       for await (const reading of session.journal.follow(0, signal)) {
         if ("gap" in reading) throw new Error("a gap");
-        heard.push(...reading.entries.map(({ seq }) => seq));
+        heard.push(...[...reading.entries].map(({ seq }) => seq));
         expect(session.ended.aborted).toBe(false);
       }
     })();

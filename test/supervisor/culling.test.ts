@@ -12,6 +12,7 @@ import {
   type FakeProvisioner,
   message,
   newSession,
+  entriesIn,
 } from "../session/fake-kernel.ts";
 
 beforeEach(() => {
@@ -66,10 +67,7 @@ function pass(seconds: number): Promise<unknown> {
 }
 
 function lastReason(session: Session): string | null | undefined {
-  const reading = session.journal.read(0);
-  if (reading === undefined || reading instanceof Promise) return undefined;
-  if ("gap" in reading) return undefined;
-  const events = reading.entries.flatMap((entry) =>
+  const events = entriesIn(session).flatMap((entry) =>
     "event" in entry ? [entry.event] : [],
   );
   return events.findLast((event) => event.kind === "status")?.reason;

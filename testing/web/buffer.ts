@@ -56,6 +56,11 @@ export class Buffer extends Uint8Array {
     return new TextEncoder().encode(text).length;
   }
 
+  /** Returns how many bytes were written. */
+  write(text: string, at = 0): number {
+    return new TextEncoder().encodeInto(text, this.subarray(at)).written;
+  }
+
   override toString(encoding = "utf8"): string {
     if (encoding === "utf8") return new TextDecoder().decode(this);
     const binary = toBinary(this);

@@ -16,6 +16,7 @@ export const webBuild = {
       "node:fs/promises",
       "node:http",
       "node:path",
+      "node:zlib",
       "ws",
     ].map((name) => [name, here("modules.ts")]),
   ),

@@ -72,9 +72,7 @@ function metadataOf({ request }: Execution, limit: number) {
 
 /** A message of the journal as the event that clients read. What should be an object and is not is empty. */
 export function eventIn(entry: MessageEntry): JupyterEvent {
-  const event = JSON.parse(
-    Buffer.concat(entry.json).toString(),
-  ) as JupyterEvent;
+  const event = JSON.parse(entry.text.toString()) as JupyterEvent;
   const { metadata, content } = entry.raw;
   return {
     ...event,

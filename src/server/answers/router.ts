@@ -16,7 +16,7 @@ import {
   failure,
   type Operation,
   SupervisorError,
-  toPosition,
+  fromPosition,
 } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
 import { CarriedInput } from "./client-input.ts";
@@ -25,7 +25,7 @@ import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
 import { type Line, share } from "../../time/share.ts";
-import { eachEvent, type Told } from "./told.ts";
+import { entriesOf, type Told } from "./told.ts";
 
 /** How a subscription travels on one connection. */
 export interface Feed {
@@ -216,22 +216,23 @@ async function* trackedEvents(
   raw: Context["raw"],
 ) {
   for await (const told of subscription) {
-    const events: (readonly [string, readonly Buffer[]])[] = [];
-    eachEvent(told, ({ id, json }) => events.push([id, json]));
-    for (const [id, json] of events) yield tracked(id, spelled(id, json, raw));
+    const { journal_id } = told;
+    for (const { seq, text } of entriesOf(told)) {
+      const id = fromPosition({ journal_id, seq });
+      yield tracked(id, spelled(seq, text, raw));
+    }
   }
 }
 
 /** The event as it is written, or as a value. One that no string can hold and no JSON parser takes is told as missing, with the number it has. */
 function spelled(
-  id: string,
-  json: readonly Buffer[],
+  seq: number,
+  text: Buffer,
   raw: (json: string) => unknown = JSON.parse,
 ): unknown {
   try {
-    return raw(Buffer.concat(json).toString());
+    return raw(text.toString());
   } catch {
-    const { seq } = toPosition(id);
     return { kind: "gap", seq, from: seq, to: seq };
   }
 }

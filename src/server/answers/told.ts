@@ -4,7 +4,9 @@
  * another one is told that it is another one, instead of being left to wait
  * for numbers that this one has not come to.
  */
-import { failure, fromPosition, toPosition } from "../../../contract/index.ts";
+import { failure, toPosition } from "../../../contract/index.ts";
+import { Entries } from "../../journal/entries.ts";
+import { EventEntry } from "../../journal/entry.ts";
 import type { Reading } from "../../journal/journal.ts";
 import type { Session } from "../../session/session.ts";
 
@@ -39,32 +41,12 @@ export function assertJournal(
   throw failure("session_replaced", { session_id, why });
 }
 
-/** Calls `tell` with each event as JSON, in pieces that follow each other. */
-export function eachEvent(
-  { journal_id, reading }: Told,
-  tell: (event: ToldEvent) => void,
-): void {
-  const idOf = (seq: number) => fromPosition({ journal_id, seq });
-  if ("entries" in reading) {
-    for (const { seq, size, json } of reading.entries) {
-      tell({ id: idOf(seq), seq, size, json });
-    }
-    return;
-  }
+/** What is told as entries: what is no entry (a gap, another journal) as one that is in no journal. */
+export function entriesOf({ journal_id, reading }: Told): Entries {
+  if ("entries" in reading) return reading.entries;
   const event = eventOf(reading, journal_id);
-  const { seq } = event;
-  const json = [Buffer.from(JSON.stringify(event))];
-  tell({ id: idOf(seq), seq, size: 0, json });
-}
-
-export interface ToldEvent {
-  /** The position of a reader that has heard it. */
-  readonly id: string;
-  readonly seq: number;
-  /** Bytes of the entry. */
-  readonly size: number;
-  /** In pieces that follow each other. */
-  readonly json: readonly Buffer[];
+  const json = Buffer.from(JSON.stringify(event));
+  return Entries.of(EventEntry.spelled(event.seq, event.kind, json));
 }
 
 function eventOf(

@@ -2,8 +2,10 @@
  * What one execution says, picked out of the journal: from its beginning, or
  * after a number, until it is over.
  */
+import type { OwnEvent } from "../../../contract/index.ts";
+import { EventEntry } from "../../journal/entry.ts";
+import type { Slab } from "../../journal/slab.ts";
 import { deadline } from "../../time/signals.ts";
-import { type Entry, MessageEntry } from "../../journal/entry.ts";
 import type { Execution } from "./execution.ts";
 import type { Journal, Reading } from "../../journal/journal.ts";
 
@@ -24,9 +26,9 @@ export async function* eventsOf(
   journal: Journal,
   { signals, after = 0, withUpdates = false }: EventsOptions,
 ): AsyncGenerator<Reading, void> {
-  const isOf = (entry: Entry) =>
-    entry.seq <= (execution.endSeq ?? Infinity) &&
-    (belongs(entry, execution.id) || (withUpdates && isUpdate(entry)));
+  const isOf = (row: number, slab: Slab) =>
+    slab.first + row <= (execution.endSeq ?? Infinity) &&
+    (belongs(row, slab, execution.id) || (withUpdates && isUpdate(row, slab)));
   let seen = Math.max(after, execution.after);
   using left = deadline(signals);
   using end = deadline([left.signal, execution.over]);
@@ -70,19 +72,19 @@ async function* upTo(
 
 function* picked(
   reading: Reading,
-  isOf: (entry: Entry) => boolean,
+  isOf: (row: number, slab: Slab) => boolean,
 ): Generator<Reading, void> {
   if ("gap" in reading) {
     yield reading;
     return;
   }
-  const entries = reading.entries.filter(isOf);
-  if (entries.length > 0) yield { entries };
+  for (const entries of reading.entries.runs(isOf)) yield { entries };
 }
 
-function belongs(entry: Entry, msg_id: string): boolean {
-  if (entry instanceof MessageEntry) return entry.parent_id === msg_id;
-  const { event } = entry;
+function belongs(row: number, slab: Slab, msg_id: string): boolean {
+  if (!slab.isEvent(row)) return slab.parentOf(row) === msg_id;
+  if (!CONCERN_EXECUTIONS.has(slab.typeOf(row))) return false;
+  const { event } = new EventEntry(slab, row);
   switch (event.kind) {
     case "execution":
       return event.execution_id === msg_id;
@@ -95,12 +97,17 @@ function belongs(entry: Entry, msg_id: string): boolean {
   }
 }
 
-function isUpdate(entry: Entry): boolean {
-  return (
-    entry instanceof MessageEntry && entry.msg_type === "update_display_data"
-  );
+/** Events that may be about an execution. */
+const CONCERN_EXECUTIONS: ReadonlySet<string> = new Set<OwnEvent["kind"]>([
+  "execution",
+  "execution_requested",
+  "refused",
+]);
+
+function isUpdate(row: number, slab: Slab): boolean {
+  return !slab.isEvent(row) && slab.typeOf(row) === "update_display_data";
 }
 
 function endOf(reading: Reading): number {
-  return "gap" in reading ? reading.gap.to : (reading.entries.at(-1)?.seq ?? 0);
+  return "gap" in reading ? reading.gap.to : reading.entries.last;
 }

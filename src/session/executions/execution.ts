@@ -205,7 +205,7 @@ export class Execution {
   /** The kernel asks. */
   asked(question: MessageEntry): void {
     this.#begun.abort();
-    if (this.#happen("asked")) this.input = question;
+    if (this.#happen("asked")) this.input = question.copy();
   }
 
   /** The journal has something of it there. */

@@ -16,6 +16,7 @@ import {
   newSession,
   said,
   startedSession,
+  entriesIn,
 } from "../fake-kernel.ts";
 
 afterEach(() => void vi.useRealTimers());
@@ -750,9 +751,7 @@ describe("the events of an execution in the journal", () => {
 
 /** What the journal holds of an execution. */
 function entriesOf(session: Session, id: string): readonly Entry[] {
-  const reading = session.journal.read(0);
-  if (reading === undefined || !("entries" in reading)) throw new Error("none");
-  return reading.entries.filter((entry) =>
+  return entriesIn(session).filter((entry) =>
     "event" in entry
       ? entry.event.kind === "execution" && entry.event.execution_id === id
       : entry.parent_id === id,

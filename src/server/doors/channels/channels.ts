@@ -11,6 +11,7 @@
 import { once } from "node:events";
 import { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
+import { Entries } from "../../../journal/entries.ts";
 import { MessageEntry } from "../../../journal/entry.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
 import type { Message } from "../../../jupyter/message.ts";
@@ -32,13 +33,13 @@ import { speakerOf } from "../../answers/speaker.ts";
 import type { Patience } from "../../patience.ts";
 import type { Told } from "../../answers/told.ts";
 import type { WebSocketConnection } from "../../door.ts";
-import { type Codec, type Piece, relay } from "../../relay.ts";
+import { type Codec, relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 
 /** How a protocol spells what goes out. */
 export interface ChannelCodec extends Codec {
   /** The last frame on the socket of an owner that is displaced. */
-  displaced(reason: string): readonly Piece[];
+  displaced(reason: string): readonly Buffer[];
 }
 
 export interface ChannelOptions {
@@ -133,12 +134,13 @@ function* answered(
   frames: FrameWriter,
   codec: Codec,
 ): Generator<void, void> {
-  const entries = (yield* said).map((answer) => MessageEntry.of(0, answer));
-  if (entries.length === 0) return;
-  const answers = { journal_id: undefined, reading: { entries } };
-  codec.encode(answers, (pieces) => {
-    if (pieces !== undefined) frames.add(pieces);
-  });
+  for (const answer of yield* said) {
+    const entries = Entries.of(MessageEntry.of(0, answer));
+    const told = { journal_id: undefined, reading: { entries } };
+    codec.encode(told, (pieces) => {
+      if (pieces !== undefined) frames.add(pieces);
+    });
+  }
   frames.flush();
 }
 

@@ -8,7 +8,8 @@
  * `seq` in any case: their type ignores members that it does not know.
  */
 import type { OwnEvent } from "../../../../contract/index.ts";
-import { type EventEntry, MessageEntry } from "../../../journal/entry.ts";
+import { EventEntry } from "../../../journal/entry.ts";
+import { textFrame } from "../../../journal/frame.ts";
 import type { ChannelCodec } from "./channels.ts";
 
 /** What Kallichore sends, and nothing else. */
@@ -39,11 +40,21 @@ function codecOf(words: {
   return {
     encode({ reading }, put) {
       if ("entries" in reading) {
-        for (const entry of reading.entries) {
-          const { seq, size } = entry;
-          const isMessage = entry instanceof MessageEntry;
-          put(isMessage ? entry.json : framed(words.event(entry)), seq, size);
+        const { slab, from, to } = reading.entries;
+        const putRun = (start: number, end: number) => {
+          if (start === end) return;
+          const records = slab.recordsOf(start, end);
+          put([records], slab.first + end - 1, slab.sizeOf(start, end), slab);
+        };
+        let start = from;
+        for (let row = from; row < to; row += 1) {
+          if (!slab.isEvent(row)) continue;
+          putRun(start, row);
+          start = row + 1;
+          const entry = new EventEntry(slab, row);
+          put(framed(words.event(entry)), entry.seq, entry.size);
         }
+        putRun(start, to);
       } else if ("gap" in reading) {
         const { from, to } = reading.gap;
         put(framed(words.gap(from, to)), to, 0);
@@ -105,6 +116,6 @@ function asOurs({ kind, ...value }: OwnEvent): Record<string, unknown> {
   return { [name]: value };
 }
 
-function frame(members: Members): string {
-  return JSON.stringify({ kind: "kernel", ...members });
+function frame(members: Members): Buffer {
+  return textFrame(JSON.stringify({ kind: "kernel", ...members }));
 }

@@ -1,9 +1,10 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
 import type { Guard } from "../../../log/guard.ts";
-import { eachEvent, type Told } from "../../answers/told.ts";
+import { entriesOf, type Told } from "../../answers/told.ts";
 import { taken } from "../../patience.ts";
-import { type Codec, type Piece, relay, type Sink } from "../../relay.ts";
+import { type Codec, relay, type Sink } from "../../relay.ts";
+import { idPrefixOf, spell } from "../../spelling.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
@@ -38,9 +39,10 @@ export async function streamEvents(
 
 const codec: Codec = {
   encode(told, put) {
-    eachEvent(told, ({ id, json, seq, size }) =>
-      put(eventPieces(id, json), seq, size),
-    );
+    const entries = entriesOf(told);
+    const { slab, last, size } = entries;
+    const before = [`id: ${idPrefixOf(told)}`, "\ndata: "];
+    put(spell(entries, { before, after: "\n\n" }), last, size, slab);
   },
 };
 
@@ -50,8 +52,13 @@ function sinkOf(res: ServerResponse, patience_ms: number): Sink {
   const outgoing = { waiting, stream: res, socket: res };
   const limit = Math.max(res.writableHighWaterMark, 1);
   return {
-    add(pieces) {
-      for (const piece of pieces) res.write(piece);
+    add(pieces, slab) {
+      slab?.pin();
+      const last = pieces.length - 1;
+      for (const [index, piece] of pieces.entries()) {
+        if (index < last) res.write(piece);
+        else res.write(piece, () => slab?.unpin());
+      }
     },
     flush() {}, // nothing is held back
     together(send) {
@@ -64,27 +71,4 @@ function sinkOf(res: ServerResponse, patience_ms: number): Sink {
       return !res.destroyed;
     },
   };
-}
-
-const DATA = Buffer.from("data: ");
-const NEXT_LINE = Buffer.from("\ndata: ");
-const END = Buffer.from("\n\n");
-
-/** A line break within the JSON, where it means nothing, begins another `data:` line here. */
-function eventPieces(id: string, json: readonly Buffer[]): Piece[] {
-  const pieces: Piece[] = [`id: ${id}\n`, DATA];
-  for (const piece of json) {
-    let from = 0;
-    for (
-      let end = piece.indexOf("\n");
-      end !== -1;
-      end = piece.indexOf("\n", from)
-    ) {
-      pieces.push(piece.subarray(from, end), NEXT_LINE);
-      from = end + 1;
-    }
-    pieces.push(from === 0 ? piece : piece.subarray(from));
-  }
-  pieces.push(END);
-  return pieces;
 }

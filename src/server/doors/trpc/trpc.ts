@@ -26,9 +26,10 @@ import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import type { Door, WebSocketConnection } from "../../door.ts";
-import { type Codec, paced } from "../../relay.ts";
+import { paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
-import { eachEvent, type Told } from "../../answers/told.ts";
+import { entriesOf, type Told } from "../../answers/told.ts";
+import { idPrefixOf, spell } from "../../spelling.ts";
 import { callsOf, decoded, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
 import { answerPortions, portionsOf } from "./large-batch.ts";
 import { share } from "../../../time/share.ts";
@@ -248,10 +249,15 @@ class TrpcSocket extends EventEmitter {
       return;
     }
     const { told, requestId } = data;
-    const before = `{"id":${JSON.stringify(requestId)},"result":{"type":"data","id":"`;
-    codecOf(before).encode(told, (pieces) => {
-      if (pieces !== undefined) this.frames.add(pieces);
-    });
+    const entries = entriesOf(told);
+    const prefix = idPrefixOf(told);
+    const before = [
+      `{"id":${JSON.stringify(requestId)},"result":{"type":"data","id":"${prefix}`,
+      `","data":{"id":"${prefix}`,
+      `","data":`,
+    ];
+    const spelled = { before, after: "}}}", isFramed: true };
+    this.frames.add(spell(entries, spelled), entries.slab);
     this.frames.flush();
   }
 
@@ -263,23 +269,6 @@ class TrpcSocket extends EventEmitter {
     this.#socket.terminate();
   }
 }
-
-/** `before` is what stands before an event's id, for one subscription. */
-function codecOf(before: string): Codec {
-  return {
-    encode(told, put) {
-      eachEvent(told, ({ id, json, seq, size }) =>
-        put(
-          [`${before}${id}","data":{"id":"${id}","data":`, ...json, END],
-          seq,
-          size,
-        ),
-      );
-    },
-  };
-}
-
-const END = "}}}";
 
 /** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
 function feedOf({ frames }: TrpcSocket): Feed {

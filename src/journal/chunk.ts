@@ -1,0 +1,107 @@
+/**
+ * A chunk: records as they are written to disk, as a whole or not at all.
+ * `docs/journal-format.md` describes it byte by byte.
+ *
+ *     header (64 bytes)  rows  names (JSON)  records
+ *
+ * The header has a checksum of its own and one of what follows, so that a file
+ * which was torn or damaged is read up to there.
+ */
+import { crc32 } from "node:zlib";
+import { Slab, type SlabParts } from "./slab.ts";
+
+export const CHUNK_HEADER = 64; // bytes
+const MAGIC = Buffer.from("KJCH");
+const VERSION = 1;
+/** Where the header keeps what; integers are little endian. */
+const AT = {
+  version: 4,
+  count: 8,
+  first: 12,
+  rows: 20,
+  names: 24,
+  records: 28,
+  journal: 36,
+  sum: 44,
+  headerSum: 60,
+} as const;
+
+/** What a chunk's header tells. */
+export interface ChunkHeader {
+  readonly first: number;
+  readonly count: number;
+  /** 16 hexadecimal digits. */
+  readonly journal_id: string;
+  /** Bytes of the chunk, with its header. */
+  readonly length: number;
+}
+
+/** In pieces that follow each other; the records are not copied. */
+export function toChunk(
+  { first, count, rows, names, bytes }: SlabParts,
+  journal_id: string,
+): Uint8Array[] {
+  const namesText = Buffer.from(JSON.stringify(names));
+  const header = Buffer.alloc(CHUNK_HEADER);
+  MAGIC.copy(header);
+  header.writeUInt16LE(VERSION, AT.version);
+  header.writeUInt32LE(count, AT.count);
+  header.writeBigUInt64LE(BigInt(first), AT.first);
+  header.writeUInt32LE(rows.length, AT.rows);
+  header.writeUInt32LE(namesText.length, AT.names);
+  header.writeBigUInt64LE(BigInt(bytes.length), AT.records);
+  header.write(journal_id, AT.journal, "hex");
+  const sum = crc32(bytes, crc32(namesText, crc32(rows)));
+  header.writeUInt32LE(sum, AT.sum);
+  header.writeUInt32LE(crc32(header.subarray(0, AT.headerSum)), AT.headerSum);
+  return [header, rows, namesText, bytes];
+}
+
+/** `undefined` where it is no header. Throws a `RangeError` for a version that is newer. */
+export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
+  if (header.length < CHUNK_HEADER) return undefined;
+  if (!header.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
+  const sum = header.readUInt32LE(AT.headerSum);
+  if (crc32(header.subarray(0, AT.headerSum)) !== sum) return undefined;
+  const version = header.readUInt16LE(AT.version);
+  if (version !== VERSION) {
+    throw new RangeError(`A journal of version ${version}, not ${VERSION}`);
+  }
+  const { rows, names, records } = lengthsIn(header);
+  return {
+    first: Number(header.readBigUInt64LE(AT.first)),
+    count: header.readUInt32LE(AT.count),
+    journal_id: header.toString("hex", AT.journal, AT.journal + 8),
+    length: CHUNK_HEADER + rows + names + records,
+  };
+}
+
+/** A slab of the bytes, which it keeps. Throws a `RangeError` when they are not one whole chunk. */
+export function fromChunk(chunk: Buffer): Slab {
+  const header = chunkHeaderIn(chunk);
+  if (header?.length !== chunk.length) {
+    throw new RangeError("A chunk of the journal is damaged");
+  }
+  if (crc32(chunk.subarray(CHUNK_HEADER)) !== chunk.readUInt32LE(AT.sum)) {
+    throw new RangeError("A chunk of the journal is damaged");
+  }
+  const { rows, names } = lengthsIn(chunk);
+  const namesAt = CHUNK_HEADER + rows;
+  const bytesAt = namesAt + names;
+  const text = chunk.toString("utf8", namesAt, bytesAt);
+  return Slab.of({
+    first: header.first,
+    count: header.count,
+    rows: chunk.subarray(CHUNK_HEADER, namesAt),
+    names: JSON.parse(text) as string[],
+    bytes: chunk.subarray(bytesAt),
+  });
+}
+
+function lengthsIn(header: Buffer) {
+  return {
+    rows: header.readUInt32LE(AT.rows),
+    names: header.readUInt32LE(AT.names),
+    records: Number(header.readBigUInt64LE(AT.records)),
+  };
+}

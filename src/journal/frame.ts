@@ -1,0 +1,60 @@
+/** The header of a WebSocket text frame as a server sends it: whole, and unmasked (RFC 6455 §5.2). */
+
+/** FIN, and the opcode of a text frame. */
+const WHOLE_TEXT = 0x81;
+
+/** Bytes of the header before a payload of `size` bytes. */
+export function frameHeaderLength(size: number): number {
+  if (size < 126) return 2;
+  return size < 65_536 ? 4 : 10;
+}
+
+/** Writes the header before a payload of `size` bytes. Returns where it ends. */
+export function writeFrameHeader(
+  bytes: Uint8Array,
+  at: number,
+  size: number,
+): number {
+  bytes[at] = WHOLE_TEXT;
+  if (size < 126) {
+    bytes[at + 1] = size;
+    return at + 2;
+  }
+  if (size < 65_536) {
+    bytes[at + 1] = 126;
+    bytes[at + 2] = size >>> 8;
+    bytes[at + 3] = size;
+    return at + 4;
+  }
+  bytes[at + 1] = 127;
+  let rest = size;
+  for (let place = at + 9; place > at + 1; place -= 1) {
+    bytes[place] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
+  return at + 10;
+}
+
+/** A whole frame. */
+export function textFrame(text: string): Buffer {
+  const size = Buffer.byteLength(text);
+  const frame = Buffer.allocUnsafe(frameHeaderLength(size) + size);
+  frame.write(text, writeFrameHeader(frame, 0, size));
+  return frame;
+}
+
+/** The payloads of frames that lie side by side. */
+export function* payloadsIn(frames: Buffer): Generator<Buffer> {
+  for (let at = 0; at < frames.length;) {
+    const short = (frames[at + 1] ?? 0) & 0x7f;
+    const start = at + (short < 126 ? 2 : short === 126 ? 4 : 10);
+    let size = short < 126 ? short : 0;
+    if (short >= 126) {
+      for (let place = at + 2; place < start; place += 1) {
+        size = size * 256 + (frames[place] ?? 0);
+      }
+    }
+    at = start + size;
+    yield frames.subarray(start, at);
+  }
+}

@@ -1,0 +1,422 @@
+/**
+ * A slab: entries of a journal as bytes, one after the other, with an index.
+ * This file alone knows the layout; `docs/journal-format.md` describes it.
+ *
+ * A record is a WebSocket text frame as a server sends it: the frame's header,
+ * then the JSON text that clients read. A range of records is therefore what a
+ * WebSocket client is sent, to the byte, and so it is what the disk gets. A
+ * message is copied into its record once, from the memory that the socket reads
+ * into; nothing else is made of it.
+ *
+ *     {"kind":"jupyter","seq":              17,"channel":"iopub","header":…,
+ *      "parent_header":…,"metadata":…,"content":…,"buffers":[…]}
+ *
+ * The number stands in a column of fixed width, blanks before it. The index has
+ * a row of eight words for each record. Numbers are dense: the record in row `i`
+ * has the number `first + i`.
+ */
+import type { OwnEvent } from "../../contract/index.ts";
+import {
+  type Channel,
+  channels,
+  EMPTY_OBJECT,
+  type Message,
+  type RawFrames,
+} from "../jupyter/message.ts";
+import { frameHeaderLength, writeFrameHeader } from "./frame.ts";
+import { takeMemory, giveMemory } from "./slab-memory.ts";
+
+/** Words of a row. */
+const ROW = 8;
+/** What is in each: places and lengths in bytes; names by their place among the slab's names. */
+const OFFSET = 0;
+const LENGTH = 1;
+const HEADER = 2;
+const PARENT_HEADER = 3;
+const METADATA = 4;
+const CONTENT = 5;
+/** The type's name in the low 24 bits; above them the channel's place in `channels`, and flags. */
+const TYPE = 6;
+/** Name of the `msg_id` of the request that caused it; 0 for none. */
+const PARENT = 7;
+const TYPE_MASK = 0xff_ffff;
+const CHANNEL_SHIFT = 24;
+const CHANNEL_MASK = 3;
+const IS_EVENT = 1 << 26;
+const HAS_BUFFERS = 1 << 27;
+
+/** Bytes that a row takes, and roughly those of a name. */
+const ROW_SIZE = ROW * 4;
+const NAME_SIZE = 128;
+
+/** Digits of the largest safe integer. */
+const DIGITS = 16;
+const BEFORE_NUMBER = '{"kind":"jupyter","seq":';
+/** What stands before the header, on each channel. */
+const HEADS = channels.map((channel) =>
+  Buffer.from(
+    `${BEFORE_NUMBER}${" ".repeat(DIGITS)},"channel":"${channel}","header":`,
+  ),
+);
+const NUMBER_END = BEFORE_NUMBER.length + DIGITS;
+const PARENT_KEY = Buffer.from(',"parent_header":');
+const METADATA_KEY = Buffer.from(',"metadata":');
+const CONTENT_KEY = Buffer.from(',"content":');
+const BUFFERS_KEY = Buffer.from(',"buffers":[');
+const END = Buffer.from("]}");
+const NULL = Buffer.from("null");
+const KEYS =
+  PARENT_KEY.length +
+  METADATA_KEY.length +
+  CONTENT_KEY.length +
+  BUFFERS_KEY.length +
+  END.length;
+/** Bytes of a buffer that become base64 in one step; a multiple of three. */
+const BASE64_STEP = 48 * 1024;
+
+/** The index and the bytes of some records: what is written to disk. */
+export interface SlabParts {
+  readonly first: number;
+  readonly count: number;
+  /** Little endian, 32 bytes a row. */
+  readonly rows: Uint8Array;
+  readonly names: readonly string[];
+  readonly bytes: Uint8Array;
+}
+
+export class Slab {
+  /** The number of the first record. */
+  readonly first: number;
+  readonly #capacity: number;
+  #bytes: Buffer;
+  #end = 0;
+  #rows: Int32Array;
+  #count = 0;
+  /** The first is no name. */
+  #names: string[];
+  readonly #places = new Map<string, number>();
+  #pins = 0;
+  #isDropped = false;
+
+  /** `capacity` is in bytes. */
+  constructor(first: number, capacity: number) {
+    this.first = first;
+    this.#capacity = capacity;
+    this.#bytes = takeMemory(capacity);
+    this.#rows = new Int32Array(ROW * Math.max(2, capacity >>> 10));
+    this.#names = [""];
+  }
+
+  /** Throws a `RangeError` where the parts do not fit together. */
+  static of({ first, count, rows, names, bytes }: SlabParts): Slab {
+    const slab = new Slab(first, 0);
+    slab.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    slab.#end = bytes.length;
+    slab.#count = count;
+    slab.#rows = new Int32Array(count * ROW);
+    new Uint8Array(slab.#rows.buffer).set(rows);
+    slab.#names = [...names];
+    slab.#check();
+    return slab;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The number of the last record; one before the first when there is none. */
+  get last(): number {
+    return this.first + this.#count - 1;
+  }
+
+  /** Bytes that it holds, with its index. */
+  get size(): number {
+    return (
+      this.#end + this.#count * ROW_SIZE + (this.#names.length - 1) * NAME_SIZE
+    );
+  }
+
+  /** Whether a record of so many bytes fits. */
+  hasRoom(length: number): boolean {
+    return this.#end + length <= this.#capacity;
+  }
+
+  /** Copies the message. The caller has made sure that there is room. */
+  append(message: Message): void {
+    const { channel, header, parent_header, raw, buffers } = message;
+    const parent = parent_header === undefined ? NULL : raw.parent_header;
+    const channelAt = channels.indexOf(channel);
+    const head = HEADS[channelAt] as Buffer;
+    const bytes = this.#bytes;
+    const offset = this.#end;
+    const text = textLength(message);
+    let at = writeFrameHeader(bytes, offset, text);
+    bytes.set(head, at);
+    writeNumber(bytes, at + NUMBER_END, this.first + this.#count);
+    bytes.set(raw.header, (at += head.length));
+    bytes.set(PARENT_KEY, (at += raw.header.length));
+    bytes.set(parent, (at += PARENT_KEY.length));
+    bytes.set(METADATA_KEY, (at += parent.length));
+    bytes.set(raw.metadata, (at += METADATA_KEY.length));
+    bytes.set(CONTENT_KEY, (at += raw.metadata.length));
+    bytes.set(raw.content, (at += CONTENT_KEY.length));
+    bytes.set(BUFFERS_KEY, (at += raw.content.length));
+    at += BUFFERS_KEY.length;
+    for (const [index, buffer] of buffers.entries()) {
+      at = writeBase64(bytes, at, buffer, index > 0);
+    }
+    bytes.set(END, at);
+    const row = this.#newRow(offset, at + END.length);
+    row[HEADER] = raw.header.length;
+    row[PARENT_HEADER] = parent.length;
+    row[METADATA] = raw.metadata.length;
+    row[CONTENT] = raw.content.length;
+    row[TYPE] =
+      this.#nameOf(header.msg_type) |
+      (channelAt << CHANNEL_SHIFT) |
+      (buffers.length > 0 ? HAS_BUFFERS : 0);
+    row[PARENT] =
+      parent_header === undefined ? 0 : this.#nameOf(parent_header.msg_id);
+  }
+
+  /** The JSON text of an own event, with its number in it. The caller has made sure that there is room. */
+  appendEvent(kind: string, json: Uint8Array): void {
+    const offset = this.#end;
+    const at = writeFrameHeader(this.#bytes, offset, json.length);
+    this.#bytes.set(json, at);
+    const row = this.#newRow(offset, at + json.length);
+    row[CONTENT] = json.length;
+    row[TYPE] = this.#nameOf(kind) | IS_EVENT;
+  }
+
+  isEvent(row: number): boolean {
+    return (this.#word(row, TYPE) & IS_EVENT) !== 0;
+  }
+
+  channelOf(row: number): Channel {
+    const at = (this.#word(row, TYPE) >>> CHANNEL_SHIFT) & CHANNEL_MASK;
+    return channels[at] as Channel;
+  }
+
+  /** A message's type, or an event's kind. */
+  typeOf(row: number): string {
+    return this.#names[this.#word(row, TYPE) & TYPE_MASK] as string;
+  }
+
+  /** The `msg_id` of the request that caused it. */
+  parentOf(row: number): string | undefined {
+    const at = this.#word(row, PARENT);
+    return at === 0 ? undefined : this.#names[at];
+  }
+
+  /** The JSON text that clients read. A view, as all that follows: valid until the slab is dropped. */
+  textOf(row: number): Buffer {
+    const offset = this.#word(row, OFFSET);
+    const end = offset + this.#word(row, LENGTH);
+    return this.#bytes.subarray(this.#textAt(row), end);
+  }
+
+  /** The four frames as the kernel sent them. */
+  framesOf(row: number): RawFrames {
+    const bytes = this.#bytes;
+    const channelAt = channels.indexOf(this.channelOf(row));
+    let at = this.#textAt(row) + (HEADS[channelAt] as Buffer).length;
+    const header = bytes.subarray(at, (at += this.#word(row, HEADER)));
+    at += PARENT_KEY.length;
+    const parent = bytes.subarray(at, (at += this.#word(row, PARENT_HEADER)));
+    at += METADATA_KEY.length;
+    const metadata = bytes.subarray(at, (at += this.#word(row, METADATA)));
+    at += CONTENT_KEY.length;
+    const content = bytes.subarray(at, at + this.#word(row, CONTENT));
+    const parent_header = this.#word(row, PARENT) === 0 ? EMPTY_OBJECT : parent;
+    return { header, parent_header, metadata, content };
+  }
+
+  buffersOf(row: number): readonly Buffer[] {
+    if ((this.#word(row, TYPE) & HAS_BUFFERS) === 0) return [];
+    const text = this.textOf(row);
+    const { content } = this.framesOf(row);
+    const at = content.byteOffset + content.length - text.byteOffset;
+    const list = text.subarray(at + BUFFERS_KEY.length, -END.length);
+    return list
+      .toString("latin1")
+      .split(",")
+      .map((quoted) => Buffer.from(quoted.slice(1, -1), "base64"));
+  }
+
+  /** Records as a WebSocket client is sent them, from row `from` to before row `to`. */
+  recordsOf(from: number, to: number): Buffer {
+    return this.#bytes.subarray(this.#word(from, OFFSET), this.#endOf(to));
+  }
+
+  /** Bytes of these records, with their rows. */
+  sizeOf(from: number, to: number): number {
+    if (from >= to) return 0;
+    const length = this.#endOf(to) - this.#word(from, OFFSET);
+    return length + (to - from) * ROW_SIZE;
+  }
+
+  /** What is written to disk of these records. */
+  partsOf(from: number, to: number): SlabParts {
+    const start = this.#word(from, OFFSET);
+    const rows = this.#rows.slice(from * ROW, to * ROW);
+    for (let at = OFFSET; start > 0 && at < rows.length; at += ROW) {
+      rows[at] = (rows[at] as number) - start;
+    }
+    return {
+      first: this.first + from,
+      count: to - from,
+      rows: new Uint8Array(rows.buffer),
+      names: this.#names,
+      bytes: this.recordsOf(from, to),
+    };
+  }
+
+  /** Its memory is not used for anything else until `unpin` was called as often. */
+  pin(): void {
+    this.#pins += 1;
+  }
+
+  unpin(): void {
+    this.#pins -= 1;
+    if (this.#isDropped && this.#pins === 0) this.#leave();
+  }
+
+  /** The journal needs it no more: views of it end, as soon as nobody has pinned it. */
+  drop(): void {
+    this.#isDropped = true;
+    if (this.#pins === 0) this.#leave();
+  }
+
+  #leave(): void {
+    giveMemory(this.#bytes);
+    this.#bytes = NOTHING;
+  }
+
+  #word(row: number, word: number): number {
+    return this.#rows[row * ROW + word] as number;
+  }
+
+  #endOf(to: number): number {
+    return this.#word(to - 1, OFFSET) + this.#word(to - 1, LENGTH);
+  }
+
+  #textAt(row: number): number {
+    const length = this.#word(row, LENGTH);
+    const header = length < 128 ? 2 : length < 65_540 ? 4 : 10;
+    return this.#word(row, OFFSET) + header;
+  }
+
+  /** The record from `offset` to `end` is there: its row, all zero but for that. */
+  #newRow(offset: number, end: number): Int32Array {
+    const at = this.#count * ROW;
+    if (at === this.#rows.length) {
+      const more = new Int32Array(this.#rows.length * 2);
+      more.set(this.#rows);
+      this.#rows = more;
+    }
+    const row = this.#rows.subarray(at, at + ROW);
+    row[OFFSET] = offset;
+    row[LENGTH] = end - offset;
+    this.#count += 1;
+    this.#end = end;
+    return row;
+  }
+
+  #nameOf(name: string): number {
+    let place = this.#places.get(name);
+    if (place === undefined) {
+      place = this.#names.push(name) - 1;
+      this.#places.set(name, place);
+    }
+    return place;
+  }
+
+  /** Throws a `RangeError` where a row points out of the bytes or the names. */
+  #check(): void {
+    let end = 0;
+    const names = this.#names.length;
+    for (let row = 0; row < this.#count; row += 1) {
+      const text = this.#word(row, OFFSET) + this.#word(row, LENGTH);
+      const frames = this.isEvent(row)
+        ? 0
+        : KEYS +
+          this.#word(row, HEADER) +
+          this.#word(row, PARENT_HEADER) +
+          this.#word(row, METADATA);
+      const isWhole =
+        this.#word(row, OFFSET) === end &&
+        frames + this.#word(row, CONTENT) <= this.#word(row, LENGTH) &&
+        (this.#word(row, TYPE) & TYPE_MASK) < names &&
+        this.#word(row, PARENT) >>> 0 < names;
+      if (!isWhole) throw new RangeError("An index that does not fit");
+      end = text;
+    }
+    if (end !== this.#bytes.length) {
+      throw new RangeError("An index that does not fit");
+    }
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** Bytes of the record that a message makes. */
+export function recordLength(message: Message): number {
+  return framed(textLength(message));
+}
+
+/** Bytes of the record that a text makes. */
+export function framed(text: number): number {
+  return frameHeaderLength(text) + text;
+}
+
+function textLength({ channel, parent_header, raw, buffers }: Message): number {
+  let length =
+    (HEADS[channels.indexOf(channel)] as Buffer).length +
+    KEYS +
+    raw.header.length +
+    (parent_header === undefined ? NULL.length : raw.parent_header.length) +
+    raw.metadata.length +
+    raw.content.length +
+    Math.max(0, buffers.length - 1);
+  for (const buffer of buffers) length += 2 + 4 * Math.ceil(buffer.length / 3);
+  return length;
+}
+
+/** Its digits, the last before `end`. */
+function writeNumber(bytes: Uint8Array, end: number, number: number): void {
+  let at = end;
+  for (let rest = number; ; rest = Math.floor(rest / 10)) {
+    at -= 1;
+    bytes[at] = 0x30 + (rest % 10);
+    if (rest < 10) return;
+  }
+}
+
+/** Returns where it ends. */
+function writeBase64(
+  bytes: Buffer,
+  start: number,
+  buffer: Uint8Array,
+  isAnother: boolean,
+): number {
+  let at = start;
+  if (isAnother) bytes[at++] = COMMA;
+  bytes[at++] = QUOTE;
+  const { byteOffset } = buffer;
+  for (let from = 0; from < buffer.length; from += BASE64_STEP) {
+    const length = Math.min(BASE64_STEP, buffer.length - from);
+    const some = Buffer.from(buffer.buffer, byteOffset + from, length);
+    at += bytes.write(some.toString("base64"), at, "latin1");
+  }
+  bytes[at++] = QUOTE;
+  return at;
+}
+
+const COMMA = 0x2c;
+const QUOTE = 0x22;
+
+/** The JSON text of an own event. */
+export function eventText(event: OwnEvent, seq: number): Buffer {
+  return Buffer.from(JSON.stringify({ ...event, seq }));
+}

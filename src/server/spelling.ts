@@ -1,0 +1,135 @@
+/**
+ * Entries as protocols other than the channel's spell them: each text with
+ * something before and after it. A range is spelled once for all readers that
+ * are at the same place.
+ */
+import type { Entries } from "../journal/entries.ts";
+import { frameHeaderLength, writeFrameHeader } from "../journal/frame.ts";
+import type { Slab } from "../journal/slab.ts";
+import type { Told } from "./answers/told.ts";
+
+/** What stands around each text. */
+export interface Around {
+  /** The entry's number stands between each of them and the next. */
+  readonly before: readonly string[];
+  readonly after: string;
+  /** Each in a WebSocket text frame of its own. Otherwise a text is made one line. */
+  readonly isFramed?: boolean;
+}
+
+/** A text from this size on is sent from where it lies. */
+const LARGE = 64 * 1024; // bytes
+/** Digits of the largest number. */
+const DIGITS = 16;
+
+/** What stands before the number in the id of what is told: the position that a reader goes on after. */
+export function idPrefixOf({ journal_id }: Told): string {
+  return journal_id === undefined ? "" : `${journal_id}:`;
+}
+
+/** In pieces that follow each other; some may be views of the entries' slab. */
+export function spell(entries: Entries, around: Around): readonly Buffer[] {
+  const { slab, from, to } = entries;
+  const key = around.before[0] ?? "";
+  const last = latest.get(key);
+  if (last?.slab === slab && last.from === from && last.to === to) {
+    return last.pieces;
+  }
+  const pieces = spelled(entries, around);
+  if (latest.size === 0) setImmediate(() => latest.clear());
+  latest.set(key, { slab, from, to, pieces });
+  return pieces;
+}
+
+/** What was spelled in this turn of the event loop, by its beginning. */
+const latest = new Map<
+  string,
+  {
+    readonly slab: Slab;
+    readonly from: number;
+    readonly to: number;
+    readonly pieces: readonly Buffer[];
+  }
+>();
+
+function spelled(entries: Entries, around: Around): readonly Buffer[] {
+  const { slab, from, to } = entries;
+  const { isFramed = false } = around;
+  const before = around.before.map((text) => Buffer.from(text));
+  const after = Buffer.from(around.after);
+  let constant = after.length;
+  for (const { length } of before) constant += length;
+  const records = slab.recordsOf(from, to);
+  const numbers = (before.length - 1) * DIGITS;
+  const out = Buffer.allocUnsafe(
+    (to - from) * (constant + numbers + frameHeaderLength(LARGE)) +
+      (records.length < LARGE ? records.length : smallBytes(entries)),
+  );
+  // A header of a frame may hold such a byte too: then each text is looked at.
+  const mayBreak = !isFramed && hasBreaks(records);
+  const pieces: Buffer[] = [];
+  let start = 0;
+  let at = 0;
+  for (let row = from; row < to; row += 1) {
+    const text = slab.textOf(row);
+    const digits = String(slab.first + row);
+    if (isFramed) {
+      const size = constant + (before.length - 1) * digits.length + text.length;
+      at = writeFrameHeader(out, at, size);
+    }
+    for (const [index, piece] of before.entries()) {
+      if (index > 0) {
+        out.write(digits, at, "latin1");
+        at += digits.length;
+      }
+      out.set(piece, at);
+      at += piece.length;
+    }
+    if (text.length < LARGE) {
+      out.set(text, at);
+      if (mayBreak) makeOneLine(out.subarray(at, at + text.length));
+      at += text.length;
+    } else {
+      pieces.push(out.subarray(start, at), mayBreak ? oneLine(text) : text);
+      start = at;
+    }
+    out.set(after, at);
+    at += after.length;
+  }
+  pieces.push(out.subarray(start, at));
+  return pieces;
+}
+
+/** Of the texts that are copied. */
+function smallBytes({ slab, from, to }: Entries): number {
+  let bytes = 0;
+  for (let row = from; row < to; row += 1) {
+    const { length } = slab.textOf(row);
+    if (length < LARGE) bytes += length;
+  }
+  return bytes;
+}
+
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
+const BLANK = 0x20;
+
+function hasBreaks(bytes: Buffer): boolean {
+  return bytes.includes(LINE_FEED) || bytes.includes(CARRIAGE_RETURN);
+}
+
+/** A line break within JSON text stands between values, where a blank means the same. */
+function makeOneLine(text: Buffer): void {
+  for (const sign of [LINE_FEED, CARRIAGE_RETURN]) {
+    for (let at = text.indexOf(sign); at !== -1; at = text.indexOf(sign, at)) {
+      text[at] = BLANK;
+    }
+  }
+}
+
+function oneLine(text: Buffer): Buffer {
+  if (!hasBreaks(text)) return text;
+  const copy = Buffer.from(text);
+  makeOneLine(copy);
+  return copy;
+}
