@@ -19,7 +19,7 @@ const OPEN = memory.data(DEEPEST, 16);
 
 // What `walk` returns.
 const MORE = 0;
-const VALID = 1;
+export const VALID = 1;
 const NON_FINITE = 2;
 const NOT_JSON = 3;
 const TOO_DEEP = 4;
@@ -76,8 +76,18 @@ export function begin(): void {
 
 /** Walks `length` bytes; MORE where it needs the next piece, which never is after the last. */
 export function walk(length: i32, isLast: bool): i32 {
-  const end = INPUT + <usize>length;
-  let at = INPUT;
+  return walkFrom(INPUT, length, isLast);
+}
+
+/** What the whole text at `from` is. */
+export function verdictAt(from: usize, length: i32): i32 {
+  begin();
+  return walkFrom(from, length, true);
+}
+
+function walkFrom(from: usize, length: i32, isLast: bool): i32 {
+  const end = from + <usize>length;
+  let at = from;
   let state = next;
   let d = depth;
   while (true) {
@@ -262,7 +272,7 @@ export function walk(length: i32, isLast: bool): i32 {
 }
 
 /** Past the closing quote of the string that goes on at `from`; 0 where it does not end. */
-function text(from: usize, end: usize): usize {
+export function text(from: usize, end: usize): usize {
   const quote = i8x16.splat(0x22);
   const backslash = i8x16.splat(0x5c);
   const printable = i8x16.splat(0x20);

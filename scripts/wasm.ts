@@ -1,6 +1,6 @@
 /**
- * Compiles the validator in `assembly/` to WebAssembly, and writes it down as a
- * module that needs no file beside it.
+ * Compiles what is in `assembly/` to WebAssembly, and writes it down as modules
+ * that need no file beside them.
  *
  *     tsx scripts/wasm.ts            where its source has changed
  *     tsx scripts/wasm.ts --check    fails unless what is there is what the source gives
@@ -17,30 +17,51 @@ import packageFile from "../package.json" with { type: "json" };
 const COMPILER = "node_modules/assemblyscript/bin/asc.js";
 const run = promisify(execFile);
 
-const SOURCE = "assembly/json.ts";
-const WRITTEN = "src/jupyter/json-wasm.ts";
-const OPTIONS = [
-  ...["-O3", "--noAssert", "--runtime", "stub", "--enable", "simd"],
-  ...["--use", "abort=", "--initialMemory", "2", "--maximumMemory", "2"],
-];
+/** Each compiled on its own; what it imports is part of it. */
+const MODULES = [
+  {
+    source: "assembly/json.ts",
+    written: "src/jupyter/json-wasm.ts",
+    imports: [],
+    pages: "2",
+  },
+  {
+    source: "assembly/intake.ts",
+    written: "src/jupyter/intake-wasm.ts",
+    imports: ["assembly/json.ts"],
+    pages: "14",
+  },
+] as const;
+type Module = (typeof MODULES)[number];
 
-const written = await readFile(WRITTEN, "utf8").catch(() => "");
-if (process.argv.includes("--check")) {
-  if (written !== (await compiled())) {
-    console.error(`${WRITTEN} is not what ${SOURCE} gives: npm run wasm`);
+for (const module of MODULES) {
+  const { source, written } = module;
+  const found = await readFile(written, "utf8").catch(() => "");
+  if (process.argv.includes("--check")) {
+    if (found === (await compiled(module))) continue;
+    console.error(`${written} is not what ${source} gives: npm run wasm`);
     process.exitCode = 1;
+  } else if (!found.includes(await stamp(module))) {
+    await writeFile(written, await compiled(module));
   }
-} else if (!written.includes(await stamp())) {
-  await writeFile(WRITTEN, await compiled());
 }
 
-async function compiled(): Promise<string> {
+function optionsOf({ pages }: Module): readonly string[] {
+  return [
+    ...["-O3", "--noAssert", "--runtime", "stub", "--enable", "simd"],
+    ...["--use", "abort=", "--initialMemory", pages, "--maximumMemory", pages],
+  ];
+}
+
+async function compiled(module: Module): Promise<string> {
+  const { source } = module;
   const folder = await mkdtemp(join(tmpdir(), "kallichore-wasm-"));
   try {
-    const file = join(folder, "json.wasm");
-    await run(process.execPath, [COMPILER, SOURCE, "-o", file, ...OPTIONS]);
+    const file = join(folder, "module.wasm");
+    const options = optionsOf(module);
+    await run(process.execPath, [COMPILER, source, "-o", file, ...options]);
     const base64 = (await readFile(file)).toString("base64");
-    return `/** The validator of \`${SOURCE}\`, compiled. Written by \`npm run wasm\`, from ${await stamp()}. */
+    return `/** \`${source}\`, compiled. Written by \`npm run wasm\`, from ${await stamp(module)}. */
 export const WASM =
   "${base64}";
 `;
@@ -50,10 +71,13 @@ export const WASM =
 }
 
 /** Of everything that the bytes depend on. */
-async function stamp(): Promise<string> {
+async function stamp(module: Module): Promise<string> {
   const { assemblyscript } = packageFile.devDependencies;
-  return createHash("sha256")
-    .update(await readFile(SOURCE))
-    .update([assemblyscript, ...OPTIONS].join("\n"))
+  const hash = createHash("sha256");
+  for (const path of [module.source, ...module.imports]) {
+    hash.update(await readFile(path));
+  }
+  return hash
+    .update([assemblyscript, ...optionsOf(module)].join("\n"))
     .digest("hex");
 }

@@ -10,6 +10,7 @@
 import { randomBytes } from "node:crypto";
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
+import { type Burst, BURST_ROW } from "../jupyter/record.ts";
 import { within } from "../time/within.ts";
 import type { Log } from "../log/log.ts";
 import type { Block, OpenFile } from "./blocks.ts";
@@ -46,6 +47,15 @@ export interface JournalOptions {
   readonly gap?: ((from: number, to: number) => void) | undefined;
   /** The disk; the file system's unless given. */
   readonly open?: OpenFile | undefined;
+}
+
+/** What a burst is in the journal. */
+export interface BurstPlace {
+  /** The numbers of the first and of the last. */
+  readonly first: number;
+  readonly last: number;
+  /** Bytes that they take. */
+  readonly size: number;
 }
 
 export interface FollowOptions {
@@ -168,6 +178,21 @@ export class Journal implements Holder, AsyncDisposable {
     );
     this.#added(added);
     return new MessageEntry(added.slab, added.from);
+  }
+
+  /** The same, of many. */
+  appendBurst(burst: Burst): BurstPlace {
+    const first = this.#last + 1;
+    let size = 0;
+    for (let done = 0; done < burst.count;) {
+      const length = burst.rows[done * BURST_ROW + 1] as number;
+      const added = this.#recent.add(length, (slab) => {
+        done += slab.appendBurst(burst, done);
+      });
+      size += added.size;
+      this.#added(added);
+    }
+    return { first, last: this.#last, size };
   }
 
   /** supervisor → journal */
@@ -342,11 +367,11 @@ export class Journal implements Holder, AsyncDisposable {
     });
   }
 
-  #added({ last: seq, size }: Entries): void {
+  #added({ last: seq, length, size }: Entries): void {
     this.#last = seq;
     this.#count(this.#recent.bytes - this.#counted, size);
     const { memory, budget } = this.#options;
-    const isOversized = size > memory / 2;
+    const isOversized = length === 1 && size > memory / 2;
     if (isOversized && size >= this.#waitingSize) {
       this.#oversized = { seq, size };
     }

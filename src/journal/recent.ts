@@ -43,17 +43,21 @@ export class Recent {
 
   /** Adds a record of so many bytes, which `write` writes. */
   add(length: number, write: (slab: Slab) => void): Entries {
-    let slab = this.#slabs.at(-1);
-    if (slab?.hasRoom(length) !== true) {
-      slab = new Slab(this.#next, Math.max(length, this.#nextCapacity()));
-      this.#slabs.push(slab);
-    }
+    const slab = this.#slabFor(length);
     const before = slab.size;
     const { count } = slab;
     write(slab);
     this.#bytes += slab.size - before;
     this.#next = slab.last + 1;
     return new Entries(slab, count, slab.count);
+  }
+
+  #slabFor(length: number): Slab {
+    const last = this.#slabs.at(-1);
+    if (last?.hasRoom(length) === true) return last;
+    const slab = new Slab(this.#next, Math.max(length, this.#nextCapacity()));
+    this.#slabs.push(slab);
+    return slab;
   }
 
   /** Lets the oldest slab go. */

@@ -8,12 +8,8 @@
  * message is copied into its record once, from the memory that the socket reads
  * into; nothing else is made of it.
  *
- *     {"kind":"jupyter","seq":              17,"channel":"iopub","header":…,
- *      "parent_header":…,"metadata":…,"content":…,"buffers":[…]}
- *
- * The number stands in a column of fixed width, blanks before it. The index has
- * a row of eight words for each record. Numbers are dense: the record in row `i`
- * has the number `first + i`.
+ * The index has a row of eight words for each record. Numbers are dense: the
+ * record in row `i` has the number `first + i`.
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import {
@@ -23,7 +19,19 @@ import {
   type Message,
   type RawFrames,
 } from "../jupyter/message.ts";
-import { frameHeaderLength, writeFrameHeader } from "./frame.ts";
+import {
+  type Burst,
+  BURST_ROW,
+  END,
+  headOf,
+  keys,
+  NUMBER_END,
+  writeNumber,
+} from "../jupyter/record.ts";
+import {
+  frameHeaderLength,
+  writeFrameHeader,
+} from "../jupyter/websocket-frame.ts";
 import { takeMemory, giveMemory } from "./slab-memory.ts";
 
 /** Words of a row. */
@@ -49,28 +57,11 @@ const HAS_BUFFERS = 1 << 27;
 const ROW_SIZE = ROW * 4;
 const NAME_SIZE = 128;
 
-/** Digits of the largest safe integer. */
-const DIGITS = 16;
-const BEFORE_NUMBER = '{"kind":"jupyter","seq":';
-/** What stands before the header, on each channel. */
-const HEADS = channels.map((channel) =>
-  Buffer.from(
-    `${BEFORE_NUMBER}${" ".repeat(DIGITS)},"channel":"${channel}","header":`,
-  ),
-);
-const NUMBER_END = BEFORE_NUMBER.length + DIGITS;
-const PARENT_KEY = Buffer.from(',"parent_header":');
-const METADATA_KEY = Buffer.from(',"metadata":');
-const CONTENT_KEY = Buffer.from(',"content":');
-const BUFFERS_KEY = Buffer.from(',"buffers":[');
-const END = Buffer.from("]}");
 const NULL = Buffer.from("null");
-const KEYS =
-  PARENT_KEY.length +
-  METADATA_KEY.length +
-  CONTENT_KEY.length +
-  BUFFERS_KEY.length +
-  END.length;
+const KEYS = Object.values(keys).reduce(
+  (length, key) => length + key.length,
+  END.length,
+);
 /** Bytes of a buffer that become base64 in one step; a multiple of three. */
 const BASE64_STEP = 48 * 1024;
 
@@ -145,8 +136,7 @@ export class Slab {
   append(message: Message): void {
     const { channel, header, parent_header, raw, buffers } = message;
     const parent = parent_header === undefined ? NULL : raw.parent_header;
-    const channelAt = channels.indexOf(channel);
-    const head = HEADS[channelAt] as Buffer;
+    const head = headOf(channel);
     const bytes = this.#bytes;
     const offset = this.#end;
     const text = textLength(message);
@@ -154,14 +144,14 @@ export class Slab {
     bytes.set(head, at);
     writeNumber(bytes, at + NUMBER_END, this.first + this.#count);
     bytes.set(raw.header, (at += head.length));
-    bytes.set(PARENT_KEY, (at += raw.header.length));
-    bytes.set(parent, (at += PARENT_KEY.length));
-    bytes.set(METADATA_KEY, (at += parent.length));
-    bytes.set(raw.metadata, (at += METADATA_KEY.length));
-    bytes.set(CONTENT_KEY, (at += raw.metadata.length));
-    bytes.set(raw.content, (at += CONTENT_KEY.length));
-    bytes.set(BUFFERS_KEY, (at += raw.content.length));
-    at += BUFFERS_KEY.length;
+    bytes.set(keys.parent_header, (at += raw.header.length));
+    bytes.set(parent, (at += keys.parent_header.length));
+    bytes.set(keys.metadata, (at += parent.length));
+    bytes.set(raw.metadata, (at += keys.metadata.length));
+    bytes.set(keys.content, (at += raw.metadata.length));
+    bytes.set(raw.content, (at += keys.content.length));
+    bytes.set(keys.buffers, (at += raw.content.length));
+    at += keys.buffers.length;
     for (const [index, buffer] of buffers.entries()) {
       at = writeBase64(bytes, at, buffer, index > 0);
     }
@@ -173,10 +163,54 @@ export class Slab {
     row[CONTENT] = raw.content.length;
     row[TYPE] =
       this.#nameOf(header.msg_type) |
-      (channelAt << CHANNEL_SHIFT) |
+      (channels.indexOf(channel) << CHANNEL_SHIFT) |
       (buffers.length > 0 ? HAS_BUFFERS : 0);
     row[PARENT] =
       parent_header === undefined ? 0 : this.#nameOf(parent_header.msg_id);
+  }
+
+  /** Copies messages of a burst from row `start` on, as many as there is room for. Returns how many. */
+  appendBurst(burst: Burst, start: number): number {
+    const { rows, records, count, msg_type, parent_id } = burst;
+    const type =
+      this.#nameOf(msg_type) | (channels.indexOf("iopub") << CHANNEL_SHIFT);
+    const parent = this.#nameOf(parent_id);
+    const origin = rows[0] as number;
+    const from = rows[start * BURST_ROW] as number;
+    const room = this.#capacity - this.#end;
+    let end = from;
+    let taken = 0;
+    for (; start + taken < count; taken += 1) {
+      const at = (start + taken) * BURST_ROW;
+      const after = (rows[at] as number) + (rows[at + 1] as number);
+      if (after - from > room) break;
+      end = after;
+    }
+    if (taken === 0) return 0;
+    this.#bytes.set(records.subarray(from - origin, end - origin), this.#end);
+    const shift = this.#end - from;
+    this.#reserve(taken);
+    const own = this.#rows;
+    const bytes = this.#bytes;
+    for (let index = 0; index < taken; index += 1) {
+      const at = (start + index) * BURST_ROW;
+      const row = (this.#count + index) * ROW;
+      const offset = (rows[at] as number) + shift;
+      const length = rows[at + 1] as number;
+      own[row + OFFSET] = offset;
+      own[row + LENGTH] = length;
+      own[row + HEADER] = rows[at + 2] as number;
+      own[row + PARENT_HEADER] = rows[at + 3] as number;
+      own[row + METADATA] = rows[at + 4] as number;
+      own[row + CONTENT] = rows[at + 5] as number;
+      own[row + TYPE] = type;
+      own[row + PARENT] = parent;
+      const text = offset + headerIn(length);
+      writeNumber(bytes, text + NUMBER_END, this.first + this.#count + index);
+    }
+    this.#count += taken;
+    this.#end = end + shift;
+    return taken;
   }
 
   /** The JSON text of an own event, with its number in it. The caller has made sure that there is room. */
@@ -219,14 +253,13 @@ export class Slab {
   /** The four frames as the kernel sent them. */
   framesOf(row: number): RawFrames {
     const bytes = this.#bytes;
-    const channelAt = channels.indexOf(this.channelOf(row));
-    let at = this.#textAt(row) + (HEADS[channelAt] as Buffer).length;
+    let at = this.#textAt(row) + headOf(this.channelOf(row)).length;
     const header = bytes.subarray(at, (at += this.#word(row, HEADER)));
-    at += PARENT_KEY.length;
+    at += keys.parent_header.length;
     const parent = bytes.subarray(at, (at += this.#word(row, PARENT_HEADER)));
-    at += METADATA_KEY.length;
+    at += keys.metadata.length;
     const metadata = bytes.subarray(at, (at += this.#word(row, METADATA)));
-    at += CONTENT_KEY.length;
+    at += keys.content.length;
     const content = bytes.subarray(at, at + this.#word(row, CONTENT));
     const parent_header = this.#word(row, PARENT) === 0 ? EMPTY_OBJECT : parent;
     return { header, parent_header, metadata, content };
@@ -237,7 +270,7 @@ export class Slab {
     const text = this.textOf(row);
     const { content } = this.framesOf(row);
     const at = content.byteOffset + content.length - text.byteOffset;
-    const list = text.subarray(at + BUFFERS_KEY.length, -END.length);
+    const list = text.subarray(at + keys.buffers.length, -END.length);
     return list
       .toString("latin1")
       .split(",")
@@ -302,25 +335,28 @@ export class Slab {
   }
 
   #textAt(row: number): number {
-    const length = this.#word(row, LENGTH);
-    const header = length < 128 ? 2 : length < 65_540 ? 4 : 10;
-    return this.#word(row, OFFSET) + header;
+    return this.#word(row, OFFSET) + headerIn(this.#word(row, LENGTH));
   }
 
   /** The record from `offset` to `end` is there: its row, all zero but for that. */
   #newRow(offset: number, end: number): Int32Array {
     const at = this.#count * ROW;
-    if (at === this.#rows.length) {
-      const more = new Int32Array(this.#rows.length * 2);
-      more.set(this.#rows);
-      this.#rows = more;
-    }
+    this.#reserve(1);
     const row = this.#rows.subarray(at, at + ROW);
     row[OFFSET] = offset;
     row[LENGTH] = end - offset;
     this.#count += 1;
     this.#end = end;
     return row;
+  }
+
+  /** Room for so many rows. */
+  #reserve(count: number): void {
+    const needed = (this.#count + count) * ROW;
+    if (needed <= this.#rows.length) return;
+    const more = new Int32Array(Math.max(needed, this.#rows.length * 2));
+    more.set(this.#rows);
+    this.#rows = more;
   }
 
   #nameOf(name: string): number {
@@ -360,6 +396,12 @@ export class Slab {
 
 const NOTHING = Buffer.alloc(0);
 
+/** Bytes of the frame's header in a record of so many bytes. */
+function headerIn(record: number): number {
+  if (record < 126 + 2) return 2;
+  return record < 65_536 + 4 ? 4 : 10;
+}
+
 /** Bytes of the record that a message makes. */
 export function recordLength(message: Message): number {
   return framed(textLength(message));
@@ -372,7 +414,7 @@ export function framed(text: number): number {
 
 function textLength({ channel, parent_header, raw, buffers }: Message): number {
   let length =
-    (HEADS[channels.indexOf(channel)] as Buffer).length +
+    headOf(channel).length +
     KEYS +
     raw.header.length +
     (parent_header === undefined ? NULL.length : raw.parent_header.length) +
@@ -381,16 +423,6 @@ function textLength({ channel, parent_header, raw, buffers }: Message): number {
     Math.max(0, buffers.length - 1);
   for (const buffer of buffers) length += 2 + 4 * Math.ceil(buffer.length / 3);
   return length;
-}
-
-/** Its digits, the last before `end`. */
-function writeNumber(bytes: Uint8Array, end: number, number: number): void {
-  let at = end;
-  for (let rest = number; ; rest = Math.floor(rest / 10)) {
-    at -= 1;
-    bytes[at] = 0x30 + (rest % 10);
-    if (rest < 10) return;
-  }
 }
 
 /** Returns where it ends. */

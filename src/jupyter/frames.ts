@@ -48,6 +48,16 @@ export class Signer {
     if (this.#key !== undefined) createHmac(this.#hash, this.#key); // an unknown digest fails here, not at the first message
   }
 
+  /** Whether there is no key, and so nothing to verify. */
+  get isOff(): boolean {
+    return this.#key === undefined;
+  }
+
+  /** The key, where it is one for SHA-256. */
+  get sha256Key(): Buffer | undefined {
+    return this.#hash === "sha256" ? this.#key?.export() : undefined;
+  }
+
   sign(raw: RawFrames): Uint8Array {
     return Buffer.from(this.#digest(raw), "latin1");
   }
@@ -121,6 +131,14 @@ export class FrameReader {
     readonly bytes: Uint8Array;
     readonly header: Header | undefined;
   } = { came: EMPTY_OBJECT, bytes: EMPTY_OBJECT, header: undefined };
+
+  /** The last parent header as it came, and of which message it is; `undefined` where it is none, or was mended. */
+  get lastParent():
+    { readonly came: Uint8Array; readonly msg_id: string } | undefined {
+    const { came, bytes, header } = this.#lastParent;
+    if (header === undefined || bytes !== came) return undefined;
+    return { came, msg_id: header.msg_id };
+  }
 
   /** `mended` is told of each frame that was nearly JSON. */
   constructor(signer: Signer, mended: (what: Mend) => void = () => {}) {

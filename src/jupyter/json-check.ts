@@ -8,14 +8,14 @@
 import { isUtf8 } from "node:buffer";
 import { type Verdict as Walked, walk } from "./json-walk.ts";
 import { WASM } from "./json-wasm.ts";
+import { instantiated, type WithMemory } from "./wasm.ts";
 
 /** `non_finite`: JSON, but for bare `NaN` and `Infinity`. */
 export type Verdict = Walked | "not_utf8";
 type Walk = (bytes: Uint8Array) => Walked;
 
 /** How a walk that keeps its own memory is fed. */
-interface Walker {
-  readonly memory: { readonly buffer: ArrayBuffer };
+interface Walker extends WithMemory {
   input(): number;
   capacity(): number;
   /** Bytes of the last piece that it has kept before `input()`'s free part. */
@@ -45,7 +45,7 @@ export function verdictOn(bytes: Uint8Array, by?: Walk): Verdict {
 export function inWebAssembly(): Walk | undefined {
   let walker: Walker;
   try {
-    walker = instantiated();
+    walker = instantiated<Walker>(WASM);
   } catch {
     return undefined;
   }
@@ -65,19 +65,5 @@ export function inWebAssembly(): Walk | undefined {
       if (verdict !== undefined) return verdict;
       from = to;
     }
-  };
-}
-
-function instantiated(): Walker {
-  const { Module, Instance } = (globalThis as unknown as Web).WebAssembly;
-  const bytes = Uint8Array.from(atob(WASM), (letter) => letter.charCodeAt(0));
-  return new Instance(new Module(bytes)).exports;
-}
-
-/** As much of WebAssembly as is needed: its types come with the browser's, which the server has not. */
-interface Web {
-  readonly WebAssembly: {
-    readonly Module: new (bytes: Uint8Array) => object;
-    readonly Instance: new (module: object) => { readonly exports: Walker };
   };
 }

@@ -43,7 +43,7 @@ export function boundaryOf(
 
   /** Throws as the driver does, for options that could never work. */
   const connect = (channel: string, options: ContainedOptions): Link => {
-    const { onMessage, onTooLarge, onState, behind, ...rest } = options;
+    const { onMessage, onTooLarge, onState, behind, bulk, ...rest } = options;
     const { limit = MESSAGE_LIMIT } = rest;
     const caught = (error: unknown): void =>
       faults.caught("A message from the kernel was dropped", error, {
@@ -76,6 +76,12 @@ export function boundaryOf(
       },
       onTooLarge: contained(tooLarge),
       onState: contained((state, error) => onState?.(state, error)),
+      ...(bulk !== undefined && {
+        bulk: {
+          refilled: () => bulk.refilled(),
+          take: (read) => contained(bulk.take.bind(bulk))(read) ?? 0,
+        },
+      }),
       ...(behind !== undefined && {
         behind: contained(() => behind()?.catch(caught)),
       }),

@@ -8,6 +8,7 @@ import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
 import type { Refusal } from "../jupyter/admission.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
+import type { Burst } from "../jupyter/record.ts";
 
 /** What a kernel is started from. */
 export interface Recipe {
@@ -55,6 +56,8 @@ export interface Hooks {
   state(state: ShellState): void;
   /** kernel → session, admitted and in order of arrival. What our own probing caused is left out. */
   message(message: Message): void;
+  /** The same, of many at once. */
+  burst(burst: Burst): void;
   /** The same, of a message that could not be admitted. */
   refused(refusal: Refusal): void;
   /** kernel → session: a message of at least so many bytes, more than is taken, was passed over. */

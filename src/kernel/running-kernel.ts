@@ -19,6 +19,7 @@ import {
   contentOf,
   type Message,
 } from "../jupyter/message.ts";
+import type { Burst } from "../jupyter/record.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import { rejectOnAbort } from "../time/signals.ts";
@@ -115,6 +116,7 @@ export class RunningKernel implements Kernel, Stoppable {
       new Signer(connection.key, connection.signature_scheme),
       {
         message: (message) => this.#heard(message),
+        burst: (burst) => this.#heardBurst(burst),
         refused: (refusal) => this.#refused(refusal),
         behind: () => hooks.behind(),
         tooLarge: (channel, size) => hooks.tooLarge(channel, size),
@@ -351,6 +353,12 @@ export class RunningKernel implements Kernel, Stoppable {
     const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
     if (state !== undefined && !isOfSubshell) this.#shell.saidToOthers(state);
     this.#run.hooks.message(message);
+  }
+
+  /** kernel → session, many at once: nothing in them is about the kernel itself. */
+  #heardBurst(burst: Burst): void {
+    this.#iopubSeen?.();
+    if (!this.#own.has(burst.parent_id)) this.#run.hooks.burst(burst);
   }
 
   /** kernel → session, where a message could not be admitted. */

@@ -9,7 +9,9 @@ import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import { type Refusal, Refused } from "../jupyter/admission.ts";
 import { BadFrames, FrameReader, type Signer } from "../jupyter/frames.ts";
+import { Intake } from "../jupyter/intake.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
+import type { Burst } from "../jupyter/record.ts";
 import type { Boundary } from "./boundary.ts";
 import { Outgoing } from "./outgoing.ts";
 import type { CurveKeys, Frames, LinkState } from "../zmq/transport.ts";
@@ -17,6 +19,8 @@ import type { CurveKeys, Frames, LinkState } from "../zmq/transport.ts";
 export interface SocketHooks {
   /** kernel → us, in order on each channel. */
   readonly message: (message: Message) => void;
+  /** The same, many at once. */
+  readonly burst: (burst: Burst) => void;
   /** Likewise: a message that could not be admitted. */
   readonly refused: (refusal: Refusal) => void;
   /** What we wait for before we hear more on iopub. */
@@ -52,13 +56,20 @@ export class Sockets {
       const reader = new FrameReader(signer, (what) =>
         boundary.mended(channel, what),
       );
+      const isIopub = channel === "iopub";
+      const intake = isIopub ? Intake.for(signer, hooks.burst) : undefined;
       const link = boundary.connect(channel, {
-        type: channel === "iopub" ? "sub" : "dealer",
+        type: isIopub ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
-        ...(channel === "iopub" ? { behind: hooks.behind } : { identity }),
+        ...(isIopub ? { behind: hooks.behind } : { identity }),
+        ...(intake !== undefined && { bulk: intake }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
           const read = reading(reader, channel, frames, boundary);
+          const { lastParent } = reader;
+          if (lastParent !== undefined) {
+            intake?.follow(lastParent.came, lastParent.msg_id);
+          }
           if (read instanceof Refused) hooks.refused(read.refusal);
           else if (read !== undefined) hooks.message(read);
         },

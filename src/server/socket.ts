@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { type Patience, taken } from "./patience.ts";
 import type { WebSocketConnection } from "./door.ts";
-import { payloadsIn } from "../journal/frame.ts";
+import { payloadsIn } from "../jupyter/websocket-frame.ts";
 import type { Slab } from "../journal/slab.ts";
 import type { Sink } from "./relay.ts";
 

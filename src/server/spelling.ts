@@ -4,7 +4,10 @@
  * are at the same place.
  */
 import type { Entries } from "../journal/entries.ts";
-import { frameHeaderLength, writeFrameHeader } from "../journal/frame.ts";
+import {
+  frameHeaderLength,
+  writeFrameHeader,
+} from "../jupyter/websocket-frame.ts";
 import type { Slab } from "../journal/slab.ts";
 import type { Told } from "./answers/told.ts";
 

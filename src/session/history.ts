@@ -8,6 +8,7 @@
 import type { ExecutionHistoryEntry } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
 import type { Message } from "../jupyter/message.ts";
+import { type Burst, contentIn } from "../jupyter/record.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
 import { keepLast } from "./keep-last.ts";
@@ -47,12 +48,23 @@ export class History implements Iterable<ExecutionHistoryEntry> {
 
   /** kernel → client */
   heard(entry: MessageEntry): void {
-    if (entry.parent_id === undefined || !SAYS.has(entry.msg_type)) return;
-    this.#runs.get(entry.parent_id)?.heard(entry);
+    const { msg_type, parent_id } = entry;
+    if (parent_id === undefined || !SAYS.has(msg_type)) return;
+    this.#runs.get(parent_id)?.heard(msg_type, entry.raw.content);
+  }
+
+  /** The same, of many. */
+  heardBurst(burst: Burst): void {
+    const { msg_type, parent_id, count } = burst;
+    if (!SAYS.has(msg_type)) return;
+    const run = this.#runs.get(parent_id);
+    for (let index = 0; index < count; index += 1) {
+      run?.heard(msg_type, contentIn(burst, index));
+    }
   }
 }
 
-const SAYS = new Set([
+const SAYS: ReadonlySet<string> = new Set([
   "stream",
   "display_data",
   "execute_result",
@@ -93,13 +105,13 @@ class HistoryRun {
     };
   }
 
-  heard({ msg_type, raw }: MessageEntry): void {
-    if (msg_type === "stream" && raw.content.length <= SMALL) {
-      const text = textIn(raw.content);
+  heard(msg_type: string, bytes: Uint8Array): void {
+    if (msg_type === "stream" && bytes.length <= SMALL) {
+      const text = textIn(bytes);
       if (text !== undefined) this.#output.add(text);
       return;
     }
-    const content = members(raw.content);
+    const content = members(bytes);
     switch (msg_type) {
       case "stream":
         addString(this.#output, content.get("text"));

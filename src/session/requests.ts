@@ -14,6 +14,7 @@ import {
   type RawFrames,
   sizeOf,
 } from "../jupyter/message.ts";
+import type { Burst } from "../jupyter/record.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
@@ -29,7 +30,7 @@ import {
 import { ExecutionQueue } from "./executions/queue.ts";
 import { Executions } from "./executions/executions.ts";
 import { History } from "./history.ts";
-import type { Journal } from "../journal/journal.ts";
+import type { BurstPlace, Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
 import type { Principal } from "./principal.ts";
 import { keepLast } from "./keep-last.ts";
@@ -234,6 +235,12 @@ export class Requests {
       this.#abandon(this.queue.fail(), "earlier_failure");
     }
     execution.heardReply(message);
+  }
+
+  /** The same, of many. */
+  heardBurst(burst: Burst, place: BurstPlace): void {
+    this.executions.find(burst.parent_id)?.heardBurst(burst, place);
+    this.history.heardBurst(burst);
   }
 
   /**

@@ -164,6 +164,7 @@ export class Run {
         this.#tell(state, PROBE);
       }),
       message: contained("message", (message) => this.#heard(message)),
+      burst: contained("messages", hooks.burst.bind(hooks)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
       refused: contained("message", (refusal) => hooks.refused(refusal)),
       behind: () => (this.#isOver ? undefined : hooks.behind()),

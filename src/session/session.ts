@@ -19,6 +19,7 @@ import type { Refusal } from "../jupyter/admission.ts";
 import { kernelInfoIn } from "../jupyter/kernel-info.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
 import { membersIn } from "../jupyter/raw-json.ts";
+import { type Burst, framesIn } from "../jupyter/record.ts";
 import type { Exit } from "../host/exit.ts";
 import type { ShellState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
@@ -512,6 +513,7 @@ export class Session {
       },
       state: (state, reason) => this.#heardState(state, reason),
       message: (message, isIdle) => this.#heard(message, isIdle),
+      burst: (burst) => this.#heardBurst(burst),
       tooLarge: (channel, size) => {
         this.#tellRefused("too_large");
         this.#say({
@@ -561,6 +563,17 @@ export class Session {
     this.displays.heard(entry);
     this.comms.heard(message);
     this.#requests.heard(message, entry, isIdle);
+  }
+
+  /** The same, of many. */
+  #heardBurst(burst: Burst): void {
+    const { message: told } = this.#telemetry;
+    if (told !== undefined) {
+      for (let index = 0; index < burst.count; index += 1) {
+        told(this.id, "from_kernel", "iopub", framesIn(burst, index));
+      }
+    }
+    this.#requests.heardBurst(burst, this.journal.appendBurst(burst));
   }
 
   /** Instead of the message its refusal is in the journal. */

@@ -38,6 +38,8 @@ export interface LinkOptions {
    * one beyond the call copies it. Must not throw.
    */
   readonly onMessages: (batch: readonly Frames[]) => void;
+  /** Asked before `onMessages` for whole messages that it would rather take as bytes. Not by libzmq, which has only messages. */
+  readonly bulk?: Bulk;
   /** Asked after each read: what it returns is waited for before the next, so that the peer's messages wait there. */
   readonly behind?: () => Promise<unknown> | undefined;
   /**
@@ -48,6 +50,14 @@ export interface LinkOptions {
    */
   readonly onTooLarge?: (size: number) => void;
   readonly onState?: (state: LinkState, error?: Error) => void;
+}
+
+/** Takes many messages as the bytes that were read, ZMTP frames and all. */
+export interface Bulk {
+  /** Other bytes are in the memory that is read into. */
+  refilled(): void;
+  /** Takes whole messages from the beginning of what was read, where one begins. Returns how many bytes; 0 when the first is not for it. Must not throw. */
+  take(read: Uint8Array): number;
 }
 
 /** One connection to one socket of a kernel; reconnects by itself until closed. */

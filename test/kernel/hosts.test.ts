@@ -99,6 +99,7 @@ function stageOn(host: Host, sockets: KernelSockets = "tcp"): Stage {
     behind: () => undefined,
     state() {},
     message() {},
+    burst() {},
     refused() {},
     tooLarge() {},
     output() {},

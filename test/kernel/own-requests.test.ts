@@ -161,6 +161,7 @@ async function running(
       state() {},
       tooLarge() {},
       message() {},
+      burst() {},
       refused() {},
       behind: () => undefined,
       output() {},

@@ -29,6 +29,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
       state: (state) => states.push(state),
       refused() {},
       message: (message) => heard.push(message),
+      burst() {},
       tooLarge() {},
       behind: () => undefined,
       output() {},

@@ -7,7 +7,7 @@ import { WebSocket } from "ws";
 import type { OwnEvent } from "../../contract/index.ts";
 import { Entries } from "../../src/journal/entries.ts";
 import { EventEntry } from "../../src/journal/entry.ts";
-import { payloadsIn } from "../../src/journal/frame.ts";
+import { payloadsIn } from "../../src/jupyter/websocket-frame.ts";
 import { codecFor } from "../../src/server/doors/channels/kallichore.ts";
 import type { ServerOptions } from "../../src/serve.ts";
 import {

@@ -17,6 +17,8 @@ import { type Code, codeOf } from "./code.ts";
 import { deadline, expectMany, untilAborted } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { MessageEntry } from "../../journal/entry.ts";
+import type { BurstPlace } from "../../journal/journal.ts";
+import type { Burst } from "../../jupyter/record.ts";
 
 /** Why an execution did not come to an end of its own. */
 export type EndReason = NonNullable<Seen["reason"]>;
@@ -199,6 +201,20 @@ export class Execution {
     if (OUTPUTS.has(msg_type)) {
       this.counts.set(msg_type, (this.counts.get(msg_type) ?? 0) + 1);
       this.outputBytes += entry.size;
+    }
+  }
+
+  /** The same, of many. */
+  heardBurst(
+    { msg_type, count }: Burst,
+    { first, last, size }: BurstPlace,
+  ): void {
+    this.noteSeq(first);
+    this.noteSeq(last);
+    this.#heardOfIt(msg_type);
+    if (OUTPUTS.has(msg_type)) {
+      this.counts.set(msg_type, (this.counts.get(msg_type) ?? 0) + count);
+      this.outputBytes += size;
     }
   }
 

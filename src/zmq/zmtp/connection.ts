@@ -37,6 +37,9 @@ const TURN_MS = 8;
 /** Messages, or commands, that are taken out of what was read before we look at the clock. */
 const HANDFUL = 256;
 
+/** The same, of those that are not taken in bulk, before it is tried again. */
+const AFTER_BULK = 8;
+
 /** Pings that are answered in one read: any answer tells the peer that we are there. */
 const PONGS_LIMIT = 16;
 
@@ -57,7 +60,7 @@ export interface ConnectionEvents {
 
 /** To whom we connect, or who has connected to us. */
 export type Peer =
-  | Pick<LinkOptions, "endpoint" | "behind" | "limit">
+  | Pick<LinkOptions, "endpoint" | "behind" | "bulk" | "limit">
   | { readonly accepted: Accepted };
 
 export interface Accepted {
@@ -73,6 +76,7 @@ export class ZmtpConnection {
   readonly #socket: Socket;
   readonly #patience: NodeJS.Timeout;
   readonly #behind: LinkOptions["behind"];
+  readonly #bulk: LinkOptions["bulk"];
   #hasGreeted = false;
   #turnBegan: number | undefined;
   /** With more to be read: for the next turn, or for our side to catch up. */
@@ -87,6 +91,7 @@ export class ZmtpConnection {
     this.#options = options;
     this.#listener = listener;
     this.#behind = "accepted" in options ? undefined : options.behind;
+    this.#bulk = "accepted" in options ? undefined : options.bulk;
     this.#decoder = new Decoder(
       "accepted" in options ? options.accepted.limit : options.limit,
       listener.tooLarge?.bind(listener),
@@ -105,6 +110,7 @@ export class ZmtpConnection {
               callback: (size) => {
                 this.#turnBegan ??= this.#beginTurn();
                 this.#decoder.filled(size);
+                this.#bulk?.refilled();
                 this.#pongs = 0;
                 return this.#goThrough(this.#turnBegan);
               },
@@ -245,17 +251,27 @@ export class ZmtpConnection {
 
   #read(batch: Frames[]): boolean {
     if (this.#phase === "greeting" && !this.#readGreeting()) return true;
+    const most = this.#takeInBulk() ? AFTER_BULK : HANDFUL;
     for (let commands = 0; commands < HANDFUL && !this.#isEnded();) {
-      const command = this.#decoder.read(batch, HANDFUL);
+      const command = this.#decoder.read(batch, most);
       if (this.#phase === "introduction" && batch.length > 0) {
         throw new BadPeer("protocol", "The peer began without an introduction");
       }
-      if (command === undefined) return batch.length < HANDFUL;
+      if (command === undefined) return batch.length < most;
       commands += 1;
       if (this.#phase === "introduction") this.#onIntroduction(command);
       else this.#onCommand(command);
     }
     return false;
+  }
+
+  /** Whether messages are taken in bulk where that is possible. */
+  #takeInBulk(): boolean {
+    if (this.#bulk === undefined || this.#phase !== "traffic") return false;
+    if (!this.#decoder.isBetween) return true;
+    const read = this.#decoder.peek();
+    if (read.length > 0) this.#decoder.skip(this.#bulk.take(read));
+    return true;
   }
 
   /** As a call, because listeners may end it. */

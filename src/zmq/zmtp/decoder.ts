@@ -115,6 +115,16 @@ export class Decoder {
     this.#start = from + taken;
   }
 
+  /** Whether a message, or a command, begins at what was not read. */
+  get isBetween(): boolean {
+    return (
+      this.#large === undefined &&
+      this.#parts.length === 0 &&
+      !this.#isPassing &&
+      this.#toPass === 0
+    );
+  }
+
   /** What was filled and not read. */
   peek(): Uint8Array {
     return this.#slab?.subarray(this.#start, this.#end) ?? new Uint8Array();

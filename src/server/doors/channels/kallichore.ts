@@ -9,7 +9,7 @@
  */
 import type { OwnEvent } from "../../../../contract/index.ts";
 import { EventEntry } from "../../../journal/entry.ts";
-import { textFrame } from "../../../journal/frame.ts";
+import { textFrame } from "../../../jupyter/websocket-frame.ts";
 import type { ChannelCodec } from "./channels.ts";
 
 /** What Kallichore sends, and nothing else. */

@@ -1,0 +1,254 @@
+/**
+ * Messages that a kernel floods, taken in bulk: what a socket has read becomes
+ * records of a journal in one step, and no object is made for each message.
+ *
+ * It takes only what is plain (see `assembly/intake.ts`), and it is a matter of
+ * speed alone: what it leaves, `FrameReader` reads, one message at a time, and
+ * whatever it takes, that would have read to the same bytes. Where WebAssembly
+ * cannot be had, or a kernel signs by another digest than SHA-256, there is none.
+ */
+import { createHash, hash } from "node:crypto";
+import { isUtf8 } from "node:buffer";
+import { WASM } from "./intake-wasm.ts";
+import type { Signer } from "./frames.ts";
+import { type Burst, BURST_ROW, END, headOf, keys } from "./record.ts";
+import { instantiated, type WithMemory } from "./wasm.ts";
+
+/** In the order that the WebAssembly knows. */
+const TYPES = ["stream", "comm_msg", "clear_output"] as const;
+
+/** Words of a row: see `assembly/intake.ts`. */
+const HEADER = 2;
+const TYPE = 6;
+const SIGNED = 7;
+const SIGNATURE = 8;
+const NEXT = 9;
+/** Bytes of the digest's block, and of the digest in hexadecimal digits. */
+const PAD = 64;
+const DIGITS = 64;
+
+/** One for all kernels: nothing is kept there from one read to the next but what was loaded last. */
+interface Engine extends WithMemory {
+  input(): number;
+  inputCapacity(): number;
+  output(): number;
+  signed(): number;
+  rows(): number;
+  rowsCapacity(): number;
+  parent(): number;
+  parentCapacity(): number;
+  padding(): number;
+  piece(index: number): number;
+  pieceIs(index: number, length: number): void;
+  parentIs(length: number): void;
+  consumed(): number;
+  take(start: number, end: number): number;
+  isAscii(offset: number, length: number): boolean;
+}
+
+interface Workshop {
+  readonly engine: Engine;
+  readonly memory: Buffer;
+  readonly rows: Int32Array;
+  /** Whose bytes lie in its input. */
+  owner: Intake | undefined;
+}
+
+let workshop: Workshop | undefined | "none";
+
+export class Intake {
+  readonly #pads: Pads | undefined;
+  readonly #workshop: Workshop;
+  readonly #heard: (burst: Burst) => void;
+  #parent: Uint8Array = NOTHING;
+  #parent_id = "";
+  /** The bytes in the workshop's input, while that is ours: where they lie in the memory that they came from. */
+  #loaded: { from: number; to: number } | undefined;
+
+  private constructor(
+    pads: Pads | undefined,
+    found: Workshop,
+    heard: (burst: Burst) => void,
+  ) {
+    this.#pads = pads;
+    this.#workshop = found;
+    this.#heard = heard;
+  }
+
+  /** For one kernel; `undefined` where there is none. `heard` must not throw. */
+  static for(
+    signer: Signer,
+    heard: (burst: Burst) => void,
+  ): Intake | undefined {
+    const pads = signer.isOff ? undefined : padsOf(signer);
+    if (pads === undefined && !signer.isOff) return undefined;
+    workshop ??= furnished() ?? "none";
+    return workshop === "none" ? undefined : new Intake(pads, workshop, heard);
+  }
+
+  /** Messages with this parent header are taken from now on: the last that was read, as it came. */
+  follow(parent_header: Uint8Array, parent_id: string): void {
+    if (parent_header === this.#parent) return;
+    this.#parent = parent_header;
+    this.#parent_id = parent_id;
+    this.#workshop.owner = undefined;
+  }
+
+  /** There are other bytes at the same place. */
+  refilled(): void {
+    this.#loaded = undefined;
+  }
+
+  /** Takes plain messages from the beginning of what was read. Returns how many bytes. */
+  take(read: Uint8Array): number {
+    const { engine, rows } = this.#workshop;
+    const input = this.#load(read);
+    const count = engine.take(input.start, input.end);
+    if (count === 0) return 0;
+    let from = 0;
+    for (let index = 0; index < count; index += 1) {
+      const row = index * BURST_ROW;
+      const type = rows[row + TYPE];
+      if (!this.#verifies(row)) {
+        this.#hand(from, index);
+        return (
+          (index === 0 ? input.start : next(rows, index - 1)) - input.start
+        );
+      }
+      if (index > from && type !== rows[from * BURST_ROW + TYPE]) {
+        this.#hand(from, index);
+        from = index;
+      }
+    }
+    this.#hand(from, count);
+    return engine.consumed() - input.start;
+  }
+
+  #hand(from: number, to: number): void {
+    if (from === to) return;
+    const { engine, memory, rows: all } = this.#workshop;
+    const rows = all.subarray(from * BURST_ROW, to * BURST_ROW);
+    const last = rows.length - BURST_ROW;
+    const start = engine.output();
+    const end = (rows[last] as number) + (rows[last + 1] as number);
+    this.#heard({
+      msg_type: TYPES[rows[TYPE] as number] as string,
+      parent_id: this.#parent_id,
+      count: to - from,
+      records: memory.subarray(start + (rows[0] as number), start + end),
+      rows,
+    });
+  }
+
+  /** Where they lie in the workshop's input. */
+  #load(read: Uint8Array): { start: number; end: number } {
+    const { engine, memory } = this.#workshop;
+    const from = read.byteOffset;
+    const loaded = this.#loaded;
+    const isThere =
+      this.#workshop.owner === this &&
+      loaded !== undefined &&
+      from >= loaded.from &&
+      from <= loaded.to;
+    if (isThere)
+      return { start: from - loaded.from, end: loaded.to - loaded.from };
+    const length = Math.min(read.length, engine.inputCapacity());
+    const whole = length === read.length ? read : read.subarray(0, length);
+    memory.set(whole, engine.input());
+    this.#loaded = { from, to: from + length };
+    if (this.#workshop.owner !== this) this.#settle();
+    return { start: 0, end: length };
+  }
+
+  /** The workshop is ours: our parent and our key are there. */
+  #settle(): void {
+    const { engine, memory } = this.#workshop;
+    this.#workshop.owner = this;
+    const isShort = this.#parent.length <= engine.parentCapacity();
+    if (isShort) memory.set(this.#parent, engine.parent());
+    engine.parentIs(isShort ? this.#parent.length : 0);
+    if (this.#pads !== undefined)
+      memory.set(this.#pads.inner, engine.padding());
+  }
+
+  /** Whether the message of that row is signed with the kernel's key, and UTF-8. */
+  #verifies(row: number): boolean {
+    const { engine, memory, rows } = this.#workshop;
+    const signed = rows[row + SIGNED] as number;
+    let length = 0;
+    for (let word = HEADER; word < HEADER + 4; word += 1) {
+      length += rows[row + word] as number;
+    }
+    const at = engine.signed() + signed;
+    const end = at + PAD + length;
+    if (this.#pads !== undefined) {
+      const { outer } = this.#pads;
+      const inner = hash("sha256", memory.subarray(at, end), "binary");
+      outer.write(inner, PAD, "latin1");
+      const digest = hash("sha256", outer, "hex");
+      const signature = engine.input() + (rows[row + SIGNATURE] as number);
+      let difference = 0;
+      for (let digit = 0; digit < DIGITS; digit += 1) {
+        const given = memory[signature + digit] as number;
+        difference |= digest.charCodeAt(digit) ^ given;
+      }
+      if (difference !== 0) return false;
+    }
+    return (
+      engine.isAscii(signed + PAD, length) ||
+      isUtf8(memory.subarray(at + PAD, end))
+    );
+  }
+}
+
+const NOTHING = new Uint8Array();
+
+function next(rows: Int32Array, index: number): number {
+  return rows[index * BURST_ROW + NEXT] as number;
+}
+
+/** What HMAC hashes before the text, and before that hash (RFC 2104); the second with room for the hash. */
+interface Pads {
+  readonly inner: Buffer;
+  readonly outer: Buffer;
+}
+
+/** `undefined` for another digest than SHA-256. */
+function padsOf(signer: Signer): Pads | undefined {
+  const key = signer.sha256Key;
+  if (key === undefined) return undefined;
+  const block = Buffer.alloc(PAD);
+  const short =
+    key.length > PAD ? createHash("sha256").update(key).digest() : key;
+  short.copy(block);
+  return {
+    inner: Buffer.from(block.map((byte) => byte ^ 0x36)),
+    outer: Buffer.concat([block.map((byte) => byte ^ 0x5c), Buffer.alloc(32)]),
+  };
+}
+
+/** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */
+function furnished(): Workshop | undefined {
+  let engine: Engine;
+  try {
+    engine = instantiated<Engine>(WASM);
+  } catch {
+    return undefined;
+  }
+  const { buffer } = engine.memory;
+  const memory = Buffer.from(buffer);
+  const pieces = [
+    headOf("iopub"),
+    keys.parent_header,
+    keys.metadata,
+    keys.content,
+    Buffer.concat([keys.buffers, END]),
+  ];
+  for (const [index, piece] of pieces.entries()) {
+    memory.set(piece, engine.piece(index));
+    engine.pieceIs(index, piece.length);
+  }
+  const length = engine.rowsCapacity() * BURST_ROW;
+  const rows = new Int32Array(buffer, engine.rows(), length);
+  return { engine, memory, rows, owner: undefined };
+}

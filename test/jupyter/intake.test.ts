@@ -1,0 +1,279 @@
+/** What is taken in bulk becomes the same records as what is read one message at a time. */
+import fc from "fast-check";
+import { afterEach, expect, test } from "vitest";
+import { Refused } from "../../src/jupyter/admission.ts";
+import {
+  BadFrames,
+  FrameReader,
+  Signer,
+  toFrames,
+} from "../../src/jupyter/frames.ts";
+import { Intake } from "../../src/jupyter/intake.ts";
+import { compose, type Message } from "../../src/jupyter/message.ts";
+import type { Burst } from "../../src/jupyter/record.ts";
+import { DiskBudget } from "../../src/journal/disk-budget.ts";
+import { Journal } from "../../src/journal/journal.ts";
+import { MemoryBudget } from "../../src/journal/memory-budget.ts";
+import { silentLog } from "../../src/log/log.ts";
+import { Decoder } from "../../src/zmq/zmtp/decoder.ts";
+import { Encoder } from "../../src/zmq/zmtp/encoder.ts";
+import { PeerQueue } from "../../src/zmq/peer-queue.ts";
+import type { Frames } from "../../src/zmq/transport.ts";
+
+const KEY = "0123456789abcdef";
+const parent = compose({
+  channel: "shell",
+  msg_type: "execute_request",
+  content: { code: "1" },
+  session: "s",
+  username: "u",
+});
+
+const journals: Journal[] = [];
+afterEach(async () => {
+  for (const journal of journals.splice(0))
+    await journal[Symbol.asyncDispose]();
+});
+
+function journalOf(memory: number): Journal {
+  const journal = new Journal({
+    memory,
+    disk: 0,
+    budget: new MemoryBudget(64 * 1024 * 1024),
+    diskBudget: new DiskBudget(0),
+    directory: () => {
+      throw new Error("no disk");
+    },
+    log: silentLog(),
+  });
+  journals.push(journal);
+  return journal;
+}
+
+function textsIn(journal: Journal): string[] {
+  const texts: string[] = [];
+  for (let seen = 0; seen < journal.last;) {
+    const reading = journal.read(seen);
+    if (reading === undefined || !("entries" in reading))
+      throw new Error("gap");
+    const { slab, from, to, last } = reading.entries;
+    for (const entry of reading.entries) texts.push(entry.text.toString());
+    expect(slab.recordsOf(from, to).length).toBeGreaterThan(0);
+    seen = last;
+  }
+  return texts;
+}
+
+/** Reads the bytes of a connection, in pieces of that size, in bulk or not. Returns what the journal then holds. */
+function taken(
+  bytes: Buffer,
+  { step, key, isBulk }: { step: number; key: string; isBulk: boolean },
+) {
+  const journal = journalOf(32 * 1024 * 1024);
+  const signer = new Signer(key);
+  const reader = new FrameReader(signer);
+  const bursts: number[] = [];
+  const heard = (burst: Burst) => {
+    bursts.push(burst.count);
+    const { first, last } = journal.appendBurst(burst);
+    expect(last - first + 1).toBe(burst.count);
+  };
+  const intake = isBulk ? Intake.for(signer, heard) : undefined;
+  const decoder = new Decoder();
+  const refused: string[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const region = decoder.region();
+    const some = bytes.subarray(at, at + Math.min(step, region.length));
+    region.set(some);
+    decoder.filled(some.length);
+    intake?.refilled();
+    at += some.length;
+    for (;;) {
+      if (intake !== undefined && decoder.isBetween) {
+        decoder.skip(intake.take(decoder.peek()));
+      }
+      const batch: Frames[] = [];
+      decoder.read(batch, intake === undefined ? 100 : 2);
+      if (batch.length === 0) break;
+      for (const frames of batch) {
+        try {
+          journal.append(reader.read(frames, "iopub"));
+        } catch (error) {
+          if (!(error instanceof BadFrames || error instanceof Refused))
+            throw error;
+          refused.push(error.message);
+        }
+        const { lastParent } = reader;
+        if (lastParent) intake?.follow(lastParent.came, lastParent.msg_id);
+      }
+    }
+  }
+  return { texts: textsIn(journal), refused, bursts };
+}
+
+function wire(messages: readonly Frames[]): Buffer {
+  const encoder = new Encoder();
+  const pieces: Uint8Array[] = [];
+  for (const frames of messages) {
+    const queue = new PeerQueue();
+    queue.push(frames);
+    while (queue.length > 0) {
+      for (const piece of encoder.encode(queue)) {
+        pieces.push(Uint8Array.from(piece));
+      }
+    }
+  }
+  return Buffer.concat(pieces);
+}
+
+function framesOf(
+  message: Message,
+  key = KEY,
+  topic = "kernel.stream",
+): Frames {
+  return toFrames(message, new Signer(key), [Buffer.from(topic)]);
+}
+
+const stream = (text: string, of: Message = parent): Message =>
+  compose({
+    channel: "iopub",
+    msg_type: "stream",
+    content: { name: "stdout", text },
+    session: "s",
+    username: "u",
+    parent: of,
+  });
+
+test("a flood is taken in bulk, and says what it would have said message by message", () => {
+  const messages = Array.from({ length: 3_000 }, (_, n) =>
+    framesOf(stream(`${n} `.repeat((n * 7) % 900))),
+  );
+  const bytes = wire(messages);
+  const one = taken(bytes, { step: 1e6, key: KEY, isBulk: false });
+  const bulk = taken(bytes, { step: 1e6, key: KEY, isBulk: true });
+  expect(bulk.texts).toEqual(one.texts);
+  expect(one.texts).toHaveLength(3_000);
+  const inBulk = bulk.bursts.reduce((sum, count) => sum + count, 0);
+  expect(inBulk).toBeGreaterThan(2_800);
+});
+
+test("a message whose signature is another's is refused, and those around it are taken", () => {
+  const messages = Array.from({ length: 20 }, (_, n) =>
+    framesOf(stream(`${n}`), n === 11 ? "another key" : KEY),
+  );
+  const { texts, refused } = taken(wire(messages), {
+    step: 1e6,
+    key: KEY,
+    isBulk: true,
+  });
+  expect(refused).toEqual(["signed with another key"]);
+  expect(texts.map((text) => /"text":"(\d+)"/.exec(text)?.[1])).toEqual(
+    Array.from({ length: 20 }, (_, n) => `${n}`).filter((n) => n !== "11"),
+  );
+});
+
+test("a long key, and no key, are heeded as well", () => {
+  for (const key of ["k".repeat(100), ""]) {
+    const bytes = wire(
+      Array.from({ length: 30 }, (_, n) => framesOf(stream(`${n}`), key)),
+    );
+    const { texts, refused, bursts } = taken(bytes, {
+      step: 1e6,
+      key,
+      isBulk: true,
+    });
+    expect([texts.length, refused.length]).toEqual([30, 0]);
+    expect(bursts.length).toBeGreaterThan(0);
+  }
+});
+
+const other = compose({
+  channel: "shell",
+  msg_type: "execute_request",
+  content: {},
+  session: "s",
+  username: "u",
+});
+
+/** JSON, and what is nearly so, for a frame of a message. */
+const json = fc.oneof(
+  fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value))),
+  fc
+    .constantFrom(
+      ...["{}", "[]", "null", "", "{", "NaN", '{"a":NaN}', '"\\ud800"', " {} "],
+      ...['{"msg_type":"stream","msg_id":"x"}', '{"a":[1,{"b":"\\"}"}]}'],
+      ...['{"text":"é\u{1f600}"}', '{"a":1}{"b":2}', "\ufeff{}", '{"a":"\n"}'],
+    )
+    .map((text) => Buffer.from(text)),
+  fc.uint8Array({ maxLength: 12 }).map((bytes) => Buffer.from(bytes)),
+);
+
+const header = fc.oneof(
+  { weight: 6, arbitrary: fc.constant(undefined) },
+  {
+    weight: 4,
+    arbitrary: fc
+      .constantFrom(
+        '{"msg_id":"a","msg_type":"stream","x":{"msg_type":"y","msg_id":3}}',
+        '{"msg_type":"stream","msg_type":"status","msg_id":"a"}',
+        '{"msg_type":"status","msg_type":"stream","msg_id":"a"}',
+        '{"msg\\u005ftype":"x","msg_type":"stream","msg_id":"a"}',
+        '{ "msg_type" : "comm_msg" , "msg_id" : "b", "z": [ "msg_type" , "x" ] }',
+        '{"msg_id":7,"msg_type":"stream"}',
+        '{"msg_type":"stream"}',
+        '{"msg_type":"clear_output","msg_id":"é"}',
+        '["msg_type","stream","msg_id","a"]',
+        '{"a":"msg_type","b":"msg_id","msg_id":"c","msg_type":"stre\\u0061m"}',
+      )
+      .map((text) => Buffer.from(text)),
+  },
+  { weight: 1, arbitrary: json },
+);
+
+const anything = fc.record({
+  header,
+  parent: fc.constantFrom("same", "same", "same", "other", "none"),
+  metadata: fc.oneof(fc.constant(Buffer.from("{}")), json),
+  content: json,
+  buffers: fc.oneof(
+    { weight: 5, arbitrary: fc.constant([]) },
+    { weight: 1, arbitrary: fc.array(fc.uint8Array(), { maxLength: 2 }) },
+  ),
+  topics: fc.nat(3),
+  key: fc.constantFrom(KEY, KEY, KEY, KEY, "another"),
+});
+
+test("whatever a kernel sends, both ways make the same of it, wherever a read ends", () => {
+  fc.assert(
+    fc.property(
+      fc.array(anything, { maxLength: 30, size: "max" }),
+      fc.constantFrom(KEY, ""),
+      fc.integer({ min: 1, max: 5_000 }),
+      (drafts, key, step) => {
+        const messages = drafts.map((draft) => {
+          const own = draft.parent === "other" ? other : parent;
+          const { raw } = stream("x", own);
+          const frames = {
+            header: draft.header ?? raw.header,
+            parent_header:
+              draft.parent === "none" ? Buffer.from("{}") : raw.parent_header,
+            metadata: draft.metadata,
+            content: draft.content,
+          };
+          const signer = new Signer(key === "" ? "" : draft.key);
+          const topics = Array.from({ length: draft.topics }, (_, n) =>
+            Buffer.from(`t${n}`),
+          );
+          const message = { raw: frames, buffers: draft.buffers };
+          return toFrames(message, signer, topics);
+        });
+        const bytes = wire(messages);
+        const one = taken(bytes, { step, key, isBulk: false });
+        const bulk = taken(bytes, { step, key, isBulk: true });
+        expect(bulk.texts).toEqual(one.texts);
+        expect(bulk.refused).toEqual(one.refused);
+      },
+    ),
+    { numRuns: Number(process.env["INTAKE_RUNS"] ?? 500) },
+  );
+});
