@@ -15,7 +15,7 @@ const INPUT_CAPACITY = 131_072;
 const LARGEST = 49_152;
 const ROWS_CAPACITY = 1_024;
 /** Words of a row. The first six are as a slab's index has them. */
-const ROW = 10;
+const ROW = 11;
 /** Bytes of what stands in a record before, between and behind the frames; more than there are. */
 const PIECES_CAPACITY = 256;
 /** Of the parent header. */
@@ -138,6 +138,7 @@ export function take(start: i32, end: i32): i32 {
     store<i32>(row, <i32>(signedTo - SIGNED), 28);
     store<i32>(row, <i32>(atOf(-1) - INPUT), 32);
     store<i32>(row, <i32>(next - INPUT), 36);
+    store<i32>(row, type == 0 ? textIn(content, contentLength) : NONE, 40);
 
     to = frameHeader(to, size);
     to = put(put(to, piece(0), pieceLength(0)), header, headerLength);
@@ -276,6 +277,88 @@ function typeIn(from: usize, length: i32): i32 {
     at++;
   }
   return hasId ? type : -1;
+}
+
+/** What `textIn` returns besides a length. */
+const NONE = -1;
+const UNKNOWN = -2;
+
+/** Bytes of the text that a stream's content holds, as it is when decoded; the content is JSON. */
+function textIn(from: usize, length: i32): i32 {
+  const end = from + <usize>length;
+  let found = NONE;
+  let depth = 0;
+  let isName = false;
+  let at = from;
+  while (at < end) {
+    const byte = load<u8>(at);
+    if (byte == 0x22 /* " */) {
+      const start = at + 1;
+      at = text(start, end);
+      if (depth != 1 || !isName) continue;
+      const size = at - 1 - start;
+      if (hasEscape(start, size)) return UNKNOWN;
+      isName = false;
+      if (size != 4 || load<u32>(start) != TEXT) continue;
+      at = valueAt(at);
+      found = NONE;
+      if (load<u8>(at) != 0x22) continue;
+      const value = at + 1;
+      at = text(value, end);
+      found = decodedLength(value, at - 1);
+      continue;
+    }
+    if (byte == 0x7b || byte == 0x5b) {
+      if (depth == 0 && byte == 0x5b) return NONE;
+      depth++;
+      isName = depth == 1;
+    } else if (byte == 0x7d || byte == 0x5d) depth--;
+    else if (byte == 0x2c && depth == 1) isName = true;
+    at++;
+  }
+  return found;
+}
+
+const TEXT: u32 = 0x74_78_65_74;
+
+/** Bytes in UTF-8 of what the inside of a JSON string spells; each half of a surrogate pair counts two. */
+function decodedLength(from: usize, end: usize): i32 {
+  const backslash = i8x16.splat(0x5c);
+  let length = <i32>(end - from);
+  let at = from;
+  while (at < end) {
+    while (end - at >= 16) {
+      const mask = i8x16.bitmask(i8x16.eq(v128.load(at), backslash));
+      if (mask != 0) {
+        at += <usize>ctz(mask);
+        break;
+      }
+      at += 16;
+    }
+    if (load<u8>(at) != 0x5c) {
+      at++;
+      continue;
+    }
+    if (load<u8>(at, 1) != 0x75 /* u */) {
+      length--;
+      at += 2;
+      continue;
+    }
+    const unit =
+      (hex(at + 2) << 12) |
+      (hex(at + 3) << 8) |
+      (hex(at + 4) << 4) |
+      hex(at + 5);
+    const isSurrogate = unit >= 0xd800 && unit < 0xe000;
+    length -= 6 - (unit < 0x80 ? 1 : unit < 0x800 || isSurrogate ? 2 : 3);
+    at += 6;
+  }
+  return length;
+}
+
+function hex(at: usize): i32 {
+  const digit = <i32>load<u8>(at);
+  return digit <= 0x39 ? digit - 0x30 : (digit | 0x20) - 0x57;
 }
 
 const MSG_TYPE: u64 = 0x65_70_79_74_5f_67_73_6d;

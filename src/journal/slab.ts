@@ -94,7 +94,7 @@ export class Slab {
     this.first = first;
     this.#capacity = capacity;
     this.#bytes = takeMemory(capacity);
-    this.#rows = new Int32Array(ROW * Math.max(2, capacity >>> 10));
+    this.#rows = new Int32Array(ROW * Math.max(2, capacity >>> 9));
     this.#names = [""];
   }
 

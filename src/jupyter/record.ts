@@ -52,7 +52,7 @@ export function writeNumber(
 }
 
 /** Words of a row of a burst. */
-export const BURST_ROW = 10;
+export const BURST_ROW = 11;
 
 /**
  * Messages on iopub that came one after the other, of one type and for one
@@ -80,6 +80,14 @@ export function contentIn({ records, rows }: Burst, index: number): Buffer {
   const offset = (rows[row] as number) - (rows[0] as number);
   const end = offset + (rows[row + 1] as number) - TAIL;
   return records.subarray(end - (rows[row + 5] as number), end);
+}
+
+/**
+ * Bytes of the text of a stream's message, decoded; -1 where it has none, and -2
+ * where only a parser can tell.
+ */
+export function textLengthIn({ rows }: Burst, index: number): number {
+  return rows[index * BURST_ROW + 10] as number;
 }
 
 /** Bytes of the four frames of a burst's message. */

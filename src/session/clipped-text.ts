@@ -24,6 +24,12 @@ export class ClippedText {
     return this.#length > this.#limit;
   }
 
+  /** Leaves out so many bytes, which the caller knows to be in the middle: there is text up to the limit, and half of the limit follows. */
+  leaveOut(bytes: number): void {
+    this.#settle();
+    this.#length += bytes;
+  }
+
   add(text: string): void {
     this.#pieces.push(text);
     this.#units += text.length;

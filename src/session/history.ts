@@ -8,7 +8,7 @@
 import type { ExecutionHistoryEntry } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
 import type { Message } from "../jupyter/message.ts";
-import { type Burst, contentIn } from "../jupyter/record.ts";
+import { type Burst, contentIn, textLengthIn } from "../jupyter/record.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
 import { keepLast } from "./keep-last.ts";
@@ -55,14 +55,13 @@ export class History implements Iterable<ExecutionHistoryEntry> {
 
   /** The same, of many. */
   heardBurst(burst: Burst): void {
-    const { msg_type, parent_id, count } = burst;
-    if (!SAYS.has(msg_type)) return;
-    const run = this.#runs.get(parent_id);
-    for (let index = 0; index < count; index += 1) {
-      run?.heard(msg_type, contentIn(burst, index));
-    }
+    if (!SAYS.has(burst.msg_type)) return;
+    this.#runs.get(burst.parent_id)?.heardBurst(burst);
   }
 }
+
+/** What `textLengthIn` says where only a parser can tell. */
+const UNKNOWN = -2;
 
 const SAYS: ReadonlySet<string> = new Set([
   "stream",
@@ -128,6 +127,30 @@ class HistoryRun {
         if (content.get("status")?.toString() === '"error"') {
           this.#fail(content);
         }
+    }
+  }
+
+  /** Of a flood, only its beginning and its end are decoded. */
+  heardBurst(burst: Burst): void {
+    const { msg_type, count } = burst;
+    let index = 0;
+    for (; index < count && !this.#output.isClipped; index += 1) {
+      this.heard(msg_type, contentIn(burst, index));
+    }
+    let end = count;
+    for (let kept = 0; end > index && kept < TEXT_LIMIT / 2;) {
+      end -= 1;
+      kept += Math.max(0, textLengthIn(burst, end));
+    }
+    let omitted = 0;
+    for (; index < end; index += 1) {
+      const length = textLengthIn(burst, index);
+      if (length === UNKNOWN) this.heard(msg_type, contentIn(burst, index));
+      else omitted += Math.max(0, length);
+    }
+    this.#output.leaveOut(omitted);
+    for (; index < count; index += 1) {
+      this.heard(msg_type, contentIn(burst, index));
     }
   }
 

@@ -15,6 +15,7 @@ import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { Journal } from "../../src/journal/journal.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { silentLog } from "../../src/log/log.ts";
+import { History } from "../../src/session/history.ts";
 import { Decoder } from "../../src/zmq/zmtp/decoder.ts";
 import { Encoder } from "../../src/zmq/zmtp/encoder.ts";
 import { PeerQueue } from "../../src/zmq/peer-queue.ts";
@@ -72,11 +73,14 @@ function taken(
   const journal = journalOf(32 * 1024 * 1024);
   const signer = new Signer(key);
   const reader = new FrameReader(signer);
+  const history = new History();
+  history.sent(parent);
   const bursts: number[] = [];
   const heard = (burst: Burst) => {
     bursts.push(burst.count);
     const { first, last } = journal.appendBurst(burst);
     expect(last - first + 1).toBe(burst.count);
+    history.heardBurst(burst);
   };
   const intake = isBulk ? Intake.for(signer, heard) : undefined;
   const decoder = new Decoder();
@@ -97,7 +101,7 @@ function taken(
       if (batch.length === 0) break;
       for (const frames of batch) {
         try {
-          journal.append(reader.read(frames, "iopub"));
+          history.heard(journal.append(reader.read(frames, "iopub")));
         } catch (error) {
           if (!(error instanceof BadFrames || error instanceof Refused))
             throw error;
@@ -108,7 +112,10 @@ function taken(
       }
     }
   }
-  return { texts: textsIn(journal), refused, bursts };
+  const shown = [...history].map(({ output, truncated }) => {
+    return { output, truncated };
+  });
+  return { texts: textsIn(journal), refused, bursts, shown };
 }
 
 function wire(messages: readonly Frames[]): Buffer {
@@ -152,6 +159,7 @@ test("a flood is taken in bulk, and says what it would have said message by mess
   const one = taken(bytes, { step: 1e6, key: KEY, isBulk: false });
   const bulk = taken(bytes, { step: 1e6, key: KEY, isBulk: true });
   expect(bulk.texts).toEqual(one.texts);
+  expect(bulk.shown).toEqual(one.shown);
   expect(one.texts).toHaveLength(3_000);
   const inBulk = bulk.bursts.reduce((sum, count) => sum + count, 0);
   expect(inBulk).toBeGreaterThan(2_800);
@@ -195,6 +203,28 @@ const other = compose({
   username: "u",
 });
 
+/** What a stream says: of all lengths, with all escapes. */
+const output = fc
+  .tuple(
+    fc.string({ unit: "binary", maxLength: 40 }),
+    fc.constantFrom(
+      "",
+      "\n",
+      "\\",
+      '"',
+      "\u0001",
+      "é",
+      "\u{1f600}",
+      "\ud800",
+      "x",
+    ),
+    fc.nat(1_500),
+  )
+  .map(([text, sign, times]) => {
+    const content = { name: "stdout", text: text + sign.repeat(times) };
+    return Buffer.from(JSON.stringify(content));
+  });
+
 /** JSON, and what is nearly so, for a frame of a message. */
 const json = fc.oneof(
   fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value))),
@@ -234,7 +264,7 @@ const anything = fc.record({
   header,
   parent: fc.constantFrom("same", "same", "same", "other", "none"),
   metadata: fc.oneof(fc.constant(Buffer.from("{}")), json),
-  content: json,
+  content: fc.oneof({ weight: 3, arbitrary: output }, json),
   buffers: fc.oneof(
     { weight: 5, arbitrary: fc.constant([]) },
     { weight: 1, arbitrary: fc.array(fc.uint8Array(), { maxLength: 2 }) },
@@ -272,6 +302,7 @@ test("whatever a kernel sends, both ways make the same of it, wherever a read en
         const bulk = taken(bytes, { step, key, isBulk: true });
         expect(bulk.texts).toEqual(one.texts);
         expect(bulk.refused).toEqual(one.refused);
+        expect(bulk.shown).toEqual(one.shown);
       },
     ),
     { numRuns: Number(process.env["INTAKE_RUNS"] ?? 500) },

@@ -37,8 +37,8 @@ const TURN_MS = 8;
 /** Messages, or commands, that are taken out of what was read before we look at the clock. */
 const HANDFUL = 256;
 
-/** The same, of those that are not taken in bulk, before it is tried again. */
-const AFTER_BULK = 8;
+/** The same where the first could not be taken in bulk. */
+const AFTER_NONE = 8;
 
 /** Pings that are answered in one read: any answer tells the peer that we are there. */
 const PONGS_LIMIT = 16;
@@ -251,7 +251,7 @@ export class ZmtpConnection {
 
   #read(batch: Frames[]): boolean {
     if (this.#phase === "greeting" && !this.#readGreeting()) return true;
-    const most = this.#takeInBulk() ? AFTER_BULK : HANDFUL;
+    const most = this.#takeInBulk();
     for (let commands = 0; commands < HANDFUL && !this.#isEnded();) {
       const command = this.#decoder.read(batch, most);
       if (this.#phase === "introduction" && batch.length > 0) {
@@ -265,13 +265,14 @@ export class ZmtpConnection {
     return false;
   }
 
-  /** Whether messages are taken in bulk where that is possible. */
-  #takeInBulk(): boolean {
-    if (this.#bulk === undefined || this.#phase !== "traffic") return false;
-    if (!this.#decoder.isBetween) return true;
+  /** Takes what can be taken in bulk. Returns how many messages to read by one and one before it is tried again. */
+  #takeInBulk(): number {
+    if (this.#bulk === undefined || this.#phase !== "traffic") return HANDFUL;
+    if (!this.#decoder.isBetween) return 1;
     const read = this.#decoder.peek();
-    if (read.length > 0) this.#decoder.skip(this.#bulk.take(read));
-    return true;
+    const taken = read.length > 0 ? this.#bulk.take(read) : 0;
+    this.#decoder.skip(taken);
+    return taken > 0 ? 1 : AFTER_NONE;
   }
 
   /** As a call, because listeners may end it. */
