@@ -37,7 +37,7 @@ const TURN_MS = 8;
 /** Messages, or commands, that are taken out of what was read before we look at the clock. */
 const HANDFUL = 256;
 
-/** The same where the first could not be taken in bulk. */
+/** The same where the first could not be taken in bulk; twice as many each time that it is so again. */
 const AFTER_NONE = 8;
 
 /** Pings that are answered in one read: any answer tells the peer that we are there. */
@@ -84,6 +84,7 @@ export class ZmtpConnection {
   /** Some of that is in our memory already. */
   #hasMore = false;
   #pongs = 0;
+  #afterNone = AFTER_NONE;
   #isBehind = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
@@ -272,7 +273,9 @@ export class ZmtpConnection {
     const read = this.#decoder.peek();
     const taken = read.length > 0 ? this.#bulk.take(read) : 0;
     this.#decoder.skip(taken);
-    return taken > 0 ? 1 : AFTER_NONE;
+    const most = taken > 0 ? 1 : this.#afterNone;
+    this.#afterNone = taken > 0 ? AFTER_NONE : Math.min(2 * most, HANDFUL);
+    return most;
   }
 
   /** As a call, because listeners may end it. */
