@@ -32,21 +32,40 @@ export interface ProcessIdentity {
 /** `undefined` when there is no such process, and on platforms without `/proc/<pid>/stat`. */
 export function statOf(pid: number): ProcessStat | undefined {
   const line = readProc(`${pid}/stat`);
-  if (line === undefined) return undefined;
+  return line === undefined ? undefined : statIn(line, pid);
+}
+
+/** What `/proc/<pid>/stat` says: byte by byte, because it is read for each process of each sample. */
+export function statIn(line: Uint8Array, pid: number): ProcessStat {
   // The name in parentheses may hold anything, parentheses and blanks too.
-  const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
-  const field = (number: number) => Number(fields[number - 3]); // Numbered from 1 in proc(5).
+  let at = line.lastIndexOf(CLOSING) + 2;
+  const state = String.fromCharCode(line[at] ?? 0);
+  const fields: number[] = [0, 0, 0, 0]; // numbered from 1 in proc(5)
+  at += 2;
+  for (let value = 0; fields.length <= RESIDENT && at <= line.length; at += 1) {
+    const byte = line[at] ?? BLANK;
+    if (byte === BLANK) {
+      fields.push(value);
+      value = 0;
+    } else {
+      value = value * 10 + byte - ZERO; // what is negative is none of ours
+    }
+  }
+  const field = (number: number) => fields[number] ?? NaN;
   return {
     pid,
-    state: fields[0] ?? "",
+    state,
     parent: field(4),
     group: field(5),
     cpuTicks: field(14) + field(15),
     threads: field(20),
     startTime: field(22),
-    residentPages: field(24),
+    residentPages: field(RESIDENT),
   };
 }
+
+const [CLOSING, BLANK, ZERO] = [0x29, 0x20, 0x30];
+const RESIDENT = 24;
 
 /** Known on Linux only. Take it while the process is certainly there: right after the spawn. */
 export function startTimeOf(pid: number): number | undefined {
@@ -68,32 +87,22 @@ export function isAlive(pid: number, startTime?: number): boolean {
   }
 }
 
-/**
- * The children of a process, whichever of its threads started them. Only those
- * of its main thread with `mainThreadOnly`, which is one read instead of one per
- * thread. Empty where the system does not tell.
- */
-export function childrenOf(
-  pid: number,
-  { mainThreadOnly = false } = {},
-): number[] {
-  const threads = mainThreadOnly ? [String(pid)] : threadsOf(pid);
-  return threads.flatMap((thread) => {
-    const line = readProc(`${pid}/task/${thread}/children`)?.trim();
+/** The children of a process, whichever of its threads started them. Empty where the system does not tell. */
+export function childrenOf(pid: number): number[] {
+  return threadsOf(pid).flatMap((thread) => {
+    const file = readProc(`${pid}/task/${thread}/children`);
+    const line = file?.toString("latin1").trim();
     return line === undefined || line === "" ? [] : line.split(" ").map(Number);
   });
 }
 
 /** All processes below these, each once, parents before their children; zombies too. */
-export function descendantsOf(
-  roots: Iterable<number>,
-  options: { readonly mainThreadOnly?: boolean } = {},
-): number[] {
+export function descendantsOf(roots: Iterable<number>): number[] {
   const known = new Set(roots);
   const found: number[] = [];
   // A set is walked in the order of insertion, and the walk meets what is added on the way.
   for (const pid of known) {
-    for (const child of childrenOf(pid, options)) {
+    for (const child of childrenOf(pid)) {
       if (known.has(child)) continue;
       known.add(child);
       found.push(child);
@@ -110,10 +119,10 @@ function threadsOf(pid: number): string[] {
   }
 }
 
-function readProc(path: string): string | undefined {
+function readProc(path: string): Buffer | undefined {
   if (process.platform !== "linux") return undefined;
   try {
-    return readFileSync(`/proc/${path}`, "latin1");
+    return readFileSync(`/proc/${path}`);
   } catch {
     return undefined; // It has ended, or it is hidden from us: nothing is known.
   }

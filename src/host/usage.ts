@@ -7,12 +7,8 @@
  */
 import { readFileSync } from "node:fs";
 import pidusage from "pidusage";
-import {
-  descendantsOf,
-  statOf,
-  type ProcessIdentity,
-  type ProcessStat,
-} from "./process-table.ts";
+import { LinuxProcesses } from "./linux-processes.ts";
+import type { ProcessIdentity, ProcessStat } from "./process-table.ts";
 import { windowsApi } from "./windows/api.ts";
 import { windowsProcesses } from "./windows/processes.ts";
 
@@ -26,17 +22,27 @@ export interface Usage {
 
 export class UsageSampler {
   readonly #trees = new Map<number, Tree>();
+  readonly #linux = new LinuxProcesses();
 
   /**
    * By the root's pid. A root that has ended, or whose pid is another process
    * by now, is left out; one that is not asked for any more is forgotten.
    */
   async sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>> {
-    if (process.platform === "linux") return this.#read(roots, proc);
+    if (process.platform === "linux") {
+      this.#linux.begin();
+      return this.#read(roots, this.#linux);
+    }
     const table = process.platform === "win32" ? await windows() : undefined;
     return table === undefined
       ? await askPidusage(roots)
       : this.#read(roots, table);
+  }
+
+  /** Nobody is asked about any more. */
+  forget(): void {
+    this.#trees.clear();
+    this.#linux.forget();
   }
 
   #read(
@@ -76,12 +82,11 @@ interface ProcessTable {
   statOf(pid: number): ProcessStat | undefined;
   descendantsOf(
     roots: Iterable<number>,
-    options: { readonly mainThreadOnly?: boolean },
+    options: { readonly areNew: boolean },
   ): number[];
-  pageBytes(): number;
+  /** Absent: the system's pages. */
+  pageBytes?(): number;
 }
-
-const proc: ProcessTable = { statOf, descendantsOf, pageBytes: pageSize };
 
 /** The table of this moment; `undefined` where Windows cannot be called. */
 async function windows(): Promise<ProcessTable | undefined> {
@@ -92,7 +97,6 @@ async function windows(): Promise<ProcessTable | undefined> {
 /** A tree at its last sample. */
 interface Tree {
   readonly time: number; // ms
-  readonly round: number;
   readonly processes: ReadonlyMap<number, ProcessStat>;
 }
 
@@ -102,7 +106,6 @@ function treeOf(
   last: Tree | undefined,
   now: number,
 ): { readonly next: Tree; readonly usage: Usage } {
-  const round = (last?.round ?? -1) + 1;
   // Who was in the tree stays in it, also when the process between has ended.
   const processes = new Map([[root.pid, root]]);
   for (const before of last?.processes.values() ?? []) {
@@ -110,10 +113,8 @@ function treeOf(
     const stat = running(table, before.pid);
     if (stat?.startTime === before.startTime) processes.set(stat.pid, stat);
   }
-  // By pid, so that not all kernels have their turn in the same sample.
-  const isTurn = round === 0 || (round + root.pid) % THREADS_EVERY === 0;
-  const mainThreadOnly = !isTurn;
-  const below = table.descendantsOf(processes.keys(), { mainThreadOnly });
+  const areNew = last === undefined;
+  const below = table.descendantsOf(processes.keys(), { areNew });
   for (const pid of below) {
     const stat = running(table, pid);
     if (stat !== undefined) processes.set(pid, stat);
@@ -133,10 +134,10 @@ function treeOf(
       ? Math.max(0, Math.round((ticks * TICK_MS * 100) / elapsed))
       : 0;
   return {
-    next: { time: now, round, processes },
+    next: { time: now, processes },
     usage: {
       cpu_percent,
-      memory_bytes: pages * table.pageBytes(),
+      memory_bytes: pages * (table.pageBytes?.() ?? pageSize()),
       thread_count,
     },
   };
@@ -154,9 +155,6 @@ function ticksSince(last: Tree, stat: ProcessStat, elapsed: number): number {
     ? stat.cpuTicks - before.cpuTicks
     : Math.min(stat.cpuTicks, (stat.threads * elapsed) / TICK_MS);
 }
-
-/** A kernel has a dozen threads, and any of them may start a process: all are asked in every fifth sample only. */
-const THREADS_EVERY = 5;
 
 /** Linux shows times in 100ths of a second on every machine that Node runs on. */
 const TICK_MS = 10;

@@ -4,7 +4,6 @@
  * is off while there is none.
  */
 import { UsageSampler } from "../host/usage.ts";
-import { startTimeOf } from "../host/process-table.ts";
 import type { Log } from "../log/log.ts";
 import type { Session } from "../session/session.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -40,6 +39,7 @@ export class UsageWatch implements Disposable {
 
   [Symbol.dispose](): void {
     this.#isDisposed = true;
+    this.#sampler.forget();
     clearTimeout(this.#timer);
   }
 
@@ -69,11 +69,12 @@ export class UsageWatch implements Disposable {
       (session): session is Session & { pid: number } =>
         session.pid !== undefined && session.journal.readers > 0,
     );
-    if (heard.length === 0) return 0;
+    if (heard.length === 0) {
+      this.#sampler.forget();
+      return 0;
+    }
     const before = process.cpuUsage();
-    const usages = await this.#sampler.sample(
-      heard.map(({ pid }) => ({ pid, startTime: startTimeOf(pid) })),
-    );
+    const usages = await this.#sampler.sample(heard);
     const timestamp = Date.now();
     for (const session of heard) {
       const usage = usages.get(session.pid);

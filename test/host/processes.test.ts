@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
@@ -80,6 +81,14 @@ say(stray.pid)
 time.sleep(1000)
 `;
 
+function linkOf(file: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${file}`);
+  } catch {
+    return ""; // that of the listing itself
+  }
+}
+
 async function household() {
   const home = family(HOUSEHOLD);
   const told = [await home.next(), await home.next(), await home.next()];
@@ -142,7 +151,6 @@ time.sleep(1000)
 `);
     const grandchild = await next();
     expect(childrenOf(pid)).toEqual([grandchild]);
-    expect(childrenOf(pid, { mainThreadOnly: true })).toEqual([]);
     expect(descendantsOf([process.pid])).toContain(grandchild);
   });
 });
@@ -276,6 +284,49 @@ time.sleep(1000)
     const again = (await sampler.sample([{ pid }])).get(pid);
     expect(again?.cpu_percent).toBe(0);
   });
+
+  it("counts a process that any thread starts between two samples", async () => {
+    const { child, pid, next } = family(`
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+say(os.getpid())
+signal.sigwait([signal.SIGUSR1])
+threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), time.sleep(1000))).start()
+`);
+    await next();
+    const sampler = new UsageSampler();
+    const before = (await sampler.sample([{ pid }])).get(pid);
+    expect(before?.thread_count).toBe(1);
+    child.kill("SIGUSR1");
+    await next();
+    const after = (await sampler.sample([{ pid }])).get(pid);
+    expect(after?.thread_count).toBe(3); // its new thread, and the child's
+    const again = (await sampler.sample([{ pid }])).get(pid);
+    expect(again?.thread_count).toBe(3);
+  });
+
+  it.runIf(process.platform === "linux")(
+    "opens no file that it does not close",
+    async () => {
+      const files = () =>
+        readdirSync("/proc/self/fd").filter((file) =>
+          linkOf(file).endsWith("/stat"),
+        ).length;
+      const { pid, child, exited } = family("time.sleep(1000)");
+      const sampler = new UsageSampler();
+      const before = files();
+      await sampler.sample([{ pid }]);
+      await sampler.sample([{ pid }]);
+      expect(files()).toBe(before + 1);
+      sampler.forget();
+      expect(files()).toBe(before);
+      await sampler.sample([{ pid }]);
+      child.kill("SIGKILL");
+      await exited;
+      await sampler.sample([{ pid }]);
+      expect(files()).toBe(before);
+    },
+  );
 
   it("goes on counting a process whose parent has ended", async () => {
     const { pid, next } = family(`
