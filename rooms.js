@@ -24,8 +24,8 @@ export const rooms = [
   {
     name: "kernels",
     folder: "kernels/",
-    uses: ["jupyter"],
-    packages: ["pyodide", "zeromq"],
+    uses: ["zmq", "jupyter"],
+    packages: ["pyodide"],
   },
   {
     name: "host",

@@ -1,11 +1,15 @@
-import { copyFileSync, mkdirSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsup";
-import { lean } from "./scripts/lean.ts";
+import { builtins, lean } from "./scripts/lean.ts";
 import { forPages } from "./scripts/pages.ts";
 import { webBuild } from "./testing/web/build.ts";
 
 /** Native addons and optional packages are loaded when they are needed, or not at all. */
 const external = ["koffi", "zeromq", "pyodide", "typescript"];
+
+/** Packages that are in our files: whoever installs ours need not install them. */
+const BUNDLED = [/^@trpc\//, ...["cross-spawn", "pidusage", "pino", "ws"]];
 
 /** ESM bundles of CommonJS packages need a `require`; the long name cannot collide. */
 const banner = {
@@ -14,6 +18,24 @@ const banner = {
 
 /** The types say `AsyncDisposable`, which new projects do not have in their `lib`. */
 const DISPOSABLE = '/// <reference lib="esnext.disposable" />';
+
+/**
+ * tRPC's types stand in ours, and need no package. Copied, because what lies in
+ * `node_modules` is left where it is; returned is where each module is then.
+ */
+function trpcTypes(): Record<string, string[]> {
+  const paths: Record<string, string[]> = {};
+  for (const name of ["client", "server"]) {
+    const folder = fileURLToPath(new URL(`.types/${name}`, import.meta.url));
+    cpSync(`node_modules/@trpc/${name}/dist`, folder, {
+      recursive: true,
+      filter: (path) => !/\.(js|cjs|mjs|map|cts)$/.test(path),
+    });
+    paths[`@trpc/${name}`] = [`${folder}/index.d.mts`];
+    paths[`@trpc/${name}/*`] = [`${folder}/*.d.mts`, `${folder}/*/index.d.mts`];
+  }
+  return paths;
+}
 
 /** The API page is served from files that lie beside the program: no request leaves the machine. */
 function copyDocs(): Promise<void> {
@@ -44,8 +66,10 @@ export default defineConfig([
     },
     format: "esm",
     target: "node20",
-    dts: { banner: DISPOSABLE },
+    dts: { banner: DISPOSABLE, compilerOptions: { paths: trpcTypes() } },
+    noExternal: BUNDLED,
     external,
+    esbuildPlugins: [builtins],
     onSuccess: copyDocs,
   },
   {
@@ -66,7 +90,7 @@ export default defineConfig([
     format: "esm",
     platform: "browser",
     target: "es2022",
-    dts: { banner: DISPOSABLE },
+    dts: { banner: DISPOSABLE, compilerOptions: { paths: trpcTypes() } },
     external: ["msw", "zod"],
     noExternal: [/^@trpc\//, "ws"],
     esbuildOptions(options) {

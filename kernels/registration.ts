@@ -4,7 +4,6 @@
  * The two dialects differ in the socket, in how many frames travel and in how a
  * port is spelled. Without an acknowledgement the kernel is nobody's, and ends.
  */
-import { Dealer, Request } from "zeromq";
 import {
   DELIMITER,
   FrameReader,
@@ -12,6 +11,8 @@ import {
   toFrames,
 } from "../src/jupyter/frames.ts";
 import { compose, contentOf } from "../src/jupyter/message.ts";
+import type { Frames } from "../src/zmq/transport.ts";
+import { zmtp } from "../src/zmq/zmtp.ts";
 import {
   portNames,
   type ConnectionInfo,
@@ -41,33 +42,26 @@ async function registerByMessage(
   connection: ConnectionInfo,
   { signer, session }: { readonly signer: Signer; readonly session: string },
 ): Promise<void> {
-  const socket = new Request({
-    linger: 0,
-    receiveTimeout: PATIENCE_MS,
-    sendTimeout: PATIENCE_MS,
+  const request = compose({
+    channel: "shell",
+    msg_type: "handshake_request",
+    content: Object.fromEntries(
+      portNames.map((name) => [name, connection[name]]),
+    ),
+    session,
+    username: "kernel",
   });
-  try {
-    socket.connect(endpoint);
-    const request = compose({
-      channel: "shell",
-      msg_type: "handshake_request",
-      content: Object.fromEntries(
-        portNames.map((name) => [name, connection[name]]),
-      ),
-      session,
-      username: "kernel",
-    });
-    await socket.send(toFrames(request, signer));
-    const frames = await socket.receive();
-    const reply = new FrameReader(signer).read(frames, "shell");
-    const content = contentOf(reply);
-    if (content?.["status"] !== "ok") {
-      throw new Error(
-        `The launcher refused the registration: ${JSON.stringify(content)}`,
-      );
-    }
-  } finally {
-    socket.close();
+  // As a REQ socket says it: behind an empty frame.
+  const [, ...frames] = await answerTo(endpoint, [
+    NOTHING,
+    ...toFrames(request, signer),
+  ]);
+  const reply = new FrameReader(signer).read(frames, "shell");
+  const content = contentOf(reply);
+  if (content?.["status"] !== "ok") {
+    throw new Error(
+      `The launcher refused the registration: ${JSON.stringify(content)}`,
+    );
   }
 }
 
@@ -77,31 +71,54 @@ async function registerByFrame(
   connection: ConnectionInfo,
   signer: Signer,
 ): Promise<void> {
-  const socket = new Dealer({
-    linger: 0,
-    receiveTimeout: PATIENCE_MS,
-    sendTimeout: PATIENCE_MS,
-  });
-  try {
-    socket.connect(endpoint);
-    const ports = Object.fromEntries(
-      portNames.map((name) => [name, String(connection[name])]),
+  const ports = Object.fromEntries(
+    portNames.map((name) => [name, String(connection[name])]),
+  );
+  const content = Buffer.from(JSON.stringify({ kernel_id, ...ports }));
+  const [, signature, acknowledged] = await answerTo(endpoint, [
+    DELIMITER,
+    signer.sign(alone(content)),
+    content,
+  ]);
+  if (
+    signature === undefined ||
+    acknowledged === undefined ||
+    !signer.verifies(signature, alone(acknowledged))
+  ) {
+    throw new Error(
+      "The launcher's acknowledgement is not signed with our key",
     );
-    const content = Buffer.from(JSON.stringify({ kernel_id, ...ports }));
-    await socket.send([DELIMITER, signer.sign(alone(content)), content]);
-    const [, signature, acknowledged] = await socket.receive();
-    if (
-      signature === undefined ||
-      acknowledged === undefined ||
-      !signer.verifies(signature, alone(acknowledged))
-    ) {
-      throw new Error(
-        "The launcher's acknowledgement is not signed with our key",
-      );
-    }
-  } finally {
-    socket.close();
   }
+}
+
+/** Sends one message, and resolves with the first that comes back; rejects after `PATIENCE_MS`. */
+function answerTo(endpoint: string, asked: Frames): Promise<Frames> {
+  return new Promise((resolve, reject) => {
+    const end = (settle: () => void) => {
+      clearTimeout(timer);
+      link.close();
+      settle();
+    };
+    const timer = setTimeout(() => {
+      const why = `The launcher did not answer within ${PATIENCE_MS / 1000} s`;
+      end(() => reject(new Error(why)));
+    }, PATIENCE_MS);
+    const link = zmtp.connect({
+      type: "dealer",
+      endpoint,
+      onMessages: ([answer]) => {
+        if (answer === undefined) return;
+        const frames = answer.map((frame) => Buffer.from(frame));
+        end(() => resolve(frames));
+      },
+      onState: (state, error) => {
+        if (state === "closed" && error !== undefined) {
+          end(() => reject(error));
+        }
+      },
+    });
+    link.send(asked);
+  });
 }
 
 /** The digest runs over four frames; three empty ones leave it that of the fourth. */

@@ -2,12 +2,10 @@
  * The kernel's five sockets: shell, control and stdin (ROUTER), iopub (XPUB)
  * and the heartbeat's echo.
  *
- * A socket bears one pending send, so sends wait in line; what the kernel says
- * on a channel leaves in the order in which it was said. Requests are read one
- * at a time, as fast as `hear` takes them in: beyond ZeroMQ's own queue the
- * clients wait.
+ * What the kernel says on a channel leaves in the order in which it was said.
+ * Requests are read one at a time, as fast as `hear` takes them in: beyond a
+ * thousand the clients wait.
  */
-import { Router, XPublisher, type Socket } from "zeromq";
 import { Refused } from "../src/jupyter/admission.ts";
 import {
   BadFrames,
@@ -17,12 +15,8 @@ import {
   type Received,
 } from "../src/jupyter/frames.ts";
 import type { Channel, Message } from "../src/jupyter/message.ts";
-import {
-  endpointOf,
-  portNames,
-  type ConnectionInfo,
-  type Ports,
-} from "./connection.ts";
+import { Router, XPublisher } from "./bound.ts";
+import { portNames, type ConnectionInfo, type Ports } from "./connection.ts";
 
 export interface WireOptions {
   readonly connection: ConnectionInfo;
@@ -50,21 +44,17 @@ export class Wire implements AsyncDisposable {
   static async bind(options: WireOptions): Promise<Wire> {
     const { connection, iopubLimit = 10_000 } = options;
     const sockets = {
-      shell: new Router({ linger: 0, handover: true }),
-      iopub: new XPublisher({
-        linger: 0,
-        verbosity: "allSubs",
-        sendHighWaterMark: iopubLimit,
-      }),
-      stdin: new Router({ linger: 0, handover: true }),
-      control: new Router({ linger: 0, handover: true }),
-      hb: new Router({ linger: 0 }),
+      shell: new Router(),
+      iopub: new XPublisher(iopubLimit),
+      stdin: new Router(),
+      control: new Router(),
+      hb: new Router(),
     };
     try {
       const ports = await bindAll(sockets, connection);
       return new Wire(sockets, { ...connection, ...ports }, options);
     } catch (cause) {
-      for (const socket of Object.values(sockets)) socket.close();
+      for (const socket of Object.values(sockets)) void socket.close(0);
       throw cause;
     }
   }
@@ -92,7 +82,7 @@ export class Wire implements AsyncDisposable {
     ];
   }
 
-  /** kernel → client. Resolves when ZeroMQ has it; never rejects: a closed wire drops what is said. */
+  /** kernel → client. Resolves when it is in line; never rejects: a closed wire drops what is said. */
   say(message: Message, identities: readonly Uint8Array[] = []): Promise<void> {
     return this.sayFrames(
       message.channel,
@@ -169,15 +159,10 @@ async function bindAll(
 ): Promise<Ports> {
   const bound = portNames.map(async (name) => {
     const socket = sockets[name.replace("_port", "") as keyof Sockets];
-    const port = wanted[name] === 0 ? "*" : wanted[name];
-    await socket.bind(endpointOf(transport, ip, port));
-    return [name, portOf(socket)] as const;
+    const port = await socket.bind({ transport, ip, port: wanted[name] });
+    return [name, port] as const;
   });
   return Object.fromEntries(await Promise.all(bound)) as Ports;
-}
-
-function portOf({ lastEndpoint }: Socket): number {
-  return Number(/[:-](\d+)$/.exec(lastEndpoint ?? "")?.[1]);
 }
 
 /** A socket whose sends wait for each other. */
@@ -196,16 +181,15 @@ class SendQueue {
 
   async close(linger: number): Promise<void> {
     await this.#last;
-    if (this.#socket.closed) return;
-    this.#socket.linger = linger;
-    this.#socket.close();
+    await this.#socket.close(linger);
   }
 
   async #send(frames: readonly Uint8Array[]): Promise<void> {
     try {
-      await this.#socket.send([...frames]);
+      await this.#socket.send(frames);
     } catch (error) {
-      if (!this.#socket.closed) console.error("A message was not sent:", error);
+      if (!this.#socket.isClosed)
+        console.error("A message was not sent:", error);
     }
   }
 }

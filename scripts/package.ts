@@ -6,13 +6,17 @@
  * - what is for browsers imports nothing of Node;
  * - the documentation's code compiles with its types, and what is wrong on
  *   purpose does not, for bundlers and for Node, without `skipLibCheck`;
- * - its types ask for no package whose types must be installed as well.
+ * - its types ask for no package whose types must be installed as well;
+ * - the client for a page is small;
+ * - installed, it is small, and runs code on the kernel that it brings, without
+ *   the packages that only some need.
  *
  * The package is taken as `npm run build` left it.
  */
 import { execFileSync } from "node:child_process";
 import {
   cpSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -20,16 +24,24 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
+
+/** What a page loads, minified and compressed with gzip; and what an installation takes on the disk. */
+const MOST_OF_CLIENT = 18 * 1024;
+const MOST_INSTALLED = 45_000_000;
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 // Within the repository, so that the packages are found that ours depends on.
 const folder = mkdtempSync(join(root, "test/.packed-"));
 const home = join(folder, "node_modules/kallichore");
+
+let tarball = "";
 
 /** What the page of the client says is there in each of its examples. */
 const GIVEN = `
@@ -46,6 +58,8 @@ try {
     ...types("bundler"),
     ...types("nodenext"),
     ...untyped(),
+    ...(await clientSize()),
+    ...installed(),
   ];
   for (const line of failed) console.error(line);
   if (failed.length > 0) process.exitCode = 1;
@@ -62,14 +76,9 @@ function unpack(): void {
       { cwd: root, encoding: "utf8", shell: process.platform === "win32" },
     ),
   ) as [{ filename: string }];
+  tarball = join(folder, packed.filename);
   mkdirSync(home, { recursive: true });
-  execFileSync("tar", [
-    "-xzf",
-    join(folder, packed.filename),
-    "-C",
-    home,
-    "--strip-components=1",
-  ]);
+  execFileSync("tar", ["-xzf", tarball, "-C", home, "--strip-components=1"]);
 }
 
 async function lint(): Promise<string[]> {
@@ -163,6 +172,79 @@ function untyped(): string[] {
         .filter((asked) => devDependencies[`@types/${asked}`] !== undefined)
         .map((asked) => `The types of ${name} ask for @types/${asked}`);
     });
+}
+
+async function clientSize(): Promise<string[]> {
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `export * from "kallichore/client"`,
+      resolveDir: folder,
+    },
+    bundle: true,
+    minify: true,
+    platform: "browser",
+    format: "esm",
+    write: false,
+    logLevel: "error",
+  });
+  const size = gzipSync(outputFiles[0]?.contents ?? "", { level: 9 }).length;
+  console.log(`The client in a page: ${size} bytes`);
+  return size <= MOST_OF_CLIENT
+    ? []
+    : [`The client in a page is ${size} bytes, and may be ${MOST_OF_CLIENT}`];
+}
+
+/** Outside of the repository, so that nothing of it is found. */
+function installed(): string[] {
+  const at = mkdtempSync(join(tmpdir(), "kallichore-installed-"));
+  const shell = process.platform === "win32";
+  try {
+    writeFileSync(join(at, "package.json"), "{}");
+    execFileSync(
+      "npm",
+      [
+        "install",
+        ...["--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"],
+        tarball,
+      ],
+      { cwd: at, shell, stdio: ["ignore", "ignore", "inherit"] },
+    );
+    const modules = join(at, "node_modules");
+    const there = readdirSync(modules);
+    const size = sizeOf(modules);
+    console.log(`Installed: ${(size / 1e6).toFixed(1)} MB`);
+    const said = execFileSync(
+      process.execPath,
+      [
+        join(modules, "kallichore/dist/bin/kallichore.js"),
+        ...["exec", "--kernel", "python-wasm", "print(6 * 7)"],
+      ],
+      { cwd: at, encoding: "utf8" },
+    );
+    return [
+      ...["typescript", "zeromq", "@trpc"]
+        .filter((name) => there.includes(name))
+        .map((name) => `${name} comes along`),
+      ...(size > MOST_INSTALLED
+        ? [`Installed it takes ${size} bytes, and may take ${MOST_INSTALLED}`]
+        : []),
+      ...(said.trim() === "42"
+        ? []
+        : [`The kernel that it brings said ${JSON.stringify(said)}`]),
+    ];
+  } finally {
+    rmSync(at, { recursive: true, force: true });
+  }
+}
+
+/** On the disk, where the system says it. */
+function sizeOf(path: string): number {
+  const { size, blocks } = lstatSync(path);
+  const own = blocks > 0 ? blocks * 512 : size;
+  if (!lstatSync(path).isDirectory()) return own;
+  return readdirSync(path)
+    .map((name) => sizeOf(join(path, name)))
+    .reduce((sum, one) => sum + one, own);
 }
 
 /** Each block of the page as a module of its own; `url`, `token`, `client` and `session` are there, where the page says so. */

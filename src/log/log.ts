@@ -4,12 +4,27 @@
  *
  * Writing a line never waits, and never fails: see `log/outlet.ts`.
  */
-import { type Logger, pino } from "pino";
+import { pino } from "pino";
 import { Filter } from "./filter.ts";
 import { lineOf, type LogRecord, targetOf } from "./line.ts";
 import { Outlet } from "./outlet.ts";
 
-export type Log = Logger;
+/** As much of a logger of pino's as is used here: with what, and which words; or the words alone. */
+export interface Log {
+  trace: LogLine;
+  debug: LogLine;
+  info: LogLine;
+  warn: LogLine;
+  error: LogLine;
+  fatal: LogLine;
+  /** The same, with something that each of its lines holds. */
+  child(bindings: Readonly<Record<string, unknown>>): Log;
+}
+
+interface LogLine {
+  (bindings: object, message: string): void;
+  (message: string): void;
+}
 
 /** For those who embed the server and do not listen to it. */
 export function silentLog(): Log {

@@ -1,5 +1,5 @@
 /**
- * ZeroMQ by libzmq: npm `zeromq`, an optional package, loaded when first needed.
+ * ZeroMQ by libzmq: npm `zeromq`, an optional peer dependency, loaded when first needed.
  *
  * libzmq keeps at most `SEND_HIGH_WATER_MARK` messages for its peer, over lost
  * connections too; the rest waits with us, in order, because a socket bears one
@@ -225,7 +225,7 @@ async function toLibrary(
     return { zeromq, context, connected };
   } catch (cause) {
     throw new Error(
-      "The libzmq driver needs the optional package zeromq, which could not be loaded: install it with `npm install zeromq`, or use the zmtp driver",
+      "The package zeromq could not be loaded. It is optional: kernels with CURVE keys need it, kernels whose ZeroMQ is from before 2013, and the libzmq driver. Install it with `npm install zeromq`",
       { cause },
     );
   }

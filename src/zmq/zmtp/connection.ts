@@ -47,8 +47,8 @@ const PONGS_LIMIT = 16;
 const encoder = new Encoder();
 
 export interface ConnectionEvents {
-  /** The handshake is complete. */
-  ready(): void;
+  /** The handshake is complete. `identity`: what the peer calls itself, mostly nothing. */
+  ready(identity: Uint8Array): void;
   messages(batch: readonly Frames[]): void;
   /** A message was passed over. Where this is absent, it is the end of the connection. */
   tooLarge?(size: number): void;
@@ -303,10 +303,10 @@ export class ZmtpConnection {
     if (name !== "READY") {
       throw new BadPeer("protocol", "The peer began without an introduction");
     }
-    checkReady(body, this.#options.type);
+    const identity = checkReady(body, this.#options.type);
     clearTimeout(this.#patience);
     this.#phase = "traffic";
-    this.#listener.ready();
+    this.#listener.ready(identity);
   }
 
   #onCommand({ name, body }: ZmtpCommand): void {

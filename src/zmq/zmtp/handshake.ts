@@ -24,6 +24,7 @@ const SOCKET_TYPES = {
   dealer: { name: "DEALER", peers: ["ROUTER", "REP", "DEALER"] },
   sub: { name: "SUB", peers: ["PUB", "XPUB"] },
   router: { name: "ROUTER", peers: ["REQ", "DEALER", "ROUTER"] },
+  xpub: { name: "XPUB", peers: ["SUB", "XSUB"] },
 } as const;
 
 /** What we may be to a peer. */
@@ -87,11 +88,14 @@ export function ready({ type, identity }: Introduction): Uint8Array {
   return Buffer.concat(properties);
 }
 
-/** Throws `BadPeer` unless the body of the peer's READY names a counterpart of ours. */
-export function checkReady(body: Uint8Array, type: SocketType): void {
-  const name = readProperties(body).get("socket-type");
+/** The identity that the peer gives itself, mostly none. Throws `BadPeer` unless the body of its READY names a counterpart of ours. */
+export function checkReady(body: Uint8Array, type: SocketType): Uint8Array {
+  const properties = readProperties(body);
+  const name = properties.get("socket-type");
   const { name: ours, peers } = SOCKET_TYPES[type];
-  if (name !== undefined && (peers as readonly string[]).includes(name)) return;
+  if (name !== undefined && (peers as readonly string[]).includes(name)) {
+    return Buffer.from(properties.get("identity") ?? "", "latin1");
+  }
   throw new BadPeer(
     "socket_type",
     `The peer is a ${name ?? "socket without a type"}, and a ${ours} talks to ${peers.join(", ")}: is this the right port?`,
