@@ -275,6 +275,8 @@ export async function endService(service: Service): Promise<void> {
   service.idle[Symbol.dispose]();
   service.usage[Symbol.dispose]();
   await service.supervisor[Symbol.asyncDispose]();
+  // Readers have left the journals; that their subscriptions are complete is sent in this turn.
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** `undefined` where everybody may come in. */
