@@ -28,11 +28,21 @@ export function memoryOf(pid: number): { rss: number; peak: number } {
  * is to run and gets no processor is not at rest.
  */
 export async function settled(pid: number): Promise<number> {
+  await atRest(() => [pid, ...childrenOf(pid)]);
+  return cpuOf(pid);
+}
+
+/** Where somebody keeps asking the server, it is never at rest; its kernels are. */
+export function kernelsAtRest(pid: number): Promise<void> {
+  return atRest(() => childrenOf(pid));
+}
+
+async function atRest(pids: () => readonly number[]): Promise<void> {
   const deadline = performance.now() + SETTLE_MS;
   let last = NaN;
   let since = performance.now();
   while (performance.now() < deadline) {
-    const all = [pid, ...childrenOf(pid)].map(lookAt);
+    const all = pids().map(lookAt);
     const used = all.reduce((sum, { cpu }) => sum + cpu, 0);
     const now = performance.now();
     if (used !== last || all.some(({ isBusy }) => isBusy)) since = now;
@@ -40,7 +50,6 @@ export async function settled(pid: number): Promise<number> {
     last = used;
     await later(STEP_MS);
   }
-  return cpuOf(pid);
 }
 
 function lookAt(pid: number): { cpu: number; isBusy: boolean } {

@@ -9,7 +9,7 @@ import { WebSocket } from "ws";
 import { limits } from "../../contract/limits.ts";
 import { Asker } from "../harness/asker.ts";
 import { floodKernel } from "../harness/kernel.ts";
-import { later, settled } from "../harness/process.ts";
+import { kernelsAtRest, later, settled } from "../harness/process.ts";
 import type { Figures, Question } from "../harness/question.ts";
 import {
   execute,
@@ -21,6 +21,7 @@ import {
 import { Stack } from "../harness/stack.ts";
 
 const ANSWER_MS = 60_000;
+const TAKEN_IN_MS = 2_000;
 const SESSIONS = 500;
 const DISPLAYS = 2_000;
 const MB = 1_000_000;
@@ -80,7 +81,7 @@ function acts(): Readonly<Record<string, { act: Act; everywhere: boolean }>> {
     nothing: () => later(1_000).then(() => undefined),
     "a kernel's message of 100 MB": async (session: Session) => {
       await session.send(execute(`flood 1 ${100 * MB} display`));
-      await settled(session.server.pid);
+      await said(session);
       return undefined;
     },
     "channel: 20,000 frames that are not JSON": frames("channel", "hello"),
@@ -99,7 +100,7 @@ function acts(): Readonly<Record<string, { act: Act; everywhere: boolean }>> {
     "64 MB of outputs by outputs": outputsOf("large"),
     [`${DISPLAYS} displays said`]: async (session) => {
       await session.send(execute(`flood ${DISPLAYS} 600 updated`));
-      await settled(session.server.pid);
+      await said(session);
       return undefined;
     },
     [`${DISPLAYS} displays by outputs`]: outputsOf("many"),
@@ -213,6 +214,12 @@ function hostile(): Record<string, Act> {
     ),
     "channel: a million members": frames("channel", `{${members}}`, 1),
   };
+}
+
+/** The kernel has said all, and the server has had time to take it in. */
+async function said({ server }: Session): Promise<void> {
+  await kernelsAtRest(server.pid);
+  await later(TAKEN_IN_MS);
 }
 
 function many(count: number, item: (at: number) => string): string {
