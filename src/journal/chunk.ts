@@ -98,6 +98,27 @@ export function fromChunk(chunk: Buffer): Slab {
   });
 }
 
+/** The slabs of a file, up to the first chunk that is cut off or damaged. Throws a `RangeError` for a version that is newer. */
+export function slabsIn(file: Buffer): {
+  readonly slabs: readonly Slab[];
+  /** Bytes of the file that are good. */
+  readonly whole: number;
+} {
+  const slabs: Slab[] = [];
+  let at = 0;
+  for (;;) {
+    const header = chunkHeaderIn(file.subarray(at));
+    if (header === undefined || at + header.length > file.length) break;
+    try {
+      slabs.push(fromChunk(file.subarray(at, at + header.length)));
+    } catch {
+      break;
+    }
+    at += header.length;
+  }
+  return { slabs, whole: at };
+}
+
 function lengthsIn(header: Buffer) {
   return {
     rows: header.readUInt32LE(AT.rows),
