@@ -438,8 +438,9 @@ test("code that was dropped behind a failure is dropped again, or answered as it
   const failing = mockKernel({
     on: { fail: error("ValueError", "no"), hi: stream("hi\n") },
   });
-  const both = async (session: TestSession) => {
+  const both = async (session: TestSession, sentBoth = async () => {}) => {
     const sent = await Promise.all([session.run("fail"), session.run("hi")]);
+    await sentBoth();
     return Promise.all(
       sent.map(
         async (id) => (await session.transcript.untilReply(id))["status"],
@@ -449,9 +450,8 @@ test("code that was dropped behind a failure is dropped again, or answered as it
   const clock = new ManualClock();
   const slow = mockKernel({ ...failing.options, delay: { step: 1 }, clock });
   const lines = await recordingOf(slow, async (session) => {
-    const done = both(session);
-    await clock.advance(10);
-    expect(await done).toEqual(["error", "aborted"]);
+    const done = await both(session, () => clock.advance(10));
+    expect(done).toEqual(["error", "aborted"]);
   });
   await using server = await testServer({ kernels: { kernel: replay(lines) } });
   expect(await both(await server.start())).toEqual(["error", "aborted"]);
