@@ -100,6 +100,7 @@ export default defineConfig([
   },
   {
     name: "programs",
+    removeNodeProtocol: false, // or it takes them before our own plugin does
     entry: {
       "bin/kallichore": "src/bin/kallichore.ts",
       "bin/kcserver": "src/bin/kcserver.ts",

@@ -16,39 +16,39 @@ const locales: Plugin = {
   },
 };
 
-/** Imported, Node asks `http` for all it has, and so loads a whole client for the web. */
-const HTTP = ["createServer", "STATUS_CODES"];
-const http: Plugin = {
-  name: "http without its client",
-  setup(build) {
-    build.onResolve({ filter: /^(?:node:)?http$/ }, ({ kind }) =>
-      kind === "import-statement"
-        ? { path: "http", namespace: "builtin" }
-        : undefined,
-    );
-    build.onLoad({ filter: /^http$/, namespace: "builtin" }, () => ({
-      contents: `export const { ${HTTP.join()} } = process.getBuiltinModule("node:http");`,
-    }));
-  },
-};
+/**
+ * Only asked for by what we do not do: dialling, and TLS. Loaded when first
+ * used, by packages that hold them as a whole.
+ */
+const SELDOM = new Set(["https", "tls"]);
 
-/** What a package of CommonJS requires of Node: an ESM bundle has no `require`, and what pages load too shall not import one. */
+/**
+ * Node's own modules, taken as they are. An ESM import of one asks it for all
+ * it has, and so loads a client for the web with `http` and a second
+ * cryptography with `crypto`; and what packages of CommonJS require would need
+ * a `require`, which is nothing for what pages load too.
+ */
 export const builtins: Plugin = {
-  name: "builtins without require",
+  name: "builtins as they are",
   setup(build) {
     build.onResolve({ filter: /./ }, ({ path, kind }) =>
-      kind === "require-call" && isBuiltin(path)
-        ? { path, namespace: "required builtin" }
+      isBuiltin(path) &&
+      (kind === "require-call" || kind === "import-statement")
+        ? {
+            path: path.replace(/^node:/, ""),
+            namespace: "builtin",
+          }
         : undefined,
     );
-    build.onLoad(
-      { filter: /./, namespace: "required builtin" },
-      ({ path }) => ({
-        contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
-        loader: "js",
-      }),
-    );
+    build.onLoad({ filter: /./, namespace: "builtin" }, ({ path }) => {
+      const module = `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
+      return {
+        contents: SELDOM.has(path)
+          ? `module.exports = new Proxy({}, { get: (_, name) => ${module}[name] });`
+          : `module.exports = ${module};`,
+      };
+    });
   },
 };
 
-export const lean: readonly Plugin[] = [locales, http];
+export const lean: readonly Plugin[] = [locales, builtins];

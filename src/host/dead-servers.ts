@@ -83,18 +83,24 @@ export function isDead(mark: Mark): boolean {
   return !isAlive(mark.pid, mark.start_time ?? undefined);
 }
 
-/** Removes what dead servers left, beside whatever else a server does. Returns what ends that: what is not removed yet is left to the next server. */
+/** Removes what dead servers left, once a server that has just begun has answered its first clients, and beside whatever else it does. Returns what ends that: what is not removed yet is left to the next server. */
 export function tidy(
   directories: Iterable<string>,
   log: Log,
 ): () => Promise<void> {
   const closing = new AbortController();
-  const done = removeLeftovers(directories, log, closing.signal);
+  const { signal } = closing;
+  const done = delay(TIDY_AFTER_MS, undefined, { signal, ref: false }).then(
+    () => removeLeftovers(directories, log, signal),
+    () => {}, // the server has ended before
+  );
   return async () => {
     closing.abort();
     await within(done, TIDYING_MS);
   };
 }
+
+const TIDY_AFTER_MS = 500;
 
 /** How long the end of a server waits for a removal that is under way. */
 const TIDYING_MS = 2_000;
