@@ -54,9 +54,10 @@ export class EventEntry extends View {
   }
 
   get event(): OwnEvent {
-    const { seq, ...event } = JSON.parse(this.text.toString()) as OwnEvent & {
-      readonly seq: number;
+    const event = JSON.parse(this.text.toString()) as OwnEvent & {
+      seq?: number;
     };
+    delete event.seq;
     return event;
   }
 }

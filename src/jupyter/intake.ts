@@ -231,7 +231,7 @@ function padsOf(signer: Signer): Pads | undefined {
 function furnished(): Workshop | undefined {
   let engine: Engine;
   try {
-    engine = instantiated<Engine>(WASM);
+    engine = instantiated(WASM) as Engine;
   } catch {
     return undefined;
   }

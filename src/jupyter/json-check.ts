@@ -45,7 +45,7 @@ export function verdictOn(bytes: Uint8Array, by?: Walk): Verdict {
 export function inWebAssembly(): Walk | undefined {
   let walker: Walker;
   try {
-    walker = instantiated<Walker>(WASM);
+    walker = instantiated(WASM) as Walker;
   } catch {
     return undefined;
   }

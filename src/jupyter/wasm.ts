@@ -4,13 +4,11 @@ export interface WithMemory {
   readonly memory: { readonly buffer: ArrayBuffer };
 }
 
-/** Throws where there is no WebAssembly, or none with SIMD, or no memory for it. */
-export function instantiated<Exports extends WithMemory>(
-  base64: string,
-): Exports {
+/** Its exports. Throws where there is no WebAssembly, or none with SIMD, or no memory for it. */
+export function instantiated(base64: string): object {
   const { Module, Instance } = (globalThis as unknown as Web).WebAssembly;
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Instance(new Module(bytes)).exports as Exports;
+  return new Instance(new Module(bytes)).exports;
 }
 
 /** As much of WebAssembly as is needed: its types come with the browser's, which the server has not. */
