@@ -1,7 +1,7 @@
 import { copyFileSync, cpSync, mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "tsup";
-import { builtins, lean } from "./scripts/lean.ts";
+import { lean, requiredBuiltins } from "./scripts/lean.ts";
 import { forPages } from "./scripts/pages.ts";
 import { webBuild } from "./testing/web/build.ts";
 
@@ -69,7 +69,8 @@ export default defineConfig([
     dts: { banner: DISPOSABLE, compilerOptions: { paths: trpcTypes() } },
     noExternal: BUNDLED,
     external,
-    esbuildPlugins: [builtins],
+    removeNodeProtocol: false, // or it takes them before our own plugin does
+    esbuildPlugins: [requiredBuiltins],
     onSuccess: copyDocs,
   },
   {

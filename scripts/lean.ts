@@ -28,12 +28,11 @@ const SELDOM = new Set(["https", "tls"]);
  * cryptography with `crypto`; and what packages of CommonJS require would need
  * a `require`, which is nothing for what pages load too.
  */
-export const builtins: Plugin = {
+const builtins = (kinds: readonly string[]): Plugin => ({
   name: "builtins as they are",
   setup(build) {
     build.onResolve({ filter: /./ }, ({ path, kind }) =>
-      isBuiltin(path) &&
-      (kind === "require-call" || kind === "import-statement")
+      isBuiltin(path) && kinds.includes(kind)
         ? {
             path: path.replace(/^node:/, ""),
             namespace: "builtin",
@@ -49,6 +48,12 @@ export const builtins: Plugin = {
       };
     });
   },
-};
+});
 
-export const lean: readonly Plugin[] = [locales, builtins];
+/** Of packages of CommonJS alone. */
+export const requiredBuiltins = builtins(["require-call"]);
+
+export const lean: readonly Plugin[] = [
+  locales,
+  builtins(["require-call", "import-statement"]),
+];

@@ -39,12 +39,12 @@ export function spell(entries: Entries, around: Around): readonly Buffer[] {
     return last.pieces;
   }
   const pieces = spelled(entries, around);
-  if (latest.size === 0) setImmediate(() => latest.clear());
+  if (latest.size === 0) setTimeout(() => latest.clear(), 0);
   latest.set(key, { slab, from, to, pieces });
   return pieces;
 }
 
-/** What was spelled in this turn of the event loop, by its beginning. */
+/** What was spelled just now, by its beginning. */
 const latest = new Map<
   string,
   {
