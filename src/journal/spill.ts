@@ -31,7 +31,7 @@ import type { Entries } from "./entries.ts";
  */
 export const BATCH = 4 * 1024 * 1024;
 /** A segment is ended at this size, so that little is forgotten at once where a disk is smaller than the limits; */
-const SEGMENT = 32 * 1024 * 1024;
+const SEGMENT = BATCH;
 /** or at this part of the journal's own limit, or at that of the limit which it shares. */
 const SEGMENTS = 16;
 const SHARED_SEGMENTS = 64;
