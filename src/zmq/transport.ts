@@ -54,7 +54,7 @@ export interface LinkOptions {
 
 /** Takes many messages as the bytes that were read, ZMTP frames and all. */
 export interface Bulk {
-  /** Other bytes are in the memory that is read into. */
+  /** Other bytes are in the memory that is read into, or the same at another place. */
   refilled(): void;
   /** Takes whole messages from the beginning of what was read, where one begins. Returns how many bytes; 0 when the first is not for it. Must not throw. */
   take(read: Uint8Array): number;

@@ -107,7 +107,10 @@ export class ZmtpConnection {
             ...toAddress(options.endpoint),
             noDelay: true,
             onread: {
-              buffer: () => this.#decoder.region(),
+              buffer: () => {
+                this.#bulk?.refilled(); // what waits there may move
+                return this.#decoder.region();
+              },
               callback: (size) => {
                 this.#turnBegan ??= this.#beginTurn();
                 this.#decoder.filled(size);
