@@ -41,6 +41,8 @@ const pieceLengths = memory.data(5 * 4, 4);
 let constant: i32 = 0;
 /** Bytes of `INPUT` that were taken. */
 let taken: i32 = 0;
+/** Whether the last `take` stopped because the end of a message is still to come. */
+let isCut: bool = false;
 
 export function input(): usize {
   return INPUT;
@@ -90,6 +92,11 @@ export function consumed(): i32 {
   return taken;
 }
 
+/** Whether the last `take` stopped because the end of a message is still to come. */
+export function cut(): bool {
+  return isCut;
+}
+
 // Where the frames of the message are that is looked at.
 const FRAMES = 16;
 const frameAt = memory.data(FRAMES * 4, 4);
@@ -102,6 +109,7 @@ export function take(start: i32, end: i32): i32 {
   let to = OUTPUT;
   let signedTo = SIGNED;
   let count = 0;
+  isCut = false;
   while (count < ROWS_CAPACITY) {
     const next = framesFrom(at, last);
     if (next == 0) break;
@@ -183,19 +191,21 @@ function framesFrom(from: usize, end: usize): usize {
   /** The frame of the signature is the first; -1 before the delimiter. */
   let found = -1;
   for (let i = 0; i < FRAMES; i++) {
-    if (end - at < 2) return 0;
+    if (end - at < 2) return incomplete();
     const flags = load<u8>(at);
     if (flags > 3) return 0;
     let length: u64;
     if ((flags & 2) != 0) {
-      if (end - at < 9) return 0;
+      if (end - at < 9) return incomplete();
       length = bswap(load<u64>(at, 1));
       at += 9;
     } else {
       length = load<u8>(at, 1);
       at += 2;
     }
-    if (<u64>(end - at) < length) return 0;
+    if (<u64>(end - at) < length) {
+      return length > <u64>LARGEST ? 0 : incomplete();
+    }
     const hasMore = (flags & 1) != 0;
     if (found >= 0) {
       if (found > 4) return 0; // buffers
@@ -211,6 +221,11 @@ function framesFrom(from: usize, end: usize): usize {
         : 0;
     }
   }
+  return 0;
+}
+
+function incomplete(): usize {
+  isCut = true;
   return 0;
 }
 

@@ -42,6 +42,7 @@ interface Engine extends WithMemory {
   pieceIs(index: number, length: number): void;
   parentIs(length: number): void;
   consumed(): number;
+  cut(): number;
   take(start: number, end: number): number;
   isAscii(offset: number, length: number): boolean;
 }
@@ -62,6 +63,7 @@ export class Intake {
   readonly #heard: (burst: Burst) => void;
   #parent: Uint8Array = NOTHING;
   #parent_id = "";
+  #isCut = false;
   /** The bytes in the workshop's input, while that is ours: where they lie in the memory that they came from. */
   #loaded: { from: number; to: number } | undefined;
 
@@ -99,11 +101,17 @@ export class Intake {
     this.#loaded = undefined;
   }
 
+  /** Whether the last `take` stopped because the end of a message is still to come. */
+  get isCut(): boolean {
+    return this.#isCut;
+  }
+
   /** Takes plain messages from the beginning of what was read. Returns how many bytes. */
   take(read: Uint8Array): number {
     const { engine, rows } = this.#workshop;
     const input = this.#load(read);
     const count = engine.take(input.start, input.end);
+    this.#isCut = engine.cut() !== 0;
     if (count === 0) return 0;
     let from = 0;
     for (let index = 0; index < count; index += 1) {
@@ -111,6 +119,7 @@ export class Intake {
       const type = rows[row + TYPE];
       if (!this.#verifies(row)) {
         this.#hand(from, index);
+        this.#isCut = false;
         return (
           (index === 0 ? input.start : next(rows, index - 1)) - input.start
         );

@@ -80,6 +80,9 @@ export function boundaryOf(
         bulk: {
           refilled: () => bulk.refilled(),
           take: (read) => contained(bulk.take.bind(bulk))(read) ?? 0,
+          get isCut() {
+            return bulk.isCut;
+          },
         },
       }),
       ...(behind !== undefined && {

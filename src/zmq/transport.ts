@@ -58,6 +58,8 @@ export interface Bulk {
   refilled(): void;
   /** Takes whole messages from the beginning of what was read, where one begins. Returns how many bytes; 0 when the first is not for it. Must not throw. */
   take(read: Uint8Array): number;
+  /** Whether it stopped there because the end of a message is still to come. */
+  readonly isCut: boolean;
 }
 
 /** One connection to one socket of a kernel; reconnects by itself until closed. */

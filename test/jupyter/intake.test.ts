@@ -1,4 +1,6 @@
 /** What is taken in bulk becomes the same records as what is read one message at a time. */
+import { once } from "node:events";
+import type { Socket } from "node:net";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { Refused } from "../../src/jupyter/admission.ts";
@@ -16,10 +18,12 @@ import { Journal } from "../../src/journal/journal.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { History } from "../../src/session/history.ts";
+import { ZmtpConnection } from "../../src/zmq/zmtp/connection.ts";
 import { Decoder } from "../../src/zmq/zmtp/decoder.ts";
 import { Encoder } from "../../src/zmq/zmtp/encoder.ts";
 import { PeerQueue } from "../../src/zmq/peer-queue.ts";
 import type { Frames } from "../../src/zmq/transport.ts";
+import { closeAll, plainPeer } from "../zmq/peers.ts";
 
 const KEY = "0123456789abcdef";
 const parent = compose({
@@ -30,8 +34,20 @@ const parent = compose({
   username: "u",
 });
 
+/** The greeting and the introduction of a publisher. */
+const INTRODUCTION = Buffer.concat([
+  Buffer.from(
+    "ff00000000000000017f0300" + "4e554c4c".padEnd(40, "0") + "0".repeat(64),
+    "hex",
+  ),
+  Buffer.from("\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04XPUB", "latin1"),
+]);
+
+const afterwards: (() => void)[] = [];
 const journals: Journal[] = [];
 afterEach(async () => {
+  for (const each of afterwards.splice(0)) each();
+  closeAll();
   for (const journal of journals.splice(0))
     await journal[Symbol.asyncDispose]();
 });
@@ -65,17 +81,15 @@ function textsIn(journal: Journal): string[] {
   return texts;
 }
 
-/** Reads the bytes of a connection, in pieces of that size, in bulk or not. Returns what the journal then holds. */
-function taken(
-  bytes: Buffer,
-  { step, key, isBulk }: { step: number; key: string; isBulk: boolean },
-) {
+/** A journal, and what a kernel's messages are to it. */
+function recorder(key: string, isBulk: boolean) {
   const journal = journalOf(32 * 1024 * 1024);
   const signer = new Signer(key);
   const reader = new FrameReader(signer);
   const history = new History();
   history.sent(parent);
   const bursts: number[] = [];
+  const refused: string[] = [];
   const heard = (burst: Burst) => {
     bursts.push(burst.count);
     const { first, last } = journal.appendBurst(burst);
@@ -83,8 +97,35 @@ function taken(
     history.heardBurst(burst);
   };
   const intake = isBulk ? Intake.for(signer, heard) : undefined;
+  const messages = (batch: readonly Frames[]) => {
+    for (const frames of batch) {
+      try {
+        history.heard(journal.append(reader.read(frames, "iopub")));
+      } catch (error) {
+        if (!(error instanceof BadFrames || error instanceof Refused))
+          throw error;
+        refused.push(error.message);
+      }
+      const { lastParent } = reader;
+      if (lastParent) intake?.follow(lastParent.came, lastParent.msg_id);
+    }
+  };
+  const result = () => {
+    const shown = [...history].map(({ output, truncated }) => {
+      return { output, truncated };
+    });
+    return { texts: textsIn(journal), refused, bursts, shown };
+  };
+  return { journal, intake, messages, result };
+}
+
+/** Reads the bytes of a connection, in pieces of that size, in bulk or not. Returns what the journal then holds. */
+function taken(
+  bytes: Buffer,
+  { step, key, isBulk }: { step: number; key: string; isBulk: boolean },
+) {
+  const { intake, messages, result } = recorder(key, isBulk);
   const decoder = new Decoder();
-  const refused: string[] = [];
   for (let at = 0; at < bytes.length;) {
     const region = decoder.region();
     const some = bytes.subarray(at, at + Math.min(step, region.length));
@@ -99,24 +140,51 @@ function taken(
       const batch: Frames[] = [];
       decoder.read(batch, intake === undefined ? 100 : 2);
       if (batch.length === 0) break;
-      for (const frames of batch) {
-        try {
-          history.heard(journal.append(reader.read(frames, "iopub")));
-        } catch (error) {
-          if (!(error instanceof BadFrames || error instanceof Refused))
-            throw error;
-          refused.push(error.message);
-        }
-        const { lastParent } = reader;
-        if (lastParent) intake?.follow(lastParent.came, lastParent.msg_id);
-      }
+      messages(batch);
     }
   }
-  const shown = [...history].map(({ output, truncated }) => {
-    return { output, truncated };
-  });
-  return { texts: textsIn(journal), refused, bursts, shown };
+  return result();
 }
+
+/** The same from a real connection, which is paused now and then. */
+async function takenOverTcp(
+  bytes: Buffer,
+  { steps, isBulk }: { steps: readonly number[]; isBulk: boolean },
+) {
+  const { intake, messages, result, journal } = recorder(KEY, isBulk);
+  const endpoint = await plainPeer((socket) => void feed(socket));
+  async function feed(socket: Socket): Promise<void> {
+    socket.setNoDelay(true);
+    socket.write(INTRODUCTION);
+    for (let at = 0, n = 0; at < bytes.length; n += 1) {
+      const step = steps[n % steps.length] as number;
+      if (!socket.write(bytes.subarray(at, at + step))) {
+        await once(socket, "drain");
+      }
+      at += step;
+      if (n % 7 === 0) await pause(1);
+    }
+    socket.end();
+  }
+  let asked = 0;
+  await new Promise<void>((resolve) => {
+    const connection = new ZmtpConnection(
+      {
+        type: "sub",
+        endpoint,
+        behind: () => ((asked += 1) % 3 === 0 ? pause(1) : undefined),
+        ...(intake !== undefined && { bulk: intake }),
+      },
+      { ready: () => {}, messages, drained: () => {}, ended: () => resolve() },
+    );
+    afterwards.push(() => connection.destroy());
+  });
+  expect(journal.last).toBeGreaterThan(0);
+  return result();
+}
+
+const pause = (ms: number) =>
+  new Promise<void>((resolve) => void setTimeout(resolve, ms));
 
 function wire(messages: readonly Frames[]): Buffer {
   const encoder = new Encoder();
@@ -164,6 +232,29 @@ test("a flood is taken in bulk, and says what it would have said message by mess
   const inBulk = bulk.bursts.reduce((sum, count) => sum + count, 0);
   expect(inBulk).toBeGreaterThan(2_800);
 });
+
+test.each([
+  { what: "small messages", sizes: [0, 900], steps: [50_000, 3, 7_001] },
+  { what: "of all sizes", sizes: [0, 70_000], steps: [300_000, 1, 100_000] },
+  { what: "in small pieces", sizes: [100, 400], steps: [17, 900, 333] },
+  { what: "large messages", sizes: [9_000, 40_000], steps: [64_000, 9] },
+])(
+  "a connection that is paused: $what come as they were sent",
+  async ({ sizes: [least, most], steps }) => {
+    const count = Math.min(2_000, Math.ceil(12_000_000 / (most as number)));
+    const messages = Array.from({ length: count }, (_, n) => {
+      const length = (n * 7_919) % ((most as number) - (least as number));
+      return framesOf(stream(`${n} `.padEnd((least as number) + length, "é")));
+    });
+    const bytes = wire(messages);
+    const one = await takenOverTcp(bytes, { steps, isBulk: false });
+    const bulk = await takenOverTcp(bytes, { steps, isBulk: true });
+    expect(one.texts).toHaveLength(count);
+    expect(bulk.refused).toEqual([]);
+    expect(bulk.texts).toEqual(one.texts);
+    expect(bulk.bursts.length).toBeGreaterThan(0);
+  },
+);
 
 test("a message whose signature is another's is refused, and those around it are taken", () => {
   const messages = Array.from({ length: 20 }, (_, n) =>

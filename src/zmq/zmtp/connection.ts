@@ -40,6 +40,9 @@ const HANDFUL = 256;
 /** The same where the first could not be taken in bulk; twice as many each time that it is so again. */
 const AFTER_NONE = 8;
 
+/** Unread bytes of a message that we leave where they are until it is whole: then it is taken in bulk. Less than a region of the decoder. */
+const CUT_LIMIT = 24 * 1024;
+
 /** Pings that are answered in one read: any answer tells the peer that we are there. */
 const PONGS_LIMIT = 16;
 
@@ -256,6 +259,7 @@ export class ZmtpConnection {
   #read(batch: Frames[]): boolean {
     if (this.#phase === "greeting" && !this.#readGreeting()) return true;
     const most = this.#takeInBulk();
+    if (most === 0) return true;
     for (let commands = 0; commands < HANDFUL && !this.#isEnded();) {
       const command = this.#decoder.read(batch, most);
       if (this.#phase === "introduction" && batch.length > 0) {
@@ -269,13 +273,14 @@ export class ZmtpConnection {
     return false;
   }
 
-  /** Takes what can be taken in bulk. Returns how many messages to read by one and one before it is tried again. */
+  /** Takes what can be taken in bulk. Returns how many messages to read one by one before it is tried again; 0 where more must come first. */
   #takeInBulk(): number {
     if (this.#bulk === undefined || this.#phase !== "traffic") return HANDFUL;
     if (!this.#decoder.isBetween) return 1;
     const read = this.#decoder.peek();
     const taken = read.length > 0 ? this.#bulk.take(read) : 0;
     this.#decoder.skip(taken);
+    if (this.#bulk.isCut && read.length - taken < CUT_LIMIT) return 0;
     const most = taken > 0 ? 1 : this.#afterNone;
     this.#afterNone = taken > 0 ? AFTER_NONE : Math.min(2 * most, HANDFUL);
     return most;
