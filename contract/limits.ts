@@ -15,6 +15,8 @@ export const limits = {
   shown_metadata_bytes: MIB,
   /** The same in listings. */
   listed_metadata_bytes: 16 * 1024,
+  /** What the answer of `execute` repeats of its outputs in Kallichore's words, in UTF-16 units. */
+  repeated_output_characters: MIB,
   /** Values (members, items and texts) in an input, without what is carried unread. */
   input_values: 5_000,
   /** Values in one batch of tRPC calls. */

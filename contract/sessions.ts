@@ -307,8 +307,17 @@ const InKallichoresWords = {
         })
         .meta({ id: "ExecuteOutput" }),
     )
-    .describe("`outputs` as Kallichore spells them, without the result"),
-  data: Texts.optional().describe("The result, where there is one"),
+    .describe(
+      "`outputs` as Kallichore spells them, without the result; of long ones what fits into 1 MiB together with `data`",
+    ),
+  data: Texts.optional().describe(
+    "The result, where there is one; without what does not fit",
+  ),
+  output_is_clipped: z
+    .boolean()
+    .describe(
+      "Whether `output` or `data` lacks something that `outputs` has, because it is long",
+    ),
   error_name: z.string().optional(),
   error_message: z.string().optional(),
   error_traceback: Traceback.optional(),
@@ -654,6 +663,7 @@ export const sessions = {
         refused: [],
         output: [],
         data: { "text/plain": "42" },
+        output_is_clipped: false,
       },
     },
   }),

@@ -11,15 +11,15 @@ import { membersOf } from "./json-members.ts";
 import { bufferOf } from "./message.ts";
 
 export class RawJson {
-  readonly #bytes: Buffer;
+  readonly bytes: Buffer;
 
   /** `bytes` are one JSON value, and stay as they are. */
   constructor(bytes: Buffer) {
-    this.#bytes = bytes;
+    this.bytes = bytes;
   }
 
   get text(): string {
-    return this.#bytes.toString();
+    return this.bytes.toString();
   }
 
   toJSON(): unknown {
@@ -45,11 +45,11 @@ export function stringify(value: unknown): string {
 
 /** Texts that stand for JSON while somebody else spells what is around it. */
 export class Marks {
-  readonly #jsons = new Map<string, string>();
+  readonly #jsons = new Map<string, string | readonly Buffer[]>();
   #count = 0;
 
-  /** A text to be spelled in place of `json`. */
-  mark(json: string): string {
+  /** A text to be spelled in place of `json`, which may be in pieces. */
+  mark(json: string | readonly Buffer[]): string {
     this.#count += 1;
     const mark = `${MARK}${this.#count}`;
     this.#jsons.set(mark, json);
@@ -60,16 +60,33 @@ export class Marks {
   filled(text: string): string {
     if (this.#jsons.size === 0) return text;
     return text.replace(MARKED, (quoted, mark: string) => {
-      const json = this.#jsons.get(mark);
-      this.#jsons.delete(mark);
-      return json ?? quoted;
+      const json = this.#take(mark) ?? quoted;
+      return typeof json === "string" ? json : Buffer.concat(json).toString();
     });
   }
 
-  /** The same of a piece of UTF-8 that holds its marks whole. */
-  filledBytes(bytes: Uint8Array): Uint8Array {
-    if (this.#jsons.size === 0) return bytes;
-    return Buffer.from(this.filled(bufferOf(bytes).toString()));
+  /** The same of a piece of UTF-8 that holds its marks whole, in pieces. */
+  filledBytes(bytes: Uint8Array): readonly Buffer[] {
+    if (this.#jsons.size === 0) return [bufferOf(bytes)];
+    const text = bufferOf(bytes).toString();
+    const pieces: Buffer[] = [];
+    let from = 0;
+    for (const { 0: quoted, 1: mark = "", index } of text.matchAll(MARKED)) {
+      const json = this.#take(mark);
+      if (json === undefined) continue;
+      pieces.push(Buffer.from(text.slice(from, index)));
+      if (typeof json === "string") pieces.push(Buffer.from(json));
+      else pieces.push(...json);
+      from = index + quoted.length;
+    }
+    pieces.push(Buffer.from(text.slice(from)));
+    return pieces;
+  }
+
+  #take(mark: string): string | readonly Buffer[] | undefined {
+    const json = this.#jsons.get(mark);
+    this.#jsons.delete(mark);
+    return json;
   }
 }
 

@@ -43,6 +43,15 @@ export function textFrame(text: string): Buffer {
   return frame;
 }
 
+/** A whole frame with these pieces of text, in pieces. */
+export function textFrameOf(text: readonly Buffer[]): readonly Buffer[] {
+  let size = 0;
+  for (const piece of text) size += piece.length;
+  const header = Buffer.allocUnsafe(frameHeaderLength(size));
+  writeFrameHeader(header, 0, size);
+  return [header, ...text];
+}
+
 /** The payloads of frames that lie side by side. */
 export function* payloadsIn(frames: Buffer): Generator<Buffer> {
   for (let at = 0; at < frames.length;) {

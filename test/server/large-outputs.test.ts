@@ -1,11 +1,18 @@
 /** Code that puts out more than an answer holds: what fits, the result, and what is missing. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { once } from "node:events";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
 import { mockKernel } from "../../testing/mock-kernel.ts";
-import { result, stream } from "../../testing/steps.ts";
-import { openServerOf, type TestServer } from "../harness.ts";
+import { display, error, result, stream } from "../../testing/steps.ts";
+import { openServerOf, type TestServer, TOKEN } from "../harness.ts";
 
 const MIB = 1024 * 1024;
 const text = "a".repeat(10 * MIB);
+
+/** Two, three and four bytes of UTF-8 each, and what JSON escapes. */
+const WIDE = 'h\u00e9 \u4e16\n"\\\u2028 \u{1f600}'.repeat(MIB / 8);
+const PICTURE = { "image/png": text, "application/json": { list: [1, WIDE] } };
+const SOME = [stream("begun"), display(PICTURE), stream(WIDE)];
 
 let server: TestServer;
 beforeAll(async () => {
@@ -16,6 +23,7 @@ beforeAll(async () => {
         [...Array.from({ length: 7 }, () => stream(text)), result("42")],
       ],
       ["little", [stream("a"), result("1")]],
+      ["some", [...SOME, result({ "text/html": WIDE }), error("Oops")]],
     ],
   });
   // Scripts in memory heed no back-pressure, so the journal's memory holds all of it.
@@ -69,4 +77,95 @@ test("more than the limit and a result: what fits, the result, and what is missi
 test("what fits is not said to be clipped", async () => {
   const { body } = await run("little");
   expect(body).toMatchObject({ gaps: [], is_clipped: false, clipped: null });
+});
+
+const headers = {
+  authorization: `Bearer ${TOKEN}`,
+  "content-type": "application/json",
+};
+const input = '{"session_id":"wordy","code":"some"}';
+
+/** The text of an answer that is large, by every door. */
+const doors: Readonly<Record<string, () => Promise<unknown>>> = {
+  REST: () => post("/sessions/wordy/execute"),
+  "tRPC over HTTP": async () =>
+    dataIn(await post("/trpc/sessions.execute", input)),
+  "a batch of tRPC": async () => {
+    const path = "/trpc/sessions.execute,sessions.execute?batch=1";
+    const little = input.replace("some", "little");
+    const answers = await post(path, `{"0":${little},"1":${input}}`);
+    return dataIn((answers as readonly unknown[])[1]);
+  },
+  "tRPC over a WebSocket": async () => {
+    const url = `${server.url.replace("http", "ws")}/trpc`;
+    const socket = new WebSocket(url, { headers });
+    await once(socket, "open");
+    const params = `{"path":"sessions.execute","input":${input}}`;
+    socket.send(`{"id":1,"method":"mutation","params":${params}}`);
+    const [answer] = (await once(socket, "message")) as [Buffer];
+    socket.close();
+    return dataIn(JSON.parse(answer.toString()));
+  },
+};
+
+async function post(path: string, body = input): Promise<unknown> {
+  const answer = await fetch(server.url + path, {
+    method: "POST",
+    headers,
+    body,
+  });
+  return answer.json();
+}
+
+function dataIn(answer: unknown): unknown {
+  return (answer as { result: { data: unknown } }).result.data;
+}
+
+describe.each(Object.entries(doors))("by %s", (_, ask) => {
+  test("a large answer has all outputs, and of Kallichore's words what is not long", async () => {
+    const answer = (await ask()) as Record<string, unknown>;
+    expect(answer["outputs"]).toEqual([
+      { output_type: "stream", name: "stdout", text: "begun" },
+      { output_type: "display_data", data: PICTURE, metadata: {} },
+      { output_type: "stream", name: "stdout", text: WIDE },
+      expect.objectContaining({
+        output_type: "execute_result",
+        data: expect.objectContaining({ "text/html": WIDE }) as unknown,
+      }),
+      expect.objectContaining({ output_type: "error", ename: "Oops" }),
+    ]);
+    expect(answer).toMatchObject({
+      is_clipped: false,
+      output_is_clipped: true,
+    });
+    const [begun, beginning, failed, ...rest] = answer["output"] as Spelled[];
+    expect(begun).toMatchObject({ type: "stream", text: "begun" });
+    expect(beginning?.type).toBe("stream");
+    expect(WIDE.startsWith(beginning?.text ?? "-")).toBe(true);
+    expect(beginning?.text).not.toMatch(/[\ud800-\udbff]$/);
+    expect(failed).toMatchObject({ type: "error", error_name: "Oops" });
+    expect(rest).toEqual([]);
+    const repeated = JSON.stringify([answer["output"], answer["data"]]).length;
+    expect(repeated).toBeLessThan(3 * MIB); // escapes count as one
+  });
+});
+
+interface Spelled {
+  readonly type: string;
+  readonly text?: string;
+}
+
+test("what is asked for later has no words of Kallichore's, and says its length", async () => {
+  const { msg_id } = (await post("/sessions/wordy/execute")) as {
+    msg_id: string;
+  };
+  const url = `${server.url}/sessions/wordy/executions/${msg_id}/outputs`;
+  const answer = await fetch(url, { headers });
+  const body = await answer.text();
+  expect(answer.headers.get("content-length")).toBe(
+    String(Buffer.byteLength(body)),
+  );
+  const { outputs } = JSON.parse(body) as { outputs: unknown[] };
+  expect(outputs).toHaveLength(5);
+  expect(outputs[1]).toMatchObject({ data: PICTURE });
 });

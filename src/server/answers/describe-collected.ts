@@ -1,39 +1,73 @@
-/** What code said, in our words and in Kallichore's, for clients of either. */
+/**
+ * What code said, in our words and in Kallichore's, for clients of either.
+ *
+ * Both at full length would say everything twice; so of what is long,
+ * Kallichore's words have what fits into a limit, and say so.
+ */
 import type { contract, InputOf, Output } from "../../../contract/index.ts";
-import { stringify } from "../../jupyter/raw-json.ts";
+import { limits } from "../../../contract/limits.ts";
+import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 import type { Collected } from "../../session/executions/collect.ts";
+import { isLarge } from "./large-answer.ts";
 
 type ExecuteOutput = InputOf<typeof contract.sessions.execute.output>;
 type Spelled = ExecuteOutput["output"][number];
+type Data = Readonly<Record<string, unknown>>;
 
-export function describeCollected({
-  reply,
-  ...collected
-}: Collected): ExecuteOutput {
+export function describeCollected(
+  { reply, ...collected }: Collected,
+  limit: number = limits.repeated_output_characters,
+): ExecuteOutput {
   const { outputs, status } = collected;
   const result = outputs.findLast(
     (output) => output.output_type === "execute_result",
   );
+  const room = new Room(limit);
+  // The result and errors first, as they are asked for most.
+  const data = result && textsIn(result.data, room);
+  const errors = new Map(
+    outputs
+      .filter((output) => output.output_type === "error")
+      .filter((output) => room.takes(JSON.stringify(output).length))
+      .map((output) => [output as Output, failureIn(output)]),
+  );
+  const spelled = (output: Output): Spelled[] => {
+    const failed = errors.get(output);
+    if (failed !== undefined) return [{ type: "error", ...failed }];
+    return inWords(output, room);
+  };
   return {
     ...collected,
     output: outputs.flatMap(spelled),
-    ...(result !== undefined && { data: texts(result.data) }),
+    ...(data !== undefined && { data }),
+    output_is_clipped: room.wasShort,
     ...(status !== "ok" && failureIn(reply)),
   };
 }
 
-function spelled(output: Output): Spelled[] {
+/** A stream or a display, as far as there is room. The result is the answer's own. */
+function inWords(output: Output, room: Room): Spelled[] {
   switch (output.output_type) {
-    case "stream":
-      return [{ type: "stream", stream_name: output.name, text: output.text }];
-    case "display_data": {
-      const { data, metadata } = output;
-      return [{ type: "display_data", data: texts(data), metadata }];
+    case "stream": {
+      const text = room.beginningOf(output.text);
+      const isLeftOut = text.length < Math.min(1, output.text.length);
+      const { name: stream_name } = output;
+      return isLeftOut ? [] : [{ type: "stream", stream_name, text }];
     }
-    case "error":
-      return [{ type: "error", ...failureIn(output) }];
+    case "display_data": {
+      const { metadata } = output;
+      const isShown = isLarge(metadata)
+        ? room.takes(Infinity)
+        : room.takes(stringify(metadata).length);
+      if (!isShown) return [];
+      const data = textsIn(output.data, room);
+      const isLeftOut =
+        Object.keys(data).length < Math.min(1, Object.keys(output.data).length);
+      return isLeftOut ? [] : [{ type: "display_data", data, metadata }];
+    }
     case "execute_result":
-      return []; // it is the answer's own
+    case "error":
+      return [];
   }
 }
 
@@ -48,13 +82,46 @@ function failureIn({ ename, evalue, traceback }: Record<string, unknown>) {
   };
 }
 
-function texts(
-  data: Readonly<Record<string, unknown>>,
-): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(data).map(([type, value]) => [
-      type,
-      typeof value === "string" ? value : stringify(value),
-    ]),
-  );
+/** By MIME type, those for which there is room. */
+function textsIn(data: Data, room: Room): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const [type, value] of Object.entries(data)) {
+    const length =
+      value instanceof RawJson
+        ? value.bytes.length
+        : typeof value === "string"
+          ? value.length
+          : 0;
+    if (!room.takes(type.length + length)) continue;
+    texts[type] = typeof value === "string" ? value : stringify(value);
+  }
+  return texts;
+}
+
+/** For what is said twice. */
+class Room {
+  #left: number;
+  /** Whether there was too little of it. */
+  wasShort = false;
+
+  /** `limit` is in UTF-16 units, or in bytes where something is spelled in them. */
+  constructor(limit: number) {
+    this.#left = limit;
+  }
+
+  takes(length: number): boolean {
+    const fits = length <= this.#left;
+    if (fits) this.#left -= length;
+    else this.wasShort = true;
+    return fits;
+  }
+
+  /** As much of a text as there is room for, and no half of a surrogate pair. */
+  beginningOf(text: string): string {
+    if (this.takes(text.length)) return text;
+    const end = this.#left;
+    this.#left = 0;
+    const isSplit = /[\ud800-\udbff]/.test(text.charAt(end - 1));
+    return text.slice(0, isSplit ? end - 1 : end);
+  }
 }

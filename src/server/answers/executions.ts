@@ -11,7 +11,7 @@ import type { Session } from "../../session/session.ts";
 import { deadline, untilAborted } from "../../time/signals.ts";
 import { CODE, type UnreadCode, type UnreadInput } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
-import type { AnswersTo } from "./implement.ts";
+import { type AnswersTo, asPromised } from "./implement.ts";
 import type { Service } from "./service.ts";
 import { speakerOf } from "./speaker.ts";
 import { assertJournal, told } from "./told.ts";
@@ -59,7 +59,8 @@ export const executions: AnswersTo<typeof contract.executions> = {
     const [session, execution] = found(service, input);
     const past = pastOf(execution, session.journal, signal);
     const said = await outputsIn(past, execution.id);
-    return { execution_id: execution.id, state: execution.state, ...said };
+    const { id: execution_id, state } = execution;
+    return asPromised({ execution_id, state, ...said });
   },
 
   answer({ input, service }) {

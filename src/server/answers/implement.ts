@@ -35,6 +35,18 @@ export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
   ? (asked: Call<ParsedInput<O>>) => AsyncIterable<Told>
   : (asked: Call<ParsedInput<O>>) => AnswerValue<O> | Promise<AnswerValue<O>>;
 
+/** The answer, which need not be checked: it was made in the shape that the contract promises, and may be too large for a second look. */
+export function asPromised<A extends object>(answer: A): A {
+  promised.add(answer);
+  return answer;
+}
+
+export function isAsPromised(answer: unknown): boolean {
+  return promised.has(answer as object);
+}
+
+const promised = new WeakSet<object>();
+
 export type AnswersTo<Group extends Record<string, Operation>> = {
   readonly [Name in keyof Group]: AnswerTo<Group[Name]>;
 };

@@ -20,7 +20,8 @@ import {
 } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
 import { CarriedInput } from "./client-input.ts";
-import type { Answers, Call } from "./implement.ts";
+import { type Answers, type Call, isAsPromised } from "./implement.ts";
+import { inPieces, isLarge } from "./large-answer.ts";
 import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
@@ -48,6 +49,8 @@ export interface Context {
   readonly inputs?: readonly unknown[] | undefined;
   /** What stands in an answer for JSON that goes out as it is written. Without it, who asks gets values. */
   readonly raw?: ((json: string) => unknown) | undefined;
+  /** The same for an answer that is large, in pieces. */
+  readonly large?: ((json: readonly Buffer[]) => unknown) | undefined;
 }
 
 const t = initTRPC.context<Context>().create({
@@ -83,10 +86,14 @@ const procedureInTurn = t.procedure
     if (!isSubscription || !result.ok) {
       told(ctx, path, began, result.ok ? undefined : result.error);
     }
-    const { raw } = ctx;
-    if (raw === undefined || isSubscription || !result.ok) return result;
+    if (isSubscription || !result.ok || result.data === undefined)
+      return result;
+    const { raw, large } = ctx;
     const { data } = result;
-    return data === undefined
+    if (large !== undefined && isLarge(data)) {
+      return { ...result, data: large(await share.all(inPieces(data))) };
+    }
+    return raw === undefined
       ? result
       : { ...result, data: raw(stringify(data)) };
   })
@@ -145,6 +152,9 @@ function answerOf(answers: Answers, group: string, name: string): AnyAnswer {
 
 function procedure(operation: Operation, answer: AnyAnswer) {
   const input = procedureInTurn.input(operation.input as z.ZodType);
+  const output = operation.output as z.ZodType;
+  const checked = (answered: unknown) =>
+    isAsPromised(answered) ? answered : output.parse(answered);
   const ask = async (asked: Call<unknown>) => {
     try {
       assertPermitted(asked.by, operation.access, messageTypeIn(asked.input));
@@ -155,13 +165,9 @@ function procedure(operation: Operation, answer: AnyAnswer) {
   };
   switch (operation.kind) {
     case "query":
-      return input
-        .output(operation.output as z.ZodType)
-        .query((call) => ask(askedIn(call)));
+      return input.output(checked).query((call) => ask(askedIn(call)));
     case "mutation":
-      return input
-        .output(operation.output as z.ZodType)
-        .mutation((call) => ask(askedIn(call)));
+      return input.output(checked).mutation((call) => ask(askedIn(call)));
     case "subscription":
       return input.subscription(async function* (call) {
         const { ctx, path } = call;

@@ -8,7 +8,7 @@ import { describeCollected } from "./describe-collected.ts";
 import { eventIn } from "./describe-execution.ts";
 import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
-import type { AnswersTo } from "./implement.ts";
+import { type AnswersTo, asPromised } from "./implement.ts";
 import type { Session } from "../../session/session.ts";
 import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
@@ -153,7 +153,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
       const why = `${seconds} s`;
       throw failure("execution_timeout", { execution_id: execution.id, why });
     }
-    return describeCollected(collected);
+    return asPromised(describeCollected(collected));
   },
 
   snapshot: ({ input, service: { supervisor } }) =>

@@ -45,7 +45,7 @@ export async function outputsIn(
       const { msg_type, parent_id, size, raw } = entry;
       if (!outputs.concerns(msg_type, parent_id === execution_id)) continue;
       const content = isDisplay(msg_type)
-        ? displayIn(raw.content)
+        ? displayIn(Buffer.from(raw.content)) // a copy: what is kept of it outlasts its slab
         : entry.content;
       outputs.add(msg_type, content, size);
     }

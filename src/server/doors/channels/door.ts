@@ -95,7 +95,7 @@ export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
       const session = sessionAt(service, path);
       if (openOwn !== undefined) {
         assertUnlimited(principalOf(req)); // there nobody is asked who they are
-        sendJson(res, 200, await ownPath(session, openOwn));
+        await sendJson(res, 200, await ownPath(session, openOwn));
         return;
       }
       res.setHeader("upgrade", "websocket");

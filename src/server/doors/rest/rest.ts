@@ -79,7 +79,7 @@ export function restDoor(router: AppRouter, service: Service): Door {
         const subscription = data as AsyncIterable<Told>;
         if (method === "HEAD") gone.abort(); // the head of the answer, and its end
         await streamEvents(res, subscription, limits.reader_patience_ms, guard);
-      } else sendJson(res, operation.status ?? 200, data);
+      } else await sendJson(res, operation.status ?? 200, data);
     },
 
     /** What a failed start leaves behind rides along, where the operation promises it. */

@@ -23,6 +23,7 @@ import { inOrder } from "../../in-order.ts";
 import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
+import { textFrameOf } from "../../../jupyter/websocket-frame.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import type { Door, WebSocketConnection } from "../../door.ts";
@@ -45,6 +46,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       by: principalOf(req),
       feed: feedOf(res),
       line: share.line(),
+      large: (json) => new LargeAnswer(json),
     }),
     keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
     onError: ({ error, path, type }: Mishap) => {
@@ -76,6 +78,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
         line,
         inputs,
         raw: (json) => marks.mark(json),
+        large: (json) => marks.mark(json),
       };
       const common = {
         router,
@@ -160,14 +163,14 @@ interface Mishap {
 /** The adapter spells answers, and writes each, or each event, in one piece. */
 function fillAsWritten(res: ServerResponse, marks: Marks): void {
   const write = res.write.bind(res) as (...args: unknown[]) => boolean;
-  res.write = (chunk: unknown, ...rest: unknown[]) =>
-    write(
-      // By its kind, not its class: in jsdom there are two of that.
-      ArrayBuffer.isView(chunk)
-        ? marks.filledBytes(chunk as Uint8Array)
-        : chunk,
-      ...rest,
-    );
+  res.write = (chunk: unknown, ...rest: unknown[]) => {
+    // By its kind, not its class: in jsdom there are two of that.
+    if (!ArrayBuffer.isView(chunk)) return write(chunk, ...rest);
+    const pieces = [...marks.filledBytes(chunk as Uint8Array)];
+    const last = pieces.pop();
+    for (const piece of pieces) write(piece);
+    return write(last, ...rest);
+  };
 }
 
 /** A reading on its way through tRPC's adapter, which knows it only as the data of an event. */
@@ -180,21 +183,35 @@ class Batch {
   }
 }
 
-/** Batches pass as they are; everything else is JSON as ever. */
+/** The same of an answer that was spelled in pieces: the pieces of the frame that answers a call. */
+class LargeAnswer {
+  readonly json: readonly Buffer[];
+  pieces: readonly Buffer[] = [];
+
+  constructor(json: readonly Buffer[]) {
+    this.json = json;
+  }
+}
+
+/** Batches and large answers pass as they are; everything else is JSON as ever. */
 const encoder: Encoder = {
   decode: (data) => callsOf(data) ?? jsonEncoder.decode(data),
   encode(message) {
-    const batch = batchIn(message);
-    if (batch === undefined) return stringify(message);
-    batch.requestId = (message as { id: string | number }).id;
-    return batch as unknown as string;
+    const { id, result } = message as {
+      readonly id: string | number;
+      readonly result?: { readonly data?: unknown };
+    };
+    const data = result?.data;
+    if (data instanceof Batch) data.requestId = id;
+    else if (data instanceof LargeAnswer) {
+      const marks = new Marks();
+      const marked = { ...(result ?? {}), data: marks.mark(data.json) };
+      const text = JSON.stringify({ ...(message as object), result: marked });
+      data.pieces = textFrameOf(marks.filledBytes(Buffer.from(text)));
+    } else return stringify(message);
+    return data as unknown as string;
   },
 };
-
-function batchIn(message: unknown): Batch | undefined {
-  const { result } = message as { result?: { data?: unknown } };
-  return result?.data instanceof Batch ? result.data : undefined;
-}
 
 /**
  * A client's connection as the adapter sees it, which knows it by its events
@@ -244,6 +261,11 @@ class TrpcSocket extends EventEmitter {
   }
 
   send(data: unknown): void {
+    if (data instanceof LargeAnswer) {
+      this.frames.add(data.pieces);
+      this.frames.flush();
+      return;
+    }
     if (!(data instanceof Batch)) {
       this.#socket.send(data as string);
       return;
