@@ -37,7 +37,7 @@ import { Turns } from "./journal/turns.ts";
 import { changed } from "./session/policy.ts";
 import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
-import { UsageWatch } from "./supervisor/usage-watch.ts";
+import { watchUsage } from "./supervisor/usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
 
 export interface ServerOptions extends ServiceOptions {
@@ -251,7 +251,7 @@ export function serviceOf(
       hours: options.idleShutdownHours,
       expired: () => shutDown("nobody needs the server any more"),
     }),
-    usage: new UsageWatch(
+    usage: watchUsage(
       supervisor,
       log,
       options.resourceSampleIntervalMs ?? 1000,

@@ -16,11 +16,11 @@ import { psCommand, serversCommand } from "./ps.ts";
 import { recordSessionCommand } from "./record-session.ts";
 import { report } from "./report.ts";
 import { serveCommand } from "./serve.ts";
-import { Terminal } from "./terminal.ts";
+import { openTerminal } from "./terminal.ts";
 
 /** Resolves with the exit code, once all that was said has been read, or nobody reads any more. Never rejects. */
 export async function run(args: readonly string[]): Promise<number> {
-  const terminal = new Terminal();
+  const terminal = openTerminal();
   let exit: ExitCode = "ok";
   let json = false;
   const context: CommandContext = { terminal, finish: (how) => (exit = how) };

@@ -23,7 +23,14 @@ const MOST_LINES = 10_000;
 
 export class Prompt implements Disposable {
   readonly #interface: Interface;
-  readonly #screen: Screen;
+  /** Standard output, as the line editor sees it: silent while a password is typed. */
+  readonly #screen = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      if (!this.#isMuted) process.stdout.write(chunk);
+      done();
+    },
+  });
+  #isMuted = false;
   readonly #lines: string[] = [];
   /** What Up and Down go through, the newest first: code only, never an answer. */
   #history: readonly string[];
@@ -33,7 +40,9 @@ export class Prompt implements Disposable {
   #isClosed = false;
 
   constructor({ complete, interrupted, history }: PromptOptions) {
-    this.#screen = new Screen();
+    Object.defineProperty(this.#screen, "columns", {
+      get: () => process.stdout.columns,
+    });
     this.#history = history;
     this.#interface = createInterface({
       input: process.stdin,
@@ -87,7 +96,7 @@ export class Prompt implements Disposable {
 
   /** Shows something above the question that is open, if one is. */
   async interject(show: () => Promise<void>): Promise<void> {
-    const isOpen = this.#asked !== undefined && !this.#screen.isMuted;
+    const isOpen = this.#asked !== undefined && !this.#isMuted;
     if (isOpen) this.#screen.write("\r\u001b[J");
     await show();
     if (isOpen && !this.#isClosed) this.#interface.prompt(true);
@@ -114,7 +123,7 @@ export class Prompt implements Disposable {
       this.#interface.setPrompt(prompt);
       this.#interface.prompt();
       if (draft !== "") this.#interface.write(draft);
-      this.#screen.isMuted = hidden;
+      this.#isMuted = hidden;
       this.#asked = resolve;
     });
   }
@@ -138,8 +147,8 @@ export class Prompt implements Disposable {
   #answer(line: string | undefined): void {
     const answer = this.#asked;
     this.#asked = undefined;
-    if (this.#screen.isMuted) {
-      this.#screen.isMuted = false;
+    if (this.#isMuted) {
+      this.#isMuted = false;
       this.#screen.write("\n");
     }
     if (!this.#isClosed) this.#interface.setPrompt("");
@@ -148,26 +157,3 @@ export class Prompt implements Disposable {
 }
 
 type Completed = (error: null, found: [string[], string]) => void;
-
-/** Standard output, as the line editor sees it: silent while a password is typed. */
-class Screen extends Writable {
-  isMuted = false;
-  readonly isTTY = true;
-
-  get columns(): number {
-    return process.stdout.columns;
-  }
-
-  get rows(): number {
-    return process.stdout.rows;
-  }
-
-  override _write(
-    chunk: Buffer,
-    _encoding: BufferEncoding,
-    done: () => void,
-  ): void {
-    if (!this.isMuted) process.stdout.write(chunk);
-    done();
-  }
-}

@@ -51,7 +51,7 @@ export async function runCode(
     collect: false,
     allow_stdin: !code.isFromStdin,
   });
-  const talk = new Conversation(execution, terminal);
+  const talk = answering(execution, terminal);
   let why: "interrupted" | "timeout" | undefined;
   ending.onInterrupt = () => {
     why ??= "interrupted";
@@ -181,43 +181,29 @@ async function withLastWords(
 }
 
 /** Questions and answers: one question is open at a time, and the end of the code closes it. */
-class Conversation {
-  readonly #execution: Execution;
-  readonly #ask: ReturnType<typeof questions>;
-  #open: AbortController | undefined;
-
-  constructor(execution: Execution, terminal: Terminal) {
-    this.#execution = execution;
-    this.#ask = questions(terminal);
-  }
-
-  hear(event: ExecutionEvent): void {
-    switch (event.type) {
-      case "input_request":
-        this.end();
-        this.#open = new AbortController();
-        void this.#answer(event, this.#open.signal);
-        break;
-      case "error":
-      case "execute_reply":
-        this.end();
-        break;
-      default: // a thread may talk while another asks
-    }
-  }
-
-  end(): void {
-    this.#open?.abort();
-    this.#open = undefined;
-  }
-
-  async #answer(question: Question, signal: AbortSignal): Promise<void> {
-    const text = await this.#ask(question, signal);
+function answering(execution: Execution, terminal: Terminal) {
+  const ask = questions(terminal);
+  let open: AbortController | undefined;
+  const end = (): void => {
+    open?.abort();
+    open = undefined;
+  };
+  const answer = async (question: Question): Promise<void> => {
+    end();
+    open = new AbortController();
+    const { signal } = open;
+    const text = await ask(question, signal);
     if (signal.aborted) return;
     try {
-      await this.#execution.answer(text ?? END_OF_INPUT);
+      await execution.answer(text ?? END_OF_INPUT);
     } catch {
       // It does not wait any more; how it ended is about to be said.
     }
-  }
+  };
+  const hear = (event: ExecutionEvent): void => {
+    if (event.type === "input_request") void answer(event);
+    // A thread may talk while another asks.
+    else if (event.type === "error" || event.type === "execute_reply") end();
+  };
+  return { hear, end };
 }

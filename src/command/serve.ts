@@ -4,7 +4,7 @@
  */
 import { Command } from "commander";
 import { LogBook } from "../log/log.ts";
-import { Filter } from "../log/filter.ts";
+import { filterAt } from "../log/filter.ts";
 import { deadline } from "../time/signals.ts";
 import {
   type RunningServer,
@@ -99,7 +99,7 @@ async function serve(
   const server = await open({
     ...serverOptions,
     log,
-    onLogLevel: (level) => (book.filter = Filter.at(level)),
+    onLogLevel: (level) => (book.filter = filterAt(level)),
   });
   try {
     if (server.token !== undefined) book.conceal(server.token);
@@ -124,7 +124,7 @@ async function serve(
 function openBook({ logLevel, logFile }: ServeOptions): LogBook {
   try {
     return new LogBook({
-      filter: Filter.at(logLevel),
+      filter: filterAt(logLevel),
       file: logFile,
       onStderr: true,
     });

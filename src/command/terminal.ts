@@ -13,87 +13,67 @@ import { untilAborted } from "../time/signals.ts";
 
 export type Colors = ReturnType<typeof pc.createColors>;
 
+export type Terminal = ReturnType<typeof openTerminal>;
+
+export function openTerminal() {
+  const gone = new AbortController();
+  const out = outputStream(process.stdout, gone);
+  const err = outputStream(process.stderr, gone);
+  return {
+    out,
+    err,
+    /** Aborts when nobody reads any more what we write. */
+    gone: gone.signal,
+    /** A document for machines. */
+    json: (value: unknown): Promise<void> => out.line(JSON.stringify(value)),
+    flush: async (): Promise<void> => {
+      await Promise.all([out.flush(), err.flush()]);
+    },
+  };
+}
+
+export type OutputStream = ReturnType<typeof outputStream>;
+
 /** One of the two streams that we write. */
-export class OutputStream {
-  readonly isTerminal: boolean;
-  readonly colors: Colors;
-  readonly #stream: NodeJS.WriteStream;
-  readonly #gone: AbortSignal;
-
-  constructor(stream: NodeJS.WriteStream, gone: AbortController) {
-    this.#stream = stream;
-    this.#gone = gone.signal;
-    this.isTerminal = stream.isTTY;
-    this.colors = pc.createColors(this.isTerminal && wantsColours(process.env));
-    unblock(stream);
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      // Others (a full disk, a terminal that hung up) end it the same way: nothing more can be said here.
-      gone.abort(error);
-    });
-  }
-
-  get columns(): number {
-    return this.#stream.columns || 80;
-  }
-
+function outputStream(stream: NodeJS.WriteStream, gone: AbortController) {
+  const { signal } = gone;
+  const isTerminal = stream.isTTY;
+  const colors = pc.createColors(isTerminal && wantsColours(process.env));
+  unblock(stream);
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    // Others (a full disk, a terminal that hung up) end it the same way: nothing more can be said here.
+    gone.abort(error);
+  });
   /** Resolves when there is room for more. */
-  async write(text: string | Uint8Array): Promise<void> {
-    if (this.#gone.aborted || text.length === 0) return;
-    if (this.#stream.write(text)) return;
+  const write = async (text: string | Uint8Array): Promise<void> => {
+    if (signal.aborted || text.length === 0) return;
+    if (stream.write(text)) return;
     try {
-      await once(this.#stream, "drain", { signal: this.#gone });
+      await once(stream, "drain", { signal });
     } catch {
       return; // the reader has gone, and `gone` says so
     }
-  }
-
-  line(text = ""): Promise<void> {
-    return this.write(`${text}\n`);
-  }
-
-  /** Escape sequences only where they are understood. */
-  styled(text: string): string {
-    return this.colors.isColorSupported ? text : stripVTControlCharacters(text);
-  }
-
-  /** Resolves when all that was written has left the process, or cannot any more. */
-  async flush(): Promise<void> {
-    if (this.#gone.aborted || this.#stream.writableLength === 0) return;
-    const left = new Promise<void>((resolve) =>
-      this.#stream.write("", () => resolve()),
-    );
-    await Promise.race([left, untilAborted(this.#gone)]);
-  }
-}
-
-export class Terminal {
-  readonly out: OutputStream;
-  readonly err: OutputStream;
-  readonly #gone = new AbortController();
-
-  constructor() {
-    this.out = new OutputStream(process.stdout, this.#gone);
-    this.err = new OutputStream(process.stderr, this.#gone);
-  }
-
-  /** Aborts when nobody reads any more what we write. */
-  get gone(): AbortSignal {
-    return this.#gone.signal;
-  }
-
-  /** Whether a person can be asked. */
-  get canAsk(): boolean {
-    return process.stdin.isTTY && this.err.isTerminal;
-  }
-
-  /** A document for machines. */
-  json(value: unknown): Promise<void> {
-    return this.out.line(JSON.stringify(value));
-  }
-
-  async flush(): Promise<void> {
-    await Promise.all([this.out.flush(), this.err.flush()]);
-  }
+  };
+  return {
+    isTerminal,
+    colors,
+    get columns(): number {
+      return stream.columns || 80;
+    },
+    write,
+    line: (text = ""): Promise<void> => write(`${text}\n`),
+    /** Escape sequences only where they are understood. */
+    styled: (text: string): string =>
+      colors.isColorSupported ? text : stripVTControlCharacters(text),
+    /** Resolves when all that was written has left the process, or cannot any more. */
+    flush: async (): Promise<void> => {
+      if (signal.aborted || stream.writableLength === 0) return;
+      const left = new Promise<void>((resolve) =>
+        stream.write("", () => resolve()),
+      );
+      await Promise.race([left, untilAborted(signal)]);
+    },
+  };
 }
 
 /** https://no-color.org, and what terminals without them are called. */

@@ -13,7 +13,7 @@ import type {
   Place,
 } from "./host.ts";
 import { reservePorts } from "./ports.ts";
-import { KernelProcess } from "./process.ts";
+import { spawnProcess } from "./process.ts";
 import { findProgram, searchPath } from "./program.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 import { startupCommand } from "./shell.ts";
@@ -64,7 +64,7 @@ async function start(
     env["JPY_PARENT_PID"] = String(process.pid); // so that a kernel ends when we are killed
   }
   try {
-    return await KernelProcess.spawn({ ...command, env, job }, onOutput);
+    return await spawnProcess({ ...command, env, job }, onOutput);
   } catch (error) {
     throw inWords(error);
   }

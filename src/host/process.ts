@@ -43,101 +43,96 @@ const LINE_LIMIT = 64 * 1024; // characters
 const CAPTURE_LIMIT = 256 * 1024; // characters, each
 const TAIL_LIMIT = 8 * 1024; // characters
 
-export class KernelProcess implements HostProcess {
-  readonly group: ProcessGroup;
-  readonly env: Variables;
-  /** Resolves once, with how it ended, after its last line. Never rejects. */
-  readonly exited: Promise<Exit>;
-  readonly #captured = new Capture(CAPTURE_LIMIT);
-  readonly #stderr = new Capture(TAIL_LIMIT);
-  #isRunning = true;
-
-  /** Rejects with the system's error when the program cannot be run. */
-  static async spawn(
-    command: Command,
-    onOutput: OutputListener,
-  ): Promise<KernelProcess> {
-    const { job } = command;
-    try {
-      const start = await starterOf(command);
-      const child = job === undefined ? start({}) : job.contain(start);
-      await once(child, "spawn");
-      return new KernelProcess(child, command, onOutput);
-    } catch (error) {
-      job?.[Symbol.dispose]();
-      throw error;
-    }
+/** Rejects with the system's error when the program cannot be run. */
+export async function spawnProcess(
+  command: Command,
+  onOutput: OutputListener,
+): Promise<HostProcess> {
+  const { job } = command;
+  try {
+    const start = await starterOf(command);
+    const child = job === undefined ? start({}) : job.contain(start);
+    await once(child, "spawn");
+    return observed(child, command, onOutput);
+  } catch (error) {
+    job?.[Symbol.dispose]();
+    throw error;
   }
+}
 
-  private constructor(
-    child: ChildProcess,
-    { env, job }: Command,
-    onOutput: OutputListener,
-  ) {
-    if (child.pid === undefined) throw new Error("spawned without a pid");
-    this.env = { ...env, ...job?.variables };
-    this.group = new ProcessGroup(child.pid, startTimeOf(child.pid), job);
-    this.exited = this.#ended(child, job);
-    for (const stream of ["stdout", "stderr"] as const) {
-      const pipe = child[stream];
-      if (pipe === null) continue;
-      readLines(pipe, (text) => {
-        if (stream === "stderr" && isJobControlComplaint(text)) return;
-        this.#captured.add(text);
-        if (stream === "stderr") this.#stderr.add(text);
-        onOutput(stream, text);
-      });
-    }
-  }
+function observed(
+  child: ChildProcess,
+  { env, job }: Command,
+  onOutput: OutputListener,
+): HostProcess {
+  const { pid } = child;
+  if (pid === undefined) throw new Error("spawned without a pid");
+  const group = new ProcessGroup(pid, startTimeOf(pid), job);
+  const all = excerpt(CAPTURE_LIMIT);
+  const errors = excerpt(TAIL_LIMIT);
+  let isRunning = true;
 
-  get pid(): number {
-    return this.group.pid;
-  }
-
-  get isRunning(): boolean {
-    return this.#isRunning;
-  }
-
-  /** What it has printed so far, both streams in the order of arrival. */
-  get output(): string {
-    return this.#captured.text;
-  }
-
-  /** Where the process is now, while that directory exists; known on Linux only. */
-  get directory(): string | undefined {
-    try {
-      const link = `/proc/${this.pid}/cwd`;
-      const path = readlinkSync(link);
-      // Linux says so of a directory that is gone; another may really be called so.
-      if (!path.endsWith(" (deleted)")) return path;
-      const [here, there] = [statSync(link), statSync(path)];
-      const isIt = here.ino === there.ino && here.dev === there.dev;
-      return isIt ? path : undefined;
-    } catch {
-      return undefined; // it is gone, or this system does not tell
-    }
-  }
-
-  /** Whether the process could run, rather than being stopped; known on Linux only. */
-  get isScheduled(): boolean {
-    return /[RSD]/.test(statOf(this.pid)?.state ?? "");
-  }
-
-  async #ended(child: ChildProcess, job: KernelJob | undefined): Promise<Exit> {
+  const ended = async (): Promise<Exit> => {
     const closed = once(child, "close");
     closed.catch(() => {}); // an "error" after the spawn: the exit says the rest
     const [code, signal] = await new Promise<
       [number | null, NodeJS.Signals | null]
     >((resolve) => child.once("exit", (...how) => resolve(how)));
-    this.#isRunning = false;
-    await this.group.kill(); // what the kernel left behind: workers, servers
+    isRunning = false;
+    await group.kill(); // what the kernel left behind: workers, servers
     job?.[Symbol.dispose]();
     await within(closed, LAST_WORDS_MS);
     child.stdout?.destroy();
     child.stderr?.destroy();
     // Windows' codes have 32 bits, and its faults the highest of them: they are told as negative, as everywhere there.
     const exit_code = code === null ? -1 : code | 0;
-    return { exit_code, signal, output: this.#stderr.text };
+    return { exit_code, signal, output: errors.text };
+  };
+  const exited = ended();
+
+  for (const stream of ["stdout", "stderr"] as const) {
+    const pipe = child[stream];
+    if (pipe === null) continue;
+    readLines(pipe, (text) => {
+      if (stream === "stderr" && isJobControlComplaint(text)) return;
+      all.add(text);
+      if (stream === "stderr") errors.add(text);
+      onOutput(stream, text);
+    });
+  }
+
+  return {
+    pid,
+    group,
+    env: { ...env, ...job?.variables },
+    exited,
+    get isRunning() {
+      return isRunning;
+    },
+    get output() {
+      return all.text;
+    },
+    get directory() {
+      return directoryOf(pid);
+    },
+    get isScheduled() {
+      return /[RSD]/.test(statOf(pid)?.state ?? ""); // known on Linux only
+    },
+  };
+}
+
+/** Where the process is now, while that directory exists; known on Linux only. */
+function directoryOf(pid: number): string | undefined {
+  try {
+    const link = `/proc/${pid}/cwd`;
+    const path = readlinkSync(link);
+    // Linux says so of a directory that is gone; another may really be called so.
+    if (!path.endsWith(" (deleted)")) return path;
+    const [here, there] = [statSync(link), statSync(path)];
+    const isIt = here.ino === there.ino && here.dev === there.dev;
+    return isIt ? path : undefined;
+  } catch {
+    return undefined; // it is gone, or this system does not tell
   }
 }
 
@@ -196,37 +191,29 @@ function readLines(pipe: Readable, onLine: (text: string) => void): void {
   pipe.on("error", () => {}); // the pipe broke with its process; "close" follows
 }
 
-/** Remembers the beginning and the end of a text, `limit` characters each, and says where it left something out. */
-class Capture {
-  readonly #limit: number;
-  #head = "";
-  #tail: string[] = [];
-  #tailLength = 0;
-  #left = 0;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  add(text: string): void {
-    if (
-      this.#tail.length === 0 &&
-      this.#head.length + text.length <= this.#limit
-    ) {
-      this.#head += text;
-      return;
-    }
-    this.#tail.push(text);
-    this.#tailLength += text.length;
-    while (this.#tailLength > this.#limit && this.#tail.length > 1) {
-      const gone = this.#tail.shift()?.length ?? 0;
-      this.#tailLength -= gone;
-      this.#left += gone;
-    }
-  }
-
-  get text(): string {
-    const left = this.#left === 0 ? "" : `[… ${this.#left} characters …]\n`;
-    return this.#head + left + this.#tail.join("");
-  }
+/** The beginning and the end of a text, `limit` characters each; it says where it left something out. */
+function excerpt(limit: number) {
+  let head = "";
+  const tail: string[] = [];
+  let tailLength = 0;
+  let left = 0;
+  return {
+    add(text: string): void {
+      if (tail.length === 0 && head.length + text.length <= limit) {
+        head += text;
+        return;
+      }
+      tail.push(text);
+      tailLength += text.length;
+      while (tailLength > limit && tail.length > 1) {
+        const gone = tail.shift()?.length ?? 0;
+        tailLength -= gone;
+        left += gone;
+      }
+    },
+    get text(): string {
+      const gap = left === 0 ? "" : `[… ${left} characters …]\n`;
+      return head + gap + tail.join("");
+    },
+  };
 }

@@ -20,61 +20,62 @@ export interface Usage {
   readonly thread_count: number;
 }
 
-export class UsageSampler {
-  readonly #trees = new Map<number, Tree>();
-  readonly #linux = new LinuxProcesses();
-
+export interface UsageSampler {
   /**
    * By the root's pid. A root that has ended, or whose pid is another process
    * by now, is left out; one that is not asked for any more is forgotten.
    */
-  async sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>> {
-    if (process.platform === "linux") {
-      this.#linux.begin();
-      return this.#read(roots, this.#linux);
-    }
-    const table = process.platform === "win32" ? await windows() : undefined;
-    return table === undefined
-      ? await askPidusage(roots)
-      : this.#read(roots, table);
-  }
-
+  sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>>;
   /** Nobody is asked about any more. */
-  forget(): void {
-    this.#trees.clear();
-    this.#linux.forget();
-  }
+  forget(): void;
+}
 
-  #read(
-    roots: readonly ProcessIdentity[],
-    table: ProcessTable,
-  ): Map<number, Usage> {
-    const usages = new Map<number, Usage>();
-    const now = performance.now();
-    for (const { pid, startTime } of roots) {
-      const root = running(table, pid);
-      const isGone =
-        root === undefined ||
-        (startTime !== undefined && startTime !== root.startTime);
-      if (isGone) continue;
+export function usageSampler(): UsageSampler {
+  const trees = new Map<number, Tree>();
+  const linux = new LinuxProcesses();
+  return {
+    async sample(roots) {
+      if (process.platform === "linux") {
+        linux.begin();
+        return usagesOf(roots, linux, trees);
+      }
+      const table = process.platform === "win32" ? await windows() : undefined;
+      return table === undefined
+        ? await askPidusage(roots)
+        : usagesOf(roots, table, trees);
+    },
+    forget() {
+      trees.clear();
+      linux.forget();
+    },
+  };
+}
 
-      const last = this.#trees.get(pid);
-      const tree = treeOf(
-        table,
-        root,
-        last?.processes.get(pid)?.startTime === root.startTime
-          ? last
-          : undefined,
-        now,
-      );
-      this.#trees.set(pid, tree.next);
-      usages.set(pid, tree.usage);
-    }
-    for (const pid of this.#trees.keys()) {
-      if (!usages.has(pid)) this.#trees.delete(pid);
-    }
-    return usages;
+/** `trees` are those of the last sample, and then those of this one. */
+function usagesOf(
+  roots: readonly ProcessIdentity[],
+  table: ProcessTable,
+  trees: Map<number, Tree>,
+): Map<number, Usage> {
+  const usages = new Map<number, Usage>();
+  const now = performance.now();
+  for (const { pid, startTime } of roots) {
+    const root = running(table, pid);
+    const isGone =
+      root === undefined ||
+      (startTime !== undefined && startTime !== root.startTime);
+    if (isGone) continue;
+
+    const last = trees.get(pid);
+    const isSame = last?.processes.get(pid)?.startTime === root.startTime;
+    const tree = treeOf(table, root, isSame ? last : undefined, now);
+    trees.set(pid, tree.next);
+    usages.set(pid, tree.usage);
   }
+  for (const pid of trees.keys()) {
+    if (!usages.has(pid)) trees.delete(pid);
+  }
+  return usages;
 }
 
 /** Who tells of processes. */

@@ -25,34 +25,35 @@ interface Directive {
   readonly least: number;
 }
 
-export class Filter {
+export interface Filter {
   /** The least weight that passes anywhere: what is lighter need not be looked at. */
   readonly least: number;
-  readonly #directives: readonly Directive[]; // longest target first
-
-  constructor(directives: readonly Directive[]) {
-    this.#directives = [...directives].sort(
-      (a, b) => b.target.length - a.target.length,
-    );
-    this.least = Math.min(Infinity, ...directives.map(({ least }) => least));
-  }
-
-  static at(word: FilterWord): Filter {
-    return new Filter([{ target: "", least: weights[word] }]);
-  }
-
-  passes(weight: number, target: string): boolean {
-    const directive = this.#directives.find((one) =>
-      isWithin(target, one.target),
-    );
-    return directive !== undefined && weight >= directive.least;
-  }
-
   /** The one word that comes nearest, for those who know only words. */
-  get word(): Exclude<FilterWord, "off"> {
-    const words = ["trace", "debug", "info", "warn"] as const;
-    return words.find((word) => weights[word] >= this.least) ?? "error";
-  }
+  readonly word: Exclude<FilterWord, "off">;
+  passes(weight: number, target: string): boolean;
+}
+
+/** Everything from this word on, whatever the target. */
+export function filterAt(word: FilterWord): Filter {
+  return filterBy([{ target: "", least: weights[word] }]);
+}
+
+function filterBy(directives: readonly Directive[]): Filter {
+  const longestFirst = [...directives].sort(
+    (a, b) => b.target.length - a.target.length,
+  );
+  const least = Math.min(...directives.map((directive) => directive.least));
+  const words = ["trace", "debug", "info", "warn"] as const;
+  return {
+    least,
+    word: words.find((word) => weights[word] >= least) ?? "error",
+    passes(weight, target) {
+      const directive = longestFirst.find((one) =>
+        isWithin(target, one.target),
+      );
+      return directive !== undefined && weight >= directive.least;
+    },
+  };
 }
 
 export interface ParsedFilter {
@@ -73,7 +74,7 @@ export function parseFilter(text: string): ParsedFilter {
     if (directive === undefined) faults.push(part);
     else directives.push(directive);
   }
-  const filter = directives.length === 0 ? undefined : new Filter(directives);
+  const filter = directives.length === 0 ? undefined : filterBy(directives);
   return { filter, faults };
 }
 

@@ -5,7 +5,7 @@
  * Writing a line never waits, and never fails: see `log/outlet.ts`.
  */
 import { pino } from "pino";
-import { Filter } from "./filter.ts";
+import { type Filter, filterAt } from "./filter.ts";
 import { lineOf, type LogRecord, targetOf } from "./line.ts";
 import { Outlet } from "./outlet.ts";
 
@@ -56,7 +56,7 @@ export class LogBook implements AsyncDisposable, Disposable {
 
   /** Throws the system's error when the file cannot be written. */
   constructor({ filter, file, color, onStderr }: LogBookOptions = {}) {
-    this.filter = filter ?? Filter.at("info");
+    this.filter = filter ?? filterAt("info");
     this.#file = file === undefined ? undefined : Outlet.file(file);
     this.#stdout = Outlet.stdout();
     this.#stderr = Outlet.stderr(this.#stdout);

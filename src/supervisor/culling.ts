@@ -24,69 +24,54 @@ export interface CullingOptions {
   readonly faults: Faults;
 }
 
-export class Culling implements Disposable {
-  readonly #options: CullingOptions;
-  readonly #stopListening: () => void;
+/** Until it is disposed. */
+export function cullIdle({
+  supervisor,
+  log,
+  faults,
+}: CullingOptions): Disposable {
   /** Since when clients could have used their kernels: not while we did not run. */
-  #awakeSince = -Infinity;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  let awakeSince = -Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires. */
-  #due = Infinity;
-
-  constructor(options: CullingOptions) {
-    this.#options = options;
-    this.#stopListening = options.supervisor.onChange((session) => {
-      const due = this.#dueOf(session);
-      if (due < this.#due) this.#arm(due);
-    });
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.#stopListening();
-  }
+  let timerDue = Infinity;
 
   /** Milliseconds of the monotonic clock; never where the session has no such rule, or nothing runs. */
-  #dueOf({ isRunning, policy, usedAt }: Session): number {
+  const dueOf = ({ isRunning, policy, usedAt }: Session): number => {
     const { cull_idle_timeout } = policy;
     if (cull_idle_timeout === 0 || !isRunning) return Infinity;
-    return Math.max(usedAt, this.#awakeSince) + cull_idle_timeout * 1000;
-  }
-
-  #arm(due: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#due = due;
+    return Math.max(usedAt, awakeSince) + cull_idle_timeout * 1000;
+  };
+  const arm = (due: number): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    timerDue = due;
     if (due === Infinity) return;
     const now = performance.now();
     const delay_ms = Math.ceil(Math.min(Math.max(due - now, 0), LONGEST_MS));
-    this.#due = now + delay_ms;
-    this.#timer = setTimeout(() => this.#look(), delay_ms);
-    if (typeof this.#timer === "object") this.#timer.unref();
-  }
-
-  #look(): void {
+    timerDue = now + delay_ms;
+    timer = setTimeout(look, delay_ms);
+    if (typeof timer === "object") timer.unref();
+  };
+  const look = (): void => {
     const now = performance.now();
-    if (now - this.#due > ASLEEP_MS) this.#awakeSince = now;
+    if (now - timerDue > ASLEEP_MS) awakeSince = now;
     let next = Infinity;
-    for (const session of this.#options.supervisor.sessions) {
-      next = Math.min(next, this.#lookAt(session, now));
+    for (const session of supervisor.sessions) {
+      next = Math.min(next, lookAt(session, now));
     }
-    this.#arm(next);
-  }
-
-  /** When it is to be looked at again. */
-  #lookAt(session: Session, now: number): number {
-    const due = this.#dueOf(session);
+    arm(next);
+  };
+  /** Returns when the session is to be looked at again. */
+  const lookAt = (session: Session, now: number): number => {
+    const due = dueOf(session);
     if (due > now) return due;
     const { cull_idle_timeout: seconds } = session.policy;
-    if (session.isUnused) void this.#cull(session, seconds); // never rejects
+    if (session.isUnused) void cull(session, seconds); // never rejects
     // One that is in use can be due after the whole time at the earliest.
     return now + seconds * 1000;
-  }
-
-  async #cull(session: Session, seconds: number): Promise<void> {
-    const { log, faults } = this.#options;
+  };
+  const cull = async (session: Session, seconds: number): Promise<void> => {
     try {
       log.info(
         { session: session.id },
@@ -97,5 +82,16 @@ export class Culling implements Disposable {
       const bindings = { session: session.id };
       faults.caught("A kernel could not be culled", error, bindings);
     }
-  }
+  };
+
+  const stopListening = supervisor.onChange((session) => {
+    const due = dueOf(session);
+    if (due < timerDue) arm(due);
+  });
+  return {
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      stopListening();
+    },
+  };
 }

@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { failure } from "../../contract/index.ts";
 import type { Provisioner } from "../kernel/kernel.ts";
-import { Culling } from "./culling.ts";
+import { cullIdle } from "./culling.ts";
 import type { Log } from "../log/log.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import type { Faults } from "../log/faults.ts";
@@ -32,14 +32,14 @@ export class Supervisor implements AsyncDisposable {
   readonly #options: SupervisorOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #listeners = new Set<(session: Session) => void>();
-  readonly #culling: Culling;
+  readonly #culling: Disposable;
   #isClosing = false;
   #closed: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
     const { log, faults } = options;
-    this.#culling = new Culling({ supervisor: this, log, faults });
+    this.#culling = cullIdle({ supervisor: this, log, faults });
   }
 
   get uptime_ms(): number {

@@ -12,7 +12,7 @@ import {
   startTimeOf,
   statOf,
 } from "../../src/host/process-table.ts";
-import { UsageSampler } from "../../src/host/usage.ts";
+import { usageSampler } from "../../src/host/usage.ts";
 import { python } from "../kernels/python.ts";
 
 const started: ChildProcess[] = [];
@@ -247,7 +247,7 @@ time.sleep(1000)
   it("is that of the whole tree, sessions of its own included", async () => {
     const { pid, next } = family(BUSY_CHILD);
     const busy = await next();
-    const sampler = new UsageSampler();
+    const sampler = usageSampler();
     const first = (await sampler.sample([{ pid }])).get(pid);
     expect(first).toMatchObject({ cpu_percent: 0, thread_count: 2 });
     // Two Pythons: more than one has by itself, and less than the machine.
@@ -264,7 +264,7 @@ time.sleep(1000)
   it("leaves out roots that have ended or are others by now", async () => {
     const { child, pid, exited } = family("time.sleep(1000)");
     const startTime = startTimeOf(pid) ?? 0;
-    const sampler = new UsageSampler();
+    const sampler = usageSampler();
     const roots = [{ pid, startTime }];
     expect((await sampler.sample(roots)).size).toBe(1);
     expect(
@@ -278,7 +278,7 @@ time.sleep(1000)
   it("starts again at 0 for a root that was not asked about in between", async () => {
     const { pid, next } = family(BUSY_CHILD);
     await next();
-    const sampler = new UsageSampler();
+    const sampler = usageSampler();
     await sampler.sample([{ pid }]);
     await sampler.sample([]);
     const again = (await sampler.sample([{ pid }])).get(pid);
@@ -294,7 +294,7 @@ signal.sigwait([signal.SIGUSR1])
 threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), time.sleep(1000))).start()
 `);
     await next();
-    const sampler = new UsageSampler();
+    const sampler = usageSampler();
     const before = (await sampler.sample([{ pid }])).get(pid);
     expect(before?.thread_count).toBe(1);
     child.kill("SIGUSR1");
@@ -313,7 +313,7 @@ threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), t
           linkOf(file).endsWith("/stat"),
         ).length;
       const { pid, child, exited } = family("time.sleep(1000)");
-      const sampler = new UsageSampler();
+      const sampler = usageSampler();
       const before = files();
       await sampler.sample([{ pid }]);
       await sampler.sample([{ pid }]);
@@ -337,7 +337,7 @@ time.sleep(1000)
 `);
     const told = [await next(), await next()];
     const middle = told.find((each) => statOf(each)?.parent === pid) ?? 0;
-    const sampler = new UsageSampler();
+    const sampler = usageSampler();
     const before = (await sampler.sample([{ pid }])).get(pid);
     expect(before?.thread_count).toBe(3);
     process.kill(middle, "SIGKILL");

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Filter, parseFilter } from "../../src/log/filter.ts";
+import { filterAt, parseFilter } from "../../src/log/filter.ts";
 
 const INFO = 30;
 const DEBUG = 20;
@@ -50,6 +50,6 @@ describe("a filter", () => {
 
   test.each(["trace", "debug", "info", "warn", "error"] as const)(
     "at %s calls itself so",
-    (word) => expect(Filter.at(word).word).toBe(word),
+    (word) => expect(filterAt(word).word).toBe(word),
   );
 });

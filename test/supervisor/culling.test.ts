@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { NO_POLICY, type PolicyChange } from "../../contract/index.ts";
 import { changed } from "../../src/session/policy.ts";
 import type { Session } from "../../src/session/session.ts";
-import { Culling } from "../../src/supervisor/culling.ts";
+import { cullIdle } from "../../src/supervisor/culling.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
 import {
@@ -28,7 +28,7 @@ interface Watched {
   readonly session: Session;
   readonly provisioner: FakeProvisioner;
   readonly kernel: FakeKernel;
-  readonly culling: Culling;
+  readonly culling: Disposable;
 }
 
 /** A session with a kernel, and who watches it. */
@@ -46,7 +46,7 @@ async function watched(
     },
   });
   const log = silentLog();
-  const culling = new Culling({
+  const culling = cullIdle({
     supervisor: {
       sessions: [session],
       onChange: (listener) => {

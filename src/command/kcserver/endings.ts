@@ -28,78 +28,73 @@ const CLOSING_MS = 3_000;
 /** Signals that come together are one: a shell, npm and a terminal may each hand on the same Ctrl-C. */
 const TOGETHER_MS = 500;
 
-export class Endings implements Disposable {
+export interface Endings extends Disposable {
   /** Resolves at the first request. */
   readonly first: Promise<Ending>;
   /** Resolves when it is to be over at once. */
   readonly urgent: Promise<Ending>;
-  readonly #log: Log;
-  readonly #undo: (() => void)[] = [];
-  #begin: (ending: Ending) => void = () => {};
-  #hurry: (ending: Ending) => void = () => {};
-  #hasFault = false;
-  #signalledAt: number | undefined;
-
-  /** From now on signals are requests. Explicitly, since a shell may have started us with some of them ignored. */
-  constructor(
-    log: Log,
-    {
-      ignoresHangup,
-      platform = process.platform,
-    }: {
-      readonly ignoresHangup: boolean;
-      readonly platform?: NodeJS.Platform;
-    },
-  ) {
-    this.#log = log;
-    this.first = new Promise((resolve) => (this.#begin = resolve));
-    this.urgent = new Promise((resolve) => (this.#hurry = resolve));
-    const isDeaf = ignoresHangup || isIgnored(SIGHUP);
-    this.#on("SIGINT", () => this.#insist("SIGINT"));
-    this.#on("SIGTERM", () => this.#insist("SIGTERM"));
-    const isWindows = platform === "win32";
-    if (isWindows) {
-      this.#on("SIGBREAK", () => this.#insist("SIGBREAK"));
-    }
-    this.#on("SIGHUP", () => {
-      log.info(isDeaf ? "SIGHUP received, and ignored" : "SIGHUP received");
-      if (isDeaf) return;
-      const ending = { reason: "SIGHUP", code: 0 };
-      this.request(ending);
-      if (!isWindows) return;
-      setTimeout(() => this.#hurry(ending), CLOSING_MS).unref();
-    });
-    const accidents = onAccident(log, () => {
-      const ending = { reason: "a bug of ours", code: exits.accident[0] };
-      if (this.#hasFault) this.#hurry(ending);
-      this.#hasFault = true;
-      this.request(ending);
-    });
-    this.#undo.push(() => accidents[Symbol.dispose]());
-  }
-
   /** In order; nothing when the end has begun. */
-  request(ending: Ending): void {
-    this.#begin(ending);
-  }
+  request(ending: Ending): void;
+}
 
-  [Symbol.dispose](): void {
-    for (const undo of this.#undo.splice(0)) undo();
-  }
+/** From now on signals are requests. Explicitly, since a shell may have started us with some of them ignored. */
+export function hearEndings(
+  log: Log,
+  {
+    ignoresHangup,
+    platform = process.platform,
+  }: {
+    readonly ignoresHangup: boolean;
+    readonly platform?: NodeJS.Platform;
+  },
+): Endings {
+  let request: (ending: Ending) => void = () => {};
+  let hurry: (ending: Ending) => void = () => {};
+  const first = new Promise<Ending>((resolve) => (request = resolve));
+  const urgent = new Promise<Ending>((resolve) => (hurry = resolve));
 
-  #insist(signal: NodeJS.Signals): void {
+  let signalledAt: number | undefined;
+  const insist = (signal: NodeJS.Signals): void => {
+    log.info(`${signal} received`);
     const now = performance.now();
+    signalledAt ??= now;
     const ending = { reason: signal, code: 0 };
-    this.#log.info(`${signal} received`);
-    this.#signalledAt ??= now;
-    if (now - this.#signalledAt > TOGETHER_MS) this.#hurry(ending);
-    this.request(ending);
-  }
+    if (now - signalledAt > TOGETHER_MS) hurry(ending);
+    request(ending);
+  };
+  const isWindows = platform === "win32";
+  const isDeaf = ignoresHangup || isIgnored(SIGHUP);
+  const hangUp = (): void => {
+    log.info(isDeaf ? "SIGHUP received, and ignored" : "SIGHUP received");
+    if (isDeaf) return;
+    const ending = { reason: "SIGHUP", code: 0 };
+    request(ending);
+    if (isWindows) setTimeout(() => hurry(ending), CLOSING_MS).unref();
+  };
+  const listeners = [
+    ["SIGINT", () => insist("SIGINT")],
+    ["SIGTERM", () => insist("SIGTERM")],
+    ["SIGHUP", hangUp],
+    ...(isWindows ? [["SIGBREAK", () => insist("SIGBREAK")] as const] : []),
+  ] as const;
+  for (const [signal, heard] of listeners) process.on(signal, heard);
 
-  #on(signal: NodeJS.Signals, heard: () => void): void {
-    process.on(signal, heard);
-    this.#undo.push(() => process.off(signal, heard));
-  }
+  let hasFault = false;
+  const accidents = onAccident(log, () => {
+    const ending = { reason: "a bug of ours", code: exits.accident[0] };
+    if (hasFault) hurry(ending);
+    hasFault = true;
+    request(ending);
+  });
+  return {
+    first,
+    urgent,
+    request,
+    [Symbol.dispose]() {
+      for (const [signal, heard] of listeners) process.off(signal, heard);
+      accidents[Symbol.dispose]();
+    },
+  };
 }
 
 /** Known on Linux only, and only of a Node that leaves the signals as it found them; otherwise the launcher tells. */

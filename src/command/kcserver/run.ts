@@ -5,18 +5,18 @@
 import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { LogBook } from "../../log/log.ts";
-import { Filter, parseFilter } from "../../log/filter.ts";
+import { type Filter, filterAt, parseFilter } from "../../log/filter.ts";
 import { within } from "../../time/within.ts";
 import { isExecutable } from "../../package/files.ts";
 import { type RunningServer, startServer } from "../../serve.ts";
 import { VERSION } from "../../package/version.ts";
 import { connectionOf, shakeHands, writeConnectionFile } from "./connection.ts";
-import { type Ending, Endings } from "./endings.ts";
+import { type Ending, type Endings, hearEndings } from "./endings.ts";
 import { CommandError } from "../exit.ts";
 import { leaveInput } from "../terminal-streams.ts";
 import { expectedVersion } from "./expected-version.ts";
 import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
-import { Leftovers } from "./leftovers.ts";
+import { type Leftovers, removeOnExit } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { type Token, tokenFrom } from "./token.ts";
 import { isTooLong, type ListenChoice, placeOf } from "./transport.ts";
@@ -68,8 +68,8 @@ async function serve(setting: Setting): Promise<number> {
   leaveInput();
   await using lastLines = book;
   const log = lastLines.log.child({ target: "kcserver" });
-  using endings = new Endings(log, launched);
-  using leftovers = new Leftovers();
+  using endings = hearEndings(log, launched);
+  using leftovers = removeOnExit();
   log.info(`kallichore ${VERSION} begins, process ${process.pid}`);
   for (const warning of place.warnings) log.warn(warning);
   let server: RunningServer | undefined;
@@ -116,7 +116,7 @@ function open(
     token: token.value,
     log: book.log,
     logLevel: book.filter.word,
-    onLogLevel: (level) => (book.filter = Filter.at(level)),
+    onLogLevel: (level) => (book.filter = filterAt(level)),
     hosts: options.allowHost,
     origins: options.allowOrigin,
     idleShutdownHours: options.idleShutdownHours,
@@ -249,7 +249,7 @@ function filterOf(
   env: NodeJS.ProcessEnv,
 ): { filter: Filter; faults: readonly string[] } {
   const { filter, faults } = parseFilter(said ?? env["RUST_LOG"] ?? "");
-  return { filter: filter ?? Filter.at("info"), faults };
+  return { filter: filter ?? filterAt("info"), faults };
 }
 
 function openBook(

@@ -67,7 +67,7 @@ export async function windowsApiFrom(
 ): Promise<WindowsApi> {
   try {
     const koffi = await load();
-    return new Kernel32((name) => koffi.load(name));
+    return kernel32((name) => koffi.load(name));
   } catch (cause) {
     throw new Error(
       "The optional package koffi, by which Windows is called, could not be loaded",
@@ -103,207 +103,204 @@ const MEMORY_COUNTERS = { size: 72, WorkingSetSize: 16 } as const;
 
 type Call = (...values: readonly unknown[]) => unknown;
 
-class Kernel32 implements WindowsApi {
-  readonly #kernel32: Koffi.LibraryHandle;
-  readonly #isSame: Call;
-  readonly #functions = new Map<string, Call>();
+function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
+  if (process.arch === "ia32") {
+    throw new Error("32-bit Windows has structures of other sizes");
+  }
+  const library = load("kernel32.dll");
+  const compare: Call = load("kernelbase.dll").func(
+    "int CompareObjectHandles(intptr_t one, intptr_t other)",
+  );
+  const functions = new Map<string, Call>();
 
-  constructor(load: (name: string) => Koffi.LibraryHandle) {
-    if (process.arch === "ia32") {
-      throw new Error("32-bit Windows has structures of other sizes");
+  /** A function is looked up when it is first called: one that a Windows lacks fails alone. */
+  const call = (declaration: string, values: readonly unknown[]): number => {
+    let found = functions.get(declaration);
+    if (found === undefined) {
+      found = library.func(declaration) as Call;
+      functions.set(declaration, found);
     }
-    this.#kernel32 = load("kernel32.dll");
-    this.#isSame = load("kernelbase.dll").func(
-      "int CompareObjectHandles(intptr_t one, intptr_t other)",
+    return Number(found(...values));
+  };
+  const failed = (declaration: string): Error => {
+    const name = /(\w+)\(/.exec(declaration)?.[1] ?? declaration;
+    const number = call("uint32_t GetLastError()", []);
+    return new Error(`${name} failed with the Windows error ${number}`);
+  };
+  const must = (declaration: string, values: readonly unknown[]): void => {
+    if (call(declaration, values) === 0) throw failed(declaration);
+  };
+  const handleFrom = (
+    declaration: string,
+    values: readonly unknown[],
+  ): Handle => {
+    const handle = call(declaration, values);
+    if (handle === 0 || handle === INVALID_HANDLE) throw failed(declaration);
+    return handle;
+  };
+  const open = (access: number, pid: number): Handle =>
+    handleFrom(
+      "intptr_t OpenProcess(uint32_t access, int inherit, uint32_t pid)",
+      [access, 0, pid],
     );
-  }
-
-  createEvent(): Handle {
-    return this.#handle(
-      "intptr_t CreateEventW(void *attributes, int manual, int initial, void *name)",
-      [null, 0, 0, null],
-    );
-  }
-
-  setEvent(event: Handle): void {
-    this.#must("int SetEvent(intptr_t event)", [event]);
-  }
-
-  takeSignal(event: Handle): boolean {
-    const waited = this.#call(
+  const close = (handle: Handle): void => {
+    call("int CloseHandle(intptr_t handle)", [handle]);
+  };
+  const takeSignal = (event: Handle): boolean => {
+    const waited = call(
       "uint32_t WaitForSingleObject(intptr_t handle, uint32_t milliseconds)",
       [event, 0],
     );
     return waited === WAIT_OBJECT_0;
-  }
+  };
 
-  openSelf(): Handle {
-    return this.#open(SYNCHRONIZE, process.pid);
-  }
-
-  openProcess(pid: number): Handle {
-    return this.#open(
-      PROCESS_SET_QUOTA | PROCESS_TERMINATE | PROCESS_DUP_HANDLE,
-      pid,
-    );
-  }
-
-  setInheritable(handle: Handle, isInheritable: boolean): void {
-    this.#must(
-      "int SetHandleInformation(intptr_t handle, uint32_t mask, uint32_t flags)",
-      [handle, HANDLE_FLAG_INHERIT, isInheritable ? HANDLE_FLAG_INHERIT : 0],
-    );
-  }
-
-  isShared(handle: Handle, process: Handle): boolean {
-    const found = Buffer.alloc(8);
-    const isThere = this.#call(
-      "int DuplicateHandle(intptr_t from, intptr_t handle, intptr_t to, void *found, uint32_t access, int inherit, uint32_t options)",
-      [process, handle, OURSELVES, found, 0, 0, DUPLICATE_SAME_ACCESS],
-    );
-    if (isThere === 0) return false;
-    const theirs = Number(found.readBigInt64LE());
-    const isSame = this.#isSame(handle, theirs);
-    this.close(theirs);
-    return isSame !== 0;
-  }
-
-  createJob(): Handle {
-    const job = this.#handle(
-      "intptr_t CreateJobObjectW(void *attributes, void *name)",
-      [null, null],
-    );
-    const limits = Buffer.alloc(EXTENDED_LIMITS.size);
-    limits.writeUInt32LE(JOB_LIMIT_KILL_ON_CLOSE, EXTENDED_LIMITS.LimitFlags);
-    try {
-      this.#must(
-        "int SetInformationJobObject(intptr_t job, int what, void *information, uint32_t size)",
-        [job, JOB_EXTENDED_LIMITS, limits, limits.length],
+  return {
+    createEvent(): Handle {
+      return handleFrom(
+        "intptr_t CreateEventW(void *attributes, int manual, int initial, void *name)",
+        [null, 0, 0, null],
       );
-    } catch (error) {
-      this.close(job);
-      throw error;
-    }
-    return job;
-  }
+    },
 
-  assign(job: Handle, process: Handle): void {
-    this.#must("int AssignProcessToJobObject(intptr_t job, intptr_t process)", [
-      job,
-      process,
-    ]);
-  }
+    setEvent(event: Handle): void {
+      must("int SetEvent(intptr_t event)", [event]);
+    },
 
-  countOf(job: Handle): number {
-    const accounting = Buffer.alloc(ACCOUNTING.size);
-    this.#must(
-      "int QueryInformationJobObject(intptr_t job, int what, void *information, uint32_t size, void *needed)",
-      [job, JOB_BASIC_ACCOUNTING, accounting, accounting.length, null],
-    );
-    return accounting.readUInt32LE(ACCOUNTING.ActiveProcesses);
-  }
+    takeSignal,
 
-  terminate(job: Handle, exit_code: number): void {
-    this.#must("int TerminateJobObject(intptr_t job, uint32_t exit_code)", [
-      job,
-      exit_code >>> 0,
-    ]);
-  }
+    openSelf(): Handle {
+      return open(SYNCHRONIZE, process.pid);
+    },
 
-  processes(): ListedProcess[] {
-    const snapshot = this.#handle(
-      "intptr_t CreateToolhelp32Snapshot(uint32_t what, uint32_t pid)",
-      [TH32CS_SNAPPROCESS, 0],
-    );
-    const found: ListedProcess[] = [];
-    const entry = Buffer.alloc(PROCESS_ENTRY.size);
-    entry.writeUInt32LE(entry.length);
-    const first = "int Process32FirstW(intptr_t snapshot, void *entry)";
-    const next = "int Process32NextW(intptr_t snapshot, void *entry)";
-    for (
-      let isThere = this.#call(first, [snapshot, entry]);
-      isThere !== 0;
-      isThere = this.#call(next, [snapshot, entry])
-    ) {
-      found.push({
-        pid: entry.readUInt32LE(PROCESS_ENTRY.th32ProcessID),
-        parent: entry.readUInt32LE(PROCESS_ENTRY.th32ParentProcessID),
-        threads: entry.readUInt32LE(PROCESS_ENTRY.cntThreads),
-      });
-    }
-    this.close(snapshot);
-    return found;
-  }
+    openProcess(pid: number): Handle {
+      return open(
+        PROCESS_SET_QUOTA | PROCESS_TERMINATE | PROCESS_DUP_HANDLE,
+        pid,
+      );
+    },
 
-  measure(pid: number): MeasuredProcess | undefined {
-    let handle: Handle;
-    try {
-      handle = this.#open(PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, pid);
-    } catch {
-      return undefined; // it has ended, or is somebody else's
-    }
-    const created = Buffer.alloc(8);
-    const exited = Buffer.alloc(8);
-    const system = Buffer.alloc(8);
-    const user = Buffer.alloc(8);
-    const memory = Buffer.alloc(MEMORY_COUNTERS.size);
-    memory.writeUInt32LE(memory.length);
-    // A process that has ended can be opened for as long as somebody holds it; waiting for it is then over.
-    const isTold =
-      !this.takeSignal(handle) &&
-      this.#call(
-        "int GetProcessTimes(intptr_t process, void *created, void *exited, void *system, void *user)",
-        [handle, created, exited, system, user],
-      ) !== 0 &&
-      this.#call(
-        "int K32GetProcessMemoryInfo(intptr_t process, void *counters, uint32_t size)",
-        [handle, memory, memory.length],
-      ) !== 0;
-    this.close(handle);
-    if (!isTold) return undefined;
-    return {
-      startTime: Number(created.readBigUInt64LE()),
-      cpuTime: Number(system.readBigUInt64LE() + user.readBigUInt64LE()),
-      memory: Number(memory.readBigUInt64LE(MEMORY_COUNTERS.WorkingSetSize)),
-    };
-  }
+    setInheritable(handle: Handle, isInheritable: boolean): void {
+      must(
+        "int SetHandleInformation(intptr_t handle, uint32_t mask, uint32_t flags)",
+        [handle, HANDLE_FLAG_INHERIT, isInheritable ? HANDLE_FLAG_INHERIT : 0],
+      );
+    },
 
-  close(handle: Handle): void {
-    this.#call("int CloseHandle(intptr_t handle)", [handle]);
-  }
+    isShared(handle: Handle, process: Handle): boolean {
+      const found = Buffer.alloc(8);
+      const isThere = call(
+        "int DuplicateHandle(intptr_t from, intptr_t handle, intptr_t to, void *found, uint32_t access, int inherit, uint32_t options)",
+        [process, handle, OURSELVES, found, 0, 0, DUPLICATE_SAME_ACCESS],
+      );
+      if (isThere === 0) return false;
+      const theirs = Number(found.readBigInt64LE());
+      const isSame = compare(handle, theirs);
+      close(theirs);
+      return isSame !== 0;
+    },
 
-  #open(access: number, pid: number): Handle {
-    return this.#handle(
-      "intptr_t OpenProcess(uint32_t access, int inherit, uint32_t pid)",
-      [access, 0, pid],
-    );
-  }
+    createJob(): Handle {
+      const job = handleFrom(
+        "intptr_t CreateJobObjectW(void *attributes, void *name)",
+        [null, null],
+      );
+      const limits = Buffer.alloc(EXTENDED_LIMITS.size);
+      limits.writeUInt32LE(JOB_LIMIT_KILL_ON_CLOSE, EXTENDED_LIMITS.LimitFlags);
+      try {
+        must(
+          "int SetInformationJobObject(intptr_t job, int what, void *information, uint32_t size)",
+          [job, JOB_EXTENDED_LIMITS, limits, limits.length],
+        );
+      } catch (error) {
+        close(job);
+        throw error;
+      }
+      return job;
+    },
 
-  #handle(declaration: string, values: readonly unknown[]): Handle {
-    const handle = this.#call(declaration, values);
-    if (handle === 0 || handle === INVALID_HANDLE) this.#fail(declaration);
-    return handle;
-  }
+    assign(job: Handle, process: Handle): void {
+      must("int AssignProcessToJobObject(intptr_t job, intptr_t process)", [
+        job,
+        process,
+      ]);
+    },
 
-  #must(declaration: string, values: readonly unknown[]): void {
-    if (this.#call(declaration, values) === 0) this.#fail(declaration);
-  }
+    countOf(job: Handle): number {
+      const accounting = Buffer.alloc(ACCOUNTING.size);
+      must(
+        "int QueryInformationJobObject(intptr_t job, int what, void *information, uint32_t size, void *needed)",
+        [job, JOB_BASIC_ACCOUNTING, accounting, accounting.length, null],
+      );
+      return accounting.readUInt32LE(ACCOUNTING.ActiveProcesses);
+    },
 
-  #fail(declaration: string): never {
-    const name = /(\w+)\(/.exec(declaration)?.[1] ?? declaration;
-    const number = this.#call("uint32_t GetLastError()", []);
-    throw new Error(`${name} failed with the Windows error ${number}`);
-  }
+    terminate(job: Handle, exit_code: number): void {
+      must("int TerminateJobObject(intptr_t job, uint32_t exit_code)", [
+        job,
+        exit_code >>> 0,
+      ]);
+    },
 
-  /** A function is looked up when it is first called: one that a Windows lacks fails alone. */
-  #call(declaration: string, values: readonly unknown[]): number {
-    let call = this.#functions.get(declaration);
-    if (call === undefined) {
-      call = this.#kernel32.func(declaration) as Call;
-      this.#functions.set(declaration, call);
-    }
-    return Number(call(...values));
-  }
+    processes(): ListedProcess[] {
+      const snapshot = handleFrom(
+        "intptr_t CreateToolhelp32Snapshot(uint32_t what, uint32_t pid)",
+        [TH32CS_SNAPPROCESS, 0],
+      );
+      const found: ListedProcess[] = [];
+      const entry = Buffer.alloc(PROCESS_ENTRY.size);
+      entry.writeUInt32LE(entry.length);
+      const first = "int Process32FirstW(intptr_t snapshot, void *entry)";
+      const next = "int Process32NextW(intptr_t snapshot, void *entry)";
+      for (
+        let isThere = call(first, [snapshot, entry]);
+        isThere !== 0;
+        isThere = call(next, [snapshot, entry])
+      ) {
+        found.push({
+          pid: entry.readUInt32LE(PROCESS_ENTRY.th32ProcessID),
+          parent: entry.readUInt32LE(PROCESS_ENTRY.th32ParentProcessID),
+          threads: entry.readUInt32LE(PROCESS_ENTRY.cntThreads),
+        });
+      }
+      close(snapshot);
+      return found;
+    },
+
+    measure(pid: number): MeasuredProcess | undefined {
+      let handle: Handle;
+      try {
+        handle = open(PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, pid);
+      } catch {
+        return undefined; // it has ended, or is somebody else's
+      }
+      const created = Buffer.alloc(8);
+      const exited = Buffer.alloc(8);
+      const system = Buffer.alloc(8);
+      const user = Buffer.alloc(8);
+      const memory = Buffer.alloc(MEMORY_COUNTERS.size);
+      memory.writeUInt32LE(memory.length);
+      // A process that has ended can be opened for as long as somebody holds it; waiting for it is then over.
+      const isTold =
+        !takeSignal(handle) &&
+        call(
+          "int GetProcessTimes(intptr_t process, void *created, void *exited, void *system, void *user)",
+          [handle, created, exited, system, user],
+        ) !== 0 &&
+        call(
+          "int K32GetProcessMemoryInfo(intptr_t process, void *counters, uint32_t size)",
+          [handle, memory, memory.length],
+        ) !== 0;
+      close(handle);
+      if (!isTold) return undefined;
+      return {
+        startTime: Number(created.readBigUInt64LE()),
+        cpuTime: Number(system.readBigUInt64LE() + user.readBigUInt64LE()),
+        memory: Number(memory.readBigUInt64LE(MEMORY_COUNTERS.WorkingSetSize)),
+      };
+    },
+
+    close,
+  };
 }
 
 /** What `GetCurrentProcess` gives: no handle, but a word for the one who says it. */

@@ -31,7 +31,7 @@ export interface Service {
     IdleWatch,
     "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose
   >;
-  readonly usage: Pick<UsageWatch, "interval_ms" | typeof Symbol.dispose>;
+  readonly usage: UsageWatch;
   /** Who counts and traces. */
   readonly telemetry: Telemetry;
   readonly log: Log;

@@ -1,5 +1,8 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { Endings } from "../../../src/command/kcserver/endings.ts";
+import {
+  type Endings,
+  hearEndings,
+} from "../../../src/command/kcserver/endings.ts";
 import { within } from "../../../src/time/within.ts";
 import { silentLog } from "../../../src/log/log.ts";
 
@@ -21,7 +24,7 @@ test.each([
   "on %s, a hangup is in a hurry after three seconds: %s",
   async (platform, expected) => {
     vi.useFakeTimers();
-    using endings = new Endings(silentLog(), {
+    using endings = hearEndings(silentLog(), {
       ignoresHangup: false,
       platform,
     });
@@ -34,7 +37,7 @@ test.each([
 );
 
 test("on Windows, Ctrl-Break ends the server as Ctrl-C does", async () => {
-  using endings = new Endings(silentLog(), {
+  using endings = hearEndings(silentLog(), {
     ignoresHangup: false,
     platform: "win32",
   });
