@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { PeerQueue } from "../src/zmq/peer-queue.ts";
-import { type Frames, LinkFull } from "../src/zmq/transport.ts";
+import { type Frames, LinkError } from "../src/zmq/transport.ts";
 import { ZmtpConnection } from "../src/zmq/zmtp/connection.ts";
 
 /** Most bytes of one message that a client may send. */
@@ -51,7 +51,7 @@ class Peer {
     try {
       this.line.push(frames);
     } catch (error) {
-      if (!(error instanceof LinkFull)) throw error;
+      if (!(error instanceof LinkError)) throw error;
       return;
     }
     this.flush();

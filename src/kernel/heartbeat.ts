@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Boundary } from "./boundary.ts";
-import type { CurveKeys, Link, LinkState } from "../zmq/transport.ts";
+import type { CurveKeys } from "../zmq/transport.ts";
 
 /** How long an echo may take. */
 const PATIENCE_MS = 5_000;
@@ -30,88 +30,90 @@ export interface HeartbeatOptions {
   readonly excused: () => boolean;
 }
 
-export class Heartbeat {
-  readonly #options: HeartbeatOptions;
-  readonly #link: Link;
+/** Until it is closed. */
+export interface Heartbeat {
+  close(): void;
+}
+
+export function watchHeartbeat({
+  boundary,
+  endpoint,
+  curve,
+  changed,
+  givenUp,
+  excused,
+}: HeartbeatOptions): Heartbeat {
   /** Nobody else's bytes are taken for an echo of ours. */
-  readonly #name = randomBytes(8).toString("hex");
-  #beat = 0;
-  #isAnswered = false;
-  #isOver = false;
-  #beats: boolean | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  const name = randomBytes(8).toString("hex");
+  let last = 0;
+  let isAnswered = false;
+  let isOver = false;
+  let told: boolean | undefined;
+  let timer: NodeJS.Timeout | undefined;
 
-  constructor(options: HeartbeatOptions) {
-    this.#options = options;
-    const { boundary, endpoint, curve } = options;
-    this.#link = boundary.connect("hb", {
-      type: "dealer",
-      endpoint,
-      limit: ECHO_LIMIT,
-      ...(curve !== undefined && { curve }),
-      onMessage: (frames) => this.#heard(frames.at(-1)),
-      onState: (state, error) => this.#moved(state, error),
-    });
-    this.#ask();
-  }
-
-  close(): void {
-    this.#isOver = true;
-    clearTimeout(this.#timer);
-    this.#link.close();
-  }
-
-  #ask(): void {
-    if (this.#isOver) return;
-    this.#beat += 1;
-    this.#isAnswered = false;
+  const tell = (beats: boolean): void => {
+    if (told === beats) return;
+    told = beats;
+    changed(beats);
+  };
+  const wait = (act: () => void, delay_ms: number): void => {
+    clearTimeout(timer);
+    timer = setTimeout(act, delay_ms);
+    timer.unref();
+  };
+  const ask = (): void => {
+    if (isOver) return;
+    last += 1;
+    isAnswered = false;
     // Where nobody listens, one question that waits is enough.
-    if (this.#link.waiting === 0) {
+    if (link.waiting === 0) {
       // An empty frame first is how a dealer speaks to a REP socket, and unlike a REQ it may ask again after a silence.
-      this.#link.send([EMPTY, Buffer.from(`${this.#name} ${this.#beat}`)]);
+      link.send([EMPTY, Buffer.from(`${name} ${last}`)]);
     }
     const asked = performance.now();
-    this.#timer = setTimeout(() => {
+    wait(() => {
       const late = performance.now() - asked - PATIENCE_MS;
-      if (late < LATE_MS && !this.#options.excused()) this.#say(false);
-      this.#ask();
+      if (late < LATE_MS && !excused()) tell(false);
+      ask();
     }, PATIENCE_MS);
-    this.#timer.unref();
-  }
-
-  #heard(frame: Uint8Array | undefined): void {
-    const beat = this.#beatIn(frame);
+  };
+  /** Which of ours it echoes, if any. */
+  const beatIn = (frame: Uint8Array | undefined): number | undefined => {
+    if (frame === undefined || frame.length > 40) return undefined;
+    const [whose, number] = Buffer.from(frame).toString("latin1").split(" ");
+    const beat = Number(number);
+    return whose === name && beat >= 1 && beat <= last ? beat : undefined;
+  };
+  const hear = (frame: Uint8Array | undefined): void => {
+    const beat = beatIn(frame);
     if (beat === undefined) return;
     // A late echo is of an older beat; it still proves that somebody is there.
-    this.#say(true);
-    if (beat !== this.#beat || this.#isAnswered) return;
-    this.#isAnswered = true;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#ask(), PAUSE_MS);
-    this.#timer.unref();
-  }
+    tell(true);
+    if (beat !== last || isAnswered) return;
+    isAnswered = true;
+    wait(ask, PAUSE_MS);
+  };
+  const close = (): void => {
+    isOver = true;
+    clearTimeout(timer);
+    link.close();
+  };
 
-  /** Which of ours it echoes, if any. */
-  #beatIn(frame: Uint8Array | undefined): number | undefined {
-    if (frame === undefined || frame.length > 40) return undefined;
-    const [name, number] = Buffer.from(frame).toString("latin1").split(" ");
-    const beat = Number(number);
-    const isOurs = name === this.#name && beat >= 1 && beat <= this.#beat;
-    return isOurs ? beat : undefined;
-  }
-
-  #moved(state: LinkState, error: Error | undefined): void {
-    if (state !== "closed" || error === undefined) return;
-    this.close();
-    this.#options.givenUp(error);
-    this.#say(false);
-  }
-
-  #say(beats: boolean): void {
-    if (this.#beats === beats) return;
-    this.#beats = beats;
-    this.#options.changed(beats);
-  }
+  const link = boundary.connect("hb", {
+    type: "dealer",
+    endpoint,
+    limit: ECHO_LIMIT,
+    ...(curve !== undefined && { curve }),
+    onMessage: (frames) => hear(frames.at(-1)),
+    onState: (state, error) => {
+      if (state !== "closed" || error === undefined) return;
+      close();
+      givenUp(error);
+      tell(false);
+    },
+  });
+  ask();
+  return { close };
 }
 
 const EMPTY = new Uint8Array();

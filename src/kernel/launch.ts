@@ -72,9 +72,9 @@ export async function launch(
   for (let tries = 1; ; tries += 1) {
     const held = holdingExit(hooks);
     const isLast = tries === PORT_TRIES;
-    const attempt = new Attempt(recipe, held.hooks, { ...needs, isLast });
+    const attempt: Attempt = { ...needs, recipe, hooks: held.hooks, isLast };
     try {
-      const kernel = await attempt.run();
+      const kernel = await attempted(attempt);
       if (kernel.connection.transport === "ipc") sockets.learn("able");
       held.tell();
       return kernel;
@@ -127,258 +127,246 @@ function holdingExit(hooks: Hooks): { hooks: Hooks; tell: () => void } {
   };
 }
 
-interface AttemptNeeds extends LaunchNeeds {
+/** One attempt to start a process and to hear from it. */
+interface Attempt extends LaunchNeeds {
+  readonly recipe: Recipe;
+  readonly hooks: Hooks;
   /** No other attempt follows: it has all the time that there is. */
   readonly isLast: boolean;
+  /** What it failed for, where another attempt may do better. */
+  misfit?: Misfit | undefined;
 }
 
-/** One attempt to start a process and to hear from it. */
-class Attempt {
-  /** What it failed for, where another attempt may do better. */
-  misfit: Misfit | undefined;
-  readonly #recipe: Recipe;
-  readonly #hooks: Hooks;
-  readonly #needs: AttemptNeeds;
-  #reservation: Reservation | undefined;
-  #process: HostProcess | undefined;
-  #command: StartupCommand | undefined;
-
-  constructor(recipe: Recipe, hooks: Hooks, needs: AttemptNeeds) {
-    this.#recipe = recipe;
-    this.#hooks = hooks;
-    this.#needs = needs;
+async function attempted(attempt: Attempt): Promise<Kernel> {
+  if (!registersItself(attempt.recipe.protocol_version)) {
+    const reservation = await reserved(attempt);
+    const connection = connectionOf(reservation, attempt.recipe.key);
+    const started = await start(attempt, connection);
+    return await introduced(attempt, started, { connection, reservation });
   }
+  await using registration = await openRegistration(attempt);
+  const { ip } = attempt.host;
+  const file = registrationFile(ip, registration.port, attempt.recipe.key);
+  const started = await start(attempt, file);
+  const connection = await registered(attempt, started, registration);
+  return await introduced(attempt, started, { connection });
+}
 
-  async run(): Promise<Kernel> {
-    const { session_id, key, protocol_version } = this.#recipe;
-    const { host, log } = this.#needs;
-    const registers = registersItself(protocol_version);
-    await using registration = registers
-      ? await this.#openRegistration()
-      : undefined;
-    const chosen = registers ? undefined : await this.#chosen();
-    const file = await this.#writeFile(
-      chosen ?? registrationFile(host.ip, registration?.port ?? 0, key),
+async function reserved({ recipe, sockets }: Attempt): Promise<Reservation> {
+  const { session_id } = recipe;
+  try {
+    return await sockets.reserve();
+  } catch (cause) {
+    throw stepFailure("no_connection_info", { session_id }, cause);
+  }
+}
+
+async function openRegistration({
+  recipe,
+  faults,
+  host,
+}: Attempt): Promise<Registration> {
+  const { session_id, key } = recipe;
+  try {
+    return await awaitRegistration(key, host.ip, (why) =>
+      faults.count("A registration was refused", why, { session: session_id }),
     );
-    const process = await this.#start(file);
-    this.#process = process;
-    await this.#record(process);
-    if (process.isRunning) {
-      log.info(
-        { session: session_id, pid: process.pid },
-        "Kernel process started",
-      );
-    }
-    const connection =
-      registration === undefined
-        ? chosen
-        : await this.#registered(registration, process);
-    if (connection === undefined) throw new Error("a launch without ports");
-    return await this.#introduced(connection, process);
+  } catch (cause) {
+    const what = "no socket for its registration";
+    throw stepFailure("handshake_failed", { session_id, what }, cause);
   }
+}
 
-  async #chosen(): Promise<ConnectionInfo> {
-    const { session_id, key } = this.#recipe;
-    try {
-      this.#reservation = await this.#needs.sockets.reserve();
-    } catch (cause) {
-      throw stepFailure("no_connection_info", { session_id }, cause);
-    }
-    return connectionOf(this.#reservation, key);
-  }
+/** A process that was started, and by which command. */
+interface Started {
+  readonly process: HostProcess;
+  readonly command: StartupCommand;
+}
 
-  async #openRegistration(): Promise<Registration> {
-    const { session_id: session, key } = this.#recipe;
-    const { faults, host } = this.#needs;
-    try {
-      return await awaitRegistration(key, host.ip, (why) =>
-        faults.count("A registration was refused", why, { session }),
-      );
-    } catch (cause) {
-      const what = "no socket for its registration";
-      throw stepFailure(
-        "handshake_failed",
-        { session_id: session, what },
-        cause,
-      );
-    }
-  }
-
-  async #writeFile(content: unknown): Promise<string> {
-    const { session_id } = this.#recipe;
-    try {
-      return await this.#needs.host.writeFile(session_id, content);
-    } catch (cause) {
-      const what = "its connection file could not be written";
-      throw stepFailure("start_failed", { session_id, what }, cause);
-    }
-  }
-
-  /** For the next server, where this one is killed. A kernel runs as well without. */
-  async #record({ pid }: HostProcess): Promise<void> {
-    const { session_id } = this.#recipe;
-    const { host, log } = this.#needs;
-    try {
-      await host.recordProcess(session_id, pid);
-    } catch (error) {
-      log.warn(
-        { session: session_id, err: error },
-        "The kernel's process could not be written down",
-      );
-    }
-  }
-
-  async #start(connection_file: string): Promise<HostProcess> {
-    const { host, log } = this.#needs;
-    const { session_id, env: actions, spec_env, language } = this.#recipe;
-    const wanted = this.#recipe.working_directory;
-    const { path: cwd, reason } = await host.workingDirectory(wanted);
-    if (reason !== undefined) log.warn({ session: session_id }, reason);
-    const env = host.environment({ actions, specEnv: spec_env, language });
-    const command = await this.#commandFor(connection_file, { cwd, env });
-    this.#command = command;
-    const { program, args } = command;
-    const interrupts = this.#recipe.interrupt_mode === "signal";
-    try {
-      const started = await host.start(
-        { program, args, env, cwd, interrupts },
-        (stream, text) => this.#hooks.output(stream, text),
-      );
-      this.#hooks.launched({
-        pid: started.pid,
-        environment: started.env,
-        working_directory: cwd,
-        connection_file,
-        kill: async () => {
-          await started.group.kill();
-        },
-      });
-      return started;
-    } catch (cause) {
-      throw commandFailure(session_id, program, cause as StartError);
-    }
-  }
-
-  async #commandFor(
-    connection_file: string,
-    where: Pick<Parameters<Host["startupCommand"]>[0], "cwd" | "env">,
-  ): Promise<StartupCommand> {
-    const { session_id } = this.#recipe;
-    const [program, ...args] = this.#recipe.argv.map((word) =>
-      word.replaceAll("{connection_file}", connection_file),
+async function start(attempt: Attempt, content: unknown): Promise<Started> {
+  const { recipe, hooks, host, log } = attempt;
+  const { session_id, env: actions, spec_env, language } = recipe;
+  const connection_file = await writtenFile(attempt, content);
+  const wanted = recipe.working_directory;
+  const { path: cwd, reason } = await host.workingDirectory(wanted);
+  if (reason !== undefined) log.warn({ session: session_id }, reason);
+  const env = host.environment({ actions, specEnv: spec_env, language });
+  const command = await commandFor(attempt, connection_file, { cwd, env });
+  const { program, args } = command;
+  const interrupts = recipe.interrupt_mode === "signal";
+  let process: HostProcess;
+  try {
+    process = await host.start(
+      { program, args, env, cwd, interrupts },
+      (stream, text) => hooks.output(stream, text),
     );
-    if (program === undefined) {
-      const why = "it has no command; a kernel for it can only be adopted";
-      throw failure("start_failed", { session_id, why });
-    }
-    const command = await this.#needs.host.startupCommand({
-      ...where,
-      mode: this.#recipe.startup_environment,
-      arg: this.#recipe.startup_environment_arg,
-      argv: [program, ...args],
+    hooks.launched({
+      pid: process.pid,
+      environment: process.env,
+      working_directory: cwd,
+      connection_file,
+      kill: async () => {
+        await process.group.kill();
+      },
     });
-    if ("missing_script" in command) {
-      const why = `there is no start-up script ${command.missing_script}`;
-      throw failure("start_failed", { session_id, why });
-    }
-    for (const warning of command.warnings) {
-      this.#needs.log.warn({ session: session_id }, warning);
-    }
-    return command;
+  } catch (cause) {
+    throw commandFailure(session_id, program, cause as StartError);
   }
+  await record(attempt, process);
+  if (process.isRunning) {
+    const { pid } = process;
+    log.info({ session: session_id, pid }, "Kernel process started");
+  }
+  return { process, command };
+}
 
-  /** Waits for the kernel's ports; it may exit or say nothing instead. */
-  async #registered(
-    registration: Registration,
-    process: HostProcess,
-  ): Promise<ConnectionInfo> {
-    const { session_id } = this.#recipe;
-    try {
-      const connection = await Promise.race([
-        registration.connection,
-        process.exited.then((exit) => {
-          const ended = { session_id, exit };
-          throw exitFailure("exited_before_handshake", ended, this.#course);
-        }),
-        rejectOnAbort(this.#needs.deadline),
-      ]);
-      this.#hooks.registered(connection);
-      return connection;
-    } catch (error) {
-      this.#hooks.exited(await ended(process));
-      if (error instanceof SupervisorError) throw error;
-      const why = isFault(error, "bad_registration")
-        ? error.message
-        : undefined;
-      const { strangers } = registration;
-      const heard = { why, strangers, course: this.#course };
-      throw registrationFailure(this.#recipe, heard, error);
-    }
+async function writtenFile(
+  { recipe: { session_id }, host }: Attempt,
+  content: unknown,
+): Promise<string> {
+  try {
+    return await host.writeFile(session_id, content);
+  } catch (cause) {
+    const what = "its connection file could not be written";
+    throw stepFailure("start_failed", { session_id, what }, cause);
   }
+}
 
-  /** Connects and waits for the first answer. From here on the running kernel tells of the exit. */
-  async #introduced(
-    connection: ConnectionInfo,
-    process: HostProcess,
-  ): Promise<Kernel> {
-    const { host, transport, sockets, isLast, log, faults } = this.#needs;
-    const recipe = this.#recipe;
-    const { session_id, timeout_ms } = recipe;
-    const fitting = fittingOf({
-      transport,
-      reservation: this.#reservation,
-      support: sockets.support,
-      timeout_ms,
-      isLast,
-      printed: () => process.output,
-    });
-    const kernel = new RunningKernel({
-      recipe,
-      connection,
-      process,
-      platform: host.platform,
-      transport: fitting.transport,
-      hooks: this.#hooks,
-      log,
-      faults,
-    });
-    const over = new AbortController();
-    try {
-      this.misfit = await Promise.race([
-        kernel
-          .introduce(this.#needs.deadline)
-          .then(() => fitting.afterAnswer()),
-        kernel.exited.then(async (exit) => {
-          const ended = { session_id, exit };
-          const failed = exitFailure(
-            "exited_during_start",
-            ended,
-            this.#course,
-          );
-          this.misfit ??= await fitting.afterExit(exit);
-          throw failed;
-        }),
-        fitting.misfit(over.signal),
-      ]);
-      if (this.misfit === undefined) return kernel;
-      throw new Error(MISFITS[this.misfit]);
-    } catch (error) {
-      this.misfit ??= fitting.afterError(error);
-      await ended(process);
-      await within(kernel.exited, REAP_MS);
-      throw answerFailure(recipe, error, this.#course);
-    } finally {
-      over.abort();
-    }
+async function commandFor(
+  { recipe, host, log }: Attempt,
+  connection_file: string,
+  where: Pick<Parameters<Host["startupCommand"]>[0], "cwd" | "env">,
+): Promise<StartupCommand> {
+  const { session_id } = recipe;
+  const [program, ...args] = recipe.argv.map((word) =>
+    word.replaceAll("{connection_file}", connection_file),
+  );
+  if (program === undefined) {
+    const why = "it has no command; a kernel for it can only be adopted";
+    throw failure("start_failed", { session_id, why });
   }
+  const command = await host.startupCommand({
+    ...where,
+    mode: recipe.startup_environment,
+    arg: recipe.startup_environment_arg,
+    argv: [program, ...args],
+  });
+  if ("missing_script" in command) {
+    const why = `there is no start-up script ${command.missing_script}`;
+    throw failure("start_failed", { session_id, why });
+  }
+  for (const warning of command.warnings) {
+    log.warn({ session: session_id }, warning);
+  }
+  return command;
+}
 
-  get #course(): Course {
-    return {
-      through: throughWhich(this.#recipe, this.#command?.shell),
-      hasMarkers: this.#command?.markers === true,
-      printed: this.#process?.output ?? "",
-    };
+/** For the next server, where this one is killed. A kernel runs as well without. */
+async function record(
+  { recipe: { session_id }, host, log }: Attempt,
+  { pid }: HostProcess,
+): Promise<void> {
+  try {
+    await host.recordProcess(session_id, pid);
+  } catch (error) {
+    log.warn(
+      { session: session_id, err: error },
+      "The kernel's process could not be written down",
+    );
   }
+}
+
+/** Waits for the kernel's ports; it may exit or say nothing instead. */
+async function registered(
+  { recipe, hooks, deadline }: Attempt,
+  started: Started,
+  registration: Registration,
+): Promise<ConnectionInfo> {
+  const { session_id } = recipe;
+  const { process } = started;
+  try {
+    const connection = await Promise.race([
+      registration.connection,
+      process.exited.then((exit) => {
+        const gone = { session_id, exit };
+        const course = courseOf(recipe, started);
+        throw exitFailure("exited_before_handshake", gone, course);
+      }),
+      rejectOnAbort(deadline),
+    ]);
+    hooks.registered(connection);
+    return connection;
+  } catch (error) {
+    hooks.exited(await ended(process));
+    if (error instanceof SupervisorError) throw error;
+    const why = isFault(error, "bad_registration") ? error.message : undefined;
+    const { strangers } = registration;
+    const heard = { why, strangers, course: courseOf(recipe, started) };
+    throw registrationFailure(recipe, heard, error);
+  }
+}
+
+/** Connects and waits for the first answer. From here on the running kernel tells of the exit. */
+async function introduced(
+  attempt: Attempt,
+  started: Started,
+  where: {
+    readonly connection: ConnectionInfo;
+    readonly reservation?: Reservation;
+  },
+): Promise<Kernel> {
+  const { recipe, host, hooks, transport, sockets, isLast, deadline } = attempt;
+  const { process } = started;
+  const { session_id, timeout_ms } = recipe;
+  const fitting = fittingOf({
+    transport,
+    reservation: where.reservation,
+    support: sockets.support,
+    timeout_ms,
+    isLast,
+    printed: () => process.output,
+  });
+  const kernel = new RunningKernel({
+    recipe,
+    connection: where.connection,
+    process,
+    platform: host.platform,
+    transport: fitting.transport,
+    hooks,
+    log: attempt.log,
+    faults: attempt.faults,
+  });
+  const over = new AbortController();
+  try {
+    attempt.misfit = await Promise.race([
+      kernel.introduce(deadline).then(() => fitting.afterAnswer()),
+      kernel.exited.then(async (exit) => {
+        const gone = { session_id, exit };
+        const course = courseOf(recipe, started);
+        const failed = exitFailure("exited_during_start", gone, course);
+        attempt.misfit ??= await fitting.afterExit(exit);
+        throw failed;
+      }),
+      fitting.misfit(over.signal),
+    ]);
+    if (attempt.misfit === undefined) return kernel;
+    throw new Error(MISFITS[attempt.misfit]);
+  } catch (error) {
+    attempt.misfit ??= fitting.afterError(error);
+    await ended(process);
+    await within(kernel.exited, REAP_MS);
+    throw answerFailure(recipe, error, courseOf(recipe, started));
+  } finally {
+    over.abort();
+  }
+}
+
+function courseOf(recipe: Recipe, { process, command }: Started): Course {
+  return {
+    through: throughWhich(recipe, command.shell),
+    hasMarkers: command.markers,
+    printed: process.output,
+  };
 }
 
 /** Kills what runs and waits until it is gone. */

@@ -17,7 +17,7 @@ import {
 } from "../jupyter/frames.ts";
 import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
 import { isFault, KernelFault } from "./fault.ts";
-import { Router } from "../zmq/zmtp/router.ts";
+import { bindRouter } from "../zmq/zmtp/router.ts";
 
 /** As a number, or in digits. */
 const Port = z
@@ -61,7 +61,7 @@ export async function awaitRegistration(
   });
   connection.catch(() => {}); // whoever launches awaits it; a launch that failed before does not
   let strangers = 0;
-  const router = await Router.bind((frames, sender) => {
+  const router = await bindRouter((frames, sender) => {
     const signed = signedParts(frames, signer);
     if (signed === undefined) {
       strangers += 1;

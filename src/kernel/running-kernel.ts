@@ -25,7 +25,7 @@ import type { Faults } from "../log/faults.ts";
 import { rejectOnAbort } from "../time/signals.ts";
 import { boundaryOf } from "./boundary.ts";
 import { isFault, KernelFault } from "./fault.ts";
-import { Heartbeat } from "./heartbeat.ts";
+import { type Heartbeat, watchHeartbeat } from "./heartbeat.ts";
 import type { Exit } from "../host/exit.ts";
 import type { ShellState, Hooks, Kernel, Recipe } from "./kernel.ts";
 import { MainShell } from "./main-shell.ts";
@@ -36,8 +36,7 @@ import { LONGEST_STOP_MS, stop, type Stoppable } from "./stop.ts";
 import { within } from "../time/within.ts";
 import {
   type KernelTransport,
-  LinkClosed,
-  LinkFull,
+  LinkError,
   type LinkState,
 } from "../zmq/transport.ts";
 
@@ -115,16 +114,15 @@ export class RunningKernel implements Kernel, Stoppable {
       connection,
       new Signer(connection.key, connection.signature_scheme),
       {
+        ...hooks,
         message: (message) => this.#heard(message),
         burst: (burst) => this.#heardBurst(burst),
         refused: (refusal) => this.#refused(refusal),
-        behind: () => hooks.behind(),
-        tooLarge: (channel, size) => hooks.tooLarge(channel, size),
-        state: (channel, state, error) => this.#moved(channel, state, error),
+        moved: (channel, state, error) => this.#moved(channel, state, error),
       },
     );
     try {
-      this.#heartbeat = new Heartbeat({
+      this.#heartbeat = watchHeartbeat({
         boundary,
         endpoint: endpointOf(connection, connection.hb_port),
         curve: curveOf(connection),
@@ -201,15 +199,9 @@ export class RunningKernel implements Kernel, Stoppable {
     try {
       this.#sockets.send(message);
     } catch (error) {
-      if (error instanceof LinkFull) {
-        const why = "it does not read what was sent before";
-        throw failure("kernel_unreachable", { session_id, why });
-      }
-      if (error instanceof LinkClosed) {
-        const why = "the connection is closed";
-        throw failure("kernel_unreachable", { session_id, why });
-      }
-      throw error;
+      if (!(error instanceof LinkError)) throw error;
+      const why = REFUSALS[error.why];
+      throw failure("kernel_unreachable", { session_id, why });
     }
   }
 
@@ -443,6 +435,12 @@ function stateIn({ raw }: Message): ShellState | undefined {
   if (content.includes(BUSY)) return "busy";
   return content.includes(IDLE) ? "idle" : undefined;
 }
+
+/** Why its link takes no message. */
+const REFUSALS = {
+  full: "it does not read what was sent before",
+  closed: "the connection is closed",
+} as const;
 
 const BUSY = Buffer.from('"busy"');
 const IDLE = Buffer.from('"idle"');

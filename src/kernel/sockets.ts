@@ -7,27 +7,21 @@
  */
 import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
-import { type Refusal, Refused } from "../jupyter/admission.ts";
+import { Refused } from "../jupyter/admission.ts";
 import { BadFrames, FrameReader, type Signer } from "../jupyter/frames.ts";
 import { Intake } from "../jupyter/intake.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
-import type { Burst } from "../jupyter/record.ts";
 import type { Boundary } from "./boundary.ts";
-import { Outgoing } from "./outgoing.ts";
+import type { Hooks } from "./kernel.ts";
+import { type Outgoing, signedTo } from "./outgoing.ts";
 import type { CurveKeys, Frames, LinkState } from "../zmq/transport.ts";
 
-export interface SocketHooks {
-  /** kernel → us, in order on each channel. */
-  readonly message: (message: Message) => void;
-  /** The same, many at once. */
-  readonly burst: (burst: Burst) => void;
-  /** Likewise: a message that could not be admitted. */
-  readonly refused: (refusal: Refusal) => void;
-  /** What we wait for before we hear more on iopub. */
-  readonly behind: () => Promise<unknown> | undefined;
-  /** A message of at least so many bytes was passed over. */
-  readonly tooLarge: (channel: Channel, size: number) => void;
-  readonly state: (channel: Channel, state: LinkState, error?: Error) => void;
+/** What is heard of a kernel, and what becomes of its channels. */
+export interface SocketHooks extends Pick<
+  Hooks,
+  "message" | "burst" | "refused" | "behind" | "tooLarge"
+> {
+  moved(channel: Channel, state: LinkState, error?: Error): void;
 }
 
 /** `tcp://ip:port`, or `ipc://ip-port` as Jupyter names sockets of that transport. */
@@ -57,11 +51,13 @@ export class Sockets {
         boundary.mended(channel, what),
       );
       const isIopub = channel === "iopub";
-      const intake = isIopub ? Intake.for(signer, hooks.burst) : undefined;
+      const intake = isIopub
+        ? Intake.for(signer, (burst) => hooks.burst(burst))
+        : undefined;
       const link = boundary.connect(channel, {
         type: isIopub ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
-        ...(isIopub ? { behind: hooks.behind } : { identity }),
+        ...(isIopub ? { behind: () => hooks.behind() } : { identity }),
         ...(intake !== undefined && { bulk: intake }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
@@ -77,10 +73,10 @@ export class Sockets {
         onState: (state, error) => {
           this.#states.set(channel, state);
           if (state !== "connected") this.#settled?.();
-          hooks.state(channel, state, error);
+          hooks.moved(channel, state, error);
         },
       });
-      const outgoing = new Outgoing(link, signer);
+      const outgoing = signedTo(link, signer);
       opened.push(outgoing);
       return outgoing;
     };
@@ -101,7 +97,7 @@ export class Sockets {
     return this.#states.get(channel) === "connected";
   }
 
-  /** us → kernel, in line. Throws `LinkFull` or `LinkClosed`. */
+  /** us → kernel, in line. Throws a `LinkError`. */
   send(message: Message): void {
     this.#outgoing[message.channel].send(message);
   }

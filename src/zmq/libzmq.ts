@@ -10,7 +10,7 @@ import type { Dealer, Socket, Subscriber } from "zeromq";
 import { PeerQueue } from "./peer-queue.ts";
 import { checkOptions } from "./link-options.ts";
 import {
-  LinkClosed,
+  LinkError,
   MESSAGE_LIMIT,
   type Frames,
   type KernelTransport,
@@ -95,7 +95,10 @@ class LibzmqLink implements Link {
 
   send(frames: Frames): void {
     if (this.#state === "closed") {
-      throw new LinkClosed(`The link to ${this.#options.endpoint} is closed`);
+      throw new LinkError(
+        "closed",
+        `The link to ${this.#options.endpoint} is closed`,
+      );
     }
     if (this.#options.type === "sub") {
       throw new TypeError("A sub does not send");

@@ -4,7 +4,7 @@
  * At the edge the newest is refused, so that what was taken is never dropped
  * in favour of what came later.
  */
-import { LinkFull, WAITING_LIMIT, type Frames } from "./transport.ts";
+import { checkRoom, type Frames } from "./transport.ts";
 
 export class PeerQueue {
   #waiting: (Frames | undefined)[] = [];
@@ -20,20 +20,15 @@ export class PeerQueue {
   }
 
   /**
-   * Throws `LinkFull` when more than the limit would wait, `elsewhere` included:
-   * what left the line and is not yet sent. An empty line takes any message.
+   * Throws a `LinkError` when more than the limit would wait, `elsewhere`
+   * included: what left the line and is not yet sent.
    */
   push(frames: Frames, elsewhere = 0): void {
     if (frames.length === 0) {
       throw new RangeError("A ZeroMQ message has at least one frame");
     }
     const size = sizeOf(frames);
-    const before = this.#bytes + elsewhere;
-    if (before > 0 && before + size > WAITING_LIMIT) {
-      throw new LinkFull(
-        `${before} bytes wait for a peer that does not read; the limit is ${WAITING_LIMIT}`,
-      );
-    }
+    checkRoom(this.#bytes + elsewhere, size);
     this.#waiting.push(frames);
     this.#bytes += size;
   }

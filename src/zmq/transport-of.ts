@@ -7,7 +7,6 @@
 import { libzmq, libzmqForOldPeers } from "./libzmq.ts";
 import { PeerQueue } from "./peer-queue.ts";
 import type {
-  Frames,
   KernelTransport,
   Link,
   LinkOptions,
@@ -40,49 +39,46 @@ export function either(
     name: "auto",
     connect: (options: LinkOptions): Link =>
       options.curve === undefined
-        ? new EitherLink(options, first, old)
+        ? eitherLink(options, first, old)
         : encrypted.connect(options),
   };
 }
 
 /** A link of the first driver until it knows its peer: then it stays, or the second begins anew with all that waited. */
-class EitherLink implements Link {
-  #link: Link;
+function eitherLink(
+  options: LinkOptions,
+  first: KernelTransport,
+  second: KernelTransport,
+): Link {
   /** What was sent before the peer was known; `undefined` from then on. */
-  #kept: PeerQueue | undefined = new PeerQueue();
-
-  constructor(
-    options: LinkOptions,
-    first: KernelTransport,
-    second: KernelTransport,
-  ) {
-    const onState = (state: LinkState, error?: Error): void => {
-      const kept = this.#kept;
-      this.#kept = undefined; // the first change of state tells who the peer is
-      if (kept !== undefined && isOld(error)) {
-        this.#link = second.connect(options);
-        for (let next = kept.shift(); next !== undefined; next = kept.shift()) {
-          this.#link.send(next);
-        }
-        return;
-      }
+  let kept: PeerQueue | undefined = new PeerQueue();
+  const onState = (state: LinkState, error?: Error): void => {
+    const waiting = kept;
+    kept = undefined; // the first change of state tells who the peer is
+    if (waiting === undefined || !isOld(error)) {
       options.onState?.(state, error);
-    };
-    this.#link = first.connect({ ...options, onState });
-  }
-
-  get waiting(): number {
-    return this.#link.waiting;
-  }
-
-  send(frames: Frames): void {
-    this.#link.send(frames);
-    this.#kept?.push(frames);
-  }
-
-  close(): void {
-    this.#link.close();
-  }
+      return;
+    }
+    link = second.connect(options);
+    for (
+      let next = waiting.shift();
+      next !== undefined;
+      next = waiting.shift()
+    ) {
+      link.send(next);
+    }
+  };
+  let link = first.connect({ ...options, onState });
+  return {
+    get waiting() {
+      return link.waiting;
+    },
+    send(frames) {
+      link.send(frames);
+      kept?.push(frames);
+    },
+    close: () => link.close(),
+  };
 }
 
 function isOld(error: Error | undefined): boolean {

@@ -66,8 +66,8 @@ export interface Bulk {
 export interface Link {
   /**
    * Takes the message, in line behind those before it; kept until the peer is
-   * there. Throws `LinkFull` when more than the limit is waiting, and
-   * `LinkClosed` after `close`.
+   * there. Throws a `LinkError` when more than the limit is waiting, and after
+   * `close`.
    */
   send(frames: Frames): void;
   /** Bytes taken but not yet handed to the operating system (or to libzmq). */
@@ -90,10 +90,22 @@ export const FRAMES_LIMIT = 65_536;
 /** Most bytes that may wait in one link: a kernel that does not read is told from one that is slow. */
 export const WAITING_LIMIT = 256 * 1024 * 1024; // bytes
 
-export class LinkFull extends Error {
-  override readonly name = "LinkFull";
+/** Why a link takes no message: too much waits in it, or it is closed. */
+export class LinkError extends Error {
+  override readonly name = "LinkError";
+  readonly why: "full" | "closed";
+
+  constructor(why: LinkError["why"], message: string) {
+    super(message);
+    this.why = why;
+  }
 }
 
-export class LinkClosed extends Error {
-  override readonly name = "LinkClosed";
+/** Throws a `LinkError` when `size` bytes more than the `waiting` ones are too many. An empty line takes any message. */
+export function checkRoom(waiting: number, size: number): void {
+  if (waiting === 0 || waiting + size <= WAITING_LIMIT) return;
+  throw new LinkError(
+    "full",
+    `${waiting} bytes wait for a peer that does not read; the limit is ${WAITING_LIMIT}`,
+  );
 }

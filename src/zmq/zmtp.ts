@@ -9,7 +9,7 @@
 import { checkOptions } from "./link-options.ts";
 import { PeerQueue } from "./peer-queue.ts";
 import {
-  LinkClosed,
+  LinkError,
   type Frames,
   type KernelTransport,
   type Link,
@@ -67,7 +67,10 @@ class ZmtpLink implements Link {
 
   send(frames: Frames): void {
     if (this.#state === "closed") {
-      throw new LinkClosed(`The link to ${this.#options.endpoint} is closed`);
+      throw new LinkError(
+        "closed",
+        `The link to ${this.#options.endpoint} is closed`,
+      );
     }
     if (this.#options.type === "sub") {
       throw new TypeError("A sub does not send");

@@ -2,7 +2,7 @@
 import { afterEach, expect, onTestFinished, test } from "vitest";
 import { curveKeyPair, Router } from "zeromq";
 import { boundaryOf } from "../../src/kernel/boundary.ts";
-import { Heartbeat } from "../../src/kernel/heartbeat.ts";
+import { watchHeartbeat } from "../../src/kernel/heartbeat.ts";
 import type { CurveKeys } from "../../src/zmq/transport.ts";
 import { transportOf } from "../../src/zmq/transport-of.ts";
 import { silentLog } from "../../src/log/log.ts";
@@ -15,7 +15,7 @@ afterEach(closeAll);
 function listen(endpoint: string, curve?: CurveKeys) {
   const beats: boolean[] = [];
   const reasons: string[] = [];
-  const heartbeat = new Heartbeat({
+  const heartbeat = watchHeartbeat({
     boundary: boundaryOf(transportOf(), new Faults(silentLog()), "s"),
     endpoint,
     curve,

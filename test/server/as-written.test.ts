@@ -11,7 +11,7 @@ import {
 } from "vitest";
 import { WebSocket } from "ws";
 import type { Message } from "../../src/jupyter/message.ts";
-import { Outgoing } from "../../src/kernel/outgoing.ts";
+import { Sockets } from "../../src/kernel/sockets.ts";
 import { openServer, type TestServer, TOKEN } from "../harness.ts";
 
 const WRITTEN =
@@ -21,7 +21,7 @@ const headers = {
   "content-type": "application/json",
 };
 
-const sent = vi.spyOn(Outgoing.prototype, "send");
+const sent = vi.spyOn(Sockets.prototype, "send");
 let server: TestServer;
 
 beforeAll(async () => {

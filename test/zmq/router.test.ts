@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { Dealer } from "zeromq";
-import { Router } from "../../src/zmq/zmtp/router.ts";
+import { bindRouter } from "../../src/zmq/zmtp/router.ts";
 
 test("each is answered where it asked", async () => {
-  using router = await Router.bind((frames, sender) => {
+  using router = await bindRouter((frames, sender) => {
     sender.answer([
       Buffer.from("to"),
       ...frames.map((frame) => Buffer.from(frame)),
@@ -27,7 +27,7 @@ test("each is answered where it asked", async () => {
 
 test("a peer that says too much is cut off, and others are heard", async () => {
   const heard: number[] = [];
-  using router = await Router.bind((frames) => heard.push(frames.length));
+  using router = await bindRouter((frames) => heard.push(frames.length));
   const chatty = new Dealer({ linger: 0, reconnectInterval: 60_000 });
   chatty.connect(`tcp://127.0.0.1:${router.port}`);
   const lost = new Promise<void>((resolve) => {
@@ -44,7 +44,7 @@ test("a peer that says too much is cut off, and others are heard", async () => {
 });
 
 test("the seventeenth peer at a time is let in, and the first makes room", async () => {
-  using router = await Router.bind(() => {});
+  using router = await bindRouter(() => {});
   const sockets = [];
   for (let nth = 0; nth < 17; nth += 1) {
     const socket = connect(router.port, "127.0.0.1").on("error", () => {});
@@ -59,7 +59,7 @@ test("the seventeenth peer at a time is let in, and the first makes room", async
 
 test("a peer that is dismissed is heard no more", async () => {
   const heard: string[] = [];
-  using router = await Router.bind(([frame], sender) => {
+  using router = await bindRouter(([frame], sender) => {
     heard.push(String(frame));
     sender.dismiss();
   });

@@ -23,67 +23,63 @@ export interface Sender {
 /** Hears a message, which is valid for the time of the call. Must not throw. */
 export type Hear = (frames: Frames, sender: Sender) => void;
 
-export class Router implements Disposable {
-  readonly #server = createServer((socket) => this.#accept(socket));
-  readonly #peers = new Set<ZmtpConnection>();
-  readonly #hear: Hear;
+export interface Router extends Disposable {
+  readonly port: number;
+}
 
-  /** Resolves once it listens, on a port that the system chooses. */
-  static async bind(hear: Hear, ip = "127.0.0.1"): Promise<Router> {
-    const router = new Router(hear);
-    router.#server.listen(0, ip);
-    await once(router.#server, "listening");
-    router.#server.on("error", () => {}); // one that cannot be accepted asks again
-    return router;
+/** Resolves once it listens, on a port that the system chooses. */
+export async function bindRouter(
+  hear: Hear,
+  ip = "127.0.0.1",
+): Promise<Router> {
+  const peers = new Set<ZmtpConnection>();
+  const server = createServer((socket) => accept(socket, peers, hear));
+  server.listen(0, ip);
+  await once(server, "listening");
+  server.on("error", () => {}); // one that cannot be accepted asks again
+  return {
+    port: (server.address() as AddressInfo).port,
+    /** What was answered still goes out. */
+    [Symbol.dispose]() {
+      server.close();
+      for (const peer of peers) peer.finish();
+      peers.clear();
+    },
+  };
+}
+
+function accept(socket: Socket, peers: Set<ZmtpConnection>, hear: Hear): void {
+  const [oldest] = peers;
+  if (peers.size >= PEERS_LIMIT && oldest !== undefined) {
+    oldest.destroy(); // strangers that say nothing keep no kernel out
+    peers.delete(oldest);
   }
-
-  private constructor(hear: Hear) {
-    this.#hear = hear;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  /** What was answered still goes out. */
-  [Symbol.dispose](): void {
-    this.#server.close();
-    for (const peer of this.#peers) peer.finish();
-    this.#peers.clear();
-  }
-
-  #accept(socket: Socket): void {
-    const [oldest] = this.#peers;
-    if (this.#peers.size >= PEERS_LIMIT && oldest !== undefined) {
-      oldest.destroy(); // strangers that say nothing keep no kernel out
-      this.#peers.delete(oldest);
-    }
-    socket.setNoDelay(true);
-    const line = new PeerQueue();
-    const sender: Sender = {
-      answer: (frames) => line.push(frames),
-      dismiss: () => {
-        peer.destroy();
-        this.#peers.delete(peer);
+  socket.setNoDelay(true);
+  const line = new PeerQueue();
+  const flush = (): void => {
+    if (line.length > 0) peer.writeFrom(line);
+  };
+  const sender: Sender = {
+    answer: (frames) => line.push(frames),
+    dismiss: () => {
+      peer.destroy();
+      peers.delete(peer);
+    },
+  };
+  const peer = new ZmtpConnection(
+    { type: "router", accepted: { socket, limit: MESSAGE_LIMIT } },
+    {
+      ready: () => {},
+      messages: (batch) => {
+        for (const frames of batch) {
+          hear(frames, sender);
+          if (!peers.has(peer)) return;
+        }
+        flush();
       },
-    };
-    const peer = new ZmtpConnection(
-      { type: "router", accepted: { socket, limit: MESSAGE_LIMIT } },
-      {
-        ready: () => {},
-        messages: (batch) => {
-          for (const frames of batch) {
-            this.#hear(frames, sender);
-            if (!this.#peers.has(peer)) return;
-          }
-          if (line.length > 0) peer.writeFrom(line);
-        },
-        drained: () => {
-          if (line.length > 0) peer.writeFrom(line);
-        },
-        ended: () => this.#peers.delete(peer),
-      },
-    );
-    this.#peers.add(peer);
-  }
+      drained: flush,
+      ended: () => peers.delete(peer),
+    },
+  );
+  peers.add(peer);
 }
