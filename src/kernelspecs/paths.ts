@@ -32,34 +32,35 @@ export interface SearchOptions {
 export async function kernelsDirectories(
   options: SearchOptions = {},
 ): Promise<KernelsDirectory[]> {
-  const search = new Search(options);
-  const user = at("user", await search.user());
+  const search = searchOf(options);
+  const { join, list } = search;
+  const user = at("user", await userDirs(search));
   const environment = at(
     "environment",
-    (await search.prefixes()).map((prefix) =>
-      search.join(prefix, "share", "jupyter"),
+    (await prefixesIn(search)).map((prefix) =>
+      join(prefix, "share", "jupyter"),
     ),
   );
+  const system = systemDirs(search);
   const dataDirs = [
-    ...at("jupyter_path", search.list("JUPYTER_PATH")),
-    ...((await search.prefersEnvironment())
+    ...at("jupyter_path", list("JUPYTER_PATH")),
+    ...((await prefersEnvironment(search))
       ? [...environment, ...user]
       : [...user, ...environment]),
-    ...at("system", search.system()),
-    ...at("ipython", [search.ipython()]),
+    ...at("system", system),
+    ...at("ipython", [
+      search.get("IPYTHONDIR") ?? join(search.home, ".ipython"),
+    ]),
   ];
-  const system = new Set(search.system());
   return distinct([
-    ...search.extra(),
+    ...extraDirectories(search, options.extraDirs ?? []),
     ...dataDirs
       // As Jupyter does: a prefix that is the system's is found in the system's place.
       .filter(
-        ({ path, origin }) => origin !== "environment" || !system.has(path),
+        ({ path, origin }) =>
+          origin !== "environment" || !system.includes(path),
       )
-      .map(({ path, origin }) => ({
-        path: search.join(path, "kernels"),
-        origin,
-      })),
+      .map(({ path, origin }) => ({ path: join(path, "kernels"), origin })),
   ]);
 }
 
@@ -67,176 +68,160 @@ export async function kernelsDirectories(
 export async function environmentPrefixes(
   options: SearchOptions = {},
 ): Promise<string[]> {
-  return new Search(options).prefixes();
+  return prefixesIn(searchOf(options));
 }
 
-class Search {
-  readonly #env: NonNullable<SearchOptions["env"]>;
-  readonly #extraDirs: readonly string[];
-  readonly #platform: NodeJS.Platform;
-  readonly #home: string;
-  readonly #path: typeof posix;
+type Search = ReturnType<typeof searchOf>;
 
-  constructor({
-    env = process.env,
-    extraDirs = [],
-    platform = process.platform,
+/** What Jupyter's rules are a function of. */
+function searchOf({
+  env = process.env,
+  platform = process.platform,
+  home = homeDirectory({ env, platform }),
+}: SearchOptions) {
+  const path = platform === "win32" ? win32 : posix;
+  /** The variable's value, unless it is empty. */
+  const get = (name: string): string | undefined =>
+    variable(env, name, platform) || undefined;
+  return {
+    env,
+    platform,
     home,
-  }: SearchOptions) {
-    this.#env = env;
-    this.#extraDirs = extraDirs;
-    this.#platform = platform;
-    this.#path = platform === "win32" ? win32 : posix;
-    this.#home = home ?? homeDirectory({ env, platform });
-  }
+    path,
+    get,
+    join: (...parts: string[]): string => path.join(...parts),
+    list: (name: string): string[] =>
+      (get(name)?.split(path.delimiter) ?? []).filter((one) => one !== ""),
+    /** Whether the platform's own directories are wanted. */
+    isNative: isSet(get("JUPYTER_PLATFORM_DIRS")),
+  };
+}
 
-  join(...parts: string[]): string {
-    return this.#path.join(...parts);
-  }
+/** Forgiving, because each of the three is what somebody will try. */
+function extraDirectories(
+  { join }: Search,
+  extraDirs: readonly string[],
+): KernelsDirectory[] {
+  return at(
+    "option",
+    extraDirs.flatMap((path) => [
+      join(path, "share", "jupyter", "kernels"),
+      join(path, "kernels"),
+      path,
+    ]),
+  );
+}
 
-  list(name: string): string[] {
-    const listed = this.#get(name)?.split(this.#path.delimiter) ?? [];
-    return listed.filter((path) => path !== "");
-  }
+async function userDirs(search: Search): Promise<string[]> {
+  const withoutSites = isSet(search.get("PYTHONNOUSERSITE"));
+  return [dataDir(search), ...(withoutSites ? [] : await userSites(search))];
+}
 
-  /** Forgiving, because each of the three is what somebody will try. */
-  extra(): KernelsDirectory[] {
-    return at(
-      "option",
-      this.#extraDirs.flatMap((path) => [
-        this.join(path, "share", "jupyter", "kernels"),
-        this.join(path, "kernels"),
-        path,
-      ]),
-    );
+function systemDirs({ platform, isNative, get, join, list }: Search): string[] {
+  if (platform === "win32") {
+    const shared = isSet(get("JUPYTER_USE_PROGRAMDATA"))
+      ? get("PROGRAMDATA")
+      : undefined;
+    return shared === undefined ? [] : [join(shared, "jupyter")];
   }
+  if (isNative && platform === "darwin") {
+    return ["/Library/Application Support/Jupyter"];
+  }
+  const listed = isNative ? list("XDG_DATA_DIRS") : [];
+  const roots = listed.length > 0 ? listed : ["/usr/local/share", "/usr/share"];
+  return roots.map((root) => join(root, "jupyter"));
+}
 
-  async user(): Promise<string[]> {
-    const userSites = isSet(this.#get("PYTHONNOUSERSITE"))
+async function prefixesIn(search: Search): Promise<string[]> {
+  const active = [search.get("VIRTUAL_ENV"), search.get("CONDA_PREFIX")];
+  return [
+    ...new Set([
+      ...active.filter((prefix) => prefix !== undefined),
+      ...(await pythonPrefixes(search)),
+    ]),
+  ];
+}
+
+async function prefersEnvironment({ get }: Search): Promise<boolean> {
+  const said = get("JUPYTER_PREFER_ENV_PATH");
+  if (said !== undefined) return isSet(said);
+  const virtualenv = get("VIRTUAL_ENV");
+  if (virtualenv !== undefined && (await isOurs(virtualenv))) return true;
+  const conda = get("CONDA_PREFIX");
+  const name = get("CONDA_DEFAULT_ENV") ?? "base";
+  return conda !== undefined && name !== "base" && (await isOurs(conda));
+}
+
+function dataDir({ platform, home, isNative, get, join }: Search): string {
+  const said = get("JUPYTER_DATA_DIR");
+  if (said !== undefined) return said;
+  if (platform === "darwin") {
+    return isNative
+      ? join(home, "Library", "Application Support", "Jupyter")
+      : join(home, "Library", "Jupyter");
+  }
+  if (platform !== "win32") {
+    const data = get("XDG_DATA_HOME") ?? join(home, ".local", "share");
+    return join(data, "jupyter");
+  }
+  if (isNative) {
+    const local = get("LOCALAPPDATA") ?? join(home, "AppData", "Local");
+    return join(local, "Jupyter");
+  }
+  const roaming = get("APPDATA");
+  if (roaming !== undefined) return join(roaming, "jupyter");
+  return join(get("JUPYTER_CONFIG_DIR") ?? join(home, ".jupyter"), "data");
+}
+
+/** Where `pip install --user` puts data files. */
+async function userSites({
+  platform,
+  home,
+  get,
+  join,
+}: Search): Promise<string[]> {
+  const base = get("PYTHONUSERBASE");
+  if (base !== undefined) return [join(base, "share", "jupyter")];
+  if (platform === "darwin") {
+    const root = join(home, "Library", "Python");
+    const versions = await readdir(root).catch(() => []); // Mostly there is none.
+    return versions
+      .filter((version) => /^\d+\.\d+$/.test(version))
+      .sort((a, b) => b.localeCompare(a, "en", { numeric: true }))
+      .map((version) => join(root, version, "share", "jupyter"));
+  }
+  if (platform === "win32") {
+    const roaming = get("APPDATA");
+    return roaming === undefined
       ? []
-      : await this.#userSites();
-    return [this.#dataDir(), ...userSites];
+      : [join(roaming, "Python", "share", "jupyter")];
   }
+  return [join(home, ".local", "share", "jupyter")];
+}
 
-  system(): string[] {
-    const native = this.#nativeDirs;
-    if (this.#platform === "win32") {
-      const shared = isSet(this.#get("JUPYTER_USE_PROGRAMDATA"))
-        ? this.#get("PROGRAMDATA")
-        : undefined;
-      return shared === undefined ? [] : [this.join(shared, "jupyter")];
-    }
-    if (native && this.#platform === "darwin") {
-      return ["/Library/Application Support/Jupyter"];
-    }
-    const listed = native ? this.list("XDG_DATA_DIRS") : [];
-    const roots =
-      listed.length > 0 ? listed : ["/usr/local/share", "/usr/share"];
-    return roots.map((root) => this.join(root, "jupyter"));
+/**
+ * `<prefix>` of each `<prefix>/bin/python3`. Links are not followed: the
+ * `python` of a virtual environment is one, and it is the place that counts.
+ */
+async function pythonPrefixes({
+  env,
+  platform,
+  home,
+  path,
+}: Search): Promise<string[]> {
+  const isWindows = platform === "win32";
+  const lookup = { env, cwd: home, platform };
+  const prefixes: string[] = [];
+  for (const directory of searchPath(lookup)) {
+    if (!path.isAbsolute(directory)) continue;
+    const python = path.join(directory, isWindows ? "python.exe" : "python3");
+    if ((await findProgram(python, lookup)) === undefined) continue;
+    const folder = path.basename(directory).toLowerCase();
+    // Outside virtual environments, Windows has python.exe in the prefix itself.
+    const inPrefix = isWindows && folder !== "scripts";
+    prefixes.push(inPrefix ? directory : path.dirname(directory));
   }
-
-  ipython(): string {
-    return this.#get("IPYTHONDIR") ?? this.join(this.#home, ".ipython");
-  }
-
-  async prefixes(): Promise<string[]> {
-    const active = [this.#get("VIRTUAL_ENV"), this.#get("CONDA_PREFIX")];
-    return [
-      ...new Set([
-        ...active.filter((prefix) => prefix !== undefined),
-        ...(await this.#pythonPrefixes()),
-      ]),
-    ];
-  }
-
-  async prefersEnvironment(): Promise<boolean> {
-    const said = this.#get("JUPYTER_PREFER_ENV_PATH");
-    if (said !== undefined) return isSet(said);
-    const virtualenv = this.#get("VIRTUAL_ENV");
-    if (virtualenv !== undefined && (await isOurs(virtualenv))) return true;
-    const conda = this.#get("CONDA_PREFIX");
-    const name = this.#get("CONDA_DEFAULT_ENV") ?? "base";
-    return conda !== undefined && name !== "base" && (await isOurs(conda));
-  }
-
-  #get(name: string): string | undefined {
-    return variable(this.#env, name, this.#platform) || undefined;
-  }
-
-  get #nativeDirs(): boolean {
-    return isSet(this.#get("JUPYTER_PLATFORM_DIRS"));
-  }
-
-  #dataDir(): string {
-    const said = this.#get("JUPYTER_DATA_DIR");
-    if (said !== undefined) return said;
-    const native = this.#nativeDirs;
-    if (this.#platform === "darwin") {
-      return native
-        ? this.join(this.#home, "Library", "Application Support", "Jupyter")
-        : this.join(this.#home, "Library", "Jupyter");
-    }
-    if (this.#platform !== "win32") {
-      const data =
-        this.#get("XDG_DATA_HOME") ?? this.join(this.#home, ".local", "share");
-      return this.join(data, "jupyter");
-    }
-    if (native) {
-      const local =
-        this.#get("LOCALAPPDATA") ?? this.join(this.#home, "AppData", "Local");
-      return this.join(local, "Jupyter");
-    }
-    const roaming = this.#get("APPDATA");
-    if (roaming !== undefined) return this.join(roaming, "jupyter");
-    const config =
-      this.#get("JUPYTER_CONFIG_DIR") ?? this.join(this.#home, ".jupyter");
-    return this.join(config, "data");
-  }
-
-  /** Where `pip install --user` puts data files. */
-  async #userSites(): Promise<string[]> {
-    const base = this.#get("PYTHONUSERBASE");
-    if (base !== undefined) return [this.join(base, "share", "jupyter")];
-    if (this.#platform === "darwin") {
-      const root = this.join(this.#home, "Library", "Python");
-      const versions = await readdir(root).catch(() => []); // Mostly there is none.
-      return versions
-        .filter((version) => /^\d+\.\d+$/.test(version))
-        .sort((a, b) => b.localeCompare(a, "en", { numeric: true }))
-        .map((version) => this.join(root, version, "share", "jupyter"));
-    }
-    if (this.#platform === "win32") {
-      const roaming = this.#get("APPDATA");
-      return roaming === undefined
-        ? []
-        : [this.join(roaming, "Python", "share", "jupyter")];
-    }
-    return [this.join(this.#home, ".local", "share", "jupyter")];
-  }
-
-  /**
-   * `<prefix>` of each `<prefix>/bin/python3`. Links are not followed: the
-   * `python` of a virtual environment is one, and it is the place that counts.
-   */
-  async #pythonPrefixes(): Promise<string[]> {
-    const windows = this.#platform === "win32";
-    const lookup = {
-      env: this.#env,
-      cwd: this.#home,
-      platform: this.#platform,
-    };
-    const prefixes: string[] = [];
-    for (const directory of searchPath(lookup)) {
-      if (!this.#path.isAbsolute(directory)) continue;
-      const python = this.join(directory, windows ? "python.exe" : "python3");
-      if ((await findProgram(python, lookup)) === undefined) continue;
-      const folder = this.#path.basename(directory).toLowerCase();
-      // Outside virtual environments, Windows has python.exe in the prefix itself.
-      const inPrefix = windows && folder !== "scripts";
-      prefixes.push(inPrefix ? directory : this.#path.dirname(directory));
-    }
-    return prefixes;
-  }
+  return prefixes;
 }
 
 /** Jupyter's switches: anything but a spelled-out no. */

@@ -44,13 +44,12 @@ export class PatientSocket extends WebSocket {
       options,
     );
     const receiver = (this as unknown as Settable)._receiver;
-    const large = new LargeMessages({
+    receiver.write = largeMessages({
       limit: options.maxPayload ?? Infinity,
       isOver: () => receiver.destroyed || receiver.writableEnded,
       small: receiver.write.bind(receiver) as (bytes: Buffer) => boolean,
       message: (pieces, isBinary) => this.emit("message", pieces, isBinary),
     });
-    receiver.write = (bytes: Buffer) => large.take(bytes);
   }
 }
 
@@ -94,29 +93,68 @@ interface FrameHeader {
   readonly end: number;
 }
 
-export class LargeMessages {
-  readonly #reader: Reader;
+/** Returns what takes the bytes as they come, and tells whether `ws` wants more for now. */
+function largeMessages({
+  limit,
+  isOver,
+  small,
+  message: tell,
+}: Reader): (chunk: Buffer) => boolean {
   /** The beginning of a header. */
-  #rest = NOTHING;
+  let rest = NOTHING;
   /** Bytes that are still to come of a frame for `ws`. */
-  #passing = 0;
+  let passing = 0;
   /** And of one that is read here. */
-  #coming = 0;
-  #isLast = false;
-  #mask = NOTHING;
-  #place = 0;
-  #message: Unfinished | undefined;
+  let coming = 0;
+  let isLastFrame = false;
+  let mask = NOTHING;
+  let place = 0;
+  let message: Unfinished | undefined;
 
-  constructor(reader: Reader) {
-    this.#reader = reader;
-  }
+  const isOurs = (header: FrameHeader): boolean => {
+    const { isLast, kind, length } = header;
+    if (header.mask === undefined) return false;
+    if (kind === CONTINUATION) return message !== undefined;
+    if (kind !== TEXT && kind !== BINARY) return false;
+    return message !== undefined || !isLast || length >= LARGE;
+  };
+  const begin = (header: FrameHeader): void => {
+    const { isLast, kind, length } = header;
+    if (kind !== CONTINUATION && message !== undefined) {
+      message.fault = WRONG_ORDER;
+    } else {
+      message ??= unfinished(kind === BINARY, limit);
+      message.announce(length);
+    }
+    isLastFrame = isLast;
+    coming = length;
+    mask = Buffer.from(header.mask ?? []);
+    place = 0;
+  };
+  /** Returns where what is read ends. */
+  const fill = (bytes: Buffer, at: number): number => {
+    const size = Math.min(coming, bytes.length - at);
+    message?.add(bytes.subarray(at, at + size), mask, place);
+    place += size;
+    coming -= size;
+    return at + size;
+  };
+  /** After the payload of a frame, or a part of it. Returns what ends the connection, if anything does. */
+  const goOn = (): Buffer | undefined => {
+    if (message === undefined) return undefined;
+    const isWhole = isLastFrame && coming === 0;
+    if (isWhole) message.finish();
+    if (message.fault !== undefined) return message.fault;
+    if (!isWhole) return undefined;
+    const { pieces, isBinary } = message;
+    message = undefined;
+    if (!isOver()) tell(pieces, isBinary);
+    return undefined;
+  };
 
-  /** Takes what came; false where `ws` wants no more for now. */
-  take(chunk: Buffer): boolean {
-    const { small, isOver } = this.#reader;
-    const bytes =
-      this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    this.#rest = NOTHING;
+  return (chunk) => {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    rest = NOTHING;
     let isReady = true;
     let from = 0; // from here on it is for `ws`
     let at = 0;
@@ -124,154 +162,107 @@ export class LargeMessages {
       if (piece.length > 0 && !isOver()) isReady = small(piece) && isReady;
     };
     while (at < bytes.length) {
-      if (this.#passing > 0) {
-        const size = Math.min(this.#passing, bytes.length - at);
-        this.#passing -= size;
+      if (passing > 0) {
+        const size = Math.min(passing, bytes.length - at);
+        passing -= size;
         at += size;
         continue;
       }
-      if (this.#coming > 0) {
-        at = from = this.#fill(bytes, at);
+      if (coming > 0) {
+        at = from = fill(bytes, at);
       } else {
         const header = headerAt(bytes, at);
         if (header === undefined) {
-          this.#rest = Buffer.from(bytes.subarray(at));
+          rest = Buffer.from(bytes.subarray(at));
           break;
         }
-        if (!this.#isOurs(header)) {
-          this.#passing = header.length;
+        if (!isOurs(header)) {
+          passing = header.length;
           at = header.end;
           continue;
         }
         pass(bytes.subarray(from, at));
         at = from = header.end;
-        this.#begin(header);
+        begin(header);
       }
-      const fault = this.#goOn();
+      const fault = goOn();
       if (fault !== undefined) {
         pass(fault);
         return isReady;
       }
     }
-    pass(bytes.subarray(from, bytes.length - this.#rest.length));
+    pass(bytes.subarray(from, bytes.length - rest.length));
     return isReady;
-  }
-
-  #isOurs({ isLast, kind, length, mask }: FrameHeader): boolean {
-    if (mask === undefined) return false;
-    if (kind === CONTINUATION) return this.#message !== undefined;
-    if (kind !== TEXT && kind !== BINARY) return false;
-    return this.#message !== undefined || !isLast || length >= LARGE;
-  }
-
-  #begin({ isLast, kind, length, mask }: FrameHeader): void {
-    if (kind === CONTINUATION) this.#message?.announce(length);
-    else if (this.#message !== undefined) this.#message.fault = WRONG_ORDER;
-    else {
-      const { limit } = this.#reader;
-      this.#message = new Unfinished(kind === BINARY, limit, length);
-    }
-    this.#isLast = isLast;
-    this.#coming = length;
-    this.#mask = Buffer.from(mask ?? []);
-    this.#place = 0;
-  }
-
-  /** Returns where what is read ends. */
-  #fill(bytes: Buffer, at: number): number {
-    const size = Math.min(this.#coming, bytes.length - at);
-    const payload = bytes.subarray(at, at + size);
-    this.#message?.add(payload, this.#mask, this.#place);
-    this.#place += size;
-    this.#coming -= size;
-    return at + size;
-  }
-
-  /** After the payload of a frame, or a part of it. Returns what ends the connection, if anything does. */
-  #goOn(): Buffer | undefined {
-    const message = this.#message;
-    if (message === undefined) return undefined;
-    const isWhole = this.#isLast && this.#coming === 0;
-    if (isWhole) message.finish();
-    if (message.fault !== undefined) return message.fault;
-    if (!isWhole) return undefined;
-    this.#message = undefined;
-    const { isOver, message: tell } = this.#reader;
-    if (!isOver()) tell(message.pieces, message.isBinary);
-    return undefined;
-  }
+  };
 }
 
 /** A message that is on its way. */
-class Unfinished {
+interface Unfinished {
   readonly isBinary: boolean;
-  readonly pieces: Buffer[] = [];
+  readonly pieces: Buffer[];
   /** What ends the connection. */
   fault: Buffer | undefined;
-  readonly #limit: number;
-  /** The beginning of a character. */
-  #begun: Buffer = NOTHING;
-  /** Bytes that have been announced and have not come yet. */
-  #missing = 0;
-  #size = 0;
-  #piece: Buffer = NOTHING;
-  #used = 0;
-
-  constructor(isBinary: boolean, limit: number, length: number) {
-    this.isBinary = isBinary;
-    this.#limit = limit;
-    this.announce(length);
-  }
-
   /** So many more bytes come. */
-  announce(length: number): void {
-    this.#missing += length;
-    if (this.#size + this.#missing > this.#limit) this.fault = TOO_LARGE;
-  }
-
+  announce(length: number): void;
   /** `place` is that of the payload in its frame. */
-  add(payload: Buffer, mask: Buffer, place: number): void {
-    for (let at = 0; at < payload.length;) {
-      if (this.#used === this.#piece.length) this.#turnOver();
-      const piece = this.#piece;
-      const from = this.#used;
-      const size = Math.min(payload.length - at, piece.length - from);
-      piece.set(payload.subarray(at, at + size), from);
-      unmask(piece, [from, from + size], mask, place + at);
-      this.#used += size;
-      this.#size += size;
-      this.#missing -= size;
-      at += size;
-    }
-  }
+  add(payload: Buffer, mask: Buffer, place: number): void;
+  finish(): void;
+}
 
-  finish(): void {
-    this.#keep();
-    if (this.#begun.length > 0) this.fault ??= NOT_UTF8;
-  }
+function unfinished(isBinary: boolean, limit: number): Unfinished {
+  /** The beginning of a character. */
+  let begun: Buffer = NOTHING;
+  /** Bytes that have been announced and have not come yet. */
+  let missing = 0;
+  let size = 0;
+  let piece: Buffer = NOTHING;
+  let used = 0;
 
-  #turnOver(): void {
-    this.#keep();
-    const size = Math.min(PIECE, Math.max(LEAST_PIECE, this.#missing));
-    this.#piece = Buffer.allocUnsafeSlow(size);
-    this.#used = 0;
-  }
-
-  #keep(): void {
-    if (this.#used === 0) return;
-    const piece = this.#piece.subarray(0, this.#used);
-    this.pieces.push(piece);
-    this.#check(piece);
-  }
-
-  #check(piece: Buffer): void {
-    if (this.isBinary || this.fault !== undefined) return;
-    const bytes =
-      this.#begun.length === 0 ? piece : Buffer.concat([this.#begun, piece]);
+  const check = (whole: Buffer): void => {
+    if (isBinary || message.fault !== undefined) return;
+    const bytes = begun.length === 0 ? whole : Buffer.concat([begun, whole]);
     const end = lastBoundary(bytes);
-    if (!isUtf8(bytes.subarray(0, end))) this.fault = NOT_UTF8;
-    this.#begun = Buffer.from(bytes.subarray(end));
-  }
+    if (!isUtf8(bytes.subarray(0, end))) message.fault = NOT_UTF8;
+    begun = Buffer.from(bytes.subarray(end));
+  };
+  const keep = (): void => {
+    if (used === 0) return;
+    const whole = piece.subarray(0, used);
+    message.pieces.push(whole);
+    check(whole);
+  };
+  const message: Unfinished = {
+    isBinary,
+    pieces: [],
+    fault: undefined,
+    announce(length) {
+      missing += length;
+      if (size + missing > limit) message.fault = TOO_LARGE;
+    },
+    add(payload, mask, place) {
+      for (let at = 0; at < payload.length;) {
+        if (used === piece.length) {
+          keep();
+          const room = Math.min(PIECE, Math.max(LEAST_PIECE, missing));
+          piece = Buffer.allocUnsafeSlow(room);
+          used = 0;
+        }
+        const from = used;
+        const taken = Math.min(payload.length - at, piece.length - from);
+        piece.set(payload.subarray(at, at + taken), from);
+        unmask(piece, [from, from + taken], mask, place + at);
+        used += taken;
+        size += taken;
+        missing -= taken;
+        at += taken;
+      }
+    },
+    finish() {
+      keep();
+      if (begun.length > 0) message.fault ??= NOT_UTF8;
+    },
+  };
+  return message;
 }
 
 /** Each byte from `from` to `to`, the first of which is at `place` in its frame. */

@@ -84,7 +84,7 @@ export function* handedOn(
   }
   for (const some of portionsOf(calls)) {
     try {
-      const toString = () => new Calls(some);
+      const toString = () => ({ calls: some }); // what the adapter hands to its decoder
       adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
     } catch (error) {
       guard.tell(error, "a frame");
@@ -135,19 +135,12 @@ function refusal(
   return `{"id":${id},"error":${JSON.stringify(error)}}`;
 }
 
-class Calls {
-  readonly calls: unknown;
-
-  constructor(calls: unknown) {
-    this.calls = calls;
-  }
-}
-
 /** For the adapter's decoder: the calls that were read; `undefined` for a text. Throws why a frame was refused. */
 export function callsOf(data: unknown): unknown {
-  if (!(data instanceof Calls)) return undefined;
-  if (data.calls instanceof Error) throw data.calls;
-  return data.calls ?? null;
+  if (typeof data !== "object") return undefined;
+  const { calls } = data as { readonly calls: unknown };
+  if (calls instanceof Error) throw calls;
+  return calls ?? null;
 }
 
 /** The adapter's own, beside the protocol. */

@@ -24,6 +24,7 @@ import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { textFrameOf } from "../../../jupyter/websocket-frame.ts";
+import type { Slab } from "../../../journal/slab.ts";
 import { type Context, type Feed, logAccident } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import type { Door, WebSocketConnection } from "../../door.ts";
@@ -46,7 +47,9 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       by: principalOf(req),
       feed: feedOf(res),
       line: share.line(),
-      large: (json) => new LargeAnswer(json),
+      large: (json) => ({
+        [FRAMED]: (message: Message) => framesOfAnswer(json, message),
+      }),
     }),
     keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
     onError: ({ error, path, type }: Mishap) => {
@@ -173,50 +176,57 @@ function fillAsWritten(res: ServerResponse, marks: Marks): void {
   };
 }
 
-/** A reading on its way through tRPC's adapter, which knows it only as the data of an event. */
-class Batch {
-  requestId: string | number = 0;
-  readonly told: Told;
+/** Marks data that the adapter hands through unread: it says in which frames the message goes that holds it. */
+const FRAMED = Symbol("framed");
 
-  constructor(told: Told) {
-    this.told = told;
-  }
+interface Frames {
+  readonly pieces: readonly Buffer[];
+  readonly slab?: Slab | undefined;
 }
 
-/** The same of an answer that was spelled in pieces: the pieces of the frame that answers a call. */
-class LargeAnswer {
-  readonly json: readonly Buffer[];
-  pieces: readonly Buffer[] = [];
-
-  constructor(json: readonly Buffer[]) {
-    this.json = json;
-  }
+interface Message {
+  readonly id: string | number;
+  readonly result?: {
+    readonly data?: { readonly [FRAMED]?: (message: Message) => Frames } | null;
+  };
 }
 
-/** Batches and large answers pass as they are; everything else is JSON as ever. */
+/** What has frames of its own passes in them; everything else is JSON as ever. */
 const encoder: Encoder = {
   decode: (data) => callsOf(data) ?? jsonEncoder.decode(data),
-  encode(message) {
-    const { id, result } = message as {
-      readonly id: string | number;
-      readonly result?: { readonly data?: unknown };
-    };
-    const data = result?.data;
-    if (data instanceof Batch) data.requestId = id;
-    else if (data instanceof LargeAnswer) {
-      const marks = new Marks();
-      const marked = { ...(result ?? {}), data: marks.mark(data.json) };
-      const text = JSON.stringify({ ...(message as object), result: marked });
-      data.pieces = textFrameOf(marks.filledBytes(Buffer.from(text)));
-    } else return stringify(message);
-    return data as unknown as string;
+  encode(given) {
+    const message = given as Message;
+    const framed = message.result?.data?.[FRAMED];
+    return framed === undefined
+      ? stringify(message)
+      : (framed(message) as unknown as string);
   },
 };
 
+/** An answer that was spelled in pieces. */
+function framesOfAnswer(json: readonly Buffer[], message: Message): Frames {
+  const marks = new Marks();
+  const result = { ...message.result, data: marks.mark(json) };
+  const text = JSON.stringify({ ...message, result });
+  return { pieces: textFrameOf(marks.filledBytes(Buffer.from(text))) };
+}
+
+/** A reading of the journal, as the messages that a stock client expects. */
+function framesOfReading(told: Told, { id }: Message): Frames {
+  const entries = entriesOf(told);
+  const prefix = idPrefixOf(told);
+  const before = [
+    `{"id":${JSON.stringify(id)},"result":{"type":"data","id":"${prefix}`,
+    `","data":{"id":"${prefix}`,
+    `","data":`,
+  ];
+  const spelled = { before, after: "}}}", isFramed: true };
+  return { pieces: spell(entries, spelled), slab: entries.slab };
+}
+
 /**
  * A client's connection as the adapter sees it, which knows it by its events
- * and by `send`. Frames are read before the adapter gets them; a batch is
- * spelled as the tRPC messages that a stock client expects.
+ * and by `send`. Frames are read before the adapter gets them.
  */
 class TrpcSocket extends EventEmitter {
   readonly frames: FrameWriter;
@@ -260,26 +270,12 @@ class TrpcSocket extends EventEmitter {
     return this.#socket.readyState;
   }
 
-  send(data: unknown): void {
-    if (data instanceof LargeAnswer) {
-      this.frames.add(data.pieces);
-      this.frames.flush();
+  send(data: string | Frames): void {
+    if (typeof data === "string") {
+      this.#socket.send(data);
       return;
     }
-    if (!(data instanceof Batch)) {
-      this.#socket.send(data as string);
-      return;
-    }
-    const { told, requestId } = data;
-    const entries = entriesOf(told);
-    const prefix = idPrefixOf(told);
-    const before = [
-      `{"id":${JSON.stringify(requestId)},"result":{"type":"data","id":"${prefix}`,
-      `","data":{"id":"${prefix}`,
-      `","data":`,
-    ];
-    const spelled = { before, after: "}}}", isFramed: true };
-    this.frames.add(spell(entries, spelled), entries.slab);
+    this.frames.add(data.pieces, data.slab);
     this.frames.flush();
   }
 
@@ -298,7 +294,9 @@ function feedOf({ frames }: TrpcSocket): Feed {
     async *take(subscription, signal) {
       for await (const told of paced(subscription, frames)) {
         if (signal.aborted) return;
-        yield new Batch(told);
+        yield {
+          [FRAMED]: (message: Message) => framesOfReading(told, message),
+        };
       }
     },
   };
