@@ -24,88 +24,86 @@ export interface AddressOptions {
 
 export type WebSocketClass = new (url: string) => RawSocket;
 
-export class Address {
+export interface Address {
   /** For people: never holds the token. */
   readonly name: string;
-  readonly #http: string;
-  readonly #socketPath: string | undefined;
-  readonly #options: AddressOptions;
-  readonly #token: string | undefined;
-
-  constructor(where: Where, options: AddressOptions) {
-    this.#options = options;
-    if (where.socketPath !== undefined) {
-      this.#http = "http://localhost";
-      this.#socketPath = where.socketPath;
-      this.#token = options.token;
-      this.name = where.socketPath;
-      return;
-    }
-    const url = toUrl(where.url);
-    this.#token = options.token ?? url.searchParams.get("token") ?? undefined;
-    this.#http = `${url.protocol.replace(/^ws/, "http")}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
-    this.name = this.#http;
-  }
-
   /** `undefined` of a socket. */
-  get origin(): string | undefined {
-    return this.#socketPath === undefined
-      ? new URL(this.#http).origin
-      : undefined;
-  }
-
-  get trpc(): string {
-    return `${this.#http}/trpc`;
-  }
-
-  get headers(): Record<string, string> {
-    return {
-      "x-client": this.#client,
-      ...(this.#token !== undefined && {
-        authorization: `Bearer ${this.#token}`,
-      }),
-    };
-  }
-
-  get fetch(): Fetch {
-    if (this.#options.fetch !== undefined) return this.#options.fetch;
-    if (this.#socketPath !== undefined) return socketFetch(this.#socketPath);
-    return (url, init) => globalThis.fetch(url, init);
-  }
-
+  readonly origin: string | undefined;
+  /** Where tRPC is. */
+  readonly trpc: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly fetch: Fetch;
   /** A WebSocket that begins to open. What the runtime has is looked up now, so that it may be replaced until then. */
-  async dial(): Promise<RawSocket> {
-    const { WebSocket } = this.#options;
-    const isOurs =
-      WebSocket === undefined && needsOurSocket(this.#socketPath, this.#token);
-    if (isOurs) {
-      return openWebSocket(this.#ws(false), this.headers);
-    }
-    const given = WebSocket ?? globalThis.WebSocket;
-    try {
-      return new given(this.#ws(true));
-    } catch {
-      // What is wrong with an address may quote it, and it holds the token.
-      throw new Error(`There is no WebSocket to be had at ${this.name}`);
-    }
-  }
+  dial(): Promise<RawSocket>;
+}
 
-  get #client(): string {
-    return this.#options.client ?? `kallichore-client/${VERSION}`;
-  }
+export function addressOf(where: Where, options: AddressOptions): Address {
+  const { client = `kallichore-client/${VERSION}` } = options;
+  return where.socketPath !== undefined
+    ? addressOfSocket(where.socketPath, { ...options, client })
+    : addressOfUrl(toUrl(where.url), { ...options, client });
+}
 
-  /** `isAll`: with what would be in headers. */
-  #ws(isAll: boolean): string {
-    if (this.#socketPath !== undefined) {
-      return `ws+unix:${this.#socketPath}:/trpc`;
-    }
-    const url = new URL(this.trpc.replace(/^http/, "ws"));
-    if (!isAll) return url.href;
-    url.searchParams.set("client", this.#client);
-    if (this.#token !== undefined) {
-      url.searchParams.set("token", this.#token);
-    }
-    return url.href;
+/** With the client's name, whoever it is. */
+type Options = AddressOptions & { readonly client: string };
+
+function addressOfSocket(path: string, options: Options): Address {
+  const { token, WebSocket, fetch = socketFetch(path) } = options;
+  const trpc = "http://localhost/trpc";
+  const headers = headersOf(options);
+  const ws = `ws+unix:${path}:/trpc`;
+  return {
+    name: path,
+    origin: undefined,
+    trpc,
+    headers,
+    fetch,
+    dial: async () =>
+      WebSocket === undefined && needsOurSocket(path, token)
+        ? openWebSocket(ws, headers)
+        : made(WebSocket ?? globalThis.WebSocket, ws, path),
+  };
+}
+
+/** The token may be in `url`. */
+function addressOfUrl(url: URL, options: Options): Address {
+  const { token = url.searchParams.get("token") ?? undefined } = options;
+  const { client, WebSocket, fetch } = options;
+  const { protocol, host, pathname } = url;
+  const name = `${protocol.replace(/^ws/, "http")}//${host}${pathname.replace(/\/+$/, "")}`;
+  const trpc = `${name}/trpc`;
+  const headers = headersOf({ client, token });
+  return {
+    name,
+    origin: new URL(name).origin,
+    trpc,
+    headers,
+    fetch: fetch ?? ((asked, init) => globalThis.fetch(asked, init)),
+    async dial() {
+      const ws = new URL(trpc.replace(/^http/, "ws"));
+      if (WebSocket === undefined && needsOurSocket(undefined, token)) {
+        return openWebSocket(ws.href, headers);
+      }
+      ws.searchParams.set("client", client);
+      if (token !== undefined) ws.searchParams.set("token", token);
+      return made(WebSocket ?? globalThis.WebSocket, ws.href, name);
+    },
+  };
+}
+
+function headersOf({ client, token }: Options): Record<string, string> {
+  return {
+    "x-client": client,
+    ...(token !== undefined && { authorization: `Bearer ${token}` }),
+  };
+}
+
+function made(given: WebSocketClass, url: string, name: string): RawSocket {
+  try {
+    return new given(url);
+  } catch {
+    // What is wrong with an address may quote it, and it holds the token.
+    throw new Error(`There is no WebSocket to be had at ${name}`);
   }
 }
 

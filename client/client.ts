@@ -10,7 +10,7 @@ import type {
   OutputOf,
 } from "../contract/index.ts";
 import type * as Wire from "../contract/index.ts";
-import { Address, type AddressOptions } from "./address.ts";
+import { type Address, addressOf, type AddressOptions } from "./address.ts";
 import type { ConnectionView } from "./connection.ts";
 import { readConnectionFile } from "./host.ts";
 import { type CallOptions, Line } from "./line.ts";
@@ -65,14 +65,14 @@ const PATIENCE_MS = 10_000;
 
 /** A client that connects when it is first needed. Asks nothing of the server yet. */
 export function createClient(options: ClientOptions): Client {
-  return new Client(new Line(new Address(options, options)));
+  return new Client(new Line(addressOf(options, options)));
 }
 
 /** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
 export async function connect(options: ConnectOptions): Promise<Client> {
   const { timeout_ms = PATIENCE_MS, signal } = options;
   signal?.throwIfAborted();
-  const line = new Line(await addressOf(options));
+  const line = new Line(await addressIn(options));
   try {
     await whileWanted(line.connection.opened(timeout_ms), signal);
   } catch (error) {
@@ -82,12 +82,12 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   return new Client(line);
 }
 
-async function addressOf(options: ConnectOptions): Promise<Address> {
+async function addressIn(options: ConnectOptions): Promise<Address> {
   if (options.connectionFile === undefined) {
-    return new Address(options, options);
+    return addressOf(options, options);
   }
   const { where, token } = await readConnectionFile(options.connectionFile);
-  return new Address(where, { ...options, token: options.token ?? token });
+  return addressOf(where, { ...options, token: options.token ?? token });
 }
 
 export class Client implements AsyncDisposable {

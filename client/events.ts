@@ -14,7 +14,7 @@ import type {
 } from "../contract/index.ts";
 import { fromBase64 } from "./base64.ts";
 import { contents, events } from "./checks.ts";
-import { isRecord, Unreadable } from "./frames.ts";
+import { BROKEN, isRecord, NOT_JSON } from "./frames.ts";
 
 interface Envelope {
   /** Its place in the session's journal. */
@@ -62,7 +62,7 @@ export function isMessage(event: SessionEvent): event is Message {
 
 /** server → client, whatever it is. `seq` is its number, where it does not say it itself. */
 export function toEvent(event: unknown, seq: number): SessionEvent {
-  if (event instanceof Unreadable) return unreadable(seq, event.why);
+  if (event === BROKEN) return unreadable(seq, NOT_JSON);
   if (!isRecord(event)) return unreadable(seq, "it is no object");
   const { kind } = event;
   if (kind === "jupyter") {

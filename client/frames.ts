@@ -24,14 +24,8 @@ interface Result {
   readonly data?: unknown;
 }
 
-/** Stands where an event should be that could not be read. */
-export class Unreadable {
-  readonly why: string;
-
-  constructor(why: string) {
-    this.why = why;
-  }
-}
+/** Stands where an event should be that is not JSON. */
+export const BROKEN = Symbol("not JSON");
 
 export function readFrame(data: unknown): Frame {
   if (data === "PING" || data === "PONG") return { sign: data };
@@ -54,7 +48,7 @@ export function readFrame(data: unknown): Frame {
 const MOST_BEGINNING = 400; // characters
 const REQUEST = /^\{"id":(\d{1,15}|"[\w-]{1,64}"),/;
 const EVENT = /^\{"id":[^,]*,"result":\{"type":"data","id":"([\w:-]{1,100})"/;
-const NOT_JSON = "it is not JSON";
+export const NOT_JSON = "it is not JSON";
 
 /** Broken: it may still say whose it is. */
 function ofBeginning(text: string): Frame {
@@ -63,7 +57,7 @@ function ofBeginning(text: string): Frame {
   const id = JSON.parse(asked) as string | number;
   const [, position] = EVENT.exec(text) ?? [];
   if (position === undefined) return { answer: unreadable(id, NOT_JSON) };
-  const event = { id: position, data: new Unreadable(NOT_JSON) };
+  const event = { id: position, data: BROKEN };
   return {
     answer: { id, result: { type: "data", id: position, data: event } },
   };

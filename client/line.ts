@@ -9,7 +9,7 @@ import { type Call, CallError } from "./call.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { askByHttp } from "./http.ts";
-import { type Letter, Outbox } from "./outbox.ts";
+import { type Letter, type Outbox, outboxOver } from "./outbox.ts";
 import { typedClient } from "./trpc.ts";
 import { whileWanted } from "./wait.ts";
 
@@ -43,7 +43,7 @@ export class Line {
     this.#address = address;
     this.connection = new Connection(address);
     this.trpc = typedClient(this.connection, (call) => this.#ask(call));
-    this.outbox = new Outbox(this.connection);
+    this.outbox = outboxOver(this.connection);
   }
 
   /** Resolves once the server has taken it. A signal that aborts takes it back where it has not been sent. */
