@@ -1,8 +1,9 @@
 /** The comms that are open between a session's kernel and its clients, whichever side opened them. They end with the kernel. */
 import type { Message } from "../jupyter/message.ts";
 import { asWritten, membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
-import { BoundedMap, type Dropped } from "./bounded-map.ts";
+import { BoundedMap } from "./bounded-map.ts";
 
+/** Of all that are open, and of one message's data. */
 const LIMIT = 16 * 1024 * 1024; // bytes
 
 export interface OpenComm {
@@ -15,47 +16,32 @@ export interface OpenComm {
   readonly size: number;
 }
 
-/** As much of a message as a comm needs. */
-type Said = Pick<Message, "raw" | "buffers">;
+/** By `comm_id`. */
+export type OpenComms = BoundedMap<OpenComm>;
 
-export class Comms {
-  readonly #open = new BoundedMap<OpenComm>(LIMIT);
+export function noComms(): OpenComms {
+  return new BoundedMap(LIMIT);
+}
 
-  /** What was forgotten for the limit. */
-  get dropped(): Dropped {
-    return this.#open.dropped;
-  }
-
-  [Symbol.iterator](): IterableIterator<OpenComm> {
-    return [...this.#open.entries()].map(([, comm]) => comm).values();
-  }
-
-  /** kernel → client */
-  heard({ channel, header, raw, buffers }: Message): void {
-    if (channel === "iopub") this.#note(header.msg_type, { raw, buffers });
-  }
-
-  /** client → kernel */
-  sent({ channel, header, raw, buffers }: Message): void {
-    if (channel === "shell") this.#note(header.msg_type, { raw, buffers });
-  }
-
-  /** The kernel is gone. */
-  clear(): void {
-    this.#open.clear();
-  }
-
-  #note(msg_type: string, said: Said): void {
-    if (msg_type !== "comm_open" && msg_type !== "comm_close") return;
-    const comm = toComm(said);
-    if (comm === undefined) return;
-    if (msg_type === "comm_open") this.#open.set(comm.comm_id, comm);
-    else this.#open.delete(comm.comm_id);
-  }
+/** A message may open a comm, or close one. `from`: the channel on which the one who says it does so. */
+export function noteComm(
+  comms: OpenComms,
+  { channel, header: { msg_type }, raw, buffers }: Message,
+  from: "iopub" | "shell",
+): void {
+  if (channel !== from) return;
+  if (msg_type !== "comm_open" && msg_type !== "comm_close") return;
+  const comm = toComm({ raw, buffers });
+  if (comm === undefined) return;
+  if (msg_type === "comm_open") comms.set(comm.comm_id, comm);
+  else comms.delete(comm.comm_id);
 }
 
 /** `undefined` where the message has no comm id. Data and metadata keep the bytes of the kernel. */
-function toComm({ raw, buffers }: Said): OpenComm | undefined {
+function toComm({
+  raw,
+  buffers,
+}: Pick<Message, "raw" | "buffers">): OpenComm | undefined {
   const members = membersIn(raw.content);
   const data = copied(members.get("data"));
   const comm_id = textIn(members.get("comm_id"));

@@ -4,32 +4,29 @@
  */
 import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
 import { membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
-import { BoundedMap, type Dropped } from "./bounded-map.ts";
+import { BoundedMap } from "./bounded-map.ts";
 import type { MessageEntry } from "../journal/entry.ts";
 
 const LIMIT = 8 * 1024 * 1024; // bytes
 
-export class Displays {
-  readonly #shown = new BoundedMap<MessageEntry>(LIMIT);
+/** By `display_id`. */
+export type Displays = BoundedMap<MessageEntry>;
 
-  /** What was forgotten for the limit. */
-  get dropped(): Dropped {
-    return this.#shown.dropped;
-  }
+export function noDisplays(): Displays {
+  return new BoundedMap(LIMIT);
+}
 
-  heard(entry: MessageEntry): void {
-    if (!SHOWS.has(entry.msg_type)) return;
-    const content = bufferOf(entry.raw.content);
-    if (!content.includes(DISPLAY_ID)) return;
-    const display_id = displayIdIn(content);
-    if (display_id !== undefined) this.#shown.set(display_id, entry.copy());
-  }
+export function noteDisplay(displays: Displays, entry: MessageEntry): void {
+  if (!SHOWS.has(entry.msg_type)) return;
+  const content = bufferOf(entry.raw.content);
+  if (!content.includes(DISPLAY_ID)) return;
+  const display_id = displayIdIn(content);
+  if (display_id !== undefined) displays.set(display_id, entry.copy());
+}
 
-  *[Symbol.iterator](): Generator<readonly [display_id: string, Bundle]> {
-    for (const [display_id, entry] of this.#shown.entries()) {
-      yield [display_id, bundleIn(membersIn(entry.raw.content))];
-    }
-  }
+/** What an entry shows. */
+export function shownBy(entry: MessageEntry): Bundle {
+  return bundleIn(membersIn(entry.raw.content));
 }
 
 interface Bundle {

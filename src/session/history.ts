@@ -30,19 +30,19 @@ export class History implements Iterable<ExecutionHistoryEntry> {
 
   /** Oldest first. */
   *[Symbol.iterator](): Generator<ExecutionHistoryEntry> {
-    for (const run of this.#runs.values()) yield run.entry;
+    for (const run of this.#runs.values()) yield entryOf(run);
   }
 
   /** The last `count`, oldest first. */
   last(count: number): ExecutionHistoryEntry[] {
-    return [...this.#runs.values()].slice(-count).map(({ entry }) => entry);
+    return [...this.#runs.values()].slice(-count).map(entryOf);
   }
 
   /** client → kernel */
   sent(request: Message): void {
     const content = members(request.raw.content);
     if (content.get("silent")?.toString() === "true") return;
-    this.#runs.set(request.header.msg_id, new HistoryRun(request, content));
+    this.#runs.set(request.header.msg_id, runOf(request, content));
     keepLast(this.#runs, LIMIT);
   }
 
@@ -50,13 +50,15 @@ export class History implements Iterable<ExecutionHistoryEntry> {
   heard(entry: MessageEntry): void {
     const { msg_type, parent_id } = entry;
     if (parent_id === undefined || !SAYS.has(msg_type)) return;
-    this.#runs.get(parent_id)?.heard(msg_type, entry.raw.content);
+    const run = this.#runs.get(parent_id);
+    if (run !== undefined) hear(run, msg_type, entry.raw.content);
   }
 
   /** The same, of many. */
   heardBurst(burst: Burst): void {
     if (!SAYS.has(burst.msg_type)) return;
-    this.#runs.get(burst.parent_id)?.heardBurst(burst);
+    const run = this.#runs.get(burst.parent_id);
+    if (run !== undefined) hearBurst(run, burst);
   }
 }
 
@@ -73,115 +75,126 @@ const SAYS: ReadonlySet<string> = new Set([
 
 type Failure = NonNullable<ExecutionHistoryEntry["error"]>;
 
-class HistoryRun {
-  readonly #input = new ClippedText(TEXT_LIMIT);
-  readonly #output = new ClippedText(TEXT_LIMIT);
-  readonly #source: ClippedText | undefined;
-  readonly #agent: ClippedText | undefined;
-  readonly #timestamp = Date.now();
-  #error: Failure | undefined;
+interface HistoryRun {
+  readonly input: ClippedText;
+  readonly output: ClippedText;
+  readonly source: ClippedText | undefined;
+  readonly agent: ClippedText | undefined;
+  readonly timestamp: number;
+  error: Failure | undefined;
   /** Whether there is less of the error than there was. */
-  #isErrorCut = false;
+  isErrorCut: boolean;
+}
 
-  constructor(request: Message, content: ReadonlyMap<string, Buffer>) {
-    addString(this.#input, content.get("code"));
-    const { source, agent_name } = attributionOf(request) ?? {};
-    this.#source = named(source);
-    this.#agent = named(agent_name);
+function runOf(
+  request: Message,
+  content: ReadonlyMap<string, Buffer>,
+): HistoryRun {
+  const { source, agent_name } = attributionOf(request) ?? {};
+  const input = new ClippedText(TEXT_LIMIT);
+  addString(input, content.get("code"));
+  return {
+    input,
+    output: new ClippedText(TEXT_LIMIT),
+    source: named(source),
+    agent: named(agent_name),
+    timestamp: Date.now(),
+    error: undefined,
+    isErrorCut: false,
+  };
+}
+
+function entryOf(run: HistoryRun): ExecutionHistoryEntry {
+  const { input, output, source, agent, timestamp, error } = run;
+  const texts = [input, output, source, agent];
+  return {
+    input: input.toString(),
+    output: output.toString(),
+    ...(error !== undefined && { error }),
+    timestamp,
+    ...(source !== undefined && { source: source.toString() }),
+    ...(agent !== undefined && { agent: agent.toString() }),
+    truncated: run.isErrorCut || texts.some((text) => text?.isClipped === true),
+  };
+}
+
+function hear(run: HistoryRun, msg_type: string, bytes: Uint8Array): void {
+  if (msg_type === "stream" && bytes.length <= SMALL) {
+    const text = textIn(bytes);
+    if (text !== undefined) run.output.add(text);
+    return;
   }
-
-  get entry(): ExecutionHistoryEntry {
-    const texts = [this.#input, this.#output, this.#source, this.#agent];
-    return {
-      input: this.#input.toString(),
-      output: this.#output.toString(),
-      ...(this.#error !== undefined && { error: this.#error }),
-      timestamp: this.#timestamp,
-      ...(this.#source !== undefined && { source: this.#source.toString() }),
-      ...(this.#agent !== undefined && { agent: this.#agent.toString() }),
-      truncated:
-        this.#isErrorCut || texts.some((text) => text?.isClipped === true),
-    };
-  }
-
-  heard(msg_type: string, bytes: Uint8Array): void {
-    if (msg_type === "stream" && bytes.length <= SMALL) {
-      const text = textIn(bytes);
-      if (text !== undefined) this.#output.add(text);
+  const content = members(bytes);
+  switch (msg_type) {
+    case "stream":
+      addString(run.output, content.get("text"));
       return;
-    }
-    const content = members(bytes);
-    switch (msg_type) {
-      case "stream":
-        addString(this.#output, content.get("text"));
-        return;
-      case "display_data":
-      case "execute_result":
-        this.#show(content.get("data"));
-        return;
-      case "error":
-        this.#fail(content);
-        return;
-      default:
-        if (this.#error !== undefined) return;
-        if (content.get("status")?.toString() === '"error"') {
-          this.#fail(content);
-        }
-    }
+    case "display_data":
+    case "execute_result":
+      show(run, content.get("data"));
+      return;
+    case "error":
+      fail(run, content);
+      return;
+    default:
+      if (run.error !== undefined) return;
+      if (content.get("status")?.toString() === '"error"') {
+        fail(run, content);
+      }
   }
+}
 
-  /** Of a flood, only its beginning and its end are decoded. */
-  heardBurst(burst: Burst): void {
-    const { msg_type, count } = burst;
-    let index = 0;
-    for (; index < count && !this.#output.isClipped; index += 1) {
-      this.heard(msg_type, contentIn(burst, index));
-    }
-    let end = count;
-    for (let kept = 0; end > index && kept < TEXT_LIMIT / 2;) {
-      end -= 1;
-      kept += Math.max(0, textLengthIn(burst, end));
-    }
-    let omitted = 0;
-    for (; index < end; index += 1) {
-      const length = textLengthIn(burst, index);
-      if (length === UNKNOWN) this.heard(msg_type, contentIn(burst, index));
-      else omitted += Math.max(0, length);
-    }
-    this.#output.leaveOut(omitted);
-    for (; index < count; index += 1) {
-      this.heard(msg_type, contentIn(burst, index));
-    }
+/** Of a flood, only its beginning and its end are decoded. */
+function hearBurst(run: HistoryRun, burst: Burst): void {
+  const { msg_type, count } = burst;
+  let index = 0;
+  for (; index < count && !run.output.isClipped; index += 1) {
+    hear(run, msg_type, contentIn(burst, index));
   }
+  let end = count;
+  for (let kept = 0; end > index && kept < TEXT_LIMIT / 2;) {
+    end -= 1;
+    kept += Math.max(0, textLengthIn(burst, end));
+  }
+  let omitted = 0;
+  for (; index < end; index += 1) {
+    const length = textLengthIn(burst, index);
+    if (length === UNKNOWN) hear(run, msg_type, contentIn(burst, index));
+    else omitted += Math.max(0, length);
+  }
+  run.output.leaveOut(omitted);
+  for (; index < count; index += 1) {
+    hear(run, msg_type, contentIn(burst, index));
+  }
+}
 
-  #show(data: Buffer | undefined): void {
-    const bundle = data === undefined ? NONE : members(data);
-    if (bundle.size === 0) return;
-    const text = bundle.get("text/plain");
-    if (text === undefined) {
-      this.#output.add(`[${[...bundle.keys()].join(", ")}]`);
-    } else addString(this.#output, text);
-    this.#output.add("\n");
-  }
+function show({ output }: HistoryRun, data: Buffer | undefined): void {
+  const bundle = data === undefined ? NONE : members(data);
+  if (bundle.size === 0) return;
+  const text = bundle.get("text/plain");
+  if (text === undefined) {
+    output.add(`[${[...bundle.keys()].join(", ")}]`);
+  } else addString(output, text);
+  output.add("\n");
+}
 
-  #fail(content: ReadonlyMap<string, Buffer>): void {
-    const name = new ClippedText(NAME_LIMIT);
-    addString(name, content.get("ename"));
-    const message = new ClippedText(TEXT_LIMIT / 2);
-    addString(message, content.get("evalue"));
-    const lines = linesIn(content.get("traceback"));
-    this.#error = {
-      name: name.toString(),
-      message: message.toString(),
-      traceback: [],
-    };
-    const used = Buffer.byteLength(this.#error.name + this.#error.message);
-    this.#error.traceback = lastOf(lines ?? [], TEXT_LIMIT - used);
-    this.#isErrorCut =
-      name.isClipped ||
-      message.isClipped ||
-      this.#error.traceback.length !== lines?.length;
-  }
+function fail(run: HistoryRun, content: ReadonlyMap<string, Buffer>): void {
+  const name = new ClippedText(NAME_LIMIT);
+  addString(name, content.get("ename"));
+  const message = new ClippedText(TEXT_LIMIT / 2);
+  addString(message, content.get("evalue"));
+  const lines = linesIn(content.get("traceback"));
+  run.error = {
+    name: name.toString(),
+    message: message.toString(),
+    traceback: [],
+  };
+  const used = Buffer.byteLength(run.error.name + run.error.message);
+  run.error.traceback = lastOf(lines ?? [], TEXT_LIMIT - used);
+  run.isErrorCut =
+    name.isClipped ||
+    message.isClipped ||
+    run.error.traceback.length !== lines?.length;
 }
 
 /** The last whole lines that fit into so many bytes. */

@@ -19,7 +19,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { attributionOf } from "./attribution.ts";
-import type { Comms } from "./comms.ts";
+import { noteComm, type OpenComms } from "./comms.ts";
 import type { MessageEntry } from "../journal/entry.ts";
 import {
   Execution,
@@ -69,7 +69,7 @@ export interface RequestsOptions {
   readonly username: string;
   readonly workspace_id: string | undefined;
   readonly journal: Journal;
-  readonly comms: Comms;
+  readonly comms: OpenComms;
   readonly log: Log;
   readonly telemetry: Telemetry;
   /** The kernel has answered all that it had, and its last idle never came. */
@@ -388,7 +388,7 @@ export class Requests {
       return;
     }
     this.#hand(kernel, message);
-    if (msg_type.startsWith("comm_")) this.#options.comms.sent(message);
+    noteComm(this.#options.comms, message, "shell");
     if (channel === "stdin" && msg_type === "input_reply") {
       this.#settleInput(message.parent_header?.msg_id);
     }

@@ -26,8 +26,8 @@ import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import { expectMany } from "../time/signals.ts";
-import { Comms } from "./comms.ts";
-import { Displays } from "./displays.ts";
+import { noComms, noteComm } from "./comms.ts";
+import { noDisplays, noteDisplay } from "./displays.ts";
 import type { EventEntry, MessageEntry } from "../journal/entry.ts";
 import type { Execution } from "./executions/execution.ts";
 import type { ExecutionQueue } from "./executions/queue.ts";
@@ -95,8 +95,8 @@ export class Session {
   labels: Labels;
   readonly journal: Journal;
   readonly ownership = new Ownership();
-  readonly displays = new Displays();
-  readonly comms = new Comms();
+  readonly displays = noDisplays();
+  readonly comms = noComms();
   readonly created = new Date();
   /** Set by whoever samples it; kept after an exit. */
   resource_usage: ResourceUsage | undefined;
@@ -560,8 +560,8 @@ export class Session {
     const { message: told } = this.#telemetry;
     told?.(this.id, "from_kernel", message.channel, sizeOf(message));
     const entry = this.journal.append(message);
-    this.displays.heard(entry);
-    this.comms.heard(message);
+    noteDisplay(this.displays, entry);
+    noteComm(this.comms, message, "iopub");
     this.#requests.heard(message, entry, isIdle);
   }
 

@@ -1,6 +1,7 @@
 /** What is true of a session now, for a reader who comes late. */
 import type { contract, InputOf } from "../../../contract/index.ts";
 import type { Dropped } from "../../session/bounded-map.ts";
+import { shownBy } from "../../session/displays.ts";
 import type { Session } from "../../session/session.ts";
 import { describeQueue } from "./describe.ts";
 import { describeExecution, eventIn } from "./describe-execution.ts";
@@ -27,15 +28,12 @@ export function describeSnapshot(session: Session): Description {
     input_request: asking?.input === undefined ? null : eventIn(asking.input),
     queue: describeQueue(session),
     displays: Object.fromEntries(
-      [...displays].map(([display_id, { data, metadata }]) => [
-        display_id,
-        { data, metadata },
-      ]),
+      [...displays.entries()].map(([id, entry]) => [id, shownBy(entry)]),
     ),
     displays_dropped: displays.dropped.count,
     displays_clipped: clippedOf(displays.dropped),
-    comms: [...comms].map(
-      ({ comm_id, target_name, data, metadata, buffers }) => ({
+    comms: [...comms.entries()].map(
+      ([comm_id, { target_name, data, metadata, buffers }]) => ({
         comm_id,
         target_name,
         data,
