@@ -20,52 +20,57 @@ const MOST_UNSENT = 64 * 1024 * 1024;
 const LOOK_MS = 5;
 
 /** One that is connected. */
-class Peer {
+interface Peer {
   readonly socket: Socket;
   readonly connection: ZmtpConnection;
-  readonly line = new PeerQueue();
+  readonly line: PeerQueue;
   /** Of a ROUTER's peer: by which it is answered. */
-  identity: Uint8Array = new Uint8Array();
+  identity: Uint8Array;
   /** Of an XPUB's peer: how often it subscribed to what. */
-  readonly topics = new Map<string, number>();
+  readonly topics: Map<string, number>;
+}
 
-  constructor(type: "router" | "xpub", socket: Socket, hooks: Hooks) {
-    socket.setNoDelay(true);
-    this.socket = socket;
-    this.connection = new ZmtpConnection(
-      { type, accepted: { socket, limit: MESSAGE_LIMIT } },
-      {
-        ready: (identity) => {
-          this.identity = identity;
-          hooks.ready(this);
-        },
-        messages: (batch) => hooks.messages(this, batch),
-        drained: () => this.flush(),
-        ended: () => hooks.ended(this),
+function peerOf(type: "router" | "xpub", socket: Socket, hooks: Hooks): Peer {
+  socket.setNoDelay(true);
+  const connection = new ZmtpConnection(
+    { type, accepted: { socket, limit: MESSAGE_LIMIT } },
+    {
+      ready: (identity) => {
+        peer.identity = identity;
+        hooks.ready(peer);
       },
-    );
-  }
+      messages: (batch) => hooks.messages(peer, batch),
+      drained: () => flush(peer),
+      ended: () => hooks.ended(peer),
+    },
+  );
+  const peer: Peer = {
+    socket,
+    connection,
+    line: new PeerQueue(),
+    identity: new Uint8Array(),
+    topics: new Map(),
+  };
+  return peer;
+}
 
-  /** What is too much for a peer that does not read is dropped. */
-  send(frames: Frames): void {
-    try {
-      this.line.push(frames);
-    } catch (error) {
-      if (!(error instanceof LinkError)) throw error;
-      return;
-    }
-    this.flush();
+/** What is too much for a peer that does not read is dropped. */
+function send(peer: Peer, frames: Frames): void {
+  try {
+    peer.line.push(frames);
+  } catch (error) {
+    if (!(error instanceof LinkError)) throw error;
+    return;
   }
+  flush(peer);
+}
 
-  flush(): void {
-    while (this.line.length > 0 && this.connection.idle) {
-      this.connection.writeFrom(this.line);
-    }
-  }
+function flush({ line, connection }: Peer): void {
+  while (line.length > 0 && connection.idle) connection.writeFrom(line);
+}
 
-  get isSent(): boolean {
-    return this.line.length === 0 && this.connection.unsent === 0;
-  }
+function isSent({ line, connection }: Peer): boolean {
+  return line.length === 0 && connection.unsent === 0;
 }
 
 interface Hooks {
@@ -121,7 +126,7 @@ abstract class Bound implements AsyncIterable<Frames> {
     this.#server.close();
     this.#wake();
     const end = performance.now() + linger_ms;
-    while (performance.now() < end && [...this.peers].some((p) => !p.isSent)) {
+    while (performance.now() < end && ![...this.peers].every(isSent)) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
     for (const { connection } of this.peers) connection.finish();
@@ -169,7 +174,7 @@ abstract class Bound implements AsyncIterable<Frames> {
   }
 
   #accept(socket: Socket): void {
-    const peer = new Peer(this.#type, socket, {
+    const peer = peerOf(this.#type, socket, {
       ready: (one) => this.ready(one),
       messages: (one, batch) => {
         for (const frames of batch) this.heard(one, frames);
@@ -191,7 +196,8 @@ export class Router extends Bound {
   }
 
   send([identity, ...frames]: Frames): Promise<void> {
-    this.#byIdentity.get(keyOf(identity))?.send(frames);
+    const peer = this.#byIdentity.get(keyOf(identity));
+    if (peer !== undefined) send(peer, frames);
     return Promise.resolve();
   }
 
@@ -243,7 +249,7 @@ export class XPublisher extends Bound {
       }
       if (this.#most === 0) await this.#room(peer);
       else if (peer.line.length >= this.#most) continue;
-      peer.send(frames);
+      send(peer, frames);
     }
   }
 

@@ -67,12 +67,12 @@ export class Wire implements AsyncDisposable {
     this.connection = connection;
     this.signer = new Signer(connection.key, connection.signature_scheme);
     this.#lines = {
-      shell: new SendQueue(sockets.shell),
-      control: new SendQueue(sockets.control),
-      stdin: new SendQueue(sockets.stdin),
-      iopub: new SendQueue(sockets.iopub),
+      shell: inLine(sockets.shell),
+      control: inLine(sockets.control),
+      stdin: inLine(sockets.stdin),
+      iopub: inLine(sockets.iopub),
     };
-    this.#heart = new SendQueue(sockets.hb);
+    this.#heart = inLine(sockets.hb);
     this.#readers = [
       this.#read("shell", sockets.shell, hear),
       this.#read("control", sockets.control, hear),
@@ -166,32 +166,28 @@ async function bindAll(
 }
 
 /** A socket whose sends wait for each other. */
-class SendQueue {
-  readonly #socket: Router | XPublisher;
-  #last: Promise<void> = Promise.resolve();
+interface SendQueue {
+  /** Never rejects. */
+  send(frames: readonly Uint8Array[]): Promise<void>;
+  close(linger_ms: number): Promise<void>;
+}
 
-  constructor(socket: Router | XPublisher) {
-    this.#socket = socket;
-  }
-
-  send(frames: readonly Uint8Array[]): Promise<void> {
-    this.#last = this.#last.then(() => this.#send(frames));
-    return this.#last;
-  }
-
-  async close(linger: number): Promise<void> {
-    await this.#last;
-    await this.#socket.close(linger);
-  }
-
-  async #send(frames: readonly Uint8Array[]): Promise<void> {
-    try {
-      await this.#socket.send(frames);
-    } catch (error) {
-      if (!this.#socket.isClosed)
-        console.error("A message was not sent:", error);
-    }
-  }
+function inLine(socket: Router | XPublisher): SendQueue {
+  let last: Promise<void> = Promise.resolve();
+  return {
+    send(frames) {
+      last = last
+        .then(() => socket.send(frames))
+        .catch((error: unknown) => {
+          if (!socket.isClosed) console.error("A message was not sent:", error);
+        });
+      return last;
+    },
+    async close(linger_ms) {
+      await last;
+      await socket.close(linger_ms);
+    },
+  };
 }
 
 /** XPUB reports each subscription as one frame: a byte 1, then the topic. */

@@ -2,7 +2,7 @@
  * The test kit where there is no Node: mocked kernels and the whole server in
  * memory. See docs/testing.md.
  */
-import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
+import { memoryServer, type MemoryServerOptions } from "./memory-server.ts";
 import type { TestServer } from "./test-server.ts";
 
 export type TestServerOptions = MemoryServerOptions;
@@ -11,7 +11,7 @@ export type TestServerOptions = MemoryServerOptions;
 export function testServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {
-  return Promise.resolve(new MemoryServer(options));
+  return Promise.resolve(memoryServer(options));
 }
 
 export { type Clock, countingIds, ManualClock } from "./clock.ts";

@@ -2,8 +2,8 @@
  * The test kit for Node: mocked kernels, in memory or as processes, and the
  * whole server with them, in memory or on a port. See docs/testing.md.
  */
-import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
-import { PortServer } from "./port-server.ts";
+import { memoryServer, type MemoryServerOptions } from "./memory-server.ts";
+import { portServer } from "./port-server.ts";
 import type { TestServer } from "./test-server.ts";
 
 export type TestServerOptions =
@@ -18,10 +18,10 @@ export function testServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {
   if (options.listen !== true) {
-    return Promise.resolve(new MemoryServer(options));
+    return Promise.resolve(memoryServer(options));
   }
   const { kernels = {}, token } = options;
-  return PortServer.open({ kernels, token });
+  return portServer({ kernels, token });
 }
 
 export {

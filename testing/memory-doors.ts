@@ -21,74 +21,71 @@ export interface MemoryDoorsOptions {
   readonly basePath: string;
 }
 
-export class MemoryDoors {
-  readonly #basePath: string;
-  readonly #entrance: Entrance;
-  readonly #sockets = new Set<ServerSocket>();
-
-  constructor({ router, service, token, basePath }: MemoryDoorsOptions) {
-    this.#basePath = basePath;
-    this.#entrance = new Entrance({
-      token,
-      hosts: [],
-      origins: ["*"], // whoever can ask runs in this program
-      isLocal: true,
-      doors: doorsOf(service, { router }),
-      guard: service.guard,
-    });
-  }
-
-  get openSockets(): number {
-    return this.#sockets.size;
-  }
-
+export interface MemoryDoors {
+  readonly openSockets: number;
   /** Never rejects: what goes wrong is the answer. */
-  fetch(request: Request): Promise<Response> {
-    const { req, res, response } = exchangeOf(
-      request,
-      this.#below(request.url),
-    );
-    void this.#entrance.handle(req, res); // which does not reject
-    return response;
-  }
-
+  fetch(request: Request): Promise<Response>;
   /** Opens the server's end, which `peer` is told; rejects with why the upgrade is refused. */
-  async connect(address: URL, peer: Peer): Promise<void> {
-    const req = exchangeOf(
-      new Request(httpOf(address)),
-      this.#below(address),
-    ).req;
-    let refusal: unknown;
-    await this.#entrance.upgrade({
-      req,
-      url: urlOf(req),
-      accept: (opened) => {
-        const socket = new ServerSocket(peer);
-        this.#sockets.add(socket);
-        socket.once("close", () => this.#sockets.delete(socket));
-        peer.opened(socket);
-        opened({ socket: asWs(socket), stream: undefined });
-      },
-      answer: (status, body) => (refusal = { status, body }),
-    });
-    if (refusal !== undefined) {
-      throw new Error("The upgrade was refused", { cause: refusal });
-    }
-  }
-
+  connect(address: URL, peer: Peer): Promise<void>;
   /** Says goodbye to everybody. */
-  close(): void {
-    this.#entrance.close();
-    for (const socket of this.#sockets) socket.close(1001, "the server ends");
-  }
+  close(): void;
+}
 
+export function memoryDoors({
+  router,
+  service,
+  token,
+  basePath,
+}: MemoryDoorsOptions): MemoryDoors {
+  const sockets = new Set<ServerSocket>();
+  const entrance = new Entrance({
+    token,
+    hosts: [],
+    origins: ["*"], // whoever can ask runs in this program
+    isLocal: true,
+    doors: doorsOf(service, { router }),
+    guard: service.guard,
+  });
   /** As the server sees it: without the path under which it stands. */
-  #below(address: string | URL): string {
+  const below = (address: string | URL): string => {
     const { pathname, search } = new URL(address);
-    const isBelow = pathname.startsWith(`${this.#basePath}/`);
-    const path = isBelow ? pathname.slice(this.#basePath.length) : pathname;
+    const isBelow = pathname.startsWith(`${basePath}/`);
+    const path = isBelow ? pathname.slice(basePath.length) : pathname;
     return `${path}${search}`;
-  }
+  };
+  return {
+    get openSockets() {
+      return sockets.size;
+    },
+    fetch(request) {
+      const { req, res, response } = exchangeOf(request, below(request.url));
+      void entrance.handle(req, res); // which does not reject
+      return response;
+    },
+    async connect(address, peer) {
+      const { req } = exchangeOf(new Request(httpOf(address)), below(address));
+      let refusal: unknown;
+      await entrance.upgrade({
+        req,
+        url: urlOf(req),
+        accept: (opened) => {
+          const socket = new ServerSocket(peer);
+          sockets.add(socket);
+          socket.once("close", () => sockets.delete(socket));
+          peer.opened(socket);
+          opened({ socket: asWs(socket), stream: undefined });
+        },
+        answer: (status, body) => (refusal = { status, body }),
+      });
+      if (refusal !== undefined) {
+        throw new Error("The upgrade was refused", { cause: refusal });
+      }
+    },
+    close() {
+      entrance.close();
+      for (const socket of sockets) socket.close(1001, "the server ends");
+    },
+  };
 }
 
 /** `Request` takes no address of a WebSocket. */

@@ -13,12 +13,11 @@ import {
 } from "../src/server/answers/router.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { EVERYTHING, type Principal } from "../src/session/principal.ts";
-import type { Supervisor } from "../src/supervisor/supervisor.ts";
-import { MemoryDoors } from "./memory-doors.ts";
+import { type MemoryDoors, memoryDoors } from "./memory-doors.ts";
 import { memoryService } from "./memory-service.ts";
-import { type Dial, socketClass, type SocketClass } from "./memory-socket.ts";
+import { type Dial, socketClass } from "./memory-socket.ts";
 import { type Overrides, overridden } from "./overrides.ts";
-import type { MockKernels, MockProvisioner } from "./provisioner.ts";
+import type { MockKernels } from "./provisioner.ts";
 import {
   assertNothingLeft,
   readersOf,
@@ -40,71 +39,55 @@ export interface MemoryServerOptions {
   readonly url?: string;
 }
 
-export class MemoryServer implements TestServer {
-  readonly url: string;
-  readonly token: string | undefined;
-  readonly trpc: TRPCClient<AppRouter>;
-  readonly WebSocket: SocketClass;
-  readonly supervisor: Supervisor;
+export interface MemoryServer extends TestServer {
   readonly doors: MemoryDoors;
   /** Resolves with the reason once somebody asked the server to end. */
   readonly shutdownRequested: Promise<string>;
-  readonly #provisioner: MockProvisioner;
-  #closed: Promise<void> | undefined;
+  [Symbol.asyncDispose](): Promise<void>;
+}
 
-  constructor(options: MemoryServerOptions = {}) {
-    const { kernels = {}, token, overrides = {} } = options;
-    const { ids = () => crypto.randomUUID() } = options;
-    let shutDown: (reason: string) => void = () => {};
-    this.shutdownRequested = new Promise((resolve) => (shutDown = resolve));
-    const { service, provisioner } = memoryService({
-      kernels,
-      ids,
-      shutDown: (reason) => shutDown(reason),
-    });
-    const router = routerOf(overridden(answers, overrides));
-    this.supervisor = service.supervisor;
-    this.token = token;
-    this.url = (options.url ?? "http://localhost").replace(/\/+$/, "");
-    this.#provisioner = provisioner;
-    const { pathname } = new URL(this.url);
-    this.doors = new MemoryDoors({
-      router,
-      service,
-      token,
-      basePath: pathname.replace(/\/+$/, ""),
-    });
-    this.trpc = localClient(router, service);
-    const dial: Dial = (url, peer) => {
-      if (token !== undefined) url.searchParams.set("token", token);
-      return this.doors.connect(url, peer);
-    };
-    this.WebSocket = socketClass(dial);
-  }
-
-  readonly fetch: TestServer["fetch"] = (input, init) =>
-    this.doors.fetch(requestTo(this, input, init));
-
-  start(kernel_name?: string, session_id?: string): Promise<TestSession> {
-    return TestSession.start(this.trpc, kernel_name, session_id);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    const { supervisor } = this;
+export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
+  const { kernels = {}, token, overrides = {} } = options;
+  const { ids = () => crypto.randomUUID() } = options;
+  const url = (options.url ?? "http://localhost").replace(/\/+$/, "");
+  let shutDown: (reason: string) => void = () => {};
+  const shutdownRequested = new Promise<string>((resolve) => {
+    shutDown = resolve;
+  });
+  const { service, provisioner } = memoryService({ kernels, ids, shutDown });
+  const { supervisor } = service;
+  const router = routerOf(overridden(answers, overrides));
+  const basePath = new URL(url).pathname.replace(/\/+$/, "");
+  const doors = memoryDoors({ router, service, token, basePath });
+  const trpc = localClient(router, service);
+  const dial: Dial = (address, peer) => {
+    if (token !== undefined) address.searchParams.set("token", token);
+    return doors.connect(address, peer);
+  };
+  const close = async (): Promise<void> => {
     const { sessions } = supervisor;
     await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
-    this.doors.close();
+    doors.close();
     await assertNothingLeft({
-      kernels: () => this.#provisioner.running,
-      sockets: () => this.doors.openSockets,
+      kernels: () => provisioner.running,
+      sockets: () => doors.openSockets,
       readers: () => readersOf(sessions),
     });
-  }
+  };
+  let closed: Promise<void> | undefined;
+  return {
+    url,
+    token,
+    trpc,
+    WebSocket: socketClass(dial),
+    supervisor,
+    doors,
+    shutdownRequested,
+    fetch: (input, init) => doors.fetch(requestTo({ url, token }, input, init)),
+    start: (kernel_name, session_id) =>
+      TestSession.start(trpc, kernel_name, session_id),
+    [Symbol.asyncDispose]: () => (closed ??= close()),
+  };
 }
 
 /** Whoever asks without a request. */

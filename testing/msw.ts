@@ -23,7 +23,11 @@ import {
 import { sendFailure } from "../src/server/respond.ts";
 import { systemClock, turn } from "./clock.ts";
 import { exchangeOf } from "./memory-http.ts";
-import { MemoryServer, type MemoryServerOptions } from "./memory-server.ts";
+import {
+  type MemoryServer,
+  memoryServer,
+  type MemoryServerOptions,
+} from "./memory-server.ts";
 import type { Peer, ServerSocket } from "./memory-socket.ts";
 import type { Overrides } from "./overrides.ts";
 
@@ -65,109 +69,108 @@ export function handlers({
   ...options
 }: HandlerOptions = {}): Handlers {
   const base = baseUrl.replace(/\/+$/, "");
-  const mock = new Mock(
-    new MemoryServer({
+  const mock: Mock = {
+    server: memoryServer({
       ...options,
       url: base,
       overrides: restricted(overrides, operations),
     }),
-  );
-  const all = [pastTheGlobal(base), ...mock.rest(base), ...mock.others(base)];
+    faults: {},
+    sockets: new Set(),
+  };
+  const all = [pastTheGlobal(base), ...rest(mock, base), ...others(mock, base)];
   return Object.assign(all, {
     server: mock.server,
-    fault: (faults: Faults = {}) => mock.fault(faults),
+    fault(faults: Faults = {}) {
+      mock.faults = faults;
+      for (const socket of mock.sockets) socket.breakAfter(faults.dropAfter);
+    },
     [Symbol.asyncDispose]: () => mock.server[Symbol.asyncDispose](),
   });
 }
 
-class Mock {
+/** What all handlers of one mock share. */
+interface Mock {
   readonly server: MemoryServer;
-  #faults: Faults = {};
-  readonly #sockets = new Set<OpenSocket>();
+  faults: Faults;
+  readonly sockets: Set<OpenSocket>;
+}
 
-  constructor(server: MemoryServer) {
-    this.server = server;
-  }
+/** One handler for each operation with a route. */
+function rest(mock: Mock, base: string): RequestHandler[] {
+  return namedOperations().flatMap(([name, { route }]) => {
+    if (route === undefined) return [];
+    const { method, path } = partsOf(route);
+    const address = base + path.replace(/\{(\w+)\}/g, ":$1");
+    const verb = method.toLowerCase() as "get" | "put" | "post" | "delete";
+    return [http[verb](address, ({ request }) => answer(mock, request, name))];
+  });
+}
 
-  fault(faults: Faults): void {
-    this.#faults = faults;
-    for (const socket of this.#sockets) socket.breakAfter(faults.dropAfter);
-  }
+/** tRPC, sockets, and all that is no operation, which is answered as the server would: there is nothing here. */
+function others(
+  mock: Mock,
+  base: string,
+): (RequestHandler | WebSocketHandler)[] {
+  const sockets = base.replace(/^http/, "ws");
+  const trpc = `${base}/trpc/`;
+  return [
+    http.all(`${trpc}*`, ({ request }) => {
+      const { pathname } = new URL(request.url);
+      const names = pathname.split("/trpc/")[1] ?? "";
+      return answer(mock, request, ...names.split(","));
+    }),
+    ws
+      .link(`${sockets}/*`)
+      .addEventListener("connection", (connection) =>
+        connect(mock, connection),
+      ),
+    http.all(`${base}/*`, ({ request }) => answer(mock, request)),
+  ];
+}
 
-  /** One handler for each operation with a route. */
-  rest(base: string): RequestHandler[] {
-    return namedOperations().flatMap(([name, { route }]) => {
-      if (route === undefined) return [];
-      const { method, path } = partsOf(route);
-      const address = base + path.replace(/\{(\w+)\}/g, ":$1");
-      const verb = method.toLowerCase() as "get" | "put" | "post" | "delete";
-      return [
-        http[verb](address, ({ request }) => this.#answer(request, name)),
-      ];
-    });
-  }
+async function answer(
+  mock: Mock,
+  request: Request,
+  ...names: string[]
+): Promise<Response> {
+  await delay(mock);
+  const { unauthorized } = mock.faults;
+  const isRefused =
+    unauthorized === true ||
+    names.some((name) => unauthorized?.includes(name as OperationName));
+  if (!isRefused) return mock.server.doors.fetch(request);
+  const { res, response } = exchangeOf(request, "");
+  sendFailure(res, failure("unauthorized", {}));
+  return response;
+}
 
-  /** tRPC, sockets, and all that is no operation, which is answered as the server would: there is nothing here. */
-  others(base: string): (RequestHandler | WebSocketHandler)[] {
-    const sockets = base.replace(/^http/, "ws");
-    const trpc = `${base}/trpc/`;
-    return [
-      http.all(`${trpc}*`, ({ request }) => {
-        const { pathname } = new URL(request.url);
-        const names = pathname.split("/trpc/")[1] ?? "";
-        return this.#answer(request, ...names.split(","));
-      }),
-      ws
-        .link(`${sockets}/*`)
-        .addEventListener("connection", (connection) =>
-          this.#connect(connection),
-        ),
-      http.all(`${base}/*`, ({ request }) => this.#answer(request)),
-    ];
+function connect(mock: Mock, { client }: WebSocketHandlerConnection): void {
+  const { unauthorized, dropAfter } = mock.faults;
+  let line = Promise.resolve();
+  const inTime = (act: () => void) => {
+    if ((mock.faults.delay_ms ?? 0) === 0) act();
+    else line = line.then(() => delay(mock)).then(act);
+  };
+  if (unauthorized === true || dropAfter === 0) {
+    client.close(BROKEN); // a browser is not told why an upgrade was refused
+    return;
   }
+  const socket = openSocket(client, dropAfter);
+  const peer: Peer = {
+    opened: (server) => {
+      socket.opened(server);
+      mock.sockets.add(socket);
+      client.addEventListener("close", () => mock.sockets.delete(socket));
+    },
+    receive: (text) => inTime(() => socket.receive(text)),
+    closed: (code, reason) => inTime(() => client.close(code, reason)),
+  };
+  mock.server.doors.connect(client.url, peer).catch(() => client.close(BROKEN));
+}
 
-  async #answer(request: Request, ...names: string[]): Promise<Response> {
-    await this.#delay();
-    const { unauthorized } = this.#faults;
-    const isRefused =
-      unauthorized === true ||
-      names.some((name) => unauthorized?.includes(name as OperationName));
-    if (!isRefused) return this.server.doors.fetch(request);
-    const { res, response } = exchangeOf(request, "");
-    sendFailure(res, failure("unauthorized", {}));
-    return response;
-  }
-
-  #connect({ client }: WebSocketHandlerConnection): void {
-    const { unauthorized, dropAfter } = this.#faults;
-    let line = Promise.resolve();
-    const inTime = (act: () => void) => {
-      if ((this.#faults.delay_ms ?? 0) === 0) act();
-      else line = line.then(() => this.#delay()).then(act);
-    };
-    if (unauthorized === true || dropAfter === 0) {
-      client.close(BROKEN); // a browser is not told why an upgrade was refused
-      return;
-    }
-    const socket = new OpenSocket(client, dropAfter);
-    const peer: Peer = {
-      opened: (server) => {
-        socket.opened(server);
-        this.#sockets.add(socket);
-        client.addEventListener("close", () => this.#sockets.delete(socket));
-      },
-      receive: (text) => inTime(() => socket.receive(text)),
-      closed: (code, reason) => inTime(() => client.close(code, reason)),
-    };
-    this.server.doors
-      .connect(client.url, peer)
-      .catch(() => client.close(BROKEN));
-  }
-
-  async #delay(): Promise<void> {
-    const { delay_ms = 0 } = this.#faults;
-    if (delay_ms > 0) await systemClock.sleep(delay_ms);
-  }
+async function delay({ faults: { delay_ms = 0 } }: Mock): Promise<void> {
+  if (delay_ms > 0) await systemClock.sleep(delay_ms);
 }
 
 /**
@@ -191,43 +194,39 @@ function pastTheGlobal(base: string): RequestHandler {
 const BROKEN = 1006;
 
 /** A socket between a client that MSW mocks and the server's end. */
-class OpenSocket {
-  readonly #client: MockedClient;
-  #server: ServerSocket | undefined;
-  /** Messages until it breaks. */
-  #left: number;
+interface OpenSocket {
+  opened(server: ServerSocket): void;
+  breakAfter(messages?: number): void;
+  receive(text: string): void;
+}
 
-  constructor(client: MockedClient, left = Infinity) {
-    this.#client = client;
-    this.#left = left;
-  }
-
-  opened(server: ServerSocket): void {
-    const client = this.#client;
-    this.#server = server;
-    client.addEventListener("message", ({ data }) => server.hear(data));
-    client.addEventListener("close", ({ code, reason }) =>
-      server.close(code, reason),
-    );
-  }
-
-  breakAfter(messages = Infinity): void {
-    this.#left = messages;
-    if (messages <= 0) this.#break();
-  }
-
-  receive(text: string): void {
-    if (this.#left <= 0) return;
-    this.#client.send(text);
-    this.#left -= 1;
-    // What was sent is on its way to the client for a turn.
-    if (this.#left <= 0) void turn().then(() => this.#break());
-  }
-
-  #break(): void {
-    this.#client.close(BROKEN);
-    this.#server?.terminate();
-  }
+/** `left`: messages until it breaks. */
+function openSocket(client: MockedClient, left = Infinity): OpenSocket {
+  let end: ServerSocket | undefined;
+  const breakOff = (): void => {
+    client.close(BROKEN);
+    end?.terminate();
+  };
+  return {
+    opened(server) {
+      end = server;
+      client.addEventListener("message", ({ data }) => server.hear(data));
+      client.addEventListener("close", ({ code, reason }) =>
+        server.close(code, reason),
+      );
+    },
+    breakAfter(messages = Infinity) {
+      left = messages;
+      if (messages <= 0) breakOff();
+    },
+    receive(text) {
+      if (left <= 0) return;
+      client.send(text);
+      left -= 1;
+      // What was sent is on its way to the client for a turn.
+      if (left <= 0) void turn().then(breakOff);
+    },
+  };
 }
 
 type MockedClient = WebSocketHandlerConnection["client"];

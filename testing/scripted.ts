@@ -10,7 +10,10 @@ import {
   type KernelDefinition,
   NO_REPLY,
 } from "../kernels/kernel.ts";
-import { History } from "../kernels/python-wasm/history.ts";
+import {
+  type LineHistory,
+  lineHistory,
+} from "../kernels/python-wasm/history.ts";
 import { systemClock, turn } from "./clock.ts";
 import type { MockKernel, MockKernelOptions } from "./mock-kernel.ts";
 import type { MockHost } from "./mock-host.ts";
@@ -33,10 +36,18 @@ export function definitionOf(
   const { vices = {} } = options;
   const replay =
     recorded === undefined ? undefined : new Replay(recorded, { clock, host });
-  const run = new ScriptRun(options, host, replay);
+  const run: ScriptRun = {
+    options,
+    host,
+    replay,
+    history: lineHistory(),
+    comms: new Map(),
+    idleForgotten: new Set(),
+    held: undefined,
+  };
   return {
     kernelInfo: kernelInfoOf(options, recorded?.recording.kernel_info),
-    handlers: run.handlers,
+    handlers: handlersOf(run),
     stamp: () => ({
       msg_id: ids(),
       date: new Date(clock.now()).toISOString(),
@@ -46,292 +57,309 @@ export function definitionOf(
       (vices.deaf === undefined ||
         (vices.deaf !== true && !vices.deaf.includes(msg_type))),
     says: (state, { header }) =>
-      state === "busy" || !run.forgetsIdleOf(header.msg_id),
+      state === "busy" || !run.idleForgotten.delete(header.msg_id),
     ...(replay !== undefined && { attend: replay.attend }),
   };
 }
 
-class ScriptRun {
-  readonly #options: MockKernelOptions;
-  readonly #host: MockHost;
-  readonly #replay: Replay | undefined;
-  readonly #history = new History();
+/** One run of the kernel, and what it remembers. */
+interface ScriptRun {
+  readonly options: MockKernelOptions;
+  readonly host: MockHost;
+  readonly replay: Replay | undefined;
+  readonly history: LineHistory;
   /** comm_id to target_name, of the comms that are open. */
-  readonly #comms = new Map<string, string>();
+  readonly comms: Map<string, string>;
   /** Executions whose idle is kept back. */
-  readonly #idleForgotten = new Set<string>();
-  #held: (() => Promise<void>) | undefined;
+  readonly idleForgotten: Set<string>;
+  /** Of kernels that answer in disorder: an answer that waits for the next one. */
+  held: (() => Promise<void>) | undefined;
+}
 
-  constructor(options: MockKernelOptions, host: MockHost, replay?: Replay) {
-    this.#options = options;
-    this.#host = host;
-    this.#replay = replay;
+function handlersOf(run: ScriptRun): KernelDefinition["handlers"] {
+  const { options } = run;
+  const { shutdown, interrupt } = options;
+  return {
+    execute: (request, io) => execute(run, request, io),
+    complete: (content) => {
+      if (options.complete === undefined) refuse(run, "this complete_request");
+      return completion(options.complete, content);
+    },
+    inspect: (content) => {
+      if (options.inspect === undefined) refuse(run, "this inspect_request");
+      return inspection(options.inspect, content);
+    },
+    is_complete: ({ code }) => {
+      if (options.is_complete === undefined) {
+        refuse(run, "this is_complete_request");
+      }
+      return options.is_complete?.(String(code)) ?? { status: "complete" };
+    },
+    history: (content) => {
+      if (options.history === undefined) refuse(run, "this history_request");
+      return options.history?.(content) ?? run.history.answer(content);
+    },
+    comm_info: ({ target_name }) => commInfo(run, target_name),
+    comm: (content, io) => hearComm(run, content, io),
+    other: (content, { request: { header } }) =>
+      options.other?.(header.msg_type, content) ?? NO_REPLY,
+    ...(interrupt !== undefined && { interrupt }),
+    ...(shutdown !== undefined && { shutdown }),
+  };
+}
+
+/** Throws `NotRecorded` where this is a recording, which would say so if it could. */
+function refuse({ replay }: ScriptRun, what: string): void {
+  const refusal = replay?.refusal(what);
+  if (refusal !== undefined) throw refusal;
+}
+
+async function execute(
+  run: ScriptRun,
+  request: Pick<
+    ExecuteCall,
+    "code" | "silent" | "allow_stdin" | "user_expressions"
+  > & { readonly store_history: boolean },
+  io: Io,
+): Promise<ReplyContent> {
+  const { code } = request;
+  const { vices = {} } = run.options;
+  if (vices.forgetful === true) forgetIdle(run, io);
+  if (request.store_history) run.history.add(io.execution_count, code);
+  const [reaction, match] = reactionTo(run, code);
+  const acting = actingOn(io);
+  const call: ExecuteCall = {
+    ...request,
+    match,
+    execution_count: io.execution_count,
+    env: run.host.env,
+    signal: io.signal,
+    input: (prompt, { password = false } = {}) => io.input(prompt, password),
+    say: (...steps) => perform(run, steps, call, acting),
+  };
+  await perform(run, reaction, call, acting);
+  const late = acting.late_ms ?? vices.late;
+  if (acting.isUnanswered) return NO_REPLY;
+  if (late === undefined && vices.disorderly !== true) return acting.reply;
+  const content = {
+    status: "ok",
+    execution_count: io.execution_count,
+    user_expressions: {},
+    payload: [],
+    ...acting.reply,
+  };
+  const answer = () => io.reply(content);
+  if (late !== undefined) void sleep(run, late).then(answer);
+  else await inDisorder(run, answer);
+  return NO_REPLY;
+}
+
+/** The first waits for the second, and comes after it. */
+async function inDisorder(
+  run: ScriptRun,
+  answer: () => Promise<void>,
+): Promise<void> {
+  const first = run.held;
+  run.held = first === undefined ? answer : undefined;
+  if (first === undefined) return;
+  await answer();
+  await first();
+}
+
+function reactionTo(
+  run: ScriptRun,
+  code: string,
+): [Reaction, RegExpExecArray | undefined] {
+  for (const [pattern, reaction] of entriesOf(run.options.on)) {
+    if (pattern === code) return [reaction, undefined];
+    if (typeof pattern === "string") continue;
+    pattern.lastIndex = 0; // one that is global or sticky remembers
+    const match = pattern.exec(code);
+    if (match !== null) return [reaction, match];
   }
+  const { otherwise } = run.options;
+  if (otherwise === undefined) refuse(run, quoted(code));
+  return [otherwise ?? notScripted(code), undefined];
+}
 
-  get handlers(): KernelDefinition["handlers"] {
-    const options = this.#options;
-    const { shutdown, interrupt } = options;
-    return {
-      execute: (request, io) => this.#execute(request, io),
-      complete: (content) => {
-        if (options.complete === undefined)
-          this.#refuse("this complete_request");
-        return completion(options.complete, content);
-      },
-      inspect: (content) => {
-        if (options.inspect === undefined) this.#refuse("this inspect_request");
-        return inspection(options.inspect, content);
-      },
-      is_complete: ({ code }) => {
-        if (options.is_complete === undefined) {
-          this.#refuse("this is_complete_request");
-        }
-        return options.is_complete?.(String(code)) ?? { status: "complete" };
-      },
-      history: (content) => {
-        if (options.history === undefined) this.#refuse("this history_request");
-        return options.history?.(content) ?? this.#history.answer(content);
-      },
-      comm_info: ({ target_name }) => this.#commInfo(target_name),
-      comm: (content, io) => this.#comm(content, io),
-      other: (content, { request: { header } }) =>
-        options.other?.(header.msg_type, content) ?? NO_REPLY,
-      ...(interrupt !== undefined && { interrupt }),
-      ...(shutdown !== undefined && { shutdown }),
-    };
+async function hearComm(
+  run: ScriptRun,
+  content: Content,
+  io: Io,
+): Promise<void> {
+  const msg_type = io.request.header.msg_type as CommCall["msg_type"];
+  const comm_id = String(content["comm_id"]);
+  if (msg_type === "comm_open") {
+    run.comms.set(comm_id, String(content["target_name"]));
   }
-
-  /** Throws `NotRecorded` where this is a recording, which would say so if it could. */
-  #refuse(what: string): void {
-    const refusal = this.#replay?.refusal(what);
-    if (refusal !== undefined) throw refusal;
+  const target_name = run.comms.get(comm_id);
+  if (msg_type === "comm_close") run.comms.delete(comm_id);
+  const { comm = {} } = run.options;
+  const reaction = comm[target_name ?? "*"] ?? comm["*"];
+  if (reaction === undefined) {
+    const refusal = run.replay?.refusal(`this ${msg_type}`);
+    // There is no reply; a kernel's own troubles with a comm are told in the same place.
+    if (refusal !== undefined) await io.stream("stderr", refusal.message);
+    return;
   }
+  const acting = actingOn(io);
+  const call: CommCall = {
+    msg_type,
+    comm_id,
+    target_name,
+    data: content["data"],
+    metadata: JSON.parse(
+      new TextDecoder().decode(io.request.raw.metadata),
+    ) as unknown,
+    buffers: io.request.buffers,
+    env: run.host.env,
+    signal: io.signal,
+    say: (...steps) => perform(run, steps, call, acting),
+  };
+  await perform(run, reaction, call, acting);
+}
 
-  forgetsIdleOf(msg_id: string): boolean {
-    return this.#idleForgotten.delete(msg_id);
+function commInfo(run: ScriptRun, target_name: unknown): Content {
+  const wanted = typeof target_name === "string" ? target_name : undefined;
+  const { comm_info } = run.options;
+  if (comm_info !== undefined) return comm_info(wanted);
+  const open = [...run.comms, ...(run.replay?.ids.open ?? [])].filter(
+    ([, target]) => wanted === undefined || target === wanted,
+  );
+  return {
+    comms: Object.fromEntries(
+      open.map(([id, target]) => [id, { target_name: target }]),
+    ),
+  };
+}
+
+async function perform<C extends ExecuteCall | CommCall>(
+  run: ScriptRun,
+  reaction: Reaction<C>,
+  call: C,
+  acting: Acting,
+): Promise<void> {
+  const scripted: Scripted =
+    typeof reaction === "function" ? reaction(call) : reaction;
+  for await (const step of stepsOf(await scripted)) {
+    const { step: pause = 0 } = run.options.delay ?? {};
+    if (pause > 0) await sleep(run, pause, acting.io.signal);
+    acting.io.signal.throwIfAborted();
+    await act(run, step, call as ExecuteCall, acting);
   }
+}
 
-  async #execute(
-    request: Pick<
-      ExecuteCall,
-      "code" | "silent" | "allow_stdin" | "user_expressions"
-    > & { readonly store_history: boolean },
-    io: Io,
-  ): Promise<ReplyContent> {
-    const { code } = request;
-    const { vices = {} } = this.#options;
-    if (vices.forgetful === true) this.#forgetIdle(io);
-    if (request.store_history) this.#history.add(io.execution_count, code);
-    const [reaction, match] = this.#reactionTo(code);
-    const acting = new Acting(io);
-    const call: ExecuteCall = {
-      ...request,
-      match,
-      execution_count: io.execution_count,
-      env: this.#host.env,
-      signal: io.signal,
-      input: (prompt, { password = false } = {}) => io.input(prompt, password),
-      say: (...steps) => this.#perform(steps, call, acting),
-    };
-    await this.#perform(reaction, call, acting);
-    const late = acting.late_ms ?? vices.late;
-    if (acting.isUnanswered) return NO_REPLY;
-    if (late === undefined && vices.disorderly !== true) return acting.reply;
-    const content = {
-      status: "ok",
-      execution_count: io.execution_count,
-      user_expressions: {},
-      payload: [],
-      ...acting.reply,
-    };
-    const answer = () => io.reply(content);
-    if (late !== undefined) void this.#sleep(late).then(answer);
-    else await this.#inDisorder(answer);
-    return NO_REPLY;
-  }
-
-  /** The first waits for the second, and comes after it. */
-  async #inDisorder(answer: () => Promise<void>): Promise<void> {
-    const first = this.#held;
-    this.#held = first === undefined ? answer : undefined;
-    if (first === undefined) return;
-    await answer();
-    await first();
-  }
-
-  #reactionTo(code: string): [Reaction, RegExpExecArray | undefined] {
-    for (const [pattern, reaction] of entriesOf(this.#options.on)) {
-      if (pattern === code) return [reaction, undefined];
-      if (typeof pattern === "string") continue;
-      pattern.lastIndex = 0; // one that is global or sticky remembers
-      const match = pattern.exec(code);
-      if (match !== null) return [reaction, match];
+async function act(
+  run: ScriptRun,
+  step: Step,
+  call: ExecuteCall,
+  acting: Acting,
+): Promise<void> {
+  const { io } = acting;
+  switch (step.step) {
+    case "say": {
+      const { msg_type, content, ...extra } = step;
+      assertAllowed(msg_type, content);
+      noteComm(run, msg_type, content);
+      return io.publish(msg_type, content, extra);
     }
-    const { otherwise } = this.#options;
-    if (otherwise === undefined) this.#refuse(quoted(code));
-    return [otherwise ?? notScripted(code), undefined];
-  }
-
-  async #comm(content: Content, io: Io): Promise<void> {
-    const msg_type = io.request.header.msg_type as CommCall["msg_type"];
-    const comm_id = String(content["comm_id"]);
-    if (msg_type === "comm_open") {
-      this.#comms.set(comm_id, String(content["target_name"]));
+    case "result": {
+      const { data, metadata, buffers } = step;
+      const { execution_count } = io;
+      return io.publish(
+        "execute_result",
+        { data, metadata, execution_count },
+        { buffers },
+      );
     }
-    const target_name = this.#comms.get(comm_id);
-    if (msg_type === "comm_close") this.#comms.delete(comm_id);
-    const { comm = {} } = this.#options;
-    const reaction = comm[target_name ?? "*"] ?? comm["*"];
-    if (reaction === undefined) {
-      const refusal = this.#replay?.refusal(`this ${msg_type}`);
-      // There is no reply; a kernel's own troubles with a comm are told in the same place.
-      if (refusal !== undefined) await io.stream("stderr", refusal.message);
+    case "error":
+      throw new KernelError(step.ename, step.evalue, step.traceback);
+    case "input": {
+      const value = await io.input(step.prompt, step.password);
+      if (step.next === undefined) return;
+      return perform(run, step.next(value), call, acting);
+    }
+    case "answer":
+      acting.reply = { ...acting.reply, ...step.content };
       return;
-    }
-    const acting = new Acting(io);
-    const call: CommCall = {
-      msg_type,
-      comm_id,
-      target_name,
-      data: content["data"],
-      metadata: JSON.parse(
-        new TextDecoder().decode(io.request.raw.metadata),
-      ) as unknown,
-      buffers: io.request.buffers,
-      env: this.#host.env,
-      signal: io.signal,
-      say: (...steps) => this.#perform(steps, call, acting),
-    };
-    await this.#perform(reaction, call, acting);
+    case "wait":
+      return sleep(run, step.ms, io.signal);
+    case "print":
+      return run.host.print(step.stream, step.text);
+    case "background":
+      void perform(run, step.reaction, call, acting).catch(() => {}); // as a thread: it ends for itself
+      return;
+    case "flood":
+      return say(run, step.flood, io);
+    case "exit":
+      return run.host.exit(step.ending);
+    case "hang":
+      return step.isDeaf ? new Promise(() => {}) : aborted(io.signal);
+    case "heartbeat":
+      run.host.heartbeat(step.beats);
+      return;
+    case "forget":
+      if (step.what === "idle") forgetIdle(run, io);
+      else acting.isUnanswered = true;
+      return;
+    case "answer late":
+      acting.late_ms = step.ms;
+      return;
+    case "broken":
+      return run.host.broken(step.how, io);
   }
+}
 
-  #commInfo(target_name: unknown): Content {
-    const wanted = typeof target_name === "string" ? target_name : undefined;
-    const { comm_info } = this.#options;
-    if (comm_info !== undefined) return comm_info(wanted);
-    const open = [...this.#comms, ...(this.#replay?.ids.open ?? [])].filter(
-      ([, target]) => wanted === undefined || target === wanted,
-    );
-    return {
-      comms: Object.fromEntries(
-        open.map(([id, target]) => [id, { target_name: target }]),
-      ),
-    };
+async function say(
+  run: ScriptRun,
+  { count, rate, text = (i) => `${i}\n` }: Flood,
+  io: Io,
+): Promise<void> {
+  for (let i = 1; i <= count; i += 1) {
+    io.signal.throwIfAborted();
+    if (rate !== undefined) await sleep(run, 1000 / rate, io.signal);
+    await io.stream("stdout", text(i));
+    if (i % A_BREATH === 0) await turn(); // so that others are served
   }
+}
 
-  async #perform<C extends ExecuteCall | CommCall>(
-    reaction: Reaction<C>,
-    call: C,
-    acting: Acting,
-  ): Promise<void> {
-    const scripted: Scripted =
-      typeof reaction === "function" ? reaction(call) : reaction;
-    for await (const step of stepsOf(await scripted)) {
-      const { step: pause = 0 } = this.#options.delay ?? {};
-      if (pause > 0) await this.#sleep(pause, acting.io.signal);
-      acting.io.signal.throwIfAborted();
-      await this.#act(step, call as ExecuteCall, acting);
-    }
-  }
+function forgetIdle(run: ScriptRun, io: Io): void {
+  run.idleForgotten.add(io.request.header.msg_id);
+}
 
-  async #act(step: Step, call: ExecuteCall, acting: Acting): Promise<void> {
-    const { io } = acting;
-    switch (step.step) {
-      case "say": {
-        const { msg_type, content, ...extra } = step;
-        assertAllowed(msg_type, content);
-        this.#noteComm(msg_type, content);
-        return io.publish(msg_type, content, extra);
-      }
-      case "result": {
-        const { data, metadata, buffers } = step;
-        const { execution_count } = io;
-        return io.publish(
-          "execute_result",
-          { data, metadata, execution_count },
-          { buffers },
-        );
-      }
-      case "error":
-        throw new KernelError(step.ename, step.evalue, step.traceback);
-      case "input": {
-        const value = await io.input(step.prompt, step.password);
-        if (step.next === undefined) return;
-        return this.#perform(step.next(value), call, acting);
-      }
-      case "answer":
-        acting.reply = { ...acting.reply, ...step.content };
-        return;
-      case "wait":
-        return this.#sleep(step.ms, io.signal);
-      case "print":
-        return this.#host.print(step.stream, step.text);
-      case "background":
-        void this.#perform(step.reaction, call, acting).catch(() => {}); // as a thread: it ends for itself
-        return;
-      case "flood":
-        return this.#flood(step.flood, io);
-      case "exit":
-        return this.#host.exit(step.ending);
-      case "hang":
-        return step.isDeaf ? new Promise(() => {}) : aborted(io.signal);
-      case "heartbeat":
-        this.#host.heartbeat(step.beats);
-        return;
-      case "forget":
-        if (step.what === "idle") this.#forgetIdle(io);
-        else acting.isUnanswered = true;
-        return;
-      case "answer late":
-        acting.late_ms = step.ms;
-        return;
-      case "broken":
-        return this.#host.broken(step.how, io);
-    }
+function noteComm(
+  { comms }: ScriptRun,
+  msg_type: string,
+  content: unknown,
+): void {
+  const { comm_id, target_name } = content as Record<string, unknown>;
+  if (msg_type === "comm_open") {
+    comms.set(String(comm_id), String(target_name));
   }
+  if (msg_type === "comm_close") comms.delete(String(comm_id));
+}
 
-  async #flood(
-    { count, rate, text = (i) => `${i}\n` }: Flood,
-    io: Io,
-  ): Promise<void> {
-    for (let i = 1; i <= count; i += 1) {
-      io.signal.throwIfAborted();
-      if (rate !== undefined) await this.#sleep(1000 / rate, io.signal);
-      await io.stream("stdout", text(i));
-      if (i % A_BREATH === 0) await turn(); // so that others are served
-    }
-  }
-
-  #forgetIdle(io: Io): void {
-    this.#idleForgotten.add(io.request.header.msg_id);
-  }
-
-  #noteComm(msg_type: string, content: unknown): void {
-    const { comm_id, target_name } = content as Record<string, unknown>;
-    if (msg_type === "comm_open") {
-      this.#comms.set(String(comm_id), String(target_name));
-    }
-    if (msg_type === "comm_close") this.#comms.delete(String(comm_id));
-  }
-
-  #sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return (this.#options.clock ?? systemClock).sleep(ms, signal);
-  }
+function sleep(
+  { options }: ScriptRun,
+  ms: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  return (options.clock ?? systemClock).sleep(ms, signal);
 }
 
 /** Messages of a flood between two turns of the event loop. */
 const A_BREATH = 500;
 
 /** One request that is being answered. */
-class Acting {
+interface Acting {
   readonly io: Io;
-  reply: Content = {};
-  isUnanswered = false;
+  reply: Content;
+  isUnanswered: boolean;
   late_ms: number | undefined;
+}
 
-  constructor(io: Io) {
-    this.io = io;
-  }
+function actingOn(io: Io): Acting {
+  return { io, reply: {}, isUnanswered: false, late_ms: undefined };
 }
 
 function entriesOf(on: MockKernelOptions["on"]) {

@@ -10,59 +10,70 @@ interface HistoryLine {
 const LIMIT = 10_000; // lines
 const SESSION = 1;
 
-export class History {
-  readonly #lines: HistoryLine[] = [];
-
+export interface LineHistory {
   /** Returns what to call with the text of the result, if one comes. */
-  add(number: number, input: string): (output: string) => void {
-    const line: HistoryLine = { number, input, output: null };
-    this.#lines.push(line);
-    if (this.#lines.length > LIMIT) this.#lines.shift();
-    return (output) => (line.output = output);
-  }
-
+  add(number: number, input: string): (output: string) => void;
   /** The content of the reply. */
-  answer(request: Content): Content {
-    const lines = this.#wanted(request);
-    const withOutput = request["output"] === true;
-    return {
-      history: lines.map(({ number, input, output }) => [
-        SESSION,
-        number,
-        withOutput ? [input, output] : input,
-      ]),
-    };
-  }
+  answer(request: Content): Content;
+}
 
-  #wanted(request: Content): readonly HistoryLine[] {
-    switch (request["hist_access_type"]) {
-      case "tail":
-        return lastOf(this.#lines, request["n"]);
-      case "search":
-        return lastOf(this.#search(request), request["n"]);
-      case "range":
-        return this.#range(request);
-      default:
-        return [];
-    }
-  }
+export function lineHistory(): LineHistory {
+  const lines: HistoryLine[] = [];
+  return {
+    add(number, input) {
+      const line: HistoryLine = { number, input, output: null };
+      lines.push(line);
+      if (lines.length > LIMIT) lines.shift();
+      return (output) => (line.output = output);
+    },
+    answer(request) {
+      const withOutput = request["output"] === true;
+      return {
+        history: wanted(lines, request).map(({ number, input, output }) => [
+          SESSION,
+          number,
+          withOutput ? [input, output] : input,
+        ]),
+      };
+    },
+  };
+}
 
-  #search({ pattern, unique }: Content): readonly HistoryLine[] {
-    const glob = toRegExp(typeof pattern === "string" ? pattern : "*");
-    const found = this.#lines.filter(({ input }) => glob.test(input));
-    if (unique !== true) return found;
-    const latest = new Map(found.map((line) => [line.input, line]));
-    return found.filter((line) => latest.get(line.input) === line);
+function wanted(
+  lines: readonly HistoryLine[],
+  request: Content,
+): readonly HistoryLine[] {
+  switch (request["hist_access_type"]) {
+    case "tail":
+      return lastOf(lines, request["n"]);
+    case "search":
+      return lastOf(found(lines, request), request["n"]);
+    case "range":
+      return inRange(lines, request);
+    default:
+      return [];
   }
+}
 
-  /** Session 0 is the present one, which is all that we have. */
-  #range({ session = 0, start = 0, stop }: Content): readonly HistoryLine[] {
-    if (session !== 0 && session !== SESSION) return [];
-    const end = typeof stop === "number" ? stop : Infinity;
-    return this.#lines.filter(
-      ({ number }) => number >= Number(start) && number < end,
-    );
-  }
+function found(
+  lines: readonly HistoryLine[],
+  { pattern, unique }: Content,
+): readonly HistoryLine[] {
+  const glob = toRegExp(typeof pattern === "string" ? pattern : "*");
+  const all = lines.filter(({ input }) => glob.test(input));
+  if (unique !== true) return all;
+  const latest = new Map(all.map((line) => [line.input, line]));
+  return all.filter((line) => latest.get(line.input) === line);
+}
+
+/** Session 0 is the present one, which is all that we have. */
+function inRange(
+  lines: readonly HistoryLine[],
+  { session = 0, start = 0, stop }: Content,
+): readonly HistoryLine[] {
+  if (session !== 0 && session !== SESSION) return [];
+  const end = typeof stop === "number" ? stop : Infinity;
+  return lines.filter(({ number }) => number >= Number(start) && number < end);
 }
 
 function lastOf(

@@ -8,13 +8,13 @@
 import type { Io } from "../io.ts";
 import type { KernelInfo } from "../kernel.ts";
 import { runKernel } from "../serve.ts";
-import { History } from "./history.ts";
+import { lineHistory } from "./history.ts";
 import { limits } from "./kernelspec.ts";
 import { Python } from "./python.ts";
 
 const python = new Python(new URL("./python-wasm-worker.js", import.meta.url));
 python.died.catch(exit);
-const history = new History();
+const history = lineHistory();
 
 await runKernel({
   kernelInfo: kernelInfo(""),

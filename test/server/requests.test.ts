@@ -21,7 +21,7 @@ import { bodyOf } from "../../src/server/request-body.ts";
 import { sendFailure } from "../../src/server/respond.ts";
 import { toFailure } from "../../src/server/answers/router.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
-import { MemoryServer } from "../../testing/memory-server.ts";
+import { memoryServer } from "../../testing/memory-server.ts";
 import { MockProvisioner } from "../../testing/provisioner.ts";
 import {
   eventually,
@@ -579,7 +579,7 @@ describe("an input", () => {
 });
 
 test("the server in memory refuses in the same words", async () => {
-  await using memory = new MemoryServer({ kernels: { echo } });
+  await using memory = memoryServer({ kernels: { echo } });
   await memory.start("echo", "s");
   const ask = async (path: string, init: RequestInit) => {
     const answer = await memory.fetch(path, init);

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test, vi } from "vitest";
 import { countingIds, ManualClock } from "../../testing/clock.ts";
-import { MemoryServer } from "../../testing/memory-server.ts";
+import { memoryServer } from "../../testing/memory-server.ts";
 import {
   mockKernel,
   type MockKernelOptions,
@@ -30,7 +30,7 @@ import {
 import { assertOrder, words } from "../../testing/transcript.ts";
 
 function serverWith(options: MockKernelOptions) {
-  return new MemoryServer({ kernels: { mock: mockKernel(options) } });
+  return memoryServer({ kernels: { mock: mockKernel(options) } });
 }
 
 test("a script says what it is told to say, between busy and idle", async () => {
@@ -378,7 +378,7 @@ test("a stillborn kernel fails its start with what it printed", async () => {
 
 test("a deaf kernel is given up in time, and a stubborn one is killed", async () => {
   const clock = new ManualClock();
-  await using server = new MemoryServer({
+  await using server = memoryServer({
     kernels: {
       deaf: mockKernel({ clock, vices: { deaf: true } }),
       stubborn: mockKernel({ clock, vices: { stubborn: true } }),

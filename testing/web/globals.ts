@@ -3,24 +3,6 @@ export { Buffer } from "./buffer.ts";
 
 export const process = { pid: 1, platform: "browser", env: {} };
 
-/** A timer's handle with Node's `unref`, which means nothing where no process waits for it. */
-class Timer {
-  readonly #id: number;
-
-  constructor(id: number) {
-    this.#id = id;
-  }
-
-  unref(): this {
-    return this;
-  }
-
-  /** By this `clearTimeout` takes it for the number that it is. */
-  [Symbol.toPrimitive](): number {
-    return this.#id;
-  }
-}
-
 type Act = (...args: unknown[]) => void;
 type Start = (act: Act, ms?: number, ...args: unknown[]) => unknown;
 
@@ -30,6 +12,13 @@ export const setTimeout: Start = (...args) =>
 export const setInterval: Start = (...args) =>
   handleOf((globalThis.setInterval as unknown as Start)(...args));
 
+/** A timer's handle with Node's `unref`, which means nothing where no process waits for it. */
 function handleOf(handle: unknown): unknown {
-  return typeof handle === "number" ? new Timer(handle) : handle;
+  if (typeof handle !== "number") return handle;
+  const timer = {
+    unref: () => timer,
+    /** By this `clearTimeout` takes it for the number that it is. */
+    [Symbol.toPrimitive]: () => handle,
+  };
+  return timer;
 }
