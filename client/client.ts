@@ -13,7 +13,7 @@ import type * as Wire from "../contract/index.ts";
 import { type Address, addressOf, type AddressOptions } from "./address.ts";
 import type { ConnectionView } from "./connection.ts";
 import { readConnectionFile } from "./host.ts";
-import { type CallOptions, Line } from "./line.ts";
+import { type CallOptions, type Line, lineTo } from "./line.ts";
 import { Session } from "./session.ts";
 import { whileWanted } from "./wait.ts";
 import type { Where } from "./where.ts";
@@ -65,14 +65,14 @@ const PATIENCE_MS = 10_000;
 
 /** A client that connects when it is first needed. Asks nothing of the server yet. */
 export function createClient(options: ClientOptions): Client {
-  return new Client(new Line(addressOf(options, options)));
+  return new Client(lineTo(addressOf(options, options)));
 }
 
 /** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
 export async function connect(options: ConnectOptions): Promise<Client> {
   const { timeout_ms = PATIENCE_MS, signal } = options;
   signal?.throwIfAborted();
-  const line = new Line(await addressIn(options));
+  const line = lineTo(await addressIn(options));
   try {
     await whileWanted(line.connection.opened(timeout_ms), signal);
   } catch (error) {

@@ -318,7 +318,7 @@ export class Execution
     const { execution_id } = this;
     const isOurs =
       this.#stage === "unsent" ||
-      (this.#stage === "sent" && this.#line.outbox.withdraw(execution_id));
+      (this.#stage === "sent" && this.#line.withdraw(execution_id));
     if (isOurs) this.#succeed(withdrawn(execution_id));
     return isOurs;
   }

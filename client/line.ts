@@ -5,11 +5,11 @@
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter, ClientMessage } from "../contract/index.ts";
 import type { Address } from "./address.ts";
-import { type Call, CallError } from "./call.ts";
+import { CallError } from "./call.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { askByHttp } from "./http.ts";
-import { type Letter, type Outbox, outboxOver } from "./outbox.ts";
+import { type Letter, outboxOver } from "./outbox.ts";
 import { typedClient } from "./trpc.ts";
 import { whileWanted } from "./wait.ts";
 
@@ -33,82 +33,91 @@ export interface Accepted {
 /** What is said to kernels: its order matters, and it is said again when the socket is lost. */
 const IN_ORDER = ["sessions.send", "executions.create", "executions.answer"];
 
-export class Line {
+export interface Line {
   readonly connection: Connection;
   readonly trpc: TRPCClient<AppRouter>;
-  readonly outbox: Outbox;
-  readonly #address: Address;
-
-  constructor(address: Address) {
-    this.#address = address;
-    this.connection = new Connection(address);
-    this.trpc = typedClient(this.connection, (call) => this.#ask(call));
-    this.outbox = outboxOver(this.connection);
-  }
-
   /** Resolves once the server has taken it. A signal that aborts takes it back where it has not been sent. */
-  async post<T>(letter: Letter<T>, { signal }: CallOptions = {}): Promise<T> {
-    signal?.throwIfAborted();
-    try {
-      return await whileWanted(this.outbox.post(letter), signal);
-    } catch (error) {
-      if (signal?.aborted === true) this.outbox.withdraw(letter.id);
-      throw error;
-    }
-  }
-
+  post<T>(letter: Letter<T>, options?: CallOptions): Promise<T>;
+  /** Takes a letter back. False where it may have reached the server. */
+  withdraw(id: string): boolean;
   /** Says a message to the kernel, in order and once. */
-  send(message: SessionMessage, options?: CallOptions): Promise<Accepted> {
-    const letter = {
-      id: message.header.msg_id,
-      size: sizeOf(message),
-      transmit: (signal: AbortSignal) =>
-        this.ask(this.trpc.sessions.send.mutate(message, { signal })),
-    };
-    return this.post(letter, options);
-  }
-
+  send(message: SessionMessage, options?: CallOptions): Promise<Accepted>;
   /** The answer, or the failure as the contract names it, or the reason of the signal that ended the wait for it. */
-  async ask<T>(answer: Promise<T>, { signal }: CallOptions = {}): Promise<T> {
-    try {
-      return await answer;
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw this.failureIn(error);
-    }
-  }
-
+  ask<T>(answer: Promise<T>, options?: CallOptions): Promise<T>;
   /** As `ask`, once there is a connection, and again where it was lost meanwhile. For questions, which may be asked twice. */
-  async askPatiently<T>(question: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
-      await this.connection.opened();
-      try {
-        return await this.ask(question());
-      } catch (error) {
-        const isLost = error instanceof ConnectionError;
-        if (!isLost || attempt === MOST_ATTEMPTS) throw error;
-      }
-    }
-  }
+  askPatiently<T>(question: () => Promise<T>): Promise<T>;
+  /** When we were refused or closed, that is why everything else fails. */
+  failureIn(error: unknown): Error;
+}
 
-  #ask(call: Call): Promise<unknown> {
-    const { connection } = this;
+export function lineTo(address: Address): Line {
+  const connection = new Connection(address);
+  const outbox = outboxOver(connection);
+  const trpc = typedClient(connection, (call) => {
     if (IN_ORDER.includes(call.path)) return connection.ask(call);
     const isClosed =
       connection.state === "closed" && connection.error === undefined;
     return isClosed
       ? Promise.reject(CallError.from(connection.closure))
-      : askByHttp(this.#address, call);
-  }
-
-  /** When we were refused or closed, that is why everything else fails. */
-  failureIn(error: unknown): Error {
+      : askByHttp(address, call);
+  });
+  const failureIn = (error: unknown): Error => {
     const failed = toFailure(error);
-    const { connection } = this;
     return connection.state === "closed" && failed instanceof ConnectionError
       ? connection.closure
       : failed;
-  }
+  };
+  const ask = async <T>(
+    answer: Promise<T>,
+    { signal }: CallOptions = {},
+  ): Promise<T> => {
+    try {
+      return await answer;
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw failureIn(error);
+    }
+  };
+  const post = async <T>(
+    letter: Letter<T>,
+    { signal }: CallOptions = {},
+  ): Promise<T> => {
+    signal?.throwIfAborted();
+    try {
+      return await whileWanted(outbox.post(letter), signal);
+    } catch (error) {
+      if (signal?.aborted === true) outbox.withdraw(letter.id);
+      throw error;
+    }
+  };
+  return {
+    connection,
+    trpc,
+    post,
+    withdraw: (id) => outbox.withdraw(id),
+    send(message, options) {
+      const letter = {
+        id: message.header.msg_id,
+        size: sizeOf(message),
+        transmit: (signal: AbortSignal) =>
+          ask(trpc.sessions.send.mutate(message, { signal })),
+      };
+      return post(letter, options);
+    },
+    ask,
+    async askPatiently(question) {
+      for (let attempt = 1; ; attempt += 1) {
+        await connection.opened();
+        try {
+          return await ask(question());
+        } catch (error) {
+          const isLost = error instanceof ConnectionError;
+          if (!isLost || attempt === MOST_ATTEMPTS) throw error;
+        }
+      }
+    },
+    failureIn,
+  };
 }
 
 function sizeOf({ content, metadata, buffers }: SessionMessage): number {

@@ -53,13 +53,13 @@ export async function request<T extends RequestType>(
   try {
     return await new Promise<ReplyTo<T>>((resolve, reject) => {
       const timer = setTimeout(() => {
-        line.outbox.withdraw(msg_id);
+        line.withdraw(msg_id);
         const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
         reject(failure("no_answer", { session_id, why }));
       }, timeout_ms);
       ends.push(() => clearTimeout(timer));
       const abort = () => {
-        line.outbox.withdraw(msg_id);
+        line.withdraw(msg_id);
         reject(signal?.reason as Error);
       };
       signal?.addEventListener("abort", abort);
@@ -81,7 +81,7 @@ export async function request<T extends RequestType>(
           reject(failure("kernel_exited", { session_id, why }));
         }
         if (event.kind === "journal") {
-          line.outbox.withdraw(msg_id);
+          line.withdraw(msg_id);
           const why = `the ${msg_type} was meant for the one before`;
           reject(failure("session_replaced", { session_id, why }));
         }

@@ -20,9 +20,9 @@ import {
 } from "./serve.ts";
 import { doorsOf } from "./server/doors/doors.ts";
 import { pagesDoor } from "./server/doors/docs/door.ts";
-import { Entrance } from "./server/entrance.ts";
+import { entranceTo } from "./server/entrance.ts";
 import { sendFailure } from "./server/respond.ts";
-import { answer, WebSockets } from "./server/websockets.ts";
+import { answer, webSockets } from "./server/websockets.ts";
 import { GOODBYE_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor/supervisor.ts";
 
@@ -65,7 +65,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   const path = options.path.replace(/\/+$/, "");
   const token = tokenOf(options);
   const stopTidying = tidy(files.parents, log);
-  const entrance = new Entrance({
+  const entrance = entranceTo({
     token,
     hosts: options.hosts ?? [],
     origins: options.origins ?? [],
@@ -74,7 +74,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     doors: [...doorsOf(service), pagesDoor],
     guard,
   });
-  const sockets = new WebSockets();
+  const sockets = webSockets();
   /** Answers that are not finished. */
   const open = new Set<ServerResponse>();
   let closed: Promise<void> | undefined;

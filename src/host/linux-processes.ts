@@ -19,87 +19,92 @@ const MOST_FILES = 1_000;
 /** Longer than any line of `stat`. */
 const line = Buffer.allocUnsafe(4096);
 
-export class LinuxProcesses {
-  /** By pid: of those that are followed. */
-  readonly #files = new Map<number, number>();
-  /** Those that were asked for in this sample. */
-  #asked = new Map<number, ProcessStat | undefined>();
-  #listed: ReadonlySet<number> = new Set();
-  /** Who began since the sample before, by parent. */
-  #begun = new Map<number, number[]>();
-
+export interface LinuxProcesses {
   /** A new sample begins. */
-  begin(): void {
-    for (const pid of this.#files.keys()) {
-      if (!this.#asked.has(pid)) this.#close(pid);
-    }
-    this.#asked = new Map();
-    this.#begun = new Map();
-    const before = this.#listed;
-    this.#listed = listed();
-    if (before.size === 0) return;
-    for (const pid of this.#listed) {
-      if (before.has(pid)) continue;
-      const parent = statOf(pid)?.parent;
-      if (parent === undefined) continue; // it has ended
-      const siblings = this.#begun.get(parent);
-      if (siblings === undefined) this.#begun.set(parent, [pid]);
-      else siblings.push(pid);
-    }
-  }
-
+  begin(): void;
   /** Nobody is followed any more. */
-  forget(): void {
-    for (const pid of this.#files.keys()) this.#close(pid);
-    this.#listed = new Set();
-  }
-
+  forget(): void;
   /** `undefined` when there is no such process. */
-  statOf(pid: number): ProcessStat | undefined {
-    if (!this.#asked.has(pid)) this.#asked.set(pid, this.#read(pid));
-    return this.#asked.get(pid);
-  }
-
+  statOf(pid: number): ProcessStat | undefined;
   /** All processes below these: where those are new, whichever there are; else those that began since the last sample. */
   descendantsOf(
     roots: Iterable<number>,
-    { areNew }: { readonly areNew: boolean },
-  ): number[] {
-    if (areNew) return descendantsOf(roots);
-    const known = new Set(roots);
-    const found: number[] = [];
-    for (const pid of known) {
-      for (const child of this.#begun.get(pid) ?? []) {
-        if (known.has(child)) continue;
-        known.add(child);
-        found.push(child);
-      }
-    }
-    return found;
-  }
+    options: { readonly areNew: boolean },
+  ): number[];
+}
 
-  #read(pid: number): ProcessStat | undefined {
-    const file = this.#files.get(pid);
+export function linuxProcesses(): LinuxProcesses {
+  /** By pid: of those that are followed. */
+  const files = new Map<number, number>();
+  /** Those that were asked for in this sample. */
+  let asked = new Map<number, ProcessStat | undefined>();
+  let all: ReadonlySet<number> = new Set();
+  /** Who began since the sample before, by parent. */
+  let begun = new Map<number, number[]>();
+
+  const close = (pid: number): void => {
+    const file = files.get(pid);
+    files.delete(pid);
+    if (file !== undefined) closeSync(file);
+  };
+  const read = (pid: number): ProcessStat | undefined => {
+    const file = files.get(pid);
     if (file !== undefined) {
       const stat = readFrom(file, pid);
       if (stat !== undefined) return stat;
-      this.#close(pid); // it has ended, and its pid may be another's
+      close(pid); // it has ended, and its pid may be another's
     }
-    if (this.#files.size >= MOST_FILES) return statOf(pid);
+    if (files.size >= MOST_FILES) return statOf(pid);
     try {
       const opened = openSync(`/proc/${pid}/stat`, "r");
-      this.#files.set(pid, opened);
+      files.set(pid, opened);
       return readFrom(opened, pid);
     } catch {
       return statOf(pid); // it has ended, or we may open no more
     }
-  }
+  };
 
-  #close(pid: number): void {
-    const file = this.#files.get(pid);
-    this.#files.delete(pid);
-    if (file !== undefined) closeSync(file);
-  }
+  return {
+    begin() {
+      for (const pid of files.keys()) {
+        if (!asked.has(pid)) close(pid);
+      }
+      asked = new Map();
+      begun = new Map();
+      const before = all;
+      all = listed();
+      if (before.size === 0) return;
+      for (const pid of all) {
+        if (before.has(pid)) continue;
+        const parent = statOf(pid)?.parent;
+        if (parent === undefined) continue; // it has ended
+        const siblings = begun.get(parent);
+        if (siblings === undefined) begun.set(parent, [pid]);
+        else siblings.push(pid);
+      }
+    },
+    forget() {
+      for (const pid of files.keys()) close(pid);
+      all = new Set();
+    },
+    statOf(pid) {
+      if (!asked.has(pid)) asked.set(pid, read(pid));
+      return asked.get(pid);
+    },
+    descendantsOf(roots, { areNew }) {
+      if (areNew) return descendantsOf(roots);
+      const known = new Set(roots);
+      const found: number[] = [];
+      for (const pid of known) {
+        for (const child of begun.get(pid) ?? []) {
+          if (known.has(child)) continue;
+          known.add(child);
+          found.push(child);
+        }
+      }
+      return found;
+    },
+  };
 }
 
 function readFrom(file: number, pid: number): ProcessStat | undefined {

@@ -7,7 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import pidusage from "pidusage";
-import { LinuxProcesses } from "./linux-processes.ts";
+import { linuxProcesses } from "./linux-processes.ts";
 import type { ProcessIdentity, ProcessStat } from "./process-table.ts";
 import { windowsApi } from "./windows/api.ts";
 import { windowsProcesses } from "./windows/processes.ts";
@@ -32,7 +32,7 @@ export interface UsageSampler {
 
 export function usageSampler(): UsageSampler {
   const trees = new Map<number, Tree>();
-  const linux = new LinuxProcesses();
+  const linux = linuxProcesses();
   return {
     async sample(roots) {
       if (process.platform === "linux") {

@@ -8,7 +8,7 @@ import type { Exit } from "../host/exit.ts";
 import { within } from "../time/within.ts";
 import type { KernelTransport } from "../zmq/transport.ts";
 import type { IpcSupport } from "./ipc.ts";
-import { complainsOf, isAnyTaken, portsOf, PortWatch } from "./port-watch.ts";
+import { complainsOf, isAnyTaken, portsOf, watchPorts } from "./port-watch.ts";
 import { isFault } from "./fault.ts";
 
 /** A port is somebody else's, or the kernel does not use Unix sockets. */
@@ -67,9 +67,9 @@ function fittingOfPorts(
   { address }: Reservation,
   { transport, isLast, printed }: FittingOptions,
 ): Fitting {
-  const watch = new PortWatch(transport, address);
+  const watch = watchPorts(transport, address);
   return {
-    transport: watch,
+    transport: watch.transport,
     async misfit(signal) {
       const isLost = !isLast && (await watch.lost(printed, signal));
       return isLost ? "ports" : pending();

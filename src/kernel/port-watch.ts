@@ -28,92 +28,82 @@ const KNOCK_MS = 750;
 /** A ZeroMQ peer greets as soon as it has accepted a connection. */
 const GREETING_MS = 1_000;
 
-/** A driver whose links are watched. One for each launch. */
-export class PortWatch implements KernelTransport {
-  readonly name: string;
-  readonly #transport: KernelTransport;
-  readonly #links = new Map<string, LinkState | "refused">();
-  readonly #address: Address;
-  #firstConnected: number | undefined;
-
-  constructor(transport: KernelTransport, address: Address) {
-    this.#transport = transport;
-    this.#address = address;
-    this.name = transport.name;
-  }
-
-  connect(options: LinkOptions): Link {
-    const { endpoint } = options;
-    this.#links.set(endpoint, "connecting");
-    return this.#transport.connect({
-      ...options,
-      onState: (state, error) => {
-        const isRefused = state === "closed" && error !== undefined;
-        this.#links.set(endpoint, isRefused ? "refused" : state);
-        if (state === "connected") this.#firstConnected ??= performance.now();
-        options.onState?.(state, error);
-      },
-    });
-  }
-
-  /** Whether a driver gave a peer up because it is not what a kernel is. */
-  get hasRefused(): boolean {
-    return [...this.#links.values()].includes("refused");
-  }
-
+/** What the links of one launch show. */
+export interface PortWatch {
+  /** The driver, its links watched. */
+  readonly transport: KernelTransport;
+  /** Whether the driver gave a peer up because it is not what a kernel is. */
+  readonly hasRefused: boolean;
   /**
    * Resolves with true once a port is known to be somebody else's, and with
    * false when `signal` aborts. `output`: what the kernel has printed so far.
    */
-  async lost(output: () => string, signal: AbortSignal): Promise<boolean> {
-    let complained: number | undefined;
-    let knocked = performance.now();
-    let foundStranger = false;
-    const ports = portsOf(this.#address);
-    while (!signal.aborted) {
-      const now = performance.now();
-      if (complained === undefined && complainsOf(ports, output())) {
-        complained = now;
-      }
-      const isLost =
-        this.hasRefused ||
-        (complained !== undefined && now - complained >= COMPLAINT_MS) ||
-        (this.#isPartial &&
-          now - (this.#firstConnected ?? now) >= PARTIAL_MS) ||
-        foundStranger;
-      if (isLost) return true;
-      if (now - knocked >= KNOCK_MS) {
-        knocked = now;
-        void this.#hasStranger().then((found) => (foundStranger ||= found));
-      }
-      await delay(LOOK_MS, undefined, { signal }).catch(() => {}); // aborted: the loop ends
-    }
-    return false;
-  }
-
+  lost(output: () => string, signal: AbortSignal): Promise<boolean>;
   /** For a kernel that has answered: whether a link that is not connected leads to somebody else. */
-  async leadsToStranger(): Promise<boolean> {
-    if (this.hasRefused) return true;
-    return this.#hasStranger();
-  }
+  leadsToStranger(): Promise<boolean>;
+}
 
-  async #hasStranger(): Promise<boolean> {
-    const { ip } = this.#address;
-    const asked = this.#unconnected.map((port) => isStranger(ip, port));
-    return (await Promise.all(asked)).includes(true);
-  }
+export function watchPorts(
+  transport: KernelTransport,
+  address: Address,
+): PortWatch {
+  const links = new Map<string, LinkState | "refused">();
+  let firstConnected: number | undefined;
 
-  get #unconnected(): number[] {
-    const links = [...this.#links];
-    return links
+  const has = (state: LinkState | "refused"): boolean =>
+    [...links.values()].includes(state);
+  const hasStranger = async (): Promise<boolean> => {
+    const asked = [...links]
       .filter(([, state]) => state === "connecting")
-      .map(([endpoint]) => portOf(endpoint));
-  }
+      .map(([endpoint]) => isStranger(address.ip, portOf(endpoint)));
+    return (await Promise.all(asked)).includes(true);
+  };
+  const connect = (options: LinkOptions): Link => {
+    const { endpoint } = options;
+    links.set(endpoint, "connecting");
+    return transport.connect({
+      ...options,
+      onState: (state, error) => {
+        const isRefused = state === "closed" && error !== undefined;
+        links.set(endpoint, isRefused ? "refused" : state);
+        if (state === "connected") firstConnected ??= performance.now();
+        options.onState?.(state, error);
+      },
+    });
+  };
 
-  get #isPartial(): boolean {
-    const states = [...this.#links.values()];
-    return states.includes("connected") && states.includes("connecting");
-  }
+  return {
+    transport: { name: transport.name, connect },
+    get hasRefused() {
+      return has("refused");
+    },
+    async lost(output, signal) {
+      let complained: number | undefined;
+      let knocked = performance.now();
+      let foundStranger = false;
+      const ports = portsOf(address);
+      while (!signal.aborted) {
+        const now = performance.now();
+        if (complained === undefined && complainsOf(ports, output())) {
+          complained = now;
+        }
+        const isPartial = has("connected") && has("connecting");
+        const isLost =
+          has("refused") ||
+          (complained !== undefined && now - complained >= COMPLAINT_MS) ||
+          (isPartial && now - (firstConnected ?? now) >= PARTIAL_MS) ||
+          foundStranger;
+        if (isLost) return true;
+        if (now - knocked >= KNOCK_MS) {
+          knocked = now;
+          void hasStranger().then((found) => (foundStranger ||= found));
+        }
+        await delay(LOOK_MS, undefined, { signal }).catch(() => {}); // aborted: the loop ends
+      }
+      return false;
+    },
+    leadsToStranger: async () => has("refused") || (await hasStranger()),
+  };
 }
 
 /** Whether a kernel, or its libraries, printed that one of these ports is taken. A line that names other ports only is about something else. */

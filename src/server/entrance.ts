@@ -9,7 +9,7 @@ import type { Guard } from "../log/guard.ts";
 import { urlOf } from "./address.ts";
 import { toFailure } from "./answers/router.ts";
 import type { DoorRequest, UpgradeRequest, Door } from "./door.ts";
-import { type Gate, gateOf, type GateOptions } from "./gate.ts";
+import { gateOf, type GateOptions } from "./gate.ts";
 import { lingerAfter } from "./request-body.ts";
 import { CLIENT } from "./principal.ts";
 import { sendFailure } from "./respond.ts";
@@ -24,113 +24,126 @@ export type EntranceOptions = GateOptions & {
 /** Of the server as a whole. */
 const EVERYWHERE = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 
-export class Entrance {
-  readonly #gate: Gate;
-  readonly #doors: readonly Door[];
-  readonly #guard: Guard;
-
-  constructor({ doors, guard, ...gate }: EntranceOptions) {
-    this.#gate = gateOf(gate);
-    this.#doors = doors;
-    this.#guard = guard;
-  }
-
+export interface Entrance {
   /** Answers; never rejects. */
-  async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    lingerAfter(req, res);
-    const url = urlOf(req);
-    const { method = "" } = req;
-    const asked: DoorRequest = { req, res, url, method };
-    const door = this.#doorFor(asked);
-    try {
-      res.setHeader(SPAN, spanOf(req));
-      await share.turn();
-      this.#allowOrigin(asked);
-      const isOpen = door?.isOpen?.(method, url.pathname) ?? false;
-      const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
-      this.#gate.admit(req, url, isOpen || isPreflight);
-      if (method === "OPTIONS") this.#tellMethods(asked);
-      else if (door === undefined) throw this.#noDoor(asked);
-      else await door.handle(asked);
-    } catch (error) {
-      this.#fail(asked, door, error);
-    }
-  }
-
+  handle(req: IncomingMessage, res: ServerResponse): Promise<void>;
   /** Opens a WebSocket, or answers why not; never rejects. */
-  async upgrade(asked: UpgradeRequest): Promise<void> {
-    const path = asked.url.pathname;
-    try {
-      this.#gate.admit(asked.req, asked.url, false);
-      const door = this.#doors.find((each) => each.upgradesAt?.(path));
-      if (door?.upgrade === undefined) throw failure("not_found", { path });
-      await door.upgrade(asked);
-    } catch (error) {
-      const { status, body, reason, cause } = toFailure(error);
-      if (reason === "internal") this.#guard.tell(cause, "an upgrade");
-      asked.answer(status, body);
-    }
-  }
+  upgrade(asked: UpgradeRequest): Promise<void>;
+  close(): void;
+}
 
-  close(): void {
-    for (const door of this.#doors) door.close?.();
-  }
+export function entranceTo({
+  doors,
+  guard,
+  ...options
+}: EntranceOptions): Entrance {
+  const gate = gateOf(options);
+  return {
+    async handle(req, res) {
+      lingerAfter(req, res);
+      const url = urlOf(req);
+      const { method = "" } = req;
+      const asked: DoorRequest = { req, res, url, method };
+      const door = doorFor(asked, doors);
+      try {
+        res.setHeader(SPAN, spanOf(req));
+        await share.turn();
+        allowOrigin(res, gate.allowedOrigin(req));
+        const isOpen = door?.isOpen?.(method, url.pathname) ?? false;
+        const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
+        gate.admit(req, url, isOpen || isPreflight);
+        if (method === "OPTIONS") tellMethods(asked, doors);
+        else if (door === undefined) throw noDoor(asked, doors);
+        else await door.handle(asked);
+      } catch (error) {
+        fail(asked, door, error, guard);
+      }
+    },
+    async upgrade(asked) {
+      const path = asked.url.pathname;
+      try {
+        gate.admit(asked.req, asked.url, false);
+        const door = doors.find((each) => each.upgradesAt?.(path));
+        if (door?.upgrade === undefined) throw failure("not_found", { path });
+        await door.upgrade(asked);
+      } catch (error) {
+        const { status, body, reason, cause } = toFailure(error);
+        if (reason === "internal") guard.tell(cause, "an upgrade");
+        asked.answer(status, body);
+      }
+    },
+    close() {
+      for (const door of doors) door.close?.();
+    },
+  };
+}
 
-  /** The door that answers, or would if something else were asked. */
-  #doorFor({ method, url: { pathname } }: DoorRequest): Door | undefined {
-    const serves = (each: Door) => each.methodsAt(pathname).includes(method);
-    return this.#doors.find(serves);
-  }
+/** The door that answers, or would if something else were asked. */
+function doorFor(
+  { method, url: { pathname } }: DoorRequest,
+  doors: readonly Door[],
+): Door | undefined {
+  return doors.find((each) => each.methodsAt(pathname).includes(method));
+}
 
-  #methodsAt(path: string): readonly string[] {
-    if (path === "/*") return EVERYWHERE;
-    return [...new Set(this.#doors.flatMap((door) => door.methodsAt(path)))];
-  }
+function methodsAt(path: string, doors: readonly Door[]): readonly string[] {
+  if (path === "/*") return EVERYWHERE;
+  return [...new Set(doors.flatMap((door) => door.methodsAt(path)))];
+}
 
-  #tellMethods({ res, url: { pathname: path } }: DoorRequest): void {
-    const allow = this.#methodsAt(path);
-    if (allow.length === 0) throw failure("not_found", { path });
-    res.setHeader("allow", [...allow, "OPTIONS"].join(", "));
-    res.writeHead(204).end();
-  }
+function tellMethods(
+  { res, url: { pathname: path } }: DoorRequest,
+  doors: readonly Door[],
+): void {
+  const allow = methodsAt(path, doors);
+  if (allow.length === 0) throw failure("not_found", { path });
+  res.setHeader("allow", [...allow, "OPTIONS"].join(", "));
+  res.writeHead(204).end();
+}
 
-  #noDoor({ res, method, url: { pathname: path } }: DoorRequest) {
-    const allowed = this.#methodsAt(path);
-    if (allowed.length === 0) return failure("not_found", { path });
-    const allow = [...allowed, "OPTIONS"].join(", ");
-    res.setHeader("allow", allow);
-    return failure("method_not_allowed", { method, allow });
-  }
+function noDoor(
+  { res, method, url: { pathname: path } }: DoorRequest,
+  doors: readonly Door[],
+) {
+  const allowed = methodsAt(path, doors);
+  if (allowed.length === 0) return failure("not_found", { path });
+  const allow = [...allowed, "OPTIONS"].join(", ");
+  res.setHeader("allow", allow);
+  return failure("method_not_allowed", { method, allow });
+}
 
-  /** What went wrong before a door answered, or in one. */
-  #fail(asked: DoorRequest, door: Door | undefined, error: unknown): void {
-    const { res, method, url } = asked;
-    const failed = toFailure(error);
-    if (failed.reason === "internal") {
-      this.#guard.tell(failed.cause, `${method} ${url.pathname}`);
-    }
-    try {
-      if (res.headersSent) res.destroy();
-      else sendFailure(res, failed, door?.spell?.(failed, asked));
-    } catch (cause) {
-      this.#guard.tell(cause, "an answer");
-      res.destroy();
-    }
+/** Answers what went wrong before a door answered, or in one. */
+function fail(
+  asked: DoorRequest,
+  door: Door | undefined,
+  error: unknown,
+  guard: Guard,
+): void {
+  const { res, method, url } = asked;
+  const failed = toFailure(error);
+  if (failed.reason === "internal") {
+    guard.tell(failed.cause, `${method} ${url.pathname}`);
   }
+  try {
+    if (res.headersSent) res.destroy();
+    else sendFailure(res, failed, door?.spell?.(failed, asked));
+  } catch (cause) {
+    guard.tell(cause, "an answer");
+    res.destroy();
+  }
+}
 
-  #allowOrigin({ req, res }: DoorRequest): void {
-    const origin = this.#gate.allowedOrigin(req);
-    if (origin === undefined) return;
-    res.setHeader(ALLOW_ORIGIN, origin);
-    res.setHeader("vary", "Origin");
-    res.setHeader("access-control-allow-methods", "GET, PUT, POST, DELETE");
-    res.setHeader(
-      "access-control-allow-headers",
-      `authorization, content-type, last-event-id, ${CLIENT}, ${SPAN}, trpc-accept`,
-    );
-    res.setHeader("access-control-expose-headers", SPAN);
-    res.setHeader("access-control-max-age", "600");
-  }
+function allowOrigin(res: ServerResponse, origin: string | undefined): void {
+  if (origin === undefined) return;
+  res.setHeader(ALLOW_ORIGIN, origin);
+  res.setHeader("vary", "Origin");
+  res.setHeader("access-control-allow-methods", "GET, PUT, POST, DELETE");
+  res.setHeader(
+    "access-control-allow-headers",
+    `authorization, content-type, last-event-id, ${CLIENT}, ${SPAN}, trpc-accept`,
+  );
+  res.setHeader("access-control-expose-headers", SPAN);
+  res.setHeader("access-control-max-age", "600");
 }
 
 const ALLOW_ORIGIN = "access-control-allow-origin";

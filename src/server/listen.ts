@@ -10,11 +10,11 @@ import { type Address, bind } from "./bind.ts";
 import { doorsOf } from "./doors/doors.ts";
 import { ownSockets } from "./doors/channels/own-socket.ts";
 import { pagesDoor } from "./doors/docs/door.ts";
-import { Entrance } from "./entrance.ts";
+import { entranceTo } from "./entrance.ts";
 import type { GateOptions } from "./gate.ts";
 import { expectsContinue } from "./request-body.ts";
 import { GOODBYE_MS } from "./socket.ts";
-import { endWith, WebSockets } from "./websockets.ts";
+import { endWith, webSockets } from "./websockets.ts";
 
 export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
   readonly address: Address;
@@ -39,7 +39,7 @@ export async function listen(
   const { guard, faults } = service;
   const { transport } = wanted;
   const isLocal = transport !== "tcp";
-  const sockets = new WebSockets();
+  const sockets = webSockets();
   const openOwn = isLocal
     ? ownSockets({
         sockets,
@@ -49,7 +49,7 @@ export async function listen(
       })
     : undefined;
   const doors = [...doorsOf(service, { openOwn }), pagesDoor];
-  const entrance = new Entrance({ ...gate, isLocal, doors, guard });
+  const entrance = entranceTo({ ...gate, isLocal, doors, guard });
   const http = createServer(
     { maxHeaderSize: HEADERS_LIMIT },
     (req, res) => void entrance.handle(req, res),

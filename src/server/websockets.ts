@@ -11,55 +11,59 @@ import { PatientSocket, plainWebSocket } from "./large-messages.ts";
 import { SPAN, spanOf } from "./span.ts";
 import { sayGoodbye } from "./socket.ts";
 
-export class WebSockets {
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: limits.body_bytes,
-    WebSocket: PatientSocket,
-  });
-
+export interface WebSockets {
   /** An upgrade, as Node gives it. Never rejects. */
-  async upgrade(
+  upgrade(
     entrance: Entrance,
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
-  ): Promise<void> {
-    stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
-    await entrance.upgrade({
-      req,
-      url: urlOf(req),
-      accept: (opened) => this.accept(req, stream, head, opened),
-      answer: (status, body) => answer(req, stream, { status, body }),
-    });
-  }
-
+  ): Promise<void>;
   /** Shakes hands. */
   accept(
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
     opened: (connection: WebSocketConnection) => void,
-  ): void {
-    this.#server.handleUpgrade(req, stream, head, (socket) =>
+  ): void;
+  /** A client that shakes no hands, but speaks in frames; `head` is what came. */
+  plain(stream: Duplex, head: Buffer): WebSocketConnection;
+  /** Everybody is told that the server ends, and cut off where they do not answer. */
+  close(): void;
+}
+
+export function webSockets(): WebSockets {
+  const server = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: limits.body_bytes,
+    WebSocket: PatientSocket,
+  });
+  const accept: WebSockets["accept"] = (req, stream, head, opened) => {
+    server.handleUpgrade(req, stream, head, (socket) =>
       opened({ socket: unlimited(socket), stream: unlimited(stream) }),
     );
-  }
-
-  /** A client that shakes no hands, but speaks in frames; `head` is what came. */
-  plain(stream: Duplex, head: Buffer): WebSocketConnection {
-    const { clients, options } = this.#server;
-    const socket = plainWebSocket(stream, head, options);
-    clients.add(socket);
-    socket.on("close", () => clients.delete(socket));
-    return { socket, stream };
-  }
-
-  /** Everybody is told that the server ends, and cut off where they do not answer. */
-  close(): void {
-    sayGoodbye(this.#server.clients);
-  }
+  };
+  return {
+    accept,
+    async upgrade(entrance, req, stream, head) {
+      stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
+      await entrance.upgrade({
+        req,
+        url: urlOf(req),
+        accept: (opened) => accept(req, stream, head, opened),
+        answer: (status, body) => answer(req, stream, { status, body }),
+      });
+    },
+    plain(stream, head) {
+      const { clients, options } = server;
+      const socket = plainWebSocket(stream, head, options);
+      clients.add(socket);
+      socket.on("close", () => clients.delete(socket));
+      return { socket, stream };
+    },
+    close: () => sayGoodbye(server.clients),
+  };
 }
 
 /** Each subscription on a connection waits for it to drain. */
