@@ -2,6 +2,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { fromChunk, toChunk } from "./chunk.ts";
 import { Entries } from "./entries.ts";
+import { takeMemory } from "./slab-memory.ts";
 
 /** What is needed of a file. */
 export type OpenFile = (
@@ -51,14 +52,14 @@ export interface BlockLocation {
   readonly length: number;
 }
 
-/** Rejects when the file is gone, or holds something else. */
+/** The slab has memory of its own. Rejects when the file is gone, or holds something else. */
 export async function readBlock(
   { path, offset, length }: BlockLocation,
   open: OpenFile,
 ): Promise<Entries> {
   const handle = await open(path, "r");
   try {
-    const bytes = Buffer.allocUnsafeSlow(length); // of its own, so that it goes when its entries do
+    const bytes = takeMemory(length).subarray(0, length);
     if ((await readInto(handle, bytes, offset)) < length) {
       throw new RangeError("A block is cut off");
     }

@@ -105,7 +105,7 @@ export class MessageEntry extends View {
   copy(): MessageEntry {
     const { rows, bytes, ...rest } = this.slab.partsOf(this.row, this.row + 1);
     return new MessageEntry(
-      Slab.of({ ...rest, rows, bytes: Uint8Array.from(bytes) }),
+      Slab.of({ ...rest, rows, bytes: new Uint8Array(bytes) }),
       0,
     );
   }

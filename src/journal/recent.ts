@@ -55,7 +55,9 @@ export class Recent {
   #slabFor(length: number): Slab {
     const last = this.#slabs.at(-1);
     if (last?.hasRoom(length) === true) return last;
-    const slab = new Slab(this.#next, Math.max(length, this.#nextCapacity()));
+    const capacity = Math.max(length, this.#nextCapacity());
+    const rows = Math.min(2 * (last?.count ?? 1), capacity >>> 9);
+    const slab = new Slab(this.#next, capacity, rows);
     this.#slabs.push(slab);
     return slab;
   }

@@ -26,10 +26,9 @@ export function takeMemory(size: number): Buffer {
   return found;
 }
 
-export function giveMemory(memory: Buffer): void {
-  if (memory.length < LEAST || memory.length > LIMIT) return;
-  if (memory.length !== memory.buffer.byteLength) return; // a part of something
-  spare.push(memory);
-  bytes += memory.length;
+export function giveMemory(memory: ArrayBufferLike): void {
+  if (memory.byteLength < LEAST || memory.byteLength > LIMIT) return;
+  spare.push(Buffer.from(memory));
+  bytes += memory.byteLength;
   while (bytes > LIMIT) bytes -= spare.shift()?.length ?? bytes;
 }

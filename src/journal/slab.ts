@@ -89,16 +89,16 @@ export class Slab {
   #pins = 0;
   #isDropped = false;
 
-  /** `capacity` is in bytes. */
-  constructor(first: number, capacity: number) {
+  /** `capacity` is in bytes; `rows` is how many records are expected. */
+  constructor(first: number, capacity: number, rows = 2) {
     this.first = first;
     this.#capacity = capacity;
     this.#bytes = takeMemory(capacity);
-    this.#rows = new Int32Array(ROW * Math.max(2, capacity >>> 9));
+    this.#rows = new Int32Array(ROW * rows);
     this.#names = [""];
   }
 
-  /** Throws a `RangeError` where the parts do not fit together. */
+  /** It keeps the bytes. Throws a `RangeError` where the parts do not fit together. */
   static of({ first, count, rows, names, bytes }: SlabParts): Slab {
     const slab = new Slab(first, 0);
     slab.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -315,14 +315,14 @@ export class Slab {
     if (this.#isDropped && this.#pins === 0) this.#leave();
   }
 
-  /** The journal needs it no more: views of it end, as soon as nobody has pinned it. */
+  /** The journal needs it no more: views of it end, as soon as nobody has pinned it. All the memory around its bytes is then used for others. */
   drop(): void {
     this.#isDropped = true;
     if (this.#pins === 0) this.#leave();
   }
 
   #leave(): void {
-    giveMemory(this.#bytes);
+    giveMemory(this.#bytes.buffer);
     this.#bytes = NOTHING;
   }
 

@@ -29,10 +29,10 @@ import type { Entries } from "./entries.ts";
  * Bytes that are written at once. The event loop hears of one write in a turn,
  * and in a turn up to 2 MiB come from one socket: less would fall behind.
  */
-export const BATCH = 4 * 1024 * 1024;
+export const BATCH = 8 * 1024 * 1024;
 /** A segment is ended at this size, so that little is forgotten at once where a disk is smaller than the limits; */
-const SEGMENT = BATCH;
-/** or at this part of the journal's own limit, or at that of the limit which it shares. */
+const SEGMENT = 4 * 1024 * 1024;
+/** or, where that is more, at this part of what the journal has on disk; but at this part of its own limit, or at that of the limit which it shares. */
 const SEGMENTS = 16;
 const SHARED_SEGMENTS = 64;
 /** A full disk that was given back so many times what is to be written, and is full still, is filled by others. */
@@ -81,12 +81,20 @@ interface Segment {
   writing: Promise<void> | undefined;
 }
 
+type Open = Segment & { handle: File };
+
+function isOpen(segment: Segment): segment is Open {
+  return segment.handle !== undefined;
+}
+
 export class Spill implements DiskHolder, AsyncDisposable {
   readonly #options: SpillOptions;
   readonly #open: OpenFile;
   readonly #name = `journal-${randomBytes(8).toString("hex")}`;
   /** Oldest first; the last is the one that is written to. */
   #segments: Segment[] = [];
+  /** The next one, where it is opened before it is needed; `undefined` in it when that failed. */
+  #ahead: Promise<Open | undefined> | undefined;
   #count = 0;
   #bytes = 0;
   #pausedUntil = 0;
@@ -140,13 +148,22 @@ export class Spill implements DiskHolder, AsyncDisposable {
   read(block: Block): Entries | Promise<Entries> {
     const written = block as Written; // `find` gives out no others
     if (written.entries !== undefined) return written.entries;
-    written.reading ??= readBlock(
-      { ...written, path: written.segment.path },
-      this.#open,
-    ).finally(() => {
+    written.reading ??= this.#read(written).finally(() => {
       written.reading = undefined;
     });
     return written.reading;
+  }
+
+  /** Its slab is used for something else once all who waited for it have let it go. */
+  async #read(written: Written): Promise<Entries> {
+    const { segment, offset, length } = written;
+    const location = { path: segment.path, offset, length };
+    const entries = await readBlock(location, this.#open);
+    const { slab } = entries;
+    slab.pin();
+    slab.drop();
+    setTimeout(() => slab.unpin()); // by then they have pinned it
+    return entries;
   }
 
   /**
@@ -178,6 +195,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#options.budget.leave(this);
     const segments = this.#segments;
     this.#segments = [];
+    const ahead = await this.#ahead;
+    if (ahead !== undefined) segments.push(ahead);
     for (const segment of segments) {
       await end(segment);
       await remove(segment.path, this.#options.log);
@@ -212,18 +231,14 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   async #append(drafts: readonly Draft[]): Promise<void> {
-    const { segment, handle } = await this.#openSegment();
-    const written = this.#appendTo(segment, handle, drafts);
+    const segment = await this.#openSegment();
+    const written = this.#appendTo(segment, drafts);
     segment.writing = written.catch(() => {}); // whoever writes hears of it
     await written;
   }
 
-  async #appendTo(
-    segment: Segment,
-    handle: File,
-    drafts: readonly Draft[],
-  ): Promise<void> {
-    const { blocks, bytes: start } = segment;
+  async #appendTo(segment: Open, drafts: readonly Draft[]): Promise<void> {
+    const { blocks, bytes: start, handle } = segment;
     const before = blocks.length;
     let end = start;
     for (const { first, last, length, entries } of drafts) {
@@ -232,6 +247,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
       blocks.push({ segment, first, last, offset, length, entries, reading });
       end += length;
     }
+    if (end >= this.#most)
+      this.#ahead ??= this.#create().catch(() => undefined); // what fails is tried again when it is needed
     const pieces = drafts.flatMap((draft) => draft.pieces);
     try {
       await writeAll(handle, pieces, start);
@@ -246,31 +263,36 @@ export class Spill implements DiskHolder, AsyncDisposable {
     if (!isForgotten) this.#countBytes(end - start);
   }
 
-  async #openSegment(): Promise<{ segment: Segment; handle: File }> {
-    const { limit, budget, directory } = this.#options;
+  /** The one to write to. */
+  async #openSegment(): Promise<Open> {
     const last = this.#segments.at(-1);
-    if (last?.handle !== undefined) {
-      const most = Math.min(
-        SEGMENT,
-        limit / SEGMENTS,
-        budget.limit / SHARED_SEGMENTS,
-      );
-      if (last.bytes < most) return { segment: last, handle: last.handle };
+    if (last !== undefined && isOpen(last)) {
+      if (last.bytes < this.#most) return last;
       void end(last); // which the next need not wait for
     }
-    const name = `${this.#name}.${(this.#count += 1)}`;
-    const path = join(directory(), name);
-    const handle = await this.#open(path, "wx", 0o600);
-    const segment: Segment = {
-      path,
-      blocks: [],
-      bytes: 0,
-      handle,
-      closing: undefined,
-      writing: undefined,
-    };
+    const ahead = await this.#ahead;
+    this.#ahead = undefined;
+    const segment = ahead ?? (await this.#create());
     this.#segments.push(segment);
-    return { segment, handle };
+    return segment;
+  }
+
+  /** Bytes at which a segment is ended. */
+  get #most(): number {
+    const { limit, budget } = this.#options;
+    return Math.min(
+      Math.max(SEGMENT, this.#bytes / SEGMENTS),
+      limit / SEGMENTS,
+      budget.limit / SHARED_SEGMENTS,
+    );
+  }
+
+  async #create(): Promise<Open> {
+    const name = `${this.#name}.${(this.#count += 1)}`;
+    const path = join(this.#options.directory(), name);
+    const handle = await this.#open(path, "wx", 0o600);
+    const rest = { closing: undefined, writing: undefined };
+    return { path, blocks: [], bytes: 0, handle, ...rest };
   }
 
   #complain({ blocks }: Segment, why: string): void {
