@@ -4,7 +4,7 @@
  */
 
 /** Smaller pieces are not worth it. */
-const LEAST = 256 * 1024; // bytes
+const LEAST = 64 * 1024; // bytes
 /** Most bytes that are kept. */
 const LIMIT = 16 * 1024 * 1024;
 /** Large pieces are made in steps of this part of their size, so that they fit others. */
