@@ -32,7 +32,7 @@ import {
   frameHeaderLength,
   writeFrameHeader,
 } from "../jupyter/websocket-frame.ts";
-import { takeMemory, giveMemory } from "./slab-memory.ts";
+import { giveMemory, takeMemory } from "../jupyter/record-memory.ts";
 
 /** Words of a row. */
 const ROW = 8;

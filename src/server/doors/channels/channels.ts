@@ -25,7 +25,7 @@ import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
 import type { Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
-import { inOrder } from "../../in-order.ts";
+import { inOrder } from "../../../time/in-order.ts";
 import { assertPermitted } from "../../permit.ts";
 import { joined } from "../../pieces.ts";
 import { Pings } from "./pings.ts";

@@ -19,7 +19,7 @@ import {
 import type { WebSocket } from "ws";
 import type { AppRouter } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
-import { inOrder } from "../../in-order.ts";
+import { inOrder } from "../../../time/in-order.ts";
 import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";

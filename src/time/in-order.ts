@@ -2,7 +2,7 @@
  * What one client sends, read in short steps, one after the other. While
  * others have their turn, no more is taken from the client's socket.
  */
-import { share } from "../time/share.ts";
+import { share } from "./share.ts";
 
 /** As much of a socket as this needs. */
 interface Pausable {
