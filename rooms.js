@@ -20,7 +20,7 @@ export const rooms = [
   { name: "package", folder: "src/package/", uses: [] },
   { name: "telemetry", folder: "src/telemetry/", uses: ["contract"] },
   { name: "zmq", folder: "src/zmq/", uses: [], packages: ["zeromq"] },
-  { name: "jupyter", folder: "src/jupyter/", uses: ["contract"] },
+  { name: "jupyter", folder: "src/jupyter/", uses: ["contract", "time"] },
   {
     name: "kernels",
     folder: "kernels/",

@@ -1,8 +1,9 @@
 /** Blocks: chunks of a file, and how they get into files and out again. */
 import type { FileHandle } from "node:fs/promises";
 import { fromChunk, toChunk } from "./chunk.ts";
+import { atOnce, share } from "../time/share.ts";
 import { Entries } from "./entries.ts";
-import { takeMemory } from "./slab-memory.ts";
+import { takeMemory } from "../jupyter/record-memory.ts";
 
 /** What is needed of a file. */
 export type OpenFile = (
@@ -38,12 +39,23 @@ export interface Draft extends Block {
 }
 
 /** Entries as a block of that journal. */
-export function draftOf(entries: Entries, journal_id: string): Draft {
-  const { slab, from, to, first, last } = entries;
-  const pieces = toChunk(slab.partsOf(from, to), journal_id);
+export async function draftOf(
+  entries: Entries,
+  journal_id: string,
+): Promise<Draft> {
+  const { slab, from, to, first, last, size } = entries;
+  const chunk = toChunk(slab.partsOf(from, to), journal_id);
+  const pieces = await worked(chunk, size);
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   return { first, last, entries, pieces, length };
 }
+
+/** The result of work at so many bytes: in turns with others where it is long. */
+function worked<T>(work: Generator<void, T>, bytes: number): T | Promise<T> {
+  return bytes < LARGE ? atOnce(work) : share.all(work);
+}
+
+const LARGE = 4 * 1024 * 1024; // bytes
 
 /** Where a block lies. */
 export interface BlockLocation {
@@ -63,7 +75,7 @@ export async function readBlock(
     if ((await readInto(handle, bytes, offset)) < length) {
       throw new RangeError("A block is cut off");
     }
-    const slab = fromChunk(bytes);
+    const slab = await worked(fromChunk(bytes), length);
     return new Entries(slab, 0, slab.count);
   } finally {
     await handle.close();

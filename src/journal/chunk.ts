@@ -8,6 +8,7 @@
  * which was torn or damaged is read up to there.
  */
 import { crc32 } from "node:zlib";
+import { atOnce } from "../time/share.ts";
 import { Slab, type SlabParts } from "./slab.ts";
 
 export const CHUNK_HEADER = 64; // bytes
@@ -36,11 +37,11 @@ export interface ChunkHeader {
   readonly length: number;
 }
 
-/** In pieces that follow each other; the records are not copied. */
-export function toChunk(
+/** In pieces that follow each other; the records are not copied. In short steps: the sum of much takes its time. */
+export function* toChunk(
   { first, count, rows, names, bytes }: SlabParts,
   journal_id: string,
-): Uint8Array[] {
+): Generator<void, Uint8Array[]> {
   const namesText = Buffer.from(JSON.stringify(names));
   const header = Buffer.alloc(CHUNK_HEADER);
   MAGIC.copy(header);
@@ -51,8 +52,8 @@ export function toChunk(
   header.writeUInt32LE(namesText.length, AT.names);
   header.writeBigUInt64LE(BigInt(bytes.length), AT.records);
   header.write(journal_id, AT.journal, "hex");
-  const sum = crc32(bytes, crc32(namesText, crc32(rows)));
-  header.writeUInt32LE(sum, AT.sum);
+  const before = crc32(namesText, crc32(rows));
+  header.writeUInt32LE(yield* sumOf(bytes, before), AT.sum);
   header.writeUInt32LE(crc32(header.subarray(0, AT.headerSum)), AT.headerSum);
   return [header, rows, namesText, bytes];
 }
@@ -77,12 +78,13 @@ export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
 }
 
 /** A slab of the bytes, which it keeps. Throws a `RangeError` when they are not one whole chunk. */
-export function fromChunk(chunk: Buffer): Slab {
+export function* fromChunk(chunk: Buffer): Generator<void, Slab> {
   const header = chunkHeaderIn(chunk);
   if (header?.length !== chunk.length) {
     throw new RangeError("A chunk of the journal is damaged");
   }
-  if (crc32(chunk.subarray(CHUNK_HEADER)) !== chunk.readUInt32LE(AT.sum)) {
+  const sum = yield* sumOf(chunk.subarray(CHUNK_HEADER), 0);
+  if (sum !== chunk.readUInt32LE(AT.sum)) {
     throw new RangeError("A chunk of the journal is damaged");
   }
   const { rows, names } = lengthsIn(chunk);
@@ -110,7 +112,7 @@ export function slabsIn(file: Buffer): {
     const header = chunkHeaderIn(file.subarray(at));
     if (header === undefined || at + header.length > file.length) break;
     try {
-      slabs.push(fromChunk(file.subarray(at, at + header.length)));
+      slabs.push(atOnce(fromChunk(file.subarray(at, at + header.length))));
     } catch {
       break;
     }
@@ -118,6 +120,19 @@ export function slabsIn(file: Buffer): {
   }
   return { slabs, whole: at };
 }
+
+/** Goes on from the sum of what stands before the bytes. */
+function* sumOf(bytes: Uint8Array, before: number): Generator<void, number> {
+  let sum = before;
+  for (let at = 0; at < bytes.length; at += STEP) {
+    sum = crc32(bytes.subarray(at, at + STEP), sum);
+    yield;
+  }
+  return sum;
+}
+
+/** Bytes of one step. */
+const STEP = 1024 * 1024;
 
 function lengthsIn(header: Buffer) {
   return {

@@ -173,9 +173,13 @@ export class Journal implements Holder, AsyncDisposable {
 
   /** kernel → journal. Copies what it keeps. The entry is valid for this turn of the event loop. */
   append(message: Message): MessageEntry {
-    const added = this.#recent.add(recordLength(message), (slab) =>
-      slab.append(message),
-    );
+    const { record } = message;
+    const added =
+      record === undefined
+        ? this.#recent.add(recordLength(message), (slab) =>
+            slab.append(message),
+          )
+        : this.#recent.adopt(message, record);
     this.#added(added);
     return new MessageEntry(added.slab, added.from);
   }

@@ -2,6 +2,7 @@
  * The newest entries of a journal, in memory: slabs without holes between them,
  * oldest first. Whoever adds also decides what goes.
  */
+import type { Message } from "../jupyter/message.ts";
 import { Entries } from "./entries.ts";
 import { Slab } from "./slab.ts";
 
@@ -50,6 +51,15 @@ export class Recent {
     this.#bytes += slab.size - before;
     this.#next = slab.last + 1;
     return new Entries(slab, count, slab.count);
+  }
+
+  /** Adds a message whose record was made before. */
+  adopt(message: Message, record: Buffer): Entries {
+    const slab = Slab.around(message, record, this.#next);
+    this.#slabs.push(slab);
+    this.#bytes += slab.size;
+    this.#next = slab.last + 1;
+    return new Entries(slab, 0, slab.count);
   }
 
   #slabFor(length: number): Slab {

@@ -26,8 +26,10 @@ import {
   headOf,
   keys,
   NUMBER_END,
+  writeBase64,
   writeNumber,
 } from "../jupyter/record.ts";
+import { atOnce } from "../time/share.ts";
 import {
   frameHeaderLength,
   writeFrameHeader,
@@ -62,8 +64,6 @@ const KEYS = Object.values(keys).reduce(
   (length, key) => length + key.length,
   END.length,
 );
-/** Bytes of a buffer that become base64 in one step; a multiple of three. */
-const BASE64_STEP = 48 * 1024;
 
 /** The index and the bytes of some records: what is written to disk. */
 export interface SlabParts {
@@ -134,7 +134,7 @@ export class Slab {
 
   /** Copies the message. The caller has made sure that there is room. */
   append(message: Message): void {
-    const { channel, header, parent_header, raw, buffers } = message;
+    const { channel, parent_header, raw, buffers } = message;
     const parent = parent_header === undefined ? NULL : raw.parent_header;
     const head = headOf(channel);
     const bytes = this.#bytes;
@@ -153,10 +153,25 @@ export class Slab {
     bytes.set(keys.buffers, (at += raw.content.length));
     at += keys.buffers.length;
     for (const [index, buffer] of buffers.entries()) {
-      at = writeBase64(bytes, at, buffer, index > 0);
+      at = atOnce(writeBase64(bytes, at, buffer, index > 0));
     }
     bytes.set(END, at);
-    const row = this.#newRow(offset, at + END.length);
+    this.#newMessageRow(message, offset, at + END.length);
+  }
+
+  /** A slab that is the record of one message. */
+  static around(message: Message, record: Buffer, first: number): Slab {
+    const slab = new Slab(first, 0);
+    slab.#bytes = Buffer.from(record.buffer);
+    writeNumber(record, headerIn(record.length) + NUMBER_END, first);
+    slab.#newMessageRow(message, 0, record.length);
+    return slab;
+  }
+
+  #newMessageRow(message: Message, offset: number, end: number): void {
+    const { channel, header, parent_header, raw, buffers } = message;
+    const parent = parent_header === undefined ? NULL : raw.parent_header;
+    const row = this.#newRow(offset, end);
     row[HEADER] = raw.header.length;
     row[PARENT_HEADER] = parent.length;
     row[METADATA] = raw.metadata.length;
@@ -424,29 +439,6 @@ function textLength({ channel, parent_header, raw, buffers }: Message): number {
   for (const buffer of buffers) length += 2 + 4 * Math.ceil(buffer.length / 3);
   return length;
 }
-
-/** Returns where it ends. */
-function writeBase64(
-  bytes: Buffer,
-  start: number,
-  buffer: Uint8Array,
-  isAnother: boolean,
-): number {
-  let at = start;
-  if (isAnother) bytes[at++] = COMMA;
-  bytes[at++] = QUOTE;
-  const { byteOffset } = buffer;
-  for (let from = 0; from < buffer.length; from += BASE64_STEP) {
-    const length = Math.min(BASE64_STEP, buffer.length - from);
-    const some = Buffer.from(buffer.buffer, byteOffset + from, length);
-    at += bytes.write(some.toString("base64"), at, "latin1");
-  }
-  bytes[at++] = QUOTE;
-  return at;
-}
-
-const COMMA = 0x2c;
-const QUOTE = 0x22;
 
 /** The JSON text of an own event. */
 export function eventText(event: OwnEvent, seq: number): Buffer {

@@ -23,7 +23,7 @@ import {
   writeAll,
 } from "./blocks.ts";
 import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
-import type { Entries } from "./entries.ts";
+import { Entries } from "./entries.ts";
 
 /**
  * Bytes that are written at once. The event loop hears of one write in a turn,
@@ -102,6 +102,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
   #forgotten = 0;
   #complained = -Infinity;
   #writing: Promise<boolean> = Promise.resolve(true);
+  /** What is to be written and has no place in a file yet. */
+  #coming: readonly Entries[] = [];
   #isClosed = false;
 
   constructor(options: SpillOptions) {
@@ -127,7 +129,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** The oldest number that it has. */
   get first(): number | undefined {
-    return this.#segments[0]?.blocks[0]?.first;
+    return this.#segments[0]?.blocks[0]?.first ?? this.#coming[0]?.first;
   }
 
   /** Whether it makes sense to write: not just after the disk has failed. */
@@ -137,6 +139,12 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** The block with number `seq`, else the next one after it. */
   find(seq: number): Block | undefined {
+    return (
+      this.#findPlaced(seq) ?? this.#coming.find(({ last }) => last >= seq)
+    );
+  }
+
+  #findPlaced(seq: number): Written | undefined {
     const segment = firstWhere(
       this.#segments,
       ({ blocks }) => (blocks.at(-1)?.last ?? 0) >= seq,
@@ -146,8 +154,9 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** The entries of a block that `find` found. Rejects when it was forgotten meanwhile, or cannot be read. */
   read(block: Block): Entries | Promise<Entries> {
+    if (block instanceof Entries) return lent(block);
     const written = block as Written; // `find` gives out no others
-    if (written.entries !== undefined) return written.entries;
+    if (written.entries !== undefined) return lent(written.entries);
     written.reading ??= this.#read(written).finally(() => {
       written.reading = undefined;
     });
@@ -158,11 +167,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
   async #read(written: Written): Promise<Entries> {
     const { segment, offset, length } = written;
     const location = { path: segment.path, offset, length };
-    const entries = await readBlock(location, this.#open);
-    const { slab } = entries;
-    slab.pin();
-    slab.drop();
-    setTimeout(() => slab.unpin()); // by then they have pinned it
+    const entries = lent(await readBlock(location, this.#open));
+    entries.slab.drop();
     return entries;
   }
 
@@ -172,7 +178,10 @@ export class Spill implements DiskHolder, AsyncDisposable {
    * not here. One call at a time.
    */
   write(entries: readonly Entries[]): Promise<boolean> {
-    this.#writing = this.#write(entries);
+    this.#coming = entries;
+    this.#writing = this.#write(entries).finally(() => {
+      this.#coming = [];
+    });
     return this.#writing;
   }
 
@@ -205,7 +214,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   async #write(entries: readonly Entries[]): Promise<boolean> {
     const { budget, limit, id } = this.#options;
-    const drafts = entries.map((each) => draftOf(each, id));
+    const drafts: Draft[] = [];
+    for (const each of entries) drafts.push(await draftOf(each, id));
     let needed = sizeOf(drafts) * ROOM;
     for (;;) {
       try {
@@ -319,6 +329,14 @@ export class Spill implements DiskHolder, AsyncDisposable {
       "The disk does not take the journal: what memory cannot hold is forgotten",
     );
   }
+}
+
+/** They stay as they are until whoever asked for them has pinned their slab. */
+function lent(entries: Entries): Entries {
+  const { slab } = entries;
+  slab.pin();
+  setTimeout(() => slab.unpin());
+  return entries;
 }
 
 function sizeOf(drafts: readonly Draft[]): number {

@@ -7,7 +7,8 @@
  * big integers, the order of keys, white space.
  */
 import type { OwnEvent } from "../../contract/index.ts";
-import { verdictOn } from "./json-check.ts";
+import { atOnce } from "../time/share.ts";
+import { judging, verdictOn } from "./json-check.ts";
 import {
   type Channel,
   type Header,
@@ -15,6 +16,7 @@ import {
   type RawFrames,
   sizeOf,
 } from "./message.ts";
+import { joined } from "./pieces.ts";
 
 /** What was mended, in words for a log. */
 export type Mend = "NaN or Infinity" | "a byte order mark" | "not UTF-8";
@@ -52,10 +54,22 @@ export function admitted<M extends Message>(
   message: M,
   mended: (what: Mend) => void = () => {},
 ): M {
+  const { metadata, content } = message.raw;
+  assertSize(message);
+  return isJson(metadata) && isJson(content)
+    ? message
+    : atOnce(admitting(message, mended));
+}
+
+/** The same, in short steps. */
+export function* admitting<M extends Message>(
+  message: M,
+  mended: (what: Mend) => void,
+): Generator<void, M> {
   const { raw } = message;
   assertSize(message);
-  const metadata = frameOf(message, raw.metadata, mended);
-  const content = frameOf(message, raw.content, mended);
+  const metadata = yield* frameOf(message, raw.metadata, mended);
+  const content = yield* frameOf(message, raw.content, mended);
   if (metadata === raw.metadata && content === raw.content) return message;
   const whole = { ...message, raw: { ...raw, metadata, content } };
   assertSize(whole); // what is mended may have grown
@@ -67,22 +81,30 @@ export function mend(
   bytes: Uint8Array,
   mended: (what: Mend) => void,
 ): Uint8Array | RefusalReason {
-  if (isEmptyObject(bytes)) return bytes;
+  return isJson(bytes) ? bytes : atOnce(mending(bytes, mended));
+}
+
+function isJson(bytes: Uint8Array): boolean {
+  return isEmptyObject(bytes) || verdictOn(bytes) === "json";
+}
+
+function* mending(
+  bytes: Uint8Array,
+  mended: (what: Mend) => void,
+): Generator<void, Uint8Array | RefusalReason> {
   let text = bytes;
   let hasMark = beginsWithMark(text);
   for (;;) {
-    const verdict = verdictOn(text);
+    const verdict = yield* judging(text);
     switch (verdict) {
       case "json":
         return text;
       case "non_finite":
         mended("NaN or Infinity");
-        return withNulls(text);
+        return yield* withNulls(text);
       case "not_utf8":
         mended("not UTF-8");
-        text = new TextEncoder().encode(
-          new TextDecoder("utf-8", { ignoreBOM: true }).decode(text),
-        );
+        text = yield* decodedAnew(text);
         continue;
       case "not_json":
         if (!hasMark) return verdict;
@@ -107,12 +129,13 @@ const WORDS: Readonly<Record<RefusalReason, string>> = {
   too_large: `is larger than ${MESSAGE_LIMIT} bytes`,
 };
 
-function frameOf(
+function* frameOf(
   message: Message,
   bytes: Uint8Array,
   mended: (what: Mend) => void,
-): Uint8Array {
-  const frame = mend(bytes, mended);
+): Generator<void, Uint8Array> {
+  if (isEmptyObject(bytes)) return bytes;
+  const frame = yield* mending(bytes, mended);
   if (typeof frame === "string") throw refused(message, frame);
   return frame;
 }
@@ -164,12 +187,34 @@ function beginsWithMark(bytes: Uint8Array): boolean {
   return MARK.every((byte, index) => bytes[index] === byte);
 }
 
+/** With a replacement character for what is no UTF-8. */
+function* decodedAnew(bytes: Uint8Array): Generator<void, Uint8Array> {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const encoder = new TextEncoder();
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += STEP) {
+    const piece = bytes.subarray(at, at + STEP);
+    pieces.push(encoder.encode(decoder.decode(piece, { stream: true })));
+    yield;
+  }
+  pieces.push(encoder.encode(decoder.decode()));
+  return yield* joined(pieces);
+}
+
+/** Bytes of one step. */
+const STEP = 64 * 1024;
+
 /** `null` for each bare word that is no JSON; the text is JSON otherwise. */
-function withNulls(bytes: Uint8Array): Uint8Array {
+function* withNulls(bytes: Uint8Array): Generator<void, Uint8Array> {
   const mended = new Uint8Array(bytes.length + Math.ceil(bytes.length / 3)); // `NaN` is a letter shorter
   let to = 0;
   let isText = false;
+  let pause = STEP;
   for (let at = 0; at < bytes.length; at += 1) {
+    if (at >= pause) {
+      pause = at + STEP;
+      yield;
+    }
     const byte = bytes[at] ?? 0;
     if (isText && byte === BACKSLASH) {
       mended[to] = byte;

@@ -12,7 +12,7 @@ import {
   timingSafeEqual,
   type KeyObject,
 } from "node:crypto";
-import { admitted, type Mend, mend, Refused } from "./admission.ts";
+import { admitted, admitting, type Mend, mend, Refused } from "./admission.ts";
 import {
   type Channel,
   EMPTY_OBJECT,
@@ -77,12 +77,13 @@ export class Signer {
 
   /** An empty signature is valid only when the key is empty. */
   verifies(signature: Uint8Array, raw: RawFrames): boolean {
+    return this.#key === undefined || isSame(signature, this.sign(raw));
+  }
+
+  /** The same, in short steps. */
+  *verifying(signature: Uint8Array, raw: RawFrames): Generator<void, boolean> {
     if (this.#key === undefined) return true;
-    const expected = Buffer.from(this.#digest(raw), "latin1");
-    return (
-      signature.length === expected.length &&
-      timingSafeEqual(signature, expected)
-    );
+    return isSame(signature, yield* this.signing(raw));
   }
 
   #digest(raw: RawFrames): string {
@@ -94,6 +95,13 @@ export class Signer {
       .update(raw.content)
       .digest("hex");
   }
+}
+
+/** In constant time. */
+function isSame(signature: Uint8Array, expected: Uint8Array): boolean {
+  return (
+    signature.length === expected.length && timingSafeEqual(signature, expected)
+  );
 }
 
 export function toFrames(
@@ -151,27 +159,27 @@ export class FrameReader {
    * `Refused` when it is one, and cannot be admitted.
    */
   read(frames: readonly Uint8Array[], channel: Channel): Received {
-    const start = frames.findIndex(isDelimiter);
-    if (start === -1) throw new BadFrames("no delimiter");
-    const [signature, header, parent_header, metadata, content, ...buffers] =
-      frames.slice(start + 1);
-    if (
-      signature === undefined ||
-      header === undefined ||
-      parent_header === undefined ||
-      metadata === undefined ||
-      content === undefined
-    ) {
-      throw new BadFrames(
-        `${frames.length - start - 1} frames after the delimiter, of at least five`,
-      );
-    }
-    const raw = { header, parent_header, metadata, content };
-    if (!this.#signer.verifies(signature, raw)) {
-      throw new BadFrames(
-        signature.length === 0 ? "not signed" : "signed with another key",
-      );
-    }
+    const parts = partsOf(frames);
+    assertSigned(parts, this.#signer.verifies(parts.signature, parts.raw));
+    return admitted(this.#withHeaders(parts, channel), this.#mended);
+  }
+
+  /** The same, in short steps, of frames that stay as they are meanwhile. */
+  *reading(
+    frames: readonly Uint8Array[],
+    channel: Channel,
+  ): Generator<void, Received> {
+    const parts = partsOf(frames);
+    const { signature, raw } = parts;
+    assertSigned(parts, yield* this.#signer.verifying(signature, raw));
+    return yield* admitting(this.#withHeaders(parts, channel), this.#mended);
+  }
+
+  #withHeaders(
+    { identities, raw, buffers }: Parts,
+    channel: Channel,
+  ): Received {
+    const { header, parent_header, metadata, content } = raw;
     const own = this.#headerIn(header);
     if (typeof own === "string")
       throw new BadFrames(`a header that is ${own.replace("_", " ")}`);
@@ -190,22 +198,19 @@ export class FrameReader {
         size,
       });
     }
-    return admitted(
-      {
-        channel,
-        identities: frames.slice(0, start),
-        header: own.header,
-        parent_header: parent.header,
-        raw: {
-          header: own.bytes,
-          parent_header: parent.bytes,
-          metadata,
-          content,
-        },
-        buffers,
+    return {
+      channel,
+      identities,
+      header: own.header,
+      parent_header: parent.header,
+      raw: {
+        header: own.bytes,
+        parent_header: parent.bytes,
+        metadata,
+        content,
       },
-      this.#mended,
-    );
+      buffers,
+    };
   }
 
   #parentIn(came: Uint8Array) {
@@ -233,6 +238,43 @@ export class FrameReader {
     const header = objectIn(whole);
     return { bytes: whole, header: isHeader(header) ? header : undefined };
   }
+}
+
+/** The frames of a message, by what they are. */
+interface Parts {
+  readonly identities: readonly Uint8Array[];
+  readonly signature: Uint8Array;
+  readonly raw: RawFrames;
+  readonly buffers: readonly Uint8Array[];
+}
+
+/** Throws `BadFrames` where they are too few. */
+function partsOf(frames: readonly Uint8Array[]): Parts {
+  const start = frames.findIndex(isDelimiter);
+  if (start === -1) throw new BadFrames("no delimiter");
+  const [signature, header, parent_header, metadata, content, ...buffers] =
+    frames.slice(start + 1);
+  if (
+    signature === undefined ||
+    header === undefined ||
+    parent_header === undefined ||
+    metadata === undefined ||
+    content === undefined
+  ) {
+    throw new BadFrames(
+      `${frames.length - start - 1} frames after the delimiter, of at least five`,
+    );
+  }
+  const raw = { header, parent_header, metadata, content };
+  return { identities: frames.slice(0, start), signature, raw, buffers };
+}
+
+/** Throws `BadFrames`. */
+function assertSigned({ signature }: Parts, isSigned: boolean): void {
+  if (isSigned) return;
+  throw new BadFrames(
+    signature.length === 0 ? "not signed" : "signed with another key",
+  );
 }
 
 type HeaderFault = "not_json" | "too_deep" | "too_large";

@@ -6,7 +6,7 @@
  * piece by piece, and stays in the processor's cache.
  */
 import { isUtf8 } from "node:buffer";
-import { type Verdict as Walked, walk } from "./json-walk.ts";
+import { type Verdict as Walked, walk, walking } from "./json-walk.ts";
 import { WASM } from "./json-wasm.ts";
 import { instantiated, type WithMemory } from "./wasm.ts";
 
@@ -35,14 +35,69 @@ const VERDICTS = [
 
 let fastest: Walk | undefined;
 
+/** Bytes whose UTF-8 is checked in one step. */
+const STEP = 256 * 1024;
+
 /** What the bytes are. Never throws, whatever and however many they are. */
 export function verdictOn(bytes: Uint8Array, by?: Walk): Verdict {
   if (!isUtf8(bytes)) return "not_utf8";
   return (by ?? (fastest ??= inWebAssembly() ?? walk))(bytes);
 }
 
+/** The same, in short steps. */
+export function* judging(bytes: Uint8Array): Generator<void, Verdict> {
+  if (!(yield* checkingUtf8(bytes))) return "not_utf8";
+  const feed = spare.pop() ?? feedOfWebAssembly();
+  if (feed === undefined) return yield* walking(bytes);
+  try {
+    for (let found: Fed = 0; ;) {
+      found = feed(bytes, found);
+      if (typeof found === "string") return found;
+      yield;
+    }
+  } finally {
+    spare.push(feed);
+  }
+}
+
+/** Each keeps its place in a text: they are as many as there are texts that are looked at in turns. */
+const spare: Feed[] = [];
+
+function* checkingUtf8(bytes: Uint8Array): Generator<void, boolean> {
+  for (let at = 0; at < bytes.length;) {
+    let end = Math.min(at + STEP, bytes.length);
+    // Between characters; of more such bytes than these it is none.
+    for (let back = 0; back < 3 && isContinuation(bytes[end]); back += 1) {
+      end -= 1;
+    }
+    if (!isUtf8(bytes.subarray(at, end))) return false;
+    at = end;
+    yield;
+  }
+  return true;
+}
+
+function isContinuation(byte: number | undefined): boolean {
+  return byte !== undefined && (byte & 0xc0) === 0x80;
+}
+
 /** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */
 export function inWebAssembly(): Walk | undefined {
+  const feed = feedOfWebAssembly();
+  if (feed === undefined) return undefined;
+  return (bytes) => {
+    for (let found: Fed = 0; ;) {
+      found = feed(bytes, found);
+      if (typeof found === "string") return found;
+    }
+  };
+}
+
+/** Walks on, from the first byte or from where it stopped: returns where it stops, or the verdict. */
+type Feed = (bytes: Uint8Array, from: number) => Fed;
+type Fed = number | Walked;
+
+function feedOfWebAssembly(): Feed | undefined {
   let walker: Walker;
   try {
     walker = instantiated(WASM) as Walker;
@@ -51,19 +106,13 @@ export function inWebAssembly(): Walk | undefined {
   }
   const capacity = walker.capacity();
   const input = new Uint8Array(walker.memory.buffer, walker.input(), capacity);
-  return (bytes) => {
-    walker.begin();
-    let from = 0;
-    for (;;) {
-      const kept = walker.rest();
-      const to = Math.min(bytes.length, from + capacity - kept);
-      const isWhole = from === 0 && to === bytes.length;
-      input.set(isWhole ? bytes : bytes.subarray(from, to), kept);
-      const length = kept + to - from;
-      const verdict =
-        VERDICTS[walker.walk(length, to === bytes.length ? 1 : 0)];
-      if (verdict !== undefined) return verdict;
-      from = to;
-    }
+  return (bytes, from) => {
+    if (from === 0) walker.begin();
+    const kept = walker.rest();
+    const to = Math.min(bytes.length, from + capacity - kept);
+    const isWhole = from === 0 && to === bytes.length;
+    input.set(isWhole ? bytes : bytes.subarray(from, to), kept);
+    const length = kept + to - from;
+    return VERDICTS[walker.walk(length, to === bytes.length ? 1 : 0)] ?? to;
   };
 }

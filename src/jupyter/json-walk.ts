@@ -13,8 +13,21 @@ export const DEEPEST = 1_000;
 export type Verdict = "json" | "non_finite" | "not_json" | "too_deep";
 
 export function walk(bytes: Uint8Array): Verdict {
-  return new Walk(bytes).verdict();
+  return new Walk(bytes).until(Infinity) ?? "not_json";
 }
+
+/** The same, in steps, which are short where no single text in it is long. */
+export function* walking(bytes: Uint8Array): Generator<void, Verdict> {
+  const begun = new Walk(bytes);
+  for (let stop = STEP; ; stop += STEP) {
+    const verdict = begun.until(stop);
+    if (verdict !== undefined) return verdict;
+    yield;
+  }
+}
+
+/** Bytes of one step. */
+const STEP = 64 * 1024;
 
 /** What comes next. */
 type Next = "value" | "first item" | "first name" | "name" | "after";
@@ -25,6 +38,7 @@ class Walk {
   /** Of each array or object that is open, whether it is an object. */
   readonly #open: boolean[] = [];
   #at = 0;
+  #next: Next = "value";
   #isFinite = true;
 
   constructor(bytes: Uint8Array) {
@@ -32,11 +46,16 @@ class Walk {
     this.#end = bytes.length;
   }
 
-  verdict(): Verdict {
-    let next: Next = "value";
+  /** Walks on, to the first place from `stop` on where it can pause: `undefined` there, and else the verdict. */
+  until(stop: number): Verdict | undefined {
+    let next = this.#next;
     for (;;) {
       this.#skipBlanks();
       if (this.#at >= this.#end) break;
+      if (this.#at >= stop) {
+        this.#next = next;
+        return undefined;
+      }
       const found = this.#step(next, this.#bytes[this.#at] ?? 0);
       switch (found) {
         case "not_json":

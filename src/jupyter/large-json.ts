@@ -1,10 +1,12 @@
 /**
- * JSON of clients that may be large: it is walked once, in short steps, where
- * it comes in. What is asked of it later is then known.
+ * JSON that may be large: it is walked once, in short steps, where it comes in.
+ * What is asked of it later is then known.
  */
 import { limits } from "../../contract/limits.ts";
-import { rememberMembers } from "./json-members.ts";
+import { findMembers, rememberMembers } from "./json-members.ts";
 import { JsonText } from "./json-text.ts";
+import { bufferOf, type Message } from "./message.ts";
+import { membersIn } from "./raw-json.ts";
 
 /** Bytes. What is smaller is walked by whoever asks. */
 const LARGE = 64 * 1024;
@@ -24,6 +26,15 @@ export function* walk(object: Buffer): Generator<void> {
   rememberMembers(object, read.members);
   const code = read.members.get("code");
   if (code?.[0] === QUOTE) yield* count(code);
+}
+
+/** The same of a kernel's message: `membersOf` its content, and the data in it, are then quick. */
+export function* walkContent({ raw }: Pick<Message, "raw">): Generator<void> {
+  const content = bufferOf(raw.content);
+  if (content.length <= LARGE) return;
+  yield* findMembers(content);
+  const data = membersIn(content).get("data");
+  if (data !== undefined && data.length > LARGE) yield* findMembers(data);
 }
 
 /** Counts the UTF-16 units of a JSON string. */

@@ -39,6 +39,8 @@ export interface Message {
   readonly parent_header: Header | undefined;
   readonly raw: RawFrames;
   readonly buffers: readonly Uint8Array[];
+  /** Of a message that is large: its record, in memory of its own, with the number still to be written. The frames lie in it. */
+  readonly record?: Buffer;
 }
 
 /** What we report in the headers that we make ourselves. */

@@ -8,7 +8,15 @@
  * The number stands in a column of fixed width, blanks before it, so that it
  * can be written after the rest.
  */
-import { type Channel, channels } from "./message.ts";
+import {
+  bufferOf,
+  type Channel,
+  channels,
+  EMPTY_OBJECT,
+  type Message,
+} from "./message.ts";
+import { takeMemory } from "./record-memory.ts";
+import { frameHeaderLength, writeFrameHeader } from "./websocket-frame.ts";
 
 /** Digits of the largest safe integer. */
 const DIGITS = 16;
@@ -36,6 +44,86 @@ export const keys = {
   buffers: Buffer.from(',"buffers":['),
 };
 export const END = Buffer.from("]}");
+
+const NULL = Buffer.from("null");
+
+/** The message with its record, which is made in short steps, for the journal that takes it as it is. */
+export function* recorded<M extends Message>(
+  message: M,
+): Generator<void, M & { readonly record: Buffer }> {
+  const { channel, parent_header, raw, buffers } = message;
+  const parent = parent_header === undefined ? NULL : raw.parent_header;
+  const texts = [
+    headOf(channel),
+    raw.header,
+    keys.parent_header,
+    parent,
+    keys.metadata,
+    raw.metadata,
+    keys.content,
+    raw.content,
+    keys.buffers,
+  ];
+  let size = END.length + Math.max(0, buffers.length - 1);
+  for (const { length } of texts) size += length;
+  for (const { length } of buffers) size += 2 + 4 * Math.ceil(length / 3);
+  const length = frameHeaderLength(size) + size;
+  const record = takeMemory(length).subarray(0, length);
+  let at = writeFrameHeader(record, 0, size);
+  const frames = texts.map((text) => {
+    const start = at;
+    at += text.length;
+    return record.subarray(start, at);
+  });
+  for (const [index, text] of texts.entries()) {
+    for (let from = 0; from < text.length; from += STEP) {
+      frames[index]?.set(text.subarray(from, from + STEP), from);
+      yield;
+    }
+  }
+  for (const [index, buffer] of buffers.entries()) {
+    at = yield* writeBase64(record, at, buffer, index > 0);
+  }
+  record.set(END, at);
+  const frameOf = (text: Uint8Array) => frames[texts.indexOf(text)] ?? text;
+  return {
+    ...message,
+    raw: {
+      header: frameOf(raw.header),
+      parent_header: parent === NULL ? EMPTY_OBJECT : frameOf(parent),
+      metadata: frameOf(raw.metadata),
+      content: frameOf(raw.content),
+    },
+    record,
+  };
+}
+
+/** Bytes that are copied in one step: memory that is fresh takes its time. */
+const STEP = 1024 * 1024;
+/** Bytes of a buffer that become base64 in one step; a multiple of three. */
+const BASE64_STEP = 48 * 1024;
+
+/** An item of the list of buffers. Returns where it ends. */
+export function* writeBase64(
+  bytes: Buffer,
+  start: number,
+  buffer: Uint8Array,
+  isAnother: boolean,
+): Generator<void, number> {
+  let at = start;
+  if (isAnother) bytes[at++] = COMMA;
+  bytes[at++] = QUOTE;
+  for (let from = 0; from < buffer.length; from += BASE64_STEP) {
+    const some = bufferOf(buffer.subarray(from, from + BASE64_STEP));
+    at += bytes.write(some.toString("base64"), at, "latin1");
+    yield;
+  }
+  bytes[at++] = QUOTE;
+  return at;
+}
+
+const COMMA = 0x2c;
+const QUOTE = 0x22;
 
 /** Writes the digits of a number, the last before `end`. */
 export function writeNumber(

@@ -7,6 +7,7 @@
  * counted for the session, and the next message is heard as if nothing had been.
  */
 import type { Faults } from "../log/faults.ts";
+import { inOrder } from "../time/in-order.ts";
 import {
   type Frames,
   FRAMES_LIMIT,
@@ -19,7 +20,14 @@ import {
 export interface ContainedOptions extends Omit<LinkOptions, "onMessages"> {
   /** kernel → us, one at a time and in order. May throw; frames are valid for the time of the call. */
   readonly onMessage: (frames: Frames) => void;
+  /** The same of a message that is large, in short steps; nothing that comes after it on the channel is heard before its end. */
+  readonly onLarge?: (frames: Frames) => Generator<void, void>;
+  /** Told when a large message is being heard, with what resolves when none is. */
+  readonly busy?: (until: Promise<void>) => void;
 }
+
+/** Bytes. Smaller messages are heard at once. */
+const LARGE = 2 * 1024 * 1024;
 
 export type Boundary = ReturnType<typeof boundaryOf>;
 
@@ -43,7 +51,16 @@ export function boundaryOf(
 
   /** Throws as the driver does, for options that could never work. */
   const connect = (channel: string, options: ContainedOptions): Link => {
-    const { onMessage, onTooLarge, onState, behind, bulk, ...rest } = options;
+    const {
+      onMessage,
+      onLarge,
+      busy,
+      onTooLarge,
+      onState,
+      behind,
+      bulk,
+      ...rest
+    } = options;
     const { limit = MESSAGE_LIMIT } = rest;
     const caught = (error: unknown): void =>
       faults.caught("A message from the kernel was dropped", error, {
@@ -69,10 +86,37 @@ export function boundaryOf(
       if (frames.length > FRAMES_LIMIT) tooLarge(sizeOf(frames));
       else onMessage(frames);
     });
+    const isLarge = (frames: Frames) =>
+      onLarge !== undefined &&
+      frames.length <= FRAMES_LIMIT &&
+      sizeOf(frames) >= LARGE;
+    function* hearing(frames: Frames): Generator<void, void> {
+      try {
+        if (isLarge(frames)) yield* onLarge?.(frames) ?? [];
+        else hear(frames);
+      } catch (error) {
+        caught(error);
+      }
+    }
+    let caughtUp: Promise<void> | undefined;
+    let catchUp = (): void => {};
+    const inLine = inOrder({
+      pause() {
+        caughtUp = new Promise((resolve) => (catchUp = resolve));
+        busy?.(caughtUp);
+      },
+      resume() {
+        caughtUp = undefined;
+        catchUp();
+      },
+    });
     return transport.connect({
       ...rest,
       onMessages: (batch) => {
-        for (const frames of batch) hear(frames);
+        for (const frames of batch) {
+          if (caughtUp === undefined && !isLarge(frames)) hear(frames);
+          else inLine(hearing(frames));
+        }
       },
       onTooLarge: contained(tooLarge),
       onState: contained((state, error) => onState?.(state, error)),
@@ -85,9 +129,7 @@ export function boundaryOf(
           },
         },
       }),
-      ...(behind !== undefined && {
-        behind: contained(() => behind()?.catch(caught)),
-      }),
+      behind: contained(() => caughtUp ?? behind?.()?.catch(caught)),
     });
   };
 
@@ -95,5 +137,7 @@ export function boundaryOf(
 }
 
 function sizeOf(frames: Frames): number {
-  return frames.reduce((sum, frame) => sum + frame.length, 0);
+  let size = 0;
+  for (const { length } of frames) size += length;
+  return size;
 }

@@ -10,11 +10,16 @@ import type { ConnectionInfo } from "../../contract/index.ts";
 import { Refused } from "../jupyter/admission.ts";
 import { BadFrames, FrameReader, type Signer } from "../jupyter/frames.ts";
 import { Intake } from "../jupyter/intake.ts";
+import { walkContent } from "../jupyter/large-json.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
+import { recorded } from "../jupyter/record.ts";
 import type { Boundary } from "./boundary.ts";
 import type { Hooks } from "./kernel.ts";
 import { type Outgoing, signedTo } from "./outgoing.ts";
-import type { CurveKeys, Frames, LinkState } from "../zmq/transport.ts";
+import type { CurveKeys, LinkState } from "../zmq/transport.ts";
+
+/** How long large messages of a kernel that is gone are heard at most. */
+const LONGEST_DRAIN_MS = 10_000;
 
 /** What is heard of a kernel, and what becomes of its channels. */
 export interface SocketHooks extends Pick<
@@ -34,6 +39,8 @@ export function endpointOf(connection: ConnectionInfo, port: number): string {
 export class Sockets {
   readonly #outgoing: Readonly<Record<Channel, Outgoing>>;
   readonly #states = new Map<Channel, LinkState>();
+  /** While large messages are heard. */
+  #busy: Promise<unknown> = Promise.resolve();
   #settled: (() => void) | undefined;
 
   constructor(
@@ -54,6 +61,21 @@ export class Sockets {
       const intake = isIopub
         ? Intake.for(signer, (burst) => hooks.burst(burst))
         : undefined;
+      const heard = (read: Message | Refused | undefined): void => {
+        const { lastParent } = reader;
+        if (lastParent !== undefined) {
+          intake?.follow(lastParent.came, lastParent.msg_id);
+        }
+        if (read instanceof Refused) hooks.refused(read.refusal);
+        else if (read !== undefined) hooks.message(read);
+      };
+      const unread = (error: unknown): Refused | undefined => {
+        if (!(error instanceof BadFrames || error instanceof Refused)) {
+          throw error;
+        }
+        boundary.refused(channel, error.message);
+        return error instanceof Refused ? error : undefined;
+      };
       const link = boundary.connect(channel, {
         type: isIopub ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
@@ -61,13 +83,26 @@ export class Sockets {
         ...(intake !== undefined && { bulk: intake }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
-          const read = reading(reader, channel, frames, boundary);
-          const { lastParent } = reader;
-          if (lastParent !== undefined) {
-            intake?.follow(lastParent.came, lastParent.msg_id);
+          let read: Message | Refused | undefined;
+          try {
+            read = reader.read(frames, channel);
+          } catch (error) {
+            read = unread(error);
           }
-          if (read instanceof Refused) hooks.refused(read.refusal);
-          else if (read !== undefined) hooks.message(read);
+          heard(read);
+        },
+        *onLarge(frames) {
+          let read: Message | Refused | undefined;
+          try {
+            read = yield* recorded(yield* reader.reading(frames, channel));
+            yield* walkContent(read);
+          } catch (error) {
+            read = unread(error);
+          }
+          heard(read);
+        },
+        busy: (until) => {
+          this.#busy = Promise.all([this.#busy, until]);
         },
         onTooLarge: (size) => hooks.tooLarge(channel, size),
         onState: (state, error) => {
@@ -104,9 +139,20 @@ export class Sockets {
 
   /**
    * Resolves when nothing more can come: the kernel closed iopub and shell,
-   * and what was in flight was read. At most `patience_ms`.
+   * and what was in flight was read. At most `patience_ms`, but for what large
+   * messages take.
    */
   async drained(patience_ms: number): Promise<void> {
+    const latest = performance.now() + LONGEST_DRAIN_MS;
+    for (;;) {
+      const busy = this.#busy;
+      await busy;
+      await this.#disconnected(patience_ms);
+      if (this.#busy === busy || performance.now() > latest) return;
+    }
+  }
+
+  async #disconnected(patience_ms: number): Promise<void> {
     const timer = AbortSignal.timeout(patience_ms);
     while (
       !timer.aborted &&
@@ -121,22 +167,6 @@ export class Sockets {
 
   close(): void {
     for (const outgoing of Object.values(this.#outgoing)) outgoing.close();
-  }
-}
-
-/** `undefined` where the frames are not a message, or lack a signature made with the kernel's key. */
-function reading(
-  reader: FrameReader,
-  channel: Channel,
-  frames: Frames,
-  boundary: Boundary,
-): Message | Refused | undefined {
-  try {
-    return reader.read(frames, channel);
-  } catch (error) {
-    if (!(error instanceof BadFrames || error instanceof Refused)) throw error;
-    boundary.refused(channel, error.message);
-    return error instanceof Refused ? error : undefined;
   }
 }
 

@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure, SupervisorError } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
-import { joined } from "./pieces.ts";
+import { joined } from "../jupyter/pieces.ts";
 import { share } from "../time/share.ts";
 
 /** How long a body may go on that nobody waits for any more. */

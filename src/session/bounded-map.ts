@@ -43,6 +43,13 @@ export class BoundedMap<V extends { readonly size: number }> {
     }
   }
 
+  /** One of so many bytes, more than the limit: what was there before it goes, and it is counted. */
+  leaveOut(key: string, bytes: number): void {
+    this.delete(key);
+    this.#dropped += 1;
+    this.#droppedBytes += bytes;
+  }
+
   delete(key: string): void {
     this.#bytes -= this.#values.get(key)?.size ?? 0;
     this.#values.delete(key);

@@ -16,12 +16,19 @@ export function noDisplays(): Displays {
   return new BoundedMap(LIMIT);
 }
 
-export function noteDisplay(displays: Displays, entry: MessageEntry): void {
+/** `content`: that of the entry, if it has been looked at before. */
+export function noteDisplay(
+  displays: Displays,
+  entry: MessageEntry,
+  content = entry.raw.content,
+): void {
   if (!SHOWS.has(entry.msg_type)) return;
-  const content = bufferOf(entry.raw.content);
-  if (!content.includes(DISPLAY_ID)) return;
-  const display_id = displayIdIn(content);
-  if (display_id !== undefined) displays.set(display_id, entry.copy());
+  const json = bufferOf(content);
+  if (json.length < LIMIT && !json.includes(DISPLAY_ID)) return;
+  const display_id = displayIdIn(json);
+  if (display_id === undefined) return;
+  if (entry.size > LIMIT) displays.leaveOut(display_id, entry.size);
+  else displays.set(display_id, entry.copy());
 }
 
 /** What an entry shows. */

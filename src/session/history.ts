@@ -7,7 +7,7 @@
  */
 import type { ExecutionHistoryEntry } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
-import type { Message } from "../jupyter/message.ts";
+import { bufferOf, type Message } from "../jupyter/message.ts";
 import { type Burst, contentIn, textLengthIn } from "../jupyter/record.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
@@ -47,11 +47,11 @@ export class History implements Iterable<ExecutionHistoryEntry> {
   }
 
   /** kernel → client */
-  heard(entry: MessageEntry): void {
+  heard(entry: MessageEntry, content = entry.raw.content): void {
     const { msg_type, parent_id } = entry;
     if (parent_id === undefined || !SAYS.has(msg_type)) return;
     const run = this.#runs.get(parent_id);
-    if (run !== undefined) hear(run, msg_type, entry.raw.content);
+    if (run !== undefined) hear(run, msg_type, content);
   }
 
   /** The same, of many. */
@@ -228,13 +228,9 @@ function named(text: string | undefined): ClippedText | undefined {
 }
 
 /** Nothing where it is not an object. */
-function members({
-  buffer,
-  byteOffset,
-  byteLength,
-}: Uint8Array): ReadonlyMap<string, Buffer> {
+function members(bytes: Uint8Array): ReadonlyMap<string, Buffer> {
   try {
-    return membersOf(Buffer.from(buffer, byteOffset, byteLength));
+    return membersOf(bufferOf(bytes));
   } catch {
     return NONE;
   }

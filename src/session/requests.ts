@@ -219,7 +219,7 @@ export class Requests {
     const parent_id = parent_header?.msg_id;
     const execution = this.executions.find(parent_id);
     execution?.heard(header, entry);
-    this.history.heard(entry);
+    this.history.heard(entry, message.raw.content);
     if (isIdle) execution?.heardIdle();
     if (channel === "stdin" && header.msg_type === "input_request") {
       // One that names no parent is asked on behalf of what runs.

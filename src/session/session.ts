@@ -560,7 +560,7 @@ export class Session {
     const { message: told } = this.#telemetry;
     told?.(this.id, "from_kernel", message.channel, sizeOf(message));
     const entry = this.journal.append(message);
-    noteDisplay(this.displays, entry);
+    noteDisplay(this.displays, entry, message.raw.content);
     noteComm(this.comms, message, "iopub");
     this.#requests.heard(message, entry, isIdle);
   }

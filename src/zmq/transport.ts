@@ -35,7 +35,8 @@ export interface LinkOptions {
   readonly limit?: number;
   /**
    * kernel → us, in order. Frames may be views of a read buffer: whoever keeps
-   * one beyond the call copies it. Must not throw.
+   * one beyond the call copies it, or makes the driver wait by `behind`, which
+   * is asked next: frames that were handed over last then stay as they are. Must not throw.
    */
   readonly onMessages: (batch: readonly Frames[]) => void;
   /** Asked before `onMessages` for whole messages that it would rather take as bytes. Not by libzmq, which has only messages. */

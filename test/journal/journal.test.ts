@@ -15,6 +15,8 @@ import {
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { fromChunk, toChunk } from "../../src/journal/chunk.ts";
+import { recorded } from "../../src/jupyter/record.ts";
+import { atOnce } from "../../src/time/share.ts";
 import { Entries } from "../../src/journal/entries.ts";
 import type { File, OpenFile } from "../../src/journal/blocks.ts";
 import { eventually } from "../harness.ts";
@@ -135,8 +137,8 @@ test("an entry is, from disk, what it was, to the byte", () => {
         );
         const back = entries.map(({ slab, row }) => {
           const parts = slab.partsOf(row, row + 1);
-          const chunk = fromChunk(
-            Buffer.concat(toChunk(parts, made.journal.id)),
+          const chunk = atOnce(
+            fromChunk(Buffer.concat(atOnce(toChunk(parts, made.journal.id)))),
           );
           return [...new Entries(chunk, 0, chunk.count)].map(whole);
         });
@@ -187,6 +189,52 @@ test("a reader at the live end never asks the disk", async () => {
   }
   expect(journal.diskBytes).toBeGreaterThan(0);
   expect(reads).toBe(0);
+});
+
+test("a record that was made before is, in the journal and from disk, what the message makes there", async () => {
+  const MB = 1024 * KB;
+  const drafts = ["a", "b".repeat(5 * MB), "\u00e9", "c".repeat(6 * MB)].map(
+    (text, at) => message(text, at % 2 === 0 ? [] : [Buffer.alloc(at, "x")]),
+  );
+  const limits = { memory: 16 * MB, disk: 64 * MB };
+  const budgets = () => ({
+    budget: new MemoryBudget(64 * MB),
+    diskBudget: new DiskBudget(640 * MB),
+  });
+  await using plain = journalOf({ ...limits, ...budgets() });
+  await using made = journalOf({ ...limits, ...budgets() });
+  for (const draft of drafts) {
+    plain.append(draft);
+    const isLarge = draft.raw.content.length > MB;
+    const entry = made.append(isLarge ? atOnce(recorded(draft)) : draft);
+    expect(entry.raw.content.length).toBe(draft.raw.content.length);
+  }
+  const expected = entriesIn(await readAll(plain)).map(whole);
+  expect(entriesIn(await readAll(made)).map(whole)).toEqual(expected);
+  await made.writeDown();
+  made.shed(Infinity, "written");
+  const last = entriesIn(await readAll(made)).map(whole);
+  expect(last).toEqual(expected);
+});
+
+test("what has left the memory while the disk was about to get it can be read all the while", async () => {
+  const MB = 1024 * KB;
+  await using journal = journalOf({
+    memory: 32 * MB,
+    disk: 256 * MB,
+    budget: new MemoryBudget(64 * MB),
+    diskBudget: new DiskBudget(2560 * MB),
+  });
+  for (let n = 0; n < 3; n += 1) {
+    journal.append(atOnce(recorded(message("x".repeat(12 * MB)))));
+  }
+  for (let turns = 0; turns < 10; turns += 1) {
+    const read = await readAll(journal);
+    expect(gapsIn(read)).toEqual([]);
+    expect(entriesIn(read)).toHaveLength(3);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(journal.lost).toBe(0);
 });
 
 test("past the limit on disk the oldest are forgotten, a file at a time, and the gap says which", async () => {

@@ -1,9 +1,14 @@
 /** What is one JSON value, and what is not: the same for the walk in WebAssembly and the one in JavaScript. */
 import { isUtf8 } from "node:buffer";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
-import { inWebAssembly, verdictOn } from "../../src/jupyter/json-check.ts";
-import { DEEPEST, walk } from "../../src/jupyter/json-walk.ts";
+import { describe, expect, it, test } from "vitest";
+import {
+  inWebAssembly,
+  judging,
+  verdictOn,
+} from "../../src/jupyter/json-check.ts";
+import { atOnce } from "../../src/time/share.ts";
+import { DEEPEST, walk, walking } from "../../src/jupyter/json-walk.ts";
 
 const wasm = inWebAssembly();
 if (wasm === undefined) throw new Error("This Node has no WebAssembly");
@@ -255,3 +260,32 @@ const mutated: fc.Arbitrary<Uint8Array> = fc.oneof(
       return bytes;
     }),
 );
+
+test("in short steps, and several in turns, the verdict is the same", () => {
+  const text = (item: string) => `[${`${item},`.repeat(100_000)}0]`;
+  const wide = Buffer.from(text('"h\u00e9 \u4e16 \u{1f600}"'));
+  const texts = [
+    Buffer.from(text('{"a":[1.5e3,"\\"b"]}')),
+    Buffer.from(text("NaN")),
+    wide,
+    wide.subarray(0, -1),
+    Buffer.concat([wide, Buffer.from([0xe4, 0xb8])]),
+    Buffer.from("[".repeat(1_000_000)),
+    Buffer.alloc(1_000_000, 0x80),
+    Buffer.from("{}"),
+    Buffer.alloc(0),
+  ];
+  const begun = texts.map((bytes) => ({ bytes, work: judging(bytes) }));
+  const verdicts = new Map<Buffer, unknown>();
+  while (verdicts.size < texts.length) {
+    for (const { bytes, work } of begun) {
+      if (verdicts.has(bytes)) continue;
+      const step = work.next();
+      if (step.done === true) verdicts.set(bytes, step.value);
+    }
+  }
+  for (const bytes of texts) {
+    expect(verdicts.get(bytes)).toBe(verdictOn(bytes));
+    expect(atOnce(walking(bytes))).toBe(walk(bytes));
+  }
+});

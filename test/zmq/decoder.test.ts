@@ -56,3 +56,28 @@ test("a large frame that is begun after a region was given out keeps all its byt
   ]);
   expect(heard[11]?.equals(large)).toBe(true);
 });
+
+test("frames that are kept stay as they are, whatever is read after them", () => {
+  const decoder = new Decoder();
+  const bodies = ["a", "b".repeat(LARGE + 1), "c", "d".repeat(LARGE)];
+  const kept: (readonly [string, Uint8Array])[] = [];
+  const hear = (bytes: Buffer): Frames[] => {
+    const batch: Frames[] = [];
+    for (let at = 0; at < bytes.length;) {
+      at += put(decoder, decoder.region(), bytes.subarray(at));
+      decoder.read(batch);
+    }
+    return batch;
+  };
+  for (const body of bodies) {
+    const [heard] = hear(frame(Buffer.from(body)));
+    kept.push([body, heard?.[0] as Uint8Array]);
+    decoder.keep();
+  }
+  for (const filling of [1, 2 * LARGE, 40, LARGE / 2, 2 * LARGE, LARGE]) {
+    hear(frame(Buffer.alloc(filling, "z")));
+  }
+  for (const [body, bytes] of kept) {
+    expect(Buffer.from(body).equals(bytes)).toBe(true);
+  }
+});

@@ -10,7 +10,7 @@ import { limits } from "../../../contract/limits.ts";
 import { clientBuffers, type Unread } from "../../jupyter/client-message.ts";
 import { count, walk } from "../../jupyter/large-json.ts";
 import { BadText, JsonText, type TextBounds } from "../../jupyter/json-text.ts";
-import { joined } from "../pieces.ts";
+import { joined } from "../../jupyter/pieces.ts";
 
 /** Bytes. Smaller texts are parsed as a whole. */
 const SMALL = 64 * 1024;

@@ -207,6 +207,7 @@ export class ZmtpConnection {
   #awaitOurSide(behind: Promise<unknown> | undefined): void {
     if (behind === undefined) return;
     this.#isBehind = true;
+    this.#decoder.keep(); // our side may still be at what it was given
     void behind.then(() => {
       this.#isBehind = false;
       this.#goOn();

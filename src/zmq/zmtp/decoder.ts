@@ -62,6 +62,8 @@ export class Decoder {
   /** Memory of large frames: of a message that is not complete, and of one that was given out. */
   #held: Buffer | undefined;
   #given: Buffer | undefined;
+  /** Whether what was given out stays as it is: the next region is elsewhere. */
+  #isKept = false;
   /** The frames so far of a message that is not complete. */
   #parts: Uint8Array[] = [];
   /** Where in the slab the first of them begins; -1 when none does. */
@@ -78,10 +80,16 @@ export class Decoder {
     this.#onTooLarge = onTooLarge;
   }
 
-  /** Where the next bytes go; never empty. Ends the life of all frames given out. */
+  /** The frames that were given out last are still needed: they live on. */
+  keep(): void {
+    this.#isKept = true;
+  }
+
+  /** Where the next bytes go; never empty. Ends the life of all frames given out, but for those that are kept. */
   region(): Uint8Array {
     if (this.#given !== undefined) {
-      if (this.#given.length <= SPARE_LIMIT) spare = this.#given;
+      const isFree = !this.#isKept && this.#given.length <= SPARE_LIMIT;
+      if (isFree) spare = this.#given;
       this.#given = undefined;
     }
     this.#target = this.#large;
@@ -89,7 +97,10 @@ export class Decoder {
       return this.#large.bytes.subarray(this.#large.filled);
     }
     this.#slab ??= Buffer.allocUnsafe(FIRST_SLAB_SIZE);
-    if (this.#slab.length < SLAB_SIZE) {
+    if (this.#isKept) {
+      this.#isKept = false;
+      this.#replaceSlab(this.#slab);
+    } else if (this.#slab.length < SLAB_SIZE) {
       if (this.#end > 0) this.#replaceSlab(this.#slab);
     } else if (this.#start === this.#end && this.#partsAt === -1) {
       this.#start = this.#end = 0; // what was just read is still in the processor's cache

@@ -27,7 +27,7 @@ import type { Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { assertPermitted } from "../../permit.ts";
-import { joined } from "../../pieces.ts";
+import { joined } from "../../../jupyter/pieces.ts";
 import { Pings } from "./pings.ts";
 import { speakerOf } from "../../answers/speaker.ts";
 import type { Patience } from "../../patience.ts";

@@ -19,7 +19,7 @@ import {
   textOf,
 } from "../../answers/client-input.ts";
 import type { Service } from "../../answers/service.ts";
-import { joined } from "../../pieces.ts";
+import { joined } from "../../../jupyter/pieces.ts";
 import { share } from "../../../time/share.ts";
 
 /** Bytes. Smaller frames are parsed as a whole. */

@@ -1,4 +1,4 @@
-/** What a client sent in pieces, as one: in short steps, since a copy of much takes its time. */
+/** What came in pieces, as one: in short steps, since a copy of much takes its time. */
 
 /** The pieces one after the other, and `room` bytes behind them that are not looked at. */
 export function* joined(
