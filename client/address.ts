@@ -37,74 +37,59 @@ export interface Address {
   dial(): Promise<RawSocket>;
 }
 
-export function addressOf(where: Where, options: AddressOptions): Address {
-  const { client = `kallichore-client/${VERSION}` } = options;
-  return where.socketPath !== undefined
-    ? addressOfSocket(where.socketPath, { ...options, client })
-    : addressOfUrl(toUrl(where.url), { ...options, client });
-}
-
-/** With the client's name, whoever it is. */
-type Options = AddressOptions & { readonly client: string };
-
-function addressOfSocket(path: string, options: Options): Address {
-  const { token, WebSocket, fetch = socketFetch(path) } = options;
-  const trpc = "http://localhost/trpc";
-  const headers = headersOf(options);
-  const ws = `ws+unix:${path}:/trpc`;
-  return {
-    name: path,
-    origin: undefined,
-    trpc,
-    headers,
-    fetch,
-    dial: async () =>
-      WebSocket === undefined && needsOurSocket(path, token)
-        ? openWebSocket(ws, headers)
-        : made(WebSocket ?? globalThis.WebSocket, ws, path),
+export function addressOf(
+  { socketPath, url: given }: Where,
+  options: AddressOptions,
+): Address {
+  const { WebSocket, client = `kallichore-client/${VERSION}` } = options;
+  const url = socketPath === undefined ? toUrl(given) : undefined;
+  const token = options.token ?? url?.searchParams.get("token") ?? undefined;
+  const base = url === undefined ? "http://localhost" : baseOf(url);
+  const name = socketPath ?? base;
+  const trpc = `${base}/trpc`;
+  const headers = {
+    "x-client": client,
+    ...(token !== undefined && { authorization: `Bearer ${token}` }),
   };
-}
-
-/** The token may be in `url`. */
-function addressOfUrl(url: URL, options: Options): Address {
-  const { token = url.searchParams.get("token") ?? undefined } = options;
-  const { client, WebSocket, fetch } = options;
-  const { protocol, host, pathname } = url;
-  const name = `${protocol.replace(/^ws/, "http")}//${host}${pathname.replace(/\/+$/, "")}`;
-  const trpc = `${name}/trpc`;
-  const headers = headersOf({ client, token });
   return {
     name,
-    origin: new URL(name).origin,
+    origin: url && new URL(base).origin,
     trpc,
     headers,
-    fetch: fetch ?? ((asked, init) => globalThis.fetch(asked, init)),
+    fetch:
+      options.fetch ??
+      (socketPath === undefined
+        ? (asked, init) => globalThis.fetch(asked, init)
+        : socketFetch(socketPath)),
     async dial() {
-      const ws = new URL(trpc.replace(/^http/, "ws"));
-      if (WebSocket === undefined && needsOurSocket(undefined, token)) {
-        return openWebSocket(ws.href, headers);
+      const ws =
+        socketPath === undefined
+          ? trpc.replace(/^http/, "ws")
+          : `ws+unix:${socketPath}:/trpc`;
+      if (WebSocket === undefined && needsOurSocket(socketPath, token)) {
+        return openWebSocket(ws, headers);
       }
-      ws.searchParams.set("client", client);
-      if (token !== undefined) ws.searchParams.set("token", token);
-      return made(WebSocket ?? globalThis.WebSocket, ws.href, name);
+      const made = WebSocket ?? globalThis.WebSocket;
+      try {
+        return new made(url === undefined ? ws : withAll(ws, client, token));
+      } catch {
+        // What is wrong with an address may quote it, and it holds the token.
+        throw new Error(`There is no WebSocket to be had at ${name}`);
+      }
     },
   };
 }
 
-function headersOf({ client, token }: Options): Record<string, string> {
-  return {
-    "x-client": client,
-    ...(token !== undefined && { authorization: `Bearer ${token}` }),
-  };
+function baseOf({ protocol, host, pathname }: URL): string {
+  return `${protocol.replace(/^ws/, "http")}//${host}${pathname.replace(/\/+$/, "")}`;
 }
 
-function made(given: WebSocketClass, url: string, name: string): RawSocket {
-  try {
-    return new given(url);
-  } catch {
-    // What is wrong with an address may quote it, and it holds the token.
-    throw new Error(`There is no WebSocket to be had at ${name}`);
-  }
+/** With what would be in headers. */
+function withAll(ws: string, client: string, token: string | undefined) {
+  const url = new URL(ws);
+  url.searchParams.set("client", client);
+  if (token !== undefined) url.searchParams.set("token", token);
+  return url.href;
 }
 
 /** What is no address is not repeated: it may hold the token. */

@@ -197,12 +197,8 @@ export class Sessions {
     return sessions;
   }
 
-  get(session_id: string, options: CallOptions = {}): Promise<ActiveSession> {
-    const { trpc } = this.#line;
-    return this.#line.ask(
-      trpc.sessions.get.query({ session_id }, options),
-      options,
-    );
+  get(session_id: string, options?: CallOptions): Promise<ActiveSession> {
+    return new Session(this.#line, session_id, false).info(options);
   }
 
   /** A session without a kernel yet: `start` it. With `await using`, it ends with its handle. */
@@ -223,11 +219,7 @@ export class Sessions {
   }
 
   /** It must have no running kernel. */
-  async delete(session_id: string, options: CallOptions = {}): Promise<void> {
-    const { trpc } = this.#line;
-    await this.#line.ask(
-      trpc.sessions.delete.mutate({ session_id }, options),
-      options,
-    );
+  delete(session_id: string, options?: CallOptions): Promise<void> {
+    return new Session(this.#line, session_id, false).delete(options);
   }
 }

@@ -54,18 +54,27 @@ export interface CodeError {
   readonly traceback: readonly string[];
 }
 
+/** What was kept of what it said. */
+export type Kept = Pick<
+  Ended,
+  "outputs" | "gaps" | "is_clipped" | "clipped" | "refused"
+>;
+
+export const NOTHING_KEPT: Kept = {
+  outputs: [],
+  gaps: [],
+  is_clipped: false,
+  clipped: null,
+  refused: [],
+};
+
 /** What is known when it is over. */
-export interface Known {
+interface Known extends Kept {
   readonly msg_id: string;
   readonly reply: Readonly<Record<string, unknown>>;
   /** Where that is not what the reply says. */
   readonly status?: ReplyStatus | undefined;
   readonly reason: EndReason | null;
-  readonly outputs: readonly Output[];
-  readonly gaps: readonly Gap[];
-  readonly is_clipped: boolean;
-  readonly clipped: Clipped | null;
-  readonly refused: readonly Refused[];
 }
 
 export function resultOf({ status, ...known }: Known): ExecutionResult {
@@ -86,17 +95,9 @@ export function resultOf({ status, ...known }: Known): ExecutionResult {
 
 /** The outcome of what was taken back before it was sent. */
 export function withdrawn(msg_id: string): ExecutionResult {
-  const reply = { status: "aborted", reason: "cancelled" };
-  return resultOf({
-    msg_id,
-    reply,
-    reason: "cancelled",
-    outputs: [],
-    gaps: [],
-    is_clipped: false,
-    clipped: null,
-    refused: [],
-  });
+  const reason = "cancelled";
+  const reply = { status: "aborted", reason };
+  return resultOf({ ...NOTHING_KEPT, msg_id, reply, reason });
 }
 
 /** The session is not the one that it was begun in. */

@@ -10,9 +10,8 @@
  * by reference, and nothing is asked before somebody wants to know something.
  */
 import { isOver } from "../contract/execution-end.ts";
-import type { Execution as Description, Refused } from "../contract/index.ts";
-import type { Position } from "../contract/position.ts";
-import { SupervisorError } from "../contract/reasons.ts";
+import type { Refused } from "../contract/index.ts";
+import type { SupervisorError } from "../contract/reasons.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../outputs/outputs.ts";
 import { isMessage, type SessionEvent, weightOf } from "./events.ts";
 import { type ExecuteOptions, executeRequest } from "./execute-request.ts";
@@ -20,28 +19,36 @@ import { type ExecutionEvent, toEventOf } from "./execution-event.ts";
 import {
   type ExecutionResult,
   type Gap,
-  kernelExited,
-  type Known,
-  resultOf,
   sessionReplaced,
-  statusOf,
   withdrawn,
 } from "./execution-result.ts";
-import { type ExecutionInfo, toInfo } from "./executions.ts";
-import { failure, unless } from "./failure.ts";
+import {
+  askInfo,
+  askKnown,
+  type ExecutionId,
+  type ExecutionInfo,
+} from "./executions.ts";
+import { isBecause, unless } from "./failure.ts";
 import type { Feed } from "./feed.ts";
+import {
+  type AttachOptions,
+  type FoundExecution,
+  foundExecution,
+} from "./found-execution.ts";
+import {
+  answer,
+  type KnownExecution,
+  learn,
+  note,
+  resultIn,
+  settle,
+  told,
+} from "./known-execution.ts";
 import type { CallOptions, Line } from "./line.ts";
 import { Queue } from "./queue.ts";
-import { BEGINNING, read, type Source, subscribe } from "./reader.ts";
+import { read, type Source } from "./reader.ts";
 import { uuid } from "./uuid.ts";
 import { deferred, whileWanted } from "./wait.ts";
-
-export interface AttachOptions {
-  /** Whether `outputs` are fetched for a program that awaits the result. Default: true. */
-  readonly collect?: boolean | undefined;
-  /** Ends the waiting and the listening here, with the signal's reason. The code goes on. */
-  readonly signal?: AbortSignal | undefined;
-}
 
 /**
  * `unsent`: the request is not in line yet. `sent`: it is, or may be with the
@@ -62,11 +69,6 @@ type Happening = "sent" | "accepted" | "over";
 const MOST_WAITING = 8 * 1024 * 1024;
 /** Between being too early to interrupt and too late to cancel it can be caught once or twice. */
 const MOST_ATTEMPTS = 3;
-
-interface Question {
-  readonly seq: number;
-  readonly header: { readonly msg_id: string };
-}
 
 export class Execution
   implements PromiseLike<ExecutionResult>, AsyncIterable<ExecutionEvent>
@@ -101,17 +103,7 @@ export class Execution
   /** The last number that was heard of it. */
   #seen = 0;
 
-  #wasStarted = false;
-  #reply: Readonly<Record<string, unknown>> | undefined;
-  /** How it ended, as the server says. */
-  #ending: Pick<Description, "state" | "reason"> | undefined;
-
-  /** What it asked last. */
-  #question: Question | undefined;
-  /** Questions up to this number want no answer any more. */
-  #settled = 0;
-  /** Whether every question is heard here, so that none is open that is not known. */
-  #areQuestionsHeard: boolean;
+  readonly #known: KnownExecution;
 
   private constructor(
     feed: Feed,
@@ -128,9 +120,10 @@ export class Execution
     this.execution_id = execution_id;
     this.code = code;
     this.#isFound = code === undefined;
-    this.#areQuestionsHeard = !this.#isFound;
     this.#stage = this.#isFound ? "accepted" : "unsent";
     if (this.#isFound) this.#accepted.resolve(true);
+    const id = { session_id: feed.session_id, execution_id };
+    this.#known = { id, settled: 0, areHeard: !this.#isFound };
     this.#end.promise.catch(() => {}); // whoever only listens hears of it there
   }
 
@@ -183,32 +176,15 @@ export class Execution
       this.#accepted.promise,
       this.#end.promise.catch(() => {}),
     ]);
-    if (!this.#isFound) {
-      for await (const said of this.#begunEvents()) yield this.#told(said);
-      return;
-    }
-    const { signal, leave } = this.#attach();
-    try {
-      const all = { after: await this.#beginning(signal), signal };
-      for await (const event of read(this.#line, this.#id, all)) {
-        const said = this.#foundEvent(event);
-        if (said !== undefined) yield this.#told(said);
-      }
-      await this.#foundEnd(signal);
-      this.#outcome(NOTHING); // throws where there is none
-    } finally {
-      leave();
-    }
+    const all = this.#isFound ? this.#found.events() : this.#begunEvents();
+    for await (const said of all) yield told(this.#known, said);
   }
 
   /** What the server knows of it: its state, its code, what it asks. */
   async info(options: CallOptions = {}): Promise<ExecutionInfo> {
     const isThere = await whileWanted(this.#accepted.promise, options.signal);
     if (!isThere) await this.#end.promise; // which says why the server does not have it
-    const { executions } = this.#line.trpc;
-    return toInfo(
-      await this.#line.ask(executions.get.query(this.#id, options), options),
-    );
+    return askInfo(this.#line, this.#id, options);
   }
 
   /**
@@ -216,38 +192,8 @@ export class Execution
    * is given once, and to the question that was heard last. Rejects with
    * `execution_state` where nothing is asked, or somebody was faster.
    */
-  async answer(text: string, options?: CallOptions): Promise<void> {
-    const question =
-      (this.#question?.seq ?? 0) > this.#settled ? this.#question : undefined;
-    if (question === undefined && this.#areQuestionsHeard) {
-      const why = `Execution ${this.execution_id} has not asked for anything, or it was answered`;
-      throw new SupervisorError("execution_state", why);
-    }
-    const answer_id = uuid();
-    const answer = {
-      ...this.#id,
-      value: text,
-      answer_id,
-      ...(question !== undefined && {
-        input_request_id: question.header.msg_id,
-      }),
-    };
-    const { executions } = this.#line.trpc;
-    try {
-      await this.#line.post(
-        {
-          id: answer_id,
-          size: text.length,
-          transmit: (signal) =>
-            this.#line.ask(executions.answer.mutate(answer, { signal })),
-        },
-        options,
-      );
-    } catch (error) {
-      if (isRefusal(error)) this.#settle(question?.seq ?? 0); // somebody was faster
-      throw error;
-    }
-    this.#settle(question?.seq ?? 0);
+  answer(text: string, options?: CallOptions): Promise<void> {
+    return answer(this.#line, this.#known, text, options);
   }
 
   /**
@@ -273,9 +219,15 @@ export class Execution
     return (await this.#refusal("cancel", options)) === undefined;
   }
 
-  get #id() {
-    const { session_id, execution_id } = this;
-    return { session_id, execution_id };
+  get #id(): ExecutionId {
+    return this.#known.id;
+  }
+
+  /** As it is read by reference. */
+  get #found(): FoundExecution {
+    return foundExecution(this.#feed, this.#known, this.#options, () =>
+      this.#over(),
+    );
   }
 
   #ended(): Promise<ExecutionResult> {
@@ -294,7 +246,7 @@ export class Execution
 
   #over(): boolean {
     if (!this.#happen("over")) return false;
-    this.#settle(Infinity);
+    settle(this.#known, Infinity);
     this.#leave();
     return true;
   }
@@ -345,72 +297,10 @@ export class Execution
       await this.#line.ask(executions[what].mutate(this.#id, options), options);
       return undefined;
     } catch (error) {
-      if (isRefusal(error)) return error;
+      if (isBecause("execution_state", error)) return error;
       throw error;
     }
   }
-
-  // What it asks
-
-  /** Code asks one thing at a time: a new question means that the one before is settled. */
-  #asked(question: Question): void {
-    const last = this.#question?.seq ?? 0;
-    if (last >= question.seq) return;
-    this.#settle(last);
-    this.#question = question;
-  }
-
-  /** As whoever listens is told it now. */
-  #told(said: ExecutionEvent): ExecutionEvent {
-    if (said.type !== "input_request") return said;
-    return { ...said, answered: said.seq <= this.#settled };
-  }
-
-  /** Questions up to that number want no answer any more. */
-  #settle(seq: number): void {
-    this.#settled = Math.max(this.#settled, seq);
-  }
-
-  // How it ends
-
-  #note(said: ExecutionEvent): void {
-    if (said.type === "running") this.#wasStarted = true;
-    if (said.type === "execute_reply") this.#reply = said.message.content;
-    if (said.type === "ended") this.#ending = said;
-  }
-
-  /** As `#note`, of what the server knows. */
-  #learn(known: Description): void {
-    this.#wasStarted ||= known.started_at !== null;
-    this.#reply ??= known.reply ?? undefined;
-    if (isOver(known.state)) this.#ending ??= known;
-  }
-
-  /** The outcome, of what was kept. Throws `kernel_exited` where its kernel went away under it. */
-  #outcome(kept: Kept): ExecutionResult {
-    const { state, reason } = this.#ending ?? { state: "done", reason: null };
-    const reply = this.#reply ?? {};
-    if (reason === "kernel_exited" && this.#wasStarted) {
-      throw kernelExited(this.session_id, reply);
-    }
-    return resultOf({
-      ...kept,
-      msg_id: this.execution_id,
-      reply,
-      status: statusOf({ state, reply }),
-      reason,
-    });
-  }
-
-  async #ask(signal?: AbortSignal): Promise<Description> {
-    const { executions } = this.#line.trpc;
-    return whileWanted(
-      this.#line.askPatiently(() => executions.get.query(this.#id)),
-      signal,
-    );
-  }
-
-  // Code that is begun here
 
   async #run(): Promise<void> {
     const { signal } = this.#options;
@@ -465,7 +355,7 @@ export class Execution
       };
       return (await this.#line.post(counted)).first_seq;
     } catch (error) {
-      if (isBecause(error, "session_replaced")) {
+      if (isBecause("session_replaced", error)) {
         // This time it was refused; it may have come through before.
         throw sessionReplaced(session_id, this.#trips > 1);
       }
@@ -478,9 +368,9 @@ export class Execution
   /** It was there before we asked. */
   #takeUp(): void {
     this.#isFound = true;
-    this.#areQuestionsHeard = false;
-    this.#question = undefined;
-    this.#ending = undefined;
+    this.#known.areHeard = false;
+    this.#known.question = undefined;
+    this.#known.end = undefined;
     this.#awaitFound();
   }
 
@@ -503,7 +393,7 @@ export class Execution
     }
     if (said === undefined) return;
     this.#seen = event.seq;
-    this.#note(said);
+    note(this.#known, said);
     this.#keep(said);
     if (!this.#said.push(said, weight)) {
       this.#lostAfter ??= said.seq;
@@ -527,15 +417,12 @@ export class Execution
         this.#refused.push({ msg_type, reason, size });
         return;
       }
-      case "input_request":
-        this.#asked(said.message);
-        return;
       default:
     }
   }
 
   #conclude(): void {
-    if (this.#ending === undefined || this.#stage === "over") return;
+    if (this.#known.end === undefined || this.#stage === "over") return;
     // Under an id of its own it may be another's, until the server has said so.
     const isOwn = this.#options.execution_id === undefined;
     if (this.#isFound || (this.#stage !== "accepted" && !isOwn)) return;
@@ -545,7 +432,7 @@ export class Execution
     this.#accepted.resolve(true);
     try {
       const kept = { outputs, gaps, is_clipped, clipped, refused };
-      this.#succeed(this.#outcome(kept));
+      this.#succeed(resultIn(this.#known, kept));
     } catch (error) {
       this.#fail(error);
     }
@@ -554,15 +441,15 @@ export class Execution
   /** Its end may be among what was not heard, which goes up to number `lost`: the server is asked, once. */
   async #look(lost: number): Promise<void> {
     try {
-      const known = await this.#ask();
+      const known = await askKnown(this.#line, this.#id);
       const { last_seq } = known;
       if (isOver(known.state) && last_seq !== null && last_seq > lost) {
         await this.#feed.heardUpTo(last_seq); // it is still to come, and something before it
       }
-      this.#learn(known);
+      learn(this.#known, known);
       this.#conclude();
     } catch (error) {
-      const isForgotten = isBecause(error, "execution_not_found");
+      const isForgotten = isBecause("execution_not_found", error);
       if (isForgotten && this.#stage === "accepted") this.#hearRest(error);
       // The rest the feed hears of, too; what is not accepted is on its way.
     }
@@ -625,126 +512,15 @@ export class Execution
     }
   }
 
-  // Code that is found
-
   #awaitFound(): void {
     if (this.#isAwaited) return;
     this.#isAwaited = true;
-    const { signal, leave } = this.#attach();
-    this.#foundResult(signal)
-      .finally(leave)
+    this.#found
+      .result()
       .then(
         (result) => this.#end.resolve(result),
         (error: unknown) => this.#end.reject(error),
       )
       .finally(() => this.#leave());
   }
-
-  async #foundResult(signal: AbortSignal): Promise<ExecutionResult> {
-    await this.#foundEnd(signal);
-    const outcome = this.#outcome(NOTHING);
-    if (this.#options.collect === false) return outcome;
-    const { executions } = this.#line.trpc;
-    const { outputs, gaps, is_clipped, clipped, refused } = await whileWanted(
-      this.#line.askPatiently(() => executions.outputs.query(this.#id)),
-      signal,
-    );
-    return this.#outcome({ outputs, gaps, is_clipped, clipped, refused });
-  }
-
-  /** Where it is read from, once it is known what it asks. */
-  async #beginning(signal: AbortSignal): Promise<Position> {
-    const known = await this.#ask(signal);
-    this.#learn(known);
-    const { last_seq, input_request } = known;
-    this.#settle((input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
-    this.#areQuestionsHeard = true;
-    return BEGINNING;
-  }
-
-  #foundEvent(event: SessionEvent): ExecutionEvent | undefined {
-    if (event.kind === "journal") throw sessionReplaced(this.session_id, true);
-    const said = toEventOf(event, this.execution_id);
-    if (said?.type === "input_request") this.#asked(said.message);
-    if (said !== undefined) this.#note(said);
-    return said;
-  }
-
-  /** Resolves when it is known how it ended. */
-  async #foundEnd(signal: AbortSignal): Promise<void> {
-    if (this.#ending === undefined) {
-      const known = await this.#ask(signal);
-      this.#learn(known);
-      if (!isOver(known.state)) await this.#untilEnd(known, signal);
-    }
-    // It fell into a gap, or was never heard.
-    if (this.#ending === undefined) this.#learn(await this.#ask(signal));
-    if (this.#ending === undefined) {
-      const why = "to its end: the server ends";
-      throw failure("no_answer", { session_id: this.session_id, why });
-    }
-    this.#over();
-  }
-
-  /** Follows it for its end alone: that is heard through lost connections, however long it takes. */
-  #untilEnd(
-    { last_seq }: Description,
-    signal: AbortSignal,
-  ): Promise<undefined> {
-    const { session_id } = this;
-    const { promise, resolve, reject } = deferred<undefined>();
-    const after = { journal_id: undefined, seq: last_seq ?? 0 };
-    const stop = subscribe(this.#line, this.#id, after, {
-      heard: (event) => {
-        if (event.kind === "journal") reject(sessionReplaced(session_id, true));
-        const said = toEventOf(event, this.execution_id);
-        if (said !== undefined) this.#note(said);
-      },
-      ended: (error) =>
-        error === undefined ? resolve(undefined) : reject(error),
-    });
-    return whileWanted(promise, signal).finally(stop);
-  }
-
-  /** A signal that aborts when nobody is to be kept waiting any more: with ours, or when the session is detached from, or gone. */
-  #attach(): { readonly signal: AbortSignal; readonly leave: () => void } {
-    const { signal } = this.#options;
-    const left = new AbortController();
-    const abort = () => left.abort(signal?.reason);
-    signal?.addEventListener("abort", abort);
-    if (signal?.aborted === true) abort();
-    const unlisten = this.#feed.listen({
-      heard() {},
-      ended: (error) => left.abort(error),
-    });
-    return {
-      signal: left.signal,
-      leave() {
-        unlisten();
-        signal?.removeEventListener("abort", abort);
-      },
-    };
-  }
-}
-
-type Kept = Pick<
-  Known,
-  "outputs" | "gaps" | "is_clipped" | "clipped" | "refused"
->;
-
-const NOTHING: Kept = {
-  outputs: [],
-  gaps: [],
-  is_clipped: false,
-  clipped: null,
-  refused: [],
-};
-
-function isBecause(error: unknown, reason: SupervisorError["reason"]): boolean {
-  return error instanceof SupervisorError && error.reason === reason;
-}
-
-/** Its state does not allow what was asked. */
-function isRefusal(error: unknown): error is SupervisorError {
-  return error instanceof SupervisorError && error.reason === "execution_state";
 }

@@ -3,6 +3,7 @@ import type { Execution as Description } from "../contract/index.ts";
 import { isMessage, toEvent } from "./events.ts";
 import { type InputRequest, toInputRequest } from "./execution-event.ts";
 import type { CallOptions, Line } from "./line.ts";
+import { whileWanted } from "./wait.ts";
 
 /** An execution at one moment. */
 export type ExecutionInfo = Readonly<Omit<Description, "input_request">> & {
@@ -15,6 +16,12 @@ export interface ExecutionList {
   readonly executions: readonly ExecutionInfo[];
   /** How many are no longer kept. */
   readonly forgotten: number;
+}
+
+/** Which execution is meant. */
+export interface ExecutionId {
+  readonly session_id: string;
+  readonly execution_id: string;
 }
 
 export class Executions {
@@ -37,16 +44,31 @@ export class Executions {
   }
 
   /** Rejects with `execution_not_found` where there is none, or it is no longer kept. */
-  async get(
-    execution_id: string,
-    options: CallOptions = {},
-  ): Promise<ExecutionInfo> {
-    const { executions } = this.#line.trpc;
-    const asked = { session_id: this.#session_id, execution_id };
-    return toInfo(
-      await this.#line.ask(executions.get.query(asked, options), options),
-    );
+  get(execution_id: string, options?: CallOptions): Promise<ExecutionInfo> {
+    const id = { session_id: this.#session_id, execution_id };
+    return askInfo(this.#line, id, options);
   }
+}
+
+export async function askInfo(
+  line: Line,
+  id: ExecutionId,
+  options: CallOptions = {},
+): Promise<ExecutionInfo> {
+  const { executions } = line.trpc;
+  return toInfo(await line.ask(executions.get.query(id, options), options));
+}
+
+/** What the server knows of one, through lost connections. */
+export function askKnown(
+  line: Line,
+  id: ExecutionId,
+  signal?: AbortSignal,
+): Promise<Description> {
+  return whileWanted(
+    line.askPatiently(() => line.trpc.executions.get.query(id)),
+    signal,
+  );
 }
 
 /** server → client */

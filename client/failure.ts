@@ -62,11 +62,18 @@ export class KernelError extends Error {
   }
 }
 
+/** Whether it failed for that reason of the contract. */
+export function isBecause(
+  reason: SupervisorError["reason"],
+  error: unknown,
+): error is SupervisorError {
+  return error instanceof SupervisorError && error.reason === reason;
+}
+
 /** Lets that one failure pass; any other is thrown. */
 export function unless(reason: SupervisorError["reason"]) {
   return (error: unknown): void => {
-    if (error instanceof SupervisorError && error.reason === reason) return;
-    throw error;
+    if (!isBecause(reason, error)) throw error;
   };
 }
 

@@ -48,7 +48,8 @@ export type {
   InputRequest,
 } from "./execution-event.ts";
 export type { CodeError, ExecutionResult, Gap } from "./execution-result.ts";
-export { type AttachOptions, Execution } from "./execution.ts";
+export { Execution } from "./execution.ts";
+export type { AttachOptions } from "./found-execution.ts";
 export {
   type ExecutionInfo,
   type ExecutionList,

@@ -9,7 +9,7 @@ import { CallError } from "./call.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { askByHttp } from "./http.ts";
-import { type Letter, outboxOver } from "./outbox.ts";
+import { type Letter, Outbox } from "./outbox.ts";
 import { typedClient } from "./trpc.ts";
 import { whileWanted } from "./wait.ts";
 
@@ -52,7 +52,7 @@ export interface Line {
 
 export function lineTo(address: Address): Line {
   const connection = new Connection(address);
-  const outbox = outboxOver(connection);
+  const outbox = new Outbox(connection);
   const trpc = typedClient(connection, (call) => {
     if (IN_ORDER.includes(call.path)) return connection.ask(call);
     const isClosed =

@@ -7,7 +7,7 @@
  * refused, and nothing that was accepted is lost.
  */
 import { SupervisorError } from "../contract/reasons.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection, ConnectionState } from "./connection.ts";
 import { ConnectionError } from "./failure.ts";
 
 /** Most that may wait. */
@@ -37,109 +37,113 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-export interface Outbox {
+export class Outbox {
+  readonly #connection: Connection;
+  readonly #line: Waiting[] = [];
+  #bytes = 0;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    connection.subscribe((state) => this.#changed(state));
+  }
+
   /**
    * Resolves with the server's answer once it has taken it. Rejects with
    * `too_busy` when too much waits, with the server's refusal, or when the
    * client is closed.
    */
-  post<T>(letter: Letter<T>): Promise<T>;
+  async post<T>({ id, size, transmit }: Letter<T>): Promise<T> {
+    if (this.#connection.state === "closed") throw this.#connection.closure;
+    if (
+      this.#line.length >= MOST_LETTERS ||
+      (this.#line.length > 0 && this.#bytes + size > MOST_BYTES)
+    ) {
+      const why = `${this.#line.length} messages wait for the server already: wait until some have been taken`;
+      throw new SupervisorError("too_busy", why);
+    }
+    this.#connection.open();
+    return new Promise<T>((resolve, reject) => {
+      this.#line.push({
+        id,
+        size,
+        transmit: async (signal) => {
+          const answer = await transmit(signal);
+          return () => resolve(answer);
+        },
+        trip: undefined,
+        wasSent: false,
+        reject,
+      });
+      this.#bytes += size;
+      this.#pump();
+    });
+  }
+
   /** Takes a letter back. False where it may have reached the server. */
-  withdraw(id: string): boolean;
-}
+  withdraw(id: string): boolean {
+    const waiting = this.#line.find((one) => one.id === id);
+    if (waiting === undefined || waiting.wasSent) return false;
+    const why = "It was withdrawn before it was sent";
+    this.#settle(waiting, () => waiting.reject(new ConnectionError(why)));
+    return true;
+  }
 
-export function outboxOver(connection: Connection): Outbox {
-  const line: Waiting[] = [];
-  let bytes = 0;
+  #changed(state: ConnectionState): void {
+    if (state === "open") {
+      this.#pump();
+      return;
+    }
+    const sent = this.#line.filter(({ trip }) => trip !== undefined);
+    for (const waiting of sent) {
+      waiting.trip?.abort();
+      waiting.trip = undefined;
+    }
+    if (this.#connection.wasTooLarge) this.#refuseLargest(sent);
+    if (state !== "closed") return;
+    for (const waiting of [...this.#line]) {
+      this.#settle(waiting, () => waiting.reject(this.#connection.closure));
+    }
+  }
 
-  const settle = (waiting: Waiting, how: () => void): void => {
-    const at = line.indexOf(waiting);
-    if (at === -1) return;
-    line.splice(at, 1);
-    bytes -= waiting.size;
-    how();
-    pump();
-  };
-  const send = async (waiting: Waiting): Promise<void> => {
+  /** The server did not say which it was that it cannot take. */
+  #refuseLargest(sent: readonly Waiting[]): void {
+    const [largest] = sent.toSorted((one, other) => other.size - one.size);
+    if (largest === undefined) return;
+    const why = `${(largest.size / 2 ** 20).toFixed(0)} MiB are more than the server takes in one message: send them in parts, or as a file`;
+    const error = new SupervisorError("too_large", why);
+    this.#settle(largest, () => largest.reject(error));
+  }
+
+  #pump(): void {
+    if (this.#connection.state !== "open") return;
+    // Settled letters leave the line, so those on their way are few and at its front.
+    for (const waiting of this.#line.slice(0, WINDOW)) {
+      if (waiting.trip === undefined) void this.#send(waiting);
+    }
+  }
+
+  async #send(waiting: Waiting): Promise<void> {
     const trip = new AbortController();
     waiting.trip = trip;
     waiting.wasSent = true;
     try {
       const tell = await waiting.transmit(trip.signal);
-      settle(waiting, tell);
+      this.#settle(waiting, tell);
     } catch (error) {
       if (waiting.trip !== trip) return; // lost with its connection, and in line for the next one
       // Where the server said nothing, the connection has gone, and we are about to be told.
       const isSaid = error instanceof SupervisorError;
-      if (!isSaid && connection.state !== "open") return;
-      settle(waiting, () => waiting.reject(error));
+      if (!isSaid && this.#connection.state !== "open") return;
+      this.#settle(waiting, () => waiting.reject(error));
     }
-  };
-  const pump = (): void => {
-    if (connection.state !== "open") return;
-    // Settled letters leave the line, so those on their way are few and at its front.
-    for (const waiting of line.slice(0, WINDOW)) {
-      if (waiting.trip === undefined) void send(waiting);
-    }
-  };
-  /** The server did not say which it was that it cannot take. */
-  const refuseLargest = (sent: readonly Waiting[]): void => {
-    const [largest] = sent.toSorted((one, other) => other.size - one.size);
-    if (largest === undefined) return;
-    const why = `${(largest.size / 2 ** 20).toFixed(0)} MiB are more than the server takes in one message: send them in parts, or as a file`;
-    const error = new SupervisorError("too_large", why);
-    settle(largest, () => largest.reject(error));
-  };
-  connection.subscribe((state) => {
-    if (state === "open") {
-      pump();
-      return;
-    }
-    const sent = line.filter(({ trip }) => trip !== undefined);
-    for (const waiting of sent) {
-      waiting.trip?.abort();
-      waiting.trip = undefined;
-    }
-    if (connection.wasTooLarge) refuseLargest(sent);
-    if (state !== "closed") return;
-    for (const waiting of [...line]) {
-      settle(waiting, () => waiting.reject(connection.closure));
-    }
-  });
+  }
 
-  return {
-    async post<T>({ id, size, transmit }: Letter<T>): Promise<T> {
-      if (connection.state === "closed") throw connection.closure;
-      const isFull =
-        line.length >= MOST_LETTERS ||
-        (line.length > 0 && bytes + size > MOST_BYTES);
-      if (isFull) {
-        const why = `${line.length} messages wait for the server already: wait until some have been taken`;
-        throw new SupervisorError("too_busy", why);
-      }
-      connection.open();
-      return new Promise<T>((resolve, reject) => {
-        line.push({
-          id,
-          size,
-          transmit: async (signal) => {
-            const answer = await transmit(signal);
-            return () => resolve(answer);
-          },
-          trip: undefined,
-          wasSent: false,
-          reject,
-        });
-        bytes += size;
-        pump();
-      });
-    },
-    withdraw(id) {
-      const waiting = line.find((one) => one.id === id);
-      if (waiting === undefined || waiting.wasSent) return false;
-      const why = "It was withdrawn before it was sent";
-      settle(waiting, () => waiting.reject(new ConnectionError(why)));
-      return true;
-    },
-  };
+  #settle(waiting: Waiting, how: () => void): void {
+    const at = this.#line.indexOf(waiting);
+    if (at === -1) return;
+    this.#line.splice(at, 1);
+    this.#bytes -= waiting.size;
+    how();
+    this.#pump();
+  }
 }

@@ -20,9 +20,10 @@ import { Comms } from "./comms.ts";
 import { toCodePoints, toIndex } from "./cursor.ts";
 import type { SessionEvent } from "./events.ts";
 import type { ExecuteOptions } from "./execute-request.ts";
-import { type AttachOptions, Execution } from "./execution.ts";
+import { Execution } from "./execution.ts";
 import { Executions } from "./executions.ts";
 import { unless } from "./failure.ts";
+import type { AttachOptions } from "./found-execution.ts";
 import { Feed } from "./feed.ts";
 import type { Accepted, CallOptions, Line } from "./line.ts";
 import { BEGINNING, read } from "./reader.ts";
@@ -136,10 +137,8 @@ export class Session implements AsyncDisposable {
 
   /** What is true now: what runs, what is asked, what is shown. Go on with `events` after its `seq`. */
   async snapshot(options: CallOptions = {}): Promise<Snapshot> {
-    const { session_id } = this;
-    const { sessions } = this.#line.trpc;
     const snapshot = await this.#line.ask(
-      sessions.snapshot.query({ session_id }, options),
+      this.#sessions.snapshot.query(this.#id, options),
       options,
     );
     // What tRPC takes to be lost on the way, an `unknown` that is undefined, is not in JSON.
@@ -241,36 +240,26 @@ export class Session implements AsyncDisposable {
     SessionEvent,
     void
   > {
-    const { session_id } = this;
     const from = await whileWanted(this.#from(after), signal);
-    yield* read(this.#line, { session_id }, { after: from, signal });
+    yield* read(this.#line, this.#id, { after: from, signal });
   }
 
   /** What the server knows of it. */
   info(options: CallOptions = {}): Promise<ActiveSession> {
-    const { session_id } = this;
-    return this.#line.ask(
-      this.#line.trpc.sessions.get.query({ session_id }, options),
-      options,
-    );
+    return this.#line.ask(this.#sessions.get.query(this.#id, options), options);
   }
 
   /** Starts the kernel. Resolves once it has answered. */
   start(options: CallOptions = {}): Promise<KernelInfo> {
-    const { session_id } = this;
     return this.#line.ask(
-      this.#line.trpc.sessions.start.mutate({ session_id }, options),
+      this.#sessions.start.mutate(this.#id, options),
       options,
     );
   }
 
   /** Interrupts what runs; what waits is dropped, and what is executed after this was called is not. To stop one execution only, interrupt that. */
-  async interrupt(options: CallOptions = {}): Promise<void> {
-    const { session_id } = this;
-    const asked = this.#line.ask(
-      this.#line.trpc.sessions.interrupt.mutate({ session_id }, options),
-      options,
-    );
+  async interrupt(options?: CallOptions): Promise<void> {
+    const asked = this.#do("interrupt", options);
     this.#feed.holdUntil(asked);
     await asked;
   }
@@ -282,38 +271,24 @@ export class Session implements AsyncDisposable {
       readonly env?: VarAction[] | undefined;
     } = {},
   ): Promise<void> {
-    const { session_id } = this;
     const { working_directory, env, ...call } = options;
-    await this.#line.ask(
-      this.#line.trpc.sessions.restart.mutate(
-        {
-          session_id,
-          working_directory,
-          working_directory_required: true,
-          env,
-        },
-        call,
-      ),
-      call,
-    );
+    const wanted = {
+      ...this.#id,
+      working_directory,
+      working_directory_required: true,
+      env,
+    };
+    await this.#line.ask(this.#sessions.restart.mutate(wanted, call), call);
   }
 
   /** Ends the kernel, gently first. Resolves when it is gone. The session stays. */
-  async shutdown(options: CallOptions = {}): Promise<void> {
-    const { session_id } = this;
-    await this.#line.ask(
-      this.#line.trpc.sessions.shutdown.mutate({ session_id }, options),
-      options,
-    );
+  shutdown(options?: CallOptions): Promise<void> {
+    return this.#do("shutdown", options);
   }
 
   /** Ends the kernel's whole process tree without asking it. */
-  async kill(options: CallOptions = {}): Promise<void> {
-    const { session_id } = this;
-    await this.#line.ask(
-      this.#line.trpc.sessions.kill.mutate({ session_id }, options),
-      options,
-    );
+  kill(options?: CallOptions): Promise<void> {
+    return this.#do("kill", options);
   }
 
   /** Replaces the session's labels. */
@@ -321,12 +296,9 @@ export class Session implements AsyncDisposable {
     labels: Readonly<Record<string, string>>,
     options: CallOptions = {},
   ): Promise<void> {
-    const { session_id } = this;
+    const wanted = { ...this.#id, labels: { ...labels } };
     await this.#line.ask(
-      this.#line.trpc.sessions.set_labels.mutate(
-        { session_id, labels: { ...labels } },
-        options,
-      ),
+      this.#sessions.set_labels.mutate(wanted, options),
       options,
     );
   }
@@ -336,23 +308,16 @@ export class Session implements AsyncDisposable {
     change: PolicyChange,
     options: CallOptions = {},
   ): Promise<SessionPolicy> {
-    const { session_id } = this;
+    const wanted = { ...change, ...this.#id };
     return this.#line.ask(
-      this.#line.trpc.sessions.set_policy.mutate(
-        { ...change, session_id },
-        options,
-      ),
+      this.#sessions.set_policy.mutate(wanted, options),
       options,
     );
   }
 
   /** Forgets the session. It must have no running kernel. */
-  async delete(options: CallOptions = {}): Promise<void> {
-    const { session_id } = this;
-    await this.#line.ask(
-      this.#line.trpc.sessions.delete.mutate({ session_id }, options),
-      options,
-    );
+  delete(options?: CallOptions): Promise<void> {
+    return this.#do("delete", options);
   }
 
   /** Stops listening; the session goes on. What still waits here for an answer rejects. */
@@ -366,14 +331,30 @@ export class Session implements AsyncDisposable {
     return this.#disposed;
   }
 
+  get #id() {
+    return { session_id: this.session_id };
+  }
+
+  get #sessions() {
+    return this.#line.trpc.sessions;
+  }
+
+  async #do(
+    what: "interrupt" | "shutdown" | "kill" | "delete",
+    options: CallOptions = {},
+  ): Promise<void> {
+    await this.#line.ask(
+      this.#sessions[what].mutate(this.#id, options),
+      options,
+    );
+  }
+
   /** A number is one of the present journal. */
   async #from(after: number | string | undefined): Promise<Position> {
     if (typeof after === "string") return toPosition(after);
     if (after === 0) return BEGINNING;
-    const { session_id } = this;
-    const { trpc } = this.#line;
     const { last_seq, journal_id } = await this.#line.askPatiently(() =>
-      trpc.sessions.get.query({ session_id }),
+      this.#sessions.get.query(this.#id),
     );
     return { journal_id, seq: Math.min(after ?? last_seq, last_seq) };
   }
