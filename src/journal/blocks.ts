@@ -64,22 +64,72 @@ export interface BlockLocation {
   readonly length: number;
 }
 
-/** The slab has memory of its own. Rejects when the file is gone, or holds something else. */
-export async function readBlock(
-  { path, offset, length }: BlockLocation,
-  open: OpenFile,
-): Promise<Entries> {
-  const handle = await open(path, "r");
-  try {
-    const bytes = takeMemory(length).subarray(0, length);
-    if ((await readInto(handle, bytes, offset)) < length) {
-      throw new RangeError("A block is cut off");
-    }
-    const slab = await worked(fromChunk(bytes), length);
-    return new Entries(slab, 0, slab.count);
-  } finally {
-    await handle.close();
+/** How long a file stays open when nobody reads it. */
+const IDLE_MS = 1_000;
+
+/** A file that blocks are read from. */
+interface Opened {
+  readonly path: string;
+  readonly file: Promise<File>;
+  users: number;
+  /** Whether it is closed when its last user has done. */
+  isLeft: boolean;
+}
+
+/** Reads blocks. Keeps the file open that was read last: a late reader takes many blocks of it. */
+export class BlockReader {
+  readonly #open: OpenFile;
+  readonly #idle: NodeJS.Timeout;
+  #last: Opened | undefined;
+
+  constructor(open: OpenFile) {
+    this.#open = open;
+    this.#idle = setTimeout(() => this.leave(), IDLE_MS).unref();
   }
+
+  /** The slab has memory of its own. Rejects when the file is gone, or holds something else. */
+  async read({ path, offset, length }: BlockLocation): Promise<Entries> {
+    const opened = this.#openedAt(path);
+    opened.users += 1;
+    try {
+      const bytes = takeMemory(length).subarray(0, length);
+      if ((await readInto(await opened.file, bytes, offset)) < length) {
+        throw new RangeError("A block is cut off");
+      }
+      const slab = await worked(fromChunk(bytes), length);
+      return new Entries(slab, 0, slab.count);
+    } finally {
+      opened.users -= 1;
+      if (opened.isLeft) closeUnused(opened);
+      else this.#idle.refresh();
+    }
+  }
+
+  /** The file is closed as soon as nobody reads it. */
+  leave(): void {
+    const opened = this.#last;
+    this.#last = undefined;
+    if (opened === undefined) return;
+    opened.isLeft = true;
+    closeUnused(opened);
+  }
+
+  #openedAt(path: string): Opened {
+    if (this.#last?.path === path) return this.#last;
+    this.leave();
+    const file = this.#open(path, "r");
+    const opened = { path, file, users: 0, isLeft: false };
+    this.#last = opened;
+    file.catch(() => {
+      if (this.#last === opened) this.#last = undefined;
+    });
+    return opened;
+  }
+}
+
+function closeUnused({ users, file }: Opened): void {
+  if (users > 0) return;
+  file.then((opened) => opened.close()).catch(() => {}); // whoever read has heard why
 }
 
 /** A disk may take less than it is given at once. */

@@ -19,7 +19,7 @@ import {
   draftOf,
   type File,
   type OpenFile,
-  readBlock,
+  BlockReader,
   writeAll,
 } from "./blocks.ts";
 import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
@@ -90,6 +90,7 @@ function isOpen(segment: Segment): segment is Open {
 export class Spill implements DiskHolder, AsyncDisposable {
   readonly #options: SpillOptions;
   readonly #open: OpenFile;
+  readonly #reader: BlockReader;
   readonly #name = `journal-${randomBytes(8).toString("hex")}`;
   /** Oldest first; the last is the one that is written to. */
   #segments: Segment[] = [];
@@ -109,6 +110,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   constructor(options: SpillOptions) {
     this.#options = options;
     this.#open = options.open ?? open;
+    this.#reader = new BlockReader(this.#open);
     options.budget.join(this);
   }
 
@@ -167,7 +169,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   async #read(written: Written): Promise<Entries> {
     const { segment, offset, length } = written;
     const location = { path: segment.path, offset, length };
-    const entries = lent(await readBlock(location, this.#open));
+    const entries = lent(await this.#reader.read(location));
     entries.slab.drop();
     return entries;
   }
@@ -192,6 +194,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#countBytes(-oldest.bytes);
     this.#complain(oldest, why);
     await oldest.writing;
+    this.#reader.leave();
     await end(oldest);
     await remove(oldest.path, this.#options.log);
   }
@@ -204,6 +207,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#options.budget.leave(this);
     const segments = this.#segments;
     this.#segments = [];
+    this.#reader.leave();
     const ahead = await this.#ahead;
     if (ahead !== undefined) segments.push(ahead);
     for (const segment of segments) {
