@@ -18,7 +18,6 @@ import type { Burst } from "../jupyter/record.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
-import { attributionOf } from "./attribution.ts";
 import { noteComm, type OpenComms } from "./comms.ts";
 import type { MessageEntry } from "../journal/entry.ts";
 import {
@@ -29,11 +28,13 @@ import {
 } from "./executions/execution.ts";
 import { ExecutionQueue } from "./executions/queue.ts";
 import { Executions } from "./executions/executions.ts";
+import { announce, count, tell } from "./executions/tell.ts";
 import { History } from "./history.ts";
 import type { BurstPlace, Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
 import type { Principal } from "./principal.ts";
 import { keepLast } from "./keep-last.ts";
+import { type Replies, repliesOf } from "./replies.ts";
 import { unrun } from "./unrun.ts";
 
 /** Most execute requests that may wait. */
@@ -58,12 +59,6 @@ export interface InputAnswer {
   readonly answer_id?: string | undefined;
 }
 
-/** Somebody who waits for a reply. */
-interface Awaited {
-  readonly resolve: (reply: MessageEntry) => void;
-  readonly reject: (failure: Error) => void;
-}
-
 export interface RequestsOptions {
   readonly session_id: string;
   readonly username: string;
@@ -84,13 +79,14 @@ export class Requests {
   readonly #outbox = new Outbox();
   /** The `msg_id`s that were accepted lately, so that a client may repeat itself after a reconnect. */
   readonly #accepted = new Set<string>();
-  readonly #awaited = new Map<string, Awaited>();
+  readonly #replies: Replies;
   #kernel: Kernel | undefined;
   /** Whether the kernel is being replaced. */
   #isHeld = false;
 
   constructor(options: RequestsOptions) {
     this.#options = options;
+    this.#replies = repliesOf(options.session_id);
   }
 
   /**
@@ -125,28 +121,15 @@ export class Requests {
   }
 
   /** Sends, and resolves with the reply; rejects when its kernel is gone, did not come, or time is up. Throws `no_answer`, `kernel_exited`, `bad_answer`. */
-  async ask(
+  ask(
     request: Message,
     canWait: boolean,
     timeout_ms: number,
     by?: Principal,
   ): Promise<MessageEntry> {
-    const { session_id } = this.#options;
-    const { msg_id, msg_type } = request.header;
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      return await new Promise<MessageEntry>((resolve, reject) => {
-        this.#awaited.set(msg_id, { resolve, reject });
-        timer = setTimeout(() => {
-          const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
-          reject(failure("no_answer", { session_id, why }));
-        }, timeout_ms);
-        this.send(request, canWait, { by });
-      });
-    } finally {
-      clearTimeout(timer);
-      this.#awaited.delete(msg_id);
-    }
+    return this.#replies.await(request, timeout_ms, () => {
+      this.send(request, canWait, { by });
+    });
   }
 
   /** A kernel is ready: what waited for it goes out. */
@@ -173,9 +156,11 @@ export class Requests {
     if (this.#isHeld) return; // for a restart, which goes on or gives up
     this.#outbox.drop(
       ({ channel, header }) =>
-        channel !== "shell" || this.#awaited.has(header.msg_id),
+        channel !== "shell" || this.#replies.isAwaited(header.msg_id),
     );
-    for (const msg_id of this.#awaited.keys()) this.#rejectAwaited(msg_id, why);
+    for (const msg_id of this.#replies.ids()) {
+      this.#replies.noneComes(msg_id, why);
+    }
   }
 
   /** No kernel comes for what waits: requests are answered, and the rest is dropped. */
@@ -184,7 +169,7 @@ export class Requests {
     const waiting = this.#outbox.take();
     for (const { header } of waiting) {
       if (header.msg_type !== "execute_request") {
-        this.#rejectAwaited(header.msg_id, why);
+        this.#replies.noneComes(header.msg_id, why);
       }
     }
     this.#abandon(waiting.filter(isRequest), reason, {
@@ -208,8 +193,8 @@ export class Requests {
       evalue: how,
       traceback: [],
     });
-    for (const msg_id of this.#awaited.keys()) {
-      if (!this.#outbox.has(msg_id)) this.#rejectAwaited(msg_id, how);
+    for (const msg_id of this.#replies.ids()) {
+      if (!this.#outbox.has(msg_id)) this.#replies.noneComes(msg_id, how);
     }
   }
 
@@ -227,8 +212,7 @@ export class Requests {
       (execution ?? this.executions.find(active?.header.msg_id))?.asked(entry);
     }
     if (channel === "iopub" || parent_id === undefined) return;
-    if (channel !== "stdin")
-      this.#awaited.get(parent_id)?.resolve(entry.copy());
+    if (channel !== "stdin") this.#replies.came(parent_id, entry);
     if (header.msg_type !== "execute_reply" || execution === undefined) return;
     const isActive = this.queue.active?.header.msg_id === parent_id;
     if (isActive && hasFailed(message)) {
@@ -250,7 +234,7 @@ export class Requests {
    * given in the user's name.
    */
   refused(refusal: Refusal, seq: number): void {
-    const { session_id, journal } = this.#options;
+    const { journal } = this.#options;
     const { channel, msg_type, parent } = refusal;
     const execution = this.executions.find(parent?.header.msg_id);
     execution?.noteSeq(seq);
@@ -261,9 +245,7 @@ export class Requests {
     const { msg_id } = parent.header;
     if (channel === "iopub" || !msg_type.endsWith("_reply")) return;
     const why = inWords(refusal);
-    this.#awaited
-      .get(msg_id)
-      ?.reject(failure("bad_answer", { session_id, why }));
+    this.#replies.refused(msg_id, why);
     const reply = this.#compose({
       channel,
       msg_type,
@@ -371,13 +353,6 @@ export class Requests {
     return this.#isHeld && channel === "shell" ? undefined : this.#kernel;
   }
 
-  #rejectAwaited(msg_id: string, why: string): void {
-    const { session_id } = this.#options;
-    this.#awaited
-      .get(msg_id)
-      ?.reject(failure("kernel_exited", { session_id, why }));
-  }
-
   #forward(kernel: Kernel, message: Message): void {
     const { channel, header } = message;
     const { msg_type } = header;
@@ -403,49 +378,15 @@ export class Requests {
     const execution = this.executions.find(message.header.msg_id);
     if (execution === undefined) return;
     execution.send();
-    this.#tell(execution);
+    tell(execution, this.#options.journal);
     this.history.sent(message);
   }
 
-  /** Says once who asked for an execution, where the request tells: before anything else is said of it. */
   #announce(request: Message): void {
-    const { msg_id } = request.header;
-    const execution = this.executions.find(msg_id);
-    if (execution === undefined || execution.firstSeq !== undefined) return;
+    const execution = this.executions.find(request.header.msg_id);
     const { journal, workspace_id = "" } = this.#options;
-    const found = attributionOf(request);
-    if (found?.source === undefined) return;
-    const entry = journal.say({
-      kind: "execution_requested",
-      msg_id,
-      ...execution.code.shown,
-      requested_at: new Date().toISOString(),
-      attribution: {
-        source: found.source,
-        agent_name: found.agent_name ?? null,
-        agent_version: found.agent_version ?? null,
-        workspace_id: found.workspace_id ?? workspace_id,
-        tool: found.tool ?? "execute_code",
-      },
-    });
-    execution.noteSeq(entry.seq);
-  }
-
-  /** Says in the journal where an execution is. */
-  #tell(execution: Execution): void {
-    const { journal } = this.#options;
-    const seq = journal.last + 1;
-    execution.noteSeq(seq);
-    if (execution.isOver) execution.endSeq = seq;
-    const { id, state, reason = null, firstSeq = seq } = execution;
-    journal.say({
-      kind: "execution",
-      execution_id: id,
-      state,
-      reason,
-      first_seq: firstSeq,
-      last_seq: seq,
-    });
+    if (execution === undefined) return;
+    announce(execution, request, journal, workspace_id);
   }
 
   /** Interrupts what is meant, or nothing where that ends before it can be hit. */
@@ -493,7 +434,7 @@ export class Requests {
     if (!this.queue.offer(message)) {
       this.#announce(message);
       const execution = this.executions.find(msg_id);
-      if (execution !== undefined) this.#tell(execution);
+      if (execution !== undefined) tell(execution, this.#options.journal);
       return;
     }
     try {
@@ -516,31 +457,14 @@ export class Requests {
   }
 
   #ended(execution: Execution): void {
-    this.#tell(execution);
+    const { session_id, journal, telemetry } = this.#options;
+    tell(execution, journal);
     this.executions.ended(execution);
-    this.#count(execution);
+    count(execution, session_id, telemetry);
     if (this.queue.active?.header.msg_id !== execution.id) return;
     const isDone = !this.#sendNext();
     const isForgotten = execution.isAnswered && !execution.isIdleHeard;
     if (isDone && isForgotten) this.#options.isDone();
-  }
-
-  /** For who counts: how it ended. */
-  #count(ended: Execution): void {
-    const { session_id, telemetry } = this.#options;
-    const { by, queuedAt, endedAt = queuedAt, startedAt } = ended;
-    telemetry.execution?.({
-      session_id,
-      execution_id: ended.id,
-      state: ended.state,
-      reason: ended.reason ?? null,
-      output_bytes: ended.outputBytes,
-      client: by?.client ?? null,
-      span_id: by?.span_id ?? null,
-      waited_ms: (startedAt ?? endedAt).getTime() - queuedAt.getTime(),
-      ran_ms:
-        startedAt === undefined ? 0 : endedAt.getTime() - startedAt.getTime(),
-    });
   }
 
   /** False where nothing waits. */
@@ -592,7 +516,7 @@ export class Requests {
       const [reply, idle] = unrun(parent, content, from);
       const entry = journal.append(reply);
       execution?.heard(reply.header, entry);
-      this.#awaited.get(msg_id)?.resolve(entry.copy());
+      this.#replies.came(msg_id, entry);
       const last = journal.append(idle);
       execution?.heard(idle.header, last);
       execution?.abort(reason, reply);

@@ -40,37 +40,7 @@ import { type Fate, STAYS_EXITED, takeStart } from "./policy.ts";
 import type { Principal } from "./principal.ts";
 import { type InputAnswer, Requests } from "./requests.ts";
 import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
-
-/** What a session is made from, resolved: nothing is optional but what may really be absent. */
-export interface SessionSpec {
-  readonly session_id: string;
-  readonly argv: readonly string[];
-  readonly display_name: string;
-  readonly language: string;
-  readonly username: string;
-  readonly interrupt_mode: "signal" | "message";
-  readonly session_mode: "console" | "notebook" | "background";
-  readonly working_directory: string;
-  readonly notebook_uri: string | undefined;
-  readonly input_prompt: string;
-  readonly continuation_prompt: string;
-  readonly env: readonly VarAction[];
-  readonly spec_env: Readonly<Record<string, string>> | undefined;
-  /** The kind of sockets that the kernelspec asks for. Default: the server's setting. */
-  readonly kernel_sockets?: "ipc" | "tcp" | undefined;
-  /** Seconds; negative for no bound. */
-  readonly connection_timeout: number;
-  readonly protocol_version: string;
-  readonly startup_environment: "none" | "shell" | "command" | "script";
-  readonly startup_environment_arg: string | undefined;
-  readonly kernel_name: string | undefined;
-  /** The client's own, for the attribution of executions. */
-  readonly workspace_id: string | undefined;
-  readonly labels: Labels;
-  readonly policy: SessionPolicy;
-  /** The kernel's signing key: one for the session's whole life. */
-  readonly key: string;
-}
+import type { SessionSpec } from "./spec.ts";
 
 /** Requests by which clients look whether a kernel is there: they are no use of it. */
 const UNNOTICED: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);

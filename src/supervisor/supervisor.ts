@@ -9,11 +9,8 @@ import { cullIdle } from "./culling.ts";
 import type { Log } from "../log/log.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import type { Faults } from "../log/faults.ts";
-import {
-  Session,
-  type SessionOptions,
-  type SessionSpec,
-} from "../session/session.ts";
+import { Session, type SessionOptions } from "../session/session.ts";
+import type { SessionSpec } from "../session/spec.ts";
 
 export interface SupervisorOptions {
   readonly provisioner: Provisioner;

@@ -26,7 +26,8 @@ import { type Entry, MessageEntry } from "../../src/journal/entry.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import type { Telemetry } from "../../src/telemetry/telemetry.ts";
-import { Session, type SessionSpec } from "../../src/session/session.ts";
+import { Session } from "../../src/session/session.ts";
+import type { SessionSpec } from "../../src/session/spec.ts";
 
 const NO_KEY = new Signer("");
 

@@ -2,7 +2,7 @@
 import { failure } from "../../../contract/index.ts";
 import type { HostFacts } from "../../host/host.ts";
 import { changed } from "../../session/policy.ts";
-import type { SessionSpec } from "../../session/session.ts";
+import type { SessionSpec } from "../../session/spec.ts";
 import { socketsOf } from "../../kernelspecs/our-metadata.ts";
 import type { Service, SessionRequest } from "./service.ts";
 

@@ -1,0 +1,69 @@
+/** What the journal, and who listens to metrics, is told of an execution. */
+import type { Message } from "../../jupyter/message.ts";
+import type { Journal } from "../../journal/journal.ts";
+import type { Telemetry } from "../../telemetry/telemetry.ts";
+import { attributionOf } from "../attribution.ts";
+import type { Execution } from "./execution.ts";
+
+/** Says once who asked for it, where the request tells: before anything else is said of it. `workspace_id`: where the request names none. */
+export function announce(
+  execution: Execution,
+  request: Message,
+  journal: Journal,
+  workspace_id: string,
+): void {
+  if (execution.firstSeq !== undefined) return;
+  const found = attributionOf(request);
+  if (found?.source === undefined) return;
+  const entry = journal.say({
+    kind: "execution_requested",
+    msg_id: execution.id,
+    ...execution.code.shown,
+    requested_at: new Date().toISOString(),
+    attribution: {
+      source: found.source,
+      agent_name: found.agent_name ?? null,
+      agent_version: found.agent_version ?? null,
+      workspace_id: found.workspace_id ?? workspace_id,
+      tool: found.tool ?? "execute_code",
+    },
+  });
+  execution.noteSeq(entry.seq);
+}
+
+/** Says in the journal where it is. */
+export function tell(execution: Execution, journal: Journal): void {
+  const seq = journal.last + 1;
+  execution.noteSeq(seq);
+  if (execution.isOver) execution.endSeq = seq;
+  const { id, state, reason = null, firstSeq = seq } = execution;
+  journal.say({
+    kind: "execution",
+    execution_id: id,
+    state,
+    reason,
+    first_seq: firstSeq,
+    last_seq: seq,
+  });
+}
+
+/** How it ended, for metrics. */
+export function count(
+  ended: Execution,
+  session_id: string,
+  telemetry: Telemetry,
+): void {
+  const { by, queuedAt, endedAt = queuedAt, startedAt } = ended;
+  telemetry.execution?.({
+    session_id,
+    execution_id: ended.id,
+    state: ended.state,
+    reason: ended.reason ?? null,
+    output_bytes: ended.outputBytes,
+    client: by?.client ?? null,
+    span_id: by?.span_id ?? null,
+    waited_ms: (startedAt ?? endedAt).getTime() - queuedAt.getTime(),
+    ran_ms:
+      startedAt === undefined ? 0 : endedAt.getTime() - startedAt.getTime(),
+  });
+}

@@ -1,0 +1,61 @@
+/** The replies that somebody waits for, by the `msg_id` of the request. */
+import { failure } from "../../contract/index.ts";
+import type { Message } from "../jupyter/message.ts";
+import type { MessageEntry } from "../journal/entry.ts";
+
+export interface Replies {
+  /** Calls `send`, and resolves with the reply. Rejects with `no_answer` when time is up, with what `send` throws, and with what it is told below. */
+  await(
+    request: Message,
+    timeout_ms: number,
+    send: () => void,
+  ): Promise<MessageEntry>;
+  /** Of those who wait. */
+  ids(): readonly string[];
+  isAwaited(msg_id: string): boolean;
+  came(msg_id: string, reply: MessageEntry): void;
+  /** The reply is there, and cannot be told. */
+  refused(msg_id: string, why: string): void;
+  /** None comes: the kernel is gone, or did not come. */
+  noneComes(msg_id: string, why: string): void;
+}
+
+interface Awaited {
+  readonly resolve: (reply: MessageEntry) => void;
+  readonly reject: (failure: Error) => void;
+}
+
+export function repliesOf(session_id: string): Replies {
+  const awaited = new Map<string, Awaited>();
+  return {
+    async await({ header: { msg_id, msg_type } }, timeout_ms, send) {
+      let timer: NodeJS.Timeout | undefined;
+      try {
+        return await new Promise<MessageEntry>((resolve, reject) => {
+          awaited.set(msg_id, { resolve, reject });
+          timer = setTimeout(() => {
+            const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
+            reject(failure("no_answer", { session_id, why }));
+          }, timeout_ms);
+          send();
+        });
+      } finally {
+        clearTimeout(timer);
+        awaited.delete(msg_id);
+      }
+    },
+    ids: () => [...awaited.keys()],
+    isAwaited: (msg_id) => awaited.has(msg_id),
+    came(msg_id, reply) {
+      awaited.get(msg_id)?.resolve(reply.copy());
+    },
+    refused(msg_id, why) {
+      const refusal = failure("bad_answer", { session_id, why });
+      awaited.get(msg_id)?.reject(refusal);
+    },
+    noneComes(msg_id, why) {
+      const gone = failure("kernel_exited", { session_id, why });
+      awaited.get(msg_id)?.reject(gone);
+    },
+  };
+}
