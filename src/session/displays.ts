@@ -10,7 +10,14 @@ import type { MessageEntry } from "../journal/entry.ts";
 const LIMIT = 8 * 1024 * 1024; // bytes
 
 /** By `display_id`. */
-export type Displays = BoundedMap<MessageEntry>;
+export type Displays = BoundedMap<Shown>;
+
+/** The content of the message that a display shows. */
+interface Shown {
+  readonly content: Buffer;
+  /** Bytes that the message takes in the journal. */
+  readonly size: number;
+}
 
 export function noDisplays(): Displays {
   return new BoundedMap(LIMIT);
@@ -27,13 +34,20 @@ export function noteDisplay(
   if (json.length < LIMIT && !json.includes(DISPLAY_ID)) return;
   const display_id = displayIdIn(json);
   if (display_id === undefined) return;
-  if (entry.size > LIMIT) displays.leaveOut(display_id, entry.size);
-  else displays.set(display_id, entry.copy());
+  const { size } = entry;
+  if (size > LIMIT) displays.leaveOut(display_id, size);
+  else displays.set(display_id, { content: copyOf(json), size });
 }
 
-/** What an entry shows. */
-export function shownBy(entry: MessageEntry): Bundle {
-  return bundleIn(membersIn(entry.raw.content));
+export function shownBy({ content }: Shown): Bundle {
+  return bundleIn(membersIn(content));
+}
+
+/** In memory of its own, which goes when the display does. */
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }
 
 interface Bundle {

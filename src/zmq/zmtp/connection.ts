@@ -35,7 +35,7 @@ const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
 const TURN_MS = 8;
 
 /** Messages, or commands, that are taken out of what was read before we look at the clock. */
-const HANDFUL = 256;
+const HANDFUL = 64;
 
 /** The same where the first could not be taken in bulk; twice as many each time that it is so again. */
 const AFTER_NONE = 8;
