@@ -13,12 +13,12 @@ import {
 } from "../contract/index.ts";
 import { embeddedKernelspecs } from "./kernelspecs/embedded.ts";
 import { type FaultListener, guardOf } from "./log/guard.ts";
-import { IdleWatch } from "./supervisor/idle.ts";
+import { watchIdle } from "./supervisor/idle.ts";
 import { tidy } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { localHost } from "./host/local.ts";
-import { HostProvisioner } from "./kernel/provisioner.ts";
+import { hostProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./host/runtime-files.ts";
 import { type TransportName, transportOf } from "./zmq/transport-of.ts";
 import {
@@ -196,7 +196,7 @@ export function serviceOf(
   const host = localHost({ files, log, env });
   const provisioner =
     options.provisioner ??
-    new HostProvisioner({
+    hostProvisioner({
       host,
       transport: transportOf(options.transport),
       log,
@@ -244,7 +244,7 @@ export function serviceOf(
     host,
     policy,
     newId: (bytes) => randomBytes(bytes).toString("hex"),
-    idle: new IdleWatch({
+    idle: watchIdle({
       supervisor,
       log,
       guard,

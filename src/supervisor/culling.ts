@@ -6,11 +6,7 @@
 import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log/log.ts";
 import type { Session } from "../session/session.ts";
-
-/** A timer that is this late was asleep, with the machine or with the process alone. */
-const ASLEEP_MS = 10_000;
-/** A timer cannot be set for longer (2^31 ms); it is then set again. */
-const LONGEST_MS = 2_000_000_000;
+import { ASLEEP_MS, LONGEST_MS } from "./idle.ts";
 
 /** The set of sessions, as much as is needed of it. */
 interface Sessions {

@@ -6,7 +6,11 @@
  * that slept for a night wakes up with its kernels.
  */
 import type { Guard } from "../log/guard.ts";
-import { isAlive, startTimeOf } from "../host/process-table.ts";
+import {
+  isAlive,
+  type ProcessIdentity,
+  startTimeOf,
+} from "../host/process-table.ts";
 import type { Log } from "../log/log.ts";
 import type { Supervisor } from "./supervisor.ts";
 
@@ -14,9 +18,9 @@ const HOUR_MS = 3_600_000;
 /** What zero hours mean. */
 const ZERO_HOURS_MS = 30_000;
 /** A timer that is this late was asleep, with the machine or with the process alone. */
-const ASLEEP_MS = 10_000;
+export const ASLEEP_MS = 10_000;
 /** A timer cannot be set for longer (2^31 ms); it is then set again. */
-const LONGEST_MS = 2_000_000_000;
+export const LONGEST_MS = 2_000_000_000;
 
 export interface IdleWatchOptions {
   readonly supervisor: Supervisor;
@@ -26,94 +30,92 @@ export interface IdleWatchOptions {
   readonly expired: () => void;
 }
 
-export class IdleWatch implements Disposable {
-  readonly #options: IdleWatchOptions;
-  readonly #stopListening: () => void;
-  #hours: number | undefined;
-  #client:
-    | { readonly pid: number; readonly startTime: number | undefined }
-    | undefined;
-  /** When the server was last needed; milliseconds of the monotonic clock, which nobody sets; on most systems it stands still while the machine sleeps. */
-  #neededAt = performance.now();
-  #timer: NodeJS.Timeout | undefined;
-  /** When the timer fires. */
-  #due = Infinity;
-
-  constructor(options: IdleWatchOptions) {
-    this.#options = options;
-    this.#stopListening = options.supervisor.onChange(() => this.nudge());
-    this.hours = options.hours;
-  }
-
+export interface IdleWatch extends Disposable {
   /** `undefined`: never. 0: half a minute. */
-  get hours(): number | undefined {
-    return this.#hours;
-  }
-
-  set hours(hours: number | undefined) {
-    this.#hours = hours;
-    this.nudge();
-    this.#arm();
-  }
-
+  hours: number | undefined;
   /** Somebody needed the server just now. */
-  nudge(): void {
-    this.#neededAt = performance.now();
-  }
-
+  nudge(): void;
   /** A client says that it is there, and which process it is. */
-  heartbeat(pid: number | undefined): void {
-    this.nudge();
-    if (pid !== undefined && pid > 1) {
-      this.#client = { pid, startTime: startTimeOf(pid) };
+  heartbeat(pid: number | undefined): void;
+}
+
+export function watchIdle({
+  supervisor,
+  log,
+  guard,
+  expired,
+  ...options
+}: IdleWatchOptions): IdleWatch {
+  let { hours } = options;
+  let client: ProcessIdentity | undefined;
+  /** When the server was last needed; milliseconds of the monotonic clock, which nobody sets; on most systems it stands still while the machine sleeps. */
+  let neededAt = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  /** When the timer fires. */
+  let due = Infinity;
+
+  const period = (): number =>
+    hours === 0 ? ZERO_HOURS_MS : (hours ?? 0) * HOUR_MS;
+  const nudge = (): void => {
+    neededAt = performance.now();
+  };
+  const isNeeded = (): boolean => {
+    if (client !== undefined) {
+      if (isAlive(client.pid, client.startTime)) return true;
+      client = undefined;
     }
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.#stopListening();
-  }
-
-  get #period(): number {
-    return this.#hours === 0 ? ZERO_HOURS_MS : (this.#hours ?? 0) * HOUR_MS;
-  }
-
-  #arm(): void {
-    clearTimeout(this.#timer);
-    if (this.#hours === undefined) return;
-    const now = performance.now();
-    const left = this.#neededAt + this.#period - now;
-    const delay_ms = Math.min(Math.max(left, 0), LONGEST_MS);
-    this.#due = now + delay_ms;
-    const look = this.#options.guard.around("idle", () => this.#look());
-    this.#timer = setTimeout(look, delay_ms);
-    this.#timer.unref();
-  }
-
-  #look(): void {
-    // Nobody could need the server meanwhile: those who may are only waking up too.
-    if (performance.now() - this.#due > ASLEEP_MS) this.nudge();
-    const isOver = performance.now() - this.#neededAt >= this.#period;
-    if (isOver && this.#isNeeded()) this.nudge();
-    else if (isOver) {
-      this.#options.log.info("Nobody needs the server any more: it ends");
-      this.#options.expired();
-      return;
-    }
-    this.#arm();
-  }
-
-  #isNeeded(): boolean {
-    if (this.#client !== undefined) {
-      if (isAlive(this.#client.pid, this.#client.startTime)) return true;
-      this.#client = undefined;
-    }
-    return this.#options.supervisor.sessions.some(
+    return supervisor.sessions.some(
       ({ status, journal, ownership }) =>
         status === "busy" ||
         status === "starting" ||
         journal.readers > 0 ||
         ownership.isTaken,
     );
-  }
+  };
+  const arm = (): void => {
+    clearTimeout(timer);
+    if (hours === undefined) return;
+    const now = performance.now();
+    const left = neededAt + period() - now;
+    const delay_ms = Math.min(Math.max(left, 0), LONGEST_MS);
+    due = now + delay_ms;
+    timer = setTimeout(look, delay_ms);
+    timer.unref();
+  };
+  const look = guard.around("idle", () => {
+    // Nobody could need the server meanwhile: those who may are only waking up too.
+    if (performance.now() - due > ASLEEP_MS) nudge();
+    const isOver = performance.now() - neededAt >= period();
+    if (isOver && isNeeded()) nudge();
+    else if (isOver) {
+      log.info("Nobody needs the server any more: it ends");
+      expired();
+      return;
+    }
+    arm();
+  });
+
+  const stopListening = supervisor.onChange(nudge);
+  arm();
+  return {
+    get hours() {
+      return hours;
+    },
+    set hours(wanted) {
+      hours = wanted;
+      nudge();
+      arm();
+    },
+    nudge,
+    heartbeat(pid) {
+      nudge();
+      if (pid !== undefined && pid > 1) {
+        client = { pid, startTime: startTimeOf(pid) };
+      }
+    },
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      stopListening();
+    },
+  };
 }

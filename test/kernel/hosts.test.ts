@@ -23,8 +23,13 @@ import { localHost } from "../../src/host/local.ts";
 import { reservePorts } from "../../src/host/ports.ts";
 import { RuntimeFiles } from "../../src/host/runtime-files.ts";
 import type { KernelSockets } from "../../src/kernel/ipc.ts";
-import type { Hooks, Launched, Recipe } from "../../src/kernel/kernel.ts";
-import { HostProvisioner } from "../../src/kernel/provisioner.ts";
+import type {
+  Hooks,
+  Launched,
+  Provisioner,
+  Recipe,
+} from "../../src/kernel/kernel.ts";
+import { hostProvisioner } from "../../src/kernel/provisioner.ts";
 import { Faults } from "../../src/log/faults.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { transportOf } from "../../src/zmq/transport-of.ts";
@@ -75,7 +80,7 @@ function otherMachine(): Host {
 }
 
 interface Stage {
-  readonly provisioner: HostProvisioner;
+  readonly provisioner: Provisioner;
   readonly launched: Launched[];
   readonly exits: Exit[];
   readonly hooks: Hooks;
@@ -84,7 +89,7 @@ interface Stage {
 function stageOn(host: Host, sockets: KernelSockets = "tcp"): Stage {
   const faults = new Faults(log);
   const transport = transportOf("zmtp");
-  const provisioner = new HostProvisioner({
+  const provisioner = hostProvisioner({
     host,
     transport,
     log,

@@ -27,10 +27,7 @@ export interface Service {
   readonly policy: SessionPolicy;
   /** So many bytes that nobody can guess, as text: for ids and keys. */
   newId(bytes: number): string;
-  readonly idle: Pick<
-    IdleWatch,
-    "hours" | "nudge" | "heartbeat" | typeof Symbol.dispose
-  >;
+  readonly idle: IdleWatch;
   readonly usage: UsageWatch;
   /** Who counts and traces. */
   readonly telemetry: Telemetry;
