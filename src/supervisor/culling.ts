@@ -6,7 +6,7 @@
 import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log/log.ts";
 import type { Session } from "../session/session.ts";
-import { ASLEEP_MS, LONGEST_MS } from "./idle.ts";
+import { ASLEEP_MS, LONGEST_MS } from "./timer.ts";
 
 /** The set of sessions, as much as is needed of it. */
 interface Sessions {

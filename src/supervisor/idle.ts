@@ -13,15 +13,11 @@ import {
 } from "../host/process-table.ts";
 import type { Log } from "../log/log.ts";
 import type { Supervisor } from "./supervisor.ts";
+import { ASLEEP_MS, LONGEST_MS } from "./timer.ts";
 
 const HOUR_MS = 3_600_000;
 /** What zero hours mean. */
 const ZERO_HOURS_MS = 30_000;
-/** A timer that is this late was asleep, with the machine or with the process alone. */
-export const ASLEEP_MS = 10_000;
-/** A timer cannot be set for longer (2^31 ms); it is then set again. */
-export const LONGEST_MS = 2_000_000_000;
-
 export interface IdleWatchOptions {
   readonly supervisor: Supervisor;
   readonly log: Log;
