@@ -252,7 +252,7 @@ function isEmpty(at: usize, length: i32): bool {
   return length == 2 && load<u16>(at) == 0x7d7b; // {}
 }
 
-/** The message's type by its place among the plain ones; -1 for any other, and for what is no header. */
+/** The index of the header's `msg_type` in the host's list of types. -1: another type, or the bytes are not a header. */
 function typeIn(from: usize, length: i32): i32 {
   if (verdictAt(from, length) != VALID) return -1;
   const end = from + <usize>length;

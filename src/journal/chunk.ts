@@ -58,7 +58,7 @@ export function* toChunk(
   return [header, rows, namesText, bytes];
 }
 
-/** `undefined` where it is no header. Throws a `RangeError` for a version that is newer. */
+/** Returns `undefined` if the bytes are not a header. Throws a `RangeError` for a newer version. */
 export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
   if (header.length < CHUNK_HEADER) return undefined;
   if (!header.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;

@@ -83,7 +83,7 @@ export class Slab {
   #end = 0;
   #rows: Int32Array;
   #count = 0;
-  /** The first is no name. */
+  /** Types and ids, each once. Place 0 stands for none. */
   #names: string[];
   readonly #places = new Map<string, number>();
   #pins = 0;

@@ -48,7 +48,7 @@ export class Signer {
     if (this.#key !== undefined) createHmac(this.#hash, this.#key); // an unknown digest fails here, not at the first message
   }
 
-  /** Whether there is no key, and so nothing to verify. */
+  /** True without a key: then no message is signed. */
   get isOff(): boolean {
     return this.#key === undefined;
   }
