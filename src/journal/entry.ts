@@ -12,7 +12,9 @@ import {
   objectIn,
   type RawFrames,
 } from "../jupyter/message.ts";
-import { eventText, framed, recordLength, Slab } from "./slab.ts";
+import { recordLength } from "../jupyter/record.ts";
+import { framedLength } from "../jupyter/websocket-frame.ts";
+import { eventText, Slab } from "./slab.ts";
 
 export type Entry = MessageEntry | EventEntry;
 
@@ -48,7 +50,7 @@ export class EventEntry extends View {
 
   /** The same of an event that is spelled already. */
   static spelled(seq: number, kind: string, json: Uint8Array): EventEntry {
-    const slab = new Slab(seq, framed(json.length));
+    const slab = new Slab(seq, framedLength(json.length));
     slab.appendEvent(kind, json);
     return new EventEntry(slab, 0);
   }

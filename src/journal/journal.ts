@@ -10,7 +10,8 @@
 import { randomBytes } from "node:crypto";
 import type { OwnEvent } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
-import { type Burst, BURST_ROW } from "../jupyter/record.ts";
+import { type Burst, BURST_ROW, recordLength } from "../jupyter/record.ts";
+import { framedLength } from "../jupyter/websocket-frame.ts";
 import { within } from "../time/within.ts";
 import type { Log } from "../log/log.ts";
 import type { Block, OpenFile } from "./blocks.ts";
@@ -20,7 +21,7 @@ import { EventEntry, MessageEntry } from "./entry.ts";
 import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
 import { type Cursor, Cursors } from "./cursors.ts";
 import { Recent } from "./recent.ts";
-import { eventText, framed, recordLength } from "./slab.ts";
+import { eventText } from "./slab.ts";
 import { BATCH, Spill } from "./spill.ts";
 import type { Turns } from "./turns.ts";
 
@@ -202,7 +203,7 @@ export class Journal implements Holder, AsyncDisposable {
   /** supervisor → journal */
   say(event: OwnEvent): EventEntry {
     const json = eventText(event, this.#last + 1);
-    const added = this.#recent.add(framed(json.length), (slab) =>
+    const added = this.#recent.add(framedLength(json.length), (slab) =>
       slab.appendEvent(event.kind, json),
     );
     this.#added(added);

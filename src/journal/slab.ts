@@ -20,20 +20,19 @@ import {
   type RawFrames,
 } from "../jupyter/message.ts";
 import {
+  AROUND,
   type Burst,
   BURST_ROW,
   END,
-  headOf,
+  framesIn,
   keys,
   NUMBER_END,
-  writeBase64,
+  parentOf,
   writeNumber,
+  writeRecord,
 } from "../jupyter/record.ts";
 import { atOnce } from "../time/share.ts";
-import {
-  frameHeaderLength,
-  writeFrameHeader,
-} from "../jupyter/websocket-frame.ts";
+import { writeFrameHeader } from "../jupyter/websocket-frame.ts";
 import { giveMemory, takeMemory } from "../jupyter/record-memory.ts";
 
 /** Words of a row. */
@@ -58,12 +57,6 @@ const HAS_BUFFERS = 1 << 27;
 /** Bytes that a row takes, and roughly those of a name. */
 const ROW_SIZE = ROW * 4;
 const NAME_SIZE = 128;
-
-const NULL = Buffer.from("null");
-const KEYS = Object.values(keys).reduce(
-  (length, key) => length + key.length,
-  END.length,
-);
 
 /** The index and the bytes of some records: what is written to disk. */
 export interface SlabParts {
@@ -134,46 +127,27 @@ export class Slab {
 
   /** Copies the message. The caller has made sure that there is room. */
   append(message: Message): void {
-    const { channel, parent_header, raw, buffers } = message;
-    const parent = parent_header === undefined ? NULL : raw.parent_header;
-    const head = headOf(channel);
-    const bytes = this.#bytes;
     const offset = this.#end;
-    const text = textLength(message);
-    let at = writeFrameHeader(bytes, offset, text);
-    bytes.set(head, at);
-    writeNumber(bytes, at + NUMBER_END, this.first + this.#count);
-    bytes.set(raw.header, (at += head.length));
-    bytes.set(keys.parent_header, (at += raw.header.length));
-    bytes.set(parent, (at += keys.parent_header.length));
-    bytes.set(keys.metadata, (at += parent.length));
-    bytes.set(raw.metadata, (at += keys.metadata.length));
-    bytes.set(keys.content, (at += raw.metadata.length));
-    bytes.set(raw.content, (at += keys.content.length));
-    bytes.set(keys.buffers, (at += raw.content.length));
-    at += keys.buffers.length;
-    for (const [index, buffer] of buffers.entries()) {
-      at = atOnce(writeBase64(bytes, at, buffer, index > 0));
-    }
-    bytes.set(END, at);
-    this.#newMessageRow(message, offset, at + END.length);
+    const end = atOnce(writeRecord(this.#bytes, offset, message));
+    this.#addMessage(message, offset, end);
   }
 
-  /** A slab that is the record of one message. */
+  /** A slab that is the record of one message, and all the memory of it. */
   static around(message: Message, record: Buffer, first: number): Slab {
     const slab = new Slab(first, 0);
     slab.#bytes = Buffer.from(record.buffer);
-    writeNumber(record, headerIn(record.length) + NUMBER_END, first);
-    slab.#newMessageRow(message, 0, record.length);
+    slab.#addMessage(message, 0, record.length);
     return slab;
   }
 
-  #newMessageRow(message: Message, offset: number, end: number): void {
+  /** Its record is there: it gets its number and its row. */
+  #addMessage(message: Message, offset: number, end: number): void {
     const { channel, header, parent_header, raw, buffers } = message;
-    const parent = parent_header === undefined ? NULL : raw.parent_header;
+    const text = offset + headerIn(end - offset);
+    writeNumber(this.#bytes, text + NUMBER_END, this.first + this.#count);
     const row = this.#newRow(offset, end);
     row[HEADER] = raw.header.length;
-    row[PARENT_HEADER] = parent.length;
+    row[PARENT_HEADER] = parentOf(message).length;
     row[METADATA] = raw.metadata.length;
     row[CONTENT] = raw.content.length;
     row[TYPE] =
@@ -267,17 +241,14 @@ export class Slab {
 
   /** The four frames as the kernel sent them. */
   framesOf(row: number): RawFrames {
-    const bytes = this.#bytes;
-    let at = this.#textAt(row) + headOf(this.channelOf(row)).length;
-    const header = bytes.subarray(at, (at += this.#word(row, HEADER)));
-    at += keys.parent_header.length;
-    const parent = bytes.subarray(at, (at += this.#word(row, PARENT_HEADER)));
-    at += keys.metadata.length;
-    const metadata = bytes.subarray(at, (at += this.#word(row, METADATA)));
-    at += keys.content.length;
-    const content = bytes.subarray(at, at + this.#word(row, CONTENT));
-    const parent_header = this.#word(row, PARENT) === 0 ? EMPTY_OBJECT : parent;
-    return { header, parent_header, metadata, content };
+    const frames = framesIn(this.textOf(row), this.channelOf(row), {
+      header: this.#word(row, HEADER),
+      parent_header: this.#word(row, PARENT_HEADER),
+      metadata: this.#word(row, METADATA),
+      content: this.#word(row, CONTENT),
+    });
+    const isOrphan = this.#word(row, PARENT) === 0;
+    return isOrphan ? { ...frames, parent_header: EMPTY_OBJECT } : frames;
   }
 
   buffersOf(row: number): readonly Buffer[] {
@@ -391,7 +362,7 @@ export class Slab {
       const text = this.#word(row, OFFSET) + this.#word(row, LENGTH);
       const frames = this.isEvent(row)
         ? 0
-        : KEYS +
+        : AROUND +
           this.#word(row, HEADER) +
           this.#word(row, PARENT_HEADER) +
           this.#word(row, METADATA);
@@ -415,29 +386,6 @@ const NOTHING = Buffer.alloc(0);
 function headerIn(record: number): number {
   if (record < 126 + 2) return 2;
   return record < 65_536 + 4 ? 4 : 10;
-}
-
-/** Bytes of the record that a message makes. */
-export function recordLength(message: Message): number {
-  return framed(textLength(message));
-}
-
-/** Bytes of the record that a text makes. */
-export function framed(text: number): number {
-  return frameHeaderLength(text) + text;
-}
-
-function textLength({ channel, parent_header, raw, buffers }: Message): number {
-  let length =
-    headOf(channel).length +
-    KEYS +
-    raw.header.length +
-    (parent_header === undefined ? NULL.length : raw.parent_header.length) +
-    raw.metadata.length +
-    raw.content.length +
-    Math.max(0, buffers.length - 1);
-  for (const buffer of buffers) length += 2 + 4 * Math.ceil(buffer.length / 3);
-  return length;
 }
 
 /** The JSON text of an own event. */

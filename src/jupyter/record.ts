@@ -14,9 +14,14 @@ import {
   channels,
   EMPTY_OBJECT,
   type Message,
+  type RawFrames,
 } from "./message.ts";
 import { takeMemory } from "./record-memory.ts";
-import { frameHeaderLength, writeFrameHeader } from "./websocket-frame.ts";
+import {
+  framedLength,
+  payloadsIn,
+  writeFrameHeader,
+} from "./websocket-frame.ts";
 
 /** Digits of the largest safe integer. */
 const DIGITS = 16;
@@ -45,57 +50,125 @@ export const keys = {
 };
 export const END = Buffer.from("]}");
 
+/** Bytes of all that stands around the frames, but for the head. */
+export const AROUND = Object.values(keys).reduce(
+  (length, key) => length + key.length,
+  END.length,
+);
+
 const NULL = Buffer.from("null");
 
-/** The message with its record, which is made in short steps, for the journal that takes it as it is. */
-export function* recorded<M extends Message>(
-  message: M,
-): Generator<void, M & { readonly record: Buffer }> {
-  const { channel, parent_header, raw, buffers } = message;
-  const parent = parent_header === undefined ? NULL : raw.parent_header;
-  const texts = [
+/** As the record has it: `null` where the message has no parent. */
+export function parentOf({
+  parent_header,
+  raw,
+}: Pick<Message, "parent_header" | "raw">): Uint8Array {
+  return parent_header === undefined ? NULL : raw.parent_header;
+}
+
+/** Bytes of the record that a message makes. */
+export function recordLength(message: Message): number {
+  return framedLength(textLength(message));
+}
+
+function textLength(message: Message): number {
+  const { channel, raw, buffers } = message;
+  let length =
+    headOf(channel).length +
+    AROUND +
+    raw.header.length +
+    parentOf(message).length +
+    raw.metadata.length +
+    raw.content.length +
+    Math.max(0, buffers.length - 1);
+  for (const buffer of buffers) length += 2 + 4 * Math.ceil(buffer.length / 3);
+  return length;
+}
+
+/** What the text is, up to its buffers. */
+function textsOf(message: Message): readonly Uint8Array[] {
+  const { channel, raw } = message;
+  return [
     headOf(channel),
     raw.header,
     keys.parent_header,
-    parent,
+    parentOf(message),
     keys.metadata,
     raw.metadata,
     keys.content,
     raw.content,
     keys.buffers,
   ];
-  let size = END.length + Math.max(0, buffers.length - 1);
-  for (const { length } of texts) size += length;
-  for (const { length } of buffers) size += 2 + 4 * Math.ceil(length / 3);
-  const length = frameHeaderLength(size) + size;
-  const record = takeMemory(length).subarray(0, length);
-  let at = writeFrameHeader(record, 0, size);
-  const frames = texts.map((text) => {
-    const start = at;
+}
+
+/** Writes a record, but for its number, in steps that are short. Returns where it ends. */
+export function* writeRecord(
+  bytes: Buffer,
+  offset: number,
+  message: Message,
+): Generator<void, number> {
+  let at = writeFrameHeader(bytes, offset, textLength(message));
+  for (const text of textsOf(message)) {
+    if (text.length <= STEP) bytes.set(text, at);
+    else yield* copyInSteps(bytes, at, text);
     at += text.length;
-    return record.subarray(start, at);
+  }
+  for (const [index, buffer] of message.buffers.entries()) {
+    at = yield* writeBase64(bytes, at, buffer, index > 0);
+  }
+  bytes.set(END, at);
+  return at + END.length;
+}
+
+function* copyInSteps(
+  bytes: Buffer,
+  at: number,
+  text: Uint8Array,
+): Generator<void, void> {
+  for (let from = 0; from < text.length; from += STEP) {
+    bytes.set(text.subarray(from, from + STEP), at + from);
+    yield;
+  }
+}
+
+/** The message with its record, which is made in short steps, for the journal that takes it as it is. */
+export function* recorded<M extends Message>(
+  message: M,
+): Generator<void, M & { readonly record: Buffer }> {
+  const { channel, parent_header, raw } = message;
+  const length = recordLength(message);
+  const record = takeMemory(length).subarray(0, length);
+  yield* writeRecord(record, 0, message);
+  const [text = record] = payloadsIn(record);
+  const frames = framesIn(text, channel, {
+    header: raw.header.length,
+    parent_header: parentOf(message).length,
+    metadata: raw.metadata.length,
+    content: raw.content.length,
   });
-  for (const [index, text] of texts.entries()) {
-    for (let from = 0; from < text.length; from += STEP) {
-      frames[index]?.set(text.subarray(from, from + STEP), from);
-      yield;
-    }
-  }
-  for (const [index, buffer] of buffers.entries()) {
-    at = yield* writeBase64(record, at, buffer, index > 0);
-  }
-  record.set(END, at);
-  const frameOf = (text: Uint8Array) => frames[texts.indexOf(text)] ?? text;
+  const isOrphan = parent_header === undefined;
   return {
     ...message,
-    raw: {
-      header: frameOf(raw.header),
-      parent_header: parent === NULL ? EMPTY_OBJECT : frameOf(parent),
-      metadata: frameOf(raw.metadata),
-      content: frameOf(raw.content),
-    },
+    raw: isOrphan ? { ...frames, parent_header: EMPTY_OBJECT } : frames,
     record,
   };
+}
+
+/** The frames in a record's text, by how long they are. */
+export function framesIn(
+  text: Buffer,
+  channel: Channel,
+  lengths: Readonly<Record<keyof RawFrames, number>>,
+): Readonly<Record<keyof RawFrames, Buffer>> {
+  let at = headOf(channel).length;
+  const header = text.subarray(at, (at += lengths.header));
+  at += keys.parent_header.length;
+  const parent_header = text.subarray(at, (at += lengths.parent_header));
+  at += keys.metadata.length;
+  const metadata = text.subarray(at, (at += lengths.metadata));
+  at += keys.content.length;
+  const content = text.subarray(at, at + lengths.content);
+  return { header, parent_header, metadata, content };
 }
 
 /** Bytes that are copied in one step: memory that is fresh takes its time. */
@@ -104,7 +177,7 @@ const STEP = 1024 * 1024;
 const BASE64_STEP = 48 * 1024;
 
 /** An item of the list of buffers. Returns where it ends. */
-export function* writeBase64(
+function* writeBase64(
   bytes: Buffer,
   start: number,
   buffer: Uint8Array,
@@ -179,7 +252,7 @@ export function textLengthIn({ rows }: Burst, index: number): number {
 }
 
 /** Bytes of the four frames of a burst's message. */
-export function framesIn({ rows }: Burst, index: number): number {
+export function frameBytesIn({ rows }: Burst, index: number): number {
   let size = 0;
   for (let word = 2; word < 6; word += 1) {
     size += rows[index * BURST_ROW + word] as number;

@@ -9,6 +9,11 @@ export function frameHeaderLength(size: number): number {
   return size < 65_536 ? 4 : 10;
 }
 
+/** Bytes of the frame around a payload of `size` bytes. */
+export function framedLength(size: number): number {
+  return frameHeaderLength(size) + size;
+}
+
 /** Writes the header before a payload of `size` bytes. Returns where it ends. */
 export function writeFrameHeader(
   bytes: Uint8Array,

@@ -19,7 +19,7 @@ import type { Refusal } from "../jupyter/admission.ts";
 import { kernelInfoIn } from "../jupyter/kernel-info.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
 import { membersIn } from "../jupyter/raw-json.ts";
-import { type Burst, framesIn } from "../jupyter/record.ts";
+import { type Burst, frameBytesIn } from "../jupyter/record.ts";
 import type { Exit } from "../host/exit.ts";
 import type { ShellState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
@@ -540,7 +540,7 @@ export class Session {
     const { message: told } = this.#telemetry;
     if (told !== undefined) {
       for (let index = 0; index < burst.count; index += 1) {
-        told(this.id, "from_kernel", "iopub", framesIn(burst, index));
+        told(this.id, "from_kernel", "iopub", frameBytesIn(burst, index));
       }
     }
     this.#requests.heardBurst(burst, this.journal.appendBurst(burst));
