@@ -5,6 +5,7 @@
  * Kernels are sloppy: what their messages lack is empty here, and nothing that
  * they show is left out for it.
  */
+import { beginningOf } from "../contract/cut.ts";
 import type { SessionEvent } from "../contract/messages.ts";
 import type { Clipped, Output } from "../contract/output.ts";
 
@@ -120,7 +121,10 @@ export class Outputs {
       return;
     }
     this.#bytes += room;
-    const text = beginningOf(output.text, room / size);
+    const text = beginningOf(
+      output.text,
+      Math.floor((output.text.length * room) / size),
+    );
     this.#put({ ...output, text }, room, undefined);
   }
 
@@ -243,13 +247,6 @@ function toOutput(msg_type: string, content: Content): Output | undefined {
 /** What the code came to. */
 function isEnd({ output_type }: Output): boolean {
   return output_type === "execute_result" || output_type === "error";
-}
-
-/** That part of a text, and no half of a surrogate pair. */
-function beginningOf(text: string, part: number): string {
-  const end = Math.floor(text.length * part);
-  const isSplit = /[\ud800-\udbff]/.test(text.charAt(end - 1));
-  return text.slice(0, isSplit ? end - 1 : end);
 }
 
 function isDisplayed(output: Output): output is Displayed {

@@ -8,6 +8,7 @@
 import { isUtf8 } from "node:buffer";
 import { type Verdict as Walked, walk, walking } from "./json-walk.ts";
 import { WASM } from "./json-wasm.ts";
+import { lastBoundary } from "./utf8.ts";
 import { instantiated, type WithMemory } from "./wasm.ts";
 
 /** `non_finite`: JSON, but for bare `NaN` and `Infinity`. */
@@ -65,20 +66,14 @@ const spare: Feed[] = [];
 
 function* checkingUtf8(bytes: Uint8Array): Generator<void, boolean> {
   for (let at = 0; at < bytes.length;) {
-    let end = Math.min(at + STEP, bytes.length);
-    // Between characters; of more such bytes than these it is none.
-    for (let back = 0; back < 3 && isContinuation(bytes[end]); back += 1) {
-      end -= 1;
-    }
-    if (!isUtf8(bytes.subarray(at, end))) return false;
-    at = end;
+    const step = bytes.subarray(at, at + STEP);
+    const isLast = at + step.length === bytes.length;
+    const end = isLast ? step.length : lastBoundary(step);
+    if (!isUtf8(step.subarray(0, end))) return false;
+    at += end;
     yield;
   }
   return true;
-}
-
-function isContinuation(byte: number | undefined): boolean {
-  return byte !== undefined && (byte & 0xc0) === 0x80;
 }
 
 /** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */

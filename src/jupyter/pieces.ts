@@ -1,13 +1,11 @@
-/** What came in pieces, as one: in short steps, since a copy of much takes its time. */
+/** Bytes in pieces that follow each other. */
 
-/** The pieces one after the other, and `room` bytes behind them that are not looked at. */
+/** The pieces as one, and `room` bytes behind them that are not looked at. In short steps, since a copy of much takes its time. */
 export function* joined(
   pieces: readonly Uint8Array[],
   room = 0,
 ): Generator<void, Buffer> {
-  let size = 0;
-  for (const piece of pieces) size += piece.length;
-  const whole = Buffer.allocUnsafeSlow(size + room);
+  const whole = Buffer.allocUnsafeSlow(lengthOf(pieces) + room);
   let at = 0;
   for (const piece of pieces) {
     for (let from = 0; from < piece.length; from += STEP) {
@@ -18,6 +16,13 @@ export function* joined(
     }
   }
   return whole;
+}
+
+/** Bytes of all pieces. */
+export function lengthOf(pieces: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const piece of pieces) length += piece.length;
+  return length;
 }
 
 /** Bytes of one step. */

@@ -1,5 +1,7 @@
 /** The header of a WebSocket text frame as a server sends it: whole, and unmasked (RFC 6455 §5.2). */
 
+import { lengthOf } from "./pieces.ts";
+
 /** FIN, and the opcode of a text frame. */
 const WHOLE_TEXT = 0x81;
 
@@ -50,8 +52,7 @@ export function textFrame(text: string): Buffer {
 
 /** A whole frame with these pieces of text, in pieces. */
 export function textFrameOf(text: readonly Buffer[]): readonly Buffer[] {
-  let size = 0;
-  for (const piece of text) size += piece.length;
+  const size = lengthOf(text);
   const header = Buffer.allocUnsafe(frameHeaderLength(size));
   writeFrameHeader(header, 0, size);
   return [header, ...text];

@@ -9,6 +9,7 @@
 import { isUtf8 } from "node:buffer";
 import type { Duplex, Writable } from "node:stream";
 import { type ServerOptions, WebSocket } from "ws";
+import { lastBoundary } from "../jupyter/utf8.ts";
 
 /** Frames from here on are read here. */
 const LARGE = 64 * 1024; // bytes
@@ -289,17 +290,6 @@ function unmask(
   }
   at = Math.max(at, (to >> 2) << 2);
   byByte(to);
-}
-
-/** Where the character begins that does not end within the bytes; their length where there is none. */
-function lastBoundary(bytes: Buffer): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back += 1) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if ((byte & 0xc0) === 0x80) continue;
-    const size = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return size > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
 }
 
 /** The next frame's header; `undefined` where it has not come whole. */

@@ -3,6 +3,8 @@
  * the first and the last half of the limit are kept, each cut between
  * characters, and a line between them says how many bytes are left out.
  */
+import { isContinuation } from "../jupyter/utf8.ts";
+
 export class ClippedText {
   readonly #limit: number;
   /** The first bytes, up to the limit. */
@@ -169,9 +171,4 @@ function beginsEscape(string: Buffer, at: number): boolean {
   }
   while (string[begin - 1] === BACKSLASH) begin -= 1;
   return (at - begin) % 2 === 0;
-}
-
-/** Whether a byte is not the first of its character in UTF-8. */
-function isContinuation(byte: number | undefined): boolean {
-  return byte !== undefined && (byte & 0xc0) === 0x80;
 }

@@ -5,6 +5,7 @@
  * Kallichore's words have what fits into a limit, and say so.
  */
 import type { contract, InputOf, Output } from "../../../contract/index.ts";
+import { beginningOf } from "../../../contract/cut.ts";
 import { limits } from "../../../contract/limits.ts";
 import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 import type { Collected } from "../../session/executions/collect.ts";
@@ -119,9 +120,8 @@ class Room {
   /** As much of a text as there is room for, and no half of a surrogate pair. */
   beginningOf(text: string): string {
     if (this.takes(text.length)) return text;
-    const end = this.#left;
+    const beginning = beginningOf(text, this.#left);
     this.#left = 0;
-    const isSplit = /[\ud800-\udbff]/.test(text.charAt(end - 1));
-    return text.slice(0, isSplit ? end - 1 : end);
+    return beginning;
   }
 }

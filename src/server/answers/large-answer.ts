@@ -2,6 +2,7 @@
  * Answers that are large: spelled in short steps, in pieces that follow each
  * other, so that nobody else waits. The JSON is that of `stringify`.
  */
+import { beginningOf } from "../../../contract/cut.ts";
 import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 
 /** Characters, or bytes. A value that is spelled as fewer is spelled in one go. */
@@ -11,7 +12,23 @@ const MANY = 4_000;
 
 /** Whether it takes long to spell. */
 export function isLarge(value: unknown): boolean {
-  return new Room().lacks(value);
+  let characters = LARGE;
+  let values = MANY;
+  // Looks no further than what may be spelled in one go.
+  const exceeds = (part: unknown): boolean => {
+    values -= 1;
+    if (typeof part === "string") characters -= part.length;
+    if (part instanceof RawJson) characters -= part.bytes.length;
+    else if (typeof part === "object" && part !== null) {
+      for (const name in part) {
+        characters -= name.length;
+        const member = (part as Readonly<Record<string, unknown>>)[name];
+        if (exceeds(member)) return true;
+      }
+    }
+    return characters < 0 || values < 0;
+  };
+  return exceeds(value);
 }
 
 /** The JSON of a value, in pieces. */
@@ -60,35 +77,9 @@ function* partsOf(value: unknown): Generator<string | Buffer, void> {
 function* textIn(text: string): Generator<string, void> {
   yield '"';
   for (let at = 0; at < text.length;) {
-    let end = at + LARGE;
-    if (isFirstOfPair(text.charCodeAt(end - 1))) end -= 1;
-    yield JSON.stringify(text.slice(at, end)).slice(1, -1);
-    at = end;
+    const part = beginningOf(text.slice(at, at + LARGE), LARGE);
+    yield JSON.stringify(part).slice(1, -1);
+    at += part.length;
   }
   yield '"';
-}
-
-function isFirstOfPair(unit: number): boolean {
-  return unit >= 0xd800 && unit < 0xdc00;
-}
-
-/** What a value may take to be spelled in one go. */
-class Room {
-  #characters = LARGE;
-  #values = MANY;
-
-  /** Whether there is too little for the value. Looks no further than there is room. */
-  lacks(value: unknown): boolean {
-    this.#values -= 1;
-    if (typeof value === "string") this.#characters -= value.length;
-    if (value instanceof RawJson) this.#characters -= value.bytes.length;
-    else if (typeof value === "object" && value !== null) {
-      for (const name in value) {
-        this.#characters -= name.length;
-        const member = (value as Readonly<Record<string, unknown>>)[name];
-        if (this.lacks(member)) return true;
-      }
-    }
-    return this.#characters < 0 || this.#values < 0;
-  }
 }

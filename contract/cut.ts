@@ -1,0 +1,7 @@
+/** Where text may be cut. */
+
+/** The first `length` UTF-16 units of a text, and no half of a surrogate pair. */
+export function beginningOf(text: string, length: number): string {
+  const isSplit = /[\ud800-\udbff]/.test(text.charAt(length - 1));
+  return text.slice(0, isSplit ? length - 1 : length);
+}
