@@ -4,6 +4,7 @@
  * it was us who did not run counts for nothing.
  */
 import type { EventEmitter } from "node:events";
+import type { ServerResponse } from "node:http";
 
 /** What a reader may leave unread in our process, and for how long. */
 export interface Patience {
@@ -44,6 +45,18 @@ export async function taken(
     if (left <= 0) return before < limit;
   }
   return true;
+}
+
+/** Resolves with true once the client of a response takes more; with false when it is gone. One that takes nothing for `patience_ms` is cut off. */
+export async function drained(
+  res: ServerResponse,
+  patience_ms: number,
+): Promise<boolean> {
+  const waiting = () => (res.destroyed ? undefined : res.writableLength);
+  const limit = Math.max(res.writableHighWaterMark, 1);
+  const outgoing = { waiting, stream: res, socket: res };
+  if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
+  return !res.destroyed;
 }
 
 function drainOrClose(

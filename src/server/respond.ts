@@ -1,19 +1,21 @@
 /** What every door answers alike: JSON and failures. */
-import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { SupervisorError } from "../../contract/index.ts";
+import { lengthOf } from "../jupyter/pieces.ts";
 import { stringify } from "../jupyter/raw-json.ts";
 import { share } from "../time/share.ts";
 import { inPieces, isLarge } from "./answers/large-answer.ts";
 import type { Spelled } from "./door.ts";
+import { drained } from "./patience.ts";
 import { endAfterBody, isExpectant } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";
 
-/** Resolves when the client has taken all but the end of it, or is gone. */
+/** Resolves when the client has taken all but the end of it, or is gone. One that takes nothing of it for `patience_ms` is cut off. */
 export async function sendJson(
   res: ServerResponse,
   status: number,
   data: unknown,
+  patience_ms: number,
 ): Promise<void> {
   if (!isLarge(data)) {
     send(res, { status, body: data });
@@ -21,24 +23,13 @@ export async function sendJson(
   }
   const pieces = [...(await share.all(inPieces(data)))];
   const last = pieces.pop() ?? NOTHING;
-  let length = last.length;
-  for (const piece of pieces) length += piece.length;
+  const length = lengthOf(pieces) + last.length;
   res.writeHead(status, { ...AS_JSON, "content-length": length });
   for (const piece of pieces) {
-    if (res.destroyed) return;
-    if (!res.write(piece)) await drained(res);
+    res.write(piece);
+    if (!(await drained(res, patience_ms))) return;
   }
   endAfterBody(res, last);
-}
-
-/** Resolves when the client takes more, or is gone. */
-async function drained(res: ServerResponse): Promise<void> {
-  if (res.destroyed) return;
-  const end = new AbortController();
-  const gone = () => end.abort();
-  res.once("close", gone);
-  await once(res, "drain", { signal: end.signal }).catch(() => {}); // gone, then
-  res.off("close", gone);
 }
 
 const NOTHING = Buffer.alloc(0);

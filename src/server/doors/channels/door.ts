@@ -15,7 +15,7 @@ import type { Door, WebSocketConnection } from "../../door.ts";
 import { decodedSegment } from "../../address.ts";
 import { assertPermitted, assertUnlimited } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
-import { sendJson } from "../../respond.ts";
+import { send } from "../../respond.ts";
 import { spanOf } from "../../span.ts";
 import { ownChannels } from "./channels.ts";
 import { codecFor } from "./kallichore.ts";
@@ -95,7 +95,7 @@ export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
       const session = sessionAt(service, path);
       if (openOwn !== undefined) {
         assertUnlimited(principalOf(req)); // there nobody is asked who they are
-        await sendJson(res, 200, await ownPath(session, openOwn));
+        send(res, { status: 200, body: await ownPath(session, openOwn) });
         return;
       }
       res.setHeader("upgrade", "websocket");

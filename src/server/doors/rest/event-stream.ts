@@ -2,7 +2,7 @@
 import type { ServerResponse } from "node:http";
 import type { Guard } from "../../../log/guard.ts";
 import { entriesOf, type Told } from "../../answers/told.ts";
-import { taken } from "../../patience.ts";
+import { drained } from "../../patience.ts";
 import { type Codec, relay, type Sink } from "../../relay.ts";
 import { idPrefixOf, spell } from "../../spelling.ts";
 
@@ -48,9 +48,6 @@ const codec: Codec = {
 
 /** A reader that takes nothing for `patience_ms` is cut off. */
 function sinkOf(res: ServerResponse, patience_ms: number): Sink {
-  const waiting = () => (res.destroyed ? undefined : res.writableLength);
-  const outgoing = { waiting, stream: res, socket: res };
-  const limit = Math.max(res.writableHighWaterMark, 1);
   return {
     add(pieces, slab) {
       slab?.pin();
@@ -66,9 +63,6 @@ function sinkOf(res: ServerResponse, patience_ms: number): Sink {
       send();
       res.uncork();
     },
-    async drained() {
-      if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
-      return !res.destroyed;
-    },
+    drained: () => drained(res, patience_ms),
   };
 }

@@ -74,12 +74,13 @@ export function restDoor(router: AppRouter, service: Service): Door {
         signal: gone.signal,
         batchIndex: 0,
       });
+      const { guard, limits } = service;
+      const patience_ms = limits.reader_patience_ms;
       if (operation.kind === "subscription") {
-        const { guard, limits } = service;
         const subscription = data as AsyncIterable<Told>;
         if (method === "HEAD") gone.abort(); // the head of the answer, and its end
-        await streamEvents(res, subscription, limits.reader_patience_ms, guard);
-      } else await sendJson(res, operation.status ?? 200, data);
+        await streamEvents(res, subscription, patience_ms, guard);
+      } else await sendJson(res, operation.status ?? 200, data, patience_ms);
     },
 
     /** What a failed start leaves behind rides along, where the operation promises it. */
