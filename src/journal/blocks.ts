@@ -3,6 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 import { fromChunk, toChunk } from "./chunk.ts";
 import { atOnce, share } from "../time/share.ts";
 import { Entries } from "./entries.ts";
+import { lengthOf } from "../jupyter/pieces.ts";
 import { takeMemory } from "../jupyter/record-memory.ts";
 
 /** What is needed of a file. */
@@ -46,8 +47,7 @@ export async function draftOf(
   const { slab, from, to, first, last, size } = entries;
   const chunk = toChunk(slab.partsOf(from, to), journal_id);
   const pieces = await worked(chunk, size);
-  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  return { first, last, entries, pieces, length };
+  return { first, last, entries, pieces, length: lengthOf(pieces) };
 }
 
 /** The result of work at so many bytes: in turns with others where it is long. */
@@ -79,12 +79,11 @@ interface Opened {
 /** Reads blocks. Keeps the file open that was read last: a late reader takes many blocks of it. */
 export class BlockReader {
   readonly #open: OpenFile;
-  readonly #idle: NodeJS.Timeout;
+  #idle: NodeJS.Timeout | undefined;
   #last: Opened | undefined;
 
   constructor(open: OpenFile) {
     this.#open = open;
-    this.#idle = setTimeout(() => this.leave(), IDLE_MS).unref();
   }
 
   /** The slab has memory of its own. Rejects when the file is gone, or holds something else. */
@@ -101,7 +100,7 @@ export class BlockReader {
     } finally {
       opened.users -= 1;
       if (opened.isLeft) closeUnused(opened);
-      else this.#idle.refresh();
+      else this.#closeLater();
     }
   }
 
@@ -112,6 +111,11 @@ export class BlockReader {
     if (opened === undefined) return;
     opened.isLeft = true;
     closeUnused(opened);
+  }
+
+  #closeLater(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.leave(), IDLE_MS).unref();
   }
 
   #openedAt(path: string): Opened {

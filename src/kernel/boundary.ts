@@ -91,9 +91,12 @@ export function boundaryOf(
       frames.length <= FRAMES_LIMIT &&
       sizeOf(frames) >= LARGE;
     function* hearing(frames: Frames): Generator<void, void> {
+      if (onLarge === undefined || !isLarge(frames)) {
+        hear(frames);
+        return;
+      }
       try {
-        if (isLarge(frames)) yield* onLarge?.(frames) ?? [];
-        else hear(frames);
+        yield* onLarge(frames);
       } catch (error) {
         caught(error);
       }

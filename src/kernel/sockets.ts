@@ -102,7 +102,8 @@ export class Sockets {
           heard(read);
         },
         busy: (until) => {
-          this.#busy = Promise.all([this.#busy, until]);
+          const before = this.#busy;
+          this.#busy = until.then(() => before);
         },
         onTooLarge: (size) => hooks.tooLarge(channel, size),
         onState: (state, error) => {
