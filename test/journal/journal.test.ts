@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { compose, type Message } from "../../src/jupyter/message.ts";
@@ -830,11 +831,7 @@ test("memory of slabs is used again, and nobody reads what came after", async ()
       if (seen === count) return;
     }
   };
-  const pauses = [
-    async () => {},
-    turn,
-    () => new Promise<void>((resolve) => setTimeout(resolve, 3)),
-  ];
+  const pauses = [async () => {}, turn, () => delay(3)];
   const readers = pauses.map(read);
   for (let seq = 1; seq <= count; seq += 1) {
     journal.append(message(textOf(seq)));

@@ -1,6 +1,7 @@
 /** What is taken in bulk becomes the same records as what is read one message at a time. */
 import { once } from "node:events";
 import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { Refused } from "../../src/jupyter/admission.ts";
@@ -23,7 +24,7 @@ import { Decoder } from "../../src/zmq/zmtp/decoder.ts";
 import { Encoder } from "../../src/zmq/zmtp/encoder.ts";
 import { PeerQueue } from "../../src/zmq/peer-queue.ts";
 import type { Frames } from "../../src/zmq/transport.ts";
-import { closeAll, plainPeer } from "../zmq/peers.ts";
+import { closeAll, GREETING, plainPeer, READY_XPUB } from "../zmq/peers.ts";
 
 const KEY = "0123456789abcdef";
 const parent = compose({
@@ -33,15 +34,6 @@ const parent = compose({
   session: "s",
   username: "u",
 });
-
-/** The greeting and the introduction of a publisher. */
-const INTRODUCTION = Buffer.concat([
-  Buffer.from(
-    "ff00000000000000017f0300" + "4e554c4c".padEnd(40, "0") + "0".repeat(64),
-    "hex",
-  ),
-  Buffer.from("\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04XPUB", "latin1"),
-]);
 
 const afterwards: (() => void)[] = [];
 const journals: Journal[] = [];
@@ -155,14 +147,14 @@ async function takenOverTcp(
   const endpoint = await plainPeer((socket) => void feed(socket));
   async function feed(socket: Socket): Promise<void> {
     socket.setNoDelay(true);
-    socket.write(INTRODUCTION);
+    socket.write(Buffer.concat([GREETING, READY_XPUB]));
     for (let at = 0, n = 0; at < bytes.length; n += 1) {
       const step = steps[n % steps.length] as number;
       if (!socket.write(bytes.subarray(at, at + step))) {
         await once(socket, "drain");
       }
       at += step;
-      if (n % 7 === 0) await pause(1);
+      if (n % 7 === 0) await delay(1);
     }
     socket.end();
   }
@@ -172,7 +164,7 @@ async function takenOverTcp(
       {
         type: "sub",
         endpoint,
-        behind: () => ((asked += 1) % 3 === 0 ? pause(1) : undefined),
+        behind: () => ((asked += 1) % 3 === 0 ? delay(1) : undefined),
         ...(intake !== undefined && { bulk: intake }),
       },
       { ready: () => {}, messages, drained: () => {}, ended: () => resolve() },
@@ -182,9 +174,6 @@ async function takenOverTcp(
   expect(journal.last).toBeGreaterThan(0);
   return result();
 }
-
-const pause = (ms: number) =>
-  new Promise<void>((resolve) => void setTimeout(resolve, ms));
 
 function wire(messages: readonly Frames[]): Buffer {
   const encoder = new Encoder();

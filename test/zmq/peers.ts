@@ -9,6 +9,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Publisher, Reply, Router, XPublisher } from "zeromq";
 
+/** As libzmq 4.3 writes it, but for the minor version. */
+export const GREETING = Buffer.from(
+  "ff00000000000000017f0300" + "4e554c4c".padEnd(40, "0") + "0".repeat(64),
+  "hex",
+);
+export const READY_XPUB = Buffer.from(
+  "\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04XPUB",
+  "latin1",
+);
+
 type Bindable = Publisher | Reply | Router | XPublisher;
 
 const closers: (() => void)[] = [];

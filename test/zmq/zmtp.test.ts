@@ -19,29 +19,22 @@ import {
   bound,
   byteByByte,
   closeAll,
+  GREETING,
   plainPeer,
   plainServer,
+  READY_XPUB,
   received,
   unboundEndpoint,
 } from "./peers.ts";
 
 afterEach(closeAll);
 
-/** As libzmq 4.3 writes it, but for the minor version. */
-const GREETING = Buffer.from(
-  "ff00000000000000017f0300" + "4e554c4c".padEnd(40, "0") + "0".repeat(64),
-  "hex",
-);
 const READY_ROUTER = Buffer.from(
   "\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER\x08Identity\x00\x00\x00\x00",
   "latin1",
 );
 const READY_DEALER = Buffer.from(
   "\x04\x2b\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x02me",
-  "latin1",
-);
-const READY_XPUB = Buffer.from(
-  "\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04XPUB",
   "latin1",
 );
 const READY_SUB = Buffer.from(
