@@ -74,7 +74,7 @@ export function addressOf(
         return new made(url === undefined ? ws : withAll(ws, client, token));
       } catch {
         // What is wrong with an address may quote it, and it holds the token.
-        throw new Error(`There is no WebSocket to be had at ${name}`);
+        throw new Error(`A WebSocket to ${name} could not be made`);
       }
     },
   };

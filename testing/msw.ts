@@ -107,7 +107,7 @@ function rest(mock: Mock, base: string): RequestHandler[] {
   });
 }
 
-/** tRPC, sockets, and all that is no operation, which is answered as the server would: there is nothing here. */
+/** Handlers for tRPC, for sockets, and for every other address: those answer 404, as the server does. */
 function others(
   mock: Mock,
   base: string,

@@ -198,7 +198,7 @@ async function hearComm(
   const reaction = comm[target_name ?? "*"] ?? comm["*"];
   if (reaction === undefined) {
     const refusal = run.replay?.refusal(`this ${msg_type}`);
-    // There is no reply; a kernel's own troubles with a comm are told in the same place.
+    // A comm message has no reply: the refusal goes to stderr, where kernels report such errors.
     if (refusal !== undefined) await io.stream("stderr", refusal.message);
     return;
   }

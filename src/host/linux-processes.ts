@@ -39,7 +39,7 @@ export function linuxProcesses(): LinuxProcesses {
   /** Those that were asked for in this sample. */
   let asked = new Map<number, ProcessStat | undefined>();
   let all: ReadonlySet<number> = new Set();
-  /** Who began since the sample before, by parent. */
+  /** By parent: the processes that began since the last sample. */
   let begun = new Map<number, number[]>();
 
   const close = (pid: number): void => {

@@ -23,7 +23,7 @@ export function rememberMembers(
 
 const remembered = new WeakMap<Buffer, ReadonlyMap<string, Buffer>>();
 
-/** The same in short steps, and remembered. Of what is no object, nothing. */
+/** Finds the members in short steps and remembers them. If the text is not an object, it remembers nothing. */
 export function* findMembers(text: Buffer): Generator<void, void> {
   const begun = new Finding(text);
   try {

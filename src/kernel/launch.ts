@@ -242,7 +242,7 @@ async function commandFor(
     word.replaceAll("{connection_file}", connection_file),
   );
   if (program === undefined) {
-    const why = "it has no command; a kernel for it can only be adopted";
+    const why = "it has no command: give `argv`, or adopt a kernel that runs";
     throw failure("start_failed", { session_id, why });
   }
   const command = await host.startupCommand({

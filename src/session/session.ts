@@ -465,7 +465,7 @@ export class Session {
   /** A session without a command is for a kernel that is adopted. */
   #assertCommand(): void {
     if (this.spec.argv.length > 0) return;
-    const why = "its `argv` is empty; a kernel for it can only be adopted";
+    const why = "its `argv` is empty: give `argv`, or adopt a kernel that runs";
     throw failure("start_failed", { session_id: this.id, why });
   }
 
