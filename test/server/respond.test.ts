@@ -1,0 +1,56 @@
+/** A large answer, and clients that read it, or do not. */
+import { once } from "node:events";
+import { createServer, get, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, expect, test } from "vitest";
+import { sendJson } from "../../src/server/respond.ts";
+
+const answer = { texts: Array.from({ length: 64 }, () => "é".repeat(512_000)) };
+
+let server: Server | undefined;
+afterEach(() => {
+  server?.closeAllConnections();
+  server?.close();
+});
+
+/** Answers once; resolves with where, and with the end of the answering. */
+async function answering(patience_ms: number) {
+  let done: () => void = () => {};
+  const answered = new Promise<void>((resolve) => (done = resolve));
+  server = createServer((_, res) => {
+    void sendJson(res, 200, answer, patience_ms).then(done);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}/`, answered };
+}
+
+test("a client that takes nothing of it for as long as a reader may is cut off", async () => {
+  const { url, answered } = await answering(100);
+  const request = get(url);
+  const [response] = (await once(request, "response")) as [
+    NodeJS.ReadableStream,
+  ];
+  const failed = once(response, "error");
+  await answered; // nothing was read until then
+  response.resume();
+  const [error] = (await failed) as [NodeJS.ErrnoException];
+  expect(error.code).toBe("ECONNRESET");
+});
+
+test("a client that takes it slowly gets all of it", async () => {
+  const { url, answered } = await answering(60_000);
+  const request = get(url);
+  const [response] = (await once(request, "response")) as [
+    NodeJS.ReadableStream,
+  ];
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) {
+    chunks.push(chunk as Buffer);
+    if (chunks.length % 100 === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+  await answered;
+  expect(JSON.parse(Buffer.concat(chunks).toString())).toEqual(answer);
+});
