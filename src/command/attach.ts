@@ -24,16 +24,22 @@ interface AttachOptions extends CommonOptions {
 
 export function attachCommand(context: CommandContext): Command {
   const command = new Command("attach")
-    .summary("talk to a session")
+    .summary("Open a prompt on a session")
     .description(
-      "Runs what you type in a session, and shows what it says: to you, and to others who use it at the same time. The session goes on when you leave.",
+      "Open a prompt on a session: run the code that you type, and show the output, also that of other clients of the session. The session stays when you leave.",
     )
-    .argument("<session>", "its id, or the beginning of it")
-    .option("--save-to <dir>", "save pictures there");
+    .argument(
+      "<session>",
+      "Id of the session, or an unambiguous beginning of it",
+    )
+    .option(
+      "--save-to <dir>",
+      "Directory for pictures; no file is overwritten",
+    );
   withServer(
     withJson(
       command,
-      "send nothing; say everything that the session says, one JSON object a line",
+      "Send nothing; print each event of the session as one JSON object a line",
     ),
   );
   return command
@@ -41,12 +47,12 @@ export function attachCommand(context: CommandContext): Command {
       "after",
       [
         examples(
-          ["kallichore start python3 --id work", "a session"],
-          ["kallichore attach work", "talk to it"],
+          ["kallichore start python3 --id work", "start a session"],
+          ["kallichore attach work", "open a prompt on it"],
           ["kallichore attach work --json", "watch it"],
         ),
         "",
-        "Keys: Tab completes, Up and Down go through the history, Ctrl-C interrupts what\nruns, Ctrl-D leaves. Code that is not complete goes on in the next line.",
+        "Keys: Tab completes, Up and Down go through the history, Ctrl-C interrupts the\nrunning code, Ctrl-D leaves. Incomplete code continues on the next line.",
         "",
         exitHelp(["ok", "refused", "usage"]),
       ].join("\n"),

@@ -14,11 +14,11 @@ type Shell = (typeof shells)[number];
 
 export function completionCommand(context: CommandContext): Command {
   return new Command("completion")
-    .summary("make your shell complete kallichore's names")
+    .summary("Print a completion script for your shell")
     .description(
-      "Prints a script that makes your shell complete commands, options, kernels and sessions.",
+      "Print a script that makes your shell complete commands, options, kernels and sessions.",
     )
-    .addArgument(new Argument("<shell>", "which one").choices(shells))
+    .addArgument(new Argument("<shell>", "Name of the shell").choices(shells))
     .addHelpText(
       "after",
       examples(

@@ -6,7 +6,7 @@ import type { Terminal } from "./terminal.ts";
 
 export interface CommandContext {
   readonly terminal: Terminal;
-  /** How the command ended; `ok` unless said. */
+  /** How the command ended. Default: `ok`. */
   finish(exit: ExitCode): void;
 }
 
@@ -25,16 +25,16 @@ export function withServer(command: Command): Command {
     .addOption(
       new Option(
         "--server <where>",
-        "the server to use: an address, a socket or a process id; the newest of yours unless said",
+        "Server to use: an address, the path of a socket, or a process id (default: your newest server)",
       ).env("KALLICHORE_SERVER"),
     )
     .option(
       "--token <file>",
-      "the file with its token; not needed for your own servers (else: KALLICHORE_TOKEN)",
+      "File with the server's token; your own servers need none (or set KALLICHORE_TOKEN to the token itself)",
     );
 }
 
-/** Examples belong in help: `$ kallichore …`, one line each, with what it does. */
+/** The section "Examples" of a help text: one command a line, with what it does. */
 export function examples(
   ...lines: readonly (readonly [command: string, what: string])[]
 ): string {

@@ -28,48 +28,48 @@ interface Deed {
 
 const deeds: Readonly<Record<string, Deed>> = {
   interrupt: {
-    summary: "interrupt what a session is running",
+    summary: "Interrupt the code that a session runs",
     description:
-      "Interrupts what runs, as Ctrl-C would. The kernel and its variables stay.",
+      "Interrupt the running code, as Ctrl-C would. The kernel and its variables stay.",
     doing: "Interrupting",
     done: "Interrupted",
     example: ["kallichore interrupt py", "the session whose id begins with py"],
     act: (session) => session.interrupt(),
   },
   restart: {
-    summary: "end a session's kernel and start a new one",
+    summary: "End a session's kernel and start a new one",
     description:
-      "Ends the kernel, gently first, and starts a new one in the same session. Its variables are gone; those who are attached stay attached. A session that has ended starts again.",
+      "End the session's kernel and start a new one. The variables are lost; attached clients stay attached. A session without a kernel gets one.",
     doing: "Restarting",
     done: "Restarted",
-    example: ["kallichore restart py", "with a fresh kernel"],
+    example: ["kallichore restart py", "give it a new kernel"],
     act: (session) => session.restart(),
   },
   stop: {
-    summary: "shut a session's kernel down",
+    summary: "Shut down a session's kernel",
     description:
-      "Asks the kernel to end, insists, and forces it in the end. The session stays in the list: kallichore restart brings it back, kallichore delete forgets it.",
+      "Shut down the session's kernel: ask it to end, then terminate it, then kill it. The session stays in the list: 'kallichore restart' gives it a new kernel, 'kallichore delete' removes it.",
     doing: "Stopping",
     done: "Stopped",
-    example: ["kallichore stop py r", "two at once"],
+    example: ["kallichore stop py r", "two sessions"],
     act: (session) => session.shutdown(),
   },
   kill: {
-    summary: "end a session's kernel without asking",
+    summary: "Kill a session's kernel at once",
     description:
-      "Ends the kernel's process tree at once. What it had not saved is lost.",
+      "Kill the kernel and all processes that it started, at once. Unsaved work is lost.",
     doing: "Killing",
     done: "Killed",
-    example: ["kallichore kill py", "at once"],
+    example: ["kallichore kill py", "the session whose id begins with py"],
     act: (session) => session.kill(),
   },
   delete: {
-    summary: "forget a session that has ended",
+    summary: "Delete a session whose kernel has ended",
     description:
-      "Forgets a session, with everything that it said. Its kernel must have ended: kallichore stop.",
+      "Delete a session and its recorded messages. Its kernel must have ended: run 'kallichore stop' first.",
     doing: "Deleting",
     done: "Deleted",
-    example: ["kallichore delete py", "it is no longer listed"],
+    example: ["kallichore delete py", "the session whose id begins with py"],
     act: (session) => session.delete(),
   },
 };
@@ -79,8 +79,11 @@ export function controlCommands(context: CommandContext): Command[] {
     const command = new Command(name)
       .summary(deed.summary)
       .description(deed.description)
-      .argument("<session...>", "an id, or the beginning of one");
-    withServer(withJson(command, "one JSON document"));
+      .argument(
+        "<session...>",
+        "Id of a session, or an unambiguous beginning of it",
+      );
+    withServer(withJson(command, "Print one JSON document"));
     return command
       .addHelpText(
         "after",
@@ -155,24 +158,30 @@ interface StartOptions extends CommonOptions, LabelOption {
 
 export function startCommand(context: CommandContext): Command {
   const command = new Command("start")
-    .summary("start a session")
+    .summary("Start a session")
     .description(
-      "Starts a kernel in a session of its own on the running server, and prints the session's id. It goes on until it is stopped, or the server ends.",
+      "Start a session with its own kernel on the running server, and print the session's id. The session runs until it is stopped or the server ends.",
     )
-    .argument("[kernel]", "its name; the server's default unless said")
-    .option("--id <id>", "what to call the session; made up unless said")
-    .option("--cwd <dir>", "where it works; here unless said");
-  withLabels(command, "a label, by which ps finds it");
-  withServer(withJson(command, "the session as one JSON document"));
+    .argument(
+      "[kernel]",
+      "Name of the kernel (default: the server's default kernel)",
+    )
+    .option("--id <id>", "Id of the session (default: a random id)")
+    .option(
+      "--cwd <dir>",
+      "Working directory of the kernel (default: the current one)",
+    );
+  withLabels(command, "Label of the session, for 'kallichore ps --label'");
+  withServer(withJson(command, "Print the session as one JSON document"));
   return command
     .addHelpText(
       "after",
       [
         examples(
-          ["kallichore start", "the default kernel"],
-          ["kallichore start ir --id stats", "R, in a session called stats"],
-          ["kallichore exec -s stats 'x <- 1:10'", "run code in it"],
-          ["kallichore attach stats", "talk to it"],
+          ["kallichore start", "start the default kernel"],
+          ["kallichore start ir --id stats", "start R, in the session stats"],
+          ["kallichore exec -s stats 'x <- 1:10'", "run code in the session"],
+          ["kallichore attach stats", "open a prompt on the session"],
         ),
         "",
         exitHelp(["ok", "kernel_died", "refused"]),

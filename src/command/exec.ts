@@ -38,55 +38,56 @@ interface ExecOptions extends CommonOptions, LabelOption {
 
 export function execCommand(context: CommandContext): Command {
   const command = new Command("exec")
-    .summary("run code, and show what it says")
+    .summary("Run code and show its output")
     .description(
-      "Runs code and shows what it says as it comes: its standard output on standard output, its standard error and tracebacks on standard error. Without -s the code has a kernel of its own, which ends with it: on your running server, or in this process where there is none.",
+      "Run code and show its output as it arrives. The code's standard output and results go to standard output; its standard error and tracebacks go to standard error. Without -s the code gets its own kernel, which ends with the code. The kernel runs on your running server, or in this process if no server runs.",
     )
     .argument(
       "[code]",
-      "the code; - reads it from standard input, as does leaving it out in a pipe",
+      "The code; '-', or no argument in a pipe: read the code from standard input",
     )
     .addOption(
       new Option(
         "-k, --kernel <name>",
-        "the kernel to run it; the server's default unless said",
+        "Kernel that runs the code (default: the server's default kernel)",
       ).conflicts("session"),
     )
     .option(
       "-s, --session <session>",
-      "run it in this session, whose variables it shares",
+      "Run the code in this session, with its variables",
     )
-    .option("-f, --file <file>", "read the code from a file")
+    .option("-f, --file <file>", "Read the code from a file")
     .addOption(
-      new Option("--embed", "use no running server").conflicts([
-        "session",
-        "server",
-      ]),
+      new Option(
+        "--embed",
+        "Run the kernel in this process, even if a server runs",
+      ).conflicts(["session", "server"]),
     )
     .option(
       "--save-to <dir>",
-      "save pictures there: picture-1.png and so on; nothing is overwritten",
+      "Directory for pictures: picture-1.png and so on; no file is overwritten",
     )
     .addOption(
       new Option(
         "--timeout <seconds>",
-        "interrupt the code after so long, and end with 124",
+        "Seconds after which the code is interrupted; the exit code is then 124",
       ).argParser(seconds),
     )
     .addOption(
-      new Option("--cwd <dir>", "where it works; here unless said").conflicts(
-        "session",
-      ),
+      new Option(
+        "--cwd <dir>",
+        "Working directory of the kernel (default: the current one)",
+      ).conflicts("session"),
     )
     .addOption(
-      labelOption("a label of its session, by which ps finds it").conflicts(
-        "session",
-      ),
+      labelOption(
+        "Label of the code's session, for 'kallichore ps --label'",
+      ).conflicts("session"),
     );
   withServer(
     withJson(
       command,
-      "one JSON object a line: what is said, then how it ended",
+      "Print one JSON object a line: each output, then how the code ended",
     ),
   );
   return command
@@ -94,20 +95,23 @@ export function execCommand(context: CommandContext): Command {
       "after",
       [
         examples(
-          ["kallichore exec 'print(6 * 7)'", "on the default kernel"],
-          ["kallichore exec -k ir 'summary(cars)'", "in R"],
+          ["kallichore exec 'print(6 * 7)'", "run on the default kernel"],
+          ["kallichore exec -k ir 'summary(cars)'", "run on R"],
           [
             "kallichore exec -f report.py --save-to figures",
-            "a file, keeping its plots",
+            "run a file and save its plots",
           ],
-          ["echo 'print(1)' | kallichore exec", "from a pipe"],
-          ["kallichore exec -s work 'x + 1'", "where x is known already"],
-          ["kallichore exec --json '1/0' | jq", "for programs"],
+          ["echo 'print(1)' | kallichore exec", "read the code from a pipe"],
+          [
+            "kallichore exec -s work 'x + 1'",
+            "run in a session, where x exists",
+          ],
+          ["kallichore exec --json '1/0' | jq", "print JSON for programs"],
         ),
         "",
-        "When the code asks for input, you are asked; what is piped in answers line by\nline. Code that comes from standard input itself cannot ask.",
+        "When the code asks for input, you answer at the terminal, or the lines of standard\ninput answer, one for each prompt. Code that was read from standard input cannot\nask for input.",
         "",
-        "Ctrl-C interrupts the code. The second one kills its kernel; with -s, it leaves\nthe session as it is.",
+        "Ctrl-C interrupts the code. The second Ctrl-C kills the kernel; with -s it leaves\nthe session as it is.",
         "",
         exitHelp([
           "ok",

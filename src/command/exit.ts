@@ -6,20 +6,20 @@
 import type { Reason } from "../../contract/index.ts";
 
 export const exits = {
-  ok: [0, "it worked"],
-  code_error: [1, "the code ended with an error"],
-  kernel_died: [2, "the kernel died, or could not be started"],
+  ok: [0, "success"],
+  code_error: [1, "the code failed"],
+  kernel_died: [2, "the kernel died or could not be started"],
   refused: [
     3,
-    "there is no server, session or kernel like that, or it said no",
+    "the server, session or kernel was not found, or the server refused",
   ],
-  usage: [64, "the command line was not understood"],
-  accident: [70, "a bug of ours; please report it"],
-  timeout: [124, "time was up (--timeout)"],
-  hangup: [129, "the terminal went away"],
-  interrupted: [130, "Ctrl-C"],
-  broken_pipe: [141, "whoever read the output went away"],
-  terminated: [143, "the command was asked to end (SIGTERM)"],
+  usage: [64, "the command line is not valid"],
+  accident: [70, "a bug in kallichore; please report it"],
+  timeout: [124, "--timeout was reached"],
+  hangup: [129, "the terminal was closed (SIGHUP)"],
+  interrupted: [130, "interrupted (Ctrl-C)"],
+  broken_pipe: [141, "the reader of the output closed it (SIGPIPE)"],
+  terminated: [143, "terminated (SIGTERM)"],
 } as const satisfies Record<string, readonly [number, string]>;
 
 export type ExitCode = keyof typeof exits;

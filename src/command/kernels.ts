@@ -15,22 +15,25 @@ import type { Terminal } from "./terminal.ts";
 
 export function kernelsCommand(context: CommandContext): Command {
   const command = new Command("kernels")
-    .summary("list the kernels that can be started")
+    .summary("List the kernels that can be started")
     .description(
-      "Lists the kernels that can be started, the default marked with *, and what is wrong with those that cannot. They are looked for on all of Jupyter's paths, as the running server sees them; without one, as this command does.",
+      "List the kernels that can be started. The default is marked with *; for a kernel that cannot be started, the list says why. The running server searches all of Jupyter's directories; if no server runs, this command does.",
     );
-  withServer(withJson(command, "as one JSON document"));
+  withServer(withJson(command, "Print one JSON document"));
   return command
     .addHelpText(
       "after",
       [
         examples(
-          ["kallichore kernels", "what is there"],
+          ["kallichore kernels", "list all kernels"],
           [
             "kallichore kernels --json | jq -r .default",
-            "the name of the default",
+            "print the name of the default",
           ],
-          ["kallichore exec -k ir 'R.version.string'", "use one of them"],
+          [
+            "kallichore exec -k ir 'R.version.string'",
+            "run code on one of them",
+          ],
         ),
         "",
         exitHelp(["ok", "refused"]),

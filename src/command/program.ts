@@ -1,6 +1,6 @@
 /**
- * The command `kallichore`: which commands there are, how each ends, and what
- * is said when one fails.
+ * The command `kallichore`: which commands there are, how each ends, and which
+ * message is printed when one fails.
  */
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../package/version.ts";
@@ -18,7 +18,7 @@ import { report } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { openTerminal } from "./terminal.ts";
 
-/** Resolves with the exit code, once all that was said has been read, or nobody reads any more. Never rejects. */
+/** Resolves with the exit code, once all output has been read, or nobody reads any more. Never rejects. */
 export async function run(args: readonly string[]): Promise<number> {
   const terminal = openTerminal();
   let exit: ExitCode = "ok";
@@ -36,7 +36,7 @@ export async function run(args: readonly string[]): Promise<number> {
     } else exit = await report(error, json, terminal);
   }
   await terminal.flush();
-  // Who ends because nobody reads is not to be told from one whom the signal ended.
+  // A command that ends because nobody reads its output looks like one that SIGPIPE ended.
   return exits[isBrokenPipe(terminal.gone) ? "broken_pipe" : exit][0];
 }
 
@@ -44,12 +44,12 @@ function programOf(context: CommandContext): Command {
   const { out, err } = context.terminal;
   const program = new Command("kallichore")
     .description(
-      "Runs code on Jupyter kernels: starts them, watches them, connects you to them.",
+      "Run code on Jupyter kernels, and run the server that keeps kernels for others.",
     )
-    .version(VERSION, "-V, --version", "say which version this is")
-    .helpOption("-h, --help", "explain a command")
+    .version(VERSION, "-V, --version", "Print the version")
+    .helpOption("-h, --help", "Print help")
     .helpCommand(false)
-    .showHelpAfterError("(--help explains it)")
+    .showHelpAfterError("(see --help for the usage)")
     .configureHelp({ showGlobalOptions: false })
     .exitOverride()
     .configureOutput({
@@ -62,11 +62,11 @@ function programOf(context: CommandContext): Command {
       "after",
       [
         "",
-        "First steps:",
-        "  $ kallichore exec 'print(6 * 7)'       # run code on a kernel that ends with it",
-        "  $ kallichore serve                     # run a server; then, elsewhere:",
-        "  $ kallichore start python3 --id work   # a session that stays",
-        "  $ kallichore attach work               # talk to it",
+        "Examples:",
+        "  $ kallichore exec 'print(6 * 7)'       # run code on a new kernel, then end the kernel",
+        "  $ kallichore serve                     # run a server; then, in another terminal:",
+        "  $ kallichore start python3 --id work   # start a session that stays",
+        "  $ kallichore attach work               # open a prompt on the session",
         "",
         exitHelp(Object.keys(exits) as ExitCode[]),
       ].join("\n"),
@@ -91,12 +91,12 @@ function programOf(context: CommandContext): Command {
   return program;
 }
 
-/** Commander's own answers a name that it does not know with the list of all commands, and with success. */
+/** Commander's own help command answers an unknown name with the list of all commands, and succeeds. */
 function helpCommand(program: Command): Command {
   return new Command("help")
-    .summary("explain a command")
-    .description("Explains a command, or lists all.")
-    .argument("[command]", "its name")
+    .summary("Print help for a command")
+    .description("Print help for a command, or list all commands.")
+    .argument("[command]", "Name of the command")
     .action((name: string | undefined) => {
       if (name === undefined) return program.help();
       const known = program.commands.map((command) => command.name());

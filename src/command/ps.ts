@@ -18,22 +18,25 @@ import type { Terminal } from "./terminal.ts";
 
 export function psCommand(context: CommandContext): Command {
   const command = new Command("ps")
-    .summary("list sessions and their kernels")
+    .summary("List sessions and their kernels")
     .description(
-      "Lists the sessions of a server, in the order of their creation.",
+      "List the sessions of a server, in the order of their creation.",
     );
-  withServer(withJson(command, "as one JSON document"));
-  withLabels(command, "only sessions with this label");
+  withServer(withJson(command, "Print one JSON document"));
+  withLabels(command, "List only sessions with this label");
   return command
     .addHelpText(
       "after",
       [
         examples(
-          ["kallichore ps", "what runs"],
-          ["kallichore ps --label team=stats", "what runs for that team"],
+          ["kallichore ps", "list all sessions"],
+          [
+            "kallichore ps --label team=stats",
+            "list the sessions with a label",
+          ],
           [
             "kallichore ps --json | jq -r '.sessions[].session_id'",
-            "only the ids",
+            "print only the ids",
           ],
         ),
         "",
@@ -107,11 +110,11 @@ function rowOf(session: ActiveSession, now: number): string[] {
 
 export function serversCommand(context: CommandContext): Command {
   const command = new Command("servers")
-    .summary("list your running servers")
+    .summary("List your running servers")
     .description(
-      "Lists the servers of this user on this machine. The other commands use the first of them unless told otherwise with --server.",
+      "List your running servers on this machine. The other commands use the first one, unless --server names another.",
     );
-  return withJson(command, "as one JSON document; without the tokens")
+  return withJson(command, "Print one JSON document, without the tokens")
     .addHelpText("after", `\n${exitHelp(["ok"])}`)
     .action(async ({ json }: JsonOption) => {
       context.finish(await servers(json === true, context.terminal));

@@ -19,18 +19,21 @@ interface RecordSessionOptions extends ServerChoice {
 
 export function recordSessionCommand(context: CommandContext): Command {
   const command = new Command("record")
-    .summary("write down what a session has said, for a test")
+    .summary("Record a session's messages, for a test")
     .description(
-      "Writes what the session's kernel has said, one JSON object a line, to be replayed by the test kit (docs/testing.md, in the package). Keys, user names, answers to prompts and process output are left out. What code printed stays: look before you share.",
+      "Write the messages of the session's kernel, one JSON object a line, for the test kit to replay (see docs/testing.md). Keys, user names, answers to prompts and process output are left out. The output of code stays: check the file before you share it.",
     )
-    .argument("<session>", "its id, or the beginning of it")
+    .argument(
+      "<session>",
+      "Id of the session, or an unambiguous beginning of it",
+    )
     .option(
       "-f, --follow",
-      "and what it will say, until Ctrl-C or until it is deleted",
+      "Continue with new messages, until Ctrl-C or until the session is deleted",
     )
     .option(
       "--secrets <file>",
-      "words that must not be in it, one a line; each is replaced",
+      "File with words to replace in the recording, one a line",
     );
   withServer(command);
   return command
@@ -38,10 +41,10 @@ export function recordSessionCommand(context: CommandContext): Command {
       "after",
       [
         examples(
-          ["kallichore record work > bug.ndjson", "what it has said so far"],
+          ["kallichore record work > bug.ndjson", "record all messages so far"],
           [
             "kallichore record work --secrets secrets.txt > bug.ndjson",
-            "without these words",
+            "replace secret words",
           ],
         ),
         "",

@@ -37,51 +37,54 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--host <address>",
-        "where to listen; others than loopback let the network in",
+        "Address to listen on; other machines can reach any address but loopback",
       ).default("127.0.0.1"),
     )
     .addOption(
-      env("--port <number>", "0 is one that is free")
+      env("--port <number>", "TCP port; 0: a free one")
         .argParser(integer(0, 65_535))
         .default(0),
     )
     .addOption(
       env(
         "--socket <path>",
-        "listen on a Unix socket (a named pipe on Windows) instead",
+        "Unix socket to listen on, instead of TCP (on Windows: a named pipe)",
       ),
     )
     .addOption(
       new Option(
         "--token <file>",
-        "the file that holds the token, or none to let everybody in; one is made up unless said",
+        "File with the token; 'none': no token (default: a random token; or set KALLICHORE_TOKEN to the token itself)",
       ).env("KALLICHORE_TOKEN_FILE"),
     )
     .addOption(
       list(
         "--allow-origin <origin>",
-        "pages that may ask, such as http://localhost:5173",
+        "Origin whose web pages may use the server, such as http://localhost:5173",
       ),
     )
     .addOption(
       list(
         "--allow-host <name>",
-        "a further name by which clients call the server",
+        "Additional host name that clients may use for the server",
       ),
     )
     .addOption(
-      list("--kernelspec-dir <dir>", "look for kernelspecs there first"),
+      list(
+        "--kernelspec-dir <dir>",
+        "Directory with kernelspecs, searched before Jupyter's directories",
+      ),
     )
     .addOption(
       env(
         "--idle-shutdown-hours <hours>",
-        "end when nobody needed the server for so long; never unless said",
+        "Hours without use after which the server ends; 0: 30 seconds (default: never)",
       ).argParser(integer(0, 65_535)),
     )
     .addOption(
       env(
         "--resource-sample-interval <ms>",
-        "how often processor and memory are looked at; 0 is never",
+        "Milliseconds between samples of the kernels' CPU and memory; 0: no samples",
       )
         .argParser(integer(0, 86_400_000))
         .default(1000),
@@ -89,7 +92,7 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--journal-limit <bytes>",
-        "what each session keeps of what it said, such as 64M",
+        "Memory for the journal of each session, such as 64M",
       )
         .argParser(bytes(1))
         .default(64 * 1024 * 1024, "64M"),
@@ -97,7 +100,7 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--disk-limit <bytes>",
-        "what all sessions together keep of it on disk, such as 4G; 0 is nothing",
+        "Disk space for the journals of all sessions together, such as 4G; 0: none",
       )
         .argParser(bytes(0))
         .default(4 * 1024 ** 3, "4G"),
@@ -105,42 +108,50 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--cull-idle-timeout <seconds>",
-        "shut down kernels that nobody has used for so long; 0 is never. A session may say otherwise, here and in the next three",
+        "Seconds without use after which a kernel is shut down; 0: never. A session's own policy overrides this option and the next three",
       )
         .argParser(integer(0, 31_536_000))
         .default(0),
     )
     .addOption(
-      env("--cull-connected", "also kernels that clients are connected to"),
+      env(
+        "--cull-connected",
+        "Shut down unused kernels also while clients are connected",
+      ),
     )
-    .addOption(env("--cull-busy", "also kernels that run code"))
+    .addOption(
+      env("--cull-busy", "Shut down unused kernels also while they run code"),
+    )
     .addOption(
       env(
         "--autorestart <count/seconds>",
-        "start a kernel that died by itself again, at most so often in so many seconds, such as 5/60; never unless said",
+        "Restart kernels that die, at most COUNT times in SECONDS, such as 5/60 (default: never)",
       ).argParser(budget),
     )
     .addOption(
-      env("--log-level <level>", "how much to log")
+      env("--log-level <level>", "Least severe level to log")
         .choices(LogLevel.options)
         .default("info"),
     )
     .addOption(
       env(
         "--log-file <path>",
-        "a file for the log, emptied first, beside standard error",
+        "File for the log, in addition to standard error; emptied at the start",
       ),
     )
     .addOption(
       env(
         "--kernel-sockets <kind>",
-        "ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that can use them",
+        "Connections to kernels. ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that support them",
       )
         .choices(KERNEL_SOCKETS)
         .default("tcp"),
     )
     .addOption(
-      env("--transport-driver <name>", "who speaks ZeroMQ")
+      env(
+        "--transport-driver <name>",
+        "ZeroMQ implementation. zmtp: built in; libzmq: the package zeromq; auto: built in, libzmq where it is needed",
+      )
         .choices(TRANSPORT_NAMES)
         .default("auto"),
     );

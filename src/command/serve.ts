@@ -35,33 +35,33 @@ const HURRY_MS = 3_000;
 
 export function serveCommand(context: CommandContext): Command {
   const command = new Command("serve")
-    .summary("run a server: kernels for programs, pages and the other commands")
+    .summary("Run a server that keeps kernels for other programs")
     .description(
-      "Runs a server until Ctrl-C. The other commands of this user find it by themselves; programs need the address and the token that it prints.",
+      "Run a server until Ctrl-C. Your other kallichore commands find it by themselves; other programs need the address and the token that it prints.",
     );
   addServeOptions(command);
-  withJson(command, "say where it listens as one line of JSON");
+  withJson(command, "Print the address and the token as one line of JSON");
   return command
     .addHelpText(
       "after",
       [
         examples(
-          ["kallichore serve", "on a free port of this machine, with a token"],
+          ["kallichore serve", "a free port on 127.0.0.1, with a token"],
           [
             "kallichore serve --port 8890 --log-file kallichore.log",
-            "on that port",
+            "a fixed port, and a log file",
           ],
           [
             "kallichore serve --socket ~/kallichore.sock",
-            "for this user only, without a port",
+            "a Unix socket that only you can reach",
           ],
           [
             "kallichore serve --allow-origin http://localhost:5173",
-            "for a page that you develop",
+            "let a web page under development in",
           ],
         ),
         "",
-        "The first Ctrl-C (or SIGTERM, SIGHUP) asks the kernels to end, the second kills them.",
+        "The first Ctrl-C (or SIGTERM, SIGHUP) shuts the kernels and the server down. The\nsecond one kills the kernels.",
         "",
         exitHelp(["ok", "refused", "usage", "accident"]),
       ].join("\n"),

@@ -86,7 +86,7 @@ export function parseOptions(
 function commandFor(reported: string, platform: NodeJS.Platform): Command {
   const command = new Command("kcserver")
     .description(
-      "Starts Jupyter kernels, watches them, and connects clients to them.",
+      "Start Jupyter kernels, watch them, and connect clients to them.",
     )
     .usage("[OPTIONS]")
     .showSuggestionAfterError(false)
@@ -104,47 +104,59 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
     if (parse !== undefined) option.argParser(parse);
     return command.addOption(option);
   };
-  add("-p, --port <PORT>", "TCP port; 0: the system chooses one", uint16);
+  add("-p, --port <PORT>", "TCP port; 0: a free one (default: 0)", uint16);
   command.setOptionValue("port", 0);
   add(
     "-t, --token <PATH>",
-    "File with the token that clients must hold; it is deleted once read. 'none': no token. One is made up unless given",
+    "File with the token that clients must send; the server deletes the file after reading it. 'none': no token (default: a random token)",
   );
-  add("--log-file <PATH>", "Write the log to this file, too");
+  add(
+    "--log-file <PATH>",
+    "File for the log, in addition to standard output and standard error; emptied at the start",
+  );
   add(
     "--connection-file <PATH>",
-    "Write to this file how the server can be reached",
+    "File to write with the server's address and token, as JSON",
   );
   add(
     "--handshake-socket <PATH>",
-    "Connect to this socket and say there how the server can be reached",
+    "Socket to connect to, to send the server's address and token, as JSON",
   );
   add(
     "-i, --idle-shutdown-hours <HOURS>",
-    "End after so many hours without need; 0: 30 seconds; never unless given",
+    "Hours without use after which the server ends; 0: 30 seconds (default: never)",
     uint16,
   );
   add(
     "-r, --resource-sample-interval <MS>",
-    "Milliseconds between samples of what kernels use; 0: off; 1000 unless given",
+    "Milliseconds between samples of the kernels' CPU and memory; 0: no samples (default: 1000)",
     uint16,
   );
-  add("-l, --log-level <LEVEL>", "trace, debug, info, warn or error");
+  add(
+    "-l, --log-level <LEVEL>",
+    "Least severe level to log: trace, debug, info, warn or error (default: RUST_LOG, or info)",
+  );
   if (platform !== "win32") {
-    add("--socket-dir <PATH>", "Directory of the server's Unix sockets");
-    add("--unix-socket <PATH>", "The server's own Unix socket");
+    add(
+      "--socket-dir <PATH>",
+      "Directory for the Unix sockets of the server and its sessions",
+    );
+    add("--unix-socket <PATH>", "Unix socket to listen on");
   }
-  add("--transport <TRANSPORT>", "tcp, socket or named-pipe");
+  add(
+    "--transport <TRANSPORT>",
+    "Transport to listen on: tcp, socket or named-pipe",
+  );
   add(
     "--report-version <VERSION>",
-    "The Kallichore version that clients are told (environment: KALLICHORE_REPORT_VERSION); otherwise the one that the Positron around us expects",
+    "Kallichore version to report to clients (default: the version that the surrounding Positron expects, or 0.1.69) (env: KALLICHORE_REPORT_VERSION)",
     version,
   );
   command.setOptionValue("reportVersion", reported);
   command.addOption(
     new Option(
       "--disk-limit <BYTES>",
-      "What all sessions together keep on disk of what they said, such as 512M; 0: nothing; 4G unless given",
+      "Disk space for the journals of all sessions together, such as 512M; 0: none (default: 4G)",
     )
       .env("KALLICHORE_DISK_LIMIT")
       .argParser(bytes(0)),
@@ -152,19 +164,27 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
   command.addOption(
     new Option(
       "--kernel-sockets <KIND>",
-      "ipc: Unix sockets, which only the server's user can reach; tcp: ports; auto: Unix sockets for kernels that can use them",
+      "Connections to kernels. ipc: Unix sockets, which only the server's user can reach; tcp: ports; auto: Unix sockets for kernels that support them",
     )
       .env("KALLICHORE_KERNEL_SOCKETS")
       .choices(KERNEL_SOCKETS)
       .default("tcp"),
   );
-  several(command, "--allow-origin <ORIGIN>", "A web page that may ask");
-  several(command, "--allow-host <NAME>", "A further name of this server");
+  several(
+    command,
+    "--allow-origin <ORIGIN>",
+    "Origin whose web pages may use the server; *: all",
+  );
+  several(
+    command,
+    "--allow-host <NAME>",
+    "Additional host name that clients may use for the server",
+  );
   add(
     "--install-launcher <DIR>",
-    "Make an executable 'kcserver' in this directory that runs this one, and end",
+    "Write an executable 'kcserver' that runs this one into this directory, print its path, and exit",
   );
-  add("-V, --version", "Print version");
+  add("-V, --version", "Print the version");
   command.on("option:version", () => {
     const { reportVersion } = command.opts<Options>();
     // Readers take the second word.
@@ -182,7 +202,7 @@ function several(command: Command, flags: string, text: string): void {
     said,
   ];
   command.addOption(
-    new Option(flags, `${text}; may be given again`)
+    new Option(flags, `${text}; repeatable`)
       .default([], "none")
       .argParser(collect),
   );
