@@ -47,6 +47,13 @@ export function next(
   return row[happening];
 }
 
+/** Everything that can happen in `status`, with the status that it leads to. */
+export function transitions(
+  status: SessionStatus,
+): readonly [Happening, SessionStatus][] {
+  return Object.entries(life[status]) as [Happening, SessionStatus][];
+}
+
 /** Whether a kernel is there, or about to be. */
 export function isRunning(status: SessionStatus): boolean {
   return status !== "uninitialized" && status !== "exited";

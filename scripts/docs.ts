@@ -1,0 +1,121 @@
+/**
+ * Writes the parts of docs/ that are data of the program: docs/errors.md from
+ * the contract, and the diagram in docs/sessions.md from the lifecycle table.
+ *
+ *     tsx scripts/docs.ts            writes them
+ *     tsx scripts/docs.ts --check    fails if they differ from the program
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import { format } from "prettier";
+import { errors } from "../contract/errors.ts";
+import { explanations } from "../contract/explanations.ts";
+import { contract } from "../contract/index.ts";
+import { type Operation, statusOf } from "../contract/operation.ts";
+import { isReason, type Reason } from "../contract/reasons.ts";
+import { SessionStatus } from "../contract/status.ts";
+import { transitions } from "../src/session/lifecycle.ts";
+
+const ERRORS = "docs/errors.md";
+const SESSIONS = "docs/sessions.md";
+const MARKERS = ["<!-- lifecycle -->", "<!-- /lifecycle -->"] as const;
+
+const isCheck = process.argv.includes("--check");
+await write(ERRORS, errorsPage());
+await write(SESSIONS, withDiagram(await readFile(SESSIONS, "utf8")));
+
+async function write(path: string, markdown: string): Promise<void> {
+  const text = await format(markdown, { parser: "markdown" });
+  if (!isCheck) return writeFile(path, text);
+  if ((await readFile(path, "utf8").catch(() => "")) === text) return;
+  console.error(`${path} differs from the program: npm run docs`);
+  process.exitCode = 1;
+}
+
+function errorsPage(): string {
+  const reasons = Object.keys(errors).filter(isReason);
+  const rows = reasons.map((reason) => {
+    const { code, status } = errors[reason];
+    return `| [\`${reason}\`](#${reason}) | ${code} | ${status} |`;
+  });
+  return `# Errors
+
+<!-- Written by \`npm run docs\` from contract/errors.ts, contract/reasons.ts and contract/explanations.ts. -->
+
+After reading this page you can handle each failure that the server answers: you know its reason, its code, its HTTP
+status, what it means and what to do.
+
+Over REST a failure is a JSON object with \`code\`, \`message\` and \`reason\`, sometimes with \`details\`. Over tRPC
+the same object is \`data.failure\` of the error. \`kallichore/client\` throws a \`SupervisorError\`. Switch on \`reason\`,
+and show \`message\` to people. A reason and its code keep their meaning in later versions.
+
+A start or a restart that fails answers its own failures with status 500 (not found stays 404), and its body is
+\`{ "error": …, "exit_code": …, "output": … }\`: the failure, how the process ended, and what it printed. Kallichore's
+clients expect that.
+
+| reason | code | status |
+| --- | --- | --- |
+${rows.join("\n")}
+
+${reasons.map(section).join("\n\n")}
+`;
+}
+
+function section(reason: Reason): string {
+  const { code, status, message } = errors[reason];
+  const { means, todo } = explanations[reason];
+  const placeholders = new Proxy({}, { get: (_, name) => `<${String(name)}>` });
+  const sentence = (message as (details: object) => string)(placeholders);
+  const from = operations(reason);
+  return `## ${reason}
+
+Code \`${code}\`, status ${status}${from === "" ? "" : `. Operations: ${from}`}.
+
+> ${sentence.replaceAll("<", "\\<")}
+
+**Means:** ${means}
+
+**To do:** ${todo}`;
+}
+
+/** The operations that promise `reason`, with the status if it is another one there. */
+function operations(reason: Reason): string {
+  const { status } = errors[reason];
+  const named = Object.entries(contract).flatMap(([group, members]) =>
+    Object.entries<Operation>(members)
+      .filter(([, { errors: promised = [] }]) => promised.includes(reason))
+      .map(([name, operation]) => {
+        const own = statusOf(operation, reason);
+        return `\`${group}.${name}\`${own === status ? "" : ` (${own})`}`;
+      }),
+  );
+  return named.join(", ");
+}
+
+function withDiagram(page: string): string {
+  const [open, close] = MARKERS;
+  const start = page.indexOf(open);
+  const end = page.indexOf(close);
+  if (start === -1 || end < start) {
+    throw new Error(`${SESSIONS} lacks the markers ${MARKERS.join(" and ")}`);
+  }
+  return `${page.slice(0, start + open.length)}\n\n${diagram()}\n\n${page.slice(end)}`;
+}
+
+function diagram(): string {
+  const arrows = SessionStatus.options.flatMap((status) => {
+    const labels = new Map<SessionStatus, string[]>();
+    for (const [happening, to] of transitions(status)) {
+      labels.set(to, [...(labels.get(to) ?? []), happening]);
+    }
+    return [...labels].map(
+      ([to, happenings]) => `  ${status} --> ${to}: ${happenings.join(", ")}`,
+    );
+  });
+  return [
+    "```mermaid",
+    "stateDiagram-v2",
+    "  [*] --> uninitialized",
+    ...arrows,
+    "```",
+  ].join("\n");
+}
