@@ -31,24 +31,47 @@ const SELDOM = new Set(["https", "tls"]);
 const builtins = (kinds: readonly string[]): Plugin => ({
   name: "builtins as they are",
   setup(build) {
-    build.onResolve({ filter: /./ }, ({ path, kind }) =>
-      isBuiltin(path) && kinds.includes(kind)
-        ? {
-            path: path.replace(/^node:/, ""),
-            namespace: "builtin",
-          }
-        : undefined,
-    );
+    build.onResolve({ filter: /./ }, ({ path, kind }) => {
+      if (!isBuiltin(path) || !kinds.includes(kind)) return undefined;
+      const name = path.replace(/^node:/, "");
+      const isNamed = kind === "import-statement" && !SELDOM.has(name);
+      return { path: name, namespace: isNamed ? "builtin-names" : "builtin" };
+    });
     build.onLoad({ filter: /./, namespace: "builtin" }, ({ path }) => {
-      const module = `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
+      const module = nodes(path);
       return {
         contents: SELDOM.has(path)
           ? `module.exports = new Proxy({}, { get: (_, name) => ${module}[name] });`
           : `module.exports = ${module};`,
       };
     });
+    build.onLoad({ filter: /./, namespace: "builtin-names" }, ({ path }) => ({
+      contents: named(path),
+    }));
   },
 });
+
+function nodes(path: string): string {
+  return `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
+}
+
+/**
+ * For imports by name: a name that nobody imports is left out, and so not asked
+ * for. What this Node does not have can be had of the default import alone.
+ */
+function named(path: string): string {
+  const names = Object.keys(process.getBuiltinModule(path) ?? {});
+  return [
+    `const builtin = ${nodes(path)};`,
+    `export default builtin;`,
+    ...names
+      .filter((name) => name !== "default")
+      .map(
+        (name) =>
+          `export const ${name} = /* @__PURE__ */ (() => builtin.${name})();`,
+      ),
+  ].join("\n");
+}
 
 /** Of packages of CommonJS alone. */
 export const requiredBuiltins = builtins(["require-call"]);

@@ -208,7 +208,7 @@ export function serviceOf(
     kernelspecFinder({
       extraDirs: options.kernelspecDirs ?? [],
       env,
-      embedded: options.embedded ?? embeddedKernelspecs(),
+      embedded: () => options.embedded ?? embeddedKernelspecs(),
     });
   const telemetry = contained(options.telemetry ?? {}, (error) =>
     faults.caught("A listener to telemetry failed", error),

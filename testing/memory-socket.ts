@@ -17,7 +17,9 @@ const OPEN = 1;
 const CLOSED = 3;
 
 export class ServerSocket extends Emitter {
-  readyState = OPEN;
+  readonly OPEN = OPEN;
+  readonly CLOSED = CLOSED;
+  readyState: number = OPEN;
   readonly bufferedAmount = 0;
   readonly #peer: Peer;
 

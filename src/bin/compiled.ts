@@ -5,7 +5,7 @@
  * `NODE_COMPILE_CACHE` names another place, as for any program.
  */
 import { mkdirSync, statSync } from "node:fs";
-import * as module from "node:module";
+import module from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
 

@@ -6,7 +6,6 @@
  * calls `sample` decides how often.
  */
 import { readFileSync } from "node:fs";
-import pidusage from "pidusage";
 import { linuxProcesses } from "./linux-processes.ts";
 import type { ProcessIdentity, ProcessStat } from "./process-table.ts";
 import { windowsApi } from "./windows/api.ts";
@@ -181,6 +180,7 @@ async function askPidusage(
 ): Promise<Map<number, Usage>> {
   const usages = new Map<number, Usage>();
   if (roots.length === 0) return usages;
+  const { default: pidusage } = await import("pidusage"); // needed on few systems
   const answers = await pidusage(roots.map(({ pid }) => pid)).catch(
     () => ({}), // It fails as a whole when all of them have ended.
   );

@@ -18,8 +18,8 @@ export interface KernelspecFinderOptions {
   /** Looked through before all other places. */
   readonly extraDirs: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The kernels that we bring, best first. */
-  readonly embedded: readonly Kernelspec[];
+  /** The kernels that we bring, best first. Looked for when somebody asks. */
+  readonly embedded: () => readonly Kernelspec[];
 }
 
 export interface Kernelspecs {
@@ -57,7 +57,7 @@ export function kernelspecFinder({
       const names = new Set(kernelspecs.map(({ name }) => name));
       const all = [
         ...kernelspecs,
-        ...embedded.filter(({ name }) => !names.has(name)),
+        ...embedded().filter(({ name }) => !names.has(name)),
       ];
       return {
         default: preferred(all),
@@ -75,7 +75,7 @@ export function kernelspecFinder({
         const path = fileOf(kernelspec);
         throw failure("bad_kernelspec", { name: kernelspec.name, path, why });
       }
-      const own = embedded.find((spec) => spec.name === name.toLowerCase());
+      const own = embedded().find((spec) => spec.name === name.toLowerCase());
       if (own !== undefined) return own;
       const broken = problems.find(
         ({ path }) => basename(path) === KERNEL_JSON,

@@ -3,7 +3,7 @@
  * bound on what may wait for a slow reader.
  */
 import type { Duplex } from "node:stream";
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import { type Patience, taken } from "./patience.ts";
 import type { WebSocketConnection } from "./door.ts";
 import { payloadsIn } from "../jupyter/websocket-frame.ts";
@@ -47,7 +47,7 @@ export class FrameWriter implements Sink {
     const all = this.#waiting;
     if (all.length === 0) return;
     this.#waiting = [];
-    const isOpen = this.#socket.readyState === WebSocket.OPEN;
+    const isOpen = this.#socket.readyState === this.#socket.OPEN;
     const stream = this.#stream;
     if (!isOpen || stream === undefined) {
       for (const { pieces, slab } of all) {
@@ -89,7 +89,7 @@ export class FrameWriter implements Sink {
   async drained(): Promise<boolean> {
     const socket = this.#socket;
     const stream = this.#stream;
-    const isOpen = () => socket.readyState === WebSocket.OPEN;
+    const isOpen = () => socket.readyState === socket.OPEN;
     if (stream === undefined) return isOpen();
     const waiting = () => (isOpen() ? socket.bufferedAmount : undefined);
     if (await taken({ waiting, stream, socket }, this.#patience)) {

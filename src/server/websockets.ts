@@ -1,15 +1,11 @@
 /** WebSockets over Node's HTTP: handshakes for the doors, and goodbyes. */
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
-import { type WebSocket, WebSocketServer } from "ws";
-import { limits } from "../../contract/limits.ts";
-import type { WebSocketConnection } from "./door.ts";
 import { urlOf } from "./address.ts";
 import type { Entrance } from "./entrance.ts";
+import type { Handshakes } from "./handshakes.ts";
 import { LINGER_MS } from "./request-body.ts";
-import { PatientSocket, plainWebSocket } from "./large-messages.ts";
 import { SPAN, spanOf } from "./span.ts";
-import { sayGoodbye } from "./socket.ts";
 
 export interface WebSockets {
   /** An upgrade, as Node gives it. Never rejects. */
@@ -19,57 +15,32 @@ export interface WebSockets {
     stream: Duplex,
     head: Buffer,
   ): Promise<void>;
-  /** Shakes hands. */
-  accept(
-    req: IncomingMessage,
-    stream: Duplex,
-    head: Buffer,
-    opened: (connection: WebSocketConnection) => void,
-  ): void;
-  /** A client that shakes no hands, but speaks in frames; `head` is what came. */
-  plain(stream: Duplex, head: Buffer): WebSocketConnection;
+  /** Who shakes hands. */
+  handshakes(): Promise<Handshakes>;
   /** Everybody is told that the server ends, and cut off where they do not answer. */
   close(): void;
 }
 
 export function webSockets(): WebSockets {
-  const server = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: limits.body_bytes,
-    WebSocket: PatientSocket,
-  });
-  const accept: WebSockets["accept"] = (req, stream, head, opened) => {
-    server.handleUpgrade(req, stream, head, (socket) =>
-      opened({ socket: unlimited(socket), stream: unlimited(stream) }),
-    );
+  let loaded: Handshakes | undefined;
+  const handshakes = async (): Promise<Handshakes> => {
+    const loading = await import("./handshakes.ts");
+    return (loaded ??= loading.handshakes());
   };
   return {
-    accept,
+    handshakes,
     async upgrade(entrance, req, stream, head) {
       stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
+      const hands = await handshakes();
       await entrance.upgrade({
         req,
         url: urlOf(req),
-        accept: (opened) => accept(req, stream, head, opened),
+        accept: (opened) => hands.accept(req, stream, head, opened),
         answer: (status, body) => answer(req, stream, { status, body }),
       });
     },
-    plain(stream, head) {
-      const { clients, options } = server;
-      const socket = plainWebSocket(stream, head, options);
-      clients.add(socket);
-      socket.on("close", () => clients.delete(socket));
-      return { socket, stream };
-    },
-    close: () => sayGoodbye(server.clients),
+    close: () => loaded?.close(),
   };
-}
-
-/** Each subscription on a connection waits for it to drain. */
-function unlimited<T extends WebSocket | Duplex>(emitter: T): T {
-  emitter.setMaxListeners(0);
-  return emitter;
 }
 
 /** An upgrade that is not to be, such as a refused one, is answered as any request would be, in the same words. */

@@ -67,8 +67,13 @@ test.skipIf(process.platform === "win32")(
     const fault = (where: string) => () => {
       throw new Error(where);
     };
+    const handshakes = {
+      accept: fault("accept"),
+      plain: fault("plain"),
+      close: () => {},
+    };
     const open = ownSockets({
-      sockets: { accept: fault("accept"), plain: fault("plain") },
+      sockets: { handshakes: () => Promise.resolve(handshakes) },
       transport: "socket",
       directory: () => folder,
       guard: guardOf(silentLog(), ({ message }) => heard.push(message)),

@@ -56,7 +56,7 @@ const installed = new Set([
     await kernelspecFinder({
       extraDirs: [],
       env: process.env,
-      embedded,
+      embedded: () => embedded,
     }).list()
   ).kernelspecs.map(({ name }) => name),
 ]);

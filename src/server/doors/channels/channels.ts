@@ -9,7 +9,7 @@
  * message is told to nobody but the log.
  */
 import { once } from "node:events";
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
 import { Entries } from "../../../journal/entries.ts";
 import { MessageEntry } from "../../../journal/entry.ts";
@@ -121,7 +121,7 @@ export function ownChannels(
 
 /** Resolves when the socket has closed: the peer has then read all that was sent. One that is half dead is not waited for long. */
 async function farewell(socket: WebSocket): Promise<void> {
-  if (socket.readyState === WebSocket.CLOSED) return;
+  if (socket.readyState === socket.CLOSED) return;
   await within(once(socket, "close"), FAREWELL_MS);
 }
 

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import { failure } from "../../../../contract/index.ts";
 import { EVERYTHING, type Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
@@ -204,7 +204,7 @@ function aMomentLater(socket: WebSocket, then: () => void): void {
   socket.on("error", () => {});
   socket.pause();
   setTimeout(() => {
-    if (socket.readyState === WebSocket.OPEN) then();
+    if (socket.readyState === socket.OPEN) then();
     socket.resume();
   }, MOMENT_MS);
 }

@@ -30,13 +30,14 @@ export function ownSockets({
   directory,
   guard,
 }: {
-  readonly sockets: Pick<WebSockets, "accept" | "plain">;
+  readonly sockets: Pick<WebSockets, "handshakes">;
   readonly transport: "socket" | "named-pipe";
   /** Private. */
   readonly directory: () => string;
   readonly guard: Guard;
 }): OpenOwn {
-  return (enter) => {
+  return async (enter) => {
+    const hands = await sockets.handshakes();
     const name = randomBytes(8).toString("hex");
     const isPipe = transport === "named-pipe";
     const path = isPipe
@@ -46,11 +47,9 @@ export function ownSockets({
       guard,
       upgrade(req, stream, head) {
         stream.on("error", () => {});
-        sockets.accept(req, stream, head, (connection) =>
-          enter(connection, req),
-        );
+        hands.accept(req, stream, head, (connection) => enter(connection, req));
       },
-      plain: (stream, head) => enter(sockets.plain(stream, head)),
+      plain: (stream, head) => enter(hands.plain(stream, head)),
     });
   };
 }

@@ -10,7 +10,7 @@
  * An owner that answers no more is cut off, but never for a time in which it
  * was us who did not run.
  */
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import type { Guard } from "../../../log/guard.ts";
 import type { Claim } from "../../../session/ownership.ts";
 import type { FrameWriter } from "../../socket.ts";
@@ -126,7 +126,7 @@ export class Pings {
   }
 
   #ping(): void {
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
     this.#count += 1n;
     this.#bytes = 0;
     this.#askedFor = this.#seq;
