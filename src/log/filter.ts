@@ -6,7 +6,7 @@
  * a target is for all that nothing else decides.
  */
 
-/** A record's weight, as pino counts it. */
+/** A record's weight, counted as pino does. */
 const weights = {
   trace: 10,
   debug: 20,
