@@ -21,6 +21,12 @@ export {
   type Startup,
   SupervisorError,
 } from "./reasons.ts";
+export {
+  type ContentOf,
+  contents,
+  type KernelMessage,
+  type MessageType,
+} from "./contents.ts";
 export { ExecutionState } from "./execution-state.ts";
 export { isOver } from "./execution-end.ts";
 export { Execution, type RequestingClient } from "./executions.ts";
@@ -31,14 +37,10 @@ export {
   Channel,
   ClientMessage,
   ConnectionInfo,
-  contents,
   Header,
   JupyterEvent,
   ResourceUsage,
   SessionEvent,
-  type ContentOf,
-  type KernelMessage,
-  type MessageType,
   type MimeBundle,
   type OwnEvent,
   type Refused,

@@ -1,11 +1,11 @@
 /** The session operations: what a client may ask of one session, or of all. */
 import * as z from "zod";
 import { ExecutionQueue } from "./execution-queue.ts";
+import { KernelInfoReply } from "./kernel-info-reply.ts";
 import { ExecutionHistoryEntry, historyExample } from "./history.ts";
 import {
   ClientMessage,
   ConnectionInfo,
-  contents,
   JupyterEvent,
   ResourceUsage,
   SessionEvent,
@@ -182,7 +182,7 @@ function demand(...required: readonly string[]) {
   return { properties, required };
 }
 
-export const KernelInfo = contents.kernel_info_reply.meta({ id: "KernelInfo" });
+export const KernelInfo = KernelInfoReply.meta({ id: "KernelInfo" });
 export type KernelInfo = z.infer<typeof KernelInfo>;
 
 export const ActiveSession = z

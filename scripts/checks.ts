@@ -8,7 +8,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { format } from "prettier";
 import * as z from "zod";
-import { contents, SessionEvent } from "../contract/messages.ts";
+import { contents } from "../contract/contents.ts";
+import { SessionEvent } from "../contract/messages.ts";
 
 const WRITTEN = "client/checks.ts";
 

@@ -1,7 +1,8 @@
 /** What a kernel says of itself, as far as it can be believed. */
-import { contents, type KernelInfo } from "../../contract/index.ts";
+import type { KernelInfo } from "../../contract/index.ts";
+import { KernelInfoReply } from "../../contract/kernel-info-reply.ts";
 
-const Info = contents.kernel_info_reply.shape;
+const Info = KernelInfoReply.shape;
 const Language = Info.language_info.shape;
 
 /**

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as checks from "../../client/checks.ts";
-import { contents, SessionEvent } from "../../contract/messages.ts";
+import { contents } from "../../contract/contents.ts";
+import { SessionEvent } from "../../contract/messages.ts";
 
 /** Of each kind one that holds, with all that may be there. */
 const examples: Readonly<Record<string, unknown>> = {

@@ -1,0 +1,26 @@
+/** What a kernel says of itself. */
+import * as z from "zod";
+
+export const KernelInfoReply = z.looseObject({
+  status: z.string().optional().describe("Some kernels leave it out"),
+  protocol_version: z.string(),
+  implementation: z.string().optional(),
+  implementation_version: z.string().optional(),
+  language_info: z
+    .looseObject({
+      name: z.string(),
+      version: z.string().optional(),
+      mimetype: z.string().optional(),
+      file_extension: z.string().optional(),
+    })
+    .meta({ id: "LanguageInfo" }),
+  banner: z.string().optional(),
+  help_links: z
+    .array(
+      z
+        .looseObject({ text: z.string(), url: z.string() })
+        .meta({ id: "HelpLink" }),
+    )
+    .optional(),
+  supported_features: z.array(z.string()).optional(),
+});
