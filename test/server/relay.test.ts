@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { Entries } from "../../src/journal/entries.ts";
+import { EventEntry } from "../../src/journal/entry.ts";
+import type { Told } from "../../src/server/answers/told.ts";
+import { relay } from "../../src/server/relay.ts";
+
+/** What the owner of a channel is sent, and asked, when these events are told one after the other. */
+async function relayed(...kinds: readonly string[]): Promise<string[]> {
+  const did: string[] = [];
+  const told = kinds.map((kind, at): Told => {
+    const json = Buffer.from(JSON.stringify({ kind, seq: at + 1 }));
+    const entries = Entries.of(EventEntry.spelled(at + 1, kind, json));
+    return { journal_id: "j", reading: { entries } };
+  });
+  await relay(
+    (async function* () {
+      for (const each of told) yield await Promise.resolve(each);
+    })(),
+    {
+      codec: {
+        encode({ reading }, put) {
+          if ("entries" in reading) put([], reading.entries.last, 1);
+        },
+      },
+      sink: {
+        add() {},
+        flush() {},
+        together: (send) => send(),
+        drained: () => Promise.resolve(true),
+      },
+      owner: {
+        sent: (seq) => did.push(`sent ${seq}`),
+        ask: () => did.push("ask"),
+      },
+    },
+  );
+  return did;
+}
+
+test("an owner is asked how far it has read", async () => {
+  expect(await relayed("status")).toEqual(["sent 1", "ask"]);
+});
+
+test("an owner is not asked for the sake of a sample, and with what comes next for both", async () => {
+  expect(await relayed("resource_usage", "resource_usage", "exited")).toEqual([
+    "sent 1",
+    "sent 2",
+    "sent 3",
+    "ask",
+  ]);
+});
