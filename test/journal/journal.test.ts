@@ -317,6 +317,24 @@ test("a disk that comes back is used again, and only what was lost meanwhile is 
   expect(gapsIn(readings)[0]?.to).toBeLessThan(401);
 });
 
+test("what memory still has is not lost to a write that failed, and goes to disk later", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  let isBroken = true;
+  const flaky: OpenFile = (path, flags, mode) =>
+    isBroken ? Promise.reject(new Error("EIO")) : open(path, flags, mode);
+  await using journal = journalOf({ open: flaky });
+  journal.append(message("the first"));
+  const { unwritten } = journal;
+  await journal.writeDown();
+  expect(journal.lost).toBe(0);
+  expect(journal.unwritten).toBe(unwritten);
+  isBroken = false;
+  vi.advanceTimersByTime(60_000);
+  await flood(journal, 200);
+  expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
+  expect(gapsIn(await readAll(journal))).toEqual([]);
+});
+
 test("a full disk forgets the oldest file, and goes on", async () => {
   const room = 24 * KB;
   const full = diskWith(room);
