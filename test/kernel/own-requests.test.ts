@@ -1,11 +1,13 @@
 /** What a kernel answers to the server's own requests: that one thing fails, by name, and nothing else. */
 import { randomBytes } from "node:crypto";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Wire } from "../../kernels/wire.ts";
+import type { Exit } from "../../src/host/exit.ts";
+import type { HostProcess } from "../../src/host/host.ts";
 import type { Received } from "../../src/jupyter/frames.ts";
 import { toFrames } from "../../src/jupyter/frames.ts";
 import { kernelInfoIn } from "../../src/jupyter/kernel-info.ts";
-import { compose } from "../../src/jupyter/message.ts";
+import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import { libzmq } from "../../src/zmq/libzmq.ts";
 import { RunningKernel } from "../../src/kernel/running-kernel.ts";
 import type { KernelTransport } from "../../src/zmq/transport.ts";
@@ -69,6 +71,34 @@ describe.each(drivers)("by %s", (_, transport) => {
   });
 });
 
+it.each([true, false])(
+  "a kernel that is stopped is told whether it is restarted: %s",
+  async (restart) => {
+    const { kernel, heard, asked, end } = await running(zmtp, () => INFO);
+    await kernel.introduce(AbortSignal.timeout(20_000));
+    const stopped = kernel.stop(restart);
+    await heard("shutdown_request");
+    await end(); // it was adopted: it is gone with its sockets
+    await stopped;
+    const told = asked.filter(
+      ({ header }) => header.msg_type === "shutdown_request",
+    );
+    expect(told.map(contentOf)).toEqual([{ restart }]);
+  },
+);
+
+it("what a kernel said before its process ended is heard, and then its end", async () => {
+  const process = ending();
+  const { kernel, order, say, end } = await running(zmtp, () => INFO, process);
+  await kernel.introduce(AbortSignal.timeout(20_000));
+  await say("its last words");
+  process.end(); // they are on their way
+  await end();
+  await kernel.exited;
+  await vi.waitUntil(() => order.includes("exited"));
+  expect(order).toEqual(["its last words", "exited"]);
+});
+
 it.each([
   [{}, { protocol_version: "5.0", language_info: { name: "" } }],
   [{ language_info: null }, { language_info: { name: "" } }],
@@ -93,13 +123,29 @@ it("what is wrong in it and not needed is left out", () => {
   });
 });
 
+/** A process of which only the end matters. */
+function ending(): HostProcess & { readonly end: () => void } {
+  let end: (exit: Exit) => void = () => {};
+  const exited = new Promise<Exit>((resolve) => (end = resolve));
+  const gone = () => Promise.resolve("gone" as const);
+  return {
+    ...{ pid: 4711, env: {}, isRunning: true, exited, output: "" },
+    ...{ directory: undefined, isScheduled: true },
+    group: { interrupt: gone, remember() {}, terminate: gone, kill: gone },
+    end: () => end({ exit_code: 0, signal: null, output: "" }),
+  };
+}
+
 /** A kernel whose replies have the content that `answer` gives, and who talks to it. */
 async function running(
   transport: KernelTransport,
   answer: (msg_type: string) => string,
+  process?: HostProcess,
 ) {
   const key = randomBytes(16).toString("hex");
-  const got: string[] = [];
+  const asked: Received[] = [];
+  /** What the session hears. */
+  const order: string[] = [];
   const wire = await Wire.bind({
     connection: {
       ...{ shell_port: 0, iopub_port: 0, stdin_port: 0 },
@@ -110,7 +156,7 @@ async function running(
       key,
     },
     hear: (request) => {
-      got.push(request.header.msg_type);
+      asked.push(request);
       return reply(request);
     },
   });
@@ -153,32 +199,51 @@ async function running(
       timeout_ms: undefined,
     },
     connection: { ...wire.connection },
-    process: undefined,
-    platform: process.platform,
+    process,
+    platform: "linux",
     transport,
     hooks: {
       launched() {},
       state() {},
       tooLarge() {},
-      message() {},
-      burst() {},
+      message: (message) => order.push(textIn(message)),
+      burst: () => order.push("a burst"),
       refused() {},
       behind: () => undefined,
       output() {},
       registered() {},
       heartbeat() {},
-      exited() {},
+      exited: () => order.push("exited"),
     },
     log: silentLog(),
     faults,
   });
+  const end = () => wire.close(0);
   onTestFinished(async () => {
     kernel.close();
-    await wire.close(0);
+    await end();
   });
   return {
     kernel,
     faults,
-    heard: (msg_type: string) => expect.poll(() => got).toContain(msg_type),
+    asked,
+    order,
+    end,
+    say: (text: string) => {
+      const content = { name: "stdout", text };
+      const draft = { session: "k", username: "k", content };
+      return wire.say(
+        compose({ ...draft, channel: "iopub", msg_type: "stream" }),
+        [Buffer.from("stream")],
+      );
+    },
+    heard: (msg_type: string) =>
+      expect
+        .poll(() => asked.map(({ header }) => header.msg_type))
+        .toContain(msg_type),
   };
+}
+
+function textIn(message: Message): string {
+  return String(contentOf(message)?.["text"]);
 }
