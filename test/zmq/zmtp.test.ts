@@ -2,7 +2,8 @@
  * What only our own ZMTP can be asked: the bytes, how they may be cut, and what
  * becomes of peers that libzmq would never be.
  */
-import { connect, type Socket } from "node:net";
+import { connect, Socket } from "node:net";
+import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { Publisher, Router } from "zeromq";
@@ -153,6 +154,40 @@ describe("a connection", () => {
     for await (const chunk of peer) answered += (chunk as Buffer).length;
     expect(answered).toBeGreaterThanOrEqual(command("PONG", "").length);
     expect(answered).toBeLessThan(100_000);
+  });
+
+  it("keeps little for a peer that pings and never reads", async () => {
+    const peer = new Unread();
+    const connection = new ZmtpConnection(
+      { type: "router", accepted: { socket: peer, limit: 1_000_000 } },
+      { ready() {}, messages() {}, drained() {}, ended() {} },
+    );
+    peer.push(Buffer.concat([GREETING, READY_DEALER]));
+    const ping = command("PING", "\x00\x0asixteen bytes...");
+    for (let n = 0; n < 10_000; n += 1) {
+      peer.push(ping);
+      if (n % 100 === 0) await turn();
+    }
+    await turn();
+    expect(connection.unsent).toBeGreaterThan(60_000);
+    expect(connection.unsent).toBeLessThan(70_000);
+    connection.destroy();
+  });
+
+  it("does not talk to itself where TCP connects a free port to itself", async () => {
+    const port = Number((await unboundEndpoint("tcp")).split(":").at(-1));
+    const host = "127.0.0.1";
+    const socket = connect({ host, port, localPort: port, localAddress: host });
+    const error = await new Promise<Error>((ended) => {
+      const accepted = { socket, limit: 1_000 };
+      new ZmtpConnection(
+        { type: "dealer", accepted },
+        { ready() {}, messages() {}, drained() {}, ended },
+      );
+    });
+    expect(error).not.toBeInstanceOf(BadPeer); // after which nobody would try again
+    expect(error.message).toBe("Nobody listens there yet");
+    await bound(new Router(), `tcp://${host}:${port}`); // the port is free for the kernel
   });
 
   it.each<[string, (peer: Socket) => void, number]>([
@@ -556,6 +591,13 @@ async function pingCounter(
     near.on("close", () => far.destroy());
   });
   return { endpoint: ours, pings };
+}
+
+/** A connection whose peer reads nothing of what is written to it: no write is ever done. */
+class Unread extends Socket {
+  override _read(): void {}
+  override _write(): void {}
+  override _writev(): void {}
 }
 
 /** A dealer and the plain socket it has shaken hands with, everything read. */
