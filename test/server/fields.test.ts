@@ -8,6 +8,7 @@ import {
   ownWords,
   temporaryFolder,
   type TestServer,
+  TOKEN,
 } from "../harness.ts";
 
 let server: TestServer;
@@ -170,3 +171,17 @@ test(
     await server.ask("POST", `${pathOf(session)}/shutdown`);
   },
 );
+
+test("a token in the address is no field: it is neither refused, nor named in the warning", async () => {
+  await server.ask("PUT", "/sessions", { ...form, session_id: "asked" });
+  const answer = await server.ask(
+    "GET",
+    `/sessions/asked?token=${TOKEN}&client=mine&other=1`,
+    undefined,
+    {},
+  );
+  expect(answer.status).toBe(200);
+  expect(answer.headers["warning"]).toBe(
+    'Ignoring unknown fields in body: ["other"]',
+  );
+});
