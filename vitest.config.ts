@@ -3,6 +3,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // Only these files and what they import: the whole project is compiled by `npm run check:types`.
+    typecheck: {
+      enabled: true,
+      include: ["test/**/*.test-d.ts"],
+      tsconfig: "tsconfig.type-tests.json",
+    },
     reporters: ["default", "./test/skipped-reporter.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
