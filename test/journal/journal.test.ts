@@ -317,6 +317,17 @@ test("a disk that comes back is used again, and only what was lost meanwhile is 
   expect(gapsIn(readings)[0]?.to).toBeLessThan(401);
 });
 
+test("the newest entry stays in memory until it is on disk, however much is to go", async () => {
+  await using journal = journalOf();
+  journal.append(message("only"));
+  journal.shed(Infinity, "anything");
+  expect(entriesIn(await readAll(journal))).toHaveLength(1);
+  await journal.writeDown();
+  journal.shed(Infinity, "written");
+  expect(journal.bytes).toBe(0);
+  expect(entriesIn(await readAll(journal))).toHaveLength(1);
+});
+
 test("what memory still has is not lost to a write that failed, and goes to disk later", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   let isBroken = true;
