@@ -8,7 +8,10 @@
  *
  * `--files`: files or folders (default: all of the parts below). `--sample`:
  * mutants of each part, drawn at random (default: all). `--seed`: of the draw
- * (default: 1). `--json`: where the result goes (default: mutants.json).
+ * (default: 1). `--near`: only the tests with the shortest way of imports to the
+ * changed file, which take minutes where all take hours. `--timeout`: seconds
+ * after which a mutant is taken for one that never ends (default: 600). `--json`:
+ * where the result goes (default: mutants.json).
  *
  * Only what runs in the process of the tests is changed, not a server or kernel
  * that a test starts as a program. A run over everything takes many hours.
@@ -42,10 +45,6 @@ const parts: Readonly<Record<string, Part>> = {
 
 /** Written by a script. */
 const GENERATED = ["client/checks.ts", "client/version.ts"];
-/** A mutant that takes so many times as long as the tests without it never ends. */
-const PATIENCE = 4;
-const LEAST_PATIENCE_MS = 60_000;
-
 type Outcome = "killed" | "timeout" | "survived";
 
 interface Result extends Omit<Mutant, "text"> {
@@ -60,6 +59,8 @@ const { values } = parseArgs({
     files: { type: "string" },
     sample: { type: "string" },
     seed: { type: "string", default: "1" },
+    near: { type: "boolean", default: false },
+    timeout: { type: "string", default: "600" },
     json: { type: "string", default: "mutants.json" },
   },
 });
@@ -73,10 +74,19 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 const results: Result[] = [];
-const usual = new Map<string, number>();
-for (const [name, part] of Object.entries(parts)) {
-  const tests = part.tests.flatMap((under) => filesUnder(under, ".test.ts"));
-  for (const mutant of sampleOf(part)) {
+/** Tests that are known to pass without a mutant. */
+const green = new Set<string>();
+const samples = Object.entries(parts).map(([name, part]) => ({
+  name,
+  mutants: sampleOf(part),
+  tests: part.tests.flatMap((under) => filesUnder(under, ".test.ts")),
+}));
+const most = Math.max(...samples.map(({ mutants }) => mutants.length));
+for (let nth = 0; nth < most; nth += 1) {
+  // The parts in turn: what is interrupted has something of each.
+  for (const { name, mutants, tests } of samples) {
+    const mutant = mutants[nth];
+    if (mutant === undefined) continue;
     const result = { part: name, ...(await tried(mutant, tests)) };
     results.push(result);
     console.log(wordsOf(result));
@@ -131,37 +141,29 @@ async function tried(
   tests: readonly string[],
 ): Promise<Omit<Result, "part">> {
   const { near, far } = testsOf(mutant.file, tests);
-  for (const group of [near, far]) {
+  for (const group of values.near ? [near] : [near, far]) {
     if (group.length === 0) continue;
-    const usual_ms = await timeOf(group);
-    const limit_ms = Math.max(LEAST_PATIENCE_MS, PATIENCE * usual_ms);
-    const { outcome, by } = await run(group, limit_ms, {
-      file: mutant.file,
-      text,
-    });
-    if (outcome !== "survived") return { ...mutant, outcome, by };
+    const { outcome, by } = await run(group, { file: mutant.file, text });
+    if (outcome === "survived") continue;
+    const file = tests.find((test) => by?.startsWith(test));
+    if (file !== undefined) await assertGreen(file);
+    return { ...mutant, outcome, by };
   }
   return { ...mutant, outcome: "survived", by: undefined };
 }
 
-/** How long the tests take without any mutant. Throws where one fails: what it would notice is not known. */
-async function timeOf(tests: readonly string[]): Promise<number> {
-  const key = tests.join();
-  const known = usual.get(key);
-  if (known !== undefined) return known;
-  const began = performance.now();
-  const { outcome, by } = await run(tests, 3_600_000);
+/** Throws where a test that noticed a mutant fails without it, too. */
+async function assertGreen(test: string): Promise<void> {
+  if (green.has(test)) return;
+  const { outcome, by } = await run([test]);
   if (outcome !== "survived") {
-    throw new Error(`Without a mutant fails: ${by ?? tests.join(" ")}`);
+    throw new Error(`Without a mutant fails: ${by ?? test}`);
   }
-  const took_ms = performance.now() - began;
-  usual.set(key, took_ms);
-  return took_ms;
+  green.add(test);
 }
 
 async function run(
   tests: readonly string[],
-  limit_ms: number,
   mutant?: Request["mutant"],
 ): Promise<{ outcome: Outcome; by: string | undefined }> {
   runner ??= fork("scripts/mutate/runner.ts", {
@@ -174,7 +176,7 @@ async function run(
   const over = new AbortController();
   const answered = once(child, "message", over) as Promise<[Answer]>;
   const gone = once(child, "exit", over).then(() => "gone" as const);
-  const late = delay(limit_ms, "late" as const, over);
+  const late = delay(Number(values.timeout) * 1_000, "late" as const, over);
   const all = [answered, gone, late];
   for (const each of all) each.catch(() => {}); // those that lose are aborted
   const first = await Promise.race(all);
