@@ -10,6 +10,7 @@ import {
 } from "../../client/index.ts";
 import { FaultyProxy } from "../stress/proxy.ts";
 import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
+import { eventually } from "../harness.ts";
 import { needsIpykernel } from "../needs.ts";
 
 type Opened = Awaited<ReturnType<typeof open>>;
@@ -479,6 +480,11 @@ describe("an execution that is found", () => {
     await using session = await near.start("echo");
     const begun = session.execute("flood 1000");
     await begun;
+    // What is said after its end moves the gap.
+    await eventually("idle", async () => {
+      const { status } = await session.info();
+      return status === "idle" || undefined;
+    });
     const found = session.execution(begun.execution_id);
     const [first, ...rest] = await collect(found);
     expect(first?.type).toBe("gap");
