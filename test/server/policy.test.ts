@@ -169,7 +169,12 @@ describe("a policy", () => {
     if (door === undefined) throw new Error("no door");
     await using client = await door.attach(server, "unused");
     await client.until("idle", ({ status }) => status === "idle");
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    // One that was idle later, and nobody listens to, is gone first.
+    await server.start("echo", "alone", { policy: { cull_idle_timeout: 1 } });
+    await eventually("the other's end", async () => {
+      const { status } = await get(server, "alone");
+      return status === "exited" || undefined;
+    });
     expect((await get(server, "unused")).status).toBe("idle"); // somebody listens
     await server.ask("PUT", "/sessions/unused/policy", {
       cull_connected: true,

@@ -33,7 +33,7 @@ function reasons(session: Session): string[] {
 }
 
 /** So that what was begun has come as far as it can. */
-const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("a kernel that dies is started again, and clients hear why, in order", async () => {
   const { session, provisioner } = await started();

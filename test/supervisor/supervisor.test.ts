@@ -34,7 +34,7 @@ async function supervised(policy: PolicyChange) {
 }
 
 const AUTORESTART = { autorestart: { limit: 5, window_s: 60 } };
-const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("a session whose kernel is being started again cannot be deleted", async () => {
   const { supervisor, provisioner, session, kernel } =
