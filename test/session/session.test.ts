@@ -265,6 +265,19 @@ describe("life", () => {
     expect(session.status).toBe("exited");
   });
 
+  test("a sample of what its kernel uses is said, and kept after the exit", async () => {
+    const { session, kernel } = await startedSession();
+    const before = session.journal.last;
+    const usage = {
+      ...{ cpu_percent: 12, memory_bytes: 1024, thread_count: 3 },
+      ...{ sampling_period_ms: 1_000, timestamp: 1_700_000_000_000 },
+    };
+    session.sampled(usage);
+    expect(said(session, before)).toEqual(["resource_usage"]);
+    kernel.die();
+    expect(session.resource_usage).toEqual(usage);
+  });
+
   test("an interrupt with nothing to interrupt is answered by the status", async () => {
     const { session } = await startedSession();
     const before = session.journal.last;
