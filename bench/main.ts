@@ -2,6 +2,7 @@
 import { Missing } from "./harness/kernel.ts";
 import { optionsOf, usage } from "./harness/options.ts";
 import { Bench, type Question, type Series } from "./harness/question.ts";
+import { endAll } from "./harness/process.ts";
 import { load, machine, measured, save, table } from "./harness/report.ts";
 
 /** In the order in which they are asked. */
@@ -29,6 +30,14 @@ if (process.argv.includes("--help")) {
   console.log(`${usage}\n\nQuestions: ${names.join(", ")}`);
   process.exit();
 }
+for (const [signal, number] of [
+  ["SIGINT", 2],
+  ["SIGTERM", 15],
+] as const) {
+  process.once(signal, () => {
+    void endAll().finally(() => process.exit(128 + number));
+  });
+}
 const options = optionsOf(process.argv.slice(2));
 const unknown = options.questions.filter((name) => !names.includes(name));
 if (unknown.length > 0)
@@ -52,9 +61,13 @@ for (const name of asked) {
   try {
     await question.run(bench);
   } catch (error) {
-    if (!(error instanceof Missing)) throw error;
-    passed[name] = error.message;
-    console.log(`passed over: ${error.message}`);
+    const isMissing = error instanceof Missing;
+    passed[name] = error instanceof Error ? error.message : String(error);
+    console.log(`${isMissing ? "passed over" : "given up"}: ${passed[name]}`);
+    if (!isMissing) {
+      console.error(error);
+      process.exitCode = 1;
+    }
   }
   results.push(...bench.results);
   if (options.json !== undefined) {

@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { ended } from "./process.ts";
+import { ended, owned } from "./process.ts";
 
 const PATIENCE_MS = 300_000;
 
@@ -11,7 +11,8 @@ export class Child<Order extends object> implements AsyncDisposable {
 
   /** `file` lies beside this one, and calls `obey`. */
   constructor(file: string, args: readonly string[] = []) {
-    this.#child = fork(fileURLToPath(new URL(file, import.meta.url)), args);
+    const program = fileURLToPath(new URL(file, import.meta.url));
+    this.#child = owned(fork(program, args));
   }
 
   get pid(): number {
@@ -26,9 +27,28 @@ export class Child<Order extends object> implements AsyncDisposable {
 
   /** The next. */
   async answer(): Promise<unknown> {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), PATIENCE_MS);
+    const { signal } = late;
+    const exited = once(this.#child, "exit", { signal }).then(() => {
+      throw new Error(`${this.#child.spawnargs.at(-1)} ended`);
+    });
     const said = once(this.#child, "message", { signal });
-    const [answer] = (await said) as [unknown];
+    let answer: unknown;
+    try {
+      [answer] = (await Promise.race([said, exited])) as [unknown];
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      const after = `after ${PATIENCE_MS / 1000} s`;
+      throw new Error(
+        `${this.#child.spawnargs.at(-1)} has not answered ${after}`,
+      );
+    } finally {
+      clearTimeout(timer);
+      said.catch(() => {}); // raced
+      exited.catch(() => {});
+      late.abort();
+    }
     const { error } = Object(answer) as { error?: string };
     if (error !== undefined) throw new Error(error);
     return answer;

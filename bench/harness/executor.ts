@@ -35,6 +35,8 @@ type Order =
     }
   | { readonly close: true };
 
+const PATIENCE_MS = 30_000;
+
 /** How long each execution took until its reply and its idle were there, in ms. */
 export type Times = readonly number[];
 
@@ -85,7 +87,7 @@ obey(import.meta.url, async (order: Order) => {
     const { code, times, together } = order;
     const timed = async () => {
       const began = performance.now();
-      await line?.execute(code);
+      await ended(line?.execute(code));
       return performance.now() - began;
     };
     if (together) return Promise.all(Array.from({ length: times }, timed));
@@ -95,6 +97,16 @@ obey(import.meta.url, async (order: Order) => {
   }
   return "done";
 });
+
+/** Rejects where it takes so long that something of it must have been lost. */
+async function ended(execution: Promise<unknown> | undefined): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const why = `an execution has not ended after ${PATIENCE_MS / 1000} s`;
+    timer = setTimeout(() => reject(new Error(why)), PATIENCE_MS);
+  });
+  await Promise.race([execution, late]).finally(() => clearTimeout(timer));
+}
 
 const ways: Record<Way, (to: To) => Promise<Line>> = {
   async channel({ channel, token }) {

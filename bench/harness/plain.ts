@@ -12,7 +12,7 @@ import { createServer, type IncomingMessage } from "node:http";
 import { fileURLToPath } from "node:url";
 import { type WebSocket, WebSocketServer } from "ws";
 import { type Launched, launch } from "../../test/kernels/raw-client.ts";
-import { ended, later } from "./process.ts";
+import { ended, later, owned } from "./process.ts";
 import type { Message, Server } from "./server.ts";
 import { type Driver, listen, parsed, verified } from "./wire.ts";
 
@@ -27,7 +27,7 @@ if (process.send !== undefined && process.argv[1] === self)
 
 /** Starts it; `session.send` is its own way, as nobody may be attached. */
 export async function startPlain(name: string, work: Work): Promise<Server> {
-  const child = fork(self, [JSON.stringify(work)]);
+  const child = owned(fork(self, [JSON.stringify(work)]));
   const [url] = (await once(child, "message")) as [string];
   const ask = async (path: string, what: unknown) => {
     const body = JSON.stringify(what);

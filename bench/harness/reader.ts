@@ -62,6 +62,9 @@ export interface Heard {
 /** So many frames come beside those of a flood: busy, the input, the reply, idle. */
 const BESIDE = 4;
 
+/** Who hears nothing for so long waits for what was lost. */
+const SILENCE_MS = 60_000;
+
 /** Counts, and resolves when enough is there. */
 class Count {
   messages = 0;
@@ -70,6 +73,7 @@ class Count {
   #least = 0;
   #first = 0;
   #done: (heard: Heard) => void = () => {};
+  #silence: NodeJS.Timeout | undefined;
 
   add(size: number): void {
     this.messages += 1;
@@ -79,6 +83,7 @@ class Count {
     this.#left -= 1;
     if (this.#left > 0) return;
     this.#left = Infinity;
+    clearInterval(this.#silence);
     const ms = performance.now() - this.#first;
     this.#done({ ms, messages: this.messages, bytes: this.bytes });
   }
@@ -86,8 +91,23 @@ class Count {
   expect({ count, least }: Flood): Promise<Heard> {
     this.messages = this.bytes = this.#first = 0;
     this.#least = least;
-    this.#left = least > 0 ? count : count + BESIDE;
-    return new Promise((resolve) => (this.#done = resolve));
+    const all = least > 0 ? count : count + BESIDE;
+    this.#left = all;
+    return new Promise((resolve, reject) => {
+      this.#done = resolve;
+      let before = -1;
+      clearInterval(this.#silence);
+      this.#silence = setInterval(() => {
+        if (this.bytes !== before) {
+          before = this.bytes;
+          return;
+        }
+        clearInterval(this.#silence);
+        const missing = `${this.#left} of ${all} messages are missing`;
+        const silent = `nothing came for ${SILENCE_MS / 1000} s`;
+        reject(new Error(`${missing}, and ${silent}`));
+      }, SILENCE_MS);
+    });
   }
 }
 

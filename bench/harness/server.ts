@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { WebSocket } from "ws";
 import { Missing } from "./kernel.ts";
 import type { Checkout, Options } from "./options.ts";
-import { ended, later } from "./process.ts";
+import { ended, later, owned } from "./process.ts";
 
 const START_MS = 30_000;
 const TOKEN = "bench";
@@ -165,14 +165,16 @@ export async function startKcserver(
   writeFileSync(join(room, "token"), TOKEN);
   const file = join(room, "connection.json");
   const [command = "", ...before] = argv;
-  const child = spawn(
-    command,
-    [
-      ...before,
-      ...["--token", join(room, "token"), "--connection-file", file],
-      ...["--transport", "tcp", "--log-level", "error", ...args],
-    ],
-    { stdio: ["ignore", "ignore", "inherit"] },
+  const child = owned(
+    spawn(
+      command,
+      [
+        ...before,
+        ...["--token", join(room, "token"), "--connection-file", file],
+        ...["--transport", "tcp", "--log-level", "error", ...args],
+      ],
+      { stdio: ["ignore", "ignore", "inherit"] },
+    ),
   );
   const said = await appears(child, () => {
     if (!existsSync(file)) return undefined;
@@ -254,24 +256,29 @@ async function startJupyter(
   const room = mkdtempSync(join(tmpdir(), "bench-jupyter-"));
   const port = await freePort();
   if (!nagle) writeFileSync(join(room, "sitecustomize.py"), NO_NAGLE);
-  const child = spawn(
-    python,
-    [
-      ...["-m", "jupyter_server", `--ServerApp.port=${port}`, "--no-browser"],
-      ...["--ServerApp.ip=127.0.0.1", `--IdentityProvider.token=${TOKEN}`],
-      ...["--allow-root", "--ZMQChannelsWebsocketConnection.limit_rate=False"],
-      `--ServerApp.root_dir=${room}`,
-    ],
-    {
-      stdio: ["ignore", "ignore", "ignore"],
-      env: {
-        ...process.env,
-        JUPYTER_PATH: room,
-        JUPYTER_RUNTIME_DIR: room,
-        JUPYTER_CONFIG_DIR: room,
-        PYTHONPATH: room,
+  const child = owned(
+    spawn(
+      python,
+      [
+        ...["-m", "jupyter_server", `--ServerApp.port=${port}`, "--no-browser"],
+        ...["--ServerApp.ip=127.0.0.1", `--IdentityProvider.token=${TOKEN}`],
+        ...[
+          "--allow-root",
+          "--ZMQChannelsWebsocketConnection.limit_rate=False",
+        ],
+        `--ServerApp.root_dir=${room}`,
+      ],
+      {
+        stdio: ["ignore", "ignore", "ignore"],
+        env: {
+          ...process.env,
+          JUPYTER_PATH: room,
+          JUPYTER_RUNTIME_DIR: room,
+          JUPYTER_CONFIG_DIR: room,
+          PYTHONPATH: room,
+        },
       },
-    },
+    ),
   );
   const url = `http://127.0.0.1:${port}`;
   const headers = { authorization: `token ${TOKEN}` };

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { floodKernel } from "../harness/kernel.ts";
 import type { Checkout } from "../harness/options.ts";
-import { ended, later, memoryOf } from "../harness/process.ts";
+import { ended, later, memoryOf, owned } from "../harness/process.ts";
 import type { Question } from "../harness/question.ts";
 import type { Door } from "../harness/reader.ts";
 import { Reader } from "../harness/readers.ts";
@@ -55,7 +55,8 @@ export const question: Question = {
 };
 
 async function idle(start: () => Promise<{ pid: number } & AsyncDisposable>) {
-  const empty = spawn(process.execPath, ["-e", "setInterval(() => {}, 1e6)"]);
+  const waits = ["-e", "setInterval(() => {}, 1e6)"];
+  const empty = owned(spawn(process.execPath, waits));
   await using server = await start();
   await later(REST_MS);
   const bare = memoryOf(empty.pid ?? 0).rss;

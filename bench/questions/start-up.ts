@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cpuOf, ended } from "../harness/process.ts";
+import { cpuOf, ended, owned } from "../harness/process.ts";
 import type { Figures, Question } from "../harness/question.ts";
 import { programOf } from "../harness/server.ts";
 
@@ -32,9 +32,11 @@ export const question: Question = {
 
 async function nothing(): Promise<Figures> {
   const began = performance.now();
-  const child = spawn(process.execPath, ["-e", EMPTY], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
+  const child = owned(
+    spawn(process.execPath, ["-e", EMPTY], {
+      stdio: ["ignore", "pipe", "ignore"],
+    }),
+  );
   await once(child.stdout, "data");
   return figures(child, began);
 }
@@ -49,10 +51,12 @@ async function answered([
   const listener = createServer().listen(path);
   await once(listener, "listening");
   const began = performance.now();
-  const child = spawn(
-    command,
-    [...args, "--handshake-socket", path, "--transport", "tcp"],
-    { stdio: "ignore" },
+  const child = owned(
+    spawn(
+      command,
+      [...args, "--handshake-socket", path, "--transport", "tcp"],
+      { stdio: "ignore" },
+    ),
   );
   try {
     const [socket] = (await Promise.race([
