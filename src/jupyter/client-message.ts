@@ -248,12 +248,15 @@ function* decoded(base64: Buffer): Generator<void, Uint8Array> {
 function completed(
   header: Header,
   bytes: Uint8Array,
-  { session, username, version }: Defaults,
+  defaults: Defaults,
 ): [Header, Uint8Array] {
-  const isWhole = ["session", "username", "date", "version"].every(
-    (name) => typeof header[name] === "string",
-  );
+  const isWhole =
+    typeof header.session === "string" &&
+    typeof header.username === "string" &&
+    typeof header.date === "string" &&
+    typeof header.version === "string";
   if (isWhole) return [header, bytes];
+  const { session, username, version } = defaults;
   const whole = {
     session,
     username,

@@ -33,6 +33,10 @@ const LONGEST_NAME = 1024;
 /** Digits of a number; Python takes no more than 4300 of an integer. */
 const LONGEST_NUMBER = 50_000;
 
+/** 1 for each byte that means nothing but itself within a text. */
+const PLAIN = new Uint8Array(256).fill(1, 0x20);
+PLAIN[0x22] = PLAIN[0x5c] = 0;
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
@@ -96,11 +100,15 @@ export class JsonText {
     while (at < end) {
       const byte = text[at] as number;
       if (next >= IN_NAME) {
+        if (PLAIN[byte] === 1) {
+          do at += 1;
+          while (at < end && PLAIN[text[at] as number] === 1);
+          continue;
+        }
         if (byte === BACKSLASH) at = afterEscape(text, at);
         else if (byte < 0x20) throw bad("a text holds a control character");
         else {
-          at += 1;
-          if (byte !== QUOTE) continue;
+          at += 1; // past the quote
           if (next === IN_NAME) {
             next = COLON_OF_NAME;
             if (level === 1) this.#named(at);

@@ -1,3 +1,4 @@
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -23,6 +24,29 @@ const golden = (
     messages: Golden[];
   }
 ).messages;
+
+test.each([
+  { size: 0, key: "k" },
+  { size: 300, key: "a key as long as those of connection files" },
+  { size: 300, key: "é".repeat(100) }, // longer than a block
+  { size: 16 * 1024 - 6, key: "the largest that is signed in one go" },
+  { size: 16 * 1024 - 5, key: "one byte more" },
+  { size: 300_000, key: "large" },
+])("$size bytes are signed as HMAC says", ({ size, key }) => {
+  const raw = {
+    header: Buffer.from("{}"),
+    parent_header: Buffer.from("{}"),
+    metadata: Buffer.from("{}"),
+    content: Buffer.alloc(size, "0123456789"),
+  };
+  for (let time = 0; time < 2; time += 1) {
+    const expected = createHmac("sha256", key)
+      .update(Buffer.concat(Object.values(raw)))
+      .digest("hex");
+    expect(Buffer.from(new Signer(key).sign(raw)).toString()).toBe(expected);
+    raw.content.fill("x");
+  }
+});
 
 describe("frames of another implementation", () => {
   test.each(golden)("$msg_type, signed with $scheme, is read", (message) => {
