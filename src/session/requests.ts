@@ -33,7 +33,7 @@ import { History } from "./history.ts";
 import type { BurstPlace, Journal } from "../journal/journal.ts";
 import { Outbox } from "./outbox.ts";
 import type { Principal } from "./principal.ts";
-import { keepLast } from "./keep-last.ts";
+import { LastIds } from "./last-ids.ts";
 import { type Replies, repliesOf } from "./replies.ts";
 import { unrun } from "./unrun.ts";
 
@@ -78,7 +78,7 @@ export class Requests {
   readonly #options: RequestsOptions;
   readonly #outbox = new Outbox();
   /** The `msg_id`s that were accepted lately, so that a client may repeat itself after a reconnect. */
-  readonly #accepted = new Set<string>();
+  readonly #accepted = new LastIds(IDS_LIMIT);
   readonly #replies: Replies;
   #kernel: Kernel | undefined;
   /** Whether the kernel is being replaced. */
@@ -116,7 +116,6 @@ export class Requests {
       throw error;
     }
     this.#accepted.add(msg_id);
-    keepLast(this.#accepted, IDS_LIMIT);
     return true;
   }
 

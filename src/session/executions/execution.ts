@@ -94,8 +94,11 @@ export class Execution {
   #state: ExecutionState = "queued";
   #interruptedBy: Interrupter | undefined;
   readonly #heard = new Set<"reply" | "idle">();
-  readonly #begun = new AbortController();
-  readonly #over = new AbortController();
+  #hasBegun = false;
+  /** Of those who interrupt; nobody mostly. */
+  #begun: AbortController | undefined;
+  /** Of those who follow or wait. */
+  #over: AbortController | undefined;
   readonly #ended: (execution: Execution) => void;
   readonly #late: (execution: Execution) => void;
   #takingUp: NodeJS.Timeout | undefined;
@@ -120,8 +123,6 @@ export class Execution {
       late: (execution: Execution) => void;
     },
   ) {
-    expectMany(this.#over.signal); // one for each who follows or waits
-    expectMany(this.#begun.signal); // one for each who interrupts
     this.request = request;
     this.code = codeOf(request);
     this.after = after;
@@ -149,6 +150,7 @@ export class Execution {
   }
   /** Aborts when it is over. */
   get over(): AbortSignal {
+    this.#over ??= forMany(this.isOver);
     return this.#over.signal;
   }
   /** Whether it runs beside the main shell, where an interrupt does not reach. */
@@ -180,7 +182,8 @@ export class Execution {
    * that has the request but not yet begun forgets an interrupt.
    */
   async begun(): Promise<void> {
-    if (this.#begun.signal.aborted || this.isOver) return;
+    if (this.#hasBegun || this.isOver) return;
+    this.#begun ??= forMany();
     using wait = deadline([this.#begun.signal, this.over], BEGIN_PATIENCE_MS);
     await untilAborted(wait.signal);
   }
@@ -220,7 +223,7 @@ export class Execution {
 
   /** The kernel asks. */
   asked(question: MessageEntry): void {
-    this.#begun.abort();
+    this.#begins();
     if (this.#happen("asked")) this.input = question.copy();
   }
 
@@ -264,14 +267,19 @@ export class Execution {
   }
 
   #heardOfIt(msg_type: string): void {
-    if (this.#begun.signal.aborted) return;
+    if (this.#hasBegun) return;
     if (!TAKEN_UP.has(msg_type)) {
       clearTimeout(this.#takingUp);
-      this.#begun.abort();
+      this.#begins();
     } else if (!this.isOver) {
-      this.#takingUp ??= setTimeout(() => this.#begun.abort(), TAKE_UP_MS);
+      this.#takingUp ??= setTimeout(() => this.#begins(), TAKE_UP_MS);
       this.#takingUp.unref();
     }
+  }
+
+  #begins(): void {
+    this.#hasBegun = true;
+    this.#begun?.abort();
   }
 
   #hear(sign: "reply" | "idle"): void {
@@ -309,7 +317,7 @@ export class Execution {
     this.input = undefined;
     this.dispose();
     this.#ended(this);
-    this.#over.abort();
+    this.#over?.abort();
   }
 
   /** The only place where the state changes. */
@@ -319,6 +327,13 @@ export class Execution {
     this.#state = state;
     return true;
   }
+}
+
+function forMany(isAborted = false): AbortController {
+  const controller = new AbortController();
+  expectMany(controller.signal);
+  if (isAborted) controller.abort();
+  return controller;
 }
 
 /** What a kernel says before it runs the code. */
