@@ -1,8 +1,9 @@
 /**
  * Asks how far the owner of a channel has come: its pong says that it has read
  * everything sent before the ping. While there is something that it is not
- * known to have read, one question is under way: what has to be said again
- * after a break is what was said within a round trip.
+ * known to have read, it is asked again and again, with a pause in between: what
+ * has to be said again after a break is what was said within two such pauses,
+ * and two round trips.
  *
  * One answer is believed once the next has come: what a broken connection may
  * have made of the last one is not taken for a word of the owner's.
@@ -29,6 +30,8 @@ export interface PingOptions extends Partial<PingTimes> {
 const TIMES: PingTimes = { every_ms: 10_000, patience_ms: 40_000 };
 /** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
 const PING_BYTES = 32 * 1024;
+/** From one question to the next: each costs a write and a read, here and there. */
+const PAUSE_MS = 50;
 
 export class Pings {
   readonly #socket: WebSocket;
@@ -48,6 +51,9 @@ export class Pings {
   /** The last that is known to have been read. */
   #believed = 0;
   #bytes = 0;
+  #askedAt = -Infinity;
+  #askSoon: NodeJS.Timeout | undefined;
+  readonly #askNow: () => void;
 
   /** When the timer is to fire. */
   #due: number;
@@ -64,6 +70,10 @@ export class Pings {
     this.#times = { ...TIMES, ...times };
     const { every_ms } = this.#times;
     this.#due = performance.now() + every_ms;
+    this.#askNow = guard.around("ping", () => {
+      this.#askSoon = undefined;
+      this.ask();
+    });
     const tick = guard.around("ping", () => this.#tick());
     this.#timer = setInterval(tick, every_ms);
     this.#timer.unref();
@@ -99,12 +109,16 @@ export class Pings {
     this.#claim.heard(this.#seq);
   }
 
-  /** Unless it is asked already, or there is nothing that is not known. */
+  /** Unless it is asked already, or there is nothing that is not known; after a pause. */
   ask(): void {
-    if (this.#asked.size === 0 && this.#seq > this.#believed) this.#ping();
+    if (this.#asked.size > 0 || this.#seq <= this.#believed) return;
+    const left_ms = this.#askedAt + PAUSE_MS - performance.now();
+    if (left_ms <= 0) this.#ping();
+    else this.#askSoon ??= setTimeout(this.#askNow, left_ms).unref();
   }
 
   stop(): void {
+    clearTimeout(this.#askSoon);
     clearInterval(this.#timer);
   }
 
@@ -130,7 +144,8 @@ export class Pings {
     this.#count += 1n;
     this.#bytes = 0;
     this.#askedFor = this.#seq;
-    this.#asked.set(this.#count, { seq: this.#seq, at: performance.now() });
+    this.#askedAt = performance.now();
+    this.#asked.set(this.#count, { seq: this.#seq, at: this.#askedAt });
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(this.#count);
     this.#frames.flush(); // it says that what was sent before it has been read
