@@ -172,6 +172,21 @@ test(
   },
 );
 
+test.each(["[]", "5", '"x"', "true"])(
+  "a body that is JSON but not an object is refused, and nothing happens: %s",
+  async (body) => {
+    const session_id = `body ${body}`;
+    await server.ask("PUT", "/sessions", { ...form, session_id });
+    const path = pathOf(session_id);
+    const restart = server.ask("POST", `${path}/restart`, body);
+    const { status, text } = await restart;
+    expect(status).toBe(400);
+    expect(text).toContain("The body is not a JSON object");
+    const seen = await server.ask("GET", path);
+    expect(seen.body).toMatchObject({ status: "uninitialized", last_seq: 0 });
+  },
+);
+
 test("a token in the address is no field: it is neither refused, nor named in the warning", async () => {
   await server.ask("PUT", "/sessions", { ...form, session_id: "asked" });
   const answer = await server.ask(
