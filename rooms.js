@@ -16,7 +16,7 @@ export const rooms = [
   { name: "outputs", folder: "outputs/", uses: ["contract"], browser: true },
 
   { name: "time", folder: "src/time/", uses: [] },
-  { name: "log", folder: "src/log/", uses: [] },
+  { name: "log", folder: "src/log/", uses: [], packages: ["pino"] },
   { name: "package", folder: "src/package/", uses: [] },
   { name: "telemetry", folder: "src/telemetry/", uses: ["contract"] },
   { name: "zmq", folder: "src/zmq/", uses: [], packages: ["zeromq"] },

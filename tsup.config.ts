@@ -9,7 +9,7 @@ import { webBuild } from "./testing/web/build.ts";
 const external = ["koffi", "zeromq", "pyodide", "typescript"];
 
 /** Packages that are in our files: whoever installs ours need not install them. */
-const BUNDLED = [/^@trpc\//, ...["cross-spawn", "pidusage", "ws"]];
+const BUNDLED = [/^@trpc\//, ...["cross-spawn", "pidusage", "pino", "ws"]];
 
 /** ESM bundles of CommonJS packages need a `require`; the long name cannot collide. */
 const banner = {

@@ -6,7 +6,7 @@
  * a target is for all that nothing else decides.
  */
 
-/** A record's weight, counted as pino does. */
+/** A record's weight, as pino counts it. */
 const weights = {
   trace: 10,
   debug: 20,

@@ -8,7 +8,7 @@
  */
 import { concealed, isSecretField } from "./conceal.ts";
 
-/** What is logged, before it is a line. */
+/** What pino writes, read again. */
 export interface LogRecord {
   /** Milliseconds since 1970. */
   readonly time: number;
@@ -23,8 +23,7 @@ export interface LogRecord {
 
 interface LoggedError {
   readonly message?: string;
-  readonly stack?: string | undefined;
-  readonly cause?: unknown;
+  readonly stack?: string;
 }
 
 const names = [
@@ -80,41 +79,21 @@ function subjectOf({ session, client }: LogRecord): string {
 }
 
 function bodyOf(record: LogRecord): string {
-  const { err, level } = record;
-  const fault = err === undefined ? "" : `: ${faultOf(err, level >= 50)}`;
+  const { err } = record;
+  // What is expected has a sentence; what is not is looked for by its stack.
+  const fault =
+    err === undefined
+      ? ""
+      : `: ${(record.level >= 50 ? err.stack : err.message) ?? err.message ?? "unknown"}`;
   const fields = Object.entries(record)
     .filter(([name]) => !OPENING.has(name) && name !== "err")
-    .filter(([, value]) => value !== undefined)
     .map(([name, value]) => ` ${name}=${valueOf(name, value)}`);
   return `${record.msg ?? ""}${fault}${fields.join("")}`;
 }
 
-/** With its causes. What is expected has a sentence; what is not is looked for by its stack. */
-function faultOf(err: LoggedError, isUnexpected: boolean): string {
-  const chain = [...causesOf(err)];
-  return isUnexpected
-    ? chain
-        .map(({ stack, message }) => stack ?? message ?? "unknown")
-        .join("\ncaused by: ")
-    : chain.map(({ message }) => message ?? "unknown").join(": ");
-}
-
-/** The error first; each once, though they be in a circle. */
-function causesOf(err: LoggedError): Set<LoggedError> {
-  const chain = new Set([err]);
-  for (const { cause } of chain) if (cause instanceof Error) chain.add(cause);
-  return chain;
-}
-
-/** A line is written whatever the value is. */
 function valueOf(name: string, value: unknown): string {
   if (isSecretField(name)) return "[hidden]";
-  if (typeof value === "string") return value;
-  try {
-    return JSON.stringify(value);
-  } catch {
-    return String(value); // a circle, or a number that JSON does not have
-  }
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Nothing that moves a cursor, rings a bell or begins a line of its own. */

@@ -4,11 +4,12 @@
  *
  * Writing a line never waits, and never fails: see `log/outlet.ts`.
  */
+import { pino } from "pino";
 import { type Filter, filterAt } from "./filter.ts";
 import { lineOf, type LogRecord, targetOf } from "./line.ts";
 import { Outlet } from "./outlet.ts";
 
-/** As much of a logger of pino's as is used here, so that a program may give one of those: with what, and which words; or the words alone. */
+/** As much of a logger of pino's as is used here: with what, and which words; or the words alone. */
 export interface Log {
   trace: LogLine;
   debug: LogLine;
@@ -27,37 +28,7 @@ interface LogLine {
 
 /** For those who embed the server and do not listen to it. */
 export function silentLog(): Log {
-  return logTo({ isHeard: () => false, write: () => {} });
-}
-
-interface Destination {
-  /** Asked for each line, so that it can change. */
-  isHeard(level: number): boolean;
-  write(record: LogRecord): void;
-}
-
-function logTo(
-  destination: Destination,
-  bindings: Readonly<Record<string, unknown>> = {},
-): Log {
-  const line =
-    (level: number): LogLine =>
-    (said: object | string, message?: string) => {
-      if (!destination.isHeard(level)) return;
-      const given = typeof said === "string" ? { msg: said } : said;
-      const msg = message === undefined ? {} : { msg: message };
-      const time = Date.now();
-      destination.write({ time, level, ...bindings, ...given, ...msg });
-    };
-  return {
-    trace: line(10),
-    debug: line(20),
-    info: line(30),
-    warn: line(40),
-    error: line(50),
-    fatal: line(60),
-    child: (more) => logTo(destination, { ...bindings, ...more }),
-  };
+  return pino({ level: "silent" });
 }
 
 export interface LogBookOptions {
@@ -91,10 +62,20 @@ export class LogBook implements AsyncDisposable, Disposable {
     this.#stderr = Outlet.stderr(this.#stdout);
     if (onStderr === true) this.#stdout = this.#stderr;
     this.#mayColor = color ?? !process.env["NO_COLOR"];
-    this.log = logTo({
-      isHeard: (level) => level >= this.filter.least,
-      write: (record) => this.#record(record),
-    });
+    const isHeard = (level: number) => level >= this.filter.least;
+    this.log = pino(
+      {
+        base: null,
+        // A child keeps the level it was born with; so all pass here, and the filter decides.
+        level: "trace",
+        hooks: {
+          logMethod(args, method, level) {
+            if (isHeard(level)) method.apply(this, args);
+          },
+        },
+      },
+      { write: (text) => this.#record(JSON.parse(text) as LogRecord) },
+    );
   }
 
   /** A word that is struck out wherever it appears. Not one so short that it would hide others. */

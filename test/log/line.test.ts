@@ -40,27 +40,6 @@ test("an error brings its stack, a warning only what it says", () => {
   );
 });
 
-test("an error brings what caused it, though the causes be in a circle", () => {
-  const cause = new Error("no space");
-  const err = new Error("full", { cause });
-  cause.cause = err;
-  expect(lineOf({ time, level: 40, msg: "Lost", err })).toBe(
-    "12:00:01 [WARN] Lost: full: no space\n",
-  );
-  const line = lineOf({ time, level: 50, msg: "Lost", err });
-  expect(line).toMatch(/^12:00:01 \[ERROR\] Lost: Error: full\n +at /);
-  expect(line).toMatch(/\n {4}caused by: Error: no space\n +at /);
-});
-
-test("a value that JSON does not have keeps no line from being written", () => {
-  const circle: Record<string, unknown> = {};
-  circle["self"] = circle;
-  const fields = { size: 3n, circle, absent: undefined };
-  expect(lineOf({ ...info, msg: "x", ...fields })).toBe(
-    "12:00:01 [INFO] x size=3 circle=[object Object]\n",
-  );
-});
-
 test("colour is on the level alone", () => {
   expect(lineOf({ ...info, msg: "x" }, { color: true })).toBe(
     "12:00:01 [\u001b[34mINFO\u001b[39m] x\n",
