@@ -50,7 +50,7 @@ export const contents = {
   comm_msg: z.looseObject({ comm_id: z.string(), data: z.unknown() }),
   comm_close: z.looseObject({ comm_id: z.string(), data: z.unknown() }),
   execute_reply: z.looseObject({
-    status: z.string().describe("ok, error, aborted; IRkernel says abort"),
+    status: z.string().describe("ok, error, aborted; IRkernel sends abort"),
     execution_count: z.int().nullish(),
     ename: z.string().optional(),
     evalue: z.string().optional(),
@@ -92,10 +92,10 @@ export const contents = {
 } as const;
 
 export type MessageType = keyof typeof contents;
-/** What a message of that type contains. */
+/** The content of a message of this type. */
 export type ContentOf<T extends MessageType> = z.infer<(typeof contents)[T]>;
 
-/** A kernel's message whose type we know. Switch on `msg_type`. */
+/** A kernel's message of a known type. Switch on `msg_type`. */
 export type KernelMessage = {
   [T in MessageType]: Omit<JupyterEvent, "content"> & {
     readonly msg_type: T;

@@ -1,38 +1,44 @@
-/** What goes wrong, as every door answers it. */
+/** The JSON bodies of errors, the same for every protocol that the server offers. */
 import * as z from "zod";
 
-/** What every failed operation answers, in every door. */
+/** The body of every failed operation, in every protocol. */
 export const ErrorBody = z
   .looseObject({
     code: z
       .string()
-      .describe("Stable: `KS-n` as Kallichore numbers it, or a word of ours"),
-    message: z.string().describe("For people: what was wrong and what to do"),
+      .describe(
+        "Stable: `KS-n`, as Kallichore numbers its errors, or a word if Kallichore has no such error",
+      ),
+    message: z
+      .string()
+      .describe("For people: what was wrong, and what to do about it"),
     details: z
       .string()
       .optional()
-      .describe("More, such as the context of a start"),
+      .describe("More about the failure, such as the context of a start"),
     reason: z
       .string()
       .optional()
-      .describe("The name of the failure, to switch on"),
+      .describe("The name of the failure, for programs to switch on"),
   })
   .meta({ id: "Error" });
 export type ErrorBody = z.infer<typeof ErrorBody>;
 
-/** What a failed start or restart answers. */
+/** The body of a failed start or restart. */
 export const StartupErrorBody = z
   .looseObject({
     exit_code: z
       .int()
       .optional()
       .describe(
-        "How the process ended; -1 for a signal, 130 when it ran but could not be reached",
+        "The exit code of the process; -1 if a signal ended it, 130 if it ran but could not be reached",
       ),
     output: z
       .string()
       .optional()
-      .describe("What the process printed, standard output and error together"),
+      .describe(
+        "What the process printed: standard output and standard error together",
+      ),
     error: ErrorBody,
   })
   .meta({ id: "StartupError" });

@@ -1,6 +1,6 @@
 /**
- * Everything that can go wrong, as it is said: to each reason the sentence
- * that a person reads, and what it has to be told for that.
+ * The error messages: for each reason the sentence that a person reads, as a
+ * function of the details that the sentence needs.
  */
 import {
   type FailureOptions,
@@ -43,7 +43,7 @@ const sentences = {
   interrupt_failed: ({ session_id, why }: Because) =>
     `Session ${session_id} cannot be interrupted: ${why}`,
   no_process: ({ session_id }: InSession) =>
-    `Session ${session_id} has no process that is ours to signal`,
+    `Session ${session_id} has no process that this server may signal`,
   restart_failed: ({ session_id, why }: Because) =>
     `Session ${session_id} cannot be restarted: ${why}`,
   exited_before_handshake: ({ session_id, why }: Because) =>
@@ -61,11 +61,11 @@ const sentences = {
   bad_request: ({ why }: Why) => why,
   not_found: ({ path }: { path: string }) => `There is nothing at ${path}`,
   method_not_allowed: ({ method, allow }: { method: string; allow: string }) =>
-    `${method} is not possible here: use ${allow}`,
+    `${method} is not allowed at this path: use ${allow}`,
   too_large: ({ limit }: { limit: number }) =>
-    `What was sent is larger than ${limit} bytes`,
+    `The request is larger than ${limit} bytes`,
   kernelspec_not_found: ({ name, known }: { name: string; known: string }) =>
-    `There is no kernelspec ${name}${known === "" ? "" : `; there are ${known}`}`,
+    `There is no kernelspec ${name}${known === "" ? "" : `; available: ${known}`}`,
   bad_kernelspec: ({
     name,
     path,
@@ -80,14 +80,15 @@ const sentences = {
   kernel_exited: kernelExited,
   no_answer: noAnswer,
   kernel_unreachable: ({ session_id, why }: Because) =>
-    `The kernel of session ${session_id} takes no messages: ${why}`,
-  shutting_down: () => "The server is shutting down and starts nothing new",
+    `The kernel of session ${session_id} does not accept messages: ${why}`,
+  shutting_down: () => "The server is shutting down: it starts no more kernels",
   too_busy: ({ why }: Why) => why,
   execution_not_found: ({ execution_id }: { execution_id: string }) =>
-    `There is no execution ${execution_id}, or it is no longer kept`,
+    `There is no execution ${execution_id}, or the server no longer keeps it`,
   execution_state: ({ why }: Why) => why,
-  upgrade_required: () => "This address is a WebSocket: connect to it as one",
-  internal: () => "Something went wrong in the server; its log says what",
+  upgrade_required: () =>
+    "This path is a WebSocket endpoint: connect to it with a WebSocket client",
+  internal: () => "The server had an internal error: its log has the cause",
   execution_timeout: ({
     execution_id,
     why,
@@ -97,11 +98,11 @@ const sentences = {
   }) =>
     `Execution ${execution_id} was interrupted: it did not end within ${why}`,
   bad_answer: ({ session_id, why }: Because) =>
-    `The kernel of session ${session_id} answered with what nobody can read: ${why}`,
+    `The kernel of session ${session_id} sent a reply that the server cannot read: ${why}`,
   session_replaced: sessionReplaced,
   request_timeout: ({ why }: Why) => why,
   headers_too_large: ({ limit }: { limit: number }) =>
-    `The head of the request is larger than ${limit} bytes`,
+    `The headers of the request are larger than ${limit} bytes`,
 } satisfies Record<Reason, (details: never) => string>;
 
 type Sentences = typeof sentences;
@@ -113,7 +114,7 @@ export type DetailsOf<R extends Reason> = Sentences[R] extends (
     : D
   : never;
 
-/** By reason: the code, the HTTP status and the sentence. */
+/** The code, the HTTP status and the message of each reason. */
 export const errors = Object.fromEntries(
   Object.entries(reasons).map(([reason, [code, status]]) => [
     reason,
@@ -127,12 +128,12 @@ export const errors = Object.fromEntries(
   };
 };
 
-/** The failure named `reason`, worded from the table: `throw failure("session_not_found", { session_id })`. */
+/** An error with this `reason` and its message from the table: `throw failure("session_not_found", { session_id })`. */
 export function failure<R extends Reason>(
   reason: R,
   details: DetailsOf<R>,
   options?: FailureOptions,
 ): SupervisorError {
-  const word = sentences[reason] as (details: DetailsOf<R>) => string;
-  return new SupervisorError(reason, word(details), options);
+  const message = sentences[reason] as (details: DetailsOf<R>) => string;
+  return new SupervisorError(reason, message(details), options);
 }

@@ -1,7 +1,7 @@
-/** Which of an execution's states are ends. */
+/** Which states of an execution are final. */
 import type { ExecutionState } from "./execution-state.ts";
 
-/** Whether it has ended. */
+/** Whether an execution in this state has ended. */
 export function isOver(state: ExecutionState): boolean {
   return (
     state !== "queued" && state !== "running" && state !== "waiting_for_input"

@@ -1,8 +1,8 @@
-/** Execute requests that wait for their turn, as clients see them. */
+/** The execute requests that wait in a session's queue, as clients see them. */
 import * as z from "zod";
 import { Channel, Header } from "./messages.ts";
 
-/** A request as the queue shows it: with its whole header, so that a client can rebuild what is running. */
+/** A queued request with its whole header, so that a client can rebuild the state of its user interface. */
 export const QueuedMessage = z
   .looseObject({
     channel: Channel,
@@ -17,7 +17,7 @@ export const QueuedMessage = z
 export const ExecutionQueue = z
   .object({
     active: QueuedMessage.optional(),
-    length: z.int().describe("How many wait"),
+    length: z.int().describe("The number of requests that wait"),
     pending: z.array(QueuedMessage),
   })
   .meta({ id: "ExecutionQueue" });

@@ -1,4 +1,4 @@
-/** Where an execution is, and why it ended there. */
+/** The states of an execution, and the reasons for its end. */
 import * as z from "zod";
 
 export const ExecutionId = z
@@ -16,7 +16,7 @@ export const ExecutionState = z
     "interrupted",
   ])
   .describe(
-    "`queued` until it is sent to the kernel; `running` from then on; `waiting_for_input` while the kernel asks; then one of four ends: `done`, `failed` (the code raised), `aborted` (it never ran, or its kernel went away), `interrupted`",
+    "`queued` until the code is sent to the kernel; `running` from then on; `waiting_for_input` while the kernel waits for input; then one of four final states: `done`, `failed` (the code raised an error), `aborted` (the code never ran, or its kernel ended), `interrupted`",
   )
   .meta({ id: "ExecutionState" });
 export type ExecutionState = z.infer<typeof ExecutionState>;

@@ -1,6 +1,7 @@
 /**
- * The execution operations: code that was given to a session, as a thing that
- * can be looked at, followed, answered and ended by whoever knows its id.
+ * The execution operations. An execution is code that a client sent to a
+ * session. Every client that knows its id can read it, follow it, answer its
+ * input requests and end it.
  */
 import * as z from "zod";
 import {
@@ -17,7 +18,7 @@ import { InSession, SessionId } from "./session-id.ts";
 
 export const RequestingClient = z
   .object({
-    client: z.string().describe("Its name, as it says itself"),
+    client: z.string().describe("The name that the client gave"),
     version: z.string().nullable(),
   })
   .meta({ id: "RequestingClient" });
@@ -31,45 +32,49 @@ export const Execution = z
     session_id: SessionId,
     state: ExecutionState,
     reason: ExecutionReason.nullable().describe(
-      "Why it was aborted or interrupted, where that was our doing or the kernel's end",
+      "Why the execution was aborted or interrupted, if the server or the kernel's end did it",
     ),
     ...ShownCode.shape,
-    metadata: z.record(z.string(), z.unknown()).describe("Of the request"),
+    metadata: z
+      .record(z.string(), z.unknown())
+      .describe("The request's metadata"),
     metadata_is_left_out: z
       .boolean()
       .describe(
-        "The request's metadata have more than 1 MiB, or in listings more than 16 KiB: then `metadata` is empty",
+        "Whether the request's metadata are larger than 1 MiB, or in listings larger than 16 KiB: then `metadata` is empty",
       ),
     queued_at: time,
-    started_at: time.nullable().describe("When it was sent to the kernel"),
+    started_at: time
+      .nullable()
+      .describe("When the code was sent to the kernel"),
     ended_at: time.nullable(),
-    deadline_ms: z.int().nullable().describe("From `queued_at` on"),
+    deadline_ms: z.int().nullable().describe("Counted from `queued_at`"),
     execution_count: z.int().nullable(),
     reply: z
       .record(z.string(), z.unknown())
       .nullable()
       .describe(
-        "The content of its reply; of one larger than 64 KiB only `status`, `execution_count`, `ename` and `evalue`; null until it came",
+        "The content of the kernel's reply; if that is larger than 64 KiB, only `status`, `execution_count`, `ename` and `evalue`; null until the reply arrives",
       ),
     first_seq: z
       .int()
       .nullable()
-      .describe("The first number in the journal that it caused"),
+      .describe("The number of the execution's first entry in the journal"),
     last_seq: z
       .int()
       .nullable()
       .describe(
-        "The last such number so far: once it is over that of its last event `execution`, or of what it said later still, as a thread may",
+        "The number of its last entry so far. After its end: that of its last `execution` event, or of a later output, such as that of a thread",
       ),
     counts: z
       .record(z.string(), z.int())
-      .describe("How many outputs of each type it has made, by `msg_type`"),
-    output_bytes: z.int().describe("What these outputs came to"),
+      .describe("The number of its outputs, by `msg_type`"),
+    output_bytes: z.int().describe("The size of these outputs in all"),
     input_request: JupyterEvent.nullable().describe(
-      "What it asks, while it waits for an answer",
+      "The input request that waits for an answer",
     ),
     requested_by: RequestingClient.nullable().describe(
-      "The program that asked for it, where that says what it is",
+      "The program that requested the execution, if it gave its name",
     ),
   })
   .meta({ id: "Execution" });
@@ -85,7 +90,7 @@ export const executions = {
     summary: "Run code",
     access: "execute",
     description:
-      "Answers at once. The execution goes on whoever leaves. What is asked for before the kernel is up waits for it. Give an `execution_id` of your own to be able to repeat yourself: an id that is known answers with that execution, and nothing is run twice.",
+      "Answers at once. The execution continues when clients disconnect. Code that is sent before the kernel is ready waits for it. Choose the `execution_id` yourself to make the request safe to repeat: if the id is known, the answer is that execution, and nothing runs twice.",
     input: InSession.extend({
       code: z.string(),
       journal_id: ExpectedJournal.optional(),
@@ -96,15 +101,19 @@ export const executions = {
       store_history: z
         .boolean()
         .optional()
-        .describe("True unless it is `silent`"),
+        .describe("Default: false with `silent`, else true"),
       stop_on_error: z
         .boolean()
         .default(true)
-        .describe("Whether its failure drops what waits behind it"),
+        .describe(
+          "Whether the requests that wait in the queue are dropped if this one fails",
+        ),
       allow_stdin: z
         .boolean()
         .default(true)
-        .describe("Whether it may ask; answer by `input`"),
+        .describe(
+          "Whether the code may request input; answer with the operation `answer`",
+        ),
       user_expressions: z.record(z.string(), z.unknown()).default({}),
       metadata: z.record(z.string(), z.unknown()).default({}),
       deadline_ms: z
@@ -113,7 +122,7 @@ export const executions = {
         .max(86_400_000)
         .optional()
         .describe(
-          "From now on, its wait in the queue included; then it is interrupted, or leaves the queue. No bound where absent",
+          "Counted from now, including the wait in the queue. After it, the execution is interrupted or leaves the queue. Default: no deadline",
         ),
     }),
     output: Execution,
@@ -132,12 +141,14 @@ export const executions = {
     summary: "List executions",
     access: "observe",
     description:
-      "Those that wait or run, and the last hundred that are over, in the order in which they were accepted; whoever asked for them, by whichever door. Long code is clipped; large metadata and all replies are left out.",
+      "The executions that wait or run, and the last hundred that have ended, in the order in which they were accepted, from all clients and all protocols. Long code is clipped. Large metadata and all replies are left out.",
     input: InSession,
     output: z
       .object({
         executions: z.array(Execution),
-        forgotten: z.int().describe("How many are no longer kept"),
+        forgotten: z
+          .int()
+          .describe("The number of executions that are no longer kept"),
       })
       .meta({ id: "ExecutionList" }),
     errors: ["session_not_found"],
@@ -152,13 +163,13 @@ export const executions = {
     errors: anyExecution,
   }),
 
-  /** Ends when the execution is over. */
+  /** Ends when the execution has ended. */
   follow: subscription({
     route: "GET /sessions/{session_id}/executions/{execution_id}/events",
-    summary: "Everything an execution says, in order",
+    summary: "Follow the events of an execution",
     access: "observe",
     description:
-      "From its beginning, or after `lastEventId`, to its last event, an `execution` whose `state` is how it ended; then the stream ends. The numbers are those of the session's journal.",
+      "All events in order, from the execution's beginning or after `lastEventId`. The last event is an `execution` with the final `state`; then the stream ends. The numbers are those of the session's journal.",
     input: InExecution.extend({
       lastEventId: LastEventId.nullish(),
     }),
@@ -168,7 +179,7 @@ export const executions = {
 
   outputs: query({
     route: "GET /sessions/{session_id}/executions/{execution_id}/outputs",
-    summary: "What an execution has said so far, as a notebook keeps it",
+    summary: "Get the outputs of an execution so far, in the notebook format",
     access: "observe",
     input: InExecution,
     output: z
@@ -184,17 +195,17 @@ export const executions = {
 
   answer: mutation({
     route: "POST /sessions/{session_id}/executions/{execution_id}/input",
-    summary: "Answer what an execution asks",
+    summary: "Answer the input request of an execution",
     access: "execute",
     description:
-      "Give an `answer_id` of your own to be able to repeat yourself: an answer whose id was accepted before is not given twice.",
+      "Choose an `answer_id` to make the request safe to repeat: an answer whose id was accepted before is not sent twice.",
     input: InExecution.extend({
       value: z.string(),
       input_request_id: z
         .string()
         .optional()
         .describe(
-          "The `msg_id` of the question that this answers; refused where that is not what is asked now",
+          "The `msg_id` of the input request that this answers; refused if another input request is open now",
         ),
       answer_id: z
         .string()
@@ -213,7 +224,7 @@ export const executions = {
     summary: "Take an execution out of the queue",
     access: "execute",
     description:
-      "Possible while it is `queued`: it is answered as aborted and never sent to the kernel.",
+      "Possible while it is `queued`: its state becomes `aborted`, and its code is never sent to the kernel.",
     input: InExecution,
     output: Execution,
     errors: [...anyExecution, "execution_state"],
@@ -224,7 +235,7 @@ export const executions = {
     summary: "Interrupt an execution",
     access: "execute",
     description:
-      "Possible while it runs or asks. What waits behind it is dropped only if it fails thereby and says `stop_on_error`.",
+      "Possible while it runs or waits for input. The requests after it are dropped only if it fails because of the interrupt and has `stop_on_error`.",
     input: InExecution,
     output: Execution,
     errors: [...anyExecution, "execution_state", "interrupt_failed"],
@@ -235,7 +246,7 @@ export const executions = {
     summary: "Wait for the end of an execution",
     access: "observe",
     description:
-      "Answers when it is over, or when the time is up: look at its `state`.",
+      "Answers when the execution has ended or the timeout has passed: see its `state`.",
     input: InExecution.extend({
       timeout_ms: z.int().nonnegative().max(3_600_000).default(30_000),
     }),

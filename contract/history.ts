@@ -1,4 +1,4 @@
-/** What a session has run, with what came of it, in short: for clients that show it and agents that read it. */
+/** A short history of a session's executions, for clients that show it and agents that read it. */
 import * as z from "zod";
 
 export const ExecutionHistoryEntry = z
@@ -7,7 +7,7 @@ export const ExecutionHistoryEntry = z
     output: z
       .string()
       .describe(
-        "What it said, in order: the text of streams; of a display or a result its `text/plain`, or its MIME types in brackets, and a newline",
+        "Its output, in order: the text of streams; for a display or a result its `text/plain`, or its MIME types in brackets, and a newline",
       ),
     error: z
       .object({
@@ -15,15 +15,15 @@ export const ExecutionHistoryEntry = z
         message: z.string(),
         traceback: z
           .array(z.string())
-          .describe("The last whole items that fit"),
+          .describe("The last items of the traceback that fit whole"),
       })
-      .describe("How an execution failed")
+      .describe("The error, if the execution failed")
       .meta({ id: "ExecutionHistoryError" })
       .optional(),
     timestamp: z
       .int()
       .describe(
-        "When it was sent to the kernel, in milliseconds since 1970-01-01",
+        "When the code was sent to the kernel, in milliseconds since 1970-01-01",
       ),
     source: z
       .string()
@@ -36,7 +36,7 @@ export const ExecutionHistoryEntry = z
     truncated: z
       .boolean()
       .describe(
-        "Whether anything is cut: `input`, `output` and `error` hold 4 KiB each",
+        "Whether anything was cut: `input`, `output` and `error` hold at most 4 KiB each",
       ),
   })
   .meta({ id: "ExecutionHistoryEntry" });

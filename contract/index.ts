@@ -1,6 +1,6 @@
 /**
- * The whole contract, as one value: what a client may ask, and what it hears.
- * Browser-safe; needs zod and nothing else.
+ * The whole contract as one value: every operation, its input and its output.
+ * It runs in browsers and depends on zod only.
  */
 import { executions } from "./executions.ts";
 import { kernelspecs } from "./kernelspecs.ts";

@@ -12,10 +12,10 @@ export const Kernelspec = z
     interrupt_mode: z.enum(["signal", "message"]),
     env: z.record(z.string(), z.string()),
     metadata: z.record(z.string(), z.unknown()),
-    resource_dir: z.string().describe("Where it was found"),
+    resource_dir: z.string().describe("The directory of the kernelspec"),
     resources: z
       .record(z.string(), z.string())
-      .describe("Logos and scripts beside it: name to file name"),
+      .describe("Logos and scripts in its directory, file names by name"),
   })
   .meta({ id: "Kernelspec" });
 export type Kernelspec = z.infer<typeof Kernelspec>;
@@ -25,14 +25,14 @@ export const kernelspecs = {
     route: "GET /kernelspecs",
     summary: "List kernelspecs",
     access: "observe",
-    description: "Looked for anew at each call, on all of Jupyter's paths.",
+    description: "Searches all of Jupyter's paths at each call.",
     input: z.void(),
     output: z
       .object({
         default: z
           .string()
           .nullable()
-          .describe("What a session is started from when nothing is said"),
+          .describe("The kernelspec that is used if a request names none"),
         kernelspecs: z.array(Kernelspec),
         problems: z
           .array(

@@ -1,7 +1,7 @@
-/** Labels: what clients write on sessions to find them again. The server does not interpret them. */
+/** Labels: clients attach them to sessions to find the sessions again. The server does not interpret them. */
 import * as z from "zod";
 
-/** Most labels of one session. */
+/** The most labels that one session may have. */
 const MOST = 64;
 
 export const LabelKey = z
@@ -24,7 +24,7 @@ export const Labels = z
     message: `has more than ${MOST} labels`,
   })
   .describe(
-    `At most ${MOST}. A key has 1 to 63 letters, digits, \`.\`, \`_\`, \`/\` and \`-\`; a value at most 256 characters, none of them a control character`,
+    `At most ${MOST} labels. A key has 1 to 63 letters, digits, \`.\`, \`_\`, \`/\` and \`-\`; a value has at most 256 characters, and none is a control character`,
   )
   .meta({ id: "Labels", maxProperties: MOST });
 export type Labels = z.infer<typeof Labels>;
@@ -35,10 +35,10 @@ export const LabelFilter = z
   .union([z.array(Wanted).max(MOST), Wanted])
   .optional()
   .describe(
-    "Only sessions with this label: `key=value`, or `key` for any value. Given several times: only those that have all of them",
+    "Only sessions with this label: `key=value`, or `key` for any value. If given several times: only sessions with all of these labels",
   );
 
-/** Whether `labels` have all that is wanted. */
+/** Whether `labels` match every selector of the filter. */
 export function fits(
   labels: Readonly<Record<string, string>>,
   wanted: z.infer<typeof LabelFilter>,

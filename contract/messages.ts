@@ -1,9 +1,9 @@
 /**
- * What travels on a session's channels: Jupyter messages both ways, and what
- * the supervisor itself has to say, in one numbered stream.
+ * The messages and events of a session: Jupyter messages in both directions,
+ * and the supervisor's own events, in one numbered stream.
  *
- * The protocol is open: kernels and clients add keys, and they pass. What a
- * message contains is described in `contents.ts`.
+ * The Jupyter protocol is open: kernels and clients may add keys, and the
+ * server forwards them. `contents.ts` describes the contents of messages.
  * Source: the Jupyter messaging specification 5.5.
  */
 import * as z from "zod";
@@ -26,7 +26,7 @@ export const Header = z
     msg_type: z.string(),
     session: z.string().optional(),
     username: z.string().optional(),
-    date: z.string().optional().describe("ISO 8601; some kernels leave it out"),
+    date: z.string().optional().describe("ISO 8601; some kernels omit it"),
     version: z.string().optional(),
     subshell_id: z.string().nullish(),
   })
@@ -46,7 +46,7 @@ export const ClientMessage = z
       .looseObject({ msg_id: z.string().min(1), msg_type: z.string().min(1) })
       .meta({ id: "ClientHeader" })
       .describe(
-        "`session`, `username`, `date` and `version` are filled in where absent",
+        "The server fills in `session`, `username`, `date` and `version` if they are absent",
       ),
     parent_header: z.looseObject({}).nullish(),
     metadata: Anything.optional(),
@@ -56,11 +56,11 @@ export const ClientMessage = z
   .meta({ id: "ClientMessage" });
 export type ClientMessage = z.infer<typeof ClientMessage>;
 
-/** Wherever an event carries it: its place in the session's journal. */
+/** The position of an event in the session's journal. */
 const seq = z
   .int()
   .describe(
-    "Place in the session's journal: from 1, dense, never repeated, across restarts too",
+    "Position in the session's journal: counted from 1 without gaps, never reused, continued across restarts of the kernel",
   );
 
 /** kernel → client */
@@ -82,7 +82,7 @@ export const ResourceUsage = z
   .looseObject({
     cpu_percent: z
       .int()
-      .describe("Of the whole process tree; 100 is one full core"),
+      .describe("CPU use of the whole process tree; 100 is one full core"),
     memory_bytes: z.int().describe("Resident memory of the process tree"),
     thread_count: z.int(),
     sampling_period_ms: z.int(),
@@ -117,7 +117,7 @@ export const StatusEvent = z
       .string()
       .nullable()
       .describe(
-        "Why it changed: for `busy` and `idle` the `msg_type` of the request",
+        "Why the status changed; for `busy` and `idle` the `msg_type` of the request",
       ),
   })
   .meta({ id: "StatusEvent" });
@@ -126,11 +126,14 @@ export const ExitedEvent = z
   .object({
     kind: z.literal("exited"),
     seq,
-    exit_code: z.int().describe("-1 when a signal ended it"),
-    signal: z.string().nullable().describe("Such as `SIGKILL`"),
+    exit_code: z.int().describe("-1 if a signal ended the process"),
+    signal: z
+      .string()
+      .nullable()
+      .describe("The signal that ended the process, such as `SIGKILL`"),
     output: z
       .string()
-      .describe("The tail of what it printed on standard error"),
+      .describe("The last lines that the process wrote to standard error"),
   })
   .meta({ id: "ExitedEvent" });
 
@@ -158,46 +161,44 @@ export const ExecutionStateEvent = z
     execution_id: ExecutionId,
     state: ExecutionState,
     reason: ExecutionReason.nullable().describe(
-      "Why it was aborted or interrupted, where that was our doing or the kernel's end",
+      "Why the execution was aborted or interrupted, if the server or the kernel's end did it",
     ),
     first_seq: z
       .int()
-      .describe("The first number in the journal that the execution caused"),
+      .describe("The number of the execution's first entry in the journal"),
     last_seq: z
       .int()
-      .describe("The last such number so far: that of this event"),
+      .describe("The number of its last entry so far, which is this event"),
   })
   .describe(
-    "Where an execution is, whichever door its code came through. Said at most three times: `queued`, where it waits behind others; `running`, when it has been sent to the kernel; and how it ended, which is the last event of the execution. Only what a kernel says of it after that, such as the output of a thread, comes later",
+    "The state of an execution, from any client and protocol. Sent at most three times: `queued`, if the execution waits for others; `running`, when its code was sent to the kernel; and its final state. The final state is the last event of the execution; only later kernel messages, such as the output of a thread, may follow it",
   )
   .meta({ id: "ExecutionStateEvent" });
 
-/** The person or program that asked for an execution: `attribution` in the metadata of its request. */
+/** The person or program that requested an execution: `attribution` in the metadata of its request. */
 export const Attribution = z
   .object({
-    source: z.string().describe("Such as `agent`"),
+    source: z.string().describe("The kind of caller, such as `agent`"),
     agent_name: z.string().nullable(),
     agent_version: z.string().nullable(),
-    workspace_id: z
-      .string()
-      .describe("The session's, where the request names none; may be empty"),
-    tool: z.string().describe("`execute_code` where the request names none"),
+    workspace_id: z.string().describe("Default: the session's; may be empty"),
+    tool: z.string().describe("Default: `execute_code`"),
   })
   .meta({ id: "Attribution" });
 export type Attribution = z.infer<typeof Attribution>;
 
-/** Code as answers and events show it. */
+/** Code, as answers and events show it. */
 export const ShownCode = z.object({
   code: z
     .string()
     .describe(
-      "The whole code; only its beginning and its end where `code_is_clipped`",
+      "The whole code, or only its beginning and its end if `code_is_clipped`",
     ),
-  code_length: z.int().describe("Of the whole code, in UTF-16 units"),
+  code_length: z.int().describe("Length of the whole code in UTF-16 units"),
   code_is_clipped: z
     .boolean()
     .describe(
-      "The code has more than 1 MiB as JSON, or in listings more than 8192 UTF-16 units",
+      "Whether the code is longer than 1 MiB as JSON, or in listings longer than 8192 UTF-16 units",
     ),
 });
 export type ShownCode = z.infer<typeof ShownCode>;
@@ -206,13 +207,13 @@ export const ExecutionRequestedEvent = z
   .object({
     kind: z.literal("execution_requested"),
     seq,
-    msg_id: z.string().describe("Of the execute request"),
+    msg_id: z.string().describe("The `msg_id` of the execute request"),
     ...ShownCode.shape,
     requested_at: z.string().describe("ISO 8601"),
     attribution: Attribution,
   })
   .describe(
-    "Somebody whom the request names wants code to run. Comes before everything that the execution says",
+    "A person or program that the request names requests to run code. Comes before all other events of the execution",
   )
   .meta({ id: "ExecutionRequestedEvent" });
 
@@ -225,16 +226,16 @@ export const HandshakeEvent = z
   })
   .meta({ id: "HandshakeEvent" });
 
-/** What is known of a message that was refused. */
+/** The facts about a message that the server refused. */
 export const Refused = z
   .object({
     msg_type: z.string().nullable(),
     reason: z
       .enum(["not_json", "too_deep", "too_large"])
       .describe(
-        "`not_json`: a frame is not one JSON value; `too_deep`: its arrays and objects are nested too deep; `too_large`: the message is larger than the server takes",
+        "`not_json`: a frame is not one JSON value; `too_deep`: its arrays and objects are nested too deep; `too_large`: the message is larger than the server accepts",
       ),
-    size: z.int().describe("Bytes of the message"),
+    size: z.int().describe("Size of the message in bytes"),
   })
   .meta({ id: "Refused" });
 export type Refused = z.infer<typeof Refused>;
@@ -243,15 +244,17 @@ export const RefusedEvent = z
   .object({
     kind: z.literal("refused"),
     seq,
-    channel: Channel.describe("Where the kernel sent the message"),
+    channel: Channel.describe(
+      "The channel on which the kernel sent the message",
+    ),
     ...Refused.shape,
     parent_id: z
       .string()
       .nullable()
-      .describe("The `msg_id` of the request that it answered"),
+      .describe("The `msg_id` of the request that the message answered"),
   })
   .describe(
-    "A message of the kernel that the server could not accept: nothing of its content is in the journal",
+    "The kernel sent a message that the server could not accept: none of its content is in the journal",
   )
   .meta({ id: "RefusedEvent" });
 
@@ -262,7 +265,9 @@ export const GapEvent = z
     from: z.int().describe("The first number that is no longer kept"),
     to: z.int().describe("The last number that is no longer kept"),
   })
-  .describe("Some of what was asked for has been forgotten: `from` to `to`")
+  .describe(
+    "Some requested events are no longer kept: those from `from` to `to`",
+  )
   .meta({ id: "GapEvent" });
 
 export const JournalEvent = z
@@ -272,14 +277,14 @@ export const JournalEvent = z
     journal_id: JournalId,
     previous_journal_id: z
       .string()
-      .describe("The one that the reader had read, as it says itself"),
+      .describe("The journal that the reader named"),
   })
   .describe(
-    "The session is another one than the reader knows: its journal follows, from the beginning. In no journal itself",
+    "The session has another journal than the one that the reader named. The present journal follows from its beginning. This event is in no journal",
   )
   .meta({ id: "JournalEvent" });
 
-/** Everything a session says. Switch on `kind`. */
+/** Every event of a session. Switch on `kind`. */
 export const SessionEvent = z
   .discriminatedUnion("kind", [
     JupyterEvent,
@@ -297,7 +302,7 @@ export const SessionEvent = z
   ])
   .meta({ id: "SessionEvent" });
 export type SessionEvent = z.infer<typeof SessionEvent>;
-/** What the supervisor says itself, before it has a number. */
+/** An event of the supervisor itself, before it has a number. */
 export type OwnEvent = DistributiveOmit<
   Exclude<SessionEvent, { kind: "jupyter" | "gap" | "journal" }>,
   "seq"
@@ -306,7 +311,7 @@ type DistributiveOmit<T, K extends PropertyKey> = T extends unknown
   ? Omit<T, K>
   : never;
 
-/** A value in several formats, by MIME type. JSON types hold values, binary ones base64. */
+/** A value in several formats, by MIME type. JSON types hold JSON values; binary types hold base64. */
 export const MimeBundle = z
   .record(z.string(), z.unknown())
   .meta({ id: "MimeBundle" });

@@ -1,14 +1,15 @@
 /**
- * What an operation is: one value that says how it is asked, what goes in,
- * what comes out and what can go wrong. The router, the REST routes, the
- * OpenAPI document, the client's types and the mocks are all read off it.
+ * An operation is one value: its route, its input, its output and its errors.
+ * The router, the REST routes, the OpenAPI document, the client's types and the
+ * mocks are all derived from it.
  */
 import { type Reason, reasons } from "./reasons.ts";
 import type { Access } from "./scopes.ts";
 
 /**
- * Any schema, seen from outside. Structural on purpose: `z.ZodType` in a
- * constraint makes the compiler compare schemas in depth, once an operation.
+ * Any schema, reduced to its input and output types. The type is structural on
+ * purpose: `z.ZodType` in a constraint makes the compiler compare schemas in
+ * depth, once per operation.
  */
 export interface Schema<In = unknown, Out = unknown> {
   readonly _zod: { readonly input: In; readonly output: Out };
@@ -17,21 +18,21 @@ export type InputOf<S extends Schema> = S["_zod"]["input"];
 export type OutputOf<S extends Schema> = S["_zod"]["output"];
 
 export type Method = "GET" | "PUT" | "POST" | "DELETE";
-/** As in an HTTP log, with `{name}` for what the path carries of the input. */
+/** Method and path, with `{name}` for each input field that the path carries. */
 export type Route = `${Method} /${string}`;
 
 export interface OperationTerms {
-  /** Absent where REST has no word for it; a subscription with a route is served as server-sent events. */
+  /** Absent if REST does not offer the operation. A subscription with a route is served as server-sent events. */
   readonly route?: Route;
   readonly summary: string;
   readonly description?: string;
-  /** Who may ask. */
+  /** The scope that a caller needs. */
   readonly access: Access;
-  /** HTTP status of success; 200 unless said. */
+  /** HTTP status of success. Default: 200. */
   readonly status?: 200 | 201 | 202;
-  /** What this operation may answer besides its output: a promise to callers. */
+  /** The errors that this operation may answer with: a promise to callers. */
   readonly errors?: readonly Reason[];
-  /** `startup`: failures wear the StartupError shape (what the kernel printed, how it exited). */
+  /** `startup`: failures have the StartupError shape (the output and the exit code of the kernel). */
   readonly failure?: "startup";
   /** Example bodies for the API page. */
   readonly examples?: { readonly input?: unknown; readonly output?: unknown };
@@ -51,21 +52,21 @@ type Definition<I extends Schema, O extends Schema> = OperationTerms & {
   readonly output: O;
 };
 
-/** Asks and changes nothing. */
+/** An operation that reads and changes nothing. */
 export function query<I extends Schema, O extends Schema>(
   definition: Definition<I, O>,
 ) {
   return { kind: "query", ...definition } as const;
 }
 
-/** Changes something. */
+/** An operation that changes something. */
 export function mutation<I extends Schema, O extends Schema>(
   definition: Definition<I, O>,
 ) {
   return { kind: "mutation", ...definition } as const;
 }
 
-/** Keeps talking. `output` is one event; events are numbered, and a reader resumes after a number. */
+/** An operation that sends events. `output` is one event. Events are numbered, and a reader resumes after a number. */
 export function subscription<I extends Schema, O extends Schema>(
   definition: Definition<I, O>,
 ) {
@@ -73,9 +74,9 @@ export function subscription<I extends Schema, O extends Schema>(
 }
 
 /**
- * The HTTP status of a failure. Kallichore's clients know one for a start that
- * failed, whatever the reason; who is no client, or names no session, is told
- * so as everywhere.
+ * The HTTP status of a failure. For a failed start, Kallichore's clients know
+ * one status only (500), whatever the reason. A caller without access, or with
+ * an unknown session, gets the usual status.
  */
 export function statusOf(
   { failure, errors: promised = [] }: Operation,
@@ -86,7 +87,7 @@ export function statusOf(
   return isStartup && status !== 404 ? 500 : status;
 }
 
-/** The two halves of a route. */
+/** The method and the path of a route. */
 export function partsOf(route: Route): { method: Method; path: string } {
   const space = route.indexOf(" ");
   return {

@@ -1,4 +1,4 @@
-/** What code said, as a notebook keeps it. */
+/** The outputs of code in the notebook format, and the report of missing outputs. */
 import * as z from "zod";
 import { Refused } from "./messages.ts";
 
@@ -36,7 +36,7 @@ export const ErrorOutput = z
   })
   .meta({ id: "ErrorOutput" });
 
-/** Outputs as a notebook keeps them (nbformat 4). */
+/** An output in the notebook format (nbformat 4). */
 export const Output = z
   .discriminatedUnion("output_type", [
     StreamOutput,
@@ -47,36 +47,38 @@ export const Output = z
   .meta({ id: "Output" });
 export type Output = z.infer<typeof Output>;
 
-/** What was left out of an execution's outputs because they are larger than the limit. */
+/** The outputs that were left out or shortened because they exceed the limit. */
 export const Clipped = z
   .object({
-    outputs: z.int().describe("How many were left out, or shortened"),
-    bytes: z.int().describe("What is missing of them"),
+    outputs: z
+      .int()
+      .describe("The number of outputs that were left out or shortened"),
+    bytes: z.int().describe("The bytes that are missing"),
     limit_bytes: z
       .int()
       .describe(
-        "The limit: of streams and displays together, and again of results and errors; the last of these is kept however large it is",
+        "The limit. It applies to streams and displays together, and once more to results and errors together. The last result or error is kept whatever its size",
       ),
   })
   .meta({ id: "Clipped" });
 export type Clipped = z.infer<typeof Clipped>;
 
-/** What an answer with outputs says of what is missing. */
+/** The fields that report missing outputs in an answer. */
 export const missing = {
   gaps: z
     .array(z.object({ from: z.int(), to: z.int() }).meta({ id: "Gap" }))
     .describe(
-      "Parts of the journal that are no longer kept, and outputs that could not be accepted",
+      "Parts of the journal that are no longer kept, and outputs that the server could not accept",
     ),
   is_clipped: z
     .boolean()
-    .describe("Whether outputs past the limit were left out"),
+    .describe("Whether outputs over the limit were left out"),
   clipped: Clipped.nullable().describe(
-    "What was left out for the limit; null when nothing was",
+    "The outputs that were left out because of the limit; null if there are none",
   ),
   refused: z
     .array(Refused)
     .describe(
-      "What the kernel sent of it and the server could not accept: it is not among the outputs, or was the reply",
+      "The messages of the execution that the server could not accept: outputs that are missing above, or the reply",
     ),
 };

@@ -1,4 +1,4 @@
-/** What becomes of a session's kernel when nobody uses it, and when it dies: the session's own rules, whatever door it is used by. */
+/** A session's policy: when its kernel is culled, and whether a kernel that died is started again. It applies to clients of every protocol. */
 import * as z from "zod";
 
 export const Autorestart = z
@@ -7,12 +7,14 @@ export const Autorestart = z
       .int()
       .min(1)
       .max(1_000)
-      .describe("Most starts within the window; then the session stays exited"),
+      .describe(
+        "The most starts within the window; after them the session stays exited",
+      ),
     window_s: z
       .int()
       .min(1)
       .max(86_400)
-      .describe("Seconds that a start counts for"),
+      .describe("The window in seconds: a start counts for this long"),
   })
   .meta({ id: "Autorestart" });
 export type Autorestart = z.infer<typeof Autorestart>;
@@ -24,28 +26,32 @@ export const SessionPolicy = z
       .min(0)
       .max(31_536_000)
       .describe(
-        "Seconds without use after which the kernel is shut down; 0: never. Each change of what the kernel does, each message that a client sends and each client that leaves begins them anew",
+        "Seconds without use after which the kernel is shut down; 0: never. The time starts again at each change of the execution state, each message from a client and each client that disconnects",
       ),
     cull_connected: z
       .boolean()
-      .describe("Also while clients are connected. Default: false"),
+      .describe(
+        "Whether to cull also while clients are connected. Default: false",
+      ),
     cull_busy: z
       .boolean()
-      .describe("Also while code runs or waits. Default: false"),
+      .describe(
+        "Whether to cull also while code runs or waits. Default: false",
+      ),
     autorestart: Autorestart.nullable().describe(
-      "Start a kernel that died by itself again, in the same session. `null`: never. A kernel that was adopted is neither culled nor started again",
+      "Whether a kernel that died by itself is started again in the same session. `null`: never. A kernel that was adopted is neither culled nor started again",
     ),
   })
   .meta({ id: "SessionPolicy" });
 export type SessionPolicy = z.infer<typeof SessionPolicy>;
 
-/** What is not given stays as it is; at the creation, as the server says by default. */
+/** A field that is not given keeps its value; at the creation it takes the server's default. */
 export const PolicyChange = SessionPolicy.partial().meta({
   id: "SessionPolicyChange",
 });
 export type PolicyChange = z.infer<typeof PolicyChange>;
 
-/** A session that nobody said anything about. */
+/** The policy of a session for which neither client nor server set one. */
 export const NO_POLICY: SessionPolicy = {
   cull_idle_timeout: 0,
   cull_connected: false,

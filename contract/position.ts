@@ -1,18 +1,18 @@
 /**
- * Where a reader of a journal is: in which journal, and after which number of
- * it. A session that was made anew has another journal, whose numbers begin
- * again; so the number alone is not a place.
+ * The position of a reader: a journal, and a number in it. A session that is
+ * deleted and created again has a new journal, whose numbers begin again at 1.
+ * So a number alone does not identify a position.
  */
-/** As a reader that comes back says it. */
+/** A position as a reader sends it when it resumes. */
 export const POSITION = /^(?:([\w-]{1,64}):)?(\d{1,16})$/;
 
 export interface Position {
-  /** Absent: the present one. */
+  /** Absent: the present journal. */
   readonly journal_id: string | undefined;
   readonly seq: number;
 }
 
-/** Throws a `TypeError` for what is none. */
+/** Throws a `TypeError` if `text` is not a position. */
 export function toPosition(text: string): Position {
   const [, journal_id, seq] = POSITION.exec(text) ?? [];
   if (seq === undefined) {

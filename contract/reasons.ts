@@ -1,10 +1,10 @@
 /**
- * Why something can go wrong, each reason named once, and the error that says it.
+ * The reasons of all failures, and the error class that carries them.
  *
- * Each is a promise to callers: the reason to switch on, the code that
+ * Each entry is a promise to callers: the reason to switch on, the code that
  * Kallichore clients already know (`KS-n`; our own codes are words), and the
- * HTTP status. Add at the end; a code, once shipped, keeps its meaning. The
- * sentences are in `errors.ts`, which a page need not load.
+ * HTTP status. Add new entries at the end; a published code keeps its meaning.
+ * The messages are in `errors.ts`, so that a web page need not load them.
  */
 import type { ErrorBody, StartupErrorBody } from "./error-body.ts";
 
@@ -57,7 +57,7 @@ export const reasons = {
 
 export type Reason = keyof typeof reasons;
 
-/** What a start leaves behind when it fails. */
+/** The exit code and the output of a kernel whose start failed. */
 export interface Startup {
   readonly exit_code?: number | undefined;
   readonly output?: string | undefined;
@@ -68,7 +68,7 @@ export interface FailureOptions extends ErrorOptions {
   readonly startup?: Startup | undefined;
 }
 
-/** The one class callers catch. Switch on `reason`; show `message`. */
+/** The one error class that callers catch. Switch on `reason`; show `message`. */
 export class SupervisorError extends Error {
   override readonly name = "SupervisorError";
   readonly reason: Reason;

@@ -1,24 +1,25 @@
 /**
- * Who may ask what. Each operation names its scope as its `access`; the types
- * of client messages have theirs in the table below. What is in neither is for
- * `admin` alone.
+ * The scopes of tokens. Each operation names the scope that it needs as its
+ * `access`; the table below names the scope of each client message type. A
+ * message type that is not in the table needs `admin`.
  */
 import * as z from "zod";
 
 export const Scope = z
   .enum(["observe", "execute", "control", "admin"])
   .describe(
-    "`observe`: read; `execute`: run code in a session, and interrupt it; `control`: create, change, start and end sessions; `admin`: everything about the server, and what would give away a kernel's key. None contains another",
+    "`observe`: read; `execute`: run code in a session, and interrupt it; `control`: create, change, start and end sessions; `admin`: manage the server, and use operations that reveal a kernel's key. No scope includes another",
   )
   .meta({ id: "Scope" });
 export type Scope = z.infer<typeof Scope>;
 
-/** `open` needs no token. `as_message`: what the message needs that is its input. */
+/** `open` needs no token. `as_message` needs the scope of the message that is the input. */
 export type Access = "open" | "as_message" | Scope;
 
 /**
- * Which scope a client's message needs, by its `msg_type`. What a kernel may
- * answer by running code (a completion, an inspection, a widget) is `execute`.
+ * The scope that a client's message needs, by its `msg_type`. A request that a
+ * kernel may answer by running code (a completion, an inspection, a widget)
+ * needs `execute`.
  */
 export const messageScopes = {
   comm_info_request: "observe",

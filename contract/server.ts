@@ -1,16 +1,20 @@
-/** The supervisor's own operations: how it is, how it is set, how it ends. */
+/** The operations on the server itself: its status, its configuration, its shutdown. */
 import * as z from "zod";
 import { mutation, query } from "./operation.ts";
 
 const int32 = z.int().min(-2147483648).max(2147483647);
 
-/** Kallichore's word on its MCP listener, which this server does not have. */
+/** Kallichore's report about its MCP listener. This server has no such listener. */
 const McpStatus = z
   .looseObject({
     active: z.boolean().describe("Whether there is an MCP listener"),
-    port: z.int().describe("Of the listener; 0 where there is none"),
-    request_count: z.int().describe("Tool calls since the listener began"),
-    workspaces: z.array(z.looseObject({})).describe("Those that registered"),
+    port: z.int().describe("Port of the listener; 0 if there is none"),
+    request_count: z
+      .int()
+      .describe("Tool calls since the listener was started"),
+    workspaces: z
+      .array(z.looseObject({}))
+      .describe("The workspaces that have registered"),
   })
   .meta({ id: "McpStatus" });
 
@@ -19,18 +23,18 @@ export const ServerStatus = z
     sessions: z.int(),
     active: z
       .int()
-      .describe("Sessions that are neither never started nor exited"),
+      .describe("The number of sessions that were started and have not exited"),
     busy: z.boolean(),
     idle_seconds: z.int().describe("0 while busy"),
     busy_seconds: z.int(),
     uptime_seconds: z.int(),
     version: z
       .string()
-      .describe("The Kallichore version that we are compatible with"),
+      .describe("The Kallichore version that this server is compatible with"),
     process_id: z.int(),
     started: z.string(),
-    server_id: z.string().describe("New with every start of the server"),
-    server_version: z.string().describe("Our own version"),
+    server_id: z.string().describe("A new id at every start of the server"),
+    server_version: z.string().describe("The version of this server"),
     mcp: McpStatus,
   })
   .meta({ id: "ServerStatus" });
@@ -45,36 +49,36 @@ export const Limits = z
   .looseObject({
     journal_memory_bytes: z
       .int()
-      .describe("What one session's journal keeps in memory"),
+      .describe("The most bytes that one session's journal keeps in memory"),
     server_memory_bytes: z
       .int()
-      .describe("What all journals together keep in memory"),
+      .describe("The most bytes that all journals together keep in memory"),
     journal_disk_bytes: z
       .int()
       .describe(
-        "What one session's journal keeps on disk, beyond memory; then the oldest is forgotten. 0: none",
+        "The most bytes that one session's journal keeps on disk in addition to memory. Beyond it, the oldest entries are deleted. 0: none",
       ),
     server_disk_bytes: z
       .int()
       .describe(
-        "What all journals together keep on disk; then the oldest of the one that has the most there is forgotten. 0: none",
+        "The most bytes that all journals together keep on disk. Beyond it, the oldest entries of the largest journal are deleted. 0: none",
       ),
     reader_buffer_bytes: z
       .int()
       .describe(
-        "What may wait in our process for one reader that does not read",
+        "The most bytes that may wait in the server for one reader that does not read",
       ),
     reader_patience_ms: z
       .int()
       .describe(
-        "How long a reader may take nothing of what waits for it, before it is cut off; it may resume",
+        "The time after which a reader that accepts none of the waiting data is disconnected; it may resume",
       ),
   })
   .meta({ id: "Limits" });
 
 export const ServerConfiguration = z
   .looseObject({
-    // What is beyond these limits is refused as `bad_configuration`, later.
+    // Values outside of these limits are refused later, as `bad_configuration`.
     idle_shutdown_hours: int32
       .meta({ maximum: 65_535 })
       .nullish()
@@ -84,16 +88,16 @@ export const ServerConfiguration = z
     resource_sample_interval_ms: int32
       .meta({ minimum: 0 })
       .nullish()
-      .describe("0: off; below 100 is taken as 100"),
+      .describe("0: off; a value below 100 counts as 100"),
     log_level: LogLevel.nullish(),
   })
-  // Not `ServerConfiguration`: generated Go clients have a type of that name.
+  // Not `ServerConfiguration`: generated Go clients already have a type of that name.
   .meta({ id: "ConfigurationChange" });
 
 export const server = {
   status: query({
     route: "GET /status",
-    summary: "Is the server there, and how is it",
+    summary: "Get the status of the server",
     access: "open",
     input: z.void(),
     output: ServerStatus,
@@ -101,7 +105,7 @@ export const server = {
 
   configuration: query({
     route: "GET /server_configuration",
-    summary: "How the server is set",
+    summary: "Get the server's configuration",
     access: "observe",
     input: z.void(),
     output: ServerConfiguration.extend({ limits: Limits }).meta({
@@ -111,8 +115,9 @@ export const server = {
 
   configure: mutation({
     route: "POST /server_configuration",
-    summary: "Set what is given, leave the rest",
+    summary: "Change the server's configuration",
     access: "admin",
+    description: "A field that is not given keeps its value.",
     input: ServerConfiguration,
     output: z.null(),
     errors: ["bad_configuration"],
@@ -121,10 +126,10 @@ export const server = {
 
   heartbeat: mutation({
     route: "POST /client_heartbeat",
-    summary: "A client is still there",
+    summary: "Report that a client is alive",
     access: "observe",
     description:
-      "Puts off the idle shutdown, while the process with this id lives.",
+      "Postpones the idle shutdown while the process with this id is alive.",
     input: z
       .looseObject({ process_id: int32.nullish() })
       .meta({ id: "ClientHeartbeat" }),
@@ -134,9 +139,10 @@ export const server = {
 
   shutdown: mutation({
     route: "POST /shutdown",
-    summary: "Shut down every kernel, then the server",
+    summary: "Shut down all kernels, then the server",
     access: "admin",
-    description: "Answers at once; the end is bounded and escalates.",
+    description:
+      "Answers at once. The shutdown ends within a bounded time: kernels that do not exit are killed.",
     input: z.void(),
     output: z.null(),
   }),

@@ -1,4 +1,4 @@
-/** How a session is named. */
+/** The id of a session. */
 import * as z from "zod";
 
 export const SessionId = z

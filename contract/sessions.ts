@@ -1,4 +1,4 @@
-/** The session operations: what a client may ask of one session, or of all. */
+/** The operations on sessions. */
 import * as z from "zod";
 import { ExecutionQueue } from "./execution-queue.ts";
 import { KernelInfoReply } from "./kernel-info-reply.ts";
@@ -20,7 +20,7 @@ import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
 import { Addressable, SystemText, VariableName } from "./text.ts";
 
-/** Where a kernel really is. */
+/** The connection of a running kernel that a client wants the server to adopt. */
 const AdoptedConnection = ConnectionInfo.extend({
   signature_scheme: z
     .string()
@@ -33,14 +33,14 @@ const AdoptedConnection = ConnectionInfo.extend({
   ip: SystemText.min(1),
 });
 
-/** A success that has nothing to say; on REST the body is the JSON literal `null`. */
+/** The output of an operation that returns no value; on REST the body is the JSON literal `null`. */
 const Nothing = z.null();
 
 export const VarAction = z
   .looseObject({
     action: z
       .enum(["replace", "append", "prepend"])
-      .describe("`append` and `prepend` add no separator of their own"),
+      .describe("`append` and `prepend` add no separator"),
     name: VariableName,
     value: SystemText,
   })
@@ -56,7 +56,7 @@ export const SessionMode = z
 export const StartupEnvironment = z
   .enum(["none", "shell", "command", "script"])
   .describe(
-    "`none`: the program directly; `shell`: in a login shell; `command`, `script`: after that command or script has run in the shell",
+    "`none`: start the program directly; `shell`: start it in a login shell; `command`, `script`: start it in the shell after this command or script",
   )
   .meta({
     id: "StartupEnvironment",
@@ -64,7 +64,7 @@ export const StartupEnvironment = z
     "x-enum-varnames": ["NONE", "LOGIN_SHELL", "COMMAND", "SCRIPT"],
   });
 
-/** What Kallichore's clients of every version send with an `argv`; they are told when one is missing. */
+/** The fields that Kallichore's clients of every version send with an `argv`. A request without one of them is refused. */
 const required = [
   "session_id",
   "display_name",
@@ -82,65 +82,69 @@ export const NewSession = z
     session_id: Addressable.max(1024)
       .optional()
       .describe(
-        "Required with `argv`; made up where absent with `kernel_name`",
+        "Required with `argv`. With `kernel_name`, default: a new random id",
       ),
     kernel_name: z
       .string()
       .optional()
-      .describe("A kernelspec: everything else is taken from it where absent"),
+      .describe(
+        "The name of a kernelspec, which is the default for every other field",
+      ),
     argv: z
       .array(SystemText)
-      // Generated Java clients send `[]` for what was not set and cannot be null.
+      // Generated Java clients send `[]` for a field that is not set and cannot be null.
       .nullish()
       .describe(
-        "The full command instead of a kernelspec, with `{connection_file}` where the path belongs; empty for a kernel to be adopted",
+        "The full command instead of a kernelspec, with `{connection_file}` in place of the path; empty for a kernel that will be adopted",
       ),
     display_name: z.string().optional(),
     language: z.string().optional(),
     username: z.string().optional(),
     input_prompt: z.string().optional(),
     continuation_prompt: z.string().optional(),
-    session_mode: SessionMode.optional().describe("`console` where absent"),
+    session_mode: SessionMode.optional().describe("Default: `console`"),
     working_directory: SystemText.optional().describe(
-      "`~` is expanded; empty or absent: the server's own",
+      "`~` is expanded. Default, also if empty: the server's working directory",
     ),
     working_directory_required: z
       .boolean()
       .optional()
       .describe(
-        "Refuse a working directory that cannot be used. Default: false, the kernel then starts in the server's own",
+        "Refuse a working directory that cannot be used. Default: false; the kernel then starts in the server's working directory",
       ),
     notebook_uri: z.string().nullish(),
     env: z
       .array(VarAction)
       .optional()
-      .describe("Applied in order, each to the result of those before it"),
+      .describe("Applied in order, each to the result of the previous ones"),
     connection_timeout: z
       .int()
       .min(-2147483648)
       .max(2147483647)
       .nullish()
-      .describe("Seconds from the launch to the first answer; 30 where absent"),
+      .describe(
+        "Seconds from the launch to the kernel's first answer. Default: 30",
+      ),
     interrupt_mode: InterruptMode.optional(),
     protocol_version: z
       .string()
       .nullish()
       .describe("5.5 and later: the kernel registers its own ports (JEP 66)"),
     startup_environment: StartupEnvironment.optional().describe(
-      "Where absent, what `run_in_shell` says",
+      "Default: as `run_in_shell` sets it",
     ),
     startup_environment_arg: SystemText.nullish(),
     run_in_shell: z
       .boolean()
       .nullish()
       .describe(
-        "Older clients' word for `startup_environment`: true is `shell`, false or absent `none`",
+        "Older clients send this instead of `startup_environment`: true means `shell`, false or absent means `none`",
       ),
     workspace_id: z
       .string()
       .max(1024)
       .nullish()
-      .describe("The client's workspace that the session belongs to"),
+      .describe("The client's workspace to which the session belongs"),
     labels: Labels.nullish(),
     policy: PolicyChange.nullish(),
   })
@@ -149,7 +153,8 @@ export const NewSession = z
     if (session.argv === undefined || session.argv === null) {
       context.addIssue({
         code: "custom",
-        message: "Give `kernel_name`, or `argv` and what belongs to it",
+        message:
+          "Give `kernel_name`, or `argv` and the fields that it requires",
         path: ["argv"],
       });
       return;
@@ -165,15 +170,16 @@ export const NewSession = z
   })
   .meta({
     id: "NewSession",
-    // Not `anyOf`: of that, generators make a union of two types without properties.
+    // Not `anyOf`: generators turn that into a union of two types without properties.
     if: demand("kernel_name"),
     else: demand("argv", ...required),
   });
 export type NewSession = z.input<typeof NewSession>;
 
 /**
- * JSON Schema. Linters of OpenAPI want each required property named beside;
- * an `argv` that is required is not null.
+ * A JSON Schema that requires these fields. OpenAPI linters demand that each
+ * required property is also listed in `properties`. A required `argv` may not
+ * be null.
  */
 function demand(...required: readonly string[]) {
   const properties = Object.fromEntries(
@@ -192,7 +198,7 @@ export const ActiveSession = z
     process_id: z
       .int()
       .optional()
-      .describe("Only while a process of ours runs"),
+      .describe("Present only while a process that this server started runs"),
     username: z.string(),
     display_name: z.string(),
     language: z.string(),
@@ -200,12 +206,16 @@ export const ActiveSession = z
     initial_env: z
       .record(z.string(), z.string())
       .describe(
-        "The whole environment of the last start; empty in listings, which are less private",
+        "The whole environment of the last start; empty in listings, which need a lower scope",
       ),
     connected: z
       .boolean()
       .describe("Whether an owner is attached to its channels"),
-    started: z.string().describe("When it was last started, else created"),
+    started: z
+      .string()
+      .describe(
+        "When the session was last started, or created if it was never started",
+      ),
     session_mode: SessionMode,
     working_directory: z.string(),
     notebook_uri: z.string().optional(),
@@ -225,16 +235,16 @@ export const ActiveSession = z
     workspace_id: z
       .string()
       .optional()
-      .describe("As the client gave it when it made the session"),
+      .describe("As the client gave it when it created the session"),
     kernel_name: z
       .string()
       .optional()
-      .describe("The kernelspec, where it came from one"),
+      .describe("The kernelspec, if the session was created from one"),
     labels: Labels,
     policy: SessionPolicy,
     last_seq: z
       .int()
-      .describe("The newest number in its journal; 0 before the first"),
+      .describe("The newest number in the session's journal; 0 if it is empty"),
     journal_id: JournalId,
   })
   .meta({ id: "ActiveSession" });
@@ -251,12 +261,12 @@ export const RestartSession = z
       .boolean()
       .optional()
       .describe(
-        "Refuse a working directory that cannot be used, and restart nothing. Default: false, it is then ignored",
+        "Refuse a working directory that cannot be used, and do not restart. Default: false; such a directory is then ignored",
       ),
     env: z
       .array(VarAction)
       .nullish()
-      .describe("Where not empty, replaces the session's actions for good"),
+      .describe("If not empty, permanently replaces the session's actions"),
   })
   .meta({ id: "RestartSession" });
 
@@ -265,14 +275,14 @@ export const ExecuteRequest = z.looseObject({
   code: z.string(),
   silent: z.boolean().optional(),
   store_history: z.boolean().optional(),
-  stop_on_error: z.boolean().optional().describe("True unless said"),
+  stop_on_error: z.boolean().optional().describe("Default: true"),
   timeout_ms: z
     .int()
     .positive()
     .max(86_400_000)
     .optional()
     .describe(
-      "How long it may take from now on, its wait in the queue included; then it is interrupted, or leaves the queue, and the answer's status is `timeout`. As long as it takes where absent",
+      "The time that the code may take, counted from now and including the wait in the queue. After it, the execution is interrupted or leaves the queue, and the answer's status is `timeout`. Default: no timeout",
     ),
   timeout_seconds: z
     .int()
@@ -280,7 +290,7 @@ export const ExecuteRequest = z.looseObject({
     .max(86_400)
     .nullish()
     .describe(
-      "The same in Kallichore's words: when the time is up, the answer is the failure `execution_timeout`",
+      "The same as Kallichore names it: after this time, the answer is the failure `execution_timeout`",
     ),
   metadata: z.record(z.string(), z.unknown()).optional(),
 });
@@ -288,9 +298,9 @@ export const ExecuteRequest = z.looseObject({
 const Traceback = z.array(z.string());
 const Texts = z
   .record(z.string(), z.string())
-  .describe("By MIME type; what is no text is JSON");
+  .describe("By MIME type; a value that is not text is encoded as JSON");
 
-/** Kallichore's words for what the code said, beside our own. */
+/** The outputs once more, in Kallichore's format. */
 const InKallichoresWords = {
   output: z
     .array(
@@ -308,15 +318,15 @@ const InKallichoresWords = {
         .meta({ id: "ExecuteOutput" }),
     )
     .describe(
-      "`outputs` as Kallichore spells them, without the result; of long ones what fits into 1 MiB together with `data`",
+      "`outputs` in Kallichore's format, without the result; long outputs are clipped so that they fit into 1 MiB together with `data`",
     ),
   data: Texts.optional().describe(
-    "The result, where there is one; without what does not fit",
+    "The result, if there is one, without the formats that do not fit",
   ),
   output_is_clipped: z
     .boolean()
     .describe(
-      "Whether `output` or `data` lacks something that `outputs` has, because it is long",
+      "Whether `output` or `data` lacks a long part that `outputs` has",
     ),
   error_name: z.string().optional(),
   error_message: z.string().optional(),
@@ -350,7 +360,7 @@ export const sessions = {
     route: "GET /sessions",
     summary: "List sessions",
     access: "observe",
-    description: "In the order of their creation.",
+    description: "The sessions in the order of their creation.",
     input: z.object({ label: LabelFilter }).optional(),
     output: SessionList,
   }),
@@ -360,7 +370,7 @@ export const sessions = {
     summary: "Create a session",
     access: "control",
     description:
-      "Makes a record only; nothing runs until it is started. Either from a kernelspec (`kernel_name`) or from a full command (`argv`).",
+      "Creates a record only: no process runs until the session is started. The session is created from a kernelspec (`kernel_name`) or from a full command (`argv`).",
     input: NewSession,
     output: z.object({ session_id: SessionId }).meta({ id: "CreatedSession" }),
     errors: [
@@ -390,7 +400,8 @@ export const sessions = {
     route: "PUT /sessions/{session_id}/labels",
     summary: "Label a session",
     access: "control",
-    description: "Replaces all labels that it has, and answers with them.",
+    description:
+      "Replaces all labels of the session, and answers with the new ones.",
     input: InSession.extend({ labels: Labels }),
     output: Labels,
     errors: anySession,
@@ -402,10 +413,10 @@ export const sessions = {
 
   set_policy: mutation({
     route: "PUT /sessions/{session_id}/policy",
-    summary: "Say when its kernel is shut down, and when started again",
+    summary: "Set when a session's kernel is culled or started again",
     access: "control",
     description:
-      "What is not given stays as it is. Answers with all of it. A kernel that has been idle for longer than a new `cull_idle_timeout` is shut down at once.",
+      "A field that is not given keeps its value. Answers with the whole policy. A kernel that has been idle for longer than a new `cull_idle_timeout` is shut down at once.",
     input: PolicyChange.extend({ session_id: SessionId }),
     output: SessionPolicy,
     errors: anySession,
@@ -428,19 +439,19 @@ export const sessions = {
     summary: "Delete a session",
     access: "control",
     description:
-      "Possible when it has no running kernel: never started, failed or exited.",
+      "Possible if the session has no running kernel: it was never started, its start failed, or its kernel exited.",
     input: InSession,
     output: Nothing,
     errors: [...anySession, "session_running"],
   }),
 
-  /** Resolves once the kernel has answered, not merely once it was spawned. */
+  /** Resolves when the kernel has answered, not already when its process was spawned. */
   start: mutation({
     route: "POST /sessions/{session_id}/start",
     summary: "Start a session",
     access: "control",
     description:
-      "Launches the kernel and answers with its `kernel_info_reply` once it is there.",
+      "Launches the kernel, waits until it is ready, and answers with its `kernel_info_reply`.",
     input: InSession,
     output: KernelInfo,
     errors: [...anySession, "session_running", "shutting_down", ...startup],
@@ -452,7 +463,7 @@ export const sessions = {
     summary: "Restart a session",
     access: "control",
     description:
-      "Stops the kernel, asking first and forcing later, and starts a new one in the same session. A session without a kernel is started.",
+      "Shuts the kernel down, kills it if it does not exit, and starts a new one in the same session. A session without a kernel is started.",
     input: RestartSession.extend({ session_id: SessionId }),
     output: Nothing,
     errors: [
@@ -473,7 +484,7 @@ export const sessions = {
 
   interrupt: mutation({
     route: "POST /sessions/{session_id}/interrupt",
-    summary: "Interrupt what is running",
+    summary: "Interrupt the running code",
     access: "execute",
     input: InSession,
     output: Nothing,
@@ -485,7 +496,7 @@ export const sessions = {
     summary: "Shut the kernel down",
     access: "control",
     description:
-      "Asks (`shutdown_request`), insists (SIGTERM), forces (SIGKILL), and answers when the kernel is gone. The session stays.",
+      "Sends `shutdown_request`, then SIGTERM, then SIGKILL, until the kernel exits, and answers when it has exited. The session remains.",
     input: InSession,
     output: Nothing,
     errors: [...anySession, "session_not_running"],
@@ -493,9 +504,10 @@ export const sessions = {
 
   kill: mutation({
     route: "POST /sessions/{session_id}/kill",
-    summary: "End the kernel without asking",
+    summary: "Kill the kernel",
     access: "control",
-    description: "Its whole process tree. Answers at once.",
+    description:
+      "Kills the kernel's whole process tree without a shutdown request. Answers at once.",
     input: InSession,
     output: Nothing,
     errors: [
@@ -508,10 +520,10 @@ export const sessions = {
 
   adopt: mutation({
     route: "PUT /sessions/{session_id}/adopt",
-    summary: "Adopt a kernel that runs elsewhere",
+    summary: "Adopt a running kernel",
     access: "admin",
     description:
-      "Connects to a kernel that we did not start, signing with the key it has.",
+      "Connects to a kernel that this server did not start, with that kernel's key.",
     input: AdoptedConnection.extend({ session_id: SessionId }),
     output: KernelInfo,
     errors: [
@@ -538,10 +550,10 @@ export const sessions = {
 
   connection_info: query({
     route: "GET /sessions/{session_id}/connection_info",
-    summary: "Where the kernel is, or will be",
+    summary: "Get the kernel's connection information",
     access: "admin",
     description:
-      "The connection information of the running kernel, else one that is reserved for the next.",
+      "The connection information of the running kernel. If there is none, it is reserved for the next kernel.",
     input: InSession,
     output: ConnectionInfo,
     errors: [...anySession, "no_connection_info"],
@@ -552,7 +564,7 @@ export const sessions = {
     summary: "Send a message to the kernel",
     access: "as_message",
     description:
-      "In order, per channel. A `msg_id` that was accepted before is not sent again. What is sent before the kernel is up waits for it.",
+      "Keeps the order per channel. A message whose `msg_id` was accepted before is not sent again. A message that arrives before the kernel is ready waits for it.",
     input: ClientMessage.extend({
       session_id: SessionId,
       journal_id: ExpectedJournal.optional(),
@@ -562,7 +574,7 @@ export const sessions = {
         msg_id: z.string(),
         repeated: z
           .boolean()
-          .describe("Whether this `msg_id` had been accepted before"),
+          .describe("Whether this `msg_id` was accepted before"),
       })
       .meta({ id: "Accepted" }),
     status: 202,
@@ -592,13 +604,13 @@ export const sessions = {
 
   request: mutation({
     route: "POST /sessions/{session_id}/requests",
-    summary: "Ask the kernel and wait for its reply",
+    summary: "Send a request to the kernel and wait for its reply",
     access: "as_message",
     description:
-      "For everything with a reply of its own: `complete_request`, `inspect_request`, `is_complete_request`, `history_request`, `comm_info_request`, `kernel_info_request`.",
+      "For every request that the kernel answers with one reply: `complete_request`, `inspect_request`, `is_complete_request`, `history_request`, `comm_info_request`, `kernel_info_request`.",
     input: z.looseObject({
       session_id: SessionId,
-      msg_type: z.string().regex(/_request$/, "ends in `_request`"),
+      msg_type: z.string().regex(/_request$/, "does not end in `_request`"),
       content: z.record(z.string(), z.unknown()).default({}),
       channel: z.enum(["shell", "control"]).default("shell"),
       timeout_ms: z
@@ -606,7 +618,7 @@ export const sessions = {
         .positive()
         .max(3_600_000)
         .default(10_000)
-        .describe("Milliseconds"),
+        .describe("In milliseconds"),
     }),
     output: JupyterEvent,
     errors: [
@@ -628,10 +640,10 @@ export const sessions = {
 
   execute: mutation({
     route: "POST /sessions/{session_id}/execute",
-    summary: "Run code and wait for its end",
+    summary: "Run code and wait until it ends",
     access: "execute",
     description:
-      "An execution, asked for synchronously: collects what the code says until it is done. There is nobody to answer `input()` here, so it is not allowed.",
+      "A synchronous execution: collects the outputs until the code ends. `input()` is not allowed, because no client can answer it here.",
     input: ExecuteRequest,
     output: ExecuteAnswer,
     errors: [
@@ -670,10 +682,10 @@ export const sessions = {
 
   snapshot: query({
     route: "GET /sessions/{session_id}/snapshot",
-    summary: "What is true now, for a reader who comes late",
+    summary: "Get the current state of a session",
     access: "observe",
     description:
-      "State instead of history: what runs, what waits for an answer, what is shown, what is open. Follow `events` after its `seq` to miss nothing and hear nothing twice.",
+      "The state instead of the history, for a reader that joins late: the running execution, the open input request, the displays and the open comms. Follow `events` after its `seq` to receive every later event exactly once.",
     input: InSession,
     output: Snapshot,
     errors: anySession,
@@ -681,23 +693,23 @@ export const sessions = {
 
   history: query({
     route: "GET /sessions/{session_id}/history",
-    summary: "What the session has run",
+    summary: "Get the execution history of a session",
     access: "observe",
     description:
-      "The last 100 executions that were sent to a kernel and not `silent`, oldest first, with what came of each, clipped. Restarts of the kernel do not empty it. The whole of an execution's output is in `outputs`.",
+      "The last 100 executions that were sent to a kernel and were not `silent`, oldest first, each with its output, clipped. Restarts of the kernel keep the history. The full outputs of an execution are in `outputs`.",
     input: InSession,
     output: z.array(ExecutionHistoryEntry),
     errors: anySession,
     examples: { output: historyExample },
   }),
 
-  /** What was said after `lastEventId`, then what is being said. */
+  /** The kept events after `lastEventId`, then new events as they occur. */
   events: subscription({
     route: "GET /sessions/{session_id}/events",
-    summary: "Everything the session says, in order",
+    summary: "Follow the events of a session",
     access: "observe",
     description:
-      "From the beginning of what is kept, or after `lastEventId` (on REST the query parameter, or the header `Last-Event-ID`, which an `EventSource` sends when it comes back and which is stronger), then live. Never displaces anybody.",
+      "All events in order, from the oldest that is kept or after `lastEventId`, then live. On REST, `lastEventId` is the query parameter or the header `Last-Event-ID`; the header, which an `EventSource` sends when it reconnects, takes precedence. A follower never displaces another client.",
     input: z.object({
       session_id: SessionId,
       lastEventId: LastEventId.nullish(),

@@ -1,4 +1,4 @@
-/** What is true of a session at one number of its journal. */
+/** The state of a session at one position of its journal. */
 import * as z from "zod";
 import { Execution } from "./executions.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
@@ -10,21 +10,25 @@ export const OpenComm = z
   .object({
     comm_id: z.string(),
     target_name: z.string(),
-    data: z.unknown().describe("As in the `comm_open`"),
+    data: z.unknown().describe("The `data` of the `comm_open`"),
     metadata: z.record(z.string(), z.unknown()),
-    buffers: z.array(z.string()).describe("Of the `comm_open`, as base64"),
+    buffers: z
+      .array(z.string())
+      .describe("The buffers of the `comm_open`, as base64"),
   })
   .meta({ id: "OpenComm" });
 
 const ForgottenBytes = z
   .object({
-    bytes: z.int().describe("What the forgotten ones came to"),
-    limit_bytes: z.int().describe("The limit for which they were forgotten"),
+    bytes: z.int().describe("The size of the dropped ones in all"),
+    limit_bytes: z
+      .int()
+      .describe("The limit because of which they were dropped"),
   })
-  .describe("Null when nothing was forgotten")
+  .describe("Null if nothing was dropped")
   .meta({ id: "ForgottenBytes" });
 
-/** What a display shows, by MIME type. */
+/** The content of a display, by MIME type. */
 export const Display = z
   .object({
     data: MimeBundle,
@@ -36,31 +40,39 @@ export const Snapshot = z
   .object({
     seq: z
       .int()
-      .describe("All of this is true after that number; follow from there"),
+      .describe(
+        "The state is that after this number; follow the events after it",
+      ),
     journal_id: JournalId,
     status: SessionStatus,
     kernel_info: z
       .record(z.string(), z.unknown())
-      .describe("The last kernel's; empty before the first answered"),
+      .describe(
+        "The kernel info of the last kernel; empty before the first kernel has answered",
+      ),
     working_directory: z.string(),
-    execution: Execution.nullable().describe("What runs"),
+    execution: Execution.nullable().describe("The execution that runs"),
     input_request: JupyterEvent.nullable().describe(
-      "What the kernel asks and nobody has answered, as it was asked",
+      "The kernel's input request that no client has answered yet",
     ),
     queue: ExecutionQueue,
     displays: z
       .record(z.string(), Display)
-      .describe("What each `display_id` shows now"),
+      .describe("The current content of each `display_id`"),
     displays_dropped: z
       .int()
-      .describe("How many were forgotten for their bytes, the oldest first"),
+      .describe(
+        "The number that was dropped because of the limit, the oldest first",
+      ),
     displays_clipped: ForgottenBytes.nullable(),
     comms: z
       .array(OpenComm)
       .describe("In the order in which they were opened, by either side"),
     comms_dropped: z
       .int()
-      .describe("How many were forgotten for their bytes, the oldest first"),
+      .describe(
+        "The number that was dropped because of the limit, the oldest first",
+      ),
     comms_clipped: ForgottenBytes.nullable(),
   })
   .meta({ id: "Snapshot" });

@@ -1,4 +1,4 @@
-/** The words for where a session is. */
+/** The status of a session. */
 import * as z from "zod";
 
 export const SessionStatus = z
@@ -12,7 +12,7 @@ export const SessionStatus = z
     "exited",
   ])
   .describe(
-    "Where the session is: `uninitialized` before its first start; `starting` until the kernel answered; `ready` when it answered and it is not known yet what it does; `idle` and `busy` as the kernel reports, to the server's own first request too; `offline` while its heartbeat is silent; `exited` when its process is gone",
+    "The status of the session: `uninitialized` before its first start; `starting` until the kernel answers; `ready` when the kernel has answered and not yet reported its execution state; `idle` and `busy` as the kernel reports, also for the server's own first request; `offline` while the kernel's heartbeat does not answer; `exited` when its process has ended",
   )
   .meta({ id: "Status" });
 export type SessionStatus = z.infer<typeof SessionStatus>;

@@ -1,24 +1,27 @@
-/** Text that has to fit where the system takes it: as an argument, a variable, a path or a name in an address. */
+/** Checks for text that the operating system or a URL must accept: arguments, variables, paths and ids in a URL. */
 import * as z from "zod";
 
-/** Spelled out, so that no source file holds the character itself. */
+/** Written as an escape, so that no source file contains the character itself. */
 const NO_NUL = new RegExp("^[^\\u0000]*$");
 const VARIABLE = new RegExp("^[^=\\u0000]+$");
-/** An address drops the segments `.` and `..`, however they are escaped. */
+/** URL parsers remove the segments `.` and `..`, even if they are escaped. */
 const SEGMENT = new RegExp(
-  "^([^.\\u0000]|\\.[^.\\u0000]|\\.\\.[^\\u0000])[^\\u0000]*$", // no look-ahead, which not all readers of patterns know
+  "^([^.\\u0000]|\\.[^.\\u0000]|\\.\\.[^\\u0000])[^\\u0000]*$", // no look-ahead: not all regular-expression engines support it
 );
 
-/** An argument, a value or a path: the system ends it at a NUL character. */
+/** An argument, a value or a path: the operating system cuts it at a NUL character. */
 export const SystemText = z
   .string()
-  .regex(NO_NUL, "has a NUL character, at which the system would end it");
+  .regex(
+    NO_NUL,
+    "has a NUL character, at which the operating system would cut it",
+  );
 
 export const VariableName = z
   .string()
   .regex(VARIABLE, "is empty, or has a `=` or a NUL character");
 
-/** An id that a client chooses, and by which REST can address what it names. */
+/** An id that a client chooses and that can be a segment of a REST path. */
 export const Addressable = z
   .string()
   .regex(SEGMENT, "is empty, `.` or `..`, or has a NUL character")

@@ -1,4 +1,4 @@
-/** The contract as a tRPC router's type. Types only: nothing of tRPC is loaded. */
+/** The contract as the type of a tRPC router. Types only: no tRPC code is loaded. */
 import type {
   TRPCBuiltRouter,
   TRPCDefaultErrorShape,
@@ -9,17 +9,17 @@ import type {
 import type { ErrorBody, StartupErrorBody } from "./error-body.ts";
 import type { InputOf, Operation, OutputOf } from "./operation.ts";
 
-/** What a failed call carries in `error.data` beside what tRPC puts there. */
+/** The `error.data` of a failed call: tRPC's fields and ours. */
 export interface ErrorShape extends TRPCDefaultErrorShape {
   data: TRPCDefaultErrorShape["data"] & {
-    /** The failure as REST would have said it. */
+    /** The failure in the shape of the REST body. */
     failure: ErrorBody;
-    /** What a failed start left behind. */
+    /** The exit code and the output of a kernel whose start failed. */
     startup?: Omit<StartupErrorBody, "error">;
   };
 }
 
-/** An event and its position, `<journal_id>:<seq>`, which a client that comes back sends as `lastEventId`. */
+/** An event and its position, `<journal_id>:<seq>`. A client that resumes sends the position as `lastEventId`. */
 export interface Tracked<T> {
   readonly id: string;
   readonly data: T;
