@@ -9,7 +9,7 @@ import {
   SupervisorError,
 } from "./reasons.ts";
 import {
-  type Because,
+  type SessionProblem,
   type InSession,
   kernelExited,
   noAnswer,
@@ -18,7 +18,7 @@ import {
   unauthorized,
 } from "./sentences.ts";
 
-interface Why {
+interface Explained {
   why: string;
 }
 
@@ -30,35 +30,35 @@ const sentences = {
     `Session ${session_id} has a running kernel: stop it first`,
   session_not_running: ({ session_id }: InSession) =>
     `Session ${session_id} has no running kernel`,
-  process_not_found: ({ session_id, why }: Because) =>
+  process_not_found: ({ session_id, why }: SessionProblem) =>
     `The kernel process of session ${session_id} could not be signalled: ${why}`,
-  start_failed: ({ session_id, why }: Because) =>
+  start_failed: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} could not be started: ${why}`,
-  connection_failed: ({ session_id, why }: Because) =>
+  connection_failed: ({ session_id, why }: SessionProblem) =>
     `No connection to the kernel of session ${session_id}: ${why}`,
-  connection_timeout: ({ session_id, why }: Because) =>
+  connection_timeout: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} did not answer in time: ${why}`,
-  exited_during_start: ({ session_id, why }: Because) =>
+  exited_during_start: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} exited while it started (${why})`,
-  interrupt_failed: ({ session_id, why }: Because) =>
+  interrupt_failed: ({ session_id, why }: SessionProblem) =>
     `Session ${session_id} cannot be interrupted: ${why}`,
   no_process: ({ session_id }: InSession) =>
     `Session ${session_id} has no process that this server may signal`,
-  restart_failed: ({ session_id, why }: Because) =>
+  restart_failed: ({ session_id, why }: SessionProblem) =>
     `Session ${session_id} cannot be restarted: ${why}`,
-  exited_before_handshake: ({ session_id, why }: Because) =>
+  exited_before_handshake: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} exited before it registered (${why})`,
-  handshake_failed: ({ session_id, why }: Because) =>
+  handshake_failed: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} did not register: ${why}`,
-  no_connection_info: ({ session_id, why }: Because) =>
+  no_connection_info: ({ session_id, why }: SessionProblem) =>
     `No ports for session ${session_id}: ${why}`,
   program_not_found: ({ program, path }: { program: string; path: string }) =>
     `The program ${program} was not found${path === "" ? "" : ` on the PATH ${path}`}`,
-  bad_configuration: ({ why }: Why) => why,
+  bad_configuration: ({ why }: Explained) => why,
 
   unauthorized: unauthorized,
-  forbidden: ({ why }: Why) => why,
-  bad_request: ({ why }: Why) => why,
+  forbidden: ({ why }: Explained) => why,
+  bad_request: ({ why }: Explained) => why,
   not_found: ({ path }: { path: string }) => `There is nothing at ${path}`,
   method_not_allowed: ({ method, allow }: { method: string; allow: string }) =>
     `${method} is not allowed at this path: use ${allow}`,
@@ -75,17 +75,17 @@ const sentences = {
     path: string;
     why: string;
   }) => `The kernelspec ${name} cannot be used (${path}): ${why}`,
-  bad_working_directory: ({ why }: Why) => why,
-  bad_message: ({ why }: Why) => why,
+  bad_working_directory: ({ why }: Explained) => why,
+  bad_message: ({ why }: Explained) => why,
   kernel_exited: kernelExited,
   no_answer: noAnswer,
-  kernel_unreachable: ({ session_id, why }: Because) =>
+  kernel_unreachable: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} does not accept messages: ${why}`,
   shutting_down: () => "The server is shutting down: it starts no more kernels",
-  too_busy: ({ why }: Why) => why,
+  too_busy: ({ why }: Explained) => why,
   execution_not_found: ({ execution_id }: { execution_id: string }) =>
     `There is no execution ${execution_id}, or the server no longer keeps it`,
-  execution_state: ({ why }: Why) => why,
+  execution_state: ({ why }: Explained) => why,
   upgrade_required: () =>
     "This path is a WebSocket endpoint: connect to it with a WebSocket client",
   internal: () => "The server had an internal error: its log has the cause",
@@ -97,10 +97,10 @@ const sentences = {
     why: string;
   }) =>
     `Execution ${execution_id} was interrupted: it did not end within ${why}`,
-  bad_answer: ({ session_id, why }: Because) =>
+  bad_answer: ({ session_id, why }: SessionProblem) =>
     `The kernel of session ${session_id} sent a reply that the server cannot read: ${why}`,
   session_replaced: sessionReplaced,
-  request_timeout: ({ why }: Why) => why,
+  request_timeout: ({ why }: Explained) => why,
   headers_too_large: ({ limit }: { limit: number }) =>
     `The headers of the request are larger than ${limit} bytes`,
 } satisfies Record<Reason, (details: never) => string>;

@@ -11,7 +11,7 @@ import {
 } from "./execution-state.ts";
 import { JupyterEvent, SessionEvent, ShownCode } from "./messages.ts";
 import { mutation, query, subscription } from "./operation.ts";
-import { missing, Output } from "./output.ts";
+import { MissingOutputs, Output } from "./output.ts";
 import { ExpectedJournal, LastEventId } from "./journal-id.ts";
 import { Addressable } from "./text.ts";
 import { InSession, SessionId } from "./session-id.ts";
@@ -82,7 +82,7 @@ export type Execution = z.infer<typeof Execution>;
 
 const InExecution = InSession.extend({ execution_id: ExecutionId });
 
-const anyExecution = ["session_not_found", "execution_not_found"] as const;
+const executionErrors = ["session_not_found", "execution_not_found"] as const;
 
 export const executions = {
   create: mutation({
@@ -128,7 +128,7 @@ export const executions = {
     output: Execution,
     status: 201,
     errors: [
-      ...anyExecution,
+      ...executionErrors,
       "kernel_unreachable",
       "too_busy",
       "session_replaced",
@@ -160,7 +160,7 @@ export const executions = {
     access: "observe",
     input: InExecution,
     output: Execution,
-    errors: anyExecution,
+    errors: executionErrors,
   }),
 
   /** Ends when the execution has ended. */
@@ -174,7 +174,7 @@ export const executions = {
       lastEventId: LastEventId.nullish(),
     }),
     output: SessionEvent,
-    errors: anyExecution,
+    errors: executionErrors,
   }),
 
   outputs: query({
@@ -187,10 +187,10 @@ export const executions = {
         execution_id: ExecutionId,
         state: ExecutionState,
         outputs: z.array(Output),
-        ...missing,
+        ...MissingOutputs,
       })
       .meta({ id: "ExecutionOutputs" }),
-    errors: anyExecution,
+    errors: executionErrors,
   }),
 
   answer: mutation({
@@ -215,7 +215,7 @@ export const executions = {
         .describe("The `msg_id` of the `input_reply`"),
     }),
     output: Execution,
-    errors: [...anyExecution, "execution_state", "kernel_unreachable"],
+    errors: [...executionErrors, "execution_state", "kernel_unreachable"],
     examples: { input: { value: "yes" } },
   }),
 
@@ -227,7 +227,7 @@ export const executions = {
       "Possible while it is `queued`: its state becomes `aborted`, and its code is never sent to the kernel.",
     input: InExecution,
     output: Execution,
-    errors: [...anyExecution, "execution_state"],
+    errors: [...executionErrors, "execution_state"],
   }),
 
   interrupt: mutation({
@@ -238,7 +238,7 @@ export const executions = {
       "Possible while it runs or waits for input. The requests after it are dropped only if it fails because of the interrupt and has `stop_on_error`.",
     input: InExecution,
     output: Execution,
-    errors: [...anyExecution, "execution_state", "interrupt_failed"],
+    errors: [...executionErrors, "execution_state", "interrupt_failed"],
   }),
 
   wait: mutation({
@@ -251,7 +251,7 @@ export const executions = {
       timeout_ms: z.int().nonnegative().max(3_600_000).default(30_000),
     }),
     output: Execution,
-    errors: anyExecution,
+    errors: executionErrors,
     examples: { input: { timeout_ms: 10_000 } },
   }),
 };

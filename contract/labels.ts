@@ -2,7 +2,7 @@
 import * as z from "zod";
 
 /** The most labels that one session may have. */
-const MOST = 64;
+const MAX_LABELS = 64;
 
 export const LabelKey = z
   .string()
@@ -20,19 +20,19 @@ export const LabelValue = z
 
 export const Labels = z
   .record(LabelKey, LabelValue)
-  .refine((labels) => Object.keys(labels).length <= MOST, {
-    message: `has more than ${MOST} labels`,
+  .refine((labels) => Object.keys(labels).length <= MAX_LABELS, {
+    message: `has more than ${MAX_LABELS} labels`,
   })
   .describe(
-    `At most ${MOST} labels. A key has 1 to 63 letters, digits, \`.\`, \`_\`, \`/\` and \`-\`; a value has at most 256 characters, and none is a control character`,
+    `At most ${MAX_LABELS} labels. A key has 1 to 63 letters, digits, \`.\`, \`_\`, \`/\` and \`-\`; a value has at most 256 characters, and none is a control character`,
   )
-  .meta({ id: "Labels", maxProperties: MOST });
+  .meta({ id: "Labels", maxProperties: MAX_LABELS });
 export type Labels = z.infer<typeof Labels>;
 
-const Wanted = z.string().min(1).max(320);
+const LabelSelector = z.string().min(1).max(320);
 
 export const LabelFilter = z
-  .union([z.array(Wanted).max(MOST), Wanted])
+  .union([z.array(LabelSelector).max(MAX_LABELS), LabelSelector])
   .optional()
   .describe(
     "Only sessions with this label: `key=value`, or `key` for any value. If given several times: only sessions with all of these labels",
@@ -41,9 +41,9 @@ export const LabelFilter = z
 /** Whether `labels` match every selector of the filter. */
 export function fits(
   labels: Readonly<Record<string, string>>,
-  wanted: z.infer<typeof LabelFilter>,
+  filter: z.infer<typeof LabelFilter>,
 ): boolean {
-  return [wanted ?? []].flat().every((each) => {
+  return [filter ?? []].flat().every((each) => {
     const at = each.indexOf("=");
     const key = at === -1 ? each : each.slice(0, at);
     if (!Object.hasOwn(labels, key)) return false;

@@ -31,7 +31,7 @@ export const limits = {
   /** Bytes of a message's `header`, and of its `parent_header`. */
   header_bytes: 64 * 1024,
   /** The longest time without a byte while a request's body is read. */
-  body_silence_ms: 30_000,
+  body_idle_timeout_ms: 30_000,
   /** The longest time for reading a whole request body. */
-  body_whole_ms: 600_000,
+  body_timeout_ms: 600_000,
 } as const;

@@ -36,7 +36,7 @@ export type Header = z.infer<typeof Header>;
 /** Standard alphabet, padded. */
 const Base64 = z.string().describe("One binary buffer, as base64");
 
-const Anything = z.record(z.string(), z.unknown());
+const JsonObject = z.record(z.string(), z.unknown());
 
 /** client → kernel */
 export const ClientMessage = z
@@ -49,8 +49,8 @@ export const ClientMessage = z
         "The server fills in `session`, `username`, `date` and `version` if they are absent",
       ),
     parent_header: z.looseObject({}).nullish(),
-    metadata: Anything.optional(),
-    content: Anything,
+    metadata: JsonObject.optional(),
+    content: JsonObject,
     buffers: z.array(Base64).optional(),
   })
   .meta({ id: "ClientMessage" });
@@ -71,8 +71,8 @@ export const JupyterEvent = z
     channel: Channel,
     header: Header,
     parent_header: Header.nullable(),
-    metadata: Anything,
-    content: Anything,
+    metadata: JsonObject,
+    content: JsonObject,
     buffers: z.array(Base64),
   })
   .meta({ id: "JupyterEvent" });

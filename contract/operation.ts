@@ -21,7 +21,7 @@ export type Method = "GET" | "PUT" | "POST" | "DELETE";
 /** Method and path, with `{name}` for each input field that the path carries. */
 export type Route = `${Method} /${string}`;
 
-export interface OperationTerms {
+export interface OperationDetails {
   /** Absent if REST does not offer the operation. A subscription with a route is served as server-sent events. */
   readonly route?: Route;
   readonly summary: string;
@@ -38,7 +38,7 @@ export interface OperationTerms {
   readonly examples?: { readonly input?: unknown; readonly output?: unknown };
 }
 
-export interface Operation extends OperationTerms {
+export interface Operation extends OperationDetails {
   readonly kind: "query" | "mutation" | "subscription";
   readonly input: Schema;
   readonly output: Schema;
@@ -47,7 +47,7 @@ export interface Operation extends OperationTerms {
 /** Operations by name, in groups: `contract.sessions.start`. */
 export type Contract = Record<string, Record<string, Operation>>;
 
-type Definition<I extends Schema, O extends Schema> = OperationTerms & {
+type Definition<I extends Schema, O extends Schema> = OperationDetails & {
   readonly input: I;
   readonly output: O;
 };

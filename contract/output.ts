@@ -64,7 +64,7 @@ export const Clipped = z
 export type Clipped = z.infer<typeof Clipped>;
 
 /** The fields that report missing outputs in an answer. */
-export const missing = {
+export const MissingOutputs = {
   gaps: z
     .array(z.object({ from: z.int(), to: z.int() }).meta({ id: "Gap" }))
     .describe(

@@ -2,17 +2,17 @@
 export interface InSession {
   session_id: string;
 }
-export interface Because extends InSession {
+export interface SessionProblem extends InSession {
   why: string;
 }
 
-export const kernelExited = ({ session_id, why }: Because) =>
+export const kernelExited = ({ session_id, why }: SessionProblem) =>
   `The kernel of session ${session_id} exited (${why}) before it answered`;
 
-export const sessionReplaced = ({ session_id, why }: Because) =>
+export const sessionReplaced = ({ session_id, why }: SessionProblem) =>
   `Session ${session_id} is a new one with a new journal (the server was restarted, or the session was deleted and created again): ${why}`;
 
-export const noAnswer = ({ session_id, why }: Because) =>
+export const noAnswer = ({ session_id, why }: SessionProblem) =>
   `The kernel of session ${session_id} did not answer ${why}`;
 
 export const unauthorized = () =>

@@ -12,7 +12,7 @@ import {
 } from "./messages.ts";
 import { LabelFilter, Labels } from "./labels.ts";
 import { mutation, query, subscription } from "./operation.ts";
-import { missing, Output } from "./output.ts";
+import { MissingOutputs, Output } from "./output.ts";
 import { ExpectedJournal, JournalId, LastEventId } from "./journal-id.ts";
 import { PolicyChange, SessionPolicy } from "./policy.ts";
 import { InSession, SessionId } from "./session-id.ts";
@@ -171,8 +171,8 @@ export const NewSession = z
   .meta({
     id: "NewSession",
     // Not `anyOf`: generators turn that into a union of two types without properties.
-    if: demand("kernel_name"),
-    else: demand("argv", ...required),
+    if: requireFields("kernel_name"),
+    else: requireFields("argv", ...required),
   });
 export type NewSession = z.input<typeof NewSession>;
 
@@ -181,7 +181,7 @@ export type NewSession = z.input<typeof NewSession>;
  * required property is also listed in `properties`. A required `argv` may not
  * be null.
  */
-function demand(...required: readonly string[]) {
+function requireFields(...required: readonly string[]) {
   const properties = Object.fromEntries(
     required.map((name) => [name, name === "argv" ? { type: "array" } : true]),
   );
@@ -296,12 +296,12 @@ export const ExecuteRequest = z.looseObject({
 });
 
 const Traceback = z.array(z.string());
-const Texts = z
+const TextByMimeType = z
   .record(z.string(), z.string())
   .describe("By MIME type; a value that is not text is encoded as JSON");
 
 /** The outputs once more, in Kallichore's format. */
-const InKallichoresWords = {
+const KallichoreOutputs = {
   output: z
     .array(
       z
@@ -309,7 +309,7 @@ const InKallichoresWords = {
           type: z.enum(["stream", "display_data", "error"]),
           stream_name: z.string().optional(),
           text: z.string().optional(),
-          data: Texts.optional(),
+          data: TextByMimeType.optional(),
           metadata: z.record(z.string(), z.unknown()).optional(),
           error_name: z.string().optional(),
           error_message: z.string().optional(),
@@ -320,7 +320,7 @@ const InKallichoresWords = {
     .describe(
       "`outputs` in Kallichore's format, without the result; long outputs are clipped so that they fit into 1 MiB together with `data`",
     ),
-  data: Texts.optional().describe(
+  data: TextByMimeType.optional().describe(
     "The result, if there is one, without the formats that do not fit",
   ),
   output_is_clipped: z
@@ -340,13 +340,13 @@ export const ExecuteAnswer = z
     execution_count: z.int().nullable(),
     outputs: z.array(Output),
     timed_out: z.boolean(),
-    ...missing,
-    ...InKallichoresWords,
+    ...MissingOutputs,
+    ...KallichoreOutputs,
   })
   .meta({ id: "ExecuteAnswer" });
 
-const anySession = ["session_not_found"] as const;
-const startup = [
+const sessionErrors = ["session_not_found"] as const;
+const startErrors = [
   "start_failed",
   "connection_failed",
   "connection_timeout",
@@ -393,7 +393,7 @@ export const sessions = {
     access: "observe",
     input: InSession,
     output: ActiveSession,
-    errors: anySession,
+    errors: sessionErrors,
   }),
 
   set_labels: mutation({
@@ -404,7 +404,7 @@ export const sessions = {
       "Replaces all labels of the session, and answers with the new ones.",
     input: InSession.extend({ labels: Labels }),
     output: Labels,
-    errors: anySession,
+    errors: sessionErrors,
     examples: {
       input: { labels: { team: "stats", "example.org/run": "42" } },
       output: { team: "stats", "example.org/run": "42" },
@@ -419,7 +419,7 @@ export const sessions = {
       "A field that is not given keeps its value. Answers with the whole policy. A kernel that has been idle for longer than a new `cull_idle_timeout` is shut down at once.",
     input: PolicyChange.extend({ session_id: SessionId }),
     output: SessionPolicy,
-    errors: anySession,
+    errors: sessionErrors,
     examples: {
       input: {
         cull_idle_timeout: 3600,
@@ -442,7 +442,7 @@ export const sessions = {
       "Possible if the session has no running kernel: it was never started, its start failed, or its kernel exited.",
     input: InSession,
     output: Nothing,
-    errors: [...anySession, "session_running"],
+    errors: [...sessionErrors, "session_running"],
   }),
 
   /** Resolves when the kernel has answered, not already when its process was spawned. */
@@ -454,7 +454,12 @@ export const sessions = {
       "Launches the kernel, waits until it is ready, and answers with its `kernel_info_reply`.",
     input: InSession,
     output: KernelInfo,
-    errors: [...anySession, "session_running", "shutting_down", ...startup],
+    errors: [
+      ...sessionErrors,
+      "session_running",
+      "shutting_down",
+      ...startErrors,
+    ],
     failure: "startup",
   }),
 
@@ -467,11 +472,11 @@ export const sessions = {
     input: RestartSession.extend({ session_id: SessionId }),
     output: Nothing,
     errors: [
-      ...anySession,
+      ...sessionErrors,
       "bad_working_directory",
       "restart_failed",
       "shutting_down",
-      ...startup,
+      ...startErrors,
     ],
     failure: "startup",
     examples: {
@@ -488,7 +493,7 @@ export const sessions = {
     access: "execute",
     input: InSession,
     output: Nothing,
-    errors: [...anySession, "interrupt_failed"],
+    errors: [...sessionErrors, "interrupt_failed"],
   }),
 
   shutdown: mutation({
@@ -499,7 +504,7 @@ export const sessions = {
       "Sends `shutdown_request`, then SIGTERM, then SIGKILL, until the kernel exits, and answers when it has exited. The session remains.",
     input: InSession,
     output: Nothing,
-    errors: [...anySession, "session_not_running"],
+    errors: [...sessionErrors, "session_not_running"],
   }),
 
   kill: mutation({
@@ -511,7 +516,7 @@ export const sessions = {
     input: InSession,
     output: Nothing,
     errors: [
-      ...anySession,
+      ...sessionErrors,
       "session_not_running",
       "no_process",
       "process_not_found",
@@ -527,7 +532,7 @@ export const sessions = {
     input: AdoptedConnection.extend({ session_id: SessionId }),
     output: KernelInfo,
     errors: [
-      ...anySession,
+      ...sessionErrors,
       "session_running",
       "connection_failed",
       "connection_timeout",
@@ -556,7 +561,7 @@ export const sessions = {
       "The connection information of the running kernel. If there is none, it is reserved for the next kernel.",
     input: InSession,
     output: ConnectionInfo,
-    errors: [...anySession, "no_connection_info"],
+    errors: [...sessionErrors, "no_connection_info"],
   }),
 
   send: mutation({
@@ -579,7 +584,7 @@ export const sessions = {
       .meta({ id: "Accepted" }),
     status: 202,
     errors: [
-      ...anySession,
+      ...sessionErrors,
       "bad_message",
       "kernel_unreachable",
       "too_busy",
@@ -622,7 +627,7 @@ export const sessions = {
     }),
     output: JupyterEvent,
     errors: [
-      ...anySession,
+      ...sessionErrors,
       "session_not_running",
       "kernel_unreachable",
       "no_answer",
@@ -647,7 +652,7 @@ export const sessions = {
     input: ExecuteRequest,
     output: ExecuteAnswer,
     errors: [
-      ...anySession,
+      ...sessionErrors,
       "session_not_running",
       "kernel_unreachable",
       "kernel_exited",
@@ -688,7 +693,7 @@ export const sessions = {
       "The state instead of the history, for a reader that joins late: the running execution, the open input request, the displays and the open comms. Follow `events` after its `seq` to receive every later event exactly once.",
     input: InSession,
     output: Snapshot,
-    errors: anySession,
+    errors: sessionErrors,
   }),
 
   history: query({
@@ -699,7 +704,7 @@ export const sessions = {
       "The last 100 executions that were sent to a kernel and were not `silent`, oldest first, each with its output, clipped. Restarts of the kernel keep the history. The full outputs of an execution are in `outputs`.",
     input: InSession,
     output: z.array(ExecutionHistoryEntry),
-    errors: anySession,
+    errors: sessionErrors,
     examples: { output: historyExample },
   }),
 
@@ -715,6 +720,6 @@ export const sessions = {
       lastEventId: LastEventId.nullish(),
     }),
     output: SessionEvent,
-    errors: anySession,
+    errors: sessionErrors,
   }),
 };

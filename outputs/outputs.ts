@@ -5,7 +5,7 @@
  * Kernels are sloppy: what their messages lack is empty here, and nothing that
  * they show is left out for it.
  */
-import { beginningOf } from "../contract/cut.ts";
+import { truncate } from "../contract/truncate.ts";
 import type { SessionEvent } from "../contract/messages.ts";
 import type { Clipped, Output } from "../contract/output.ts";
 
@@ -121,7 +121,7 @@ export class Outputs {
       return;
     }
     this.#bytes += room;
-    const text = beginningOf(
+    const text = truncate(
       output.text,
       Math.floor((output.text.length * room) / size),
     );

@@ -30,8 +30,8 @@ export interface BodyTimes {
 }
 
 const TIMES: BodyTimes = {
-  silence_ms: limits.body_silence_ms,
-  whole_ms: limits.body_whole_ms,
+  silence_ms: limits.body_idle_timeout_ms,
+  whole_ms: limits.body_timeout_ms,
 };
 
 /** Throws `too_large`, `request_timeout`, `bad_request`. */

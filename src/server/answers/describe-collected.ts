@@ -5,7 +5,7 @@
  * Kallichore's words have what fits into a limit, and say so.
  */
 import type { contract, InputOf, Output } from "../../../contract/index.ts";
-import { beginningOf } from "../../../contract/cut.ts";
+import { truncate } from "../../../contract/truncate.ts";
 import { limits } from "../../../contract/limits.ts";
 import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 import type { Collected } from "../../session/executions/collect.ts";
@@ -120,7 +120,7 @@ class Room {
   /** As much of a text as there is room for, and no half of a surrogate pair. */
   beginningOf(text: string): string {
     if (this.takes(text.length)) return text;
-    const beginning = beginningOf(text, this.#left);
+    const beginning = truncate(text, this.#left);
     this.#left = 0;
     return beginning;
   }

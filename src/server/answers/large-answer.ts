@@ -2,7 +2,7 @@
  * Answers that are large: spelled in short steps, in pieces that follow each
  * other, so that nobody else waits. The JSON is that of `stringify`.
  */
-import { beginningOf } from "../../../contract/cut.ts";
+import { truncate } from "../../../contract/truncate.ts";
 import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 
 /** Characters, or bytes. A value that is spelled as fewer is spelled in one go. */
@@ -77,7 +77,7 @@ function* partsOf(value: unknown): Generator<string | Buffer, void> {
 function* textIn(text: string): Generator<string, void> {
   yield '"';
   for (let at = 0; at < text.length;) {
-    const part = beginningOf(text.slice(at, at + LARGE), LARGE);
+    const part = truncate(text.slice(at, at + LARGE), LARGE);
     yield JSON.stringify(part).slice(1, -1);
     at += part.length;
   }

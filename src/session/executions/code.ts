@@ -2,7 +2,7 @@
  * The code of an execution as answers show it, out of the JSON that travels:
  * of long code only the beginning and the end are parsed.
  */
-import { beginningOf } from "../../../contract/cut.ts";
+import { truncate } from "../../../contract/truncate.ts";
 import { limits } from "../../../contract/limits.ts";
 import type { ShownCode } from "../../../contract/index.ts";
 import { unitsIn } from "../../jupyter/large-json.ts";
@@ -65,7 +65,7 @@ function parsed(json: Buffer | string): string {
 
 /** Each is cut between characters. */
 function ends(beginning: string, end: string, code_length: number): ShownCode {
-  const first = beginningOf(beginning, CLIP);
+  const first = truncate(beginning, CLIP);
   const last = end.slice(-CLIP).replace(/^[\udc00-\udfff]/, "");
   return { code: `${first}\n…\n${last}`, code_length, code_is_clipped: true };
 }
