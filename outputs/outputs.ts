@@ -1,9 +1,8 @@
 /**
- * What code puts out, from messages to what a notebook keeps (nbformat 4):
- * streams joined, `clear_output` heeded, displays as they were last updated.
+ * Converts kernel messages into notebook outputs (nbformat 4): it joins
+ * streams, applies `clear_output` and keeps the last update of each display.
  *
- * Kernels are sloppy: what their messages lack is empty here, and nothing that
- * they show is left out for it.
+ * Kernels omit fields. A missing field is empty here, and the output is kept.
  */
 import { truncate } from "../contract/truncate.ts";
 import type { SessionEvent } from "../contract/messages.ts";
@@ -15,34 +14,34 @@ type Displayed = Extract<
   { output_type: "display_data" | "execute_result" }
 >;
 
-/** Bytes of messages, where outputs have to have an end. */
+/** Bytes of messages that the outputs of one execution may have, for callers that need a limit. */
 export const OUTPUTS_LIMIT = 64 * 1024 * 1024;
 
 /**
- * The outputs of one execution, message by message.
+ * Collects the outputs of one execution, message by message.
  *
- * Past the limit the rest is left out, and counted; of a stream, what still
- * fits is kept. Results and errors have a limit of their own, of the same size,
- * so that a flood of text cannot displace them; past that the oldest go, and
- * the last one is kept however large it is.
+ * Outputs over the limit are left out and counted. The part of a stream that
+ * still fits is kept. Results and errors have a separate limit of the same
+ * size, so that a flood of text cannot displace them. Over that limit the oldest
+ * are dropped; the last one is kept whatever its size.
  */
 export class Outputs {
   readonly #limit: number;
   #list: Output[] = [];
   readonly #displays = new Map<string, Displayed[]>();
-  /** Bytes of what is kept, by output. */
+  /** The size in bytes of each output that is kept. */
   readonly #sizes = new Map<Output, number>();
   #clearsNext = false;
-  /** Bytes of streams and displays. */
+  /** Bytes of all streams and displays. */
   #bytes = 0;
   #isFull = false;
-  /** Results and errors, oldest first, and their bytes. */
+  /** Results and errors, oldest first. */
   #ends: Output[] = [];
   #endBytes = 0;
   #missing = 0;
   #missingBytes = 0;
   #hasError = false;
-  /** A reply that tells of an error: kernels may do so there alone. It may come before the error itself, which then counts. */
+  /** A reply with an error: some kernels report an error only there. The reply may arrive before the `error` message, which then takes its place. */
   #replied: Content | undefined;
 
   /** `limit` is in bytes. */
@@ -56,12 +55,12 @@ export class Outputs {
     return [...this.#list, { output_type: "error", ...errorIn(reply) }];
   }
 
-  /** Whether something was left out for the limit. */
+  /** Whether outputs were left out because of the limit. */
   get isClipped(): boolean {
     return this.#missing > 0;
   }
 
-  /** What was left out for the limit; `null` when nothing was. */
+  /** What was left out because of the limit; `null` if nothing was. */
   get clipped(): Clipped | null {
     if (!this.isClipped) return null;
     return {
@@ -71,16 +70,16 @@ export class Outputs {
     };
   }
 
-  /** Whether a message of that type has to be read at all. `isOwn`: the execution itself says it. */
+  /** Whether a message of this type can change the outputs. `isOwn`: the message belongs to the execution. */
   concerns(msg_type: string, isOwn: boolean): boolean {
     return msg_type === "update_display_data"
-      ? this.#displays.size > 0 // an update concerns every display of its id, whoever says it
+      ? this.#displays.size > 0 // an update changes every display with its id, whichever execution sends it
       : isOwn && SHOWN.has(msg_type);
   }
 
-  /** Takes a message that `concerns` it, of so many bytes. Its content may be anything. */
-  add(msg_type: string, said: unknown, size: number): void {
-    const content = recordIn(said);
+  /** Adds a message for which `concerns` is true. `size` is in bytes. The content may have any shape. */
+  add(msg_type: string, value: unknown, size: number): void {
+    const content = recordIn(value);
     if (msg_type === "execute_reply") {
       if (content["status"] === "error") this.#replied = content;
       return;
@@ -102,7 +101,7 @@ export class Outputs {
     else this.#putWithin(output, size, displayIdIn(content));
   }
 
-  /** A stream or a display, as far as there is room. */
+  /** Adds a stream or a display as far as it fits. */
   #putWithin(
     output: Output,
     size: number,
@@ -114,7 +113,7 @@ export class Outputs {
       this.#put(output, size, display_id);
       return;
     }
-    this.#isFull = true; // what comes after is left out too, so that what is kept has no holes
+    this.#isFull = true; // later outputs are left out too, so that the kept ones have no gaps between them
     this.#miss(size - room);
     if (output.output_type !== "stream" || room <= 0) {
       this.#missingBytes += room;
@@ -161,7 +160,7 @@ export class Outputs {
     else same.push(output);
   }
 
-  /** An update for which there is no room leaves the displays as they are. */
+  /** An update that does not fit leaves the displays unchanged. */
   #update(content: Content, size: number): void {
     const displays = (
       this.#displays.get(displayIdIn(content) ?? "") ?? []
@@ -201,7 +200,7 @@ export class Outputs {
   }
 }
 
-/** The outputs of the request `msg_id`, read off what a session said. */
+/** The outputs of the request `msg_id`, collected from a session's events. */
 export function outputsOf(
   events: Iterable<SessionEvent>,
   msg_id: string,
@@ -244,7 +243,7 @@ function toOutput(msg_type: string, content: Content): Output | undefined {
   }
 }
 
-/** What the code came to. */
+/** Whether the output is the result or the error of the code. */
 function isEnd({ output_type }: Output): boolean {
   return output_type === "execute_result" || output_type === "error";
 }
@@ -284,7 +283,7 @@ export function countIn({ execution_count }: Content): number | null {
   return typeof execution_count === "number" ? execution_count : null;
 }
 
-/** By which a display can be updated. */
+/** The id by which a display can be updated. */
 export function displayIdIn({ transient }: Content): string | undefined {
   const { display_id } = recordIn(transient);
   return typeof display_id === "string" ? display_id : undefined;
@@ -294,7 +293,7 @@ export function textIn(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-/** An object's members; empty for anything else, such as the `[]` that some languages write for an empty map. */
+/** The value if it is an object, else an empty object. Some languages write `[]` for an empty map. */
 export function recordIn(value: unknown): Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
