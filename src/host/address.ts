@@ -1,4 +1,4 @@
-/** Where a kernel is told to bind, and for how long that is its own. */
+/** The addresses that a kernel binds, and their reservation. */
 
 export interface KernelPorts {
   readonly control_port: number;
@@ -8,16 +8,16 @@ export interface KernelPorts {
   readonly iopub_port: number;
 }
 
-/** Where a kernel is to bind. */
+/** The address that a kernel is told to bind. */
 export interface Address extends KernelPorts {
   readonly transport: "tcp" | "ipc";
-  /** Of Unix sockets what their names begin with. */
+  /** For Unix sockets, the common prefix of their paths. */
   readonly ip: string;
 }
 
-/** Ports or names of sockets that are handed out to nobody else until they are let go. Dispose of it when the kernel is gone; twice is safe. */
+/** Ports or socket names that are reserved for one kernel until the reservation is disposed of. Dispose of it when the kernel has ended; a second call does nothing. */
 export interface Reservation extends Disposable {
   readonly address: Address;
-  /** Of Unix sockets: resolves once all five are there under their standard names, or when `signal` aborts. Never rejects. */
+  /** Unix sockets only: resolves when all five exist under their standard names, or when `signal` aborts. Never rejects. */
   readonly bound?: (signal: AbortSignal) => Promise<void>;
 }

@@ -1,16 +1,17 @@
 /**
- * What servers that were killed have left behind, and its removal: private
- * files, sockets, and kernels that do not watch who started them.
+ * Removes the leftovers of killed servers: private files, sockets, and kernels
+ * that do not watch their parent process.
  *
- * A directory of a server's private files bears a mark that says whose it is.
- * It is removed when that process is certainly gone: not when it belongs to
- * another user, was made on another machine, or in a container whose processes
- * cannot be seen from here; what cannot be judged stays.
+ * The directory of a server's private files contains an owner file that
+ * identifies the server's process. The directory is removed only if that
+ * process has certainly ended. It stays if it belongs to another user, if it was
+ * made on another machine or in a container whose processes cannot be seen from
+ * here, or in any other case of doubt.
  *
- * A kernel is ended when its process is certainly the one that the dead server
- * started: by pid and start time, or where the system does not tell the start
- * time, by a command line with the path of the server's directory, which nobody
- * else can have. A pid alone proves nothing.
+ * A kernel is ended only if its process is certainly the one that the dead
+ * server started. The pid and the start time prove that. If the system does not
+ * report the start time, a command line with the path of the server's directory
+ * proves it, because no other process has that path. A pid alone proves nothing.
  */
 import { readFileSync, readlinkSync } from "node:fs";
 import { execFile } from "node:child_process";
@@ -27,43 +28,43 @@ import { ProcessGroup } from "./process-group.ts";
 import { isAlive, startTimeOf } from "./process-table.ts";
 import { within } from "../time/within.ts";
 
-/** How the names of such directories begin. */
+/** The prefix of the names of such directories. */
 export const PREFIX = "kallichore-";
-/** The file in them that says whose they are. */
+/** The file in such a directory that identifies its owner. */
 export const MARK = "owner.json";
 
 const Mark = z.object({
   pid: z.int().positive(),
-  /** With the pid the process's identity; unknown but on Linux. */
+  /** Identifies the process together with the pid; known on Linux only. */
   start_time: z.number().nullable(),
-  /** Of the present run of the machine; unknown but on Linux. */
+  /** Identifies the current boot of the machine; known on Linux only. */
   boot_id: z.string().nullable(),
-  /** In which the pid means something; unknown but on Linux. */
+  /** The namespace in which the pid is valid; known on Linux only. */
   pid_namespace: z.string().nullable(),
   host: z.string(),
 });
 type Mark = z.infer<typeof Mark>;
 
-/** What the name of a connection file gets behind it where the kernel's process is written down. */
+/** The suffix that turns the name of a connection file into the name of the file that records the kernel's process. */
 export const PROCESS = ".process";
 
 const ProcessRecord = z.object({
   session_id: z.string(),
   pid: z.int().positive(),
-  /** With the pid the process's identity; unknown but on Linux. */
+  /** Identifies the process together with the pid; known on Linux only. */
   start_time: z.number().nullable(),
 });
 type ProcessRecord = z.infer<typeof ProcessRecord>;
 
-/** What is written down of a kernel that was just started. */
+/** The record of a kernel that was just started. */
 export function processRecord(session_id: string, pid: number): ProcessRecord {
   return { session_id, pid, start_time: startTimeOf(pid) ?? null };
 }
 
-/** Names looked at in one directory; a directory for everybody may hold any number. */
+/** The most names that are examined in one directory: a public directory may hold any number. */
 const MOST_NAMES = 100_000;
 
-/** Whose the directory is that this process makes. */
+/** The owner of the directories that this process makes. */
 export function ownMark(): Mark {
   return {
     pid: process.pid,
@@ -74,16 +75,20 @@ export function ownMark(): Mark {
   };
 }
 
-/** Whether the process is certainly gone. */
+/** Whether the process has certainly ended. */
 export function isDead(mark: Mark): boolean {
   const here = ownMark();
   if (mark.host !== here.host) return false;
-  if (mark.boot_id !== here.boot_id) return true; // the machine was started anew
+  if (mark.boot_id !== here.boot_id) return true; // the machine was restarted
   if (mark.pid_namespace !== here.pid_namespace) return false;
   return !isAlive(mark.pid, mark.start_time ?? undefined);
 }
 
-/** Removes what dead servers left, once a server that has just begun has answered its first clients, and beside whatever else it does. Returns what ends that: what is not removed yet is left to the next server. */
+/**
+ * Removes leftovers in the background, 500 ms after the start, so that the
+ * server answers its first clients before. Returns a function that ends the
+ * removal; the next server removes the rest.
+ */
 export function tidy(
   directories: Iterable<string>,
   log: Log,
@@ -92,7 +97,7 @@ export function tidy(
   const { signal } = closing;
   const done = delay(TIDY_AFTER_MS, undefined, { signal, ref: false }).then(
     () => removeLeftovers(directories, log, signal),
-    () => {}, // the server has ended before
+    () => {}, // the server ended before the removal began
   );
   return async () => {
     closing.abort();
@@ -102,10 +107,10 @@ export function tidy(
 
 const TIDY_AFTER_MS = 500;
 
-/** How long the end of a server waits for a removal that is under way. */
+/** How long the server's shutdown waits for a removal in progress. */
 const TIDYING_MS = 2_000;
 
-/** Removes what dead servers of this user have left in these directories. Never rejects; ends early when `signal` aborts. */
+/** Removes the leftovers of this user's dead servers in these directories. Never rejects; ends early when `signal` aborts. */
 export async function removeLeftovers(
   parents: Iterable<string>,
   log: Log,
@@ -147,13 +152,16 @@ async function removeOne(
       if (!(await endKernels(path, mark, log, signal))) return;
     }
     await rm(path, { recursive: true, force: true });
-    log.info(`Removed what a server that was killed had left: ${path}`);
+    log.info(`Removed the leftovers of a killed server: ${path}`);
   } catch (error) {
-    log.warn({ err: error }, `What a dead server has left stays: ${path}`);
+    log.warn(
+      { err: error },
+      `The leftovers of a killed server could not be removed: ${path}`,
+    );
   }
 }
 
-/** `undefined` where the directory is not ours, or its process may live. */
+/** `undefined` if the directory belongs to another user, or if its server may be alive. */
 async function markOfDead(path: string): Promise<Mark | undefined> {
   const found = await lstat(path).catch(() => undefined);
   if (found?.isDirectory() !== true || !isOurs(found)) return undefined;
@@ -161,7 +169,7 @@ async function markOfDead(path: string): Promise<Mark | undefined> {
   return mark !== undefined && isDead(mark) ? mark : undefined;
 }
 
-/** Whether all kernels of that server are gone now. Those that are not keep their connection files. */
+/** Ends the kernels of a dead server. Returns whether all have ended; the connection files of the others stay. */
 async function endKernels(
   directory: string,
   mark: Mark,
@@ -182,7 +190,7 @@ async function endKernels(
   return !ended.includes(false);
 }
 
-/** SIGTERM, then SIGKILL, to the whole process group. False where it is still there. */
+/** Sends SIGTERM, then SIGKILL, to the whole process group. Returns false if the kernel is still alive. */
 async function endKernel(
   { session_id, pid, start_time }: ProcessRecord,
   {
@@ -202,13 +210,13 @@ async function endKernel(
     isAlive(pid, startTime) &&
     (startTime !== undefined || (await commandOf(pid)).includes(directory));
   if (!isTheKernel) return true;
-  const what = `the kernel of session ${session_id} (process ${pid}), which a server that was killed (process ${server}) had left`;
+  const what = `the kernel of session ${session_id} (process ${pid}), left by a killed server (process ${server})`;
   const group = new ProcessGroup(pid, startTime);
   await group.terminate();
   if (!(await isGone(group, TERM_MS, signal))) await group.kill();
   const isEnded = await isGone(group, KILL_MS, signal);
   if (isEnded) {
-    await group.kill(); // what it left behind in its group
+    await group.kill(); // the processes that it left in its group
     log.warn(`Ended ${what}`);
   } else log.warn(`Could not end ${what}`);
   return isEnded;
@@ -216,7 +224,7 @@ async function endKernel(
 
 /** How long a kernel may take to end after SIGTERM. */
 const TERM_MS = 3_000;
-/** How long the system may take to end it after SIGKILL. */
+/** How long the system may take to end a kernel after SIGKILL. */
 const KILL_MS = 2_000;
 const LOOK_MS = 50;
 
@@ -233,7 +241,7 @@ async function isGone(
   return true;
 }
 
-/** With its arguments; empty where the system does not tell. */
+/** The process's command with its arguments; empty if the system does not report it. */
 async function commandOf(pid: number): Promise<string> {
   try {
     const args = ["-ww", "-o", "command=", "-p", String(pid)];
@@ -244,7 +252,7 @@ async function commandOf(pid: number): Promise<string> {
   }
 }
 
-/** `undefined` where there is none, or it is not yet whole. */
+/** `undefined` if the file does not exist or is not yet complete. */
 async function read<T>(
   schema: z.ZodType<T>,
   path: string,
@@ -256,10 +264,10 @@ async function read<T>(
   }
 }
 
-/** kcserver's own socket, where it was not told another. */
+/** The default name of kcserver's socket. */
 const SOCKET = /^kc-(\d+)\.sock$/;
 
-/** Nobody listens on it, and its process is not there. */
+/** Whether no process listens on the socket and its server has ended. */
 async function isDeadSocket(path: string): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined);
   if (found?.isSocket() !== true || !isOurs(found)) return false;
@@ -296,6 +304,6 @@ function known(read: () => string): string | undefined {
   try {
     return read();
   } catch {
-    return undefined; // hidden from us
+    return undefined; // this process may not read it
   }
 }

@@ -1,9 +1,10 @@
 /**
- * The variables that a kernel starts with.
+ * The environment variables that a kernel starts with.
  *
- * They are built in one order, each step seeing the result of those before it:
- * what we inherited (without what is ours alone), the request's actions, the
- * kernelspec's `env`. Nothing here reads `process.env`: the base is given.
+ * They are built in three steps, each on the result of the previous one: the
+ * inherited variables (without this server's credentials), the request's
+ * actions, the kernelspec's `env`. The inherited variables are an argument:
+ * this module never reads `process.env`.
  */
 import type { VarAction } from "../../contract/sessions.ts";
 import { filled } from "./template.ts";
@@ -11,19 +12,19 @@ import { filled } from "./template.ts";
 export type Variables = Readonly<Record<string, string>>;
 
 export interface EnvironmentOptions {
-  /** What the kernel inherits; usually `process.env`. */
+  /** The variables that the kernel inherits; usually `process.env`. */
   readonly base: Readonly<Record<string, string | undefined>>;
-  /** The request's, in order. */
+  /** The request's actions, in order. */
   readonly actions?: readonly VarAction[];
-  /** The kernelspec's `env`: `$VAR` and `${VAR}` are looked up in what stands so far. */
+  /** The kernelspec's `env`. `$VAR` and `${VAR}` refer to the result of the previous steps. */
   readonly specEnv?: Variables | undefined;
-  /** Values for `{name}` in the kernelspec's `env`, the same as for its argv. */
+  /** The values for `{name}` in the kernelspec's `env`, the same as for its argv. */
   readonly values?: Variables;
   readonly language?: string;
   readonly platform?: NodeJS.Platform;
 }
 
-/** On Windows all names come out in upper case. */
+/** On Windows the result has all names in upper case. */
 export function kernelEnvironment({
   base,
   actions = [],
@@ -45,7 +46,7 @@ export function kernelEnvironment({
     const old = variables.get(spelled(name)) ?? "";
     variables.set(spelled(name), acted[action](old, value));
   }
-  // Looked up in what stood before: the entries of one `env` do not see each other.
+  // References are resolved against the previous step: entries of one `env` cannot refer to each other.
   const before = new Map(variables);
   for (const [name, text] of Object.entries(specEnv)) {
     variables.set(
@@ -57,12 +58,12 @@ export function kernelEnvironment({
       }),
     );
   }
-  // Set by Python's launcher on macOS for itself; another Python that inherits it takes the wrong prefix.
+  // Python's launcher on macOS sets this for itself. Another Python that inherits it uses the wrong prefix.
   if (/^python/i.test(language)) variables.delete("PYTHONEXECUTABLE");
   return Object.fromEntries(variables);
 }
 
-/** A variable's value; on Windows whatever the case of its name. */
+/** A variable's value. On Windows the case of the name is ignored. */
 export function variable(
   env: Readonly<Record<string, string | undefined>>,
   name: string,
@@ -75,13 +76,13 @@ export function variable(
   return other === undefined ? undefined : env[other];
 }
 
-/** Credentials of this server: whoever has one could start programs as us. */
+/** Credentials of this server: a program that has one could start programs as this user. */
 const OURS_ALONE = /^KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)/i;
 
-/** Of the kernel that we were started in, if any: a process and handles that mean nothing to ours. */
+/** Variables of the kernel in which this server was started, if any: its process and handles are wrong for our kernels. */
 const ANOTHERS = /^(JPY_PARENT_PID|[IJ]PY_INTERRUPT_EVENT)$/i;
 
-/** Kallichore's rule: no separator of its own. */
+/** As in Kallichore, no separator is added. */
 const acted: Record<
   VarAction["action"],
   (old: string, value: string) => string

@@ -1,9 +1,10 @@
 /**
- * The port to a machine on which kernels run: what a launch needs of it, and
- * what is asked about it before. `local.ts` is this machine.
+ * The interface to a machine on which kernels run: the operations that a launch
+ * needs. `local.ts` implements it for this machine.
  *
- * Paths, process numbers and addresses are the host's own. Nothing here says how
- * they are come by, so that another machine, or none, can stand behind it.
+ * Paths, process ids and addresses are valid on the host. The interface does
+ * not say how they are obtained, so that the host can be another machine or a
+ * fake.
  */
 import type { Reservation } from "./address.ts";
 import type { SignalOutcome } from "./signal-outcome.ts";
@@ -14,54 +15,56 @@ import type { WorkingDirectory } from "./working-directory.ts";
 
 export interface Host {
   readonly platform: NodeJS.Platform;
-  /** Where kernels bind their ports, and where they reach a socket of ours. */
+  /** The address on which kernels bind their ports and reach a socket of this server. */
   readonly ip: string;
 
-  /** Who kernels run as; empty where nobody knows. */
+  /** The user that kernels run as; empty if unknown. */
   userName(): string;
-  /** Where a kernel would start that is to start there. */
+  /** The directory in which a kernel starts if this one is requested. */
   workingDirectory(requested: string): Promise<WorkingDirectory>;
-  /** The variables that a kernel inherits there, with those of its recipe. */
-  environment(wanted: Omit<EnvironmentOptions, "base" | "platform">): Variables;
-  /** Which file a command's first word means. */
+  /** The variables that a kernel starts with: those that it inherits on the host, the request's and the kernelspec's. */
+  environment(
+    options: Omit<EnvironmentOptions, "base" | "platform">,
+  ): Variables;
+  /** The file that the first word of a command refers to. */
   findProgram(program: string, where: Place): Promise<FoundProgram>;
-  /** What to start so that the kernel's command runs in its start-up environment. */
+  /** The command that runs the kernel's command in its start-up environment. */
   startupCommand(
-    wanted: Omit<StartupOptions, "serverShell" | "platform">,
+    options: Omit<StartupOptions, "serverShell" | "platform">,
   ): Promise<StartupCommand | MissingScript>;
 
-  /** Resolves with the path of a private file of the session's, once it is there, whole. */
+  /** Writes a private file of the session. Resolves with its path when the file is complete. */
   writeFile(session_id: string, content: unknown): Promise<string>;
-  /** Removes what was written for a session. Safe to call twice. */
+  /** Removes the session's files. Safe to call twice. */
   removeFiles(session_id: string): void;
 
-  /** Sets five ports aside. Rejects when they are not to be had. */
+  /** Reserves five ports. Rejects if five are not available. */
   reservePorts(): Promise<Reservation>;
-  /** Sets names for five Unix sockets aside; `undefined` where there can be none. */
+  /** Reserves names for five Unix sockets; `undefined` if the host cannot have them. */
   reserveSockets(): Promise<Reservation | undefined>;
 
-  /** Starts a command as a process group of its own. Rejects with an error that says in words why it cannot be run. */
+  /** Starts a command in a new process group. Rejects with an error whose message says why the command cannot be run. */
   start(command: HostCommand, onOutput: OutputListener): Promise<HostProcess>;
-  /** Writes a session's process down, for whoever comes after a server that was killed. */
+  /** Records a session's process, so that the next server can end it if this one is killed. */
   recordProcess(session_id: string, pid: number): Promise<void>;
 }
 
-/** What is asked about a host before anything is launched on it. */
+/** The questions about a host that are answered before a launch. */
 export type HostFacts = Pick<
   Host,
   "userName" | "workingDirectory" | "environment" | "findProgram"
 >;
 
-/** In which environment and directory a program is looked for. */
+/** The environment and the directory in which a program is searched. */
 export interface Place {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
 }
 
 export interface FoundProgram {
-  /** Absolute; `undefined` where the program does not exist. */
+  /** Absolute path; `undefined` if the program does not exist. */
   readonly file: string | undefined;
-  /** The directories that were searched, as they stand on the PATH. */
+  /** The directories that were searched, in the notation of PATH. */
   readonly path: string;
 }
 
@@ -70,7 +73,7 @@ export interface HostCommand {
   readonly args: readonly string[];
   readonly env: Variables;
   readonly cwd: string;
-  /** Whether it will be interrupted by signal. */
+  /** Whether the kernel will be interrupted by signal. */
   readonly interrupts: boolean;
 }
 
@@ -79,9 +82,9 @@ export type OutputListener = (
   text: string,
 ) => void;
 
-/** Why a command could not be started: `message` says it in words. */
+/** Why a command could not be started; `message` is for people. */
 export interface StartError extends Error {
-  /** The system's number for it. */
+  /** The system's error number. */
   readonly errno?: number | undefined;
 }
 
@@ -91,20 +94,20 @@ export interface HostProcess {
   /** The variables that it was started with. */
   readonly env: Variables;
   readonly isRunning: boolean;
-  /** Resolves once, with how it ended, after its last line. Never rejects. */
+  /** Resolves after the last line of output, with how the process ended. Never rejects. */
   readonly exited: Promise<Exit>;
-  /** What it has printed so far, both streams in the order of arrival. */
+  /** The output so far, both streams in the order of arrival. */
   readonly output: string;
-  /** Where it is now, where the system tells. */
+  /** The process's current directory, if the system reports it. */
   readonly directory: string | undefined;
-  /** Whether it could run, rather than being stopped; false where the system does not tell. */
+  /** Whether the process can run, so is not stopped; false if the system does not report it. */
   readonly isScheduled: boolean;
 }
 
-/** A process and all that came of it, as one thing to signal. */
+/** A process and its descendants, which are signalled together. */
 export interface SignalledGroup {
   interrupt(): Promise<SignalOutcome>;
-  /** Looks for descendants that left the group, so that the others reach them when the leader has ended. */
+  /** Finds descendants that left the group, so that `terminate` and `kill` reach them after the leader has ended. */
   remember(): void;
   terminate(): Promise<SignalOutcome>;
   kill(): Promise<SignalOutcome>;

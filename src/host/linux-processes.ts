@@ -1,9 +1,10 @@
 /**
- * The processes of Linux, as they are followed from one sample to the next.
+ * Follows Linux processes from one sample to the next.
  *
- * A process that is followed keeps its file open: to read that again costs a
- * seventh of opening it. Who is new is found in one list of all processes, once
- * for all trees, instead of asking each thread of each process for its children.
+ * The `stat` file of a followed process stays open: to read an open file again
+ * costs a seventh of opening it. New processes are found in one list of all
+ * processes, once for all trees. To read the children of each thread of each
+ * process would cost more.
  */
 import { closeSync, openSync, readdirSync, readSync } from "node:fs";
 import {
@@ -13,20 +14,20 @@ import {
   statOf,
 } from "./process-table.ts";
 
-/** Files that are kept open; of further processes they are opened each time. */
+/** The most files that are kept open; the files of further processes are opened for each sample. */
 const MOST_FILES = 1_000;
 
 /** Longer than any line of `stat`. */
 const line = Buffer.allocUnsafe(4096);
 
 export interface LinuxProcesses {
-  /** A new sample begins. */
+  /** Begins a new sample. */
   begin(): void;
-  /** Nobody is followed any more. */
+  /** Stops following all processes. */
   forget(): void;
-  /** `undefined` when there is no such process. */
+  /** `undefined` if there is no such process. */
   statOf(pid: number): ProcessStat | undefined;
-  /** All processes below these: where those are new, whichever there are; else those that began since the last sample. */
+  /** The descendants of these processes: all of them if `areNew`, else those that were started since the last sample. */
   descendantsOf(
     roots: Iterable<number>,
     options: { readonly areNew: boolean },
@@ -34,12 +35,12 @@ export interface LinuxProcesses {
 }
 
 export function linuxProcesses(): LinuxProcesses {
-  /** By pid: of those that are followed. */
+  /** The open files of the followed processes, by pid. */
   const files = new Map<number, number>();
-  /** Those that were asked for in this sample. */
+  /** The processes that were read in this sample. */
   let asked = new Map<number, ProcessStat | undefined>();
   let all: ReadonlySet<number> = new Set();
-  /** By parent: the processes that began since the last sample. */
+  /** The processes that were started since the last sample, by parent. */
   let begun = new Map<number, number[]>();
 
   const close = (pid: number): void => {
@@ -52,7 +53,7 @@ export function linuxProcesses(): LinuxProcesses {
     if (file !== undefined) {
       const stat = readFrom(file, pid);
       if (stat !== undefined) return stat;
-      close(pid); // it has ended, and its pid may be another's
+      close(pid); // it has ended, and its pid may belong to another process
     }
     if (files.size >= MOST_FILES) return statOf(pid);
     try {
@@ -60,7 +61,7 @@ export function linuxProcesses(): LinuxProcesses {
       files.set(pid, opened);
       return readFrom(opened, pid);
     } catch {
-      return statOf(pid); // it has ended, or we may open no more
+      return statOf(pid); // it has ended, or this process may open no more files
     }
   };
 
@@ -116,7 +117,7 @@ function readFrom(file: number, pid: number): ProcessStat | undefined {
   }
 }
 
-/** All of them; a name that is a number is a process. */
+/** The pids of all processes: each name in `/proc` that is a number is a pid. */
 function listed(): Set<number> {
   const pids = new Set<number>();
   for (const name of readdirSync("/proc")) {

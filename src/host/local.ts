@@ -24,7 +24,7 @@ import { workingDirectory } from "./working-directory.ts";
 export interface LocalHostOptions {
   readonly files: RuntimeFiles;
   readonly log: Log;
-  /** What kernels inherit, and where programs, the shell and the home directory are looked up. */
+  /** The variables that kernels inherit. They also decide the PATH, the shell and the home directory. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -37,10 +37,10 @@ export function localHost({ files, log, env: base }: LocalHostOptions): Host {
     ip: "127.0.0.1",
     userName,
     workingDirectory: (requested) => workingDirectory(requested, { env: base }),
-    environment: (wanted) => kernelEnvironment({ ...wanted, base }),
+    environment: (options) => kernelEnvironment({ ...options, base }),
     findProgram: foundProgram,
-    startupCommand: (wanted) =>
-      startupCommand({ ...wanted, serverShell: base["SHELL"] }),
+    startupCommand: (options) =>
+      startupCommand({ ...options, serverShell: base["SHELL"] }),
     writeFile: (session_id, content) => files.write(session_id, content),
     removeFiles: (session_id) => files.remove(session_id),
     reservePorts: () => reservePorts(),
@@ -61,7 +61,7 @@ async function start(
   const job = await makeJob({ interrupts });
   const env = { ...command.env };
   if (process.platform !== "win32") {
-    env["JPY_PARENT_PID"] = String(process.pid); // so that a kernel ends when we are killed
+    env["JPY_PARENT_PID"] = String(process.pid); // so that the kernel ends if this server is killed
   }
   try {
     return await spawnProcess({ ...command, env, job }, onOutput);
@@ -70,7 +70,7 @@ async function start(
   }
 }
 
-/** Node's own message is the bare code. */
+/** Replaces Node's message, which is only the error code, by the system's description. */
 function inWords(cause: unknown): unknown {
   const { errno, code, syscall } = cause as NodeJS.ErrnoException;
   const [, words] = getSystemErrorMap().get(errno ?? 0) ?? [];

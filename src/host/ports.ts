@@ -1,22 +1,23 @@
 /**
- * Ports for kernels that are told where to bind.
+ * Reserves TCP ports for kernels that are told where to bind.
  *
- * Between our look and the kernel's bind, anybody may take a port. So: five
- * probes are open at once, on the kernel's own address; what is handed out is
- * handed out to nobody else until it is released, nor for a while after; and the
- * numbers lie below every system's ephemeral range, from which outgoing
- * connections and other people's `bind(0)` are served.
+ * Between the probe here and the kernel's bind, another process may take a
+ * port. Three rules make that unlikely. All five probes are open at the same
+ * time, on the kernel's address. A reserved port is given to no other kernel
+ * until it is released, and for a while after. The numbers are below every
+ * system's ephemeral range, from which outgoing connections and `bind(0)` get
+ * their ports.
  */
 import { randomInt } from "node:crypto";
 import { createServer, type Server } from "node:net";
 import type { Address, KernelPorts, Reservation } from "./address.ts";
 
-/** Holds the numbers, not the sockets: the kernel is to bind them. */
+/** Reserves the numbers, not the sockets: the kernel binds them. */
 export interface PortReservation extends Reservation {
   readonly ports: KernelPorts;
 }
 
-/** Throws when the address is none of ours, or when no five ports are to be had on it. */
+/** Throws if the address does not belong to this machine, or if it has no five free ports. */
 export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
   warmUp();
   const probes: Probe[] = [];
@@ -56,16 +57,16 @@ function holding(ports: KernelPorts, ip: string): PortReservation {
   };
 }
 
-/** Process-wide, because so are ports. */
+/** One set for the whole process, because ports are shared by the whole machine. */
 const reserved = new Set<number>();
-/** When a port was released; at most as many as were released within `COOLING_MS`. */
+/** The release time of each port that was released within the last `COOLING_MS`. */
 const cooling = new Map<number, number>();
 
-/** Old clients keep trying to reconnect to a port for some seconds. */
+/** A released port is not reused for this long: old clients try to reconnect to it for some seconds. */
 const COOLING_MS = 10_000;
 /** Below 30000 (Kubernetes) and 32768 (Linux) and 49152 (macOS, Windows). */
 const RANGE = [20_000, 30_000] as const;
-/** In a range that is nearly empty, this many in a row are never taken. */
+/** If the range is mostly free, so many random ports in a row are never all taken. */
 const ATTEMPTS = 50;
 
 interface Probe {
@@ -79,15 +80,15 @@ async function openProbe(ip: string): Promise<Probe> {
     const probe = await tryProbe(ip, port);
     if (probe !== undefined) return probe;
   }
-  // Then the range is somebody else's; the system's own choice is the next best.
+  // Other processes use the whole range: let the system choose a port.
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const probe = await tryProbe(ip, 0);
     if (probe !== undefined) return probe;
   }
-  throw new Error(`There is no free port for a kernel on ${ip}`);
+  throw new Error(`No free port was found for a kernel on ${ip}`);
 }
 
-/** `undefined` when it is taken. Reserved before the first await, so that no two calls get one port. */
+/** `undefined` if the port is taken. Reserves the port before the first await, so that two calls never get the same port. */
 async function tryProbe(
   ip: string,
   wanted: number,
@@ -110,7 +111,7 @@ async function tryProbe(
   } catch (error) {
     if (wanted !== 0) reserved.delete(wanted);
     const code = (error as NodeJS.ErrnoException).code;
-    // EACCES: Windows keeps ranges of ports for itself.
+    // EACCES: Windows reserves ranges of ports.
     if (code === "EADDRINUSE" || code === "EACCES") return undefined;
     throw error;
   }
@@ -123,7 +124,7 @@ function isHandedOut(port: number): boolean {
 function warmUp(): void {
   const now = performance.now();
   for (const [port, since] of cooling) {
-    if (now - since < COOLING_MS) break; // They stand in the order of their release.
+    if (now - since < COOLING_MS) break; // The map is in the order of release.
     cooling.delete(port);
   }
 }

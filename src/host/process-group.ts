@@ -1,11 +1,12 @@
 /**
- * A kernel's process and all that came of it, as one thing to signal.
+ * A kernel's process and its descendants, which are signalled together.
  *
- * Windows has neither signals nor groups: there a job stands for both, and where
- * it cannot be had, `taskkill`. Elsewhere a kernel leads a group of its own, and a signal goes to the group. Processes
- * that left it (`setsid`, job control) can only be found while their parents
- * live, so they are looked up before a signal that may end the parents, and
- * remembered. That there is nobody left is an outcome, not an error.
+ * Windows has neither signals nor process groups. There a job does both, or
+ * `taskkill` if there is no job. On other systems a kernel leads its own process
+ * group, and a signal goes to the group. Processes that left the group
+ * (`setsid`, job control) can be found only while their parents are alive. So
+ * they are looked up and remembered before a signal that may end the parents.
+ * If no process is left, that is an outcome, not an error.
  */
 import { execFile } from "node:child_process";
 import {
@@ -21,16 +22,18 @@ import type { KernelJob } from "./windows/job.ts";
 export class ProcessGroup {
   readonly pid: number;
   readonly startTime: number | undefined;
-  /** Descendants outside the group: pid to start time. */
+  /** The start times of descendants outside of the group, by pid. */
   readonly #strays = new Map<number, number>();
   readonly #job: KernelJob | undefined;
 
-  /** Of a child that was just spawned with `detached`, or into a job, or of a kernel that was written down with its start time. */
+  /** For a child that was just spawned with `detached` or into a job, or for a recorded kernel with its start time. */
   constructor(pid: number, startTime = startTimeOf(pid), job?: KernelJob) {
-    // To signal 0, -1 or our own group would end far more than a kernel.
+    // A signal to 0, to -1 or to our own group would end far more than a kernel.
     const isOwn = pid === process.pid || pid === statOf(process.pid)?.group;
     if (!Number.isSafeInteger(pid) || pid <= 1 || isOwn) {
-      throw new RangeError(`Process ${pid} cannot be a kernel of ours`);
+      throw new RangeError(
+        `Process ${pid} cannot be a kernel that this server started`,
+      );
     }
     this.pid = pid;
     this.startTime = startTime;
@@ -41,21 +44,20 @@ export class ProcessGroup {
     return { pid: this.pid, startTime: this.startTime };
   }
 
-  /** The leader's; members of its group may outlive it. */
+  /** Whether the leader is alive. Members of its group may outlive it. */
   get isAlive(): boolean {
     return isAlive(this.pid, this.startTime);
   }
 
-  /** SIGINT to the group, as a terminal's Ctrl-C; who left the group left that too. Windows: the event that its job has for it. */
+  /** Sends SIGINT to the group, as Ctrl-C in a terminal does; processes that left the group do not get it. On Windows it sets the job's interrupt event. */
   async interrupt(): Promise<SignalOutcome> {
     if (process.platform !== "win32") return this.#signalGroup("SIGINT");
     return (await this.#job?.interrupt()) ?? "unsupported";
   }
 
   /**
-   * Looks for descendants that left the group, so that `terminate` and `kill`
-   * reach them when the kernel has ended. Call it before asking the kernel to
-   * shut down.
+   * Finds descendants that left the group, so that `terminate` and `kill` reach
+   * them after the kernel has ended. Call it before the request to shut down.
    */
   remember(): void {
     const group = this.#isOurs ? [this.pid] : [];
@@ -66,17 +68,17 @@ export class ProcessGroup {
     }
   }
 
-  /** SIGTERM. Windows knows no such thing: there it is `kill`. */
+  /** Sends SIGTERM. On Windows, which has no such signal, it is the same as `kill`. */
   async terminate(): Promise<SignalOutcome> {
     if (process.platform === "win32") return this.#killOnWindows();
     this.remember();
     return this.#signalAll("SIGTERM");
   }
 
-  /** SIGKILL. Call it also when the kernel has ended: it sweeps what it left behind. */
+  /** Sends SIGKILL. Call it also after the kernel has ended: it kills the processes that the kernel left behind. */
   async kill(): Promise<SignalOutcome> {
     if (process.platform === "win32") return this.#killOnWindows();
-    // Stopped processes start no others, so the search comes to an end before the first dies.
+    // Stopped processes cannot start others, so the search ends before the first process is killed.
     for (let round = 0; round < MOST_ROUNDS; round++) {
       const before = this.#strays.size;
       this.#signalAll("SIGSTOP");
@@ -89,7 +91,7 @@ export class ProcessGroup {
   async #killOnWindows(): Promise<SignalOutcome> {
     const outcome = this.#job?.kill();
     if (outcome !== undefined) return outcome;
-    // What a process left behind is found by way of it alone; and its number may soon be another's.
+    // Descendants can be found only through a live process, and the pid of an ended one may be reused soon.
     return this.isAlive ? await taskkill(this.pid) : "gone";
   }
 
@@ -106,14 +108,14 @@ export class ProcessGroup {
   #signalGroup(signal: NodeJS.Signals): SignalOutcome {
     if (!this.#isOurs) return "gone";
     const outcome = send(-this.pid, signal);
-    // Whoever was started without a group of its own can still be signalled by itself.
+    // A process that was started without its own group can still be signalled alone.
     if (outcome !== "gone" || !this.isAlive) return outcome;
     return send(this.pid, signal);
   }
 
   /**
-   * A pid is not given away while a group of that number exists. So if there is
-   * no leader any more, the group, if any, is the kernel's.
+   * The system does not reuse a pid while a group with that number exists. So if
+   * the leader has ended, a group with this number is still the kernel's.
    */
   get #isOurs(): boolean {
     const startTime = startTimeOf(this.pid);
@@ -132,7 +134,7 @@ export class ProcessGroup {
   }
 }
 
-/** Each round goes one generation deeper; a chain this long is nobody's kernel. */
+/** Each round goes one generation deeper; no real kernel has a chain this long. */
 const MOST_ROUNDS = 20;
 
 function send(pid: number, signal: NodeJS.Signals): SignalOutcome {
@@ -149,7 +151,7 @@ function send(pid: number, signal: NodeJS.Signals): SignalOutcome {
 
 const TASKKILL_PATIENCE_MS = 10_000;
 
-/** The process and its descendants, by force: Windows has no gentler way for programs without a window. */
+/** Kills the process and its descendants: Windows has no gentler way for programs without a window. */
 function taskkill(pid: number): Promise<SignalOutcome> {
   return new Promise((resolve) => {
     execFile(
@@ -157,7 +159,7 @@ function taskkill(pid: number): Promise<SignalOutcome> {
       ["/pid", String(pid), "/T", "/F"],
       { timeout: TASKKILL_PATIENCE_MS, windowsHide: true },
       (error) => {
-        // 128: there is no such process. Otherwise most often access denied.
+        // 128: there is no such process. Other codes mostly mean that access was denied.
         const isGone = error?.code === 128 || !isAlive(pid);
         resolve(error === null ? "sent" : isGone ? "gone" : "refused");
       },

@@ -1,23 +1,24 @@
 /**
- * What the operating system says about processes that we know.
+ * What the operating system reports about known processes.
  *
- * On Linux, narrow reads of `/proc/<pid>`, synchronous because each takes a few
- * microseconds and asynchronous ones cost nine times as much; never a scan of
- * all processes. A pid alone may have been given to a stranger: with its start
- * time it names one process for as long as the machine runs.
+ * On Linux it reads single files of `/proc/<pid>` and never scans all
+ * processes. The reads are synchronous: each takes a few microseconds, and an
+ * asynchronous read costs nine times as much. A pid alone may have been reused
+ * for a foreign process. With the start time it identifies one process until
+ * the machine restarts.
  */
 import { readdirSync, readFileSync } from "node:fs";
 
 export interface ProcessStat {
   readonly pid: number;
-  /** The letter of `ps`: R running, S sleeping, Z a zombie, … */
+  /** The state letter of `ps`: R running, S sleeping, Z zombie, … */
   readonly state: string;
   readonly parent: number;
   readonly group: number;
   /** User and system time of all its threads, in ticks of 10 ms. */
   readonly cpuTicks: number;
   readonly threads: number;
-  /** In ticks since the machine started; with the pid, its identity. */
+  /** In ticks since the machine started; identifies the process together with the pid. */
   readonly startTime: number;
   /** Resident set, in pages. */
   readonly residentPages: number;
@@ -25,19 +26,19 @@ export interface ProcessStat {
 
 export interface ProcessIdentity {
   readonly pid: number;
-  /** From `startTimeOf`, as soon as the process exists; where `undefined`, the pid is trusted. */
+  /** From `startTimeOf`, called as soon as the process exists. If `undefined`, the pid alone identifies the process. */
   readonly startTime?: number | undefined;
 }
 
-/** `undefined` when there is no such process, and on platforms without `/proc/<pid>/stat`. */
+/** `undefined` if there is no such process, and on platforms without `/proc/<pid>/stat`. */
 export function statOf(pid: number): ProcessStat | undefined {
   const line = readProc(`${pid}/stat`);
   return line === undefined ? undefined : statIn(line, pid);
 }
 
-/** What `/proc/<pid>/stat` says: byte by byte, because it is read for each process of each sample. */
+/** Parses `/proc/<pid>/stat` byte by byte, for speed: each sample reads it for each process. */
 export function statIn(line: Uint8Array, pid: number): ProcessStat {
-  // The name in parentheses may hold anything, parentheses and blanks too.
+  // The name in parentheses may contain any character, also parentheses and blanks.
   let at = line.lastIndexOf(CLOSING) + 2;
   const state = String.fromCharCode(line[at] ?? 0);
   const fields: number[] = [0, 0, 0, 0]; // numbered from 1 in proc(5)
@@ -48,7 +49,7 @@ export function statIn(line: Uint8Array, pid: number): ProcessStat {
       fields.push(value);
       value = 0;
     } else {
-      value = value * 10 + byte - ZERO; // what is negative is none of ours
+      value = value * 10 + byte - ZERO; // the fields that we use are never negative
     }
   }
   const field = (number: number) => fields[number] ?? NaN;
@@ -67,12 +68,12 @@ export function statIn(line: Uint8Array, pid: number): ProcessStat {
 const [CLOSING, BLANK, ZERO] = [0x29, 0x20, 0x30];
 const RESIDENT = 24;
 
-/** Known on Linux only. Take it while the process is certainly there: right after the spawn. */
+/** Known on Linux only. Call it while the process certainly exists: right after the spawn. */
 export function startTimeOf(pid: number): number | undefined {
   return statOf(pid)?.startTime;
 }
 
-/** Whether this very process still runs; a zombie does not. */
+/** Whether the process with this start time still runs. A zombie does not. */
 export function isAlive(pid: number, startTime?: number): boolean {
   const stat = statOf(pid);
   if (stat !== undefined) {
@@ -87,7 +88,7 @@ export function isAlive(pid: number, startTime?: number): boolean {
   }
 }
 
-/** The children of a process, whichever of its threads started them. Empty where the system does not tell. */
+/** The children of a process, from all of its threads. Empty if the system does not report them. */
 export function childrenOf(pid: number): number[] {
   return threadsOf(pid).flatMap((thread) => {
     const file = readProc(`${pid}/task/${thread}/children`);
@@ -96,11 +97,11 @@ export function childrenOf(pid: number): number[] {
   });
 }
 
-/** All processes below these, each once, parents before their children; zombies too. */
+/** All descendants of these processes, zombies included, each once, parents before children. */
 export function descendantsOf(roots: Iterable<number>): number[] {
   const known = new Set(roots);
   const found: number[] = [];
-  // A set is walked in the order of insertion, and the walk meets what is added on the way.
+  // A loop over a set follows the insertion order and includes members that are added during the loop.
   for (const pid of known) {
     for (const child of childrenOf(pid)) {
       if (known.has(child)) continue;
@@ -115,7 +116,7 @@ function threadsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`);
   } catch {
-    return []; // It has ended.
+    return []; // the process has ended
   }
 }
 
@@ -124,6 +125,6 @@ function readProc(path: string): Buffer | undefined {
   try {
     return readFileSync(`/proc/${path}`);
   } catch {
-    return undefined; // It has ended, or it is hidden from us: nothing is known.
+    return undefined; // the process has ended, or this process may not see it
   }
 }

@@ -1,10 +1,10 @@
 /**
- * A kernel's process: spawned into a session of its own, with stdin from null,
- * its output read line by line, its exit observed once.
+ * A kernel's process. It is spawned into its own session, with stdin from
+ * `/dev/null`. Its output is read line by line, and its exit is reported once.
  *
- * The exit is told only after the output was read to its end, so that the last
- * words of a process that failed are never missing. A grandchild that keeps the
- * pipes open can hold this up, but not for long.
+ * The exit is reported only after all output was read, so that the last output
+ * of a process that failed is never missing. A grandchild that keeps the pipes
+ * open can delay this by at most 500 ms.
  */
 import {
   spawn,
@@ -31,15 +31,15 @@ export interface Command {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
-  /** Windows: what the process is to live in, and to end with; it is let go when the process has ended. */
+  /** Windows only: the job that contains the process and ends with it. It is disposed of when the process has ended. */
   readonly job?: KernelJob | undefined;
 }
 
-/** How long the pipes may stay open after the process is gone. */
+/** How long the pipes may stay open after the process has ended. */
 const LAST_WORDS_MS = 500;
-/** A line without end is handed on in pieces. */
+/** A longer line is reported in pieces. */
 const LINE_LIMIT = 64 * 1024; // characters
-/** What is kept of what it printed: the beginning and the end. */
+/** The beginning and the end of the output are kept, each up to this limit. */
 const CAPTURE_LIMIT = 256 * 1024; // characters, each
 const TAIL_LIMIT = 8 * 1024; // characters
 
@@ -74,17 +74,17 @@ function observed(
 
   const ended = async (): Promise<Exit> => {
     const closed = once(child, "close");
-    closed.catch(() => {}); // an "error" after the spawn: the exit says the rest
+    closed.catch(() => {}); // an "error" event after the spawn: the exit is reported anyway
     const [code, signal] = await new Promise<
       [number | null, NodeJS.Signals | null]
     >((resolve) => child.once("exit", (...how) => resolve(how)));
     isRunning = false;
-    await group.kill(); // what the kernel left behind: workers, servers
+    await group.kill(); // the processes that the kernel left behind, such as workers and servers
     job?.[Symbol.dispose]();
     await within(closed, LAST_WORDS_MS);
     child.stdout?.destroy();
     child.stderr?.destroy();
-    // Windows' codes have 32 bits, and its faults the highest of them: they are told as negative, as everywhere there.
+    // Windows' exit codes have 32 bits, and those of crashes have the highest bit set. They are shown as negative numbers, as is usual there.
     const exit_code = code === null ? -1 : code | 0;
     return { exit_code, signal, output: errors.text };
   };
@@ -121,25 +121,25 @@ function observed(
   };
 }
 
-/** Where the process is now, while that directory exists; known on Linux only. */
+/** The process's current directory, while it exists; known on Linux only. */
 function directoryOf(pid: number): string | undefined {
   try {
     const link = `/proc/${pid}/cwd`;
     const path = readlinkSync(link);
-    // Linux says so of a directory that is gone; another may really be called so.
+    // Linux appends this to the path of a removed directory; a directory may also really have this name.
     if (!path.endsWith(" (deleted)")) return path;
     const [here, there] = [statSync(link), statSync(path)];
     const isIt = here.ino === there.ino && here.dev === there.dev;
     return isIt ? path : undefined;
   } catch {
-    return undefined; // it is gone, or this system does not tell
+    return undefined; // the process has ended, or this system does not report it
   }
 }
 
 /**
- * How the command becomes a process. On Windows a script (`.cmd`, `.bat`) is
- * run by its interpreter, with words quoted as that one reads them: the system
- * itself runs programs only.
+ * A function that starts the command. On Windows a script (`.cmd`, `.bat`) is
+ * run by its interpreter, with arguments quoted for that interpreter: the
+ * system itself runs programs only.
  */
 async function starterOf({
   program,
@@ -151,7 +151,7 @@ async function starterOf({
     cwd,
     env: { ...env, ...variables },
     stdio: ["ignore", "pipe", "pipe"],
-    detached: process.platform !== "win32", // a session, hence a process group, of its own
+    detached: process.platform !== "win32", // its own session and process group
     windowsHide: true,
   });
   const file = await findProgram(program, { env, cwd });
@@ -165,7 +165,7 @@ async function starterOf({
   return (variables) => spawn(program, args, options(variables));
 }
 
-/** Lines with their ends; what is no UTF-8 is replaced, never a reason to stop reading. */
+/** Reads lines with their line ends. Bytes that are not UTF-8 are replaced; they do not stop the reading. */
 function readLines(pipe: Readable, onLine: (text: string) => void): void {
   const decoder = new StringDecoder("utf8");
   let rest = "";
@@ -191,7 +191,7 @@ function readLines(pipe: Readable, onLine: (text: string) => void): void {
   pipe.on("error", () => {}); // the pipe broke with its process; "close" follows
 }
 
-/** The beginning and the end of a text, `limit` characters each; it says where it left something out. */
+/** Keeps the beginning and the end of a text, `limit` characters each, and marks where it left text out. */
 function excerpt(limit: number) {
   let head = "";
   const tail: string[] = [];
@@ -212,7 +212,7 @@ function excerpt(limit: number) {
       }
     },
     get text(): string {
-      const gap = left === 0 ? "" : `[… ${left} characters …]\n`;
+      const gap = left === 0 ? "" : `[… ${left} characters left out …]\n`;
       return head + gap + tail.join("");
     },
   };

@@ -1,9 +1,9 @@
 /**
- * Which file a command's first word means.
+ * Finds the file that the first word of a command refers to.
  *
- * The answer is the one that the operating system will come to: with a slash,
- * relative to the kernel's working directory; without, the first executable on
- * the PATH that the kernel gets, not on ours.
+ * The result is the file that the operating system will choose. A word with a
+ * slash is a path relative to the kernel's working directory. A word without
+ * one is the first executable with that name on the kernel's PATH, not on ours.
  */
 import { access, constants, stat } from "node:fs/promises";
 import { posix, win32 } from "node:path";
@@ -17,7 +17,7 @@ export interface ProgramOptions {
   readonly platform?: NodeJS.Platform;
 }
 
-/** Absolute path, or `undefined` where the program does not exist. */
+/** The absolute path, or `undefined` if the program does not exist. */
 export async function findProgram(
   program: string,
   { env, cwd, platform = process.platform }: ProgramOptions,
@@ -28,7 +28,7 @@ export async function findProgram(
   const suffixes = windows ? windowsSuffixes(program, env) : [""];
 
   if (/\//.test(program) || (windows && /[\\:]/.test(program))) {
-    // Whether it may be run is left to the start, whose error says so.
+    // Whether the file is executable is checked by the start, whose error reports it.
     return first(
       suffixes,
       (suffix) => path.resolve(cwd, program) + suffix,
@@ -46,7 +46,7 @@ export async function findProgram(
   return undefined;
 }
 
-/** The directories of PATH in order; an empty entry means the working directory, on POSIX. */
+/** The directories of PATH in order. On POSIX an empty entry means the working directory. */
 export function searchPath({
   env,
   cwd,
@@ -56,7 +56,7 @@ export function searchPath({
     const path = variable(env, "PATH", platform) ?? "";
     return [cwd, ...path.split(";").filter((entry) => entry !== "")];
   }
-  // What execvp takes where there is no PATH at all.
+  // The default of execvp if PATH is not set.
   const path = env["PATH"] ?? "/usr/bin:/bin";
   return path.split(":").map((entry) => (entry === "" ? cwd : entry));
 }
@@ -90,7 +90,7 @@ async function isFile(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile();
   } catch {
-    return false; // Not there, or in a directory that we may not enter: not found, either way.
+    return false; // it does not exist, or its directory may not be entered: not found in both cases
   }
 }
 

@@ -1,19 +1,19 @@
 /**
- * Whether the system can run a file as a program.
+ * Checks whether the system can run a file as a program.
  *
- * Where the system says "exec format error", Node lets the C library pass the
- * file to `/bin/sh`, which then runs whatever the file holds, line by line. So
- * we look before the start: at `#!`, at the header of an executable, and on
- * Linux at the formats that were registered with the system (binfmt_misc).
+ * If the system reports "exec format error", Node lets the C library pass the
+ * file to `/bin/sh`, which then runs the content of the file line by line. So
+ * the file is checked before the start: `#!`, the header of an executable, and
+ * on Linux the formats that are registered with the system (binfmt_misc).
  */
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { constants } from "node:os";
 import { extname, isAbsolute, join } from "node:path";
 
-/** As Linux reads: what follows is no part of the line with the interpreter. */
+/** As Linux reads: later bytes are not part of the line that names the interpreter. */
 const HEAD_BYTES = 256;
 
-/** Why the file cannot be run, with `code` and `errno` as the system gives them; `undefined` where it can, or the system's own error says more. POSIX only. */
+/** Why the file cannot be run, with the system's `code` and `errno`. `undefined` if it can be run, or if the system's own error says more. POSIX only. */
 export async function whyNotRunnable(
   path: string,
 ): Promise<NodeJS.ErrnoException | undefined> {
@@ -25,7 +25,7 @@ export async function whyNotRunnable(
     if (interpreter === "") return formatError();
     const isMissing = isAbsolute(interpreter) && !(await exists(interpreter));
     return isMissing
-      ? systemError("ENOENT", `there is no ${interpreter}, which is to run it`)
+      ? systemError("ENOENT", `its interpreter ${interpreter} does not exist`)
       : undefined;
   }
   if (await isNative(head)) return undefined;
@@ -35,7 +35,7 @@ export async function whyNotRunnable(
 function formatError(): NodeJS.ErrnoException {
   return systemError(
     "ENOEXEC",
-    "exec format error: it is no program for this system, and no script that begins with #!",
+    "exec format error: it is neither a program for this system nor a script that begins with #!",
   );
 }
 
@@ -54,17 +54,17 @@ async function headOf(path: string): Promise<Buffer | undefined> {
     const { bytesRead } = await file.read(buffer, 0, HEAD_BYTES, 0);
     return buffer.subarray(0, bytesRead);
   } catch {
-    return undefined; // a program may be run by those who must not read it
+    return undefined; // a user may be allowed to run a program but not to read it
   }
 }
 
-/** An executable of this system's format, for a processor that it runs. */
+/** Whether the file is an executable in this system's format, for a processor that this machine can run. */
 async function isNative(head: Buffer): Promise<boolean> {
   if (process.platform === "darwin") {
     return MACH_O.has(head.subarray(0, 4).toString("hex"));
   }
   const own = await headOf(process.execPath);
-  if (own === undefined || !isElf(own)) return true; // we know nothing of this system's format
+  if (own === undefined || !isElf(own)) return true; // this system's format is unknown
   return isElf(head) && machinesLike(own).includes(machineOf(head) ?? -1);
 }
 
@@ -77,14 +77,14 @@ function machineOf(head: Buffer): number | undefined {
   return head[5] === 2 ? head.readUInt16BE(18) : head.readUInt16LE(18);
 }
 
-/** What a processor of that kind runs: itself, and the 32 bits before it. */
+/** The machine types that a processor of this type can run: its own and its 32-bit predecessor. */
 function machinesLike(own: Buffer): readonly (number | undefined)[] {
   const machine = machineOf(own);
   if (machine === 62) return [62, 3]; // x86-64, 386
   return machine === 183 ? [183, 40] : [machine]; // AArch64, ARM
 }
 
-/** Both byte orders, 32 and 64 bits, and the container for several processors. */
+/** The magic numbers of Mach-O: both byte orders, 32 and 64 bits, and the container for several processors. */
 const MACH_O = new Set([
   "feedface",
   "feedfacf",
@@ -96,9 +96,9 @@ const MACH_O = new Set([
 
 const BINFMT = "/proc/sys/fs/binfmt_misc";
 
-/** Whether somebody has registered a program that runs such files. */
+/** Whether an interpreter for such files is registered with the system. */
 async function isRegistered(path: string, head: Buffer): Promise<boolean> {
-  const names = await readdir(BINFMT).catch(() => []); // no Linux, or nothing registered
+  const names = await readdir(BINFMT).catch(() => []); // not Linux, or nothing is registered
   for (const name of names) {
     if (name === "register" || name === "status") continue;
     const entry = await readFile(join(BINFMT, name), "utf8").catch(() => "");

@@ -1,7 +1,8 @@
 /**
- * Connection files: private (0600 in a 0700 directory of this server's own),
- * written whole before they have their name, gone when their session is. The
- * directory bears a mark of whose it is: see `dead-servers.ts`.
+ * Connection files. They are private (mode 0600, in a directory of this server
+ * with mode 0700). A file gets its name only when it is complete, and it is
+ * removed with its session. The directory contains an owner file: see
+ * `dead-servers.ts`.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -16,39 +17,39 @@ import {
   processRecord,
 } from "./dead-servers.ts";
 
-/** Bytes that a socket's path may have: macOS has 104 with the zero at its end, Linux 108. */
+/** The most bytes of a socket's path: macOS allows 104 including the final zero, Linux 108. */
 const PATH_LIMIT = 103;
-/** What a directory's path gets behind it for a kernel's socket: `/kernel-<up to 7 digits>-<digit>`. */
+/** Bytes that a kernel's socket adds to the path of its directory: `/kernel-<up to 7 digits>-<digit>`. */
 const NAME_BYTES = 17;
 
 export class RuntimeFiles implements Disposable {
-  /** Of the directory; others' may be there too. */
+  /** The parent of the directory; directories of other servers may be there too. */
   readonly parent: string;
   readonly directory: string;
-  /** For sockets, where the directory's path is too long for theirs. */
+  /** A directory for sockets, if the path of `directory` is too long for them. */
   #short: RuntimeFiles | undefined;
 
-  /** Makes nothing yet. `parent` defaults to the system's directory for temporary files. */
+  /** Creates no files yet. `parent` defaults to the system's directory for temporary files. */
   constructor(parent: string = tmpdir()) {
     const name = `${PREFIX}${process.pid}-${randomBytes(6).toString("hex")}`;
     this.parent = parent;
     this.directory = join(parent, name);
   }
 
-  /** Where a session's connection file lies: a name of our own making, whatever its id holds. */
+  /** The path of a session's connection file. The name is a hash, so any session id is safe. */
   pathOf(session_id: string): string {
     const digest = createHash("sha256").update(session_id).digest("hex");
     return join(this.directory, `kernel-${digest.slice(0, 16)}.json`);
   }
 
-  /** Resolves with the path once the file is there, whole. */
+  /** Resolves with the path when the file is complete. */
   async write(session_id: string, content: unknown): Promise<string> {
     const path = this.pathOf(session_id);
     await this.#write(path, content);
     return path;
   }
 
-  /** Writes down the process of a session's kernel, so that the next server ends it where this one is killed. */
+  /** Records the process of a session's kernel, so that the next server can end it if this one is killed. */
   async recordProcess(session_id: string, pid: number): Promise<void> {
     const record = processRecord(session_id, pid);
     await this.#write(`${this.pathOf(session_id)}${PROCESS}`, record);
@@ -60,12 +61,12 @@ export class RuntimeFiles implements Disposable {
     rmSync(`${path}${PROCESS}`, { force: true });
   }
 
-  /** Where this server's files may be, and those of servers before it. */
+  /** The directories that may contain files of this server and of earlier servers. */
   get parents(): readonly string[] {
     return this.#fitsSockets ? [this.parent] : [this.parent, ...shortParents()];
   }
 
-  /** Makes a directory in which a kernel's sockets fit; `undefined` where there is none. */
+  /** Makes a directory whose path is short enough for a kernel's sockets; `undefined` if there is none. */
   ensureForSockets(): string | undefined {
     if (this.#fitsSockets) return this.ensure();
     for (const parent of this.#short === undefined ? shortParents() : []) {
@@ -76,7 +77,7 @@ export class RuntimeFiles implements Disposable {
         this.#short = files;
         break;
       } catch {
-        // It cannot be written to: the next one.
+        // It is not writable: try the next one.
       }
     }
     return this.#short?.ensure();
@@ -86,7 +87,7 @@ export class RuntimeFiles implements Disposable {
     return Buffer.byteLength(this.directory) + NAME_BYTES <= PATH_LIMIT;
   }
 
-  /** At once, so that it works on the way out too. */
+  /** Synchronous, so that it also works while the process exits. */
   [Symbol.dispose](): void {
     this.#short?.[Symbol.dispose]();
     rmSync(this.directory, { recursive: true, force: true });
@@ -102,7 +103,7 @@ export class RuntimeFiles implements Disposable {
     await rename(draft, path);
   }
 
-  /** Makes the directory where it is not there, for others who keep private files for this server. */
+  /** Makes the directory if it does not exist. Public for other modules that keep private files for this server. */
   ensure(): string {
     const mark = join(this.directory, MARK);
     if (existsSync(mark)) return this.directory;

@@ -1,9 +1,9 @@
 /**
- * The shell that a kernel is started through, and how a command is said to it.
+ * Builds the shell command through which a kernel is started.
  *
- * Every word of the kernel's command is quoted, so that it arrives as it was
- * given whatever the shell and its settings; the shell replaces itself by the
- * kernel (`exec`), so that the process we started is the kernel: its pid, its
+ * Every word of the kernel's command is quoted, so that it reaches the kernel
+ * unchanged, whatever the shell and its settings. The shell replaces itself with
+ * the kernel (`exec`), so that the started process is the kernel: its pid, its
  * signals, its exit code. POSIX only; on Windows every mode means `none`.
  */
 import { existsSync } from "node:fs";
@@ -13,21 +13,21 @@ import type * as z from "zod";
 import type { StartupEnvironment } from "../../contract/sessions.ts";
 import type { Variables } from "./environment.ts";
 
-/** Printed on a line of their own on stdout, around the start-up command or script. */
+/** Lines that are printed to stdout before and after the start-up command or script. */
 export const STARTUP_BEGIN = "KALLICHORE_STARTUP_BEGIN";
 export const STARTUP_SUCCESS = "KALLICHORE_STARTUP_SUCCESS";
 
 export interface StartupOptions {
   readonly mode: z.infer<typeof StartupEnvironment>;
-  /** The command or the script's path; empty is as absent. */
+  /** The command, or the path of the script; empty counts as absent. */
   readonly arg?: string | null | undefined;
-  /** The kernel's command, with nothing left to expand. */
+  /** The kernel's command, without any placeholders. */
   readonly argv: readonly [string, ...string[]];
-  /** The directory that it starts in: a relative script lies there. */
+  /** The directory in which the kernel starts. The path of a script is relative to it. */
   readonly cwd: string;
-  /** The variables that it starts with. */
+  /** The variables that the kernel starts with. */
   readonly env: Variables;
-  /** The server's own `$SHELL`: what the request says about SHELL does not count. */
+  /** The server's own `$SHELL`. A SHELL variable in the request is ignored. */
   readonly serverShell?: string | undefined;
   readonly platform?: NodeJS.Platform;
 }
@@ -37,18 +37,18 @@ export interface StartupCommand {
   readonly args: readonly string[];
   /** Whether the marker lines will be printed. */
   readonly markers: boolean;
-  /** The shell that it goes through. */
+  /** The shell that runs the command. */
   readonly shell?: string;
-  /** What was asked for and is not done, for the log. */
+  /** The parts of the request that are not followed, for the log. */
   readonly warnings: readonly string[];
 }
 
 export interface MissingScript {
-  /** The absolute path that is no regular file. */
+  /** The absolute path, which is not a regular file. */
   readonly missing_script: string;
 }
 
-/** What to spawn so that the kernel's command runs in the environment that was asked for. */
+/** The command that runs the kernel's command in the requested environment. */
 export async function startupCommand({
   mode,
   arg,
@@ -66,7 +66,7 @@ export async function startupCommand({
   const shell = usable(serverShell) ?? usable("/bin/bash") ?? usable("/bin/sh");
   if (serverShell !== undefined && serverShell !== shell) {
     warnings.push(
-      `The shell ${serverShell} does not exist or is none that we know; ${shell ?? "no shell"} is used instead`,
+      `The shell ${serverShell} does not exist or is not supported; ${shell ?? "no shell"} is used instead`,
     );
   }
   if (shell === undefined) return { program, args, markers: false, warnings };
@@ -105,7 +105,7 @@ export async function startupCommand({
     `echo ${STARTUP_SUCCESS}`,
     ...kernel,
   ].join(" && ");
-  // Interactive, so that what people define in their rc files (conda, pyenv, modules) is there.
+  // Interactive, so that the shell reads the user's rc files, which define conda, pyenv and modules.
   return {
     program: shell,
     args: ["-i", "-c", line],
@@ -115,7 +115,7 @@ export async function startupCommand({
   };
 }
 
-/** What an interactive shell says on stderr for want of a terminal; nobody needs to hear it. */
+/** Whether the line is a warning that an interactive shell prints because it has no terminal. Such lines are dropped. */
 export function isJobControlComplaint(line: string): boolean {
   return /cannot set terminal process group|no job control in this shell|job control turned off|no access to tty/.test(
     line,
@@ -125,11 +125,12 @@ export function isJobControlComplaint(line: string): boolean {
 type Dialect = "posix" | "csh" | "fish";
 
 /**
- * A word as the shell's lexer gives it back unchanged.
+ * A word, quoted so that the shell reads it unchanged.
  *
- * `posix`: nothing is special between single quotes but their end. `csh`: `!`
- * is, and backslashes are under `backslash_quote`, so both stand outside; a
- * newline needs a backslash even inside. `fish`: `\` and `'` are escaped inside.
+ * `posix`: between single quotes only the closing quote is special. `csh`: `!`
+ * is special there too, and so is a backslash under `backslash_quote`, so both
+ * are placed outside of the quotes; a newline needs a backslash even inside.
+ * `fish`: `\` and `'` are escaped inside.
  */
 export function quoted(word: string, dialect: Dialect): string {
   if (word === "") return "''";
@@ -148,7 +149,7 @@ export function quoted(word: string, dialect: Dialect): string {
   }
 }
 
-/** Shells whose language we speak. Others (nushell, xonsh, nologin, …) are passed over. */
+/** The supported shells. Others (nushell, xonsh, nologin, …) are not used. */
 const dialects: Readonly<Record<string, Dialect>> = {
   sh: "posix",
   ash: "posix",
@@ -168,7 +169,7 @@ function usable(shell: string | undefined): string | undefined {
   return known && existsSync(shell) ? shell : undefined;
 }
 
-/** `bash` of `/opt/bin/bash-5.2`, `csh` of `/bin/bsd-csh`. */
+/** `bash` for `/opt/bin/bash-5.2`, `csh` for `/bin/bsd-csh`. */
 function shellName(path: string): string {
   return basename(path)
     .replace(/^(bsd|pd)-/, "")
@@ -182,11 +183,11 @@ function dialectOf(shell: string): Dialect {
 function loginFlag(shell: string): string {
   const name = shellName(shell);
   if (name === "bash" || name === "zsh") return "--login";
-  // csh and tcsh take -l only by itself, without -c.
+  // csh and tcsh accept -l only alone, without -c.
   return dialectOf(shell) === "csh" ? "-d" : "-l";
 }
 
-/** macOS takes these from every program in its system directories, shells among them. */
+/** macOS removes these variables from every program in its system directories, including shells. */
 function dyldAssignments(dialect: Dialect, env: Variables): string[] {
   return Object.entries(env)
     .filter(([name]) => /^DYLD_\w+$/.test(name))
@@ -203,6 +204,6 @@ async function isFile(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isFile();
   } catch {
-    return false; // For whatever reason, the shell could not read it either.
+    return false; // whatever the reason, the shell could not read it either
   }
 }

@@ -1,6 +1,7 @@
 /**
- * `sent`: at least one process was signalled, be it one that has ended and was
- * not yet awaited by its parent. `gone`: there is none any more.
- * `refused`: they belong to somebody else. `unsupported`: not on this platform.
+ * The outcome of sending a signal. `sent`: at least one process got it; a process
+ * that has ended counts until its parent has waited for it. `gone`: no process
+ * is left. `refused`: the processes belong to another user. `unsupported`: this
+ * platform has no such signal.
  */
 export type SignalOutcome = "sent" | "gone" | "refused" | "unsupported";

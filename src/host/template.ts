@@ -1,13 +1,14 @@
 /**
- * The two notations that kernelspecs use for what is only known at the start.
+ * Fills in the placeholders of kernelspecs.
  *
- * `{name}` in `argv` and `env`, `$VAR` and `${VAR}` in `env`. One pass, so that
- * what was filled in is never read as a placeholder again; an unknown name stays
- * as it is written, because some kernels use braces and dollars of their own.
+ * There are two notations: `{name}` in `argv` and `env`, `$VAR` and `${VAR}` in
+ * `env`. All are replaced in one pass, so that an inserted value is never read
+ * as a placeholder. An unknown name stays unchanged, because some kernels use
+ * braces and dollar signs for themselves.
  */
 
 export interface Sources {
-  /** For `$VAR` and `${VAR}`; where absent, a dollar means nothing. */
+  /** For `$VAR` and `${VAR}`. If absent, a dollar sign has no meaning. */
   readonly variable?: (name: string) => string | undefined;
   /** For `{name}`. */
   readonly placeholder: (name: string) => string | undefined;

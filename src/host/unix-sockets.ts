@@ -1,13 +1,13 @@
 /**
- * Unix sockets for a kernel that is told where to bind (`transport: "ipc"`).
+ * Reserves Unix sockets for a kernel that is told where to bind (`transport: "ipc"`).
  *
  * Every user of a machine can connect to a TCP port on loopback, and a kernel
- * publishes what it says to whoever connects. These sockets lie in a directory
- * of mode 0700, which only its owner can enter.
+ * publishes its output to every peer that connects. These sockets are in a
+ * directory of mode 0700, which only its owner can enter.
  *
  * Jupyter names the sockets `<ip>-<port>`. Kernels that build every address as
- * `transport://ip:port` (IRkernel and others) bind `<ip>:<port>` instead: such a
- * socket gets the standard name as well, by a symbolic link.
+ * `transport://ip:port` (IRkernel and others) bind `<ip>:<port>` instead. A
+ * symbolic link gives such a socket the standard name too.
  */
 import { rmSync } from "node:fs";
 import { readdir, symlink } from "node:fs/promises";
@@ -25,7 +25,7 @@ const PORTS = {
   hb_port: 5,
 } as const;
 
-/** From one look for the sockets to the next: a tenth of the time that has passed. */
+/** The interval between two checks for the sockets: a tenth of the time since the start, within these bounds. */
 const LOOK = { part: 0.1, least_ms: 10, most_ms: 500 } as const;
 
 /** Names for the five sockets of a session's kernels. */
@@ -35,7 +35,7 @@ export function namesIn(directory: string): Required<Reservation> {
   return {
     address: { ...PORTS, transport: "ipc", ip },
     bound: (signal) => allBound(ip, signal),
-    /** Removes what a kernel left that could not do so itself. */
+    /** Removes the sockets that the kernel could not remove itself. */
     [Symbol.dispose]() {
       for (const port of Object.values(PORTS)) {
         for (const path of [`${ip}-${port}`, `${ip}:${port}`]) {
@@ -59,22 +59,22 @@ async function allBound(ip: string, signal: AbortSignal): Promise<void> {
 
 async function areBound(ip: string): Promise<boolean> {
   const prefix = basename(ip);
-  const names = new Set(await readdir(dirname(ip)).catch(() => [])); // it is being removed
+  const names = new Set(await readdir(dirname(ip)).catch(() => [])); // the directory is being removed
   let isBound = true;
   for (const port of Object.values(PORTS)) {
     if (names.has(`${prefix}-${port}`)) continue;
     const other = `${prefix}:${port}`;
     if (names.has(other))
-      await symlink(other, `${ip}-${port}`).catch(() => {}); // the next look sees what is there
+      await symlink(other, `${ip}-${port}`).catch(() => {}); // the next check sees the result
     else isBound = false;
   }
   return isBound;
 }
 
-/** So that no name is given twice. */
+/** Counts the names, so that no name is given twice. */
 let made = 0;
 
-/** Names in this server's private directory; `undefined` where no Unix socket can be there. */
+/** Names in this server's private directory; `undefined` if no Unix socket can be made there. */
 export async function reserveSockets(
   files: RuntimeFiles,
 ): Promise<Reservation | undefined> {
@@ -85,7 +85,7 @@ export async function reserveSockets(
   return namesIn(directory);
 }
 
-/** Not every file system has Unix sockets, nor does every sandbox allow them. */
+/** Whether a Unix socket can be made there: some file systems do not support them, and some sandboxes forbid them. */
 function takesSockets(directory: string): Promise<boolean> {
   const known = asked.get(directory);
   if (known !== undefined) return known;
@@ -99,5 +99,5 @@ function takesSockets(directory: string): Promise<boolean> {
   return answer;
 }
 
-/** By directory: one for each server of this process. */
+/** The results by directory: one for each server of this process. */
 const asked = new Map<string, Promise<boolean>>();

@@ -1,9 +1,9 @@
 /**
- * What kernels cost: CPU, memory and threads of each one's process tree.
+ * The resource usage of kernels: CPU, memory and threads of each process tree.
  *
- * One sampler for all sessions; it holds the last readings of the processes
- * that it was asked about, and of no others. It does not keep time: whoever
- * calls `sample` decides how often.
+ * One sampler serves all sessions. It keeps the last readings of the processes
+ * in the last request, and of no others. It has no timer: the caller of
+ * `sample` decides how often it runs.
  */
 import { readFileSync } from "node:fs";
 import { linuxProcesses } from "./linux-processes.ts";
@@ -12,20 +12,20 @@ import { windowsApi } from "./windows/api.ts";
 import { windowsProcesses } from "./windows/processes.ts";
 
 export interface Usage {
-  /** Since the sample before; 100 is one core; 0 in the first sample. */
+  /** Since the previous sample; 100 is one core; 0 in the first sample. */
   readonly cpu_percent: number;
-  /** Sum of the resident sets; pages that processes share are counted for each. */
+  /** The sum of the resident sets; shared pages count once for each process. */
   readonly memory_bytes: number;
   readonly thread_count: number;
 }
 
 export interface UsageSampler {
   /**
-   * By the root's pid. A root that has ended, or whose pid is another process
-   * by now, is left out; one that is not asked for any more is forgotten.
+   * The usage by the root's pid. A root that has ended, or whose pid was reused,
+   * is left out. A root that is no longer requested is forgotten.
    */
   sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>>;
-  /** Nobody is asked about any more. */
+  /** Forgets all readings. */
   forget(): void;
 }
 
@@ -50,7 +50,7 @@ export function usageSampler(): UsageSampler {
   };
 }
 
-/** `trees` are those of the last sample, and then those of this one. */
+/** Replaces the `trees` of the last sample with those of this one. */
 function usagesOf(
   roots: readonly ProcessIdentity[],
   table: ProcessTable,
@@ -77,24 +77,24 @@ function usagesOf(
   return usages;
 }
 
-/** Who tells of processes. */
+/** A source of facts about processes. */
 interface ProcessTable {
   statOf(pid: number): ProcessStat | undefined;
   descendantsOf(
     roots: Iterable<number>,
     options: { readonly areNew: boolean },
   ): number[];
-  /** Absent: the system's pages. */
+  /** Default: the system's page size. */
   pageBytes?(): number;
 }
 
-/** The table of this moment; `undefined` where Windows cannot be called. */
+/** The current process table; `undefined` if the Windows API cannot be called. */
 async function windows(): Promise<ProcessTable | undefined> {
-  const api = await windowsApi().catch(() => undefined); // said when the first kernel started
+  const api = await windowsApi().catch(() => undefined); // a warning was logged when the first kernel started
   return api === undefined ? undefined : windowsProcesses(api);
 }
 
-/** A tree at its last sample. */
+/** A process tree at its last sample. */
 interface Tree {
   readonly time: number; // ms
   readonly processes: ReadonlyMap<number, ProcessStat>;
@@ -106,7 +106,7 @@ function treeOf(
   last: Tree | undefined,
   now: number,
 ): { readonly next: Tree; readonly usage: Usage } {
-  // Who was in the tree stays in it, also when the process between has ended.
+  // A process of the tree stays in it, even if its parent has ended.
   const processes = new Map([[root.pid, root]]);
   for (const before of last?.processes.values() ?? []) {
     if (before.pid === root.pid) continue;
@@ -148,7 +148,7 @@ function running(table: ProcessTable, pid: number): ProcessStat | undefined {
   return stat?.state === "Z" ? undefined : stat;
 }
 
-/** A process that is new in the tree has worked since it began, which may be before the last sample. */
+/** The ticks since the last sample. A process that is new in the tree may have started before that sample, so its ticks are bounded. */
 function ticksSince(last: Tree, stat: ProcessStat, elapsed: number): number {
   const before = last.processes.get(stat.pid);
   return before?.startTime === stat.startTime
@@ -156,12 +156,12 @@ function ticksSince(last: Tree, stat: ProcessStat, elapsed: number): number {
     : Math.min(stat.cpuTicks, (stat.threads * elapsed) / TICK_MS);
 }
 
-/** Linux shows times in 100ths of a second on every machine that Node runs on. */
+/** Linux reports times in hundredths of a second on every machine that Node supports. */
 const TICK_MS = 10;
 
 let knownPageSize: number | undefined;
 
-/** From the auxiliary vector that the kernel gives to each program (AT_PAGESZ). */
+/** From the auxiliary vector that Linux gives to each program (AT_PAGESZ). */
 function pageSize(): number {
   if (knownPageSize !== undefined) return knownPageSize;
   const vector = readFileSync("/proc/self/auxv");
@@ -174,7 +174,7 @@ function pageSize(): number {
   return knownPageSize;
 }
 
-/** Elsewhere: the roots alone, and how many of their threads there are is not told. */
+/** For other systems: reports the roots without descendants; the number of threads is not known. */
 async function askPidusage(
   roots: readonly ProcessIdentity[],
 ): Promise<Map<number, Usage>> {
@@ -182,7 +182,7 @@ async function askPidusage(
   if (roots.length === 0) return usages;
   const { default: pidusage } = await import("pidusage"); // needed on few systems
   const answers = await pidusage(roots.map(({ pid }) => pid)).catch(
-    () => ({}), // It fails as a whole when all of them have ended.
+    () => ({}), // it fails if all of them have ended
   );
   for (const answer of Object.values(answers)) {
     usages.set(answer.pid, {

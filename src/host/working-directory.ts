@@ -1,19 +1,20 @@
 /**
- * Where a kernel starts.
+ * The directory in which a kernel starts.
  *
- * A directory that cannot be used never prevents a start: the kernel then
- * starts in ours, and `reason` says why, for the log and for the client.
+ * A directory that cannot be used does not prevent a start: the kernel then
+ * starts in the server's directory, and `reason` says why, for the log and for
+ * the client.
  */
 import { stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { posix, win32 } from "node:path";
 
 export interface WorkingDirectory {
-  /** Absolute, and a directory when it was looked at. */
+  /** An absolute path, which was a directory when it was checked. */
   readonly path: string;
-  /** What is wrong with the one that was asked for, as a sentence. */
+  /** What is wrong with the requested directory, as a sentence. */
   readonly fault?: string;
-  /** The same, and what is used instead. */
+  /** The same, with the directory that is used instead. */
   readonly reason?: string;
 }
 
@@ -38,7 +39,7 @@ export interface HomeOptions {
   readonly platform?: NodeJS.Platform;
 }
 
-/** `~` and what follows it; `~x` is read as `~/x`, as Kallichore does. Other paths come back as they are. */
+/** Expands a leading `~`. As in Kallichore, `~x` is read as `~/x`. Other paths are returned unchanged. */
 export function expandHome(path: string, options: HomeOptions = {}): string {
   if (!path.startsWith("~")) return path;
   const platform = options.platform ?? process.platform;
@@ -57,7 +58,7 @@ export function homeDirectory({
   return named ?? accountHome();
 }
 
-/** From the password database; a container's user may not be in it. */
+/** The home directory in the password database; a container's user may not be listed there. */
 function accountHome(): string {
   try {
     return userInfo().homedir;
@@ -66,7 +67,7 @@ function accountHome(): string {
   }
 }
 
-/** Our own directory may have been removed since we started in it. */
+/** The server's directory. It may have been removed since the server started. */
 async function ownDirectory(options: HomeOptions): Promise<string> {
   try {
     return process.cwd();

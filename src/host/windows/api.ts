@@ -1,17 +1,18 @@
 /**
- * Windows' own calls, those that Node has no word for: events, jobs, handles
- * that a child inherits. They go through koffi, an optional package that is
- * loaded when the first kernel starts on Windows, and never elsewhere.
+ * The Windows API functions that Node does not offer: events, jobs, handles
+ * that a child inherits. They are called through koffi, an optional package
+ * that is loaded when the first kernel starts on Windows, and never on other
+ * systems.
  *
- * Here stands what is asked of Windows; what it is good for stands in
- * `job.ts`. Whatever fails throws, with the system's number.
+ * This file has the calls; `job.ts` explains their purpose. A call that fails
+ * throws an error with the system's error number.
  */
 import type * as Koffi from "koffi";
 
-/** A handle; 32 bits of it count, on 64-bit Windows too. */
+/** A handle. Only 32 bits of it are significant, also on 64-bit Windows. */
 export type Handle = number;
 
-/** A line of the system's list of processes. */
+/** An entry in the system's list of processes. */
 export interface ListedProcess {
   readonly pid: number;
   readonly parent: number;
@@ -19,7 +20,7 @@ export interface ListedProcess {
 }
 
 export interface MeasuredProcess {
-  /** When it began, in units of 100 ns; with the pid, its identity. */
+  /** When the process started, in units of 100 ns; identifies the process together with the pid. */
   readonly startTime: number;
   /** User and system time, in units of 100 ns. */
   readonly cpuTime: number;
@@ -28,40 +29,40 @@ export interface MeasuredProcess {
 }
 
 export interface WindowsApi {
-  /** Not signalled; a wait that it ends takes the signal away. */
+  /** An event that is not set and resets itself after a wait. */
   createEvent(): Handle;
   setEvent(event: Handle): void;
-  /** Whether it is signalled; if so, the signal is taken away. */
+  /** Whether the event is set; if so, resets it. */
   takeSignal(event: Handle): boolean;
-  /** Our own process, as others may have it: to wait for, and for nothing else. */
+  /** A handle of this process that a child may have: it allows only to wait for our end. */
   openSelf(): Handle;
-  /** To put it into a job, and to look at its handles. */
+  /** A handle that allows to put the process into a job and to check its handles. */
   openProcess(pid: number): Handle;
   setInheritable(handle: Handle, isInheritable: boolean): void;
-  /** Whether what a handle means to us is what its value means to `process`. */
+  /** Whether the handle's value refers to the same object in `process` as in this process. */
   isShared(handle: Handle, process: Handle): boolean;
-  /** Closing its last handle kills who is in it, and so does our end. */
+  /** A job whose processes are killed when its last handle is closed or when this process ends. */
   createJob(): Handle;
   assign(job: Handle, process: Handle): void;
-  /** How many processes are in it. */
+  /** The number of processes in the job. */
   countOf(job: Handle): number;
   terminate(job: Handle, exit_code: number): void;
   /** All processes of the machine. */
   processes(): ListedProcess[];
-  /** `undefined` when there is no such process, or it is not ours to see. */
+  /** `undefined` if there is no such process, or if this process may not see it. */
   measure(pid: number): MeasuredProcess | undefined;
   close(handle: Handle): void;
 }
 
 let loading: Promise<WindowsApi> | undefined;
 
-/** Rejects, each time with the same error, where koffi is not installed or does not run. */
+/** Rejects, each time with the same error, if koffi is not installed or does not run. */
 export function windowsApi(): Promise<WindowsApi> {
   loading ??= windowsApiFrom(() => import("koffi"));
   return loading;
 }
 
-/** The calls over a package that `load` finds. */
+/** The API through the package that `load` returns. */
 export async function windowsApiFrom(
   load: () => Promise<typeof Koffi>,
 ): Promise<WindowsApi> {
@@ -70,7 +71,7 @@ export async function windowsApiFrom(
     return kernel32((name) => koffi.load(name));
   } catch (cause) {
     throw new Error(
-      "The optional package koffi, by which Windows is called, could not be loaded",
+      "The optional package koffi, which calls the Windows API, could not be loaded",
       { cause },
     );
   }
@@ -90,7 +91,7 @@ const JOB_LIMIT_KILL_ON_CLOSE = 0x2000;
 const TH32CS_SNAPPROCESS = 2;
 const INVALID_HANDLE = -1;
 
-/** Sizes of the structures, and where in them is what we read, on 64-bit Windows. */
+/** The sizes of the structures and the offsets of the fields that are read, on 64-bit Windows. */
 const EXTENDED_LIMITS = { size: 144, LimitFlags: 16 } as const;
 const ACCOUNTING = { size: 48, ActiveProcesses: 40 } as const;
 const PROCESS_ENTRY = {
@@ -105,7 +106,9 @@ type Call = (...values: readonly unknown[]) => unknown;
 
 function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
   if (process.arch === "ia32") {
-    throw new Error("32-bit Windows has structures of other sizes");
+    throw new Error(
+      "32-bit Windows is not supported: its structures have other sizes",
+    );
   }
   const library = load("kernel32.dll");
   const compare: Call = load("kernelbase.dll").func(
@@ -113,7 +116,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
   );
   const functions = new Map<string, Call>();
 
-  /** A function is looked up when it is first called: one that a Windows lacks fails alone. */
+  /** A function is looked up at its first call, so that a function that is missing on some Windows does not break the others. */
   const call = (declaration: string, values: readonly unknown[]): number => {
     let found = functions.get(declaration);
     if (found === undefined) {
@@ -271,7 +274,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
       try {
         handle = open(PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, pid);
       } catch {
-        return undefined; // it has ended, or is somebody else's
+        return undefined; // it has ended, or belongs to another user
       }
       const created = Buffer.alloc(8);
       const exited = Buffer.alloc(8);
@@ -279,7 +282,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
       const user = Buffer.alloc(8);
       const memory = Buffer.alloc(MEMORY_COUNTERS.size);
       memory.writeUInt32LE(memory.length);
-      // A process that has ended can be opened for as long as somebody holds it; waiting for it is then over.
+      // An ended process can be opened while another process holds a handle of it. Its handle is then set.
       const isTold =
         !takeSignal(handle) &&
         call(
@@ -303,5 +306,5 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
   };
 }
 
-/** What `GetCurrentProcess` gives: no handle, but a word for the one who says it. */
+/** What `GetCurrentProcess` returns: a pseudo-handle that means the calling process. */
 const OURSELVES: Handle = -1;

@@ -1,13 +1,13 @@
 /**
- * What stands on Windows for signals and process groups: a job, in which a
- * kernel and all that comes of it is one thing to end, and an event, by which
- * a kernel that waits for it is interrupted.
+ * The replacement for signals and process groups on Windows. A job contains a
+ * kernel and its descendants, so that they can be ended together. An event
+ * interrupts a kernel that waits for it.
  *
- * A job ends with us, whichever way we end, and takes the kernel's whole tree
- * along. The handles that the kernel is to have are inheritable for the one
- * moment of its start, so that no other kernel has them. Whether a child
- * inherits them is the runtime's to say, and later ones may say no: so it is
- * looked, and a kernel never hears of handles that it does not have.
+ * A job ends when this process ends, for whatever reason, and kills the
+ * kernel's whole process tree. The kernel's handles are inheritable only during
+ * its start, so that no other kernel inherits them. The runtime decides whether
+ * a child inherits handles, and later versions may not allow it. So the job
+ * checks, and a kernel never gets the numbers of handles that it does not have.
  */
 import type { ChildProcess } from "node:child_process";
 import type { Log } from "../../log/log.ts";
@@ -15,16 +15,16 @@ import type { Variables } from "../environment.ts";
 import type { SignalOutcome } from "../signal-outcome.ts";
 import { type Handle, windowsApi, type WindowsApi } from "./api.ts";
 
-/** How long a kernel that waits for the event may take to wake up. */
+/** How long a kernel that waits for the event may take to notice it. */
 const WAKE_MS = 100;
 
-/** As Windows is to tell it: what a signal is elsewhere. */
+/** The exit code of a killed kernel, for which other systems report a signal. */
 const KILLED = -1;
 
 /**
- * Makes a job for each kernel, and says once where there can be none, or less
- * than all: a kernel is then ended by its pid, or interrupted by message.
- * `load` is how Windows is called; `undefined` on other systems.
+ * Makes a job for each kernel. If jobs or events are not available, it logs a
+ * warning once; kernels are then ended by pid or interrupted by message.
+ * `load` loads the Windows API; it is `undefined` on other systems.
  */
 export function kernelJobs(
   log: Log,
@@ -48,7 +48,7 @@ export function kernelJobs(
         withheld: () => {
           handsOn = false;
           say(
-            "This Node hands no handles on to its children: kernels are interrupted by message",
+            "This version of Node does not let child processes inherit handles: kernels are interrupted by message",
           );
         },
       });
@@ -60,11 +60,11 @@ export function kernelJobs(
 }
 
 export interface KernelJobOptions {
-  /** Whether the kernel is to be interrupted by an event. */
+  /** Whether the kernel will be interrupted by an event. */
   readonly interrupts: boolean;
-  /** Whether the kernel is to notice our end by itself, too. */
+  /** Whether the kernel gets a handle by which it can notice the end of this process. */
   readonly hasParent: boolean;
-  /** Told when a kernel did not inherit what it was to have. */
+  /** Called if a kernel did not inherit its handles. */
   readonly withheld: () => void;
 }
 
@@ -92,23 +92,23 @@ export class KernelJob implements Disposable {
     this.#variables = {
       ...(this.#event !== undefined && {
         JPY_INTERRUPT_EVENT: String(this.#event),
-        IPY_INTERRUPT_EVENT: String(this.#event), // as older kernels know it
+        IPY_INTERRUPT_EVENT: String(this.#event), // the name that older kernels use
       }),
       ...(this.#parent !== undefined && {
-        JPY_PARENT_PID: String(this.#parent), // a handle to wait for, and no pid
+        JPY_PARENT_PID: String(this.#parent), // a handle to wait for, not a pid
       }),
     };
   }
 
-  /** By which the kernel knows its handles; final once it was started. */
+  /** The variables that give the kernel its handles; final after the start. */
   get variables(): Variables {
     return this.#variables;
   }
 
   /**
-   * Starts the kernel by `start`, with its handles, and takes it in. Throws
-   * what `start` does; that Windows refuses a job is no reason not to have a
-   * kernel.
+   * Calls `start` to start the kernel with its handles, and puts the kernel
+   * into the job. Throws the errors of `start`. If Windows refuses the job, the
+   * kernel runs without it.
    */
   contain(start: (variables: Variables) => ChildProcess): ChildProcess {
     const handles = [this.#event, this.#parent].filter(
@@ -122,9 +122,9 @@ export class KernelJob implements Disposable {
       for (const handle of handles) this.#api.setInheritable(handle, false);
     }
     const hasAll = child.pid === undefined || this.#takeIn(child.pid, handles);
-    this.#close("parent"); // the kernel has its own by now
+    this.#close("parent"); // the kernel has inherited its own
     if (hasAll) return child;
-    // It has not run a line of its program yet.
+    // The kernel has not run a line of its program yet.
     child.kill();
     this.#close("event");
     this.#variables = {};
@@ -134,7 +134,7 @@ export class KernelJob implements Disposable {
     return second;
   }
 
-  /** In the same turn as the start. Returns whether the kernel has these handles. */
+  /** Called in the same turn of the event loop as the start. Returns whether the kernel has these handles. */
   #takeIn(pid: number, handles: readonly Handle[]): boolean {
     let kernel: Handle;
     try {
@@ -146,7 +146,7 @@ export class KernelJob implements Disposable {
       this.#api.assign(this.#job, kernel);
       this.#hasKernel = true;
     } catch {
-      this.#hasKernel = false; // we live in a job that allows no other: the kernel is ended by its pid
+      this.#hasKernel = false; // this process is in a job that allows no nested job: the kernel is ended by its pid
     }
     const hasAll = handles.every((handle) =>
       this.#api.isShared(handle, kernel),
@@ -156,8 +156,9 @@ export class KernelJob implements Disposable {
   }
 
   /**
-   * Resolves with `unsupported` where the kernel has no event, or nobody in it
-   * waits for the event now; should somebody do so later, that is in time.
+   * Resolves with `unsupported` if the kernel has no event, or if it does not
+   * wait for the event now. The event stays set, so that a later wait still
+   * receives the interrupt.
    */
   async interrupt(): Promise<SignalOutcome> {
     if (!this.#signal()) return "unsupported";
@@ -173,7 +174,7 @@ export class KernelJob implements Disposable {
     return true;
   }
 
-  /** Ends all that is in the job; `undefined` where the kernel is not in it. */
+  /** Kills all processes in the job; `undefined` if the kernel is not in it. */
   kill(): SignalOutcome | undefined {
     if (!this.#hasKernel) return undefined;
     if (this.#isDisposed || this.#api.countOf(this.#job) === 0) return "gone";
@@ -181,7 +182,7 @@ export class KernelJob implements Disposable {
     return "sent";
   }
 
-  /** Ends who is still in it. */
+  /** Closes the job, which kills the processes that are still in it. */
   [Symbol.dispose](): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;

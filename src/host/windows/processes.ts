@@ -1,13 +1,13 @@
 /**
- * The process table as Windows tells it, at one moment: one list of all
- * processes, from which the trees are read; only who is in one is looked at.
+ * The process table of Windows at one moment. The trees are read from one list
+ * of all processes; only the processes of the requested trees are measured.
  */
 import type { ProcessStat } from "../process-table.ts";
 import type { ListedProcess, WindowsApi } from "./api.ts";
 
 /** 10 ms, in units of 100 ns. */
 const TICK = 100_000;
-/** In which resident memory is counted; any would do. */
+/** The unit of resident memory; any size works. */
 const PAGE_BYTES = 4096;
 
 export function windowsProcesses(api: WindowsApi) {
@@ -37,13 +37,13 @@ export function windowsProcesses(api: WindowsApi) {
     };
   };
 
-  /** `undefined` when there is no such process, or it is not ours to see. */
+  /** `undefined` if there is no such process, or if this process may not see it. */
   const statOf = (pid: number): ProcessStat | undefined => {
     if (!stats.has(pid)) stats.set(pid, measured(pid));
     return stats.get(pid);
   };
 
-  /** A parent's number may be another's by now: who is younger than its child is not its parent. */
+  /** A parent's pid may have been reused: a process that is younger than the child is not its parent. */
   const isChild = (pid: number, parent: number): boolean => {
     const [child, began] = [statOf(pid), statOf(parent)];
     if (child === undefined || began === undefined) return false;
@@ -53,7 +53,7 @@ export function windowsProcesses(api: WindowsApi) {
   return {
     statOf,
     pageBytes: () => PAGE_BYTES,
-    /** All processes below these, each once, parents before their children. */
+    /** All descendants of these processes, each once, parents before children. */
     descendantsOf(roots: Iterable<number>): number[] {
       const known = new Set(roots);
       const found: number[] = [];
