@@ -1,8 +1,9 @@
 /**
- * A kernelspec's `argv`, made ready for a launch on this machine.
+ * Prepares a kernelspec's `argv` for a launch on this machine.
  *
- * `{connection_file}` is left for the launcher, which knows it last; give it in
- * `values` to have it filled in, like any other launch argument.
+ * `{connection_file}` is usually left to the launcher, because its value is
+ * known last. If `values` contains it, it is filled in like any other launch
+ * argument.
  */
 import { posix, win32 } from "node:path";
 import type { Variables } from "../host/environment.ts";
@@ -13,18 +14,18 @@ import { filled } from "../host/template.ts";
 import { expandHome } from "../host/working-directory.ts";
 
 export interface ArgvOptions {
-  /** Launch arguments by their own names: `{kernel_id}`, `{cwd}`, a spec's parameters. */
+  /** Launch arguments by name: `{kernel_id}`, `{cwd}`, a kernelspec's parameters. */
   readonly values?: Variables;
   /** The environment that the kernel will run in. */
   readonly env: Variables;
-  /** The directory that it will start in. */
+  /** The directory in which the kernel will start. */
   readonly cwd: string;
-  /** It goes through a shell, whose start-up decides what is on the PATH: a bare name is left to it. */
+  /** Whether a shell starts the kernel. Its start-up files decide the PATH, so the shell resolves a bare name. */
   readonly inShell?: boolean;
   readonly platform?: NodeJS.Platform;
 }
 
-/** A program that is not found stays as it is named, for the launcher to say so. */
+/** A program that is not found keeps its name; the launcher reports the error. */
 export async function argvOf(
   {
     spec,
@@ -51,7 +52,7 @@ export async function argvOf(
     return /^~[/\\]/.test(text) ? expandHome(text, { env, platform }) : text;
   });
   const [program = "", ...args] = words;
-  // What an environment brings is run by that environment, in a shell too; the system's is for whatever comes first.
+  // A kernelspec of an environment runs with that environment's program, also in a shell. A system kernelspec uses the first program on the PATH.
   const isEnvironments = ownPrefix !== undefined && origin !== "system";
   if (inShell && !isEnvironments) return [program, ...args];
   return [
@@ -60,7 +61,7 @@ export async function argvOf(
   ];
 }
 
-/** `<prefix>` of `<prefix>/share/jupyter/kernels/<name>`. */
+/** The `<prefix>` in `<prefix>/share/jupyter/kernels/<name>`. */
 function prefixOf(
   resource_dir: string,
   platform: NodeJS.Platform,
@@ -72,9 +73,9 @@ function prefixOf(
 }
 
 /**
- * A bare name is the program of the environment that the kernelspec belongs to,
- * else of the PATH. Where there is no `python`, `python3` will do, and the other
- * way round: kernelspecs are installed with either, machines have either.
+ * Resolves a bare name to the program in the kernelspec's environment, else on
+ * the PATH. If there is no `python`, `python3` is used, and vice versa:
+ * kernelspecs use either name, and machines have either name.
  */
 async function resolved(
   program: string,

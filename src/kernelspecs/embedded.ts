@@ -1,4 +1,4 @@
-/** The kernels that we bring: Python in WebAssembly, where its optional package is installed. */
+/** The kernels that come with this package: Python in WebAssembly, if its optional package is installed. */
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,7 +11,7 @@ import {
 import { isExecutable } from "../package/files.ts";
 
 export function embeddedKernelspecs(): readonly Kernelspec[] {
-  if (isExecutable) return []; // it is no Node that could run another program
+  if (isExecutable) return []; // a single executable cannot run another program, as `node` can
   const program = programOf(PYTHON_WASM);
   if (program === undefined || !isPyodideInstalled(program)) return [];
   const { argv, env, metadata, ...spec } = pythonWasmKernelspec(program);
@@ -28,7 +28,7 @@ export function embeddedKernelspecs(): readonly Kernelspec[] {
   ];
 }
 
-/** The built program, seen from `dist`, from `dist/bin` and from the sources. */
+/** The path of the built program, whether this module is in `dist`, in `dist/bin` or in the sources. */
 function programOf(name: string): string | undefined {
   return ["./kernels", "../../kernels", "../../dist/kernels"]
     .map((folder) =>

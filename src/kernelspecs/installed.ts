@@ -1,9 +1,10 @@
 /**
- * The kernelspecs that are installed here.
+ * Finds the kernelspecs that are installed on this machine.
  *
- * Looked for anew at each call: people install kernels while we run. A name is
- * decided by the first directory that has a readable one; what cannot be read
- * is told as a problem and hides nothing.
+ * Each call searches again, because users install kernels while the server
+ * runs. For each name, the first directory with a readable kernelspec wins. A
+ * kernelspec that cannot be read is reported as a problem and does not hide
+ * another with the same name.
  */
 import { readdir, readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,7 +15,7 @@ import {
   type SearchOptions,
 } from "./paths.ts";
 
-/** What `kernel.json` says; what it says beyond this is kept. */
+/** The content of `kernel.json`; unknown keys are kept. */
 export const KernelspecFile = z.looseObject({
   argv: z.array(z.string()).min(1),
   display_name: z.string().optional(),
@@ -41,7 +42,7 @@ export interface InstalledKernelspec {
     readonly display_name: string;
   };
   readonly resource_dir: string;
-  /** Logos by their name without extension, `kernel.js` and `kernel.css` by theirs; to file names. */
+  /** File names: logos by their name without extension, `kernel.js` and `kernel.css` by their full name. */
   readonly resources: Readonly<Record<string, string>>;
   readonly origin: KernelspecOrigin;
 }
@@ -65,8 +66,8 @@ export async function findKernelspecs(
 }
 
 /**
- * One kernelspec by name, in whatever case; `python` means `python3` where
- * there is none of that name. The problems are those that concern this name.
+ * Finds one kernelspec by name, ignoring case. `python` means `python3` if there
+ * is no kernelspec `python`. The problems are those of this name.
  */
 export async function findKernelspec(
   name: string,
@@ -89,7 +90,7 @@ async function find(
 ): Promise<FoundKernelspecs> {
   const found = new Map<string, InstalledKernelspec>();
   const problems: KernelspecProblem[] = [];
-  // The same directory may be on the way twice, through a link.
+  // The same directory may occur twice because of a link.
   const seen = new Set<string>();
 
   for (const { path, origin } of await kernelsDirectories(options)) {
@@ -117,7 +118,7 @@ async function find(
         problems.push({
           path: outcome.resource_dir,
           message:
-            "The directory's name is no valid kernel name: letters, digits, '.', '_' and '-'",
+            "The directory's name is not a valid kernel name: use letters, digits, '.', '_' and '-'",
         });
       }
     }
@@ -128,7 +129,7 @@ async function find(
   return { kernelspecs, problems };
 }
 
-/** `undefined` for a directory without kernel.json, which is no kernelspec. */
+/** `undefined` for a directory without kernel.json, which is not a kernelspec. */
 async function read(
   resource_dir: string,
   name: string,

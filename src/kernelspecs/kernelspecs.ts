@@ -1,6 +1,6 @@
 /**
- * Which kernels can be started here: Jupyter's kernelspecs, and the embedded
- * Python, which is there where nothing else is.
+ * The kernels that this server can start: Jupyter's kernelspecs, and the
+ * embedded Python, which needs no installation.
  */
 import { basename, join } from "node:path";
 import * as z from "zod";
@@ -15,10 +15,10 @@ import { Ours } from "./our-metadata.ts";
 import { workingDirectory } from "../host/working-directory.ts";
 
 export interface KernelspecFinderOptions {
-  /** Looked through before all other places. */
+  /** Searched before all other directories. */
   readonly extraDirs: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The kernels that we bring, best first. Looked for when somebody asks. */
+  /** The kernels that come with this package, best first. Called at each request. */
   readonly embedded: () => readonly Kernelspec[];
 }
 
@@ -28,10 +28,10 @@ export interface Kernelspecs {
   readonly problems: { path: string; message: string }[];
 }
 
-/** Where kernelspecs come from. */
+/** A source of kernelspecs. */
 export interface KernelspecSource {
   list(): Promise<Kernelspecs>;
-  /** By name, in whatever case. Throws `kernelspec_not_found`, which says what there is, and `bad_kernelspec`. */
+  /** Finds a kernelspec by name, ignoring case. Throws `kernelspec_not_found`, which lists the available ones, and `bad_kernelspec`. */
   find(name: string): Promise<Kernelspec>;
 }
 
@@ -91,7 +91,7 @@ export function kernelspecFinder({
   };
 }
 
-/** With a command that can be run: only `{connection_file}` is left to fill in. */
+/** The kernelspec as clients see it. Its command can be run when `{connection_file}` is filled in. */
 async function described(
   found: Found,
   variables: KernelspecFinderOptions["env"],
@@ -119,7 +119,7 @@ async function described(
   };
 }
 
-/** Where a kernel is to run: Jupyter's provisioners, and Enterprise Gateway's older word for them. */
+/** The metadata that decide where a kernel runs: Jupyter's provisioners, and Enterprise Gateway's older process proxies. */
 const Provisioned = z.object({
   kernel_provisioner: z
     .looseObject({ provisioner_name: z.string().optional() })
@@ -129,7 +129,7 @@ const Provisioned = z.object({
     .optional(),
 });
 
-/** Why a kernelspec that can be read cannot be used here. */
+/** Why a readable kernelspec cannot be used by this server. */
 function faultIn({ spec: { metadata = {} } }: Found): string | undefined {
   const ours = Ours.safeParse(metadata);
   if (!ours.success) return `metadata: ${z.prettifyError(ours.error)}`;
@@ -140,11 +140,11 @@ function faultIn({ spec: { metadata = {} } }: Found): string | undefined {
   const { kernel_provisioner, process_proxy } = provisioned.data;
   const provisioner = kernel_provisioner?.provisioner_name ?? LOCAL;
   if (provisioner !== LOCAL) {
-    return `it asks for the kernel provisioner ${provisioner}; this server has only ${LOCAL}, which runs kernels on its own machine`;
+    return `it requires the kernel provisioner ${provisioner}; this server has only ${LOCAL}, which runs kernels on its own machine`;
   }
   const proxy = process_proxy?.class_name;
   if (proxy !== undefined && !proxy.endsWith(".LocalProcessProxy")) {
-    return `it asks for the process proxy ${proxy}; this server runs kernels on its own machine only`;
+    return `it requires the process proxy ${proxy}; this server runs kernels on its own machine only`;
   }
   return undefined;
 }
@@ -156,7 +156,7 @@ function fileOf({ resource_dir }: Found): string {
   return join(resource_dir, KERNEL_JSON);
 }
 
-/** Python first, as Jupyter's own clients choose, and a real one before the embedded one. */
+/** Python first, as Jupyter's own clients choose, and an installed one before the embedded one. */
 function preferred(kernelspecs: readonly Kernelspec[]): string | null {
   const choice =
     kernelspecs.find(({ name }) => name === "python3") ??

@@ -1,9 +1,9 @@
-/** What a kernelspec's author may say to us: `metadata.kallichore`. */
+/** The settings for this server in a kernelspec: `metadata.kallichore`. */
 import * as z from "zod";
 
 /**
- * Which sockets the kernelspec's author wants: `metadata.kallichore.sockets`.
- * What else stands there is refused where the kernelspec is found.
+ * The kind of sockets that the kernelspec selects: `metadata.kallichore.sockets`.
+ * Another value is refused when the kernelspec is looked up.
  */
 export function socketsOf(
   metadata: Readonly<Record<string, unknown>>,

@@ -1,9 +1,9 @@
 /**
- * Where kernelspecs are looked for, in the order in which a name is decided.
+ * The directories in which kernelspecs are searched, in order of precedence.
  *
- * Jupyter's own rules, for every platform, as a function of the environment.
- * We are not Python and have no `sys.prefix`: what stands in for it is the
- * activated environment, and after it the Pythons on the PATH.
+ * These are Jupyter's own rules for every platform, as a function of the
+ * environment. This server is not Python and has no `sys.prefix`. It uses the
+ * activated environment instead, and after it the Pythons on the PATH.
  */
 import { access, constants, readdir } from "node:fs/promises";
 import { posix, win32 } from "node:path";
@@ -11,19 +11,19 @@ import { variable } from "../host/environment.ts";
 import { findProgram, searchPath } from "../host/program.ts";
 import { homeDirectory } from "../host/working-directory.ts";
 
-/** Who put a kernelspec there; `option` is our own flag. */
+/** The kind of directory that a kernelspec is in; `option` is the server's own flag. */
 export type KernelspecOrigin =
   "option" | "jupyter_path" | "user" | "environment" | "system" | "ipython";
 
 export interface KernelsDirectory {
-  /** A directory whose directories are kernelspecs; it need not exist. */
+  /** A directory whose subdirectories are kernelspecs; it need not exist. */
   readonly path: string;
   readonly origin: KernelspecOrigin;
 }
 
 export interface SearchOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Before all others: prefixes, data directories, or directories of kernelspecs. */
+  /** Searched before all others: prefixes, data directories, or directories of kernelspecs. */
   readonly extraDirs?: readonly string[];
   readonly platform?: NodeJS.Platform;
   readonly home?: string;
@@ -55,7 +55,7 @@ export async function kernelsDirectories(
   return distinct([
     ...extraDirectories(search, options.extraDirs ?? []),
     ...dataDirs
-      // As Jupyter does: a prefix that is the system's is found in the system's place.
+      // As in Jupyter, a prefix that is also a system directory has the system's precedence.
       .filter(
         ({ path, origin }) =>
           origin !== "environment" || !system.includes(path),
@@ -73,7 +73,7 @@ export async function environmentPrefixes(
 
 type Search = ReturnType<typeof searchOf>;
 
-/** What Jupyter's rules are a function of. */
+/** The input of Jupyter's rules. */
 function searchOf({
   env = process.env,
   platform = process.platform,
@@ -92,12 +92,12 @@ function searchOf({
     join: (...parts: string[]): string => path.join(...parts),
     list: (name: string): string[] =>
       (get(name)?.split(path.delimiter) ?? []).filter((one) => one !== ""),
-    /** Whether the platform's own directories are wanted. */
+    /** Whether to use the platform's own directories. */
     isNative: isSet(get("JUPYTER_PLATFORM_DIRS")),
   };
 }
 
-/** Forgiving, because each of the three is what somebody will try. */
+/** Each path is tried as a prefix, as a data directory and as a directory of kernelspecs, because users give all three. */
 function extraDirectories(
   { join }: Search,
   extraDirs: readonly string[],
@@ -173,7 +173,7 @@ function dataDir({ platform, home, isNative, get, join }: Search): string {
   return join(get("JUPYTER_CONFIG_DIR") ?? join(home, ".jupyter"), "data");
 }
 
-/** Where `pip install --user` puts data files. */
+/** The directories in which `pip install --user` puts data files. */
 async function userSites({
   platform,
   home,
@@ -184,7 +184,7 @@ async function userSites({
   if (base !== undefined) return [join(base, "share", "jupyter")];
   if (platform === "darwin") {
     const root = join(home, "Library", "Python");
-    const versions = await readdir(root).catch(() => []); // Mostly there is none.
+    const versions = await readdir(root).catch(() => []); // usually it does not exist
     return versions
       .filter((version) => /^\d+\.\d+$/.test(version))
       .sort((a, b) => b.localeCompare(a, "en", { numeric: true }))
@@ -200,8 +200,9 @@ async function userSites({
 }
 
 /**
- * `<prefix>` of each `<prefix>/bin/python3`. Links are not followed: the
- * `python` of a virtual environment is one, and it is the place that counts.
+ * The `<prefix>` of each `<prefix>/bin/python3`. Links are not followed: the
+ * `python` of a virtual environment is a link, and the link's directory is the
+ * environment.
  */
 async function pythonPrefixes({
   env,
@@ -224,7 +225,7 @@ async function pythonPrefixes({
   return prefixes;
 }
 
-/** Jupyter's switches: anything but a spelled-out no. */
+/** Whether one of Jupyter's switches is on: it is set, and not to a value that means no. */
 function isSet(value: string | undefined): boolean {
   return (
     value !== undefined && !/^(no|n|false|off|0|0\.0)$/i.test(value.trim())
