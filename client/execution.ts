@@ -387,7 +387,7 @@ export class Execution
     const weight = said === undefined ? 0 : weightOf(event);
     if (isMessage(event) && this.#options.collect !== false) {
       const { msg_type, content } = event; // may be another's, of a display here
-      if (this.#outputs.concerns(msg_type, said !== undefined)) {
+      if (this.#outputs.isRelevant(msg_type, said !== undefined)) {
         this.#outputs.add(msg_type, content, weight);
       }
     }

@@ -9,7 +9,7 @@ import type { SessionEvent } from "../contract/messages.ts";
 import type { Clipped, Output } from "../contract/output.ts";
 
 type Content = Readonly<Record<string, unknown>>;
-type Displayed = Extract<
+type DisplayOutput = Extract<
   Output,
   { output_type: "display_data" | "execute_result" }
 >;
@@ -28,21 +28,21 @@ export const OUTPUTS_LIMIT = 64 * 1024 * 1024;
 export class Outputs {
   readonly #limit: number;
   #list: Output[] = [];
-  readonly #displays = new Map<string, Displayed[]>();
+  readonly #displays = new Map<string, DisplayOutput[]>();
   /** The size in bytes of each output that is kept. */
   readonly #sizes = new Map<Output, number>();
-  #clearsNext = false;
+  #clearsOnNextOutput = false;
   /** Bytes of all streams and displays. */
   #bytes = 0;
   #isFull = false;
   /** Results and errors, oldest first. */
-  #ends: Output[] = [];
-  #endBytes = 0;
-  #missing = 0;
+  #results: Output[] = [];
+  #resultBytes = 0;
+  #missingOutputs = 0;
   #missingBytes = 0;
   #hasError = false;
   /** A reply with an error: some kernels report an error only there. The reply may arrive before the `error` message, which then takes its place. */
-  #replied: Content | undefined;
+  #errorReply: Content | undefined;
 
   /** `limit` is in bytes. */
   constructor(limit = Infinity) {
@@ -50,38 +50,38 @@ export class Outputs {
   }
 
   get list(): Output[] {
-    const reply = this.#replied;
+    const reply = this.#errorReply;
     if (reply === undefined || this.#hasError) return this.#list;
     return [...this.#list, { output_type: "error", ...errorIn(reply) }];
   }
 
   /** Whether outputs were left out because of the limit. */
   get isClipped(): boolean {
-    return this.#missing > 0;
+    return this.#missingOutputs > 0;
   }
 
   /** What was left out because of the limit; `null` if nothing was. */
   get clipped(): Clipped | null {
     if (!this.isClipped) return null;
     return {
-      outputs: this.#missing,
+      outputs: this.#missingOutputs,
       bytes: this.#missingBytes,
       limit_bytes: this.#limit,
     };
   }
 
   /** Whether a message of this type can change the outputs. `isOwn`: the message belongs to the execution. */
-  concerns(msg_type: string, isOwn: boolean): boolean {
+  isRelevant(msg_type: string, isOwn: boolean): boolean {
     return msg_type === "update_display_data"
       ? this.#displays.size > 0 // an update changes every display with its id, whichever execution sends it
-      : isOwn && SHOWN.has(msg_type);
+      : isOwn && OUTPUT_TYPES.has(msg_type);
   }
 
   /** Adds a message for which `concerns` is true. `size` is in bytes. The content may have any shape. */
   add(msg_type: string, value: unknown, size: number): void {
     const content = recordIn(value);
     if (msg_type === "execute_reply") {
-      if (content["status"] === "error") this.#replied = content;
+      if (content["status"] === "error") this.#errorReply = content;
       return;
     }
     if (msg_type === "update_display_data") {
@@ -89,20 +89,20 @@ export class Outputs {
       return;
     }
     if (msg_type === "clear_output") {
-      this.#clearsNext = content["wait"] === true;
-      if (!this.#clearsNext) this.#clear();
+      this.#clearsOnNextOutput = content["wait"] === true;
+      if (!this.#clearsOnNextOutput) this.#clear();
       return;
     }
     const output = toOutput(msg_type, content);
     if (output === undefined) return;
-    if (this.#clearsNext) this.#clear();
+    if (this.#clearsOnNextOutput) this.#clear();
     if (output.output_type === "error") this.#hasError = true;
-    if (isEnd(output)) this.#putEnd(output, size, displayIdIn(content));
-    else this.#putWithin(output, size, displayIdIn(content));
+    if (isResult(output)) this.#addResult(output, size, displayIdIn(content));
+    else this.#addOutput(output, size, displayIdIn(content));
   }
 
   /** Adds a stream or a display as far as it fits. */
-  #putWithin(
+  #addOutput(
     output: Output,
     size: number,
     display_id: string | undefined,
@@ -110,11 +110,11 @@ export class Outputs {
     const room = this.#isFull ? 0 : this.#limit - this.#bytes;
     if (size <= room) {
       this.#bytes += size;
-      this.#put(output, size, display_id);
+      this.#append(output, size, display_id);
       return;
     }
     this.#isFull = true; // later outputs are left out too, so that the kept ones have no gaps between them
-    this.#miss(size - room);
+    this.#countMissing(size - room);
     if (output.output_type !== "stream" || room <= 0) {
       this.#missingBytes += room;
       return;
@@ -124,25 +124,29 @@ export class Outputs {
       output.text,
       Math.floor((output.text.length * room) / size),
     );
-    this.#put({ ...output, text }, room, undefined);
+    this.#append({ ...output, text }, room, undefined);
   }
 
-  #putEnd(output: Output, size: number, display_id: string | undefined): void {
-    this.#endBytes += size;
-    this.#ends.push(output);
-    this.#put(output, size, display_id);
-    while (this.#endBytes > this.#limit && this.#ends.length > 1) {
-      const oldest = this.#ends.shift();
+  #addResult(
+    output: Output,
+    size: number,
+    display_id: string | undefined,
+  ): void {
+    this.#resultBytes += size;
+    this.#results.push(output);
+    this.#append(output, size, display_id);
+    while (this.#resultBytes > this.#limit && this.#results.length > 1) {
+      const oldest = this.#results.shift();
       if (oldest === undefined) return;
       const bytes = this.#sizes.get(oldest) ?? 0;
-      this.#endBytes -= bytes;
-      this.#miss(bytes);
+      this.#resultBytes -= bytes;
+      this.#countMissing(bytes);
       this.#sizes.delete(oldest);
       this.#list = this.#list.filter((kept) => kept !== oldest);
     }
   }
 
-  #put(output: Output, size: number, display_id: string | undefined): void {
+  #append(output: Output, size: number, display_id: string | undefined): void {
     const last = this.#list.at(-1);
     if (
       output.output_type === "stream" &&
@@ -154,7 +158,7 @@ export class Outputs {
     }
     this.#list.push(output);
     this.#sizes.set(output, size);
-    if (display_id === undefined || !isDisplayed(output)) return;
+    if (display_id === undefined || !isDisplay(output)) return;
     const same = this.#displays.get(display_id);
     if (same === undefined) this.#displays.set(display_id, [output]);
     else same.push(output);
@@ -168,34 +172,35 @@ export class Outputs {
     const { data, metadata } = bundleIn(content);
     for (const output of displays) {
       const before = this.#sizes.get(output) ?? 0;
-      const isOfEnds = isEnd(output);
-      const after = (isOfEnds ? this.#endBytes : this.#bytes) - before + size;
+      const isInResults = isResult(output);
+      const after =
+        (isInResults ? this.#resultBytes : this.#bytes) - before + size;
       if (after > this.#limit && size > before) {
-        this.#miss(size);
+        this.#countMissing(size);
         continue;
       }
-      if (isOfEnds) this.#endBytes = after;
+      if (isInResults) this.#resultBytes = after;
       else this.#bytes = after;
       this.#sizes.set(output, size);
       Object.assign(output, { data, metadata });
     }
   }
 
-  #miss(bytes: number): void {
-    this.#missing += 1;
+  #countMissing(bytes: number): void {
+    this.#missingOutputs += 1;
     this.#missingBytes += bytes;
   }
 
   #clear(): void {
     this.#list = [];
-    this.#clearsNext = false;
+    this.#clearsOnNextOutput = false;
     this.#displays.clear();
     this.#sizes.clear();
     this.#bytes = 0;
     this.#isFull = false;
-    this.#ends = [];
-    this.#endBytes = 0;
-    this.#missing = 0;
+    this.#results = [];
+    this.#resultBytes = 0;
+    this.#missingOutputs = 0;
     this.#missingBytes = 0;
   }
 }
@@ -210,14 +215,14 @@ export function outputsOf(
     if (event.kind !== "jupyter") continue;
     const { header, parent_header, content } = event;
     const isOwn = parent_header?.msg_id === msg_id;
-    if (outputs.concerns(header.msg_type, isOwn)) {
+    if (outputs.isRelevant(header.msg_type, isOwn)) {
       outputs.add(header.msg_type, content, 0);
     }
   }
   return outputs.list;
 }
 
-const SHOWN = new Set([
+const OUTPUT_TYPES = new Set([
   "stream",
   "display_data",
   "execute_result",
@@ -244,11 +249,11 @@ function toOutput(msg_type: string, content: Content): Output | undefined {
 }
 
 /** Whether the output is the result or the error of the code. */
-function isEnd({ output_type }: Output): boolean {
+function isResult({ output_type }: Output): boolean {
   return output_type === "execute_result" || output_type === "error";
 }
 
-function isDisplayed(output: Output): output is Displayed {
+function isDisplay(output: Output): output is DisplayOutput {
   return (
     output.output_type === "display_data" ||
     output.output_type === "execute_result"

@@ -9,7 +9,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { failure } from "../contract/index.ts";
-import { tidy } from "./host/dead-servers.ts";
+import { startCleanup } from "./host/dead-servers.ts";
 import type { RuntimeFiles } from "./host/runtime-files.ts";
 import {
   endService,
@@ -64,7 +64,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   const { supervisor, guard, log } = service;
   const path = options.path.replace(/\/+$/, "");
   const token = tokenOf(options);
-  const stopTidying = tidy(files.parents, log);
+  const stopTidying = startCleanup(files.parents, log);
   const entrance = entranceTo({
     token,
     hosts: options.hosts ?? [],

@@ -14,7 +14,7 @@ import {
 import { embeddedKernelspecs } from "./kernelspecs/embedded.ts";
 import { type FaultListener, guardOf } from "./log/guard.ts";
 import { watchIdle } from "./supervisor/idle.ts";
-import { tidy } from "./host/dead-servers.ts";
+import { startCleanup } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { localHost } from "./host/local.ts";
@@ -133,7 +133,7 @@ export function startServer(
     });
     const { address } = listener;
     const own = address.transport === "socket" ? [dirname(address.path)] : [];
-    const stopTidying = tidy([...files.parents, ...own], log);
+    const stopTidying = startCleanup([...files.parents, ...own], log);
     let closed: Promise<void> | undefined;
     let isOver = false;
     const close = async () => {

@@ -29,11 +29,11 @@ import { isAlive, startTimeOf } from "./process-table.ts";
 import { within } from "../time/within.ts";
 
 /** The prefix of the names of such directories. */
-export const PREFIX = "kallichore-";
+export const DIRECTORY_PREFIX = "kallichore-";
 /** The file in such a directory that identifies its owner. */
-export const MARK = "owner.json";
+export const OWNER_FILE = "owner.json";
 
-const Mark = z.object({
+const Owner = z.object({
   pid: z.int().positive(),
   /** Identifies the process together with the pid; known on Linux only. */
   start_time: z.number().nullable(),
@@ -43,10 +43,10 @@ const Mark = z.object({
   pid_namespace: z.string().nullable(),
   host: z.string(),
 });
-type Mark = z.infer<typeof Mark>;
+type Owner = z.infer<typeof Owner>;
 
 /** The suffix that turns the name of a connection file into the name of the file that records the kernel's process. */
-export const PROCESS = ".process";
+export const PROCESS_SUFFIX = ".process";
 
 const ProcessRecord = z.object({
   session_id: z.string(),
@@ -62,10 +62,10 @@ export function processRecord(session_id: string, pid: number): ProcessRecord {
 }
 
 /** The most names that are examined in one directory: a public directory may hold any number. */
-const MOST_NAMES = 100_000;
+const MAX_NAMES = 100_000;
 
 /** The owner of the directories that this process makes. */
-export function ownMark(): Mark {
+export function currentOwner(): Owner {
   return {
     pid: process.pid,
     start_time: startTimeOf(process.pid) ?? null,
@@ -76,8 +76,8 @@ export function ownMark(): Mark {
 }
 
 /** Whether the process has certainly ended. */
-export function isDead(mark: Mark): boolean {
-  const here = ownMark();
+export function hasEnded(mark: Owner): boolean {
+  const here = currentOwner();
   if (mark.host !== here.host) return false;
   if (mark.boot_id !== here.boot_id) return true; // the machine was restarted
   if (mark.pid_namespace !== here.pid_namespace) return false;
@@ -89,26 +89,26 @@ export function isDead(mark: Mark): boolean {
  * server answers its first clients before. Returns a function that ends the
  * removal; the next server removes the rest.
  */
-export function tidy(
+export function startCleanup(
   directories: Iterable<string>,
   log: Log,
 ): () => Promise<void> {
   const closing = new AbortController();
   const { signal } = closing;
-  const done = delay(TIDY_AFTER_MS, undefined, { signal, ref: false }).then(
+  const done = delay(CLEANUP_DELAY_MS, undefined, { signal, ref: false }).then(
     () => removeLeftovers(directories, log, signal),
     () => {}, // the server ended before the removal began
   );
   return async () => {
     closing.abort();
-    await within(done, TIDYING_MS);
+    await within(done, CLEANUP_TIMEOUT_MS);
   };
 }
 
-const TIDY_AFTER_MS = 500;
+const CLEANUP_DELAY_MS = 500;
 
 /** How long the server's shutdown waits for a removal in progress. */
-const TIDYING_MS = 2_000;
+const CLEANUP_TIMEOUT_MS = 2_000;
 
 /** Removes the leftovers of this user's dead servers in these directories. Never rejects; ends early when `signal` aborts. */
 export async function removeLeftovers(
@@ -118,9 +118,9 @@ export async function removeLeftovers(
 ): Promise<void> {
   for (const parent of new Set(parents)) {
     try {
-      for await (const name of namesIn(parent)) {
+      for await (const name of leftoversIn(parent)) {
         if (signal.aborted) return;
-        await removeOne(parent, name, log, signal);
+        await removeLeftover(parent, name, log, signal);
       }
     } catch (error) {
       log.debug({ err: error }, `Nothing could be looked for in ${parent}`);
@@ -128,15 +128,15 @@ export async function removeLeftovers(
   }
 }
 
-async function* namesIn(parent: string): AsyncGenerator<string, void> {
+async function* leftoversIn(parent: string): AsyncGenerator<string, void> {
   let count = 0;
   for await (const { name } of await opendir(parent, { bufferSize: 256 })) {
-    if ((count += 1) > MOST_NAMES) return;
-    if (name.startsWith(PREFIX) || SOCKET.test(name)) yield name;
+    if ((count += 1) > MAX_NAMES) return;
+    if (name.startsWith(DIRECTORY_PREFIX) || SOCKET_NAME.test(name)) yield name;
   }
 }
 
-async function removeOne(
+async function removeLeftover(
   parent: string,
   name: string,
   log: Log,
@@ -144,10 +144,10 @@ async function removeOne(
 ): Promise<void> {
   const path = join(parent, name);
   try {
-    if (SOCKET.test(name)) {
+    if (SOCKET_NAME.test(name)) {
       if (!(await isDeadSocket(path))) return;
     } else {
-      const mark = await markOfDead(path);
+      const mark = await deadOwnerOf(path);
       if (mark === undefined) return;
       if (!(await endKernels(path, mark, log, signal))) return;
     }
@@ -162,27 +162,28 @@ async function removeOne(
 }
 
 /** `undefined` if the directory belongs to another user, or if its server may be alive. */
-async function markOfDead(path: string): Promise<Mark | undefined> {
+async function deadOwnerOf(path: string): Promise<Owner | undefined> {
   const found = await lstat(path).catch(() => undefined);
-  if (found?.isDirectory() !== true || !isOurs(found)) return undefined;
-  const mark = await read(Mark, join(path, MARK));
-  return mark !== undefined && isDead(mark) ? mark : undefined;
+  if (found?.isDirectory() !== true || !belongsToThisUser(found))
+    return undefined;
+  const mark = await readJson(Owner, join(path, OWNER_FILE));
+  return mark !== undefined && hasEnded(mark) ? mark : undefined;
 }
 
 /** Ends the kernels of a dead server. Returns whether all have ended; the connection files of the others stay. */
 async function endKernels(
   directory: string,
-  mark: Mark,
+  mark: Owner,
   log: Log,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (mark.boot_id !== ownMark().boot_id) return true; // they ended with the machine
+  if (mark.boot_id !== currentOwner().boot_id) return true; // they ended with the machine
   const names = (await readdir(directory)).filter((name) =>
-    name.endsWith(PROCESS),
+    name.endsWith(PROCESS_SUFFIX),
   );
   const ended = await Promise.all(
     names.map(async (name) => {
-      const record = await read(ProcessRecord, join(directory, name));
+      const record = await readJson(ProcessRecord, join(directory, name));
       if (record === undefined) return true;
       return endKernel(record, { directory, server: mark.pid, log, signal });
     }),
@@ -213,8 +214,9 @@ async function endKernel(
   const what = `the kernel of session ${session_id} (process ${pid}), left by a killed server (process ${server})`;
   const group = new ProcessGroup(pid, startTime);
   await group.terminate();
-  if (!(await isGone(group, TERM_MS, signal))) await group.kill();
-  const isEnded = await isGone(group, KILL_MS, signal);
+  if (!(await waitUntilGone(group, TERM_TIMEOUT_MS, signal)))
+    await group.kill();
+  const isEnded = await waitUntilGone(group, KILL_TIMEOUT_MS, signal);
   if (isEnded) {
     await group.kill(); // the processes that it left in its group
     log.warn(`Ended ${what}`);
@@ -223,12 +225,12 @@ async function endKernel(
 }
 
 /** How long a kernel may take to end after SIGTERM. */
-const TERM_MS = 3_000;
+const TERM_TIMEOUT_MS = 3_000;
 /** How long the system may take to end a kernel after SIGKILL. */
-const KILL_MS = 2_000;
-const LOOK_MS = 50;
+const KILL_TIMEOUT_MS = 2_000;
+const POLL_MS = 50;
 
-async function isGone(
+async function waitUntilGone(
   group: ProcessGroup,
   patience_ms: number,
   signal: AbortSignal,
@@ -236,7 +238,7 @@ async function isGone(
   const latest = performance.now() + patience_ms;
   while (group.isAlive) {
     if (performance.now() > latest || signal.aborted) return false;
-    await delay(LOOK_MS);
+    await delay(POLL_MS);
   }
   return true;
 }
@@ -253,7 +255,7 @@ async function commandOf(pid: number): Promise<string> {
 }
 
 /** `undefined` if the file does not exist or is not yet complete. */
-async function read<T>(
+async function readJson<T>(
   schema: z.ZodType<T>,
   path: string,
 ): Promise<T | undefined> {
@@ -265,13 +267,15 @@ async function read<T>(
 }
 
 /** The default name of kcserver's socket. */
-const SOCKET = /^kc-(\d+)\.sock$/;
+const SOCKET_NAME = /^kc-(\d+)\.sock$/;
 
 /** Whether no process listens on the socket and its server has ended. */
 async function isDeadSocket(path: string): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined);
-  if (found?.isSocket() !== true || !isOurs(found)) return false;
-  if (isAlive(Number(SOCKET.exec(path.slice(path.lastIndexOf("kc-")))?.[1]))) {
+  if (found?.isSocket() !== true || !belongsToThisUser(found)) return false;
+  if (
+    isAlive(Number(SOCKET_NAME.exec(path.slice(path.lastIndexOf("kc-")))?.[1]))
+  ) {
     return false;
   }
   const probe = connect(path);
@@ -285,21 +289,21 @@ async function isDeadSocket(path: string): Promise<boolean> {
   }
 }
 
-function isOurs({ uid }: { readonly uid: number }): boolean {
+function belongsToThisUser({ uid }: { readonly uid: number }): boolean {
   return process.getuid === undefined || uid === process.getuid();
 }
 
 function bootId(): string | undefined {
-  return known(() =>
+  return readOnLinux(() =>
     readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim(),
   );
 }
 
 function pidNamespace(): string | undefined {
-  return known(() => readlinkSync("/proc/self/ns/pid"));
+  return readOnLinux(() => readlinkSync("/proc/self/ns/pid"));
 }
 
-function known(read: () => string): string | undefined {
+function readOnLinux(read: () => string): string | undefined {
   if (process.platform !== "linux") return undefined;
   try {
     return read();

@@ -7,7 +7,7 @@
  * this module never reads `process.env`.
  */
 import type { VarAction } from "../../contract/sessions.ts";
-import { filled } from "./template.ts";
+import { fillIn } from "./template.ts";
 
 export type Variables = Readonly<Record<string, string>>;
 
@@ -33,26 +33,26 @@ export function kernelEnvironment({
   language = "",
   platform = process.platform,
 }: EnvironmentOptions): Record<string, string> {
-  const spelled = (name: string) =>
+  const normalized = (name: string) =>
     platform === "win32" ? name.toUpperCase() : name;
 
   const variables = new Map<string, string>();
   for (const [name, value] of Object.entries(base)) {
-    if (value === undefined || OURS_ALONE.test(name)) continue;
-    if (ANOTHERS.test(name)) continue;
-    variables.set(spelled(name), value);
+    if (value === undefined || CREDENTIALS.test(name)) continue;
+    if (PARENT_KERNEL.test(name)) continue;
+    variables.set(normalized(name), value);
   }
   for (const { action, name, value } of actions) {
-    const old = variables.get(spelled(name)) ?? "";
-    variables.set(spelled(name), acted[action](old, value));
+    const old = variables.get(normalized(name)) ?? "";
+    variables.set(normalized(name), applyAction[action](old, value));
   }
   // References are resolved against the previous step: entries of one `env` cannot refer to each other.
   const before = new Map(variables);
   for (const [name, text] of Object.entries(specEnv)) {
     variables.set(
-      spelled(name),
-      filled(text, {
-        variable: (wanted) => before.get(spelled(wanted)),
+      normalized(name),
+      fillIn(text, {
+        variable: (wanted) => before.get(normalized(wanted)),
         placeholder: (wanted) =>
           Object.hasOwn(values, wanted) ? values[wanted] : undefined,
       }),
@@ -77,13 +77,13 @@ export function variable(
 }
 
 /** Credentials of this server: a program that has one could start programs as this user. */
-const OURS_ALONE = /^KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)/i;
+const CREDENTIALS = /^KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)/i;
 
 /** Variables of the kernel in which this server was started, if any: its process and handles are wrong for our kernels. */
-const ANOTHERS = /^(JPY_PARENT_PID|[IJ]PY_INTERRUPT_EVENT)$/i;
+const PARENT_KERNEL = /^(JPY_PARENT_PID|[IJ]PY_INTERRUPT_EVENT)$/i;
 
 /** As in Kallichore, no separator is added. */
-const acted: Record<
+const applyAction: Record<
   VarAction["action"],
   (old: string, value: string) => string
 > = {

@@ -27,7 +27,7 @@ export interface Host {
     options: Omit<EnvironmentOptions, "base" | "platform">,
   ): Variables;
   /** The file that the first word of a command refers to. */
-  findProgram(program: string, where: Place): Promise<FoundProgram>;
+  findProgram(program: string, where: SearchContext): Promise<FoundProgram>;
   /** The command that runs the kernel's command in its start-up environment. */
   startupCommand(
     options: Omit<StartupOptions, "serverShell" | "platform">,
@@ -56,7 +56,7 @@ export type HostFacts = Pick<
 >;
 
 /** The environment and the directory in which a program is searched. */
-export interface Place {
+export interface SearchContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
 }

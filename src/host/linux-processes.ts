@@ -15,14 +15,14 @@ import {
 } from "./process-table.ts";
 
 /** The most files that are kept open; the files of further processes are opened for each sample. */
-const MOST_FILES = 1_000;
+const MAX_OPEN_FILES = 1_000;
 
 /** Longer than any line of `stat`. */
-const line = Buffer.allocUnsafe(4096);
+const buffer = Buffer.allocUnsafe(4096);
 
 export interface LinuxProcesses {
   /** Begins a new sample. */
-  begin(): void;
+  beginSample(): void;
   /** Stops following all processes. */
   forget(): void;
   /** `undefined` if there is no such process. */
@@ -38,10 +38,10 @@ export function linuxProcesses(): LinuxProcesses {
   /** The open files of the followed processes, by pid. */
   const files = new Map<number, number>();
   /** The processes that were read in this sample. */
-  let asked = new Map<number, ProcessStat | undefined>();
+  let stats = new Map<number, ProcessStat | undefined>();
   let all: ReadonlySet<number> = new Set();
   /** The processes that were started since the last sample, by parent. */
-  let begun = new Map<number, number[]>();
+  let started = new Map<number, number[]>();
 
   const close = (pid: number): void => {
     const file = files.get(pid);
@@ -55,7 +55,7 @@ export function linuxProcesses(): LinuxProcesses {
       if (stat !== undefined) return stat;
       close(pid); // it has ended, and its pid may belong to another process
     }
-    if (files.size >= MOST_FILES) return statOf(pid);
+    if (files.size >= MAX_OPEN_FILES) return statOf(pid);
     try {
       const opened = openSync(`/proc/${pid}/stat`, "r");
       files.set(pid, opened);
@@ -66,21 +66,21 @@ export function linuxProcesses(): LinuxProcesses {
   };
 
   return {
-    begin() {
+    beginSample() {
       for (const pid of files.keys()) {
-        if (!asked.has(pid)) close(pid);
+        if (!stats.has(pid)) close(pid);
       }
-      asked = new Map();
-      begun = new Map();
+      stats = new Map();
+      started = new Map();
       const before = all;
-      all = listed();
+      all = allPids();
       if (before.size === 0) return;
       for (const pid of all) {
         if (before.has(pid)) continue;
         const parent = statOf(pid)?.parent;
         if (parent === undefined) continue; // it has ended
-        const siblings = begun.get(parent);
-        if (siblings === undefined) begun.set(parent, [pid]);
+        const siblings = started.get(parent);
+        if (siblings === undefined) started.set(parent, [pid]);
         else siblings.push(pid);
       }
     },
@@ -89,15 +89,15 @@ export function linuxProcesses(): LinuxProcesses {
       all = new Set();
     },
     statOf(pid) {
-      if (!asked.has(pid)) asked.set(pid, read(pid));
-      return asked.get(pid);
+      if (!stats.has(pid)) stats.set(pid, read(pid));
+      return stats.get(pid);
     },
     descendantsOf(roots, { areNew }) {
       if (areNew) return descendantsOf(roots);
       const known = new Set(roots);
       const found: number[] = [];
       for (const pid of known) {
-        for (const child of begun.get(pid) ?? []) {
+        for (const child of started.get(pid) ?? []) {
           if (known.has(child)) continue;
           known.add(child);
           found.push(child);
@@ -110,15 +110,15 @@ export function linuxProcesses(): LinuxProcesses {
 
 function readFrom(file: number, pid: number): ProcessStat | undefined {
   try {
-    const size = readSync(file, line, 0, line.length, 0);
-    return size === 0 ? undefined : statIn(line.subarray(0, size), pid);
+    const size = readSync(file, buffer, 0, buffer.length, 0);
+    return size === 0 ? undefined : statIn(buffer.subarray(0, size), pid);
   } catch {
     return undefined; // it has ended
   }
 }
 
 /** The pids of all processes: each name in `/proc` that is a number is a pid. */
-function listed(): Set<number> {
+function allPids(): Set<number> {
   const pids = new Set<number>();
   for (const name of readdirSync("/proc")) {
     const pid = Number(name);

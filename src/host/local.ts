@@ -10,7 +10,7 @@ import type {
   HostCommand,
   HostProcess,
   OutputListener,
-  Place,
+  SearchContext,
 } from "./host.ts";
 import { reservePorts } from "./ports.ts";
 import { spawnProcess } from "./process.ts";
@@ -66,12 +66,12 @@ async function start(
   try {
     return await spawnProcess({ ...command, env, job }, onOutput);
   } catch (error) {
-    throw inWords(error);
+    throw withDescription(error);
   }
 }
 
 /** Replaces Node's message, which is only the error code, by the system's description. */
-function inWords(cause: unknown): unknown {
+function withDescription(cause: unknown): unknown {
   const { errno, code, syscall } = cause as NodeJS.ErrnoException;
   const [, words] = getSystemErrorMap().get(errno ?? 0) ?? [];
   if (words === undefined || syscall === undefined) return cause;
@@ -80,7 +80,7 @@ function inWords(cause: unknown): unknown {
 
 async function foundProgram(
   program: string,
-  place: Place,
+  place: SearchContext,
 ): Promise<FoundProgram> {
   const path = searchPath(place).join(":");
   return { file: await findProgram(program, place), path };

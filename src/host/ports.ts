@@ -19,7 +19,7 @@ export interface PortReservation extends Reservation {
 
 /** Throws if the address does not belong to this machine, or if it has no five free ports. */
 export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
-  warmUp();
+  endCooldowns();
   const probes: Probe[] = [];
   try {
     while (probes.length < 5) probes.push(await openProbe(ip));
@@ -31,7 +31,7 @@ export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
         number,
         number,
       ];
-    return holding(
+    return reservationOf(
       { control_port, shell_port, stdin_port, hb_port, iopub_port },
       ip,
     );
@@ -43,7 +43,7 @@ export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
   }
 }
 
-function holding(ports: KernelPorts, ip: string): PortReservation {
+function reservationOf(ports: KernelPorts, ip: string): PortReservation {
   const address: Address = { ...ports, transport: "tcp", ip };
   return {
     ports,
@@ -51,7 +51,7 @@ function holding(ports: KernelPorts, ip: string): PortReservation {
     [Symbol.dispose]() {
       const now = performance.now();
       for (const port of Object.values(ports) as number[]) {
-        if (reserved.delete(port)) cooling.set(port, now);
+        if (reserved.delete(port)) cooldowns.set(port, now);
       }
     },
   };
@@ -60,10 +60,10 @@ function holding(ports: KernelPorts, ip: string): PortReservation {
 /** One set for the whole process, because ports are shared by the whole machine. */
 const reserved = new Set<number>();
 /** The release time of each port that was released within the last `COOLING_MS`. */
-const cooling = new Map<number, number>();
+const cooldowns = new Map<number, number>();
 
 /** A released port is not reused for this long: old clients try to reconnect to it for some seconds. */
-const COOLING_MS = 10_000;
+const COOLDOWN_MS = 10_000;
 /** Below 30000 (Kubernetes) and 32768 (Linux) and 49152 (macOS, Windows). */
 const RANGE = [20_000, 30_000] as const;
 /** If the range is mostly free, so many random ports in a row are never all taken. */
@@ -118,14 +118,14 @@ async function tryProbe(
 }
 
 function isHandedOut(port: number): boolean {
-  return reserved.has(port) || cooling.has(port);
+  return reserved.has(port) || cooldowns.has(port);
 }
 
-function warmUp(): void {
+function endCooldowns(): void {
   const now = performance.now();
-  for (const [port, since] of cooling) {
-    if (now - since < COOLING_MS) break; // The map is in the order of release.
-    cooling.delete(port);
+  for (const [port, since] of cooldowns) {
+    if (now - since < COOLDOWN_MS) break; // The map is in the order of release.
+    cooldowns.delete(port);
   }
 }
 

@@ -23,7 +23,7 @@ export class ProcessGroup {
   readonly pid: number;
   readonly startTime: number | undefined;
   /** The start times of descendants outside of the group, by pid. */
-  readonly #strays = new Map<number, number>();
+  readonly #detached = new Map<number, number>();
   readonly #job: KernelJob | undefined;
 
   /** For a child that was just spawned with `detached` or into a job, or for a recorded kernel with its start time. */
@@ -61,10 +61,10 @@ export class ProcessGroup {
    */
   remember(): void {
     const group = this.#isOurs ? [this.pid] : [];
-    for (const pid of descendantsOf([...group, ...this.#liveStrays()])) {
+    for (const pid of descendantsOf([...group, ...this.#liveDetached()])) {
       const stat = statOf(pid);
       if (stat === undefined || stat.group === this.pid) continue;
-      this.#strays.set(pid, stat.startTime);
+      this.#detached.set(pid, stat.startTime);
     }
   }
 
@@ -79,11 +79,11 @@ export class ProcessGroup {
   async kill(): Promise<SignalOutcome> {
     if (process.platform === "win32") return this.#killOnWindows();
     // Stopped processes cannot start others, so the search ends before the first process is killed.
-    for (let round = 0; round < MOST_ROUNDS; round++) {
-      const before = this.#strays.size;
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const before = this.#detached.size;
       this.#signalAll("SIGSTOP");
       this.remember();
-      if (this.#strays.size === before) break;
+      if (this.#detached.size === before) break;
     }
     return this.#signalAll("SIGKILL");
   }
@@ -97,7 +97,8 @@ export class ProcessGroup {
 
   #signalAll(signal: NodeJS.Signals): SignalOutcome {
     const outcomes = [this.#signalGroup(signal)];
-    for (const pid of this.#liveStrays()) outcomes.push(send(pid, signal));
+    for (const pid of this.#liveDetached())
+      outcomes.push(sendSignal(pid, signal));
     return (
       outcomes.find((outcome) => outcome === "sent") ??
       outcomes.find((outcome) => outcome === "refused") ??
@@ -107,10 +108,10 @@ export class ProcessGroup {
 
   #signalGroup(signal: NodeJS.Signals): SignalOutcome {
     if (!this.#isOurs) return "gone";
-    const outcome = send(-this.pid, signal);
+    const outcome = sendSignal(-this.pid, signal);
     // A process that was started without its own group can still be signalled alone.
     if (outcome !== "gone" || !this.isAlive) return outcome;
-    return send(this.pid, signal);
+    return sendSignal(this.pid, signal);
   }
 
   /**
@@ -126,18 +127,18 @@ export class ProcessGroup {
     );
   }
 
-  #liveStrays(): number[] {
-    for (const [pid, startTime] of this.#strays) {
-      if (!isAlive(pid, startTime)) this.#strays.delete(pid);
+  #liveDetached(): number[] {
+    for (const [pid, startTime] of this.#detached) {
+      if (!isAlive(pid, startTime)) this.#detached.delete(pid);
     }
-    return [...this.#strays.keys()];
+    return [...this.#detached.keys()];
   }
 }
 
 /** Each round goes one generation deeper; no real kernel has a chain this long. */
-const MOST_ROUNDS = 20;
+const MAX_ROUNDS = 20;
 
-function send(pid: number, signal: NodeJS.Signals): SignalOutcome {
+function sendSignal(pid: number, signal: NodeJS.Signals): SignalOutcome {
   try {
     process.kill(pid, signal);
     return "sent";
@@ -149,7 +150,7 @@ function send(pid: number, signal: NodeJS.Signals): SignalOutcome {
   }
 }
 
-const TASKKILL_PATIENCE_MS = 10_000;
+const TASKKILL_TIMEOUT_MS = 10_000;
 
 /** Kills the process and its descendants: Windows has no gentler way for programs without a window. */
 function taskkill(pid: number): Promise<SignalOutcome> {
@@ -157,7 +158,7 @@ function taskkill(pid: number): Promise<SignalOutcome> {
     execFile(
       "taskkill",
       ["/pid", String(pid), "/T", "/F"],
-      { timeout: TASKKILL_PATIENCE_MS, windowsHide: true },
+      { timeout: TASKKILL_TIMEOUT_MS, windowsHide: true },
       (error) => {
         // 128: there is no such process. Other codes mostly mean that access was denied.
         const isGone = error?.code === 128 || !isAlive(pid);

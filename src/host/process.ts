@@ -22,7 +22,7 @@ import { ProcessGroup } from "./process-group.ts";
 import { startTimeOf, statOf } from "./process-table.ts";
 import { findProgram } from "./program.ts";
 import { whyNotRunnable } from "./runnable.ts";
-import { isJobControlComplaint } from "./shell.ts";
+import { isJobControlWarning } from "./shell.ts";
 import { within } from "../time/within.ts";
 import type { KernelJob } from "./windows/job.ts";
 
@@ -36,11 +36,11 @@ export interface Command {
 }
 
 /** How long the pipes may stay open after the process has ended. */
-const LAST_WORDS_MS = 500;
+const DRAIN_TIMEOUT_MS = 500;
 /** A longer line is reported in pieces. */
 const LINE_LIMIT = 64 * 1024; // characters
 /** The beginning and the end of the output are kept, each up to this limit. */
-const CAPTURE_LIMIT = 256 * 1024; // characters, each
+const OUTPUT_LIMIT = 256 * 1024; // characters, each
 const TAIL_LIMIT = 8 * 1024; // characters
 
 /** Rejects with the system's error when the program cannot be run. */
@@ -53,14 +53,14 @@ export async function spawnProcess(
     const start = await starterOf(command);
     const child = job === undefined ? start({}) : job.contain(start);
     await once(child, "spawn");
-    return observed(child, command, onOutput);
+    return observe(child, command, onOutput);
   } catch (error) {
     job?.[Symbol.dispose]();
     throw error;
   }
 }
 
-function observed(
+function observe(
   child: ChildProcess,
   { env, job }: Command,
   onOutput: OutputListener,
@@ -68,7 +68,7 @@ function observed(
   const { pid } = child;
   if (pid === undefined) throw new Error("spawned without a pid");
   const group = new ProcessGroup(pid, startTimeOf(pid), job);
-  const all = excerpt(CAPTURE_LIMIT);
+  const all = excerpt(OUTPUT_LIMIT);
   const errors = excerpt(TAIL_LIMIT);
   let isRunning = true;
 
@@ -81,7 +81,7 @@ function observed(
     isRunning = false;
     await group.kill(); // the processes that the kernel left behind, such as workers and servers
     job?.[Symbol.dispose]();
-    await within(closed, LAST_WORDS_MS);
+    await within(closed, DRAIN_TIMEOUT_MS);
     child.stdout?.destroy();
     child.stderr?.destroy();
     // Windows' exit codes have 32 bits, and those of crashes have the highest bit set. They are shown as negative numbers, as is usual there.
@@ -94,7 +94,7 @@ function observed(
     const pipe = child[stream];
     if (pipe === null) continue;
     readLines(pipe, (text) => {
-      if (stream === "stderr" && isJobControlComplaint(text)) return;
+      if (stream === "stderr" && isJobControlWarning(text)) return;
       all.add(text);
       if (stream === "stderr") errors.add(text);
       onOutput(stream, text);
@@ -196,7 +196,7 @@ function excerpt(limit: number) {
   let head = "";
   const tail: string[] = [];
   let tailLength = 0;
-  let left = 0;
+  let omitted = 0;
   return {
     add(text: string): void {
       if (tail.length === 0 && head.length + text.length <= limit) {
@@ -206,13 +206,13 @@ function excerpt(limit: number) {
       tail.push(text);
       tailLength += text.length;
       while (tailLength > limit && tail.length > 1) {
-        const gone = tail.shift()?.length ?? 0;
-        tailLength -= gone;
-        left += gone;
+        const length = tail.shift()?.length ?? 0;
+        tailLength -= length;
+        omitted += length;
       }
     },
     get text(): string {
-      const gap = left === 0 ? "" : `[… ${left} characters left out …]\n`;
+      const gap = omitted === 0 ? "" : `[… ${omitted} characters left out …]\n`;
       return head + gap + tail.join("");
     },
   };

@@ -29,14 +29,14 @@ export async function findProgram(
 
   if (/\//.test(program) || (windows && /[\\:]/.test(program))) {
     // Whether the file is executable is checked by the start, whose error reports it.
-    return first(
+    return firstAccepted(
       suffixes,
       (suffix) => path.resolve(cwd, program) + suffix,
       isFile,
     );
   }
   for (const directory of searchPath({ env, cwd, platform })) {
-    const found = await first(
+    const found = await firstAccepted(
       suffixes,
       (suffix) => path.resolve(cwd, directory, program) + suffix,
       windows ? isFile : isExecutable,
@@ -74,7 +74,7 @@ function windowsSuffixes(
     : known.map((suffix) => suffix.toLowerCase());
 }
 
-async function first(
+async function firstAccepted(
   suffixes: readonly string[],
   path: (suffix: string) => string,
   accepts: (path: string) => Promise<boolean>,

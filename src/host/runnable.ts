@@ -65,7 +65,7 @@ async function isNative(head: Buffer): Promise<boolean> {
   }
   const own = await headOf(process.execPath);
   if (own === undefined || !isElf(own)) return true; // this system's format is unknown
-  return isElf(head) && machinesLike(own).includes(machineOf(head) ?? -1);
+  return isElf(head) && compatibleMachines(own).includes(machineOf(head) ?? -1);
 }
 
 function isElf(head: Buffer): boolean {
@@ -78,7 +78,7 @@ function machineOf(head: Buffer): number | undefined {
 }
 
 /** The machine types that a processor of this type can run: its own and its 32-bit predecessor. */
-function machinesLike(own: Buffer): readonly (number | undefined)[] {
+function compatibleMachines(own: Buffer): readonly (number | undefined)[] {
   const machine = machineOf(own);
   if (machine === 62) return [62, 3]; // x86-64, 386
   return machine === 183 ? [183, 40] : [machine]; // AArch64, ARM
@@ -102,12 +102,13 @@ async function isRegistered(path: string, head: Buffer): Promise<boolean> {
   for (const name of names) {
     if (name === "register" || name === "status") continue;
     const entry = await readFile(join(BINFMT, name), "utf8").catch(() => "");
-    if (entry.startsWith("enabled") && isOf(entry, path, head)) return true;
+    if (entry.startsWith("enabled") && matchesFormat(entry, path, head))
+      return true;
   }
   return false;
 }
 
-function isOf(entry: string, path: string, head: Buffer): boolean {
+function matchesFormat(entry: string, path: string, head: Buffer): boolean {
   const extension = /^extension \.(.+)$/m.exec(entry)?.[1];
   if (extension !== undefined) return extname(path) === `.${extension}`;
   const offset = Number(/^offset (\d+)$/m.exec(entry)?.[1] ?? 0);

@@ -10,28 +10,28 @@ import { rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import {
-  MARK,
-  ownMark,
-  PREFIX,
-  PROCESS,
+  OWNER_FILE,
+  currentOwner,
+  DIRECTORY_PREFIX,
+  PROCESS_SUFFIX,
   processRecord,
 } from "./dead-servers.ts";
 
 /** The most bytes of a socket's path: macOS allows 104 including the final zero, Linux 108. */
 const PATH_LIMIT = 103;
 /** Bytes that a kernel's socket adds to the path of its directory: `/kernel-<up to 7 digits>-<digit>`. */
-const NAME_BYTES = 17;
+const SOCKET_NAME_BYTES = 17;
 
 export class RuntimeFiles implements Disposable {
   /** The parent of the directory; directories of other servers may be there too. */
   readonly parent: string;
   readonly directory: string;
   /** A directory for sockets, if the path of `directory` is too long for them. */
-  #short: RuntimeFiles | undefined;
+  #shortPathFiles: RuntimeFiles | undefined;
 
   /** Creates no files yet. `parent` defaults to the system's directory for temporary files. */
   constructor(parent: string = tmpdir()) {
-    const name = `${PREFIX}${process.pid}-${randomBytes(6).toString("hex")}`;
+    const name = `${DIRECTORY_PREFIX}${process.pid}-${randomBytes(6).toString("hex")}`;
     this.parent = parent;
     this.directory = join(parent, name);
   }
@@ -52,13 +52,13 @@ export class RuntimeFiles implements Disposable {
   /** Records the process of a session's kernel, so that the next server can end it if this one is killed. */
   async recordProcess(session_id: string, pid: number): Promise<void> {
     const record = processRecord(session_id, pid);
-    await this.#write(`${this.pathOf(session_id)}${PROCESS}`, record);
+    await this.#write(`${this.pathOf(session_id)}${PROCESS_SUFFIX}`, record);
   }
 
   remove(session_id: string): void {
     const path = this.pathOf(session_id);
     rmSync(path, { force: true });
-    rmSync(`${path}${PROCESS}`, { force: true });
+    rmSync(`${path}${PROCESS_SUFFIX}`, { force: true });
   }
 
   /** The directories that may contain files of this server and of earlier servers. */
@@ -69,27 +69,29 @@ export class RuntimeFiles implements Disposable {
   /** Makes a directory whose path is short enough for a kernel's sockets; `undefined` if there is none. */
   ensureForSockets(): string | undefined {
     if (this.#fitsSockets) return this.ensure();
-    for (const parent of this.#short === undefined ? shortParents() : []) {
+    for (const parent of this.#shortPathFiles === undefined
+      ? shortParents()
+      : []) {
       const files = new RuntimeFiles(parent);
       if (!files.#fitsSockets) continue;
       try {
         files.ensure();
-        this.#short = files;
+        this.#shortPathFiles = files;
         break;
       } catch {
         // It is not writable: try the next one.
       }
     }
-    return this.#short?.ensure();
+    return this.#shortPathFiles?.ensure();
   }
 
   get #fitsSockets(): boolean {
-    return Buffer.byteLength(this.directory) + NAME_BYTES <= PATH_LIMIT;
+    return Buffer.byteLength(this.directory) + SOCKET_NAME_BYTES <= PATH_LIMIT;
   }
 
   /** Synchronous, so that it also works while the process exits. */
   [Symbol.dispose](): void {
-    this.#short?.[Symbol.dispose]();
+    this.#shortPathFiles?.[Symbol.dispose]();
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -105,10 +107,10 @@ export class RuntimeFiles implements Disposable {
 
   /** Makes the directory if it does not exist. Public for other modules that keep private files for this server. */
   ensure(): string {
-    const mark = join(this.directory, MARK);
+    const mark = join(this.directory, OWNER_FILE);
     if (existsSync(mark)) return this.directory;
     mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-    writeFileSync(mark, JSON.stringify(ownMark()), { mode: 0o600 });
+    writeFileSync(mark, JSON.stringify(currentOwner()), { mode: 0o600 });
     return this.directory;
   }
 }

@@ -63,7 +63,8 @@ export async function startupCommand({
     return { program, args, markers: false, warnings: [] };
   }
   const warnings: string[] = [];
-  const shell = usable(serverShell) ?? usable("/bin/bash") ?? usable("/bin/sh");
+  const shell =
+    supported(serverShell) ?? supported("/bin/bash") ?? supported("/bin/sh");
   if (serverShell !== undefined && serverShell !== shell) {
     warnings.push(
       `The shell ${serverShell} does not exist or is not supported; ${shell ?? "no shell"} is used instead`,
@@ -74,7 +75,7 @@ export async function startupCommand({
   const dialect = dialectOf(shell);
   const kernel = [
     ...(platform === "darwin" ? dyldAssignments(dialect, env) : []),
-    `exec ${argv.map((word) => quoted(word, dialect)).join(" ")}`,
+    `exec ${argv.map((word) => quote(word, dialect)).join(" ")}`,
   ];
   const given = arg === null || arg === "" ? undefined : arg;
   if (mode === "shell" || given === undefined) {
@@ -93,11 +94,11 @@ export async function startupCommand({
     };
   }
 
-  let startup = `eval ${quoted(given, dialect)}`;
+  let startup = `eval ${quote(given, dialect)}`;
   if (mode === "script") {
     const script = resolve(cwd, given);
     if (!(await isFile(script))) return { missing_script: script };
-    startup = `${dialect === "posix" ? "." : "source"} ${quoted(script, dialect)}`;
+    startup = `${dialect === "posix" ? "." : "source"} ${quote(script, dialect)}`;
   }
   const line = [
     `echo ${STARTUP_BEGIN}`,
@@ -116,7 +117,7 @@ export async function startupCommand({
 }
 
 /** Whether the line is a warning that an interactive shell prints because it has no terminal. Such lines are dropped. */
-export function isJobControlComplaint(line: string): boolean {
+export function isJobControlWarning(line: string): boolean {
   return /cannot set terminal process group|no job control in this shell|job control turned off|no access to tty/.test(
     line,
   );
@@ -132,7 +133,7 @@ type Dialect = "posix" | "csh" | "fish";
  * are placed outside of the quotes; a newline needs a backslash even inside.
  * `fish`: `\` and `'` are escaped inside.
  */
-export function quoted(word: string, dialect: Dialect): string {
+export function quote(word: string, dialect: Dialect): string {
   if (word === "") return "''";
   switch (dialect) {
     case "posix":
@@ -163,7 +164,7 @@ const dialects: Readonly<Record<string, Dialect>> = {
   fish: "fish",
 };
 
-function usable(shell: string | undefined): string | undefined {
+function supported(shell: string | undefined): string | undefined {
   if (shell === undefined || !isAbsolute(shell)) return undefined;
   const known = dialects[shellName(shell)] !== undefined;
   return known && existsSync(shell) ? shell : undefined;
@@ -192,7 +193,7 @@ function dyldAssignments(dialect: Dialect, env: Variables): string[] {
   return Object.entries(env)
     .filter(([name]) => /^DYLD_\w+$/.test(name))
     .map(([name, value]) => {
-      const text = quoted(value, dialect);
+      const text = quote(value, dialect);
       if (dialect === "csh") return `setenv ${name} ${text}`;
       return dialect === "fish"
         ? `set -gx ${name} ${text}`

@@ -7,16 +7,16 @@
  * braces and dollar signs for themselves.
  */
 
-export interface Sources {
+export interface PlaceholderValues {
   /** For `$VAR` and `${VAR}`. If absent, a dollar sign has no meaning. */
   readonly variable?: (name: string) => string | undefined;
   /** For `{name}`. */
   readonly placeholder: (name: string) => string | undefined;
 }
 
-export function filled(
+export function fillIn(
   text: string,
-  { variable, placeholder }: Sources,
+  { variable, placeholder }: PlaceholderValues,
 ): string {
   if (variable === undefined) {
     return text.replace(
@@ -33,8 +33,8 @@ export function filled(
       name: string | undefined,
     ) => {
       if (all === "$$") return "$";
-      const wanted = bare ?? braced;
-      if (wanted !== undefined) return variable(wanted) ?? all;
+      const variableName = bare ?? braced;
+      if (variableName !== undefined) return variable(variableName) ?? all;
       return name === undefined ? all : (placeholder(name) ?? all);
     },
   );

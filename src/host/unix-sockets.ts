@@ -26,12 +26,12 @@ const PORTS = {
 } as const;
 
 /** The interval between two checks for the sockets: a tenth of the time since the start, within these bounds. */
-const LOOK = { part: 0.1, least_ms: 10, most_ms: 500 } as const;
+const POLL = { part: 0.1, least_ms: 10, most_ms: 500 } as const;
 
 /** Names for the five sockets of a session's kernels. */
-export function namesIn(directory: string): Required<Reservation> {
-  made += 1;
-  const ip = join(directory, `kernel-${made}`);
+export function reservationIn(directory: string): Required<Reservation> {
+  nameCount += 1;
+  const ip = join(directory, `kernel-${nameCount}`);
   return {
     address: { ...PORTS, transport: "ipc", ip },
     bound: (signal) => allBound(ip, signal),
@@ -50,8 +50,8 @@ async function allBound(ip: string, signal: AbortSignal): Promise<void> {
   const began = performance.now();
   while (!signal.aborted && !(await areBound(ip))) {
     const wait_ms = Math.min(
-      Math.max((performance.now() - began) * LOOK.part, LOOK.least_ms),
-      LOOK.most_ms,
+      Math.max((performance.now() - began) * POLL.part, POLL.least_ms),
+      POLL.most_ms,
     );
     await delay(wait_ms, undefined, { signal }).catch(() => {}); // aborted: the loop ends
   }
@@ -72,22 +72,22 @@ async function areBound(ip: string): Promise<boolean> {
 }
 
 /** Counts the names, so that no name is given twice. */
-let made = 0;
+let nameCount = 0;
 
 /** Names in this server's private directory; `undefined` if no Unix socket can be made there. */
 export async function reserveSockets(
   files: RuntimeFiles,
 ): Promise<Reservation | undefined> {
   const directory = files.ensureForSockets();
-  if (directory === undefined || !(await takesSockets(directory))) {
+  if (directory === undefined || !(await supportsSockets(directory))) {
     return undefined;
   }
-  return namesIn(directory);
+  return reservationIn(directory);
 }
 
 /** Whether a Unix socket can be made there: some file systems do not support them, and some sandboxes forbid them. */
-function takesSockets(directory: string): Promise<boolean> {
-  const known = asked.get(directory);
+function supportsSockets(directory: string): Promise<boolean> {
+  const known = supportByDirectory.get(directory);
   if (known !== undefined) return known;
   const answer = new Promise<boolean>((resolve) => {
     const probe = createServer();
@@ -95,9 +95,9 @@ function takesSockets(directory: string): Promise<boolean> {
     const path = join(directory, `probe-${process.pid}`);
     probe.listen(path, () => probe.close(() => resolve(true)));
   });
-  asked.set(directory, answer);
+  supportByDirectory.set(directory, answer);
   return answer;
 }
 
 /** The results by directory: one for each server of this process. */
-const asked = new Map<string, Promise<boolean>>();
+const supportByDirectory = new Map<string, Promise<boolean>>();

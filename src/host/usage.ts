@@ -35,12 +35,13 @@ export function usageSampler(): UsageSampler {
   return {
     async sample(roots) {
       if (process.platform === "linux") {
-        linux.begin();
+        linux.beginSample();
         return usagesOf(roots, linux, trees);
       }
-      const table = process.platform === "win32" ? await windows() : undefined;
+      const table =
+        process.platform === "win32" ? await windowsTable() : undefined;
       return table === undefined
-        ? await askPidusage(roots)
+        ? await sampleWithPidusage(roots)
         : usagesOf(roots, table, trees);
     },
     forget() {
@@ -59,7 +60,7 @@ function usagesOf(
   const usages = new Map<number, Usage>();
   const now = performance.now();
   for (const { pid, startTime } of roots) {
-    const root = running(table, pid);
+    const root = runningStat(table, pid);
     const isGone =
       root === undefined ||
       (startTime !== undefined && startTime !== root.startTime);
@@ -89,7 +90,7 @@ interface ProcessTable {
 }
 
 /** The current process table; `undefined` if the Windows API cannot be called. */
-async function windows(): Promise<ProcessTable | undefined> {
+async function windowsTable(): Promise<ProcessTable | undefined> {
   const api = await windowsApi().catch(() => undefined); // a warning was logged when the first kernel started
   return api === undefined ? undefined : windowsProcesses(api);
 }
@@ -110,13 +111,13 @@ function treeOf(
   const processes = new Map([[root.pid, root]]);
   for (const before of last?.processes.values() ?? []) {
     if (before.pid === root.pid) continue;
-    const stat = running(table, before.pid);
+    const stat = runningStat(table, before.pid);
     if (stat?.startTime === before.startTime) processes.set(stat.pid, stat);
   }
   const areNew = last === undefined;
   const below = table.descendantsOf(processes.keys(), { areNew });
   for (const pid of below) {
-    const stat = running(table, pid);
+    const stat = runningStat(table, pid);
     if (stat !== undefined) processes.set(pid, stat);
   }
 
@@ -143,7 +144,10 @@ function treeOf(
   };
 }
 
-function running(table: ProcessTable, pid: number): ProcessStat | undefined {
+function runningStat(
+  table: ProcessTable,
+  pid: number,
+): ProcessStat | undefined {
   const stat = table.statOf(pid);
   return stat?.state === "Z" ? undefined : stat;
 }
@@ -175,7 +179,7 @@ function pageSize(): number {
 }
 
 /** For other systems: reports the roots without descendants; the number of threads is not known. */
-async function askPidusage(
+async function sampleWithPidusage(
   roots: readonly ProcessIdentity[],
 ): Promise<Map<number, Usage>> {
   const usages = new Map<number, Usage>();

@@ -10,7 +10,7 @@ import type { Variables } from "../host/environment.ts";
 import { environmentPrefixes } from "./paths.ts";
 import type { InstalledKernelspec } from "./installed.ts";
 import { findProgram } from "../host/program.ts";
-import { filled } from "../host/template.ts";
+import { fillIn } from "../host/template.ts";
 import { expandHome } from "../host/working-directory.ts";
 
 export interface ArgvOptions {
@@ -48,15 +48,15 @@ export async function argvOf(
     resource_dir,
   };
   const words = spec.argv.map((word) => {
-    const text = filled(word, { placeholder: (name) => known[name] });
+    const text = fillIn(word, { placeholder: (name) => known[name] });
     return /^~[/\\]/.test(text) ? expandHome(text, { env, platform }) : text;
   });
   const [program = "", ...args] = words;
   // A kernelspec of an environment runs with that environment's program, also in a shell. A system kernelspec uses the first program on the PATH.
-  const isEnvironments = ownPrefix !== undefined && origin !== "system";
-  if (inShell && !isEnvironments) return [program, ...args];
+  const isInEnvironment = ownPrefix !== undefined && origin !== "system";
+  if (inShell && !isInEnvironment) return [program, ...args];
   return [
-    await resolved(program, ownPrefix, { env, cwd, inShell, platform }),
+    await resolveProgram(program, ownPrefix, { env, cwd, inShell, platform }),
     ...args,
   ];
 }
@@ -77,7 +77,7 @@ function prefixOf(
  * the PATH. If there is no `python`, `python3` is used, and vice versa:
  * kernelspecs use either name, and machines have either name.
  */
-async function resolved(
+async function resolveProgram(
   program: string,
   prefix: string | undefined,
   lookup: Omit<ArgvOptions, "values">,

@@ -76,8 +76,8 @@ export async function findKernelspec(
   readonly kernelspec: InstalledKernelspec | undefined;
   readonly problems: readonly KernelspecProblem[];
 }> {
-  const wanted = name.toLowerCase();
-  const names = wanted === "python" ? ["python", "python3"] : [wanted];
+  const requested = name.toLowerCase();
+  const names = requested === "python" ? ["python", "python3"] : [requested];
   const { kernelspecs, problems } = await find(options, (candidate) =>
     names.includes(candidate),
   );

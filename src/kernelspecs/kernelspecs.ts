@@ -11,7 +11,7 @@ import {
   findKernelspecs,
   type InstalledKernelspec as Found,
 } from "./installed.ts";
-import { Ours } from "./our-metadata.ts";
+import { KallichoreMetadata } from "./our-metadata.ts";
 import { workingDirectory } from "../host/working-directory.ts";
 
 export interface KernelspecFinderOptions {
@@ -43,16 +43,16 @@ export function kernelspecFinder({
   return {
     async list() {
       const found = await findKernelspecs({ env, extraDirs });
-      const faults = found.kernelspecs.flatMap((kernelspec) => {
-        const message = faultIn(kernelspec);
+      const unusable = found.kernelspecs.flatMap((kernelspec) => {
+        const message = problemIn(kernelspec);
         return message === undefined
           ? []
           : [{ path: fileOf(kernelspec), message }];
       });
       const kernelspecs = await Promise.all(
         found.kernelspecs
-          .filter((kernelspec) => faultIn(kernelspec) === undefined)
-          .map((kernelspec) => described(kernelspec, env)),
+          .filter((kernelspec) => problemIn(kernelspec) === undefined)
+          .map((kernelspec) => describe(kernelspec, env)),
       );
       const names = new Set(kernelspecs.map(({ name }) => name));
       const all = [
@@ -60,9 +60,9 @@ export function kernelspecFinder({
         ...embedded().filter(({ name }) => !names.has(name)),
       ];
       return {
-        default: preferred(all),
+        default: defaultOf(all),
         kernelspecs: all,
-        problems: [...found.problems, ...faults],
+        problems: [...found.problems, ...unusable],
       };
     },
 
@@ -70,8 +70,8 @@ export function kernelspecFinder({
       const found = await findKernelspec(name, { env, extraDirs });
       const { kernelspec, problems } = found;
       if (kernelspec !== undefined) {
-        const why = faultIn(kernelspec);
-        if (why === undefined) return described(kernelspec, env);
+        const why = problemIn(kernelspec);
+        if (why === undefined) return describe(kernelspec, env);
         const path = fileOf(kernelspec);
         throw failure("bad_kernelspec", { name: kernelspec.name, path, why });
       }
@@ -92,7 +92,7 @@ export function kernelspecFinder({
 }
 
 /** The kernelspec as clients see it. Its command can be run when `{connection_file}` is filled in. */
-async function described(
+async function describe(
   found: Found,
   variables: KernelspecFinderOptions["env"],
 ): Promise<Kernelspec> {
@@ -120,7 +120,7 @@ async function described(
 }
 
 /** The metadata that decide where a kernel runs: Jupyter's provisioners, and Enterprise Gateway's older process proxies. */
-const Provisioned = z.object({
+const ProvisionerMetadata = z.object({
   kernel_provisioner: z
     .looseObject({ provisioner_name: z.string().optional() })
     .optional(),
@@ -130,10 +130,10 @@ const Provisioned = z.object({
 });
 
 /** Why a readable kernelspec cannot be used by this server. */
-function faultIn({ spec: { metadata = {} } }: Found): string | undefined {
-  const ours = Ours.safeParse(metadata);
+function problemIn({ spec: { metadata = {} } }: Found): string | undefined {
+  const ours = KallichoreMetadata.safeParse(metadata);
   if (!ours.success) return `metadata: ${z.prettifyError(ours.error)}`;
-  const provisioned = Provisioned.safeParse(metadata);
+  const provisioned = ProvisionerMetadata.safeParse(metadata);
   if (!provisioned.success) {
     return `metadata: ${z.prettifyError(provisioned.error)}`;
   }
@@ -157,7 +157,7 @@ function fileOf({ resource_dir }: Found): string {
 }
 
 /** Python first, as Jupyter's own clients choose, and an installed one before the embedded one. */
-function preferred(kernelspecs: readonly Kernelspec[]): string | null {
+function defaultOf(kernelspecs: readonly Kernelspec[]): string | null {
   const choice =
     kernelspecs.find(({ name }) => name === "python3") ??
     kernelspecs.find(({ language }) => language === "python") ??

@@ -8,10 +8,10 @@ import * as z from "zod";
 export function socketsOf(
   metadata: Readonly<Record<string, unknown>>,
 ): "ipc" | "tcp" | undefined {
-  return Ours.safeParse(metadata).data?.kallichore?.sockets;
+  return KallichoreMetadata.safeParse(metadata).data?.kallichore?.sockets;
 }
 
-export const Ours = z.object({
+export const KallichoreMetadata = z.object({
   kallichore: z
     .looseObject({ sockets: z.enum(["ipc", "tcp"]).optional() })
     .optional(),

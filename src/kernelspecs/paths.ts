@@ -32,10 +32,10 @@ export interface SearchOptions {
 export async function kernelsDirectories(
   options: SearchOptions = {},
 ): Promise<KernelsDirectory[]> {
-  const search = searchOf(options);
+  const search = searchContext(options);
   const { join, list } = search;
-  const user = at("user", await userDirs(search));
-  const environment = at(
+  const user = withOrigin("user", await userDirs(search));
+  const environment = withOrigin(
     "environment",
     (await prefixesIn(search)).map((prefix) =>
       join(prefix, "share", "jupyter"),
@@ -43,12 +43,12 @@ export async function kernelsDirectories(
   );
   const system = systemDirs(search);
   const dataDirs = [
-    ...at("jupyter_path", list("JUPYTER_PATH")),
+    ...withOrigin("jupyter_path", list("JUPYTER_PATH")),
     ...((await prefersEnvironment(search))
       ? [...environment, ...user]
       : [...user, ...environment]),
-    ...at("system", system),
-    ...at("ipython", [
+    ...withOrigin("system", system),
+    ...withOrigin("ipython", [
       search.get("IPYTHONDIR") ?? join(search.home, ".ipython"),
     ]),
   ];
@@ -68,13 +68,13 @@ export async function kernelsDirectories(
 export async function environmentPrefixes(
   options: SearchOptions = {},
 ): Promise<string[]> {
-  return prefixesIn(searchOf(options));
+  return prefixesIn(searchContext(options));
 }
 
-type Search = ReturnType<typeof searchOf>;
+type Search = ReturnType<typeof searchContext>;
 
 /** The input of Jupyter's rules. */
-function searchOf({
+function searchContext({
   env = process.env,
   platform = process.platform,
   home = homeDirectory({ env, platform }),
@@ -102,7 +102,7 @@ function extraDirectories(
   { join }: Search,
   extraDirs: readonly string[],
 ): KernelsDirectory[] {
-  return at(
+  return withOrigin(
     "option",
     extraDirs.flatMap((path) => [
       join(path, "share", "jupyter", "kernels"),
@@ -113,8 +113,8 @@ function extraDirectories(
 }
 
 async function userDirs(search: Search): Promise<string[]> {
-  const withoutSites = isSet(search.get("PYTHONNOUSERSITE"));
-  return [dataDir(search), ...(withoutSites ? [] : await userSites(search))];
+  const skipsUserSites = isSet(search.get("PYTHONNOUSERSITE"));
+  return [dataDir(search), ...(skipsUserSites ? [] : await userSites(search))];
 }
 
 function systemDirs({ platform, isNative, get, join, list }: Search): string[] {
@@ -143,13 +143,13 @@ async function prefixesIn(search: Search): Promise<string[]> {
 }
 
 async function prefersEnvironment({ get }: Search): Promise<boolean> {
-  const said = get("JUPYTER_PREFER_ENV_PATH");
-  if (said !== undefined) return isSet(said);
+  const configured = get("JUPYTER_PREFER_ENV_PATH");
+  if (configured !== undefined) return isSet(configured);
   const virtualenv = get("VIRTUAL_ENV");
-  if (virtualenv !== undefined && (await isOurs(virtualenv))) return true;
+  if (virtualenv !== undefined && (await isWritable(virtualenv))) return true;
   const conda = get("CONDA_PREFIX");
   const name = get("CONDA_DEFAULT_ENV") ?? "base";
-  return conda !== undefined && name !== "base" && (await isOurs(conda));
+  return conda !== undefined && name !== "base" && (await isWritable(conda));
 }
 
 function dataDir({ platform, home, isNative, get, join }: Search): string {
@@ -232,14 +232,14 @@ function isSet(value: string | undefined): boolean {
   );
 }
 
-async function isOurs(prefix: string): Promise<boolean> {
+async function isWritable(prefix: string): Promise<boolean> {
   return access(prefix, constants.W_OK).then(
     () => true,
     () => false,
   );
 }
 
-function at(
+function withOrigin(
   origin: KernelspecOrigin,
   paths: readonly string[],
 ): KernelsDirectory[] {

@@ -11,9 +11,9 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
-  isDead,
-  MARK,
-  ownMark,
+  hasEnded,
+  OWNER_FILE,
+  currentOwner,
   processRecord,
   removeLeftovers,
 } from "../../src/host/dead-servers.ts";
@@ -22,7 +22,7 @@ import { silentLog } from "../../src/log/log.ts";
 import { temporaryFolder } from "../harness.ts";
 import { needsLinux, needsPosix } from "../needs.ts";
 
-type Mark = ReturnType<typeof ownMark>;
+type Mark = ReturnType<typeof currentOwner>;
 
 /** The mark of a process that was killed. */
 async function deadMark(): Promise<Mark> {
@@ -40,13 +40,13 @@ function idle(): ChildProcess {
 }
 
 function markOf({ pid = 0 }: ChildProcess): Mark {
-  return { ...ownMark(), pid, start_time: startTimeOf(pid) ?? null };
+  return { ...currentOwner(), pid, start_time: startTimeOf(pid) ?? null };
 }
 
 function leave(parent: string, mark: unknown, name = "kallichore-x"): string {
   const directory = join(parent, name);
   mkdirSync(directory, { mode: 0o700 });
-  writeFileSync(join(directory, MARK), JSON.stringify(mark));
+  writeFileSync(join(directory, OWNER_FILE), JSON.stringify(mark));
   writeFileSync(join(directory, "journal-1.1"), "what was said");
   return directory;
 }
@@ -57,27 +57,27 @@ function tidy(parent: string, signal = new AbortController().signal) {
 
 describe("the process that a directory belongs to", () => {
   test("lives", () => {
-    expect(isDead(ownMark())).toBe(false);
-    expect(isDead(markOf(idle()))).toBe(false);
+    expect(hasEnded(currentOwner())).toBe(false);
+    expect(hasEnded(markOf(idle()))).toBe(false);
   });
 
   test("was killed", async () => {
-    expect(isDead(await deadMark())).toBe(true);
+    expect(hasEnded(await deadMark())).toBe(true);
   });
 
   test("is gone though its pid is another's by now", needsLinux, () => {
-    expect(isDead({ ...ownMark(), start_time: 1 })).toBe(true);
+    expect(hasEnded({ ...currentOwner(), start_time: 1 })).toBe(true);
   });
 
   test("ran before the machine was started anew", needsLinux, () => {
-    expect(isDead({ ...ownMark(), boot_id: "another" })).toBe(true);
+    expect(hasEnded({ ...currentOwner(), boot_id: "another" })).toBe(true);
   });
 
   test.each([
     ["on another machine", { host: "elsewhere.example" }],
     ["in another container", { pid_namespace: "pid:[1]" }],
   ])("may run %s", async (_where, difference) => {
-    expect(isDead({ ...(await deadMark()), ...difference })).toBe(false);
+    expect(hasEnded({ ...(await deadMark()), ...difference })).toBe(false);
   });
 });
 
@@ -86,7 +86,7 @@ test("what a dead process left is removed, and only that", async () => {
   const dead = await deadMark();
   const gone = leave(parent, dead);
   const stay = [
-    leave(parent, ownMark(), "kallichore-living"),
+    leave(parent, currentOwner(), "kallichore-living"),
     leave(parent, dead, "another-program"),
     leave(parent, { pid: dead.pid }, "kallichore-unknown-mark"),
   ];
@@ -195,7 +195,7 @@ describe("the kernel of a dead server", needsPosix, () => {
 
   test("lives on with a server that lives", async () => {
     const parent = temporaryFolder();
-    const directory = leave(parent, ownMark());
+    const directory = leave(parent, currentOwner());
     const child = leaveKernel(
       directory,
       "setInterval(() => {}, 1e6); console.log('there')",

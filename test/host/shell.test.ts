@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   STARTUP_BEGIN,
   STARTUP_SUCCESS,
-  isJobControlComplaint,
+  isJobControlWarning,
   startupCommand,
   type StartupCommand,
   type StartupOptions,
@@ -269,7 +269,7 @@ describe("start-up", () => {
       });
       const { stderr } = await run(made);
       const lines = stderr.split("\n").filter((line) => line !== "");
-      expect(lines.filter((line) => !isJobControlComplaint(line))).toEqual([]);
+      expect(lines.filter((line) => !isJobControlWarning(line))).toEqual([]);
     },
   );
 

@@ -13,7 +13,7 @@ import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { ConnectionInfo } from "../../contract/index.ts";
-import { namesIn } from "../../src/host/unix-sockets.ts";
+import { reservationIn } from "../../src/host/unix-sockets.ts";
 import { ipcSupport } from "../../src/kernel/ipc.ts";
 import {
   openServer,
@@ -274,7 +274,7 @@ test(
   "sockets that are named as ports are get the names that Jupyter gives them",
   needsPosix,
   async () => {
-    const reservation = namesIn(temporaryFolder());
+    const reservation = reservationIn(temporaryFolder());
     onTestFinished(() => reservation[Symbol.dispose]());
     const { ip } = reservation.address;
     for (const port of [1, 2, 3, 4, 5]) {

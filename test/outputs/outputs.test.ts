@@ -8,7 +8,7 @@ type Content = Readonly<Record<string, unknown>>;
 function after(messages: readonly (readonly [string, Content])[], limit = 1e6) {
   const outputs = new Outputs(limit);
   for (const [msg_type, content] of messages) {
-    if (!outputs.concerns(msg_type, true)) continue;
+    if (!outputs.isRelevant(msg_type, true)) continue;
     const { text } = content;
     outputs.add(
       msg_type,
@@ -104,11 +104,11 @@ test.each([
 
 test("what says nothing to be kept is not read", () => {
   const outputs = new Outputs();
-  expect(outputs.concerns("status", true)).toBe(false);
-  expect(outputs.concerns("stream", false)).toBe(false);
-  expect(outputs.concerns("update_display_data", false)).toBe(false);
+  expect(outputs.isRelevant("status", true)).toBe(false);
+  expect(outputs.isRelevant("stream", false)).toBe(false);
+  expect(outputs.isRelevant("update_display_data", false)).toBe(false);
   outputs.add("display_data", bundle("x", "1"), 1);
-  expect(outputs.concerns("update_display_data", false)).toBe(true);
+  expect(outputs.isRelevant("update_display_data", false)).toBe(true);
 });
 
 const result = (text: string, display_id?: string) =>

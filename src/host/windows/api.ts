@@ -125,20 +125,23 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
     }
     return Number(found(...values));
   };
-  const failed = (declaration: string): Error => {
+  const lastError = (declaration: string): Error => {
     const name = /(\w+)\(/.exec(declaration)?.[1] ?? declaration;
     const number = call("uint32_t GetLastError()", []);
     return new Error(`${name} failed with the Windows error ${number}`);
   };
-  const must = (declaration: string, values: readonly unknown[]): void => {
-    if (call(declaration, values) === 0) throw failed(declaration);
+  const callOrThrow = (
+    declaration: string,
+    values: readonly unknown[],
+  ): void => {
+    if (call(declaration, values) === 0) throw lastError(declaration);
   };
   const handleFrom = (
     declaration: string,
     values: readonly unknown[],
   ): Handle => {
     const handle = call(declaration, values);
-    if (handle === 0 || handle === INVALID_HANDLE) throw failed(declaration);
+    if (handle === 0 || handle === INVALID_HANDLE) throw lastError(declaration);
     return handle;
   };
   const open = (access: number, pid: number): Handle =>
@@ -166,7 +169,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
     },
 
     setEvent(event: Handle): void {
-      must("int SetEvent(intptr_t event)", [event]);
+      callOrThrow("int SetEvent(intptr_t event)", [event]);
     },
 
     takeSignal,
@@ -183,7 +186,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
     },
 
     setInheritable(handle: Handle, isInheritable: boolean): void {
-      must(
+      callOrThrow(
         "int SetHandleInformation(intptr_t handle, uint32_t mask, uint32_t flags)",
         [handle, HANDLE_FLAG_INHERIT, isInheritable ? HANDLE_FLAG_INHERIT : 0],
       );
@@ -193,7 +196,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
       const found = Buffer.alloc(8);
       const isThere = call(
         "int DuplicateHandle(intptr_t from, intptr_t handle, intptr_t to, void *found, uint32_t access, int inherit, uint32_t options)",
-        [process, handle, OURSELVES, found, 0, 0, DUPLICATE_SAME_ACCESS],
+        [process, handle, CURRENT_PROCESS, found, 0, 0, DUPLICATE_SAME_ACCESS],
       );
       if (isThere === 0) return false;
       const theirs = Number(found.readBigInt64LE());
@@ -210,7 +213,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
       const limits = Buffer.alloc(EXTENDED_LIMITS.size);
       limits.writeUInt32LE(JOB_LIMIT_KILL_ON_CLOSE, EXTENDED_LIMITS.LimitFlags);
       try {
-        must(
+        callOrThrow(
           "int SetInformationJobObject(intptr_t job, int what, void *information, uint32_t size)",
           [job, JOB_EXTENDED_LIMITS, limits, limits.length],
         );
@@ -222,15 +225,15 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
     },
 
     assign(job: Handle, process: Handle): void {
-      must("int AssignProcessToJobObject(intptr_t job, intptr_t process)", [
-        job,
-        process,
-      ]);
+      callOrThrow(
+        "int AssignProcessToJobObject(intptr_t job, intptr_t process)",
+        [job, process],
+      );
     },
 
     countOf(job: Handle): number {
       const accounting = Buffer.alloc(ACCOUNTING.size);
-      must(
+      callOrThrow(
         "int QueryInformationJobObject(intptr_t job, int what, void *information, uint32_t size, void *needed)",
         [job, JOB_BASIC_ACCOUNTING, accounting, accounting.length, null],
       );
@@ -238,7 +241,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
     },
 
     terminate(job: Handle, exit_code: number): void {
-      must("int TerminateJobObject(intptr_t job, uint32_t exit_code)", [
+      callOrThrow("int TerminateJobObject(intptr_t job, uint32_t exit_code)", [
         job,
         exit_code >>> 0,
       ]);
@@ -283,7 +286,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
       const memory = Buffer.alloc(MEMORY_COUNTERS.size);
       memory.writeUInt32LE(memory.length);
       // An ended process can be opened while another process holds a handle of it. Its handle is then set.
-      const isTold =
+      const isMeasured =
         !takeSignal(handle) &&
         call(
           "int GetProcessTimes(intptr_t process, void *created, void *exited, void *system, void *user)",
@@ -294,7 +297,7 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
           [handle, memory, memory.length],
         ) !== 0;
       close(handle);
-      if (!isTold) return undefined;
+      if (!isMeasured) return undefined;
       return {
         startTime: Number(created.readBigUInt64LE()),
         cpuTime: Number(system.readBigUInt64LE() + user.readBigUInt64LE()),
@@ -307,4 +310,4 @@ function kernel32(load: (name: string) => Koffi.LibraryHandle): WindowsApi {
 }
 
 /** What `GetCurrentProcess` returns: a pseudo-handle that means the calling process. */
-const OURSELVES: Handle = -1;
+const CURRENT_PROCESS: Handle = -1;

@@ -16,10 +16,10 @@ import type { SignalOutcome } from "../signal-outcome.ts";
 import { type Handle, windowsApi, type WindowsApi } from "./api.ts";
 
 /** How long a kernel that waits for the event may take to notice it. */
-const WAKE_MS = 100;
+const WAKE_TIMEOUT_MS = 100;
 
 /** The exit code of a killed kernel, for which other systems report a signal. */
-const KILLED = -1;
+const KILLED_EXIT_CODE = -1;
 
 /**
  * Makes a job for each kernel. If jobs or events are not available, it logs a
@@ -30,11 +30,11 @@ export function kernelJobs(
   log: Log,
   load = process.platform === "win32" ? windowsApi : undefined,
 ) {
-  const said = new Set<string>();
-  let handsOn = true;
-  const say = (what: string, error?: unknown): void => {
-    if (said.has(what)) return;
-    said.add(what);
+  const logged = new Set<string>();
+  let canInherit = true;
+  const warnOnce = (what: string, error?: unknown): void => {
+    if (logged.has(what)) return;
+    logged.add(what);
     log.warn({ err: error }, what);
   };
   return async (asked: {
@@ -43,17 +43,20 @@ export function kernelJobs(
     if (load === undefined) return undefined;
     try {
       return new KernelJob(await load(), {
-        interrupts: asked.interrupts && handsOn,
-        hasParent: handsOn,
-        withheld: () => {
-          handsOn = false;
-          say(
+        interrupts: asked.interrupts && canInherit,
+        watchesParent: canInherit,
+        onNotInherited: () => {
+          canInherit = false;
+          warnOnce(
             "This version of Node does not let child processes inherit handles: kernels are interrupted by message",
           );
         },
       });
     } catch (error) {
-      say("Kernels are ended by taskkill, and interrupted by message", error);
+      warnOnce(
+        "Kernels are ended by taskkill, and interrupted by message",
+        error,
+      );
       return undefined;
     }
   };
@@ -63,9 +66,9 @@ export interface KernelJobOptions {
   /** Whether the kernel will be interrupted by an event. */
   readonly interrupts: boolean;
   /** Whether the kernel gets a handle by which it can notice the end of this process. */
-  readonly hasParent: boolean;
+  readonly watchesParent: boolean;
   /** Called if a kernel did not inherit its handles. */
-  readonly withheld: () => void;
+  readonly onNotInherited: () => void;
 }
 
 export class KernelJob implements Disposable {
@@ -83,7 +86,7 @@ export class KernelJob implements Disposable {
     this.#options = options;
     this.#job = api.createJob();
     try {
-      if (options.hasParent) this.#parent = api.openSelf();
+      if (options.watchesParent) this.#parent = api.openSelf();
       if (options.interrupts) this.#event = api.createEvent();
     } catch (error) {
       this[Symbol.dispose]();
@@ -121,21 +124,22 @@ export class KernelJob implements Disposable {
     } finally {
       for (const handle of handles) this.#api.setInheritable(handle, false);
     }
-    const hasAll = child.pid === undefined || this.#takeIn(child.pid, handles);
+    const hasHandles =
+      child.pid === undefined || this.#addToJob(child.pid, handles);
     this.#close("parent"); // the kernel has inherited its own
-    if (hasAll) return child;
+    if (hasHandles) return child;
     // The kernel has not run a line of its program yet.
     child.kill();
     this.#close("event");
     this.#variables = {};
-    this.#options.withheld();
+    this.#options.onNotInherited();
     const second = start({});
-    if (second.pid !== undefined) this.#takeIn(second.pid, []);
+    if (second.pid !== undefined) this.#addToJob(second.pid, []);
     return second;
   }
 
   /** Called in the same turn of the event loop as the start. Returns whether the kernel has these handles. */
-  #takeIn(pid: number, handles: readonly Handle[]): boolean {
+  #addToJob(pid: number, handles: readonly Handle[]): boolean {
     let kernel: Handle;
     try {
       kernel = this.#api.openProcess(pid);
@@ -162,10 +166,10 @@ export class KernelJob implements Disposable {
    */
   async interrupt(): Promise<SignalOutcome> {
     if (!this.#signal()) return "unsupported";
-    await new Promise((resolve) => setTimeout(resolve, WAKE_MS));
+    await new Promise((resolve) => setTimeout(resolve, WAKE_TIMEOUT_MS));
     if (this.#event === undefined) return "gone";
-    const isHeard = !this.#api.takeSignal(this.#event);
-    return isHeard || !this.#signal() ? "sent" : "unsupported";
+    const isReceived = !this.#api.takeSignal(this.#event);
+    return isReceived || !this.#signal() ? "sent" : "unsupported";
   }
 
   #signal(): boolean {
@@ -178,7 +182,7 @@ export class KernelJob implements Disposable {
   kill(): SignalOutcome | undefined {
     if (!this.#hasKernel) return undefined;
     if (this.#isDisposed || this.#api.countOf(this.#job) === 0) return "gone";
-    this.#api.terminate(this.#job, KILLED);
+    this.#api.terminate(this.#job, KILLED_EXIT_CODE);
     return "sent";
   }
 

@@ -43,7 +43,7 @@ export async function outputsIn(
         continue;
       }
       const { msg_type, parent_id, size, raw } = entry;
-      if (!outputs.concerns(msg_type, parent_id === execution_id)) continue;
+      if (!outputs.isRelevant(msg_type, parent_id === execution_id)) continue;
       const content = isDisplay(msg_type)
         ? displayIn(Buffer.from(raw.content)) // a copy: what is kept of it outlasts its slab
         : entry.content;
