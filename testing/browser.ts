@@ -1,13 +1,13 @@
 /**
- * The test kit where there is no Node: mocked kernels and the whole server in
- * memory. See docs/testing.md.
+ * The test kit for browsers, without Node: mocked kernels and the whole server
+ * in memory. See docs/testing.md.
  */
 import { memoryServer, type MemoryServerOptions } from "./memory-server.ts";
 import type { TestServer } from "./test-server.ts";
 
 export type TestServerOptions = MemoryServerOptions;
 
-/** A server in memory, to be disposed of: `await using server = await testServer({ kernels })`. */
+/** A server in memory. The caller disposes of it: `await using server = await testServer({ kernels })`. */
 export function testServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {

@@ -1,7 +1,7 @@
 /**
- * What time it is for a mocked kernel, and how its waiting ends. The default
- * reads the globals at each call, so that a test framework's fake timers work;
- * a manual clock needs no framework.
+ * The clock of a mocked kernel: the current time and the end of its waits. The
+ * default clock reads the globals at each call, so that a test framework's fake
+ * timers work. A manual clock needs no framework.
  */
 export interface Clock {
   /** Milliseconds since 1970. */
@@ -40,7 +40,7 @@ export class ManualClock implements Clock {
     });
   }
 
-  /** Time passes; who wakes on the way acts before the next one does. */
+  /** Advances the time. Sleepers wake in order, and each one acts before the next one wakes. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     for (;;) {
@@ -61,7 +61,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Ids that count: `prefix-1`, `prefix-2`. */
+/** Returns a function that makes ids by counting: `prefix-1`, `prefix-2`. */
 export function countingIds(prefix = "id"): () => string {
   let count = 0;
   return () => `${prefix}-${(count += 1)}`;
@@ -93,7 +93,7 @@ function sleepUntil(
   });
 }
 
-/** What was woken has acted: promises first, then whatever goes by the event loop. */
+/** Resolves when the code that was woken has run: promises first, then work that needs the event loop. */
 async function settled(): Promise<void> {
   for (let turns = 0; turns < 3; turns += 1) await turn();
 }
@@ -103,7 +103,7 @@ const realImmediate = (
   globalThis as { setImmediate?: (act: () => void) => unknown }
 ).setImmediate;
 
-/** One turn of the event loop, whatever a test has done to the timers. */
+/** Waits for one turn of the event loop, even if a test has replaced the timers. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     if (realImmediate === undefined) realTimeout(resolve, 0);

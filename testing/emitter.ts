@@ -1,4 +1,4 @@
-/** As much of Node's emitter as the doors use of a request, a response or a socket. */
+/** The part of Node's `EventEmitter` that the server uses of a request, a response or a socket. */
 type Listener = (...args: unknown[]) => void;
 
 export class Emitter {
@@ -33,7 +33,7 @@ export class Emitter {
     return this.off(event, listener);
   }
 
-  /** Nobody is warned of many. */
+  /** Does nothing: this emitter never warns about many listeners. */
   setMaxListeners(): this {
     return this;
   }

@@ -9,11 +9,11 @@ import type { TestServer } from "./test-server.ts";
 export type TestServerOptions =
   | (MemoryServerOptions & { readonly listen?: false })
   | (Pick<MemoryServerOptions, "kernels" | "token"> & {
-      /** On a port of loopback that the system chooses. */
+      /** Listens on a loopback port that the system chooses. */
       readonly listen: true;
     });
 
-/** A server to be disposed of: `await using server = await testServer({ kernels })`. */
+/** A server. The caller disposes of it: `await using server = await testServer({ kernels })`. */
 export function testServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {

@@ -1,5 +1,5 @@
 /**
- * Matchers for vitest and jest, over the plain functions.
+ * Matchers for vitest and jest, based on the plain functions.
  *
  *     import { expect } from "vitest";
  *     import { matchers } from "kallichore/testing/matchers";
@@ -16,7 +16,7 @@ interface Verdict {
 }
 
 export const matchers = {
-  /** These words were said in this order, whatever stands between. */
+  /** Passes if these words occur in this order; other words may occur between them. */
   toHaveSaid(said: Said, ...expected: readonly string[]): Verdict {
     const heard = words(eventsOf(said));
     let at = 0;
@@ -24,11 +24,11 @@ export const matchers = {
     return {
       pass: at === expected.length,
       message: () =>
-        `expected ${expected.join(", ")} in this order; heard ${heard.join(", ")}`,
+        `expected ${expected.join(", ")} in this order; received ${heard.join(", ")}`,
     };
   },
 
-  /** The text of all streams of that name together. */
+  /** Passes if the text of all streams of this name together equals `text`. */
   toHaveStreamed(
     outputs: readonly Output[],
     text: string,
@@ -48,7 +48,7 @@ export const matchers = {
     };
   },
 
-  /** Among the outputs is an error of that name. */
+  /** Passes if the outputs contain an error with this name. */
   toHaveRaised(outputs: readonly Output[], ename: string): Verdict {
     const raised = outputs.flatMap((output) =>
       output.output_type === "error" ? [output["ename"]] : [],

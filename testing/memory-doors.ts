@@ -1,7 +1,7 @@
 /**
- * The server's own doors without a network: `fetch` for requests, and
- * WebSockets between two ends in memory. The entrance and the doors are the
- * server's; this is the listener before them.
+ * The server's HTTP and WebSocket handlers without a network: `fetch` for
+ * requests, and WebSockets between two ends in memory. The handlers are the
+ * server's own; this file replaces only the listener.
  */
 import type { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
@@ -15,19 +15,19 @@ import { type Peer, ServerSocket } from "./memory-socket.ts";
 export interface MemoryDoorsOptions {
   readonly router: AppRouter;
   readonly service: Service;
-  /** What clients must hold; `undefined` lets everybody in. */
+  /** The token that clients must send; `undefined`: no token is needed. */
   readonly token: string | undefined;
-  /** The path under which the server stands, without a slash at its end. */
+  /** The path under which the server is mounted, without a final slash. */
   readonly basePath: string;
 }
 
 export interface MemoryDoors {
   readonly openSockets: number;
-  /** Never rejects: what goes wrong is the answer. */
+  /** Never rejects: a failure is an answer with an error. */
   fetch(request: Request): Promise<Response>;
-  /** Opens the server's end, which `peer` is told; rejects with why the upgrade is refused. */
+  /** Opens the server's end of a socket and passes it to `peer`. Rejects with the reason if the upgrade is refused. */
   connect(address: URL, peer: Peer): Promise<void>;
-  /** Says goodbye to everybody. */
+  /** Closes all sockets. */
   close(): void;
 }
 
@@ -41,12 +41,12 @@ export function memoryDoors({
   const entrance = entranceTo({
     token,
     hosts: [],
-    origins: ["*"], // whoever can ask runs in this program
+    origins: ["*"], // every caller is code of this program
     isLocal: true,
     doors: doorsOf(service, { router }),
     guard: service.guard,
   });
-  /** As the server sees it: without the path under which it stands. */
+  /** The path as the server sees it: without the path under which it is mounted. */
   const below = (address: string | URL): string => {
     const { pathname, search } = new URL(address);
     const isBelow = pathname.startsWith(`${basePath}/`);
@@ -59,7 +59,7 @@ export function memoryDoors({
     },
     fetch(request) {
       const { req, res, response } = exchangeOf(request, below(request.url));
-      void entrance.handle(req, res); // which does not reject
+      void entrance.handle(req, res); // it never rejects
       return response;
     },
     async connect(address, peer) {
@@ -88,12 +88,12 @@ export function memoryDoors({
   };
 }
 
-/** `Request` takes no address of a WebSocket. */
+/** The constructor of `Request` does not accept WebSocket URLs. */
 function httpOf(address: URL): string {
   return address.href.replace(/^ws/, "http");
 }
 
-/** As the doors want it. Here, so that the types of the package need none of `ws`. */
+/** The type that the handlers expect. The cast is here so that the package's types do not depend on `ws`. */
 function asWs(socket: ServerSocket): WebSocket {
   return socket as unknown as WebSocket;
 }

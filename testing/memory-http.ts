@@ -1,6 +1,6 @@
 /**
- * A request and its answer as the web has them, before a door that knows Node's:
- * headers and chunks pass through, and nobody listens on anything.
+ * Adapts the web's `Request` and `Response` to a handler that expects Node's:
+ * headers and chunks pass through, and no socket is opened.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Emitter } from "./emitter.ts";
@@ -8,17 +8,17 @@ import { Emitter } from "./emitter.ts";
 export interface Exchange {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
-  /** Resolves when the door has said the status. */
+  /** Resolves when the handler has written the status. */
   readonly response: Promise<Response>;
 }
 
-/** `path` is what the server is asked for: of the request's address, what is below its own. */
+/** `path` is the path of the request relative to the server's own URL. */
 export function exchangeOf(request: Request, path: string): Exchange {
   const req = Object.assign(new Emitter(), {
     method: request.method,
     url: path,
     headers: Object.fromEntries(request.headers),
-    complete: true, // before anybody asks
+    complete: true, // the whole body is available from the start
     resume() {},
     [Symbol.asyncIterator]: () => chunksOf(request),
   }) as unknown as IncomingMessage;
@@ -30,7 +30,7 @@ export function exchangeOf(request: Request, path: string): Exchange {
   };
 }
 
-/** What may wait for a reader of one answer. */
+/** The most bytes that may wait for the reader of one answer. */
 const BUFFER = 64 * 1024; // bytes
 
 class MemoryResponse extends Emitter {
@@ -38,7 +38,7 @@ class MemoryResponse extends Emitter {
   readonly response: Promise<Response>;
   headersSent = false;
   destroyed = false;
-  /** Of what is written before a head is. */
+  /** The status if the handler writes before it calls `writeHead`. */
   statusCode = 200;
   readonly #headers = new Headers();
   #answer: (response: Response) => void = () => {};
@@ -100,7 +100,7 @@ class MemoryResponse extends Emitter {
     this.#body?.enqueue(
       typeof chunk === "string"
         ? new TextEncoder().encode(chunk)
-        : Uint8Array.from(chunk), // a copy: what we get may be a view of the journal
+        : Uint8Array.from(chunk), // a copy: the chunk may be a view of the journal's memory
     );
     return !this.writableNeedDrain;
   }

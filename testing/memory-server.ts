@@ -1,7 +1,7 @@
 /**
- * The server in memory: its contract, sessions, journals and doors are the real
- * ones, its kernels are mocked, and it opens no socket and starts no process.
- * Disposing of it proves that nothing is left.
+ * The server in memory. Its contract, sessions, journals and protocols are the
+ * real ones. Its kernels are mocked. It opens no socket and starts no process.
+ * Disposing of it fails if a kernel, a socket or a reader is left.
  */
 import { createTRPCClient, localLink, type TRPCClient } from "@trpc/client";
 import { type AppRouter } from "../contract/index.ts";
@@ -27,21 +27,21 @@ import {
 import { TestSession } from "./test-session.ts";
 
 export interface MemoryServerOptions {
-  /** By the name of their kernelspec; the first is the default. */
+  /** The kernels by the name of their kernelspec; the first is the default. */
   readonly kernels?: MockKernels;
-  /** What clients must hold; everybody may come in unless given. */
+  /** The token that clients must send. Default: no token is needed. */
   readonly token?: string;
-  /** Operations that shall answer otherwise. */
+  /** Operations whose answers are replaced. */
   readonly overrides?: Overrides;
-  /** New ids where the server makes them up for a session; random unless given. */
+  /** Makes ids for sessions that are created without one. Default: random ids. */
   readonly ids?: () => string;
-  /** Where the server seems to be; `http://localhost` unless given. */
+  /** The URL that the server appears to have. Default: `http://localhost`. */
   readonly url?: string;
 }
 
 export interface MemoryServer extends TestServer {
   readonly doors: MemoryDoors;
-  /** Resolves with the reason once somebody asked the server to end. */
+  /** Resolves with the reason when a client requests the shutdown of the server. */
   readonly shutdownRequested: Promise<string>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -66,7 +66,7 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
   };
   const close = async (): Promise<void> => {
     const { sessions } = supervisor;
-    await supervisor[Symbol.asyncDispose](); // while clients can still hear how their kernels end
+    await supervisor[Symbol.asyncDispose](); // first, so that clients still receive the end of their kernels
     doors.close();
     await assertNothingLeft({
       kernels: () => provisioner.running,
@@ -90,7 +90,7 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
   };
 }
 
-/** Whoever asks without a request. */
+/** The principal of calls that come without an HTTP request. */
 const local: Principal = {
   who: "local",
   scopes: EVERYTHING,

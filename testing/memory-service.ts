@@ -1,5 +1,5 @@
 /**
- * What the server's answers lean on, without a machine beneath: sessions and
+ * The services that the server's answers need, without a machine: sessions and
  * journals are the real ones, kernels are mocked, and nothing is looked up,
  * measured or logged.
  */
@@ -20,7 +20,7 @@ import {
 
 export interface MemoryServiceOptions {
   readonly kernels: MockKernels;
-  /** Ids of sessions that were given none. */
+  /** Makes ids for sessions that are created without one. */
   readonly ids: () => string;
   readonly shutDown: (reason: string) => void;
 }
@@ -54,7 +54,7 @@ export function memoryService({
         disk: limits.journal_disk_bytes,
         budget: new MemoryBudget(limits.server_memory_bytes),
         diskBudget: new DiskBudget(limits.server_disk_bytes),
-        directory: () => "", // which is asked for only where there is a disk
+        directory: () => "", // never called, because no journal uses the disk
       },
     }),
     kernelspecs,
@@ -104,7 +104,7 @@ export function kernelspecsOf(
   };
 }
 
-/** No machine: every program is there, and every directory. */
+/** A host without a machine: every program and every directory exists. */
 const nowhere: HostFacts = {
   userName: () => "tester",
   workingDirectory: (path) => Promise.resolve({ path }),
@@ -112,7 +112,7 @@ const nowhere: HostFacts = {
   findProgram: (file) => Promise.resolve({ file, path: "" }),
 };
 
-/** A log where no library for logs is. It tells accidents only: what a client hears of one is that the log says more. */
+/** A log without a log library. It prints internal errors only, because clients are told that the log has their cause. */
 const members = {
   child: () => accidents,
   level: "error",

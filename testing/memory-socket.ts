@@ -1,13 +1,14 @@
 /**
- * A WebSocket without a socket: the server's end behaves as `ws` does, the
- * client's end is whoever takes the frames. Frames arrive in order, at once.
+ * A WebSocket in memory. The server's end behaves like a socket of `ws`; the
+ * client's end is any object that accepts the frames. Frames arrive in order
+ * and without delay.
  */
 import { turn } from "./clock.ts";
 import { Emitter } from "./emitter.ts";
 
 /** The client's end. */
 export interface Peer {
-  /** Before anything is received. */
+  /** Called before the first frame. */
   opened(server: ServerSocket): void;
   receive(text: string): void;
   closed(code: number, reason: string): void;
@@ -41,16 +42,16 @@ export class ServerSocket extends Emitter {
     this.emit("message", frame, isBinary);
   }
 
-  /** Frames come one by one, whoever waits. */
+  /** Flow control does nothing: frames arrive one by one. */
   pause(): void {}
   resume(): void {}
 
-  /** The client has read all that came before: it read it when it came. */
+  /** Answers at once: the client has read every earlier frame when it arrived. */
   ping(payload: Uint8Array): void {
     queueMicrotask(() => this.emit("pong", payload));
   }
 
-  /** Either end says goodbye; both hear of it. */
+  /** Closes the socket from either end; both ends are notified. */
   close(code = 1005, reason = ""): void {
     if (this.readyState !== OPEN) return;
     this.readyState = CLOSED;
@@ -71,14 +72,14 @@ function bytesOf(data: unknown): Uint8Array {
   return new Uint8Array();
 }
 
-/** Opens the server's end for an address, or rejects with why it is refused. */
+/** Opens the server's end for a URL, or rejects with the reason of the refusal. */
 export type Dial = (url: URL, peer: Peer) => Promise<void>;
 export type SocketClass = new (
   url: string | URL,
   protocols?: string | string[],
 ) => TestSocket;
 
-/** As much of the standard's `WebSocket` as every implementation has. */
+/** The part of the standard `WebSocket` that every implementation has. */
 export interface TestSocket {
   readonly readyState: number;
   onopen: ((event: never) => void) | null;
@@ -89,7 +90,7 @@ export interface TestSocket {
   close(code?: number, reason?: string): void;
 }
 
-/** The `WebSocket` of a server in memory, to be used in place of the global one. */
+/** The `WebSocket` class of a server in memory. Use it instead of the global one. */
 export function socketClass(dial: Dial): SocketClass {
   return class extends MemorySocket {
     constructor(url: string | URL) {
@@ -124,7 +125,7 @@ export class MemorySocket extends EventTarget {
   constructor(url: string | URL, dial: Dial) {
     super();
     this.url = String(url);
-    void turn().then(() => this.#open(dial)); // clients put their listeners on a promise or two later
+    void turn().then(() => this.#open(dial)); // clients add their listeners one or two promises later
   }
 
   send(data: string | ArrayBufferLike | ArrayBufferView): void {
@@ -154,17 +155,17 @@ export class MemorySocket extends EventTarget {
       });
     } catch {
       this.#tell("error", new Event("error"));
-      this.#closed(1006, ""); // a browser does not say why, either
+      this.#closed(1006, ""); // a browser does not report the reason either
     }
   }
 
   #opened(server: ServerSocket): void {
     this.#server = server;
     if (this.readyState !== 0) {
-      server.close(1006); // the client has left meanwhile
+      server.close(1006); // the client has closed the socket in the meantime
       return;
     }
-    this.readyState = 1; // before anything that the server says
+    this.readyState = 1; // before the server's first frame
     this.#tell("open", new Event("open"));
   }
 

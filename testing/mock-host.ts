@@ -1,14 +1,14 @@
-/** What a scripted kernel lives in: memory, or a process. What only a process can do (end, print, stop its heart) is asked of it. */
+/** The environment of a scripted kernel: memory or a process. It does what only a process can do: exit, print, stop the heartbeat. */
 import type { Io } from "../kernels/io.ts";
 import type { Breakage, Ending, StreamName } from "./steps.ts";
 
 export interface MockHost {
   readonly env: Readonly<Record<string, string>>;
-  /** Which of its session's kernels it is, from 0. */
+  /** The number of this kernel in its session, from 0. */
   readonly run: number;
-  /** Resolves when it has ended, in whatever way. */
+  /** Resolves when the kernel has ended for any reason. */
   readonly ended: Promise<unknown>;
-  /** Does not come back. */
+  /** Ends the kernel; never resolves. */
   exit(ending: Ending): Promise<never>;
   print(stream: StreamName, text: string): void | Promise<void>;
   heartbeat(beats: boolean): void;

@@ -1,8 +1,8 @@
 /**
- * A kernel by script: what it says to which code, how it answers everything
- * else, and its vices. The value is a plain description. In memory it runs
- * beneath a session (`MockProvisioner`), and from a kernelspec as a process
- * behind real sockets (`installMockKernel`).
+ * A scripted kernel: its output for each code, its answers to other requests,
+ * and its faults. The value is a plain description. It runs in memory
+ * (`MockProvisioner`), or from a kernelspec as a process with real sockets
+ * (`installMockKernel`).
  */
 import type { ContentOf, MimeBundle } from "../contract/index.ts";
 import type { Clock } from "./clock.ts";
@@ -12,81 +12,81 @@ import type { CommCall, Ending, Reaction } from "./steps.ts";
 export interface MockKernel {
   readonly kind: "kallichore mock kernel";
   readonly options: MockKernelOptions;
-  /** What it repeats, before it acts by script. */
+  /** The recording that the kernel replays. Requests that are not in it are answered by the script. */
   readonly recorded?: Recorded;
 }
 
 export interface Recorded {
   readonly recording: Recording;
-  /** How much faster than it was. */
+  /** How many times faster than recorded. */
   readonly speed: number;
-  /** Whether it ends where the recorded kernel did, also where nothing ran. */
+  /** Whether the kernel ends where the recorded kernel ended, even if no code was running. */
   readonly ends: boolean;
 }
 
 export interface MockKernelOptions {
-  /** What happens at which code: by the code itself, or by pattern; the first that fits. */
+  /** The reaction to each code, by the code itself or by a pattern; the first that matches is used. */
   readonly on?: On;
-  /** At any other code. Unless given, that is an error named `NotScripted`. */
+  /** The reaction to any other code. Default: an error named `NotScripted`. */
   readonly otherwise?: Reaction;
   readonly language?: string | LanguageInfo;
   readonly display_name?: string;
-  /** What `kernel_info_reply` says beside the language. */
+  /** The fields of `kernel_info_reply` in addition to the language. */
   readonly kernel_info?: Partial<ContentOf<"kernel_info_reply">>;
-  /** Words by their beginning, or the answer itself. */
+  /** Words that are offered if they begin with the text before the cursor, or a function that makes the reply. */
   readonly complete?:
     readonly string[] | ((asked: CompleteCall) => ReplyOf<"complete_reply">);
-  /** By name, a string for plain text; or the answer itself. */
+  /** Descriptions by name (a string is plain text), or a function that makes the reply. */
   readonly inspect?:
     | Readonly<Record<string, MimeBundle | string>>
     | ((asked: CompleteCall) => ReplyOf<"inspect_reply">);
   readonly is_complete?: (code: string) => ReplyOf<"is_complete_reply">;
-  /** What was executed is remembered, and told, unless this says otherwise. */
+  /** Makes the reply. Default: the history of the code that was executed. */
   readonly history?: (
     content: Readonly<Record<string, unknown>>,
   ) => ReplyOf<"history_reply">;
   readonly comm_info?: (
     target_name: string | undefined,
   ) => ReplyOf<"comm_info_reply">;
-  /** The content of the reply to a request that has no place here; it goes without one unless given. */
+  /** Makes the reply to any other request. Default: no reply. */
   readonly other?: (
     msg_type: string,
     content: Readonly<Record<string, unknown>>,
   ) => Readonly<Record<string, unknown>> | undefined;
-  /** What happens at a client's comm messages, by target name; `*` for all others. */
+  /** The reaction to a client's comm messages, by target name; `*` for all others. */
   readonly comm?: Readonly<Record<string, Reaction<CommCall>>>;
-  /** Told of each interrupt; what runs is interrupted in any case. */
+  /** Called at each interrupt. The running code is interrupted in any case. */
   readonly interrupt?: () => void;
-  /** Told of each wish that it end, before it does. */
+  /** Called at each shutdown request, before the kernel ends. */
   readonly shutdown?: (restart: boolean) => void;
-  /** Milliseconds: before the kernel's first answer, and before each step. */
+  /** Delays in milliseconds: before the kernel's first answer, and before each step. */
   readonly delay?: { readonly start?: number; readonly step?: number };
   readonly vices?: Vices;
   readonly clock?: Clock;
-  /** A new id for each message; random unless given. */
+  /** Makes the id of each message. Default: random ids. */
   readonly ids?: () => string;
-  /** From a kernelspec: how it is interrupted. */
+  /** The kernelspec's interrupt mode. */
   readonly interrupt_mode?: "signal" | "message";
-  /** From a kernelspec: the kernel registers its own ports (JEP 66), in this dialect. */
+  /** The kernel registers its own ports (JEP 66), in this dialect. */
   readonly registers?: "posit" | "spec";
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
-/** Every vice that a script can have without a step that says so. */
+/** The faults that a kernel can have without a step in its script. */
 export interface Vices {
-  /** Hears none of these requests, or none at all. */
+  /** Ignores these requests, or all requests. */
   readonly deaf?: true | readonly string[];
-  /** Ends before its first answer. */
+  /** The kernel ends before its first answer. */
   readonly stillborn?: true | Ending;
-  /** Does not end when it is asked to; nor, as a process, at SIGTERM. */
+  /** The kernel ignores shutdown requests and, as a process, SIGTERM. */
   readonly stubborn?: boolean;
-  /** Never says that an execution is over. */
+  /** The kernel never reports `idle` after an execution. */
   readonly forgetful?: boolean;
-  /** Milliseconds from each idle to its reply. */
+  /** Milliseconds from each `idle` status to the reply. */
   readonly late?: number;
-  /** Answers executions two by two, the second first. */
+  /** The kernel answers executions in pairs, the second one first. */
   readonly disorderly?: boolean;
-  /** Its heart does not beat from the beginning. */
+  /** The kernel never answers heartbeats. */
   readonly heartless?: boolean;
 }
 
@@ -103,14 +103,14 @@ export interface LanguageInfo {
   readonly [more: string]: unknown;
 }
 
-/** A place in code; `cursor_pos` in code points. */
+/** A cursor position in code; `cursor_pos` is in code points. */
 export interface CompleteCall {
   readonly code: string;
   readonly cursor_pos: number;
   readonly detail_level: number;
 }
 
-/** A reply's content; `status` is added where it has none. */
+/** The content of a reply; `status` is added if it is absent. */
 export type ReplyOf<
   T extends
     | "complete_reply"

@@ -3,8 +3,8 @@
  * mocked kernels, made from the contract. `setupServer(...handlers({ kernels }))`
  * in Node, `setupWorker(...handlers({ kernels }))` in a browser.
  *
- * What they answer is what the real doors answer; here are only the addresses,
- * and what goes wrong on demand.
+ * The server's own code makes the answers. This file has only the addresses and
+ * the faults that a test can switch on.
  */
 import {
   http,
@@ -32,32 +32,32 @@ import type { Peer, ServerSocket } from "./memory-socket.ts";
 import type { Overrides } from "./overrides.ts";
 
 type Groups = typeof contract;
-/** Such as `sessions.start`. */
+/** The name of an operation, such as `sessions.start`. */
 export type OperationName = {
   [G in keyof Groups]: `${G}.${Extract<keyof Groups[G], string>}`;
 }[keyof Groups];
 
 export interface HandlerOptions extends Omit<MemoryServerOptions, "url"> {
-  /** Where the front end looks for the server. */
+  /** The URL at which the front end expects the server. */
   readonly baseUrl?: string;
-  /** The operations that are mocked; all unless given. Any other fails, and its failure names it. */
+  /** The operations that are mocked. Default: all. Any other operation fails with an error that names it. */
   readonly operations?: readonly OperationName[];
 }
 
-/** What goes wrong on demand. */
+/** Faults that a test can switch on. */
 export interface Faults {
-  /** Milliseconds before each answer, and before each message on a socket. */
+  /** Delay in milliseconds before each answer and before each message on a socket. */
   readonly delay_ms?: number;
   /** These operations, or all of them, answer 401; sockets are refused. */
   readonly unauthorized?: true | readonly OperationName[];
-  /** Each socket, also one that is open already, breaks after so many messages to the client: 0 breaks all now, and lets none open. */
+  /** Each socket, including the open ones, breaks after this number of messages to the client. 0 breaks all sockets now, and no socket can be opened. */
   readonly dropAfter?: number;
 }
 
 export type Handlers = readonly (RequestHandler | WebSocketHandler)[] & {
   /** The server behind the handlers. */
   readonly server: MemoryServer;
-  /** From now on, these faults and no others; none when called without. */
+  /** Replaces the current faults by these; without an argument, by none. */
   fault(faults?: Faults): void;
   [Symbol.asyncDispose](): Promise<void>;
 };
@@ -89,7 +89,7 @@ export function handlers({
   });
 }
 
-/** What all handlers of one mock share. */
+/** The state that all handlers of one mock share. */
 interface Mock {
   readonly server: MemoryServer;
   faults: Faults;
@@ -107,7 +107,7 @@ function rest(mock: Mock, base: string): RequestHandler[] {
   });
 }
 
-/** Handlers for tRPC, for sockets, and for every other address: those answer 404, as the server does. */
+/** Handlers for tRPC, for sockets, and for every other path, which answers 404 as the server does. */
 function others(
   mock: Mock,
   base: string,
@@ -153,7 +153,7 @@ function connect(mock: Mock, { client }: WebSocketHandlerConnection): void {
     else line = line.then(() => delay(mock)).then(act);
   };
   if (unauthorized === true || dropAfter === 0) {
-    client.close(BROKEN); // a browser is not told why an upgrade was refused
+    client.close(BROKEN); // a browser does not learn why an upgrade was refused
     return;
   }
   const socket = openSocket(client, dropAfter);
@@ -174,8 +174,9 @@ async function delay({ faults: { delay_ms = 0 } }: Mock): Promise<void> {
 }
 
 /**
- * A WebSocket that is no `globalThis.WebSocket`, such as that of the package
- * `ws`, is seen by MSW as a request only: it would open, and never hear a word.
+ * MSW treats a WebSocket that is not `globalThis.WebSocket`, such as that of
+ * the package `ws`, as a request only: the socket would open and never receive
+ * a message.
  */
 function pastTheGlobal(base: string): RequestHandler {
   return http.get(
@@ -184,13 +185,13 @@ function pastTheGlobal(base: string): RequestHandler {
       request.url.startsWith(base),
     ({ request }) => {
       throw new Error(
-        `The WebSocket to ${request.url} is not the global one, and MSW mocks no other: in Node 20 set globalThis.WebSocket before listen(), and give clients no other`,
+        `The WebSocket to ${request.url} is not the global one, and MSW mocks only that: in Node 20 set globalThis.WebSocket before listen(), and let clients use it`,
       );
     },
   );
 }
 
-/** The code that a client reads when a connection broke. */
+/** The close code that a client sees if a connection broke. */
 const BROKEN = 1006;
 
 /** A socket between a client that MSW mocks and the server's end. */
@@ -200,7 +201,7 @@ interface OpenSocket {
   receive(text: string): void;
 }
 
-/** `left`: messages until it breaks. */
+/** `left` is the number of messages until the socket breaks. */
 function openSocket(client: MockedClient, left = Infinity): OpenSocket {
   let end: ServerSocket | undefined;
   const breakOff = (): void => {
@@ -223,7 +224,7 @@ function openSocket(client: MockedClient, left = Infinity): OpenSocket {
       if (left <= 0) return;
       client.send(text);
       left -= 1;
-      // What was sent is on its way to the client for a turn.
+      // The sent message needs one turn of the event loop to reach the client.
       if (left <= 0) void turn().then(breakOff);
     },
   };
@@ -240,7 +241,7 @@ function namedOperations(): (readonly [OperationName, Operation])[] {
   );
 }
 
-/** What is not mocked fails by name, through every door. */
+/** Makes every operation that is not mocked fail with an error that names it. */
 function restricted(
   overrides: Overrides,
   operations: readonly OperationName[] | undefined,
@@ -253,7 +254,7 @@ function restricted(
     if (given !== undefined) (all[group] ??= {})[member] = given;
     else if (!operations.includes(name)) {
       (all[group] ??= {})[member] = () => {
-        const why = `${name} is not mocked here: name it among the operations, or override it`;
+        const why = `The operation ${name} is not mocked: add it to \`operations\`, or override it`;
         throw failure("bad_request", { why });
       };
     }

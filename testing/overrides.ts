@@ -1,6 +1,7 @@
 /**
- * Other answers to single operations, typed by the contract. An override may
- * look at the input, ask the real answer, or throw a `failure` of the contract.
+ * Replaces the answers of single operations, typed by the contract. An override
+ * gets the input, can call the real operation, and can throw a `failure` of the
+ * contract.
  */
 import {
   contract,
@@ -33,7 +34,7 @@ type Override<O extends Operation> = O["kind"] extends "subscription"
     ) => AsyncIterable<SessionEvent> | Iterable<SessionEvent>
   : (
       input: OutputOf<O["input"]>,
-      /** What would have been the answer. */
+      /** Calls the real operation. */
       real: () => Promise<InputOf<O["output"]>>,
     ) => InputOf<O["output"]> | Promise<InputOf<O["output"]>>;
 
@@ -56,7 +57,7 @@ export function overridden(answers: Answers, overrides: Overrides): Answers {
     });
     return [group, Object.fromEntries(operations)] as const;
   });
-  // The loop loses what the compiler knows; that each override fits its operation was checked by `Overrides`.
+  // The loop loses the types. The type `Overrides` has checked that each override matches its operation.
   return Object.fromEntries(groups) as unknown as Answers;
 }
 
@@ -81,7 +82,7 @@ function answered(
   };
 }
 
-/** A failure that another copy of this package made, such as the Node entry's, is one of ours. */
+/** Converts a failure that another copy of this package made, such as the Node entry, to a failure of this copy. */
 function ours(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof SupervisorError) {
     return error;

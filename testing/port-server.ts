@@ -1,6 +1,6 @@
 /**
- * The whole server on a port of loopback, listener and gate included, with
- * mocked kernels. Disposing of it proves that nothing is left.
+ * The whole server on a loopback port, including listener and access checks,
+ * with mocked kernels. Disposing of it fails if a kernel or a reader is left.
  */
 import {
   createTRPCClient,
@@ -22,7 +22,7 @@ import {
 } from "./test-server.ts";
 import { TestSession } from "./test-session.ts";
 
-/** Everybody on this machine may come in, unless a token is given. */
+/** Without a `token`, every process on this machine may connect. */
 export async function portServer({
   kernels,
   token: wanted = null,
@@ -35,7 +35,7 @@ export async function portServer({
     provisioner,
     kernelspecs: kernelspecsOf(kernels, process.execPath),
     token: wanted,
-    resourceSampleIntervalMs: 0, // there is no process to look at
+    resourceSampleIntervalMs: 0, // there is no process to measure
   });
   const { url = "", token, supervisor } = server;
   const headers: Record<string, string> =

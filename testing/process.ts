@@ -1,7 +1,7 @@
 /**
- * A mocked kernel as a process behind real sockets, started from a kernelspec
- * like any other. The script is a module of the test's own; a small runner
- * imports it and serves what it exports.
+ * A mocked kernel as a process with real sockets, started from a kernelspec like
+ * any other kernel. The script is a module of the test; a small runner imports
+ * it and serves the exported kernel.
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ import type { Breakage, Ending } from "./steps.ts";
 
 export interface InstalledMockKernel extends Disposable {
   readonly name: string;
-  /** Where `kernel.json` lies. */
+  /** The directory of `kernel.json`. */
   readonly resource_dir: string;
 }
 
@@ -27,17 +27,17 @@ export interface InstallOptions {
   readonly name: string;
   /** The module that exports the kernel: a file URL or a path. */
   readonly module: string | URL;
-  /** What it is exported as; `default` unless given. */
+  /** The name of the export. Default: `default`. */
   readonly exported?: string;
-  /** The kernel itself, for what a kernelspec says of it. */
+  /** The kernel, from which the fields of the kernelspec are taken. */
   readonly kernel: MockKernel;
-  /** `<folder>/kernels/<name>/kernel.json` is written: the folder is then good for JUPYTER_PATH. */
+  /** The file `<folder>/kernels/<name>/kernel.json` is written; add the folder to JUPYTER_PATH. */
   readonly folder: string;
-  /** What Node needs to run the module, such as `["--import", "tsx"]`. */
+  /** Options with which Node can run the module, such as `["--import", "tsx"]`. */
   readonly nodeOptions?: readonly string[];
 }
 
-/** Writes a kernelspec that starts the module's kernel as a process. Disposing removes it. */
+/** Writes a kernelspec that starts the module's kernel as a process. Disposing of the result removes it. */
 export function installMockKernel({
   name,
   module,
@@ -81,7 +81,7 @@ export function installMockKernel({
   };
 }
 
-/** Serves the kernel in this process, until it is told to end. What the runner calls, and a program may. */
+/** Serves the kernel in this process until it is shut down. The runner calls it; another program may call it too. */
 export async function runMockKernel(
   kernel: MockKernel,
   connection_file: string | undefined,
@@ -96,7 +96,7 @@ export async function runMockKernel(
   const served = await runKernel(
     {
       ...definitionOf(kernel, host),
-      iopubLimit: 0, // what is missing of a flood was lost at the other end
+      iopubLimit: 0, // no limit: if messages of a flood are missing, the receiver has lost them
       ...(registers !== undefined && { dialect: registers }),
     },
     connection_file,
@@ -112,10 +112,10 @@ export async function runMockKernel(
 function hostOf(served: () => ServedKernel | undefined): MockHost {
   return {
     env: process.env as Record<string, string>,
-    run: 0, // a process knows nothing of those before it
-    ended: new Promise(() => {}), // nothing of it is left then
+    run: 0, // a process does not know how many kernels the session had before
+    ended: new Promise(() => {}), // the end of the process ends everything
     async exit(ending) {
-      await served()?.wire.close(); // so that what was said before is heard
+      await served()?.wire.close(); // so that earlier messages are still delivered
       die(ending);
     },
     print: (name, text) =>
@@ -136,7 +136,7 @@ function die({ exit_code = 0, signal, output }: Ending): never {
   process.exit(exit_code);
 }
 
-/** A stream that would be fine, but for one thing. */
+/** The frames of a `stream` message with one fault. */
 function brokenFrames(
   how: Breakage,
   io: Io,
@@ -168,7 +168,7 @@ function brokenFrames(
   }
 }
 
-/** The runner, seen from `dist` and from the sources. */
+/** The path of the runner, from `dist` or from the sources. */
 function runner(): string {
   const found = ["./kernels/mock.js", "../kernels/mock.js", "./runner.ts"]
     .map((path) => fileURLToPath(new URL(path, import.meta.url)))

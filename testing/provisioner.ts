@@ -1,7 +1,6 @@
 /**
- * Brings mocked kernels in memory: a provisioner without processes, sockets or
- * files. A session beneath which it stands cannot tell the difference, but for
- * the process that is missing.
+ * A provisioner of mocked kernels in memory, without processes, sockets or
+ * files. A session notices no difference, except that there is no process.
  */
 import {
   type ConnectionInfo,
@@ -24,16 +23,16 @@ import type { MockKernel } from "./mock-kernel.ts";
 import { definitionOf } from "./scripted.ts";
 import type { Breakage, Ending } from "./steps.ts";
 
-/** By the name of their kernelspec. */
+/** Mock kernels by the name of their kernelspec. */
 export type MockKernels = Readonly<Record<string, MockKernel>>;
 
-/** How long a kernel that is asked to end may take, before it is ended. */
+/** How long a kernel may take to shut down before it is killed. */
 const STOP_PATIENCE_MS = 5_000;
 
 export class MockProvisioner implements Provisioner {
   readonly #kernels: MockKernels;
   readonly #running = new Set<RunningMock>();
-  /** How many kernels each session has had. */
+  /** The number of kernels that each session has had. */
   readonly #runs = new Map<string, number>();
   #ports = 0;
 
@@ -41,7 +40,7 @@ export class MockProvisioner implements Provisioner {
     this.#kernels = kernels;
   }
 
-  /** Kernels that have not ended. */
+  /** The number of kernels that have not ended. */
   get running(): number {
     return this.#running.size;
   }
@@ -83,14 +82,14 @@ export class MockProvisioner implements Provisioner {
     return running;
   }
 
-  /** No port is set aside: the numbers are as good as any. */
+  /** Reserves no real ports: no socket uses the numbers. */
   reserve(recipe: Recipe): Promise<ConnectionInfo> {
     return Promise.resolve(this.#connection(recipe));
   }
 
   release(): void {}
 
-  /** The kernel that the command names; else the one of its language; else the only one. */
+  /** The kernel that the command names, else the one with the language, else the only one. */
   #mockOf({ session_id, argv, language }: Recipe): MockKernel {
     const named = argv
       .map((word) => /^mock:(.+)$/.exec(word)?.[1])
@@ -105,7 +104,7 @@ export class MockProvisioner implements Provisioner {
       (all.length === 1 ? all : [])[0] ??
       [];
     if (kernel !== undefined) return kernel;
-    const why = `no mock kernel is named ${named ?? "by its command"} or speaks ${language}; there are ${all.map(([name]) => name).join(", ")}`;
+    const why = `no mock kernel has the name ${named ?? "in the command"} or the language ${language}; available: ${all.map(([name]) => name).join(", ")}`;
     throw failure("start_failed", { session_id, why });
   }
 
@@ -125,7 +124,7 @@ export class MockProvisioner implements Provisioner {
   }
 }
 
-/** The kernelspec of a mocked kernel. `program` stands where a real one has its interpreter. */
+/** The kernelspec of a mocked kernel. `program` takes the place of the interpreter. */
 export function kernelspecOf(
   name: string,
   { options, recorded }: MockKernel,
@@ -160,7 +159,7 @@ function languageOf(
 
 type Content = Readonly<Record<string, unknown>>;
 
-/** A request of our own that waits for its reply. */
+/** A request of this provisioner that waits for its reply. */
 interface PendingRequest {
   readonly resolve: (content: Content) => void;
   readonly reject: (why: Error) => void;
@@ -171,7 +170,7 @@ interface MockRun {
   readonly hooks: Hooks;
   readonly connection: ConnectionInfo;
   readonly isAdopted: boolean;
-  /** Which of the session's kernels this is, from 0. */
+  /** The number of this kernel in its session, from 0. */
   readonly run: number;
 }
 
@@ -186,9 +185,9 @@ class RunningMock implements Kernel {
   #info: Readonly<Record<string, unknown>> = {};
   #isOver = false;
   #settle: (exit: Exit) => void = () => {};
-  /** Our own requests, which leave no trace in what the session hears. */
+  /** This provisioner's own requests. The session does not receive their replies. */
   readonly #own = new Map<string, PendingRequest>();
-  /** Of our first request, to its main shell. */
+  /** The id of the first own request, to the main shell. */
   #probe: string | undefined;
 
   constructor(mock: MockKernel, run: MockRun) {
@@ -224,7 +223,7 @@ class RunningMock implements Kernel {
     return this.#info;
   }
 
-  /** Resolves with the first answer; leaves nothing running when it fails. */
+  /** Resolves when the kernel has answered. If the start fails, nothing is left running. */
   async start(signal: AbortSignal): Promise<void> {
     const { recipe, hooks, isAdopted, connection } = this.#run;
     const { clock = systemClock, delay, vices = {} } = this.#mock.options;
@@ -268,7 +267,7 @@ class RunningMock implements Kernel {
       const why = "the connection is closed";
       throw failure("kernel_unreachable", { session_id, why });
     }
-    // Never within the caller's own turn: no kernel answers before it was asked.
+    // Not before the caller's code has finished: no real kernel answers during the send.
     queueMicrotask(() => {
       if (!this.#isOver) {
         void this.#kernel.receive({ ...message, identities: [] });
@@ -287,7 +286,7 @@ class RunningMock implements Kernel {
     const patience = new AbortController();
     const late = clock.sleep(STOP_PATIENCE_MS, patience.signal).then(
       () => this.#exit({ signal: "SIGKILL" }),
-      () => {}, // it ended before
+      () => {}, // the kernel ended in time
     );
     await Promise.race([this.exited, late]);
     patience.abort();
@@ -321,7 +320,7 @@ class RunningMock implements Kernel {
       this.#own.set(request.header.msg_id, { resolve, reject });
       this.send(request);
     });
-    reply.catch(() => {}); // nobody need wait for it
+    reply.catch(() => {}); // the caller may ignore the reply
     return reply;
   }
 
@@ -340,7 +339,7 @@ class RunningMock implements Kernel {
     }
   }
 
-  /** As what comes from a socket. */
+  /** Passes the message to the session through the same checks as a message from a socket. */
   #tell(message: Message): void {
     const { hooks } = this.#run;
     try {
@@ -357,7 +356,7 @@ class RunningMock implements Kernel {
     return failure("connection_failed", { session_id, why });
   }
 
-  /** What is no message, or not signed, a link drops before the session hears of it. */
+  /** A broken frame or signature has no effect here: a real connection drops such a message before the session receives it. */
   #break(how: Breakage, io: Io): void {
     if (how !== "json" || this.#isOver) return;
     const message = compose({
@@ -374,7 +373,7 @@ class RunningMock implements Kernel {
 
   #print(stream: "stdout" | "stderr", text: string): void {
     if (this.#isOver) return;
-    // A line at a time, its end included, as they come from a process.
+    // Line by line with line ends, as the output of a process arrives.
     for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? []) {
       this.#run.hooks.output(stream, line);
     }
@@ -399,7 +398,7 @@ class RunningMock implements Kernel {
 
   #die(ending: Ending): Promise<never> {
     this.#exit(ending);
-    return new Promise(() => {}); // whoever awaits it died with it
+    return new Promise(() => {}); // the kernel has ended, so its code never continues
   }
 
   #exit(ending: Ending): void {
@@ -408,7 +407,7 @@ class RunningMock implements Kernel {
     if (output !== undefined) this.#print("stderr", output);
     this.#isOver = true;
     const exit = exitOf(ending);
-    void this.#kernel.interrupt(); // so that nothing of it goes on
+    void this.#kernel.interrupt(); // so that no code of the kernel continues
     this.#run.hooks.exited(exit);
     this.#settle(exit);
   }
@@ -426,7 +425,7 @@ function exitOf({ exit_code = 0, signal, output = "" }: Ending): Exit {
     : { exit_code: -1, signal, output };
 }
 
-/** By the mock's clock. */
+/** Rejects when the start timeout has passed on the mock's clock. */
 async function tooLate(
   { session_id, timeout_ms }: Recipe,
   clock: Pick<typeof systemClock, "sleep">,
@@ -437,7 +436,7 @@ async function tooLate(
   throw failure("connection_timeout", { session_id, why });
 }
 
-/** Nothing is inherited: a test sees what it set. */
+/** No variables are inherited: a test sees only what it set. */
 function environmentOf({ env, spec_env }: Recipe): Record<string, string> {
   const variables: Record<string, string> = {};
   for (const { action, name, value } of env) {

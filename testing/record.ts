@@ -1,16 +1,17 @@
 /**
- * Writes a session down: what its kernel said, one JSON object per line,
- * secrets removed. Made from a session's events alone, so that any running
- * server can be asked for it; nothing is kept here, however long it is.
+ * Records a session: the messages of its kernel, one JSON object per line, with
+ * secrets removed. A recording is made from a session's events alone, so that it
+ * can be made from any running server. It is written as a stream and needs
+ * little memory, whatever its length.
  */
 import { toBase64 } from "../client/base64.ts";
 import type { SessionEvent as HeardEvent } from "../client/events.ts";
 import type { SessionEvent } from "../contract/index.ts";
 
 export interface RecordOptions {
-  /** What the kernel says of itself: `kernel_info` of the session. */
+  /** The `kernel_info` of the session. */
   readonly kernel_info?: Readonly<Record<string, unknown>>;
-  /** Words that must not leave the house; each is replaced wherever it stands in a text or in binary buffers. */
+  /** Words that must not be published. Each is replaced wherever it occurs in text or in binary buffers. */
   readonly secrets?: readonly string[];
 }
 
@@ -18,7 +19,7 @@ export const FORMAT = "kallichore-recording";
 export const VERSION = 1;
 
 const REMOVED = "[removed]";
-/** The events that tell of the machine, and nothing of what the kernel said. */
+/** The events about the machine, which contain no message of the kernel. */
 const PRIVATE: ReadonlySet<string> = new Set([
   "resource_usage",
   "working_directory",
@@ -27,12 +28,14 @@ const PRIVATE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The lines of a recording, from a session's events: an array, a transcript's,
- * what a subscription or `GET /sessions/{session_id}/events` yields, or
- * `session.events({ after: 0 })` of the client; until they end.
+ * The lines of a recording, from a session's events until they end. The events
+ * can be an array, those of a transcript, those of a subscription or of
+ * `GET /sessions/{session_id}/events`, or `session.events({ after: 0 })` of the
+ * client.
  *
- * Keys, user names, answers to prompts and process output are left out;
- * `secrets` are replaced. What code printed stays: look before you share.
+ * Keys, user names, answers to prompts and process output are left out, and
+ * `secrets` are replaced. The output of code stays: read a recording before you
+ * share it.
  */
 export async function* record(
   events:
@@ -59,7 +62,7 @@ export async function* record(
   }
 }
 
-/** The client's events are the server's, but for what makes them easy to switch on. */
+/** Converts a client's event to the server's event. The client's events differ only in fields that make them easy to switch on. */
 function toWire(event: SessionEvent | HeardEvent): SessionEvent {
   if (event.kind === "unreadable") {
     const { seq } = event;
@@ -94,7 +97,7 @@ function withoutNames(event: SessionEvent): SessionEvent {
   };
 }
 
-/** Replaces each secret wherever it stands, in names and values. */
+/** Replaces each secret wherever it occurs, in names and values. */
 function hider(secrets: readonly string[]): (value: unknown) => unknown {
   const wanted = secrets.filter((secret) => secret !== "");
   if (wanted.length === 0) return (value) => value;
@@ -117,7 +120,7 @@ function hider(secrets: readonly string[]): (value: unknown) => unknown {
   return hide;
 }
 
-/** In a buffer, as base64: what is replaced keeps its length, so that whatever lies around it stays where it is. */
+/** Replaces each secret in a base64 buffer by text of the same length, so that the offsets of other data stay the same. */
 function byteHider(secrets: readonly string[]): (base64: string) => string {
   const wanted = secrets
     .filter((secret) => secret !== "")

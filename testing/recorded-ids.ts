@@ -1,10 +1,11 @@
 /**
- * The ids that clients choose, in what a kernel says: the recorded client's
- * become the present one's. A widget that captures output names the request it
- * captures; a comm that a client opened has the id that the client gave it.
+ * Replaces the ids that the recorded client chose by those of the present
+ * client, in the messages of a replayed kernel. A widget that captures output
+ * names the request that it captures; a comm that a client opened has the id
+ * that the client gave it.
  *
- * What clients said is not recorded. So a recorded id that no kernel chose is
- * taken for the comm that the present client has opened in its place.
+ * Client messages are not recorded. So a recorded comm id that the kernel did
+ * not choose is mapped to a comm that the present client has opened.
  */
 import type { JupyterEvent } from "../contract/index.ts";
 import { recordIn } from "../outputs/outputs.ts";
@@ -15,17 +16,17 @@ interface OpenedByClient {
   readonly target_name: string;
 }
 
-/** Characters of an id that is no word of a text by chance. */
+/** An id with so many characters does not occur in a text by chance. */
 const UNMISTAKABLE = 8;
 
 export class RecordedIds {
-  /** recorded `msg_id` of a request → the present one's */
+  /** recorded `msg_id` of a request → present `msg_id` */
   readonly #requests = new Map<string, string>();
-  /** recorded `comm_id` → the present one's, where a client chose it */
+  /** recorded `comm_id` → present `comm_id`, for ids that a client chose */
   readonly #comms = new Map<string, string>();
   /** Ids that the kernel chose. */
   readonly #ofKernel = new Set<string>();
-  /** Whose recorded id is not known yet. */
+  /** Comms whose recorded id is not known yet. */
   readonly #unnamed: OpenedByClient[] = [];
   /** `comm_id` to `target_name` of the kernel's comms that are open. */
   readonly #open = new Map<string, string>();
@@ -46,7 +47,7 @@ export class RecordedIds {
     });
   }
 
-  /** The content as the present client would hear it; `asked` is what it asked. */
+  /** The content with the present client's ids; `asked` is the content of the request. */
   translated(
     { header: { msg_type }, content }: JupyterEvent,
     asked: Content | undefined,
@@ -95,7 +96,7 @@ export class RecordedIds {
     return Object.fromEntries(entries);
   }
 
-  /** A traceback, say, that names the comm. */
+  /** Replaces ids in text, such as a traceback that names the comm. */
   #inText(text: string): string {
     let translated = text;
     for (const [recorded, present] of this.#comms) {

@@ -1,4 +1,4 @@
-/** A mock kernel that says what a recorded one said. `replay.ts` is how it does. */
+/** A mock kernel that replays a recording; `replay.ts` implements it. */
 import {
   type MockKernel,
   mockKernel,
@@ -7,16 +7,17 @@ import {
 import { readRecording, type Recording } from "./recording.ts";
 
 export interface ReplayOptions extends MockKernelOptions {
-  /** 1 is as fast as it was, 10 ten times as fast; without waiting at all unless given. */
+  /** 1 is the recorded speed, 10 is ten times as fast. Default: no waiting. */
   readonly speed?: number;
-  /** The kernel ends where the recorded one did, also where nothing ran; otherwise it then stays. */
+  /** Whether the kernel ends where the recorded one ended, even if no code was running. Default: false, it keeps running. */
   readonly ends?: boolean;
 }
 
 /**
- * A kernel that says again what was recorded, to whoever asks the same in the
- * same order. What was not recorded is answered by script, and where there is
- * none by an error named `NotRecorded`, which says what would have been next.
+ * A kernel that repeats a recording to a client that sends the same requests in
+ * the same order. A request that was not recorded is answered by the script. If
+ * there is no script for it, the answer is an error named `NotRecorded`, which
+ * says which recorded request is next.
  */
 export function replay(
   recording: Recording | string | Iterable<string>,

@@ -1,18 +1,18 @@
 /**
- * A session, as it was written down: what its kernel said, one JSON object per
- * line. It is read as it is replayed, so that a recording may be larger than
- * memory.
+ * Reads a recorded session: the messages of its kernel, one JSON object per
+ * line. It can be read during the replay, so that a recording may be larger
+ * than memory.
  */
 import type { SessionEvent } from "../contract/index.ts";
 import { FORMAT, VERSION } from "./record.ts";
 
 export interface Recording {
   readonly kernel_info: Readonly<Record<string, unknown>>;
-  /** What was said, from the beginning each time. */
+  /** The recorded events, from the beginning at each call. */
   readonly events: () => Iterable<SessionEvent> | AsyncIterable<SessionEvent>;
 }
 
-/** Reads what `record` wrote, all of it. Throws a `SyntaxError` that says which line is none. */
+/** Reads all lines that `record` wrote. Throws a `SyntaxError` that names the line if a line is not valid. */
 export function readRecording(ndjson: string | Iterable<string>): Recording {
   const lines = typeof ndjson === "string" ? ndjson.split("\n") : [...ndjson];
   const kernel_info = headOf(lines[0] ?? "");
@@ -25,8 +25,8 @@ export function readRecording(ndjson: string | Iterable<string>): Recording {
 }
 
 /**
- * Reads what a recording is of, and the rest of it each time it is replayed, as
- * far as that comes. `text` gives it from the beginning, in pieces of any size:
+ * Reads the head of a recording. Each replay reads the rest, as far as it gets.
+ * `text` returns the recording from the beginning, in pieces of any size:
  * `() => createReadStream(path, "utf8")`. Rejects with a `SyntaxError`.
  */
 export async function openRecording(
@@ -66,11 +66,11 @@ async function* linesOf(
 function headOf(line: string): Recording["kernel_info"] {
   const head = parsed(line, 1) as unknown as Readonly<Record<string, unknown>>;
   if (head["format"] !== FORMAT) {
-    throw new SyntaxError("Line 1 says that this is no recording");
+    throw new SyntaxError("Line 1: this file is not a Kallichore recording");
   }
   if (head["version"] !== VERSION) {
     throw new SyntaxError(
-      `Line 1 says version ${String(head["version"])}; this reads ${VERSION}`,
+      `Line 1: the recording has version ${String(head["version"])}; only version ${VERSION} can be read`,
     );
   }
   return (head["kernel_info"] ?? {}) as Recording["kernel_info"];
@@ -80,6 +80,6 @@ function parsed(line: string, number: number): SessionEvent {
   try {
     return JSON.parse(line) as SessionEvent;
   } catch (cause) {
-    throw new SyntaxError(`Line ${number} is no JSON`, { cause });
+    throw new SyntaxError(`Line ${number} is not JSON`, { cause });
   }
 }

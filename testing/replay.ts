@@ -1,12 +1,12 @@
 /**
- * A recorded session as a kernel. What was recorded is one line of messages,
- * and is said in that order: as far as nobody has to ask for it, and onwards
- * when a client asks what was asked then.
+ * Replays a recorded session as a kernel. A recording is one sequence of
+ * messages, and the kernel sends them in that order. It sends messages without
+ * a request at once. It stops at the first reply to a request, and continues
+ * when the client sends the request that was recorded there.
  *
- * Executions and comm messages come in the order in which they were recorded.
- * What a client merely asks beside them (completion, inspection, a silent
- * execution) may come later than it did. Ids that clients choose are the
- * present client's own.
+ * Executions and comm messages must arrive in the recorded order. Other requests
+ * (completion, inspection, a silent execution) may arrive later than recorded.
+ * The ids that clients choose are replaced by the present client's ids.
  */
 import type { JupyterEvent, SessionEvent } from "../contract/index.ts";
 import { recordIn } from "../outputs/outputs.ts";
@@ -27,25 +27,25 @@ import type { MockHost } from "./mock-host.ts";
 type Attend = NonNullable<KernelDefinition["attend"]>;
 type Request = Parameters<Attend>[0];
 
-/** What was said to one request. */
+/** The recorded messages that answer one request. */
 interface Exchange {
-  /** The recorded request's. */
+  /** The id of the recorded request. */
   readonly msg_id: string;
   readonly msg_type: string;
-  /** Of an execution that was not silent. */
+  /** The code of an execution that was not silent. */
   code: string | undefined;
-  /** It was dropped before it ran. */
+  /** The execution was dropped before it ran. */
   isAborted: boolean;
-  /** Its kind can be told. */
+  /** It is known whether this is a silent execution. */
   isKnown: boolean;
-  /** The kernel died over it; the rest of it was the server's. */
+  /** The kernel died during the request; the server sent the rest. */
   isOver: boolean;
-  /** What was read of it before anybody asked. */
+  /** The messages that were read before the client sent the request. */
   readonly kept: JupyterEvent[];
   answering: Answering | undefined;
 }
 
-/** A present request that is answered with a recorded exchange. */
+/** A request of the present client that is answered with a recorded exchange. */
 interface Answering {
   readonly io: Io;
   readonly content: Content;
@@ -53,9 +53,9 @@ interface Answering {
   isBegun: boolean;
   isReplied: boolean;
   isIdle: boolean;
-  /** A prompt is shown, and nobody has answered. */
+  /** An input request is open. */
   isAsking: boolean;
-  /** Why it ends before what was recorded does. */
+  /** The error that ends the request before the end of the recorded exchange. */
   cut: KernelError | undefined;
   isErrorSaid: boolean;
 }
@@ -74,9 +74,9 @@ interface ReplayRequest {
 
 type Exited = Extract<SessionEvent, { kind: "exited" }>;
 
-/** Messages that are looked through for the end of what has not ended. */
+/** The number of messages that are searched for the end of open requests. */
 const LOOKED_THROUGH = 50;
-/** Messages between two turns of the event loop. */
+/** The number of messages between two turns of the event loop. */
 const A_BREATH = 500;
 const LONGEST_QUOTE = 200; // characters
 
@@ -90,7 +90,7 @@ export class Replay {
   readonly #ahead: Item[] = [];
   #exited: Exited | undefined;
   #isRead = false;
-  /** Asked and not said yet, since nobody asked again. */
+  /** Recorded requests other than acts that the present client has not sent yet. */
   readonly #asides: Exchange[] = [];
   readonly #open = new Set<Answering>();
   readonly #asked: ReplayRequest[] = [];
@@ -98,10 +98,10 @@ export class Replay {
   #isProbed = false;
   #isOver = false;
   #said = 0;
-  /** The date of a message, and when it was said: the others keep their distance from it. */
+  /** The date of a message and the time at which it was sent. Later messages are timed relative to it. */
   #anchor: { readonly date: number; readonly at: number } | undefined;
   #news = pending();
-  /** What would have been next, in words. */
+  /** A description of the recorded request that is next. */
   #expected = "";
 
   constructor(
@@ -118,14 +118,14 @@ export class Replay {
     });
   }
 
-  /** Answers what was recorded. False for anything else, of which `refusal` then says more. */
+  /** Answers a recorded request. Resolves with false for any other request, for which `refusal` makes the error. */
   readonly attend: Attend = (request, io, kernel) => {
     if (this.#kernel === undefined) {
       this.#kernel = kernel;
       void this.#run();
     }
     const { msg_type } = request.header;
-    // Whoever starts a kernel asks who it is, of which the session has heard nothing.
+    // The server sends this request at each start; the session's events do not contain its reply.
     if (msg_type === "kernel_info_request" && !this.#isProbed) {
       this.#isProbed = true;
       return Promise.resolve(false);
@@ -137,7 +137,7 @@ export class Replay {
     });
   };
 
-  /** Why this cannot be answered. */
+  /** The error for a request that was not recorded. */
   refusal(what: string): KernelError {
     const evalue = `${what} was not recorded here: ${this.#expected}`;
     return new KernelError("NotRecorded", evalue);
@@ -146,15 +146,15 @@ export class Replay {
   async #run(): Promise<void> {
     try {
       while (!this.#isOver) await this.#step();
-      await this.#source.return?.(); // what it was read from is closed
+      await this.#source.return?.(); // closes the source of the recording
     } catch (error) {
       await this.#break(error);
     }
   }
 
-  /** One message is said, or something is awaited. */
+  /** Sends one message, or waits for a change. */
   async #step(): Promise<void> {
-    const news = this.#news.promise; // of what comes from here on
+    const news = this.#news.promise; // resolves at the next change from here on
     for (const asked of this.#asked.splice(0)) await this.#serve(asked);
     if (!(await this.#reach(0))) {
       await this.#over();
@@ -171,30 +171,30 @@ export class Replay {
         this.#keep(exchange);
         return;
       }
-      await this.#endOpen(); // in what was recorded the kernel has gone on
+      await this.#endOpen(); // in the recording, the kernel had gone on
       if (this.#asked.length === 0) await news;
       return;
     }
     const hindrance = this.#hindrance(message, answering);
     if (hindrance !== undefined) {
       await Promise.race([hindrance(), news]);
-      this.#tell(); // so that nobody sleeps on
+      this.#tell(); // wakes all waiters
       return;
     }
     this.#ahead.shift();
     if (answering === undefined) await this.#sayAsNobody(message);
     else await this.#say(message, answering);
     this.#said += 1;
-    if (this.#said % A_BREATH === 0) await turn(); // so that others are served
+    if (this.#said % A_BREATH === 0) await turn(); // so that other work can run
   }
 
-  /** Something happened that who waits should look at. */
+  /** Reports a change to all waiters. */
   #tell(): void {
     this.#news.resolve();
     this.#news = pending();
   }
 
-  // What is asked
+  // Requests
 
   async #serve({
     request,
@@ -249,14 +249,14 @@ export class Replay {
     );
     if (aside === undefined) return undefined;
     const at = this.#asides.indexOf(aside);
-    // Its place has not come yet; it waits for that, unless something runs that may take its time.
+    // Its position in the recording is not reached yet. It waits for that, unless an open request may take long.
     if (at === -1 && this.#open.size === 0) return aside;
     if (at === -1) this.#keep(aside);
     this.#asides.splice(this.#asides.indexOf(aside), 1);
     return aside;
   }
 
-  /** The next execution or comm message that nobody has sent yet. */
+  /** The next recorded execution or comm message that the present client has not sent yet. */
   async #nextAct(): Promise<Exchange | undefined> {
     for (let at = 0; await this.#reach(at); at += 1) {
       const exchange = this.#ahead[at]?.exchange;
@@ -267,7 +267,7 @@ export class Replay {
     return undefined;
   }
 
-  /** What was merely asked before that, in the order in which it was. */
+  /** The other requests that were recorded before that one, in the recorded order. */
   #asidesUntil(act: Exchange | undefined): readonly Exchange[] {
     const before = this.#ahead.findIndex(({ exchange }) => exchange === act);
     const ahead = this.#ahead
@@ -280,7 +280,7 @@ export class Replay {
     return [...this.#asides, ...new Set(ahead)];
   }
 
-  /** Nobody has asked for it yet: what comes behind it need not wait. */
+  /** Sets the exchange aside until the client sends its request, so that later messages need not wait. */
   #keep(exchange: Exchange): void {
     if (!this.#asides.includes(exchange)) this.#asides.push(exchange);
     const others: Item[] = [];
@@ -297,9 +297,9 @@ export class Replay {
     return `${quoted(next.code)} is next`;
   }
 
-  // What was recorded
+  // The recording
 
-  /** Reads on until there are more than `at` messages ahead. False where the kernel's life ends before. */
+  /** Reads until more than `at` messages are ahead. Resolves with false if the kernel ends before. */
   async #reach(at: number): Promise<boolean> {
     while (this.#ahead.length <= at && !this.#isRead) {
       const next = await this.#source.next();
@@ -355,9 +355,9 @@ export class Replay {
     );
   }
 
-  // What is said
+  // Sending
 
-  /** What must pass before it may be said. */
+  /** What must happen before the message may be sent. */
   #hindrance(
     message: JupyterEvent,
     answering: Answering | undefined,
@@ -371,7 +371,7 @@ export class Replay {
       const waitsForInterrupt = isInterruption(message) && !signal.aborted;
       if (answering.isAsking || waitsForInterrupt) {
         this.#anchor = undefined;
-        return () => new Promise(() => {}); // what ends it is news
+        return () => new Promise(() => {}); // a change ends the wait
       }
     }
     const left_ms = this.#timeUntil(message, answering);
@@ -379,11 +379,11 @@ export class Replay {
     return () => {
       const awake = new AbortController();
       void this.#news.promise.then(() => awake.abort());
-      return this.#clock.sleep(left_ms, awake.signal).catch(() => {}); // there is news
+      return this.#clock.sleep(left_ms, awake.signal).catch(() => {}); // there was a change
     };
   }
 
-  /** Milliseconds; none where somebody waits for what comes behind it. */
+  /** Milliseconds until the message is due; 0 if a client waits for a later message. */
   #timeUntil(message: JupyterEvent, answering: Answering | undefined): number {
     const { speed } = this.#recorded;
     const date = Date.parse(message.header.date ?? "");
@@ -427,7 +427,7 @@ export class Replay {
     }
   }
 
-  /** What else is said meanwhile need not wait for the answer. */
+  /** Sends an input request. Other messages need not wait for the answer. */
   #ask(message: JupyterEvent, answering: Answering): void {
     const { prompt, password } = recordIn(message.content);
     answering.isAsking = true;
@@ -442,7 +442,7 @@ export class Replay {
       });
   }
 
-  /** It ends as executions do, with what was recorded of such an end where there is any. */
+  /** Ends an execution early, with the recorded end if it is an interrupt, else with the error. */
   async #cutShort(message: JupyterEvent, answering: Answering): Promise<void> {
     const { io, cut = new KernelError("KeyboardInterrupt", "") } = answering;
     const { channel, header } = message;
@@ -478,7 +478,7 @@ export class Replay {
     if (this.#open.delete(answering)) answering.finish();
   }
 
-  /** What is still open is ended by what was recorded a little later, which others must not wait for. */
+  /** Ends open requests with their recorded ends, which follow a little later. Other requests must not wait for these. */
   async #endOpen(): Promise<void> {
     if (this.#open.size === 0) return;
     await this.#reach(LOOKED_THROUGH);
@@ -496,7 +496,7 @@ export class Replay {
     }
   }
 
-  /** All is said. A kernel that died over a request dies again. */
+  /** All messages were sent. A kernel that died during a request dies again. */
   async #over(): Promise<void> {
     if (this.#exited !== undefined) {
       const { exit_code, signal } = this.#exited;
@@ -510,7 +510,7 @@ export class Replay {
     for (const answering of [...this.#open]) this.#finish(answering);
   }
 
-  /** What was recorded cannot be read: whoever asks is told. */
+  /** The recording cannot be read: every request is answered with an error. */
   async #break(error: unknown): Promise<void> {
     const cause = error instanceof Error ? error.message : String(error);
     this.#expected = `the recording cannot be read: ${cause}`;
@@ -530,7 +530,7 @@ export class Replay {
   }
 }
 
-/** The events of one kernel of the session; of the last one, where there were fewer. */
+/** The events of kernel number `run` of the session, or of the last kernel if there were fewer. */
 async function* lifeOf(
   { events }: Recording,
   run: number,
@@ -567,7 +567,7 @@ function learn(exchange: Exchange, message: JupyterEvent): void {
   }
 }
 
-/** Merely asked: it may come later than it did, or not at all. */
+/** Whether the request is neither an execution nor a comm message: it may arrive later than recorded, or never. */
 function isAside({ msg_type, code }: Exchange): boolean {
   return code === undefined && !isComm(msg_type);
 }
@@ -576,7 +576,7 @@ function isComm(msg_type: string): boolean {
   return msg_type.startsWith("comm_") && !msg_type.endsWith("_request");
 }
 
-/** The server answers for a kernel that is gone, and will again. */
+/** Whether the server sent this reply for a kernel that had ended. The server will send it again. */
 function isOfServer({ header, content }: JupyterEvent): boolean {
   return (
     header.msg_type === "execute_reply" &&
@@ -586,7 +586,7 @@ function isOfServer({ header, content }: JupyterEvent): boolean {
 
 const INTERRUPT = "KeyboardInterrupt";
 
-/** Said because somebody interrupted: it waits for somebody who does. */
+/** Whether an interrupt caused this message. The replay waits for an interrupt before it sends it. */
 function isInterruption({ header, content }: JupyterEvent): boolean {
   return (
     recordIn(content)["ename"] === INTERRUPT &&
@@ -623,14 +623,14 @@ function pending() {
   return { promise, resolve: () => resolve() };
 }
 
-/** As much of it as a reader needs to know it. */
+/** The beginning of the code, quoted, so that a reader can recognize it. */
 export function quoted(code: string): string {
   return JSON.stringify(
     code.length > LONGEST_QUOTE ? `${code.slice(0, LONGEST_QUOTE)}…` : code,
   );
 }
 
-/** What is said beside the content. */
+/** The parts of the message besides its content. */
 function extraOf({ header, metadata, buffers }: JupyterEvent): Extra {
   const { version } = header;
   return {

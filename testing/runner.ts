@@ -1,4 +1,4 @@
-/** The program that a mocked kernel's kernelspec starts: connection file, module, name of the export. */
+/** The program that a mocked kernel's kernelspec starts. Its arguments: connection file, module, name of the export. */
 import { isMockKernel } from "./mock-kernel.ts";
 import { runMockKernel } from "./process.ts";
 
@@ -7,6 +7,8 @@ const [connection_file, module = "", exported = "default"] =
 const found = (await import(module)) as Readonly<Record<string, unknown>>;
 const kernel = found[exported];
 if (!isMockKernel(kernel)) {
-  throw new TypeError(`${module} exports no mock kernel as ${exported}`);
+  throw new TypeError(
+    `The export ${exported} of ${module} is not a mock kernel`,
+  );
 }
 await runMockKernel(kernel, connection_file);

@@ -1,7 +1,7 @@
 /**
- * A script at work: a mock kernel's description as the definition that the
- * kernel side of the wire runs, in memory and behind sockets alike. What only a
- * process can do (end, print, stop its heart) is asked of its host.
+ * Runs a script: converts a mock kernel's description to a kernel definition,
+ * which runs both in memory and as a process. The host does what only a process
+ * can do: exit, print, stop the heartbeat.
  */
 import { contents } from "../contract/index.ts";
 import { type Content, type Io, KernelError } from "../kernels/io.ts";
@@ -27,7 +27,7 @@ import type {
   Step,
 } from "./steps.ts";
 
-/** One run of the kernel: what it remembers begins anew. */
+/** The definition for one run of the kernel, with fresh state. */
 export function definitionOf(
   { options, recorded }: MockKernel,
   host: MockHost,
@@ -62,17 +62,17 @@ export function definitionOf(
   };
 }
 
-/** One run of the kernel, and what it remembers. */
+/** The state of one run of the kernel. */
 interface ScriptRun {
   readonly options: MockKernelOptions;
   readonly host: MockHost;
   readonly replay: Replay | undefined;
   readonly history: LineHistory;
-  /** comm_id to target_name, of the comms that are open. */
+  /** The target_name of each open comm, by comm_id. */
   readonly comms: Map<string, string>;
-  /** Executions whose idle is kept back. */
+  /** Executions whose `idle` status is not sent. */
   readonly idleForgotten: Set<string>;
-  /** Of kernels that answer in disorder: an answer that waits for the next one. */
+  /** With the fault `disorderly`: an answer that waits for the next one. */
   held: (() => Promise<void>) | undefined;
 }
 
@@ -108,7 +108,7 @@ function handlersOf(run: ScriptRun): KernelDefinition["handlers"] {
   };
 }
 
-/** Throws `NotRecorded` where this is a recording, which would say so if it could. */
+/** Throws `NotRecorded` if this kernel replays a recording. */
 function refuse({ replay }: ScriptRun, what: string): void {
   const refusal = replay?.refusal(what);
   if (refusal !== undefined) throw refusal;
@@ -154,7 +154,7 @@ async function execute(
   return NO_REPLY;
 }
 
-/** The first waits for the second, and comes after it. */
+/** Holds the first of two answers back until the second was sent. */
 async function inDisorder(
   run: ScriptRun,
   answer: () => Promise<void>,
@@ -173,7 +173,7 @@ function reactionTo(
   for (const [pattern, reaction] of entriesOf(run.options.on)) {
     if (pattern === code) return [reaction, undefined];
     if (typeof pattern === "string") continue;
-    pattern.lastIndex = 0; // one that is global or sticky remembers
+    pattern.lastIndex = 0; // a global or sticky pattern keeps its last position
     const match = pattern.exec(code);
     if (match !== null) return [reaction, match];
   }
@@ -198,7 +198,7 @@ async function hearComm(
   const reaction = comm[target_name ?? "*"] ?? comm["*"];
   if (reaction === undefined) {
     const refusal = run.replay?.refusal(`this ${msg_type}`);
-    // A comm message has no reply: the refusal goes to stderr, where kernels report such errors.
+    // A comm message has no reply. The error goes to stderr, where kernels report such errors.
     if (refusal !== undefined) await io.stream("stderr", refusal.message);
     return;
   }
@@ -287,7 +287,7 @@ async function act(
     case "print":
       return run.host.print(step.stream, step.text);
     case "background":
-      void perform(run, step.reaction, call, acting).catch(() => {}); // as a thread: it ends for itself
+      void perform(run, step.reaction, call, acting).catch(() => {}); // like a thread: its errors end nothing else
       return;
     case "flood":
       return say(run, step.flood, io);
@@ -319,7 +319,7 @@ async function say(
     io.signal.throwIfAborted();
     if (rate !== undefined) await sleep(run, 1000 / rate, io.signal);
     await io.stream("stdout", text(i));
-    if (i % A_BREATH === 0) await turn(); // so that others are served
+    if (i % A_BREATH === 0) await turn(); // so that other work can run
   }
 }
 
@@ -347,10 +347,10 @@ function sleep(
   return (options.clock ?? systemClock).sleep(ms, signal);
 }
 
-/** Messages of a flood between two turns of the event loop. */
+/** The number of messages of a flood between two turns of the event loop. */
 const A_BREATH = 500;
 
-/** One request that is being answered. */
+/** The state of a request that is being answered. */
 interface Acting {
   readonly io: Io;
   reply: Content;
@@ -385,12 +385,12 @@ function isStep(value: object): value is Step {
   return "step" in value;
 }
 
-/** Throws a `TypeError` for what no kernel may say. */
+/** Throws a `TypeError` if the contract does not allow this content. */
 function assertAllowed(msg_type: keyof typeof contents, content: unknown) {
   const parsed = contents[msg_type].safeParse(content);
   if (parsed.success) return;
   throw new TypeError(
-    `The script says a ${msg_type} that the contract forbids: ${parsed.error.message}`,
+    `The script publishes a ${msg_type} that the contract does not allow: ${parsed.error.message}`,
   );
 }
 

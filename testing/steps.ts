@@ -1,14 +1,13 @@
 /**
- * What a scripted kernel does, as plain data: one step after the other. A step
- * that says something is typed by the contract, so that a script cannot say
- * what a kernel could not.
+ * The steps of a scripted kernel, as plain data. A step that publishes a message
+ * is typed by the contract, so that a script can publish only valid messages.
  *
- * Steps hold no behaviour: the same ones run in memory and in a process, and
- * pass from one copy of this package to another.
+ * Steps contain no behaviour. The same steps run in memory and in a process, and
+ * can be passed from one copy of this package to another.
  */
 import type { ContentOf, MessageType, MimeBundle } from "../contract/index.ts";
 
-/** A message on iopub, as the kernel says it. */
+/** A message that the kernel publishes on iopub. */
 export interface SayStep<T extends MessageType = MessageType> {
   readonly step: "say";
   readonly msg_type: T;
@@ -21,11 +20,11 @@ export interface InputStep {
   readonly step: "input";
   readonly prompt: string;
   readonly password: boolean;
-  /** What is done with the answer. */
+  /** Returns the reaction to the answer. */
   readonly next: ((value: string) => Reaction) | undefined;
 }
 
-/** Where the number of the execution belongs, and only the kernel knows it. */
+/** A result. The kernel adds the execution count, which only it knows. */
 export interface ResultStep {
   readonly step: "result";
   readonly data: MimeBundle;
@@ -41,9 +40,9 @@ export interface ErrorStep {
 }
 
 export interface Flood {
-  /** Messages. */
+  /** The number of messages. */
   readonly count: number;
-  /** Messages a second; as fast as it goes, unless given. */
+  /** Messages per second. Default: as fast as possible. */
   readonly rate?: number;
   /** The text of message `i`, which counts from 1. */
   readonly text?: (i: number) => string;
@@ -52,9 +51,9 @@ export interface Flood {
 /** How a kernel's process ends. */
 export interface Ending {
   readonly exit_code?: number;
-  /** Such as `SIGKILL`; the exit code is then -1. */
+  /** The signal that ends it, such as `SIGKILL`; the exit code is then -1. */
   readonly signal?: string;
-  /** What it prints on standard error before. */
+  /** What the kernel writes to standard error before its end. */
   readonly output?: string;
 }
 
@@ -82,20 +81,20 @@ export type Step =
   | { readonly step: "answer late"; readonly ms: number }
   | { readonly step: "broken"; readonly how: Breakage };
 
-/** `frames`: too few of them. `signature`: signed with another key. `json`: content that is no JSON. */
+/** `frames`: too few of them. `signature`: signed with another key. `json`: content that is not JSON. */
 export type Breakage = "frames" | "signature" | "json";
 export type StreamName = "stdout" | "stderr";
 
 export type Script = Step | readonly Step[];
 
-/** What a kernel does when something is asked of it. A function decides when it is asked; a generator, while it runs. */
+/** What a kernel does at a request. A function decides at the request; a generator decides while it runs. */
 export type Reaction<Call = ExecuteCall> = Script | ((call: Call) => Scripted);
 
 /** What a reaction that is a function may return. */
 export type Scripted =
   | Script
   | undefined
-  // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a function that says all through its call returns nothing
+  // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a function that publishes everything through its call returns nothing
   | void
   | Promise<Script | undefined>
   | Promise<void>
@@ -105,24 +104,24 @@ export type Scripted =
 /** An execution, as a script sees it. */
 export interface ExecuteCall extends Call {
   readonly code: string;
-  /** What the pattern found; `undefined` for code that is known by heart. */
+  /** The match of the pattern; `undefined` if the script names the code itself. */
   readonly match: RegExpExecArray | undefined;
   readonly execution_count: number;
   readonly silent: boolean;
   readonly allow_stdin: boolean;
   readonly user_expressions: Readonly<Record<string, unknown>>;
-  /** Asks the client and waits for its answer, or the interrupt. */
+  /** Sends an input request to the client and waits for the answer or an interrupt. */
   readonly input: (
     prompt: string,
     options?: { readonly password?: boolean },
   ) => Promise<string>;
 }
 
-/** What a client says on a comm. */
+/** A client's comm message, as a script sees it. */
 export interface CommCall extends Call {
   readonly msg_type: "comm_open" | "comm_msg" | "comm_close";
   readonly comm_id: string;
-  /** Where the comm leads, when it is open. */
+  /** The target of the comm, if it is open. */
   readonly target_name: string | undefined;
   readonly data: unknown;
   readonly metadata: unknown;
@@ -130,7 +129,7 @@ export interface CommCall extends Call {
 }
 
 interface Call {
-  /** Does these steps now. */
+  /** Performs these steps now. */
   readonly say: (...steps: readonly Step[]) => Promise<void>;
   /** Aborted by an interrupt. */
   readonly signal: AbortSignal;
@@ -144,7 +143,7 @@ export interface SayOptions {
 }
 
 export interface DisplayOptions extends SayOptions {
-  /** By which `update` finds it. */
+  /** The id by which `update` finds the display. */
   readonly display_id?: string;
 }
 
@@ -152,7 +151,7 @@ export function stream(text: string, name: StreamName = "stdout"): Step {
   return say("stream", { name, text });
 }
 
-/** A string stands for plain text. */
+/** Shows data. A string means plain text. */
 export function display(
   data: MimeBundle | string,
   { display_id, metadata = {}, ...options }: DisplayOptions = {},
@@ -165,7 +164,7 @@ export function display(
   );
 }
 
-/** Changes every display of that id. */
+/** Changes every display with this id. */
 export function update(
   display_id: string,
   data: MimeBundle | string,
@@ -182,7 +181,7 @@ export function update(
   );
 }
 
-/** The value of the code: `execute_result`, with the number of the execution. */
+/** The value of the code: an `execute_result` with the execution count. */
 export function result(
   data: MimeBundle | string,
   { metadata = {}, buffers = [] }: SayOptions = {},
@@ -203,7 +202,7 @@ export function error(
   return { step: "error", ename, evalue, traceback };
 }
 
-/** Asks the client; `next` says what is done with its answer. */
+/** Requests input from the client; `next` returns the reaction to the answer. */
 export function input(
   prompt: string,
   next?: (value: string) => Reaction,
@@ -243,7 +242,7 @@ export function commClose(
   return say("comm_close", { comm_id, data }, options);
 }
 
-/** Any message of the protocol, on iopub. */
+/** Publishes any message of the protocol on iopub. */
 export function say<T extends MessageType>(
   msg_type: T,
   content: ContentOf<T>,
@@ -259,34 +258,34 @@ export function say<T extends MessageType>(
   return step;
 }
 
-/** What the reply says beside `status` and `execution_count`: `payload`, `user_expressions`. */
+/** Sets fields of the reply besides `status` and `execution_count`: `payload`, `user_expressions`. */
 export function answer(
   content: Omit<Partial<ContentOf<"execute_reply">>, "status">,
 ): Step {
   return { step: "answer", content };
 }
 
-/** Milliseconds, by the mock's clock. An interrupt ends it. */
+/** Waits so many milliseconds on the mock's clock. An interrupt ends the wait. */
 export function wait(ms: number): Step {
   return { step: "wait", ms };
 }
 
-/** On the process's own output, past the protocol. */
+/** Writes to the process's own output, not through the protocol. */
 export function print(text: string, name: StreamName = "stdout"): Step {
   return { step: "print", stream: name, text };
 }
 
-/** What a thread left behind does: it begins now, and the execution does not wait for it. */
+/** Starts a reaction like that of a thread: the execution does not wait for it. */
 export function background(reaction: Reaction): Step {
   return { step: "background", reaction };
 }
 
-/** A flood of lines on stdout, one message each. */
+/** Publishes many lines on stdout, one message per line. */
 export function flood(flood: Flood): Step {
   return { step: "flood", flood };
 }
 
-/** The kernel dies here. */
+/** Ends the kernel. */
 export function exit(ending: Ending | number = {}): Step {
   return {
     step: "exit",
@@ -294,12 +293,12 @@ export function exit(ending: Ending | number = {}): Step {
   };
 }
 
-/** Runs until it is interrupted; when `deaf`, not even then. */
+/** Runs until an interrupt; with `deaf` it ignores interrupts too. */
 export function hang({ deaf = false } = {}): Step {
   return { step: "hang", isDeaf: deaf };
 }
 
-/** The heart stops, and everything else goes on. */
+/** Stops the heartbeat; everything else continues. */
 export function stopHeart(): Step {
   return { step: "heartbeat", beats: false };
 }
@@ -308,17 +307,17 @@ export function startHeart(): Step {
   return { step: "heartbeat", beats: true };
 }
 
-/** This execution never has its idle, or its reply. */
+/** The kernel never sends the `idle` status, or the reply, of this execution. */
 export function forget(what: "reply" | "idle"): Step {
   return { step: "forget", what };
 }
 
-/** The reply comes so many milliseconds after the idle. */
+/** The kernel sends the reply so many milliseconds after the `idle` status. */
 export function answerLate(ms: number): Step {
   return { step: "answer late", ms };
 }
 
-/** A message that no receiver may accept. */
+/** Sends a message that every receiver must refuse. */
 export function broken(how: Breakage): Step {
   return { step: "broken", how };
 }

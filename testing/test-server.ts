@@ -1,4 +1,4 @@
-/** What every test's server is, in memory or on a port. */
+/** The interface of a test's server, in memory or on a port. */
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter } from "../contract/index.ts";
 import type { Session } from "../src/session/session.ts";
@@ -10,25 +10,25 @@ import type { TestSession } from "./test-session.ts";
 export interface TestServer extends AsyncDisposable {
   readonly url: string;
   readonly token: string | undefined;
-  /** `fetch` to this server, the token included. A path stands for the whole address. */
+  /** `fetch` to this server, with the token. A path is resolved against the server's URL. */
   readonly fetch: (
     input: string | URL | Request,
     init?: RequestInit,
   ) => Promise<Response>;
-  /** The `WebSocket` that reaches this server, the token included: for a client that takes one. */
+  /** A `WebSocket` class that reaches this server, with the token, for a client that accepts such a class. */
   readonly WebSocket: SocketClass;
-  /** The operations, typed. In memory they are called in place, without a door between. */
+  /** The typed operations. In memory they are direct calls without a protocol. */
   readonly trpc: TRPCClient<AppRouter>;
-  /** The sessions behind the doors. */
+  /** The server's sessions. */
   readonly supervisor: Supervisor;
-  /** A session with a running kernel, of the default kernelspec unless named. */
+  /** Starts a session. Default: the default kernelspec. */
   start(kernel_name?: string, session_id?: string): Promise<TestSession>;
 }
 
-/** Turns of the event loop that whoever was told to leave may take. */
+/** The most turns of the event loop that the end of all work may take. */
 const MOST_TURNS = 100;
 
-/** Rejects with what is left, by name, once all that was told to leave has had its time. */
+/** Waits until all counts are 0. Rejects with the names and numbers of what is left after that time. */
 export async function assertNothingLeft(
   counts: Readonly<Record<string, () => number>>,
 ): Promise<void> {
@@ -41,15 +41,15 @@ export async function assertNothingLeft(
   }
   if (left().length === 0) return;
   const what = left().join(", ");
-  throw new Error(`The test server ended, and these are left: ${what}`);
+  throw new Error(`The test server has ended, but these are left: ${what}`);
 }
 
-/** Who still reads the sessions' journals. */
+/** The number of readers of the sessions' journals. */
 export function readersOf(sessions: readonly Session[]): number {
   return sessions.reduce((sum, { journal }) => sum + journal.readers, 0);
 }
 
-/** The whole request: address and token filled in. */
+/** The request with the full URL and the token. */
 export function requestTo(
   { url, token }: Pick<TestServer, "url" | "token">,
   input: string | URL | Request,

@@ -1,6 +1,6 @@
 /**
- * A session in a test: what is asked of it, and everything that it says, kept
- * and waited for.
+ * A session in a test: it sends requests, keeps all events of the session, and
+ * can wait for them.
  */
 import type { TRPCClient } from "@trpc/client";
 import type {
@@ -19,7 +19,7 @@ type Executed = OutputOf<typeof contract.sessions.execute.output>;
 export class TestSession implements Disposable {
   readonly session_id: string;
   readonly kernel_info: KernelInfo;
-  /** What the session has said since it was created, growing. */
+  /** All events of the session since its creation; the transcript grows. */
   readonly transcript: Transcript;
   readonly #trpc: TRPCClient<AppRouter>;
   #count = 0;
@@ -50,7 +50,7 @@ export class TestSession implements Disposable {
     return new TestSession(trpc, created.session_id, info);
   }
 
-  /** Runs code to its end; there is nobody to answer `input()`. */
+  /** Runs code until it ends; `input()` is not allowed. */
   execute(code: string): Promise<Executed> {
     return this.#trpc.sessions.execute.mutate({
       session_id: this.session_id,
@@ -58,7 +58,7 @@ export class TestSession implements Disposable {
     });
   }
 
-  /** Sends code and does not wait; resolves with the `msg_id` by which the transcript knows it. */
+  /** Sends code and does not wait for its end; resolves with the `msg_id` of the request. */
   run(code: string, more: Readonly<Record<string, unknown>> = {}) {
     return this.send("shell", "execute_request", {
       code,
@@ -71,7 +71,7 @@ export class TestSession implements Disposable {
     });
   }
 
-  /** Answers the prompt that the session has shown. */
+  /** Answers the open input request. */
   answer(value: string): Promise<string> {
     return this.send("stdin", "input_reply", { status: "ok", value });
   }
@@ -93,7 +93,7 @@ export class TestSession implements Disposable {
     return msg_id;
   }
 
-  /** Asks and waits: `request("complete_request", { code, cursor_pos })`. */
+  /** Sends a request and waits for its reply: `request("complete_request", { code, cursor_pos })`. */
   async request<
     T extends
       | "complete"
@@ -126,7 +126,7 @@ export class TestSession implements Disposable {
     await this.#trpc.sessions.shutdown.mutate({ session_id: this.session_id });
   }
 
-  /** Stops listening. */
+  /** Stops following the session's events. */
   [Symbol.dispose](): void {
     this.transcript[Symbol.dispose]();
   }

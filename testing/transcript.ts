@@ -1,7 +1,7 @@
 /**
- * What a session has said so far, and the wish to hear more: the plain
- * functions with which a test of kernels waits, collects and asserts. They need
- * no test framework; every wait is bounded and says what it waited for.
+ * The events of a session so far, and plain functions to wait for events, to
+ * collect them and to assert their order. They need no test framework. Every
+ * wait has a timeout, whose error says what it waited for.
  */
 import {
   type JupyterEvent,
@@ -18,7 +18,7 @@ export class Transcript implements Disposable {
   readonly #waiting = new Set<() => void>();
   readonly #stop: () => void;
 
-  /** `follow` calls `hear` with each event, until what it returned is called. */
+  /** `follow` calls its argument with each event, until the function that it returned is called. */
   constructor(follow: (hear: (event: SessionEvent) => void) => () => void) {
     this.#stop = follow((event) => {
       this.#events.push(event);
@@ -30,7 +30,7 @@ export class Transcript implements Disposable {
     return this.#events;
   }
 
-  /** The first event that fits, heard already or yet to come. Rejects with `what`, and with what was heard instead. */
+  /** Resolves with the first past or future event that fits. At the timeout it rejects with `what` and the events that arrived. */
   until(
     what: string,
     fits: (event: SessionEvent) => boolean,
@@ -48,18 +48,20 @@ export class Transcript implements Disposable {
           return;
         }
       };
-      // Real time, also where a test has stopped the clock: it bounds the test, not the kernel.
+      // Real time, even if a test has stopped the clock: the timeout bounds the test, not the kernel.
       const timer = realTimeout(() => {
         this.#waiting.delete(look);
         const heard = words(this.#events).join(", ");
-        reject(new Error(`Waited in vain for ${what}; heard: ${heard}`));
+        reject(
+          new Error(`Timed out while waiting for ${what}; received: ${heard}`),
+        );
       }, patience_ms);
       this.#waiting.add(look);
       look();
     });
   }
 
-  /** The kernel is done with that request. */
+  /** Resolves when the kernel has sent the `idle` status of this request. */
   async untilIdle(msg_id: string): Promise<void> {
     await this.until(
       `the idle of ${msg_id}`,
@@ -79,13 +81,13 @@ export class Transcript implements Disposable {
     return isJupyter(reply) ? recordIn(reply.content) : {};
   }
 
-  /** The outputs of a request whose reply and idle have both come. */
+  /** Resolves with the outputs of a request when its reply and its `idle` status have arrived. */
   async outputs(msg_id: string): Promise<Output[]> {
     await Promise.all([this.untilReply(msg_id), this.untilIdle(msg_id)]);
     return outputsOf(this.#events, msg_id);
   }
 
-  /** The prompt that the kernel shows, with the `msg_id` of the request that asks. */
+  /** Resolves with the prompt of the kernel's input request. */
   async untilPrompt(): Promise<string> {
     const asked = await this.until(
       "a prompt",
@@ -100,9 +102,9 @@ export class Transcript implements Disposable {
 }
 
 /**
- * What was said, in words: `busy`, `stream`, `execute_reply`, `idle`, and for
- * what the supervisor says `starting!`, `exited!`. Of one request where its
- * `msg_id` is given.
+ * One word for each event: `busy`, `stream`, `execute_reply`, `idle`; events of
+ * the supervisor have an exclamation mark: `starting!`, `exited!`. With a
+ * `msg_id`, only the events of that request.
  */
 export function words(
   events: readonly SessionEvent[],
@@ -113,7 +115,7 @@ export function words(
     .map(word);
 }
 
-/** Throws unless these words were said in this order; others may stand between. */
+/** Throws unless these words occur in this order; other words may occur between them. */
 export function assertOrder(
   events: readonly SessionEvent[],
   expected: readonly string[],
@@ -125,7 +127,7 @@ export function assertOrder(
     const at = said.indexOf(word, from);
     if (at === -1) {
       throw new Error(
-        `Expected ${expected.join(", ")} in this order: ${word} is missing after place ${from} of ${said.join(", ")}`,
+        `Expected ${expected.join(", ")} in this order: ${word} is missing after position ${from} of ${said.join(", ")}`,
       );
     }
     from = at + 1;

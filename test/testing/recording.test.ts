@@ -517,7 +517,7 @@ test("matchers say what they missed", async () => {
     "idle",
   );
   expect(() => expect(events).toHaveSaid("idle", "starting!")).toThrow(
-    "expected idle, starting! in this order; heard starting!",
+    "expected idle, starting! in this order; received starting!",
   );
   expect(() => expect([]).toHaveRaised("ValueError")).toThrow(
     "expected ValueError to be raised; it was nothing",
@@ -528,8 +528,8 @@ test("what is no recording is refused with its line", () => {
   expect(() => readRecording('{"kind":"status"}')).toThrow("Line 1");
   expect(() =>
     readRecording('{"format":"kallichore-recording","version":1}\nnonsense'),
-  ).toThrow("Line 2 is no JSON");
+  ).toThrow("Line 2 is not JSON");
   expect(() =>
     readRecording('{"format":"kallichore-recording","version":2}'),
-  ).toThrow("Line 1 says version 2; this reads 1");
+  ).toThrow("Line 1: the recording has version 2; only version 1 can be read");
 });

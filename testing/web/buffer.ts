@@ -1,6 +1,6 @@
 /**
- * As much of Node's Buffer as the session core uses, on the web's own arrays.
- * Only the browser's bundle has it; in Node the real one is there.
+ * The part of Node's `Buffer` that the session core uses, based on the web's
+ * arrays. Only the browser bundle contains it; in Node the real one is used.
  */
 export class Buffer extends Uint8Array {
   static override from(
@@ -10,7 +10,7 @@ export class Buffer extends Uint8Array {
   ): Buffer {
     if (isArrayBuffer(source)) {
       const offset = typeof encoding === "number" ? encoding : 0;
-      return new Buffer(source, offset, length); // shares it, as Node's does
+      return new Buffer(source, offset, length); // shares the memory, as in Node
     }
     if (typeof source !== "string") return new Buffer(toArray(source));
     switch (encoding) {
@@ -56,7 +56,7 @@ export class Buffer extends Uint8Array {
     return new TextEncoder().encode(text).length;
   }
 
-  /** Returns how many bytes were written. */
+  /** Returns the number of bytes that were written. */
   write(text: string, at = 0): number {
     return new TextEncoder().encodeInto(text, this.subarray(at)).written;
   }
@@ -86,7 +86,7 @@ export class Buffer extends Uint8Array {
   }
 }
 
-/** By its kind, not its class: in jsdom there are two of that. */
+/** Checks the tag, not the class: jsdom has two `ArrayBuffer` classes. */
 function isArrayBuffer(source: unknown): source is ArrayBuffer {
   return Object.prototype.toString.call(source) === "[object ArrayBuffer]";
 }
@@ -101,7 +101,7 @@ function fromBinary(text: string): Buffer {
   return bytes;
 }
 
-const STRIDE = 8_192; // arguments of one call
+const STRIDE = 8_192; // the most arguments of one call
 
 function toBinary(bytes: Uint8Array): string {
   let text = "";
@@ -111,7 +111,7 @@ function toBinary(bytes: Uint8Array): string {
   return text;
 }
 
-/** What is no base64 is skipped, as Node does; the length then tells. */
+/** Characters that are not base64 are skipped, as in Node; the caller notices it by the length. */
 function decodeBase64(text: string): string {
   try {
     return atob(text.replace(/[^A-Za-z0-9+/]/g, ""));

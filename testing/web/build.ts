@@ -1,10 +1,10 @@
-/** How the browser's entries are bundled: the server's own code, with the web's stand-ins for what it takes from Node. */
+/** The bundling of the browser entries: the server's own code, with web replacements of Node's modules. */
 import { fileURLToPath } from "node:url";
 
 const here = (name: string) =>
   fileURLToPath(new URL(`./${name}`, import.meta.url));
 
-/** For esbuild. */
+/** Options for esbuild. */
 export const webBuild = {
   platform: "browser" as const,
   inject: [here("globals.ts")],

@@ -1,4 +1,4 @@
-/** What the session core imports of Node and of `ws`, as the web has it. Only the browser's bundle has this. */
+/** Web replacements of the imports of the session core from Node and `ws`. Only the browser bundle contains this file. */
 export function randomUUID(): string {
   return crypto.randomUUID();
 }
@@ -12,13 +12,13 @@ export function isUtf8(bytes: Uint8Array): boolean {
   }
 }
 
-/** Asked only whether something is a request of Node's: nothing is. */
+/** Used only in `instanceof` checks, which are always false here. */
 export function IncomingMessage() {}
 
-/** Asked only for the numbers of its states. */
+/** Used only for the numbers of its states. */
 export const WebSocket = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 
-/** Resolves at the next event of that name. */
+/** Resolves at the next event with this name. */
 export function once(
   target: {
     once?(event: string, listener: () => void): unknown;
@@ -37,7 +37,7 @@ export function once(
   });
 }
 
-/** For names only, of which nothing depends on being hard to guess. */
+/** Used for names only, which need not be hard to guess. */
 export function randomBytes(length: number): {
   toString(encoding: "hex"): string;
 } {
@@ -45,7 +45,7 @@ export function randomBytes(length: number): {
   return { toString: () => text };
 }
 
-/** A journal here has no disk. */
+/** Never succeeds: a journal in memory has no disk. */
 export function open(): Promise<never> {
   return Promise.reject(new Error("There are no files here"));
 }
@@ -55,12 +55,12 @@ export function join(...parts: readonly string[]): string {
   return parts.join("/");
 }
 
-/** Event targets of the web never complain of many listeners. */
+/** Does nothing: the web's event targets never warn about many listeners. */
 export function setMaxListeners(): void {}
 
 export { Emitter as EventEmitter } from "../emitter.ts";
 
-/** Of a token that guards nothing: who can ask runs in this page. */
+/** Hashes nothing: the token protects nothing here, because every caller is code of this page. */
 export function createHash() {
   let said = "";
   const hash = {
@@ -77,7 +77,7 @@ export function timingSafeEqual(a: string, b: string): boolean {
   return a === b;
 }
 
-/** Asked only for what goes to disk: nothing does. */
+/** Used only for data on disk, which does not exist here. */
 export function crc32(): number {
   return 0;
 }
