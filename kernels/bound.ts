@@ -1,7 +1,7 @@
 /**
- * Sockets that a kernel binds: as much of ZeroMQ's ROUTER and XPUB as the
- * Jupyter protocol needs, on our own ZMTP, so that a kernel of ours needs no
- * native package.
+ * The sockets that a kernel binds: the part of ZeroMQ's ROUTER and XPUB that the
+ * Jupyter protocol needs. They use this project's own ZMTP code, so that its
+ * kernels need no native package.
  */
 import { once } from "node:events";
 import { rmSync } from "node:fs";
@@ -10,23 +10,23 @@ import { PeerQueue } from "../src/zmq/peer-queue.ts";
 import { type Frames, LinkError } from "../src/zmq/transport.ts";
 import { ZmtpConnection } from "../src/zmq/zmtp/connection.ts";
 
-/** Most bytes of one message that a client may send. */
+/** The most bytes of one message from a client. */
 const MESSAGE_LIMIT = 1024 * 1024 * 1024;
-/** Messages that wait to be heard, beyond which their sender waits. */
+/** The most messages that wait to be read. Beyond it, reading from the clients stops. */
 const MOST_UNHEARD = 1_000;
-/** Bytes that may wait for one subscriber where nobody shall miss anything. */
+/** The most bytes that may wait for one subscriber if no message may be dropped. */
 const MOST_UNSENT = 64 * 1024 * 1024;
-/** How often we look whether what was said has left. */
+/** The interval between two checks whether all messages were sent. */
 const LOOK_MS = 5;
 
-/** One that is connected. */
+/** A connected peer. */
 interface Peer {
   readonly socket: Socket;
   readonly connection: ZmtpConnection;
   readonly line: PeerQueue;
-  /** Of a ROUTER's peer: by which it is answered. */
+  /** ROUTER only: the identity to which answers are addressed. */
   identity: Uint8Array;
-  /** Of an XPUB's peer: how often it subscribed to what. */
+  /** XPUB only: the number of subscriptions by topic. */
   readonly topics: Map<string, number>;
 }
 
@@ -54,7 +54,7 @@ function peerOf(type: "router" | "xpub", socket: Socket, hooks: Hooks): Peer {
   return peer;
 }
 
-/** What is too much for a peer that does not read is dropped. */
+/** Sends a message. If too much waits for a peer that does not read, the message is dropped. */
 function send(peer: Peer, frames: Frames): void {
   try {
     peer.line.push(frames);
@@ -79,11 +79,11 @@ interface Hooks {
   ended(peer: Peer): void;
 }
 
-/** Where a socket is bound. */
+/** The address that a socket binds. */
 export interface Place {
   readonly transport: string;
   readonly ip: string;
-  /** Zero for any that is free; of `ipc` the end of the path. */
+  /** 0 means any free port; for `ipc` it is the end of the path. */
   readonly port: number;
 }
 
@@ -104,22 +104,22 @@ abstract class Bound implements AsyncIterable<Frames> {
     return this.#isClosed;
   }
 
-  /** Resolves with the port once it listens. */
+  /** Resolves with the port when the socket listens. */
   async bind({ transport, ip, port }: Place): Promise<number> {
     if (transport === "ipc") {
       const path = `${ip}-${port}`;
-      rmSync(path, { force: true }); // of a kernel before, as libzmq does it
+      rmSync(path, { force: true }); // removes the socket of an earlier kernel, as libzmq does
       this.#server.listen(path);
     } else {
       this.#server.listen(port, ip === "*" ? undefined : ip);
     }
     await once(this.#server, "listening");
-    this.#server.on("error", () => {}); // one that cannot be accepted asks again
+    this.#server.on("error", () => {}); // a client whose connection failed will try again
     const address = this.#server.address() as AddressInfo | string;
     return typeof address === "string" ? port : address.port;
   }
 
-  /** Gives what was said so many milliseconds to leave. */
+  /** Waits up to `linger_ms` until all messages are sent, then closes the socket. */
   async close(linger_ms: number): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -133,7 +133,7 @@ abstract class Bound implements AsyncIterable<Frames> {
     this.peers.clear();
   }
 
-  /** What comes, in order, one at a time. Ends when it is closed. */
+  /** The received messages in order, one at a time. Ends when the socket is closed. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Frames, void> {
     while (!this.#isClosed) {
       const taken = this.#unheard;
@@ -151,7 +151,7 @@ abstract class Bound implements AsyncIterable<Frames> {
     }
   }
 
-  /** Its frames are ours, and may be kept. */
+  /** Queues a received message. The frames must be copies that may be kept. */
   protected hear(frames: Frames): void {
     this.#unheard.push(frames);
     if (this.#unheard.length >= MOST_UNHEARD && !this.#isPaused) {
@@ -186,7 +186,7 @@ abstract class Bound implements AsyncIterable<Frames> {
   }
 }
 
-/** What it hears begins with the sender's identity, and so does what it sends: to nobody, where nobody has it. */
+/** The first frame of each received and each sent message is the peer's identity. A message to an unknown identity is dropped. */
 export class Router extends Bound {
   readonly #byIdentity = new Map<string, Peer>();
   #last = 0;
@@ -213,7 +213,7 @@ export class Router extends Bound {
     }
     const key = keyOf(peer.identity);
     const before = this.#byIdentity.get(key);
-    this.#byIdentity.set(key, peer); // who comes back takes its place
+    this.#byIdentity.set(key, peer); // a peer that reconnects replaces its old connection
     if (before === undefined) return;
     before.connection.destroy();
     this.peers.delete(before);
@@ -230,17 +230,17 @@ export class Router extends Bound {
   }
 }
 
-/** Hears subscriptions: a byte 1, or 0 where it ends, then the topic. */
+/** The received messages are subscriptions: one byte, 1 to subscribe or 0 to unsubscribe, then the topic. */
 export class XPublisher extends Bound {
   readonly #most: number;
 
-  /** `most` messages wait for a subscriber that does not read, beyond which it misses them; 0: the publisher waits. */
+  /** At most `most` messages wait for a subscriber that does not read; further messages are dropped for it. 0: the publisher waits instead. */
   constructor(most: number) {
     super("xpub");
     this.#most = most;
   }
 
-  /** To everybody who subscribed to a beginning of the first frame. */
+  /** Sends to every peer that subscribed to a prefix of the first frame. */
   async send(frames: Frames): Promise<void> {
     const topic = keyOf(frames[0]);
     for (const peer of [...this.peers]) {

@@ -1,9 +1,10 @@
 /**
- * What a kernel is told at its start: where to bind, or whom to tell where it did.
+ * The connection file that a kernel reads at its start: the ports to bind, or
+ * the address to which it reports its own ports.
  *
- * One file on disk, three kinds: a connection file with five ports, a
- * registration file (JEP 66) in one of two dialects, and a connection file of
- * zeros, which the kernel rewrites with the ports that it found.
+ * The file has one of three forms: a connection file with five ports, a
+ * registration file (JEP 66) in one of two dialects, or a connection file with
+ * zeros, which the kernel rewrites with the ports that it has bound.
  */
 import { readFile } from "node:fs/promises";
 
@@ -15,7 +16,7 @@ export const portNames = [
   "hb_port",
 ] as const;
 
-/** Zero stands for any free port. */
+/** Zero means any free port. */
 export type Ports = Readonly<Record<(typeof portNames)[number], number>>;
 
 export interface ConnectionInfo extends Ports {
@@ -27,7 +28,8 @@ export interface ConnectionInfo extends Ports {
 
 /**
  * `posit` sends a whole `handshake_request` from a REQ socket; `spec` sends one
- * signed frame from a DEALER, with its `kernel_id` and ports spelled as strings.
+ * signed frame from a DEALER socket, with its `kernel_id` and its ports as
+ * strings.
  */
 export type Dialect = "posit" | "spec";
 
@@ -39,19 +41,21 @@ export interface Registration {
 
 export interface Instructions {
   readonly connection: ConnectionInfo;
-  /** Absent when the launcher has chosen the ports, or reads them from the file. */
+  /** Absent if the launcher has chosen the ports, or reads them from the file. */
   readonly registration?: Registration;
 }
 
 export async function readInstructions(file: string): Promise<Instructions> {
   const parsed: unknown = JSON.parse(await readFile(file, "utf8"));
   if (typeof parsed !== "object" || parsed === null) {
-    throw new TypeError(`${file} holds no JSON object`);
+    throw new TypeError(
+      `The connection file ${file} does not contain a JSON object`,
+    );
   }
   return toInstructions(parsed as Readonly<Record<string, unknown>>);
 }
 
-/** Throws a `TypeError` that names the field where one is missing or malformed. */
+/** Throws a `TypeError` that names the field if a field is missing or not valid. */
 export function toInstructions(
   file: Readonly<Record<string, unknown>>,
 ): Instructions {
@@ -89,7 +93,7 @@ export function toInstructions(
   };
 }
 
-/** Where ZeroMQ binds or connects. */
+/** The ZeroMQ endpoint of an address. */
 export function endpointOf(
   transport: string,
   ip: string,
@@ -105,7 +109,7 @@ function toPorts(file: Readonly<Record<string, unknown>>): Ports {
   ) as Ports;
 }
 
-/** A number, or the digits of one: the connection file's schema allows both. */
+/** A port as a number or as digits: the schema of the connection file allows both. */
 function toPort(value: unknown, name: string): number {
   const port = typeof value === "string" ? Number(value) : value;
   if (
@@ -114,12 +118,13 @@ function toPort(value: unknown, name: string): number {
     port < 0 ||
     port > 65_535
   ) {
-    throw new TypeError(`${name} is no port`);
+    throw new TypeError(`${name} in the connection file is not a port`);
   }
   return port;
 }
 
 function text(value: unknown, name: string): string {
-  if (typeof value !== "string") throw new TypeError(`${name} is no string`);
+  if (typeof value !== "string")
+    throw new TypeError(`${name} in the connection file is not a string`);
   return value;
 }

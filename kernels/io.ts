@@ -1,24 +1,24 @@
 /**
- * What a kernel can say while it answers one request, and whom it may ask.
+ * The output of a kernel for one request, and its input requests to the client.
  *
- * Everything said here has the request as its parent, also after the request
- * has been answered: output of a thread left behind does that.
+ * Every message that is sent here has the request as its parent, also after the
+ * reply: a thread that still runs can print then.
  */
 import type { Received } from "../src/jupyter/frames.ts";
 import { contentOf, type Channel } from "../src/jupyter/message.ts";
 
-/** What a message says, by the protocol's own names. */
+/** The content of a message, with the protocol's field names. */
 export type Content = Readonly<Record<string, unknown>>;
 export type MimeBundle = Readonly<Record<string, unknown>>;
 
 export interface Extra {
   readonly metadata?: unknown;
   readonly buffers?: readonly Uint8Array[];
-  /** In the header; the kernel's own unless given. */
+  /** The version in the header. Default: the kernel's own. */
   readonly version?: string;
 }
 
-/** The content of an `execute_request`, what was left out filled in. */
+/** The content of an `execute_request` with all defaults filled in. */
 export interface ExecuteRequest {
   readonly code: string;
   readonly silent: boolean;
@@ -28,7 +28,7 @@ export interface ExecuteRequest {
   readonly stop_on_error: boolean;
 }
 
-/** Thrown by a handler: the answer is `status: "error"`, for an execution published as `error` too. */
+/** A handler throws it to reply with `status: "error"`. For an execution, an `error` message is published too. */
 export class KernelError extends Error {
   override readonly name = "KernelError";
   readonly ename: string;
@@ -72,7 +72,7 @@ export class Io {
     return this.#interrupted.signal;
   }
 
-  /** Reads an `execute_request`, and what it permits. */
+  /** Reads an `execute_request` and remembers its options. */
   begin(content: Content): ExecuteRequest {
     const silent = content["silent"] === true;
     const request = {
@@ -113,7 +113,7 @@ export class Io {
     );
   }
 
-  /** Changes every display of that id, whichever request made it. */
+  /** Changes every display with this id, whichever request made it. */
   update(
     display_id: string,
     data: MimeBundle,
@@ -146,12 +146,12 @@ export class Io {
     return this.publish(msg_type, content, { buffers });
   }
 
-  /** Any message on iopub. */
+  /** Publishes any message on iopub. */
   publish(msg_type: string, content: unknown, extra?: Extra): Promise<void> {
     return this.#say("iopub", msg_type, content, extra);
   }
 
-  /** To the asking client, on the channel it asked on; as often and as late as one likes. */
+  /** Sends a reply to the client, on the channel of its request. It may be called late and more than once. */
   reply(content: unknown, extra?: Extra): Promise<void> {
     const msg_type = this.request.header.msg_type.replace(
       /_request$/,
@@ -161,8 +161,9 @@ export class Io {
   }
 
   /**
-   * Asks the client whose request this is, and waits for its answer or the
-   * interrupt. Throws where the request did not allow it.
+   * Sends an input request to the client that sent this request, and waits for
+   * the answer or an interrupt. Throws if the client does not allow input
+   * requests.
    */
   async input(prompt = "", password = false, extra?: Extra): Promise<string> {
     if (!this.#allowStdin) {
@@ -188,7 +189,7 @@ export class Io {
     }
   }
 
-  /** An `input_reply` came. One that nobody waits for is dropped, as kernels do. */
+  /** Accepts an `input_reply`. If no input request is open, the reply is dropped, as other kernels do. */
   answer(message: Received): void {
     this.#answered?.(valueOf(message));
   }
@@ -197,18 +198,18 @@ export class Io {
     this.#interrupted.abort(new KernelError("KeyboardInterrupt", ""));
   }
 
-  /** The kernel ends by itself once this request is over. */
+  /** Makes the kernel end after this request. */
   endKernel(): void {
     this.endsKernel = true;
   }
 
-  /** The request is over; a prompt still open stays unanswered for good. */
+  /** Ends the request; an open input request is never answered. */
   end(): void {
     this.#answered = undefined;
   }
 }
 
-/** Empty, where the client wrote what is no answer. */
+/** The value of the answer; empty if the client sent none. */
 function valueOf(message: Received): string {
   const value = contentOf(message)?.["value"];
   return typeof value === "string" ? value : "";

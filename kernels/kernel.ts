@@ -1,9 +1,10 @@
 /**
- * A kernel, without its sockets: requests come in, what the kernel says goes out.
+ * A kernel without its sockets: it receives requests and sends messages.
  *
- * Around each request stand `busy` and `idle`, with the request as parent. Shell
- * requests are answered one at a time, in order; control requests at once,
- * whatever the shell is doing. What answers them is a table of handlers.
+ * It publishes `busy` before and `idle` after each request, with the request as
+ * parent. Shell requests are answered one at a time, in order. Control requests
+ * are answered at once, even while a shell request runs. A table of handlers
+ * makes the answers.
  */
 import { randomUUID } from "node:crypto";
 import type { Received } from "../src/jupyter/frames.ts";
@@ -25,19 +26,19 @@ export interface KernelDefinition {
   /** The content of `kernel_info_reply`; `status` is added. */
   readonly kernelInfo: KernelInfo;
   readonly handlers: Handlers;
-  /** Version in the headers; `message.ts` has the default. */
+  /** The protocol version in the headers; `message.ts` has the default. */
   readonly protocol_version?: string;
-  /** `false` loses a message that came: a kernel that hangs. */
+  /** Returns whether to accept a message; `false` drops it, as an unresponsive kernel does. */
   readonly hears?: (message: Received) => boolean;
-  /** `false` keeps a status message back: a kernel that forgets to say that it is idle. */
+  /** Returns whether to publish a status message; `false` makes a kernel that never reports `idle`, for example. */
   readonly says?: (state: "busy" | "idle", request: Received) => boolean;
-  /** Answers a request wholly, busy and idle included; `false` leaves it to the handlers. */
+  /** Answers a request completely, including `busy` and `idle`. Resolves with `false` to leave it to the handlers. */
   readonly attend?: (
     request: Received,
     io: Io,
     kernel: Kernel,
   ) => Promise<boolean>;
-  /** Who each message is and when it was said; a random id and now, unless given. */
+  /** Makes the id and the date of each message. Default: a random id and the current time. */
   readonly stamp?: () => { readonly msg_id: string; readonly date: string };
 }
 
@@ -60,16 +61,16 @@ export interface KernelInfo {
   readonly supported_features?: readonly string[];
 }
 
-/** What a handler returns when the request shall go without an answer. */
+/** A handler returns it to send no reply. */
 export const NO_REPLY: unique symbol = Symbol("no reply");
 
-/** The reply's content, `status: "ok"` added where it has none; nothing for an empty one. */
+/** The content of the reply; `status: "ok"` is added if it has no status. `undefined`: an empty content. */
 export type ReplyContent = Content | typeof NO_REPLY | undefined;
 type Handled = ReplyContent | Promise<ReplyContent> | Promise<void>;
-/** Throws a `KernelError` to answer with `status: "error"`. */
+/** A handler throws a `KernelError` to reply with `status: "error"`. */
 type Handler = (content: Content, io: Io) => Handled;
 
-/** Requests by their name without `_request`. What is missing is answered as a kernel with nothing to say would. */
+/** The handlers by request type without `_request`. If a handler is missing, the reply is empty. */
 export interface Handlers {
   readonly execute: (request: ExecuteRequest, io: Io) => Handled;
   readonly kernel_info?: Handler;
@@ -80,25 +81,25 @@ export interface Handlers {
   readonly comm_info?: Handler;
   /** `comm_open`, `comm_msg` and `comm_close`; these have no reply. */
   readonly comm?: Handler;
-  /** Stops what is running; the `signal` of its io is aborted in any case. */
+  /** Interrupts the running code; the `signal` of its io is aborted in any case. */
   readonly interrupt?: () => void | Promise<void>;
-  /** Before the reply. The process ends after it. */
+  /** Called before the reply; the process ends after it. */
   readonly shutdown?: (restart: boolean) => void | Promise<void>;
-  /** Any other message. Without this, it goes unanswered. */
+  /** Handles any other message. Default: no reply. */
   readonly other?: Handler;
 }
 
 export interface KernelPort {
-  /** kernel → client, in the order of the calls per channel. Never rejects. */
+  /** kernel → client. Keeps the order of the calls per channel. Never rejects. */
   readonly say: (
     message: Message,
     identities: readonly Uint8Array[],
   ) => Promise<void>;
-  /** A client asked for the end, and has its answer. */
+  /** Called when a client has requested the shutdown and has received the reply. */
   readonly end: () => void;
 }
 
-/** Shell requests that wait here, beyond which they wait in the socket. */
+/** The most shell requests that wait here. Further requests wait in the socket. */
 const QUEUE_LIMIT = 1_000;
 
 export class Kernel {
@@ -121,7 +122,7 @@ export class Kernel {
     this.session = session;
   }
 
-  /** client → kernel. Resolves when the channel's next message may come. */
+  /** client → kernel. Resolves when the next message of the channel may be passed. */
   async receive(message: Received): Promise<void> {
     if (this.#definition.hears?.(message) === false) return;
     if (message.channel === "stdin") {
@@ -129,7 +130,7 @@ export class Kernel {
       return;
     }
     if (message.channel === "control") {
-      void this.#attend(message); // which does not reject; control does not wait
+      void this.#attend(message); // it never rejects; control requests do not wait
       return;
     }
     this.#shell.push(message);
@@ -139,13 +140,13 @@ export class Kernel {
     }
   }
 
-  /** Stops the request that runs, as SIGINT does; the queue stays. */
+  /** Interrupts the running request, as SIGINT does; queued requests stay. */
   async interrupt(): Promise<void> {
     this.#running?.interrupt();
     await this.#definition.handlers.interrupt?.();
   }
 
-  /** A message of the kernel's own, without a parent unless one is given. */
+  /** Publishes a message on iopub. Default: without a parent. */
   publish(
     msg_type: string,
     content: unknown,
@@ -171,7 +172,7 @@ export class Kernel {
     this.#working = false;
   }
 
-  /** Busy, the answer, idle. Never rejects: what a handler throws is the answer. */
+  /** Publishes `busy`, answers the request, publishes `idle`. Never rejects: an error of a handler becomes the reply. */
   async #attend(request: Received): Promise<void> {
     const { says = () => true, attend } = this.#definition;
     const io = this.#ioOf(request);
@@ -189,7 +190,7 @@ export class Kernel {
       if (answer !== NO_REPLY)
         await io.reply({ status: "ok", ...toContent(answer) });
     } catch (error) {
-      if (io.stopsOnError) behind = this.#takeExecutions(); // before anybody hears of the error
+      if (io.stopsOnError) behind = this.#takeExecutions(); // before a client learns of the error
       await this.#fail(request, io, toKernelError(error, io.signal));
     } finally {
       if (this.#running === io) this.#running = undefined;
@@ -281,7 +282,7 @@ export class Kernel {
     return { restart };
   }
 
-  /** What is queued behind a failed execution, and shall not run, as `stop_on_error` asks. */
+  /** Takes the queued executions, which must not run because an execution with `stop_on_error` failed. */
   #takeExecutions(): readonly Received[] {
     const queued = this.#shell.splice(0);
     this.#shell.push(...queued.filter((request) => !isExecution(request)));
@@ -350,7 +351,7 @@ function nothingToComplete({ cursor_pos = 0 }: Content): Content {
   };
 }
 
-/** An interrupted handler ends in whatever way its awaits do; what is told is the interrupt. */
+/** The error of the reply. If the handler was interrupted, it is the interrupt, whatever error the handler threw. */
 function toKernelError(error: unknown, signal: AbortSignal): KernelError {
   if (error instanceof KernelError) return error;
   if (signal.aborted && signal.reason instanceof KernelError)

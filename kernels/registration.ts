@@ -1,8 +1,10 @@
 /**
- * JEP 66 from the kernel's side: it has bound its own ports, and says which.
+ * The kernel's side of JEP 66: the kernel has bound its own ports and reports
+ * them to the launcher.
  *
- * The two dialects differ in the socket, in how many frames travel and in how a
- * port is spelled. Without an acknowledgement the kernel is nobody's, and ends.
+ * The two dialects differ in the socket type, in the number of frames and in
+ * the encoding of a port. Without an acknowledgement no server knows the kernel,
+ * so it ends.
  */
 import {
   DELIMITER,
@@ -19,10 +21,10 @@ import {
   type Registration,
 } from "./connection.ts";
 
-/** As long as xeus waits. */
+/** The same timeout as in xeus. */
 const PATIENCE_MS = 5_000;
 
-/** Resolves once the launcher has acknowledged; rejects when it refuses, or says nothing for five seconds. */
+/** Resolves when the launcher has acknowledged. Rejects if the launcher refuses, or does not answer within five seconds. */
 export async function register(
   registration: Registration,
   connection: ConnectionInfo,
@@ -36,7 +38,7 @@ export async function register(
   }
 }
 
-/** A whole `handshake_request`, answered by a whole `handshake_reply`. */
+/** Sends a complete `handshake_request`; the answer is a complete `handshake_reply`. */
 async function registerByMessage(
   { endpoint }: Registration,
   connection: ConnectionInfo,
@@ -51,7 +53,7 @@ async function registerByMessage(
     session,
     username: "kernel",
   });
-  // As a REQ socket says it: behind an empty frame.
+  // The encoding of a REQ socket: an empty frame first.
   const [, ...frames] = await answerTo(endpoint, [
     NOTHING,
     ...toFrames(request, signer),
@@ -65,7 +67,7 @@ async function registerByMessage(
   }
 }
 
-/** One signed frame each way. Signed as if it were a message's content: the digest of that frame alone. */
+/** Sends one signed frame and gets one back. The signature is the digest of this frame alone, as of a message's content. */
 async function registerByFrame(
   { endpoint, kernel_id }: Registration,
   connection: ConnectionInfo,
@@ -86,12 +88,12 @@ async function registerByFrame(
     !signer.verifies(signature, alone(acknowledged))
   ) {
     throw new Error(
-      "The launcher's acknowledgement is not signed with our key",
+      "The launcher's acknowledgement is not signed with the key in the connection file",
     );
   }
 }
 
-/** Sends one message, and resolves with the first that comes back; rejects after `PATIENCE_MS`. */
+/** Sends one message and resolves with the first answer; rejects after `PATIENCE_MS`. */
 function answerTo(endpoint: string, asked: Frames): Promise<Frames> {
   return new Promise((resolve, reject) => {
     const end = (settle: () => void) => {
@@ -121,7 +123,7 @@ function answerTo(endpoint: string, asked: Frames): Promise<Frames> {
   });
 }
 
-/** The digest runs over four frames; three empty ones leave it that of the fourth. */
+/** The digest covers four frames. Three empty frames leave the digest of the fourth alone. */
 function alone(content: Uint8Array) {
   return {
     header: NOTHING,

@@ -1,6 +1,7 @@
 /**
- * A kernel as a process: reads the connection file, binds, answers, and ends
- * when it is told to or when whoever started it is gone.
+ * Runs a kernel as a process. It reads the connection file, binds its sockets
+ * and answers requests. It ends at a shutdown request, or when its parent
+ * process has ended.
  */
 import { writeFile } from "node:fs/promises";
 import {
@@ -14,25 +15,27 @@ import { register } from "./registration.ts";
 import { Wire } from "./wire.ts";
 
 export interface ServeOptions extends KernelDefinition {
-  /** Greets each subscriber with `iopub_welcome` (JEP 65). */
+  /** Whether to send `iopub_welcome` to each subscriber (JEP 65). */
   readonly welcome?: boolean;
-  /** Somebody subscribed to iopub, and can hear what is published from now on. */
+  /** Called when a client has subscribed to iopub; it receives all messages that are published from then on. */
   readonly subscribed?: (kernel: Kernel) => void;
   /** See `WireOptions`. */
   readonly iopubLimit?: number;
-  /** False: the heartbeat is bound, and never echoes. */
+  /** False: the heartbeat socket is bound and never answers. */
   readonly beats?: boolean;
-  /** Registers in this dialect, whatever the file looks like. */
+  /** Registers in this dialect, whatever the connection file says. */
   readonly dialect?: Dialect;
 }
 
-/** Serves until the end of the process. What a kernel's program calls. */
+/** Serves until the end of the process. A kernel's program calls it. */
 export async function runKernel(
   definition: ServeOptions,
   file: string | undefined = process.argv[2],
 ): Promise<ServedKernel> {
   if (file === undefined) {
-    throw new TypeError("Which connection file? It is the one argument");
+    throw new TypeError(
+      "The connection file is missing: give its path as the only argument",
+    );
   }
   const instructions = await readInstructions(file);
   const served = await serveKernel(definition, instructions);
@@ -55,12 +58,12 @@ export async function runKernel(
 export interface ServedKernel extends AsyncDisposable {
   readonly kernel: Kernel;
   readonly wire: Wire;
-  /** Resolves when a client asked for the end, or `end` was called. */
+  /** Resolves when a client has requested the shutdown, or `end` was called. */
   readonly ended: Promise<void>;
   end(): void;
 }
 
-/** Resolves once it is bound and, where the file asks for that, registered. */
+/** Resolves when the sockets are bound and, if the file requires it, the kernel has registered. */
 export async function serveKernel(
   options: ServeOptions,
   { connection, registration }: Instructions,
@@ -117,13 +120,13 @@ function hasZeros({ connection }: Instructions): boolean {
 
 const WATCH_MS = 2_000;
 
-/** The parent is gone when its process is, or when somebody else has become ours. */
+/** Calls `gone` when the parent process has ended, or when this process has got another parent. */
 function watchParent(gone: () => void): NodeJS.Timeout | undefined {
   const said = Number(process.env["JPY_PARENT_PID"]);
-  // On Windows it is a handle, which Node cannot wait for; whoever started us is our parent there.
+  // On Windows the variable is a handle, for which Node cannot wait. There the process that started us is watched.
   const parent = process.platform === "win32" && said > 0 ? process.ppid : said;
   if (!Number.isInteger(parent) || parent <= 1) return undefined;
-  const direct = process.ppid === parent; // or a shell stands between us
+  const direct = process.ppid === parent; // else a shell is between the two processes
   const watch = setInterval(() => {
     if ((direct && process.ppid !== parent) || !exists(parent)) gone();
   }, WATCH_MS);

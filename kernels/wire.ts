@@ -1,10 +1,10 @@
 /**
  * The kernel's five sockets: shell, control and stdin (ROUTER), iopub (XPUB)
- * and the heartbeat's echo.
+ * and the heartbeat, which echoes.
  *
- * What the kernel says on a channel leaves in the order in which it was said.
- * Requests are read one at a time, as fast as `hear` takes them in: beyond a
- * thousand the clients wait.
+ * Messages of one channel leave in the order in which the kernel sent them.
+ * Requests are read one at a time, as fast as `hear` accepts them. If more than
+ * a thousand wait, the clients wait.
  */
 import { Refused } from "../src/jupyter/admission.ts";
 import {
@@ -22,17 +22,17 @@ export interface WireOptions {
   readonly connection: ConnectionInfo;
   /** client → kernel. The next message of the channel is read when this resolves. Must not reject. */
   readonly hear: (message: Received) => Promise<void> | void;
-  /** Somebody subscribed to iopub (JEP 65); the topic is usually empty. */
+  /** Called when a client has subscribed to iopub (JEP 65); the topic is usually empty. */
   readonly subscribed?: (topic: Uint8Array) => void;
   /**
-   * Messages that wait for one slow subscriber, beyond which XPUB drops, as it
-   * does in every kernel; 0 for no limit.
+   * The most messages that wait for one slow subscriber. Beyond it XPUB drops
+   * messages, as in every kernel. 0: no limit.
    */
   readonly iopubLimit?: number;
 }
 
 export class Wire implements AsyncDisposable {
-  /** With the ports that were bound in place of zeros. */
+  /** The connection, with the bound ports instead of zeros. */
   readonly connection: ConnectionInfo;
   readonly signer: Signer;
   readonly #lines: Readonly<Record<Channel, SendQueue>>;
@@ -40,7 +40,7 @@ export class Wire implements AsyncDisposable {
   #beating = true;
   readonly #readers: readonly Promise<void>[];
 
-  /** Resolves once all five are bound; rejects, with nothing left open, when one cannot be. */
+  /** Resolves when all five sockets are bound. Rejects if one cannot be bound, and leaves no socket open. */
   static async bind(options: WireOptions): Promise<Wire> {
     const { connection, iopubLimit = 10_000 } = options;
     const sockets = {
@@ -82,7 +82,7 @@ export class Wire implements AsyncDisposable {
     ];
   }
 
-  /** kernel → client. Resolves when it is in line; never rejects: a closed wire drops what is said. */
+  /** kernel → client. Resolves when the message is queued. Never rejects: a closed wire drops messages. */
   say(message: Message, identities: readonly Uint8Array[] = []): Promise<void> {
     return this.sayFrames(
       message.channel,
@@ -90,12 +90,12 @@ export class Wire implements AsyncDisposable {
     );
   }
 
-  /** Whatever bytes one likes: broken frames, wrong signatures. */
+  /** Sends any frames, also broken ones or ones with a wrong signature. */
   sayFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
     return this.#lines[channel].send(frames);
   }
 
-  /** The heartbeat stays bound, and echoes no more. */
+  /** The heartbeat socket stays bound and no longer echoes. */
   stopHeart(): void {
     this.#beating = false;
   }
@@ -104,7 +104,7 @@ export class Wire implements AsyncDisposable {
     this.#beating = true;
   }
 
-  /** Gives what was said `flush_ms` to leave, then closes. */
+  /** Waits up to `flush_ms` until all messages are sent, then closes. */
   async close(flush_ms = 500): Promise<void> {
     const lines = [...Object.values(this.#lines), this.#heart];
     await Promise.all(lines.map((line) => line.close(flush_ms)));
@@ -115,7 +115,7 @@ export class Wire implements AsyncDisposable {
     return this.close();
   }
 
-  /** Bytes come back as they came, to whoever sent them. */
+  /** Sends each message back unchanged to its sender. */
   async #echo(socket: Router): Promise<void> {
     for await (const frames of socket) {
       if (this.#beating) await this.#heart.send(frames);
@@ -165,7 +165,7 @@ async function bindAll(
   return Object.fromEntries(await Promise.all(bound)) as Ports;
 }
 
-/** A socket whose sends wait for each other. */
+/** A socket that sends one message after the other. */
 interface SendQueue {
   /** Never rejects. */
   send(frames: readonly Uint8Array[]): Promise<void>;
@@ -190,7 +190,7 @@ function inLine(socket: Router | XPublisher): SendQueue {
   };
 }
 
-/** XPUB reports each subscription as one frame: a byte 1, then the topic. */
+/** XPUB reports each subscription as one frame: the byte 1, then the topic. */
 async function readSubscriptions(
   socket: XPublisher,
   subscribed: WireOptions["subscribed"],

@@ -1,4 +1,4 @@
-/** What was executed in this process, for `history_request`. The oldest go first. */
+/** The code that was executed in this process, for `history_request`. If there is too much, the oldest lines are dropped. */
 import type { Content } from "../io.ts";
 
 interface HistoryLine {
@@ -11,7 +11,7 @@ const LIMIT = 10_000; // lines
 const SESSION = 1;
 
 export interface LineHistory {
-  /** Returns what to call with the text of the result, if one comes. */
+  /** Returns a function to call with the text of the result, if there is one. */
   add(number: number, input: string): (output: string) => void;
   /** The content of the reply. */
   answer(request: Content): Content;
@@ -66,7 +66,7 @@ function found(
   return all.filter((line) => latest.get(line.input) === line);
 }
 
-/** Session 0 is the present one, which is all that we have. */
+/** Session 0 is the present session; the history has no other. */
 function inRange(
   lines: readonly HistoryLine[],
   { session = 0, start = 0, stop }: Content,
@@ -83,7 +83,7 @@ function lastOf(
   return typeof n === "number" && n > 0 ? lines.slice(-n) : lines;
 }
 
-/** `*` and `?`, as in file names. */
+/** Supports `*` and `?`, as in file names. */
 function toRegExp(glob: string): RegExp {
   const source = glob
     .replace(/[.+^${}()|[\]\\]/g, "\\$&")

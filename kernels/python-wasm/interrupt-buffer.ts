@@ -1,8 +1,8 @@
 /**
- * Where Pyodide looks for an interrupt: between bytecodes it reads the first
- * byte of a buffer, and then writes zero there. In shared memory these are two
- * steps, and an interrupt that another thread writes between them would be
- * wiped away unread. Here the zero removes only what was read before it.
+ * The buffer in which Pyodide looks for an interrupt. Between bytecodes it reads
+ * the first byte and then writes zero there. In shared memory these are two
+ * steps: an interrupt that another thread writes between them would be lost.
+ * This buffer writes the zero only over the value that was read.
  */
 export function interruptBuffer(signal: Uint8Array): Uint8Array {
   let read = 0;
@@ -14,5 +14,5 @@ export function interruptBuffer(signal: Uint8Array): Uint8Array {
       if (read !== 0) Atomics.compareExchange(signal, 0, read, 0);
     },
   };
-  return buffer as unknown as Uint8Array; // of which Pyodide uses the first element
+  return buffer as unknown as Uint8Array; // Pyodide uses only the first element
 }

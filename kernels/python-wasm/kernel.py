@@ -1,10 +1,10 @@
 """
-Python's side of the kernel: runs cells, shows values, answers questions.
+Python's side of the kernel: runs cells, shows values, answers requests.
 
-It speaks to the worker around it through `host`, which `start` hands over: a
-snapshot of the interpreter, made before, holds this module but nothing of
-JavaScript. What is said while a cell runs, or later by what it left behind, is
-said under that cell's number.
+It calls the worker through `host`, which `start` sets. A snapshot of the
+interpreter is made before that: it contains this module and no JavaScript
+object. Output has the number of its cell, also if a task of the cell prints
+after the cell's end.
 """
 
 import __future__
@@ -50,10 +50,10 @@ user = sys.modules["__main__"].__dict__
 
 
 def start(the_host, environment, directory):
-    """Once per process, after the snapshot: from here on there is somebody to talk to."""
+    """Called once per process, after the snapshot; from here on `host` can be used."""
     global host
     host = the_host
-    random.seed()  # a snapshot would otherwise repeat itself at each start
+    random.seed()  # otherwise each start from the snapshot would have the same random numbers
     os.environ.update(json.loads(environment))
     os.chdir(directory)
     sys.stdout = sys.__stdout__ = Stream("stdout")
@@ -72,11 +72,11 @@ def start(the_host, environment, directory):
     return sys.version.split()[0]
 
 
-# What a cell says
+# Output of cells
 
 
 class Stream(io.TextIOBase):
-    """stdout or stderr, by lines: as on a terminal, a line that has no end yet waits for `flush`."""
+    """stdout or stderr, sent line by line: as on a terminal, an incomplete line waits for `flush`."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -87,7 +87,7 @@ class Stream(io.TextIOBase):
         self.buffer = Bytes(self)
 
     def close(self):
-        """Stays open: a cell that closes it would silence all that come after."""
+        """Does nothing: otherwise a cell could close the stream for all later cells."""
 
     def writable(self):
         return True
@@ -128,7 +128,7 @@ def flush():
         try:
             stream.flush()
         except Exception:
-            pass  # the cell has put something of its own there
+            pass  # the cell has replaced the stream
 
 
 def publish(msg_type, content, metadata=None, buffers=()):
@@ -150,7 +150,7 @@ def to_json(value):
 
 
 def finite(value):
-    """JSON has no word for NaN and the infinities: null."""
+    """Replaces NaN and infinities, which JSON cannot express, by null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -160,7 +160,7 @@ def finite(value):
     return value
 
 
-# Values, as pictures of themselves
+# Representations of values
 
 METHODS = {
     "text/html": "_repr_html_",
@@ -176,7 +176,7 @@ METHODS = {
 
 
 def bundle(value, include=None, exclude=None):
-    """All that a value offers, by media type, and what it says about each."""
+    """All representations of a value by media type, and their metadata."""
     data, metadata = {}, {}
 
     def add(found, about=None):
@@ -202,7 +202,7 @@ def bundle(value, include=None, exclude=None):
 
 
 def offered(value, name, **arguments):
-    """What the method says, looked for on the class: instances of some libraries answer to any name."""
+    """Calls the method if the class has it: instances of some libraries have every attribute."""
     method = getattr(type(value), name, None)
     if method is None or isinstance(value, type):
         return None
@@ -216,13 +216,13 @@ def offered(value, name, **arguments):
 
 
 def show(value):
-    """The displayhook: the value of a cell's last expression."""
+    """The displayhook: publishes the value of a cell's last expression."""
     if value is None:
         return
     data, metadata = bundle(value)
     publish("execute_result", {"data": data, "metadata": metadata, "execution_count": state.count})
     state.result = data["text/plain"]
-    if user.get("_") is state.shown:  # unless the user has put something of his own there
+    if user.get("_") is state.shown:  # unless the user has assigned another value
         user["___"], user["__"], user["_"] = user.get("__"), user.get("_"), value
         state.shown = value
     user["Out"][state.count] = user[f"_{state.count}"] = value
@@ -231,7 +231,7 @@ def show(value):
 def display(
     *values, include=None, exclude=None, metadata=None, raw=False, display_id=None, update=False, buffers=(), **_
 ):
-    """Shows values. With a display_id, returns a handle that can change what is shown."""
+    """Shows values. With a display_id, returns a handle that can change the display."""
     if display_id is True:
         display_id = uuid.uuid4().hex
     if update and display_id is None:
@@ -269,7 +269,7 @@ class DisplayHandle:
         update_display(value, display_id=self.display_id, **more)
 
 
-# What a cell asks
+# Input requests of cells
 
 
 class StdinNotImplementedError(NotImplementedError):
@@ -293,10 +293,10 @@ def ask_password(prompt="Password: ", stream=None):
 
 
 class Stdin(io.TextIOBase):
-    """`sys.stdin`: each line is asked for."""
+    """`sys.stdin`: sends an input request for each line."""
 
     def close(self):
-        """Stays open, as the streams do."""
+        """Does nothing, as with the streams."""
 
     def readable(self):
         return True
@@ -312,14 +312,14 @@ class Stdin(io.TextIOBase):
 
 
 def interrupted():
-    """What the interpreter does with a signal between bytecodes."""
+    """Handles an interrupt as the interpreter does between bytecodes."""
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(signal.SIGINT, sys._getframe(1))
 
 
 def sleep(seconds):
-    """time.sleep, which an interrupt ends."""
+    """time.sleep that an interrupt can end."""
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")
     flush()
@@ -346,7 +346,7 @@ plain_run = asyncio.run
 
 
 def run_to_end(main, **options):
-    """asyncio.run, where the runtime can suspend a stack; elsewhere it says what to write instead."""
+    """asyncio.run, if the runtime can suspend a stack; else an error that says what to write instead."""
     if can_run_sync():
         return plain_run(main, **options)
     main.close()
@@ -357,7 +357,7 @@ def run_to_end(main, **options):
 
 
 class State:
-    """What the cell that runs is about."""
+    """The state of the running cell."""
 
     exiting = False
 
@@ -375,7 +375,7 @@ FUTURES = [getattr(__future__, name).compiler_flag for name in __future__.all_fe
 
 
 async def execute(number, request):
-    """Runs one cell; returns the reply as JSON. Raises nothing."""
+    """Runs one cell and returns the reply as JSON. Never raises."""
     request = json.loads(request)
     cell.set(number)
     state.count = request["execution_count"]
@@ -400,8 +400,8 @@ async def execute(number, request):
 
 class Interruptible:
     """
-    Awaits a cell's coroutine, with the signal looked for only while its own code
-    runs: an interrupt that hit the event loop's code would leave the cell hanging.
+    Awaits a cell's coroutine and checks for the signal only while the cell's code
+    runs: an interrupt in the code of the event loop would leave the cell hanging.
     """
 
     def __init__(self, coroutine):
@@ -446,7 +446,7 @@ async def evaluate(tree, name, mode):
 
 
 def ends_quietly(code):
-    """A semicolon at the end keeps the value back."""
+    """Whether a semicolon at the end suppresses the value."""
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
     except (tokenize.TokenError, SyntaxError):
@@ -464,7 +464,7 @@ def evaluated(text):
 
 
 def failure(error):
-    """The exception as a reply, without the frames that are ours."""
+    """The exception as a reply, without the frames of this module."""
     if isinstance(error, asyncio.CancelledError):
         error = KeyboardInterrupt().with_traceback(error.__traceback__)
     if isinstance(error, SyntaxError) and re.match(r"\s*[%!]", error.text or ""):
@@ -499,11 +499,11 @@ def drop_our_frames(told):
 
 
 def cancel():
-    """The interrupt of a cell that awaits: no code runs that could notice the signal. Returns whether there is one."""
+    """Interrupts a cell that awaits, when no code runs that could notice the signal. Returns whether there is such a cell."""
     return state.task is not None and state.task.cancel()
 
 
-# Questions about code
+# Requests about code
 
 
 def complete(request):
@@ -522,7 +522,7 @@ def complete(request):
 
 
 def jedi_matches(text):
-    """jedi knows more, where somebody has installed it."""
+    """Completions by jedi, which knows more, if it was imported."""
     if "jedi" not in sys.modules:
         return None
     found = sys.modules["jedi"].Interpreter(text, [user]).complete()
@@ -567,12 +567,12 @@ def examine(request):
         try:
             parts.append("Source:\n" + inspect.getsource(value))
         except (OSError, TypeError):
-            pass  # built in, or typed where nobody kept it
+            pass  # the source is not available: built in, or typed interactively
     return to_json({"status": "ok", "found": True, "data": {"text/plain": "\n".join(parts)}, "metadata": {}})
 
 
 def name_at(code, position):
-    """The dotted name under the cursor; within a call's parentheses, the name of what is called."""
+    """The dotted name under the cursor; within a call's parentheses, the name of the function."""
     before = re.search(r"[\w.]*$", code[:position]).group()
     after = re.match(r"\w*", code[position:]).group()
     if before + after:
@@ -703,7 +703,7 @@ comm_manager = CommManager()
 
 
 async def comm(number, request, buffers):
-    """comm_open, comm_msg or comm_close from the client. What a callback raises is told on stderr."""
+    """Handles comm_open, comm_msg or comm_close from the client. An error in a callback is printed to stderr."""
     cell.set(number)
     request = json.loads(request)
     content = request["content"]
@@ -735,7 +735,7 @@ def comm_info(request):
     return to_json({"status": "ok", "comms": {key: {"target_name": name} for key, name in found.items()}})
 
 
-# Modules that code written for notebooks imports, where nobody has installed the real ones
+# Replacements of modules that notebook code imports, if the real ones are not installed
 
 
 class Substitutes:
@@ -758,7 +758,7 @@ def module(name, **members):
 
 
 class Shown:
-    """Something that is already in the form in which it is shown."""
+    """A value that already has the form in which it is displayed."""
 
     mime = "text/plain"
 
@@ -812,7 +812,7 @@ SUBSTITUTES = {
 
 
 def warm():
-    """Does once what imports lazily, so that the snapshot has it: half a second at the first error otherwise."""
+    """Triggers lazy imports once, so that the snapshot contains them; otherwise the first error takes half a second."""
     for code in ("1 / 0", "f o", "nowhere"):
         try:
             exec(code, {})

@@ -1,4 +1,4 @@
-/** How the embedded Python presents itself among the kernels, its limits included. */
+/** The kernelspec of the embedded Python, with its limits. */
 
 import { createRequire } from "node:module";
 
@@ -13,7 +13,7 @@ export interface PythonWasmKernelspec {
 
 export const PYTHON_WASM = "python-wasm";
 
-/** What it cannot do, in words for whoever chooses a kernel. */
+/** The limits of this kernel, as text for users who choose a kernel. */
 export const limits = [
   "no threads and no subprocesses",
   "no packages with native code while offline",
@@ -21,24 +21,24 @@ export const limits = [
   "no sandbox: it reads and writes the files of its working directory",
 ] as const;
 
-/** `program` is the built `python-wasm.js`, as a path; its worker lies beside it. */
+/** `program` is the path of the built `python-wasm.js`; its worker is in the same directory. */
 export function pythonWasmKernelspec(program: string): PythonWasmKernelspec {
   return {
     argv: [process.execPath, program, "{connection_file}"],
     display_name: "Python (WebAssembly)",
     language: "python",
-    interrupt_mode: "message", // a signal would do as well, but not on Windows
+    interrupt_mode: "message", // a signal would work too, but not on Windows
     env: {},
     metadata: { limits },
   };
 }
 
-/** Whether the optional package that it needs is installed, seen from `program`. */
+/** Whether the optional package `pyodide` can be resolved from `program`. */
 export function isPyodideInstalled(program: string): boolean {
   try {
     createRequire(program).resolve("pyodide");
     return true;
   } catch {
-    return false; // not found is the answer
+    return false; // it was not found
   }
 }

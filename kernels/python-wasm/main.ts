@@ -1,9 +1,9 @@
 /**
- * The embedded default kernel: CPython in WebAssembly, where a machine has Node
- * and nothing else. Started with a connection file, like any kernel.
+ * The embedded default kernel: CPython in WebAssembly, for machines that have
+ * only Node. It is started with a connection file, like any kernel.
  *
- * Sockets and Python start side by side; nobody is told that the kernel is
- * there before Python is.
+ * The sockets and Python start at the same time. `kernel_info_request` is
+ * answered only when Python is ready.
  */
 import type { Io } from "../io.ts";
 import type { KernelInfo } from "../kernel.ts";
@@ -64,7 +64,7 @@ function exit(error: unknown): never {
   process.exit(1);
 }
 
-/** A whole message, less its buffers: what a comm's callback is given. */
+/** A message without its buffers, as the callback of a comm gets it. */
 function commOf(content: unknown, { request }: Io) {
   const { header, parent_header = {} } = request;
   return { header, parent_header, msg_type: header.msg_type, content };

@@ -1,10 +1,10 @@
 /**
- * What the two threads say to each other: the main thread, which has the
- * sockets, and the worker, in which Python runs and which may be deaf for long.
+ * The messages between the two threads: the main thread, which has the sockets,
+ * and the worker, which runs Python and may be unresponsive for long.
  *
- * Contents travel as the JSON text that Python wrote or will read. While Python
- * runs, the worker reads no messages; what must reach it then goes through the
- * shared memory below, or through a port that it reads when it is woken.
+ * Contents travel as JSON text, written or read by Python. While Python runs,
+ * the worker reads no messages. Data that must reach it then goes through the
+ * shared memory below, or through a port that the worker reads when it wakes.
  */
 import type { MessagePort } from "node:worker_threads";
 
@@ -17,11 +17,11 @@ export interface WorkerData {
 /** Bytes in the shared memory: the signal, and three 32-bit words. */
 export const MEMORY_BYTES = 16;
 
-/** The words. The signal is the byte 0, where Pyodide looks for it between bytecodes. */
-export const WAKE = 1; // counts up whenever a worker that waits must look around
-export const UNREAD = 2; // bytes said by the worker that the main thread has not passed on
+/** The indices of the words. The signal is byte 0, which Pyodide reads between bytecodes. */
+export const WAKE = 1; // is incremented whenever a waiting worker must check its state
+export const UNREAD = 2; // bytes from the worker that the main thread has not passed on yet
 
-/** Beyond this the worker waits: Python prints faster than sockets carry. */
+/** Beyond this limit the worker waits: Python can print faster than sockets can send. */
 export const UNREAD_LIMIT = 32 * 1024 * 1024;
 
 export const SIGINT = 2;
@@ -68,7 +68,7 @@ export type WorkerEvent =
     }
   | { readonly kind: "done"; readonly id: number; readonly content: string };
 
-/** What a said thing weighs against `UNREAD_LIMIT`. */
+/** The size of an event that counts towards `UNREAD_LIMIT`. */
 export function weight(said: WorkerEvent): number {
   if (said.kind === "stream") return said.text.length;
   if (said.kind !== "publish") return 0;

@@ -1,4 +1,4 @@
-/** The build takes Python's sources in as text. */
+/** The build imports Python sources as text. */
 declare module "*.py" {
   const source: string;
   export default source;

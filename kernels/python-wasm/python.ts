@@ -1,10 +1,10 @@
 /**
- * Python, as the main thread sees it: a worker to ask, which says things of its
- * own while it works.
+ * Python, as the main thread sees it: a worker that answers requests and sends
+ * events while it works.
  *
- * Streams are gathered for a moment, so that ten thousand printed lines are a
- * few messages; anything else that a cell says first lets go what was gathered,
- * so the order stays.
+ * Stream text is collected for a moment, so that ten thousand printed lines
+ * become a few messages. Before any other event the collected text is sent, so
+ * that the order stays.
  */
 import { MessageChannel, Worker } from "node:worker_threads";
 import { KernelError, type Content, type Io } from "../io.ts";
@@ -20,18 +20,18 @@ import {
   type WorkerData,
 } from "./protocol.ts";
 
-/** Streams wait this long for more of the same. */
+/** How long stream text waits for more text of the same stream. */
 const GATHER_MS = 10;
 const GATHER_LIMIT = 64 * 1024; // characters
 
 type Stream = Extract<WorkerEvent, { kind: "stream" }>;
 type SaidByCell = Stream | Extract<WorkerEvent, { kind: "publish" }>;
 
-/** Requests whose cells may still say something: tasks that they left behind. */
+/** The number of past requests whose background tasks may still send output. */
 const REMEMBERED = 1_000;
 
 export class Python {
-  /** The version, once Python answers. Rejects when it cannot start, or ends. */
+  /** Resolves with the version when Python answers. Rejects if Python cannot start or ends. */
   readonly ready: Promise<string>;
   /** Rejects when the thread ends: Python has crashed. */
   readonly died: Promise<never>;
@@ -70,17 +70,17 @@ export class Python {
     this.#worker.on("message", (said: WorkerEvent) => this.#hear(said));
   }
 
-  /** Resolves with the reply's content; what is said until then and after has `io`'s request as its parent. */
+  /** Resolves with the content of the reply. All output, before and after the reply, has `io`'s request as its parent. */
   async ask(kind: Question, content: unknown, io: Io): Promise<Content> {
     await this.ready;
-    io.signal.throwIfAborted(); // an interrupt that came before Python had the request is this request's own
+    io.signal.throwIfAborted(); // an interrupt before Python got the request applies to this request
     const id = (this.#lastId += 1);
     this.#remember(id, io);
     const answered = new Promise<Content>((resolve) =>
       this.#asked.set(id, resolve),
     );
     if (kind === "execute" || kind === "comm")
-      Atomics.store(this.#signal, 0, 0); // what came for the one before
+      Atomics.store(this.#signal, 0, 0); // removes an interrupt of the previous request
     const { buffers } = io.request;
     this.#post({ kind, id, content: JSON.stringify(content), buffers });
     const reply = await answered;
@@ -88,7 +88,7 @@ export class Python {
     return reply;
   }
 
-  /** Stops what Python does: between bytecodes, in a sleep, in `input()`, at an `await`. */
+  /** Interrupts Python: between bytecodes, in a sleep, in `input()`, at an `await`. */
   interrupt(): void {
     Atomics.store(this.#signal, 0, SIGINT);
     this.#wake();
@@ -157,7 +157,7 @@ export class Python {
     void this.#pass(said, (io) => io.stream(said.name, said.text));
   }
 
-  /** Enqueues at once, so that the order stays; what the sockets have taken counts as read. */
+  /** Queues the event at once, so that the order stays. An event counts as read when the sockets have accepted it. */
   async #pass(
     said: SaidByCell,
     publish: (io: Io) => Promise<void>,
@@ -178,7 +178,7 @@ export class Python {
       this.#answers.port1.postMessage(value ?? "");
       this.#wake();
     } catch {
-      // the interrupt, of which Python hears by its signal
+      // the request was interrupted; Python gets the interrupt by its signal
     }
   }
 

@@ -1,9 +1,10 @@
 /**
- * Boots Python, from a snapshot of its memory where there is one.
+ * Boots Python, from a snapshot of its memory if there is one.
  *
- * Pyodide's snapshots are marked as internal: whatever goes wrong with one is
- * logged, and Python boots the long way. A snapshot is code that will run, so
- * only a file of our own user's, writable by nobody else, is taken.
+ * Pyodide's snapshots are an internal feature. So every problem with a snapshot
+ * is logged, and Python boots without it, which takes longer. A snapshot is code
+ * that will run. So only a file that belongs to this user, and that no other
+ * user can write, is used.
  */
 import {
   mkdir,
@@ -26,7 +27,7 @@ export interface Booted {
   readonly fromSnapshot: boolean;
 }
 
-/** `prepare` does what every start needs; it becomes part of the snapshot, and must leave no reference to JavaScript in Python. */
+/** `prepare` does the work that every start needs. Its result is part of the snapshot, so it must leave no reference to JavaScript in Python. */
 export async function boot(
   load: Load,
   file: string,
@@ -46,7 +47,7 @@ export async function boot(
   return { pyodide, fromSnapshot: false };
 }
 
-/** One file per version of Pyodide, of Node, and of what is prepared. */
+/** One file for each version of Pyodide, of Node, and of the prepared source. */
 export function snapshotFile(
   pyodide: string,
   source: string,
@@ -65,7 +66,7 @@ export function snapshotFile(
 
 const PREFIX = "python-wasm";
 const SUFFIX = ".snapshot";
-const KEPT = 3; // files of 31 MB: another version of Node or of us may still want its own
+const KEPT = 3; // files of 31 MB: another version of Node or of this package may still use its own
 
 function cacheFolder(env: NodeJS.ProcessEnv): string {
   const {
@@ -85,12 +86,15 @@ function cacheFolder(env: NodeJS.ProcessEnv): string {
 }
 
 async function readSnapshot(file: string): Promise<Uint8Array | undefined> {
-  const found = await stat(file).catch(() => undefined); // there is none yet
+  const found = await stat(file).catch(() => undefined); // the file does not exist yet
   if (found === undefined) return undefined;
   const foreign =
     process.getuid !== undefined &&
     (found.uid !== process.getuid() || (found.mode & 0o022) !== 0);
-  if (foreign) throw new Error(`${file} can be written by others`);
+  if (foreign)
+    throw new Error(
+      `${file} is not used: it belongs to another user, or other users can write it`,
+    );
   return readFile(file);
 }
 
@@ -104,11 +108,11 @@ async function makeSnapshot(
   const snapshot = pyodide.makeMemorySnapshot();
   keep(file, snapshot).catch((error: unknown) => {
     console.error("The snapshot of Python was not kept:", error);
-  }); // meanwhile Python boots from what is in memory
+  }); // in the meantime Python boots from the snapshot in memory
   return snapshot;
 }
 
-/** Appears complete or not at all, whoever else is writing the same. */
+/** Writes the file so that it appears complete or not at all, even if another process writes the same file. */
 async function keep(file: string, snapshot: Uint8Array): Promise<void> {
   const folder = dirname(file);
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -124,7 +128,7 @@ async function keep(file: string, snapshot: Uint8Array): Promise<void> {
 
 async function prune(folder: string, fresh: string): Promise<void> {
   const names = (await readdir(folder)).filter(
-    (name) => name.startsWith(PREFIX) && name !== fresh, // halves of files, too, that a killed process left
+    (name) => name.startsWith(PREFIX) && name !== fresh, // also partial files that a killed process left
   );
   const dated = await Promise.all(
     names.map(async (name) => {

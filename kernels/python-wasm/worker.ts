@@ -1,7 +1,7 @@
 /**
- * The thread in which Python runs. It does one thing at a time, and may do it
- * for long: what Python says leaves at once, what it must hear meanwhile comes
- * through shared memory.
+ * The thread in which Python runs. It does one thing at a time, which may take
+ * long. Output of Python is sent at once. Signals and answers that must reach
+ * Python in the meantime come through shared memory.
  */
 import {
   parentPort,
@@ -23,7 +23,7 @@ import {
 } from "./protocol.ts";
 import { boot, snapshotFile } from "./snapshot.ts";
 
-/** The functions of `kernel.py` that are called from here. Contents are JSON. */
+/** The functions of `kernel.py` that this thread calls. Contents are JSON. */
 interface PythonKernel {
   start(host: Host, environment: string, directory: string): string;
   execute(id: number, content: string): Promise<string>;
@@ -39,7 +39,7 @@ interface PythonKernel {
   cancel(): boolean;
 }
 
-/** What `kernel.py` finds in its `host`. */
+/** The object that `kernel.py` uses as its `host`. */
 type Host = ReturnType<typeof hostOf>;
 
 const HOME = "/home/pyodide"; // Pyodide's default
@@ -54,7 +54,7 @@ const { pyodide, fromSnapshot } = await boot(
   snapshotFile(version, kernelSource),
   install,
 );
-let runningId = 0; // of the cell that runs, or ran last
+let runningId = 0; // the id of the cell that runs or that ran last
 captureDescriptors(pyodide);
 const directory = mountWorkingDirectory(pyodide);
 const python = pyodide.pyimport(MODULE) as PythonKernel;
@@ -68,7 +68,7 @@ say({ kind: "ready", version: python_version, fromSnapshot });
 
 async function attend(asked: WorkerRequest): Promise<void> {
   if (asked.kind === "interrupt") {
-    const isPending = Atomics.load(signal, 0) === SIGINT; // otherwise code that ran has noticed it
+    const isPending = Atomics.load(signal, 0) === SIGINT; // otherwise running code has noticed it
     if (isPending && python.cancel()) Atomics.store(signal, 0, 0);
     return;
   }
@@ -102,7 +102,7 @@ async function answer(
   }
 }
 
-/** What Python itself did not turn into an answer: an interrupt at an odd moment, or a fault of ours. */
+/** The answer for an error that Python did not handle: an interrupt at an unusual moment, or an internal error. */
 function failure(error: unknown) {
   const text = error instanceof Error ? error.message : String(error);
   const ename = text.includes("KeyboardInterrupt")
@@ -113,9 +113,9 @@ function failure(error: unknown) {
 
 function hostOf() {
   return {
-    /** From here on, an interrupt is noticed between bytecodes. */
+    /** From this call on, Python notices an interrupt between bytecodes. */
     arm: () => pyodide.setInterruptBuffer(interrupts),
-    disarm: () => pyodide.setInterruptBuffer(undefined as never), // which its own type forgets
+    disarm: () => pyodide.setInterruptBuffer(undefined as never), // its type does not allow `undefined`, but Pyodide does
 
     stream: (id: number, name: "stdout" | "stderr", text: string) =>
       say({ kind: "stream", id, name, text }),
@@ -127,9 +127,9 @@ function hostOf() {
       ...[metadata, buffers]: [string, readonly Uint8Array[]]
     ) => say({ kind: "publish", id, msg_type, content, metadata, buffers }),
 
-    /** The answer, or `undefined` for an interrupt. */
+    /** Returns the answer, or `undefined` at an interrupt. */
     input(id: number, prompt: string, password: boolean): string | undefined {
-      while (receiveMessageOnPort(answers) !== undefined); // an answer that came with an interrupt
+      while (receiveMessageOnPort(answers) !== undefined); // drops an answer that arrived with an interrupt
       say({ kind: "input", id, prompt, password });
       for (;;) {
         const seen = Atomics.load(words, WAKE);
@@ -140,7 +140,7 @@ function hostOf() {
       }
     },
 
-    /** Whether an interrupt ended it. */
+    /** Returns whether an interrupt ended the sleep. */
     sleep(duration_ms: number): boolean {
       const end = performance.now() + duration_ms;
       for (;;) {
@@ -154,12 +154,12 @@ function hostOf() {
   };
 }
 
-/** Takes the signal, as the interpreter would between bytecodes; it is then Python's to raise. */
+/** Takes the signal, as the interpreter does between bytecodes; Python must then raise the interrupt. */
 function isInterrupted(): boolean {
   return Atomics.compareExchange(signal, 0, SIGINT, 0) === SIGINT;
 }
 
-/** worker → main thread. Waits while too much of what was said before is unread. */
+/** worker → main thread. Waits while too many bytes of earlier events are unread. */
 function say(said: WorkerEvent): void {
   const heavy = weight(said);
   if (heavy > 0) {
@@ -173,10 +173,10 @@ function say(said: WorkerEvent): void {
   parentPort?.postMessage(said);
 }
 
-/** What is written to the file descriptors 1 and 2 themselves, as by `os.write`, is output of the cell too. */
+/** Makes direct writes to the file descriptors 1 and 2, as by `os.write`, output of the cell. */
 function captureDescriptors(pyodide: PyodideAPI): void {
   const writerOf = (name: "stdout" | "stderr") => {
-    const decoder = new TextDecoder(); // a character may come in two writes
+    const decoder = new TextDecoder(); // a character may be split over two writes
     return {
       write(bytes: Uint8Array): number {
         const text = decoder.decode(bytes, { stream: true });
@@ -189,7 +189,7 @@ function captureDescriptors(pyodide: PyodideAPI): void {
   pyodide.setStderr(writerOf("stderr"));
 }
 
-/** Makes `kernel.py` a module of its own, beside the user's `__main__`. */
+/** Installs `kernel.py` as a separate module next to the user's `__main__`. */
 function install(pyodide: PyodideAPI): void {
   pyodide.runPython(`
 def _install(source):
@@ -201,11 +201,11 @@ del _install
 `);
 }
 
-/** The files around the kernel, under the same names. Returns where Python shall stand. */
+/** Mounts the working directory in Python under the same path. Returns Python's working directory. */
 function mountWorkingDirectory(pyodide: PyodideAPI): string {
   const here = process.cwd();
   const there = process.platform === "win32" ? "/cwd" : here;
-  if (there === "/") return HOME; // Python's own root lies there
+  if (there === "/") return HOME; // Python's own root is there
   try {
     pyodide.mountNodeFS(there, here);
     return there;
@@ -215,7 +215,7 @@ function mountWorkingDirectory(pyodide: PyodideAPI): string {
   }
 }
 
-/** Without what would mislead a Python that lives in another file system. */
+/** The variables without those that are wrong for a Python in another file system. */
 function environment(env: NodeJS.ProcessEnv): Record<string, string> {
   const kept = Object.entries(env).flatMap(([name, value]) =>
     value === undefined || /^(PYTHON|LD_|DYLD_|HOME$|PATH$)/.test(name)
