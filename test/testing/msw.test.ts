@@ -153,7 +153,7 @@ test("a WebSocket that MSW does not mock is refused, and why is said", async () 
   const [error] = (await once(socket, "error")) as [Error];
   expect(error.message).toContain("500");
   expect(String(printed.mock.calls[0]?.[0])).toContain(
-    "MSW mocks no other: in Node 20 set globalThis.WebSocket",
+    "MSW mocks only that: in Node 20 set globalThis.WebSocket",
   );
 });
 
