@@ -13,11 +13,11 @@ import { ZmtpConnection } from "../src/zmq/zmtp/connection.ts";
 /** The most bytes of one message from a client. */
 const MESSAGE_LIMIT = 1024 * 1024 * 1024;
 /** The most messages that wait to be read. Beyond it, reading from the clients stops. */
-const MOST_UNHEARD = 1_000;
+const MAX_UNREAD = 1_000;
 /** The most bytes that may wait for one subscriber if no message may be dropped. */
-const MOST_UNSENT = 64 * 1024 * 1024;
+const MAX_UNSENT_BYTES = 64 * 1024 * 1024;
 /** The interval between two checks whether all messages were sent. */
-const LOOK_MS = 5;
+const POLL_MS = 5;
 
 /** A connected peer. */
 interface Peer {
@@ -80,7 +80,7 @@ interface Hooks {
 }
 
 /** The address that a socket binds. */
-export interface Place {
+export interface BindAddress {
   readonly transport: string;
   readonly ip: string;
   /** 0 means any free port; for `ipc` it is the end of the path. */
@@ -91,7 +91,7 @@ abstract class Bound implements AsyncIterable<Frames> {
   protected readonly peers = new Set<Peer>();
   readonly #server = createServer((socket) => this.#accept(socket));
   readonly #type: "router" | "xpub";
-  #unheard: Frames[] = [];
+  #unread: Frames[] = [];
   #isPaused = false;
   #isClosed = false;
   #wake = () => {};
@@ -105,7 +105,7 @@ abstract class Bound implements AsyncIterable<Frames> {
   }
 
   /** Resolves with the port when the socket listens. */
-  async bind({ transport, ip, port }: Place): Promise<number> {
+  async bind({ transport, ip, port }: BindAddress): Promise<number> {
     if (transport === "ipc") {
       const path = `${ip}-${port}`;
       rmSync(path, { force: true }); // removes the socket of an earlier kernel, as libzmq does
@@ -127,7 +127,7 @@ abstract class Bound implements AsyncIterable<Frames> {
     this.#wake();
     const end = performance.now() + linger_ms;
     while (performance.now() < end && ![...this.peers].every(isSent)) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     for (const { connection } of this.peers) connection.finish();
     this.peers.clear();
@@ -136,14 +136,14 @@ abstract class Bound implements AsyncIterable<Frames> {
   /** The received messages in order, one at a time. Ends when the socket is closed. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Frames, void> {
     while (!this.#isClosed) {
-      const taken = this.#unheard;
-      this.#unheard = [];
+      const taken = this.#unread;
+      this.#unread = [];
       this.#resume();
       for (const frames of taken) {
         if (this.isClosed) return;
         yield frames;
       }
-      if (this.#unheard.length > 0) continue;
+      if (this.#unread.length > 0) continue;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
         if (this.isClosed) resolve();
@@ -152,9 +152,9 @@ abstract class Bound implements AsyncIterable<Frames> {
   }
 
   /** Queues a received message. The frames must be copies that may be kept. */
-  protected hear(frames: Frames): void {
-    this.#unheard.push(frames);
-    if (this.#unheard.length >= MOST_UNHEARD && !this.#isPaused) {
+  protected enqueue(frames: Frames): void {
+    this.#unread.push(frames);
+    if (this.#unread.length >= MAX_UNREAD && !this.#isPaused) {
       this.#isPaused = true;
       for (const { socket } of this.peers) socket.pause();
     }
@@ -162,7 +162,7 @@ abstract class Bound implements AsyncIterable<Frames> {
   }
 
   protected abstract ready(peer: Peer): void;
-  protected abstract heard(peer: Peer, frames: Frames): void;
+  protected abstract received(peer: Peer, frames: Frames): void;
   protected ended(peer: Peer): void {
     this.peers.delete(peer);
   }
@@ -177,7 +177,7 @@ abstract class Bound implements AsyncIterable<Frames> {
     const peer = peerOf(this.#type, socket, {
       ready: (one) => this.ready(one),
       messages: (one, batch) => {
-        for (const frames of batch) this.heard(one, frames);
+        for (const frames of batch) this.received(one, frames);
       },
       ended: (one) => this.ended(one),
     });
@@ -219,8 +219,8 @@ export class Router extends Bound {
     this.peers.delete(before);
   }
 
-  protected override heard({ identity }: Peer, frames: Frames): void {
-    this.hear([identity, ...frames.map((frame) => Buffer.from(frame))]);
+  protected override received({ identity }: Peer, frames: Frames): void {
+    this.enqueue([identity, ...frames.map((frame) => Buffer.from(frame))]);
   }
 
   protected override ended(peer: Peer): void {
@@ -232,12 +232,12 @@ export class Router extends Bound {
 
 /** The received messages are subscriptions: one byte, 1 to subscribe or 0 to unsubscribe, then the topic. */
 export class XPublisher extends Bound {
-  readonly #most: number;
+  readonly #limit: number;
 
-  /** At most `most` messages wait for a subscriber that does not read; further messages are dropped for it. 0: the publisher waits instead. */
-  constructor(most: number) {
+  /** At most `limit` messages wait for a subscriber that does not read; further messages are dropped for it. 0: the publisher waits instead. */
+  constructor(limit: number) {
     super("xpub");
-    this.#most = most;
+    this.#limit = limit;
   }
 
   /** Sends to every peer that subscribed to a prefix of the first frame. */
@@ -247,27 +247,27 @@ export class XPublisher extends Bound {
       if (![...peer.topics.keys()].some((one) => topic.startsWith(one))) {
         continue;
       }
-      if (this.#most === 0) await this.#room(peer);
-      else if (peer.line.length >= this.#most) continue;
+      if (this.#limit === 0) await this.#waitForRoom(peer);
+      else if (peer.line.length >= this.#limit) continue;
       send(peer, frames);
     }
   }
 
   protected override ready(): void {}
 
-  protected override heard({ topics }: Peer, [frame]: Frames): void {
+  protected override received({ topics }: Peer, [frame]: Frames): void {
     const [sign] = frame ?? [];
     if (frame === undefined || (sign !== 0 && sign !== 1)) return;
     const topic = keyOf(frame.subarray(1));
     const count = (topics.get(topic) ?? 0) + (sign === 1 ? 1 : -1);
     if (count > 0) topics.set(topic, count);
     else topics.delete(topic);
-    this.hear([Buffer.from(frame)]);
+    this.enqueue([Buffer.from(frame)]);
   }
 
-  async #room(peer: Peer): Promise<void> {
-    while (peer.line.bytes > MOST_UNSENT && this.peers.has(peer)) {
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  async #waitForRoom(peer: Peer): Promise<void> {
+    while (peer.line.bytes > MAX_UNSENT_BYTES && this.peers.has(peer)) {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
 }

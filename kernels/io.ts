@@ -43,7 +43,7 @@ export class KernelError extends Error {
   }
 }
 
-type Say = (
+type Send = (
   channel: Channel,
   msg_type: string,
   content: unknown,
@@ -57,14 +57,14 @@ export class Io {
   silent = false;
   stopsOnError = false;
   endsKernel = false;
-  readonly #say: Say;
+  readonly #send: Send;
   readonly #interrupted = new AbortController();
   #allowStdin = false;
-  #answered: ((value: string) => void) | undefined;
+  #onAnswer: ((value: string) => void) | undefined;
 
-  constructor(request: Received, say: Say) {
+  constructor(request: Received, send: Send) {
     this.request = request;
-    this.#say = say;
+    this.#send = send;
   }
 
   /** Aborted by an interrupt, with a `KernelError` named KeyboardInterrupt. */
@@ -148,7 +148,7 @@ export class Io {
 
   /** Publishes any message on iopub. */
   publish(msg_type: string, content: unknown, extra?: Extra): Promise<void> {
-    return this.#say("iopub", msg_type, content, extra);
+    return this.#send("iopub", msg_type, content, extra);
   }
 
   /** Sends a reply to the client, on the channel of its request. It may be called late and more than once. */
@@ -157,7 +157,7 @@ export class Io {
       /_request$/,
       "_reply",
     );
-    return this.#say(this.request.channel, msg_type, content, extra);
+    return this.#send(this.request.channel, msg_type, content, extra);
   }
 
   /**
@@ -174,24 +174,24 @@ export class Io {
     }
     this.signal.throwIfAborted();
     const { promise, resolve, reject } = pending();
-    this.#answered = resolve;
+    this.#onAnswer = resolve;
     const interrupted = () => {
       reject(this.signal.reason as KernelError);
     };
     this.signal.addEventListener("abort", interrupted, { once: true });
     try {
       const content = { prompt, password };
-      await this.#say("stdin", "input_request", content, extra);
+      await this.#send("stdin", "input_request", content, extra);
       return await promise;
     } finally {
-      this.#answered = undefined;
+      this.#onAnswer = undefined;
       this.signal.removeEventListener("abort", interrupted);
     }
   }
 
   /** Accepts an `input_reply`. If no input request is open, the reply is dropped, as other kernels do. */
   answer(message: Received): void {
-    this.#answered?.(valueOf(message));
+    this.#onAnswer?.(valueOf(message));
   }
 
   interrupt(): void {
@@ -205,7 +205,7 @@ export class Io {
 
   /** Ends the request; an open input request is never answered. */
   end(): void {
-    this.#answered = undefined;
+    this.#onAnswer = undefined;
   }
 }
 

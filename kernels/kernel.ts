@@ -29,11 +29,14 @@ export interface KernelDefinition {
   /** The protocol version in the headers; `message.ts` has the default. */
   readonly protocol_version?: string;
   /** Returns whether to accept a message; `false` drops it, as an unresponsive kernel does. */
-  readonly hears?: (message: Received) => boolean;
+  readonly accepts?: (message: Received) => boolean;
   /** Returns whether to publish a status message; `false` makes a kernel that never reports `idle`, for example. */
-  readonly says?: (state: "busy" | "idle", request: Received) => boolean;
+  readonly publishesStatus?: (
+    state: "busy" | "idle",
+    request: Received,
+  ) => boolean;
   /** Answers a request completely, including `busy` and `idle`. Resolves with `false` to leave it to the handlers. */
-  readonly attend?: (
+  readonly answerAll?: (
     request: Received,
     io: Io,
     kernel: Kernel,
@@ -66,13 +69,13 @@ export const NO_REPLY: unique symbol = Symbol("no reply");
 
 /** The content of the reply; `status: "ok"` is added if it has no status. `undefined`: an empty content. */
 export type ReplyContent = Content | typeof NO_REPLY | undefined;
-type Handled = ReplyContent | Promise<ReplyContent> | Promise<void>;
+type HandlerResult = ReplyContent | Promise<ReplyContent> | Promise<void>;
 /** A handler throws a `KernelError` to reply with `status: "error"`. */
-type Handler = (content: Content, io: Io) => Handled;
+type Handler = (content: Content, io: Io) => HandlerResult;
 
 /** The handlers by request type without `_request`. If a handler is missing, the reply is empty. */
 export interface Handlers {
-  readonly execute: (request: ExecuteRequest, io: Io) => Handled;
+  readonly execute: (request: ExecuteRequest, io: Io) => HandlerResult;
   readonly kernel_info?: Handler;
   readonly complete?: Handler;
   readonly inspect?: Handler;
@@ -91,7 +94,7 @@ export interface Handlers {
 
 export interface KernelPort {
   /** kernel → client. Keeps the order of the calls per channel. Never rejects. */
-  readonly say: (
+  readonly send: (
     message: Message,
     identities: readonly Uint8Array[],
   ) => Promise<void>;
@@ -108,8 +111,8 @@ export class Kernel {
   readonly #definition: KernelDefinition;
   readonly #port: KernelPort;
   readonly #shell: Received[] = [];
-  #working = false;
-  #roomMade = () => {};
+  #isWorking = false;
+  #onRoom = () => {};
   #running: Io | undefined;
 
   constructor(
@@ -124,7 +127,7 @@ export class Kernel {
 
   /** client → kernel. Resolves when the next message of the channel may be passed. */
   async receive(message: Received): Promise<void> {
-    if (this.#definition.hears?.(message) === false) return;
+    if (this.#definition.accepts?.(message) === false) return;
     if (message.channel === "stdin") {
       this.#running?.answer(message);
       return;
@@ -134,9 +137,9 @@ export class Kernel {
       return;
     }
     this.#shell.push(message);
-    if (!this.#working) void this.#work();
+    if (!this.#isWorking) void this.#work();
     while (this.#shell.length >= QUEUE_LIMIT) {
-      await new Promise<void>((resolve) => (this.#roomMade = resolve));
+      await new Promise<void>((resolve) => (this.#onRoom = resolve));
     }
   }
 
@@ -156,33 +159,33 @@ export class Kernel {
     } = {},
   ): Promise<void> {
     const { topic = Buffer.from(msg_type), ...rest } = extra;
-    return this.#port.say(this.#compose("iopub", msg_type, content, rest), [
+    return this.#port.send(this.#compose("iopub", msg_type, content, rest), [
       topic,
     ]);
   }
 
   async #work(): Promise<void> {
-    this.#working = true;
+    this.#isWorking = true;
     for (;;) {
       const request = this.#shell.shift();
-      this.#roomMade();
+      this.#onRoom();
       if (request === undefined) break;
       await this.#attend(request);
     }
-    this.#working = false;
+    this.#isWorking = false;
   }
 
   /** Publishes `busy`, answers the request, publishes `idle`. Never rejects: an error of a handler becomes the reply. */
   async #attend(request: Received): Promise<void> {
-    const { says = () => true, attend } = this.#definition;
+    const { publishesStatus = () => true, answerAll } = this.#definition;
     const io = this.#ioOf(request);
     if (request.channel === "shell") this.#running = io;
-    if ((await attend?.(request, io, this)) === true) {
+    if ((await answerAll?.(request, io, this)) === true) {
       if (this.#running === io) this.#running = undefined;
       io.end();
       return;
     }
-    if (says("busy", request)) await this.#status("busy", request);
+    if (publishesStatus("busy", request)) await this.#status("busy", request);
     let behind: readonly Received[] = [];
     try {
       const content = toContent(contentOf(request));
@@ -195,7 +198,7 @@ export class Kernel {
     } finally {
       if (this.#running === io) this.#running = undefined;
       io.end();
-      if (says("idle", request)) await this.#status("idle", request);
+      if (publishesStatus("idle", request)) await this.#status("idle", request);
     }
     for (const execution of behind) await this.#abort(execution);
     if (io.endsKernel) this.#port.end();
@@ -213,7 +216,7 @@ export class Kernel {
     await io.reply({ status: "error", execution_count, ...failed });
   }
 
-  #answer(request: Received, content: Content, io: Io): Handled {
+  #answer(request: Received, content: Content, io: Io): HandlerResult {
     const { handlers, kernelInfo } = this.#definition;
     const { msg_type } = request.header;
     switch (msg_type) {
@@ -307,7 +310,7 @@ export class Kernel {
       const draft = { parent: request, ...extra };
       return channel === "iopub"
         ? this.publish(msg_type, content, draft)
-        : this.#port.say(
+        : this.#port.send(
             this.#compose(channel, msg_type, content, draft),
             request.identities,
           );

@@ -22,7 +22,7 @@ import {
 } from "./connection.ts";
 
 /** The same timeout as in xeus. */
-const PATIENCE_MS = 5_000;
+const ACKNOWLEDGE_TIMEOUT_MS = 5_000;
 
 /** Resolves when the launcher has acknowledged. Rejects if the launcher refuses, or does not answer within five seconds. */
 export async function register(
@@ -54,8 +54,8 @@ async function registerByMessage(
     username: "kernel",
   });
   // The encoding of a REQ socket: an empty frame first.
-  const [, ...frames] = await answerTo(endpoint, [
-    NOTHING,
+  const [, ...frames] = await exchange(endpoint, [
+    EMPTY,
     ...toFrames(request, signer),
   ]);
   const reply = new FrameReader(signer).read(frames, "shell");
@@ -77,15 +77,15 @@ async function registerByFrame(
     portNames.map((name) => [name, String(connection[name])]),
   );
   const content = Buffer.from(JSON.stringify({ kernel_id, ...ports }));
-  const [, signature, acknowledged] = await answerTo(endpoint, [
+  const [, signature, acknowledged] = await exchange(endpoint, [
     DELIMITER,
-    signer.sign(alone(content)),
+    signer.sign(onlyContent(content)),
     content,
   ]);
   if (
     signature === undefined ||
     acknowledged === undefined ||
-    !signer.verifies(signature, alone(acknowledged))
+    !signer.verifies(signature, onlyContent(acknowledged))
   ) {
     throw new Error(
       "The launcher's acknowledgement is not signed with the key in the connection file",
@@ -93,8 +93,8 @@ async function registerByFrame(
   }
 }
 
-/** Sends one message and resolves with the first answer; rejects after `PATIENCE_MS`. */
-function answerTo(endpoint: string, asked: Frames): Promise<Frames> {
+/** Sends one message and resolves with the first answer; rejects after `ACKNOWLEDGE_TIMEOUT_MS`. */
+function exchange(endpoint: string, message: Frames): Promise<Frames> {
   return new Promise((resolve, reject) => {
     const end = (settle: () => void) => {
       clearTimeout(timer);
@@ -102,9 +102,9 @@ function answerTo(endpoint: string, asked: Frames): Promise<Frames> {
       settle();
     };
     const timer = setTimeout(() => {
-      const why = `The launcher did not answer within ${PATIENCE_MS / 1000} s`;
+      const why = `The launcher did not answer within ${ACKNOWLEDGE_TIMEOUT_MS / 1000} s`;
       end(() => reject(new Error(why)));
-    }, PATIENCE_MS);
+    }, ACKNOWLEDGE_TIMEOUT_MS);
     const link = zmtp.connect({
       type: "dealer",
       endpoint,
@@ -119,18 +119,18 @@ function answerTo(endpoint: string, asked: Frames): Promise<Frames> {
         }
       },
     });
-    link.send(asked);
+    link.send(message);
   });
 }
 
 /** The digest covers four frames. Three empty frames leave the digest of the fourth alone. */
-function alone(content: Uint8Array) {
+function onlyContent(content: Uint8Array) {
   return {
-    header: NOTHING,
-    parent_header: NOTHING,
-    metadata: NOTHING,
+    header: EMPTY,
+    parent_header: EMPTY,
+    metadata: EMPTY,
     content,
   };
 }
 
-const NOTHING = new Uint8Array();
+const EMPTY = new Uint8Array();

@@ -22,7 +22,7 @@ export interface ServeOptions extends KernelDefinition {
   /** See `WireOptions`. */
   readonly iopubLimit?: number;
   /** False: the heartbeat socket is bound and never answers. */
-  readonly beats?: boolean;
+  readonly heartbeat?: boolean;
   /** Registers in this dialect, whatever the connection file says. */
   readonly dialect?: Dialect;
 }
@@ -71,12 +71,12 @@ export async function serveKernel(
   let end = () => {};
   const ended = new Promise<void>((resolve) => (end = resolve));
   const kernel: Kernel = new Kernel(options, {
-    say: (message, identities) => wire.say(message, identities),
+    send: (message, identities) => wire.send(message, identities),
     end: () => end(),
   });
   const wire = await Wire.bind({
     connection,
-    hear: (message) => kernel.receive(message),
+    onMessage: (message) => kernel.receive(message),
     subscribed: (topic) => {
       if (options.welcome === true) void greet(kernel, topic);
       options.subscribed?.(kernel);
@@ -85,7 +85,7 @@ export async function serveKernel(
       ? {}
       : { iopubLimit: options.iopubLimit }),
   });
-  if (options.beats === false) wire.stopHeart();
+  if (options.heartbeat === false) wire.stopHeartbeat();
   try {
     if (registration !== undefined) {
       const { dialect = registration.dialect } = options;
@@ -118,18 +118,19 @@ function hasZeros({ connection }: Instructions): boolean {
   return portNames.some((name) => connection[name] === 0);
 }
 
-const WATCH_MS = 2_000;
+const PARENT_POLL_MS = 2_000;
 
 /** Calls `gone` when the parent process has ended, or when this process has got another parent. */
 function watchParent(gone: () => void): NodeJS.Timeout | undefined {
-  const said = Number(process.env["JPY_PARENT_PID"]);
+  const given = Number(process.env["JPY_PARENT_PID"]);
   // On Windows the variable is a handle, for which Node cannot wait. There the process that started us is watched.
-  const parent = process.platform === "win32" && said > 0 ? process.ppid : said;
+  const parent =
+    process.platform === "win32" && given > 0 ? process.ppid : given;
   if (!Number.isInteger(parent) || parent <= 1) return undefined;
   const direct = process.ppid === parent; // else a shell is between the two processes
   const watch = setInterval(() => {
     if ((direct && process.ppid !== parent) || !exists(parent)) gone();
-  }, WATCH_MS);
+  }, PARENT_POLL_MS);
   return watch.unref();
 }
 

@@ -3,7 +3,7 @@
  * and the heartbeat, which echoes.
  *
  * Messages of one channel leave in the order in which the kernel sent them.
- * Requests are read one at a time, as fast as `hear` accepts them. If more than
+ * Requests are read one at a time, as fast as `onMessage` accepts them. If more than
  * a thousand wait, the clients wait.
  */
 import { Refused } from "../src/jupyter/admission.ts";
@@ -21,7 +21,7 @@ import { portNames, type ConnectionInfo, type Ports } from "./connection.ts";
 export interface WireOptions {
   readonly connection: ConnectionInfo;
   /** client → kernel. The next message of the channel is read when this resolves. Must not reject. */
-  readonly hear: (message: Received) => Promise<void> | void;
+  readonly onMessage: (message: Received) => Promise<void> | void;
   /** Called when a client has subscribed to iopub (JEP 65); the topic is usually empty. */
   readonly subscribed?: (topic: Uint8Array) => void;
   /**
@@ -35,9 +35,9 @@ export class Wire implements AsyncDisposable {
   /** The connection, with the bound ports instead of zeros. */
   readonly connection: ConnectionInfo;
   readonly signer: Signer;
-  readonly #lines: Readonly<Record<Channel, SendQueue>>;
-  readonly #heart: SendQueue;
-  #beating = true;
+  readonly #queues: Readonly<Record<Channel, SendQueue>>;
+  readonly #heartbeatQueue: SendQueue;
+  #isHeartbeatOn = true;
   readonly #readers: readonly Promise<void>[];
 
   /** Resolves when all five sockets are bound. Rejects if one cannot be bound, and leaves no socket open. */
@@ -62,52 +62,55 @@ export class Wire implements AsyncDisposable {
   private constructor(
     sockets: Sockets,
     connection: ConnectionInfo,
-    { hear, subscribed }: WireOptions,
+    { onMessage, subscribed }: WireOptions,
   ) {
     this.connection = connection;
     this.signer = new Signer(connection.key, connection.signature_scheme);
-    this.#lines = {
-      shell: inLine(sockets.shell),
-      control: inLine(sockets.control),
-      stdin: inLine(sockets.stdin),
-      iopub: inLine(sockets.iopub),
+    this.#queues = {
+      shell: sendQueueOf(sockets.shell),
+      control: sendQueueOf(sockets.control),
+      stdin: sendQueueOf(sockets.stdin),
+      iopub: sendQueueOf(sockets.iopub),
     };
-    this.#heart = inLine(sockets.hb);
+    this.#heartbeatQueue = sendQueueOf(sockets.hb);
     this.#readers = [
-      this.#read("shell", sockets.shell, hear),
-      this.#read("control", sockets.control, hear),
-      this.#read("stdin", sockets.stdin, hear),
+      this.#read("shell", sockets.shell, onMessage),
+      this.#read("control", sockets.control, onMessage),
+      this.#read("stdin", sockets.stdin, onMessage),
       readSubscriptions(sockets.iopub, subscribed),
       this.#echo(sockets.hb),
     ];
   }
 
   /** kernel → client. Resolves when the message is queued. Never rejects: a closed wire drops messages. */
-  say(message: Message, identities: readonly Uint8Array[] = []): Promise<void> {
-    return this.sayFrames(
+  send(
+    message: Message,
+    identities: readonly Uint8Array[] = [],
+  ): Promise<void> {
+    return this.sendFrames(
       message.channel,
       toFrames(message, this.signer, identities),
     );
   }
 
   /** Sends any frames, also broken ones or ones with a wrong signature. */
-  sayFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
-    return this.#lines[channel].send(frames);
+  sendFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
+    return this.#queues[channel].send(frames);
   }
 
   /** The heartbeat socket stays bound and no longer echoes. */
-  stopHeart(): void {
-    this.#beating = false;
+  stopHeartbeat(): void {
+    this.#isHeartbeatOn = false;
   }
 
-  startHeart(): void {
-    this.#beating = true;
+  startHeartbeat(): void {
+    this.#isHeartbeatOn = true;
   }
 
   /** Waits up to `flush_ms` until all messages are sent, then closes. */
   async close(flush_ms = 500): Promise<void> {
-    const lines = [...Object.values(this.#lines), this.#heart];
-    await Promise.all(lines.map((line) => line.close(flush_ms)));
+    const queues = [...Object.values(this.#queues), this.#heartbeatQueue];
+    await Promise.all(queues.map((line) => line.close(flush_ms)));
     await Promise.all(this.#readers);
   }
 
@@ -118,7 +121,7 @@ export class Wire implements AsyncDisposable {
   /** Sends each message back unchanged to its sender. */
   async #echo(socket: Router): Promise<void> {
     for await (const frames of socket) {
-      if (this.#beating) await this.#heart.send(frames);
+      if (this.#isHeartbeatOn) await this.#heartbeatQueue.send(frames);
     }
   }
 
@@ -126,7 +129,7 @@ export class Wire implements AsyncDisposable {
   async #read(
     channel: Channel,
     socket: Router,
-    hear: WireOptions["hear"],
+    onMessage: WireOptions["onMessage"],
   ): Promise<void> {
     const reader = new FrameReader(this.signer);
     for await (const frames of socket) {
@@ -140,7 +143,7 @@ export class Wire implements AsyncDisposable {
         console.error(`A message on ${channel} was dropped: ${error.message}`);
         continue;
       }
-      await hear(message);
+      await onMessage(message);
     }
   }
 }
@@ -172,7 +175,7 @@ interface SendQueue {
   close(linger_ms: number): Promise<void>;
 }
 
-function inLine(socket: Router | XPublisher): SendQueue {
+function sendQueueOf(socket: Router | XPublisher): SendQueue {
   let last: Promise<void> = Promise.resolve();
   return {
     send(frames) {

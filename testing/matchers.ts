@@ -8,23 +8,26 @@
 import type { Output, SessionEvent } from "../contract/index.ts";
 import { type Transcript, words } from "./transcript.ts";
 
-type Said = Pick<Transcript, "events"> | readonly SessionEvent[];
+type EventSource = Pick<Transcript, "events"> | readonly SessionEvent[];
 
-interface Verdict {
+interface MatcherResult {
   readonly pass: boolean;
   readonly message: () => string;
 }
 
 export const matchers = {
   /** Passes if these words occur in this order; other words may occur between them. */
-  toHaveSaid(said: Said, ...expected: readonly string[]): Verdict {
-    const heard = words(eventsOf(said));
+  toHaveSaid(
+    source: EventSource,
+    ...expected: readonly string[]
+  ): MatcherResult {
+    const received = words(eventsOf(source));
     let at = 0;
-    for (const word of heard) if (word === expected[at]) at += 1;
+    for (const word of received) if (word === expected[at]) at += 1;
     return {
       pass: at === expected.length,
       message: () =>
-        `expected ${expected.join(", ")} in this order; received ${heard.join(", ")}`,
+        `expected ${expected.join(", ")} in this order; received ${received.join(", ")}`,
     };
   },
 
@@ -33,7 +36,7 @@ export const matchers = {
     outputs: readonly Output[],
     text: string,
     name: "stdout" | "stderr" = "stdout",
-  ): Verdict {
+  ): MatcherResult {
     const streamed = outputs
       .flatMap((output) =>
         output.output_type === "stream" && output.name === name
@@ -49,7 +52,7 @@ export const matchers = {
   },
 
   /** Passes if the outputs contain an error with this name. */
-  toHaveRaised(outputs: readonly Output[], ename: string): Verdict {
+  toHaveRaised(outputs: readonly Output[], ename: string): MatcherResult {
     const raised = outputs.flatMap((output) =>
       output.output_type === "error" ? [output["ename"]] : [],
     );
@@ -68,6 +71,6 @@ export interface KernelMatchers<R = unknown> {
   toHaveRaised(ename: string): R;
 }
 
-function eventsOf(said: Said): readonly SessionEvent[] {
-  return "events" in said ? said.events : said;
+function eventsOf(source: EventSource): readonly SessionEvent[] {
+  return "events" in source ? source.events : source;
 }

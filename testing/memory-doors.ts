@@ -47,7 +47,7 @@ export function memoryDoors({
     guard: service.guard,
   });
   /** The path as the server sees it: without the path under which it is mounted. */
-  const below = (address: string | URL): string => {
+  const pathOf = (address: string | URL): string => {
     const { pathname, search } = new URL(address);
     const isBelow = pathname.startsWith(`${basePath}/`);
     const path = isBelow ? pathname.slice(basePath.length) : pathname;
@@ -58,12 +58,12 @@ export function memoryDoors({
       return sockets.size;
     },
     fetch(request) {
-      const { req, res, response } = exchangeOf(request, below(request.url));
+      const { req, res, response } = exchangeOf(request, pathOf(request.url));
       void entrance.handle(req, res); // it never rejects
       return response;
     },
     async connect(address, peer) {
-      const { req } = exchangeOf(new Request(httpOf(address)), below(address));
+      const { req } = exchangeOf(new Request(httpOf(address)), pathOf(address));
       let refusal: unknown;
       await entrance.upgrade({
         req,

@@ -16,7 +16,7 @@ import { EVERYTHING, type Principal } from "../src/session/principal.ts";
 import { type MemoryDoors, memoryDoors } from "./memory-doors.ts";
 import { memoryService } from "./memory-service.ts";
 import { type Dial, socketClass } from "./memory-socket.ts";
-import { type Overrides, overridden } from "./overrides.ts";
+import { type Overrides, withOverrides } from "./overrides.ts";
 import type { MockKernels } from "./provisioner.ts";
 import {
   assertNothingLeft,
@@ -56,7 +56,7 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
   });
   const { service, provisioner } = memoryService({ kernels, ids, shutDown });
   const { supervisor } = service;
-  const router = routerOf(overridden(answers, overrides));
+  const router = routerOf(withOverrides(answers, overrides));
   const basePath = new URL(url).pathname.replace(/\/+$/, "");
   const doors = memoryDoors({ router, service, token, basePath });
   const trpc = localClient(router, service);

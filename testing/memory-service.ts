@@ -43,11 +43,11 @@ export function memoryService({
     reader_buffer_bytes: 1024 * 1024,
     reader_patience_ms: 60_000,
   };
-  const faults = new Faults(accidents);
+  const faults = new Faults(consoleLog);
   const service: Service = {
     supervisor: new Supervisor({
       provisioner,
-      log: accidents,
+      log: consoleLog,
       faults,
       journal: {
         memory: limits.journal_memory_bytes,
@@ -58,7 +58,7 @@ export function memoryService({
       },
     }),
     kernelspecs,
-    host: nowhere,
+    host: noHost,
     policy: NO_POLICY,
     newId: ids,
     idle: {
@@ -69,9 +69,9 @@ export function memoryService({
     },
     usage: { interval_ms: 1000, [Symbol.dispose]() {} },
     telemetry: {},
-    log: accidents,
+    log: consoleLog,
     faults,
-    guard: guardOf(accidents),
+    guard: guardOf(consoleLog),
     limits,
     reportedVersion: "0.1.69",
     version: "0.0.0-mock",
@@ -105,7 +105,7 @@ export function kernelspecsOf(
 }
 
 /** A host without a machine: every program and every directory exists. */
-const nowhere: HostFacts = {
+const noHost: HostFacts = {
   userName: () => "tester",
   workingDirectory: (path) => Promise.resolve({ path }),
   environment: () => ({}),
@@ -114,11 +114,11 @@ const nowhere: HostFacts = {
 
 /** A log without a log library. It prints internal errors only, because clients are told that the log has their cause. */
 const members = {
-  child: () => accidents,
+  child: () => consoleLog,
   level: "error",
   error: (details: unknown, message?: string) =>
     console.error(message ?? "", details),
 };
-const accidents = new Proxy(members, {
+const consoleLog = new Proxy(members, {
   get: (known, name): unknown => Reflect.get(known, name) ?? (() => {}),
 }) as unknown as Log;

@@ -35,7 +35,7 @@ export class ServerSocket extends Emitter {
   }
 
   /** client → server */
-  hear(data: unknown): void {
+  receiveFrame(data: unknown): void {
     if (this.readyState !== OPEN) return;
     const isBinary = typeof data !== "string";
     const frame = isBinary ? Buffer.from(bytesOf(data)) : Buffer.from(data);
@@ -131,7 +131,7 @@ export class MemorySocket extends EventTarget {
   send(data: string | ArrayBufferLike | ArrayBufferView): void {
     if (this.readyState === 0) throw new Error("The socket is not open yet");
     const server = this.#server;
-    queueMicrotask(() => server?.hear(data));
+    queueMicrotask(() => server?.receiveFrame(data));
   }
 
   close(code = 1005, reason = ""): void {
@@ -154,7 +154,7 @@ export class MemorySocket extends EventTarget {
         closed: (code, reason) => this.#closed(code, reason),
       });
     } catch {
-      this.#tell("error", new Event("error"));
+      this.#dispatch("error", new Event("error"));
       this.#closed(1006, ""); // a browser does not report the reason either
     }
   }
@@ -166,12 +166,12 @@ export class MemorySocket extends EventTarget {
       return;
     }
     this.readyState = 1; // before the server's first frame
-    this.#tell("open", new Event("open"));
+    this.#dispatch("open", new Event("open"));
   }
 
   #receive(data: string): void {
     if (this.readyState !== 1) return;
-    this.#tell("message", new MessageEvent("message", { data }));
+    this.#dispatch("message", new MessageEvent("message", { data }));
   }
 
   #closed(code: number, reason: string): void {
@@ -182,10 +182,10 @@ export class MemorySocket extends EventTarget {
       reason,
       wasClean: code !== 1006,
     });
-    this.#tell("close", event);
+    this.#dispatch("close", event);
   }
 
-  #tell(name: "open" | "message" | "close" | "error", event: Event): void {
+  #dispatch(name: "open" | "message" | "close" | "error", event: Event): void {
     this[`on${name}`]?.(event as never);
     this.dispatchEvent(event);
   }

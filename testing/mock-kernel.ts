@@ -35,11 +35,11 @@ export interface MockKernelOptions {
   readonly kernel_info?: Partial<ContentOf<"kernel_info_reply">>;
   /** Words that are offered if they begin with the text before the cursor, or a function that makes the reply. */
   readonly complete?:
-    readonly string[] | ((asked: CompleteCall) => ReplyOf<"complete_reply">);
+    readonly string[] | ((call: CompleteCall) => ReplyOf<"complete_reply">);
   /** Descriptions by name (a string is plain text), or a function that makes the reply. */
   readonly inspect?:
     | Readonly<Record<string, MimeBundle | string>>
-    | ((asked: CompleteCall) => ReplyOf<"inspect_reply">);
+    | ((call: CompleteCall) => ReplyOf<"inspect_reply">);
   readonly is_complete?: (code: string) => ReplyOf<"is_complete_reply">;
   /** Makes the reply. Default: the history of the code that was executed. */
   readonly history?: (
@@ -87,7 +87,7 @@ export interface Vices {
   /** The kernel answers executions in pairs, the second one first. */
   readonly disorderly?: boolean;
   /** The kernel never answers heartbeats. */
-  readonly heartless?: boolean;
+  readonly noHeartbeat?: boolean;
 }
 
 export type On =

@@ -73,12 +73,16 @@ export function handlers({
     server: memoryServer({
       ...options,
       url: base,
-      overrides: restricted(overrides, operations),
+      overrides: restrictTo(overrides, operations),
     }),
     faults: {},
     sockets: new Set(),
   };
-  const all = [pastTheGlobal(base), ...rest(mock, base), ...others(mock, base)];
+  const all = [
+    refuseForeignSockets(base),
+    ...rest(mock, base),
+    ...others(mock, base),
+  ];
   return Object.assign(all, {
     server: mock.server,
     fault(faults: Faults = {}) {
@@ -147,10 +151,10 @@ async function answer(
 
 function connect(mock: Mock, { client }: WebSocketHandlerConnection): void {
   const { unauthorized, dropAfter } = mock.faults;
-  let line = Promise.resolve();
-  const inTime = (act: () => void) => {
+  let queue = Promise.resolve();
+  const delayed = (act: () => void) => {
     if ((mock.faults.delay_ms ?? 0) === 0) act();
-    else line = line.then(() => delay(mock)).then(act);
+    else queue = queue.then(() => delay(mock)).then(act);
   };
   if (unauthorized === true || dropAfter === 0) {
     client.close(BROKEN); // a browser does not learn why an upgrade was refused
@@ -163,8 +167,8 @@ function connect(mock: Mock, { client }: WebSocketHandlerConnection): void {
       mock.sockets.add(socket);
       client.addEventListener("close", () => mock.sockets.delete(socket));
     },
-    receive: (text) => inTime(() => socket.receive(text)),
-    closed: (code, reason) => inTime(() => client.close(code, reason)),
+    receive: (text) => delayed(() => socket.receive(text)),
+    closed: (code, reason) => delayed(() => client.close(code, reason)),
   };
   mock.server.doors.connect(client.url, peer).catch(() => client.close(BROKEN));
 }
@@ -178,7 +182,7 @@ async function delay({ faults: { delay_ms = 0 } }: Mock): Promise<void> {
  * the package `ws`, as a request only: the socket would open and never receive
  * a message.
  */
-function pastTheGlobal(base: string): RequestHandler {
+function refuseForeignSockets(base: string): RequestHandler {
   return http.get(
     ({ request }) =>
       request.headers.get("upgrade")?.toLowerCase() === "websocket" &&
@@ -211,7 +215,9 @@ function openSocket(client: MockedClient, left = Infinity): OpenSocket {
   return {
     opened(server) {
       end = server;
-      client.addEventListener("message", ({ data }) => server.hear(data));
+      client.addEventListener("message", ({ data }) =>
+        server.receiveFrame(data),
+      );
       client.addEventListener("close", ({ code, reason }) =>
         server.close(code, reason),
       );
@@ -242,7 +248,7 @@ function namedOperations(): (readonly [OperationName, Operation])[] {
 }
 
 /** Makes every operation that is not mocked fail with an error that names it. */
-function restricted(
+function restrictTo(
   overrides: Overrides,
   operations: readonly OperationName[] | undefined,
 ): Overrides {

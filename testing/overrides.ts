@@ -38,10 +38,10 @@ type Override<O extends Operation> = O["kind"] extends "subscription"
       real: () => Promise<InputOf<O["output"]>>,
     ) => InputOf<O["output"]> | Promise<InputOf<O["output"]>>;
 
-type AnyAnswer = (asked: Call<unknown>) => unknown;
+type AnyAnswer = (call: Call<unknown>) => unknown;
 type AnyOverride = (input: unknown, real: () => Promise<unknown>) => unknown;
 
-export function overridden(answers: Answers, overrides: Overrides): Answers {
+export function withOverrides(answers: Answers, overrides: Overrides): Answers {
   const groups = Object.entries(
     answers as unknown as Record<string, Record<string, AnyAnswer>>,
   ).map(([group, members]) => {
@@ -53,7 +53,7 @@ export function overridden(answers: Answers, overrides: Overrides): Answers {
       if (override === undefined) return [name, answer] as const;
       const { kind } = (contract as Contract)[group]?.[name] ?? {};
       const isSubscription = kind === "subscription";
-      return [name, answered(answer, override, isSubscription)] as const;
+      return [name, withOverride(answer, override, isSubscription)] as const;
     });
     return [group, Object.fromEntries(operations)] as const;
   });
@@ -61,29 +61,29 @@ export function overridden(answers: Answers, overrides: Overrides): Answers {
   return Object.fromEntries(groups) as unknown as Answers;
 }
 
-function answered(
+function withOverride(
   answer: AnyAnswer,
   override: AnyOverride,
   isSubscription: boolean,
 ): AnyAnswer {
-  const real = (asked: Call<unknown>) => () => Promise.resolve(answer(asked));
+  const real = (call: Call<unknown>) => () => Promise.resolve(answer(call));
   if (isSubscription) {
-    return (asked) =>
+    return (call) =>
       subscription(
-        override(asked.input, real(asked)) as AsyncIterable<SessionEvent>,
+        override(call.input, real(call)) as AsyncIterable<SessionEvent>,
       );
   }
-  return async (asked) => {
+  return async (call) => {
     try {
-      return await override(asked.input, real(asked));
+      return await override(call.input, real(call));
     } catch (error) {
-      throw ours(error);
+      throw toOwnFailure(error);
     }
   };
 }
 
 /** Converts a failure that another copy of this package made, such as the Node entry, to a failure of this copy. */
-function ours(error: unknown): unknown {
+function toOwnFailure(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof SupervisorError) {
     return error;
   }

@@ -45,7 +45,7 @@ export async function portServer({
       super(address, { headers });
     }
   };
-  const line = createWSClient({
+  const wsClient = createWSClient({
     url: `${url.replace(/^http/, "ws")}/trpc`,
     WebSocket: Authorized as never,
     lazy: { enabled: true, closeMs: 0 },
@@ -54,14 +54,14 @@ export async function portServer({
     links: [
       splitLink({
         condition: ({ type }) => type === "subscription",
-        true: wsLink({ client: line }),
+        true: wsLink({ client: wsClient }),
         false: httpLink({ url: `${url}/trpc`, headers }),
       }),
     ],
   });
   const close = async (): Promise<void> => {
     const { sessions } = supervisor;
-    await line.close();
+    await wsClient.close();
     await server[Symbol.asyncDispose]();
     await assertNothingLeft({
       kernels: () => provisioner.running,

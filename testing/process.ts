@@ -102,7 +102,7 @@ export async function runMockKernel(
     connection_file,
   );
   running.served = served;
-  if (vices.heartless === true) served.wire.stopHeart();
+  if (vices.noHeartbeat === true) served.wire.stopHeartbeat();
   if (vices.stubborn === true) {
     process.removeAllListeners("SIGTERM");
     process.on("SIGTERM", () => {});
@@ -121,11 +121,11 @@ function hostOf(served: () => ServedKernel | undefined): MockHost {
     print: (name, text) =>
       new Promise((resolve) => process[name].write(text, () => resolve())),
     heartbeat: (beats) => {
-      if (beats) served()?.wire.startHeart();
-      else served()?.wire.stopHeart();
+      if (beats) served()?.wire.startHeartbeat();
+      else served()?.wire.stopHeartbeat();
     },
     broken: async (how, io) => {
-      await served()?.wire.sayFrames("iopub", brokenFrames(how, io, served()));
+      await served()?.wire.sendFrames("iopub", brokenFrames(how, io, served()));
     },
   };
 }

@@ -27,7 +27,7 @@ import type { Breakage, Ending } from "./steps.ts";
 export type MockKernels = Readonly<Record<string, MockKernel>>;
 
 /** How long a kernel may take to shut down before it is killed. */
-const STOP_PATIENCE_MS = 5_000;
+const STOP_TIMEOUT_MS = 5_000;
 
 export class MockProvisioner implements Provisioner {
   readonly #kernels: MockKernels;
@@ -95,12 +95,12 @@ export class MockProvisioner implements Provisioner {
       .map((word) => /^mock:(.+)$/.exec(word)?.[1])
       .find((name) => name !== undefined);
     const all = Object.entries(this.#kernels);
-    const spoken = all.find(
+    const byLanguage = all.find(
       ([, { options }]) => languageOf(options) === language,
     );
     const [, kernel] =
       all.find(([name]) => name === named) ??
-      spoken ??
+      byLanguage ??
       (all.length === 1 ? all : [])[0] ??
       [];
     if (kernel !== undefined) return kernel;
@@ -186,9 +186,9 @@ class RunningMock implements Kernel {
   #isOver = false;
   #settle: (exit: Exit) => void = () => {};
   /** This provisioner's own requests. The session does not receive their replies. */
-  readonly #own = new Map<string, PendingRequest>();
+  readonly #ownRequests = new Map<string, PendingRequest>();
   /** The id of the first own request, to the main shell. */
-  #probe: string | undefined;
+  #firstRequest: string | undefined;
 
   constructor(mock: MockKernel, run: MockRun) {
     this.#mock = mock;
@@ -209,8 +209,8 @@ class RunningMock implements Kernel {
         broken: (how, io) => this.#break(how, io),
       }),
       {
-        say: (message) => {
-          this.#say(message);
+        send: (message) => {
+          this.#onMessage(message);
           return Promise.resolve();
         },
         end: () => this.#exit({ exit_code: 0 }),
@@ -243,10 +243,10 @@ class RunningMock implements Kernel {
       if (!isAdopted && this.#mock.options.registers !== undefined) {
         hooks.registered(connection);
       }
-      const answer = this.#ask("shell", "kernel_info_request", {});
+      const answer = this.#request("shell", "kernel_info_request", {});
       this.#info = await Promise.race([
         answer,
-        tooLate(recipe, clock, deadline),
+        startTimeout(recipe, clock, deadline),
         this.exited.then((exit) => {
           const why = `exit code ${exit.exit_code}`;
           throw failure("exited_during_start", { session_id, why });
@@ -258,7 +258,7 @@ class RunningMock implements Kernel {
     } finally {
       end.abort();
     }
-    if (vices.heartless === true) hooks.heartbeat(false);
+    if (vices.noHeartbeat === true) hooks.heartbeat(false);
   }
 
   send(message: Message): void {
@@ -282,14 +282,14 @@ class RunningMock implements Kernel {
   async stop(restart: boolean): Promise<Exit> {
     const { clock = systemClock } = this.#mock.options;
     if (!this.#isOver)
-      void this.#ask("control", "shutdown_request", { restart });
-    const patience = new AbortController();
-    const late = clock.sleep(STOP_PATIENCE_MS, patience.signal).then(
+      void this.#request("control", "shutdown_request", { restart });
+    const timeout = new AbortController();
+    const late = clock.sleep(STOP_TIMEOUT_MS, timeout.signal).then(
       () => this.#exit({ signal: "SIGKILL" }),
       () => {}, // the kernel ended in time
     );
     await Promise.race([this.exited, late]);
-    patience.abort();
+    timeout.abort();
     return this.exited;
   }
 
@@ -302,7 +302,7 @@ class RunningMock implements Kernel {
     return undefined;
   }
 
-  #ask(
+  #request(
     channel: "shell" | "control",
     msg_type: string,
     content: Readonly<Record<string, unknown>>,
@@ -316,8 +316,8 @@ class RunningMock implements Kernel {
       username,
     });
     const reply = new Promise<Content>((resolve, reject) => {
-      this.#probe ??= request.header.msg_id;
-      this.#own.set(request.header.msg_id, { resolve, reject });
+      this.#firstRequest ??= request.header.msg_id;
+      this.#ownRequests.set(request.header.msg_id, { resolve, reject });
       this.send(request);
     });
     reply.catch(() => {}); // the caller may ignore the reply
@@ -325,22 +325,22 @@ class RunningMock implements Kernel {
   }
 
   /** kernel → session */
-  #say(message: Message): void {
+  #onMessage(message: Message): void {
     if (this.#isOver) return;
     const parent_id = message.parent_header?.msg_id ?? "";
-    const own = this.#own.get(parent_id);
-    if (own === undefined) this.#tell(message);
+    const own = this.#ownRequests.get(parent_id);
+    if (own === undefined) this.#deliver(message);
     else if (message.channel !== "iopub") {
       const content = contentOf(message);
       if (content !== undefined) own.resolve(content);
       else own.reject(this.#unusable(message.header.msg_type));
-    } else if (parent_id === this.#probe && isIdle(message)) {
+    } else if (parent_id === this.#firstRequest && isIdle(message)) {
       this.#run.hooks.state("idle");
     }
   }
 
   /** Passes the message to the session through the same checks as a message from a socket. */
-  #tell(message: Message): void {
+  #deliver(message: Message): void {
     const { hooks } = this.#run;
     try {
       hooks.message(admitted(message));
@@ -368,7 +368,7 @@ class RunningMock implements Kernel {
       parent: io.request,
     });
     const content = new TextEncoder().encode("{");
-    this.#tell({ ...message, raw: { ...message.raw, content } });
+    this.#deliver({ ...message, raw: { ...message.raw, content } });
   }
 
   #print(stream: "stdout" | "stderr", text: string): void {
@@ -426,7 +426,7 @@ function exitOf({ exit_code = 0, signal, output = "" }: Ending): Exit {
 }
 
 /** Rejects when the start timeout has passed on the mock's clock. */
-async function tooLate(
+async function startTimeout(
   { session_id, timeout_ms }: Recipe,
   clock: Pick<typeof systemClock, "sleep">,
   signal: AbortSignal,

@@ -43,15 +43,15 @@ export async function* record(
     | AsyncIterable<SessionEvent | HeardEvent>,
   { kernel_info, secrets = [] }: RecordOptions = {},
 ): AsyncGenerator<string, void> {
-  const hide = hider(secrets);
+  const hide = redactor(secrets);
   yield JSON.stringify({
     format: FORMAT,
     version: VERSION,
     kernel_info: hide(kernel_info ?? {}),
   });
-  const hideBytes = byteHider(secrets);
-  for await (const heard of events) {
-    const event = toWire(heard);
+  const hideBytes = byteRedactor(secrets);
+  for await (const received of events) {
+    const event = toWire(received);
     if (PRIVATE.has(event.kind)) continue;
     const written = hide(withoutNames(event)) as SessionEvent;
     yield JSON.stringify(
@@ -98,7 +98,7 @@ function withoutNames(event: SessionEvent): SessionEvent {
 }
 
 /** Replaces each secret wherever it occurs, in names and values. */
-function hider(secrets: readonly string[]): (value: unknown) => unknown {
+function redactor(secrets: readonly string[]): (value: unknown) => unknown {
   const wanted = secrets.filter((secret) => secret !== "");
   if (wanted.length === 0) return (value) => value;
   const hide = (value: unknown): unknown => {
@@ -121,7 +121,7 @@ function hider(secrets: readonly string[]): (value: unknown) => unknown {
 }
 
 /** Replaces each secret in a base64 buffer by text of the same length, so that the offsets of other data stay the same. */
-function byteHider(secrets: readonly string[]): (base64: string) => string {
+function byteRedactor(secrets: readonly string[]): (base64: string) => string {
   const wanted = secrets
     .filter((secret) => secret !== "")
     .map((secret) => toLatin1(new TextEncoder().encode(secret)));

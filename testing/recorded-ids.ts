@@ -17,7 +17,7 @@ interface OpenedByClient {
 }
 
 /** An id with so many characters does not occur in a text by chance. */
-const UNMISTAKABLE = 8;
+const MIN_ID_LENGTH = 8;
 
 export class RecordedIds {
   /** recorded `msg_id` of a request → present `msg_id` */
@@ -25,9 +25,9 @@ export class RecordedIds {
   /** recorded `comm_id` → present `comm_id`, for ids that a client chose */
   readonly #comms = new Map<string, string>();
   /** Ids that the kernel chose. */
-  readonly #ofKernel = new Set<string>();
+  readonly #kernelComms = new Set<string>();
   /** Comms whose recorded id is not known yet. */
-  readonly #unnamed: OpenedByClient[] = [];
+  readonly #unmapped: OpenedByClient[] = [];
   /** `comm_id` to `target_name` of the kernel's comms that are open. */
   readonly #open = new Map<string, string>();
 
@@ -36,32 +36,32 @@ export class RecordedIds {
     return this.#open;
   }
 
-  asked(recorded: string, present: string): void {
+  mapRequest(recorded: string, present: string): void {
     this.#requests.set(recorded, present);
   }
 
   openedByClient({ comm_id, target_name }: Content): void {
-    this.#unnamed.push({
+    this.#unmapped.push({
       comm_id: String(comm_id),
       target_name: String(target_name),
     });
   }
 
-  /** The content with the present client's ids; `asked` is the content of the request. */
-  translated(
+  /** The content with the present client's ids; `request` is the content of the request. */
+  translate(
     { header: { msg_type }, content }: JupyterEvent,
-    asked: Content | undefined,
+    request: Content | undefined,
   ): Content {
     const isOfComms = msg_type.startsWith("comm_");
     if (!isOfComms && this.#comms.size === 0) return content;
     const { comm_id } = recordIn(content);
     if (msg_type === "comm_open" && typeof comm_id === "string") {
-      this.#ofKernel.add(comm_id);
+      this.#kernelComms.add(comm_id);
       this.#open.set(comm_id, String(content["target_name"]));
     }
     if (msg_type === "comm_close") this.#open.delete(String(comm_id));
     if (msg_type === "comm_info_reply") return this.#withComms(content);
-    return this.#renamed(content, asked) as Content;
+    return this.#renameIds(content, request) as Content;
   }
 
   #withComms(content: Content): Content {
@@ -74,15 +74,15 @@ export class RecordedIds {
     return { ...content, comms: Object.fromEntries(comms) };
   }
 
-  #renamed(value: unknown, asked: Content | undefined): unknown {
+  #renameIds(value: unknown, request: Content | undefined): unknown {
     if (typeof value === "string") return this.#inText(value);
     if (Array.isArray(value)) {
-      return value.map((inner) => this.#renamed(inner, asked));
+      return value.map((inner) => this.#renameIds(inner, request));
     }
     if (typeof value !== "object" || value === null) return value;
     const entries = Object.entries(value).map(([name, inner]) => {
       if (typeof inner !== "string") {
-        return [name, this.#renamed(inner, asked)] as const;
+        return [name, this.#renameIds(inner, request)] as const;
       }
       if (name === "msg_id") {
         return [name, this.#requests.get(inner) ?? inner] as const;
@@ -90,7 +90,7 @@ export class RecordedIds {
       if (name !== "comm_id") return [name, this.#inText(inner)] as const;
       return [
         name,
-        this.#presentComm(inner, { comm_id: asked?.["comm_id"] }),
+        this.#presentComm(inner, { comm_id: request?.["comm_id"] }),
       ] as const;
     });
     return Object.fromEntries(entries);
@@ -100,7 +100,7 @@ export class RecordedIds {
   #inText(text: string): string {
     let translated = text;
     for (const [recorded, present] of this.#comms) {
-      if (recorded.length < UNMISTAKABLE) continue;
+      if (recorded.length < MIN_ID_LENGTH) continue;
       translated = translated.replaceAll(recorded, present);
     }
     return translated;
@@ -112,16 +112,16 @@ export class RecordedIds {
   ): string {
     const known = this.#comms.get(recorded);
     if (known !== undefined) return known;
-    if (this.#ofKernel.has(recorded)) return recorded;
+    if (this.#kernelComms.has(recorded)) return recorded;
     const found =
-      this.#unnamed.find(({ comm_id }) => comm_id === recorded) ??
-      this.#unnamed.find(
+      this.#unmapped.find(({ comm_id }) => comm_id === recorded) ??
+      this.#unmapped.find(
         ({ comm_id, target_name }) =>
           comm_id === like.comm_id || target_name === like.target_name,
       ) ??
-      this.#unnamed[0];
+      this.#unmapped[0];
     if (found === undefined) return recorded;
-    this.#unnamed.splice(this.#unnamed.indexOf(found), 1);
+    this.#unmapped.splice(this.#unmapped.indexOf(found), 1);
     this.#comms.set(recorded, found.comm_id);
     return found.comm_id;
   }

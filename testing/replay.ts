@@ -24,8 +24,8 @@ import { RecordedIds } from "./recorded-ids.ts";
 import type { Recording } from "./recording.ts";
 import type { MockHost } from "./mock-host.ts";
 
-type Attend = NonNullable<KernelDefinition["attend"]>;
-type Request = Parameters<Attend>[0];
+type AnswerAll = NonNullable<KernelDefinition["answerAll"]>;
+type Request = Parameters<AnswerAll>[0];
 
 /** The recorded messages that answer one request. */
 interface Exchange {
@@ -75,9 +75,9 @@ interface ReplayRequest {
 type Exited = Extract<SessionEvent, { kind: "exited" }>;
 
 /** The number of messages that are searched for the end of open requests. */
-const LOOKED_THROUGH = 50;
+const SEARCH_LIMIT = 50;
 /** The number of messages between two turns of the event loop. */
-const A_BREATH = 500;
+const MESSAGES_PER_TURN = 500;
 const LONGEST_QUOTE = 200; // characters
 
 export class Replay {
@@ -93,14 +93,14 @@ export class Replay {
   /** Recorded requests other than acts that the present client has not sent yet. */
   readonly #asides: Exchange[] = [];
   readonly #open = new Set<Answering>();
-  readonly #asked: ReplayRequest[] = [];
+  readonly #requests: ReplayRequest[] = [];
   #kernel: Kernel | undefined;
   #isProbed = false;
   #isOver = false;
-  #said = 0;
+  #sentCount = 0;
   /** The date of a message and the time at which it was sent. Later messages are timed relative to it. */
   #anchor: { readonly date: number; readonly at: number } | undefined;
-  #news = pending();
+  #change = pending();
   /** A description of the recorded request that is next. */
   #expected = "";
 
@@ -111,15 +111,15 @@ export class Replay {
     this.#recorded = recorded;
     this.#clock = clock;
     this.#host = host;
-    this.#source = lifeOf(recorded.recording, host.run);
+    this.#source = eventsOfKernel(recorded.recording, host.run);
     void host.ended.then(() => {
       this.#isOver = true;
-      this.#tell();
+      this.#notify();
     });
   }
 
   /** Answers a recorded request. Resolves with false for any other request, for which `refusal` makes the error. */
-  readonly attend: Attend = (request, io, kernel) => {
+  readonly answerAll: AnswerAll = (request, io, kernel) => {
     if (this.#kernel === undefined) {
       this.#kernel = kernel;
       void this.#run();
@@ -132,8 +132,8 @@ export class Replay {
     }
     const content = contentOf(request) ?? {};
     return new Promise((resolve) => {
-      this.#asked.push({ request, content, io, resolve });
-      this.#tell();
+      this.#requests.push({ request, content, io, resolve });
+      this.#notify();
     });
   };
 
@@ -148,17 +148,17 @@ export class Replay {
       while (!this.#isOver) await this.#step();
       await this.#source.return?.(); // closes the source of the recording
     } catch (error) {
-      await this.#break(error);
+      await this.#failAll(error);
     }
   }
 
   /** Sends one message, or waits for a change. */
   async #step(): Promise<void> {
-    const news = this.#news.promise; // resolves at the next change from here on
-    for (const asked of this.#asked.splice(0)) await this.#serve(asked);
+    const changed = this.#change.promise; // resolves at the next change from here on
+    for (const request of this.#requests.splice(0)) await this.#serve(request);
     if (!(await this.#reach(0))) {
-      await this.#over();
-      await news;
+      await this.#finishAll();
+      await changed;
       return;
     }
     const item = this.#ahead[0];
@@ -172,26 +172,26 @@ export class Replay {
         return;
       }
       await this.#endOpen(); // in the recording, the kernel had gone on
-      if (this.#asked.length === 0) await news;
+      if (this.#requests.length === 0) await changed;
       return;
     }
-    const hindrance = this.#hindrance(message, answering);
-    if (hindrance !== undefined) {
-      await Promise.race([hindrance(), news]);
-      this.#tell(); // wakes all waiters
+    const obstacle = this.#obstacleTo(message, answering);
+    if (obstacle !== undefined) {
+      await Promise.race([obstacle(), changed]);
+      this.#notify(); // wakes all waiters
       return;
     }
     this.#ahead.shift();
-    if (answering === undefined) await this.#sayAsNobody(message);
-    else await this.#say(message, answering);
-    this.#said += 1;
-    if (this.#said % A_BREATH === 0) await turn(); // so that other work can run
+    if (answering === undefined) await this.#sendWithoutParent(message);
+    else await this.#sendRecorded(message, answering);
+    this.#sentCount += 1;
+    if (this.#sentCount % MESSAGES_PER_TURN === 0) await turn(); // so that other work can run
   }
 
   /** Reports a change to all waiters. */
-  #tell(): void {
-    this.#news.resolve();
-    this.#news = pending();
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = pending();
   }
 
   // Requests
@@ -210,7 +210,7 @@ export class Replay {
     }
     if (msg_type === "execute_request") io.begin(content);
     if (msg_type === "comm_open") this.ids.openedByClient(content);
-    this.ids.asked(exchange.msg_id, msg_id);
+    this.ids.mapRequest(exchange.msg_id, msg_id);
     const answering: Answering = {
       io,
       content,
@@ -224,7 +224,7 @@ export class Replay {
     };
     exchange.answering = answering;
     this.#open.add(answering);
-    io.signal.addEventListener("abort", () => this.#tell(), { once: true });
+    io.signal.addEventListener("abort", () => this.#notify(), { once: true });
     const kept = exchange.kept.splice(0);
     this.#ahead.unshift(...kept.map((message) => ({ exchange, message })));
   }
@@ -358,7 +358,7 @@ export class Replay {
   // Sending
 
   /** What must happen before the message may be sent. */
-  #hindrance(
+  #obstacleTo(
     message: JupyterEvent,
     answering: Answering | undefined,
   ): (() => Promise<unknown>) | undefined {
@@ -378,7 +378,7 @@ export class Replay {
     if (left_ms <= 0) return undefined;
     return () => {
       const awake = new AbortController();
-      void this.#news.promise.then(() => awake.abort());
+      void this.#change.promise.then(() => awake.abort());
       return this.#clock.sleep(left_ms, awake.signal).catch(() => {}); // there was a change
     };
   }
@@ -396,13 +396,16 @@ export class Replay {
     );
   }
 
-  async #sayAsNobody(message: JupyterEvent): Promise<void> {
-    const content = this.ids.translated(message, undefined);
+  async #sendWithoutParent(message: JupyterEvent): Promise<void> {
+    const content = this.ids.translate(message, undefined);
     const { msg_type } = message.header;
     await this.#kernel?.publish(msg_type, content, extraOf(message));
   }
 
-  async #say(message: JupyterEvent, answering: Answering): Promise<void> {
+  async #sendRecorded(
+    message: JupyterEvent,
+    answering: Answering,
+  ): Promise<void> {
     answering.isBegun = true;
     if (answering.cut === undefined) await this.#repeat(message, answering);
     else await this.#cutShort(message, answering);
@@ -413,7 +416,7 @@ export class Replay {
   async #repeat(message: JupyterEvent, answering: Answering): Promise<void> {
     const { channel, header } = message;
     const { io } = answering;
-    const content = this.ids.translated(message, answering.content);
+    const content = this.ids.translate(message, answering.content);
     const extra = extraOf(message);
     if (header.msg_type === "execute_input" && this.#kernel !== undefined) {
       this.#kernel.executionCount = Number(
@@ -438,7 +441,7 @@ export class Replay {
       })
       .finally(() => {
         answering.isAsking = false;
-        this.#tell();
+        this.#notify();
       });
   }
 
@@ -481,7 +484,7 @@ export class Replay {
   /** Ends open requests with their recorded ends, which follow a little later. Other requests must not wait for these. */
   async #endOpen(): Promise<void> {
     if (this.#open.size === 0) return;
-    await this.#reach(LOOKED_THROUGH);
+    await this.#reach(SEARCH_LIMIT);
     for (const answering of [...this.#open]) {
       const rest = this.#ahead.filter(
         ({ exchange, message }) =>
@@ -490,14 +493,14 @@ export class Replay {
       for (const item of rest) {
         if (!this.#open.has(answering)) break;
         this.#ahead.splice(this.#ahead.indexOf(item), 1);
-        await this.#say(item.message, answering);
+        await this.#sendRecorded(item.message, answering);
       }
       this.#finish(answering);
     }
   }
 
   /** All messages were sent. A kernel that died during a request dies again. */
-  async #over(): Promise<void> {
+  async #finishAll(): Promise<void> {
     if (this.#exited !== undefined) {
       const { exit_code, signal } = this.#exited;
       if (this.#recorded.ends || this.#open.size > 0) {
@@ -511,7 +514,7 @@ export class Replay {
   }
 
   /** The recording cannot be read: every request is answered with an error. */
-  async #break(error: unknown): Promise<void> {
+  async #failAll(error: unknown): Promise<void> {
     const cause = error instanceof Error ? error.message : String(error);
     this.#expected = `the recording cannot be read: ${cause}`;
     for (const answering of [...this.#open]) {
@@ -523,26 +526,26 @@ export class Replay {
       this.#finish(answering);
     }
     while (!this.#isOver) {
-      const news = this.#news.promise;
-      for (const { resolve } of this.#asked.splice(0)) resolve(false);
-      await news;
+      const changed = this.#change.promise;
+      for (const { resolve } of this.#requests.splice(0)) resolve(false);
+      await changed;
     }
   }
 }
 
 /** The events of kernel number `run` of the session, or of the last kernel if there were fewer. */
-async function* lifeOf(
+async function* eventsOfKernel(
   { events }: Recording,
   run: number,
 ): AsyncGenerator<SessionEvent, void> {
-  let life = run === 0 ? 0 : Math.min(run, (await livesOf(events())) - 1);
+  let life = run === 0 ? 0 : Math.min(run, (await kernelCount(events())) - 1);
   for await (const event of events()) {
     if (life === 0) yield event;
     if (event.kind === "exited" && (life -= 1) < 0) return;
   }
 }
 
-async function livesOf(events: ReturnType<Recording["events"]>) {
+async function kernelCount(events: ReturnType<Recording["events"]>) {
   let lives = 1;
   let isOver = false;
   for await (const { kind } of events) {

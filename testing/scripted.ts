@@ -52,13 +52,13 @@ export function definitionOf(
       msg_id: ids(),
       date: new Date(clock.now()).toISOString(),
     }),
-    hears: ({ header: { msg_type } }) =>
+    accepts: ({ header: { msg_type } }) =>
       !(vices.stubborn === true && msg_type === "shutdown_request") &&
       (vices.deaf === undefined ||
         (vices.deaf !== true && !vices.deaf.includes(msg_type))),
-    says: (state, { header }) =>
+    publishesStatus: (state, { header }) =>
       state === "busy" || !run.idleForgotten.delete(header.msg_id),
-    ...(replay !== undefined && { attend: replay.attend }),
+    ...(replay !== undefined && { answerAll: replay.answerAll }),
   };
 }
 
@@ -100,7 +100,7 @@ function handlersOf(run: ScriptRun): KernelDefinition["handlers"] {
       return options.history?.(content) ?? run.history.answer(content);
     },
     comm_info: ({ target_name }) => commInfo(run, target_name),
-    comm: (content, io) => hearComm(run, content, io),
+    comm: (content, io) => onComm(run, content, io),
     other: (content, { request: { header } }) =>
       options.other?.(header.msg_type, content) ?? NO_REPLY,
     ...(interrupt !== undefined && { interrupt }),
@@ -135,7 +135,7 @@ async function execute(
     env: run.host.env,
     signal: io.signal,
     input: (prompt, { password = false } = {}) => io.input(prompt, password),
-    say: (...steps) => perform(run, steps, call, acting),
+    publishFlood: (...steps) => perform(run, steps, call, acting),
   };
   await perform(run, reaction, call, acting);
   const late = acting.late_ms ?? vices.late;
@@ -182,11 +182,7 @@ function reactionTo(
   return [otherwise ?? notScripted(code), undefined];
 }
 
-async function hearComm(
-  run: ScriptRun,
-  content: Content,
-  io: Io,
-): Promise<void> {
+async function onComm(run: ScriptRun, content: Content, io: Io): Promise<void> {
   const msg_type = io.request.header.msg_type as CommCall["msg_type"];
   const comm_id = String(content["comm_id"]);
   if (msg_type === "comm_open") {
@@ -214,7 +210,7 @@ async function hearComm(
     buffers: io.request.buffers,
     env: run.host.env,
     signal: io.signal,
-    say: (...steps) => perform(run, steps, call, acting),
+    publishFlood: (...steps) => perform(run, steps, call, acting),
   };
   await perform(run, reaction, call, acting);
 }
@@ -237,7 +233,7 @@ async function perform<C extends ExecuteCall | CommCall>(
   run: ScriptRun,
   reaction: Reaction<C>,
   call: C,
-  acting: Acting,
+  acting: ReplyState,
 ): Promise<void> {
   const scripted: Scripted =
     typeof reaction === "function" ? reaction(call) : reaction;
@@ -253,7 +249,7 @@ async function act(
   run: ScriptRun,
   step: Step,
   call: ExecuteCall,
-  acting: Acting,
+  acting: ReplyState,
 ): Promise<void> {
   const { io } = acting;
   switch (step.step) {
@@ -319,7 +315,7 @@ async function say(
     io.signal.throwIfAborted();
     if (rate !== undefined) await sleep(run, 1000 / rate, io.signal);
     await io.stream("stdout", text(i));
-    if (i % A_BREATH === 0) await turn(); // so that other work can run
+    if (i % MESSAGES_PER_TURN === 0) await turn(); // so that other work can run
   }
 }
 
@@ -348,17 +344,17 @@ function sleep(
 }
 
 /** The number of messages of a flood between two turns of the event loop. */
-const A_BREATH = 500;
+const MESSAGES_PER_TURN = 500;
 
 /** The state of a request that is being answered. */
-interface Acting {
+interface ReplyState {
   readonly io: Io;
   reply: Content;
   isUnanswered: boolean;
   late_ms: number | undefined;
 }
 
-function actingOn(io: Io): Acting {
+function actingOn(io: Io): ReplyState {
   return { io, reply: {}, isUnanswered: false, late_ms: undefined };
 }
 

@@ -130,7 +130,7 @@ export interface CommCall extends Call {
 
 interface Call {
   /** Performs these steps now. */
-  readonly say: (...steps: readonly Step[]) => Promise<void>;
+  readonly publishFlood: (...steps: readonly Step[]) => Promise<void>;
   /** Aborted by an interrupt. */
   readonly signal: AbortSignal;
   /** The kernel's environment. */
@@ -299,11 +299,11 @@ export function hang({ deaf = false } = {}): Step {
 }
 
 /** Stops the heartbeat; everything else continues. */
-export function stopHeart(): Step {
+export function stopHeartbeat(): Step {
   return { step: "heartbeat", beats: false };
 }
 
-export function startHeart(): Step {
+export function startHeartbeat(): Step {
   return { step: "heartbeat", beats: true };
 }
 

@@ -26,7 +26,7 @@ export interface TestServer extends AsyncDisposable {
 }
 
 /** The most turns of the event loop that the end of all work may take. */
-const MOST_TURNS = 100;
+const MAX_TURNS = 100;
 
 /** Waits until all counts are 0. Rejects with the names and numbers of what is left after that time. */
 export async function assertNothingLeft(
@@ -36,7 +36,7 @@ export async function assertNothingLeft(
     Object.entries(counts).flatMap(([name, count]) =>
       count() > 0 ? [`${count()} ${name}`] : [],
     );
-  for (let turns = 0; left().length > 0 && turns < MOST_TURNS; turns += 1) {
+  for (let turns = 0; left().length > 0 && turns < MAX_TURNS; turns += 1) {
     await turn();
   }
   if (left().length === 0) return;

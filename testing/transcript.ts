@@ -10,7 +10,7 @@ import {
 } from "../contract/index.ts";
 import { outputsOf, recordIn } from "../outputs/outputs.ts";
 
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 const realTimeout = globalThis.setTimeout;
 
 export class Transcript implements Disposable {
@@ -22,7 +22,7 @@ export class Transcript implements Disposable {
   constructor(follow: (hear: (event: SessionEvent) => void) => () => void) {
     this.#stop = follow((event) => {
       this.#events.push(event);
-      for (const look of [...this.#waiting]) look();
+      for (const check of [...this.#waiting]) check();
     });
   }
 
@@ -34,7 +34,7 @@ export class Transcript implements Disposable {
   until(
     what: string,
     fits: (event: SessionEvent) => boolean,
-    patience_ms = PATIENCE_MS,
+    timeout_ms = TIMEOUT_MS,
   ): Promise<SessionEvent> {
     return new Promise((resolve, reject) => {
       let looked = 0;
@@ -51,11 +51,13 @@ export class Transcript implements Disposable {
       // Real time, even if a test has stopped the clock: the timeout bounds the test, not the kernel.
       const timer = realTimeout(() => {
         this.#waiting.delete(look);
-        const heard = words(this.#events).join(", ");
+        const received = words(this.#events).join(", ");
         reject(
-          new Error(`Timed out while waiting for ${what}; received: ${heard}`),
+          new Error(
+            `Timed out while waiting for ${what}; received: ${received}`,
+          ),
         );
-      }, patience_ms);
+      }, timeout_ms);
       this.#waiting.add(look);
       look();
     });
@@ -89,11 +91,13 @@ export class Transcript implements Disposable {
 
   /** Resolves with the prompt of the kernel's input request. */
   async untilPrompt(): Promise<string> {
-    const asked = await this.until(
+    const request = await this.until(
       "a prompt",
       (event) => isJupyter(event) && event.header.msg_type === "input_request",
     );
-    return isJupyter(asked) ? String(recordIn(asked.content)["prompt"]) : "";
+    return isJupyter(request)
+      ? String(recordIn(request.content)["prompt"])
+      : "";
   }
 
   [Symbol.dispose](): void {
@@ -121,13 +125,13 @@ export function assertOrder(
   expected: readonly string[],
   msg_id?: string,
 ): void {
-  const said = words(events, msg_id);
+  const received = words(events, msg_id);
   let from = 0;
   for (const word of expected) {
-    const at = said.indexOf(word, from);
+    const at = received.indexOf(word, from);
     if (at === -1) {
       throw new Error(
-        `Expected ${expected.join(", ")} in this order: ${word} is missing after position ${from} of ${said.join(", ")}`,
+        `Expected ${expected.join(", ")} in this order: ${word} is missing after position ${from} of ${received.join(", ")}`,
       );
     }
     from = at + 1;

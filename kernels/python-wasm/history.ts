@@ -29,7 +29,7 @@ export function lineHistory(): LineHistory {
     answer(request) {
       const withOutput = request["output"] === true;
       return {
-        history: wanted(lines, request).map(({ number, input, output }) => [
+        history: linesOf(lines, request).map(({ number, input, output }) => [
           SESSION,
           number,
           withOutput ? [input, output] : input,
@@ -39,7 +39,7 @@ export function lineHistory(): LineHistory {
   };
 }
 
-function wanted(
+function linesOf(
   lines: readonly HistoryLine[],
   request: Content,
 ): readonly HistoryLine[] {

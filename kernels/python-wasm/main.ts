@@ -27,7 +27,7 @@ await runKernel({
       const ran = request.store_history
         ? history.add(execution_count, request.code)
         : () => {};
-      const { result, exiting, ...reply } = await python.ask(
+      const { result, exiting, ...reply } = await python.request(
         "execute",
         { ...request, execution_count },
         io,
@@ -38,13 +38,13 @@ await runKernel({
       return { ...reply, payload: [{ source: "ask_exit", keepkernel: false }] };
     },
     complete: (content, io) =>
-      python.ask("complete", { cursor_pos: 0, ...content }, io),
+      python.request("complete", { cursor_pos: 0, ...content }, io),
     inspect: (content, io) =>
-      python.ask("inspect", { cursor_pos: 0, ...content }, io),
-    is_complete: (content, io) => python.ask("is_complete", content, io),
+      python.request("inspect", { cursor_pos: 0, ...content }, io),
+    is_complete: (content, io) => python.request("is_complete", content, io),
     history: (content) => history.answer(content),
-    comm_info: (content, io) => python.ask("comm_info", content, io),
-    comm: (content, io) => python.ask("comm", commOf(content, io), io),
+    comm_info: (content, io) => python.request("comm_info", content, io),
+    comm: (content, io) => python.request("comm", commOf(content, io), io),
     interrupt: () => python.interrupt(),
     shutdown: () => python.end(),
   },
@@ -53,8 +53,8 @@ await runKernel({
 /** Python has crashed, or code has called `os._exit`. */
 function exit(error: unknown): never {
   const { code, message } = error as NodeJS.ErrnoException;
-  const wanted = /^Program terminated with exit\((\d+)\)/.exec(message)?.[1];
-  if (wanted !== undefined) process.exit(Number(wanted));
+  const exitCode = /^Program terminated with exit\((\d+)\)/.exec(message)?.[1];
+  if (exitCode !== undefined) process.exit(Number(exitCode));
   if (code === "ERR_MODULE_NOT_FOUND") {
     console.error(
       "The optional package pyodide is missing: npm install pyodide",

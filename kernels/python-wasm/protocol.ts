@@ -29,14 +29,14 @@ export const SIGINT = 2;
 /** main thread → worker */
 export type WorkerRequest =
   | {
-      readonly kind: Question;
+      readonly kind: RequestKind;
       readonly id: number;
       readonly content: string;
       readonly buffers: readonly Uint8Array[];
     }
   | { readonly kind: "interrupt" };
 
-export type Question =
+export type RequestKind =
   "execute" | "complete" | "inspect" | "is_complete" | "comm" | "comm_info";
 
 /** worker → main thread */
@@ -69,11 +69,11 @@ export type WorkerEvent =
   | { readonly kind: "done"; readonly id: number; readonly content: string };
 
 /** The size of an event that counts towards `UNREAD_LIMIT`. */
-export function weight(said: WorkerEvent): number {
-  if (said.kind === "stream") return said.text.length;
-  if (said.kind !== "publish") return 0;
-  return said.buffers.reduce(
+export function unreadBytes(event: WorkerEvent): number {
+  if (event.kind === "stream") return event.text.length;
+  if (event.kind !== "publish") return 0;
+  return event.buffers.reduce(
     (sum, { length }) => sum + length,
-    said.content.length,
+    event.content.length,
   );
 }

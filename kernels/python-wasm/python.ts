@@ -13,22 +13,22 @@ import {
   SIGINT,
   UNREAD,
   WAKE,
-  weight,
+  unreadBytes,
   type WorkerRequest,
-  type Question,
+  type RequestKind,
   type WorkerEvent,
   type WorkerData,
 } from "./protocol.ts";
 
 /** How long stream text waits for more text of the same stream. */
-const GATHER_MS = 10;
-const GATHER_LIMIT = 64 * 1024; // characters
+const COLLECT_MS = 10;
+const COLLECT_LIMIT = 64 * 1024; // characters
 
 type Stream = Extract<WorkerEvent, { kind: "stream" }>;
-type SaidByCell = Stream | Extract<WorkerEvent, { kind: "publish" }>;
+type CellOutput = Stream | Extract<WorkerEvent, { kind: "publish" }>;
 
 /** The number of past requests whose background tasks may still send output. */
-const REMEMBERED = 1_000;
+const MAX_REMEMBERED = 1_000;
 
 export class Python {
   /** Resolves with the version when Python answers. Rejects if Python cannot start or ends. */
@@ -39,12 +39,12 @@ export class Python {
   readonly #memory = new SharedArrayBuffer(MEMORY_BYTES);
   readonly #words = new Int32Array(this.#memory);
   readonly #answers = new MessageChannel();
-  readonly #asked = new Map<number, (content: Content) => void>();
+  readonly #pendingReplies = new Map<number, (content: Content) => void>();
   readonly #ios = new Map<number, Io>();
   #lastId = 0;
   #isReady: (version: string) => void = () => {};
   #ending = false;
-  #gathered: Stream | undefined;
+  #collected: Stream | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(program: URL) {
@@ -67,17 +67,17 @@ export class Python {
       new Promise<string>((resolve) => (this.#isReady = resolve)),
       this.died,
     ]);
-    this.#worker.on("message", (said: WorkerEvent) => this.#hear(said));
+    this.#worker.on("message", (event: WorkerEvent) => this.#onEvent(event));
   }
 
   /** Resolves with the content of the reply. All output, before and after the reply, has `io`'s request as its parent. */
-  async ask(kind: Question, content: unknown, io: Io): Promise<Content> {
+  async request(kind: RequestKind, content: unknown, io: Io): Promise<Content> {
     await this.ready;
     io.signal.throwIfAborted(); // an interrupt before Python got the request applies to this request
     const id = (this.#lastId += 1);
     this.#remember(id, io);
     const answered = new Promise<Content>((resolve) =>
-      this.#asked.set(id, resolve),
+      this.#pendingReplies.set(id, resolve),
     );
     if (kind === "execute" || kind === "comm")
       Atomics.store(this.#signal, 0, 0); // removes an interrupt of the previous request
@@ -106,65 +106,67 @@ export class Python {
     return new Uint8Array(this.#memory, 0, 1);
   }
 
-  #post(asked: WorkerRequest): void {
-    this.#worker.postMessage(asked);
+  #post(request: WorkerRequest): void {
+    this.#worker.postMessage(request);
   }
 
-  #hear(said: WorkerEvent): void {
-    if (said.kind === "stream") {
-      this.#gather(said);
+  #onEvent(event: WorkerEvent): void {
+    if (event.kind === "stream") {
+      this.#collect(event);
       return;
     }
-    this.#letGo();
-    switch (said.kind) {
+    this.#flush();
+    switch (event.kind) {
       case "ready":
-        this.#isReady(said.version);
+        this.#isReady(event.version);
         break;
       case "publish":
-        void this.#pass(said, (io) =>
-          io.publish(said.msg_type, JSON.parse(said.content), {
-            metadata: JSON.parse(said.metadata),
-            buffers: said.buffers,
+        void this.#passOn(event, (io) =>
+          io.publish(event.msg_type, JSON.parse(event.content), {
+            metadata: JSON.parse(event.metadata),
+            buffers: event.buffers,
           }),
         );
         break;
       case "input":
-        void this.#input(said);
+        void this.#input(event);
         break;
       case "done":
-        this.#asked.get(said.id)?.(JSON.parse(said.content) as Content);
-        this.#asked.delete(said.id);
+        this.#pendingReplies.get(event.id)?.(
+          JSON.parse(event.content) as Content,
+        );
+        this.#pendingReplies.delete(event.id);
         break;
     }
   }
 
-  #gather(said: Stream): void {
-    const before = this.#gathered;
-    const more = before?.id === said.id && before.name === said.name;
-    if (!more) this.#letGo();
-    const text = more ? before.text + said.text : said.text;
-    this.#gathered = { ...said, text };
-    if (text.length >= GATHER_LIMIT) this.#letGo();
-    else this.#timer ??= setTimeout(() => this.#letGo(), GATHER_MS);
+  #collect(event: Stream): void {
+    const before = this.#collected;
+    const more = before?.id === event.id && before.name === event.name;
+    if (!more) this.#flush();
+    const text = more ? before.text + event.text : event.text;
+    this.#collected = { ...event, text };
+    if (text.length >= COLLECT_LIMIT) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), COLLECT_MS);
   }
 
-  #letGo(): void {
+  #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const said = this.#gathered;
-    if (said === undefined) return;
-    this.#gathered = undefined;
-    void this.#pass(said, (io) => io.stream(said.name, said.text));
+    const event = this.#collected;
+    if (event === undefined) return;
+    this.#collected = undefined;
+    void this.#passOn(event, (io) => io.stream(event.name, event.text));
   }
 
   /** Queues the event at once, so that the order stays. An event counts as read when the sockets have accepted it. */
-  async #pass(
-    said: SaidByCell,
+  async #passOn(
+    event: CellOutput,
     publish: (io: Io) => Promise<void>,
   ): Promise<void> {
-    const io = this.#ios.get(said.id);
+    const io = this.#ios.get(event.id);
     if (io !== undefined) await publish(io);
-    Atomics.sub(this.#words, UNREAD, weight(said));
+    Atomics.sub(this.#words, UNREAD, unreadBytes(event));
     this.#wake();
   }
 
@@ -189,7 +191,7 @@ export class Python {
 
   #remember(id: number, io: Io): void {
     this.#ios.set(id, io);
-    this.#ios.delete(id - REMEMBERED);
+    this.#ios.delete(id - MAX_REMEMBERED);
   }
 }
 

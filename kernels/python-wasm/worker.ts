@@ -16,7 +16,7 @@ import {
   UNREAD,
   UNREAD_LIMIT,
   WAKE,
-  weight,
+  unreadBytes,
   type WorkerRequest,
   type WorkerEvent,
   type WorkerData,
@@ -63,42 +63,42 @@ const python_version = python.start(
   JSON.stringify(environment(process.env)),
   directory,
 );
-parentPort?.on("message", (asked: WorkerRequest) => void attend(asked));
-say({ kind: "ready", version: python_version, fromSnapshot });
+parentPort?.on("message", (request: WorkerRequest) => void handle(request));
+post({ kind: "ready", version: python_version, fromSnapshot });
 
-async function attend(asked: WorkerRequest): Promise<void> {
-  if (asked.kind === "interrupt") {
+async function handle(request: WorkerRequest): Promise<void> {
+  if (request.kind === "interrupt") {
     const isPending = Atomics.load(signal, 0) === SIGINT; // otherwise running code has noticed it
     if (isPending && python.cancel()) Atomics.store(signal, 0, 0);
     return;
   }
-  if (asked.kind === "execute") runningId = asked.id;
+  if (request.kind === "execute") runningId = request.id;
   let content: string;
   try {
-    content = await answer(asked);
+    content = await answer(request);
   } catch (error) {
     content = JSON.stringify(failure(error));
   }
-  say({ kind: "done", id: asked.id, content });
+  post({ kind: "done", id: request.id, content });
 }
 
 async function answer(
-  asked: Exclude<WorkerRequest, { kind: "interrupt" }>,
+  request: Exclude<WorkerRequest, { kind: "interrupt" }>,
 ): Promise<string> {
-  switch (asked.kind) {
+  switch (request.kind) {
     case "execute":
-      return python.execute(asked.id, asked.content);
+      return python.execute(request.id, request.content);
     case "comm":
-      await python.comm(asked.id, asked.content, asked.buffers);
+      await python.comm(request.id, request.content, request.buffers);
       return "{}";
     case "complete":
-      return python.complete(asked.content);
+      return python.complete(request.content);
     case "inspect":
-      return python.examine(asked.content);
+      return python.examine(request.content);
     case "is_complete":
-      return python.is_complete(asked.content);
+      return python.is_complete(request.content);
     case "comm_info":
-      return python.comm_info(asked.content);
+      return python.comm_info(request.content);
   }
 }
 
@@ -118,19 +118,19 @@ function hostOf() {
     disarm: () => pyodide.setInterruptBuffer(undefined as never), // its type does not allow `undefined`, but Pyodide does
 
     stream: (id: number, name: "stdout" | "stderr", text: string) =>
-      say({ kind: "stream", id, name, text }),
+      post({ kind: "stream", id, name, text }),
 
     publish: (
       id: number,
       msg_type: string,
       content: string,
       ...[metadata, buffers]: [string, readonly Uint8Array[]]
-    ) => say({ kind: "publish", id, msg_type, content, metadata, buffers }),
+    ) => post({ kind: "publish", id, msg_type, content, metadata, buffers }),
 
     /** Returns the answer, or `undefined` at an interrupt. */
     input(id: number, prompt: string, password: boolean): string | undefined {
       while (receiveMessageOnPort(answers) !== undefined); // drops an answer that arrived with an interrupt
-      say({ kind: "input", id, prompt, password });
+      post({ kind: "input", id, prompt, password });
       for (;;) {
         const seen = Atomics.load(words, WAKE);
         if (isInterrupted()) return undefined;
@@ -160,17 +160,17 @@ function isInterrupted(): boolean {
 }
 
 /** worker → main thread. Waits while too many bytes of earlier events are unread. */
-function say(said: WorkerEvent): void {
-  const heavy = weight(said);
-  if (heavy > 0) {
-    Atomics.add(words, UNREAD, heavy);
+function post(event: WorkerEvent): void {
+  const bytes = unreadBytes(event);
+  if (bytes > 0) {
+    Atomics.add(words, UNREAD, bytes);
     for (;;) {
       const seen = Atomics.load(words, WAKE);
-      if (Atomics.load(words, UNREAD) - heavy < UNREAD_LIMIT) break;
+      if (Atomics.load(words, UNREAD) - bytes < UNREAD_LIMIT) break;
       Atomics.wait(words, WAKE, seen);
     }
   }
-  parentPort?.postMessage(said);
+  parentPort?.postMessage(event);
 }
 
 /** Makes direct writes to the file descriptors 1 and 2, as by `os.write`, output of the cell. */
@@ -180,7 +180,7 @@ function captureDescriptors(pyodide: PyodideAPI): void {
     return {
       write(bytes: Uint8Array): number {
         const text = decoder.decode(bytes, { stream: true });
-        if (text !== "") say({ kind: "stream", id: runningId, name, text });
+        if (text !== "") post({ kind: "stream", id: runningId, name, text });
         return bytes.length;
       },
     };

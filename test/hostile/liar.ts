@@ -50,7 +50,7 @@ export class Liar implements AsyncDisposable {
         control_port: 0,
         hb_port: 0,
       },
-      hear: (request) => hear(request),
+      onMessage: (request) => hear(request),
     });
     const liar = new Liar(wire, contents);
     hear = (request) => void liar.#hear(request);
@@ -75,7 +75,7 @@ export class Liar implements AsyncDisposable {
   sayFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
     const peer = this.#peers.get(channel) ?? this.#peers.get("shell") ?? [];
     const identities = channel === "iopub" ? [] : peer;
-    return this.#wire.sayFrames(channel, [...identities, ...frames]);
+    return this.#wire.sendFrames(channel, [...identities, ...frames]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -96,7 +96,7 @@ export class Liar implements AsyncDisposable {
     if (msg_type === "execute_request") return;
     const draft = { session: "liar", username: "liar", parent: request };
     const state = (execution_state: string) =>
-      this.#wire.say(
+      this.#wire.send(
         compose({
           ...draft,
           channel: "iopub",
@@ -113,7 +113,7 @@ export class Liar implements AsyncDisposable {
     });
     const raw =
       said === undefined ? reply.raw : { ...reply.raw, content: said };
-    await this.#wire.say({ ...reply, raw }, identities);
+    await this.#wire.send({ ...reply, raw }, identities);
     await state("idle");
   }
 }

@@ -155,7 +155,7 @@ async function running(
       signature_scheme: "hmac-sha256",
       key,
     },
-    hear: (request) => {
+    onMessage: (request) => {
       asked.push(request);
       return reply(request);
     },
@@ -165,7 +165,7 @@ async function running(
     const draft = { session: "k", username: "k", parent: request };
     const status = { ...draft, msg_type: "status", channel: "iopub" } as const;
     const busy = { execution_state: "busy" };
-    await wire.say(compose({ ...status, content: busy }), [
+    await wire.send(compose({ ...status, content: busy }), [
       Buffer.from("status"),
     ]);
     const whole = compose({
@@ -175,7 +175,7 @@ async function running(
       content: {},
     });
     const raw = { ...whole.raw, content: Buffer.from(answer(msg_type)) };
-    await wire.sayFrames(
+    await wire.sendFrames(
       request.channel,
       toFrames({ raw, buffers: [] }, wire.signer, request.identities),
     );

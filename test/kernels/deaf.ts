@@ -4,7 +4,7 @@ import { kernelInfo } from "./kernel-info.ts";
 
 await runKernel({
   kernelInfo: kernelInfo("deaf"),
-  hears: () => false,
-  beats: false,
+  accepts: () => false,
+  heartbeat: false,
   handlers: { execute: () => undefined },
 });

@@ -4,7 +4,7 @@ import { kernelInfo } from "./kernel-info.ts";
 
 await runKernel({
   kernelInfo: kernelInfo("forgetful"),
-  says: (state, { header }) =>
+  publishesStatus: (state, { header }) =>
     state === "busy" || header.msg_type !== "execute_request",
   handlers: { execute: ({ code }, io) => io.result({ "text/plain": code }) },
 });

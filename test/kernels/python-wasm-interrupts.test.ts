@@ -64,7 +64,11 @@ test("an interrupt that comes before Python has the code is not lost", async () 
       Promise.resolve(),
     );
     const cell = io.begin({ code: "while True: pass" });
-    const answer = python.ask("execute", { ...cell, execution_count: 1 }, io);
+    const answer = python.request(
+      "execute",
+      { ...cell, execution_count: 1 },
+      io,
+    );
 
     io.interrupt();
     python.interrupt();

@@ -6,7 +6,7 @@ const { wire } = await runKernel({
   kernelInfo: kernelInfo("silent-heart"),
   handlers: {
     execute({ code }, io) {
-      if (code === "stop") wire.stopHeart();
+      if (code === "stop") wire.stopHeartbeat();
       return io.result({ "text/plain": code });
     },
   },

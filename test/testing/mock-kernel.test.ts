@@ -21,8 +21,8 @@ import {
   input,
   print,
   result,
-  startHeart,
-  stopHeart,
+  startHeartbeat,
+  stopHeartbeat,
   stream,
   update,
   wait,
@@ -291,7 +291,7 @@ test("a kernel dies on cue, and its session says how", async () => {
 
 test("a heart stops and comes back", async () => {
   await using server = serverWith({
-    on: { faint: [stopHeart(), startHeart()] },
+    on: { faint: [stopHeartbeat(), startHeartbeat()] },
   });
   const session = await server.start();
   await session.execute("faint");

@@ -11,7 +11,7 @@ import {
   mockKernel,
   print,
   result,
-  stopHeart,
+  stopHeartbeat,
   stream,
 } from "../../testing/index.ts";
 
@@ -29,7 +29,7 @@ export default mockKernel({
     kill: exit({ signal: "SIGKILL" }),
     print: print("raw\n"),
     flood: flood({ count: 1_000 }),
-    faint: stopHeart(),
+    faint: stopHeartbeat(),
     late: answerLate(50),
     broken: [broken("frames"), broken("signature"), stream("after")],
   },

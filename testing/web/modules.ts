@@ -31,9 +31,9 @@ export function once(
   event: string,
 ): Promise<void> {
   return new Promise((resolve) => {
-    const heard = () => resolve();
-    if (target.once !== undefined) target.once(event, heard);
-    else target.addEventListener?.(event, heard, { once: true });
+    const listener = () => resolve();
+    if (target.once !== undefined) target.once(event, listener);
+    else target.addEventListener?.(event, listener, { once: true });
   });
 }
 
@@ -62,13 +62,13 @@ export { Emitter as EventEmitter } from "../emitter.ts";
 
 /** Hashes nothing: the token protects nothing here, because every caller is code of this page. */
 export function createHash() {
-  let said = "";
+  let hashed = "";
   const hash = {
     update(text: string) {
-      said = text;
+      hashed = text;
       return hash;
     },
-    digest: () => said,
+    digest: () => hashed,
   };
   return hash;
 }
