@@ -1,14 +1,14 @@
 /**
- * What kernel messages contain. The server carries contents unread, and does
- * not load this.
+ * The contents of kernel messages. The server forwards contents unread and does
+ * not load this module.
  */
 import * as z from "zod";
 import { KernelInfoReply } from "./kernel-info-reply.ts";
 import { type JupyterEvent, MimeBundle } from "./messages.ts";
 
-const Anything = z.record(z.string(), z.unknown());
+const JsonObject = z.record(z.string(), z.unknown());
 
-/** By `msg_type`. */
+/** The contents by `msg_type`. */
 export const contents = {
   status: z.looseObject({ execution_state: z.string() }),
   stream: z.looseObject({
@@ -17,17 +17,17 @@ export const contents = {
   }),
   display_data: z.looseObject({
     data: MimeBundle,
-    metadata: Anything,
+    metadata: JsonObject,
     transient: z.looseObject({ display_id: z.string().optional() }).optional(),
   }),
   update_display_data: z.looseObject({
     data: MimeBundle,
-    metadata: Anything,
+    metadata: JsonObject,
     transient: z.looseObject({ display_id: z.string() }),
   }),
   execute_result: z.looseObject({
     data: MimeBundle,
-    metadata: Anything,
+    metadata: JsonObject,
     execution_count: z.int().nullable(),
     transient: z.looseObject({ display_id: z.string().optional() }).optional(),
   }),
@@ -55,21 +55,21 @@ export const contents = {
     ename: z.string().optional(),
     evalue: z.string().optional(),
     traceback: z.array(z.string()).optional(),
-    user_expressions: Anything.optional(),
-    payload: z.array(Anything).optional(),
+    user_expressions: JsonObject.optional(),
+    payload: z.array(JsonObject).optional(),
   }),
   complete_reply: z.looseObject({
     status: z.string(),
     matches: z.array(z.string()),
     cursor_start: z.int().describe("In code points"),
     cursor_end: z.int().describe("In code points"),
-    metadata: Anything,
+    metadata: JsonObject,
   }),
   inspect_reply: z.looseObject({
     status: z.string(),
     found: z.boolean(),
     data: MimeBundle,
-    metadata: Anything,
+    metadata: JsonObject,
   }),
   is_complete_reply: z.looseObject({
     status: z.enum(["complete", "incomplete", "invalid", "unknown"]),

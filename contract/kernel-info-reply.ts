@@ -1,8 +1,8 @@
-/** What a kernel says of itself. */
+/** The description that a kernel gives of itself: the content of `kernel_info_reply`. */
 import * as z from "zod";
 
 export const KernelInfoReply = z.looseObject({
-  status: z.string().optional().describe("Some kernels leave it out"),
+  status: z.string().optional().describe("Some kernels omit it"),
   protocol_version: z.string(),
   implementation: z.string().optional(),
   implementation_version: z.string().optional(),
