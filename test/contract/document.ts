@@ -1,4 +1,4 @@
-/** The committed document, and what its schemas say of a value. */
+/** The committed OpenAPI document, and checks of values against its schemas. */
 import { readFileSync } from "node:fs";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
@@ -14,7 +14,7 @@ export const document = JSON.parse(text) as oas31.OpenAPIObject;
 export interface Described {
   readonly method: string;
   readonly path: string;
-  /** Where it stands in the document, as a JSON pointer. */
+  /** The position in the document, as a JSON pointer. */
   readonly pointer: string;
   readonly operation: oas31.OperationObject;
 }
@@ -32,7 +32,7 @@ export const operations: readonly Described[] = Object.entries(
   ),
 );
 
-/** What a reference points at; what is none, as it is. */
+/** Resolves a reference; any other value is returned unchanged. */
 export function resolved<T extends object>(
   value: T | oas31.ReferenceObject,
 ): T {
@@ -49,7 +49,7 @@ export function responsesOf({
   return responses;
 }
 
-/** Throws when there is nothing. */
+/** Throws if the pointer leads nowhere. */
 export function at(pointer: string): unknown {
   let value: unknown = document;
   for (const part of pointer.split("/").slice(1)) {
@@ -76,7 +76,7 @@ export function escaped(part: string): string {
 
 const ajv = new Ajv2020({
   strict: false,
-  validateSchema: false, // the document around the schemas is none
+  validateSchema: false, // the document around the schemas is not a schema
   allErrors: true,
   allowUnionTypes: true,
 });

@@ -21,7 +21,7 @@ type Schema = oas31.SchemaObject;
 const schemas = (document.components?.schemas ?? {}) as Record<string, Schema>;
 
 describe("a generator", () => {
-  it("makes no type of a body that is `null` alone", () => {
+  it("makes no type for a body that is always `null`", () => {
     const bodies = operations.flatMap(({ operation, pointer }) =>
       Object.entries(responsesOf(operation)).flatMap(([status, response]) =>
         Object.values(resolved(response).content ?? {}).map(({ schema }) => ({
@@ -44,7 +44,7 @@ describe("a generator", () => {
     expect(nameless).toEqual([]);
   });
 
-  it("finds by which property the members of a union differ", () => {
+  it("finds the property that tells the members of a union apart", () => {
     const unions = Object.entries(schemas).filter(
       ([, { oneOf }]) => oneOf !== undefined,
     );
@@ -64,7 +64,7 @@ describe("a generator", () => {
     }
   });
 
-  it("finds one name once, where all constants share one scope, as in Go", () => {
+  it("finds no name twice among constants that share one scope, as in Go", () => {
     const constants = Object.values(schemas).flatMap((schema) => {
       const names = (schema as Record<string, unknown>)["x-enum-varnames"];
       return ((names ?? schema.enum ?? []) as string[]).map(constantName);
@@ -75,12 +75,12 @@ describe("a generator", () => {
     );
   });
 
-  it("finds the names free that its own code uses", () => {
+  it("finds no name that its own code uses", () => {
     const own = ["APIClient", "Configuration", "ServerConfiguration"];
     expect(own.filter((name) => name in schemas)).toEqual([]);
   });
 
-  it("finds one name once among the parameters of an operation", () => {
+  it("finds no name twice among the parameters of an operation", () => {
     for (const { operation, pointer } of operations) {
       const names = (operation.parameters ?? []).map((parameter) =>
         identifier(resolved(parameter).name),
@@ -102,7 +102,7 @@ describe("a generator", () => {
     expect(typeless).toEqual([]);
   });
 
-  it("knows how wide every integer is", () => {
+  it("finds the width of every integer", () => {
     const narrow = within(document).filter(
       ({ value }) =>
         value["type"] === "integer" &&

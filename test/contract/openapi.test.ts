@@ -36,7 +36,7 @@ const asked = Object.entries(contract as Contract).flatMap(([group, members]) =>
 );
 
 describe("the committed document", () => {
-  it("says what the contract says today", () => {
+  it("is up to date with the contract", () => {
     expect(JSON.stringify(JSON.parse(text))).toBe(
       JSON.stringify(openApiDocument()),
     );
@@ -49,7 +49,7 @@ describe("the committed document", () => {
     expect(valid.paths).toBeDefined();
   });
 
-  it("has schemas that a strict validator takes", () => {
+  it("has schemas that a strict validator accepts", () => {
     const ajv = new Ajv2020({
       strict: true,
       strictRequired: false,
@@ -70,7 +70,7 @@ describe("the committed document", () => {
       expect(ajv.getSchema(name)).toBeTypeOf("function");
   });
 
-  it("points at nothing that is not there", () => {
+  it("has no reference without a target", () => {
     const refs = [...text.matchAll(/"\$ref": "#([^"]+)"/g)];
     expect(refs.length).toBeGreaterThan(50);
     for (const [, pointer = ""] of refs)
@@ -80,7 +80,7 @@ describe("the committed document", () => {
   const redocly = fileURLToPath(
     new URL("../../node_modules/@redocly/cli/bin/cli.js", import.meta.url),
   );
-  it.skipIf(!existsSync(redocly))("gives a linter nothing to say", async () => {
+  it.skipIf(!existsSync(redocly))("causes no warning of a linter", async () => {
     const file = fileURLToPath(
       new URL("../../contract/openapi.json", import.meta.url),
     );
@@ -100,7 +100,7 @@ describe("the committed document", () => {
 });
 
 describe("every operation with a route", () => {
-  it("is in the document exactly once, where its route says", () => {
+  it("is in the document exactly once, at its route", () => {
     const described = operations.flatMap(({ method, path, operation }) => {
       const procedure: unknown = operation["x-trpc-procedure"];
       return typeof procedure === "string"
@@ -114,14 +114,14 @@ describe("every operation with a route", () => {
     );
   });
 
-  it("has an id of its own that is an identifier in most languages", () => {
+  it("has a unique id that is an identifier in most languages", () => {
     const ids = operations.map(({ operation }) => operation.operationId ?? "");
     expect(new Set(ids).size).toBe(ids.length);
     for (const id of ids) expect(id).toMatch(/^[a-z][A-Za-z0-9]+$/);
   });
 
   it.each(asked)(
-    "$name tells its success and every failure by status",
+    "$name documents its success and every failure by status",
     ({ operation, method, path }) => {
       const responses = responsesOf(described(method, path));
       expect(Object.keys(responses)).toContain(String(operation.status ?? 200));
@@ -147,7 +147,7 @@ describe("every operation with a route", () => {
   );
 
   it.each(asked)(
-    "$name asks for the token exactly where it is needed",
+    "$name requires the token exactly if the operation needs it",
     ({ operation, method, path }) => {
       const { security = document.security } = described(method, path);
       if (operation.access === "open") expect(security).toEqual([]);
@@ -173,7 +173,7 @@ describe("every example", () => {
     }),
   ]);
 
-  it("is what its schema says", () => {
+  it("matches its schema", () => {
     for (const pointer of new Set(media)) {
       const { example, examples = {} } = at(pointer) as {
         readonly example?: unknown;
@@ -195,7 +195,7 @@ describe("every example", () => {
 });
 
 describe("the schema of a new session", () => {
-  it("takes what the contract takes, and nothing else", () => {
+  it("accepts exactly the inputs that the contract accepts", () => {
     const whole = {
       session_id: "a",
       kernel_name: "python3",

@@ -20,21 +20,21 @@ const accessOf = Object.fromEntries(
   operations.map(({ name, access }) => [name, access]),
 );
 
-test("every operation names who may ask it", () => {
+test("every operation names the scope that it needs", () => {
   const known = ["open", "as_message", ...Scope.options];
   for (const { name, access } of operations) {
     expect(known, name).toContain(access);
   }
 });
 
-test("nothing but the status is open, and only what carries a message asks the message", () => {
+test("only the status is open, and only operations that carry a message take the scope of the message", () => {
   const having = (access: string) =>
     operations.filter((each) => each.access === access).map(({ name }) => name);
   expect(having("open")).toEqual(["server.status"]);
   expect(having("as_message")).toEqual(["sessions.send", "sessions.request"]);
 });
 
-test("who may only observe changes nothing", () => {
+test("a token with the scope observe cannot change anything", () => {
   const changing = operations.filter(
     ({ access, kind }) => access === "observe" && kind === "mutation",
   );
@@ -55,7 +55,7 @@ test.each([
   ["sessions.connection_info", "admin"],
   ["server.configure", "admin"],
   ["server.shutdown", "admin"],
-])("%s is for those who may %s", (name, scope) => {
+])("%s needs the scope %s", (name, scope) => {
   expect(accessOf[name]).toBe(scope);
 });
 
@@ -70,7 +70,7 @@ test("every message that a client sends has its scope", () => {
 });
 
 test.each(["no_such_request", "toString", "__proto__", ""])(
-  "a message of the unknown type %j is for admins",
+  "a message of the unknown type %j needs the scope admin",
   (type) => {
     expect(scopeOfMessage(type)).toBe("admin");
   },

@@ -65,11 +65,11 @@ describe("the process that a directory belongs to", () => {
     expect(hasEnded(await deadMark())).toBe(true);
   });
 
-  test("is gone though its pid is another's by now", needsLinux, () => {
+  test("has ended, although its pid was reused", needsLinux, () => {
     expect(hasEnded({ ...currentOwner(), start_time: 1 })).toBe(true);
   });
 
-  test("ran before the machine was started anew", needsLinux, () => {
+  test("ran before the machine was restarted", needsLinux, () => {
     expect(hasEnded({ ...currentOwner(), boot_id: "another" })).toBe(true);
   });
 
@@ -81,7 +81,7 @@ describe("the process that a directory belongs to", () => {
   });
 });
 
-test("what a dead process left is removed, and only that", async () => {
+test("the leftovers of a dead process are removed, and no other files", async () => {
   const parent = temporaryFolder();
   const dead = await deadMark();
   const gone = leave(parent, dead);
@@ -107,7 +107,7 @@ test("what a dead process left is removed, and only that", async () => {
   }
 });
 
-/** A process that leads a group of its own, as kernels do, and what a killed server wrote down of it. */
+/** A process that leads its own group, as kernels do, and the record that a killed server wrote of it. */
 function leaveKernel(
   directory: string,
   program: string,
@@ -130,10 +130,10 @@ describe("the kernel of a dead server", needsPosix, () => {
   test.each([
     ["ends", "setInterval(() => {}, 1e6); console.log('there')"],
     [
-      "is killed where it does not end",
+      "is killed if it does not end",
       "process.on('SIGTERM', () => {}); setInterval(() => {}, 1e6); console.log('there')",
     ],
-  ])("%s, and the log says so", async (_how, program) => {
+  ])("%s, and the log reports it", async (_how, program) => {
     const parent = temporaryFolder();
     const directory = leave(parent, await deadMark());
     const child = leaveKernel(directory, program);
@@ -153,7 +153,7 @@ describe("the kernel of a dead server", needsPosix, () => {
   });
 
   test(
-    "is not taken for the process that has its number by now",
+    "is not confused with a process that got its pid later",
     needsLinux,
     async () => {
       const parent = temporaryFolder();
@@ -170,7 +170,7 @@ describe("the kernel of a dead server", needsPosix, () => {
     },
   );
 
-  test("is known by its command line where the start time is not", async () => {
+  test("is recognized by its command line if the start time is not known", async () => {
     const parent = temporaryFolder();
     const directory = leave(parent, await deadMark());
     const program = "setInterval(() => {}, 1e6); console.log('there')";
@@ -193,7 +193,7 @@ describe("the kernel of a dead server", needsPosix, () => {
     expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
   });
 
-  test("lives on with a server that lives", async () => {
+  test("is left alone while its server is alive", async () => {
     const parent = temporaryFolder();
     const directory = leave(parent, currentOwner());
     const child = leaveKernel(
@@ -207,7 +207,7 @@ describe("the kernel of a dead server", needsPosix, () => {
 });
 
 test(
-  "a socket of kcserver's goes when nobody listens on it any more",
+  "a socket of kcserver is removed when no process listens on it any more",
   needsLinux,
   async () => {
     const parent = temporaryFolder();
@@ -217,7 +217,7 @@ test(
     listener.listen(path);
     await once(listener, "listening");
     await tidy(parent);
-    expect(existsSync(path)).toBe(true); // whoever it is, somebody listens
+    expect(existsSync(path)).toBe(true); // some process listens on it
 
     listener.close();
     await once(listener, "close");
@@ -248,13 +248,13 @@ test("many leftovers are removed by several servers at once", async () => {
   expect(all.filter((path) => existsSync(path))).toEqual([]);
 });
 
-test("a server that ends stops looking", async () => {
+test("a server that ends stops the search for leftovers", async () => {
   const parent = temporaryFolder();
   const left = leave(parent, await deadMark());
   await tidy(parent, AbortSignal.abort());
   expect(existsSync(left)).toBe(true);
 });
 
-test("a directory that cannot be read is no failure", async () => {
+test("a directory that cannot be read causes no error", async () => {
   await tidy(join(temporaryFolder(), "nowhere"));
 });

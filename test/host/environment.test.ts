@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => rm(root, { recursive: true }));
 
 describe("a kernel's environment", () => {
-  it("has each action applied to the result of those before it, without separators", () => {
+  it("has each action applied to the result of the previous ones, without separators", () => {
     const environment = kernelEnvironment({
       base: { PATH: "/bin", KEPT: "yes", GONE: undefined },
       actions: [
@@ -46,7 +46,7 @@ describe("a kernel's environment", () => {
     });
   });
 
-  it("has nothing of a kernel that we were started in", () => {
+  it("has no variables of the kernel in which the server was started", () => {
     const base = { JPY_PARENT_PID: "4711", JPY_INTERRUPT_EVENT: "8", A: "a" };
     expect(kernelEnvironment({ base })).toEqual({ A: "a" });
   });
@@ -64,7 +64,7 @@ describe("a kernel's environment", () => {
     });
   });
 
-  it("has the kernelspec's variables filled from what stood before them", () => {
+  it("fills the kernelspec's variables from the result of the previous steps", () => {
     const environment = kernelEnvironment({
       base: { HOME: "/home/ann", A: "base" },
       actions: [{ action: "replace", name: "A", value: "$HOME" }],
@@ -85,7 +85,7 @@ describe("a kernel's environment", () => {
     });
   });
 
-  it("has none of our credentials, unless the request puts them there", () => {
+  it("has no credentials of the server, unless the request sets them", () => {
     const base = {
       KALLICHORE_TOKEN: "a",
       KALLICHORE_AUTH_TOKEN: "b",
@@ -102,13 +102,13 @@ describe("a kernel's environment", () => {
     ).toMatchObject({ KALLICHORE_TOKEN: "c" });
   });
 
-  it("has no PYTHONEXECUTABLE for Python, which would take another's prefix", () => {
+  it("has no PYTHONEXECUTABLE for Python, which would give it a wrong prefix", () => {
     const base = { PYTHONEXECUTABLE: "/other/python" };
     expect(kernelEnvironment({ base, language: "Python" })).toEqual({});
     expect(kernelEnvironment({ base, language: "R" })).toEqual(base);
   });
 
-  it("may have names that objects have already", () => {
+  it("may contain names of object properties", () => {
     const actions = [
       { action: "append", name: "constructor", value: "x" } as const,
     ];
@@ -118,11 +118,11 @@ describe("a kernel's environment", () => {
 });
 
 describe("a working directory", () => {
-  it("is taken as it is when it is there", async () => {
+  it("is used unchanged if it exists", async () => {
     expect(await workingDirectory(root)).toEqual({ path: root });
   });
 
-  it("is our own when none is asked for", async () => {
+  it("is the server's own if none is requested", async () => {
     expect(await workingDirectory("")).toEqual({ path: process.cwd() });
   });
 
@@ -144,12 +144,15 @@ describe("a working directory", () => {
     ["absent", "does not exist"],
     ["other/kernel", "is not a directory"],
     ["other/kernel/below", "does not exist"],
-  ])("that cannot be used (%s) is ours, and says why", async (path, why) => {
-    const found = await workingDirectory(join(root, path));
-    expect(found.path).toBe(process.cwd());
-    expect(found.reason).toContain(join(root, path));
-    expect(found.reason).toContain(why);
-  });
+  ])(
+    "that cannot be used (%s) is replaced by the server's, with a reason",
+    async (path, why) => {
+      const found = await workingDirectory(join(root, path));
+      expect(found.path).toBe(process.cwd());
+      expect(found.reason).toContain(join(root, path));
+      expect(found.reason).toContain(why);
+    },
+  );
 });
 
 describe("a program", () => {
@@ -166,19 +169,19 @@ describe("a program", () => {
     expect(await find("/no/such/program")).toBeUndefined();
   });
 
-  it("with a slash lies under the kernel's directory, not on the PATH", async () => {
+  it("with a slash is relative to the kernel's directory, not on the PATH", async () => {
     const local = join(root, "start/bin/local");
     expect(await find("bin/local")).toBe(local);
     expect(await find("./bin/local")).toBe(local);
     expect(await find("./kernel")).toBeUndefined();
   });
 
-  it("by its name is the first on the PATH that can be run", async () => {
+  it("with a bare name is the first executable on the PATH", async () => {
     expect(await find("kernel")).toBe(join(root, "other/kernel"));
     expect(await find("local")).toBeUndefined();
   });
 
-  it("is looked for in the working directory where an entry of PATH is empty", async () => {
+  it("is searched in the working directory for an empty entry of PATH", async () => {
     expect(await find("bin/local", "")).toBe(join(root, "start/bin/local"));
     expect(
       await findProgram("local", {
@@ -189,7 +192,7 @@ describe("a program", () => {
     ).toBe(join(root, "start/bin/local"));
   });
 
-  it("is no program where nothing is named", async () => {
+  it("with an empty name is not found", async () => {
     expect(await find("")).toBeUndefined();
   });
 });

@@ -24,14 +24,14 @@ it("five different ports are reserved, and free to be bound", async () => {
   }
 });
 
-it("no port is handed out twice, also to those who ask at once", async () => {
+it("no port is given twice, even to concurrent callers", async () => {
   const reservations = await Promise.all(
     Array.from({ length: 60 }, () => reservePorts()),
   );
   const all = reservations.flatMap(numbers);
   expect(new Set(all).size).toBe(300);
 
-  // What was released is left alone for a while, so that old clients do not find new kernels.
+  // A released port is not reused for a while, so that old clients do not reach new kernels.
   for (const reservation of reservations) reservation[Symbol.dispose]();
   const next = await Promise.all(
     Array.from({ length: 60 }, () => reservePorts()),
@@ -48,7 +48,7 @@ it("a reservation may be released twice", async () => {
   reservation[Symbol.dispose]();
 });
 
-it("an address that is none of ours is an error", async () => {
+it("an address of another machine is an error", async () => {
   await expect(reservePorts("192.0.2.1")).rejects.toMatchObject({
     code: "EADDRNOTAVAIL",
   });

@@ -108,7 +108,7 @@ async function ended(pids: readonly number[], patience_ms = 10_000) {
 }
 
 describe("the process table", needsLinuxAndPython, () => {
-  it("tells a process from a later one of the same pid by its start time", async () => {
+  it("distinguishes a process from a later one with the same pid by its start time", async () => {
     const { child, pid } = family("time.sleep(1000)");
     const startTime = startTimeOf(pid);
     expect(startTime).toBeGreaterThan(0);
@@ -120,7 +120,7 @@ describe("the process table", needsLinuxAndPython, () => {
     expect(startTimeOf(pid)).toBeUndefined();
   });
 
-  it("reads a process whose name is made to confuse", async () => {
+  it("reads a process whose name looks like other fields", async () => {
     const { pid, next } = family(
       "open('/proc/self/comm','w').write(') R 1 ('); say(1); time.sleep(1000)",
     );
@@ -128,7 +128,7 @@ describe("the process table", needsLinuxAndPython, () => {
     expect(statOf(pid)).toMatchObject({ parent: process.pid, group: pid });
   });
 
-  it("counts a zombie among the dead", async () => {
+  it("treats a zombie as ended", async () => {
     const { next } = family(`
 pid = os.fork()
 if pid == 0: os._exit(0)
@@ -156,7 +156,7 @@ time.sleep(1000)
 });
 
 describe("a kernel's group", needsLinuxAndPython, () => {
-  it("hears an interrupt as a whole; who left it does not", async () => {
+  it("receives an interrupt as a whole; processes that left it do not", async () => {
     const { pid, members, strays, exited } = await household();
     expect(await new ProcessGroup(pid).interrupt()).toBe("sent");
     await exited;
@@ -165,7 +165,7 @@ describe("a kernel's group", needsLinuxAndPython, () => {
   });
 
   it.each(["terminate", "kill"] as const)(
-    "is reached whole by %s, with those who left it and theirs",
+    "is reached whole by %s, including processes that left it and their children",
     async (verb) => {
       const { pid, told } = await household();
       expect(await new ProcessGroup(pid)[verb]()).toBe("sent");
@@ -173,7 +173,7 @@ describe("a kernel's group", needsLinuxAndPython, () => {
     },
   );
 
-  it("can be swept when its leader has ended by itself", async () => {
+  it("can be killed after its leader has ended by itself", async () => {
     const { child, pid, told, exited } = await household();
     const group = new ProcessGroup(pid);
     group.remember();
@@ -185,7 +185,7 @@ describe("a kernel's group", needsLinuxAndPython, () => {
     await ended(told);
   });
 
-  it("is ended also while it multiplies", async () => {
+  it("is killed even while it starts new processes", async () => {
     const { pid, next } = family(`
 def multiply():
     while True:
@@ -204,7 +204,7 @@ multiply()
     await ended([pid, ...offspring]);
   });
 
-  it("that is gone is gone, by every signal", async () => {
+  it("that has ended gives the outcome gone for every signal", async () => {
     const { pid, exited } = family("pass");
     const group = new ProcessGroup(pid);
     await exited;
@@ -213,7 +213,7 @@ multiply()
     expect(await group.kill()).toBe("gone");
   });
 
-  it("is not mistaken for a stranger with its pid", async () => {
+  it("is not confused with a foreign process that has its pid", async () => {
     const { pid } = family("time.sleep(1000)");
     const stranger = new ProcessGroup(pid, (startTimeOf(pid) ?? 0) - 1);
     expect(await stranger.interrupt()).toBe("gone");
@@ -221,14 +221,14 @@ multiply()
     expect(isAlive(pid)).toBe(true);
   });
 
-  it("is never everybody, nor ourselves", () => {
+  it("is never all processes, nor this process", () => {
     const own = statOf(process.pid)?.group ?? process.pid;
     for (const pid of [0, 1, -1, NaN, 1.5, process.pid, own]) {
       expect(() => new ProcessGroup(pid)).toThrow(RangeError);
     }
   });
 
-  it("of a process without one is the process", async () => {
+  it("of a process without its own group is that process", async () => {
     const child = spawn("sleep", ["1000"], { stdio: "ignore" });
     started.push(child);
     await once(child, "spawn");
@@ -244,7 +244,7 @@ say(child.pid)
 time.sleep(1000)
 `;
 
-  it("is that of the whole tree, sessions of its own included", async () => {
+  it("covers the whole tree, including descendants in other sessions", async () => {
     const { pid, next } = family(BUSY_CHILD);
     const busy = await next();
     const sampler = usageSampler();
@@ -261,7 +261,7 @@ time.sleep(1000)
     expect(second?.cpu_percent).toBeLessThan(150); // One busy thread, and ticks of 10 ms.
   });
 
-  it("leaves out roots that have ended or are others by now", async () => {
+  it("leaves out roots that have ended or whose pid was reused", async () => {
     const { child, pid, exited } = family("time.sleep(1000)");
     const startTime = startTimeOf(pid) ?? 0;
     const sampler = usageSampler();
@@ -275,7 +275,7 @@ time.sleep(1000)
     expect((await sampler.sample(roots)).size).toBe(0);
   });
 
-  it("starts again at 0 for a root that was not asked about in between", async () => {
+  it("starts again at 0 for a root that was missing in one sample", async () => {
     const { pid, next } = family(BUSY_CHILD);
     await next();
     const sampler = usageSampler();
@@ -306,7 +306,7 @@ threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), t
   });
 
   it.runIf(process.platform === "linux")(
-    "opens no file that it does not close",
+    "closes every file that it opens",
     async () => {
       const files = () =>
         readdirSync("/proc/self/fd").filter((file) =>
@@ -328,7 +328,7 @@ threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), t
     },
   );
 
-  it("goes on counting a process whose parent has ended", async () => {
+  it("continues to count a process whose parent has ended", async () => {
     const { pid, next } = family(`
 middle = subprocess.Popen(["sh", "-c", "sleep 1000 & echo $!; wait"])
 say(middle.pid)

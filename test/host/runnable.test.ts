@@ -1,4 +1,4 @@
-/** Files that the system cannot run, and what a client hears of them. */
+/** Files that the system cannot run, and the errors that a client receives. */
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -89,7 +89,7 @@ describe("a kernel's start says", needsPosix, () => {
     });
   });
 
-  test("that a directory is no program", async () => {
+  test("that a directory is not a program", async () => {
     const path = join(temporaryFolder(), "kernel");
     mkdirSync(path);
     await using server = await openServer();

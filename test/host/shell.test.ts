@@ -94,7 +94,7 @@ const words = fc
 describe.each(shells)("%s", (shell) => {
   const needsShell = needsFile(shell);
 
-  it("gives the kernel its words as they were given", needsShell, async () => {
+  it("passes the arguments to the kernel unchanged", needsShell, async () => {
     await fc.assert(
       fc.asyncProperty(words, async (given) => {
         const made = await command({
@@ -110,22 +110,26 @@ describe.each(shells)("%s", (shell) => {
     );
   });
 
-  it("does so after a start-up command too", needsShell, async () => {
-    await fc.assert(
-      fc.asyncProperty(words, async (given) => {
-        const made = await command({
-          mode: "command",
-          arg: "true",
-          argv: [...printer, ...given],
-          serverShell: shell,
-        });
-        expect(made).toMatchObject({ shell, markers: true });
-        const { stdout } = await run(made);
-        expect(markedWords(stdout).slice(0, -1)).toEqual(given);
-      }),
-      { numRuns: 6 },
-    );
-  });
+  it(
+    "passes them unchanged after a start-up command too",
+    needsShell,
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(words, async (given) => {
+          const made = await command({
+            mode: "command",
+            arg: "true",
+            argv: [...printer, ...given],
+            serverShell: shell,
+          });
+          expect(made).toMatchObject({ shell, markers: true });
+          const { stdout } = await run(made);
+          expect(markedWords(stdout).slice(0, -1)).toEqual(given);
+        }),
+        { numRuns: 6 },
+      );
+    },
+  );
 
   it.skipIf(!existsSync(shell)).each(["shell", "command", "script"] as const)(
     "does not stay as the kernel's parent (%s)",
@@ -204,7 +208,7 @@ describe.each(shells)("%s", (shell) => {
     },
   );
 
-  it("reads a script, wherever it lies", needsShell, async () => {
+  it("reads a script in any directory", needsShell, async () => {
     const directory = join(home, "it's a [dir]!");
     await mkdir(directory, { recursive: true });
     await writeFile(
@@ -226,22 +230,26 @@ describe.each(shells)("%s", (shell) => {
     );
   });
 
-  it("hands over what macOS takes from shells", needsShell, async () => {
-    const made = await command({
-      mode: "shell",
-      env: { ...env, DYLD_LIBRARY_PATH: "/a b:/it's" },
-      argv: ["/usr/bin/printenv", "DYLD_LIBRARY_PATH"],
-      serverShell: shell,
-      platform: "darwin",
-    });
-    // What is run has no such variable from us.
-    expect((await run(made)).stdout).toBe("/a b:/it's\n");
-  });
+  it(
+    "passes on the variables that macOS removes from shells",
+    needsShell,
+    async () => {
+      const made = await command({
+        mode: "shell",
+        env: { ...env, DYLD_LIBRARY_PATH: "/a b:/it's" },
+        argv: ["/usr/bin/printenv", "DYLD_LIBRARY_PATH"],
+        serverShell: shell,
+        platform: "darwin",
+      });
+      // What is run has no such variable from us.
+      expect((await run(made)).stdout).toBe("/a b:/it's\n");
+    },
+  );
 });
 
 describe("start-up", () => {
   it(
-    "commands see what is defined in rc files",
+    "commands see definitions of the rc files",
     needsFile("/bin/bash"),
     async () => {
       await writeFile(
@@ -259,7 +267,7 @@ describe("start-up", () => {
   );
 
   it.each(shells.filter((shell) => existsSync(shell)))(
-    "says nothing of its own beside complaints about the terminal: %s",
+    "prints nothing except warnings about the terminal: %s",
     async (shell) => {
       const made = await command({
         mode: "command",
@@ -274,7 +282,7 @@ describe("start-up", () => {
   );
 
   it(
-    "words are words whatever zsh is set to",
+    "arguments are unchanged with any setting of zsh",
     needsFile("/usr/bin/zsh"),
     async () => {
       await writeFile(
@@ -293,7 +301,7 @@ describe("start-up", () => {
   );
 
   it(
-    "words are words whatever tcsh is set to",
+    "arguments are unchanged with any setting of tcsh",
     needsFile("/usr/bin/tcsh"),
     async () => {
       await writeFile(join(home, ".tcshrc"), "set backslash_quote\n");
@@ -309,7 +317,7 @@ describe("start-up", () => {
     },
   );
 
-  it("takes the command directly with none, and on Windows", async () => {
+  it("starts the command directly with none, and on Windows", async () => {
     const argv = ["python", "it's"] as const;
     const direct = { program: "python", args: ["it's"], markers: false };
     expect(await command({ mode: "none", argv })).toMatchObject(direct);
@@ -319,7 +327,7 @@ describe("start-up", () => {
   });
 
   it.each(["/no/such/shell", "/usr/bin/env", "bash", undefined])(
-    "falls back from %s to a shell that is there",
+    "falls back from %s to a shell that exists",
     async (serverShell) => {
       const options = { mode: "shell", argv: ["true"] } as const;
       const made = await startupCommand({
@@ -332,7 +340,7 @@ describe("start-up", () => {
     },
   );
 
-  it("says so when it does not use the server's shell", async () => {
+  it("warns if it does not use the server's shell", async () => {
     const options = { mode: "shell", argv: ["true"] } as const;
     expect(
       (await command({ ...options, serverShell: "/no/such/shell" })).warnings,
@@ -356,7 +364,7 @@ describe("start-up", () => {
     },
   );
 
-  it("takes no notice of an argument in mode shell", async () => {
+  it("ignores an argument in mode shell", async () => {
     const options = {
       mode: "shell",
       argv: ["true"],
@@ -367,7 +375,7 @@ describe("start-up", () => {
     );
   });
 
-  it("tells of a script that is missing, or no file", async () => {
+  it("reports a script that is missing or not a file", async () => {
     const options = { mode: "script", argv: ["true"], cwd: home, env } as const;
     expect(await startupCommand({ ...options, arg: "absent.sh" })).toEqual({
       missing_script: join(home, "absent.sh"),

@@ -1,4 +1,4 @@
-/** Jobs and events over a Windows of the test's own; what Windows itself makes of them is asked in `test/windows`. */
+/** Jobs and events with a fake Windows API; `test/windows` tests the real one. */
 import type { ChildProcess } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import { silentLog } from "../../src/log/log.ts";
@@ -86,7 +86,7 @@ async function jobOf(windows: Windows, interrupts = true) {
 }
 
 describe("a kernel's job", () => {
-  test("hands on its handles at the start, and at no other time", async () => {
+  test("makes its handles inheritable at the start, and at no other time", async () => {
     const windows = new Windows();
     using job = await jobOf(windows);
     expect(windows.inheritable.size).toBe(0);
@@ -112,7 +112,7 @@ describe("a kernel's job", () => {
     expect(await job.interrupt()).toBe("unsupported");
   });
 
-  test("takes nothing back when the start throws, and lets go of all at the end", async () => {
+  test("makes the handles private again if the start throws, and closes all at the end", async () => {
     const windows = new Windows();
     const job = await jobOf(windows);
     expect(() =>
@@ -133,7 +133,7 @@ describe("a kernel's job", () => {
     expect(await job.interrupt()).toBe("sent");
   });
 
-  test("leaves the signal to a kernel that waits later, and says that a message is needed", async () => {
+  test("leaves the event set for a kernel that waits later, and reports that a message is needed", async () => {
     const windows = new Windows();
     using job = await jobOf(windows);
     job.contain(() => child());
@@ -143,7 +143,7 @@ describe("a kernel's job", () => {
     expect(windows.takeSignal()).toBe(true);
   });
 
-  test("is gone when the kernel goes while it is interrupted", async () => {
+  test("gives the outcome gone if the kernel ends during the interrupt", async () => {
     const job = await jobOf(new Windows());
     job.contain(() => child());
     const outcome = job.interrupt();
@@ -151,7 +151,7 @@ describe("a kernel's job", () => {
     expect(await outcome).toBe("gone");
   });
 
-  test("ends who is in it, as a signal would", async () => {
+  test("kills its processes, as a signal would", async () => {
     const windows = new Windows();
     using job = await jobOf(windows);
     job.contain(() => child());
@@ -160,7 +160,7 @@ describe("a kernel's job", () => {
     expect(job.kill()).toBe("gone");
   });
 
-  test("leaves a kernel that may be in no job to others", async () => {
+  test("leaves a kernel that cannot be in a job to taskkill", async () => {
     const windows = new Windows();
     windows.allowsJobs = false;
     using job = await jobOf(windows);
@@ -170,7 +170,7 @@ describe("a kernel's job", () => {
   });
 });
 
-describe("a Node that hands nothing on", () => {
+describe("a Node whose children inherit no handles", () => {
   test("starts the kernel again, without handles, and no other with them", async () => {
     const windows = new Windows();
     windows.handsOn = false;
@@ -194,8 +194,8 @@ describe("a Node that hands nothing on", () => {
   });
 });
 
-describe("where Windows cannot be called", () => {
-  test("there are no jobs, and that is said once", async () => {
+describe("without the Windows API", () => {
+  test("there are no jobs, and the log reports it once", async () => {
     const lines: unknown[] = [];
     const log = silentLog();
     log.warn = (...words: unknown[]) => void lines.push(words.at(-1));
@@ -211,7 +211,7 @@ describe("where Windows cannot be called", () => {
 });
 
 describe("koffi", () => {
-  test("calls the system that it runs on, and finds no Windows elsewhere", async () => {
+  test("calls the system that it runs on, and finds no Windows API elsewhere", async () => {
     const koffi = await import("koffi");
     const libc = koffi.load(
       process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6",
@@ -259,7 +259,7 @@ describe("the processes of Windows", () => {
     expect(processes.statOf(99)).toBeUndefined();
   });
 
-  test("have no parent that is younger than they are: it has another's number", () => {
+  test("have no parent that is younger than they are: its pid was reused", () => {
     const processes = table({ 8: [4, 9], 12: [8, 2] });
     expect(processes.descendantsOf([8])).toEqual([]);
   });

@@ -33,7 +33,7 @@ async function put(path: string, content = "", mode = 0o644): Promise<string> {
   return file;
 }
 
-/** A machine on which there is nothing but what the test puts there, beside the system's own. */
+/** A machine that has only the files of the test and of the system. */
 const machine = (env: Record<string, string> = {}): SearchOptions => ({
   env: { PATH: join(root, "no-path"), ...env },
   home: join(root, "home"),
@@ -43,7 +43,7 @@ const machine = (env: Record<string, string> = {}): SearchOptions => ({
 const nameOf = async (options: SearchOptions, name: string) =>
   (await findKernelspec(name, options)).kernelspec?.spec.display_name;
 
-describe("where kernelspecs are looked for", () => {
+describe("the search for kernelspecs", () => {
   const paths = async (options: SearchOptions) =>
     (await kernelsDirectories(options)).map(({ path }) => path);
 
@@ -90,7 +90,7 @@ describe("where kernelspecs are looked for", () => {
     ]);
   });
 
-  it("knows the places of macOS", async () => {
+  it("knows the directories of macOS", async () => {
     const options = {
       platform: "darwin",
       home: root,
@@ -115,7 +115,7 @@ describe("where kernelspecs are looked for", () => {
     ]);
   });
 
-  it("knows the places of Windows, whatever the case of the names", async () => {
+  it("knows the directories of Windows, ignoring the case of names", async () => {
     const env = {
       Path: "C:\\nowhere",
       AppData: "C:\\Users\\ann\\AppData\\Roaming",
@@ -151,7 +151,7 @@ describe("where kernelspecs are looked for", () => {
     ]);
   });
 
-  it("takes the prefix of each Python on the PATH, and of a link the link's", async () => {
+  it("uses the prefix of each Python on the PATH; for a link, the prefix of the link", async () => {
     await put("conda/bin/python3", "", 0o755);
     await mkdir(join(root, "venv/bin"), { recursive: true });
     await symlink(
@@ -208,7 +208,7 @@ describe("where kernelspecs are looked for", () => {
       expect(await first(env)).toBe(expected);
     });
 
-    it("an environment that is not ours to write: user", async () => {
+    it("an environment that is not writable: user", async () => {
       expect(await first({ VIRTUAL_ENV: join(root, "gone") })).toBe("user");
     });
   });
@@ -226,7 +226,7 @@ describe("kernelspecs", () => {
     expect(await nameOf(machine(env), "same")).toBe("first");
   });
 
-  it("have names without case", async () => {
+  it("have names that ignore case", async () => {
     await put("one/kernels/My.Kernel_2/kernel.json", minimal("mine"));
     const options = machine({ JUPYTER_PATH: join(root, "one") });
     const { kernelspec } = await findKernelspec("MY.kernel_2", options);
@@ -237,7 +237,7 @@ describe("kernelspecs", () => {
     });
   });
 
-  it("say `python` for `python3`, unless there is one of that name", async () => {
+  it("accept `python` for `python3`, unless there is a kernelspec `python`", async () => {
     const options = machine({ JUPYTER_PATH: join(root, "one") });
     await put("one/kernels/python3/kernel.json", minimal("three"));
     expect(await nameOf(options, "Python")).toBe("three");
@@ -269,7 +269,7 @@ describe("kernelspecs", () => {
     ).toEqual(["next in line", "whole"]);
   });
 
-  it("tell why the one that was asked for cannot be had", async () => {
+  it("report why the requested kernelspec is not available", async () => {
     await put("one/kernels/broken/kernel.json", "{");
     await put("one/kernels/other/kernel.json", "{");
     const options = machine({ JUPYTER_PATH: join(root, "one") });
@@ -278,7 +278,7 @@ describe("kernelspecs", () => {
     expect(problems).toHaveLength(1);
   });
 
-  it("keep what they say beyond what is known, and default what is missing", async () => {
+  it("keep unknown fields, and get defaults for missing ones", async () => {
     const spec = {
       argv: ["x"],
       interrupt_mode: "Message",
@@ -319,7 +319,7 @@ describe("kernelspecs", () => {
     });
   });
 
-  it("with a name that is none are listed, with a warning", async () => {
+  it("with a name that is not valid are listed, with a warning", async () => {
     await put("one/kernels/Not Good!/kernel.json", minimal("odd"));
     const options = machine({ JUPYTER_PATH: join(root, "one") });
     const { kernelspecs, problems } = await findKernelspecs(options);
@@ -329,7 +329,7 @@ describe("kernelspecs", () => {
     ]);
   });
 
-  it("are found anew each time", async () => {
+  it("are searched again at each call", async () => {
     const options = machine({ JUPYTER_PATH: join(root, "one") });
     expect(await nameOf(options, "late")).toBeUndefined();
     await put("one/kernels/late/kernel.json", minimal("late"));
@@ -347,7 +347,7 @@ describe("kernelspecs", () => {
     },
   );
 
-  it("ignore files, empty directories and places that are no directories", async () => {
+  it("ignore files, empty directories and paths that are not directories", async () => {
     await put("one/kernels/README.md", "hello");
     await put("one/kernels/empty/x", "");
     const notDirectory = await put("file", "");
@@ -404,7 +404,7 @@ describe("argv", () => {
     ]);
   });
 
-  it("names the program of the environment that the kernelspec lies in", async () => {
+  it("names the program of the kernelspec's environment", async () => {
     const python = await put("venv/bin/python", "", 0o755);
     await put("bin/python", "", 0o755);
     const inVenv = join(root, "venv/share/jupyter/kernels/x");
@@ -417,14 +417,14 @@ describe("argv", () => {
     expect(await argvOf(spec(["python"], elsewhere), here())).toEqual([python]);
   });
 
-  it("takes python3 where there is no python, first in its own environment", async () => {
+  it("uses python3 if there is no python, first in its own environment", async () => {
     const python3 = await put("venv/bin/python3", "", 0o755);
     await put("bin/python", "", 0o755);
     const inVenv = join(root, "venv/share/jupyter/kernels/x");
     expect(await argvOf(spec(["python"], inVenv), here())).toEqual([python3]);
   });
 
-  it("leaves a bare name to the shell it goes through, unless an environment brings it", async () => {
+  it("leaves a bare name to the shell, unless an environment contains the program", async () => {
     const python = await put("venv/bin/python", "", 0o755);
     await put("bin/python", "", 0o755);
     const options = { ...here(), inShell: true };
@@ -436,7 +436,7 @@ describe("argv", () => {
     expect(await argvOf(elsewhere, options)).toEqual(["python"]);
   });
 
-  it("stays as it is where there is no such program", async () => {
+  it("stays unchanged if there is no such program", async () => {
     const elsewhere = join(root, "home/kernels/x");
     expect(await argvOf(spec(["R", "-e"], elsewhere), here())).toEqual([
       "R",

@@ -4,7 +4,7 @@ import { Outputs, outputsOf } from "../../outputs/outputs.ts";
 
 type Content = Readonly<Record<string, unknown>>;
 
-/** What the outputs are after these messages; each takes as many bytes as its text, others a hundred. */
+/** The outputs after these messages. A stream has as many bytes as its text; any other message has a hundred. */
 function after(messages: readonly (readonly [string, Content])[], limit = 1e6) {
   const outputs = new Outputs(limit);
   for (const [msg_type, content] of messages) {
@@ -35,34 +35,34 @@ const update = (text: string, display_id: string) =>
 test.each([
   ["a stream is joined while it goes on", [out("a"), out("b")], ["stdout:ab"]],
   [
-    "another stream begins anew",
+    "another stream begins a new output",
     [out("a"), err("b"), out("c")],
     ["stdout:a", "stderr:b", "stdout:c"],
   ],
   [
-    "a display parts a stream",
+    "a display splits a stream",
     [out("a"), show("x"), out("b")],
     ["stdout:a", "x", "stdout:b"],
   ],
   ["a clearing clears", [out("a"), clear(false)], []],
   ["a clearing may wait", [out("a"), clear(true)], ["stdout:a"]],
   [
-    "one that waits clears with the next output, and does not join it",
+    "a clear with wait clears at the next output, and does not join it",
     [out("a"), clear(true), out("b"), out("c")],
     ["stdout:bc"],
   ],
   [
-    "a clearing at once calls off one that waits",
+    "an immediate clear cancels one that waits",
     [clear(true), out("a"), clear(true), clear(false), out("b"), out("c")],
     ["stdout:bc"],
   ],
   [
-    "an update changes every display of its id, and no other",
+    "an update changes every display with its id, and no other",
     [show("x", "1"), show("y", "2"), show("z", "1"), update("new", "1")],
     ["new", "y", "new"],
   ],
   [
-    "what was cleared is not updated",
+    "a cleared display is not updated",
     [show("x", "1"), clear(false), show("y"), update("new", "1")],
     ["y"],
   ],
@@ -94,7 +94,7 @@ test.each([
   ],
   ["stream", { text: "a" }, { name: "stdout", text: "a" }],
 ])(
-  "%s is kept in nbformat's shape, whatever it lacks",
+  "%s has nbformat's shape, whatever fields are missing",
   (msg_type, content, shape) => {
     expect(after([[msg_type, content]]).list).toEqual([
       { output_type: msg_type, ...shape },
@@ -102,7 +102,7 @@ test.each([
   },
 );
 
-test("what says nothing to be kept is not read", () => {
+test("a message that makes no output is not read", () => {
   const outputs = new Outputs();
   expect(outputs.isRelevant("status", true)).toBe(false);
   expect(outputs.isRelevant("stream", false)).toBe(false);
@@ -115,7 +115,7 @@ const result = (text: string, display_id?: string) =>
   ["execute_result", { ...bundle(text, display_id), text }] as const;
 const failed = (ename: string) => ["error", { ename, text: ename }] as const;
 
-describe("past the limit", () => {
+describe("over the limit", () => {
   const kept = (outputs: Outputs) =>
     outputs.list.map((output) => {
       if (output.output_type === "stream") return output.text;
@@ -142,7 +142,7 @@ describe("past the limit", () => {
     expect(kept(clipped)).toEqual(["ab"]);
   });
 
-  test("a display that does not fit is left out whole, and what follows too", () => {
+  test("a display that does not fit is left out whole, and so are all later outputs", () => {
     const clipped = after([out("123"), show("x"), out("4")], 50);
     expect(kept(clipped)).toEqual(["123"]);
     expect(clipped.clipped).toEqual({
@@ -152,7 +152,7 @@ describe("past the limit", () => {
     });
   });
 
-  test("the result and the error are kept, whatever came before and however large", () => {
+  test("the result and the error are kept, whatever their size and the earlier outputs", () => {
     const flood = out("x".repeat(20));
     expect(kept(after([flood, result("42")], 10))).toEqual([
       "x".repeat(10),
@@ -184,7 +184,7 @@ describe("past the limit", () => {
     expect(kept(clipped)).toEqual(["fits now", "fits now"]);
   });
 
-  test("a clearing makes room again, and nothing is missing then", () => {
+  test("a clear makes room again, and nothing is missing then", () => {
     const cleared = after([out("12345678901"), clear(false), out("1")], 10);
     expect(kept(cleared)).toEqual(["1"]);
     expect(cleared.isClipped).toBe(false);
@@ -192,7 +192,7 @@ describe("past the limit", () => {
   });
 });
 
-test("of a session's events, those of one request are its outputs, with others' updates", () => {
+test("the outputs of a request are taken from a session's events, including updates by other requests", () => {
   const event = (
     parent: string,
     [msg_type, content]: readonly [string, Content],

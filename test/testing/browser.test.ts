@@ -12,7 +12,7 @@ import { needsChromium } from "../needs.ts";
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-test("the browser's entries take nothing from Node", async () => {
+test("the browser entries import nothing from Node", async () => {
   const { metafile } = await build({
     ...webBuild,
     entryPoints: [
@@ -33,7 +33,7 @@ test("the browser's entries take nothing from Node", async () => {
   expect(new Set(imports)).toEqual(new Set(["msw"]));
 });
 
-/** Runs where nothing of Node is left, and says what it heard. */
+/** Runs in a context without Node, and returns what it received. */
 const story = `
 import { display, input, mockKernel, stream, testServer } from "./browser.js";
 async function tell() {

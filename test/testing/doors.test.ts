@@ -38,7 +38,7 @@ describe.each([
     return server;
   }
 
-  test("speaks REST as the contract says", async () => {
+  test("serves REST as the contract defines it", async () => {
     const server = await opened();
     const status = await server.fetch("/status");
     expect(await status.json()).toMatchObject({ sessions: 0, busy: false });
@@ -68,7 +68,7 @@ describe.each([
     expect(await nowhere.json()).toMatchObject({ reason: "not_found" });
   });
 
-  test("JSON arrives as it was written, over every way of tRPC", async () => {
+  test("JSON arrives unchanged over every transport of tRPC", async () => {
     const server = await opened();
     await server.start("python3", "a");
     const big = '{"m":{"big":9007199254740993,"f":1.0,"__proto__":{"x":1}}}';
@@ -111,7 +111,7 @@ describe.each([
     expect(frames.join("")).toContain(`"metadata":${big}`);
   });
 
-  test("tells events over server-sent events until the reader leaves", async () => {
+  test("sends events as server-sent events until the reader disconnects", async () => {
     const server = await opened();
     const session = await server.start("python3", "a");
     await session.execute("hi");
@@ -128,7 +128,7 @@ describe.each([
     await reader?.cancel();
   });
 
-  test("speaks tRPC over HTTP batches and WebSocket", async () => {
+  test("serves tRPC over HTTP batches and WebSocket", async () => {
     const server = await opened("secret");
     await server.start("python3", "a");
     const http = createTRPCClient<AppRouter>({
@@ -177,7 +177,7 @@ describe.each([
     await line.close();
   });
 
-  test("carries a session's channels as Kallichore does, and the next client displaces", async () => {
+  test("serves a session's channels as Kallichore does, and the next client displaces the first", async () => {
     const server = await opened();
     await server.start("python3", "a");
     const url = `${server.url.replace("http", "ws")}/sessions/a/channels`;
@@ -214,7 +214,7 @@ describe.each([
     second.close();
   });
 
-  test("lets nobody in without the token", async () => {
+  test("refuses every client without the token", async () => {
     const server = await opened("secret");
     const refused = await server.fetch("/sessions", {
       headers: { authorization: "Bearer wrong", "x-span-id": "of-mine" },
@@ -227,7 +227,7 @@ describe.each([
   });
 });
 
-test("a single operation answers otherwise, and may ask for the real answer", async () => {
+test("an override replaces the answer of one operation, and can call the real one", async () => {
   await using server = await testServer({
     kernels,
     overrides: {
@@ -245,7 +245,7 @@ test("a single operation answers otherwise, and may ask for the real answer", as
   expect(await list.json()).toMatchObject({ total: 42, sessions: [{}] });
 });
 
-test("overrides that the contract does not know do not compile", () => {
+test("overrides that the contract does not allow do not compile", () => {
   const wrong = () =>
     testServer({
       overrides: {

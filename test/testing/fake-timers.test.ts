@@ -32,7 +32,7 @@ test("a server in memory runs code while every timer is fake and time advances",
   await expectToRun(false);
 });
 
-test("what a mock waits for comes when fake time is advanced", async () => {
+test("a wait of a mock ends when fake time is advanced", async () => {
   vi.useFakeTimers({ shouldAdvanceTime: true });
   await using server = await testServer({ kernels: { mock } });
   const session = await server.start();

@@ -33,7 +33,7 @@ function serverWith(options: MockKernelOptions) {
   return memoryServer({ kernels: { mock: mockKernel(options) } });
 }
 
-test("a script says what it is told to say, between busy and idle", async () => {
+test("a script publishes its steps between busy and idle", async () => {
   await using server = serverWith({ on: { 'print("hi")': [stream("hi\n")] } });
   const session = await server.start();
   const msg_id = await session.run('print("hi")');
@@ -50,7 +50,7 @@ test("a script says what it is told to say, between busy and idle", async () => 
   ]);
 });
 
-test("patterns and functions see the code, and the first that fits answers", async () => {
+test("patterns and functions get the code, and the first that matches answers", async () => {
   await using server = serverWith({
     on: [
       [
@@ -76,7 +76,7 @@ test("patterns and functions see the code, and the first that fits answers", asy
   expect(wrong).toMatchObject({ status: "error", execution_count: 2 });
 });
 
-test("code without a script fails by name", async () => {
+test("code without a script fails with a named error", async () => {
   await using server = serverWith({ on: {} });
   const session = await server.start();
   const { outputs } = await session.execute("who?");
@@ -116,7 +116,7 @@ test("displays, updates, clearings and buffers arrive as a kernel sends them", a
   expect(shown).toMatchObject({ buffers: ["AP8="] });
 });
 
-test("an input is asked of the client, and its answer goes on in the script", async () => {
+test("an input request reaches the client, and the script continues with its answer", async () => {
   await using server = serverWith({
     on: [
       ["data", input("Name? ", (name) => stream(`Hello ${name}\n`))],
@@ -222,7 +222,7 @@ test("a client's comm messages have reactions, buffers included", async () => {
   });
 });
 
-test("what runs is interrupted, and what waits behind an error is aborted", async () => {
+test("running code is interrupted, and executions after an error are aborted", async () => {
   await using server = serverWith({ on: { sleep: hang(), next: stream("?") } });
   const session = await server.start();
   const sleeping = await session.run("sleep");
@@ -241,7 +241,7 @@ test("what runs is interrupted, and what waits behind an error is aborted", asyn
   });
 });
 
-test("ids, dates and time are the test's", async () => {
+test("ids, dates and time are set by the test", async () => {
   const clock = new ManualClock("2026-05-01T12:00:00Z");
   await using server = serverWith({
     clock,
@@ -269,7 +269,7 @@ test("ids, dates and time are the test's", async () => {
   );
 });
 
-test("a kernel dies on cue, and its session says how", async () => {
+test("a kernel dies at a step, and its session reports how", async () => {
   await using server = serverWith({
     on: { die: [stream("last words"), exit({ signal: "SIGSEGV" })] },
   });
@@ -289,7 +289,7 @@ test("a kernel dies on cue, and its session says how", async () => {
   });
 });
 
-test("a heart stops and comes back", async () => {
+test("a heartbeat stops and starts again", async () => {
   await using server = serverWith({
     on: { faint: [stopHeartbeat(), startHeartbeat()] },
   });
@@ -303,7 +303,7 @@ test("a heart stops and comes back", async () => {
   assertOrder(transcript.events, ["busy!", "offline!", "busy!"]);
 });
 
-test("an idle is forgotten, a reply comes late, and what is broken never arrives", async () => {
+test("an idle is never sent, a reply is late, and a broken message never arrives", async () => {
   const clock = new ManualClock();
   await using server = serverWith({
     clock,
@@ -341,7 +341,7 @@ test("a flood arrives whole and in order", async () => {
   ]);
 });
 
-test("what a thread left behind comes after the idle, with its own parent", async () => {
+test("the output of a thread arrives after the idle, with its own parent", async () => {
   const clock = new ManualClock();
   await using server = serverWith({
     clock,
@@ -358,7 +358,7 @@ test("what a thread left behind comes after the idle, with its own parent", asyn
   assertOrder(session.transcript.events, ["idle", "stream"], msg_id);
 });
 
-test("a stillborn kernel fails its start with what it printed", async () => {
+test("a stillborn kernel's failed start contains its output", async () => {
   await using server = serverWith({
     vices: { stillborn: { exit_code: 3, output: "no module named x" } },
   });
@@ -376,7 +376,7 @@ test("a stillborn kernel fails its start with what it printed", async () => {
   });
 });
 
-test("a deaf kernel is given up in time, and a stubborn one is killed", async () => {
+test("the start of a deaf kernel times out, and a stubborn kernel is killed", async () => {
   const clock = new ManualClock();
   await using server = memoryServer({
     kernels: {
@@ -399,7 +399,7 @@ test("a deaf kernel is given up in time, and a stubborn one is killed", async ()
   ).toMatchObject({ signal: "SIGKILL" });
 });
 
-test("two by two, the second answers first", async () => {
+test("in pairs, the second execution is answered first", async () => {
   await using server = serverWith({
     vices: { disorderly: true },
     on: { a: [], b: [] },
@@ -422,7 +422,7 @@ test("two by two, the second answers first", async () => {
   expect(replies).toEqual([second, first]);
 });
 
-test("what a process prints past the protocol is output", async () => {
+test("a process's own output is an output event", async () => {
   await using server = serverWith({ on: { p: print("raw\n", "stderr") } });
   const session = await server.start();
   await session.execute("p");
@@ -431,7 +431,7 @@ test("what a process prints past the protocol is output", async () => {
   ).toMatchObject({ stream: "stderr", text: "raw\n" });
 });
 
-test("a script that says what the contract forbids fails by name", async () => {
+test("a script that publishes a message against the contract fails with a named error", async () => {
   await using server = serverWith({
     on: { bad: stream("x", "stdlog" as "stdout") },
   });

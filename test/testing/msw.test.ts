@@ -137,7 +137,7 @@ test.each([undefined, "secret"])(
   },
 );
 
-test("our client hears that its socket is refused", async () => {
+test("the client learns that its socket is refused", async () => {
   const all = mocked();
   all.fault({ unauthorized: true });
   await expect(connect({ url: base })).rejects.toMatchObject({
@@ -145,7 +145,7 @@ test("our client hears that its socket is refused", async () => {
   });
 });
 
-test("a WebSocket that MSW does not mock is refused, and why is said", async () => {
+test("a WebSocket that MSW does not mock is refused with a reason", async () => {
   const printed = vi.spyOn(console, "error").mockReturnValue();
   onTestFinished(() => printed.mockRestore());
   mocked();
@@ -157,7 +157,7 @@ test("a WebSocket that MSW does not mock is refused, and why is said", async () 
   );
 });
 
-test("an accident in an override is told to whoever reads the console", async () => {
+test("an unexpected error in an override is printed to the console", async () => {
   const printed = vi.spyOn(console, "error").mockReturnValue();
   onTestFinished(() => printed.mockRestore());
   mocked({
@@ -201,7 +201,7 @@ test("a channel's WebSocket carries frames both ways", async () => {
   socket.close();
 });
 
-test("an operation is overridden for every door", async () => {
+test("an operation is overridden in every protocol", async () => {
   mocked({
     overrides: {
       sessions: {
@@ -221,7 +221,7 @@ test("an operation is overridden for every door", async () => {
   ).rejects.toThrow("no luck");
 });
 
-test("an operation that is not mocked fails by name", async () => {
+test("an operation that is not mocked fails with an error that names it", async () => {
   mocked({ operations: ["server.status"] });
   expect(await ask("GET", "/status")).toMatchObject({ status: 200 });
   expect(JSON.stringify(await ask("GET", "/sessions"))).toContain(
@@ -232,7 +232,7 @@ test("an operation that is not mocked fails by name", async () => {
   );
 });
 
-test("faults come and go: 401, slowness, sockets that break", async () => {
+test("faults start and end: 401, slowness, sockets that break", async () => {
   const all = mocked();
   await started();
   all.fault({ unauthorized: ["sessions.list"] });
@@ -264,7 +264,7 @@ test("faults come and go: 401, slowness, sockets that break", async () => {
   expect(await ask("GET", "/sessions")).toMatchObject({ status: 200 });
 });
 
-test("sockets that are open break on demand, and open again when they may", async () => {
+test("open sockets break on demand, and open again when the fault has ended", async () => {
   const all = mocked();
   await using client = await connect({ url: base });
   await using session = await client.start("python3");
@@ -283,7 +283,7 @@ test("sockets that are open break on demand, and open again when they may", asyn
   expect(client.connection.state).toBe("open");
 });
 
-test("what the contract does not know does not compile", () => {
+test("names that the contract does not have do not compile", () => {
   const wrong = [
     // @ts-expect-error -- no such operation
     () => handlers({ operations: ["sessions.begin"] }),

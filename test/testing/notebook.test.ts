@@ -63,7 +63,7 @@ async function visitReplayed(kernel: MockKernel): Promise<SessionEvent[]> {
   return await visit(session, countingIds("replayed-comm"));
 }
 
-test("a recorded notebook, replayed, is heard as it was", async () => {
+test("a recorded notebook, replayed, gives the same events", async () => {
   const { events } = readRecording(readFileSync(FIXTURE, "utf8"));
   const text = () => createReadStream(FIXTURE, "utf8");
 
@@ -75,7 +75,7 @@ test("a recorded notebook, replayed, is heard as it was", async () => {
 });
 
 test(
-  "ipykernel, matplotlib and ipywidgets, recorded and replayed, cannot be told from the first time",
+  "ipykernel, matplotlib and ipywidgets, recorded and replayed, give the same events as the first time",
   needs(hasWidgets(), "a Python with ipykernel, matplotlib and ipywidgets"),
   async () => {
     await using server = await openServer({ resourceSampleIntervalMs: 0 });

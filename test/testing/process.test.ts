@@ -58,7 +58,7 @@ function clientOf(server: TestServer) {
   return { trpc, [Symbol.asyncDispose]: () => line.close() };
 }
 
-test("the same script runs as a process behind real sockets", async () => {
+test("the same script runs as a process with real sockets", async () => {
   await using server = await opened({ mock: scripts.default });
   await using client = clientOf(server);
   const session = await TestSession.start(client.trpc, "mock", "a");
@@ -135,7 +135,7 @@ test.each(["registering", "positron"] as const)(
   },
 );
 
-test("a stillborn process fails its start with what it printed", async () => {
+test("a stillborn process's failed start contains its output", async () => {
   await using server = await opened({ stillborn: scripts.stillborn });
   await expect(server.start("stillborn")).rejects.toThrow("no module named x");
 });

@@ -118,14 +118,14 @@ async function linesOf(
   return lines;
 }
 
-test("a recording, replayed, says what was said, message by message", async () => {
+test("a recording, replayed, gives the same messages one by one", async () => {
   const { heard, events } = await visited(recorded);
   const lines = await linesOf(events);
   const again = await visited(replay(lines.join("\n")));
   expect(again.heard).toEqual(heard);
 });
 
-test("what was not recorded is answered by script", async () => {
+test("a request that was not recorded is answered by the script", async () => {
   const { events } = await visited(recorded);
   const kernel = replay(await linesOf(events), {
     otherwise: stream("never recorded"),
@@ -136,7 +136,7 @@ test("what was not recorded is answered by script", async () => {
   expect(outputs).toHaveStreamed("never recorded");
 });
 
-test("a recording holds no secrets, and nothing of the machine", async () => {
+test("a recording contains no secrets and no facts about the machine", async () => {
   const { events } = await visited(recorded);
   const text = (await linesOf(events, ["s3cret"])).join("\n");
   expect(text).not.toContain("s3cret");
@@ -147,7 +147,7 @@ test("a recording holds no secrets, and nothing of the machine", async () => {
   );
 });
 
-test("a secret in a buffer is removed, and nothing around it moves", async () => {
+test("a secret in a buffer is removed, and the offsets of other data stay", async () => {
   const bytes = new TextEncoder().encode("before s3cret after");
   const kernel = mockKernel({
     on: { show: display("x", { buffers: [bytes] }) },
@@ -159,7 +159,7 @@ test("a secret in a buffer is removed, and nothing around it moves", async () =>
   expect(lines.join("\n")).toContain(btoa("before xxxxxx after"));
 });
 
-test("a replay takes its time, or a part of it", async () => {
+test("a replay takes the recorded time, or a part of it", async () => {
   const clock = new ManualClock();
   const slow = mockKernel({
     clock,
@@ -185,7 +185,7 @@ test("a replay takes its time, or a part of it", async () => {
   expect(streams()).toHaveLength(2);
 });
 
-test("a kernel that died dies again, where that is wanted", async () => {
+test("a kernel that died dies again with ends: true", async () => {
   await using server = await testServer({ kernels: { recorded } });
   const session = await server.start();
   await session.run("hi");
@@ -202,7 +202,7 @@ test("a kernel that died dies again, where that is wanted", async () => {
   ).toMatchObject({ signal: "SIGKILL" });
 });
 
-test("a kernel that died over a request dies over it again", async () => {
+test("a kernel that died during a request dies during it again", async () => {
   const lines = await recordingOf(recorded, async (session) => {
     await session.run("die");
     await session.transcript.until("exit", ({ kind }) => kind === "exited");
@@ -221,7 +221,7 @@ test("a kernel that died over a request dies over it again", async () => {
   ]);
 });
 
-test("each kernel of a session that was restarted says its own again", async () => {
+test("each kernel of a restarted session repeats its own messages", async () => {
   let starts = 0;
   const kernel = mockKernel({
     on: { count: () => stream(`${(starts += 1)}`) },
@@ -240,7 +240,7 @@ test("each kernel of a session that was restarted says its own again", async () 
   expect((await session.execute("count")).outputs).toHaveStreamed("2");
 });
 
-describe("what was not recorded", () => {
+describe("a request that was not recorded", () => {
   async function replayed(
     kernel: MockKernel,
     make: (session: TestSession) => Promise<unknown>,
@@ -255,7 +255,7 @@ describe("what was not recorded", () => {
     await session.execute("plot");
   };
 
-  test("other code is an error that says what is next, and what is next still works", async () => {
+  test("other code gets an error that names the next request, which still works", async () => {
     const { server, session } = await replayed(recorded, twoCells);
     await using _server = server;
     expect(await session.execute("hello")).toMatchObject({
@@ -270,7 +270,7 @@ describe("what was not recorded", () => {
     expect((await session.execute("hi")).outputs).toHaveStreamed("hi\n");
   });
 
-  test("another order is one, too", async () => {
+  test("a different order is an error too", async () => {
     const { server, session } = await replayed(recorded, twoCells);
     await using _server = server;
     expect((await session.execute("plot")).outputs).toMatchObject([
@@ -282,7 +282,7 @@ describe("what was not recorded", () => {
     ]);
   });
 
-  test("a script answers it, where there is one", async () => {
+  test("is answered by a script if there is one", async () => {
     const lines = await recordingOf(recorded, twoCells);
     const kernel = replay(lines, { on: { other: stream("by script") } });
     await using server = await testServer({ kernels: { kernel } });
@@ -293,7 +293,7 @@ describe("what was not recorded", () => {
     expect((await session.execute("hi")).outputs).toHaveStreamed("hi\n");
   });
 
-  test("a question has an error for an answer; who the kernel is and which comms are open is always known", async () => {
+  test("is answered with an error; kernel info and open comms are always available", async () => {
     const { server, session } = await replayed(recorded, async (first) => {
       await first.execute("hi");
       await first.execute("widget");
@@ -312,7 +312,7 @@ describe("what was not recorded", () => {
     });
   });
 
-  test("a comm message that nobody sent is told of on stderr", async () => {
+  test("if it is a comm message, stderr gets the error", async () => {
     const { server, session } = await replayed(recorded, twoCells);
     await using _server = server;
     const moved = await session.send("shell", "comm_msg", {
@@ -329,7 +329,7 @@ describe("what was not recorded", () => {
     ]);
   });
 
-  test("a question may come later than it did", async () => {
+  test("a request such as a completion may arrive later than recorded", async () => {
     const asking = mockKernel({
       on: { hi: stream("hi\n") },
       complete: ["print"],
@@ -347,7 +347,7 @@ describe("what was not recorded", () => {
   });
 });
 
-test("what was interrupted waits for its interrupt, and ends as it did", async () => {
+test("an interrupted execution waits for its interrupt, and ends as recorded", async () => {
   const python = mockKernel({
     on: { loop: [stream("on"), hang(), stream("never")] },
   });
@@ -372,7 +372,7 @@ test("what was interrupted waits for its interrupt, and ends as it did", async (
   ]);
 });
 
-test("an interrupt that was not recorded ends what runs", async () => {
+test("an interrupt that was not recorded ends the running code", async () => {
   const clock = new ManualClock();
   const slow = mockKernel({ clock, on: { slow: [wait(1000), stream("end")] } });
   const lines = await recordingOf(slow, async (session) => {
@@ -398,7 +398,7 @@ test("an interrupt that was not recorded ends what runs", async () => {
   ]);
 });
 
-test("what a thread says later is said in its place, and holds nobody up", async () => {
+test("later output of a thread keeps its position, and delays no other request", async () => {
   const clock = new ManualClock();
   const threaded = mockKernel({
     clock,
@@ -434,7 +434,7 @@ test("what a thread says later is said in its place, and holds nobody up", async
   ]);
 });
 
-test("code that was dropped behind a failure is dropped again, or answered as it was", async () => {
+test("code that was dropped after a failure is dropped again, or answered as recorded", async () => {
   const failing = mockKernel({
     on: { fail: error("ValueError", "no"), hi: stream("hi\n") },
   });
@@ -457,7 +457,7 @@ test("code that was dropped behind a failure is dropped again, or answered as it
   expect(await both(await server.start())).toEqual(["error", "aborted"]);
 });
 
-test("a recording is read as far as it is replayed, and closed with its kernel", async () => {
+test("a recording is read only as far as it is replayed, and closed with its kernel", async () => {
   const lines = await recordingOf(recorded, async (session) => {
     for (const code of ["hi", "plot", "fail"]) await session.execute(code);
   });
@@ -487,7 +487,7 @@ test("a recording is read as far as it is replayed, and closed with its kernel",
   await expect.poll(() => open).toBe(0);
 });
 
-test("a recording that breaks off is told of where it breaks", async () => {
+test("a truncated recording is reported at the position where it ends", async () => {
   const lines = await recordingOf(recorded, async (session) => {
     await session.execute("hi");
     await session.execute("plot");
@@ -502,11 +502,11 @@ test("a recording that breaks off is told of where it breaks", async () => {
   for (const code of ["hi", "plot"]) {
     const { outputs } = await session.execute(code);
     expect(outputs.at(-1)).toMatchObject({ ename: "NotRecorded" });
-    expect(JSON.stringify(outputs)).toContain(`Line ${at + 1} is no JSON`);
+    expect(JSON.stringify(outputs)).toContain(`Line ${at + 1} is not JSON`);
   }
 });
 
-test("matchers say what they missed", async () => {
+test("matchers report what is missing", async () => {
   const { events } = await visited(recorded);
   expect(events).toHaveSaid(
     "starting!",
@@ -524,7 +524,7 @@ test("matchers say what they missed", async () => {
   );
 });
 
-test("what is no recording is refused with its line", () => {
+test("a file that is not a recording is refused with its line", () => {
   expect(() => readRecording('{"kind":"status"}')).toThrow("Line 1");
   expect(() =>
     readRecording('{"format":"kallichore-recording","version":1}\nnonsense'),
