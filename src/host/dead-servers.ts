@@ -232,10 +232,10 @@ const POLL_MS = 50;
 
 async function waitUntilGone(
   group: ProcessGroup,
-  patience_ms: number,
+  timeout_ms: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const latest = performance.now() + patience_ms;
+  const latest = performance.now() + timeout_ms;
   while (group.isAlive) {
     if (performance.now() > latest || signal.aborted) return false;
     await delay(POLL_MS);
