@@ -135,7 +135,7 @@ async function execute(
     env: run.host.env,
     signal: io.signal,
     input: (prompt, { password = false } = {}) => io.input(prompt, password),
-    publishFlood: (...steps) => perform(run, steps, call, acting),
+    say: (...steps) => perform(run, steps, call, acting),
   };
   await perform(run, reaction, call, acting);
   const late = acting.late_ms ?? vices.late;
@@ -210,7 +210,7 @@ async function onComm(run: ScriptRun, content: Content, io: Io): Promise<void> {
     buffers: io.request.buffers,
     env: run.host.env,
     signal: io.signal,
-    publishFlood: (...steps) => perform(run, steps, call, acting),
+    say: (...steps) => perform(run, steps, call, acting),
   };
   await perform(run, reaction, call, acting);
 }
@@ -286,7 +286,7 @@ async function act(
       void perform(run, step.reaction, call, acting).catch(() => {}); // like a thread: its errors end nothing else
       return;
     case "flood":
-      return say(run, step.flood, io);
+      return publishFlood(run, step.flood, io);
     case "exit":
       return run.host.exit(step.ending);
     case "hang":
@@ -306,7 +306,7 @@ async function act(
   }
 }
 
-async function say(
+async function publishFlood(
   run: ScriptRun,
   { count, rate, text = (i) => `${i}\n` }: Flood,
   io: Io,

@@ -130,7 +130,7 @@ export interface CommCall extends Call {
 
 interface Call {
   /** Performs these steps now. */
-  readonly publishFlood: (...steps: readonly Step[]) => Promise<void>;
+  readonly say: (...steps: readonly Step[]) => Promise<void>;
   /** Aborted by an interrupt. */
   readonly signal: AbortSignal;
   /** The kernel's environment. */

@@ -232,7 +232,7 @@ async function running(
     say: (text: string) => {
       const content = { name: "stdout", text };
       const draft = { session: "k", username: "k", content };
-      return wire.say(
+      return wire.send(
         compose({ ...draft, channel: "iopub", msg_type: "stream" }),
         [Buffer.from("stream")],
       );
