@@ -33,7 +33,10 @@ interface Part {
 }
 
 const parts: Readonly<Record<string, Part>> = {
-  journal: { files: ["src/journal"], tests: ["test/journal", "test/session"] },
+  journal: {
+    files: ["src/journal"],
+    tests: ["test/journal", "test/jupyter", "test/session"],
+  },
   session: { files: ["src/session"], tests: ["test/session", "test/server"] },
   server: {
     files: ["src/server/relay.ts", "src/server/socket.ts", "src/server/doors"],

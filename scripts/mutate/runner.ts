@@ -62,7 +62,8 @@ async function run(
   const { testModules, unhandledErrors } =
     await vitest.runTestSpecifications(specifications);
   for (const module of testModules) {
-    if (!module.ok()) failed.push(module.relativeModuleId); // before any of its tests
+    const isOfThisRun = tests.includes(module.relativeModuleId); // those of earlier runs are there, too
+    if (isOfThisRun && !module.ok()) failed.push(module.relativeModuleId); // before any of its tests
   }
   if (unhandledErrors.length > 0) failed.push("an error outside of tests");
   return { isNoticed: failed.length > 0, by: failed[0] };
