@@ -8,7 +8,12 @@
  */
 import { failure } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
-import { BadText, JsonText } from "./json-text.ts";
+import {
+  BadText,
+  type JsonText,
+  jsonText,
+  type TextBounds,
+} from "./json-text.ts";
 import { walk } from "./large-json.ts";
 import { compose, EMPTY_OBJECT, type Header, type Message } from "./message.ts";
 
@@ -40,10 +45,8 @@ export function* clientMessage(
   text: Buffer,
   defaults: Defaults,
 ): Generator<void, Message> {
-  const read = new JsonText(text, FRAME);
-  while (!stepped(read, "it")) yield;
-  const { members } = read;
-  if (read.kind !== "object") throw bad("it is not a JSON object");
+  const { kind, members } = yield* read(text, FRAME, "it");
+  if (kind !== "object") throw bad("it is not a JSON object");
   const named = members.get("channel");
   const channel = clientChannels.find((name) => isText(named, name));
   if (channel === undefined) {
@@ -157,10 +160,14 @@ const OPENING_BRACE = 0x7b;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** One step; true once the text has been read to its end. */
-function stepped(read: JsonText, name: string): boolean {
+/** The text, read to its end. Throws `bad_message`. */
+function* read(
+  text: Buffer,
+  bounds: TextBounds,
+  name: string,
+): Generator<void, JsonText> {
   try {
-    return read.step();
+    return yield* jsonText(text, bounds);
   } catch (cause) {
     if (!(cause instanceof BadText)) throw cause;
     const isJson = cause.reason !== "not_json";
@@ -201,11 +208,11 @@ export function* clientBuffers(
   list: Buffer,
 ): Generator<void, readonly Uint8Array[]> {
   if (list.length <= 2) return nothingIn(list);
-  const read = new JsonText(list, { depth: 2, items: MOST_BUFFERS });
-  while (!stepped(read, "`buffers`")) yield;
-  if (read.kind !== "array") throw bad("`buffers` is not a list");
+  const bounds = { depth: 2, items: MOST_BUFFERS };
+  const { kind, items } = yield* read(list, bounds, "`buffers`");
+  if (kind !== "array") throw bad("`buffers` is not a list");
   const buffers: Uint8Array[] = [];
-  for (const item of read.items) {
+  for (const item of items) {
     if (item[0] !== QUOTE) throw bad("a buffer is not a text");
     buffers.push(yield* decoded(plain(item)));
     yield;

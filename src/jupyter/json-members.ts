@@ -4,13 +4,12 @@
  *
  * It does not judge the values; whoever parses one learns whether it is JSON.
  */
-export class NotAnObject extends Error {
-  override readonly name = "NotAnObject";
-}
+import { atOnce } from "../time/share.ts";
+import { BadText } from "./json-text.ts";
 
-/** Views of `text`, by name; of a name that comes twice, the last. Throws `NotAnObject`. */
+/** Views of `text`, by name; of a name that comes twice, the last. Throws `BadText`. */
 export function membersOf(text: Buffer): ReadonlyMap<string, Buffer> {
-  return remembered.get(text) ?? found(text);
+  return remembered.get(text) ?? atOnce(finding(text, Infinity));
 }
 
 /** For `membersOf` those very bytes, which were walked in another way. */
@@ -25,12 +24,10 @@ const remembered = new WeakMap<Buffer, ReadonlyMap<string, Buffer>>();
 
 /** Finds the members in short steps and remembers them. If the text is not an object, it remembers nothing. */
 export function* findMembers(text: Buffer): Generator<void, void> {
-  const begun = new Finding(text);
   try {
-    while (!begun.until(begun.at + STEP)) yield;
-    rememberMembers(text, begun.members);
+    rememberMembers(text, yield* finding(text, STEP));
   } catch (error) {
-    if (!(error instanceof NotAnObject)) throw error;
+    if (!(error instanceof BadText)) throw error;
   }
 }
 
@@ -38,90 +35,45 @@ export function* findMembers(text: Buffer): Generator<void, void> {
 const STEP = 256 * 1024;
 const QUOTE_COST = 64;
 
-function found(text: Buffer): Map<string, Buffer> {
-  const begun = new Finding(text);
-  begun.until(Infinity);
-  return begun.members;
-}
-
-class Finding {
-  readonly members = new Map<string, Buffer>();
-  readonly #text: Buffer;
-  #at = 0;
-  /** The member whose value is being walked, where it begins, and how many brackets are open in it. */
-  #name: string | undefined;
-  #start = 0;
-  #depth = 0;
-  /** Whether the place is within a text. */
-  #isText = false;
-
-  constructor(text: Buffer) {
-    this.#text = text;
-  }
-
-  get at(): number {
-    return this.#at;
-  }
-
-  /** Goes on, to the first place from `stop` on where it can pause. True: that is the end. */
-  until(stop: number): boolean {
-    const text = this.#text;
-    if (this.#at === 0) {
-      const at = blank(text, 0);
-      if (text[at] !== BRACE) throw new NotAnObject("no opening brace");
-      this.#at = blank(text, at + 1);
-      if (text[this.#at] === END_BRACE) return isEnd(text, this.#at);
-    }
-    for (;;) {
-      if (this.#name === undefined) this.#begin();
-      const end = this.#valueEnd(stop);
-      if (end === undefined) return false;
-      this.members.set(this.#name ?? "", text.subarray(this.#start, end));
-      this.#name = undefined;
-      const at = blank(text, end);
-      if (text[at] === END_BRACE) return isEnd(text, at);
-      if (text[at] !== COMMA) throw new NotAnObject("no comma after a value");
-      this.#at = blank(text, at + 1);
-    }
-  }
-
-  /** Reads the name of a member, to where its value begins. */
-  #begin(): void {
-    const text = this.#text;
-    if (text[this.#at] !== QUOTE) throw new NotAnObject("no name");
-    const afterName = afterString(text, this.#at);
-    this.#name = nameOf(text.subarray(this.#at, afterName));
-    const at = blank(text, afterName);
-    if (text[at] !== COLON) throw new NotAnObject("no colon after a name");
-    this.#start = this.#at = blank(text, at + 1);
-  }
-
-  /** One past the end of the value; `undefined` where it pauses. */
-  #valueEnd(stop: number): number | undefined {
-    const text = this.#text;
-    let depth = this.#depth;
-    let isText = this.#isText;
-    let place = this.#at;
-    let cost = 0;
-    for (;;) {
-      if (place + cost >= stop) {
-        this.#at = place;
-        this.#depth = depth;
-        this.#isText = isText;
-        return undefined;
+/** Pauses after each `step` bytes. */
+function* finding(
+  text: Buffer,
+  step: number,
+): Generator<void, Map<string, Buffer>> {
+  const members = new Map<string, Buffer>();
+  let at = blank(text, 0);
+  if (text[at] !== BRACE) throw bad("no opening brace");
+  at = blank(text, at + 1);
+  let isOver = text[at] === END_BRACE;
+  let stop = at + step;
+  while (!isOver) {
+    if (text[at] !== QUOTE) throw bad("no name");
+    const afterName = afterString(text, at);
+    const name = nameOf(text.subarray(at, afterName));
+    at = blank(text, afterName);
+    if (text[at] !== COLON) throw bad("no colon after a name");
+    at = blank(text, at + 1);
+    const start = at;
+    let depth = 0;
+    let isText = false;
+    let isValue = true;
+    while (isValue) {
+      if (at >= stop) {
+        stop = at + step;
+        yield;
       }
       if (isText) {
-        cost += QUOTE_COST;
-        const quote = quoteFrom(text, place);
-        place = quote + 1;
+        stop -= QUOTE_COST;
+        const quote = quoteFrom(text, at);
+        at = quote + 1;
         isText = isEscaped(text, quote);
-        if (depth === 0 && !isText) return this.#ended(place);
+        isValue = depth > 0 || isText;
         continue;
       }
-      while (ENDS_NOTHING[text[place] ?? 0] === 1 && place < stop) place += 1;
-      switch (text[place]) {
+      at = afterNothing(text, at, stop);
+      switch (text[at]) {
         case undefined:
-          throw new NotAnObject("a value without end");
+          throw bad("a value without end");
         case QUOTE:
           isText = true;
           break;
@@ -131,25 +83,28 @@ class Finding {
           break;
         case END_BRACE:
         case END_BRACKET:
-          if (depth === 0) return this.#ended(place);
+          isValue = depth > 1;
+          if (depth === 0) continue; // of the object: the value ends before it
           depth -= 1;
-          if (depth === 0) return this.#ended(place + 1);
           break;
         case COMMA:
-          if (depth === 0) return this.#ended(place);
+          isValue = depth > 0;
+          if (!isValue) continue;
           break;
         default:
           break;
       }
-      place += 1;
+      at += 1;
     }
+    members.set(name, text.subarray(start, at));
+    at = blank(text, at);
+    isOver = text[at] === END_BRACE;
+    if (isOver) break;
+    if (text[at] !== COMMA) throw bad("no comma after a value");
+    at = blank(text, at + 1);
   }
-
-  #ended(end: number): number {
-    this.#depth = 0;
-    this.#isText = false;
-    return end;
-  }
+  if (blank(text, at + 1) !== text.length) throw bad("text after the object");
+  return members;
 }
 
 const QUOTE = 0x22;
@@ -167,19 +122,18 @@ for (const byte of [0, QUOTE, COMMA, BRACE, END_BRACE, BRACKET, END_BRACKET]) {
   ENDS_NOTHING[byte] = 0;
 }
 
-/** True, or there is more. */
-function isEnd(text: Buffer, at: number): true {
-  if (blank(text, at + 1) !== text.length) {
-    throw new NotAnObject("text after the object");
-  }
-  return true;
+/** The first place from `at` on, but not past `stop`, that may begin or end a value. */
+function afterNothing(text: Buffer, at: number, stop: number): number {
+  let place = at;
+  while (ENDS_NOTHING[text[place] ?? 0] === 1 && place < stop) place += 1;
+  return place;
 }
 
 function nameOf(text: Buffer): string {
   try {
     return JSON.parse(text.toString()) as string;
   } catch (cause) {
-    throw new NotAnObject("a name that is no string", { cause });
+    throw bad("a name that is no string", cause);
   }
 }
 
@@ -204,7 +158,7 @@ function afterString(text: Buffer, at: number): number {
 
 function quoteFrom(text: Buffer, from: number): number {
   const quote = text.indexOf(QUOTE, from);
-  if (quote === -1) throw new NotAnObject("a string without end");
+  if (quote === -1) throw bad("a string without end");
   return quote;
 }
 
@@ -212,4 +166,8 @@ function isEscaped(text: Buffer, quote: number): boolean {
   let slashes = 0;
   while (text[quote - 1 - slashes] === BACKSLASH) slashes += 1;
   return slashes % 2 === 1;
+}
+
+function bad(what: string, cause?: unknown): BadText {
+  return new BadText("not_json", `It is not an object: ${what}`, { cause });
 }

@@ -3,14 +3,17 @@
  * the members of an object lie in it. It parses nothing, calls itself nowhere,
  * and works in short steps, so that a large text keeps nobody waiting.
  */
-import { escapeSize, isDigit } from "./json-walk.ts";
-
+/** Why a text is not what it should be. The message never holds any of it. */
 export class BadText extends Error {
   override readonly name = "BadText";
   readonly reason: "not_json" | "too_deep" | "too_many";
 
-  constructor(reason: BadText["reason"], message: string) {
-    super(message);
+  constructor(
+    reason: BadText["reason"],
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
     this.reason = reason;
   }
 }
@@ -24,6 +27,10 @@ export interface TextBounds {
   readonly uncounted?: ReadonlySet<string> | undefined;
   /** Most items of the outermost array, which are wanted. */
   readonly items?: number | undefined;
+  /** Most digits of a number in a row; default: 50,000. */
+  readonly digits?: number;
+  /** Whether bare `NaN`, `Infinity` and `-Infinity` are values. */
+  readonly takesNonFinite?: boolean;
 }
 
 /** Bytes of one step. */
@@ -46,6 +53,7 @@ const END_BRACE = 0x7d;
 const BRACKET = 0x5b;
 const END_BRACKET = 0x5d;
 const MINUS = 0x2d;
+const SMALL_U = 0x75;
 
 /** What may come next. */
 const VALUE = 0;
@@ -57,64 +65,63 @@ const AFTER_VALUE = 5;
 const IN_NAME = 6;
 const IN_TEXT = 7;
 
-export class JsonText {
+/** What is in a text that is one JSON value. */
+export interface JsonText {
+  kind: "object" | "array" | "other";
   /** Views of an object's members, by name; of a name that comes twice, the last. */
-  readonly members = new Map<string, Buffer>();
+  readonly members: Map<string, Buffer>;
   /** Views of an array's items, where they are wanted. */
-  readonly items: Buffer[] = [];
-  readonly #text: Buffer;
-  readonly #bounds: TextBounds;
+  readonly items: Buffer[];
+  /** Whether no bare `NaN` or `Infinity` is in it. */
+  isFinite: boolean;
+}
+
+export function nothingFound(): JsonText {
+  return { kind: "other", members: new Map(), items: [], isFinite: true };
+}
+
+/**
+ * Reads the text to its end, in short steps. Throws `BadText`; what was found
+ * before that is in `found`.
+ */
+export function* jsonText(
+  text: Buffer,
+  bounds: TextBounds,
+  found: JsonText = nothingFound(),
+): Generator<void, JsonText> {
+  const { values: most = Infinity, digits = LONGEST_NUMBER } = bounds;
+  const { uncounted, items, takesNonFinite = false } = bounds;
   /** Whether each of the open objects and arrays is an object. */
-  readonly #open: Uint8Array;
-  #level = 0;
-  #next = VALUE;
-  #at = 0;
-  #values = 0;
+  const open: boolean[] = [];
+  let level = 0;
+  let next = VALUE;
+  let at = 0;
+  let values = 0;
   /** Where the first byte of the value or the name is that is being read. */
-  #start = 0;
-  #nameStart = 0;
+  let start = 0;
+  let nameStart = 0;
   /** The member of the outermost object that is being read. */
-  #name: string | undefined;
-  #kind: "object" | "array" | "other" = "other";
-  #isCounted = true;
+  let name: string | undefined;
+  let isCounted = true;
 
-  constructor(text: Buffer, bounds: TextBounds) {
-    this.#text = text;
-    this.#bounds = bounds;
-    this.#open = new Uint8Array(bounds.depth);
-  }
-
-  get kind(): "object" | "array" | "other" {
-    return this.#kind;
-  }
-
-  /** Reads on; true once the text has been read to its end. Throws `BadText`. */
-  step(): boolean {
-    const text = this.#text;
-    const open = this.#open;
-    const most = this.#bounds.values ?? Infinity;
-    const end = Math.min(text.length, this.#at + STEP);
-    let at = this.#at;
-    let next = this.#next;
-    let level = this.#level;
+  for (;;) {
+    const end = Math.min(text.length, at + STEP);
     while (at < end) {
       const byte = text[at] as number;
       if (next >= IN_NAME) {
-        if (PLAIN[byte] === 1) {
-          do at += 1;
-          while (at < end && PLAIN[text[at] as number] === 1);
-          continue;
-        }
-        if (byte === BACKSLASH) at = afterEscape(text, at);
+        if (PLAIN[byte] === 1) at = afterPlain(text, at, end);
+        else if (byte === BACKSLASH) at = afterEscape(text, at);
         else if (byte < 0x20) throw bad("a text holds a control character");
         else {
           at += 1; // past the quote
           if (next === IN_NAME) {
             next = COLON_OF_NAME;
-            if (level === 1) this.#named(at);
+            if (level > 1) continue;
+            name = nameOf(text.subarray(nameStart, at));
+            isCounted = name === undefined || uncounted?.has(name) !== true;
           } else {
             next = AFTER_VALUE;
-            if (level === 1) this.#keep(at);
+            if (level === 1) keep(found, text.subarray(start, at), name, items);
           }
         }
         continue;
@@ -128,7 +135,7 @@ export class JsonText {
         case NAME_OR_END:
         case NAME:
           if (byte === QUOTE) {
-            this.#nameStart = at;
+            nameStart = at;
             next = IN_NAME;
           } else if (byte === END_BRACE && next === NAME_OR_END) isEnd = true;
           else throw bad("a name is missing");
@@ -139,8 +146,10 @@ export class JsonText {
           break;
         case AFTER_VALUE:
           if (level === 0) throw bad("more comes after its end");
-          if (byte === COMMA) next = open[level - 1] === 1 ? NAME : VALUE;
-          else if (byte === (open[level - 1] === 1 ? END_BRACE : END_BRACKET)) {
+          if (byte === COMMA) next = open[level - 1] === true ? NAME : VALUE;
+          else if (
+            byte === (open[level - 1] === true ? END_BRACE : END_BRACKET)
+          ) {
             isEnd = true;
           } else throw bad("a comma is missing");
           break;
@@ -149,27 +158,31 @@ export class JsonText {
             isEnd = true;
             break;
           }
-          if (level === 1) this.#start = at;
-          if (this.#isCounted) {
-            this.#values += 1;
-            if (this.#values > most) {
+          if (level === 1) start = at;
+          if (isCounted) {
+            values += 1;
+            if (values > most) {
               throw new BadText("too_many", `it has more than ${most} values`);
             }
           }
           if (byte === QUOTE) next = IN_TEXT;
           else if (byte === BRACE || byte === BRACKET) {
-            if (level === open.length) {
+            if (level === bounds.depth) {
               const why = `it is more than ${level} levels deep`;
               throw new BadText("too_deep", why);
             }
-            open[level] = byte === BRACE ? 1 : 0;
-            if (level === 0) this.#kind = byte === BRACE ? "object" : "array";
+            open[level] = byte === BRACE;
+            if (level === 0) found.kind = byte === BRACE ? "object" : "array";
             level += 1;
             next = byte === BRACE ? NAME_OR_END : VALUE_OR_END;
           } else {
-            at = afterScalar(text, at);
+            const word = takesNonFinite ? nonFiniteAt(text, at) : undefined;
+            if (word !== undefined) {
+              found.isFinite = false;
+              at = afterWord(text, at, word);
+            } else at = afterScalar(text, at, digits);
             next = AFTER_VALUE;
-            if (level === 1) this.#keep(at);
+            if (level === 1) keep(found, text.subarray(start, at), name, items);
             continue;
           }
         }
@@ -178,59 +191,75 @@ export class JsonText {
       if (!isEnd) continue;
       level -= 1;
       next = AFTER_VALUE;
-      if (level === 1) this.#keep(at);
+      if (level === 1) keep(found, text.subarray(start, at), name, items);
     }
-    this.#at = at;
-    this.#next = next;
-    this.#level = level;
-    if (at < text.length) return false;
-    if (level > 0 || next !== AFTER_VALUE) throw bad("it ends too early");
-    return true;
+    if (at >= text.length) break;
+    yield;
   }
-
-  #named(end: number): void {
-    const bytes = this.#text.subarray(this.#nameStart, end);
-    this.#name =
-      bytes.length > LONGEST_NAME
-        ? undefined
-        : (JSON.parse(bytes.toString()) as string);
-    const { uncounted } = this.#bounds;
-    this.#isCounted =
-      this.#name === undefined || uncounted?.has(this.#name) !== true;
-  }
-
-  /** A member, or an item, of the outermost value has ended. */
-  #keep(end: number): void {
-    const { items } = this.#bounds;
-    if (this.#kind === "array" && items === undefined) return;
-    if (items !== undefined && this.items.length === items) {
-      throw new BadText("too_many", `it has more than ${items} items`);
-    }
-    const bytes = this.#text.subarray(this.#start, end);
-    if (this.#kind === "array") this.items.push(bytes);
-    else if (this.#name !== undefined) this.members.set(this.#name, bytes);
-  }
+  if (level > 0 || next !== AFTER_VALUE) throw bad("it ends too early");
+  return found;
 }
 
-/** Reads the whole text in one go. Throws `BadText`. */
-export function jsonText(text: Buffer, bounds: TextBounds): JsonText {
-  const read = new JsonText(text, bounds);
-  while (!read.step());
-  return read;
+/** A member, or an item, of the outermost value. */
+function keep(
+  { kind, items, members }: JsonText,
+  value: Buffer,
+  name: string | undefined,
+  most: number | undefined,
+): void {
+  if (kind === "array" && most === undefined) return;
+  if (items.length === most) {
+    throw new BadText("too_many", `it has more than ${most} items`);
+  }
+  if (kind === "array") items.push(value);
+  else if (name !== undefined) members.set(name, value);
+}
+
+/** `undefined` where it is long. */
+function nameOf(bytes: Buffer): string | undefined {
+  if (bytes.length > LONGEST_NAME) return undefined;
+  return JSON.parse(bytes.toString()) as string;
+}
+
+/** The first place from `at` on, but not past `end`, that is not plain. */
+function afterPlain(text: Buffer, at: number, end: number): number {
+  let place = at;
+  while (place < end && PLAIN[text[place] as number] === 1) place += 1;
+  return place;
 }
 
 function afterEscape(text: Buffer, at: number): number {
-  const size = escapeSize(text, at);
-  if (size === 0) throw bad("an escape is wrong");
-  return at + size;
+  const escaped = text[at + 1] ?? 0;
+  if (ESCAPED[escaped] === 1) return at + 2;
+  if (escaped !== SMALL_U) throw bad("an escape is wrong");
+  for (let place = at + 2; place < at + 6; place += 1) {
+    if (!isHex(text[place] ?? 0)) throw bad("an escape is wrong");
+  }
+  return at + 6;
 }
+
+/** 1 for what may follow a backslash, beside the `u` of `\u00e9`. */
+const ESCAPED = new Uint8Array(256);
+for (const byte of Buffer.from('"/\\bfnrt')) ESCAPED[byte] = 1;
 
 const TRUE = Buffer.from("true");
 const FALSE = Buffer.from("false");
 const WORD_NULL = Buffer.from("null");
+const NAN = Buffer.from("NaN");
+const INFINITY = Buffer.from("Infinity");
+const MINUS_INFINITY = Buffer.from("-Infinity");
+
+/** The word that begins there, to judge by its first letter. */
+function nonFiniteAt(text: Buffer, at: number): Buffer | undefined {
+  const byte = text[at];
+  if (byte === NAN[0]) return NAN;
+  if (byte === INFINITY[0]) return INFINITY;
+  const isMinus = byte === MINUS && text[at + 1] === INFINITY[0];
+  return isMinus ? MINUS_INFINITY : undefined;
+}
 
 /** One past the number or the word that begins at `at`. */
-function afterScalar(text: Buffer, at: number): number {
+function afterScalar(text: Buffer, at: number, digits: number): number {
   switch (text[at]) {
     case 0x74: // t
       return afterWord(text, at, TRUE);
@@ -239,7 +268,7 @@ function afterScalar(text: Buffer, at: number): number {
     case 0x6e: // n
       return afterWord(text, at, WORD_NULL);
     default:
-      return afterNumber(text, at);
+      return afterNumber(text, at, digits);
   }
 }
 
@@ -250,25 +279,34 @@ function afterWord(text: Buffer, at: number, word: Buffer): number {
   return at + word.length;
 }
 
-function afterNumber(text: Buffer, at: number): number {
+function afterNumber(text: Buffer, at: number, digits: number): number {
   let place = text[at] === MINUS ? at + 1 : at;
   if (text[place] === 0x30) place += 1;
-  else place = afterDigits(text, place);
-  if (text[place] === 0x2e) place = afterDigits(text, place + 1);
+  else place = afterDigits(text, place, digits);
+  if (text[place] === 0x2e) place = afterDigits(text, place + 1, digits);
   if (((text[place] ?? 0) | 0x20) === 0x65) {
     const sign = text[place + 1];
     const isSigned = sign === 0x2b || sign === MINUS;
-    place = afterDigits(text, place + (isSigned ? 2 : 1));
+    place = afterDigits(text, place + (isSigned ? 2 : 1), digits);
   }
   return place;
 }
 
-function afterDigits(text: Buffer, at: number): number {
+function afterDigits(text: Buffer, at: number, most: number): number {
   let place = at;
   while (isDigit(text[place] ?? 0)) place += 1;
   if (place === at) throw bad("a value is missing");
-  if (place - at > LONGEST_NUMBER) throw bad("a number is too long");
+  if (place - at > most) throw bad("a number is too long");
   return place;
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 0x30 && byte <= 0x39;
+}
+
+function isHex(byte: number): boolean {
+  const letter = byte | 0x20;
+  return isDigit(byte) || (letter >= 0x61 && letter <= 0x66);
 }
 
 function bad(what: string): BadText {

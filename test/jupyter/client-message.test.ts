@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SupervisorError } from "../../contract/index.ts";
 import { fromClientText } from "../../src/jupyter/client-message.ts";
-import { membersOf, NotAnObject } from "../../src/jupyter/json-members.ts";
+import { membersOf } from "../../src/jupyter/json-members.ts";
+import { BadText } from "../../src/jupyter/json-text.ts";
 
 const defaults = { session: "s", username: "u", version: "5.3" };
 const whole = {
@@ -63,7 +64,7 @@ describe("the members of an object", () => {
         try {
           membersOf(Buffer.from(bytes));
         } catch (error) {
-          expect(error).toBeInstanceOf(NotAnObject);
+          expect(error).toBeInstanceOf(BadText);
         }
       }),
     );

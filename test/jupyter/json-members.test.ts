@@ -1,11 +1,8 @@
 /** Where an object's members lie, found in one go and in short steps. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import {
-  findMembers,
-  membersOf,
-  NotAnObject,
-} from "../../src/jupyter/json-members.ts";
+import { findMembers, membersOf } from "../../src/jupyter/json-members.ts";
+import { BadText } from "../../src/jupyter/json-text.ts";
 import { atOnce } from "../../src/time/share.ts";
 
 const spelled = (value: unknown) =>
@@ -48,6 +45,6 @@ describe("in short steps", () => {
   test("what is no object is none", () => {
     const text = Buffer.from("[1]");
     atOnce(findMembers(text));
-    expect(() => membersOf(text)).toThrow(NotAnObject);
+    expect(() => membersOf(text)).toThrow(BadText);
   });
 });

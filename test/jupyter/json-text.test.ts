@@ -3,13 +3,13 @@ import { describe, expect, test } from "vitest";
 import {
   BadText,
   jsonText,
-  JsonText,
   type TextBounds,
 } from "../../src/jupyter/json-text.ts";
+import { atOnce } from "../../src/time/share.ts";
 
 const bounds: TextBounds = { depth: 100 };
 const read = (text: string, more: Partial<TextBounds> = {}) =>
-  jsonText(Buffer.from(text), { ...bounds, ...more });
+  atOnce(jsonText(Buffer.from(text), { ...bounds, ...more }));
 
 function isJson(text: string): boolean {
   try {
@@ -122,11 +122,11 @@ describe("a JSON text", () => {
         b: 'é"\u0001',
         c: [-1.5e10, true],
       };
-      const text = Buffer.from(JSON.stringify(value));
-      const steps = new JsonText(text, bounds);
-      while (!steps.step());
-      expect(JSON.parse(String(steps.members.get("b")))).toBe(value.b);
-      expect(JSON.parse(String(steps.members.get("c")))).toEqual(value.c);
+      const work = jsonText(Buffer.from(JSON.stringify(value)), bounds);
+      expect(work.next().done).toBe(false);
+      const { members } = atOnce(work);
+      expect(JSON.parse(String(members.get("b")))).toBe(value.b);
+      expect(JSON.parse(String(members.get("c")))).toEqual(value.c);
     }
   });
 

@@ -9,7 +9,12 @@ import { contract, failure, type Operation } from "../../../contract/index.ts";
 import { limits } from "../../../contract/limits.ts";
 import { clientBuffers, type Unread } from "../../jupyter/client-message.ts";
 import { count, walk } from "../../jupyter/large-json.ts";
-import { BadText, JsonText, type TextBounds } from "../../jupyter/json-text.ts";
+import {
+  BadText,
+  type JsonText,
+  jsonText,
+  type TextBounds,
+} from "../../jupyter/json-text.ts";
 import { joined } from "../../jupyter/pieces.ts";
 
 /** Bytes. Smaller texts are parsed as a whole. */
@@ -135,20 +140,17 @@ function smallObjects(
 
 const OPENING_BRACE = 0x7b;
 
-/** The text, looked at. Throws `bad_request` where it is not JSON, too deep, or has too many values. */
+/**
+ * The text, looked at. Throws `bad_request` where it is not JSON, too deep, or
+ * has too many values; what was found before that is in `found`.
+ */
 export function* textOf(
   text: Buffer,
   bounds: Omit<TextBounds, "depth">,
+  found?: JsonText,
 ): Generator<void, JsonText> {
-  const read = new JsonText(text, { depth: limits.depth, ...bounds });
-  yield* readThrough(read);
-  return read;
-}
-
-/** Reads it to its end. Throws `bad_request`. */
-export function* readThrough(read: JsonText): Generator<void> {
   try {
-    while (!read.step()) yield;
+    return yield* jsonText(text, { depth: limits.depth, ...bounds }, found);
   } catch (cause) {
     if (!(cause instanceof BadText)) throw cause;
     const what = cause.reason === "not_json" ? "not JSON" : "refused";

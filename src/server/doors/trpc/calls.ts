@@ -11,13 +11,8 @@ import {
 } from "../../../../contract/index.ts";
 import { limits } from "../../../../contract/limits.ts";
 import { TRPC_ERROR_CODES_BY_KEY } from "@trpc/server/rpc";
-import { JsonText } from "../../../jupyter/json-text.ts";
-import {
-  clientInput,
-  isCarried,
-  readThrough,
-  textOf,
-} from "../../answers/client-input.ts";
+import { type JsonText, nothingFound } from "../../../jupyter/json-text.ts";
+import { clientInput, isCarried, textOf } from "../../answers/client-input.ts";
 import type { Service } from "../../answers/service.ts";
 import { joined } from "../../../jupyter/pieces.ts";
 import { share } from "../../../time/share.ts";
@@ -26,13 +21,16 @@ import { share } from "../../../time/share.ts";
 const SMALL = 64 * 1024;
 
 /** A frame's message, or its messages, as the adapter takes them. An input that is refused is the failure itself. Throws `bad_request`, `too_large`. */
-function* callsIn(frame: Buffer, read: JsonText): Generator<void, unknown> {
-  yield* readThrough(read);
+function* callsIn(frame: Buffer, found: JsonText): Generator<void, unknown> {
+  const bounds = {
+    items: limits.frame_calls,
+    ...(frame.length <= SMALL && { values: limits.batch_values }),
+  };
+  const { kind, items } = yield* textOf(frame, bounds, found);
   if (frame.length <= SMALL) {
     const calls = JSON.parse(frame.toString()) as unknown;
     if (![calls].flat().some(isCarriedCall)) return calls;
   }
-  const { kind, items } = read;
   if (kind !== "array") return yield* callIn(frame);
   const calls: unknown[] = [];
   for (const item of items) {
@@ -64,18 +62,14 @@ export function* handedOn(
 ): Generator<void, void> {
   let calls: unknown;
   const frame = Buffer.isBuffer(received) ? received : yield* joined(received);
-  const read = new JsonText(frame, {
-    depth: limits.depth,
-    items: limits.frame_calls,
-    ...(frame.length <= SMALL && { values: limits.batch_values }),
-  });
+  const found = nothingFound();
   try {
-    calls = yield* callsIn(frame, read);
+    calls = yield* callsIn(frame, found);
   } catch (error) {
     if (!(error instanceof SupervisorError)) guard.tell(error, "a frame");
     faults.count("tRPC frame refused", "it is not a call");
     if (adapter.bufferedAmount > MOST_UNREAD) return; // who does not read is not answered
-    const id = idIn(read);
+    const id = idIn(found);
     if (id !== undefined && error instanceof SupervisorError) {
       adapter.send(refusal(id, error));
       return;
