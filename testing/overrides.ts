@@ -15,7 +15,7 @@ import {
 } from "../contract/index.ts";
 import type { Answers, Call } from "../src/server/answers/implement.ts";
 import { Entries } from "../src/journal/entries.ts";
-import { EventEntry } from "../src/journal/entry.ts";
+import { Entry } from "../src/journal/entry.ts";
 import type { Told } from "../src/server/answers/told.ts";
 
 export type Overrides = {
@@ -103,7 +103,7 @@ async function* subscription(
   for await (const event of events) {
     const { seq, kind } = event;
     const json = Buffer.from(JSON.stringify(event));
-    const entries = Entries.of(EventEntry.spelled(seq, kind, json));
+    const entries = Entries.of(Entry.spelled(seq, kind, json));
     yield { journal_id: undefined, reading: { entries } };
   }
 }

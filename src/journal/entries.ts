@@ -1,5 +1,5 @@
 /** Entries that follow each other in one slab. Valid as long as the slab is: see `Slab.pin`. */
-import { type Entry, EventEntry, MessageEntry } from "./entry.ts";
+import { Entry } from "./entry.ts";
 import type { Slab } from "./slab.ts";
 
 export class Entries implements Iterable<Entry> {
@@ -21,9 +21,7 @@ export class Entries implements Iterable<Entry> {
 
   *[Symbol.iterator](): Generator<Entry> {
     for (let row = this.from; row < this.to; row += 1) {
-      yield this.slab.isEvent(row)
-        ? new EventEntry(this.slab, row)
-        : new MessageEntry(this.slab, row);
+      yield new Entry(this.slab, row);
     }
   }
 

@@ -16,15 +16,32 @@ import { recordLength } from "../jupyter/record.ts";
 import { framedLength } from "../jupyter/websocket-frame.ts";
 import { eventText, Slab } from "./slab.ts";
 
-export type Entry = MessageEntry | EventEntry;
-
-abstract class View {
+export class Entry {
   readonly slab: Slab;
   readonly row: number;
 
   constructor(slab: Slab, row: number) {
     this.slab = slab;
     this.row = row;
+  }
+
+  /** A message that is in no journal. Copies it. */
+  static of(seq: number, message: Message): Entry {
+    const slab = new Slab(seq, recordLength(message));
+    slab.append(message);
+    return new Entry(slab, 0);
+  }
+
+  /** An event that is in no journal. */
+  static ofEvent(seq: number, event: OwnEvent): Entry {
+    return Entry.spelled(seq, event.kind, eventText(event, seq));
+  }
+
+  /** The same of an event that is spelled already. */
+  static spelled(seq: number, kind: string, json: Uint8Array): Entry {
+    const slab = new Slab(seq, framedLength(json.length));
+    slab.appendEvent(kind, json);
+    return new Entry(slab, 0);
   }
 
   get seq(): number {
@@ -40,19 +57,10 @@ abstract class View {
   get text(): Buffer {
     return this.slab.textOf(this.row);
   }
-}
 
-export class EventEntry extends View {
-  /** One that is in no journal. */
-  static of(seq: number, event: OwnEvent): EventEntry {
-    return EventEntry.spelled(seq, event.kind, eventText(event, seq));
-  }
-
-  /** The same of an event that is spelled already. */
-  static spelled(seq: number, kind: string, json: Uint8Array): EventEntry {
-    const slab = new Slab(seq, framedLength(json.length));
-    slab.appendEvent(kind, json);
-    return new EventEntry(slab, 0);
+  /** Whether it is an event of ours. Else it is a message, and has all that is below `event`. */
+  get isEvent(): boolean {
+    return this.slab.isEvent(this.row);
   }
 
   get event(): OwnEvent {
@@ -61,15 +69,6 @@ export class EventEntry extends View {
     };
     delete event.seq;
     return event;
-  }
-}
-
-export class MessageEntry extends View {
-  /** One that is in no journal. Copies the message. */
-  static of(seq: number, message: Message): MessageEntry {
-    const slab = new Slab(seq, recordLength(message));
-    slab.append(message);
-    return new MessageEntry(slab, 0);
   }
 
   get channel(): Channel {
@@ -104,9 +103,9 @@ export class MessageEntry extends View {
   }
 
   /** The same, in memory of its own. */
-  copy(): MessageEntry {
+  copy(): Entry {
     const { rows, bytes, ...rest } = this.slab.partsOf(this.row, this.row + 1);
-    return new MessageEntry(
+    return new Entry(
       Slab.of({ ...rest, rows, bytes: new Uint8Array(bytes) }),
       0,
     );

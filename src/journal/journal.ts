@@ -17,13 +17,12 @@ import type { Log } from "../log/log.ts";
 import type { Block, OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import type { Entries } from "./entries.ts";
-import { EventEntry, MessageEntry } from "./entry.ts";
+import { Entry } from "./entry.ts";
 import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
 import { type Cursor, Cursors } from "./cursors.ts";
 import { Recent } from "./recent.ts";
 import { eventText } from "./slab.ts";
 import { BATCH, Spill } from "./spill.ts";
-import type { Turns } from "./turns.ts";
 
 /** What a reader gets at once: entries in order, or the news that some are gone. */
 export type Reading =
@@ -39,8 +38,8 @@ export interface JournalOptions {
   readonly budget: MemoryBudget;
   /** The disk that is; with 0 bytes, none. */
   readonly diskBudget: DiskBudget;
-  /** Whose turn it is among the readers of all journals; everybody's at any time where absent. */
-  readonly turns?: Turns | undefined;
+  /** Resolves when it is a reader's turn among those of all journals; at once where absent. */
+  readonly turn?: (() => Promise<void>) | undefined;
   /** Makes the private directory for what goes to disk, and says where. */
   readonly directory: () => string;
   readonly log: Log;
@@ -173,7 +172,7 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** kernel → journal. Copies what it keeps. The entry is valid for this turn of the event loop. */
-  append(message: Message): MessageEntry {
+  append(message: Message): Entry {
     const { record } = message;
     const added =
       record === undefined
@@ -182,7 +181,7 @@ export class Journal implements Holder, AsyncDisposable {
           )
         : this.#recent.adopt(message, record);
     this.#added(added);
-    return new MessageEntry(added.slab, added.from);
+    return new Entry(added.slab, added.from);
   }
 
   /** The same, of many. */
@@ -201,13 +200,13 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** supervisor → journal */
-  say(event: OwnEvent): EventEntry {
+  say(event: OwnEvent): Entry {
     const json = eventText(event, this.#last + 1);
     const added = this.#recent.add(framedLength(json.length), (slab) =>
       slab.appendEvent(event.kind, json),
     );
     this.#added(added);
-    return new EventEntry(added.slab, added.from);
+    return new Entry(added.slab, added.from);
   }
 
   /**
@@ -253,7 +252,7 @@ export class Journal implements Holder, AsyncDisposable {
           await this.#more(signal);
           continue;
         }
-        await this.#options.turns?.next();
+        await this.#options.turn?.();
         const found = isOver() ? undefined : this.read(seen);
         if (found === undefined) continue;
         const reading = found instanceof Promise ? await found : found;

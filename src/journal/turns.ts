@@ -11,32 +11,31 @@
 /** How long readers are served in one turn of the event loop: as long as one kernel is listened to in it. */
 const TURN_MS = 8;
 
-export class Turns {
-  readonly #waiting: (() => void)[] = [];
-  /** Until when readers are served in this turn of the loop. */
-  #until: number | undefined;
+/** One queue for the whole process: it has one event loop. */
+const waiting: (() => void)[] = [];
+/** Until when readers are served in this turn of the loop. */
+let until: number | undefined;
 
-  /** Resolves when it is the caller's turn. What it then does at once is in it. */
-  next(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-      setImmediate(this.#serve);
-    });
-  }
+/** Resolves when it is the caller's turn. What it then does at once is in it. */
+export function readersTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    waiting.push(resolve);
+    setImmediate(serve);
+  });
+}
 
-  /** Stands in the queue of the event loop once for each who waits. */
-  readonly #serve = (): void => {
-    this.#until ??= this.#begin();
-    if (performance.now() < this.#until) this.#waiting.shift()?.();
-    else setImmediate(this.#serve);
-  };
+/** Stands in the queue of the event loop once for each reader that waits. */
+function serve(): void {
+  until ??= begin();
+  if (performance.now() < until) waiting.shift()?.();
+  else setImmediate(serve);
+}
 
-  #begin(): number {
-    setImmediate(this.#end); // before everything else that stands there in the next turn
-    return performance.now() + TURN_MS;
-  }
+function begin(): number {
+  setImmediate(end); // before everything else that stands there in the next turn
+  return performance.now() + TURN_MS;
+}
 
-  readonly #end = (): void => {
-    this.#until = undefined;
-  };
+function end(): void {
+  until = undefined;
 }

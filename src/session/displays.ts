@@ -5,7 +5,7 @@
 import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
 import { membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
 import { BoundedMap } from "./bounded-map.ts";
-import type { MessageEntry } from "../journal/entry.ts";
+import type { Entry } from "../journal/entry.ts";
 
 const LIMIT = 8 * 1024 * 1024; // bytes
 
@@ -26,7 +26,7 @@ export function noDisplays(): Displays {
 /** `content`: that of the entry, if it has been looked at before. */
 export function noteDisplay(
   displays: Displays,
-  entry: MessageEntry,
+  entry: Entry,
   content = entry.raw.content,
 ): void {
   if (!SHOWS.has(entry.msg_type)) return;

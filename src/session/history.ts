@@ -12,7 +12,7 @@ import { type Burst, contentIn, textLengthIn } from "../jupyter/record.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
 import { keepLast } from "./keep-last.ts";
-import type { MessageEntry } from "../journal/entry.ts";
+import type { Entry } from "../journal/entry.ts";
 
 /** Executions. */
 const LIMIT = 100;
@@ -47,7 +47,7 @@ export class History implements Iterable<ExecutionHistoryEntry> {
   }
 
   /** kernel → client */
-  heard(entry: MessageEntry, content = entry.raw.content): void {
+  heard(entry: Entry, content = entry.raw.content): void {
     const { msg_type, parent_id } = entry;
     if (parent_id === undefined || !SAYS.has(msg_type)) return;
     const run = this.#runs.get(parent_id);

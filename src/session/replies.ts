@@ -1,19 +1,15 @@
 /** The replies that somebody waits for, by the `msg_id` of the request. */
 import { failure } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
-import type { MessageEntry } from "../journal/entry.ts";
+import type { Entry } from "../journal/entry.ts";
 
 export interface Replies {
   /** Calls `send`, and resolves with the reply. Rejects with `no_answer` when time is up, with what `send` throws, and with what it is told below. */
-  await(
-    request: Message,
-    timeout_ms: number,
-    send: () => void,
-  ): Promise<MessageEntry>;
+  await(request: Message, timeout_ms: number, send: () => void): Promise<Entry>;
   /** Of those who wait. */
   ids(): readonly string[];
   isAwaited(msg_id: string): boolean;
-  came(msg_id: string, reply: MessageEntry): void;
+  came(msg_id: string, reply: Entry): void;
   /** The reply is there, and cannot be told. */
   refused(msg_id: string, why: string): void;
   /** None comes: the kernel is gone, or did not come. */
@@ -21,7 +17,7 @@ export interface Replies {
 }
 
 interface Awaited {
-  readonly resolve: (reply: MessageEntry) => void;
+  readonly resolve: (reply: Entry) => void;
   readonly reject: (failure: Error) => void;
 }
 
@@ -31,7 +27,7 @@ export function repliesOf(session_id: string): Replies {
     async await({ header: { msg_id, msg_type } }, timeout_ms, send) {
       let timer: NodeJS.Timeout | undefined;
       try {
-        return await new Promise<MessageEntry>((resolve, reject) => {
+        return await new Promise<Entry>((resolve, reject) => {
           awaited.set(msg_id, { resolve, reject });
           timer = setTimeout(() => {
             const why = `the ${msg_type} within ${timeout_ms / 1000} s`;

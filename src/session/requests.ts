@@ -19,7 +19,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { noteComm, type OpenComms } from "./comms.ts";
-import type { MessageEntry } from "../journal/entry.ts";
+import type { Entry } from "../journal/entry.ts";
 import {
   Execution,
   type Interrupter,
@@ -125,7 +125,7 @@ export class Requests {
     canWait: boolean,
     timeout_ms: number,
     by?: Principal,
-  ): Promise<MessageEntry> {
+  ): Promise<Entry> {
     return this.#replies.await(request, timeout_ms, () => {
       this.send(request, canWait, { by });
     });
@@ -198,7 +198,7 @@ export class Requests {
   }
 
   /** kernel → session, once it is in the journal. `isIdle`: it says that what its parent asked for is over. */
-  heard(message: Message, entry: MessageEntry, isIdle: boolean): void {
+  heard(message: Message, entry: Entry, isIdle: boolean): void {
     const { channel, header, parent_header } = message;
     const parent_id = parent_header?.msg_id;
     const execution = this.executions.find(parent_id);

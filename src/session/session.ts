@@ -28,7 +28,7 @@ import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import { expectMany } from "../time/signals.ts";
 import { noComms, noteComm } from "./comms.ts";
 import { noDisplays, noteDisplay } from "./displays.ts";
-import type { EventEntry, MessageEntry } from "../journal/entry.ts";
+import type { Entry } from "../journal/entry.ts";
 import type { Execution } from "./executions/execution.ts";
 import type { ExecutionQueue } from "./executions/queue.ts";
 import type { Executions } from "./executions/executions.ts";
@@ -369,7 +369,7 @@ export class Session {
     request: Message,
     timeout_ms: number,
     by?: Principal,
-  ): Promise<MessageEntry> {
+  ): Promise<Entry> {
     if (!this.isRunning && !this.isRestarting) {
       throw failure("session_not_running", { session_id: this.id });
     }
@@ -694,7 +694,7 @@ export class Session {
     return true;
   }
 
-  #say(event: OwnEvent): EventEntry {
+  #say(event: OwnEvent): Entry {
     return this.journal.say(event);
   }
 }

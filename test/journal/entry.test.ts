@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compose } from "../../src/jupyter/message.ts";
-import { EventEntry, MessageEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 
 const draft = {
   channel: "iopub",
@@ -20,7 +20,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
       (content, buffers, hasParent) => {
         const parent = hasParent ? compose(draft) : undefined;
         const message = compose({ ...draft, content, buffers, parent });
-        const entry = MessageEntry.of(7, message);
+        const entry = Entry.of(7, message);
         expect(JSON.parse(entry.text.toString())).toEqual({
           kind: "jupyter",
           seq: 7,
@@ -41,7 +41,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
 test("the frames come back as the bytes that the kernel sent", () => {
   const content = Buffer.from('{"z":9007199254740993, "a":"\\ud8ff", "z":1e0}');
   const message = compose(draft);
-  const entry = MessageEntry.of(1, {
+  const entry = Entry.of(1, {
     ...message,
     raw: { ...message.raw, content },
   });
@@ -54,7 +54,7 @@ test("an entry keeps nothing of the memory that it was read from", () => {
   const slab = Buffer.from('{"text":"first"}');
   const buffer = Buffer.from("buffer");
   const message = compose({ ...draft, buffers: [buffer] });
-  const entry = MessageEntry.of(1, {
+  const entry = Entry.of(1, {
     ...message,
     raw: { ...message.raw, content: slab },
   });
@@ -65,7 +65,7 @@ test("an entry keeps nothing of the memory that it was read from", () => {
 });
 
 test("an event carries its number", () => {
-  const entry = EventEntry.of(3, {
+  const entry = Entry.ofEvent(3, {
     kind: "status",
     status: "idle",
     reason: null,

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { compose, type Message } from "../../src/jupyter/message.ts";
 import { silentLog } from "../../src/log/log.ts";
-import { type Entry, EventEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import {
   Journal,
   type JournalOptions,
@@ -65,7 +65,7 @@ function message(text: string, buffers: readonly Uint8Array[] = []): Message {
 function whole(entry: Entry): unknown {
   const { seq, size } = entry;
   const json = entry.text.toString();
-  if (entry instanceof EventEntry) return { seq, size, json };
+  if (entry.isEvent) return { seq, size, json };
   const { channel, msg_type, msg_id, parent_id, raw, buffers } = entry;
   const frames = Object.values(raw).map((frame) =>
     Buffer.from(frame).toString("hex"),

@@ -7,7 +7,7 @@ import type { ConnectionInfo } from "../../contract/index.ts";
 import type { Refusal } from "../../src/jupyter/admission.ts";
 import { Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, type Message } from "../../src/jupyter/message.ts";
-import { MessageEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import { Slab } from "../../src/journal/slab.ts";
 import { boundaryOf } from "../../src/kernel/boundary.ts";
 import { Sockets } from "../../src/kernel/sockets.ts";
@@ -46,7 +46,7 @@ async function listen(
   const ids: string[] = [];
   const texts = new Map<string, Buffer>();
   const refusals: Refusal[] = [];
-  const keep = (id: string, { text }: MessageEntry) => {
+  const keep = (id: string, { text }: Entry) => {
     ids.push(id);
     texts.set(id, Buffer.from(text));
   };
@@ -57,9 +57,9 @@ async function listen(
       const { record, header } = message;
       const slab =
         record === undefined
-          ? MessageEntry.of(1, message).slab
+          ? Entry.of(1, message).slab
           : Slab.around(message, record, 1);
-      keep(header.msg_id, new MessageEntry(slab, 0));
+      keep(header.msg_id, new Entry(slab, 0));
     },
     burst: ({ count }) => {
       for (let n = 0; n < count; n += 1) ids.push("of a burst");
@@ -146,7 +146,7 @@ async function subscribed(publisher: XPublisher): Promise<void> {
 }
 
 function textOf(message: Message): Buffer {
-  return MessageEntry.of(1, message).text;
+  return Entry.of(1, message).text;
 }
 
 describe.each([zmtp, libzmq])("by $name", (driver) => {

@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import type { OwnEvent } from "../../contract/index.ts";
 import { Entries } from "../../src/journal/entries.ts";
-import { EventEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import { payloadsIn } from "../../src/jupyter/websocket-frame.ts";
 import { codecFor } from "../../src/server/doors/channels/kallichore.ts";
 import type { ServerOptions } from "../../src/serve.ts";
@@ -214,7 +214,7 @@ test("an event that only this server knows is spelled in the same form, for thos
 /** An event as number 9, as a client hears it that connected to that address. */
 function framesFor(address: string, event: OwnEvent): unknown[] {
   const frames: unknown[] = [];
-  const entries = Entries.of(EventEntry.of(9, event));
+  const entries = Entries.of(Entry.ofEvent(9, event));
   codecFor(address).encode(
     { journal_id: "a", reading: { entries } },
     (pieces) => {

@@ -1,6 +1,6 @@
 /** What each `display_id` shows, within a number of bytes. */
 import { expect, test } from "vitest";
-import { MessageEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import { compose } from "../../src/jupyter/message.ts";
 import {
   noDisplays,
@@ -10,8 +10,8 @@ import {
 
 const MB = 1_000_000;
 
-function shows(display_id: string, text: string): MessageEntry {
-  return MessageEntry.of(
+function shows(display_id: string, text: string): Entry {
+  return Entry.of(
     1,
     compose({
       channel: "iopub",

@@ -22,7 +22,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
-import { type Entry, MessageEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import type { Telemetry } from "../../src/telemetry/telemetry.ts";
@@ -128,7 +128,7 @@ export class FakeKernel implements Kernel {
     try {
       this.#hooks.message(new FrameReader(NO_KEY).read(frames, channel));
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
+      if (!(error instanceof Refused && error.refusal)) throw error;
       this.#hooks.refused(error.refusal);
     }
   }
@@ -406,7 +406,7 @@ export function entriesIn(session: Session, after = 0): Entry[] {
 /** What the session has said after number `after`, in short: `busy`, `exited 1`, `execution done`, `iopub stream`, `shell execute_reply aborted`. */
 export function said(session: Session, after = 0): string[] {
   return entriesIn(session, after).map((entry) => {
-    if (entry instanceof MessageEntry) {
+    if (!entry.isEvent) {
       const { status, execution_state } = entry.content as Record<
         string,
         string | undefined

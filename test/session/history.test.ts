@@ -270,7 +270,7 @@ describe("who asked for an execution", () => {
 
   function events(session: Session): unknown[] {
     return entriesIn(session).map((entry) =>
-      "event" in entry ? entry.event : `${entry.msg_type} ${entry.parent_id}`,
+      entry.isEvent ? entry.event : `${entry.msg_type} ${entry.parent_id}`,
     );
   }
 

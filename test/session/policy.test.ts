@@ -26,7 +26,7 @@ async function started(policy: PolicyChange = FIVE): Promise<{
 
 function reasons(session: Session): string[] {
   return entriesIn(session).flatMap((entry) =>
-    "event" in entry && entry.event.kind === "status"
+    entry.isEvent && entry.event.kind === "status"
       ? [`${entry.event.status}: ${entry.event.reason}`]
       : [],
   );

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { onTestFinished, describe, expect, it, test } from "vitest";
 import { WebSocket } from "ws";
 import type { Message } from "../../src/jupyter/message.ts";
-import { EventEntry } from "../../src/journal/entry.ts";
 import { mockKernel } from "../../testing/index.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
 import { openServer, type TestServer, TOKEN } from "../harness.ts";
@@ -394,8 +393,6 @@ function refusalsIn(
   after: number,
 ) {
   return entriesIn(session, after).flatMap((entry) =>
-    entry instanceof EventEntry && entry.event.kind === "refused"
-      ? [entry.event]
-      : [],
+    entry.isEvent && entry.event.kind === "refused" ? [entry.event] : [],
   );
 }

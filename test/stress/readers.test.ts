@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { MessageEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import {
   eventually,
@@ -166,7 +166,7 @@ async function displayedIn(journal: Journal): Promise<string[]> {
     if (reading === undefined || "gap" in reading) throw new Error("A gap");
     for (const entry of reading.entries) {
       seen = entry.seq;
-      if (!(entry instanceof MessageEntry)) continue;
+      if (!(entry instanceof Entry)) continue;
       if (entry.msg_type !== "display_data") continue;
       const { data } = JSON.parse(entry.raw.content.toString()) as {
         data: Record<string, string>;

@@ -68,7 +68,7 @@ function pass(seconds: number): Promise<unknown> {
 
 function lastReason(session: Session): string | null | undefined {
   const events = entriesIn(session).flatMap((entry) =>
-    "event" in entry ? [entry.event] : [],
+    entry.isEvent ? [entry.event] : [],
   );
   return events.findLast((event) => event.kind === "status")?.reason;
 }

@@ -6,7 +6,7 @@ import type {
 } from "../../../contract/index.ts";
 import { limits } from "../../../contract/limits.ts";
 import { membersAsWritten } from "../../jupyter/raw-json.ts";
-import type { MessageEntry } from "../../journal/entry.ts";
+import type { Entry } from "../../journal/entry.ts";
 import type { Execution } from "../../session/executions/execution.ts";
 import type { Session } from "../../session/session.ts";
 
@@ -71,7 +71,7 @@ function metadataOf({ request }: Execution, limit: number) {
 }
 
 /** A message of the journal as the event that clients read. What should be an object and is not is empty. */
-export function eventIn(entry: MessageEntry): JupyterEvent {
+export function eventIn(entry: Entry): JupyterEvent {
   const event = JSON.parse(entry.text.toString()) as JupyterEvent;
   const { metadata, content } = entry.raw;
   return {

@@ -6,7 +6,7 @@
  */
 import { failure, toPosition } from "../../../contract/index.ts";
 import { Entries } from "../../journal/entries.ts";
-import { EventEntry } from "../../journal/entry.ts";
+import { Entry } from "../../journal/entry.ts";
 import type { Reading } from "../../journal/journal.ts";
 import type { Session } from "../../session/session.ts";
 
@@ -46,7 +46,7 @@ export function entriesOf({ journal_id, reading }: Told): Entries {
   if ("entries" in reading) return reading.entries;
   const event = eventOf(reading, journal_id);
   const json = Buffer.from(JSON.stringify(event));
-  return Entries.of(EventEntry.spelled(event.seq, event.kind, json));
+  return Entries.of(Entry.spelled(event.seq, event.kind, json));
 }
 
 function eventOf(

@@ -3,7 +3,7 @@
  * after a number, until it is over.
  */
 import type { OwnEvent } from "../../../contract/index.ts";
-import { EventEntry } from "../../journal/entry.ts";
+import { Entry } from "../../journal/entry.ts";
 import type { Slab } from "../../journal/slab.ts";
 import { deadline } from "../../time/signals.ts";
 import type { Execution } from "./execution.ts";
@@ -84,7 +84,7 @@ function* picked(
 function belongs(row: number, slab: Slab, msg_id: string): boolean {
   if (!slab.isEvent(row)) return slab.parentOf(row) === msg_id;
   if (!CONCERN_EXECUTIONS.has(slab.typeOf(row))) return false;
-  const { event } = new EventEntry(slab, row);
+  const { event } = new Entry(slab, row);
   switch (event.kind) {
     case "execution":
       return event.execution_id === msg_id;

@@ -16,7 +16,7 @@ import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
 import { type Code, codeOf } from "./code.ts";
 import { deadline, expectMany, untilAborted } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
-import type { MessageEntry } from "../../journal/entry.ts";
+import type { Entry } from "../../journal/entry.ts";
 import type { BurstPlace } from "../../journal/journal.ts";
 import type { Burst } from "../../jupyter/record.ts";
 
@@ -85,7 +85,7 @@ export class Execution {
   outputBytes = 0;
   readonly counts = new Map<string, number>();
   /** What the kernel asks, while it does. */
-  input: MessageEntry | undefined;
+  input: Entry | undefined;
   reason: EndReason | undefined;
   /** Whether its time was up before its end. */
   isLate = false;
@@ -195,10 +195,7 @@ export class Execution {
   }
 
   /** It said something: late output after its end counts as well. */
-  heard(
-    { msg_type }: { readonly msg_type: string },
-    entry: MessageEntry,
-  ): void {
+  heard({ msg_type }: { readonly msg_type: string }, entry: Entry): void {
     this.noteSeq(entry.seq);
     this.#heardOfIt(msg_type);
     if (OUTPUTS.has(msg_type)) {
@@ -222,7 +219,7 @@ export class Execution {
   }
 
   /** The kernel asks. */
-  asked(question: MessageEntry): void {
+  asked(question: Entry): void {
     this.#begins();
     if (this.#happen("asked")) this.input = question.copy();
   }

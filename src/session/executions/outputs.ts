@@ -6,7 +6,6 @@ import {
 } from "../../../contract/index.ts";
 import { Outputs, OUTPUTS_LIMIT } from "../../../outputs/outputs.ts";
 import { displayIn, isDisplay } from "../displays.ts";
-import { EventEntry } from "../../journal/entry.ts";
 import type { Reading } from "../../journal/journal.ts";
 
 export interface ReadOutputs {
@@ -34,7 +33,7 @@ export async function outputsIn(
       continue;
     }
     for (const entry of reading.entries) {
-      if (entry instanceof EventEntry) {
+      if (entry.isEvent) {
         const { event } = entry;
         if (event.kind !== "refused" || event.parent_id !== execution_id)
           continue;

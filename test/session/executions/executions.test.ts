@@ -708,7 +708,7 @@ describe("the events of an execution in the journal", () => {
     const { id } = session.executions.get(second.header.msg_id);
     const entries = entriesOf(session, id);
     const events = entries.flatMap((entry) =>
-      "event" in entry && entry.event.kind === "execution" ? [entry] : [],
+      entry.isEvent && entry.event.kind === "execution" ? [entry] : [],
     );
     expect(events.map(({ event }) => named(event))).toEqual(states);
     const [{ seq: first_seq } = { seq: 0 }] = entries;
@@ -752,7 +752,7 @@ describe("the events of an execution in the journal", () => {
 /** What the journal holds of an execution. */
 function entriesOf(session: Session, id: string): readonly Entry[] {
   return entriesIn(session).filter((entry) =>
-    "event" in entry
+    entry.isEvent
       ? entry.event.kind === "execution" && entry.event.execution_id === id
       : entry.parent_id === id,
   );
@@ -779,7 +779,7 @@ describe("what an execution says", () => {
       if ("gap" in reading) heard.push("gap");
       else
         for (const entry of reading.entries) {
-          heard.push("msg_type" in entry ? entry.msg_type : named(entry.event));
+          heard.push(entry.isEvent ? named(entry.event) : entry.msg_type);
         }
     }
     return heard;

@@ -12,7 +12,7 @@ import { once } from "node:events";
 import type { WebSocket } from "ws";
 import { SupervisorError } from "../../../../contract/index.ts";
 import { Entries } from "../../../journal/entries.ts";
-import { MessageEntry } from "../../../journal/entry.ts";
+import { Entry } from "../../../journal/entry.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
 import type { Message } from "../../../jupyter/message.ts";
 import { within } from "../../../time/within.ts";
@@ -135,7 +135,7 @@ function* answered(
   codec: Codec,
 ): Generator<void, void> {
   for (const answer of yield* said) {
-    const entries = Entries.of(MessageEntry.of(0, answer));
+    const entries = Entries.of(Entry.of(0, answer));
     const told = { journal_id: undefined, reading: { entries } };
     codec.encode(told, (pieces) => {
       if (pieces !== undefined) frames.add(pieces);

@@ -8,7 +8,7 @@
  * `seq` in any case: their type ignores members that it does not know.
  */
 import type { OwnEvent } from "../../../../contract/index.ts";
-import { EventEntry } from "../../../journal/entry.ts";
+import { Entry } from "../../../journal/entry.ts";
 import { textFrame } from "../../../jupyter/websocket-frame.ts";
 import type { ChannelCodec } from "./channels.ts";
 
@@ -32,7 +32,7 @@ type Members = Readonly<Record<string, unknown>>;
 
 /** `undefined` is what there is no word for. */
 function codecOf(words: {
-  readonly event: (entry: EventEntry) => Members | undefined;
+  readonly event: (entry: Entry) => Members | undefined;
   readonly gap: (from: number, to: number) => Members | undefined;
 }): ChannelCodec {
   const framed = (members: Members | undefined) =>
@@ -51,7 +51,7 @@ function codecOf(words: {
           if (!slab.isEvent(row)) continue;
           putRun(start, row);
           start = row + 1;
-          const entry = new EventEntry(slab, row);
+          const entry = new Entry(slab, row);
           put(framed(words.event(entry)), entry.seq, entry.size);
         }
         putRun(start, to);
