@@ -44,16 +44,13 @@ export function isCarried(operation: Operation | undefined): boolean {
 const empty = { "{": {}, "[": [], '"': "" } as const;
 const looks = { "{": "an object", "[": "a list", '"': "a text" } as const;
 
-/** An input of which something goes on as it is written. */
-export class CarriedInput {
-  /** With nothing in place of what is large and not parsed. */
-  readonly value: Readonly<Record<string, unknown>>;
-  readonly unread: UnreadInput;
+/** Where an input has what of it goes on as it is written. No JSON has a symbol, and a schema passes it over. */
+const UNREAD = Symbol("unread");
 
-  constructor(value: CarriedInput["value"], unread: UnreadInput) {
-    this.value = value;
-    this.unread = unread;
-  }
+/** What of an input goes on as it is written. */
+export function unreadIn(input: unknown): UnreadInput {
+  const { [UNREAD]: unread = {} } = (input ?? {}) as { [UNREAD]?: UnreadInput };
+  return unread;
 }
 
 export interface UnreadInput extends Unread {
@@ -73,7 +70,7 @@ export const CODE = Buffer.from('{"code":');
 /** What is behind it is parsed, and spelled again: a number that is written as `1e20` becomes longer. */
 const ROOM = 8 * limits.input_bytes;
 
-/** The input's value, or a `CarriedInput`; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
+/** The input's value, with nothing in place of what is large and not parsed; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
 export function* clientInput(
   text: Buffer,
   operation: Operation | undefined,
@@ -103,10 +100,7 @@ export function* clientInput(
     const value = parsed(text);
     return small.length === 0
       ? value
-      : new CarriedInput(
-          value as CarriedInput["value"],
-          Object.fromEntries(small),
-        );
+      : { ...(value as object), [UNREAD]: Object.fromEntries(small) };
   }
   const value = parsed(spelled(members)) as Record<string, unknown>;
   for (const name of large.keys()) {
@@ -114,7 +108,7 @@ export function* clientInput(
     if (shape !== undefined) value[name] = empty[shape];
   }
   const { code, buffers, ...objects } = Object.fromEntries(large);
-  return new CarriedInput(value, {
+  const unread: UnreadInput = {
     ...Object.fromEntries(small),
     ...objects,
     code:
@@ -122,7 +116,8 @@ export function* clientInput(
         ? undefined
         : { string: code, begun: yield* joined([CODE, code], ROOM) },
     buffers: buffers === undefined ? undefined : yield* clientBuffers(buffers),
-  });
+  };
+  return { ...value, [UNREAD]: unread };
 }
 
 /** The objects that go on as they are written, as copies: they live longer than the text. What is not UTF-8 becomes U+FFFD, as where it is parsed. */

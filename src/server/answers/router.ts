@@ -19,7 +19,7 @@ import {
   fromPosition,
 } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
-import { CarriedInput } from "./client-input.ts";
+import { unreadIn } from "./client-input.ts";
 import { type Answers, type Call, isAsPromised } from "./implement.ts";
 import { inPieces, isLarge } from "./large-answer.ts";
 import { assertPermitted } from "../permit.ts";
@@ -103,10 +103,9 @@ const procedureInTurn = t.procedure
     if (given instanceof SupervisorError) throw toTRPC(given);
     return next({ ctx: { given } });
   })
-  .use(({ ctx: { given }, next }) => {
-    const input = given instanceof CarriedInput ? given.value : given;
-    return next({ getRawInput: () => Promise.resolve(input) });
-  });
+  .use(({ ctx: { given }, next }) =>
+    next({ getRawInput: () => Promise.resolve(given) }),
+  );
 
 /** `answers` may be any that fit the contract: the real ones, or a mock's. */
 export function routerOf(answers: Answers): AppRouter {
@@ -211,7 +210,7 @@ function askedIn({
     input,
     service: ctx.service,
     by: ctx.by,
-    unread: ctx.given instanceof CarriedInput ? ctx.given.unread : {},
+    unread: unreadIn(ctx.given),
     signal: signal ?? new AbortController().signal,
   };
 }

@@ -17,7 +17,7 @@ import {
   partsOf,
   statusOf,
 } from "../../../../contract/index.ts";
-import { clientInput, CarriedInput } from "../../answers/client-input.ts";
+import { clientInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
@@ -149,9 +149,6 @@ async function inputOf(
     const body = await share.all(
       clientInput(await textOf(req, res), operation),
     );
-    if (body instanceof CarriedInput) {
-      return new CarriedInput(whole(body.value), body.unread);
-    }
     if (typeof body === "object" && !Array.isArray(body)) {
       return whole(body ?? {});
     }
@@ -187,8 +184,7 @@ function unknownFields(input: unknown, { input: schema }: Operation): string {
   const { def } = schema as z.ZodType;
   if (def.type !== "object" || input === undefined) return "";
   const { shape } = def as z.core.$ZodObjectDef;
-  const value = input instanceof CarriedInput ? input.value : input;
-  const unknown = Object.keys(value as object)
+  const unknown = Object.keys(input as object)
     .filter((name) => !Object.hasOwn(shape, name))
     .slice(0, 20)
     .map((name) => name.slice(0, 100).replace(/[^\x20-\x7e]/g, "?"));
