@@ -8,7 +8,6 @@
  */
 import { Refused } from "../src/jupyter/admission.ts";
 import {
-  BadFrames,
   FrameReader,
   Signer,
   toFrames,
@@ -137,9 +136,7 @@ export class Wire implements AsyncDisposable {
       try {
         message = reader.read(frames, channel);
       } catch (error) {
-        if (!(error instanceof BadFrames || error instanceof Refused)) {
-          throw error;
-        }
+        if (!(error instanceof Refused)) throw error;
         console.error(`A message on ${channel} was dropped: ${error.message}`);
         continue;
       }

@@ -345,7 +345,7 @@ class RunningMock implements Kernel {
     try {
       hooks.message(admitted(message));
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
+      if (!(error instanceof Refused && error.refusal)) throw error;
       hooks.refused(error.refusal);
     }
   }

@@ -36,13 +36,15 @@ export interface Refusal {
   readonly size: number;
 }
 
+/** Why frames were refused. The text never holds the key, the signature or any content. */
 export class Refused extends Error {
   override readonly name = "Refused";
-  readonly refusal: Refusal;
+  /** `undefined`: it is no message, or nobody knows whose. */
+  readonly refusal: Refusal | undefined;
 
-  constructor(refusal: Refusal) {
-    super(inWords(refusal));
-    this.refusal = refusal;
+  constructor(why: Refusal | string) {
+    super(typeof why === "string" ? why : inWords(why));
+    this.refusal = typeof why === "string" ? undefined : why;
   }
 }
 

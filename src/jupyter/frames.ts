@@ -26,11 +26,6 @@ import { quickHmac } from "./quick-hmac.ts";
 
 export const DELIMITER: Uint8Array = Buffer.from("<IDS|MSG>");
 
-/** Why frames were refused. Never holds the key, the signature or any content. */
-export class BadFrames extends Error {
-  override readonly name = "BadFrames";
-}
-
 /** In the order in which they are signed. */
 const SIGNED = ["header", "parent_header", "metadata", "content"] as const;
 /** Bytes that are signed in one step. */
@@ -159,8 +154,8 @@ export class FrameReader {
   }
 
   /**
-   * Throws `BadFrames` when the frames are not a message, or lack a signature made with our key;
-   * `Refused` when it is one, and cannot be admitted.
+   * Throws `Refused` when the frames are not a message, lack a signature made
+   * with our key, or cannot be admitted.
    */
   read(frames: readonly Uint8Array[], channel: Channel): Received {
     const parts = partsOf(frames);
@@ -186,9 +181,9 @@ export class FrameReader {
     const { header, parent_header, metadata, content } = raw;
     const own = this.#headerIn(header);
     if (typeof own === "string")
-      throw new BadFrames(`a header that is ${own.replace("_", " ")}`);
+      throw new Refused(`a header that is ${own.replace("_", " ")}`);
     if (own.header === undefined) {
-      throw new BadFrames("a header without msg_id or msg_type");
+      throw new Refused("a header without msg_id or msg_type");
     }
     const parent = this.#parentIn(parent_header);
     if (typeof parent === "string") {
@@ -252,10 +247,10 @@ interface Parts {
   readonly buffers: readonly Uint8Array[];
 }
 
-/** Throws `BadFrames` where they are too few. */
+/** Throws `Refused` where they are too few. */
 function partsOf(frames: readonly Uint8Array[]): Parts {
   const start = frames.findIndex(isDelimiter);
-  if (start === -1) throw new BadFrames("no delimiter");
+  if (start === -1) throw new Refused("no delimiter");
   const [signature, header, parent_header, metadata, content, ...buffers] =
     frames.slice(start + 1);
   if (
@@ -265,7 +260,7 @@ function partsOf(frames: readonly Uint8Array[]): Parts {
     metadata === undefined ||
     content === undefined
   ) {
-    throw new BadFrames(
+    throw new Refused(
       `${frames.length - start - 1} frames after the delimiter, of at least five`,
     );
   }
@@ -273,10 +268,10 @@ function partsOf(frames: readonly Uint8Array[]): Parts {
   return { identities: frames.slice(0, start), signature, raw, buffers };
 }
 
-/** Throws `BadFrames`. */
+/** Throws `Refused`. */
 function assertSigned({ signature }: Parts, isSigned: boolean): void {
   if (isSigned) return;
-  throw new BadFrames(
+  throw new Refused(
     signature.length === 0 ? "not signed" : "signed with another key",
   );
 }

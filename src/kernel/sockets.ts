@@ -7,8 +7,8 @@
  */
 import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
-import { Refused } from "../jupyter/admission.ts";
-import { BadFrames, FrameReader, type Signer } from "../jupyter/frames.ts";
+import { type Refusal, Refused } from "../jupyter/admission.ts";
+import { FrameReader, type Signer } from "../jupyter/frames.ts";
 import { Intake } from "../jupyter/intake.ts";
 import { walkContent } from "../jupyter/large-json.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
@@ -61,20 +61,19 @@ export class Sockets {
       const intake = isIopub
         ? Intake.for(signer, (burst) => hooks.burst(burst))
         : undefined;
-      const heard = (read: Message | Refused | undefined): void => {
+      const heard = (read: Message | Refusal | undefined): void => {
         const { lastParent } = reader;
         if (lastParent !== undefined) {
           intake?.follow(lastParent.came, lastParent.msg_id);
         }
-        if (read instanceof Refused) hooks.refused(read.refusal);
-        else if (read !== undefined) hooks.message(read);
+        if (read === undefined) return;
+        if ("reason" in read) hooks.refused(read);
+        else hooks.message(read);
       };
-      const unread = (error: unknown): Refused | undefined => {
-        if (!(error instanceof BadFrames || error instanceof Refused)) {
-          throw error;
-        }
+      const unread = (error: unknown): Refusal | undefined => {
+        if (!(error instanceof Refused)) throw error;
         boundary.refused(channel, error.message);
-        return error instanceof Refused ? error : undefined;
+        return error.refusal;
       };
       const link = boundary.connect(channel, {
         type: isIopub ? "sub" : "dealer",
@@ -83,7 +82,7 @@ export class Sockets {
         ...(intake !== undefined && { bulk: intake }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
-          let read: Message | Refused | undefined;
+          let read: Message | Refusal | undefined;
           try {
             read = reader.read(frames, channel);
           } catch (error) {
@@ -92,7 +91,7 @@ export class Sockets {
           heard(read);
         },
         *onLarge(frames) {
-          let read: Message | Refused | undefined;
+          let read: Message | Refusal | undefined;
           try {
             read = yield* recorded(yield* reader.reading(frames, channel));
             yield* walkContent(read);

@@ -136,7 +136,7 @@ async function mocked(): Promise<Room> {
       provisioner.hooks.get(id)?.message(message);
     } catch (error) {
       // What is no message does not come out of a socket either.
-      if (error instanceof Refused) {
+      if (error instanceof Refused && error.refusal !== undefined) {
         provisioner.hooks.get(id)?.refused(error.refusal);
       }
     }

@@ -2,12 +2,8 @@ import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import {
-  BadFrames,
-  FrameReader,
-  Signer,
-  toFrames,
-} from "../../src/jupyter/frames.ts";
+import { Refused } from "../../src/jupyter/admission.ts";
+import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 
 interface Golden {
@@ -87,7 +83,7 @@ describe("frames of another implementation", () => {
       if (content === undefined) throw new Error("no content frame");
       content[0] = 0x5b;
       const reader = new FrameReader(new Signer(message.key, message.scheme));
-      expect(() => reader.read(frames, "shell")).toThrow(BadFrames);
+      expect(() => reader.read(frames, "shell")).toThrow(Refused);
     },
   );
 });
@@ -104,7 +100,7 @@ describe("what is no message is refused", () => {
   ])("%s", (_, frames) => {
     expect(() =>
       new FrameReader(signer).read(frames as Uint8Array[], "iopub"),
-    ).toThrow(BadFrames);
+    ).toThrow(Refused);
   });
 
   test("unless the key is empty, which turns signatures off", () => {
