@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Entries } from "../../src/journal/entries.ts";
-import { EventEntry } from "../../src/journal/entry.ts";
+import { Entry } from "../../src/journal/entry.ts";
 import type { Told } from "../../src/server/answers/told.ts";
 import { relay } from "../../src/server/relay.ts";
 
@@ -9,7 +9,7 @@ async function relayed(...kinds: readonly string[]): Promise<string[]> {
   const did: string[] = [];
   const told = kinds.map((kind, at): Told => {
     const json = Buffer.from(JSON.stringify({ kind, seq: at + 1 }));
-    const entries = Entries.of(EventEntry.spelled(at + 1, kind, json));
+    const entries = Entries.of(Entry.spelled(at + 1, kind, json));
     return { journal_id: "j", reading: { entries } };
   });
   await relay(
