@@ -60,6 +60,28 @@ export class ClippedText {
     this.add(decoded(`"${string.subarray(to).toString()}"`));
   }
 
+  /** The same of a string that spells `length` bytes. Behind text up to the limit only the end of a long one is decoded. */
+  addJsonOf(json: Buffer, length: number): void {
+    const half = this.#limit / 2;
+    if (length < SMALL) {
+      this.add(decoded(json.toString()));
+      return;
+    }
+    if (length > this.#limit && this.isClipped) {
+      const string = json.subarray(1, -1);
+      const to = boundary(string, string.length - half - half / 4);
+      const text = decoded(`"${string.subarray(to).toString()}"`);
+      const end = Buffer.from(text);
+      // Few texts are escapes throughout.
+      if (end.length >= half) {
+        this.leaveOut(length - end.length);
+        this.#append(end);
+        return;
+      }
+    }
+    this.addJson(json);
+  }
+
   toString(): string {
     if (!this.isClipped) return this.#start.toString();
     let cut = this.#limit / 2;
@@ -104,6 +126,8 @@ export class ClippedText {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** A text below this is put together with others. */
+const SMALL = 1024; // bytes
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const U = 0x75;

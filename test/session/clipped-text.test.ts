@@ -48,6 +48,26 @@ const piece = fc.oneof(
   fc.string({ unit: "grapheme" }),
 );
 
+test("a JSON string whose length is known is read as if it were decoded, whatever stands before it", () => {
+  fc.assert(
+    fc.property(
+      fc.array(piece, { minLength: 1, maxLength: 8 }),
+      fc.integer({ min: 1, max: 800 }),
+      fc.boolean(),
+      fc.constantFrom(0, 1, LIMIT, LIMIT + 1, 3 * LIMIT),
+      (pieces, times, isAscii, before) => {
+        const text = pieces.join("").repeat(times);
+        const json = JSON.stringify(text);
+        const found = new ClippedText(LIMIT);
+        found.add("b".repeat(before));
+        const bytes = Buffer.from(isAscii ? escapedIn(json) : json);
+        found.addJsonOf(bytes, Buffer.byteLength(text));
+        expect(found.toString()).toBe(clipped("b".repeat(before), text));
+      },
+    ),
+  );
+});
+
 test("a long JSON string is read as if it were decoded", () => {
   fc.assert(
     fc.property(
