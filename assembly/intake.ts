@@ -7,15 +7,27 @@
  * JSON. It stops before the first that is not, or not whole yet. Signatures are
  * the host's to verify: the signed bytes are laid side by side for that.
  */
-import { text, VALID, verdictAt } from "./json";
+import {
+  decodedLength,
+  isAsciiText,
+  lacksNotes,
+  nameLength,
+  nameStart,
+  noteDepth,
+  notes,
+  stringLength,
+  VALID,
+  valueStart,
+  verdictAt,
+} from "./json";
 
 /** Bytes that are read at once. */
-const INPUT_CAPACITY = 131_072;
+const INPUT_CAPACITY = 262_144;
 /** Bytes of a message's signed frames. */
 const LARGEST = 49_152;
 const ROWS_CAPACITY = 1_024;
 /** Words of a row. The first six are as a slab's index has them. */
-const ROW = 11;
+const ROW = 14;
 /** Bytes of what stands in a record before, between and behind the frames; more than there are. */
 const PIECES_CAPACITY = 256;
 /** Of the parent header. */
@@ -25,9 +37,10 @@ const PAD = 64;
 const SIGNATURE = 64;
 
 const INPUT = memory.data(INPUT_CAPACITY, 16);
-const OUTPUT_CAPACITY = 393_216;
+/** What is written stays in the processor's cache until it was handed on. */
+const OUTPUT_CAPACITY = 163_840;
 const OUTPUT = memory.data(OUTPUT_CAPACITY, 16);
-const SIGNED_CAPACITY = 196_608;
+const SIGNED_CAPACITY = 131_072;
 const SIGNED = memory.data(SIGNED_CAPACITY, 16);
 const ROWS = memory.data(ROWS_CAPACITY * ROW * 4, 16);
 const PARENT = memory.data(PARENT_CAPACITY, 16);
@@ -39,8 +52,6 @@ let parentLength: i32 = 0;
 const pieceLengths = memory.data(5 * 4, 4);
 /** Of all five pieces. */
 let constant: i32 = 0;
-/** Bytes of `INPUT` that were taken. */
-let taken: i32 = 0;
 /** Whether the last `take` stopped because the end of a message is still to come. */
 let isCut: bool = false;
 
@@ -87,11 +98,6 @@ export function parentIs(length: i32): void {
   parentLength = length;
 }
 
-/** Bytes that were taken by the last `take`. */
-export function consumed(): i32 {
-  return taken;
-}
-
 /** Whether the last `take` stopped because the end of a message is still to come. */
 export function cut(): bool {
   return isCut;
@@ -102,7 +108,7 @@ const FRAMES = 16;
 const frameAt = memory.data(FRAMES * 4, 4);
 const frameLength = memory.data(FRAMES * 4, 4);
 
-/** Takes plain messages from `start` to `end` of the input. Returns how many. */
+/** Takes plain messages from `start` to `end` of the input, as many as there is room for. Returns how many. */
 export function take(start: i32, end: i32): i32 {
   const last = INPUT + <usize>end;
   let at = INPUT + <usize>start;
@@ -126,10 +132,13 @@ export function take(start: i32, end: i32): i32 {
     if (memory.compare(parentHeader, PARENT, <usize>parentLength) != 0) break;
     const type = typeIn(header, headerLength);
     if (type < 0) break;
+    let isAscii = isAsciiText();
     if (!isEmpty(metadata, metadataLength)) {
       if (verdictAt(metadata, metadataLength) != VALID) break;
+      isAscii = isAscii && isAsciiText();
     }
     if (verdictAt(content, contentLength) != VALID) break;
+    isAscii = isAscii && isAsciiText();
     const size = constant + body;
     const frame = size < 126 ? 2 : size < 65_536 ? 4 : 10;
     if (to + <usize>(frame + size) > OUTPUT + OUTPUT_CAPACITY) break;
@@ -146,7 +155,14 @@ export function take(start: i32, end: i32): i32 {
     store<i32>(row, <i32>(signedTo - SIGNED), 28);
     store<i32>(row, <i32>(atOf(-1) - INPUT), 32);
     store<i32>(row, <i32>(next - INPUT), 36);
-    store<i32>(row, type == 0 ? textIn(content, contentLength) : NONE, 40);
+    store<i32>(row, textLengthOf(type), 40);
+    store<i32>(row, said < 0 ? -1 : <i32>(valueStart(said) - content), 44);
+    store<i32>(row, said < 0 ? 0 : stringLength(said) + 2, 48);
+    store<i32>(
+      row,
+      (isAscii ? 0 : NOT_ASCII) | (mayNameDisplay(type) ? NAMES_DISPLAY : 0),
+      52,
+    );
 
     to = frameHeader(to, size);
     to = put(put(to, piece(0), pieceLength(0)), header, headerLength);
@@ -162,23 +178,7 @@ export function take(start: i32, end: i32): i32 {
     at = next;
     count++;
   }
-  taken = <i32>(at - INPUT);
   return count;
-}
-
-/** Whether these bytes are all ASCII. */
-export function isAscii(offset: i32, length: i32): bool {
-  let at = SIGNED + <usize>offset;
-  const end = at + <usize>length;
-  while (end - at >= 16) {
-    if (i8x16.bitmask(v128.load(at)) != 0) return false;
-    at += 16;
-  }
-  while (at < end) {
-    if (load<u8>(at) >= 0x80) return false;
-    at++;
-  }
-  return true;
 }
 
 /**
@@ -254,161 +254,131 @@ function isEmpty(at: usize, length: i32): bool {
 
 /** The index of the header's `msg_type` in the host's list of types. -1: another type, or the bytes are not a header. */
 function typeIn(from: usize, length: i32): i32 {
-  if (verdictAt(from, length) != VALID) return -1;
-  const end = from + <usize>length;
+  if (verdictAt(from, length) != VALID || lacksNotes()) return -1;
   let type = -1;
   let hasId = false;
-  let depth = 0;
-  /** Whether the next string at depth 1 is a name. */
-  let isName = false;
-  let at = from;
-  while (at < end) {
-    const byte = load<u8>(at);
-    if (byte == 0x22 /* " */) {
-      const start = at + 1;
-      at = text(start, end);
-      if (depth != 1 || !isName) continue;
-      const size = at - 1 - start;
-      if (hasEscape(start, size)) return -1;
-      isName = false;
-      const isType = size == 8 && load<u64>(start) == MSG_TYPE;
-      const isId =
-        size == 6 && load<u32>(start) == MSG_ && load<u16>(start, 4) == ID;
-      if (!isType && !isId) continue;
-      at = valueAt(at);
-      if (load<u8>(at) != 0x22) return -1;
-      const value = at + 1;
-      at = text(value, end);
-      if (isId) hasId = true;
-      else type = plainType(value, at - 1 - value);
-      continue;
-    }
-    if (byte == 0x7b /* { */ || byte == 0x5b /* [ */) {
-      if (depth == 0 && byte != 0x7b) return -1;
-      depth++;
-      isName = depth == 1;
-    } else if (byte == 0x7d || byte == 0x5d) depth--;
-    else if (byte == 0x2c /* , */ && depth == 1) isName = true;
-    at++;
+  for (let i = 0; i < notes(); i++) {
+    if (noteDepth(i) != 1) continue;
+    const name = nameStart(i);
+    const size = nameLength(i);
+    if (size < 0) return -1;
+    const isType = size == 8 && load<u64>(name) == MSG_TYPE;
+    const isId =
+      size == 6 && load<u32>(name) == MSG_ && load<u16>(name, 4) == ID;
+    if (!isType && !isId) continue;
+    if (stringLength(i) < 0) return -1;
+    if (isId) hasId = true;
+    else type = plainType(valueStart(i) + 1, stringLength(i));
   }
   return hasId ? type : -1;
 }
 
-/** What `textIn` returns besides a length. */
+/** What `textLengthOf` returns besides a length. */
 const NONE = -1;
 const UNKNOWN = -2;
 
-/** Bytes of the text that a stream's content holds, as it is when decoded; the content is JSON. */
-function textIn(from: usize, length: i32): i32 {
-  const end = from + <usize>length;
+/** The member whose string `textLengthOf` has measured; -1 where that is none. */
+let said: i32 = -1;
+
+/**
+ * Bytes of the text that the content says, decoded: the content that was walked
+ * last. For a display, of its plain text and a line feed.
+ */
+function textLengthOf(type: i32): i32 {
+  said = -1;
+  if (type != STREAM && !isShown(type)) return NONE;
+  if (lacksNotes()) return UNKNOWN;
   let found = NONE;
-  let depth = 0;
-  let isName = false;
-  let at = from;
-  while (at < end) {
-    const byte = load<u8>(at);
-    if (byte == 0x22 /* " */) {
-      const start = at + 1;
-      at = text(start, end);
-      if (depth != 1 || !isName) continue;
-      const size = at - 1 - start;
-      if (hasEscape(start, size)) return UNKNOWN;
-      isName = false;
-      if (size != 4 || load<u32>(start) != TEXT) continue;
-      at = valueAt(at);
-      found = NONE;
-      if (load<u8>(at) != 0x22) continue;
-      const value = at + 1;
-      at = text(value, end);
-      found = decodedLength(value, at - 1);
-      continue;
+  for (let i = 0; i < notes(); i++) {
+    if (noteDepth(i) != 1) continue;
+    const name = nameStart(i);
+    const size = nameLength(i);
+    if (size < 0) return UNKNOWN;
+    if (size != 4) continue;
+    if (type == STREAM && load<u32>(name) == TEXT) {
+      said = stringLength(i) < 0 ? -1 : i;
+      found = said < 0 ? NONE : decodedLength(i);
+    } else if (type != STREAM && load<u32>(name) == DATA) {
+      found = plainTextIn(i);
     }
-    if (byte == 0x7b || byte == 0x5b) {
-      if (depth == 0 && byte == 0x5b) return NONE;
-      depth++;
-      isName = depth == 1;
-    } else if (byte == 0x7d || byte == 0x5d) depth--;
-    else if (byte == 0x2c && depth == 1) isName = true;
-    at++;
   }
   return found;
 }
 
-const TEXT: u32 = 0x74_78_65_74;
-
-/** Bytes in UTF-8 of what the inside of a JSON string spells; each half of a surrogate pair counts two. */
-function decodedLength(from: usize, end: usize): i32 {
-  const backslash = i8x16.splat(0x5c);
-  let length = <i32>(end - from);
-  let at = from;
-  while (at < end) {
-    while (end - at >= 16) {
-      const mask = i8x16.bitmask(i8x16.eq(v128.load(at), backslash));
-      if (mask != 0) {
-        at += <usize>ctz(mask);
-        break;
-      }
-      at += 16;
-    }
-    if (load<u8>(at) != 0x5c) {
-      at++;
-      continue;
-    }
-    if (load<u8>(at, 1) != 0x75 /* u */) {
-      length--;
-      at += 2;
-      continue;
-    }
-    const unit =
-      (hex(at + 2) << 12) |
-      (hex(at + 3) << 8) |
-      (hex(at + 4) << 4) |
-      hex(at + 5);
-    const isSurrogate = unit >= 0xd800 && unit < 0xe000;
-    length -= 6 - (unit < 0x80 ? 1 : unit < 0x800 || isSurrogate ? 2 : 3);
-    at += 6;
+/** Of the bundle that is the value of this member. */
+function plainTextIn(data: i32): i32 {
+  let found = NONE;
+  said = -1;
+  for (let i = data + 1; i < notes() && noteDepth(i) == 2; i++) {
+    const name = nameStart(i);
+    const size = nameLength(i);
+    if (size < 0) return UNKNOWN;
+    if (found == NONE) found = UNKNOWN; // the kinds that there are are said instead
+    const isPlain =
+      size == 10 && load<u64>(name) == TEXT_PLA && load<u16>(name, 8) == IN;
+    if (!isPlain) continue;
+    said = stringLength(i) < 0 ? -1 : i;
+    found = (said < 0 ? 0 : decodedLength(i)) + 1;
   }
-  return length;
+  return found;
 }
 
-function hex(at: usize): i32 {
-  const digit = <i32>load<u8>(at);
-  return digit <= 0x39 ? digit - 0x30 : (digit | 0x20) - 0x57;
-}
-
-const MSG_TYPE: u64 = 0x65_70_79_74_5f_67_73_6d;
-const MSG_: u32 = 0x5f_67_73_6d;
-const ID: u16 = 0x64_69;
-
-/** Behind the colon and the blanks before the value. */
-function valueAt(from: usize): usize {
-  let at = from;
-  while (load<u8>(at) != 0x3a) at++;
-  at++;
-  while (load<u8>(at) <= 0x20) at++;
-  return at;
-}
-
-function hasEscape(at: usize, size: usize): bool {
-  for (let i: usize = 0; i < size; i++) {
-    if (load<u8>(at + i) == 0x5c) return true;
+/** Whether the content that was walked last may name a display. */
+function mayNameDisplay(type: i32): bool {
+  if (!isShown(type)) return false;
+  if (lacksNotes()) return true;
+  for (let i = 0; i < notes(); i++) {
+    const name = nameStart(i);
+    const isName =
+      noteDepth(i) == 2 &&
+      nameLength(i) == 10 &&
+      load<u64>(name) == DISPLAY_ &&
+      load<u16>(name, 8) == ID;
+    if (isName) return true;
   }
   return false;
 }
 
-/** The types as the host lists them: stream, comm_msg, clear_output. */
-function plainType(at: usize, size: usize): i32 {
-  if (size == 6) {
-    const isStream = load<u32>(at) == 0x65727473 && load<u16>(at, 4) == 0x6d61;
-    return isStream ? 0 : -1;
-  }
-  if (size == 8) return load<u64>(at) == 0x67736d5f6d6d6f63 ? 1 : -1;
-  if (size == 12) {
-    const isClear =
-      load<u64>(at) == 0x756f5f7261656c63 && load<u32>(at, 8) == 0x74757074;
-    return isClear ? 2 : -1;
-  }
+// In the last word of a row.
+const NOT_ASCII = 1;
+const NAMES_DISPLAY = 2;
+
+const MSG_TYPE: u64 = 0x65_70_79_74_5f_67_73_6d;
+const MSG_: u32 = 0x5f_67_73_6d;
+const ID: u16 = 0x64_69;
+const TEXT: u32 = 0x74_78_65_74;
+const DATA: u32 = 0x61_74_61_64;
+const TEXT_PLA: u64 = 0x61_6c_70_2f_74_78_65_74;
+const IN: u16 = 0x6e_69;
+const DISPLAY_: u64 = 0x5f_79_61_6c_70_73_69_64;
+
+// The types as the host lists them.
+const STREAM = 0;
+const COMM_MSG = 1;
+const CLEAR_OUTPUT = 2;
+const DISPLAY_DATA = 3;
+const EXECUTE_RESULT = 4;
+const UPDATE_DISPLAY_DATA = 5;
+
+function isShown(type: i32): bool {
+  return type >= DISPLAY_DATA;
+}
+
+function plainType(at: usize, size: i32): i32 {
+  if (size == 6 && is(at, "stream")) return STREAM;
+  if (size == 8 && is(at, "comm_msg")) return COMM_MSG;
+  if (size == 12 && is(at, "clear_output")) return CLEAR_OUTPUT;
+  if (size == 12 && is(at, "display_data")) return DISPLAY_DATA;
+  if (size == 14 && is(at, "execute_result")) return EXECUTE_RESULT;
+  if (size == 19 && is(at, "update_display_data")) return UPDATE_DISPLAY_DATA;
   return -1;
+}
+
+function is(at: usize, word: string): bool {
+  for (let i = 0; i < word.length; i++) {
+    if (load<u8>(at + <usize>i) != <u8>word.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 function put(to: usize, from: usize, length: i32): usize {

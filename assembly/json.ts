@@ -49,6 +49,21 @@ let finite: bool = true;
 /** Bytes at the end of the last piece that belong before the next. */
 let left: i32 = 0;
 
+/**
+ * The members of the outermost object, and of the objects in it, in the order in
+ * which they stand: noted by the walk of a text that is there as a whole.
+ */
+const NOTES = 32;
+/** Words of a note. */
+const NOTE = 6;
+const noted = memory.data(NOTES * NOTE * 4, 4);
+let noteCount: i32 = 0;
+let hasMoreNotes: bool = false;
+
+/** Bytes that the escapes of all strings so far take beyond what they spell. */
+let escaped: i32 = 0;
+let onlyAscii: bool = true;
+
 /** Whether the last string that did not end is broken; else it goes on in the next piece. */
 let isBroken: bool = false;
 /** Up to where it is good. */
@@ -72,6 +87,86 @@ export function begin(): void {
   depth = 0;
   finite = true;
   left = 0;
+  noteCount = 0;
+  hasMoreNotes = false;
+  onlyAscii = true;
+}
+
+export function notes(): i32 {
+  return noteCount;
+}
+
+/** Whether there are more members than notes. */
+export function lacksNotes(): bool {
+  return hasMoreNotes;
+}
+
+/** Whether all bytes of the last text are ASCII, where it is JSON. */
+export function isAsciiText(): bool {
+  return onlyAscii;
+}
+
+/** 1 for a member of the outermost object. */
+export function noteDepth(index: i32): i32 {
+  return load<i32>(noteAt(index));
+}
+
+export function nameStart(index: i32): usize {
+  return <usize>load<i32>(noteAt(index), 4);
+}
+
+/** Bytes of the name; -1 where it is written with escapes. */
+export function nameLength(index: i32): i32 {
+  return load<i32>(noteAt(index), 8);
+}
+
+export function valueStart(index: i32): usize {
+  return <usize>load<i32>(noteAt(index), 12);
+}
+
+/** Bytes between the quotes of a value that is a string; -1 of another. */
+export function stringLength(index: i32): i32 {
+  return load<i32>(noteAt(index), 16);
+}
+
+/** The same in UTF-8, as it is when decoded; half of a surrogate pair alone counts three. */
+export function decodedLength(index: i32): i32 {
+  return load<i32>(noteAt(index), 20);
+}
+
+function noteAt(index: i32): usize {
+  return noted + <usize>(index * NOTE * 4);
+}
+
+function noteName(d: i32, start: usize, end: usize, escapes: i32): void {
+  if (noteCount == NOTES) {
+    hasMoreNotes = true;
+    return;
+  }
+  const note = noteAt(noteCount);
+  store<i32>(note, d);
+  store<i32>(note, <i32>start, 4);
+  store<i32>(note, escapes == 0 ? <i32>(end - start) : -1, 8);
+  store<i32>(note, 0, 12);
+  store<i32>(note, -1, 16);
+  noteCount++;
+}
+
+/** Of the member that was named last: where its value begins, if it is one of this depth. */
+function noteValue(d: i32, start: usize): void {
+  if (noteCount == 0) return;
+  const note = noteAt(noteCount - 1);
+  if (load<i32>(note) != d || load<i32>(note, 12) != 0) return;
+  store<i32>(note, <i32>start, 12);
+}
+
+function noteString(d: i32, start: usize, end: usize, escapes: i32): void {
+  if (noteCount == 0) return;
+  const note = noteAt(noteCount - 1);
+  if (load<i32>(note) != d || load<i32>(note, 12) != <i32>start - 1) return;
+  const length = <i32>(end - start);
+  store<i32>(note, length, 16);
+  store<i32>(note, length - escapes, 20);
 }
 
 /** Walks `length` bytes; MORE where it needs the next piece, which never is after the last. */
@@ -106,9 +201,12 @@ function walkFrom(from: usize, length: i32, isLast: bool): i32 {
         }
       // falls through
       case VALUE: {
+        if (d <= 2) noteValue(d, at);
         if (byte == 0x22 /* " */) {
+          const before = escaped;
           const after = text(at + 1, end);
           if (after != 0) {
+            if (d <= 2) noteString(d, at + 1, after - 1, escaped - before);
             at = after;
             state = AFTER;
             continue;
@@ -167,8 +265,10 @@ function walkFrom(from: usize, length: i32, isLast: bool): i32 {
       // falls through
       case NAME: {
         if (byte != 0x22) return NOT_JSON;
+        const before = escaped;
         const after = text(at + 1, end);
         if (after != 0) {
+          if (d <= 2) noteName(d, at + 1, after - 1, escaped - before);
           at = after;
           state = COLON;
           continue;
@@ -272,7 +372,7 @@ function walkFrom(from: usize, length: i32, isLast: bool): i32 {
 }
 
 /** Past the closing quote of the string that goes on at `from`; 0 where it does not end. */
-export function text(from: usize, end: usize): usize {
+function text(from: usize, end: usize): usize {
   const quote = i8x16.splat(0x22);
   const backslash = i8x16.splat(0x5c);
   const printable = i8x16.splat(0x20);
@@ -286,10 +386,14 @@ export function text(from: usize, end: usize): usize {
         i8x16.lt_u(bytes, printable),
       );
       const mask = i8x16.bitmask(special);
+      const high = i8x16.bitmask(bytes);
       if (mask == 0) {
+        if (high != 0) onlyAscii = false;
         at += 16;
         continue;
       }
+      const before = (mask & -mask) - 1;
+      if ((high & before) != 0) onlyAscii = false;
       at += <usize>ctz(mask);
       break;
     }
@@ -298,22 +402,50 @@ export function text(from: usize, end: usize): usize {
     if (byte == 0x22) return at + 1;
     if (byte == 0x5c) {
       if (end - at < 2) break;
-      const escaped = load<u8>(at, 1);
-      if (escaped == 0x75 /* u */) {
+      const letter = load<u8>(at, 1);
+      if (letter == 0x75 /* u */) {
         if (end - at < 6) break;
         if (!areHex(at + 2)) return broken();
+        if (isPair(at, end)) {
+          escaped += 12 - 4;
+          at += 12;
+          continue;
+        }
+        const unit = unitAt(at + 2);
+        escaped += 6 - (unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3);
         at += 6;
       } else {
-        if (!isEscape(escaped)) return broken();
+        if (!isEscape(letter)) return broken();
+        escaped++;
         at += 2;
       }
       continue;
     }
     if (byte < 0x20) return broken();
+    if (byte >= 0x80) onlyAscii = false;
     at++;
   }
   good = at;
   return 0;
+}
+
+/** Whether two escapes follow that are one character together. */
+function isPair(at: usize, end: usize): bool {
+  if ((unitAt(at + 2) & 0xfc00) != 0xd800 || end - at < 12) return false;
+  if (load<u16>(at, 6) != 0x755c /* \u */ || !areHex(at + 8)) return false;
+  return (unitAt(at + 8) & 0xfc00) == 0xdc00;
+}
+
+/** What four digits name. */
+function unitAt(at: usize): i32 {
+  return (
+    (hex(at) << 12) | (hex(at + 1) << 8) | (hex(at + 2) << 4) | hex(at + 3)
+  );
+}
+
+function hex(at: usize): i32 {
+  const digit = <i32>load<u8>(at);
+  return digit <= 0x39 ? digit - 0x30 : (digit | 0x20) - 0x57;
 }
 
 function broken(): usize {

@@ -29,7 +29,7 @@ const MODULES = [
     source: "assembly/intake.ts",
     written: "src/jupyter/intake-wasm.ts",
     imports: ["assembly/json.ts"],
-    pages: "14",
+    pages: "12",
   },
 ] as const;
 type Module = (typeof MODULES)[number];

@@ -382,6 +382,11 @@ export class Slab {
 
 const NOTHING = Buffer.alloc(0);
 
+/** Bytes that a record of so many takes, with its row. */
+export function entrySize(record: number): number {
+  return record + ROW_SIZE;
+}
+
 /** Bytes of the frame's header in a record of so many bytes. */
 function headerIn(record: number): number {
   if (record < 126 + 2) return 2;

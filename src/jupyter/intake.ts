@@ -15,7 +15,10 @@ import { type Burst, BURST_ROW, END, headOf, keys } from "./record.ts";
 import { instantiated, type WithMemory } from "./wasm.ts";
 
 /** In the order that the WebAssembly knows. */
-const TYPES = ["stream", "comm_msg", "clear_output"] as const;
+const TYPES = [
+  ...["stream", "comm_msg", "clear_output"],
+  ...["display_data", "execute_result", "update_display_data"],
+] as const;
 
 /** Words of a row: see `assembly/intake.ts`. */
 const HEADER = 2;
@@ -23,6 +26,8 @@ const TYPE = 6;
 const SIGNED = 7;
 const SIGNATURE = 8;
 const NEXT = 9;
+const FLAGS = 13;
+const NOT_ASCII = 1;
 /** Bytes of the digest's block, and of the digest in hexadecimal digits. */
 const PAD = 64;
 const DIGITS = 64;
@@ -41,10 +46,8 @@ interface Engine extends WithMemory {
   piece(index: number): number;
   pieceIs(index: number, length: number): void;
   parentIs(length: number): void;
-  consumed(): number;
   cut(): number;
   take(start: number, end: number): number;
-  isAscii(offset: number, length: number): boolean;
 }
 
 interface Workshop {
@@ -109,28 +112,32 @@ export class Intake {
   /** Takes plain messages from the beginning of what was read. Returns how many bytes. */
   take(read: Uint8Array): number {
     const { engine, rows } = this.#workshop;
-    const input = this.#load(read);
-    const count = engine.take(input.start, input.end);
-    this.#isCut = engine.cut() !== 0;
-    if (count === 0) return 0;
+    const { start, end } = this.#load(read);
+    for (let at = start; ;) {
+      const count = engine.take(at, end);
+      this.#isCut = engine.cut() !== 0;
+      const good = this.#handGood(count);
+      if (good < count) this.#isCut = false;
+      if (good > 0) at = rows[(good - 1) * BURST_ROW + NEXT] as number;
+      if (good < count || count === 0 || this.#isCut) return at - start;
+    }
+  }
+
+  /** Hands on the messages up to the first whose signature is another's. Returns how many. */
+  #handGood(count: number): number {
+    const { rows } = this.#workshop;
     let from = 0;
     for (let index = 0; index < count; index += 1) {
       const row = index * BURST_ROW;
-      const type = rows[row + TYPE];
-      if (!this.#verifies(row)) {
-        this.#hand(from, index);
-        this.#isCut = false;
-        return (
-          (index === 0 ? input.start : next(rows, index - 1)) - input.start
-        );
-      }
-      if (index > from && type !== rows[from * BURST_ROW + TYPE]) {
+      const isGood = this.#verifies(row);
+      if (!isGood || rows[row + TYPE] !== rows[from * BURST_ROW + TYPE]) {
         this.#hand(from, index);
         from = index;
       }
+      if (!isGood) return index;
     }
     this.#hand(from, count);
-    return engine.consumed() - input.start;
+    return count;
   }
 
   #hand(from: number, to: number): void {
@@ -203,18 +210,12 @@ export class Intake {
       }
       if (difference !== 0) return false;
     }
-    return (
-      engine.isAscii(signed + PAD, length) ||
-      isUtf8(memory.subarray(at + PAD, end))
-    );
+    const isAscii = ((rows[row + FLAGS] as number) & NOT_ASCII) === 0;
+    return isAscii || isUtf8(memory.subarray(at + PAD, end));
   }
 }
 
 const NOTHING = new Uint8Array();
-
-function next(rows: Int32Array, index: number): number {
-  return rows[index * BURST_ROW + NEXT] as number;
-}
 
 /** What HMAC hashes before the text, and before that hash (RFC 2104); the second with room for the hash. */
 interface Pads {

@@ -213,7 +213,7 @@ export function writeNumber(
 }
 
 /** Words of a row of a burst. */
-export const BURST_ROW = 11;
+export const BURST_ROW = 14;
 
 /**
  * Messages on iopub that came one after the other, of one type and for one
@@ -244,11 +244,34 @@ export function contentIn({ records, rows }: Burst, index: number): Buffer {
 }
 
 /**
- * Bytes of the text of a stream's message, decoded; -1 where it has none, and -2
- * where only a parser can tell.
+ * Bytes of the text that a message says, decoded: a stream's text, or the plain
+ * text of a display with a line feed behind it. `NO_TEXT` where there is none,
+ * and `UNKNOWN_TEXT` where only a parser can tell.
  */
 export function textLengthIn({ rows }: Burst, index: number): number {
   return rows[index * BURST_ROW + 10] as number;
+}
+export const NO_TEXT = -1;
+export const UNKNOWN_TEXT = -2;
+
+/** That text without the line feed, as the JSON string that it is; `undefined` where it is no string. */
+export function textIn(burst: Burst, index: number): Buffer | undefined {
+  const row = index * BURST_ROW;
+  const at = burst.rows[row + 11] as number;
+  if (at < 0) return undefined;
+  const length = burst.rows[row + 12] as number;
+  return contentIn(burst, index).subarray(at, at + length);
+}
+
+/** Whether a message may say which display it shows. */
+export function mayNameDisplay({ rows }: Burst, index: number): boolean {
+  return ((rows[index * BURST_ROW + 13] as number) & NAMES_DISPLAY) !== 0;
+}
+const NAMES_DISPLAY = 2;
+
+/** Bytes of the record of a burst's message. */
+export function recordBytesIn({ rows }: Burst, index: number): number {
+  return rows[index * BURST_ROW + 1] as number;
 }
 
 /** Bytes of the four frames of a burst's message. */

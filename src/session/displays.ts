@@ -4,8 +4,15 @@
  */
 import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
 import { membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
+import {
+  type Burst,
+  contentIn,
+  mayNameDisplay,
+  recordBytesIn,
+} from "../jupyter/record.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import type { Entry } from "../journal/entry.ts";
+import { entrySize } from "../journal/slab.ts";
 
 const LIMIT = 8 * 1024 * 1024; // bytes
 
@@ -28,6 +35,25 @@ export function noteDisplay(
   displays: Displays,
   entry: Entry,
   content = entry.raw.content,
+): void {
+  note(displays, entry, content);
+}
+
+/** The same, of many that are in the journal. */
+export function noteDisplays(displays: Displays, burst: Burst): void {
+  const { msg_type, count } = burst;
+  if (!SHOWS.has(msg_type)) return;
+  for (let index = 0; index < count; index += 1) {
+    if (!mayNameDisplay(burst, index)) continue;
+    const size = entrySize(recordBytesIn(burst, index));
+    note(displays, { msg_type, size }, contentIn(burst, index));
+  }
+}
+
+function note(
+  displays: Displays,
+  entry: Pick<Entry, "msg_type" | "size">,
+  content: Uint8Array,
 ): void {
   if (!SHOWS.has(entry.msg_type)) return;
   const json = bufferOf(content);

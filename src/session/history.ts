@@ -8,7 +8,15 @@
 import type { ExecutionHistoryEntry } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
 import { bufferOf, type Message } from "../jupyter/message.ts";
-import { type Burst, contentIn, textLengthIn } from "../jupyter/record.ts";
+import {
+  type Burst,
+  contentIn,
+  NO_TEXT,
+  textIn as textInBurst,
+  textLengthIn,
+  UNKNOWN_TEXT,
+} from "../jupyter/record.ts";
+import { isDisplay } from "./displays.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
 import { keepLast } from "./keep-last.ts";
@@ -61,9 +69,6 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     if (run !== undefined) hearBurst(run, burst);
   }
 }
-
-/** What `textLengthIn` says where only a parser can tell. */
-const UNKNOWN = -2;
 
 const SAYS: ReadonlySet<string> = new Set([
   "stream",
@@ -146,10 +151,10 @@ function hear(run: HistoryRun, msg_type: string, bytes: Uint8Array): void {
 
 /** Of a flood, only its beginning and its end are decoded. */
 function hearBurst(run: HistoryRun, burst: Burst): void {
-  const { msg_type, count } = burst;
+  const { count } = burst;
   let index = 0;
   for (; index < count && !run.output.isClipped; index += 1) {
-    hear(run, msg_type, contentIn(burst, index));
+    hearOne(run, burst, index);
   }
   let end = count;
   for (let kept = 0; end > index && kept < TEXT_LIMIT / 2;) {
@@ -159,13 +164,25 @@ function hearBurst(run: HistoryRun, burst: Burst): void {
   let omitted = 0;
   for (; index < end; index += 1) {
     const length = textLengthIn(burst, index);
-    if (length === UNKNOWN) hear(run, msg_type, contentIn(burst, index));
+    if (length === UNKNOWN_TEXT) hearOne(run, burst, index);
     else omitted += Math.max(0, length);
   }
   run.output.leaveOut(omitted);
-  for (; index < count; index += 1) {
+  for (; index < count; index += 1) hearOne(run, burst, index);
+}
+
+function hearOne(run: HistoryRun, burst: Burst, index: number): void {
+  const { msg_type } = burst;
+  const length = textLengthIn(burst, index);
+  if (length === NO_TEXT) return;
+  if (length === UNKNOWN_TEXT) {
     hear(run, msg_type, contentIn(burst, index));
+    return;
   }
+  const feed = isDisplay(msg_type) ? "\n" : "";
+  const text = textInBurst(burst, index);
+  if (text !== undefined) run.output.addJsonOf(text, length - feed.length);
+  run.output.add(feed);
 }
 
 function show({ output }: HistoryRun, data: Buffer | undefined): void {

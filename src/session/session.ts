@@ -27,7 +27,7 @@ import type { Faults } from "../log/faults.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import { expectMany } from "../time/signals.ts";
 import { noComms, noteComm } from "./comms.ts";
-import { noDisplays, noteDisplay } from "./displays.ts";
+import { noDisplays, noteDisplay, noteDisplays } from "./displays.ts";
 import type { Entry } from "../journal/entry.ts";
 import type { Execution } from "./executions/execution.ts";
 import type { ExecutionQueue } from "./executions/queue.ts";
@@ -543,7 +543,9 @@ export class Session {
         told(this.id, "from_kernel", "iopub", frameBytesIn(burst, index));
       }
     }
-    this.#requests.heardBurst(burst, this.journal.appendBurst(burst));
+    const place = this.journal.appendBurst(burst);
+    noteDisplays(this.displays, burst);
+    this.#requests.heardBurst(burst, place);
   }
 
   /** Instead of the message its refusal is in the journal. */

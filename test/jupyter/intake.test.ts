@@ -13,6 +13,11 @@ import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { Journal } from "../../src/journal/journal.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { silentLog } from "../../src/log/log.ts";
+import {
+  noDisplays,
+  noteDisplay,
+  noteDisplays,
+} from "../../src/session/displays.ts";
 import { History } from "../../src/session/history.ts";
 import { ZmtpConnection } from "../../src/zmq/zmtp/connection.ts";
 import { Decoder } from "../../src/zmq/zmtp/decoder.ts";
@@ -75,19 +80,24 @@ function recorder(key: string, isBulk: boolean) {
   const reader = new FrameReader(signer);
   const history = new History();
   history.sent(parent);
+  const displays = noDisplays();
   const bursts: number[] = [];
   const refused: string[] = [];
   const heard = (burst: Burst) => {
     bursts.push(burst.count);
     const { first, last } = journal.appendBurst(burst);
     expect(last - first + 1).toBe(burst.count);
+    noteDisplays(displays, burst);
     history.heardBurst(burst);
   };
   const intake = isBulk ? Intake.for(signer, heard) : undefined;
   const messages = (batch: readonly Frames[]) => {
     for (const frames of batch) {
       try {
-        history.heard(journal.append(reader.read(frames, "iopub")));
+        const message = reader.read(frames, "iopub");
+        const entry = journal.append(message);
+        noteDisplay(displays, entry, message.raw.content);
+        history.heard(entry, message.raw.content);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         refused.push(error.message);
@@ -100,7 +110,10 @@ function recorder(key: string, isBulk: boolean) {
     const shown = [...history].map(({ output, truncated }) => {
       return { output, truncated };
     });
-    return { texts: textsIn(journal), refused, bursts, shown };
+    const displayed = [...displays.entries()].map(([id, { content, size }]) => {
+      return { id, content: content.toString(), size };
+    });
+    return { texts: textsIn(journal), refused, bursts, shown, displayed };
   };
   return { journal, intake, messages, result };
 }
@@ -216,6 +229,36 @@ test("a flood is taken in bulk, and says what it would have said message by mess
   expect(inBulk).toBeGreaterThan(2_800);
 });
 
+test("a flood of displays is taken in bulk, and the last of each is what it shows", () => {
+  const messages = Array.from({ length: 1_000 }, (_, n) =>
+    framesOf(
+      compose({
+        channel: "iopub",
+        msg_type: n % 100 < 50 ? "display_data" : "update_display_data",
+        content: {
+          data:
+            n % 3 === 0 ? { "image/png": "AAAA" } : { "text/plain": `${n}` },
+          metadata: {},
+          transient: n % 2 === 0 ? {} : { display_id: `d${n % 7}` },
+        },
+        session: "s",
+        username: "u",
+        parent,
+      }),
+    ),
+  );
+  const bytes = wire(messages);
+  const one = taken(bytes, { step: 1e6, key: KEY, isBulk: false });
+  const bulk = taken(bytes, { step: 1e6, key: KEY, isBulk: true });
+  expect(bulk.texts).toEqual(one.texts);
+  expect(bulk.shown).toEqual(one.shown);
+  expect(bulk.displayed).toEqual(one.displayed);
+  const last = bulk.displayed.find(({ id }) => id === `d${999 % 7}`);
+  expect(last?.content).toContain('"image/png"');
+  const inBulk = bulk.bursts.reduce((sum, count) => sum + count, 0);
+  expect(inBulk).toBeGreaterThan(900);
+});
+
 test.each([
   { what: "small messages", sizes: [0, 900], steps: [50_000, 3, 7_001] },
   { what: "of all sizes", sizes: [0, 70_000], steps: [300_000, 1, 100_000] },
@@ -299,6 +342,37 @@ const output = fc
     return Buffer.from(JSON.stringify(content));
   });
 
+/** What a display shows, and what is nearly that. */
+const bundle = fc
+  .record(
+    {
+      data: fc.oneof(
+        fc.dictionary(
+          fc.constantFrom("text/plain", "image/png", "text/\u0001"),
+          fc.oneof(fc.string({ unit: "binary" }), fc.jsonValue()),
+          { maxKeys: 3 },
+        ),
+        fc.constant({ "text/plain": "é\ud800\n\u{1f600}".repeat(300) }),
+        fc.jsonValue(),
+      ),
+      metadata: fc.constantFrom({}, { "text/plain": "x", display_id: "none" }),
+      transient: fc.constantFrom(
+        ...[{}, { display_id: "one" }, { display_id: "two" }],
+        ...[{ display_id: 3 }, [{ display_id: "one" }], "display_id"],
+      ),
+      more: fc.constant(Object.fromEntries([...Array(40).keys()].entries())),
+    },
+    { requiredKeys: [] },
+  )
+  .map((content) => JSON.stringify(content))
+  .chain((text) =>
+    fc.constantFrom(
+      ...[text, text, text, text.replace("text/plain", "text\\/plain")],
+      ...[text.replace("data", "d\\u0061ta"), text.replace("}", ',"data":{}}')],
+    ),
+  )
+  .map((text) => Buffer.from(text));
+
 /** JSON, and what is nearly so, for a frame of a message. */
 const json = fc.oneof(
   fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value))),
@@ -326,6 +400,11 @@ const header = fc.oneof(
         '{"msg_id":7,"msg_type":"stream"}',
         '{"msg_type":"stream"}',
         '{"msg_type":"clear_output","msg_id":"é"}',
+        '{"msg_type":"display_data","msg_id":"d"}',
+        '{"msg_type":"display_data","msg_id":"e"}',
+        '{"msg_type":"update_display_data","msg_id":"f"}',
+        '{"msg_id":"g","msg_type":"execute_result"}',
+        '{"msg_id":"h","msg_type":"execute_resu1t"}',
         '["msg_type","stream","msg_id","a"]',
         '{"a":"msg_type","b":"msg_id","msg_id":"c","msg_type":"stre\\u0061m"}',
       )
@@ -338,7 +417,11 @@ const anything = fc.record({
   header,
   parent: fc.constantFrom("same", "same", "same", "other", "none"),
   metadata: fc.oneof(fc.constant(Buffer.from("{}")), json),
-  content: fc.oneof({ weight: 3, arbitrary: output }, json),
+  content: fc.oneof(
+    { weight: 2, arbitrary: output },
+    { weight: 2, arbitrary: bundle },
+    json,
+  ),
   buffers: fc.oneof(
     { weight: 5, arbitrary: fc.constant([]) },
     { weight: 1, arbitrary: fc.array(fc.uint8Array(), { maxLength: 2 }) },
@@ -377,6 +460,7 @@ test("whatever a kernel sends, both ways make the same of it, wherever a read en
         expect(bulk.texts).toEqual(one.texts);
         expect(bulk.refused).toEqual(one.refused);
         expect(bulk.shown).toEqual(one.shown);
+        expect(bulk.displayed).toEqual(one.displayed);
       },
     ),
     { numRuns: Number(process.env["INTAKE_RUNS"] ?? 500) },

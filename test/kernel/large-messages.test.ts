@@ -6,7 +6,12 @@ import { XPublisher } from "zeromq";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import type { Refusal } from "../../src/jupyter/admission.ts";
 import { Signer, toFrames } from "../../src/jupyter/frames.ts";
-import { compose, type Message } from "../../src/jupyter/message.ts";
+import {
+  compose,
+  type Header,
+  type Message,
+} from "../../src/jupyter/message.ts";
+import { recordBytesIn } from "../../src/jupyter/record.ts";
 import { Entry } from "../../src/journal/entry.ts";
 import { Slab } from "../../src/journal/slab.ts";
 import { boundaryOf } from "../../src/kernel/boundary.ts";
@@ -61,8 +66,14 @@ async function listen(
           : Slab.around(message, record, 1);
       keep(header.msg_id, new Entry(slab, 0));
     },
-    burst: ({ count }) => {
-      for (let n = 0; n < count; n += 1) ids.push("of a burst");
+    burst: (burst) => {
+      for (let n = 0; n < burst.count; n += 1) {
+        const slab = new Slab(1, recordBytesIn(burst, n), 1); // of this one alone
+        slab.appendBurst(burst, n);
+        const entry = new Entry(slab, 0);
+        const { msg_id } = JSON.parse(entry.raw.header.toString()) as Header;
+        keep(msg_id, entry);
+      }
     },
     refused: (refusal) => refusals.push(refusal),
     behind: () => undefined,

@@ -9,7 +9,7 @@ import { type Frames, FRAMES_LIMIT, MESSAGE_LIMIT } from "../transport.ts";
 import { BadPeer } from "./bad-peer.ts";
 import { COMMAND, LONG, MORE } from "./encoder.ts";
 
-export const SLAB_SIZE = 128 * 1024; // bytes
+export const SLAB_SIZE = 256 * 1024; // bytes
 
 /** Enough for the handshake: most connections to a kernel that is starting end before their first byte. */
 const FIRST_SLAB_SIZE = 512; // bytes
