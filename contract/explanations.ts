@@ -186,7 +186,7 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
   bad_answer: {
     means:
       "The kernel answered the request with a message that the server cannot read.",
-    todo: "This is a fault of the kernel: report it to the kernel's authors. The session's journal has a `refused` event with the reason ([the journal](journal.md#what-is-accepted-of-a-kernel)).",
+    todo: "This is a fault of the kernel: report it to the kernel's authors. The session's journal has a `refused` event with the reason ([the journal](journal.md#which-messages-of-a-kernel-are-accepted)).",
   },
   session_replaced: {
     means:

@@ -1,11 +1,14 @@
 /**
  * Writes the parts of docs/ that are data of the program: docs/errors.md from
  * the contract, and the diagram in docs/sessions.md from the lifecycle table.
+ * Then checks that every link and every file that the pages name exists.
  *
  *     tsx scripts/docs.ts            writes them
  *     tsx scripts/docs.ts --check    fails if they differ from the program
  */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { format } from "prettier";
 import { errors } from "../contract/errors.ts";
 import { explanations } from "../contract/explanations.ts";
@@ -22,6 +25,16 @@ const MARKERS = ["<!-- lifecycle -->", "<!-- /lifecycle -->"] as const;
 const isCheck = process.argv.includes("--check");
 await write(ERRORS, errorsPage());
 await write(SESSIONS, withDiagram(await readFile(SESSIONS, "utf8")));
+const pages = [
+  ...["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md"],
+  ...readdirSync("docs").map((name) => `docs/${name}`),
+].filter((path) => path.endsWith(".md"));
+for (const page of pages) {
+  for (const target of missing(page)) {
+    console.error(`${page} names ${target}, which does not exist`);
+    process.exitCode = 1;
+  }
+}
 
 async function write(path: string, markdown: string): Promise<void> {
   const text = await format(markdown, { parser: "markdown" });
@@ -118,4 +131,37 @@ function diagram(): string {
     ...arrows,
     "```",
   ].join("\n");
+}
+
+/** The links of a page that lead nowhere, and the source files that it names and that are not there. */
+function missing(page: string): string[] {
+  const text = readFileSync(page, "utf8");
+  const links = [...text.matchAll(/\]\(([^()\s]+)\)/g)]
+    .map(([, link = ""]) => link)
+    .filter((link) => !/^[a-z]+:/.test(link))
+    .filter((link) => {
+      const [path = "", anchor] = link.split("#");
+      const file = path === "" ? page : join(dirname(page), path);
+      if (!existsSync(file)) return true;
+      return anchor !== undefined && !anchorsOf(file).has(anchor);
+    });
+  const sources = [
+    ...text.matchAll(
+      /`((?:assembly|bench|client|contract|kernels|outputs|scripts|src|test|testing)\/[\w./-]+\.ts)`/g,
+    ),
+  ].map(([, path = ""]) => path);
+  return [...links, ...sources.filter((path) => !existsSync(path))];
+}
+
+/** As GitHub makes them of headings. */
+function anchorsOf(page: string): Set<string> {
+  const headings = readFileSync(page, "utf8").matchAll(/^#+ (.+)$/gm);
+  return new Set(
+    [...headings].map(([, heading = ""]) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
 }
