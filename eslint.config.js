@@ -7,6 +7,7 @@ export default defineConfig(
     ignores: [
       "dist/",
       "coverage/",
+      "docs/reference/",
       "node_modules/",
       // These are compiled as those do it who install the package.
       "examples/",

@@ -90,6 +90,7 @@ async function addressIn(options: ConnectOptions): Promise<Address> {
   return addressOf(where, { ...options, token: options.token ?? token });
 }
 
+/** A server: its kernelspecs, its sessions, and the connection to it. */
 export class Client implements AsyncDisposable {
   /** Everything that the contract has, typed, as tRPC gives it: failures are in `error.data.failure`. */
   readonly trpc: TRPCClient<AppRouter>;

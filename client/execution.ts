@@ -70,6 +70,7 @@ const MOST_WAITING = 8 * 1024 * 1024;
 /** Between being too early to interrupt and too late to cancel it can be caught once or twice. */
 const MOST_ATTEMPTS = 3;
 
+/** Code that was given to a session. Await it for its result, or loop over it for its events. */
 export class Execution
   implements PromiseLike<ExecutionResult>, AsyncIterable<ExecutionEvent>
 {

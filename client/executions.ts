@@ -24,6 +24,7 @@ export interface ExecutionId {
   readonly execution_id: string;
 }
 
+/** The executions of one session, as the server knows them. */
 export class Executions {
   readonly #line: Line;
   readonly #session_id: string;

@@ -2,6 +2,8 @@
  * What a TypeScript program imports to talk to a kallichore server, in Node,
  * browsers, Deno and Bun. `connect`, then `client.start("python3")`, then
  * `session.execute("6 * 7")`. See docs/client.md.
+ *
+ * @module kallichore/client
  */
 export { SupervisorError } from "../contract/reasons.ts";
 export type {

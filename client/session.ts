@@ -96,6 +96,7 @@ export interface Completions {
   readonly metadata: Readonly<Record<string, unknown>>;
 }
 
+/** A handle of one session. It sends no request until it is used. */
 export class Session implements AsyncDisposable {
   readonly session_id: string;
   readonly comms: Comms;

@@ -1,6 +1,8 @@
 /**
  * The whole contract as one value: every operation, its input and its output.
  * It runs in browsers and depends on zod only.
+ *
+ * @module kallichore/contract
  */
 import { executions } from "./executions.ts";
 import { kernelspecs } from "./kernelspecs.ts";

@@ -23,6 +23,7 @@ export function toPosition(text: string): Position {
   return { journal_id, seq: Number(seq) };
 }
 
+/** A position as text: `<journal_id>:<seq>`. */
 export function fromPosition({ journal_id, seq }: Position): string {
   return journal_id === undefined ? String(seq) : `${journal_id}:${seq}`;
 }

@@ -110,6 +110,7 @@ export class SupervisorError extends Error {
   }
 }
 
+/** Whether `name` is a reason of the contract. */
 export function isReason(name: unknown): name is Reason {
   return typeof name === "string" && Object.hasOwn(reasons, name);
 }

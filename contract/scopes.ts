@@ -44,6 +44,7 @@ export const messageScopes = {
   shutdown_request: "control",
 } as const satisfies Record<string, Scope>;
 
+/** The scope that a client needs to send a message of this type. */
 export function scopeOfMessage(msg_type: string): Scope {
   const scopes: Readonly<Record<string, Scope>> = messageScopes;
   return Object.hasOwn(scopes, msg_type)

@@ -55,6 +55,7 @@ export interface EmbeddedServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Starts a server without a port of its own, under a path of another HTTP server. */
 export function embedServer(options: EmbedOptions): Promise<EmbeddedServer> {
   return withFiles(options, (files) => embedded(options, files));
 }

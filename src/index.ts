@@ -1,4 +1,8 @@
-/** What a program embeds: the server on a port of its own, or under a path of another's. */
+/**
+ * What a program embeds: the server on a port of its own, or under a path of another's.
+ *
+ * @module kallichore
+ */
 export {
   startServer,
   type RunningServer,

@@ -1,6 +1,8 @@
 /**
  * The test kit for browsers, without Node: mocked kernels and the whole server
  * in memory. See docs/testing.md.
+ *
+ * @module kallichore/testing/browser
  */
 import { memoryServer, type MemoryServerOptions } from "./memory-server.ts";
 import type { TestServer } from "./test-server.ts";

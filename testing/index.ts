@@ -1,6 +1,8 @@
 /**
  * The test kit for Node: mocked kernels, in memory or as processes, and the
  * whole server with them, in memory or on a port. See docs/testing.md.
+ *
+ * @module kallichore/testing
  */
 import { memoryServer, type MemoryServerOptions } from "./memory-server.ts";
 import { portServer } from "./port-server.ts";

@@ -4,6 +4,8 @@
  *     import { expect } from "vitest";
  *     import { matchers } from "kallichore/testing/matchers";
  *     expect.extend(matchers);
+ *
+ * @module kallichore/testing/matchers
  */
 import type { Output, SessionEvent } from "../contract/index.ts";
 import { type Transcript, words } from "./transcript.ts";

@@ -122,6 +122,7 @@ export type ReplyOf<
   ? ContentOf<T>
   : Omit<ContentOf<T>, "status"> & { status?: string };
 
+/** A kernel that follows a script, for `testServer`, `handlers` and `installMockKernel`. */
 export function mockKernel(options: MockKernelOptions = {}): MockKernel {
   return { kind: "kallichore mock kernel", options };
 }

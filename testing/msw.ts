@@ -5,6 +5,8 @@
  *
  * The server's own code makes the answers. This file has only the addresses and
  * the faults that a test can switch on.
+ *
+ * @module kallichore/testing/msw
  */
 import {
   http,
@@ -62,6 +64,7 @@ export type Handlers = readonly (RequestHandler | WebSocketHandler)[] & {
   [Symbol.asyncDispose](): Promise<void>;
 };
 
+/** MSW handlers that answer as a whole server with mocked kernels at `baseUrl`. */
 export function handlers({
   baseUrl = "http://localhost:8888",
   operations,

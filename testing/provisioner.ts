@@ -29,6 +29,7 @@ export type MockKernels = Readonly<Record<string, MockKernel>>;
 /** How long a kernel may take to shut down before it is killed. */
 const STOP_TIMEOUT_MS = 5_000;
 
+/** Makes mocked kernels in memory, without processes, sockets or files. */
 export class MockProvisioner implements Provisioner {
   readonly #kernels: MockKernels;
   readonly #running = new Set<RunningMock>();

@@ -16,6 +16,7 @@ import { Transcript } from "./transcript.ts";
 
 type Executed = OutputOf<typeof contract.sessions.execute.output>;
 
+/** A session in a test: sends requests, and keeps all events in its transcript. */
 export class TestSession implements Disposable {
   readonly session_id: string;
   readonly kernel_info: KernelInfo;

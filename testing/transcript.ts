@@ -13,6 +13,7 @@ import { outputsOf, recordIn } from "../outputs/outputs.ts";
 const TIMEOUT_MS = 5_000;
 const realTimeout = globalThis.setTimeout;
 
+/** The events of a session so far, and bounded waits for new ones. */
 export class Transcript implements Disposable {
   readonly #events: SessionEvent[] = [];
   readonly #waiting = new Set<() => void>();
