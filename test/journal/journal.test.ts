@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { compose, type Message } from "../../src/jupyter/message.ts";
 import { silentLog } from "../../src/log/log.ts";
-import { Entry } from "../../src/journal/entry.ts";
+import type { Entry } from "../../src/journal/entry.ts";
 import {
   Journal,
   type JournalOptions,

@@ -22,7 +22,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { Faults } from "../../src/log/faults.ts";
-import { Entry } from "../../src/journal/entry.ts";
+import type { Entry } from "../../src/journal/entry.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import type { Telemetry } from "../../src/telemetry/telemetry.ts";
