@@ -61,7 +61,7 @@ export type ServerStatus = Omit<
 
 export type KernelspecList = OutputOf<typeof contract.kernelspecs.list.output>;
 
-const PATIENCE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
 /** A client that connects when it is first needed. Asks nothing of the server yet. */
 export function createClient(options: ClientOptions): Client {
@@ -70,7 +70,7 @@ export function createClient(options: ClientOptions): Client {
 
 /** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
 export async function connect(options: ConnectOptions): Promise<Client> {
-  const { timeout_ms = PATIENCE_MS, signal } = options;
+  const { timeout_ms = TIMEOUT_MS, signal } = options;
   signal?.throwIfAborted();
   const line = lineTo(await addressIn(options));
   try {

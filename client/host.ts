@@ -64,7 +64,7 @@ export async function lineTrouble(
 }
 
 /** How long the question may take. */
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 
 const NO_TLS = /^(EPROTO|ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST))/;
 const BAD_CERTIFICATE = /CERT|UNABLE_TO_VERIFY|SELF_SIGNED/;
@@ -91,7 +91,7 @@ async function speaksTls(
   if (origin?.startsWith("http:") !== true) return false;
   if (code !== "ECONNRESET" && code !== "UND_ERR_SOCKET") return false;
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
     await globalThis.fetch(origin.replace("http:", "https:"), { signal });
     return true;
   } catch (error) {

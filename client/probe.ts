@@ -9,7 +9,7 @@ import { askByHttp } from "./http.ts";
 import type { Fetch } from "./socket-fetch.ts";
 
 /** How long the question may take. */
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 
 export interface Finding {
   readonly error: Error;
@@ -36,7 +36,7 @@ export async function probe(address: Address): Promise<Finding | undefined> {
         type: "query",
         path: "server.configuration",
         input: undefined,
-        signal: AbortSignal.timeout(PATIENCE_MS),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
       },
     );
     return undefined;
@@ -90,7 +90,7 @@ async function pageKeptOut({ origin }: Address): Promise<string | undefined> {
     return undefined;
   }
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
     await globalThis.fetch(`${origin}/status`, { mode: "no-cors", signal });
     return page;
   } catch {

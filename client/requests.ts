@@ -25,7 +25,7 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const PATIENCE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
 export type RequestType = `${string}_request`;
 /** The reply to a request, where the protocol knows it. */
@@ -45,7 +45,7 @@ export async function request<T extends RequestType>(
   { msg_type, content }: Asked<T>,
   options: RequestOptions = {},
 ): Promise<ReplyTo<T>> {
-  const { channel = "shell", timeout_ms = PATIENCE_MS, signal } = options;
+  const { channel = "shell", timeout_ms = TIMEOUT_MS, signal } = options;
   const { session_id } = feed;
   signal?.throwIfAborted();
   const msg_id = uuid();

@@ -68,7 +68,7 @@ export const Limits = z
       .describe(
         "The most bytes that may wait in the server for one reader that does not read",
       ),
-    reader_patience_ms: z
+    reader_timeout_ms: z
       .int()
       .describe(
         "The time after which a reader that accepts none of the waiting data is disconnected; it may resume",

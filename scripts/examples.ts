@@ -8,7 +8,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const folder = fileURLToPath(new URL("../examples/", import.meta.url));
-const PATIENCE_MS = 5 * 60_000; // for one command
+const TIMEOUT_MS = 5 * 60_000; // for one command
 
 const all = readdirSync(folder).filter((name) =>
   existsSync(`${folder}${name}/package.json`),
@@ -34,7 +34,7 @@ function npm(name: string, ...args: readonly string[]): boolean {
     cwd: folder + name,
     stdio: "inherit",
     shell: process.platform === "win32",
-    timeout: PATIENCE_MS,
+    timeout: TIMEOUT_MS,
   });
   return status === 0;
 }

@@ -97,7 +97,7 @@ const LIMITS: Limits = {
   journal_disk_bytes: 1024 * MIB,
   server_disk_bytes: 4096 * MIB,
   reader_buffer_bytes: MIB,
-  reader_patience_ms: 60_000,
+  reader_timeout_ms: 60_000,
 };
 
 /** Dispose of it to end it: the doors close, then the kernels end. */

@@ -50,7 +50,7 @@ export interface Door {
   ): Promise<TestClient>;
 }
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 export class TestClient implements AsyncDisposable {
   readonly heard: Heard[] = [];
@@ -114,7 +114,7 @@ export class TestClient implements AsyncDisposable {
 
   /** Resolves with the first event that fits, heard already or yet to come. */
   async until(what: string, fits: (event: Heard) => boolean): Promise<Heard> {
-    const deadline = AbortSignal.timeout(PATIENCE_MS);
+    const deadline = AbortSignal.timeout(TIMEOUT_MS);
     for (let looked = 0; ;) {
       for (; looked < this.heard.length; looked += 1) {
         const event = this.heard[looked];

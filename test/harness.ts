@@ -220,9 +220,9 @@ export function ask(
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | Promise<T | undefined>,
-  patience_ms = 10_000,
+  timeout_ms = 10_000,
 ): Promise<T> {
-  const deadline = AbortSignal.timeout(patience_ms);
+  const deadline = AbortSignal.timeout(timeout_ms);
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;

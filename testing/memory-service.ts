@@ -41,7 +41,7 @@ export function memoryService({
     journal_disk_bytes: 0,
     server_disk_bytes: 0,
     reader_buffer_bytes: 1024 * 1024,
-    reader_patience_ms: 60_000,
+    reader_timeout_ms: 60_000,
   };
   const faults = new Faults(consoleLog);
   const service: Service = {

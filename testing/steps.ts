@@ -189,8 +189,8 @@ export function result(
   return { step: "result", data: toBundle(data), metadata, buffers };
 }
 
-export function clear({ wait: isPatient = false } = {}): Step {
-  return say("clear_output", { wait: isPatient });
+export function clear({ wait = false } = {}): Step {
+  return say("clear_output", { wait });
 }
 
 /** Ends the execution as a raised exception does. */

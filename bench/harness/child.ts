@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { ended, owned } from "./process.ts";
 
-const PATIENCE_MS = 300_000;
+const TIMEOUT_MS = 300_000;
 
 export class Child<Order extends object> implements AsyncDisposable {
   readonly #child: ChildProcess;
@@ -28,7 +28,7 @@ export class Child<Order extends object> implements AsyncDisposable {
   /** The next. */
   async answer(): Promise<unknown> {
     const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), PATIENCE_MS);
+    const timer = setTimeout(() => late.abort(), TIMEOUT_MS);
     const { signal } = late;
     const exited = once(this.#child, "exit", { signal }).then(() => {
       throw new Error(`${this.#child.spawnargs.at(-1)} ended`);
@@ -39,7 +39,7 @@ export class Child<Order extends object> implements AsyncDisposable {
       [answer] = (await Promise.race([said, exited])) as [unknown];
     } catch (error) {
       if (!signal.aborted) throw error;
-      const after = `after ${PATIENCE_MS / 1000} s`;
+      const after = `after ${TIMEOUT_MS / 1000} s`;
       throw new Error(
         `${this.#child.spawnargs.at(-1)} has not answered ${after}`,
       );

@@ -35,7 +35,7 @@ type Order =
     }
   | { readonly close: true };
 
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 
 /** How long each execution took until its reply and its idle were there, in ms. */
 export type Times = readonly number[];
@@ -102,8 +102,8 @@ obey(import.meta.url, async (order: Order) => {
 async function ended(execution: Promise<unknown> | undefined): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    const why = `an execution has not ended after ${PATIENCE_MS / 1000} s`;
-    timer = setTimeout(() => reject(new Error(why)), PATIENCE_MS);
+    const why = `an execution has not ended after ${TIMEOUT_MS / 1000} s`;
+    timer = setTimeout(() => reject(new Error(why)), TIMEOUT_MS);
   });
   await Promise.race([execution, late]).finally(() => clearTimeout(timer));
 }

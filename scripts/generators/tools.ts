@@ -26,7 +26,7 @@ const PYTHON_TOOLS = {
   ruff: "0.17.6",
 };
 
-const PATIENCE_MS = 30 * 60_000; // a Rust client on a loaded machine takes 10
+const TIMEOUT_MS = 30 * 60_000; // a Rust client on a loaded machine takes 10
 
 const cache = fileURLToPath(
   new URL("../../node_modules/.cache/generators/", import.meta.url),
@@ -51,7 +51,7 @@ export function run(
   const options = {
     cwd,
     env: { ...process.env, ...env },
-    timeout: PATIENCE_MS,
+    timeout: TIMEOUT_MS,
     maxBuffer: 256 * 1024 * 1024,
     shell: process.platform === "win32" && /^(npm|mvn)$/.test(program),
   };

@@ -7,7 +7,7 @@ import { type CommandContext, examples } from "./context.ts";
 import { findServer } from "./find-server.ts";
 
 /** Milliseconds: whoever presses Tab waits no longer. */
-const PATIENCE_MS = 1_000;
+const TIMEOUT_MS = 1_000;
 
 const shells = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof shells)[number];
@@ -63,7 +63,7 @@ async function namesOf(kind: "sessions" | "kernels"): Promise<string[]> {
 
 function late(): Promise<string[]> {
   return new Promise((resolve) =>
-    setTimeout(() => resolve([]), PATIENCE_MS).unref(),
+    setTimeout(() => resolve([]), TIMEOUT_MS).unref(),
   );
 }
 

@@ -8,15 +8,15 @@ import { CommandError, type ExitCode, exits } from "./exit.ts";
 import { exitOf, onSignals } from "./signals.ts";
 import type { OutputStream } from "./terminal.ts";
 
-/** Signals after the end that are taken for "do not wait even for that". */
-const IMPATIENCE = 3;
+/** After the end: with this many further signals the process exits without waiting. */
+const SIGNALS_TO_EXIT = 3;
 
 export class Ending implements Disposable {
   readonly #end = new AbortController();
   readonly #signals: Disposable;
   #exit: ExitCode | undefined;
   #interrupt: (() => void) | undefined;
-  #impatience = 0;
+  #laterSignals = 0;
 
   /** `gone` aborts when nobody reads any more what we write. */
   constructor(gone: AbortSignal) {
@@ -79,8 +79,8 @@ export class Ending implements Disposable {
   }
 
   #hurry(): void {
-    this.#impatience += 1;
-    if (this.#impatience < IMPATIENCE) return;
+    this.#laterSignals += 1;
+    if (this.#laterSignals < SIGNALS_TO_EXIT) return;
     process.exit(exits[this.#exit ?? "interrupted"][0]);
   }
 }

@@ -34,7 +34,7 @@ interface ServerAddress {
 }
 
 /** Milliseconds: it is on this machine, or as good as. */
-const PATIENCE_MS = 3_000;
+const TIMEOUT_MS = 3_000;
 
 /** Throws `refused` where there is no server. */
 export async function openServer(
@@ -160,7 +160,7 @@ async function assertThere(
   { trpc }: Client,
   { server_id }: ServerAddress,
 ): Promise<void> {
-  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
   const status = await trpc.server.status.query(undefined, { signal });
   if (server_id !== undefined && status.server_id !== server_id) {
     throw new Error("another server has its address now");

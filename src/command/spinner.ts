@@ -5,7 +5,7 @@
  */
 import type { OutputStream } from "./terminal.ts";
 
-const PATIENCE_MS = 1_000;
+const TIMEOUT_MS = 1_000;
 const FRAME_MS = 100;
 const FRAMES = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const CLEAR_LINE = "\r\u001b[2K";
@@ -20,7 +20,7 @@ export async function withProgress<T>(
   const began = performance.now();
   let frame = -1;
   const timer = setInterval(() => {
-    if (performance.now() - began < PATIENCE_MS) return;
+    if (performance.now() - began < TIMEOUT_MS) return;
     frame = (frame + 1) % FRAMES.length;
     const mark = sink.colors.cyan(FRAMES[frame]);
     const line = `${mark} ${text}`;

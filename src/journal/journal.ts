@@ -78,7 +78,7 @@ const BEHIND = 3 / 4;
  * entries are large on average: a kernel keeps a thousand messages for us, and
  * drops the rest without a word, where we would name a gap.
  */
-const BEHIND_PATIENCE_MS = 1_000;
+const BEHIND_TIMEOUT_MS = 1_000;
 const BEHIND_SIZE = 16 * 1024; // bytes
 /** How often it is said, while it lasts, that entries are lost. */
 const COMPLAINT_MS = 60_000;
@@ -279,12 +279,12 @@ export class Journal implements Holder, AsyncDisposable {
     }
   }
 
-  /** Nothing more will be said: readers end when they have read the rest. Resolves when all have, or after `patience_ms`. */
-  async end(patience_ms: number): Promise<void> {
+  /** Nothing more will be said: readers end when they have read the rest. Resolves when all have, or after `timeout_ms`. */
+  async end(timeout_ms: number): Promise<void> {
     this.#isEnded = true;
     const left = new Promise<void>((resolve) => (this.#allLeft = resolve));
     for (const wake of this.#waiting) wake();
-    if (this.readers > 0) await within(left, patience_ms);
+    if (this.readers > 0) await within(left, timeout_ms);
   }
 
   /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */
@@ -297,8 +297,8 @@ export class Journal implements Holder, AsyncDisposable {
     this.#behindSince ??= performance.now();
     // What is larger than the memory takes the disk as much longer.
     const share = Math.max(1, this.#unwritten / memory);
-    const patience_ms = BEHIND_PATIENCE_MS * share;
-    const left_ms = this.#behindSince + patience_ms - performance.now();
+    const timeout_ms = BEHIND_TIMEOUT_MS * share;
+    const left_ms = this.#behindSince + timeout_ms - performance.now();
     if (left_ms <= 0) return undefined;
     return within(this.#batch, left_ms);
   }

@@ -10,7 +10,7 @@ import type { Boundary } from "./boundary.ts";
 import type { CurveKeys } from "../zmq/transport.ts";
 
 /** How long an echo may take. */
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 /** A timer that is this late tells of us, not of the kernel: its echo may be waiting to be read. */
 const LATE_MS = 1_000;
 /** From an echo to the next question. */
@@ -72,10 +72,10 @@ export function watchHeartbeat({
     }
     const asked = performance.now();
     wait(() => {
-      const late = performance.now() - asked - PATIENCE_MS;
+      const late = performance.now() - asked - TIMEOUT_MS;
       if (late < LATE_MS && !excused()) tell(false);
       ask();
-    }, PATIENCE_MS);
+    }, TIMEOUT_MS);
   };
   /** Which of ours it echoes, if any. */
   const beatIn = (frame: Uint8Array | undefined): number | undefined => {

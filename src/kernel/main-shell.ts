@@ -8,7 +8,7 @@
 import type { ShellState } from "./kernel.ts";
 
 /** How long the `idle` that follows an answer may be missing: as long as that of an execution. */
-const IDLE_PATIENCE_MS = 2_000;
+const IDLE_TIMEOUT_MS = 2_000;
 
 export class MainShell {
   /** Resolves when it is known to be idle, or has said that it is busy with something else. */
@@ -47,7 +47,7 @@ export class MainShell {
   answered(msg_id: string): void {
     if (!this.#asked.has(msg_id) || this.#hasAnswered) return;
     this.#hasAnswered = true;
-    this.#late = setTimeout(() => this.#settle(), IDLE_PATIENCE_MS);
+    this.#late = setTimeout(() => this.#settle(), IDLE_TIMEOUT_MS);
     this.#late.unref();
   }
 

@@ -15,7 +15,7 @@ import { isFault } from "./fault.ts";
 export type Misfit = "ports" | "ipc";
 
 /** How long a kernel that was never seen with Unix sockets may take to bind them; at most half of the time that its start has. */
-const IPC_PATIENCE_MS = 10_000;
+const IPC_TIMEOUT_MS = 10_000;
 /** What a kernel may print that cannot use the address that it was given. */
 const OF_SOCKETS = /zmq|\bbind|endpoint|transport|protocol|address/i;
 
@@ -96,13 +96,13 @@ function fittingOfSockets(
   return {
     ...alwaysFits(transport),
     async misfit(signal) {
-      const patience_ms = Math.min(
-        IPC_PATIENCE_MS,
+      const bind_timeout_ms = Math.min(
+        IPC_TIMEOUT_MS,
         (timeout_ms ?? Infinity) / 2,
       );
       const all = bound(signal).then(() => true);
       const isSure = support !== "unknown" || isLast;
-      isBound = (await (isSure ? all : within(all, patience_ms))) === true;
+      isBound = (await (isSure ? all : within(all, bind_timeout_ms))) === true;
       return isBound ? pending() : "ipc";
     },
     afterExit({ signal }) {

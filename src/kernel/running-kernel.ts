@@ -43,12 +43,12 @@ import {
 /** From one question who the kernel is to the next, while it does not answer. */
 const ASK_AGAIN_MS = 500;
 /** How long a kernel that answered may leave us without proof that its iopub reaches us, and its stdin. */
-const REACH_PATIENCE_MS = 2_000;
+const REACH_TIMEOUT_MS = 2_000;
 /** How long what is in flight may take after the process is gone. */
 const DRAIN_MS = 500;
-const INTERRUPT_PATIENCE_MS = 5_000;
+const INTERRUPT_TIMEOUT_MS = 5_000;
 /** How long the sockets of an adopted kernel may be closed before it counts as gone. */
-const ADOPTED_PATIENCE_MS = 1_000;
+const ADOPTED_TIMEOUT_MS = 1_000;
 /** Most of our own requests that are remembered. */
 const OWN_LIMIT = 1_000;
 
@@ -171,7 +171,7 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     const seen = Promise.race([iopub.then(() => true), fails]);
     seen.catch(() => {}); // likewise
-    const latest = performance.now() + REACH_PATIENCE_MS;
+    const latest = performance.now() + REACH_TIMEOUT_MS;
     while (
       (await within(seen, ASK_AGAIN_MS)) === undefined &&
       performance.now() < latest
@@ -217,7 +217,7 @@ export class RunningKernel implements Kernel, Stoppable {
     const reply = this.#ask("control", "interrupt_request", {});
     let answer: unknown;
     try {
-      answer = await within(reply, INTERRUPT_PATIENCE_MS);
+      answer = await within(reply, INTERRUPT_TIMEOUT_MS);
     } catch (cause) {
       if (!isFault(cause, "bad_reply")) throw cause;
       const why = cause.message;
@@ -402,7 +402,7 @@ export class RunningKernel implements Kernel, Stoppable {
     if (isThere() || !this.#wasThere) return;
     setTimeout(() => {
       if (!isThere()) this.#isGone();
-    }, ADOPTED_PATIENCE_MS).unref();
+    }, ADOPTED_TIMEOUT_MS).unref();
   }
   #wasThere = false;
 

@@ -139,21 +139,21 @@ export class Sockets {
 
   /**
    * Resolves when nothing more can come: the kernel closed iopub and shell,
-   * and what was in flight was read. At most `patience_ms`, but for what large
+   * and what was in flight was read. At most `timeout_ms`, but for what large
    * messages take.
    */
-  async drained(patience_ms: number): Promise<void> {
+  async drained(timeout_ms: number): Promise<void> {
     const latest = performance.now() + LONGEST_DRAIN_MS;
     for (;;) {
       const busy = this.#busy;
       await busy;
-      await this.#disconnected(patience_ms);
+      await this.#disconnected(timeout_ms);
       if (this.#busy === busy || performance.now() > latest) return;
     }
   }
 
-  async #disconnected(patience_ms: number): Promise<void> {
-    const timer = AbortSignal.timeout(patience_ms);
+  async #disconnected(timeout_ms: number): Promise<void> {
+    const timer = AbortSignal.timeout(timeout_ms);
     while (
       !timer.aborted &&
       (this.isConnected("iopub") || this.isConnected("shell"))

@@ -1,6 +1,6 @@
 /**
- * Ending a kernel: ask, insist, force. Each rung has a patience; the ladder
- * ends when the kernel does.
+ * Ending a kernel: ask, insist, force. Each step has a timeout; the
+ * steps end when the kernel does.
  */
 import type { Exit } from "../host/exit.ts";
 import { within } from "../time/within.ts";
@@ -15,22 +15,22 @@ export interface Stoppable {
 
 /** The ways to end a kernel, mildest first, each with the time it is given. */
 const ladder = [
-  { patience_ms: 5_000, step: (kernel: Stoppable) => kernel.askToShutDown() }, // ipykernel first ends its own children, in steps
-  { patience_ms: 2_000, step: (kernel: Stoppable) => kernel.terminate() },
-  { patience_ms: 5_000, step: (kernel: Stoppable) => kernel.forceKill() },
+  { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.askToShutDown() }, // ipykernel first ends its own children, in steps
+  { timeout_ms: 2_000, step: (kernel: Stoppable) => kernel.terminate() },
+  { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.forceKill() },
 ] as const;
 
 /** All rungs together: no stop takes longer, but for a process that the system itself cannot end. */
 export const LONGEST_STOP_MS = ladder.reduce(
-  (sum, { patience_ms }) => sum + patience_ms,
+  (sum, { timeout_ms }) => sum + timeout_ms,
   0,
 );
 
 /** Resolves with how it ended, or `undefined` when even force did not help in time. */
 export async function stop(kernel: Stoppable): Promise<Exit | undefined> {
-  for (const { patience_ms, step } of ladder) {
+  for (const { timeout_ms, step } of ladder) {
     await step(kernel);
-    const exit = await within(kernel.exited, patience_ms);
+    const exit = await within(kernel.exited, timeout_ms);
     if (exit !== undefined) return exit;
   }
   return undefined;

@@ -106,13 +106,13 @@ export class Outlet implements Disposable {
     if (!this.#isWriting) this.#next();
   }
 
-  /** Resolves when all is written, or `patience_ms` are over. */
-  async flushed(patience_ms: number): Promise<void> {
+  /** Resolves when all is written, or `timeout_ms` are over. */
+  async flushed(timeout_ms: number): Promise<void> {
     if (!this.#isWriting) return;
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.#waiting.push(resolve);
-      timer = setTimeout(resolve, patience_ms);
+      timer = setTimeout(resolve, timeout_ms);
     });
     clearTimeout(timer);
   }

@@ -4,7 +4,7 @@ import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import { limits } from "../../contract/limits.ts";
 import type { WebSocketConnection } from "./door.ts";
-import { PatientSocket, plainWebSocket } from "./large-messages.ts";
+import { LargeMessageSocket, plainWebSocket } from "./large-messages.ts";
 import { sayGoodbye } from "./socket.ts";
 
 export interface Handshakes {
@@ -26,7 +26,7 @@ export function handshakes(): Handshakes {
     noServer: true,
     perMessageDeflate: false,
     maxPayload: limits.body_bytes,
-    WebSocket: PatientSocket,
+    WebSocket: LargeMessageSocket,
   });
   return {
     accept(req, stream, head, opened) {

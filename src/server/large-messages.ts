@@ -36,7 +36,7 @@ interface Settable extends WebSocket {
 }
 
 /** The server's end of a WebSocket. A large message comes as a list of buffers. */
-export class PatientSocket extends WebSocket {
+export class LargeMessageSocket extends WebSocket {
   setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void {
     (WebSocket.prototype as Settable).setSocket.call(
       this,
@@ -55,18 +55,18 @@ export class PatientSocket extends WebSocket {
 }
 
 /** As `ws` makes them where hands were shaken. */
-const ServersSocket = PatientSocket as unknown as new (
+const ServersSocket = LargeMessageSocket as unknown as new (
   address: null,
   protocols: undefined,
   options: ServerOptions,
-) => PatientSocket;
+) => LargeMessageSocket;
 
 /** A server's end of a WebSocket on which no hands were shaken; `head` is what came before. */
 export function plainWebSocket(
   stream: Duplex,
   head: Buffer,
   options: ServerOptions,
-): PatientSocket {
+): LargeMessageSocket {
   const socket = new ServersSocket(null, undefined, options);
   socket.setSocket(stream, head, options);
   return socket;

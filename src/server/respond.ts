@@ -6,16 +6,16 @@ import { stringify } from "../jupyter/raw-json.ts";
 import { share } from "../time/share.ts";
 import { inPieces, isLarge } from "./answers/large-answer.ts";
 import type { Spelled } from "./door.ts";
-import { drained } from "./patience.ts";
+import { drained } from "./drained.ts";
 import { endAfterBody, isExpectant } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";
 
-/** Resolves when the client has taken all but the end of it, or is gone. One that takes nothing of it for `patience_ms` is cut off. */
+/** Resolves when the client has taken all but the end of it, or is gone. One that takes nothing of it for `timeout_ms` is cut off. */
 export async function sendJson(
   res: ServerResponse,
   status: number,
   data: unknown,
-  patience_ms: number,
+  timeout_ms: number,
 ): Promise<void> {
   if (!isLarge(data)) {
     send(res, { status, body: data });
@@ -27,7 +27,7 @@ export async function sendJson(
   res.writeHead(status, { ...AS_JSON, "content-length": length });
   for (const piece of pieces) {
     res.write(piece);
-    if (!(await drained(res, patience_ms))) return;
+    if (!(await drained(res, timeout_ms))) return;
   }
   endAfterBody(res, last);
 }

@@ -4,7 +4,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
-import { type Patience, taken } from "./patience.ts";
+import { type ReaderLimits, drainedBelow } from "./drained.ts";
 import type { WebSocketConnection } from "./door.ts";
 import { payloadsIn } from "../jupyter/websocket-frame.ts";
 import type { Slab } from "../journal/slab.ts";
@@ -27,14 +27,14 @@ interface Waiting {
 export class FrameWriter implements Sink {
   readonly #socket: WebSocket;
   readonly #stream: Duplex | undefined;
-  readonly #patience: Patience;
+  readonly #limits: ReaderLimits;
   #waiting: Waiting[] = [];
 
   /** Without a stream the socket sends frame by frame, and nothing waits. */
-  constructor({ socket, stream }: WebSocketConnection, patience: Patience) {
+  constructor({ socket, stream }: WebSocketConnection, limits: ReaderLimits) {
     this.#socket = socket;
     this.#stream = stream;
-    this.#patience = patience;
+    this.#limits = limits;
   }
 
   add(pieces: readonly Buffer[], slab?: Slab): void {
@@ -92,7 +92,7 @@ export class FrameWriter implements Sink {
     const isOpen = () => socket.readyState === socket.OPEN;
     if (stream === undefined) return isOpen();
     const waiting = () => (isOpen() ? socket.bufferedAmount : undefined);
-    if (await taken({ waiting, stream, socket }, this.#patience)) {
+    if (await drainedBelow({ waiting, stream, socket }, this.#limits)) {
       return isOpen();
     }
     // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.

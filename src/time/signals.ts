@@ -11,10 +11,10 @@ import { once, setMaxListeners } from "node:events";
 /** A timer that is set for longer fires at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
-/** Aborts with the first source's reason, or after `patience_ms` with a `TimeoutError`. */
+/** Aborts with the first source's reason, or after `timeout_ms` with a `TimeoutError`. */
 export function deadline(
   sources: readonly AbortSignal[],
-  patience_ms?: number,
+  timeout_ms?: number,
 ): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   const forward = ({ target }: Event) =>
@@ -24,10 +24,10 @@ export function deadline(
     else source.addEventListener("abort", forward, { once: true });
   }
   let timer: NodeJS.Timeout | undefined;
-  if (patience_ms !== undefined) {
+  if (timeout_ms !== undefined) {
     const late = () =>
       controller.abort(new DOMException("Time is up", "TimeoutError"));
-    timer = setTimeout(late, Math.min(patience_ms, LONGEST_MS));
+    timer = setTimeout(late, Math.min(timeout_ms, LONGEST_MS));
   }
   return {
     signal: controller.signal,

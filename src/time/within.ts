@@ -1,11 +1,11 @@
-/** What `promise` resolves to, or `undefined` after `patience_ms`. */
+/** What `promise` resolves to, or `undefined` after `timeout_ms`. */
 export async function within<T>(
   promise: Promise<T>,
-  patience_ms: number,
+  timeout_ms: number,
 ): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), patience_ms);
+    timer = setTimeout(() => resolve(undefined), timeout_ms);
   });
   try {
     return await Promise.race([promise, late]);

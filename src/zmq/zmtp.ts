@@ -34,7 +34,7 @@ export const zmtp: KernelTransport = {
 };
 
 /** We look again after a tenth of the time that the peer has been away: soon at first, never much too late. */
-const PATIENCE = { part: 0.1, least_ms: 10, most_ms: 1_000 } as const;
+const BACKOFF = { part: 0.1, least_ms: 10, most_ms: 1_000 } as const;
 
 class ZmtpLink implements Link {
   readonly #options: LinkOptions;
@@ -118,7 +118,7 @@ class ZmtpLink implements Link {
     }
     if (this.#state === "connected") this.#since = performance.now();
     const away_ms = performance.now() - this.#since;
-    const { part, least_ms, most_ms } = PATIENCE;
+    const { part, least_ms, most_ms } = BACKOFF;
     this.#retry = setTimeout(
       () => {
         this.#connection = new ZmtpConnection(this.#options, this.#listener);

@@ -98,8 +98,8 @@ async function household() {
   return { ...home, told, members: told.filter(isMember), strays };
 }
 
-async function ended(pids: readonly number[], patience_ms = 10_000) {
-  const deadline = Date.now() + patience_ms;
+async function ended(pids: readonly number[], timeout_ms = 10_000) {
+  const deadline = Date.now() + timeout_ms;
   // There is no event for the end of a process that is not our child.
   while (pids.some((pid) => isAlive(pid))) {
     if (Date.now() > deadline) throw new Error("They still run");

@@ -19,7 +19,7 @@ import { eventually, TOKEN } from "../harness.ts";
 import { Liar } from "./liar.ts";
 import { Beside, type Room, rooms, toBeAdopted } from "./rooms.ts";
 
-/** Past the patience of a heartbeat, after which its timer speaks. */
+/** Longer than the heartbeat's timeout, so that its timer has run. */
 const HEARTBEAT_MS = 30_000;
 /** Bytes; more than a string can hold. */
 const HUGE = 600_000_000;

@@ -23,7 +23,7 @@ function opened<T extends Bound | Socket>(socket: T): T {
 }
 
 const LOCAL = { transport: "tcp", ip: "127.0.0.1", port: 0 } as const;
-const PATIENCE = { linger: 0, receiveTimeout: 10_000 };
+const SOCKET_OPTIONS = { linger: 0, receiveTimeout: 10_000 };
 
 async function boundRouter() {
   const router = opened(new Router());
@@ -39,7 +39,10 @@ async function next(socket: Bound) {
 
 function dealer(endpoint: string, routingId?: string) {
   const socket = opened(
-    new Dealer({ ...PATIENCE, ...(routingId !== undefined && { routingId }) }),
+    new Dealer({
+      ...SOCKET_OPTIONS,
+      ...(routingId !== undefined && { routingId }),
+    }),
   );
   socket.connect(endpoint);
   return socket;
@@ -69,7 +72,7 @@ it("a router answers each peer by its identity, whole, however large", async () 
 
 it("a router answers a REQ socket", async () => {
   const { router, endpoint } = await boundRouter();
-  const request = opened(new Request(PATIENCE));
+  const request = opened(new Request(SOCKET_OPTIONS));
   request.connect(endpoint);
   await request.send("question");
   const [identity = Buffer.alloc(0), empty] = await next(router);
@@ -111,7 +114,7 @@ it("a publisher hears of subscriptions, and sends what begins as one of them", a
   const publisher = opened(new XPublisher(10_000));
   const port = await publisher.bind(LOCAL);
   const [all, some] = ["", "stream"].map((topic) => {
-    const socket = opened(new Subscriber(PATIENCE));
+    const socket = opened(new Subscriber(SOCKET_OPTIONS));
     socket.connect(`tcp://127.0.0.1:${port}`);
     socket.subscribe(topic);
     return socket;

@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 /** An active environment comes before what is on PATH, as for the finder of kernelspecs. */
 const candidates = [
@@ -43,7 +43,7 @@ export function installIpykernel(folder: string): void {
 
 function runs(program: string, args: readonly string[]): boolean {
   try {
-    execFileSync(program, args, { stdio: "ignore", timeout: PATIENCE_MS });
+    execFileSync(program, args, { stdio: "ignore", timeout: TIMEOUT_MS });
     return true;
   } catch {
     return false; // not there, or not with that

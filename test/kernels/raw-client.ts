@@ -20,7 +20,7 @@ import {
 import { compose, contentOf, type Channel } from "../../src/jupyter/message.ts";
 import { endpointOf, type ConnectionInfo } from "../../kernels/connection.ts";
 
-const PATIENCE_MS = 60_000;
+const TIMEOUT_MS = 60_000;
 
 export type Content = Readonly<Record<string, unknown>>;
 
@@ -135,7 +135,7 @@ export class RawClient implements Disposable {
       new Dealer({ linger: 0, routingId, reconnectInterval: 20 });
     this.#dealers = { shell: dealer(), control: dealer(), stdin: dealer() };
     const { stdin } = this.#dealers;
-    const signal = AbortSignal.timeout(PATIENCE_MS);
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
     this.#canBeAsked = new Promise((resolve, reject) => {
       stdin.events.on("handshake", resolve);
       signal.addEventListener("abort", () => reject(signal.reason as Error));
@@ -159,7 +159,7 @@ export class RawClient implements Disposable {
     const asked: string[] = [];
     const ours = ({ parent_header }: Received) =>
       parent_header !== undefined && asked.includes(parent_header.msg_id);
-    const deadline = Date.now() + PATIENCE_MS;
+    const deadline = Date.now() + TIMEOUT_MS;
     for (;;) {
       asked.push(await this.request("shell", "kernel_info_request", {}));
       try {
@@ -249,9 +249,9 @@ export class RawClient implements Disposable {
   /** The first message, heard before or after this call, that `wanted` accepts. */
   async wait(
     wanted: (message: Received) => boolean,
-    patience_ms = PATIENCE_MS,
+    timeout_ms = TIMEOUT_MS,
   ): Promise<Received> {
-    const timeout = AbortSignal.timeout(patience_ms);
+    const timeout = AbortSignal.timeout(timeout_ms);
     let seen = 0;
     for (;;) {
       for (; seen < this.#heard.length; seen += 1) {

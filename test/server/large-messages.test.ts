@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { PatientSocket } from "../../src/server/large-messages.ts";
+import { LargeMessageSocket } from "../../src/server/large-messages.ts";
 
 const LIMIT = 1024 * 1024;
 
@@ -17,7 +17,7 @@ beforeEach(async () => {
     host: "127.0.0.1",
     perMessageDeflate: false,
     maxPayload: LIMIT,
-    WebSocket: PatientSocket,
+    WebSocket: LargeMessageSocket,
   });
   await once(server, "listening");
   heard = [];

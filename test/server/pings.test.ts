@@ -15,7 +15,7 @@ import { eventually, temporaryFolder } from "../harness.ts";
 /** Nothing else is sent. */
 const frames = { flush() {} };
 const guard = guardOf(silentLog());
-const TIMES = { every_ms: 50, patience_ms: 400 };
+const TIMES = { every_ms: 50, timeout_ms: 400 };
 
 /** The server's end of a connection to a client that answers pings, or not. */
 async function connection(answers: boolean): Promise<WebSocket> {
@@ -56,7 +56,7 @@ test("an owner is not cut off for what it could not answer while we were stopped
 
   pings.sent(1, 1);
   pings.askOnceMore();
-  standStill(5 * TIMES.patience_ms);
+  standStill(5 * TIMES.timeout_ms);
 
   const before = pongs;
   await eventually("more pongs", () => (pongs > before + 3 ? true : undefined));

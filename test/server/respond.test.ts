@@ -14,11 +14,11 @@ afterEach(() => {
 });
 
 /** Answers once; resolves with where, and with the end of the answering. */
-async function answering(patience_ms: number) {
+async function answering(timeout_ms: number) {
   let done: () => void = () => {};
   const answered = new Promise<void>((resolve) => (done = resolve));
   server = createServer((_, res) => {
-    void sendJson(res, 200, answer, patience_ms).then(done);
+    void sendJson(res, 200, answer, timeout_ms).then(done);
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

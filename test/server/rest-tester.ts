@@ -50,7 +50,7 @@ export class RestTester implements Disposable {
   /** Rejects when no answer comes, such as from a server that died. */
   async ask(
     { method, path, headers = {}, body }: Request,
-    patience_ms = 20_000,
+    timeout_ms = 20_000,
   ): Promise<Answer> {
     const sent = request({
       agent: this.#agent,
@@ -58,7 +58,7 @@ export class RestTester implements Disposable {
       port: this.#url.port,
       method,
       path,
-      signal: AbortSignal.timeout(patience_ms),
+      signal: AbortSignal.timeout(timeout_ms),
       headers: {
         ...(this.#token !== undefined && {
           authorization: `Bearer ${this.#token}`,

@@ -17,7 +17,7 @@ import {
 } from "../harness.ts";
 import { needsIpykernel } from "../needs.ts";
 
-const PATIENCE_MS = 300;
+const TIMEOUT_MS = 300;
 const BUFFER = 200_000;
 
 let server: TestServer;
@@ -28,7 +28,7 @@ beforeAll(async () => {
     limits: {
       journal_memory_bytes: 8_000_000,
       reader_buffer_bytes: BUFFER,
-      reader_patience_ms: PATIENCE_MS,
+      reader_timeout_ms: TIMEOUT_MS,
     },
   });
 });
@@ -148,14 +148,14 @@ async function flood(session_id: string, code: string): Promise<void> {
 async function said(
   session_id: string,
   messages: number,
-  patience_ms?: number,
+  timeout_ms?: number,
 ): Promise<void> {
   const session = server.server.supervisor.session(session_id);
   const isSaid = () =>
     session.journal.last > messages && session.status === "idle"
       ? true
       : undefined;
-  await eventually("the end of the flood", isSaid, patience_ms);
+  await eventually("the end of the flood", isSaid, timeout_ms);
 }
 
 /** The texts of all that was displayed. */

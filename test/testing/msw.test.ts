@@ -277,9 +277,9 @@ test("open sockets break on demand, and open again when the fault has ended", as
   await until("connecting"); // and is refused
   await until("waiting");
   expect((await client.status()).sessions).toBe(1); // HTTP goes on
-  const patient = session.execute("hi");
+  const pending = session.execute("hi");
   all.fault();
-  expect((await patient).outputs).toMatchObject([{ text: "hi\n" }]);
+  expect((await pending).outputs).toMatchObject([{ text: "hi\n" }]);
   expect(client.connection.state).toBe("open");
 });
 

@@ -207,7 +207,7 @@ const THREAD = `
 import threading
 threading.Timer(0.1, lambda: print("from a thread", flush=True)).start()`;
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 /** What was said so far; and waiting for more of it. */
 class Heard {
@@ -271,7 +271,7 @@ class Heard {
       const timer = setTimeout(() => {
         const heard = this.#messages().map(({ header }) => header.msg_type);
         reject(new Error(`Waited in vain for ${what}: ${heard.join(", ")}`));
-      }, PATIENCE_MS);
+      }, TIMEOUT_MS);
       this.#look = () => {
         const found = this.#messages().find((message) => fits(message));
         if (found === undefined) return;

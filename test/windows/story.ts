@@ -27,7 +27,7 @@ import {
 } from "../../client/index.ts";
 
 const [, , kcserver = "", kernel = "", report = ""] = process.argv;
-const PATIENCE_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 const SCENE_MS = 20_000;
 const home = mkdtempSync(join(tmpdir(), "kc story é "));
 
@@ -115,7 +115,7 @@ function isAlive(pid: number): boolean {
 }
 
 async function until(holds: () => boolean, otherwise: string): Promise<void> {
-  const latest = performance.now() + PATIENCE_MS;
+  const latest = performance.now() + TIMEOUT_MS;
   while (!holds()) {
     if (performance.now() > latest) throw new Error(otherwise);
     await sleep(50);
@@ -156,7 +156,7 @@ async function firstFrame(pipe: string, session_id: string): Promise<string> {
   });
   try {
     const [frame] = (await once(socket, "message", {
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     })) as [Buffer];
     return (JSON.parse(frame.toString()) as { kind: string }).kind;
   } finally {

@@ -10,7 +10,7 @@ import type {
   LinkState,
 } from "../../src/zmq/transport.ts";
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 export class Listener implements Disposable {
   readonly messages: Buffer[][] = [];
@@ -67,7 +67,7 @@ export class Listener implements Disposable {
   }
 
   async until(holds: () => boolean): Promise<void> {
-    const late = AbortSignal.timeout(PATIENCE_MS);
+    const late = AbortSignal.timeout(TIMEOUT_MS);
     const wake = (): void => this.#wake();
     late.addEventListener("abort", wake);
     try {

@@ -135,7 +135,7 @@ describe("a connection", () => {
     using link = new Listener(zmtp, { type: "dealer", endpoint });
     link.send("hello");
     const [sender = ""] = await router.receive();
-    await pings; // for longer than the peer's patience: unanswered, it would have left
+    await pings; // for longer than the peer's timeout: without an answer it would have closed the connection
     await router.send([sender, "still there"]);
     await link.heard(1);
     expect(link.states).toEqual(["connected"]);

@@ -90,7 +90,7 @@ export async function writeConnectionFile(
 }
 
 /** How long those who wait for the message may take to listen, and to hang up. */
-const PATIENCE_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 
 /**
  * Connects to a socket of the client's, says it, and hangs up. Resolves when it
@@ -102,7 +102,7 @@ export async function shakeHands(
   connection: Connection,
 ): Promise<void> {
   const socket = connect({ path, allowHalfOpen: true });
-  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
   try {
     await once(socket, "connect", { signal });
     const said = once(socket, "finish", { signal });
@@ -111,7 +111,7 @@ export async function shakeHands(
   } catch (cause) {
     socket.destroy();
     throw signal.aborted
-      ? new Error(`nobody listened within ${PATIENCE_MS / 1000} s`, { cause })
+      ? new Error(`nobody listened within ${TIMEOUT_MS / 1000} s`, { cause })
       : cause;
   }
   // It is said; that the other side then breaks the connection is its way to hang up.
@@ -119,5 +119,5 @@ export async function shakeHands(
   socket.on("end", () => socket.destroy());
   socket.resume();
   socket.unref();
-  socket.setTimeout(PATIENCE_MS, () => socket.destroy());
+  socket.setTimeout(TIMEOUT_MS, () => socket.destroy());
 }

@@ -59,5 +59,5 @@ export interface Limits {
   /** Bytes that may wait in our process for one reader that does not read. */
   readonly reader_buffer_bytes: number;
   /** How long a reader may take nothing at all before it is cut off. */
-  readonly reader_patience_ms: number;
+  readonly reader_timeout_ms: number;
 }

@@ -36,7 +36,7 @@ const MOST_SIGN_MS = 60_000;
 /** How long a kernel that has taken the code up may need to run it: until then, some swallow an interrupt. */
 const TAKE_UP_MS = 100;
 /** How long an interrupt waits for the code to run: what does not by then stands behind something else, which is what is meant. */
-const BEGIN_PATIENCE_MS = 1_000;
+const BEGIN_TIMEOUT_MS = 1_000;
 /** Bytes; a larger reply is kept in the journal only. */
 const REPLY_LIMIT = 64 * 1024;
 
@@ -184,7 +184,7 @@ export class Execution {
   async begun(): Promise<void> {
     if (this.#hasBegun || this.isOver) return;
     this.#begun ??= forMany();
-    using wait = deadline([this.#begun.signal, this.over], BEGIN_PATIENCE_MS);
+    using wait = deadline([this.#begun.signal, this.over], BEGIN_TIMEOUT_MS);
     await untilAborted(wait.signal);
   }
 

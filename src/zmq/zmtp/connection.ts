@@ -22,7 +22,7 @@ import {
 } from "./handshake.ts";
 
 /** As long as libzmq gives a peer that has accepted and says nothing. */
-const HANDSHAKE_PATIENCE_MS = 30_000;
+const HANDSHAKE_TIMEOUT_MS = 30_000;
 
 /** A peer that does not read our answers to its pings gets no more of them. */
 const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
@@ -77,7 +77,7 @@ export class ZmtpConnection {
   readonly #listener: ConnectionEvents;
   readonly #decoder: Decoder;
   readonly #socket: Socket;
-  readonly #patience: NodeJS.Timeout;
+  readonly #handshakeTimer: NodeJS.Timeout;
   readonly #behind: LinkOptions["behind"];
   readonly #bulk: LinkOptions["bulk"];
   #hasGreeted = false;
@@ -100,9 +100,9 @@ export class ZmtpConnection {
       "accepted" in options ? options.accepted.limit : options.limit,
       listener.tooLarge?.bind(listener),
     );
-    this.#patience = setTimeout(() => {
+    this.#handshakeTimer = setTimeout(() => {
       this.#end(new Error("The peer did not complete the ZMTP handshake"));
-    }, HANDSHAKE_PATIENCE_MS);
+    }, HANDSHAKE_TIMEOUT_MS);
     this.#socket =
       "accepted" in options
         ? options.accepted.socket
@@ -156,14 +156,14 @@ export class ZmtpConnection {
   /** Ends it without a word: the listener hears nothing more. */
   destroy(): void {
     this.#phase = "ended";
-    clearTimeout(this.#patience);
+    clearTimeout(this.#handshakeTimer);
     this.#socket.destroy();
   }
 
   /** Ends it once what was written is with the operating system; the listener hears nothing more. */
   finish(): void {
     this.#phase = "ended";
-    clearTimeout(this.#patience);
+    clearTimeout(this.#handshakeTimer);
     this.#socket.destroySoon();
   }
 
@@ -313,7 +313,7 @@ export class ZmtpConnection {
       throw new BadPeer("protocol", "The peer began without an introduction");
     }
     const identity = checkReady(body, this.#options.type);
-    clearTimeout(this.#patience);
+    clearTimeout(this.#handshakeTimer);
     this.#phase = "traffic";
     this.#listener.ready(identity);
   }

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -80,7 +80,7 @@ export class Running implements AsyncDisposable {
 
   /** How it ended; rejects when it does not. */
   async ended(): Promise<Exit> {
-    const late = AbortSignal.timeout(PATIENCE_MS);
+    const late = AbortSignal.timeout(TIMEOUT_MS);
     return Promise.race([
       this.exited,
       new Promise<never>((_resolve, reject) => {
@@ -93,13 +93,13 @@ export class Running implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill("SIGTERM");
-    const late = setTimeout(() => this.#child.kill("SIGKILL"), PATIENCE_MS);
+    const late = setTimeout(() => this.#child.kill("SIGKILL"), TIMEOUT_MS);
     await this.exited;
     clearTimeout(late);
   }
 
   async #until(holds: () => boolean, what: string): Promise<void> {
-    const late = AbortSignal.timeout(PATIENCE_MS);
+    const late = AbortSignal.timeout(TIMEOUT_MS);
     const wake = () => this.#wake();
     late.addEventListener("abort", wake);
     while (!holds()) {

@@ -15,7 +15,7 @@ export interface Facts {
   /** Runs only when slow items are asked for. */
   readonly slow?: boolean;
   /** How long the whole item may take; it fails after that. */
-  readonly patience_ms?: number;
+  readonly timeout_ms?: number;
 }
 
 export interface Item<World> extends Facts {

@@ -18,7 +18,7 @@ export interface Call {
   readonly body?: unknown;
   readonly raw?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly patience_ms?: number;
+  readonly timeout_ms?: number;
 }
 
 export interface Answer {
@@ -35,7 +35,7 @@ export function request(
   path: string,
   call: Call = {},
 ): Promise<Answer> {
-  const { patience_ms = 15_000 } = call;
+  const { timeout_ms = 15_000 } = call;
   const payload =
     call.raw ?? (call.body === undefined ? "" : JSON.stringify(call.body));
   const { promise, resolve, reject } = settled<Answer>();
@@ -57,9 +57,9 @@ export function request(
   });
   const timer = setTimeout(() => {
     outgoing.destroy(
-      new Error(`${method} ${path}: no answer within ${patience_ms} ms`),
+      new Error(`${method} ${path}: no answer within ${timeout_ms} ms`),
     );
-  }, patience_ms);
+  }, timeout_ms);
   outgoing.on("error", reject);
   outgoing.on("response", (incoming) => {
     const chunks: Buffer[] = [];

@@ -25,7 +25,7 @@ export interface Selection {
   readonly kernelless: string | undefined;
 }
 
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 
 /** Before everything else: a program that does not start is not asked three hundred times. */
 const FIRST: Facts = {
@@ -148,12 +148,12 @@ async function judged(
   item: Facts,
   run: () => Promise<void>,
 ): Promise<{ verdict: Verdict; seen: string }> {
-  const patience_ms = item.patience_ms ?? PATIENCE_MS;
+  const timeout_ms = item.timeout_ms ?? TIMEOUT_MS;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new Refuted(`the item was not over within ${patience_ms} ms`));
-    }, patience_ms);
+      reject(new Refuted(`the item was not over within ${timeout_ms} ms`));
+    }, timeout_ms);
   });
   try {
     await Promise.race([run(), late]);

@@ -46,12 +46,12 @@ export class Session {
   }
 
   start(): Promise<Answer> {
-    return this.post("start", { patience_ms: START_MS });
+    return this.post("start", { timeout_ms: START_MS });
   }
 
   restart(body?: unknown): Promise<Answer> {
     return this.post("restart", {
-      patience_ms: START_MS,
+      timeout_ms: START_MS,
       ...(body === undefined ? {} : { body }),
     });
   }

@@ -216,7 +216,7 @@ function adopting(
 }
 
 function adopted(session: Session, body: unknown): Promise<Answer> {
-  const call = { body, patience_ms: 15_000 };
+  const call = { body, timeout_ms: 15_000 };
   return session.server.request("PUT", session.path("adopt"), call);
 }
 

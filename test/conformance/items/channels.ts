@@ -588,7 +588,7 @@ export const group = outline<World>({
             (frame) => msgType(frame) === "stream",
           );
           for (let i = 0; i < 6; i += 1) {
-            const call = { patience_ms: 2_000 };
+            const call = { timeout_ms: 2_000 };
             equal(
               (await server.request("GET", "/sessions", call)).status,
               200,

@@ -123,5 +123,5 @@ export const group = outline<World>({
 });
 
 function execute(session: Session, body: unknown): Promise<Answer> {
-  return session.post("execute", { body, patience_ms: 20_000 });
+  return session.post("execute", { body, timeout_ms: 20_000 });
 }

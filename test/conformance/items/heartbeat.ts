@@ -34,7 +34,7 @@ export const group = outline<World>({
         "a kernel that is stopped becomes `offline`, with the reason `lost heartbeat`",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async ({ outage: seen }) => {
         const { idle, statusWhileAway } = await seen();
         const frame = await idle.event("status", "offline");
@@ -47,7 +47,7 @@ export const group = outline<World>({
       claim: "an idle kernel that goes on is `idle` again",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async ({ outage: seen }) => {
         const { idle } = await seen();
         const offline = await idle.event("status", "offline");
@@ -67,7 +67,7 @@ export const group = outline<World>({
       claim: "a busy kernel that goes on is `busy` again, not idle",
       source: FAULT,
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async ({ outage: seen }) => {
         const { busy } = await seen();
         const { index } = await busy.event("status", "offline");

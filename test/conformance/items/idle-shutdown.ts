@@ -28,7 +28,7 @@ const SLOW = {
   source: KALLICHORE,
   mark: "same",
   slow: true,
-  patience_ms: 180_000,
+  timeout_ms: 180_000,
 } as const;
 /** A period and a half: by then a server that thinks itself idle has ended. */
 const PERIOD_MS = 45_000;
@@ -70,7 +70,7 @@ export const group = outline<World>({
       source: "positron#8048, positron#7909",
       mark: "same",
       slow: true,
-      patience_ms: 180_000,
+      timeout_ms: 180_000,
       run: async ({ waited }) => {
         const { server, client } = (await waited()).heartbeat;
         holds(

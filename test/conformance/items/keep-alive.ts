@@ -14,7 +14,7 @@ export const group = outline<Session>({
       source: KALLICHORE,
       mark: "same",
       slow: true,
-      patience_ms: 45_000,
+      timeout_ms: 45_000,
       run: async (session) => {
         const channel = await session.channel();
         const ask = () => Promise.resolve(channel.pings.length);
@@ -36,7 +36,7 @@ export const group = outline<Session>({
       source: KALLICHORE,
       mark: "same",
       slow: true,
-      patience_ms: 90_000,
+      timeout_ms: 90_000,
       run: async (session) => {
         const channel = await session.channel({ autoPong: false });
         const ask = () => Promise.resolve(channel.isOpen());

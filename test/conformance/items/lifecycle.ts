@@ -474,9 +474,7 @@ export const group = outline<World>({
         const body = newSession({ kernel: ["slow"] });
         await server.request("PUT", "/sessions", { body });
         const session = new Session(server, text(body["session_id"]));
-        await session
-          .post("start", { patience_ms: 300 })
-          .catch(() => undefined);
+        await session.post("start", { timeout_ms: 300 }).catch(() => undefined);
         await session.becomes(["ready", "idle"], 15_000);
         const channel = await session.channel();
         equal(

@@ -16,7 +16,7 @@ interface World {
 /** For the loop to be reached: an interrupt that lands within ipykernel's print is lost there. */
 const PRINTED_MS = 500;
 
-const PATIENT = { within_ms: 20_000 };
+const SLOW = { within_ms: 20_000 };
 
 export const group = outline<World>({
   id: "PYTHON",
@@ -31,7 +31,7 @@ export const group = outline<World>({
       claim: "ipykernel starts, answers with its kernel info, and executes",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (world) => {
         const session = await created(world, "signal");
         const answer = await session.start();
@@ -42,13 +42,9 @@ export const group = outline<World>({
           "language_info.name",
         );
         const channel = await session.channel();
+        equal(resultOf(await channel.run("6 * 7", SLOW)), "42", "the result");
         equal(
-          resultOf(await channel.run("6 * 7", PATIENT)),
-          "42",
-          "the result",
-        );
-        equal(
-          streamed((await channel.run("print('hé')", PATIENT)).frames),
+          streamed((await channel.run("print('hé')", SLOW)).frames),
           "hé\n",
           "print",
         );
@@ -59,7 +55,7 @@ export const group = outline<World>({
       claim: "an interrupt by signal is a KeyboardInterrupt in a running loop",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (world) => {
         const session = await created(world, "signal");
         await session.start();
@@ -68,11 +64,11 @@ export const group = outline<World>({
         await channel.waitFor(
           "on",
           (frame) => msgType(frame) === "stream",
-          PATIENT,
+          SLOW,
         );
         await delay(PRINTED_MS);
         equal((await session.post("interrupt")).status, 200, "interrupt");
-        const reply = await channel.reply(msg_id, PATIENT);
+        const reply = await channel.reply(msg_id, SLOW);
         equal(at(reply, "ename"), "KeyboardInterrupt", "ename");
       },
     },
@@ -81,14 +77,14 @@ export const group = outline<World>({
       claim: "a restart gives a fresh namespace",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (world) => {
         const session = await created(world, "signal");
         await session.start();
         const channel = await session.channel();
-        await channel.run("here = 1", PATIENT);
+        await channel.run("here = 1", SLOW);
         equal((await session.restart()).status, 200, "restart");
-        const { reply } = await channel.run("here", PATIENT);
+        const { reply } = await channel.run("here", SLOW);
         equal(at(reply, "ename"), "NameError", "ename");
       },
     },
@@ -97,7 +93,7 @@ export const group = outline<World>({
       claim: "input() asks through stdin and gets its answer",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (world) => {
         const session = await created(world, "signal");
         await session.start();
@@ -106,7 +102,7 @@ export const group = outline<World>({
         const asked = await channel.waitFor(
           "input_request",
           (frame) => msgType(frame) === "input_request",
-          PATIENT,
+          SLOW,
         );
         channel.send({
           msg_type: "input_reply",
@@ -114,7 +110,7 @@ export const group = outline<World>({
           parent_header: at(asked.body, "header"),
           content: { value: "Ada" },
         });
-        await channel.idle(msg_id, PATIENT);
+        await channel.idle(msg_id, SLOW);
         holds(
           streamed(channel.frames).includes("Ada"),
           "no answer in the output",
@@ -127,7 +123,7 @@ export const group = outline<World>({
         "an error drops what waits, and the kernel answers the next request",
       source: KALLICHORE,
       mark: "same",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (world) => {
         const session = await created(world, "signal");
         await session.start();
@@ -135,16 +131,12 @@ export const group = outline<World>({
         const failing = channel.execute("import time; time.sleep(.5); 1/0");
         const waiting = channel.execute("2");
         equal(
-          at(await channel.reply(failing, PATIENT), "ename"),
+          at(await channel.reply(failing, SLOW), "ename"),
           "ZeroDivisionError",
           "ename",
         );
-        await channel.reply(waiting, PATIENT);
-        equal(
-          resultOf(await channel.run("3", PATIENT)),
-          "3",
-          "the next request",
-        );
+        await channel.reply(waiting, SLOW);
+        equal(resultOf(await channel.run("3", SLOW)), "3", "the next request");
       },
     },
     {
@@ -152,7 +144,7 @@ export const group = outline<World>({
       claim: "an interrupt that comes as soon as the code is sent is not lost",
       source: "kernels forget a signal between a request and its code",
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (world) => {
         const session = await created(world, "signal");
         await session.start();

@@ -64,7 +64,7 @@ export const group = outline<World>({
         "the same order, in many fast restarts on one channel, with an execution after each",
       source: ORDER,
       mark: "mended",
-      patience_ms: 3_600_000, // each restart has a bound of its own
+      timeout_ms: 3_600_000, // each restart has a bound of its own
       run: async ({ server, restarts }) => {
         const session = await Session.started(server);
         const channel = await session.channel();
@@ -230,7 +230,7 @@ export const group = outline<World>({
         "a kernel that ignores shutdown_request and SIGTERM is restarted all the same, within a bound",
       source: FAULT,
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async ({ server }) => {
         const session = await Session.started(server, { kernel: ["stubborn"] });
         const channel = await session.channel();
@@ -251,7 +251,7 @@ export const group = outline<World>({
         for (const raw of ["", "null", "{}", '{"future":1}']) {
           const answer = await session.post("restart", {
             raw,
-            patience_ms: 20_000,
+            timeout_ms: 20_000,
           });
           equal(answer.status, 200, `status code with ${shown(raw)}`);
         }
@@ -276,7 +276,7 @@ export const group = outline<World>({
         "a restart that meets a kill, an exit, a shutdown_request, an interrupt, another restart or a reconnect keeps the order, and leaves a session that works",
       source: ORDER,
       mark: "mended",
-      patience_ms: 180_000,
+      timeout_ms: 180_000,
       run: async ({ server }) => {
         for (const [what, meets] of Object.entries(MEETINGS)) {
           for (const wait_ms of [0, 30]) {

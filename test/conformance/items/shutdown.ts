@@ -91,7 +91,7 @@ export const group = outline<Ground>({
         "with a kernel that ignores requests and signals it ends within a bound, and so does the kernel",
       source: FAULT,
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (ground) => {
         const server = await ground.start();
         const session = await Session.started(server, { kernel: ["stubborn"] });
@@ -106,7 +106,7 @@ export const group = outline<Ground>({
         "with a start under way it ends within a bound, and nothing of the start is left",
       source: FAULT,
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (ground) => {
         const server = await ground.start();
         const session = await Session.create(server, { kernel: ["deaf"] });
@@ -129,7 +129,7 @@ export const group = outline<Ground>({
         "with a stopped kernel it ends within a bound, and the kernel is gone",
       source: FAULT,
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (ground) => {
         const server = await ground.start();
         const session = await Session.started(server);

@@ -61,7 +61,7 @@ export const group = outline<Ground>({
         "a kernel that ignores every request and signal is gone when the server is, within a bound",
       source: FAULT,
       mark: "mended",
-      patience_ms: 60_000,
+      timeout_ms: 60_000,
       run: async (ground) => {
         const server = await ground.start();
         const session = await Session.started(server, { kernel: ["stubborn"] });

@@ -368,7 +368,7 @@ export const group = outline<Ground>({
         for (let i = 0; i < 500; i += 1) {
           const path = `/sessions/${filling}`;
           const answer = await server.request("GET", path, {
-            patience_ms: 3_000,
+            timeout_ms: 3_000,
           });
           equal(answer.status, 404, "GET of an unknown session");
         }

@@ -30,7 +30,7 @@ import { assertPermitted } from "../../permit.ts";
 import { joined } from "../../../jupyter/pieces.ts";
 import { Pings } from "./pings.ts";
 import { speakerOf } from "../../answers/speaker.ts";
-import type { Patience } from "../../patience.ts";
+import type { ReaderLimits } from "../../drained.ts";
 import type { Told } from "../../answers/told.ts";
 import type { WebSocketConnection } from "../../door.ts";
 import { type Codec, relay } from "../../relay.ts";
@@ -50,7 +50,7 @@ export interface ChannelOptions {
   readonly faults: Faults;
   readonly telemetry: Telemetry;
   readonly guard: Guard;
-  readonly patience: Patience;
+  readonly readerLimits: ReaderLimits;
   /** The session's own socket, where the client came in by that. */
   readonly socketPath?: string | undefined;
 }
@@ -75,7 +75,7 @@ export function ownChannels(
   const closed = new AbortController();
   const { socket } = connection;
   const { codec, guard, log } = options;
-  const frames = new FrameWriter(connection, options.patience);
+  const frames = new FrameWriter(connection, options.readerLimits);
   const claim = session.ownership.take(
     "Another client has connected to this session",
     (reason) => {

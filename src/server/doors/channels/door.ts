@@ -168,9 +168,9 @@ function enter(
         faults,
         telemetry,
         guard,
-        patience: {
+        readerLimits: {
           limit: limits.reader_buffer_bytes,
-          patience_ms: limits.reader_patience_ms,
+          timeout_ms: limits.reader_timeout_ms,
         },
         socketPath,
       },

@@ -20,14 +20,14 @@ export interface PingTimes {
   /** From one ping of the regular kind to the next. */
   readonly every_ms: number;
   /** An answer that is overdue for longer ends the connection. */
-  readonly patience_ms: number;
+  readonly timeout_ms: number;
 }
 
 export interface PingOptions extends Partial<PingTimes> {
   readonly guard: Pick<Guard, "around">;
 }
 
-const TIMES: PingTimes = { every_ms: 10_000, patience_ms: 40_000 };
+const TIMES: PingTimes = { every_ms: 10_000, timeout_ms: 40_000 };
 /** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
 const PING_BYTES = 32 * 1024;
 /** From one question to the next: each costs a write and a read, here and there. */
@@ -123,13 +123,13 @@ export class Pings {
   }
 
   #tick(): void {
-    const { every_ms, patience_ms } = this.#times;
+    const { every_ms, timeout_ms } = this.#times;
     const now = performance.now();
     const late_ms = now - this.#due;
     this.#due = now + every_ms;
     if (late_ms > every_ms) this.#forgive(late_ms);
     const [oldest] = this.#asked.values();
-    if (oldest !== undefined && now - oldest.at > patience_ms) {
+    if (oldest !== undefined && now - oldest.at > timeout_ms) {
       this.#socket.terminate();
     } else this.#ping();
   }

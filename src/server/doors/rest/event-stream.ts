@@ -2,7 +2,7 @@
 import type { ServerResponse } from "node:http";
 import type { Guard } from "../../../log/guard.ts";
 import { entriesOf, type Told } from "../../answers/told.ts";
-import { drained } from "../../patience.ts";
+import { drained } from "../../drained.ts";
 import { type Codec, relay, type Sink } from "../../relay.ts";
 import { idPrefixOf, spell } from "../../spelling.ts";
 
@@ -11,12 +11,12 @@ const KEEP_ALIVE_MS = 15_000;
 
 /**
  * One event for each entry, with its position as `id:`. Ends when the client
- * leaves, or takes nothing for `patience_ms`; waits while it is slow.
+ * leaves, or takes nothing for `timeout_ms`; waits while it is slow.
  */
 export async function streamEvents(
   res: ServerResponse,
   subscription: AsyncIterable<Told>,
-  patience_ms: number,
+  timeout_ms: number,
   guard: Pick<Guard, "around">,
 ): Promise<void> {
   res.writeHead(200, {
@@ -30,7 +30,7 @@ export async function streamEvents(
   });
   const timer = setInterval(keepAlive, KEEP_ALIVE_MS);
   try {
-    await relay(subscription, { codec, sink: sinkOf(res, patience_ms) });
+    await relay(subscription, { codec, sink: sinkOf(res, timeout_ms) });
   } finally {
     clearInterval(timer);
     res.end();
@@ -46,8 +46,8 @@ const codec: Codec = {
   },
 };
 
-/** A reader that takes nothing for `patience_ms` is cut off. */
-function sinkOf(res: ServerResponse, patience_ms: number): Sink {
+/** A reader that takes nothing for `timeout_ms` is cut off. */
+function sinkOf(res: ServerResponse, timeout_ms: number): Sink {
   return {
     add(pieces, slab) {
       slab?.pin();
@@ -63,6 +63,6 @@ function sinkOf(res: ServerResponse, patience_ms: number): Sink {
       send();
       res.uncork();
     },
-    drained: () => drained(res, patience_ms),
+    drained: () => drained(res, timeout_ms),
   };
 }

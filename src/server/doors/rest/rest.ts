@@ -75,12 +75,12 @@ export function restDoor(router: AppRouter, service: Service): Door {
         batchIndex: 0,
       });
       const { guard, limits } = service;
-      const patience_ms = limits.reader_patience_ms;
+      const timeout_ms = limits.reader_timeout_ms;
       if (operation.kind === "subscription") {
         const subscription = data as AsyncIterable<Told>;
         if (method === "HEAD") gone.abort(); // the head of the answer, and its end
-        await streamEvents(res, subscription, patience_ms, guard);
-      } else await sendJson(res, operation.status ?? 200, data, patience_ms);
+        await streamEvents(res, subscription, timeout_ms, guard);
+      } else await sendJson(res, operation.status ?? 200, data, timeout_ms);
     },
 
     /** What a failed start leaves behind rides along, where the operation promises it. */

@@ -234,11 +234,11 @@ class TrpcSocket extends EventEmitter {
 
   constructor(connection: WebSocketConnection, service: Service) {
     super();
-    const { reader_buffer_bytes: limit, reader_patience_ms: patience_ms } =
+    const { reader_buffer_bytes: limit, reader_timeout_ms: timeout_ms } =
       service.limits;
     const { socket } = connection;
     this.#socket = socket;
-    this.frames = new FrameWriter(connection, { limit, patience_ms });
+    this.frames = new FrameWriter(connection, { limit, timeout_ms });
     this.setMaxListeners(0);
     this.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
     for (const event of ["close", "error", "pong"]) {

@@ -1,16 +1,16 @@
 /**
  * Waiting for a reader: as long as it takes some of what waits for it now and
- * then, and no longer than its patience where it takes nothing. A time in which
+ * then, and no longer than its timeout where it takes nothing. A time in which
  * it was us who did not run counts for nothing.
  */
 import type { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 
 /** What a reader may leave unread in our process, and for how long. */
-export interface Patience {
+export interface ReaderLimits {
   /** Bytes. */
   readonly limit: number;
-  readonly patience_ms: number;
+  readonly timeout_ms: number;
 }
 
 export interface PendingOutput {
@@ -25,12 +25,12 @@ export interface PendingOutput {
 /** How often it is looked at whether a reader has taken something. */
 const STEP_MS = 1_000;
 
-/** Resolves with true once less than `limit` bytes wait, or the connection is closed; with false when the reader took nothing for `patience_ms`. */
-export async function taken(
+/** Resolves with true once less than `limit` bytes wait, or the connection is closed; with false when the reader took nothing for `timeout_ms`. */
+export async function drainedBelow(
   outgoing: PendingOutput,
-  { limit, patience_ms }: Patience,
+  { limit, timeout_ms }: ReaderLimits,
 ): Promise<boolean> {
-  let left = patience_ms;
+  let left = timeout_ms;
   let before = outgoing.waiting();
   while (before !== undefined && before >= limit) {
     const began = performance.now();
@@ -38,7 +38,7 @@ export async function taken(
     await drainOrClose(outgoing, step_ms);
     const now = outgoing.waiting();
     if (now === undefined) return true;
-    if (now < before) left = patience_ms;
+    if (now < before) left = timeout_ms;
     // What a step takes beyond its time is our lateness, not the reader's.
     else left -= Math.min(performance.now() - began, step_ms);
     before = now;
@@ -47,21 +47,21 @@ export async function taken(
   return true;
 }
 
-/** Resolves with true once the client of a response takes more; with false when it is gone. One that takes nothing for `patience_ms` is cut off. */
+/** Resolves with true once the client of a response takes more; with false when it is gone. One that takes nothing for `timeout_ms` is cut off. */
 export async function drained(
   res: ServerResponse,
-  patience_ms: number,
+  timeout_ms: number,
 ): Promise<boolean> {
   const waiting = () => (res.destroyed ? undefined : res.writableLength);
   const limit = Math.max(res.writableHighWaterMark, 1);
   const outgoing = { waiting, stream: res, socket: res };
-  if (!(await taken(outgoing, { limit, patience_ms }))) res.destroy();
+  if (!(await drainedBelow(outgoing, { limit, timeout_ms }))) res.destroy();
   return !res.destroyed;
 }
 
 function drainOrClose(
   { stream, socket }: PendingOutput,
-  patience_ms: number,
+  timeout_ms: number,
 ): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
@@ -70,7 +70,7 @@ function drainOrClose(
       socket.off("close", done);
       resolve();
     };
-    const timer = setTimeout(done, patience_ms);
+    const timer = setTimeout(done, timeout_ms);
     stream.once("drain", done);
     socket.once("close", done);
   });
