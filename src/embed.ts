@@ -20,10 +20,10 @@ import {
 } from "./serve.ts";
 import { doorsOf } from "./server/doors/doors.ts";
 import { pagesDoor } from "./server/doors/docs/door.ts";
-import { entranceTo } from "./server/entrance.ts";
+import { dispatcherOf } from "./server/entrance.ts";
 import { sendFailure } from "./server/respond.ts";
-import { answer, webSockets } from "./server/websockets.ts";
-import { GOODBYE_MS } from "./server/socket.ts";
+import { answerUpgrade, webSockets } from "./server/websockets.ts";
+import { CLOSE_TIMEOUT_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor/supervisor.ts";
 
 export interface EmbedOptions extends ServiceOptions {
@@ -65,8 +65,8 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   const { supervisor, guard, log } = service;
   const path = options.path.replace(/\/+$/, "");
   const token = tokenOf(options);
-  const stopTidying = startCleanup(files.parents, log);
-  const entrance = entranceTo({
+  const stopCleanup = startCleanup(files.parents, log);
+  const dispatcher = dispatcherOf({
     token,
     hosts: options.hosts ?? [],
     origins: options.origins ?? [],
@@ -81,10 +81,10 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   let closed: Promise<void> | undefined;
   const close = async () => {
     await endService(service);
-    entrance.close();
+    dispatcher.close();
     sockets.close();
     await answered(open);
-    await stopTidying();
+    await stopCleanup();
     files[Symbol.dispose]();
   };
   return {
@@ -106,18 +106,22 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
       open.add(res);
       res.once("close", () => open.delete(res));
       req.url = url;
-      void entrance.handle(req, res); // which does not reject
+      void dispatcher.handle(req, res); // which does not reject
     },
 
     upgrade(req, stream, head) {
       const url = below(path, req);
       if (url === undefined) return;
       if (closed !== undefined) {
-        answer(req, stream, failure("not_found", { path: req.url ?? "" }));
+        answerUpgrade(
+          req,
+          stream,
+          failure("not_found", { path: req.url ?? "" }),
+        );
         return;
       }
       req.url = url;
-      void sockets.upgrade(entrance, req, stream, head);
+      void sockets.upgrade(dispatcher, req, stream, head);
     },
 
     [Symbol.asyncDispose]: () => (closed ??= close()),
@@ -131,7 +135,7 @@ async function answered(open: ReadonlySet<ServerResponse>): Promise<void> {
   );
   const timer = setTimeout(() => {
     for (const res of open) res.destroy();
-  }, GOODBYE_MS);
+  }, CLOSE_TIMEOUT_MS);
   await Promise.all(ends);
   clearTimeout(timer);
 }

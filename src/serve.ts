@@ -133,15 +133,15 @@ export function startServer(
     });
     const { address } = listener;
     const own = address.transport === "socket" ? [dirname(address.path)] : [];
-    const stopTidying = startCleanup([...files.parents, ...own], log);
+    const stopCleanup = startCleanup([...files.parents, ...own], log);
     let closed: Promise<void> | undefined;
-    let isOver = false;
+    let isClosed = false;
     const close = async () => {
       await endService(service);
       await listener[Symbol.asyncDispose]();
-      await stopTidying();
+      await stopCleanup();
       files[Symbol.dispose]();
-      isOver = true;
+      isClosed = true;
     };
     return {
       address,
@@ -150,7 +150,7 @@ export function startServer(
       supervisor,
       shutdownRequested,
       removeFiles() {
-        if (isOver) return; // a path may be another server's by now
+        if (isClosed) return; // a path may be another server's by now
         files[Symbol.dispose]();
         if (address.transport === "socket") {
           rmSync(address.path, { force: true });

@@ -7,7 +7,7 @@ import type { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { doorsOf } from "../src/server/doors/doors.ts";
 import { urlOf } from "../src/server/address.ts";
-import { entranceTo } from "../src/server/entrance.ts";
+import { dispatcherOf } from "../src/server/entrance.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";
@@ -38,7 +38,7 @@ export function memoryDoors({
   basePath,
 }: MemoryDoorsOptions): MemoryDoors {
   const sockets = new Set<ServerSocket>();
-  const entrance = entranceTo({
+  const entrance = dispatcherOf({
     token,
     hosts: [],
     origins: ["*"], // every caller is code of this program

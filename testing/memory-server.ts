@@ -8,7 +8,7 @@ import { type AppRouter } from "../contract/index.ts";
 import { answers } from "../src/server/answers/answers.ts";
 import {
   type Context,
-  logAccident,
+  logInternalError,
   routerOf,
 } from "../src/server/answers/router.ts";
 import type { Service } from "../src/server/answers/service.ts";
@@ -108,7 +108,7 @@ export function localClient(
         router,
         createContext: (): Promise<Context> =>
           Promise.resolve({ service, by: local }),
-        onError: ({ error, path }) => logAccident(service, error, path),
+        onError: ({ error, path }) => logInternalError(service, error, path),
       }),
     ],
   });

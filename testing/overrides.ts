@@ -13,10 +13,13 @@ import {
   type SessionEvent,
   SupervisorError,
 } from "../contract/index.ts";
-import type { Answers, Call } from "../src/server/answers/implement.ts";
+import type {
+  Answers,
+  OperationCall,
+} from "../src/server/answers/implement.ts";
 import { Entries } from "../src/journal/entries.ts";
 import { Entry } from "../src/journal/entry.ts";
-import type { Told } from "../src/server/answers/told.ts";
+import type { SubscriptionItem } from "../src/server/answers/told.ts";
 
 export type Overrides = {
   readonly [G in keyof typeof contract]?: {
@@ -38,7 +41,7 @@ type Override<O extends Operation> = O["kind"] extends "subscription"
       real: () => Promise<InputOf<O["output"]>>,
     ) => InputOf<O["output"]> | Promise<InputOf<O["output"]>>;
 
-type AnyAnswer = (call: Call<unknown>) => unknown;
+type AnyAnswer = (call: OperationCall<unknown>) => unknown;
 type AnyOverride = (input: unknown, real: () => Promise<unknown>) => unknown;
 
 export function withOverrides(answers: Answers, overrides: Overrides): Answers {
@@ -66,7 +69,8 @@ function withOverride(
   override: AnyOverride,
   isSubscription: boolean,
 ): AnyAnswer {
-  const real = (call: Call<unknown>) => () => Promise.resolve(answer(call));
+  const real = (call: OperationCall<unknown>) => () =>
+    Promise.resolve(answer(call));
   if (isSubscription) {
     return (call) =>
       subscription(
@@ -99,7 +103,7 @@ function toOwnFailure(error: unknown): unknown {
 
 async function* subscription(
   events: AsyncIterable<SessionEvent> | Iterable<SessionEvent>,
-): AsyncGenerator<Told> {
+): AsyncGenerator<SubscriptionItem> {
   for await (const event of events) {
     const { seq, kind } = event;
     const json = Buffer.from(JSON.stringify(event));

@@ -13,13 +13,13 @@ export interface Door {
   /** Whether that needs no token. Default: it needs one. */
   isOpen?(method: string, path: string): boolean;
   /** Answers a request. May throw or reject with a failure as long as it has not begun to answer: the entrance then answers. */
-  handle(asked: DoorRequest): void | Promise<void>;
+  handle(request: DoorRequest): void | Promise<void>;
   /** Whether this path is a WebSocket here. Default: none is. */
   upgradesAt?(path: string): boolean;
   /** Accepts the WebSocket, or answers otherwise. May throw or reject with a failure, which is then the answer. */
-  upgrade?(asked: UpgradeRequest): void | Promise<void>;
+  upgrade?(request: UpgradeRequest): void | Promise<void>;
   /** How a failure is said here. Default: the contract's body for errors. */
-  spell?(failed: SupervisorError, asked: DoorRequest): Spelled;
+  encodeFailure?(failed: SupervisorError, request: DoorRequest): HttpResponse;
   /** Nobody comes in any more. WebSockets are told so by whoever accepted them. */
   close?(): void;
 }
@@ -49,7 +49,7 @@ export interface WebSocketConnection {
 }
 
 /** An answer: `body` is JSON, unless `headers` say another type. */
-export interface Spelled {
+export interface HttpResponse {
   readonly status: number;
   readonly body: unknown;
   readonly headers?: Readonly<Record<string, string>> | undefined;

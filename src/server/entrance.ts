@@ -16,7 +16,7 @@ import { sendFailure } from "./respond.ts";
 import { SPAN, spanOf } from "./span.ts";
 import { share } from "../time/share.ts";
 
-export type EntranceOptions = GateOptions & {
+export type DispatcherOptions = GateOptions & {
   readonly doors: readonly Door[];
   readonly guard: Guard;
 };
@@ -24,27 +24,27 @@ export type EntranceOptions = GateOptions & {
 /** Of the server as a whole. */
 const EVERYWHERE = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 
-export interface Entrance {
+export interface Dispatcher {
   /** Answers; never rejects. */
   handle(req: IncomingMessage, res: ServerResponse): Promise<void>;
   /** Opens a WebSocket, or answers why not; never rejects. */
-  upgrade(asked: UpgradeRequest): Promise<void>;
+  upgrade(request: UpgradeRequest): Promise<void>;
   close(): void;
 }
 
-export function entranceTo({
+export function dispatcherOf({
   doors,
   guard,
   ...options
-}: EntranceOptions): Entrance {
+}: DispatcherOptions): Dispatcher {
   const gate = gateOf(options);
   return {
     async handle(req, res) {
       lingerAfter(req, res);
       const url = urlOf(req);
       const { method = "" } = req;
-      const asked: DoorRequest = { req, res, url, method };
-      const door = doorFor(asked, doors);
+      const request: DoorRequest = { req, res, url, method };
+      const door = doorFor(request, doors);
       try {
         res.setHeader(SPAN, spanOf(req));
         await share.turn();
@@ -52,24 +52,24 @@ export function entranceTo({
         const isOpen = door?.isOpen?.(method, url.pathname) ?? false;
         const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
         gate.admit(req, url, isOpen || isPreflight);
-        if (method === "OPTIONS") tellMethods(asked, doors);
-        else if (door === undefined) throw noDoor(asked, doors);
-        else await door.handle(asked);
+        if (method === "OPTIONS") answerOptions(request, doors);
+        else if (door === undefined) throw noDoorFailure(request, doors);
+        else await door.handle(request);
       } catch (error) {
-        fail(asked, door, error, guard);
+        answerFailure(request, door, error, guard);
       }
     },
-    async upgrade(asked) {
-      const path = asked.url.pathname;
+    async upgrade(request) {
+      const path = request.url.pathname;
       try {
-        gate.admit(asked.req, asked.url, false);
+        gate.admit(request.req, request.url, false);
         const door = doors.find((each) => each.upgradesAt?.(path));
         if (door?.upgrade === undefined) throw failure("not_found", { path });
-        await door.upgrade(asked);
+        await door.upgrade(request);
       } catch (error) {
         const { status, body, reason, cause } = toFailure(error);
         if (reason === "internal") guard.tell(cause, "an upgrade");
-        asked.answer(status, body);
+        request.answer(status, body);
       }
     },
     close() {
@@ -91,7 +91,7 @@ function methodsAt(path: string, doors: readonly Door[]): readonly string[] {
   return [...new Set(doors.flatMap((door) => door.methodsAt(path)))];
 }
 
-function tellMethods(
+function answerOptions(
   { res, url: { pathname: path } }: DoorRequest,
   doors: readonly Door[],
 ): void {
@@ -101,7 +101,7 @@ function tellMethods(
   res.writeHead(204).end();
 }
 
-function noDoor(
+function noDoorFailure(
   { res, method, url: { pathname: path } }: DoorRequest,
   doors: readonly Door[],
 ) {
@@ -113,20 +113,20 @@ function noDoor(
 }
 
 /** Answers what went wrong before a door answered, or in one. */
-function fail(
-  asked: DoorRequest,
+function answerFailure(
+  request: DoorRequest,
   door: Door | undefined,
   error: unknown,
   guard: Guard,
 ): void {
-  const { res, method, url } = asked;
+  const { res, method, url } = request;
   const failed = toFailure(error);
   if (failed.reason === "internal") {
     guard.tell(failed.cause, `${method} ${url.pathname}`);
   }
   try {
     if (res.headersSent) res.destroy();
-    else sendFailure(res, failed, door?.spell?.(failed, asked));
+    else sendFailure(res, failed, door?.encodeFailure?.(failed, request));
   } catch (cause) {
     guard.tell(cause, "an answer");
     res.destroy();

@@ -40,7 +40,11 @@ export function gateOf(options: GateOptions): Gate {
     admit(req, url, isOpen) {
       if (!options.isLocal) assertHost(req, options.hosts);
       const { origin, host = "" } = req.headers;
-      if (origin !== undefined && !isListed(origin) && !isOwn(origin, host)) {
+      if (
+        origin !== undefined &&
+        !isListed(origin) &&
+        !isSameOrigin(origin, host)
+      ) {
         const why =
           "The page that asks is of another origin: allow it with --allow-origin";
         throw failure("forbidden", { why });
@@ -77,8 +81,8 @@ function assertHost(
 
 function tokenIn({ headers }: IncomingMessage, url: URL): string {
   const { authorization = "" } = headers;
-  const said = /^(?:bearer|token) +(.+)$/i.exec(authorization)?.[1];
-  return said ?? url.searchParams.get("token") ?? "";
+  const bearer = /^(?:bearer|token) +(.+)$/i.exec(authorization)?.[1];
+  return bearer ?? url.searchParams.get("token") ?? "";
 }
 
 /**
@@ -86,7 +90,7 @@ function tokenIn({ headers }: IncomingMessage, url: URL): string {
  * `https`: no page but the proxy's own has that scheme and our `Host`, which
  * has been looked at before.
  */
-function isOwn(origin: string, host: string): boolean {
+function isSameOrigin(origin: string, host: string): boolean {
   const [, scheme = "", authority = ""] =
     /^(https?):\/\/([^/?#\s]+)$/i.exec(origin) ?? [];
   const port = scheme.toLowerCase() === "https" ? ":443" : ":80";

@@ -5,7 +5,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { limits } from "../../contract/limits.ts";
 import type { WebSocketConnection } from "./door.ts";
 import { LargeMessageSocket, plainWebSocket } from "./large-messages.ts";
-import { sayGoodbye } from "./socket.ts";
+import { closeSockets } from "./socket.ts";
 
 export interface Handshakes {
   /** Shakes hands. */
@@ -41,7 +41,7 @@ export function handshakes(): Handshakes {
       socket.on("close", () => clients.delete(socket));
       return { socket, stream };
     },
-    close: () => sayGoodbye(server.clients),
+    close: () => closeSockets(server.clients),
   };
 }
 

@@ -55,7 +55,7 @@ export class LargeMessageSocket extends WebSocket {
 }
 
 /** As `ws` makes them where hands were shaken. */
-const ServersSocket = LargeMessageSocket as unknown as new (
+const ServerSideSocket = LargeMessageSocket as unknown as new (
   address: null,
   protocols: undefined,
   options: ServerOptions,
@@ -67,7 +67,7 @@ export function plainWebSocket(
   head: Buffer,
   options: ServerOptions,
 ): LargeMessageSocket {
-  const socket = new ServersSocket(null, undefined, options);
+  const socket = new ServerSideSocket(null, undefined, options);
   socket.setSocket(stream, head, options);
   return socket;
 }
@@ -99,20 +99,20 @@ function largeMessages({
   limit,
   isOver,
   small,
-  message: tell,
+  message: emitMessage,
 }: Reader): (chunk: Buffer) => boolean {
   /** The beginning of a header. */
   let rest = NOTHING;
   /** Bytes that are still to come of a frame for `ws`. */
-  let passing = 0;
+  let forwardLeft = 0;
   /** And of one that is read here. */
-  let coming = 0;
+  let payloadLeft = 0;
   let isLastFrame = false;
   let mask = NOTHING;
-  let place = 0;
-  let message: Unfinished | undefined;
+  let payloadOffset = 0;
+  let message: PartialMessage | undefined;
 
-  const isOurs = (header: FrameHeader): boolean => {
+  const isReadHere = (header: FrameHeader): boolean => {
     const { isLast, kind, length } = header;
     if (header.mask === undefined) return false;
     if (kind === CONTINUATION) return message !== undefined;
@@ -124,32 +124,32 @@ function largeMessages({
     if (kind !== CONTINUATION && message !== undefined) {
       message.fault = WRONG_ORDER;
     } else {
-      message ??= unfinished(kind === BINARY, limit);
+      message ??= partialMessage(kind === BINARY, limit);
       message.announce(length);
     }
     isLastFrame = isLast;
-    coming = length;
+    payloadLeft = length;
     mask = Buffer.from(header.mask ?? []);
-    place = 0;
+    payloadOffset = 0;
   };
   /** Returns where what is read ends. */
   const fill = (bytes: Buffer, at: number): number => {
-    const size = Math.min(coming, bytes.length - at);
-    message?.add(bytes.subarray(at, at + size), mask, place);
-    place += size;
-    coming -= size;
+    const size = Math.min(payloadLeft, bytes.length - at);
+    message?.add(bytes.subarray(at, at + size), mask, payloadOffset);
+    payloadOffset += size;
+    payloadLeft -= size;
     return at + size;
   };
   /** After the payload of a frame, or a part of it. Returns what ends the connection, if anything does. */
-  const goOn = (): Buffer | undefined => {
+  const afterPayload = (): Buffer | undefined => {
     if (message === undefined) return undefined;
-    const isWhole = isLastFrame && coming === 0;
+    const isWhole = isLastFrame && payloadLeft === 0;
     if (isWhole) message.finish();
     if (message.fault !== undefined) return message.fault;
     if (!isWhole) return undefined;
     const { pieces, isBinary } = message;
     message = undefined;
-    if (!isOver()) tell(pieces, isBinary);
+    if (!isOver()) emitMessage(pieces, isBinary);
     return undefined;
   };
 
@@ -163,13 +163,13 @@ function largeMessages({
       if (piece.length > 0 && !isOver()) isReady = small(piece) && isReady;
     };
     while (at < bytes.length) {
-      if (passing > 0) {
-        const size = Math.min(passing, bytes.length - at);
-        passing -= size;
+      if (forwardLeft > 0) {
+        const size = Math.min(forwardLeft, bytes.length - at);
+        forwardLeft -= size;
         at += size;
         continue;
       }
-      if (coming > 0) {
+      if (payloadLeft > 0) {
         at = from = fill(bytes, at);
       } else {
         const header = headerAt(bytes, at);
@@ -177,8 +177,8 @@ function largeMessages({
           rest = Buffer.from(bytes.subarray(at));
           break;
         }
-        if (!isOurs(header)) {
-          passing = header.length;
+        if (!isReadHere(header)) {
+          forwardLeft = header.length;
           at = header.end;
           continue;
         }
@@ -186,7 +186,7 @@ function largeMessages({
         at = from = header.end;
         begin(header);
       }
-      const fault = goOn();
+      const fault = afterPayload();
       if (fault !== undefined) {
         pass(fault);
         return isReady;
@@ -198,7 +198,7 @@ function largeMessages({
 }
 
 /** A message that is on its way. */
-interface Unfinished {
+interface PartialMessage {
   readonly isBinary: boolean;
   readonly pieces: Buffer[];
   /** What ends the connection. */
@@ -206,13 +206,13 @@ interface Unfinished {
   /** So many more bytes come. */
   announce(length: number): void;
   /** `place` is that of the payload in its frame. */
-  add(payload: Buffer, mask: Buffer, place: number): void;
+  add(payload: Buffer, mask: Buffer, payloadOffset: number): void;
   finish(): void;
 }
 
-function unfinished(isBinary: boolean, limit: number): Unfinished {
+function partialMessage(isBinary: boolean, limit: number): PartialMessage {
   /** The beginning of a character. */
-  let begun: Buffer = NOTHING;
+  let partialCharacter: Buffer = NOTHING;
   /** Bytes that have been announced and have not come yet. */
   let missing = 0;
   let size = 0;
@@ -221,10 +221,13 @@ function unfinished(isBinary: boolean, limit: number): Unfinished {
 
   const check = (whole: Buffer): void => {
     if (isBinary || message.fault !== undefined) return;
-    const bytes = begun.length === 0 ? whole : Buffer.concat([begun, whole]);
+    const bytes =
+      partialCharacter.length === 0
+        ? whole
+        : Buffer.concat([partialCharacter, whole]);
     const end = lastBoundary(bytes);
     if (!isUtf8(bytes.subarray(0, end))) message.fault = NOT_UTF8;
-    begun = Buffer.from(bytes.subarray(end));
+    partialCharacter = Buffer.from(bytes.subarray(end));
   };
   const keep = (): void => {
     if (used === 0) return;
@@ -232,7 +235,7 @@ function unfinished(isBinary: boolean, limit: number): Unfinished {
     message.pieces.push(whole);
     check(whole);
   };
-  const message: Unfinished = {
+  const message: PartialMessage = {
     isBinary,
     pieces: [],
     fault: undefined,
@@ -240,7 +243,7 @@ function unfinished(isBinary: boolean, limit: number): Unfinished {
       missing += length;
       if (size + missing > limit) message.fault = TOO_LARGE;
     },
-    add(payload, mask, place) {
+    add(payload, mask, payloadOffset) {
       for (let at = 0; at < payload.length;) {
         if (used === piece.length) {
           keep();
@@ -251,7 +254,7 @@ function unfinished(isBinary: boolean, limit: number): Unfinished {
         const from = used;
         const taken = Math.min(payload.length - at, piece.length - from);
         piece.set(payload.subarray(at, at + taken), from);
-        unmask(piece, [from, from + taken], mask, place + at);
+        unmask(piece, [from, from + taken], mask, payloadOffset + at);
         used += taken;
         size += taken;
         missing -= taken;
@@ -260,7 +263,7 @@ function unfinished(isBinary: boolean, limit: number): Unfinished {
     },
     finish() {
       keep();
-      if (begun.length > 0) message.fault ??= NOT_UTF8;
+      if (partialCharacter.length > 0) message.fault ??= NOT_UTF8;
     },
   };
   return message;
@@ -271,20 +274,21 @@ function unmask(
   bytes: Buffer,
   [from, to]: readonly [number, number],
   mask: Buffer,
-  place: number,
+  payloadOffset: number,
 ): void {
   let at = from;
   const byByte = (end: number) => {
     for (; at < end; at += 1) {
-      bytes[at] = (bytes[at] ?? 0) ^ (mask[(place + at - from) & 3] ?? 0);
+      bytes[at] =
+        (bytes[at] ?? 0) ^ (mask[(payloadOffset + at - from) & 3] ?? 0);
     }
   };
   byByte(Math.min(to, (from + 3) & ~3));
   const words = new Uint32Array(bytes.buffer, 0, to >> 2); // a piece begins where its memory does
-  const turned = [0, 1, 2, 3].map(
-    (i) => mask[(place + at - from + i) & 3] ?? 0,
+  const rotatedMask = [0, 1, 2, 3].map(
+    (i) => mask[(payloadOffset + at - from + i) & 3] ?? 0,
   );
-  const [word = 0] = new Uint32Array(Uint8Array.from(turned).buffer);
+  const [word = 0] = new Uint32Array(Uint8Array.from(rotatedMask).buffer);
   for (let i = at >> 2; i < words.length; i += 1) {
     words[i] = (words[i] ?? 0) ^ word;
   }

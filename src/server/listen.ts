@@ -8,13 +8,13 @@ import { failure, type SupervisorError } from "../../contract/index.ts";
 import type { Service } from "./answers/service.ts";
 import { type Address, bind } from "./bind.ts";
 import { doorsOf } from "./doors/doors.ts";
-import { ownSockets } from "./doors/channels/own-socket.ts";
+import { sessionSocketsIn } from "./doors/channels/own-socket.ts";
 import { pagesDoor } from "./doors/docs/door.ts";
-import { entranceTo } from "./entrance.ts";
+import { dispatcherOf } from "./entrance.ts";
 import type { GateOptions } from "./gate.ts";
-import { expectsContinue } from "./request-body.ts";
-import { GOODBYE_MS } from "./socket.ts";
-import { endWith, webSockets } from "./websockets.ts";
+import { markAwaitsContinue } from "./request-body.ts";
+import { CLOSE_TIMEOUT_MS } from "./socket.ts";
+import { sendLastResponse, webSockets } from "./websockets.ts";
 
 export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
   readonly address: Address;
@@ -34,34 +34,37 @@ export interface Listener extends AsyncDisposable {
 /** Resolves once it can answer. Rejects with the system's error when the address is not to be had. */
 export async function listen(
   service: Service,
-  { address: wanted, socketDirectory, ...gate }: ListenOptions,
+  { address: requested, socketDirectory, ...gate }: ListenOptions,
 ): Promise<Listener> {
   const { guard, faults } = service;
-  const { transport } = wanted;
+  const { transport } = requested;
   const isLocal = transport !== "tcp";
   const sockets = webSockets();
-  const openOwn = isLocal
-    ? ownSockets({
+  const openSessionSocket = isLocal
+    ? sessionSocketsIn({
         sockets,
         transport,
         directory: socketDirectory,
         guard,
       })
     : undefined;
-  const doors = [...doorsOf(service, { openOwn }), pagesDoor];
-  const entrance = entranceTo({ ...gate, isLocal, doors, guard });
+  const doors = [...doorsOf(service, { openSessionSocket }), pagesDoor];
+  const dispatcher = dispatcherOf({ ...gate, isLocal, doors, guard });
   const http = createServer(
     { maxHeaderSize: HEADERS_LIMIT },
-    (req, res) => void entrance.handle(req, res),
+    (req, res) => void dispatcher.handle(req, res),
   );
   http.on("checkContinue", (req, res) => {
-    expectsContinue(req);
-    void entrance.handle(req, res);
+    markAwaitsContinue(req);
+    void dispatcher.handle(req, res);
   });
   http.on("upgrade", (req, stream: Duplex, head) => {
-    if (wantsWebSocket(req)) void sockets.upgrade(entrance, req, stream, head);
+    if (wantsWebSocket(req))
+      void sockets.upgrade(dispatcher, req, stream, head);
     else
-      guard.around("upgrade", () => readAgain(http, { req, stream, head }))();
+      guard.around("upgrade", () =>
+        parseWithoutUpgrade(http, { req, stream, head }),
+      )();
   });
   http.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     faults.count("Request that is not HTTP", error.code ?? "");
@@ -69,15 +72,18 @@ export async function listen(
   });
   http.requestTimeout = 0; // a start takes as long as its kernel does
   http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
-  const address = await bind(http, wanted);
+  const address = await bind(http, requested);
   let closed: Promise<void> | undefined;
   const close = async () => {
     const ended = once(http, "close");
     http.close();
     http.closeIdleConnections();
-    entrance.close();
+    dispatcher.close();
     sockets.close();
-    const timer = setTimeout(() => http.closeAllConnections(), GOODBYE_MS);
+    const timer = setTimeout(
+      () => http.closeAllConnections(),
+      CLOSE_TIMEOUT_MS,
+    );
     await ended;
     clearTimeout(timer);
     if (address.transport === "socket") await rm(address.path, { force: true });
@@ -94,7 +100,7 @@ function wantsWebSocket({ headers: { upgrade = "" } }: IncomingMessage) {
  * does). Node knows no way to decline, so the request is read once more, without
  * the offer.
  */
-function readAgain(
+function parseWithoutUpgrade(
   http: Server,
   { req, stream, head }: { req: IncomingMessage; stream: Duplex; head: Buffer },
 ): void {
@@ -105,8 +111,8 @@ function readAgain(
     const kept = value.replace(/(?:upgrade|http2-settings)\s*(?:,|$)\s*/gi, "");
     lines.push(`${name}: ${/^connection$/i.test(name) ? kept : value}`);
   }
-  const again = Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
-  stream.unshift(Buffer.concat([again, head]));
+  const rewritten = Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+  stream.unshift(Buffer.concat([rewritten, head]));
   http.emit("connection", stream);
 }
 
@@ -122,5 +128,5 @@ function refuse(socket: Duplex, code: string | undefined): void {
   const why = "This is not a request of HTTP";
   const failed = reasons[code ?? ""] ?? failure("bad_request", { why });
   const { status, body: said } = failed;
-  endWith(socket, { status, said, span: randomUUID() });
+  sendLastResponse(socket, { status, said, span: randomUUID() });
 }

@@ -12,7 +12,9 @@ export function assertPermitted(
   const isMessage = access === "as_message";
   const scope = isMessage ? scopeOfMessage(msg_type) : access;
   if (scopes.has(scope)) return;
-  const what = isMessage ? `A message of the type ${shown(msg_type)}` : "This";
+  const what = isMessage
+    ? `A message of the type ${typeName(msg_type)}`
+    : "This";
   const held = [...scopes].join(", ");
   const why = `${what} needs the scope \`${scope}\`; you have ${held === "" ? "none" : held}`;
   throw failure("forbidden", { why });
@@ -24,6 +26,6 @@ export function assertUnlimited(by: Principal): void {
 }
 
 /** The type is the client's own word. */
-function shown(msg_type: string): string {
+function typeName(msg_type: string): string {
   return /^\w{1,64}$/.test(msg_type) ? msg_type : "that it names";
 }

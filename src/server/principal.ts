@@ -34,8 +34,8 @@ function clientOf({
   headers,
   url = "",
 }: IncomingMessage): RequestingClient | null {
-  const said = headers[CLIENT] ?? inQuery(url) ?? headers["user-agent"];
-  return typeof said === "string" ? productIn(said) : null;
+  const value = headers[CLIENT] ?? inQuery(url) ?? headers["user-agent"];
+  return typeof value === "string" ? productIn(value) : null;
 }
 
 function inQuery(url: string): string | undefined {
@@ -45,12 +45,12 @@ function inQuery(url: string): string | undefined {
 }
 
 /** The first product (RFC 9110 §10.1.5), such as `axios/1.7.2`; of a browser's list, the browser. */
-function productIn(said: string): RequestingClient | null {
-  const browser = BROWSER.exec(said);
+function productIn(value: string): RequestingClient | null {
+  const browser = BROWSER.exec(value);
   const [, client, version] =
-    said.startsWith("Mozilla/") && browser !== null
+    value.startsWith("Mozilla/") && browser !== null
       ? browser
-      : (PRODUCT.exec(said) ?? []);
+      : (PRODUCT.exec(value) ?? []);
   return client === undefined ? null : { client, version: version ?? null };
 }
 

@@ -3,12 +3,12 @@
  * for the client. A protocol is a codec; a connection is a sink.
  */
 import type { Slab } from "../journal/slab.ts";
-import type { Told } from "./answers/told.ts";
+import type { SubscriptionItem } from "./answers/told.ts";
 
 /** How a protocol spells what is told. */
 export interface Codec {
   /** Calls `put` with the events that the protocol has a word for, as many as it likes at once, and with no pieces for one that it has none for. */
-  encode(told: Told, put: Put): void;
+  encode(item: SubscriptionItem, put: Put): void;
 }
 
 /** Events as the protocol spells them, in pieces that follow each other. */
@@ -29,42 +29,42 @@ export interface Sink {
   /** Sends what was added. */
   flush(): void;
   /** What `send` sends goes out in one go. */
-  together(send: () => void): void;
+  batch(send: () => void): void;
   /** Resolves with true once the client has taken enough of it; with false when it is gone. */
   drained(): Promise<boolean>;
 }
 
 /** Of a client that owns what it reads: how far it has been told, so that it can be asked how far it has read. */
-export interface Owner {
+export interface AcknowledgementTracker {
   sent(seq: number, size: number): void;
-  ask(): void;
+  requestAcknowledgement(): void;
 }
 
 export interface RelayOptions {
   readonly codec: Codec;
   readonly sink: Sink;
-  readonly owner?: Owner | undefined;
+  readonly owner?: AcknowledgementTracker | undefined;
 }
 
 /** Resolves when there is no more to tell, or the client is gone. */
 export async function relay(
-  source: AsyncIterable<Told>,
+  source: AsyncIterable<SubscriptionItem>,
   { codec, sink, owner }: RelayOptions,
 ): Promise<void> {
-  for await (const told of paced(source, sink)) {
-    sink.together(() => {
-      codec.encode(told, (pieces, seq, size, slab) => {
+  for await (const item of paced(source, sink)) {
+    sink.batch(() => {
+      codec.encode(item, (pieces, seq, size, slab) => {
         if (pieces !== undefined) sink.add(pieces, slab);
         owner?.sent(seq, size);
       });
       sink.flush();
-      if (!isSample(told)) owner?.ask();
+      if (!isUsageSample(item)) owner?.requestAcknowledgement();
     });
   }
 }
 
 /** What a kernel uses is told each second, and nobody minds to be told it twice: how far it was read is not asked for its sake. */
-function isSample({ reading }: Told): boolean {
+function isUsageSample({ reading }: SubscriptionItem): boolean {
   if (!("entries" in reading)) return false;
   const { slab, from, length } = reading.entries;
   return length === 1 && slab.typeOf(from) === "resource_usage";
@@ -72,12 +72,12 @@ function isSample({ reading }: Told): boolean {
 
 /** What is told, as fast as the client takes it; ends when it is gone. Who reads this has sent what came before. */
 export async function* paced(
-  source: AsyncIterable<Told>,
+  source: AsyncIterable<SubscriptionItem>,
   sink: Pick<Sink, "drained">,
-): AsyncGenerator<Told, void> {
+): AsyncGenerator<SubscriptionItem, void> {
   if (!(await sink.drained())) return;
-  for await (const told of source) {
-    yield told;
+  for await (const item of source) {
+    yield item;
     if (!(await sink.drained())) return;
   }
 }

@@ -12,50 +12,50 @@ import { share } from "../time/share.ts";
 export const LINGER_MS = 5_000;
 
 /** Requests whose client waits for `100 Continue` before it sends the body. */
-const expectant = new WeakSet<IncomingMessage>();
+const awaitingContinue = new WeakSet<IncomingMessage>();
 
 /** For requests with `Expect: 100-continue`, which are answered before there is a body. */
-export function expectsContinue(req: IncomingMessage): void {
-  expectant.add(req);
+export function markAwaitsContinue(req: IncomingMessage): void {
+  awaitingContinue.add(req);
 }
 
 /** Whether the client still waits to be told. */
-export function isExpectant(req: IncomingMessage): boolean {
-  return expectant.has(req);
+export function awaitsContinue(req: IncomingMessage): boolean {
+  return awaitingContinue.has(req);
 }
 
-export interface BodyTimes {
-  readonly silence_ms: number;
-  readonly whole_ms: number;
+export interface BodyTimeouts {
+  readonly idle_ms: number;
+  readonly total_ms: number;
 }
 
-const TIMES: BodyTimes = {
-  silence_ms: limits.body_idle_timeout_ms,
-  whole_ms: limits.body_timeout_ms,
+const TIMEOUTS: BodyTimeouts = {
+  idle_ms: limits.body_idle_timeout_ms,
+  total_ms: limits.body_timeout_ms,
 };
 
 /** Throws `too_large`, `request_timeout`, `bad_request`. */
 export async function bodyOf(
   req: IncomingMessage,
   res: ServerResponse,
-  times: BodyTimes = TIMES,
+  timeouts: BodyTimeouts = TIMEOUTS,
 ): Promise<Buffer> {
   const limit = limits.body_bytes;
   if (Number(req.headers["content-length"] ?? 0) > limit) {
     throw failure("too_large", { limit });
   }
-  if (expectant.delete(req)) res.writeContinue();
+  if (awaitingContinue.delete(req)) res.writeContinue();
   const chunks = req[Symbol.asyncIterator]() as AsyncIterator<
     Buffer,
     undefined
   >;
   const pieces: Buffer[] = [];
-  const ends = performance.now() + times.whole_ms;
+  const ends = performance.now() + timeouts.total_ms;
   let size = 0;
   try {
     for (;;) {
-      const left_ms = Math.min(times.silence_ms, ends - performance.now());
-      const { done, value } = await within(chunks.next(), left_ms, times);
+      const left_ms = Math.min(timeouts.idle_ms, ends - performance.now());
+      const { done, value } = await within(chunks.next(), left_ms, timeouts);
       if (done === true) return await share.all(joined(pieces));
       size += value.length;
       if (size > limit) throw failure("too_large", { limit });
@@ -73,12 +73,12 @@ export async function bodyOf(
 function within<T>(
   next: Promise<T>,
   left_ms: number,
-  { silence_ms, whole_ms }: BodyTimes,
+  { idle_ms, total_ms }: BodyTimeouts,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const timer = setTimeout(
       () => {
-        const why = `The body did not come: it may be silent for ${silence_ms / 1000} s, and take ${whole_ms / 1000} s in all`;
+        const why = `The body did not come: it may be silent for ${idle_ms / 1000} s, and take ${total_ms / 1000} s in all`;
         reject(failure("request_timeout", { why }));
       },
       Math.max(left_ms, 0),
@@ -102,7 +102,7 @@ async function drain(chunks: AsyncIterator<Buffer, undefined>): Promise<void> {
  */
 export function endAfterBody(res: ServerResponse, answer: Buffer): void {
   const { req } = res;
-  if (!hasBody(req) || req.complete || isExpectant(req)) {
+  if (!hasBody(req) || req.complete || awaitsContinue(req)) {
     res.end(answer);
     return;
   }

@@ -4,10 +4,10 @@ import type { SupervisorError } from "../../contract/index.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
 import { stringify } from "../jupyter/raw-json.ts";
 import { share } from "../time/share.ts";
-import { inPieces, isLarge } from "./answers/large-answer.ts";
-import type { Spelled } from "./door.ts";
+import { encodeInPieces, isLarge } from "./answers/large-answer.ts";
+import type { HttpResponse } from "./door.ts";
 import { drained } from "./drained.ts";
-import { endAfterBody, isExpectant } from "./request-body.ts";
+import { endAfterBody, awaitsContinue } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";
 
 /** Resolves when the client has taken all but the end of it, or is gone. One that takes nothing of it for `timeout_ms` is cut off. */
@@ -21,7 +21,7 @@ export async function sendJson(
     send(res, { status, body: data });
     return;
   }
-  const pieces = [...(await share.all(inPieces(data)))];
+  const pieces = [...(await share.all(encodeInPieces(data)))];
   const last = pieces.pop() ?? NOTHING;
   const length = lengthOf(pieces) + last.length;
   res.writeHead(status, { ...AS_JSON, "content-length": length });
@@ -40,7 +40,7 @@ const AS_JSON = {
 
 export function send(
   res: ServerResponse,
-  { status, body, headers }: Spelled,
+  { status, body, headers }: HttpResponse,
 ): void {
   const isJson = headers === undefined;
   const bytes = Buffer.from(isJson ? stringify(body ?? null) : String(body));
@@ -54,13 +54,13 @@ export function send(
 export function sendFailure(
   res: ServerResponse,
   failed: SupervisorError,
-  spelled: Spelled = failed,
+  response: HttpResponse = failed,
 ): void {
   if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req)); // it never came to a door
   if (failed.reason === "unauthorized") {
     res.setHeader("www-authenticate", "Bearer");
   }
-  if (isExpectant(res.req)) res.setHeader("connection", "close"); // its body will not come
-  const { status, body, headers } = spelled;
+  if (awaitsContinue(res.req)) res.setHeader("connection", "close"); // its body will not come
+  const { status, body, headers } = response;
   send(res, { status, body, headers });
 }

@@ -72,7 +72,7 @@ export class FrameWriter implements Sink {
     }
   }
 
-  together(send: () => void): void {
+  batch(send: () => void): void {
     this.#stream?.cork();
     try {
       send();
@@ -108,13 +108,13 @@ export class FrameWriter implements Sink {
 export const TOO_SLOW = 4408;
 
 /** How long a client may take to close its end when the server does. */
-export const GOODBYE_MS = 1_000;
+export const CLOSE_TIMEOUT_MS = 1_000;
 
 /** The server ends: clients are told, and cut off where they do not answer. */
-export function sayGoodbye(sockets: Iterable<WebSocket>): void {
+export function closeSockets(sockets: Iterable<WebSocket>): void {
   for (const socket of sockets) {
     socket.close(1001, "the server ends");
-    const timer = setTimeout(() => socket.terminate(), GOODBYE_MS);
+    const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS);
     socket.once("close", () => clearTimeout(timer));
   }
 }

@@ -9,10 +9,10 @@ import {
   writeFrameHeader,
 } from "../jupyter/websocket-frame.ts";
 import type { Slab } from "../journal/slab.ts";
-import type { Told } from "./answers/told.ts";
+import type { SubscriptionItem } from "./answers/told.ts";
 
 /** What stands around each text. */
-export interface Around {
+export interface EntryWrapping {
   /** The entry's number stands between each of them and the next. */
   readonly before: readonly string[];
   readonly after: string;
@@ -26,26 +26,29 @@ const LARGE = 64 * 1024; // bytes
 const DIGITS = 16;
 
 /** What stands before the number in the id of what is told: the position that a reader goes on after. */
-export function idPrefixOf({ journal_id }: Told): string {
+export function idPrefixOf({ journal_id }: SubscriptionItem): string {
   return journal_id === undefined ? "" : `${journal_id}:`;
 }
 
 /** In pieces that follow each other; some may be views of the entries' slab. */
-export function spell(entries: Entries, around: Around): readonly Buffer[] {
+export function encodeEntries(
+  entries: Entries,
+  wrapping: EntryWrapping,
+): readonly Buffer[] {
   const { slab, from, to } = entries;
-  const key = around.before[0] ?? "";
-  const last = latest.get(key);
+  const key = wrapping.before[0] ?? "";
+  const last = lastEncoded.get(key);
   if (last?.slab === slab && last.from === from && last.to === to) {
     return last.pieces;
   }
-  const pieces = spelled(entries, around);
-  if (latest.size === 0) setTimeout(() => latest.clear(), 0);
-  latest.set(key, { slab, from, to, pieces });
+  const pieces = encodeUncached(entries, wrapping);
+  if (lastEncoded.size === 0) setTimeout(() => lastEncoded.clear(), 0);
+  lastEncoded.set(key, { slab, from, to, pieces });
   return pieces;
 }
 
 /** What was spelled just now, by its beginning. */
-const latest = new Map<
+const lastEncoded = new Map<
   string,
   {
     readonly slab: Slab;
@@ -55,11 +58,14 @@ const latest = new Map<
   }
 >();
 
-function spelled(entries: Entries, around: Around): readonly Buffer[] {
+function encodeUncached(
+  entries: Entries,
+  wrapping: EntryWrapping,
+): readonly Buffer[] {
   const { slab, from, to } = entries;
-  const { isFramed = false } = around;
-  const before = around.before.map((text) => Buffer.from(text));
-  const after = Buffer.from(around.after);
+  const { isFramed = false } = wrapping;
+  const before = wrapping.before.map((text) => Buffer.from(text));
+  const after = Buffer.from(wrapping.after);
   let constant = after.length;
   for (const { length } of before) constant += length;
   const records = slab.recordsOf(from, to);

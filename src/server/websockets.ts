@@ -2,7 +2,7 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { urlOf } from "./address.ts";
-import type { Entrance } from "./entrance.ts";
+import type { Dispatcher } from "./entrance.ts";
 import type { Handshakes } from "./handshakes.ts";
 import { LINGER_MS } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";
@@ -10,7 +10,7 @@ import { SPAN, spanOf } from "./span.ts";
 export interface WebSockets {
   /** An upgrade, as Node gives it. Never rejects. */
   upgrade(
-    entrance: Entrance,
+    dispatcher: Dispatcher,
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
@@ -29,14 +29,14 @@ export function webSockets(): WebSockets {
   };
   return {
     handshakes,
-    async upgrade(entrance, req, stream, head) {
+    async upgrade(dispatcher, req, stream, head) {
       stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
-      const hands = await handshakes();
-      await entrance.upgrade({
+      const handshaker = await handshakes();
+      await dispatcher.upgrade({
         req,
         url: urlOf(req),
-        accept: (opened) => hands.accept(req, stream, head, opened),
-        answer: (status, body) => answer(req, stream, { status, body }),
+        accept: (opened) => handshaker.accept(req, stream, head, opened),
+        answer: (status, body) => answerUpgrade(req, stream, { status, body }),
       });
     },
     close: () => loaded?.close(),
@@ -44,16 +44,16 @@ export function webSockets(): WebSockets {
 }
 
 /** An upgrade that is not to be, such as a refused one, is answered as any request would be, in the same words. */
-export function answer(
+export function answerUpgrade(
   req: IncomingMessage,
   stream: Duplex,
   { status, body: said }: { readonly status: number; readonly body: unknown },
 ): void {
-  endWith(stream, { status, said, span: spanOf(req) });
+  sendLastResponse(stream, { status, said, span: spanOf(req) });
 }
 
 /** The last answer on a connection; what still comes has a moment to come, so that the answer can be read. */
-export function endWith(
+export function sendLastResponse(
   stream: Duplex,
   {
     status,

@@ -2,7 +2,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RawJson, stringify } from "../../src/jupyter/raw-json.ts";
-import { inPieces, isLarge } from "../../src/server/answers/large-answer.ts";
+import {
+  encodeInPieces,
+  isLarge,
+} from "../../src/server/answers/large-answer.ts";
 import { atOnce } from "../../src/time/share.ts";
 
 const KIB = 1024;
@@ -26,7 +29,7 @@ const values = fc.letrec<{ value: unknown }>((tie) => ({
 test("the pieces together are the JSON in one go", () => {
   fc.assert(
     fc.property(values, (value) => {
-      const pieces = atOnce(inPieces(value));
+      const pieces = atOnce(encodeInPieces(value));
       expect(Buffer.concat(pieces).toString()).toBe(stringify(value));
     }),
     { numRuns: 200 },
@@ -44,7 +47,7 @@ test.each([
   ],
 ])("%s is large, and no piece of it is", (_, value) => {
   expect(isLarge(value)).toBe(true);
-  const pieces = atOnce(inPieces(value));
+  const pieces = atOnce(encodeInPieces(value));
   expect(pieces.length).toBeGreaterThan(2);
   for (const { length } of pieces) expect(length).toBeLessThan(1024 * KIB);
   expect(Buffer.concat(pieces).toString()).toBe(JSON.stringify(value));

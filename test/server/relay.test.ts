@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { Entries } from "../../src/journal/entries.ts";
 import { Entry } from "../../src/journal/entry.ts";
-import type { Told } from "../../src/server/answers/told.ts";
+import type { SubscriptionItem } from "../../src/server/answers/told.ts";
 import { relay } from "../../src/server/relay.ts";
 
 /** What the owner of a channel is sent, and asked, when these events are told one after the other. */
 async function relayed(...kinds: readonly string[]): Promise<string[]> {
   const did: string[] = [];
-  const told = kinds.map((kind, at): Told => {
+  const told = kinds.map((kind, at): SubscriptionItem => {
     const json = Buffer.from(JSON.stringify({ kind, seq: at + 1 }));
     const entries = Entries.of(Entry.spelled(at + 1, kind, json));
     return { journal_id: "j", reading: { entries } };
@@ -25,12 +25,12 @@ async function relayed(...kinds: readonly string[]): Promise<string[]> {
       sink: {
         add() {},
         flush() {},
-        together: (send) => send(),
+        batch: (send) => send(),
         drained: () => Promise.resolve(true),
       },
       owner: {
         sent: (seq) => did.push(`sent ${seq}`),
-        ask: () => did.push("ask"),
+        requestAcknowledgement: () => did.push("ask"),
       },
     },
   );

@@ -128,8 +128,8 @@ describe("a body over the limit", () => {
 
 describe("a body that does not come", () => {
   test.each([
-    ["is silent", { silence_ms: 100, whole_ms: 10_000 }, false],
-    ["trickles", { silence_ms: 10_000, whole_ms: 300 }, true],
+    ["is silent", { idle_ms: 100, total_ms: 10_000 }, false],
+    ["trickles", { idle_ms: 10_000, total_ms: 300 }, true],
   ])("is answered 408 when it %s", async (_, times, trickles) => {
     const http = createServer((req, res) => {
       bodyOf(req, res, times).then(

@@ -21,14 +21,17 @@ import { joined } from "../../jupyter/pieces.ts";
 const SMALL = 64 * 1024;
 
 /** What is carried unread where it is large, by the operation; and what it looks like. */
-const carried = new Map<Operation, Readonly<Record<string, "{" | "[" | '"'>>>([
+const largeFields = new Map<
+  Operation,
+  Readonly<Record<string, "{" | "[" | '"'>>
+>([
   [contract.sessions.send, { content: "{", metadata: "{", buffers: "[" }],
   [contract.sessions.request, { content: "{" }],
   [contract.sessions.execute, { code: '"' }],
   [contract.executions.create, { code: '"' }],
 ]);
 /** Objects that the kernel gets as the client wrote them. */
-const written = new Map<Operation, readonly (keyof UnreadInput)[]>([
+const objectsAsWritten = new Map<Operation, readonly (keyof UnreadInput)[]>([
   [contract.sessions.send, ["header", "parent_header", "content", "metadata"]],
   [contract.sessions.request, ["content"]],
   [contract.sessions.execute, ["metadata"]],
@@ -36,13 +39,13 @@ const written = new Map<Operation, readonly (keyof UnreadInput)[]>([
 ]);
 
 /** Whether something in the operation's input goes on as it is written. */
-export function isCarried(operation: Operation | undefined): boolean {
-  return operation !== undefined && written.has(operation);
+export function hasUnreadFields(operation: Operation | undefined): boolean {
+  return operation !== undefined && objectsAsWritten.has(operation);
 }
 
 /** What stands in its place. */
 const empty = { "{": {}, "[": [], '"': "" } as const;
-const looks = { "{": "an object", "[": "a list", '"': "a text" } as const;
+const typeNames = { "{": "an object", "[": "a list", '"': "a text" } as const;
 
 /** Where an input has what of it goes on as it is written. No JSON has a symbol, and a schema passes it over. */
 const UNREAD = Symbol("unread");
@@ -60,9 +63,9 @@ export interface UnreadInput extends Unread {
 
 export interface UnreadCode {
   /** As it came. */
-  readonly string: Buffer;
+  readonly jsonString: Buffer;
   /** The beginning of an object that it is the first member of; there is room behind it for the others. */
-  readonly begun: Buffer;
+  readonly contentStart: Buffer;
 }
 
 /** What stands before the code in `begun`. */
@@ -76,7 +79,8 @@ export function* clientInput(
   operation: Operation | undefined,
 ): Generator<void, unknown> {
   if (text.length === 0) return undefined;
-  const shapes = operation === undefined ? undefined : carried.get(operation);
+  const shapes =
+    operation === undefined ? undefined : largeFields.get(operation);
   const names = Object.keys(shapes ?? {});
   const uncounted = new Set(names);
   const read = yield* textOf(text, { values: limits.input_values, uncounted });
@@ -87,7 +91,9 @@ export function* clientInput(
     if (text.length <= SMALL) break;
     if (bytes === undefined || bytes.length <= SMALL / 4) continue;
     if (String.fromCharCode(bytes[0] ?? 0) !== shape) {
-      throw failure("bad_request", { why: `${name} is not ${looks[shape]}` });
+      throw failure("bad_request", {
+        why: `${name} is not ${typeNames[shape]}`,
+      });
     }
     yield* assertUtf8(bytes, name);
     if (shape === "{") yield* walk(bytes);
@@ -102,7 +108,7 @@ export function* clientInput(
       ? value
       : { ...(value as object), [UNREAD]: Object.fromEntries(small) };
   }
-  const value = parsed(spelled(members)) as Record<string, unknown>;
+  const value = parsed(objectText(members)) as Record<string, unknown>;
   for (const name of large.keys()) {
     const shape = shapes?.[name];
     if (shape !== undefined) value[name] = empty[shape];
@@ -114,7 +120,7 @@ export function* clientInput(
     code:
       code === undefined
         ? undefined
-        : { string: code, begun: yield* joined([CODE, code], ROOM) },
+        : { jsonString: code, contentStart: yield* joined([CODE, code], ROOM) },
     buffers: buffers === undefined ? undefined : yield* clientBuffers(buffers),
   };
   return { ...value, [UNREAD]: unread };
@@ -125,7 +131,8 @@ function smallObjects(
   members: ReadonlyMap<string, Buffer>,
   operation: Operation | undefined,
 ): (readonly [string, Buffer])[] {
-  const names = operation === undefined ? [] : (written.get(operation) ?? []);
+  const names =
+    operation === undefined ? [] : (objectsAsWritten.get(operation) ?? []);
   return names.flatMap((name) => {
     const bytes = members.get(name);
     const isObject = bytes?.[0] === OPENING_BRACE;
@@ -175,7 +182,7 @@ function parsed(text: Buffer): unknown {
   return JSON.parse(text.toString());
 }
 
-function spelled(members: ReadonlyMap<string, Buffer>): Buffer {
+function objectText(members: ReadonlyMap<string, Buffer>): Buffer {
   const pieces: Buffer[] = [];
   for (const [name, bytes] of members) {
     const before = pieces.length === 0 ? "{" : ",";

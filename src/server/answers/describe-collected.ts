@@ -12,7 +12,7 @@ import type { Collected } from "../../session/executions/collect.ts";
 import { isLarge } from "./large-answer.ts";
 
 type ExecuteOutput = InputOf<typeof contract.sessions.execute.output>;
-type Spelled = ExecuteOutput["output"][number];
+type KallichoreOutput = ExecuteOutput["output"][number];
 type Data = Readonly<Record<string, unknown>>;
 
 export function describeCollected(
@@ -23,34 +23,37 @@ export function describeCollected(
   const result = outputs.findLast(
     (output) => output.output_type === "execute_result",
   );
-  const room = new Room(limit);
+  const budget = new CharacterBudget(limit);
   // The result and errors first, as they are asked for most.
-  const data = result && textsIn(result.data, room);
+  const data = result && textsIn(result.data, budget);
   const errors = new Map(
     outputs
       .filter((output) => output.output_type === "error")
-      .filter((output) => room.takes(JSON.stringify(output).length))
+      .filter((output) => budget.take(JSON.stringify(output).length))
       .map((output) => [output as Output, failureIn(output)]),
   );
-  const spelled = (output: Output): Spelled[] => {
+  const toKallichore = (output: Output): KallichoreOutput[] => {
     const failed = errors.get(output);
     if (failed !== undefined) return [{ type: "error", ...failed }];
-    return inWords(output, room);
+    return toKallichoreOutputs(output, budget);
   };
   return {
     ...collected,
-    output: outputs.flatMap(spelled),
+    output: outputs.flatMap(toKallichore),
     ...(data !== undefined && { data }),
-    output_is_clipped: room.wasShort,
+    output_is_clipped: budget.wasExceeded,
     ...(status !== "ok" && failureIn(reply)),
   };
 }
 
 /** A stream or a display, as far as there is room. The result is the answer's own. */
-function inWords(output: Output, room: Room): Spelled[] {
+function toKallichoreOutputs(
+  output: Output,
+  budget: CharacterBudget,
+): KallichoreOutput[] {
   switch (output.output_type) {
     case "stream": {
-      const text = room.beginningOf(output.text);
+      const text = budget.takeBeginning(output.text);
       const isLeftOut = text.length < Math.min(1, output.text.length);
       const { name: stream_name } = output;
       return isLeftOut ? [] : [{ type: "stream", stream_name, text }];
@@ -58,10 +61,10 @@ function inWords(output: Output, room: Room): Spelled[] {
     case "display_data": {
       const { metadata } = output;
       const isShown = isLarge(metadata)
-        ? room.takes(Infinity)
-        : room.takes(stringify(metadata).length);
+        ? budget.take(Infinity)
+        : budget.take(stringify(metadata).length);
       if (!isShown) return [];
-      const data = textsIn(output.data, room);
+      const data = textsIn(output.data, budget);
       const isLeftOut =
         Object.keys(data).length < Math.min(1, Object.keys(output.data).length);
       return isLeftOut ? [] : [{ type: "display_data", data, metadata }];
@@ -84,7 +87,7 @@ function failureIn({ ename, evalue, traceback }: Record<string, unknown>) {
 }
 
 /** By MIME type, those for which there is room. */
-function textsIn(data: Data, room: Room): Record<string, string> {
+function textsIn(data: Data, budget: CharacterBudget): Record<string, string> {
   const texts: Record<string, string> = {};
   for (const [type, value] of Object.entries(data)) {
     const length =
@@ -93,33 +96,33 @@ function textsIn(data: Data, room: Room): Record<string, string> {
         : typeof value === "string"
           ? value.length
           : 0;
-    if (!room.takes(type.length + length)) continue;
+    if (!budget.take(type.length + length)) continue;
     texts[type] = typeof value === "string" ? value : stringify(value);
   }
   return texts;
 }
 
 /** For what is said twice. */
-class Room {
+class CharacterBudget {
   #left: number;
   /** Whether there was too little of it. */
-  wasShort = false;
+  wasExceeded = false;
 
   /** `limit` is in UTF-16 units, or in bytes where something is spelled in them. */
   constructor(limit: number) {
     this.#left = limit;
   }
 
-  takes(length: number): boolean {
+  take(length: number): boolean {
     const fits = length <= this.#left;
     if (fits) this.#left -= length;
-    else this.wasShort = true;
+    else this.wasExceeded = true;
     return fits;
   }
 
   /** As much of a text as there is room for, and no half of a surrogate pair. */
-  beginningOf(text: string): string {
-    if (this.takes(text.length)) return text;
+  takeBeginning(text: string): string {
+    if (this.take(text.length)) return text;
     const beginning = truncate(text, this.#left);
     this.#left = 0;
     return beginning;

@@ -18,7 +18,7 @@ export function describeExecution(
   execution: Execution,
 ): Description {
   return {
-    ...described(session, execution),
+    ...commonFieldsOf(session, execution),
     ...execution.code.shown,
     ...metadataOf(execution, limits.shown_metadata_bytes),
     reply: execution.reply ?? null,
@@ -31,14 +31,14 @@ export function listExecution(
   execution: Execution,
 ): Description {
   return {
-    ...described(session, execution),
+    ...commonFieldsOf(session, execution),
     ...execution.code.listed,
     ...metadataOf(execution, limits.listed_metadata_bytes),
     reply: null,
   };
 }
 
-function described(session: Session, execution: Execution) {
+function commonFieldsOf(session: Session, execution: Execution) {
   const { reply, reason, input } = execution;
   const count = reply?.["execution_count"];
   return {
@@ -55,7 +55,7 @@ function described(session: Session, execution: Execution) {
     last_seq: execution.lastSeq ?? null,
     counts: Object.fromEntries(execution.counts),
     output_bytes: execution.outputBytes,
-    input_request: input === undefined ? null : eventIn(input),
+    input_request: input === undefined ? null : toJupyterEvent(input),
     requested_by: execution.by?.client ?? null,
   };
 }
@@ -71,7 +71,7 @@ function metadataOf({ request }: Execution, limit: number) {
 }
 
 /** A message of the journal as the event that clients read. What should be an object and is not is empty. */
-export function eventIn(entry: Entry): JupyterEvent {
+export function toJupyterEvent(entry: Entry): JupyterEvent {
   const event = JSON.parse(entry.text.toString()) as JupyterEvent;
   const { metadata, content } = entry.raw;
   return {

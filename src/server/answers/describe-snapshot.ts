@@ -4,7 +4,7 @@ import type { Dropped } from "../../session/bounded-map.ts";
 import { shownBy } from "../../session/displays.ts";
 import type { Session } from "../../session/session.ts";
 import { describeQueue } from "./describe.ts";
-import { describeExecution, eventIn } from "./describe-execution.ts";
+import { describeExecution, toJupyterEvent } from "./describe-execution.ts";
 
 type Description = InputOf<typeof contract.sessions.snapshot.output>;
 
@@ -25,7 +25,8 @@ export function describeSnapshot(session: Session): Description {
     kernel_info: { ...session.info },
     working_directory: session.workingDirectory,
     execution: shown === undefined ? null : describeExecution(session, shown),
-    input_request: asking?.input === undefined ? null : eventIn(asking.input),
+    input_request:
+      asking?.input === undefined ? null : toJupyterEvent(asking.input),
     queue: describeQueue(session),
     displays: Object.fromEntries(
       [...displays.entries()].map(([id, entry]) => [id, shownBy(entry)]),

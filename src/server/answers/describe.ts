@@ -10,13 +10,16 @@ const HISTORY_SHOWN = 3;
 type Description = InputOf<typeof contract.sessions.get.output>;
 
 /** What kernels and clients have said of it, and said themselves. */
-interface Said extends Pick<Description, "kernel_info" | "execution_queue"> {
+interface ReportedDetails extends Pick<
+  Description,
+  "kernel_info" | "execution_queue"
+> {
   readonly prompts: Partial<
     Pick<Description, "input_prompt" | "continuation_prompt">
   >;
 }
 
-export const NOTHING_SAID: Said = {
+export const NO_REPORTED_DETAILS: ReportedDetails = {
   kernel_info: {},
   execution_queue: { length: 0, pending: [] },
   prompts: {},
@@ -24,7 +27,7 @@ export const NOTHING_SAID: Said = {
 
 export function describe(
   session: Session,
-  { prompts, ...said } = saidOf(session),
+  { prompts, ...reported } = reportedDetailsOf(session),
 ): Description {
   const { spec, status, pid, resource_usage } = session;
   const seconds = Math.floor(session.statusAge_ms / 1000);
@@ -46,7 +49,7 @@ export function describe(
     input_prompt: prompts.input_prompt ?? spec.input_prompt,
     continuation_prompt:
       prompts.continuation_prompt ?? spec.continuation_prompt,
-    ...said,
+    ...reported,
     status,
     ...(resource_usage !== undefined && isRunning && { resource_usage }),
     idle_seconds:
@@ -70,7 +73,7 @@ export function describe(
   };
 }
 
-function saidOf(session: Session): Said {
+function reportedDetailsOf(session: Session): ReportedDetails {
   return {
     kernel_info: { ...session.info },
     execution_queue: describeQueue(session),
@@ -107,7 +110,9 @@ function toValue(
 }
 
 /** Prompts that a kernel made for Positron tells of itself. */
-function promptsOf(info: Readonly<Record<string, unknown>>): Said["prompts"] {
+function promptsOf(
+  info: Readonly<Record<string, unknown>>,
+): ReportedDetails["prompts"] {
   const language = objectOf(info["language_info"]);
   const { input_prompt, continuation_prompt } =
     objectOf(language?.["positron"]) ?? {};

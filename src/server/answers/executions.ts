@@ -11,10 +11,10 @@ import type { Session } from "../../session/session.ts";
 import { deadline, untilAborted } from "../../time/signals.ts";
 import { CODE, type UnreadCode, type UnreadInput } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
-import { type AnswersTo, asPromised } from "./implement.ts";
+import { type AnswersTo, trustShape } from "./implement.ts";
 import type { Service } from "./service.ts";
-import { speakerOf } from "./speaker.ts";
-import { assertJournal, told } from "./told.ts";
+import { defaultHeaderOf } from "./speaker.ts";
+import { assertJournal, subscribe } from "./told.ts";
 
 export const executions: AnswersTo<typeof contract.executions> = {
   create({ input, unread, by, service: { supervisor } }) {
@@ -50,7 +50,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
   follow({ input, service, signal }) {
     const [session, execution] = found(service, input);
     const { journal, ended } = session;
-    return told(journal.id, input.lastEventId, (after) =>
+    return subscribe(journal.id, input.lastEventId, (after) =>
       eventsOf(execution, journal, { after, signals: [signal, ended] }),
     );
   },
@@ -58,9 +58,9 @@ export const executions: AnswersTo<typeof contract.executions> = {
   async outputs({ input, service, signal }) {
     const [session, execution] = found(service, input);
     const past = pastOf(execution, session.journal, signal);
-    const said = await outputsIn(past, execution.id);
+    const outputs = await outputsIn(past, execution.id);
     const { id: execution_id, state } = execution;
-    return asPromised({ execution_id, state, ...said });
+    return trustShape({ execution_id, state, ...outputs });
   },
 
   answer({ input, service }) {
@@ -129,7 +129,7 @@ export function executeRequest(
     "execute_request",
     {},
     {
-      ...speakerOf(session),
+      ...defaultHeaderOf(session),
       metadata,
       ...(msg_id !== undefined && { msg_id }),
       unread:
@@ -143,18 +143,21 @@ export function executeRequest(
 }
 
 /** The content of a request whose code is not parsed. */
-function withCode({ string, begun }: UnreadCode, more: object): Buffer {
-  const members = new Map([["code", string]]);
-  let size = CODE.length + string.length;
+function withCode(
+  { jsonString, contentStart }: UnreadCode,
+  more: object,
+): Buffer {
+  const members = new Map([["code", jsonString]]);
+  let size = CODE.length + jsonString.length;
   for (const [name, value] of Object.entries(more)) {
     if (value === undefined) continue;
     const json = Buffer.from(stringify(value));
     members.set(name, json);
-    size += begun.write(`,"${name}":`, size);
-    size += json.copy(begun, size);
+    size += contentStart.write(`,"${name}":`, size);
+    size += json.copy(contentStart, size);
   }
-  size += begun.write("}", size);
-  const content = begun.subarray(0, size);
+  size += contentStart.write("}", size);
+  const content = contentStart.subarray(0, size);
   rememberMembers(content, members);
   return content;
 }

@@ -13,10 +13,10 @@ import type {
 import type { UnreadInput } from "./client-input.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
-import type { Told } from "./told.ts";
+import type { SubscriptionItem } from "./told.ts";
 
 /** What an answer is given. */
-export interface Call<Input> {
+export interface OperationCall<Input> {
   readonly input: Input;
   /** What of the input goes to the kernel as the client wrote it. */
   readonly unread: UnreadInput;
@@ -32,20 +32,22 @@ type ParsedInput<O extends Operation> = OutputOf<O["input"]>;
 type AnswerValue<O extends Operation> = InputOf<O["output"]>;
 
 export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
-  ? (asked: Call<ParsedInput<O>>) => AsyncIterable<Told>
-  : (asked: Call<ParsedInput<O>>) => AnswerValue<O> | Promise<AnswerValue<O>>;
+  ? (call: OperationCall<ParsedInput<O>>) => AsyncIterable<SubscriptionItem>
+  : (
+      call: OperationCall<ParsedInput<O>>,
+    ) => AnswerValue<O> | Promise<AnswerValue<O>>;
 
 /** The answer, which need not be checked: it was made in the shape that the contract promises, and may be too large for a second look. */
-export function asPromised<A extends object>(answer: A): A {
-  promised.add(answer);
+export function trustShape<A extends object>(answer: A): A {
+  trusted.add(answer);
   return answer;
 }
 
-export function isAsPromised(answer: unknown): boolean {
-  return promised.has(answer as object);
+export function hasTrustedShape(answer: unknown): boolean {
+  return trusted.has(answer as object);
 }
 
-const promised = new WeakSet<object>();
+const trusted = new WeakSet<object>();
 
 export type AnswersTo<Group extends Record<string, Operation>> = {
   readonly [Name in keyof Group]: AnswerTo<Group[Name]>;

@@ -32,10 +32,12 @@ export function isLarge(value: unknown): boolean {
 }
 
 /** The JSON of a value, in pieces. */
-export function* inPieces(value: unknown): Generator<void, readonly Buffer[]> {
+export function* encodeInPieces(
+  value: unknown,
+): Generator<void, readonly Buffer[]> {
   const pieces: Buffer[] = [];
   let text = "";
-  for (const part of partsOf(value)) {
+  for (const part of encodedParts(value)) {
     if (typeof part === "string") text += part;
     if (typeof part === "string" && text.length < LARGE) continue;
     if (text !== "") pieces.push(Buffer.from(text));
@@ -47,9 +49,9 @@ export function* inPieces(value: unknown): Generator<void, readonly Buffer[]> {
   return pieces;
 }
 
-function* partsOf(value: unknown): Generator<string | Buffer, void> {
+function* encodedParts(value: unknown): Generator<string | Buffer, void> {
   if (typeof value === "string" && value.length > LARGE) {
-    yield* textIn(value);
+    yield* encodeText(value);
   } else if (typeof value !== "object" || value === null || !isLarge(value)) {
     yield stringify(value);
   } else if (value instanceof RawJson) {
@@ -58,7 +60,7 @@ function* partsOf(value: unknown): Generator<string | Buffer, void> {
     let before = "[";
     for (const item of value as readonly unknown[]) {
       yield before;
-      yield* partsOf(item);
+      yield* encodedParts(item);
       before = ",";
     }
     yield "]";
@@ -67,14 +69,14 @@ function* partsOf(value: unknown): Generator<string | Buffer, void> {
     for (const [name, member] of Object.entries(value)) {
       if (member === undefined) continue;
       yield `${before}${JSON.stringify(name)}:`;
-      yield* partsOf(member);
+      yield* encodedParts(member);
       before = ",";
     }
     yield "}";
   }
 }
 
-function* textIn(text: string): Generator<string, void> {
+function* encodeText(text: string): Generator<string, void> {
   yield '"';
   for (let at = 0; at < text.length;) {
     const part = truncate(text.slice(at, at + LARGE), LARGE);

@@ -20,19 +20,23 @@ import {
 } from "../../../contract/index.ts";
 import { stringify } from "../../jupyter/raw-json.ts";
 import { unreadIn } from "./client-input.ts";
-import { type Answers, type Call, isAsPromised } from "./implement.ts";
-import { inPieces, isLarge } from "./large-answer.ts";
+import {
+  type Answers,
+  type OperationCall,
+  hasTrustedShape,
+} from "./implement.ts";
+import { encodeInPieces, isLarge } from "./large-answer.ts";
 import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
 import { type Line, share } from "../../time/share.ts";
-import { entriesOf, type Told } from "./told.ts";
+import { entriesOf, type SubscriptionItem } from "./told.ts";
 
 /** How a subscription travels on one connection. */
-export interface Feed {
+export interface SubscriptionEncoder {
   /** What the transport takes for what is told at once; it may take its time while the client is slow. */
-  take(
-    subscription: AsyncIterable<Told>,
+  encode(
+    subscription: AsyncIterable<SubscriptionItem>,
     signal: AbortSignal,
   ): AsyncIterable<unknown>;
 }
@@ -42,9 +46,9 @@ export interface Context {
   /** Who asks. */
   readonly by: Principal;
   /** Where many calls come together. */
-  readonly line?: Line | undefined;
+  readonly fairSchedule?: Line | undefined;
   /** Set on connections that can carry many events at once. */
-  readonly feed?: Feed | undefined;
+  readonly subscriptionEncoder?: SubscriptionEncoder | undefined;
   /** The inputs of a request's calls, where they were read before. */
   readonly inputs?: readonly unknown[] | undefined;
   /** What stands in an answer for JSON that goes out as it is written. Without it, who asks gets values. */
@@ -76,22 +80,22 @@ const t = initTRPC.context<Context>().create({
  * calls of a batch at once, and what stands before the turn is done for all of
  * them in one go.
  */
-const procedureInTurn = t.procedure
+const scheduledProcedure = t.procedure
   .use(async ({ ctx, next, path, type }) => {
     const began = performance.now();
-    await (ctx.line?.() ?? share.turn());
+    await (ctx.fairSchedule?.() ?? share.turn());
     const result = await next();
     const isSubscription = type === "subscription";
     // A subscription has only begun, unless it was refused before.
     if (!isSubscription || !result.ok) {
-      told(ctx, path, began, result.ok ? undefined : result.error);
+      reportOperation(ctx, path, began, result.ok ? undefined : result.error);
     }
     if (isSubscription || !result.ok || result.data === undefined)
       return result;
     const { raw, large } = ctx;
     const { data } = result;
     if (large !== undefined && isLarge(data)) {
-      return { ...result, data: large(await share.all(inPieces(data))) };
+      return { ...result, data: large(await share.all(encodeInPieces(data))) };
     }
     return raw === undefined
       ? result
@@ -123,7 +127,7 @@ export function routerOf(answers: Answers): AppRouter {
 }
 
 /** Tells those who count how an operation was answered. */
-function told(
+function reportOperation(
   { by, service: { telemetry } }: Context,
   name: string,
   began: number,
@@ -139,7 +143,7 @@ function told(
   });
 }
 
-type AnyAnswer = (asked: Call<unknown>) => unknown;
+type AnyAnswer = (call: OperationCall<unknown>) => unknown;
 
 function answerOf(answers: Answers, group: string, name: string): AnyAnswer {
   const found = (
@@ -150,39 +154,50 @@ function answerOf(answers: Answers, group: string, name: string): AnyAnswer {
 }
 
 function procedure(operation: Operation, answer: AnyAnswer) {
-  const input = procedureInTurn.input(operation.input as z.ZodType);
+  const input = scheduledProcedure.input(operation.input as z.ZodType);
   const output = operation.output as z.ZodType;
   const checked = (answered: unknown) =>
-    isAsPromised(answered) ? answered : output.parse(answered);
-  const ask = async (asked: Call<unknown>) => {
+    hasTrustedShape(answered) ? answered : output.parse(answered);
+  const run = async (operationCall: OperationCall<unknown>) => {
     try {
-      assertPermitted(asked.by, operation.access, messageTypeIn(asked.input));
-      return await answer(asked);
+      assertPermitted(
+        operationCall.by,
+        operation.access,
+        messageTypeIn(operationCall.input),
+      );
+      return await answer(operationCall);
     } catch (error) {
       throw toTRPC(error);
     }
   };
   switch (operation.kind) {
     case "query":
-      return input.output(checked).query((call) => ask(askedIn(call)));
+      return input.output(checked).query((call) => run(operationCallOf(call)));
     case "mutation":
-      return input.output(checked).mutation((call) => ask(askedIn(call)));
+      return input
+        .output(checked)
+        .mutation((call) => run(operationCallOf(call)));
     case "subscription":
       return input.subscription(async function* (call) {
         const { ctx, path } = call;
         const began = performance.now();
         let error: unknown;
         try {
-          const asked = askedIn(call);
-          const subscription = (await ask(asked)) as AsyncIterable<Told>;
-          yield* ctx.feed === undefined
+          const operationCall = operationCallOf(call);
+          const subscription = (await run(
+            operationCall,
+          )) as AsyncIterable<SubscriptionItem>;
+          yield* ctx.subscriptionEncoder === undefined
             ? trackedEvents(subscription, ctx.raw)
-            : ctx.feed.take(subscription, asked.signal);
+            : ctx.subscriptionEncoder.encode(
+                subscription,
+                operationCall.signal,
+              );
         } catch (caught) {
           error = caught;
           throw caught;
         } finally {
-          told(ctx, path, began, error);
+          reportOperation(ctx, path, began, error);
         }
       });
   }
@@ -197,7 +212,7 @@ function messageTypeIn(input: unknown): string | undefined {
   return msg_type ?? header?.msg_type;
 }
 
-function askedIn({
+function operationCallOf({
   input,
   ctx,
   signal,
@@ -205,7 +220,7 @@ function askedIn({
   input: unknown;
   ctx: Context & { readonly given?: unknown };
   signal?: AbortSignal | undefined;
-}): Call<unknown> {
+}): OperationCall<unknown> {
   return {
     input,
     service: ctx.service,
@@ -217,20 +232,20 @@ function askedIn({
 
 /** One event at a time, for transports that know no better: server-sent events, in-process calls. */
 async function* trackedEvents(
-  subscription: AsyncIterable<Told>,
+  subscription: AsyncIterable<SubscriptionItem>,
   raw: Context["raw"],
 ) {
-  for await (const told of subscription) {
-    const { journal_id } = told;
-    for (const { seq, text } of entriesOf(told)) {
+  for await (const item of subscription) {
+    const { journal_id } = item;
+    for (const { seq, text } of entriesOf(item)) {
       const id = fromPosition({ journal_id, seq });
-      yield tracked(id, spelled(seq, text, raw));
+      yield tracked(id, encodeEvent(seq, text, raw));
     }
   }
 }
 
 /** The event as it is written, or as a value. One that no string can hold and no JSON parser takes is told as missing, with the number it has. */
-function spelled(
+function encodeEvent(
   seq: number,
   text: Buffer,
   raw: (json: string) => unknown = JSON.parse,
@@ -250,7 +265,7 @@ export function toFailure(error: unknown): SupervisorError {
   }
   if (error.cause instanceof SupervisorError) return error.cause;
   if (error.cause instanceof z.core.$ZodError && error.code === "BAD_REQUEST") {
-    const why = described(error.cause);
+    const why = describeIssues(error.cause);
     return failure("bad_request", { why }, { cause: error });
   }
   switch (error.code) {
@@ -266,18 +281,18 @@ export function toFailure(error: unknown): SupervisorError {
 }
 
 /** The first things that are wrong, in words, however many there are. */
-function described({ issues }: z.core.$ZodError): string {
-  const first = new z.core.$ZodError(issues.slice(0, MOST_ISSUES));
-  const more = issues.length - MOST_ISSUES;
-  const text = z.prettifyError(first).slice(0, LONGEST_WHY);
+function describeIssues({ issues }: z.core.$ZodError): string {
+  const first = new z.core.$ZodError(issues.slice(0, MAX_ISSUES));
+  const more = issues.length - MAX_ISSUES;
+  const text = z.prettifyError(first).slice(0, MAX_WHY_LENGTH);
   return more > 0 ? `${text}\n… and ${more} more` : text;
 }
 
-const MOST_ISSUES = 20;
-const LONGEST_WHY = 4_000; // characters
+const MAX_ISSUES = 20;
+const MAX_WHY_LENGTH = 4_000; // characters
 
 /** The client is told that the log says more: it does. */
-export function logAccident(
+export function logInternalError(
   service: Service,
   error: Error,
   path: string | undefined,

@@ -4,9 +4,9 @@ import type { Session } from "../../session/session.ts";
 import type { AnswersTo } from "./implement.ts";
 
 /** As many hours as Kallichore can count. */
-const MOST_HOURS = 65_535;
+const MAX_HOURS = 65_535;
 /** Nobody needs to look more often. */
-const SHORTEST_SAMPLE_MS = 100;
+const MIN_SAMPLE_MS = 100;
 
 export const server: AnswersTo<typeof contract.server> = {
   status({ service: { supervisor, reportedVersion, version } }) {
@@ -44,8 +44,8 @@ export const server: AnswersTo<typeof contract.server> = {
     const { idle_shutdown_hours, resource_sample_interval_ms, log_level } =
       input;
     // All is looked at before any is set.
-    if (isGiven(idle_shutdown_hours) && idle_shutdown_hours > MOST_HOURS) {
-      const why = `idle_shutdown_hours is ${idle_shutdown_hours}, and at most ${MOST_HOURS}`;
+    if (isGiven(idle_shutdown_hours) && idle_shutdown_hours > MAX_HOURS) {
+      const why = `idle_shutdown_hours is ${idle_shutdown_hours}, and at most ${MAX_HOURS}`;
       throw failure("bad_configuration", { why });
     }
     if (
@@ -63,7 +63,7 @@ export const server: AnswersTo<typeof contract.server> = {
       service.usage.interval_ms =
         resource_sample_interval_ms === 0
           ? 0
-          : Math.max(resource_sample_interval_ms, SHORTEST_SAMPLE_MS);
+          : Math.max(resource_sample_interval_ms, MIN_SAMPLE_MS);
     }
     if (isGiven(log_level)) service.logLevel = log_level;
     return null;

@@ -3,18 +3,18 @@ import { type contract, failure, fits } from "../../../contract/index.ts";
 import { fromClientValue, request } from "../../jupyter/client-message.ts";
 import { collect } from "../../session/executions/collect.ts";
 import { deadline } from "../../time/signals.ts";
-import { describe, NOTHING_SAID } from "./describe.ts";
+import { describe, NO_REPORTED_DETAILS } from "./describe.ts";
 import { describeCollected } from "./describe-collected.ts";
-import { eventIn } from "./describe-execution.ts";
+import { toJupyterEvent } from "./describe-execution.ts";
 import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
-import { type AnswersTo, asPromised } from "./implement.ts";
+import { type AnswersTo, trustShape } from "./implement.ts";
 import type { Session } from "../../session/session.ts";
 import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
 import { resolveSpec } from "./session-spec.ts";
-import { speakerOf } from "./speaker.ts";
-import { assertJournal, type Told, told } from "./told.ts";
+import { defaultHeaderOf } from "./speaker.ts";
+import { assertJournal, type SubscriptionItem, subscribe } from "./told.ts";
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
   list({ input, service }) {
@@ -22,7 +22,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const all = supervisor.sessions
       .filter(({ labels }) => fits(labels, input?.label))
       .map((session) => ({
-        ...listed(session, service.faults),
+        ...describeOrReduce(session, service.faults),
         initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
       }));
     return { total: all.length, sessions: all };
@@ -65,15 +65,16 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const { supervisor, log } = service;
     const session = supervisor.session(input.session_id);
     supervisor.assertOpen();
-    const wanted = input.working_directory ?? "";
-    const { path, fault, reason } = await service.host.workingDirectory(wanted);
+    const requested = input.working_directory ?? "";
+    const { path, fault, reason } =
+      await service.host.workingDirectory(requested);
     if (fault !== undefined && input.working_directory_required === true) {
       throw failure("bad_working_directory", { why: fault });
     }
     if (reason !== undefined) log.warn({ session: session.id }, reason);
     await session.restart({
       working_directory:
-        wanted === "" || reason !== undefined ? undefined : path,
+        requested === "" || reason !== undefined ? undefined : path,
       env: input.env ?? undefined,
     });
     return null;
@@ -107,7 +108,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   send({ input, unread, by, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
     assertJournal(session, input.journal_id);
-    const message = fromClientValue(input, speakerOf(session), unread);
+    const message = fromClientValue(input, defaultHeaderOf(session), unread);
     return {
       msg_id: message.header.msg_id,
       repeated: !session.send(message, by),
@@ -119,7 +120,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const { msg_type, content, channel, timeout_ms } = input;
     const reply = await session.request(
       request(msg_type, content, {
-        ...speakerOf(session),
+        ...defaultHeaderOf(session),
         channel,
         unread: unread.content,
       }),
@@ -130,7 +131,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
       const why = `the content of its ${reply.msg_type} is not an object`;
       throw failure("bad_answer", { session_id: session.id, why });
     }
-    return eventIn(reply);
+    return toJupyterEvent(reply);
   },
 
   async execute({ input, unread, by, service: { supervisor }, signal }) {
@@ -138,8 +139,8 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     if (!session.isRunning && !session.isRestarting) {
       throw failure("session_not_running", { session_id: session.id });
     }
-    const { silent = false, stop_on_error = true, ...asked } = input;
-    const code = { ...asked, silent, stop_on_error, allow_stdin: false };
+    const { silent = false, stop_on_error = true, ...fields } = input;
+    const code = { ...fields, silent, stop_on_error, allow_stdin: false };
     const { timeout_ms, timeout_seconds: seconds } = input;
     const deadline_ms =
       timeout_ms ?? (seconds == null ? seconds : seconds * 1000);
@@ -153,7 +154,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
       const why = `${seconds} s`;
       throw failure("execution_timeout", { execution_id: execution.id, why });
     }
-    return asPromised(describeCollected(collected));
+    return trustShape(describeCollected(collected));
   },
 
   snapshot: ({ input, service: { supervisor } }) =>
@@ -165,29 +166,29 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   events({ input, service: { supervisor }, signal }) {
     const session = supervisor.session(input.session_id);
-    return all(session, input.lastEventId, signal);
+    return sessionEvents(session, input.lastEventId, signal);
   },
 };
 
 /** One that cannot be described whole is listed without what its kernel said: it hides no others. */
-function listed(session: Session, faults: Service["faults"]) {
+function describeOrReduce(session: Session, faults: Service["faults"]) {
   try {
     return describe(session);
   } catch (error) {
     const bindings = { session: session.id };
     faults.caught("A session could not be described", error, bindings);
-    return describe(session, NOTHING_SAID);
+    return describe(session, NO_REPORTED_DETAILS);
   }
 }
 
 /** Until the reader leaves, or the session is deleted. */
-async function* all(
+async function* sessionEvents(
   { journal, ended }: Session,
   lastEventId: string | null | undefined,
   signal: AbortSignal,
-): AsyncGenerator<Told, void> {
+): AsyncGenerator<SubscriptionItem, void> {
   using end = deadline([signal, ended]);
-  yield* told(journal.id, lastEventId, (after) =>
+  yield* subscribe(journal.id, lastEventId, (after) =>
     journal.follow(after, end.signal),
   );
 }

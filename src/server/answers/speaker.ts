@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { Session } from "../../session/session.ts";
 
-export function speakerOf({ spec }: Session) {
+export function defaultHeaderOf({ spec }: Session) {
   return {
     /** Made for who needs it: most clients say who they are. */
     get session() {

@@ -10,7 +10,7 @@ import { Entry } from "../../journal/entry.ts";
 import type { Reading } from "../../journal/journal.ts";
 import type { Session } from "../../session/session.ts";
 
-export interface Told {
+export interface SubscriptionItem {
   /** Absent where it is of no journal, as what a mock makes up. */
   readonly journal_id: string | undefined;
   /** `previous`: the reader comes from that journal. */
@@ -18,11 +18,11 @@ export interface Told {
 }
 
 /** Goes on after `lastEventId`; from the beginning, and after saying so, where that is of another journal. */
-export async function* told(
+export async function* subscribe(
   id: string,
   lastEventId: string | null | undefined,
   read: (after: number) => AsyncIterable<Reading>,
-): AsyncGenerator<Told, void> {
+): AsyncGenerator<SubscriptionItem, void> {
   const { journal_id = id, seq } = toPosition(lastEventId ?? "0");
   const isAnother = journal_id !== id;
   if (isAnother) yield { journal_id: id, reading: { previous: journal_id } };
@@ -42,7 +42,7 @@ export function assertJournal(
 }
 
 /** What is told as entries: what is no entry (a gap, another journal) as one that is in no journal. */
-export function entriesOf({ journal_id, reading }: Told): Entries {
+export function entriesOf({ journal_id, reading }: SubscriptionItem): Entries {
   if ("entries" in reading) return reading.entries;
   const event = eventOf(reading, journal_id);
   const json = Buffer.from(JSON.stringify(event));
@@ -50,7 +50,7 @@ export function entriesOf({ journal_id, reading }: Told): Entries {
 }
 
 function eventOf(
-  reading: Exclude<Told["reading"], { readonly entries: unknown }>,
+  reading: Exclude<SubscriptionItem["reading"], { readonly entries: unknown }>,
   journal_id: string | undefined,
 ) {
   if ("gap" in reading) {

@@ -4,7 +4,7 @@ import { routerOf } from "../answers/router.ts";
 import type { Service } from "../answers/service.ts";
 import type { Door } from "../door.ts";
 import type { AppRouter } from "../../../contract/index.ts";
-import { channelsDoor, type OpenOwn } from "./channels/door.ts";
+import { channelsDoor, type OpenSessionSocket } from "./channels/door.ts";
 import { restDoor } from "./rest/rest.ts";
 import { trpcDoor } from "./trpc/trpc.ts";
 
@@ -12,16 +12,16 @@ export interface DoorOptions {
   /** Default: every operation of the contract, as the server answers it. */
   readonly router?: AppRouter | undefined;
   /** Opens a session's own socket, where the server is reached by one. */
-  readonly openOwn?: OpenOwn | undefined;
+  readonly openSessionSocket?: OpenSessionSocket | undefined;
 }
 
 export function doorsOf(
   service: Service,
-  { router = routerOf(answers), openOwn }: DoorOptions = {},
+  { router = routerOf(answers), openSessionSocket }: DoorOptions = {},
 ): readonly Door[] {
   return [
     trpcDoor(router, service),
-    channelsDoor(service, openOwn),
+    channelsDoor(service, openSessionSocket),
     restDoor(router, service),
   ];
 }

@@ -29,9 +29,9 @@ import { inOrder } from "../../../time/in-order.ts";
 import { assertPermitted } from "../../permit.ts";
 import { joined } from "../../../jupyter/pieces.ts";
 import { Pings } from "./pings.ts";
-import { speakerOf } from "../../answers/speaker.ts";
+import { defaultHeaderOf } from "../../answers/speaker.ts";
 import type { ReaderLimits } from "../../drained.ts";
-import type { Told } from "../../answers/told.ts";
+import type { SubscriptionItem } from "../../answers/told.ts";
 import type { WebSocketConnection } from "../../door.ts";
 import { type Codec, relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
@@ -62,12 +62,12 @@ const DISPLACED = 4409;
  * handed all that was sent before our close frame. Others (a page that is left,
  * a frame that came broken) close with a code of their own.
  */
-const GOODBYES = [1000, 1005, DISPLACED];
+const ORDERLY_CLOSE_CODES = [1000, 1005, DISPLACED];
 /** How long a newcomer waits for the one that it displaces. */
-const FAREWELL_MS = 250;
+const CLOSE_WAIT_MS = 250;
 
 /** Carries messages both ways until the socket closes, the session ends or another owner comes. */
-export function ownChannels(
+export function serveChannels(
   session: Session,
   connection: WebSocketConnection,
   options: ChannelOptions,
@@ -80,38 +80,38 @@ export function ownChannels(
     "Another client has connected to this session",
     (reason) => {
       closed.abort();
-      pings.askOnceMore();
+      pings.pingForRest();
       frames.add(codec.displaced(reason));
       frames.flush();
       socket.close(DISPLACED, "displaced by another client");
-      return farewell(socket);
+      return untilClosed(socket);
     },
   );
   session.ownership.socketPath = options.socketPath;
   const pings = new Pings(socket, frames, claim, { guard });
   socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
-  const gone = guard.around("close", (code: number) => {
-    if (GOODBYES.includes(code)) pings.heardAll();
+  const onClose = guard.around("close", (code: number) => {
+    if (ORDERLY_CLOSE_CODES.includes(code)) pings.acknowledgeAll();
     pings.stop();
     claim.release();
     closed.abort();
   });
-  socket.on("close", gone);
-  const leave = guard.around("farewell", () => {
+  socket.on("close", onClose);
+  const closeAtSessionEnd = guard.around("farewell", () => {
     const { farewell } = session;
     if (farewell !== undefined) socket.close(1001, farewell);
   });
-  session.ended.addEventListener("abort", leave); // for a client that has not heard the rest in time
+  session.ended.addEventListener("abort", closeAtSessionEnd); // for a client that has not heard the rest in time
   closed.signal.addEventListener("abort", () =>
-    session.ended.removeEventListener("abort", leave),
+    session.ended.removeEventListener("abort", closeAtSessionEnd),
   );
-  const heard = inOrder(socket);
+  const readInOrder = inOrder(socket);
   socket.on("message", (data, isBinary) => {
-    const said = toKernel(session, data as Received, isBinary, options);
-    heard(answered(said, frames, codec));
+    const reading = toKernel(session, data as Received, isBinary, options);
+    readInOrder(answerForbidden(reading, frames, codec));
   });
   toClient(session, { frames, claim, pings }, options, closed.signal).then(
-    leave,
+    closeAtSessionEnd,
     (error: unknown) => {
       guard.tell(error, "a channel");
       socket.terminate();
@@ -120,24 +120,24 @@ export function ownChannels(
 }
 
 /** Resolves when the socket has closed: the peer has then read all that was sent. One that is half dead is not waited for long. */
-async function farewell(socket: WebSocket): Promise<void> {
+async function untilClosed(socket: WebSocket): Promise<void> {
   if (socket.readyState === socket.CLOSED) return;
-  await within(once(socket, "close"), FAREWELL_MS);
+  await within(once(socket, "close"), CLOSE_WAIT_MS);
 }
 
 /** A large message comes in pieces. */
 type Received = Buffer | readonly Buffer[];
 
 /** Answers what the client may not ask: to this client alone, and as a kernel would. */
-function* answered(
-  said: Generator<void, readonly Message[]>,
+function* answerForbidden(
+  reading: Generator<void, readonly Message[]>,
   frames: FrameWriter,
   codec: Codec,
 ): Generator<void, void> {
-  for (const answer of yield* said) {
+  for (const answer of yield* reading) {
     const entries = Entries.of(Entry.of(0, answer));
-    const told = { journal_id: undefined, reading: { entries } };
-    codec.encode(told, (pieces) => {
+    const item = { journal_id: undefined, reading: { entries } };
+    codec.encode(item, (pieces) => {
       if (pieces !== undefined) frames.add(pieces);
     });
   }
@@ -152,29 +152,29 @@ function* toKernel(
   { by, faults, guard, telemetry }: ChannelOptions,
 ): Generator<void, readonly Message[]> {
   const where = { session: session.id };
-  const refused = (why: string) => {
+  const countRefused = (why: string) => {
     faults.count("Client's message refused", why, where);
     const session_id = session.id;
     telemetry.refused?.({ session_id, from: "client", reason: why });
   };
   if (isBinary) {
-    refused("it is a binary frame, which means nothing here");
+    countRefused("it is a binary frame, which means nothing here");
     return [];
   }
   let message: Message | undefined;
   try {
     const text = Buffer.isBuffer(data) ? data : yield* joined(data);
-    message = yield* clientMessage(text, speakerOf(session));
+    message = yield* clientMessage(text, defaultHeaderOf(session));
     assertPermitted(by, "as_message", message.header.msg_type);
     session.send(message, by);
   } catch (error) {
     if (message !== undefined && isForbidden(error)) {
-      refused("it is not permitted");
-      return forbidden(message, error.message);
+      countRefused("it is not permitted");
+      return errorReplyTo(message, error.message);
     }
-    if (error instanceof SupervisorError) refused(error.message);
+    if (error instanceof SupervisorError) countRefused(error.message);
     else {
-      refused("a bug of ours");
+      countRefused("a bug of ours");
       guard.tell(error, "a client's message");
     }
   }
@@ -186,7 +186,7 @@ function isForbidden(error: unknown): error is SupervisorError {
 }
 
 /** A request is answered with an error, and is over; nobody waits for an answer to anything else. */
-function forbidden(request: Message, evalue: string): readonly Message[] {
+function errorReplyTo(request: Message, evalue: string): readonly Message[] {
   if (!request.header.msg_type.endsWith("_request")) return [];
   const content = {
     status: "error",
@@ -197,7 +197,7 @@ function forbidden(request: Message, evalue: string): readonly Message[] {
   return unrun(request, content, { session: "", username: "" });
 }
 
-interface Attached {
+interface OwnerConnection {
   readonly frames: FrameWriter;
   readonly claim: Claim;
   readonly pings: Pings;
@@ -206,16 +206,16 @@ interface Attached {
 /** kernel → client, until the session has nothing more to say or the socket closes */
 async function toClient(
   session: Session,
-  { frames, claim, pings }: Attached,
+  { frames, claim, pings }: OwnerConnection,
   { codec, faults }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const place = await claim.place;
-  pings.begin(place);
+  const position = await claim.place;
+  pings.startAfter(position);
   const { journal, ownership } = session;
   const heard = () => ownership.place;
-  const readings = journal.follow(place, signal, { heard });
-  const source = toldOf(journal.id, readings, ({ from, to }) => {
+  const readings = journal.follow(position, signal, { heard });
+  const source = itemsOf(journal.id, readings, ({ from, to }) => {
     const why = `messages ${from} to ${to} are no longer kept`;
     const where = { session: session.id };
     faults.count("A channel client missed messages", why, where);
@@ -223,11 +223,11 @@ async function toClient(
   await relay(source, { codec, sink: frames, owner: pings });
 }
 
-async function* toldOf(
+async function* itemsOf(
   journal_id: string,
   readings: AsyncIterable<Reading>,
   missed: (gap: { readonly from: number; readonly to: number }) => void,
-): AsyncGenerator<Told, void> {
+): AsyncGenerator<SubscriptionItem, void> {
   for await (const reading of readings) {
     if ("gap" in reading) missed(reading.gap);
     yield { journal_id, reading };

@@ -17,52 +17,60 @@ import { assertPermitted, assertUnlimited } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
 import { send } from "../../respond.ts";
 import { spanOf } from "../../span.ts";
-import { ownChannels } from "./channels.ts";
+import { serveChannels } from "./channels.ts";
 import { codecFor } from "./kallichore.ts";
 
 /** A session's own socket. */
-export interface OwnSocket {
+export interface SessionSocket {
   readonly path: string;
   close(): void;
 }
 
 /** Who connects there, and the head of the handshake where there was one. */
-export type Enter = (
+export type OnConnection = (
   connection: WebSocketConnection,
   req?: IncomingMessage,
 ) => void;
-export type OpenOwn = (enter: Enter) => Promise<OwnSocket>;
+export type OpenSessionSocket = (
+  onConnection: OnConnection,
+) => Promise<SessionSocket>;
 
-const KALLICHORES = /^\/sessions\/([^/]+)\/channels$/;
-const PATHS = [KALLICHORES, /^\/api\/channels\/([^/]+)$/];
+const KALLICHORE_PATH = /^\/sessions\/([^/]+)\/channels$/;
+const PATHS = [KALLICHORE_PATH, /^\/api\/channels\/([^/]+)$/];
 /** Base64 of 16 bytes (RFC 6455 §4.1). */
 const KEY = /^[+/\dA-Za-z]{22}==$/;
 /** That of the example in RFC 6455 §1.3. */
 const EXAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 /** What a client may take to read our answer to that. */
-const MOMENT_MS = 50;
+const FIRST_FRAME_DELAY_MS = 50;
 
 /** `openOwn`: where the server is reached by a socket, each session has one of its own. */
-export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
+export function channelsDoor(
+  service: Service,
+  openSessionSocket?: OpenSessionSocket,
+): Door {
   /** The session's own sockets, by session. */
-  const own = new Map<Session, Promise<OwnSocket>>();
+  const sessionSockets = new Map<Session, Promise<SessionSocket>>();
 
   /** The path of the session's own socket. */
-  const ownPath = async (session: Session, open: OpenOwn): Promise<string> => {
-    let socket = own.get(session);
+  const sessionSocketPath = async (
+    session: Session,
+    open: OpenSessionSocket,
+  ): Promise<string> => {
+    let socket = sessionSockets.get(session);
     if (socket === undefined) {
       socket = openFor(session, open);
-      own.set(session, socket);
-      socket.catch(() => own.delete(session)); // who asks next may have more luck
+      sessionSockets.set(session, socket);
+      socket.catch(() => sessionSockets.delete(session)); // who asks next may have more luck
     }
     return (await socket).path;
   };
 
   const openFor = async (
     session: Session,
-    open: OpenOwn,
-  ): Promise<OwnSocket> => {
-    const socket: OwnSocket = await open((connection, req) => {
+    open: OpenSessionSocket,
+  ): Promise<SessionSocket> => {
+    const socket: SessionSocket = await open((connection, req) => {
       const by: Principal = {
         who: "local",
         scopes: EVERYTHING, // who may open the socket is the file's to say
@@ -70,12 +78,12 @@ export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
         span_id: req === undefined ? randomUUID() : spanOf(req),
       };
       const socketPath = socket.path;
-      enter(service, session, { ...connection, req, by, socketPath });
+      attachClient(service, session, { ...connection, req, by, socketPath });
     });
     const { id: session_id, ended } = session;
     const end = () => {
       socket.close();
-      own.delete(session);
+      sessionSockets.delete(session);
     };
     ended.addEventListener("abort", end);
     if (ended.aborted) {
@@ -93,9 +101,12 @@ export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
     /** Asked without an upgrade: where to connect. */
     async handle({ req, res, url: { pathname: path } }) {
       const session = sessionAt(service, path);
-      if (openOwn !== undefined) {
+      if (openSessionSocket !== undefined) {
         assertUnlimited(principalOf(req)); // there nobody is asked who they are
-        send(res, { status: 200, body: await ownPath(session, openOwn) });
+        send(res, {
+          status: 200,
+          body: await sessionSocketPath(session, openSessionSocket),
+        });
         return;
       }
       res.setHeader("upgrade", "websocket");
@@ -107,22 +118,25 @@ export function channelsDoor(service: Service, openOwn?: OpenOwn): Door {
     async upgrade({ req, url, accept, answer }) {
       const session = sessionAt(service, url.pathname);
       const by = principalOf(req);
-      if (openOwn !== undefined && pointsElsewhere(req, url.pathname)) {
+      if (
+        openSessionSocket !== undefined &&
+        asksForSocketPath(req, url.pathname)
+      ) {
         assertUnlimited(by);
-        answer(200, await ownPath(session, openOwn));
+        answer(200, await sessionSocketPath(session, openSessionSocket));
         return;
       }
       assertPermitted(by, "execute"); // its owner displaces another
       accept((connection) =>
-        enter(service, session, { ...connection, req, by }),
+        attachClient(service, session, { ...connection, req, by }),
       );
     },
 
     close() {
-      for (const socket of own.values()) {
+      for (const socket of sessionSockets.values()) {
         socket.then((opened) => opened.close()).catch(() => {}); // one that did not open needs no closing
       }
-      own.clear();
+      sessionSockets.clear();
     },
   };
 }
@@ -139,26 +153,26 @@ function sessionAt({ supervisor }: Service, path: string): Session {
   return supervisor.session(decodedSegment(segment));
 }
 
-interface Entered extends WebSocketConnection {
+interface NewConnection extends WebSocketConnection {
   /** The head of the handshake; `undefined` where there was none. */
   readonly req: IncomingMessage | undefined;
   readonly by: Principal;
   readonly socketPath?: string;
 }
 
-function enter(
+function attachClient(
   { idle, limits, log, faults, guard, telemetry }: Service,
   session: Session,
-  { socket, stream, req, by, socketPath }: Entered,
+  { socket, stream, req, by, socketPath }: NewConnection,
 ): void {
   if (session.ended.aborted) {
     socket.on("error", () => {});
     socket.close(1001, session.farewell);
     return;
   }
-  const carry = guard.around("upgrade", () => {
+  const serve = guard.around("upgrade", () => {
     idle.nudge();
-    ownChannels(
+    serveChannels(
       session,
       { socket, stream },
       {
@@ -176,8 +190,8 @@ function enter(
       },
     );
   });
-  if (keyOf(req) === EXAMPLE_KEY) aMomentLater(socket, carry);
-  else carry();
+  if (keyOf(req) === EXAMPLE_KEY) afterDelay(socket, serve);
+  else serve();
 }
 
 /**
@@ -186,9 +200,9 @@ function enter(
  * headers of the RFC's example; who makes a key for itself wants a WebSocket,
  * and can do nothing with an address.
  */
-function pointsElsewhere(req: IncomingMessage, path: string): boolean {
+function asksForSocketPath(req: IncomingMessage, path: string): boolean {
   const key = keyOf(req);
-  return KALLICHORES.test(path) && (!KEY.test(key) || key === EXAMPLE_KEY);
+  return KALLICHORE_PATH.test(path) && (!KEY.test(key) || key === EXAMPLE_KEY);
 }
 
 function keyOf(req: IncomingMessage | undefined): string {
@@ -200,11 +214,11 @@ function keyOf(req: IncomingMessage | undefined): string {
  * Kallichore's tests do, and takes what came with it for a part of it. So the
  * first frame comes apart from it.
  */
-function aMomentLater(socket: WebSocket, then: () => void): void {
+function afterDelay(socket: WebSocket, then: () => void): void {
   socket.on("error", () => {});
   socket.pause();
   setTimeout(() => {
     if (socket.readyState === socket.OPEN) then();
     socket.resume();
-  }, MOMENT_MS);
+  }, FIRST_FRAME_DELAY_MS);
 }

@@ -14,16 +14,16 @@ import type { ChannelCodec } from "./channels.ts";
 
 /** What Kallichore sends, and nothing else. */
 const plain = codecOf({
-  event: ({ event }) => asKallichore(event),
+  event: ({ event }) => toKallichoreEvent(event),
   gap: () => undefined,
 });
 
 /** Every event, each with its number. */
-const everything = codecOf({
+const allEvents = codecOf({
   event: ({ event, seq }) => {
-    const known = asKallichore(event);
+    const known = toKallichoreEvent(event);
     const isWhole = known !== undefined && event.kind !== "execution";
-    return { ...known, ...(isWhole ? {} : asOurs(event)), seq };
+    return { ...known, ...(isWhole ? {} : toOtherEvent(event)), seq };
   },
   gap: (from, to) => ({ gap: { from, to }, seq: to }),
 });
@@ -31,7 +31,7 @@ const everything = codecOf({
 type Members = Readonly<Record<string, unknown>>;
 
 /** `undefined` is what there is no word for. */
-function codecOf(words: {
+function codecOf(encoders: {
   readonly event: (entry: Entry) => Members | undefined;
   readonly gap: (from: number, to: number) => Members | undefined;
 }): ChannelCodec {
@@ -52,12 +52,12 @@ function codecOf(words: {
           putRun(start, row);
           start = row + 1;
           const entry = new Entry(slab, row);
-          put(framed(words.event(entry)), entry.seq, entry.size);
+          put(framed(encoders.event(entry)), entry.seq, entry.size);
         }
         putRun(start, to);
       } else if ("gap" in reading) {
         const { from, to } = reading.gap;
-        put(framed(words.gap(from, to)), to, 0);
+        put(framed(encoders.gap(from, to)), to, 0);
       }
     },
     displaced: (reason) => [frame({ clientDisconnected: reason })],
@@ -67,11 +67,13 @@ function codecOf(words: {
 /** For a client that connected to this address: a path with its query. */
 export function codecFor(address: string | undefined): ChannelCodec {
   const query = new URLSearchParams(address?.split("?", 2)[1]);
-  return query.get("events") === "all" ? everything : plain;
+  return query.get("events") === "all" ? allEvents : plain;
 }
 
 /** `undefined` for what Kallichore has no word for. */
-function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
+function toKallichoreEvent(
+  event: OwnEvent,
+): Record<string, unknown> | undefined {
   switch (event.kind) {
     case "status":
       return { status: { status: event.status, reason: event.reason } };
@@ -109,7 +111,7 @@ function asKallichore(event: OwnEvent): Record<string, unknown> | undefined {
 }
 
 /** An event of ours in the same form: its kind as the member's name, the rest as its value. */
-function asOurs({ kind, ...value }: OwnEvent): Record<string, unknown> {
+function toOtherEvent({ kind, ...value }: OwnEvent): Record<string, unknown> {
   const name = kind.replace(/_([a-z])/g, (_, letter: string) =>
     letter.toUpperCase(),
   );

@@ -15,16 +15,16 @@ import { bindPipe, bindPrivately } from "../../bind.ts";
 import type { Guard } from "../../../log/guard.ts";
 import { sendFailure } from "../../respond.ts";
 import type { WebSockets } from "../../websockets.ts";
-import type { OpenOwn, OwnSocket } from "./door.ts";
+import type { OpenSessionSocket, SessionSocket } from "./door.ts";
 
 /** Who says nothing for so long shakes no hands. Kallichore's figure. */
-const SILENCE_MS = 5_000;
+const FIRST_BYTE_TIMEOUT_MS = 5_000;
 /** A frame's reserved bits, which nobody sets without a handshake (RFC 6455 §5.2); every letter has one of them. */
 const RESERVED = 0x70;
 const NOTHING = Buffer.alloc(0);
 
 /** Opens the sockets of sessions, for a server that is itself reached by one. */
-export function ownSockets({
+export function sessionSocketsIn({
   sockets,
   transport,
   directory,
@@ -35,9 +35,9 @@ export function ownSockets({
   /** Private. */
   readonly directory: () => string;
   readonly guard: Guard;
-}): OpenOwn {
-  return async (enter) => {
-    const hands = await sockets.handshakes();
+}): OpenSessionSocket {
+  return async (onConnection) => {
+    const handshaker = await sockets.handshakes();
     const name = randomBytes(8).toString("hex");
     const isPipe = transport === "named-pipe";
     const path = isPipe
@@ -47,14 +47,16 @@ export function ownSockets({
       guard,
       upgrade(req, stream, head) {
         stream.on("error", () => {});
-        hands.accept(req, stream, head, (connection) => enter(connection, req));
+        handshaker.accept(req, stream, head, (connection) =>
+          onConnection(connection, req),
+        );
       },
-      plain: (stream, head) => enter(hands.plain(stream, head)),
+      plain: (stream, head) => onConnection(handshaker.plain(stream, head)),
     });
   };
 }
 
-interface Welcome {
+interface ConnectionHandlers {
   readonly guard: Guard;
   /** Asked for a WebSocket, and is still to be answered. */
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void;
@@ -65,35 +67,35 @@ interface Welcome {
 async function openSocket(
   path: string,
   isPipe: boolean,
-  welcome: Welcome,
-): Promise<OwnSocket> {
+  handlers: ConnectionHandlers,
+): Promise<SessionSocket> {
   /** What we do wrong with a connection is the end of that one. */
-  const serve = (stream: { destroy(): unknown }, run: () => void): void => {
+  const guarded = (stream: { destroy(): unknown }, run: () => void): void => {
     try {
       run();
     } catch (error) {
-      welcome.guard.tell(error, "a session's own socket");
+      handlers.guard.tell(error, "a session's own socket");
       stream.destroy();
     }
   };
   /** Those of whom it is not known yet how they speak. */
-  const strangers = new Set<Duplex>();
+  const undecided = new Set<Duplex>();
   const http = createHttp((_req, res) =>
-    serve(res, () => sendFailure(res, failure("upgrade_required", {}))),
+    guarded(res, () => sendFailure(res, failure("upgrade_required", {}))),
   );
-  http.timeout = SILENCE_MS;
+  http.timeout = FIRST_BYTE_TIMEOUT_MS;
   http.on("upgrade", (req, stream: Duplex, head: Buffer) => {
-    strangers.delete(stream);
-    serve(stream, () => welcome.upgrade(req, stream, head));
+    undecided.delete(stream);
+    guarded(stream, () => handlers.upgrade(req, stream, head));
   });
-  const meet = (socket: Socket): void => {
-    strangers.add(socket);
-    const speaks = (first: Buffer) =>
-      serve(socket, () => {
-        settled();
+  const detectProtocol = (socket: Socket): void => {
+    undecided.add(socket);
+    const onFirstBytes = (first: Buffer) =>
+      guarded(socket, () => {
+        stopDetecting();
         if (((first[0] ?? 0) & RESERVED) === 0) {
-          strangers.delete(socket);
-          welcome.plain(socket, first);
+          undecided.delete(socket);
+          handlers.plain(socket, first);
           return;
         }
         socket.pause();
@@ -101,24 +103,27 @@ async function openSocket(
         http.emit("connection", socket);
         socket.resume();
       });
-    const leaves = () => {
-      settled();
+    const onEnd = () => {
+      stopDetecting();
       socket.destroy();
     };
-    const silence = setTimeout(() => speaks(NOTHING), SILENCE_MS);
-    const settled = () => {
-      clearTimeout(silence);
-      socket.off("data", speaks).off("end", leaves);
+    const timer = setTimeout(
+      () => onFirstBytes(NOTHING),
+      FIRST_BYTE_TIMEOUT_MS,
+    );
+    const stopDetecting = () => {
+      clearTimeout(timer);
+      socket.off("data", onFirstBytes).off("end", onEnd);
     };
     socket.on("error", () => {}); // it closes, too
     socket.once("close", () => {
-      settled();
-      strangers.delete(socket);
+      stopDetecting();
+      undecided.delete(socket);
     });
-    socket.on("data", speaks).on("end", leaves);
+    socket.on("data", onFirstBytes).on("end", onEnd);
   };
   const server = createServer({ allowHalfOpen: true }, (socket) =>
-    serve(socket, () => meet(socket)),
+    guarded(socket, () => detectProtocol(socket)),
   );
   await (isPipe ? bindPipe : bindPrivately)(server, path);
   return {
@@ -126,13 +131,13 @@ async function openSocket(
     /** Nobody comes in any more; who has been welcomed is not ours. */
     close() {
       server.close();
-      for (const stream of strangers) stream.destroy();
+      for (const stream of undecided) stream.destroy();
       // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
       if (isPipe) return;
       try {
         rmSync(path, { force: true });
       } catch (error) {
-        welcome.guard.tell(error, "a session's own socket");
+        handlers.guard.tell(error, "a session's own socket");
       }
     },
   };

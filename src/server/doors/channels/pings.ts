@@ -31,7 +31,7 @@ const TIMES: PingTimes = { every_ms: 10_000, timeout_ms: 40_000 };
 /** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
 const PING_BYTES = 32 * 1024;
 /** From one question to the next: each costs a write and a read, here and there. */
-const PAUSE_MS = 50;
+const MIN_PING_INTERVAL_MS = 50;
 
 export class Pings {
   readonly #socket: WebSocket;
@@ -40,20 +40,20 @@ export class Pings {
   readonly #times: PingTimes;
   readonly #timer: NodeJS.Timeout;
   /** Ping number to the last entry sent before it, oldest first. */
-  readonly #asked = new Map<bigint, { seq: number; at: number }>();
+  readonly #unanswered = new Map<bigint, { seq: number; at: number }>();
   #count = 0n;
   /** The last that was sent. */
-  #seq = 0;
+  #sentSeq = 0;
   /** The last that a ping was sent after. */
-  #askedFor = 0;
+  #pingedSeq = 0;
   /** The last that a pong was about. */
-  #answered = 0;
+  #answeredSeq = 0;
   /** The last that is known to have been read. */
-  #believed = 0;
+  #acknowledgedSeq = 0;
   #bytes = 0;
-  #askedAt = -Infinity;
-  #askSoon: NodeJS.Timeout | undefined;
-  readonly #askNow: () => void;
+  #lastPingAt = -Infinity;
+  #delayedPing: NodeJS.Timeout | undefined;
+  readonly #pingNow: () => void;
 
   /** When the timer is to fire. */
   #due: number;
@@ -70,55 +70,56 @@ export class Pings {
     this.#times = { ...TIMES, ...times };
     const { every_ms } = this.#times;
     this.#due = performance.now() + every_ms;
-    this.#askNow = guard.around("ping", () => {
-      this.#askSoon = undefined;
-      this.ask();
+    this.#pingNow = guard.around("ping", () => {
+      this.#delayedPing = undefined;
+      this.requestAcknowledgement();
     });
     const tick = guard.around("ping", () => this.#tick());
     this.#timer = setInterval(tick, every_ms);
     this.#timer.unref();
-    const heard = guard.around("pong", (payload: Buffer) =>
-      this.#heard(payload),
+    const onPong = guard.around("pong", (payload: Buffer) =>
+      this.#onPong(payload),
     );
-    socket.on("pong", heard);
+    socket.on("pong", onPong);
     this.#ping();
   }
 
   /** Everything up to `seq` has been heard before. */
-  begin(seq: number): void {
-    this.#seq = seq;
-    this.#askedFor = seq;
-    this.#answered = seq;
-    this.#believed = seq;
+  startAfter(seq: number): void {
+    this.#sentSeq = seq;
+    this.#pingedSeq = seq;
+    this.#answeredSeq = seq;
+    this.#acknowledgedSeq = seq;
   }
 
   /** An entry is on its way to the client. */
   sent(seq: number, bytes: number): void {
-    this.#seq = seq;
+    this.#sentSeq = seq;
     this.#bytes += bytes;
     if (this.#bytes >= PING_BYTES) this.#ping();
   }
 
   /** Now, whatever is asked already. */
-  askOnceMore(): void {
-    if (this.#seq > this.#askedFor) this.#ping();
+  pingForRest(): void {
+    if (this.#sentSeq > this.#pingedSeq) this.#ping();
   }
 
   /** The client has read everything that was sent. */
-  heardAll(): void {
-    this.#claim.heard(this.#seq);
+  acknowledgeAll(): void {
+    this.#claim.heard(this.#sentSeq);
   }
 
   /** Unless it is asked already, or there is nothing that is not known; after a pause. */
-  ask(): void {
-    if (this.#asked.size > 0 || this.#seq <= this.#believed) return;
-    const left_ms = this.#askedAt + PAUSE_MS - performance.now();
+  requestAcknowledgement(): void {
+    if (this.#unanswered.size > 0 || this.#sentSeq <= this.#acknowledgedSeq)
+      return;
+    const left_ms = this.#lastPingAt + MIN_PING_INTERVAL_MS - performance.now();
     if (left_ms <= 0) this.#ping();
-    else this.#askSoon ??= setTimeout(this.#askNow, left_ms).unref();
+    else this.#delayedPing ??= setTimeout(this.#pingNow, left_ms).unref();
   }
 
   stop(): void {
-    clearTimeout(this.#askSoon);
+    clearTimeout(this.#delayedPing);
     clearInterval(this.#timer);
   }
 
@@ -127,44 +128,47 @@ export class Pings {
     const now = performance.now();
     const late_ms = now - this.#due;
     this.#due = now + every_ms;
-    if (late_ms > every_ms) this.#forgive(late_ms);
-    const [oldest] = this.#asked.values();
+    if (late_ms > every_ms) this.#extendDeadlines(late_ms);
+    const [oldest] = this.#unanswered.values();
     if (oldest !== undefined && now - oldest.at > timeout_ms) {
       this.#socket.terminate();
     } else this.#ping();
   }
 
   /** We were stopped, or slept, for so long: answers may lie there that we have not read. */
-  #forgive(late_ms: number): void {
-    for (const asked of this.#asked.values()) asked.at += late_ms;
+  #extendDeadlines(late_ms: number): void {
+    for (const ping of this.#unanswered.values()) ping.at += late_ms;
   }
 
   #ping(): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     this.#count += 1n;
     this.#bytes = 0;
-    this.#askedFor = this.#seq;
-    this.#askedAt = performance.now();
-    this.#asked.set(this.#count, { seq: this.#seq, at: this.#askedAt });
+    this.#pingedSeq = this.#sentSeq;
+    this.#lastPingAt = performance.now();
+    this.#unanswered.set(this.#count, {
+      seq: this.#sentSeq,
+      at: this.#lastPingAt,
+    });
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(this.#count);
     this.#frames.flush(); // it says that what was sent before it has been read
     this.#socket.ping(payload);
   }
 
-  #heard(payload: Buffer): void {
+  #onPong(payload: Buffer): void {
     if (payload.length !== 8) return;
     const number = payload.readBigUInt64BE();
-    const asked = this.#asked.get(number);
-    if (asked === undefined) return;
-    this.#believed = this.#answered;
-    this.#answered = asked.seq;
-    this.#claim.heard(this.#believed);
+    const ping = this.#unanswered.get(number);
+    if (ping === undefined) return;
+    this.#acknowledgedSeq = this.#answeredSeq;
+    this.#answeredSeq = ping.seq;
+    this.#claim.heard(this.#acknowledgedSeq);
     // Pongs come in order, and a client may answer only the last of several pings.
-    for (const earlier of this.#asked.keys()) {
+    for (const earlier of this.#unanswered.keys()) {
       if (earlier > number) break;
-      this.#asked.delete(earlier);
+      this.#unanswered.delete(earlier);
     }
-    this.ask();
+    this.requestAcknowledgement();
   }
 }

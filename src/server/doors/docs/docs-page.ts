@@ -8,7 +8,7 @@
  * page can be loaded again.
  */
 import { type Page, pageOf } from "./page.ts";
-import { STORED_AS } from "./token-page.ts";
+import { TOKEN_KEY } from "./token-page.ts";
 
 /** Swagger UI, as text. */
 export interface Assets {
@@ -19,11 +19,11 @@ export interface Assets {
 /** `document` is JSON. */
 export function docsPage(document: string, { script, style }: Assets): Page {
   return pageOf({
-    styles: [inStyle(style), STYLE],
+    styles: [escapeStyle(style), STYLE],
     body: `${INTRODUCTION}
 <main id="api"></main>
-<script type="application/json" id="document">${inData(document)}</script>`,
-    scripts: [inScript(script), START],
+<script type="application/json" id="document">${escapeJson(document)}</script>`,
+    scripts: [escapeScript(script), START],
   });
 }
 
@@ -37,7 +37,7 @@ const START = `
     new URLSearchParams(here.hash.slice(1)).get("token");
   if (token !== null) {
     history.replaceState(null, "", here.pathname);
-    sessionStorage.setItem(${JSON.stringify(STORED_AS)}, token);
+    sessionStorage.setItem(${JSON.stringify(TOKEN_KEY)}, token);
   }
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches); // Swagger UI's name
@@ -107,21 +107,21 @@ const { sessions } = await client.sessions.list.query();</pre>
 </details>`;
 
 /** Script text that the HTML parser reads to its end; in a string or a regular expression it means the same. */
-function inScript(text: string): string {
-  return oneLineEnd(text).replace(/<(?=!--|\/?script)/gi, "\\x3c");
+function escapeScript(text: string): string {
+  return normalizeLines(text).replace(/<(?=!--|\/?script)/gi, "\\x3c");
 }
 
-function inStyle(text: string): string {
-  return oneLineEnd(text).replace(/<(?=\/style)/gi, "\\3c ");
+function escapeStyle(text: string): string {
+  return normalizeLines(text).replace(/<(?=\/style)/gi, "\\3c ");
 }
 
 /** In JSON, `<` stands only in strings. */
-function inData(json: string): string {
+function escapeJson(json: string): string {
   return json.replaceAll("<", "\\u003c");
 }
 
 /** As the HTML parser makes it before anybody takes a digest; and no address of a source map. */
-function oneLineEnd(text: string): string {
+function normalizeLines(text: string): string {
   return text
     .replace(/\r\n?/g, "\n")
     .replace(/^\/[/*]# sourceMappingURL=.*$/gm, "");

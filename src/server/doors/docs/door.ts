@@ -17,7 +17,7 @@ export const pagesDoor: Door = {
   },
 
   /** A person without a token is asked for it. */
-  spell(failed, { req, url }) {
+  encodeFailure(failed, { req, url }) {
     const asksForToken =
       failed.reason === "unauthorized" &&
       url.pathname !== "/openapi.json" &&

@@ -6,7 +6,7 @@
 import { type Page, pageOf } from "./page.ts";
 
 /** Where the pages of one tab keep the token. */
-export const STORED_AS = "kallichore-token";
+export const TOKEN_KEY = "kallichore-token";
 
 export function tokenPage(): Page {
   page ??= pageOf({ styles: [STYLE], body: BODY, scripts: [SCRIPT] });
@@ -47,7 +47,7 @@ button { padding: .5em 1em; font: inherit; border: 0; border-radius: 4px; color:
 const SCRIPT = `
 "use strict";
 {
-  const KEY = ${JSON.stringify(STORED_AS)};
+  const KEY = ${JSON.stringify(TOKEN_KEY)};
   const field = document.getElementById("token");
   const said = document.getElementById("said");
   const base = location.pathname.replace(/\\/(docs)?$/, "");

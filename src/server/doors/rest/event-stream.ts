@@ -1,10 +1,10 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
 import type { Guard } from "../../../log/guard.ts";
-import { entriesOf, type Told } from "../../answers/told.ts";
+import { entriesOf, type SubscriptionItem } from "../../answers/told.ts";
 import { drained } from "../../drained.ts";
 import { type Codec, relay, type Sink } from "../../relay.ts";
-import { idPrefixOf, spell } from "../../spelling.ts";
+import { idPrefixOf, encodeEntries } from "../../spelling.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;
@@ -15,7 +15,7 @@ const KEEP_ALIVE_MS = 15_000;
  */
 export async function streamEvents(
   res: ServerResponse,
-  subscription: AsyncIterable<Told>,
+  subscription: AsyncIterable<SubscriptionItem>,
   timeout_ms: number,
   guard: Pick<Guard, "around">,
 ): Promise<void> {
@@ -38,11 +38,11 @@ export async function streamEvents(
 }
 
 const codec: Codec = {
-  encode(told, put) {
-    const entries = entriesOf(told);
+  encode(item, put) {
+    const entries = entriesOf(item);
     const { slab, last, size } = entries;
-    const before = [`id: ${idPrefixOf(told)}`, "\ndata: "];
-    put(spell(entries, { before, after: "\n\n" }), last, size, slab);
+    const before = [`id: ${idPrefixOf(item)}`, "\ndata: "];
+    put(encodeEntries(entries, { before, after: "\n\n" }), last, size, slab);
   },
 };
 
@@ -58,7 +58,7 @@ function sinkOf(res: ServerResponse, timeout_ms: number): Sink {
       }
     },
     flush() {}, // nothing is held back
-    together(send) {
+    batch(send) {
       res.cork();
       send();
       res.uncork();

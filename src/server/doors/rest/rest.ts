@@ -22,12 +22,12 @@ import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
 import { sendJson } from "../../respond.ts";
-import type { Feed } from "../../answers/router.ts";
+import type { SubscriptionEncoder } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { share } from "../../../time/share.ts";
 import { decodedSegment } from "../../address.ts";
 import { principalOf } from "../../principal.ts";
-import type { Told } from "../../answers/told.ts";
+import type { SubscriptionItem } from "../../answers/told.ts";
 
 interface RestRoute {
   readonly method: Method;
@@ -39,7 +39,9 @@ interface RestRoute {
 export function restDoor(router: AppRouter, service: Service): Door {
   const routes = routesOf(contract);
   const routeAt = (method: string, path: string) =>
-    routes.find((route) => answers(route, method) && route.pattern.test(path));
+    routes.find(
+      (route) => servesMethod(route, method) && route.pattern.test(path),
+    );
   return {
     methodsAt: (path) =>
       routes
@@ -70,21 +72,21 @@ export function restDoor(router: AppRouter, service: Service): Door {
         path: procedure,
         type: operation.kind,
         getRawInput: () => Promise.resolve(input),
-        ctx: { service, by: principalOf(req), feed: asTheyAre },
+        ctx: { service, by: principalOf(req), feed: unchanged },
         signal: gone.signal,
         batchIndex: 0,
       });
       const { guard, limits } = service;
       const timeout_ms = limits.reader_timeout_ms;
       if (operation.kind === "subscription") {
-        const subscription = data as AsyncIterable<Told>;
+        const subscription = data as AsyncIterable<SubscriptionItem>;
         if (method === "HEAD") gone.abort(); // the head of the answer, and its end
         await streamEvents(res, subscription, timeout_ms, guard);
       } else await sendJson(res, operation.status ?? 200, data, timeout_ms);
     },
 
     /** What a failed start leaves behind rides along, where the operation promises it. */
-    spell(failed, { method, url }) {
+    encodeFailure(failed, { method, url }) {
       const operation = routeAt(method, url.pathname)?.operation;
       if (operation === undefined) return failed;
       const { status, body, startupBody } = failed;
@@ -99,12 +101,14 @@ export function restDoor(router: AppRouter, service: Service): Door {
 }
 
 /** HEAD is GET without a body, which Node leaves out. */
-function answers(route: RestRoute, method: string | undefined): boolean {
+function servesMethod(route: RestRoute, method: string | undefined): boolean {
   return route.method === (method === "HEAD" ? "GET" : method);
 }
 
 /** Server-sent events are spelled from the journal's own bytes. */
-const asTheyAre: Feed = { take: (subscription) => subscription };
+const unchanged: SubscriptionEncoder = {
+  encode: (subscription) => subscription,
+};
 
 /** Fixed segments before those with parameters, so that `/sessions/x` never hides another route. */
 function routesOf(operations: Contract): readonly RestRoute[] {

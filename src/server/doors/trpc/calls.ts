@@ -12,7 +12,11 @@ import {
 import { limits } from "../../../../contract/limits.ts";
 import { TRPC_ERROR_CODES_BY_KEY } from "@trpc/server/rpc";
 import { type JsonText, nothingFound } from "../../../jupyter/json-text.ts";
-import { clientInput, isCarried, textOf } from "../../answers/client-input.ts";
+import {
+  clientInput,
+  hasUnreadFields,
+  textOf,
+} from "../../answers/client-input.ts";
 import type { Service } from "../../answers/service.ts";
 import { joined } from "../../../jupyter/pieces.ts";
 import { share } from "../../../time/share.ts";
@@ -29,7 +33,7 @@ function* callsIn(frame: Buffer, found: JsonText): Generator<void, unknown> {
   const { kind, items } = yield* textOf(frame, bounds, found);
   if (frame.length <= SMALL) {
     const calls = JSON.parse(frame.toString()) as unknown;
-    if (![calls].flat().some(isCarriedCall)) return calls;
+    if (![calls].flat().some(callHasUnreadFields)) return calls;
   }
   if (kind !== "array") return yield* callIn(frame);
   const calls: unknown[] = [];
@@ -41,16 +45,16 @@ function* callsIn(frame: Buffer, found: JsonText): Generator<void, unknown> {
 }
 
 /** Whether something in the call's input goes on as it is written. */
-function isCarriedCall(call: unknown): boolean {
+function callHasUnreadFields(call: unknown): boolean {
   const { params } = (call ?? {}) as { readonly params?: { path?: unknown } };
-  return isCarried(operationAt(String(params?.path)));
+  return hasUnreadFields(operationAt(String(params?.path)));
 }
 
 /**
  * Reads a frame, and hands its calls on to the adapter, which takes a buffer
  * and asks it for its text. A frame that is refused is counted, and answered.
  */
-export function* handedOn(
+export function* forwardCalls(
   received: Buffer | readonly Buffer[],
   { faults, guard }: Pick<Service, "faults" | "guard">,
   adapter: {
@@ -68,15 +72,15 @@ export function* handedOn(
   } catch (error) {
     if (!(error instanceof SupervisorError)) guard.tell(error, "a frame");
     faults.count("tRPC frame refused", "it is not a call");
-    if (adapter.bufferedAmount > MOST_UNREAD) return; // who does not read is not answered
+    if (adapter.bufferedAmount > MAX_UNSENT_BYTES) return; // who does not read is not answered
     const id = idIn(found);
     if (id !== undefined && error instanceof SupervisorError) {
-      adapter.send(refusal(id, error));
+      adapter.send(errorResponse(id, error));
       return;
     }
     calls = error;
   }
-  for (const some of portionsOf(calls)) {
+  for (const some of portionsIn(calls)) {
     try {
       const toString = () => ({ calls: some }); // what the adapter hands to its decoder
       adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
@@ -88,18 +92,19 @@ export function* handedOn(
 }
 
 /** Calls that begin in one turn: a client may ask thousands at once, and others are not to wait for them all. */
-const AT_ONCE = 50;
+const CALLS_AT_ONCE = 50;
 
-function portionsOf(calls: unknown): unknown[] {
-  if (!Array.isArray(calls) || calls.length <= AT_ONCE) return [calls];
+function portionsIn(calls: unknown): unknown[] {
+  if (!Array.isArray(calls) || calls.length <= CALLS_AT_ONCE) return [calls];
   const all: readonly unknown[] = calls;
-  return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, at) =>
-    all.slice(at * AT_ONCE, (at + 1) * AT_ONCE),
+  return Array.from(
+    { length: Math.ceil(all.length / CALLS_AT_ONCE) },
+    (_, at) => all.slice(at * CALLS_AT_ONCE, (at + 1) * CALLS_AT_ONCE),
   );
 }
 
 /** Bytes that may wait for a client that sends nothing but what is refused. */
-const MOST_UNREAD = 1024 * 1024;
+const MAX_UNSENT_BYTES = 1024 * 1024;
 
 /** Of the call that was being read: clients write it first. */
 function idIn({ kind, members }: JsonText): string | undefined {
@@ -110,7 +115,7 @@ function idIn({ kind, members }: JsonText): string | undefined {
 }
 
 /** As the adapter says it. */
-function refusal(
+function errorResponse(
   id: string,
   { message, body, status }: SupervisorError,
 ): string {

@@ -8,16 +8,17 @@ import type { ServerResponse } from "node:http";
 import { share } from "../../../time/share.ts";
 
 /** Calls of one portion. */
-const AT_ONCE = 50;
+const CALLS_AT_ONCE = 50;
 
 /** The procedures of a request, in portions; `undefined` where they are not too many for one. */
 export function portionsOf(
   procedures: string,
 ): readonly (readonly string[])[] | undefined {
   const paths = procedures.split(",");
-  if (paths.length <= AT_ONCE) return undefined;
-  return Array.from({ length: Math.ceil(paths.length / AT_ONCE) }, (_, at) =>
-    paths.slice(at * AT_ONCE, (at + 1) * AT_ONCE),
+  if (paths.length <= CALLS_AT_ONCE) return undefined;
+  return Array.from(
+    { length: Math.ceil(paths.length / CALLS_AT_ONCE) },
+    (_, at) => paths.slice(at * CALLS_AT_ONCE, (at + 1) * CALLS_AT_ONCE),
   );
 }
 
@@ -25,13 +26,13 @@ export function portionsOf(
 export async function answerPortions(
   res: ServerResponse,
   portions: readonly (readonly string[])[],
-  ask: (paths: readonly string[], first: number) => Promise<Response>,
+  run: (paths: readonly string[], first: number) => Promise<Response>,
 ): Promise<void> {
-  const line = share.line();
+  const fairSchedule = share.line();
   const answers = await Promise.all(
     portions.map(async (paths, at) => {
-      await line();
-      const answer = await ask(paths, at * AT_ONCE);
+      await fairSchedule();
+      const answer = await run(paths, at * CALLS_AT_ONCE);
       return { answer, body: await answer.text() };
     }),
   );
@@ -45,7 +46,7 @@ export async function answerPortions(
     return;
   }
   for (const [at, { body }] of answers.entries()) {
-    await line();
+    await fairSchedule();
     res.write(Buffer.from(`${at === 0 ? "[" : ","}${body.slice(1, -1)}`));
   }
   res.end("]");

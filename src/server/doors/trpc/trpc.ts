@@ -25,14 +25,24 @@ import { bodyOf } from "../../request-body.ts";
 import { Marks, stringify } from "../../../jupyter/raw-json.ts";
 import { textFrameOf } from "../../../jupyter/websocket-frame.ts";
 import type { Slab } from "../../../journal/slab.ts";
-import { type Context, type Feed, logAccident } from "../../answers/router.ts";
+import {
+  type Context,
+  type SubscriptionEncoder,
+  logInternalError,
+} from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import type { Door, WebSocketConnection } from "../../door.ts";
 import { paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
-import { entriesOf, type Told } from "../../answers/told.ts";
-import { idPrefixOf, spell } from "../../spelling.ts";
-import { callsOf, decoded, handedOn, inputsFor, isKeepAlive } from "./calls.ts";
+import { entriesOf, type SubscriptionItem } from "../../answers/told.ts";
+import { idPrefixOf, encodeEntries } from "../../spelling.ts";
+import {
+  callsOf,
+  decoded,
+  forwardCalls,
+  inputsFor,
+  isKeepAlive,
+} from "./calls.ts";
 import { answerPortions, portionsOf } from "./large-batch.ts";
 import { share } from "../../../time/share.ts";
 
@@ -45,18 +55,18 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
     createContext: ({ req, res }: ContextSource): Context => ({
       service,
       by: principalOf(req),
-      feed: feedOf(res),
-      line: share.line(),
+      subscriptionEncoder: subscriptionEncoderOf(res),
+      fairSchedule: share.line(),
       large: (json) => ({
-        [FRAMED]: (message: Message) => framesOfAnswer(json, message),
+        [FRAMED]: (message: TrpcMessage) => framesOfAnswer(json, message),
       }),
     }),
     keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
-    onError: ({ error, path, type }: Mishap) => {
+    onError: ({ error, path, type }: CallError) => {
       // What is no call's own is the connection's: what came on it was not WebSocket, or not tRPC.
       if (type === "unknown")
         service.faults.count("tRPC connection", error.code);
-      else logAccident(service, error, path);
+      else logInternalError(service, error, path);
     },
   };
   // It wants a `ws` server too, and does not use it; of a socket it uses what ours has.
@@ -73,12 +83,12 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       const isBatch = url.searchParams.get("batch") === "1";
       const inputs = await inputsOf(req, res, url, procedures);
       const marks = new Marks();
-      const line = share.line();
-      fillAsWritten(res, marks);
+      const fairSchedule = share.line();
+      insertRawJson(res, marks);
       const context: Context = {
         service,
         by: principalOf(req),
-        line,
+        fairSchedule,
         inputs,
         raw: (json) => marks.mark(json),
         large: (json) => marks.mark(json),
@@ -86,8 +96,8 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       const common = {
         router,
         maxBatchSize: limits.batch_calls,
-        onError: ({ error, path: procedure }: Mishap) =>
-          logAccident(service, error, procedure),
+        onError: ({ error, path: procedure }: CallError) =>
+          logInternalError(service, error, procedure),
       };
       const { accept, "trpc-accept": trpcAccept = accept } = req.headers;
       const isStream = String(trpcAccept).includes("application/jsonl"); // answered call by call
@@ -157,14 +167,14 @@ interface ContextSource {
   readonly res: TrpcSocket;
 }
 
-interface Mishap {
+interface CallError {
   readonly error: TRPCError;
   readonly path?: string | undefined;
   readonly type: string;
 }
 
 /** The adapter spells answers, and writes each, or each event, in one piece. */
-function fillAsWritten(res: ServerResponse, marks: Marks): void {
+function insertRawJson(res: ServerResponse, marks: Marks): void {
   const write = res.write.bind(res) as (...args: unknown[]) => boolean;
   res.write = (chunk: unknown, ...rest: unknown[]) => {
     // By its kind, not its class: in jsdom there are two of that.
@@ -179,15 +189,17 @@ function fillAsWritten(res: ServerResponse, marks: Marks): void {
 /** Marks data that the adapter hands through unread: it says in which frames the message goes that holds it. */
 const FRAMED = Symbol("framed");
 
-interface Frames {
+interface TrpcFrames {
   readonly pieces: readonly Buffer[];
   readonly slab?: Slab | undefined;
 }
 
-interface Message {
+interface TrpcMessage {
   readonly id: string | number;
   readonly result?: {
-    readonly data?: { readonly [FRAMED]?: (message: Message) => Frames } | null;
+    readonly data?: {
+      readonly [FRAMED]?: (message: TrpcMessage) => TrpcFrames;
+    } | null;
   };
 }
 
@@ -195,7 +207,7 @@ interface Message {
 const encoder: Encoder = {
   decode: (data) => callsOf(data) ?? jsonEncoder.decode(data),
   encode(given) {
-    const message = given as Message;
+    const message = given as TrpcMessage;
     const framed = message.result?.data?.[FRAMED];
     return framed === undefined
       ? stringify(message)
@@ -204,7 +216,10 @@ const encoder: Encoder = {
 };
 
 /** An answer that was spelled in pieces. */
-function framesOfAnswer(json: readonly Buffer[], message: Message): Frames {
+function framesOfAnswer(
+  json: readonly Buffer[],
+  message: TrpcMessage,
+): TrpcFrames {
   const marks = new Marks();
   const result = { ...message.result, data: marks.mark(json) };
   const text = JSON.stringify({ ...message, result });
@@ -212,16 +227,16 @@ function framesOfAnswer(json: readonly Buffer[], message: Message): Frames {
 }
 
 /** A reading of the journal, as the messages that a stock client expects. */
-function framesOfReading(told: Told, { id }: Message): Frames {
-  const entries = entriesOf(told);
-  const prefix = idPrefixOf(told);
+function framesOfItem(item: SubscriptionItem, { id }: TrpcMessage): TrpcFrames {
+  const entries = entriesOf(item);
+  const prefix = idPrefixOf(item);
   const before = [
     `{"id":${JSON.stringify(id)},"result":{"type":"data","id":"${prefix}`,
     `","data":{"id":"${prefix}`,
     `","data":`,
   ];
-  const spelled = { before, after: "}}}", isFramed: true };
-  return { pieces: spell(entries, spelled), slab: entries.slab };
+  const wrapping = { before, after: "}}}", isFramed: true };
+  return { pieces: encodeEntries(entries, wrapping), slab: entries.slab };
 }
 
 /**
@@ -257,7 +272,7 @@ class TrpcSocket extends EventEmitter {
         return;
       }
       read(
-        handedOn(data, service, {
+        forwardCalls(data, service, {
           bufferedAmount: socket.bufferedAmount,
           emit: hand,
           send: (text) => socket.send(text),
@@ -270,7 +285,7 @@ class TrpcSocket extends EventEmitter {
     return this.#socket.readyState;
   }
 
-  send(data: string | Frames): void {
+  send(data: string | TrpcFrames): void {
     if (typeof data === "string") {
       this.#socket.send(data);
       return;
@@ -289,13 +304,13 @@ class TrpcSocket extends EventEmitter {
 }
 
 /** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
-function feedOf({ frames }: TrpcSocket): Feed {
+function subscriptionEncoderOf({ frames }: TrpcSocket): SubscriptionEncoder {
   return {
-    async *take(subscription, signal) {
-      for await (const told of paced(subscription, frames)) {
+    async *encode(subscription, signal) {
+      for await (const item of paced(subscription, frames)) {
         if (signal.aborted) return;
         yield {
-          [FRAMED]: (message: Message) => framesOfReading(told, message),
+          [FRAMED]: (message: TrpcMessage) => framesOfItem(item, message),
         };
       }
     },
