@@ -20,7 +20,7 @@ import {
 } from "./serve.ts";
 import { doorsOf } from "./server/doors/doors.ts";
 import { pagesDoor } from "./server/doors/docs/door.ts";
-import { dispatcherOf } from "./server/entrance.ts";
+import { dispatcherOf } from "./server/dispatcher.ts";
 import { sendFailure } from "./server/respond.ts";
 import { answerUpgrade, webSockets } from "./server/websockets.ts";
 import { CLOSE_TIMEOUT_MS } from "./server/socket.ts";

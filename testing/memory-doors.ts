@@ -7,7 +7,7 @@ import type { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { doorsOf } from "../src/server/doors/doors.ts";
 import { urlOf } from "../src/server/address.ts";
-import { dispatcherOf } from "../src/server/entrance.ts";
+import { dispatcherOf } from "../src/server/dispatcher.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { exchangeOf } from "./memory-http.ts";
 import { type Peer, ServerSocket } from "./memory-socket.ts";

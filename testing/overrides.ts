@@ -19,7 +19,7 @@ import type {
 } from "../src/server/answers/implement.ts";
 import { Entries } from "../src/journal/entries.ts";
 import { Entry } from "../src/journal/entry.ts";
-import type { SubscriptionItem } from "../src/server/answers/told.ts";
+import type { SubscriptionItem } from "../src/server/answers/subscription.ts";
 
 export type Overrides = {
   readonly [G in keyof typeof contract]?: {

@@ -3,7 +3,7 @@
  * for the client. A protocol is a codec; a connection is a sink.
  */
 import type { Slab } from "../journal/slab.ts";
-import type { SubscriptionItem } from "./answers/told.ts";
+import type { SubscriptionItem } from "./answers/subscription.ts";
 
 /** How a protocol spells what is told. */
 export interface Codec {

@@ -2,7 +2,7 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { urlOf } from "./address.ts";
-import type { Dispatcher } from "./entrance.ts";
+import type { Dispatcher } from "./dispatcher.ts";
 import type { Handshakes } from "./handshakes.ts";
 import { LINGER_MS } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";

@@ -7,7 +7,7 @@ import { MockProvisioner } from "../../testing/provisioner.ts";
 import { kernelspecsOf } from "../../testing/memory-service.ts";
 import { guardOf } from "../../src/log/guard.ts";
 import { silentLog } from "../../src/log/log.ts";
-import { sessionSocketsIn } from "../../src/server/doors/channels/own-socket.ts";
+import { sessionSocketsIn } from "../../src/server/doors/channels/session-socket.ts";
 import { streamEvents } from "../../src/server/doors/rest/event-stream.ts";
 import { openServer, temporaryFolder } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Entries } from "../../src/journal/entries.ts";
 import { Entry } from "../../src/journal/entry.ts";
-import type { SubscriptionItem } from "../../src/server/answers/told.ts";
+import type { SubscriptionItem } from "../../src/server/answers/subscription.ts";
 import { relay } from "../../src/server/relay.ts";
 
 /** What the owner of a channel is sent, and asked, when these events are told one after the other. */

@@ -13,8 +13,8 @@ import { CODE, type UnreadCode, type UnreadInput } from "./client-input.ts";
 import { describeExecution, listExecution } from "./describe-execution.ts";
 import { type AnswersTo, trustShape } from "./implement.ts";
 import type { Service } from "./service.ts";
-import { defaultHeaderOf } from "./speaker.ts";
-import { assertJournal, subscribe } from "./told.ts";
+import { defaultHeaderOf } from "./default-header.ts";
+import { assertJournal, subscribe } from "./subscription.ts";
 
 export const executions: AnswersTo<typeof contract.executions> = {
   create({ input, unread, by, service: { supervisor } }) {

@@ -13,7 +13,7 @@ import type {
 import type { UnreadInput } from "./client-input.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
-import type { SubscriptionItem } from "./told.ts";
+import type { SubscriptionItem } from "./subscription.ts";
 
 /** What an answer is given. */
 export interface OperationCall<Input> {

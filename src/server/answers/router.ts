@@ -30,7 +30,7 @@ import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
 import { type Line, share } from "../../time/share.ts";
-import { entriesOf, type SubscriptionItem } from "./told.ts";
+import { entriesOf, type SubscriptionItem } from "./subscription.ts";
 
 /** How a subscription travels on one connection. */
 export interface SubscriptionEncoder {

@@ -13,8 +13,8 @@ import type { Session } from "../../session/session.ts";
 import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
 import { resolveSpec } from "./session-spec.ts";
-import { defaultHeaderOf } from "./speaker.ts";
-import { assertJournal, type SubscriptionItem, subscribe } from "./told.ts";
+import { defaultHeaderOf } from "./default-header.ts";
+import { assertJournal, type SubscriptionItem, subscribe } from "./subscription.ts";
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
   list({ input, service }) {

@@ -1,10 +1,10 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
 import type { Guard } from "../../../log/guard.ts";
-import { entriesOf, type SubscriptionItem } from "../../answers/told.ts";
+import { entriesOf, type SubscriptionItem } from "../../answers/subscription.ts";
 import { drained } from "../../drained.ts";
 import { type Codec, relay, type Sink } from "../../relay.ts";
-import { idPrefixOf, encodeEntries } from "../../spelling.ts";
+import { idPrefixOf, encodeEntries } from "../../encode-entries.ts";
 
 /** A comment now and then, so that proxies and readers know that somebody is there. */
 const KEEP_ALIVE_MS = 15_000;

@@ -27,7 +27,7 @@ import type { Service } from "../../answers/service.ts";
 import { share } from "../../../time/share.ts";
 import { decodedSegment } from "../../address.ts";
 import { principalOf } from "../../principal.ts";
-import type { SubscriptionItem } from "../../answers/told.ts";
+import type { SubscriptionItem } from "../../answers/subscription.ts";
 
 interface RestRoute {
   readonly method: Method;

@@ -9,7 +9,7 @@ import {
   writeFrameHeader,
 } from "../jupyter/websocket-frame.ts";
 import type { Slab } from "../journal/slab.ts";
-import type { SubscriptionItem } from "./answers/told.ts";
+import type { SubscriptionItem } from "./answers/subscription.ts";
 
 /** What stands around each text. */
 export interface EntryWrapping {
