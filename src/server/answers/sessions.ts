@@ -14,7 +14,11 @@ import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
 import { resolveSpec } from "./session-spec.ts";
 import { defaultHeaderOf } from "./default-header.ts";
-import { assertJournal, type SubscriptionItem, subscribe } from "./subscription.ts";
+import {
+  assertJournal,
+  type SubscriptionItem,
+  subscribe,
+} from "./subscription.ts";
 
 export const sessions: AnswersTo<typeof contract.sessions> = {
   list({ input, service }) {

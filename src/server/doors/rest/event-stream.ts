@@ -1,7 +1,10 @@
 /** A subscription as server-sent events, for clients that cannot hold a WebSocket. */
 import type { ServerResponse } from "node:http";
 import type { Guard } from "../../../log/guard.ts";
-import { entriesOf, type SubscriptionItem } from "../../answers/subscription.ts";
+import {
+  entriesOf,
+  type SubscriptionItem,
+} from "../../answers/subscription.ts";
 import { drained } from "../../drained.ts";
 import { type Codec, relay, type Sink } from "../../relay.ts";
 import { idPrefixOf, encodeEntries } from "../../encode-entries.ts";

@@ -34,7 +34,10 @@ import type { Service } from "../../answers/service.ts";
 import type { Door, WebSocketConnection } from "../../door.ts";
 import { paced } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
-import { entriesOf, type SubscriptionItem } from "../../answers/subscription.ts";
+import {
+  entriesOf,
+  type SubscriptionItem,
+} from "../../answers/subscription.ts";
 import { idPrefixOf, encodeEntries } from "../../encode-entries.ts";
 import {
   callsOf,
