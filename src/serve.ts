@@ -33,7 +33,7 @@ import { listen } from "./server/listen.ts";
 import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
-import { readersTurn } from "./journal/turns.ts";
+import { nextReader } from "./journal/next-reader.ts";
 import { changed } from "./session/policy.ts";
 import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
@@ -223,7 +223,7 @@ export function serviceOf(
       disk: limits.journal_disk_bytes,
       budget: new MemoryBudget(limits.server_memory_bytes),
       diskBudget: new DiskBudget(limits.server_disk_bytes),
-      turn: readersTurn,
+      turn: nextReader,
       directory: () => files.ensure(),
     },
   });

@@ -63,7 +63,7 @@ export function memoryService({
     newId: ids,
     idle: {
       hours: undefined,
-      nudge() {},
+      noteActivity() {},
       heartbeat() {},
       [Symbol.dispose]() {},
     },

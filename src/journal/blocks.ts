@@ -1,7 +1,7 @@
 /** Blocks: chunks of a file, and how they get into files and out again. */
 import type { FileHandle } from "node:fs/promises";
 import { fromChunk, toChunk } from "./chunk.ts";
-import { atOnce, share } from "../time/share.ts";
+import { runAtOnce, requestScheduler } from "../time/request-scheduler.ts";
 import { Entries } from "./entries.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
 import { takeMemory } from "../jupyter/record-memory.ts";
@@ -52,7 +52,7 @@ export async function draftOf(
 
 /** The result of work at so many bytes: in turns with others where it is long. */
 function worked<T>(work: Generator<void, T>, bytes: number): T | Promise<T> {
-  return bytes < LARGE ? atOnce(work) : share.all(work);
+  return bytes < LARGE ? runAtOnce(work) : requestScheduler.run(work);
 }
 
 const LARGE = 4 * 1024 * 1024; // bytes

@@ -8,7 +8,7 @@
  * which was torn or damaged is read up to there.
  */
 import { crc32 } from "node:zlib";
-import { atOnce } from "../time/share.ts";
+import { runAtOnce } from "../time/request-scheduler.ts";
 import { Slab, type SlabParts } from "./slab.ts";
 
 export const CHUNK_HEADER = 64; // bytes
@@ -112,7 +112,7 @@ export function slabsIn(file: Buffer): {
     const header = chunkHeaderIn(file.subarray(at));
     if (header === undefined || at + header.length > file.length) break;
     try {
-      slabs.push(atOnce(fromChunk(file.subarray(at, at + header.length))));
+      slabs.push(runAtOnce(fromChunk(file.subarray(at, at + header.length))));
     } catch {
       break;
     }

@@ -31,7 +31,7 @@ import {
   writeNumber,
   writeRecord,
 } from "../jupyter/record.ts";
-import { atOnce } from "../time/share.ts";
+import { runAtOnce } from "../time/request-scheduler.ts";
 import { writeFrameHeader } from "../jupyter/websocket-frame.ts";
 import { giveMemory, takeMemory } from "../jupyter/record-memory.ts";
 
@@ -128,7 +128,7 @@ export class Slab {
   /** Copies the message. The caller has made sure that there is room. */
   append(message: Message): void {
     const offset = this.#end;
-    const end = atOnce(writeRecord(this.#bytes, offset, message));
+    const end = runAtOnce(writeRecord(this.#bytes, offset, message));
     this.#addMessage(message, offset, end);
   }
 

@@ -7,7 +7,7 @@
  * big integers, the order of keys, white space.
  */
 import type { OwnEvent } from "../../contract/index.ts";
-import { atOnce } from "../time/share.ts";
+import { runAtOnce } from "../time/request-scheduler.ts";
 import { judging, verdictOn } from "./json-check.ts";
 import {
   type Channel,
@@ -60,7 +60,7 @@ export function admitted<M extends Message>(
   assertSize(message);
   return isJson(metadata) && isJson(content)
     ? message
-    : atOnce(admitting(message, mended));
+    : runAtOnce(admitting(message, mended));
 }
 
 /** The same, in short steps. */
@@ -83,7 +83,7 @@ export function mend(
   bytes: Uint8Array,
   mended: (what: Mend) => void,
 ): Uint8Array | RefusalReason {
-  return isJson(bytes) ? bytes : atOnce(mending(bytes, mended));
+  return isJson(bytes) ? bytes : runAtOnce(mending(bytes, mended));
 }
 
 function isJson(bytes: Uint8Array): boolean {

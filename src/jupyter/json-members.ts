@@ -4,12 +4,12 @@
  *
  * It does not judge the values; whoever parses one learns whether it is JSON.
  */
-import { atOnce } from "../time/share.ts";
+import { runAtOnce } from "../time/request-scheduler.ts";
 import { BadText } from "./json-text.ts";
 
 /** Views of `text`, by name; of a name that comes twice, the last. Throws `BadText`. */
 export function membersOf(text: Buffer): ReadonlyMap<string, Buffer> {
-  return remembered.get(text) ?? atOnce(finding(text, Infinity));
+  return remembered.get(text) ?? runAtOnce(finding(text, Infinity));
 }
 
 /** For `membersOf` those very bytes, which were walked in another way. */

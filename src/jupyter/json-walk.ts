@@ -5,7 +5,7 @@
  * This one is for where WebAssembly cannot be had; both must say the same of
  * every text.
  */
-import { atOnce } from "../time/share.ts";
+import { runAtOnce } from "../time/request-scheduler.ts";
 import { BadText, jsonText, type TextBounds } from "./json-text.ts";
 import { bufferOf } from "./message.ts";
 
@@ -16,7 +16,7 @@ export const DEEPEST = 1_000;
 export type Verdict = "json" | "non_finite" | "not_json" | "too_deep";
 
 export function walk(bytes: Uint8Array): Verdict {
-  return atOnce(walking(bytes));
+  return runAtOnce(walking(bytes));
 }
 
 /** The same, in steps, which are short where no single number or word in it is long. */

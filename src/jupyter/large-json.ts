@@ -4,7 +4,7 @@
  */
 import { limits } from "../../contract/limits.ts";
 import { findMembers, rememberMembers } from "./json-members.ts";
-import { atOnce } from "../time/share.ts";
+import { runAtOnce } from "../time/request-scheduler.ts";
 import { jsonText } from "./json-text.ts";
 import { bufferOf, type Message } from "./message.ts";
 import { membersIn } from "./raw-json.ts";
@@ -44,7 +44,7 @@ export function* count(string: Buffer): Generator<void> {
 
 /** How many UTF-16 units a JSON string spells. */
 export function unitsIn(string: Buffer): number {
-  return known.get(string) ?? atOnce(counting(string));
+  return known.get(string) ?? runAtOnce(counting(string));
 }
 
 const known = new WeakMap<Buffer, number>();

@@ -5,7 +5,7 @@
  */
 import { type Signer, toFrames } from "../jupyter/frames.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
-import { share } from "../time/share.ts";
+import { requestScheduler } from "../time/request-scheduler.ts";
 import { checkRoom, type Link, LinkError } from "../zmq/transport.ts";
 
 /** Bytes. A smaller message is signed at once. */
@@ -35,7 +35,7 @@ export function signedTo(link: Link, signer: Signer): Outgoing {
     for (;;) {
       const [message] = waiting;
       if (message === undefined) return;
-      const signature = await share.all(signer.signing(message.raw));
+      const signature = await requestScheduler.run(signer.signing(message.raw));
       if (isClosed) return;
       waiting.shift();
       bytes -= sizeInLine(message);

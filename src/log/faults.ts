@@ -58,7 +58,7 @@ export class Faults {
     error: unknown,
     bindings: Readonly<Record<string, string>> = {},
   ): void {
-    this.count(kind, placeOf(error), bindings);
+    this.count(kind, locationOf(error), bindings);
   }
 
   /** How many faults of a kind there have been, wherever they happened. */
@@ -83,10 +83,10 @@ export class Faults {
 }
 
 /** How many lines of a stack are told. */
-const PLACES = 3;
+const STACK_LINES = 3;
 
 /** The error's name and where it was thrown, without a word of its message. */
-function placeOf(error: unknown): string {
+function locationOf(error: unknown): string {
   if (!(error instanceof Error)) return `a ${typeof error} was thrown`;
   const { name, message, stack = "" } = error;
   const trace = stack.slice(stack.indexOf(message) + message.length);
@@ -94,5 +94,5 @@ function placeOf(error: unknown): string {
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line.startsWith("at "));
-  return [name, ...places.slice(0, PLACES)].join(" ");
+  return [name, ...places.slice(0, STACK_LINES)].join(" ");
 }

@@ -16,7 +16,7 @@ const weights = {
   off: Infinity,
 } as const;
 
-export type FilterWord = keyof typeof weights;
+export type LevelName = keyof typeof weights;
 
 interface Directive {
   /** `""` is everything. */
@@ -29,12 +29,12 @@ export interface Filter {
   /** The least weight that passes anywhere: what is lighter need not be looked at. */
   readonly least: number;
   /** The one word that comes nearest, for those who know only words. */
-  readonly word: Exclude<FilterWord, "off">;
+  readonly level: Exclude<LevelName, "off">;
   passes(weight: number, target: string): boolean;
 }
 
 /** Everything from this word on, whatever the target. */
-export function filterAt(word: FilterWord): Filter {
+export function filterAt(word: LevelName): Filter {
   return filterBy([{ target: "", least: weights[word] }]);
 }
 
@@ -46,7 +46,7 @@ function filterBy(directives: readonly Directive[]): Filter {
   const words = ["trace", "debug", "info", "warn"] as const;
   return {
     least,
-    word: words.find((word) => weights[word] >= least) ?? "error",
+    level: words.find((word) => weights[word] >= least) ?? "error",
     passes(weight, target) {
       const directive = longestFirst.find((one) =>
         isWithin(target, one.target),
@@ -65,10 +65,10 @@ export interface ParsedFilter {
 
 export function parseFilter(text: string): ParsedFilter {
   // A `/` begins a pattern for the message, which we do not have.
-  const [said = "", ...pattern] = text.split("/");
+  const [directivesText = "", ...pattern] = text.split("/");
   const faults = pattern.length > 0 ? [`/${pattern.join("/")}`] : [];
   const directives: Directive[] = [];
-  for (const part of said.split(",").map((one) => one.trim())) {
+  for (const part of directivesText.split(",").map((one) => one.trim())) {
     if (part === "") continue;
     const directive = directiveOf(part);
     if (directive === undefined) faults.push(part);
@@ -97,7 +97,7 @@ function directiveOf(part: string): Directive | undefined {
 function weightOf(word: string): number | undefined {
   const known = word.toLowerCase();
   return Object.hasOwn(weights, known)
-    ? weights[known as FilterWord]
+    ? weights[known as LevelName]
     : undefined;
 }
 

@@ -12,7 +12,7 @@ export type Guard = ReturnType<typeof guardOf>;
 
 export function guardOf(log: Log, listener?: FaultListener) {
   /** Does not throw, whatever the listener does. */
-  const tell = (error: unknown, where: string): void => {
+  const report = (error: unknown, where: string): void => {
     log.error({ err: error, where }, "A bug of ours; please report it");
     try {
       listener?.(error instanceof Error ? error : new Error(String(error)));
@@ -27,8 +27,8 @@ export function guardOf(log: Log, listener?: FaultListener) {
       try {
         run(...given);
       } catch (error) {
-        tell(error, where);
+        report(error, where);
       }
     };
-  return { tell, around };
+  return { report, around };
 }

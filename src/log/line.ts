@@ -37,7 +37,7 @@ const names = [
 const COLOR_END = "\u001b[39m";
 
 /** In the order in which lines begin with them; the rest is said behind the message. */
-const OPENING = new Set([
+const LEADING_FIELDS = new Set([
   "time",
   "level",
   "msg",
@@ -86,7 +86,7 @@ function bodyOf(record: LogRecord): string {
       ? ""
       : `: ${(record.level >= 50 ? err.stack : err.message) ?? err.message ?? "unknown"}`;
   const fields = Object.entries(record)
-    .filter(([name]) => !OPENING.has(name) && name !== "err")
+    .filter(([name]) => !LEADING_FIELDS.has(name) && name !== "err")
     .map(([name, value]) => ` ${name}=${valueOf(name, value)}`);
   return `${record.msg ?? ""}${fault}${fields.join("")}`;
 }

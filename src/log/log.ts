@@ -2,12 +2,12 @@
  * One line per decision; usable from every room. What a line may never hold:
  * a key, a token (not even a wrong one), an environment value, a user's code.
  *
- * Writing a line never waits, and never fails: see `log/outlet.ts`.
+ * Writing a line never waits, and never fails: see `log/log-sink.ts`.
  */
 import { pino } from "pino";
 import { type Filter, filterAt } from "./filter.ts";
 import { lineOf, type LogRecord, targetOf } from "./line.ts";
-import { Outlet } from "./outlet.ts";
+import { LogSink } from "./log-sink.ts";
 
 /** As much of a logger of pino's as is used here: with what, and which words; or the words alone. */
 export interface Log {
@@ -41,28 +41,28 @@ export interface LogBookOptions {
 }
 
 /** How long last lines may take. */
-const LAST_LINES_MS = 500;
+const FLUSH_TIMEOUT_MS = 500;
 
 /** A command's log: lines for the terminal, and for a file where one is named. */
 export class LogBook implements AsyncDisposable, Disposable {
   readonly log: Log;
   /** Can be exchanged at any time, and holds for loggers that were made before. */
   filter: Filter;
-  readonly #stdout: Outlet;
-  readonly #stderr: Outlet;
-  readonly #file: Outlet | undefined;
+  readonly #stdout: LogSink;
+  readonly #stderr: LogSink;
+  readonly #file: LogSink | undefined;
   readonly #mayColor: boolean;
   readonly #secrets = new Set<string>();
 
   /** Throws the system's error when the file cannot be written. */
   constructor({ filter, file, color, onStderr }: LogBookOptions = {}) {
     this.filter = filter ?? filterAt("info");
-    this.#file = file === undefined ? undefined : Outlet.file(file);
-    this.#stdout = Outlet.stdout();
-    this.#stderr = Outlet.stderr(this.#stdout);
+    this.#file = file === undefined ? undefined : LogSink.file(file);
+    this.#stdout = LogSink.stdout();
+    this.#stderr = LogSink.stderr(this.#stdout);
     if (onStderr === true) this.#stdout = this.#stderr;
     this.#mayColor = color ?? !process.env["NO_COLOR"];
-    const isHeard = (level: number) => level >= this.filter.least;
+    const isEnabled = (level: number) => level >= this.filter.least;
     this.log = pino(
       {
         base: null,
@@ -70,7 +70,7 @@ export class LogBook implements AsyncDisposable, Disposable {
         level: "trace",
         hooks: {
           logMethod(args, method, level) {
-            if (isHeard(level)) method.apply(this, args);
+            if (isEnabled(level)) method.apply(this, args);
           },
         },
       },
@@ -91,19 +91,19 @@ export class LogBook implements AsyncDisposable, Disposable {
   /** Resolves when the last lines are written, or time is up. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(
-      this.#outlets.map((outlet) => outlet.flushed(LAST_LINES_MS)),
+      this.#sinks.map((sink) => sink.flushed(FLUSH_TIMEOUT_MS)),
     );
     this[Symbol.dispose]();
   }
 
   /** At once, for a way out that cannot wait. */
   [Symbol.dispose](): void {
-    for (const outlet of this.#outlets) outlet[Symbol.dispose]();
+    for (const sink of this.#sinks) sink[Symbol.dispose]();
   }
 
-  get #outlets(): readonly Outlet[] {
+  get #sinks(): readonly LogSink[] {
     const all = [this.#stdout, this.#stderr, this.#file];
-    return [...new Set(all)].filter((outlet) => outlet !== undefined);
+    return [...new Set(all)].filter((sink) => sink !== undefined);
   }
 
   #record(record: LogRecord): void {

@@ -14,7 +14,7 @@ import { lingerAfter } from "./request-body.ts";
 import { CLIENT } from "./principal.ts";
 import { sendFailure } from "./respond.ts";
 import { SPAN, spanOf } from "./span.ts";
-import { share } from "../time/share.ts";
+import { requestScheduler } from "../time/request-scheduler.ts";
 
 export type DispatcherOptions = GateOptions & {
   readonly doors: readonly Door[];
@@ -47,7 +47,7 @@ export function dispatcherOf({
       const door = doorFor(request, doors);
       try {
         res.setHeader(SPAN, spanOf(req));
-        await share.turn();
+        await requestScheduler.next();
         allowOrigin(res, gate.allowedOrigin(req));
         const isOpen = door?.isOpen?.(method, url.pathname) ?? false;
         const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
@@ -68,7 +68,7 @@ export function dispatcherOf({
         await door.upgrade(request);
       } catch (error) {
         const { status, body, reason, cause } = toFailure(error);
-        if (reason === "internal") guard.tell(cause, "an upgrade");
+        if (reason === "internal") guard.report(cause, "an upgrade");
         request.answer(status, body);
       }
     },
@@ -122,13 +122,13 @@ function answerFailure(
   const { res, method, url } = request;
   const failed = toFailure(error);
   if (failed.reason === "internal") {
-    guard.tell(failed.cause, `${method} ${url.pathname}`);
+    guard.report(failed.cause, `${method} ${url.pathname}`);
   }
   try {
     if (res.headersSent) res.destroy();
     else sendFailure(res, failed, door?.encodeFailure?.(failed, request));
   } catch (cause) {
-    guard.tell(cause, "an answer");
+    guard.report(cause, "an answer");
     res.destroy();
   }
 }

@@ -6,7 +6,11 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { RequestingClient, Scope } from "../../contract/index.ts";
-import { type Holder, NOTHING, type Principal } from "../session/principal.ts";
+import {
+  type CallerKind,
+  NOTHING,
+  type Principal,
+} from "../session/principal.ts";
 import { spanOf } from "./span.ts";
 
 const admitted = new WeakMap<IncomingMessage, Principal>();
@@ -14,7 +18,7 @@ const admitted = new WeakMap<IncomingMessage, Principal>();
 /** Remembers who asks; what they may ask from now on is `scopes`. */
 export function admit(
   req: IncomingMessage,
-  who: Holder,
+  who: CallerKind,
   scopes: ReadonlySet<Scope>,
 ): Principal {
   const client = clientOf(req);

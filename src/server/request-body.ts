@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure, SupervisorError } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
 import { joined } from "../jupyter/pieces.ts";
-import { share } from "../time/share.ts";
+import { requestScheduler } from "../time/request-scheduler.ts";
 
 /** How long a body may go on that nobody waits for any more. */
 export const LINGER_MS = 5_000;
@@ -56,7 +56,7 @@ export async function bodyOf(
     for (;;) {
       const left_ms = Math.min(timeouts.idle_ms, ends - performance.now());
       const { done, value } = await within(chunks.next(), left_ms, timeouts);
-      if (done === true) return await share.all(joined(pieces));
+      if (done === true) return await requestScheduler.run(joined(pieces));
       size += value.length;
       if (size > limit) throw failure("too_large", { limit });
       pieces.push(value);

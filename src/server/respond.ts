@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { SupervisorError } from "../../contract/index.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
 import { stringify } from "../jupyter/raw-json.ts";
-import { share } from "../time/share.ts";
+import { requestScheduler } from "../time/request-scheduler.ts";
 import { encodeInPieces, isLarge } from "./answers/large-answer.ts";
 import type { HttpResponse } from "./door.ts";
 import { drained } from "./drained.ts";
@@ -21,7 +21,7 @@ export async function sendJson(
     send(res, { status, body: data });
     return;
   }
-  const pieces = [...(await share.all(encodeInPieces(data)))];
+  const pieces = [...(await requestScheduler.run(encodeInPieces(data)))];
   const last = pieces.pop() ?? NOTHING;
   const length = lengthOf(pieces) + last.length;
   res.writeHead(status, { ...AS_JSON, "content-length": length });

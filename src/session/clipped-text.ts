@@ -174,11 +174,11 @@ export function boundary(string: Buffer, at: number): number {
 }
 
 function isInEscape(string: Buffer, at: number): boolean {
-  for (let back = 1; back < LONGEST_ESCAPE; back += 1) {
-    const place = at - back;
-    if (string[place] !== BACKSLASH) continue;
-    const isLong = string[place + 1] === U;
-    return (back === 1 || isLong) && beginsEscape(string, place);
+  for (let distance = 1; distance < LONGEST_ESCAPE; distance += 1) {
+    const begin = at - distance;
+    if (string[begin] !== BACKSLASH) continue;
+    const isLong = string[begin + 1] === U;
+    return (distance === 1 || isLong) && beginsEscape(string, begin);
   }
   return false;
 }

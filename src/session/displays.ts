@@ -17,10 +17,10 @@ import { entrySize } from "../journal/slab.ts";
 const LIMIT = 8 * 1024 * 1024; // bytes
 
 /** By `display_id`. */
-export type Displays = BoundedMap<Shown>;
+export type Displays = BoundedMap<ShownDisplay>;
 
 /** The content of the message that a display shows. */
-interface Shown {
+interface ShownDisplay {
   readonly content: Buffer;
   /** Bytes that the message takes in the journal. */
   readonly size: number;
@@ -42,7 +42,7 @@ export function noteDisplay(
 /** The same, of many that are in the journal. */
 export function noteDisplays(displays: Displays, burst: Burst): void {
   const { msg_type, count } = burst;
-  if (!SHOWS.has(msg_type)) return;
+  if (!DISPLAY_TYPES.has(msg_type)) return;
   for (let index = 0; index < count; index += 1) {
     if (!mayNameDisplay(burst, index)) continue;
     const size = entrySize(recordBytesIn(burst, index));
@@ -55,7 +55,7 @@ function note(
   entry: Pick<Entry, "msg_type" | "size">,
   content: Uint8Array,
 ): void {
-  if (!SHOWS.has(entry.msg_type)) return;
+  if (!DISPLAY_TYPES.has(entry.msg_type)) return;
   const json = bufferOf(content);
   if (json.length < LIMIT && !json.includes(DISPLAY_ID)) return;
   const display_id = displayIdIn(json);
@@ -65,7 +65,7 @@ function note(
   else displays.set(display_id, { content: copyOf(json), size });
 }
 
-export function shownBy({ content }: Shown): Bundle {
+export function shownBy({ content }: ShownDisplay): Bundle {
   return bundleIn(membersIn(content));
 }
 
@@ -101,10 +101,10 @@ function bundleIn(members: ReadonlyMap<string, Uint8Array>): Bundle {
 }
 
 export function isDisplay(msg_type: string): boolean {
-  return SHOWS.has(msg_type);
+  return DISPLAY_TYPES.has(msg_type);
 }
 
-const SHOWS = new Set([
+const DISPLAY_TYPES = new Set([
   "display_data",
   "update_display_data",
   "execute_result",

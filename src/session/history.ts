@@ -28,7 +28,7 @@ const LIMIT = 100;
 const TEXT_LIMIT = 4096;
 const NAME_LIMIT = 256;
 /** A stream's content, in bytes. */
-const SMALL = 1024;
+const SMALL_STREAM = 1024;
 /** A traceback that is larger as JSON is left out. */
 const TRACEBACK_LIMIT = 1024 * 1024; // bytes
 
@@ -55,22 +55,22 @@ export class History implements Iterable<ExecutionHistoryEntry> {
   }
 
   /** kernel → client */
-  heard(entry: Entry, content = entry.raw.content): void {
+  received(entry: Entry, content = entry.raw.content): void {
     const { msg_type, parent_id } = entry;
-    if (parent_id === undefined || !SAYS.has(msg_type)) return;
+    if (parent_id === undefined || !RECORDED_TYPES.has(msg_type)) return;
     const run = this.#runs.get(parent_id);
-    if (run !== undefined) hear(run, msg_type, content);
+    if (run !== undefined) addMessage(run, msg_type, content);
   }
 
   /** The same, of many. */
-  heardBurst(burst: Burst): void {
-    if (!SAYS.has(burst.msg_type)) return;
+  receivedBurst(burst: Burst): void {
+    if (!RECORDED_TYPES.has(burst.msg_type)) return;
     const run = this.#runs.get(burst.parent_id);
-    if (run !== undefined) hearBurst(run, burst);
+    if (run !== undefined) addBurst(run, burst);
   }
 }
 
-const SAYS: ReadonlySet<string> = new Set([
+const RECORDED_TYPES: ReadonlySet<string> = new Set([
   "stream",
   "display_data",
   "execute_result",
@@ -101,8 +101,8 @@ function runOf(
   return {
     input,
     output: new ClippedText(TEXT_LIMIT),
-    source: named(source),
-    agent: named(agent_name),
+    source: nameText(source),
+    agent: nameText(agent_name),
     timestamp: Date.now(),
     error: undefined,
     isErrorCut: false,
@@ -123,8 +123,12 @@ function entryOf(run: HistoryRun): ExecutionHistoryEntry {
   };
 }
 
-function hear(run: HistoryRun, msg_type: string, bytes: Uint8Array): void {
-  if (msg_type === "stream" && bytes.length <= SMALL) {
+function addMessage(
+  run: HistoryRun,
+  msg_type: string,
+  bytes: Uint8Array,
+): void {
+  if (msg_type === "stream" && bytes.length <= SMALL_STREAM) {
     const text = textIn(bytes);
     if (text !== undefined) run.output.add(text);
     return;
@@ -136,25 +140,25 @@ function hear(run: HistoryRun, msg_type: string, bytes: Uint8Array): void {
       return;
     case "display_data":
     case "execute_result":
-      show(run, content.get("data"));
+      addDisplay(run, content.get("data"));
       return;
     case "error":
-      fail(run, content);
+      setError(run, content);
       return;
     default:
       if (run.error !== undefined) return;
       if (content.get("status")?.toString() === '"error"') {
-        fail(run, content);
+        setError(run, content);
       }
   }
 }
 
 /** Of a flood, only its beginning and its end are decoded. */
-function hearBurst(run: HistoryRun, burst: Burst): void {
+function addBurst(run: HistoryRun, burst: Burst): void {
   const { count } = burst;
   let index = 0;
   for (; index < count && !run.output.isClipped; index += 1) {
-    hearOne(run, burst, index);
+    addMessageOf(run, burst, index);
   }
   let end = count;
   for (let kept = 0; end > index && kept < TEXT_LIMIT / 2;) {
@@ -164,19 +168,19 @@ function hearBurst(run: HistoryRun, burst: Burst): void {
   let omitted = 0;
   for (; index < end; index += 1) {
     const length = textLengthIn(burst, index);
-    if (length === UNKNOWN_TEXT) hearOne(run, burst, index);
+    if (length === UNKNOWN_TEXT) addMessageOf(run, burst, index);
     else omitted += Math.max(0, length);
   }
   run.output.leaveOut(omitted);
-  for (; index < count; index += 1) hearOne(run, burst, index);
+  for (; index < count; index += 1) addMessageOf(run, burst, index);
 }
 
-function hearOne(run: HistoryRun, burst: Burst, index: number): void {
+function addMessageOf(run: HistoryRun, burst: Burst, index: number): void {
   const { msg_type } = burst;
   const length = textLengthIn(burst, index);
   if (length === NO_TEXT) return;
   if (length === UNKNOWN_TEXT) {
-    hear(run, msg_type, contentIn(burst, index));
+    addMessage(run, msg_type, contentIn(burst, index));
     return;
   }
   const feed = isDisplay(msg_type) ? "\n" : "";
@@ -185,7 +189,7 @@ function hearOne(run: HistoryRun, burst: Burst, index: number): void {
   run.output.add(feed);
 }
 
-function show({ output }: HistoryRun, data: Buffer | undefined): void {
+function addDisplay({ output }: HistoryRun, data: Buffer | undefined): void {
   const bundle = data === undefined ? NONE : members(data);
   if (bundle.size === 0) return;
   const text = bundle.get("text/plain");
@@ -195,7 +199,7 @@ function show({ output }: HistoryRun, data: Buffer | undefined): void {
   output.add("\n");
 }
 
-function fail(run: HistoryRun, content: ReadonlyMap<string, Buffer>): void {
+function setError(run: HistoryRun, content: ReadonlyMap<string, Buffer>): void {
   const name = new ClippedText(NAME_LIMIT);
   addString(name, content.get("ename"));
   const message = new ClippedText(TEXT_LIMIT / 2);
@@ -237,7 +241,7 @@ function textIn(content: Uint8Array): string | undefined {
 
 const NONE: ReadonlyMap<string, Buffer> = new Map();
 
-function named(text: string | undefined): ClippedText | undefined {
+function nameText(text: string | undefined): ClippedText | undefined {
   if (text === undefined) return undefined;
   const clipped = new ClippedText(NAME_LIMIT);
   clipped.add(text);

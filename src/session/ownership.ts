@@ -5,15 +5,15 @@
  */
 export class Ownership {
   #displace: ((reason: string) => Promise<void>) | undefined;
-  #farewells: Promise<unknown> = Promise.resolve();
-  #place = 0;
+  #departures: Promise<unknown> = Promise.resolve();
+  #position = 0;
   #leftAt = -Infinity;
   /** Where the present owner came in, when that is a socket of the session's own. */
   socketPath: string | undefined;
 
   /** The last number that an owner has heard for certain. */
-  get place(): number {
-    return this.#place;
+  get position(): number {
+    return this.#position;
   }
 
   /** When an owner last left, by the monotonic clock. */
@@ -31,15 +31,15 @@ export class Ownership {
    * resolves when it has gone, or soon after.
    */
   take(reason: string, displaced: (reason: string) => Promise<void>): Claim {
-    const farewell = this.#displace?.(reason);
-    this.#farewells = Promise.all([this.#farewells, farewell]);
+    const departure = this.#displace?.(reason);
+    this.#departures = Promise.all([this.#departures, departure]);
     this.#displace = displaced;
     this.socketPath = undefined;
     const isMine = () => this.#displace === displaced;
     return {
-      place: this.#farewells.then(() => this.#place),
-      heard: (seq) => {
-        if (seq > this.#place) this.#place = seq;
+      position: this.#departures.then(() => this.#position),
+      acknowledge: (seq) => {
+        if (seq > this.#position) this.#position = seq;
       },
       release: () => {
         if (!isMine()) return;
@@ -53,9 +53,9 @@ export class Ownership {
 
 export interface Claim {
   /** The last number that an owner has heard, once those before have gone. */
-  readonly place: Promise<number>;
+  readonly position: Promise<number>;
   /** The owner has heard everything up to `seq`. */
-  heard(seq: number): void;
+  acknowledge(seq: number): void;
   /** The owner leaves. Nothing happens when it was displaced before. */
   release(): void;
 }

@@ -20,12 +20,12 @@ export function changed(
 }
 
 /** What becomes of a session whose kernel has gone by itself, with words for the reason that clients hear. */
-export interface Fate {
+export interface ExitOutcome {
   readonly isStartedAgain: boolean;
-  readonly said: string;
+  readonly note: string;
 }
 
-export const STAYS_EXITED: Fate = { isStartedAgain: false, said: "" };
+export const STAYS_EXITED: ExitOutcome = { isStartedAgain: false, note: "" };
 
 /**
  * What becomes of a session that its server has started again at the times
@@ -35,7 +35,7 @@ export const STAYS_EXITED: Fate = { isStartedAgain: false, said: "" };
 export function takeStart(
   starts: number[],
   { limit, window_s }: Autorestart,
-): Fate {
+): ExitOutcome {
   const now = performance.now();
   const recent = starts.filter((at) => at > now - window_s * 1000);
   const isStartedAgain = recent.length < limit;
@@ -44,7 +44,7 @@ export function takeStart(
   const count = recent.length;
   return {
     isStartedAgain,
-    said: isStartedAgain
+    note: isStartedAgain
       ? `; it is started again (${count} of ${limit} times in ${window_s} s)`
       : `; it is not started again: it was ${count} times in ${window_s} s`,
   };

@@ -9,10 +9,10 @@ import { type RequestingClient, Scope } from "../../contract/index.ts";
  * showed no token, and asks what is open. `local`: came by a session's own
  * socket, or from within the process.
  */
-export type Holder = "token" | "anybody" | "nobody" | "local";
+export type CallerKind = "token" | "anybody" | "nobody" | "local";
 
 export interface Principal {
-  readonly who: Holder;
+  readonly who: CallerKind;
   /** What it may ask. */
   readonly scopes: ReadonlySet<Scope>;
   /** The program that asks, where it says what it is. */

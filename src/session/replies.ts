@@ -9,20 +9,20 @@ export interface Replies {
   /** Of those who wait. */
   ids(): readonly string[];
   isAwaited(msg_id: string): boolean;
-  came(msg_id: string, reply: Entry): void;
+  received(msg_id: string, reply: Entry): void;
   /** The reply is there, and cannot be told. */
   refused(msg_id: string, why: string): void;
   /** None comes: the kernel is gone, or did not come. */
-  noneComes(msg_id: string, why: string): void;
+  kernelGone(msg_id: string, why: string): void;
 }
 
-interface Awaited {
+interface PendingReply {
   readonly resolve: (reply: Entry) => void;
   readonly reject: (failure: Error) => void;
 }
 
 export function repliesOf(session_id: string): Replies {
-  const awaited = new Map<string, Awaited>();
+  const awaited = new Map<string, PendingReply>();
   return {
     async await({ header: { msg_id, msg_type } }, timeout_ms, send) {
       let timer: NodeJS.Timeout | undefined;
@@ -42,14 +42,14 @@ export function repliesOf(session_id: string): Replies {
     },
     ids: () => [...awaited.keys()],
     isAwaited: (msg_id) => awaited.has(msg_id),
-    came(msg_id, reply) {
+    received(msg_id, reply) {
       awaited.get(msg_id)?.resolve(reply.copy());
     },
     refused(msg_id, why) {
       const refusal = failure("bad_answer", { session_id, why });
       awaited.get(msg_id)?.reject(refusal);
     },
-    noneComes(msg_id, why) {
+    kernelGone(msg_id, why) {
       const gone = failure("kernel_exited", { session_id, why });
       awaited.get(msg_id)?.reject(gone);
     },

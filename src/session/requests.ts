@@ -22,20 +22,24 @@ import { noteComm, type OpenComms } from "./comms.ts";
 import type { Entry } from "../journal/entry.ts";
 import {
   Execution,
-  type Interrupter,
+  type InterruptReason,
   type EndReason,
   replyIn,
 } from "./executions/execution.ts";
 import { ExecutionQueue } from "./executions/queue.ts";
 import { Executions } from "./executions/executions.ts";
-import { announce, count, tell } from "./executions/tell.ts";
+import {
+  publishRequest,
+  countEnded,
+  publishState,
+} from "./executions/publish.ts";
 import { History } from "./history.ts";
 import type { BurstPlace, Journal } from "../journal/journal.ts";
-import { Outbox } from "./outbox.ts";
+import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
 import { LastIds } from "./last-ids.ts";
 import { type Replies, repliesOf } from "./replies.ts";
-import { unrun } from "./unrun.ts";
+import { abortedMessages } from "./aborted-messages.ts";
 
 /** Most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
@@ -43,7 +47,7 @@ const QUEUE_LIMIT = 10_000;
 const IDS_LIMIT = 20_000;
 
 /** How a message was asked to be sent. */
-interface Asking {
+interface SendOptions {
   /** Absent: by the server itself. */
   readonly by?: Principal | undefined;
   /** Of an execution. */
@@ -68,7 +72,7 @@ export interface RequestsOptions {
   readonly log: Log;
   readonly telemetry: Telemetry;
   /** The kernel has answered all that it had, and its last idle never came. */
-  readonly isDone: () => void;
+  readonly onIdleMissing: () => void;
 }
 
 export class Requests {
@@ -76,7 +80,7 @@ export class Requests {
   readonly executions = new Executions();
   readonly history = new History();
   readonly #options: RequestsOptions;
-  readonly #outbox = new Outbox();
+  readonly #waiting = new WaitingMessages();
   /** The `msg_id`s that were accepted lately, so that a client may repeat itself after a reconnect. */
   readonly #accepted = new LastIds(IDS_LIMIT);
   readonly #replies: Replies;
@@ -94,19 +98,19 @@ export class Requests {
    * that was accepted before. Throws `session_not_running`, `too_busy`,
    * `kernel_unreachable`.
    */
-  send(message: Message, canWait: boolean, asked: Asking = {}): boolean {
+  send(message: Message, canWait: boolean, options: SendOptions = {}): boolean {
     const { msg_id } = message.header;
     if (this.#accepted.has(msg_id)) return false;
     if (this.executions.find(msg_id) !== undefined) return false;
     const execution = isExecution(message)
-      ? this.#accept(message, asked)
+      ? this.#accept(message, options)
       : undefined;
     try {
       const kernel = this.#kernelFor(message);
       if (kernel !== undefined) this.#forward(kernel, message);
       else if (canWait) {
-        this.#outbox.add(message);
-        this.#announce(message);
+        this.#waiting.add(message);
+        this.#publishRequest(message);
       } else {
         const { session_id } = this.#options;
         throw failure("session_not_running", { session_id });
@@ -120,7 +124,7 @@ export class Requests {
   }
 
   /** Sends, and resolves with the reply; rejects when its kernel is gone, did not come, or time is up. Throws `no_answer`, `kernel_exited`, `bad_answer`. */
-  ask(
+  request(
     request: Message,
     canWait: boolean,
     timeout_ms: number,
@@ -135,11 +139,11 @@ export class Requests {
   connected(kernel: Kernel): void {
     this.#kernel = kernel;
     this.#isHeld = false;
-    for (const message of this.#outbox.take()) {
+    for (const message of this.#waiting.take()) {
       try {
         this.#forward(kernel, message);
       } catch (error) {
-        this.#notSent(error);
+        this.#logNotSent(error);
         if (isExecution(message)) this.#abandon([message], "not_sent");
       }
     }
@@ -153,22 +157,22 @@ export class Requests {
   /** The kernel that was on its way did not come: what was for it alone is dropped. What is sent on shell waits for the next one, unless somebody awaits the reply. */
   notStarted(why: string): void {
     if (this.#isHeld) return; // for a restart, which goes on or gives up
-    this.#outbox.drop(
+    this.#waiting.drop(
       ({ channel, header }) =>
         channel !== "shell" || this.#replies.isAwaited(header.msg_id),
     );
     for (const msg_id of this.#replies.ids()) {
-      this.#replies.noneComes(msg_id, why);
+      this.#replies.kernelGone(msg_id, why);
     }
   }
 
   /** No kernel comes for what waits: requests are answered, and the rest is dropped. */
   giveUp(reason: "shutdown" | "start_failed", why: string): void {
     this.#isHeld = false;
-    const waiting = this.#outbox.take();
+    const waiting = this.#waiting.take();
     for (const { header } of waiting) {
       if (header.msg_type !== "execute_request") {
-        this.#replies.noneComes(header.msg_id, why);
+        this.#replies.kernelGone(header.msg_id, why);
       }
     }
     this.#abandon(waiting.filter(isRequest), reason, {
@@ -193,37 +197,39 @@ export class Requests {
       traceback: [],
     });
     for (const msg_id of this.#replies.ids()) {
-      if (!this.#outbox.has(msg_id)) this.#replies.noneComes(msg_id, how);
+      if (!this.#waiting.has(msg_id)) this.#replies.kernelGone(msg_id, how);
     }
   }
 
   /** kernel → session, once it is in the journal. `isIdle`: it says that what its parent asked for is over. */
-  heard(message: Message, entry: Entry, isIdle: boolean): void {
+  received(message: Message, entry: Entry, isIdle: boolean): void {
     const { channel, header, parent_header } = message;
     const parent_id = parent_header?.msg_id;
     const execution = this.executions.find(parent_id);
-    execution?.heard(header, entry);
-    this.history.heard(entry, message.raw.content);
-    if (isIdle) execution?.heardIdle();
+    execution?.received(header, entry);
+    this.history.received(entry, message.raw.content);
+    if (isIdle) execution?.receivedIdle();
     if (channel === "stdin" && header.msg_type === "input_request") {
       // One that names no parent is asked on behalf of what runs.
       const { active } = this.queue;
-      (execution ?? this.executions.find(active?.header.msg_id))?.asked(entry);
+      (
+        execution ?? this.executions.find(active?.header.msg_id)
+      )?.inputRequested(entry);
     }
     if (channel === "iopub" || parent_id === undefined) return;
-    if (channel !== "stdin") this.#replies.came(parent_id, entry);
+    if (channel !== "stdin") this.#replies.received(parent_id, entry);
     if (header.msg_type !== "execute_reply" || execution === undefined) return;
     const isActive = this.queue.active?.header.msg_id === parent_id;
     if (isActive && hasFailed(message)) {
       this.#abandon(this.queue.fail(), "earlier_failure");
     }
-    execution.heardReply(message);
+    execution.receivedReply(message);
   }
 
   /** The same, of many. */
-  heardBurst(burst: Burst, place: BurstPlace): void {
-    this.executions.find(burst.parent_id)?.heardBurst(burst, place);
-    this.history.heardBurst(burst);
+  receivedBurst(burst: Burst, place: BurstPlace): void {
+    this.executions.find(burst.parent_id)?.receivedBurst(burst, place);
+    this.history.receivedBurst(burst);
   }
 
   /**
@@ -238,7 +244,7 @@ export class Requests {
     const execution = this.executions.find(parent?.header.msg_id);
     execution?.noteSeq(seq);
     if (channel === "stdin" && msg_type === "input_request") {
-      this.questionRefused(execution);
+      this.inputRequestRefused(execution);
     }
     if (parent === undefined) return;
     const { msg_id } = parent.header;
@@ -256,11 +262,11 @@ export class Requests {
       },
       parent,
     });
-    this.heard(reply, journal.append(reply), false);
+    this.received(reply, journal.append(reply), false);
   }
 
   /** `execution`, or what runs, asks something that could not be admitted. */
-  questionRefused(execution?: Execution): void {
+  inputRequestRefused(execution?: Execution): void {
     const active = this.executions.find(this.queue.active?.header.msg_id);
     const asking = execution ?? active;
     if (asking !== undefined) this.#stop(asking, "question_refused");
@@ -280,7 +286,7 @@ export class Requests {
   /** Takes one that waits out of the line. Throws `execution_state`. */
   cancel(execution: Execution, reason: "cancelled" | "deadline"): void {
     const request =
-      this.queue.cancel(execution.id) ?? this.#outbox.remove(execution.id);
+      this.queue.cancel(execution.id) ?? this.#waiting.remove(execution.id);
     if (request === undefined) {
       const why = `Execution ${execution.id} is ${execution.state}: only what is queued can be cancelled`;
       throw failure("execution_state", { why });
@@ -289,7 +295,7 @@ export class Requests {
   }
 
   /** Interrupts that one; what waits behind it is its own reply's affair. Throws `execution_state`, `interrupt_failed`. */
-  async interrupt(execution: Execution, by: Interrupter): Promise<void> {
+  async interrupt(execution: Execution, by: InterruptReason): Promise<void> {
     const kernel = this.#kernel;
     const { id, state } = execution;
     if (kernel === undefined || execution.isOver || state === "queued") {
@@ -335,13 +341,13 @@ export class Requests {
     this.executions.dispose();
   }
 
-  #accept(message: Message, { by, deadline_ms }: Asking): Execution {
+  #accept(message: Message, { by, deadline_ms }: SendOptions): Execution {
     const execution = new Execution(message, {
       by,
       after: this.#options.journal.last,
       deadline_ms,
-      ended: (over) => this.#ended(over),
-      late: (late) => this.#late(late),
+      onEnd: (execution) => this.#ended(execution),
+      onDeadline: (late) => this.#late(late),
     });
     this.executions.add(execution);
     return execution;
@@ -357,35 +363,35 @@ export class Requests {
     const { msg_type } = header;
     if (msg_type === "interrupt_request") this.#interrupted();
     if (msg_type === "shutdown_request") this.drop("shutdown");
-    if (ExecutionQueue.concerns(message)) {
+    if (ExecutionQueue.accepts(message)) {
       this.#queue(kernel, message);
       return;
     }
-    this.#hand(kernel, message);
+    this.#deliver(kernel, message);
     noteComm(this.#options.comms, message, "shell");
     if (channel === "stdin" && msg_type === "input_reply") {
-      this.#settleInput(message.parent_header?.msg_id);
+      this.#inputAnswered(message.parent_header?.msg_id);
     }
   }
 
-  #hand(kernel: Kernel, message: Message): void {
-    this.#announce(message);
+  #deliver(kernel: Kernel, message: Message): void {
+    this.#publishRequest(message);
     kernel.send(message);
     const { session_id, telemetry } = this.#options;
-    const { message: told } = telemetry;
-    told?.(session_id, "to_kernel", message.channel, sizeOf(message));
+    const { message: countMessage } = telemetry;
+    countMessage?.(session_id, "to_kernel", message.channel, sizeOf(message));
     const execution = this.executions.find(message.header.msg_id);
     if (execution === undefined) return;
     execution.send();
-    tell(execution, this.#options.journal);
+    publishState(execution, this.#options.journal);
     this.history.sent(message);
   }
 
-  #announce(request: Message): void {
+  #publishRequest(request: Message): void {
     const execution = this.executions.find(request.header.msg_id);
     const { journal, workspace_id = "" } = this.#options;
     if (execution === undefined) return;
-    announce(execution, request, journal, workspace_id);
+    publishRequest(execution, request, journal, workspace_id);
   }
 
   /** Interrupts what is meant, or nothing where that ends before it can be hit. */
@@ -394,7 +400,7 @@ export class Requests {
     meant: Execution | undefined,
     undo: () => void,
   ): Promise<void> {
-    if (kernel.missesInterrupts) await meant?.begun();
+    if (kernel.missesInterrupts) await meant?.untilBegun();
     if (meant?.isOver === true) return;
     await kernel.interrupt().catch((error: unknown) => {
       undo();
@@ -409,11 +415,11 @@ export class Requests {
       .filter(({ isInSubshell }) => !isInSubshell)
       .map((execution) => this.#interruptedOne(execution, "interrupt"));
     return () => {
-      for (const take of undo) take();
+      for (const undoOne of undo) undoOne();
     };
   }
 
-  #interruptedOne(execution: Execution, by: Interrupter): () => void {
+  #interruptedOne(execution: Execution, by: InterruptReason): () => void {
     const isActive = this.queue.active?.header.msg_id === execution.id;
     const undo = [
       execution.interrupt(by),
@@ -431,13 +437,14 @@ export class Requests {
       throw failure("too_busy", { why });
     }
     if (!this.queue.offer(message)) {
-      this.#announce(message);
+      this.#publishRequest(message);
       const execution = this.executions.find(msg_id);
-      if (execution !== undefined) tell(execution, this.#options.journal);
+      if (execution !== undefined)
+        publishState(execution, this.#options.journal);
       return;
     }
     try {
-      this.#hand(kernel, message);
+      this.#deliver(kernel, message);
     } catch (error) {
       this.queue.advance();
       throw error;
@@ -445,25 +452,27 @@ export class Requests {
   }
 
   /** An answer went to the kernel: to the question that it names, else to whatever is asked. */
-  #settleInput(asked: string | undefined): void {
-    const asking = this.executions.running.filter(
+  #inputAnswered(input_request_id: string | undefined): void {
+    const waiting = this.executions.running.filter(
       ({ input }) => input !== undefined,
     );
-    const named = asking.filter(({ input }) => input?.msg_id === asked);
-    for (const execution of named.length > 0 ? named : asking) {
+    const named = waiting.filter(
+      ({ input }) => input?.msg_id === input_request_id,
+    );
+    for (const execution of named.length > 0 ? named : waiting) {
       execution.settleInput();
     }
   }
 
   #ended(execution: Execution): void {
     const { session_id, journal, telemetry } = this.#options;
-    tell(execution, journal);
+    publishState(execution, journal);
     this.executions.ended(execution);
-    count(execution, session_id, telemetry);
+    countEnded(execution, session_id, telemetry);
     if (this.queue.active?.header.msg_id !== execution.id) return;
     const isDone = !this.#sendNext();
-    const isForgotten = execution.isAnswered && !execution.isIdleHeard;
-    if (isDone && isForgotten) this.#options.isDone();
+    const isForgotten = execution.isAnswered && !execution.isIdleReceived;
+    if (isDone && isForgotten) this.#options.onIdleMissing();
   }
 
   /** False where nothing waits. */
@@ -471,9 +480,9 @@ export class Requests {
     const request = this.queue.advance();
     if (request === undefined) return false;
     try {
-      if (this.#kernel !== undefined) this.#hand(this.#kernel, request);
+      if (this.#kernel !== undefined) this.#deliver(this.#kernel, request);
     } catch (error) {
-      this.#notSent(error);
+      this.#logNotSent(error);
       this.#abandon([request, ...this.queue.clear()], "not_sent");
     }
     return true;
@@ -484,7 +493,7 @@ export class Requests {
     else this.#stop(execution, "deadline");
   }
 
-  #stop(execution: Execution, by: Interrupter): void {
+  #stop(execution: Execution, by: InterruptReason): void {
     this.interrupt(execution, by).catch((error: unknown) =>
       this.#options.log.warn(
         { err: error, reason: by },
@@ -493,7 +502,7 @@ export class Requests {
     );
   }
 
-  #notSent(error: unknown): void {
+  #logNotSent(error: unknown): void {
     this.#options.log.warn(
       { err: error },
       "A message that waited could not be sent",
@@ -512,12 +521,12 @@ export class Requests {
       const execution = this.executions.find(msg_id);
       const content = { status: "aborted", reason, ...why };
       const from = { session: session_id, username };
-      const [reply, idle] = unrun(parent, content, from);
+      const [reply, idle] = abortedMessages(parent, content, from);
       const entry = journal.append(reply);
-      execution?.heard(reply.header, entry);
-      this.#replies.came(msg_id, entry);
+      execution?.received(reply.header, entry);
+      this.#replies.received(msg_id, entry);
       const last = journal.append(idle);
-      execution?.heard(idle.header, last);
+      execution?.received(idle.header, last);
       execution?.abort(reason, reply);
     }
   }

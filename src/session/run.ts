@@ -19,7 +19,10 @@ export interface RunHooks extends Omit<Hooks, "message" | "state"> {
 }
 
 /** Launches a kernel, or finds one, and waits for its first answer. */
-export type Bring = (hooks: Hooks, signal: AbortSignal) => Promise<Kernel>;
+export type KernelStarter = (
+  hooks: Hooks,
+  signal: AbortSignal,
+) => Promise<Kernel>;
 
 /** The type of the request by which every run begins. */
 export const PROBE = "kernel_info_request";
@@ -74,9 +77,9 @@ export class Run {
   }
 
   /** Resolves with the kernel once it has answered; then, or when it rejects, nothing more of the start is under way. */
-  async begin(bring: Bring): Promise<Kernel> {
+  async begin(bring: KernelStarter): Promise<Kernel> {
     const { signal } = this.#starting;
-    const kernel = await bring(this.#gate(), signal);
+    const kernel = await bring(this.#containedHooks(), signal);
     if (signal.aborted) {
       await kernel.stop(false); // it answered just when it was stopped
       throw signal.reason;
@@ -127,11 +130,11 @@ export class Run {
   /** It has said all there is to say, but that it is idle: its message was lost, or it forgot. */
   assumeIdle(): void {
     if (this.#executionState !== "busy") return;
-    this.#tell("idle", "execute_request");
+    this.#reportState("idle", "execute_request");
   }
 
   /** A kernel that has been asked to end is not idle any more, whatever it has still done. */
-  #tell(state: ShellState, reason: string | null): void {
+  #reportState(state: ShellState, reason: string | null): void {
     this.#executionState = state;
     if (!this.#isStopping) this.#hooks.state(state, reason);
   }
@@ -141,7 +144,7 @@ export class Run {
    * boundary for everything that a kernel makes happen, whoever brought it.
    * What one call throws is counted, and ends that call alone.
    */
-  #gate(): Hooks {
+  #containedHooks(): Hooks {
     const hooks = this.#hooks;
     const contained =
       <A extends unknown[]>(what: string, act: (...args: A) => void) =>
@@ -161,9 +164,9 @@ export class Run {
         hooks.launched(launched);
       }),
       state: contained("state", (state) => {
-        this.#tell(state, PROBE);
+        this.#reportState(state, PROBE);
       }),
-      message: contained("message", (message) => this.#heard(message)),
+      message: contained("message", (message) => this.#received(message)),
       burst: contained("messages", hooks.burst.bind(hooks)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
       refused: contained("message", (refusal) => hooks.refused(refusal)),
@@ -180,7 +183,7 @@ export class Run {
     };
   }
 
-  #heard(message: Message): void {
+  #received(message: Message): void {
     const { channel, header, parent_header } = message;
     const state =
       channel === "iopub" && header.msg_type === "status"
@@ -188,7 +191,7 @@ export class Run {
         : undefined;
     const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
     if (state !== undefined && !isOfSubshell) {
-      this.#tell(state, parent_header?.msg_type ?? null);
+      this.#reportState(state, parent_header?.msg_type ?? null);
     }
     this.#hooks.message(message, state === "idle");
   }

@@ -36,17 +36,17 @@ import type { History } from "./history.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { Ownership } from "./ownership.ts";
-import { type Fate, STAYS_EXITED, takeStart } from "./policy.ts";
+import { type ExitOutcome, STAYS_EXITED, takeStart } from "./policy.ts";
 import type { Principal } from "./principal.ts";
 import { type InputAnswer, Requests } from "./requests.ts";
-import { type Bring, PROBE, Run, type RunHooks } from "./run.ts";
+import { type KernelStarter, PROBE, Run, type RunHooks } from "./run.ts";
 import type { SessionSpec } from "./spec.ts";
 
 /** Requests by which clients look whether a kernel is there: they are no use of it. */
-const UNNOTICED: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
+const PROBES: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
 
 /** How long those who are attached may take to hear the rest when the session ends. */
-const FAREWELL_MS = 2_000;
+const FINAL_READ_MS = 2_000;
 
 export interface SessionOptions {
   readonly provisioner: Provisioner;
@@ -78,7 +78,7 @@ export class Session {
   /** When the present status began, by a clock that nobody sets. */
   #since = performance.now();
   /** What the operations ask for; what it is comes from its kernels alone. */
-  #wanted: "stopped" | "running" | "restarted" = "stopped";
+  #desired: "stopped" | "running" | "restarted" = "stopped";
   /** The last run, or the present one. */
   #run: Run | undefined;
   /** How the last run, or the present one, came about. */
@@ -89,8 +89,8 @@ export class Session {
   /** When a client last used its kernel, by a clock that nobody sets. */
   #usedAt = performance.now();
   /** Why its kernel is being ended, where that was no client's wish. */
-  #ending: string | undefined;
-  #farewell: string | undefined;
+  #endReason: string | undefined;
+  #closeReason: string | undefined;
   #env: readonly VarAction[];
   #workingDirectory: string;
   #environment: Readonly<Record<string, string>> = {};
@@ -123,7 +123,7 @@ export class Session {
       comms: this.comms,
       log: options.log,
       telemetry: this.#telemetry,
-      isDone: () => this.#run?.assumeIdle(),
+      onIdleMissing: () => this.#run?.assumeIdle(),
     });
   }
 
@@ -166,7 +166,7 @@ export class Session {
   }
   /** Whether its kernel is being replaced: what comes on shell meanwhile is for the next one. */
   get isRestarting(): boolean {
-    return this.#wants("restarted");
+    return this.#isDesired("restarted");
   }
   /** Of the process that runs, or is starting. */
   get pid(): number | undefined {
@@ -200,8 +200,8 @@ export class Session {
     return this.#ended.signal;
   }
   /** Why readers have to leave, in words, once it comes to its end. */
-  get farewell(): string | undefined {
-    return this.#farewell;
+  get closeReason(): string | undefined {
+    return this.#closeReason;
   }
 
   /** Launches the kernel and waits for its first answer, which it resolves to. */
@@ -236,12 +236,12 @@ export class Session {
     working_directory?: string | undefined;
     env?: readonly VarAction[] | undefined;
   }): Promise<void> {
-    if (this.#wants("restarted")) {
+    if (this.#isDesired("restarted")) {
       const why = "it is being restarted already";
       throw failure("restart_failed", { session_id: this.id, why });
     }
     this.#assertCommand(); // before an adopted kernel is ended for nothing
-    this.#wanted = "restarted";
+    this.#desired = "restarted";
     if (env !== undefined && env.length > 0) this.#env = env;
     this.#noteDirectory(
       working_directory === undefined || working_directory === ""
@@ -251,17 +251,17 @@ export class Session {
     this.#requests.hold();
     try {
       await this.#stopped(true);
-      if (this.#wants("stopped")) {
+      if (this.#isDesired("stopped")) {
         const why = "it was shut down meanwhile";
         throw failure("restart_failed", { session_id: this.id, why });
       }
       await this.#launch();
     } catch (error) {
-      const reason = this.#wants("stopped") ? "shutdown" : "start_failed";
+      const reason = this.#isDesired("stopped") ? "shutdown" : "start_failed";
       this.#requests.giveUp(reason, reasonOf(error));
       throw error;
     } finally {
-      if (this.#wants("restarted")) this.#wanted = "running";
+      if (this.#isDesired("restarted")) this.#desired = "running";
     }
   }
 
@@ -270,17 +270,17 @@ export class Session {
     if (!this.isRunning) {
       throw failure("session_not_running", { session_id: this.id });
     }
-    this.#wanted = "stopped";
+    this.#desired = "stopped";
     await this.#stopped(false);
   }
 
   /** Shuts down, because nobody uses it: `why` is what clients hear. */
   async cull(why: string): Promise<void> {
-    this.#ending = why;
+    this.#endReason = why;
     try {
       await this.shutDown();
     } finally {
-      this.#ending = undefined;
+      this.#endReason = undefined;
     }
   }
 
@@ -293,7 +293,7 @@ export class Session {
     if (this.#run === undefined) {
       throw failure("no_process", { session_id: this.id });
     }
-    if (this.#wants("running")) this.#wanted = "stopped";
+    if (this.#isDesired("running")) this.#desired = "stopped";
     await this.#run.kill();
   }
 
@@ -310,7 +310,11 @@ export class Session {
     await this.#requests.interruptAll(kernel);
     // A client that waits for the effect hears a status even where there was nothing to interrupt.
     if (this.#status !== "busy" && this.isRunning) {
-      this.#say({ kind: "status", status: this.#status, reason: "interrupt" });
+      this.#publish({
+        kind: "status",
+        status: this.#status,
+        reason: "interrupt",
+      });
     }
   }
 
@@ -329,8 +333,8 @@ export class Session {
    */
   send(message: Message, by?: Principal): boolean {
     // A client that shuts the kernel down while it ends for a restart wants no other.
-    if (this.#run?.isStopping === true && asksToEnd(message)) {
-      this.#wanted = "stopped";
+    if (this.#run?.isStopping === true && isShutdown(message)) {
+      this.#desired = "stopped";
     }
     const isNew = this.#requests.send(message, this.#canWait(message), { by });
     this.#sent(message);
@@ -375,13 +379,13 @@ export class Session {
     }
     const canWait = this.#canWait(request);
     this.#sent(request);
-    return this.#requests.ask(request, canWait, timeout_ms, by);
+    return this.#requests.request(request, canWait, timeout_ms, by);
   }
 
   /** Records a sample, for those who listen. */
   sampled(usage: ResourceUsage): void {
     this.resource_usage = usage;
-    this.#say({ kind: "resource_usage", usage });
+    this.#publish({ kind: "resource_usage", usage });
   }
 
   /**
@@ -389,9 +393,9 @@ export class Session {
    * Those who are attached hear all of it before they are told `farewell`, unless
    * they take more than two seconds.
    */
-  async dispose(farewell = "the session was deleted"): Promise<void> {
-    this.#wanted = "stopped";
-    this.#farewell = farewell;
+  async dispose(reason = "the session was deleted"): Promise<void> {
+    this.#desired = "stopped";
+    this.#closeReason = reason;
     if (this.isRunning) {
       await this.#stopped(false).catch((error: unknown) =>
         this.#options.log.error(
@@ -401,29 +405,29 @@ export class Session {
       );
     }
     this.#options.provisioner.release(this.id);
-    this.#requests.giveUp("shutdown", farewell);
+    this.#requests.giveUp("shutdown", reason);
     this.#requests.dispose();
-    await this.journal.end(FAREWELL_MS);
+    await this.journal.end(FINAL_READ_MS);
     this.#ended.abort();
     await this.journal[Symbol.asyncDispose]();
   }
 
   async #begin(
     happening: "start" | "adopt" | "autorestart",
-    bring: Bring,
+    bring: KernelStarter,
   ): Promise<KernelInfo> {
-    if (this.#farewell !== undefined) {
+    if (this.#closeReason !== undefined) {
       throw failure("session_not_found", { session_id: this.id });
     }
     const isAsked = happening !== "autorestart";
     if (
-      !this.#happen(happening, isAsked ? `${happening} API called` : happening)
+      !this.#apply(happening, isAsked ? `${happening} API called` : happening)
     ) {
       throw failure("session_running", { session_id: this.id });
     }
     this.#origin = happening;
     if (isAsked) this.#restarts.length = 0;
-    if (!this.#wants("restarted")) this.#wanted = "running";
+    if (!this.#isDesired("restarted")) this.#desired = "running";
     const run = this.#newRun();
     this.#run = run;
     try {
@@ -431,10 +435,10 @@ export class Session {
       this.#connection = kernel.connection;
       const info = kernelInfoIn(kernel.info);
       this.#info = info;
-      this.#happen("answer", null);
+      this.#apply("answer", null);
       // It may have told before it had answered.
       if (run.executionState !== undefined) {
-        this.#happen(run.executionState, PROBE);
+        this.#apply(run.executionState, PROBE);
       }
       if (run.isSilent) this.#heartbeat(false); // as was heard when nobody could be told yet
       this.#requests.connected(kernel);
@@ -447,9 +451,9 @@ export class Session {
     } catch (error) {
       // Nothing ran, or nothing that could exit: there is no exit to tell of.
       if (run.end()) {
-        const fate = this.#fate();
-        this.#finish(`${reasonOf(error)}${fate.said}`);
-        this.#goOn(fate, reasonOf(error));
+        const exitOutcome = this.#fate();
+        this.#finish(`${reasonOf(error)}${exitOutcome.note}`);
+        this.#startAgain(exitOutcome, reasonOf(error));
       }
       if (this.#run === run) this.#requests.notStarted(reasonOf(error));
       throw error;
@@ -481,12 +485,12 @@ export class Session {
         this.#environment = environment;
         this.#noteDirectory(working_directory);
       },
-      state: (state, reason) => this.#heardState(state, reason),
-      message: (message, isIdle) => this.#heard(message, isIdle),
-      burst: (burst) => this.#heardBurst(burst),
+      state: (state, reason) => this.#receivedState(state, reason),
+      message: (message, isIdle) => this.#received(message, isIdle),
+      burst: (burst) => this.#receivedBurst(burst),
       tooLarge: (channel, size) => {
-        this.#tellRefused("too_large");
-        this.#say({
+        this.#countRefused("too_large");
+        this.#publish({
           kind: "refused",
           channel,
           msg_type: null,
@@ -494,13 +498,13 @@ export class Session {
           reason: "too_large",
           size,
         });
-        if (channel === "stdin") this.#requests.questionRefused(); // a kernel says nothing else there
+        if (channel === "stdin") this.#requests.inputRequestRefused(); // a kernel says nothing else there
       },
       refused: (refusal) => this.#refused(refusal),
       behind: () => this.journal.behind(),
-      output: (stream, text) => this.#say({ kind: "output", stream, text }),
+      output: (stream, text) => this.#publish({ kind: "output", stream, text }),
       registered: (connection) =>
-        this.#say({ kind: "handshake", session_id: this.id, connection }),
+        this.#publish({ kind: "handshake", session_id: this.id, connection }),
       heartbeat: (beats) => this.#heartbeat(beats),
       exited: (exit) => this.#exited(exit),
     };
@@ -526,17 +530,17 @@ export class Session {
   }
 
   /** kernel → journal */
-  #heard(message: Message, isIdle: boolean): void {
-    const { message: told } = this.#telemetry;
-    told?.(this.id, "from_kernel", message.channel, sizeOf(message));
+  #received(message: Message, isIdle: boolean): void {
+    const { message: countMessage } = this.#telemetry;
+    countMessage?.(this.id, "from_kernel", message.channel, sizeOf(message));
     const entry = this.journal.append(message);
     noteDisplay(this.displays, entry, message.raw.content);
     noteComm(this.comms, message, "iopub");
-    this.#requests.heard(message, entry, isIdle);
+    this.#requests.received(message, entry, isIdle);
   }
 
   /** The same, of many. */
-  #heardBurst(burst: Burst): void {
+  #receivedBurst(burst: Burst): void {
     const { message: told } = this.#telemetry;
     if (told !== undefined) {
       for (let index = 0; index < burst.count; index += 1) {
@@ -545,14 +549,14 @@ export class Session {
     }
     const place = this.journal.appendBurst(burst);
     noteDisplays(this.displays, burst);
-    this.#requests.heardBurst(burst, place);
+    this.#requests.receivedBurst(burst, place);
   }
 
   /** Instead of the message its refusal is in the journal. */
   #refused(refusal: Refusal): void {
     const { channel, msg_type, parent, reason, size } = refusal;
     const parent_id = parent?.header.msg_id ?? null;
-    const { seq } = this.#say({
+    const { seq } = this.#publish({
       kind: "refused",
       channel,
       msg_type,
@@ -560,17 +564,17 @@ export class Session {
       reason,
       size,
     });
-    this.#tellRefused(reason);
+    this.#countRefused(reason);
     this.#requests.refused(refusal, seq);
   }
 
-  #tellRefused(reason: string): void {
+  #countRefused(reason: string): void {
     const session_id = this.id;
     this.#telemetry.refused?.({ session_id, from: "kernel", reason });
   }
 
-  #heardState(state: ShellState, reason: string | null): void {
-    this.#happen(state, reason);
+  #receivedState(state: ShellState, reason: string | null): void {
+    this.#apply(state, reason);
     if (state === "idle" && reason === "execute_request") {
       this.#noteDirectory(this.#run?.kernel?.workingDirectory());
     }
@@ -583,9 +587,9 @@ export class Session {
   }
 
   #heartbeat(beats: boolean): void {
-    if (!beats) this.#happen("silence", "lost heartbeat");
+    if (!beats) this.#apply("silence", "lost heartbeat");
     else if (this.#status === "offline") {
-      this.#happen(
+      this.#apply(
         this.#run?.executionState ?? "answer",
         "heartbeat detected after offline",
       );
@@ -597,34 +601,35 @@ export class Session {
     this.#requests.disconnected(how);
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
-    const reason = this.#ending ?? why ?? `child process exited: ${how}`;
+    const reason = this.#endReason ?? why ?? `child process exited: ${how}`;
     const fate = this.#fate();
-    this.#finish(`${reason}${fate.said}`);
-    this.#say({ kind: "exited", exit_code, signal, output });
-    this.#goOn(fate, reason);
+    this.#finish(`${reason}${fate.note}`);
+    this.#publish({ kind: "exited", exit_code, signal, output });
+    this.#startAgain(fate, reason);
   }
 
   /** What becomes of it whose kernel is gone. A start that somebody waits for is theirs to repeat. */
-  #fate(): Fate {
+  #fate(): ExitOutcome {
     const { autorestart } = this.#policy;
-    if (autorestart === null || !this.#wants("running")) return STAYS_EXITED;
+    if (autorestart === null || !this.#isDesired("running"))
+      return STAYS_EXITED;
     const isAwaited = this.#status === "starting";
     if (isAwaited && this.#origin !== "autorestart") return STAYS_EXITED;
     if (this.#origin !== "adopt") return takeStart(this.#restarts, autorestart);
     return {
       ...STAYS_EXITED,
-      said: "; it is not started again: it was adopted",
+      note: "; it is not started again: it was adopted",
     };
   }
 
   /** The run is over, and everybody knows. */
-  #goOn({ isStartedAgain, said }: Fate, reason: string): void {
+  #startAgain({ isStartedAgain, note }: ExitOutcome, reason: string): void {
     if (isStartedAgain) {
       this.#launch("autorestart").catch((error: unknown) =>
         this.#options.log.warn({ err: error }, "Not started again"),
       );
-    } else if (this.#origin === "autorestart" && said !== "") {
-      this.#requests.giveUp("start_failed", `${reason}${said}`);
+    } else if (this.#origin === "autorestart" && note !== "") {
+      this.#requests.giveUp("start_failed", `${reason}${note}`);
     }
   }
 
@@ -632,7 +637,7 @@ export class Session {
   #finish(reason: string): void {
     this.#connection = undefined;
     this.#options.provisioner.release(this.id);
-    this.#happen("exit", reason);
+    this.#apply("exit", reason);
     this.#telemetry.kernelEnded?.({
       ...this.#named,
       reason,
@@ -646,13 +651,13 @@ export class Session {
     const stop = this.#run?.stop(isForRestart);
     // It ends, for as long as that takes: nobody shall believe that it waits for code.
     if (this.#run?.isStopping === true && this.#status !== "offline") {
-      this.#happen("busy", "shutdown_request");
+      this.#apply("busy", "shutdown_request");
     }
     try {
       await stop;
     } catch (error) {
       const state = this.#run?.executionState;
-      if (state !== undefined) this.#happen(state, "it could not be ended");
+      if (state !== undefined) this.#apply(state, "it could not be ended");
       throw error;
     }
   }
@@ -670,39 +675,40 @@ export class Session {
   /** A client uses the kernel; or ends it, by a message: then it is not started again. */
   #sent(message: Message): void {
     const { msg_type } = message.header;
-    if (!UNNOTICED.has(msg_type)) this.#usedAt = performance.now();
-    if (asksToEnd(message) && this.#wants("running")) this.#wanted = "stopped";
+    if (!PROBES.has(msg_type)) this.#usedAt = performance.now();
+    if (isShutdown(message) && this.#isDesired("running"))
+      this.#desired = "stopped";
   }
 
-  #wants(what: "stopped" | "running" | "restarted"): boolean {
-    return this.#wanted === what;
+  #isDesired(what: "stopped" | "running" | "restarted"): boolean {
+    return this.#desired === what;
   }
 
   #noteDirectory(path: string | undefined): void {
     if (path === undefined || path === this.#workingDirectory) return;
     this.#workingDirectory = path;
-    this.#say({ kind: "working_directory", path });
+    this.#publish({ kind: "working_directory", path });
   }
 
   /** The only place where the status changes. */
-  #happen(happening: Happening, reason: string | null): boolean {
+  #apply(happening: Happening, reason: string | null): boolean {
     const status = next(this.#status, happening);
     if (status === undefined) return false;
     this.#status = status;
     this.#since = performance.now();
-    if (!UNNOTICED.has(reason ?? "")) this.#usedAt = this.#since;
-    this.#say({ kind: "status", status, reason });
+    if (!PROBES.has(reason ?? "")) this.#usedAt = this.#since;
+    this.#publish({ kind: "status", status, reason });
     this.#options.changed?.(this);
     return true;
   }
 
-  #say(event: OwnEvent): Entry {
+  #publish(event: OwnEvent): Entry {
     return this.journal.say(event);
   }
 }
 
 /** Whether it is a request to end and not to come back. */
-function asksToEnd(message: Message): boolean {
+function isShutdown(message: Message): boolean {
   if (message.header.msg_type !== "shutdown_request") return false;
   return membersIn(message.raw.content).get("restart")?.toString() !== "true";
 }

@@ -46,20 +46,20 @@ export function cullIdle({
     const now = performance.now();
     const delay_ms = Math.ceil(Math.min(Math.max(due - now, 0), LONGEST_MS));
     timerDue = now + delay_ms;
-    timer = setTimeout(look, delay_ms);
+    timer = setTimeout(check, delay_ms);
     if (typeof timer === "object") timer.unref();
   };
-  const look = (): void => {
+  const check = (): void => {
     const now = performance.now();
     if (now - timerDue > ASLEEP_MS) awakeSince = now;
     let next = Infinity;
     for (const session of supervisor.sessions) {
-      next = Math.min(next, lookAt(session, now));
+      next = Math.min(next, checkSession(session, now));
     }
     arm(next);
   };
   /** Returns when the session is to be looked at again. */
-  const lookAt = (session: Session, now: number): number => {
+  const checkSession = (session: Session, now: number): number => {
     const due = dueOf(session);
     if (due > now) return due;
     const { cull_idle_timeout: seconds } = session.policy;

@@ -30,7 +30,7 @@ export interface IdleWatch extends Disposable {
   /** `undefined`: never. 0: half a minute. */
   hours: number | undefined;
   /** Somebody needed the server just now. */
-  nudge(): void;
+  noteActivity(): void;
   /** A client says that it is there, and which process it is. */
   heartbeat(pid: number | undefined): void;
 }
@@ -52,7 +52,7 @@ export function watchIdle({
 
   const period = (): number =>
     hours === 0 ? ZERO_HOURS_MS : (hours ?? 0) * HOUR_MS;
-  const nudge = (): void => {
+  const noteActivity = (): void => {
     neededAt = performance.now();
   };
   const isNeeded = (): boolean => {
@@ -75,14 +75,14 @@ export function watchIdle({
     const left = neededAt + period() - now;
     const delay_ms = Math.min(Math.max(left, 0), LONGEST_MS);
     due = now + delay_ms;
-    timer = setTimeout(look, delay_ms);
+    timer = setTimeout(check, delay_ms);
     timer.unref();
   };
-  const look = guard.around("idle", () => {
+  const check = guard.around("idle", () => {
     // Nobody could need the server meanwhile: those who may are only waking up too.
-    if (performance.now() - due > ASLEEP_MS) nudge();
+    if (performance.now() - due > ASLEEP_MS) noteActivity();
     const isOver = performance.now() - neededAt >= period();
-    if (isOver && isNeeded()) nudge();
+    if (isOver && isNeeded()) noteActivity();
     else if (isOver) {
       log.info("Nobody needs the server any more: it ends");
       expired();
@@ -91,7 +91,7 @@ export function watchIdle({
     arm();
   });
 
-  const stopListening = supervisor.onChange(nudge);
+  const stopListening = supervisor.onChange(noteActivity);
   arm();
   return {
     get hours() {
@@ -99,12 +99,12 @@ export function watchIdle({
     },
     set hours(wanted) {
       hours = wanted;
-      nudge();
+      noteActivity();
       arm();
     },
-    nudge,
+    noteActivity,
     heartbeat(pid) {
-      nudge();
+      noteActivity();
       if (pid !== undefined && pid > 1) {
         client = { pid, startTime: startTimeOf(pid) };
       }

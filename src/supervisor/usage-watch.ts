@@ -67,18 +67,18 @@ async function sample(
   sampler: UsageSampler,
   sampling_period_ms: number,
 ): Promise<number> {
-  const heard = sessions.filter(
+  const watched = sessions.filter(
     (session): session is Session & { pid: number } =>
       session.pid !== undefined && session.journal.readers > 0,
   );
-  if (heard.length === 0) {
+  if (watched.length === 0) {
     sampler.forget();
     return 0;
   }
   const before = process.cpuUsage();
-  const usages = await sampler.sample(heard);
+  const usages = await sampler.sample(watched);
   const timestamp = Date.now();
-  for (const session of heard) {
+  for (const session of watched) {
     const usage = usages.get(session.pid);
     if (usage === undefined) continue;
     session.sampled({

@@ -97,12 +97,12 @@ export function contained(
   listener: Telemetry,
   caught: (error: unknown) => void,
 ): Telemetry {
-  const safe = Object.keys(ALL).flatMap((name) => {
-    const tell = listener[name as keyof Telemetry] as Tell | undefined;
-    if (tell === undefined) return [];
-    const safely = (...told: never[]) => {
+  const safe = Object.keys(METHODS).flatMap((name) => {
+    const method = listener[name as keyof Telemetry] as Method | undefined;
+    if (method === undefined) return [];
+    const safely = (...given: never[]) => {
       try {
-        tell.apply(listener, told);
+        method.apply(listener, given);
       } catch (error) {
         caught(error);
       }
@@ -112,10 +112,10 @@ export function contained(
   return Object.fromEntries(safe);
 }
 
-type Tell = (...told: never[]) => void;
+type Method = (...given: never[]) => void;
 
 /** Also those that a listener inherits from its class. */
-const ALL: Readonly<Record<keyof Telemetry, true>> = {
+const METHODS: Readonly<Record<keyof Telemetry, true>> = {
   operation: true,
   sessionCreated: true,
   sessionDeleted: true,

@@ -2,7 +2,7 @@
  * What one client sends, read in short steps, one after the other. While
  * others have their turn, no more is taken from the client's socket.
  */
-import { share } from "./share.ts";
+import { requestScheduler } from "./request-scheduler.ts";
 
 /** As much of a socket as this needs. */
 interface Pausable {
@@ -19,25 +19,26 @@ export function inOrder(
   const step = (work: Generator<void, void>): void => {
     if (work.next().done === true) queue.shift();
   };
-  const goOn = (): void => {
+  const runQueued = (): void => {
     for (;;) {
       const [work] = queue;
       if (work === undefined) return;
-      const turn = share.turn();
-      if (turn !== undefined) {
-        wait(turn);
+      const wait = requestScheduler.next();
+      if (wait !== undefined) {
+        waitUntil(wait);
         return;
       }
       step(work);
     }
   };
-  const wait = (turn: Promise<void>): void => {
+  const waitUntil = (turn: Promise<void>): void => {
     if (!isWaiting) socket.pause();
     isWaiting = true;
     void turn.then(() => {
       const [work] = queue;
       if (work !== undefined) step(work);
-      if (queue.length > 0) wait(share.turn() ?? Promise.resolve());
+      if (queue.length > 0)
+        waitUntil(requestScheduler.next() ?? Promise.resolve());
       else {
         isWaiting = false;
         socket.resume();
@@ -46,6 +47,6 @@ export function inOrder(
   };
   return (work) => {
     queue.push(work);
-    if (!isWaiting) goOn();
+    if (!isWaiting) runQueued();
   };
 }

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compose } from "../../src/jupyter/message.ts";
 import { slabsIn, toChunk } from "../../src/journal/chunk.ts";
-import { atOnce } from "../../src/time/share.ts";
+import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { Entries } from "../../src/journal/entries.ts";
 import { eventText, Slab } from "../../src/journal/slab.ts";
 
@@ -29,7 +29,7 @@ function segment(): Buffer {
     }
     const event = { kind: "status", status: "idle", reason: null } as const;
     slab.appendEvent("status", eventText(event, first + 2));
-    pieces.push(...atOnce(toChunk(slab.partsOf(0, slab.count), JOURNAL)));
+    pieces.push(...runAtOnce(toChunk(slab.partsOf(0, slab.count), JOURNAL)));
   }
   return Buffer.concat(pieces);
 }

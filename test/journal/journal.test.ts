@@ -17,7 +17,7 @@ import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { fromChunk, toChunk } from "../../src/journal/chunk.ts";
 import { recorded } from "../../src/jupyter/record.ts";
-import { atOnce } from "../../src/time/share.ts";
+import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { Entries } from "../../src/journal/entries.ts";
 import type { File, OpenFile } from "../../src/journal/blocks.ts";
 import { eventually } from "../harness.ts";
@@ -138,8 +138,10 @@ test("an entry is, from disk, what it was, to the byte", () => {
         );
         const back = entries.map(({ slab, row }) => {
           const parts = slab.partsOf(row, row + 1);
-          const chunk = atOnce(
-            fromChunk(Buffer.concat(atOnce(toChunk(parts, made.journal.id)))),
+          const chunk = runAtOnce(
+            fromChunk(
+              Buffer.concat(runAtOnce(toChunk(parts, made.journal.id))),
+            ),
           );
           return [...new Entries(chunk, 0, chunk.count)].map(whole);
         });
@@ -207,7 +209,7 @@ test("a record that was made before is, in the journal and from disk, what the m
   for (const draft of drafts) {
     plain.append(draft);
     const isLarge = draft.raw.content.length > MB;
-    const entry = made.append(isLarge ? atOnce(recorded(draft)) : draft);
+    const entry = made.append(isLarge ? runAtOnce(recorded(draft)) : draft);
     expect(entry.raw.content.length).toBe(draft.raw.content.length);
   }
   const expected = entriesIn(await readAll(plain)).map(whole);
@@ -227,7 +229,7 @@ test("what has left the memory while the disk was about to get it can be read al
     diskBudget: new DiskBudget(2560 * MB),
   });
   for (let n = 0; n < 3; n += 1) {
-    journal.append(atOnce(recorded(message("x".repeat(12 * MB)))));
+    journal.append(runAtOnce(recorded(message("x".repeat(12 * MB)))));
   }
   for (let turns = 0; turns < 10; turns += 1) {
     const read = await readAll(journal);

@@ -88,7 +88,7 @@ function recorder(key: string, isBulk: boolean) {
     const { first, last } = journal.appendBurst(burst);
     expect(last - first + 1).toBe(burst.count);
     noteDisplays(displays, burst);
-    history.heardBurst(burst);
+    history.receivedBurst(burst);
   };
   const intake = isBulk ? Intake.for(signer, heard) : undefined;
   const messages = (batch: readonly Frames[]) => {
@@ -97,7 +97,7 @@ function recorder(key: string, isBulk: boolean) {
         const message = reader.read(frames, "iopub");
         const entry = journal.append(message);
         noteDisplay(displays, entry, message.raw.content);
-        history.heard(entry, message.raw.content);
+        history.received(entry, message.raw.content);
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         refused.push(error.message);

@@ -7,7 +7,7 @@ import {
   judging,
   verdictOn,
 } from "../../src/jupyter/json-check.ts";
-import { atOnce } from "../../src/time/share.ts";
+import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { DEEPEST, walk, walking } from "../../src/jupyter/json-walk.ts";
 
 const wasm = inWebAssembly();
@@ -286,6 +286,6 @@ test("in short steps, and several in turns, the verdict is the same", () => {
   }
   for (const bytes of texts) {
     expect(verdicts.get(bytes)).toBe(verdictOn(bytes));
-    expect(atOnce(walking(bytes))).toBe(walk(bytes));
+    expect(runAtOnce(walking(bytes))).toBe(walk(bytes));
   }
 });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { findMembers, membersOf } from "../../src/jupyter/json-members.ts";
 import { BadText } from "../../src/jupyter/json-text.ts";
-import { atOnce } from "../../src/time/share.ts";
+import { runAtOnce } from "../../src/time/request-scheduler.ts";
 
 const spelled = (value: unknown) =>
   fc.constantFrom(0, 2).map((indent) => JSON.stringify(value, null, indent));
@@ -44,7 +44,7 @@ describe("in short steps", () => {
 
   test("what is no object is none", () => {
     const text = Buffer.from("[1]");
-    atOnce(findMembers(text));
+    runAtOnce(findMembers(text));
     expect(() => membersOf(text)).toThrow(BadText);
   });
 });

@@ -5,11 +5,11 @@ import {
   jsonText,
   type TextBounds,
 } from "../../src/jupyter/json-text.ts";
-import { atOnce } from "../../src/time/share.ts";
+import { runAtOnce } from "../../src/time/request-scheduler.ts";
 
 const bounds: TextBounds = { depth: 100 };
 const read = (text: string, more: Partial<TextBounds> = {}) =>
-  atOnce(jsonText(Buffer.from(text), { ...bounds, ...more }));
+  runAtOnce(jsonText(Buffer.from(text), { ...bounds, ...more }));
 
 function isJson(text: string): boolean {
   try {
@@ -124,7 +124,7 @@ describe("a JSON text", () => {
       };
       const work = jsonText(Buffer.from(JSON.stringify(value)), bounds);
       expect(work.next().done).toBe(false);
-      const { members } = atOnce(work);
+      const { members } = runAtOnce(work);
       expect(JSON.parse(String(members.get("b")))).toBe(value.b);
       expect(JSON.parse(String(members.get("c")))).toEqual(value.c);
     }

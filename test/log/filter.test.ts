@@ -50,6 +50,6 @@ describe("a filter", () => {
 
   test.each(["trace", "debug", "info", "warn", "error"] as const)(
     "at %s calls itself so",
-    (word) => expect(filterAt(word).word).toBe(word),
+    (word) => expect(filterAt(word).level).toBe(word),
   );
 });

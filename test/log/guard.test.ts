@@ -21,7 +21,7 @@ test("what a callback throws is told, whatever the listener does with it", () =>
   guard.around("a test", (text: string) => {
     throw new Error(text);
   })("first");
-  guard.tell("no error at all", "a test");
+  guard.report("no error at all", "a test");
   expect(heard).toEqual(["first", "no error at all"]);
 });
 

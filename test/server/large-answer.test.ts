@@ -6,7 +6,7 @@ import {
   encodeInPieces,
   isLarge,
 } from "../../src/server/answers/large-answer.ts";
-import { atOnce } from "../../src/time/share.ts";
+import { runAtOnce } from "../../src/time/request-scheduler.ts";
 
 const KIB = 1024;
 const AS_WRITTEN = ' {"big": 9007199254740993, "__proto__": 1e400} ';
@@ -29,7 +29,7 @@ const values = fc.letrec<{ value: unknown }>((tie) => ({
 test("the pieces together are the JSON in one go", () => {
   fc.assert(
     fc.property(values, (value) => {
-      const pieces = atOnce(encodeInPieces(value));
+      const pieces = runAtOnce(encodeInPieces(value));
       expect(Buffer.concat(pieces).toString()).toBe(stringify(value));
     }),
     { numRuns: 200 },
@@ -47,7 +47,7 @@ test.each([
   ],
 ])("%s is large, and no piece of it is", (_, value) => {
   expect(isLarge(value)).toBe(true);
-  const pieces = atOnce(encodeInPieces(value));
+  const pieces = runAtOnce(encodeInPieces(value));
   expect(pieces.length).toBeGreaterThan(2);
   for (const { length } of pieces) expect(length).toBeLessThan(1024 * KIB);
   expect(Buffer.concat(pieces).toString()).toBe(JSON.stringify(value));

@@ -46,7 +46,7 @@ test("an owner is not cut off for what it could not answer while we were stopped
   const pings = new Pings(
     socket,
     frames,
-    { heard: (seq) => heard.push(seq) },
+    { acknowledge: (seq) => heard.push(seq) },
     { guard, ...TIMES },
   );
   onTestFinished(() => pings.stop());
@@ -69,7 +69,7 @@ test("an owner that answers no more is cut off", async () => {
   const pings = new Pings(
     socket,
     frames,
-    { heard: () => {} },
+    { acknowledge: () => {} },
     {
       guard,
       ...TIMES,
@@ -82,7 +82,7 @@ test("an owner that answers no more is cut off", async () => {
 test("one answer alone is not believed: a connection may have broken in it", async () => {
   const socket = await connection(false);
   const heard: number[] = [];
-  const claim = { heard: (seq: number) => heard.push(seq) };
+  const claim = { acknowledge: (seq: number) => heard.push(seq) };
   const pings = new Pings(socket, frames, claim, { guard });
   onTestFinished(() => pings.stop());
   const pinged = vi.spyOn(socket, "ping");

@@ -60,7 +60,7 @@ test("ten thousand requests may wait, and no more", async () => {
 test("what an owner has heard stays heard", () => {
   const ownership = new Ownership();
   const claim = ownership.take("", () => Promise.resolve());
-  claim.heard(7);
-  claim.heard(3);
-  expect(ownership.place).toBe(7);
+  claim.acknowledge(7);
+  claim.acknowledge(3);
+  expect(ownership.position).toBe(7);
 });

@@ -567,7 +567,7 @@ describe("those who are attached when a session ends", () => {
     })();
     await session.dispose("the server ends");
     await reader;
-    expect(session.farewell).toBe("the server ends");
+    expect(session.closeReason).toBe("the server ends");
     expect(heard.length).toBe(session.journal.last);
     expect(said(session).slice(-2)).toEqual(["exited", "exited 0"]);
   });

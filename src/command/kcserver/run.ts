@@ -115,7 +115,7 @@ function open(
     address,
     token: token.value,
     log: book.log,
-    logLevel: book.filter.word,
+    logLevel: book.filter.level,
     onLogLevel: (level) => (book.filter = filterAt(level)),
     hosts: options.allowHost,
     origins: options.allowOrigin,

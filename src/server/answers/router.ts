@@ -29,7 +29,10 @@ import { encodeInPieces, isLarge } from "./large-answer.ts";
 import { assertPermitted } from "../permit.ts";
 import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
-import { type Line, share } from "../../time/share.ts";
+import {
+  type RequestQueue,
+  requestScheduler,
+} from "../../time/request-scheduler.ts";
 import { entriesOf, type SubscriptionItem } from "./subscription.ts";
 
 /** How a subscription travels on one connection. */
@@ -46,7 +49,7 @@ export interface Context {
   /** Who asks. */
   readonly by: Principal;
   /** Where many calls come together. */
-  readonly fairSchedule?: Line | undefined;
+  readonly fairSchedule?: RequestQueue | undefined;
   /** Set on connections that can carry many events at once. */
   readonly subscriptionEncoder?: SubscriptionEncoder | undefined;
   /** The inputs of a request's calls, where they were read before. */
@@ -83,7 +86,7 @@ const t = initTRPC.context<Context>().create({
 const scheduledProcedure = t.procedure
   .use(async ({ ctx, next, path, type }) => {
     const began = performance.now();
-    await (ctx.fairSchedule?.() ?? share.turn());
+    await (ctx.fairSchedule?.() ?? requestScheduler.next());
     const result = await next();
     const isSubscription = type === "subscription";
     // A subscription has only begun, unless it was refused before.
@@ -95,7 +98,10 @@ const scheduledProcedure = t.procedure
     const { raw, large } = ctx;
     const { data } = result;
     if (large !== undefined && isLarge(data)) {
-      return { ...result, data: large(await share.all(encodeInPieces(data))) };
+      return {
+        ...result,
+        data: large(await requestScheduler.run(encodeInPieces(data))),
+      };
     }
     return raw === undefined
       ? result
@@ -300,7 +306,7 @@ export function logInternalError(
   if ((error as { code?: string }).code !== "INTERNAL_SERVER_ERROR") return;
   const failed = toFailure(error);
   if (failed.reason !== "internal") return;
-  service.guard.tell(failed.cause ?? error, path ?? "an operation");
+  service.guard.report(failed.cause ?? error, path ?? "an operation");
 }
 
 function toTRPC(error: unknown): TRPCError {

@@ -13,7 +13,7 @@ import { boundary } from "../clipped-text.ts";
 /** UTF-16 units of long code that are shown of its beginning, and again of its end. */
 const CLIP = 4096;
 /** Bytes of JSON that spell more than these, however they are escaped. */
-const ENOUGH = 6 * (CLIP + 2);
+const CLIP_BYTES = 6 * (CLIP + 2);
 
 const NOTHING = Buffer.from('""');
 const QUOTE = 0x22;
@@ -45,13 +45,13 @@ export function codeOf({ raw }: Pick<Message, "raw">): Code {
 
 /** `undefined` of code that is not long. */
 function clippedCode(json: Buffer): ShownCode | undefined {
-  if (json.length <= 2 * ENOUGH) {
+  if (json.length <= 2 * CLIP_BYTES) {
     const code = parsed(json);
     return code.length > 2 * CLIP ? ends(code, code, code.length) : undefined;
   }
   const string = json.subarray(1, -1);
-  const from = boundary(string, ENOUGH);
-  const to = boundary(string, string.length - ENOUGH);
+  const from = boundary(string, CLIP_BYTES);
+  const to = boundary(string, string.length - CLIP_BYTES);
   return ends(
     parsed(`"${string.subarray(0, from).toString()}"`),
     parsed(`"${string.subarray(to).toString()}"`),

@@ -18,7 +18,7 @@ export interface Collected extends ReadOutputs {
 }
 
 /** How long the kernel may take to end what was interrupted. */
-const INTERRUPTED_MS = 5_000;
+const INTERRUPT_MS = 5_000;
 
 /** Resolves when it is over, or soon after its deadline even where the kernel does not heed the interrupt. Throws `kernel_exited`. */
 export async function collect(
@@ -26,18 +26,18 @@ export async function collect(
   execution: Execution,
   signal: AbortSignal,
 ): Promise<Collected> {
-  let said: ReadOutputs;
+  let read: ReadOutputs;
   const end = new AbortController();
   const timer = setTimeout(
     () => end.abort(),
-    (execution.deadline_ms ?? MOST_MS) + INTERRUPTED_MS,
+    (execution.deadline_ms ?? LONGEST_TIMER_MS) + INTERRUPT_MS,
   );
   try {
     const readings = eventsOf(execution, session.journal, {
       signals: [signal, end.signal, session.ended],
       withUpdates: true,
     });
-    said = await outputsIn(readings, execution.id);
+    read = await outputsIn(readings, execution.id);
   } finally {
     clearTimeout(timer);
   }
@@ -52,13 +52,13 @@ export async function collect(
     status: isLate ? "timeout" : statusOf(reply),
     execution_count: typeof count === "number" ? count : null,
     timed_out: isLate,
-    ...said,
+    ...read,
     reply,
   };
 }
 
 /** As long as a timer can be. */
-const MOST_MS = 2 ** 31 - 1 - INTERRUPTED_MS;
+const LONGEST_TIMER_MS = 2 ** 31 - 1 - INTERRUPT_MS;
 
 function statusOf(
   reply: Readonly<Record<string, unknown>>,

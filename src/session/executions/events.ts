@@ -26,20 +26,20 @@ export async function* eventsOf(
   journal: Journal,
   { signals, after = 0, withUpdates = false }: EventsOptions,
 ): AsyncGenerator<Reading, void> {
-  const isOf = (row: number, slab: Slab) =>
+  const isSelected = (row: number, slab: Slab) =>
     slab.first + row <= (execution.endSeq ?? Infinity) &&
-    (belongs(row, slab, execution.id) || (withUpdates && isUpdate(row, slab)));
-  let seen = Math.max(after, execution.after);
+    (isAbout(row, slab, execution.id) || (withUpdates && isUpdate(row, slab)));
+  let position = Math.max(after, execution.after);
   using left = deadline(signals);
   using end = deadline([left.signal, execution.over]);
-  for await (const reading of journal.follow(seen, end.signal, PARTIAL)) {
-    seen = endOf(reading);
-    yield* picked(reading, isOf);
+  for await (const reading of journal.follow(position, end.signal, PARTIAL)) {
+    position = endOf(reading);
+    yield* selected(reading, isSelected);
   }
   if (left.signal.aborted) return;
-  const last = execution.endSeq ?? seen;
-  for await (const reading of upTo(journal, last, seen, left.signal)) {
-    yield* picked(reading, isOf);
+  const last = execution.endSeq ?? position;
+  for await (const reading of upTo(journal, last, position, left.signal)) {
+    yield* selected(reading, isSelected);
   }
 }
 
@@ -70,7 +70,7 @@ async function* upTo(
   }
 }
 
-function* picked(
+function* selected(
   reading: Reading,
   isOf: (row: number, slab: Slab) => boolean,
 ): Generator<Reading, void> {
@@ -81,9 +81,9 @@ function* picked(
   for (const entries of reading.entries.runs(isOf)) yield { entries };
 }
 
-function belongs(row: number, slab: Slab, msg_id: string): boolean {
+function isAbout(row: number, slab: Slab, msg_id: string): boolean {
   if (!slab.isEvent(row)) return slab.parentOf(row) === msg_id;
-  if (!CONCERN_EXECUTIONS.has(slab.typeOf(row))) return false;
+  if (!EXECUTION_EVENTS.has(slab.typeOf(row))) return false;
   const { event } = new Entry(slab, row);
   switch (event.kind) {
     case "execution":
@@ -98,7 +98,7 @@ function belongs(row: number, slab: Slab, msg_id: string): boolean {
 }
 
 /** Events that may be about an execution. */
-const CONCERN_EXECUTIONS: ReadonlySet<string> = new Set<OwnEvent["kind"]>([
+const EXECUTION_EVENTS: ReadonlySet<string> = new Set<OwnEvent["kind"]>([
   "execution",
   "execution_requested",
   "refused",

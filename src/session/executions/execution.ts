@@ -8,7 +8,7 @@
  * and ends, and how much it is.
  */
 import type {
-  Execution as Seen,
+  Execution as ExecutionView,
   ExecutionState,
 } from "../../../contract/index.ts";
 import { contentOf, type Message } from "../../jupyter/message.ts";
@@ -21,20 +21,20 @@ import type { BurstPlace } from "../../journal/journal.ts";
 import type { Burst } from "../../jupyter/record.ts";
 
 /** Why an execution did not come to an end of its own. */
-export type EndReason = NonNullable<Seen["reason"]>;
+export type EndReason = NonNullable<ExecutionView["reason"]>;
 
 /** What the code is interrupted for. */
-export type Interrupter = Extract<
+export type InterruptReason = Extract<
   EndReason,
   "interrupt" | "deadline" | "question_refused"
 >;
 
 /** How long the second sign that a request is over may be missing, while the request says nothing. */
-export const SECOND_SIGN_MS = 2_000;
+export const SECOND_SIGN_TIMEOUT_MS = 2_000;
 /** And at most: a thread may talk on for ever. */
-const MOST_SIGN_MS = 60_000;
+const LONGEST_SIGN_TIMEOUT_MS = 60_000;
 /** How long a kernel that has taken the code up may need to run it: until then, some swallow an interrupt. */
-const TAKE_UP_MS = 100;
+const PREPARE_MS = 100;
 /** How long an interrupt waits for the code to run: what does not by then stands behind something else, which is what is meant. */
 const BEGIN_TIMEOUT_MS = 1_000;
 /** Bytes; a larger reply is kept in the journal only. */
@@ -45,7 +45,7 @@ const REPLY_LIMIT = 64 * 1024;
  * somebody gave it, or nobody will. The four ends are happenings of their own
  * names.
  */
-type Happening = "sent" | "asked" | "answered" | End;
+type Happening = "sent" | "inputRequested" | "inputAnswered" | End;
 type End = "done" | "failed" | "aborted" | "interrupted";
 
 const ends = {
@@ -55,12 +55,12 @@ const ends = {
   interrupted: "interrupted",
 } as const;
 
-const life: Readonly<
+const transitions: Readonly<
   Record<ExecutionState, Partial<Record<Happening, ExecutionState>>>
 > = {
   queued: { sent: "running", aborted: "aborted" },
-  running: { asked: "waiting_for_input", ...ends },
-  waiting_for_input: { answered: "running", ...ends },
+  running: { inputRequested: "waiting_for_input", ...ends },
+  waiting_for_input: { inputAnswered: "running", ...ends },
   done: {},
   failed: {},
   aborted: {},
@@ -92,17 +92,17 @@ export class Execution {
   startedAt: Date | undefined;
   endedAt: Date | undefined;
   #state: ExecutionState = "queued";
-  #interruptedBy: Interrupter | undefined;
-  readonly #heard = new Set<"reply" | "idle">();
+  #interruptReason: InterruptReason | undefined;
+  readonly #endSigns = new Set<"reply" | "idle">();
   #hasBegun = false;
   /** Of those who interrupt; nobody mostly. */
   #begun: AbortController | undefined;
   /** Of those who follow or wait. */
   #over: AbortController | undefined;
-  readonly #ended: (execution: Execution) => void;
-  readonly #late: (execution: Execution) => void;
-  #takingUp: NodeJS.Timeout | undefined;
-  #lastSign: NodeJS.Timeout | undefined;
+  readonly #onEnd: (execution: Execution) => void;
+  readonly #onDeadline: (execution: Execution) => void;
+  #preparing: NodeJS.Timeout | undefined;
+  #signTimer: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
 
   constructor(
@@ -111,29 +111,29 @@ export class Execution {
       after,
       by,
       deadline_ms,
-      ended,
-      late,
+      onEnd,
+      onDeadline,
     }: {
       by?: Principal | undefined;
       after: number;
       deadline_ms: number | undefined;
       /** Called once, when it is over. */
-      ended: (execution: Execution) => void;
+      onEnd: (execution: Execution) => void;
       /** Called when its time is up and it is not over. */
-      late: (execution: Execution) => void;
+      onDeadline: (execution: Execution) => void;
     },
   ) {
     this.request = request;
     this.code = codeOf(request);
     this.after = after;
-    this.#ended = ended;
-    this.#late = late;
+    this.#onEnd = onEnd;
+    this.#onDeadline = onDeadline;
     this.deadline_ms = deadline_ms;
     this.by = by;
     if (deadline_ms !== undefined) {
       this.#deadline = setTimeout(() => {
         this.isLate = true;
-        this.#late(this);
+        this.#onDeadline(this);
       }, deadline_ms);
       this.#deadline.unref();
     }
@@ -158,30 +158,30 @@ export class Execution {
     return (this.request.header.subshell_id ?? null) !== null;
   }
   get isAnswered(): boolean {
-    return this.#heard.has("reply");
+    return this.#endSigns.has("reply");
   }
   /** Whether the kernel said that it is done with it. */
-  get isIdleHeard(): boolean {
-    return this.#heard.has("idle");
+  get isIdleReceived(): boolean {
+    return this.#endSigns.has("idle");
   }
 
   /** It goes to the kernel. */
   send(): void {
-    if (this.#happen("sent")) this.startedAt = new Date();
+    if (this.#apply("sent")) this.startedAt = new Date();
   }
 
   /** Somebody interrupts it, so that a failure which follows is no fault of its own. Returns what takes that back. */
-  interrupt(by: Interrupter): () => void {
-    this.#interruptedBy = by;
+  interrupt(by: InterruptReason): () => void {
+    this.#interruptReason = by;
     this.settleInput();
-    return () => (this.#interruptedBy = undefined);
+    return () => (this.#interruptReason = undefined);
   }
 
   /**
    * Resolves once it is seen to run, is over, or has had the time to: a kernel
    * that has the request but not yet begun forgets an interrupt.
    */
-  async begun(): Promise<void> {
+  async untilBegun(): Promise<void> {
     if (this.#hasBegun || this.isOver) return;
     this.#begun ??= forMany();
     using wait = deadline([this.#begun.signal, this.over], BEGIN_TIMEOUT_MS);
@@ -191,13 +191,13 @@ export class Execution {
   /** What it asked is answered, or nobody will answer it any more. */
   settleInput(): void {
     this.input = undefined;
-    this.#happen("answered");
+    this.#apply("inputAnswered");
   }
 
   /** It said something: late output after its end counts as well. */
-  heard({ msg_type }: { readonly msg_type: string }, entry: Entry): void {
+  received({ msg_type }: { readonly msg_type: string }, entry: Entry): void {
     this.noteSeq(entry.seq);
-    this.#heardOfIt(msg_type);
+    this.#noteProgress(msg_type);
     if (OUTPUTS.has(msg_type)) {
       this.counts.set(msg_type, (this.counts.get(msg_type) ?? 0) + 1);
       this.outputBytes += entry.size;
@@ -205,13 +205,13 @@ export class Execution {
   }
 
   /** The same, of many. */
-  heardBurst(
+  receivedBurst(
     { msg_type, count }: Burst,
     { first, last, size }: BurstPlace,
   ): void {
     this.noteSeq(first);
     this.noteSeq(last);
-    this.#heardOfIt(msg_type);
+    this.#noteProgress(msg_type);
     if (OUTPUTS.has(msg_type)) {
       this.counts.set(msg_type, (this.counts.get(msg_type) ?? 0) + count);
       this.outputBytes += size;
@@ -219,9 +219,9 @@ export class Execution {
   }
 
   /** The kernel asks. */
-  asked(question: Entry): void {
-    this.#begins();
-    if (this.#happen("asked")) this.input = question.copy();
+  inputRequested(request: Entry): void {
+    this.#noteBegun();
+    if (this.#apply("inputRequested")) this.input = request.copy();
   }
 
   /** The journal has something of it there. */
@@ -230,81 +230,81 @@ export class Execution {
     this.lastSeq = seq;
   }
 
-  heardReply(message: Message): void {
+  receivedReply(message: Message): void {
     if (this.isOver) return;
     this.reply = shortened(message);
     this.settleInput();
-    this.#hear("reply");
+    this.#receivedSign("reply");
   }
 
-  heardIdle(): void {
-    if (!this.isOver) this.#hear("idle");
+  receivedIdle(): void {
+    if (!this.isOver) this.#receivedSign("idle");
   }
 
   /** It will not run, or not to its end; `reply` is what we answer for the kernel. */
   abort(reason: EndReason, reply: Message): void {
-    if (!this.#happen("aborted")) return;
+    if (!this.#apply("aborted")) return;
     this.reply = shortened(reply);
-    this.#heard.add("reply");
+    this.#endSigns.add("reply");
     this.#end(reason);
   }
 
   /** No second sign will come any more. */
   conclude(): void {
     const end = this.#endByReply();
-    if (!this.#happen(end)) return;
-    this.#end(end === "interrupted" ? this.#interruptedBy : undefined);
+    if (!this.#apply(end)) return;
+    this.#end(end === "interrupted" ? this.#interruptReason : undefined);
   }
 
   /** Nothing of it fires any more. */
   dispose(): void {
     clearTimeout(this.#deadline);
-    clearTimeout(this.#takingUp);
-    clearTimeout(this.#lastSign);
+    clearTimeout(this.#preparing);
+    clearTimeout(this.#signTimer);
   }
 
-  #heardOfIt(msg_type: string): void {
+  #noteProgress(msg_type: string): void {
     if (this.#hasBegun) return;
-    if (!TAKEN_UP.has(msg_type)) {
-      clearTimeout(this.#takingUp);
-      this.#begins();
+    if (!BEFORE_CODE.has(msg_type)) {
+      clearTimeout(this.#preparing);
+      this.#noteBegun();
     } else if (!this.isOver) {
-      this.#takingUp ??= setTimeout(() => this.#begins(), TAKE_UP_MS);
-      this.#takingUp.unref();
+      this.#preparing ??= setTimeout(() => this.#noteBegun(), PREPARE_MS);
+      this.#preparing.unref();
     }
   }
 
-  #begins(): void {
+  #noteBegun(): void {
     this.#hasBegun = true;
     this.#begun?.abort();
   }
 
-  #hear(sign: "reply" | "idle"): void {
-    clearTimeout(this.#lastSign);
-    this.#heard.add(sign);
-    if (this.#heard.size === 2) {
+  #receivedSign(sign: "reply" | "idle"): void {
+    clearTimeout(this.#signTimer);
+    this.#endSigns.add(sign);
+    if (this.#endSigns.size === 2) {
       this.conclude();
       return;
     }
-    this.#awaitLastSign(performance.now() + MOST_SIGN_MS);
+    this.#awaitSecondSign(performance.now() + LONGEST_SIGN_TIMEOUT_MS);
   }
 
   /** A reply overtakes outputs, which travel on another socket: the idle is behind them. */
-  #awaitLastSign(latest: number): void {
-    const said = this.lastSeq;
-    this.#lastSign = setTimeout(() => {
-      const isTalking = this.lastSeq !== said && performance.now() < latest;
-      if (isTalking) this.#awaitLastSign(latest);
+  #awaitSecondSign(latest: number): void {
+    const before = this.lastSeq;
+    this.#signTimer = setTimeout(() => {
+      const isSending = this.lastSeq !== before && performance.now() < latest;
+      if (isSending) this.#awaitSecondSign(latest);
       else this.conclude();
-    }, SECOND_SIGN_MS);
-    this.#lastSign.unref();
+    }, SECOND_SIGN_TIMEOUT_MS);
+    this.#signTimer.unref();
   }
 
   #endByReply(): End {
     const status =
       this.reply?.["status"] ?? (this.counts.has("error") ? "error" : "ok"); // a kernel may forget to reply
     if (status === "ok") return "done";
-    if (this.#interruptedBy !== undefined) return "interrupted";
+    if (this.#interruptReason !== undefined) return "interrupted";
     return status === "error" ? "failed" : "aborted"; // IRkernel says `abort`
   }
 
@@ -313,13 +313,13 @@ export class Execution {
     this.endedAt = new Date();
     this.input = undefined;
     this.dispose();
-    this.#ended(this);
+    this.#onEnd(this);
     this.#over?.abort();
   }
 
   /** The only place where the state changes. */
-  #happen(happening: Happening): boolean {
-    const state = life[this.#state][happening];
+  #apply(happening: Happening): boolean {
+    const state = transitions[this.#state][happening];
     if (state === undefined) return false;
     this.#state = state;
     return true;
@@ -334,7 +334,7 @@ function forMany(isAborted = false): AbortController {
 }
 
 /** What a kernel says before it runs the code. */
-const TAKEN_UP = new Set(["status", "execute_input"]);
+const BEFORE_CODE = new Set(["status", "execute_input"]);
 
 const OUTPUTS = new Set([
   "stream",

@@ -12,7 +12,7 @@ export class ExecutionQueue {
   #active: Message | undefined;
   #pending: Message[] = [];
   /** Those that waited when the active request was interrupted. */
-  #waitedThen: ReadonlySet<Message> | undefined;
+  #pendingAtInterrupt: ReadonlySet<Message> | undefined;
   readonly #limit: number;
 
   /** `limit`: most requests that may wait. */
@@ -33,7 +33,7 @@ export class ExecutionQueue {
   }
 
   /** Whether the request takes part: code for the main shell. Others go straight to the kernel. */
-  static concerns({ channel, header, raw }: Message): boolean {
+  static accepts({ channel, header, raw }: Message): boolean {
     if (channel !== "shell" || header.msg_type !== "execute_request") {
       return false;
     }
@@ -55,15 +55,15 @@ export class ExecutionQueue {
 
   /** The active request is over; the next one to send, if any, is the active one now. */
   advance(): Message | undefined {
-    this.#waitedThen = undefined;
+    this.#pendingAtInterrupt = undefined;
     this.#active = this.#pending.shift();
     return this.#active;
   }
 
   /** Somebody interrupts the active request: who asks from now on knows of that. Returns what takes it back. */
   interrupt(): () => void {
-    this.#waitedThen = new Set(this.#pending);
-    return () => (this.#waitedThen = undefined);
+    this.#pendingAtInterrupt = new Set(this.#pending);
+    return () => (this.#pendingAtInterrupt = undefined);
   }
 
   /**
@@ -73,7 +73,7 @@ export class ExecutionQueue {
    */
   fail(): readonly Message[] {
     if (this.#active === undefined || !stopsOnError(this.#active)) return [];
-    const waited = this.#waitedThen;
+    const waited = this.#pendingAtInterrupt;
     if (waited === undefined) return this.drop();
     const all = this.drop();
     this.#pending = all.filter((message) => !waited.has(message));

@@ -577,8 +577,8 @@ describe("the history", () => {
         new Execution(code(text.repeat(900)), {
           after: 0,
           deadline_ms: undefined,
-          ended: () => {},
-          late: () => {},
+          onEnd: () => {},
+          onDeadline: () => {},
         }),
     );
     for (const one of all) {

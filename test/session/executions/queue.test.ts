@@ -108,5 +108,5 @@ test.each([
     false,
   ],
 ] as const)("whether the queue concerns %s", (_, one, concerns) => {
-  expect(ExecutionQueue.concerns(one)).toBe(concerns);
+  expect(ExecutionQueue.accepts(one)).toBe(concerns);
 });

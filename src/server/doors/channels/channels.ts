@@ -20,7 +20,7 @@ import type { Guard } from "../../../log/guard.ts";
 import type { Faults } from "../../../log/faults.ts";
 import type { Telemetry } from "../../../telemetry/telemetry.ts";
 import type { Log } from "../../../log/log.ts";
-import { unrun } from "../../../session/unrun.ts";
+import { abortedMessages } from "../../../session/aborted-messages.ts";
 import type { Claim } from "../../../session/ownership.ts";
 import type { Reading } from "../../../journal/journal.ts";
 import type { Principal } from "../../../session/principal.ts";
@@ -98,8 +98,8 @@ export function serveChannels(
   });
   socket.on("close", onClose);
   const closeAtSessionEnd = guard.around("farewell", () => {
-    const { farewell } = session;
-    if (farewell !== undefined) socket.close(1001, farewell);
+    const { closeReason } = session;
+    if (closeReason !== undefined) socket.close(1001, closeReason);
   });
   session.ended.addEventListener("abort", closeAtSessionEnd); // for a client that has not heard the rest in time
   closed.signal.addEventListener("abort", () =>
@@ -113,7 +113,7 @@ export function serveChannels(
   toClient(session, { frames, claim, pings }, options, closed.signal).then(
     closeAtSessionEnd,
     (error: unknown) => {
-      guard.tell(error, "a channel");
+      guard.report(error, "a channel");
       socket.terminate();
     },
   );
@@ -175,7 +175,7 @@ function* toKernel(
     if (error instanceof SupervisorError) countRefused(error.message);
     else {
       countRefused("a bug of ours");
-      guard.tell(error, "a client's message");
+      guard.report(error, "a client's message");
     }
   }
   return [];
@@ -194,7 +194,7 @@ function errorReplyTo(request: Message, evalue: string): readonly Message[] {
     evalue,
     traceback: [],
   };
-  return unrun(request, content, { session: "", username: "" });
+  return abortedMessages(request, content, { session: "", username: "" });
 }
 
 interface OwnerConnection {
@@ -210,10 +210,10 @@ async function toClient(
   { codec, faults }: ChannelOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const position = await claim.place;
+  const position = await claim.position;
   pings.startAfter(position);
   const { journal, ownership } = session;
-  const heard = () => ownership.place;
+  const heard = () => ownership.position;
   const readings = journal.follow(position, signal, { heard });
   const source = itemsOf(journal.id, readings, ({ from, to }) => {
     const why = `messages ${from} to ${to} are no longer kept`;

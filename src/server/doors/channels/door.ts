@@ -167,11 +167,11 @@ function attachClient(
 ): void {
   if (session.ended.aborted) {
     socket.on("error", () => {});
-    socket.close(1001, session.farewell);
+    socket.close(1001, session.closeReason);
     return;
   }
   const serve = guard.around("upgrade", () => {
-    idle.nudge();
+    idle.noteActivity();
     serveChannels(
       session,
       { socket, stream },

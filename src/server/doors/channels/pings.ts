@@ -36,7 +36,7 @@ const MIN_PING_INTERVAL_MS = 50;
 export class Pings {
   readonly #socket: WebSocket;
   readonly #frames: Pick<FrameWriter, "flush">;
-  readonly #claim: Pick<Claim, "heard">;
+  readonly #claim: Pick<Claim, "acknowledge">;
   readonly #times: PingTimes;
   readonly #timer: NodeJS.Timeout;
   /** Ping number to the last entry sent before it, oldest first. */
@@ -61,7 +61,7 @@ export class Pings {
   constructor(
     socket: WebSocket,
     frames: Pick<FrameWriter, "flush">,
-    claim: Pick<Claim, "heard">,
+    claim: Pick<Claim, "acknowledge">,
     { guard, ...times }: PingOptions,
   ) {
     this.#socket = socket;
@@ -106,7 +106,7 @@ export class Pings {
 
   /** The client has read everything that was sent. */
   acknowledgeAll(): void {
-    this.#claim.heard(this.#sentSeq);
+    this.#claim.acknowledge(this.#sentSeq);
   }
 
   /** Unless it is asked already, or there is nothing that is not known; after a pause. */
@@ -163,7 +163,7 @@ export class Pings {
     if (ping === undefined) return;
     this.#acknowledgedSeq = this.#answeredSeq;
     this.#answeredSeq = ping.seq;
-    this.#claim.heard(this.#acknowledgedSeq);
+    this.#claim.acknowledge(this.#acknowledgedSeq);
     // Pongs come in order, and a client may answer only the last of several pings.
     for (const earlier of this.#unanswered.keys()) {
       if (earlier > number) break;

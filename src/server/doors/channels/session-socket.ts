@@ -74,7 +74,7 @@ async function openSocket(
     try {
       run();
     } catch (error) {
-      handlers.guard.tell(error, "a session's own socket");
+      handlers.guard.report(error, "a session's own socket");
       stream.destroy();
     }
   };
@@ -137,7 +137,7 @@ async function openSocket(
       try {
         rmSync(path, { force: true });
       } catch (error) {
-        handlers.guard.tell(error, "a session's own socket");
+        handlers.guard.report(error, "a session's own socket");
       }
     },
   };

@@ -24,7 +24,7 @@ import { bodyOf } from "../../request-body.ts";
 import { sendJson } from "../../respond.ts";
 import type { SubscriptionEncoder } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
-import { share } from "../../../time/share.ts";
+import { requestScheduler } from "../../../time/request-scheduler.ts";
 import { decodedSegment } from "../../address.ts";
 import { principalOf } from "../../principal.ts";
 import type { SubscriptionItem } from "../../answers/subscription.ts";
@@ -150,7 +150,7 @@ async function inputOf(
     ...(Object.fromEntries(inPath) as Record<string, string>),
   });
   if (method !== "GET") {
-    const body = await share.all(
+    const body = await requestScheduler.run(
       clientInput(await textOf(req, res), operation),
     );
     if (typeof body === "object" && !Array.isArray(body)) {

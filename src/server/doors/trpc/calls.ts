@@ -19,7 +19,7 @@ import {
 } from "../../answers/client-input.ts";
 import type { Service } from "../../answers/service.ts";
 import { joined } from "../../../jupyter/pieces.ts";
-import { share } from "../../../time/share.ts";
+import { requestScheduler } from "../../../time/request-scheduler.ts";
 
 /** Bytes. Smaller frames are parsed as a whole. */
 const SMALL = 64 * 1024;
@@ -70,7 +70,7 @@ export function* forwardCalls(
   try {
     calls = yield* callsIn(frame, found);
   } catch (error) {
-    if (!(error instanceof SupervisorError)) guard.tell(error, "a frame");
+    if (!(error instanceof SupervisorError)) guard.report(error, "a frame");
     faults.count("tRPC frame refused", "it is not a call");
     if (adapter.bufferedAmount > MAX_UNSENT_BYTES) return; // who does not read is not answered
     const id = idIn(found);
@@ -85,7 +85,7 @@ export function* forwardCalls(
       const toString = () => ({ calls: some }); // what the adapter hands to its decoder
       adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
     } catch (error) {
-      guard.tell(error, "a frame");
+      guard.report(error, "a frame");
     }
     yield;
   }
@@ -160,7 +160,7 @@ export async function inputsFor(
   const paths = isBatch ? decoded(procedures).split(",") : [procedures];
   if (paths.length > limits.batch_calls) return undefined;
   try {
-    return await share.all(inputsIn(await read(), paths, isBatch));
+    return await requestScheduler.run(inputsIn(await read(), paths, isBatch));
   } catch (error) {
     if (error instanceof SupervisorError) return paths.map(() => error);
     throw error;

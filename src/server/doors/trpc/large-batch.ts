@@ -5,7 +5,7 @@
  * time, as in a small batch, and one answer holds what all portions answered.
  */
 import type { ServerResponse } from "node:http";
-import { share } from "../../../time/share.ts";
+import { requestScheduler } from "../../../time/request-scheduler.ts";
 
 /** Calls of one portion. */
 const CALLS_AT_ONCE = 50;
@@ -28,7 +28,7 @@ export async function answerPortions(
   portions: readonly (readonly string[])[],
   run: (paths: readonly string[], first: number) => Promise<Response>,
 ): Promise<void> {
-  const fairSchedule = share.line();
+  const fairSchedule = requestScheduler.queue();
   const answers = await Promise.all(
     portions.map(async (paths, at) => {
       await fairSchedule();

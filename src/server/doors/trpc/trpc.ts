@@ -47,7 +47,7 @@ import {
   isKeepAlive,
 } from "./calls.ts";
 import { answerPortions, portionsOf } from "./large-batch.ts";
-import { share } from "../../../time/share.ts";
+import { requestScheduler } from "../../../time/request-scheduler.ts";
 
 const PREFIX = "/trpc";
 
@@ -59,7 +59,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       service,
       by: principalOf(req),
       subscriptionEncoder: subscriptionEncoderOf(res),
-      fairSchedule: share.line(),
+      fairSchedule: requestScheduler.queue(),
       large: (json) => ({
         [FRAMED]: (message: TrpcMessage) => framesOfAnswer(json, message),
       }),
@@ -86,7 +86,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       const isBatch = url.searchParams.get("batch") === "1";
       const inputs = await inputsOf(req, res, url, procedures);
       const marks = new Marks();
-      const fairSchedule = share.line();
+      const fairSchedule = requestScheduler.queue();
       insertRawJson(res, marks);
       const context: Context = {
         service,

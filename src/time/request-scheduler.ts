@@ -19,9 +19,9 @@ const waiting: (() => void)[] = [];
 let until: number | undefined;
 
 /** One for the whole process: it has one event loop. */
-export const share = {
+export const requestScheduler = {
   /** `undefined` where the caller may go on at once; else resolves when it is its turn. */
-  turn(): Promise<void> | undefined {
+  next(): Promise<void> | undefined {
     if (waiting.length === 0 && performance.now() < end()) return;
     return new Promise((resolve) => {
       waiting.push(resolve);
@@ -30,23 +30,23 @@ export const share = {
   },
 
   /** The result of `work`, which yields where it may be interrupted. */
-  async all<T>(work: Generator<void, T>): Promise<T> {
+  async run<T>(work: Generator<void, T>): Promise<T> {
     for (;;) {
-      await share.turn();
+      await requestScheduler.next();
       const step = work.next();
       if (step.done === true) return step.value;
     }
   },
 
   /** The turns of one client's calls: one of them at a time waits among others. */
-  line(): Line {
+  queue(): RequestQueue {
     let last = Promise.resolve();
-    return () => (last = last.then(() => share.turn()));
+    return () => (last = last.then(() => requestScheduler.next()));
   },
 };
 
 /** Resolves when it is the caller's turn. */
-export type Line = () => Promise<void>;
+export type RequestQueue = () => Promise<void>;
 
 /** Stands in the queue of the event loop once for each caller that waits. */
 function serve(): void {
@@ -63,7 +63,7 @@ function end(): number {
 }
 
 /** The result of `work`, without a pause. */
-export function atOnce<T>(work: Generator<void, T>): T {
+export function runAtOnce<T>(work: Generator<void, T>): T {
   for (;;) {
     const step = work.next();
     if (step.done === true) return step.value;

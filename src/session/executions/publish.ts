@@ -6,7 +6,7 @@ import { attributionOf } from "../attribution.ts";
 import type { Execution } from "./execution.ts";
 
 /** Says once who asked for it, where the request tells: before anything else is said of it. `workspace_id`: where the request names none. */
-export function announce(
+export function publishRequest(
   execution: Execution,
   request: Message,
   journal: Journal,
@@ -32,7 +32,7 @@ export function announce(
 }
 
 /** Says in the journal where it is. */
-export function tell(execution: Execution, journal: Journal): void {
+export function publishState(execution: Execution, journal: Journal): void {
   const seq = journal.last + 1;
   execution.noteSeq(seq);
   if (execution.isOver) execution.endSeq = seq;
@@ -48,7 +48,7 @@ export function tell(execution: Execution, journal: Journal): void {
 }
 
 /** How it ended, for metrics. */
-export function count(
+export function countEnded(
   ended: Execution,
   session_id: string,
   telemetry: Telemetry,

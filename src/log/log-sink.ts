@@ -30,64 +30,64 @@ const QUEUE_LIMIT = 4 * 1024 * 1024;
 /** Bytes that are written at a time. */
 const CHUNK = 64 * 1024;
 /** Milliseconds: how soon a terminal that takes nothing (Ctrl-S) is tried again. */
-const AGAIN_MS = 250;
+const RETRY_MS = 250;
 
-export class Outlet implements Disposable {
+export class LogSink implements Disposable {
   readonly isTerminal: boolean;
-  readonly #sink: WriteTarget;
+  readonly #target: WriteTarget;
   readonly #fd: number;
   readonly #isOwn: boolean;
   #queue: string[] = [];
   #queued = 0; // characters, near enough to bytes for a limit
   #isWriting = false;
-  #isOver = false;
+  #isClosed = false;
   #isBroken = false;
   #dropped = 0;
-  #told = 0;
-  #waiting: (() => void)[] = [];
+  #reportedDrops = 0;
+  #flushWaiters: (() => void)[] = [];
 
-  private constructor(fd: number, sink: WriteTarget, isOwn: boolean) {
+  private constructor(fd: number, target: WriteTarget, isOwn: boolean) {
     this.#fd = fd;
-    this.#sink = sink;
+    this.#target = target;
     this.#isOwn = isOwn;
     this.isTerminal = isatty(fd);
   }
 
   /** Empties the file or makes it, for its owner's eyes only. What takes nothing is tried again after `again_ms`. Throws the system's error. */
-  static file(path: string, again_ms = AGAIN_MS): Outlet {
+  static file(path: string, retry_ms = RETRY_MS): LogSink {
     const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
     // Without waiting: a FIFO that nobody reads is an error, not a reason to stand still.
-    const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | unblocked();
+    const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | nonBlockingFlag();
     const fd = openSync(path, flags, 0o600);
     if (!fstatSync(fd).isFile()) {
-      return new Outlet(fd, patient(fd, again_ms), true);
+      return new LogSink(fd, nonBlocking(fd, retry_ms), true);
     }
     fchmodSync(fd, 0o600); // where it was there before
-    return new Outlet(fd, asynchronous(fd), true);
+    return new LogSink(fd, asynchronous(fd), true);
   }
 
-  static stdout(): Outlet {
-    return Outlet.#standard(1, () => process.stdout);
+  static stdout(): LogSink {
+    return LogSink.#standard(1, () => process.stdout);
   }
 
   /** `stdout` when both lead to the same place, so that lines keep their order there. */
-  static stderr(stdout: Outlet): Outlet {
+  static stderr(stdout: LogSink): LogSink {
     const [out, err] = [statOf(1), statOf(2)];
     return err !== undefined && out?.ino === err.ino && out.dev === err.dev
       ? stdout
-      : Outlet.#standard(2, () => process.stderr);
+      : LogSink.#standard(2, () => process.stderr);
   }
 
-  static #standard(fd: 1 | 2, stream: () => NodeJS.WriteStream): Outlet {
+  static #standard(fd: 1 | 2, stream: () => NodeJS.WriteStream): LogSink {
     const stat = statOf(fd);
     const isPipe = stat?.isFIFO() === true || stat?.isSocket() === true;
     // On Windows Node's streams wait for pipes; there the write waits in another thread.
     if (process.platform === "win32" ? !isatty(fd) : !isPipe && !isatty(fd)) {
-      return new Outlet(fd, asynchronous(fd), false);
+      return new LogSink(fd, asynchronous(fd), false);
     }
     const own = isatty(fd) ? reopened(fd) : undefined;
-    if (own !== undefined) return new Outlet(own, patient(own), true);
-    return new Outlet(fd, streaming(stream()), false);
+    if (own !== undefined) return new LogSink(own, nonBlocking(own), true);
+    return new LogSink(fd, streaming(stream()), false);
   }
 
   /** Lines that nobody will see. */
@@ -97,7 +97,7 @@ export class Outlet implements Disposable {
 
   /** `line` with its end. */
   write(line: string): void {
-    if (this.#isOver || this.#queued + line.length > QUEUE_LIMIT) {
+    if (this.#isClosed || this.#queued + line.length > QUEUE_LIMIT) {
       this.#dropped += 1;
       return;
     }
@@ -111,7 +111,7 @@ export class Outlet implements Disposable {
     if (!this.#isWriting) return;
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
-      this.#waiting.push(resolve);
+      this.#flushWaiters.push(resolve);
       timer = setTimeout(resolve, timeout_ms);
     });
     clearTimeout(timer);
@@ -119,8 +119,8 @@ export class Outlet implements Disposable {
 
   /** At once, as much as is taken without waiting; nothing is written later. */
   [Symbol.dispose](): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     const rest = this.#queue.splice(0).join("");
     try {
       if (rest !== "" && !this.#isBroken) writeSync(this.#fd, rest);
@@ -131,7 +131,7 @@ export class Outlet implements Disposable {
   }
 
   #next(): void {
-    const count = this.#dropped - this.#told;
+    const count = this.#dropped - this.#reportedDrops;
     const lines: string[] = [];
     let length = 0;
     while (length < CHUNK) {
@@ -143,12 +143,12 @@ export class Outlet implements Disposable {
     this.#queued -= length;
     this.#isWriting = lines.length > 0;
     if (lines.length === 0) {
-      for (const resolve of this.#waiting.splice(0)) resolve();
+      for (const resolve of this.#flushWaiters.splice(0)) resolve();
       return;
     }
     const notice = count === 0 ? "" : `[${count} lines were dropped]\n`;
     this.#write(Buffer.from(notice + lines.join("")), (error) => {
-      if (error === null) this.#told += count;
+      if (error === null) this.#reportedDrops += count;
       else this.#dropped += lines.length;
       this.#next();
     });
@@ -156,7 +156,7 @@ export class Outlet implements Disposable {
 
   /** The whole of `bytes`, in as many steps as it takes. */
   #write(bytes: Buffer, done: (error: Error | null) => void): void {
-    this.#sink(bytes, (error, taken) => {
+    this.#target(bytes, (error, taken) => {
       if (error !== null && isGone(error)) this.#break();
       if (error !== null || taken >= bytes.length) done(error);
       else this.#write(bytes.subarray(taken), done);
@@ -166,7 +166,7 @@ export class Outlet implements Disposable {
   /** The reader left, and will not be back. */
   #break(): void {
     this.#isBroken = true;
-    this.#isOver = true;
+    this.#isClosed = true;
     this.#dropped += this.#queue.length;
     this.#queue = [];
     this.#queued = 0;
@@ -191,14 +191,14 @@ function streaming(stream: NodeJS.WriteStream): WriteTarget {
 }
 
 /** Terminals and FIFOs that were opened not to wait: tried again while they take nothing. */
-function patient(fd: number, again_ms = AGAIN_MS): WriteTarget {
+function nonBlocking(fd: number, retry_ms = RETRY_MS): WriteTarget {
   const attempt: WriteTarget = (bytes, done) => {
     let taken: number;
     try {
       taken = writeSync(fd, bytes);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EAGAIN") {
-        setTimeout(() => attempt(bytes, done), again_ms).unref();
+        setTimeout(() => attempt(bytes, done), retry_ms).unref();
       } else queueMicrotask(() => done(error as Error, 0));
       return;
     }
@@ -215,14 +215,17 @@ function reopened(fd: number): number | undefined {
   if (process.platform !== "linux") return undefined;
   const { O_WRONLY, O_NOCTTY } = constants;
   try {
-    return openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NOCTTY | unblocked());
+    return openSync(
+      `/proc/self/fd/${fd}`,
+      O_WRONLY | O_NOCTTY | nonBlockingFlag(),
+    );
   } catch {
     return undefined; // a terminal of somebody else's: the stream serves
   }
 }
 
 /** Not on Windows, which does not know it. */
-function unblocked(): number {
+function nonBlockingFlag(): number {
   return process.platform === "win32" ? 0 : constants.O_NONBLOCK;
 }
 

@@ -17,7 +17,7 @@ const waiting: (() => void)[] = [];
 let until: number | undefined;
 
 /** Resolves when it is the caller's turn. What it then does at once is in it. */
-export function readersTurn(): Promise<void> {
+export function nextReader(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
     setImmediate(serve);

@@ -4,7 +4,7 @@ import { type Message, sizeOf } from "../jupyter/message.ts";
 
 const LIMIT = 64 * 1024 * 1024; // bytes
 
-export class Outbox {
+export class WaitingMessages {
   #messages: Message[] = [];
   #bytes = 0;
 
@@ -36,11 +36,11 @@ export class Outbox {
   }
 
   /** Takes those out of the line that fit. */
-  drop(fits: (message: Message) => boolean): void {
-    for (const message of this.#messages.filter(fits)) {
+  drop(matches: (message: Message) => boolean): void {
+    for (const message of this.#messages.filter(matches)) {
       this.#bytes -= sizeOf(message);
     }
-    this.#messages = this.#messages.filter((message) => !fits(message));
+    this.#messages = this.#messages.filter((message) => !matches(message));
   }
 
   /** Empties it. */

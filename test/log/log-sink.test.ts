@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { Outlet } from "../../src/log/outlet.ts";
+import { LogSink } from "../../src/log/log-sink.ts";
 import { needsFile, needsPosix } from "../needs.ts";
 
 let room: string;
@@ -26,44 +26,44 @@ test("a file is emptied, private, and has every line in order", async () => {
   const path = join(room, "log");
   writeFileSync(path, "old");
   chmodSync(path, 0o644);
-  using outlet = Outlet.file(path);
+  using sink = LogSink.file(path);
   const lines = Array.from({ length: 5_000 }, (_, i) => `line ${i}\n`);
-  for (const line of lines) outlet.write(line);
-  await outlet.flushed(10_000);
+  for (const line of lines) sink.write(line);
+  await sink.flushed(10_000);
   expect(readFileSync(path, "utf8")).toBe(lines.join(""));
   expect(statSync(path).mode & 0o777).toBe(0o600);
 });
 
 test("a file that is emptied by others is written from its beginning", async () => {
   const path = join(room, "log");
-  using outlet = Outlet.file(path);
-  outlet.write("before\n");
-  await outlet.flushed(10_000);
+  using sink = LogSink.file(path);
+  sink.write("before\n");
+  await sink.flushed(10_000);
   writeFileSync(path, "");
-  outlet.write("after\n");
-  await outlet.flushed(10_000);
+  sink.write("after\n");
+  await sink.flushed(10_000);
   expect(readFileSync(path, "utf8")).toBe("after\n");
 });
 
 test("what is not written yet is written at the end, at once", () => {
   const path = join(room, "log");
-  const outlet = Outlet.file(path);
-  outlet.write("first\n");
-  outlet.write("last\n");
-  outlet[Symbol.dispose]();
-  outlet.write("too late\n");
+  const sink = LogSink.file(path);
+  sink.write("first\n");
+  sink.write("last\n");
+  sink[Symbol.dispose]();
+  sink.write("too late\n");
   expect(readFileSync(path, "utf8")).toContain("last\n");
-  expect(outlet.dropped).toBe(1);
+  expect(sink.dropped).toBe(1);
 });
 
 test(
   "what a full disk refuses is counted",
   needsFile("/dev/full"),
   async () => {
-    using outlet = Outlet.file("/dev/full");
-    for (let i = 0; i < 10; i++) outlet.write("x\n");
-    await outlet.flushed(10_000);
-    expect(outlet.dropped).toBe(10);
+    using sink = LogSink.file("/dev/full");
+    for (let i = 0; i < 10; i++) sink.write("x\n");
+    await sink.flushed(10_000);
+    expect(sink.dropped).toBe(10);
   },
 );
 
@@ -74,12 +74,12 @@ test(
     const path = join(room, "fifo");
     execFileSync("mkfifo", [path]);
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    using outlet = Outlet.file(path, 1);
+    using sink = LogSink.file(path, 1);
     const line = `${"x".repeat(999)}\n`;
-    for (let i = 0; i < 20_000; i++) outlet.write(line);
-    expect(outlet.dropped).toBeGreaterThan(0);
+    for (let i = 0; i < 20_000; i++) sink.write(line);
+    expect(sink.dropped).toBeGreaterThan(0);
 
-    const flushed = outlet.flushed(20_000);
+    const flushed = sink.flushed(20_000);
     let text = "";
     const over = new AbortController();
     void flushed.then(() => over.abort());
@@ -90,9 +90,9 @@ test(
     }
     text += readAll(reader, bytes);
     closeSync(reader);
-    expect(text).toContain(`[${outlet.dropped} lines were dropped]`);
+    expect(text).toContain(`[${sink.dropped} lines were dropped]`);
     expect(text.split("\n").filter((one) => one === line.trim()).length).toBe(
-      20_000 - outlet.dropped,
+      20_000 - sink.dropped,
     );
   },
 );
@@ -100,7 +100,7 @@ test(
 test("a FIFO that nobody reads is an error, not a wait", needsPosix, () => {
   const path = join(room, "fifo");
   execFileSync("mkfifo", [path]);
-  expect(() => Outlet.file(path)).toThrow("ENXIO");
+  expect(() => LogSink.file(path)).toThrow("ENXIO");
 });
 
 function readAll(fd: number, bytes: Buffer): string {

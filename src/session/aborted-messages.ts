@@ -2,7 +2,7 @@
 import { compose, type Message } from "../jupyter/message.ts";
 
 /** The reply to a request that is not run, or not to its end, and that the kernel is idle again. */
-export function unrun(
+export function abortedMessages(
   request: Message,
   content: Readonly<Record<string, unknown>>,
   from: { readonly session: string; readonly username: string },

@@ -4,7 +4,7 @@ import { compose } from "../../src/jupyter/message.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { Journal } from "../../src/journal/journal.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
-import { readersTurn } from "../../src/journal/turns.ts";
+import { nextReader } from "../../src/journal/next-reader.ts";
 import { silentLog } from "../../src/log/log.ts";
 
 afterEach(() => void vi.useRealTimers());
@@ -18,7 +18,7 @@ test("a kernel is heard after eight milliseconds of reading, however many read",
     disk: 0,
     budget: new MemoryBudget(4 * 1024 * 1024),
     diskBudget: new DiskBudget(0),
-    turn: readersTurn,
+    turn: nextReader,
     directory: () => {
       throw new Error("Nothing is written down");
     },
