@@ -87,14 +87,14 @@ export function piece(index: i32): usize {
 }
 
 /** So many bytes were written there. */
-export function pieceIs(index: i32, length: i32): void {
+export function setPieceLength(index: i32, length: i32): void {
   store<i32>(pieceLengths + <usize>(index * 4), length);
   constant = 0;
   for (let i = 0; i < 5; i++) constant += pieceLength(i);
 }
 
 /** So many bytes were written at `parent()`; 0: every message has another. */
-export function parentIs(length: i32): void {
+export function setParentLength(length: i32): void {
   parentLength = length;
 }
 

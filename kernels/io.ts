@@ -4,7 +4,7 @@
  * Every message that is sent here has the request as its parent, also after the
  * reply: a thread that still runs can print then.
  */
-import type { Received } from "../src/jupyter/frames.ts";
+import type { ReceivedMessage } from "../src/jupyter/frames.ts";
 import { contentOf, type Channel } from "../src/jupyter/message.ts";
 
 /** The content of a message, with the protocol's field names. */
@@ -51,7 +51,7 @@ type Send = (
 ) => Promise<void>;
 
 export class Io {
-  readonly request: Received;
+  readonly request: ReceivedMessage;
   /** The number of this execution. */
   execution_count = 0;
   silent = false;
@@ -62,7 +62,7 @@ export class Io {
   #allowStdin = false;
   #onAnswer: ((value: string) => void) | undefined;
 
-  constructor(request: Received, send: Send) {
+  constructor(request: ReceivedMessage, send: Send) {
     this.request = request;
     this.#send = send;
   }
@@ -190,7 +190,7 @@ export class Io {
   }
 
   /** Accepts an `input_reply`. If no input request is open, the reply is dropped, as other kernels do. */
-  answer(message: Received): void {
+  answer(message: ReceivedMessage): void {
     this.#onAnswer?.(valueOf(message));
   }
 
@@ -210,7 +210,7 @@ export class Io {
 }
 
 /** The value of the answer; empty if the client sent none. */
-function valueOf(message: Received): string {
+function valueOf(message: ReceivedMessage): string {
   const value = contentOf(message)?.["value"];
   return typeof value === "string" ? value : "";
 }

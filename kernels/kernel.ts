@@ -7,7 +7,7 @@
  * makes the answers.
  */
 import { randomUUID } from "node:crypto";
-import type { Received } from "../src/jupyter/frames.ts";
+import type { ReceivedMessage } from "../src/jupyter/frames.ts";
 import {
   compose,
   contentOf,
@@ -29,15 +29,15 @@ export interface KernelDefinition {
   /** The protocol version in the headers; `message.ts` has the default. */
   readonly protocol_version?: string;
   /** Returns whether to accept a message; `false` drops it, as an unresponsive kernel does. */
-  readonly accepts?: (message: Received) => boolean;
+  readonly accepts?: (message: ReceivedMessage) => boolean;
   /** Returns whether to publish a status message; `false` makes a kernel that never reports `idle`, for example. */
   readonly publishesStatus?: (
     state: "busy" | "idle",
-    request: Received,
+    request: ReceivedMessage,
   ) => boolean;
   /** Answers a request completely, including `busy` and `idle`. Resolves with `false` to leave it to the handlers. */
   readonly answerAll?: (
-    request: Received,
+    request: ReceivedMessage,
     io: Io,
     kernel: Kernel,
   ) => Promise<boolean>;
@@ -110,7 +110,7 @@ export class Kernel {
   executionCount = 0;
   readonly #definition: KernelDefinition;
   readonly #port: KernelPort;
-  readonly #shell: Received[] = [];
+  readonly #shell: ReceivedMessage[] = [];
   #isWorking = false;
   #onRoom = () => {};
   #running: Io | undefined;
@@ -126,7 +126,7 @@ export class Kernel {
   }
 
   /** client → kernel. Resolves when the next message of the channel may be passed. */
-  async receive(message: Received): Promise<void> {
+  async receive(message: ReceivedMessage): Promise<void> {
     if (this.#definition.accepts?.(message) === false) return;
     if (message.channel === "stdin") {
       this.#running?.answer(message);
@@ -176,7 +176,7 @@ export class Kernel {
   }
 
   /** Publishes `busy`, answers the request, publishes `idle`. Never rejects: an error of a handler becomes the reply. */
-  async #attend(request: Received): Promise<void> {
+  async #attend(request: ReceivedMessage): Promise<void> {
     const { publishesStatus = () => true, answerAll } = this.#definition;
     const io = this.#ioOf(request);
     if (request.channel === "shell") this.#running = io;
@@ -186,7 +186,7 @@ export class Kernel {
       return;
     }
     if (publishesStatus("busy", request)) await this.#status("busy", request);
-    let behind: readonly Received[] = [];
+    let behind: readonly ReceivedMessage[] = [];
     try {
       const content = toContent(contentOf(request));
       const answer = await this.#answer(request, content, io);
@@ -204,7 +204,11 @@ export class Kernel {
     if (io.endsKernel) this.#port.end();
   }
 
-  async #fail(request: Received, io: Io, error: KernelError): Promise<void> {
+  async #fail(
+    request: ReceivedMessage,
+    io: Io,
+    error: KernelError,
+  ): Promise<void> {
     const { ename, evalue, traceback } = error;
     const failed = { ename, evalue, traceback };
     if (!isExecution(request)) {
@@ -216,7 +220,7 @@ export class Kernel {
     await io.reply({ status: "error", execution_count, ...failed });
   }
 
-  #answer(request: Received, content: Content, io: Io): HandlerResult {
+  #answer(request: ReceivedMessage, content: Content, io: Io): HandlerResult {
     const { handlers, kernelInfo } = this.#definition;
     const { msg_type } = request.header;
     switch (msg_type) {
@@ -286,13 +290,13 @@ export class Kernel {
   }
 
   /** Takes the queued executions, which must not run because an execution with `stop_on_error` failed. */
-  #takeExecutions(): readonly Received[] {
+  #takeExecutions(): readonly ReceivedMessage[] {
     const queued = this.#shell.splice(0);
     this.#shell.push(...queued.filter((request) => !isExecution(request)));
     return queued.filter(isExecution);
   }
 
-  async #abort(request: Received): Promise<void> {
+  async #abort(request: ReceivedMessage): Promise<void> {
     await this.#status("busy", request);
     await this.#ioOf(request).reply({
       status: "aborted",
@@ -305,7 +309,7 @@ export class Kernel {
     return this.publish("status", { execution_state }, { parent });
   }
 
-  #ioOf(request: Received): Io {
+  #ioOf(request: ReceivedMessage): Io {
     return new Io(request, (channel, msg_type, content, extra = {}) => {
       const draft = { parent: request, ...extra };
       return channel === "iopub"

@@ -11,7 +11,7 @@ import {
   FrameReader,
   Signer,
   toFrames,
-  type Received,
+  type ReceivedMessage,
 } from "../src/jupyter/frames.ts";
 import type { Channel, Message } from "../src/jupyter/message.ts";
 import { Router, XPublisher } from "./bound.ts";
@@ -20,7 +20,7 @@ import { portNames, type ConnectionInfo, type Ports } from "./connection.ts";
 export interface WireOptions {
   readonly connection: ConnectionInfo;
   /** client → kernel. The next message of the channel is read when this resolves. Must not reject. */
-  readonly onMessage: (message: Received) => Promise<void> | void;
+  readonly onMessage: (message: ReceivedMessage) => Promise<void> | void;
   /** Called when a client has subscribed to iopub (JEP 65); the topic is usually empty. */
   readonly subscribed?: (topic: Uint8Array) => void;
   /**

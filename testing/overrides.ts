@@ -107,7 +107,7 @@ async function* subscription(
   for await (const event of events) {
     const { seq, kind } = event;
     const json = Buffer.from(JSON.stringify(event));
-    const entries = Entries.of(Entry.spelled(seq, kind, json));
+    const entries = Entries.of(Entry.ofEncodedEvent(seq, kind, json));
     yield { journal_id: undefined, reading: { entries } };
   }
 }

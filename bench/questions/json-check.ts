@@ -1,5 +1,5 @@
 /** The check that each frame is JSON, beside what else could be done with the same bytes. */
-import { inWebAssembly, verdictOn } from "../../src/jupyter/json-check.ts";
+import { inWebAssembly, checkJson } from "../../src/jupyter/json-check.ts";
 import { walk } from "../../src/jupyter/json-walk.ts";
 import { Missing } from "../harness/kernel.ts";
 import type { Question } from "../harness/question.ts";
@@ -21,8 +21,8 @@ const TEXTS = {
 };
 
 const WAYS = {
-  check: (bytes: Buffer) => verdictOn(bytes),
-  "check in JavaScript": (bytes: Buffer) => verdictOn(bytes, walk),
+  check: (bytes: Buffer) => checkJson(bytes),
+  "check in JavaScript": (bytes: Buffer) => checkJson(bytes, walk),
   "JSON.parse": (bytes: Buffer) => JSON.parse(bytes.toString()) as unknown,
   copy: (bytes: Buffer) => Buffer.from(bytes),
 };

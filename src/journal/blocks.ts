@@ -33,25 +33,25 @@ export interface Block {
 }
 
 /** A block before it has its place. */
-export interface Draft extends Block {
+export interface EncodedBlock extends Block {
   readonly entries: Entries;
   readonly pieces: readonly Uint8Array[];
   readonly length: number;
 }
 
 /** Entries as a block of that journal. */
-export async function draftOf(
+export async function encodeBlock(
   entries: Entries,
   journal_id: string,
-): Promise<Draft> {
+): Promise<EncodedBlock> {
   const { slab, from, to, first, last, size } = entries;
   const chunk = toChunk(slab.partsOf(from, to), journal_id);
-  const pieces = await worked(chunk, size);
+  const pieces = await inSteps(chunk, size);
   return { first, last, entries, pieces, length: lengthOf(pieces) };
 }
 
 /** The result of work at so many bytes: in turns with others where it is long. */
-function worked<T>(work: Generator<void, T>, bytes: number): T | Promise<T> {
+function inSteps<T>(work: Generator<void, T>, bytes: number): T | Promise<T> {
   return bytes < LARGE ? runAtOnce(work) : requestScheduler.run(work);
 }
 
@@ -73,7 +73,7 @@ interface Opened {
   readonly file: Promise<File>;
   users: number;
   /** Whether it is closed when its last user has done. */
-  isLeft: boolean;
+  closesWhenUnused: boolean;
 }
 
 /** Reads blocks. Keeps the file open that was read last: a late reader takes many blocks of it. */
@@ -95,34 +95,34 @@ export class BlockReader {
       if ((await readInto(await opened.file, bytes, offset)) < length) {
         throw new RangeError("A block is cut off");
       }
-      const slab = await worked(fromChunk(bytes), length);
+      const slab = await inSteps(fromChunk(bytes), length);
       return new Entries(slab, 0, slab.count);
     } finally {
       opened.users -= 1;
-      if (opened.isLeft) closeUnused(opened);
+      if (opened.closesWhenUnused) closeUnused(opened);
       else this.#closeLater();
     }
   }
 
   /** The file is closed as soon as nobody reads it. */
-  leave(): void {
+  closeFile(): void {
     const opened = this.#last;
     this.#last = undefined;
     if (opened === undefined) return;
-    opened.isLeft = true;
+    opened.closesWhenUnused = true;
     closeUnused(opened);
   }
 
   #closeLater(): void {
     clearTimeout(this.#idle);
-    this.#idle = setTimeout(() => this.leave(), IDLE_MS).unref();
+    this.#idle = setTimeout(() => this.closeFile(), IDLE_MS).unref();
   }
 
   #openedAt(path: string): Opened {
     if (this.#last?.path === path) return this.#last;
-    this.leave();
+    this.closeFile();
     const file = this.#open(path, "r");
-    const opened = { path, file, users: 0, isLeft: false };
+    const opened = { path, file, users: 0, closesWhenUnused: false };
     this.#last = opened;
     file.catch(() => {
       if (this.#last === opened) this.#last = undefined;
@@ -145,7 +145,7 @@ export async function writeAll(
   let rest = pieces.filter(({ length }) => length > 0);
   let at = position;
   while (rest.length > 0) {
-    const some = rest.slice(0, MOST_PIECES);
+    const some = rest.slice(0, WRITEV_LIMIT);
     const { bytesWritten } = await handle.writev(some, at);
     if (bytesWritten === 0) throw new RangeError("The disk takes nothing");
     at += bytesWritten;
@@ -154,7 +154,7 @@ export async function writeAll(
 }
 
 /** Of one write: what Linux and macOS take. */
-const MOST_PIECES = 1024;
+const WRITEV_LIMIT = 1024;
 
 function without(pieces: readonly Uint8Array[], size: number): Uint8Array[] {
   let left = size;

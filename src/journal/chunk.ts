@@ -15,7 +15,7 @@ export const CHUNK_HEADER = 64; // bytes
 const MAGIC = Buffer.from("KJCH");
 const VERSION = 1;
 /** Where the header keeps what; integers are little endian. */
-const AT = {
+const OFFSETS = {
   version: 4,
   count: 8,
   first: 12,
@@ -45,16 +45,19 @@ export function* toChunk(
   const namesText = Buffer.from(JSON.stringify(names));
   const header = Buffer.alloc(CHUNK_HEADER);
   MAGIC.copy(header);
-  header.writeUInt16LE(VERSION, AT.version);
-  header.writeUInt32LE(count, AT.count);
-  header.writeBigUInt64LE(BigInt(first), AT.first);
-  header.writeUInt32LE(rows.length, AT.rows);
-  header.writeUInt32LE(namesText.length, AT.names);
-  header.writeBigUInt64LE(BigInt(bytes.length), AT.records);
-  header.write(journal_id, AT.journal, "hex");
+  header.writeUInt16LE(VERSION, OFFSETS.version);
+  header.writeUInt32LE(count, OFFSETS.count);
+  header.writeBigUInt64LE(BigInt(first), OFFSETS.first);
+  header.writeUInt32LE(rows.length, OFFSETS.rows);
+  header.writeUInt32LE(namesText.length, OFFSETS.names);
+  header.writeBigUInt64LE(BigInt(bytes.length), OFFSETS.records);
+  header.write(journal_id, OFFSETS.journal, "hex");
   const before = crc32(namesText, crc32(rows));
-  header.writeUInt32LE(yield* sumOf(bytes, before), AT.sum);
-  header.writeUInt32LE(crc32(header.subarray(0, AT.headerSum)), AT.headerSum);
+  header.writeUInt32LE(yield* sumOf(bytes, before), OFFSETS.sum);
+  header.writeUInt32LE(
+    crc32(header.subarray(0, OFFSETS.headerSum)),
+    OFFSETS.headerSum,
+  );
   return [header, rows, namesText, bytes];
 }
 
@@ -62,17 +65,17 @@ export function* toChunk(
 export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
   if (header.length < CHUNK_HEADER) return undefined;
   if (!header.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
-  const sum = header.readUInt32LE(AT.headerSum);
-  if (crc32(header.subarray(0, AT.headerSum)) !== sum) return undefined;
-  const version = header.readUInt16LE(AT.version);
+  const sum = header.readUInt32LE(OFFSETS.headerSum);
+  if (crc32(header.subarray(0, OFFSETS.headerSum)) !== sum) return undefined;
+  const version = header.readUInt16LE(OFFSETS.version);
   if (version !== VERSION) {
     throw new RangeError(`A journal of version ${version}, not ${VERSION}`);
   }
   const { rows, names, records } = lengthsIn(header);
   return {
-    first: Number(header.readBigUInt64LE(AT.first)),
-    count: header.readUInt32LE(AT.count),
-    journal_id: header.toString("hex", AT.journal, AT.journal + 8),
+    first: Number(header.readBigUInt64LE(OFFSETS.first)),
+    count: header.readUInt32LE(OFFSETS.count),
+    journal_id: header.toString("hex", OFFSETS.journal, OFFSETS.journal + 8),
     length: CHUNK_HEADER + rows + names + records,
   };
 }
@@ -84,7 +87,7 @@ export function* fromChunk(chunk: Buffer): Generator<void, Slab> {
     throw new RangeError("A chunk of the journal is damaged");
   }
   const sum = yield* sumOf(chunk.subarray(CHUNK_HEADER), 0);
-  if (sum !== chunk.readUInt32LE(AT.sum)) {
+  if (sum !== chunk.readUInt32LE(OFFSETS.sum)) {
     throw new RangeError("A chunk of the journal is damaged");
   }
   const { rows, names } = lengthsIn(chunk);
@@ -104,7 +107,7 @@ export function* fromChunk(chunk: Buffer): Generator<void, Slab> {
 export function slabsIn(file: Buffer): {
   readonly slabs: readonly Slab[];
   /** Bytes of the file that are good. */
-  readonly whole: number;
+  readonly validLength: number;
 } {
   const slabs: Slab[] = [];
   let at = 0;
@@ -118,7 +121,7 @@ export function slabsIn(file: Buffer): {
     }
     at += header.length;
   }
-  return { slabs, whole: at };
+  return { slabs, validLength: at };
 }
 
 /** Goes on from the sum of what stands before the bytes. */
@@ -136,8 +139,8 @@ const STEP = 1024 * 1024;
 
 function lengthsIn(header: Buffer) {
   return {
-    rows: header.readUInt32LE(AT.rows),
-    names: header.readUInt32LE(AT.names),
-    records: Number(header.readBigUInt64LE(AT.records)),
+    rows: header.readUInt32LE(OFFSETS.rows),
+    names: header.readUInt32LE(OFFSETS.names),
+    records: Number(header.readBigUInt64LE(OFFSETS.records)),
   };
 }

@@ -12,7 +12,7 @@ export class Cursors {
   readonly #whole = new Set<Cursor>();
   readonly #partial = new Set<Cursor>();
   /** Where the last who read all of it was when it left. */
-  #left = 0;
+  #lastPosition = 0;
 
   /** How many read just now. */
   get count(): number {
@@ -20,22 +20,23 @@ export class Cursors {
   }
 
   /** Up to this number nobody who is here needs anything. */
-  get heard(): number {
-    const whole = this.#whole.size > 0 ? this.#whole : [() => this.#left];
-    let heard = Infinity;
-    for (const place of [...whole, ...this.#partial]) {
-      heard = Math.min(heard, place());
+  get acknowledged(): number {
+    const whole =
+      this.#whole.size > 0 ? this.#whole : [() => this.#lastPosition];
+    let least = Infinity;
+    for (const cursor of [...whole, ...this.#partial]) {
+      least = Math.min(least, cursor());
     }
-    return heard;
+    return least;
   }
 
   /** Somebody begins to read: `place` is the number up to which it has heard everything. Returns what is to be called when it leaves. */
-  enter(place: Cursor, isPartial: boolean): () => void {
+  add(cursor: Cursor, isPartial: boolean): () => void {
     const readers = isPartial ? this.#partial : this.#whole;
-    readers.add(place);
+    readers.add(cursor);
     return () => {
-      readers.delete(place);
-      if (!isPartial && readers.size === 0) this.#left = place();
+      readers.delete(cursor);
+      if (!isPartial && readers.size === 0) this.#lastPosition = cursor();
     };
   }
 }

@@ -11,9 +11,9 @@ export interface DiskHolder {
   /** Bytes that it has on disk. */
   readonly bytes: number;
   /** Those of them, its oldest, that nobody who is here needs any more. */
-  readonly heardBytes: number;
+  readonly acknowledgedBytes: number;
   /** Forgets its oldest part, at once; resolves when the room is there. */
-  forgetOldest(why: string): Promise<void>;
+  removeOldest(why: string): Promise<void>;
 }
 
 export class DiskBudget {
@@ -45,36 +45,36 @@ export class DiskBudget {
   }
 
   /** To be called when something was written; resolves when what has to go has gone. */
-  async relieve(): Promise<void> {
+  async enforceLimit(): Promise<void> {
     const gone: Promise<void>[] = [];
     while (this.#used > this.limit) {
-      const holder = this.#mostDispensable();
+      const holder = this.#nextToShrink();
       if (holder === undefined) break;
       const why = `the journals of all sessions have more than ${this.limit} bytes on disk`;
-      gone.push(holder.forgetOldest(why));
+      gone.push(holder.removeOldest(why));
     }
     await Promise.all(gone);
   }
 
   /** The file system is full: resolves with how many bytes were given back to it. */
   async makeRoom(): Promise<number> {
-    const holder = this.#mostDispensable();
+    const holder = this.#nextToShrink();
     if (holder === undefined) return 0;
     const { bytes } = holder;
-    const gone = holder.forgetOldest("the disk is full");
+    const gone = holder.removeOldest("the disk is full");
     const freed = bytes - holder.bytes;
     await gone;
     return freed;
   }
 
-  #mostDispensable(): DiskHolder | undefined {
+  #nextToShrink(): DiskHolder | undefined {
     return (
-      this.#most(({ heardBytes }) => heardBytes) ??
-      this.#most(({ bytes }) => bytes)
+      this.#largest(({ acknowledgedBytes }) => acknowledgedBytes) ??
+      this.#largest(({ bytes }) => bytes)
     );
   }
 
-  #most(measure: (holder: DiskHolder) => number): DiskHolder | undefined {
+  #largest(measure: (holder: DiskHolder) => number): DiskHolder | undefined {
     let found: DiskHolder | undefined;
     let most = 0;
     for (const holder of this.#holders) {

@@ -34,11 +34,11 @@ export class Entry {
 
   /** An event that is in no journal. */
   static ofEvent(seq: number, event: OwnEvent): Entry {
-    return Entry.spelled(seq, event.kind, eventText(event, seq));
+    return Entry.ofEncodedEvent(seq, event.kind, eventText(event, seq));
   }
 
   /** The same of an event that is spelled already. */
-  static spelled(seq: number, kind: string, json: Uint8Array): Entry {
+  static ofEncodedEvent(seq: number, kind: string, json: Uint8Array): Entry {
     const slab = new Slab(seq, framedLength(json.length));
     slab.appendEvent(kind, json);
     return new Entry(slab, 0);

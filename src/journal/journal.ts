@@ -18,7 +18,7 @@ import type { Block, OpenFile } from "./blocks.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import type { Entries } from "./entries.ts";
 import { Entry } from "./entry.ts";
-import type { Dispensable, Holder, MemoryBudget } from "./memory-budget.ts";
+import type { Evictable, MemoryHolder, MemoryBudget } from "./memory-budget.ts";
 import { type Cursor, Cursors } from "./cursors.ts";
 import { Recent } from "./recent.ts";
 import { eventText } from "./slab.ts";
@@ -50,7 +50,7 @@ export interface JournalOptions {
 }
 
 /** What a burst is in the journal. */
-export interface BurstPlace {
+export interface BurstRange {
   /** The numbers of the first and of the last. */
   readonly first: number;
   readonly last: number;
@@ -59,31 +59,31 @@ export interface BurstPlace {
 }
 
 export interface FollowOptions {
-  /** Up to which number the reader has heard everything; what it has asked to go on from, unless it says so itself. */
-  readonly heard?: Cursor | undefined;
+  /** Up to which number the reader has heard everything; what it has requested to go on from, unless it says so itself. */
+  readonly acknowledged?: Cursor | undefined;
   /** Whether it looks for a part only, and so has not heard what it reads. */
   readonly isPartial?: boolean | undefined;
 }
 
 /** Most bytes that a reader is handed at once, unless a single entry is larger. */
-const HANDFUL = 256 * 1024;
+const READ_LIMIT = 256 * 1024;
 /**
  * A kernel is listened to no further while more than this part of the memory is
  * unwritten, so that a disk which is merely slower does not cost what a kernel
  * says in a burst.
  */
-const BEHIND = 3 / 4;
+const BACKPRESSURE_PART = 3 / 4;
 /**
  * But not for longer than this, until it is down to a half again, and only where
  * entries are large on average: a kernel keeps a thousand messages for us, and
  * drops the rest without a word, where we would name a gap.
  */
-const BEHIND_TIMEOUT_MS = 1_000;
-const BEHIND_SIZE = 16 * 1024; // bytes
+const BACKPRESSURE_TIMEOUT_MS = 1_000;
+const BACKPRESSURE_ENTRY_SIZE = 16 * 1024; // bytes
 /** How often it is said, while it lasts, that entries are lost. */
-const COMPLAINT_MS = 60_000;
+const WARNING_INTERVAL_MS = 60_000;
 
-export class Journal implements Holder, AsyncDisposable {
+export class Journal implements MemoryHolder, AsyncDisposable {
   /** Numbers mean something in this one only: a session that is made anew counts anew. */
   readonly id = randomBytes(8).toString("hex");
   readonly #options: JournalOptions;
@@ -91,9 +91,9 @@ export class Journal implements Holder, AsyncDisposable {
   readonly #spill: Spill | undefined;
   #last = 0;
   /** Up to this number everything that was kept has been handed to the spill. */
-  #handed = 0;
+  #submitted = 0;
   /** Up to this number it is to be handed over. */
-  #goal = 0;
+  #writeGoal = 0;
   #unwritten = 0;
   /** Bytes in memory, as far as the budget was told. */
   #counted = 0;
@@ -101,13 +101,13 @@ export class Journal implements Holder, AsyncDisposable {
   /** What is being written of it. */
   #batch: Promise<boolean> = Promise.resolve(true);
   #lost = 0;
-  #complained = -Infinity;
-  readonly #waiting = new Set<() => void>();
-  readonly #places = new Cursors();
+  #warnedAt = -Infinity;
+  readonly #wakers = new Set<() => void>();
+  readonly #cursors = new Cursors();
   /** An entry larger than half of the memory, until it is on disk or the disk did not take it. */
   #oversized: { readonly seq: number; readonly size: number } | undefined;
   /** Since when the disk has been too slow. */
-  #behindSince: number | undefined;
+  #backpressureSince: number | undefined;
   #leftAt = -Infinity;
   #isEnded = false;
   #allLeft: () => void = () => {};
@@ -119,9 +119,9 @@ export class Journal implements Holder, AsyncDisposable {
     const { directory, disk: limit, diskBudget: budget, log, open } = options;
     if (Math.min(limit, budget.limit) > 0) {
       const { id } = this;
-      const heard = () => this.#places.heard;
+      const acknowledged = () => this.#cursors.acknowledged;
       const shared = { directory, limit, budget, log, open };
-      this.#spill = new Spill({ id, heard, ...shared });
+      this.#spill = new Spill({ id, acknowledged, ...shared });
     }
     options.budget.join(this);
   }
@@ -156,14 +156,14 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** Bytes beyond its share that it may hold until they are on disk. */
-  get excused(): number {
+  get exempt(): number {
     const isTaken = this.#spill?.isReady === true;
     return isTaken ? (this.#oversized?.size ?? 0) : 0;
   }
 
   /** How many follow it just now. */
   get readers(): number {
-    return this.#places.count;
+    return this.#cursors.count;
   }
 
   /** When one of them last left, by the monotonic clock. */
@@ -179,13 +179,13 @@ export class Journal implements Holder, AsyncDisposable {
         ? this.#recent.add(recordLength(message), (slab) =>
             slab.append(message),
           )
-        : this.#recent.adopt(message, record);
+        : this.#recent.addRecord(message, record);
     this.#added(added);
     return new Entry(added.slab, added.from);
   }
 
   /** The same, of many. */
-  appendBurst(burst: Burst): BurstPlace {
+  appendBurst(burst: Burst): BurstRange {
     const first = this.#last + 1;
     let size = 0;
     for (let done = 0; done < burst.count;) {
@@ -200,7 +200,7 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** supervisor → journal */
-  say(event: OwnEvent): Entry {
+  appendEvent(event: OwnEvent): Entry {
     const json = eventText(event, this.#last + 1);
     const added = this.#recent.add(framedLength(json.length), (slab) =>
       slab.appendEvent(event.kind, json),
@@ -211,7 +211,7 @@ export class Journal implements Holder, AsyncDisposable {
 
   /**
    * What comes after number `after`, up to a handful; `undefined` when that is
-   * nothing yet. A promise only where the disk has to be asked. A number that
+   * nothing yet. A promise only where the disk has to be requested. A number that
    * was never given out counts as the newest. What is read is valid for this
    * turn of the event loop, unless its slab is pinned.
    */
@@ -220,7 +220,7 @@ export class Journal implements Holder, AsyncDisposable {
     const next = Math.max(after + 1, 1);
     const { first } = this.#recent;
     if (next >= first) {
-      return { entries: this.#recent.from(next).upTo(HANDFUL) };
+      return { entries: this.#recent.from(next).upTo(READ_LIMIT) };
     }
     const block = this.#spill?.find(next);
     if (block !== undefined && block.first <= next) {
@@ -233,20 +233,23 @@ export class Journal implements Holder, AsyncDisposable {
   /**
    * Everything after number `after`, oldest first, then what is being said,
    * until the journal ends or `signal` aborts. What is read is valid until the
-   * next is asked for.
+   * next is requested for.
    */
   async *follow(
     after: number,
     signal: AbortSignal,
-    { heard, isPartial = false }: FollowOptions = {},
+    { acknowledged, isPartial = false }: FollowOptions = {},
   ): AsyncGenerator<Reading, void> {
     let seen = Math.max(0, Math.min(after, this.#last));
-    let asked = seen;
-    const leave = this.#places.enter(heard ?? (() => asked), isPartial);
+    let requested = seen;
+    const leave = this.#cursors.add(
+      acknowledged ?? (() => requested),
+      isPartial,
+    );
     const isOver = () => signal.aborted; // as a call, because it may become true during an `await`
     try {
       while (!isOver()) {
-        asked = seen;
+        requested = seen;
         if (seen === this.#last) {
           if (this.#isEnded) return;
           await this.#more(signal);
@@ -283,29 +286,33 @@ export class Journal implements Holder, AsyncDisposable {
   async end(timeout_ms: number): Promise<void> {
     this.#isEnded = true;
     const left = new Promise<void>((resolve) => (this.#allLeft = resolve));
-    for (const wake of this.#waiting) wake();
+    for (const wake of this.#wakers) wake();
     if (this.readers > 0) await within(left, timeout_ms);
   }
 
   /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */
-  behind(): Promise<unknown> | undefined {
+  backpressure(): Promise<unknown> | undefined {
     const { memory } = this.#options;
-    if (this.#unwritten <= memory / 2) this.#behindSince = undefined;
-    if (this.#unwritten <= memory * BEHIND) return undefined;
+    if (this.#unwritten <= memory / 2) this.#backpressureSince = undefined;
+    if (this.#unwritten <= memory * BACKPRESSURE_PART) return undefined;
     if (this.#writing === undefined || this.#spill?.isReady !== true) return;
-    if (this.#unwritten < BEHIND_SIZE * (this.#last - this.#handed)) return;
-    this.#behindSince ??= performance.now();
+    if (
+      this.#unwritten <
+      BACKPRESSURE_ENTRY_SIZE * (this.#last - this.#submitted)
+    )
+      return;
+    this.#backpressureSince ??= performance.now();
     // What is larger than the memory takes the disk as much longer.
     const share = Math.max(1, this.#unwritten / memory);
-    const timeout_ms = BEHIND_TIMEOUT_MS * share;
-    const left_ms = this.#behindSince + timeout_ms - performance.now();
+    const timeout_ms = BACKPRESSURE_TIMEOUT_MS * share;
+    const left_ms = this.#backpressureSince + timeout_ms - performance.now();
     if (left_ms <= 0) return undefined;
     return within(this.#batch, left_ms);
   }
 
   /** For the shared budget. */
   writeDown(): Promise<void> {
-    this.#goal = this.#last;
+    this.#writeGoal = this.#last;
     if (this.#writing === undefined && this.#spill?.isReady === true) {
       this.#writing = this.#write(this.#spill).finally(() => {
         this.#writing = undefined;
@@ -315,23 +322,23 @@ export class Journal implements Holder, AsyncDisposable {
   }
 
   /** For the shared budget. */
-  shed(bytes: number, what: Dispensable): void {
+  evict(bytes: number, what: Evictable): void {
     const enough = this.#recent.bytes - bytes;
     const least = what === "written" ? 0 : 1;
-    const upTo = this.#upTo(what);
+    const upTo = this.#evictableUpTo(what);
     while (this.#recent.bytes > enough && this.#recent.count > least) {
       const { oldest } = this.#recent;
       if (oldest === undefined || oldest.last > upTo) return;
       const waiting = this.#oversized?.seq ?? 0;
       const isWaiting = waiting >= oldest.first && waiting <= oldest.last;
-      if (isWaiting && this.excused > 0) return;
-      this.#letGo();
+      if (isWaiting && this.exempt > 0) return;
+      this.#evictOldest();
     }
   }
 
-  #upTo(what: Dispensable): number {
-    if (what === "anything") return this.#last;
-    return what === "written" ? this.#handed : this.#places.heard;
+  #evictableUpTo(what: Evictable): number {
+    if (what === "any") return this.#last;
+    return what === "written" ? this.#submitted : this.#cursors.acknowledged;
   }
 
   /** Nothing of it can be read any more, and nothing is left on disk. */
@@ -349,9 +356,9 @@ export class Journal implements Holder, AsyncDisposable {
       if (entries !== undefined) return { entries: entries.since(from) };
       return { gap: { from, to: block.last } };
     } catch (error) {
-      const isForgotten =
+      const isRemoved =
         (this.#spill?.find(block.first)?.last ?? 0) !== block.last;
-      if (!isForgotten) {
+      if (!isRemoved) {
         this.#options.log.error({ err: error }, "The journal cannot be read");
       }
       return { gap: { from, to: block.last } };
@@ -362,11 +369,11 @@ export class Journal implements Holder, AsyncDisposable {
   #more(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
-        this.#waiting.delete(wake);
+        this.#wakers.delete(wake);
         signal.removeEventListener("abort", wake);
         resolve();
       };
-      this.#waiting.add(wake);
+      this.#wakers.add(wake);
       signal.addEventListener("abort", wake);
     });
   }
@@ -382,48 +389,52 @@ export class Journal implements Holder, AsyncDisposable {
     // Half of the memory is what the disk may lag behind; the other half is what readers find there.
     if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
     this.#trim();
-    if (!this.#isClosed) budget.relieve();
-    for (const wake of this.#waiting) wake();
+    if (!this.#isClosed) budget.enforceLimit();
+    for (const wake of this.#wakers) wake();
   }
 
   /** Of an oversized entry that is not on its way to the disk yet. */
   get #waitingSize(): number {
     const waiting = this.#oversized;
-    return waiting === undefined || waiting.seq <= this.#handed
+    return waiting === undefined || waiting.seq <= this.#submitted
       ? 0
       : waiting.size;
   }
 
   #trim(): void {
-    const limit = this.#options.memory + this.excused;
-    while (this.bytes > limit && this.#recent.count > 1) this.#letGo();
+    const limit = this.#options.memory + this.exempt;
+    while (this.bytes > limit && this.#recent.count > 1) this.#evictOldest();
   }
 
   /** The oldest slab in memory goes: it is on disk, on its way there, or lost. */
-  #letGo(): void {
+  #evictOldest(): void {
     const slab = this.#recent.shift();
     if (slab === undefined) return;
     const { first, last } = slab;
     const waiting = this.#oversized?.seq ?? 0;
     if (waiting >= first && waiting <= last) this.#oversized = undefined;
-    const lost = last - Math.max(this.#handed, first - 1);
+    const lost = last - Math.max(this.#submitted, first - 1);
     const unwritten = lost > 0 ? slab.sizeOf(slab.count - lost, slab.count) : 0;
-    if (lost > 0) this.#handed = last;
+    if (lost > 0) this.#submitted = last;
     this.#count(this.#recent.bytes - this.#counted, -unwritten);
-    if (lost > 0) this.#lose(lost);
+    if (lost > 0) this.#countLost(lost);
     slab.drop();
   }
 
   /** memory → disk, a batch at a time, in order. Never rejects. */
   async #write(spill: Spill): Promise<void> {
-    while (this.#handed < this.#goal && spill.isReady && !this.#isClosed) {
+    while (
+      this.#submitted < this.#writeGoal &&
+      spill.isReady &&
+      !this.#isClosed
+    ) {
       const batch = this.#nextBatch();
       for (const { slab } of batch) slab.pin();
       this.#batch = spill.write(batch);
       const isWritten = await this.#batch;
-      if (!isWritten) this.#takeBack(batch);
+      if (!isWritten) this.#restore(batch);
       for (const { slab } of batch) slab.unpin();
-      if ((this.#oversized?.seq ?? Infinity) <= this.#handed) {
+      if ((this.#oversized?.seq ?? Infinity) <= this.#submitted) {
         this.#oversized = undefined;
         this.#trim();
       }
@@ -435,33 +446,33 @@ export class Journal implements Holder, AsyncDisposable {
     const most = Math.min(BATCH, this.#options.memory / 8);
     const batch: Entries[] = [];
     let size = 0;
-    while (this.#handed < this.#last && (size === 0 || size < most)) {
-      const entries = this.#recent.from(this.#handed + 1);
+    while (this.#submitted < this.#last && (size === 0 || size < most)) {
+      const entries = this.#recent.from(this.#submitted + 1);
       batch.push(entries);
       size += entries.size;
-      this.#handed = entries.last;
+      this.#submitted = entries.last;
     }
     this.#count(0, -size);
     return batch;
   }
 
   /** What the disk did not take: some of it may still be in memory, the rest is lost. */
-  #takeBack(batch: readonly Entries[]): void {
+  #restore(batch: readonly Entries[]): void {
     const { first } = this.#recent;
     for (const { last, length, size } of batch.toReversed()) {
-      if (last < first) this.#lose(length);
+      if (last < first) this.#countLost(length);
       else {
-        this.#handed -= length;
+        this.#submitted -= length;
         this.#count(0, size);
       }
     }
   }
 
-  #lose(count: number): void {
+  #countLost(count: number): void {
     this.#lost += count;
     const now = performance.now();
-    if (this.#lost === 0 || now - this.#complained < COMPLAINT_MS) return;
-    this.#complained = now;
+    if (this.#lost === 0 || now - this.#warnedAt < WARNING_INTERVAL_MS) return;
+    this.#warnedAt = now;
     this.#options.log.warn(
       `${this.#lost} entries of the journal are forgotten that were on no disk`,
     );

@@ -7,31 +7,31 @@
  * flood is paid for by the session that floods, and many small journals together
  * are bounded too.
  */
-export type Dispensable = "written" | "heard" | "anything";
+export type Evictable = "written" | "acknowledged" | "any";
 
-export interface Holder {
+export interface MemoryHolder {
   /** Bytes that it holds in memory. */
   readonly bytes: number;
   /** Those of them that are on no disk, nor on their way to one. */
   readonly unwritten: number;
   /** Those of them that it may hold beyond all limits until they are on disk: others do not pay for one large entry. */
-  readonly excused: number;
+  readonly exempt: number;
   /** Writes down what is unwritten now. Resolves when that is done, or cannot be. */
   writeDown(): Promise<void>;
   /** Lets that many bytes go, the oldest first, or as many as are dispensable. */
-  shed(bytes: number, what: Dispensable): void;
+  evict(bytes: number, what: Evictable): void;
 }
 
-const STRIDES = 32;
+const CHECKS = 32;
 
 export class MemoryBudget {
   readonly limit: number;
-  readonly #holders = new Set<Holder>();
+  readonly #holders = new Set<MemoryHolder>();
   #used = 0;
   #unwritten = 0;
   #isWriting = false;
   /** Bytes to be added before it is asked again who should write: asking looks at every journal. */
-  #pause = 0;
+  #bytesUntilCheck = 0;
 
   /** `limit` is in bytes. */
   constructor(limit: number) {
@@ -43,11 +43,11 @@ export class MemoryBudget {
     return this.#used;
   }
 
-  join(holder: Holder): void {
+  join(holder: MemoryHolder): void {
     this.#holders.add(holder);
   }
 
-  leave(holder: Holder): void {
+  leave(holder: MemoryHolder): void {
     if (!this.#holders.delete(holder)) return;
     this.#used -= holder.bytes;
     this.#unwritten -= holder.unwritten;
@@ -57,37 +57,40 @@ export class MemoryBudget {
   count(bytes: number, unwritten: number): void {
     this.#used += bytes;
     this.#unwritten += unwritten;
-    if (bytes > 0) this.#pause -= bytes;
+    if (bytes > 0) this.#bytesUntilCheck -= bytes;
   }
 
   /** To be called when something was added. */
-  relieve(): void {
-    const isPressed = this.#unwritten > this.limit / 2 && this.#pause <= 0;
+  enforceLimit(): void {
+    const isPressed =
+      this.#unwritten > this.limit / 2 && this.#bytesUntilCheck <= 0;
     if (isPressed && !this.#isWriting) {
       this.#isWriting = true;
-      this.#pause = this.limit / STRIDES;
-      const [wordiest] = this.#byMost(({ unwritten }) => unwritten);
-      void wordiest?.writeDown().finally(() => (this.#isWriting = false)); // it never rejects
+      this.#bytesUntilCheck = this.limit / CHECKS;
+      const [largest] = this.#largestFirst(({ unwritten }) => unwritten);
+      void largest?.writeDown().finally(() => (this.#isWriting = false)); // it never rejects
     }
     if (this.#used <= this.limit) return;
     let limit = this.limit;
-    for (const { excused } of this.#holders) limit += excused;
+    for (const { exempt } of this.#holders) limit += exempt;
     if (this.#used <= limit) return;
     // More than is needed, so that not every entry of a flood goes looking for room.
-    const enough = limit - this.limit / STRIDES;
-    for (const holder of this.#byMost((each) => each.bytes - each.unwritten)) {
+    const enough = limit - this.limit / CHECKS;
+    for (const holder of this.#largestFirst(
+      (each) => each.bytes - each.unwritten,
+    )) {
       if (this.#used <= enough) return;
-      holder.shed(this.#used - enough, "written");
+      holder.evict(this.#used - enough, "written");
     }
-    for (const what of ["heard", "anything"] as const) {
-      for (const holder of this.#byMost(({ bytes }) => bytes)) {
+    for (const what of ["acknowledged", "any"] as const) {
+      for (const holder of this.#largestFirst(({ bytes }) => bytes)) {
         if (this.#used <= limit) return;
-        holder.shed(this.#used - limit, what);
+        holder.evict(this.#used - limit, what);
       }
     }
   }
 
-  #byMost(measure: (holder: Holder) => number): Holder[] {
+  #largestFirst(measure: (holder: MemoryHolder) => number): MemoryHolder[] {
     return [...this.#holders].sort((a, b) => measure(b) - measure(a));
   }
 }

@@ -10,7 +10,7 @@ import { Slab } from "./slab.ts";
 const FIRST_SLAB = 4 * 1024; // bytes
 const LARGEST_SLAB = 256 * 1024;
 /** A slab takes no more than this part of the memory: what goes, goes slab by slab. */
-const PART = 16;
+const SLABS = 16;
 
 export class Recent {
   /** Most bytes of one slab, unless a single record is larger. */
@@ -21,7 +21,7 @@ export class Recent {
 
   /** `memory` is in bytes. */
   constructor(memory: number) {
-    this.#capacity = Math.min(LARGEST_SLAB, Math.floor(memory / PART));
+    this.#capacity = Math.min(LARGEST_SLAB, Math.floor(memory / SLABS));
   }
 
   get bytes(): number {
@@ -54,7 +54,7 @@ export class Recent {
   }
 
   /** Adds a message whose record was made before. */
-  adopt(message: Message, record: Buffer): Entries {
+  addRecord(message: Message, record: Buffer): Entries {
     const slab = Slab.around(message, record, this.#next);
     this.#slabs.push(slab);
     this.#bytes += slab.size;
@@ -81,7 +81,7 @@ export class Recent {
 
   /** From number `seq` on, which is kept, to the end of its slab. */
   from(seq: number): Entries {
-    const slab = this.#slabs[this.#placeOf(seq)] as Slab;
+    const slab = this.#slabs[this.#indexOf(seq)] as Slab;
     return new Entries(slab, seq - slab.first, slab.count);
   }
 
@@ -91,7 +91,7 @@ export class Recent {
   }
 
   /** Of the slab with that number. Most ask for the last. */
-  #placeOf(seq: number): number {
+  #indexOf(seq: number): number {
     let low = 0;
     let high = this.#slabs.length - 1;
     if (seq >= (this.#slabs[high]?.first ?? 0)) return high;

@@ -20,20 +20,20 @@ import {
   type RawFrames,
 } from "../jupyter/message.ts";
 import {
-  AROUND,
+  SEPARATORS_LENGTH,
   type Burst,
   BURST_ROW,
   END,
   framesIn,
-  keys,
+  separators,
   NUMBER_END,
-  parentOf,
+  parentBytes,
   writeNumber,
   writeRecord,
 } from "../jupyter/record.ts";
 import { runAtOnce } from "../time/request-scheduler.ts";
 import { writeFrameHeader } from "../jupyter/websocket-frame.ts";
-import { giveMemory, takeMemory } from "../jupyter/record-memory.ts";
+import { releaseMemory, takeMemory } from "../jupyter/record-memory.ts";
 
 /** Words of a row. */
 const ROW = 8;
@@ -78,7 +78,7 @@ export class Slab {
   #count = 0;
   /** Types and ids, each once. Place 0 stands for none. */
   #names: string[];
-  readonly #places = new Map<string, number>();
+  readonly #indexes = new Map<string, number>();
   #pins = 0;
   #isDropped = false;
 
@@ -143,11 +143,11 @@ export class Slab {
   /** Its record is there: it gets its number and its row. */
   #addMessage(message: Message, offset: number, end: number): void {
     const { channel, header, parent_header, raw, buffers } = message;
-    const text = offset + headerIn(end - offset);
+    const text = offset + frameHeaderOf(end - offset);
     writeNumber(this.#bytes, text + NUMBER_END, this.first + this.#count);
     const row = this.#newRow(offset, end);
     row[HEADER] = raw.header.length;
-    row[PARENT_HEADER] = parentOf(message).length;
+    row[PARENT_HEADER] = parentBytes(message).length;
     row[METADATA] = raw.metadata.length;
     row[CONTENT] = raw.content.length;
     row[TYPE] =
@@ -194,7 +194,7 @@ export class Slab {
       own[row + CONTENT] = rows[at + 5] as number;
       own[row + TYPE] = type;
       own[row + PARENT] = parent;
-      const text = offset + headerIn(length);
+      const text = offset + frameHeaderOf(length);
       writeNumber(bytes, text + NUMBER_END, this.first + this.#count + index);
     }
     this.#count += taken;
@@ -256,7 +256,7 @@ export class Slab {
     const text = this.textOf(row);
     const { content } = this.framesOf(row);
     const at = content.byteOffset + content.length - text.byteOffset;
-    const list = text.subarray(at + keys.buffers.length, -END.length);
+    const list = text.subarray(at + separators.buffers.length, -END.length);
     return list
       .toString("latin1")
       .split(",")
@@ -298,17 +298,17 @@ export class Slab {
 
   unpin(): void {
     this.#pins -= 1;
-    if (this.#isDropped && this.#pins === 0) this.#leave();
+    if (this.#isDropped && this.#pins === 0) this.#freeMemory();
   }
 
   /** The journal needs it no more: views of it end, as soon as nobody has pinned it. All the memory around its bytes is then used for others. */
   drop(): void {
     this.#isDropped = true;
-    if (this.#pins === 0) this.#leave();
+    if (this.#pins === 0) this.#freeMemory();
   }
 
-  #leave(): void {
-    giveMemory(this.#bytes.buffer);
+  #freeMemory(): void {
+    releaseMemory(this.#bytes.buffer);
     this.#bytes = NOTHING;
   }
 
@@ -321,7 +321,7 @@ export class Slab {
   }
 
   #textAt(row: number): number {
-    return this.#word(row, OFFSET) + headerIn(this.#word(row, LENGTH));
+    return this.#word(row, OFFSET) + frameHeaderOf(this.#word(row, LENGTH));
   }
 
   /** The record from `offset` to `end` is there: its row, all zero but for that. */
@@ -346,10 +346,10 @@ export class Slab {
   }
 
   #nameOf(name: string): number {
-    let place = this.#places.get(name);
+    let place = this.#indexes.get(name);
     if (place === undefined) {
       place = this.#names.push(name) - 1;
-      this.#places.set(name, place);
+      this.#indexes.set(name, place);
     }
     return place;
   }
@@ -362,7 +362,7 @@ export class Slab {
       const text = this.#word(row, OFFSET) + this.#word(row, LENGTH);
       const frames = this.isEvent(row)
         ? 0
-        : AROUND +
+        : SEPARATORS_LENGTH +
           this.#word(row, HEADER) +
           this.#word(row, PARENT_HEADER) +
           this.#word(row, METADATA);
@@ -388,7 +388,7 @@ export function entrySize(record: number): number {
 }
 
 /** Bytes of the frame's header in a record of so many bytes. */
-function headerIn(record: number): number {
+function frameHeaderOf(record: number): number {
   if (record < 126 + 2) return 2;
   return record < 65_536 + 4 ? 4 : 10;
 }

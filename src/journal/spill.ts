@@ -15,8 +15,8 @@ import { join } from "node:path";
 import type { Log } from "../log/log.ts";
 import {
   type Block,
-  type Draft,
-  draftOf,
+  type EncodedBlock,
+  encodeBlock,
   type File,
   type OpenFile,
   BlockReader,
@@ -31,16 +31,16 @@ import { Entries } from "./entries.ts";
  */
 export const BATCH = 8 * 1024 * 1024;
 /** A segment is ended at this size, so that little is forgotten at once where a disk is smaller than the limits; */
-const SEGMENT = 4 * 1024 * 1024;
+const SEGMENT_SIZE = 4 * 1024 * 1024;
 /** or, where that is more, at this part of what the journal has on disk; but at this part of its own limit, or at that of the limit which it shares. */
 const SEGMENTS = 16;
 const SHARED_SEGMENTS = 64;
 /** A full disk that was given back so many times what is to be written, and is full still, is filled by others. */
-const ROOM = 2;
+const ROOM_FACTOR = 2;
 /** How long a disk that failed is left alone. */
-const PAUSE_MS = 10_000;
+const RETRY_MS = 10_000;
 /** How often it is said, while it lasts, that the oldest are forgotten. */
-const COMPLAINT_MS = 60_000;
+const WARNING_INTERVAL_MS = 60_000;
 
 export interface SpillOptions {
   /** Of the journal. */
@@ -53,7 +53,7 @@ export interface SpillOptions {
   readonly budget: DiskBudget;
   readonly log: Log;
   /** Up to which number nobody who is here needs anything. */
-  readonly heard: () => number;
+  readonly acknowledged: () => number;
   /** The disk; the file system's unless given. */
   readonly open?: OpenFile | undefined;
 }
@@ -81,9 +81,9 @@ interface Segment {
   writing: Promise<void> | undefined;
 }
 
-type Open = Segment & { handle: File };
+type OpenSegment = Segment & { handle: File };
 
-function isOpen(segment: Segment): segment is Open {
+function isOpen(segment: Segment): segment is OpenSegment {
   return segment.handle !== undefined;
 }
 
@@ -95,16 +95,16 @@ export class Spill implements DiskHolder, AsyncDisposable {
   /** Oldest first; the last is the one that is written to. */
   #segments: Segment[] = [];
   /** The next one, where it is opened before it is needed; `undefined` in it when that failed. */
-  #ahead: Promise<Open | undefined> | undefined;
+  #nextSegment: Promise<OpenSegment | undefined> | undefined;
   #count = 0;
   #bytes = 0;
-  #pausedUntil = 0;
+  #retryAt = 0;
   #hasFailed = false;
-  #forgotten = 0;
-  #complained = -Infinity;
+  #removed = 0;
+  #warnedAt = -Infinity;
   #writing: Promise<boolean> = Promise.resolve(true);
   /** What is to be written and has no place in a file yet. */
-  #coming: readonly Entries[] = [];
+  #pending: readonly Entries[] = [];
   #isClosed = false;
 
   constructor(options: SpillOptions) {
@@ -119,11 +119,11 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return this.#bytes;
   }
 
-  get heardBytes(): number {
-    const heard = this.#options.heard();
+  get acknowledgedBytes(): number {
+    const acknowledged = this.#options.acknowledged();
     let bytes = 0;
     for (const segment of this.#segments) {
-      if ((segment.blocks.at(-1)?.last ?? 0) > heard) break;
+      if ((segment.blocks.at(-1)?.last ?? 0) > acknowledged) break;
       bytes += segment.bytes;
     }
     return bytes;
@@ -131,22 +131,22 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** The oldest number that it has. */
   get first(): number | undefined {
-    return this.#segments[0]?.blocks[0]?.first ?? this.#coming[0]?.first;
+    return this.#segments[0]?.blocks[0]?.first ?? this.#pending[0]?.first;
   }
 
   /** Whether it makes sense to write: not just after the disk has failed. */
   get isReady(): boolean {
-    return !this.#isClosed && performance.now() >= this.#pausedUntil;
+    return !this.#isClosed && performance.now() >= this.#retryAt;
   }
 
   /** The block with number `seq`, else the next one after it. */
   find(seq: number): Block | undefined {
     return (
-      this.#findPlaced(seq) ?? this.#coming.find(({ last }) => last >= seq)
+      this.#findWritten(seq) ?? this.#pending.find(({ last }) => last >= seq)
     );
   }
 
-  #findPlaced(seq: number): Written | undefined {
+  #findWritten(seq: number): Written | undefined {
     const segment = firstWhere(
       this.#segments,
       ({ blocks }) => (blocks.at(-1)?.last ?? 0) >= seq,
@@ -156,9 +156,9 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** The entries of a block that `find` found. Rejects when it was forgotten meanwhile, or cannot be read. */
   read(block: Block): Entries | Promise<Entries> {
-    if (block instanceof Entries) return lent(block);
+    if (block instanceof Entries) return pinnedForCaller(block);
     const written = block as Written; // `find` gives out no others
-    if (written.entries !== undefined) return lent(written.entries);
+    if (written.entries !== undefined) return pinnedForCaller(written.entries);
     written.reading ??= this.#read(written).finally(() => {
       written.reading = undefined;
     });
@@ -169,7 +169,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   async #read(written: Written): Promise<Entries> {
     const { segment, offset, length } = written;
     const location = { path: segment.path, offset, length };
-    const entries = lent(await this.#reader.read(location));
+    const entries = pinnedForCaller(await this.#reader.read(location));
     entries.slab.drop();
     return entries;
   }
@@ -180,22 +180,22 @@ export class Spill implements DiskHolder, AsyncDisposable {
    * not here. One call at a time.
    */
   write(entries: readonly Entries[]): Promise<boolean> {
-    this.#coming = entries;
+    this.#pending = entries;
     this.#writing = this.#write(entries).finally(() => {
-      this.#coming = [];
+      this.#pending = [];
     });
     return this.#writing;
   }
 
   /** For the shared budget. The segment that is written to goes too, where it is the only one. */
-  async forgetOldest(why: string): Promise<void> {
+  async removeOldest(why: string): Promise<void> {
     const oldest = this.#segments.shift();
     if (oldest === undefined) return;
     this.#countBytes(-oldest.bytes);
-    this.#complain(oldest, why);
+    this.#warnRemoved(oldest, why);
     await oldest.writing;
-    this.#reader.leave();
-    await end(oldest);
+    this.#reader.closeFile();
+    await closeSegment(oldest);
     await remove(oldest.path, this.#options.log);
   }
 
@@ -207,20 +207,20 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#options.budget.leave(this);
     const segments = this.#segments;
     this.#segments = [];
-    this.#reader.leave();
-    const ahead = await this.#ahead;
+    this.#reader.closeFile();
+    const ahead = await this.#nextSegment;
     if (ahead !== undefined) segments.push(ahead);
     for (const segment of segments) {
-      await end(segment);
+      await closeSegment(segment);
       await remove(segment.path, this.#options.log);
     }
   }
 
   async #write(entries: readonly Entries[]): Promise<boolean> {
     const { budget, limit, id } = this.#options;
-    const drafts: Draft[] = [];
-    for (const each of entries) drafts.push(await draftOf(each, id));
-    let needed = sizeOf(drafts) * ROOM;
+    const drafts: EncodedBlock[] = [];
+    for (const each of entries) drafts.push(await encodeBlock(each, id));
+    let needed = sizeOf(drafts) * ROOM_FACTOR;
     for (;;) {
       try {
         await this.#append(drafts);
@@ -238,20 +238,23 @@ export class Spill implements DiskHolder, AsyncDisposable {
       this.#options.log.info("The disk takes the journal again");
     }
     while (this.#bytes > limit && this.#segments.length > 1) {
-      await this.forgetOldest(`it has more than ${limit} bytes on disk`);
+      await this.removeOldest(`it has more than ${limit} bytes on disk`);
     }
-    await budget.relieve();
+    await budget.enforceLimit();
     return true;
   }
 
-  async #append(drafts: readonly Draft[]): Promise<void> {
+  async #append(drafts: readonly EncodedBlock[]): Promise<void> {
     const segment = await this.#openSegment();
     const written = this.#appendTo(segment, drafts);
     segment.writing = written.catch(() => {}); // whoever writes hears of it
     await written;
   }
 
-  async #appendTo(segment: Open, drafts: readonly Draft[]): Promise<void> {
+  async #appendTo(
+    segment: OpenSegment,
+    drafts: readonly EncodedBlock[],
+  ): Promise<void> {
     const { blocks, bytes: start, handle } = segment;
     const before = blocks.length;
     let end = start;
@@ -261,8 +264,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
       blocks.push({ segment, first, last, offset, length, entries, reading });
       end += length;
     }
-    if (end >= this.#most)
-      this.#ahead ??= this.#create().catch(() => undefined); // what fails is tried again when it is needed
+    if (end >= this.#segmentLimit)
+      this.#nextSegment ??= this.#create().catch(() => undefined); // what fails is tried again when it is needed
     const pieces = drafts.flatMap((draft) => draft.pieces);
     try {
       await writeAll(handle, pieces, start);
@@ -273,35 +276,35 @@ export class Spill implements DiskHolder, AsyncDisposable {
     }
     for (const block of blocks.slice(before)) block.entries = undefined;
     segment.bytes = end;
-    const isForgotten = !this.#segments.includes(segment); // meanwhile
-    if (!isForgotten) this.#countBytes(end - start);
+    const isRemoved = !this.#segments.includes(segment);
+    if (!isRemoved) this.#countBytes(end - start);
   }
 
   /** The one to write to. */
-  async #openSegment(): Promise<Open> {
+  async #openSegment(): Promise<OpenSegment> {
     const last = this.#segments.at(-1);
     if (last !== undefined && isOpen(last)) {
-      if (last.bytes < this.#most) return last;
-      void end(last); // which the next need not wait for
+      if (last.bytes < this.#segmentLimit) return last;
+      void closeSegment(last); // which the next need not wait for
     }
-    const ahead = await this.#ahead;
-    this.#ahead = undefined;
+    const ahead = await this.#nextSegment;
+    this.#nextSegment = undefined;
     const segment = ahead ?? (await this.#create());
     this.#segments.push(segment);
     return segment;
   }
 
   /** Bytes at which a segment is ended. */
-  get #most(): number {
+  get #segmentLimit(): number {
     const { limit, budget } = this.#options;
     return Math.min(
-      Math.max(SEGMENT, this.#bytes / SEGMENTS),
+      Math.max(SEGMENT_SIZE, this.#bytes / SEGMENTS),
       limit / SEGMENTS,
       budget.limit / SHARED_SEGMENTS,
     );
   }
 
-  async #create(): Promise<Open> {
+  async #create(): Promise<OpenSegment> {
     const name = `${this.#name}.${(this.#count += 1)}`;
     const path = join(this.#options.directory(), name);
     const handle = await this.#open(path, "wx", 0o600);
@@ -309,13 +312,13 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return { path, blocks: [], bytes: 0, handle, ...rest };
   }
 
-  #complain({ blocks }: Segment, why: string): void {
-    for (const { first, last } of blocks) this.#forgotten += last - first + 1;
+  #warnRemoved({ blocks }: Segment, why: string): void {
+    for (const { first, last } of blocks) this.#removed += last - first + 1;
     const now = performance.now();
-    if (now - this.#complained < COMPLAINT_MS) return;
-    this.#complained = now;
+    if (now - this.#warnedAt < WARNING_INTERVAL_MS) return;
+    this.#warnedAt = now;
     this.#options.log.warn(
-      `The journal forgets its oldest entries, ${this.#forgotten} until now: ${why}`,
+      `The journal forgets its oldest entries, ${this.#removed} until now: ${why}`,
     );
   }
 
@@ -325,7 +328,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   #fail(error: unknown): void {
-    this.#pausedUntil = performance.now() + PAUSE_MS;
+    this.#retryAt = performance.now() + RETRY_MS;
     if (this.#hasFailed) return;
     this.#hasFailed = true;
     this.#options.log.error(
@@ -336,19 +339,19 @@ export class Spill implements DiskHolder, AsyncDisposable {
 }
 
 /** They stay as they are until whoever asked for them has pinned their slab. */
-function lent(entries: Entries): Entries {
+function pinnedForCaller(entries: Entries): Entries {
   const { slab } = entries;
   slab.pin();
   setTimeout(() => slab.unpin());
   return entries;
 }
 
-function sizeOf(drafts: readonly Draft[]): number {
+function sizeOf(drafts: readonly EncodedBlock[]): number {
   return drafts.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Nothing more is written to it. */
-async function end(segment: Segment): Promise<void> {
+async function closeSegment(segment: Segment): Promise<void> {
   segment.closing ??= segment.handle?.close().catch(() => {}); // what it reports late, a reader will find
   segment.handle = undefined;
   await segment.closing;

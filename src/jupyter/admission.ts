@@ -8,7 +8,7 @@
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import { runAtOnce } from "../time/request-scheduler.ts";
-import { judging, verdictOn } from "./json-check.ts";
+import { checkingJson, checkJson } from "./json-check.ts";
 import {
   type Channel,
   type Header,
@@ -19,7 +19,7 @@ import {
 import { joined } from "./pieces.ts";
 
 /** What was mended, in words for a log. */
-export type Mend = "NaN or Infinity" | "a byte order mark" | "not UTF-8";
+export type Repair = "NaN or Infinity" | "a byte order mark" | "not UTF-8";
 
 type RefusalReason = Extract<OwnEvent, { kind: "refused" }>["reason"];
 
@@ -43,7 +43,7 @@ export class Refused extends Error {
   readonly refusal: Refusal | undefined;
 
   constructor(why: Refusal | string) {
-    super(typeof why === "string" ? why : inWords(why));
+    super(typeof why === "string" ? why : describeRefusal(why));
     this.refusal = typeof why === "string" ? undefined : why;
   }
 }
@@ -54,24 +54,24 @@ export const MESSAGE_LIMIT = 256 * 1024 * 1024;
 /** The message, with metadata and content as they may be spliced. Throws `Refused`. */
 export function admitted<M extends Message>(
   message: M,
-  mended: (what: Mend) => void = () => {},
+  onRepair: (what: Repair) => void = () => {},
 ): M {
   const { metadata, content } = message.raw;
   assertSize(message);
   return isJson(metadata) && isJson(content)
     ? message
-    : runAtOnce(admitting(message, mended));
+    : runAtOnce(admitting(message, onRepair));
 }
 
 /** The same, in short steps. */
 export function* admitting<M extends Message>(
   message: M,
-  mended: (what: Mend) => void,
+  onRepair: (what: Repair) => void,
 ): Generator<void, M> {
   const { raw } = message;
   assertSize(message);
-  const metadata = yield* frameOf(message, raw.metadata, mended);
-  const content = yield* frameOf(message, raw.content, mended);
+  const metadata = yield* repairedFrame(message, raw.metadata, onRepair);
+  const content = yield* repairedFrame(message, raw.content, onRepair);
   if (metadata === raw.metadata && content === raw.content) return message;
   const whole = { ...message, raw: { ...raw, metadata, content } };
   assertSize(whole); // what is mended may have grown
@@ -79,65 +79,65 @@ export function* admitting<M extends Message>(
 }
 
 /** The same bytes, or as they should have been; else why they cannot be mended. */
-export function mend(
+export function repair(
   bytes: Uint8Array,
-  mended: (what: Mend) => void,
+  onRepair: (what: Repair) => void,
 ): Uint8Array | RefusalReason {
-  return isJson(bytes) ? bytes : runAtOnce(mending(bytes, mended));
+  return isJson(bytes) ? bytes : runAtOnce(repairing(bytes, onRepair));
 }
 
 function isJson(bytes: Uint8Array): boolean {
-  return isEmptyObject(bytes) || verdictOn(bytes) === "json";
+  return isEmptyObject(bytes) || checkJson(bytes) === "json";
 }
 
-function* mending(
+function* repairing(
   bytes: Uint8Array,
-  mended: (what: Mend) => void,
+  onRepair: (what: Repair) => void,
 ): Generator<void, Uint8Array | RefusalReason> {
   let text = bytes;
   let hasMark = beginsWithMark(text);
   for (;;) {
-    const verdict = yield* judging(text);
-    switch (verdict) {
+    const check = yield* checkingJson(text);
+    switch (check) {
       case "json":
         return text;
       case "non_finite":
-        mended("NaN or Infinity");
+        onRepair("NaN or Infinity");
         return yield* withNulls(text);
       case "not_utf8":
-        mended("not UTF-8");
-        text = yield* decodedAnew(text);
+        onRepair("not UTF-8");
+        text = yield* withReplacements(text);
         continue;
       case "not_json":
-        if (!hasMark) return verdict;
+        if (!hasMark) return check;
         hasMark = false; // a second one is no mark
-        mended("a byte order mark");
+        onRepair("a byte order mark");
         text = text.subarray(MARK.length);
         continue;
       case "too_deep":
-        return verdict;
+        return check;
     }
   }
 }
 
 /** Why it was refused, for people. */
-export function inWords({ msg_type, reason, size }: Refusal): string {
-  return `its ${msg_type} of ${size} bytes ${WORDS[reason]}`;
+export function describeRefusal({ msg_type, reason, size }: Refusal): string {
+  return `its ${msg_type} of ${size} bytes ${DESCRIPTIONS[reason]}`;
 }
 
-const WORDS: Readonly<Record<RefusalReason, string>> = {
+const DESCRIPTIONS: Readonly<Record<RefusalReason, string>> = {
   not_json: "is not JSON",
   too_deep: "is nested too deep",
   too_large: `is larger than ${MESSAGE_LIMIT} bytes`,
 };
 
-function* frameOf(
+function* repairedFrame(
   message: Message,
   bytes: Uint8Array,
-  mended: (what: Mend) => void,
+  onRepair: (what: Repair) => void,
 ): Generator<void, Uint8Array> {
   if (isEmptyObject(bytes)) return bytes;
-  const frame = yield* mending(bytes, mended);
+  const frame = yield* repairing(bytes, onRepair);
   if (typeof frame === "string") throw refused(message, frame);
   return frame;
 }
@@ -190,7 +190,7 @@ function beginsWithMark(bytes: Uint8Array): boolean {
 }
 
 /** With a replacement character for what is no UTF-8. */
-function* decodedAnew(bytes: Uint8Array): Generator<void, Uint8Array> {
+function* withReplacements(bytes: Uint8Array): Generator<void, Uint8Array> {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const encoder = new TextEncoder();
   const pieces: Uint8Array[] = [];

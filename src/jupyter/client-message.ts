@@ -14,11 +14,11 @@ import {
   jsonText,
   type TextBounds,
 } from "./json-text.ts";
-import { walk } from "./large-json.ts";
+import { indexObject } from "./large-json.ts";
 import { compose, EMPTY_OBJECT, type Header, type Message } from "./message.ts";
 
 /** Who speaks, where the client does not say. */
-export interface Defaults {
+export interface HeaderDefaults {
   readonly session: string;
   readonly username: string;
   readonly version: string;
@@ -32,7 +32,10 @@ const FRAME = {
 };
 
 /** Reads one text frame in one go. Throws `bad_message`, which never holds what was in it. */
-export function fromClientText(text: Buffer, defaults: Defaults): Message {
+export function fromClientText(
+  text: Buffer,
+  defaults: HeaderDefaults,
+): Message {
   const steps = clientMessage(text, defaults);
   for (;;) {
     const { done, value } = steps.next();
@@ -43,7 +46,7 @@ export function fromClientText(text: Buffer, defaults: Defaults): Message {
 /** The same, in short steps. */
 export function* clientMessage(
   text: Buffer,
-  defaults: Defaults,
+  defaults: HeaderDefaults,
 ): Generator<void, Message> {
   const { kind, members } = yield* read(text, FRAME, "it");
   if (kind !== "object") throw bad("it is not a JSON object");
@@ -62,8 +65,8 @@ export function* clientMessage(
     members.get("metadata") ?? EMPTY_OBJECT,
     "metadata",
   );
-  yield* walk(content);
-  yield* walk(metadata);
+  yield* indexObject(content);
+  yield* indexObject(metadata);
   const [whole, bytes] = completed(
     header,
     members.get("header") ?? EMPTY_OBJECT,
@@ -87,7 +90,7 @@ export function* clientMessage(
 }
 
 /** What of a message was not parsed on its way here: JSON objects, and bytes. */
-export interface Unread {
+export interface RawMembers {
   readonly header?: Uint8Array | undefined;
   readonly parent_header?: Uint8Array | undefined;
   readonly content?: Uint8Array | undefined;
@@ -106,8 +109,8 @@ export function fromClientValue(
     readonly content: Readonly<Record<string, unknown>>;
     readonly buffers?: readonly string[] | undefined;
   },
-  defaults: Defaults,
-  unread: Unread = {},
+  defaults: HeaderDefaults,
+  unread: RawMembers = {},
 ): Message {
   const { header, parent_header, metadata, buffers } = value;
   if (!isHeader(header)) {
@@ -142,7 +145,7 @@ export function fromClientValue(
 export function request(
   msg_type: string,
   content: Readonly<Record<string, unknown>>,
-  options: Defaults & {
+  options: HeaderDefaults & {
     readonly channel?: "shell" | "control";
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
     readonly msg_id?: string;
@@ -207,26 +210,26 @@ const MOST_BUFFERS = 65_536;
 export function* clientBuffers(
   list: Buffer,
 ): Generator<void, readonly Uint8Array[]> {
-  if (list.length <= 2) return nothingIn(list);
+  if (list.length <= 2) return emptyList(list);
   const bounds = { depth: 2, items: MOST_BUFFERS };
   const { kind, items } = yield* read(list, bounds, "`buffers`");
   if (kind !== "array") throw bad("`buffers` is not a list");
   const buffers: Uint8Array[] = [];
   for (const item of items) {
     if (item[0] !== QUOTE) throw bad("a buffer is not a text");
-    buffers.push(yield* decoded(plain(item)));
+    buffers.push(yield* decoded(base64In(item)));
     yield;
   }
   return buffers;
 }
 
-function nothingIn(list: Buffer): readonly Uint8Array[] {
+function emptyList(list: Buffer): readonly Uint8Array[] {
   if (list.toString() !== "[]") throw bad("`buffers` is not a list");
   return [];
 }
 
 /** Between the quotes; some encoders write `\/` for a slash. */
-function plain(text: Buffer): Buffer {
+function base64In(text: Buffer): Buffer {
   const inner = text.subarray(1, -1);
   if (!inner.includes(BACKSLASH)) return inner;
   if (text.length > limits.input_bytes) {
@@ -255,7 +258,7 @@ function* decoded(base64: Buffer): Generator<void, Uint8Array> {
 function completed(
   header: Header,
   bytes: Uint8Array,
-  defaults: Defaults,
+  defaults: HeaderDefaults,
 ): [Header, Uint8Array] {
   const isWhole =
     typeof header.session === "string" &&

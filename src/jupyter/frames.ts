@@ -12,7 +12,13 @@ import {
   timingSafeEqual,
   type KeyObject,
 } from "node:crypto";
-import { admitted, admitting, type Mend, mend, Refused } from "./admission.ts";
+import {
+  admitted,
+  admitting,
+  type Repair,
+  repair,
+  Refused,
+} from "./admission.ts";
 import {
   type Channel,
   EMPTY_OBJECT,
@@ -120,7 +126,7 @@ export function toFrames(
   ];
 }
 
-export interface Received extends Message {
+export interface ReceivedMessage extends Message {
   /** The routing frames before the delimiter: a ROUTER's peers, or an iopub topic. */
   readonly identities: readonly Uint8Array[];
 }
@@ -131,7 +137,7 @@ const HEADER_LIMIT = 1024 * 1024;
 /** Reads one peer's messages. Remembers the last parent: all messages of one execution share it. */
 export class FrameReader {
   readonly #signer: Signer;
-  readonly #mended: (what: Mend) => void;
+  readonly #onRepair: (what: Repair) => void;
   /** As it came, as it is told, and what is in it. */
   #lastParent: {
     readonly came: Uint8Array;
@@ -148,36 +154,36 @@ export class FrameReader {
   }
 
   /** `mended` is told of each frame that was nearly JSON. */
-  constructor(signer: Signer, mended: (what: Mend) => void = () => {}) {
+  constructor(signer: Signer, onRepair: (what: Repair) => void = () => {}) {
     this.#signer = signer;
-    this.#mended = mended;
+    this.#onRepair = onRepair;
   }
 
   /**
    * Throws `Refused` when the frames are not a message, lack a signature made
    * with our key, or cannot be admitted.
    */
-  read(frames: readonly Uint8Array[], channel: Channel): Received {
+  read(frames: readonly Uint8Array[], channel: Channel): ReceivedMessage {
     const parts = partsOf(frames);
     assertSigned(parts, this.#signer.verifies(parts.signature, parts.raw));
-    return admitted(this.#withHeaders(parts, channel), this.#mended);
+    return admitted(this.#withHeaders(parts, channel), this.#onRepair);
   }
 
   /** The same, in short steps, of frames that stay as they are meanwhile. */
   *reading(
     frames: readonly Uint8Array[],
     channel: Channel,
-  ): Generator<void, Received> {
+  ): Generator<void, ReceivedMessage> {
     const parts = partsOf(frames);
     const { signature, raw } = parts;
     assertSigned(parts, yield* this.#signer.verifying(signature, raw));
-    return yield* admitting(this.#withHeaders(parts, channel), this.#mended);
+    return yield* admitting(this.#withHeaders(parts, channel), this.#onRepair);
   }
 
   #withHeaders(
     { identities, raw, buffers }: Parts,
     channel: Channel,
-  ): Received {
+  ): ReceivedMessage {
     const { header, parent_header, metadata, content } = raw;
     const own = this.#headerIn(header);
     if (typeof own === "string")
@@ -232,7 +238,7 @@ export class FrameReader {
     | { readonly bytes: Uint8Array; readonly header: Header | undefined }
     | HeaderFault {
     if (bytes.length > HEADER_LIMIT) return "too_large";
-    const whole = mend(bytes, this.#mended);
+    const whole = repair(bytes, this.#onRepair);
     if (typeof whole === "string") return whole;
     const header = objectIn(whole);
     return { bytes: whole, header: isHeader(header) ? header : undefined };

@@ -11,8 +11,8 @@ import { createHash, hash } from "node:crypto";
 import { isUtf8 } from "node:buffer";
 import { WASM } from "./intake-wasm.ts";
 import type { Signer } from "./frames.ts";
-import { type Burst, BURST_ROW, END, headOf, keys } from "./record.ts";
-import { instantiated, type WithMemory } from "./wasm.ts";
+import { type Burst, BURST_ROW, END, prefixOf, separators } from "./record.ts";
+import { instantiate, type WithMemory } from "./wasm.ts";
 
 /** In the order that the WebAssembly knows. */
 const TYPES = [
@@ -44,13 +44,13 @@ interface Engine extends WithMemory {
   parentCapacity(): number;
   padding(): number;
   piece(index: number): number;
-  pieceIs(index: number, length: number): void;
-  parentIs(length: number): void;
+  setPieceLength(index: number, length: number): void;
+  setParentLength(length: number): void;
   cut(): number;
   take(start: number, end: number): number;
 }
 
-interface Workshop {
+interface SharedEngine {
   readonly engine: Engine;
   readonly memory: Buffer;
   readonly rows: Int32Array;
@@ -58,12 +58,12 @@ interface Workshop {
   owner: Intake | undefined;
 }
 
-let workshop: Workshop | undefined | "none";
+let sharedEngine: SharedEngine | undefined | "unavailable";
 
 export class Intake {
   readonly #pads: Pads | undefined;
-  readonly #workshop: Workshop;
-  readonly #heard: (burst: Burst) => void;
+  readonly #shared: SharedEngine;
+  readonly #onBurst: (burst: Burst) => void;
   #parent: Uint8Array = NOTHING;
   #parent_id = "";
   #isCut = false;
@@ -72,23 +72,25 @@ export class Intake {
 
   private constructor(
     pads: Pads | undefined,
-    found: Workshop,
-    heard: (burst: Burst) => void,
+    shared: SharedEngine,
+    onBurst: (burst: Burst) => void,
   ) {
     this.#pads = pads;
-    this.#workshop = found;
-    this.#heard = heard;
+    this.#shared = shared;
+    this.#onBurst = onBurst;
   }
 
-  /** For one kernel; `undefined` where there is none. `heard` must not throw. */
+  /** For one kernel; `undefined` where there is none. `onBurst` must not throw. */
   static for(
     signer: Signer,
-    heard: (burst: Burst) => void,
+    onBurst: (burst: Burst) => void,
   ): Intake | undefined {
     const pads = signer.isOff ? undefined : padsOf(signer);
     if (pads === undefined && !signer.isOff) return undefined;
-    workshop ??= furnished() ?? "none";
-    return workshop === "none" ? undefined : new Intake(pads, workshop, heard);
+    sharedEngine ??= loadEngine() ?? "unavailable";
+    return sharedEngine === "unavailable"
+      ? undefined
+      : new Intake(pads, sharedEngine, onBurst);
   }
 
   /** Messages with this parent header are taken from now on: the last that was read, as it came. */
@@ -96,7 +98,7 @@ export class Intake {
     if (parent_header === this.#parent) return;
     this.#parent = parent_header;
     this.#parent_id = parent_id;
-    this.#workshop.owner = undefined;
+    this.#shared.owner = undefined;
   }
 
   /** There are other bytes at the same place. */
@@ -111,12 +113,12 @@ export class Intake {
 
   /** Takes plain messages from the beginning of what was read. Returns how many bytes. */
   take(read: Uint8Array): number {
-    const { engine, rows } = this.#workshop;
+    const { engine, rows } = this.#shared;
     const { start, end } = this.#load(read);
     for (let at = start; ;) {
       const count = engine.take(at, end);
       this.#isCut = engine.cut() !== 0;
-      const good = this.#handGood(count);
+      const good = this.#emitVerified(count);
       if (good < count) this.#isCut = false;
       if (good > 0) at = rows[(good - 1) * BURST_ROW + NEXT] as number;
       if (good < count || count === 0 || this.#isCut) return at - start;
@@ -124,30 +126,30 @@ export class Intake {
   }
 
   /** Hands on the messages up to the first whose signature is another's. Returns how many. */
-  #handGood(count: number): number {
-    const { rows } = this.#workshop;
+  #emitVerified(count: number): number {
+    const { rows } = this.#shared;
     let from = 0;
     for (let index = 0; index < count; index += 1) {
       const row = index * BURST_ROW;
       const isGood = this.#verifies(row);
       if (!isGood || rows[row + TYPE] !== rows[from * BURST_ROW + TYPE]) {
-        this.#hand(from, index);
+        this.#emit(from, index);
         from = index;
       }
       if (!isGood) return index;
     }
-    this.#hand(from, count);
+    this.#emit(from, count);
     return count;
   }
 
-  #hand(from: number, to: number): void {
+  #emit(from: number, to: number): void {
     if (from === to) return;
-    const { engine, memory, rows: all } = this.#workshop;
+    const { engine, memory, rows: all } = this.#shared;
     const rows = all.subarray(from * BURST_ROW, to * BURST_ROW);
     const last = rows.length - BURST_ROW;
     const start = engine.output();
     const end = (rows[last] as number) + (rows[last + 1] as number);
-    this.#heard({
+    this.#onBurst({
       msg_type: TYPES[rows[TYPE] as number] as string,
       parent_id: this.#parent_id,
       count: to - from,
@@ -158,11 +160,11 @@ export class Intake {
 
   /** Where they lie in the workshop's input. */
   #load(read: Uint8Array): { start: number; end: number } {
-    const { engine, memory } = this.#workshop;
+    const { engine, memory } = this.#shared;
     const from = read.byteOffset;
     const loaded = this.#loaded;
     const isThere =
-      this.#workshop.owner === this &&
+      this.#shared.owner === this &&
       loaded !== undefined &&
       from >= loaded.from &&
       from <= loaded.to;
@@ -172,24 +174,24 @@ export class Intake {
     const whole = length === read.length ? read : read.subarray(0, length);
     memory.set(whole, engine.input());
     this.#loaded = { from, to: from + length };
-    if (this.#workshop.owner !== this) this.#settle();
+    if (this.#shared.owner !== this) this.#claimEngine();
     return { start: 0, end: length };
   }
 
   /** The workshop is ours: our parent and our key are there. */
-  #settle(): void {
-    const { engine, memory } = this.#workshop;
-    this.#workshop.owner = this;
+  #claimEngine(): void {
+    const { engine, memory } = this.#shared;
+    this.#shared.owner = this;
     const isShort = this.#parent.length <= engine.parentCapacity();
     if (isShort) memory.set(this.#parent, engine.parent());
-    engine.parentIs(isShort ? this.#parent.length : 0);
+    engine.setParentLength(isShort ? this.#parent.length : 0);
     if (this.#pads !== undefined)
       memory.set(this.#pads.inner, engine.padding());
   }
 
   /** Whether the message of that row is signed with the kernel's key, and UTF-8. */
   #verifies(row: number): boolean {
-    const { engine, memory, rows } = this.#workshop;
+    const { engine, memory, rows } = this.#shared;
     const signed = rows[row + SIGNED] as number;
     let length = 0;
     for (let word = HEADER; word < HEADER + 4; word += 1) {
@@ -238,25 +240,25 @@ function padsOf(signer: Signer): Pads | undefined {
 }
 
 /** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */
-function furnished(): Workshop | undefined {
+function loadEngine(): SharedEngine | undefined {
   let engine: Engine;
   try {
-    engine = instantiated(WASM) as Engine;
+    engine = instantiate(WASM) as Engine;
   } catch {
     return undefined;
   }
   const { buffer } = engine.memory;
   const memory = Buffer.from(buffer);
   const pieces = [
-    headOf("iopub"),
-    keys.parent_header,
-    keys.metadata,
-    keys.content,
-    Buffer.concat([keys.buffers, END]),
+    prefixOf("iopub"),
+    separators.parent_header,
+    separators.metadata,
+    separators.content,
+    Buffer.concat([separators.buffers, END]),
   ];
   for (const [index, piece] of pieces.entries()) {
     memory.set(piece, engine.piece(index));
-    engine.pieceIs(index, piece.length);
+    engine.setPieceLength(index, piece.length);
   }
   const length = engine.rowsCapacity() * BURST_ROW;
   const rows = new Int32Array(buffer, engine.rows(), length);

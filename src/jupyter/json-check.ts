@@ -6,14 +6,14 @@
  * piece by piece, and stays in the processor's cache.
  */
 import { isUtf8 } from "node:buffer";
-import { type Verdict as Walked, walk, walking } from "./json-walk.ts";
+import { type WalkResult, walk, walking } from "./json-walk.ts";
 import { WASM } from "./json-wasm.ts";
 import { lastBoundary } from "./utf8.ts";
-import { instantiated, type WithMemory } from "./wasm.ts";
+import { instantiate, type WithMemory } from "./wasm.ts";
 
 /** `non_finite`: JSON, but for bare `NaN` and `Infinity`. */
-export type Verdict = Walked | "not_utf8";
-type Walk = (bytes: Uint8Array) => Walked;
+export type JsonCheck = WalkResult | "not_utf8";
+type Walk = (bytes: Uint8Array) => WalkResult;
 
 /** How a walk that keeps its own memory is fed. */
 interface Walker extends WithMemory {
@@ -26,13 +26,13 @@ interface Walker extends WithMemory {
 }
 
 /** What `walk` returns, by number; 0 asks for more. */
-const VERDICTS = [
+const WALK_RESULTS = [
   undefined,
   "json",
   "non_finite",
   "not_json",
   "too_deep",
-] as const satisfies readonly (Walked | undefined)[];
+] as const satisfies readonly (WalkResult | undefined)[];
 
 let fastest: Walk | undefined;
 
@@ -40,29 +40,29 @@ let fastest: Walk | undefined;
 const STEP = 256 * 1024;
 
 /** What the bytes are. Never throws, whatever and however many they are. */
-export function verdictOn(bytes: Uint8Array, by?: Walk): Verdict {
+export function checkJson(bytes: Uint8Array, by?: Walk): JsonCheck {
   if (!isUtf8(bytes)) return "not_utf8";
   return (by ?? (fastest ??= inWebAssembly() ?? walk))(bytes);
 }
 
 /** The same, in short steps. */
-export function* judging(bytes: Uint8Array): Generator<void, Verdict> {
+export function* checkingJson(bytes: Uint8Array): Generator<void, JsonCheck> {
   if (!(yield* checkingUtf8(bytes))) return "not_utf8";
-  const feed = spare.pop() ?? feedOfWebAssembly();
-  if (feed === undefined) return yield* walking(bytes);
+  const step = spare.pop() ?? wasmWalkStep();
+  if (step === undefined) return yield* walking(bytes);
   try {
-    for (let found: Fed = 0; ;) {
-      found = feed(bytes, found);
+    for (let found: StepResult = 0; ;) {
+      found = step(bytes, found);
       if (typeof found === "string") return found;
       yield;
     }
   } finally {
-    spare.push(feed);
+    spare.push(step);
   }
 }
 
 /** Each keeps its place in a text: they are as many as there are texts that are looked at in turns. */
-const spare: Feed[] = [];
+const spare: WalkStep[] = [];
 
 function* checkingUtf8(bytes: Uint8Array): Generator<void, boolean> {
   for (let at = 0; at < bytes.length;) {
@@ -78,24 +78,24 @@ function* checkingUtf8(bytes: Uint8Array): Generator<void, boolean> {
 
 /** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */
 export function inWebAssembly(): Walk | undefined {
-  const feed = feedOfWebAssembly();
-  if (feed === undefined) return undefined;
+  const step = wasmWalkStep();
+  if (step === undefined) return undefined;
   return (bytes) => {
-    for (let found: Fed = 0; ;) {
-      found = feed(bytes, found);
+    for (let found: StepResult = 0; ;) {
+      found = step(bytes, found);
       if (typeof found === "string") return found;
     }
   };
 }
 
 /** Walks on, from the first byte or from where it stopped: returns where it stops, or the verdict. */
-type Feed = (bytes: Uint8Array, from: number) => Fed;
-type Fed = number | Walked;
+type WalkStep = (bytes: Uint8Array, from: number) => StepResult;
+type StepResult = number | WalkResult;
 
-function feedOfWebAssembly(): Feed | undefined {
+function wasmWalkStep(): WalkStep | undefined {
   let walker: Walker;
   try {
-    walker = instantiated(WASM) as Walker;
+    walker = instantiate(WASM) as Walker;
   } catch {
     return undefined;
   }
@@ -108,6 +108,6 @@ function feedOfWebAssembly(): Feed | undefined {
     const isWhole = from === 0 && to === bytes.length;
     input.set(isWhole ? bytes : bytes.subarray(from, to), kept);
     const length = kept + to - from;
-    return VERDICTS[walker.walk(length, to === bytes.length ? 1 : 0)] ?? to;
+    return WALK_RESULTS[walker.walk(length, to === bytes.length ? 1 : 0)] ?? to;
   };
 }

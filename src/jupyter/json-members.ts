@@ -9,23 +9,23 @@ import { BadText } from "./json-text.ts";
 
 /** Views of `text`, by name; of a name that comes twice, the last. Throws `BadText`. */
 export function membersOf(text: Buffer): ReadonlyMap<string, Buffer> {
-  return remembered.get(text) ?? runAtOnce(finding(text, Infinity));
+  return cachedMembers.get(text) ?? runAtOnce(finding(text, Infinity));
 }
 
 /** For `membersOf` those very bytes, which were walked in another way. */
-export function rememberMembers(
+export function cacheMembers(
   text: Buffer,
   members: ReadonlyMap<string, Buffer>,
 ): void {
-  remembered.set(text, members);
+  cachedMembers.set(text, members);
 }
 
-const remembered = new WeakMap<Buffer, ReadonlyMap<string, Buffer>>();
+const cachedMembers = new WeakMap<Buffer, ReadonlyMap<string, Buffer>>();
 
 /** Finds the members in short steps and remembers them. If the text is not an object, it remembers nothing. */
 export function* findMembers(text: Buffer): Generator<void, void> {
   try {
-    rememberMembers(text, yield* finding(text, STEP));
+    cacheMembers(text, yield* finding(text, STEP));
   } catch (error) {
     if (!(error instanceof BadText)) throw error;
   }
@@ -41,18 +41,18 @@ function* finding(
   step: number,
 ): Generator<void, Map<string, Buffer>> {
   const members = new Map<string, Buffer>();
-  let at = blank(text, 0);
+  let at = skipBlanks(text, 0);
   if (text[at] !== BRACE) throw bad("no opening brace");
-  at = blank(text, at + 1);
+  at = skipBlanks(text, at + 1);
   let isOver = text[at] === END_BRACE;
   let stop = at + step;
   while (!isOver) {
     if (text[at] !== QUOTE) throw bad("no name");
     const afterName = afterString(text, at);
     const name = nameOf(text.subarray(at, afterName));
-    at = blank(text, afterName);
+    at = skipBlanks(text, afterName);
     if (text[at] !== COLON) throw bad("no colon after a name");
-    at = blank(text, at + 1);
+    at = skipBlanks(text, at + 1);
     const start = at;
     let depth = 0;
     let isText = false;
@@ -97,13 +97,14 @@ function* finding(
       at += 1;
     }
     members.set(name, text.subarray(start, at));
-    at = blank(text, at);
+    at = skipBlanks(text, at);
     isOver = text[at] === END_BRACE;
     if (isOver) break;
     if (text[at] !== COMMA) throw bad("no comma after a value");
-    at = blank(text, at + 1);
+    at = skipBlanks(text, at + 1);
   }
-  if (blank(text, at + 1) !== text.length) throw bad("text after the object");
+  if (skipBlanks(text, at + 1) !== text.length)
+    throw bad("text after the object");
   return members;
 }
 
@@ -138,7 +139,7 @@ function nameOf(text: Buffer): string {
 }
 
 /** The first place from `at` on that holds no white space. */
-function blank(text: Buffer, at: number): number {
+function skipBlanks(text: Buffer, at: number): number {
   let place = at;
   for (;;) {
     const byte = text[place];

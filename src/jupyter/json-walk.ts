@@ -13,14 +13,14 @@ import { bufferOf } from "./message.ts";
 export const DEEPEST = 1_000;
 
 /** `non_finite`: JSON, but for bare `NaN` and `Infinity`. */
-export type Verdict = "json" | "non_finite" | "not_json" | "too_deep";
+export type WalkResult = "json" | "non_finite" | "not_json" | "too_deep";
 
-export function walk(bytes: Uint8Array): Verdict {
+export function walk(bytes: Uint8Array): WalkResult {
   return runAtOnce(walking(bytes));
 }
 
 /** The same, in steps, which are short where no single number or word in it is long. */
-export function* walking(bytes: Uint8Array): Generator<void, Verdict> {
+export function* walking(bytes: Uint8Array): Generator<void, WalkResult> {
   try {
     const { isFinite } = yield* jsonText(bufferOf(bytes), FRAME);
     return isFinite ? "json" : "non_finite";

@@ -3,7 +3,7 @@
  * What is asked of it later is then known.
  */
 import { limits } from "../../contract/limits.ts";
-import { findMembers, rememberMembers } from "./json-members.ts";
+import { findMembers, cacheMembers } from "./json-members.ts";
 import { runAtOnce } from "../time/request-scheduler.ts";
 import { jsonText } from "./json-text.ts";
 import { bufferOf, type Message } from "./message.ts";
@@ -19,17 +19,17 @@ const BACKSLASH = 0x5c;
 const U = 0x75;
 
 /** Walks an object, which is JSON: `membersOf` and `unitsIn` its `code` are then quick. */
-export function* walk(object: Buffer): Generator<void> {
+export function* indexObject(object: Buffer): Generator<void> {
   if (object.length <= LARGE) return;
   const { kind, members } = yield* jsonText(object, { depth: limits.depth });
   if (kind !== "object") return;
-  rememberMembers(object, members);
+  cacheMembers(object, members);
   const code = members.get("code");
-  if (code?.[0] === QUOTE) yield* count(code);
+  if (code?.[0] === QUOTE) yield* countUnits(code);
 }
 
 /** The same of a kernel's message: `membersOf` its content, and the data in it, are then quick. */
-export function* walkContent({ raw }: Pick<Message, "raw">): Generator<void> {
+export function* indexContent({ raw }: Pick<Message, "raw">): Generator<void> {
   const content = bufferOf(raw.content);
   if (content.length <= LARGE) return;
   yield* findMembers(content);
@@ -38,16 +38,16 @@ export function* walkContent({ raw }: Pick<Message, "raw">): Generator<void> {
 }
 
 /** Counts the UTF-16 units of a JSON string. */
-export function* count(string: Buffer): Generator<void> {
-  if (string.length > LARGE) known.set(string, yield* counting(string));
+export function* countUnits(string: Buffer): Generator<void> {
+  if (string.length > LARGE) unitCounts.set(string, yield* counting(string));
 }
 
 /** How many UTF-16 units a JSON string spells. */
 export function unitsIn(string: Buffer): number {
-  return known.get(string) ?? runAtOnce(counting(string));
+  return unitCounts.get(string) ?? runAtOnce(counting(string));
 }
 
-const known = new WeakMap<Buffer, number>();
+const unitCounts = new WeakMap<Buffer, number>();
 
 function* counting(string: Buffer): Generator<void, number> {
   const end = string.length - 1;

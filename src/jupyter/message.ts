@@ -46,7 +46,7 @@ export interface Message {
 /** What we report in the headers that we make ourselves. */
 export const PROTOCOL_VERSION = "5.3";
 
-export interface Draft {
+export interface NewMessage {
   readonly channel: Channel;
   readonly msg_type: string;
   readonly content: unknown;
@@ -64,7 +64,7 @@ export interface Draft {
 }
 
 /** A new message of our own: with a fresh `msg_id` and dated now, unless these are given. */
-export function compose(draft: Draft): Message {
+export function compose(draft: NewMessage): Message {
   const header: Header = {
     msg_id: draft.msg_id ?? randomUUID(),
     msg_type: draft.msg_type,

@@ -23,55 +23,57 @@ export class RawJson {
   }
 
   toJSON(): unknown {
-    return spelling === undefined
+    return encoding === undefined
       ? JSON.parse(this.text)
-      : spelling.mark(this.text);
+      : encoding.add(this.text);
   }
 }
 
 /** As `JSON.stringify`, with raw JSON as its bytes are. */
 export function stringify(value: unknown): string {
-  const marks = new Marks();
-  const outer = spelling;
-  spelling = marks;
+  const marks = new Placeholders();
+  const outer = encoding;
+  encoding = marks;
   let text: string;
   try {
     text = value === undefined ? "null" : JSON.stringify(value);
   } finally {
-    spelling = outer;
+    encoding = outer;
   }
-  return marks.filled(text);
+  return marks.fill(text);
 }
 
 /** Texts that stand for JSON while somebody else spells what is around it. */
-export class Marks {
+export class Placeholders {
   readonly #jsons = new Map<string, string | readonly Buffer[]>();
   #count = 0;
 
   /** A text to be spelled in place of `json`, which may be in pieces. */
-  mark(json: string | readonly Buffer[]): string {
+  add(json: string | readonly Buffer[]): string {
     this.#count += 1;
-    const mark = `${MARK}${this.#count}`;
+    const mark = `${PLACEHOLDER}${this.#count}`;
     this.#jsons.set(mark, json);
     return mark;
   }
 
   /** What was spelled, with the JSON that its marks stand for. Each is kept until then. */
-  filled(text: string): string {
+  fill(text: string): string {
     if (this.#jsons.size === 0) return text;
-    return text.replace(MARKED, (quoted, mark: string) => {
+    return text.replace(QUOTED_PLACEHOLDER, (quoted, mark: string) => {
       const json = this.#take(mark) ?? quoted;
       return typeof json === "string" ? json : Buffer.concat(json).toString();
     });
   }
 
   /** The same of a piece of UTF-8 that holds its marks whole, in pieces. */
-  filledBytes(bytes: Uint8Array): readonly Buffer[] {
+  fillBytes(bytes: Uint8Array): readonly Buffer[] {
     if (this.#jsons.size === 0) return [bufferOf(bytes)];
     const text = bufferOf(bytes).toString();
     const pieces: Buffer[] = [];
     let from = 0;
-    for (const { 0: quoted, 1: mark = "", index } of text.matchAll(MARKED)) {
+    for (const { 0: quoted, 1: mark = "", index } of text.matchAll(
+      QUOTED_PLACEHOLDER,
+    )) {
       const json = this.#take(mark);
       if (json === undefined) continue;
       pieces.push(Buffer.from(text.slice(from, index)));
@@ -118,11 +120,11 @@ export function membersIn(
 }
 
 /** Where raw JSON is collected while an answer is spelled. */
-let spelling: Marks | undefined;
+let encoding: Placeholders | undefined;
 
 /** No peer knows it, so that no text of a peer's is taken for it. */
-const MARK = `raw-json-${randomUUID()}-`;
-const MARKED = new RegExp(`"(${MARK}\\d+)"`, "g");
+const PLACEHOLDER = `raw-json-${randomUUID()}-`;
+const QUOTED_PLACEHOLDER = new RegExp(`"(${PLACEHOLDER}\\d+)"`, "g");
 
 const QUOTE = 0x22;
 const SMALL_F = 0x66;

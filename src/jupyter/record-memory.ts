@@ -26,7 +26,7 @@ export function takeMemory(size: number): Buffer {
   return found;
 }
 
-export function giveMemory(memory: ArrayBufferLike): void {
+export function releaseMemory(memory: ArrayBufferLike): void {
   if (memory.byteLength < LEAST || memory.byteLength > LIMIT) return;
   spare.push(Buffer.from(memory));
   bytes += memory.byteLength;

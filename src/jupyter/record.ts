@@ -30,19 +30,19 @@ const BEFORE_NUMBER = '{"kind":"jupyter","seq":';
 /** Where the number ends, counted from the beginning of the text. */
 export const NUMBER_END = BEFORE_NUMBER.length + DIGITS;
 
-const heads = channels.map((channel) =>
+const prefixes = channels.map((channel) =>
   Buffer.from(
     `${BEFORE_NUMBER}${" ".repeat(DIGITS)},"channel":"${channel}","header":`,
   ),
 );
 
 /** What stands before the header, with room for the number. */
-export function headOf(channel: Channel): Buffer {
-  return heads[channels.indexOf(channel)] as Buffer;
+export function prefixOf(channel: Channel): Buffer {
+  return prefixes[channels.indexOf(channel)] as Buffer;
 }
 
 /** What stands between the frames. */
-export const keys = {
+export const separators = {
   parent_header: Buffer.from(',"parent_header":'),
   metadata: Buffer.from(',"metadata":'),
   content: Buffer.from(',"content":'),
@@ -51,7 +51,7 @@ export const keys = {
 export const END = Buffer.from("]}");
 
 /** Bytes of all that stands around the frames, but for the head. */
-export const AROUND = Object.values(keys).reduce(
+export const SEPARATORS_LENGTH = Object.values(separators).reduce(
   (length, key) => length + key.length,
   END.length,
 );
@@ -59,7 +59,7 @@ export const AROUND = Object.values(keys).reduce(
 const NULL = Buffer.from("null");
 
 /** As the record has it: `null` where the message has no parent. */
-export function parentOf({
+export function parentBytes({
   parent_header,
   raw,
 }: Pick<Message, "parent_header" | "raw">): Uint8Array {
@@ -74,10 +74,10 @@ export function recordLength(message: Message): number {
 function textLength(message: Message): number {
   const { channel, raw, buffers } = message;
   let length =
-    headOf(channel).length +
-    AROUND +
+    prefixOf(channel).length +
+    SEPARATORS_LENGTH +
     raw.header.length +
-    parentOf(message).length +
+    parentBytes(message).length +
     raw.metadata.length +
     raw.content.length +
     Math.max(0, buffers.length - 1);
@@ -89,15 +89,15 @@ function textLength(message: Message): number {
 function textsOf(message: Message): readonly Uint8Array[] {
   const { channel, raw } = message;
   return [
-    headOf(channel),
+    prefixOf(channel),
     raw.header,
-    keys.parent_header,
-    parentOf(message),
-    keys.metadata,
+    separators.parent_header,
+    parentBytes(message),
+    separators.metadata,
     raw.metadata,
-    keys.content,
+    separators.content,
     raw.content,
-    keys.buffers,
+    separators.buffers,
   ];
 }
 
@@ -132,7 +132,7 @@ function* copyInSteps(
 }
 
 /** The message with its record, which is made in short steps, for the journal that takes it as it is. */
-export function* recorded<M extends Message>(
+export function* withRecord<M extends Message>(
   message: M,
 ): Generator<void, M & { readonly record: Buffer }> {
   const { channel, parent_header, raw } = message;
@@ -142,7 +142,7 @@ export function* recorded<M extends Message>(
   const [text = record] = payloadsIn(record);
   const frames = framesIn(text, channel, {
     header: raw.header.length,
-    parent_header: parentOf(message).length,
+    parent_header: parentBytes(message).length,
     metadata: raw.metadata.length,
     content: raw.content.length,
   });
@@ -160,13 +160,13 @@ export function framesIn(
   channel: Channel,
   lengths: Readonly<Record<keyof RawFrames, number>>,
 ): Readonly<Record<keyof RawFrames, Buffer>> {
-  let at = headOf(channel).length;
+  let at = prefixOf(channel).length;
   const header = text.subarray(at, (at += lengths.header));
-  at += keys.parent_header.length;
+  at += separators.parent_header.length;
   const parent_header = text.subarray(at, (at += lengths.parent_header));
-  at += keys.metadata.length;
+  at += separators.metadata.length;
   const metadata = text.subarray(at, (at += lengths.metadata));
-  at += keys.content.length;
+  at += separators.content.length;
   const content = text.subarray(at, at + lengths.content);
   return { header, parent_header, metadata, content };
 }
@@ -284,4 +284,4 @@ export function frameBytesIn({ rows }: Burst, index: number): number {
 }
 
 /** Bytes behind the content of a message without buffers. */
-const TAIL = keys.buffers.length + END.length;
+const TAIL = separators.buffers.length + END.length;

@@ -5,7 +5,7 @@ export interface WithMemory {
 }
 
 /** Its exports. Throws where there is no WebAssembly, or none with SIMD, or no memory for it. */
-export function instantiated(base64: string): object {
+export function instantiate(base64: string): object {
   const { Module, Instance } = (globalThis as unknown as Web).WebAssembly;
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   return new Instance(new Module(bytes)).exports;

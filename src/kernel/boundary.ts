@@ -57,7 +57,7 @@ export function boundaryOf(
       busy,
       onTooLarge,
       onState,
-      behind,
+      backpressure,
       bulk,
       ...rest
     } = options;
@@ -132,7 +132,9 @@ export function boundaryOf(
           },
         },
       }),
-      behind: contained(() => caughtUp ?? behind?.()?.catch(caught)),
+      backpressure: contained(
+        () => caughtUp ?? backpressure?.()?.catch(caught),
+      ),
     });
   };
 

@@ -11,7 +11,7 @@ import type { ConnectionInfo } from "../../contract/index.ts";
 import {
   DELIMITER,
   FrameReader,
-  type Received,
+  type ReceivedMessage,
   Signer,
   toFrames,
 } from "../jupyter/frames.ts";
@@ -66,7 +66,7 @@ export async function awaitRegistration(
     if (signed === undefined) {
       strangers += 1;
       refused("it is not signed with the kernel's key");
-      sender.dismiss();
+      sender.disconnect();
       return;
     }
     try {
@@ -159,7 +159,10 @@ function read(
   return { ports, acknowledge: () => toFrames(reply, signer, identities) };
 }
 
-function messageIn(frames: readonly Uint8Array[], signer: Signer): Received {
+function messageIn(
+  frames: readonly Uint8Array[],
+  signer: Signer,
+): ReceivedMessage {
   try {
     return new FrameReader(signer).read(frames, "control");
   } catch (cause) {

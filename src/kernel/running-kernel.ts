@@ -11,7 +11,7 @@ import {
   failure,
   type KernelInfo,
 } from "../../contract/index.ts";
-import { inWords, type Refusal } from "../jupyter/admission.ts";
+import { describeRefusal, type Refusal } from "../jupyter/admission.ts";
 import { Signer } from "../jupyter/frames.ts";
 import {
   type Channel,
@@ -363,7 +363,7 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     if (asked === undefined) this.#run.hooks.refused(refusal);
     else if (refusal.channel !== "iopub") {
-      asked.reject(badReply(inWords(refusal)));
+      asked.reject(badReply(describeRefusal(refusal)));
     }
   }
 

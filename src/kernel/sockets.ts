@@ -10,9 +10,9 @@ import type { ConnectionInfo } from "../../contract/index.ts";
 import { type Refusal, Refused } from "../jupyter/admission.ts";
 import { FrameReader, type Signer } from "../jupyter/frames.ts";
 import { Intake } from "../jupyter/intake.ts";
-import { walkContent } from "../jupyter/large-json.ts";
+import { indexContent } from "../jupyter/large-json.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
-import { recorded } from "../jupyter/record.ts";
+import { withRecord } from "../jupyter/record.ts";
 import type { Boundary } from "./boundary.ts";
 import type { Hooks } from "./kernel.ts";
 import { type Outgoing, signedTo } from "./outgoing.ts";
@@ -78,7 +78,7 @@ export class Sockets {
       const link = boundary.connect(channel, {
         type: isIopub ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
-        ...(isIopub ? { behind: () => hooks.behind() } : { identity }),
+        ...(isIopub ? { backpressure: () => hooks.behind() } : { identity }),
         ...(intake !== undefined && { bulk: intake }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
@@ -93,8 +93,8 @@ export class Sockets {
         *onLarge(frames) {
           let read: Message | Refusal | undefined;
           try {
-            read = yield* recorded(yield* reader.reading(frames, channel));
-            yield* walkContent(read);
+            read = yield* withRecord(yield* reader.reading(frames, channel));
+            yield* indexContent(read);
           } catch (error) {
             read = unread(error);
           }

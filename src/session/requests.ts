@@ -5,7 +5,7 @@
  * everything that was accepted and will not run is answered.
  */
 import { failure } from "../../contract/index.ts";
-import { inWords, type Refusal } from "../jupyter/admission.ts";
+import { describeRefusal, type Refusal } from "../jupyter/admission.ts";
 import {
   compose,
   type Header,
@@ -34,7 +34,7 @@ import {
   publishState,
 } from "./executions/publish.ts";
 import { History } from "./history.ts";
-import type { BurstPlace, Journal } from "../journal/journal.ts";
+import type { BurstRange, Journal } from "../journal/journal.ts";
 import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
 import { LastIds } from "./last-ids.ts";
@@ -227,7 +227,7 @@ export class Requests {
   }
 
   /** The same, of many. */
-  receivedBurst(burst: Burst, place: BurstPlace): void {
+  receivedBurst(burst: Burst, place: BurstRange): void {
     this.executions.find(burst.parent_id)?.receivedBurst(burst, place);
     this.history.receivedBurst(burst);
   }
@@ -249,7 +249,7 @@ export class Requests {
     if (parent === undefined) return;
     const { msg_id } = parent.header;
     if (channel === "iopub" || !msg_type.endsWith("_reply")) return;
-    const why = inWords(refusal);
+    const why = describeRefusal(refusal);
     this.#replies.refused(msg_id, why);
     const reply = this.#compose({
       channel,

@@ -501,7 +501,7 @@ export class Session {
         if (channel === "stdin") this.#requests.inputRequestRefused(); // a kernel says nothing else there
       },
       refused: (refusal) => this.#refused(refusal),
-      behind: () => this.journal.behind(),
+      behind: () => this.journal.backpressure(),
       output: (stream, text) => this.#publish({ kind: "output", stream, text }),
       registered: (connection) =>
         this.#publish({ kind: "handshake", session_id: this.id, connection }),
@@ -703,7 +703,7 @@ export class Session {
   }
 
   #publish(event: OwnEvent): Entry {
-    return this.journal.say(event);
+    return this.journal.appendEvent(event);
   }
 }
 

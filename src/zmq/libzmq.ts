@@ -54,7 +54,7 @@ interface Library {
 }
 
 /** Most bytes that are received before they are handed over, but for one message. */
-const HANDFUL = 1024 * 1024;
+const BATCH_BYTES = 1024 * 1024;
 
 const SEND_HIGH_WATER_MARK = 64; // messages
 
@@ -63,7 +63,7 @@ const SEND_HIGH_WATER_MARK = 64; // messages
  * burst the package now and then misses the one time that libzmq tells it, and
  * would wait for ever.
  */
-const LOOK_AGAIN_MS = 500;
+const SEND_TIMEOUT_MS = 500;
 
 /** libzmq doubles the first up to the second. */
 const RECONNECT = { first_ms: 20, most_ms: 200 } as const;
@@ -72,11 +72,11 @@ const RECONNECT = { first_ms: 20, most_ms: 200 } as const;
 const MAX_SOCKETS = 65_535;
 
 /** A socket that nobody refers to is closed by the garbage collector. */
-const open = new Set<LibzmqLink>();
+const openLinks = new Set<LibzmqLink>();
 
 class LibzmqLink implements Link {
   readonly #options: LinkOptions;
-  readonly #line = new PeerQueue();
+  readonly #queue = new PeerQueue();
   #state: LinkState = "connecting";
   #socket: Dealer | Subscriber | undefined;
   #sending = false;
@@ -85,12 +85,12 @@ class LibzmqLink implements Link {
 
   constructor(options: LinkOptions, library: Promise<Library>) {
     this.#options = options;
-    open.add(this);
+    openLinks.add(this);
     void this.#run(library); // all that it throws ends in `closed`
   }
 
   get waiting(): number {
-    return this.#line.bytes;
+    return this.#queue.bytes;
   }
 
   send(frames: Frames): void {
@@ -103,7 +103,7 @@ class LibzmqLink implements Link {
     if (this.#options.type === "sub") {
       throw new TypeError("A sub does not send");
     }
-    this.#line.push(frames);
+    this.#queue.push(frames);
     if (!this.#sending) void this.#sendAll();
   }
 
@@ -124,9 +124,9 @@ class LibzmqLink implements Link {
       socket.connect(this.#options.endpoint);
       void this.#sendAll();
       for await (const frames of socket) {
-        this.#take(frames);
-        const behind = this.#options.behind?.();
-        if (behind !== undefined) await behind;
+        this.#addToBatch(frames);
+        const backpressure = this.#options.backpressure?.();
+        if (backpressure !== undefined) await backpressure;
       }
     } catch (error) {
       this.#close(error instanceof Error ? error : new Error(String(error)));
@@ -135,10 +135,10 @@ class LibzmqLink implements Link {
 
   #observe({ events }: Socket, connected: Library["connected"]): void {
     const { endpoint } = this.#options;
-    events.on(connected, () => this.#move("connected"));
+    events.on(connected, () => this.#setState("connected"));
     events.on("disconnect", () => {
       if (this.#state !== "connected") return;
-      this.#move("connecting", new Error("The connection was lost"));
+      this.#setState("connecting", new Error("The connection was lost"));
     });
     const giveUp = ({ error }: { readonly error: Error }): void => {
       this.#close(
@@ -153,13 +153,13 @@ class LibzmqLink implements Link {
   }
 
   /** Received messages resolve in a row of microtasks; the next tick hands over all of the row, or what is much of it at once. */
-  #take(frames: Frames): void {
+  #addToBatch(frames: Frames): void {
     for (const frame of frames) this.#batchBytes += frame.length;
-    if (this.#batch.push(frames) === 1) process.nextTick(this.#handOver);
-    if (this.#batchBytes >= HANDFUL) this.#handOver();
+    if (this.#batch.push(frames) === 1) process.nextTick(this.#deliverBatch);
+    if (this.#batchBytes >= BATCH_BYTES) this.#deliverBatch();
   }
 
-  readonly #handOver = (): void => {
+  readonly #deliverBatch = (): void => {
     const batch = this.#batch;
     this.#batch = [];
     this.#batchBytes = 0;
@@ -173,7 +173,7 @@ class LibzmqLink implements Link {
     this.#sending = true;
     try {
       for (;;) {
-        const frames = this.#line.shift();
+        const frames = this.#queue.shift();
         if (frames === undefined || !("send" in socket)) break;
         while (!(await isSent(socket, frames)));
       }
@@ -186,11 +186,11 @@ class LibzmqLink implements Link {
 
   #close(error: Error | undefined): void {
     if (this.#isClosed()) return;
-    open.delete(this);
-    this.#line.clear();
+    openLinks.delete(this);
+    this.#queue.clear();
     this.#batch = [];
     this.#socket?.close();
-    this.#move("closed", error);
+    this.#setState("closed", error);
   }
 
   /** As a call, because it may become true during an `await`. */
@@ -198,7 +198,7 @@ class LibzmqLink implements Link {
     return this.#state === "closed";
   }
 
-  #move(state: LinkState, error?: Error): void {
+  #setState(state: LinkState, error?: Error): void {
     if (this.#isClosed() || this.#state === state) return;
     this.#state = state;
     this.#options.onState?.(state, error);
@@ -266,7 +266,7 @@ function toSocket(
   return new zeromq.Dealer({
     ...common,
     sendHighWaterMark: SEND_HIGH_WATER_MARK,
-    sendTimeout: LOOK_AGAIN_MS,
+    sendTimeout: SEND_TIMEOUT_MS,
     ...(identity !== undefined && {
       // Declared as a string, and taken as bytes too; only those can say every identity.
       routingId: Buffer.from(identity) as unknown as string,

@@ -51,10 +51,10 @@ function eitherLink(
   second: KernelTransport,
 ): Link {
   /** What was sent before the peer was known; `undefined` from then on. */
-  let kept: PeerQueue | undefined = new PeerQueue();
+  let unconfirmed: PeerQueue | undefined = new PeerQueue();
   const onState = (state: LinkState, error?: Error): void => {
-    const waiting = kept;
-    kept = undefined; // the first change of state tells who the peer is
+    const waiting = unconfirmed;
+    unconfirmed = undefined; // the first change of state tells who the peer is
     if (waiting === undefined || !isOld(error)) {
       options.onState?.(state, error);
       return;
@@ -75,7 +75,7 @@ function eitherLink(
     },
     send(frames) {
       link.send(frames);
-      kept?.push(frames);
+      unconfirmed?.push(frames);
     },
     close: () => link.close(),
   };

@@ -42,7 +42,7 @@ export interface LinkOptions {
   /** Asked before `onMessages` for whole messages that it would rather take as bytes. Not by libzmq, which has only messages. */
   readonly bulk?: Bulk;
   /** Asked after each read: what it returns is waited for before the next, so that the peer's messages wait there. */
-  readonly behind?: () => Promise<unknown> | undefined;
+  readonly backpressure?: () => Promise<unknown> | undefined;
   /**
    * A message of more than `limit` bytes or `FRAMES_LIMIT` frames was passed
    * over; `size` is what is known of its bytes. The link goes on. `libzmq` tells

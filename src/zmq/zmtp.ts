@@ -38,12 +38,12 @@ const BACKOFF = { part: 0.1, least_ms: 10, most_ms: 1_000 } as const;
 
 class ZmtpLink implements Link {
   readonly #options: LinkOptions;
-  readonly #line = new PeerQueue();
+  readonly #queue = new PeerQueue();
   readonly #listener: ConnectionEvents;
   #state: LinkState = "connecting";
   #connection: ZmtpConnection;
   /** When the peer was last there, or we began to look for it. */
-  #since = performance.now();
+  #awaySince = performance.now();
   #retry: NodeJS.Timeout | undefined;
   #flushing = false;
 
@@ -62,7 +62,7 @@ class ZmtpLink implements Link {
   get waiting(): number {
     return this.#state === "closed"
       ? 0
-      : this.#line.bytes + this.#connection.unsent;
+      : this.#queue.bytes + this.#connection.unsent;
   }
 
   send(frames: Frames): void {
@@ -75,9 +75,9 @@ class ZmtpLink implements Link {
     if (this.#options.type === "sub") {
       throw new TypeError("A sub does not send");
     }
-    this.#line.push(frames, this.#connection.unsent);
+    this.#queue.push(frames, this.#connection.unsent);
     if (this.#state !== "connected") return;
-    if (this.#line.bytes >= WRITE_SIZE) {
+    if (this.#queue.bytes >= WRITE_SIZE) {
       this.#flush();
     } else if (!this.#flushing) {
       this.#flushing = true; // what is sent in one go is written in one go
@@ -95,8 +95,8 @@ class ZmtpLink implements Link {
   };
 
   #flush(): void {
-    while (this.#line.length > 0 && this.#connection.idle) {
-      this.#connection.writeFrom(this.#line);
+    while (this.#queue.length > 0 && this.#connection.idle) {
+      this.#connection.writeFrom(this.#queue);
     }
   }
 
@@ -106,7 +106,7 @@ class ZmtpLink implements Link {
       subscription.push(SUBSCRIBE_TO_ALL);
       this.#connection.writeFrom(subscription);
     }
-    this.#move("connected");
+    this.#setState("connected");
     this.#flush();
   }
 
@@ -116,8 +116,8 @@ class ZmtpLink implements Link {
       this.#close(error);
       return;
     }
-    if (this.#state === "connected") this.#since = performance.now();
-    const away_ms = performance.now() - this.#since;
+    if (this.#state === "connected") this.#awaySince = performance.now();
+    const away_ms = performance.now() - this.#awaySince;
     const { part, least_ms, most_ms } = BACKOFF;
     this.#retry = setTimeout(
       () => {
@@ -125,18 +125,18 @@ class ZmtpLink implements Link {
       },
       Math.min(Math.max(away_ms * part, least_ms), most_ms),
     );
-    if (this.#state === "connected") this.#move("connecting", error);
+    if (this.#state === "connected") this.#setState("connecting", error);
   }
 
   #close(error: Error | undefined): void {
     if (this.#state === "closed") return;
     clearTimeout(this.#retry);
     this.#connection.destroy();
-    this.#line.clear();
-    this.#move("closed", error);
+    this.#queue.clear();
+    this.#setState("closed", error);
   }
 
-  #move(state: LinkState, error?: Error): void {
+  #setState(state: LinkState, error?: Error): void {
     this.#state = state;
     this.#options.onState?.(state, error);
   }

@@ -2,7 +2,11 @@
  * A kernel that somebody else started, to be adopted, and that says whatever
  * bytes a test likes: on its sockets, and in answer to the server's own requests.
  */
-import { type Received, Signer, toFrames } from "../../src/jupyter/frames.ts";
+import {
+  type ReceivedMessage,
+  Signer,
+  toFrames,
+} from "../../src/jupyter/frames.ts";
 import { type Channel, compose } from "../../src/jupyter/message.ts";
 import type { ConnectionInfo } from "../../kernels/connection.ts";
 import { Wire } from "../../kernels/wire.ts";
@@ -37,7 +41,7 @@ export class Liar implements AsyncDisposable {
     const contents = new Map(
       Object.entries(answers).map(([type, text]) => [type, Buffer.from(text)]),
     );
-    let hear: (request: Received) => void = () => {};
+    let hear: (request: ReceivedMessage) => void = () => {};
     const wire = await Wire.bind({
       connection: {
         transport: "tcp",
@@ -83,7 +87,7 @@ export class Liar implements AsyncDisposable {
   }
 
   /** What it does not lie about, it does as a kernel does; code it never runs to its end. */
-  async #hear(request: Received): Promise<void> {
+  async #hear(request: ReceivedMessage): Promise<void> {
     const { channel, header, identities } = request;
     this.#peers.set(channel, identities);
     const { msg_type } = header;

@@ -16,7 +16,7 @@ import {
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { fromChunk, toChunk } from "../../src/journal/chunk.ts";
-import { recorded } from "../../src/jupyter/record.ts";
+import { withRecord } from "../../src/jupyter/record.ts";
 import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { Entries } from "../../src/journal/entries.ts";
 import type { File, OpenFile } from "../../src/journal/blocks.ts";
@@ -133,7 +133,11 @@ test("an entry is, from disk, what it was, to the byte", () => {
         using made = disposable(journalOf({ disk: 0 }));
         const entries = drafts.map(({ text, buffers, isEvent }) =>
           isEvent
-            ? made.journal.say({ kind: "output", stream: "stdout", text })
+            ? made.journal.appendEvent({
+                kind: "output",
+                stream: "stdout",
+                text,
+              })
             : made.journal.append(message(text, buffers)),
         );
         const back = entries.map(({ slab, row }) => {
@@ -209,13 +213,13 @@ test("a record that was made before is, in the journal and from disk, what the m
   for (const draft of drafts) {
     plain.append(draft);
     const isLarge = draft.raw.content.length > MB;
-    const entry = made.append(isLarge ? runAtOnce(recorded(draft)) : draft);
+    const entry = made.append(isLarge ? runAtOnce(withRecord(draft)) : draft);
     expect(entry.raw.content.length).toBe(draft.raw.content.length);
   }
   const expected = entriesIn(await readAll(plain)).map(whole);
   expect(entriesIn(await readAll(made)).map(whole)).toEqual(expected);
   await made.writeDown();
-  made.shed(Infinity, "written");
+  made.evict(Infinity, "written");
   const last = entriesIn(await readAll(made)).map(whole);
   expect(last).toEqual(expected);
 });
@@ -229,7 +233,7 @@ test("what has left the memory while the disk was about to get it can be read al
     diskBudget: new DiskBudget(2560 * MB),
   });
   for (let n = 0; n < 3; n += 1) {
-    journal.append(runAtOnce(recorded(message("x".repeat(12 * MB)))));
+    journal.append(runAtOnce(withRecord(message("x".repeat(12 * MB)))));
   }
   for (let turns = 0; turns < 10; turns += 1) {
     const read = await readAll(journal);
@@ -322,10 +326,10 @@ test("a disk that comes back is used again, and only what was lost meanwhile is 
 test("the newest entry stays in memory until it is on disk, however much is to go", async () => {
   await using journal = journalOf();
   journal.append(message("only"));
-  journal.shed(Infinity, "anything");
+  journal.evict(Infinity, "any");
   expect(entriesIn(await readAll(journal))).toHaveLength(1);
   await journal.writeDown();
-  journal.shed(Infinity, "written");
+  journal.evict(Infinity, "written");
   expect(journal.bytes).toBe(0);
   expect(entriesIn(await readAll(journal))).toHaveLength(1);
 });
@@ -444,7 +448,7 @@ test("a burst of large entries waits for a disk that is slower, and none is lost
   const burst = "x".repeat(24 * KB);
   for (let n = 0; n < 40; n += 1) {
     for (;;) {
-      const behind = journal.behind();
+      const behind = journal.backpressure();
       if (behind === undefined) break;
       await Promise.all([behind, disk.write()]);
     }
@@ -472,7 +476,7 @@ test("an entry larger than the memory goes to disk like any other, whatever come
   const readings = await readAll(journal);
   expectDense(readings, 0);
   expect(gapsIn(readings)).toEqual([]);
-  expect([journal.lost, journal.unwritten, journal.excused]).toEqual([0, 0, 0]);
+  expect([journal.lost, journal.unwritten, journal.exempt]).toEqual([0, 0, 0]);
 });
 
 test("it may be larger than what is read at once, than a file, and than all journals' memory", async () => {
@@ -489,7 +493,7 @@ test("it may be larger than what is read at once, than a file, and than all jour
     journal.append(message("before"));
     journal.append(message(large));
     journal.append(message("after"));
-    await journal.behind();
+    await journal.backpressure();
     await journal.writeDown();
   }
   expect(budget.used).toBeLessThanOrEqual(64 * KB);
@@ -504,7 +508,7 @@ test("a burst of such entries waits for the disk, and memory holds one beside th
   await using journal = journalOf({ open: disk.open });
   for (let n = 0; n < 5; n += 1) {
     for (;;) {
-      const behind = journal.behind();
+      const behind = journal.backpressure();
       if (behind === undefined) break;
       await Promise.all([behind, disk.write()]);
     }
@@ -548,11 +552,11 @@ test("no kernel waits longer than a second for a disk that stands still", async 
   const { open: stuck, write } = slowDisk();
   await using journal = journalOf({ memory: 256 * KB, open: stuck });
   for (let n = 0; n < 10; n += 1) journal.append(message("x".repeat(24 * KB)));
-  const behind = journal.behind();
+  const behind = journal.backpressure();
   expect(behind).toBeDefined();
   await vi.advanceTimersByTimeAsync(1_000);
   await behind;
-  expect(journal.behind()).toBeUndefined();
+  expect(journal.backpressure()).toBeUndefined();
   vi.useRealTimers();
   await write();
 });
@@ -565,7 +569,7 @@ test.each([
   for (let n = 0; n < count; n += 1) {
     journal.append(message("x".repeat(size)));
   }
-  expect(journal.behind()).toBeUndefined();
+  expect(journal.backpressure()).toBeUndefined();
 });
 
 test("journals share what memory the server gives them: who floods pays", async () => {
@@ -786,7 +790,11 @@ test("any reader gets each number once and in order, or is told that it is gone"
                 break;
               case "say":
                 keep(
-                  journal.say({ kind: "status", status: "busy", reason: null }),
+                  journal.appendEvent({
+                    kind: "status",
+                    status: "busy",
+                    reason: null,
+                  }),
                 );
                 break;
               case "other":

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import {
-  type Mend,
+  type Repair,
   MESSAGE_LIMIT,
   Refused,
 } from "../../src/jupyter/admission.ts";
@@ -32,7 +32,7 @@ function arrives(
   changed: Partial<Record<keyof RawFrames, string | Uint8Array>>,
   buffers: readonly Uint8Array[] = [],
 ) {
-  const mends: Mend[] = [];
+  const mends: Repair[] = [];
   const given = Object.entries(changed).map(([name, bytes]) => [
     name,
     Buffer.from(bytes),

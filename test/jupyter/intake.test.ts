@@ -171,7 +171,7 @@ async function takenOverTcp(
       {
         type: "sub",
         endpoint,
-        behind: () => ((asked += 1) % 3 === 0 ? delay(1) : undefined),
+        backpressure: () => ((asked += 1) % 3 === 0 ? delay(1) : undefined),
         ...(intake !== undefined && { bulk: intake }),
       },
       { ready: () => {}, messages, drained: () => {}, ended: () => resolve() },

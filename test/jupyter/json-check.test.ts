@@ -4,8 +4,8 @@ import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import {
   inWebAssembly,
-  judging,
-  verdictOn,
+  checkingJson,
+  checkJson,
 } from "../../src/jupyter/json-check.ts";
 import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { DEEPEST, walk, walking } from "../../src/jupyter/json-walk.ts";
@@ -111,7 +111,7 @@ const NOT_UTF8 = [
 ];
 
 describe.each(walks)("the walk in %s", (_, by) => {
-  const verdict = (bytes: Uint8Array) => verdictOn(bytes, by);
+  const verdict = (bytes: Uint8Array) => checkJson(bytes, by);
   const of = (text: string) => verdict(Buffer.from(text));
 
   it.each(JSON_TEXTS)("takes %j", (text) => {
@@ -195,7 +195,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
 it("both walks say the same of any bytes", () => {
   fc.assert(
     fc.property(mutated, (bytes) => {
-      expect(verdictOn(bytes, wasm)).toBe(verdictOn(bytes, walk));
+      expect(checkJson(bytes, wasm)).toBe(checkJson(bytes, walk));
     }),
     { numRuns: 10_000 },
   );
@@ -207,8 +207,8 @@ it("takes a text of many pieces without growing its memory", () => {
     Buffer.alloc(50_000_000, "QUJD"),
     Buffer.from('"}'),
   ]);
-  expect(verdictOn(text)).toBe("json");
-  expect(verdictOn(text.subarray(0, -1))).toBe("not_json");
+  expect(checkJson(text)).toBe("json");
+  expect(checkJson(text.subarray(0, -1))).toBe("not_json");
 });
 
 /** What JSON.parse takes, as far as it is UTF-8. */
@@ -275,7 +275,7 @@ test("in short steps, and several in turns, the verdict is the same", () => {
     Buffer.from("{}"),
     Buffer.alloc(0),
   ];
-  const begun = texts.map((bytes) => ({ bytes, work: judging(bytes) }));
+  const begun = texts.map((bytes) => ({ bytes, work: checkingJson(bytes) }));
   const verdicts = new Map<Buffer, unknown>();
   while (verdicts.size < texts.length) {
     for (const { bytes, work } of begun) {
@@ -285,7 +285,7 @@ test("in short steps, and several in turns, the verdict is the same", () => {
     }
   }
   for (const bytes of texts) {
-    expect(verdicts.get(bytes)).toBe(verdictOn(bytes));
+    expect(verdicts.get(bytes)).toBe(checkJson(bytes));
     expect(runAtOnce(walking(bytes))).toBe(walk(bytes));
   }
 });

@@ -62,7 +62,7 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
       boundary.connect("iopub", {
         type: "sub",
         endpoint: await bound(publisher),
-        behind: () => waits.shift()?.(),
+        backpressure: () => waits.shift()?.(),
         onMessage: ([frame]) => heard.push(String(frame)),
         onState: (state) => {
           states.push(state);

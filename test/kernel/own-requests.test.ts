@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Wire } from "../../kernels/wire.ts";
 import type { Exit } from "../../src/host/exit.ts";
 import type { HostProcess } from "../../src/host/host.ts";
-import type { Received } from "../../src/jupyter/frames.ts";
+import type { ReceivedMessage } from "../../src/jupyter/frames.ts";
 import { toFrames } from "../../src/jupyter/frames.ts";
 import { kernelInfoIn } from "../../src/jupyter/kernel-info.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
@@ -143,7 +143,7 @@ async function running(
   process?: HostProcess,
 ) {
   const key = randomBytes(16).toString("hex");
-  const asked: Received[] = [];
+  const asked: ReceivedMessage[] = [];
   /** What the session hears. */
   const order: string[] = [];
   const wire = await Wire.bind({
@@ -160,7 +160,7 @@ async function running(
       return reply(request);
     },
   });
-  async function reply(request: Received) {
+  async function reply(request: ReceivedMessage) {
     const { msg_type } = request.header;
     const draft = { session: "k", username: "k", parent: request };
     const status = { ...draft, msg_type: "status", channel: "iopub" } as const;

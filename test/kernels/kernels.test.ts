@@ -11,7 +11,7 @@ import {
   FrameReader,
   Signer,
   toFrames,
-  type Received,
+  type ReceivedMessage,
 } from "../../src/jupyter/frames.ts";
 import { compose, contentOf } from "../../src/jupyter/message.ts";
 import {
@@ -517,7 +517,7 @@ async function temporaryFolder() {
 }
 
 /** Anything but the `starting` that every kernel says once, to nobody. */
-function isAnswer({ parent_header }: Received): boolean {
+function isAnswer({ parent_header }: ReceivedMessage): boolean {
   return parent_header !== undefined;
 }
 

@@ -15,7 +15,7 @@ import {
   FrameReader,
   Signer,
   toFrames,
-  type Received,
+  type ReceivedMessage,
 } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Channel } from "../../src/jupyter/message.ts";
 import { endpointOf, type ConnectionInfo } from "../../kernels/connection.ts";
@@ -123,7 +123,7 @@ export class RawClient implements Disposable {
   readonly #iopub = new Subscriber({ linger: 0, receiveHighWaterMark: 0 });
   readonly #heart = new Dealer({ linger: 0, receiveTimeout: 2_000 });
   readonly #session = randomUUID();
-  readonly #heard: Received[] = [];
+  readonly #heard: ReceivedMessage[] = [];
   readonly #waiting = new Set<() => void>();
   /** Resolves once the kernel can ask: what it asks before, its socket drops. */
   readonly #canBeAsked: Promise<unknown>;
@@ -157,7 +157,7 @@ export class RawClient implements Disposable {
   /** Asks who the kernel is until an answer and a word on iopub came; what was said meanwhile is forgotten. */
   async ready(): Promise<void> {
     const asked: string[] = [];
-    const ours = ({ parent_header }: Received) =>
+    const ours = ({ parent_header }: ReceivedMessage) =>
       parent_header !== undefined && asked.includes(parent_header.msg_id);
     const deadline = Date.now() + TIMEOUT_MS;
     for (;;) {
@@ -230,8 +230,8 @@ export class RawClient implements Disposable {
   }
 
   /** What iopub said of a request, from its busy to its idle, without these two. */
-  async outputs(msg_id: string): Promise<readonly Received[]> {
-    const of = ({ channel, parent_header }: Received) =>
+  async outputs(msg_id: string): Promise<readonly ReceivedMessage[]> {
+    const of = ({ channel, parent_header }: ReceivedMessage) =>
       channel === "iopub" && parent_header?.msg_id === msg_id;
     await this.wait((message) => of(message) && stateOf(message) === "idle");
     return this.#heard
@@ -248,9 +248,9 @@ export class RawClient implements Disposable {
 
   /** The first message, heard before or after this call, that `wanted` accepts. */
   async wait(
-    wanted: (message: Received) => boolean,
+    wanted: (message: ReceivedMessage) => boolean,
     timeout_ms = TIMEOUT_MS,
-  ): Promise<Received> {
+  ): Promise<ReceivedMessage> {
     const timeout = AbortSignal.timeout(timeout_ms);
     let seen = 0;
     for (;;) {
@@ -263,7 +263,7 @@ export class RawClient implements Disposable {
   }
 
   /** Everything heard so far, in order of arrival. */
-  get heard(): readonly Received[] {
+  get heard(): readonly ReceivedMessage[] {
     return this.#heard;
   }
 
@@ -313,11 +313,11 @@ export class RawClient implements Disposable {
   }
 }
 
-export function toPair(message: Received): readonly [string, Content] {
+export function toPair(message: ReceivedMessage): readonly [string, Content] {
   return [message.header.msg_type, contentOf(message) as Content];
 }
 
-export function stateOf(message: Received): unknown {
+export function stateOf(message: ReceivedMessage): unknown {
   if (message.header.msg_type !== "status") return undefined;
   return (contentOf(message) as Content)["execution_state"];
 }

@@ -9,7 +9,7 @@ async function relayed(...kinds: readonly string[]): Promise<string[]> {
   const did: string[] = [];
   const told = kinds.map((kind, at): SubscriptionItem => {
     const json = Buffer.from(JSON.stringify({ kind, seq: at + 1 }));
-    const entries = Entries.of(Entry.spelled(at + 1, kind, json));
+    const entries = Entries.of(Entry.ofEncodedEvent(at + 1, kind, json));
     return { journal_id: "j", reading: { entries } };
   });
   await relay(

@@ -61,7 +61,7 @@ test("a peer that is dismissed is heard no more", async () => {
   const heard: string[] = [];
   using router = await bindRouter(([frame], sender) => {
     heard.push(String(frame));
-    sender.dismiss();
+    sender.disconnect();
   });
   const stranger = new Dealer({ linger: 0, reconnectInterval: 60_000 });
   stranger.connect(`tcp://127.0.0.1:${router.port}`);

@@ -259,7 +259,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     using link: Listener = new Listener(driver, {
       type: "sub",
       endpoint: await bound(publisher, freeEndpoint(kind)),
-      behind: () => (link.messages.length > 0 ? caughtUp : undefined),
+      backpressure: () => (link.messages.length > 0 ? caughtUp : undefined),
     });
     await publisher.receive();
     for (let i = 0; i < count; i++) await publisher.send(pattern(300_000, i));

@@ -627,7 +627,7 @@ function encoded(messages: readonly Frames[]): Buffer {
     const pieces = Buffer.concat(encoder.encode(line));
     written.push(pieces);
     if (line.length % 2 === 0) encoder.reuse();
-    else encoder.leave();
+    else encoder.keep();
   }
   return Buffer.concat(written);
 }

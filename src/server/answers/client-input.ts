@@ -7,8 +7,11 @@
  */
 import { contract, failure, type Operation } from "../../../contract/index.ts";
 import { limits } from "../../../contract/limits.ts";
-import { clientBuffers, type Unread } from "../../jupyter/client-message.ts";
-import { count, walk } from "../../jupyter/large-json.ts";
+import {
+  clientBuffers,
+  type RawMembers,
+} from "../../jupyter/client-message.ts";
+import { countUnits, indexObject } from "../../jupyter/large-json.ts";
 import {
   BadText,
   type JsonText,
@@ -56,7 +59,7 @@ export function unreadIn(input: unknown): UnreadInput {
   return unread;
 }
 
-export interface UnreadInput extends Unread {
+export interface UnreadInput extends RawMembers {
   readonly code?: UnreadCode | undefined;
   readonly user_expressions?: Uint8Array | undefined;
 }
@@ -96,8 +99,8 @@ export function* clientInput(
       });
     }
     yield* assertUtf8(bytes, name);
-    if (shape === "{") yield* walk(bytes);
-    if (shape === '"') yield* count(bytes);
+    if (shape === "{") yield* indexObject(bytes);
+    if (shape === '"') yield* countUnits(bytes);
     large.set(name, bytes);
     members.delete(name);
   }

@@ -1,7 +1,7 @@
 /** The execution operations, each answered in a line or a few. */
 import type { contract } from "../../../contract/index.ts";
 import { request } from "../../jupyter/client-message.ts";
-import { rememberMembers } from "../../jupyter/json-members.ts";
+import { cacheMembers } from "../../jupyter/json-members.ts";
 import { bufferOf, type Message } from "../../jupyter/message.ts";
 import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 import { eventsOf, pastOf } from "../../session/executions/events.ts";
@@ -158,7 +158,7 @@ function withCode(
   }
   size += contentStart.write("}", size);
   const content = contentStart.subarray(0, size);
-  rememberMembers(content, members);
+  cacheMembers(content, members);
   return content;
 }
 

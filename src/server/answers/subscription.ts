@@ -46,7 +46,7 @@ export function entriesOf({ journal_id, reading }: SubscriptionItem): Entries {
   if ("entries" in reading) return reading.entries;
   const event = eventOf(reading, journal_id);
   const json = Buffer.from(JSON.stringify(event));
-  return Entries.of(Entry.spelled(event.seq, event.kind, json));
+  return Entries.of(Entry.ofEncodedEvent(event.seq, event.kind, json));
 }
 
 function eventOf(

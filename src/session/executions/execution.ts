@@ -17,7 +17,7 @@ import { type Code, codeOf } from "./code.ts";
 import { deadline, expectMany, untilAborted } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { Entry } from "../../journal/entry.ts";
-import type { BurstPlace } from "../../journal/journal.ts";
+import type { BurstRange } from "../../journal/journal.ts";
 import type { Burst } from "../../jupyter/record.ts";
 
 /** Why an execution did not come to an end of its own. */
@@ -207,7 +207,7 @@ export class Execution {
   /** The same, of many. */
   receivedBurst(
     { msg_type, count }: Burst,
-    { first, last, size }: BurstPlace,
+    { first, last, size }: BurstRange,
   ): void {
     this.noteSeq(first);
     this.noteSeq(last);

@@ -15,7 +15,7 @@ export function publishRequest(
   if (execution.firstSeq !== undefined) return;
   const found = attributionOf(request);
   if (found?.source === undefined) return;
-  const entry = journal.say({
+  const entry = journal.appendEvent({
     kind: "execution_requested",
     msg_id: execution.id,
     ...execution.code.shown,
@@ -37,7 +37,7 @@ export function publishState(execution: Execution, journal: Journal): void {
   execution.noteSeq(seq);
   if (execution.isOver) execution.endSeq = seq;
   const { id, state, reason = null, firstSeq = seq } = execution;
-  journal.say({
+  journal.appendEvent({
     kind: "execution",
     execution_id: id,
     state,

@@ -16,9 +16,9 @@ import {
   greeting,
   GREETING_SIZE,
   GREETING_START,
-  type Introduction,
+  type SocketProperties,
   ready,
-  refusal,
+  peerError,
 } from "./handshake.ts";
 
 /** As long as libzmq gives a peer that has accepted and says nothing. */
@@ -35,10 +35,10 @@ const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
 const TURN_MS = 8;
 
 /** Messages, or commands, that are taken out of what was read before we look at the clock. */
-const HANDFUL = 64;
+const BATCH_LIMIT = 64;
 
 /** The same where the first could not be taken in bulk; twice as many each time that it is so again. */
-const AFTER_NONE = 8;
+const ONE_BY_ONE = 8;
 
 /** Unread bytes of a message that we leave where they are until it is whole: then it is taken in bulk. Less than a region of the decoder. */
 const CUT_LIMIT = 24 * 1024;
@@ -63,7 +63,7 @@ export interface ConnectionEvents {
 
 /** To whom we connect, or who has connected to us. */
 export type Peer =
-  | Pick<LinkOptions, "endpoint" | "behind" | "bulk" | "limit">
+  | Pick<LinkOptions, "endpoint" | "backpressure" | "bulk" | "limit">
   | { readonly accepted: Accepted };
 
 export interface Accepted {
@@ -73,28 +73,29 @@ export interface Accepted {
 }
 
 export class ZmtpConnection {
-  readonly #options: Introduction;
+  readonly #options: SocketProperties;
   readonly #listener: ConnectionEvents;
   readonly #decoder: Decoder;
   readonly #socket: Socket;
   readonly #handshakeTimer: NodeJS.Timeout;
-  readonly #behind: LinkOptions["behind"];
+  readonly #backpressure: LinkOptions["backpressure"];
   readonly #bulk: LinkOptions["bulk"];
   #hasGreeted = false;
   #turnBegan: number | undefined;
   /** With more to be read: for the next turn, or for our side to catch up. */
-  #waits = false;
+  #isStopped = false;
   /** Some of that is in our memory already. */
   #hasMore = false;
   #pongs = 0;
-  #afterNone = AFTER_NONE;
-  #isBehind = false;
+  #oneByOne = ONE_BY_ONE;
+  #awaitsReceiver = false;
   #phase: "greeting" | "introduction" | "traffic" | "ended" = "greeting";
 
-  constructor(options: Introduction & Peer, listener: ConnectionEvents) {
+  constructor(options: SocketProperties & Peer, listener: ConnectionEvents) {
     this.#options = options;
     this.#listener = listener;
-    this.#behind = "accepted" in options ? undefined : options.behind;
+    this.#backpressure =
+      "accepted" in options ? undefined : options.backpressure;
     this.#bulk = "accepted" in options ? undefined : options.bulk;
     this.#decoder = new Decoder(
       "accepted" in options ? options.accepted.limit : options.limit,
@@ -119,7 +120,7 @@ export class ZmtpConnection {
                 this.#decoder.filled(size);
                 this.#bulk?.refilled();
                 this.#pongs = 0;
-                return this.#goThrough(this.#turnBegan);
+                return this.#deliver(this.#turnBegan);
               },
             },
           });
@@ -174,7 +175,7 @@ export class ZmtpConnection {
       at += size;
       this.#decoder.filled(size);
       this.#pongs = 0;
-      while (!this.#isEnded() && !this.#readHandful());
+      while (!this.#isEnded() && !this.#readBatch());
     }
   }
 
@@ -201,43 +202,43 @@ export class ZmtpConnection {
 
   readonly #endTurn = (): void => {
     this.#turnBegan = undefined;
-    this.#goOn();
+    this.#resume();
   };
 
-  #awaitOurSide(behind: Promise<unknown> | undefined): void {
-    if (behind === undefined) return;
-    this.#isBehind = true;
+  #awaitReceiver(backpressure: Promise<unknown> | undefined): void {
+    if (backpressure === undefined) return;
+    this.#awaitsReceiver = true;
     this.#decoder.keep(); // our side may still be at what it was given
-    void behind.then(() => {
-      this.#isBehind = false;
-      this.#goOn();
+    void backpressure.then(() => {
+      this.#awaitsReceiver = false;
+      this.#resume();
     });
   }
 
-  #goOn(): void {
-    if (this.#isBehind || this.#turnBegan !== undefined) return;
-    if (!this.#waits || this.#phase === "ended") return;
+  #resume(): void {
+    if (this.#awaitsReceiver || this.#turnBegan !== undefined) return;
+    if (!this.#isStopped || this.#phase === "ended") return;
     if (this.#hasMore) {
       this.#turnBegan = this.#beginTurn();
-      if (!this.#goThrough(this.#turnBegan)) return;
+      if (!this.#deliver(this.#turnBegan)) return;
     }
-    this.#waits = false;
+    this.#isStopped = false;
     this.#socket.resume();
   }
 
   /** Hands over what was read, until all of it is, the turn is over or our side is behind. True: more may be read. */
-  #goThrough(began: number): boolean {
+  #deliver(began: number): boolean {
     do {
-      this.#hasMore = !this.#readHandful();
-      this.#awaitOurSide(this.#behind?.());
+      this.#hasMore = !this.#readBatch();
+      this.#awaitReceiver(this.#backpressure?.());
       const isOver = performance.now() - began > TURN_MS;
-      this.#waits = isOver || this.#isBehind;
-    } while (this.#hasMore && !this.#waits && !this.#isEnded());
-    return !this.#waits;
+      this.#isStopped = isOver || this.#awaitsReceiver;
+    } while (this.#hasMore && !this.#isStopped && !this.#isEnded());
+    return !this.#isStopped;
   }
 
   /** False: there is more. What is thrown is the end of the connection, whoever throws it. */
-  #readHandful(): boolean {
+  #readBatch(): boolean {
     const batch: Frames[] = [];
     let failure: Error | undefined;
     let isAll = true;
@@ -261,14 +262,14 @@ export class ZmtpConnection {
     if (this.#phase === "greeting" && !this.#readGreeting()) return true;
     const most = this.#takeInBulk();
     if (most === 0) return true;
-    for (let commands = 0; commands < HANDFUL && !this.#isEnded();) {
+    for (let commands = 0; commands < BATCH_LIMIT && !this.#isEnded();) {
       const command = this.#decoder.read(batch, most);
       if (this.#phase === "introduction" && batch.length > 0) {
         throw new BadPeer("protocol", "The peer began without an introduction");
       }
       if (command === undefined) return batch.length < most;
       commands += 1;
-      if (this.#phase === "introduction") this.#onIntroduction(command);
+      if (this.#phase === "introduction") this.#onReadyCommand(command);
       else this.#onCommand(command);
     }
     return false;
@@ -276,14 +277,15 @@ export class ZmtpConnection {
 
   /** Takes what can be taken in bulk. Returns how many messages to read one by one before it is tried again; 0 where more must come first. */
   #takeInBulk(): number {
-    if (this.#bulk === undefined || this.#phase !== "traffic") return HANDFUL;
+    if (this.#bulk === undefined || this.#phase !== "traffic")
+      return BATCH_LIMIT;
     if (!this.#decoder.isBetween) return 1;
     const read = this.#decoder.peek();
     const taken = read.length > 0 ? this.#bulk.take(read) : 0;
     this.#decoder.skip(taken);
     if (this.#bulk.isCut && read.length - taken < CUT_LIMIT) return 0;
-    const most = taken > 0 ? 1 : this.#afterNone;
-    this.#afterNone = taken > 0 ? AFTER_NONE : Math.min(2 * most, HANDFUL);
+    const most = taken > 0 ? 1 : this.#oneByOne;
+    this.#oneByOne = taken > 0 ? ONE_BY_ONE : Math.min(2 * most, BATCH_LIMIT);
     return most;
   }
 
@@ -307,8 +309,8 @@ export class ZmtpConnection {
     return true;
   }
 
-  #onIntroduction({ name, body }: ZmtpCommand): void {
-    if (name === "ERROR") throw refusal(body);
+  #onReadyCommand({ name, body }: ZmtpCommand): void {
+    if (name === "ERROR") throw peerError(body);
     if (name !== "READY") {
       throw new BadPeer("protocol", "The peer began without an introduction");
     }
@@ -335,7 +337,7 @@ export class ZmtpConnection {
     if (last > 0) socket.uncork();
     // Mostly the operating system takes it all at once.
     if (socket.writableLength === 0) encoder.reuse();
-    else encoder.leave();
+    else encoder.keep();
   }
 
   readonly #drained = (error?: Error | null): void => {

@@ -35,7 +35,7 @@ const SPARE_LIMIT = 8 * 1024 * 1024; // bytes
 const FRAME_COST = 128; // bytes
 
 /** No frame has so many bytes: the length itself is damaged. */
-const ABSURD = 2 ** 40;
+const FRAME_LENGTH_LIMIT = 2 ** 40;
 
 export interface ZmtpCommand {
   readonly name: string;
@@ -61,7 +61,7 @@ export class Decoder {
   #target: LargeFrame | undefined;
   /** Memory of large frames: of a message that is not complete, and of one that was given out. */
   #held: Buffer | undefined;
-  #given: Buffer | undefined;
+  #handedOut: Buffer | undefined;
   /** Whether what was given out stays as it is: the next region is elsewhere. */
   #isKept = false;
   /** The frames so far of a message that is not complete. */
@@ -70,8 +70,8 @@ export class Decoder {
   #partsAt = -1;
   #weight = 0;
   /** Whether the message is passed over, to its last frame; and bytes of the frame that are yet to come. */
-  #isPassing = false;
-  #toPass = 0;
+  #isSkipping = false;
+  #toSkip = 0;
   readonly #onTooLarge: ((size: number) => void) | undefined;
 
   /** What is over the limit is passed over where `onTooLarge` is given; otherwise it is the peer's end. */
@@ -87,10 +87,10 @@ export class Decoder {
 
   /** Where the next bytes go; never empty. Ends the life of all frames given out, but for those that are kept. */
   region(): Uint8Array {
-    if (this.#given !== undefined) {
-      const isFree = !this.#isKept && this.#given.length <= SPARE_LIMIT;
-      if (isFree) spare = this.#given;
-      this.#given = undefined;
+    if (this.#handedOut !== undefined) {
+      const isFree = !this.#isKept && this.#handedOut.length <= SPARE_LIMIT;
+      if (isFree) spare = this.#handedOut;
+      this.#handedOut = undefined;
     }
     this.#target = this.#large;
     if (this.#large !== undefined) {
@@ -105,7 +105,7 @@ export class Decoder {
     } else if (this.#start === this.#end && this.#partsAt === -1) {
       this.#start = this.#end = 0; // what was just read is still in the processor's cache
     } else if (SLAB_SIZE - this.#end < LEAST_REGION) {
-      this.#turnOver(this.#slab);
+      this.#makeRoom(this.#slab);
     }
     return this.#slab.subarray(this.#end);
   }
@@ -131,8 +131,8 @@ export class Decoder {
     return (
       this.#large === undefined &&
       this.#parts.length === 0 &&
-      !this.#isPassing &&
-      this.#toPass === 0
+      !this.#isSkipping &&
+      this.#toSkip === 0
     );
   }
 
@@ -160,15 +160,15 @@ export class Decoder {
     }
     const slab = this.#slab;
     if (slab === undefined) return undefined;
-    if (this.#toPass > 0) {
-      const passed = Math.min(this.#toPass, this.#end - this.#start);
+    if (this.#toSkip > 0) {
+      const passed = Math.min(this.#toSkip, this.#end - this.#start);
       this.#start += passed;
-      this.#toPass -= passed;
+      this.#toSkip -= passed;
     }
     while (this.#end - this.#start >= 2 && batch.length < most) {
       const flags = slab[this.#start] ?? 0;
       if (flags > 6 || (flags & (COMMAND | MORE)) === (COMMAND | MORE)) {
-        throw damaged(`a frame with flags ${flags}`);
+        throw protocolError(`a frame with flags ${flags}`);
       }
       const isLong = (flags & LONG) !== 0;
       const bodyAt = this.#start + (isLong ? 9 : 2);
@@ -179,20 +179,21 @@ export class Decoder {
         : (slab[bodyAt - 1] ?? 0);
       const bodyEnd = bodyAt + size;
       if ((flags & COMMAND) !== 0) {
-        if (size > LARGE) throw damaged(`a command of ${size} bytes`);
+        if (size > LARGE) throw protocolError(`a command of ${size} bytes`);
         if (bodyEnd > this.#end) return undefined;
         this.#start = bodyEnd;
         return toCommand(slab.subarray(bodyAt, bodyEnd));
       }
-      if (size > ABSURD) throw damaged(`a frame of ${size} bytes`);
+      if (size > FRAME_LENGTH_LIMIT)
+        throw protocolError(`a frame of ${size} bytes`);
       if (
-        this.#isPassing ||
+        this.#isSkipping ||
         this.#weight + FRAME_COST + size > this.#limit ||
         this.#parts.length >= FRAMES_LIMIT
       ) {
-        this.#pass(size);
-        this.#isPassing = (flags & MORE) !== 0;
-        this.#toPass = Math.max(0, bodyEnd - this.#end);
+        this.#skipMessage(size);
+        this.#isSkipping = (flags & MORE) !== 0;
+        this.#toSkip = Math.max(0, bodyEnd - this.#end);
         this.#start = Math.min(bodyEnd, this.#end);
         continue;
       }
@@ -221,16 +222,16 @@ export class Decoder {
     this.#partsAt = -1;
     this.#weight = 0;
     if (this.#held === undefined) return;
-    this.#given = this.#held;
+    this.#handedOut = this.#held;
     this.#held = undefined;
   }
 
   /** Lets go of what there is of the message. */
-  #pass(size: number): void {
-    if (this.#isPassing) return;
+  #skipMessage(size: number): void {
+    if (this.#isSkipping) return;
     const known = this.#weight + size;
     if (this.#onTooLarge === undefined) {
-      throw damaged(
+      throw protocolError(
         `a message of more than ${this.#limit} bytes, or ${FRAMES_LIMIT} frames`,
       );
     }
@@ -253,7 +254,7 @@ export class Decoder {
   }
 
   /** Makes room behind what must stay: an incomplete frame, and the frames before it. */
-  #turnOver(slab: Buffer): void {
+  #makeRoom(slab: Buffer): void {
     const keep = this.#partsAt === -1 ? this.#start : this.#partsAt;
     if (this.#end - keep <= SLAB_SIZE / 2) {
       slab.copyWithin(0, keep, this.#end);
@@ -302,7 +303,7 @@ function allocate(size: number): Buffer {
 function toCommand(frame: Buffer): ZmtpCommand {
   const nameLength = frame[0] ?? 0;
   if (nameLength === 0 || 1 + nameLength > frame.length) {
-    throw damaged("a command without a name");
+    throw protocolError("a command without a name");
   }
   return {
     name: frame.toString("latin1", 1, 1 + nameLength),
@@ -310,6 +311,6 @@ function toCommand(frame: Buffer): ZmtpCommand {
   };
 }
 
-function damaged(what: string): BadPeer {
+function protocolError(what: string): BadPeer {
   return new BadPeer("protocol", `The peer sent what is no ZMTP: ${what}`);
 }

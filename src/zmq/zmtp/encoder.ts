@@ -23,7 +23,7 @@ const SLAB_SIZE = 2 * WRITE_SIZE;
 export class Encoder {
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_SIZE);
   /** Before `left` the slab is others'; from `from` to `used` is the piece in the making. */
-  #left = 0;
+  #reservedUpTo = 0;
   #from = 0;
   #used = 0;
   #pieces: Uint8Array[] = [];
@@ -49,12 +49,12 @@ export class Encoder {
 
   /** All pieces have been written: their memory serves again. */
   reuse(): void {
-    this.#from = this.#used = this.#left;
+    this.#from = this.#used = this.#reservedUpTo;
   }
 
   /** The pieces are still being written: their memory is theirs. */
-  leave(): void {
-    this.#left = this.#from = this.#used;
+  keep(): void {
+    this.#reservedUpTo = this.#from = this.#used;
   }
 
   #message(frames: Frames): number {
@@ -99,7 +99,7 @@ export class Encoder {
     if (this.#used + size <= SLAB_SIZE) return;
     this.#cut();
     this.#slab = Buffer.allocUnsafeSlow(SLAB_SIZE);
-    this.#left = this.#from = this.#used = 0;
+    this.#reservedUpTo = this.#from = this.#used = 0;
   }
 
   #cut(): void {

@@ -73,12 +73,12 @@ export function checkGreeting(bytes: Uint8Array): void {
 }
 
 /** What we say of ourselves. */
-export interface Introduction extends Pick<LinkOptions, "identity"> {
+export interface SocketProperties extends Pick<LinkOptions, "identity"> {
   readonly type: SocketType;
 }
 
 /** The body of our READY command. */
-export function ready({ type, identity }: Introduction): Uint8Array {
+export function ready({ type, identity }: SocketProperties): Uint8Array {
   const properties = [
     property("Socket-Type", Buffer.from(SOCKET_TYPES[type].name)),
   ];
@@ -103,7 +103,7 @@ export function checkReady(body: Uint8Array, type: SocketType): Uint8Array {
 }
 
 /** What the body of an ERROR command says. */
-export function refusal(body: Uint8Array): BadPeer {
+export function peerError(body: Uint8Array): BadPeer {
   const reason = Buffer.from(body.subarray(1, 1 + (body[0] ?? 0)));
   return new BadPeer(
     "refused",

@@ -17,11 +17,11 @@ const MESSAGE_LIMIT = 64 * 1024; // bytes
 export interface Sender {
   answer(frames: Frames): void;
   /** It is a stranger: nothing more is heard of it. */
-  dismiss(): void;
+  disconnect(): void;
 }
 
 /** Hears a message, which is valid for the time of the call. Must not throw. */
-export type Hear = (frames: Frames, sender: Sender) => void;
+export type RouterListener = (frames: Frames, sender: Sender) => void;
 
 export interface Router extends Disposable {
   readonly port: number;
@@ -29,7 +29,7 @@ export interface Router extends Disposable {
 
 /** Resolves once it listens, on a port that the system chooses. */
 export async function bindRouter(
-  hear: Hear,
+  hear: RouterListener,
   ip = "127.0.0.1",
 ): Promise<Router> {
   const peers = new Set<ZmtpConnection>();
@@ -48,7 +48,11 @@ export async function bindRouter(
   };
 }
 
-function accept(socket: Socket, peers: Set<ZmtpConnection>, hear: Hear): void {
+function accept(
+  socket: Socket,
+  peers: Set<ZmtpConnection>,
+  hear: RouterListener,
+): void {
   const [oldest] = peers;
   if (peers.size >= PEERS_LIMIT && oldest !== undefined) {
     oldest.destroy(); // strangers that say nothing keep no kernel out
@@ -61,7 +65,7 @@ function accept(socket: Socket, peers: Set<ZmtpConnection>, hear: Hear): void {
   };
   const sender: Sender = {
     answer: (frames) => line.push(frames),
-    dismiss: () => {
+    disconnect: () => {
       peer.destroy();
       peers.delete(peer);
     },

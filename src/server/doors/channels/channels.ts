@@ -213,8 +213,8 @@ async function toClient(
   const position = await claim.position;
   pings.startAfter(position);
   const { journal, ownership } = session;
-  const heard = () => ownership.position;
-  const readings = journal.follow(position, signal, { heard });
+  const acknowledged = () => ownership.position;
+  const readings = journal.follow(position, signal, { acknowledged });
   const source = itemsOf(journal.id, readings, ({ from, to }) => {
     const why = `messages ${from} to ${to} are no longer kept`;
     const where = { session: session.id };

@@ -22,7 +22,7 @@ import { limits } from "../../../../contract/limits.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
-import { Marks, stringify } from "../../../jupyter/raw-json.ts";
+import { Placeholders, stringify } from "../../../jupyter/raw-json.ts";
 import { textFrameOf } from "../../../jupyter/websocket-frame.ts";
 import type { Slab } from "../../../journal/slab.ts";
 import {
@@ -85,7 +85,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
       const procedures = url.pathname.slice(PREFIX.length + 1);
       const isBatch = url.searchParams.get("batch") === "1";
       const inputs = await inputsOf(req, res, url, procedures);
-      const marks = new Marks();
+      const marks = new Placeholders();
       const fairSchedule = requestScheduler.queue();
       insertRawJson(res, marks);
       const context: Context = {
@@ -93,8 +93,8 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
         by: principalOf(req),
         fairSchedule,
         inputs,
-        raw: (json) => marks.mark(json),
-        large: (json) => marks.mark(json),
+        raw: (json) => marks.add(json),
+        large: (json) => marks.add(json),
       };
       const common = {
         router,
@@ -177,12 +177,12 @@ interface CallError {
 }
 
 /** The adapter spells answers, and writes each, or each event, in one piece. */
-function insertRawJson(res: ServerResponse, marks: Marks): void {
+function insertRawJson(res: ServerResponse, marks: Placeholders): void {
   const write = res.write.bind(res) as (...args: unknown[]) => boolean;
   res.write = (chunk: unknown, ...rest: unknown[]) => {
     // By its kind, not its class: in jsdom there are two of that.
     if (!ArrayBuffer.isView(chunk)) return write(chunk, ...rest);
-    const pieces = [...marks.filledBytes(chunk as Uint8Array)];
+    const pieces = [...marks.fillBytes(chunk as Uint8Array)];
     const last = pieces.pop();
     for (const piece of pieces) write(piece);
     return write(last, ...rest);
@@ -223,10 +223,10 @@ function framesOfAnswer(
   json: readonly Buffer[],
   message: TrpcMessage,
 ): TrpcFrames {
-  const marks = new Marks();
-  const result = { ...message.result, data: marks.mark(json) };
+  const marks = new Placeholders();
+  const result = { ...message.result, data: marks.add(json) };
   const text = JSON.stringify({ ...message, result });
-  return { pieces: textFrameOf(marks.filledBytes(Buffer.from(text))) };
+  return { pieces: textFrameOf(marks.fillBytes(Buffer.from(text))) };
 }
 
 /** A reading of the journal, as the messages that a stock client expects. */
