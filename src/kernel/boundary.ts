@@ -43,8 +43,8 @@ export function boundaryOf(
       channel,
     });
   /** A message that was nearly JSON, and is now. */
-  const mended = (channel: string, what: string): void =>
-    faults.count("A message from the kernel was mended", what, {
+  const repaired = (channel: string, what: string): void =>
+    faults.count("A message from the kernel was repaired", what, {
       session,
       channel,
     });
@@ -68,10 +68,10 @@ export function boundaryOf(
         channel,
       });
     const contained =
-      <A extends unknown[], R>(act: (...args: A) => R) =>
+      <A extends unknown[], R>(callback: (...args: A) => R) =>
       (...args: A): R | undefined => {
         try {
-          return act(...args);
+          return callback(...args);
         } catch (error) {
           caught(error);
           return undefined;
@@ -82,7 +82,7 @@ export function boundaryOf(
       refused(channel, why);
       onTooLarge?.(size);
     };
-    const hear = contained((frames: Frames) => {
+    const receive = contained((frames: Frames) => {
       if (frames.length > FRAMES_LIMIT) tooLarge(sizeOf(frames));
       else onMessage(frames);
     });
@@ -90,9 +90,9 @@ export function boundaryOf(
       onLarge !== undefined &&
       frames.length <= FRAMES_LIMIT &&
       sizeOf(frames) >= LARGE;
-    function* hearing(frames: Frames): Generator<void, void> {
+    function* receiving(frames: Frames): Generator<void, void> {
       if (onLarge === undefined || !isLarge(frames)) {
-        hear(frames);
+        receive(frames);
         return;
       }
       try {
@@ -103,7 +103,7 @@ export function boundaryOf(
     }
     let caughtUp: Promise<void> | undefined;
     let catchUp = (): void => {};
-    const inLine = inOrder({
+    const enqueue = inOrder({
       pause() {
         caughtUp = new Promise((resolve) => (catchUp = resolve));
         busy?.(caughtUp);
@@ -117,8 +117,8 @@ export function boundaryOf(
       ...rest,
       onMessages: (batch) => {
         for (const frames of batch) {
-          if (caughtUp === undefined && !isLarge(frames)) hear(frames);
-          else inLine(hearing(frames));
+          if (caughtUp === undefined && !isLarge(frames)) receive(frames);
+          else enqueue(receiving(frames));
         }
       },
       onTooLarge: contained(tooLarge),
@@ -138,7 +138,7 @@ export function boundaryOf(
     });
   };
 
-  return { connect, refused, mended };
+  return { connect, refused, repaired };
 }
 
 function sizeOf(frames: Frames): number {

@@ -14,7 +14,7 @@ const TIMEOUT_MS = 5_000;
 /** A timer that is this late tells of us, not of the kernel: its echo may be waiting to be read. */
 const LATE_MS = 1_000;
 /** From an echo to the next question. */
-const PAUSE_MS = 2_000;
+const INTERVAL_MS = 2_000;
 /** Most bytes that an echo may have: what we send has less than 40. */
 const ECHO_LIMIT = 64 * 1024;
 
@@ -27,7 +27,7 @@ export interface HeartbeatOptions {
   /** What answers there is no echo and never will be: it stays silent. */
   readonly givenUp: (why: Error) => void;
   /** Whether silence has an innocent cause just now, such as a kernel that cannot answer while it computes. */
-  readonly excused: () => boolean;
+  readonly isSilenceExpected: () => boolean;
 }
 
 /** Until it is closed. */
@@ -41,27 +41,27 @@ export function watchHeartbeat({
   curve,
   changed,
   givenUp,
-  excused,
+  isSilenceExpected,
 }: HeartbeatOptions): Heartbeat {
   /** Nobody else's bytes are taken for an echo of ours. */
   const name = randomBytes(8).toString("hex");
   let last = 0;
   let isAnswered = false;
   let isOver = false;
-  let told: boolean | undefined;
+  let reported: boolean | undefined;
   let timer: NodeJS.Timeout | undefined;
 
-  const tell = (beats: boolean): void => {
-    if (told === beats) return;
-    told = beats;
+  const report = (beats: boolean): void => {
+    if (reported === beats) return;
+    reported = beats;
     changed(beats);
   };
-  const wait = (act: () => void, delay_ms: number): void => {
+  const schedule = (action: () => void, delay_ms: number): void => {
     clearTimeout(timer);
-    timer = setTimeout(act, delay_ms);
+    timer = setTimeout(action, delay_ms);
     timer.unref();
   };
-  const ask = (): void => {
+  const sendBeat = (): void => {
     if (isOver) return;
     last += 1;
     isAnswered = false;
@@ -70,28 +70,28 @@ export function watchHeartbeat({
       // An empty frame first is how a dealer speaks to a REP socket, and unlike a REQ it may ask again after a silence.
       link.send([EMPTY, Buffer.from(`${name} ${last}`)]);
     }
-    const asked = performance.now();
-    wait(() => {
-      const late = performance.now() - asked - TIMEOUT_MS;
-      if (late < LATE_MS && !excused()) tell(false);
-      ask();
+    const sentAt = performance.now();
+    schedule(() => {
+      const late = performance.now() - sentAt - TIMEOUT_MS;
+      if (late < LATE_MS && !isSilenceExpected()) report(false);
+      sendBeat();
     }, TIMEOUT_MS);
   };
   /** Which of ours it echoes, if any. */
   const beatIn = (frame: Uint8Array | undefined): number | undefined => {
     if (frame === undefined || frame.length > 40) return undefined;
-    const [whose, number] = Buffer.from(frame).toString("latin1").split(" ");
+    const [sender, number] = Buffer.from(frame).toString("latin1").split(" ");
     const beat = Number(number);
-    return whose === name && beat >= 1 && beat <= last ? beat : undefined;
+    return sender === name && beat >= 1 && beat <= last ? beat : undefined;
   };
-  const hear = (frame: Uint8Array | undefined): void => {
+  const receiveEcho = (frame: Uint8Array | undefined): void => {
     const beat = beatIn(frame);
     if (beat === undefined) return;
     // A late echo is of an older beat; it still proves that somebody is there.
-    tell(true);
+    report(true);
     if (beat !== last || isAnswered) return;
     isAnswered = true;
-    wait(ask, PAUSE_MS);
+    schedule(sendBeat, INTERVAL_MS);
   };
   const close = (): void => {
     isOver = true;
@@ -104,15 +104,15 @@ export function watchHeartbeat({
     endpoint,
     limit: ECHO_LIMIT,
     ...(curve !== undefined && { curve }),
-    onMessage: (frames) => hear(frames.at(-1)),
+    onMessage: (frames) => receiveEcho(frames.at(-1)),
     onState: (state, error) => {
       if (state !== "closed" || error === undefined) return;
       close();
       givenUp(error);
-      tell(false);
+      report(false);
     },
   });
-  ask();
+  sendBeat();
   return { close };
 }
 

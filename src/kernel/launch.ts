@@ -22,14 +22,14 @@ import { within } from "../time/within.ts";
 import type { KernelTransport } from "../zmq/transport.ts";
 import type { IpcSupport } from "./ipc.ts";
 import type { Hooks, Kernel, Recipe } from "./kernel.ts";
-import { fittingOf, type Misfit } from "./misfit.ts";
+import { bindCheckOf, type BindFailure } from "./bind-check.ts";
 import { isFault } from "./fault.ts";
 import { awaitRegistration, type Registration } from "./registration.ts";
 import { RunningKernel } from "./running-kernel.ts";
 import {
   answerFailure,
   commandFailure,
-  type Course,
+  type StartProgress,
   exitFailure,
   registrationFailure,
   stepFailure,
@@ -55,7 +55,7 @@ export interface SocketChoice {
   release(): void;
   readonly support: IpcSupport;
   /** What a launch has shown of the kernel's Unix sockets. */
-  learn(support: "able" | "unable"): void;
+  remember(support: "able" | "unable"): void;
 }
 
 interface LaunchNeeds extends LaunchOptions {
@@ -70,58 +70,58 @@ export async function launch(
 ): Promise<Kernel> {
   const { sockets, deadline, log } = needs;
   for (let tries = 1; ; tries += 1) {
-    const held = holdingExit(hooks);
+    const held = withholdExit(hooks);
     const isLast = tries === PORT_TRIES;
     const attempt: Attempt = { ...needs, recipe, hooks: held.hooks, isLast };
     try {
       const kernel = await attempted(attempt);
-      if (kernel.connection.transport === "ipc") sockets.learn("able");
-      held.tell();
+      if (kernel.connection.transport === "ipc") sockets.remember("able");
+      held.release();
       return kernel;
     } catch (error) {
-      const { misfit } = attempt;
-      if (misfit === undefined || deadline.aborted || isLast) {
-        held.tell();
+      const { bindFailure } = attempt;
+      if (bindFailure === undefined || deadline.aborted || isLast) {
+        held.release();
         throw error;
       }
       sockets.release();
-      if (misfit === "ipc") {
-        sockets.learn("unable");
+      if (bindFailure === "ipc") {
+        sockets.remember("unable");
         tries = 0; // its ports are yet to be tried
       }
-      log.warn({ session: recipe.session_id }, AGAIN[misfit]);
+      log.warn({ session: recipe.session_id }, RETRY_MESSAGES[bindFailure]);
     }
   }
 }
 
 /** What the log says of a launch that is tried once more. */
-const AGAIN = {
+const RETRY_MESSAGES = {
   ports:
     "Another program has a port that was meant for the kernel: starting the kernel once more, with others",
   ipc: "The kernel has not bound its Unix sockets: starting it once more, with TCP ports, to which every user of this machine can connect",
 } as const;
 
 /** Why an attempt is given up; heard of only when no other follows. */
-const MISFITS = {
+const BIND_FAILURES = {
   ports: "another program has one of its ports",
   ipc: "it has not bound its Unix sockets",
 } as const;
 
 /** Keeps back that an attempt's process has exited, until it is known that no other attempt follows: to a session, all of them are one run. */
-function holdingExit(hooks: Hooks): { hooks: Hooks; tell: () => void } {
+function withholdExit(hooks: Hooks): { hooks: Hooks; release: () => void } {
   let kept: Exit | undefined;
-  let isTold = false;
+  let isReleased = false;
   return {
     hooks: {
       ...hooks,
       exited(exit) {
-        if (isTold) hooks.exited(exit);
+        if (isReleased) hooks.exited(exit);
         else kept = exit;
       },
     },
     /** What was kept back, and from now on everything at once. */
-    tell() {
-      isTold = true;
+    release() {
+      isReleased = true;
       if (kept !== undefined) hooks.exited(kept);
     },
   };
@@ -134,7 +134,7 @@ interface Attempt extends LaunchNeeds {
   /** No other attempt follows: it has all the time that there is. */
   readonly isLast: boolean;
   /** What it failed for, where another attempt may do better. */
-  misfit?: Misfit | undefined;
+  bindFailure?: BindFailure | undefined;
 }
 
 async function attempted(attempt: Attempt): Promise<Kernel> {
@@ -142,14 +142,14 @@ async function attempted(attempt: Attempt): Promise<Kernel> {
     const reservation = await reserved(attempt);
     const connection = connectionOf(reservation, attempt.recipe.key);
     const started = await start(attempt, connection);
-    return await introduced(attempt, started, { connection, reservation });
+    return await connected(attempt, started, { connection, reservation });
   }
   await using registration = await openRegistration(attempt);
   const { ip } = attempt.host;
   const file = registrationFile(ip, registration.port, attempt.recipe.key);
   const started = await start(attempt, file);
   const connection = await registered(attempt, started, registration);
-  return await introduced(attempt, started, { connection });
+  return await connected(attempt, started, { connection });
 }
 
 async function reserved({ recipe, sockets }: Attempt): Promise<Reservation> {
@@ -289,7 +289,7 @@ async function registered(
       registration.connection,
       process.exited.then((exit) => {
         const gone = { session_id, exit };
-        const course = courseOf(recipe, started);
+        const course = progressOf(recipe, started);
         throw exitFailure("exited_before_handshake", gone, course);
       }),
       rejectOnAbort(deadline),
@@ -300,14 +300,14 @@ async function registered(
     hooks.exited(await ended(process));
     if (error instanceof SupervisorError) throw error;
     const why = isFault(error, "bad_registration") ? error.message : undefined;
-    const { strangers } = registration;
-    const heard = { why, strangers, course: courseOf(recipe, started) };
+    const { unsigned } = registration;
+    const heard = { why, unsigned, course: progressOf(recipe, started) };
     throw registrationFailure(recipe, heard, error);
   }
 }
 
 /** Connects and waits for the first answer. From here on the running kernel tells of the exit. */
-async function introduced(
+async function connected(
   attempt: Attempt,
   started: Started,
   where: {
@@ -318,7 +318,7 @@ async function introduced(
   const { recipe, host, hooks, transport, sockets, isLast, deadline } = attempt;
   const { process } = started;
   const { session_id, timeout_ms } = recipe;
-  const fitting = fittingOf({
+  const fitting = bindCheckOf({
     transport,
     reservation: where.reservation,
     support: sockets.support,
@@ -338,32 +338,35 @@ async function introduced(
   });
   const over = new AbortController();
   try {
-    attempt.misfit = await Promise.race([
-      kernel.introduce(deadline).then(() => fitting.afterAnswer()),
+    attempt.bindFailure = await Promise.race([
+      kernel.connect(deadline).then(() => fitting.afterAnswer()),
       kernel.exited.then(async (exit) => {
         const gone = { session_id, exit };
-        const course = courseOf(recipe, started);
+        const course = progressOf(recipe, started);
         const failed = exitFailure("exited_during_start", gone, course);
-        attempt.misfit ??= await fitting.afterExit(exit);
+        attempt.bindFailure ??= await fitting.afterExit(exit);
         throw failed;
       }),
-      fitting.misfit(over.signal),
+      fitting.failure(over.signal),
     ]);
-    if (attempt.misfit === undefined) return kernel;
-    throw new Error(MISFITS[attempt.misfit]);
+    if (attempt.bindFailure === undefined) return kernel;
+    throw new Error(BIND_FAILURES[attempt.bindFailure]);
   } catch (error) {
-    attempt.misfit ??= fitting.afterError(error);
+    attempt.bindFailure ??= fitting.afterError(error);
     await ended(process);
     await within(kernel.exited, REAP_MS);
-    throw answerFailure(recipe, error, courseOf(recipe, started));
+    throw answerFailure(recipe, error, progressOf(recipe, started));
   } finally {
     over.abort();
   }
 }
 
-function courseOf(recipe: Recipe, { process, command }: Started): Course {
+function progressOf(
+  recipe: Recipe,
+  { process, command }: Started,
+): StartProgress {
   return {
-    through: throughWhich(recipe, command.shell),
+    through: shellUsed(recipe, command.shell),
     hasMarkers: command.markers,
     printed: process.output,
   };
@@ -402,7 +405,7 @@ export function connectionOf(
   return { ...address, signature_scheme: "hmac-sha256", key };
 }
 
-function throughWhich(
+function shellUsed(
   { startup_environment, startup_environment_arg }: Recipe,
   shell: string | undefined,
 ): string | undefined {

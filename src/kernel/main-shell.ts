@@ -13,17 +13,17 @@ const IDLE_TIMEOUT_MS = 2_000;
 export class MainShell {
   /** Resolves when it is known to be idle, or has said that it is busy with something else. */
   readonly settled: Promise<true>;
-  readonly #tell: (state: ShellState) => void;
-  readonly #asked = new Set<string>();
+  readonly #report: (state: ShellState) => void;
+  readonly #requests = new Set<string>();
   #hasAnswered = false;
   #isBusy = false;
   #isSettled = false;
   #resolve: () => void = () => {};
-  #late: NodeJS.Timeout | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
 
   /** `tell` is called at most once with each state. */
-  constructor(tell: (state: ShellState) => void) {
-    this.#tell = tell;
+  constructor(report: (state: ShellState) => void) {
+    this.#report = report;
     this.settled = new Promise((resolve) => {
       this.#resolve = () => resolve(true);
     });
@@ -39,43 +39,43 @@ export class MainShell {
   }
 
   /** A request of ours goes to it. */
-  asked(msg_id: string): void {
-    if (!this.#isSettled) this.#asked.add(msg_id);
+  requestSent(msg_id: string): void {
+    if (!this.#isSettled) this.#requests.add(msg_id);
   }
 
   /** It replies to a request of ours. A kernel may forget to say that it is idle again. */
-  answered(msg_id: string): void {
-    if (!this.#asked.has(msg_id) || this.#hasAnswered) return;
+  replyReceived(msg_id: string): void {
+    if (!this.#requests.has(msg_id) || this.#hasAnswered) return;
     this.#hasAnswered = true;
-    this.#late = setTimeout(() => this.#settle(), IDLE_TIMEOUT_MS);
-    this.#late.unref();
+    this.#idleTimer = setTimeout(() => this.#settle(), IDLE_TIMEOUT_MS);
+    this.#idleTimer.unref();
   }
 
   /** It says its state on account of a request of ours. */
-  said(msg_id: string, state: ShellState): void {
-    if (state === "idle" && this.#asked.has(msg_id)) this.#settle();
+  stateForOwn(msg_id: string, state: ShellState): void {
+    if (state === "idle" && this.#requests.has(msg_id)) this.#settle();
   }
 
   /** It says its state on account of somebody else's request. */
-  saidToOthers(state: ShellState): void {
+  stateForOthers(state: ShellState): void {
     this.#isBusy = state === "busy";
   }
 
   /** It has not answered, while the kernel has. */
   assumeBusy(): void {
-    if (!this.#isSettled && !this.#isBusy) this.#tell("busy");
+    if (!this.#isSettled && !this.#isBusy) this.#report("busy");
   }
 
   close(): void {
-    clearTimeout(this.#late);
+    clearTimeout(this.#idleTimer);
     this.#isSettled = true;
   }
 
   #settle(): void {
     if (this.#isSettled) return;
     this.close();
-    this.#asked.clear();
-    if (!this.#isBusy) this.#tell("idle");
+    this.#requests.clear();
+    if (!this.#isBusy) this.#report("idle");
     this.#resolve();
   }
 }

@@ -38,7 +38,7 @@ export function signedTo(link: Link, signer: Signer): Outgoing {
       const signature = await requestScheduler.run(signer.signing(message.raw));
       if (isClosed) return;
       waiting.shift();
-      bytes -= sizeInLine(message);
+      bytes -= queuedSize(message);
       try {
         link.send(toFrames(message, { sign: () => signature }));
       } catch {
@@ -48,7 +48,7 @@ export function signedTo(link: Link, signer: Signer): Outgoing {
     }
   };
   const send = (message: Message): void => {
-    const size = sizeInLine(message);
+    const size = queuedSize(message);
     if (waiting.length === 0 && size < LARGE) {
       link.send(toFrames(message, signer));
       return;
@@ -62,6 +62,6 @@ export function signedTo(link: Link, signer: Signer): Outgoing {
   return { send, close };
 }
 
-function sizeInLine(message: Message): number {
+function queuedSize(message: Message): number {
   return sizeOf(message) + OVERHEAD + 9 * message.buffers.length;
 }

@@ -18,13 +18,13 @@ import type {
 } from "../zmq/transport.ts";
 
 /** From one look to the next. */
-const LOOK_MS = 250;
+const POLL_MS = 250;
 /** How long a kernel that has complained of an address may take to answer in spite of it. */
-const COMPLAINT_MS = 1_500;
+const REPORT_GRACE_MS = 1_500;
 /** From the first of the five to the last: kernels bind all of them at once, and a link looks again within a second. */
 const PARTIAL_MS = 2_500;
 /** From one knock at the ports without a link to the next. */
-const KNOCK_MS = 750;
+const PROBE_MS = 750;
 /** A ZeroMQ peer greets as soon as it has accepted a connection. */
 const GREETING_MS = 1_000;
 
@@ -38,9 +38,9 @@ export interface PortWatch {
    * Resolves with true once a port is known to be somebody else's, and with
    * false when `signal` aborts. `output`: what the kernel has printed so far.
    */
-  lost(output: () => string, signal: AbortSignal): Promise<boolean>;
+  portLost(output: () => string, signal: AbortSignal): Promise<boolean>;
   /** For a kernel that has answered: whether a link that is not connected leads to somebody else. */
-  leadsToStranger(): Promise<boolean>;
+  reachesForeignProcess(): Promise<boolean>;
 }
 
 export function watchPorts(
@@ -52,10 +52,10 @@ export function watchPorts(
 
   const has = (state: LinkState | "refused"): boolean =>
     [...links.values()].includes(state);
-  const hasStranger = async (): Promise<boolean> => {
+  const hasForeignProcess = async (): Promise<boolean> => {
     const asked = [...links]
       .filter(([, state]) => state === "connecting")
-      .map(([endpoint]) => isStranger(address.ip, portOf(endpoint)));
+      .map(([endpoint]) => isForeignProcess(address.ip, portOf(endpoint)));
     return (await Promise.all(asked)).includes(true);
   };
   const connect = (options: LinkOptions): Link => {
@@ -77,37 +77,43 @@ export function watchPorts(
     get hasRefused() {
       return has("refused");
     },
-    async lost(output, signal) {
-      let complained: number | undefined;
-      let knocked = performance.now();
-      let foundStranger = false;
+    async portLost(output, signal) {
+      let reportedAt: number | undefined;
+      let probedAt = performance.now();
+      let foundForeignProcess = false;
       const ports = portsOf(address);
       while (!signal.aborted) {
         const now = performance.now();
-        if (complained === undefined && complainsOf(ports, output())) {
-          complained = now;
+        if (reportedAt === undefined && reportsTakenPort(ports, output())) {
+          reportedAt = now;
         }
         const isPartial = has("connected") && has("connecting");
         const isLost =
           has("refused") ||
-          (complained !== undefined && now - complained >= COMPLAINT_MS) ||
+          (reportedAt !== undefined && now - reportedAt >= REPORT_GRACE_MS) ||
           (isPartial && now - (firstConnected ?? now) >= PARTIAL_MS) ||
-          foundStranger;
+          foundForeignProcess;
         if (isLost) return true;
-        if (now - knocked >= KNOCK_MS) {
-          knocked = now;
-          void hasStranger().then((found) => (foundStranger ||= found));
+        if (now - probedAt >= PROBE_MS) {
+          probedAt = now;
+          void hasForeignProcess().then(
+            (found) => (foundForeignProcess ||= found),
+          );
         }
-        await delay(LOOK_MS, undefined, { signal }).catch(() => {}); // aborted: the loop ends
+        await delay(POLL_MS, undefined, { signal }).catch(() => {}); // aborted: the loop ends
       }
       return false;
     },
-    leadsToStranger: async () => has("refused") || (await hasStranger()),
+    reachesForeignProcess: async () =>
+      has("refused") || (await hasForeignProcess()),
   };
 }
 
 /** Whether a kernel, or its libraries, printed that one of these ports is taken. A line that names other ports only is about something else. */
-export function complainsOf(ports: readonly number[], output: string): boolean {
+export function reportsTakenPort(
+  ports: readonly number[],
+  output: string,
+): boolean {
   return output.split("\n").some((line) => {
     if (!/address (is )?already in use|EADDRINUSE|address in use/i.test(line)) {
       return false;
@@ -133,7 +139,7 @@ function portOf(endpoint: string): number {
 }
 
 /** Accepts connections and does not greet as ZeroMQ does. Never rejects. */
-function isStranger(host: string, port: number): Promise<boolean> {
+function isForeignProcess(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     let timer: NodeJS.Timeout | undefined;

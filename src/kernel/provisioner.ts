@@ -36,19 +36,19 @@ export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
     reserved.set(session_id, reservation);
     return reservation;
   };
-  const wanted = (recipe: Recipe): KernelSockets =>
+  const desired = (recipe: Recipe): KernelSockets =>
     recipe.kernel_sockets ?? options.sockets;
   const supportOf = (recipe: Recipe): IpcSupport => {
-    if (wanted(recipe) === "ipc") return "required";
+    if (desired(recipe) === "ipc") return "required";
     return known.get(commandOf(recipe)) ?? ipcSupport(recipe);
   };
-  const learn = (recipe: Recipe, support: "able" | "unable"): void => {
+  const remember = (recipe: Recipe, support: "able" | "unable"): void => {
     known.set(commandOf(recipe), support);
     const [oldest] = known.keys();
     if (known.size > KNOWN_LIMIT && oldest !== undefined) known.delete(oldest);
   };
   const wantsIpc = (recipe: Recipe): boolean => {
-    if (host.platform === "win32" || wanted(recipe) === "tcp") return false;
+    if (host.platform === "win32" || desired(recipe) === "tcp") return false;
     return supportOf(recipe) !== "unable";
   };
   const reservationFor = async (recipe: Recipe): Promise<Reservation> => {
@@ -58,7 +58,7 @@ export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
     if (wantsIpc(recipe)) {
       const reservation = await host.reserveSockets();
       if (reservation !== undefined) return keep(session_id, reservation);
-      if (wanted(recipe) === "ipc") {
+      if (desired(recipe) === "ipc") {
         throw new Error("no Unix socket can be made for it");
       }
       log.warn(
@@ -88,7 +88,7 @@ export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
         get support() {
           return supportOf(recipe);
         },
-        learn: (support) => learn(recipe, support),
+        remember: (support) => remember(recipe, support),
       };
       const needs = { ...options, sockets, deadline: time.signal };
       return await launch(recipe, hooks, needs);
@@ -119,7 +119,7 @@ async function adopt(
   try {
     const { platform } = host;
     kernel = new RunningKernel({ ...run, process: undefined, platform });
-    await kernel.introduce(time.signal);
+    await kernel.connect(time.signal);
     return kernel;
   } catch (error) {
     kernel?.close();

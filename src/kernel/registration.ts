@@ -43,7 +43,7 @@ export interface Registration extends AsyncDisposable {
   /** Resolves with what the first good registration says; rejects with a `bad_registration` for one that is signed by us and makes no sense. */
   readonly connection: Promise<ConnectionInfo>;
   /** How many messages were not signed with the key. */
-  readonly strangers: number;
+  readonly unsigned: number;
 }
 
 /** Binds a socket on `ip` that waits for one kernel, which signs with `key`. `refused` hears of what others send. */
@@ -60,11 +60,11 @@ export async function awaitRegistration(
     refuse = reject;
   });
   connection.catch(() => {}); // whoever launches awaits it; a launch that failed before does not
-  let strangers = 0;
+  let unsigned = 0;
   const router = await bindRouter((frames, sender) => {
     const signed = signedParts(frames, signer);
     if (signed === undefined) {
-      strangers += 1;
+      unsigned += 1;
       refused("it is not signed with the kernel's key");
       sender.disconnect();
       return;
@@ -81,18 +81,22 @@ export async function awaitRegistration(
       });
     } catch (error) {
       const isTold = isFault(error, "bad_registration");
-      refuse(isTold ? error : bad("the kernel's registration is malformed"));
+      refuse(
+        isTold
+          ? error
+          : badRegistration("the kernel's registration is malformed"),
+      );
     }
   }, ip);
   return {
     port: router.port,
     connection,
-    get strangers() {
-      return strangers;
+    get unsigned() {
+      return unsigned;
     },
     [Symbol.asyncDispose]() {
       router[Symbol.dispose]();
-      refuse(bad("the registration socket was closed"));
+      refuse(badRegistration("the registration socket was closed"));
       return Promise.resolve();
     },
   };
@@ -121,7 +125,7 @@ function signedParts(
   const [signature, ...parts] = at === -1 ? [] : frames.slice(at + 1);
   if (signature === undefined || parts.length === 0) return undefined;
   // In both dialects the digest is that of the signed frames in a row.
-  const signed = only(Buffer.concat(parts.slice(0, 4)));
+  const signed = contentOnly(Buffer.concat(parts.slice(0, 4)));
   if (!signer.verifies(signature, signed)) return undefined;
   return { identities: frames.slice(0, at), parts };
 }
@@ -135,7 +139,7 @@ function read(
   const [content] = parts;
   if (content !== undefined && parts.length === 1) {
     const answer = Buffer.from(JSON.stringify({ status: "ok" }));
-    const signature = signer.sign(only(answer));
+    const signature = signer.sign(contentOnly(answer));
     return {
       ports: portsIn(content),
       acknowledge: () => [...identities, DELIMITER, signature, answer],
@@ -143,7 +147,7 @@ function read(
   }
   const message = messageIn(frames, signer);
   if (message.header.msg_type !== "handshake_request") {
-    throw bad(
+    throw badRegistration(
       "the kernel sent a message of another type than handshake_request as its registration",
     );
   }
@@ -166,7 +170,9 @@ function messageIn(
   try {
     return new FrameReader(signer).read(frames, "control");
   } catch (cause) {
-    throw bad("the kernel's registration is no Jupyter message", { cause });
+    throw badRegistration("the kernel's registration is no Jupyter message", {
+      cause,
+    });
   }
 }
 
@@ -175,12 +181,12 @@ function portsIn(content: Uint8Array): z.output<typeof Ports> {
   try {
     parsed = JSON.parse(Buffer.from(content).toString());
   } catch {
-    throw bad("the kernel's registration is not JSON");
+    throw badRegistration("the kernel's registration is not JSON");
   }
   const ports = Ports.safeParse(parsed);
   if (ports.success) return ports.data;
   const wrong = ports.error.issues.map(({ path }) => path.join("."));
-  throw bad(
+  throw badRegistration(
     `the kernel's registration does not name its five ports: ${
       wrong.every((name) => name === "")
         ? "it is no object"
@@ -189,11 +195,11 @@ function portsIn(content: Uint8Array): z.output<typeof Ports> {
   );
 }
 
-function bad(why: string, options?: ErrorOptions): KernelFault {
+function badRegistration(why: string, options?: ErrorOptions): KernelFault {
   return new KernelFault("bad_registration", why, options);
 }
 
-function only(content: Uint8Array) {
+function contentOnly(content: Uint8Array) {
   const nothing = EMPTY_OBJECT.subarray(0, 0);
   return {
     header: nothing,

@@ -41,7 +41,7 @@ import {
 } from "../zmq/transport.ts";
 
 /** From one question who the kernel is to the next, while it does not answer. */
-const ASK_AGAIN_MS = 500;
+const PROBE_INTERVAL_MS = 500;
 /** How long a kernel that answered may leave us without proof that its iopub reaches us, and its stdin. */
 const REACH_TIMEOUT_MS = 2_000;
 /** How long what is in flight may take after the process is gone. */
@@ -84,14 +84,14 @@ export class RunningKernel implements Kernel, Stoppable {
   #info: Readonly<Record<string, unknown>> = {};
   #iopubSeen: (() => void) | undefined;
   readonly #stdinConnected: Promise<void>;
-  readonly #canBeAsked: () => void;
+  readonly #resolveStdin: () => void;
   readonly #log: Log;
   /** Rejects once a channel is given up. */
   readonly #channelLost: Promise<never>;
   readonly #loseChannel: (why: KernelFault) => void;
   /** Why we ended it, where nobody asked for that. */
-  #why: string | undefined;
-  #gone: ((exit: Exit) => void) | undefined;
+  #endReason: string | undefined;
+  #resolveExit: ((exit: Exit) => void) | undefined;
   readonly #shell: MainShell;
 
   constructor(run: KernelRun) {
@@ -100,9 +100,9 @@ export class RunningKernel implements Kernel, Stoppable {
     const { connection, hooks, faults } = run;
     const { session_id } = run.recipe;
     this.#log = run.log.child({ session: session_id });
-    let canBeAsked = () => {};
-    this.#stdinConnected = new Promise((resolve) => (canBeAsked = resolve));
-    this.#canBeAsked = canBeAsked;
+    let resolveStdin = () => {};
+    this.#stdinConnected = new Promise((resolve) => (resolveStdin = resolve));
+    this.#resolveStdin = resolveStdin;
     let lose: (why: KernelFault) => void = () => {};
     this.#channelLost = new Promise((_, reject) => (lose = reject));
     this.#channelLost.catch(() => {}); // whoever introduces us waits for it
@@ -115,10 +115,11 @@ export class RunningKernel implements Kernel, Stoppable {
       new Signer(connection.key, connection.signature_scheme),
       {
         ...hooks,
-        message: (message) => this.#heard(message),
-        burst: (burst) => this.#heardBurst(burst),
+        message: (message) => this.#received(message),
+        burst: (burst) => this.#receivedBurst(burst),
         refused: (refusal) => this.#refused(refusal),
-        moved: (channel, state, error) => this.#moved(channel, state, error),
+        stateChanged: (channel, state, error) =>
+          this.#moved(channel, state, error),
       },
     );
     try {
@@ -129,7 +130,8 @@ export class RunningKernel implements Kernel, Stoppable {
         changed: (beats) => hooks.heartbeat(beats),
         givenUp: (error) =>
           this.#log.warn(`The heartbeat was given up: ${error.message}`),
-        excused: () => this.#shell.isBusy && run.process?.isScheduled === true,
+        isSilenceExpected: () =>
+          this.#shell.isBusy && run.process?.isScheduled === true,
       });
     } catch (error) {
       this.#sockets.close();
@@ -152,7 +154,7 @@ export class RunningKernel implements Kernel, Stoppable {
    * connected to yet, ZeroMQ drops. Resolves with its answer; pends when the kernel dies, so race it
    * against `exited`.
    */
-  async introduce(signal: AbortSignal): Promise<KernelInfo> {
+  async connect(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
     const fails = Promise.race([rejectOnAbort(signal), this.#channelLost]);
     fails.catch(() => {}); // raced below; when it loses, nobody waits for it
@@ -162,26 +164,29 @@ export class RunningKernel implements Kernel, Stoppable {
       signal.throwIfAborted();
       // What is sent before a kernel listens waits in the link, so asking twice serves only those that are there.
       if (answers.length === 0 || this.#sockets.isConnected("shell")) {
-        answers.push(this.#ask("shell", "kernel_info_request", {}));
+        answers.push(this.#request("shell", "kernel_info_request", {}));
       }
       if (this.#sockets.isConnected("control")) {
-        answers.push(this.#ask("control", "kernel_info_request", {}));
+        answers.push(this.#request("control", "kernel_info_request", {}));
       }
-      answer = await within(Promise.race([...answers, fails]), ASK_AGAIN_MS);
+      answer = await within(
+        Promise.race([...answers, fails]),
+        PROBE_INTERVAL_MS,
+      );
     }
     const seen = Promise.race([iopub.then(() => true), fails]);
     seen.catch(() => {}); // likewise
     const latest = performance.now() + REACH_TIMEOUT_MS;
     while (
-      (await within(seen, ASK_AGAIN_MS)) === undefined &&
+      (await within(seen, PROBE_INTERVAL_MS)) === undefined &&
       performance.now() < latest
     ) {
-      void this.#ask("shell", "kernel_info_request", {}); // its busy and idle are what we are after
+      void this.#request("shell", "kernel_info_request", {}); // its busy and idle are what we are after
     }
     const left = Math.max(0, latest - performance.now());
     await Promise.race([within(this.#stdinConnected, left), fails]);
     await this.#shellSettled(fails);
-    this.#isIntroduced = true;
+    this.#isConnected = true;
     this.#info = answer;
     return this.#info as KernelInfo;
   }
@@ -189,7 +194,7 @@ export class RunningKernel implements Kernel, Stoppable {
   /** The main shell says that it is idle soon after its answer. That of an adopted kernel may run something for hours. */
   async #shellSettled(tooLate: Promise<never>): Promise<void> {
     const shell = this.#shell;
-    await Promise.race([within(shell.settled, ASK_AGAIN_MS), tooLate]);
+    await Promise.race([within(shell.settled, PROBE_INTERVAL_MS), tooLate]);
     const isAdopted = this.#run.process === undefined;
     if (isAdopted && !shell.hasAnswered) shell.assumeBusy();
   }
@@ -214,7 +219,7 @@ export class RunningKernel implements Kernel, Stoppable {
       const why = `its process is ${outcome}`;
       throw failure("interrupt_failed", { session_id, why });
     }
-    const reply = this.#ask("control", "interrupt_request", {});
+    const reply = this.#request("control", "interrupt_request", {});
     let answer: unknown;
     try {
       answer = await within(reply, INTERRUPT_TIMEOUT_MS);
@@ -245,7 +250,7 @@ export class RunningKernel implements Kernel, Stoppable {
     const exit = await stop(this);
     if (exit !== undefined) return exit;
     if (this.#run.process === undefined) {
-      this.#isGone();
+      this.#reportExit();
       return this.exited;
     }
     throw failure("process_not_found", {
@@ -257,7 +262,9 @@ export class RunningKernel implements Kernel, Stoppable {
 
   askToShutDown(): void {
     try {
-      void this.#ask("control", "shutdown_request", { restart: this.#restart });
+      void this.#request("control", "shutdown_request", {
+        restart: this.#restart,
+      });
     } catch {
       // It takes no messages: the next rung does not ask.
     }
@@ -287,14 +294,14 @@ export class RunningKernel implements Kernel, Stoppable {
   }
 
   /** A request of our own; resolves with the content of its reply, rejects with a `bad_reply`, and pends for ever without one. */
-  #ask(
+  #request(
     channel: "shell" | "control",
     msg_type: string,
     content: Record<string, unknown>,
   ): Promise<Content> {
     const { session_id, username } = this.#run.recipe;
     const msg_id = `supervisor-${randomUUID()}`;
-    if (channel === "shell") this.#shell.asked(msg_id);
+    if (channel === "shell") this.#shell.requestSent(msg_id);
     this.send(
       compose({
         channel,
@@ -317,7 +324,7 @@ export class RunningKernel implements Kernel, Stoppable {
   }
 
   /** kernel → session */
-  #heard(message: Message): void {
+  #received(message: Message): void {
     const { channel, header, parent_header } = message;
     if (channel === "iopub") {
       this.#iopubSeen?.();
@@ -328,27 +335,27 @@ export class RunningKernel implements Kernel, Stoppable {
       channel === "iopub" && header.msg_type === "status"
         ? stateIn(message)
         : undefined;
-    const asked = this.#own.get(parent_id);
-    if (asked !== undefined) {
-      if (channel === "shell") this.#shell.answered(parent_id);
-      if (state !== undefined) this.#shell.said(parent_id, state);
+    const pending = this.#own.get(parent_id);
+    if (pending !== undefined) {
+      if (channel === "shell") this.#shell.replyReceived(parent_id);
+      if (state !== undefined) this.#shell.stateForOwn(parent_id, state);
       if (channel === "iopub") return;
       // Parsed here: its bytes are the socket's, and may be others by the next turn.
       const content = contentOf(message);
-      if (content !== undefined) asked.resolve(content);
+      if (content !== undefined) pending.resolve(content);
       else {
         const { msg_type } = header;
-        asked.reject(badReply(`its ${msg_type} is not an object`));
+        pending.reject(badReply(`its ${msg_type} is not an object`));
       }
       return;
     }
     const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
-    if (state !== undefined && !isOfSubshell) this.#shell.saidToOthers(state);
+    if (state !== undefined && !isOfSubshell) this.#shell.stateForOthers(state);
     this.#run.hooks.message(message);
   }
 
   /** kernel → session, many at once: nothing in them is about the kernel itself. */
-  #heardBurst(burst: Burst): void {
+  #receivedBurst(burst: Burst): void {
     this.#iopubSeen?.();
     if (!this.#own.has(burst.parent_id)) this.#run.hooks.burst(burst);
   }
@@ -357,9 +364,9 @@ export class RunningKernel implements Kernel, Stoppable {
   #refused(refusal: Refusal): void {
     if (refusal.channel === "iopub") this.#iopubSeen?.();
     const parent_id = refusal.parent?.header.msg_id ?? "";
-    const asked = this.#own.get(parent_id);
-    if (asked !== undefined && refusal.channel === "shell") {
-      this.#shell.answered(parent_id);
+    const pending = this.#own.get(parent_id);
+    if (pending !== undefined && refusal.channel === "shell") {
+      this.#shell.replyReceived(parent_id);
     }
     if (asked === undefined) this.#run.hooks.refused(refusal);
     else if (refusal.channel !== "iopub") {
@@ -369,30 +376,31 @@ export class RunningKernel implements Kernel, Stoppable {
 
   #moved(channel: Channel, state: LinkState, error: Error | undefined): void {
     this.#log.debug({ channel, err: error }, `${channel} is ${state}`);
-    if (channel === "stdin" && state === "connected") this.#canBeAsked();
-    if (state === "closed" && error !== undefined) this.#lost(channel, error);
+    if (channel === "stdin" && state === "connected") this.#resolveStdin();
+    if (state === "closed" && error !== undefined)
+      this.#onChannelLost(channel, error);
     if (this.#run.process === undefined) this.#watchAdopted();
   }
 
   /** A driver gave the channel up. Without it the kernel is of no use: a start fails, and what runs is ended. */
-  #lost(channel: Channel, error: Error): void {
+  #onChannelLost(channel: Channel, error: Error): void {
     const why = `its ${channel} cannot be reached: ${error.message}`;
     const lost = new KernelFault("channel_lost", why, { cause: error });
     this.#log.warn({ channel }, `${channel} was given up: ${error.message}`);
     this.#loseChannel(lost);
-    if (!this.#isIntroduced) return;
+    if (!this.#isConnected) return;
     const own = this.#run.process;
     if (own === undefined) {
-      this.#why ??= lost.message;
-      this.#isGone();
+      this.#endReason ??= lost.message;
+      this.#reportExit();
     } else if (own.isRunning) {
-      this.#why ??= lost.message;
+      this.#endReason ??= lost.message;
       own.group.kill().catch((err: unknown) => {
         this.#log.warn({ err }, "The kernel could not be killed");
       });
     }
   }
-  #isIntroduced = false;
+  #isConnected = false;
 
   /** There is no process to await: an adopted kernel has exited when its sockets closed and stay closed. */
   #watchAdopted(): void {
@@ -401,23 +409,24 @@ export class RunningKernel implements Kernel, Stoppable {
     if (isThere()) this.#wasThere = true;
     if (isThere() || !this.#wasThere) return;
     setTimeout(() => {
-      if (!isThere()) this.#isGone();
+      if (!isThere()) this.#reportExit();
     }, ADOPTED_TIMEOUT_MS).unref();
   }
   #wasThere = false;
 
   /** Its exit code is anybody's guess. */
-  #isGone(): void {
-    this.#gone?.({ exit_code: 0, signal: null, output: "" });
+  #reportExit(): void {
+    this.#resolveExit?.({ exit_code: 0, signal: null, output: "" });
   }
 
   async #ended(): Promise<Exit> {
     const { process, hooks } = this.#run;
-    const lost = new Promise<Exit>((resolve) => (this.#gone = resolve));
+    const lost = new Promise<Exit>((resolve) => (this.#resolveExit = resolve));
     const end = await (process === undefined ? lost : process.exited);
     await this.#sockets.drained(DRAIN_MS);
     this.close();
-    const exit = this.#why === undefined ? end : { ...end, why: this.#why };
+    const exit =
+      this.#endReason === undefined ? end : { ...end, why: this.#endReason };
     hooks.exited(exit);
     return exit;
   }

@@ -26,7 +26,7 @@ export interface SocketHooks extends Pick<
   Hooks,
   "message" | "burst" | "refused" | "behind" | "tooLarge"
 > {
-  moved(channel: Channel, state: LinkState, error?: Error): void;
+  stateChanged(channel: Channel, state: LinkState, error?: Error): void;
 }
 
 /** `tcp://ip:port`, or `ipc://ip-port` as Jupyter names sockets of that transport. */
@@ -41,7 +41,7 @@ export class Sockets {
   readonly #states = new Map<Channel, LinkState>();
   /** While large messages are heard. */
   #busy: Promise<unknown> = Promise.resolve();
-  #settled: (() => void) | undefined;
+  #onDisconnect: (() => void) | undefined;
 
   constructor(
     boundary: Boundary,
@@ -55,13 +55,13 @@ export class Sockets {
     const opened: Outgoing[] = [];
     const open = (channel: Channel, port: number): Outgoing => {
       const reader = new FrameReader(signer, (what) =>
-        boundary.mended(channel, what),
+        boundary.repaired(channel, what),
       );
       const isIopub = channel === "iopub";
       const intake = isIopub
         ? Intake.for(signer, (burst) => hooks.burst(burst))
         : undefined;
-      const heard = (read: Message | Refusal | undefined): void => {
+      const deliver = (read: Message | Refusal | undefined): void => {
         const { lastParent } = reader;
         if (lastParent !== undefined) {
           intake?.follow(lastParent.came, lastParent.msg_id);
@@ -70,7 +70,7 @@ export class Sockets {
         if ("reason" in read) hooks.refused(read);
         else hooks.message(read);
       };
-      const unread = (error: unknown): Refusal | undefined => {
+      const refusalOf = (error: unknown): Refusal | undefined => {
         if (!(error instanceof Refused)) throw error;
         boundary.refused(channel, error.message);
         return error.refusal;
@@ -86,9 +86,9 @@ export class Sockets {
           try {
             read = reader.read(frames, channel);
           } catch (error) {
-            read = unread(error);
+            read = refusalOf(error);
           }
-          heard(read);
+          deliver(read);
         },
         *onLarge(frames) {
           let read: Message | Refusal | undefined;
@@ -96,9 +96,9 @@ export class Sockets {
             read = yield* withRecord(yield* reader.reading(frames, channel));
             yield* indexContent(read);
           } catch (error) {
-            read = unread(error);
+            read = refusalOf(error);
           }
-          heard(read);
+          deliver(read);
         },
         busy: (until) => {
           const before = this.#busy;
@@ -107,8 +107,8 @@ export class Sockets {
         onTooLarge: (size) => hooks.tooLarge(channel, size),
         onState: (state, error) => {
           this.#states.set(channel, state);
-          if (state !== "connected") this.#settled?.();
-          hooks.moved(channel, state, error);
+          if (state !== "connected") this.#onDisconnect?.();
+          hooks.stateChanged(channel, state, error);
         },
       });
       const outgoing = signedTo(link, signer);
@@ -159,7 +159,7 @@ export class Sockets {
       (this.isConnected("iopub") || this.isConnected("shell"))
     ) {
       await new Promise<void>((resolve) => {
-        this.#settled = resolve;
+        this.#onDisconnect = resolve;
         timer.addEventListener("abort", () => resolve(), { once: true });
       });
     }

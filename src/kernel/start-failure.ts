@@ -11,7 +11,7 @@ export const CONNECTION_EXIT_CODE = 130;
 const MARKERS = [STARTUP_BEGIN, STARTUP_SUCCESS];
 
 /** What is known of how a kernel was started, and how far it came. */
-export interface Course {
+export interface StartProgress {
   /** In which shell, and after which command; `undefined` without a shell. */
   readonly through: string | undefined;
   /** Whether marker lines are printed around the start-up command. */
@@ -50,7 +50,7 @@ export function commandFailure(
 export function exitFailure(
   reason: "exited_before_handshake" | "exited_during_start",
   { session_id, exit }: { session_id: string; exit: Exit },
-  course: Course,
+  course: StartProgress,
 ): SupervisorError {
   const why =
     exit.signal === null
@@ -71,16 +71,16 @@ export function registrationFailure(
   { session_id, timeout_ms }: Recipe,
   {
     why,
-    strangers,
+    unsigned,
     course,
-  }: { why: string | undefined; strangers: number; course: Course },
+  }: { why: string | undefined; unsigned: number; course: StartProgress },
   cause: unknown,
 ): SupervisorError {
-  const heard =
-    strangers === 0
+  const unsignedNote =
+    unsigned === 0
       ? ""
-      : `; ${strangers} messages came that were not signed with its key`;
-  const late = `${lateness("register its ports", timeout_ms)}${heard}`;
+      : `; ${unsigned} messages came that were not signed with its key`;
+  const late = `${lateness("register its ports", timeout_ms)}${unsignedNote}`;
   const options = { cause, startup: startupOf(course, undefined) };
   return failure("handshake_failed", { session_id, why: why ?? late }, options);
 }
@@ -89,7 +89,7 @@ export function registrationFailure(
 export function answerFailure(
   { session_id, timeout_ms }: Recipe,
   error: unknown,
-  course?: Course,
+  course?: StartProgress,
 ): SupervisorError {
   if (error instanceof SupervisorError) return error;
   const isLate = error instanceof Error && error.name === "TimeoutError";
@@ -116,7 +116,7 @@ function lateness(what: string, timeout_ms = 0): string {
   return `it did not ${what} within ${timeout_ms / 1000} s`;
 }
 
-function startupOf({ printed }: Course, exit_code: number | undefined) {
+function startupOf({ printed }: StartProgress, exit_code: number | undefined) {
   const output = printed
     .split("\n")
     .filter((line) => !MARKERS.includes(line.trimEnd()))
@@ -126,7 +126,7 @@ function startupOf({ printed }: Course, exit_code: number | undefined) {
 
 /** In which shell, after which command, and how far it came. */
 function detailsOf(
-  { through, hasMarkers, printed }: Course,
+  { through, hasMarkers, printed }: StartProgress,
   otherwise: string,
 ): string {
   let phase = otherwise;

@@ -14,21 +14,21 @@ export interface Stoppable {
 }
 
 /** The ways to end a kernel, mildest first, each with the time it is given. */
-const ladder = [
+const steps = [
   { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.askToShutDown() }, // ipykernel first ends its own children, in steps
   { timeout_ms: 2_000, step: (kernel: Stoppable) => kernel.terminate() },
   { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.forceKill() },
 ] as const;
 
 /** All rungs together: no stop takes longer, but for a process that the system itself cannot end. */
-export const LONGEST_STOP_MS = ladder.reduce(
+export const LONGEST_STOP_MS = steps.reduce(
   (sum, { timeout_ms }) => sum + timeout_ms,
   0,
 );
 
 /** Resolves with how it ended, or `undefined` when even force did not help in time. */
 export async function stop(kernel: Stoppable): Promise<Exit | undefined> {
-  for (const { timeout_ms, step } of ladder) {
+  for (const { timeout_ms, step } of steps) {
     await step(kernel);
     const exit = await within(kernel.exited, timeout_ms);
     if (exit !== undefined) return exit;

@@ -21,7 +21,7 @@ function listen(endpoint: string, curve?: CurveKeys) {
     curve,
     changed: (beat) => beats.push(beat),
     givenUp: ({ message }) => reasons.push(message),
-    excused: () => false,
+    isSilenceExpected: () => false,
   });
   onTestFinished(() => heartbeat.close());
   return { beats, reasons };

@@ -78,7 +78,7 @@ async function listen(
     refused: (refusal) => refusals.push(refusal),
     behind: () => undefined,
     tooLarge: () => ids.push("too large"),
-    moved: () => {},
+    stateChanged: () => {},
   });
   opened.push(sockets);
   return { ids, texts, refusals, faults, sockets };

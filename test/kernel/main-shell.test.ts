@@ -13,12 +13,12 @@ function watch() {
 
 test("the idle of a request of ours tells, once, however many are asked", () => {
   const { shell, told } = watch();
-  for (const id of ["a", "b"]) shell.asked(id);
-  shell.said("a", "busy");
+  for (const id of ["a", "b"]) shell.requestSent(id);
+  shell.stateForOwn("a", "busy");
   expect(told).toEqual([]);
   for (const id of ["a", "b"]) {
-    shell.answered(id);
-    shell.said(id, "idle");
+    shell.replyReceived(id);
+    shell.stateForOwn(id, "idle");
   }
   vi.runAllTimers();
   expect(told).toEqual(["idle"]);
@@ -26,9 +26,9 @@ test("the idle of a request of ours tells, once, however many are asked", () => 
 
 test("the control channel's idle tells nothing", () => {
   const { shell, told } = watch();
-  shell.asked("shell");
-  shell.answered("control");
-  shell.said("control", "idle");
+  shell.requestSent("shell");
+  shell.replyReceived("control");
+  shell.stateForOwn("control", "idle");
   vi.runAllTimers();
   expect(told).toEqual([]);
   expect(shell.hasAnswered).toBe(false);
@@ -36,8 +36,8 @@ test("the control channel's idle tells nothing", () => {
 
 test("a kernel that answers and says no idle is idle after two seconds", () => {
   const { shell, told } = watch();
-  shell.asked("a");
-  shell.answered("a");
+  shell.requestSent("a");
+  shell.replyReceived("a");
   vi.advanceTimersByTime(1_999);
   expect(told).toEqual([]);
   vi.advanceTimersByTime(1);
@@ -46,27 +46,27 @@ test("a kernel that answers and says no idle is idle after two seconds", () => {
 
 test("while it is busy with others' code, our request tells nothing", () => {
   const { shell, told } = watch();
-  shell.asked("a");
-  shell.saidToOthers("busy");
-  shell.said("a", "idle");
+  shell.requestSent("a");
+  shell.stateForOthers("busy");
+  shell.stateForOwn("a", "idle");
   expect(told).toEqual([]);
 });
 
 test("one that does not answer while the kernel does is busy, and idle once it has answered", () => {
   const { shell, told } = watch();
-  shell.asked("a");
+  shell.requestSent("a");
   shell.assumeBusy();
-  shell.said("a", "idle");
+  shell.stateForOwn("a", "idle");
   shell.assumeBusy();
   expect(told).toEqual(["busy", "idle"]);
 });
 
 test("a kernel that is gone tells nothing more", () => {
   const { shell, told } = watch();
-  shell.asked("a");
-  shell.answered("a");
+  shell.requestSent("a");
+  shell.replyReceived("a");
   shell.close();
   vi.runAllTimers();
-  shell.said("a", "idle");
+  shell.stateForOwn("a", "idle");
   expect(told).toEqual([]);
 });

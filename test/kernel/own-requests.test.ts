@@ -32,7 +32,7 @@ describe.each(drivers)("by %s", (_, transport) => {
     ["a text", '"info"', "is not an object"],
   ])("a start fails over a kernel_info_reply of %s", async (_, info, why) => {
     const { kernel } = await running(transport, () => info);
-    const start = kernel.introduce(AbortSignal.timeout(20_000));
+    const start = kernel.connect(AbortSignal.timeout(20_000));
     await expect(start).rejects.toThrow(/^its kernel_info_reply/);
     await expect(start).rejects.toThrow(why);
   });
@@ -42,10 +42,10 @@ describe.each(drivers)("by %s", (_, transport) => {
       transport,
       () => '\ufeff{"language_info":{"name":"x"},"load":NaN}',
     );
-    await kernel.introduce(AbortSignal.timeout(20_000));
+    await kernel.connect(AbortSignal.timeout(20_000));
     expect(kernel.info).toEqual({ language_info: { name: "x" }, load: null });
     expect(
-      faults.total("A message from the kernel was mended"),
+      faults.total("A message from the kernel was repaired"),
     ).toBeGreaterThan(1);
   });
 
@@ -53,7 +53,7 @@ describe.each(drivers)("by %s", (_, transport) => {
     const { kernel } = await running(transport, (msg_type) =>
       msg_type === "kernel_info_request" ? INFO : '{"status":',
     );
-    await kernel.introduce(AbortSignal.timeout(20_000));
+    await kernel.connect(AbortSignal.timeout(20_000));
     await expect(kernel.interrupt()).rejects.toMatchObject({
       reason: "interrupt_failed",
       message: expect.stringContaining("interrupt_reply") as string,
@@ -64,7 +64,7 @@ describe.each(drivers)("by %s", (_, transport) => {
     const { kernel, heard } = await running(transport, (msg_type) =>
       msg_type === "kernel_info_request" ? INFO : " ",
     );
-    await kernel.introduce(AbortSignal.timeout(20_000));
+    await kernel.connect(AbortSignal.timeout(20_000));
     kernel.askToShutDown();
     await heard("shutdown_request");
     await expect(kernel.interrupt()).rejects.toThrow("interrupt_reply"); // it still hears what comes
@@ -75,7 +75,7 @@ it.each([true, false])(
   "a kernel that is stopped is told whether it is restarted: %s",
   async (restart) => {
     const { kernel, heard, asked, end } = await running(zmtp, () => INFO);
-    await kernel.introduce(AbortSignal.timeout(20_000));
+    await kernel.connect(AbortSignal.timeout(20_000));
     const stopped = kernel.stop(restart);
     await heard("shutdown_request");
     await end(); // it was adopted: it is gone with its sockets
@@ -90,7 +90,7 @@ it.each([true, false])(
 it("what a kernel said before its process ended is heard, and then its end", async () => {
   const process = ending();
   const { kernel, order, say, end } = await running(zmtp, () => INFO, process);
-  await kernel.introduce(AbortSignal.timeout(20_000));
+  await kernel.connect(AbortSignal.timeout(20_000));
   await say("its last words");
   process.end(); // they are on their way
   await end();

@@ -101,7 +101,7 @@ describe("what is signed with the kernel's key and makes no sense fails the star
     );
     expect(isFault(error, "bad_registration")).toBe(true);
     expect((error as Error).message).toMatch(why);
-    expect(registration.strangers).toBe(0);
+    expect(registration.unsigned).toBe(0);
   });
 });
 
@@ -120,7 +120,7 @@ describe("what is not signed with the kernel's key is dropped and counted, and t
     await eventually("the refusal", () => registration.refused[0]);
     await dealer(registration.port).send(frame(PORTS));
     expect(await registration.connection).toMatchObject({ ...PORTS, key: KEY });
-    expect(registration.strangers).toBe(1);
+    expect(registration.unsigned).toBe(1);
   });
 });
 

@@ -43,7 +43,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
   onTestFinished(() => kernel.close());
 
   let isReady = false;
-  const ready = kernel.introduce(AbortSignal.timeout(20_000)).then(() => {
+  const ready = kernel.connect(AbortSignal.timeout(20_000)).then(() => {
     isReady = true;
   });
   // Its answers come in order: once this one is here, all is that it is asked while it starts, but its stdin is not there yet.
