@@ -368,9 +368,9 @@ export class RunningKernel implements Kernel, Stoppable {
     if (pending !== undefined && refusal.channel === "shell") {
       this.#shell.replyReceived(parent_id);
     }
-    if (asked === undefined) this.#run.hooks.refused(refusal);
+    if (pending === undefined) this.#run.hooks.refused(refusal);
     else if (refusal.channel !== "iopub") {
-      asked.reject(badReply(describeRefusal(refusal)));
+      pending.reject(badReply(describeRefusal(refusal)));
     }
   }
 
