@@ -11,10 +11,10 @@ import { type Call, CallError, type Follower } from "./call.ts";
 import type { Answer } from "./frames.ts";
 
 /** What is large has a frame of its own. */
-const MOST_IN_FRAME = 50;
+const MAX_CALLS_IN_FRAME = 50;
 const LARGE = 64 * 1024; // characters
 
-interface Asked {
+interface PendingCall {
   readonly id: number;
   readonly call: Call;
   /** What waits to be sent. Written when it was asked: what is wrong with it is the asker's. */
@@ -23,18 +23,18 @@ interface Asked {
   lastEventId?: string | undefined;
   /** It may have reached the server. */
   wasSent: boolean;
-  heard(answer: Answer): void;
+  receive(answer: Answer): void;
   /** Nothing more will be heard. */
   ended(error: Error): void;
 }
 
-export class Calls {
+export class WebSocketCalls {
   readonly #send: (frame: string) => void;
-  readonly #asked = new Map<number, Asked>();
+  readonly #pending = new Map<number, PendingCall>();
   #last = 0;
   #isOpen = false;
   /** Of this go: what has not left. */
-  #unsent: Asked[] = [];
+  #unsent: PendingCall[] = [];
 
   /** `send` is called while there is an open socket. */
   constructor(send: (frame: string) => void) {
@@ -51,11 +51,11 @@ export class Calls {
       };
       const abort = () => fail(signal?.reason);
       const leave = () => {
-        this.#asked.delete(asked.id);
+        this.#pending.delete(asked.id);
         signal?.removeEventListener("abort", abort);
       };
       const asked = this.#add(call, {
-        heard(answer) {
+        receive(answer) {
           if ("error" in answer) {
             fail(errorIn(answer));
             return;
@@ -75,7 +75,7 @@ export class Calls {
     const { signal } = call;
     const leave = () => {
       signal?.removeEventListener("abort", abort);
-      return this.#asked.delete(asked.id);
+      return this.#pending.delete(asked.id);
     };
     const stop = () => {
       if (!leave() || !asked.wasSent || !this.#isOpen) return;
@@ -89,8 +89,8 @@ export class Calls {
       stop();
       follower.ended();
     };
-    const asked: Asked = this.#add(call, {
-      heard(answer) {
+    const asked: PendingCall = this.#add(call, {
+      receive(answer) {
         if ("error" in answer) {
           end(errorIn(answer));
           return;
@@ -114,24 +114,24 @@ export class Calls {
   }
 
   /** Hands an answer to whoever asked. */
-  heard(answer: Answer): void {
-    attempt(() => this.#asked.get(Number(answer.id))?.heard(answer));
+  receive(answer: Answer): void {
+    callListener(() => this.#pending.get(Number(answer.id))?.receive(answer));
   }
 
   /** There is a connection: what waits for one leaves, and what was followed goes on. */
   opened(): void {
     this.#isOpen = true;
-    for (const asked of this.#asked.values()) {
+    for (const asked of this.#pending.values()) {
       if (asked.wasSent) asked.text = textOf(asked);
     }
-    this.#unsent = [...this.#asked.values()];
+    this.#unsent = [...this.#pending.values()];
     this.#flush();
   }
 
   /** The connection is lost, and another may come. */
   lost(why: Error): void {
     this.#isOpen = false;
-    for (const asked of [...this.#asked.values()]) {
+    for (const asked of [...this.#pending.values()]) {
       if (asked.wasSent && asked.call.type !== "subscription") {
         asked.ended(why);
       }
@@ -141,21 +141,24 @@ export class Calls {
   /** Nobody answers any more. */
   close(why: Error): void {
     this.#isOpen = false;
-    for (const asked of [...this.#asked.values()]) {
-      attempt(() => asked.ended(why));
+    for (const asked of [...this.#pending.values()]) {
+      callListener(() => asked.ended(why));
     }
   }
 
-  #add(call: Call, hearer: Pick<Asked, "heard" | "ended">): Asked {
+  #add(
+    call: Call,
+    listener: Pick<PendingCall, "receive" | "ended">,
+  ): PendingCall {
     this.#last += 1;
-    const asked: Asked = {
+    const asked: PendingCall = {
       id: this.#last,
       call,
       text: textOf({ id: this.#last, call }),
       wasSent: false,
-      ...hearer,
+      ...listener,
     };
-    this.#asked.set(asked.id, asked);
+    this.#pending.set(asked.id, asked);
     if (!this.#isOpen) return asked;
     if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
     this.#unsent.push(asked);
@@ -176,11 +179,11 @@ export class Calls {
     };
     for (const asked of unsent) {
       const { text } = asked;
-      if (text === undefined || !this.#asked.has(asked.id)) continue; // taken back meanwhile
+      if (text === undefined || !this.#pending.has(asked.id)) continue; // taken back meanwhile
       asked.text = undefined;
       asked.wasSent = true;
       const isFull =
-        frame.length === MOST_IN_FRAME || size + text.length > LARGE;
+        frame.length === MAX_CALLS_IN_FRAME || size + text.length > LARGE;
       if (isFull) leave();
       frame.push(text);
       size += text.length;
@@ -193,7 +196,7 @@ function textOf({
   id,
   call,
   lastEventId,
-}: Pick<Asked, "id" | "call" | "lastEventId">): string {
+}: Pick<PendingCall, "id" | "call" | "lastEventId">): string {
   const { type: method, path, input } = call;
   return JSON.stringify({ id, method, params: { path, input, lastEventId } });
 }
@@ -203,7 +206,7 @@ function errorIn({ error }: Extract<Answer, { error: unknown }>): CallError {
 }
 
 /** What whoever listens throws is theirs: it goes where nobody can catch it, and what comes next is heard. */
-function attempt(tell: () => void): void {
+function callListener(tell: () => void): void {
   try {
     tell();
   } catch (error) {

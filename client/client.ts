@@ -13,9 +13,9 @@ import type * as Wire from "../contract/index.ts";
 import { type Address, addressOf, type AddressOptions } from "./address.ts";
 import type { ConnectionView } from "./connection.ts";
 import { readConnectionFile } from "./host.ts";
-import { type CallOptions, type Line, lineTo } from "./line.ts";
+import { type CallOptions, type ServerLink, linkTo } from "./server-link.ts";
 import { Session } from "./session.ts";
-import { whileWanted } from "./wait.ts";
+import { unlessAborted } from "./wait.ts";
 import type { Where } from "./where.ts";
 
 export type ClientOptions = Where & AddressOptions;
@@ -65,21 +65,21 @@ const TIMEOUT_MS = 10_000;
 
 /** A client that connects when it is first needed. Asks nothing of the server yet. */
 export function createClient(options: ClientOptions): Client {
-  return new Client(lineTo(addressOf(options, options)));
+  return new Client(linkTo(addressOf(options, options)));
 }
 
 /** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
 export async function connect(options: ConnectOptions): Promise<Client> {
   const { timeout_ms = TIMEOUT_MS, signal } = options;
   signal?.throwIfAborted();
-  const line = lineTo(await addressIn(options));
+  const link = linkTo(await addressIn(options));
   try {
-    await whileWanted(line.connection.opened(timeout_ms), signal);
+    await unlessAborted(link.connection.opened(timeout_ms), signal);
   } catch (error) {
-    line.connection.close();
+    link.connection.close();
     throw error;
   }
-  return new Client(line);
+  return new Client(link);
 }
 
 async function addressIn(options: ConnectOptions): Promise<Address> {
@@ -96,25 +96,25 @@ export class Client implements AsyncDisposable {
   readonly trpc: TRPCClient<AppRouter>;
   readonly connection: ConnectionView;
   readonly sessions: Sessions;
-  readonly #line: Line;
+  readonly #link: ServerLink;
 
-  constructor(line: Line) {
-    this.#line = line;
-    this.trpc = line.trpc;
-    this.connection = line.connection;
-    this.sessions = new Sessions(line);
+  constructor(link: ServerLink) {
+    this.#link = link;
+    this.trpc = link.trpc;
+    this.connection = link.connection;
+    this.sessions = new Sessions(link);
   }
 
   /** What can be started, what is started by default, and what could not be read. */
   kernelspecs(options: CallOptions = {}): Promise<KernelspecList> {
     const { kernelspecs } = this.trpc;
-    return this.#line.ask(kernelspecs.list.query(undefined, options), options);
+    return this.#link.ask(kernelspecs.list.query(undefined, options), options);
   }
 
   /** How the server is. Needs no token. */
   async status(options: CallOptions = {}): Promise<ServerStatus> {
     const { server } = this.trpc;
-    const { version, server_version, ...rest } = await this.#line.ask(
+    const { version, server_version, ...rest } = await this.#link.ask(
       server.status.query(undefined, options),
       options,
     );
@@ -151,12 +151,12 @@ export class Client implements AsyncDisposable {
 
   /** A session that is there already. Asks nothing of the server yet. */
   session(session_id: string): Session {
-    return new Session(this.#line, session_id, false);
+    return new Session(this.#link, session_id, false);
   }
 
   /** Detaches from everything. Sessions go on; what has not been sent is given up. */
   close(): void {
-    this.#line.connection.close();
+    this.#link.connection.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -173,9 +173,9 @@ export class Client implements AsyncDisposable {
 
 /** The sessions of a server. */
 export class Sessions {
-  readonly #line: Line;
+  readonly #line: ServerLink;
 
-  constructor(line: Line) {
+  constructor(line: ServerLink) {
     this.#line = line;
   }
 

@@ -8,11 +8,11 @@ import { toBase64 } from "./base64.ts";
 import { isMessage, type MessageOf, type SessionEvent } from "./events.ts";
 import { failure } from "./failure.ts";
 import type { Feed } from "./feed.ts";
-import type { CallOptions, Line } from "./line.ts";
+import type { CallOptions, ServerLink } from "./server-link.ts";
 import { Queue } from "./queue.ts";
 import { request, type RequestOptions } from "./requests.ts";
 import { uuid } from "./uuid.ts";
-import { whileWanted } from "./wait.ts";
+import { unlessAborted } from "./wait.ts";
 
 export type CommMessage = MessageOf<"comm_msg" | "comm_close">;
 
@@ -23,11 +23,11 @@ export interface CommOptions extends CallOptions {
 
 /** The comms of one session. */
 export class Comms {
-  readonly #line: Line;
+  readonly #link: ServerLink;
   readonly #feed: Feed;
 
-  constructor(line: Line, feed: Feed) {
-    this.#line = line;
+  constructor(link: ServerLink, feed: Feed) {
+    this.#link = link;
     this.#feed = feed;
   }
 
@@ -39,7 +39,7 @@ export class Comms {
   ): Promise<Comm> {
     const comm = await this.attach(uuid(), target_name, options);
     try {
-      await comm.say("comm_open", { target_name, data }, options);
+      await comm.post("comm_open", { target_name, data }, options);
     } catch (error) {
       comm.leave(); // it may be open in the kernel, and nobody here knows of it
       throw error;
@@ -54,8 +54,8 @@ export class Comms {
     { signal }: CallOptions = {},
   ): Promise<Comm> {
     signal?.throwIfAborted();
-    await whileWanted(this.#feed.open(), signal);
-    return new Comm(this.#line, this.#feed, { comm_id, target_name });
+    await unlessAborted(this.#feed.open(), signal);
+    return new Comm(this.#link, this.#feed, { comm_id, target_name });
   }
 
   /** The open ones, as the kernel knows them: `comm_id` to target. */
@@ -66,7 +66,7 @@ export class Comms {
     const content = target_name === undefined ? {} : { target_name };
     const asked = { msg_type: "comm_info_request", content } as const;
     const { content: reply } = await request(
-      this.#line,
+      this.#link,
       this.#feed,
       asked,
       options,
@@ -80,15 +80,15 @@ export class Comms {
     void
   > {
     signal?.throwIfAborted();
-    await whileWanted(this.#feed.open(), signal);
+    await unlessAborted(this.#feed.open(), signal);
     const queue = new Queue<{ comm: Comm; message: MessageOf<"comm_open"> }>(
       LIMIT,
     );
     const leave = this.#feed.listen({
-      heard: (event) => {
+      onEvent: (event) => {
         if (event.kind !== "jupyter" || event.msg_type !== "comm_open") return;
         // The comm listens from here on, so that nothing said on it is missed.
-        const comm = new Comm(this.#line, this.#feed, event.content);
+        const comm = new Comm(this.#link, this.#feed, event.content);
         if (!queue.push({ comm, message: event })) queue.end(tooBusy());
       },
       ended: (error) => queue.end(error),
@@ -105,14 +105,14 @@ export class Comms {
 export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   readonly comm_id: string;
   readonly target_name: string;
-  readonly #line: Line;
+  readonly #line: ServerLink;
   readonly #feed: Feed;
   readonly #queue = new Queue<CommMessage>(LIMIT);
   readonly #leave: () => void;
   #isOpen = true;
 
   constructor(
-    line: Line,
+    line: ServerLink,
     feed: Feed,
     { comm_id, target_name }: { comm_id: string; target_name: string },
   ) {
@@ -121,7 +121,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     this.comm_id = comm_id;
     this.target_name = target_name;
     this.#leave = feed.listen({
-      heard: (event) => this.#heard(event),
+      onEvent: (event) => this.#onEvent(event),
       ended: (error) => this.#queue.end(error),
     });
   }
@@ -133,7 +133,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   /** Resolves once the server has it. */
   async send(data: unknown, options?: CommOptions): Promise<void> {
     this.#assertOpen();
-    await this.say("comm_msg", { data }, options);
+    await this.post("comm_msg", { data }, options);
   }
 
   async close(data: unknown = {}, options?: CommOptions): Promise<void> {
@@ -141,7 +141,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     this.#isOpen = false;
     this.#leave();
     this.#queue.end();
-    await this.say("comm_close", { data }, options);
+    await this.post("comm_close", { data }, options);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -164,14 +164,14 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   }
 
   /** @internal */
-  async say(
+  async post(
     msg_type: "comm_open" | "comm_msg" | "comm_close",
     content: Readonly<Record<string, unknown>>,
     { buffers = [], metadata, signal }: CommOptions = {},
   ): Promise<void> {
-    const letter = () => ({
+    const message = () => ({
       session_id: this.#feed.session_id,
-      ...this.#feed.meant,
+      ...this.#feed.target,
       channel: "shell" as const,
       header: { msg_id: uuid(), msg_type },
       content: { comm_id: this.comm_id, ...content },
@@ -179,10 +179,10 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
       buffers: buffers.map(toBase64),
     });
     const call = signal === undefined ? {} : { signal };
-    await this.#feed.inTurn(() => this.#line.send(letter(), call));
+    await this.#feed.inOrder(() => this.#line.send(message(), call));
   }
 
-  #heard(event: SessionEvent): void {
+  #onEvent(event: SessionEvent): void {
     if (event.kind === "exited") {
       const { signal, exit_code } = event;
       const why = signal ?? `exit code ${exit_code}`;

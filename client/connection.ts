@@ -8,11 +8,11 @@
  */
 import type { Address } from "./address.ts";
 import { type Call, CallError, type Follower } from "./call.ts";
-import { Calls } from "./calls.ts";
+import { WebSocketCalls } from "./calls.ts";
 import { ConnectionError, failure } from "./failure.ts";
 import { readFrame } from "./frames.ts";
 import { probe } from "./probe.ts";
-import { type End, Socket } from "./socket.ts";
+import { type End, SocketAttempt } from "./socket.ts";
 import type { RawSocket } from "./where.ts";
 
 /**
@@ -34,16 +34,16 @@ export interface ConnectionView extends AsyncIterable<ConnectionState> {
 }
 
 /** Milliseconds. The pause before a further attempt doubles from the one to the other. */
-const SHORTEST_PAUSE = 100;
-const LONGEST_PAUSE = 10_000;
+const MIN_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 10_000;
 /** How often the line and the clock are looked at. */
-const LOOK_MS = 5_000;
+const CHECK_MS = 5_000;
 /** A timer that is this late by the clock on the wall was asleep, with the whole machine; or somebody has set that clock. */
-const ASLEEP_MS = 10_000;
+const SLEEP_MS = 10_000;
 /** Connections in a row that may end for the same fault in what the server sent: it comes again each time. */
-const MOST_SAME = 5;
+const MAX_SAME_FAULTS = 5;
 /** And for any fault, without a readable word between them: this is no server of ours. */
-const MOST_FAULTS = 10;
+const MAX_FAULTS = 10;
 /** What a server may close a WebSocket with that wants a token. */
 const UNAUTHORIZED = 4401;
 /** And one that was sent more in one frame than it takes (RFC 6455 §7.4.1). */
@@ -54,8 +54,8 @@ export class Connection implements ConnectionView {
   readonly #listeners = new Set<(state: ConnectionState) => void>();
   #state: ConnectionState = "idle";
   #error: Error | undefined;
-  #socket: Socket | undefined;
-  readonly #calls = new Calls((frame) => this.#socket?.send(frame));
+  #socket: SocketAttempt | undefined;
+  readonly #calls = new WebSocketCalls((frame) => this.#socket?.send(frame));
   /** Attempts since something was last heard. */
   #attempts = 0;
   /** Connections that ended for a fault in what the server sent, since it last sent something readable. */
@@ -66,7 +66,7 @@ export class Connection implements ConnectionView {
   #wasTooLarge = false;
   #wasOpen = false;
   /** Cuts the present pause short. */
-  #hurry: () => void = () => {};
+  #endBackoff: () => void = () => {};
   #watch: ReturnType<typeof setInterval> | undefined;
 
   constructor(address: Address) {
@@ -111,14 +111,14 @@ export class Connection implements ConnectionView {
 
   reconnect(): void {
     this.#attempts = 0;
-    if (this.#state === "waiting") this.#hurry();
+    if (this.#state === "waiting") this.#endBackoff();
     else this.#socket?.drop("a new connection was asked for");
   }
 
   /** Begins to connect, where that has not begun. */
   open(): void {
     if (this.#state !== "idle" || this.#socket !== undefined) return;
-    this.#watch = this.#look();
+    this.#watch = this.#startChecks();
     this.#attempt();
   }
 
@@ -135,7 +135,10 @@ export class Connection implements ConnectionView {
         };
         unsubscribe = this.subscribe(look);
         if (timeout_ms !== undefined) {
-          timer = setTimeout(() => reject(this.#late(timeout_ms)), timeout_ms);
+          timer = setTimeout(
+            () => reject(this.#timeoutError(timeout_ms)),
+            timeout_ms,
+          );
         }
         look();
       });
@@ -172,7 +175,7 @@ export class Connection implements ConnectionView {
   }
 
   #attempt(): void {
-    this.#socket = new Socket({
+    this.#socket = new SocketAttempt({
       dial: () => this.#dial(),
       opened: () => {
         this.#wasOpen = true;
@@ -180,14 +183,14 @@ export class Connection implements ConnectionView {
         this.#calls.opened();
         this.#become("open");
       },
-      heard: (data, socket) => this.#heard(data, socket),
+      receive: (data, socket) => this.#onMessage(data, socket),
       closed: (socket, end) => {
         if (this.#socket === socket) this.#lost(end);
       },
     });
   }
 
-  #heard(data: unknown, socket: Socket): void {
+  #onMessage(data: unknown, socket: SocketAttempt): void {
     const frame = readFrame(data);
     if ("fault" in frame) {
       const size =
@@ -203,18 +206,18 @@ export class Connection implements ConnectionView {
       return;
     }
     this.#faults = 0;
-    if (frame.answer !== undefined) this.#calls.heard(frame.answer);
+    if (frame.answer !== undefined) this.#calls.receive(frame.answer);
   }
 
   async #dial(): Promise<RawSocket> {
     const attempt = this.#attempts;
     this.#attempts += 1;
-    if (this.#state === "waiting") await this.#pause(pauseBefore(attempt));
+    if (this.#state === "waiting") await this.#wait(backoffBefore(attempt));
     this.#become("connecting");
     return this.#address.dial();
   }
 
-  #late(timeout_ms: number): Error {
+  #timeoutError(timeout_ms: number): Error {
     const why = this.#error?.message ?? "it does not answer";
     const { name } = this.#address;
     return new ConnectionError(
@@ -223,10 +226,10 @@ export class Connection implements ConnectionView {
     );
   }
 
-  #pause(pause_ms: number): Promise<void> {
+  #wait(pause_ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, pause_ms);
-      this.#hurry = () => {
+      this.#endBackoff = () => {
         clearTimeout(timer);
         resolve();
       };
@@ -265,7 +268,7 @@ export class Connection implements ConnectionView {
     this.#fault = fault;
     if (fault === undefined) return false;
     this.#faults += 1;
-    return this.#sameFaults >= MOST_SAME || this.#faults >= MOST_FAULTS;
+    return this.#sameFaults >= MAX_SAME_FAULTS || this.#faults >= MAX_FAULTS;
   }
 
   /** A WebSocket that does not open hardly says why. */
@@ -286,18 +289,18 @@ export class Connection implements ConnectionView {
     this.#become("closed");
     this.#calls.close(this.closure);
     this.#socket?.drop("closed");
-    this.#hurry();
+    this.#endBackoff();
   }
 
-  #look(): ReturnType<typeof setInterval> {
+  #startChecks(): ReturnType<typeof setInterval> {
     let last = Date.now();
     const timer = setInterval(() => {
       const now = Date.now();
-      const late = now - last - LOOK_MS;
+      const late = now - last - CHECK_MS;
       last = now;
-      if (late > ASLEEP_MS) this.#wake();
-      else this.#socket?.look();
-    }, LOOK_MS);
+      if (late > SLEEP_MS) this.#wake();
+      else this.#socket?.check();
+    }, CHECK_MS);
     if (typeof timer === "object") timer.unref();
     return timer;
   }
@@ -305,7 +308,7 @@ export class Connection implements ConnectionView {
   /** The connection may have died meanwhile, or not: it has until the next look to show. */
   #wake(): void {
     if (this.#state === "waiting") this.reconnect();
-    else this.#socket?.doubt();
+    else this.#socket?.verify();
   }
 
   #become(state: ConnectionState): void {
@@ -316,8 +319,8 @@ export class Connection implements ConnectionView {
 }
 
 /** Milliseconds, none before the first: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
-function pauseBefore(attempt: number): number {
+function backoffBefore(attempt: number): number {
   if (attempt === 0) return 0;
-  const most = Math.min(SHORTEST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE);
+  const most = Math.min(MIN_BACKOFF_MS * 2 ** (attempt - 1), MAX_BACKOFF_MS);
   return most * (0.5 + Math.random() / 2);
 }

@@ -1,7 +1,7 @@
 /** How code is asked to be run. */
 import type { Execution as Description } from "../contract/index.ts";
-import type { Line } from "./line.ts";
-import type { Letter } from "./outbox.ts";
+import type { ServerLink } from "./server-link.ts";
+import type { OutboxMessage } from "./outbox.ts";
 
 export interface ExecuteOptions {
   /** No outputs of the result, no history. */
@@ -28,7 +28,7 @@ export interface ExecuteOptions {
 
 /** As it goes to the server: once, by its id, however often it is sent. */
 export function executeRequest(
-  line: Line,
+  link: ServerLink,
   request: {
     readonly session_id: string;
     readonly execution_id: string;
@@ -36,7 +36,7 @@ export function executeRequest(
     readonly journal_id?: string;
   },
   options: ExecuteOptions,
-): Letter<Pick<Description, "first_seq">> {
+): OutboxMessage<Pick<Description, "first_seq">> {
   const { silent = false, metadata = {}, deadline_ms } = options;
   const { store_history = !silent, allow_stdin = true } = options;
   const { stop_on_error = true, user_expressions = {} } = options;
@@ -54,6 +54,6 @@ export function executeRequest(
     id: request.execution_id,
     size: request.code.length + JSON.stringify(metadata).length,
     transmit: (signal) =>
-      line.ask(line.trpc.executions.create.mutate(asked, { signal })),
+      link.ask(link.trpc.executions.create.mutate(asked, { signal })),
   };
 }

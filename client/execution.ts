@@ -28,7 +28,7 @@ import {
   type ExecutionId,
   type ExecutionInfo,
 } from "./executions.ts";
-import { isBecause, unless } from "./failure.ts";
+import { isBecause, rethrowUnless } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import {
   type AttachOptions,
@@ -38,17 +38,17 @@ import {
 import {
   answer,
   type KnownExecution,
-  learn,
-  note,
+  applyDescription,
+  applyEvent,
   resultIn,
   settle,
-  told,
+  withAnswered,
 } from "./known-execution.ts";
-import type { CallOptions, Line } from "./line.ts";
+import type { CallOptions, ServerLink } from "./server-link.ts";
 import { Queue } from "./queue.ts";
 import { read, type Source } from "./reader.ts";
 import { uuid } from "./uuid.ts";
-import { deferred, whileWanted } from "./wait.ts";
+import { deferred, unlessAborted } from "./wait.ts";
 
 /**
  * `unsent`: the request is not in line yet. `sent`: it is, or may be with the
@@ -79,7 +79,7 @@ export class Execution
   /** What is run; `undefined` of one that was found by its id, whose `info` tells it. */
   readonly code: string | undefined;
   readonly session_id: string;
-  readonly #line: Line;
+  readonly #link: ServerLink;
   readonly #feed: Feed;
   readonly #options: ExecuteOptions;
   #stage: Stage;
@@ -93,16 +93,16 @@ export class Execution
   /** Stops hearing. */
   #leave: () => void = () => {};
   /** How often it was sent. */
-  #trips = 0;
+  #attempts = 0;
 
-  readonly #said = new Queue<ExecutionEvent>(MOST_WAITING);
+  readonly #events = new Queue<ExecutionEvent>(MOST_WAITING);
   /** After which number too much waited. */
   #lostAfter: number | undefined;
   readonly #outputs = new Outputs(OUTPUTS_LIMIT);
   readonly #gaps: Gap[] = [];
   readonly #refused: Refused[] = [];
   /** The last number that was heard of it. */
-  #seen = 0;
+  #lastSeq = 0;
 
   readonly #known: KnownExecution;
 
@@ -114,7 +114,7 @@ export class Execution
       options,
     }: { readonly code: string | undefined; readonly options: ExecuteOptions },
   ) {
-    this.#line = feed.line;
+    this.#link = feed.link;
     this.#feed = feed;
     this.#options = options;
     this.session_id = feed.session_id;
@@ -124,7 +124,7 @@ export class Execution
     this.#stage = this.#isFound ? "accepted" : "unsent";
     if (this.#isFound) this.#accepted.resolve(true);
     const id = { session_id: feed.session_id, execution_id };
-    this.#known = { id, settled: 0, areHeard: !this.#isFound };
+    this.#known = { id, settled: 0, isLive: !this.#isFound };
     this.#end.promise.catch(() => {}); // whoever only listens hears of it there
   }
 
@@ -178,14 +178,14 @@ export class Execution
       this.#end.promise.catch(() => {}),
     ]);
     const all = this.#isFound ? this.#found.events() : this.#begunEvents();
-    for await (const said of all) yield told(this.#known, said);
+    for await (const said of all) yield withAnswered(this.#known, said);
   }
 
   /** What the server knows of it: its state, its code, what it asks. */
   async info(options: CallOptions = {}): Promise<ExecutionInfo> {
-    const isThere = await whileWanted(this.#accepted.promise, options.signal);
+    const isThere = await unlessAborted(this.#accepted.promise, options.signal);
     if (!isThere) await this.#end.promise; // which says why the server does not have it
-    return askInfo(this.#line, this.#id, options);
+    return askInfo(this.#link, this.#id, options);
   }
 
   /**
@@ -194,7 +194,7 @@ export class Execution
    * `execution_state` where nothing is asked, or somebody was faster.
    */
   answer(text: string, options?: CallOptions): Promise<void> {
-    return answer(this.#line, this.#known, text, options);
+    return answer(this.#link, this.#known, text, options);
   }
 
   /**
@@ -214,7 +214,7 @@ export class Execution
   async cancel(options: CallOptions = {}): Promise<boolean> {
     if (this.#withdraw()) return true;
     if (this.#stage === "over") return false;
-    if (!(await whileWanted(this.#accepted.promise, options.signal))) {
+    if (!(await unlessAborted(this.#accepted.promise, options.signal))) {
       return false;
     }
     return (await this.#refusal("cancel", options)) === undefined;
@@ -255,14 +255,14 @@ export class Execution
   #succeed(result: ExecutionResult): void {
     if (!this.#over()) return;
     this.#end.resolve(result);
-    this.#said.end();
+    this.#events.end();
     this.#accepted.resolve(false); // unless it was
   }
 
   #fail(error: unknown): void {
     if (!this.#over()) return;
     this.#end.reject(error);
-    this.#said.end();
+    this.#events.end();
     this.#accepted.resolve(false);
   }
 
@@ -271,13 +271,13 @@ export class Execution
     const { execution_id } = this;
     const isOurs =
       this.#stage === "unsent" ||
-      (this.#stage === "sent" && this.#line.withdraw(execution_id));
+      (this.#stage === "sent" && this.#link.withdraw(execution_id));
     if (isOurs) this.#succeed(withdrawn(execution_id));
     return isOurs;
   }
 
   async #interrupt(options: CallOptions): Promise<void> {
-    if (!(await whileWanted(this.#accepted.promise, options.signal))) return;
+    if (!(await unlessAborted(this.#accepted.promise, options.signal))) return;
     for (let attempt = 1; ; attempt += 1) {
       const refused = await this.#refusal("interrupt", options);
       if (refused === undefined) return;
@@ -293,9 +293,9 @@ export class Execution
     what: "interrupt" | "cancel",
     options: CallOptions,
   ): Promise<SupervisorError | undefined> {
-    const { executions } = this.#line.trpc;
+    const { executions } = this.#link.trpc;
     try {
-      await this.#line.ask(executions[what].mutate(this.#id, options), options);
+      await this.#link.ask(executions[what].mutate(this.#id, options), options);
       return undefined;
     } catch (error) {
       if (isBecause("execution_state", error)) return error;
@@ -308,7 +308,7 @@ export class Execution
     const { execution_id } = this;
     const abort = () => {
       this.#end.reject(signal?.reason);
-      this.#said.end();
+      this.#events.end();
       void this.interrupt().catch(() => {}); // whoever aborted has been told
     };
     let unlisten = () => {};
@@ -319,18 +319,18 @@ export class Execution
     try {
       signal?.throwIfAborted();
       signal?.addEventListener("abort", abort);
-      await this.#feed.turn();
+      await this.#feed.ready();
       if (this.#stage !== "unsent") return;
       const { seq: seen } = this.#feed.seen;
       unlisten = this.#feed.expect(execution_id, {
-        heard: (event) => this.#heard(event),
+        onEvent: (event) => this.#onEvent(event),
         ended: (error) => this.#fail(error),
       });
       this.#happen("sent");
       const first_seq = await this.#post();
       if (first_seq !== null && first_seq <= seen) {
         unlisten(); // what it said is not on the feed
-        this.#takeUp();
+        this.#readByReference();
       }
       this.#happen("accepted");
       this.#accepted.resolve(true);
@@ -344,38 +344,38 @@ export class Execution
   async #post(): Promise<number | null> {
     const { session_id, execution_id, code = "" } = this;
     try {
-      const { meant } = this.#feed;
-      const request = { session_id, execution_id, code, ...meant };
-      const letter = executeRequest(this.#line, request, this.#options);
+      const { target } = this.#feed;
+      const request = { session_id, execution_id, code, ...target };
+      const outgoing = executeRequest(this.#link, request, this.#options);
       const counted = {
-        ...letter,
+        ...outgoing,
         transmit: (signal: AbortSignal) => {
-          this.#trips += 1;
-          return letter.transmit(signal);
+          this.#attempts += 1;
+          return outgoing.transmit(signal);
         },
       };
-      return (await this.#line.post(counted)).first_seq;
+      return (await this.#link.post(counted)).first_seq;
     } catch (error) {
       if (isBecause("session_replaced", error)) {
         // This time it was refused; it may have come through before.
-        throw sessionReplaced(session_id, this.#trips > 1);
+        throw sessionReplaced(session_id, this.#attempts > 1);
       }
-      unless("execution_not_found")(error);
-      this.#hearRest(error); // it was accepted before, and is forgotten: it is over
+      rethrowUnless("execution_not_found")(error);
+      this.#receiveRest(error); // it was accepted before, and is forgotten: it is over
       return null;
     }
   }
 
   /** It was there before we asked. */
-  #takeUp(): void {
+  #readByReference(): void {
     this.#isFound = true;
-    this.#known.areHeard = false;
-    this.#known.question = undefined;
+    this.#known.isLive = false;
+    this.#known.request = undefined;
     this.#known.end = undefined;
     this.#awaitFound();
   }
 
-  #heard(event: SessionEvent): void {
+  #onEvent(event: SessionEvent): void {
     if (this.#stage === "over" || this.#isFound) return;
     if (event.kind === "journal") {
       // What was not accepted is on its way, and the server refuses it.
@@ -393,25 +393,25 @@ export class Execution
       }
     }
     if (said === undefined) return;
-    this.#seen = event.seq;
-    note(this.#known, said);
-    this.#keep(said);
-    if (!this.#said.push(said, weight)) {
+    this.#lastSeq = event.seq;
+    applyEvent(this.#known, said);
+    this.#record(said);
+    if (!this.#events.push(said, weight)) {
       this.#lostAfter ??= said.seq;
-      this.#said.end();
+      this.#events.end();
     }
     this.#conclude();
   }
 
-  #keep(said: ExecutionEvent): void {
+  #record(said: ExecutionEvent): void {
     switch (said.type) {
       case "gap":
         this.#gaps.push({ from: said.from, to: said.to });
-        void this.#look(said.to);
+        void this.#askServer(said.to);
         return;
       case "unreadable":
         this.#gaps.push({ from: said.seq, to: said.seq });
-        void this.#look(said.seq + 1); // its number may be the next
+        void this.#askServer(said.seq + 1); // its number may be the next
         return;
       case "refused": {
         const { msg_type, reason, size } = said;
@@ -440,29 +440,29 @@ export class Execution
   }
 
   /** Its end may be among what was not heard, which goes up to number `lost`: the server is asked, once. */
-  async #look(lost: number): Promise<void> {
+  async #askServer(lost: number): Promise<void> {
     try {
-      const known = await askKnown(this.#line, this.#id);
+      const known = await askKnown(this.#link, this.#id);
       const { last_seq } = known;
       if (isOver(known.state) && last_seq !== null && last_seq > lost) {
-        await this.#feed.heardUpTo(last_seq); // it is still to come, and something before it
+        await this.#feed.reached(last_seq); // it is still to come, and something before it
       }
-      learn(this.#known, known);
+      applyDescription(this.#known, known);
       this.#conclude();
     } catch (error) {
       const isForgotten = isBecause("execution_not_found", error);
-      if (isForgotten && this.#stage === "accepted") this.#hearRest(error);
+      if (isForgotten && this.#stage === "accepted") this.#receiveRest(error);
       // The rest the feed hears of, too; what is not accepted is on its way.
     }
   }
 
   /** What the server has forgotten is over: its end is among what is said by now, where it is anywhere. Else it fails for `error`. */
-  #hearRest(error: unknown): void {
+  #receiveRest(error: unknown): void {
     const { session_id } = this;
-    const { sessions } = this.#line.trpc;
-    this.#line
-      .askPatiently(() => sessions.get.query({ session_id }))
-      .then(({ last_seq }) => this.#feed.heardUpTo(last_seq))
+    const { sessions } = this.#link.trpc;
+    this.#link
+      .retry(() => sessions.get.query({ session_id }))
+      .then(({ last_seq }) => this.#feed.reached(last_seq))
       .then(
         () => this.#fail(error),
         (why: unknown) => this.#fail(why),
@@ -471,9 +471,9 @@ export class Execution
 
   async *#begunEvents(): AsyncGenerator<ExecutionEvent, void> {
     try {
-      yield* this.#said.take();
+      yield* this.#events.take();
     } finally {
-      this.#said.drop();
+      this.#events.drop();
     }
     if (this.#lostAfter !== undefined) yield* this.#readAgain(this.#lostAfter);
     await this.#end.promise;
@@ -486,7 +486,7 @@ export class Execution
     let seen = lostAfter;
     const rest = (source: Source) => {
       const { signal } = this.#options;
-      return read(this.#line, source, {
+      return read(this.#link, source, {
         after: { journal_id, seq: seen },
         signal,
       });
@@ -500,16 +500,16 @@ export class Execution
       }
       return;
     } catch (error) {
-      unless("execution_not_found")(error);
+      rethrowUnless("execution_not_found")(error);
     }
     // Many ran after it: the server has forgotten it, but not what it said.
     await this.#end.promise.catch(() => {});
-    if (seen >= this.#seen) return;
+    if (seen >= this.#lastSeq) return;
     for await (const event of rest({ session_id })) {
       if (event.kind === "journal") return; // what it said went with the one before
       const said = toEventOf(event, this.execution_id);
       if (said !== undefined) yield said;
-      if (event.seq >= this.#seen) return;
+      if (event.seq >= this.#lastSeq) return;
     }
   }
 

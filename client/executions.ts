@@ -2,8 +2,8 @@
 import type { Execution as Description } from "../contract/index.ts";
 import { isMessage, toEvent } from "./events.ts";
 import { type InputRequest, toInputRequest } from "./execution-event.ts";
-import type { CallOptions, Line } from "./line.ts";
-import { whileWanted } from "./wait.ts";
+import type { CallOptions, ServerLink } from "./server-link.ts";
+import { unlessAborted } from "./wait.ts";
 
 /** An execution at one moment. */
 export type ExecutionInfo = Readonly<Omit<Description, "input_request">> & {
@@ -26,10 +26,10 @@ export interface ExecutionId {
 
 /** The executions of one session, as the server knows them. */
 export class Executions {
-  readonly #line: Line;
+  readonly #line: ServerLink;
   readonly #session_id: string;
 
-  constructor(line: Line, session_id: string) {
+  constructor(line: ServerLink, session_id: string) {
     this.#line = line;
     this.#session_id = session_id;
   }
@@ -52,7 +52,7 @@ export class Executions {
 }
 
 export async function askInfo(
-  line: Line,
+  line: ServerLink,
   id: ExecutionId,
   options: CallOptions = {},
 ): Promise<ExecutionInfo> {
@@ -62,22 +62,22 @@ export async function askInfo(
 
 /** What the server knows of one, through lost connections. */
 export function askKnown(
-  line: Line,
+  line: ServerLink,
   id: ExecutionId,
   signal?: AbortSignal,
 ): Promise<Description> {
-  return whileWanted(
-    line.askPatiently(() => line.trpc.executions.get.query(id)),
+  return unlessAborted(
+    line.retry(() => line.trpc.executions.get.query(id)),
     signal,
   );
 }
 
 /** server → client */
 export function toInfo({ input_request, ...rest }: Description): ExecutionInfo {
-  return { ...rest, input_request: asked(input_request) };
+  return { ...rest, input_request: inputRequestOf(input_request) };
 }
 
-export function asked(
+export function inputRequestOf(
   question: Description["input_request"],
 ): InputRequest | null {
   if (question === null) return null;

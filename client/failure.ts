@@ -71,7 +71,7 @@ export function isBecause(
 }
 
 /** Lets that one failure pass; any other is thrown. */
-export function unless(reason: SupervisorError["reason"]) {
+export function rethrowUnless(reason: SupervisorError["reason"]) {
   return (error: unknown): void => {
     if (!isBecause(reason, error)) throw error;
   };

@@ -9,21 +9,21 @@ import type { SessionStatus } from "../contract/index.ts";
 import type { Position } from "../contract/position.ts";
 import { isMessage, type SessionEvent } from "./events.ts";
 import { failure } from "./failure.ts";
-import type { Line } from "./line.ts";
+import type { ServerLink } from "./server-link.ts";
 import { BEGINNING, subscribe } from "./reader.ts";
 
-export interface Hearer {
-  heard(event: SessionEvent): void;
+export interface FeedListener {
+  onEvent(event: SessionEvent): void;
   /** Nothing more will be heard. */
   ended(error: Error): void;
 }
 
 export class Feed {
   readonly session_id: string;
-  readonly line: Line;
+  readonly link: ServerLink;
   /** By the `msg_id` of what they asked. */
-  readonly #askers = new Map<string, Set<Hearer>>();
-  readonly #hearers = new Set<Hearer>();
+  readonly #callers = new Map<string, Set<FeedListener>>();
+  readonly #listeners = new Set<FeedListener>();
   #opening: Promise<void> | undefined;
   /** What is said stands behind this, while something has to come before it. */
   #held: Promise<void> | undefined;
@@ -31,8 +31,8 @@ export class Feed {
   #status: SessionStatus | undefined;
   #seen: Position = BEGINNING;
 
-  constructor(line: Line, session_id: string) {
-    this.line = line;
+  constructor(line: ServerLink, session_id: string) {
+    this.link = line;
     this.session_id = session_id;
   }
 
@@ -47,19 +47,19 @@ export class Feed {
   }
 
   /** Which session it is, for what is said to its kernel: another one shall not take it. */
-  get meant(): { readonly journal_id?: string } {
+  get target(): { readonly journal_id?: string } {
     const { journal_id } = this.#seen;
     return journal_id === undefined ? {} : { journal_id };
   }
 
   /** Says something once those who wait for the feed to open, and asked before, have had their turn. */
-  inTurn<T>(say: () => Promise<T>): Promise<T> {
+  inOrder<T>(send: () => Promise<T>): Promise<T> {
     // One step behind the same promise, so in the order of the calls; that it does not open is said elsewhere.
-    return (this.#held ?? this.#opening ?? Promise.resolve()).then(say, say);
+    return (this.#held ?? this.#opening ?? Promise.resolve()).then(send, send);
   }
 
   /** Resolves when it is open, and it is the caller's turn. */
-  turn(): Promise<void> {
+  ready(): Promise<void> {
     if (this.#held === undefined) return this.open();
     if (this.#opening === undefined) {
       this.#hold(this.#held.then(() => this.open()));
@@ -90,28 +90,28 @@ export class Feed {
   }
 
   /** Hears what `msg_id` caused, and what concerns everybody. Returns what ends that. */
-  expect(msg_id: string, asker: Hearer): () => void {
-    const askers = this.#askers.get(msg_id) ?? new Set();
-    this.#askers.set(msg_id, askers.add(asker));
+  expect(msg_id: string, caller: FeedListener): () => void {
+    const askers = this.#callers.get(msg_id) ?? new Set();
+    this.#callers.set(msg_id, askers.add(caller));
     return () => {
-      askers.delete(asker);
-      const isLast = askers.size === 0 && this.#askers.get(msg_id) === askers;
-      if (isLast) this.#askers.delete(msg_id);
+      askers.delete(caller);
+      const isLast = askers.size === 0 && this.#callers.get(msg_id) === askers;
+      if (isLast) this.#callers.delete(msg_id);
     };
   }
 
   /** Hears everything. */
-  listen(hearer: Hearer): () => void {
-    this.#hearers.add(hearer);
-    return () => this.#hearers.delete(hearer);
+  listen(listener: FeedListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Resolves once everything up to number `seq` has been heard, or nothing more of that journal will be. */
-  async heardUpTo(seq: number): Promise<void> {
+  async reached(seq: number): Promise<void> {
     if (this.#seen.seq >= seq) return;
     await new Promise<void>((resolve) => {
       const stop = this.listen({
-        heard(event) {
+        onEvent(event) {
           if (event.seq < seq && event.kind !== "journal") return;
           stop();
           resolve();
@@ -135,56 +135,56 @@ export class Feed {
     held.then(free, free);
   }
 
-  async #open(isWanted: () => boolean): Promise<void> {
+  async #open(isCurrent: () => boolean): Promise<void> {
     const { session_id } = this;
-    const { last_seq, journal_id, status } = await this.line.askPatiently(() =>
-      this.line.trpc.sessions.get.query({ session_id }),
+    const { last_seq, journal_id, status } = await this.link.retry(() =>
+      this.link.trpc.sessions.get.query({ session_id }),
     );
-    if (!isWanted()) throw detached(session_id);
+    if (!isCurrent()) throw detached(session_id);
     this.#status = status;
     this.#seen = { journal_id, seq: last_seq };
-    this.#stop = subscribe(this.line, { session_id }, this.#seen, {
-      heard: (event, position) => this.#heard(event, position),
+    this.#stop = subscribe(this.link, { session_id }, this.#seen, {
+      onEvent: (event, position) => this.#onEvent(event, position),
       ended: (error) =>
         this.#over(error ?? failure("session_not_found", { session_id })),
     });
   }
 
-  #heard(event: SessionEvent, position: Position): void {
+  #onEvent(event: SessionEvent, position: Position): void {
     this.#seen = position;
     if (event.kind === "status") this.#status = event.status;
-    for (const hearer of this.#hearers) hearer.heard(event);
-    for (const asker of this.#concerned(event)) asker.heard(event);
+    for (const hearer of this.#listeners) hearer.onEvent(event);
+    for (const asker of this.#concerned(event)) asker.onEvent(event);
   }
 
   /** Many may wait, and much is said: only those are told whom it concerns. */
-  #concerned(event: SessionEvent): Iterable<Hearer> {
-    if (event.kind === "execution") return this.#asked(event.execution_id);
+  #concerned(event: SessionEvent): Iterable<FeedListener> {
+    if (event.kind === "execution") return this.#callersOf(event.execution_id);
     if (event.kind === "refused") {
-      return this.#asked(event.parent_id ?? undefined);
+      return this.#callersOf(event.parent_id ?? undefined);
     }
     if (OF_ALL.has(event.kind)) return this.#all();
     if (!isMessage(event)) return [];
     // A display may be updated by whoever comes later.
     if (event.msg_type === "update_display_data") return this.#all();
-    return this.#asked(event.parent_header?.msg_id);
+    return this.#callersOf(event.parent_header?.msg_id);
   }
 
-  #asked(msg_id: string | undefined): Iterable<Hearer> {
-    const askers = msg_id === undefined ? undefined : this.#askers.get(msg_id);
+  #callersOf(msg_id: string | undefined): Iterable<FeedListener> {
+    const askers = msg_id === undefined ? undefined : this.#callers.get(msg_id);
     return askers === undefined ? [] : [...askers];
   }
 
-  #all(): Hearer[] {
-    return [...this.#askers.values()].flatMap((askers) => [...askers]);
+  #all(): FeedListener[] {
+    return [...this.#callers.values()].flatMap((askers) => [...askers]);
   }
 
   #over(error: Error): void {
     this.#stop = undefined;
     this.#opening = undefined;
-    const all = [...this.#all(), ...this.#hearers];
-    this.#askers.clear();
-    this.#hearers.clear();
+    const all = [...this.#all(), ...this.#listeners];
+    this.#callers.clear();
+    this.#listeners.clear();
     for (const hearer of all) hearer.ended(error);
   }
 }

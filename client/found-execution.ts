@@ -17,13 +17,13 @@ import { failure } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import {
   type KnownExecution,
-  learn,
-  note,
+  applyDescription,
+  applyEvent,
   resultIn,
   settle,
 } from "./known-execution.ts";
 import { BEGINNING, read, subscribe } from "./reader.ts";
-import { deferred, whileWanted } from "./wait.ts";
+import { deferred, unlessAborted } from "./wait.ts";
 
 export interface AttachOptions {
   /** Whether `outputs` are fetched for a program that awaits the result. Default: true. */
@@ -46,31 +46,31 @@ export function foundExecution(
   options: AttachOptions,
   over: () => void,
 ): FoundExecution {
-  const { line } = feed;
+  const { link } = feed;
   const { id } = known;
   const { session_id } = id;
 
   const learnNow = async (signal: AbortSignal): Promise<Description> => {
-    const described = await askKnown(line, id, signal);
-    learn(known, described);
+    const described = await askKnown(link, id, signal);
+    applyDescription(known, described);
     return described;
   };
-  const hear = (event: SessionEvent): ExecutionEvent | undefined => {
+  const receive = (event: SessionEvent): ExecutionEvent | undefined => {
     if (event.kind === "journal") throw sessionReplaced(session_id, true);
     const said = toEventOf(event, id.execution_id);
-    if (said !== undefined) note(known, said);
+    if (said !== undefined) applyEvent(known, said);
     return said;
   };
   /** Follows it for its end alone: that is heard through lost connections, however long it takes. */
   const follow = (after: number, signal: AbortSignal): Promise<undefined> => {
     const { promise, resolve, reject } = deferred<undefined>();
-    const place = { ...BEGINNING, seq: after };
-    const stop = subscribe(line, id, place, {
-      heard: hear,
+    const position = { ...BEGINNING, seq: after };
+    const stop = subscribe(link, id, position, {
+      onEvent: receive,
       ended: (error) =>
         error === undefined ? resolve(undefined) : reject(error),
     });
-    return whileWanted(promise, signal).finally(stop);
+    return unlessAborted(promise, signal).finally(stop);
   };
   /** Resolves when it is known how it ended. */
   const untilOver = async (signal: AbortSignal): Promise<void> => {
@@ -93,10 +93,10 @@ export function foundExecution(
       try {
         const { last_seq, input_request } = await learnNow(signal);
         settle(known, (input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
-        known.areHeard = true; // from here on
-        const all = read(line, id, { after: BEGINNING, signal });
+        known.isLive = true; // from here on
+        const all = read(link, id, { after: BEGINNING, signal });
         for await (const event of all) {
-          const said = hear(event);
+          const said = receive(event);
           if (said !== undefined) yield said;
         }
         await untilOver(signal);
@@ -112,8 +112,8 @@ export function foundExecution(
         const result = resultIn(known, NOTHING_KEPT);
         if (options.collect === false) return result;
         const { outputs, gaps, is_clipped, clipped, refused } =
-          await whileWanted(
-            line.askPatiently(() => line.trpc.executions.outputs.query(id)),
+          await unlessAborted(
+            link.retry(() => link.trpc.executions.outputs.query(id)),
             signal,
           );
         const kept = { outputs, gaps, is_clipped, clipped, refused };
@@ -132,7 +132,7 @@ function attach(feed: Feed, { signal }: AttachOptions) {
   signal?.addEventListener("abort", abort);
   if (signal?.aborted === true) abort();
   const unlisten = feed.listen({
-    heard() {},
+    onEvent() {},
     ended: (error) => left.abort(error),
   });
   return {

@@ -49,7 +49,7 @@ export async function openWebSocket(
 }
 
 /** What is wrong with the line or with what is at its end, where the error tells. */
-export async function lineTrouble(
+export async function connectionFault(
   origin: string | undefined,
   failed: Error,
 ): Promise<string | undefined> {

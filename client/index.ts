@@ -57,7 +57,7 @@ export {
   type ExecutionList,
   Executions,
 } from "./executions.ts";
-export type { Accepted, CallOptions } from "./line.ts";
+export type { Accepted, CallOptions } from "./server-link.ts";
 export { ConnectionError, KernelError } from "./failure.ts";
 export type { ReplyTo, RequestOptions, RequestType } from "./requests.ts";
 export {

@@ -16,7 +16,7 @@ import {
 } from "./execution-result.ts";
 import type { ExecutionId } from "./executions.ts";
 import { isBecause } from "./failure.ts";
-import type { CallOptions, Line } from "./line.ts";
+import type { CallOptions, ServerLink } from "./server-link.ts";
 import { uuid } from "./uuid.ts";
 
 export interface KnownExecution {
@@ -26,32 +26,35 @@ export interface KnownExecution {
   /** How it ended, as the server says. */
   end?: Pick<Description, "state" | "reason"> | undefined;
   /** What it asked last. */
-  question?: Question | undefined;
+  request?: LastRequest | undefined;
   /** Questions up to this number want no answer any more. */
   settled: number;
   /** Whether every question is heard, so that none is open that is not known. */
-  areHeard: boolean;
+  isLive: boolean;
 }
 
-interface Question {
+interface LastRequest {
   readonly seq: number;
   readonly header: { readonly msg_id: string };
 }
 
 /** It said this. */
-export function note(known: KnownExecution, said: ExecutionEvent): void {
+export function applyEvent(known: KnownExecution, said: ExecutionEvent): void {
   if (said.type === "running") known.wasStarted = true;
   if (said.type === "execute_reply") known.reply = said.message.content;
   if (said.type === "ended") known.end = said;
   if (said.type !== "input_request") return;
-  const before = known.question?.seq ?? 0;
+  const before = known.request?.seq ?? 0;
   if (before >= said.seq) return;
   settle(known, before);
-  known.question = said.message;
+  known.request = said.message;
 }
 
 /** The server says this of it. */
-export function learn(known: KnownExecution, described: Description): void {
+export function applyDescription(
+  known: KnownExecution,
+  described: Description,
+): void {
   known.wasStarted ||= described.started_at !== null;
   known.reply ??= described.reply ?? undefined;
   if (isOver(described.state)) known.end ??= described;
@@ -75,7 +78,7 @@ export function settle(known: KnownExecution, seq: number): void {
 }
 
 /** What was said, as whoever listens is told it now. */
-export function told(
+export function withAnswered(
   { settled }: KnownExecution,
   said: ExecutionEvent,
 ): ExecutionEvent {
@@ -85,15 +88,15 @@ export function told(
 
 /** Answers the question that was heard last, else whatever is asked. Rejects with `execution_state` where nothing is asked, or somebody was faster. */
 export async function answer(
-  line: Line,
+  line: ServerLink,
   known: KnownExecution,
   value: string,
   options?: CallOptions,
 ): Promise<void> {
-  const { id, settled, areHeard } = known;
+  const { id, settled, isLive } = known;
   const question =
-    (known.question?.seq ?? 0) > settled ? known.question : undefined;
-  if (question === undefined && areHeard) {
+    (known.request?.seq ?? 0) > settled ? known.request : undefined;
+  if (question === undefined && isLive) {
     const why = `Execution ${id.execution_id} has not asked for anything, or it was answered`;
     throw new SupervisorError("execution_state", why);
   }

@@ -11,12 +11,12 @@ import type { Connection, ConnectionState } from "./connection.ts";
 import { ConnectionError } from "./failure.ts";
 
 /** Most that may wait. */
-const MOST_LETTERS = 10_000;
-const MOST_BYTES = 256 * 1024 * 1024;
+const MAX_MESSAGES = 10_000;
+const MAX_BYTES = 256 * 1024 * 1024;
 /** Most that are on their way at once. */
 const WINDOW = 64;
 
-export interface Letter<T> {
+export interface OutboxMessage<T> {
   /** By which the server knows it when it comes again. */
   readonly id: string;
   /** Characters, as a measure of bytes. */
@@ -31,7 +31,7 @@ interface Waiting {
   /** Resolves with what tells whoever posted it. */
   readonly transmit: (signal: AbortSignal) => Promise<() => void>;
   /** While it is on its way: aborts when the connection is lost, so that nothing overtakes what goes again. */
-  trip: AbortController | undefined;
+  attempt: AbortController | undefined;
   /** It may have reached the server. */
   wasSent: boolean;
   readonly reject: (error: unknown) => void;
@@ -39,7 +39,7 @@ interface Waiting {
 
 export class Outbox {
   readonly #connection: Connection;
-  readonly #line: Waiting[] = [];
+  readonly #queue: Waiting[] = [];
   #bytes = 0;
 
   constructor(connection: Connection) {
@@ -52,25 +52,25 @@ export class Outbox {
    * `too_busy` when too much waits, with the server's refusal, or when the
    * client is closed.
    */
-  async post<T>({ id, size, transmit }: Letter<T>): Promise<T> {
+  async post<T>({ id, size, transmit }: OutboxMessage<T>): Promise<T> {
     if (this.#connection.state === "closed") throw this.#connection.closure;
     if (
-      this.#line.length >= MOST_LETTERS ||
-      (this.#line.length > 0 && this.#bytes + size > MOST_BYTES)
+      this.#queue.length >= MAX_MESSAGES ||
+      (this.#queue.length > 0 && this.#bytes + size > MAX_BYTES)
     ) {
-      const why = `${this.#line.length} messages wait for the server already: wait until some have been taken`;
+      const why = `${this.#queue.length} messages wait for the server already: wait until some have been taken`;
       throw new SupervisorError("too_busy", why);
     }
     this.#connection.open();
     return new Promise<T>((resolve, reject) => {
-      this.#line.push({
+      this.#queue.push({
         id,
         size,
         transmit: async (signal) => {
           const answer = await transmit(signal);
           return () => resolve(answer);
         },
-        trip: undefined,
+        attempt: undefined,
         wasSent: false,
         reject,
       });
@@ -81,7 +81,7 @@ export class Outbox {
 
   /** Takes a letter back. False where it may have reached the server. */
   withdraw(id: string): boolean {
-    const waiting = this.#line.find((one) => one.id === id);
+    const waiting = this.#queue.find((one) => one.id === id);
     if (waiting === undefined || waiting.wasSent) return false;
     const why = "It was withdrawn before it was sent";
     this.#settle(waiting, () => waiting.reject(new ConnectionError(why)));
@@ -93,14 +93,14 @@ export class Outbox {
       this.#pump();
       return;
     }
-    const sent = this.#line.filter(({ trip }) => trip !== undefined);
+    const sent = this.#queue.filter(({ attempt }) => attempt !== undefined);
     for (const waiting of sent) {
-      waiting.trip?.abort();
-      waiting.trip = undefined;
+      waiting.attempt?.abort();
+      waiting.attempt = undefined;
     }
     if (this.#connection.wasTooLarge) this.#refuseLargest(sent);
     if (state !== "closed") return;
-    for (const waiting of [...this.#line]) {
+    for (const waiting of [...this.#queue]) {
       this.#settle(waiting, () => waiting.reject(this.#connection.closure));
     }
   }
@@ -117,20 +117,20 @@ export class Outbox {
   #pump(): void {
     if (this.#connection.state !== "open") return;
     // Settled letters leave the line, so those on their way are few and at its front.
-    for (const waiting of this.#line.slice(0, WINDOW)) {
-      if (waiting.trip === undefined) void this.#send(waiting);
+    for (const waiting of this.#queue.slice(0, WINDOW)) {
+      if (waiting.attempt === undefined) void this.#send(waiting);
     }
   }
 
   async #send(waiting: Waiting): Promise<void> {
     const trip = new AbortController();
-    waiting.trip = trip;
+    waiting.attempt = trip;
     waiting.wasSent = true;
     try {
       const tell = await waiting.transmit(trip.signal);
       this.#settle(waiting, tell);
     } catch (error) {
-      if (waiting.trip !== trip) return; // lost with its connection, and in line for the next one
+      if (waiting.attempt !== trip) return; // lost with its connection, and in line for the next one
       // Where the server said nothing, the connection has gone, and we are about to be told.
       const isSaid = error instanceof SupervisorError;
       if (!isSaid && this.#connection.state !== "open") return;
@@ -139,9 +139,9 @@ export class Outbox {
   }
 
   #settle(waiting: Waiting, how: () => void): void {
-    const at = this.#line.indexOf(waiting);
+    const at = this.#queue.indexOf(waiting);
     if (at === -1) return;
-    this.#line.splice(at, 1);
+    this.#queue.splice(at, 1);
     this.#bytes -= waiting.size;
     how();
     this.#pump();

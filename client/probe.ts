@@ -4,7 +4,7 @@
 import { SupervisorError } from "../contract/reasons.ts";
 import type { Address } from "./address.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
-import { lineTrouble } from "./host.ts";
+import { connectionFault } from "./host.ts";
 import { askByHttp } from "./http.ts";
 import type { Fetch } from "./socket-fetch.ts";
 
@@ -72,9 +72,9 @@ async function findingOf(
           `is no kallichore server: it answers with HTTP ${status}. Is the address right, and its path?`,
         );
   }
-  const why = await lineTrouble(address.origin, failed);
+  const why = await connectionFault(address.origin, failed);
   if (why !== undefined) return wrong(why);
-  const page = await pageKeptOut(address);
+  const page = await refusedOrigin(address);
   if (page !== undefined) {
     const closed = `${name} does not let pages of ${page} in: start the server with --allow-origin ${page}`;
     return { error: new SupervisorError("forbidden", closed), what: "refused" };
@@ -83,7 +83,7 @@ async function findingOf(
 }
 
 /** A browser does not tell a page why it may not read an answer; that there is one, it does. Returns the page's origin. */
-async function pageKeptOut({ origin }: Address): Promise<string | undefined> {
+async function refusedOrigin({ origin }: Address): Promise<string | undefined> {
   const { location } = globalThis as { location?: { origin?: string } };
   const page = location?.origin;
   if (origin === undefined || page === undefined || page === origin) {

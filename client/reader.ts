@@ -13,11 +13,11 @@ import {
 } from "../contract/position.ts";
 import { type SessionEvent, toEvent, weightOf } from "./events.ts";
 import { isRecord } from "./frames.ts";
-import type { Line } from "./line.ts";
+import type { ServerLink } from "./server-link.ts";
 import { Queue } from "./queue.ts";
 
 /** What may wait for whoever reads; estimated bytes. */
-const MOST_WAITING = 8 * 1024 * 1024;
+const MAX_WAITING = 8 * 1024 * 1024;
 
 /** What is read. Of an execution, to its end. */
 export interface Source {
@@ -36,7 +36,7 @@ export const BEGINNING: Position = { journal_id: undefined, seq: 0 };
 
 /** Ends when the session is deleted, or the execution over. Throws the failure that ended it, or `signal`'s reason. */
 export async function* read(
-  line: Line,
+  line: ServerLink,
   source: Source,
   { after, signal }: ReadOptions,
 ): AsyncGenerator<SessionEvent, void> {
@@ -44,9 +44,9 @@ export async function* read(
   let seen = after;
   const reading = { isOver: false };
   while (!reading.isOver) {
-    const waiting = new Queue<SessionEvent>(MOST_WAITING);
+    const waiting = new Queue<SessionEvent>(MAX_WAITING);
     const stop = subscribe(line, source, seen, {
-      heard(event, position) {
+      onEvent(event, position) {
         seen = position;
         if (waiting.push(event, weightOf(event))) return;
         stop(); // until this has been taken
@@ -67,14 +67,14 @@ export async function* read(
 
 export interface Listener {
   /** `position`: where a reader is that has heard it. */
-  heard(event: SessionEvent, position: Position): void;
+  onEvent(event: SessionEvent, position: Position): void;
   /** Once, and last. Without an error: the session was deleted, or the execution is over. Not called after it was stopped. */
   ended(error: Error | undefined): void;
 }
 
 /** Hears everything after a place, through reconnections. Returns what stops it. */
 export function subscribe(
-  line: Line,
+  line: ServerLink,
   source: Source,
   after: Position,
   listener: Listener,
@@ -93,11 +93,11 @@ export function subscribe(
     onData(tracked: unknown) {
       try {
         const { id, data } = isRecord(tracked) ? tracked : {};
-        const place = placeIn(id);
+        const place = positionIn(id);
         for (const event of eventsIn(data, place, seen, isWhole)) {
           if (isOver) return; // whoever heard the one before has left
-          seen = afterOf(event, seen, place);
-          listener.heard(event, seen);
+          seen = positionAfter(event, seen, place);
+          listener.onEvent(event, seen);
         }
       } catch (error) {
         end(line.failureIn(error)); // nobody could catch it outside
@@ -149,7 +149,7 @@ function* eventsIn(
 }
 
 /** Where a reader is that has heard it. */
-function afterOf(
+function positionAfter(
   event: SessionEvent,
   { journal_id, seq }: Position,
   place: Position | undefined,
@@ -161,7 +161,7 @@ function afterOf(
   };
 }
 
-function placeIn(id: unknown): Position | undefined {
+function positionIn(id: unknown): Position | undefined {
   try {
     return typeof id === "string" ? toPosition(id) : undefined;
   } catch {

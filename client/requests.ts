@@ -14,7 +14,7 @@ import {
 } from "./events.ts";
 import { failure, KernelError } from "./failure.ts";
 import type { Feed } from "./feed.ts";
-import type { Line } from "./line.ts";
+import type { ServerLink } from "./server-link.ts";
 import { uuid } from "./uuid.ts";
 
 export interface RequestOptions {
@@ -40,9 +40,9 @@ export type ReplyTo<T extends RequestType> = T extends `${infer Name}_request`
  * `kernel_exited` where it cannot any more, with `no_answer` where it does not.
  */
 export async function request<T extends RequestType>(
-  line: Line,
+  line: ServerLink,
   feed: Feed,
-  { msg_type, content }: Asked<T>,
+  { msg_type, content }: KernelRequest<T>,
   options: RequestOptions = {},
 ): Promise<ReplyTo<T>> {
   const { channel = "shell", timeout_ms = TIMEOUT_MS, signal } = options;
@@ -64,18 +64,18 @@ export async function request<T extends RequestType>(
       };
       signal?.addEventListener("abort", abort);
       ends.push(() => signal?.removeEventListener("abort", abort));
-      const ask = async () => {
+      const send = async () => {
         await feed.open();
-        ends.push(feed.expect(msg_id, { heard, ended: reject }));
+        ends.push(feed.expect(msg_id, { onEvent, ended: reject }));
         await line.send({
           session_id,
-          ...feed.meant,
+          ...feed.target,
           channel,
           header: { msg_id, msg_type },
           content,
         });
       };
-      const heard: Parameters<Feed["expect"]>[1]["heard"] = (event) => {
+      const onEvent: Parameters<Feed["expect"]>[1]["onEvent"] = (event) => {
         if (event.kind === "exited") {
           const why = event.signal ?? `exit code ${event.exit_code}`;
           reject(failure("kernel_exited", { session_id, why }));
@@ -92,14 +92,14 @@ export async function request<T extends RequestType>(
         if (failed !== undefined) reject(failed);
         else resolve(event as ReplyTo<T>); // the protocol's pairs; a reply that is not what it should be is refused above
       };
-      ask().catch(reject);
+      send().catch(reject);
     });
   } finally {
     for (const end of ends) end();
   }
 }
 
-interface Asked<T extends RequestType> {
+interface KernelRequest<T extends RequestType> {
   readonly msg_type: T;
   readonly content: Readonly<Record<string, unknown>>;
 }

@@ -22,10 +22,10 @@ import type { SessionEvent } from "./events.ts";
 import type { ExecuteOptions } from "./execute-request.ts";
 import { Execution } from "./execution.ts";
 import { Executions } from "./executions.ts";
-import { unless } from "./failure.ts";
+import { rethrowUnless } from "./failure.ts";
 import type { AttachOptions } from "./found-execution.ts";
 import { Feed } from "./feed.ts";
-import type { Accepted, CallOptions, Line } from "./line.ts";
+import type { Accepted, CallOptions, ServerLink } from "./server-link.ts";
 import { BEGINNING, read } from "./reader.ts";
 import {
   type ReplyTo,
@@ -35,7 +35,7 @@ import {
 } from "./requests.ts";
 import { type Snapshot, toSnapshot } from "./snapshot.ts";
 import { uuid } from "./uuid.ts";
-import { whileWanted } from "./wait.ts";
+import { unlessAborted } from "./wait.ts";
 
 /** A message for the kernel. `msg_id` is made up where absent. */
 export interface OutgoingMessage {
@@ -101,16 +101,16 @@ export class Session implements AsyncDisposable {
   readonly session_id: string;
   readonly comms: Comms;
   readonly executions: Executions;
-  readonly #line: Line;
+  readonly #link: ServerLink;
   readonly #feed: Feed;
   /** Whether it ends with this handle. */
   readonly #isOurs: boolean;
   #disposed: Promise<void> | undefined;
 
   /** `isOurs`: `await using` shuts it down and deletes it, rather than only to detach. */
-  constructor(line: Line, session_id: string, isOurs: boolean) {
+  constructor(line: ServerLink, session_id: string, isOurs: boolean) {
     this.session_id = session_id;
-    this.#line = line;
+    this.#link = line;
     this.#feed = new Feed(line, session_id);
     this.#isOurs = isOurs;
     this.comms = new Comms(line, this.#feed);
@@ -138,7 +138,7 @@ export class Session implements AsyncDisposable {
 
   /** What is true now: what runs, what is asked, what is shown. Go on with `events` after its `seq`. */
   async snapshot(options: CallOptions = {}): Promise<Snapshot> {
-    const snapshot = await this.#line.ask(
+    const snapshot = await this.#link.ask(
       this.#sessions.snapshot.query(this.#id, options),
       options,
     );
@@ -205,9 +205,9 @@ export class Session implements AsyncDisposable {
   send(message: OutgoingMessage, options?: CallOptions): Promise<Accepted> {
     const { channel = "shell", msg_type, msg_id = uuid(), content } = message;
     const { parent_header, metadata, buffers = [] } = message;
-    const letter = () => ({
+    const toMessage = () => ({
       session_id: this.session_id,
-      ...this.#feed.meant,
+      ...this.#feed.target,
       channel,
       header: { msg_id, msg_type },
       content,
@@ -215,7 +215,7 @@ export class Session implements AsyncDisposable {
       ...(metadata !== undefined && { metadata }),
       buffers: buffers.map(toBase64),
     });
-    return this.#feed.inTurn(() => this.#line.send(letter(), options));
+    return this.#feed.inOrder(() => this.#link.send(toMessage(), options));
   }
 
   /**
@@ -228,7 +228,7 @@ export class Session implements AsyncDisposable {
     content: Readonly<Record<string, unknown>> = {},
     options?: RequestOptions,
   ): Promise<ReplyTo<T>> {
-    return request(this.#line, this.#feed, { msg_type, content }, options);
+    return request(this.#link, this.#feed, { msg_type, content }, options);
   }
 
   /**
@@ -241,18 +241,18 @@ export class Session implements AsyncDisposable {
     SessionEvent,
     void
   > {
-    const from = await whileWanted(this.#from(after), signal);
-    yield* read(this.#line, this.#id, { after: from, signal });
+    const from = await unlessAborted(this.#from(after), signal);
+    yield* read(this.#link, this.#id, { after: from, signal });
   }
 
   /** What the server knows of it. */
   info(options: CallOptions = {}): Promise<ActiveSession> {
-    return this.#line.ask(this.#sessions.get.query(this.#id, options), options);
+    return this.#link.ask(this.#sessions.get.query(this.#id, options), options);
   }
 
   /** Starts the kernel. Resolves once it has answered. */
   start(options: CallOptions = {}): Promise<KernelInfo> {
-    return this.#line.ask(
+    return this.#link.ask(
       this.#sessions.start.mutate(this.#id, options),
       options,
     );
@@ -279,7 +279,7 @@ export class Session implements AsyncDisposable {
       working_directory_required: true,
       env,
     };
-    await this.#line.ask(this.#sessions.restart.mutate(wanted, call), call);
+    await this.#link.ask(this.#sessions.restart.mutate(wanted, call), call);
   }
 
   /** Ends the kernel, gently first. Resolves when it is gone. The session stays. */
@@ -298,7 +298,7 @@ export class Session implements AsyncDisposable {
     options: CallOptions = {},
   ): Promise<void> {
     const wanted = { ...this.#id, labels: { ...labels } };
-    await this.#line.ask(
+    await this.#link.ask(
       this.#sessions.set_labels.mutate(wanted, options),
       options,
     );
@@ -310,7 +310,7 @@ export class Session implements AsyncDisposable {
     options: CallOptions = {},
   ): Promise<SessionPolicy> {
     const wanted = { ...change, ...this.#id };
-    return this.#line.ask(
+    return this.#link.ask(
       this.#sessions.set_policy.mutate(wanted, options),
       options,
     );
@@ -337,14 +337,14 @@ export class Session implements AsyncDisposable {
   }
 
   get #sessions() {
-    return this.#line.trpc.sessions;
+    return this.#link.trpc.sessions;
   }
 
   async #do(
     what: "interrupt" | "shutdown" | "kill" | "delete",
     options: CallOptions = {},
   ): Promise<void> {
-    await this.#line.ask(
+    await this.#link.ask(
       this.#sessions[what].mutate(this.#id, options),
       options,
     );
@@ -354,7 +354,7 @@ export class Session implements AsyncDisposable {
   async #from(after: number | string | undefined): Promise<Position> {
     if (typeof after === "string") return toPosition(after);
     if (after === 0) return BEGINNING;
-    const { last_seq, journal_id } = await this.#line.askPatiently(() =>
+    const { last_seq, journal_id } = await this.#link.retry(() =>
       this.#sessions.get.query(this.#id),
     );
     return { journal_id, seq: Math.min(after ?? last_seq, last_seq) };
@@ -363,10 +363,10 @@ export class Session implements AsyncDisposable {
   async #dispose(): Promise<void> {
     try {
       if (!this.#isOurs) return;
-      await this.shutdown().catch(unless("session_not_running"));
+      await this.shutdown().catch(rethrowUnless("session_not_running"));
       await this.delete();
     } catch (error) {
-      unless("session_not_found")(error);
+      rethrowUnless("session_not_found")(error);
     } finally {
       this.detach();
     }

@@ -2,7 +2,7 @@
 import type { Snapshot as Wire } from "../contract/index.ts";
 import { fromBase64 } from "./base64.ts";
 import type { InputRequest } from "./execution-event.ts";
-import { asked, type ExecutionInfo, toInfo } from "./executions.ts";
+import { inputRequestOf, type ExecutionInfo, toInfo } from "./executions.ts";
 
 type OpenComm = Omit<Wire["comms"][number], "buffers"> & {
   /** Of the `comm_open`. */
@@ -26,7 +26,7 @@ export function toSnapshot(wire: Wire): Snapshot {
   return {
     ...wire,
     execution: execution === null ? null : toInfo(execution),
-    input_request: asked(input_request),
+    input_request: inputRequestOf(input_request),
     comms: comms.map((comm) => ({
       ...comm,
       buffers: comm.buffers.map(fromBase64),

@@ -11,10 +11,10 @@ import type { RawSocket } from "./where.ts";
 export interface SocketHooks {
   /** Waits its turn, then begins to open. */
   dial(): Promise<RawSocket>;
-  opened(socket: Socket): void;
-  heard(data: unknown, socket: Socket): void;
+  opened(socket: SocketAttempt): void;
+  receive(data: unknown, socket: SocketAttempt): void;
   /** `opened`: whether it ever was; `why`: what the runtime says, if it does. */
-  closed(socket: Socket, end: End): void;
+  closed(socket: SocketAttempt, end: End): void;
 }
 
 export interface End {
@@ -30,14 +30,14 @@ const CONNECTING = 0;
 const OPEN = 1;
 const CLOSED = 3;
 
-export class Socket {
+export class SocketAttempt {
   readonly #hooks: SocketHooks;
   #state: 0 | 1 | 3 = CONNECTING;
   #raw: RawSocket | undefined;
   #why: string | undefined;
   #isFault = false;
   /** Looks at the line since the last message. */
-  #silence = 0;
+  #silentChecks = 0;
 
   constructor(hooks: SocketHooks) {
     this.#hooks = hooks;
@@ -63,17 +63,17 @@ export class Socket {
   }
 
   /** Called at intervals: asks for a sign of life when there was none, and gives up when none comes. */
-  look(): void {
+  check(): void {
     if (this.#raw === undefined) return; // its turn has not come
-    this.#silence += 1;
-    if (this.#silence === ASK_AFTER) this.send("PING");
-    if (this.#silence >= DEAD_AFTER) this.drop("it fell silent");
+    this.#silentChecks += 1;
+    if (this.#silentChecks === PING_AFTER) this.send("PING");
+    if (this.#silentChecks >= DEAD_AFTER) this.drop("it fell silent");
   }
 
   /** Asks for a sign of life now; without one it is given up at the next look. */
-  doubt(): void {
+  verify(): void {
     if (this.#raw === undefined) return; // its turn has not come
-    this.#silence = DEAD_AFTER - 1;
+    this.#silentChecks = DEAD_AFTER - 1;
     this.send("PING");
   }
 
@@ -89,13 +89,13 @@ export class Socket {
       const opened = () => {
         if (this.#state !== CONNECTING) return;
         this.#state = OPEN;
-        this.#silence = 0;
+        this.#silentChecks = 0;
         this.#hooks.opened(this);
       };
       raw.onmessage = ({ data }: { data: unknown }) => {
         if (this.#state !== OPEN) return;
-        this.#silence = 0;
-        this.#hooks.heard(data, this);
+        this.#silentChecks = 0;
+        this.#hooks.receive(data, this);
       };
       raw.onerror = ({ message, error }: RawError) => {
         this.#isFault ||= isFault(error);
@@ -103,7 +103,7 @@ export class Socket {
           this.#why ??= message;
         }
         if (this.#state === CONNECTING) {
-          setTimeout(() => this.#fail(), FAREWELL_MS);
+          setTimeout(() => this.#fail(), CLOSE_WAIT_MS);
         }
       };
       raw.onclose = ({ code }: { code?: number }) => this.#end(code ?? 1006);
@@ -147,8 +147,8 @@ function isFault(error: unknown): boolean {
 }
 
 /** How long a socket that had an error before it was open may take to say that it is closed. */
-const FAREWELL_MS = 50;
+const CLOSE_WAIT_MS = 50;
 
 /** Looks without a message before we ask for one, and before we stop waiting. */
-const ASK_AFTER = 3;
+const PING_AFTER = 3;
 const DEAD_AFTER = 6;

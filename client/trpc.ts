@@ -75,9 +75,9 @@ function subscribed(
   call: Call,
   options: SubscribeOptions,
 ): () => void {
-  const say = (state: ConnectionState) =>
-    options.onConnectionStateChange?.(inWordsOfTrpc(state, connection.error));
-  const unwatch = connection.subscribe(say);
+  const report = (state: ConnectionState) =>
+    options.onConnectionStateChange?.(trpcStateOf(state, connection.error));
+  const unwatch = connection.subscribe(report);
   const leave = connection.follow(call, {
     started: () => options.onStarted?.({ context: undefined }),
     data: (data) => options.onData?.(data),
@@ -88,14 +88,14 @@ function subscribed(
       else options.onError?.(error);
     },
   });
-  say(connection.state);
+  report(connection.state);
   return () => {
     unwatch();
     leave();
   };
 }
 
-function inWordsOfTrpc(state: ConnectionState, error: Error | undefined) {
+function trpcStateOf(state: ConnectionState, error: Error | undefined) {
   if (state === "open") return { type: "state", state: "pending", error: null };
   const isOver = state === "closed" || error === undefined;
   return {

@@ -11,7 +11,7 @@ export function deferred<T>(): {
 }
 
 /** As the promise, or rejects with the reason of the signal where that aborts first: what was asked goes on. */
-export async function whileWanted<T>(
+export async function unlessAborted<T>(
   promise: Promise<T>,
   signal: AbortSignal | undefined,
 ): Promise<T> {

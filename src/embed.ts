@@ -1,9 +1,9 @@
 /**
- * The server inside another's: it opens no port, and answers what comes under
- * one path of an HTTP server that a program has already.
+ * The server inside another HTTP server: it opens no port, and answers the
+ * requests under one path of an HTTP server that a program already has.
  *
  *     const kernels = await embedServer({ path: "/kernels" });
- *     app.use(kernels.handle);              // Express, before what reads bodies
+ *     app.use(kernels.handle);              // Express: before any middleware that reads bodies
  *     http.on("upgrade", kernels.upgrade);
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -27,26 +27,26 @@ import { CLOSE_TIMEOUT_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor/supervisor.ts";
 
 export interface EmbedOptions extends ServiceOptions {
-  /** Where it stands in the other's addresses, such as `/kernels`; `/` for all of them. */
+  /** The path under which the server answers, such as `/kernels`; `/`: all paths. */
   readonly path: string;
 }
 
-/** A server without a port. Dispose of it before the HTTP server is closed: clients hear how their kernels end. */
+/** A server without a port. Dispose of it before the HTTP server is closed: clients then receive how their kernels end. */
 export interface EmbeddedServer {
-  /** Without a slash at its end. */
+  /** The path, without a slash at its end. */
   readonly path: string;
-  /** `undefined` when everybody may come in. */
+  /** `undefined`: no token is needed. */
   readonly token: string | undefined;
   readonly supervisor: Supervisor;
-  /** Resolves with the reason once a client asked the server to end, or nobody needs it any more. */
+  /** Resolves with the reason when a client has requested the end of the server, or when it has been idle for too long. */
   readonly shutdownRequested: Promise<string>;
-  /** A request, as Node and Express give it; what is not under our path goes to `next`. */
+  /** Handles a request, as Node and Express pass it. A request outside the path goes to `next`. */
   readonly handle: (
     req: IncomingMessage,
     res: ServerResponse,
     next?: () => void,
   ) => void;
-  /** For the event `upgrade` of the HTTP server. What is not under our path is left to others. */
+  /** For the event `upgrade` of the HTTP server. Ignores requests outside the path. */
   readonly upgrade: (
     req: IncomingMessage,
     stream: Duplex,
@@ -76,7 +76,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     guard,
   });
   const sockets = webSockets();
-  /** Answers that are not finished. */
+  /** Responses that are not finished. */
   const open = new Set<ServerResponse>();
   let closed: Promise<void> | undefined;
   const close = async () => {
@@ -106,7 +106,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
       open.add(res);
       res.once("close", () => open.delete(res));
       req.url = url;
-      void dispatcher.handle(req, res); // which does not reject
+      void dispatcher.handle(req, res); // never rejects
     },
 
     upgrade(req, stream, head) {
@@ -128,7 +128,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   };
 }
 
-/** The HTTP server goes on: what we began to answer is ours to end. */
+/** Resolves when all open responses have ended. The HTTP server goes on, so those that are still open after the timeout are destroyed. */
 async function answered(open: ReadonlySet<ServerResponse>): Promise<void> {
   const ends = [...open].map(
     (res) => new Promise((resolve) => res.once("close", resolve)),
@@ -140,7 +140,7 @@ async function answered(open: ReadonlySet<ServerResponse>): Promise<void> {
   clearTimeout(timer);
 }
 
-/** The address as our doors know it; Express has taken from `url` the path where a handler was mounted. */
+/** The address below `base`, as the doors know it. Express removes the path of a mounted handler from `url`; `originalUrl` still has it. */
 function below(
   base: string,
   req: IncomingMessage & { originalUrl?: string },

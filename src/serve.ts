@@ -1,6 +1,6 @@
 /**
- * The whole server, as one thing that can be opened and closed: what the
- * commands run, what a program embeds, what the tests talk to.
+ * The whole server, as one object that can be opened and closed. The commands
+ * run it, programs embed it, and the tests connect to it.
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
@@ -41,52 +41,52 @@ import { watchUsage } from "./supervisor/usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
 
 export interface ServerOptions extends ServiceOptions {
-  /** Where to listen; on loopback, on a port that the system chooses, unless said. */
+  /** Where to listen. Default: on loopback, on a port that the system chooses. */
   readonly address?: Address;
 }
 
-/** What does not depend on where the server listens. */
+/** The options that do not depend on where the server listens. */
 export interface ServiceOptions {
-  /** What clients must hold; made up unless given. `null` lets everybody in who can reach us. */
+  /** The token that clients must send. Default: a random token. `null`: no token is needed. */
   readonly token?: string | null;
-  /** Further names by which the server may be called, without port. */
+  /** Additional host names that clients may use for the server, without port. */
   readonly hosts?: readonly string[];
-  /** Pages of other origins that may ask. */
+  /** Other origins whose pages may use the server. */
   readonly origins?: readonly string[];
-  /** What whoever holds the token may ask, by the request with which they came. Default: everything. Not asked of those who open a session's own Unix socket. */
+  /** The scopes of a client that has the token, decided from its request. Default: all scopes. Not called for clients that open a session's own Unix socket. */
   readonly scopesOf?: GateOptions["scopesOf"];
-  /** Told of what happens, for metrics and traces. Default: nobody listens. */
+  /** Receives what happens, for metrics and traces. Default: no listener. */
   readonly telemetry?: Telemetry;
   readonly log?: Log;
-  /** Where kernelspecs are looked for before all other places. */
+  /** Directories that are searched for kernelspecs before all others. */
   readonly kernelspecDirs?: readonly string[];
-  /** Brings the kernels, instead of starting them as processes here. */
+  /** Starts the kernels, instead of the server's own provisioner, which starts them as processes on this machine. */
   readonly provisioner?: Provisioner;
-  /** Where kernelspecs come from, instead of Jupyter's paths. */
+  /** The source of kernelspecs, instead of Jupyter's paths. */
   readonly kernelspecs?: KernelspecSource;
-  /** Kernels that are offered beside the kernelspecs; the embedded Python unless said. */
+  /** Kernels that are offered in addition to the kernelspecs. Default: the embedded Python. */
   readonly embedded?: readonly Kernelspec[];
   /** The environment that kernels inherit. The server also looks up programs, kernelspecs, the shell and the home directory in it. Default: `process.env`. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Hours without anybody who needs the server until it ends; 0 is half a minute; never unless given. */
+  /** Hours without use after which the server ends; 0: 30 seconds. Default: never. */
   readonly idleShutdownHours?: number | undefined;
-  /** Milliseconds; 0 is off; 1000 unless given. */
+  /** Milliseconds; 0: off. Default: 1000. */
   readonly resourceSampleIntervalMs?: number | undefined;
   readonly logLevel?: LogLevel;
-  /** Told when a client sets the level. */
+  /** Called when a client sets the level. */
   readonly onLogLevel?: (level: LogLevel) => void;
   readonly limits?: Partial<Limits>;
-  /** Of sessions that say nothing else: when kernels are shut down that nobody uses, and whether those that die are started again. Default: neither is done. */
+  /** The default policy of sessions: when unused kernels are shut down, and whether kernels that die are started again. Default: neither. */
   readonly policy?: PolicyChange;
-  /** Told of a bug of ours that was caught: what it hit has ended or was dropped, and the server goes on. The log says more. */
+  /** Called with a bug of the server that was caught. The affected operation has ended or was dropped, and the server goes on. The log says more. */
   readonly onFault?: FaultListener | undefined;
-  /** The driver of the kernels' sockets. */
+  /** The implementation of ZeroMQ for the kernels' sockets. */
   readonly transport?: TransportName;
   /** TCP ports for kernels (`tcp`, the default) or Unix sockets (`ipc`); `auto`: Unix sockets for the kernels that can use them. */
   readonly kernelSockets?: KernelSockets | undefined;
-  /** The Kallichore version that we say we are. */
+  /** The Kallichore version that the server reports. */
   readonly reportedVersion?: string | undefined;
-  /** Where private files (connection files, sockets) are kept: a directory of our own is made in it. */
+  /** The directory in which the server makes its own directory for private files (connection files, sockets). */
   readonly runtimeDirectory?: string | undefined;
 }
 
@@ -100,22 +100,22 @@ const LIMITS: Limits = {
   reader_timeout_ms: 60_000,
 };
 
-/** Dispose of it to end it: the doors close, then the kernels end. */
+/** Dispose of it to end it: the kernels end, then the doors close. */
 export interface RunningServer {
   readonly address: Address;
   /** `http://host:port`; `undefined` on a Unix socket or a pipe. */
   readonly url: string | undefined;
-  /** `undefined` when everybody may come in. */
+  /** `undefined`: no token is needed. */
   readonly token: string | undefined;
   readonly supervisor: Supervisor;
-  /** Resolves with the reason once somebody asked the server to end, or nobody needs it any more. */
+  /** Resolves with the reason when a client has requested the end of the server, or when it has been idle for too long. */
   readonly shutdownRequested: Promise<string>;
-  /** At once: for the way out of a process that can no longer wait. The kernels are not ended by it. */
+  /** Removes the server's files at once, for a process that can no longer wait. It does not end the kernels. */
   removeFiles(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Resolves once it can answer. */
+/** Resolves when the server can answer. */
 export function startServer(
   options: ServerOptions = {},
 ): Promise<RunningServer> {
@@ -150,7 +150,7 @@ export function startServer(
       supervisor,
       shutdownRequested,
       removeFiles() {
-        if (isClosed) return; // a path may be another server's by now
+        if (isClosed) return; // another server may use the path by now
         files[Symbol.dispose]();
         if (address.transport === "socket") {
           rmSync(address.path, { force: true });
@@ -169,7 +169,7 @@ function urlOf(address: Address): string | undefined {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** What opens takes the private files along; where it does not open, they go. */
+/** Opens something that owns the private files. If it does not open, the files are removed. */
 export async function withFiles<T>(
   { runtimeDirectory }: ServiceOptions,
   open: (files: RuntimeFiles) => T | Promise<T>,
@@ -183,7 +183,7 @@ export async function withFiles<T>(
   }
 }
 
-/** What stands behind the doors, whoever opens them. */
+/** What the doors use: the same for a server with a port and for an embedded one. */
 export function serviceOf(
   options: ServiceOptions,
   files: RuntimeFiles,
@@ -249,7 +249,7 @@ export function serviceOf(
       log,
       guard,
       hours: options.idleShutdownHours,
-      expired: () => shutDown("nobody needs the server any more"),
+      expired: () => shutDown("the server has been idle for too long"),
     }),
     usage: watchUsage(
       supervisor,
@@ -270,16 +270,16 @@ export function serviceOf(
   return { service, shutdownRequested };
 }
 
-/** Before the doors close: clients can still hear how their kernels end. */
+/** Ends the sessions before the doors close, so that clients still receive how their kernels end. */
 export async function endService(service: Service): Promise<void> {
   service.idle[Symbol.dispose]();
   service.usage[Symbol.dispose]();
   await service.supervisor[Symbol.asyncDispose]();
-  // Readers have left the journals; that their subscriptions are complete is sent in this turn.
+  // Readers have left the journals. The end of their subscriptions is sent in this turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** `undefined` where everybody may come in. */
+/** `undefined`: no token is needed. */
 export function tokenOf({ token }: ServiceOptions): string | undefined {
   return token === null
     ? undefined

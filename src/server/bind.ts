@@ -1,4 +1,4 @@
-/** Addresses, and listening on them: TCP, a Unix socket, a Windows pipe. */
+/** Listens on an address: TCP, a Unix socket, or a Windows pipe. */
 import { once } from "node:events";
 import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import type { Server } from "node:http";
@@ -14,7 +14,7 @@ export type Address =
   | { readonly transport: "socket"; readonly path: string }
   | { readonly transport: "named-pipe"; readonly name: string };
 
-/** Resolves with the address, with the port that the system chose. */
+/** Resolves with the address; its port is the one that the system chose. */
 export async function bind(http: Server, address: Address): Promise<Address> {
   switch (address.transport) {
     case "tcp": {
@@ -40,7 +40,7 @@ export async function bindPrivately(
   server: SocketServer,
   path: string,
 ): Promise<void> {
-  // The bind happens within `listen`; the mask is back before anything else of ours makes a file or a process.
+  // `listen` binds at once; the mask is restored before the server makes any other file or process.
   const mask = process.umask(0o177);
   try {
     server.listen(path);
@@ -52,9 +52,9 @@ export async function bindPrivately(
 }
 
 /**
- * A Windows pipe. Node makes its first instance as the first one of all, so a
- * name that somebody has taken is refused; and Windows lets nobody but its
- * owner (and administrators) write to it.
+ * A Windows pipe. Node requires that its first instance is the first of that
+ * name, so a name that is taken is refused. Windows lets only its owner (and
+ * administrators) write to it.
  */
 export async function bindPipe(
   server: SocketServer,
@@ -64,12 +64,12 @@ export async function bindPipe(
   await once(server, "listening");
 }
 
-/** Removes a socket that nobody listens on. Throws when somebody does, or when it is no socket. */
+/** Removes a socket that no process listens on. Throws if a process listens, or if the file is not a socket. */
 async function clearPath(path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isSocket()) {
-    throw new Error(`${path} is there already, and is no socket`);
+    throw new Error(`${path} exists already, and is not a socket`);
   }
   if (await isLive(path)) {
     throw new Error(`Another server listens on ${path}`);

@@ -1,7 +1,7 @@
 /**
- * The one way in, whatever listens before it: the gate, then the first door
- * that serves the address. What several doors answer alike is answered here:
- * failures, the span's id, OPTIONS, 404 and 405, other origins.
+ * Handles every request, whichever listener received it: first the gate, then
+ * the first door that serves the address. Answers that are the same for all
+ * doors are made here: failures, the span's id, OPTIONS, 404 and 405, CORS.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure } from "../../contract/index.ts";
@@ -21,13 +21,13 @@ export type DispatcherOptions = GateOptions & {
   readonly guard: Guard;
 };
 
-/** Of the server as a whole. */
+/** The methods of the server as a whole (`OPTIONS *`). */
 const EVERYWHERE = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 
 export interface Dispatcher {
-  /** Answers; never rejects. */
+  /** Answers a request; never rejects. */
   handle(req: IncomingMessage, res: ServerResponse): Promise<void>;
-  /** Opens a WebSocket, or answers why not; never rejects. */
+  /** Opens a WebSocket, or answers with a failure; never rejects. */
   upgrade(request: UpgradeRequest): Promise<void>;
   close(): void;
 }
@@ -78,7 +78,7 @@ export function dispatcherOf({
   };
 }
 
-/** The door that answers, or would if something else were asked. */
+/** The door that serves this method and path. */
 function doorFor(
   { method, url: { pathname } }: DoorRequest,
   doors: readonly Door[],
@@ -112,7 +112,7 @@ function noDoorFailure(
   return failure("method_not_allowed", { method, allow });
 }
 
-/** Answers what went wrong before a door answered, or in one. */
+/** Answers with the failure of an error that was thrown in a door or before it. */
 function answerFailure(
   request: DoorRequest,
   door: Door | undefined,

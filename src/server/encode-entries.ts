@@ -1,7 +1,7 @@
 /**
- * Entries as protocols other than the channel's spell them: each text with
- * something before and after it. A range is spelled once for all readers that
- * are at the same place.
+ * Encodes entries for the protocols other than the channels: each text gets
+ * something before and after it. A range is encoded once for all readers at
+ * the same position.
  */
 import type { Entries } from "../journal/entries.ts";
 import {
@@ -11,26 +11,26 @@ import {
 import type { Slab } from "../journal/slab.ts";
 import type { SubscriptionItem } from "./answers/subscription.ts";
 
-/** What stands around each text. */
+/** The text around each entry. */
 export interface EntryWrapping {
-  /** The entry's number stands between each of them and the next. */
+  /** The entry's number is inserted between each of these and the next. */
   readonly before: readonly string[];
   readonly after: string;
-  /** Each in a WebSocket text frame of its own. Otherwise a text is made one line. */
+  /** Whether each entry gets its own WebSocket text frame. Otherwise line breaks in a text are replaced. */
   readonly isFramed?: boolean;
 }
 
-/** A text from this size on is sent from where it lies. */
+/** A text of this size or more is not copied. */
 const LARGE = 64 * 1024; // bytes
-/** Digits of the largest number. */
+/** Maximum digits of a number. */
 const DIGITS = 16;
 
-/** What stands before the number in the id of what is told: the position that a reader goes on after. */
+/** The text before the number in an item's id: the position after which a reader continues. */
 export function idPrefixOf({ journal_id }: SubscriptionItem): string {
   return journal_id === undefined ? "" : `${journal_id}:`;
 }
 
-/** In pieces that follow each other; some may be views of the entries' slab. */
+/** Consecutive pieces; some may be views of the entries' slab. */
 export function encodeEntries(
   entries: Entries,
   wrapping: EntryWrapping,
@@ -47,7 +47,7 @@ export function encodeEntries(
   return pieces;
 }
 
-/** What was spelled just now, by its beginning. */
+/** The last encoded range, by the first text of its wrapping. */
 const lastEncoded = new Map<
   string,
   {
@@ -74,7 +74,7 @@ function encodeUncached(
     (to - from) * (constant + numbers + frameHeaderLength(LARGE)) +
       (records.length < LARGE ? records.length : smallBytes(entries)),
   );
-  // A header of a frame may hold such a byte too: then each text is looked at.
+  // The header of a frame may hold such a byte too. Each text is then checked.
   const mayBreak = !isFramed && hasBreaks(records);
   const pieces: Buffer[] = [];
   let start = 0;
@@ -109,7 +109,7 @@ function encodeUncached(
   return pieces;
 }
 
-/** Of the texts that are copied. */
+/** The size of the texts that are copied. */
 function smallBytes({ slab, from, to }: Entries): number {
   let bytes = 0;
   for (let row = from; row < to; row += 1) {
@@ -127,7 +127,7 @@ function hasBreaks(bytes: Buffer): boolean {
   return bytes.includes(LINE_FEED) || bytes.includes(CARRIAGE_RETURN);
 }
 
-/** A line break within JSON text stands between values, where a blank means the same. */
+/** A line break in JSON stands between values, where a space means the same. */
 function makeOneLine(text: Buffer): void {
   for (const sign of [LINE_FEED, CARRIAGE_RETURN]) {
     for (let at = text.indexOf(sign); at !== -1; at = text.indexOf(sign, at)) {

@@ -1,9 +1,9 @@
 /**
- * Who may come in: decided once, before any door and before any upgrade.
+ * Access control: decided once, before any door and before any upgrade.
  *
- * Three questions, in this order. Does the request mean us (`Host`), or has a
- * name been rebound to our address? Does it come from a page that we know
- * (`Origin`)? Does it hold the token, where that is needed?
+ * Three checks, in this order. Does `Host` name this server, or has a DNS name
+ * been rebound to its address? Is the page that sends the request from a known
+ * `Origin`? Does the request have the token, if one is needed?
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
@@ -12,22 +12,22 @@ import { EVERYTHING, NOTHING, type Principal } from "../session/principal.ts";
 import { admit } from "./principal.ts";
 
 export interface GateOptions {
-  /** `undefined` lets everybody in who passes the other questions. */
+  /** `undefined`: no token is needed; the other checks remain. */
   readonly token: string | undefined;
-  /** Further names by which we may be called, without port. */
+  /** Additional host names that clients may use for the server, without port. */
   readonly hosts: readonly string[];
-  /** Pages of other origins that may ask, such as `http://localhost:5173`; `*` for all. */
+  /** Other origins whose pages may use the server, such as `http://localhost:5173`; `*`: all. */
   readonly origins: readonly string[];
-  /** A Unix socket or a pipe has no name that could be rebound. */
+  /** Whether the server listens on a Unix socket or a pipe: those have no name that could be rebound. */
   readonly isLocal: boolean;
-  /** What whoever was let in may ask. Default: everything. */
+  /** The scopes of an admitted client. Default: all. */
   readonly scopesOf?: ((req: IncomingMessage) => Iterable<Scope>) | undefined;
 }
 
 export interface Gate {
-  /** Who asks, from now on known as the request's. Throws `forbidden`, `unauthorized`. */
+  /** Admits the client of a request, and remembers it. Throws `forbidden`, `unauthorized`. */
   admit(req: IncomingMessage, url: URL, isOpen: boolean): Principal;
-  /** The origin that may read our answers, when it is another than our own. */
+  /** The origin that may read the responses, if it is not the server's own. */
   allowedOrigin(req: IncomingMessage): string | undefined;
 }
 
@@ -49,7 +49,7 @@ export function gateOf(options: GateOptions): Gate {
           "The page that asks is of another origin: allow it with --allow-origin";
         throw failure("forbidden", { why });
       }
-      // Digests have one length, whatever was given, so the comparison tells nothing by its time.
+      // All digests have the same length, so the time of the comparison reveals nothing.
       if (
         expected === undefined ||
         timingSafeEqual(digest(tokenIn(req, url)), expected)
@@ -71,7 +71,7 @@ function assertHost(
   { headers: { host } }: IncomingMessage,
   hosts: readonly string[],
 ): void {
-  if (host === undefined) return; // before HTTP/1.1 there was none; no browser is that old
+  if (host === undefined) return; // HTTP/1.0 has no Host; no browser is that old
   const name = nameOf(host);
   if (isLoopback(name) || hosts.includes(name)) return;
   const why =
@@ -86,9 +86,9 @@ function tokenIn({ headers }: IncomingMessage, url: URL): string {
 }
 
 /**
- * A page of the address that it asks. Behind a proxy that speaks TLS it is of
- * `https`: no page but the proxy's own has that scheme and our `Host`, which
- * has been looked at before.
+ * Whether the page has the address to which it sends the request. Behind a TLS
+ * proxy the page's scheme is `https`: only the proxy's own pages have that scheme
+ * and our `Host`, which has been checked before.
  */
 function isSameOrigin(origin: string, host: string): boolean {
   const [, scheme = "", authority = ""] =

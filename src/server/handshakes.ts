@@ -1,4 +1,4 @@
-/** Handshakes of WebSockets. What knows how is loaded with this file, when somebody first wants one. */
+/** Handshakes of WebSockets. This file and the package `ws` are loaded when the first WebSocket is opened. */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
@@ -8,16 +8,16 @@ import { LargeMessageSocket, plainWebSocket } from "./large-messages.ts";
 import { closeSockets } from "./socket.ts";
 
 export interface Handshakes {
-  /** Shakes hands. */
+  /** Completes the handshake. */
   accept(
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
     opened: (connection: WebSocketConnection) => void,
   ): void;
-  /** A client that shakes no hands, but speaks in frames; `head` is what came. */
+  /** A WebSocket for a client that sends frames without a handshake. `head`: the bytes that have arrived. */
   plain(stream: Duplex, head: Buffer): WebSocketConnection;
-  /** Everybody is told that the server ends, and cut off where they do not answer. */
+  /** Closes all WebSockets: orderly, then by force. */
   close(): void;
 }
 
@@ -45,7 +45,7 @@ export function handshakes(): Handshakes {
   };
 }
 
-/** Each subscription on a connection waits for it to drain. */
+/** Without a limit on listeners: each subscription on a connection waits for its `drain`. */
 function unlimited<T extends WebSocket | Duplex>(emitter: T): T {
   emitter.setMaxListeners(0);
   return emitter;

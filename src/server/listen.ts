@@ -1,4 +1,4 @@
-/** Where the server can be reached: it listens, and hands what comes to the entrance. */
+/** Listens at an address, and passes requests to the dispatcher. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
@@ -18,20 +18,20 @@ import { sendLastResponse, webSockets } from "./websockets.ts";
 
 export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
   readonly address: Address;
-  /** Where the sockets of single sessions are made; private. */
+  /** The private directory for the sockets of single sessions. */
   readonly socketDirectory: () => string;
 }
 
-/** Bytes. Browsers send what cookies all servers on this machine have set. */
+/** Bytes. Browsers send the cookies of all servers on this machine. */
 const HEADERS_LIMIT = 64 * 1024;
 
-/** When it is disposed of, nobody new comes in; who is here is told, then cut off. */
+/** When it is disposed of, it accepts no new connection, and closes the open ones: orderly, then by force. */
 export interface Listener extends AsyncDisposable {
-  /** Where it listens: with the port that the system chose. */
+  /** The address, with the port that the system chose. */
   readonly address: Address;
 }
 
-/** Resolves once it can answer. Rejects with the system's error when the address is not to be had. */
+/** Resolves when it can answer. Rejects with the system's error if the address is not available. */
 export async function listen(
   service: Service,
   { address: requested, socketDirectory, ...gate }: ListenOptions,
@@ -96,9 +96,9 @@ function wantsWebSocket({ headers: { upgrade = "" } }: IncomingMessage) {
 }
 
 /**
- * Some clients offer HTTP/2 with their first request and take any answer (Java's
- * does). Node knows no way to decline, so the request is read once more, without
- * the offer.
+ * Some clients (such as Java's) offer HTTP/2 with their first request and accept
+ * any answer. Node has no way to decline the offer, so the request is parsed once
+ * more without it.
  */
 function parseWithoutUpgrade(
   http: Server,
@@ -116,16 +116,16 @@ function parseWithoutUpgrade(
   http.emit("connection", stream);
 }
 
-/** What is no HTTP, or takes too long to be it. */
+/** Answers a request that is not HTTP, or whose head takes too long. */
 function refuse(socket: Duplex, code: string | undefined): void {
   if (!socket.writable) return;
   const reasons: Readonly<Record<string, SupervisorError>> = {
     HPE_HEADER_OVERFLOW: failure("headers_too_large", { limit: HEADERS_LIMIT }),
     ERR_HTTP_REQUEST_TIMEOUT: failure("request_timeout", {
-      why: "The head of the request did not come in time",
+      why: "The head of the request did not arrive in time",
     }),
   };
-  const why = "This is not a request of HTTP";
+  const why = "This is not an HTTP request";
   const failed = reasons[code ?? ""] ?? failure("bad_request", { why });
   const { status, body: said } = failed;
   sendLastResponse(socket, { status, said, span: randomUUID() });

@@ -1,8 +1,8 @@
-/** Whether who asks may ask it: looked up in the contract, the same for every door. */
+/** Checks that a client has the scope that an operation needs, by the contract. The same for every door. */
 import { type Access, failure, scopeOfMessage } from "../../contract/index.ts";
 import { EVERYTHING, type Principal } from "../session/principal.ts";
 
-/** Throws `forbidden`. `msg_type`: of the message, where the access is its own. */
+/** Throws `forbidden`. `msg_type`: the message's type, if it decides the scope. */
 export function assertPermitted(
   { scopes }: Principal,
   access: Access,
@@ -20,12 +20,12 @@ export function assertPermitted(
   throw failure("forbidden", { why });
 }
 
-/** Throws `forbidden` to all but those who may ask everything: for what cannot be looked at later. */
+/** Throws `forbidden` unless the client has all scopes. For access that cannot be checked later. */
 export function assertUnlimited(by: Principal): void {
   for (const scope of EVERYTHING) assertPermitted(by, scope);
 }
 
-/** The type is the client's own word. */
+/** The type is the client's text, so it is shown only if it is short and plain. */
 function typeName(msg_type: string): string {
   return /^\w{1,64}$/.test(msg_type) ? msg_type : "that it names";
 }

@@ -1,8 +1,8 @@
 /**
- * Who asks, as a request tells: the program by its name and version, and the
- * span. `x-client` is for programs that cannot set `user-agent` (pages), the
- * query parameter `client` for those that cannot set headers at all (a page's
- * WebSocket).
+ * The client that sends a request: its name, its version and the span, as the
+ * request gives them. `x-client` is for programs that cannot set `user-agent`
+ * (pages), the query parameter `client` for those that cannot set headers at all
+ * (a page's WebSocket).
  */
 import type { IncomingMessage } from "node:http";
 import type { RequestingClient, Scope } from "../../contract/index.ts";
@@ -15,7 +15,7 @@ import { spanOf } from "./span.ts";
 
 const admitted = new WeakMap<IncomingMessage, Principal>();
 
-/** Remembers who asks; what they may ask from now on is `scopes`. */
+/** Remembers the client of a request, and the scopes that it has. */
 export function admit(
   req: IncomingMessage,
   who: CallerKind,
@@ -27,7 +27,7 @@ export function admit(
   return principal;
 }
 
-/** Who asks, once it was let in. Before that it may ask nothing. */
+/** The client of a request. Before it is admitted, it has no scopes. */
 export function principalOf(req: IncomingMessage): Principal {
   return admitted.get(req) ?? admit(req, "nobody", NOTHING);
 }
@@ -48,7 +48,7 @@ function inQuery(url: string): string | undefined {
   return new URLSearchParams(url.slice(at)).get("client") ?? undefined;
 }
 
-/** The first product (RFC 9110 §10.1.5), such as `axios/1.7.2`; of a browser's list, the browser. */
+/** The first product (RFC 9110 §10.1.5), such as `axios/1.7.2`; in a browser's list, the browser. */
 function productIn(value: string): RequestingClient | null {
   const browser = BROWSER.exec(value);
   const [, client, version] =
@@ -60,5 +60,5 @@ function productIn(value: string): RequestingClient | null {
 
 const PRODUCT =
   /^([!#$%&'*+.^_`|~\w-]{1,64})(?:\/([!#$%&'*+.^_`|~\w-]{1,64}))?(?![^\s])/;
-/** Those that are built on others name them, too: the more special goes first. */
+/** Browsers also name the browsers that they are based on; so the most specific name comes first. */
 const BROWSER = /^(?=.*?\b(Electron|Edg|OPR|Firefox|Chrome)\/([\w.]{1,64}))/;

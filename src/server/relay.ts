@@ -1,40 +1,40 @@
 /**
- * The one way from a journal to a client, in every protocol: read, encode, wait
- * for the client. A protocol is a codec; a connection is a sink.
+ * Sends a journal to a client, in every protocol: read, encode, wait for the
+ * client. A protocol is a codec; a connection is a sink.
  */
 import type { Slab } from "../journal/slab.ts";
 import type { SubscriptionItem } from "./answers/subscription.ts";
 
-/** How a protocol spells what is told. */
+/** How a protocol encodes the items of a subscription. */
 export interface Codec {
-  /** Calls `put` with the events that the protocol has a word for, as many as it likes at once, and with no pieces for one that it has none for. */
+  /** Calls `put` with one or more events at a time; without pieces for an event that the protocol does not have. */
   encode(item: SubscriptionItem, put: Put): void;
 }
 
-/** Events as the protocol spells them, in pieces that follow each other. */
+/** Takes encoded events, in consecutive pieces. */
 export type Put = (
   pieces: readonly Buffer[] | undefined,
-  /** The number up to which the client has been told everything by them. */
+  /** The number of the last event in the pieces. */
   seq: number,
-  /** Bytes of the entries. */
+  /** The size of the entries in bytes. */
   size: number,
-  /** Where pieces are views of it: it is pinned until they have been sent. */
+  /** If pieces are views of it: it is pinned until they have been sent. */
   slab?: Slab,
 ) => void;
 
-/** Where what is encoded goes. */
+/** The destination of encoded events. */
 export interface Sink {
-  /** `slab` stays pinned until the pieces are with the operating system. */
+  /** `slab` stays pinned until the operating system has the pieces. */
   add(pieces: readonly Buffer[], slab?: Slab): void;
   /** Sends what was added. */
   flush(): void;
-  /** What `send` sends goes out in one go. */
+  /** Everything that `send` sends goes out in one write. */
   batch(send: () => void): void;
-  /** Resolves with true once the client has taken enough of it; with false when it is gone. */
+  /** Resolves with true when the client has read enough; with false when it has left. */
   drained(): Promise<boolean>;
 }
 
-/** Of a client that owns what it reads: how far it has been told, so that it can be asked how far it has read. */
+/** Tracks what the owner of a channel has acknowledged. */
 export interface AcknowledgementTracker {
   sent(seq: number, size: number): void;
   requestAcknowledgement(): void;
@@ -46,7 +46,7 @@ export interface RelayOptions {
   readonly owner?: AcknowledgementTracker | undefined;
 }
 
-/** Resolves when there is no more to tell, or the client is gone. */
+/** Resolves when the source ends or the client has left. */
 export async function relay(
   source: AsyncIterable<SubscriptionItem>,
   { codec, sink, owner }: RelayOptions,
@@ -63,14 +63,14 @@ export async function relay(
   }
 }
 
-/** What a kernel uses is told each second, and nobody minds to be told it twice: how far it was read is not asked for its sake. */
+/** Resource usage is sent each second, and may arrive twice without harm. So it alone needs no acknowledgement. */
 function isUsageSample({ reading }: SubscriptionItem): boolean {
   if (!("entries" in reading)) return false;
   const { slab, from, length } = reading.entries;
   return length === 1 && slab.typeOf(from) === "resource_usage";
 }
 
-/** What is told, as fast as the client takes it; ends when it is gone. Who reads this has sent what came before. */
+/** The items, as fast as the client reads them. Ends when the client has left. The caller has sent an item before it takes the next. */
 export async function* paced(
   source: AsyncIterable<SubscriptionItem>,
   sink: Pick<Sink, "drained">,

@@ -1,6 +1,6 @@
 /**
- * The body of a request: bounded in size and in time. One that is refused is
- * still read for a moment, and thrown away, so that the client can read why.
+ * Reads the body of a request, with limits on size and time. A refused body is
+ * still read for a while, and discarded, so that the client can read the answer.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { failure, SupervisorError } from "../../contract/index.ts";
@@ -8,18 +8,18 @@ import { limits } from "../../contract/limits.ts";
 import { joined } from "../jupyter/pieces.ts";
 import { requestScheduler } from "../time/request-scheduler.ts";
 
-/** How long a body may go on that nobody waits for any more. */
+/** How long the rest of a body is read after the request was answered. */
 export const LINGER_MS = 5_000;
 
 /** Requests whose client waits for `100 Continue` before it sends the body. */
 const awaitingContinue = new WeakSet<IncomingMessage>();
 
-/** For requests with `Expect: 100-continue`, which are answered before there is a body. */
+/** For requests with `Expect: 100-continue`: the server answers before the client sends the body. */
 export function markAwaitsContinue(req: IncomingMessage): void {
   awaitingContinue.add(req);
 }
 
-/** Whether the client still waits to be told. */
+/** Whether the client still waits for `100 Continue`. */
 export function awaitsContinue(req: IncomingMessage): boolean {
   return awaitingContinue.has(req);
 }
@@ -78,7 +78,7 @@ function within<T>(
   return new Promise<T>((resolve, reject) => {
     const timer = setTimeout(
       () => {
-        const why = `The body did not come: it may be silent for ${idle_ms / 1000} s, and take ${total_ms / 1000} s in all`;
+        const why = `The body did not arrive in time: at most ${idle_ms / 1000} s may pass without data, and ${total_ms / 1000} s in all`;
         reject(failure("request_timeout", { why }));
       },
       Math.max(left_ms, 0),
@@ -91,14 +91,14 @@ async function drain(chunks: AsyncIterator<Buffer, undefined>): Promise<void> {
   try {
     while ((await chunks.next()).done !== true);
   } catch {
-    // The connection is gone, which is an end too.
+    // The connection is closed, so nothing more arrives.
   }
 }
 
 /**
- * Ends an answer whose length has been said. Where the request's body is still
- * coming, the rest of it has a moment to come first: a connection that is closed
- * while something comes is reset, and the client never reads the answer.
+ * Ends a response whose length has been sent. If the request's body is still
+ * arriving, its rest is read for a while first: a connection that is closed while
+ * data arrives is reset, and the client never reads the response.
  */
 export function endAfterBody(res: ServerResponse, answer: Buffer): void {
   const { req } = res;
@@ -122,7 +122,7 @@ function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || length !== "0";
 }
 
-/** Once it is answered, the rest of a request's body has a moment to come; then the connection ends. */
+/** After the response, the rest of the request's body is read for a while; then the connection is closed. */
 export function lingerAfter(req: IncomingMessage, res: ServerResponse): void {
   res.once("finish", () => {
     if (req.complete) return;

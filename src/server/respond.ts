@@ -1,4 +1,4 @@
-/** What every door answers alike: JSON and failures. */
+/** Responses that are the same at every door: JSON and failures. */
 import type { ServerResponse } from "node:http";
 import type { SupervisorError } from "../../contract/index.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
@@ -56,11 +56,11 @@ export function sendFailure(
   failed: SupervisorError,
   response: HttpResponse = failed,
 ): void {
-  if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req)); // it never came to a door
+  if (!res.hasHeader(SPAN)) res.setHeader(SPAN, spanOf(res.req)); // the request did not reach a door
   if (failed.reason === "unauthorized") {
     res.setHeader("www-authenticate", "Bearer");
   }
-  if (awaitsContinue(res.req)) res.setHeader("connection", "close"); // its body will not come
+  if (awaitsContinue(res.req)) res.setHeader("connection", "close"); // the client will not send its body
   const { status, body, headers } = response;
   send(res, { status, body, headers });
 }

@@ -1,6 +1,6 @@
 /**
- * A WebSocket that carries journal entries: many frames to one write, and a
- * bound on what may wait for a slow reader.
+ * A WebSocket that sends journal entries: many frames in one write, and a limit
+ * on the bytes that wait for a slow reader.
  */
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
@@ -17,12 +17,12 @@ interface Waiting {
 }
 
 /**
- * Frames to one client, as they are written: each header with its payload, in
- * pieces that follow each other. What is added before a `flush` leaves by it.
+ * Writes frames to one client: each header with its payload, in consecutive
+ * pieces. `flush` sends all frames that were added before it.
  *
- * It writes beneath the `WebSocket`, whose own frames (pings, a close) may come
- * between two flushes. That holds as long as the socket does not compress:
- * then `ws` writes each frame when it is told to.
+ * It writes to the stream below the `WebSocket`, whose own frames (pings, a
+ * close) may come between two flushes. This requires that the socket does not
+ * compress: then `ws` writes each frame at once.
  */
 export class FrameWriter implements Sink {
   readonly #socket: WebSocket;
@@ -30,7 +30,7 @@ export class FrameWriter implements Sink {
   readonly #limits: ReaderLimits;
   #waiting: Waiting[] = [];
 
-  /** Without a stream the socket sends frame by frame, and nothing waits. */
+  /** Without a stream, the socket sends each frame itself, and nothing waits. */
   constructor({ socket, stream }: WebSocketConnection, limits: ReaderLimits) {
     this.#socket = socket;
     this.#stream = stream;
@@ -42,7 +42,7 @@ export class FrameWriter implements Sink {
     this.#waiting.push({ pieces, slab });
   }
 
-  /** Sends what was added, in order; to a socket that is not open, nothing. */
+  /** Sends the added frames, in order. If the socket is not open, drops them. */
   flush(): void {
     const all = this.#waiting;
     if (all.length === 0) return;
@@ -82,9 +82,9 @@ export class FrameWriter implements Sink {
   }
 
   /**
-   * Resolves once less than the limit waits in our process, or the socket is
-   * closed. A reader that takes nothing for too long is cut off: what it missed
-   * is in the journal.
+   * Resolves when less than the limit waits in our process, or the socket is
+   * closed. A reader that reads nothing for too long is disconnected: what it
+   * missed is in the journal.
    */
   async drained(): Promise<boolean> {
     const socket = this.#socket;
@@ -95,7 +95,7 @@ export class FrameWriter implements Sink {
     if (await drainedBelow({ waiting, stream, socket }, this.#limits)) {
       return isOpen();
     }
-    // A reader that wakes up soon hears why; else `ws` gives up waiting for its farewell.
+    // A reader that reads again soon receives the reason; otherwise `ws` stops waiting for its close frame.
     socket.close(
       TOO_SLOW,
       "nothing was read for too long: come back, and resume",
@@ -104,13 +104,13 @@ export class FrameWriter implements Sink {
   }
 }
 
-/** The reader took nothing of what waited for it; it may come back, and resume. */
+/** Close code: the reader read nothing for too long. It may reconnect and resume. */
 export const TOO_SLOW = 4408;
 
 /** How long a client may take to close its end when the server does. */
 export const CLOSE_TIMEOUT_MS = 1_000;
 
-/** The server ends: clients are told, and cut off where they do not answer. */
+/** Sends a close frame because the server ends; terminates the sockets whose clients do not answer. */
 export function closeSockets(sockets: Iterable<WebSocket>): void {
   for (const socket of sockets) {
     socket.close(1001, "the server ends");

@@ -1,4 +1,4 @@
-/** The span of a request: by it a log line and an answer find each other. */
+/** The span id of a request: it connects a log line with a response. */
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 
@@ -6,7 +6,7 @@ export const SPAN = "x-span-id";
 
 const made = new WeakMap<IncomingMessage, string>();
 
-/** The request's own, echoed, or a new one; the same at each call. */
+/** The request's own id, or a new one. Returns the same id at each call. */
 export function spanOf(req: IncomingMessage): string {
   const given = req.headers[SPAN];
   if (typeof given === "string" && /^[\x21-\x7e]{1,200}$/.test(given)) {

@@ -1,4 +1,4 @@
-/** WebSockets over Node's HTTP: handshakes for the doors, and goodbyes. */
+/** WebSockets over Node's HTTP server: handshakes for the doors, and the orderly close. */
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { urlOf } from "./address.ts";
@@ -8,16 +8,16 @@ import { LINGER_MS } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";
 
 export interface WebSockets {
-  /** An upgrade, as Node gives it. Never rejects. */
+  /** Handles an upgrade, as Node passes it. Never rejects. */
   upgrade(
     dispatcher: Dispatcher,
     req: IncomingMessage,
     stream: Duplex,
     head: Buffer,
   ): Promise<void>;
-  /** Who shakes hands. */
+  /** Loads the code for handshakes. */
   handshakes(): Promise<Handshakes>;
-  /** Everybody is told that the server ends, and cut off where they do not answer. */
+  /** Closes all WebSockets: orderly, then by force. */
   close(): void;
 }
 
@@ -30,7 +30,7 @@ export function webSockets(): WebSockets {
   return {
     handshakes,
     async upgrade(dispatcher, req, stream, head) {
-      stream.on("error", () => {}); // a connection that breaks while it is opened is nobody's loss
+      stream.on("error", () => {}); // a connection that breaks while it is opened needs no action
       const handshaker = await handshakes();
       await dispatcher.upgrade({
         req,
@@ -43,7 +43,7 @@ export function webSockets(): WebSockets {
   };
 }
 
-/** An upgrade that is not to be, such as a refused one, is answered as any request would be, in the same words. */
+/** Answers an upgrade that does not take place, such as a refused one, like any other request. */
 export function answerUpgrade(
   req: IncomingMessage,
   stream: Duplex,
@@ -52,7 +52,7 @@ export function answerUpgrade(
   sendLastResponse(stream, { status, said, span: spanOf(req) });
 }
 
-/** The last answer on a connection; what still comes has a moment to come, so that the answer can be read. */
+/** Sends the last response on a connection. Data that still arrives is read for a while, so that the client can read the response. */
 export function sendLastResponse(
   stream: Duplex,
   {

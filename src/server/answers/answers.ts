@@ -1,4 +1,4 @@
-/** Every operation of the contract, answered. */
+/** The answers to all operations of the contract. */
 import { executions } from "./executions.ts";
 import type { Answers } from "./implement.ts";
 import { kernelspecs } from "./kernelspecs.ts";

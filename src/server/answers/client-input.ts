@@ -1,9 +1,9 @@
 /**
- * The input of an operation, out of the text that a client sent. The text is
- * looked at in short steps before anything of it is parsed, and what may be
- * large is not parsed at all: it is carried to the kernel as the bytes it is.
- * So are the objects that are meant for the kernel, however small: their
- * integers may be beyond 2^53, and their names may be `__proto__`.
+ * Reads the input of an operation from the text that a client sent. The text is
+ * checked in short steps before any of it is parsed. Large fields are not
+ * parsed at all: the kernel gets their bytes as they are. The same holds for
+ * objects that are meant for the kernel, however small: their integers may be
+ * larger than 2^53, and their names may be `__proto__`.
  */
 import { contract, failure, type Operation } from "../../../contract/index.ts";
 import { limits } from "../../../contract/limits.ts";
@@ -23,7 +23,7 @@ import { joined } from "../../jupyter/pieces.ts";
 /** Bytes. Smaller texts are parsed as a whole. */
 const SMALL = 64 * 1024;
 
-/** What is carried unread where it is large, by the operation; and what it looks like. */
+/** By operation: the fields that are not parsed if they are large, and how their values begin. */
 const largeFields = new Map<
   Operation,
   Readonly<Record<string, "{" | "[" | '"'>>
@@ -41,12 +41,12 @@ const objectsAsWritten = new Map<Operation, readonly (keyof UnreadInput)[]>([
   [contract.executions.create, ["metadata", "user_expressions"]],
 ]);
 
-/** Whether something in the operation's input goes on as it is written. */
+/** Whether the operation has input that goes to the kernel as it is written. */
 export function hasUnreadFields(operation: Operation | undefined): boolean {
   return operation !== undefined && objectsAsWritten.has(operation);
 }
 
-/** What stands in its place. */
+/** The value that replaces a field that is not parsed. */
 const empty = { "{": {}, "[": [], '"': "" } as const;
 const typeNames = { "{": "an object", "[": "a list", '"': "a text" } as const;
 
@@ -65,15 +65,15 @@ export interface UnreadInput extends RawMembers {
 }
 
 export interface UnreadCode {
-  /** As it came. */
+  /** The JSON string as it arrived. */
   readonly jsonString: Buffer;
-  /** The beginning of an object that it is the first member of; there is room behind it for the others. */
+  /** The beginning of an object whose first member is the code. The buffer has room for the other members. */
   readonly contentStart: Buffer;
 }
 
-/** What stands before the code in `begun`. */
+/** The text before the code in `contentStart`. */
 export const CODE = Buffer.from('{"code":');
-/** What is behind it is parsed, and spelled again: a number that is written as `1e20` becomes longer. */
+/** Bytes for the other members. They are parsed and encoded again: a number that is written as `1e20` becomes longer. */
 const ROOM = 8 * limits.input_bytes;
 
 /** The input's value, with nothing in place of what is large and not parsed; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */

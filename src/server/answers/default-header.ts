@@ -1,10 +1,10 @@
-/** Who speaks when a client does not say. */
+/** The header fields of a client's message that the client leaves out. */
 import { randomUUID } from "node:crypto";
 import type { Session } from "../../session/session.ts";
 
 export function defaultHeaderOf({ spec }: Session) {
   return {
-    /** Made for who needs it: most clients say who they are. */
+    /** Computed only when needed: most clients send their own. */
     get session() {
       return `${spec.session_id}-${randomUUID().slice(0, 8)}`;
     },

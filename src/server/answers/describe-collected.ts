@@ -1,8 +1,8 @@
 /**
- * What code said, in our words and in Kallichore's, for clients of either.
+ * The output of code in two forms, ours and Kallichore's, for clients of either.
  *
- * Both at full length would say everything twice; so of what is long,
- * Kallichore's words have what fits into a limit, and say so.
+ * Both in full would contain everything twice. So Kallichore's form has only
+ * what fits into a limit, and a field that says whether something is missing.
  */
 import type { contract, InputOf, Output } from "../../../contract/index.ts";
 import { truncate } from "../../../contract/truncate.ts";
@@ -24,7 +24,7 @@ export function describeCollected(
     (output) => output.output_type === "execute_result",
   );
   const budget = new CharacterBudget(limit);
-  // The result and errors first, as they are asked for most.
+  // The result and the errors first: clients need them most.
   const data = result && textsIn(result.data, budget);
   const errors = new Map(
     outputs
@@ -46,7 +46,7 @@ export function describeCollected(
   };
 }
 
-/** A stream or a display, as far as there is room. The result is the answer's own. */
+/** A stream or a display, as far as the limit allows. The result and errors are handled elsewhere. */
 function toKallichoreOutputs(
   output: Output,
   budget: CharacterBudget,
@@ -75,7 +75,7 @@ function toKallichoreOutputs(
   }
 }
 
-/** As far as it is told; kernels leave out what they do not know. */
+/** The fields that the kernel sent; kernels leave out what they do not know. */
 function failureIn({ ename, evalue, traceback }: Record<string, unknown>) {
   return {
     ...(typeof ename === "string" && { error_name: ename }),
@@ -86,7 +86,7 @@ function failureIn({ ename, evalue, traceback }: Record<string, unknown>) {
   };
 }
 
-/** By MIME type, those for which there is room. */
+/** The texts by MIME type, as far as the limit allows. */
 function textsIn(data: Data, budget: CharacterBudget): Record<string, string> {
   const texts: Record<string, string> = {};
   for (const [type, value] of Object.entries(data)) {
@@ -102,13 +102,13 @@ function textsIn(data: Data, budget: CharacterBudget): Record<string, string> {
   return texts;
 }
 
-/** For what is said twice. */
+/** What is left of the limit for Kallichore's form. */
 class CharacterBudget {
   #left: number;
-  /** Whether there was too little of it. */
+  /** Whether something did not fit. */
   wasExceeded = false;
 
-  /** `limit` is in UTF-16 units, or in bytes where something is spelled in them. */
+  /** `limit`: UTF-16 units, or bytes for raw JSON. */
   constructor(limit: number) {
     this.#left = limit;
   }
@@ -120,7 +120,7 @@ class CharacterBudget {
     return fits;
   }
 
-  /** As much of a text as there is room for, and no half of a surrogate pair. */
+  /** As much of a text as fits, without half a surrogate pair. */
   takeBeginning(text: string): string {
     if (this.take(text.length)) return text;
     const beginning = truncate(text, this.#left);

@@ -1,4 +1,4 @@
-/** An execution as clients see it. */
+/** The description of an execution for clients. */
 import type {
   contract,
   InputOf,
@@ -12,7 +12,7 @@ import type { Session } from "../../session/session.ts";
 
 type Description = InputOf<typeof contract.executions.get.output>;
 
-/** All that is known of it. */
+/** The full description. */
 export function describeExecution(
   session: Session,
   execution: Execution,
@@ -25,7 +25,7 @@ export function describeExecution(
   };
 }
 
-/** As a listing shows it: what may be long is clipped or left out. */
+/** The description for a listing: fields that may be long are clipped or left out. */
 export function listExecution(
   session: Session,
   execution: Execution,
@@ -60,7 +60,7 @@ function commonFieldsOf(session: Session, execution: Execution) {
   };
 }
 
-/** Left out where it is more than so many bytes. */
+/** `limit`: bytes. Larger metadata is left out. */
 function metadataOf({ request }: Execution, limit: number) {
   const { metadata } = request.raw;
   const isLeftOut = metadata.length > limit;
@@ -70,7 +70,7 @@ function metadataOf({ request }: Execution, limit: number) {
   };
 }
 
-/** A message of the journal as the event that clients read. What should be an object and is not is empty. */
+/** A message of the journal as the event that clients read. A field that should be an object and is not becomes an empty object. */
 export function toJupyterEvent(entry: Entry): JupyterEvent {
   const event = JSON.parse(entry.text.toString()) as JupyterEvent;
   const { metadata, content } = entry.raw;

@@ -1,4 +1,4 @@
-/** What is true of a session now, for a reader who comes late. */
+/** The present state of a session, for a reader that connects late. */
 import type { contract, InputOf } from "../../../contract/index.ts";
 import type { Dropped } from "../../session/bounded-map.ts";
 import { shownBy } from "../../session/displays.ts";
@@ -8,12 +8,12 @@ import { describeExecution, toJupyterEvent } from "./describe-execution.ts";
 
 type Description = InputOf<typeof contract.sessions.snapshot.output>;
 
-/** Of one instant: nothing happens between its parts. */
+/** All parts are of the same moment. */
 export function describeSnapshot(session: Session): Description {
   const { displays, comms, executions } = session;
   const { running } = executions;
   const asking = running.find(({ input }) => input !== undefined);
-  // What asks is what a person looks at; else what the main shell runs, else what a subshell does.
+  // An execution that waits for input comes first: a person looks at it. Then the one of the main shell, then that of a subshell.
   const shown =
     asking ??
     executions.find(session.queue.active?.header.msg_id) ??

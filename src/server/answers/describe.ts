@@ -1,15 +1,15 @@
-/** A session as clients see it. */
+/** The description of a session for clients. */
 import type { contract, InputOf } from "../../../contract/index.ts";
 import { type Message, objectOf } from "../../jupyter/message.ts";
 import { membersAsWritten } from "../../jupyter/raw-json.ts";
 import type { Session } from "../../session/session.ts";
 
-/** Executions; all that are kept have an operation of their own. */
+/** Number of executions in a description. An operation of its own lists all that are kept. */
 const HISTORY_SHOWN = 3;
 
 type Description = InputOf<typeof contract.sessions.get.output>;
 
-/** What kernels and clients have said of it, and said themselves. */
+/** Details that come from the kernel and from clients. */
 interface ReportedDetails extends Pick<
   Description,
   "kernel_info" | "execution_queue"
@@ -109,7 +109,7 @@ function toValue(
   };
 }
 
-/** Prompts that a kernel made for Positron tells of itself. */
+/** The prompts that a kernel made for Positron reports in its `kernel_info_reply`. */
 function promptsOf(
   info: Readonly<Record<string, unknown>>,
 ): ReportedDetails["prompts"] {

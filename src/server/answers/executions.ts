@@ -1,4 +1,4 @@
-/** The execution operations, each answered in a line or a few. */
+/** The answers to the execution operations. */
 import type { contract } from "../../../contract/index.ts";
 import { request } from "../../jupyter/client-message.ts";
 import { cacheMembers } from "../../jupyter/json-members.ts";
@@ -90,7 +90,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
   },
 };
 
-/** What a client asks to run, as the message that the kernel gets. */
+/** The code that a client wants to run, as the message for the kernel. */
 export function executeRequest(
   session: Session,
   {
@@ -110,7 +110,7 @@ export function executeRequest(
     readonly user_expressions?: Readonly<Record<string, unknown>> | undefined;
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   },
-  /** What stands in place of these. */
+  /** The fields that are not parsed: they replace the parsed ones. */
   unread: UnreadInput,
   msg_id?: string,
 ): Message {

@@ -1,8 +1,8 @@
 /**
- * An operation and its answer, side by side.
+ * The types that connect an operation with its answer.
  *
- * `Answers` is derived from the contract: forget an answer, or give one of
- * another shape, and it does not compile. The doors are loops over both.
+ * `Answers` is derived from the contract: if an answer is missing or has another
+ * shape, it does not compile. The doors are loops over operations and answers.
  */
 import type {
   contract,
@@ -15,20 +15,20 @@ import type { Principal } from "../../session/principal.ts";
 import type { Service } from "./service.ts";
 import type { SubscriptionItem } from "./subscription.ts";
 
-/** What an answer is given. */
+/** The arguments of an answer. */
 export interface OperationCall<Input> {
   readonly input: Input;
-  /** What of the input goes to the kernel as the client wrote it. */
+  /** The parts of the input that go to the kernel as the client wrote them. */
   readonly unread: UnreadInput;
   readonly service: Service;
-  /** Who asks. It may ask this. */
+  /** The client that sent the request, and has the permission for it. */
   readonly by: Principal;
-  /** Aborts when whoever asked is gone. What was begun is not undone. */
+  /** Aborts when the client has left. What was begun is not undone. */
   readonly signal: AbortSignal;
 }
 
 type ParsedInput<O extends Operation> = OutputOf<O["input"]>;
-/** What the output schema accepts. */
+/** A value that the output schema accepts. */
 type AnswerValue<O extends Operation> = InputOf<O["output"]>;
 
 export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
@@ -37,7 +37,7 @@ export type AnswerTo<O extends Operation> = O["kind"] extends "subscription"
       call: OperationCall<ParsedInput<O>>,
     ) => AnswerValue<O> | Promise<AnswerValue<O>>;
 
-/** The answer, which need not be checked: it was made in the shape that the contract promises, and may be too large for a second look. */
+/** Marks an answer that is not validated: it was made in the shape of the contract, and may be too large to validate. */
 export function trustShape<A extends object>(answer: A): A {
   trusted.add(answer);
   return answer;

@@ -1,4 +1,4 @@
-/** The kernelspec operations, answered. */
+/** The answers to the kernelspec operations. */
 import type { contract } from "../../../contract/index.ts";
 import type { AnswersTo } from "./implement.ts";
 

@@ -1,20 +1,20 @@
 /**
- * Answers that are large: spelled in short steps, in pieces that follow each
- * other, so that nobody else waits. The JSON is that of `stringify`.
+ * Encodes large answers in short steps, as consecutive pieces, so that other
+ * requests do not wait. The JSON is the same as that of `stringify`.
  */
 import { truncate } from "../../../contract/truncate.ts";
 import { RawJson, stringify } from "../../jupyter/raw-json.ts";
 
-/** Characters, or bytes. A value that is spelled as fewer is spelled in one go. */
+/** Characters, or bytes. A smaller value is encoded in one step. */
 const LARGE = 128 * 1024;
-/** The same of values within a value. */
+/** The same limit for the number of values in a value. */
 const MANY = 4_000;
 
-/** Whether it takes long to spell. */
+/** Whether the value takes long to encode. */
 export function isLarge(value: unknown): boolean {
   let characters = LARGE;
   let values = MANY;
-  // Looks no further than what may be spelled in one go.
+  // Stops at the limits, so that this check is short too.
   const exceeds = (part: unknown): boolean => {
     values -= 1;
     if (typeof part === "string") characters -= part.length;
@@ -31,7 +31,7 @@ export function isLarge(value: unknown): boolean {
   return exceeds(value);
 }
 
-/** The JSON of a value, in pieces. */
+/** The JSON of a value, in pieces. Yields between steps. */
 export function* encodeInPieces(
   value: unknown,
 ): Generator<void, readonly Buffer[]> {

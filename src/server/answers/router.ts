@@ -1,6 +1,6 @@
 /**
  * The contract as a tRPC router: a loop over the operations and their answers.
- * REST calls the same procedures, so that validation and failures are the same.
+ * REST calls the same procedures, so validation and failures are the same.
  */
 import {
   initTRPC,
@@ -35,9 +35,9 @@ import {
 } from "../../time/request-scheduler.ts";
 import { entriesOf, type SubscriptionItem } from "./subscription.ts";
 
-/** How a subscription travels on one connection. */
+/** How a subscription is sent on one connection. */
 export interface SubscriptionEncoder {
-  /** What the transport takes for what is told at once; it may take its time while the client is slow. */
+  /** The items in the form that the connection sends. It waits while the client is slow. */
   encode(
     subscription: AsyncIterable<SubscriptionItem>,
     signal: AbortSignal,
@@ -46,17 +46,17 @@ export interface SubscriptionEncoder {
 
 export interface Context {
   readonly service: Service;
-  /** Who asks. */
+  /** The client that sent the request. */
   readonly by: Principal;
-  /** Where many calls come together. */
+  /** Schedules the calls of a request that has many, in turn with other requests. */
   readonly fairSchedule?: RequestQueue | undefined;
-  /** Set on connections that can carry many events at once. */
+  /** Set on connections that can send many events at once. */
   readonly subscriptionEncoder?: SubscriptionEncoder | undefined;
-  /** The inputs of a request's calls, where they were read before. */
+  /** The inputs of a request's calls, if they were read before. */
   readonly inputs?: readonly unknown[] | undefined;
-  /** What stands in an answer for JSON that goes out as it is written. Without it, who asks gets values. */
+  /** Returns the placeholder for JSON that goes into the answer as it is written. `undefined`: the answer holds parsed values. */
   readonly raw?: ((json: string) => unknown) | undefined;
-  /** The same for an answer that is large, in pieces. */
+  /** The same for a large answer, in pieces. */
   readonly large?: ((json: readonly Buffer[]) => unknown) | undefined;
 }
 
@@ -78,10 +78,10 @@ const t = initTRPC.context<Context>().create({
 });
 
 /**
- * Each call in its turn; with the input that was read before, where it was, and
- * the answer as it is written. The turn comes first: the adapter begins all
- * calls of a batch at once, and what stands before the turn is done for all of
- * them in one go.
+ * Runs each call in its turn, with the input if that was read before, and encodes
+ * the answer. Waiting for the turn comes first: the adapter begins all calls of
+ * a batch at once, and anything before the wait would run for all of them
+ * without a pause.
  */
 const scheduledProcedure = t.procedure
   .use(async ({ ctx, next, path, type }) => {
@@ -89,7 +89,7 @@ const scheduledProcedure = t.procedure
     await (ctx.fairSchedule?.() ?? requestScheduler.next());
     const result = await next();
     const isSubscription = type === "subscription";
-    // A subscription has only begun, unless it was refused before.
+    // A subscription has only begun here, unless it was refused.
     if (!isSubscription || !result.ok) {
       reportOperation(ctx, path, began, result.ok ? undefined : result.error);
     }
@@ -117,7 +117,7 @@ const scheduledProcedure = t.procedure
     next({ getRawInput: () => Promise.resolve(given) }),
   );
 
-/** `answers` may be any that fit the contract: the real ones, or a mock's. */
+/** `answers`: the server's, or a mock's. */
 export function routerOf(answers: Answers): AppRouter {
   const groups = Object.entries(contract as Contract).map(
     ([group, operations]) => {
@@ -128,11 +128,11 @@ export function routerOf(answers: Answers): AppRouter {
       return [group, Object.fromEntries(procedures)] as const;
     },
   );
-  // The loop loses what the compiler knows; that each answer fits its operation was checked by `Answers`.
+  // The loop loses the types. The type `Answers` has checked that each answer fits its operation.
   return t.router(Object.fromEntries(groups)) as unknown as AppRouter;
 }
 
-/** Tells those who count how an operation was answered. */
+/** Reports to telemetry how an operation was answered. */
 function reportOperation(
   { by, service: { telemetry } }: Context,
   name: string,
@@ -209,7 +209,7 @@ function procedure(operation: Operation, answer: AnyAnswer) {
   }
 }
 
-/** Of the message that is the input, in either form; an input has been looked at before. */
+/** The type of the message that is the input, in either form. The input has been validated before. */
 function messageTypeIn(input: unknown): string | undefined {
   const { msg_type, header } = (input ?? {}) as {
     readonly msg_type?: string;
@@ -236,7 +236,7 @@ function operationCallOf({
   };
 }
 
-/** One event at a time, for transports that know no better: server-sent events, in-process calls. */
+/** One event at a time, for transports that cannot send more at once: server-sent events, in-process calls. */
 async function* trackedEvents(
   subscription: AsyncIterable<SubscriptionItem>,
   raw: Context["raw"],
@@ -250,7 +250,7 @@ async function* trackedEvents(
   }
 }
 
-/** The event as it is written, or as a value. One that no string can hold and no JSON parser takes is told as missing, with the number it has. */
+/** The event as it is written, or as a value. An event that is too long for a string, or that the JSON parser refuses, becomes a gap with its number. */
 function encodeEvent(
   seq: number,
   text: Buffer,
@@ -263,7 +263,7 @@ function encodeEvent(
   }
 }
 
-/** What went wrong, as the failure that every door tells. */
+/** The error as a failure of the contract, which every door can send. */
 export function toFailure(error: unknown): SupervisorError {
   if (error instanceof SupervisorError) return error;
   if (!(error instanceof TRPCError)) {
@@ -286,7 +286,7 @@ export function toFailure(error: unknown): SupervisorError {
   }
 }
 
-/** The first things that are wrong, in words, however many there are. */
+/** A text of the first issues, and the number of the others. */
 function describeIssues({ issues }: z.core.$ZodError): string {
   const first = new z.core.$ZodError(issues.slice(0, MAX_ISSUES));
   const more = issues.length - MAX_ISSUES;
@@ -297,7 +297,7 @@ function describeIssues({ issues }: z.core.$ZodError): string {
 const MAX_ISSUES = 20;
 const MAX_WHY_LENGTH = 4_000; // characters
 
-/** The client is told that the log says more: it does. */
+/** Logs an internal error. The answer to the client refers to the log. */
 export function logInternalError(
   service: Service,
   error: Error,

@@ -1,11 +1,11 @@
-/** The supervisor's own operations, answered. */
+/** The answers to the operations of the server itself. */
 import { type contract, failure } from "../../../contract/index.ts";
 import type { Session } from "../../session/session.ts";
 import type { AnswersTo } from "./implement.ts";
 
-/** As many hours as Kallichore can count. */
+/** Kallichore's limit: 16 bits. */
 const MAX_HOURS = 65_535;
-/** Nobody needs to look more often. */
+/** More frequent samples have no use. */
 const MIN_SAMPLE_MS = 100;
 
 export const server: AnswersTo<typeof contract.server> = {
@@ -16,7 +16,7 @@ export const server: AnswersTo<typeof contract.server> = {
       sessions: sessions.length,
       active: sessions.filter(({ isRunning }) => isRunning).length,
       busy: busy.length > 0,
-      // Since the last session became what it is; without sessions, since the server began.
+      // Since the last change of a session's status; without sessions, since the start of the server.
       idle_seconds:
         busy.length > 0 ? 0 : seconds(Math.min(uptime_ms, ...agesOf(sessions))),
       busy_seconds: seconds(Math.max(0, ...agesOf(busy))),
@@ -43,16 +43,16 @@ export const server: AnswersTo<typeof contract.server> = {
   configure({ input, service }) {
     const { idle_shutdown_hours, resource_sample_interval_ms, log_level } =
       input;
-    // All is looked at before any is set.
+    // All values are checked before any is set.
     if (isGiven(idle_shutdown_hours) && idle_shutdown_hours > MAX_HOURS) {
-      const why = `idle_shutdown_hours is ${idle_shutdown_hours}, and at most ${MAX_HOURS}`;
+      const why = `idle_shutdown_hours is ${idle_shutdown_hours}; it must be at most ${MAX_HOURS}`;
       throw failure("bad_configuration", { why });
     }
     if (
       isGiven(resource_sample_interval_ms) &&
       resource_sample_interval_ms < 0
     ) {
-      const why = `resource_sample_interval_ms is ${resource_sample_interval_ms}: 0 is off, and less is nothing`;
+      const why = `resource_sample_interval_ms is ${resource_sample_interval_ms}; it must be 0 (off) or more`;
       throw failure("bad_configuration", { why });
     }
     if (isGiven(idle_shutdown_hours)) {
@@ -75,7 +75,7 @@ export const server: AnswersTo<typeof contract.server> = {
   },
 
   shutdown({ service }) {
-    service.shutDown("a client asked for it");
+    service.shutDown("a client requested it");
     return null;
   },
 };

@@ -1,6 +1,6 @@
 /**
- * What the answers lean on: the sessions, the kernelspecs, the settings. One
- * value, made once, handed to every door.
+ * What the answers use: the sessions, the kernelspecs, the settings. One value,
+ * made once, passed to every door.
  */
 import type {
   contract,
@@ -21,27 +21,27 @@ import type { UsageWatch } from "../../supervisor/usage-watch.ts";
 export interface Service {
   readonly supervisor: Supervisor;
   readonly kernelspecs: KernelspecSource;
-  /** On which kernels are started. */
+  /** The machine on which kernels are started. */
   readonly host: HostFacts;
-  /** Of sessions that say nothing else. */
+  /** The default policy of sessions. */
   readonly policy: SessionPolicy;
-  /** So many bytes that nobody can guess, as text: for ids and keys. */
+  /** Random bytes as text, for ids and keys. */
   newId(bytes: number): string;
   readonly idle: IdleWatch;
   readonly usage: UsageWatch;
-  /** Who counts and traces. */
+  /** The listener for metrics and traces. */
   readonly telemetry: Telemetry;
   readonly log: Log;
-  /** What kernels and clients do wrong, counted. */
+  /** Counts the faults of kernels and clients. */
   readonly faults: Faults;
-  /** Where callbacks of ours stop that throw. */
+  /** Catches the errors of the server's own callbacks. */
   readonly guard: Guard;
   readonly limits: Limits;
-  /** The Kallichore version that we say we are. */
+  /** The Kallichore version that the server reports. */
   readonly reportedVersion: string;
   readonly version: string;
   logLevel: LogLevel;
-  /** Begins the end of the server; what is asked for now may still be answered. */
+  /** Begins the end of the server. Requests that arrive now may still be answered. */
   shutDown(reason: string): void;
 }
 

@@ -1,4 +1,4 @@
-/** What a client asked for, with everything that it left open filled in: from a kernelspec, or by default. */
+/** A client's request for a session, completed from the kernelspec or with defaults. */
 import { failure } from "../../../contract/index.ts";
 import type { HostFacts } from "../../host/host.ts";
 import { changed } from "../../session/policy.ts";
@@ -76,7 +76,7 @@ async function assertProgram(
   const env = host.environment({ actions: request.env ?? [] });
   const { file, path } = await host.findProgram(program, { env, cwd });
   if (file !== undefined) return;
-  // A start-up command may be what brings the program.
+  // A start-up command may add the program's directory to the PATH.
   const isBare = !program.includes("/");
   if (isBare && startupEnvironment(request) !== "none") return;
   throw failure("program_not_found", { program, path: isBare ? path : "" });

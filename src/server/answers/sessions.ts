@@ -1,4 +1,4 @@
-/** The session operations, each answered in a line or a few. */
+/** The answers to the session operations. */
 import { type contract, failure, fits } from "../../../contract/index.ts";
 import { fromClientValue, request } from "../../jupyter/client-message.ts";
 import { collect } from "../../session/executions/collect.ts";
@@ -27,7 +27,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
       .filter(({ labels }) => fits(labels, input?.label))
       .map((session) => ({
         ...describeOrReduce(session, service.faults),
-        initial_env: {}, // one session's details tell it; a listing is looked at by more eyes
+        initial_env: {}, // only in the details of one session: more people see a listing
       }));
     return { total: all.length, sessions: all };
   },
@@ -174,7 +174,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   },
 };
 
-/** One that cannot be described whole is listed without what its kernel said: it hides no others. */
+/** A session that cannot be described whole is listed without what its kernel reported, so that it does not hide the others. */
 function describeOrReduce(session: Session, faults: Service["faults"]) {
   try {
     return describe(session);
@@ -185,7 +185,7 @@ function describeOrReduce(session: Session, faults: Service["faults"]) {
   }
 }
 
-/** Until the reader leaves, or the session is deleted. */
+/** Ends when the reader leaves or the session is deleted. */
 async function* sessionEvents(
   { journal, ended }: Session,
   lastEventId: string | null | undefined,

@@ -1,8 +1,8 @@
 /**
- * What a subscription tells, and under which id: the position that a reader
- * that comes back begins after. It names the journal, so that a reader of
- * another one is told that it is another one, instead of being left to wait
- * for numbers that this one has not come to.
+ * The items of a subscription, and their ids. An id is the position after which
+ * a reader that reconnects begins. It names the journal, so that a reader of
+ * another journal gets an event that says so, instead of waiting for numbers
+ * that this journal has not reached.
  */
 import { failure, toPosition } from "../../../contract/index.ts";
 import { Entries } from "../../journal/entries.ts";
@@ -11,13 +11,13 @@ import type { Reading } from "../../journal/journal.ts";
 import type { Session } from "../../session/session.ts";
 
 export interface SubscriptionItem {
-  /** Absent where it is of no journal, as what a mock makes up. */
+  /** `undefined`: the item is from no journal, such as an item of a mock. */
   readonly journal_id: string | undefined;
-  /** `previous`: the reader comes from that journal. */
+  /** `previous`: the journal that the reader has read before. */
   readonly reading: Reading | { readonly previous: string };
 }
 
-/** Goes on after `lastEventId`; from the beginning, and after saying so, where that is of another journal. */
+/** Continues after `lastEventId`. If that is from another journal, an item says so, and the reader begins at the beginning. */
 export async function* subscribe(
   id: string,
   lastEventId: string | null | undefined,
@@ -31,17 +31,17 @@ export async function* subscribe(
   }
 }
 
-/** Throws `session_replaced` where the client means a session that was there before. */
+/** Throws `session_replaced` if the request is for an earlier session of the same id. */
 export function assertJournal(
   { id: session_id, journal }: Session,
   journal_id: string | undefined,
 ): void {
   if (journal_id === undefined || journal_id === journal.id) return;
-  const why = "what was said was meant for the one before, and is not done";
+  const why = "the request was for the session before it, and is not done";
   throw failure("session_replaced", { session_id, why });
 }
 
-/** What is told as entries: what is no entry (a gap, another journal) as one that is in no journal. */
+/** The item as entries. A gap or a change of journal becomes an entry that is in no journal. */
 export function entriesOf({ journal_id, reading }: SubscriptionItem): Entries {
   if ("entries" in reading) return reading.entries;
   const event = eventOf(reading, journal_id);

@@ -9,9 +9,9 @@ import { CallError } from "./call.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { askByHttp } from "./http.ts";
-import { type Letter, Outbox } from "./outbox.ts";
+import { type OutboxMessage, Outbox } from "./outbox.ts";
 import { typedClient } from "./trpc.ts";
-import { whileWanted } from "./wait.ts";
+import { unlessAborted } from "./wait.ts";
 
 /** For a question whose answer is lost each time although there is a connection. */
 const MOST_ATTEMPTS = 5;
@@ -33,11 +33,11 @@ export interface Accepted {
 /** What is said to kernels: its order matters, and it is said again when the socket is lost. */
 const IN_ORDER = ["sessions.send", "executions.create", "executions.answer"];
 
-export interface Line {
+export interface ServerLink {
   readonly connection: Connection;
   readonly trpc: TRPCClient<AppRouter>;
   /** Resolves once the server has taken it. A signal that aborts takes it back where it has not been sent. */
-  post<T>(letter: Letter<T>, options?: CallOptions): Promise<T>;
+  post<T>(letter: OutboxMessage<T>, options?: CallOptions): Promise<T>;
   /** Takes a letter back. False where it may have reached the server. */
   withdraw(id: string): boolean;
   /** Says a message to the kernel, in order and once. */
@@ -45,12 +45,12 @@ export interface Line {
   /** The answer, or the failure as the contract names it, or the reason of the signal that ended the wait for it. */
   ask<T>(answer: Promise<T>, options?: CallOptions): Promise<T>;
   /** As `ask`, once there is a connection, and again where it was lost meanwhile. For questions, which may be asked twice. */
-  askPatiently<T>(question: () => Promise<T>): Promise<T>;
+  retry<T>(question: () => Promise<T>): Promise<T>;
   /** When we were refused or closed, that is why everything else fails. */
   failureIn(error: unknown): Error;
 }
 
-export function lineTo(address: Address): Line {
+export function linkTo(address: Address): ServerLink {
   const connection = new Connection(address);
   const outbox = new Outbox(connection);
   const trpc = typedClient(connection, (call) => {
@@ -79,12 +79,12 @@ export function lineTo(address: Address): Line {
     }
   };
   const post = async <T>(
-    letter: Letter<T>,
+    letter: OutboxMessage<T>,
     { signal }: CallOptions = {},
   ): Promise<T> => {
     signal?.throwIfAborted();
     try {
-      return await whileWanted(outbox.post(letter), signal);
+      return await unlessAborted(outbox.post(letter), signal);
     } catch (error) {
       if (signal?.aborted === true) outbox.withdraw(letter.id);
       throw error;
@@ -105,7 +105,7 @@ export function lineTo(address: Address): Line {
       return post(letter, options);
     },
     ask,
-    async askPatiently(question) {
+    async retry(question) {
       for (let attempt = 1; ; attempt += 1) {
         await connection.opened();
         try {
