@@ -7,7 +7,7 @@ import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";
 import type { Terminal } from "./terminal.ts";
 
-export interface Question {
+export interface InputPrompt {
   readonly prompt: string;
   /** Whether what is typed shall not be shown. */
   readonly password: boolean;
@@ -17,10 +17,10 @@ export interface Question {
 export const END_OF_INPUT = "\u0004";
 
 /** Resolves each question with a line without its end; with `undefined` where there is no more input, or `signal` aborted. */
-export function questions(terminal: Terminal) {
+export function inputReader(terminal: Terminal) {
   let lines: AsyncIterator<string> | undefined;
   return async (
-    question: Question,
+    question: InputPrompt,
     signal: AbortSignal,
   ): Promise<string | undefined> => {
     if (process.stdin.isTTY) return askPerson(question, terminal, signal);
@@ -37,7 +37,7 @@ export function questions(terminal: Terminal) {
 
 /** Ctrl-D on an empty line is the end of the input; Ctrl-C is for the signal's listeners. */
 function askPerson(
-  { prompt, password }: Question,
+  { prompt, password }: InputPrompt,
   { err }: Terminal,
   signal: AbortSignal,
 ): Promise<string | undefined> {

@@ -87,7 +87,7 @@ async function attach(
   const label = (count: number | null) => red(`Out[${count ?? " "}]: `);
   const show = forPeople(terminal, { savePicture, label });
   using repl = await Repl.open(session, { terminal, show, ending });
-  await repl.talk();
+  await repl.start();
   session.detach();
   return "ok";
 }

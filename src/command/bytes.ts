@@ -5,8 +5,8 @@ const units = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
 
 /** For an option of commander's: what is said, which is `least` or more. */
 export function bytes(least: number) {
-  return (said: string): number => {
-    const [, number, unit = ""] = /^(\d+)([KMG]?)B?$/i.exec(said) ?? [];
+  return (text: string): number => {
+    const [, number, unit = ""] = /^(\d+)([KMG]?)B?$/i.exec(text) ?? [];
     const value =
       Number(number) * units[unit.toUpperCase() as keyof typeof units];
     if (Number.isSafeInteger(value) && value >= least) return value;

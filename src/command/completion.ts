@@ -67,7 +67,7 @@ function late(): Promise<string[]> {
   );
 }
 
-interface Word {
+interface CommandFacts {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly string[];
@@ -75,7 +75,7 @@ interface Word {
   readonly argument: "sessions" | "kernels" | "shells" | undefined;
 }
 
-function vocabulary(program: Command | null): Word[] {
+function vocabulary(program: Command | null): CommandFacts[] {
   const commands = program?.commands ?? [];
   return commands
     .filter((command) => !command.name().startsWith("__"))
@@ -87,7 +87,7 @@ function vocabulary(program: Command | null): Word[] {
     }));
 }
 
-function argumentOf(command: Command): Word["argument"] {
+function argumentOf(command: Command): CommandFacts["argument"] {
   switch (command.registeredArguments[0]?.name()) {
     case "session":
       return "sessions";
@@ -100,7 +100,7 @@ function argumentOf(command: Command): Word["argument"] {
   }
 }
 
-function scriptFor(shell: Shell, words: readonly Word[]): string {
+function scriptFor(shell: Shell, words: readonly CommandFacts[]): string {
   switch (shell) {
     case "bash":
       return bash(words);
@@ -111,7 +111,7 @@ function scriptFor(shell: Shell, words: readonly Word[]): string {
   }
 }
 
-function bash(words: readonly Word[]): string {
+function bash(words: readonly CommandFacts[]): string {
   const cases = words.map(({ name, options, argument }) => {
     const names =
       argument === undefined
@@ -140,7 +140,7 @@ complete -F _kallichore kallichore
 `;
 }
 
-function fish(words: readonly Word[]): string {
+function fish(words: readonly CommandFacts[]): string {
   const quote = (text: string) => `'${text.replaceAll("'", "\\'")}'`;
   const lines = ["complete -c kallichore -f"];
   for (const { name, summary, options, argument } of words) {

@@ -12,21 +12,21 @@ import { exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { labelled, type LabelOption, withLabels } from "./labels.ts";
 import { directoryOf, findKernel, findSession } from "./names.ts";
-import { tell } from "./report.ts";
+import { describeError } from "./report.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** One thing to do to sessions that are named. */
-interface Deed {
+interface Action {
   readonly summary: string;
   readonly description: string;
   readonly doing: string;
   readonly done: string;
   readonly example: readonly [command: string, what: string];
-  act(session: Session): Promise<void>;
+  run(session: Session): Promise<void>;
 }
 
-const deeds: Readonly<Record<string, Deed>> = {
+const actions: Readonly<Record<string, Action>> = {
   interrupt: {
     summary: "Interrupt the code that a session runs",
     description:
@@ -34,7 +34,7 @@ const deeds: Readonly<Record<string, Deed>> = {
     doing: "Interrupting",
     done: "Interrupted",
     example: ["kallichore interrupt py", "the session whose id begins with py"],
-    act: (session) => session.interrupt(),
+    run: (session) => session.interrupt(),
   },
   restart: {
     summary: "End a session's kernel and start a new one",
@@ -43,7 +43,7 @@ const deeds: Readonly<Record<string, Deed>> = {
     doing: "Restarting",
     done: "Restarted",
     example: ["kallichore restart py", "give it a new kernel"],
-    act: (session) => session.restart(),
+    run: (session) => session.restart(),
   },
   stop: {
     summary: "Shut down a session's kernel",
@@ -52,7 +52,7 @@ const deeds: Readonly<Record<string, Deed>> = {
     doing: "Stopping",
     done: "Stopped",
     example: ["kallichore stop py r", "two sessions"],
-    act: (session) => session.shutdown(),
+    run: (session) => session.shutdown(),
   },
   kill: {
     summary: "Kill a session's kernel at once",
@@ -61,7 +61,7 @@ const deeds: Readonly<Record<string, Deed>> = {
     doing: "Killing",
     done: "Killed",
     example: ["kallichore kill py", "the session whose id begins with py"],
-    act: (session) => session.kill(),
+    run: (session) => session.kill(),
   },
   delete: {
     summary: "Delete a session whose kernel has ended",
@@ -70,12 +70,12 @@ const deeds: Readonly<Record<string, Deed>> = {
     doing: "Deleting",
     done: "Deleted",
     example: ["kallichore delete py", "the session whose id begins with py"],
-    act: (session) => session.delete(),
+    run: (session) => session.delete(),
   },
 };
 
 export function controlCommands(context: CommandContext): Command[] {
-  return Object.entries(deeds).map(([name, deed]) => {
+  return Object.entries(actions).map(([name, deed]) => {
     const command = new Command(name)
       .summary(deed.summary)
       .description(deed.description)
@@ -96,7 +96,7 @@ export function controlCommands(context: CommandContext): Command[] {
       .action(async (names: string[], options: CommonOptions) => {
         await using server = await openServer(options);
         context.finish(
-          await act(deed, names, {
+          await runAction(deed, names, {
             ...options,
             client: server.client,
             terminal: context.terminal,
@@ -107,8 +107,8 @@ export function controlCommands(context: CommandContext): Command[] {
 }
 
 /** Does it to each session in turn; one that fails does not keep the others from it. Throws where it is the only one. */
-async function act(
-  deed: Deed,
+async function runAction(
+  action: Action,
   names: readonly string[],
   {
     client,
@@ -123,14 +123,14 @@ async function act(
   for (const name of names) {
     try {
       const { session_id: id } = await findSession(client, name);
-      const work = deed.act(client.session(id));
-      await withProgress(err, `${deed.doing} ${id}`, work);
+      const work = action.run(client.session(id));
+      await withProgress(err, `${action.doing} ${id}`, work);
       sessions.push(id);
-      if (json !== true) await err.line(`${deed.done} ${id}`);
+      if (json !== true) await err.line(`${action.done} ${id}`);
     } catch (error) {
       if (names.length === 1) throw error;
-      const { message, reason, hint, ...told } = tell(error);
-      exit = told.exit;
+      const { message, reason, hint, ...described } = describeError(error);
+      exit = described.exit;
       failures.push({ name, message, reason, hint });
       if (json === true) continue;
       await err.line(`${err.colors.red("kallichore:")} ${message}`);

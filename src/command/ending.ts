@@ -24,7 +24,7 @@ export class Ending implements Disposable {
       const interrupt = this.#interrupt;
       this.#interrupt = undefined;
       if (signal === "SIGINT" && interrupt !== undefined) interrupt();
-      else if (this.hasCome) this.#hurry();
+      else if (this.hasEnded) this.#forceExit();
       else this.end(exitOf[signal]);
     });
     gone.addEventListener("abort", () => this.end("broken_pipe"));
@@ -35,7 +35,7 @@ export class Ending implements Disposable {
     return this.#end.signal;
   }
 
-  get hasCome(): boolean {
+  get hasEnded(): boolean {
     return this.#end.signal.aborted;
   }
 
@@ -78,14 +78,14 @@ export class Ending implements Disposable {
     this.#signals[Symbol.dispose]();
   }
 
-  #hurry(): void {
+  #forceExit(): void {
     this.#laterSignals += 1;
     if (this.#laterSignals < SIGNALS_TO_EXIT) return;
     process.exit(exits[this.#exit ?? "interrupted"][0]);
   }
 }
 
-const LOST_MS = 10_000;
+const RECONNECT_TIMEOUT_MS = 10_000;
 
 /** Ends the command when its server does not come back. */
 export function watchConnection(
@@ -107,7 +107,7 @@ export function watchConnection(
     timer = setTimeout(() => {
       const message = `The server has gone: ${connection.error?.message ?? "it does not answer"}`;
       ending.end("refused", new CommandError("refused", message));
-    }, LOST_MS);
+    }, RECONNECT_TIMEOUT_MS);
   });
   return {
     [Symbol.dispose]() {

@@ -142,13 +142,13 @@ async function exec(
   using ending = new Ending(terminal.gone);
   await using server = await connect(options);
   using _watch = watchConnection(server.client, ending, terminal.err);
-  const place = await sessionFor(server.client, options);
-  const { session, isOurs } = place;
+  const target = await sessionFor(server.client, options);
+  const { session, isOurs } = target;
   try {
-    if (isJson) await terminal.json({ type: "session", ...place.described });
+    if (isJson) await terminal.json({ type: "session", ...target.described });
     if (isOurs) {
       const starting = ending.orEnd(session.start());
-      const text = `Starting ${place.described.kernel}`;
+      const text = `Starting ${target.described.kernel}`;
       await withProgress(terminal.err, text, starting);
     }
     const ran = await runCode(code, session, {
@@ -163,7 +163,7 @@ async function exec(
       await terminal.json({ type: "end", ...ran, exit: undefined, exit_code });
     return ran.exit;
   } finally {
-    await leave(place, ending.hasCome);
+    await leave(target, ending.hasEnded);
   }
 }
 

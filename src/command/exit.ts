@@ -33,7 +33,7 @@ export class CommandError extends Error {
   /** Its name among the failures of the contract, for programs. */
   readonly reason: Reason | undefined;
   /** Whoever typed the command knows it already. */
-  readonly isSaid: boolean;
+  readonly isKnown: boolean;
 
   constructor(
     exit: ExitCode,
@@ -54,7 +54,7 @@ export class CommandError extends Error {
     this.exit = exit;
     this.hint = hint;
     this.reason = reason;
-    this.isSaid = isSaid;
+    this.isKnown = isSaid;
   }
 }
 

@@ -55,10 +55,10 @@ export async function findServer(
   const token =
     choice.token === undefined ? undefined : readToken(choice.token);
   if (named !== undefined && named !== "") {
-    const place = placeOf(named, token);
-    const client = clientAt(place);
+    const address = addressNamed(named, token);
+    const client = clientAt(address);
     try {
-      await assertThere(client, place);
+      await assertThere(client, address);
     } catch (cause) {
       client.close();
       const why = whyOf(cause);
@@ -70,11 +70,11 @@ export async function findServer(
     return connected(client);
   }
   for (const record of readRecords()) {
-    const place = placeIn(record);
-    if (place === undefined) continue;
-    const client = clientAt({ ...place, token: token ?? place.token });
+    const address = addressIn(record);
+    if (address === undefined) continue;
+    const client = clientAt({ ...address, token: token ?? address.token });
     try {
-      await assertThere(client, place);
+      await assertThere(client, address);
       return connected(client);
     } catch {
       client.close(); // it is going just now, or hangs: the next
@@ -122,14 +122,14 @@ function connected(client: Client): ServerConnection {
   };
 }
 
-function placeOf(named: string, given: string | undefined): ServerAddress {
+function addressNamed(named: string, given: string | undefined): ServerAddress {
   const record = readRecords().find(
     ({ pid, url, socket }) =>
       named === String(pid) || isSameUrl(named, url) || named === socket,
   );
-  const place = record === undefined ? undefined : placeIn(record);
-  const token = given ?? process.env["KALLICHORE_TOKEN"] ?? place?.token;
-  if (place !== undefined) return { ...place, token };
+  const recorded = record === undefined ? undefined : addressIn(record);
+  const token = given ?? process.env["KALLICHORE_TOKEN"] ?? recorded?.token;
+  if (recorded !== undefined) return { ...recorded, token };
   if (/^\d+$/.test(named)) {
     throw new CommandError(
       "refused",
@@ -142,7 +142,7 @@ function placeOf(named: string, given: string | undefined): ServerAddress {
     : { where: { socketPath: named }, token };
 }
 
-function placeIn(record: ServerRecord): ServerAddress | undefined {
+function addressIn(record: ServerRecord): ServerAddress | undefined {
   const { url, socket, server_id } = record;
   const token = record.token ?? undefined;
   if (socket !== undefined) {

@@ -36,7 +36,7 @@ export class Prompt implements Disposable {
   #history: readonly string[];
   /** The line editor's own list, which it hands out with its first line. */
   #editorHistory: string[] | undefined;
-  #asked: ((line: string | undefined) => void) | undefined;
+  #resolveLine: ((line: string | undefined) => void) | undefined;
   #isClosed = false;
 
   constructor({ complete, interrupted, history }: PromptOptions) {
@@ -65,7 +65,7 @@ export class Prompt implements Disposable {
       this.#restoreHistory();
     });
     this.#interface.on("SIGINT", interrupted);
-    this.#interface.on("line", (line) => this.#heard(line));
+    this.#interface.on("line", (line) => this.#onLine(line));
     this.#interface.on("close", () => {
       this.#isClosed = true;
       this.#answer(undefined);
@@ -95,8 +95,8 @@ export class Prompt implements Disposable {
   }
 
   /** Shows something above the question that is open, if one is. */
-  async interject(show: () => Promise<void>): Promise<void> {
-    const isOpen = this.#asked !== undefined && !this.#isMuted;
+  async printAbove(show: () => Promise<void>): Promise<void> {
+    const isOpen = this.#resolveLine !== undefined && !this.#isMuted;
     if (isOpen) this.#screen.write("\r\u001b[J");
     await show();
     if (isOpen && !this.#isClosed) this.#interface.prompt(true);
@@ -124,7 +124,7 @@ export class Prompt implements Disposable {
       this.#interface.prompt();
       if (draft !== "") this.#interface.write(draft);
       this.#isMuted = hidden;
-      this.#asked = resolve;
+      this.#resolveLine = resolve;
     });
   }
 
@@ -139,14 +139,14 @@ export class Prompt implements Disposable {
     this.#editorHistory?.splice(0, Infinity, ...this.#history);
   }
 
-  #heard(line: string): void {
-    if (this.#asked !== undefined) this.#answer(line);
+  #onLine(line: string): void {
+    if (this.#resolveLine !== undefined) this.#answer(line);
     else if (this.#lines.length < MOST_LINES) this.#lines.push(line);
   }
 
   #answer(line: string | undefined): void {
-    const answer = this.#asked;
-    this.#asked = undefined;
+    const answer = this.#resolveLine;
+    this.#resolveLine = undefined;
     if (this.#isMuted) {
       this.#isMuted = false;
       this.#screen.write("\n");

@@ -82,14 +82,14 @@ async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
   if (sessions.some(({ labels }) => Object.keys(labels).length > 0)) {
     head.push("LABELS");
     for (const [index, { labels }] of sessions.entries()) {
-      rows[index]?.push(spelled(labels));
+      rows[index]?.push(labelText(labels));
     }
   }
   await out.line(table(head, rows, out.colors));
   return "ok";
 }
 
-function spelled(labels: ActiveSession["labels"]): string {
+function labelText(labels: ActiveSession["labels"]): string {
   const pairs = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
   return pairs.length === 0 ? "-" : pairs.join(" ");
 }

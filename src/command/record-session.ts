@@ -72,7 +72,7 @@ async function recordSession(
   if (last_seq === 0 && !follow) return "ok";
   const events = server.client.session(session_id).events({ after: 0, signal });
   const kept = upTo(follow ? Infinity : last_seq, until(events, signal));
-  for await (const line of record(told(kept, terminal), {
+  for await (const line of record(warnOfGaps(kept, terminal), {
     kernel_info,
     secrets,
   })) {
@@ -92,7 +92,7 @@ async function* upTo(
 }
 
 /** What the session has forgotten is missing in the recording, and whoever makes it should know. */
-async function* told(
+async function* warnOfGaps(
   events: AsyncIterable<SessionEvent>,
   { err }: Terminal,
 ): AsyncGenerator<SessionEvent, void> {

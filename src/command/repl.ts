@@ -11,11 +11,11 @@ import { END_OF_INPUT } from "./answers.ts";
 import { Prompt } from "./prompt.ts";
 import type { Show } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
-import { withUnsaidError } from "./unsaid-error.ts";
+import { withReplyError } from "./reply-error.ts";
 import { until } from "./until.ts";
 
 /** What a kernel that is busy is given to say whether code is complete, what it completes to, what it remembers. */
-const BRIEFLY_MS = 1_500;
+const SHORT_TIMEOUT_MS = 1_500;
 const HISTORY = 500;
 
 export interface ReplOptions {
@@ -59,14 +59,14 @@ export class Repl implements Disposable {
   }
 
   /** Resolves when the person leaves, or the end comes, or the session is deleted. */
-  async talk(): Promise<void> {
+  async start(): Promise<void> {
     const others = this.#listen();
     for (;;) {
       const line = await this.#ending.orEnd(
         Promise.race([this.#nextLine(), others]),
       );
       if (line === undefined) break;
-      await this.#typed(line);
+      await this.#handleLine(line);
     }
     if (this.#execution !== undefined) return;
     await this.#terminal.out.line();
@@ -87,7 +87,7 @@ export class Repl implements Disposable {
 
   #indent = "";
 
-  async #typed(line: string): Promise<void> {
+  async #handleLine(line: string): Promise<void> {
     this.#lines.push(line.trim() === "" ? "" : line);
     const code = this.#lines.join("\n");
     if (code.trim() === "") {
@@ -104,7 +104,7 @@ export class Repl implements Disposable {
     if (this.#isDead) return false;
     try {
       const { status, indent = "" } = await this.#session.isComplete(code, {
-        timeout_ms: BRIEFLY_MS,
+        timeout_ms: SHORT_TIMEOUT_MS,
       });
       if (!this.#prompt.hasMore) this.#indent = indent; // what is pasted has its own
       return status === "incomplete";
@@ -124,7 +124,7 @@ export class Repl implements Disposable {
     const execution = this.#session.execute(code, { collect: false });
     this.#ours.add(execution.msg_id);
     this.#execution = execution;
-    const events = withUnsaidError(execution);
+    const events = withReplyError(execution);
     try {
       for await (const event of until(events, this.#ending.signal)) {
         await this.#show(event);
@@ -167,56 +167,56 @@ export class Repl implements Disposable {
     for await (const event of this.#session.events({ signal })) {
       if (event.kind === "exited") {
         this.#isDead = true;
-        await this.#prompt.interject(() => this.#sayExit(event));
+        await this.#prompt.printAbove(() => this.#printExit(event));
       } else if (event.kind === "status" && event.status === "starting") {
         this.#isDead = false;
         this.#count = undefined;
-      } else if (isMessage(event)) await this.#overhear(event);
+      } else if (isMessage(event)) await this.#showOther(event);
     }
-    await this.#prompt.interject(() =>
+    await this.#prompt.printAbove(() =>
       this.#terminal.err.line("The session was deleted"),
     );
   }
 
-  async #overhear(event: Extract<SessionEvent, { msg_type: string }>) {
+  async #showOther(event: Extract<SessionEvent, { msg_type: string }>) {
     const parent = event.parent_header?.msg_id;
     if (parent === undefined || this.#ours.has(parent)) {
       return;
     }
-    const said = toExecutionEvent(event);
+    const shown = toExecutionEvent(event);
     const { out } = this.#terminal;
-    switch (said.type) {
+    switch (shown.type) {
       case "execute_input":
-        await this.#prompt.interject(() => {
-          const label = `[${said.execution_count ?? " "}] `;
-          return out.line(out.colors.dim(label + said.code));
+        await this.#prompt.printAbove(() => {
+          const label = `[${shown.execution_count ?? " "}] `;
+          return out.line(out.colors.dim(label + shown.code));
         });
         break;
       case "stream":
-        await this.#prompt.interject(() =>
-          this.#show({ ...said, text: said.text.replace(/\n?$/, "\n") }),
+        await this.#prompt.printAbove(() =>
+          this.#show({ ...shown, text: shown.text.replace(/\n?$/, "\n") }),
         );
         break;
       case "display_data":
       case "execute_result":
       case "update_display_data":
       case "error":
-        await this.#prompt.interject(() => this.#show(said));
+        await this.#prompt.printAbove(() => this.#show(shown));
         break;
       default: // between the others and the kernel
     }
   }
 
-  #sayExit({
+  #printExit({
     exit_code,
     signal,
     output,
   }: Extract<SessionEvent, { kind: "exited" }>): Promise<void> {
     const { err } = this.#terminal;
     const how = signal ?? `exit code ${exit_code}`;
-    const words =
+    const lastOutput =
       output.trim() === "" ? "" : `\n${err.colors.dim(output.trimEnd())}`;
-    return err.line(`The kernel ended (${how})${words}`);
+    return err.line(`The kernel ended (${how})${lastOutput}`);
   }
 
   #interrupted(): void {
@@ -238,7 +238,7 @@ export class Repl implements Disposable {
     const { matches, cursor_start } = await this.#session.complete(
       code,
       code.length,
-      { timeout_ms: BRIEFLY_MS },
+      { timeout_ms: SHORT_TIMEOUT_MS },
     );
     if (cursor_start < before.length) return [[], line];
     return [[...matches], code.slice(cursor_start)];
@@ -250,7 +250,7 @@ async function historyOf(session: Session): Promise<string[]> {
   try {
     const entries = await session.history({
       n: HISTORY,
-      timeout_ms: BRIEFLY_MS,
+      timeout_ms: SHORT_TIMEOUT_MS,
     });
     return entries
       .map(([, , input]) => (typeof input === "string" ? input : input[0]))

@@ -3,7 +3,7 @@ import { ConnectionError, SupervisorError } from "../../client/index.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
 import type { Terminal } from "./terminal.ts";
 
-interface Told {
+interface ErrorDescription {
   readonly exit: ExitCode;
   readonly message: string;
   readonly reason?: string | undefined;
@@ -18,9 +18,9 @@ export async function report(
   json: boolean,
   terminal: Terminal,
 ): Promise<ExitCode> {
-  if (error instanceof CommandError && error.isSaid) return error.exit;
-  const told = tell(error);
-  const { exit, message, reason, output, hint } = told;
+  if (error instanceof CommandError && error.isKnown) return error.exit;
+  const described = describeError(error);
+  const { exit, message, reason, output, hint } = described;
   const { err } = terminal;
   if (json) {
     const exit_code = exits[exit][0];
@@ -43,7 +43,7 @@ export async function report(
 }
 
 /** The words and the exit code of an error. */
-export function tell(error: unknown): Told {
+export function describeError(error: unknown): ErrorDescription {
   if (error instanceof CommandError) {
     const { exit, message, reason, hint } = error;
     return { exit, message, reason, hint };
@@ -51,7 +51,7 @@ export function tell(error: unknown): Told {
   if (error instanceof SupervisorError) {
     const { message, reason, startup, details } = error;
     const output = startup?.output ?? details;
-    const exit = diedOf.has(reason) ? "kernel_died" : "refused";
+    const exit = kernelDied.has(reason) ? "kernel_died" : "refused";
     return { exit, message, reason, output, hint: hints[reason] };
   }
   if (error instanceof ConnectionError) {
@@ -62,7 +62,7 @@ export function tell(error: unknown): Told {
   return { exit: "accident", message: `This is a bug of ours: ${text}` };
 }
 
-const diedOf: ReadonlySet<string> = new Set<SupervisorError["reason"]>([
+const kernelDied: ReadonlySet<string> = new Set<SupervisorError["reason"]>([
   "start_failed",
   "connection_failed",
   "connection_timeout",

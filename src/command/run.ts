@@ -9,13 +9,13 @@ import {
   type Session,
   SupervisorError,
 } from "../../client/index.ts";
-import { END_OF_INPUT, type Question, questions } from "./answers.ts";
+import { END_OF_INPUT, type InputPrompt, inputReader } from "./answers.ts";
 import type { Code } from "./code.ts";
 import type { Ending } from "./ending.ts";
 import type { CommandError, ExitCode } from "./exit.ts";
 import type { Show } from "./show.ts";
 import type { Terminal } from "./terminal.ts";
-import { withUnsaidError } from "./unsaid-error.ts";
+import { withReplyError } from "./reply-error.ts";
 import { until } from "./until.ts";
 
 export interface RunOptions {
@@ -28,30 +28,30 @@ export interface RunOptions {
 }
 
 /** How code ended. `status` is the kernel's word; `timeout` and `left` are ours. */
-export interface Ran {
+export interface CodeOutcome {
   readonly status: "ok" | "error" | "aborted" | "timeout" | "left";
   readonly execution_count: number | null;
   readonly exit: ExitCode;
 }
 
 /** What the kernel is given to end what was interrupted because time was up. */
-const INTERRUPTED_MS = 5_000;
+const INTERRUPT_TIMEOUT_MS = 5_000;
 /** How long the news of how a kernel died, and an interrupt on leaving, may take. */
-const BRIEFLY_MS = 2_000;
+const SHORT_TIMEOUT_MS = 2_000;
 
 /** Resolves when it is over, or cut short. Rejects with `kernel_exited`, with the kernel's last words, where that is why. */
 export async function runCode(
   code: Code,
   session: Session,
   options: RunOptions,
-): Promise<Ran> {
+): Promise<CodeOutcome> {
   const { ending, show, terminal, timeout_ms } = options;
   ending.signal.throwIfAborted();
   const execution = session.execute(code.text, {
     collect: false,
     allow_stdin: !code.isFromStdin,
   });
-  const talk = answering(execution, terminal);
+  const input = answerInputRequests(execution, terminal);
   let why: "interrupted" | "timeout" | undefined;
   ending.onInterrupt = () => {
     why ??= "interrupted";
@@ -66,20 +66,20 @@ export async function runCode(
   });
   let seen = 0;
   try {
-    const events = withUnsaidError(execution);
+    const events = withReplyError(execution);
     for await (const event of until(events, ending.signal)) {
       seen = event.seq;
       await show(event);
-      talk.hear(event);
+      input.receive(event);
     }
-    if (ending.hasCome) return await cutShort(execution, session, options);
+    if (ending.hasEnded) return await cutShort(execution, session, options);
     const { status, execution_count } = await execution;
     if (status === "aborted") {
       await terminal.err.line(
         "kallichore: The code did not run: what ran before it failed, or was interrupted",
       );
     }
-    if (why === "timeout") await sayTimeout(options);
+    if (why === "timeout") await printTimeout(options);
     const exit = status === "ok" ? "ok" : "code_error";
     return {
       status: why === "timeout" ? "timeout" : status,
@@ -87,11 +87,11 @@ export async function runCode(
       exit: why === "timeout" || exit === "code_error" ? (why ?? exit) : exit,
     };
   } catch (error) {
-    if (ending.hasCome) return await cutShort(execution, session, options);
-    throw await withLastWords(error, session, seen);
+    if (ending.hasEnded) return await cutShort(execution, session, options);
+    throw await withFinalOutput(error, session, seen);
   } finally {
     ending.onInterrupt = undefined;
-    talk.end();
+    input.end();
   }
 }
 
@@ -112,7 +112,7 @@ async function interrupt(execution: Execution): Promise<void> {
   await execution.interrupt().catch(() => {});
 }
 
-async function sayTimeout({ terminal: { err }, timeout_ms = 0 }: RunOptions) {
+async function printTimeout({ terminal: { err }, timeout_ms = 0 }: RunOptions) {
   await err.line(
     `kallichore: Time was up after ${timeout_ms / 1000} s: interrupted`,
   );
@@ -123,15 +123,15 @@ async function cutShort(
   execution: Execution,
   { session_id }: Session,
   options: RunOptions,
-): Promise<Ran> {
+): Promise<CodeOutcome> {
   const { ending, isOurs, terminal } = options;
   const reason = ending.signal.reason as CommandError;
-  if (!reason.isSaid) throw reason;
+  if (!reason.isKnown) throw reason;
   const { exit } = reason;
-  if (exit === "timeout") await sayTimeout(options);
+  if (exit === "timeout") await printTimeout(options);
   if (!isOurs && exit !== "interrupted" && exit !== "timeout") {
     const given = new Promise<void>((resolve) =>
-      setTimeout(resolve, BRIEFLY_MS).unref(),
+      setTimeout(resolve, SHORT_TIMEOUT_MS).unref(),
     );
     await Promise.race([interrupt(execution), given]);
   } else if (!isOurs) {
@@ -146,18 +146,18 @@ async function cutShort(
 /** Interrupts when time is up, and gives up when that does not help. */
 function clock(
   timeout_ms: number | undefined,
-  hands: { readonly up: () => void; readonly late: () => void },
+  handlers: { readonly up: () => void; readonly late: () => void },
 ): Disposable {
   if (timeout_ms === undefined) return { [Symbol.dispose]: () => {} };
   let timer = setTimeout(() => {
-    hands.up();
-    timer = setTimeout(hands.late, INTERRUPTED_MS);
+    handlers.up();
+    timer = setTimeout(handlers.late, INTERRUPT_TIMEOUT_MS);
   }, timeout_ms);
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** Of a kernel that died, what it printed last. */
-async function withLastWords(
+async function withFinalOutput(
   error: unknown,
   session: Session,
   after: number,
@@ -165,7 +165,7 @@ async function withLastWords(
   if (!(error instanceof SupervisorError) || error.reason !== "kernel_exited") {
     return error;
   }
-  const signal = AbortSignal.timeout(BRIEFLY_MS);
+  const signal = AbortSignal.timeout(SHORT_TIMEOUT_MS);
   try {
     for await (const event of session.events({ after, signal })) {
       if (event.kind !== "exited") continue;
@@ -181,14 +181,14 @@ async function withLastWords(
 }
 
 /** Questions and answers: one question is open at a time, and the end of the code closes it. */
-function answering(execution: Execution, terminal: Terminal) {
-  const ask = questions(terminal);
+function answerInputRequests(execution: Execution, terminal: Terminal) {
+  const ask = inputReader(terminal);
   let open: AbortController | undefined;
   const end = (): void => {
     open?.abort();
     open = undefined;
   };
-  const answer = async (question: Question): Promise<void> => {
+  const answer = async (question: InputPrompt): Promise<void> => {
     end();
     open = new AbortController();
     const { signal } = open;
@@ -200,10 +200,10 @@ function answering(execution: Execution, terminal: Terminal) {
       // It does not wait any more; how it ended is about to be said.
     }
   };
-  const hear = (event: ExecutionEvent): void => {
+  const receive = (event: ExecutionEvent): void => {
     if (event.type === "input_request") void answer(event);
     // A thread may talk while another asks.
     else if (event.type === "error" || event.type === "execute_reply") end();
   };
-  return { hear, end };
+  return { receive, end };
 }

@@ -11,7 +11,7 @@ import {
   type ServerOptions,
   startServer,
 } from "../serve.ts";
-import { onAccident } from "./accidents.ts";
+import { onUncaughtError } from "./uncaught-errors.ts";
 import { type CommandContext, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
@@ -29,9 +29,9 @@ import { isPublic } from "./token.ts";
 import { whyOf } from "./why.ts";
 
 /** Kernels are asked for a few seconds, then forced; what takes longer hangs. */
-const GOODBYE_MS = 20_000;
+const SHUTDOWN_TIMEOUT_MS = 20_000;
 /** Once they have been killed. */
-const HURRY_MS = 3_000;
+const KILL_TIMEOUT_MS = 3_000;
 
 export function serveCommand(context: CommandContext): Command {
   const command = new Command("serve")
@@ -83,17 +83,17 @@ async function serve(
   const { log } = book;
 
   const stop = new AbortController();
-  const hurry = new AbortController();
+  const force = new AbortController();
   using _signals = onSignals((signal, count) => {
     if (count === 1) stop.abort(signal);
-    else if (count === 2) hurry.abort();
+    else if (count === 2) force.abort();
     else process.exit(130);
   });
   let accidents = 0;
-  using _accidents = onAccident(log, () => {
+  using _accidents = onUncaughtError(log, () => {
     accidents += 1;
     if (accidents === 1) stop.abort("a bug of ours");
-    else hurry.abort();
+    else force.abort();
   });
 
   const server = await open({
@@ -111,7 +111,7 @@ async function serve(
     await untilAborted(stop.signal);
     log.info(`The server ends: ${stop.signal.reason as string}`);
   } finally {
-    await ended(server, hurry.signal);
+    await shutDown(server, force.signal);
   }
   if (accidents === 0) return "ok";
   throw new CommandError(
@@ -139,15 +139,18 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
 }
 
 /** Resolves when everything has ended. Throws `accident` where something hangs. */
-async function ended(server: RunningServer, hurry: AbortSignal): Promise<void> {
+async function shutDown(
+  server: RunningServer,
+  hurry: AbortSignal,
+): Promise<void> {
   const gone = server[Symbol.asyncDispose]();
-  using late = deadline([hurry], GOODBYE_MS);
+  using late = deadline([hurry], SHUTDOWN_TIMEOUT_MS);
   await Promise.race([gone, untilAborted(late.signal)]);
   if (!late.signal.aborted) return;
   for (const session of server.supervisor.sessions) {
     session.kill().catch(() => {}); // it has no kernel any more
   }
-  const given = AbortSignal.timeout(HURRY_MS);
+  const given = AbortSignal.timeout(KILL_TIMEOUT_MS);
   await Promise.race([gone, untilAborted(given)]);
   if (given.aborted) {
     server.removeFiles();
@@ -163,7 +166,7 @@ async function open(options: ServerOptions): Promise<RunningServer> {
     return await startServer(options);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    const where = placeOf(options.address);
+    const where = describeAddress(options.address);
     const hint =
       code === "EADDRINUSE"
         ? "Choose another --port, or 0 for a free one. Your running servers: kallichore servers"
@@ -177,7 +180,7 @@ async function open(options: ServerOptions): Promise<RunningServer> {
 }
 
 /** Where it was to listen, for people. */
-function placeOf(address: ServerOptions["address"]): string {
+function describeAddress(address: ServerOptions["address"]): string {
   switch (address?.transport) {
     case "socket":
       return address.path;
@@ -194,20 +197,20 @@ async function warn(
   { host, socket, token, allowHost }: ServeOptions,
   { err }: Terminal,
 ): Promise<void> {
-  const say = (text: string) => err.line(`${err.colors.yellow("!")} ${text}`);
+  const print = (text: string) => err.line(`${err.colors.yellow("!")} ${text}`);
   if (token === "none") {
-    await say(
+    await print(
       "No token: every program of every user on this machine can run code as you.",
     );
   } else if (token !== undefined && isPublic(token)) {
-    await say(`Others can read ${token}: chmod 600 '${token}'`);
+    await print(`Others can read ${token}: chmod 600 '${token}'`);
   }
   if (socket !== undefined || isLoopback(host)) return;
-  await say(
+  await print(
     `Listening on ${host}: whoever can reach it and has the token can run code as you, and nothing is encrypted.`,
   );
   if (allowHost.length === 0) {
-    await say(
+    await print(
       "Clients that call it by a name are refused until you say --allow-host NAME.",
     );
   }

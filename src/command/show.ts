@@ -84,7 +84,7 @@ export function forPrograms(
   { savePicture }: ShowOptions,
 ): Show {
   return async (event) => {
-    await terminal.json(spelled(event));
+    await terminal.json(toJson(event));
     if (savePicture === undefined || !("data" in event)) return;
     const picture = pictureIn(event.data);
     if (picture === undefined) return;
@@ -94,7 +94,7 @@ export function forPrograms(
 }
 
 /** Flat; of what we have no word for, what was said. */
-function spelled(event: ExecutionEvent): Record<string, unknown> {
+function toJson(event: ExecutionEvent): Record<string, unknown> {
   if (event.type === "other") {
     const { type, seq, message } = event;
     const { msg_type, content } = message;

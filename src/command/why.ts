@@ -1,6 +1,6 @@
 /** Why the system refused something, in words: a person need not know its codes. */
 
-const words: Readonly<Record<string, string>> = {
+const explanations: Readonly<Record<string, string>> = {
   EACCES: "you may not access it",
   EADDRINUSE: "another program listens there already",
   EADDRNOTAVAIL: "this machine has no such address",
@@ -26,7 +26,7 @@ export function whyOf(error: unknown): string {
   let deepest = String(error);
   for (let found = error; found instanceof Error; found = found.cause) {
     const { code = "" } = found as NodeJS.ErrnoException;
-    const why = words[code];
+    const why = explanations[code];
     if (why !== undefined) return why;
     if (found.message !== "") deepest = found.message;
   }

@@ -11,7 +11,7 @@ import { connect } from "node:net";
 import type { Address } from "../../server/bind.ts";
 
 /** In the order in which it is written. What a transport has no use for is absent. */
-export interface Connection {
+export interface ServerInfo {
   readonly port?: number;
   readonly base_path?: string;
   readonly socket_path?: string;
@@ -32,10 +32,10 @@ export interface ServerFacts {
   readonly log_path: string | null;
 }
 
-export function connectionOf(facts: ServerFacts): Connection {
+export function serverInfoOf(facts: ServerFacts): ServerInfo {
   const { address, token, server_id, server_path, log_path } = facts;
   return {
-    ...whereabouts(address),
+    ...addressFields(address),
     transport: address.transport,
     server_path,
     server_pid: process.pid,
@@ -45,9 +45,9 @@ export function connectionOf(facts: ServerFacts): Connection {
   };
 }
 
-function whereabouts(
+function addressFields(
   address: Address,
-): Pick<Connection, "port" | "base_path" | "socket_path" | "named_pipe"> {
+): Pick<ServerInfo, "port" | "base_path" | "socket_path" | "named_pipe"> {
   switch (address.transport) {
     case "tcp": {
       const { host, port } = address;
@@ -67,7 +67,7 @@ function whereabouts(
  */
 export async function writeConnectionFile(
   path: string,
-  connection: Connection,
+  connection: ServerInfo,
 ): Promise<Disposable> {
   const text = JSON.stringify(connection, null, 2);
   const draft = `${path}.${randomBytes(6).toString("hex")}`;
@@ -97,17 +97,17 @@ const TIMEOUT_MS = 5_000;
  * was said: who has heard it may keep the connection open for as long as they
  * like. Rejects when nobody listens, or stops listening before it was said.
  */
-export async function shakeHands(
+export async function sendHandshake(
   path: string,
-  connection: Connection,
+  connection: ServerInfo,
 ): Promise<void> {
   const socket = connect({ path, allowHalfOpen: true });
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   try {
     await once(socket, "connect", { signal });
-    const said = once(socket, "finish", { signal });
+    const sent = once(socket, "finish", { signal });
     socket.end(`${JSON.stringify(connection)}\n`);
-    await said;
+    await sent;
   } catch (cause) {
     socket.destroy();
     throw signal.aborted

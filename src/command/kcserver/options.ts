@@ -62,24 +62,24 @@ export function parseOptions(
     expectedVersion = COMPATIBLE_VERSION,
   }: ParseSurroundings = {},
 ): Parsed {
-  const said = { stdout: "", stderr: "" };
+  const printed = { stdout: "", stderr: "" };
   const reported = env["KALLICHORE_REPORT_VERSION"] || expectedVersion;
   const command = commandFor(reported, platform)
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => (said.stdout += text),
-      writeErr: (text) => (said.stderr += text),
+      writeOut: (text) => (printed.stdout += text),
+      writeErr: (text) => (printed.stderr += text),
     });
   try {
     if (!isVersion(reported)) {
       command.error("error: KALLICHORE_REPORT_VERSION is not a version");
     }
     refuseRepeated(command);
-    command.parse(spelledOut(argv, command), { from: "user" });
+    command.parse(normalized(argv, command), { from: "user" });
     return { options: command.opts<Options>() };
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    return { code: error.exitCode === 0 ? 0 : 2, ...said };
+    return { code: error.exitCode === 0 ? 0 : 2, ...printed };
   }
 }
 
@@ -170,12 +170,12 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
       .choices(KERNEL_SOCKETS)
       .default("tcp"),
   );
-  several(
+  addRepeatable(
     command,
     "--allow-origin <ORIGIN>",
     "Origin whose web pages may use the server; *: all",
   );
-  several(
+  addRepeatable(
     command,
     "--allow-host <NAME>",
     "Additional host name that clients may use for the server",
@@ -196,7 +196,7 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
 }
 
 /** May be given again, for one more. */
-function several(command: Command, flags: string, text: string): void {
+function addRepeatable(command: Command, flags: string, text: string): void {
   const collect = (said: string, before: readonly string[]) => [
     ...before,
     said,
@@ -231,7 +231,7 @@ function refuseRepeated(command: Command): void {
  * know: `-p=1` is `-p 1`; a value that begins with `-` is an option, unless it
  * is joined with `=`.
  */
-function spelledOut(argv: readonly string[], command: Command): string[] {
+function normalized(argv: readonly string[], command: Command): string[] {
   const awaiting = new Map<string | undefined, Option>();
   for (const option of command.options.filter(({ required }) => required)) {
     if (option.short !== undefined) awaiting.set(option.short, option);
@@ -248,17 +248,17 @@ function spelledOut(argv: readonly string[], command: Command): string[] {
   });
 }
 
-function uint16(said: string): number {
-  const number = /^\+?\d+$/.test(said) ? Number(said) : NaN;
+function uint16(text: string): number {
+  const number = /^\+?\d+$/.test(text) ? Number(text) : NaN;
   if (!(number <= 65_535)) {
     throw new InvalidArgumentError(`It is a number from 0 to 65535.`);
   }
   return number;
 }
 
-function version(said: string): string {
-  if (!isVersion(said)) {
+function version(text: string): string {
+  if (!isVersion(text)) {
     throw new InvalidArgumentError("It is a version, such as 0.1.69.");
   }
-  return said;
+  return text;
 }

@@ -10,8 +10,16 @@ import { within } from "../../time/within.ts";
 import { isExecutable } from "../../package/files.ts";
 import { type RunningServer, startServer } from "../../serve.ts";
 import { VERSION } from "../../package/version.ts";
-import { connectionOf, shakeHands, writeConnectionFile } from "./connection.ts";
-import { type Ending, type Endings, hearEndings } from "./endings.ts";
+import {
+  serverInfoOf,
+  sendHandshake,
+  writeConnectionFile,
+} from "./connection.ts";
+import {
+  type EndRequest,
+  type EndRequests,
+  listenForEndRequests,
+} from "./end-requests.ts";
 import { CommandError } from "../exit.ts";
 import { leaveInput } from "../terminal-streams.ts";
 import { expectedVersion } from "./expected-version.ts";
@@ -19,7 +27,7 @@ import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
 import { type Leftovers, removeOnExit } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { type Token, tokenFrom } from "./token.ts";
-import { isTooLong, type ListenChoice, placeOf } from "./transport.ts";
+import { isTooLong, type ListenChoice, listenChoiceOf } from "./transport.ts";
 
 /** The log file cannot be written; as Kallichore has it. */
 const NO_LOG_FILE = 101;
@@ -32,8 +40,8 @@ export async function run(argv: readonly string[]): Promise<number> {
     expectedVersion: expectedVersion(server_path),
   });
   if (!("options" in parsed)) {
-    await say(process.stdout, parsed.stdout);
-    await say(process.stderr, parsed.stderr);
+    await print(process.stdout, parsed.stdout);
+    await print(process.stderr, parsed.stderr);
     return parsed.code;
   }
   const { options } = parsed;
@@ -41,37 +49,37 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (options.installLauncher !== undefined) {
       return await install(options.installLauncher);
     }
-    const place = placeOf(options);
+    const choice = listenChoiceOf(options);
     const { filter, faults } = filterOf(options.logLevel, process.env);
     const book = openBook(options.logFile, filter);
     if (book === undefined) return NO_LOG_FILE;
     for (const fault of faults) {
       book.log.warn(`${fault} is no log level, and is ignored`);
     }
-    return await serve({ options, place, launched, book });
+    return await serve({ options, choice, launched, book });
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    await say(process.stderr, `Error: ${error.message}\n`);
+    await print(process.stderr, `Error: ${error.message}\n`);
     return 1;
   }
 }
 
 interface Setting {
   readonly options: Options;
-  readonly place: ListenChoice;
+  readonly choice: ListenChoice;
   readonly launched: Launched;
   readonly book: LogBook;
 }
 
 async function serve(setting: Setting): Promise<number> {
-  const { place, launched, book } = setting;
+  const { choice, launched, book } = setting;
   leaveInput();
   await using lastLines = book;
   const log = lastLines.log.child({ target: "kcserver" });
-  using endings = hearEndings(log, launched);
+  using endings = listenForEndRequests(log, launched);
   using leftovers = removeOnExit();
   log.info(`kallichore ${VERSION} begins, process ${process.pid}`);
-  for (const warning of place.warnings) log.warn(warning);
+  for (const warning of choice.warnings) log.warn(warning);
   let server: RunningServer | undefined;
   try {
     const token = await tokenFrom(setting.options.token);
@@ -97,10 +105,10 @@ async function serve(setting: Setting): Promise<number> {
 }
 
 function open(
-  { options, place, book }: Setting,
+  { options, choice, book }: Setting,
   token: Token,
 ): Promise<RunningServer> {
-  const { address } = place;
+  const { address } = choice;
   if (address.transport === "socket" && isTooLong(address.path)) {
     throw new Error(
       `the path of the socket is too long, it may have 104 bytes: ${address.path}`,
@@ -122,7 +130,7 @@ function open(
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
     reportedVersion: options.reportVersion,
-    runtimeDirectory: place.runtimeDirectory,
+    runtimeDirectory: choice.runtimeDirectory,
     kernelSockets: options.kernelSockets,
     ...(options.diskLimit !== undefined && {
       limits: { server_disk_bytes: options.diskLimit },
@@ -144,8 +152,8 @@ async function announce(
   const { connectionFile, handshakeSocket, logFile } = options;
   const isTold = connectionFile !== undefined || handshakeSocket !== undefined;
   // Not a line of the log: logs are kept, and sent to others.
-  if (token.isMadeUp && !isTold) book.print(`Token: ${token.value ?? ""}`);
-  const connection = connectionOf({
+  if (token.isRandom && !isTold) book.print(`Token: ${token.value ?? ""}`);
+  const connection = serverInfoOf({
     address,
     token: token.value,
     server_id: server.supervisor.server_id,
@@ -161,7 +169,7 @@ async function announce(
     );
   }
   if (handshakeSocket !== undefined) {
-    await shakeHands(handshakeSocket, connection).catch((cause: unknown) =>
+    await sendHandshake(handshakeSocket, connection).catch((cause: unknown) =>
       explain(`the handshake on ${handshakeSocket} failed`, cause),
     );
   }
@@ -184,14 +192,14 @@ function listening(address: RunningServer["address"]): string {
 }
 
 /** How long kernels have to end in order; well within the half minute that those who wait for us know. */
-const ORDER_MS = 20_000;
+const SHUTDOWN_TIMEOUT_MS = 20_000;
 /** How long they may take once they are killed. */
-const FORCE_MS = 5_000;
+const KILL_TIMEOUT_MS = 5_000;
 
 /** Resolves with whether all is over: in order, or by force when somebody is in a hurry or it takes too long. */
 async function end(
   server: RunningServer,
-  { urgent }: Endings,
+  { urgent }: EndRequests,
   { log }: LogBook,
 ): Promise<boolean> {
   const closed = server[Symbol.asyncDispose]().then(
@@ -201,14 +209,14 @@ async function end(
       return "failed" as const;
     },
   );
-  const how = await within(Promise.race([closed, urgent]), ORDER_MS);
+  const how = await within(Promise.race([closed, urgent]), SHUTDOWN_TIMEOUT_MS);
   if (how === "closed" || how === "failed") return how === "closed";
-  const why: Ending = how ?? { reason: "they take too long", code: 1 };
+  const why: EndRequest = how ?? { reason: "they take too long", code: 1 };
   log.warn({ target: "kcserver" }, `Kernels are killed: ${why.reason}`);
   for (const session of server.supervisor.sessions) {
     session.kill().catch(() => {}); // it is gone already, which is what is wanted
   }
-  return (await within(closed, FORCE_MS)) === "closed";
+  return (await within(closed, KILL_TIMEOUT_MS)) === "closed";
 }
 
 async function discard(token: Token, { log }: LogBook): Promise<void> {
@@ -228,17 +236,17 @@ async function install(directory: string): Promise<number> {
       const path = join(resolve(directory), basename(process.execPath));
       await mkdir(resolve(directory), { recursive: true });
       await copyFile(process.execPath, path); // it needs nobody to launch it
-      await say(process.stdout, `${path}\n`);
+      await print(process.stdout, `${path}\n`);
       return 0;
     }
     const program = await realpath(process.argv[1] ?? "");
     const target = { node: process.execPath, program };
     const path = await installLauncher(directory, target);
-    await say(process.stdout, `${path}\n`);
+    await print(process.stdout, `${path}\n`);
     return 0;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    await say(process.stderr, `Error: The launcher cannot be made: ${why}\n`);
+    await print(process.stderr, `Error: The launcher cannot be made: ${why}\n`);
     return 1;
   }
 }
@@ -268,7 +276,7 @@ function openBook(
 }
 
 /** Resolves when it was taken, or nobody wants it. */
-async function say(stream: NodeJS.WriteStream, text: string): Promise<void> {
+async function print(stream: NodeJS.WriteStream, text: string): Promise<void> {
   if (text === "") return;
   stream.once("error", () => {}); // the reader left
   await new Promise<void>((resolve) => stream.write(text, () => resolve()));

@@ -14,7 +14,7 @@ export interface Token {
   /** `null`: whoever reaches us may come in. */
   readonly value: string | null;
   /** Nobody but us knows it. */
-  readonly isMadeUp: boolean;
+  readonly isRandom: boolean;
   /** Deletes the file that it was read from. Rejects with the system's error. */
   discard(): Promise<void>;
 }
@@ -24,12 +24,12 @@ export async function tokenFrom(option: string | undefined): Promise<Token> {
   const discard = () => Promise.resolve();
   if (option === undefined) {
     const value = randomBytes(32).toString("hex");
-    return { value, isMadeUp: true, discard };
+    return { value, isRandom: true, discard };
   }
-  if (option === "none") return { value: null, isMadeUp: false, discard };
+  if (option === "none") return { value: null, isRandom: false, discard };
   return {
     value: await read(option),
-    isMadeUp: false,
+    isRandom: false,
     discard: () => rm(option),
   };
 }

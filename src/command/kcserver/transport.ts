@@ -33,7 +33,7 @@ export interface Surroundings {
 }
 
 /** Throws `usage`, by the first rule that is broken. */
-export function placeOf(
+export function listenChoiceOf(
   options: Options,
   surroundings: Surroundings = {},
 ): ListenChoice {

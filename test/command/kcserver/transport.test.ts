@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { Options } from "../../../src/command/kcserver/options.ts";
 import {
   PATH_LIMIT,
-  placeOf,
+  listenChoiceOf,
   type Surroundings,
 } from "../../../src/command/kcserver/transport.ts";
 
@@ -39,7 +39,7 @@ test.each<[Partial<Options>, Surroundings, string]>([
   [{ transport: "named-pipe" }, windows, "named-pipe"],
   [{ port: 8080 }, unix, "tcp"],
 ])("%j, on %j, is %s", (some, surroundings, transport) => {
-  const { address } = placeOf(options(some), surroundings);
+  const { address } = listenChoiceOf(options(some), surroundings);
   expect(address.transport).toBe(transport);
 });
 
@@ -61,7 +61,7 @@ test.each<[string, Partial<Options>, Surroundings, RegExp]>([
   ["a pipe elsewhere", { transport: "named-pipe" }, unix, /Windows/],
   ["an unknown word", { transport: "TCP" }, unix, /"TCP"/],
 ])("refused: %s", (_what, some, surroundings, message) => {
-  expect(() => placeOf(options(some), surroundings)).toThrow(message);
+  expect(() => listenChoiceOf(options(some), surroundings)).toThrow(message);
 });
 
 test.each<[string, Partial<Options>, Record<string, string>, string]>([
@@ -88,7 +88,7 @@ test.each<[string, Partial<Options>, Record<string, string>, string]>([
   ["the path that was named", { unixSocket: "/s" }, {}, "/s"],
 ])("the socket is in %s", (_where, some, env, path) => {
   const all = options({ ...some, transport: "socket" });
-  expect(placeOf(all, { ...unix, env }).address).toEqual({
+  expect(listenChoiceOf(all, { ...unix, env }).address).toEqual({
     transport: "socket",
     path,
   });
@@ -97,7 +97,7 @@ test.each<[string, Partial<Options>, Record<string, string>, string]>([
 test("a path that is too long everywhere is left to be refused", () => {
   const long = `/${"x".repeat(PATH_LIMIT)}`;
   const env = { XDG_RUNTIME_DIR: long };
-  const place = placeOf(options({ transport: "socket" }), {
+  const place = listenChoiceOf(options({ transport: "socket" }), {
     ...unix,
     env,
     temporary: long,
@@ -107,10 +107,13 @@ test("a path that is too long everywhere is left to be refused", () => {
 
 test("a pipe is named after the process, and nobody can know its name before", () => {
   const all = options({ transport: "named-pipe" });
-  expect(placeOf(all, { ...windows, secret: "cafe" }).address).toEqual({
+  expect(listenChoiceOf(all, { ...windows, secret: "cafe" }).address).toEqual({
     transport: "named-pipe",
     name: "\\\\.\\pipe\\kallichore-42-cafe",
   });
-  const [one, other] = [placeOf(all, windows), placeOf(all, windows)];
+  const [one, other] = [
+    listenChoiceOf(all, windows),
+    listenChoiceOf(all, windows),
+  ];
   expect(one.address).not.toEqual(other.address);
 });

@@ -1,8 +1,8 @@
 import { afterEach, expect, test, vi } from "vitest";
 import {
-  type Endings,
-  hearEndings,
-} from "../../../src/command/kcserver/endings.ts";
+  type EndRequests,
+  listenForEndRequests,
+} from "../../../src/command/kcserver/end-requests.ts";
 import { within } from "../../../src/time/within.ts";
 import { silentLog } from "../../../src/log/log.ts";
 
@@ -11,7 +11,7 @@ afterEach(() => {
 });
 
 /** Whether it is urgent by now, without waiting for it. */
-async function isUrgent({ urgent }: Endings): Promise<boolean> {
+async function isUrgent({ urgent }: EndRequests): Promise<boolean> {
   const ending = within(urgent, 1);
   await vi.advanceTimersByTimeAsync(1);
   return (await ending) !== undefined;
@@ -24,7 +24,7 @@ test.each([
   "on %s, a hangup is in a hurry after three seconds: %s",
   async (platform, expected) => {
     vi.useFakeTimers();
-    using endings = hearEndings(silentLog(), {
+    using endings = listenForEndRequests(silentLog(), {
       ignoresHangup: false,
       platform,
     });
@@ -37,7 +37,7 @@ test.each([
 );
 
 test("on Windows, Ctrl-Break ends the server as Ctrl-C does", async () => {
-  using endings = hearEndings(silentLog(), {
+  using endings = listenForEndRequests(silentLog(), {
     ignoresHangup: false,
     platform: "win32",
   });

@@ -6,18 +6,18 @@ import { errorIn } from "../../outputs/outputs.ts";
 import type { ExecutionEvent } from "../../client/index.ts";
 
 /** The events of one execution, and after them the error that none of them has told. */
-export async function* withUnsaidError(
+export async function* withReplyError(
   events: AsyncIterable<ExecutionEvent>,
 ): AsyncGenerator<ExecutionEvent, void> {
-  let isSaid = false;
+  let hasError = false;
   let reply: Extract<ExecutionEvent, { type: "execute_reply" }> | undefined;
   for await (const event of events) {
-    if (event.type === "error") isSaid = true;
+    if (event.type === "error") hasError = true;
     if (event.type === "execute_reply") reply = event;
     yield event;
   }
   // Only now: reply and outputs come in any order.
-  if (isSaid || reply?.status !== "error") return;
+  if (hasError || reply?.status !== "error") return;
   const { seq, message } = reply;
   yield { seq, type: "error", ...errorIn(message.content), message };
 }

@@ -8,10 +8,10 @@
  */
 import { readFileSync } from "node:fs";
 import type { Log } from "../../log/log.ts";
-import { onAccident } from "../accidents.ts";
+import { onUncaughtError } from "../uncaught-errors.ts";
 import { exits } from "../exit.ts";
 
-export interface Ending {
+export interface EndRequest {
   readonly reason: string;
   /** 0 where it was asked for. */
   readonly code: number;
@@ -26,19 +26,19 @@ const SIGHUP = 1;
 const CLOSING_MS = 3_000;
 
 /** Signals that come together are one: a shell, npm and a terminal may each hand on the same Ctrl-C. */
-const TOGETHER_MS = 500;
+const SAME_SIGNAL_MS = 500;
 
-export interface Endings extends Disposable {
+export interface EndRequests extends Disposable {
   /** Resolves at the first request. */
-  readonly first: Promise<Ending>;
+  readonly first: Promise<EndRequest>;
   /** Resolves when it is to be over at once. */
-  readonly urgent: Promise<Ending>;
+  readonly urgent: Promise<EndRequest>;
   /** In order; nothing when the end has begun. */
-  request(ending: Ending): void;
+  request(ending: EndRequest): void;
 }
 
 /** From now on signals are requests. Explicitly, since a shell may have started us with some of them ignored. */
-export function hearEndings(
+export function listenForEndRequests(
   log: Log,
   {
     ignoresHangup,
@@ -47,42 +47,44 @@ export function hearEndings(
     readonly ignoresHangup: boolean;
     readonly platform?: NodeJS.Platform;
   },
-): Endings {
-  let request: (ending: Ending) => void = () => {};
-  let hurry: (ending: Ending) => void = () => {};
-  const first = new Promise<Ending>((resolve) => (request = resolve));
-  const urgent = new Promise<Ending>((resolve) => (hurry = resolve));
+): EndRequests {
+  let request: (ending: EndRequest) => void = () => {};
+  let force: (ending: EndRequest) => void = () => {};
+  const first = new Promise<EndRequest>((resolve) => (request = resolve));
+  const urgent = new Promise<EndRequest>((resolve) => (force = resolve));
 
   let signalledAt: number | undefined;
-  const insist = (signal: NodeJS.Signals): void => {
+  const onSignal = (signal: NodeJS.Signals): void => {
     log.info(`${signal} received`);
     const now = performance.now();
     signalledAt ??= now;
     const ending = { reason: signal, code: 0 };
-    if (now - signalledAt > TOGETHER_MS) hurry(ending);
+    if (now - signalledAt > SAME_SIGNAL_MS) force(ending);
     request(ending);
   };
   const isWindows = platform === "win32";
-  const isDeaf = ignoresHangup || isIgnored(SIGHUP);
+  const isHangupIgnored = ignoresHangup || isIgnored(SIGHUP);
   const hangUp = (): void => {
-    log.info(isDeaf ? "SIGHUP received, and ignored" : "SIGHUP received");
-    if (isDeaf) return;
+    log.info(
+      isHangupIgnored ? "SIGHUP received, and ignored" : "SIGHUP received",
+    );
+    if (isHangupIgnored) return;
     const ending = { reason: "SIGHUP", code: 0 };
     request(ending);
-    if (isWindows) setTimeout(() => hurry(ending), CLOSING_MS).unref();
+    if (isWindows) setTimeout(() => force(ending), CLOSING_MS).unref();
   };
   const listeners = [
-    ["SIGINT", () => insist("SIGINT")],
-    ["SIGTERM", () => insist("SIGTERM")],
+    ["SIGINT", () => onSignal("SIGINT")],
+    ["SIGTERM", () => onSignal("SIGTERM")],
     ["SIGHUP", hangUp],
-    ...(isWindows ? [["SIGBREAK", () => insist("SIGBREAK")] as const] : []),
+    ...(isWindows ? [["SIGBREAK", () => onSignal("SIGBREAK")] as const] : []),
   ] as const;
   for (const [signal, heard] of listeners) process.on(signal, heard);
 
   let hasFault = false;
-  const accidents = onAccident(log, () => {
+  const accidents = onUncaughtError(log, () => {
     const ending = { reason: "a bug of ours", code: exits.accident[0] };
-    if (hasFault) hurry(ending);
+    if (hasFault) force(ending);
     hasFault = true;
     request(ending);
   });

@@ -7,7 +7,7 @@
 import type { Log } from "../log/log.ts";
 
 /** Calls `broken` when an error has reached nobody, until it is disposed. */
-export function onAccident(
+export function onUncaughtError(
   log: Log,
   broken: (error: unknown) => void,
 ): Disposable {
