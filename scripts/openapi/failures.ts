@@ -124,7 +124,7 @@ const because: Partial<Record<Reason, string>> = {
   exited_before_handshake: "exit status 1",
   handshake_failed: "nothing was heard for 30 s",
   no_connection_info: "listen EADDRNOTAVAIL 127.0.0.1",
-  bad_configuration: "idle_shutdown_hours is 70000, and at most 65535",
+  bad_configuration: "idle_shutdown_hours is 70000; it must be at most 65535",
   forbidden:
     "The Host header names another machine: ask for localhost, or allow the name with --allow-host",
   bad_request:

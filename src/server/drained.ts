@@ -1,12 +1,11 @@
 /**
- * Waiting for a reader: as long as it takes some of what waits for it now and
- * then, and no longer than its timeout where it takes nothing. A time in which
- * it was us who did not run counts for nothing.
+ * Waits for a reader, as long as it reads something within each timeout. Time in
+ * which our own process did not run does not count.
  */
 import type { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 
-/** What a reader may leave unread in our process, and for how long. */
+/** How much a reader may leave unread in our process, and for how long. */
 export interface ReaderLimits {
   /** Bytes. */
   readonly limit: number;
@@ -22,7 +21,7 @@ export interface PendingOutput {
   readonly socket: EventEmitter;
 }
 
-/** How often it is looked at whether a reader has taken something. */
+/** The interval of checks whether the reader has read something. */
 const STEP_MS = 1_000;
 
 /** Resolves with true once less than `limit` bytes wait, or the connection is closed; with false when the reader took nothing for `timeout_ms`. */

@@ -1,4 +1,4 @@
-/** Every door that serves the sessions, whatever listens before them. The first that serves an address answers it. */
+/** The doors that serve the sessions. The first that serves an address answers it. */
 import { answers } from "../answers/answers.ts";
 import { routerOf } from "../answers/router.ts";
 import type { Service } from "../answers/service.ts";
@@ -9,9 +9,9 @@ import { restDoor } from "./rest/rest.ts";
 import { trpcDoor } from "./trpc/trpc.ts";
 
 export interface DoorOptions {
-  /** Default: every operation of the contract, as the server answers it. */
+  /** Default: the server's answers to all operations of the contract. */
   readonly router?: AppRouter | undefined;
-  /** Opens a session's own socket, where the server is reached by one. */
+  /** Opens a session's own socket, if the server listens on a socket. */
   readonly openSessionSocket?: OpenSessionSocket | undefined;
 }
 

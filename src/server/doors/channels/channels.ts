@@ -1,12 +1,12 @@
 /**
- * A session's messages over a WebSocket that has an owner: one client at a
- * time, and a newcomer displaces it.
+ * A session's messages over a WebSocket that has an owner: one client at a time.
+ * A new owner displaces the one before it.
  *
- * kernel → client: what no owner has heard yet, then what is being said. What
- * was sent and not known to have arrived when a connection broke is sent again
- * to the next owner; pings, which travel in line with the messages, tell how
- * far the client has come. client → kernel: in order; a frame that is no
- * message is told to nobody but the log.
+ * kernel → client: first what no owner has acknowledged, then new messages. What
+ * was sent but not acknowledged when a connection broke is sent again to the
+ * next owner. Pings, which are sent in order with the messages, show how far the
+ * client has read. client → kernel: in order; a frame that is not a message is
+ * counted and logged.
  */
 import { once } from "node:events";
 import type { WebSocket } from "ws";
@@ -36,14 +36,14 @@ import type { WebSocketConnection } from "../../door.ts";
 import { type Codec, relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 
-/** How a protocol spells what goes out. */
+/** How a protocol encodes the events. */
 export interface ChannelCodec extends Codec {
-  /** The last frame on the socket of an owner that is displaced. */
+  /** The last frame for an owner that is displaced. */
   displaced(reason: string): readonly Buffer[];
 }
 
 export interface ChannelOptions {
-  /** Who is at the other end. */
+  /** The client. */
   readonly by: Principal;
   readonly codec: ChannelCodec;
   readonly log: Log;
@@ -51,22 +51,22 @@ export interface ChannelOptions {
   readonly telemetry: Telemetry;
   readonly guard: Guard;
   readonly readerLimits: ReaderLimits;
-  /** The session's own socket, where the client came in by that. */
+  /** The path of the session's own socket, if the client connected to that. */
   readonly socketPath?: string | undefined;
 }
 
-/** The owner was displaced by another client. */
+/** Close code: another client displaced the owner. */
 const DISPLACED = 4409;
 /**
- * A client that ends the channel in order, or repeats our own goodbye, has been
- * handed all that was sent before our close frame. Others (a page that is left,
- * a frame that came broken) close with a code of their own.
+ * The codes of an orderly close, or of an answer to our own close: the client has
+ * received everything that was sent before. Other ends (a page that is left, a
+ * broken frame) have other codes.
  */
 const ORDERLY_CLOSE_CODES = [1000, 1005, DISPLACED];
-/** How long a newcomer waits for the one that it displaces. */
+/** How long a new owner waits for the close of the one before it. */
 const CLOSE_WAIT_MS = 250;
 
-/** Carries messages both ways until the socket closes, the session ends or another owner comes. */
+/** Sends messages both ways until the socket closes, the session ends or a new owner connects. */
 export function serveChannels(
   session: Session,
   connection: WebSocketConnection,
@@ -101,7 +101,7 @@ export function serveChannels(
     const { closeReason } = session;
     if (closeReason !== undefined) socket.close(1001, closeReason);
   });
-  session.ended.addEventListener("abort", closeAtSessionEnd); // for a client that has not heard the rest in time
+  session.ended.addEventListener("abort", closeAtSessionEnd); // for a client that has not read the rest in time
   closed.signal.addEventListener("abort", () =>
     session.ended.removeEventListener("abort", closeAtSessionEnd),
   );
@@ -119,16 +119,16 @@ export function serveChannels(
   );
 }
 
-/** Resolves when the socket has closed: the peer has then read all that was sent. One that is half dead is not waited for long. */
+/** Resolves when the socket has closed: the peer has then read all that was sent. The wait has a limit, because the connection may be dead. */
 async function untilClosed(socket: WebSocket): Promise<void> {
   if (socket.readyState === socket.CLOSED) return;
   await within(once(socket, "close"), CLOSE_WAIT_MS);
 }
 
-/** A large message comes in pieces. */
+/** A large message arrives in pieces. */
 type Received = Buffer | readonly Buffer[];
 
-/** Answers what the client may not ask: to this client alone, and as a kernel would. */
+/** Answers a forbidden request: to this client alone, in the form of a kernel's reply. */
 function* answerForbidden(
   reading: Generator<void, readonly Message[]>,
   frames: FrameWriter,
@@ -144,7 +144,7 @@ function* answerForbidden(
   frames.flush();
 }
 
-/** client → kernel. A frame that is refused, whatever it is, ends nothing. Returns what is answered to what is forbidden. */
+/** client → kernel. A refused frame does not end the connection. Returns the answers to a forbidden request. */
 function* toKernel(
   session: Session,
   data: Received,
@@ -158,7 +158,7 @@ function* toKernel(
     telemetry.refused?.({ session_id, from: "client", reason: why });
   };
   if (isBinary) {
-    countRefused("it is a binary frame, which means nothing here");
+    countRefused("it is a binary frame; only text frames are accepted");
     return [];
   }
   let message: Message | undefined;
@@ -185,7 +185,7 @@ function isForbidden(error: unknown): error is SupervisorError {
   return error instanceof SupervisorError && error.reason === "forbidden";
 }
 
-/** A request is answered with an error, and is over; nobody waits for an answer to anything else. */
+/** A request gets an error as its reply. Other messages have no reply. */
 function errorReplyTo(request: Message, evalue: string): readonly Message[] {
   if (!request.header.msg_type.endsWith("_request")) return [];
   const content = {
@@ -203,7 +203,7 @@ interface OwnerConnection {
   readonly pings: Pings;
 }
 
-/** kernel → client, until the session has nothing more to say or the socket closes */
+/** kernel → client, until the session's journal ends or the socket closes. */
 async function toClient(
   session: Session,
   { frames, claim, pings }: OwnerConnection,

@@ -1,8 +1,8 @@
 /**
- * The addresses of a session's channels: an upgrade where the client asks for
- * one; on a Unix socket, at Kallichore's address, the path of a socket of the
- * session's own, where any path is that session. One such socket serves a
- * session for its whole life, under a name that cannot collide.
+ * The addresses of a session's channels. A client can upgrade to a WebSocket. If
+ * the server listens on a Unix socket, Kallichore's address answers with the path
+ * of the session's own socket instead. On that socket every path is this session.
+ * It exists as long as the session, under a unique name.
  */
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
@@ -26,7 +26,7 @@ export interface SessionSocket {
   close(): void;
 }
 
-/** Who connects there, and the head of the handshake where there was one. */
+/** Called with each connection, and with the head of its handshake if there was one. */
 export type OnConnection = (
   connection: WebSocketConnection,
   req?: IncomingMessage,
@@ -39,20 +39,20 @@ const KALLICHORE_PATH = /^\/sessions\/([^/]+)\/channels$/;
 const PATHS = [KALLICHORE_PATH, /^\/api\/channels\/([^/]+)$/];
 /** Base64 of 16 bytes (RFC 6455 §4.1). */
 const KEY = /^[+/\dA-Za-z]{22}==$/;
-/** That of the example in RFC 6455 §1.3. */
+/** The key of the example in RFC 6455 §1.3. */
 const EXAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
-/** What a client may take to read our answer to that. */
+/** How long a client with the example's key may take to read our answer. */
 const FIRST_FRAME_DELAY_MS = 50;
 
-/** `openOwn`: where the server is reached by a socket, each session has one of its own. */
+/** `openSessionSocket`: given if the server listens on a socket; each session then has its own. */
 export function channelsDoor(
   service: Service,
   openSessionSocket?: OpenSessionSocket,
 ): Door {
-  /** The session's own sockets, by session. */
+  /** By session. */
   const sessionSockets = new Map<Session, Promise<SessionSocket>>();
 
-  /** The path of the session's own socket. */
+  /** The path of the session's own socket, which is opened when it is first requested. */
   const sessionSocketPath = async (
     session: Session,
     open: OpenSessionSocket,
@@ -61,7 +61,7 @@ export function channelsDoor(
     if (socket === undefined) {
       socket = openFor(session, open);
       sessionSockets.set(session, socket);
-      socket.catch(() => sessionSockets.delete(session)); // who asks next may have more luck
+      socket.catch(() => sessionSockets.delete(session)); // the next request tries again
     }
     return (await socket).path;
   };
@@ -73,7 +73,7 @@ export function channelsDoor(
     const socket: SessionSocket = await open((connection, req) => {
       const by: Principal = {
         who: "local",
-        scopes: EVERYTHING, // who may open the socket is the file's to say
+        scopes: EVERYTHING, // the file's permissions decide who may open the socket
         client: req === undefined ? null : principalOf(req).client,
         span_id: req === undefined ? randomUUID() : spanOf(req),
       };
@@ -98,11 +98,11 @@ export function channelsDoor(
 
     upgradesAt,
 
-    /** Asked without an upgrade: where to connect. */
+    /** A request without an upgrade: answers where to connect. */
     async handle({ req, res, url: { pathname: path } }) {
       const session = sessionAt(service, path);
       if (openSessionSocket !== undefined) {
-        assertUnlimited(principalOf(req)); // there nobody is asked who they are
+        assertUnlimited(principalOf(req)); // the session's socket does not check its clients
         send(res, {
           status: 200,
           body: await sessionSocketPath(session, openSessionSocket),
@@ -114,7 +114,7 @@ export function channelsDoor(
       throw failure("upgrade_required", {});
     },
 
-    /** Throws `session_not_found`; nobody is displaced by who is refused. */
+    /** Throws `session_not_found`. A client that is refused does not displace the owner. */
     async upgrade({ req, url, accept, answer }) {
       const session = sessionAt(service, url.pathname);
       const by = principalOf(req);
@@ -126,7 +126,7 @@ export function channelsDoor(
         answer(200, await sessionSocketPath(session, openSessionSocket));
         return;
       }
-      assertPermitted(by, "execute"); // its owner displaces another
+      assertPermitted(by, "execute"); // the new owner displaces the one before it
       accept((connection) =>
         attachClient(service, session, { ...connection, req, by }),
       );
@@ -195,10 +195,10 @@ function attachClient(
 }
 
 /**
- * Whether the answer here is another address even to who asks to be upgraded.
- * Kallichore gives it to everybody, and its own tests ask for it with the
- * headers of the RFC's example; who makes a key for itself wants a WebSocket,
- * and can do nothing with an address.
+ * Whether the answer to an upgrade is the path of the session's socket.
+ * Kallichore always answers so, and its own tests send the headers of the RFC's
+ * example. A client with a key of its own wants a WebSocket, and cannot use a
+ * path.
  */
 function asksForSocketPath(req: IncomingMessage, path: string): boolean {
   const key = keyOf(req);
@@ -210,9 +210,9 @@ function keyOf(req: IncomingMessage | undefined): string {
 }
 
 /**
- * Who sends the RFC's example reads our answer with its own hands, as
- * Kallichore's tests do, and takes what came with it for a part of it. So the
- * first frame comes apart from it.
+ * A client that sends the RFC's example, such as Kallichore's tests, reads our
+ * answer without a WebSocket library, and takes everything that arrives with it
+ * for a part of it. So the first frame is sent later.
  */
 function afterDelay(socket: WebSocket, then: () => void): void {
   socket.on("error", () => {});

@@ -1,5 +1,5 @@
 /**
- * Kallichore's spelling of a session's events: Jupyter messages as they are,
+ * Encodes a session's events as Kallichore does: Jupyter messages as they are,
  * the supervisor's own events under `"kind":"kernel"` with one member each.
  *
  * Kallichore's own types read exactly one member beside `kind`, and fail on a
@@ -12,13 +12,13 @@ import { Entry } from "../../../journal/entry.ts";
 import { textFrame } from "../../../jupyter/websocket-frame.ts";
 import type { ChannelCodec } from "./channels.ts";
 
-/** What Kallichore sends, and nothing else. */
+/** Only the events that Kallichore sends. */
 const plain = codecOf({
   event: ({ event }) => toKallichoreEvent(event),
   gap: () => undefined,
 });
 
-/** Every event, each with its number. */
+/** All events, each with its number. */
 const allEvents = codecOf({
   event: ({ event, seq }) => {
     const known = toKallichoreEvent(event);
@@ -30,7 +30,7 @@ const allEvents = codecOf({
 
 type Members = Readonly<Record<string, unknown>>;
 
-/** `undefined` is what there is no word for. */
+/** An encoder returns `undefined` for an event that it leaves out. */
 function codecOf(encoders: {
   readonly event: (entry: Entry) => Members | undefined;
   readonly gap: (from: number, to: number) => Members | undefined;
@@ -70,7 +70,7 @@ export function codecFor(address: string | undefined): ChannelCodec {
   return query.get("events") === "all" ? allEvents : plain;
 }
 
-/** `undefined` for what Kallichore has no word for. */
+/** `undefined`: Kallichore does not have this event. */
 function toKallichoreEvent(
   event: OwnEvent,
 ): Record<string, unknown> | undefined {
@@ -92,7 +92,7 @@ function toKallichoreEvent(
     case "execution_requested": {
       const { msg_id, code, requested_at, attribution } = event;
       const { code_length, code_is_clipped } = event;
-      if (attribution.source !== "agent") return undefined; // the one source that Kallichore's type has
+      if (attribution.source !== "agent") return undefined; // the only source in Kallichore's type
       return {
         executionRequested: {
           msg_id,
@@ -110,7 +110,7 @@ function toKallichoreEvent(
   }
 }
 
-/** An event of ours in the same form: its kind as the member's name, the rest as its value. */
+/** Another event of the supervisor in the same form: its kind is the member's name, the rest its value. */
 function toOtherEvent({ kind, ...value }: OwnEvent): Record<string, unknown> {
   const name = kind.replace(/_([a-z])/g, (_, letter: string) =>
     letter.toUpperCase(),

@@ -1,15 +1,15 @@
 /**
- * Asks how far the owner of a channel has come: its pong says that it has read
- * everything sent before the ping. While there is something that it is not
- * known to have read, it is asked again and again, with a pause in between: what
- * has to be said again after a break is what was said within two such pauses,
- * and two round trips.
+ * Tracks what the owner of a channel has read, by pings: a pong means that it has
+ * read everything that was sent before the ping. While something is not
+ * acknowledged, pings are sent again and again, with a minimum interval. After a
+ * lost connection, the messages of at most two such intervals and two round trips
+ * are sent again.
  *
- * One answer is believed once the next has come: what a broken connection may
- * have made of the last one is not taken for a word of the owner's.
+ * A pong is accepted when the next one has arrived, because a broken connection
+ * may have damaged the last one.
  *
- * An owner that answers no more is cut off, but never for a time in which it
- * was us who did not run.
+ * An owner that sends no more pongs is disconnected, but never because of time in
+ * which our own process did not run.
  */
 import type { WebSocket } from "ws";
 import type { Guard } from "../../../log/guard.ts";
@@ -17,9 +17,9 @@ import type { Claim } from "../../../session/ownership.ts";
 import type { FrameWriter } from "../../socket.ts";
 
 export interface PingTimes {
-  /** From one ping of the regular kind to the next. */
+  /** The interval of the regular pings. */
   readonly every_ms: number;
-  /** An answer that is overdue for longer ends the connection. */
+  /** How long a pong may take until the connection is ended. */
   readonly timeout_ms: number;
 }
 
@@ -28,9 +28,9 @@ export interface PingOptions extends Partial<PingTimes> {
 }
 
 const TIMES: PingTimes = { every_ms: 10_000, timeout_ms: 40_000 };
-/** Under traffic a ping rides along at least this often, though earlier ones are unanswered. */
+/** A ping is sent after this many bytes, even if earlier pings are unanswered. */
 const PING_BYTES = 32 * 1024;
-/** From one question to the next: each costs a write and a read, here and there. */
+/** The minimum interval of pings that are not regular: each costs a write and a read on both sides. */
 const MIN_PING_INTERVAL_MS = 50;
 
 export class Pings {
@@ -42,20 +42,20 @@ export class Pings {
   /** Ping number to the last entry sent before it, oldest first. */
   readonly #unanswered = new Map<bigint, { seq: number; at: number }>();
   #count = 0n;
-  /** The last that was sent. */
+  /** The last entry that was sent. */
   #sentSeq = 0;
-  /** The last that a ping was sent after. */
+  /** The last entry before the last ping. */
   #pingedSeq = 0;
-  /** The last that a pong was about. */
+  /** The last entry before the ping that was answered last. */
   #answeredSeq = 0;
-  /** The last that is known to have been read. */
+  /** The last entry that the owner is known to have read. */
   #acknowledgedSeq = 0;
   #bytes = 0;
   #lastPingAt = -Infinity;
   #delayedPing: NodeJS.Timeout | undefined;
   readonly #pingNow: () => void;
 
-  /** When the timer is to fire. */
+  /** When the timer should fire. */
   #due: number;
 
   constructor(
@@ -84,7 +84,7 @@ export class Pings {
     this.#ping();
   }
 
-  /** Everything up to `seq` has been heard before. */
+  /** Earlier owners have acknowledged everything up to `seq`. */
   startAfter(seq: number): void {
     this.#sentSeq = seq;
     this.#pingedSeq = seq;
@@ -92,14 +92,14 @@ export class Pings {
     this.#acknowledgedSeq = seq;
   }
 
-  /** An entry is on its way to the client. */
+  /** An entry was sent to the client. */
   sent(seq: number, bytes: number): void {
     this.#sentSeq = seq;
     this.#bytes += bytes;
     if (this.#bytes >= PING_BYTES) this.#ping();
   }
 
-  /** Now, whatever is asked already. */
+  /** Pings at once if something was sent after the last ping. */
   pingForRest(): void {
     if (this.#sentSeq > this.#pingedSeq) this.#ping();
   }
@@ -109,7 +109,7 @@ export class Pings {
     this.#claim.acknowledge(this.#sentSeq);
   }
 
-  /** Unless it is asked already, or there is nothing that is not known; after a pause. */
+  /** Pings if something is not acknowledged and no ping is open, but not before the minimum interval has passed. */
   requestAcknowledgement(): void {
     if (this.#unanswered.size > 0 || this.#sentSeq <= this.#acknowledgedSeq)
       return;
@@ -135,7 +135,7 @@ export class Pings {
     } else this.#ping();
   }
 
-  /** We were stopped, or slept, for so long: answers may lie there that we have not read. */
+  /** Our process was stopped, or slept, for `late_ms`: pongs may have arrived that it has not read. */
   #extendDeadlines(late_ms: number): void {
     for (const ping of this.#unanswered.values()) ping.at += late_ms;
   }
@@ -152,7 +152,7 @@ export class Pings {
     });
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(this.#count);
-    this.#frames.flush(); // it says that what was sent before it has been read
+    this.#frames.flush(); // the ping must follow everything that was sent before
     this.#socket.ping(payload);
   }
 
@@ -164,7 +164,7 @@ export class Pings {
     this.#acknowledgedSeq = this.#answeredSeq;
     this.#answeredSeq = ping.seq;
     this.#claim.acknowledge(this.#acknowledgedSeq);
-    // Pongs come in order, and a client may answer only the last of several pings.
+    // Pongs arrive in order, and a client may answer only the last of several pings.
     for (const earlier of this.#unanswered.keys()) {
       if (earlier > number) break;
       this.#unanswered.delete(earlier);

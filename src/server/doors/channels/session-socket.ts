@@ -1,8 +1,8 @@
 /**
- * A session's own socket or pipe. Whoever connects is a client of that session:
- * by a WebSocket handshake on any path or, as Kallichore allows, without one:
- * then the first byte is a frame's already, or there is none because the client
- * only listens.
+ * A session's own socket or pipe. Each connection is a client of that session:
+ * after a WebSocket handshake on any path or, as Kallichore allows, without one.
+ * Without a handshake the first byte belongs to a frame, or the client sends
+ * nothing because it only reads.
  */
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
@@ -17,13 +17,13 @@ import { sendFailure } from "../../respond.ts";
 import type { WebSockets } from "../../websockets.ts";
 import type { OpenSessionSocket, SessionSocket } from "./door.ts";
 
-/** Who says nothing for so long shakes no hands. Kallichore's figure. */
+/** A client that sends nothing for this long does not use a handshake. Kallichore's value. */
 const FIRST_BYTE_TIMEOUT_MS = 5_000;
-/** A frame's reserved bits, which nobody sets without a handshake (RFC 6455 §5.2); every letter has one of them. */
+/** A frame's reserved bits, which are 0 without a handshake (RFC 6455 §5.2). Every ASCII letter has one of them set. */
 const RESERVED = 0x70;
 const NOTHING = Buffer.alloc(0);
 
-/** Opens the sockets of sessions, for a server that is itself reached by one. */
+/** Opens the sockets of sessions, for a server that itself listens on a socket or pipe. */
 export function sessionSocketsIn({
   sockets,
   transport,
@@ -32,7 +32,7 @@ export function sessionSocketsIn({
 }: {
   readonly sockets: Pick<WebSockets, "handshakes">;
   readonly transport: "socket" | "named-pipe";
-  /** Private. */
+  /** The private directory for the sockets. */
   readonly directory: () => string;
   readonly guard: Guard;
 }): OpenSessionSocket {
@@ -58,9 +58,9 @@ export function sessionSocketsIn({
 
 interface ConnectionHandlers {
   readonly guard: Guard;
-  /** Asked for a WebSocket, and is still to be answered. */
+  /** A client that requests a WebSocket, and is not answered yet. */
   upgrade(req: IncomingMessage, stream: Duplex, head: Buffer): void;
-  /** Speaks in frames, of which `head` is what came first. */
+  /** A client that sends frames without a handshake. `head`: the first bytes. */
   plain(stream: Duplex, head: Buffer): void;
 }
 
@@ -69,7 +69,7 @@ async function openSocket(
   isPipe: boolean,
   handlers: ConnectionHandlers,
 ): Promise<SessionSocket> {
-  /** What we do wrong with a connection is the end of that one. */
+  /** An error of ours ends only the connection that it concerns. */
   const guarded = (stream: { destroy(): unknown }, run: () => void): void => {
     try {
       run();
@@ -78,7 +78,7 @@ async function openSocket(
       stream.destroy();
     }
   };
-  /** Those of whom it is not known yet how they speak. */
+  /** Connections whose protocol is not known yet. */
   const undecided = new Set<Duplex>();
   const http = createHttp((_req, res) =>
     guarded(res, () => sendFailure(res, failure("upgrade_required", {}))),
@@ -115,7 +115,7 @@ async function openSocket(
       clearTimeout(timer);
       socket.off("data", onFirstBytes).off("end", onEnd);
     };
-    socket.on("error", () => {}); // it closes, too
+    socket.on("error", () => {}); // `close` follows
     socket.once("close", () => {
       stopDetecting();
       undecided.delete(socket);
@@ -128,11 +128,11 @@ async function openSocket(
   await (isPipe ? bindPipe : bindPrivately)(server, path);
   return {
     path,
-    /** Nobody comes in any more; who has been welcomed is not ours. */
+    /** Accepts no more connections. Those that were passed on stay open. */
     close() {
       server.close();
       for (const stream of undecided) stream.destroy();
-      // A pipe is gone with its last handle; to look for it as for a file would be to connect to it.
+      // A pipe vanishes with its last handle. To look for it as for a file would connect to it.
       if (isPipe) return;
       try {
         rmSync(path, { force: true });

@@ -1,7 +1,7 @@
 /**
- * One HTML page that shows an OpenAPI document and tries it out: Swagger UI,
- * its style and the document are all in it, so that it works without a network
- * and asks nothing of anybody but us.
+ * An HTML page that shows an OpenAPI document and tries it out. It contains Swagger
+ * UI, its style and the document, so it works without a network and sends requests
+ * only to this server.
  *
  * The token comes in the page's address, and is taken out of it at once. It
  * stays in the page's memory, and in the tab's session storage, so that the
@@ -27,7 +27,7 @@ export function docsPage(document: string, { script, style }: Assets): Page {
   });
 }
 
-/** How the page begins: take the token, clear the address, show the document. */
+/** The page's own script: takes the token, clears the address, shows the document. */
 const START = `
 "use strict";
 {
@@ -43,7 +43,7 @@ const START = `
   const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches); // Swagger UI's name
   dark.addEventListener("change", paint);
   paint();
-  const base = here.origin + here.pathname.replace(/\\/(docs)?$/, ""); // the server may stand under a path
+  const base = here.origin + here.pathname.replace(/\\/(docs)?$/, ""); // the server may be mounted under a path
   for (const place of document.querySelectorAll("[data-origin]")) {
     place.textContent = base.replace(/^http/, place.dataset.origin);
   }
@@ -76,7 +76,7 @@ html.dark-mode .doors { color: #e4e6e6; }
 html.dark-mode .doors pre { background: #080a0b; }
 `;
 
-/** The doors that a form cannot try. */
+/** The protocols that the forms below cannot try. */
 const INTRODUCTION = `<details class="doors">
 <summary>From a terminal, over the WebSocket, over tRPC</summary>
 <p>REST is below, and with any client. Events never end, so listen to them with something that prints as it reads:</p>
@@ -106,7 +106,7 @@ const client = createTRPCClient&lt;AppRouter&gt;({
 const { sessions } = await client.sessions.list.query();</pre>
 </details>`;
 
-/** Script text that the HTML parser reads to its end; in a string or a regular expression it means the same. */
+/** Escapes what ends a script for the HTML parser; in a string or a regular expression the escape means the same. */
 function escapeScript(text: string): string {
   return normalizeLines(text).replace(/<(?=!--|\/?script)/gi, "\\x3c");
 }
@@ -115,12 +115,12 @@ function escapeStyle(text: string): string {
   return normalizeLines(text).replace(/<(?=\/style)/gi, "\\3c ");
 }
 
-/** In JSON, `<` stands only in strings. */
+/** In JSON, `<` occurs only in strings. */
 function escapeJson(json: string): string {
   return json.replaceAll("<", "\\u003c");
 }
 
-/** As the HTML parser makes it before anybody takes a digest; and no address of a source map. */
+/** Normalizes line ends as the HTML parser does before the digest is taken, and removes the address of a source map. */
 function normalizeLines(text: string): string {
   return text
     .replace(/\r\n?/g, "\n")

@@ -42,7 +42,7 @@ function asset(name: string): string {
   );
 }
 
-/** Built, it lies beside our code; run from source, where the build takes it from. */
+/** In a built package the file lies beside the code; in the source tree, where the build takes it from. */
 function read(name: string, built: readonly string[], source: string): string {
   const text = readPackageFile({
     asset: name,

@@ -16,7 +16,7 @@ export const pagesDoor: Door = {
     send(res, { status: 200, ...page });
   },
 
-  /** A person without a token is asked for it. */
+  /** A browser without a token gets the page that asks for it. */
   encodeFailure(failed, { req, url }) {
     const asksForToken =
       failed.reason === "unauthorized" &&
@@ -26,7 +26,7 @@ export const pagesDoor: Door = {
   },
 };
 
-/** Whether it is a person's browser that asks. */
+/** Whether a person's browser sends the request. */
 function wantsPage({ headers: { accept = "" } }: IncomingMessage): boolean {
   return accept.includes("text/html");
 }

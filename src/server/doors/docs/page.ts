@@ -1,6 +1,6 @@
 /**
- * One HTML page that is whole: only the scripts and styles that we put there
- * run, by their digests, and it asks nothing of anybody but us.
+ * An HTML page without external parts: only its own scripts and styles run, by
+ * their digests, and it sends requests only to this server.
  */
 import { createHash } from "node:crypto";
 
@@ -15,7 +15,7 @@ export interface Parts {
   readonly scripts: readonly string[];
 }
 
-/** The texts of styles and scripts are such as the HTML parser reads to their end. */
+/** The caller escapes styles and scripts, so that the HTML parser reads them to their end. */
 export function pageOf({ styles, body, scripts }: Parts): Page {
   const html = `<!doctype html>
 <html lang="en">
@@ -49,7 +49,7 @@ ${scripts.map((text) => `<script>${text}</script>`).join("\n")}
       "content-security-policy": policy.join("; "),
       "referrer-policy": "no-referrer",
       "x-content-type-options": "nosniff",
-      "cache-control": "no-store", // its address may have a token in it
+      "cache-control": "no-store", // its address may hold a token
     },
   };
 }

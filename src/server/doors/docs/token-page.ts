@@ -1,11 +1,11 @@
 /**
- * What a browser gets that has no token: a page that asks for it. It is the
- * same for everybody. The token stays in the tab's session storage, and goes
- * to nobody but us.
+ * The page for a browser without a token: it asks the person for it. The page is
+ * the same for everybody. The token stays in the tab's session storage, and is
+ * sent only to this server.
  */
 import { type Page, pageOf } from "./page.ts";
 
-/** Where the pages of one tab keep the token. */
+/** The key of the token in the tab's session storage. */
 export const TOKEN_KEY = "kallichore-token";
 
 export function tokenPage(): Page {
@@ -43,7 +43,7 @@ button { padding: .5em 1em; font: inherit; border: 0; border-radius: 4px; color:
 }
 `;
 
-/** The token is tried first: one that is wrong is said here, and is not kept. */
+/** The page tries the token first. It reports a wrong token, and does not keep it. */
 const SCRIPT = `
 "use strict";
 {

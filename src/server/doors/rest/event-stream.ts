@@ -9,12 +9,12 @@ import { drained } from "../../drained.ts";
 import { type Codec, relay, type Sink } from "../../relay.ts";
 import { idPrefixOf, encodeEntries } from "../../encode-entries.ts";
 
-/** A comment now and then, so that proxies and readers know that somebody is there. */
+/** The interval of comments that show proxies and readers that the connection is alive. */
 const KEEP_ALIVE_MS = 15_000;
 
 /**
- * One event for each entry, with its position as `id:`. Ends when the client
- * leaves, or takes nothing for `timeout_ms`; waits while it is slow.
+ * Sends one event for each entry, with its position as `id:`. Waits while the
+ * client is slow. Ends when it leaves, or reads nothing for `timeout_ms`.
  */
 export async function streamEvents(
   res: ServerResponse,
@@ -24,7 +24,7 @@ export async function streamEvents(
 ): Promise<void> {
   res.writeHead(200, {
     "content-type": "text/event-stream",
-    "cache-control": "no-store, no-transform", // who compresses would keep events back
+    "cache-control": "no-store, no-transform", // a proxy that compresses would hold events back
     "x-accel-buffering": "no",
   });
   res.write(": listening\n\n");
@@ -49,7 +49,7 @@ const codec: Codec = {
   },
 };
 
-/** A reader that takes nothing for `timeout_ms` is cut off. */
+/** A reader that reads nothing for `timeout_ms` is disconnected. */
 function sinkOf(res: ServerResponse, timeout_ms: number): Sink {
   return {
     add(pieces, slab) {
@@ -60,7 +60,7 @@ function sinkOf(res: ServerResponse, timeout_ms: number): Sink {
         else res.write(piece, () => slab?.unpin());
       }
     },
-    flush() {}, // nothing is held back
+    flush() {}, // nothing is buffered here
     batch(send) {
       res.cork();
       send();

@@ -1,8 +1,8 @@
 /**
  * The contract as plain HTTP: one loop over the operations that have a route.
  *
- * Bodies are JSON whatever the client calls them. Successes have the status and
- * the shape that the contract says; failures are looked up in its table.
+ * Bodies are JSON, whatever their content type says. The contract defines the
+ * status and the shape of each success, and its table those of each failure.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { callTRPCProcedure } from "@trpc/server";
@@ -80,12 +80,12 @@ export function restDoor(router: AppRouter, service: Service): Door {
       const timeout_ms = limits.reader_timeout_ms;
       if (operation.kind === "subscription") {
         const subscription = data as AsyncIterable<SubscriptionItem>;
-        if (method === "HEAD") gone.abort(); // the head of the answer, and its end
+        if (method === "HEAD") gone.abort(); // only the head of the response
         await streamEvents(res, subscription, timeout_ms, guard);
       } else await sendJson(res, operation.status ?? 200, data, timeout_ms);
     },
 
-    /** What a failed start leaves behind rides along, where the operation promises it. */
+    /** Includes the output of a failed start, if the operation promises it. */
     encodeFailure(failed, { method, url }) {
       const operation = routeAt(method, url.pathname)?.operation;
       if (operation === undefined) return failed;
@@ -105,12 +105,12 @@ function servesMethod(route: RestRoute, method: string | undefined): boolean {
   return route.method === (method === "HEAD" ? "GET" : method);
 }
 
-/** Server-sent events are spelled from the journal's own bytes. */
+/** Server-sent events are encoded from the journal's own bytes, so the items stay as they are. */
 const unchanged: SubscriptionEncoder = {
   encode: (subscription) => subscription,
 };
 
-/** Fixed segments before those with parameters, so that `/sessions/x` never hides another route. */
+/** Routes with fixed segments come before those with parameters, so that `/sessions/x` never hides another route. */
 function routesOf(operations: Contract): readonly RestRoute[] {
   const routes = Object.entries(operations).flatMap(([group, members]) =>
     Object.entries(members).flatMap(([name, operation]) => {
@@ -144,7 +144,7 @@ async function inputOf(
     name,
     decodedSegment(value),
   ]);
-  // Spread, not assigned: `__proto__` is a key like any other.
+  // Spread, not assigned: so `__proto__` is an ordinary key.
   const whole = (input: object): Record<string, unknown> => ({
     ...input,
     ...(Object.fromEntries(inPath) as Record<string, string>),
@@ -174,7 +174,7 @@ async function inputOf(
 
 const NULL = Buffer.from("null");
 
-/** A body of nothing but white space is none, and none is `null`. */
+/** A body that is empty or only white space is read as `null`. */
 async function textOf(
   req: IncomingMessage,
   res: ServerResponse,
@@ -183,7 +183,7 @@ async function textOf(
   return text.length < 1024 && text.toString().trim() === "" ? NULL : text;
 }
 
-/** Fields that mean nothing here, as a list in JSON; empty where all are known. They are let pass, because clients may be newer than we are. */
+/** The names of unknown fields, as a list in JSON; empty if all are known. They are accepted, because clients may be newer than the server. */
 function unknownFields(input: unknown, { input: schema }: Operation): string {
   const { def } = schema as z.ZodType;
   if (def.type !== "object" || input === undefined) return "";

@@ -1,6 +1,6 @@
 /**
- * The calls in one frame, or in one request, of a tRPC client: each input is
- * looked at before it is parsed, and of what may be large nothing is parsed.
+ * Reads the calls in one frame, or in one request, of a tRPC client: each input is
+ * checked before it is parsed, and large fields are not parsed.
  */
 import {
   contract,
@@ -44,15 +44,15 @@ function* callsIn(frame: Buffer, found: JsonText): Generator<void, unknown> {
   return calls;
 }
 
-/** Whether something in the call's input goes on as it is written. */
+/** Whether parts of the call's input go to the kernel as they are written. */
 function callHasUnreadFields(call: unknown): boolean {
   const { params } = (call ?? {}) as { readonly params?: { path?: unknown } };
   return hasUnreadFields(operationAt(String(params?.path)));
 }
 
 /**
- * Reads a frame, and hands its calls on to the adapter, which takes a buffer
- * and asks it for its text. A frame that is refused is counted, and answered.
+ * Reads a frame, and passes its calls to the adapter, which takes a buffer and
+ * calls its `toString`. A refused frame is counted and answered.
  */
 export function* forwardCalls(
   received: Buffer | readonly Buffer[],
@@ -72,7 +72,7 @@ export function* forwardCalls(
   } catch (error) {
     if (!(error instanceof SupervisorError)) guard.report(error, "a frame");
     faults.count("tRPC frame refused", "it is not a call");
-    if (adapter.bufferedAmount > MAX_UNSENT_BYTES) return; // who does not read is not answered
+    if (adapter.bufferedAmount > MAX_UNSENT_BYTES) return; // a client that does not read gets no answer
     const id = idIn(found);
     if (id !== undefined && error instanceof SupervisorError) {
       adapter.send(errorResponse(id, error));
@@ -82,7 +82,7 @@ export function* forwardCalls(
   }
   for (const some of portionsIn(calls)) {
     try {
-      const toString = () => ({ calls: some }); // what the adapter hands to its decoder
+      const toString = () => ({ calls: some }); // the adapter passes this to its decoder
       adapter.emit(Object.assign(Buffer.alloc(0), { toString }));
     } catch (error) {
       guard.report(error, "a frame");
@@ -91,7 +91,7 @@ export function* forwardCalls(
   }
 }
 
-/** Calls that begin in one turn: a client may ask thousands at once, and others are not to wait for them all. */
+/** Calls that begin in one turn: a client may send thousands at once, and other clients should not wait for all of them. */
 const CALLS_AT_ONCE = 50;
 
 function portionsIn(calls: unknown): unknown[] {
@@ -103,10 +103,10 @@ function portionsIn(calls: unknown): unknown[] {
   );
 }
 
-/** Bytes that may wait for a client that sends nothing but what is refused. */
+/** The limit on unread answers to refused frames. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 
-/** Of the call that was being read: clients write it first. */
+/** The id of the call that was being read: clients write it first. */
 function idIn({ kind, members }: JsonText): string | undefined {
   const id = members.get("id");
   if (kind !== "object" || id === undefined || id.length > 100)
@@ -114,7 +114,7 @@ function idIn({ kind, members }: JsonText): string | undefined {
   return /^["\d]/.test(id.toString()) ? id.toString() : undefined;
 }
 
-/** As the adapter says it. */
+/** In the adapter's form. */
 function errorResponse(
   id: string,
   { message, body, status }: SupervisorError,
@@ -134,7 +134,7 @@ function errorResponse(
   return `{"id":${id},"error":${JSON.stringify(error)}}`;
 }
 
-/** For the adapter's decoder: the calls that were read; `undefined` for a text. Throws why a frame was refused. */
+/** For the adapter's decoder: the calls that were read; `undefined` for a text. Throws the failure of a refused frame. */
 export function callsOf(data: unknown): unknown {
   if (typeof data !== "object") return undefined;
   const { calls } = data as { readonly calls: unknown };
@@ -142,7 +142,7 @@ export function callsOf(data: unknown): unknown {
   return calls ?? null;
 }
 
-/** The adapter's own, beside the protocol. */
+/** Whether it is a keep-alive message of the adapter, which is not part of the protocol. */
 export function isKeepAlive(data: Buffer | readonly Buffer[]): boolean {
   return (
     Buffer.isBuffer(data) &&
@@ -151,7 +151,7 @@ export function isKeepAlive(data: Buffer | readonly Buffer[]): boolean {
   );
 }
 
-/** The inputs of a request's calls, by their places. A failure is the input of all. `undefined` where the adapter refuses the request, whatever is in it. */
+/** The inputs of a request's calls, in order. A failure is the input of all. `undefined`: the adapter refuses the request in any case. */
 export async function inputsFor(
   procedures: string,
   isBatch: boolean,
@@ -209,7 +209,7 @@ function* callIn(text: Buffer): Generator<void, unknown> {
   return { ...call, params: { ...params, input: yield* inputIn(input, path) } };
 }
 
-/** The names of a call, parsed; `params` and `input` are looked at by themselves. */
+/** The small members of a call, parsed. `params` and `input` are read elsewhere. */
 function smallIn(
   members: ReadonlyMap<string, Buffer>,
 ): Record<string, unknown> {

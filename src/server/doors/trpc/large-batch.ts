@@ -1,8 +1,8 @@
 /**
  * A request with many calls. The adapter begins all calls of a request in one
- * go, and spells all their answers in one go; so it gets such a request in
- * portions, in turn with the requests of others. All calls run at the same
- * time, as in a small batch, and one answer holds what all portions answered.
+ * step, and encodes all their answers in one step. So it gets such a request in
+ * portions, in turn with other requests. All calls run at the same time, as in a
+ * small batch, and one answer holds the answers of all portions.
  */
 import type { ServerResponse } from "node:http";
 import { requestScheduler } from "../../../time/request-scheduler.ts";
@@ -10,7 +10,7 @@ import { requestScheduler } from "../../../time/request-scheduler.ts";
 /** Calls of one portion. */
 const CALLS_AT_ONCE = 50;
 
-/** The procedures of a request, in portions; `undefined` where they are not too many for one. */
+/** The procedures of a request, in portions; `undefined` if one portion is enough. */
 export function portionsOf(
   procedures: string,
 ): readonly (readonly string[])[] | undefined {
@@ -22,7 +22,7 @@ export function portionsOf(
   );
 }
 
-/** Asks for each portion, which gets the place of its first call, and sends what is answered. */
+/** Runs each portion, with the index of its first call, and sends the answers. */
 export async function answerPortions(
   res: ServerResponse,
   portions: readonly (readonly string[])[],
@@ -42,7 +42,7 @@ export async function answerPortions(
   res.statusCode = statuses.size === 1 ? first.answer.status : 207;
   for (const [name, value] of first.answer.headers) res.setHeader(name, value);
   if (!first.body.startsWith("[")) {
-    res.end(Buffer.from(first.body)); // the request is refused, and each portion says so
+    res.end(Buffer.from(first.body)); // the request is refused, in each portion alike
     return;
   }
   for (const [at, { body }] of answers.entries()) {

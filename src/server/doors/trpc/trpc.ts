@@ -1,9 +1,9 @@
 /**
  * The contract over tRPC: HTTP with batches, and WebSocket with subscriptions.
  *
- * Kernel messages go out as the bytes they are: a subscription yields a whole
- * reading of the journal, the encoder lets it pass, and the socket spells it as
- * ordinary tRPC messages. Stock clients notice nothing.
+ * Kernel messages are sent as the bytes that the journal holds: a subscription
+ * yields a whole reading of the journal, the encoder does not change it, and the
+ * socket writes it as ordinary tRPC messages. Stock clients see no difference.
  */
 import { EventEmitter } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -66,13 +66,13 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
     }),
     keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 60_000 },
     onError: ({ error, path, type }: CallError) => {
-      // What is no call's own is the connection's: what came on it was not WebSocket, or not tRPC.
+      // An error without a call concerns the connection: the data was not WebSocket, or not tRPC.
       if (type === "unknown")
         service.faults.count("tRPC connection", error.code);
       else logInternalError(service, error, path);
     },
   };
-  // It wants a `ws` server too, and does not use it; of a socket it uses what ours has.
+  // The options require a `ws` server, which is not used. `TrpcSocket` has the members of a socket that are used.
   const connect = getWSConnectionHandler(
     options as unknown as WSSHandlerOptions<AppRouter>,
   ) as unknown as Connect;
@@ -103,7 +103,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
           logInternalError(service, error, procedure),
       };
       const { accept, "trpc-accept": trpcAccept = accept } = req.headers;
-      const isStream = String(trpcAccept).includes("application/jsonl"); // answered call by call
+      const isStream = String(trpcAccept).includes("application/jsonl"); // such a request is answered call by call
       const portions =
         isBatch && inputs !== undefined && !isStream
           ? portionsOf(decoded(procedures))
@@ -145,7 +145,7 @@ function serves(path: string): boolean {
   return path === PREFIX || path.startsWith(`${PREFIX}/`);
 }
 
-/** Read before the adapter does it, which then finds an empty body. `undefined` where they are not ours to read. */
+/** Reads the inputs before the adapter does; the adapter then finds an empty body. `undefined`: the adapter reads them. */
 async function inputsOf(
   req: IncomingMessage & { body?: unknown },
   res: ServerResponse,
@@ -176,11 +176,11 @@ interface CallError {
   readonly type: string;
 }
 
-/** The adapter spells answers, and writes each, or each event, in one piece. */
+/** Replaces the placeholders for raw JSON. The adapter writes each answer, or each event, in one piece. */
 function insertRawJson(res: ServerResponse, marks: Placeholders): void {
   const write = res.write.bind(res) as (...args: unknown[]) => boolean;
   res.write = (chunk: unknown, ...rest: unknown[]) => {
-    // By its kind, not its class: in jsdom there are two of that.
+    // Not by `instanceof`: jsdom has a second `Uint8Array` class.
     if (!ArrayBuffer.isView(chunk)) return write(chunk, ...rest);
     const pieces = [...marks.fillBytes(chunk as Uint8Array)];
     const last = pieces.pop();
@@ -189,7 +189,7 @@ function insertRawJson(res: ServerResponse, marks: Placeholders): void {
   };
 }
 
-/** Marks data that the adapter hands through unread: it says in which frames the message goes that holds it. */
+/** Marks data that the adapter passes on unread. Its value makes the frames of the message that holds it. */
 const FRAMED = Symbol("framed");
 
 interface TrpcFrames {
@@ -206,7 +206,7 @@ interface TrpcMessage {
   };
 }
 
-/** What has frames of its own passes in them; everything else is JSON as ever. */
+/** A message with frames of its own is sent in them; all others as JSON. */
 const encoder: Encoder = {
   decode: (data) => callsOf(data) ?? jsonEncoder.decode(data),
   encode(given) {
@@ -218,7 +218,7 @@ const encoder: Encoder = {
   },
 };
 
-/** An answer that was spelled in pieces. */
+/** The frames of an answer that was encoded in pieces. */
 function framesOfAnswer(
   json: readonly Buffer[],
   message: TrpcMessage,
@@ -243,8 +243,8 @@ function framesOfItem(item: SubscriptionItem, { id }: TrpcMessage): TrpcFrames {
 }
 
 /**
- * A client's connection as the adapter sees it, which knows it by its events
- * and by `send`. Frames are read before the adapter gets them.
+ * A client's connection for the adapter, which uses its events and `send`.
+ * Frames are read before the adapter gets them.
  */
 class TrpcSocket extends EventEmitter {
   readonly frames: FrameWriter;
@@ -264,7 +264,7 @@ class TrpcSocket extends EventEmitter {
       socket.on(event, service.guard.around(event, hand));
     }
     const read = inOrder(socket);
-    // A large message comes in pieces.
+    // A large message arrives in pieces.
     socket.on("message", (received, isBinary: boolean) => {
       const data = received as Buffer | Buffer[];
       const hand = (frame: Buffer | Buffer[]) => {
@@ -306,7 +306,7 @@ class TrpcSocket extends EventEmitter {
   }
 }
 
-/** The adapter asks for the next reading when it has handed over the last: here is where a slow reader waits. */
+/** The adapter takes the next item when it has sent the last, so this is where a slow reader is waited for. */
 function subscriptionEncoderOf({ frames }: TrpcSocket): SubscriptionEncoder {
   return {
     async *encode(subscription, signal) {
