@@ -43,3 +43,19 @@ export const StartupErrorBody = z
   })
   .meta({ id: "StartupError" });
 export type StartupErrorBody = z.infer<typeof StartupErrorBody>;
+
+/** What a failed operation of Jupyter's API answers. */
+export const JupyterErrorBody = z
+  .looseObject({
+    message: z.string().describe("For people: what was wrong and what to do"),
+    reason: z
+      .string()
+      .nullable()
+      .describe("The name of the failure, to switch on"),
+    traceback: z
+      .string()
+      .optional()
+      .describe("Always empty; what clients show of a failure with status 500"),
+  })
+  .meta({ id: "JupyterError" });
+export type JupyterErrorBody = z.infer<typeof JupyterErrorBody>;

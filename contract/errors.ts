@@ -103,6 +103,10 @@ const sentences = {
   request_timeout: ({ why }: Explained) => why,
   headers_too_large: ({ limit }: { limit: number }) =>
     `The headers of the request are larger than ${limit} bytes`,
+  kernel_not_found: ({ kernel_id }: { kernel_id: string }) =>
+    `Kernel does not exist: ${kernel_id}`,
+  jupyter_session_not_found: ({ session_id }: InSession) =>
+    `Session not found: session_id='${session_id}'`,
 } satisfies Record<Reason, (details: never) => string>;
 
 type Sentences = typeof sentences;

@@ -201,4 +201,14 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
     means: "The head of the request (address and headers) is too large.",
     todo: "Send less in the address: a smaller tRPC batch (`maxURLLength` of 8,000), or fewer cookies.",
   },
+  kernel_not_found: {
+    means:
+      "A client of Jupyter's API named a kernel that does not exist, or that was shut down.",
+    todo: "List the kernels (`GET /api/kernels`), or start one.",
+  },
+  jupyter_session_not_found: {
+    means:
+      "A client of Jupyter's API named a session that does not exist, or whose kernel was shut down.",
+    todo: "List the sessions (`GET /api/sessions`), or start one.",
+  },
 };

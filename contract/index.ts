@@ -5,17 +5,24 @@
  * @module kallichore/contract
  */
 import { executions } from "./executions.ts";
+import { jupyter } from "./jupyter.ts";
 import { kernelspecs } from "./kernelspecs.ts";
 import { server } from "./server.ts";
 import { sessions } from "./sessions.ts";
 import type { RouterOf } from "./trpc.ts";
 
-export const contract = { sessions, executions, kernelspecs, server } as const;
+export const contract = {
+  sessions,
+  executions,
+  kernelspecs,
+  server,
+  jupyter,
+} as const;
 
 /** The router's type, for tRPC clients: `createTRPCClient<AppRouter>()`. */
 export type AppRouter = RouterOf<typeof contract>;
 
-export { ErrorBody, StartupErrorBody } from "./error-body.ts";
+export { ErrorBody, JupyterErrorBody, StartupErrorBody } from "./error-body.ts";
 export { errors, failure } from "./errors.ts";
 export {
   isReason,
@@ -33,6 +40,7 @@ export { ExecutionState } from "./execution-state.ts";
 export { isOver } from "./execution-end.ts";
 export { Execution, type RequestingClient } from "./executions.ts";
 export { ExecutionHistoryEntry } from "./history.ts";
+export type { JupyterKernel, JupyterSession } from "./jupyter.ts";
 export { Kernelspec } from "./kernelspecs.ts";
 export {
   type Attribution,

@@ -17,7 +17,7 @@ export interface Schema<In = unknown, Out = unknown> {
 export type InputOf<S extends Schema> = S["_zod"]["input"];
 export type OutputOf<S extends Schema> = S["_zod"]["output"];
 
-export type Method = "GET" | "PUT" | "POST" | "DELETE";
+export type Method = "GET" | "PUT" | "POST" | "PATCH" | "DELETE";
 /** Method and path, with `{name}` for each input field that the path carries. */
 export type Route = `${Method} /${string}`;
 
@@ -29,11 +29,15 @@ export interface OperationDetails {
   /** The scope that a caller needs. */
   readonly access: Access;
   /** HTTP status of success. Default: 200. */
-  readonly status?: 200 | 201 | 202;
+  readonly status?: 200 | 201 | 202 | 204;
+  /** The path of the new resource, with `{name}` for members of the output: the header `Location`. */
+  readonly location?: string;
   /** The errors that this operation may answer with: a promise to callers. */
   readonly errors?: readonly Reason[];
-  /** `startup`: failures have the StartupError shape (the output and the exit code of the kernel). */
-  readonly failure?: "startup";
+  /** `startup`: failures have the StartupError shape (the output and the exit code of the kernel). `jupyter`: they have Jupyter Server's shape. */
+  readonly failure?: "startup" | "jupyter";
+  /** HTTP statuses of failures that differ from the table of reasons. */
+  readonly statuses?: Readonly<Partial<Record<Reason, number>>>;
   /** Example bodies for the API page. */
   readonly examples?: { readonly input?: unknown; readonly output?: unknown };
 }
@@ -79,9 +83,11 @@ export function subscription<I extends Schema, O extends Schema>(
  * an unknown session, gets the usual status.
  */
 export function statusOf(
-  { failure, errors: promised = [] }: Operation,
+  { failure, statuses = {}, errors: promised = [] }: Operation,
   reason: Reason,
 ): number {
+  const own = statuses[reason];
+  if (own !== undefined) return own;
   const [, status] = reasons[reason];
   const isStartup = failure === "startup" && promised.includes(reason);
   return isStartup && status !== 404 ? 500 : status;

@@ -51,6 +51,8 @@ export const reasons = {
   session_replaced: ["session_replaced", 409],
   request_timeout: ["request_timeout", 408],
   headers_too_large: ["headers_too_large", 431],
+  kernel_not_found: ["kernel_not_found", 404],
+  jupyter_session_not_found: ["jupyter_session_not_found", 404],
 } as const satisfies Readonly<
   Record<string, readonly [code: string, status: number]>
 >;

@@ -194,6 +194,11 @@ export type KernelInfo = z.infer<typeof KernelInfo>;
 export const ActiveSession = z
   .looseObject({
     session_id: SessionId,
+    kernel_id: z
+      .string()
+      .describe(
+        "By which Jupyter's clients name the session's kernel: a UUID, kept when it is restarted",
+      ),
     argv: z.array(z.string()),
     process_id: z
       .int()

@@ -137,6 +137,7 @@ function success(
 ): oas31.ResponseObject {
   const { output, kind, status, examples } = operation;
   const schemaOfOutput = output as z.ZodType;
+  if (status === 204) return { description: "Done", headers: spanId };
   if (kind === "subscription") {
     return eventStream(String(schemaOfOutput.meta()?.id));
   }

@@ -11,6 +11,7 @@ import {
   type Reason,
   statusOf,
 } from "../../contract/index.ts";
+import { jupyterBodyOf } from "../../src/server/respond.ts";
 
 type Responses = Readonly<
   Record<string, oas31.ResponseObject | oas31.ReferenceObject>
@@ -55,7 +56,12 @@ export function responses(
       );
       const isStartup =
         operation?.failure === "startup" && !neverStartup.has(status);
-      const schema = isStartup ? "StartupError" : "Error";
+      const schema =
+        operation?.failure === "jupyter"
+          ? "JupyterError"
+          : isStartup
+            ? "StartupError"
+            : "Error";
       return group.length === 1 && schema === "Error"
         ? [status, { $ref: `#/components/responses/${group.join()}` }]
         : [status, response(group, schema)];
@@ -68,7 +74,7 @@ const neverStartup: ReadonlySet<number> = new Set([401, 403, 404]);
 
 function response(
   reasons: readonly Reason[],
-  schema: "Error" | "StartupError",
+  schema: ErrorSchema,
 ): oas31.ResponseObject {
   return {
     description: reasons.map(toWord).join(", "),
@@ -90,7 +96,9 @@ function toWord(reason: Reason): string {
   return code.startsWith("KS-") ? `\`${reason}\` (${code})` : `\`${reason}\``;
 }
 
-function example(reason: Reason, schema: "Error" | "StartupError") {
+type ErrorSchema = "Error" | "StartupError" | "JupyterError";
+
+function example(reason: Reason, schema: ErrorSchema) {
   const why = because[reason] ?? "...";
   // Each sentence takes from these what it needs.
   const failed = failure(
@@ -98,11 +106,13 @@ function example(reason: Reason, schema: "Error" | "StartupError") {
     { ...details, why },
     { startup: startup[reason] },
   );
+  if (schema === "JupyterError") return jupyterBodyOf(failed);
   return schema === "Error" ? failed.body : failed.startupBody;
 }
 
 const details = {
   session_id: "a",
+  kernel_id: "0b1f6f5e-3d0a-4a8e-9a51-6f2a6f0c9d11",
   program: "/opt/python/bin/python3",
   path: "",
   name: "julia-1.12",

@@ -20,6 +20,11 @@ export const tags: oas31.TagObject[] = [
   },
   { name: "kernelspecs", description: "What can be started here" },
   { name: "server", description: "The supervisor itself" },
+  {
+    name: "jupyter",
+    description:
+      "The same sessions for clients of Jupyter Server, which calls a session a kernel",
+  },
   { name: "documentation", description: "This document, and its page" },
 ];
 

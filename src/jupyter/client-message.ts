@@ -22,6 +22,8 @@ export interface HeaderDefaults {
   readonly session: string;
   readonly username: string;
   readonly version: string;
+  /** The channel. Default: the client must name one. */
+  readonly channel?: "shell" | "control";
 }
 
 const clientChannels = ["shell", "control", "stdin"] as const;
@@ -51,7 +53,10 @@ export function* clientMessage(
   const { kind, members } = yield* read(text, FRAME, "it");
   if (kind !== "object") throw bad("it is not a JSON object");
   const named = members.get("channel");
-  const channel = clientChannels.find((name) => isText(named, name));
+  const channel =
+    named === undefined
+      ? defaults.channel
+      : clientChannels.find((name) => isText(named, name));
   if (channel === undefined) {
     throw bad(`\`channel\` is not one of ${clientChannels.join(", ")}`);
   }
@@ -86,6 +91,54 @@ export function* clientMessage(
       content,
     },
     buffers,
+  };
+}
+
+/** A message whose parts come each for itself. */
+export interface ClientParts {
+  readonly channel: string;
+  /** JSON texts. */
+  readonly header: Buffer;
+  readonly parent_header: Buffer;
+  readonly metadata: Buffer;
+  readonly content: Buffer;
+  readonly buffers: readonly Buffer[];
+}
+
+/** Reads these, in short steps. Throws `bad_message`. */
+export function* fromClientParts(
+  parts: ClientParts,
+  defaults: Defaults,
+): Generator<void, Message> {
+  const channel = clientChannels.find((name) => name === parts.channel);
+  if (channel === undefined) {
+    throw bad(`the channel is not one of ${clientChannels.join(", ")}`);
+  }
+  const texts = ["header", "parent_header", "metadata", "content"] as const;
+  for (const name of texts) {
+    yield* read(parts[name], { depth: limits.depth }, `\`${name}\``);
+  }
+  const header = headerIn(parts.header, "header");
+  if (!isHeader(header)) {
+    throw bad("`header` is not an object with a `msg_id` and a `msg_type`");
+  }
+  const parent = headerIn(parts.parent_header, "parent_header");
+  const content = objectBytes(parts.content, "content");
+  const metadata = objectBytes(parts.metadata, "metadata");
+  yield* walk(content);
+  yield* walk(metadata);
+  const [whole, bytes] = completed(header, parts.header, defaults);
+  return {
+    channel,
+    header: whole,
+    parent_header: isHeader(parent) ? parent : undefined,
+    raw: {
+      header: bytes,
+      parent_header: isHeader(parent) ? parts.parent_header : EMPTY_OBJECT,
+      metadata,
+      content,
+    },
+    buffers: parts.buffers,
   };
 }
 

@@ -1,9 +1,11 @@
-/** The header of a WebSocket text frame as a server sends it: whole, and unmasked (RFC 6455 §5.2). */
+/** The header of a WebSocket frame as a server sends it: whole, and unmasked (RFC 6455 §5.2). */
 
 import { lengthOf } from "./pieces.ts";
 
 /** FIN, and the opcode of a text frame. */
 const WHOLE_TEXT = 0x81;
+/** FIN, and the opcode of a binary frame. */
+export const WHOLE_BINARY = 0x82;
 
 /** Bytes of the header before a payload of `size` bytes. */
 export function frameHeaderLength(size: number): number {
@@ -21,8 +23,9 @@ export function writeFrameHeader(
   bytes: Uint8Array,
   at: number,
   size: number,
+  first = WHOLE_TEXT,
 ): number {
-  bytes[at] = WHOLE_TEXT;
+  bytes[at] = first;
   if (size < 126) {
     bytes[at + 1] = size;
     return at + 2;
@@ -56,6 +59,15 @@ export function textFrameOf(text: readonly Buffer[]): readonly Buffer[] {
   const header = Buffer.allocUnsafe(frameHeaderLength(size));
   writeFrameHeader(header, 0, size);
   return [header, ...text];
+}
+
+/** What frames that lie side by side carry: of a text frame a string. */
+export function* messagesIn(frames: Buffer): Generator<string | Buffer> {
+  for (const payload of payloadsIn(frames)) {
+    const header = frameHeaderLength(payload.length);
+    const at = payload.byteOffset - frames.byteOffset - header;
+    yield frames[at] === WHOLE_TEXT ? payload.toString() : payload;
+  }
 }
 
 /** The payloads of frames that lie side by side. */

@@ -2,7 +2,8 @@
  * The kernels that this server can start: Jupyter's kernelspecs, and the
  * embedded Python, which needs no installation.
  */
-import { basename, join } from "node:path";
+import { readFile, realpath } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { failure, type Kernelspec } from "../../contract/index.ts";
 import { argvOf } from "./argv.ts";
@@ -33,6 +34,8 @@ export interface KernelspecSource {
   list(): Promise<Kernelspecs>;
   /** Finds a kernelspec by name, ignoring case. Throws `kernelspec_not_found`, which lists the available ones, and `bad_kernelspec`. */
   find(name: string): Promise<Kernelspec>;
+  /** A logo or script of a kernelspec, as it lies there; `undefined` where there is none of that name. Throws as `find` does. Default: none has any. */
+  resource?(name: string, file: string): Promise<Buffer | undefined>;
 }
 
 export function kernelspecFinder({
@@ -87,6 +90,20 @@ export function kernelspecFinder({
       const { kernelspecs } = await this.list();
       const known = kernelspecs.map((spec) => spec.name).join(", ");
       throw failure("kernelspec_not_found", { name, known });
+    },
+
+    async resource(name, file) {
+      const { resource_dir, resources } = await this.find(name);
+      if (!Object.values(resources).includes(file)) return undefined;
+      try {
+        const directory = await realpath(resource_dir);
+        const path = await realpath(join(directory, file));
+        // A link that leads out of the directory is not followed.
+        if (dirname(path) !== directory) return undefined;
+        return await readFile(path);
+      } catch {
+        return undefined;
+      }
     },
   };
 }

@@ -22,7 +22,7 @@ export type DispatcherOptions = GateOptions & {
 };
 
 /** The methods of the server as a whole (`OPTIONS *`). */
-const EVERYWHERE = ["GET", "HEAD", "PUT", "POST", "DELETE"];
+const EVERYWHERE = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"];
 
 export interface Dispatcher {
   /** Answers a request; never rejects. */
@@ -137,10 +137,13 @@ function allowOrigin(res: ServerResponse, origin: string | undefined): void {
   if (origin === undefined) return;
   res.setHeader(ALLOW_ORIGIN, origin);
   res.setHeader("vary", "Origin");
-  res.setHeader("access-control-allow-methods", "GET, PUT, POST, DELETE");
+  res.setHeader(
+    "access-control-allow-methods",
+    "GET, PUT, POST, PATCH, DELETE",
+  );
   res.setHeader(
     "access-control-allow-headers",
-    `authorization, content-type, last-event-id, ${CLIENT}, ${SPAN}, trpc-accept`,
+    `accept, authorization, content-type, last-event-id, ${CLIENT}, ${SPAN}, trpc-accept, x-xsrftoken`,
   );
   res.setHeader("access-control-expose-headers", SPAN);
   res.setHeader("access-control-max-age", "600");

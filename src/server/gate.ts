@@ -10,6 +10,7 @@ import type { IncomingMessage } from "node:http";
 import { failure, type Scope } from "../../contract/index.ts";
 import { EVERYTHING, NOTHING, type Principal } from "../session/principal.ts";
 import { admit } from "./principal.ts";
+import { tokenInSubprotocols } from "./subprotocol.ts";
 
 export interface GateOptions {
   /** `undefined`: no token is needed; the other checks remain. */
@@ -82,7 +83,12 @@ function assertHost(
 function tokenIn({ headers }: IncomingMessage, url: URL): string {
   const { authorization = "" } = headers;
   const bearer = /^(?:bearer|token) +(.+)$/i.exec(authorization)?.[1];
-  return bearer ?? url.searchParams.get("token") ?? "";
+  return (
+    bearer ??
+    url.searchParams.get("token") ??
+    tokenInSubprotocols(headers["sec-websocket-protocol"]) ??
+    ""
+  );
 }
 
 /**

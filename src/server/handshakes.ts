@@ -6,6 +6,7 @@ import { limits } from "../../contract/limits.ts";
 import type { WebSocketConnection } from "./door.ts";
 import { LargeMessageSocket, plainWebSocket } from "./large-messages.ts";
 import { closeSockets } from "./socket.ts";
+import { subprotocolOf } from "./subprotocol.ts";
 
 export interface Handshakes {
   /** Completes the handshake. */
@@ -25,6 +26,7 @@ export function handshakes(): Handshakes {
   const server = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
+    handleProtocols: subprotocolOf,
     maxPayload: limits.body_bytes,
     WebSocket: LargeMessageSocket,
   });

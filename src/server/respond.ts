@@ -1,6 +1,9 @@
 /** Responses that are the same at every door: JSON and failures. */
 import type { ServerResponse } from "node:http";
-import type { SupervisorError } from "../../contract/index.ts";
+import type {
+  JupyterErrorBody,
+  SupervisorError,
+} from "../../contract/index.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
 import { stringify } from "../jupyter/raw-json.ts";
 import { requestScheduler } from "../time/request-scheduler.ts";
@@ -50,6 +53,20 @@ export function send(
   });
   endAfterBody(res, bytes);
 }
+
+/** A failure as Jupyter's clients read it: `message` has what the kernel printed. */
+export function jupyterBodyOf(failed: SupervisorError): JupyterErrorBody {
+  const { message, reason, startup, status } = failed;
+  const output = startup?.output?.trim().slice(-OUTPUT_SHOWN) ?? "";
+  return {
+    message: output === "" ? message : `${message}\n${output}`,
+    reason,
+    ...(status === 500 && { traceback: "" }),
+  };
+}
+
+/** Characters of what a kernel printed that an error message shows. */
+const OUTPUT_SHOWN = 4_000;
 
 export function sendFailure(
   res: ServerResponse,

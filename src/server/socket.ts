@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { type ReaderLimits, drainedBelow } from "./drained.ts";
 import type { WebSocketConnection } from "./door.ts";
-import { payloadsIn } from "../jupyter/websocket-frame.ts";
+import { messagesIn } from "../jupyter/websocket-frame.ts";
 import type { Slab } from "../journal/slab.ts";
 import type { Sink } from "./relay.ts";
 
@@ -67,8 +67,8 @@ export class FrameWriter implements Sink {
   }
 
   #sendEach(pieces: readonly Buffer[]): void {
-    for (const payload of payloadsIn(Buffer.concat(pieces))) {
-      this.#socket.send(payload.toString());
+    for (const payload of messagesIn(Buffer.concat(pieces))) {
+      this.#socket.send(payload);
     }
   }
 

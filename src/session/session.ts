@@ -35,6 +35,7 @@ import type { Executions } from "./executions/executions.ts";
 import type { History } from "./history.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
+import { JupyterClients } from "./jupyter-clients.ts";
 import { Ownership } from "./ownership.ts";
 import { type ExitOutcome, STAYS_EXITED, takeStart } from "./policy.ts";
 import type { Principal } from "./principal.ts";
@@ -65,6 +66,8 @@ export class Session {
   labels: Labels;
   readonly journal: Journal;
   readonly ownership = new Ownership();
+  /** Clients of Jupyter's protocols. */
+  readonly jupyterClients = new JupyterClients();
   readonly displays = noDisplays();
   readonly comms = noComms();
   readonly created = new Date();
@@ -75,6 +78,7 @@ export class Session {
   readonly #ended = new AbortController();
   readonly #requests: Requests;
   #status: SessionStatus = "uninitialized";
+  #statusReason: string | null = null;
   /** When the present status began, by a clock that nobody sets. */
   #since = performance.now();
   /** What the operations ask for; what it is comes from its kernels alone. */
@@ -132,6 +136,18 @@ export class Session {
   }
   get status(): SessionStatus {
     return this.#status;
+  }
+  /** Why it has that status, if there is something to say. */
+  get statusReason(): string | null {
+    return this.#statusReason;
+  }
+  /** Whether it has no kernel, and nobody wants one: never started, or shut down. */
+  get isStopped(): boolean {
+    return !this.isRunning && this.#isDesired("stopped");
+  }
+  /** Whether its kernel was started again by itself, after the one before had died. */
+  get isAutorestarted(): boolean {
+    return this.isRunning && this.#origin === "autorestart";
   }
   get policy(): SessionPolicy {
     return this.#policy;
@@ -695,6 +711,7 @@ export class Session {
     const status = next(this.#status, happening);
     if (status === undefined) return false;
     this.#status = status;
+    this.#statusReason = reason;
     this.#since = performance.now();
     if (!PROBES.has(reason ?? "")) this.#usedAt = this.#since;
     this.#publish({ kind: "status", status, reason });

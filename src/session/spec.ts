@@ -4,6 +4,8 @@ import type { Labels, SessionPolicy, VarAction } from "../../contract/index.ts";
 /** Resolved: nothing is optional but what may really be absent. */
 export interface SessionSpec {
   readonly session_id: string;
+  /** By which Jupyter's clients name its kernel, whichever runs. */
+  readonly kernel_id: string;
   readonly argv: readonly string[];
   readonly display_name: string;
   readonly language: string;

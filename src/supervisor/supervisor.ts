@@ -11,6 +11,7 @@ import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import type { Faults } from "../log/faults.ts";
 import { Session, type SessionOptions } from "../session/session.ts";
 import type { SessionSpec } from "../session/spec.ts";
+import { Documents } from "./documents.ts";
 
 export interface SupervisorOptions {
   readonly provisioner: Provisioner;
@@ -25,6 +26,8 @@ export class Supervisor implements AsyncDisposable {
   /** New with every start: by it a client tells this server from one that had its address before. */
   readonly server_id = randomUUID();
   readonly started = new Date();
+  /** What Jupyter's clients call sessions. */
+  readonly documents = new Documents();
   readonly #began = performance.now(); // the other clock may be set
   readonly #options: SupervisorOptions;
   readonly #sessions = new Map<string, Session>();
@@ -53,6 +56,15 @@ export class Supervisor implements AsyncDisposable {
     const session = this.#sessions.get(session_id);
     if (session === undefined)
       throw failure("session_not_found", { session_id });
+    return session;
+  }
+
+  /** By its `kernel_id`, or by its `session_id`. Throws `kernel_not_found`. */
+  sessionOfKernel(kernel_id: string): Session {
+    const session =
+      this.#sessions.get(kernel_id) ??
+      this.sessions.find(({ spec }) => spec.kernel_id === kernel_id);
+    if (session === undefined) throw failure("kernel_not_found", { kernel_id });
     return session;
   }
 
@@ -86,6 +98,7 @@ export class Supervisor implements AsyncDisposable {
     if (session.isRunning || session.isRestarting)
       throw failure("session_running", { session_id });
     this.#sessions.delete(session_id);
+    this.documents.removeOf(session);
     await session.dispose();
     this.#options.log.info({ session: session_id }, "Session deleted");
     this.#options.telemetry?.sessionDeleted?.(named(session.spec));

@@ -150,8 +150,15 @@ describe("the example of a body", () => {
     if (path.endsWith("/adopt")) {
       await server.trpc.sessions.shutdown.mutate({ session_id: "running" });
     }
+    const document = path.includes("{jupyter_session_id}")
+      ? await server.trpc.jupyter.start_session.mutate({
+          path: "a.ipynb",
+          type: "notebook",
+        })
+      : undefined;
     const address = path
       .replace("{session_id}", "running")
+      .replace("{jupyter_session_id}", document?.id ?? "")
       .replace("{execution_id}", execution_id);
 
     const response = await server.fetch(address, {

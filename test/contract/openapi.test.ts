@@ -138,7 +138,7 @@ describe("every operation with a route", () => {
           response.content?.["application/json"] ?? {};
         expect(Object.keys(examples)).toContain(reason);
         expect(
-          ["Error", "StartupError"].map(
+          ["Error", "StartupError", "JupyterError"].map(
             (name) => `#/components/schemas/${name}`,
           ),
         ).toContain((schema as oas31.ReferenceObject).$ref);

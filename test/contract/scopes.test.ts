@@ -27,10 +27,10 @@ test("every operation names the scope that it needs", () => {
   }
 });
 
-test("only the status is open, and only operations that carry a message take the scope of the message", () => {
+test("only the status and the version of Jupyter's API are open, and only operations that carry a message take the scope of the message", () => {
   const having = (access: string) =>
     operations.filter((each) => each.access === access).map(({ name }) => name);
-  expect(having("open")).toEqual(["server.status"]);
+  expect(having("open")).toEqual(["server.status", "jupyter.version"]);
   expect(having("as_message")).toEqual(["sessions.send", "sessions.request"]);
 });
 

@@ -300,6 +300,7 @@ const CONNECTION: ConnectionInfo = {
 };
 
 export const SPEC: SessionSpec = {
+  kernel_id: "5d1a0b9e-6c56-4b0e-8f7d-2b6e2c1f4a10",
   session_id: "s",
   argv: ["fake"],
   display_name: "Fake",

@@ -1,8 +1,15 @@
 /** The answers to all operations of the contract. */
 import { executions } from "./executions.ts";
 import type { Answers } from "./implement.ts";
+import { jupyter } from "./jupyter.ts";
 import { kernelspecs } from "./kernelspecs.ts";
 import { server } from "./server.ts";
 import { sessions } from "./sessions.ts";
 
-export const answers: Answers = { sessions, executions, kernelspecs, server };
+export const answers: Answers = {
+  sessions,
+  executions,
+  kernelspecs,
+  server,
+  jupyter,
+};

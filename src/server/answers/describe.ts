@@ -34,6 +34,7 @@ export function describe(
   const isRunning = session.isRunning;
   return {
     session_id: spec.session_id,
+    kernel_id: spec.kernel_id,
     argv: [...spec.argv],
     ...(pid !== undefined && { process_id: pid }),
     username: spec.username,

@@ -1,4 +1,5 @@
 /** A client's request for a session, completed from the kernelspec or with defaults. */
+import { randomUUID } from "node:crypto";
 import { failure } from "../../../contract/index.ts";
 import type { HostFacts } from "../../host/host.ts";
 import { changed } from "../../session/policy.ts";
@@ -9,6 +10,8 @@ import type { Service, SessionRequest } from "./service.ts";
 /** Seconds. */
 const CONNECTION_TIMEOUT = 30;
 const PROTOCOL_VERSION = "5.3";
+/** What Jupyter Server takes for the id of a kernel, in its addresses. */
+const UUID = /^\w+-\w+-\w+-\w+-\w+$/;
 
 /** Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory` and `program_not_found`. */
 export async function resolveSpec(
@@ -28,8 +31,11 @@ export async function resolveSpec(
   const cwd = await directoryFor(request, host);
   await assertProgram(argv[0], request, { host, cwd });
   const given = request.startup_environment_arg;
+  const session_id =
+    request.session_id ?? `${spec?.name ?? "session"}-${newId(4)}`;
   return {
-    session_id: request.session_id ?? `${spec?.name ?? "session"}-${newId(4)}`,
+    session_id,
+    kernel_id: UUID.test(session_id) ? session_id : randomUUID(),
     kernel_name: spec?.name,
     workspace_id: request.workspace_id ?? undefined,
     labels: request.labels ?? {},

@@ -31,6 +31,18 @@ export async function* subscribe(
   }
 }
 
+/** The items of a journal's readings. `missed` is called for each gap. */
+export async function* itemsOf(
+  journal_id: string,
+  readings: AsyncIterable<Reading>,
+  missed: (gap: { readonly from: number; readonly to: number }) => void,
+): AsyncGenerator<SubscriptionItem, void> {
+  for await (const reading of readings) {
+    if ("gap" in reading) missed(reading.gap);
+    yield { journal_id, reading };
+  }
+}
+
 /** Throws `session_replaced` if the request is for an earlier session of the same id. */
 export function assertJournal(
   { id: session_id, journal }: Session,

@@ -5,6 +5,7 @@ import type { Service } from "../answers/service.ts";
 import type { Door } from "../door.ts";
 import type { AppRouter } from "../../../contract/index.ts";
 import { channelsDoor, type OpenSessionSocket } from "./channels/door.ts";
+import { jupyterDoor } from "./jupyter/door.ts";
 import { restDoor } from "./rest/rest.ts";
 import { trpcDoor } from "./trpc/trpc.ts";
 
@@ -22,6 +23,7 @@ export function doorsOf(
   return [
     trpcDoor(router, service),
     channelsDoor(service, openSessionSocket),
+    jupyterDoor(service),
     restDoor(router, service),
   ];
 }

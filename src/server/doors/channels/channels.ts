@@ -10,29 +10,23 @@
  */
 import { once } from "node:events";
 import type { WebSocket } from "ws";
-import { SupervisorError } from "../../../../contract/index.ts";
+import { failure } from "../../../../contract/index.ts";
 import { Entries } from "../../../journal/entries.ts";
 import { Entry } from "../../../journal/entry.ts";
 import { clientMessage } from "../../../jupyter/client-message.ts";
 import type { Message } from "../../../jupyter/message.ts";
 import { within } from "../../../time/within.ts";
-import type { Guard } from "../../../log/guard.ts";
-import type { Faults } from "../../../log/faults.ts";
-import type { Telemetry } from "../../../telemetry/telemetry.ts";
 import type { Log } from "../../../log/log.ts";
-import { abortedMessages } from "../../../session/aborted-messages.ts";
 import type { Claim } from "../../../session/ownership.ts";
-import type { Reading } from "../../../journal/journal.ts";
-import type { Principal } from "../../../session/principal.ts";
 import type { Session } from "../../../session/session.ts";
 import { inOrder } from "../../../time/in-order.ts";
-import { assertPermitted } from "../../permit.ts";
 import { joined } from "../../../jupyter/pieces.ts";
 import { Pings } from "./pings.ts";
 import { defaultHeaderOf } from "../../answers/default-header.ts";
 import type { ReaderLimits } from "../../drained.ts";
-import type { SubscriptionItem } from "../../answers/subscription.ts";
+import { itemsOf } from "../../answers/subscription.ts";
 import type { WebSocketConnection } from "../../door.ts";
+import { fromClient, type FromClientOptions } from "../../from-client.ts";
 import { type Codec, relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 
@@ -42,14 +36,9 @@ export interface ChannelCodec extends Codec {
   displaced(reason: string): readonly Buffer[];
 }
 
-export interface ChannelOptions {
-  /** The client. */
-  readonly by: Principal;
+export interface ChannelOptions extends FromClientOptions {
   readonly codec: ChannelCodec;
   readonly log: Log;
-  readonly faults: Faults;
-  readonly telemetry: Telemetry;
-  readonly guard: Guard;
   readonly readerLimits: ReaderLimits;
   /** The path of the session's own socket, if the client connected to that. */
   readonly socketPath?: string | undefined;
@@ -107,7 +96,8 @@ export function serveChannels(
   );
   const readInOrder = inOrder(socket);
   socket.on("message", (data, isBinary) => {
-    const reading = toKernel(session, data as Received, isBinary, options);
+    const message = messageIn(session, data as Received, isBinary);
+    const reading = fromClient(session, message, options);
     readInOrder(answerForbidden(reading, frames, codec));
   });
   toClient(session, { frames, claim, pings }, options, closed.signal).then(
@@ -144,57 +134,18 @@ function* answerForbidden(
   frames.flush();
 }
 
-/** client → kernel. A refused frame does not end the connection. Returns the answers to a forbidden request. */
-function* toKernel(
+/** A frame as a message. Throws `bad_message`. */
+function* messageIn(
   session: Session,
   data: Received,
   isBinary: boolean,
-  { by, faults, guard, telemetry }: ChannelOptions,
-): Generator<void, readonly Message[]> {
-  const where = { session: session.id };
-  const countRefused = (why: string) => {
-    faults.count("Client's message refused", why, where);
-    const session_id = session.id;
-    telemetry.refused?.({ session_id, from: "client", reason: why });
-  };
+): Generator<void, Message> {
   if (isBinary) {
-    countRefused("it is a binary frame; only text frames are accepted");
-    return [];
+    const why = "it is a binary frame; only text frames are accepted";
+    throw failure("bad_message", { why });
   }
-  let message: Message | undefined;
-  try {
-    const text = Buffer.isBuffer(data) ? data : yield* joined(data);
-    message = yield* clientMessage(text, defaultHeaderOf(session));
-    assertPermitted(by, "as_message", message.header.msg_type);
-    session.send(message, by);
-  } catch (error) {
-    if (message !== undefined && isForbidden(error)) {
-      countRefused("it is not permitted");
-      return errorReplyTo(message, error.message);
-    }
-    if (error instanceof SupervisorError) countRefused(error.message);
-    else {
-      countRefused("a bug of ours");
-      guard.report(error, "a client's message");
-    }
-  }
-  return [];
-}
-
-function isForbidden(error: unknown): error is SupervisorError {
-  return error instanceof SupervisorError && error.reason === "forbidden";
-}
-
-/** A request gets an error as its reply. Other messages have no reply. */
-function errorReplyTo(request: Message, evalue: string): readonly Message[] {
-  if (!request.header.msg_type.endsWith("_request")) return [];
-  const content = {
-    status: "error",
-    ename: "Forbidden",
-    evalue,
-    traceback: [],
-  };
-  return abortedMessages(request, content, { session: "", username: "" });
+  const text = Buffer.isBuffer(data) ? data : yield* joined(data);
+  return yield* clientMessage(text, defaultHeaderOf(session));
 }
 
 interface OwnerConnection {
@@ -221,15 +172,4 @@ async function toClient(
     faults.count("A channel client missed messages", why, where);
   });
   await relay(source, { codec, sink: frames, owner: pings });
-}
-
-async function* itemsOf(
-  journal_id: string,
-  readings: AsyncIterable<Reading>,
-  missed: (gap: { readonly from: number; readonly to: number }) => void,
-): AsyncGenerator<SubscriptionItem, void> {
-  for await (const reading of readings) {
-    if ("gap" in reading) missed(reading.gap);
-    yield { journal_id, reading };
-  }
 }

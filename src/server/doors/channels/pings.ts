@@ -25,6 +25,8 @@ export interface PingTimes {
 
 export interface PingOptions extends Partial<PingTimes> {
   readonly guard: Pick<Guard, "around">;
+  /** Called when an answer is overdue. Default: the connection is cut off. */
+  readonly overdue?: (() => void) | undefined;
 }
 
 const TIMES: PingTimes = { every_ms: 10_000, timeout_ms: 40_000 };
@@ -38,6 +40,7 @@ export class Pings {
   readonly #frames: Pick<FrameWriter, "flush">;
   readonly #claim: Pick<Claim, "acknowledge">;
   readonly #times: PingTimes;
+  readonly #overdue: () => void;
   readonly #timer: NodeJS.Timeout;
   /** Ping number to the last entry sent before it, oldest first. */
   readonly #unanswered = new Map<bigint, { seq: number; at: number }>();
@@ -62,12 +65,13 @@ export class Pings {
     socket: WebSocket,
     frames: Pick<FrameWriter, "flush">,
     claim: Pick<Claim, "acknowledge">,
-    { guard, ...times }: PingOptions,
+    { guard, overdue = () => socket.terminate(), ...times }: PingOptions,
   ) {
     this.#socket = socket;
     this.#frames = frames;
     this.#claim = claim;
     this.#times = { ...TIMES, ...times };
+    this.#overdue = overdue;
     const { every_ms } = this.#times;
     this.#due = performance.now() + every_ms;
     this.#pingNow = guard.around("ping", () => {
@@ -131,7 +135,7 @@ export class Pings {
     if (late_ms > every_ms) this.#extendDeadlines(late_ms);
     const [oldest] = this.#unanswered.values();
     if (oldest !== undefined && now - oldest.at > timeout_ms) {
-      this.#socket.terminate();
+      this.#overdue();
     } else this.#ping();
   }
 

@@ -21,7 +21,7 @@ import { clientInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
-import { sendJson } from "../../respond.ts";
+import { jupyterBodyOf, sendJson } from "../../respond.ts";
 import type { SubscriptionEncoder } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { requestScheduler } from "../../../time/request-scheduler.ts";
@@ -82,7 +82,14 @@ export function restDoor(router: AppRouter, service: Service): Door {
         const subscription = data as AsyncIterable<SubscriptionItem>;
         if (method === "HEAD") gone.abort(); // only the head of the response
         await streamEvents(res, subscription, timeout_ms, guard);
-      } else await sendJson(res, operation.status ?? 200, data, timeout_ms);
+        return;
+      }
+      const { status = 200, location } = operation;
+      if (location !== undefined) {
+        res.setHeader("location", locationOf(location, data));
+      }
+      if (status === 204) res.writeHead(status).end();
+      else await sendJson(res, status, data, timeout_ms);
     },
 
     /** Includes the output of a failed start, if the operation promises it. */
@@ -90,6 +97,12 @@ export function restDoor(router: AppRouter, service: Service): Door {
       const operation = routeAt(method, url.pathname)?.operation;
       if (operation === undefined) return failed;
       const { status, body, startupBody } = failed;
+      if (operation.failure === "jupyter") {
+        return {
+          status: statusOf(operation, failed.reason),
+          body: jupyterBodyOf(failed),
+        };
+      }
       const isStartup =
         operation.failure === "startup" && status !== 401 && status !== 404;
       return {
@@ -98,6 +111,14 @@ export function restDoor(router: AppRouter, service: Service): Door {
       };
     },
   };
+}
+
+/** The path of what was made. */
+function locationOf(template: string, data: unknown): string {
+  return template.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const members = data as Readonly<Record<string, unknown>>;
+    return encodeURIComponent(String(members[name]));
+  });
 }
 
 /** HEAD is GET without a body, which Node leaves out. */

@@ -1,0 +1,435 @@
+/**
+ * The operations of Jupyter Server's REST API, answered: a kernel is a session,
+ * and a session is a document that has a kernel.
+ */
+import {
+  type contract,
+  failure,
+  type JupyterKernel,
+  type JupyterSession,
+  type Kernelspec,
+  type Scope,
+} from "../../../contract/index.ts";
+import type { Session } from "../../session/session.ts";
+import type { Document } from "../../supervisor/documents.ts";
+import { within } from "../../time/within.ts";
+import type { AnswersTo } from "./implement.ts";
+import type { Service } from "./service.ts";
+import { resolveSpec } from "./session-spec.ts";
+
+/** What clients take us for: the oldest Jupyter Server that has everything that is answered here. */
+const JUPYTER_SERVER_VERSION = "2.14.0";
+/** How long an answer waits for a kernel that starts. Kernels that cannot start mostly say so by then. */
+const START_MS = 2_000;
+/** Of kernels that clients of Jupyter's start, where the server says nothing. As Jupyter Server has it. */
+const AUTORESTART = { limit: 5, window_s: 60 };
+
+export const jupyter: AnswersTo<typeof contract.jupyter> = {
+  version: () => ({ version: JUPYTER_SERVER_VERSION }),
+
+  status({ service: { supervisor } }) {
+    const sessions = kernelsOf(supervisor);
+    const used = sessions.map(({ usedAt }) => usedAt);
+    const began = performance.now() - supervisor.uptime_ms;
+    return {
+      started: dateOf(began),
+      last_activity: dateOf(Math.max(began, ...used)),
+      kernels: sessions.length,
+      connections: sessions.reduce((sum, each) => sum + connectionsTo(each), 0),
+    };
+  },
+
+  identity({ input, by, service: { host } }) {
+    const username = host.userName();
+    return {
+      identity: {
+        username,
+        name: username,
+        display_name: username,
+        initials: username.slice(0, 1).toUpperCase(),
+        avatar_url: null,
+        color: null,
+      },
+      permissions: permittedOf(input.permissions, by.scopes),
+    };
+  },
+
+  async kernelspecs({ service }) {
+    const { default: preferred, kernelspecs } =
+      await service.kernelspecs.list();
+    return {
+      default: preferred ?? "",
+      kernelspecs: Object.fromEntries(
+        kernelspecs.map((spec) => [spec.name, describeKernelspec(spec)]),
+      ),
+    };
+  },
+
+  kernelspec: async ({ input, service }) =>
+    describeKernelspec(await service.kernelspecs.find(input.name)),
+
+  kernels: ({ service: { supervisor } }) =>
+    kernelsOf(supervisor).map(describeKernel),
+
+  async start_kernel({ input, service }) {
+    const { kernel_id, name, path, env } = input;
+    return describeKernel(
+      await startKernel({ kernel_id, name, path, env }, service),
+    );
+  },
+
+  kernel: ({ input, service: { supervisor } }) =>
+    describeKernel(kernelOf(input.kernel_id, supervisor)),
+
+  async delete_kernel({ input, service: { supervisor } }) {
+    await endKernel(kernelOf(input.kernel_id, supervisor), supervisor);
+    return null;
+  },
+
+  async interrupt_kernel({ input, service: { supervisor } }) {
+    await kernelOf(input.kernel_id, supervisor).interrupt();
+    return null;
+  },
+
+  async restart_kernel({ input, service: { supervisor } }) {
+    const session = kernelOf(input.kernel_id, supervisor);
+    supervisor.assertOpen();
+    await restartOnce(session);
+    return describeKernel(session);
+  },
+
+  sessions: ({ service: { supervisor } }) =>
+    supervisor.documents.all.map(describeDocument),
+
+  async start_session({ input, service }) {
+    const { documents } = service.supervisor;
+    const { path, name, type } = namesIn(input);
+    const existing = documents.all.find((each) => each.path === path);
+    if (existing !== undefined) return describeDocument(existing);
+    const session = await kernelFor(input.kernel ?? {}, path, service);
+    // Another request may have come for the same document meanwhile.
+    const other = documents.all.find((each) => each.path === path);
+    if (other === undefined) {
+      return describeDocument(documents.add({ path, name, type, session }));
+    }
+    if (!documents.hasOf(session)) await endKernel(session, service.supervisor);
+    return describeDocument(other);
+  },
+
+  session: ({ input, service: { supervisor } }) =>
+    describeDocument(documentOf(input.jupyter_session_id, supervisor)),
+
+  async change_session({ input, service }) {
+    const { supervisor } = service;
+    const document = documentOf(input.jupyter_session_id, supervisor);
+    const { path, name, type, kernel } = input;
+    const isEmpty = [path, name, type, kernel].every((value) => value == null);
+    if (isEmpty) throw failure("bad_request", { why: "No JSON data provided" });
+    const before = document.session;
+    if (kernel?.id != null || kernel?.name != null) {
+      document.session = await kernelFor(
+        kernel,
+        path ?? document.path,
+        service,
+      );
+    }
+    document.path = path ?? document.path;
+    document.name = name ?? document.name;
+    document.type = type ?? document.type;
+    if (before !== document.session && !supervisor.documents.hasOf(before)) {
+      await endKernel(before, supervisor);
+    }
+    return describeDocument(document);
+  },
+
+  async delete_session({ input, service: { supervisor } }) {
+    const { id, session } = documentOf(input.jupyter_session_id, supervisor);
+    supervisor.documents.remove(id);
+    if (!supervisor.documents.hasOf(session)) {
+      await endKernel(session, supervisor);
+    }
+    return null;
+  },
+};
+
+type Supervisor = Service["supervisor"];
+
+interface WantedKernel {
+  readonly kernel_id?: string | null | undefined;
+  /** Of a kernelspec. */
+  readonly name?: string | null | undefined;
+  /** A directory, or a file in it. */
+  readonly path?: string | null | undefined;
+  readonly env?: Readonly<Record<string, string>> | null | undefined;
+}
+
+/** Those that a client of Jupyter's sees: a kernel that was shut down is gone. */
+function kernelsOf({ sessions }: Supervisor): readonly Session[] {
+  return sessions.filter((session) => !session.isStopped);
+}
+
+/** Throws `kernel_not_found`. */
+export function kernelOf(kernel_id: string, supervisor: Supervisor): Session {
+  const session = supervisor.sessionOfKernel(kernel_id);
+  if (session.isStopped) throw failure("kernel_not_found", { kernel_id });
+  return session;
+}
+
+function documentOf(session_id: string, { documents }: Supervisor): Document {
+  const document = documents.get(session_id);
+  if (document === undefined) {
+    throw failure("jupyter_session_not_found", { session_id });
+  }
+  return document;
+}
+
+/** A kernel that runs, or one that is started from a kernelspec. Throws `kernel_not_found`. */
+async function kernelFor(
+  {
+    id,
+    name,
+  }: {
+    readonly id?: string | null | undefined;
+    readonly name?: string | null | undefined;
+  },
+  path: string,
+  service: Service,
+): Promise<Session> {
+  if (id != null && id !== "") {
+    const running = service.supervisor.sessions.find(
+      ({ id: session_id, spec, isStopped }) =>
+        !isStopped && (spec.kernel_id === id || session_id === id),
+    );
+    if (running !== undefined) return running;
+    if (name == null) throw failure("kernel_not_found", { kernel_id: id });
+  }
+  const env = { JPY_SESSION_NAME: path };
+  return startKernel({ kernel_id: id, name, path, env }, service);
+}
+
+/** Resolves when the kernel is ready, or still starts after two seconds. A kernel that does not start leaves no session behind. */
+async function startKernel(
+  { kernel_id, name, path, env }: WantedKernel,
+  service: Service,
+): Promise<Session> {
+  const { supervisor } = service;
+  const known = supervisor.sessions.find(
+    ({ id, spec }) => spec.kernel_id === kernel_id || id === kernel_id,
+  );
+  if (known !== undefined && !known.isStopped) return known;
+  const session =
+    known ??
+    supervisor.create(
+      await resolveSpec(
+        {
+          session_id: kernel_id ?? crypto.randomUUID(),
+          kernel_name: await kernelspecFor(name, service),
+          session_mode: "notebook",
+          ...(service.policy.autorestart === null && {
+            policy: { autorestart: AUTORESTART },
+          }),
+          working_directory: await directoryFor(path ?? "", service),
+          env: Object.entries(env ?? {}).map(([name, value]) => ({
+            action: "replace",
+            name,
+            value,
+          })),
+        },
+        service,
+      ),
+    );
+  const start = session.start();
+  start.catch(() => {}); // a start that fails later is in the kernel's state
+  try {
+    await within(start, START_MS);
+  } catch (error) {
+    if (known === undefined) await supervisor.delete(session.id);
+    throw error;
+  }
+  return session;
+}
+
+/** Throws `kernelspec_not_found`. */
+async function kernelspecFor(
+  name: string | null | undefined,
+  { kernelspecs }: Service,
+): Promise<string> {
+  if (name != null && name !== "") return name;
+  const { default: preferred } = await kernelspecs.list();
+  return preferred ?? "";
+}
+
+/** The nearest directory that exists. Empty: the server's own. */
+async function directoryFor(path: string, { host }: Service): Promise<string> {
+  for (let left = path; left !== "";) {
+    const { fault } = await host.workingDirectory(left);
+    if (fault === undefined) return left;
+    left = left.slice(0, Math.max(left.lastIndexOf("/"), 0));
+  }
+  return "";
+}
+
+/** Shuts the kernel down and deletes its session. Clients see its end first. */
+async function endKernel(
+  session: Session,
+  supervisor: Supervisor,
+): Promise<void> {
+  if (session.isRunning || session.isRestarting) await session.shutDown();
+  await supervisor.delete(session.id);
+}
+
+const restarts = new WeakMap<Session, Promise<void>>();
+
+/** A restart that is under way is joined. */
+async function restartOnce(session: Session): Promise<void> {
+  let restart = restarts.get(session);
+  if (restart === undefined) {
+    restart = session.restart({}).finally(() => restarts.delete(session));
+    restarts.set(session, restart);
+  }
+  await restart;
+}
+
+function namesIn(input: {
+  readonly path?: string | null | undefined;
+  readonly name?: string | null | undefined;
+  readonly type?: string | null | undefined;
+  readonly notebook?:
+    | {
+        readonly path?: string | null | undefined;
+        readonly name?: string | null | undefined;
+      }
+    | null
+    | undefined;
+}): Pick<Document, "path" | "name" | "type"> {
+  const { notebook, name } = input;
+  const folder = input.path ?? "";
+  const path =
+    notebook?.path ??
+    (notebook?.name != null && folder !== ""
+      ? `${folder}/${notebook.name}`
+      : (notebook?.name ?? input.path));
+  const type = input.type ?? (notebook == null ? undefined : "notebook");
+  const missing = path == null ? "path" : type === undefined ? "type" : "";
+  if (path == null || type === undefined) {
+    const why = `Missing field in JSON data: ${missing}`;
+    throw failure("bad_request", { why });
+  }
+  return { path, type, name: name ?? notebook?.name ?? "" };
+}
+
+function describeKernel(session: Session): JupyterKernel {
+  const { spec, status, pid } = session;
+  const { statusReason } = session;
+  return {
+    id: spec.kernel_id,
+    name: spec.kernel_name ?? "",
+    last_activity: dateOf(session.usedAt),
+    execution_state: stateOf(session),
+    connections: connectionsTo(session),
+    ...(status === "exited" &&
+      statusReason !== null && { reason: statusReason }),
+    session_id: session.id,
+    started_at: session.startedAt.toISOString(),
+    ...(pid !== undefined && session.isRunning && { pid }),
+  };
+}
+
+function describeDocument(document: Document): JupyterSession {
+  const { id, path, name, type, session } = document;
+  return {
+    id,
+    path,
+    name,
+    type,
+    kernel: describeKernel(session),
+    ...(type === "notebook" && { notebook: { path, name } }),
+  };
+}
+
+function stateOf(session: Session): JupyterKernel["execution_state"] {
+  if (session.isRestarting) return "restarting";
+  switch (session.status) {
+    case "starting":
+      return session.isAutorestarted ? "autorestarting" : "starting";
+    case "ready":
+      return "idle";
+    case "offline":
+      return "unknown";
+    case "uninitialized":
+    case "exited":
+      return "dead";
+    default:
+      return session.status;
+  }
+}
+
+function connectionsTo({ jupyterClients, ownership }: Session): number {
+  return jupyterClients.connected + (ownership.isTaken ? 1 : 0);
+}
+
+function describeKernelspec(spec: Kernelspec) {
+  const { name, argv, env, display_name, language } = spec;
+  const { interrupt_mode, metadata, kernel_protocol_version } = spec;
+  return {
+    name,
+    spec: {
+      argv: [...argv],
+      env: { ...env },
+      display_name,
+      language,
+      interrupt_mode,
+      metadata: { ...metadata },
+      ...(kernel_protocol_version !== undefined && { kernel_protocol_version }),
+    },
+    resources: Object.fromEntries(
+      Object.entries(spec.resources).map(([key, file]) => [
+        key,
+        `/kernelspecs/${encodeURIComponent(name)}/${encodeURIComponent(file)}`,
+      ]),
+    ),
+  };
+}
+
+/** Which scope allows each of Jupyter's actions. */
+const scopes: Readonly<Record<string, Scope>> = {
+  read: "observe",
+  execute: "execute",
+  write: "control",
+};
+const RESOURCES = ["kernels", "sessions", "kernelspecs", "status"];
+
+/** Of what the client asks about, what it may do. Throws `bad_request`. */
+function permittedOf(
+  asked: string | undefined,
+  held: ReadonlySet<Scope>,
+): Record<string, string[]> {
+  if (asked === undefined) return {};
+  let permissions: unknown;
+  try {
+    permissions = JSON.parse(asked);
+  } catch (cause) {
+    const why = "`permissions` is not JSON";
+    throw failure("bad_request", { why }, { cause });
+  }
+  return Object.fromEntries(
+    Object.entries(permissions ?? {}).map(([resource, actions]) => [
+      resource,
+      (Array.isArray(actions) ? (actions as unknown[]) : []).filter(
+        (action): action is string => {
+          const scope = scopes[String(action)];
+          return (
+            RESOURCES.includes(resource) &&
+            scope !== undefined &&
+            held.has(scope)
+          );
+        },
+      ),
+    ]),
+  );
+}
+
+/** `at`: milliseconds of the monotonic clock. */
+function dateOf(at: number): string {
+  return new Date(Date.now() - (performance.now() - at)).toISOString();
+}

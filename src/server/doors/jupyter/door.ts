@@ -1,0 +1,128 @@
+/**
+ * Jupyter Server's addresses that are not operations: a kernel's WebSocket, the
+ * files of a kernelspec, and what this server does not have.
+ */
+import { failure } from "../../../../contract/index.ts";
+import { decodedSegment } from "../../address.ts";
+import { kernelOf } from "../../answers/jupyter.ts";
+import type { Service } from "../../answers/service.ts";
+import type { Door } from "../../door.ts";
+import { assertPermitted } from "../../permit.ts";
+import { principalOf } from "../../principal.ts";
+import { jupyterBodyOf } from "../../respond.ts";
+import { KERNEL_V1 } from "../../subprotocol.ts";
+import { jupyterChannels, type Replay } from "./channels.ts";
+import { binaryProtocol, defaultProtocol } from "./frames.ts";
+
+const CHANNELS = /^\/api\/kernels\/([^/]+)\/channels$/;
+const RESOURCE = /^\/kernelspecs\/([^/]+)\/([^/]+)$/;
+/** What a Jupyter Server has beside kernels. JupyterLab behind a gateway has its own. */
+const ABSENT = /^\/api\/(contents|terminals|config|security)(\/|$)/;
+
+export function jupyterDoor(service: Service): Door {
+  return {
+    methodsAt(path) {
+      if (CHANNELS.test(path) || RESOURCE.test(path)) return ["GET", "HEAD"];
+      return ABSENT.test(path) ? EVERY : [];
+    },
+
+    upgradesAt: (path) => CHANNELS.test(path),
+
+    async handle({ res, url: { pathname: path } }) {
+      if (CHANNELS.test(path)) {
+        res.setHeader("upgrade", "websocket");
+        res.setHeader("connection", "upgrade");
+        throw failure("upgrade_required", {});
+      }
+      const [, name, file] = RESOURCE.exec(path) ?? [];
+      if (name === undefined || file === undefined) {
+        throw failure("not_found", { path });
+      }
+      const bytes = await service.kernelspecs.resource?.(
+        decodedSegment(name),
+        decodedSegment(file),
+      );
+      if (bytes === undefined) throw failure("not_found", { path });
+      res.writeHead(200, {
+        "content-type": typeOf(file),
+        "content-length": bytes.length,
+        "cache-control": "max-age=2592000",
+        "x-content-type-options": "nosniff",
+        "content-security-policy":
+          "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+      });
+      res.end(bytes);
+    },
+
+    encodeFailure(failed, { url: { pathname: path } }) {
+      const [, what] = ABSENT.exec(path) ?? [];
+      const { status } = failed;
+      const body = jupyterBodyOf(failed);
+      if (what === undefined || failed.reason !== "not_found") {
+        return { status: status === 401 ? 403 : status, body };
+      }
+      const message = `This server runs kernels only: it has no ${what}. A Jupyter Server that uses it as its gateway has them.`;
+      return { status, body: { ...body, message } };
+    },
+
+    /** Throws `kernel_not_found`. */
+    upgrade({ req, url, accept }) {
+      const [, id = ""] = CHANNELS.exec(url.pathname) ?? [];
+      const session = kernelOf(decodedSegment(id), service.supervisor);
+      const by = principalOf(req);
+      assertPermitted(by, "observe");
+      const { limits, log, faults, guard, telemetry, idle } = service;
+      const session_id =
+        url.searchParams.get("session_id") ?? crypto.randomUUID();
+      const replay = replayIn(url);
+      accept((connection) => {
+        idle.noteActivity();
+        const isBinary = connection.socket.protocol === KERNEL_V1;
+        jupyterChannels(session, connection, {
+          by,
+          protocol: isBinary ? binaryProtocol : defaultProtocol,
+          session_id: session_id.slice(0, LONGEST_SESSION_ID),
+          replay,
+          log: log.child({ session: session.id }),
+          faults,
+          guard,
+          telemetry,
+          readerLimits: {
+            limit: limits.reader_buffer_bytes,
+            timeout_ms: limits.reader_timeout_ms,
+          },
+        });
+      });
+    },
+  };
+}
+
+const EVERY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/** Characters. */
+const LONGEST_SESSION_ID = 256;
+
+/** Throws `bad_request`. */
+function replayIn({ searchParams }: URL): Replay {
+  const replay = searchParams.get("replay");
+  const since = searchParams.get("since");
+  if (since !== null) {
+    if (/^\d{1,15}$/.test(since)) return { since: Number(since) };
+    throw failure("bad_request", { why: "`since` is not a number" });
+  }
+  if (replay === null || replay === "none") return "none";
+  if (replay === "running" || replay === "all") return replay;
+  const why = "`replay` is not `none`, `running` or `all`";
+  throw failure("bad_request", { why });
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  svg: "image/svg+xml",
+  png: "image/png",
+  js: "text/javascript",
+  css: "text/css",
+};
+
+function typeOf(file: string): string {
+  const extension = /\.(\w+)$/.exec(file)?.[1] ?? "";
+  return TYPES[extension.toLowerCase()] ?? "application/octet-stream";
+}

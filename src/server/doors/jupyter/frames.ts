@@ -1,0 +1,211 @@
+/**
+ * Messages as frames of Jupyter's two WebSocket protocols, and back.
+ *
+ * `v1.kernel.websocket.jupyter.org`, always binary, little endian:
+ *
+ *     count (u64)  offsets (u64 each)  channel  header  parent_header  metadata  content  buffers…
+ *
+ * The default one: a JSON text; with buffers a binary frame, big endian:
+ *
+ *     count (u32)  offsets (u32 each)  JSON text  buffers…
+ *
+ * Offsets are from the beginning of the payload. In v1 the last one is the end.
+ * Source: `jupyter_server/services/kernels/connection/base.py`.
+ */
+import { failure } from "../../../../contract/index.ts";
+import {
+  clientMessage,
+  type Defaults,
+  fromClientParts,
+} from "../../../jupyter/client-message.ts";
+import type { Channel, Message, RawFrames } from "../../../jupyter/message.ts";
+import { bufferOf } from "../../../jupyter/message.ts";
+import { lengthOf } from "../../../jupyter/pieces.ts";
+import {
+  frameHeaderLength,
+  WHOLE_BINARY,
+  writeFrameHeader,
+} from "../../../jupyter/websocket-frame.ts";
+
+/** As much of a message as is sent. */
+export interface Outgoing {
+  readonly channel: Channel;
+  readonly msg_id: string;
+  readonly msg_type: string;
+  readonly raw: RawFrames;
+  readonly buffers: readonly Uint8Array[];
+}
+
+export interface KernelProtocol {
+  /** Whole WebSocket frames, in pieces that follow each other. Pieces may be views of the message. */
+  encode(message: Outgoing): readonly Buffer[];
+  /** Reads a client's frame, in short steps. Throws `bad_message`. */
+  decode(
+    data: Buffer,
+    isBinary: boolean,
+    defaults: Defaults,
+  ): Generator<void, Message>;
+}
+
+/** Bytes. Smaller messages are copied into one piece. */
+const LARGE = 64 * 1024;
+/** Most parts of a client's frame. */
+const PARTS_LIMIT = 65_536;
+
+export const binaryProtocol: KernelProtocol = {
+  encode({ channel, raw, buffers }) {
+    const parts = [
+      Buffer.from(channel),
+      bufferOf(raw.header),
+      bufferOf(raw.parent_header),
+      bufferOf(raw.metadata),
+      bufferOf(raw.content),
+      ...buffers.map(bufferOf),
+    ];
+    const count = parts.length + 1;
+    const head = Buffer.allocUnsafe(8 * (1 + count));
+    writeLong(head, count, 0);
+    let offset = head.length;
+    for (const [index, { length }] of parts.entries()) {
+      writeLong(head, offset, 8 * (1 + index));
+      offset += length;
+    }
+    writeLong(head, offset, 8 * count);
+    return framed([head, ...parts], WHOLE_BINARY);
+  },
+
+  *decode(data, isBinary, defaults) {
+    if (!isBinary) return yield* decodeText(data, defaults);
+    const count = data.length < 8 ? 0 : readLong(data, 0);
+    if (count < 6) throw bad("its head says that it has fewer than six parts");
+    if (count > PARTS_LIMIT) throw bad(`it has more than ${PARTS_LIMIT} parts`);
+    if (data.length < 8 * (1 + count)) throw bad("its head is cut off");
+    const offsets = Array.from({ length: count }, (_, index) =>
+      readLong(data, 8 * (1 + index)),
+    );
+    const [channel, header, parent_header, metadata, content, ...buffers] =
+      partsOf(data, offsets, 8 * (1 + count));
+    return yield* fromClientParts(
+      {
+        channel: (channel as Buffer).toString(),
+        header: header as Buffer,
+        parent_header: parent_header as Buffer,
+        metadata: metadata as Buffer,
+        content: content as Buffer,
+        buffers,
+      },
+      defaults,
+    );
+  },
+};
+
+export const defaultProtocol: KernelProtocol = {
+  encode({ channel, msg_id, msg_type, raw, buffers }) {
+    const ids = `"msg_id":${JSON.stringify(msg_id)},"msg_type":${JSON.stringify(msg_type)}`;
+    const text = [
+      Buffer.from(`{"channel":"${channel}",${ids},"header":`),
+      bufferOf(raw.header),
+      PARENT_HEADER,
+      bufferOf(raw.parent_header),
+      METADATA,
+      bufferOf(raw.metadata),
+      CONTENT,
+      bufferOf(raw.content),
+      END,
+    ];
+    if (buffers.length === 0) return framed(text);
+    const count = 1 + buffers.length;
+    const head = Buffer.allocUnsafe(4 * (1 + count));
+    head.writeUInt32BE(count, 0);
+    head.writeUInt32BE(head.length, 4);
+    let offset = head.length + lengthOf(text);
+    for (const [index, { length }] of buffers.entries()) {
+      head.writeUInt32BE(offset, 4 * (2 + index));
+      offset += length;
+    }
+    return framed([head, ...text, ...buffers.map(bufferOf)], WHOLE_BINARY);
+  },
+
+  *decode(data, isBinary, defaults) {
+    if (!isBinary) return yield* decodeText(data, defaults);
+    const count = data.length < 4 ? 0 : data.readUInt32BE(0);
+    if (count < 1) throw bad("its head says that it has no parts");
+    if (count > PARTS_LIMIT) throw bad(`it has more than ${PARTS_LIMIT} parts`);
+    if (data.length < 4 * (1 + count)) throw bad("its head is cut off");
+    const offsets = Array.from({ length: count }, (_, index) =>
+      data.readUInt32BE(4 * (1 + index)),
+    );
+    const [text, ...buffers] = partsOf(
+      data,
+      [...offsets, data.length],
+      4 * (1 + count),
+    );
+    const message = yield* decodeText(text as Buffer, defaults);
+    return { ...message, buffers };
+  },
+};
+
+const PARENT_HEADER = Buffer.from(',"parent_header":');
+const METADATA = Buffer.from(',"metadata":');
+const CONTENT = Buffer.from(',"content":');
+const END = Buffer.from(',"buffers":[]}');
+
+/** A message without a channel is for shell, as gateways send it. */
+function decodeText(
+  text: Buffer,
+  defaults: Defaults,
+): Generator<void, Message> {
+  return clientMessage(text, { ...defaults, channel: "shell" });
+}
+
+/** The bytes between each offset and the next. Throws `bad_message`. */
+function partsOf(
+  data: Buffer,
+  offsets: readonly number[],
+  first: number,
+): Buffer[] {
+  let before = first;
+  for (const offset of offsets) {
+    if (offset < before || offset > data.length) {
+      throw bad("an offset in its head is not in order, or outside of it");
+    }
+    before = offset;
+  }
+  return offsets
+    .slice(0, -1)
+    .map((offset, index) => data.subarray(offset, offsets[index + 1]));
+}
+
+/** One WebSocket frame with this payload. */
+function framed(payload: readonly Buffer[], first?: number): readonly Buffer[] {
+  const size = lengthOf(payload);
+  const header = frameHeaderLength(size);
+  if (size >= LARGE) {
+    const head = Buffer.allocUnsafe(header);
+    writeFrameHeader(head, 0, size, first);
+    return [head, ...payload];
+  }
+  const frame = Buffer.allocUnsafe(header + size);
+  let at = writeFrameHeader(frame, 0, size, first);
+  for (const part of payload) {
+    frame.set(part, at);
+    at += part.length;
+  }
+  return [frame];
+}
+
+const WORD = 2 ** 32;
+
+/** A number below 2^53 as 64 bits, little endian. */
+function writeLong(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32LE(value % WORD, at);
+  bytes.writeUInt32LE(Math.floor(value / WORD), at + 4);
+}
+
+function readLong(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * WORD;
+}
+
+function bad(what: string) {
+  return failure("bad_message", { why: `A frame is not a message: ${what}` });
+}

@@ -1,0 +1,72 @@
+/** client → kernel, of one connection: checked, permitted, sent; what is refused ends nothing. */
+import { SupervisorError } from "../../contract/index.ts";
+import type { Message } from "../jupyter/message.ts";
+import type { Faults } from "../log/faults.ts";
+import type { Guard } from "../log/guard.ts";
+import type { Principal } from "../session/principal.ts";
+import type { Session } from "../session/session.ts";
+import { abortedMessages } from "../session/aborted-messages.ts";
+import type { Telemetry } from "../telemetry/telemetry.ts";
+import { assertPermitted } from "./permit.ts";
+
+export interface FromClientOptions {
+  /** Who is at the other end. */
+  readonly by: Principal;
+  readonly faults: Faults;
+  readonly guard: Guard;
+  readonly telemetry: Telemetry;
+}
+
+/**
+ * Sends the message that `read` reads. Returns what the server answers in the
+ * kernel's place: to a request that the client may not make.
+ */
+export function* fromClient(
+  session: Session,
+  read: Generator<void, Message>,
+  { by, faults, guard, telemetry }: FromClientOptions,
+  send: (message: Message) => readonly Message[] = (message) => {
+    session.send(message, by);
+    return [];
+  },
+): Generator<void, readonly Message[]> {
+  const where = { session: session.id };
+  const countRefused = (why: string) => {
+    faults.count("Client's message refused", why, where);
+    const session_id = session.id;
+    telemetry.refused?.({ session_id, from: "client", reason: why });
+  };
+  let message: Message | undefined;
+  try {
+    message = yield* read;
+    assertPermitted(by, "as_message", message.header.msg_type);
+    return send(message);
+  } catch (error) {
+    if (message !== undefined && isForbidden(error)) {
+      countRefused("it is not permitted");
+      return forbidden(message, error.message);
+    }
+    if (error instanceof SupervisorError) countRefused(error.message);
+    else {
+      countRefused("a bug of ours");
+      guard.report(error, "a client's message");
+    }
+    return [];
+  }
+}
+
+function isForbidden(error: unknown): error is SupervisorError {
+  return error instanceof SupervisorError && error.reason === "forbidden";
+}
+
+/** A request is answered with an error, and is over; nobody waits for an answer to anything else. */
+function forbidden(request: Message, evalue: string): readonly Message[] {
+  if (!request.header.msg_type.endsWith("_request")) return [];
+  const content = {
+    status: "error",
+    ename: "Forbidden",
+    evalue,
+    traceback: [],
+  };
+  return abortedMessages(request, content, { session: "", username: "" });
+}

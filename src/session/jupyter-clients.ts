@@ -1,0 +1,116 @@
+/**
+ * Clients of Jupyter's WebSocket protocols, each by the `session_id` of its
+ * address. A client outlives its sockets: one that connects again continues
+ * after the last entry that it has acknowledged.
+ */
+import { within } from "../time/within.ts";
+import { LastIds } from "./last-ids.ts";
+
+/** Clients that are remembered without an open socket. */
+const CLIENTS_LIMIT = 64;
+/** Requests of one client whose replies may still come. */
+const REQUESTS_LIMIT = 10_000;
+
+/** A socket of a client, as far as others need it. */
+export interface ClientSocket {
+  /** Asks the client, now, how far it has received what was sent. */
+  ask(): void;
+}
+
+export class JupyterClient {
+  /** Its open sockets. It may have several, and each receives everything. */
+  readonly sockets = new Set<ClientSocket>();
+  #acknowledged: number;
+  #sent: number;
+  readonly #requests = new LastIds(REQUESTS_LIMIT);
+  #waiting: (() => void)[] = [];
+
+  constructor(position: number) {
+    this.#acknowledged = position;
+    this.#sent = position;
+  }
+
+  /** The number of the last entry of the journal that it has acknowledged. */
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  acknowledge(seq: number): void {
+    if (seq > this.#acknowledged) this.#acknowledged = seq;
+    this.#changed();
+  }
+
+  /** An entry is on its way to it. */
+  sent(seq: number): void {
+    if (seq > this.#sent) this.#sent = seq;
+  }
+
+  left(socket: ClientSocket): void {
+    this.sockets.delete(socket);
+    this.#changed();
+  }
+
+  /** The client that sent a request receives its reply. */
+  requested(msg_id: string): void {
+    this.#requests.add(msg_id);
+  }
+
+  hasRequested(msg_id: string): boolean {
+    return this.#requests.has(msg_id);
+  }
+
+  /** Resolves when its sockets have closed, or it has acknowledged what was sent by them; after `timeout_ms` at the latest. */
+  async settled(timeout_ms: number): Promise<void> {
+    if (this.#isSettled) return;
+    for (const socket of this.sockets) socket.ask();
+    const settled = new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await within(settled, timeout_ms);
+  }
+
+  get #isSettled(): boolean {
+    return this.sockets.size === 0 || this.#acknowledged >= this.#sent;
+  }
+
+  #changed(): void {
+    if (!this.#isSettled) return;
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting = [];
+  }
+}
+
+export class JupyterClients {
+  readonly #clients = new Map<string, JupyterClient>();
+
+  /** Those that are connected. */
+  get connected(): number {
+    return [...this.#clients.values()].filter(({ sockets }) => sockets.size > 0)
+      .length;
+  }
+
+  /** Whether a client is connected that sent this request. */
+  isWaitedFor(msg_id: string): boolean {
+    for (const client of this.#clients.values()) {
+      if (client.sockets.size > 0 && client.hasRequested(msg_id)) return true;
+    }
+    return false;
+  }
+
+  /** The client of that `session_id`. A new one begins after `position`. */
+  get(session_id: string, position: number): JupyterClient {
+    const client = this.#clients.get(session_id) ?? new JupyterClient(position);
+    this.#clients.delete(session_id); // it is the last to be forgotten
+    this.#clients.set(session_id, client);
+    this.#forget();
+    return client;
+  }
+
+  #forget(): void {
+    let left = this.#clients.size;
+    for (const [session_id, { sockets }] of this.#clients) {
+      if (left <= CLIENTS_LIMIT) return;
+      if (sockets.size > 0) continue;
+      this.#clients.delete(session_id);
+      left -= 1;
+    }
+  }
+}

@@ -1,0 +1,649 @@
+/** Jupyter's REST API and its two WebSocket protocols, byte by byte where that is promised. */
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
+import {
+  eventually,
+  openServer,
+  temporaryFolder,
+  type TestServer,
+  TOKEN,
+} from "../harness.ts";
+
+const V1 = "v1.kernel.websocket.jupyter.org";
+const NOBODY = "11111111-1111-1111-1111-111111111111";
+
+interface Received {
+  readonly channel: string;
+  readonly header: { readonly msg_id: string; readonly msg_type: string };
+  readonly parent_header: { readonly msg_id?: string };
+  readonly content: Readonly<Record<string, unknown>>;
+  readonly buffers: readonly Buffer[];
+}
+
+async function opened(): Promise<TestServer> {
+  const server = await openServer();
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  return server;
+}
+
+async function startKernel(server: TestServer, name = "echo"): Promise<string> {
+  const { status, body, text } = await server.ask("POST", "/api/kernels", {
+    name,
+  });
+  expect(status, text).toBe(201);
+  const { id } = body as { readonly id: string };
+  await untilIdle(server, id);
+  return id;
+}
+
+/** On a loaded machine the answer to a start may come before the kernel is ready. */
+function untilIdle(server: TestServer, id: string): Promise<unknown> {
+  return eventually("an idle kernel", async () => {
+    const { body } = await server.ask("GET", `/api/kernels/${id}`);
+    const { execution_state } = body as { readonly execution_state: string };
+    return execution_state === "idle" ? body : undefined;
+  });
+}
+
+/** One client of a kernel's channels, in either protocol. */
+class Client {
+  readonly socket: WebSocket;
+  readonly received: Received[] = [];
+  /** The code that the socket closed with. */
+  code: number | undefined;
+  readonly #isBinary: boolean;
+
+  private constructor(socket: WebSocket, isBinary: boolean) {
+    this.socket = socket;
+    this.#isBinary = isBinary;
+    socket.on("error", () => {});
+    socket.on("close", (code) => (this.code = code));
+    socket.on("message", (data: Buffer, isBinaryFrame: boolean) =>
+      this.received.push(
+        isBinary ? fromV1(data) : fromDefault(data, isBinaryFrame),
+      ),
+    );
+  }
+
+  static async open(
+    server: TestServer,
+    kernel_id: string,
+    {
+      protocol = V1,
+      session_id = randomUUID(),
+      query = "",
+    }: { protocol?: string; session_id?: string; query?: string } = {},
+  ): Promise<Client> {
+    const url = `${server.url.replace("http", "ws")}/api/kernels/${kernel_id}/channels?session_id=${session_id}&token=${TOKEN}${query}`;
+    const socket = new WebSocket(url, protocol === "" ? [] : [protocol]);
+    const client = new Client(socket, protocol === V1);
+    onTestFinished(() => socket.terminate());
+    await once(socket, "open");
+    expect(socket.protocol).toBe(protocol);
+    return client;
+  }
+
+  /** Sends a message; returns its `msg_id`. */
+  send(
+    msg_type: string,
+    content: object,
+    { channel = "shell", buffers = [] as Buffer[] } = {},
+  ): string {
+    const msg_id = randomUUID();
+    const header = { msg_id, msg_type, session: "s", username: "u" };
+    const frames = [header, {}, {}, content].map((part) =>
+      Buffer.from(JSON.stringify(part)),
+    );
+    const text = Buffer.from(
+      JSON.stringify({
+        ...(channel !== "shell" && { channel }), // gateways leave it out
+        header: { ...header, date: Date.now() / 1000 },
+        parent_header: {},
+        metadata: {},
+        content,
+      }),
+    );
+    if (this.#isBinary) {
+      this.socket.send(toV1([Buffer.from(channel), ...frames, ...buffers]));
+    } else if (buffers.length === 0) this.socket.send(text.toString());
+    else this.socket.send(toDefault([text, ...buffers]));
+    return msg_id;
+  }
+
+  /** What was received for this request, when its reply and its idle are there. */
+  async answered(msg_id: string): Promise<readonly Received[]> {
+    const own = () =>
+      this.received.filter(({ parent_header: p }) => p.msg_id === msg_id);
+    return eventually(`an answer to ${msg_id}`, () => {
+      const messages = own();
+      const isOver =
+        messages.some(({ header }) => header.msg_type.endsWith("_reply")) &&
+        messages.some(({ content }) => content["execution_state"] === "idle");
+      return isOver ? messages : undefined;
+    });
+  }
+
+  get states(): readonly unknown[] {
+    return this.received
+      .filter(({ header }) => header.msg_type === "status")
+      .map(({ content }) => content["execution_state"]);
+  }
+}
+
+function toV1(parts: readonly Buffer[]): Buffer {
+  const count = parts.length + 1;
+  const head = Buffer.alloc(8 * (1 + count));
+  head.writeBigUInt64LE(BigInt(count), 0);
+  let offset = head.length;
+  for (const [index, part] of [...parts, Buffer.alloc(0)].entries()) {
+    head.writeBigUInt64LE(BigInt(offset), 8 * (1 + index));
+    offset += part.length;
+  }
+  return Buffer.concat([head, ...parts]);
+}
+
+function fromV1(data: Buffer): Received {
+  const count = Number(data.readBigUInt64LE(0));
+  const offsets = Array.from({ length: count }, (_, index) =>
+    Number(data.readBigUInt64LE(8 * (1 + index))),
+  );
+  expect(offsets[0]).toBe(8 * (1 + count));
+  expect(offsets.at(-1)).toBe(data.length);
+  const parts = offsets
+    .slice(0, -1)
+    .map((offset, index) => data.subarray(offset, offsets[index + 1]));
+  const [channel, header, parent_header, , content, ...buffers] = parts;
+  const json = (bytes: Buffer | undefined): unknown =>
+    JSON.parse(String(bytes));
+  return {
+    channel: String(channel),
+    header: json(header) as Received["header"],
+    parent_header: json(parent_header) as Received["parent_header"],
+    content: json(content) as Received["content"],
+    buffers,
+  };
+}
+
+function toDefault(parts: readonly Buffer[]): Buffer {
+  const head = Buffer.alloc(4 * (1 + parts.length));
+  head.writeUInt32BE(parts.length, 0);
+  let offset = head.length;
+  for (const [index, part] of parts.entries()) {
+    head.writeUInt32BE(offset, 4 * (1 + index));
+    offset += part.length;
+  }
+  return Buffer.concat([head, ...parts]);
+}
+
+function fromDefault(data: Buffer, isBinary: boolean): Received {
+  if (!isBinary) return { ...(JSON.parse(String(data)) as Received) };
+  const count = data.readUInt32BE(0);
+  const offsets = Array.from({ length: count }, (_, index) =>
+    data.readUInt32BE(4 * (1 + index)),
+  );
+  expect(offsets[0]).toBe(4 * (1 + count));
+  const [text, ...buffers] = offsets.map((offset, index) =>
+    data.subarray(offset, offsets[index + 1]),
+  );
+  return { ...(JSON.parse(String(text)) as Received), buffers };
+}
+
+describe("kernels over REST", () => {
+  test("are started, listed, described, interrupted, restarted and deleted with the codes that clients compare", async () => {
+    const server = await opened();
+
+    const started = await server.ask("POST", "/api/kernels", { name: "echo" });
+    expect(started.status).toBe(201);
+    const kernel = started.body as Readonly<Record<string, unknown>>;
+    const path = `/api/kernels/${String(kernel["id"])}`;
+    expect(started.headers["location"]).toBe(path);
+    expect(await untilIdle(server, String(kernel["id"]))).toMatchObject({
+      name: "echo",
+      connections: 0,
+    });
+    expect(kernel["last_activity"]).toMatch(
+      /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,6}Z$/,
+    );
+
+    const listed = await server.ask("GET", "/api/kernels");
+    expect(listed.body).toMatchObject([{ id: kernel["id"] }]);
+    expect((await server.ask("GET", path)).status).toBe(200);
+    expect((await server.ask("POST", `${path}/interrupt`)).status).toBe(204);
+    const restarted = await server.ask("POST", `${path}/restart`, {});
+    expect(restarted).toMatchObject({ status: 200 });
+    expect(restarted.body).toMatchObject({
+      id: kernel["id"],
+      execution_state: "idle",
+    });
+    const deleted = await server.ask("DELETE", path);
+    expect(deleted).toMatchObject({ status: 204, text: "" });
+    expect((await server.ask("GET", path)).status).toBe(404);
+    expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
+  });
+
+  test.each([
+    ["GET", ""],
+    ["DELETE", ""],
+    ["POST", "/interrupt"],
+    ["POST", "/restart"],
+    ["GET", "/channels"],
+  ])(
+    "%s …%s of an unknown kernel is 404 or an upgrade, in JSON",
+    async (method, rest) => {
+      const server = await opened();
+      const { status, body } = await server.ask(
+        method,
+        `/api/kernels/${NOBODY}${rest}`,
+      );
+      expect(status).toBe(rest === "/channels" ? 426 : 404);
+      expect(body).toMatchObject({ message: expect.any(String) as string });
+    },
+  );
+
+  test("a kernel has the id that the client chose, and one id is one kernel", async () => {
+    const server = await opened();
+    const body = { name: "echo", kernel_id: NOBODY };
+    const first = await server.ask("POST", "/api/kernels", body);
+    const second = await server.ask("POST", "/api/kernels", body);
+    expect(first.body).toMatchObject({ id: NOBODY });
+    expect(second.status).toBe(201);
+    expect((await server.ask("GET", "/api/kernels")).body).toHaveLength(1);
+  });
+
+  test("a session of the native API is a kernel with a UUID, and answers to both ids", async () => {
+    const server = await opened();
+    await server.start("echo", "mine");
+    const [kernel] = (await server.ask("GET", "/api/kernels")).body as {
+      readonly id: string;
+    }[];
+    expect(kernel?.id).toMatch(/^\w+-\w+-\w+-\w+-\w+$/);
+    for (const id of ["mine", kernel?.id]) {
+      const { body } = await server.ask("GET", `/api/kernels/${id}`);
+      expect(body).toMatchObject({ id: kernel?.id, session_id: "mine" });
+    }
+    await server.ask("POST", "/sessions/mine/restart");
+    const { body } = await server.ask("GET", "/sessions/mine");
+    expect(body).toMatchObject({ kernel_id: kernel?.id });
+  });
+
+  test("a kernelspec that does not exist is 404, and leaves no kernel", async () => {
+    const server = await opened();
+    const { status, body } = await server.ask("POST", "/api/kernels", {
+      name: "nope",
+    });
+    expect(status).toBe(404);
+    expect(body).toMatchObject({ reason: "kernelspec_not_found" });
+    expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
+  });
+
+  test("a kernel that exits at once is an error that says what it printed", async () => {
+    const server = await opened();
+    const { status, body } = await server.ask("POST", "/api/kernels", {
+      name: "stillborn",
+    });
+    expect(status).toBe(500);
+    expect(body).toMatchObject({ traceback: "" });
+    expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
+  });
+
+  test("a kernel that is asked to end by a message is gone", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const client = await Client.open(server, id);
+    client.send("shutdown_request", { restart: false }, { channel: "control" });
+    await eventually("the kernel to be gone", async () => {
+      const { status } = await server.ask("GET", `/api/kernels/${id}`);
+      return status === 404 ? true : undefined;
+    });
+  });
+
+  test("without the token everything but the version is 403", async () => {
+    const server = await opened();
+    const answers = await Promise.all(
+      ["/api", "/api/kernels", "/api/status", "/api/me", "/api/contents"].map(
+        (path) => server.ask("GET", path, undefined, {}),
+      ),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([
+      200, 403, 403, 403, 403,
+    ]);
+  });
+
+  test("contents and terminals are 404 with a reason", async () => {
+    const server = await opened();
+    const { status, body } = await server.ask("GET", "/api/contents/a.ipynb");
+    expect(status).toBe(404);
+    expect(body).toMatchObject({
+      message: expect.stringContaining("runs kernels only") as string,
+    });
+  });
+});
+
+describe("kernelspecs over REST", () => {
+  test("have the fields that clients validate, and resources that are served from their directory only", async () => {
+    const folder = temporaryFolder();
+    const directory = join(folder, "kernels", "with logo");
+    mkdirSync(directory, { recursive: true });
+    const spec = { argv: ["true"], display_name: "A", language: "a" };
+    writeFileSync(join(directory, "kernel.json"), JSON.stringify(spec));
+    writeFileSync(join(directory, "logo-64x64.png"), "png");
+    writeFileSync(join(directory, "secret.txt"), "secret");
+    const broken = join(folder, "kernels", "broken");
+    mkdirSync(broken);
+    writeFileSync(join(broken, "kernel.json"), "{");
+    await using server = await openServer({
+      kernelspecDirs: [join(folder, "kernels")],
+      env: { PATH: process.env["PATH"], HOME: folder },
+      embedded: [],
+    });
+
+    const { body } = await server.ask("GET", "/api/kernelspecs");
+    const { kernelspecs } = body as {
+      readonly kernelspecs: Record<string, { resources: object }>;
+    };
+    expect(kernelspecs["broken"]).toBeUndefined();
+    expect(kernelspecs["with logo"]).toMatchObject({
+      name: "with logo",
+      spec: { env: {}, interrupt_mode: "signal", metadata: {} },
+      resources: { "logo-64x64": "/kernelspecs/with%20logo/logo-64x64.png" },
+    });
+    const logo = await server.ask(
+      "GET",
+      "/kernelspecs/with%20logo/logo-64x64.png",
+    );
+    expect(logo).toMatchObject({ status: 200, text: "png" });
+    expect(logo.headers["content-type"]).toBe("image/png");
+    for (const file of ["secret.txt", "..%2F..%2Fetc", "kernel.json"]) {
+      const path = `/kernelspecs/with%20logo/${file}`;
+      expect((await server.ask("GET", path)).status, file).toBe(404);
+    }
+  });
+});
+
+describe("sessions over REST", () => {
+  test("keep path, name and type, and one path has one session", async () => {
+    const server = await opened();
+    const asked = {
+      path: "a.ipynb",
+      name: "A",
+      type: "notebook",
+      kernel: { name: "echo" },
+    };
+    const first = await server.ask("POST", "/api/sessions", asked);
+    expect(first.status).toBe(201);
+    const session = first.body as {
+      readonly id: string;
+      readonly kernel: { readonly id: string };
+    };
+    expect(first.headers["location"]).toBe(`/api/sessions/${session.id}`);
+    expect(session).toMatchObject({
+      path: "a.ipynb",
+      name: "A",
+      type: "notebook",
+      notebook: { path: "a.ipynb" },
+      kernel: { name: "echo" },
+    });
+    const again = await server.ask("POST", "/api/sessions", asked);
+    expect(again.body).toMatchObject({ id: session.id });
+    expect((await server.ask("GET", "/api/sessions")).body).toHaveLength(1);
+  });
+
+  test("are renamed, get another kernel, and end with it", async () => {
+    const server = await opened();
+    const { body } = await server.ask("POST", "/api/sessions", {
+      path: "a",
+      type: "console",
+      kernel: { name: "echo" },
+    });
+    const session = body as {
+      readonly id: string;
+      readonly kernel: { readonly id: string };
+    };
+    const path = `/api/sessions/${session.id}`;
+
+    const renamed = await server.ask("PATCH", path, { path: "b", name: "B" });
+    expect(renamed.body).toMatchObject({ path: "b", name: "B" });
+    const swapped = await server.ask("PATCH", path, {
+      kernel: { name: "echo" },
+    });
+    const { kernel } = swapped.body as typeof session;
+    expect(kernel.id).not.toBe(session.kernel.id);
+    const old = await server.ask("GET", `/api/kernels/${session.kernel.id}`);
+    expect(old.status).toBe(404);
+
+    const unknown = await server.ask("PATCH", path, { kernel: { id: NOBODY } });
+    expect(unknown).toMatchObject({ status: 400 });
+    expect((await server.ask("PATCH", path, {})).status).toBe(400);
+    expect((await server.ask("DELETE", path)).status).toBe(204);
+    expect((await server.ask("GET", path)).status).toBe(404);
+    expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
+  });
+
+  test("may share a kernel, which ends with the last of them", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const ids: string[] = [];
+    for (const path of ["a", "b"]) {
+      const { body } = await server.ask("POST", "/api/sessions", {
+        path,
+        type: "file",
+        kernel: { id },
+      });
+      ids.push((body as { readonly id: string }).id);
+    }
+    await server.ask("DELETE", `/api/sessions/${ids[0]}`);
+    expect((await server.ask("GET", `/api/kernels/${id}`)).status).toBe(200);
+    await server.ask("DELETE", `/api/sessions/${ids[1]}`);
+    expect((await server.ask("GET", `/api/kernels/${id}`)).status).toBe(404);
+  });
+
+  test.each([
+    [{ type: "file" }, "Missing field in JSON data: path"],
+    [{ path: "a" }, "Missing field in JSON data: type"],
+  ])("%j is refused by name", async (asked, message) => {
+    const server = await opened();
+    const { status, body } = await server.ask("POST", "/api/sessions", asked);
+    expect(status).toBe(400);
+    expect(body).toMatchObject({ message });
+  });
+
+  test("an unknown kernelspec is 501", async () => {
+    const server = await opened();
+    const { status } = await server.ask("POST", "/api/sessions", {
+      path: "a",
+      type: "file",
+      kernel: { name: "nope" },
+    });
+    expect(status).toBe(501);
+  });
+});
+
+describe.each([
+  ["v1", V1],
+  ["the default protocol", ""],
+])("channels in %s", (_, protocol) => {
+  test("a client hears the kernel's state, then reply and output of its request", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const client = await Client.open(server, id, { protocol });
+    await eventually("the state", () => client.states[0]);
+    expect(client.states[0]).toBe("idle");
+
+    const messages = await client.answered(
+      client.send("execute_request", { code: "hello" }),
+    );
+
+    const types = messages.map(({ channel, header: { msg_type } }) =>
+      [channel, msg_type].join(" "),
+    );
+    expect(types[0]).toBe("iopub status");
+    expect(types).toContain("iopub execute_input");
+    expect(types).toContain("shell execute_reply");
+    expect(client.states.at(-1)).toBe("idle");
+  });
+
+  test("replies go to the client that asked, and output to all", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const asking = await Client.open(server, id, { protocol });
+    const other = await Client.open(server, id, { protocol });
+
+    const msg_id = asking.send("execute_request", { code: "hello" });
+    await asking.answered(msg_id);
+
+    await eventually("the idle", () =>
+      other.states.filter((state) => state === "idle").length > 1
+        ? true
+        : undefined,
+    );
+    const channels = new Set(other.received.map(({ channel }) => channel));
+    expect([...channels]).toEqual(["iopub"]);
+  });
+
+  test("a client that comes back under its name misses nothing and gets nothing twice", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const session_id = randomUUID();
+    const first = await Client.open(server, id, { protocol, session_id });
+    await first.answered(first.send("execute_request", { code: "before" }));
+    const waits = first.send("execute_request", { code: "sleep 400" });
+    await eventually("busy", () =>
+      first.received.some(
+        ({ header, parent_header: p }) =>
+          header.msg_type === "status" && p.msg_id === waits,
+      )
+        ? true
+        : undefined,
+    );
+    first.socket.close();
+    await once(first.socket, "close");
+
+    const second = await Client.open(server, id, { protocol, session_id });
+    await eventually("the reply", () =>
+      second.received.find(({ channel }) => channel === "shell"),
+    );
+
+    const ids = [...first.received, ...second.received]
+      .filter(({ parent_header: p }) => p.msg_id !== undefined)
+      .map(({ header }) => header.msg_id);
+    expect(new Set(ids).size).toBe(ids.length);
+    const types = [...first.received, ...second.received]
+      .filter(({ parent_header: p }) => p.msg_id === waits)
+      .map(({ header }) => header.msg_type);
+    expect(types).toEqual(
+      expect.arrayContaining(["status", "execute_input", "execute_reply"]),
+    );
+  });
+
+  test("a new client gets nothing of the past, unless it asks", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const first = await Client.open(server, id, { protocol });
+    await first.answered(first.send("execute_request", { code: "past" }));
+
+    const fresh = await Client.open(server, id, { protocol });
+    const all = await Client.open(server, id, {
+      protocol,
+      query: "&replay=all",
+    });
+    await fresh.answered(fresh.send("kernel_info_request", {}));
+
+    expect(
+      fresh.received.some(({ header }) => header.msg_type === "execute_input"),
+    ).toBe(false);
+    await eventually("the past", () =>
+      all.received.find(({ header }) => header.msg_type === "execute_input"),
+    );
+  });
+
+  test("two sockets of one client both get the reply, and both stay", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const session_id = randomUUID();
+    const one = await Client.open(server, id, { protocol, session_id });
+    const two = await Client.open(server, id, { protocol, session_id });
+    const msg_id = one.send("execute_request", { code: "hello" });
+    await Promise.all([one.answered(msg_id), two.answered(msg_id)]);
+    expect([one.code, two.code]).toEqual([undefined, undefined]);
+  });
+
+  test("a deleted kernel is dead, and the socket closes with 1000", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const client = await Client.open(server, id, { protocol });
+    await server.ask("DELETE", `/api/kernels/${id}`);
+    await eventually("the end", () => client.code);
+    expect(client.states.at(-1)).toBe("dead");
+    expect(client.code).toBe(1000);
+  });
+
+  test("a server that ends closes with 1012, so that clients come back", async () => {
+    const server = await openServer();
+    const id = await startKernel(server);
+    const client = await Client.open(server, id, { protocol });
+    await server[Symbol.asyncDispose]();
+    await eventually("the end", () => client.code);
+    expect(client.code).toBe(1012);
+  });
+
+  test("frames that are no messages end nothing", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const client = await Client.open(server, id, { protocol });
+    const offsets = Buffer.alloc(64);
+    offsets.writeBigUInt64LE(6n, 0);
+    offsets.writeBigUInt64LE(99n, 8);
+    for (const frame of [
+      "no JSON",
+      "{}",
+      Buffer.alloc(0),
+      Buffer.alloc(3),
+      Buffer.alloc(64, 0xff),
+      offsets,
+    ]) {
+      client.socket.send(frame);
+    }
+    await client.answered(client.send("execute_request", { code: "hello" }));
+  });
+});
+
+test("a page shows its token as a subprotocol, which is never sent back", async () => {
+  const server = await opened();
+  const id = await startKernel(server);
+  const url = `${server.url.replace("http", "ws")}/api/kernels/${id}/channels`;
+  const name = "v1.token.websocket.jupyter.org";
+  const socket = new WebSocket(url, [name, `${name}.${TOKEN}`]);
+  onTestFinished(() => socket.terminate());
+  await once(socket, "open");
+  expect(socket.protocol).toBe(name);
+
+  const wrong = new WebSocket(url, [name, `${name}.wrong`]);
+  const [error] = (await once(wrong, "error")) as [Error];
+  expect(error.message).toContain("401");
+});
+
+test("a busy kernel's client gets its kernel info from before, and the true state after it", async () => {
+  const server = await opened();
+  const id = await startKernel(server);
+  const first = await Client.open(server, id);
+  const waits = first.send("execute_request", { code: "sleep 1500" });
+  await eventually("busy", () =>
+    first.states.find((state) => state === "busy"),
+  );
+
+  const second = await Client.open(server, id);
+  const messages = await second.answered(
+    second.send("kernel_info_request", {}),
+  );
+
+  expect(
+    messages.find(({ header }) => header.msg_type === "kernel_info_reply")
+      ?.content["status"],
+  ).toBe("ok");
+  expect(second.states.at(-1)).toBe("busy");
+  await first.answered(waits);
+});
