@@ -108,7 +108,7 @@ export interface ClientParts {
 /** Reads these, in short steps. Throws `bad_message`. */
 export function* fromClientParts(
   parts: ClientParts,
-  defaults: Defaults,
+  defaults: HeaderDefaults,
 ): Generator<void, Message> {
   const channel = clientChannels.find((name) => name === parts.channel);
   if (channel === undefined) {
@@ -125,8 +125,8 @@ export function* fromClientParts(
   const parent = headerIn(parts.parent_header, "parent_header");
   const content = objectBytes(parts.content, "content");
   const metadata = objectBytes(parts.metadata, "metadata");
-  yield* walk(content);
-  yield* walk(metadata);
+  yield* indexObject(content);
+  yield* indexObject(metadata);
   const [whole, bytes] = completed(header, parts.header, defaults);
   return {
     channel,

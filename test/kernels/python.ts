@@ -27,6 +27,11 @@ export const pythonWithIpykernel = candidates.find((candidate) =>
   runs(candidate, ["-m", "ipykernel", "--version"]),
 );
 
+/** A Python that has a Jupyter Server; `undefined` where there is none. */
+export const pythonWithJupyterServer = candidates.find((candidate) =>
+  runs(candidate, ["-m", "jupyter_server", "--version"]),
+);
+
 /** Writes `<folder>/kernels/python3/kernel.json` where there is an ipykernel: the folder is then good for JUPYTER_PATH. */
 export function installIpykernel(folder: string): void {
   if (pythonWithIpykernel === undefined) return;

@@ -127,7 +127,7 @@ export function jupyterChannels(
     const position = client.acknowledged;
     pings.startAfter(position);
     const readings = journal.follow(position, closed.signal, {
-      heard: () => client.acknowledged,
+      acknowledged: () => client.acknowledged,
     });
     const source = itemsOf(journal.id, readings, ({ from, to }) => {
       const why = `messages ${from} to ${to} are no longer kept`;

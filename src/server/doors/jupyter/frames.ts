@@ -15,7 +15,7 @@
 import { failure } from "../../../../contract/index.ts";
 import {
   clientMessage,
-  type Defaults,
+  type HeaderDefaults,
   fromClientParts,
 } from "../../../jupyter/client-message.ts";
 import type { Channel, Message, RawFrames } from "../../../jupyter/message.ts";
@@ -43,7 +43,7 @@ export interface KernelProtocol {
   decode(
     data: Buffer,
     isBinary: boolean,
-    defaults: Defaults,
+    defaults: HeaderDefaults,
   ): Generator<void, Message>;
 }
 
@@ -153,7 +153,7 @@ const END = Buffer.from(',"buffers":[]}');
 /** A message without a channel is for shell, as gateways send it. */
 function decodeText(
   text: Buffer,
-  defaults: Defaults,
+  defaults: HeaderDefaults,
 ): Generator<void, Message> {
   return clientMessage(text, { ...defaults, channel: "shell" });
 }

@@ -1,0 +1,324 @@
+/** Real clients of Jupyter's: JupyterLab's own client library, and a Jupyter Server that uses this server as its gateway. */
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { createRequire } from "node:module";
+import type * as Services from "@jupyterlab/services";
+import {
+  afterAll,
+  beforeAll,
+  describe,
+  expect,
+  onTestFinished,
+  test,
+} from "vitest";
+import { WebSocket } from "ws";
+import {
+  eventually,
+  openServer,
+  temporaryFolder,
+  type TestServer,
+  TOKEN,
+} from "../harness.ts";
+import { pythonWithJupyterServer } from "../kernels/python.ts";
+import { needs, needsIpykernel } from "../needs.ts";
+
+// Its modules are CommonJS.
+const {
+  KernelAPI,
+  KernelManager,
+  KernelSpecManager,
+  ServerConnection,
+  SessionManager,
+} = createRequire(import.meta.url)("@jupyterlab/services") as typeof Services;
+
+describe("JupyterLab's client library", () => {
+  let server: TestServer;
+  beforeAll(async () => {
+    server = await openServer();
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  function settings(): Services.ServerConnection.ISettings {
+    return ServerConnection.makeSettings({
+      baseUrl: `${server.url}/`,
+      wsUrl: `${server.url.replace("http", "ws")}/`,
+      token: TOKEN,
+      appendToken: true,
+      WebSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+      fetch,
+      Request,
+      Headers,
+    });
+  }
+
+  async function notebook(name: string) {
+    const serverSettings = settings();
+    const kernelManager = new KernelManager({ serverSettings });
+    const sessions = new SessionManager({ serverSettings, kernelManager });
+    await sessions.ready;
+    const path = `${randomUUID()}.ipynb`;
+    const session = await sessions.startNew({
+      path,
+      name: path,
+      type: "notebook",
+      kernel: { name },
+    });
+    onTestFinished(async () => {
+      await session.shutdown();
+      sessions.dispose();
+      kernelManager.dispose();
+    });
+    const { kernel } = session;
+    if (kernel === null) throw new Error("The session has no kernel");
+    await kernel.info;
+    return { session, kernel };
+  }
+
+  async function run(
+    kernel: Services.Kernel.IKernelConnection,
+    code: string,
+    answer = "",
+  ): Promise<{ readonly status: string; readonly text: string }> {
+    const future = kernel.requestExecute({ code, allow_stdin: true });
+    let text = "";
+    future.onIOPub = ({ content }) => {
+      if ("text" in content) text += String(content.text);
+      if ("data" in content) {
+        const { data } = content as { data: Record<string, unknown> };
+        text += String(data["text/plain"]);
+      }
+    };
+    future.onStdin = ({ header }) => {
+      kernel.sendInputReply({ status: "ok", value: answer }, header as never);
+    };
+    const { content } = await future.done;
+    return { status: content.status, text };
+  }
+
+  test("finds the kernelspecs", async () => {
+    const specs = new KernelSpecManager({ serverSettings: settings() });
+    await specs.ready;
+    expect(Object.keys(specs.specs?.kernelspecs ?? {})).toContain("echo");
+    specs.dispose();
+  });
+
+  test(
+    "starts a notebook's kernel, runs code, interrupts, and shuts down",
+    needsIpykernel,
+    async () => {
+      const { kernel, session } = await notebook("python3");
+      expect(await run(kernel, "print(6 * 7)")).toEqual({
+        status: "ok",
+        text: "42\n",
+      });
+      expect(await run(kernel, "input('name')", "Ann")).toEqual({
+        status: "ok",
+        text: "'Ann'",
+      });
+
+      const started = new Promise<void>((resolve) =>
+        kernel.iopubMessage.connect((_, { header }) => {
+          if (header.msg_type === "stream") resolve();
+        }),
+      );
+      const sleeps = run(kernel, "print('begun'); import time; time.sleep(60)");
+      await started;
+      await kernel.interrupt();
+      expect((await sleeps).status).toBe("error");
+
+      await session.setPath("other.ipynb");
+      expect(session.path).toBe("other.ipynb");
+    },
+  );
+
+  test(
+    "restarts a kernel, ten times, each followed by code",
+    needsIpykernel,
+    async () => {
+      const { kernel } = await notebook("python3");
+      for (let round = 0; round < 10; round += 1) {
+        await run(kernel, "x = 1");
+        await kernel.restart();
+        expect(await run(kernel, "print('x' in globals())")).toEqual({
+          status: "ok",
+          text: "False\n",
+        });
+      }
+    },
+  );
+
+  test(
+    "sees a kernel that crashed start again, and runs code in it",
+    needsIpykernel,
+    async () => {
+      const { kernel } = await notebook("python3");
+      const states: string[] = [];
+      kernel.statusChanged.connect((_, state) => states.push(state));
+      kernel
+        .requestExecute({ code: "import os; os._exit(1)" })
+        .done.catch(() => {});
+      await eventually(
+        "the kernel to be there again",
+        () =>
+          states.includes("autorestarting") && kernel.status === "idle"
+            ? true
+            : undefined,
+        30_000,
+      );
+      expect((await run(kernel, "print(1)")).text).toBe("1\n");
+    },
+  );
+
+  test("carries comms with buffers both ways", needsIpykernel, async () => {
+    const { kernel } = await notebook("python3");
+    await run(
+      kernel,
+      "def target(comm, msg):\n  @comm.on_msg\n  def _(m):\n    comm.send({'n': len(m['buffers'])}, buffers=[bytes(m['buffers'][0])[::-1]])\nget_ipython().kernel.comm_manager.register_target('t', target)",
+    );
+    const comm = kernel.createComm("t");
+    const answered = new Promise<Services.KernelMessage.ICommMsgMsg>(
+      (resolve) => {
+        comm.onMsg = (message) => resolve(message);
+      },
+    );
+    await comm.open({}).done;
+    comm.send({}, {}, [new Uint8Array([1, 2, 3]).buffer]);
+    const { content, buffers = [] } = await answered;
+    expect(content.data).toEqual({ n: 1 });
+    const [first] = buffers;
+    const bytes =
+      first instanceof ArrayBuffer
+        ? new Uint8Array(first)
+        : new Uint8Array(
+            (first as DataView).buffer,
+            (first as DataView).byteOffset,
+            (first as DataView).byteLength,
+          );
+    expect([...bytes]).toEqual([3, 2, 1]);
+  });
+
+  test(
+    "misses nothing and gets nothing twice when its connection is cut while code runs",
+    needsIpykernel,
+    async () => {
+      const { kernel } = await notebook("python3");
+      const code =
+        "import time\nfor i in range(40):\n  print(i, flush=True); time.sleep(0.05)";
+      const future = kernel.requestExecute({ code });
+      let text = "";
+      future.onIOPub = ({ content }) => {
+        if ("text" in content) text += String(content.text);
+      };
+      await eventually("some output", () =>
+        text.length > 10 ? true : undefined,
+      );
+      await kernel.reconnect();
+      const { content } = await future.done;
+      expect(content.status).toBe("ok");
+      expect(text).toBe(
+        Array.from({ length: 40 }, (_, i) => `${i}\n`).join(""),
+      );
+    },
+  );
+
+  test("finds nothing that runs once all is shut down", async () => {
+    expect(await KernelAPI.listRunning(settings())).toEqual([]);
+  });
+});
+
+test(
+  "a Jupyter Server in front of this one restarts a kernel ten times, each answered at once",
+  {
+    timeout: 180_000,
+    ...needs(
+      pythonWithJupyterServer !== undefined,
+      "a Python with jupyter_server and ipykernel (python3 -m pip install jupyter_server ipykernel)",
+    ),
+  },
+  async () => {
+    await using server = await openServer();
+    const home = temporaryFolder();
+    const front = spawn(
+      pythonWithJupyterServer ?? "",
+      [
+        "-m",
+        "jupyter_server",
+        "--allow-root",
+        `--gateway-url=${server.url}`,
+        "--IdentityProvider.token=front",
+        "--port=0",
+        "--no-browser",
+        `--ServerApp.root_dir=${home}`,
+      ],
+      {
+        env: { ...process.env, HOME: home, JUPYTER_GATEWAY_AUTH_TOKEN: TOKEN },
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
+    const ended = once(front, "exit");
+    onTestFinished(() => void front.kill("SIGKILL"));
+    let log = "";
+    front.stderr.on("data", (data: Buffer) => (log += data.toString()));
+    const url = await eventually(
+      "the Jupyter Server",
+      () =>
+        /http:\/\/127\.0\.0\.1:\d+/.exec(log.replaceAll(server.url, ""))?.[0],
+      60_000,
+    );
+    const headers = { authorization: "token front" };
+    const post = (path: string, body: object) =>
+      fetch(`${url}${path}`, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(body),
+      });
+    const started = await post("/api/kernels", { name: "echo" });
+    const { id } = (await started.json()) as { readonly id: string };
+    const session = randomUUID();
+    const socket = new WebSocket(
+      `${url.replace("http", "ws")}/api/kernels/${id}/channels?session_id=${session}`,
+      { headers },
+    );
+    onTestFinished(() => socket.terminate());
+    const replies = new Set<string>();
+    socket.on("message", (data: Buffer) => {
+      const { header, parent_header } = JSON.parse(String(data)) as {
+        readonly header: { readonly msg_type: string };
+        readonly parent_header: { readonly msg_id: string };
+      };
+      if (header.msg_type.endsWith("_reply")) replies.add(parent_header.msg_id);
+    });
+    await once(socket, "open");
+    for (let round = 0; round < 10; round += 1) {
+      expect((await post(`/api/kernels/${id}/restart`, {})).status).toBe(200);
+      const msg_id = randomUUID();
+      const header = {
+        msg_id,
+        msg_type: "kernel_info_request",
+        session,
+        username: "",
+        version: "5.3",
+        date: "",
+      };
+      socket.send(
+        JSON.stringify({
+          channel: "shell",
+          header,
+          parent_header: {},
+          metadata: {},
+          content: {},
+          buffers: [],
+        }),
+      );
+      await eventually(
+        `the reply of round ${round}`,
+        () => (replies.has(msg_id) ? true : undefined),
+        20_000,
+      );
+    }
+    await fetch(`${url}/api/kernels/${id}`, { method: "DELETE", headers });
+    front.kill();
+    await ended;
+  },
+);
