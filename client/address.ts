@@ -1,10 +1,10 @@
 /**
- * Where a server is, and what opens its door. Everything that differs between
- * TCP, Unix sockets and pipes, between Node and browsers, ends here: after it
- * there is a `fetch` and a way to make a WebSocket.
+ * The address of a server, and its token. This file hides the differences between
+ * TCP, Unix sockets and pipes, and between Node and browsers: it returns a `fetch`
+ * and a function that makes a WebSocket.
  *
- * The token travels in a header wherever headers can be set. Browsers cannot
- * set them on a WebSocket; there, and only there, it is part of the address.
+ * The token is sent in a header where headers can be set. Browsers cannot set them
+ * on a WebSocket; only there it is part of the address.
  */
 import { needsOurSocket, openWebSocket, socketFetch } from "./host.ts";
 import type { Fetch } from "./socket-fetch.ts";
@@ -12,28 +12,28 @@ import { VERSION } from "./version.ts";
 import type { RawSocket, Where } from "./where.ts";
 
 export interface AddressOptions {
-  /** The server's token. Absent, the `token` parameter of `url` is taken. */
+  /** The server's token. Default: the `token` parameter of `url`. */
   readonly token?: string | undefined;
-  /** Which program this is, as `name/version`: others see it of what it runs. Default: this library. */
+  /** This program, as `name/version`: other clients see it with the code that it runs. Default: this library. */
   readonly client?: string | undefined;
-  /** Used instead of the runtime's own. */
+  /** Default: the runtime's own. */
   readonly fetch?: Fetch | undefined;
-  /** Used instead of the runtime's own, with the token in the address. */
+  /** Default: the runtime's own. The token is then in the address. */
   readonly WebSocket?: WebSocketClass | undefined;
 }
 
 export type WebSocketClass = new (url: string) => RawSocket;
 
 export interface Address {
-  /** For people: never holds the token. */
+  /** For messages: never holds the token. */
   readonly name: string;
-  /** `undefined` of a socket. */
+  /** `undefined` for a socket. */
   readonly origin: string | undefined;
-  /** Where tRPC is. */
+  /** The address of tRPC. */
   readonly trpc: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly fetch: Fetch;
-  /** A WebSocket that begins to open. What the runtime has is looked up now, so that it may be replaced until then. */
+  /** Makes a WebSocket. The runtime's class is looked up at each call, so that it may be replaced before. */
   dial(): Promise<RawSocket>;
 }
 
@@ -73,7 +73,7 @@ export function addressOf(
       try {
         return new made(url === undefined ? ws : withAll(ws, client, token));
       } catch {
-        // What is wrong with an address may quote it, and it holds the token.
+        // The runtime's error may quote the address, which holds the token.
         throw new Error(`A WebSocket to ${name} could not be made`);
       }
     },
@@ -84,7 +84,7 @@ function baseOf({ protocol, host, pathname }: URL): string {
   return `${protocol.replace(/^ws/, "http")}//${host}${pathname.replace(/\/+$/, "")}`;
 }
 
-/** With what would be in headers. */
+/** Adds what would otherwise be in headers. */
 function withAll(ws: string, client: string, token: string | undefined) {
   const url = new URL(ws);
   url.searchParams.set("client", client);
@@ -92,7 +92,7 @@ function withAll(ws: string, client: string, token: string | undefined) {
   return url.href;
 }
 
-/** What is no address is not repeated: it may hold the token. */
+/** An invalid address is not repeated in the error: it may hold the token. */
 function toUrl(given: string | URL | undefined): URL {
   if (given === undefined) {
     throw new TypeError(

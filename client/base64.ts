@@ -1,4 +1,4 @@
-/** Base64 in any runtime: the runtime's own where it has one. */
+/** Base64 in any runtime: the runtime's own functions if it has them. */
 interface Native {
   readonly fromBase64?: (text: string) => Uint8Array;
 }
@@ -14,7 +14,7 @@ export function fromBase64(text: string): Uint8Array {
   return bytes;
 }
 
-/** As many bytes as `fromCharCode` bears as arguments, and a multiple of three. */
+/** Bytes of one step: `fromCharCode` takes a limited number of arguments; a multiple of three. */
 const PIECE = 0x6000;
 
 /** The view's own bytes, not those of its whole buffer. */

@@ -1,4 +1,4 @@
-/** One operation that is asked for by its path, and what may come of it, in tRPC's words. */
+/** A call of an operation by its path, and its results, in tRPC's form. */
 import { isRecord } from "./frames.ts";
 
 export interface Call {
@@ -8,15 +8,15 @@ export interface Call {
   readonly signal?: AbortSignal | null | undefined;
 }
 
-/** Whoever follows a subscription. */
+/** The receiver of a subscription. */
 export interface Follower {
-  /** The server began it; again after each reconnection. */
+  /** The server has begun it; called again after each reconnection. */
   started?(): void;
-  /** An event: of a subscription that resumes, with its position as `id`. */
+  /** An event; if the subscription can resume, with its position as `id`. */
   data(data: unknown): void;
-  /** The server ended it. */
+  /** The server has ended it. */
   stopped?(): void;
-  /** Once, and last, with or without an error; not after it was left. */
+  /** Called once and last, with or without an error; not after the receiver has left. */
   ended(error?: CallError): void;
 }
 
@@ -25,7 +25,7 @@ interface Meta {
   readonly responseJSON: unknown;
 }
 
-/** As tRPC's own client throws it: what the server says is in `data`. */
+/** The error that tRPC's own client throws: `data` holds what the server sent. */
 export class CallError extends Error {
   override readonly name = "TRPCClientError";
   readonly shape: unknown;

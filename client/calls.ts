@@ -1,30 +1,30 @@
 /**
- * What is asked and followed by the WebSocket, in tRPC's own words.
+ * Calls and subscriptions over the WebSocket, in tRPC's protocol.
  *
- * What is asked in one go shares frames, and leaves at the end of the go: a
- * timer, as tRPC's own client has one, takes a millisecond in Node and up to
- * four in browsers, for each piece of code. Subscriptions survive a lost
- * connection: each is resumed after the last event that it delivered. A
- * question that was sent and not answered fails, and whoever asked decides.
+ * Calls of one turn of the event loop share frames, which are sent in a microtask
+ * at its end: a timer, as in tRPC's own client, takes a millisecond in Node and up
+ * to four in browsers, for each piece of code. Subscriptions survive a lost
+ * connection: each resumes after the last event that it delivered. A call that was
+ * sent and not answered fails, and its caller decides what to do.
  */
 import { type Call, CallError, type Follower } from "./call.ts";
 import type { Answer } from "./frames.ts";
 
-/** What is large has a frame of its own. */
+/** A large call has a frame of its own. */
 const MAX_CALLS_IN_FRAME = 50;
 const LARGE = 64 * 1024; // characters
 
 interface PendingCall {
   readonly id: number;
   readonly call: Call;
-  /** What waits to be sent. Written when it was asked: what is wrong with it is the asker's. */
+  /** The text to send. It is encoded during the call, so that an error of encoding reaches the caller. */
   text: string | undefined;
-  /** Of a subscription: where the last event was. */
+  /** For a subscription: the id of the last event. */
   lastEventId?: string | undefined;
-  /** It may have reached the server. */
+  /** Whether it may have reached the server. */
   wasSent: boolean;
   receive(answer: Answer): void;
-  /** Nothing more will be heard. */
+  /** Nothing more follows. */
   ended(error: Error): void;
 }
 
@@ -33,7 +33,7 @@ export class WebSocketCalls {
   readonly #pending = new Map<number, PendingCall>();
   #last = 0;
   #isOpen = false;
-  /** Of this go: what has not left. */
+  /** The calls of this turn that are not sent. */
   #unsent: PendingCall[] = [];
 
   /** `send` is called while there is an open socket. */
@@ -41,7 +41,7 @@ export class WebSocketCalls {
     this.#send = send;
   }
 
-  /** For one answer. Rejects with a `CallError`. */
+  /** Resolves with the answer. Rejects with a `CallError`. */
   ask(call: Call): Promise<unknown> {
     const { signal } = call;
     return new Promise((resolve, reject: (error: CallError) => void) => {
@@ -70,7 +70,7 @@ export class WebSocketCalls {
     });
   }
 
-  /** Until it ends, or is left. Returns what leaves it. */
+  /** Follows a subscription until it ends. Returns a function that leaves it. */
   follow(call: Call, follower: Follower): () => void {
     const { signal } = call;
     const leave = () => {
@@ -113,12 +113,12 @@ export class WebSocketCalls {
     return stop;
   }
 
-  /** Hands an answer to whoever asked. */
+  /** Passes an answer to its caller. */
   receive(answer: Answer): void {
     callListener(() => this.#pending.get(Number(answer.id))?.receive(answer));
   }
 
-  /** There is a connection: what waits for one leaves, and what was followed goes on. */
+  /** A connection is open: sends the waiting calls, and resumes the subscriptions. */
   opened(): void {
     this.#isOpen = true;
     for (const asked of this.#pending.values()) {
@@ -128,7 +128,7 @@ export class WebSocketCalls {
     this.#flush();
   }
 
-  /** The connection is lost, and another may come. */
+  /** The connection is lost; another may follow. */
   lost(why: Error): void {
     this.#isOpen = false;
     for (const asked of [...this.#pending.values()]) {
@@ -138,7 +138,7 @@ export class WebSocketCalls {
     }
   }
 
-  /** Nobody answers any more. */
+  /** The client is closed: no answer follows. */
   close(why: Error): void {
     this.#isOpen = false;
     for (const asked of [...this.#pending.values()]) {
@@ -166,7 +166,7 @@ export class WebSocketCalls {
   }
 
   #flush(): void {
-    if (!this.#isOpen) return; // it goes when there is a connection again
+    if (!this.#isOpen) return; // sent when a connection is open again
     const unsent = this.#unsent;
     this.#unsent = [];
     let frame: string[] = [];
@@ -179,7 +179,7 @@ export class WebSocketCalls {
     };
     for (const asked of unsent) {
       const { text } = asked;
-      if (text === undefined || !this.#pending.has(asked.id)) continue; // taken back meanwhile
+      if (text === undefined || !this.#pending.has(asked.id)) continue; // withdrawn meanwhile
       asked.text = undefined;
       asked.wasSent = true;
       const isFull =
@@ -205,7 +205,7 @@ function errorIn({ error }: Extract<Answer, { error: unknown }>): CallError {
   return new CallError(error.message, { shape: error });
 }
 
-/** What whoever listens throws is theirs: it goes where nobody can catch it, and what comes next is heard. */
+/** An error that a listener throws becomes an uncaught error of the program, so that the next answers are still processed. */
 function callListener(tell: () => void): void {
   try {
     tell();

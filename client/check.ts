@@ -1,9 +1,9 @@
-/** What the generated checks are made of: whether a value that came is what its type says. */
+/** The parts of the generated checks, which tell whether a received value has its type. */
 import { isRecord } from "./frames.ts";
 
 export type Check = (value: unknown) => boolean;
 
-/** But nothing: JSON says what is there. */
+/** Any value that is present. */
 export const anything: Check = (value) => value !== undefined;
 export const string: Check = (value) => typeof value === "string";
 export const boolean: Check = (value) => typeof value === "boolean";
@@ -34,7 +34,7 @@ export function map(check: Check): Check {
   return (value) => isRecord(value) && Object.values(value).every(check);
 }
 
-/** Of its members; others pass, which a newer server says. */
+/** Checks the known members. A newer server may send others. */
 export function members(checks: Readonly<Record<string, Check>>): Check {
   const all = Object.entries(checks);
   return (value) =>

@@ -1,7 +1,7 @@
 /**
- * Comms: channels of their own between something in the kernel and something
- * here, such as a widget and its view. What the kernel says on one is kept
- * until it is listened to, up to a bound.
+ * Comms: separate channels between an object in the kernel and an object here,
+ * such as a widget and its view. The kernel's messages on a comm are kept until
+ * the program reads them, up to a limit.
  */
 import { SupervisorError } from "../contract/reasons.ts";
 import { toBase64 } from "./base64.ts";
@@ -31,7 +31,7 @@ export class Comms {
     this.#feed = feed;
   }
 
-  /** Opens one. A kernel that does not know `target_name` answers with `comm_close`. */
+  /** Opens a comm. A kernel that does not know `target_name` answers with `comm_close`. */
   async open(
     target_name: string,
     data: unknown = {},
@@ -41,13 +41,13 @@ export class Comms {
     try {
       await comm.post("comm_open", { target_name, data }, options);
     } catch (error) {
-      comm.leave(); // it may be open in the kernel, and nobody here knows of it
+      comm.leave(); // it may be open in the kernel, but the caller gets no comm
       throw error;
     }
     return comm;
   }
 
-  /** Joins one that is open already, such as another client's. */
+  /** Joins a comm that is open already, such as another client's. */
   async attach(
     comm_id: string,
     target_name = "",
@@ -58,7 +58,7 @@ export class Comms {
     return new Comm(this.#link, this.#feed, { comm_id, target_name });
   }
 
-  /** The open ones, as the kernel knows them: `comm_id` to target. */
+  /** The open comms that the kernel lists: `comm_id` to target. */
   async list(
     target_name?: string,
     options?: RequestOptions,
@@ -74,7 +74,7 @@ export class Comms {
     return reply.comms;
   }
 
-  /** Each comm that the kernel opens from now on. Ends when the session is detached from. */
+  /** Each comm that the kernel opens from now on. Ends when the client detaches from the session. */
   async *opened({ signal }: CallOptions = {}): AsyncGenerator<
     { readonly comm: Comm; readonly message: MessageOf<"comm_open"> },
     void
@@ -87,7 +87,7 @@ export class Comms {
     const leave = this.#feed.listen({
       onEvent: (event) => {
         if (event.kind !== "jupyter" || event.msg_type !== "comm_open") return;
-        // The comm listens from here on, so that nothing said on it is missed.
+        // The comm listens from here on, so that it misses no message.
         const comm = new Comm(this.#link, this.#feed, event.content);
         if (!queue.push({ comm, message: event })) queue.end(tooBusy());
       },
@@ -101,7 +101,7 @@ export class Comms {
   }
 }
 
-/** One open comm: say something with `send`, hear what comes with `for await`, once. */
+/** An open comm: `send` sends a message, `for await` reads the kernel's messages, once. */
 export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   readonly comm_id: string;
   readonly target_name: string;
@@ -130,7 +130,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     return this.#isOpen;
   }
 
-  /** Resolves once the server has it. */
+  /** Resolves when the server has the message. */
   async send(data: unknown, options?: CommOptions): Promise<void> {
     this.#assertOpen();
     await this.post("comm_msg", { data }, options);
@@ -148,17 +148,17 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     return this.close();
   }
 
-  /** What the kernel says on it; a `comm_close` is the last. */
+  /** The kernel's messages; a `comm_close` is the last. */
   [Symbol.asyncIterator](): AsyncGenerator<CommMessage, void> {
     return this.messages();
   }
 
-  /** The same, until `signal` aborts: then it throws the signal's reason. */
+  /** The same; throws the signal's reason when `signal` aborts. */
   messages({ signal }: CallOptions = {}): AsyncGenerator<CommMessage, void> {
     return this.#queue.take(signal);
   }
 
-  /** Listens no more; the kernel is not told. @internal */
+  /** Stops listening without a message to the kernel. @internal */
   leave(): void {
     this.#over();
   }
@@ -215,10 +215,10 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   }
 }
 
-/** Messages that may wait for whoever listens. */
+/** Messages that may wait for the program. */
 const LIMIT = 10_000;
 
-/** A listener that falls behind by more is told, once it has taken what was kept. */
+/** The error of a program that reads too slowly. It is thrown after the messages that were kept. */
 function tooBusy(): Error {
   const why = `${LIMIT} messages have not been taken: listen faster, or to less`;
   return new SupervisorError("too_busy", why);

@@ -1,10 +1,9 @@
 /**
- * The one WebSocket of a client: when it opens, how it comes back, when it
- * gives up.
+ * The WebSocket of a client: when it opens, how it reconnects, when it gives up.
  *
- * A lost connection comes back by itself, after pauses that grow and are never
- * the same for two clients. Only a refusal is final: who may not come in now
- * may not come in later. What becomes of what was asked: see `Calls`.
+ * A lost connection is opened again after a backoff that grows and is random, so
+ * that it differs between clients. Only a refusal is final. For the calls that
+ * were open, see `WebSocketCalls`.
  */
 import type { Address } from "./address.ts";
 import { type Call, CallError, type Follower } from "./call.ts";
@@ -16,37 +15,37 @@ import { type End, SocketAttempt } from "./socket.ts";
 import type { RawSocket } from "./where.ts";
 
 /**
- * `idle`: not needed yet; `connecting`; `open`; `waiting`: it was lost, or
- * could not be had, and is tried again after a pause; `closed`: for good.
+ * `idle`: not needed yet; `connecting`; `open`; `waiting`: the connection was lost
+ * or could not be opened, and is tried again after a backoff; `closed`: final.
  */
 export type ConnectionState =
   "idle" | "connecting" | "open" | "waiting" | "closed";
 
-/** What can be seen of the connection, and wished of it. */
+/** The connection, as programs see it. */
 export interface ConnectionView extends AsyncIterable<ConnectionState> {
   readonly state: ConnectionState;
-  /** Why it is not open: of the last attempt, or of the end. */
+  /** Why it is not open: the error of the last attempt, or of the end. */
   readonly error: Error | undefined;
-  /** Calls `listener` at every change; returns what ends that. */
+  /** Calls `listener` at every change. Returns a function that ends that. */
   subscribe(listener: (state: ConnectionState) => void): () => void;
-  /** Tries at once: instead of waiting, or instead of the connection there is. */
+  /** Connects at once: without the rest of the backoff, or in place of the open connection. */
   reconnect(): void;
 }
 
-/** Milliseconds. The pause before a further attempt doubles from the one to the other. */
+/** The backoff before a further attempt doubles from the minimum to the maximum. */
 const MIN_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
-/** How often the line and the clock are looked at. */
+/** The interval of checks of the connection and the clock. */
 const CHECK_MS = 5_000;
-/** A timer that is this late by the clock on the wall was asleep, with the whole machine; or somebody has set that clock. */
+/** If a timer is this late by the wall clock, the machine was asleep, or the clock was set. */
 const SLEEP_MS = 10_000;
-/** Connections in a row that may end for the same fault in what the server sent: it comes again each time. */
+/** Consecutive connections that may end because of the same fault in the server's data. */
 const MAX_SAME_FAULTS = 5;
-/** And for any fault, without a readable word between them: this is no server of ours. */
+/** The same for any fault, without a readable message between them: it is then not a kallichore server. */
 const MAX_FAULTS = 10;
-/** What a server may close a WebSocket with that wants a token. */
+/** The close code of a server that requires a token. */
 const UNAUTHORIZED = 4401;
-/** And one that was sent more in one frame than it takes (RFC 6455 §7.4.1). */
+/** The close code for a frame that is too large (RFC 6455 §7.4.1). */
 const TOO_LARGE = 1009;
 
 export class Connection implements ConnectionView {
@@ -56,16 +55,16 @@ export class Connection implements ConnectionView {
   #error: Error | undefined;
   #socket: SocketAttempt | undefined;
   readonly #calls = new WebSocketCalls((frame) => this.#socket?.send(frame));
-  /** Attempts since something was last heard. */
+  /** Attempts since the last received message. */
   #attempts = 0;
-  /** Connections that ended for a fault in what the server sent, since it last sent something readable. */
+  /** Connections that ended because of a fault in the server's data, since its last readable message. */
   #faults = 0;
-  /** The fault that ended the last connection, and how many it ended in a row. */
+  /** The fault that ended the last connection; `#sameFaults`: how many it ended in a row. */
   #fault: string | undefined;
   #sameFaults = 0;
   #wasTooLarge = false;
   #wasOpen = false;
-  /** Cuts the present pause short. */
+  /** Ends the present backoff. */
   #endBackoff: () => void = () => {};
   #watch: ReturnType<typeof setInterval> | undefined;
 
@@ -81,7 +80,7 @@ export class Connection implements ConnectionView {
     return this.#error;
   }
 
-  /** Whether the last connection ended because of what was sent: to be sent again, it would end the next one. */
+  /** Whether the last connection ended because a message was too large. Sent again, it would end the next connection. */
   get wasTooLarge(): boolean {
     return this.#wasTooLarge;
   }
@@ -91,7 +90,7 @@ export class Connection implements ConnectionView {
     return () => this.#listeners.delete(listener);
   }
 
-  /** The present state, then each that follows; one that passes while nobody looks is skipped. Ends after `closed`. */
+  /** The present state, then each that follows. A state that passes between two reads is skipped. Ends after `closed`. */
   async *[Symbol.asyncIterator](): AsyncGenerator<ConnectionState, void> {
     let changed = () => {};
     const unsubscribe = this.subscribe(() => changed());
@@ -115,14 +114,14 @@ export class Connection implements ConnectionView {
     else this.#socket?.drop("a new connection was asked for");
   }
 
-  /** Begins to connect, where that has not begun. */
+  /** Begins to connect, unless that has begun. */
   open(): void {
     if (this.#state !== "idle" || this.#socket !== undefined) return;
     this.#watch = this.#startChecks();
     this.#attempt();
   }
 
-  /** Resolves when it is open. Rejects with why it is not: when we are refused or closed, or after `timeout_ms` where that is given. */
+  /** Resolves when it is open. Rejects with the error when it is refused or closed, or after `timeout_ms` if that is given. */
   async opened(timeout_ms?: number): Promise<void> {
     this.open();
     let unsubscribe = () => {};
@@ -148,7 +147,7 @@ export class Connection implements ConnectionView {
     }
   }
 
-  /** Why there is no connection any more. */
+  /** Why the connection is closed. */
   get closure(): Error {
     return this.#error ?? new ConnectionError("The client was closed");
   }
@@ -164,7 +163,7 @@ export class Connection implements ConnectionView {
     return this.#calls.ask(call);
   }
 
-  /** Begins once there is a connection, and goes on with the next. Returns what ends that. */
+  /** Begins when a connection is open, and continues on the next one. Returns a function that ends that. */
   follow(call: Call, follower: Follower): () => void {
     if (this.#state === "closed") {
       follower.ended(CallError.from(this.closure));
@@ -271,12 +270,12 @@ export class Connection implements ConnectionView {
     return this.#sameFaults >= MAX_SAME_FAULTS || this.#faults >= MAX_FAULTS;
   }
 
-  /** A WebSocket that does not open hardly says why. */
+  /** A WebSocket that does not open gives no reason, so plain HTTP is tried. */
   async #probe(unopened: Error): Promise<void> {
     const found = await probe(this.#address);
     if (found === undefined) return;
     const { error, what } = found;
-    // Where we have been before, it is our server, and something stands in for it meanwhile.
+    // If the connection was open before, the address is right, and something else answers only for now.
     const isFinal = what === "refused" || (what === "wrong" && !this.#wasOpen);
     if (isFinal) this.#end(error);
     else if (this.#error === unopened) this.#error = error;
@@ -305,7 +304,7 @@ export class Connection implements ConnectionView {
     return timer;
   }
 
-  /** The connection may have died meanwhile, or not: it has until the next look to show. */
+  /** The connection may have died during the sleep. A message must arrive before the next check. */
   #wake(): void {
     if (this.#state === "waiting") this.reconnect();
     else this.#socket?.verify();
@@ -318,7 +317,7 @@ export class Connection implements ConnectionView {
   }
 }
 
-/** Milliseconds, none before the first: from half to the whole of what the attempt is worth, so that clients that lost one server do not come back as one. */
+/** Milliseconds; 0 before the first attempt. Random between half and all of the backoff, so that clients of one server do not reconnect at the same time. */
 function backoffBefore(attempt: number): number {
   if (attempt === 0) return 0;
   const most = Math.min(MIN_BACKOFF_MS * 2 ** (attempt - 1), MAX_BACKOFF_MS);
