@@ -1,9 +1,9 @@
 /**
- * What a session says, as a union to switch on.
+ * The events of a session, as a union to switch on.
  *
- * A kernel's messages are told apart by `msg_type`, and typed where what came
- * is what the protocol says; everything else that a kernel may say is there
- * too, as `other`, so that nothing is hidden and no type lies.
+ * A kernel's messages differ by `msg_type`. They are typed if their content is
+ * valid by the protocol; every other message is of kind `other`, so that no
+ * message is hidden and every type is right.
  */
 import type {
   Channel,
@@ -17,7 +17,7 @@ import { contents, events } from "./checks.ts";
 import { BROKEN, isRecord, NOT_JSON } from "./frames.ts";
 
 interface Envelope {
-  /** Its place in the session's journal. */
+  /** The event's number in the session's journal. */
   readonly seq: number;
   readonly channel: Channel;
   readonly header: Header;
@@ -26,7 +26,7 @@ interface Envelope {
   readonly buffers: readonly Uint8Array[];
 }
 
-/** A message of a kind that we know. */
+/** A message of a known type. */
 export type MessageOf<T extends MessageType> = T extends unknown
   ? Envelope & {
       readonly kind: "jupyter";
@@ -35,7 +35,7 @@ export type MessageOf<T extends MessageType> = T extends unknown
     }
   : never;
 
-/** A message of another kind, or one that is not what its kind should be. */
+/** A message of an unknown type, or with content that is not valid for its type. */
 export interface OtherMessage extends Envelope {
   readonly kind: "other";
   readonly msg_type: string;
@@ -44,15 +44,15 @@ export interface OtherMessage extends Envelope {
 
 export type Message = MessageOf<MessageType> | OtherMessage;
 
-/** Something came that could not be read, or is of a kind that is not known here: what it said is missing. */
+/** The client received an event that it cannot read, or of a kind that it does not know. */
 export interface UnreadableEvent {
   readonly kind: "unreadable";
-  /** The number before it, where its own is not known. */
+  /** The number of the event before it, if its own is not known. */
   readonly seq: number;
   readonly why: string;
 }
 
-/** Everything a session says. Switch on `kind`, and within `jupyter` on `msg_type`. */
+/** Any event of a session. Switch on `kind`, and within `jupyter` on `msg_type`. */
 export type SessionEvent =
   Message | UnreadableEvent | Exclude<WireEvent, { kind: "jupyter" }>;
 
@@ -60,7 +60,7 @@ export function isMessage(event: SessionEvent): event is Message {
   return event.kind === "jupyter" || event.kind === "other";
 }
 
-/** server → client, whatever it is. `seq` is its number, where it does not say it itself. */
+/** server → client. `seq`: the number of an event that has none of its own. */
 export function toEvent(event: unknown, seq: number): SessionEvent {
   if (event === BROKEN) return unreadable(seq, NOT_JSON);
   if (!isRecord(event)) return unreadable(seq, "it is no object");
@@ -69,7 +69,7 @@ export function toEvent(event: unknown, seq: number): SessionEvent {
     return toMessage(event) ?? unreadable(seq, "it is no Jupyter message");
   }
   if (isKind(kind) && events[kind](event)) {
-    // Checked as the contract says; what a newer server says beside that passes.
+    // Checked by the contract. Additional members of a newer server are accepted.
     return event as Exclude<WireEvent, { kind: "jupyter" }>;
   }
   const what = typeof kind === "string" ? kind.slice(0, 64) : "nothing";
@@ -101,11 +101,11 @@ function toMessage(
   const decoded = decodedFrom(buffers);
   if (decoded === undefined) return undefined;
   const { msg_type } = header;
-  // A kernel may write anything that is JSON.
+  // A kernel may send any JSON here.
   const content = isRecord(event["content"]) ? event["content"] : {};
   const metadata = isRecord(event["metadata"]) ? event["metadata"] : {};
   const isKnown = isMessageType(msg_type) && contents[msg_type](content);
-  // Checked on the line above: the content is what its type says.
+  // `isKnown` has checked that the content fits its type.
   return {
     kind: isKnown ? "jupyter" : "other",
     seq,
@@ -131,7 +131,7 @@ function decodedFrom(buffers: readonly unknown[]): Uint8Array[] | undefined {
   try {
     return buffers.map((buffer) => fromBase64(buffer as string));
   } catch {
-    return undefined; // no base64
+    return undefined; // not base64
   }
 }
 
@@ -143,7 +143,7 @@ export function isMessageType(name: string): name is MessageType {
   return Object.hasOwn(contents, name);
 }
 
-/** Roughly the memory that it takes; what counts is what is long. */
+/** An estimate of the memory of an event, in bytes; only long members matter. */
 export function weightOf(event: SessionEvent): number {
   if (!isMessage(event)) return 256;
   let weight = 512 + weigh(event.content, 3);

@@ -1,38 +1,38 @@
 /**
- * What clients say to kernels, in order and once.
+ * Sends messages for kernels, in order and once.
  *
- * A letter stays in line until the server has taken it. When the connection is
- * lost, all that is in line goes again, in the same order, with the same ids:
- * the server knows those that it has. Bounded: past the limit a letter is
- * refused, and nothing that was accepted is lost.
+ * A message stays in the queue until the server has accepted it. When the
+ * connection is lost, all messages in the queue are sent again, in the same order,
+ * with the same ids: the server recognizes those that it has. The queue has a
+ * limit: beyond it a message is refused, and no accepted message is lost.
  */
 import { SupervisorError } from "../contract/reasons.ts";
 import type { Connection, ConnectionState } from "./connection.ts";
 import { ConnectionError } from "./failure.ts";
 
-/** Most that may wait. */
+/** The limit of the queue. */
 const MAX_MESSAGES = 10_000;
 const MAX_BYTES = 256 * 1024 * 1024;
-/** Most that are on their way at once. */
+/** Messages that may be sent and unanswered at the same time. */
 const WINDOW = 64;
 
 export interface OutboxMessage<T> {
-  /** By which the server knows it when it comes again. */
+  /** The server recognizes a repeated message by it. */
   readonly id: string;
-  /** Characters, as a measure of bytes. */
+  /** Characters, as an estimate of bytes. */
   readonly size: number;
-  /** Rejects with a `SupervisorError` where the server refuses, with anything else where it may not have heard. */
+  /** Rejects with a `SupervisorError` if the server refuses; with any other error if the server may not have received it. */
   readonly transmit: (signal: AbortSignal) => Promise<T>;
 }
 
 interface Waiting {
   readonly id: string;
   readonly size: number;
-  /** Resolves with what tells whoever posted it. */
+  /** Resolves with a function that resolves the caller's promise. */
   readonly transmit: (signal: AbortSignal) => Promise<() => void>;
-  /** While it is on its way: aborts when the connection is lost, so that nothing overtakes what goes again. */
+  /** Set while it is sent and unanswered. Aborts when the connection is lost, so that no message overtakes a repeated one. */
   attempt: AbortController | undefined;
-  /** It may have reached the server. */
+  /** Whether it may have reached the server. */
   wasSent: boolean;
   readonly reject: (error: unknown) => void;
 }
@@ -79,7 +79,7 @@ export class Outbox {
     });
   }
 
-  /** Takes a letter back. False where it may have reached the server. */
+  /** Withdraws a message. False if it may have reached the server. */
   withdraw(id: string): boolean {
     const waiting = this.#queue.find((one) => one.id === id);
     if (waiting === undefined || waiting.wasSent) return false;
@@ -105,7 +105,7 @@ export class Outbox {
     }
   }
 
-  /** The server did not say which it was that it cannot take. */
+  /** Refuses the largest message: the server does not report which one was too large. */
   #refuseLargest(sent: readonly Waiting[]): void {
     const [largest] = sent.toSorted((one, other) => other.size - one.size);
     if (largest === undefined) return;
@@ -116,7 +116,7 @@ export class Outbox {
 
   #pump(): void {
     if (this.#connection.state !== "open") return;
-    // Settled letters leave the line, so those on their way are few and at its front.
+    // Settled messages leave the queue, so the sent ones are few and at its front.
     for (const waiting of this.#queue.slice(0, WINDOW)) {
       if (waiting.attempt === undefined) void this.#send(waiting);
     }
@@ -130,8 +130,8 @@ export class Outbox {
       const tell = await waiting.transmit(trip.signal);
       this.#settle(waiting, tell);
     } catch (error) {
-      if (waiting.attempt !== trip) return; // lost with its connection, and in line for the next one
-      // Where the server said nothing, the connection has gone, and we are about to be told.
+      if (waiting.attempt !== trip) return; // lost with its connection; the next one sends it again
+      // Without an answer of the server the connection is lost, and `#changed` is called soon.
       const isSaid = error instanceof SupervisorError;
       if (!isSaid && this.#connection.state !== "open") return;
       this.#settle(waiting, () => waiting.reject(error));

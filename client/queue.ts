@@ -1,4 +1,4 @@
-/** What waits for whoever listens, by weight: whoever pushes is told when more waits than may. */
+/** A queue of items for one reader, with a limit on their weight. */
 export class Queue<T> implements AsyncIterable<T> {
   readonly #most: number;
   #items: T[] = [];
@@ -10,7 +10,7 @@ export class Queue<T> implements AsyncIterable<T> {
     this.#most = most;
   }
 
-  /** False where more waits now than may. After the end, what is pushed is ignored. */
+  /** False if the queue is now above its limit. After the end, items are ignored. */
   push(item: T, weight = 1): boolean {
     if (this.#end !== undefined) return true;
     this.#items.push(item);
@@ -19,13 +19,13 @@ export class Queue<T> implements AsyncIterable<T> {
     return this.#weight <= this.#most;
   }
 
-  /** Nothing more comes: what waits can be taken, and then `error` is thrown. */
+  /** Ends the queue: the reader takes the waiting items, and then `error` is thrown. */
   end(error?: Error): void {
     this.#end ??= { error };
     this.#wake();
   }
 
-  /** Nobody will listen: what waits is dropped, and what comes. */
+  /** Drops all waiting and later items: no reader follows. */
   drop(): void {
     this.#items = [];
     this.end();
@@ -35,7 +35,7 @@ export class Queue<T> implements AsyncIterable<T> {
     return this.take();
   }
 
-  /** Throws the reason of the signal, once that aborts. */
+  /** Throws the reason of the signal when that aborts. */
   async *take(signal?: AbortSignal): AsyncGenerator<T, void> {
     const abort = () => this.#wake();
     signal?.addEventListener("abort", abort);
@@ -60,7 +60,7 @@ export class Queue<T> implements AsyncIterable<T> {
     } finally {
       signal?.removeEventListener("abort", abort);
       if (next < taken.length) {
-        this.#items = [...taken.slice(next), ...this.#items]; // for whoever listens next
+        this.#items = [...taken.slice(next), ...this.#items]; // for the next reader
       }
     }
   }

@@ -1,6 +1,6 @@
 /**
- * How a client's parts reach the server: the typed operations, the messages
- * that wait in order, and the connection beneath both.
+ * The link to the server that all parts of a client share: the typed operations,
+ * the queue of messages, and the connection below both.
  */
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter, ClientMessage } from "../contract/index.ts";
@@ -13,11 +13,11 @@ import { type OutboxMessage, Outbox } from "./outbox.ts";
 import { typedClient } from "./trpc.ts";
 import { unlessAborted } from "./wait.ts";
 
-/** For a question whose answer is lost each time although there is a connection. */
+/** Attempts of a query whose answer is lost each time although there is a connection. */
 const MOST_ATTEMPTS = 5;
 
 export interface CallOptions {
-  /** Stops waiting for the answer; what the server has begun goes on. */
+  /** Stops the wait for the answer; the server continues what it has begun. */
   readonly signal?: AbortSignal;
 }
 
@@ -26,27 +26,27 @@ export type SessionMessage = ClientMessage & { readonly session_id: string };
 
 export interface Accepted {
   readonly msg_id: string;
-  /** Whether the server had it already. */
+  /** Whether the server had the message already. */
   readonly repeated: boolean;
 }
 
-/** What is said to kernels: its order matters, and it is said again when the socket is lost. */
+/** Operations that send messages to kernels: they keep their order, and are sent again after a lost connection. */
 const IN_ORDER = ["sessions.send", "executions.create", "executions.answer"];
 
 export interface ServerLink {
   readonly connection: Connection;
   readonly trpc: TRPCClient<AppRouter>;
-  /** Resolves once the server has taken it. A signal that aborts takes it back where it has not been sent. */
+  /** Resolves when the server has accepted the message. An aborted signal withdraws it unless it was sent. */
   post<T>(letter: OutboxMessage<T>, options?: CallOptions): Promise<T>;
-  /** Takes a letter back. False where it may have reached the server. */
+  /** Withdraws a message. False if it may have reached the server. */
   withdraw(id: string): boolean;
-  /** Says a message to the kernel, in order and once. */
+  /** Sends a message to the kernel, in order and once. */
   send(message: SessionMessage, options?: CallOptions): Promise<Accepted>;
-  /** The answer, or the failure as the contract names it, or the reason of the signal that ended the wait for it. */
+  /** Resolves with the answer. Rejects with the contract's failure, or with the reason of an aborted signal. */
   ask<T>(answer: Promise<T>, options?: CallOptions): Promise<T>;
-  /** As `ask`, once there is a connection, and again where it was lost meanwhile. For questions, which may be asked twice. */
+  /** The same, but waits for a connection, and repeats the query if the connection is lost. For queries that may be repeated. */
   retry<T>(question: () => Promise<T>): Promise<T>;
-  /** When we were refused or closed, that is why everything else fails. */
+  /** The failure of an error. After the client was refused or closed, the reason of that. */
   failureIn(error: unknown): Error;
 }
 

@@ -1,4 +1,4 @@
-/** What is true of a session at one number of its journal, for whoever comes late. */
+/** The state of a session at one position of its journal, for clients that connect late. */
 import type { Snapshot as Wire } from "../contract/index.ts";
 import { fromBase64 } from "./base64.ts";
 import type { InputRequest } from "./execution-event.ts";

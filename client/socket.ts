@@ -1,19 +1,19 @@
 /**
  * One attempt at a WebSocket.
  *
- * It stands before the real socket so that three things are ours to say: when
- * dialling begins (after a pause that can be cut short), that silence means
- * death, and that a dead connection is over now, rather than when its farewell
- * has timed out. `closed` is said exactly once, and nothing after it.
+ * It wraps the real socket to control three things: dialling begins after a backoff
+ * that can be ended early; a silent connection counts as dead; a dead connection
+ * ends at once, not when its close handshake has timed out. `closed` is called
+ * exactly once and last.
  */
 import type { RawSocket } from "./where.ts";
 
 export interface SocketHooks {
-  /** Waits its turn, then begins to open. */
+  /** Waits for the backoff, then begins to open. */
   dial(): Promise<RawSocket>;
   opened(socket: SocketAttempt): void;
   receive(data: unknown, socket: SocketAttempt): void;
-  /** `opened`: whether it ever was; `why`: what the runtime says, if it does. */
+  /** `opened`: whether it was ever open; `why`: the runtime's error text, if there is one. */
   closed(socket: SocketAttempt, end: End): void;
 }
 
@@ -21,11 +21,11 @@ export interface End {
   readonly opened: boolean;
   readonly code: number;
   readonly why: string | undefined;
-  /** It ended because of what the server sent. */
+  /** Whether it ended because of the server's data. */
   readonly isFault: boolean;
 }
 
-/** As every WebSocket numbers them. */
+/** The states of every WebSocket. */
 const CONNECTING = 0;
 const OPEN = 1;
 const CLOSED = 3;
@@ -36,7 +36,7 @@ export class SocketAttempt {
   #raw: RawSocket | undefined;
   #why: string | undefined;
   #isFault = false;
-  /** Looks at the line since the last message. */
+  /** Checks since the last message. */
   #silentChecks = 0;
 
   constructor(hooks: SocketHooks) {
@@ -48,7 +48,7 @@ export class SocketAttempt {
     if (this.#state === OPEN) this.#raw?.send(data);
   }
 
-  /** It is over, whatever the other side thinks. */
+  /** Ends it at once, without a close handshake. */
   drop(why: string): void {
     this.#why ??= why;
     if (this.#raw?.terminate !== undefined) this.#raw.terminate();
@@ -56,13 +56,13 @@ export class SocketAttempt {
     this.#end(1006);
   }
 
-  /** What the server sent is of no use. */
+  /** Ends it because the server's data is not valid. */
   refuse(why: string): void {
     this.#isFault = true;
     this.drop(why);
   }
 
-  /** Called at intervals: asks for a sign of life when there was none, and gives up when none comes. */
+  /** Called at intervals. Sends a ping after some silent checks, and ends the connection after some more. */
   check(): void {
     if (this.#raw === undefined) return; // its turn has not come
     this.#silentChecks += 1;
@@ -70,7 +70,7 @@ export class SocketAttempt {
     if (this.#silentChecks >= DEAD_AFTER) this.drop("it fell silent");
   }
 
-  /** Asks for a sign of life now; without one it is given up at the next look. */
+  /** Sends a ping now. Without an answer, the next check ends the connection. */
   verify(): void {
     if (this.#raw === undefined) return; // its turn has not come
     this.#silentChecks = DEAD_AFTER - 1;
@@ -108,7 +108,7 @@ export class SocketAttempt {
       };
       raw.onclose = ({ code }: { code?: number }) => this.#end(code ?? 1006);
       raw.onopen = opened;
-      // One that is mocked has no line to wait for: it may be open, or refused, by now.
+      // A mocked socket may be open, or refused, already.
       if (raw.readyState === OPEN) opened();
       if (raw.readyState === CLOSED) this.#end(1006);
     } catch (error) {
@@ -117,7 +117,7 @@ export class SocketAttempt {
     }
   }
 
-  /** It had an error before it was open. Node 22's own never says that it is closed then. */
+  /** After an error before it was open: Node 22's own WebSocket never emits `close` then. */
   #fail(): void {
     if (this.#state === CONNECTING) this.#end(1006);
   }
@@ -134,11 +134,11 @@ export class SocketAttempt {
 
 interface RawError {
   readonly message?: unknown;
-  /** The package `ws` says more than browsers do. */
+  /** Set by the package `ws`, not by browsers. */
   readonly error?: unknown;
 }
 
-/** Frames that break the protocol, are too large, or are no UTF-8: they would come again. */
+/** Close codes for frames that break the protocol or are not UTF-8: a new connection would have the same fault. */
 const FAULTS: ReadonlySet<number> = new Set([1002, 1003, 1007]);
 
 function isFault(error: unknown): boolean {
@@ -146,9 +146,9 @@ function isFault(error: unknown): boolean {
   return typeof code === "string" && code.startsWith("WS_ERR_");
 }
 
-/** How long a socket that had an error before it was open may take to say that it is closed. */
+/** How long a socket that had an error before it was open may take to emit `close`. */
 const CLOSE_WAIT_MS = 50;
 
-/** Looks without a message before we ask for one, and before we stop waiting. */
+/** Checks without a message before a ping, and before the end. */
 const PING_AFTER = 3;
 const DEAD_AFTER = 6;

@@ -1,4 +1,4 @@
-/** A promise, and what settles it. */
+/** A promise with the functions that settle it. */
 export function deferred<T>(): {
   readonly promise: Promise<T>;
   readonly resolve: (value: T | PromiseLike<T>) => void;
@@ -10,7 +10,7 @@ export function deferred<T>(): {
   return { promise, resolve, reject };
 }
 
-/** As the promise, or rejects with the reason of the signal where that aborts first: what was asked goes on. */
+/** Settles as the promise does, or rejects with the signal's reason if that aborts first. The work behind the promise goes on. */
 export async function unlessAborted<T>(
   promise: Promise<T>,
   signal: AbortSignal | undefined,
