@@ -1,9 +1,9 @@
 /**
- * The one subscription that a session's requests share: what the session says,
- * handed to whoever asked for it.
+ * The subscription that all requests of a session share: it passes the session's
+ * events to the callers that they concern.
  *
- * It begins at the journal's end of the moment before the first request is
- * sent, so the answer to every request is in what it hears.
+ * It begins at the end of the journal before the first request is sent, so it
+ * receives the answer to every request.
  */
 import type { SessionStatus } from "../contract/index.ts";
 import type { Position } from "../contract/position.ts";
@@ -14,18 +14,18 @@ import { BEGINNING, subscribe } from "./reader.ts";
 
 export interface FeedListener {
   onEvent(event: SessionEvent): void;
-  /** Nothing more will be heard. */
+  /** No more events follow. */
   ended(error: Error): void;
 }
 
 export class Feed {
   readonly session_id: string;
   readonly link: ServerLink;
-  /** By the `msg_id` of what they asked. */
+  /** By the `msg_id` of their requests. */
   readonly #callers = new Map<string, Set<FeedListener>>();
   readonly #listeners = new Set<FeedListener>();
   #opening: Promise<void> | undefined;
-  /** What is said stands behind this, while something has to come before it. */
+  /** New messages wait for this, while something must be sent before them. */
   #held: Promise<void> | undefined;
   #stop: (() => void) | undefined;
   #status: SessionStatus | undefined;
@@ -36,29 +36,29 @@ export class Feed {
     this.session_id = session_id;
   }
 
-  /** As last heard. */
+  /** The last received status. */
   get status(): SessionStatus | undefined {
     return this.#status;
   }
 
-  /** The place up to which everything has been heard. */
+  /** The position up to which all events have been received. */
   get seen(): Position {
     return this.#seen;
   }
 
-  /** Which session it is, for what is said to its kernel: another one shall not take it. */
+  /** The journal's id for messages to the kernel: another session of the same id refuses them. */
   get target(): { readonly journal_id?: string } {
     const { journal_id } = this.#seen;
     return journal_id === undefined ? {} : { journal_id };
   }
 
-  /** Says something once those who wait for the feed to open, and asked before, have had their turn. */
+  /** Sends a message after those of earlier callers that wait for the feed to open. */
   inOrder<T>(send: () => Promise<T>): Promise<T> {
-    // One step behind the same promise, so in the order of the calls; that it does not open is said elsewhere.
+    // All wait for the same promise, so they run in the order of the calls. Other code reports that the feed does not open.
     return (this.#held ?? this.#opening ?? Promise.resolve()).then(send, send);
   }
 
-  /** Resolves when it is open, and it is the caller's turn. */
+  /** Resolves when the feed is open and the caller may send. */
   ready(): Promise<void> {
     if (this.#held === undefined) return this.open();
     if (this.#opening === undefined) {
@@ -67,7 +67,7 @@ export class Feed {
     return this.#held;
   }
 
-  /** What is said from now on is said once `done` has settled: who interrupts, and then asks, means it in that order. */
+  /** Later messages are sent after `done` has settled: an interrupt and a later request keep their order. */
   holdUntil(done: Promise<unknown>): void {
     const before = this.#held ?? this.#opening ?? Promise.resolve();
     this.#hold(
@@ -78,7 +78,7 @@ export class Feed {
     );
   }
 
-  /** Resolves once it has a place in the journal. Rejects with `session_not_found`. May be called again after it has ended. */
+  /** Resolves when it has a position in the journal. Rejects with `session_not_found`. May be called again after it has ended. */
   open(): Promise<void> {
     if (this.#opening !== undefined) return this.#opening;
     const opening = this.#open(() => this.#opening === opening);
@@ -89,7 +89,7 @@ export class Feed {
     return opening;
   }
 
-  /** Hears what `msg_id` caused, and what concerns everybody. Returns what ends that. */
+  /** Receives the events that `msg_id` caused, and those that concern all callers. Returns a function that ends that. */
   expect(msg_id: string, caller: FeedListener): () => void {
     const askers = this.#callers.get(msg_id) ?? new Set();
     this.#callers.set(msg_id, askers.add(caller));
@@ -100,13 +100,13 @@ export class Feed {
     };
   }
 
-  /** Hears everything. */
+  /** Receives all events. Returns a function that ends that. */
   listen(listener: FeedListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Resolves once everything up to number `seq` has been heard, or nothing more of that journal will be. */
+  /** Resolves when all events up to number `seq` have been received, or no more events of that journal follow. */
   async reached(seq: number): Promise<void> {
     if (this.#seen.seq >= seq) return;
     await new Promise<void>((resolve) => {
@@ -121,7 +121,7 @@ export class Feed {
     });
   }
 
-  /** Stops listening; who still waits is told. */
+  /** Stops listening. Callers that still wait get an error. */
   close(): void {
     this.#stop?.();
     this.#over(detached(this.session_id));
@@ -157,7 +157,7 @@ export class Feed {
     for (const asker of this.#concerned(event)) asker.onEvent(event);
   }
 
-  /** Many may wait, and much is said: only those are told whom it concerns. */
+  /** The callers that an event concerns. There may be many callers and many events, so not every caller gets every event. */
   #concerned(event: SessionEvent): Iterable<FeedListener> {
     if (event.kind === "execution") return this.#callersOf(event.execution_id);
     if (event.kind === "refused") {
@@ -165,7 +165,7 @@ export class Feed {
     }
     if (OF_ALL.has(event.kind)) return this.#all();
     if (!isMessage(event)) return [];
-    // A display may be updated by whoever comes later.
+    // A later execution may update a display.
     if (event.msg_type === "update_display_data") return this.#all();
     return this.#callersOf(event.parent_header?.msg_id);
   }

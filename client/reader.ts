@@ -1,10 +1,10 @@
 /**
- * A reader of a session's journal with a place of its own: of all of it, or of
- * what one execution says there.
+ * A reader of a session's journal with its own position. It reads all events, or
+ * those of one execution.
  *
- * Whoever takes its time costs a bounded amount of memory: when too much
- * waits, we stop listening, and go on from the same place once it has been
- * taken. Nothing is lost, because the journal keeps it.
+ * A slow reader uses a limited amount of memory: when too much waits, the
+ * subscription stops, and continues from the same position when the reader has
+ * taken what waits. Nothing is lost, because the journal keeps it.
  */
 import {
   fromPosition,
@@ -16,25 +16,25 @@ import { isRecord } from "./frames.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Queue } from "./queue.ts";
 
-/** What may wait for whoever reads; estimated bytes. */
+/** The limit of what waits for the reader; estimated bytes. */
 const MAX_WAITING = 8 * 1024 * 1024;
 
-/** What is read. Of an execution, to its end. */
+/** What is read: a session, or one execution to its end. */
 export interface Source {
   readonly session_id: string;
   readonly execution_id?: string | undefined;
 }
 
 export interface ReadOptions {
-  /** Begins after this place. */
+  /** Begins after this position. */
   readonly after: Position;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Everything that is kept, of whichever journal there is. */
+/** The beginning of what is kept, of any journal. */
 export const BEGINNING: Position = { journal_id: undefined, seq: 0 };
 
-/** Ends when the session is deleted, or the execution over. Throws the failure that ended it, or `signal`'s reason. */
+/** Ends when the session is deleted or the execution ends. Throws the failure that ended it, or `signal`'s reason. */
 export async function* read(
   line: ServerLink,
   source: Source,
@@ -66,13 +66,13 @@ export async function* read(
 }
 
 export interface Listener {
-  /** `position`: where a reader is that has heard it. */
+  /** `position`: the reader's position after the event. */
   onEvent(event: SessionEvent, position: Position): void;
-  /** Once, and last. Without an error: the session was deleted, or the execution is over. Not called after it was stopped. */
+  /** Called once and last, but not after the reader has stopped. Without an error: the session was deleted, or the execution has ended. */
   ended(error: Error | undefined): void;
 }
 
-/** Hears everything after a place, through reconnections. Returns what stops it. */
+/** Receives all events after a position, through reconnections. Returns a function that stops it. */
 export function subscribe(
   line: ServerLink,
   source: Source,
@@ -95,7 +95,7 @@ export function subscribe(
         const { id, data } = isRecord(tracked) ? tracked : {};
         const place = positionIn(id);
         for (const event of eventsIn(data, place, seen, isWhole)) {
-          if (isOver) return; // whoever heard the one before has left
+          if (isOver) return; // the listener has left at the event before
           seen = positionAfter(event, seen, place);
           listener.onEvent(event, seen);
         }
@@ -125,8 +125,8 @@ export function subscribe(
 }
 
 /**
- * What is new in what came: nothing where it comes twice after a reconnection.
- * The whole journal has no holes: numbers that are left out are named.
+ * The new events in received data: none if it arrives twice after a reconnection.
+ * In the whole journal, skipped numbers become a gap.
  */
 function* eventsIn(
   data: unknown,
@@ -148,7 +148,7 @@ function* eventsIn(
   yield event;
 }
 
-/** Where a reader is that has heard it. */
+/** The reader's position after the event. */
 function positionAfter(
   event: SessionEvent,
   { journal_id, seq }: Position,

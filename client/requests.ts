@@ -1,7 +1,6 @@
 /**
- * Requests with a reply of their own: sent like everything else, once and in
- * order, and answered from the session's feed. So a reply survives a lost
- * connection, as outputs do.
+ * Requests with a reply: sent like all messages, once and in order. The reply is
+ * read from the session's feed, so it survives a lost connection, as outputs do.
  */
 import type { MessageType } from "../contract/index.ts";
 import { SupervisorError } from "../contract/reasons.ts";
@@ -21,14 +20,14 @@ export interface RequestOptions {
   readonly channel?: "shell" | "control" | undefined;
   /** Milliseconds until `no_answer`; 10 000 unless said. */
   readonly timeout_ms?: number | undefined;
-  /** Stops waiting; the kernel is not told. */
+  /** Stops the wait, without a message to the kernel. */
   readonly signal?: AbortSignal | undefined;
 }
 
 const TIMEOUT_MS = 10_000;
 
 export type RequestType = `${string}_request`;
-/** The reply to a request, where the protocol knows it. */
+/** The reply to a request, if the protocol defines it. */
 export type ReplyTo<T extends RequestType> = T extends `${infer Name}_request`
   ? `${Name}_reply` extends infer Reply extends MessageType
     ? MessageOf<Reply>
@@ -36,8 +35,8 @@ export type ReplyTo<T extends RequestType> = T extends `${infer Name}_request`
   : never;
 
 /**
- * Rejects with a `KernelError` where the kernel answers with an error, with
- * `kernel_exited` where it cannot any more, with `no_answer` where it does not.
+ * Rejects with a `KernelError` if the kernel answers with an error, with
+ * `kernel_exited` if it has ended, with `no_answer` if it does not answer.
  */
 export async function request<T extends RequestType>(
   line: ServerLink,

@@ -1,7 +1,7 @@
 /**
- * Who answers when code asks for input: the person at the terminal, else the
- * lines of standard input, one for each question. Nothing is read before it is
- * asked for.
+ * Reads the answers to input requests of code: from the person at the terminal, or
+ * else from standard input, one line for each request. Nothing is read before a
+ * request.
  */
 import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";
@@ -13,10 +13,10 @@ export interface InputPrompt {
   readonly password: boolean;
 }
 
-/** What ipykernel takes for the end of the input. */
+/** ipykernel reads this as the end of the input. */
 export const END_OF_INPUT = "\u0004";
 
-/** Resolves each question with a line without its end; with `undefined` where there is no more input, or `signal` aborted. */
+/** The function resolves with a line, without its line end; with `undefined` if the input has ended or `signal` has aborted. */
 export function inputReader(terminal: Terminal) {
   let lines: AsyncIterator<string> | undefined;
   return async (

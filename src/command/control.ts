@@ -1,4 +1,4 @@
-/** `kallichore start`, `interrupt`, `restart`, `stop`, `kill`, `delete`: what is done to sessions from outside. */
+/** `kallichore start`, `interrupt`, `restart`, `stop`, `kill`, `delete`: the commands that control sessions. */
 import { Command } from "commander";
 import type { Client, Session } from "../../client/index.ts";
 import {
@@ -16,7 +16,7 @@ import { describeError } from "./report.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** One thing to do to sessions that are named. */
+/** An action on named sessions. */
 interface Action {
   readonly summary: string;
   readonly description: string;
@@ -106,7 +106,7 @@ export function controlCommands(context: CommandContext): Command[] {
   });
 }
 
-/** Does it to each session in turn; one that fails does not keep the others from it. Throws where it is the only one. */
+/** Runs the action for each session in turn. A failure does not stop the others; it is thrown if there is only one session. */
 async function runAction(
   action: Action,
   names: readonly string[],

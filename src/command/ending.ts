@@ -18,7 +18,7 @@ export class Ending implements Disposable {
   #interrupt: (() => void) | undefined;
   #laterSignals = 0;
 
-  /** `gone` aborts when nobody reads any more what we write. */
+  /** `gone` aborts when the reader of our output has left. */
   constructor(gone: AbortSignal) {
     this.#signals = onSignals((signal) => {
       const interrupt = this.#interrupt;
@@ -30,7 +30,7 @@ export class Ending implements Disposable {
     gone.addEventListener("abort", () => this.end("broken_pipe"));
   }
 
-  /** Aborts when it comes; its reason is a `CommandError`. */
+  /** Aborts at the end; its reason is a `CommandError`. */
   get signal(): AbortSignal {
     return this.#end.signal;
   }
@@ -39,17 +39,17 @@ export class Ending implements Disposable {
     return this.#end.signal.aborted;
   }
 
-  /** How the command then ends. */
+  /** The exit code's name. */
   get exit(): ExitCode | undefined {
     return this.#exit;
   }
 
-  /** The next Ctrl-C does this, instead of ending everything. `undefined`: nothing, again. */
+  /** The next Ctrl-C calls this instead of ending the command. `undefined`: Ctrl-C ends the command. */
   set onInterrupt(interrupt: (() => void) | undefined) {
     this.#interrupt = interrupt;
   }
 
-  /** Without an error the person knows why. */
+  /** Without an error, the person knows the reason already. */
   end(
     exit: ExitCode,
     error = new CommandError(exit, exits[exit][1], { isSaid: true }),

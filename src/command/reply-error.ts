@@ -1,11 +1,11 @@
 /**
- * An error that the kernel told in its reply alone, as ipykernel does where its
- * text cannot be sent as an output: as the event that would have told it.
+ * An error that the kernel sends only in its reply, as ipykernel does if the text
+ * cannot be sent as an output, becomes an error event.
  */
 import { errorIn } from "../../outputs/outputs.ts";
 import type { ExecutionEvent } from "../../client/index.ts";
 
-/** The events of one execution, and after them the error that none of them has told. */
+/** The events of one execution, and then the reply's error if no event had it. */
 export async function* withReplyError(
   events: AsyncIterable<ExecutionEvent>,
 ): AsyncGenerator<ExecutionEvent, void> {
@@ -16,7 +16,7 @@ export async function* withReplyError(
     if (event.type === "execute_reply") reply = event;
     yield event;
   }
-  // Only now: reply and outputs come in any order.
+  // Only at the end: reply and outputs arrive in any order.
   if (hasError || reply?.status !== "error") return;
   const { seq, message } = reply;
   yield { seq, type: "error", ...errorIn(message.content), message };

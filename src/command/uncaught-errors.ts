@@ -1,12 +1,11 @@
 /**
- * What is left of an error that nothing of ours caught: a bug of ours. The
- * server ends by it, in order; what some promise rejects with that nobody waits
- * for is told to the log alone, since that is no reason to end everybody's
- * kernels.
+ * Handles errors that no code caught: bugs of the server. An uncaught exception ends
+ * the server in order. An unhandled rejection is only logged, because it is not a
+ * reason to end all kernels.
  */
 import type { Log } from "../log/log.ts";
 
-/** Calls `broken` when an error has reached nobody, until it is disposed. */
+/** Calls `broken` for each uncaught exception, until it is disposed of. */
 export function onUncaughtError(
   log: Log,
   broken: (error: unknown) => void,

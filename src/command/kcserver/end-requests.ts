@@ -1,7 +1,6 @@
 /**
- * Who may end the server, and how urgently: the first request lets kernels end
- * in order; somebody who interrupts or terminates us again does not want to
- * wait for them.
+ * Requests to end the server. After the first request, kernels end in order. A
+ * second interrupt or termination ends them by force.
  *
  * A hangup is never urgent: a client that asks us to shut down closes the
  * terminal that it started us in right after it.
@@ -25,13 +24,13 @@ const SIGHUP = 1;
  */
 const CLOSING_MS = 3_000;
 
-/** Signals that come together are one: a shell, npm and a terminal may each hand on the same Ctrl-C. */
+/** Signals within this time count as one: a shell, npm and a terminal may each pass on the same Ctrl-C. */
 const SAME_SIGNAL_MS = 500;
 
 export interface EndRequests extends Disposable {
   /** Resolves at the first request. */
   readonly first: Promise<EndRequest>;
-  /** Resolves when it is to be over at once. */
+  /** Resolves when the server should end by force. */
   readonly urgent: Promise<EndRequest>;
   /** In order; nothing when the end has begun. */
   request(ending: EndRequest): void;
