@@ -1,6 +1,5 @@
 /**
- * A server, as a program uses it: its kernelspecs, its sessions, and the
- * connection to it.
+ * The client of a server: its kernelspecs, its sessions, and the connection.
  */
 import type { TRPCClient } from "@trpc/client";
 import type {
@@ -21,34 +20,34 @@ import type { Where } from "./where.ts";
 export type ClientOptions = Where & AddressOptions;
 
 export type ConnectOptions = AddressOptions & {
-  /** Milliseconds until the attempt is given up; 10 000 unless said. */
+  /** Milliseconds until the attempt fails. Default: 10 000. */
   readonly timeout_ms?: number | undefined;
-  /** Gives the attempt up: it rejects with the signal's reason. */
+  /** Ends the attempt: it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 } & (
     | (Where & { readonly connectionFile?: never })
     | {
-        /** The file that `--connection-file` made the server write; it has the token, too. */
+        /** The file that the server writes for `--connection-file`; it also holds the token. */
         readonly connectionFile: string;
         readonly url?: never;
         readonly socketPath?: never;
       }
   );
 
-/** As the contract has it, and nothing beside: a name that is misspelt does not compile. */
+/** The contract's type without unknown members: a misspelt name does not compile. */
 type Exactly<T> = {
   [K in keyof T as string extends K ? never : K]: T[K];
 };
 
 export type VarAction = Exactly<Wire.VarAction>;
 
-/** What a session is made from. */
+/** The options of a new session. */
 export type NewSession = Omit<Exactly<Wire.NewSession>, "env"> & {
-  /** Applied in order, each to the result of those before it. */
+  /** Applied in order, each to the result of the actions before it. */
   readonly env?: VarAction[] | undefined;
 };
 
-/** How the server is. */
+/** The status of the server. */
 export type ServerStatus = Omit<
   Exactly<Wire.ServerStatus>,
   "version" | "server_version"
@@ -63,12 +62,12 @@ export type KernelspecList = OutputOf<typeof contract.kernelspecs.list.output>;
 
 const TIMEOUT_MS = 10_000;
 
-/** A client that connects when it is first needed. Asks nothing of the server yet. */
+/** Makes a client that connects when it is first used. Sends nothing to the server yet. */
 export function createClient(options: ClientOptions): Client {
   return new Client(linkTo(addressOf(options, options)));
 }
 
-/** A client that is connected. Rejects with `unauthorized` where the token is not right, with a `ConnectionError` where nobody answers in time. */
+/** Makes a connected client. Rejects with `unauthorized` if the token is wrong, with a `ConnectionError` if no server answers in time. */
 export async function connect(options: ConnectOptions): Promise<Client> {
   const { timeout_ms = TIMEOUT_MS, signal } = options;
   signal?.throwIfAborted();
@@ -92,7 +91,7 @@ async function addressIn(options: ConnectOptions): Promise<Address> {
 
 /** A server: its kernelspecs, its sessions, and the connection to it. */
 export class Client implements AsyncDisposable {
-  /** Everything that the contract has, typed, as tRPC gives it: failures are in `error.data.failure`. */
+  /** All operations of the contract, typed, in tRPC's form: failures are in `error.data.failure`. */
   readonly trpc: TRPCClient<AppRouter>;
   readonly connection: ConnectionView;
   readonly sessions: Sessions;
@@ -105,13 +104,13 @@ export class Client implements AsyncDisposable {
     this.sessions = new Sessions(link);
   }
 
-  /** What can be started, what is started by default, and what could not be read. */
+  /** The kernelspecs, the default one, and those that could not be read. */
   kernelspecs(options: CallOptions = {}): Promise<KernelspecList> {
     const { kernelspecs } = this.trpc;
     return this.#link.ask(kernelspecs.list.query(undefined, options), options);
   }
 
-  /** How the server is. Needs no token. */
+  /** The status of the server. Needs no token. */
   async status(options: CallOptions = {}): Promise<ServerStatus> {
     const { server } = this.trpc;
     const { version, server_version, ...rest } = await this.#link.ask(
@@ -134,7 +133,7 @@ export class Client implements AsyncDisposable {
     const { signal, ...given } = options;
     const call = signal === undefined ? {} : { signal };
     const name = kernel_name ?? (await this.#defaultKernel(given, call));
-    // Not to be stopped half-way: a session that was created and not heard of would stay.
+    // Without the signal: if it aborted here, a session could stay that the caller does not know.
     const session = await this.sessions.create({
       ...given,
       ...(name !== undefined && { kernel_name: name }),
@@ -142,19 +141,19 @@ export class Client implements AsyncDisposable {
     try {
       await session.start(call);
     } catch (error) {
-      // The failure to start is what matters; its session may be gone, or the server.
+      // The caller needs the failure of the start; the session or the server may be gone.
       await session[Symbol.asyncDispose]().catch(() => {});
       throw error;
     }
     return session;
   }
 
-  /** A session that is there already. Asks nothing of the server yet. */
+  /** A handle of an existing session. Sends nothing to the server yet. */
   session(session_id: string): Session {
     return new Session(this.#link, session_id, false);
   }
 
-  /** Detaches from everything. Sessions go on; what has not been sent is given up. */
+  /** Closes the connection. Sessions go on; messages that are not sent are dropped. */
   close(): void {
     this.#link.connection.close();
   }
@@ -179,7 +178,7 @@ export class Sessions {
     this.#line = line;
   }
 
-  /** In the order of their creation; only those that have all of `labels`, where they are given. */
+  /** In the order of their creation; if `labels` are given, only those that have all of them. */
   async list({
     labels,
     ...options

@@ -1,7 +1,7 @@
 /**
- * The server that a command talks to: the one that was named, else the newest
- * of this user's that runs (each leaves a record), else, for commands that can
- * do without, one in this very process that ends with the command.
+ * Finds the server for a command: the named one; or else this user's newest running
+ * server (each writes a record); or else, for commands that need no running server,
+ * a server in this process that ends with the command.
  */
 import { type Client, createClient } from "../../client/index.ts";
 import { KERNEL_SOCKETS } from "../kernel/ipc.ts";
@@ -12,15 +12,15 @@ import { readRecords, type ServerRecord } from "./record.ts";
 import { readToken } from "./token.ts";
 import { whyOf } from "./why.ts";
 
-/** What the person said about it. A token file counts for whichever server is used. */
+/** The options that choose a server. A token file applies to any server. */
 export interface ServerChoice {
   /** An address, the path of a socket, or a process id. */
   readonly server?: string | undefined;
-  /** The file that holds its token. */
+  /** The file that holds the token. */
   readonly token?: string | undefined;
 }
 
-/** A client, and what has to end with it. */
+/** A client, and the embedded server that ends with it. */
 export interface ServerConnection extends AsyncDisposable {
   readonly client: Client;
   readonly isEmbedded: boolean;
@@ -29,14 +29,14 @@ export interface ServerConnection extends AsyncDisposable {
 interface ServerAddress {
   readonly where: { readonly url: string } | { readonly socketPath: string };
   readonly token: string | undefined;
-  /** Where a record tells: so that nobody takes another server for it. */
+  /** From a record: so that another server at the same address is noticed. */
   readonly server_id?: string | undefined;
 }
 
 /** Milliseconds: it is on this machine, or as good as. */
 const TIMEOUT_MS = 3_000;
 
-/** Throws `refused` where there is no server. */
+/** Throws `refused` if no server runs. */
 export async function openServer(
   choice: ServerChoice,
 ): Promise<ServerConnection> {
@@ -47,7 +47,7 @@ export async function openServer(
   });
 }
 
-/** `undefined` where none was named and none runs. Throws `refused` where the named one cannot be asked. */
+/** `undefined`: no server was named, and none runs. Throws `refused` if the named one does not answer. */
 export async function findServer(
   choice: ServerChoice,
 ): Promise<ServerConnection | undefined> {
@@ -77,16 +77,16 @@ export async function findServer(
       await assertThere(client, address);
       return connected(client);
     } catch {
-      client.close(); // it is going just now, or hangs: the next
+      client.close(); // it is ending, or does not answer: try the next
     }
   }
   return undefined;
 }
 
-/** Bytes. Its one reader is the command: better to keep what a slow pipe has not taken than to lose it. */
+/** Bytes. The command is the only reader, and a slow pipe must not lose output. */
 const JOURNAL = 512 * 1024 * 1024;
 
-/** A server of our own, in this process, for as long as the command lasts. */
+/** Starts a server in this process that ends with the command. */
 export async function startEmbedded(): Promise<ServerConnection> {
   const dirs = process.env["KALLICHORE_KERNELSPEC_DIR"] ?? "";
   const sockets = process.env["KALLICHORE_KERNEL_SOCKETS"];

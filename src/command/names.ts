@@ -1,10 +1,10 @@
-/** Names as people type them: whole or begun, and what they may have meant. */
+/** Resolves names that people type: whole or in part. Suggests similar names. */
 import { resolve } from "node:path";
 import editDistance from "damerau-levenshtein";
 import type { ActiveSession, Client } from "../../client/index.ts";
 import { CommandError } from "./exit.ts";
 
-/** The session that `name` names: its id, or an unambiguous beginning of it. Throws `refused`, which says what there is. */
+/** Finds a session by its id, or by an unambiguous beginning of it. Throws `refused` with a list of the sessions. */
 export async function findSession(
   client: Client,
   name: string,
@@ -30,7 +30,7 @@ export async function findSession(
   });
 }
 
-/** A session with a kernel that takes code. Throws `refused`. */
+/** Finds a session with a running kernel. Throws `refused`. */
 export async function findRunning(
   client: Client,
   name: string,
@@ -48,7 +48,7 @@ export async function findRunning(
   );
 }
 
-/** The kernelspec of that name, in whatever case; the default where none is named. Throws `refused`, which says what there is. */
+/** Finds the kernelspec of that name, in any case; without a name, the default. Throws `refused` with a list of the kernels. */
 export async function findKernel(
   client: Client,
   name: string | undefined,
@@ -85,7 +85,7 @@ export async function findKernel(
   });
 }
 
-/** `--cwd`, seen from here; where nothing is said, here, if the server has such a directory. */
+/** `--cwd`, relative to the current directory. Default: the current directory, if the server has it. */
 export function directoryOf(cwd: string | undefined) {
   if (cwd === undefined) {
     return {
@@ -115,7 +115,7 @@ function meant(
   return `There are: ${listed}${more}`;
 }
 
-/** The one that is most like it, if one is like it at all. */
+/** The most similar name; `undefined` if none is similar. */
 export function closest(
   name: string,
   names: readonly string[],

@@ -1,4 +1,4 @@
-/** What went wrong, told to the person: what was wrong, what there is of the kernel's own words, what to do. */
+/** Reports an error to the person: what was wrong, the kernel's own output, and what to do. */
 import { ConnectionError, SupervisorError } from "../../client/index.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
 import type { Terminal } from "./terminal.ts";
@@ -12,7 +12,7 @@ interface ErrorDescription {
   readonly hint?: string | undefined;
 }
 
-/** Tells it, and says how the command ends. */
+/** Prints the error. Returns the exit code's name. */
 export async function report(
   error: unknown,
   json: boolean,
@@ -42,7 +42,7 @@ export async function report(
   return exit;
 }
 
-/** The words and the exit code of an error. */
+/** The message and the exit code of an error. */
 export function describeError(error: unknown): ErrorDescription {
   if (error instanceof CommandError) {
     const { exit, message, reason, hint } = error;
@@ -83,7 +83,7 @@ const hints: Readonly<Partial<Record<SupervisorError["reason"], string>>> = {
   program_not_found: "kallichore kernels says where each kernel comes from.",
 };
 
-/** Set off, so that the kernel's words are not taken for ours. */
+/** Indented, so that the kernel's output differs from our messages. */
 export function quoted(text: string, dim: (text: string) => string): string {
   return text
     .trimEnd()

@@ -1,7 +1,6 @@
 /**
- * One piece of code on its way through a session, with a person or a pipe on
- * both sides: what it says is shown, what it asks is answered, Ctrl-C and time
- * interrupt it, and what killed its kernel is told.
+ * Runs code in a session for a person or a pipe: shows its output, answers its input
+ * requests, interrupts it at Ctrl-C or a timeout, and reports why its kernel died.
  */
 import {
   type Execution,
@@ -34,12 +33,12 @@ export interface CodeOutcome {
   readonly exit: ExitCode;
 }
 
-/** What the kernel is given to end what was interrupted because time was up. */
+/** How long the kernel may take to end code that was interrupted by the timeout. */
 const INTERRUPT_TIMEOUT_MS = 5_000;
-/** How long the news of how a kernel died, and an interrupt on leaving, may take. */
+/** How long a request for the kernel's last output, or an interrupt at the end, may take. */
 const SHORT_TIMEOUT_MS = 2_000;
 
-/** Resolves when it is over, or cut short. Rejects with `kernel_exited`, with the kernel's last words, where that is why. */
+/** Resolves when the code or the command has ended. Rejects with `kernel_exited`, with the kernel's last output, if the kernel died. */
 export async function runCode(
   code: Code,
   session: Session,

@@ -1,10 +1,10 @@
 /**
- * The person, or the pipe, on the other side: what is written there, whether
- * colours are welcome, and that the reader may go away at any time.
+ * The output of a command, to a terminal or a pipe: text, colours if the terminal
+ * has them, and the signal that the reader has left, which may happen at any time.
  *
- * Writing waits for the reader, so nothing piles up here. Pipes are written
- * without blocking the process: whoever does not read must not keep us from
- * hearing Ctrl-C, nor a kernel in the same process from being heard.
+ * A write waits for the reader, so no output piles up here. Writes to pipes do not
+ * block the process: with a slow reader, Ctrl-C and a kernel in this process are
+ * still handled.
  */
 import { once } from "node:events";
 import { stripVTControlCharacters } from "node:util";
@@ -22,7 +22,7 @@ export function openTerminal() {
   return {
     out,
     err,
-    /** Aborts when nobody reads any more what we write. */
+    /** Aborts when the reader of the output has left. */
     gone: gone.signal,
     /** A document for machines. */
     json: (value: unknown): Promise<void> => out.line(JSON.stringify(value)),
