@@ -7,7 +7,7 @@ export const socketFetch: typeof Host.socketFetch = absent;
 export const readConnectionFile: typeof Host.readConnectionFile = absent;
 
 /** Browsers do not say. */
-export const lineTrouble: typeof Host.connectionFault = () =>
+export const connectionFault: typeof Host.connectionFault = () =>
   Promise.resolve(undefined);
 
 function absent(): never {
