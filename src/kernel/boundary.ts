@@ -2,9 +2,9 @@
  * The boundary between what a kernel sends and what we do about it, for every
  * link of a kernel and for both drivers.
  *
- * The callbacks of a driver run in the event loop's own hands: what they throw
- * ends the process. Here they may throw. The fault ends the one message, is
- * counted for the session, and the next message is heard as if nothing had been.
+ * The event loop calls the callbacks of a driver: an error that they throw ends
+ * the process. Here they may throw. The error ends this one message and is
+ * counted for the session. The next message is received as usual.
  */
 import type { Faults } from "../log/faults.ts";
 import { inOrder } from "../time/in-order.ts";
@@ -20,13 +20,13 @@ import {
 export interface ContainedOptions extends Omit<LinkOptions, "onMessages"> {
   /** kernel → us, one at a time and in order. May throw; frames are valid for the time of the call. */
   readonly onMessage: (frames: Frames) => void;
-  /** The same of a message that is large, in short steps; nothing that comes after it on the channel is heard before its end. */
+  /** The same of a message that is large, in short steps; later messages of the channel are received after it. */
   readonly onLarge?: (frames: Frames) => Generator<void, void>;
-  /** Told when a large message is being heard, with what resolves when none is. */
+  /** Called while large messages are received. `until` resolves when none is left. */
   readonly busy?: (until: Promise<void>) => void;
 }
 
-/** Bytes. Smaller messages are heard at once. */
+/** Bytes. Smaller messages are received at once. */
 const LARGE = 2 * 1024 * 1024;
 
 export type Boundary = ReturnType<typeof boundaryOf>;
@@ -36,20 +36,20 @@ export function boundaryOf(
   faults: Faults,
   session: string,
 ) {
-  /** A message that was not taken: what was wrong with it, never what it held. */
+  /** Counts a refused message. `why` says what was wrong, never what it held. */
   const refused = (channel: string, why: string): void =>
     faults.count("A message from the kernel was refused", why, {
       session,
       channel,
     });
-  /** A message that was nearly JSON, and is now. */
+  /** Counts a message whose JSON was repaired. */
   const repaired = (channel: string, what: string): void =>
     faults.count("A message from the kernel was repaired", what, {
       session,
       channel,
     });
 
-  /** Throws as the driver does, for options that could never work. */
+  /** Throws, as the driver does, for options that cannot work. */
   const connect = (channel: string, options: ContainedOptions): Link => {
     const {
       onMessage,

@@ -1,9 +1,9 @@
 /**
- * Is the kernel still there? Sends bytes to its echo and reports when they
- * stop coming back, and when they come back again.
+ * The heartbeat: sends bytes to the kernel's echo socket, and reports when echoes
+ * stop and when they return.
  *
  * Silence is information, never a reason to end a kernel whose process lives.
- * A gap in our own clock (a laptop that slept, a stopped process) is forgiven.
+ * A gap in our own clock (a laptop that slept, a stopped process) does not count.
  */
 import { randomBytes } from "node:crypto";
 import type { Boundary } from "./boundary.ts";
@@ -11,22 +11,22 @@ import type { CurveKeys } from "../zmq/transport.ts";
 
 /** How long an echo may take. */
 const TIMEOUT_MS = 5_000;
-/** A timer that is this late tells of us, not of the kernel: its echo may be waiting to be read. */
+/** A timer that fires this late means that our process did not run: the echo may wait to be read. */
 const LATE_MS = 1_000;
-/** From an echo to the next question. */
+/** From an echo to the next beat. */
 const INTERVAL_MS = 2_000;
-/** Most bytes that an echo may have: what we send has less than 40. */
+/** The most bytes of an echo. A beat has less than 40. */
 const ECHO_LIMIT = 64 * 1024;
 
 export interface HeartbeatOptions {
   readonly boundary: Boundary;
   readonly endpoint: string;
   readonly curve: CurveKeys | undefined;
-  /** Called on every change, the first time with what was found first. */
+  /** Called with the first result, and at every change. */
   readonly changed: (beats: boolean) => void;
-  /** What answers there is no echo and never will be: it stays silent. */
+  /** Called when the peer is not an echo socket: the heartbeat stays silent. */
   readonly givenUp: (why: Error) => void;
-  /** Whether silence has an innocent cause just now, such as a kernel that cannot answer while it computes. */
+  /** Whether silence is expected now, for example because the kernel cannot answer while it computes. */
   readonly isSilenceExpected: () => boolean;
 }
 
@@ -43,7 +43,7 @@ export function watchHeartbeat({
   givenUp,
   isSilenceExpected,
 }: HeartbeatOptions): Heartbeat {
-  /** Nobody else's bytes are taken for an echo of ours. */
+  /** Distinguishes our echoes from those of other senders. */
   const name = randomBytes(8).toString("hex");
   let last = 0;
   let isAnswered = false;
@@ -65,9 +65,9 @@ export function watchHeartbeat({
     if (isOver) return;
     last += 1;
     isAnswered = false;
-    // Where nobody listens, one question that waits is enough.
+    // Without a listening peer, one waiting beat is enough.
     if (link.waiting === 0) {
-      // An empty frame first is how a dealer speaks to a REP socket, and unlike a REQ it may ask again after a silence.
+      // A dealer sends an empty frame first to a REP socket. Unlike a REQ socket, it may send again without an answer.
       link.send([EMPTY, Buffer.from(`${name} ${last}`)]);
     }
     const sentAt = performance.now();
@@ -77,7 +77,7 @@ export function watchHeartbeat({
       sendBeat();
     }, TIMEOUT_MS);
   };
-  /** Which of ours it echoes, if any. */
+  /** The number of the beat that the frame echoes, if any. */
   const beatIn = (frame: Uint8Array | undefined): number | undefined => {
     if (frame === undefined || frame.length > 40) return undefined;
     const [sender, number] = Buffer.from(frame).toString("latin1").split(" ");
@@ -87,7 +87,7 @@ export function watchHeartbeat({
   const receiveEcho = (frame: Uint8Array | undefined): void => {
     const beat = beatIn(frame);
     if (beat === undefined) return;
-    // A late echo is of an older beat; it still proves that somebody is there.
+    // A late echo belongs to an older beat; it still proves that the kernel is there.
     report(true);
     if (beat !== last || isAnswered) return;
     isAnswered = true;

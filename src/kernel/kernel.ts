@@ -1,8 +1,7 @@
 /**
- * What a session needs of a kernel: something that was started or found, has
- * answered once, can be talked to, and will one day exit. Two ports: the
- * kernel, and the provisioner that brings one. A session knows neither
- * processes nor sockets.
+ * What a session needs of a kernel: it was started or adopted, has answered once,
+ * takes messages, and will exit. Two interfaces: the kernel, and the provisioner
+ * that starts or adopts one. A session knows neither processes nor sockets.
  */
 import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
@@ -28,7 +27,7 @@ export interface Recipe {
   readonly protocol_version: string;
   readonly startup_environment: "none" | "shell" | "command" | "script";
   readonly startup_environment_arg: string | undefined;
-  /** Where clients were told that the kernel would be. */
+  /** The addresses that clients got for the kernel before its start. */
   readonly connection: ConnectionInfo | undefined;
   /** The kind of sockets that the kernelspec asks for. Default: the server's setting. */
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
@@ -36,39 +35,39 @@ export interface Recipe {
   readonly timeout_ms: number | undefined;
 }
 
-/** What is known of a run as soon as its process is there. */
+/** Facts about a run, known as soon as its process has started. */
 export interface Launched {
   readonly pid: number | undefined;
   readonly environment: Readonly<Record<string, string>>;
   readonly working_directory: string;
   readonly connection_file: string | undefined;
-  /** Ends it while it starts; `undefined` where there is no process of ours. */
+  /** Ends the process during the start; `undefined` if the process is not ours. */
   readonly kill: (() => Promise<void>) | undefined;
 }
 
-/** What the kernel's main shell does. */
+/** The state of the kernel's main shell. */
 export type ShellState = "busy" | "idle";
 
-/** What a run tells its session, as it happens. None may throw. */
+/** Callbacks from a run to its session. None may throw. */
 export interface Hooks {
   launched(run: Launched): void;
-  /** What our own first request told of the kernel's main shell. The messages that told it are left out. */
+  /** The state of the main shell, from replies to our own first request. The messages themselves are left out. */
   state(state: ShellState): void;
-  /** kernel → session, admitted and in order of arrival. What our own probing caused is left out. */
+  /** kernel → session, admitted and in order of arrival. Messages that our own probes caused are left out. */
   message(message: Message): void;
-  /** The same, of many at once. */
+  /** The same for many messages at once. */
   burst(burst: Burst): void;
-  /** The same, of a message that could not be admitted. */
+  /** The same for a message that was refused. */
   refused(refusal: Refusal): void;
-  /** kernel → session: a message of at least so many bytes, more than is taken, was passed over. */
+  /** kernel → session: a message of at least `size` bytes exceeds the limit and was skipped. */
   tooLarge(channel: Channel, size: number): void;
-  /** Resolves once the session has caught up with what it has heard on iopub; `undefined` while it keeps pace. */
+  /** Resolves once the session has caught up with the messages on iopub; `undefined` if it is not late. */
   behind(): Promise<unknown> | undefined;
-  /** A line of the process's own output, or what there was of one. */
+  /** A line of the process's own output, or a part of one. */
   output(stream: "stdout" | "stderr", text: string): void;
   registered(connection: ConnectionInfo): void;
   heartbeat(beats: boolean): void;
-  /** Once for each process that ran, started well or not, after the last message and the last line. */
+  /** Called once for each process that ran, even if the start failed, after the last message and the last line. */
   exited(exit: Exit): void;
 }
 
@@ -79,22 +78,22 @@ export interface Kernel {
   readonly info: Readonly<Record<string, unknown>>;
   /** Resolves once, with how it ended, after `Hooks.exited`. Never rejects. */
   readonly exited: Promise<Exit>;
-  /** Whether an interrupt that comes between a request and the running of its code is lost on it, or worse. */
+  /** Whether the kernel loses an interrupt that arrives between a request and the start of its code. */
   readonly missesInterrupts: boolean;
-  /** client → kernel, in order on each channel. Throws `kernel_unreachable` where it takes no more. */
+  /** client → kernel, in order on each channel. Throws `kernel_unreachable` if the kernel accepts no more messages. */
   send(message: Message): void;
   /** By signal to the process group, or by message, as its recipe says. Throws `interrupt_failed`. */
   interrupt(): Promise<void>;
-  /** Asks, insists, forces; resolves when it is gone. */
+  /** Asks the kernel to shut down, terminates it, kills it. Resolves when it is gone. */
   stop(restart: boolean): Promise<Exit>;
   /** Ends the whole process tree at once. Throws `no_process` or `process_not_found`. */
   kill(): Promise<void>;
-  /** Where its process is now, where the platform tells. */
+  /** The current directory of its process, if the platform reports it. */
   workingDirectory(): string | undefined;
 }
 
 export interface Provisioner {
-  /** Launches and waits for the first answer. A start that fails, or that `signal` aborts, has killed and reaped what it started. */
+  /** Launches and waits for the first answer. If the start fails or `signal` aborts, its process was killed and reaped. */
   launch(recipe: Recipe, hooks: Hooks, signal: AbortSignal): Promise<Kernel>;
   /** Connects to a kernel that somebody else started. */
   adopt(
@@ -105,6 +104,6 @@ export interface Provisioner {
   ): Promise<Kernel>;
   /** Sets ports aside for the next launch of that session. */
   reserve(recipe: Recipe): Promise<ConnectionInfo>;
-  /** What `reserve` set aside and a launch made (ports, files) is given back. */
+  /** Releases what `reserve` set aside and a launch made (ports, files). */
   release(session_id: string): void;
 }

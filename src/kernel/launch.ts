@@ -2,9 +2,9 @@
  * Launches a kernel on a host.
  *
  * A launch is: ports or a registration socket, a private connection file, the
- * environment, the process, its first answer. Whatever fails on the way, what
- * was started is killed and reaped. Where the kernel could not be reached at
- * what it was told to bind, it is started once more, with something else.
+ * environment, the process, its first answer. If any step fails, the process is
+ * killed and reaped. If the kernel could not be reached at the addresses that it
+ * was told to bind, it is started once more, with other addresses.
  */
 import {
   type ConnectionInfo,
@@ -35,7 +35,7 @@ import {
   stepFailure,
 } from "./start-failure.ts";
 
-/** How often a launch is tried with new ports when the kernel found its own taken. */
+/** How often a launch is tried with new ports if a port of the kernel was taken. */
 const PORT_TRIES = 3;
 /** How long a killed process may take to be gone. */
 const REAP_MS = 5_000;
@@ -49,7 +49,7 @@ export interface LaunchOptions {
 
 /** Which sockets the session's kernel is told to bind. */
 export interface SocketChoice {
-  /** What is set aside for it. Rejects where nothing is to be had. */
+  /** The addresses that are reserved for the kernel. Rejects if none is available. */
   reserve(): Promise<Reservation>;
   /** Gives back what was set aside, and what was written. */
   release(): void;
@@ -94,14 +94,14 @@ export async function launch(
   }
 }
 
-/** What the log says of a launch that is tried once more. */
+/** Log messages for a launch that is tried once more. */
 const RETRY_MESSAGES = {
   ports:
     "Another program has a port that was meant for the kernel: starting the kernel once more, with others",
   ipc: "The kernel has not bound its Unix sockets: starting it once more, with TCP ports, to which every user of this machine can connect",
 } as const;
 
-/** Why an attempt is given up; heard of only when no other follows. */
+/** Why an attempt failed; reported only if no other attempt follows. */
 const BIND_FAILURES = {
   ports: "another program has one of its ports",
   ipc: "it has not bound its Unix sockets",
@@ -127,7 +127,7 @@ function withholdExit(hooks: Hooks): { hooks: Hooks; release: () => void } {
   };
 }
 
-/** One attempt to start a process and to hear from it. */
+/** One attempt to start a process and to get its first answer. */
 interface Attempt extends LaunchNeeds {
   readonly recipe: Recipe;
   readonly hooks: Hooks;
@@ -276,7 +276,7 @@ async function record(
   }
 }
 
-/** Waits for the kernel's ports; it may exit or say nothing instead. */
+/** Waits for the kernel's ports. The kernel may exit or stay silent instead. */
 async function registered(
   { recipe, hooks, deadline }: Attempt,
   started: Started,

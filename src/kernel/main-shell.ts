@@ -1,9 +1,9 @@
 /**
- * What our own requests tell of a kernel's main shell.
+ * The state of a kernel's main shell, from replies to our own requests.
  *
- * A kernel answers them in line with everybody's requests, so the `idle` that
- * follows such an answer says that nothing else runs. The control channel says
- * nothing of the kind: many kernels serve it beside running code.
+ * A kernel answers them in order with all other requests, so the `idle` after
+ * such a reply means that no code runs. The control channel does not show this:
+ * many kernels serve it beside running code.
  */
 import type { ShellState } from "./kernel.ts";
 
@@ -11,7 +11,7 @@ import type { ShellState } from "./kernel.ts";
 const IDLE_TIMEOUT_MS = 2_000;
 
 export class MainShell {
-  /** Resolves when it is known to be idle, or has said that it is busy with something else. */
+  /** Resolves when the shell is known to be idle or busy. */
   readonly settled: Promise<true>;
   readonly #report: (state: ShellState) => void;
   readonly #requests = new Set<string>();
@@ -38,12 +38,12 @@ export class MainShell {
     return this.#isBusy;
   }
 
-  /** A request of ours goes to it. */
+  /** A request of ours was sent to the shell. */
   requestSent(msg_id: string): void {
     if (!this.#isSettled) this.#requests.add(msg_id);
   }
 
-  /** It replies to a request of ours. A kernel may forget to say that it is idle again. */
+  /** The shell replied to a request of ours. Some kernels do not send `idle` afterwards. */
   replyReceived(msg_id: string): void {
     if (!this.#requests.has(msg_id) || this.#hasAnswered) return;
     this.#hasAnswered = true;
@@ -51,17 +51,17 @@ export class MainShell {
     this.#idleTimer.unref();
   }
 
-  /** It says its state on account of a request of ours. */
+  /** The kernel reported its state for a request of ours. */
   stateForOwn(msg_id: string, state: ShellState): void {
     if (state === "idle" && this.#requests.has(msg_id)) this.#settle();
   }
 
-  /** It says its state on account of somebody else's request. */
+  /** The kernel reported its state for a request of another sender. */
   stateForOthers(state: ShellState): void {
     this.#isBusy = state === "busy";
   }
 
-  /** It has not answered, while the kernel has. */
+  /** The kernel answered on another channel, and the shell did not. */
   assumeBusy(): void {
     if (!this.#isSettled && !this.#isBusy) this.#report("busy");
   }

@@ -1,5 +1,5 @@
 /**
- * Whether somebody else has one of the ports that a kernel was told to bind.
+ * Finds out whether a foreign process has a port that a kernel was told to bind.
  *
  * Between our choice of the ports and the kernel's bind, any program may take
  * one. Some kernels then exit; others write an error and stay, or stay silent.
@@ -17,13 +17,13 @@ import type {
   LinkState,
 } from "../zmq/transport.ts";
 
-/** From one look to the next. */
+/** The time between two checks. */
 const POLL_MS = 250;
-/** How long a kernel that has complained of an address may take to answer in spite of it. */
+/** How long a kernel that reported a taken address may take to answer all the same. */
 const REPORT_GRACE_MS = 1_500;
 /** From the first of the five to the last: kernels bind all of them at once, and a link looks again within a second. */
 const PARTIAL_MS = 2_500;
-/** From one knock at the ports without a link to the next. */
+/** The time between two probes of ports without a link. */
 const PROBE_MS = 750;
 /** A ZeroMQ peer greets as soon as it has accepted a connection. */
 const GREETING_MS = 1_000;
@@ -32,14 +32,14 @@ const GREETING_MS = 1_000;
 export interface PortWatch {
   /** The driver, its links watched. */
   readonly transport: KernelTransport;
-  /** Whether the driver gave a peer up because it is not what a kernel is. */
+  /** Whether the driver gave up a peer that is not a kernel. */
   readonly hasRefused: boolean;
   /**
-   * Resolves with true once a port is known to be somebody else's, and with
+   * Resolves with true once a foreign process is known to have a port, and with
    * false when `signal` aborts. `output`: what the kernel has printed so far.
    */
   portLost(output: () => string, signal: AbortSignal): Promise<boolean>;
-  /** For a kernel that has answered: whether a link that is not connected leads to somebody else. */
+  /** For a kernel that has answered: whether an unconnected link reaches a foreign process. */
   reachesForeignProcess(): Promise<boolean>;
 }
 
@@ -123,7 +123,7 @@ export function reportsTakenPort(
   });
 }
 
-/** Whether somebody listens on one of its ports, now that the kernel is gone. */
+/** Whether a process listens on one of its ports after the kernel has exited. */
 export async function isAnyTaken(address: Address): Promise<boolean> {
   const asked = portsOf(address).map((port) => isAccepted(address.ip, port));
   return (await Promise.all(asked)).includes(true);
@@ -172,7 +172,7 @@ function isAccepted(host: string, port: number): Promise<boolean> {
   });
 }
 
-/** With nobody there, TCP may connect a port to itself. */
+/** TCP can connect a port to itself if no process listens. */
 function isItself({
   localPort,
   remotePort,

@@ -1,9 +1,9 @@
 /**
  * One running kernel: its sockets, its heartbeat and, when it is ours, its
- * process. Everything that belongs to one run lives and dies here.
+ * process. Everything that belongs to one run is created and released here.
  *
- * Our own requests (who are you, shut down, interrupt) leave no trace in what
- * the session hears: messages whose parent is one of ours are kept back.
+ * The session does not receive messages that our own requests (kernel info, shut
+ * down, interrupt) cause: messages whose parent is one of ours are left out.
  */
 import { randomUUID } from "node:crypto";
 import {
@@ -40,16 +40,16 @@ import {
   type LinkState,
 } from "../zmq/transport.ts";
 
-/** From one question who the kernel is to the next, while it does not answer. */
+/** The time between two `kernel_info_request`s while the kernel does not answer. */
 const PROBE_INTERVAL_MS = 500;
-/** How long a kernel that answered may leave us without proof that its iopub reaches us, and its stdin. */
+/** How long to wait, after the first answer, for proof that iopub and stdin are connected. */
 const REACH_TIMEOUT_MS = 2_000;
-/** How long what is in flight may take after the process is gone. */
+/** Time for messages in flight after the process is gone. */
 const DRAIN_MS = 500;
 const INTERRUPT_TIMEOUT_MS = 5_000;
 /** How long the sockets of an adopted kernel may be closed before it counts as gone. */
 const ADOPTED_TIMEOUT_MS = 1_000;
-/** Most of our own requests that are remembered. */
+/** The most of our own requests that are remembered. */
 const OWN_LIMIT = 1_000;
 
 export interface KernelRun {
@@ -89,7 +89,7 @@ export class RunningKernel implements Kernel, Stoppable {
   /** Rejects once a channel is given up. */
   readonly #channelLost: Promise<never>;
   readonly #loseChannel: (why: KernelFault) => void;
-  /** Why we ended it, where nobody asked for that. */
+  /** Why the server ended the kernel, if no client requested it. */
   #endReason: string | undefined;
   #resolveExit: ((exit: Exit) => void) | undefined;
   readonly #shell: MainShell;
@@ -149,10 +149,10 @@ export class RunningKernel implements Kernel, Stoppable {
   }
 
   /**
-   * Asks who the kernel is until it has answered, its iopub is known to reach
-   * us, and its stdin is connected: what it asks on a stdin that nobody has
-   * connected to yet, ZeroMQ drops. Resolves with its answer; pends when the kernel dies, so race it
-   * against `exited`.
+   * Sends `kernel_info_request` until the kernel has answered, its iopub is known
+   * to reach us, and its stdin is connected: ZeroMQ drops input requests on a
+   * stdin without a peer. Resolves with the answer. Never settles if the kernel
+   * dies, so race it against `exited`.
    */
   async connect(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
@@ -162,7 +162,7 @@ export class RunningKernel implements Kernel, Stoppable {
     let answer: Content | undefined;
     while (answer === undefined) {
       signal.throwIfAborted();
-      // What is sent before a kernel listens waits in the link, so asking twice serves only those that are there.
+      // A request waits in the link until the kernel listens, so a second one is useful only when it is connected.
       if (answers.length === 0 || this.#sockets.isConnected("shell")) {
         answers.push(this.#request("shell", "kernel_info_request", {}));
       }
@@ -181,7 +181,7 @@ export class RunningKernel implements Kernel, Stoppable {
       (await within(seen, PROBE_INTERVAL_MS)) === undefined &&
       performance.now() < latest
     ) {
-      void this.#request("shell", "kernel_info_request", {}); // its busy and idle are what we are after
+      void this.#request("shell", "kernel_info_request", {}); // for the busy and idle status that it causes
     }
     const left = Math.max(0, latest - performance.now());
     await Promise.race([within(this.#stdinConnected, left), fails]);
@@ -191,7 +191,7 @@ export class RunningKernel implements Kernel, Stoppable {
     return this.#info as KernelInfo;
   }
 
-  /** The main shell says that it is idle soon after its answer. That of an adopted kernel may run something for hours. */
+  /** The main shell reports `idle` soon after its answer. The main shell of an adopted kernel may run code for hours. */
   async #shellSettled(tooLate: Promise<never>): Promise<void> {
     const shell = this.#shell;
     await Promise.race([within(shell.settled, PROBE_INTERVAL_MS), tooLate]);
@@ -233,7 +233,7 @@ export class RunningKernel implements Kernel, Stoppable {
     }
   }
 
-  /** `unsupported` where only a message is left. */
+  /** `unsupported` if only an interrupt message is possible. */
   async #signal(): Promise<SignalOutcome> {
     const { process: own, platform, recipe } = this.#run;
     if (own !== undefined) return own.group.interrupt();
@@ -266,7 +266,7 @@ export class RunningKernel implements Kernel, Stoppable {
         restart: this.#restart,
       });
     } catch {
-      // It takes no messages: the next rung does not ask.
+      // The kernel accepts no messages: the next step sends a signal.
     }
   }
 
@@ -319,7 +319,7 @@ export class RunningKernel implements Kernel, Stoppable {
         this.#own.delete(oldest);
       }
     });
-    reply.catch(() => {}); // nobody need wait for it
+    reply.catch(() => {}); // a caller may ignore the reply
     return reply;
   }
 
@@ -328,7 +328,7 @@ export class RunningKernel implements Kernel, Stoppable {
     const { channel, header, parent_header } = message;
     if (channel === "iopub") {
       this.#iopubSeen?.();
-      if (header.msg_type === "iopub_welcome") return; // greets a subscription; says nothing of the kernel
+      if (header.msg_type === "iopub_welcome") return; // answers a subscription; it is not about the kernel
     }
     const parent_id = parent_header?.msg_id ?? "";
     const state =
@@ -340,7 +340,7 @@ export class RunningKernel implements Kernel, Stoppable {
       if (channel === "shell") this.#shell.replyReceived(parent_id);
       if (state !== undefined) this.#shell.stateForOwn(parent_id, state);
       if (channel === "iopub") return;
-      // Parsed here: its bytes are the socket's, and may be others by the next turn.
+      // Parsed here: the bytes belong to the socket, which may overwrite them later.
       const content = contentOf(message);
       if (content !== undefined) pending.resolve(content);
       else {
@@ -382,7 +382,7 @@ export class RunningKernel implements Kernel, Stoppable {
     if (this.#run.process === undefined) this.#watchAdopted();
   }
 
-  /** A driver gave the channel up. Without it the kernel is of no use: a start fails, and what runs is ended. */
+  /** The driver gave the channel up. The kernel cannot be used without it: a start fails, and a running kernel is ended. */
   #onChannelLost(channel: Channel, error: Error): void {
     const why = `its ${channel} cannot be reached: ${error.message}`;
     const lost = new KernelFault("channel_lost", why, { cause: error });
@@ -414,7 +414,7 @@ export class RunningKernel implements Kernel, Stoppable {
   }
   #wasThere = false;
 
-  /** Its exit code is anybody's guess. */
+  /** The exit code is not known. */
   #reportExit(): void {
     this.#resolveExit?.({ exit_code: 0, signal: null, output: "" });
   }
@@ -445,7 +445,7 @@ function stateIn({ raw }: Message): ShellState | undefined {
   return content.includes(IDLE) ? "idle" : undefined;
 }
 
-/** Why its link takes no message. */
+/** Why the link accepts no message. */
 const REFUSALS = {
   full: "it does not read what was sent before",
   closed: "the connection is closed",

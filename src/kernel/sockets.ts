@@ -1,9 +1,9 @@
 /**
  * The sockets to one kernel: shell, control, stdin, iopub.
  *
- * One set per kernel run, with an identity of its own: a ROUTER ignores a
- * newcomer that bears the name of one it still knows. Shell and stdin share it,
- * because the kernel asks for input under the name of who sent the code.
+ * One set per kernel run, with an identity of its own: a ROUTER ignores a new
+ * peer that has the identity of a peer it still knows. Shell and stdin share the
+ * identity, because the kernel sends input requests to the sender of the code.
  */
 import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
@@ -18,10 +18,10 @@ import type { Hooks } from "./kernel.ts";
 import { type Outgoing, signedTo } from "./outgoing.ts";
 import type { CurveKeys, LinkState } from "../zmq/transport.ts";
 
-/** How long large messages of a kernel that is gone are heard at most. */
+/** The most time for large messages of a kernel that is gone. */
 const LONGEST_DRAIN_MS = 10_000;
 
-/** What is heard of a kernel, and what becomes of its channels. */
+/** Callbacks for messages of a kernel, and for the states of its channels. */
 export interface SocketHooks extends Pick<
   Hooks,
   "message" | "burst" | "refused" | "behind" | "tooLarge"
@@ -39,7 +39,7 @@ export function endpointOf(connection: ConnectionInfo, port: number): string {
 export class Sockets {
   readonly #outgoing: Readonly<Record<Channel, Outgoing>>;
   readonly #states = new Map<Channel, LinkState>();
-  /** While large messages are heard. */
+  /** Resolves when no large message is being received. */
   #busy: Promise<unknown> = Promise.resolve();
   #onDisconnect: (() => void) | undefined;
 

@@ -1,11 +1,11 @@
 /**
- * Ending a kernel: ask, insist, force. Each step has a timeout; the
+ * Stops a kernel: asks it to shut down, terminates it, kills it. Each step has a timeout; the
  * steps end when the kernel does.
  */
 import type { Exit } from "../host/exit.ts";
 import { within } from "../time/within.ts";
 
-/** What a ladder climbs on. */
+/** What the steps need of a kernel. */
 export interface Stoppable {
   readonly exited: Promise<Exit>;
   askToShutDown(): void | Promise<void>;
@@ -20,13 +20,13 @@ const steps = [
   { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.forceKill() },
 ] as const;
 
-/** All rungs together: no stop takes longer, but for a process that the system itself cannot end. */
+/** All steps together: no stop takes longer, except for a process that the system cannot end. */
 export const LONGEST_STOP_MS = steps.reduce(
   (sum, { timeout_ms }) => sum + timeout_ms,
   0,
 );
 
-/** Resolves with how it ended, or `undefined` when even force did not help in time. */
+/** Resolves with the exit, or `undefined` if the kernel still runs after the last step. */
 export async function stop(kernel: Stoppable): Promise<Exit | undefined> {
   for (const { timeout_ms, step } of steps) {
     await step(kernel);

@@ -13,7 +13,7 @@ const KINDS_LIMIT = 1_000;
 interface Fault {
   /** How many there have been. */
   total: number;
-  /** How many of them no line has told of yet. */
+  /** How many of them are not logged yet. */
   unlogged: number;
   loggedAt: number;
 }
@@ -52,7 +52,7 @@ export class Faults {
     fault.unlogged = 0;
   }
 
-  /** Counts what was caught at a boundary. Of the error only its name and its place are told: its message may quote the peer. */
+  /** Counts what was caught at a boundary. Only the name and the location of the error are logged: its message may quote the peer. */
   caught(
     kind: string,
     error: unknown,
@@ -82,7 +82,7 @@ export class Faults {
   }
 }
 
-/** How many lines of a stack are told. */
+/** How many lines of a stack are logged. */
 const STACK_LINES = 3;
 
 /** The error's name and where it was thrown, without a word of its message. */

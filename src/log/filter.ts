@@ -1,5 +1,5 @@
 /**
- * Which lines are important enough, said as Rust programs have it said
+ * A filter of log lines, in the syntax of Rust programs
  * (`RUST_LOG`): `info`, `off`, `kcserver=debug`, `warn,kcserver::session=trace`.
  *
  * The longest target that a record's target begins with decides; a word without
@@ -28,12 +28,12 @@ interface Directive {
 export interface Filter {
   /** The least weight that passes anywhere: what is lighter need not be looked at. */
   readonly least: number;
-  /** The one word that comes nearest, for those who know only words. */
+  /** The nearest single level, for callers that know only levels. */
   readonly level: Exclude<LevelName, "off">;
   passes(weight: number, target: string): boolean;
 }
 
-/** Everything from this word on, whatever the target. */
+/** Everything from this level on, for every target. */
 export function filterAt(word: LevelName): Filter {
   return filterBy([{ target: "", least: weights[word] }]);
 }

@@ -1,11 +1,10 @@
 /**
- * Where callbacks of ours stop that the event loop calls: what one of them
- * throws is a bug of ours, which is told and counted, and ends nobody's
- * process.
+ * Guards callbacks that the event loop calls: an error that one of them throws is
+ * a bug of ours. It is logged and reported, and does not end the process.
  */
 import type { Log } from "./log.ts";
 
-/** Told of every bug of ours that was caught. */
+/** Called for every bug of ours that was caught. */
 export type FaultListener = (error: Error) => void;
 
 export type Guard = ReturnType<typeof guardOf>;
@@ -20,7 +19,7 @@ export function guardOf(log: Log, listener?: FaultListener) {
       log.error({ err: cause }, "The listener for faults threw");
     }
   };
-  /** A callback that does not throw. `where` says in the log whose it is. */
+  /** A callback that does not throw. `where` names its origin in the log. */
   const around =
     <Given extends unknown[]>(where: string, run: (...given: Given) => void) =>
     (...given: Given): void => {

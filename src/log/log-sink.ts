@@ -1,5 +1,5 @@
 /**
- * Where lines go: a file, a terminal, a pipe. Writing never waits.
+ * Log sinks: a file, a terminal, a pipe. Writing never waits.
  *
  * Lines queue behind the one write that is under way, up to a limit; beyond it,
  * and where the system refuses (a full disk, a reader that left), lines are
@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { isatty } from "node:tty";
 
-/** Tries to write; tells how many bytes were taken, once. */
+/** Tries to write, and calls `done` once with the number of bytes that were accepted. */
 type WriteTarget = (
   bytes: Buffer,
   done: (error: Error | null, taken: number) => void,
@@ -90,7 +90,7 @@ export class LogSink implements Disposable {
     return new LogSink(fd, streaming(stream()), false);
   }
 
-  /** Lines that nobody will see. */
+  /** The number of lines that were dropped. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -117,7 +117,7 @@ export class LogSink implements Disposable {
     clearTimeout(timer);
   }
 
-  /** At once, as much as is taken without waiting; nothing is written later. */
+  /** Writes at once as much as the system accepts without waiting, and nothing later. */
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -126,7 +126,7 @@ export class LogSink implements Disposable {
       if (rest !== "" && !this.#isBroken) writeSync(this.#fd, rest);
       if (this.#isOwn && !this.#isWriting) closeSync(this.#fd);
     } catch {
-      // Nobody takes it, and there is no later.
+      // The line cannot be written, and there is no later try.
     }
   }
 
@@ -163,7 +163,7 @@ export class LogSink implements Disposable {
     });
   }
 
-  /** The reader left, and will not be back. */
+  /** The reader has left for good. */
   #break(): void {
     this.#isBroken = true;
     this.#isClosed = true;
@@ -184,13 +184,13 @@ function asynchronous(fd: number): WriteTarget {
 
 /** Pipes and sockets: told by the system when there is room. */
 function streaming(stream: NodeJS.WriteStream): WriteTarget {
-  stream.on("error", () => {}); // the write that failed hears of it too
+  stream.on("error", () => {}); // the failed write gets the error too
   return (bytes, done) => {
     stream.write(bytes, (error) => done(error ?? null, bytes.length));
   };
 }
 
-/** Terminals and FIFOs that were opened not to wait: tried again while they take nothing. */
+/** Terminals and FIFOs that were opened as non-blocking: tried again while they accept nothing. */
 function nonBlocking(fd: number, retry_ms = RETRY_MS): WriteTarget {
   const attempt: WriteTarget = (bytes, done) => {
     let taken: number;
@@ -224,7 +224,7 @@ function reopened(fd: number): number | undefined {
   }
 }
 
-/** Not on Windows, which does not know it. */
+/** 0 on Windows, which does not have the flag. */
 function nonBlockingFlag(): number {
   return process.platform === "win32" ? 0 : constants.O_NONBLOCK;
 }

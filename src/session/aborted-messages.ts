@@ -1,7 +1,7 @@
-/** What a session says to a request in its kernel's place. */
+/** The messages with which a session answers a request in place of its kernel. */
 import { compose, type Message } from "../jupyter/message.ts";
 
-/** The reply to a request that is not run, or not to its end, and that the kernel is idle again. */
+/** The reply to a request that will not run, or not to its end, and the `idle` status that follows it. */
 export function abortedMessages(
   request: Message,
   content: Readonly<Record<string, unknown>>,

@@ -1,9 +1,8 @@
 /**
- * What a session has run, in short: the last executions that went to a kernel,
- * with the beginning and the end of what came of each. It is made from the
- * messages as they pass, whatever the journal still keeps of them, and takes
- * some 20 KiB for each execution at most. What a message holds is the kernel's
- * affair: a message that cannot be read adds nothing.
+ * A short history of a session: the last executions that went to a kernel, with
+ * the beginning and the end of their outputs. It is made from messages as they
+ * pass, independently of the journal, and takes about 20 KiB for each execution
+ * at most. A message that cannot be read adds nothing.
  */
 import type { ExecutionHistoryEntry } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
@@ -87,7 +86,7 @@ interface HistoryRun {
   readonly agent: ClippedText | undefined;
   readonly timestamp: number;
   error: Failure | undefined;
-  /** Whether there is less of the error than there was. */
+  /** Whether a part of the error was left out. */
   isErrorCut: boolean;
 }
 
@@ -153,7 +152,7 @@ function addMessage(
   }
 }
 
-/** Of a flood, only its beginning and its end are decoded. */
+/** Decodes only the beginning and the end of a flood. */
 function addBurst(run: HistoryRun, burst: Burst): void {
   const { count } = burst;
   let index = 0;
@@ -248,7 +247,7 @@ function nameText(text: string | undefined): ClippedText | undefined {
   return clipped;
 }
 
-/** Nothing where it is not an object. */
+/** An empty map if the JSON is not an object. */
 function members(bytes: Uint8Array): ReadonlyMap<string, Buffer> {
   try {
     return membersOf(bufferOf(bytes));
@@ -257,7 +256,7 @@ function members(bytes: Uint8Array): ReadonlyMap<string, Buffer> {
   }
 }
 
-/** Nothing where it is not a string. */
+/** Adds nothing if the JSON is not a string. */
 function addString(text: ClippedText, json: Buffer | undefined): void {
   if (json?.[0] !== QUOTE) return;
   try {

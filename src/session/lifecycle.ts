@@ -1,19 +1,19 @@
 /**
  * A session's whole life, as a table.
  *
- * Rows are where the session is, columns what can happen to it there. What is
- * not in the table cannot happen, and nothing else in the program may change a
- * session's status. A happening that finds no cell is stale, not an error.
+ * A row is a status, a column is a happening. A happening that is not in a row
+ * cannot occur in that status: it is stale, not an error. No other part of the
+ * program may change a session's status.
  */
 import type { SessionStatus } from "../../contract/index.ts";
 
 /**
- * `start`: somebody wants a kernel, and none is there. `adopt`: likewise, of
- * one that runs elsewhere. `autorestart`: the one that was there is gone, and
- * the session's policy wants another. `answer`: the kernel answered for the first time, or
- * came back from silence having said nothing since. `busy`, `idle`: it said so.
- * `silence`: its heartbeat stopped. `exit`: its process is gone, or was never
- * there.
+ * `start`: a client starts a kernel. `adopt`: a client adopts a kernel that runs
+ * elsewhere. `autorestart`: the kernel exited, and the session's policy starts it
+ * again. `answer`: the kernel answered for the first time, or its heartbeat came
+ * back before it reported any state. `busy`, `idle`: the kernel reported this
+ * state. `silence`: its heartbeat stopped. `exit`: its process is gone, or never
+ * ran.
  */
 export type Happening =
   | "start"
@@ -38,7 +38,7 @@ const life = {
   Partial<Record<Happening, SessionStatus>>
 >;
 
-/** Where `happening` leads from `status`; `undefined` when it cannot happen there. */
+/** The status after `happening` in `status`; `undefined` if it cannot happen there. */
 export function next(
   status: SessionStatus,
   happening: Happening,
@@ -54,7 +54,7 @@ export function transitions(
   return Object.entries(life[status]) as [Happening, SessionStatus][];
 }
 
-/** Whether a kernel is there, or about to be. */
+/** Whether a kernel runs or is starting. */
 export function isRunning(status: SessionStatus): boolean {
   return status !== "uninitialized" && status !== "exited";
 }

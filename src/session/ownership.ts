@@ -1,17 +1,18 @@
 /**
- * Who owns a session's channels, for protocols that have an owner: one client
- * at a time, and a newcomer displaces it. Where the owner had come to in the
- * journal outlives it, so that the next one hears what no owner has heard.
+ * The owner of a session's channels, for protocols that have an owner: one client
+ * at a time; a new owner displaces the present one. The owner's position in the
+ * journal outlives the owner, so that the next owner gets every message that no
+ * owner has acknowledged.
  */
 export class Ownership {
   #displace: ((reason: string) => Promise<void>) | undefined;
   #departures: Promise<unknown> = Promise.resolve();
   #position = 0;
   #leftAt = -Infinity;
-  /** Where the present owner came in, when that is a socket of the session's own. */
+  /** The path of the session's own socket, if the present owner connected through it. */
   socketPath: string | undefined;
 
-  /** The last number that an owner has heard for certain. */
+  /** The last number that an owner has acknowledged. */
   get position(): number {
     return this.#position;
   }
@@ -26,9 +27,9 @@ export class Ownership {
   }
 
   /**
-   * Displaces the present owner, who is told `reason` at once. `displaced` is
-   * called when the newcomer's own turn to go has come; what it returns
-   * resolves when it has gone, or soon after.
+   * Displaces the present owner, which gets `reason` at once. `displaced` is
+   * called when the new owner is displaced in turn; its promise resolves when
+   * that owner has disconnected, or soon after.
    */
   take(reason: string, displaced: (reason: string) => Promise<void>): Claim {
     const departure = this.#displace?.(reason);
@@ -52,10 +53,10 @@ export class Ownership {
 }
 
 export interface Claim {
-  /** The last number that an owner has heard, once those before have gone. */
+  /** The last number that an owner has acknowledged, once the owners before have disconnected. */
   readonly position: Promise<number>;
-  /** The owner has heard everything up to `seq`. */
+  /** The owner has received everything up to `seq`. */
   acknowledge(seq: number): void;
-  /** The owner leaves. Nothing happens when it was displaced before. */
+  /** The owner leaves. Does nothing if it was displaced before. */
   release(): void;
 }

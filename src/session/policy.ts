@@ -5,7 +5,7 @@ import type {
   SessionPolicy,
 } from "../../contract/index.ts";
 
-/** What is not given stays. */
+/** Fields that `change` leaves out keep their values. */
 export function changed(
   policy: SessionPolicy,
   change: PolicyChange | null | undefined,
@@ -19,7 +19,7 @@ export function changed(
   return { cull_idle_timeout, cull_connected, cull_busy, autorestart };
 }
 
-/** What becomes of a session whose kernel has gone by itself, with words for the reason that clients hear. */
+/** What happens after a kernel has exited by itself. `note` is added to the reason that clients get. */
 export interface ExitOutcome {
   readonly isStartedAgain: boolean;
   readonly note: string;
@@ -28,9 +28,9 @@ export interface ExitOutcome {
 export const STAYS_EXITED: ExitOutcome = { isStartedAgain: false, note: "" };
 
 /**
- * What becomes of a session that its server has started again at the times
- * `starts`, by a clock that nobody sets. Takes one start more, where one is
- * left, so that a kernel which dies at birth does not go on for ever.
+ * Decides whether to start the kernel again. `starts` has the times of earlier
+ * automatic starts, by the monotonic clock; a new start is added to it. The limit
+ * stops a kernel that exits at every start.
  */
 export function takeStart(
   starts: number[],

@@ -1,23 +1,23 @@
 /**
- * Who asks: made once for each request and each connection, where it comes in,
- * and handed on to whatever it causes. It never holds the token.
+ * The caller of an operation. It is made once for each request and connection,
+ * and passed on to everything that the request causes. It never holds the token.
  */
 import { type RequestingClient, Scope } from "../../contract/index.ts";
 
 /**
- * `token`: holds the server's. `anybody`: the server asks for no token. `nobody`:
- * showed no token, and asks what is open. `local`: came by a session's own
- * socket, or from within the process.
+ * `token`: the caller has the server's token. `anybody`: the server requires no
+ * token. `nobody`: the caller sent no token and calls an open operation. `local`:
+ * the caller uses a session's own socket, or is in this process.
  */
 export type CallerKind = "token" | "anybody" | "nobody" | "local";
 
 export interface Principal {
   readonly who: CallerKind;
-  /** What it may ask. */
+  /** The scopes that the caller has. */
   readonly scopes: ReadonlySet<Scope>;
-  /** The program that asks, where it says what it is. */
+  /** The calling program, if it names itself. */
   readonly client: RequestingClient | null;
-  /** By which an answer and what is told of it find each other. */
+  /** Links an answer to its telemetry. */
   readonly span_id: string;
 }
 

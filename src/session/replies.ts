@@ -1,18 +1,18 @@
-/** The replies that somebody waits for, by the `msg_id` of the request. */
+/** The replies that callers wait for, by the `msg_id` of the request. */
 import { failure } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
 import type { Entry } from "../journal/entry.ts";
 
 export interface Replies {
-  /** Calls `send`, and resolves with the reply. Rejects with `no_answer` when time is up, with what `send` throws, and with what it is told below. */
+  /** Calls `send`, and resolves with the reply. Rejects with `no_answer` at the timeout, with the error that `send` throws, or as the methods below say. */
   await(request: Message, timeout_ms: number, send: () => void): Promise<Entry>;
-  /** Of those who wait. */
+  /** The ids of the requests that wait. */
   ids(): readonly string[];
   isAwaited(msg_id: string): boolean;
   received(msg_id: string, reply: Entry): void;
-  /** The reply is there, and cannot be told. */
+  /** The reply arrived and was refused: rejects with `bad_answer`. */
   refused(msg_id: string, why: string): void;
-  /** None comes: the kernel is gone, or did not come. */
+  /** The kernel is gone, or did not start: rejects with `kernel_exited`. */
   kernelGone(msg_id: string, why: string): void;
 }
 

@@ -1,8 +1,8 @@
 /**
- * client → kernel: what clients have asked of a session and what has become of
- * it, whichever door it came through. Messages keep their order on each
- * channel, and none is sent twice. Execute requests wait here for their turn;
- * everything that was accepted and will not run is answered.
+ * client → kernel: the requests of clients to a session, and their results,
+ * through whichever protocol they arrived. Messages keep their order on each
+ * channel, and none is sent twice. Execute requests wait here in a queue. Every
+ * request that was accepted and will not run is answered.
  */
 import { failure } from "../../contract/index.ts";
 import { describeRefusal, type Refusal } from "../jupyter/admission.ts";
@@ -41,25 +41,25 @@ import { LastIds } from "./last-ids.ts";
 import { type Replies, repliesOf } from "./replies.ts";
 import { abortedMessages } from "./aborted-messages.ts";
 
-/** Most execute requests that may wait. */
+/** The most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
-/** Most `msg_id`s that are remembered. */
+/** The most `msg_id`s that are remembered. */
 const IDS_LIMIT = 20_000;
 
-/** How a message was asked to be sent. */
+/** How a message is sent. */
 interface SendOptions {
-  /** Absent: by the server itself. */
+  /** Default: the server itself. */
   readonly by?: Principal | undefined;
   /** Of an execution. */
   readonly deadline_ms?: number | undefined;
 }
 
-/** What is said to a question. */
+/** The answer to an input request. */
 export interface InputAnswer {
   readonly value: string;
-  /** The question's `msg_id`; whatever is asked where absent. */
+  /** The input request's `msg_id`. Default: the pending one. */
   readonly input_request_id?: string | undefined;
-  /** One that was accepted before is not given twice. */
+  /** An answer with an id that was accepted before is not sent again. */
   readonly answer_id?: string | undefined;
 }
 
@@ -71,7 +71,7 @@ export interface RequestsOptions {
   readonly comms: OpenComms;
   readonly log: Log;
   readonly telemetry: Telemetry;
-  /** The kernel has answered all that it had, and its last idle never came. */
+  /** Called when the kernel has answered all requests, and its last `idle` did not arrive. */
   readonly onIdleMissing: () => void;
 }
 
@@ -81,7 +81,7 @@ export class Requests {
   readonly history = new History();
   readonly #options: RequestsOptions;
   readonly #waiting = new WaitingMessages();
-  /** The `msg_id`s that were accepted lately, so that a client may repeat itself after a reconnect. */
+  /** The `msg_id`s that were accepted last, so that a client may send a request again after a reconnect. */
   readonly #accepted = new LastIds(IDS_LIMIT);
   readonly #replies: Replies;
   #kernel: Kernel | undefined;
@@ -94,8 +94,8 @@ export class Requests {
   }
 
   /**
-   * Sends, or keeps for the next kernel where `canWait`. False for a `msg_id`
-   * that was accepted before. Throws `session_not_running`, `too_busy`,
+   * Sends the message, or keeps it for the next kernel if `canWait`. False for a
+   * `msg_id` that was accepted before. Throws `session_not_running`, `too_busy`,
    * `kernel_unreachable`.
    */
   send(message: Message, canWait: boolean, options: SendOptions = {}): boolean {
@@ -123,7 +123,7 @@ export class Requests {
     return true;
   }
 
-  /** Sends, and resolves with the reply; rejects when its kernel is gone, did not come, or time is up. Throws `no_answer`, `kernel_exited`, `bad_answer`. */
+  /** Sends a request, and resolves with the reply. Rejects when its kernel is gone or did not start, or at the timeout. Throws `no_answer`, `kernel_exited`, `bad_answer`. */
   request(
     request: Message,
     canWait: boolean,
@@ -135,7 +135,7 @@ export class Requests {
     });
   }
 
-  /** A kernel is ready: what waited for it goes out. */
+  /** A kernel is ready: messages that waited for it are sent. */
   connected(kernel: Kernel): void {
     this.#kernel = kernel;
     this.#isHeld = false;
@@ -149,14 +149,14 @@ export class Requests {
     }
   }
 
-  /** The kernel is to be replaced: from now on, what comes on shell waits for the next one. What belongs to this one still reaches it. */
+  /** The kernel is about to be replaced. From now on, messages on shell wait for the next kernel; messages on other channels still reach this one. */
   hold(): void {
     this.#isHeld = true;
   }
 
-  /** The kernel that was on its way did not come: what was for it alone is dropped. What is sent on shell waits for the next one, unless somebody awaits the reply. */
+  /** The kernel did not start: messages for this kernel alone are dropped. Messages on shell wait for the next kernel, unless a caller awaits the reply. */
   notStarted(why: string): void {
-    if (this.#isHeld) return; // for a restart, which goes on or gives up
+    if (this.#isHeld) return; // a restart continues, or gives up itself
     this.#waiting.drop(
       ({ channel, header }) =>
         channel !== "shell" || this.#replies.isAwaited(header.msg_id),
@@ -166,7 +166,7 @@ export class Requests {
     }
   }
 
-  /** No kernel comes for what waits: requests are answered, and the rest is dropped. */
+  /** No kernel will start: requests that wait are answered, and other messages are dropped. */
   giveUp(reason: "shutdown" | "start_failed", why: string): void {
     this.#isHeld = false;
     const waiting = this.#waiting.take();
@@ -182,7 +182,7 @@ export class Requests {
     });
   }
 
-  /** The kernel is gone: nobody else will answer what it had, and what waited in its queue. */
+  /** The kernel is gone: the server answers the requests that the kernel had, and those in its queue. */
   disconnected(how: string): void {
     this.#kernel = undefined;
     const waiting = this.queue.clear();
@@ -201,7 +201,7 @@ export class Requests {
     }
   }
 
-  /** kernel → session, once it is in the journal. `isIdle`: it says that what its parent asked for is over. */
+  /** kernel → session, once the message is in the journal. `isIdle`: the message reports that its parent request is done. */
   received(message: Message, entry: Entry, isIdle: boolean): void {
     const { channel, header, parent_header } = message;
     const parent_id = parent_header?.msg_id;
@@ -210,7 +210,7 @@ export class Requests {
     this.history.received(entry, message.raw.content);
     if (isIdle) execution?.receivedIdle();
     if (channel === "stdin" && header.msg_type === "input_request") {
-      // One that names no parent is asked on behalf of what runs.
+      // An input request without a parent belongs to the active execution.
       const { active } = this.queue;
       (
         execution ?? this.executions.find(active?.header.msg_id)
@@ -233,10 +233,10 @@ export class Requests {
   }
 
   /**
-   * A message could not be admitted, which is in the journal as number `seq`. A
-   * reply is replaced, so that nobody waits for it, whatever door it came by.
-   * Code that asks what nobody can read is interrupted: an answer would be
-   * given in the user's name.
+   * A message was refused; the refusal is entry `seq` of the journal. A refused
+   * reply is replaced by an error, so that no caller waits for it. Code whose
+   * input request cannot be read is interrupted: an answer to it would be given
+   * in the user's name.
    */
   refused(refusal: Refusal, seq: number): void {
     const { journal } = this.#options;
@@ -265,25 +265,25 @@ export class Requests {
     this.received(reply, journal.append(reply), false);
   }
 
-  /** `execution`, or what runs, asks something that could not be admitted. */
+  /** The input request of `execution` (default: the active one) was refused. */
   inputRequestRefused(execution?: Execution): void {
     const active = this.executions.find(this.queue.active?.header.msg_id);
     const asking = execution ?? active;
     if (asking !== undefined) this.#stop(asking, "question_refused");
   }
 
-  /** What waits in the queue is answered as aborted; what runs is not touched. */
+  /** Answers all requests in the queue as aborted. The active execution is not touched. */
   drop(reason: EndReason): void {
     this.#abandon(this.queue.drop(), reason);
   }
 
-  /** Interrupts what runs, once it does; what waits is dropped. Throws `interrupt_failed`. */
+  /** Interrupts the active execution, once it runs. Requests in the queue are dropped. Throws `interrupt_failed`. */
   async interruptAll(kernel: Kernel): Promise<void> {
     const active = this.executions.find(this.queue.active?.header.msg_id);
     await this.#signal(kernel, active, this.#interrupted());
   }
 
-  /** Takes one that waits out of the line. Throws `execution_state`. */
+  /** Takes a waiting execution out of the queue. Throws `execution_state`. */
   cancel(execution: Execution, reason: "cancelled" | "deadline"): void {
     const request =
       this.queue.cancel(execution.id) ?? this.#waiting.remove(execution.id);
@@ -294,7 +294,7 @@ export class Requests {
     this.#abandon([request], reason);
   }
 
-  /** Interrupts that one; what waits behind it is its own reply's affair. Throws `execution_state`, `interrupt_failed`. */
+  /** Interrupts one execution. Its reply decides what happens to the requests behind it. Throws `execution_state`, `interrupt_failed`. */
   async interrupt(execution: Execution, by: InterruptReason): Promise<void> {
     const kernel = this.#kernel;
     const { id, state } = execution;
@@ -309,22 +309,22 @@ export class Requests {
     await this.#signal(kernel, execution, this.#interruptedOne(execution, by));
   }
 
-  /** Answers what it asks. Throws `execution_state`, `kernel_unreachable`. */
+  /** Answers the input request of an execution. Throws `execution_state`, `kernel_unreachable`. */
   answer(
     { id, state, input }: Execution,
     { value, input_request_id, answer_id }: InputAnswer,
   ): void {
     if (answer_id !== undefined && this.#accepted.has(answer_id)) return;
     if (input === undefined) {
-      const why = `Execution ${id} is ${state}, and asks nothing`;
+      const why = `Execution ${id} is ${state}, and does not wait for input`;
       throw failure("execution_state", { why });
     }
     if (input_request_id !== undefined && input_request_id !== input.msg_id) {
-      const why = `Execution ${id} does not ask that any more, but something else`;
+      const why = `Execution ${id} waits for another input request than ${input_request_id}`;
       throw failure("execution_state", { why });
     }
     const { raw } = input;
-    const header = objectIn(raw.header) as Header; // it was one when it came
+    const header = objectIn(raw.header) as Header; // it was an object when it arrived
     this.send(
       this.#compose({
         channel: "stdin",
@@ -353,7 +353,7 @@ export class Requests {
     return execution;
   }
 
-  /** Which kernel takes it now, if any. */
+  /** The kernel that takes the message now, if any. */
   #kernelFor({ channel }: Message): Kernel | undefined {
     return this.#isHeld && channel === "shell" ? undefined : this.#kernel;
   }
@@ -394,7 +394,7 @@ export class Requests {
     publishRequest(execution, request, journal, workspace_id);
   }
 
-  /** Interrupts what is meant, or nothing where that ends before it can be hit. */
+  /** Interrupts `meant`, or nothing if `meant` ends before the interrupt. */
   async #signal(
     kernel: Kernel,
     meant: Execution | undefined,
@@ -408,7 +408,7 @@ export class Requests {
     });
   }
 
-  /** Somebody interrupts the kernel: what waits is dropped, and what it asks needs no answer. Returns what takes that back, where it can be. */
+  /** The kernel is interrupted: requests in the queue are dropped, and pending input requests need no answer. Returns a function that undoes the part that can be undone. */
   #interrupted(): () => void {
     this.drop("interrupt");
     const undo = this.executions.running
@@ -451,7 +451,7 @@ export class Requests {
     }
   }
 
-  /** An answer went to the kernel: to the question that it names, else to whatever is asked. */
+  /** An answer was sent to the kernel: to the input request that it names, otherwise to every pending one. */
   #inputAnswered(input_request_id: string | undefined): void {
     const waiting = this.executions.running.filter(
       ({ input }) => input !== undefined,
@@ -475,7 +475,7 @@ export class Requests {
     if (isDone && isForgotten) this.#options.onIdleMissing();
   }
 
-  /** False where nothing waits. */
+  /** False if no request waits. */
   #sendNext(): boolean {
     const request = this.queue.advance();
     if (request === undefined) return false;
@@ -509,7 +509,7 @@ export class Requests {
     );
   }
 
-  /** Requests that will not run, or not to their end, are answered as a kernel would that drops them; `why` adds to the reply. */
+  /** Answers requests that will not run, or not to their end, as a kernel answers requests that it drops. `why` adds fields to the reply. */
   #abandon(
     requests: readonly Message[],
     reason: EndReason,
@@ -554,7 +554,7 @@ function isExecution({ channel, header }: Message): boolean {
   return channel === "shell" && header.msg_type === "execute_request";
 }
 
-/** IRkernel says `abort` where others say `error`. */
+/** IRkernel sends `abort` where other kernels send `error`. */
 function hasFailed(reply: Message): boolean {
   const { status } = replyIn(reply);
   return status === "error" || status === "abort" || status === "aborted";

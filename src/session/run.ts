@@ -1,35 +1,35 @@
 /**
- * One kernel run: from the wish for a kernel until that kernel is gone.
+ * One kernel run: from the request for a kernel until that kernel is gone.
  *
- * A session has one after the other. What a run has to say once it is over
- * reaches nobody, so that an event of an old run cannot touch a new one; and it
- * is over once, whether its kernel exits or its start fails.
+ * A session has one run after the other. Events of a run that is over are
+ * dropped, so that they cannot change a new run. A run ends exactly once, whether
+ * its kernel exits or its start fails.
  */
 import { failure } from "../../contract/index.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
 import type { ShellState, Hooks, Kernel, Launched } from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
 
-/** What a run tells its session, until it is over. None may throw. */
+/** Callbacks from a run to its session, until the run is over. None may throw. */
 export interface RunHooks extends Omit<Hooks, "message" | "state"> {
-  /** The kernel says how its main shell is, on account of a request of type `reason`. The message that says so follows. */
+  /** The kernel reports the state of its main shell, for a request of type `reason`. The message itself follows. */
   state(state: ShellState, reason: string | null): void;
-  /** kernel → session, in order. `isIdle`: it says that what its parent asked for is over. */
+  /** kernel → session, in order. `isIdle`: the message reports that its parent request is done. */
   message(message: Message, isIdle: boolean): void;
 }
 
-/** Launches a kernel, or finds one, and waits for its first answer. */
+/** Launches or adopts a kernel, and waits for its first answer. */
 export type KernelStarter = (
   hooks: Hooks,
   signal: AbortSignal,
 ) => Promise<Kernel>;
 
-/** The type of the request by which every run begins. */
+/** Every run begins with a request of this type. */
 export const PROBE = "kernel_info_request";
 
 export class Run {
   readonly started = new Date();
-  /** Resolves when it is over, and its session knows. Never rejects. */
+  /** Resolves when the run is over and its session was notified. Never rejects. */
   readonly over: Promise<void>;
   readonly #session_id: string;
   readonly #hooks: RunHooks;
@@ -56,11 +56,11 @@ export class Run {
   get kernel(): Kernel | undefined {
     return this.#kernel;
   }
-  /** What is known of it since its process is there, to the end of the run. */
+  /** Facts about the process, from its start to the end of the run. */
   get launched(): Launched | undefined {
     return this.#launched;
   }
-  /** What the kernel said last, and busy while it ends; `undefined` while it has said nothing. */
+  /** The state that the kernel reported last; `busy` while it shuts down; `undefined` before its first report. */
   get executionState(): ShellState | undefined {
     return this.#isStopping ? "busy" : this.#executionState;
   }
@@ -68,7 +68,7 @@ export class Run {
   get isStopping(): boolean {
     return this.#isStopping;
   }
-  /** Whether its heart does not beat, as far as is known. */
+  /** Whether the heartbeat has stopped. */
   get isSilent(): boolean {
     return this.#isSilent;
   }
@@ -76,12 +76,12 @@ export class Run {
     return this.#isOver;
   }
 
-  /** Resolves with the kernel once it has answered; then, or when it rejects, nothing more of the start is under way. */
+  /** Resolves with the kernel once it has answered. When this promise settles, the start is complete or fully undone. */
   async begin(bring: KernelStarter): Promise<Kernel> {
     const { signal } = this.#starting;
     const kernel = await bring(this.#containedHooks(), signal);
     if (signal.aborted) {
-      await kernel.stop(false); // it answered just when it was stopped
+      await kernel.stop(false); // the kernel answered while it was being stopped
       throw signal.reason;
     }
     if (this.#isOver) {
@@ -117,7 +117,7 @@ export class Run {
     }
   }
 
-  /** Nothing of it is heard any more. False when it was over already. */
+  /** Ends the run: later events are ignored. False if the run was over already. */
   end(): boolean {
     if (this.#isOver) return false;
     this.#isOver = true;
@@ -127,22 +127,21 @@ export class Run {
     return true;
   }
 
-  /** It has said all there is to say, but that it is idle: its message was lost, or it forgot. */
+  /** All replies have arrived, but not the `idle` status: the message was lost, or the kernel did not send it. */
   assumeIdle(): void {
     if (this.#executionState !== "busy") return;
     this.#reportState("idle", "execute_request");
   }
 
-  /** A kernel that has been asked to end is not idle any more, whatever it has still done. */
+  /** A kernel that is being stopped no longer counts as idle, whatever it reports. */
   #reportState(state: ShellState, reason: string | null): void {
     this.#executionState = state;
     if (!this.#isStopping) this.#hooks.state(state, reason);
   }
 
   /**
-   * What the provisioner calls: a closed door once the run is over, and the
-   * boundary for everything that a kernel makes happen, whoever brought it.
-   * What one call throws is counted, and ends that call alone.
+   * The hooks that the provisioner calls. They do nothing once the run is over.
+   * An error in one call is counted, and ends that call alone.
    */
   #containedHooks(): Hooks {
     const hooks = this.#hooks;

@@ -1,7 +1,7 @@
 /**
  * One durable session: it outlives the clients that attach to it and the
- * kernels that it starts. What its kernels say, and what it has to say itself,
- * is appended to one journal, in one order.
+ * kernels that it starts. Messages of its kernels and events of the session
+ * itself are appended to one journal, in one order.
  */
 import {
   type ConnectionInfo,
@@ -43,21 +43,21 @@ import { type InputAnswer, Requests } from "./requests.ts";
 import { type KernelStarter, PROBE, Run, type RunHooks } from "./run.ts";
 import type { SessionSpec } from "./spec.ts";
 
-/** Requests by which clients look whether a kernel is there: they are no use of it. */
+/** Clients send these requests to check whether a kernel answers. They do not count as use of the kernel. */
 const PROBES: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
 
-/** How long those who are attached may take to hear the rest when the session ends. */
+/** Time that attached clients have to read the final messages when the session ends. */
 const FINAL_READ_MS = 2_000;
 
 export interface SessionOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
-  /** Shared by all sessions: what their kernels do wrong is counted there. */
+  /** Shared by all sessions: it counts faults of their kernels. */
   readonly faults: Faults;
   readonly journal: Omit<JournalOptions, "log" | "gap">;
-  /** Default: nobody listens. */
+  /** Default: no listener. */
   readonly telemetry?: Telemetry;
-  /** Told of every change of status or policy. */
+  /** Called at every change of status or policy. */
   readonly changed?: (session: Session) => void;
 }
 
@@ -71,7 +71,7 @@ export class Session {
   readonly displays = noDisplays();
   readonly comms = noComms();
   readonly created = new Date();
-  /** Set by whoever samples it; kept after an exit. */
+  /** The last sample of the usage watch; kept after an exit. */
   resource_usage: ResourceUsage | undefined;
   readonly #options: SessionOptions;
   readonly #telemetry: Telemetry;
@@ -79,20 +79,20 @@ export class Session {
   readonly #requests: Requests;
   #status: SessionStatus = "uninitialized";
   #statusReason: string | null = null;
-  /** When the present status began, by a clock that nobody sets. */
+  /** When the present status began, by the monotonic clock. */
   #since = performance.now();
-  /** What the operations ask for; what it is comes from its kernels alone. */
+  /** The state that operations request. The status follows only from events of the kernels. */
   #desired: "stopped" | "running" | "restarted" = "stopped";
   /** The last run, or the present one. */
   #run: Run | undefined;
   /** How the last run, or the present one, came about. */
   #origin: "start" | "adopt" | "autorestart" = "start";
-  /** When its kernel was started again by itself, since a client last started it. */
+  /** The times of automatic restarts since a client last started the kernel. */
   readonly #restarts: number[] = [];
   #policy: SessionPolicy;
-  /** When a client last used its kernel, by a clock that nobody sets. */
+  /** When a client last used the kernel, by the monotonic clock. */
   #usedAt = performance.now();
-  /** Why its kernel is being ended, where that was no client's wish. */
+  /** Why the server ends the kernel, if no client requested it. */
   #endReason: string | undefined;
   #closeReason: string | undefined;
   #env: readonly VarAction[];
@@ -156,12 +156,12 @@ export class Session {
     this.#policy = policy;
     this.#options.changed?.(this);
   }
-  /** When its kernel was last used: milliseconds of the monotonic clock. */
+  /** When the kernel was last used: milliseconds of the monotonic clock. */
   get usedAt(): number {
     const { journal, ownership } = this;
     return Math.max(this.#usedAt, journal.leftAt, ownership.leftAt);
   }
-  /** Whether nothing that its policy heeds needs its kernel. */
+  /** Whether the kernel is unused, by the rules of the session's policy. */
   get isUnused(): boolean {
     const { cull_busy, cull_connected } = this.#policy;
     if (!this.isRunning || this.isRestarting) return false;
@@ -170,7 +170,7 @@ export class Session {
     if (!cull_connected && this.#isConnected) return false;
     return cull_busy || !this.#isBusy;
   }
-  /** For how long it has had its present status; the sleep of the machine does not count where the system's clock leaves it out. */
+  /** How long the session has had its present status. Sleep of the machine does not count if the system's monotonic clock leaves it out. */
   get statusAge_ms(): number {
     return performance.now() - this.#since;
   }
@@ -180,7 +180,7 @@ export class Session {
   get isRunning(): boolean {
     return isRunning(this.#status);
   }
-  /** Whether its kernel is being replaced: what comes on shell meanwhile is for the next one. */
+  /** Whether the kernel is being replaced. Messages that arrive on shell meanwhile are for the next kernel. */
   get isRestarting(): boolean {
     return this.#isDesired("restarted");
   }
@@ -211,11 +211,11 @@ export class Session {
   get history(): History {
     return this.#requests.history;
   }
-  /** Aborts when the session is gone: its readers have heard all of it, or had the time to. */
+  /** Aborts when the session is gone: its readers have read everything, or their time is over. */
   get ended(): AbortSignal {
     return this.#ended.signal;
   }
-  /** Why readers have to leave, in words, once it comes to its end. */
+  /** Why the server disconnects readers; set once the session ends. */
   get closeReason(): string | undefined {
     return this.#closeReason;
   }
@@ -241,9 +241,9 @@ export class Session {
   }
 
   /**
-   * Stops what runs and starts anew, in another directory or environment where
-   * that is given. What is sent on shell from now on is for the new kernel; where
-   * none comes, it is answered as aborted.
+   * Stops the kernel and starts a new one, in another directory or environment
+   * if the caller gives one. Messages that are sent on shell from now on are for
+   * the new kernel. If no new kernel starts, they are answered as aborted.
    */
   async restart({
     working_directory,
@@ -281,7 +281,7 @@ export class Session {
     }
   }
 
-  /** Asks the kernel to end, insists, forces; resolves when it is gone. */
+  /** Asks the kernel to shut down, then terminates it, then kills it. Resolves when the kernel is gone. */
   async shutDown(): Promise<void> {
     if (!this.isRunning) {
       throw failure("session_not_running", { session_id: this.id });
@@ -290,7 +290,7 @@ export class Session {
     await this.#stopped(false);
   }
 
-  /** Shuts down, because nobody uses it: `why` is what clients hear. */
+  /** Shuts the kernel down because no client uses it. Clients get `why` as the reason. */
   async cull(why: string): Promise<void> {
     this.#endReason = why;
     try {
@@ -324,7 +324,7 @@ export class Session {
       throw failure("interrupt_failed", { session_id: this.id, why });
     }
     await this.#requests.interruptAll(kernel);
-    // A client that waits for the effect hears a status even where there was nothing to interrupt.
+    // A client that waits for the effect gets a status even if there was nothing to interrupt.
     if (this.#status !== "busy" && this.isRunning) {
       this.#publish({
         kind: "status",
@@ -334,7 +334,7 @@ export class Session {
     }
   }
 
-  /** Where the kernel is, or where the next one will be. */
+  /** The addresses of the kernel, or of the next kernel. */
   async connectionInfo(): Promise<ConnectionInfo> {
     this.#connection ??=
       this.#run?.kernel?.connection ??
@@ -348,7 +348,7 @@ export class Session {
    * not sent again. `by`: who asks, unless it is the server itself.
    */
   send(message: Message, by?: Principal): boolean {
-    // A client that shuts the kernel down while it ends for a restart wants no other.
+    // A client that shuts the kernel down during a restart cancels the restart.
     if (this.#run?.isStopping === true && isShutdown(message)) {
       this.#desired = "stopped";
     }
@@ -398,14 +398,14 @@ export class Session {
     return this.#requests.request(request, canWait, timeout_ms, by);
   }
 
-  /** Records a sample, for those who listen. */
+  /** Appends a usage sample to the journal. */
   sampled(usage: ResourceUsage): void {
     this.resource_usage = usage;
     this.#publish({ kind: "resource_usage", usage });
   }
 
   /**
-   * Ends what runs, whoever is attached, and everything that is the session's.
+   * Ends the kernel and everything else that belongs to the session.
    * Those who are attached hear all of it before they are told `farewell`, unless
    * they take more than two seconds.
    */
@@ -416,7 +416,7 @@ export class Session {
       await this.#stopped(false).catch((error: unknown) =>
         this.#options.log.error(
           { err: error, session: this.id },
-          "Not stopped",
+          "The kernel could not be stopped",
         ),
       );
     }
@@ -452,11 +452,11 @@ export class Session {
       const info = kernelInfoIn(kernel.info);
       this.#info = info;
       this.#apply("answer", null);
-      // It may have told before it had answered.
+      // The kernel may have reported its state before its first answer.
       if (run.executionState !== undefined) {
         this.#apply(run.executionState, PROBE);
       }
-      if (run.isSilent) this.#heartbeat(false); // as was heard when nobody could be told yet
+      if (run.isSilent) this.#heartbeat(false); // the heartbeat stopped before the status could show it
       this.#requests.connected(kernel);
       this.#telemetry.kernelStarted?.({
         ...this.#named,
@@ -465,7 +465,7 @@ export class Session {
       });
       return info;
     } catch (error) {
-      // Nothing ran, or nothing that could exit: there is no exit to tell of.
+      // No process ran that could exit, so there is no exit event.
       if (run.end()) {
         const exitOutcome = this.#fate();
         this.#finish(`${reasonOf(error)}${exitOutcome.note}`);
@@ -482,7 +482,7 @@ export class Session {
     );
   }
 
-  /** A session without a command is for a kernel that is adopted. */
+  /** A session without a command can only adopt a kernel. */
   #assertCommand(): void {
     if (this.spec.argv.length > 0) return;
     const why = "its `argv` is empty: give `argv`, or adopt a kernel that runs";
@@ -514,7 +514,7 @@ export class Session {
           reason: "too_large",
           size,
         });
-        if (channel === "stdin") this.#requests.inputRequestRefused(); // a kernel says nothing else there
+        if (channel === "stdin") this.#requests.inputRequestRefused(); // a kernel sends only input requests on stdin
       },
       refused: (refusal) => this.#refused(refusal),
       behind: () => this.journal.backpressure(),
@@ -568,7 +568,7 @@ export class Session {
     this.#requests.receivedBurst(burst, place);
   }
 
-  /** Instead of the message its refusal is in the journal. */
+  /** The refusal is appended to the journal in place of the message. */
   #refused(refusal: Refusal): void {
     const { channel, msg_type, parent, reason, size } = refusal;
     const parent_id = parent?.header.msg_id ?? null;
@@ -596,7 +596,7 @@ export class Session {
     }
   }
 
-  /** Without a kernel a message waits for one, unless it was meant for the one that is gone. */
+  /** Without a kernel, a message waits for the next one, unless it was meant for the kernel that is gone. */
   #canWait({ channel }: Message): boolean {
     if (this.#status === "starting" || channel === "shell") return true;
     return channel === "stdin" && this.isRunning;
@@ -624,7 +624,7 @@ export class Session {
     this.#startAgain(fate, reason);
   }
 
-  /** What becomes of it whose kernel is gone. A start that somebody waits for is theirs to repeat. */
+  /** What happens after the kernel has exited. A client that waits for a start repeats the start itself. */
   #fate(): ExitOutcome {
     const { autorestart } = this.#policy;
     if (autorestart === null || !this.#isDesired("running"))
@@ -638,11 +638,14 @@ export class Session {
     };
   }
 
-  /** The run is over, and everybody knows. */
+  /** The run is over, and its end is in the journal. */
   #startAgain({ isStartedAgain, note }: ExitOutcome, reason: string): void {
     if (isStartedAgain) {
       this.#launch("autorestart").catch((error: unknown) =>
-        this.#options.log.warn({ err: error }, "Not started again"),
+        this.#options.log.warn(
+          { err: error },
+          "The kernel could not be started again",
+        ),
       );
     } else if (this.#origin === "autorestart" && note !== "") {
       this.#requests.giveUp("start_failed", `${reason}${note}`);
@@ -661,11 +664,11 @@ export class Session {
     });
   }
 
-  /** Ends what runs, if anything does; resolves when it is gone. */
+  /** Ends the kernel, if there is one. Resolves when it is gone. */
   async #stopped(isForRestart: boolean): Promise<void> {
     this.#requests.drop("shutdown");
     const stop = this.#run?.stop(isForRestart);
-    // It ends, for as long as that takes: nobody shall believe that it waits for code.
+    // Until the kernel is gone, the session is busy: no client shall take it for idle.
     if (this.#run?.isStopping === true && this.#status !== "offline") {
       this.#apply("busy", "shutdown_request");
     }
@@ -688,7 +691,7 @@ export class Session {
     return !isIdle || queue.pending.length > 0 || executions.running.length > 0;
   }
 
-  /** A client uses the kernel; or ends it, by a message: then it is not started again. */
+  /** Notes that a client uses the kernel. If the message ends the kernel, it is not started again. */
   #sent(message: Message): void {
     const { msg_type } = message.header;
     if (!PROBES.has(msg_type)) this.#usedAt = performance.now();
@@ -724,14 +727,12 @@ export class Session {
   }
 }
 
-/** Whether it is a request to end and not to come back. */
+/** Whether the message is a shutdown request without a restart. */
 function isShutdown(message: Message): boolean {
   if (message.header.msg_type !== "shutdown_request") return false;
   return membersIn(message.raw.content).get("restart")?.toString() !== "true";
 }
 
 function reasonOf(error: unknown): string {
-  return error instanceof SupervisorError
-    ? error.message
-    : "the start went wrong";
+  return error instanceof SupervisorError ? error.message : "the start failed";
 }

@@ -1,4 +1,4 @@
-/** Messages from clients that wait for a kernel, in order. Bounded: past the limit a message is refused, and nothing is lost. */
+/** Messages from clients that wait for a kernel, in order. Beyond the limit, a new message is refused; no message is lost. */
 import { failure } from "../../contract/index.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
 
@@ -23,7 +23,7 @@ export class WaitingMessages {
     return this.#messages.some(({ header }) => header.msg_id === msg_id);
   }
 
-  /** Takes one out of the line. */
+  /** Removes and returns one message. */
   remove(msg_id: string): Message | undefined {
     const at = this.#messages.findIndex(
       ({ header }) => header.msg_id === msg_id,
@@ -35,7 +35,7 @@ export class WaitingMessages {
     return message;
   }
 
-  /** Takes those out of the line that fit. */
+  /** Removes the messages that match. */
   drop(matches: (message: Message) => boolean): void {
     for (const message of this.#messages.filter(matches)) {
       this.#bytes -= sizeOf(message);
@@ -43,7 +43,7 @@ export class WaitingMessages {
     this.#messages = this.#messages.filter((message) => !matches(message));
   }
 
-  /** Empties it. */
+  /** Removes and returns all messages. */
   take(): readonly Message[] {
     const messages = this.#messages;
     this.#messages = [];

@@ -1,14 +1,14 @@
 /**
- * Shuts down kernels that nobody has used for as long as their session's policy
- * says. One timer, for the next moment at which a session could be due: what
- * puts that moment off need not touch it.
+ * Shuts down kernels that were not used for the time in their session's policy.
+ * There is one timer, for the next moment at which a session can be due. An event
+ * that only delays this moment does not change the timer.
  */
 import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log/log.ts";
 import type { Session } from "../session/session.ts";
 import { ASLEEP_MS, LONGEST_MS } from "./timer.ts";
 
-/** The set of sessions, as much as is needed of it. */
+/** The part of the supervisor that is used here. */
 interface Sessions {
   readonly sessions: readonly Session[];
   onChange(listener: (session: Session) => void): () => void;
@@ -26,7 +26,7 @@ export function cullIdle({
   log,
   faults,
 }: CullingOptions): Disposable {
-  /** Since when clients could have used their kernels: not while we did not run. */
+  /** Since when this process has run without a pause: clients could not use their kernels during a pause. */
   let awakeSince = -Infinity;
   let timer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires. */
@@ -71,7 +71,7 @@ export function cullIdle({
     try {
       log.info(
         { session: session.id },
-        `Its kernel was not used for ${seconds} s, and is shut down`,
+        `The kernel was not used for ${seconds} s and is shut down`,
       );
       await session.cull(`culled after ${seconds} s idle`);
     } catch (error) {

@@ -1,7 +1,7 @@
 /**
- * Ends the server when nobody has needed it for long enough.
+ * Ends the server when it was not needed for long enough.
  *
- * Somebody needs it while a session is busy or starting, while a client is
+ * The server is needed while a session is busy or starting, while a client is
  * attached, and while the process lives that sent the last heartbeat: a laptop
  * that slept for a night wakes up with its kernels.
  */
@@ -29,9 +29,9 @@ export interface IdleWatchOptions {
 export interface IdleWatch extends Disposable {
   /** `undefined`: never. 0: half a minute. */
   hours: number | undefined;
-  /** Somebody needed the server just now. */
+  /** The server was needed just now. */
   noteActivity(): void;
-  /** A client says that it is there, and which process it is. */
+  /** A client reports that it is alive, with its process id. */
   heartbeat(pid: number | undefined): void;
 }
 
@@ -79,12 +79,12 @@ export function watchIdle({
     timer.unref();
   };
   const check = guard.around("idle", () => {
-    // Nobody could need the server meanwhile: those who may are only waking up too.
+    // The machine or the process slept: clients are only waking up too.
     if (performance.now() - due > ASLEEP_MS) noteActivity();
     const isOver = performance.now() - neededAt >= period();
     if (isOver && isNeeded()) noteActivity();
     else if (isOver) {
-      log.info("Nobody needs the server any more: it ends");
+      log.info("The server was idle for too long and shuts down");
       expired();
       return;
     }

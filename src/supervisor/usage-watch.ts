@@ -1,7 +1,7 @@
 /**
- * Samples what kernels use, for those who listen: one sampler for the whole
- * server, that looks only at the process trees of sessions somebody hears, and
- * is off while there is none.
+ * Samples the resource usage of kernels. One sampler serves the whole server. It
+ * samples only process trees of sessions that have readers, and is off while
+ * there are none.
  */
 import { type UsageSampler, usageSampler } from "../host/usage.ts";
 import type { Log } from "../log/log.ts";

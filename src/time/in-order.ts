@@ -1,6 +1,6 @@
 /**
- * What one client sends, read in short steps, one after the other. While
- * others have their turn, no more is taken from the client's socket.
+ * Reads the messages of one client in short steps, one after the other. While
+ * other clients are served, the client's socket is paused.
  */
 import { requestScheduler } from "./request-scheduler.ts";
 
@@ -10,7 +10,7 @@ interface Pausable {
   resume(): void;
 }
 
-/** Returns what does a piece of work after those that it was given before; none of them throws. */
+/** Returns a function that runs each piece of work after the earlier ones. Work must not throw. */
 export function inOrder(
   socket: Pausable,
 ): (work: Generator<void, void>) => void {

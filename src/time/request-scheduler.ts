@@ -1,11 +1,10 @@
 /**
- * The part of each turn of the event loop in which clients' requests are
- * worked at. Who comes when it is used up goes on in the next turn, in the
- * order in which they came; so a thousand requests, or one that is long, keep
- * nobody else waiting.
+ * Fair scheduling of clients' requests: they get a part of each turn of the event
+ * loop. A request that finds this part used up continues in a later turn, in order
+ * of arrival. So a thousand requests, or a long one, do not delay other work.
  */
 
-/** How long requests are worked at in one turn of the event loop. */
+/** The time for requests in one turn of the event loop. */
 const SHARE_MS = 4;
 
 /** Test environments of browsers have no `setImmediate`. */
@@ -20,7 +19,7 @@ let until: number | undefined;
 
 /** One for the whole process: it has one event loop. */
 export const requestScheduler = {
-  /** `undefined` where the caller may go on at once; else resolves when it is its turn. */
+  /** `undefined` if the caller may continue at once; otherwise resolves when it may. */
   next(): Promise<void> | undefined {
     if (waiting.length === 0 && performance.now() < end()) return;
     return new Promise((resolve) => {
@@ -38,14 +37,14 @@ export const requestScheduler = {
     }
   },
 
-  /** The turns of one client's calls: one of them at a time waits among others. */
+  /** A queue for the calls of one client: only one of them at a time competes with other clients. */
   queue(): RequestQueue {
     let last = Promise.resolve();
     return () => (last = last.then(() => requestScheduler.next()));
   },
 };
 
-/** Resolves when it is the caller's turn. */
+/** Resolves when the caller may continue. */
 export type RequestQueue = () => Promise<void>;
 
 /** Stands in the queue of the event loop once for each caller that waits. */
@@ -62,7 +61,7 @@ function end(): number {
   return until;
 }
 
-/** The result of `work`, without a pause. */
+/** The result of `work`, without yielding. */
 export function runAtOnce<T>(work: Generator<void, T>): T {
   for (;;) {
     const step = work.next();

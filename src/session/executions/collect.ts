@@ -1,6 +1,6 @@
 /**
- * One execution from its request to its end, for whoever waits for it: its
- * outputs, its reply, and whether its time was up.
+ * Collects one execution from its request to its end: its outputs, its reply,
+ * and whether its deadline passed.
  */
 import { failure } from "../../../contract/index.ts";
 import { eventsOf } from "./events.ts";
@@ -13,14 +13,14 @@ export interface Collected extends ReadOutputs {
   readonly status: "ok" | "error" | "aborted" | "timeout";
   readonly execution_count: number | null;
   readonly timed_out: boolean;
-  /** What the kernel answered. */
+  /** The content of the kernel's reply. */
   readonly reply: Readonly<Record<string, unknown>>;
 }
 
-/** How long the kernel may take to end what was interrupted. */
+/** Time that the kernel has to end interrupted code. */
 const INTERRUPT_MS = 5_000;
 
-/** Resolves when it is over, or soon after its deadline even where the kernel does not heed the interrupt. Throws `kernel_exited`. */
+/** Resolves when the execution is over, or soon after its deadline even if the kernel ignores the interrupt. Throws `kernel_exited`. */
 export async function collect(
   session: Session,
   execution: Execution,
@@ -57,7 +57,7 @@ export async function collect(
   };
 }
 
-/** As long as a timer can be. */
+/** The longest time of a timer. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1 - INTERRUPT_MS;
 
 function statusOf(
@@ -69,6 +69,6 @@ function statusOf(
     case "error":
       return "error";
     default:
-      return "aborted"; // IRkernel says `abort`
+      return "aborted"; // IRkernel sends `abort`
   }
 }

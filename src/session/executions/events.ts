@@ -1,6 +1,6 @@
 /**
- * What one execution says, picked out of the journal: from its beginning, or
- * after a number, until it is over.
+ * The events and messages of one execution in the journal: from its beginning,
+ * or after a number, until it is over.
  */
 import type { OwnEvent } from "../../../contract/index.ts";
 import { Entry } from "../../journal/entry.ts";
@@ -14,13 +14,13 @@ export interface EventsOptions {
   readonly signals: readonly AbortSignal[];
   /** The last number that the reader has seen. */
   readonly after?: number | undefined;
-  /** Others' changes to what it displayed as well. */
+  /** Whether to include updates of its displays by other executions. */
   readonly withUpdates?: boolean;
 }
 
 const PARTIAL = { isPartial: true };
 
-/** Ends behind the last event of the execution, or when the reader leaves. What it says later, as a thread may, is left out. */
+/** Ends after the last event of the execution, or when the reader leaves. Later output, for example of a thread, is left out. */
 export async function* eventsOf(
   execution: Execution,
   journal: Journal,
@@ -43,7 +43,7 @@ export async function* eventsOf(
   }
 }
 
-/** What is there already of an execution; with what others changed of its displays since. */
+/** The entries of an execution so far, with later updates of its displays by other executions. */
 export function pastOf(
   execution: Execution,
   journal: Journal,

@@ -1,11 +1,11 @@
 /**
  * Code that was given to a session, from its acceptance to its end.
  *
- * Whatever door it came through, it is known by the `msg_id` of its request. It
- * is over when its reply and its idle have both been heard, in either order, or
- * when the second is overdue. Nobody else decides that: the journal tells it to
- * all. What it says stays in the journal, too: here is only where that begins
- * and ends, and how much it is.
+ * Its id is the `msg_id` of its request. An execution ends when its reply and its
+ * `idle` status have both arrived, in either order, or when the second is
+ * overdue. Only this class decides that an execution has ended; the journal
+ * publishes the end to all readers. The outputs stay in the journal: an execution
+ * keeps their first and last number, and their size.
  */
 import type {
   Execution as ExecutionView,
@@ -20,30 +20,30 @@ import type { Entry } from "../../journal/entry.ts";
 import type { BurstRange } from "../../journal/journal.ts";
 import type { Burst } from "../../jupyter/record.ts";
 
-/** Why an execution did not come to an end of its own. */
+/** Why an execution did not end by itself. */
 export type EndReason = NonNullable<ExecutionView["reason"]>;
 
-/** What the code is interrupted for. */
+/** Why the code is interrupted. */
 export type InterruptReason = Extract<
   EndReason,
   "interrupt" | "deadline" | "question_refused"
 >;
 
-/** How long the second sign that a request is over may be missing, while the request says nothing. */
+/** How long the second sign of the end may be missing while no message of the request arrives. */
 export const SECOND_SIGN_TIMEOUT_MS = 2_000;
-/** And at most: a thread may talk on for ever. */
+/** The most time for the second sign: a thread may print without end. */
 const LONGEST_SIGN_TIMEOUT_MS = 60_000;
-/** How long a kernel that has taken the code up may need to run it: until then, some swallow an interrupt. */
+/** Time from the first `busy` to the running of the code. Until then, some kernels lose an interrupt. */
 const PREPARE_MS = 100;
-/** How long an interrupt waits for the code to run: what does not by then stands behind something else, which is what is meant. */
+/** How long an interrupt waits for the code to begin. Code that has not begun by then waits behind other work, which the interrupt is meant for. */
 const BEGIN_TIMEOUT_MS = 1_000;
 /** Bytes; a larger reply is kept in the journal only. */
 const REPLY_LIMIT = 64 * 1024;
 
 /**
- * `sent`: it went to the kernel. `asked`: the kernel wants input. `answered`:
- * somebody gave it, or nobody will. The four ends are happenings of their own
- * names.
+ * `sent`: the request went to the kernel. `inputRequested`: the kernel requests
+ * input. `inputAnswered`: a client answered it, or no client will. Each of the
+ * four end states has a happening with the same name.
  */
 type Happening = "sent" | "inputRequested" | "inputAnswered" | End;
 type End = "done" | "failed" | "aborted" | "interrupted";
@@ -70,24 +70,24 @@ const transitions: Readonly<
 export class Execution {
   readonly request: Message;
   readonly code: Code;
-  /** The journal's newest number when it was accepted: what it says comes after. */
+  /** The journal's newest number when the request was accepted: its outputs have higher numbers. */
   readonly after: number;
   readonly deadline_ms: number | undefined;
-  /** Who asked for it; the server itself where absent. */
+  /** The caller. Default: the server itself. */
   readonly by: Principal | undefined;
   readonly queuedAt = new Date();
-  /** The content of its reply, or the little of it that is kept. */
+  /** The content of the reply, or the part of it that is kept. */
   reply: Readonly<Record<string, unknown>> | undefined;
   firstSeq: number | undefined;
   lastSeq: number | undefined;
-  /** Of the event that says how it ended. */
+  /** The number of the event that reports the end. */
   endSeq: number | undefined;
   outputBytes = 0;
   readonly counts = new Map<string, number>();
-  /** What the kernel asks, while it does. */
+  /** The pending input request. */
   input: Entry | undefined;
   reason: EndReason | undefined;
-  /** Whether its time was up before its end. */
+  /** Whether its deadline passed before its end. */
   isLate = false;
   startedAt: Date | undefined;
   endedAt: Date | undefined;
@@ -95,9 +95,9 @@ export class Execution {
   #interruptReason: InterruptReason | undefined;
   readonly #endSigns = new Set<"reply" | "idle">();
   #hasBegun = false;
-  /** Of those who interrupt; nobody mostly. */
+  /** Aborts when the code begins; made for callers that interrupt. */
   #begun: AbortController | undefined;
-  /** Of those who follow or wait. */
+  /** Aborts at the end; made for callers that follow or wait. */
   #over: AbortController | undefined;
   readonly #onEnd: (execution: Execution) => void;
   readonly #onDeadline: (execution: Execution) => void;
@@ -119,7 +119,7 @@ export class Execution {
       deadline_ms: number | undefined;
       /** Called once, when it is over. */
       onEnd: (execution: Execution) => void;
-      /** Called when its time is up and it is not over. */
+      /** Called when the deadline passes before the end. */
       onDeadline: (execution: Execution) => void;
     },
   ) {
@@ -153,24 +153,24 @@ export class Execution {
     this.#over ??= forMany(this.isOver);
     return this.#over.signal;
   }
-  /** Whether it runs beside the main shell, where an interrupt does not reach. */
+  /** Whether it runs in a subshell, which an interrupt does not reach. */
   get isInSubshell(): boolean {
     return (this.request.header.subshell_id ?? null) !== null;
   }
   get isAnswered(): boolean {
     return this.#endSigns.has("reply");
   }
-  /** Whether the kernel said that it is done with it. */
+  /** Whether the kernel reported `idle` for this request. */
   get isIdleReceived(): boolean {
     return this.#endSigns.has("idle");
   }
 
-  /** It goes to the kernel. */
+  /** The request goes to the kernel. */
   send(): void {
     if (this.#apply("sent")) this.startedAt = new Date();
   }
 
-  /** Somebody interrupts it, so that a failure which follows is no fault of its own. Returns what takes that back. */
+  /** Notes an interrupt: a failure that follows counts as interrupted. Returns a function that undoes this. */
   interrupt(by: InterruptReason): () => void {
     this.#interruptReason = by;
     this.settleInput();
@@ -178,8 +178,8 @@ export class Execution {
   }
 
   /**
-   * Resolves once it is seen to run, is over, or has had the time to: a kernel
-   * that has the request but not yet begun forgets an interrupt.
+   * Resolves once the code runs or is over, or after `BEGIN_TIMEOUT_MS`. A kernel
+   * that has the request and has not begun to run it loses an interrupt.
    */
   async untilBegun(): Promise<void> {
     if (this.#hasBegun || this.isOver) return;
@@ -188,13 +188,13 @@ export class Execution {
     await untilAborted(wait.signal);
   }
 
-  /** What it asked is answered, or nobody will answer it any more. */
+  /** The input request was answered, or no client will answer it. */
   settleInput(): void {
     this.input = undefined;
     this.#apply("inputAnswered");
   }
 
-  /** It said something: late output after its end counts as well. */
+  /** A message of this execution arrived. Output after the end counts too. */
   received({ msg_type }: { readonly msg_type: string }, entry: Entry): void {
     this.noteSeq(entry.seq);
     this.#noteProgress(msg_type);
@@ -204,7 +204,7 @@ export class Execution {
     }
   }
 
-  /** The same, of many. */
+  /** The same for many messages. */
   receivedBurst(
     { msg_type, count }: Burst,
     { first, last, size }: BurstRange,
@@ -218,13 +218,13 @@ export class Execution {
     }
   }
 
-  /** The kernel asks. */
+  /** The kernel requests input. */
   inputRequested(request: Entry): void {
     this.#noteBegun();
     if (this.#apply("inputRequested")) this.input = request.copy();
   }
 
-  /** The journal has something of it there. */
+  /** Entry `seq` of the journal belongs to this execution. */
   noteSeq(seq: number): void {
     this.firstSeq ??= seq;
     this.lastSeq = seq;
@@ -241,7 +241,7 @@ export class Execution {
     if (!this.isOver) this.#receivedSign("idle");
   }
 
-  /** It will not run, or not to its end; `reply` is what we answer for the kernel. */
+  /** The code will not run, or not to its end. `reply` is the server's reply in place of the kernel's. */
   abort(reason: EndReason, reply: Message): void {
     if (!this.#apply("aborted")) return;
     this.reply = shortened(reply);
@@ -249,14 +249,14 @@ export class Execution {
     this.#end(reason);
   }
 
-  /** No second sign will come any more. */
+  /** Ends the execution without the second sign. */
   conclude(): void {
     const end = this.#endByReply();
     if (!this.#apply(end)) return;
     this.#end(end === "interrupted" ? this.#interruptReason : undefined);
   }
 
-  /** Nothing of it fires any more. */
+  /** Clears all timers. */
   dispose(): void {
     clearTimeout(this.#deadline);
     clearTimeout(this.#preparing);
@@ -289,7 +289,7 @@ export class Execution {
     this.#awaitSecondSign(performance.now() + LONGEST_SIGN_TIMEOUT_MS);
   }
 
-  /** A reply overtakes outputs, which travel on another socket: the idle is behind them. */
+  /** A reply can overtake outputs, which travel on another socket. `idle` arrives after the outputs. */
   #awaitSecondSign(latest: number): void {
     const before = this.lastSeq;
     this.#signTimer = setTimeout(() => {
@@ -302,10 +302,10 @@ export class Execution {
 
   #endByReply(): End {
     const status =
-      this.reply?.["status"] ?? (this.counts.has("error") ? "error" : "ok"); // a kernel may forget to reply
+      this.reply?.["status"] ?? (this.counts.has("error") ? "error" : "ok"); // some kernels do not send a reply
     if (status === "ok") return "done";
     if (this.#interruptReason !== undefined) return "interrupted";
-    return status === "error" ? "failed" : "aborted"; // IRkernel says `abort`
+    return status === "error" ? "failed" : "aborted"; // IRkernel sends `abort`
   }
 
   #end(reason: EndReason | undefined): void {
@@ -333,7 +333,7 @@ function forMany(isAborted = false): AbortController {
   return controller;
 }
 
-/** What a kernel says before it runs the code. */
+/** Message types that a kernel sends before it runs the code. */
 const BEFORE_CODE = new Set(["status", "execute_input"]);
 
 const OUTPUTS = new Set([
@@ -346,7 +346,7 @@ const OUTPUTS = new Set([
 
 const KEPT = ["status", "execution_count", "ename", "evalue"] as const;
 
-/** The content of its reply; of one that is no object, an error that says so. */
+/** The content of the reply; an error if the content is not an object. */
 export function replyIn(message: Message): Readonly<Record<string, unknown>> {
   return contentOf(message) ?? NO_OBJECT;
 }

@@ -40,7 +40,7 @@ export class Executions implements Iterable<Execution> {
     return this.#forgotten;
   }
 
-  /** Those that are with the kernel. */
+  /** The executions that the kernel runs. */
   get running(): readonly Execution[] {
     return [...this].filter(
       ({ state }) => state === "running" || state === "waiting_for_input",
@@ -64,13 +64,13 @@ export class Executions implements Iterable<Execution> {
     this.#all.set(execution.id, execution);
   }
 
-  /** It was not accepted after all. */
+  /** Removes an execution that was not accepted. */
   remove(execution: Execution): void {
     execution.dispose();
     this.#all.delete(execution.id);
   }
 
-  /** It is over: room is made for it among those that are. */
+  /** The execution is over. Removes the oldest ended executions beyond the limits. */
   ended(execution: Execution): void {
     this.#over.push(execution);
     this.#bytes += sizeOf(execution.request);

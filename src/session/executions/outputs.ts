@@ -1,4 +1,4 @@
-/** What an execution has said, read off the journal as a notebook would keep it, and what of that is no longer kept. */
+/** The outputs of an execution, read from the journal, in the form that a notebook keeps. */
 import {
   type Clipped,
   type Output,
@@ -13,13 +13,13 @@ export interface ReadOutputs {
   /** Parts of the journal that were no longer kept when they were to be read. */
   readonly gaps: { from: number; to: number }[];
   readonly is_clipped: boolean;
-  /** What was left out for the limit; `null` when nothing was. */
+  /** The part that was left out for the limit; `null` if nothing was. */
   readonly clipped: Clipped | null;
-  /** What the kernel sent and could not be accepted. */
+  /** Messages of the kernel that were refused. */
   readonly refused: Refused[];
 }
 
-/** What concerns nobody's outputs stays unparsed. */
+/** Messages that do not change outputs are not parsed. */
 export async function outputsIn(
   readings: AsyncIterable<Reading>,
   execution_id: string,
@@ -44,7 +44,7 @@ export async function outputsIn(
       const { msg_type, parent_id, size, raw } = entry;
       if (!outputs.isRelevant(msg_type, parent_id === execution_id)) continue;
       const content = isDisplay(msg_type)
-        ? displayIn(Buffer.from(raw.content)) // a copy: what is kept of it outlasts its slab
+        ? displayIn(Buffer.from(raw.content)) // a copy, because outputs outlive the slab
         : entry.content;
       outputs.add(msg_type, content, size);
     }

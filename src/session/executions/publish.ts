@@ -1,11 +1,11 @@
-/** What the journal, and who listens to metrics, is told of an execution. */
+/** Publishes the states of an execution in the journal and to telemetry. */
 import type { Message } from "../../jupyter/message.ts";
 import type { Journal } from "../../journal/journal.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import { attributionOf } from "../attribution.ts";
 import type { Execution } from "./execution.ts";
 
-/** Says once who asked for it, where the request tells: before anything else is said of it. `workspace_id`: where the request names none. */
+/** Publishes once which program requested the execution, if the request names it, before any other event of it. `workspace_id`: the default if the request has none. */
 export function publishRequest(
   execution: Execution,
   request: Message,
@@ -31,7 +31,7 @@ export function publishRequest(
   execution.noteSeq(entry.seq);
 }
 
-/** Says in the journal where it is. */
+/** Publishes the state of the execution in the journal. */
 export function publishState(execution: Execution, journal: Journal): void {
   const seq = journal.last + 1;
   execution.noteSeq(seq);
@@ -47,7 +47,7 @@ export function publishState(execution: Execution, journal: Journal): void {
   });
 }
 
-/** How it ended, for metrics. */
+/** Reports the end of an execution to telemetry. */
 export function countEnded(
   ended: Execution,
   session_id: string,

@@ -1,9 +1,9 @@
 /**
- * Who runs next: one execute request is with the kernel, the rest wait here.
+ * The queue of execute requests: one is with the kernel, the others wait here.
  *
- * It only knows the order. When the active request is over, and whether it
- * failed, is for others to find out. What is dropped is handed back, to be
- * answered.
+ * The queue knows only the order. Its caller finds out when the active request is
+ * over and whether it failed. Dropped requests are returned to the caller, which
+ * answers them.
  */
 import type { Message } from "../../jupyter/message.ts";
 import { membersIn } from "../../jupyter/raw-json.ts";
@@ -11,7 +11,7 @@ import { membersIn } from "../../jupyter/raw-json.ts";
 export class ExecutionQueue {
   #active: Message | undefined;
   #pending: Message[] = [];
-  /** Those that waited when the active request was interrupted. */
+  /** The requests that waited when the active request was interrupted. */
   #pendingAtInterrupt: ReadonlySet<Message> | undefined;
   readonly #limit: number;
 
@@ -32,7 +32,7 @@ export class ExecutionQueue {
     return this.#pending.length >= this.#limit;
   }
 
-  /** Whether the request takes part: code for the main shell. Others go straight to the kernel. */
+  /** Whether the queue takes the request: code for the main shell. Other requests go to the kernel at once. */
   static accepts({ channel, header, raw }: Message): boolean {
     if (channel !== "shell" || header.msg_type !== "execute_request") {
       return false;
@@ -60,16 +60,16 @@ export class ExecutionQueue {
     return this.#active;
   }
 
-  /** Somebody interrupts the active request: who asks from now on knows of that. Returns what takes it back. */
+  /** The active request is interrupted: later requests do not depend on it. Returns a function that undoes this. */
   interrupt(): () => void {
     this.#pendingAtInterrupt = new Set(this.#pending);
     return () => (this.#pendingAtInterrupt = undefined);
   }
 
   /**
-   * The active request failed: those that wait, unless it said that they shall
-   * run. Where it was interrupted, only those that waited then: who asked after
-   * that did not count on it.
+   * The active request failed: drops and returns the waiting requests, unless it
+   * has `stop_on_error: false`. If it was interrupted, drops only the requests that
+   * waited at that time: later ones do not depend on it.
    */
   fail(): readonly Message[] {
     if (this.#active === undefined || !stopsOnError(this.#active)) return [];
@@ -80,7 +80,7 @@ export class ExecutionQueue {
     return all.filter((message) => waited.has(message));
   }
 
-  /** Takes one that waits out of the line. */
+  /** Removes and returns a waiting request. */
   cancel(msg_id: string): Message | undefined {
     const at = this.#pending.findIndex(
       ({ header }) => header.msg_id === msg_id,
@@ -88,14 +88,14 @@ export class ExecutionQueue {
     return at === -1 ? undefined : this.#pending.splice(at, 1)[0];
   }
 
-  /** Those that wait, who do not any more; the active one is still with the kernel. */
+  /** Drops and returns the waiting requests. The active one is still with the kernel. */
   drop(): readonly Message[] {
     const dropped = this.#pending;
     this.#pending = [];
     return dropped;
   }
 
-  /** The kernel is gone: those that wait; nothing is active any more. */
+  /** The kernel is gone: drops and returns the waiting requests. No request is active any more. */
   clear(): readonly Message[] {
     this.#active = undefined;
     return this.drop();
