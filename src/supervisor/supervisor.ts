@@ -13,6 +13,9 @@ import { Session, type SessionOptions } from "../session/session.ts";
 import type { SessionSpec } from "../session/spec.ts";
 import { Documents } from "./documents.ts";
 
+/** Why a session closes when the whole server ends. */
+export const SERVER_ENDS = "the server ends";
+
 export interface SupervisorOptions {
   readonly provisioner: Provisioner;
   readonly log: Log;
@@ -126,7 +129,7 @@ export class Supervisor implements AsyncDisposable {
     this.#culling[Symbol.dispose]();
     await Promise.all(
       this.sessions.map(async (session) => {
-        await session.dispose("the server ends");
+        await session.dispose(SERVER_ENDS);
         this.#options.telemetry?.sessionDeleted?.(named(session.spec));
       }),
     );

@@ -16,6 +16,7 @@ import type { ClientSocket } from "../../../session/jupyter-clients.ts";
 import { PROBE } from "../../../session/run.ts";
 import type { Session } from "../../../session/session.ts";
 import { abortedMessages } from "../../../session/aborted-messages.ts";
+import { SERVER_ENDS } from "../../../supervisor/supervisor.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { defaultHeaderOf } from "../../answers/default-header.ts";
 import { itemsOf } from "../../answers/subscription.ts";
@@ -170,9 +171,6 @@ export function jupyterChannels(
     frames.flush();
   }
 }
-
-/** As the supervisor says it. */
-const SERVER_ENDS = "the server ends";
 
 /** A large message comes in pieces. */
 type Received = Buffer | readonly Buffer[];
