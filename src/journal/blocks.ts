@@ -1,4 +1,4 @@
-/** Blocks: chunks of a file, and how they get into files and out again. */
+/** Blocks: chunks of a file. This module writes them to files and reads them back. */
 import type { FileHandle } from "node:fs/promises";
 import { fromChunk, toChunk } from "./chunk.ts";
 import { runAtOnce, requestScheduler } from "../time/request-scheduler.ts";
@@ -6,7 +6,7 @@ import { Entries } from "./entries.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
 import { takeMemory } from "../jupyter/record-memory.ts";
 
-/** What is needed of a file. */
+/** Opens a file. A test can replace it. */
 export type OpenFile = (
   path: string,
   flags: "wx" | "r",
@@ -32,14 +32,14 @@ export interface Block {
   readonly last: number;
 }
 
-/** A block before it has its place. */
+/** A block that has no position in a file yet. */
 export interface EncodedBlock extends Block {
   readonly entries: Entries;
   readonly pieces: readonly Uint8Array[];
   readonly length: number;
 }
 
-/** Entries as a block of that journal. */
+/** Encodes entries as a block of the journal `journal_id`. */
 export async function encodeBlock(
   entries: Entries,
   journal_id: string,
@@ -50,21 +50,21 @@ export async function encodeBlock(
   return { first, last, entries, pieces, length: lengthOf(pieces) };
 }
 
-/** The result of work at so many bytes: in turns with others where it is long. */
+/** Runs work on `bytes` bytes. Large work is scheduled fairly with other work, in short steps. */
 function inSteps<T>(work: Generator<void, T>, bytes: number): T | Promise<T> {
   return bytes < LARGE ? runAtOnce(work) : requestScheduler.run(work);
 }
 
 const LARGE = 4 * 1024 * 1024; // bytes
 
-/** Where a block lies. */
+/** The position of a block on disk. */
 export interface BlockLocation {
   readonly path: string;
   readonly offset: number;
   readonly length: number;
 }
 
-/** How long a file stays open when nobody reads it. */
+/** How long a file stays open after its last read. */
 const IDLE_MS = 1_000;
 
 /** A file that blocks are read from. */
@@ -72,11 +72,11 @@ interface Opened {
   readonly path: string;
   readonly file: Promise<File>;
   users: number;
-  /** Whether it is closed when its last user has done. */
+  /** Whether the file is closed when its last user has finished. */
   closesWhenUnused: boolean;
 }
 
-/** Reads blocks. Keeps the file open that was read last: a late reader takes many blocks of it. */
+/** Reads blocks. Keeps the file of the last read open, because a late reader reads many blocks of one file. */
 export class BlockReader {
   readonly #open: OpenFile;
   #idle: NodeJS.Timeout | undefined;
@@ -86,14 +86,14 @@ export class BlockReader {
     this.#open = open;
   }
 
-  /** The slab has memory of its own. Rejects when the file is gone, or holds something else. */
+  /** The entries lie in a new slab. Rejects if the file does not exist any more or its content is damaged. */
   async read({ path, offset, length }: BlockLocation): Promise<Entries> {
     const opened = this.#openedAt(path);
     opened.users += 1;
     try {
       const bytes = takeMemory(length).subarray(0, length);
       if ((await readInto(await opened.file, bytes, offset)) < length) {
-        throw new RangeError("A block is cut off");
+        throw new RangeError("A block of the journal is cut off");
       }
       const slab = await inSteps(fromChunk(bytes), length);
       return new Entries(slab, 0, slab.count);
@@ -104,7 +104,7 @@ export class BlockReader {
     }
   }
 
-  /** The file is closed as soon as nobody reads it. */
+  /** Closes the file when its last read has ended. */
   closeFile(): void {
     const opened = this.#last;
     this.#last = undefined;
@@ -133,10 +133,10 @@ export class BlockReader {
 
 function closeUnused({ users, file }: Opened): void {
   if (users > 0) return;
-  file.then((opened) => opened.close()).catch(() => {}); // whoever read has heard why
+  file.then((opened) => opened.close()).catch(() => {}); // the read itself has rejected with the reason
 }
 
-/** A disk may take less than it is given at once. */
+/** Writes all bytes. One `writev` may write only a part of them. */
 export async function writeAll(
   handle: File,
   pieces: readonly Uint8Array[],
@@ -147,13 +147,14 @@ export async function writeAll(
   while (rest.length > 0) {
     const some = rest.slice(0, WRITEV_LIMIT);
     const { bytesWritten } = await handle.writev(some, at);
-    if (bytesWritten === 0) throw new RangeError("The disk takes nothing");
+    if (bytesWritten === 0)
+      throw new RangeError("The disk accepted no bytes of a write");
     at += bytesWritten;
     rest = without(rest, bytesWritten);
   }
 }
 
-/** Of one write: what Linux and macOS take. */
+/** The most pieces of one `writev` on Linux and macOS. */
 const WRITEV_LIMIT = 1024;
 
 function without(pieces: readonly Uint8Array[], size: number): Uint8Array[] {
@@ -168,7 +169,7 @@ function without(pieces: readonly Uint8Array[], size: number): Uint8Array[] {
   return rest;
 }
 
-/** Resolves with how many bytes there were. */
+/** Resolves with the number of bytes read: fewer than requested at the end of the file. */
 async function readInto(
   handle: File,
   bytes: Buffer,

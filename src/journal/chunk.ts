@@ -1,11 +1,11 @@
 /**
- * A chunk: records as they are written to disk, as a whole or not at all.
+ * A chunk: the unit in which records are written to disk.
  * `docs/journal-format.md` describes it byte by byte.
  *
  *     header (64 bytes)  rows  names (JSON)  records
  *
- * The header has a checksum of its own and one of what follows, so that a file
- * which was torn or damaged is read up to there.
+ * The header has a checksum of itself and a checksum of the rest of the chunk. A
+ * file that was cut off or damaged can be read up to the first bad chunk.
  */
 import { crc32 } from "node:zlib";
 import { runAtOnce } from "../time/request-scheduler.ts";
@@ -14,7 +14,7 @@ import { Slab, type SlabParts } from "./slab.ts";
 export const CHUNK_HEADER = 64; // bytes
 const MAGIC = Buffer.from("KJCH");
 const VERSION = 1;
-/** Where the header keeps what; integers are little endian. */
+/** Offsets of the fields in the header, in bytes. Integers are little endian. */
 const OFFSETS = {
   version: 4,
   count: 8,
@@ -27,17 +27,17 @@ const OFFSETS = {
   headerSum: 60,
 } as const;
 
-/** What a chunk's header tells. */
+/** The fields of a chunk's header. */
 export interface ChunkHeader {
   readonly first: number;
   readonly count: number;
   /** 16 hexadecimal digits. */
   readonly journal_id: string;
-  /** Bytes of the chunk, with its header. */
+  /** Bytes of the chunk, including its header. */
   readonly length: number;
 }
 
-/** In pieces that follow each other; the records are not copied. In short steps: the sum of much takes its time. */
+/** Encodes a chunk in consecutive pieces, without a copy of the records. Works in short steps, because a checksum of many bytes takes long. */
 export function* toChunk(
   { first, count, rows, names, bytes }: SlabParts,
   journal_id: string,
@@ -69,7 +69,9 @@ export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
   if (crc32(header.subarray(0, OFFSETS.headerSum)) !== sum) return undefined;
   const version = header.readUInt16LE(OFFSETS.version);
   if (version !== VERSION) {
-    throw new RangeError(`A journal of version ${version}, not ${VERSION}`);
+    throw new RangeError(
+      `The journal has version ${version} of the format; this program reads version ${VERSION}`,
+    );
   }
   const { rows, names, records } = lengthsIn(header);
   return {
@@ -80,7 +82,7 @@ export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
   };
 }
 
-/** A slab of the bytes, which it keeps. Throws a `RangeError` when they are not one whole chunk. */
+/** Decodes one chunk. The slab keeps the bytes. Throws a `RangeError` if they are not one complete chunk. */
 export function* fromChunk(chunk: Buffer): Generator<void, Slab> {
   const header = chunkHeaderIn(chunk);
   if (header?.length !== chunk.length) {
@@ -103,10 +105,10 @@ export function* fromChunk(chunk: Buffer): Generator<void, Slab> {
   });
 }
 
-/** The slabs of a file, up to the first chunk that is cut off or damaged. Throws a `RangeError` for a version that is newer. */
+/** The slabs of a file, up to the first chunk that is cut off or damaged. Throws a `RangeError` for another version of the format. */
 export function slabsIn(file: Buffer): {
   readonly slabs: readonly Slab[];
-  /** Bytes of the file that are good. */
+  /** Bytes of the file before the first bad chunk. */
   readonly validLength: number;
 } {
   const slabs: Slab[] = [];
@@ -124,7 +126,7 @@ export function slabsIn(file: Buffer): {
   return { slabs, validLength: at };
 }
 
-/** Goes on from the sum of what stands before the bytes. */
+/** Continues the CRC-32 `before` over the bytes. */
 function* sumOf(bytes: Uint8Array, before: number): Generator<void, number> {
   let sum = before;
   for (let at = 0; at < bytes.length; at += STEP) {

@@ -1,25 +1,25 @@
 /**
- * Where those who read a journal have come to, and so what of it is needed
- * least: what everybody who is here has heard.
+ * The acknowledged positions of a journal's readers. Entries that all readers
+ * have acknowledged can be evicted first.
  *
- * Who reads all of it and leaves has still heard what it has heard, and comes
- * back for the rest. Who reads a part (one execution) only keeps the journal
- * from letting go of what is still to come.
+ * A reader of the whole journal that leaves may come back, so the position of
+ * the last one that left counts while no other is there. A reader of a part (one
+ * execution) only keeps the entries after its position while it reads.
  */
 export type Cursor = () => number;
 
 export class Cursors {
   readonly #whole = new Set<Cursor>();
   readonly #partial = new Set<Cursor>();
-  /** Where the last who read all of it was when it left. */
+  /** The position of the last reader of the whole journal when it left. */
   #lastPosition = 0;
 
-  /** How many read just now. */
+  /** The number of current readers. */
   get count(): number {
     return this.#whole.size + this.#partial.size;
   }
 
-  /** Up to this number nobody who is here needs anything. */
+  /** All current readers have acknowledged the entries up to this number. */
   get acknowledged(): number {
     const whole =
       this.#whole.size > 0 ? this.#whole : [() => this.#lastPosition];
@@ -30,7 +30,7 @@ export class Cursors {
     return least;
   }
 
-  /** Somebody begins to read: `place` is the number up to which it has heard everything. Returns what is to be called when it leaves. */
+  /** Adds a reader. `cursor` returns the number up to which it has acknowledged all entries. The caller calls the returned function when the reader leaves. */
   add(cursor: Cursor, isPartial: boolean): () => void {
     const readers = isPartial ? this.#partial : this.#whole;
     readers.add(cursor);

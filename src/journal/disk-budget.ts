@@ -1,18 +1,18 @@
 /**
  * The disk that all journals of a server share.
  *
- * Past the limit, and where the file system has no room left, the journal that
- * has the most there which everybody has heard forgets its oldest part; where
- * none has such, the one that has the most. So what nobody waits for goes first,
- * a flood is paid for by the session that floods, and many sessions together are
- * bounded too.
+ * When the limit is exceeded or the file system is full, the journal with the
+ * most bytes that all its readers have acknowledged removes its oldest part. If
+ * no journal has such bytes, the largest journal does. So entries that no reader
+ * waits for go first, a session that floods loses its own entries, and the sum
+ * over many sessions is bounded.
  */
 export interface DiskHolder {
-  /** Bytes that it has on disk. */
+  /** Its bytes on disk. */
   readonly bytes: number;
-  /** Those of them, its oldest, that nobody who is here needs any more. */
+  /** The bytes of its oldest part that all current readers have acknowledged. */
   readonly acknowledgedBytes: number;
-  /** Forgets its oldest part, at once; resolves when the room is there. */
+  /** Removes its oldest part from the count at once. Resolves when the file is removed. */
   removeOldest(why: string): Promise<void>;
 }
 
@@ -21,12 +21,12 @@ export class DiskBudget {
   readonly #holders = new Set<DiskHolder>();
   #used = 0;
 
-  /** `limit` is in bytes; what is being written may go beyond it until it is there. */
+  /** `limit` is in bytes. A write that is under way may exceed it until it is complete. */
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  /** Bytes that all journals have on disk together. */
+  /** Bytes of all journals on disk. */
   get used(): number {
     return this.#used;
   }
@@ -39,12 +39,12 @@ export class DiskBudget {
     if (this.#holders.delete(holder)) this.#used -= holder.bytes;
   }
 
-  /** A holder has more, or less, by so much. */
+  /** Adds a holder's change of bytes; negative if it has fewer. */
   count(bytes: number): void {
     this.#used += bytes;
   }
 
-  /** To be called when something was written; resolves when what has to go has gone. */
+  /** The holder calls it after each write. Resolves when the surplus is removed. */
   async enforceLimit(): Promise<void> {
     const gone: Promise<void>[] = [];
     while (this.#used > this.limit) {
@@ -56,7 +56,7 @@ export class DiskBudget {
     await Promise.all(gone);
   }
 
-  /** The file system is full: resolves with how many bytes were given back to it. */
+  /** A holder calls it when the file system is full. Resolves with the number of bytes that were freed. */
   async makeRoom(): Promise<number> {
     const holder = this.#nextToShrink();
     if (holder === undefined) return 0;

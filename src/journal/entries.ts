@@ -1,10 +1,10 @@
-/** Entries that follow each other in one slab. Valid as long as the slab is: see `Slab.pin`. */
+/** Consecutive entries of one slab. Valid as long as the slab is: see `Slab.pin`. */
 import { Entry } from "./entry.ts";
 import type { Slab } from "./slab.ts";
 
 export class Entries implements Iterable<Entry> {
   readonly slab: Slab;
-  /** Rows of the slab: the first, and the one after the last. */
+  /** Rows of the slab: the first, and the row after the last. */
   readonly from: number;
   readonly to: number;
 
@@ -14,7 +14,7 @@ export class Entries implements Iterable<Entry> {
     this.to = to;
   }
 
-  /** One that is in no journal. */
+  /** An entry that belongs to no journal. */
   static of({ slab, row }: Entry): Entries {
     return new Entries(slab, row, row + 1);
   }
@@ -29,7 +29,7 @@ export class Entries implements Iterable<Entry> {
     return this.to - this.from;
   }
 
-  /** The numbers of the first and of the last. */
+  /** The numbers of the first and the last entry. */
   get first(): number {
     return this.slab.first + this.from;
   }
@@ -38,18 +38,18 @@ export class Entries implements Iterable<Entry> {
     return this.slab.first + this.to - 1;
   }
 
-  /** Bytes that they take in the journal. */
+  /** Bytes that the entries take in the journal. */
   get size(): number {
     return this.slab.sizeOf(this.from, this.to);
   }
 
-  /** Those from number `seq` on. */
+  /** The entries from number `seq` on. */
   since(seq: number): Entries {
     const from = Math.max(this.from, seq - this.slab.first);
     return new Entries(this.slab, Math.min(from, this.to), this.to);
   }
 
-  /** As many as `bytes` hold, and one at least. */
+  /** The first entries that fit into `bytes`; at least one entry. */
   upTo(bytes: number): Entries {
     if (this.size <= bytes) return this;
     let low = this.from + 1;
@@ -62,7 +62,7 @@ export class Entries implements Iterable<Entry> {
     return new Entries(this.slab, this.from, low);
   }
 
-  /** The runs of those that fit. */
+  /** The runs of consecutive entries for which `fits` holds. */
   *runs(fits: (row: number, slab: Slab) => boolean): Generator<Entries> {
     const { slab } = this;
     for (let from = this.from; from < this.to; from += 1) {

@@ -1,7 +1,7 @@
 /**
- * One numbered thing that a session has said, as a view of the slab that it
- * lies in. It is made for code that must look, and is valid for that turn of
- * the event loop: whoever keeps one keeps its `copy`.
+ * One numbered message or event of a session, as a view of its slab. A view is
+ * valid in the current turn of the event loop; code that keeps an entry for
+ * longer keeps its `copy`.
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import {
@@ -25,19 +25,19 @@ export class Entry {
     this.row = row;
   }
 
-  /** A message that is in no journal. Copies it. */
+  /** An entry that belongs to no journal. Copies the message. */
   static of(seq: number, message: Message): Entry {
     const slab = new Slab(seq, recordLength(message));
     slab.append(message);
     return new Entry(slab, 0);
   }
 
-  /** An event that is in no journal. */
+  /** The same for an event. */
   static ofEvent(seq: number, event: OwnEvent): Entry {
     return Entry.ofEncodedEvent(seq, event.kind, eventText(event, seq));
   }
 
-  /** The same of an event that is spelled already. */
+  /** The same for an event that is already encoded. */
   static ofEncodedEvent(seq: number, kind: string, json: Uint8Array): Entry {
     const slab = new Slab(seq, framedLength(json.length));
     slab.appendEvent(kind, json);
@@ -48,7 +48,7 @@ export class Entry {
     return this.slab.first + this.row;
   }
 
-  /** Bytes that it takes in the journal. */
+  /** Bytes that the entry takes in the journal. */
   get size(): number {
     return this.slab.sizeOf(this.row, this.row + 1);
   }
@@ -58,7 +58,7 @@ export class Entry {
     return this.slab.textOf(this.row);
   }
 
-  /** Whether it is an event of ours. Else it is a message, and has all that is below `event`. */
+  /** Whether the entry is an event of the server. If not, it is a message, and the members below `event` apply. */
   get isEvent(): boolean {
     return this.slab.isEvent(this.row);
   }
@@ -80,7 +80,7 @@ export class Entry {
   }
 
   get msg_id(): string {
-    return (objectIn(this.raw.header) as Header).msg_id; // it was one when it came
+    return (objectIn(this.raw.header) as Header).msg_id; // the header was checked on receipt
   }
 
   /** The `msg_id` of the request that caused it. */
@@ -97,12 +97,12 @@ export class Entry {
     return this.slab.buffersOf(this.row);
   }
 
-  /** The parsed content, where it is an object. */
+  /** The parsed content; `undefined` if it is not an object. */
   get content(): Readonly<Record<string, unknown>> | undefined {
     return contentOf(this);
   }
 
-  /** The same, in memory of its own. */
+  /** The same entry in its own memory. */
   copy(): Entry {
     const { rows, bytes, ...rest } = this.slab.partsOf(this.row, this.row + 1);
     return new Entry(

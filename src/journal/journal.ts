@@ -1,11 +1,12 @@
 /**
- * The ordered record of everything a session has said.
+ * The ordered record of all messages and events of a session.
  *
- * One writer appends; any number of readers follow, each from a place of its
- * own and at its own pace. Numbers are dense, start at 1 and never repeat. A
- * slow reader never slows the writer: the newest entries are in memory, older
- * ones on disk, the oldest go, and a reader that had not seen them is told
- * which. Only a reader that is behind what memory holds waits for the disk.
+ * One writer appends. Any number of readers follow, each from its own position
+ * and at its own pace. Numbers are dense, start at 1 and never repeat. A slow
+ * reader never slows the writer: the newest entries are in memory, older ones
+ * on disk, and the oldest are removed. A reader that missed entries receives a
+ * gap with their numbers. Only a reader of entries that are not in memory waits
+ * for the disk.
  */
 import { randomBytes } from "node:crypto";
 import type { OwnEvent } from "../../contract/index.ts";
@@ -24,89 +25,90 @@ import { Recent } from "./recent.ts";
 import { eventText } from "./slab.ts";
 import { BATCH, Spill } from "./spill.ts";
 
-/** What a reader gets at once: entries in order, or the news that some are gone. */
+/** The result of one read: entries in order, or the numbers of entries that do not exist any more. */
 export type Reading =
   | { readonly gap: { readonly from: number; readonly to: number } }
   | { readonly entries: Entries };
 
 export interface JournalOptions {
-  /** Bytes in memory. The newest slab is kept, however large its entry; and an entry larger than half of this until it is on disk. */
+  /** Bytes in memory. The newest slab is always kept, and an entry larger than half of this is kept until it is on disk. */
   readonly memory: number;
-  /** Bytes on disk; 0 for none. */
+  /** Bytes on disk; 0: the journal does not use the disk. */
   readonly disk: number;
-  /** The memory that is shared with other journals. */
+  /** The memory budget that all journals share. */
   readonly budget: MemoryBudget;
-  /** The disk that is; with 0 bytes, none. */
+  /** The disk budget that all journals share; 0 bytes: no journal uses the disk. */
   readonly diskBudget: DiskBudget;
   /** Resolves when it is a reader's turn among those of all journals; at once where absent. */
   readonly turn?: (() => Promise<void>) | undefined;
-  /** Makes the private directory for what goes to disk, and says where. */
+  /** Creates the private directory for the files and returns its path. */
   readonly directory: () => string;
   readonly log: Log;
-  /** Told of what a reader missed. */
+  /** Called with the numbers that a reader missed. */
   readonly gap?: ((from: number, to: number) => void) | undefined;
-  /** The disk; the file system's unless given. */
+  /** Default: opens files of the file system. */
   readonly open?: OpenFile | undefined;
 }
 
-/** What a burst is in the journal. */
+/** The entries of a burst in the journal. */
 export interface BurstRange {
-  /** The numbers of the first and of the last. */
+  /** The numbers of the first and the last entry. */
   readonly first: number;
   readonly last: number;
-  /** Bytes that they take. */
+  /** Bytes that the entries take. */
   readonly size: number;
 }
 
 export interface FollowOptions {
-  /** Up to which number the reader has heard everything; what it has requested to go on from, unless it says so itself. */
+  /** Returns the number up to which the reader has acknowledged all entries. Default: the number after which it last requested entries. */
   readonly acknowledged?: Cursor | undefined;
-  /** Whether it looks for a part only, and so has not heard what it reads. */
+  /** Whether the reader needs only a part of the journal. */
   readonly isPartial?: boolean | undefined;
 }
 
-/** Most bytes that a reader is handed at once, unless a single entry is larger. */
+/** The most bytes of one read, unless a single entry is larger. */
 const READ_LIMIT = 256 * 1024;
 /**
- * A kernel is listened to no further while more than this part of the memory is
- * unwritten, so that a disk which is merely slower does not cost what a kernel
- * says in a burst.
+ * While more than this part of the memory is unwritten, the server does not read
+ * from the kernel. So a burst of output is not lost only because the disk is
+ * slower than the kernel.
  */
 const BACKPRESSURE_PART = 3 / 4;
 /**
- * But not for longer than this, until it is down to a half again, and only where
- * entries are large on average: a kernel keeps a thousand messages for us, and
- * drops the rest without a word, where we would name a gap.
+ * The longest time without reading; it starts again when less than half of the
+ * memory is unwritten. The server stops reading only if the entries are large on
+ * average: a kernel queues a thousand messages and silently drops further ones,
+ * while the journal reports a gap.
  */
 const BACKPRESSURE_TIMEOUT_MS = 1_000;
 const BACKPRESSURE_ENTRY_SIZE = 16 * 1024; // bytes
-/** How often it is said, while it lasts, that entries are lost. */
+/** The shortest time between two warnings about lost entries. */
 const WARNING_INTERVAL_MS = 60_000;
 
 export class Journal implements MemoryHolder, AsyncDisposable {
-  /** Numbers mean something in this one only: a session that is made anew counts anew. */
+  /** Numbers are valid only together with this id: the journal of a new session starts at 1 again. */
   readonly id = randomBytes(8).toString("hex");
   readonly #options: JournalOptions;
   readonly #recent: Recent;
   readonly #spill: Spill | undefined;
   #last = 0;
-  /** Up to this number everything that was kept has been handed to the spill. */
+  /** All kept entries up to this number were given to the spill. */
   #submitted = 0;
-  /** Up to this number it is to be handed over. */
+  /** Entries up to this number are to be given to the spill. */
   #writeGoal = 0;
   #unwritten = 0;
-  /** Bytes in memory, as far as the budget was told. */
+  /** Bytes in memory that the budget has counted. */
   #counted = 0;
   #writing: Promise<void> | undefined;
-  /** What is being written of it. */
+  /** The batch that is being written. */
   #batch: Promise<boolean> = Promise.resolve(true);
   #lost = 0;
   #warnedAt = -Infinity;
   readonly #wakers = new Set<() => void>();
   readonly #cursors = new Cursors();
-  /** An entry larger than half of the memory, until it is on disk or the disk did not take it. */
+  /** An entry larger than half of the memory, until it is on disk or its write has failed. */
   #oversized: { readonly seq: number; readonly size: number } | undefined;
-  /** Since when the disk has been too slow. */
+  /** When the disk became too slow. */
   #backpressureSince: number | undefined;
   #leftAt = -Infinity;
   #isEnded = false;
@@ -136,7 +138,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return Math.min(this.#spill?.first ?? Infinity, this.#recent.first);
   }
 
-  /** Bytes kept in memory, beside the one batch that is perhaps being written. */
+  /** Bytes kept in memory, without the batch that is being written. */
   get bytes(): number {
     return this.#recent.bytes;
   }
@@ -146,7 +148,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return this.#spill?.bytes ?? 0;
   }
 
-  /** How many entries were forgotten that were on no disk. */
+  /** The number of entries that were evicted from memory and were not on disk. */
   get lost(): number {
     return this.#lost;
   }
@@ -155,23 +157,23 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return this.#unwritten;
   }
 
-  /** Bytes beyond its share that it may hold until they are on disk. */
+  /** Bytes that the journal may hold beyond its limit until they are on disk. */
   get exempt(): number {
     const isTaken = this.#spill?.isReady === true;
     return isTaken ? (this.#oversized?.size ?? 0) : 0;
   }
 
-  /** How many follow it just now. */
+  /** The number of current readers. */
   get readers(): number {
     return this.#cursors.count;
   }
 
-  /** When one of them last left, by the monotonic clock. */
+  /** When a reader last left, by the monotonic clock. */
   get leftAt(): number {
     return this.#leftAt;
   }
 
-  /** kernel → journal. Copies what it keeps. The entry is valid for this turn of the event loop. */
+  /** kernel → journal. Copies the message. The returned entry is valid in this turn of the event loop. */
   append(message: Message): Entry {
     const { record } = message;
     const added =
@@ -184,7 +186,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return new Entry(added.slab, added.from);
   }
 
-  /** The same, of many. */
+  /** The same for many messages. */
   appendBurst(burst: Burst): BurstRange {
     const first = this.#last + 1;
     let size = 0;
@@ -210,10 +212,10 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   }
 
   /**
-   * What comes after number `after`, up to a handful; `undefined` when that is
-   * nothing yet. A promise only where the disk has to be requested. A number that
-   * was never given out counts as the newest. What is read is valid for this
-   * turn of the event loop, unless its slab is pinned.
+   * The entries after number `after`, up to `READ_LIMIT`; `undefined` if there is
+   * none yet. Returns a promise only if the entries are on disk. A number larger
+   * than the newest counts as the newest. The entries are valid in this turn of
+   * the event loop, unless their slab is pinned.
    */
   read(after: number): Reading | Promise<Reading> | undefined {
     if (after >= this.#last) return undefined;
@@ -231,9 +233,9 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   }
 
   /**
-   * Everything after number `after`, oldest first, then what is being said,
-   * until the journal ends or `signal` aborts. What is read is valid until the
-   * next is requested for.
+   * All entries after number `after`, oldest first, then new ones, until the
+   * journal ends or `signal` aborts. A reading is valid until the next one is
+   * requested.
    */
   async *follow(
     after: number,
@@ -282,7 +284,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     }
   }
 
-  /** Nothing more will be said: readers end when they have read the rest. Resolves when all have, or after `timeout_ms`. */
+  /** No entry is appended after this call. Readers end when they have read the rest. Resolves when all have ended, or after `timeout_ms`. */
   async end(timeout_ms: number): Promise<void> {
     this.#isEnded = true;
     const left = new Promise<void>((resolve) => (this.#allLeft = resolve));
@@ -290,7 +292,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     if (this.readers > 0) await within(left, timeout_ms);
   }
 
-  /** Resolves when the disk has written some of what the kernel said in a burst; `undefined` while it keeps pace, or cannot. */
+  /** Resolves when the disk has written a batch; `undefined` if the disk keeps pace or cannot be written. */
   backpressure(): Promise<unknown> | undefined {
     const { memory } = this.#options;
     if (this.#unwritten <= memory / 2) this.#backpressureSince = undefined;
@@ -302,7 +304,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     )
       return;
     this.#backpressureSince ??= performance.now();
-    // What is larger than the memory takes the disk as much longer.
+    // The timeout grows with the unwritten bytes if they exceed the memory.
     const share = Math.max(1, this.#unwritten / memory);
     const timeout_ms = BACKPRESSURE_TIMEOUT_MS * share;
     const left_ms = this.#backpressureSince + timeout_ms - performance.now();
@@ -310,7 +312,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return within(this.#batch, left_ms);
   }
 
-  /** For the shared budget. */
+  /** The memory budget calls it. */
   writeDown(): Promise<void> {
     this.#writeGoal = this.#last;
     if (this.#writing === undefined && this.#spill?.isReady === true) {
@@ -321,7 +323,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return this.#writing ?? Promise.resolve();
   }
 
-  /** For the shared budget. */
+  /** The memory budget calls it. */
   evict(bytes: number, what: Evictable): void {
     const enough = this.#recent.bytes - bytes;
     const least = what === "written" ? 0 : 1;
@@ -341,7 +343,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return what === "written" ? this.#submitted : this.#cursors.acknowledged;
   }
 
-  /** Nothing of it can be read any more, and nothing is left on disk. */
+  /** Removes the files. The journal cannot be read afterwards. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -359,7 +361,10 @@ export class Journal implements MemoryHolder, AsyncDisposable {
       const isRemoved =
         (this.#spill?.find(block.first)?.last ?? 0) !== block.last;
       if (!isRemoved) {
-        this.#options.log.error({ err: error }, "The journal cannot be read");
+        this.#options.log.error(
+          { err: error },
+          "A block of the journal cannot be read from disk",
+        );
       }
       return { gap: { from, to: block.last } };
     }
@@ -386,14 +391,14 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     if (isOversized && size >= this.#waitingSize) {
       this.#oversized = { seq, size };
     }
-    // Half of the memory is what the disk may lag behind; the other half is what readers find there.
+    // Half of the memory may be unwritten; the other half is for readers.
     if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
     this.#trim();
     if (!this.#isClosed) budget.enforceLimit();
     for (const wake of this.#wakers) wake();
   }
 
-  /** Of an oversized entry that is not on its way to the disk yet. */
+  /** Bytes of the oversized entry if it was not given to the spill yet; else 0. */
   get #waitingSize(): number {
     const waiting = this.#oversized;
     return waiting === undefined || waiting.seq <= this.#submitted
@@ -406,7 +411,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     while (this.bytes > limit && this.#recent.count > 1) this.#evictOldest();
   }
 
-  /** The oldest slab in memory goes: it is on disk, on its way there, or lost. */
+  /** Evicts the oldest slab from memory. Its entries are on disk, are being written, or are lost. */
   #evictOldest(): void {
     const slab = this.#recent.shift();
     if (slab === undefined) return;
@@ -421,7 +426,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     slab.drop();
   }
 
-  /** memory → disk, a batch at a time, in order. Never rejects. */
+  /** memory → disk, one batch at a time, in order. Never rejects. */
   async #write(spill: Spill): Promise<void> {
     while (
       this.#submitted < this.#writeGoal &&
@@ -441,7 +446,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     }
   }
 
-  /** What is written next: as much as is written at once, and one slab's rest at least. */
+  /** The entries of the next write: up to the size of a batch, and at least the rest of one slab. */
   #nextBatch(): Entries[] {
     const most = Math.min(BATCH, this.#options.memory / 8);
     const batch: Entries[] = [];
@@ -456,7 +461,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return batch;
   }
 
-  /** What the disk did not take: some of it may still be in memory, the rest is lost. */
+  /** A batch could not be written: entries that are still in memory are unwritten again, the others are lost. */
   #restore(batch: readonly Entries[]): void {
     const { first } = this.#recent;
     for (const { last, length, size } of batch.toReversed()) {
@@ -474,11 +479,11 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     if (this.#lost === 0 || now - this.#warnedAt < WARNING_INTERVAL_MS) return;
     this.#warnedAt = now;
     this.#options.log.warn(
-      `${this.#lost} entries of the journal are forgotten that were on no disk`,
+      `${this.#lost} entries of the journal were dropped before they were on disk`,
     );
   }
 
-  /** Of what it holds, and of what is unwritten, there is so much more, or less. */
+  /** Reports a change of the bytes held and of the unwritten bytes to the budget. */
   #count(bytes: number, unwritten: number): void {
     this.#counted += bytes;
     this.#unwritten += unwritten;

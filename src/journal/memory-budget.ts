@@ -1,24 +1,24 @@
 /**
  * The memory that all journals of a server share.
  *
- * Past half of it in entries that are nowhere else, the journal with the most
- * of them writes them down; past the whole, journals let go of what is on disk,
- * then of what everybody has heard, then of anything, the largest first. So a
- * flood is paid for by the session that floods, and many small journals together
- * are bounded too.
+ * When more than half of it holds entries that are not on disk, the journal with
+ * the most unwritten bytes writes them. When the limit is exceeded, journals
+ * evict entries that are on disk, then entries that all readers have
+ * acknowledged, then any entries; the largest journal first. So a session that
+ * floods loses its own entries, and the sum over many small journals is bounded.
  */
 export type Evictable = "written" | "acknowledged" | "any";
 
 export interface MemoryHolder {
-  /** Bytes that it holds in memory. */
+  /** Its bytes in memory. */
   readonly bytes: number;
-  /** Those of them that are on no disk, nor on their way to one. */
+  /** Bytes in memory that are not on disk and are not being written. */
   readonly unwritten: number;
-  /** Those of them that it may hold beyond all limits until they are on disk: others do not pay for one large entry. */
+  /** Bytes that it may hold beyond all limits until they are on disk, so that other journals do not lose entries for one large entry. */
   readonly exempt: number;
-  /** Writes down what is unwritten now. Resolves when that is done, or cannot be. */
+  /** Writes the currently unwritten entries. Resolves when they are written or the write has failed. */
   writeDown(): Promise<void>;
-  /** Lets that many bytes go, the oldest first, or as many as are dispensable. */
+  /** Evicts `bytes` bytes, oldest first, or fewer if fewer are of this kind. */
   evict(bytes: number, what: Evictable): void;
 }
 
@@ -30,7 +30,7 @@ export class MemoryBudget {
   #used = 0;
   #unwritten = 0;
   #isWriting = false;
-  /** Bytes to be added before it is asked again who should write: asking looks at every journal. */
+  /** Bytes to be added before the next choice of a journal that writes, because the choice looks at every journal. */
   #bytesUntilCheck = 0;
 
   /** `limit` is in bytes. */
@@ -38,7 +38,7 @@ export class MemoryBudget {
     this.limit = limit;
   }
 
-  /** Bytes that all journals hold together. */
+  /** Bytes of all journals in memory. */
   get used(): number {
     return this.#used;
   }
@@ -53,14 +53,14 @@ export class MemoryBudget {
     this.#unwritten -= holder.unwritten;
   }
 
-  /** A holder has more, or less, by so much. */
+  /** Adds a holder's change of bytes; negative if it has fewer. */
   count(bytes: number, unwritten: number): void {
     this.#used += bytes;
     this.#unwritten += unwritten;
     if (bytes > 0) this.#bytesUntilCheck -= bytes;
   }
 
-  /** To be called when something was added. */
+  /** The holder calls it after each addition. */
   enforceLimit(): void {
     const isPressed =
       this.#unwritten > this.limit / 2 && this.#bytesUntilCheck <= 0;
@@ -74,7 +74,7 @@ export class MemoryBudget {
     let limit = this.limit;
     for (const { exempt } of this.#holders) limit += exempt;
     if (this.#used <= limit) return;
-    // More than is needed, so that not every entry of a flood goes looking for room.
+    // Evicts more than needed, so that not every entry of a flood starts an eviction.
     const enough = limit - this.limit / CHECKS;
     for (const holder of this.#largestFirst(
       (each) => each.bytes - each.unwritten,

@@ -1,19 +1,19 @@
 /**
- * The newest entries of a journal, in memory: slabs without holes between them,
- * oldest first. Whoever adds also decides what goes.
+ * The newest entries of a journal, in memory: consecutive slabs, oldest first.
+ * The journal that adds entries also decides when slabs are evicted.
  */
 import type { Message } from "../jupyter/message.ts";
 import { Entries } from "./entries.ts";
 import { Slab } from "./slab.ts";
 
-/** Capacity of a slab: little for a journal that is short, so that many sessions take little. */
+/** Capacity of a slab. A short journal has small slabs, so that many sessions need little memory. */
 const FIRST_SLAB = 4 * 1024; // bytes
 const LARGEST_SLAB = 256 * 1024;
-/** A slab takes no more than this part of the memory: what goes, goes slab by slab. */
+/** A slab takes at most this part of the memory, because whole slabs are evicted. */
 const SLABS = 16;
 
 export class Recent {
-  /** Most bytes of one slab, unless a single record is larger. */
+  /** The most bytes of one slab, unless a single record is larger. */
   readonly #capacity: number;
   #slabs: Slab[] = [];
   #next = 1;
@@ -28,12 +28,12 @@ export class Recent {
     return this.#bytes;
   }
 
-  /** How many slabs it has. */
+  /** The number of slabs. */
   get count(): number {
     return this.#slabs.length;
   }
 
-  /** The oldest number that is kept; the one that comes next when none is. */
+  /** The oldest number that is kept; the next number if none is kept. */
   get first(): number {
     return this.#slabs[0]?.first ?? this.#next;
   }
@@ -42,7 +42,7 @@ export class Recent {
     return this.#slabs[0];
   }
 
-  /** Adds a record of so many bytes, which `write` writes. */
+  /** Adds a record of `length` bytes, which `write` writes into the slab. */
   add(length: number, write: (slab: Slab) => void): Entries {
     const slab = this.#slabFor(length);
     const before = slab.size;
@@ -53,7 +53,7 @@ export class Recent {
     return new Entries(slab, count, slab.count);
   }
 
-  /** Adds a message whose record was made before. */
+  /** Adds a message whose record exists already. */
   addRecord(message: Message, record: Buffer): Entries {
     const slab = Slab.around(message, record, this.#next);
     this.#slabs.push(slab);
@@ -72,14 +72,14 @@ export class Recent {
     return slab;
   }
 
-  /** Lets the oldest slab go. */
+  /** Removes the oldest slab and returns it. */
   shift(): Slab | undefined {
     const slab = this.#slabs.shift();
     if (slab !== undefined) this.#bytes -= slab.size;
     return slab;
   }
 
-  /** From number `seq` on, which is kept, to the end of its slab. */
+  /** The entries from number `seq`, which must be kept, to the end of its slab. */
   from(seq: number): Entries {
     const slab = this.#slabs[this.#indexOf(seq)] as Slab;
     return new Entries(slab, seq - slab.first, slab.count);
@@ -90,7 +90,7 @@ export class Recent {
     return Math.min(this.#capacity, 2 ** Math.ceil(Math.log2(grown)));
   }
 
-  /** Of the slab with that number. Most ask for the last. */
+  /** The index of the slab with this number. Most callers request the last slab. */
   #indexOf(seq: number): number {
     let low = 0;
     let high = this.#slabs.length - 1;

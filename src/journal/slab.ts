@@ -1,12 +1,11 @@
 /**
- * A slab: entries of a journal as bytes, one after the other, with an index.
- * This file alone knows the layout; `docs/journal-format.md` describes it.
+ * A slab: consecutive entries of a journal as bytes, with an index.
+ * Only this file knows the layout; `docs/journal-format.md` describes it.
  *
  * A record is a WebSocket text frame as a server sends it: the frame's header,
- * then the JSON text that clients read. A range of records is therefore what a
- * WebSocket client is sent, to the byte, and so it is what the disk gets. A
- * message is copied into its record once, from the memory that the socket reads
- * into; nothing else is made of it.
+ * then the JSON text that clients read. The server sends a range of records to a
+ * WebSocket client, and writes it to disk, without a change. A message is copied
+ * into its record once, from the memory into which the socket reads.
  *
  * The index has a row of eight words for each record. Numbers are dense: the
  * record in row `i` has the number `first + i`.
@@ -37,16 +36,16 @@ import { releaseMemory, takeMemory } from "../jupyter/record-memory.ts";
 
 /** Words of a row. */
 const ROW = 8;
-/** What is in each: places and lengths in bytes; names by their place among the slab's names. */
+/** The words of a row: offsets and lengths in bytes; names by their index in the slab's names. */
 const OFFSET = 0;
 const LENGTH = 1;
 const HEADER = 2;
 const PARENT_HEADER = 3;
 const METADATA = 4;
 const CONTENT = 5;
-/** The type's name in the low 24 bits; above them the channel's place in `channels`, and flags. */
+/** The index of the type's name in the low 24 bits; above them the channel's index in `channels`, and flags. */
 const TYPE = 6;
-/** Name of the `msg_id` of the request that caused it; 0 for none. */
+/** The index of the name that is the `msg_id` of the request; 0 for none. */
 const PARENT = 7;
 const TYPE_MASK = 0xff_ffff;
 const CHANNEL_SHIFT = 24;
@@ -54,11 +53,11 @@ const CHANNEL_MASK = 3;
 const IS_EVENT = 1 << 26;
 const HAS_BUFFERS = 1 << 27;
 
-/** Bytes that a row takes, and roughly those of a name. */
+/** Bytes of a row, and the estimated bytes of a name. */
 const ROW_SIZE = ROW * 4;
 const NAME_SIZE = 128;
 
-/** The index and the bytes of some records: what is written to disk. */
+/** The index and the bytes of some records, as they are written to disk. */
 export interface SlabParts {
   readonly first: number;
   readonly count: number;
@@ -76,13 +75,13 @@ export class Slab {
   #end = 0;
   #rows: Int32Array;
   #count = 0;
-  /** Types and ids, each once. Place 0 stands for none. */
+  /** Types and ids, each once. Index 0 stands for none. */
   #names: string[];
   readonly #indexes = new Map<string, number>();
   #pins = 0;
   #isDropped = false;
 
-  /** `capacity` is in bytes; `rows` is how many records are expected. */
+  /** `capacity` is in bytes; `rows` is the expected number of records. */
   constructor(first: number, capacity: number, rows = 2) {
     this.first = first;
     this.#capacity = capacity;
@@ -91,7 +90,7 @@ export class Slab {
     this.#names = [""];
   }
 
-  /** It keeps the bytes. Throws a `RangeError` where the parts do not fit together. */
+  /** The slab keeps the bytes. Throws a `RangeError` if the index does not match them. */
   static of({ first, count, rows, names, bytes }: SlabParts): Slab {
     const slab = new Slab(first, 0);
     slab.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -108,31 +107,31 @@ export class Slab {
     return this.#count;
   }
 
-  /** The number of the last record; one before the first when there is none. */
+  /** The number of the last record; `first - 1` if there is none. */
   get last(): number {
     return this.first + this.#count - 1;
   }
 
-  /** Bytes that it holds, with its index. */
+  /** Bytes of the records and the index. */
   get size(): number {
     return (
       this.#end + this.#count * ROW_SIZE + (this.#names.length - 1) * NAME_SIZE
     );
   }
 
-  /** Whether a record of so many bytes fits. */
+  /** Whether a record of `length` bytes fits. */
   hasRoom(length: number): boolean {
     return this.#end + length <= this.#capacity;
   }
 
-  /** Copies the message. The caller has made sure that there is room. */
+  /** Copies the message. The caller has checked `hasRoom`. */
   append(message: Message): void {
     const offset = this.#end;
     const end = runAtOnce(writeRecord(this.#bytes, offset, message));
     this.#addMessage(message, offset, end);
   }
 
-  /** A slab that is the record of one message, and all the memory of it. */
+  /** A slab with one message, whose record exists already. The slab owns the record's memory. */
   static around(message: Message, record: Buffer, first: number): Slab {
     const slab = new Slab(first, 0);
     slab.#bytes = Buffer.from(record.buffer);
@@ -140,7 +139,7 @@ export class Slab {
     return slab;
   }
 
-  /** Its record is there: it gets its number and its row. */
+  /** Adds the number and the row of a message whose record is written. */
   #addMessage(message: Message, offset: number, end: number): void {
     const { channel, header, parent_header, raw, buffers } = message;
     const text = offset + frameHeaderOf(end - offset);
@@ -158,7 +157,7 @@ export class Slab {
       parent_header === undefined ? 0 : this.#nameOf(parent_header.msg_id);
   }
 
-  /** Copies messages of a burst from row `start` on, as many as there is room for. Returns how many. */
+  /** Copies the messages of a burst from row `start` on that fit. Returns their number. */
   appendBurst(burst: Burst, start: number): number {
     const { rows, records, count, msg_type, parent_id } = burst;
     const type =
@@ -202,7 +201,7 @@ export class Slab {
     return taken;
   }
 
-  /** The JSON text of an own event, with its number in it. The caller has made sure that there is room. */
+  /** Copies the JSON text of an event of the server, with its number in it. The caller has checked `hasRoom`. */
   appendEvent(kind: string, json: Uint8Array): void {
     const offset = this.#end;
     const at = writeFrameHeader(this.#bytes, offset, json.length);
@@ -232,7 +231,7 @@ export class Slab {
     return at === 0 ? undefined : this.#names[at];
   }
 
-  /** The JSON text that clients read. A view, as all that follows: valid until the slab is dropped. */
+  /** The JSON text that clients read. This result and those below are views, valid until the slab is dropped. */
   textOf(row: number): Buffer {
     const offset = this.#word(row, OFFSET);
     const end = offset + this.#word(row, LENGTH);
@@ -247,8 +246,8 @@ export class Slab {
       metadata: this.#word(row, METADATA),
       content: this.#word(row, CONTENT),
     });
-    const isOrphan = this.#word(row, PARENT) === 0;
-    return isOrphan ? { ...frames, parent_header: EMPTY_OBJECT } : frames;
+    const hasNoParent = this.#word(row, PARENT) === 0;
+    return hasNoParent ? { ...frames, parent_header: EMPTY_OBJECT } : frames;
   }
 
   buffersOf(row: number): readonly Buffer[] {
@@ -263,19 +262,19 @@ export class Slab {
       .map((quoted) => Buffer.from(quoted.slice(1, -1), "base64"));
   }
 
-  /** Records as a WebSocket client is sent them, from row `from` to before row `to`. */
+  /** The bytes for a WebSocket client: the records from row `from` to before row `to`. */
   recordsOf(from: number, to: number): Buffer {
     return this.#bytes.subarray(this.#word(from, OFFSET), this.#endOf(to));
   }
 
-  /** Bytes of these records, with their rows. */
+  /** Bytes of these records and their rows. */
   sizeOf(from: number, to: number): number {
     if (from >= to) return 0;
     const length = this.#endOf(to) - this.#word(from, OFFSET);
     return length + (to - from) * ROW_SIZE;
   }
 
-  /** What is written to disk of these records. */
+  /** These records with their index, for the disk. */
   partsOf(from: number, to: number): SlabParts {
     const start = this.#word(from, OFFSET);
     const rows = this.#rows.slice(from * ROW, to * ROW);
@@ -291,7 +290,7 @@ export class Slab {
     };
   }
 
-  /** Its memory is not used for anything else until `unpin` was called as often. */
+  /** Keeps the memory of the slab until `unpin` was called as often as `pin`. */
   pin(): void {
     this.#pins += 1;
   }
@@ -301,7 +300,7 @@ export class Slab {
     if (this.#isDropped && this.#pins === 0) this.#freeMemory();
   }
 
-  /** The journal needs it no more: views of it end, as soon as nobody has pinned it. All the memory around its bytes is then used for others. */
+  /** The journal does not need the slab any more. When it is not pinned, its memory is reused and its views become invalid. */
   drop(): void {
     this.#isDropped = true;
     if (this.#pins === 0) this.#freeMemory();
@@ -324,7 +323,7 @@ export class Slab {
     return this.#word(row, OFFSET) + frameHeaderOf(this.#word(row, LENGTH));
   }
 
-  /** The record from `offset` to `end` is there: its row, all zero but for that. */
+  /** Adds the row of the record from `offset` to `end`. All other words of the row are zero. */
   #newRow(offset: number, end: number): Int32Array {
     const at = this.#count * ROW;
     this.#reserve(1);
@@ -336,7 +335,7 @@ export class Slab {
     return row;
   }
 
-  /** Room for so many rows. */
+  /** Makes room for `count` rows. */
   #reserve(count: number): void {
     const needed = (this.#count + count) * ROW;
     if (needed <= this.#rows.length) return;
@@ -346,15 +345,15 @@ export class Slab {
   }
 
   #nameOf(name: string): number {
-    let place = this.#indexes.get(name);
-    if (place === undefined) {
-      place = this.#names.push(name) - 1;
-      this.#indexes.set(name, place);
+    let index = this.#indexes.get(name);
+    if (index === undefined) {
+      index = this.#names.push(name) - 1;
+      this.#indexes.set(name, index);
     }
-    return place;
+    return index;
   }
 
-  /** Throws a `RangeError` where a row points out of the bytes or the names. */
+  /** Throws a `RangeError` if a row points outside of the bytes or the names. */
   #check(): void {
     let end = 0;
     const names = this.#names.length;
@@ -371,29 +370,34 @@ export class Slab {
         frames + this.#word(row, CONTENT) <= this.#word(row, LENGTH) &&
         (this.#word(row, TYPE) & TYPE_MASK) < names &&
         this.#word(row, PARENT) >>> 0 < names;
-      if (!isWhole) throw new RangeError("An index that does not fit");
+      if (!isWhole)
+        throw new RangeError(
+          "The index of a chunk of the journal does not match its records",
+        );
       end = text;
     }
     if (end !== this.#bytes.length) {
-      throw new RangeError("An index that does not fit");
+      throw new RangeError(
+        "The index of a chunk of the journal does not match its records",
+      );
     }
   }
 }
 
 const NOTHING = Buffer.alloc(0);
 
-/** Bytes that a record of so many takes, with its row. */
+/** Bytes of an entry: its record and its row. */
 export function entrySize(record: number): number {
   return record + ROW_SIZE;
 }
 
-/** Bytes of the frame's header in a record of so many bytes. */
+/** Bytes of the frame's header in a record of `record` bytes. */
 function frameHeaderOf(record: number): number {
   if (record < 126 + 2) return 2;
   return record < 65_536 + 4 ? 4 : 10;
 }
 
-/** The JSON text of an own event. */
+/** The JSON text of an event of the server. */
 export function eventText(event: OwnEvent, seq: number): Buffer {
   return Buffer.from(JSON.stringify({ ...event, seq }));
 }

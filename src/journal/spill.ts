@@ -1,13 +1,13 @@
 /**
  * The part of a journal that is on disk.
  *
- * One writer, blocks of entries one after the other, in private files; a file
- * is a segment, so that forgetting the oldest is removing a file. What is being
- * written can be read all the while, from memory. A disk that fails, or that is
- * full though the journals have forgotten what they can spare, costs the block,
- * not the writer: `write` says so, and pauses before it tries again. Blocks lie
- * in the order of their numbers; between two of them there is a hole where
- * something was forgotten before it could be written.
+ * One writer writes blocks of entries, one after the other, into private files.
+ * A file is a segment; to remove the oldest entries, a file is removed. Entries
+ * that are being written can be read from memory. If the disk fails, or is full
+ * after the journals have removed what they can, `write` resolves with false,
+ * and the next write waits for `RETRY_MS`. Blocks are in the order of their
+ * numbers. There is a hole between two blocks if entries were evicted from
+ * memory before they could be written.
  */
 import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
@@ -26,35 +26,35 @@ import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
 import { Entries } from "./entries.ts";
 
 /**
- * Bytes that are written at once. The event loop hears of one write in a turn,
- * and in a turn up to 2 MiB come from one socket: less would fall behind.
+ * The bytes of one write. The event loop completes one write in a turn, and up
+ * to 2 MiB arrive from one socket in a turn: smaller writes would fall behind.
  */
 export const BATCH = 8 * 1024 * 1024;
-/** A segment is ended at this size, so that little is forgotten at once where a disk is smaller than the limits; */
+/** A segment is closed at this size, so that little is removed at once if the disk is smaller than the limits; */
 const SEGMENT_SIZE = 4 * 1024 * 1024;
-/** or, where that is more, at this part of what the journal has on disk; but at this part of its own limit, or at that of the limit which it shares. */
+/** or at a `SEGMENTS`th of the journal's bytes on disk if that is more. At most a `SEGMENTS`th of the journal's limit and a `SHARED_SEGMENTS`th of the shared limit. */
 const SEGMENTS = 16;
 const SHARED_SEGMENTS = 64;
-/** A full disk that was given back so many times what is to be written, and is full still, is filled by others. */
+/** The journals free at most this many times the bytes to be written. If the disk is still full, other programs fill it. */
 const ROOM_FACTOR = 2;
-/** How long a disk that failed is left alone. */
+/** The wait after a failed write. */
 const RETRY_MS = 10_000;
-/** How often it is said, while it lasts, that the oldest are forgotten. */
+/** The shortest time between two warnings about removed entries. */
 const WARNING_INTERVAL_MS = 60_000;
 
 export interface SpillOptions {
-  /** Of the journal. */
+  /** The id of the journal. */
   readonly id: string;
-  /** Makes the private directory, where it is not there yet, and says where. */
+  /** Creates the private directory if it does not exist, and returns its path. */
   readonly directory: () => string;
-  /** Bytes. The newest segment is kept, however large. */
+  /** Bytes. The newest segment is always kept. */
   readonly limit: number;
-  /** What is shared with other journals. */
+  /** The disk budget that all journals share. */
   readonly budget: DiskBudget;
   readonly log: Log;
-  /** Up to which number nobody who is here needs anything. */
+  /** Returns the number up to which all current readers have acknowledged the entries. */
   readonly acknowledged: () => number;
-  /** The disk; the file system's unless given. */
+  /** Default: opens files of the file system. */
   readonly open?: OpenFile | undefined;
 }
 
@@ -62,9 +62,9 @@ interface Written extends Block {
   readonly segment: Segment;
   readonly offset: number;
   readonly length: number;
-  /** Until they are on disk. */
+  /** The entries in memory, until they are on disk. */
   entries: Entries | undefined;
-  /** Readers that come together are answered by one look at the disk. */
+  /** The read that is under way: several readers share it. */
   reading: Promise<Entries> | undefined;
 }
 
@@ -73,11 +73,11 @@ interface Segment {
   /** In the order of their numbers. */
   readonly blocks: Written[];
   bytes: number;
-  /** Until it is ended. */
+  /** `undefined` once the segment is closed. */
   handle: File | undefined;
-  /** Once it is: while it is closed; never rejects. */
+  /** The closing of the file, once it has begun; never rejects. */
   closing: Promise<void> | undefined;
-  /** While it is written to; never rejects. */
+  /** The last write; never rejects. */
   writing: Promise<void> | undefined;
 }
 
@@ -92,9 +92,9 @@ export class Spill implements DiskHolder, AsyncDisposable {
   readonly #open: OpenFile;
   readonly #reader: BlockReader;
   readonly #name = `journal-${randomBytes(8).toString("hex")}`;
-  /** Oldest first; the last is the one that is written to. */
+  /** Oldest first. New blocks go to the last one. */
   #segments: Segment[] = [];
-  /** The next one, where it is opened before it is needed; `undefined` in it when that failed. */
+  /** The next segment, opened before it is needed; it resolves with `undefined` if that failed. */
   #nextSegment: Promise<OpenSegment | undefined> | undefined;
   #count = 0;
   #bytes = 0;
@@ -103,7 +103,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   #removed = 0;
   #warnedAt = -Infinity;
   #writing: Promise<boolean> = Promise.resolve(true);
-  /** What is to be written and has no place in a file yet. */
+  /** Entries that are to be written and have no position in a file yet. */
   #pending: readonly Entries[] = [];
   #isClosed = false;
 
@@ -129,17 +129,17 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return bytes;
   }
 
-  /** The oldest number that it has. */
+  /** The oldest number on disk or about to be written. */
   get first(): number | undefined {
     return this.#segments[0]?.blocks[0]?.first ?? this.#pending[0]?.first;
   }
 
-  /** Whether it makes sense to write: not just after the disk has failed. */
+  /** False while the wait after a failed write lasts. */
   get isReady(): boolean {
     return !this.#isClosed && performance.now() >= this.#retryAt;
   }
 
-  /** The block with number `seq`, else the next one after it. */
+  /** The block with number `seq`, or the next block after it. */
   find(seq: number): Block | undefined {
     return (
       this.#findWritten(seq) ?? this.#pending.find(({ last }) => last >= seq)
@@ -154,10 +154,10 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return segment && firstWhere(segment.blocks, ({ last }) => last >= seq);
   }
 
-  /** The entries of a block that `find` found. Rejects when it was forgotten meanwhile, or cannot be read. */
+  /** The entries of a block that `find` returned. Rejects if the block was removed meanwhile or cannot be read. */
   read(block: Block): Entries | Promise<Entries> {
     if (block instanceof Entries) return pinnedForCaller(block);
-    const written = block as Written; // `find` gives out no others
+    const written = block as Written; // `find` returns no other kind
     if (written.entries !== undefined) return pinnedForCaller(written.entries);
     written.reading ??= this.#read(written).finally(() => {
       written.reading = undefined;
@@ -165,7 +165,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return written.reading;
   }
 
-  /** Its slab is used for something else once all who waited for it have let it go. */
+  /** The memory of the slab is reused when all callers that waited for it have unpinned it. */
   async #read(written: Written): Promise<Entries> {
     const { segment, offset, length } = written;
     const location = { path: segment.path, offset, length };
@@ -175,9 +175,9 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   /**
-   * Writes entries that follow each other, after those before. Resolves with
-   * false, and never rejects, when the disk did not take them: they are then
-   * not here. One call at a time.
+   * Writes consecutive entries after the earlier ones. Resolves with false if
+   * the write failed; the spill does not have the entries then. Never rejects.
+   * The caller makes one call at a time.
    */
   write(entries: readonly Entries[]): Promise<boolean> {
     this.#pending = entries;
@@ -187,7 +187,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return this.#writing;
   }
 
-  /** For the shared budget. The segment that is written to goes too, where it is the only one. */
+  /** The disk budget calls it. If there is only one segment, it is removed although it is open for writing. */
   async removeOldest(why: string): Promise<void> {
     const oldest = this.#segments.shift();
     if (oldest === undefined) return;
@@ -235,7 +235,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     }
     if (this.#hasFailed) {
       this.#hasFailed = false;
-      this.#options.log.info("The disk takes the journal again");
+      this.#options.log.info("The journal can be written to disk again");
     }
     while (this.#bytes > limit && this.#segments.length > 1) {
       await this.removeOldest(`it has more than ${limit} bytes on disk`);
@@ -247,7 +247,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   async #append(drafts: readonly EncodedBlock[]): Promise<void> {
     const segment = await this.#openSegment();
     const written = this.#appendTo(segment, drafts);
-    segment.writing = written.catch(() => {}); // whoever writes hears of it
+    segment.writing = written.catch(() => {}); // the writer receives the error
     await written;
   }
 
@@ -265,13 +265,13 @@ export class Spill implements DiskHolder, AsyncDisposable {
       end += length;
     }
     if (end >= this.#segmentLimit)
-      this.#nextSegment ??= this.#create().catch(() => undefined); // what fails is tried again when it is needed
+      this.#nextSegment ??= this.#create().catch(() => undefined); // a failed attempt is repeated when the segment is needed
     const pieces = drafts.flatMap((draft) => draft.pieces);
     try {
       await writeAll(handle, pieces, start);
     } catch (error) {
       blocks.length = before;
-      await handle.truncate(start).catch(() => {}); // what was written of it takes room from others
+      await handle.truncate(start).catch(() => {}); // the written part would waste space
       throw error;
     }
     for (const block of blocks.slice(before)) block.entries = undefined;
@@ -280,12 +280,12 @@ export class Spill implements DiskHolder, AsyncDisposable {
     if (!isRemoved) this.#countBytes(end - start);
   }
 
-  /** The one to write to. */
+  /** The segment for the next blocks. */
   async #openSegment(): Promise<OpenSegment> {
     const last = this.#segments.at(-1);
     if (last !== undefined && isOpen(last)) {
       if (last.bytes < this.#segmentLimit) return last;
-      void closeSegment(last); // which the next need not wait for
+      void closeSegment(last); // the next segment need not wait for it
     }
     const ahead = await this.#nextSegment;
     this.#nextSegment = undefined;
@@ -294,7 +294,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     return segment;
   }
 
-  /** Bytes at which a segment is ended. */
+  /** Bytes at which a segment is closed. */
   get #segmentLimit(): number {
     const { limit, budget } = this.#options;
     return Math.min(
@@ -318,7 +318,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     if (now - this.#warnedAt < WARNING_INTERVAL_MS) return;
     this.#warnedAt = now;
     this.#options.log.warn(
-      `The journal forgets its oldest entries, ${this.#removed} until now: ${why}`,
+      `The journal removes its oldest entries, ${this.#removed} so far: ${why}`,
     );
   }
 
@@ -333,12 +333,12 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#hasFailed = true;
     this.#options.log.error(
       { err: error },
-      "The disk does not take the journal: what memory cannot hold is forgotten",
+      "The journal cannot be written to disk: entries that do not fit into memory are dropped",
     );
   }
 }
 
-/** They stay as they are until whoever asked for them has pinned their slab. */
+/** Pins the slab for this turn of the event loop, so that the caller can pin it. */
 function pinnedForCaller(entries: Entries): Entries {
   const { slab } = entries;
   slab.pin();
@@ -350,14 +350,14 @@ function sizeOf(drafts: readonly EncodedBlock[]): number {
   return drafts.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** Nothing more is written to it. */
+/** Closes the file for writing. */
 async function closeSegment(segment: Segment): Promise<void> {
-  segment.closing ??= segment.handle?.close().catch(() => {}); // what it reports late, a reader will find
+  segment.closing ??= segment.handle?.close().catch(() => {}); // a reader finds a late write error as a damaged block
   segment.handle = undefined;
   await segment.closing;
 }
 
-/** The first item for which `fits` holds, where it holds for all that follow. */
+/** The first item for which `fits` holds. It must hold for all later items too. */
 function firstWhere<T>(
   items: readonly T[],
   fits: (item: T) => boolean,
@@ -380,6 +380,9 @@ function isFull(error: unknown): boolean {
 
 async function remove(path: string, log: Log): Promise<void> {
   await rm(path, { force: true }).catch((error: unknown) =>
-    log.error({ err: error, path }, "A part of the journal stays on disk"),
+    log.error(
+      { err: error, path },
+      "A file of the journal could not be removed from disk",
+    ),
   );
 }

@@ -1,9 +1,9 @@
 /**
  * ZeroMQ by libzmq: npm `zeromq`, an optional peer dependency, loaded when first needed.
  *
- * libzmq keeps at most `SEND_HIGH_WATER_MARK` messages for its peer, over lost
- * connections too; the rest waits with us, in order, because a socket bears one
- * pending send and refuses a second.
+ * libzmq queues at most `SEND_HIGH_WATER_MARK` messages for its peer, also while
+ * the connection is lost. The link queues the rest in order, because a socket
+ * allows one pending send and refuses a second.
  */
 import type * as Zeromq from "zeromq";
 import type { Dealer, Socket, Subscriber } from "zeromq";
@@ -22,13 +22,13 @@ import {
 /** `connect` throws a `RangeError` for options that no peer could accept. */
 export const libzmq: KernelTransport = libzmqFrom(() => import("zeromq"));
 
-/** For peers of ZMTP 1 and 2, whose handshakes libzmq does not report: connected is when TCP is. */
+/** For peers of ZMTP 1 and 2. libzmq does not report their handshakes, so a link is connected when TCP is. */
 export const libzmqForOldPeers: KernelTransport = libzmqFrom(
   () => import("zeromq"),
   "connect",
 );
 
-/** The driver over a package that `load` finds; it is asked once, at the first link. */
+/** The driver with the package that `load` returns. It calls `load` once, at the first link. */
 export function libzmqFrom(
   load: () => Promise<Package>,
   connected: "handshake" | "connect" = "handshake",
@@ -53,25 +53,24 @@ interface Library {
   readonly connected: "handshake" | "connect";
 }
 
-/** Most bytes that are received before they are handed over, but for one message. */
+/** The most bytes in a batch of received messages, unless a single message is larger. */
 const BATCH_BYTES = 1024 * 1024;
 
 const SEND_HIGH_WATER_MARK = 64; // messages
 
 /**
- * How long a send waits to be told of room before it looks for itself: under a
- * burst the package now and then misses the one time that libzmq tells it, and
- * would wait for ever.
+ * The timeout of a send, after which it is tried again. Under a burst the package
+ * sometimes misses libzmq's only report of free room, and would wait for ever.
  */
 const SEND_TIMEOUT_MS = 500;
 
-/** libzmq doubles the first up to the second. */
+/** libzmq doubles the first interval up to the second. */
 const RECONNECT = { first_ms: 20, most_ms: 200 } as const;
 
-/** A link is five sockets a kernel and as many monitors; libzmq's default is 1,023 in all. */
+/** A kernel needs five sockets and five monitors; libzmq's default is 1,023 sockets in all. */
 const MAX_SOCKETS = 65_535;
 
-/** A socket that nobody refers to is closed by the garbage collector. */
+/** Keeps links alive: the garbage collector closes a socket without a reference. */
 const openLinks = new Set<LibzmqLink>();
 
 class LibzmqLink implements Link {
@@ -86,7 +85,7 @@ class LibzmqLink implements Link {
   constructor(options: LinkOptions, library: Promise<Library>) {
     this.#options = options;
     openLinks.add(this);
-    void this.#run(library); // all that it throws ends in `closed`
+    void this.#run(library); // every error ends in the state `closed`
   }
 
   get waiting(): number {
@@ -143,7 +142,7 @@ class LibzmqLink implements Link {
     const giveUp = ({ error }: { readonly error: Error }): void => {
       this.#close(
         new Error(
-          `${endpoint}: the peer and we do not agree on a security mechanism or its keys`,
+          `${endpoint}: the ZMTP handshake failed: the security mechanism or its keys do not match; check the CURVE keys in the connection file`,
           { cause: error },
         ),
       );
@@ -152,7 +151,7 @@ class LibzmqLink implements Link {
     events.on("handshake:error:auth", giveUp);
   }
 
-  /** Received messages resolve in a row of microtasks; the next tick hands over all of the row, or what is much of it at once. */
+  /** Received messages resolve in consecutive microtasks. The next tick delivers them as one batch; a batch of `BATCH_BYTES` is delivered at once. */
   #addToBatch(frames: Frames): void {
     for (const frame of frames) this.#batchBytes += frame.length;
     if (this.#batch.push(frames) === 1) process.nextTick(this.#deliverBatch);
@@ -193,7 +192,7 @@ class LibzmqLink implements Link {
     this.#setState("closed", error);
   }
 
-  /** As a call, because it may become true during an `await`. */
+  /** A call, because it may become true during an `await`. */
   #isClosed(): boolean {
     return this.#state === "closed";
   }
@@ -205,7 +204,7 @@ class LibzmqLink implements Link {
   }
 }
 
-/** False when there was no room for `LOOK_AGAIN_MS`: nothing of the message has been sent then. */
+/** False if there was no room for `SEND_TIMEOUT_MS`; no part of the message was sent then. */
 async function isSent(socket: Dealer, frames: Frames): Promise<boolean> {
   try {
     await socket.send([...frames]);
@@ -223,12 +222,12 @@ async function toLibrary(
   try {
     const zeromq = await loading;
     const { Context } = zeromq;
-    // A context of our own: one that does not wait for anything when the process ends.
+    // An own context, which does not block the end of the process.
     const context = new Context({ blocky: false, maxSockets: MAX_SOCKETS });
     return { zeromq, context, connected };
   } catch (cause) {
     throw new Error(
-      "The package zeromq could not be loaded. It is optional: kernels with CURVE keys need it, kernels whose ZeroMQ is from before 2013, and the libzmq driver. Install it with `npm install zeromq`",
+      "The package zeromq could not be loaded. It is optional: kernels with CURVE keys, kernels with a ZeroMQ from before 2013, and the libzmq driver need it. Install it with `npm install zeromq`",
       { cause },
     );
   }
@@ -240,18 +239,18 @@ function toSocket(
 ): Dealer | Subscriber {
   if (curve !== undefined && zeromq.capability.curve !== true) {
     throw new Error(
-      `${endpoint} has curve keys, and this zeromq was built without CURVE`,
+      `${endpoint} has CURVE keys, and the installed zeromq package was built without CURVE`,
     );
   }
   const common = {
     context,
-    linger: 0, // or closing with one unsent message holds the process for ever
-    maxMessageSize: limit, // of one frame: libzmq hangs up on a larger one before it has memory for it
-    receiveHighWaterMark: 0, // or a busy event loop loses what a kernel publishes
+    linger: 0, // with the default, closing with one unsent message blocks the end of the process
+    maxMessageSize: limit, // of one frame: libzmq closes the connection at a larger frame, before it allocates memory
+    receiveHighWaterMark: 0, // no limit, because a busy event loop would lose messages of the kernel
     reconnectInterval: RECONNECT.first_ms,
     reconnectMaxInterval: RECONNECT.most_ms,
     ipv6: endpoint.startsWith("tcp://["),
-    // The kernel is the CURVE server with the one pair that the connection file has, and we its client.
+    // The kernel is the CURVE server, and this side the client. Both use the one key pair in the connection file.
     ...(curve !== undefined && {
       curveServerKey: curve.publicKey,
       curvePublicKey: curve.publicKey,
@@ -268,7 +267,7 @@ function toSocket(
     sendHighWaterMark: SEND_HIGH_WATER_MARK,
     sendTimeout: SEND_TIMEOUT_MS,
     ...(identity !== undefined && {
-      // Declared as a string, and taken as bytes too; only those can say every identity.
+      // Declared as a string; bytes are accepted too, and only bytes can encode every identity.
       routingId: Buffer.from(identity) as unknown as string,
     }),
   });

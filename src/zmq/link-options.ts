@@ -1,13 +1,13 @@
 /**
- * What a driver can check of a link before it touches the network.
+ * The checks of a link's options, before a driver uses the network.
  *
- * A link that could never work is refused where it is asked for, with the same
- * words by every driver; what only the peer can tell arrives as `closed`.
+ * `connect` of every driver throws the same error for options that can never
+ * work. A fault that only the peer can report ends the link as `closed`.
  */
 import type { TcpNetConnectOpts, IpcNetConnectOpts } from "node:net";
 import type { LinkOptions } from "./transport.ts";
 
-/** Where a kernel's socket is, as `node:net` wants it. */
+/** The address of a kernel's socket, as options of `node:net`. */
 export type SocketAddress =
   Pick<TcpNetConnectOpts, "host" | "port"> | Pick<IpcNetConnectOpts, "path">;
 
@@ -16,11 +16,13 @@ export function checkOptions({ type, endpoint, identity }: LinkOptions): void {
   toAddress(endpoint);
   if (identity === undefined) return;
   if (type !== "dealer") {
-    throw new RangeError(`A ${type} has no identity; only a dealer does`);
+    throw new RangeError(
+      `A link of type ${type} has no identity; only a dealer has one`,
+    );
   }
   if (identity.length < 1 || identity.length > 255 || identity[0] === 0) {
     throw new RangeError(
-      "An identity is 1 to 255 bytes, and the first is not zero",
+      "An identity has 1 to 255 bytes, and the first byte is not zero",
     );
   }
 }
@@ -36,7 +38,7 @@ export function toAddress(endpoint: string): SocketAddress {
   const port = Number(tcp?.[3]);
   if (host === undefined || !(port >= 1 && port <= 65_535)) {
     throw new RangeError(
-      `${endpoint} is no endpoint to connect to; it takes tcp://host:port, tcp://[ipv6]:port or ipc://path`,
+      `${endpoint} is not a valid endpoint: use tcp://host:port, tcp://[ipv6]:port or ipc://path`,
     );
   }
   return { host, port };

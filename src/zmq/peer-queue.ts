@@ -1,8 +1,8 @@
 /**
  * Messages that wait for a peer, oldest first, bounded by their bytes.
  *
- * At the edge the newest is refused, so that what was taken is never dropped
- * in favour of what came later.
+ * A full queue refuses a new message. A queued message is never dropped for a
+ * newer one.
  */
 import { checkRoom, type Frames } from "./transport.ts";
 
@@ -20,8 +20,8 @@ export class PeerQueue {
   }
 
   /**
-   * Throws a `LinkError` when more than the limit would wait, `elsewhere`
-   * included: what left the line and is not yet sent.
+   * Throws a `LinkError` if more bytes than the limit would wait. `elsewhere`
+   * counts too: the bytes that left the queue and are not yet sent.
    */
   push(frames: Frames, elsewhere = 0): void {
     if (frames.length === 0) {
@@ -36,7 +36,7 @@ export class PeerQueue {
   shift(): Frames | undefined {
     const frames = this.#waiting[this.#head];
     if (frames === undefined) return undefined;
-    this.#waiting[this.#head] = undefined; // or a long line would hold what has left it
+    this.#waiting[this.#head] = undefined; // so that a long queue does not keep messages that have left it
     this.#head += 1;
     this.#bytes -= sizeOf(frames);
     if (this.#head === this.#waiting.length) {

@@ -1,8 +1,9 @@
 /**
- * Which driver carries a link.
+ * The choice of the driver for a link.
  *
- * Ours, unless the link has curve keys or the peer turns out too old for it:
- * those are libzmq's. A driver that is asked for by name gets all links.
+ * The zmtp driver carries a link unless the link has CURVE keys or the peer's
+ * ZMTP is too old for it; libzmq carries those. If the caller names a driver,
+ * that driver carries all links.
  */
 import { libzmq, libzmqForOldPeers } from "./libzmq.ts";
 import { PeerQueue } from "./peer-queue.ts";
@@ -29,7 +30,7 @@ export function transportOf(name: TransportName = "auto"): KernelTransport {
   }
 }
 
-/** The first driver where it can, else one for encrypted links or one for old peers. */
+/** The first driver if it can carry the link; else the driver for encrypted links or the driver for old peers. */
 export function either(
   first: KernelTransport,
   encrypted: KernelTransport,
@@ -44,17 +45,17 @@ export function either(
   };
 }
 
-/** A link of the first driver until it knows its peer: then it stays, or the second begins anew with all that waited. */
+/** A link of the first driver until the peer's version is known. For an old peer, a link of the second driver then sends all messages that waited. */
 function eitherLink(
   options: LinkOptions,
   first: KernelTransport,
   second: KernelTransport,
 ): Link {
-  /** What was sent before the peer was known; `undefined` from then on. */
+  /** Messages sent before the peer's version was known; `undefined` from then on. */
   let unconfirmed: PeerQueue | undefined = new PeerQueue();
   const onState = (state: LinkState, error?: Error): void => {
     const waiting = unconfirmed;
-    unconfirmed = undefined; // the first change of state tells who the peer is
+    unconfirmed = undefined; // the first change of state reveals the peer's version
     if (waiting === undefined || !isOld(error)) {
       options.onState?.(state, error);
       return;

@@ -1,9 +1,9 @@
 /**
- * The port to ZeroMQ: what the program needs of a socket that connects to a kernel.
+ * The port to ZeroMQ: the functions of a socket that connects to a kernel.
  *
- * Two drivers stand behind it, `libzmq.ts` and `zmtp.ts`; one suite holds both
- * to the same behaviour. Sends keep their order. Whole messages only, in
- * batches as they were read, so that one read costs one hand-over.
+ * Two drivers implement it, `libzmq.ts` and `zmtp.ts`; one test suite checks
+ * that both behave the same. Sends keep their order. A driver delivers only
+ * complete messages, in one batch for each read.
  */
 
 /** The multipart bytes of one ZeroMQ message. */
@@ -23,57 +23,57 @@ export interface CurveKeys {
 }
 
 export interface LinkOptions {
-  /** What we are: the kernel binds ROUTER or REP for a dealer, PUB or XPUB for a sub. */
+  /** The type of our socket. The kernel binds ROUTER or REP for a dealer, PUB or XPUB for a sub. */
   readonly type: "dealer" | "sub";
   /** `tcp://host:port` or `ipc:///path`. */
   readonly endpoint: string;
   /** Routing identity, 1 to 255 bytes, the first not zero; dealers only. */
   readonly identity?: Uint8Array;
-  /** CurveZMQ keys (Z85). Only `libzmq` speaks it. */
+  /** CurveZMQ keys (Z85). Only the `libzmq` driver supports them. */
   readonly curve?: CurveKeys;
-  /** Most bytes of one message; `MESSAGE_LIMIT` unless given. */
+  /** The most bytes of one message. Default: `MESSAGE_LIMIT`. */
   readonly limit?: number;
   /**
-   * kernel → us, in order. Frames may be views of a read buffer: whoever keeps
-   * one beyond the call copies it, or makes the driver wait by `behind`, which
-   * is asked next: frames that were handed over last then stay as they are. Must not throw.
+   * kernel → us, in order. Frames may be views of a read buffer. A receiver that
+   * keeps a frame after the call copies it, or returns a promise from
+   * `backpressure`, which is called next: the last frames then stay unchanged.
+   * Must not throw.
    */
   readonly onMessages: (batch: readonly Frames[]) => void;
-  /** Asked before `onMessages` for whole messages that it would rather take as bytes. Not by libzmq, which has only messages. */
+  /** Called before `onMessages`: it can take complete messages as bytes. The libzmq driver does not call it, because libzmq has only messages. */
   readonly bulk?: Bulk;
-  /** Asked after each read: what it returns is waited for before the next, so that the peer's messages wait there. */
+  /** Called after each read. If it returns a promise, the driver reads again when the promise resolves; until then the messages wait at the peer. */
   readonly backpressure?: () => Promise<unknown> | undefined;
   /**
-   * A message of more than `limit` bytes or `FRAMES_LIMIT` frames was passed
-   * over; `size` is what is known of its bytes. The link goes on. `libzmq` tells
-   * it of the frames only: over a frame that is too large it hangs up, and
-   * connects again.
+   * A message of more than `limit` bytes or `FRAMES_LIMIT` frames was skipped;
+   * `size` is the known part of its bytes. The link continues. `libzmq` calls it
+   * for too many frames only: at a frame that is too large it closes the
+   * connection and connects again.
    */
   readonly onTooLarge?: (size: number) => void;
   readonly onState?: (state: LinkState, error?: Error) => void;
 }
 
-/** Takes many messages as the bytes that were read, ZMTP frames and all. */
+/** Takes many messages as bytes, with their ZMTP frames. */
 export interface Bulk {
-  /** Other bytes are in the memory that is read into, or the same at another place. */
+  /** The bytes in the read memory have changed or moved. */
   refilled(): void;
-  /** Takes whole messages from the beginning of what was read, where one begins. Returns how many bytes; 0 when the first is not for it. Must not throw. */
+  /** Takes complete messages from the beginning of the read bytes; a message begins there. Returns the number of bytes taken; 0 if it does not take the first message. Must not throw. */
   take(read: Uint8Array): number;
-  /** Whether it stopped there because the end of a message is still to come. */
+  /** Whether the last `take` stopped at an incomplete message. */
   readonly isCut: boolean;
 }
 
-/** One connection to one socket of a kernel; reconnects by itself until closed. */
+/** One connection to one socket of a kernel. It reconnects until it is closed. */
 export interface Link {
   /**
-   * Takes the message, in line behind those before it; kept until the peer is
-   * there. Throws a `LinkError` when more than the limit is waiting, and after
-   * `close`.
+   * Queues the message after the earlier ones, until the peer is connected.
+   * Throws a `LinkError` if more bytes than the limit wait, and after `close`.
    */
   send(frames: Frames): void;
-  /** Bytes taken but not yet handed to the operating system (or to libzmq). */
+  /** Bytes queued and not yet given to the operating system (or to libzmq). */
   readonly waiting: number;
-  /** Drops what is waiting and closes. Safe to call twice. */
+  /** Drops the waiting messages and closes the link. A second call does nothing. */
   close(): void;
 }
 
@@ -82,16 +82,16 @@ export interface KernelTransport {
   connect(options: LinkOptions): Link;
 }
 
-/** Most bytes of one message: what a kernel may make us hold before we know what it is. */
+/** The most bytes of one message: the server holds them before it can check the message. */
 export const MESSAGE_LIMIT = 1024 * 1024 * 1024;
 
-/** Most frames of one message: each costs us an object, however empty it is. */
+/** The most frames of one message: also an empty frame needs an object. */
 export const FRAMES_LIMIT = 65_536;
 
-/** Most bytes that may wait in one link: a kernel that does not read is told from one that is slow. */
+/** The most bytes that may wait in one link. Beyond it the kernel counts as unresponsive, not slow. */
 export const WAITING_LIMIT = 256 * 1024 * 1024; // bytes
 
-/** Why a link takes no message: too much waits in it, or it is closed. */
+/** A link refuses a message because too many bytes wait or the link is closed. */
 export class LinkError extends Error {
   override readonly name = "LinkError";
   readonly why: "full" | "closed";
@@ -102,7 +102,7 @@ export class LinkError extends Error {
   }
 }
 
-/** Throws a `LinkError` when `size` bytes more than the `waiting` ones are too many. An empty line takes any message. */
+/** Throws a `LinkError` if `size` bytes more than the `waiting` ones exceed the limit. An empty queue accepts any message. */
 export function checkRoom(waiting: number, size: number): void {
   if (waiting === 0 || waiting + size <= WAITING_LIMIT) return;
   throw new LinkError(

@@ -1,10 +1,10 @@
 /**
  * ZeroMQ without libzmq: a ZMTP 3.0 client (RFC 23, NULL mechanism) on `node:net`.
  *
- * A message that was not yet written when the connection is lost stays in line
- * for the next one. What was written, at most one write of it still under way
- * (64 kB of messages, or a single larger one), may or may not have arrived; it
- * is not sent again, because a kernel does twice what it hears twice.
+ * A message that was not yet written when the connection is lost stays queued for
+ * the next connection. A written message may or may not have arrived; at most one
+ * write is under way (64 kB of messages, or a single larger one). It is not sent
+ * again, because a kernel executes twice what it receives twice.
  */
 import { checkOptions } from "./link-options.ts";
 import { PeerQueue } from "./peer-queue.ts";
@@ -21,19 +21,19 @@ import { ZmtpConnection, type ConnectionEvents } from "./zmtp/connection.ts";
 import { WRITE_SIZE } from "./zmtp/encoder.ts";
 import { SUBSCRIBE_TO_ALL } from "./zmtp/handshake.ts";
 
-/** Throws a `RangeError` for options that no peer could accept; curve keys are libzmq's. */
+/** `connect` throws a `RangeError` for options that no peer could accept, and for CURVE keys, which need libzmq. */
 export const zmtp: KernelTransport = {
   name: "zmtp",
   connect(options: LinkOptions): Link {
     checkOptions(options);
     if (options.curve !== undefined) {
-      throw new RangeError("Curve keys need the libzmq driver");
+      throw new RangeError("CURVE keys need the libzmq driver");
     }
     return new ZmtpLink(options);
   },
 };
 
-/** We look again after a tenth of the time that the peer has been away: soon at first, never much too late. */
+/** The wait before a new attempt is a tenth of the time since the peer was last connected. */
 const BACKOFF = { part: 0.1, least_ms: 10, most_ms: 1_000 } as const;
 
 class ZmtpLink implements Link {
@@ -42,7 +42,7 @@ class ZmtpLink implements Link {
   readonly #listener: ConnectionEvents;
   #state: LinkState = "connecting";
   #connection: ZmtpConnection;
-  /** When the peer was last there, or we began to look for it. */
+  /** When the peer was last connected, or when the first attempt began. */
   #awaySince = performance.now();
   #retry: NodeJS.Timeout | undefined;
   #flushing = false;
@@ -80,7 +80,7 @@ class ZmtpLink implements Link {
     if (this.#queue.bytes >= WRITE_SIZE) {
       this.#flush();
     } else if (!this.#flushing) {
-      this.#flushing = true; // what is sent in one go is written in one go
+      this.#flushing = true; // sends of one tick become one write
       process.nextTick(this.#flushSoon);
     }
   }

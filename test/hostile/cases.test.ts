@@ -110,7 +110,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
         // libzmq takes it for a peer of before 2013, and waits for more.
         if (!name.includes("libzmq")) {
           expect(adopted.status).toBe(500);
-          expect(adopted.text).toContain("does not speak ZeroMQ");
+          expect(adopted.text).toContain("does not use ZeroMQ");
           expect(adopted.text).toContain("connection_failed");
           expect(await statusOf(room, "wrong")).toBe("exited");
         }
@@ -201,7 +201,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
       relay.say(Buffer.alloc(1_000, 0xa5));
       if (!name.includes("libzmq")) {
         const reason = await toldOf(room, "lost", /"status":"exited"[^}]*/);
-        expect(reason).toMatch(/iopub cannot be reached.*is no ZMTP/);
+        expect(reason).toMatch(/iopub cannot be reached.*not ZMTP/);
       }
       await beside.isUnhurt();
     });

@@ -610,7 +610,7 @@ test("journals share what disk the server gives them: who floods forgets, and sa
   expectDense(readings, 0);
   expect(gapsIn(readings)).toEqual([{ from: 1, to: loud.first - 1 }]);
   expect(warn).toHaveBeenCalledTimes(1);
-  expect(warn.mock.calls[0]?.[0]).toMatch(/forgets its oldest.+all sessions/);
+  expect(warn.mock.calls[0]?.[0]).toMatch(/removes its oldest.+all sessions/);
   expect(sizeOnDisk()).toBe(diskBudget.used);
 });
 

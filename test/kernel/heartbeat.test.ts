@@ -59,6 +59,6 @@ test("a port that speaks no ZeroMQ is silent at once, and says why", async () =>
   const endpoint = await plainPeer((socket) => socket.end("HTTP/1.1 400\r\n"));
   const { beats, reasons } = listen(endpoint);
   await eventually("the reason", () => reasons[0]);
-  expect(reasons[0]).toMatch(/does not speak ZeroMQ/);
+  expect(reasons[0]).toMatch(/does not use ZeroMQ/);
   expect(beats).toEqual([false]);
 });

@@ -186,7 +186,7 @@ describe("a connection", () => {
       );
     });
     expect(error).not.toBeInstanceOf(BadPeer); // after which nobody would try again
-    expect(error.message).toBe("Nobody listens there yet");
+    expect(error.message).toBe("No process listens on the port yet");
     await bound(new Router(), `tcp://${host}:${port}`); // the port is free for the kernel
   });
 

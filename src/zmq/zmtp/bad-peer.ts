@@ -1,13 +1,13 @@
 /**
- * Why a peer cannot be talked to, now or later: trying again would end the same.
- * A connection that is refused or lost is not this; it is tried again.
+ * The peer cannot be used, now or later: a new attempt would fail in the same
+ * way. A refused or lost connection is not a `BadPeer`; it is tried again.
  */
 export class BadPeer extends Error {
   override readonly name = "BadPeer";
   /**
-   * `revision`: it speaks ZMTP 1 or 2. `mechanism`: it wants another security
-   * mechanism than NULL. `socket_type`: it is no counterpart of ours.
-   * `refused`: it said so itself. `protocol`: what it sent is no ZMTP.
+   * `revision`: the peer uses ZMTP 1 or 2. `mechanism`: it requires another
+   * security mechanism than NULL. `socket_type`: its socket type does not match
+   * ours. `refused`: it sent an ERROR command. `protocol`: its bytes are not ZMTP.
    */
   readonly why:
     "revision" | "mechanism" | "socket_type" | "refused" | "protocol";

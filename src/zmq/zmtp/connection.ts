@@ -1,8 +1,8 @@
 /**
- * One connection to a ZMTP 3 peer, from `connect`, or from the moment in which
- * it was accepted, to its end; it is never used again.
+ * One connection to a ZMTP 3 peer, from `connect` or from its acceptance to its
+ * end. It is never used again.
  *
- * Messages are heard only after `ready`, and nothing is after `ended`.
+ * The listener receives messages only after `ready`, and nothing after `ended`.
  */
 import { connect, type Socket } from "node:net";
 import { toAddress } from "../link-options.ts";
@@ -21,54 +21,54 @@ import {
   peerError,
 } from "./handshake.ts";
 
-/** As long as libzmq gives a peer that has accepted and says nothing. */
+/** libzmq's timeout for a peer that has accepted the connection and sends nothing. */
 const HANDSHAKE_TIMEOUT_MS = 30_000;
 
-/** A peer that does not read our answers to its pings gets no more of them. */
+/** The most unread bytes of answers to pings. Beyond it, pings are not answered. */
 const UNREAD_PONGS_LIMIT = 64 * 1024; // bytes
 
 /**
- * How long a peer is listened to in one turn of the event loop. The system hands
- * on some four megabytes of a flood at once, which take a hundred milliseconds;
- * clients that connect meanwhile wait for several such turns.
+ * The time for one peer in one turn of the event loop. The system delivers some
+ * four megabytes of a flood at once, which take a hundred milliseconds. Without
+ * this limit, clients that connect meanwhile wait for several such turns.
  */
 const TURN_MS = 8;
 
-/** Messages, or commands, that are taken out of what was read before we look at the clock. */
+/** The most messages, or commands, that are decoded before a look at the clock. */
 const BATCH_LIMIT = 64;
 
-/** The same where the first could not be taken in bulk; twice as many each time that it is so again. */
+/** The same limit when the first message could not be taken in bulk; it doubles each time this repeats. */
 const ONE_BY_ONE = 8;
 
-/** Unread bytes of a message that we leave where they are until it is whole: then it is taken in bulk. Less than a region of the decoder. */
+/** Fewer bytes than this of an incomplete message stay where they are until it is complete and can be taken in bulk. Less than a region of the decoder. */
 const CUT_LIMIT = 24 * 1024;
 
-/** Pings that are answered in one read: any answer tells the peer that we are there. */
+/** Pings that are answered in one read. One answer is enough for the peer. */
 const PONGS_LIMIT = 16;
 
-/** One for all: what it encodes is written, or left to the writer, before the next use. */
+/** Shared by all connections: its output is written, or kept for the writer, before the next use. */
 const encoder = new Encoder();
 
 export interface ConnectionEvents {
-  /** The handshake is complete. `identity`: what the peer calls itself, mostly nothing. */
+  /** The handshake is complete. `identity` is the peer's identity, usually empty. */
   ready(identity: Uint8Array): void;
   messages(batch: readonly Frames[]): void;
-  /** A message was passed over. Where this is absent, it is the end of the connection. */
+  /** A message was skipped. If this member is absent, such a message ends the connection. */
   tooLarge?(size: number): void;
-  /** Everything written so far is with the operating system. */
+  /** All written bytes are with the operating system. */
   drained(): void;
-  /** Last: the connection failed, was lost, or is a `BadPeer`'s. */
+  /** The last event: the connection failed or was lost, or the peer is a `BadPeer`. */
   ended(error: Error): void;
 }
 
-/** To whom we connect, or who has connected to us. */
+/** The peer to which we connect, or the socket of a peer that has connected. */
 export type Peer =
   | Pick<LinkOptions, "endpoint" | "backpressure" | "bulk" | "limit">
   | { readonly accepted: Accepted };
 
 export interface Accepted {
   readonly socket: Socket;
-  /** Most bytes of one message: we do not know whom we listen to. */
+  /** The most bytes of one message, because the peer is unknown. */
   readonly limit: number;
 }
 
@@ -82,9 +82,9 @@ export class ZmtpConnection {
   readonly #bulk: LinkOptions["bulk"];
   #hasGreeted = false;
   #turnBegan: number | undefined;
-  /** With more to be read: for the next turn, or for our side to catch up. */
+  /** Reading has stopped until the next turn, or until the receiver is ready. */
   #isStopped = false;
-  /** Some of that is in our memory already. */
+  /** The decoder still has unread bytes. */
   #hasMore = false;
   #pongs = 0;
   #oneByOne = ONE_BY_ONE;
@@ -112,7 +112,7 @@ export class ZmtpConnection {
             noDelay: true,
             onread: {
               buffer: () => {
-                this.#bulk?.refilled(); // what waits there may move
+                this.#bulk?.refilled(); // the waiting bytes may move
                 return this.#decoder.region();
               },
               callback: (size) => {
@@ -135,40 +135,40 @@ export class ZmtpConnection {
       .on("close", () => this.#end(new Error("The connection was closed")));
   }
 
-  /** Bytes that were written and that the operating system has not taken yet. */
+  /** Written bytes that the operating system has not accepted yet. */
   get unsent(): number {
     return this.#phase === "ended" ? 0 : this.#socket.writableLength;
   }
 
-  /** It takes a write, and all before it is with the operating system. */
+  /** Whether a write is possible and all earlier bytes are with the operating system. */
   get idle(): boolean {
     return (
       this.#phase === "traffic" &&
-      this.#socket.writable && // not so once an error is known that is yet to be told
+      this.#socket.writable && // false after an error that is not yet reported
       this.#socket.writableLength === 0
     );
   }
 
-  /** Writes the next messages of the line; the rest is for when these are `drained`. */
+  /** Writes the next messages of the queue. The caller writes the rest after `drained`. */
   writeFrom(line: Parameters<Encoder["encode"]>[0]): void {
     this.#write(encoder.encode(line));
   }
 
-  /** Ends it without a word: the listener hears nothing more. */
+  /** Ends the connection at once. The listener receives no more events. */
   destroy(): void {
     this.#phase = "ended";
     clearTimeout(this.#handshakeTimer);
     this.#socket.destroy();
   }
 
-  /** Ends it once what was written is with the operating system; the listener hears nothing more. */
+  /** Ends the connection when all written bytes are with the operating system. The listener receives no more events. */
   finish(): void {
     this.#phase = "ended";
     clearTimeout(this.#handshakeTimer);
     this.#socket.destroySoon();
   }
 
-  /** From a socket that was not made to read into our memory. */
+  /** Bytes of an accepted socket, which does not read into the decoder's memory. */
   #onChunk(chunk: Buffer): void {
     for (let at = 0; at < chunk.length && this.#phase !== "ended";) {
       const size = chunk.copy(this.#decoder.region(), 0, at);
@@ -187,9 +187,9 @@ export class ZmtpConnection {
       localPort === remotePort &&
       localAddress === remoteAddress;
     if (isItself) {
-      // With nobody there, TCP may connect a port to itself, and so keep it from the kernel.
+      // If no process listens, TCP may connect a port to itself. That would keep the kernel from binding it.
       this.#socket.resetAndDestroy();
-      this.#end(new Error("Nobody listens there yet"));
+      this.#end(new Error("No process listens on the port yet"));
       return;
     }
     this.#write([greeting().subarray(0, GREETING_START)]);
@@ -208,7 +208,7 @@ export class ZmtpConnection {
   #awaitReceiver(backpressure: Promise<unknown> | undefined): void {
     if (backpressure === undefined) return;
     this.#awaitsReceiver = true;
-    this.#decoder.keep(); // our side may still be at what it was given
+    this.#decoder.keep(); // the receiver may still use the last frames
     void backpressure.then(() => {
       this.#awaitsReceiver = false;
       this.#resume();
@@ -226,7 +226,7 @@ export class ZmtpConnection {
     this.#socket.resume();
   }
 
-  /** Hands over what was read, until all of it is, the turn is over or our side is behind. True: more may be read. */
+  /** Delivers the read bytes, until none is left, the turn is over, or the receiver is not ready. True: the socket can be read again. */
   #deliver(began: number): boolean {
     do {
       this.#hasMore = !this.#readBatch();
@@ -237,7 +237,7 @@ export class ZmtpConnection {
     return !this.#isStopped;
   }
 
-  /** False: there is more. What is thrown is the end of the connection, whoever throws it. */
+  /** False: more bytes can be decoded. Any error, also of the listener, ends the connection. */
   #readBatch(): boolean {
     const batch: Frames[] = [];
     let failure: Error | undefined;
@@ -265,7 +265,7 @@ export class ZmtpConnection {
     for (let commands = 0; commands < BATCH_LIMIT && !this.#isEnded();) {
       const command = this.#decoder.read(batch, most);
       if (this.#phase === "introduction" && batch.length > 0) {
-        throw new BadPeer("protocol", "The peer began without an introduction");
+        throw new BadPeer("protocol", "The peer did not send READY first");
       }
       if (command === undefined) return batch.length < most;
       commands += 1;
@@ -275,7 +275,7 @@ export class ZmtpConnection {
     return false;
   }
 
-  /** Takes what can be taken in bulk. Returns how many messages to read one by one before it is tried again; 0 where more must come first. */
+  /** Takes messages in bulk. Returns the number of messages to read one by one before the next attempt; 0 if more bytes must arrive first. */
   #takeInBulk(): number {
     if (this.#bulk === undefined || this.#phase !== "traffic")
       return BATCH_LIMIT;
@@ -289,7 +289,7 @@ export class ZmtpConnection {
     return most;
   }
 
-  /** As a call, because listeners may end it. */
+  /** A call, because a listener may end the connection. */
   #isEnded(): boolean {
     return this.#phase === "ended";
   }
@@ -312,7 +312,7 @@ export class ZmtpConnection {
   #onReadyCommand({ name, body }: ZmtpCommand): void {
     if (name === "ERROR") throw peerError(body);
     if (name !== "READY") {
-      throw new BadPeer("protocol", "The peer began without an introduction");
+      throw new BadPeer("protocol", "The peer did not send READY first");
     }
     const identity = checkReady(body, this.#options.type);
     clearTimeout(this.#handshakeTimer);
@@ -324,7 +324,7 @@ export class ZmtpConnection {
     if (name !== "PING" || this.unsent > UNREAD_PONGS_LIMIT) return;
     this.#pongs += 1;
     if (this.#pongs > PONGS_LIMIT) return;
-    // Two bytes of time to live, then up to 16 that the answer repeats.
+    // Two bytes of time to live, then up to 16 bytes that the answer repeats.
     this.#write(encoder.command("PONG", body.subarray(2, 18)));
   }
 
@@ -335,7 +335,7 @@ export class ZmtpConnection {
     for (let i = 0; i < last; i++) socket.write(pieces[i] ?? "");
     socket.write(pieces[last] ?? "", this.#drained);
     if (last > 0) socket.uncork();
-    // Mostly the operating system takes it all at once.
+    // Usually the operating system accepts all bytes at once.
     if (socket.writableLength === 0) encoder.reuse();
     else encoder.keep();
   }
@@ -351,9 +351,12 @@ export class ZmtpConnection {
   }
 }
 
-/** What was thrown while a peer's bytes were read. Where it is no `BadPeer`, it is a bug of ours: told by its name, for its message may quote the peer. */
+/** The error for a connection. An error that is not a `BadPeer` is a fault of this program; only its name is reported, because its message may quote the peer. */
 function toFailure(error: unknown): Error {
   if (error instanceof BadPeer) return error;
   const name = error instanceof Error ? error.name : typeof error;
-  return new BadPeer("protocol", `What the peer sent made us fail: ${name}`);
+  return new BadPeer(
+    "protocol",
+    `The peer's bytes caused an internal error: ${name}`,
+  );
 }

@@ -1,9 +1,10 @@
 /**
- * Messages to ZMTP frames: a flags byte, a length of one or eight bytes, the body.
+ * Encodes messages as ZMTP frames: a flags byte, a length of one or eight bytes,
+ * the body.
  *
- * Small frames are copied together, so that many of them cost one write; large
- * ones go out as they are. What `encode` returns is valid until `reuse`, or for
- * good after `leave`.
+ * Small frames are copied together, so that many of them need one write. Large
+ * frames are written without a copy. The result of `encode` is valid until
+ * `reuse`, or permanently after `keep`.
  */
 import type { PeerQueue } from "../peer-queue.ts";
 import type { Frames } from "../transport.ts";
@@ -12,23 +13,23 @@ export const MORE = 1;
 export const LONG = 2;
 export const COMMAND = 4;
 
-/** One write takes messages until this many bytes: also the most that a lost connection takes along. */
+/** The bytes of messages in one write; also the most that a lost connection loses. */
 export const WRITE_SIZE = 64 * 1024; // bytes
 
-/** A frame of this size is cheaper to hand over than to copy. */
+/** A frame of this size or more is written without a copy, because the copy costs more. */
 const BY_REFERENCE = 16 * 1024; // bytes
 
 const SLAB_SIZE = 2 * WRITE_SIZE;
 
 export class Encoder {
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_SIZE);
-  /** Before `left` the slab is others'; from `from` to `used` is the piece in the making. */
+  /** The slab before `reservedUpTo` belongs to earlier pieces; the current piece is from `from` to `used`. */
   #reservedUpTo = 0;
   #from = 0;
   #used = 0;
   #pieces: Uint8Array[] = [];
 
-  /** The next messages of the line, at least one: to be written in this order, together. */
+  /** Encodes the next messages of the queue, at least one. The caller writes the pieces together, in this order. */
   encode(line: PeerQueue): Uint8Array[] {
     let bytes = 0;
     while (bytes < WRITE_SIZE) {
@@ -47,12 +48,12 @@ export class Encoder {
     return this.#taken();
   }
 
-  /** All pieces have been written: their memory serves again. */
+  /** All pieces have been written: their memory can be reused. */
   reuse(): void {
     this.#from = this.#used = this.#reservedUpTo;
   }
 
-  /** The pieces are still being written: their memory is theirs. */
+  /** The pieces are still being written: their memory is not reused. */
   keep(): void {
     this.#reservedUpTo = this.#from = this.#used;
   }
@@ -62,7 +63,7 @@ export class Encoder {
     const last = frames.length - 1;
     for (let i = 0; i <= last; i++) {
       const frame = frames[i];
-      if (frame === undefined) continue; // a hole is no frame
+      if (frame === undefined) continue; // a hole in the array is not a frame
       this.#header(i < last ? MORE : 0, frame.length);
       if (frame.length < BY_REFERENCE) {
         this.#copy(frame);

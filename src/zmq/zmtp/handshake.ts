@@ -1,10 +1,10 @@
 /**
- * How two ZMTP 3 peers introduce themselves: greeting, then READY (RFC 23, NULL).
+ * The ZMTP 3 handshake: a greeting, then READY (RFC 23, NULL).
  *
  *     greeting  FF  8 bytes  7F   major minor   mechanism[20]   as-server   31 zeros
  *     READY     (name-length name  value-length[4] value)…
  *
- * We say 3.0, the version whose subscriptions are messages: every peer takes those.
+ * Our version is 3.0, in which subscriptions are messages: every peer accepts those.
  */
 import type { LinkOptions } from "../transport.ts";
 import { BadPeer } from "./bad-peer.ts";
@@ -12,9 +12,9 @@ import { BadPeer } from "./bad-peer.ts";
 export const GREETING_SIZE = 64; // bytes
 
 /**
- * The signature and the major version go first, and the rest only once the peer
- * has said its own: libzmq hangs up on a mechanism that is not its own before it
- * has named that, and we could not tell why.
+ * We send the signature and the major version first, and the rest when the peer
+ * has sent its own. libzmq closes the connection at a different mechanism before
+ * it has sent its own mechanism; the reason would be unknown.
  */
 export const GREETING_START = 11; // bytes
 
@@ -27,10 +27,10 @@ const SOCKET_TYPES = {
   xpub: { name: "XPUB", peers: ["SUB", "XSUB"] },
 } as const;
 
-/** What we may be to a peer. */
+/** The types of our sockets. */
 export type SocketType = keyof typeof SOCKET_TYPES;
 
-/** A subscription to everything, as the message that SUB sockets send. */
+/** A subscription to all topics, as the message that SUB sockets send. */
 export const SUBSCRIBE_TO_ALL: readonly Uint8Array[] = [Uint8Array.of(1)];
 
 export function greeting(): Uint8Array {
@@ -38,18 +38,21 @@ export function greeting(): Uint8Array {
 }
 
 /**
- * Throws `BadPeer` as soon as what has arrived shows that this is no ZMTP 3 peer
- * with the NULL mechanism: an old one waits for us to go on in its own way and
- * never sends all 64 bytes.
+ * Throws `BadPeer` as soon as the received bytes show that this is not a ZMTP 3
+ * peer with the NULL mechanism. An old peer never sends all 64 bytes: it waits for
+ * the next step of its own version.
  */
 export function checkGreeting(bytes: Uint8Array): void {
   const [first] = bytes;
   if (first === undefined) return;
   if (first !== 0xff) {
-    // ZMTP 1 begins with its identity as a frame: a length, and no flags.
+    // ZMTP 1 begins with the identity as a frame: a length and zero flags.
     if (first > 0 && bytes[1] === 0) throw oldPeer("1.0");
     if (first > 0 && bytes.length < 2) return;
-    throw new BadPeer("protocol", "What answers there does not speak ZeroMQ");
+    throw new BadPeer(
+      "protocol",
+      "The peer does not use ZeroMQ: check the port",
+    );
   }
   if (bytes.length >= 10 && ((bytes[9] ?? 0) & 1) === 0) throw oldPeer("1.0");
   const major = bytes[10];
@@ -65,14 +68,14 @@ export function checkGreeting(bytes: Uint8Array): void {
   }
   throw new BadPeer(
     "mechanism",
-    `The peer wants the ${mechanism} security mechanism and this connection has none: ` +
+    `The peer requires the ${mechanism} security mechanism and this connection uses NULL: ` +
       (mechanism === "CURVE"
         ? "give the curve keys of its connection file (needs the libzmq driver)"
         : "let it use NULL, or CURVE with keys in its connection file"),
   );
 }
 
-/** What we say of ourselves. */
+/** Our properties in READY. */
 export interface SocketProperties extends Pick<LinkOptions, "identity"> {
   readonly type: SocketType;
 }
@@ -88,7 +91,7 @@ export function ready({ type, identity }: SocketProperties): Uint8Array {
   return Buffer.concat(properties);
 }
 
-/** The identity that the peer gives itself, mostly none. Throws `BadPeer` unless the body of its READY names a counterpart of ours. */
+/** The peer's identity, usually empty. Throws `BadPeer` unless the socket type in its READY matches ours. */
 export function checkReady(body: Uint8Array, type: SocketType): Uint8Array {
   const properties = readProperties(body);
   const name = properties.get("socket-type");
@@ -98,11 +101,11 @@ export function checkReady(body: Uint8Array, type: SocketType): Uint8Array {
   }
   throw new BadPeer(
     "socket_type",
-    `The peer is a ${name ?? "socket without a type"}, and a ${ours} talks to ${peers.join(", ")}: is this the right port?`,
+    `The peer is a ${name ?? "socket without a type"}, and a ${ours} connects to ${peers.join(" or ")}: check the port`,
   );
 }
 
-/** What the body of an ERROR command says. */
+/** The error for a peer's ERROR command. */
 export function peerError(body: Uint8Array): BadPeer {
   const reason = Buffer.from(body.subarray(1, 1 + (body[0] ?? 0)));
   return new BadPeer(
@@ -114,14 +117,14 @@ export function peerError(body: Uint8Array): BadPeer {
 function oldPeer(version: string): BadPeer {
   return new BadPeer(
     "revision",
-    `The peer speaks ZMTP ${version}, of before 2013, and this driver 3.0: use the libzmq driver, or a newer ZeroMQ in the kernel`,
+    `The peer uses ZMTP ${version}, from before 2013, and this driver uses 3.0: use the libzmq driver, or a newer ZeroMQ in the kernel`,
   );
 }
 
 function ourGreeting(): Uint8Array {
   const bytes = new Uint8Array(GREETING_SIZE);
   bytes[0] = 0xff;
-  bytes[8] = 1; // as libzmq: to a ZMTP 1 peer, the length of an empty identity
+  bytes[8] = 1; // as libzmq does: for a ZMTP 1 peer it is the length of an empty identity
   bytes[9] = 0x7f;
   bytes[10] = 3;
   bytes.set(Buffer.from("NULL"), 12);
@@ -139,7 +142,7 @@ function property(name: string, value: Uint8Array): Uint8Array {
   ]);
 }
 
-/** By lower-case name; names are case-insensitive on the wire. */
+/** Properties by lower-case name; names are case-insensitive on the wire. */
 function readProperties(body: Uint8Array): Map<string, string> {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
   const properties = new Map<string, string>();

@@ -1,6 +1,6 @@
 /**
- * A socket on loopback that a few peers connect to and ask, each to be answered
- * where it asked: as much of a ZeroMQ ROUTER as a kernel's registration needs.
+ * A socket on loopback that receives requests of a few peers and replies to each:
+ * the part of a ZeroMQ ROUTER that a kernel's registration needs.
  */
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
@@ -8,19 +8,19 @@ import { PeerQueue } from "../peer-queue.ts";
 import type { Frames } from "../transport.ts";
 import { ZmtpConnection } from "./connection.ts";
 
-/** Of a kernel that may try again, and of strangers: who has been there longest makes room for a newcomer. */
+/** The most connections, of kernels and of foreign processes. A new connection replaces the oldest one. */
 const PEERS_LIMIT = 16;
-/** A registration is a few hundred bytes. */
+/** A registration has a few hundred bytes. */
 const MESSAGE_LIMIT = 64 * 1024; // bytes
 
-/** A peer for the time of one message. */
+/** The sender of one message. */
 export interface Sender {
   answer(frames: Frames): void;
-  /** It is a stranger: nothing more is heard of it. */
+  /** Closes the connection of a foreign process. */
   disconnect(): void;
 }
 
-/** Hears a message, which is valid for the time of the call. Must not throw. */
+/** Receives a message, which is valid during the call. Must not throw. */
 export type RouterListener = (frames: Frames, sender: Sender) => void;
 
 export interface Router extends Disposable {
@@ -29,17 +29,17 @@ export interface Router extends Disposable {
 
 /** Resolves once it listens, on a port that the system chooses. */
 export async function bindRouter(
-  hear: RouterListener,
+  onMessage: RouterListener,
   ip = "127.0.0.1",
 ): Promise<Router> {
   const peers = new Set<ZmtpConnection>();
-  const server = createServer((socket) => accept(socket, peers, hear));
+  const server = createServer((socket) => accept(socket, peers, onMessage));
   server.listen(0, ip);
   await once(server, "listening");
-  server.on("error", () => {}); // one that cannot be accepted asks again
+  server.on("error", () => {}); // a peer whose connection was not accepted tries again
   return {
     port: (server.address() as AddressInfo).port,
-    /** What was answered still goes out. */
+    /** Replies that are already queued are still sent. */
     [Symbol.dispose]() {
       server.close();
       for (const peer of peers) peer.finish();
@@ -51,11 +51,11 @@ export async function bindRouter(
 function accept(
   socket: Socket,
   peers: Set<ZmtpConnection>,
-  hear: RouterListener,
+  onMessage: RouterListener,
 ): void {
   const [oldest] = peers;
   if (peers.size >= PEERS_LIMIT && oldest !== undefined) {
-    oldest.destroy(); // strangers that say nothing keep no kernel out
+    oldest.destroy(); // silent foreign processes must not keep a kernel out
     peers.delete(oldest);
   }
   socket.setNoDelay(true);
@@ -76,7 +76,7 @@ function accept(
       ready: () => {},
       messages: (batch) => {
         for (const frames of batch) {
-          hear(frames, sender);
+          onMessage(frames, sender);
           if (!peers.has(peer)) return;
         }
         flush();
