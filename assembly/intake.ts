@@ -1,11 +1,11 @@
 /**
  * Takes messages off a kernel's iopub in bulk: ZMTP frames in, the records of a
- * journal out. `src/jupyter/intake.ts` drives it, and says what it is for.
+ * journal out. The host, `src/jupyter/intake.ts`, calls it and explains its use.
  *
- * It takes only what is plain: a message of a few types, whole and not large,
- * without buffers, with the parent that the host has named, whose frames are
- * JSON. It stops before the first that is not, or not whole yet. Signatures are
- * the host's to verify: the signed bytes are laid side by side for that.
+ * It takes only plain messages: of a few types, complete, not large, without
+ * buffers, with the parent header that the host has set, and with frames that are
+ * JSON. It stops before the first other or incomplete message. The host verifies
+ * the signatures; the signed bytes are written side by side for that.
  */
 import {
   decodedLength,
@@ -28,31 +28,31 @@ const LARGEST = 49_152;
 const ROWS_CAPACITY = 1_024;
 /** Words of a row. The first six are as a slab's index has them. */
 const ROW = 14;
-/** Bytes of what stands in a record before, between and behind the frames; more than there are. */
+/** Capacity for each text before, between and after the frames of a record. */
 const PIECES_CAPACITY = 256;
-/** Of the parent header. */
+/** Bytes of the parent header. */
 const PARENT_CAPACITY = 4_096;
-/** The block of the digest: what is signed stands behind a pad of that size. */
+/** The block size of the digest: a pad of this size is before the signed bytes. */
 const PAD = 64;
 const SIGNATURE = 64;
 
 const INPUT = memory.data(INPUT_CAPACITY, 16);
-/** What is written stays in the processor's cache until it was handed on. */
+/** Small enough to stay in the processor's cache until the host has used it. */
 const OUTPUT_CAPACITY = 163_840;
 const OUTPUT = memory.data(OUTPUT_CAPACITY, 16);
 const SIGNED_CAPACITY = 131_072;
 const SIGNED = memory.data(SIGNED_CAPACITY, 16);
 const ROWS = memory.data(ROWS_CAPACITY * ROW * 4, 16);
 const PARENT = memory.data(PARENT_CAPACITY, 16);
-/** What stands before the header, and before each of the other frames; behind them. */
+/** The text before the header, before each other frame, and after the frames. */
 const PIECES = memory.data(5 * PIECES_CAPACITY, 16);
 const PADDING = memory.data(PAD, 16);
 
 let parentLength: i32 = 0;
 const pieceLengths = memory.data(5 * 4, 4);
-/** Of all five pieces. */
+/** Bytes of all five pieces. */
 let constant: i32 = 0;
-/** Whether the last `take` stopped because the end of a message is still to come. */
+/** Whether the last `take` stopped at an incomplete message. */
 let isCut: bool = false;
 
 export function input(): usize {
@@ -86,29 +86,29 @@ export function piece(index: i32): usize {
   return PIECES + <usize>(index * PIECES_CAPACITY);
 }
 
-/** So many bytes were written there. */
+/** The host wrote `length` bytes at `piece(index)`. */
 export function setPieceLength(index: i32, length: i32): void {
   store<i32>(pieceLengths + <usize>(index * 4), length);
   constant = 0;
   for (let i = 0; i < 5; i++) constant += pieceLength(i);
 }
 
-/** So many bytes were written at `parent()`; 0: every message has another. */
+/** The host wrote `length` bytes at `parent()`; 0: no message matches. */
 export function setParentLength(length: i32): void {
   parentLength = length;
 }
 
-/** Whether the last `take` stopped because the end of a message is still to come. */
+/** Whether the last `take` stopped at an incomplete message. */
 export function cut(): bool {
   return isCut;
 }
 
-// Where the frames of the message are that is looked at.
+// The addresses and lengths of the current message's frames.
 const FRAMES = 16;
 const frameAt = memory.data(FRAMES * 4, 4);
 const frameLength = memory.data(FRAMES * 4, 4);
 
-/** Takes plain messages from `start` to `end` of the input, as many as there is room for. Returns how many. */
+/** Takes plain messages from `start` to `end` of the input, as many as fit into the output. Returns their number. */
 export function take(start: i32, end: i32): i32 {
   const last = INPUT + <usize>end;
   let at = INPUT + <usize>start;
@@ -156,8 +156,12 @@ export function take(start: i32, end: i32): i32 {
     store<i32>(row, <i32>(atOf(-1) - INPUT), 32);
     store<i32>(row, <i32>(next - INPUT), 36);
     store<i32>(row, textLengthOf(type), 40);
-    store<i32>(row, said < 0 ? -1 : <i32>(valueStart(said) - content), 44);
-    store<i32>(row, said < 0 ? 0 : stringLength(said) + 2, 48);
+    store<i32>(
+      row,
+      textMember < 0 ? -1 : <i32>(valueStart(textMember) - content),
+      44,
+    );
+    store<i32>(row, textMember < 0 ? 0 : stringLength(textMember) + 2, 48);
     store<i32>(
       row,
       (isAscii ? 0 : NOT_ASCII) | (mayNameDisplay(type) ? NAMES_DISPLAY : 0),
@@ -182,8 +186,8 @@ export function take(start: i32, end: i32): i32 {
 }
 
 /**
- * Notes where the frames of a whole message are: signature, header, parent
- * header, metadata, content. Returns where it ends; 0 where it is not whole, or
+ * Stores the addresses of a message's frames: signature, header, parent header,
+ * metadata, content. Returns the address of its end; 0 if it is not complete or
  * not plain.
  */
 function framesFrom(from: usize, end: usize): usize {
@@ -235,7 +239,7 @@ function isDelimiter(at: usize): bool {
 
 const IDS_MSG: u64 = 0x47_53_4d_7c_53_44_49_3c;
 
-/** Of a JSON frame: 0 is the header; -1 is the signature. */
+/** The address of a frame: 0 is the header; -1 is the signature. */
 function atOf(frame: i32): usize {
   return <usize>load<i32>(frameAt + <usize>((frame + 1) * 4));
 }
@@ -277,15 +281,15 @@ function typeIn(from: usize, length: i32): i32 {
 const NONE = -1;
 const UNKNOWN = -2;
 
-/** The member whose string `textLengthOf` has measured; -1 where that is none. */
-let said: i32 = -1;
+/** The member whose string `textLengthOf` has measured; -1 if there is none. */
+let textMember: i32 = -1;
 
 /**
- * Bytes of the text that the content says, decoded: the content that was walked
- * last. For a display, of its plain text and a line feed.
+ * Bytes of the decoded output text in the content that was walked last. For a
+ * display: its plain text and a line feed.
  */
 function textLengthOf(type: i32): i32 {
-  said = -1;
+  textMember = -1;
   if (type != STREAM && !isShown(type)) return NONE;
   if (lacksNotes()) return UNKNOWN;
   let found = NONE;
@@ -296,8 +300,8 @@ function textLengthOf(type: i32): i32 {
     if (size < 0) return UNKNOWN;
     if (size != 4) continue;
     if (type == STREAM && load<u32>(name) == TEXT) {
-      said = stringLength(i) < 0 ? -1 : i;
-      found = said < 0 ? NONE : decodedLength(i);
+      textMember = stringLength(i) < 0 ? -1 : i;
+      found = textMember < 0 ? NONE : decodedLength(i);
     } else if (type != STREAM && load<u32>(name) == DATA) {
       found = plainTextIn(i);
     }
@@ -305,20 +309,20 @@ function textLengthOf(type: i32): i32 {
   return found;
 }
 
-/** Of the bundle that is the value of this member. */
+/** The same for the MIME bundle that is the value of this member. */
 function plainTextIn(data: i32): i32 {
   let found = NONE;
-  said = -1;
+  textMember = -1;
   for (let i = data + 1; i < notes() && noteDepth(i) == 2; i++) {
     const name = nameStart(i);
     const size = nameLength(i);
     if (size < 0) return UNKNOWN;
-    if (found == NONE) found = UNKNOWN; // the kinds that there are are said instead
+    if (found == NONE) found = UNKNOWN; // without plain text, the MIME types are used instead
     const isPlain =
       size == 10 && load<u64>(name) == TEXT_PLA && load<u16>(name, 8) == IN;
     if (!isPlain) continue;
-    said = stringLength(i) < 0 ? -1 : i;
-    found = (said < 0 ? 0 : decodedLength(i)) + 1;
+    textMember = stringLength(i) < 0 ? -1 : i;
+    found = (textMember < 0 ? 0 : decodedLength(i)) + 1;
   }
   return found;
 }
@@ -386,7 +390,7 @@ function put(to: usize, from: usize, length: i32): usize {
   return to + <usize>length;
 }
 
-/** Of a WebSocket text frame, whole and unmasked. */
+/** Writes the header of a whole, unmasked WebSocket text frame. */
 function frameHeader(to: usize, size: i32): usize {
   store<u8>(to, 0x81);
   if (size < 126) {

@@ -1,10 +1,10 @@
 /**
- * What may enter: each of a message's four frames of JSON is exactly one JSON
- * value, so that it can be spliced into any envelope.
+ * Checks that each of a message's four JSON frames is exactly one JSON value, so
+ * that it can be copied into any envelope.
  *
- * What kernels write that is nearly JSON is mended here, and nowhere else; the
- * rest is refused by name. Everything else stays as it was written: escapes,
- * big integers, the order of keys, white space.
+ * Only this module repairs frames that are nearly JSON. Other frames that are not
+ * JSON are refused with a reason. Valid text stays unchanged: escapes, big
+ * integers, the order of keys, white space.
  */
 import type { OwnEvent } from "../../contract/index.ts";
 import { runAtOnce } from "../time/request-scheduler.ts";
@@ -18,12 +18,12 @@ import {
 } from "./message.ts";
 import { joined } from "./pieces.ts";
 
-/** What was mended, in words for a log. */
+/** A repair, as text for a log. */
 export type Repair = "NaN or Infinity" | "a byte order mark" | "not UTF-8";
 
 type RefusalReason = Extract<OwnEvent, { kind: "refused" }>["reason"];
 
-/** A message that was not admitted: who it was, and never what it held. */
+/** A message that was refused, without any of its content. */
 export interface Refusal {
   readonly channel: Channel;
   readonly msg_type: string;
@@ -36,10 +36,10 @@ export interface Refusal {
   readonly size: number;
 }
 
-/** Why frames were refused. The text never holds the key, the signature or any content. */
+/** Frames were refused. The text never contains the key, the signature or any content. */
 export class Refused extends Error {
   override readonly name = "Refused";
-  /** `undefined`: it is no message, or nobody knows whose. */
+  /** `undefined` if the frames are not a message or its sender is unknown. */
   readonly refusal: Refusal | undefined;
 
   constructor(why: Refusal | string) {
@@ -48,10 +48,10 @@ export class Refused extends Error {
   }
 }
 
-/** Bytes of a message's JSON text, buffers as base64. Larger texts cannot become strings on their way. */
+/** Bytes of a message's JSON text, with buffers as base64. Larger texts cannot become strings. */
 export const MESSAGE_LIMIT = 256 * 1024 * 1024;
 
-/** The message, with metadata and content as they may be spliced. Throws `Refused`. */
+/** The message with valid metadata and content. Throws `Refused`. */
 export function admitted<M extends Message>(
   message: M,
   onRepair: (what: Repair) => void = () => {},
@@ -74,11 +74,11 @@ export function* admitting<M extends Message>(
   const content = yield* repairedFrame(message, raw.content, onRepair);
   if (metadata === raw.metadata && content === raw.content) return message;
   const whole = { ...message, raw: { ...raw, metadata, content } };
-  assertSize(whole); // what is mended may have grown
+  assertSize(whole); // a repaired frame may be larger
   return whole;
 }
 
-/** The same bytes, or as they should have been; else why they cannot be mended. */
+/** The same bytes or the repaired bytes; else the reason why they cannot be repaired. */
 export function repair(
   bytes: Uint8Array,
   onRepair: (what: Repair) => void,
@@ -110,7 +110,7 @@ function* repairing(
         continue;
       case "not_json":
         if (!hasMark) return check;
-        hasMark = false; // a second one is no mark
+        hasMark = false; // a second mark is not JSON
         onRepair("a byte order mark");
         text = text.subarray(MARK.length);
         continue;
@@ -120,7 +120,7 @@ function* repairing(
   }
 }
 
-/** Why it was refused, for people. */
+/** The reason of a refusal as text. */
 export function describeRefusal({ msg_type, reason, size }: Refusal): string {
   return `its ${msg_type} of ${size} bytes ${DESCRIPTIONS[reason]}`;
 }
@@ -153,7 +153,7 @@ function assertSize(message: Message): void {
   if (size > MESSAGE_LIMIT) throw refused(message, "too_large");
 }
 
-/** A message that is refused, whose headers are known. */
+/** The refusal of a message whose headers are known. */
 export function refused(message: Message, reason: RefusalReason): Refused {
   const { channel, header, parent_header, raw } = message;
   return new Refused({
@@ -189,7 +189,7 @@ function beginsWithMark(bytes: Uint8Array): boolean {
   return MARK.every((byte, index) => bytes[index] === byte);
 }
 
-/** With a replacement character for what is no UTF-8. */
+/** Replaces bytes that are not UTF-8 by replacement characters. */
 function* withReplacements(bytes: Uint8Array): Generator<void, Uint8Array> {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const encoder = new TextEncoder();
@@ -206,9 +206,9 @@ function* withReplacements(bytes: Uint8Array): Generator<void, Uint8Array> {
 /** Bytes of one step. */
 const STEP = 64 * 1024;
 
-/** `null` for each bare word that is no JSON; the text is JSON otherwise. */
+/** Replaces each `NaN` and `Infinity` by `null`. The rest of the text is JSON. */
 function* withNulls(bytes: Uint8Array): Generator<void, Uint8Array> {
-  const mended = new Uint8Array(bytes.length + Math.ceil(bytes.length / 3)); // `NaN` is a letter shorter
+  const mended = new Uint8Array(bytes.length + Math.ceil(bytes.length / 3)); // `NaN` is one letter shorter than `null`
   let to = 0;
   let isText = false;
   let pause = STEP;
@@ -221,7 +221,7 @@ function* withNulls(bytes: Uint8Array): Generator<void, Uint8Array> {
     if (isText && byte === BACKSLASH) {
       mended[to] = byte;
       to += 1;
-      at += 1; // what is escaped is no end
+      at += 1; // an escaped quote does not end the string
     } else if (byte === QUOTE) isText = !isText;
     else if (!isText && (byte === CAPITAL_N || byte === CAPITAL_I)) {
       if (mended[to - 1] === MINUS) to -= 1;

@@ -1,10 +1,9 @@
 /**
- * What a client says, as a message for the kernel.
+ * Decodes a client's message for the kernel.
  *
- * In a frame of JSON text, content, metadata and headers stay the bytes that
- * the client wrote: a client that means 2^63 or keeps its keys in order is
- * taken at its word. A frame is read in short steps, and none of it that may be
- * large is parsed.
+ * In a frame of JSON text, content, metadata and headers stay the client's bytes,
+ * so that integers such as 2^63 and the order of keys are kept. A frame is read
+ * in short steps, and parts that may be large are not parsed.
  */
 import { failure } from "../../contract/index.ts";
 import { limits } from "../../contract/limits.ts";
@@ -17,7 +16,7 @@ import {
 import { indexObject } from "./large-json.ts";
 import { compose, EMPTY_OBJECT, type Header, type Message } from "./message.ts";
 
-/** Who speaks, where the client does not say. */
+/** Values for header fields that the client omits. */
 export interface HeaderDefaults {
   readonly session: string;
   readonly username: string;
@@ -33,7 +32,7 @@ const FRAME = {
   uncounted: new Set(["content", "metadata", "buffers"]),
 };
 
-/** Reads one text frame in one go. Throws `bad_message`, which never holds what was in it. */
+/** Reads one text frame at once. Throws `bad_message`, which never contains any of the frame. */
 export function fromClientText(
   text: Buffer,
   defaults: HeaderDefaults,
@@ -94,7 +93,7 @@ export function* clientMessage(
   };
 }
 
-/** A message whose parts come each for itself. */
+/** The parts of a message, received separately. */
 export interface ClientParts {
   readonly channel: string;
   /** JSON texts. */
@@ -105,7 +104,7 @@ export interface ClientParts {
   readonly buffers: readonly Buffer[];
 }
 
-/** Reads these, in short steps. Throws `bad_message`. */
+/** Reads the parts in short steps. Throws `bad_message`. */
 export function* fromClientParts(
   parts: ClientParts,
   defaults: HeaderDefaults,
@@ -142,7 +141,7 @@ export function* fromClientParts(
   };
 }
 
-/** What of a message was not parsed on its way here: JSON objects, and bytes. */
+/** The unparsed members of a message: JSON objects and buffers as bytes. */
 export interface RawMembers {
   readonly header?: Uint8Array | undefined;
   readonly parent_header?: Uint8Array | undefined;
@@ -151,7 +150,7 @@ export interface RawMembers {
   readonly buffers?: readonly Uint8Array[] | undefined;
 }
 
-/** A message that was parsed on its way here, as by tRPC. Throws `bad_message`. */
+/** A message that was parsed before, for example by tRPC. Throws `bad_message`. */
 export function fromClientValue(
   value: {
     readonly channel: "shell" | "control" | "stdin";
@@ -194,7 +193,7 @@ export function fromClientValue(
   };
 }
 
-/** A request that the server makes on a client's behalf. */
+/** A request that the server sends for a client. */
 export function request(
   msg_type: string,
   content: Readonly<Record<string, unknown>>,
@@ -202,7 +201,7 @@ export function request(
     readonly channel?: "shell" | "control";
     readonly metadata?: Readonly<Record<string, unknown>> | undefined;
     readonly msg_id?: string;
-    /** In place of `content`: a JSON object. */
+    /** A JSON object that replaces `content`. */
     readonly unread?: Uint8Array | undefined;
   },
 ): Message {
@@ -216,7 +215,7 @@ const OPENING_BRACE = 0x7b;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** The text, read to its end. Throws `bad_message`. */
+/** Reads the text to its end. Throws `bad_message`. */
 function* read(
   text: Buffer,
   bounds: TextBounds,
@@ -231,7 +230,7 @@ function* read(
   }
 }
 
-/** Whether the JSON text is that string, however it is spelled. */
+/** Whether the JSON text is this string, in any encoding of its characters. */
 function isText(bytes: Buffer | undefined, text: string): boolean {
   if (bytes === undefined || bytes.length > 6 * text.length + 2) return false;
   return JSON.parse(bytes.toString()) === text;
@@ -245,7 +244,7 @@ function headerIn(bytes: Buffer | undefined, name: string): unknown {
   return JSON.parse(bytes.toString());
 }
 
-/** The bytes of an object; `null` is `{}`. */
+/** The bytes of an object; `{}` for `null`. */
 function objectBytes(bytes: Buffer | undefined, name: string): Buffer {
   if (bytes === undefined) throw bad(`\`${name}\` is missing`);
   if (bytes[0] === OPENING_BRACE) return bytes;
@@ -281,7 +280,7 @@ function emptyList(list: Buffer): readonly Uint8Array[] {
   return [];
 }
 
-/** Between the quotes; some encoders write `\/` for a slash. */
+/** The text between the quotes. Some encoders write `\/` for a slash. */
 function base64In(text: Buffer): Buffer {
   const inner = text.subarray(1, -1);
   if (!inner.includes(BACKSLASH)) return inner;
@@ -307,7 +306,7 @@ function* decoded(base64: Buffer): Generator<void, Uint8Array> {
   return bytes.subarray(0, size);
 }
 
-/** What the header lacks is filled in; one that lacks nothing stays the bytes it was. */
+/** Fills in missing header fields. A complete header keeps its bytes. */
 function completed(
   header: Header,
   bytes: Uint8Array,
@@ -333,7 +332,7 @@ function completed(
 
 function fromBase64(text: string): Uint8Array {
   const buffer = Buffer.from(text, "base64");
-  // Node skips what is not base64; the lengths then disagree.
+  // Node skips characters that are not base64; the lengths then differ.
   const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
   if (
     text.length % 4 !== 0 ||
@@ -355,7 +354,7 @@ function isHeader(value: unknown): value is Header {
   );
 }
 
-/** Its depth has been looked at where it came in. */
+/** The depth of the value was checked on receipt. */
 function bytesOf(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value));
 }

@@ -3,8 +3,8 @@
  *
  *     identities…  <IDS|MSG>  signature  header  parent_header  metadata  content  buffers…
  *
- * The signature covers the four JSON frames as the bytes that travelled: verify
- * first, parse after, and never sign a re-encoding.
+ * The signature covers the received bytes of the four JSON frames: verify first,
+ * parse afterwards, and never sign a new encoding.
  */
 import {
   createHmac,
@@ -43,7 +43,7 @@ export class Signer {
   readonly #hash: string;
   readonly #quick: ReturnType<typeof quickHmac> | undefined;
 
-  /** Throws a `RangeError` for a `signature_scheme` that is not `hmac-` and a digest that OpenSSL knows. */
+  /** Throws a `RangeError` if `signature_scheme` is not `hmac-` and a digest that OpenSSL knows. */
   constructor(key: string, signature_scheme = "hmac-sha256") {
     this.#hash = digestOf(signature_scheme);
     this.#key =
@@ -53,12 +53,12 @@ export class Signer {
     this.#quick = sha256Key && quickHmac(sha256Key);
   }
 
-  /** True without a key: then no message is signed. */
+  /** True if the key is empty: messages are not signed. */
   get isOff(): boolean {
     return this.#key === undefined;
   }
 
-  /** The key, where it is one for SHA-256. */
+  /** The key if the digest is SHA-256. */
   get sha256Key(): Buffer | undefined {
     return this.#hash === "sha256" ? this.#key?.export() : undefined;
   }
@@ -127,7 +127,7 @@ export function toFrames(
 }
 
 export interface ReceivedMessage extends Message {
-  /** The routing frames before the delimiter: a ROUTER's peers, or an iopub topic. */
+  /** The routing frames before the delimiter: the peers of a ROUTER, or the iopub topic. */
   readonly identities: readonly Uint8Array[];
 }
 
@@ -138,14 +138,14 @@ const HEADER_LIMIT = 1024 * 1024;
 export class FrameReader {
   readonly #signer: Signer;
   readonly #onRepair: (what: Repair) => void;
-  /** As it came, as it is told, and what is in it. */
+  /** The received bytes, the repaired bytes, and the parsed header. */
   #lastParent: {
     readonly came: Uint8Array;
     readonly bytes: Uint8Array;
     readonly header: Header | undefined;
   } = { came: EMPTY_OBJECT, bytes: EMPTY_OBJECT, header: undefined };
 
-  /** The last parent header as it came, and of which message it is; `undefined` where it is none, or was mended. */
+  /** The last parent header as received, and its `msg_id`; `undefined` if there is none or it was repaired. */
   get lastParent():
     { readonly came: Uint8Array; readonly msg_id: string } | undefined {
     const { came, bytes, header } = this.#lastParent;
@@ -153,15 +153,15 @@ export class FrameReader {
     return { came, msg_id: header.msg_id };
   }
 
-  /** `mended` is told of each frame that was nearly JSON. */
+  /** `onRepair` is called for each repair of a frame. */
   constructor(signer: Signer, onRepair: (what: Repair) => void = () => {}) {
     this.#signer = signer;
     this.#onRepair = onRepair;
   }
 
   /**
-   * Throws `Refused` when the frames are not a message, lack a signature made
-   * with our key, or cannot be admitted.
+   * Throws `Refused` if the frames are not a message, are not signed with our key,
+   * or cannot be admitted.
    */
   read(frames: readonly Uint8Array[], channel: Channel): ReceivedMessage {
     const parts = partsOf(frames);
@@ -169,7 +169,7 @@ export class FrameReader {
     return admitted(this.#withHeaders(parts, channel), this.#onRepair);
   }
 
-  /** The same, in short steps, of frames that stay as they are meanwhile. */
+  /** The same in short steps. The frames must not change meanwhile. */
   *reading(
     frames: readonly Uint8Array[],
     channel: Channel,
@@ -231,7 +231,7 @@ export class FrameReader {
     return parent;
   }
 
-  /** `header` is undefined where the JSON is not a header. A string says why the bytes are not JSON. */
+  /** `header` is undefined if the JSON is not a header. A string is the reason why the bytes are not JSON. */
   #headerIn(
     bytes: Uint8Array,
   ):
@@ -245,7 +245,7 @@ export class FrameReader {
   }
 }
 
-/** The frames of a message, by what they are. */
+/** The frames of a message by their meaning. */
 interface Parts {
   readonly identities: readonly Uint8Array[];
   readonly signature: Uint8Array;
@@ -253,7 +253,7 @@ interface Parts {
   readonly buffers: readonly Uint8Array[];
 }
 
-/** Throws `Refused` where they are too few. */
+/** Throws `Refused` if there are too few frames. */
 function partsOf(frames: readonly Uint8Array[]): Parts {
   const start = frames.findIndex(isDelimiter);
   if (start === -1) throw new Refused("no delimiter");
@@ -300,7 +300,7 @@ function isDelimiter(frame: Uint8Array): boolean {
   );
 }
 
-/** Python's names of digests in OpenSSL's spelling. */
+/** OpenSSL's name of a digest, from Python's name. */
 function digestOf(signature_scheme: string): string {
   const name = /^hmac-([a-z0-9_-]+)$/i.exec(signature_scheme)?.[1];
   if (name === undefined) {

@@ -1,11 +1,11 @@
 /**
- * Messages that a kernel floods, taken in bulk: what a socket has read becomes
- * records of a journal in one step, and no object is made for each message.
+ * Takes the messages of a flood in bulk: bytes that a socket has read become
+ * records of a journal in one step, without an object for each message.
  *
- * It takes only what is plain (see `assembly/intake.ts`), and it is a matter of
- * speed alone: what it leaves, `FrameReader` reads, one message at a time, and
- * whatever it takes, that would have read to the same bytes. Where WebAssembly
- * cannot be had, or a kernel signs by another digest than SHA-256, there is none.
+ * It takes only plain messages (see `assembly/intake.ts`); `FrameReader` reads
+ * the others one at a time, and would make the same bytes of those taken here.
+ * There is no intake if WebAssembly is not available, or if a kernel signs with
+ * another digest than SHA-256.
  */
 import { createHash, hash } from "node:crypto";
 import { isUtf8 } from "node:buffer";
@@ -14,7 +14,7 @@ import type { Signer } from "./frames.ts";
 import { type Burst, BURST_ROW, END, prefixOf, separators } from "./record.ts";
 import { instantiate, type WithMemory } from "./wasm.ts";
 
-/** In the order that the WebAssembly knows. */
+/** In the order of the constants in `assembly/intake.ts`. */
 const TYPES = [
   ...["stream", "comm_msg", "clear_output"],
   ...["display_data", "execute_result", "update_display_data"],
@@ -32,7 +32,7 @@ const NOT_ASCII = 1;
 const PAD = 64;
 const DIGITS = 64;
 
-/** One for all kernels: nothing is kept there from one read to the next but what was loaded last. */
+/** Shared by all kernels: between two reads it keeps only the last loaded bytes. */
 interface Engine extends WithMemory {
   input(): number;
   inputCapacity(): number;
@@ -54,7 +54,7 @@ interface SharedEngine {
   readonly engine: Engine;
   readonly memory: Buffer;
   readonly rows: Int32Array;
-  /** Whose bytes lie in its input. */
+  /** The intake whose bytes are in the input. */
   owner: Intake | undefined;
 }
 
@@ -67,7 +67,7 @@ export class Intake {
   #parent: Uint8Array = NOTHING;
   #parent_id = "";
   #isCut = false;
-  /** The bytes in the workshop's input, while that is ours: where they lie in the memory that they came from. */
+  /** The range of the read memory whose bytes are in the engine's input, while this intake owns it. */
   #loaded: { from: number; to: number } | undefined;
 
   private constructor(
@@ -80,7 +80,7 @@ export class Intake {
     this.#onBurst = onBurst;
   }
 
-  /** For one kernel; `undefined` where there is none. `onBurst` must not throw. */
+  /** The intake of one kernel; `undefined` if none is possible. `onBurst` must not throw. */
   static for(
     signer: Signer,
     onBurst: (burst: Burst) => void,
@@ -93,7 +93,7 @@ export class Intake {
       : new Intake(pads, sharedEngine, onBurst);
   }
 
-  /** Messages with this parent header are taken from now on: the last that was read, as it came. */
+  /** Takes messages with this parent header from now on. The caller passes the last one that was read, unchanged. */
   follow(parent_header: Uint8Array, parent_id: string): void {
     if (parent_header === this.#parent) return;
     this.#parent = parent_header;
@@ -101,17 +101,17 @@ export class Intake {
     this.#shared.owner = undefined;
   }
 
-  /** There are other bytes at the same place. */
+  /** The bytes in the read memory have changed. */
   refilled(): void {
     this.#loaded = undefined;
   }
 
-  /** Whether the last `take` stopped because the end of a message is still to come. */
+  /** Whether the last `take` stopped at an incomplete message. */
   get isCut(): boolean {
     return this.#isCut;
   }
 
-  /** Takes plain messages from the beginning of what was read. Returns how many bytes. */
+  /** Takes plain messages from the beginning of the read bytes. Returns the number of bytes taken. */
   take(read: Uint8Array): number {
     const { engine, rows } = this.#shared;
     const { start, end } = this.#load(read);
@@ -125,7 +125,7 @@ export class Intake {
     }
   }
 
-  /** Hands on the messages up to the first whose signature is another's. Returns how many. */
+  /** Emits the messages up to the first with a wrong signature. Returns their number. */
   #emitVerified(count: number): number {
     const { rows } = this.#shared;
     let from = 0;
@@ -158,7 +158,7 @@ export class Intake {
     });
   }
 
-  /** Where they lie in the workshop's input. */
+  /** Copies the bytes into the engine's input and returns their range there. */
   #load(read: Uint8Array): { start: number; end: number } {
     const { engine, memory } = this.#shared;
     const from = read.byteOffset;
@@ -178,7 +178,7 @@ export class Intake {
     return { start: 0, end: length };
   }
 
-  /** The workshop is ours: our parent and our key are there. */
+  /** Makes this intake the owner of the engine: copies its parent header and its key. */
   #claimEngine(): void {
     const { engine, memory } = this.#shared;
     this.#shared.owner = this;
@@ -189,7 +189,7 @@ export class Intake {
       memory.set(this.#pads.inner, engine.padding());
   }
 
-  /** Whether the message of that row is signed with the kernel's key, and UTF-8. */
+  /** Whether the message of this row is signed with the kernel's key and is UTF-8. */
   #verifies(row: number): boolean {
     const { engine, memory, rows } = this.#shared;
     const signed = rows[row + SIGNED] as number;
@@ -239,7 +239,7 @@ function padsOf(signer: Signer): Pads | undefined {
   };
 }
 
-/** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */
+/** `undefined` if WebAssembly with SIMD, or memory for it, is not available. */
 function loadEngine(): SharedEngine | undefined {
   let engine: Engine;
   try {

@@ -1,9 +1,9 @@
 /**
- * Is this one JSON value, in UTF-8? The walk over it is WebAssembly where that
- * can be had, else JavaScript.
+ * Checks whether bytes are exactly one JSON value in UTF-8. The walk over them is
+ * WebAssembly if that is available, else JavaScript.
  *
- * The WebAssembly has a small memory that never grows: a text is copied into it
- * piece by piece, and stays in the processor's cache.
+ * The WebAssembly has a small memory that never grows. A text is copied into it
+ * piece by piece, and the piece stays in the processor's cache.
  */
 import { isUtf8 } from "node:buffer";
 import { type WalkResult, walk, walking } from "./json-walk.ts";
@@ -11,21 +11,21 @@ import { WASM } from "./json-wasm.ts";
 import { lastBoundary } from "./utf8.ts";
 import { instantiate, type WithMemory } from "./wasm.ts";
 
-/** `non_finite`: JSON, but for bare `NaN` and `Infinity`. */
+/** `non_finite`: JSON except for bare `NaN` and `Infinity`. */
 export type JsonCheck = WalkResult | "not_utf8";
 type Walk = (bytes: Uint8Array) => WalkResult;
 
-/** How a walk that keeps its own memory is fed. */
+/** The exports of the WebAssembly. */
 interface Walker extends WithMemory {
   input(): number;
   capacity(): number;
-  /** Bytes of the last piece that it has kept before `input()`'s free part. */
+  /** Bytes of the last piece that it keeps at the beginning of `input()`. */
   rest(): number;
   begin(): void;
   walk(length: number, isLast: number): number;
 }
 
-/** What `walk` returns, by number; 0 asks for more. */
+/** The results of `walk` by number; 0: more bytes are needed. */
 const WALK_RESULTS = [
   undefined,
   "json",
@@ -39,7 +39,7 @@ let fastest: Walk | undefined;
 /** Bytes whose UTF-8 is checked in one step. */
 const STEP = 256 * 1024;
 
-/** What the bytes are. Never throws, whatever and however many they are. */
+/** Checks any bytes. Never throws. */
 export function checkJson(bytes: Uint8Array, by?: Walk): JsonCheck {
   if (!isUtf8(bytes)) return "not_utf8";
   return (by ?? (fastest ??= inWebAssembly() ?? walk))(bytes);
@@ -61,7 +61,7 @@ export function* checkingJson(bytes: Uint8Array): Generator<void, JsonCheck> {
   }
 }
 
-/** Each keeps its place in a text: they are as many as there are texts that are looked at in turns. */
+/** Unused engines. An engine keeps its position in a text, so each text that is being checked needs its own. */
 const spare: WalkStep[] = [];
 
 function* checkingUtf8(bytes: Uint8Array): Generator<void, boolean> {
@@ -76,7 +76,7 @@ function* checkingUtf8(bytes: Uint8Array): Generator<void, boolean> {
   return true;
 }
 
-/** `undefined` where there is no WebAssembly with SIMD, or no memory for it. */
+/** `undefined` if WebAssembly with SIMD, or memory for it, is not available. */
 export function inWebAssembly(): Walk | undefined {
   const step = wasmWalkStep();
   if (step === undefined) return undefined;
@@ -88,7 +88,7 @@ export function inWebAssembly(): Walk | undefined {
   };
 }
 
-/** Walks on, from the first byte or from where it stopped: returns where it stops, or the verdict. */
+/** Continues the walk at offset `from`. Returns the offset where it stops, or the result. */
 type WalkStep = (bytes: Uint8Array, from: number) => StepResult;
 type StepResult = number | WalkResult;
 

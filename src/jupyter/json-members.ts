@@ -1,18 +1,18 @@
 /**
- * Where the members of a JSON object lie in its text, without parsing their
- * values: one pass over the bytes that knows strings and brackets.
+ * Finds the members of a JSON object in its text without parsing their values:
+ * one pass over the bytes that recognises strings and brackets.
  *
- * It does not judge the values; whoever parses one learns whether it is JSON.
+ * It does not check whether the values are JSON.
  */
 import { runAtOnce } from "../time/request-scheduler.ts";
 import { BadText } from "./json-text.ts";
 
-/** Views of `text`, by name; of a name that comes twice, the last. Throws `BadText`. */
+/** The values as views of `text`, by name. If a name occurs twice, the last value counts. Throws `BadText`. */
 export function membersOf(text: Buffer): ReadonlyMap<string, Buffer> {
   return cachedMembers.get(text) ?? runAtOnce(finding(text, Infinity));
 }
 
-/** For `membersOf` those very bytes, which were walked in another way. */
+/** Stores the members of this buffer for `membersOf`. */
 export function cacheMembers(
   text: Buffer,
   members: ReadonlyMap<string, Buffer>,
@@ -31,11 +31,11 @@ export function* findMembers(text: Buffer): Generator<void, void> {
   }
 }
 
-/** Bytes of one step. A quote in it takes as long as many bytes. */
+/** Bytes of one step. A quote takes as long as `QUOTE_COST` bytes. */
 const STEP = 256 * 1024;
 const QUOTE_COST = 64;
 
-/** Pauses after each `step` bytes. */
+/** Yields after each `step` bytes. */
 function* finding(
   text: Buffer,
   step: number,
@@ -84,7 +84,7 @@ function* finding(
         case END_BRACE:
         case END_BRACKET:
           isValue = depth > 1;
-          if (depth === 0) continue; // of the object: the value ends before it
+          if (depth === 0) continue; // the bracket of the object itself: the value ends before it
           depth -= 1;
           break;
         case COMMA:
@@ -117,13 +117,13 @@ const END_BRACE = 0x7d;
 const BRACKET = 0x5b;
 const END_BRACKET = 0x5d;
 
-/** 1 for every byte that neither begins nor ends a value: most bytes of a long list of numbers. */
+/** 1 for each byte that cannot begin or end a value: most bytes of a long list of numbers. */
 const ENDS_NOTHING = new Uint8Array(256).fill(1);
 for (const byte of [0, QUOTE, COMMA, BRACE, END_BRACE, BRACKET, END_BRACKET]) {
   ENDS_NOTHING[byte] = 0;
 }
 
-/** The first place from `at` on, but not past `stop`, that may begin or end a value. */
+/** The first offset from `at` to `stop` that may begin or end a value. */
 function afterNothing(text: Buffer, at: number, stop: number): number {
   let place = at;
   while (ENDS_NOTHING[text[place] ?? 0] === 1 && place < stop) place += 1;
@@ -134,11 +134,11 @@ function nameOf(text: Buffer): string {
   try {
     return JSON.parse(text.toString()) as string;
   } catch (cause) {
-    throw bad("a name that is no string", cause);
+    throw bad("a name that is not a string", cause);
   }
 }
 
-/** The first place from `at` on that holds no white space. */
+/** The first offset from `at` on that is not white space. */
 function skipBlanks(text: Buffer, at: number): number {
   let place = at;
   for (;;) {

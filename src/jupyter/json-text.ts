@@ -1,9 +1,9 @@
 /**
- * Whether a text is exactly one JSON value, how deep and how large, and where
- * the members of an object lie in it. It parses nothing, calls itself nowhere,
- * and works in short steps, so that a large text keeps nobody waiting.
+ * Checks that a text is exactly one JSON value within bounds, and finds the
+ * members of an object in it. It parses nothing, does not recurse, and works in
+ * short steps, so that a large text does not block other clients.
  */
-/** Why a text is not what it should be. The message never holds any of it. */
+/** The text is not JSON or exceeds a bound. The message never contains any of the text. */
 export class BadText extends Error {
   override readonly name = "BadText";
   readonly reason: "not_json" | "too_deep" | "too_many";
@@ -19,15 +19,15 @@ export class BadText extends Error {
 }
 
 export interface TextBounds {
-  /** Objects and arrays within each other. */
+  /** The most levels of nested objects and arrays. */
   readonly depth: number;
-  /** Values in all; without bound unless given. */
+  /** The most values in all. Default: no limit. */
   readonly values?: number | undefined;
   /** Members of the outermost object whose values are not counted. */
   readonly uncounted?: ReadonlySet<string> | undefined;
-  /** Most items of the outermost array, which are wanted. */
+  /** The most items of the outermost array. If given, the items are returned. */
   readonly items?: number | undefined;
-  /** Most digits of a number in a row; default: 50,000. */
+  /** The most consecutive digits of a number. Default: 50,000. */
   readonly digits?: number;
   /** Whether bare `NaN`, `Infinity` and `-Infinity` are values. */
   readonly takesNonFinite?: boolean;
@@ -37,10 +37,10 @@ export interface TextBounds {
 const STEP = 64 * 1024;
 /** Bytes. Members with longer names are not kept. */
 const LONGEST_NAME = 1024;
-/** Digits of a number; Python takes no more than 4300 of an integer. */
+/** Digits of a number. Python accepts at most 4300 in an integer. */
 const LONGEST_NUMBER = 50_000;
 
-/** 1 for each byte that means nothing but itself within a text. */
+/** 1 for each byte without a special meaning in a string. */
 const PLAIN = new Uint8Array(256).fill(1, 0x20);
 PLAIN[0x22] = PLAIN[0x5c] = 0;
 
@@ -65,14 +65,14 @@ const AFTER_VALUE = 5;
 const IN_NAME = 6;
 const IN_TEXT = 7;
 
-/** What is in a text that is one JSON value. */
+/** The parts of a JSON text. */
 export interface JsonText {
   kind: "object" | "array" | "other";
-  /** Views of an object's members, by name; of a name that comes twice, the last. */
+  /** Views of an object's members, by name. If a name occurs twice, the last value counts. */
   readonly members: Map<string, Buffer>;
-  /** Views of an array's items, where they are wanted. */
+  /** Views of an array's items, if `items` is given. */
   readonly items: Buffer[];
-  /** Whether no bare `NaN` or `Infinity` is in it. */
+  /** Whether the text has no bare `NaN` or `Infinity`. */
   isFinite: boolean;
 }
 
@@ -81,8 +81,8 @@ export function nothingFound(): JsonText {
 }
 
 /**
- * Reads the text to its end, in short steps. Throws `BadText`; what was found
- * before that is in `found`.
+ * Reads the text to its end, in short steps. Throws `BadText`; `found` then has
+ * the parts before the fault.
  */
 export function* jsonText(
   text: Buffer,
@@ -97,7 +97,7 @@ export function* jsonText(
   let next = VALUE;
   let at = 0;
   let values = 0;
-  /** Where the first byte of the value or the name is that is being read. */
+  /** The offset of the current value and of the current name. */
   let start = 0;
   let nameStart = 0;
   /** The member of the outermost object that is being read. */
@@ -200,7 +200,7 @@ export function* jsonText(
   return found;
 }
 
-/** A member, or an item, of the outermost value. */
+/** Stores a member or an item of the outermost value. */
 function keep(
   { kind, items, members }: JsonText,
   value: Buffer,
@@ -215,13 +215,13 @@ function keep(
   else if (name !== undefined) members.set(name, value);
 }
 
-/** `undefined` where it is long. */
+/** `undefined` if the name is longer than `LONGEST_NAME`. */
 function nameOf(bytes: Buffer): string | undefined {
   if (bytes.length > LONGEST_NAME) return undefined;
   return JSON.parse(bytes.toString()) as string;
 }
 
-/** The first place from `at` on, but not past `end`, that is not plain. */
+/** The first offset from `at` to `end` that is not plain. */
 function afterPlain(text: Buffer, at: number, end: number): number {
   let place = at;
   while (place < end && PLAIN[text[place] as number] === 1) place += 1;
@@ -238,7 +238,7 @@ function afterEscape(text: Buffer, at: number): number {
   return at + 6;
 }
 
-/** 1 for what may follow a backslash, beside the `u` of `\u00e9`. */
+/** 1 for each byte that may follow a backslash, except `u`. */
 const ESCAPED = new Uint8Array(256);
 for (const byte of Buffer.from('"/\\bfnrt')) ESCAPED[byte] = 1;
 
@@ -249,7 +249,7 @@ const NAN = Buffer.from("NaN");
 const INFINITY = Buffer.from("Infinity");
 const MINUS_INFINITY = Buffer.from("-Infinity");
 
-/** The word that begins there, to judge by its first letter. */
+/** The non-finite word at `at`, by its first letter. */
 function nonFiniteAt(text: Buffer, at: number): Buffer | undefined {
   const byte = text[at];
   if (byte === NAN[0]) return NAN;
@@ -258,7 +258,7 @@ function nonFiniteAt(text: Buffer, at: number): Buffer | undefined {
   return isMinus ? MINUS_INFINITY : undefined;
 }
 
-/** One past the number or the word that begins at `at`. */
+/** The offset after the number or the word at `at`. */
 function afterScalar(text: Buffer, at: number, digits: number): number {
   switch (text[at]) {
     case 0x74: // t

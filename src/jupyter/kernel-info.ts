@@ -1,4 +1,4 @@
-/** What a kernel says of itself, as far as it can be believed. */
+/** The valid part of a kernel's `kernel_info_reply`. */
 import type { KernelInfo } from "../../contract/index.ts";
 import { KernelInfoReply } from "../../contract/kernel-info-reply.ts";
 
@@ -6,9 +6,9 @@ const Info = KernelInfoReply.shape;
 const Language = Info.language_info.shape;
 
 /**
- * The content of a `kernel_info_reply`, with what its type requires. Members
- * that are of another type than the protocol says are left out; what is
- * required and missing has a default, because kernels run well without.
+ * The content of a `kernel_info_reply` with all required members. Members whose
+ * type does not match the protocol are left out. Required members that are
+ * missing get a default, because kernels without them work well.
  */
 export function kernelInfoIn(
   content: Readonly<Record<string, unknown>>,
@@ -26,7 +26,7 @@ export function kernelInfoIn(
   };
 }
 
-/** The members that are what `shape` says of them, and those of which it says nothing. */
+/** The members that match `shape`, and those that it does not name. */
 function fitting(
   value: unknown,
   shape: Readonly<

@@ -1,6 +1,6 @@
 /**
- * JSON that may be large: it is walked once, in short steps, where it comes in.
- * What is asked of it later is then known.
+ * An index of large JSON. The text is walked once, in short steps, when it is
+ * received. Later lookups use the index.
  */
 import { limits } from "../../contract/limits.ts";
 import { findMembers, cacheMembers } from "./json-members.ts";
@@ -9,7 +9,7 @@ import { jsonText } from "./json-text.ts";
 import { bufferOf, type Message } from "./message.ts";
 import { membersIn } from "./raw-json.ts";
 
-/** Bytes. What is smaller is walked by whoever asks. */
+/** Bytes. Smaller JSON has no index; each lookup walks it. */
 const LARGE = 64 * 1024;
 /** Bytes of one step. */
 const STEP = 64 * 1024;
@@ -18,7 +18,7 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const U = 0x75;
 
-/** Walks an object, which is JSON: `membersOf` and `unitsIn` its `code` are then quick. */
+/** Indexes a JSON object: makes `membersOf` the object and `unitsIn` its `code` fast. */
 export function* indexObject(object: Buffer): Generator<void> {
   if (object.length <= LARGE) return;
   const { kind, members } = yield* jsonText(object, { depth: limits.depth });
@@ -28,7 +28,7 @@ export function* indexObject(object: Buffer): Generator<void> {
   if (code?.[0] === QUOTE) yield* countUnits(code);
 }
 
-/** The same of a kernel's message: `membersOf` its content, and the data in it, are then quick. */
+/** Indexes a kernel's message: makes `membersOf` its content and the content's `data` fast. */
 export function* indexContent({ raw }: Pick<Message, "raw">): Generator<void> {
   const content = bufferOf(raw.content);
   if (content.length <= LARGE) return;
@@ -42,7 +42,7 @@ export function* countUnits(string: Buffer): Generator<void> {
   if (string.length > LARGE) unitCounts.set(string, yield* counting(string));
 }
 
-/** How many UTF-16 units a JSON string spells. */
+/** The number of UTF-16 units in the value of a JSON string. */
 export function unitsIn(string: Buffer): number {
   return unitCounts.get(string) ?? runAtOnce(counting(string));
 }

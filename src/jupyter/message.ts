@@ -1,10 +1,10 @@
 /**
  * A Jupyter message, as this program carries it.
  *
- * The four JSON frames stay the bytes that travelled: they are spliced into
- * what goes out, never re-made, so that key order and big integers
- * arrive as they left. Only the two headers are parsed; content is parsed by
- * whoever needs to know it, with `contentOf`.
+ * The four JSON frames stay the received bytes. They are copied into the output
+ * and never encoded again, so that key order and big integers stay unchanged.
+ * Only the two headers are parsed. Code that needs the content parses it with
+ * `contentOf`.
  */
 import { randomUUID } from "node:crypto";
 
@@ -12,7 +12,7 @@ import { randomUUID } from "node:crypto";
 export const channels = ["shell", "control", "stdin", "iopub"] as const;
 export type Channel = (typeof channels)[number];
 
-/** Who a message is. Kernels leave out `date`, and add keys of their own. */
+/** The header of a message. Some kernels omit `date` or add other keys. */
 export interface Header {
   readonly msg_id: string;
   readonly msg_type: string;
@@ -35,15 +35,15 @@ export interface RawFrames {
 export interface Message {
   readonly channel: Channel;
   readonly header: Header;
-  /** Which message caused this one; `undefined` where the frame is `{}`. */
+  /** The header of the request; `undefined` if the frame is `{}`. */
   readonly parent_header: Header | undefined;
   readonly raw: RawFrames;
   readonly buffers: readonly Uint8Array[];
-  /** Of a message that is large: its record, in memory of its own, with the number still to be written. The frames lie in it. */
+  /** The record of a large message, in its own memory and still without its number. The frames are views of it. */
   readonly record?: Buffer;
 }
 
-/** What we report in the headers that we make ourselves. */
+/** The protocol version in headers that this program creates. */
 export const PROTOCOL_VERSION = "5.3";
 
 export interface NewMessage {
@@ -53,7 +53,7 @@ export interface NewMessage {
   readonly session: string;
   readonly username: string;
   readonly msg_id?: string;
-  /** ISO 8601; now, unless given. */
+  /** ISO 8601. Default: now. */
   readonly date?: string;
   readonly version?: string;
   readonly parent?:
@@ -63,7 +63,7 @@ export interface NewMessage {
   readonly buffers?: readonly Uint8Array[];
 }
 
-/** A new message of our own: with a fresh `msg_id` and dated now, unless these are given. */
+/** A new message of this program. Default: a new `msg_id` and the current date. */
 export function compose(draft: NewMessage): Message {
   const header: Header = {
     msg_id: draft.msg_id ?? randomUUID(),
@@ -87,14 +87,14 @@ export function compose(draft: NewMessage): Message {
   };
 }
 
-/** The parsed content, where it is an object; a kernel may write any other value. Never throws. */
+/** The parsed content; `undefined` if it is not an object. Never throws. */
 export function contentOf(
   message: Pick<Message, "raw">,
 ): Readonly<Record<string, unknown>> | undefined {
   return objectIn(message.raw.content);
 }
 
-/** What the bytes spell, where it is a JSON object. Never throws. */
+/** The JSON object in the bytes; `undefined` if they are anything else. Never throws. */
 export function objectIn(
   bytes: Uint8Array,
 ): Readonly<Record<string, unknown>> | undefined {
@@ -105,7 +105,7 @@ export function objectIn(
   }
 }
 
-/** The value, where it is an object with members; not a list. */
+/** The value if it is an object and not a list. */
 export function objectOf(
   value: unknown,
 ): Readonly<Record<string, unknown>> | undefined {
@@ -114,14 +114,14 @@ export function objectOf(
     : undefined;
 }
 
-/** The same bytes. */
+/** The same bytes as a `Buffer`, without a copy. */
 export function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes)
     ? bytes
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** Bytes the message holds: four frames and its buffers. */
+/** Bytes of the four frames and the buffers. */
 export function sizeOf({
   raw,
   buffers,

@@ -1,6 +1,6 @@
-/** Bytes in pieces that follow each other. */
+/** Functions for bytes in consecutive pieces. */
 
-/** The pieces as one, and `room` bytes behind them that are not looked at. In short steps, since a copy of much takes its time. */
+/** Copies the pieces into one buffer, followed by `room` bytes with any content. Works in short steps, because a large copy takes long. */
 export function* joined(
   pieces: readonly Uint8Array[],
   room = 0,

@@ -1,19 +1,19 @@
 /**
- * HMAC-SHA-256 of little, by two hashes in one go each: a `Hmac` object costs
- * more than to hash a small message does.
+ * HMAC-SHA-256 of a small text with two one-shot hashes. Creating an `Hmac` object
+ * costs more than hashing a small message.
  */
 import { createHash, hash } from "node:crypto";
 
-/** Bytes. Of more, the copy costs what the object does. */
+/** Bytes. For a larger text the copy costs as much as the object. */
 const LIMIT = 16 * 1024;
 /** Bytes of a block of SHA-256, and of its result. */
 const BLOCK = 64;
 const DIGEST = 32;
 
-/** One text at a time. */
+/** The text that is signed; only one at a time. */
 const text = Buffer.allocUnsafeSlow(BLOCK + LIMIT);
 
-/** Returns what signs pieces that follow each other, in hexadecimal digits; `undefined` where they are too much. */
+/** Returns a function that signs consecutive pieces, in hexadecimal digits; it returns `undefined` if they exceed the limit. */
 export function quickHmac(
   key: Buffer,
 ): (pieces: readonly Uint8Array[]) => string | undefined {

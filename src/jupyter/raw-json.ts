@@ -1,10 +1,10 @@
 /**
- * JSON that goes out as it came in: integers beyond 2^53, the order of keys,
- * a key named `__proto__`. A value that was parsed and spelled again loses them.
+ * JSON that is sent exactly as it was received: integers beyond 2^53, the order of
+ * keys, a key named `__proto__`. Parsing and encoding again would lose them.
  *
- * It stands in an answer in place of the value. `stringify` spells it with its
- * own bytes; whoever else spells the answer gets the parsed value. Where others
- * spell the answer and it is ours to send, `Marks` stand in it meanwhile.
+ * A `RawJson` replaces a value in an answer. `stringify` encodes it as its bytes;
+ * any other encoder encodes the parsed value. If another library encodes an answer
+ * that we send, the answer contains `Placeholders` until it is sent.
  */
 import { randomUUID } from "node:crypto";
 import { membersOf } from "./json-members.ts";
@@ -13,7 +13,7 @@ import { bufferOf } from "./message.ts";
 export class RawJson {
   readonly bytes: Buffer;
 
-  /** `bytes` are one JSON value, and stay as they are. */
+  /** `bytes` are one JSON value and must not change. */
   constructor(bytes: Buffer) {
     this.bytes = bytes;
   }
@@ -29,7 +29,7 @@ export class RawJson {
   }
 }
 
-/** As `JSON.stringify`, with raw JSON as its bytes are. */
+/** Like `JSON.stringify`; each `RawJson` is encoded as its bytes. */
 export function stringify(value: unknown): string {
   const marks = new Placeholders();
   const outer = encoding;
@@ -43,12 +43,12 @@ export function stringify(value: unknown): string {
   return marks.fill(text);
 }
 
-/** Texts that stand for JSON while somebody else spells what is around it. */
+/** Strings that replace JSON while another encoder encodes the value around it. */
 export class Placeholders {
   readonly #jsons = new Map<string, string | readonly Buffer[]>();
   #count = 0;
 
-  /** A text to be spelled in place of `json`, which may be in pieces. */
+  /** Returns the placeholder to encode instead of `json`, which may be in pieces. */
   add(json: string | readonly Buffer[]): string {
     this.#count += 1;
     const mark = `${PLACEHOLDER}${this.#count}`;
@@ -56,7 +56,7 @@ export class Placeholders {
     return mark;
   }
 
-  /** What was spelled, with the JSON that its marks stand for. Each is kept until then. */
+  /** Replaces the placeholders in the encoded text by their JSON, and deletes them. */
   fill(text: string): string {
     if (this.#jsons.size === 0) return text;
     return text.replace(QUOTED_PLACEHOLDER, (quoted, mark: string) => {
@@ -65,7 +65,7 @@ export class Placeholders {
     });
   }
 
-  /** The same of a piece of UTF-8 that holds its marks whole, in pieces. */
+  /** The same for UTF-8 in which no placeholder is cut; returns pieces. */
   fillBytes(bytes: Uint8Array): readonly Buffer[] {
     if (this.#jsons.size === 0) return [bufferOf(bytes)];
     const text = bufferOf(bytes).toString();
@@ -92,7 +92,7 @@ export class Placeholders {
   }
 }
 
-/** What the bytes spell: texts and words as values, numbers, lists and objects raw. The bytes must be JSON and last. */
+/** The value of JSON bytes: strings, `true`, `false` and `null` are parsed; numbers, lists and objects become `RawJson`. The bytes must not change later. */
 export function asWritten(bytes: Uint8Array): unknown {
   const buffer = bufferOf(bytes);
   const [first] = buffer;
@@ -119,10 +119,10 @@ export function membersIn(
   return membersOf(buffer);
 }
 
-/** Where raw JSON is collected while an answer is spelled. */
+/** Collects raw JSON while `stringify` encodes. */
 let encoding: Placeholders | undefined;
 
-/** No peer knows it, so that no text of a peer's is taken for it. */
+/** Random, so that no text of a peer can be mistaken for it. */
 const PLACEHOLDER = `raw-json-${randomUUID()}-`;
 const QUOTED_PLACEHOLDER = new RegExp(`"(${PLACEHOLDER}\\d+)"`, "g");
 

@@ -1,20 +1,20 @@
 /**
- * Memory of slabs that nobody needs any more, for the next ones: memory that is
- * fresh costs page faults, as much as the copying into it.
+ * A pool of memory for slabs. New memory costs page faults, which take as long as
+ * the copy into it.
  */
 
-/** Smaller pieces are not worth it. */
+/** Smaller memory is not pooled. */
 const LEAST = 64 * 1024; // bytes
-/** Most bytes that are kept. */
+/** The most bytes in the pool. */
 const LIMIT = 16 * 1024 * 1024;
-/** Large pieces are made in steps of this part of their size, so that they fit others. */
+/** Sizes are rounded up to steps of this part of their power of two, so that memory fits other requests. */
 const STEPS = 8;
 
-/** The last given is the first taken: it may still be in the processor's cache. */
+/** Last in, first out: the last released memory may still be in the processor's cache. */
 const spare: Buffer[] = [];
 let bytes = 0;
 
-/** At least so many bytes, of whatever content. Throws a `RangeError` where there is no such memory. */
+/** At least `size` bytes with any content. Throws a `RangeError` if no such memory is available. */
 export function takeMemory(size: number): Buffer {
   if (size < LEAST) return Buffer.allocUnsafeSlow(size);
   const step = 2 ** Math.floor(Math.log2(size)) / STEPS;

@@ -1,12 +1,12 @@
 /**
- * A message's record: the JSON text that clients read, as the WebSocket text
- * frame that carries it. The kernel's own bytes are spliced into it.
+ * A message's record: the JSON text that clients read, in a WebSocket text frame.
+ * It contains the kernel's bytes unchanged.
  *
  *     {"kind":"jupyter","seq":              17,"channel":"iopub","header":…,
  *      "parent_header":…,"metadata":…,"content":…,"buffers":[…]}
  *
- * The number stands in a column of fixed width, blanks before it, so that it
- * can be written after the rest.
+ * The number has a column of fixed width, padded with blanks on the left, so that
+ * it can be written after the rest.
  */
 import {
   bufferOf,
@@ -27,7 +27,7 @@ import {
 const DIGITS = 16;
 const BEFORE_NUMBER = '{"kind":"jupyter","seq":';
 
-/** Where the number ends, counted from the beginning of the text. */
+/** The offset in the text at which the number ends. */
 export const NUMBER_END = BEFORE_NUMBER.length + DIGITS;
 
 const prefixes = channels.map((channel) =>
@@ -36,12 +36,12 @@ const prefixes = channels.map((channel) =>
   ),
 );
 
-/** What stands before the header, with room for the number. */
+/** The text before the header, with room for the number. */
 export function prefixOf(channel: Channel): Buffer {
   return prefixes[channels.indexOf(channel)] as Buffer;
 }
 
-/** What stands between the frames. */
+/** The text before each frame, and before the buffers. */
 export const separators = {
   parent_header: Buffer.from(',"parent_header":'),
   metadata: Buffer.from(',"metadata":'),
@@ -50,7 +50,7 @@ export const separators = {
 };
 export const END = Buffer.from("]}");
 
-/** Bytes of all that stands around the frames, but for the head. */
+/** Bytes of all separators and the end, without the prefix. */
 export const SEPARATORS_LENGTH = Object.values(separators).reduce(
   (length, key) => length + key.length,
   END.length,
@@ -58,7 +58,7 @@ export const SEPARATORS_LENGTH = Object.values(separators).reduce(
 
 const NULL = Buffer.from("null");
 
-/** As the record has it: `null` where the message has no parent. */
+/** The parent header in the record: `null` if the message has no parent. */
 export function parentBytes({
   parent_header,
   raw,
@@ -66,7 +66,7 @@ export function parentBytes({
   return parent_header === undefined ? NULL : raw.parent_header;
 }
 
-/** Bytes of the record that a message makes. */
+/** Bytes of a message's record. */
 export function recordLength(message: Message): number {
   return framedLength(textLength(message));
 }
@@ -85,7 +85,7 @@ function textLength(message: Message): number {
   return length;
 }
 
-/** What the text is, up to its buffers. */
+/** The parts of the text before the buffers. */
 function textsOf(message: Message): readonly Uint8Array[] {
   const { channel, raw } = message;
   return [
@@ -101,7 +101,7 @@ function textsOf(message: Message): readonly Uint8Array[] {
   ];
 }
 
-/** Writes a record, but for its number, in steps that are short. Returns where it ends. */
+/** Writes a record without its number, in short steps. Returns the offset of its end. */
 export function* writeRecord(
   bytes: Buffer,
   offset: number,
@@ -131,7 +131,7 @@ function* copyInSteps(
   }
 }
 
-/** The message with its record, which is made in short steps, for the journal that takes it as it is. */
+/** Adds the record to a message, in short steps. The journal uses the record without a copy. */
 export function* withRecord<M extends Message>(
   message: M,
 ): Generator<void, M & { readonly record: Buffer }> {
@@ -146,15 +146,15 @@ export function* withRecord<M extends Message>(
     metadata: raw.metadata.length,
     content: raw.content.length,
   });
-  const isOrphan = parent_header === undefined;
+  const hasNoParent = parent_header === undefined;
   return {
     ...message,
-    raw: isOrphan ? { ...frames, parent_header: EMPTY_OBJECT } : frames,
+    raw: hasNoParent ? { ...frames, parent_header: EMPTY_OBJECT } : frames,
     record,
   };
 }
 
-/** The frames in a record's text, by how long they are. */
+/** The frames in a record's text, by their lengths. */
 export function framesIn(
   text: Buffer,
   channel: Channel,
@@ -171,12 +171,12 @@ export function framesIn(
   return { header, parent_header, metadata, content };
 }
 
-/** Bytes that are copied in one step: memory that is fresh takes its time. */
+/** Bytes that are copied in one step; a copy into new memory is slow. */
 const STEP = 1024 * 1024;
-/** Bytes of a buffer that become base64 in one step; a multiple of three. */
+/** Bytes of a buffer that are encoded as base64 in one step; a multiple of three. */
 const BASE64_STEP = 48 * 1024;
 
-/** An item of the list of buffers. Returns where it ends. */
+/** Writes an item of the list of buffers. Returns the offset of its end. */
 function* writeBase64(
   bytes: Buffer,
   start: number,
@@ -198,7 +198,7 @@ function* writeBase64(
 const COMMA = 0x2c;
 const QUOTE = 0x22;
 
-/** Writes the digits of a number, the last before `end`. */
+/** Writes the digits of a number so that they end at `end`. */
 export function writeNumber(
   bytes: Uint8Array,
   end: number,
@@ -216,9 +216,8 @@ export function writeNumber(
 export const BURST_ROW = 14;
 
 /**
- * Messages on iopub that came one after the other, of one type and for one
- * request: their records, with the numbers still to be written. Views, valid
- * for the time of the call that hands them over.
+ * The records of consecutive iopub messages of one type and one request, still
+ * without their numbers. They are views, valid during the call that passes them.
  */
 export interface Burst {
   readonly msg_type: string;
@@ -228,8 +227,8 @@ export interface Burst {
   /** The records side by side. */
   readonly records: Buffer;
   /**
-   * For each message a row of words. The first six: where its record lies,
-   * counted from that of the first row; the bytes of the record, and those of
+   * One row of words for each message. The first six words: the offset of its
+   * record (subtract the offset in the first row), and the bytes of the record,
    * header, parent header, metadata and content.
    */
   readonly rows: Int32Array;
@@ -244,9 +243,9 @@ export function contentIn({ records, rows }: Burst, index: number): Buffer {
 }
 
 /**
- * Bytes of the text that a message says, decoded: a stream's text, or the plain
- * text of a display with a line feed behind it. `NO_TEXT` where there is none,
- * and `UNKNOWN_TEXT` where only a parser can tell.
+ * Bytes of a message's decoded output text: a stream's text, or a display's plain
+ * text plus a line feed. `NO_TEXT` if there is none; `UNKNOWN_TEXT` if only a
+ * parser can find out.
  */
 export function textLengthIn({ rows }: Burst, index: number): number {
   return rows[index * BURST_ROW + 10] as number;
@@ -254,7 +253,7 @@ export function textLengthIn({ rows }: Burst, index: number): number {
 export const NO_TEXT = -1;
 export const UNKNOWN_TEXT = -2;
 
-/** That text without the line feed, as the JSON string that it is; `undefined` where it is no string. */
+/** The same text without the line feed, as its JSON string; `undefined` if it is not a string. */
 export function textIn(burst: Burst, index: number): Buffer | undefined {
   const row = index * BURST_ROW;
   const at = burst.rows[row + 11] as number;
@@ -263,7 +262,7 @@ export function textIn(burst: Burst, index: number): Buffer | undefined {
   return contentIn(burst, index).subarray(at, at + length);
 }
 
-/** Whether a message may say which display it shows. */
+/** Whether a message may contain a `display_id`. */
 export function mayNameDisplay({ rows }: Burst, index: number): boolean {
   return ((rows[index * BURST_ROW + 13] as number) & NAMES_DISPLAY) !== 0;
 }
@@ -283,5 +282,5 @@ export function frameBytesIn({ rows }: Burst, index: number): number {
   return size;
 }
 
-/** Bytes behind the content of a message without buffers. */
+/** Bytes after the content in a record without buffers. */
 const TAIL = separators.buffers.length + END.length;

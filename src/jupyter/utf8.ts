@@ -1,11 +1,11 @@
-/** Where UTF-8 may be cut. */
+/** Finds the offsets at which UTF-8 can be cut. */
 
 /** Whether a byte is not the first of its character. */
 export function isContinuation(byte: number | undefined): boolean {
   return byte !== undefined && (byte & 0xc0) === 0x80;
 }
 
-/** Where the character begins that does not end within the bytes; their length where there is none. */
+/** The offset of an incomplete last character; the length of the bytes if the last character is complete. */
 export function lastBoundary(bytes: Uint8Array): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back += 1) {
     const byte = bytes[bytes.length - back] ?? 0;

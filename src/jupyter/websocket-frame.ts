@@ -18,7 +18,7 @@ export function framedLength(size: number): number {
   return frameHeaderLength(size) + size;
 }
 
-/** Writes the header before a payload of `size` bytes. Returns where it ends. */
+/** Writes the header before a payload of `size` bytes. Returns the offset of its end. */
 export function writeFrameHeader(
   bytes: Uint8Array,
   at: number,
@@ -53,7 +53,7 @@ export function textFrame(text: string): Buffer {
   return frame;
 }
 
-/** A whole frame with these pieces of text, in pieces. */
+/** A whole frame in pieces, from pieces of text. */
 export function textFrameOf(text: readonly Buffer[]): readonly Buffer[] {
   const size = lengthOf(text);
   const header = Buffer.allocUnsafe(frameHeaderLength(size));
@@ -61,7 +61,7 @@ export function textFrameOf(text: readonly Buffer[]): readonly Buffer[] {
   return [header, ...text];
 }
 
-/** What frames that lie side by side carry: of a text frame a string. */
+/** The messages in consecutive frames: a string for a text frame. */
 export function* messagesIn(frames: Buffer): Generator<string | Buffer> {
   for (const payload of payloadsIn(frames)) {
     const header = frameHeaderLength(payload.length);
@@ -70,7 +70,7 @@ export function* messagesIn(frames: Buffer): Generator<string | Buffer> {
   }
 }
 
-/** The payloads of frames that lie side by side. */
+/** The payloads of consecutive frames. */
 export function* payloadsIn(frames: Buffer): Generator<Buffer> {
   for (let at = 0; at < frames.length;) {
     const short = (frames[at + 1] ?? 0) & 0x7f;

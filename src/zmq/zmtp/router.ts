@@ -8,7 +8,7 @@ import { PeerQueue } from "../peer-queue.ts";
 import type { Frames } from "../transport.ts";
 import { ZmtpConnection } from "./connection.ts";
 
-/** The most connections, of kernels and of foreign processes. A new connection replaces the oldest one. */
+/** The most connections, of kernels and of foreign processes. At the limit a new connection replaces the oldest one. */
 const PEERS_LIMIT = 16;
 /** A registration has a few hundred bytes. */
 const MESSAGE_LIMIT = 64 * 1024; // bytes
