@@ -22,7 +22,7 @@ import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
 import { jupyterBodyOf, sendJson } from "../../respond.ts";
-import type { SubscriptionEncoder } from "../../answers/router.ts";
+import type { Context, SubscriptionEncoder } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { requestScheduler } from "../../../time/request-scheduler.ts";
 import { decodedSegment } from "../../address.ts";
@@ -67,12 +67,14 @@ export function restDoor(router: AppRouter, service: Service): Door {
       const gone = new AbortController();
       res.once("close", () => gone.abort());
       if (res.destroyed) gone.abort(); // while its body was read
+      const by = principalOf(req);
+      const ctx: Context = { service, by, subscriptionEncoder: unchanged };
       const data: unknown = await callTRPCProcedure({
         router,
         path: procedure,
         type: operation.kind,
         getRawInput: () => Promise.resolve(input),
-        ctx: { service, by: principalOf(req), feed: unchanged },
+        ctx,
         signal: gone.signal,
         batchIndex: 0,
       });
