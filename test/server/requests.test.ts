@@ -225,7 +225,7 @@ describe("a method", () => {
 
   test.each([
     ["/sessions", "GET, HEAD, PUT, OPTIONS"],
-    ["/*", "GET, HEAD, PUT, POST, DELETE, OPTIONS"],
+    ["/*", "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"],
     ["/trpc/server.status", "GET, HEAD, POST, OPTIONS"],
   ])(
     "OPTIONS %s says what is allowed, and is no leave for other origins",

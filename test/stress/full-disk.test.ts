@@ -47,7 +47,7 @@ test(
     expect(bytesIn(filesIn(disk))).toBeGreaterThan(
       (SIZE_MIB / 2) * 1024 * 1024,
     );
-    expect(server.running.stderr).toMatch(/forgets its oldest.+disk is full/);
+    expect(server.running.stderr).toMatch(/removes its oldest.+disk is full/);
 
     // Filled by others.
     const filler = join(disk, "filler");
