@@ -21,11 +21,10 @@ export interface HeaderDefaults {
   readonly session: string;
   readonly username: string;
   readonly version: string;
-  /** The channel. Default: the client must name one. */
-  readonly channel?: "shell" | "control";
 }
 
 const clientChannels = ["shell", "control", "stdin"] as const;
+type ClientChannel = (typeof clientChannels)[number];
 const FRAME = {
   depth: limits.depth,
   values: limits.input_values,
@@ -44,53 +43,34 @@ export function fromClientText(
   }
 }
 
-/** The same, in short steps. */
+/** The same, in short steps. Without `defaultChannel` the client must name a channel. */
 export function* clientMessage(
   text: Buffer,
   defaults: HeaderDefaults,
+  defaultChannel?: ClientChannel,
 ): Generator<void, Message> {
   const { kind, members } = yield* read(text, FRAME, "it");
   if (kind !== "object") throw bad("it is not a JSON object");
   const named = members.get("channel");
   const channel =
     named === undefined
-      ? defaults.channel
+      ? defaultChannel
       : clientChannels.find((name) => isText(named, name));
   if (channel === undefined) {
     throw bad(`\`channel\` is not one of ${clientChannels.join(", ")}`);
   }
-  const header = headerIn(members.get("header"), "header");
-  if (!isHeader(header)) {
-    throw bad("`header` is not an object with a `msg_id` and a `msg_type`");
-  }
-  const parent = headerIn(members.get("parent_header"), "parent_header");
-  const content = objectBytes(members.get("content"), "content");
-  const metadata = objectBytes(
-    members.get("metadata") ?? EMPTY_OBJECT,
-    "metadata",
-  );
-  yield* indexObject(content);
-  yield* indexObject(metadata);
-  const [whole, bytes] = completed(
-    header,
-    members.get("header") ?? EMPTY_OBJECT,
+  const message = yield* fromMembers(
+    channel,
+    {
+      header: members.get("header"),
+      parent_header: members.get("parent_header"),
+      metadata: members.get("metadata") ?? EMPTY_OBJECT,
+      content: members.get("content"),
+    },
     defaults,
   );
   const buffers = yield* clientBuffers(members.get("buffers") ?? NONE);
-  return {
-    channel,
-    header: whole,
-    parent_header: isHeader(parent) ? parent : undefined,
-    raw: {
-      header: bytes,
-      parent_header: isHeader(parent)
-        ? (members.get("parent_header") ?? EMPTY_OBJECT)
-        : EMPTY_OBJECT,
-      metadata,
-      content,
-    },
-    buffers,
-  };
+  return { ...message, buffers };
 }
 
 /** The parts of a message, received separately. */
@@ -106,38 +86,54 @@ export interface ClientParts {
 
 /** Reads the parts in short steps. Throws `bad_message`. */
 export function* fromClientParts(
-  parts: ClientParts,
+  { buffers, channel: named, ...texts }: ClientParts,
   defaults: HeaderDefaults,
 ): Generator<void, Message> {
-  const channel = clientChannels.find((name) => name === parts.channel);
+  const channel = clientChannels.find((name) => name === named);
   if (channel === undefined) {
     throw bad(`the channel is not one of ${clientChannels.join(", ")}`);
   }
-  const texts = ["header", "parent_header", "metadata", "content"] as const;
-  for (const name of texts) {
-    yield* read(parts[name], { depth: limits.depth }, `\`${name}\``);
+  for (const [name, text] of Object.entries(texts)) {
+    yield* read(text, { depth: limits.depth }, `\`${name}\``);
   }
-  const header = headerIn(parts.header, "header");
+  const message = yield* fromMembers(channel, texts, defaults);
+  return { ...message, buffers };
+}
+
+/** A message of members that are JSON, each for itself; without buffers. Throws `bad_message`. */
+function* fromMembers(
+  channel: ClientChannel,
+  members: {
+    readonly [Name in keyof Message["raw"]]: Buffer | undefined;
+  },
+  defaults: HeaderDefaults,
+): Generator<void, Omit<Message, "buffers">> {
+  const header = headerIn(members.header, "header");
   if (!isHeader(header)) {
     throw bad("`header` is not an object with a `msg_id` and a `msg_type`");
   }
-  const parent = headerIn(parts.parent_header, "parent_header");
-  const content = objectBytes(parts.content, "content");
-  const metadata = objectBytes(parts.metadata, "metadata");
+  const parent = headerIn(members.parent_header, "parent_header");
+  const content = objectBytes(members.content, "content");
+  const metadata = objectBytes(members.metadata, "metadata");
   yield* indexObject(content);
   yield* indexObject(metadata);
-  const [whole, bytes] = completed(header, parts.header, defaults);
+  const [whole, bytes] = completed(
+    header,
+    members.header ?? EMPTY_OBJECT,
+    defaults,
+  );
   return {
     channel,
     header: whole,
     parent_header: isHeader(parent) ? parent : undefined,
     raw: {
       header: bytes,
-      parent_header: isHeader(parent) ? parts.parent_header : EMPTY_OBJECT,
+      parent_header: isHeader(parent)
+        ? (members.parent_header ?? EMPTY_OBJECT)
+        : EMPTY_OBJECT,
       metadata,
       content,
     },
-    buffers: parts.buffers,
   };
 }
 
@@ -153,7 +149,7 @@ export interface RawMembers {
 /** A message that was parsed before, for example by tRPC. Throws `bad_message`. */
 export function fromClientValue(
   value: {
-    readonly channel: "shell" | "control" | "stdin";
+    readonly channel: ClientChannel;
     readonly header: Readonly<Record<string, unknown>>;
     readonly parent_header?:
       Readonly<Record<string, unknown>> | null | undefined;

@@ -155,7 +155,7 @@ function decodeText(
   text: Buffer,
   defaults: HeaderDefaults,
 ): Generator<void, Message> {
-  return clientMessage(text, { ...defaults, channel: "shell" });
+  return clientMessage(text, defaults, "shell");
 }
 
 /** The bytes between each offset and the next. Throws `bad_message`. */
