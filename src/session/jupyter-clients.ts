@@ -98,19 +98,20 @@ export class JupyterClients {
   /** The client of that `session_id`. A new one begins after `position`. */
   get(session_id: string, position: number): JupyterClient {
     const client = this.#clients.get(session_id) ?? new JupyterClient(position);
-    this.#clients.delete(session_id); // it is the last to be forgotten
+    this.#clients.delete(session_id); // the most recent one is forgotten last
+    this.#forgetOldest();
     this.#clients.set(session_id, client);
-    this.#forget();
     return client;
   }
 
-  #forget(): void {
-    let left = this.#clients.size;
-    for (const [session_id, { sockets }] of this.#clients) {
-      if (left <= CLIENTS_LIMIT) return;
-      if (sockets.size > 0) continue;
+  /** Forgets clients without a socket, beyond the limit. A connected client is never forgotten. */
+  #forgetOldest(): void {
+    const left = [...this.#clients].filter(
+      ([, { sockets }]) => sockets.size === 0,
+    );
+    const excess = Math.max(0, left.length - CLIENTS_LIMIT);
+    for (const [session_id] of left.slice(0, excess)) {
       this.#clients.delete(session_id);
-      left -= 1;
     }
   }
 }

@@ -611,6 +611,33 @@ describe.each([
   });
 });
 
+test("a client that asks for running code gets the output of that alone", async () => {
+  const server = await opened();
+  const id = await startKernel(server);
+  const first = await Client.open(server, id);
+  await first.answered(first.send("execute_request", { code: "past" }));
+  const idle = await Client.open(server, id, { query: "&replay=running" });
+  const waits = first.send("execute_request", { code: "sleep 1500" });
+  await eventually("busy", () =>
+    first.states.at(-1) === "busy" ? true : undefined,
+  );
+
+  const late = await Client.open(server, id, { query: "&replay=running" });
+  await first.answered(waits);
+  await eventually("the end", () =>
+    late.states.at(-1) === "idle" ? true : undefined,
+  );
+
+  const parents = late.received
+    .map(({ parent_header }) => parent_header.msg_id)
+    .filter((parent) => parent !== undefined);
+  expect(new Set(parents)).toEqual(new Set([waits]));
+  const before = idle.received.findIndex(
+    ({ parent_header }) => parent_header.msg_id === waits,
+  );
+  expect(before).toBe(1); // after nothing but the state
+});
+
 test("a page shows its token as a subprotocol, which is never sent back", async () => {
   const server = await opened();
   const id = await startKernel(server);

@@ -198,7 +198,7 @@ function startOf(
   running: ReadonlyMap<string, number>,
 ): number {
   if (replay === "all") return 0;
-  if (replay === "running") return Math.min(live, ...running.values()) - 1;
+  if (replay === "running") return Math.min(live + 1, ...running.values()) - 1;
   return replay === "none" ? live : Math.min(replay.since, live);
 }
 

@@ -1,0 +1,41 @@
+/** Clients of Jupyter's protocols: what is remembered of them, and for how long. */
+import { expect, test } from "vitest";
+import { JupyterClients } from "../../src/session/jupyter-clients.ts";
+
+const socket = () => ({ ask() {} });
+
+test("a client that is connected is never forgotten, however many there are", () => {
+  const clients = new JupyterClients();
+  for (let index = 0; index < 100; index += 1) {
+    clients.get(`client-${index}`, 0).sockets.add(socket());
+  }
+  expect(clients.connected).toBe(100);
+});
+
+test("a client that left is remembered for its return, until 64 others have left after it", () => {
+  const clients = new JupyterClients();
+  clients.get("first", 7).acknowledge(9);
+  for (let index = 0; index < 63; index += 1) clients.get(`other-${index}`, 0);
+  expect(clients.get("first", 0).acknowledged).toBe(9);
+
+  for (let index = 0; index < 66; index += 1) clients.get(`later-${index}`, 0);
+  expect(clients.get("first", 0).acknowledged).toBe(0);
+});
+
+test("a client has settled when it has acknowledged what was sent, or its sockets have closed", async () => {
+  const client = new JupyterClients().get("one", 0);
+  let asked = 0;
+  const open = { ask: () => (asked += 1) };
+  client.sockets.add(open);
+  client.sent(3);
+  const acknowledged = client.settled(60_000);
+  client.acknowledge(3);
+  await acknowledged;
+  expect(asked).toBe(1);
+
+  client.sent(5);
+  const closed = client.settled(60_000);
+  client.left(open);
+  await closed;
+  expect(client.acknowledged).toBe(3);
+});
