@@ -7,10 +7,10 @@
  * There is no intake if WebAssembly is not available, or if a kernel signs with
  * another digest than SHA-256.
  */
-import { createHash, hash } from "node:crypto";
 import { isUtf8 } from "node:buffer";
 import { WASM } from "./intake-wasm.ts";
 import type { Signer } from "./frames.ts";
+import { BLOCK, hmacOf, type Pads, padsOf } from "./quick-hmac.ts";
 import { type Burst, BURST_ROW, END, prefixOf, separators } from "./record.ts";
 import { instantiate, type WithMemory } from "./wasm.ts";
 
@@ -28,8 +28,7 @@ const SIGNATURE = 8;
 const NEXT = 9;
 const FLAGS = 13;
 const NOT_ASCII = 1;
-/** Bytes of the digest's block, and of the digest in hexadecimal digits. */
-const PAD = 64;
+/** Hexadecimal digits of a digest. */
 const DIGITS = 64;
 
 /** Shared by all kernels: between two reads it keeps only the last loaded bytes. */
@@ -85,8 +84,9 @@ export class Intake {
     signer: Signer,
     onBurst: (burst: Burst) => void,
   ): Intake | undefined {
-    const pads = signer.isOff ? undefined : padsOf(signer);
-    if (pads === undefined && !signer.isOff) return undefined;
+    const key = signer.sha256Key;
+    if (key === undefined && !signer.isOff) return undefined;
+    const pads = key === undefined ? undefined : padsOf(key);
     sharedEngine ??= loadEngine() ?? "unavailable";
     return sharedEngine === "unavailable"
       ? undefined
@@ -198,12 +198,9 @@ export class Intake {
       length += rows[row + word] as number;
     }
     const at = engine.signed() + signed;
-    const end = at + PAD + length;
+    const end = at + BLOCK + length;
     if (this.#pads !== undefined) {
-      const { outer } = this.#pads;
-      const inner = hash("sha256", memory.subarray(at, end), "binary");
-      outer.write(inner, PAD, "latin1");
-      const digest = hash("sha256", outer, "hex");
+      const digest = hmacOf(memory.subarray(at, end), this.#pads.outer);
       const signature = engine.input() + (rows[row + SIGNATURE] as number);
       let difference = 0;
       for (let digit = 0; digit < DIGITS; digit += 1) {
@@ -213,31 +210,11 @@ export class Intake {
       if (difference !== 0) return false;
     }
     const isAscii = ((rows[row + FLAGS] as number) & NOT_ASCII) === 0;
-    return isAscii || isUtf8(memory.subarray(at + PAD, end));
+    return isAscii || isUtf8(memory.subarray(at + BLOCK, end));
   }
 }
 
 const NOTHING = new Uint8Array();
-
-/** What HMAC hashes before the text, and before that hash (RFC 2104); the second with room for the hash. */
-interface Pads {
-  readonly inner: Buffer;
-  readonly outer: Buffer;
-}
-
-/** `undefined` for another digest than SHA-256. */
-function padsOf(signer: Signer): Pads | undefined {
-  const key = signer.sha256Key;
-  if (key === undefined) return undefined;
-  const block = Buffer.alloc(PAD);
-  const short =
-    key.length > PAD ? createHash("sha256").update(key).digest() : key;
-  short.copy(block);
-  return {
-    inner: Buffer.from(block.map((byte) => byte ^ 0x36)),
-    outer: Buffer.concat([block.map((byte) => byte ^ 0x5c), Buffer.alloc(32)]),
-  };
-}
 
 /** `undefined` if WebAssembly with SIMD, or memory for it, is not available. */
 function loadEngine(): SharedEngine | undefined {

@@ -7,8 +7,32 @@ import { createHash, hash } from "node:crypto";
 /** Bytes. For a larger text the copy costs as much as the object. */
 const LIMIT = 16 * 1024;
 /** Bytes of a block of SHA-256, and of its result. */
-const BLOCK = 64;
+export const BLOCK = 64;
 const DIGEST = 32;
+
+/** The bytes that are hashed before a text, and before the hash of that (RFC 2104). */
+export interface Pads {
+  /** One block. */
+  readonly inner: Buffer;
+  /** One block, and room for the hash of the text. */
+  readonly outer: Buffer;
+}
+
+export function padsOf(key: Buffer): Pads {
+  const block = Buffer.alloc(BLOCK);
+  const short =
+    key.length > BLOCK ? createHash("sha256").update(key).digest() : key;
+  short.copy(block);
+  const outer = Buffer.alloc(BLOCK + DIGEST);
+  outer.set(block.map((byte) => byte ^ 0x5c));
+  return { inner: Buffer.from(block.map((byte) => byte ^ 0x36)), outer };
+}
+
+/** The HMAC of a text that follows the inner pad, in hexadecimal digits. Writes into `outer`. */
+export function hmacOf(padded: Uint8Array, outer: Buffer): string {
+  outer.write(hash("sha256", padded, "binary"), BLOCK, "latin1");
+  return hash("sha256", outer, "hex");
+}
 
 /** The text that is signed; only one at a time. */
 const text = Buffer.allocUnsafeSlow(BLOCK + LIMIT);
@@ -17,14 +41,7 @@ const text = Buffer.allocUnsafeSlow(BLOCK + LIMIT);
 export function quickHmac(
   key: Buffer,
 ): (pieces: readonly Uint8Array[]) => string | undefined {
-  const block = Buffer.alloc(BLOCK);
-  const short =
-    key.length > BLOCK ? createHash("sha256").update(key).digest() : key;
-  short.copy(block);
-  // What is hashed before the text, and before the hash of that (RFC 2104).
-  const inner = block.map((byte) => byte ^ 0x36);
-  const outer = Buffer.alloc(BLOCK + DIGEST);
-  outer.set(block.map((byte) => byte ^ 0x5c));
+  const { inner, outer } = padsOf(key);
   return (pieces) => {
     let size = BLOCK;
     for (const { length } of pieces) size += length;
@@ -35,8 +52,6 @@ export function quickHmac(
       text.set(piece, at);
       at += piece.length;
     }
-    const first = hash("sha256", text.subarray(0, size), "binary");
-    outer.write(first, BLOCK, "latin1");
-    return hash("sha256", outer, "hex");
+    return hmacOf(text.subarray(0, size), outer);
   };
 }
