@@ -5,6 +5,7 @@
  */
 import * as z from "zod";
 import { mutation, query } from "./operation.ts";
+import { startReasons } from "./reasons.ts";
 import { Addressable, SystemText, VariableName } from "./text.ts";
 
 /** A success without a body. */
@@ -100,12 +101,7 @@ const startup = [
   "bad_kernelspec",
   "program_not_found",
   "shutting_down",
-  "start_failed",
-  "connection_failed",
-  "connection_timeout",
-  "exited_during_start",
-  "exited_before_handshake",
-  "handshake_failed",
+  ...startReasons,
 ] as const;
 
 export const jupyter = {

@@ -59,6 +59,16 @@ export const reasons = {
 
 export type Reason = keyof typeof reasons;
 
+/** Why the start of a kernel fails. */
+export const startReasons = [
+  "start_failed",
+  "connection_failed",
+  "connection_timeout",
+  "exited_during_start",
+  "exited_before_handshake",
+  "handshake_failed",
+] as const satisfies readonly Reason[];
+
 /** The exit code and the output of a kernel whose start failed. */
 export interface Startup {
   readonly exit_code?: number | undefined;

@@ -15,6 +15,7 @@ import { mutation, query, subscription } from "./operation.ts";
 import { MissingOutputs, Output } from "./output.ts";
 import { ExpectedJournal, JournalId, LastEventId } from "./journal-id.ts";
 import { PolicyChange, SessionPolicy } from "./policy.ts";
+import { startReasons } from "./reasons.ts";
 import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
@@ -351,15 +352,6 @@ export const ExecuteAnswer = z
   .meta({ id: "ExecuteAnswer" });
 
 const sessionErrors = ["session_not_found"] as const;
-const startErrors = [
-  "start_failed",
-  "connection_failed",
-  "connection_timeout",
-  "exited_during_start",
-  "exited_before_handshake",
-  "handshake_failed",
-] as const;
-
 export const sessions = {
   list: query({
     route: "GET /sessions",
@@ -463,7 +455,7 @@ export const sessions = {
       ...sessionErrors,
       "session_running",
       "shutting_down",
-      ...startErrors,
+      ...startReasons,
     ],
     failure: "startup",
   }),
@@ -481,7 +473,7 @@ export const sessions = {
       "bad_working_directory",
       "restart_failed",
       "shutting_down",
-      ...startErrors,
+      ...startReasons,
     ],
     failure: "startup",
     examples: {

@@ -1,5 +1,6 @@
 /** Reports an error to the person: what was wrong, the kernel's own output, and what to do. */
 import { ConnectionError, SupervisorError } from "../../client/index.ts";
+import { startReasons } from "../../contract/reasons.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -63,12 +64,7 @@ export function describeError(error: unknown): ErrorDescription {
 }
 
 const kernelDied: ReadonlySet<string> = new Set<SupervisorError["reason"]>([
-  "start_failed",
-  "connection_failed",
-  "connection_timeout",
-  "exited_during_start",
-  "exited_before_handshake",
-  "handshake_failed",
+  ...startReasons,
   "restart_failed",
   "kernel_exited",
   "program_not_found",
