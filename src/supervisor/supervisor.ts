@@ -62,13 +62,12 @@ export class Supervisor implements AsyncDisposable {
     return session;
   }
 
-  /** By its `kernel_id`, or by its `session_id`. Throws `kernel_not_found`. */
-  sessionOfKernel(kernel_id: string): Session {
-    const session =
+  /** By its `kernel_id`, or by its `session_id`. */
+  findKernel(kernel_id: string): Session | undefined {
+    return (
       this.#sessions.get(kernel_id) ??
-      this.sessions.find(({ spec }) => spec.kernel_id === kernel_id);
-    if (session === undefined) throw failure("kernel_not_found", { kernel_id });
-    return session;
+      this.sessions.find(({ spec }) => spec.kernel_id === kernel_id)
+    );
   }
 
   /** Makes a session; nothing runs yet. Throws `session_exists`, `shutting_down`. */

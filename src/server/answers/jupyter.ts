@@ -170,8 +170,10 @@ function kernelsOf({ sessions }: Supervisor): readonly Session[] {
 
 /** Throws `kernel_not_found`. */
 export function kernelOf(kernel_id: string, supervisor: Supervisor): Session {
-  const session = supervisor.sessionOfKernel(kernel_id);
-  if (session.isStopped) throw failure("kernel_not_found", { kernel_id });
+  const session = supervisor.findKernel(kernel_id);
+  if (session === undefined || session.isStopped) {
+    throw failure("kernel_not_found", { kernel_id });
+  }
   return session;
 }
 
@@ -196,11 +198,8 @@ async function kernelFor(
   service: Service,
 ): Promise<Session> {
   if (id != null && id !== "") {
-    const running = service.supervisor.sessions.find(
-      ({ id: session_id, spec, isStopped }) =>
-        !isStopped && (spec.kernel_id === id || session_id === id),
-    );
-    if (running !== undefined) return running;
+    const running = service.supervisor.findKernel(id);
+    if (running?.isStopped === false) return running;
     if (name == null) throw failure("kernel_not_found", { kernel_id: id });
   }
   const env = { JPY_SESSION_NAME: path };
@@ -213,9 +212,8 @@ async function startKernel(
   service: Service,
 ): Promise<Session> {
   const { supervisor } = service;
-  const known = supervisor.sessions.find(
-    ({ id, spec }) => spec.kernel_id === kernel_id || id === kernel_id,
-  );
+  const known =
+    kernel_id == null ? undefined : supervisor.findKernel(kernel_id);
   if (known !== undefined && !known.isStopped) return known;
   const session =
     known ??
