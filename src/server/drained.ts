@@ -4,12 +4,21 @@
  */
 import type { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
+import type { Limits } from "./answers/service.ts";
 
 /** How much a reader may leave unread in our process, and for how long. */
 export interface ReaderLimits {
   /** Bytes. */
   readonly limit: number;
   readonly timeout_ms: number;
+}
+
+/** As the server is configured. */
+export function readerLimitsOf({
+  reader_buffer_bytes: limit,
+  reader_timeout_ms: timeout_ms,
+}: Limits): ReaderLimits {
+  return { limit, timeout_ms };
 }
 
 export interface PendingOutput {

@@ -1,8 +1,9 @@
 /** Responses that are the same at every door: JSON and failures. */
 import type { ServerResponse } from "node:http";
-import type {
-  JupyterErrorBody,
-  SupervisorError,
+import {
+  failure,
+  type JupyterErrorBody,
+  type SupervisorError,
 } from "../../contract/index.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
 import { stringify } from "../jupyter/raw-json.ts";
@@ -52,6 +53,13 @@ export function send(
     "content-length": bytes.length,
   });
   endAfterBody(res, bytes);
+}
+
+/** Throws `upgrade_required`, with the headers that belong to it. */
+export function refuseWithoutUpgrade(res: ServerResponse): never {
+  res.setHeader("upgrade", "websocket");
+  res.setHeader("connection", "upgrade");
+  throw failure("upgrade_required", {});
 }
 
 /** A failure as Jupyter's clients read it: `message` has what the kernel printed. */

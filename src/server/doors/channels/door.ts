@@ -15,7 +15,8 @@ import type { Door, WebSocketConnection } from "../../door.ts";
 import { decodedSegment } from "../../address.ts";
 import { assertPermitted, assertUnlimited } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
-import { send } from "../../respond.ts";
+import { readerLimitsOf } from "../../drained.ts";
+import { refuseWithoutUpgrade, send } from "../../respond.ts";
 import { spanOf } from "../../span.ts";
 import { serveChannels } from "./channels.ts";
 import { codecFor } from "./kallichore.ts";
@@ -109,9 +110,7 @@ export function channelsDoor(
         });
         return;
       }
-      res.setHeader("upgrade", "websocket");
-      res.setHeader("connection", "upgrade");
-      throw failure("upgrade_required", {});
+      refuseWithoutUpgrade(res);
     },
 
     /** Throws `session_not_found`. A client that is refused does not displace the owner. */
@@ -182,10 +181,7 @@ function attachClient(
         faults,
         telemetry,
         guard,
-        readerLimits: {
-          limit: limits.reader_buffer_bytes,
-          timeout_ms: limits.reader_timeout_ms,
-        },
+        readerLimits: readerLimitsOf(limits),
         socketPath,
       },
     );

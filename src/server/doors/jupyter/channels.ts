@@ -27,7 +27,7 @@ import { relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { Pings } from "../channels/pings.ts";
 import { codecOf, statusMessage } from "./codec.ts";
-import type { KernelProtocol } from "./frames.ts";
+import { type KernelProtocol, outgoing } from "./frames.ts";
 
 export interface JupyterChannelOptions extends FromClientOptions {
   readonly protocol: KernelProtocol;
@@ -64,11 +64,8 @@ export function jupyterChannels(
   const { guard, log, protocol } = options;
   const { jupyterClients, journal } = session;
   const frames = new FrameWriter(connection, options.readerLimits);
-  const send = (message: Message) => {
-    const { channel, header, raw, buffers } = message;
-    const { msg_id, msg_type } = header;
-    frames.add(protocol.encode({ channel, msg_id, msg_type, raw, buffers }));
-  };
+  const send = (message: Message) =>
+    frames.add(protocol.encode(outgoing(message)));
   const live = journal.last;
   const running = runningIn(session);
   const start = startOf(options.replay, live, running);

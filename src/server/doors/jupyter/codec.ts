@@ -6,7 +6,7 @@ import type { Channel, Message } from "../../../jupyter/message.ts";
 import { compose } from "../../../jupyter/message.ts";
 import type { Session } from "../../../session/session.ts";
 import type { Codec } from "../../relay.ts";
-import type { KernelProtocol } from "./frames.ts";
+import { type KernelProtocol, outgoing } from "./frames.ts";
 
 /** The states that clients of Jupyter take in a `status` message. */
 export type KernelState = "starting" | "idle" | "busy" | "restarting" | "dead";
@@ -27,11 +27,6 @@ export function codecOf(
   protocol: KernelProtocol,
   { isWanted }: CodecOptions,
 ): Codec {
-  const encodeStatus = (state: KernelState) => {
-    const { channel, header, raw, buffers } = statusMessage(state);
-    const { msg_id, msg_type } = header;
-    return protocol.encode({ channel, msg_id, msg_type, raw, buffers });
-  };
   return {
     encode({ reading }, put) {
       if (!("entries" in reading)) return;
@@ -41,7 +36,9 @@ export function codecOf(
         if (slab.isEvent(row)) {
           if (slab.typeOf(row) !== "status") continue;
           const state = stateIn(new Entry(slab, row).event, session);
-          if (state !== undefined) pieces.push(...encodeStatus(state));
+          if (state !== undefined) {
+            pieces.push(...protocol.encode(outgoing(statusMessage(state))));
+          }
           continue;
         }
         const passing = {

@@ -9,7 +9,9 @@ import type { Service } from "../../answers/service.ts";
 import type { Door } from "../../door.ts";
 import { assertPermitted } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
-import { jupyterBodyOf } from "../../respond.ts";
+import { readerLimitsOf } from "../../drained.ts";
+import { endAfterBody } from "../../request-body.ts";
+import { jupyterBodyOf, refuseWithoutUpgrade } from "../../respond.ts";
 import { KERNEL_V1 } from "../../subprotocol.ts";
 import { jupyterChannels, type Replay } from "./channels.ts";
 import { binaryProtocol, defaultProtocol } from "./frames.ts";
@@ -30,9 +32,7 @@ export function jupyterDoor(service: Service): Door {
 
     async handle({ res, url: { pathname: path } }) {
       if (CHANNELS.test(path)) {
-        res.setHeader("upgrade", "websocket");
-        res.setHeader("connection", "upgrade");
-        throw failure("upgrade_required", {});
+        refuseWithoutUpgrade(res);
       }
       const [, name, file] = RESOURCE.exec(path) ?? [];
       if (name === undefined || file === undefined) {
@@ -51,7 +51,7 @@ export function jupyterDoor(service: Service): Door {
         "content-security-policy":
           "sandbox; default-src 'none'; style-src 'unsafe-inline'",
       });
-      res.end(bytes);
+      endAfterBody(res, bytes);
     },
 
     encodeFailure(failed, { url: { pathname: path } }) {
@@ -87,10 +87,7 @@ export function jupyterDoor(service: Service): Door {
           faults,
           guard,
           telemetry,
-          readerLimits: {
-            limit: limits.reader_buffer_bytes,
-            timeout_ms: limits.reader_timeout_ms,
-          },
+          readerLimits: readerLimitsOf(limits),
         });
       });
     },

@@ -36,6 +36,11 @@ export interface Outgoing {
   readonly buffers: readonly Uint8Array[];
 }
 
+export function outgoing({ channel, header, raw, buffers }: Message): Outgoing {
+  const { msg_id, msg_type } = header;
+  return { channel, msg_id, msg_type, raw, buffers };
+}
+
 export interface KernelProtocol {
   /** Whole WebSocket frames, in pieces that follow each other. Pieces may be views of the message. */
   encode(message: Outgoing): readonly Buffer[];

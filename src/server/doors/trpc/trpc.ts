@@ -33,6 +33,7 @@ import {
 import type { Service } from "../../answers/service.ts";
 import type { Door, WebSocketConnection } from "../../door.ts";
 import { paced } from "../../relay.ts";
+import { readerLimitsOf } from "../../drained.ts";
 import { FrameWriter } from "../../socket.ts";
 import {
   entriesOf,
@@ -252,11 +253,9 @@ class TrpcSocket extends EventEmitter {
 
   constructor(connection: WebSocketConnection, service: Service) {
     super();
-    const { reader_buffer_bytes: limit, reader_timeout_ms: timeout_ms } =
-      service.limits;
     const { socket } = connection;
     this.#socket = socket;
-    this.frames = new FrameWriter(connection, { limit, timeout_ms });
+    this.frames = new FrameWriter(connection, readerLimitsOf(service.limits));
     this.setMaxListeners(0);
     this.on("error", () => {}); // a broken connection is an ordinary end; "close" follows
     for (const event of ["close", "error", "pong"]) {
