@@ -87,7 +87,7 @@ obey(import.meta.url, async (order: Order) => {
     const { code, times, together } = order;
     const timed = async () => {
       const began = performance.now();
-      await ended(line?.execute(code));
+      await bounded(line?.execute(code));
       return performance.now() - began;
     };
     if (together) return Promise.all(Array.from({ length: times }, timed));
@@ -98,8 +98,8 @@ obey(import.meta.url, async (order: Order) => {
   return "done";
 });
 
-/** Rejects where it takes so long that something of it must have been lost. */
-async function ended(execution: Promise<unknown> | undefined): Promise<void> {
+/** Rejects after the timeout: a message of the execution must have been lost. */
+async function bounded(execution: Promise<unknown> | undefined): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     const why = `an execution has not ended after ${TIMEOUT_MS / 1000} s`;

@@ -62,7 +62,7 @@ export interface Heard {
 /** So many frames come beside those of a flood: busy, the input, the reply, idle. */
 const BESIDE = 4;
 
-/** Who hears nothing for so long waits for what was lost. */
+/** A reader that receives nothing for so long fails: its messages were lost. */
 const SILENCE_MS = 60_000;
 
 /** Counts, and resolves when enough is there. */

@@ -18,7 +18,6 @@ import {
 import { isDisplay } from "./displays.ts";
 import { attributionOf } from "./attribution.ts";
 import { ClippedText } from "./clipped-text.ts";
-import { keepLast } from "./keep-last.ts";
 import type { Entry } from "../journal/entry.ts";
 
 /** Executions. */
@@ -50,7 +49,10 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     const content = members(request.raw.content);
     if (content.get("silent")?.toString() === "true") return;
     this.#runs.set(request.header.msg_id, runOf(request, content));
-    keepLast(this.#runs, LIMIT);
+    const [oldest] = this.#runs.keys();
+    if (this.#runs.size > LIMIT && oldest !== undefined) {
+      this.#runs.delete(oldest);
+    }
   }
 
   /** kernel → client */
