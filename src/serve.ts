@@ -45,7 +45,7 @@ export interface ServerOptions extends ServiceOptions {
   readonly address?: Address;
 }
 
-/** The options that do not depend on where the server listens. */
+/** The options that do not depend on the address. */
 export interface ServiceOptions {
   /** The token that clients must send. Default: a random token. `null`: no token is needed. */
   readonly token?: string | null;
@@ -183,7 +183,7 @@ export async function withFiles<T>(
   }
 }
 
-/** What the doors use: the same for a server with a port and for an embedded one. */
+/** The parts that the doors use. They are the same for a server with a port and for an embedded one. */
 export function serviceOf(
   options: ServiceOptions,
   files: RuntimeFiles,

@@ -1,4 +1,4 @@
-/** `kallichore serve`'s flags and environment, as values: each is looked at before anything is opened. */
+/** The options of `kallichore serve` and their environment variables. All are checked before anything is opened. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Autorestart, LogLevel } from "../../contract/index.ts";
 import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
@@ -37,7 +37,7 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--host <address>",
-        "Address to listen on; other machines can reach any address but loopback",
+        "Address to listen on; other machines can reach any address except loopback",
       ).default("127.0.0.1"),
     )
     .addOption(
@@ -108,7 +108,7 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--cull-idle-timeout <seconds>",
-        "Seconds without use after which a kernel is shut down; 0: never. A session's own policy overrides this option and the next three",
+        "Seconds without use after which a kernel is shut down; 0: never; a session's own policy overrides this option and the next three",
       )
         .argParser(integer(0, 31_536_000))
         .default(0),
@@ -126,7 +126,7 @@ export function addServeOptions(command: Command): Command {
       env(
         "--autorestart <count/seconds>",
         "Restart kernels that die, at most COUNT times in SECONDS, such as 5/60 (default: never)",
-      ).argParser(budget),
+      ).argParser(autorestart),
     )
     .addOption(
       env("--log-level <level>", "Least severe level to log")
@@ -157,7 +157,7 @@ export function addServeOptions(command: Command): Command {
     );
 }
 
-/** For `startServer`. Throws `usage` where what was said makes no sense together. */
+/** The options of `startServer`. Throws `usage` if options contradict each other. */
 export function toServerOptions(options: ServeOptions): ServerOptions {
   const { host, port, socket } = options;
   const token = tokenOf(options);
@@ -165,7 +165,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     throw new CommandError(
       "usage",
       `Without a token, everybody who can reach ${host} could run programs here`,
-      { hint: "Leave --token out, or listen on 127.0.0.1." },
+      { hint: "Omit --token, or listen on 127.0.0.1." },
     );
   }
   return {
@@ -197,7 +197,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
   };
 }
 
-/** `null` refuses one; `undefined` leaves it to the server to make one up. */
+/** `null`: no token; `undefined`: the server chooses a random one. */
 function tokenOf({ token }: ServeOptions): string | null | undefined {
   if (token === "none") return null;
   if (token !== undefined) return readToken(token);
@@ -214,7 +214,7 @@ function env(flags: string, description: string): Option {
   return new Option(flags, description).env(`KALLICHORE_${variable}`);
 }
 
-/** May be said again and again; in the environment, with commas. */
+/** An option that may be repeated. Its environment variable separates values with commas. */
 function list(flags: string, description: string): Option {
   return env(flags, `${description}; repeatable`)
     .argParser((value: string, before: readonly string[]) => [
@@ -224,13 +224,15 @@ function list(flags: string, description: string): Option {
     .default([], "none");
 }
 
-function budget(text: string): Autorestart {
+function autorestart(text: string): Autorestart {
   const [, limit, window_s] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
-  const given = { limit: Number(limit), window_s: Number(window_s) };
-  const parsed = Autorestart.safeParse(given);
+  const parsed = Autorestart.safeParse({
+    limit: Number(limit),
+    window_s: Number(window_s),
+  });
   if (parsed.success) return parsed.data;
   throw new InvalidArgumentError(
-    "It is how often in how many seconds, such as 5/60: at most 1000 times, in at most a day.",
+    "Use COUNT/SECONDS, such as 5/60; at most 1000 times, and at most 86400 seconds.",
   );
 }
 
@@ -239,7 +241,7 @@ function integer(least: number, most: number) {
     const value = /^\d+$/.test(text) ? Number(text) : NaN;
     if (value >= least && value <= most) return value;
     throw new InvalidArgumentError(
-      `It is a whole number from ${least} to ${most}.`,
+      `Use a whole number from ${least} to ${most}.`,
     );
   };
 }

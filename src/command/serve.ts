@@ -1,6 +1,6 @@
 /**
- * `kallichore serve`: the server in the foreground, from the first line that
- * says where it is to the last kernel that ends with it.
+ * `kallichore serve`: runs the server in the foreground, from printing its
+ * address until its last kernel has ended.
  */
 import { Command } from "commander";
 import { LogBook } from "../log/log.ts";
@@ -28,9 +28,9 @@ import { untilAborted } from "../time/signals.ts";
 import { isPublic } from "./token.ts";
 import { whyOf } from "./why.ts";
 
-/** Kernels are asked for a few seconds, then forced; what takes longer hangs. */
+/** Kernels have a few seconds to shut down and are then killed. A shutdown that takes longer than this is stuck. */
 const SHUTDOWN_TIMEOUT_MS = 20_000;
-/** Once they have been killed. */
+/** How long the server waits after it has killed the kernels. */
 const KILL_TIMEOUT_MS = 3_000;
 
 export function serveCommand(context: CommandContext): Command {
@@ -57,7 +57,7 @@ export function serveCommand(context: CommandContext): Command {
           ],
           [
             "kallichore serve --allow-origin http://localhost:5173",
-            "let a web page under development in",
+            "allow a web page under development",
           ],
         ),
         "",
@@ -76,9 +76,9 @@ async function serve(
   terminal: Terminal,
 ): Promise<ExitCode> {
   const serverOptions = toServerOptions(options);
-  privateDirectory(); // or it fails here, before anything runs
+  privateDirectory(); // fails here, before anything runs, if it cannot be made
   await warn(options, terminal);
-  delete process.env["KALLICHORE_TOKEN"]; // what we inherit, kernels inherit
+  delete process.env["KALLICHORE_TOKEN"]; // kernels inherit the environment
   await using book = openBook(options);
   const { log } = book;
 
@@ -92,7 +92,7 @@ async function serve(
   let accidents = 0;
   using _accidents = onUncaughtError(log, () => {
     accidents += 1;
-    if (accidents === 1) stop.abort("a bug of ours");
+    if (accidents === 1) stop.abort("a bug in Kallichore");
     else force.abort();
   });
 
@@ -105,7 +105,7 @@ async function serve(
     if (server.token !== undefined) book.conceal(server.token);
     void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
     const record = recordOf(server);
-    using _written = writeRecord(record); // gone before the server is: nobody new shall come
+    using _written = writeRecord(record); // removed before the server ends, so that no new client connects
     if (options.json === true) await terminal.json(record);
     else await greet(record, terminal.out);
     await untilAborted(stop.signal);
@@ -116,11 +116,11 @@ async function serve(
   if (accidents === 0) return "ok";
   throw new CommandError(
     "accident",
-    "The server ended because of a bug of ours; its log says which. Please report it.",
+    "The server ended because of a bug in Kallichore; its log has the details. Please report it.",
   );
 }
 
-/** Throws `usage` where the log file cannot be written. */
+/** Throws `usage` if the log file cannot be written. */
 function openBook({ logLevel, logFile }: ServeOptions): LogBook {
   try {
     return new LogBook({
@@ -138,25 +138,25 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
   }
 }
 
-/** Resolves when everything has ended. Throws `accident` where something hangs. */
+/** Resolves when everything has ended. Throws `accident` if something does not end in time. */
 async function shutDown(
   server: RunningServer,
-  hurry: AbortSignal,
+  force: AbortSignal,
 ): Promise<void> {
-  const gone = server[Symbol.asyncDispose]();
-  using late = deadline([hurry], SHUTDOWN_TIMEOUT_MS);
-  await Promise.race([gone, untilAborted(late.signal)]);
-  if (!late.signal.aborted) return;
+  const closed = server[Symbol.asyncDispose]();
+  using limit = deadline([force], SHUTDOWN_TIMEOUT_MS);
+  await Promise.race([closed, untilAborted(limit.signal)]);
+  if (!limit.signal.aborted) return;
   for (const session of server.supervisor.sessions) {
-    session.kill().catch(() => {}); // it has no kernel any more
+    session.kill().catch(() => {}); // its kernel has already ended
   }
-  const given = AbortSignal.timeout(KILL_TIMEOUT_MS);
-  await Promise.race([gone, untilAborted(given)]);
-  if (given.aborted) {
+  const killLimit = AbortSignal.timeout(KILL_TIMEOUT_MS);
+  await Promise.race([closed, untilAborted(killLimit)]);
+  if (killLimit.aborted) {
     server.removeFiles();
     throw new CommandError(
       "accident",
-      "Something of the server hangs; it was left behind",
+      `The server could not end everything within ${KILL_TIMEOUT_MS / 1000} s after it killed the kernels. Processes that it started may still run.`,
     );
   }
 }
@@ -179,7 +179,7 @@ async function open(options: ServerOptions): Promise<RunningServer> {
   }
 }
 
-/** Where it was to listen, for people. */
+/** The address as a person reads it. */
 function describeAddress(address: ServerOptions["address"]): string {
   switch (address?.transport) {
     case "socket":
@@ -207,11 +207,11 @@ async function warn(
   }
   if (socket !== undefined || isLoopback(host)) return;
   await print(
-    `Listening on ${host}: whoever can reach it and has the token can run code as you, and nothing is encrypted.`,
+    `Listening on ${host}: everybody who can reach it and has the token can run code as you, and nothing is encrypted.`,
   );
   if (allowHost.length === 0) {
     await print(
-      "Clients that call it by a name are refused until you say --allow-host NAME.",
+      "Requests that use a host name are refused; to allow a name, add --allow-host NAME.",
     );
   }
 }

@@ -47,7 +47,7 @@ export interface InstalledKernelspec {
   readonly origin: KernelspecOrigin;
 }
 
-/** A kernelspec that could not be read, and why. */
+/** A kernelspec that could not be read, and the reason. */
 export interface KernelspecProblem {
   readonly path: string;
   readonly message: string;
@@ -86,7 +86,7 @@ export async function findKernelspec(
 
 async function find(
   options: SearchOptions,
-  isWanted: (name: string) => boolean,
+  accepts: (name: string) => boolean,
 ): Promise<FoundKernelspecs> {
   const found = new Map<string, InstalledKernelspec>();
   const problems: KernelspecProblem[] = [];
@@ -106,7 +106,7 @@ async function find(
     }
     for (const entry of entries.sort()) {
       const name = entry.toLowerCase();
-      if (found.has(name) || !isWanted(name)) continue;
+      if (found.has(name) || !accepts(name)) continue;
       const outcome = await read(join(path, entry), name, origin);
       if (outcome === undefined) continue;
       if ("message" in outcome) {

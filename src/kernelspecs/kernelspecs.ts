@@ -34,7 +34,7 @@ export interface KernelspecSource {
   list(): Promise<Kernelspecs>;
   /** Finds a kernelspec by name, ignoring case. Throws `kernelspec_not_found`, which lists the available ones, and `bad_kernelspec`. */
   find(name: string): Promise<Kernelspec>;
-  /** A logo or script of a kernelspec, as it lies there; `undefined` where there is none of that name. Throws as `find` does. Default: none has any. */
+  /** The bytes of a logo or script of a kernelspec; `undefined` if it has no such file. Throws as `find` does. Default: no kernelspec has files. */
   resource?(name: string, file: string): Promise<Buffer | undefined>;
 }
 
@@ -146,7 +146,7 @@ const ProvisionerMetadata = z.object({
     .optional(),
 });
 
-/** Why a readable kernelspec cannot be used by this server. */
+/** Why this server cannot use a readable kernelspec. */
 function problemIn({ spec: { metadata = {} } }: Found): string | undefined {
   const ours = KallichoreMetadata.safeParse(metadata);
   if (!ours.success) return `metadata: ${z.prettifyError(ours.error)}`;

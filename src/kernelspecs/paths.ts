@@ -153,8 +153,8 @@ async function prefersEnvironment({ get }: Search): Promise<boolean> {
 }
 
 function dataDir({ platform, home, isNative, get, join }: Search): string {
-  const said = get("JUPYTER_DATA_DIR");
-  if (said !== undefined) return said;
+  const configured = get("JUPYTER_DATA_DIR");
+  if (configured !== undefined) return configured;
   if (platform === "darwin") {
     return isNative
       ? join(home, "Library", "Application Support", "Jupyter")
@@ -225,7 +225,7 @@ async function pythonPrefixes({
   return prefixes;
 }
 
-/** Whether one of Jupyter's switches is on: it is set, and not to a value that means no. */
+/** Whether one of Jupyter's switches is on: it has a value, and the value does not mean "no". */
 function isSet(value: string | undefined): boolean {
   return (
     value !== undefined && !/^(no|n|false|off|0|0\.0)$/i.test(value.trim())

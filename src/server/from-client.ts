@@ -5,7 +5,7 @@ import type { Faults } from "../log/faults.ts";
 import type { Guard } from "../log/guard.ts";
 import type { Principal } from "../session/principal.ts";
 import type { Session } from "../session/session.ts";
-import { abortedMessages } from "../session/aborted-messages.ts";
+import { serverReply } from "../session/server-reply.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { assertPermitted } from "./permit.ts";
 
@@ -59,7 +59,7 @@ function isForbidden(error: unknown): error is SupervisorError {
   return error instanceof SupervisorError && error.reason === "forbidden";
 }
 
-/** A request is answered with an error, and is over; nobody waits for an answer to anything else. */
+/** Answers a request with an error. Other messages have no answer. */
 function forbidden(request: Message, evalue: string): readonly Message[] {
   if (!request.header.msg_type.endsWith("_request")) return [];
   const content = {
@@ -68,5 +68,5 @@ function forbidden(request: Message, evalue: string): readonly Message[] {
     evalue,
     traceback: [],
   };
-  return abortedMessages(request, content, { session: "", username: "" });
+  return serverReply(request, content, { session: "", username: "" });
 }

@@ -39,7 +39,7 @@ import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
 import { LastIds } from "./last-ids.ts";
 import { type Replies, repliesOf } from "./replies.ts";
-import { abortedMessages } from "./aborted-messages.ts";
+import { serverReply } from "./server-reply.ts";
 
 /** The most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
@@ -509,7 +509,7 @@ export class Requests {
     );
   }
 
-  /** Answers requests that will not run, or not to their end, as a kernel answers requests that it drops. `why` adds fields to the reply. */
+  /** Answers requests that do not run, or do not run to their end, as a kernel answers requests that it drops. `why` adds fields to the reply. */
   #abandon(
     requests: readonly Message[],
     reason: EndReason,
@@ -521,7 +521,7 @@ export class Requests {
       const execution = this.executions.find(msg_id);
       const content = { status: "aborted", reason, ...why };
       const from = { session: session_id, username };
-      const [reply, idle] = abortedMessages(parent, content, from);
+      const [reply, idle] = serverReply(parent, content, from);
       const entry = journal.append(reply);
       execution?.received(reply.header, entry);
       this.#replies.received(msg_id, entry);

@@ -20,7 +20,7 @@ export interface CullingOptions {
   readonly faults: Faults;
 }
 
-/** Until it is disposed. */
+/** Culls until the result is disposed. */
 export function cullIdle({
   supervisor,
   log,
@@ -29,10 +29,10 @@ export function cullIdle({
   /** Since when this process has run without a pause: clients could not use their kernels during a pause. */
   let awakeSince = -Infinity;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  /** When it fires. */
+  /** When the timer fires. */
   let timerDue = Infinity;
 
-  /** Milliseconds of the monotonic clock; never where the session has no such rule, or nothing runs. */
+  /** Milliseconds of the monotonic clock. `Infinity` if the session has no such rule, or no kernel runs. */
   const dueOf = ({ isRunning, policy, usedAt }: Session): number => {
     const { cull_idle_timeout } = policy;
     if (cull_idle_timeout === 0 || !isRunning) return Infinity;
@@ -58,13 +58,13 @@ export function cullIdle({
     }
     arm(next);
   };
-  /** Returns when the session is to be looked at again. */
+  /** Returns the time of the session's next check. */
   const checkSession = (session: Session, now: number): number => {
     const due = dueOf(session);
     if (due > now) return due;
     const { cull_idle_timeout: seconds } = session.policy;
     if (session.isUnused) void cull(session, seconds); // never rejects
-    // One that is in use can be due after the whole time at the earliest.
+    // A session in use is due after the whole timeout at the earliest.
     return now + seconds * 1000;
   };
   const cull = async (session: Session, seconds: number): Promise<void> => {

@@ -7,7 +7,7 @@ import type { Session } from "../session/session.ts";
 
 export interface Document {
   readonly id: string;
-  /** What the client names it; it need not exist on disk. */
+  /** The client's path of the document; it need not exist on disk. */
   path: string;
   name: string;
   /** `notebook`, `console`, `file`, … */
@@ -40,7 +40,7 @@ export class Documents {
     this.#documents.delete(id);
   }
 
-  /** Removes those of a session that is deleted. */
+  /** Removes the documents of a session that is deleted. */
   removeOf(session: Session): void {
     for (const [id, document] of this.#documents) {
       if (document.session === session) this.#documents.delete(id);

@@ -2,8 +2,8 @@
  * Ends the server when it was not needed for long enough.
  *
  * The server is needed while a session is busy or starting, while a client is
- * attached, and while the process lives that sent the last heartbeat: a laptop
- * that slept for a night wakes up with its kernels.
+ * attached, and while the process that sent the last heartbeat is alive: so a
+ * laptop that slept for a night still has its kernels when it wakes up.
  */
 import type { Guard } from "../log/guard.ts";
 import {
@@ -16,8 +16,9 @@ import type { Supervisor } from "./supervisor.ts";
 import { ASLEEP_MS, LONGEST_MS } from "./timer.ts";
 
 const HOUR_MS = 3_600_000;
-/** What zero hours mean. */
+/** The time for the setting of zero hours. */
 const ZERO_HOURS_MS = 30_000;
+
 export interface IdleWatchOptions {
   readonly supervisor: Supervisor;
   readonly log: Log;
@@ -44,7 +45,7 @@ export function watchIdle({
 }: IdleWatchOptions): IdleWatch {
   let { hours } = options;
   let client: ProcessIdentity | undefined;
-  /** When the server was last needed; milliseconds of the monotonic clock, which nobody sets; on most systems it stands still while the machine sleeps. */
+  /** When the server was last needed, in milliseconds of the monotonic clock. This clock cannot be set; on most systems it stops while the machine sleeps. */
   let neededAt = performance.now();
   let timer: NodeJS.Timeout | undefined;
   /** When the timer fires. */
@@ -79,7 +80,7 @@ export function watchIdle({
     timer.unref();
   };
   const check = guard.around("idle", () => {
-    // The machine or the process slept: clients are only waking up too.
+    // The machine or the process slept: clients wake up at the same time.
     if (performance.now() - due > ASLEEP_MS) noteActivity();
     const isOver = performance.now() - neededAt >= period();
     if (isOver && isNeeded()) noteActivity();
@@ -97,8 +98,8 @@ export function watchIdle({
     get hours() {
       return hours;
     },
-    set hours(wanted) {
-      hours = wanted;
+    set hours(value) {
+      hours = value;
       noteActivity();
       arm();
     },

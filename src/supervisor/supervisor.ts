@@ -1,6 +1,6 @@
 /**
- * The set of sessions: makes them, finds them, watches them together, and ends
- * them all. Knows no protocol and no process.
+ * The set of sessions: makes them, finds them, reports their changes, and ends
+ * them all. It does not depend on any protocol or on processes.
  */
 import { randomUUID } from "node:crypto";
 import { failure } from "../../contract/index.ts";
@@ -21,17 +21,17 @@ export interface SupervisorOptions {
   readonly log: Log;
   readonly faults: Faults;
   readonly journal: SessionOptions["journal"];
-  /** Default: nobody listens. */
+  /** Default: no listener. */
   readonly telemetry?: Telemetry | undefined;
 }
 
 export class Supervisor implements AsyncDisposable {
-  /** New with every start: by it a client tells this server from one that had its address before. */
+  /** New at every start, so that a client can tell this server from an earlier one at the same address. */
   readonly server_id = randomUUID();
   readonly started = new Date();
   /** What Jupyter's clients call sessions. */
   readonly documents = new Documents();
-  readonly #began = performance.now(); // the other clock may be set
+  readonly #began = performance.now(); // the system clock may be set meanwhile
   readonly #options: SupervisorOptions;
   readonly #sessions = new Map<string, Session>();
   readonly #listeners = new Set<(session: Session) => void>();
@@ -117,7 +117,7 @@ export class Supervisor implements AsyncDisposable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Ends all kernels, each by asking, insisting, forcing; bounded by the longest of these ladders. */
+  /** Ends all kernels at the same time. Each is asked to shut down, then terminated, then killed; the longest of these sequences bounds the time. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#isClosing = true;
     this.#closed ??= this.#close();

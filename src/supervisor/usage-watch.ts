@@ -8,7 +8,7 @@ import type { Log } from "../log/log.ts";
 import type { Session } from "../session/session.ts";
 import type { Supervisor } from "./supervisor.ts";
 
-/** Sampling may cost this share of a core; a period is stretched where it would cost more, up to ten times. */
+/** Sampling may use this share of a core. If it would use more, the period becomes longer, up to ten times. */
 const SHARE = 0.1;
 const MOST_STRETCHED = 10;
 
@@ -49,8 +49,8 @@ export function watchUsage(
     get interval_ms() {
       return interval_ms;
     },
-    set interval_ms(wanted_ms) {
-      interval_ms = wanted_ms;
+    set interval_ms(value) {
+      interval_ms = value;
       arm(interval_ms);
     },
     [Symbol.dispose]() {
@@ -61,7 +61,7 @@ export function watchUsage(
   };
 }
 
-/** Resolves with what it cost in milliseconds of CPU time. */
+/** Resolves with its cost in milliseconds of CPU time. */
 async function sample(
   { sessions }: Supervisor,
   sampler: UsageSampler,

@@ -17,11 +17,11 @@ import type { AnswersTo } from "./implement.ts";
 import type { Service } from "./service.ts";
 import { resolveSpec } from "./session-spec.ts";
 
-/** What clients take us for: the oldest Jupyter Server that has everything that is answered here. */
+/** The version that clients see: the oldest Jupyter Server that has all operations below. */
 const JUPYTER_SERVER_VERSION = "2.14.0";
-/** How long an answer waits for a kernel that starts. Kernels that cannot start mostly say so by then. */
+/** How long an answer waits for a kernel that starts. Most kernels that cannot start have failed by then. */
 const START_MS = 2_000;
-/** Of kernels that clients of Jupyter's start, where the server says nothing. As Jupyter Server has it. */
+/** For kernels that Jupyter's clients start, if the server's policy sets no limit. The same as Jupyter Server's default. */
 const AUTORESTART = { limit: 5, window_s: 60 };
 
 export const jupyter: AnswersTo<typeof contract.jupyter> = {
@@ -107,7 +107,7 @@ export const jupyter: AnswersTo<typeof contract.jupyter> = {
     const existing = documents.all.find((each) => each.path === path);
     if (existing !== undefined) return describeDocument(existing);
     const session = await kernelFor(input.kernel ?? {}, path, service);
-    // Another request may have come for the same document meanwhile.
+    // Another request may have added the same document meanwhile.
     const other = documents.all.find((each) => each.path === path);
     if (other === undefined) {
       return describeDocument(documents.add({ path, name, type, session }));
@@ -154,16 +154,16 @@ export const jupyter: AnswersTo<typeof contract.jupyter> = {
 
 type Supervisor = Service["supervisor"];
 
-interface WantedKernel {
+interface RequestedKernel {
   readonly kernel_id?: string | null | undefined;
-  /** Of a kernelspec. */
+  /** The name of a kernelspec. */
   readonly name?: string | null | undefined;
   /** A directory, or a file in it. */
   readonly path?: string | null | undefined;
   readonly env?: Readonly<Record<string, string>> | null | undefined;
 }
 
-/** Those that a client of Jupyter's sees: a kernel that was shut down is gone. */
+/** The sessions that Jupyter's clients see: for them, a kernel that was shut down is gone. */
 function kernelsOf({ sessions }: Supervisor): readonly Session[] {
   return sessions.filter((session) => !session.isStopped);
 }
@@ -185,7 +185,7 @@ function documentOf(session_id: string, { documents }: Supervisor): Document {
   return document;
 }
 
-/** A kernel that runs, or one that is started from a kernelspec. Throws `kernel_not_found`. */
+/** The running kernel with this id, or a new kernel from a kernelspec. Throws `kernel_not_found`. */
 async function kernelFor(
   {
     id,
@@ -206,9 +206,9 @@ async function kernelFor(
   return startKernel({ kernel_id: id, name, path, env }, service);
 }
 
-/** Resolves when the kernel is ready, or still starts after two seconds. A kernel that does not start leaves no session behind. */
+/** Resolves when the kernel is ready, or after two seconds if it is still starting. A kernel that does not start leaves no session behind. */
 async function startKernel(
-  { kernel_id, name, path, env }: WantedKernel,
+  { kernel_id, name, path, env }: RequestedKernel,
   service: Service,
 ): Promise<Session> {
   const { supervisor } = service;
@@ -237,7 +237,7 @@ async function startKernel(
       ),
     );
   const start = session.start();
-  start.catch(() => {}); // a start that fails later is in the kernel's state
+  start.catch(() => {}); // the kernel's state reports a start that fails later
   try {
     await within(start, START_MS);
   } catch (error) {
@@ -257,7 +257,7 @@ async function kernelspecFor(
   return preferred ?? "";
 }
 
-/** The nearest directory that exists. Empty: the server's own. */
+/** The nearest existing directory of `path`. Empty: the server's own directory. */
 async function directoryFor(path: string, { host }: Service): Promise<string> {
   for (let left = path; left !== "";) {
     const { fault } = await host.workingDirectory(left);
@@ -267,7 +267,7 @@ async function directoryFor(path: string, { host }: Service): Promise<string> {
   return "";
 }
 
-/** Shuts the kernel down and deletes its session. Clients see its end first. */
+/** Shuts the kernel down and deletes its session. Clients see the kernel's end first. */
 async function endKernel(
   session: Session,
   supervisor: Supervisor,
@@ -278,7 +278,7 @@ async function endKernel(
 
 const restarts = new WeakMap<Session, Promise<void>>();
 
-/** A restart that is under way is joined. */
+/** If a restart is already under way, this waits for that one. */
 async function restartOnce(session: Session): Promise<void> {
   let restart = restarts.get(session);
   if (restart === undefined) {
@@ -389,7 +389,7 @@ function describeKernelspec(spec: Kernelspec) {
   };
 }
 
-/** Which scope allows each of Jupyter's actions. */
+/** The scope that allows each of Jupyter's actions. */
 const scopes: Readonly<Record<string, Scope>> = {
   read: "observe",
   execute: "execute",
@@ -397,15 +397,15 @@ const scopes: Readonly<Record<string, Scope>> = {
 };
 const RESOURCES = ["kernels", "sessions", "kernelspecs", "status"];
 
-/** Of what the client asks about, what it may do. Throws `bad_request`. */
+/** Those of the requested permissions that the client has. Throws `bad_request`. */
 function permittedOf(
-  asked: string | undefined,
+  requested: string | undefined,
   held: ReadonlySet<Scope>,
 ): Record<string, string[]> {
-  if (asked === undefined) return {};
+  if (requested === undefined) return {};
   let permissions: unknown;
   try {
-    permissions = JSON.parse(asked);
+    permissions = JSON.parse(requested);
   } catch (cause) {
     const why = "`permissions` is not JSON";
     throw failure("bad_request", { why }, { cause });

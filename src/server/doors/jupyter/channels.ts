@@ -2,11 +2,11 @@
  * A kernel's messages over one WebSocket of Jupyter's protocols.
  *
  * kernel → client: iopub goes to every client; a reply goes to the client that
- * sent the request. A client is known by the `session_id` of its address. A new
- * one receives the kernel's status and then what is live; one that comes back
- * continues after the last entry that it has acknowledged. Clients acknowledge
- * by answering pings. Two sockets of one client both receive everything: a
- * Jupyter Server in front opens two, and reads only one of them.
+ * sent the request. The `session_id` of the address identifies a client. A new
+ * client receives the kernel's status and then the live messages. A client that
+ * connects again continues after the last entry that it has acknowledged.
+ * Clients acknowledge by answering pings. Two sockets of one client both receive
+ * everything: a Jupyter Server in front opens two, and reads only one of them.
  */
 import { randomUUID } from "node:crypto";
 import type { Message } from "../../../jupyter/message.ts";
@@ -15,7 +15,7 @@ import type { Log } from "../../../log/log.ts";
 import type { ClientSocket } from "../../../session/jupyter-clients.ts";
 import { PROBE } from "../../../session/run.ts";
 import type { Session } from "../../../session/session.ts";
-import { abortedMessages } from "../../../session/aborted-messages.ts";
+import { serverReply } from "../../../session/server-reply.ts";
 import { SERVER_ENDS } from "../../../supervisor/supervisor.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { defaultHeaderOf } from "../../answers/default-header.ts";
@@ -39,19 +39,19 @@ export interface JupyterChannelOptions extends FromClientOptions {
 }
 
 /**
- * What a new client receives of what was published before: the output of code
- * that still runs, everything that is kept, or everything after a number.
+ * The earlier messages that a new client receives: the output of code that still
+ * runs, everything that is kept, or everything after a number.
  */
 export type Replay = "none" | "running" | "all" | { readonly since: number };
 
-/** A client that closes with one of these has received all that was sent. */
+/** A client that closes with one of these codes has received everything that was sent. */
 const ORDERLY = [1000, 1001, 1005];
 /** The kernel is gone for good: clients do not connect again. */
 const KERNEL_GONE = 1000;
 /** The server ends, and may start again: clients try to connect again. */
 const SERVICE_RESTART = 1012;
 
-/** How long a socket of a client that has another one waits to know what that one has received. */
+/** If a client already has a socket, its new socket waits this long for the position that the other one has acknowledged. */
 const SETTLE_MS = 250;
 
 /** Carries messages both ways until the socket closes or the session ends. */
@@ -74,7 +74,7 @@ export function jupyterChannels(
   const settled = client.settled(SETTLE_MS);
   const pings = new Pings(socket, frames, client, {
     guard,
-    // Where another socket of this client is open, it need not connect again.
+    // If another socket of this client is open, the client need not connect again.
     overdue: () =>
       client.sockets.size > 1 ? socket.close(KERNEL_GONE) : socket.terminate(),
   });
@@ -105,14 +105,14 @@ export function jupyterChannels(
   if (state !== undefined) send(statusMessage(state));
   frames.flush();
   const codec = codecOf(session, protocol, {
-    isWanted({ seq, parent_id, channel }) {
+    isForClient({ seq, parent_id, channel }) {
       if (parent_id !== undefined && client.hasRequested(parent_id))
         return true;
       if (isReplay && options.replay === "running" && seq <= live) {
         if (parent_id === undefined || !running.has(parent_id)) return false;
       }
       if (channel === "iopub") return true;
-      // A client that replays gets what waits for a client that is gone.
+      // A client that replays gets the replies whose own client is gone.
       return (
         isReplay &&
         parent_id !== undefined &&
@@ -154,7 +154,7 @@ export function jupyterChannels(
       answered(
         fromClient(session, read, options, (message) => {
           client.requested(message.header.msg_id);
-          const cached = infoInPlaceOf(message, session);
+          const cached = cachedInfo(message, session);
           if (cached === undefined) session.send(message, options.by);
           return cached ?? [];
         }),
@@ -169,7 +169,7 @@ export function jupyterChannels(
   }
 }
 
-/** A large message comes in pieces. */
+/** A large message arrives in pieces. */
 type Received = Buffer | readonly Buffer[];
 
 function* messageIn(
@@ -199,7 +199,7 @@ function startOf(
   return replay === "none" ? live : Math.min(replay.since, live);
 }
 
-/** What a new client is told of the kernel; nothing where Jupyter has no word for it. */
+/** The kernel's state that a new client receives; `undefined` for a status that Jupyter's protocols cannot express. */
 function stateNow(session: Session) {
   if (session.isRestarting) return "starting";
   switch (session.status) {
@@ -216,11 +216,11 @@ function stateNow(session: Session) {
 }
 
 /**
- * A busy kernel answers nothing. Clients ask for its kernel info when they
- * connect, and wait for reply and idle; so they get what the kernel answered
- * before, and then its true state again.
+ * A busy kernel does not answer. Clients request its kernel info when they
+ * connect, and wait for the reply and `idle`. So the server answers with the
+ * kernel's earlier reply, and then sends the kernel's true state again.
  */
-function infoInPlaceOf(
+function cachedInfo(
   message: Message,
   session: Session,
 ): readonly Message[] | undefined {
@@ -231,10 +231,10 @@ function infoInPlaceOf(
   const from = { session: KERNEL, username: session.spec.username };
   return [
     statusMessage("busy", message),
-    ...abortedMessages(message, content, from),
+    ...serverReply(message, content, from),
     statusMessage("busy"),
   ];
 }
 
-/** The session of headers that the server writes in a kernel's place. */
+/** The `session` in the headers of replies that the server sends in place of a kernel. */
 const KERNEL = randomUUID();

@@ -1,4 +1,4 @@
-/** A journal as a client of Jupyter's protocols reads it: messages, and the server's own events as far as Jupyter has a word for them. */
+/** Encodes journal entries for clients of Jupyter's protocols: messages, and those of the server's own events that these protocols can express. */
 import { randomUUID } from "node:crypto";
 import type { OwnEvent } from "../../../../contract/index.ts";
 import { Entry } from "../../../journal/entry.ts";
@@ -8,10 +8,10 @@ import type { Session } from "../../../session/session.ts";
 import type { Codec } from "../../relay.ts";
 import { type KernelProtocol, outgoing } from "./frames.ts";
 
-/** The states that clients of Jupyter take in a `status` message. */
+/** The states that Jupyter's clients accept in a `status` message. */
 export type KernelState = "starting" | "idle" | "busy" | "restarting" | "dead";
 
-interface Passing {
+interface Candidate {
   readonly seq: number;
   readonly channel: Channel;
   readonly parent_id: string | undefined;
@@ -19,13 +19,13 @@ interface Passing {
 
 export interface CodecOptions {
   /** Whether the client is to receive this message. */
-  readonly isWanted: (message: Passing) => boolean;
+  readonly isForClient: (message: Candidate) => boolean;
 }
 
 export function codecOf(
   session: Session,
   protocol: KernelProtocol,
-  { isWanted }: CodecOptions,
+  { isForClient }: CodecOptions,
 ): Codec {
   return {
     encode({ reading }, put) {
@@ -41,12 +41,12 @@ export function codecOf(
           }
           continue;
         }
-        const passing = {
+        const candidate = {
           seq: slab.first + row,
           channel: slab.channelOf(row),
           parent_id: slab.parentOf(row),
         };
-        if (isWanted(passing)) {
+        if (isForClient(candidate)) {
           pieces.push(...protocol.encode(new Entry(slab, row)));
         }
       }
@@ -56,8 +56,8 @@ export function codecOf(
 }
 
 /**
- * What a change of the session's status is in Jupyter's words. What a kernel
- * says itself is left out: that it is busy or idle is in its own messages.
+ * The Jupyter state for a change of the session's status. Busy and idle are left
+ * out, because the kernel's own messages report them.
  */
 function stateIn(event: OwnEvent, session: Session): KernelState | undefined {
   if (event.kind !== "status") return undefined;
@@ -65,17 +65,17 @@ function stateIn(event: OwnEvent, session: Session): KernelState | undefined {
     case "starting":
       return "starting";
     case "ready":
-      return "idle"; // its own messages about that were caused by the server's request
+      return "idle"; // the kernel's own messages about this have the server's request as their parent
     case "exited":
       if (session.isAutorestarted) return "restarting";
-      // A client that restarts a kernel knows. Told "restarting", it would take that for a crash, and connect again.
+      // A client that restarts a kernel knows that it restarts. It would take "restarting" for a crash, and connect again.
       return session.isRunning || session.isRestarting ? undefined : "dead";
     default:
       return undefined;
   }
 }
 
-/** A `status` message of the server's own, without a parent unless one is given. */
+/** A `status` message that the server writes itself. Default: without a parent. */
 export function statusMessage(
   execution_state: KernelState,
   parent?: Message,
@@ -90,5 +90,5 @@ export function statusMessage(
   });
 }
 
-/** The session of headers that the server writes. */
+/** The `session` in the headers that the server writes. */
 const SERVER = randomUUID();

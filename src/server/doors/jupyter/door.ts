@@ -1,6 +1,6 @@
 /**
  * Jupyter Server's addresses that are not operations: a kernel's WebSocket, the
- * files of a kernelspec, and what this server does not have.
+ * files of a kernelspec, and the parts of Jupyter Server that this server lacks.
  */
 import { failure } from "../../../../contract/index.ts";
 import { decodedSegment } from "../../address.ts";
@@ -18,7 +18,7 @@ import { binaryProtocol, defaultProtocol } from "./frames.ts";
 
 const CHANNELS = /^\/api\/kernels\/([^/]+)\/channels$/;
 const RESOURCE = /^\/kernelspecs\/([^/]+)\/([^/]+)$/;
-/** What a Jupyter Server has beside kernels. JupyterLab behind a gateway has its own. */
+/** The parts of a Jupyter Server beside kernels. A JupyterLab that uses this server as its gateway has its own. */
 const ABSENT = /^\/api\/(contents|terminals|config|security)(\/|$)/;
 
 export function jupyterDoor(service: Service): Door {
@@ -55,13 +55,13 @@ export function jupyterDoor(service: Service): Door {
     },
 
     encodeFailure(failed, { url: { pathname: path } }) {
-      const [, what] = ABSENT.exec(path) ?? [];
+      const [, absent] = ABSENT.exec(path) ?? [];
       const { status } = failed;
       const body = jupyterBodyOf(failed);
-      if (what === undefined || failed.reason !== "not_found") {
+      if (absent === undefined || failed.reason !== "not_found") {
         return { status: status === 401 ? 403 : status, body };
       }
-      const message = `This server runs kernels only: it has no ${what}. A Jupyter Server that uses it as its gateway has them.`;
+      const message = `This server runs kernels only: it has no ${absent}. A Jupyter Server that uses it as its gateway has them.`;
       return { status, body: { ...body, message } };
     },
 

@@ -5,7 +5,7 @@
  *
  *     count (u64)  offsets (u64 each)  channel  header  parent_header  metadata  content  buffers…
  *
- * The default one: a JSON text; with buffers a binary frame, big endian:
+ * The default protocol: a JSON text; with buffers a binary frame, big endian:
  *
  *     count (u32)  offsets (u32 each)  JSON text  buffers…
  *
@@ -27,7 +27,7 @@ import {
   writeFrameHeader,
 } from "../../../jupyter/websocket-frame.ts";
 
-/** As much of a message as is sent. */
+/** The parts of a message that are sent. */
 export interface Outgoing {
   readonly channel: Channel;
   readonly msg_id: string;
@@ -54,7 +54,7 @@ export interface KernelProtocol {
 
 /** Bytes. Smaller messages are copied into one piece. */
 const LARGE = 64 * 1024;
-/** Most parts of a client's frame. */
+/** The largest number of parts in a client's frame. */
 const PARTS_LIMIT = 65_536;
 
 export const binaryProtocol: KernelProtocol = {
@@ -82,7 +82,7 @@ export const binaryProtocol: KernelProtocol = {
   *decode(data, isBinary, defaults) {
     if (!isBinary) return yield* decodeText(data, defaults);
     const count = data.length < 8 ? 0 : readLong(data, 0);
-    if (count < 6) throw bad("its head says that it has fewer than six parts");
+    if (count < 6) throw bad("its head declares fewer than six parts");
     if (count > PARTS_LIMIT) throw bad(`it has more than ${PARTS_LIMIT} parts`);
     if (data.length < 8 * (1 + count)) throw bad("its head is cut off");
     const offsets = Array.from({ length: count }, (_, index) =>
@@ -134,7 +134,7 @@ export const defaultProtocol: KernelProtocol = {
   *decode(data, isBinary, defaults) {
     if (!isBinary) return yield* decodeText(data, defaults);
     const count = data.length < 4 ? 0 : data.readUInt32BE(0);
-    if (count < 1) throw bad("its head says that it has no parts");
+    if (count < 1) throw bad("its head declares no parts");
     if (count > PARTS_LIMIT) throw bad(`it has more than ${PARTS_LIMIT} parts`);
     if (data.length < 4 * (1 + count)) throw bad("its head is cut off");
     const offsets = Array.from({ length: count }, (_, index) =>
@@ -172,7 +172,9 @@ function partsOf(
   let before = first;
   for (const offset of offsets) {
     if (offset < before || offset > data.length) {
-      throw bad("an offset in its head is not in order, or outside of it");
+      throw bad(
+        "an offset in its head is not in ascending order, or is outside the frame",
+      );
     }
     before = offset;
   }
@@ -211,6 +213,6 @@ function readLong(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * WORD;
 }
 
-function bad(what: string) {
-  return failure("bad_message", { why: `A frame is not a message: ${what}` });
+function bad(why: string) {
+  return failure("bad_message", { why: `A frame is not a message: ${why}` });
 }

@@ -1,8 +1,8 @@
-/** The messages with which a session answers a request in place of its kernel. */
+/** Answers a request in place of the kernel. */
 import { compose, type Message } from "../jupyter/message.ts";
 
-/** The reply to a request that will not run, or not to its end, and the `idle` status that follows it. */
-export function abortedMessages(
+/** A reply with this content, and the `idle` status that follows it. */
+export function serverReply(
   request: Message,
   content: Readonly<Record<string, unknown>>,
   from: { readonly session: string; readonly username: string },
