@@ -38,13 +38,13 @@ export interface Address {
 }
 
 export function addressOf(
-  { socketPath, url: given }: Where,
+  { socketPath, url: given, basePath = "" }: Where,
   options: AddressOptions,
 ): Address {
   const { WebSocket, client = `kallichore-client/${VERSION}` } = options;
   const url = socketPath === undefined ? toUrl(given) : undefined;
   const token = options.token ?? url?.searchParams.get("token") ?? undefined;
-  const base = url === undefined ? "http://localhost" : baseOf(url);
+  const base = baseOf(url ?? new URL(basePath, "http://localhost"));
   const name = socketPath ?? base;
   const trpc = `${base}/trpc`;
   const headers = {
@@ -65,7 +65,7 @@ export function addressOf(
       const ws =
         socketPath === undefined
           ? trpc.replace(/^http/, "ws")
-          : `ws+unix:${socketPath}:/trpc`;
+          : `ws+unix:${socketPath}:${new URL(trpc).pathname}`;
       if (WebSocket === undefined && needsOurSocket(socketPath, token)) {
         return openWebSocket(ws, headers);
       }

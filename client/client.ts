@@ -31,6 +31,7 @@ export type ConnectOptions = AddressOptions & {
         readonly connectionFile: string;
         readonly url?: never;
         readonly socketPath?: never;
+        readonly basePath?: never;
       }
   );
 

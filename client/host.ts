@@ -106,7 +106,9 @@ export async function readConnectionFile(
   const file = await readJson(path);
   const token = file.bearer_token ?? file.token ?? undefined;
   const socketPath = file.socket_path ?? file.named_pipe ?? file.socket;
-  if (socketPath !== undefined) return { where: { socketPath }, token };
+  if (socketPath !== undefined) {
+    return { where: { socketPath, basePath: file.base_url }, token };
+  }
   const url = file.base_path ?? file.url;
   if (url !== undefined) return { where: { url }, token };
   throw new ConnectionError(`${path} does not say where the server is`);
@@ -120,6 +122,8 @@ interface ConnectionFile {
   readonly url?: string;
   readonly socket?: string;
   readonly token?: string | null;
+  /** The path under which a server on a socket answers. */
+  readonly base_url?: string;
 }
 
 async function readJson(path: string): Promise<ConnectionFile> {

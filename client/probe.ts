@@ -62,7 +62,9 @@ async function findingOf(
       return { error: failed, what: "refused" };
     }
     return reason === "not_found"
-      ? wrong("has a kallichore server, but not at this path: leave it out")
+      ? wrong(
+          `has a kallichore server, but not at this path: ${failed.message}`,
+        )
       : { error: failed, what: "absent" };
   }
   if (status !== undefined) {
@@ -83,7 +85,10 @@ async function findingOf(
 }
 
 /** A browser does not tell a page why it may not read an answer; that there is one, it does. Returns the page's origin. */
-async function refusedOrigin({ origin }: Address): Promise<string | undefined> {
+async function refusedOrigin({
+  origin,
+  trpc,
+}: Address): Promise<string | undefined> {
   const { location } = globalThis as { location?: { origin?: string } };
   const page = location?.origin;
   if (origin === undefined || page === undefined || page === origin) {
@@ -91,7 +96,7 @@ async function refusedOrigin({ origin }: Address): Promise<string | undefined> {
   }
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
-    await globalThis.fetch(`${origin}/status`, { mode: "no-cors", signal });
+    await globalThis.fetch(trpc, { mode: "no-cors", signal });
     return page;
   } catch {
     return undefined; // nobody is there

@@ -59,7 +59,8 @@ const sentences = {
   unauthorized: unauthorized,
   forbidden: ({ why }: Explained) => why,
   bad_request: ({ why }: Explained) => why,
-  not_found: ({ path }: { path: string }) => `There is nothing at ${path}`,
+  not_found: ({ path, basePath }: { path: string; basePath?: string }) =>
+    `There is nothing at ${path}${basePath === undefined ? "" : `: this server answers below ${basePath}/`}`,
   method_not_allowed: ({ method, allow }: { method: string; allow: string }) =>
     `${method} is not allowed at this path: use ${allow}`,
   too_large: ({ limit }: { limit: number }) =>

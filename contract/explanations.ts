@@ -109,7 +109,7 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
   },
   not_found: {
     means: "The server has nothing at this address.",
-    todo: "Check the path, and the path under which the server is embedded. The OpenAPI document lists all paths.",
+    todo: "Check the path, and the path under which the server answers (`--base-url`, or the path at which it is embedded). The OpenAPI document lists all paths.",
   },
   method_not_allowed: {
     means: "The address exists, but not with this HTTP method.",

@@ -20,6 +20,8 @@ import {
 } from "./serve.ts";
 import { doorsOf } from "./server/doors/doors.ts";
 import { pagesDoor } from "./server/doors/docs/door.ts";
+import { urlOf } from "./server/address.ts";
+import { type BasePath, basePathOf } from "./server/base-path.ts";
 import { dispatcherOf } from "./server/dispatcher.ts";
 import { sendFailure } from "./server/respond.ts";
 import { answerUpgrade, webSockets } from "./server/websockets.ts";
@@ -61,9 +63,10 @@ export function embedServer(options: EmbedOptions): Promise<EmbeddedServer> {
 }
 
 function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
-  const { service, shutdownRequested } = serviceOf(options, files);
+  const basePath = basePathOf(options.path);
+  const { path } = basePath;
+  const { service, shutdownRequested } = serviceOf(options, files, path);
   const { supervisor, guard, log } = service;
-  const path = options.path.replace(/\/+$/, "");
   const token = tokenOf(options);
   const stopCleanup = startCleanup(files.parents, log);
   const dispatcher = dispatcherOf({
@@ -72,7 +75,8 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     origins: options.origins ?? [],
     scopesOf: options.scopesOf,
     isLocal: false,
-    doors: [...doorsOf(service), pagesDoor],
+    basePath,
+    doors: [...doorsOf(service), pagesDoor(basePath)],
     guard,
   });
   const sockets = webSockets();
@@ -94,24 +98,22 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     shutdownRequested,
 
     handle(req, res, next) {
-      const url = below(path, req);
-      if (url === undefined && next !== undefined) {
+      const isBelow = restoreUrl(req, basePath);
+      if (!isBelow && next !== undefined) {
         next();
         return;
       }
-      if (url === undefined || closed !== undefined) {
+      if (closed !== undefined) {
         sendFailure(res, failure("not_found", { path: req.url ?? "" }));
         return;
       }
       open.add(res);
       res.once("close", () => open.delete(res));
-      req.url = url;
       void dispatcher.handle(req, res); // never rejects
     },
 
     upgrade(req, stream, head) {
-      const url = below(path, req);
-      if (url === undefined) return;
+      if (!restoreUrl(req, basePath)) return;
       if (closed !== undefined) {
         answerUpgrade(
           req,
@@ -120,7 +122,6 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
         );
         return;
       }
-      req.url = url;
       void sockets.upgrade(dispatcher, req, stream, head);
     },
 
@@ -140,15 +141,13 @@ async function answered(open: ReadonlySet<ServerResponse>): Promise<void> {
   clearTimeout(timer);
 }
 
-/** The address below `base`, as the doors know it. Express removes the path of a mounted handler from `url`; `originalUrl` still has it. */
-function below(
-  base: string,
+/** Whether a request is below the path. Express removes the path of a mounted handler from `url`; such a request gets its own `url` again. */
+function restoreUrl(
   req: IncomingMessage & { originalUrl?: string },
-): string | undefined {
-  const url = req.originalUrl ?? req.url ?? "/";
-  const end = /[?#]/.exec(url)?.index ?? url.length;
-  const path = url.slice(0, end);
-  if (path !== base && !path.startsWith(`${base}/`)) return undefined;
-  const rest = url.slice(base.length);
-  return rest.startsWith("/") ? rest : `/${rest}`;
+  basePath: BasePath,
+): boolean {
+  const { originalUrl: url = req.url } = req;
+  if (basePath.below(urlOf({ url }).pathname) === undefined) return false;
+  if (url !== undefined) req.url = url;
+  return true;
 }

@@ -27,6 +27,7 @@ import {
 } from "./kernelspecs/kernelspecs.ts";
 import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
+import { basePathOf } from "./server/base-path.ts";
 import type { Address } from "./server/bind.ts";
 import type { GateOptions } from "./server/gate.ts";
 import { listen } from "./server/listen.ts";
@@ -43,6 +44,8 @@ import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
 export interface ServerOptions extends ServiceOptions {
   /** Where to listen. Default: on loopback, on a port that the system chooses. */
   readonly address?: Address;
+  /** The path under which every protocol is served, such as `/user/ann`. Default: `/`. Throws if it is not a path. */
+  readonly basePath?: string | undefined;
 }
 
 /** The options that do not depend on the address. */
@@ -103,8 +106,10 @@ const LIMITS: Limits = {
 /** Dispose of it to end it: the kernels end, then the doors close. */
 export interface RunningServer {
   readonly address: Address;
-  /** `http://host:port`; `undefined` on a Unix socket or a pipe. */
+  /** `http://host:port`, and the base path; `undefined` on a Unix socket or a pipe. */
   readonly url: string | undefined;
+  /** The path under which the server answers, without a slash at its end; empty: none. */
+  readonly basePath: string;
   /** `undefined`: no token is needed. */
   readonly token: string | undefined;
   readonly supervisor: Supervisor;
@@ -120,11 +125,14 @@ export function startServer(
   options: ServerOptions = {},
 ): Promise<RunningServer> {
   return withFiles(options, async (files) => {
-    const { service, shutdownRequested } = serviceOf(options, files);
+    const basePath = basePathOf(options.basePath ?? "/");
+    const { path } = basePath;
+    const { service, shutdownRequested } = serviceOf(options, files, path);
     const { supervisor, log } = service;
     const token = tokenOf(options);
     const listener = await listen(service, {
       address: options.address ?? LOOPBACK,
+      basePath,
       token,
       hosts: options.hosts ?? [],
       origins: options.origins ?? [],
@@ -145,7 +153,8 @@ export function startServer(
     };
     return {
       address,
-      url: urlOf(address),
+      url: urlOf(address, path),
+      basePath: path,
       token,
       supervisor,
       shutdownRequested,
@@ -163,10 +172,10 @@ export function startServer(
 
 const LOOPBACK = { transport: "tcp", host: "127.0.0.1", port: 0 } as const;
 
-function urlOf(address: Address): string | undefined {
+function urlOf(address: Address, basePath: string): string | undefined {
   if (address.transport !== "tcp") return undefined;
   const { host, port } = address;
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}${basePath}`;
 }
 
 /** Opens something that owns the private files. If it does not open, the files are removed. */
@@ -187,6 +196,7 @@ export async function withFiles<T>(
 export function serviceOf(
   options: ServiceOptions,
   files: RuntimeFiles,
+  basePath: string,
 ): { readonly service: Service; readonly shutdownRequested: Promise<string> } {
   const log = options.log ?? silentLog();
   const faults = new Faults(log);
@@ -240,6 +250,7 @@ export function serviceOf(
     guard,
     telemetry,
     limits,
+    basePath,
     kernelspecs,
     host,
     policy,

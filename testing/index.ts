@@ -13,6 +13,8 @@ export type TestServerOptions =
   | (Pick<MemoryServerOptions, "kernels" | "token"> & {
       /** Listens on a loopback port that the system chooses. */
       readonly listen: true;
+      /** The path under which the server answers, such as `/user/ann`. Default: `/`. */
+      readonly basePath?: string;
     });
 
 /** A server. The caller disposes of it: `await using server = await testServer({ kernels })`. */
@@ -22,8 +24,8 @@ export function testServer(
   if (options.listen !== true) {
     return Promise.resolve(memoryServer(options));
   }
-  const { kernels = {}, token } = options;
-  return portServer({ kernels, token });
+  const { kernels = {}, token, basePath } = options;
+  return portServer({ kernels, token, basePath });
 }
 
 export {

@@ -6,7 +6,7 @@
 import type { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { doorsOf } from "../src/server/doors/doors.ts";
-import { urlOf } from "../src/server/address.ts";
+import type { BasePath } from "../src/server/base-path.ts";
 import { dispatcherOf } from "../src/server/dispatcher.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { exchangeOf } from "./memory-http.ts";
@@ -17,8 +17,8 @@ export interface MemoryDoorsOptions {
   readonly service: Service;
   /** The token that clients must send; `undefined`: no token is needed. */
   readonly token: string | undefined;
-  /** The path under which the server is mounted, without a final slash. */
-  readonly basePath: string;
+  /** The path under which the server answers. */
+  readonly basePath: BasePath;
 }
 
 export interface MemoryDoors {
@@ -40,18 +40,16 @@ export function memoryDoors({
   const sockets = new Set<ServerSocket>();
   const entrance = dispatcherOf({
     token,
+    basePath,
     hosts: [],
     origins: ["*"], // every caller is code of this program
     isLocal: true,
     doors: doorsOf(service, { router }),
     guard: service.guard,
   });
-  /** The path as the server sees it: without the path under which it is mounted. */
   const pathOf = (address: string | URL): string => {
     const { pathname, search } = new URL(address);
-    const isBelow = pathname.startsWith(`${basePath}/`);
-    const path = isBelow ? pathname.slice(basePath.length) : pathname;
-    return `${path}${search}`;
+    return `${pathname}${search}`;
   };
   return {
     get openSockets() {
@@ -67,7 +65,6 @@ export function memoryDoors({
       let refusal: unknown;
       await entrance.upgrade({
         req,
-        url: urlOf(req),
         accept: (opened) => {
           const socket = new ServerSocket(peer);
           sockets.add(socket);

@@ -11,6 +11,7 @@ import {
   logInternalError,
   routerOf,
 } from "../src/server/answers/router.ts";
+import { basePathOf } from "../src/server/base-path.ts";
 import type { Service } from "../src/server/answers/service.ts";
 import { EVERYTHING, type Principal } from "../src/session/principal.ts";
 import { type MemoryDoors, memoryDoors } from "./memory-doors.ts";
@@ -54,10 +55,15 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
   const shutdownRequested = new Promise<string>((resolve) => {
     shutDown = resolve;
   });
-  const { service, provisioner } = memoryService({ kernels, ids, shutDown });
+  const basePath = basePathOf(new URL(url).pathname);
+  const { service, provisioner } = memoryService({
+    kernels,
+    ids,
+    shutDown,
+    basePath: basePath.path,
+  });
   const { supervisor } = service;
   const router = routerOf(withOverrides(answers, overrides));
-  const basePath = new URL(url).pathname.replace(/\/+$/, "");
   const doors = memoryDoors({ router, service, token, basePath });
   const trpc = localClient(router, service);
   const dial: Dial = (address, peer) => {

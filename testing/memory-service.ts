@@ -23,12 +23,14 @@ export interface MemoryServiceOptions {
   /** Makes ids for sessions that are created without one. */
   readonly ids: () => string;
   readonly shutDown: (reason: string) => void;
+  readonly basePath: string;
 }
 
 export function memoryService({
   kernels,
   ids,
   shutDown,
+  basePath,
 }: MemoryServiceOptions): {
   readonly service: Service;
   readonly provisioner: MockProvisioner;
@@ -73,6 +75,7 @@ export function memoryService({
     faults,
     guard: guardOf(consoleLog),
     limits,
+    basePath,
     reportedVersion: "0.1.69",
     version: "0.0.0-mock",
     logLevel: "info",

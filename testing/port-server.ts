@@ -26,15 +26,18 @@ import { TestSession } from "./test-session.ts";
 export async function portServer({
   kernels,
   token: wanted = null,
+  basePath,
 }: {
   readonly kernels: MockKernels;
   readonly token?: string | null | undefined;
+  readonly basePath?: string | undefined;
 }): Promise<TestServer> {
   const provisioner = new MockProvisioner(kernels);
   const server = await startServer({
     provisioner,
     kernelspecs: kernelspecsOf(kernels, process.execPath),
     token: wanted,
+    basePath,
     resourceSampleIntervalMs: 0, // there is no process to measure
   });
   const { url = "", token, supervisor } = server;

@@ -27,7 +27,9 @@ export interface ServerConnection extends AsyncDisposable {
 }
 
 interface ServerAddress {
-  readonly where: { readonly url: string } | { readonly socketPath: string };
+  readonly where:
+    | { readonly url: string }
+    | { readonly socketPath: string; readonly basePath?: string | undefined };
   readonly token: string | undefined;
   /** From a record: so that another server at the same address is noticed. */
   readonly server_id?: string | undefined;
@@ -143,10 +145,10 @@ function addressNamed(named: string, given: string | undefined): ServerAddress {
 }
 
 function addressIn(record: ServerRecord): ServerAddress | undefined {
-  const { url, socket, server_id } = record;
+  const { url, socket, base_url: basePath, server_id } = record;
   const token = record.token ?? undefined;
   if (socket !== undefined) {
-    return { where: { socketPath: socket }, token, server_id };
+    return { where: { socketPath: socket, basePath }, token, server_id };
   }
   return url === undefined ? undefined : { where: { url }, token, server_id };
 }

@@ -7,7 +7,7 @@ import type { OutputStream } from "./terminal.ts";
 
 export function recordOf(server: RunningServer): ServerRecord {
   const start_time = startTimeOf(process.pid);
-  const { address, supervisor } = server;
+  const { address, supervisor, basePath } = server;
   const url = server.url === undefined ? undefined : reachable(server.url);
   const token = server.token ?? null;
   return {
@@ -16,6 +16,7 @@ export function recordOf(server: RunningServer): ServerRecord {
     ...(url !== undefined && { url, docs: `${url}/docs${query(token)}` }),
     ...(address.transport === "socket" && { socket: address.path }),
     ...(address.transport === "named-pipe" && { socket: address.name }),
+    ...(basePath !== "" && { base_url: basePath }),
     token,
     server_id: supervisor.server_id,
     started: supervisor.started.toISOString(),
@@ -29,15 +30,15 @@ export async function greet(
   out: OutputStream,
 ): Promise<void> {
   const { bold, cyan, dim } = out.colors;
-  const { url, socket, token } = record;
+  const { url, socket, token, base_url = "" } = record;
   const name = url ?? socket ?? "";
   const header = token === null ? "" : `-H 'Authorization: Bearer ${token}' `;
   const secret = token === null ? "" : `, token: "${token}"`;
   const [curl, options] =
     url === undefined
       ? [
-          `curl --unix-socket '${name}' ${header}http://localhost/kernelspecs`,
-          `{ socketPath: "${name}"${secret} }`,
+          `curl --unix-socket '${name}' ${header}http://localhost${base_url}/kernelspecs`,
+          `{ socketPath: "${name}"${base_url === "" ? "" : `, basePath: "${base_url}"`}${secret} }`,
         ]
       : [`curl ${header}${url}/kernelspecs`, `{ url: "${url}"${secret} }`];
   const lines = [

@@ -29,6 +29,8 @@ export const ServerRecord = z.looseObject({
   url: z.string().optional(),
   /** A Unix socket or a Windows pipe. */
   socket: z.string().optional(),
+  /** The path under which the server answers, where there is one; `url` has it already. */
+  base_url: z.string().optional(),
   token: z.string().nullable(),
   server_id: z.string(),
   /** ISO 8601. */

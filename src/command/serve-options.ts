@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { Autorestart, LogLevel } from "../../contract/index.ts";
 import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
+import { basePathOf } from "../server/base-path.ts";
 import type { ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";
@@ -12,6 +13,7 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly socket?: string;
+  readonly baseUrl: string;
   /** A file, or `none`. */
   readonly token?: string;
   readonly allowOrigin: readonly string[];
@@ -50,6 +52,14 @@ export function addServeOptions(command: Command): Command {
         "--socket <path>",
         "Unix socket to listen on, instead of TCP (on Windows: a named pipe)",
       ),
+    )
+    .addOption(
+      env(
+        "--base-url <path>",
+        "Path under which everything is served, such as /user/ann/",
+      )
+        .argParser(basePath)
+        .default("/"),
     )
     .addOption(
       new Option(
@@ -175,6 +185,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
         : process.platform === "win32"
           ? { transport: "named-pipe", name: socket }
           : { transport: "socket", path: socket },
+    basePath: options.baseUrl,
     ...(token !== undefined && { token }),
     hosts: options.allowHost,
     origins: options.allowOrigin,
@@ -222,6 +233,14 @@ function list(flags: string, description: string): Option {
       ...value.split(",").filter((one) => one !== ""),
     ])
     .default([], "none");
+}
+
+function basePath(text: string): string {
+  try {
+    return basePathOf(text).path;
+  } catch {
+    throw new InvalidArgumentError("Use a path, such as /user/ann/.");
+  }
 }
 
 function autorestart(text: string): Autorestart {

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { failure } from "../../contract/index.ts";
 
 /** Only path and query are taken, from either form of a request's target. A path may begin with two slashes. */
-export function urlOf({ url = "/" }: IncomingMessage): URL {
+export function urlOf({ url = "/" }: Pick<IncomingMessage, "url">): URL {
   const path = /^[a-z][a-z\d+.-]*:\/\/[^/?#]*(.*)$/i.exec(url)?.[1] ?? url;
   return new URL(`http://localhost${path.startsWith("/") ? "" : "/"}${path}`);
 }

@@ -8,6 +8,7 @@ import { failure } from "../../contract/index.ts";
 import type { Guard } from "../log/guard.ts";
 import { urlOf } from "./address.ts";
 import { toFailure } from "./answers/router.ts";
+import type { BasePath } from "./base-path.ts";
 import type { DoorRequest, UpgradeRequest, Door } from "./door.ts";
 import { gateOf, type GateOptions } from "./gate.ts";
 import { lingerAfter } from "./request-body.ts";
@@ -17,6 +18,7 @@ import { SPAN, spanOf } from "./span.ts";
 import { requestScheduler } from "../time/request-scheduler.ts";
 
 export type DispatcherOptions = GateOptions & {
+  readonly basePath: BasePath;
   readonly doors: readonly Door[];
   readonly guard: Guard;
 };
@@ -28,30 +30,32 @@ export interface Dispatcher {
   /** Answers a request; never rejects. */
   handle(req: IncomingMessage, res: ServerResponse): Promise<void>;
   /** Opens a WebSocket, or answers with a failure; never rejects. */
-  upgrade(request: UpgradeRequest): Promise<void>;
+  upgrade(request: Omit<UpgradeRequest, "url">): Promise<void>;
   close(): void;
 }
 
 export function dispatcherOf({
   doors,
   guard,
+  basePath,
   ...options
 }: DispatcherOptions): Dispatcher {
   const gate = gateOf(options);
   return {
     async handle(req, res) {
       lingerAfter(req, res);
-      const url = urlOf(req);
+      const { url, isOutside } = enter(req, basePath);
       const { method = "" } = req;
       const request: DoorRequest = { req, res, url, method };
-      const door = doorFor(request, doors);
+      const door = isOutside ? undefined : doorFor(request, doors);
       try {
         res.setHeader(SPAN, spanOf(req));
         await requestScheduler.next();
         allowOrigin(res, gate.allowedOrigin(req));
-        const isOpen = door?.isOpen?.(method, url.pathname) ?? false;
+        const isOpen = door?.isOpen?.(method, url.pathname) ?? isOutside;
         const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
         gate.admit(req, url, isOpen || isPreflight);
+        if (isOutside) throw outsideFailure(url, basePath);
         if (method === "OPTIONS") answerOptions(request, doors);
         else if (door === undefined) throw noDoorFailure(request, doors);
         else await door.handle(request);
@@ -60,12 +64,14 @@ export function dispatcherOf({
       }
     },
     async upgrade(request) {
-      const path = request.url.pathname;
+      const { url, isOutside } = enter(request.req, basePath);
+      const { pathname: path } = url;
       try {
-        gate.admit(request.req, request.url, false);
+        gate.admit(request.req, url, isOutside);
+        if (isOutside) throw outsideFailure(url, basePath);
         const door = doors.find((each) => each.upgradesAt?.(path));
         if (door?.upgrade === undefined) throw failure("not_found", { path });
-        await door.upgrade(request);
+        await door.upgrade({ ...request, url });
       } catch (error) {
         const { status, body, reason, cause } = toFailure(error);
         if (reason === "internal") guard.report(cause, "an upgrade");
@@ -76,6 +82,27 @@ export function dispatcherOf({
       for (const door of doors) door.close?.();
     },
   };
+}
+
+interface Entered {
+  readonly url: URL;
+  /** The request is not below the base path; its path is then as it came. */
+  readonly isOutside: boolean;
+}
+
+/** The address below the base path, as the doors know it. It is the request's own address from now on. */
+function enter(req: IncomingMessage, basePath: BasePath): Entered {
+  const url = urlOf(req);
+  if (url.pathname === "/*") return { url, isOutside: false };
+  const below = basePath.below(url.pathname);
+  if (below === undefined) return { url, isOutside: true };
+  url.pathname = below;
+  req.url = below + url.search;
+  return { url, isOutside: false };
+}
+
+function outsideFailure({ pathname: path }: URL, basePath: BasePath) {
+  return failure("not_found", { path, basePath: basePath.path });
 }
 
 /** The door that serves this method and path. */

@@ -11,6 +11,7 @@ import { doorsOf } from "./doors/doors.ts";
 import { sessionSocketsIn } from "./doors/channels/session-socket.ts";
 import { pagesDoor } from "./doors/docs/door.ts";
 import { dispatcherOf } from "./dispatcher.ts";
+import type { BasePath } from "./base-path.ts";
 import type { GateOptions } from "./gate.ts";
 import { markAwaitsContinue } from "./request-body.ts";
 import { CLOSE_TIMEOUT_MS } from "./socket.ts";
@@ -18,6 +19,7 @@ import { sendLastResponse, webSockets } from "./websockets.ts";
 
 export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
   readonly address: Address;
+  readonly basePath: BasePath;
   /** The private directory for the sockets of single sessions. */
   readonly socketDirectory: () => string;
 }
@@ -34,7 +36,7 @@ export interface Listener extends AsyncDisposable {
 /** Resolves when it can answer. Rejects with the system's error if the address is not available. */
 export async function listen(
   service: Service,
-  { address: requested, socketDirectory, ...gate }: ListenOptions,
+  { address: requested, basePath, socketDirectory, ...gate }: ListenOptions,
 ): Promise<Listener> {
   const { guard, faults } = service;
   const { transport } = requested;
@@ -48,8 +50,11 @@ export async function listen(
         guard,
       })
     : undefined;
-  const doors = [...doorsOf(service, { openSessionSocket }), pagesDoor];
-  const dispatcher = dispatcherOf({ ...gate, isLocal, doors, guard });
+  const doors = [
+    ...doorsOf(service, { openSessionSocket }),
+    pagesDoor(basePath),
+  ];
+  const dispatcher = dispatcherOf({ ...gate, basePath, isLocal, doors, guard });
   const http = createServer(
     { maxHeaderSize: HEADERS_LIMIT },
     (req, res) => void dispatcher.handle(req, res),

@@ -1,7 +1,6 @@
 /** WebSockets over Node's HTTP server: handshakes for the doors, and the orderly close. */
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
-import { urlOf } from "./address.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Handshakes } from "./handshakes.ts";
 import { LINGER_MS } from "./request-body.ts";
@@ -34,7 +33,6 @@ export function webSockets(): WebSockets {
       const handshaker = await handshakes();
       await dispatcher.upgrade({
         req,
-        url: urlOf(req),
         accept: (opened) => handshaker.accept(req, stream, head, opened),
         answer: (status, body) => answerUpgrade(req, stream, { status, body }),
       });

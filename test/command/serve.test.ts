@@ -56,6 +56,33 @@ describe("a server", () => {
     expect(await ask("/sessions", { url, token } as Told)).toBe(200);
   });
 
+  test.each([
+    ["a port", () => [] as string[]],
+    [
+      "a socket",
+      ({ folder }: Room) => ["--socket", join(folder, "server.sock")],
+    ],
+  ])("at %s under a path is found by the other commands", async (_, at) => {
+    await using room = new Room();
+    const where = at(room);
+    const server = await room.serve("--base-url", "/user/a%40b/", ...where);
+    expect(await ask("/user/a@b/sessions", told(server))).toBe(200);
+    expect(await ask("/sessions", told(server))).toBe(404);
+    const started = await room.run(["start", "echo", "--id", "work"]);
+    expect(started).toMatchObject({ code: 0, stdout: "work\n" });
+    const { url, socket = url, token } = told(server);
+    const env = { KALLICHORE_SERVER: socket, KALLICHORE_TOKEN: token ?? "" };
+    const { stdout } = await room.run(["ps", "--json"], { env });
+    expect(stdout).toContain('"work"');
+  });
+
+  test.each(["/a?b", "/%zz"])("refuses %s as its path", async (path) => {
+    await using room = new Room();
+    const ended = await room.run(["serve", "--base-url", path]);
+    expect(ended.code).toBe(64);
+    expect(ended.stderr).toContain("Use a path, such as /user/ann/.");
+  });
+
   test("leaves a record that only its user can read, until it ends", async () => {
     await using room = new Room();
     const server = await room.serve();

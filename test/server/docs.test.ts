@@ -32,7 +32,7 @@ describe("the page of the API", () => {
   });
 
   it("shows the document that is served", () => {
-    expect(JSON.parse(openapi().body)).toEqual(document);
+    expect(JSON.parse(openapi("").body)).toEqual(document);
     expect(JSON.parse(dataOf(body))).toEqual(document);
   });
 

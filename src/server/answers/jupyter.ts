@@ -60,13 +60,16 @@ export const jupyter: AnswersTo<typeof contract.jupyter> = {
     return {
       default: preferred ?? "",
       kernelspecs: Object.fromEntries(
-        kernelspecs.map((spec) => [spec.name, describeKernelspec(spec)]),
+        kernelspecs.map((spec) => [
+          spec.name,
+          describeKernelspec(spec, service),
+        ]),
       ),
     };
   },
 
   kernelspec: async ({ input, service }) =>
-    describeKernelspec(await service.kernelspecs.find(input.name)),
+    describeKernelspec(await service.kernelspecs.find(input.name), service),
 
   kernels: ({ service: { supervisor } }) =>
     kernelsOf(supervisor).map(describeKernel),
@@ -366,7 +369,7 @@ function connectionsTo({ jupyterClients, ownership }: Session): number {
   return jupyterClients.connected + (ownership.isTaken ? 1 : 0);
 }
 
-function describeKernelspec(spec: Kernelspec) {
+function describeKernelspec(spec: Kernelspec, { basePath }: Service) {
   const { name, argv, env, display_name, language } = spec;
   const { interrupt_mode, metadata, kernel_protocol_version } = spec;
   return {
@@ -383,7 +386,7 @@ function describeKernelspec(spec: Kernelspec) {
     resources: Object.fromEntries(
       Object.entries(spec.resources).map(([key, file]) => [
         key,
-        `/kernelspecs/${encodeURIComponent(name)}/${encodeURIComponent(file)}`,
+        `${basePath}/kernelspecs/${encodeURIComponent(name)}/${encodeURIComponent(file)}`,
       ]),
     ),
   };

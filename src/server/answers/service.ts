@@ -37,6 +37,8 @@ export interface Service {
   /** Catches the errors of the server's own callbacks. */
   readonly guard: Guard;
   readonly limits: Limits;
+  /** The path under which the server answers, such as `/user/ann`; empty: none. Written in front of paths in answers. */
+  readonly basePath: string;
   /** The Kallichore version that the server reports. */
   readonly reportedVersion: string;
   readonly version: string;

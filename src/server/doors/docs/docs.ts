@@ -7,26 +7,38 @@ import { readPackageFile } from "../../../package/files.ts";
 import { docsPage } from "./docs-page.ts";
 import type { Page } from "./page.ts";
 
-/** Answers `GET /openapi.json`. */
-export function openapi(): Page {
-  documentPage ??= {
-    body: read(
-      "openapi.json",
-      ["./openapi.json", "../openapi.json"],
-      "contract/openapi.json",
-    ),
+/** Answers `GET /openapi.json`: its `servers` has the path under which the server answers. */
+export function openapi(basePath: string): Page {
+  const body = openapiText();
+  return {
+    body: basePath === "" ? body : withServer(body, basePath),
     headers: {
       "content-type": "application/json",
       "cache-control": "no-cache",
     },
   };
-  return documentPage;
 }
-let documentPage: Page | undefined;
+
+function withServer(body: string, basePath: string): string {
+  const document = JSON.parse(body) as object;
+  const url = `${basePath}/`;
+  const servers = [{ url, description: "Where this document came from" }];
+  return JSON.stringify({ ...document, servers });
+}
+
+function openapiText(): string {
+  documentText ??= read(
+    "openapi.json",
+    ["./openapi.json", "../openapi.json"],
+    "contract/openapi.json",
+  );
+  return documentText;
+}
+let documentText: string | undefined;
 
 /** Answers `GET /docs`. */
 export function docs(): Page {
-  htmlPage ??= docsPage(openapi().body, {
+  htmlPage ??= docsPage(openapiText(), {
     script: asset("swagger-ui-bundle.js"),
     style: asset("swagger-ui.css"),
   });

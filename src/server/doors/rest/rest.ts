@@ -88,7 +88,10 @@ export function restDoor(router: AppRouter, service: Service): Door {
       }
       const { status = 200, location } = operation;
       if (location !== undefined) {
-        res.setHeader("location", locationOf(location, data));
+        res.setHeader(
+          "location",
+          service.basePath + locationOf(location, data),
+        );
       }
       if (status === 204) res.writeHead(status).end();
       else await sendJson(res, status, data, timeout_ms);
@@ -115,7 +118,7 @@ export function restDoor(router: AppRouter, service: Service): Door {
   };
 }
 
-/** The path of what was made. */
+/** The path of what was made, below the server's own. */
 function locationOf(template: string, data: unknown): string {
   return template.replace(/\{(\w+)\}/g, (_, name: string) => {
     const members = data as Readonly<Record<string, unknown>>;
