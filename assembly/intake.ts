@@ -18,7 +18,7 @@ import {
   stringLength,
   VALID,
   valueStart,
-  verdictAt,
+  walkWhole,
 } from "./json";
 
 /** Bytes that are read at once. */
@@ -134,10 +134,10 @@ export function take(start: i32, end: i32): i32 {
     if (type < 0) break;
     let isAscii = isAsciiText();
     if (!isEmpty(metadata, metadataLength)) {
-      if (verdictAt(metadata, metadataLength) != VALID) break;
+      if (walkWhole(metadata, metadataLength) != VALID) break;
       isAscii = isAscii && isAsciiText();
     }
-    if (verdictAt(content, contentLength) != VALID) break;
+    if (walkWhole(content, contentLength) != VALID) break;
     isAscii = isAscii && isAsciiText();
     const size = constant + body;
     const frame = size < 126 ? 2 : size < 65_536 ? 4 : 10;
@@ -258,7 +258,7 @@ function isEmpty(at: usize, length: i32): bool {
 
 /** The index of the header's `msg_type` in the host's list of types. -1: another type, or the bytes are not a header. */
 function typeIn(from: usize, length: i32): i32 {
-  if (verdictAt(from, length) != VALID || lacksNotes()) return -1;
+  if (walkWhole(from, length) != VALID || lacksNotes()) return -1;
   let type = -1;
   let hasId = false;
   for (let i = 0; i < notes(); i++) {

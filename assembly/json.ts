@@ -1,11 +1,11 @@
 /**
- * Is this UTF-8 text one JSON value? The walk over the bytes, in WebAssembly.
+ * Checks in WebAssembly whether a UTF-8 text is one JSON value.
  *
  * This is AssemblyScript: TypeScript's syntax with WebAssembly's types. The
- * host writes bytes at `input()` and calls `walk`. A text larger than the
- * memory there is walked piece by piece; where a piece breaks off is kept here,
- * so nothing of the text is looked at twice. `src/jupyter/json-walk.ts` is the
- * same walk in JavaScript: both must say the same of every text.
+ * host writes bytes at `input()` and calls `walk`. A text that is larger than the
+ * memory there is walked piece by piece. The state at the end of a piece is kept,
+ * so no byte is checked twice. `src/jupyter/json-walk.ts` does the same walk in
+ * JavaScript: both must have the same result for every text.
  */
 
 /** Bytes that fit at `input()`. */
@@ -14,17 +14,17 @@ const CAPACITY = 65_536;
 const DEEPEST = 1_000;
 
 const INPUT = memory.data(CAPACITY, 16);
-/** One byte for each array or object that is open: 1 for an object. */
+/** One byte for each open array or object: 1 for an object. */
 const OPEN = memory.data(DEEPEST, 16);
 
-// What `walk` returns.
+// The results of `walk`.
 const MORE = 0;
 export const VALID = 1;
 const NON_FINITE = 2;
 const NOT_JSON = 3;
 const TOO_DEEP = 4;
 
-// What comes next.
+// The states: what the next byte must begin or continue.
 const VALUE = 0;
 const FIRST_ITEM = 1;
 const FIRST_NAME = 2;
@@ -42,16 +42,16 @@ const AFTER_E = 13;
 const AFTER_SIGN = 14;
 const IN_EXPONENT = 15;
 
-// Where the walk is, between two pieces.
+// The state of the walk between two pieces.
 let next: i32 = VALUE;
 let depth: i32 = 0;
 let finite: bool = true;
-/** Bytes at the end of the last piece that belong before the next. */
+/** Bytes at the end of the last piece that belong to the beginning of the next one. */
 let left: i32 = 0;
 
 /**
- * The members of the outermost object, and of the objects in it, in the order in
- * which they stand: noted by the walk of a text that is there as a whole.
+ * Notes of the members of the outermost object, and of the objects in it, in the
+ * order of the text. They are valid after a walk of a whole text.
  */
 const NOTES = 32;
 /** Words of a note. */
@@ -60,13 +60,13 @@ const noted = memory.data(NOTES * NOTE * 4, 4);
 let noteCount: i32 = 0;
 let hasMoreNotes: bool = false;
 
-/** Bytes that the escapes of all strings so far take beyond what they spell. */
+/** The number of bytes by which the escapes in all strings so far are longer than their decoded text. */
 let escaped: i32 = 0;
 let onlyAscii: bool = true;
 
-/** Whether the last string that did not end is broken; else it goes on in the next piece. */
+/** Whether the last string without an end is not valid; otherwise it continues in the next piece. */
 let isBroken: bool = false;
-/** Up to where it is good. */
+/** The end of the valid part of that string. */
 let good: usize = 0;
 
 export function input(): usize {
@@ -101,7 +101,7 @@ export function lacksNotes(): bool {
   return hasMoreNotes;
 }
 
-/** Whether all bytes of the last text are ASCII, where it is JSON. */
+/** Whether all bytes of the last text are ASCII, if the text is JSON. */
 export function isAsciiText(): bool {
   return onlyAscii;
 }
@@ -115,7 +115,7 @@ export function nameStart(index: i32): usize {
   return <usize>load<i32>(noteAt(index), 4);
 }
 
-/** Bytes of the name; -1 where it is written with escapes. */
+/** Bytes of the name; -1 if it has escapes. */
 export function nameLength(index: i32): i32 {
   return load<i32>(noteAt(index), 8);
 }
@@ -124,12 +124,12 @@ export function valueStart(index: i32): usize {
   return <usize>load<i32>(noteAt(index), 12);
 }
 
-/** Bytes between the quotes of a value that is a string; -1 of another. */
+/** Bytes between the quotes of a string value; -1 for another value. */
 export function stringLength(index: i32): i32 {
   return load<i32>(noteAt(index), 16);
 }
 
-/** The same in UTF-8, as it is when decoded; half of a surrogate pair alone counts three. */
+/** The length of the decoded string in UTF-8; an unpaired surrogate counts three bytes. */
 export function decodedLength(index: i32): i32 {
   return load<i32>(noteAt(index), 20);
 }
@@ -152,7 +152,7 @@ function noteName(d: i32, start: usize, end: usize, escapes: i32): void {
   noteCount++;
 }
 
-/** Of the member that was named last: where its value begins, if it is one of this depth. */
+/** Notes the start of the value of the last named member, if that has this depth. */
 function noteValue(d: i32, start: usize): void {
   if (noteCount == 0) return;
   const note = noteAt(noteCount - 1);
@@ -169,13 +169,13 @@ function noteString(d: i32, start: usize, end: usize, escapes: i32): void {
   store<i32>(note, length - escapes, 20);
 }
 
-/** Walks `length` bytes; MORE where it needs the next piece, which never is after the last. */
+/** Walks `length` bytes. Returns MORE if it needs the next piece; never after the last piece. */
 export function walk(length: i32, isLast: bool): i32 {
   return walkFrom(INPUT, length, isLast);
 }
 
-/** What the whole text at `from` is. */
-export function verdictAt(from: usize, length: i32): i32 {
+/** Walks the whole text at `from`. */
+export function walkWhole(from: usize, length: i32): i32 {
   begin();
   return walkFrom(from, length, true);
 }
@@ -352,7 +352,7 @@ function walkFrom(from: usize, length: i32, isLast: bool): i32 {
         state = AFTER;
         continue;
     }
-    break; // the piece ends within something
+    break; // the piece ends inside a token
   }
   next = state;
   depth = d;
@@ -371,7 +371,7 @@ function walkFrom(from: usize, length: i32, isLast: bool): i32 {
   return finite ? VALID : NON_FINITE;
 }
 
-/** Past the closing quote of the string that goes on at `from`; 0 where it does not end. */
+/** Returns the address after the closing quote of the string that continues at `from`; 0 if it does not end. */
 function text(from: usize, end: usize): usize {
   const quote = i8x16.splat(0x22);
   const backslash = i8x16.splat(0x5c);
@@ -429,14 +429,14 @@ function text(from: usize, end: usize): usize {
   return 0;
 }
 
-/** Whether two escapes follow that are one character together. */
+/** Whether the next two escapes are a surrogate pair. */
 function isPair(at: usize, end: usize): bool {
   if ((unitAt(at + 2) & 0xfc00) != 0xd800 || end - at < 12) return false;
   if (load<u16>(at, 6) != 0x755c /* \u */ || !areHex(at + 8)) return false;
   return (unitAt(at + 8) & 0xfc00) == 0xdc00;
 }
 
-/** What four digits name. */
+/** The UTF-16 unit of four hexadecimal digits. */
 function unitAt(at: usize): i32 {
   return (
     (hex(at) << 12) | (hex(at + 1) << 8) | (hex(at + 2) << 4) | hex(at + 3)
@@ -492,7 +492,7 @@ function isEscape(byte: u8): bool {
   }
 }
 
-/** Bytes of the word that begins so; 0 where none does. */
+/** Bytes of the word that begins with `byte`; 0 if there is none. */
 function wordSize(byte: u8): usize {
   switch (byte) {
     case 0x74: // true
@@ -509,7 +509,7 @@ function wordSize(byte: u8): usize {
   }
 }
 
-/** Whether the word that begins with `byte` is there whole. */
+/** Whether the whole word that begins with `byte` is at this address. */
 function isWord(at: usize, byte: u8): bool {
   switch (byte) {
     case 0x74:

@@ -81,7 +81,7 @@ export interface ServiceOptions {
   readonly limits?: Partial<Limits>;
   /** The default policy of sessions: when unused kernels are shut down, and whether kernels that die are started again. Default: neither. */
   readonly policy?: PolicyChange;
-  /** Called with a bug of the server that was caught. The affected operation has ended or was dropped, and the server goes on. The log says more. */
+  /** Called with a bug of the server that was caught. The affected operation has ended or was dropped, and the server continues. The log has details. */
   readonly onFault?: FaultListener | undefined;
   /** The implementation of ZeroMQ for the kernels' sockets. */
   readonly transport?: TransportName;
@@ -233,7 +233,7 @@ export function serviceOf(
       disk: limits.journal_disk_bytes,
       budget: new MemoryBudget(limits.server_memory_bytes),
       diskBudget: new DiskBudget(limits.server_disk_bytes),
-      turn: nextReader,
+      schedule: nextReader,
       directory: () => files.ensure(),
     },
   });

@@ -98,7 +98,7 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
 
 /** The principal of calls that come without an HTTP request. */
 const local: Principal = {
-  who: "local",
+  kind: "local",
   scopes: EVERYTHING,
   client: null,
   span_id: "local",

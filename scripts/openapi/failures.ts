@@ -136,7 +136,7 @@ const because: Partial<Record<Reason, string>> = {
   no_connection_info: "listen EADDRNOTAVAIL 127.0.0.1",
   bad_configuration: "idle_shutdown_hours is 70000; it must be at most 65535",
   forbidden:
-    "The Host header names another machine: ask for localhost, or allow the name with --allow-host",
+    "The Host header names another machine: use localhost, or allow the name with --allow-host",
   bad_request:
     "✖ Invalid input: expected string, received undefined\n  → at code",
   bad_message: "buffers.0 is no base64",

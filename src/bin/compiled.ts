@@ -1,33 +1,36 @@
 /**
- * Keeps what V8 has compiled of this program for its next start, where Node can
- * (from 22.1): in a directory of the user's own, since whoever can write there
- * says what we run. `NODE_DISABLE_COMPILE_CACHE` forbids it, and
- * `NODE_COMPILE_CACHE` names another place, as for any program.
+ * Caches V8's compiled code of this program for its next start, from Node 22.1
+ * on. The cache is in a directory that only the user can write to, because a
+ * writer could change the code that runs. `NODE_DISABLE_COMPILE_CACHE` turns the
+ * cache off, and `NODE_COMPILE_CACHE` names another directory, as for any program.
  */
 import { mkdirSync, statSync } from "node:fs";
 import module from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** Not in the types of the oldest Node that we run on. */
+/** The types of the oldest supported Node lack this function. */
 const { enableCompileCache } = module as unknown as {
   readonly enableCompileCache?: (directory?: string) => unknown;
 };
 
-if (enableCompileCache !== undefined) keepIn(enableCompileCache);
+if (enableCompileCache !== undefined) cacheWith(enableCompileCache);
 
-function keepIn(enable: (directory?: string) => unknown): void {
-  if (process.env["NODE_COMPILE_CACHE"]) return; // it is kept there already
+function cacheWith(enable: (directory?: string) => unknown): void {
+  if (process.env["NODE_COMPILE_CACHE"]) return; // Node has enabled the cache already
   try {
-    const directory = placeOf(process.env, process.platform);
+    const directory = directoryIn(process.env, process.platform);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     if (isOurs(directory)) enable(directory);
   } catch {
-    // Starting slowly is no reason not to start.
+    // Without the cache, the program only starts more slowly.
   }
 }
 
-function placeOf(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): string {
+function directoryIn(
+  env: NodeJS.ProcessEnv,
+  platform: NodeJS.Platform,
+): string {
   const caches =
     platform === "win32"
       ? env["LOCALAPPDATA"]
@@ -37,7 +40,7 @@ function placeOf(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): string {
   return join(caches || join(homedir(), ".cache"), "kallichore", "compiled");
 }
 
-/** Nobody else may write there. Windows keeps a user's own directories so itself. */
+/** Whether no other user may write there. On Windows, a user's own directories are private already. */
 function isOurs(directory: string): boolean {
   const { uid, mode } = statSync(directory);
   const user = process.getuid?.();

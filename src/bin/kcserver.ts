@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Kallichore's command, by Kallichore's name: Positron asks for it in /proc/<pid>/comm. */
+/** The command with Kallichore's own name, which Positron looks for in /proc/<pid>/comm. */
 import "./compiled.ts";
 
 process.title = "kcserver";

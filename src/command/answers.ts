@@ -9,28 +9,28 @@ import type { Terminal } from "./terminal.ts";
 
 export interface InputPrompt {
   readonly prompt: string;
-  /** Whether what is typed shall not be shown. */
+  /** Whether the terminal must not show the typed text. */
   readonly password: boolean;
 }
 
 /** ipykernel reads this as the end of the input. */
 export const END_OF_INPUT = "\u0004";
 
-/** The function resolves with a line, without its line end; with `undefined` if the input has ended or `signal` has aborted. */
+/** Returns a function that resolves with a line, without its line end; with `undefined` if the input has ended or `signal` has aborted. */
 export function inputReader(terminal: Terminal) {
   let lines: AsyncIterator<string> | undefined;
   return async (
-    question: InputPrompt,
+    request: InputPrompt,
     signal: AbortSignal,
   ): Promise<string | undefined> => {
-    if (process.stdin.isTTY) return askPerson(question, terminal, signal);
-    await terminal.err.write(question.prompt);
+    if (process.stdin.isTTY) return askPerson(request, terminal, signal);
+    await terminal.err.write(request.prompt);
     lines ??= createInterface({
       input: process.stdin,
       crlfDelay: Infinity,
     })[Symbol.asyncIterator]();
     const next = await lines.next();
-    await terminal.err.line(); // a terminal would have shown the answer's line end
+    await terminal.err.line(); // a terminal would show the line end of the typed answer
     return next.done === true ? undefined : next.value;
   };
 }
@@ -42,26 +42,26 @@ function askPerson(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const screen = err.isTerminal ? process.stderr : process.stdout;
-  const silence = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const asking: Interface = createInterface({
+  const discard = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const editor: Interface = createInterface({
     input: process.stdin,
-    output: password ? silence : screen,
+    output: password ? discard : screen,
     terminal: true,
     historySize: 0,
   });
   if (password) screen.write(prompt);
   return new Promise((resolve) => {
-    const abort = () => asking.close();
+    const abort = () => editor.close();
     signal.addEventListener("abort", abort);
-    asking.on("SIGINT", () => process.kill(process.pid, "SIGINT")); // the terminal does not say it while we read keys
-    asking.on("close", () => {
+    editor.on("SIGINT", () => process.kill(process.pid, "SIGINT")); // in raw mode, the terminal sends no signal for Ctrl-C
+    editor.on("close", () => {
       signal.removeEventListener("abort", abort);
       resolve(undefined);
     });
-    asking.question(password ? "" : prompt, (answer) => {
+    editor.question(password ? "" : prompt, (answer) => {
       if (password) screen.write("\n");
       resolve(answer);
-      asking.close();
+      editor.close();
     });
   });
 }

@@ -1,4 +1,4 @@
-/** `kallichore attach`: a conversation with a session that goes on without us. */
+/** `kallichore attach`: a prompt on a session. The session continues when the command ends. */
 import { Command } from "commander";
 import type { Client } from "../../client/index.ts";
 import {
@@ -74,7 +74,7 @@ async function attach(
     return await watch(name, server.client, { ending, terminal });
   }
   if (!process.stdin.isTTY || !terminal.out.isTerminal) {
-    throw new CommandError("usage", "A conversation needs a terminal", {
+    throw new CommandError("usage", "The prompt needs a terminal", {
       hint: `To run code in the session: kallichore exec -s ${name} CODE`,
     });
   }

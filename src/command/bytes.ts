@@ -1,9 +1,9 @@
-/** Numbers of bytes as people write them: 67108864, 512K, 64M, 1G. */
+/** Parses numbers of bytes as people write them: 67108864, 512K, 64M, 1G. */
 import { InvalidArgumentError } from "commander";
 
 const units = { "": 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
 
-/** For an option of commander's: what is said, which is `least` or more. */
+/** A parser for an option of commander; accepts `least` or more. */
 export function bytes(least: number) {
   return (text: string): number => {
     const [, number, unit = ""] = /^(\d+)([KMG]?)B?$/i.exec(text) ?? [];
@@ -11,7 +11,7 @@ export function bytes(least: number) {
       Number(number) * units[unit.toUpperCase() as keyof typeof units];
     if (Number.isSafeInteger(value) && value >= least) return value;
     throw new InvalidArgumentError(
-      "It is a number of bytes, such as 67108864, 512K, 64M or 1G.",
+      `Use a number of bytes, such as 67108864, 512K, 64M or 1G; at least ${least}.`,
     );
   };
 }

@@ -5,11 +5,11 @@ import { whyOf } from "./why.ts";
 
 export interface Code {
   readonly text: string;
-  /** Nobody can answer `input()` from there any more. */
+  /** Standard input has been read to its end, so it cannot answer `input()`. */
   readonly isFromStdin: boolean;
 }
 
-/** `argument`, or `file`, or what is piped in. Throws `usage`. */
+/** Reads `argument`, or `file`, or standard input. Throws `usage`. */
 export async function readCode(
   argument: string | undefined,
   file: string | undefined,
@@ -24,8 +24,8 @@ export async function readCode(
     return { text: await fileText(file), isFromStdin: false };
   }
   if (argument === undefined && file === undefined && process.stdin.isTTY) {
-    throw new CommandError("usage", "There is no code to run", {
-      hint: "Try: kallichore exec 'print(6 * 7)'\nOr, for more than one line: kallichore exec -f FILE",
+    throw new CommandError("usage", "No code was given", {
+      hint: "For example: kallichore exec 'print(6 * 7)'\nTo run a file: kallichore exec -f FILE",
     });
   }
   return { text: await stdinText(), isFromStdin: true };
@@ -48,7 +48,7 @@ async function stdinText(): Promise<string> {
   return text(Buffer.concat(chunks));
 }
 
-/** Without the mark that some editors put first. */
+/** Decodes UTF-8 without the byte order mark that some editors write. */
 function text(bytes: Buffer): string {
   return bytes.toString("utf8").replace(/^\uFEFF/, "");
 }

@@ -1,12 +1,12 @@
 /**
- * Completion for shells: a small script for each, which asks the hidden command
- * `__names` for what only the running server knows.
+ * Completion for shells: a small script for each shell. The script calls the
+ * hidden command `__names` for names that only the running server knows.
  */
 import { Argument, Command } from "commander";
 import { type CommandContext, examples } from "./context.ts";
 import { findServer } from "./find-server.ts";
 
-/** Milliseconds: whoever presses Tab waits no longer. */
+/** A person who presses Tab waits this long at most. */
 const TIMEOUT_MS = 1_000;
 
 const shells = ["bash", "zsh", "fish"] as const;
@@ -32,17 +32,17 @@ export function completionCommand(context: CommandContext): Command {
     )
     .action(async (shell: Shell, _options: unknown, command: Command) => {
       await context.terminal.out.write(
-        scriptFor(shell, vocabulary(command.parent)),
+        scriptFor(shell, factsOf(command.parent)),
       );
     });
 }
 
-/** Prints names, one a line, and nothing where they are not to be had in time. */
+/** Prints names, one a line; nothing if they are not available in time. */
 export function namesCommand(context: CommandContext): Command {
   return new Command("__names")
     .addArgument(new Argument("<kind>").choices(["sessions", "kernels"]))
     .action(async (kind: "sessions" | "kernels") => {
-      const names = await Promise.race([namesOf(kind), late()]);
+      const names = await Promise.race([namesOf(kind), noneAfterTimeout()]);
       for (const name of names) await context.terminal.out.line(name);
     });
 }
@@ -57,11 +57,11 @@ async function namesOf(kind: "sessions" | "kernels"): Promise<string[]> {
     }
     return (await client.kernelspecs()).kernelspecs.map(({ name }) => name);
   } catch {
-    return []; // nobody asked for a message here
+    return []; // a message would disturb the command line that is being typed
   }
 }
 
-function late(): Promise<string[]> {
+function noneAfterTimeout(): Promise<string[]> {
   return new Promise((resolve) =>
     setTimeout(() => resolve([]), TIMEOUT_MS).unref(),
   );
@@ -71,11 +71,11 @@ interface CommandFacts {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly string[];
-  /** What its arguments are. */
+  /** The kind of its arguments. */
   readonly argument: "sessions" | "kernels" | "shells" | undefined;
 }
 
-function vocabulary(program: Command | null): CommandFacts[] {
+function factsOf(program: Command | null): CommandFacts[] {
   const commands = program?.commands ?? [];
   return commands
     .filter((command) => !command.name().startsWith("__"))
@@ -100,19 +100,19 @@ function argumentOf(command: Command): CommandFacts["argument"] {
   }
 }
 
-function scriptFor(shell: Shell, words: readonly CommandFacts[]): string {
+function scriptFor(shell: Shell, commands: readonly CommandFacts[]): string {
   switch (shell) {
     case "bash":
-      return bash(words);
+      return bash(commands);
     case "zsh":
-      return `autoload -Uz bashcompinit && bashcompinit\n${bash(words)}`;
+      return `autoload -Uz bashcompinit && bashcompinit\n${bash(commands)}`;
     case "fish":
-      return fish(words);
+      return fish(commands);
   }
 }
 
-function bash(words: readonly CommandFacts[]): string {
-  const cases = words.map(({ name, options, argument }) => {
+function bash(commands: readonly CommandFacts[]): string {
+  const cases = commands.map(({ name, options, argument }) => {
     const names =
       argument === undefined
         ? ""
@@ -130,7 +130,7 @@ function bash(words: readonly CommandFacts[]): string {
       COMPREPLY=($(compgen -f -- "$current")); return ;;
   esac
   if [ -z "$words" ]; then
-  if [ "$COMP_CWORD" -eq 1 ]; then words="${words.map(({ name }) => name).join(" ")} --help --version"
+  if [ "$COMP_CWORD" -eq 1 ]; then words="${commands.map(({ name }) => name).join(" ")} --help --version"
   else case \${COMP_WORDS[1]} in
 ${cases.join("\n")}
   esac; fi; fi
@@ -140,10 +140,10 @@ complete -F _kallichore kallichore
 `;
 }
 
-function fish(words: readonly CommandFacts[]): string {
+function fish(commands: readonly CommandFacts[]): string {
   const quote = (text: string) => `'${text.replaceAll("'", "\\'")}'`;
   const lines = ["complete -c kallichore -f"];
-  for (const { name, summary, options, argument } of words) {
+  for (const { name, summary, options, argument } of commands) {
     const when = quote(`__fish_seen_subcommand_from ${name}`);
     lines.push(
       `complete -c kallichore -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,

@@ -1,4 +1,4 @@
-/** What every command is given, and the options that they share. */
+/** The context that every command receives, and the options that commands share. */
 import { type Command, Option } from "commander";
 import type { ExitCode } from "./exit.ts";
 import type { ServerChoice } from "./find-server.ts";
@@ -16,8 +16,8 @@ export interface JsonOption {
 
 export type CommonOptions = JsonOption & ServerChoice;
 
-export function withJson(command: Command, what: string): Command {
-  return command.option("--json", what);
+export function withJson(command: Command, help: string): Command {
+  return command.option("--json", help);
 }
 
 export function withServer(command: Command): Command {
@@ -34,13 +34,13 @@ export function withServer(command: Command): Command {
     );
 }
 
-/** The section "Examples" of a help text: one command a line, with what it does. */
+/** The section "Examples" of a help text: one command a line, with its effect. */
 export function examples(
-  ...lines: readonly (readonly [command: string, what: string])[]
+  ...lines: readonly (readonly [command: string, effect: string])[]
 ): string {
   const width = Math.max(...lines.map(([command]) => command.length));
   const shown = lines.map(
-    ([command, what]) => `  $ ${command.padEnd(width)}  # ${what}`,
+    ([command, effect]) => `  $ ${command.padEnd(width)}  # ${effect}`,
   );
   return ["", "Examples:", ...shown].join("\n");
 }

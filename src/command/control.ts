@@ -22,7 +22,7 @@ interface Action {
   readonly description: string;
   readonly doing: string;
   readonly done: string;
-  readonly example: readonly [command: string, what: string];
+  readonly example: readonly [command: string, effect: string];
   run(session: Session): Promise<void>;
 }
 
@@ -75,10 +75,10 @@ const actions: Readonly<Record<string, Action>> = {
 };
 
 export function controlCommands(context: CommandContext): Command[] {
-  return Object.entries(actions).map(([name, deed]) => {
+  return Object.entries(actions).map(([name, action]) => {
     const command = new Command(name)
-      .summary(deed.summary)
-      .description(deed.description)
+      .summary(action.summary)
+      .description(action.description)
       .argument(
         "<session...>",
         "Id of a session, or an unambiguous beginning of it",
@@ -88,7 +88,7 @@ export function controlCommands(context: CommandContext): Command[] {
       .addHelpText(
         "after",
         [
-          examples(deed.example),
+          examples(action.example),
           "",
           exitHelp(["ok", "kernel_died", "refused"]),
         ].join("\n"),
@@ -96,7 +96,7 @@ export function controlCommands(context: CommandContext): Command[] {
       .action(async (names: string[], options: CommonOptions) => {
         await using server = await openServer(options);
         context.finish(
-          await runAction(deed, names, {
+          await runAction(action, names, {
             ...options,
             client: server.client,
             terminal: context.terminal,
@@ -106,7 +106,7 @@ export function controlCommands(context: CommandContext): Command[] {
   });
 }
 
-/** Runs the action for each session in turn. A failure does not stop the others; it is thrown if there is only one session. */
+/** Runs the action for each session, one after the other. It continues after a failure; if there is only one session, it throws the failure. */
 async function runAction(
   action: Action,
   names: readonly string[],
@@ -143,7 +143,7 @@ async function runAction(
   return exit;
 }
 
-/** A name for which the command could not do its work. */
+/** A session for which the action failed. */
 interface Failed {
   readonly name: string;
   readonly message: string;

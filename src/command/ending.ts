@@ -1,14 +1,14 @@
 /**
- * What can end a running command before its time: Ctrl-C and the other
- * signals, a reader that left, a server that went away. It ends once, for the
- * first of these reasons, and then everything that it began has to end too.
+ * Ends a running command early: at Ctrl-C or another signal, if the reader of its
+ * output has left, or if its server is lost. A command ends once, for the first
+ * of these reasons, and then it ends everything that it started.
  */
 import type { Client } from "../../client/index.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
 import { exitOf, onSignals } from "./signals.ts";
 import type { OutputStream } from "./terminal.ts";
 
-/** After the end: with this many further signals the process exits without waiting. */
+/** After the end, this many further signals make the process exit without waiting. */
 const SIGNALS_TO_EXIT = 3;
 
 export class Ending implements Disposable {
@@ -18,7 +18,7 @@ export class Ending implements Disposable {
   #interrupt: (() => void) | undefined;
   #laterSignals = 0;
 
-  /** `gone` aborts when the reader of our output has left. */
+  /** `gone` aborts when the reader of the output has left. */
   constructor(gone: AbortSignal) {
     this.#signals = onSignals((signal) => {
       const interrupt = this.#interrupt;
@@ -49,16 +49,16 @@ export class Ending implements Disposable {
     this.#interrupt = interrupt;
   }
 
-  /** Without an error, the person knows the reason already. */
+  /** Default of `error`: an error that is not reported, because the person knows the reason. */
   end(
     exit: ExitCode,
-    error = new CommandError(exit, exits[exit][1], { isSaid: true }),
+    error = new CommandError(exit, exits[exit][1], { isKnown: true }),
   ): void {
     this.#exit ??= exit;
     this.#end.abort(error);
   }
 
-  /** The result of `work`. Rejects with the signal's reason as soon as the end comes. */
+  /** Resolves with the result of `work`. Rejects with the signal's reason as soon as the command ends. */
   async orEnd<T>(work: Promise<T>): Promise<T> {
     const { signal } = this;
     signal.throwIfAborted();
@@ -87,7 +87,7 @@ export class Ending implements Disposable {
 
 const RECONNECT_TIMEOUT_MS = 10_000;
 
-/** Ends the command when its server does not come back. */
+/** Ends the command if the connection to its server is lost and cannot be restored in time. */
 export function watchConnection(
   { connection }: Client,
   ending: Ending,
@@ -102,10 +102,10 @@ export function watchConnection(
     }
     if (timer !== undefined) return;
     void err.line(
-      err.colors.dim("The connection to the server was lost; trying again"),
+      err.colors.dim("The connection to the server was lost; connecting again"),
     );
     timer = setTimeout(() => {
-      const message = `The server has gone: ${connection.error?.message ?? "it does not answer"}`;
+      const message = `The connection to the server was lost: ${connection.error?.message ?? "the server does not answer"}`;
       ending.end("refused", new CommandError("refused", message));
     }, RECONNECT_TIMEOUT_MS);
   });

@@ -1,4 +1,4 @@
-/** `kallichore exec`: code runs, what it says is said, and how it ended is the exit code. */
+/** `kallichore exec`: runs code, prints its output, and exits with a code that says how the code ended. */
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Client, Session } from "../../client/index.ts";
@@ -175,7 +175,7 @@ async function connect(options: ExecOptions): Promise<ServerConnection> {
 
 interface ExecTarget {
   readonly session: Session;
-  /** Whether it ends with the command. */
+  /** Whether the session ends with the command. */
   readonly isOurs: boolean;
   readonly described: { readonly session_id: string; readonly kernel: string };
 }
@@ -208,7 +208,7 @@ async function sessionFor(
   };
 }
 
-/** Ends a session of ours, at once where the command was cut short. How the code ended is what is told, not this. */
+/** Ends the command's own session; kills its kernel if the command was cut short. Errors are ignored, because the command reports how the code ended. */
 async function leave(
   { session, isOurs }: ExecTarget,
   isCutShort: boolean,
@@ -216,22 +216,22 @@ async function leave(
   try {
     if (isOurs && isCutShort) await session.kill();
   } catch {
-    // It has no kernel any more, or none yet.
+    // The session has no kernel.
   }
   try {
     await session[Symbol.asyncDispose]();
   } catch {
-    // The server has gone, and the session with it.
+    // The server has ended, and the session with it.
   }
 }
 
-/** Days, in seconds: timers take no more. */
+/** Seconds: 14 days. A timer cannot be set for much longer. */
 const LONGEST = 14 * 86_400;
 
 function seconds(text: string): number {
   const value = Number(text);
   if (text !== "" && value > 0 && value <= LONGEST) return value;
   throw new InvalidArgumentError(
-    "It is a number of seconds, such as 90 or 0.5.",
+    `Use a number of seconds, such as 90 or 0.5; at most ${LONGEST}.`,
   );
 }

@@ -1,7 +1,7 @@
 /**
- * How a command ends: the exit codes that scripts may rely on, and the one
- * error that a command throws at the person who typed it. A code, once shipped,
- * keeps its meaning.
+ * How a command ends: the exit codes that scripts may rely on, and the error
+ * that a command throws for the person who typed it. An exit code keeps its
+ * meaning for ever.
  */
 import type { Reason } from "../../contract/index.ts";
 
@@ -14,7 +14,7 @@ export const exits = {
     "the server, session or kernel was not found, or the server refused",
   ],
   usage: [64, "the command line is not valid"],
-  accident: [70, "a bug in kallichore; please report it"],
+  internal_error: [70, "a bug in kallichore; please report it"],
   timeout: [124, "--timeout was reached"],
   hangup: [129, "the terminal was closed (SIGHUP)"],
   interrupted: [130, "interrupted (Ctrl-C)"],
@@ -24,15 +24,15 @@ export const exits = {
 
 export type ExitCode = keyof typeof exits;
 
-/** What was wrong, and what to do. */
+/** An error with a message and a hint for the person who typed the command. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
   readonly exit: ExitCode;
-  /** What to do about it; lines of its own. */
+  /** What the person can do; printed on lines of its own. */
   readonly hint: string | undefined;
-  /** Its name among the failures of the contract, for programs. */
+  /** The contract's name of the failure, for programs. */
   readonly reason: Reason | undefined;
-  /** Whoever typed the command knows it already. */
+  /** Whether the person knows the reason already, so that no message is printed. */
   readonly isKnown: boolean;
 
   constructor(
@@ -41,12 +41,12 @@ export class CommandError extends Error {
     {
       hint,
       reason,
-      isSaid = false,
+      isKnown = false,
       cause,
     }: {
       hint?: string | undefined;
       reason?: Reason | undefined;
-      isSaid?: boolean;
+      isKnown?: boolean;
       cause?: unknown;
     } = {},
   ) {
@@ -54,13 +54,13 @@ export class CommandError extends Error {
     this.exit = exit;
     this.hint = hint;
     this.reason = reason;
-    this.isKnown = isSaid;
+    this.isKnown = isKnown;
   }
 }
 
-/** As `--help` shows it. */
-export function exitHelp(of: readonly ExitCode[]): string {
-  const lines = of.map((name) => {
+/** The section "Exit codes" of a help text. */
+export function exitHelp(names: readonly ExitCode[]): string {
+  const lines = names.map((name) => {
     const [code, meaning] = exits[name];
     return `  ${String(code).padEnd(4)} ${meaning}`;
   });

@@ -31,11 +31,11 @@ interface ServerAddress {
     | { readonly url: string }
     | { readonly socketPath: string; readonly basePath?: string | undefined };
   readonly token: string | undefined;
-  /** From a record: so that another server at the same address is noticed. */
+  /** Known if the address is from a record. It shows whether another server has the address now. */
   readonly server_id?: string | undefined;
 }
 
-/** Milliseconds: it is on this machine, or as good as. */
+/** The server is on this machine or near it. */
 const TIMEOUT_MS = 3_000;
 
 /** Throws `refused` if no server runs. */
@@ -45,7 +45,7 @@ export async function openServer(
   const found = await findServer(choice);
   if (found !== undefined) return found;
   throw new CommandError("refused", "No server of yours is running", {
-    hint: "Start one with: kallichore serve\nOr name one with: --server URL (and KALLICHORE_TOKEN)",
+    hint: "To start a server: kallichore serve\nTo use another server: --server URL, with its token in KALLICHORE_TOKEN",
   });
 }
 
@@ -60,12 +60,12 @@ export async function findServer(
     const address = addressNamed(named, token);
     const client = clientAt(address);
     try {
-      await assertThere(client, address);
+      await assertReachable(client, address);
     } catch (cause) {
       client.close();
       const why = whyOf(cause);
       throw new CommandError("refused", `No server at ${named}: ${why}`, {
-        hint: "See which of yours run with: kallichore servers",
+        hint: "To see your running servers: kallichore servers",
         cause,
       });
     }
@@ -76,19 +76,19 @@ export async function findServer(
     if (address === undefined) continue;
     const client = clientAt({ ...address, token: token ?? address.token });
     try {
-      await assertThere(client, address);
+      await assertReachable(client, address);
       return connected(client);
     } catch {
-      client.close(); // it is ending, or does not answer: try the next
+      client.close(); // this server is ending, or does not answer
     }
   }
   return undefined;
 }
 
-/** Bytes. The command is the only reader, and a slow pipe must not lose output. */
+/** Bytes. The command is the only reader, and output must not be lost if it writes to a slow pipe. */
 const JOURNAL = 512 * 1024 * 1024;
 
-/** Starts a server in this process that ends with the command. */
+/** Starts a server in this process. It ends with the command. */
 export async function startEmbedded(): Promise<ServerConnection> {
   const dirs = process.env["KALLICHORE_KERNELSPEC_DIR"] ?? "";
   const sockets = process.env["KALLICHORE_KERNEL_SOCKETS"];
@@ -136,7 +136,7 @@ function addressNamed(named: string, given: string | undefined): ServerAddress {
     throw new CommandError(
       "refused",
       `No kallichore server of yours has process id ${named}`,
-      { hint: "See which run with: kallichore servers" },
+      { hint: "To see your running servers: kallichore servers" },
     );
   }
   return /^https?:\/\//.test(named)
@@ -158,7 +158,7 @@ function isSameUrl(named: string, url: string | undefined): boolean {
   return new URL(named).origin === new URL(url).origin;
 }
 
-async function assertThere(
+async function assertReachable(
   { trpc }: Client,
   { server_id }: ServerAddress,
 ): Promise<void> {

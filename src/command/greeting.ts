@@ -1,4 +1,4 @@
-/** What a server says about itself: to the other commands (its record), and to the person who started it. */
+/** Describes a running server: in its record, for the other commands, and in a text for the person who started it. */
 import type { RunningServer } from "../serve.ts";
 import { VERSION } from "../package/version.ts";
 import { startTimeOf } from "../host/process-table.ts";
@@ -24,7 +24,7 @@ export function recordOf(server: RunningServer): ServerRecord {
   };
 }
 
-/** Where it listens, where the documentation is, and how to try it. */
+/** Prints the server's address, the address of its documentation, and how to try it. */
 export async function greet(
   record: ServerRecord,
   out: OutputStream,
@@ -58,7 +58,7 @@ function query(token: string | null): string {
   return token === null ? "" : `?token=${encodeURIComponent(token)}`;
 }
 
-/** Who listens everywhere is best called on this machine. */
+/** A server that listens on all addresses is reached on loopback. */
 function reachable(url: string): string {
   return url
     .replace("//0.0.0.0:", "//127.0.0.1:")

@@ -1,4 +1,4 @@
-/** `kallichore kernels`: what can be started here. */
+/** `kallichore kernels`: lists the kernels that can be started. */
 import { Command } from "commander";
 import {
   type CommonOptions,
@@ -69,10 +69,10 @@ async function kernels(
   );
   if (rows.length === 0) {
     await err.line(
-      "There are no kernels. For Python: pip install ipykernel && python -m ipykernel install --user",
+      "No kernels were found. For Python: pip install ipykernel && python -m ipykernel install --user",
     );
   } else {
-    const head = ["NAME", "LANGUAGE", "CALLED", "WHERE"];
+    const head = ["NAME", "LANGUAGE", "DISPLAY NAME", "DIRECTORY"];
     await out.line(table(head, rows, out.colors));
   }
   for (const { path, message } of found.problems) {

@@ -1,4 +1,4 @@
-/** `--label key=value`, as often as it is wanted. */
+/** The option `--label key=value`, which may be repeated. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Labels } from "../../contract/index.ts";
 
@@ -6,24 +6,24 @@ export interface LabelOption {
   readonly label?: Readonly<Record<string, string>> | undefined;
 }
 
-export function withLabels(command: Command, what: string): Command {
-  return command.addOption(labelOption(what));
+export function withLabels(command: Command, help: string): Command {
+  return command.addOption(labelOption(help));
 }
 
-export function labelOption(what: string): Option {
-  return new Option("--label <key=value>", `${what}; repeatable`).argParser(
+export function labelOption(help: string): Option {
+  return new Option("--label <key=value>", `${help}; repeatable`).argParser(
     (text: string, before: Labels | undefined): Labels => {
       const at = text.indexOf("=");
       const labels = { ...before, [text.slice(0, at)]: text.slice(at + 1) };
       if (at > 0 && Labels.safeParse(labels).success) return labels;
       throw new InvalidArgumentError(
-        "It is a name and a value, such as team=stats: letters, digits and . _ / - make a name.",
+        "Use KEY=VALUE, such as team=stats. A key has letters, digits and the characters . _ / -",
       );
     },
   );
 }
 
-/** For a session that is made; nothing where nothing was said. */
+/** The field `labels` of a new session; no field without the option. */
 export function labelled({ label }: LabelOption): { labels?: Labels } {
   return label === undefined ? {} : { labels: { ...label } };
 }

@@ -12,21 +12,21 @@ export async function findSession(
   const sessions = await client.sessions.list();
   const exact = sessions.find(({ session_id }) => session_id === name);
   if (exact !== undefined) return exact;
-  const begun = sessions.filter(({ session_id }) =>
+  const matching = sessions.filter(({ session_id }) =>
     session_id.startsWith(name),
   );
-  const [only, ...others] = begun;
+  const [only, ...others] = matching;
   if (only !== undefined && others.length === 0 && name !== "") return only;
-  const ids = (begun.length > 1 ? begun : sessions).map(
+  const ids = (matching.length > 1 ? matching : sessions).map(
     ({ session_id }) => session_id,
   );
   const message =
-    begun.length > 1
-      ? `${name} is the beginning of several sessions`
+    matching.length > 1
+      ? `The ids of several sessions begin with ${name}`
       : `There is no session ${name}`;
   throw new CommandError("refused", message, {
     reason: "session_not_found",
-    hint: meant(name, ids, "kallichore start KERNEL makes a session."),
+    hint: suggestion(name, ids, "To start one: kallichore start KERNEL"),
   });
 }
 
@@ -43,7 +43,7 @@ export async function findRunning(
     `Session ${session_id} has no running kernel`,
     {
       reason: "session_not_running",
-      hint: `Start one in it with: kallichore restart ${session_id}`,
+      hint: `To start its kernel: kallichore restart ${session_id}`,
     },
   );
 }
@@ -77,10 +77,10 @@ export async function findKernel(
   }
   throw new CommandError("refused", `There is no kernel ${name}`, {
     reason: "kernelspec_not_found",
-    hint: meant(
+    hint: suggestion(
       name,
       names,
-      "kallichore kernels says what is wrong with those that cannot be read.",
+      "To see why kernelspecs cannot be used: kallichore kernels",
     ),
   });
 }
@@ -93,7 +93,7 @@ export function directoryOf(cwd: string | undefined) {
       working_directory_required: false,
     };
   }
-  const isHome = cwd === "~" || cwd.startsWith("~/"); // the server's user's
+  const isHome = cwd === "~" || cwd.startsWith("~/"); // the server resolves it: the home directory of its own user
   return {
     working_directory: isHome ? cwd : resolve(cwd),
     working_directory_required: true,
@@ -102,7 +102,8 @@ export function directoryOf(cwd: string | undefined) {
 
 const MOST_LISTED = 12;
 
-function meant(
+/** `otherwise` is the hint if there are no names. */
+function suggestion(
   name: string,
   names: readonly string[],
   otherwise: string,

@@ -1,4 +1,4 @@
-/** Pictures that code shows: saved where they were asked for, else named. No file is ever overwritten. */
+/** Pictures in the output of code: saved in a directory if one is given, else only described. No file is overwritten. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { MimeBundle } from "../../client/index.ts";
@@ -6,7 +6,7 @@ import { CommandError } from "./exit.ts";
 import { size } from "./table.ts";
 import { whyOf } from "./why.ts";
 
-/** What is kept of a display that comes in several formats: the first of these. */
+/** Of a display with several formats, the first one in this list is saved. */
 const formats: readonly (readonly [mime: string, extension: string])[] = [
   ["image/png", "png"],
   ["image/svg+xml", "svg"],
@@ -15,7 +15,7 @@ const formats: readonly (readonly [mime: string, extension: string])[] = [
   ["image/webp", "webp"],
   ["application/pdf", "pdf"],
 ];
-/** Kept where there is nothing else to show. */
+/** Saved if the display has no other format that can be shown. */
 const page = ["text/html", "html"] as const;
 
 export interface Picture {
@@ -40,7 +40,7 @@ export function pictureIn(data: MimeBundle): Picture | undefined {
   };
 }
 
-/** A format's text; some kernels say it in pieces. */
+/** The text of a format; some kernels send it as a list of pieces. */
 export function textIn(data: MimeBundle, mime: string): string | undefined {
   const value = data[mime];
   if (typeof value === "string") return value;
@@ -51,32 +51,32 @@ export function describePicture({ mime, bytes }: Picture): string {
   return `${mime}, ${size(bytes.length)}`;
 }
 
-/** Resolves with the new file's path. Throws `refused` where it cannot be written. */
+/** Resolves with the new file's path. Rejects with `refused` if the file cannot be written. */
 export type SavePicture = (picture: Picture) => Promise<string>;
 
-/** Saves pictures in a folder, and numbers them. */
-export function savingIn(folder: string): SavePicture {
+/** Saves pictures in a directory, and numbers them. */
+export function savingIn(directory: string): SavePicture {
   let last = 0;
   return async ({ extension, bytes }) => {
     try {
-      await mkdir(folder, { recursive: true });
+      await mkdir(directory, { recursive: true });
       for (;;) {
         last += 1;
-        const path = join(folder, `picture-${last}.${extension}`);
-        if (await wrote(path, bytes)) return path;
+        const path = join(directory, `picture-${last}.${extension}`);
+        if (await writeNew(path, bytes)) return path;
       }
     } catch (cause) {
       throw new CommandError(
         "refused",
-        `A picture cannot be saved in ${folder}: ${whyOf(cause)}`,
+        `A picture cannot be saved in ${directory}: ${whyOf(cause)}`,
         { cause },
       );
     }
   };
 }
 
-/** False where the name is taken. */
-async function wrote(path: string, bytes: Buffer): Promise<boolean> {
+/** Resolves with false if the file exists already. */
+async function writeNew(path: string, bytes: Buffer): Promise<boolean> {
   try {
     await writeFile(path, bytes, { flag: "wx" });
     return true;

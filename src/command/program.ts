@@ -18,7 +18,7 @@ import { report } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { openTerminal } from "./terminal.ts";
 
-/** Resolves with the exit code, once all output has been read, or nobody reads any more. Never rejects. */
+/** Resolves with the exit code when all output has been read, or its reader has left. Never rejects. */
 export async function run(args: readonly string[]): Promise<number> {
   const terminal = openTerminal();
   let exit: ExitCode = "ok";
@@ -36,7 +36,7 @@ export async function run(args: readonly string[]): Promise<number> {
     } else exit = await report(error, json, terminal);
   }
   await terminal.flush();
-  // A command that ends because nobody reads its output looks like one that SIGPIPE ended.
+  // If the reader of the output has left, the exit code is that of a command which SIGPIPE ended.
   return exits[isBrokenPipe(terminal.gone) ? "broken_pipe" : exit][0];
 }
 
@@ -44,7 +44,7 @@ function programOf(context: CommandContext): Command {
   const { out, err } = context.terminal;
   const program = new Command("kallichore")
     .description(
-      "Run code on Jupyter kernels, and run the server that keeps kernels for others.",
+      "Run code on Jupyter kernels, and run a server that keeps kernels for other programs.",
     )
     .version(VERSION, "-V, --version", "Print the version")
     .helpOption("-h, --help", "Print help")

@@ -1,25 +1,25 @@
 /**
- * A line at a time from the person at the terminal, with editing, history and
- * completion. One for the whole conversation: what is typed or pasted before it
- * is asked for waits, and is the answer to the next question.
+ * Reads lines from the person at the terminal, with editing, history and
+ * completion. One prompt serves the whole conversation: lines that are typed or
+ * pasted early wait in a queue, and the next requests for a line take them.
  */
 import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";
 
 export interface PromptOptions {
-  /** What could stand at the end of `line`: the candidates, and the part of it that they would replace. */
+  /** Completes the end of `line`: resolves with the candidates, and the part of the line that they replace. */
   readonly complete: (
     line: string,
   ) => Promise<[candidates: string[], part: string]>;
-  /** Ctrl-C. */
+  /** Called at Ctrl-C. */
   readonly interrupted: () => void;
   /** The newest first. */
   readonly history: readonly string[];
 }
 
 const HISTORY_LIMIT = 1_000;
-/** Lines that wait; beyond it the rest of what was pasted is dropped, as a terminal's own buffer would. */
-const MOST_LINES = 10_000;
+/** Lines in the queue. The prompt drops further pasted lines, as a terminal's own buffer does. */
+const QUEUE_LIMIT = 10_000;
 
 export class Prompt implements Disposable {
   readonly #interface: Interface;
@@ -32,9 +32,9 @@ export class Prompt implements Disposable {
   });
   #isMuted = false;
   readonly #lines: string[] = [];
-  /** What Up and Down go through, the newest first: code only, never an answer. */
+  /** The lines for Up and Down, the newest first: code only, never an answer. */
   #history: readonly string[];
-  /** The line editor's own list, which it hands out with its first line. */
+  /** The line editor's own list, which it publishes with its first line. */
   #editorHistory: string[] | undefined;
   #resolveLine: ((line: string | undefined) => void) | undefined;
   #isClosed = false;
@@ -59,7 +59,7 @@ export class Prompt implements Disposable {
       },
     });
     this.#interface.setPrompt("");
-    // The editor takes every line into its history; which of them belong there is decided here.
+    // The editor adds every line to its history; this class decides which lines stay.
     this.#interface.on("history", (lines: string[]) => {
       this.#editorHistory = lines;
       this.#restoreHistory();
@@ -72,29 +72,29 @@ export class Prompt implements Disposable {
     });
   }
 
-  /** Whether lines have been typed that nobody asked for yet. */
+  /** Whether typed lines wait in the queue. */
   get hasMore(): boolean {
     return this.#lines.length > 0;
   }
 
-  /** The next line of code, which goes into the history; `undefined` after Ctrl-D, for ever. `draft` is there already, to be edited. */
+  /** Resolves with the next line of code and adds it to the history; with `undefined` from the first Ctrl-D on. `draft` is the initial text of the line. */
   async askCode(prompt: string, draft = ""): Promise<string | undefined> {
     const line = await this.#ask(prompt, { draft, hidden: false });
     if (line !== undefined) this.#remember(line);
     return line;
   }
 
-  /** The answer to a question of running code. It may be a password, so no answer goes into the history. */
+  /** Resolves with the answer to an input request of running code. The answer may be a password, so it is not added to the history. */
   askAnswer(prompt: string, hidden: boolean): Promise<string | undefined> {
     return this.#ask(prompt, { draft: "", hidden });
   }
 
-  /** Takes back the question that is open: it is answered with nothing. */
+  /** Ends the open request for a line with an empty line. */
   withdraw(): void {
     this.#answer("");
   }
 
-  /** Shows something above the question that is open, if one is. */
+  /** Prints above the line that is being typed. */
   async printAbove(show: () => Promise<void>): Promise<void> {
     const isOpen = this.#resolveLine !== undefined && !this.#isMuted;
     if (isOpen) this.#screen.write("\r\u001b[J");
@@ -102,7 +102,7 @@ export class Prompt implements Disposable {
     if (isOpen && !this.#isClosed) this.#interface.prompt(true);
   }
 
-  /** Forgets what has been typed of this line, or waits to be asked for. */
+  /** Removes the text of the current line, and the lines in the queue. */
   clear(): void {
     this.#lines.length = 0;
     this.#interface.write(null, { ctrl: true, name: "e" });
@@ -141,7 +141,7 @@ export class Prompt implements Disposable {
 
   #onLine(line: string): void {
     if (this.#resolveLine !== undefined) this.#answer(line);
-    else if (this.#lines.length < MOST_LINES) this.#lines.push(line);
+    else if (this.#lines.length < QUEUE_LIMIT) this.#lines.push(line);
   }
 
   #answer(line: string | undefined): void {

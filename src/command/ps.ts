@@ -1,4 +1,4 @@
-/** `kallichore ps` and `kallichore servers`: what runs. */
+/** `kallichore ps` and `kallichore servers`: list sessions and servers. */
 import { Command } from "commander";
 import type { ActiveSession } from "../../client/index.ts";
 import {
@@ -63,7 +63,7 @@ async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
   if (sessions.length === 0) {
     await err.line(
       options.label === undefined
-        ? "No sessions. Start one with: kallichore start python3"
+        ? "No sessions. To start one: kallichore start python3"
         : "No sessions with this label",
     );
     return "ok";
@@ -135,7 +135,7 @@ async function servers(json: boolean, terminal: Terminal): Promise<ExitCode> {
       })),
     });
   } else if (records.length === 0) {
-    await err.line("No servers. Start one with: kallichore serve");
+    await err.line("No servers. To start one: kallichore serve");
   } else {
     const now = Date.now();
     const rows = records.map(({ pid, url, socket, started }) => [
@@ -143,7 +143,7 @@ async function servers(json: boolean, terminal: Terminal): Promise<ExitCode> {
       url ?? socket ?? "-",
       `${span(now - Date.parse(started))} ago`,
     ]);
-    await out.line(table(["PID", "WHERE", "STARTED"], rows, out.colors));
+    await out.line(table(["PID", "ADDRESS", "STARTED"], rows, out.colors));
   }
   return "ok";
 }

@@ -1,4 +1,4 @@
-/** `kallichore record`: what a session has said, as lines that the test kit replays. */
+/** `kallichore record`: writes the messages of a session as lines that the test kit can replay. */
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import type { SessionEvent } from "../../client/index.ts";
@@ -91,7 +91,7 @@ async function* upTo(
   }
 }
 
-/** What the session has forgotten is missing in the recording, and whoever makes it should know. */
+/** Warns of messages that the session no longer keeps, because they are missing in the recording. */
 async function* warnOfGaps(
   events: AsyncIterable<SessionEvent>,
   { err }: Terminal,
@@ -99,14 +99,14 @@ async function* warnOfGaps(
   for await (const event of events) {
     if (event.kind === "gap") {
       await err.line(
-        `The session no longer keeps the numbers ${event.from} to ${event.to}: the recording begins after them`,
+        `The session no longer keeps the messages ${event.from} to ${event.to}; they are missing in the recording`,
       );
     }
     yield event;
   }
 }
 
-/** One word a line. Throws `usage`. */
+/** Reads one secret word a line. Throws `usage`. */
 function readSecrets(path: string | undefined): string[] {
   const { KALLICHORE_TOKEN: token = "" } = process.env;
   if (path === undefined) return [token];

@@ -1,9 +1,9 @@
 /**
- * What a running server leaves for the other commands of the same user: where
- * it listens and its token, in one private file (0600 in a 0700 directory).
+ * A running server's record for the other commands of the same user: its address
+ * and its token, in one private file (0600 in a 0700 directory).
  *
- * A record counts only while its process lives. Those of dead processes are
- * removed by whoever finds them.
+ * A record is valid only while its process lives. Every reader removes the
+ * records of dead processes.
  */
 import { randomBytes } from "node:crypto";
 import {
@@ -24,7 +24,7 @@ import { CommandError } from "./exit.ts";
 
 export const ServerRecord = z.looseObject({
   pid: z.int().positive(),
-  /** With the pid the process's identity, where the system tells. */
+  /** Together with the pid, this identifies the process. Not on all systems. */
   start_time: z.number().optional(),
   url: z.string().optional(),
   /** A Unix socket or a Windows pipe. */
@@ -40,12 +40,12 @@ export type ServerRecord = z.infer<typeof ServerRecord>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Lets other commands find the server, until it is disposed of, or the process ends. */
+/** Lets other commands find the server, until the result is disposed or the process ends. */
 export function writeRecord(
   record: ServerRecord,
   env: Environment = process.env,
 ): Disposable {
-  readRecords(env); // those of servers that were killed hold tokens
+  readRecords(env); // removes the records of killed servers, because they contain tokens
   const directory = privateDirectory(env);
   const path = join(directory, `server-${record.pid}.json`);
   const draft = `${path}.${randomBytes(4).toString("hex")}`;
@@ -64,7 +64,7 @@ export function writeRecord(
   };
 }
 
-/** Makes the directory for records. Throws `refused` where it cannot be had, or is not this user's alone. */
+/** Makes the directory for records. Throws `refused` if it cannot be made, or belongs to another user. */
 export function privateDirectory(env: Environment = process.env): string {
   const directory = runtimeDirectory(env);
   try {
@@ -75,16 +75,16 @@ export function privateDirectory(env: Environment = process.env): string {
     const { message } = cause as Error;
     throw new CommandError(
       "refused",
-      `There is no place for the server's record, by which other commands find it: ${message}`,
+      `The server cannot write its record, by which other commands find it: ${message}`,
       {
-        hint: "Choose another directory, which is yours alone: KALLICHORE_RUNTIME_DIR=DIR kallichore serve",
+        hint: "To choose another directory, which must be private: KALLICHORE_RUNTIME_DIR=DIR kallichore serve",
         cause,
       },
     );
   }
 }
 
-/** Of servers whose processes live, the newest first. */
+/** The records of running servers, the newest first. */
 export function readRecords(env: Environment = process.env): ServerRecord[] {
   const directory = runtimeDirectory(env);
   const found: ServerRecord[] = [];
@@ -99,7 +99,7 @@ export function readRecords(env: Environment = process.env): ServerRecord[] {
   return found.sort((a, b) => b.started.localeCompare(a.started));
 }
 
-/** Per user and private; nothing is made. */
+/** The path of the user's private directory. This does not make it. */
 export function runtimeDirectory(env: Environment): string {
   const { KALLICHORE_RUNTIME_DIR, XDG_RUNTIME_DIR, LOCALAPPDATA } = env;
   if (KALLICHORE_RUNTIME_DIR) return KALLICHORE_RUNTIME_DIR;
@@ -117,11 +117,11 @@ function namesIn(directory: string): string[] {
     assertPrivate(directory);
     return readdirSync(directory);
   } catch {
-    return []; // there is none, or it is not one to believe in
+    return []; // the directory does not exist, or cannot be trusted
   }
 }
 
-/** In a directory for everybody, somebody else may have taken our name. */
+/** In a directory that all users can write to, another user may have made a directory of this name. */
 function assertPrivate(directory: string): void {
   if (process.platform === "win32") return; // the user's own folder is private there
   const found = lstatSync(directory);
@@ -132,7 +132,7 @@ function assertPrivate(directory: string): void {
   if ((found.mode & 0o077) !== 0) chmodSync(directory, 0o700);
 }
 
-/** A variable that came along with `sudo` names another user's directory. */
+/** After `sudo`, the variable may name another user's directory. */
 function isOurs(directory: string): boolean {
   try {
     return lstatSync(directory).uid === process.getuid?.();
@@ -145,6 +145,6 @@ function read(path: string): ServerRecord | undefined {
   try {
     return ServerRecord.parse(JSON.parse(readFileSync(path, "utf8")));
   } catch {
-    return undefined; // its server has gone since, or it was written by another version
+    return undefined; // the record was removed meanwhile, or another version wrote it
   }
 }

@@ -1,7 +1,7 @@
 /**
- * A conversation with a session: what is typed runs, what runs is shown, and so
- * is what others do in the same session meanwhile. Leaving it changes nothing
- * for the session.
+ * A prompt on a session: runs the code that the person types, and shows its
+ * output and what other clients of the session do. The session does not change
+ * when the person leaves.
  */
 import type { Execution, Session, SessionEvent } from "../../client/index.ts";
 import { isMessage } from "../../client/events.ts";
@@ -14,7 +14,7 @@ import type { Terminal } from "./terminal.ts";
 import { withReplyError } from "./reply-error.ts";
 import { until } from "./until.ts";
 
-/** What a kernel that is busy is given to say whether code is complete, what it completes to, what it remembers. */
+/** How long a kernel that may be busy has to answer a request for completeness, completion or history. */
 const SHORT_TIMEOUT_MS = 1_500;
 const HISTORY = 500;
 
@@ -30,7 +30,7 @@ export class Repl implements Disposable {
   readonly #show: Show;
   readonly #ending: Ending;
   readonly #prompt: Prompt;
-  /** Of the requests whose output is shown as they run. */
+  /** The ids of this prompt's own requests, whose output is shown while they run. */
   readonly #ours = new Set<string>();
   #execution: Execution | undefined;
   #count: number | undefined;
@@ -53,12 +53,12 @@ export class Repl implements Disposable {
     });
   }
 
-  /** `count`: of the next execution, where it is known. */
+  /** Reads the kernel's history first. */
   static async open(session: Session, options: ReplOptions): Promise<Repl> {
     return new Repl(session, await historyOf(session), options);
   }
 
-  /** Resolves when the person leaves, or the end comes, or the session is deleted. */
+  /** Resolves when the person leaves, the command ends, or the session is deleted. */
   async start(): Promise<void> {
     const others = this.#listen();
     for (;;) {
@@ -106,10 +106,10 @@ export class Repl implements Disposable {
       const { status, indent = "" } = await this.#session.isComplete(code, {
         timeout_ms: SHORT_TIMEOUT_MS,
       });
-      if (!this.#prompt.hasMore) this.#indent = indent; // what is pasted has its own
+      if (!this.#prompt.hasMore) this.#indent = indent; // pasted lines have their own indent
       return status === "incomplete";
     } catch {
-      return false; // it is busy, or does not know: the kernel will say what it thinks of the code
+      return false; // the kernel is busy or cannot tell; it reports errors when it runs the code
     }
   }
 
@@ -130,7 +130,7 @@ export class Repl implements Disposable {
         await this.#show(event);
         if (event.type === "input_request") void this.#answer(event, execution);
         if (event.type === "error" || event.type === "execute_reply") {
-          if (this.#isAsking) this.#prompt.withdraw();
+          if (this.#isAwaitingAnswer) this.#prompt.withdraw();
         }
         if (event.type === "execute_reply" && event.execution_count !== null) {
           this.#count = event.execution_count + 1;
@@ -145,23 +145,23 @@ export class Repl implements Disposable {
     }
   }
 
-  #isAsking = false;
+  #isAwaitingAnswer = false;
 
   async #answer(
     { prompt, password }: { prompt: string; password: boolean },
     execution: Execution,
   ): Promise<void> {
-    this.#isAsking = true;
+    this.#isAwaitingAnswer = true;
     const text = await this.#prompt.askAnswer(prompt, password);
-    this.#isAsking = false;
+    this.#isAwaitingAnswer = false;
     try {
       await execution.answer(text ?? END_OF_INPUT);
     } catch {
-      // It does not wait any more; how it ended is about to be said.
+      // The code no longer waits; the end of the execution is reported elsewhere.
     }
   }
 
-  /** What others do here. Resolves, with nothing, when the session is deleted. */
+  /** Shows what other clients do in the session. Resolves when the session is deleted. */
   async #listen(): Promise<undefined> {
     const { signal } = this.#ending;
     for await (const event of this.#session.events({ signal })) {
@@ -203,7 +203,7 @@ export class Repl implements Disposable {
       case "error":
         await this.#prompt.printAbove(() => this.#show(shown));
         break;
-      default: // between the others and the kernel
+      default: // of interest only to the other client
     }
   }
 
@@ -221,7 +221,7 @@ export class Repl implements Disposable {
 
   #interrupted(): void {
     if (this.#execution !== undefined) {
-      this.#execution.interrupt().catch(() => {}); // it has ended meanwhile, and that is said
+      this.#execution.interrupt().catch(() => {}); // the execution has ended meanwhile
       return;
     }
     this.#lines = [];
@@ -245,7 +245,7 @@ export class Repl implements Disposable {
   }
 }
 
-/** One line each, the newest first; none where the kernel is busy or keeps none. */
+/** The one-line inputs of the kernel's history, the newest first. Empty if the kernel is busy or keeps no history. */
 async function historyOf(session: Session): Promise<string[]> {
   try {
     const entries = await session.history({

@@ -1,11 +1,11 @@
 /**
- * An error that the kernel sends only in its reply, as ipykernel does if the text
- * cannot be sent as an output, becomes an error event.
+ * Adds an error event for an error that the kernel sends only in its reply, as
+ * ipykernel does if the text cannot be sent as an output.
  */
 import { errorIn } from "../../outputs/outputs.ts";
 import type { ExecutionEvent } from "../../client/index.ts";
 
-/** The events of one execution, and then the reply's error if no event had it. */
+/** Yields the events of one execution, and then the reply's error if no event had an error. */
 export async function* withReplyError(
   events: AsyncIterable<ExecutionEvent>,
 ): AsyncGenerator<ExecutionEvent, void> {

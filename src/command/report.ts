@@ -1,4 +1,4 @@
-/** Reports an error to the person: what was wrong, the kernel's own output, and what to do. */
+/** Reports an error to the person: the message, the kernel's own output, and a hint. */
 import { ConnectionError, SupervisorError } from "../../client/index.ts";
 import { startReasons } from "../../contract/reasons.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
@@ -8,7 +8,7 @@ interface ErrorDescription {
   readonly exit: ExitCode;
   readonly message: string;
   readonly reason?: string | undefined;
-  /** What the kernel printed. */
+  /** The kernel's own output. */
   readonly output?: string | undefined;
   readonly hint?: string | undefined;
 }
@@ -60,7 +60,7 @@ export function describeError(error: unknown): ErrorDescription {
   }
   const text =
     error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { exit: "accident", message: `This is a bug of ours: ${text}` };
+  return { exit: "internal_error", message: `A bug in Kallichore: ${text}` };
 }
 
 const kernelDied: ReadonlySet<string> = new Set<SupervisorError["reason"]>([
@@ -72,14 +72,15 @@ const kernelDied: ReadonlySet<string> = new Set<SupervisorError["reason"]>([
 
 const hints: Readonly<Partial<Record<SupervisorError["reason"], string>>> = {
   unauthorized:
-    "The token belongs into KALLICHORE_TOKEN, or into a file: --token FILE",
-  session_running: "kallichore stop SESSION ends its kernel.",
-  session_not_running: "kallichore restart SESSION starts its kernel.",
-  session_exists: "kallichore ps lists the sessions.",
-  program_not_found: "kallichore kernels says where each kernel comes from.",
+    "Put the server's token into KALLICHORE_TOKEN, or into a file: --token FILE",
+  session_running: "To end its kernel: kallichore stop SESSION",
+  session_not_running: "To start its kernel: kallichore restart SESSION",
+  session_exists: "To see all sessions: kallichore ps",
+  program_not_found:
+    "To see the directory of each kernelspec: kallichore kernels",
 };
 
-/** Indented, so that the kernel's output differs from our messages. */
+/** Indents the kernel's output, so that it differs from this program's messages. */
 export function quoted(text: string, dim: (text: string) => string): string {
   return text
     .trimEnd()

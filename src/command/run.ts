@@ -26,8 +26,9 @@ export interface RunOptions {
   readonly timeout_ms?: number | undefined;
 }
 
-/** How code ended. `status` is the kernel's word; `timeout` and `left` are ours. */
+/** How code ended. */
 export interface CodeOutcome {
+  /** The kernel's status, or `timeout`, or `left` if the command ended before the code. */
   readonly status: "ok" | "error" | "aborted" | "timeout" | "left";
   readonly execution_count: number | null;
   readonly exit: ExitCode;
@@ -51,17 +52,17 @@ export async function runCode(
     allow_stdin: !code.isFromStdin,
   });
   const input = answerInputRequests(execution, terminal);
-  let why: "interrupted" | "timeout" | undefined;
+  let cause: "interrupted" | "timeout" | undefined;
   ending.onInterrupt = () => {
-    why ??= "interrupted";
+    cause ??= "interrupted";
     void stop(execution, options);
   };
   using _clock = clock(timeout_ms, {
-    up: () => {
-      why ??= "timeout";
+    expired: () => {
+      cause ??= "timeout";
       void interrupt(execution);
     },
-    late: () => ending.end("timeout"),
+    unresponsive: () => ending.end("timeout"),
   });
   let seen = 0;
   try {
@@ -75,15 +76,16 @@ export async function runCode(
     const { status, execution_count } = await execution;
     if (status === "aborted") {
       await terminal.err.line(
-        "kallichore: The code did not run: what ran before it failed, or was interrupted",
+        "kallichore: The code did not run, because earlier code failed or was interrupted",
       );
     }
-    if (why === "timeout") await printTimeout(options);
+    if (cause === "timeout") await printTimeout(options);
     const exit = status === "ok" ? "ok" : "code_error";
     return {
-      status: why === "timeout" ? "timeout" : status,
+      status: cause === "timeout" ? "timeout" : status,
       execution_count,
-      exit: why === "timeout" || exit === "code_error" ? (why ?? exit) : exit,
+      exit:
+        cause === "timeout" || exit === "code_error" ? (cause ?? exit) : exit,
     };
   } catch (error) {
     if (ending.hasEnded) return await cutShort(execution, session, options);
@@ -94,30 +96,30 @@ export async function runCode(
   }
 }
 
-/** Ctrl-C, the first. */
+/** Handles the first Ctrl-C. */
 async function stop(
   execution: Execution,
   { terminal: { err }, isOurs }: RunOptions,
 ): Promise<void> {
   if (err.isTerminal) {
-    const next = isOurs ? "kills the kernel" : "leaves it";
+    const next = isOurs ? "kills the kernel" : "leaves the code running";
     await err.line(err.colors.dim(`\nInterrupting; Ctrl-C again ${next}`));
   }
   await interrupt(execution);
 }
 
-/** It may have ended meanwhile, and that is said as ever. */
+/** Ignores errors: the code may have ended meanwhile. */
 async function interrupt(execution: Execution): Promise<void> {
   await execution.interrupt().catch(() => {});
 }
 
 async function printTimeout({ terminal: { err }, timeout_ms = 0 }: RunOptions) {
   await err.line(
-    `kallichore: Time was up after ${timeout_ms / 1000} s: interrupted`,
+    `kallichore: The code was interrupted after ${timeout_ms / 1000} s (--timeout)`,
   );
 }
 
-/** Our own kernel is about to be killed. In a session of others we stop what we began, unless it did not listen. */
+/** The end of a command that did not wait for its code. It interrupts the code in a session that stays, unless an interrupt had no effect before. The command's own kernel is killed later. */
 async function cutShort(
   execution: Execution,
   { session_id }: Session,
@@ -129,33 +131,36 @@ async function cutShort(
   const { exit } = reason;
   if (exit === "timeout") await printTimeout(options);
   if (!isOurs && exit !== "interrupted" && exit !== "timeout") {
-    const given = new Promise<void>((resolve) =>
+    const timeout = new Promise<void>((resolve) =>
       setTimeout(resolve, SHORT_TIMEOUT_MS).unref(),
     );
-    await Promise.race([interrupt(execution), given]);
+    await Promise.race([interrupt(execution), timeout]);
   } else if (!isOurs) {
     await terminal.err.line(
-      `Left it running. To kill its kernel: kallichore kill ${session_id}`,
+      `The code still runs. To kill its kernel: kallichore kill ${session_id}`,
     );
   }
   const status = exit === "timeout" ? "timeout" : "left";
   return { status, execution_count: null, exit };
 }
 
-/** Interrupts when time is up, and gives up when that does not help. */
+/** Calls `expired` after the timeout, and `unresponsive` if the code has not ended some time later. */
 function clock(
   timeout_ms: number | undefined,
-  handlers: { readonly up: () => void; readonly late: () => void },
+  handlers: {
+    readonly expired: () => void;
+    readonly unresponsive: () => void;
+  },
 ): Disposable {
   if (timeout_ms === undefined) return { [Symbol.dispose]: () => {} };
   let timer = setTimeout(() => {
-    handlers.up();
-    timer = setTimeout(handlers.late, INTERRUPT_TIMEOUT_MS);
+    handlers.expired();
+    timer = setTimeout(handlers.unresponsive, INTERRUPT_TIMEOUT_MS);
   }, timeout_ms);
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
-/** Of a kernel that died, what it printed last. */
+/** Adds the last output of a kernel that died to the error. */
 async function withFinalOutput(
   error: unknown,
   session: Session,
@@ -174,12 +179,12 @@ async function withFinalOutput(
       });
     }
   } catch {
-    // It is not to be had any more; that it died is the news.
+    // The output is no longer available; the error still says that the kernel died.
   }
   return error;
 }
 
-/** Questions and answers: one question is open at a time, and the end of the code closes it. */
+/** Answers input requests. One is open at a time; the end of the code closes it. */
 function answerInputRequests(execution: Execution, terminal: Terminal) {
   const ask = inputReader(terminal);
   let open: AbortController | undefined;
@@ -187,21 +192,21 @@ function answerInputRequests(execution: Execution, terminal: Terminal) {
     open?.abort();
     open = undefined;
   };
-  const answer = async (question: InputPrompt): Promise<void> => {
+  const answer = async (request: InputPrompt): Promise<void> => {
     end();
     open = new AbortController();
     const { signal } = open;
-    const text = await ask(question, signal);
+    const text = await ask(request, signal);
     if (signal.aborted) return;
     try {
       await execution.answer(text ?? END_OF_INPUT);
     } catch {
-      // It does not wait any more; how it ended is about to be said.
+      // The code no longer waits; the end of the execution is reported elsewhere.
     }
   };
   const receive = (event: ExecutionEvent): void => {
     if (event.type === "input_request") void answer(event);
-    // A thread may talk while another asks.
+    // Other messages do not end the request: one thread may print while another waits for input.
     else if (event.type === "error" || event.type === "execute_reply") end();
   };
   return { receive, end };

@@ -63,7 +63,7 @@ export function serveCommand(context: CommandContext): Command {
         "",
         "The first Ctrl-C (or SIGTERM, SIGHUP) shuts the kernels and the server down. The\nsecond one kills the kernels.",
         "",
-        exitHelp(["ok", "refused", "usage", "accident"]),
+        exitHelp(["ok", "refused", "usage", "internal_error"]),
       ].join("\n"),
     )
     .action(async (options: ServeOptions) => {
@@ -89,10 +89,10 @@ async function serve(
     else if (count === 2) force.abort();
     else process.exit(130);
   });
-  let accidents = 0;
-  using _accidents = onUncaughtError(log, () => {
-    accidents += 1;
-    if (accidents === 1) stop.abort("a bug in Kallichore");
+  let uncaught = 0;
+  using _uncaught = onUncaughtError(log, () => {
+    uncaught += 1;
+    if (uncaught === 1) stop.abort("a bug in Kallichore");
     else force.abort();
   });
 
@@ -113,9 +113,9 @@ async function serve(
   } finally {
     await shutDown(server, force.signal);
   }
-  if (accidents === 0) return "ok";
+  if (uncaught === 0) return "ok";
   throw new CommandError(
-    "accident",
+    "internal_error",
     "The server ended because of a bug in Kallichore; its log has the details. Please report it.",
   );
 }
@@ -138,7 +138,7 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
   }
 }
 
-/** Resolves when everything has ended. Throws `accident` if something does not end in time. */
+/** Resolves when everything has ended. Throws `internal_error` if something does not end in time. */
 async function shutDown(
   server: RunningServer,
   force: AbortSignal,
@@ -155,7 +155,7 @@ async function shutDown(
   if (killLimit.aborted) {
     server.removeFiles();
     throw new CommandError(
-      "accident",
+      "internal_error",
       `The server could not end everything within ${KILL_TIMEOUT_MS / 1000} s after it killed the kernels. Processes that it started may still run.`,
     );
   }

@@ -1,4 +1,4 @@
-/** What running code says, as a person or a program reads it. Each event is shown once there is room for it. */
+/** Shows the events of running code to a person or a program. Each event waits until the reader has room for it. */
 import type { ExecutionEvent, MimeBundle } from "../../client/index.ts";
 import {
   describePicture,
@@ -12,11 +12,11 @@ export type Show = (event: ExecutionEvent) => Promise<void>;
 
 export interface ShowOptions {
   readonly savePicture?: SavePicture | undefined;
-  /** Stands before a result, such as `Out[3]: `. */
+  /** A text before each result, such as `Out[3]: `. */
   readonly label?: (count: number | null) => string;
 }
 
-/** Standard output to standard output, standard error to standard error, results as text. */
+/** Writes standard output to standard output, standard error to standard error, and results as text. */
 export function forPeople(
   terminal: Terminal,
   { savePicture, label = () => "" }: ShowOptions,
@@ -32,11 +32,13 @@ export function forPeople(
       const path = await savePicture(picture);
       await err.line(err.colors.dim(`Saved ${path}`));
     } else if (picture !== undefined) {
-      const what = describePicture(picture);
-      await err.line(err.colors.dim(`(${what}; --save-to DIR keeps it)`));
+      const description = describePicture(picture);
+      await err.line(
+        err.colors.dim(`(${description}; --save-to DIR saves it)`),
+      );
     } else if (text === undefined) {
-      const what = Object.keys(data).join(", ");
-      await err.line(err.colors.dim(`(${what})`));
+      const types = Object.keys(data).join(", ");
+      await err.line(err.colors.dim(`(${types})`));
     }
   }
 
@@ -56,16 +58,16 @@ export function forPeople(
         await err.line(err.styled(traceback(event)));
         break;
       case "gap":
-        await warn("Some output was lost: more came than could be kept");
+        await warn("Some output was lost: the server could not keep all of it");
         break;
       case "refused":
         await warn(
-          `The kernel sent something that nobody can read, and it is left out: ${refusal(event)}`,
+          `A message of the kernel could not be read and is left out: ${refusal(event)}`,
         );
         break;
       case "unreadable":
         await warn(
-          `Something that the server sent could not be read, and is left out: ${event.why}`,
+          `A message of the server could not be read and is left out: ${event.why}`,
         );
         break;
       case "queued":
@@ -73,7 +75,7 @@ export function forPeople(
           await err.line(err.colors.dim("Waiting: the session is busy"));
         }
         break;
-      default: // of no interest to whoever waits for output
+      default: // not output
     }
   };
 }
@@ -93,15 +95,15 @@ export function forPrograms(
   };
 }
 
-/** Flat; of what we have no word for, what was said. */
+/** A flat object. A message of an unknown type keeps its type and content. */
 function toJson(event: ExecutionEvent): Record<string, unknown> {
   if (event.type === "other") {
     const { type, seq, message } = event;
     const { msg_type, content } = message;
     return { type, msg_type, content, seq };
   }
-  const { type, seq, ...said } = event;
-  const rest = Object.entries(said).filter(([name]) => name !== "message"); // what it says is in the rest
+  const { type, seq, ...fields } = event;
+  const rest = Object.entries(fields).filter(([name]) => name !== "message"); // the other fields have its content
   return { type, ...Object.fromEntries(rest), seq };
 }
 
@@ -125,8 +127,8 @@ function traceback(error: {
   readonly traceback: readonly string[];
 }): string {
   if (error.traceback.length > 0) return error.traceback.join("\n");
-  const said = [error.ename, error.evalue].filter((word) => word !== "");
-  return said.length > 0
-    ? said.join(": ")
-    : "The code failed, and the kernel did not say why";
+  const parts = [error.ename, error.evalue].filter((part) => part !== "");
+  return parts.length > 0
+    ? parts.join(": ")
+    : "The code failed; the kernel gave no reason";
 }

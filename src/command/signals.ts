@@ -1,4 +1,4 @@
-/** The ways in which a command is asked to end from outside. While nobody listens, they end the process as ever. */
+/** The signals that ask a command to end. Without a listener, they end the process as usual. */
 import type { ExitCode } from "./exit.ts";
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -10,19 +10,19 @@ export const exitOf = {
   SIGHUP: "hangup",
 } as const satisfies Record<EndSignal, ExitCode>;
 
-/** Calls `listener` with each signal, and how many there were, until it is disposed. */
+/** Calls `listener` with each signal and the number of signals so far, until the result is disposed. */
 export function onSignals(
   listener: (signal: EndSignal, count: number) => void,
 ): Disposable {
   let count = 0;
-  const hear = (signal: NodeJS.Signals) => {
+  const onSignal = (signal: NodeJS.Signals) => {
     count += 1;
     listener(signal as EndSignal, count);
   };
-  for (const signal of signals) process.on(signal, hear);
+  for (const signal of signals) process.on(signal, onSignal);
   return {
     [Symbol.dispose]() {
-      for (const signal of signals) process.off(signal, hear);
+      for (const signal of signals) process.off(signal, onSignal);
     },
   };
 }

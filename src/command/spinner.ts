@@ -1,35 +1,35 @@
 /**
- * Progress for what takes longer than a second: on terminals, on stderr, and
- * gone without a trace. Ours, because what the packages offer takes SIGINT for
- * itself and ends the process, with a kernel still running.
+ * Shows progress of work that takes longer than a second: on stderr, if it is a
+ * terminal; the line is removed at the end. The available packages handle SIGINT
+ * themselves and end the process while a kernel still runs.
  */
 import type { OutputStream } from "./terminal.ts";
 
-const TIMEOUT_MS = 1_000;
+const DELAY_MS = 1_000;
 const FRAME_MS = 100;
 const FRAMES = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const CLEAR_LINE = "\r\u001b[2K";
 
-/** `work`, with `text` shown while it takes long. */
+/** Resolves with the result of `work`, and shows `text` meanwhile. */
 export async function withProgress<T>(
-  sink: OutputStream,
+  stream: OutputStream,
   text: string,
   work: Promise<T>,
 ): Promise<T> {
-  if (!sink.isTerminal) return work;
-  const began = performance.now();
+  if (!stream.isTerminal) return work;
+  const startedAt = performance.now();
   let frame = -1;
   const timer = setInterval(() => {
-    if (performance.now() - began < TIMEOUT_MS) return;
+    if (performance.now() - startedAt < DELAY_MS) return;
     frame = (frame + 1) % FRAMES.length;
-    const mark = sink.colors.cyan(FRAMES[frame]);
+    const mark = stream.colors.cyan(FRAMES[frame]);
     const line = `${mark} ${text}`;
-    void sink.write(`${CLEAR_LINE}${line}`); // never rejects
+    void stream.write(`${CLEAR_LINE}${line}`); // never rejects
   }, FRAME_MS);
   try {
     return await work;
   } finally {
     clearInterval(timer);
-    if (frame >= 0) await sink.write(CLEAR_LINE);
+    if (frame >= 0) await stream.write(CLEAR_LINE);
   }
 }

@@ -1,4 +1,4 @@
-/** Columns for people, and numbers as they say them. */
+/** Formats tables, durations and sizes for people. */
 import Table from "cli-table3";
 import type { Colors } from "./terminal.ts";
 

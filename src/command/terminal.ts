@@ -24,7 +24,7 @@ export function openTerminal() {
     err,
     /** Aborts when the reader of the output has left. */
     gone: gone.signal,
-    /** A document for machines. */
+    /** Writes one line of JSON. */
     json: (value: unknown): Promise<void> => out.line(JSON.stringify(value)),
     flush: async (): Promise<void> => {
       await Promise.all([out.flush(), err.flush()]);
@@ -34,14 +34,14 @@ export function openTerminal() {
 
 export type OutputStream = ReturnType<typeof outputStream>;
 
-/** One of the two streams that we write. */
+/** Standard output or standard error. */
 function outputStream(stream: NodeJS.WriteStream, gone: AbortController) {
   const { signal } = gone;
   const isTerminal = stream.isTTY;
-  const colors = pc.createColors(isTerminal && wantsColours(process.env));
+  const colors = pc.createColors(isTerminal && allowsColors(process.env));
   unblock(stream);
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    // Others (a full disk, a terminal that hung up) end it the same way: nothing more can be said here.
+    // Any error (the reader left, the disk is full, the terminal hung up) means that nothing more can be written.
     gone.abort(error);
   });
   /** Resolves when there is room for more. */
@@ -51,7 +51,7 @@ function outputStream(stream: NodeJS.WriteStream, gone: AbortController) {
     try {
       await once(stream, "drain", { signal });
     } catch {
-      return; // the reader has gone, and `gone` says so
+      return; // the reader has left; `gone` has aborted
     }
   };
   return {
@@ -62,10 +62,10 @@ function outputStream(stream: NodeJS.WriteStream, gone: AbortController) {
     },
     write,
     line: (text = ""): Promise<void> => write(`${text}\n`),
-    /** Escape sequences only where they are understood. */
+    /** Removes escape sequences if the stream has no colours. */
     styled: (text: string): string =>
       colors.isColorSupported ? text : stripVTControlCharacters(text),
-    /** Resolves when all that was written has left the process, or cannot any more. */
+    /** Resolves when all written text has left the process, or the reader has left. */
     flush: async (): Promise<void> => {
       if (signal.aborted || stream.writableLength === 0) return;
       const left = new Promise<void>((resolve) =>
@@ -76,12 +76,12 @@ function outputStream(stream: NodeJS.WriteStream, gone: AbortController) {
   };
 }
 
-/** https://no-color.org, and what terminals without them are called. */
-function wantsColours({ NO_COLOR, TERM }: NodeJS.ProcessEnv): boolean {
+/** https://no-color.org; terminals without colours are called `dumb`. */
+function allowsColors({ NO_COLOR, TERM }: NodeJS.ProcessEnv): boolean {
   return (NO_COLOR ?? "") === "" && TERM !== "dumb";
 }
 
-/** Node makes pipes block on POSIX. Its own handle can undo that; where there is none, it stays. */
+/** On POSIX, Node writes to pipes in blocking mode. The stream's internal handle, if it has one, can change that. */
 function unblock(stream: NodeJS.WriteStream): void {
   if (stream.isTTY) return;
   const { _handle: handle } = stream as unknown as {

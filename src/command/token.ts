@@ -1,15 +1,15 @@
-/** Tokens that people bring: in a file, never as an argument, where everybody on the machine could read it. */
+/** Reads a person's token from a file. A token is never an argument, because all users of the machine can read arguments. */
 import { readFileSync, statSync } from "node:fs";
 import { CommandError } from "./exit.ts";
 import { whyOf } from "./why.ts";
 
-/** Shorter ones can be guessed. */
+/** Characters. A shorter token can be guessed. */
 const SHORTEST = 16;
 const LONGEST = 4096;
 
-/** Throws `usage` where the file holds none. White space around it does not count. */
+/** Removes white space around the token. Throws `usage` if the file has no token. */
 export function readToken(path: string): string {
-  const hint = `Make one with: (umask 077; openssl rand -hex 32 > '${path}')`;
+  const hint = `To make a token: (umask 077; openssl rand -hex 32 > '${path}')`;
   let token: string;
   try {
     token = readFileSync(path, "utf8").trim();
@@ -24,14 +24,14 @@ export function readToken(path: string): string {
   if (token.length < SHORTEST || token.length > LONGEST || /\s/.test(token)) {
     throw new CommandError(
       "usage",
-      `What ${path} holds is no token: one word of at least ${SHORTEST} characters`,
+      `${path} does not contain a token: one word of ${SHORTEST} to ${LONGEST} characters`,
       { hint },
     );
   }
   return token;
 }
 
-/** Whether others than its owner may read it. */
+/** Whether other users may read the file. */
 export function isPublic(path: string): boolean {
   if (process.platform === "win32") return false;
   return (statSync(path).mode & 0o044) !== 0;

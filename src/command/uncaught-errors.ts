@@ -5,22 +5,22 @@
  */
 import type { Log } from "../log/log.ts";
 
-/** Calls `broken` for each uncaught exception, until it is disposed of. */
+/** Calls `listener` for each uncaught exception, until the result is disposed. */
 export function onUncaughtError(
   log: Log,
-  broken: (error: unknown) => void,
+  listener: (error: unknown) => void,
 ): Disposable {
   const uncaught = (error: unknown) => {
     log.fatal(
       { err: error },
-      "The server ends because of a bug of ours; please report it",
+      "The server ends because of a bug in Kallichore; please report it",
     );
-    broken(error);
+    listener(error);
   };
   const unhandled = (error: unknown) => {
     log.error(
       { err: error },
-      "A bug of ours: nobody waited for something that failed; please report it",
+      "A bug in Kallichore: a failure was not handled; please report it",
     );
   };
   process.on("uncaughtException", uncaught);

@@ -1,4 +1,4 @@
-/** What `events` says until `signal` aborts, even while nothing is said. Whoever aborts ends the source. */
+/** Yields `events` until `signal` aborts, even while no event arrives. The code that aborts must end the source. */
 export async function* until<T>(
   events: AsyncIterable<T>,
   signal: AbortSignal,

@@ -1,7 +1,7 @@
-/** Why the system refused something, in words: a person need not know its codes. */
+/** Explains the system's error codes, so that a person need not know them. */
 
 const explanations: Readonly<Record<string, string>> = {
-  EACCES: "you may not access it",
+  EACCES: "you have no permission",
   EADDRINUSE: "another program listens there already",
   EADDRNOTAVAIL: "this machine has no such address",
   ECONNREFUSED: "nothing listens there",
@@ -16,12 +16,12 @@ const explanations: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full",
   ENOTDIR: "a part of its path is not a directory",
   ENOTFOUND: "there is no host of that name",
-  ENXIO: "nobody reads it",
-  EPERM: "you may not do that",
-  EROFS: "it is on a file system that cannot be written to",
+  ENXIO: "no program reads it",
+  EPERM: "the system does not permit it",
+  EROFS: "the file system is read-only",
 };
 
-/** Looks for a system error among the causes too: `fetch` hides it there. */
+/** Searches the causes too, because `fetch` puts the system's error there. */
 export function whyOf(error: unknown): string {
   let deepest = String(error);
   for (let found = error; found instanceof Error; found = found.cause) {

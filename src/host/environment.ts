@@ -52,9 +52,9 @@ export function kernelEnvironment({
     variables.set(
       normalized(name),
       fillIn(text, {
-        variable: (wanted) => before.get(normalized(wanted)),
-        placeholder: (wanted) =>
-          Object.hasOwn(values, wanted) ? values[wanted] : undefined,
+        variable: (reference) => before.get(normalized(reference)),
+        placeholder: (reference) =>
+          Object.hasOwn(values, reference) ? values[reference] : undefined,
       }),
     );
   }
@@ -71,15 +71,15 @@ export function variable(
 ): string | undefined {
   const value = env[name];
   if (value !== undefined || platform !== "win32") return value;
-  const spelled = name.toUpperCase();
-  const other = Object.keys(env).find((key) => key.toUpperCase() === spelled);
+  const upperCase = name.toUpperCase();
+  const other = Object.keys(env).find((key) => key.toUpperCase() === upperCase);
   return other === undefined ? undefined : env[other];
 }
 
 /** Credentials of this server: a program that has one could start programs as this user. */
 const CREDENTIALS = /^KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)/i;
 
-/** Variables of the kernel in which this server was started, if any: its process and handles are wrong for our kernels. */
+/** Variables of the kernel in which this server was started, if any: its process and handles are wrong for other kernels. */
 const PARENT_KERNEL = /^(JPY_PARENT_PID|[IJ]PY_INTERRUPT_EVENT)$/i;
 
 /** As in Kallichore, no separator is added. */

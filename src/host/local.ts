@@ -80,10 +80,10 @@ function withDescription(cause: unknown): unknown {
 
 async function foundProgram(
   program: string,
-  place: SearchContext,
+  context: SearchContext,
 ): Promise<FoundProgram> {
-  const path = searchPath(place).join(":");
-  return { file: await findProgram(program, place), path };
+  const path = searchPath(context).join(":");
+  return { file: await findProgram(program, context), path };
 }
 
 function userName(): string {

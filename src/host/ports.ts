@@ -91,16 +91,16 @@ async function openProbe(ip: string): Promise<Probe> {
 /** `undefined` if the port is taken. Reserves the port before the first await, so that two calls never get the same port. */
 async function tryProbe(
   ip: string,
-  wanted: number,
+  requested: number,
 ): Promise<Probe | undefined> {
-  if (wanted !== 0) {
-    if (isHandedOut(wanted)) return undefined;
-    reserved.add(wanted);
+  if (requested !== 0) {
+    if (isHandedOut(requested)) return undefined;
+    reserved.add(requested);
   }
   const server = createServer((socket) => socket.destroy());
   try {
-    const port = await listening(server, ip, wanted);
-    if (wanted === 0) {
+    const port = await listening(server, ip, requested);
+    if (requested === 0) {
       if (isHandedOut(port)) {
         await closed(server);
         return undefined;
@@ -109,7 +109,7 @@ async function tryProbe(
     }
     return { port, server };
   } catch (error) {
-    if (wanted !== 0) reserved.delete(wanted);
+    if (requested !== 0) reserved.delete(requested);
     const code = (error as NodeJS.ErrnoException).code;
     // EACCES: Windows reserves ranges of ports.
     if (code === "EADDRINUSE" || code === "EACCES") return undefined;

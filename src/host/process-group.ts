@@ -28,7 +28,7 @@ export class ProcessGroup {
 
   /** For a child that was just spawned with `detached` or into a job, or for a recorded kernel with its start time. */
   constructor(pid: number, startTime = startTimeOf(pid), job?: KernelJob) {
-    // A signal to 0, to -1 or to our own group would end far more than a kernel.
+    // A signal to 0, to -1 or to this process's own group would end far more than a kernel.
     const isOwn = pid === process.pid || pid === statOf(process.pid)?.group;
     if (!Number.isSafeInteger(pid) || pid <= 1 || isOwn) {
       throw new RangeError(

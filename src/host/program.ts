@@ -3,7 +3,7 @@
  *
  * The result is the file that the operating system will choose. A word with a
  * slash is a path relative to the kernel's working directory. A word without
- * one is the first executable with that name on the kernel's PATH, not on ours.
+ * one is the first executable with that name on the kernel's PATH, not on the server's.
  */
 import { access, constants, stat } from "node:fs/promises";
 import { posix, win32 } from "node:path";

@@ -77,8 +77,8 @@ export async function startupCommand({
     ...(platform === "darwin" ? dyldAssignments(dialect, env) : []),
     `exec ${argv.map((word) => quote(word, dialect)).join(" ")}`,
   ];
-  const given = arg === null || arg === "" ? undefined : arg;
-  if (mode === "shell" || given === undefined) {
+  const argument = arg === null || arg === "" ? undefined : arg;
+  if (mode === "shell" || argument === undefined) {
     if (mode !== "shell") {
       warnings.push(
         `startup_environment is ${mode}, but startup_environment_arg is empty: the kernel starts in a login shell`,
@@ -94,9 +94,9 @@ export async function startupCommand({
     };
   }
 
-  let startup = `eval ${quote(given, dialect)}`;
+  let startup = `eval ${quote(argument, dialect)}`;
   if (mode === "script") {
-    const script = resolve(cwd, given);
+    const script = resolve(cwd, argument);
     if (!(await isFile(script))) return { missing_script: script };
     startup = `${dialect === "posix" ? "." : "source"} ${quote(script, dialect)}`;
   }

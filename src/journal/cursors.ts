@@ -2,8 +2,8 @@
  * The acknowledged positions of a journal's readers. Entries that all readers
  * have acknowledged can be evicted first.
  *
- * A reader of the whole journal that leaves may come back, so the position of
- * the last one that left counts while no other is there. A reader of a part (one
+ * A reader of the whole journal that leaves may return, so the position of the
+ * last one that left counts while there is no other. A reader of a part (one
  * execution) only keeps the entries after its position while it reads.
  */
 export type Cursor = () => number;

@@ -39,8 +39,8 @@ export interface JournalOptions {
   readonly budget: MemoryBudget;
   /** The disk budget that all journals share; 0 bytes: no journal uses the disk. */
   readonly diskBudget: DiskBudget;
-  /** Resolves when it is a reader's turn among those of all journals; at once where absent. */
-  readonly turn?: (() => Promise<void>) | undefined;
+  /** Schedules the readers of all journals fairly: resolves when a reader may read. Default: at once. */
+  readonly schedule?: (() => Promise<void>) | undefined;
   /** Creates the private directory for the files and returns its path. */
   readonly directory: () => string;
   readonly log: Log;
@@ -133,7 +133,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     return this.#last;
   }
 
-  /** The oldest number that can be read; one past the newest when none can. */
+  /** The oldest number that can be read; one past the newest if none can. */
   get first(): number {
     return Math.min(this.#spill?.first ?? Infinity, this.#recent.first);
   }
@@ -257,7 +257,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
           await this.#more(signal);
           continue;
         }
-        await this.#options.turn?.();
+        await this.#options.schedule?.();
         const found = isOver() ? undefined : this.read(seen);
         if (found === undefined) continue;
         const reading = found instanceof Promise ? await found : found;

@@ -1,22 +1,23 @@
 /**
- * Whose turn it is to carry entries to a reader.
+ * Fair scheduling of the readers of journals.
  *
- * A kernel that is not listened to in time drops what it says: its PUB socket
- * holds a thousand messages, as ZeroMQ would have it. A reader can wait: the
- * journal keeps everything. So readers are served one after the other in a part
- * of each turn of the event loop, and who comes too late for it is first in the
- * next. However many they are, kernels are listened to in between.
+ * If the server does not read a kernel's iopub in time, the kernel drops messages:
+ * its PUB socket queues a thousand, which is ZeroMQ's default. Readers can wait,
+ * because the journal keeps the entries. So readers are served one after the
+ * other in a part of each turn of the event loop; a reader that must wait goes
+ * first in the next turn. The server reads from kernels between the turns of the
+ * readers, however many readers there are.
  */
 
-/** How long readers are served in one turn of the event loop: as long as one kernel is listened to in it. */
+/** The time for readers in one turn of the event loop. Reading from one kernel takes as long at most. */
 const TURN_MS = 8;
 
 /** One queue for the whole process: it has one event loop. */
 const waiting: (() => void)[] = [];
-/** Until when readers are served in this turn of the loop. */
+/** The end of the time for readers in this turn of the event loop. */
 let until: number | undefined;
 
-/** Resolves when it is the caller's turn. What it then does at once is in it. */
+/** Resolves when the caller may serve its reader. It must do its work at once, without waiting. */
 export function nextReader(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
@@ -24,7 +25,7 @@ export function nextReader(): Promise<void> {
   });
 }
 
-/** Stands in the queue of the event loop once for each reader that waits. */
+/** The event loop calls this once for each reader that waits. */
 function serve(): void {
   until ??= begin();
   if (performance.now() < until) waiting.shift()?.();
@@ -32,7 +33,7 @@ function serve(): void {
 }
 
 function begin(): number {
-  setImmediate(end); // before everything else that stands there in the next turn
+  setImmediate(end); // runs before the readers of the next turn
   return performance.now() + TURN_MS;
 }
 

@@ -140,17 +140,17 @@ export class FrameReader {
   readonly #onRepair: (what: Repair) => void;
   /** The received bytes, the repaired bytes, and the parsed header. */
   #lastParent: {
-    readonly came: Uint8Array;
+    readonly received: Uint8Array;
     readonly bytes: Uint8Array;
     readonly header: Header | undefined;
-  } = { came: EMPTY_OBJECT, bytes: EMPTY_OBJECT, header: undefined };
+  } = { received: EMPTY_OBJECT, bytes: EMPTY_OBJECT, header: undefined };
 
   /** The last parent header as received, and its `msg_id`; `undefined` if there is none or it was repaired. */
   get lastParent():
-    { readonly came: Uint8Array; readonly msg_id: string } | undefined {
-    const { came, bytes, header } = this.#lastParent;
-    if (header === undefined || bytes !== came) return undefined;
-    return { came, msg_id: header.msg_id };
+    { readonly received: Uint8Array; readonly msg_id: string } | undefined {
+    const { received, bytes, header } = this.#lastParent;
+    if (header === undefined || bytes !== received) return undefined;
+    return { received, msg_id: header.msg_id };
   }
 
   /** `onRepair` is called for each repair of a frame. */
@@ -160,7 +160,7 @@ export class FrameReader {
   }
 
   /**
-   * Throws `Refused` if the frames are not a message, are not signed with our key,
+   * Throws `Refused` if the frames are not a message, are not signed with the key,
    * or cannot be admitted.
    */
   read(frames: readonly Uint8Array[], channel: Channel): ReceivedMessage {
@@ -218,15 +218,15 @@ export class FrameReader {
     };
   }
 
-  #parentIn(came: Uint8Array) {
-    if (came.length < 5) return { bytes: EMPTY_OBJECT, header: undefined }; // "{}", "null" or nothing
-    if (Buffer.compare(came, this.#lastParent.came) === 0) {
+  #parentIn(received: Uint8Array) {
+    if (received.length < 5) return { bytes: EMPTY_OBJECT, header: undefined }; // "{}", "null" or nothing
+    if (Buffer.compare(received, this.#lastParent.received) === 0) {
       return this.#lastParent;
     }
-    const copy = Uint8Array.from(came); // frames are views of a read buffer
+    const copy = Uint8Array.from(received); // frames are views of a read buffer
     const parent = this.#headerIn(copy);
     if (typeof parent === "object") {
-      this.#lastParent = { came: copy, ...parent };
+      this.#lastParent = { received: copy, ...parent };
     }
     return parent;
   }

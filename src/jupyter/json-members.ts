@@ -125,9 +125,9 @@ for (const byte of [0, QUOTE, COMMA, BRACE, END_BRACE, BRACKET, END_BRACKET]) {
 
 /** The first offset from `at` to `stop` that may begin or end a value. */
 function afterNothing(text: Buffer, at: number, stop: number): number {
-  let place = at;
-  while (ENDS_NOTHING[text[place] ?? 0] === 1 && place < stop) place += 1;
-  return place;
+  let offset = at;
+  while (ENDS_NOTHING[text[offset] ?? 0] === 1 && offset < stop) offset += 1;
+  return offset;
 }
 
 function nameOf(text: Buffer): string {
@@ -140,13 +140,13 @@ function nameOf(text: Buffer): string {
 
 /** The first offset from `at` on that is not white space. */
 function skipBlanks(text: Buffer, at: number): number {
-  let place = at;
+  let offset = at;
   for (;;) {
-    const byte = text[place];
+    const byte = text[offset];
     if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d) {
-      return place;
+      return offset;
     }
-    place += 1;
+    offset += 1;
   }
 }
 

@@ -223,17 +223,17 @@ function nameOf(bytes: Buffer): string | undefined {
 
 /** The first offset from `at` to `end` that is not plain. */
 function afterPlain(text: Buffer, at: number, end: number): number {
-  let place = at;
-  while (place < end && PLAIN[text[place] as number] === 1) place += 1;
-  return place;
+  let offset = at;
+  while (offset < end && PLAIN[text[offset] as number] === 1) offset += 1;
+  return offset;
 }
 
 function afterEscape(text: Buffer, at: number): number {
   const escaped = text[at + 1] ?? 0;
   if (ESCAPED[escaped] === 1) return at + 2;
   if (escaped !== SMALL_U) throw bad("an escape is wrong");
-  for (let place = at + 2; place < at + 6; place += 1) {
-    if (!isHex(text[place] ?? 0)) throw bad("an escape is wrong");
+  for (let offset = at + 2; offset < at + 6; offset += 1) {
+    if (!isHex(text[offset] ?? 0)) throw bad("an escape is wrong");
   }
   return at + 6;
 }
@@ -280,24 +280,24 @@ function afterWord(text: Buffer, at: number, word: Buffer): number {
 }
 
 function afterNumber(text: Buffer, at: number, digits: number): number {
-  let place = text[at] === MINUS ? at + 1 : at;
-  if (text[place] === 0x30) place += 1;
-  else place = afterDigits(text, place, digits);
-  if (text[place] === 0x2e) place = afterDigits(text, place + 1, digits);
-  if (((text[place] ?? 0) | 0x20) === 0x65) {
-    const sign = text[place + 1];
+  let offset = text[at] === MINUS ? at + 1 : at;
+  if (text[offset] === 0x30) offset += 1;
+  else offset = afterDigits(text, offset, digits);
+  if (text[offset] === 0x2e) offset = afterDigits(text, offset + 1, digits);
+  if (((text[offset] ?? 0) | 0x20) === 0x65) {
+    const sign = text[offset + 1];
     const isSigned = sign === 0x2b || sign === MINUS;
-    place = afterDigits(text, place + (isSigned ? 2 : 1), digits);
+    offset = afterDigits(text, offset + (isSigned ? 2 : 1), digits);
   }
-  return place;
+  return offset;
 }
 
 function afterDigits(text: Buffer, at: number, most: number): number {
-  let place = at;
-  while (isDigit(text[place] ?? 0)) place += 1;
-  if (place === at) throw bad("a value is missing");
-  if (place - at > most) throw bad("a number is too long");
-  return place;
+  let offset = at;
+  while (isDigit(text[offset] ?? 0)) offset += 1;
+  if (offset === at) throw bad("a value is missing");
+  if (offset - at > most) throw bad("a number is too long");
+  return offset;
 }
 
 function isDigit(byte: number): boolean {

@@ -38,8 +38,8 @@ export function writeFrameHeader(
   }
   bytes[at + 1] = 127;
   let rest = size;
-  for (let place = at + 9; place > at + 1; place -= 1) {
-    bytes[place] = rest % 256;
+  for (let offset = at + 9; offset > at + 1; offset -= 1) {
+    bytes[offset] = rest % 256;
     rest = Math.floor(rest / 256);
   }
   return at + 10;
@@ -77,8 +77,8 @@ export function* payloadsIn(frames: Buffer): Generator<Buffer> {
     const start = at + (short < 126 ? 2 : short === 126 ? 4 : 10);
     let size = short < 126 ? short : 0;
     if (short >= 126) {
-      for (let place = at + 2; place < start; place += 1) {
-        size = size * 256 + (frames[place] ?? 0);
+      for (let offset = at + 2; offset < start; offset += 1) {
+        size = size * 256 + (frames[offset] ?? 0);
       }
     }
     at = start + size;

@@ -1,7 +1,7 @@
 /**
- * Whether a kernel can be reached where it was told to bind: a port may be
- * somebody else's, and not every kernel knows Unix sockets. Then another attempt
- * may do better.
+ * Checks whether a kernel can be reached at the address that it was told to bind.
+ * Another process may use the port, and not every kernel supports Unix sockets.
+ * Then another attempt may succeed.
  */
 import type { Reservation } from "../host/address.ts";
 import type { Exit } from "../host/exit.ts";
@@ -16,37 +16,37 @@ import {
 } from "./port-watch.ts";
 import { isFault } from "./fault.ts";
 
-/** A port is somebody else's, or the kernel does not use Unix sockets. */
+/** Another process uses a port, or the kernel does not use Unix sockets. */
 export type BindFailure = "ports" | "ipc";
 
-/** How long a kernel that was never seen with Unix sockets may take to bind them; at most half of the time that its start has. */
+/** How long a kernel that is not known to support Unix sockets may take to bind them; at most half of the timeout of its start. */
 const IPC_TIMEOUT_MS = 10_000;
-/** What a kernel may print that cannot use the address that it was given. */
+/** Words that a kernel may print if it cannot use its address. */
 const SOCKET_ERROR = /zmq|\bbind|endpoint|transport|protocol|address/i;
 
-/** One attempt, watched. */
+/** The check of one attempt. */
 export interface BindCheck {
-  /** By which the kernel is to be reached. */
+  /** Connects to the kernel. */
   readonly transport: KernelTransport;
-  /** Resolves once it is clear that the kernel will not be reached like this; pends otherwise. */
+  /** Resolves when it is certain that this attempt cannot reach the kernel; otherwise it stays pending. */
   failure(signal: AbortSignal): Promise<BindFailure>;
-  /** Of a kernel that has answered: whether somebody else stands at another of its ports. */
+  /** For a kernel that has answered: whether another process uses one of its other ports. */
   afterAnswer(): Promise<BindFailure | undefined>;
-  /** What may have made the kernel exit. */
+  /** The bind failure that may have made the kernel exit. */
   afterExit(exit: Exit): Promise<BindFailure | undefined>;
-  /** What may be behind a connection that failed. */
+  /** The bind failure that may have caused a connection error. */
   afterError(error: unknown): BindFailure | undefined;
 }
 
 export interface BindCheckOptions {
   readonly transport: KernelTransport;
-  /** `undefined` where the kernel has chosen its ports itself. */
+  /** `undefined` if the kernel has chosen its ports itself. */
   readonly reservation: Reservation | undefined;
   readonly support: IpcSupport;
   readonly timeout_ms: number | undefined;
-  /** No other attempt follows: it has all the time that there is. */
+  /** Whether no other attempt follows. The last attempt may use all remaining time. */
   readonly isLast: boolean;
-  /** What the kernel has printed so far. */
+  /** The kernel's output so far. */
   readonly printed: () => string;
 }
 
@@ -85,7 +85,7 @@ function checkOfPorts(
         : undefined;
     },
     async afterExit({ signal }) {
-      if (signal !== null) return undefined; // somebody killed it
+      if (signal !== null) return undefined; // the kernel was killed
       const isTaken =
         reportsTakenPort(portsOf(address), printed()) ||
         (await isAnyTaken(address));
@@ -114,7 +114,7 @@ function checkOfSockets(
       return isBound ? never() : "ipc";
     },
     afterExit({ signal }) {
-      // Somebody killed it, or it could use them, or it shall have no others.
+      // The kernel was killed, or it has bound its sockets, or it must not get ports.
       const isExcluded = signal !== null || isBound || support === "required";
       const text = printed();
       const isNamed = /\bipc\b/i.test(text) || text.includes(address.ip);

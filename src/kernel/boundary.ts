@@ -1,10 +1,11 @@
 /**
- * The boundary between what a kernel sends and what we do about it, for every
- * link of a kernel and for both drivers.
+ * Contains errors in the handling of a kernel's messages, for every link of a
+ * kernel and for both drivers.
  *
- * The event loop calls the callbacks of a driver: an error that they throw ends
- * the process. Here they may throw. The error ends this one message and is
- * counted for the session. The next message is received as usual.
+ * The event loop calls the callbacks of a driver, so an error that they throw
+ * would end the process. The callbacks that are passed here may throw: the error
+ * drops this one message and is counted for the session. The next message is
+ * received as usual.
  */
 import type { Faults } from "../log/faults.ts";
 import { inOrder } from "../time/in-order.ts";
@@ -18,9 +19,9 @@ import {
 } from "../zmq/transport.ts";
 
 export interface ContainedOptions extends Omit<LinkOptions, "onMessages"> {
-  /** kernel → us, one at a time and in order. May throw; frames are valid for the time of the call. */
+  /** kernel → server, one message at a time and in order. May throw. Frames are valid during the call. */
   readonly onMessage: (frames: Frames) => void;
-  /** The same of a message that is large, in short steps; later messages of the channel are received after it. */
+  /** The same for a large message, in short steps. Later messages of the channel wait for it. */
   readonly onLarge?: (frames: Frames) => Generator<void, void>;
   /** Called while large messages are received. `until` resolves when none is left. */
   readonly busy?: (until: Promise<void>) => void;
@@ -36,7 +37,7 @@ export function boundaryOf(
   faults: Faults,
   session: string,
 ) {
-  /** Counts a refused message. `why` says what was wrong, never what it held. */
+  /** Counts a refused message. `why` never contains any of the message. */
   const refused = (channel: string, why: string): void =>
     faults.count("A message from the kernel was refused", why, {
       session,

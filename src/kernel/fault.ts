@@ -1,4 +1,4 @@
-/** What a kernel did wrong, so that a request or a launch of ours fails. Its message holds nothing of what the kernel sent. */
+/** A fault of a kernel that makes a launch or a request of the server fail. The message never contains text from the kernel. */
 export class KernelFault extends Error {
   override readonly name = "KernelFault";
   readonly kind: FaultKind;
@@ -10,9 +10,9 @@ export class KernelFault extends Error {
 }
 
 /**
- * `channel_lost`: what answers at one of its ports cannot be talked to;
- * `bad_reply`: it has answered a request of ours with what cannot be read;
- * `bad_registration`: it has signed a registration that makes no sense.
+ * `channel_lost`: the peer at one of its ports does not follow the protocol;
+ * `bad_reply`: its answer to a request of the server cannot be read;
+ * `bad_registration`: it has signed a registration that is not valid.
  */
 type FaultKind = "channel_lost" | "bad_reply" | "bad_registration";
 

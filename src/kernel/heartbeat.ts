@@ -2,8 +2,9 @@
  * The heartbeat: sends bytes to the kernel's echo socket, and reports when echoes
  * stop and when they return.
  *
- * Silence is information, never a reason to end a kernel whose process lives.
- * A gap in our own clock (a laptop that slept, a stopped process) does not count.
+ * A kernel whose heartbeat stops is reported and not ended while its process
+ * lives. A gap in the server's own clock (a laptop that slept, a stopped process)
+ * does not count.
  */
 import { randomBytes } from "node:crypto";
 import type { Boundary } from "./boundary.ts";
@@ -11,9 +12,9 @@ import type { CurveKeys } from "../zmq/transport.ts";
 
 /** How long an echo may take. */
 const TIMEOUT_MS = 5_000;
-/** A timer that fires this late means that our process did not run: the echo may wait to be read. */
+/** If a timer fires this late, the server's process did not run, and the echo may still be unread. */
 const LATE_MS = 1_000;
-/** From an echo to the next beat. */
+/** The time from an echo to the next beat. */
 const INTERVAL_MS = 2_000;
 /** The most bytes of an echo. A beat has less than 40. */
 const ECHO_LIMIT = 64 * 1024;
@@ -30,7 +31,7 @@ export interface HeartbeatOptions {
   readonly isSilenceExpected: () => boolean;
 }
 
-/** Until it is closed. */
+/** Runs until it is closed. */
 export interface Heartbeat {
   close(): void;
 }
@@ -43,7 +44,7 @@ export function watchHeartbeat({
   givenUp,
   isSilenceExpected,
 }: HeartbeatOptions): Heartbeat {
-  /** Distinguishes our echoes from those of other senders. */
+  /** Distinguishes this heartbeat's echoes from those of other senders. */
   const name = randomBytes(8).toString("hex");
   let last = 0;
   let isAnswered = false;

@@ -1,7 +1,7 @@
 /**
- * What a session needs of a kernel: it was started or adopted, has answered once,
- * takes messages, and will exit. Two interfaces: the kernel, and the provisioner
- * that starts or adopts one. A session knows neither processes nor sockets.
+ * The two interfaces between a session and its kernels: a kernel, which has
+ * answered once, and the provisioner that starts or adopts one. A session depends
+ * neither on processes nor on sockets.
  */
 import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
@@ -9,21 +9,21 @@ import type { Refusal } from "../jupyter/admission.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
 import type { Burst } from "../jupyter/record.ts";
 
-/** What a kernel is started from. */
+/** The specification of a kernel that is to be started. */
 export interface Recipe {
   readonly session_id: string;
-  /** With `{connection_file}` still in it. */
+  /** The command; `{connection_file}` is not filled in yet. */
   readonly argv: readonly string[];
   readonly language: string;
   readonly env: readonly VarAction[];
-  /** A kernelspec's own variables, with `$NAME` still in them. */
+  /** The kernelspec's own variables; `$NAME` is not replaced yet. */
   readonly spec_env: Readonly<Record<string, string>> | undefined;
-  /** Empty: the server's own. */
+  /** Empty: the server's own directory. */
   readonly working_directory: string;
   readonly key: string;
   readonly username: string;
   readonly interrupt_mode: "signal" | "message";
-  /** From 5.5 on the kernel registers its own ports (JEP 66). */
+  /** From 5.5 on, the kernel chooses and registers its own ports (JEP 66). */
   readonly protocol_version: string;
   readonly startup_environment: "none" | "shell" | "command" | "script";
   readonly startup_environment_arg: string | undefined;
@@ -31,7 +31,7 @@ export interface Recipe {
   readonly connection: ConnectionInfo | undefined;
   /** The kind of sockets that the kernelspec asks for. Default: the server's setting. */
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
-  /** From the launch to the first answer; `undefined` for no bound. */
+  /** The time from the launch to the first answer; `undefined`: no limit. */
   readonly timeout_ms: number | undefined;
 }
 
@@ -41,7 +41,7 @@ export interface Launched {
   readonly environment: Readonly<Record<string, string>>;
   readonly working_directory: string;
   readonly connection_file: string | undefined;
-  /** Ends the process during the start; `undefined` if the process is not ours. */
+  /** Ends the process during the start; `undefined` if another program started it. */
   readonly kill: (() => Promise<void>) | undefined;
 }
 
@@ -51,9 +51,9 @@ export type ShellState = "busy" | "idle";
 /** Callbacks from a run to its session. None may throw. */
 export interface Hooks {
   launched(run: Launched): void;
-  /** The state of the main shell, from replies to our own first request. The messages themselves are left out. */
+  /** The state of the main shell, from replies to the server's first request. The messages themselves are left out. */
   state(state: ShellState): void;
-  /** kernel → session, admitted and in order of arrival. Messages that our own probes caused are left out. */
+  /** kernel → session, admitted and in order of arrival. Messages that the server's own requests caused are left out. */
   message(message: Message): void;
   /** The same for many messages at once. */
   burst(burst: Burst): void;
@@ -62,7 +62,7 @@ export interface Hooks {
   /** kernel → session: a message of at least `size` bytes exceeds the limit and was skipped. */
   tooLarge(channel: Channel, size: number): void;
   /** Resolves once the session has caught up with the messages on iopub; `undefined` if it is not late. */
-  behind(): Promise<unknown> | undefined;
+  caughtUp(): Promise<unknown> | undefined;
   /** A line of the process's own output, or a part of one. */
   output(stream: "stdout" | "stderr", text: string): void;
   registered(connection: ConnectionInfo): void;
@@ -95,15 +95,15 @@ export interface Kernel {
 export interface Provisioner {
   /** Launches and waits for the first answer. If the start fails or `signal` aborts, its process was killed and reaped. */
   launch(recipe: Recipe, hooks: Hooks, signal: AbortSignal): Promise<Kernel>;
-  /** Connects to a kernel that somebody else started. */
+  /** Connects to a kernel that another program started. */
   adopt(
     recipe: Recipe,
     connection: ConnectionInfo,
     hooks: Hooks,
     signal: AbortSignal,
   ): Promise<Kernel>;
-  /** Sets ports aside for the next launch of that session. */
+  /** Reserves ports for the next launch of that session. */
   reserve(recipe: Recipe): Promise<ConnectionInfo>;
-  /** Releases what `reserve` set aside and a launch made (ports, files). */
+  /** Releases the session's reserved ports and removes its files. */
   release(session_id: string): void;
 }

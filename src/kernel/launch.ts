@@ -37,7 +37,7 @@ import {
 
 /** How often a launch is tried with new ports if a port of the kernel was taken. */
 const PORT_TRIES = 3;
-/** How long a killed process may take to be gone. */
+/** How long a killed process may take to end. */
 const REAP_MS = 5_000;
 
 export interface LaunchOptions {
@@ -47,14 +47,14 @@ export interface LaunchOptions {
   readonly faults: Faults;
 }
 
-/** Which sockets the session's kernel is told to bind. */
+/** Chooses the sockets that the session's kernel is told to bind. */
 export interface SocketChoice {
   /** The addresses that are reserved for the kernel. Rejects if none is available. */
   reserve(): Promise<Reservation>;
-  /** Gives back what was set aside, and what was written. */
+  /** Releases the reserved addresses and removes the session's files. */
   release(): void;
   readonly support: IpcSupport;
-  /** What a launch has shown of the kernel's Unix sockets. */
+  /** Remembers whether the kernel has bound its Unix sockets. */
   remember(support: "able" | "unable"): void;
 }
 
@@ -70,24 +70,29 @@ export async function launch(
 ): Promise<Kernel> {
   const { sockets, deadline, log } = needs;
   for (let tries = 1; ; tries += 1) {
-    const held = withholdExit(hooks);
+    const withheld = withholdExit(hooks);
     const isLast = tries === PORT_TRIES;
-    const attempt: Attempt = { ...needs, recipe, hooks: held.hooks, isLast };
+    const attempt: Attempt = {
+      ...needs,
+      recipe,
+      hooks: withheld.hooks,
+      isLast,
+    };
     try {
       const kernel = await attempted(attempt);
       if (kernel.connection.transport === "ipc") sockets.remember("able");
-      held.release();
+      withheld.release();
       return kernel;
     } catch (error) {
       const { bindFailure } = attempt;
       if (bindFailure === undefined || deadline.aborted || isLast) {
-        held.release();
+        withheld.release();
         throw error;
       }
       sockets.release();
       if (bindFailure === "ipc") {
         sockets.remember("unable");
-        tries = 0; // its ports are yet to be tried
+        tries = 0; // no attempt with ports was made yet
       }
       log.warn({ session: recipe.session_id }, RETRY_MESSAGES[bindFailure]);
     }
@@ -97,8 +102,8 @@ export async function launch(
 /** Log messages for a launch that is tried once more. */
 const RETRY_MESSAGES = {
   ports:
-    "Another program has a port that was meant for the kernel: starting the kernel once more, with others",
-  ipc: "The kernel has not bound its Unix sockets: starting it once more, with TCP ports, to which every user of this machine can connect",
+    "Another program has taken a port that was reserved for the kernel. The kernel is started once more, with other ports",
+  ipc: "The kernel has not bound its Unix sockets. It is started once more, with TCP ports, to which every user of this machine can connect",
 } as const;
 
 /** Why an attempt failed; reported only if no other attempt follows. */
@@ -107,7 +112,7 @@ const BIND_FAILURES = {
   ipc: "it has not bound its Unix sockets",
 } as const;
 
-/** Keeps back that an attempt's process has exited, until it is known that no other attempt follows: to a session, all of them are one run. */
+/** Reports the exit of an attempt's process only when no other attempt follows: for a session, all attempts are one run. */
 function withholdExit(hooks: Hooks): { hooks: Hooks; release: () => void } {
   let kept: Exit | undefined;
   let isReleased = false;
@@ -119,7 +124,7 @@ function withholdExit(hooks: Hooks): { hooks: Hooks; release: () => void } {
         else kept = exit;
       },
     },
-    /** What was kept back, and from now on everything at once. */
+    /** Reports the withheld exit. Later exits are reported at once. */
     release() {
       isReleased = true;
       if (kept !== undefined) hooks.exited(kept);
@@ -131,9 +136,9 @@ function withholdExit(hooks: Hooks): { hooks: Hooks; release: () => void } {
 interface Attempt extends LaunchNeeds {
   readonly recipe: Recipe;
   readonly hooks: Hooks;
-  /** No other attempt follows: it has all the time that there is. */
+  /** Whether no other attempt follows. The last attempt may use all remaining time. */
   readonly isLast: boolean;
-  /** What it failed for, where another attempt may do better. */
+  /** Why it failed, if another attempt may succeed. */
   bindFailure?: BindFailure | undefined;
 }
 
@@ -177,7 +182,7 @@ async function openRegistration({
   }
 }
 
-/** A process that was started, and by which command. */
+/** A started process, and its command. */
 interface Started {
   readonly process: HostProcess;
   readonly command: StartupCommand;
@@ -187,8 +192,8 @@ async function start(attempt: Attempt, content: unknown): Promise<Started> {
   const { recipe, hooks, host, log } = attempt;
   const { session_id, env: actions, spec_env, language } = recipe;
   const connection_file = await writtenFile(attempt, content);
-  const wanted = recipe.working_directory;
-  const { path: cwd, reason } = await host.workingDirectory(wanted);
+  const requested = recipe.working_directory;
+  const { path: cwd, reason } = await host.workingDirectory(requested);
   if (reason !== undefined) log.warn({ session: session_id }, reason);
   const env = host.environment({ actions, specEnv: spec_env, language });
   const command = await commandFor(attempt, connection_file, { cwd, env });
@@ -261,7 +266,7 @@ async function commandFor(
   return command;
 }
 
-/** For the next server, where this one is killed. A kernel runs as well without. */
+/** Records the process, so that the next server can end it if this one is killed. Without the record, the kernel still runs. */
 async function record(
   { recipe: { session_id }, host, log }: Attempt,
   { pid }: HostProcess,
@@ -271,7 +276,7 @@ async function record(
   } catch (error) {
     log.warn(
       { session: session_id, err: error },
-      "The kernel's process could not be written down",
+      "The kernel's process could not be recorded. If this server is killed, the next one cannot end the kernel",
     );
   }
 }
@@ -289,8 +294,8 @@ async function registered(
       registration.connection,
       process.exited.then((exit) => {
         const gone = { session_id, exit };
-        const course = progressOf(recipe, started);
-        throw exitFailure("exited_before_handshake", gone, course);
+        const progress = progressOf(recipe, started);
+        throw exitFailure("exited_before_handshake", gone, progress);
       }),
       rejectOnAbort(deadline),
     ]);
@@ -301,12 +306,12 @@ async function registered(
     if (error instanceof SupervisorError) throw error;
     const why = isFault(error, "bad_registration") ? error.message : undefined;
     const { unsigned } = registration;
-    const heard = { why, unsigned, course: progressOf(recipe, started) };
-    throw registrationFailure(recipe, heard, error);
+    const progress = progressOf(recipe, started);
+    throw registrationFailure(recipe, { why, unsigned, progress }, error);
   }
 }
 
-/** Connects and waits for the first answer. From here on the running kernel tells of the exit. */
+/** Connects and waits for the first answer. From here on, the running kernel reports the exit. */
 async function connected(
   attempt: Attempt,
   started: Started,
@@ -342,8 +347,8 @@ async function connected(
       kernel.connect(deadline).then(() => fitting.afterAnswer()),
       kernel.exited.then(async (exit) => {
         const gone = { session_id, exit };
-        const course = progressOf(recipe, started);
-        const failed = exitFailure("exited_during_start", gone, course);
+        const progress = progressOf(recipe, started);
+        const failed = exitFailure("exited_during_start", gone, progress);
         attempt.bindFailure ??= await fitting.afterExit(exit);
         throw failed;
       }),
@@ -372,14 +377,14 @@ function progressOf(
   };
 }
 
-/** Kills what runs and waits until it is gone. */
+/** Kills the process and waits for its end. */
 async function ended(process: HostProcess): Promise<Exit> {
   if (process.isRunning) await process.group.kill();
   const exit = await within(process.exited, REAP_MS);
   return exit ?? { exit_code: -1, signal: "SIGKILL", output: "" };
 }
 
-/** From 5.5 on a kernel reports its own ports. Two numbers only; anything else is an older one. */
+/** From version 5.5 on, a kernel registers its own ports. A version that is not two numbers counts as older. */
 function registersItself(protocol_version: string): boolean {
   const parts = /^(\d+)\.(\d+)$/.exec(protocol_version);
   if (parts === null) return false;

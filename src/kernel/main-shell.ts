@@ -1,5 +1,5 @@
 /**
- * The state of a kernel's main shell, from replies to our own requests.
+ * The state of a kernel's main shell, from replies to the server's own requests.
  *
  * A kernel answers them in order with all other requests, so the `idle` after
  * such a reply means that no code runs. The control channel does not show this:
@@ -7,7 +7,7 @@
  */
 import type { ShellState } from "./kernel.ts";
 
-/** How long the `idle` that follows an answer may be missing: as long as that of an execution. */
+/** How long the `idle` after an answer may be missing; the same as for an execution. */
 const IDLE_TIMEOUT_MS = 2_000;
 
 export class MainShell {
@@ -21,7 +21,7 @@ export class MainShell {
   #resolve: () => void = () => {};
   #idleTimer: NodeJS.Timeout | undefined;
 
-  /** `tell` is called at most once with each state. */
+  /** `report` is called at most once with each state. */
   constructor(report: (state: ShellState) => void) {
     this.#report = report;
     this.settled = new Promise((resolve) => {
@@ -33,17 +33,17 @@ export class MainShell {
     return this.#hasAnswered;
   }
 
-  /** Whether it is busy with others' requests. */
+  /** Whether it is busy with requests of other senders. */
   get isBusy(): boolean {
     return this.#isBusy;
   }
 
-  /** A request of ours was sent to the shell. */
+  /** The server sent a request of its own to the shell. */
   requestSent(msg_id: string): void {
     if (!this.#isSettled) this.#requests.add(msg_id);
   }
 
-  /** The shell replied to a request of ours. Some kernels do not send `idle` afterwards. */
+  /** The shell replied to the server's request. Some kernels do not send `idle` afterwards. */
   replyReceived(msg_id: string): void {
     if (!this.#requests.has(msg_id) || this.#hasAnswered) return;
     this.#hasAnswered = true;
@@ -51,7 +51,7 @@ export class MainShell {
     this.#idleTimer.unref();
   }
 
-  /** The kernel reported its state for a request of ours. */
+  /** The kernel reported its state for the server's request. */
   stateForOwn(msg_id: string, state: ShellState): void {
     if (state === "idle" && this.#requests.has(msg_id)) this.#settle();
   }

@@ -1,7 +1,7 @@
 /**
- * us → kernel, on one channel: messages are signed and handed to the link, in
- * line. To sign what is large takes its time: it is done in short steps, and
- * what comes after it waits behind it.
+ * server → kernel, on one channel: messages are signed and sent in order. Signing
+ * a large message takes long, so it is done in short steps, and later messages
+ * wait for it.
  */
 import { type Signer, toFrames } from "../jupyter/frames.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
@@ -10,18 +10,18 @@ import { checkRoom, type Link, LinkError } from "../zmq/transport.ts";
 
 /** Bytes. A smaller message is signed at once. */
 const LARGE = 256 * 1024;
-/** Bytes of a message beside its own: its signature, and what is around each frame. */
+/** Bytes that a message needs beside its own: its signature, and the framing. */
 const OVERHEAD = 1024;
 
 export interface Outgoing {
   /** Throws a `LinkError`. */
   send(message: Message): void;
-  /** Drops what waits. */
+  /** Drops the waiting messages. */
   close(): void;
 }
 
 export function signedTo(link: Link, signer: Signer): Outgoing {
-  /** The first is being signed. */
+  /** The first message is being signed. */
   const waiting: Message[] = [];
   let bytes = 0;
   let isClosed = false;
@@ -42,7 +42,7 @@ export function signedTo(link: Link, signer: Signer): Outgoing {
       try {
         link.send(toFrames(message, { sign: () => signature }));
       } catch {
-        close(); // the driver gave the link up, and told that: what waits goes with it
+        close(); // the driver has closed the link and reported it
         return;
       }
     }

@@ -1,11 +1,11 @@
 /**
  * Finds out whether a foreign process has a port that a kernel was told to bind.
  *
- * Between our choice of the ports and the kernel's bind, any program may take
- * one. Some kernels then exit; others write an error and stay, or stay silent.
- * So the five links are watched until the kernel has answered: it has lost a
- * port when it says so, when what answers there is not ZeroMQ, or when some of
- * the five are there and others stay away.
+ * Between the server's choice of the ports and the kernel's bind, any program may
+ * take a port. Some kernels then exit; others print an error and stay, or stay
+ * silent. So the five links are watched until the kernel has answered. The kernel
+ * has lost a port if it prints so, if the peer at the port does not use ZeroMQ, or
+ * if some of the five links connect and others do not.
  */
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -19,18 +19,18 @@ import type {
 
 /** The time between two checks. */
 const POLL_MS = 250;
-/** How long a kernel that reported a taken address may take to answer all the same. */
+/** How long a kernel that has reported a taken address may still take to answer. */
 const REPORT_GRACE_MS = 1_500;
-/** From the first of the five to the last: kernels bind all of them at once, and a link looks again within a second. */
+/** The longest time from the first of the five connections to the last: a kernel binds all five ports together, and a link tries again within a second. */
 const PARTIAL_MS = 2_500;
 /** The time between two probes of ports without a link. */
 const PROBE_MS = 750;
-/** A ZeroMQ peer greets as soon as it has accepted a connection. */
+/** How long a ZeroMQ peer may take to send its greeting; it sends it right after it accepts a connection. */
 const GREETING_MS = 1_000;
 
 /** What the links of one launch show. */
 export interface PortWatch {
-  /** The driver, its links watched. */
+  /** The driver, with watched links. */
   readonly transport: KernelTransport;
   /** Whether the driver gave up a peer that is not a kernel. */
   readonly hasRefused: boolean;
@@ -53,10 +53,10 @@ export function watchPorts(
   const has = (state: LinkState | "refused"): boolean =>
     [...links.values()].includes(state);
   const hasForeignProcess = async (): Promise<boolean> => {
-    const asked = [...links]
+    const checks = [...links]
       .filter(([, state]) => state === "connecting")
       .map(([endpoint]) => isForeignProcess(address.ip, portOf(endpoint)));
-    return (await Promise.all(asked)).includes(true);
+    return (await Promise.all(checks)).includes(true);
   };
   const connect = (options: LinkOptions): Link => {
     const { endpoint } = options;
@@ -125,8 +125,8 @@ export function reportsTakenPort(
 
 /** Whether a process listens on one of its ports after the kernel has exited. */
 export async function isAnyTaken(address: Address): Promise<boolean> {
-  const asked = portsOf(address).map((port) => isAccepted(address.ip, port));
-  return (await Promise.all(asked)).includes(true);
+  const checks = portsOf(address).map((port) => isAccepted(address.ip, port));
+  return (await Promise.all(checks)).includes(true);
 }
 
 export function portsOf(address: Address): number[] {

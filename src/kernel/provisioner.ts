@@ -1,4 +1,4 @@
-/** Launches kernels on a host, and adopts those already running. Which sockets each session's kernels are told to bind is chosen here. */
+/** Launches kernels on a host, and adopts kernels that already run. Chooses the sockets that each session's kernels are told to bind. */
 import type { Reservation } from "../host/address.ts";
 import { deadline } from "../time/signals.ts";
 import { type IpcSupport, ipcSupport, type KernelSockets } from "./ipc.ts";
@@ -12,7 +12,7 @@ import {
 import { type KernelRun, RunningKernel } from "./running-kernel.ts";
 import { answerFailure, stepFailure } from "./start-failure.ts";
 
-/** Most kernels of which it is remembered whether they use Unix sockets. */
+/** The largest number of commands for which the provisioner remembers whether they support Unix sockets. */
 const KNOWN_LIMIT = 1_000;
 
 export interface HostProvisionerOptions extends LaunchOptions {
@@ -21,9 +21,9 @@ export interface HostProvisionerOptions extends LaunchOptions {
 
 export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
   const { host, log } = options;
-  /** Per session: ports or sockets that clients were told of, or that its kernel uses. */
+  /** By session: the ports or sockets that its kernel uses, or that a client has requested. */
   const reserved = new Map<string, Reservation>();
-  /** By command: whether such a kernel has bound Unix sockets. */
+  /** By command: whether a kernel with this command has bound Unix sockets. */
   const known = new Map<string, "able" | "unable">();
 
   const release = (session_id: string): void => {
@@ -47,7 +47,7 @@ export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
     const [oldest] = known.keys();
     if (known.size > KNOWN_LIMIT && oldest !== undefined) known.delete(oldest);
   };
-  const wantsIpc = (recipe: Recipe): boolean => {
+  const canUseIpc = (recipe: Recipe): boolean => {
     if (host.platform === "win32" || desired(recipe) === "tcp") return false;
     return supportOf(recipe) !== "unable";
   };
@@ -55,22 +55,22 @@ export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
     const { session_id } = recipe;
     const kept = reserved.get(session_id);
     if (kept !== undefined) return kept;
-    if (wantsIpc(recipe)) {
+    if (canUseIpc(recipe)) {
       const reservation = await host.reserveSockets();
       if (reservation !== undefined) return keep(session_id, reservation);
       if (desired(recipe) === "ipc") {
-        throw new Error("no Unix socket can be made for it");
+        throw new Error("no Unix socket can be made for the kernel");
       }
       log.warn(
         { session: session_id },
-        "No Unix socket can be made for the kernel: it gets TCP ports, to which every user of this machine can connect",
+        "No Unix socket can be made for the kernel. It gets TCP ports, to which every user of this machine can connect",
       );
     }
     return keep(session_id, await host.reservePorts());
   };
 
   return {
-    /** Always ports: whoever asks before the start may run the kernel elsewhere, or know nothing else. */
+    /** Reserves TCP ports: a client that needs them before the start may run the kernel elsewhere, or support only ports. */
     async reserve({ session_id, key }) {
       try {
         const reservation = await host.reservePorts();
@@ -98,7 +98,7 @@ export function hostProvisioner(options: HostProvisionerOptions): Provisioner {
   };
 }
 
-/** Connects to a kernel that somebody else started. */
+/** Connects to a kernel that another program started. */
 async function adopt(
   {
     host,

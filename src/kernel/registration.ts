@@ -1,10 +1,11 @@
 /**
- * JEP 66: the kernel binds ports of its own choosing and reports them to a
- * socket of ours.
+ * JEP 66: the kernel chooses its own ports, binds them, and reports them to a
+ * socket of the server.
  *
- * Two dialects are understood, and answered in kind: the specification's (one
- * content frame after the signature, ports as text) and Posit's (a whole
- * `handshake_request` message from a REQ socket, ports as numbers).
+ * The server supports two dialects, and answers in the dialect of the request:
+ * the specification's (one content frame after the signature, ports as text) and
+ * Posit's (a whole `handshake_request` message from a REQ socket, ports as
+ * numbers).
  */
 import * as z from "zod";
 import type { ConnectionInfo } from "../../contract/index.ts";
@@ -19,7 +20,7 @@ import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
 import { isFault, KernelFault } from "./fault.ts";
 import { bindRouter } from "../zmq/zmtp/router.ts";
 
-/** As a number, or in digits. */
+/** A number, or a string of digits. */
 const Port = z
   .union([
     z.number(),
@@ -38,15 +39,15 @@ const Ports = z.object({
 });
 
 export interface Registration extends AsyncDisposable {
-  /** Where the kernel reports to. */
+  /** The port to which the kernel reports. */
   readonly port: number;
-  /** Resolves with what the first good registration says; rejects with a `bad_registration` for one that is signed by us and makes no sense. */
+  /** Resolves with the connection info of the first valid registration. Rejects with a `bad_registration` for one that is signed with the key and not valid. */
   readonly connection: Promise<ConnectionInfo>;
   /** How many messages were not signed with the key. */
   readonly unsigned: number;
 }
 
-/** Binds a socket on `ip` that waits for one kernel, which signs with `key`. `refused` hears of what others send. */
+/** Binds a socket on `ip` that waits for the registration of one kernel, which signs with `key`. `refused` is called for each unsigned message. */
 export async function awaitRegistration(
   key: string,
   ip: string,
@@ -59,7 +60,7 @@ export async function awaitRegistration(
     accept = resolve;
     refuse = reject;
   });
-  connection.catch(() => {}); // whoever launches awaits it; a launch that failed before does not
+  connection.catch(() => {}); // a launch that failed before does not await it
   let unsigned = 0;
   const router = await bindRouter((frames, sender) => {
     const signed = signedParts(frames, signer);
@@ -80,9 +81,8 @@ export async function awaitRegistration(
         key,
       });
     } catch (error) {
-      const isTold = isFault(error, "bad_registration");
       refuse(
-        isTold
+        isFault(error, "bad_registration")
           ? error
           : badRegistration("the kernel's registration is malformed"),
       );
@@ -104,17 +104,17 @@ export async function awaitRegistration(
 
 interface RegistrationRequest {
   readonly ports: z.output<typeof Ports>;
-  /** The answer in the dialect of the request, to the same peer. */
+  /** Returns the answer to the same peer, in the dialect of the request. */
   acknowledge(): Uint8Array[];
 }
 
 interface SignedParts {
   readonly identities: readonly Uint8Array[];
-  /** What follows the signature, at least one frame. */
+  /** The frames after the signature; at least one. */
   readonly parts: readonly Uint8Array[];
 }
 
-/** `undefined` where the frames lack the delimiter or a valid signature: our kernel did not send them. */
+/** `undefined` if the frames have no delimiter or no valid signature: the kernel did not send them. */
 function signedParts(
   frames: readonly Uint8Array[],
   signer: Signer,
@@ -124,13 +124,13 @@ function signedParts(
   );
   const [signature, ...parts] = at === -1 ? [] : frames.slice(at + 1);
   if (signature === undefined || parts.length === 0) return undefined;
-  // In both dialects the digest is that of the signed frames in a row.
+  // In both dialects, the digest covers the signed frames one after the other.
   const signed = contentOnly(Buffer.concat(parts.slice(0, 4)));
   if (!signer.verifies(signature, signed)) return undefined;
   return { identities: frames.slice(0, at), parts };
 }
 
-/** Throws a `bad_registration` for what is signed and makes no sense. */
+/** Throws a `bad_registration` for a signed registration that is not valid. */
 function read(
   frames: readonly Uint8Array[],
   { identities, parts }: SignedParts,
@@ -170,9 +170,10 @@ function messageIn(
   try {
     return new FrameReader(signer).read(frames, "control");
   } catch (cause) {
-    throw badRegistration("the kernel's registration is no Jupyter message", {
-      cause,
-    });
+    throw badRegistration(
+      "the kernel's registration is not a Jupyter message",
+      { cause },
+    );
   }
 }
 
@@ -189,8 +190,8 @@ function portsIn(content: Uint8Array): z.output<typeof Ports> {
   throw badRegistration(
     `the kernel's registration does not name its five ports: ${
       wrong.every((name) => name === "")
-        ? "it is no object"
-        : `${[...new Set(wrong)].join(", ")}: no port between 1 and 65535`
+        ? "it is not an object"
+        : `${[...new Set(wrong)].join(", ")}: not a port from 1 to 65535`
     }`,
   );
 }

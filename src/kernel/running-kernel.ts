@@ -1,9 +1,9 @@
 /**
- * One running kernel: its sockets, its heartbeat and, when it is ours, its
- * process. Everything that belongs to one run is created and released here.
+ * One running kernel: its sockets, its heartbeat and, if the server started it,
+ * its process. Everything that belongs to one run is created and released here.
  *
- * The session does not receive messages that our own requests (kernel info, shut
- * down, interrupt) cause: messages whose parent is one of ours are left out.
+ * The session does not receive messages that the server's own requests (kernel
+ * info, shut down, interrupt) cause: messages with such a parent are left out.
  */
 import { randomUUID } from "node:crypto";
 import {
@@ -47,17 +47,17 @@ const REACH_TIMEOUT_MS = 2_000;
 /** Time for messages in flight after the process is gone. */
 const DRAIN_MS = 500;
 const INTERRUPT_TIMEOUT_MS = 5_000;
-/** How long the sockets of an adopted kernel may be closed before it counts as gone. */
+/** An adopted kernel counts as gone if its sockets are closed for this long. */
 const ADOPTED_TIMEOUT_MS = 1_000;
-/** The most of our own requests that are remembered. */
+/** The largest number of the server's own requests that are remembered. */
 const OWN_LIMIT = 1_000;
 
 export interface KernelRun {
   readonly recipe: Recipe;
   readonly connection: ConnectionInfo;
-  /** Absent for a kernel that somebody else started. */
+  /** `undefined` for a kernel that another program started. */
   readonly process: HostProcess | undefined;
-  /** Of the host that it runs on. */
+  /** The platform of the kernel's host. */
   readonly platform: NodeJS.Platform;
   readonly transport: KernelTransport;
   readonly hooks: Hooks;
@@ -67,7 +67,7 @@ export interface KernelRun {
 
 type Content = Readonly<Record<string, unknown>>;
 
-/** A request of our own that waits for its reply. */
+/** A request of the server that waits for its reply. */
 interface PendingRequest {
   readonly resolve: (content: Content) => void;
   readonly reject: (why: KernelFault) => void;
@@ -105,7 +105,7 @@ export class RunningKernel implements Kernel, Stoppable {
     this.#resolveStdin = resolveStdin;
     let lose: (why: KernelFault) => void = () => {};
     this.#channelLost = new Promise((_, reject) => (lose = reject));
-    this.#channelLost.catch(() => {}); // whoever introduces us waits for it
+    this.#channelLost.catch(() => {}); // `connect` awaits it
     this.#loseChannel = lose;
     const boundary = boundaryOf(run.transport, faults, session_id);
     this.#shell = new MainShell((state) => hooks.state(state));
@@ -150,14 +150,14 @@ export class RunningKernel implements Kernel, Stoppable {
 
   /**
    * Sends `kernel_info_request` until the kernel has answered, its iopub is known
-   * to reach us, and its stdin is connected: ZeroMQ drops input requests on a
+   * to reach the server, and its stdin is connected: ZeroMQ drops input requests on a
    * stdin without a peer. Resolves with the answer. Never settles if the kernel
    * dies, so race it against `exited`.
    */
   async connect(signal: AbortSignal): Promise<KernelInfo> {
     const iopub = new Promise<void>((resolve) => (this.#iopubSeen = resolve));
     const fails = Promise.race([rejectOnAbort(signal), this.#channelLost]);
-    fails.catch(() => {}); // raced below; when it loses, nobody waits for it
+    fails.catch(() => {}); // it may reject after the races below
     const answers: Promise<Content>[] = [];
     let answer: Content | undefined;
     while (answer === undefined) {
@@ -175,7 +175,7 @@ export class RunningKernel implements Kernel, Stoppable {
       );
     }
     const seen = Promise.race([iopub.then(() => true), fails]);
-    seen.catch(() => {}); // likewise
+    seen.catch(() => {}); // it may reject after the race below
     const latest = performance.now() + REACH_TIMEOUT_MS;
     while (
       (await within(seen, PROBE_INTERVAL_MS)) === undefined &&
@@ -240,7 +240,7 @@ export class RunningKernel implements Kernel, Stoppable {
     if (platform === "win32") return "unsupported";
     throw failure("interrupt_failed", {
       session_id: recipe.session_id,
-      why: "its process is not ours to signal, and it takes no interrupt message",
+      why: "another program started its process, and it does not accept interrupt messages",
     });
   }
 
@@ -255,7 +255,7 @@ export class RunningKernel implements Kernel, Stoppable {
     }
     throw failure("process_not_found", {
       session_id: this.#run.recipe.session_id,
-      why: `process ${this.#run.process.pid} is still there ${LONGEST_STOP_MS / 1000} s after it was asked to end, and then killed`,
+      why: `process ${this.#run.process.pid} is still there ${LONGEST_STOP_MS / 1000} s after the request to shut down, although it was killed`,
     });
   }
   #restart = false;
@@ -293,7 +293,7 @@ export class RunningKernel implements Kernel, Stoppable {
     return this.#run.process?.directory;
   }
 
-  /** A request of our own; resolves with the content of its reply, rejects with a `bad_reply`, and pends for ever without one. */
+  /** Sends a request of the server. Resolves with the content of the reply, rejects with a `bad_reply`; without a reply it stays pending. */
   #request(
     channel: "shell" | "control",
     msg_type: string,
@@ -354,13 +354,13 @@ export class RunningKernel implements Kernel, Stoppable {
     this.#run.hooks.message(message);
   }
 
-  /** kernel → session, many at once: nothing in them is about the kernel itself. */
+  /** kernel → session, many messages at once. They never contain facts about the kernel itself. */
   #receivedBurst(burst: Burst): void {
     this.#iopubSeen?.();
     if (!this.#own.has(burst.parent_id)) this.#run.hooks.burst(burst);
   }
 
-  /** kernel → session, where a message could not be admitted. */
+  /** kernel → session, for a message that could not be admitted. */
   #refused(refusal: Refusal): void {
     if (refusal.channel === "iopub") this.#iopubSeen?.();
     const parent_id = refusal.parent?.header.msg_id ?? "";
@@ -431,7 +431,7 @@ export class RunningKernel implements Kernel, Stoppable {
     return exit;
   }
 
-  /** Lets go of the sockets. The process, if any, is ended by `stop` or `kill`. */
+  /** Closes the sockets. `stop` and `kill` end the process, if there is one. */
   close(): void {
     this.#shell.close();
     this.#heartbeat.close();
@@ -447,7 +447,7 @@ function stateIn({ raw }: Message): ShellState | undefined {
 
 /** Why the link accepts no message. */
 const REFUSALS = {
-  full: "it does not read what was sent before",
+  full: "it does not read the earlier messages",
   closed: "the connection is closed",
 } as const;
 

@@ -24,7 +24,7 @@ const LONGEST_DRAIN_MS = 10_000;
 /** Callbacks for messages of a kernel, and for the states of its channels. */
 export interface SocketHooks extends Pick<
   Hooks,
-  "message" | "burst" | "refused" | "behind" | "tooLarge"
+  "message" | "burst" | "refused" | "caughtUp" | "tooLarge"
 > {
   stateChanged(channel: Channel, state: LinkState, error?: Error): void;
 }
@@ -50,7 +50,7 @@ export class Sockets {
     hooks: SocketHooks,
   ) {
     const identity = randomBytes(16);
-    identity[0] = 1; // zero is what ROUTERs make up names with
+    identity[0] = 1; // identities that a ROUTER generates begin with zero
     const curve = curveOf(connection);
     const opened: Outgoing[] = [];
     const open = (channel: Channel, port: number): Outgoing => {
@@ -64,7 +64,7 @@ export class Sockets {
       const deliver = (read: Message | Refusal | undefined): void => {
         const { lastParent } = reader;
         if (lastParent !== undefined) {
-          intake?.follow(lastParent.came, lastParent.msg_id);
+          intake?.follow(lastParent.received, lastParent.msg_id);
         }
         if (read === undefined) return;
         if ("reason" in read) hooks.refused(read);
@@ -78,7 +78,7 @@ export class Sockets {
       const link = boundary.connect(channel, {
         type: isIopub ? "sub" : "dealer",
         endpoint: endpointOf(connection, port),
-        ...(isIopub ? { backpressure: () => hooks.behind() } : { identity }),
+        ...(isIopub ? { backpressure: () => hooks.caughtUp() } : { identity }),
         ...(intake !== undefined && { bulk: intake }),
         ...(curve !== undefined && { curve }),
         onMessage: (frames) => {
@@ -117,7 +117,7 @@ export class Sockets {
     };
     try {
       this.#outgoing = {
-        iopub: open("iopub", connection.iopub_port), // first, so that it is there when the others are answered
+        iopub: open("iopub", connection.iopub_port), // first, so that it is connected when the kernel answers on the others
         shell: open("shell", connection.shell_port),
         control: open("control", connection.control_port),
         stdin: open("stdin", connection.stdin_port),
@@ -132,15 +132,15 @@ export class Sockets {
     return this.#states.get(channel) === "connected";
   }
 
-  /** us → kernel, in line. Throws a `LinkError`. */
+  /** server → kernel, in order. Throws a `LinkError`. */
   send(message: Message): void {
     this.#outgoing[message.channel].send(message);
   }
 
   /**
-   * Resolves when nothing more can come: the kernel closed iopub and shell,
-   * and what was in flight was read. At most `timeout_ms`, but for what large
-   * messages take.
+   * Resolves when no more messages can arrive: the kernel has closed iopub and
+   * shell, and all sent messages were read. Waits at most `timeout_ms`, plus the
+   * time for large messages that are being received.
    */
   async drained(timeout_ms: number): Promise<void> {
     const latest = performance.now() + LONGEST_DRAIN_MS;

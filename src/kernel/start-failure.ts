@@ -1,25 +1,25 @@
-/** Why a start failed, in the words that a client reads. */
+/** The failures of a kernel's start, with the messages that clients read. */
 import { failure, type Reason, SupervisorError } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
 import type { StartError } from "../host/host.ts";
 import { STARTUP_BEGIN, STARTUP_SUCCESS } from "../host/shell.ts";
 import type { Recipe } from "./kernel.ts";
 
-/** What Kallichore reports as the exit code of a kernel that runs and cannot be reached. */
+/** Kallichore reports this exit code for a kernel that runs and cannot be reached. */
 export const CONNECTION_EXIT_CODE = 130;
 
 const MARKERS = [STARTUP_BEGIN, STARTUP_SUCCESS];
 
-/** What is known of how a kernel was started, and how far it came. */
+/** How a kernel was started, and its output so far. */
 export interface StartProgress {
-  /** In which shell, and after which command; `undefined` without a shell. */
+  /** The shell and the start-up command; `undefined` without a shell. */
   readonly through: string | undefined;
   /** Whether marker lines are printed around the start-up command. */
   readonly hasMarkers: boolean;
   readonly printed: string;
 }
 
-/** A step before the process that did not come about: `what` says which. */
+/** A step before the start of the process failed; `what` names the step. */
 export function stepFailure(
   reason: Reason & ("no_connection_info" | "handshake_failed" | "start_failed"),
   { session_id, what }: { session_id: string; what?: string },
@@ -29,7 +29,7 @@ export function stepFailure(
   return failure(reason, { session_id, why }, { cause });
 }
 
-/** A command that cannot be run. */
+/** The command cannot be run. */
 export function commandFailure(
   session_id: string,
   program: string,
@@ -46,11 +46,11 @@ export function commandFailure(
   );
 }
 
-/** A process that ended before it was a kernel. */
+/** The process ended before the kernel was ready. */
 export function exitFailure(
   reason: "exited_before_handshake" | "exited_during_start",
   { session_id, exit }: { session_id: string; exit: Exit },
-  course: StartProgress,
+  progress: StartProgress,
 ): SupervisorError {
   const why =
     exit.signal === null
@@ -60,36 +60,36 @@ export function exitFailure(
     reason,
     { session_id, why },
     {
-      details: detailsOf(course, "the kernel failed to start"),
-      startup: startupOf(course, exit.exit_code),
+      details: detailsOf(progress, "the kernel failed to start"),
+      startup: startupOf(progress, exit.exit_code),
     },
   );
 }
 
-/** A process that runs and has not registered. `why` is that of a registration that could not be read. */
+/** The process runs, but the kernel has not registered in time. `why`: the fault of a registration that could not be read. */
 export function registrationFailure(
   { session_id, timeout_ms }: Recipe,
   {
     why,
     unsigned,
-    course,
-  }: { why: string | undefined; unsigned: number; course: StartProgress },
+    progress,
+  }: { why: string | undefined; unsigned: number; progress: StartProgress },
   cause: unknown,
 ): SupervisorError {
   const unsignedNote =
     unsigned === 0
       ? ""
-      : `; ${unsigned} messages came that were not signed with its key`;
+      : `; ${unsigned} messages arrived that were not signed with its key`;
   const late = `${lateness("register its ports", timeout_ms)}${unsignedNote}`;
-  const options = { cause, startup: startupOf(course, undefined) };
+  const options = { cause, startup: startupOf(progress, undefined) };
   return failure("handshake_failed", { session_id, why: why ?? late }, options);
 }
 
-/** A kernel that was not reached, or has not answered. Without `course` it is not ours. */
+/** The kernel could not be reached, or has not answered. An adopted kernel has no `progress`. */
 export function answerFailure(
   { session_id, timeout_ms }: Recipe,
   error: unknown,
-  course?: StartProgress,
+  progress?: StartProgress,
 ): SupervisorError {
   if (error instanceof SupervisorError) return error;
   const isLate = error instanceof Error && error.name === "TimeoutError";
@@ -104,9 +104,9 @@ export function answerFailure(
     { session_id, why },
     {
       cause: error,
-      ...(course !== undefined && {
-        details: detailsOf(course, "the kernel failed to connect"),
-        startup: startupOf(course, CONNECTION_EXIT_CODE),
+      ...(progress !== undefined && {
+        details: detailsOf(progress, "the kernel failed to connect"),
+        startup: startupOf(progress, CONNECTION_EXIT_CODE),
       }),
     },
   );
@@ -124,14 +124,14 @@ function startupOf({ printed }: StartProgress, exit_code: number | undefined) {
   return { exit_code, output };
 }
 
-/** In which shell, after which command, and how far it came. */
+/** The shell and the start-up command, and the step that failed. */
 function detailsOf(
   { through, hasMarkers, printed }: StartProgress,
   otherwise: string,
 ): string {
   let phase = otherwise;
   if (hasMarkers && !printed.includes(STARTUP_BEGIN)) {
-    phase = "the shell failed before it came to the start-up command";
+    phase = "the shell failed before the start-up command";
   } else if (hasMarkers && !printed.includes(STARTUP_SUCCESS)) {
     phase = "the start-up command failed";
   }

@@ -5,7 +5,7 @@
 import type { Exit } from "../host/exit.ts";
 import { within } from "../time/within.ts";
 
-/** What the steps need of a kernel. */
+/** The methods of a kernel that the steps use. */
 export interface Stoppable {
   readonly exited: Promise<Exit>;
   askToShutDown(): void | Promise<void>;
@@ -13,14 +13,14 @@ export interface Stoppable {
   forceKill(): Promise<void>;
 }
 
-/** The ways to end a kernel, mildest first, each with the time it is given. */
+/** The steps to end a kernel, the mildest first, each with its timeout. */
 const steps = [
   { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.askToShutDown() }, // ipykernel first ends its own children, in steps
   { timeout_ms: 2_000, step: (kernel: Stoppable) => kernel.terminate() },
   { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.forceKill() },
 ] as const;
 
-/** All steps together: no stop takes longer, except for a process that the system cannot end. */
+/** The time of all steps together. A stop takes longer only if the system cannot end the process. */
 export const LONGEST_STOP_MS = steps.reduce(
   (sum, { timeout_ms }) => sum + timeout_ms,
   0,

@@ -1,6 +1,6 @@
 /**
- * The second line of defence: nothing secret is logged on purpose, and what
- * slips into a line all the same is struck out before it is written.
+ * The second line of defence: no code logs a secret on purpose, and a secret that
+ * gets into a line by mistake is replaced before the line is written.
  */
 
 const HIDDEN = "[hidden]";
@@ -22,12 +22,12 @@ const SECRET_TEXTS: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
-/** Strikes out `secrets`, word for word, and what looks like one. */
+/** Replaces `secrets`, and text that looks like a secret. */
 export function concealed(text: string, secrets: Iterable<string>): string {
   let shown = text;
   for (const secret of secrets) shown = shown.replaceAll(secret, HIDDEN);
-  for (const [pattern, instead] of SECRET_TEXTS) {
-    shown = shown.replace(pattern, instead);
+  for (const [pattern, replacement] of SECRET_TEXTS) {
+    shown = shown.replace(pattern, replacement);
   }
   return shown;
 }

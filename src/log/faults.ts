@@ -1,19 +1,18 @@
 /**
- * Faults that a kernel or a client can cause at will: each is counted, and each
- * kind is logged at most once a minute, with how many there were since the last
- * line. So a peer that misbehaves a million times cannot fill a disk.
+ * Faults that a kernel or a client can cause at will. Each fault is counted, and
+ * each kind is logged at most once a minute, with the number since the last line.
+ * So a peer that misbehaves a million times cannot fill a disk.
  */
 import type { Log } from "./log.ts";
 
-/** From one line about a kind of fault to the next. */
+/** The shortest time between two lines about one kind of fault. */
 const INTERVAL_MS = 60_000;
-/** The most kinds that are told apart; the oldest is forgotten first. */
+/** The largest number of kinds; the oldest kind is dropped first. */
 const KINDS_LIMIT = 1_000;
 
 interface Fault {
-  /** How many there have been. */
   total: number;
-  /** How many of them are not logged yet. */
+  /** Faults since the last line. */
   unlogged: number;
   loggedAt: number;
 }
@@ -27,9 +26,9 @@ export class Faults {
   }
 
   /**
-   * Counts a fault of a kind, such as `unsigned message`. `bindings` says where
-   * it happened (the session's id, the channel) and tells kinds apart; neither
-   * it nor `why` may hold what the peer sent.
+   * Counts a fault of a kind, such as `unsigned message`. `bindings` name its
+   * origin (the session's id, the channel); faults with other bindings are counted
+   * separately. Neither `bindings` nor `why` may contain text from the peer.
    */
   count(
     kind: string,
@@ -52,7 +51,7 @@ export class Faults {
     fault.unlogged = 0;
   }
 
-  /** Counts what was caught at a boundary. Only the name and the location of the error are logged: its message may quote the peer. */
+  /** Counts an error that was caught at a boundary. Only its name and location are logged, because its message may quote the peer. */
   caught(
     kind: string,
     error: unknown,
@@ -61,7 +60,7 @@ export class Faults {
     this.count(kind, locationOf(error), bindings);
   }
 
-  /** How many faults of a kind there have been, wherever they happened. */
+  /** The number of faults of a kind, with any bindings. */
   total(kind: string): number {
     let sum = 0;
     for (const [key, { total }] of this.#kinds) {
@@ -82,17 +81,17 @@ export class Faults {
   }
 }
 
-/** How many lines of a stack are logged. */
+/** Lines of a stack that are logged. */
 const STACK_LINES = 3;
 
-/** The error's name and where it was thrown, without a word of its message. */
+/** The error's name and the location of its throw, without its message. */
 function locationOf(error: unknown): string {
   if (!(error instanceof Error)) return `a ${typeof error} was thrown`;
   const { name, message, stack = "" } = error;
   const trace = stack.slice(stack.indexOf(message) + message.length);
-  const places = trace
+  const locations = trace
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line.startsWith("at "));
-  return [name, ...places.slice(0, STACK_LINES)].join(" ");
+  return [name, ...locations.slice(0, STACK_LINES)].join(" ");
 }

@@ -2,11 +2,11 @@
  * A filter of log lines, in the syntax of Rust programs
  * (`RUST_LOG`): `info`, `off`, `kcserver=debug`, `warn,kcserver::session=trace`.
  *
- * The longest target that a record's target begins with decides; a word without
- * a target is for all that nothing else decides.
+ * For each record, the longest matching target decides. A level without a target
+ * applies to all other records.
  */
 
-/** A record's weight, as pino counts it. */
+/** Pino's numbers for levels. */
 const weights = {
   trace: 10,
   debug: 20,
@@ -19,23 +19,23 @@ const weights = {
 export type LevelName = keyof typeof weights;
 
 interface Directive {
-  /** `""` is everything. */
+  /** `""`: all targets. */
   readonly target: string;
   /** The least weight that passes. */
   readonly least: number;
 }
 
 export interface Filter {
-  /** The least weight that passes anywhere: what is lighter need not be looked at. */
+  /** The least weight that passes for any target. Lighter records never pass. */
   readonly least: number;
-  /** The nearest single level, for callers that know only levels. */
+  /** The nearest single level, for callers that support only levels. */
   readonly level: Exclude<LevelName, "off">;
   passes(weight: number, target: string): boolean;
 }
 
-/** Everything from this level on, for every target. */
-export function filterAt(word: LevelName): Filter {
-  return filterBy([{ target: "", least: weights[word] }]);
+/** Passes this level and the more severe ones, for every target. */
+export function filterAt(level: LevelName): Filter {
+  return filterBy([{ target: "", least: weights[level] }]);
 }
 
 function filterBy(directives: readonly Directive[]): Filter {
@@ -43,10 +43,10 @@ function filterBy(directives: readonly Directive[]): Filter {
     (a, b) => b.target.length - a.target.length,
   );
   const least = Math.min(...directives.map((directive) => directive.least));
-  const words = ["trace", "debug", "info", "warn"] as const;
+  const levels = ["trace", "debug", "info", "warn"] as const;
   return {
     least,
-    level: words.find((word) => weights[word] >= least) ?? "error",
+    level: levels.find((level) => weights[level] >= least) ?? "error",
     passes(weight, target) {
       const directive = longestFirst.find((one) =>
         isWithin(target, one.target),
@@ -57,14 +57,14 @@ function filterBy(directives: readonly Directive[]): Filter {
 }
 
 export interface ParsedFilter {
-  /** `undefined` when nothing in it was understood. */
+  /** `undefined` if the text has no valid part. */
   readonly filter: Filter | undefined;
-  /** The parts that were not understood. */
+  /** The parts that are not valid. */
   readonly faults: readonly string[];
 }
 
 export function parseFilter(text: string): ParsedFilter {
-  // A `/` begins a pattern for the message, which we do not have.
+  // In Rust, a `/` begins a pattern for the message. That is not supported here.
   const [directivesText = "", ...pattern] = text.split("/");
   const faults = pattern.length > 0 ? [`/${pattern.join("/")}`] : [];
   const directives: Directive[] = [];
@@ -84,7 +84,7 @@ function directiveOf(part: string): Directive | undefined {
   if (right === undefined) {
     const least = weightOf(left);
     if (least !== undefined) return { target: "", least };
-    // A target alone: all of it. A lone word that is no target of anything is a mistake.
+    // A target without a level passes all its records. Another single word is a mistake.
     return isTarget(left) ? { target: left, least: weights.trace } : undefined;
   }
   const least = right === "" ? weights.trace : weightOf(right);
@@ -101,7 +101,7 @@ function weightOf(word: string): number | undefined {
     : undefined;
 }
 
-/** Everything we log has a target in `kcserver`. */
+/** Whether the word is a target. All targets of this server are within `kcserver`. */
 function isTarget(word: string): boolean {
   return /^kcserver(::\w+)*$/.test(word);
 }

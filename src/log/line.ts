@@ -1,14 +1,13 @@
 /**
- * A record as one line: `HH:MM:SS [LEVEL] message`, in UTC; debug and trace
- * with their target; what concerns a session begins with it.
+ * Formats a log record as one line: `HH:MM:SS [LEVEL] message`, in UTC. Debug and
+ * trace records show their target; a record about a session begins with its id.
  *
- * A record never makes two lines that could be taken for two records, whatever
- * a client or a kernel put into it: further lines are indented, control
- * characters are written out.
+ * No text of a client or a kernel can make a record look like two records:
+ * further lines are indented, and control characters are escaped.
  */
 import { concealed, isSecretField } from "./conceal.ts";
 
-/** What pino writes, read again. */
+/** A parsed record of pino. */
 export interface LogRecord {
   /** Milliseconds since 1970. */
   readonly time: number;
@@ -36,7 +35,7 @@ const names = [
 
 const COLOR_END = "\u001b[39m";
 
-/** In the order in which lines begin with them; the rest is said behind the message. */
+/** The fields at the beginning of a line. All other fields follow the message. */
 const LEADING_FIELDS = new Set([
   "time",
   "level",
@@ -46,7 +45,7 @@ const LEADING_FIELDS = new Set([
   "client",
 ]);
 
-/** Where a record comes from, in the names that `RUST_LOG` knows. */
+/** The origin of a record, with the names that `RUST_LOG` uses. */
 export function targetOf({ target, session }: LogRecord): string {
   if (target !== undefined) return target;
   return session === undefined ? "kcserver::server" : "kcserver::session";
@@ -57,7 +56,7 @@ export interface LineOptions {
   readonly secrets?: Iterable<string>;
 }
 
-/** With its end. */
+/** The line, with its line end. */
 export function lineOf(
   record: LogRecord,
   { color = false, secrets = [] }: LineOptions = {},
@@ -67,7 +66,7 @@ export function lineOf(
     names.find(({ from }) => record.level >= from) ?? names[names.length - 1];
   const name = level?.name ?? "TRACE";
   const shown = color ? `${level?.color ?? ""}${name}${COLOR_END}` : name;
-  // There is one thread; Kallichore's readers are used to a number here.
+  // The number of the thread, as in Kallichore's log. This server has one thread.
   const source = record.level < 30 ? `(1) ${targetOf(record)}: ` : "";
   const text = concealed(`${subjectOf(record)}${bodyOf(record)}`, secrets);
   return `${time} [${shown}] ${source}${printable(text)}\n`;
@@ -80,7 +79,7 @@ function subjectOf({ session, client }: LogRecord): string {
 
 function bodyOf(record: LogRecord): string {
   const { err } = record;
-  // What is expected has a sentence; what is not is looked for by its stack.
+  // A warning shows only the error's message; an error shows its stack, to find its cause.
   const fault =
     err === undefined
       ? ""
@@ -96,7 +95,7 @@ function valueOf(name: string, value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Nothing that moves a cursor, rings a bell or begins a line of its own. */
+/** Escapes characters that move the cursor, ring the bell or begin a new line. */
 function printable(text: string): string {
   return text
     .trimEnd()

@@ -1,11 +1,10 @@
 /**
  * Log sinks: a file, a terminal, a pipe. Writing never waits.
  *
- * Lines queue behind the one write that is under way, up to a limit; beyond it,
- * and where the system refuses (a full disk, a reader that left), lines are
- * dropped and counted, and the next line that gets through is preceded by how
- * many. So neither a reader that does not read nor a full disk costs the server
- * more than the lines.
+ * One write is active at a time; further lines queue up to a limit. Lines beyond
+ * the limit are dropped and counted, and also lines that the system refuses (a
+ * full disk, a reader that left). The next written line reports their number. So
+ * a reader that does not read, or a full disk, costs the server only log lines.
  */
 import {
   closeSync,
@@ -25,11 +24,11 @@ type WriteTarget = (
   done: (error: Error | null, taken: number) => void,
 ) => void;
 
-/** Bytes that may wait. */
+/** Bytes in the queue. */
 const QUEUE_LIMIT = 4 * 1024 * 1024;
-/** Bytes that are written at a time. */
+/** Bytes of one write. */
 const CHUNK = 64 * 1024;
-/** Milliseconds: how soon a terminal that takes nothing (Ctrl-S) is tried again. */
+/** How long the sink waits before it writes again to a terminal that accepts nothing (Ctrl-S). */
 const RETRY_MS = 250;
 
 export class LogSink implements Disposable {
@@ -38,7 +37,7 @@ export class LogSink implements Disposable {
   readonly #fd: number;
   readonly #isOwn: boolean;
   #queue: string[] = [];
-  #queued = 0; // characters, near enough to bytes for a limit
+  #queued = 0; // characters: close enough to bytes for a limit
   #isWriting = false;
   #isClosed = false;
   #isBroken = false;
@@ -53,16 +52,16 @@ export class LogSink implements Disposable {
     this.isTerminal = isatty(fd);
   }
 
-  /** Empties the file or makes it, for its owner's eyes only. What takes nothing is tried again after `again_ms`. Throws the system's error. */
+  /** Makes or empties the file; only its owner can read it. If it is a FIFO that accepts nothing, the sink tries again every `retry_ms`. Throws the system's error. */
   static file(path: string, retry_ms = RETRY_MS): LogSink {
     const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
-    // Without waiting: a FIFO that nobody reads is an error, not a reason to stand still.
+    // Non-blocking, so that opening a FIFO without a reader fails at once instead of waiting.
     const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | nonBlockingFlag();
     const fd = openSync(path, flags, 0o600);
     if (!fstatSync(fd).isFile()) {
       return new LogSink(fd, nonBlocking(fd, retry_ms), true);
     }
-    fchmodSync(fd, 0o600); // where it was there before
+    fchmodSync(fd, 0o600); // for a file that existed before
     return new LogSink(fd, asynchronous(fd), true);
   }
 
@@ -70,7 +69,7 @@ export class LogSink implements Disposable {
     return LogSink.#standard(1, () => process.stdout);
   }
 
-  /** `stdout` when both lead to the same place, so that lines keep their order there. */
+  /** `stdout` if both are the same file, so that lines keep their order. */
   static stderr(stdout: LogSink): LogSink {
     const [out, err] = [statOf(1), statOf(2)];
     return err !== undefined && out?.ino === err.ino && out.dev === err.dev
@@ -81,7 +80,7 @@ export class LogSink implements Disposable {
   static #standard(fd: 1 | 2, stream: () => NodeJS.WriteStream): LogSink {
     const stat = statOf(fd);
     const isPipe = stat?.isFIFO() === true || stat?.isSocket() === true;
-    // On Windows Node's streams wait for pipes; there the write waits in another thread.
+    // On Windows, Node's streams block on pipes, so another thread does the writing.
     if (process.platform === "win32" ? !isatty(fd) : !isPipe && !isatty(fd)) {
       return new LogSink(fd, asynchronous(fd), false);
     }
@@ -106,7 +105,7 @@ export class LogSink implements Disposable {
     if (!this.#isWriting) this.#next();
   }
 
-  /** Resolves when all is written, or `timeout_ms` are over. */
+  /** Resolves when all lines are written, or after `timeout_ms`. */
   async flushed(timeout_ms: number): Promise<void> {
     if (!this.#isWriting) return;
     let timer: NodeJS.Timeout | undefined;
@@ -117,7 +116,7 @@ export class LogSink implements Disposable {
     clearTimeout(timer);
   }
 
-  /** Writes at once as much as the system accepts without waiting, and nothing later. */
+  /** Writes at once as much as the system accepts without waiting; writes nothing later. */
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -126,7 +125,7 @@ export class LogSink implements Disposable {
       if (rest !== "" && !this.#isBroken) writeSync(this.#fd, rest);
       if (this.#isOwn && !this.#isWriting) closeSync(this.#fd);
     } catch {
-      // The line cannot be written, and there is no later try.
+      // The lines cannot be written, and the sink does not try again.
     }
   }
 
@@ -154,7 +153,7 @@ export class LogSink implements Disposable {
     });
   }
 
-  /** The whole of `bytes`, in as many steps as it takes. */
+  /** Writes all of `bytes`, in several steps if needed. */
   #write(bytes: Buffer, done: (error: Error | null) => void): void {
     this.#target(bytes, (error, taken) => {
       if (error !== null && isGone(error)) this.#break();
@@ -173,7 +172,7 @@ export class LogSink implements Disposable {
   }
 }
 
-/** Files: in another thread; a file takes its time, but never for ever. */
+/** For files: another thread does the writing. */
 function asynchronous(fd: number): WriteTarget {
   return (bytes, done) => {
     write(fd, bytes, 0, bytes.length, null, (error, taken) =>
@@ -182,7 +181,7 @@ function asynchronous(fd: number): WriteTarget {
   };
 }
 
-/** Pipes and sockets: told by the system when there is room. */
+/** For pipes and sockets: the system reports when there is room. */
 function streaming(stream: NodeJS.WriteStream): WriteTarget {
   stream.on("error", () => {}); // the failed write gets the error too
   return (bytes, done) => {
@@ -190,7 +189,7 @@ function streaming(stream: NodeJS.WriteStream): WriteTarget {
   };
 }
 
-/** Terminals and FIFOs that were opened as non-blocking: tried again while they accept nothing. */
+/** For terminals and FIFOs that were opened as non-blocking: while they accept nothing, the write is tried again. */
 function nonBlocking(fd: number, retry_ms = RETRY_MS): WriteTarget {
   const attempt: WriteTarget = (bytes, done) => {
     let taken: number;
@@ -208,8 +207,9 @@ function nonBlocking(fd: number, retry_ms = RETRY_MS): WriteTarget {
 }
 
 /**
- * The terminal again, as a description of our own: not to wait is a property of
- * the description, and those who share the inherited one expect to wait.
+ * Opens the terminal again, to get an own open file description. The non-blocking
+ * mode belongs to the description, and other processes that share the inherited
+ * one expect it to block.
  */
 function reopened(fd: number): number | undefined {
   if (process.platform !== "linux") return undefined;
@@ -220,7 +220,7 @@ function reopened(fd: number): number | undefined {
       O_WRONLY | O_NOCTTY | nonBlockingFlag(),
     );
   } catch {
-    return undefined; // a terminal of somebody else's: the stream serves
+    return undefined; // the terminal belongs to another user: the stream is used
   }
 }
 
@@ -233,7 +233,7 @@ function statOf(fd: number): Stats | undefined {
   try {
     return fstatSync(fd);
   } catch {
-    return undefined; // closed before we began
+    return undefined; // it was closed before the program started
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * One line per decision; usable from every room. What a line may never hold:
- * a key, a token (not even a wrong one), an environment value, a user's code.
+ * The log. All parts of the server use it. A line never contains a key, a token
+ * (not even a wrong one), the value of an environment variable, or a user's code.
  *
  * Writing a line never waits, and never fails: see `log/log-sink.ts`.
  */
@@ -9,7 +9,7 @@ import { type Filter, filterAt } from "./filter.ts";
 import { lineOf, type LogRecord, targetOf } from "./line.ts";
 import { LogSink } from "./log-sink.ts";
 
-/** As much of a logger of pino's as is used here: with what, and which words; or the words alone. */
+/** The part of a pino logger that the server uses: a message, with or without bindings. */
 export interface Log {
   trace: LogLine;
   debug: LogLine;
@@ -17,7 +17,7 @@ export interface Log {
   warn: LogLine;
   error: LogLine;
   fatal: LogLine;
-  /** The same, with something that each of its lines holds. */
+  /** Returns a log that adds these bindings to each line. */
   child(bindings: Readonly<Record<string, unknown>>): Log;
 }
 
@@ -26,27 +26,27 @@ interface LogLine {
   (message: string): void;
 }
 
-/** For those who embed the server and do not listen to it. */
+/** The default of a program that embeds the server. */
 export function silentLog(): Log {
   return pino({ level: "silent" });
 }
 
 export interface LogBookOptions {
   readonly filter?: Filter;
-  /** In addition to the standard streams; emptied. */
+  /** A file for the log, in addition to the standard streams; it is emptied. */
   readonly file?: string | undefined;
   readonly color?: boolean;
-  /** Everything to standard error: standard output has another use. */
+  /** Writes all lines to standard error, if standard output has another use. */
   readonly onStderr?: boolean;
 }
 
-/** How long last lines may take. */
+/** How long writing the last lines may take. */
 const FLUSH_TIMEOUT_MS = 500;
 
-/** A command's log: lines for the terminal, and for a file where one is named. */
+/** A command's log: it writes lines to the terminal, and to a file if one is given. */
 export class LogBook implements AsyncDisposable, Disposable {
   readonly log: Log;
-  /** Can be exchanged at any time, and holds for loggers that were made before. */
+  /** May be replaced at any time; this also affects existing child logs. */
   filter: Filter;
   readonly #stdout: LogSink;
   readonly #stderr: LogSink;
@@ -54,7 +54,7 @@ export class LogBook implements AsyncDisposable, Disposable {
   readonly #mayColor: boolean;
   readonly #secrets = new Set<string>();
 
-  /** Throws the system's error when the file cannot be written. */
+  /** Throws the system's error if the file cannot be written. */
   constructor({ filter, file, color, onStderr }: LogBookOptions = {}) {
     this.filter = filter ?? filterAt("info");
     this.#file = file === undefined ? undefined : LogSink.file(file);
@@ -66,7 +66,7 @@ export class LogBook implements AsyncDisposable, Disposable {
     this.log = pino(
       {
         base: null,
-        // A child keeps the level it was born with; so all pass here, and the filter decides.
+        // A child log keeps the level of its creation. So all records pass here, and the filter decides.
         level: "trace",
         hooks: {
           logMethod(args, method, level) {
@@ -78,17 +78,17 @@ export class LogBook implements AsyncDisposable, Disposable {
     );
   }
 
-  /** A word that is struck out wherever it appears. Not one so short that it would hide others. */
+  /** Replaces this word in all lines. A very short word is ignored, because it would occur in other words. */
   conceal(secret: string): void {
     if (secret.length >= 6) this.#secrets.add(secret);
   }
 
-  /** For the person at the terminal, not for the log: nothing is struck out. */
+  /** Writes a line for the person at the terminal. It is not logged, and no secret in it is replaced. */
   print(line: string): void {
     this.#stdout.write(`${line}\n`);
   }
 
-  /** Resolves when the last lines are written, or time is up. */
+  /** Resolves when the last lines are written, or after a timeout. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(
       this.#sinks.map((sink) => sink.flushed(FLUSH_TIMEOUT_MS)),
@@ -96,7 +96,7 @@ export class LogBook implements AsyncDisposable, Disposable {
     this[Symbol.dispose]();
   }
 
-  /** At once, for a way out that cannot wait. */
+  /** Closes at once, for a process that cannot wait. */
   [Symbol.dispose](): void {
     for (const sink of this.#sinks) sink[Symbol.dispose]();
   }

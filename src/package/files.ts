@@ -1,31 +1,31 @@
 /**
- * The files of this package that are read while it runs. In the single
- * executable they are assets of it; otherwise they lie beside the code, as
- * often as that is bundled: in `dist`, in `dist/bin`, in the sources.
+ * Reads files of this package at run time. In the single executable they are
+ * assets; otherwise they are beside the code, which is in `dist`, in `dist/bin` or
+ * in the sources.
  */
 import { existsSync, readFileSync } from "node:fs";
 
-/** Asked for by its whole name, which bundlers shorten: there is no `sea` without `node:`. */
+/** Loaded by its full name, because bundlers remove the prefix `node:` of an import, and there is no `sea` without it. */
 const sea = process.getBuiltinModule("node:sea");
 
-/** Whether all of it is one executable file, Node included. */
+/** Whether the program is a single executable file that includes Node. */
 export const isExecutable = sea.isSea();
 
 export interface PackageFile {
-  /** By which the executable knows it. */
+  /** Its name as an asset of the executable. */
   readonly asset: string;
-  /** Relative to this module, wherever it may have been bundled into; the first that exists. */
-  readonly places: readonly string[];
+  /** Paths relative to the bundled module; the first existing one is read. */
+  readonly paths: readonly string[];
 }
 
-/** Its text; `undefined` where there is none. */
+/** The text of the file; `undefined` if it does not exist. */
 export function readPackageFile({
   asset,
-  places,
+  paths,
 }: PackageFile): string | undefined {
   if (isExecutable) return sea.getAsset(asset, "utf8");
-  const found = places
-    .map((place) => new URL(place, import.meta.url))
-    .find((place) => existsSync(place));
+  const found = paths
+    .map((path) => new URL(path, import.meta.url))
+    .find((url) => existsSync(url));
   return found === undefined ? undefined : readFileSync(found, "utf8");
 }

@@ -1,20 +1,20 @@
-/** Which version this is, and which Kallichore it stands in for. */
+/** The version of this package, and the version of Kallichore that it is compatible with. */
 import { readPackageFile } from "./files.ts";
 
-/** The newest Kallichore that we are compatible with. */
+/** The newest Kallichore with which this server is compatible. */
 export const COMPATIBLE_VERSION = "0.1.69";
 
-/** Whether it looks like `0.1.69`, or `0.2.0-beta.1`. */
-export function isVersion(said: unknown): said is string {
-  return typeof said === "string" && /^\d[\w.+-]{0,63}$/.test(said);
+/** Whether the value is a version, such as `0.1.69` or `0.2.0-beta.1`. */
+export function isVersion(value: unknown): value is string {
+  return typeof value === "string" && /^\d[\w.+-]{0,63}$/.test(value);
 }
 
 export const VERSION: string = readVersion();
 
-/** From the package's own file: two steps up from `dist/bin` and from the sources, one from `dist`. */
+/** Reads the package's own file: two levels above `dist/bin` and the sources, one above `dist`. */
 function readVersion(): string {
-  for (const place of ["../../package.json", "../package.json"]) {
-    const text = readPackageFile({ asset: "package.json", places: [place] });
+  for (const path of ["../../package.json", "../package.json"]) {
+    const text = readPackageFile({ asset: "package.json", paths: [path] });
     if (text === undefined) continue;
     const { name, version } = JSON.parse(text) as Record<string, string>;
     if (name === "kallichore" && version !== undefined) return version;

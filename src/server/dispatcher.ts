@@ -1,5 +1,5 @@
 /**
- * Handles every request, whichever listener received it: first the gate, then
+ * Handles every request of every listener: first the gate, then
  * the first door that serves the address. Answers that are the same for all
  * doors are made here: failures, the span's id, OPTIONS, 404 and 405, CORS.
  */

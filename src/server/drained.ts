@@ -1,19 +1,19 @@
 /**
  * Waits for a reader, as long as it reads something within each timeout. Time in
- * which our own process did not run does not count.
+ * which this process did not run does not count.
  */
 import type { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { Limits } from "./answers/service.ts";
 
-/** How much a reader may leave unread in our process, and for how long. */
+/** How many bytes may wait in this process for a reader, and how long a reader may read nothing. */
 export interface ReaderLimits {
   /** Bytes. */
   readonly limit: number;
   readonly timeout_ms: number;
 }
 
-/** As the server is configured. */
+/** The server's settings. */
 export function readerLimitsOf({
   reader_buffer_bytes: limit,
   reader_timeout_ms: timeout_ms,
@@ -22,7 +22,7 @@ export function readerLimitsOf({
 }
 
 export interface PendingOutput {
-  /** Bytes that wait in our process; `undefined` when the connection is closed. */
+  /** Bytes that wait in this process; `undefined` when the connection is closed. */
   waiting(): number | undefined;
   /** Emits `drain`. */
   readonly stream: EventEmitter;
@@ -33,7 +33,7 @@ export interface PendingOutput {
 /** The interval of checks whether the reader has read something. */
 const STEP_MS = 1_000;
 
-/** Resolves with true once less than `limit` bytes wait, or the connection is closed; with false when the reader took nothing for `timeout_ms`. */
+/** Resolves with true when less than `limit` bytes wait or the connection is closed; with false if the reader has read nothing for `timeout_ms`. */
 export async function drainedBelow(
   outgoing: PendingOutput,
   { limit, timeout_ms }: ReaderLimits,
@@ -47,7 +47,7 @@ export async function drainedBelow(
     const now = outgoing.waiting();
     if (now === undefined) return true;
     if (now < before) left = timeout_ms;
-    // What a step takes beyond its time is our lateness, not the reader's.
+    // If a step takes longer than its time, this process was late, not the reader.
     else left -= Math.min(performance.now() - began, step_ms);
     before = now;
     if (left <= 0) return before < limit;
@@ -55,7 +55,7 @@ export async function drainedBelow(
   return true;
 }
 
-/** Resolves with true once the client of a response takes more; with false when it is gone. One that takes nothing for `timeout_ms` is cut off. */
+/** Resolves with true when the client of a response is ready for more; with false when it has left. A client that reads nothing for `timeout_ms` is disconnected. */
 export async function drained(
   res: ServerResponse,
   timeout_ms: number,

@@ -127,7 +127,7 @@ function hasBreaks(bytes: Buffer): boolean {
   return bytes.includes(LINE_FEED) || bytes.includes(CARRIAGE_RETURN);
 }
 
-/** A line break in JSON stands between values, where a space means the same. */
+/** A line break in JSON is always between tokens, and a space has the same meaning there. */
 function makeOneLine(text: Buffer): void {
   for (const sign of [LINE_FEED, CARRIAGE_RETURN]) {
     for (let at = text.indexOf(sign); at !== -1; at = text.indexOf(sign, at)) {

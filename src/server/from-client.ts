@@ -1,4 +1,4 @@
-/** client → kernel, of one connection: checked, permitted, sent; what is refused ends nothing. */
+/** client → kernel, for one connection: checks a message, checks the client's permission, and sends it. A refused message does not end the connection. */
 import { SupervisorError } from "../../contract/index.ts";
 import type { Message } from "../jupyter/message.ts";
 import type { Faults } from "../log/faults.ts";
@@ -10,7 +10,7 @@ import type { Telemetry } from "../telemetry/telemetry.ts";
 import { assertPermitted } from "./permit.ts";
 
 export interface FromClientOptions {
-  /** Who is at the other end. */
+  /** The client of the connection. */
   readonly by: Principal;
   readonly faults: Faults;
   readonly guard: Guard;
@@ -18,8 +18,8 @@ export interface FromClientOptions {
 }
 
 /**
- * Sends the message that `read` reads. Returns what the server answers in the
- * kernel's place: to a request that the client may not make.
+ * Sends the message that `read` reads. Returns the server's own answer to a
+ * request that the client is not permitted to send.
  */
 export function* fromClient(
   session: Session,
@@ -48,7 +48,7 @@ export function* fromClient(
     }
     if (error instanceof SupervisorError) countRefused(error.message);
     else {
-      countRefused("a bug of ours");
+      countRefused("a bug in Kallichore");
       guard.report(error, "a client's message");
     }
     return [];

@@ -47,7 +47,7 @@ export function gateOf(options: GateOptions): Gate {
         !isSameOrigin(origin, host)
       ) {
         const why =
-          "The page that asks is of another origin: allow it with --allow-origin";
+          "The page has another origin: to allow it, use --allow-origin";
         throw failure("forbidden", { why });
       }
       // All digests have the same length, so the time of the comparison reveals nothing.
@@ -55,8 +55,8 @@ export function gateOf(options: GateOptions): Gate {
         expected === undefined ||
         timingSafeEqual(digest(tokenIn(req, url)), expected)
       ) {
-        const who = expected === undefined ? "anybody" : "token";
-        return admit(req, who, new Set(scopesOf?.(req) ?? EVERYTHING));
+        const kind = expected === undefined ? "anybody" : "token";
+        return admit(req, kind, new Set(scopesOf?.(req) ?? EVERYTHING));
       }
       if (isOpen) return admit(req, "nobody", NOTHING);
       throw failure("unauthorized", {});
@@ -76,7 +76,7 @@ function assertHost(
   const name = nameOf(host);
   if (isLoopback(name) || hosts.includes(name)) return;
   const why =
-    "The Host header names another machine: ask for localhost, or allow the name with --allow-host";
+    "The Host header names another machine: use localhost, or allow the name with --allow-host";
   throw failure("forbidden", { why });
 }
 

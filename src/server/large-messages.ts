@@ -1,24 +1,24 @@
 /**
- * Large messages on a WebSocket, read as they come. `ws` waits for a whole
- * frame, and then copies, unmasks and checks all of it in one go, while nobody
- * else is served; so it gets only what is small. What is large, or comes in
- * fragments, is unmasked and checked here, chunk by chunk, and handed on in
- * pieces. Where such a message breaks the protocol, `ws` is given something
- * that breaks it in the same way: it knows how to end a connection.
+ * Reads large messages on a WebSocket while they arrive. `ws` waits for a whole
+ * frame, and then copies, unmasks and checks it at once, which blocks all other
+ * clients. So `ws` gets only small messages. This module unmasks and checks large
+ * and fragmented messages chunk by chunk, and passes them on in pieces. If such a
+ * message breaks the protocol, this module passes `ws` a frame that breaks it in
+ * the same way, and `ws` ends the connection.
  */
 import { isUtf8 } from "node:buffer";
 import type { Duplex, Writable } from "node:stream";
 import { type ServerOptions, WebSocket } from "ws";
 import { lastBoundary } from "../jupyter/utf8.ts";
 
-/** Frames from here on are read here. */
+/** Frames of this size and larger ones are read here. */
 const LARGE = 64 * 1024; // bytes
-/** Bytes of one piece; the least is for messages in many fragments. */
+/** Bytes of one piece; the smallest size is for messages of many fragments. */
 const PIECE = 1024 * 1024;
 const LEAST_PIECE = 4 * 1024;
 
-/** Frames by which `ws` ends a connection; the code of the close frame that it answers with. */
-const WRONG_ORDER = Buffer.from([0x80, 0x80, 0, 0, 0, 0]); // 1002: a continuation of nothing
+/** Frames that make `ws` end a connection. The comments name the close code that it sends. */
+const WRONG_ORDER = Buffer.from([0x80, 0x80, 0, 0, 0, 0]); // 1002: a continuation without a message
 const NOT_UTF8 = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0xff]); // 1007
 const TOO_LARGE = Buffer.alloc(10, 0xff).fill(0x81, 0, 1); // 1009: more than 2^53 bytes
 
@@ -29,13 +29,13 @@ const TEXT = 1;
 const BINARY = 2;
 const MASKED = 0x80;
 
-/** What `ws` does at its server's end of a handshake, and its types keep to themselves. */
+/** Methods that a `ws` server calls after a handshake, and that the types of `ws` lack. */
 interface Settable extends WebSocket {
   readonly _receiver: Writable;
   setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void;
 }
 
-/** The server's end of a WebSocket. A large message comes as a list of buffers. */
+/** The server's end of a WebSocket. It emits a large message as a list of buffers. */
 export class LargeMessageSocket extends WebSocket {
   setSocket(stream: Duplex, head: Buffer, options: ServerOptions): void {
     (WebSocket.prototype as Settable).setSocket.call(
@@ -54,14 +54,14 @@ export class LargeMessageSocket extends WebSocket {
   }
 }
 
-/** As `ws` makes them where hands were shaken. */
+/** The constructor as a `ws` server calls it. */
 const ServerSideSocket = LargeMessageSocket as unknown as new (
   address: null,
   protocols: undefined,
   options: ServerOptions,
 ) => LargeMessageSocket;
 
-/** A server's end of a WebSocket on which no hands were shaken; `head` is what came before. */
+/** The server's end of a WebSocket without a handshake; `head` is the data that has arrived already. */
 export function plainWebSocket(
   stream: Duplex,
   head: Buffer,
@@ -73,28 +73,28 @@ export function plainWebSocket(
 }
 
 interface Reader {
-  /** Most bytes of a message. */
+  /** The largest size of a message in bytes. */
   readonly limit: number;
-  /** Whether nothing is read any more. */
+  /** Whether the socket no longer reads. */
   readonly isOver: () => boolean;
-  /** Frames for `ws`; false where it wants no more for now. */
+  /** Passes frames to `ws`; returns false if `ws` is not ready for more. */
   readonly small: (bytes: Buffer) => boolean;
   readonly message: (pieces: Buffer[], isBinary: boolean) => void;
 }
 
 interface FrameHeader {
   readonly isLast: boolean;
-  /** Its first byte, without the bit of the last. */
+  /** The first byte of the frame, without the FIN bit. */
   readonly kind: number;
-  /** Of the payload. */
+  /** Bytes of the payload. */
   readonly length: number;
-  /** `undefined` where it is not masked. */
+  /** `undefined` if the payload is not masked. */
   readonly mask: Buffer | undefined;
-  /** Where the payload begins. */
+  /** The offset of the payload. */
   readonly end: number;
 }
 
-/** Returns what takes the bytes as they come, and tells whether `ws` wants more for now. */
+/** Returns a function that takes each received chunk, and returns whether `ws` is ready for more. */
 function largeMessages({
   limit,
   isOver,
@@ -103,9 +103,9 @@ function largeMessages({
 }: Reader): (chunk: Buffer) => boolean {
   /** The beginning of a header. */
   let rest = NOTHING;
-  /** Bytes that are still to come of a frame for `ws`. */
+  /** Bytes that are missing of a frame for `ws`. */
   let forwardLeft = 0;
-  /** And of one that is read here. */
+  /** Bytes that are missing of a frame that is read here. */
   let payloadLeft = 0;
   let isLastFrame = false;
   let mask = NOTHING;
@@ -132,7 +132,7 @@ function largeMessages({
     mask = Buffer.from(header.mask ?? []);
     payloadOffset = 0;
   };
-  /** Returns where what is read ends. */
+  /** Reads payload from offset `at` on, and returns the offset of its end. */
   const fill = (bytes: Buffer, at: number): number => {
     const size = Math.min(payloadLeft, bytes.length - at);
     message?.add(bytes.subarray(at, at + size), mask, payloadOffset);
@@ -140,7 +140,7 @@ function largeMessages({
     payloadLeft -= size;
     return at + size;
   };
-  /** After the payload of a frame, or a part of it. Returns what ends the connection, if anything does. */
+  /** Called after a frame's payload, or a part of it. Returns a frame that ends the connection if the message is not valid. */
   const afterPayload = (): Buffer | undefined => {
     if (message === undefined) return undefined;
     const isWhole = isLastFrame && payloadLeft === 0;
@@ -157,7 +157,7 @@ function largeMessages({
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     rest = NOTHING;
     let isReady = true;
-    let from = 0; // from here on it is for `ws`
+    let from = 0; // the offset of bytes that are still to be passed to `ws`
     let at = 0;
     const pass = (piece: Buffer) => {
       if (piece.length > 0 && !isOver()) isReady = small(piece) && isReady;
@@ -197,23 +197,23 @@ function largeMessages({
   };
 }
 
-/** A message that is on its way. */
+/** A message that has not arrived completely. */
 interface PartialMessage {
   readonly isBinary: boolean;
   readonly pieces: Buffer[];
-  /** What ends the connection. */
+  /** A frame that ends the connection. */
   fault: Buffer | undefined;
-  /** So many more bytes come. */
+  /** A frame header announces so many bytes. */
   announce(length: number): void;
-  /** `place` is that of the payload in its frame. */
+  /** `payloadOffset`: the offset of `payload` in its frame. */
   add(payload: Buffer, mask: Buffer, payloadOffset: number): void;
   finish(): void;
 }
 
 function partialMessage(isBinary: boolean, limit: number): PartialMessage {
-  /** The beginning of a character. */
+  /** The first bytes of a character whose last bytes are missing. */
   let partialCharacter: Buffer = NOTHING;
-  /** Bytes that have been announced and have not come yet. */
+  /** Bytes that were announced and have not arrived. */
   let missing = 0;
   let size = 0;
   let piece: Buffer = NOTHING;
@@ -269,7 +269,7 @@ function partialMessage(isBinary: boolean, limit: number): PartialMessage {
   return message;
 }
 
-/** Each byte from `from` to `to`, the first of which is at `place` in its frame. */
+/** Unmasks the bytes from `from` to `to`. The first one is at `payloadOffset` in its frame. */
 function unmask(
   bytes: Buffer,
   [from, to]: readonly [number, number],
@@ -284,7 +284,7 @@ function unmask(
     }
   };
   byByte(Math.min(to, (from + 3) & ~3));
-  const words = new Uint32Array(bytes.buffer, 0, to >> 2); // a piece begins where its memory does
+  const words = new Uint32Array(bytes.buffer, 0, to >> 2); // a piece begins at the start of its memory
   const rotatedMask = [0, 1, 2, 3].map(
     (i) => mask[(payloadOffset + at - from + i) & 3] ?? 0,
   );
@@ -296,7 +296,7 @@ function unmask(
   byByte(to);
 }
 
-/** The next frame's header; `undefined` where it has not come whole. */
+/** The next frame's header; `undefined` if it has not arrived completely. */
 function headerAt(bytes: Buffer, at: number): FrameHeader | undefined {
   const [first = 0, second] = bytes.subarray(at, at + 2);
   if (second === undefined) return undefined;

@@ -132,6 +132,6 @@ function refuse(socket: Duplex, code: string | undefined): void {
   };
   const why = "This is not an HTTP request";
   const failed = reasons[code ?? ""] ?? failure("bad_request", { why });
-  const { status, body: said } = failed;
-  sendLastResponse(socket, { status, said, span: randomUUID() });
+  const { status, body } = failed;
+  sendLastResponse(socket, { status, body, span: randomUUID() });
 }

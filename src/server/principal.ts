@@ -18,11 +18,11 @@ const admitted = new WeakMap<IncomingMessage, Principal>();
 /** Remembers the client of a request, and the scopes that it has. */
 export function admit(
   req: IncomingMessage,
-  who: CallerKind,
+  kind: CallerKind,
   scopes: ReadonlySet<Scope>,
 ): Principal {
   const client = clientOf(req);
-  const principal = { who, scopes, client, span_id: spanOf(req) };
+  const principal = { kind, scopes, client, span_id: spanOf(req) };
   admitted.set(req, principal);
   return principal;
 }

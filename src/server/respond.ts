@@ -14,7 +14,7 @@ import { drained } from "./drained.ts";
 import { endAfterBody, awaitsContinue } from "./request-body.ts";
 import { SPAN, spanOf } from "./span.ts";
 
-/** Resolves when the client has taken all but the end of it, or is gone. One that takes nothing of it for `timeout_ms` is cut off. */
+/** Resolves when the client has read everything except the end, or has left. A client that reads nothing for `timeout_ms` is disconnected. */
 export async function sendJson(
   res: ServerResponse,
   status: number,
@@ -62,7 +62,7 @@ export function refuseWithoutUpgrade(res: ServerResponse): never {
   throw failure("upgrade_required", {});
 }
 
-/** A failure as Jupyter's clients read it: `message` has what the kernel printed. */
+/** A failure as Jupyter's clients read it: `message` includes the kernel's output. */
 export function jupyterBodyOf(failed: SupervisorError): JupyterErrorBody {
   const { message, reason, startup, status } = failed;
   const output = startup?.output?.trim().slice(-OUTPUT_SHOWN) ?? "";
@@ -73,7 +73,7 @@ export function jupyterBodyOf(failed: SupervisorError): JupyterErrorBody {
   };
 }
 
-/** Characters of what a kernel printed that an error message shows. */
+/** Characters of a kernel's output that an error message shows. */
 const OUTPUT_SHOWN = 4_000;
 
 export function sendFailure(

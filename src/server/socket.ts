@@ -82,7 +82,7 @@ export class FrameWriter implements Sink {
   }
 
   /**
-   * Resolves when less than the limit waits in our process, or the socket is
+   * Resolves when less than the limit waits in this process, or the socket is
    * closed. A reader that reads nothing for too long is disconnected: what it
    * missed is in the journal.
    */
@@ -98,7 +98,7 @@ export class FrameWriter implements Sink {
     // A reader that reads again soon receives the reason; otherwise `ws` stops waiting for its close frame.
     socket.close(
       TOO_SLOW,
-      "nothing was read for too long: come back, and resume",
+      "the client read nothing for too long: reconnect, and resume",
     );
     return false;
   }

@@ -1,5 +1,5 @@
 /**
- * WebSocket subprotocols: Jupyter's, and the two by which a page may show its
+ * WebSocket subprotocols: Jupyter's, and the two with which a page can send its
  * token (Jupyter Enhancement Proposal 121).
  */
 
@@ -8,7 +8,7 @@ export const KERNEL_V1 = "v1.kernel.websocket.jupyter.org";
 const TOKEN = "v1.token.websocket.jupyter.org";
 const TOKEN_PREFIX = `${TOKEN}.`;
 
-/** What the server selects of the offered ones; false for none. The one that holds the token is never sent back. */
+/** The subprotocol that the server selects from the offered ones; false for none. The subprotocol with the token is never sent back. */
 export function subprotocolOf(offered: ReadonlySet<string>): string | false {
   if (offered.has(KERNEL_V1)) return KERNEL_V1;
   const hasToken = [...offered].some((name) => name.startsWith(TOKEN_PREFIX));

@@ -45,9 +45,9 @@ export function webSockets(): WebSockets {
 export function answerUpgrade(
   req: IncomingMessage,
   stream: Duplex,
-  { status, body: said }: { readonly status: number; readonly body: unknown },
+  { status, body }: { readonly status: number; readonly body: unknown },
 ): void {
-  sendLastResponse(stream, { status, said, span: spanOf(req) });
+  sendLastResponse(stream, { status, body, span: spanOf(req) });
 }
 
 /** Sends the last response on a connection. Data that still arrives is read for a while, so that the client can read the response. */
@@ -55,20 +55,20 @@ export function sendLastResponse(
   stream: Duplex,
   {
     status,
-    said,
+    body,
     span,
-  }: { readonly status: number; readonly said: unknown; readonly span: string },
+  }: { readonly status: number; readonly body: unknown; readonly span: string },
 ): void {
-  const body = JSON.stringify(said);
+  const json = JSON.stringify(body);
   stream.end(
     [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
       "content-type: application/json",
-      `content-length: ${Buffer.byteLength(body)}`,
+      `content-length: ${Buffer.byteLength(json)}`,
       `${SPAN}: ${span}`,
       "connection: close",
       "",
-      body,
+      json,
     ].join("\r\n"),
   );
   stream.resume();

@@ -1,12 +1,12 @@
-/** The `attribution` in the metadata of a request: it names the person or program that asked for the execution. */
+/** Reads the `attribution` in the metadata of a request: it names the person or program that requested the execution. */
 import type { Attribution } from "../../contract/index.ts";
 import { membersOf } from "../jupyter/json-members.ts";
 import type { Message } from "../jupyter/message.ts";
 
-/** A larger one is not read. */
+/** A larger attribution is not read. */
 const LIMIT = 64 * 1024; // bytes
 
-/** What it says in text; `undefined` where there is none, or none that is an object. */
+/** Its members that are text; `undefined` if there is no attribution, or it is not an object. */
 export function attributionOf({
   raw: { metadata },
 }: Message): Partial<Record<keyof Attribution, string>> | undefined {

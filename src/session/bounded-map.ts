@@ -4,7 +4,7 @@ export interface Dropped {
   readonly limit_bytes: number;
 }
 
-/** A map whose values together stay within a number of bytes: what was set longest ago goes first, and is counted. */
+/** A map whose values together stay within a number of bytes: it drops the values that were set longest ago, and counts them. */
 export class BoundedMap<V extends { readonly size: number }> {
   readonly limit: number;
   readonly #values = new Map<string, V>();
@@ -17,7 +17,7 @@ export class BoundedMap<V extends { readonly size: number }> {
     this.limit = limit;
   }
 
-  /** What was dropped for the limit, and the limit. */
+  /** The values that were dropped because of the limit. */
   get dropped(): Dropped {
     return {
       count: this.#dropped,
@@ -43,7 +43,7 @@ export class BoundedMap<V extends { readonly size: number }> {
     }
   }
 
-  /** One of so many bytes, more than the limit: what was there before it goes, and it is counted. */
+  /** Counts a value that is larger than the limit as dropped, and deletes the key's earlier value. */
   leaveOut(key: string, bytes: number): void {
     this.delete(key);
     this.#dropped += 1;

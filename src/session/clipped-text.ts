@@ -1,7 +1,7 @@
 /**
- * Text that comes in pieces. Text up to a limit is kept whole; of longer text
- * the first and the last half of the limit are kept, each cut between
- * characters, and a line between them says how many bytes are left out.
+ * Collects text that arrives in pieces, up to a limit. Of longer text, a first and
+ * a last part are kept, each of half the limit and cut between characters. A line
+ * between them says how many bytes are left out.
  */
 import { isContinuation } from "../jupyter/utf8.ts";
 
@@ -9,10 +9,10 @@ export class ClippedText {
   readonly #limit: number;
   /** The first bytes, up to the limit. */
   #start: Buffer = NOTHING;
-  /** The last bytes, up to half the limit, of text that is longer than the limit. */
+  /** The last bytes of text that is longer than the limit, up to half the limit. */
   #end: Buffer = NOTHING;
   #length = 0;
-  /** Small pieces that are not counted yet: together they cost little. */
+  /** Small pieces that are not counted yet; counting many at once is cheaper. */
   #pieces: string[] = [];
   #units = 0;
 
@@ -26,7 +26,7 @@ export class ClippedText {
     return this.#length > this.#limit;
   }
 
-  /** Leaves out so many bytes, which the caller knows to be in the middle: there is text up to the limit, and half of the limit follows. */
+  /** Counts bytes that are left out. They must be in the middle: the text has reached the limit already, and at least half the limit follows. */
   leaveOut(bytes: number): void {
     this.#settle();
     this.#length += bytes;
@@ -40,13 +40,13 @@ export class ClippedText {
     }
   }
 
-  /** A JSON string with its quotes. The middle of a long one is not decoded. Throws a `SyntaxError` where a part that is decoded is not JSON. */
+  /** Adds the text of a JSON string, which has its quotes. The middle of a long string is not decoded. Throws a `SyntaxError` if a decoded part is not JSON. */
   addJson(json: Buffer): void {
     if (!json.includes(BACKSLASH) && json.at(-1) === QUOTE) {
       this.#add(json.subarray(1, -1));
       return;
     }
-    const enough = LONGEST_ESCAPE * this.#limit; // makes the limit at least
+    const enough = LONGEST_ESCAPE * this.#limit; // decodes to the limit at least
     if (json.length <= 2 * enough) {
       this.add(decoded(json.toString()));
       return;
@@ -60,7 +60,7 @@ export class ClippedText {
     this.add(decoded(`"${string.subarray(to).toString()}"`));
   }
 
-  /** The same of a string that spells `length` bytes. Behind text up to the limit only the end of a long one is decoded. */
+  /** The same for a string that encodes `length` bytes. If the text has reached the limit already, only the end of a long string is decoded. */
   addJsonOf(json: Buffer, length: number): void {
     const half = this.#limit / 2;
     if (length < SMALL) {
@@ -72,7 +72,7 @@ export class ClippedText {
       const to = boundary(string, string.length - half - half / 4);
       const text = decoded(`"${string.subarray(to).toString()}"`);
       const end = Buffer.from(text);
-      // Few texts are escapes throughout.
+      // False only for a text of many escapes.
       if (end.length >= half) {
         this.leaveOut(length - end.length);
         this.#append(end);
@@ -120,23 +120,23 @@ export class ClippedText {
     const all =
       rest.length < half
         ? Buffer.concat([before.subarray(rest.length - half), rest])
-        : Buffer.from(rest.subarray(-half)); // a copy: the rest is let go
+        : Buffer.from(rest.subarray(-half)); // a copy, so that the rest can be freed
     this.#end = all;
   }
 }
 
 const NOTHING = Buffer.alloc(0);
-/** A text below this is put together with others. */
+/** A shorter text is collected with others before it is counted. */
 const SMALL = 1024; // bytes
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const U = 0x75;
 /** `\u0041` is one byte of text. */
 const LONGEST_ESCAPE = 6;
-/** More escapes than these are not looked at, so that one message takes little time: their bytes count as they are. */
+/** Escapes beyond this number count with their encoded bytes, so that one message takes little time. */
 const MOST_ESCAPES = 100_000;
 const MOST_PIECES = 1000;
-/** Compared as a whole, since a long run is not worth a look at each byte. Of even length. */
+/** To compare a long run at once, which is faster than byte by byte. Its length is even. */
 const MANY_BACKSLASHES = Buffer.alloc(64 * 1024, BACKSLASH);
 const SECOND_OF_PAIR = /^\\ud[c-f]/i;
 
@@ -146,7 +146,7 @@ function decoded(json: string): string {
   return value;
 }
 
-/** The bytes that the inside of a JSON string makes. */
+/** The number of bytes that a JSON string without its quotes decodes to. */
 function decodedLength(string: Buffer): number {
   let length = string.length;
   let at = string.indexOf(BACKSLASH);
@@ -158,19 +158,21 @@ function decodedLength(string: Buffer): number {
   return length;
 }
 
-/** The bytes of one UTF-16 unit, given as four hexadecimal digits; each of a surrogate pair makes half of four. */
+/** The UTF-8 bytes of one UTF-16 unit, given as four hexadecimal digits; each unit of a surrogate pair counts as two. */
 function unitLength(string: Buffer, at: number): number {
   const unit = parseInt(string.subarray(at, at + 4).toString("latin1"), 16);
   if (unit < 0x80) return 1;
   return unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 2 : 3;
 }
 
-/** The first place from `at` on in a JSON string that is between characters. */
+/** The first offset from `at` on in a JSON string that is between characters. */
 export function boundary(string: Buffer, at: number): number {
-  let place = at;
-  while (isContinuation(string[place]) || isInEscape(string, place)) place += 1;
-  const escape = string.subarray(place, place + LONGEST_ESCAPE).toString();
-  return SECOND_OF_PAIR.test(escape) ? place + LONGEST_ESCAPE : place;
+  let offset = at;
+  while (isContinuation(string[offset]) || isInEscape(string, offset)) {
+    offset += 1;
+  }
+  const escape = string.subarray(offset, offset + LONGEST_ESCAPE).toString();
+  return SECOND_OF_PAIR.test(escape) ? offset + LONGEST_ESCAPE : offset;
 }
 
 function isInEscape(string: Buffer, at: number): boolean {
@@ -183,7 +185,7 @@ function isInEscape(string: Buffer, at: number): boolean {
   return false;
 }
 
-/** Of the backslashes in a row, every other one begins an escape. */
+/** In a row of backslashes, every other one begins an escape. */
 function beginsEscape(string: Buffer, at: number): boolean {
   const many = MANY_BACKSLASHES.length;
   let begin = at;

@@ -1,9 +1,9 @@
-/** The comms that are open between a session's kernel and its clients, whichever side opened them. They end with the kernel. */
+/** The open comms between a session's kernel and its clients. Either side can open one. They end with the kernel. */
 import type { Message } from "../jupyter/message.ts";
 import { asWritten, membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
 import { BoundedMap } from "./bounded-map.ts";
 
-/** Of all that are open, and of one message's data. */
+/** The limit of all open comms together, and of one message's data. */
 const LIMIT = 16 * 1024 * 1024; // bytes
 
 export interface OpenComm {
@@ -16,14 +16,14 @@ export interface OpenComm {
   readonly size: number;
 }
 
-/** By `comm_id`. */
+/** Keyed by `comm_id`. */
 export type OpenComms = BoundedMap<OpenComm>;
 
 export function noComms(): OpenComms {
   return new BoundedMap(LIMIT);
 }
 
-/** A message may open a comm, or close one. `from`: the channel on which the one who says it does so. */
+/** Notes a message that opens or closes a comm. `from`: the channel of the sender; the kernel uses iopub, clients use shell. */
 export function noteComm(
   comms: OpenComms,
   { channel, header: { msg_type }, raw, buffers }: Message,
@@ -37,7 +37,7 @@ export function noteComm(
   else comms.delete(comm.comm_id);
 }
 
-/** `undefined` where the message has no comm id. Data and metadata keep the bytes of the kernel. */
+/** `undefined` if the message has no comm id. Data and metadata keep the kernel's bytes. */
 function toComm({
   raw,
   buffers,
@@ -59,7 +59,7 @@ function toComm({
   };
 }
 
-/** A copy: frames are views of a read buffer. One that is too large to be kept is left out. */
+/** A copy, because frames are views of a read buffer. `undefined` if it is too large. */
 function copied(json: Uint8Array | undefined): Buffer | undefined {
   return json === undefined || json.length > LIMIT
     ? undefined

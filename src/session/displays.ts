@@ -1,6 +1,7 @@
 /**
- * What each `display_id` shows now. Only messages that can carry one are looked
- * at, and only those that do are read: a flood passes unparsed.
+ * The current content of each `display_id`. Only messages whose type can have a
+ * `display_id` are checked, and only those that have one are parsed, so that many
+ * messages cost little.
  */
 import { bufferOf, EMPTY_OBJECT, objectIn } from "../jupyter/message.ts";
 import { membersAsWritten, membersIn } from "../jupyter/raw-json.ts";
@@ -16,13 +17,13 @@ import { entrySize } from "../journal/slab.ts";
 
 const LIMIT = 8 * 1024 * 1024; // bytes
 
-/** By `display_id`. */
+/** Keyed by `display_id`. */
 export type Displays = BoundedMap<ShownDisplay>;
 
-/** The content of the message that a display shows. */
+/** The message whose content a display shows. */
 interface ShownDisplay {
   readonly content: Buffer;
-  /** Bytes that the message takes in the journal. */
+  /** Bytes of the message in the journal. */
   readonly size: number;
 }
 
@@ -30,7 +31,7 @@ export function noDisplays(): Displays {
   return new BoundedMap(LIMIT);
 }
 
-/** `content`: that of the entry, if it has been looked at before. */
+/** `content`: the content of the entry, if the caller has it already. */
 export function noteDisplay(
   displays: Displays,
   entry: Entry,
@@ -39,7 +40,7 @@ export function noteDisplay(
   note(displays, entry, content);
 }
 
-/** The same, of many that are in the journal. */
+/** The same for many messages. */
 export function noteDisplays(displays: Displays, burst: Burst): void {
   const { msg_type, count } = burst;
   if (!DISPLAY_TYPES.has(msg_type)) return;
@@ -69,7 +70,7 @@ export function shownBy({ content }: ShownDisplay): Bundle {
   return bundleIn(membersIn(content));
 }
 
-/** In memory of its own, which goes when the display does. */
+/** A copy in memory of its own, which is freed with the display. */
 function copyOf(bytes: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
@@ -81,7 +82,7 @@ interface Bundle {
   readonly metadata: Record<string, unknown>;
 }
 
-/** The content of a display, as it was written. */
+/** The content of a display, as the kernel wrote it. */
 export function displayIn(content: Uint8Array): Record<string, unknown> {
   const members = membersIn(content);
   const parsed = (name: string): unknown =>

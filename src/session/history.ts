@@ -22,7 +22,7 @@ import type { Entry } from "../journal/entry.ts";
 
 /** Executions. */
 const LIMIT = 100;
-/** Of the code, of the output, and of the error, in bytes. */
+/** The limit for the code, for the output, and for the error, in bytes. */
 const TEXT_LIMIT = 4096;
 const NAME_LIMIT = 256;
 /** A stream's content, in bytes. */
@@ -63,7 +63,7 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     if (run !== undefined) addMessage(run, msg_type, content);
   }
 
-  /** The same, of many. */
+  /** The same for many messages. */
   receivedBurst(burst: Burst): void {
     if (!RECORDED_TYPES.has(burst.msg_type)) return;
     const run = this.#runs.get(burst.parent_id);
@@ -184,10 +184,10 @@ function addMessageOf(run: HistoryRun, burst: Burst, index: number): void {
     addMessage(run, msg_type, contentIn(burst, index));
     return;
   }
-  const feed = isDisplay(msg_type) ? "\n" : "";
+  const lineEnd = isDisplay(msg_type) ? "\n" : "";
   const text = textInBurst(burst, index);
-  if (text !== undefined) run.output.addJsonOf(text, length - feed.length);
-  run.output.add(feed);
+  if (text !== undefined) run.output.addJsonOf(text, length - lineEnd.length);
+  run.output.add(lineEnd);
 }
 
 function addDisplay({ output }: HistoryRun, data: Buffer | undefined): void {
@@ -229,7 +229,7 @@ function lastOf(lines: readonly string[], bytes: number): string[] {
   return lines.slice(first + 1);
 }
 
-/** The `text` of a stream, decoded as a whole: for little of it that is the fastest. */
+/** The `text` of a stream. Parsing all of a small content is the fastest way. */
 function textIn(content: Uint8Array): string | undefined {
   try {
     const value: unknown = JSON.parse(content.toString());
@@ -270,7 +270,7 @@ function addString(text: ClippedText, json: Buffer | undefined): void {
 
 const QUOTE = 0x22;
 
-/** The strings in a JSON list; `undefined` where it is too large. */
+/** The strings in a JSON list; `undefined` if the list is too large. */
 function linesIn(json: Buffer | undefined): string[] | undefined {
   if (json === undefined) return [];
   if (json.length > TRACEBACK_LIMIT) return undefined;

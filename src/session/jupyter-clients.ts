@@ -6,15 +6,15 @@
 import { within } from "../time/within.ts";
 import { LastIds } from "./last-ids.ts";
 
-/** Clients that are remembered without an open socket. */
+/** The largest number of clients without an open socket that are kept. */
 const CLIENTS_LIMIT = 64;
-/** Requests of one client whose replies may still come. */
+/** The largest number of requests of one client whose replies may still arrive. */
 const REQUESTS_LIMIT = 10_000;
 
-/** A socket of a client, as far as others need it. */
+/** An open socket of a client. */
 export interface ClientSocket {
-  /** Asks the client, now, how far it has received what was sent. */
-  ask(): void;
+  /** Pings the client at once, so that it acknowledges what it has received. */
+  ping(): void;
 }
 
 export class JupyterClient {
@@ -40,7 +40,7 @@ export class JupyterClient {
     this.#changed();
   }
 
-  /** An entry is on its way to it. */
+  /** The entry was sent to the client. */
   sent(seq: number): void {
     if (seq > this.#sent) this.#sent = seq;
   }
@@ -59,10 +59,10 @@ export class JupyterClient {
     return this.#requests.has(msg_id);
   }
 
-  /** Resolves when its sockets have closed, or it has acknowledged what was sent by them; after `timeout_ms` at the latest. */
+  /** Resolves when the client's sockets have closed, or it has acknowledged all sent entries; after `timeout_ms` at the latest. */
   async settled(timeout_ms: number): Promise<void> {
     if (this.#isSettled) return;
-    for (const socket of this.sockets) socket.ask();
+    for (const socket of this.sockets) socket.ping();
     const settled = new Promise<void>((resolve) => this.#waiting.push(resolve));
     await within(settled, timeout_ms);
   }
@@ -81,7 +81,7 @@ export class JupyterClient {
 export class JupyterClients {
   readonly #clients = new Map<string, JupyterClient>();
 
-  /** Those that are connected. */
+  /** The number of clients with an open socket. */
   get connected(): number {
     return [...this.#clients.values()].filter(({ sockets }) => sockets.size > 0)
       .length;
@@ -98,14 +98,14 @@ export class JupyterClients {
   /** The client of that `session_id`. A new one begins after `position`. */
   get(session_id: string, position: number): JupyterClient {
     const client = this.#clients.get(session_id) ?? new JupyterClient(position);
-    this.#clients.delete(session_id); // the most recent one is forgotten last
-    this.#forgetOldest();
+    this.#clients.delete(session_id); // moves the client to the end, so that it is removed last
+    this.#removeOldest();
     this.#clients.set(session_id, client);
     return client;
   }
 
-  /** Forgets clients without a socket, beyond the limit. A connected client is never forgotten. */
-  #forgetOldest(): void {
+  /** Removes clients without a socket, beyond the limit. Connected clients stay. */
+  #removeOldest(): void {
     const left = [...this.#clients].filter(
       ([, { sockets }]) => sockets.size === 0,
     );

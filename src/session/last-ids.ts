@@ -1,7 +1,7 @@
 /**
- * The last ids of many. To forget the oldest costs as little as to add one: a
- * `Set` that is asked for its first member goes through the places of all that
- * were deleted before it, so one iterator stays where they end.
+ * The newest ids, up to a limit. Removing the oldest id is as cheap as adding one.
+ * A new iterator of a `Set` would pass the slots of all deleted members to find
+ * the first one; this class keeps one iterator, which continues after them.
  */
 export class LastIds {
   readonly #limit: number;

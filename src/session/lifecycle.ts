@@ -10,8 +10,8 @@ import type { SessionStatus } from "../../contract/index.ts";
 /**
  * `start`: a client starts a kernel. `adopt`: a client adopts a kernel that runs
  * elsewhere. `autorestart`: the kernel exited, and the session's policy starts it
- * again. `answer`: the kernel answered for the first time, or its heartbeat came
- * back before it reported any state. `busy`, `idle`: the kernel reported this
+ * again. `answer`: the kernel answered for the first time, or its heartbeat
+ * returned before it reported any state. `busy`, `idle`: the kernel reported this
  * state. `silence`: its heartbeat stopped. `exit`: its process is gone, or never
  * ran.
  */

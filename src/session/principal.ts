@@ -12,7 +12,7 @@ import { type RequestingClient, Scope } from "../../contract/index.ts";
 export type CallerKind = "token" | "anybody" | "nobody" | "local";
 
 export interface Principal {
-  readonly who: CallerKind;
+  readonly kind: CallerKind;
   /** The scopes that the caller has. */
   readonly scopes: ReadonlySet<Scope>;
   /** The calling program, if it names itself. */

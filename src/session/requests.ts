@@ -50,7 +50,7 @@ const IDS_LIMIT = 20_000;
 interface SendOptions {
   /** Default: the server itself. */
   readonly by?: Principal | undefined;
-  /** Of an execution. */
+  /** The time limit of an execution. */
   readonly deadline_ms?: number | undefined;
 }
 
@@ -226,9 +226,9 @@ export class Requests {
     execution.receivedReply(message);
   }
 
-  /** The same, of many. */
-  receivedBurst(burst: Burst, place: BurstRange): void {
-    this.executions.find(burst.parent_id)?.receivedBurst(burst, place);
+  /** The same for many messages. */
+  receivedBurst(burst: Burst, range: BurstRange): void {
+    this.executions.find(burst.parent_id)?.receivedBurst(burst, range);
     this.history.receivedBurst(burst);
   }
 
@@ -257,7 +257,7 @@ export class Requests {
       content: {
         status: "error",
         ename: "RefusedReply",
-        evalue: `The server refused what the kernel answered: ${why}`,
+        evalue: `The server refused the answer of the kernel: ${why}`,
         traceback: [],
       },
       parent,
@@ -288,7 +288,7 @@ export class Requests {
     const request =
       this.queue.cancel(execution.id) ?? this.#waiting.remove(execution.id);
     if (request === undefined) {
-      const why = `Execution ${execution.id} is ${execution.state}: only what is queued can be cancelled`;
+      const why = `Execution ${execution.id} is ${execution.state}: only a queued execution can be cancelled`;
       throw failure("execution_state", { why });
     }
     this.#abandon([request], reason);
@@ -299,7 +299,7 @@ export class Requests {
     const kernel = this.#kernel;
     const { id, state } = execution;
     if (kernel === undefined || execution.isOver || state === "queued") {
-      const why = `Execution ${id} is ${state}: only what runs can be interrupted`;
+      const why = `Execution ${id} is ${state}: only a running execution can be interrupted`;
       throw failure("execution_state", { why });
     }
     if (execution.isInSubshell) {
@@ -394,14 +394,14 @@ export class Requests {
     publishRequest(execution, request, journal, workspace_id);
   }
 
-  /** Interrupts `meant`, or nothing if `meant` ends before the interrupt. */
+  /** Interrupts `target`. Does nothing if `target` ends before the interrupt. */
   async #signal(
     kernel: Kernel,
-    meant: Execution | undefined,
+    target: Execution | undefined,
     undo: () => void,
   ): Promise<void> {
-    if (kernel.missesInterrupts) await meant?.untilBegun();
-    if (meant?.isOver === true) return;
+    if (kernel.missesInterrupts) await target?.untilBegun();
+    if (target?.isOver === true) return;
     await kernel.interrupt().catch((error: unknown) => {
       undo();
       throw error;
@@ -433,7 +433,7 @@ export class Requests {
   #queue(kernel: Kernel, message: Message): void {
     const { msg_id } = message.header;
     if (this.queue.isFull) {
-      const why = `${QUEUE_LIMIT} requests wait already: wait for some to end`;
+      const why = `${QUEUE_LIMIT} requests wait already: send more when some have ended`;
       throw failure("too_busy", { why });
     }
     if (!this.queue.offer(message)) {

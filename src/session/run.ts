@@ -169,7 +169,7 @@ export class Run {
       burst: contained("messages", hooks.burst.bind(hooks)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
       refused: contained("message", (refusal) => hooks.refused(refusal)),
-      behind: () => (this.#isOver ? undefined : hooks.behind()),
+      caughtUp: () => (this.#isOver ? undefined : hooks.caughtUp()),
       output: contained("output", hooks.output.bind(hooks)),
       registered: contained("registration", hooks.registered.bind(hooks)),
       heartbeat: contained("heartbeat", (beats) => {

@@ -85,7 +85,7 @@ export class Session {
   #desired: "stopped" | "running" | "restarted" = "stopped";
   /** The last run, or the present one. */
   #run: Run | undefined;
-  /** How the last run, or the present one, came about. */
+  /** How the last run, or the present one, was started. */
   #origin: "start" | "adopt" | "autorestart" = "start";
   /** The times of automatic restarts since a client last started the kernel. */
   readonly #restarts: number[] = [];
@@ -137,15 +137,15 @@ export class Session {
   get status(): SessionStatus {
     return this.#status;
   }
-  /** Why it has that status, if there is something to say. */
+  /** Why the session has its status, if there is a reason to report. */
   get statusReason(): string | null {
     return this.#statusReason;
   }
-  /** Whether it has no kernel, and nobody wants one: never started, or shut down. */
+  /** Whether the session has no kernel and none is requested: it was never started, or was shut down. */
   get isStopped(): boolean {
     return !this.isRunning && this.#isDesired("stopped");
   }
-  /** Whether its kernel was started again by itself, after the one before had died. */
+  /** Whether the server started the kernel automatically after the earlier one had died. */
   get isAutorestarted(): boolean {
     return this.isRunning && this.#origin === "autorestart";
   }
@@ -184,7 +184,7 @@ export class Session {
   get isRestarting(): boolean {
     return this.#isDesired("restarted");
   }
-  /** Of the process that runs, or is starting. */
+  /** The process id of the kernel that runs or is starting. */
   get pid(): number | undefined {
     return this.#run?.launched?.pid;
   }
@@ -227,7 +227,7 @@ export class Session {
     return this.#launch();
   }
 
-  /** Connects to a kernel that somebody else started; resolves to its first answer. */
+  /** Connects to a kernel that another program started; resolves to its first answer. */
   async adopt(connection: ConnectionInfo): Promise<KernelInfo> {
     this.#assertNotRestarting();
     return this.#begin("adopt", (hooks, signal) =>
@@ -313,7 +313,7 @@ export class Session {
     await this.#run.kill();
   }
 
-  /** Interrupts what runs; what waits is dropped. */
+  /** Interrupts the running code; waiting requests are dropped. */
   async interrupt(): Promise<void> {
     const kernel = this.#run?.kernel;
     if (kernel === undefined) {
@@ -345,7 +345,7 @@ export class Session {
   /**
    * client → kernel, in order on each channel. Until the kernel is ready,
    * messages wait for it. False for a `msg_id` that was accepted before: it is
-   * not sent again. `by`: who asks, unless it is the server itself.
+   * not sent again. `by`: the caller. Default: the server itself.
    */
   send(message: Message, by?: Principal): boolean {
     // A client that shuts the kernel down during a restart cancels the restart.
@@ -357,7 +357,7 @@ export class Session {
     return isNew;
   }
 
-  /** Sends an execute request that may take `deadline_ms` from now on; one that was accepted before is found again. Throws `execution_not_found` where that is no longer kept. */
+  /** Sends an execute request whose code may take `deadline_ms` from now on. A request that was accepted before returns the earlier execution; throws `execution_not_found` if that is no longer kept. */
   execute(
     message: Message,
     deadline_ms: number | undefined,
@@ -369,7 +369,7 @@ export class Session {
     return this.executions.get(message.header.msg_id);
   }
 
-  /** Takes an execution that waits out of the queue. Throws `execution_state`. */
+  /** Removes a waiting execution from the queue. Throws `execution_state`. */
   cancel(execution: Execution): void {
     this.#requests.cancel(execution, "cancelled");
   }
@@ -379,7 +379,7 @@ export class Session {
     return this.#requests.interrupt(execution, "interrupt");
   }
 
-  /** Answers what an execution asks. Throws `execution_state`, `kernel_unreachable`. */
+  /** Answers the input request of an execution. Throws `execution_state`, `kernel_unreachable`. */
   answer(execution: Execution, answer: InputAnswer): void {
     this.#requests.answer(execution, answer);
   }
@@ -405,9 +405,9 @@ export class Session {
   }
 
   /**
-   * Ends the kernel and everything else that belongs to the session.
-   * Those who are attached hear all of it before they are told `farewell`, unless
-   * they take more than two seconds.
+   * Ends the kernel and everything else that belongs to the session. Attached
+   * clients receive the final messages before they are disconnected with `reason`,
+   * unless they take more than two seconds.
    */
   async dispose(reason = "the session was deleted"): Promise<void> {
     this.#desired = "stopped";
@@ -435,14 +435,13 @@ export class Session {
     if (this.#closeReason !== undefined) {
       throw failure("session_not_found", { session_id: this.id });
     }
-    const isAsked = happening !== "autorestart";
-    if (
-      !this.#apply(happening, isAsked ? `${happening} API called` : happening)
-    ) {
+    const isRequested = happening !== "autorestart";
+    const cause = isRequested ? `${happening} API called` : happening;
+    if (!this.#apply(happening, cause)) {
       throw failure("session_running", { session_id: this.id });
     }
     this.#origin = happening;
-    if (isAsked) this.#restarts.length = 0;
+    if (isRequested) this.#restarts.length = 0;
     if (!this.#isDesired("restarted")) this.#desired = "running";
     const run = this.#newRun();
     this.#run = run;
@@ -467,9 +466,9 @@ export class Session {
     } catch (error) {
       // No process ran that could exit, so there is no exit event.
       if (run.end()) {
-        const exitOutcome = this.#fate();
-        this.#finish(`${reasonOf(error)}${exitOutcome.note}`);
-        this.#startAgain(exitOutcome, reasonOf(error));
+        const outcome = this.#exitOutcome();
+        this.#finish(`${reasonOf(error)}${outcome.note}`);
+        this.#startAgain(outcome, reasonOf(error));
       }
       if (this.#run === run) this.#requests.notStarted(reasonOf(error));
       throw error;
@@ -517,7 +516,7 @@ export class Session {
         if (channel === "stdin") this.#requests.inputRequestRefused(); // a kernel sends only input requests on stdin
       },
       refused: (refusal) => this.#refused(refusal),
-      behind: () => this.journal.backpressure(),
+      caughtUp: () => this.journal.backpressure(),
       output: (stream, text) => this.#publish({ kind: "output", stream, text }),
       registered: (connection) =>
         this.#publish({ kind: "handshake", session_id: this.id, connection }),
@@ -555,17 +554,22 @@ export class Session {
     this.#requests.received(message, entry, isIdle);
   }
 
-  /** The same, of many. */
+  /** The same for many messages. */
   #receivedBurst(burst: Burst): void {
-    const { message: told } = this.#telemetry;
-    if (told !== undefined) {
+    const { message: countMessage } = this.#telemetry;
+    if (countMessage !== undefined) {
       for (let index = 0; index < burst.count; index += 1) {
-        told(this.id, "from_kernel", "iopub", frameBytesIn(burst, index));
+        countMessage(
+          this.id,
+          "from_kernel",
+          "iopub",
+          frameBytesIn(burst, index),
+        );
       }
     }
-    const place = this.journal.appendBurst(burst);
+    const range = this.journal.appendBurst(burst);
     noteDisplays(this.displays, burst);
-    this.#requests.receivedBurst(burst, place);
+    this.#requests.receivedBurst(burst, range);
   }
 
   /** The refusal is appended to the journal in place of the message. */
@@ -618,14 +622,14 @@ export class Session {
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
     const reason = this.#endReason ?? why ?? `child process exited: ${how}`;
-    const fate = this.#fate();
-    this.#finish(`${reason}${fate.note}`);
+    const outcome = this.#exitOutcome();
+    this.#finish(`${reason}${outcome.note}`);
     this.#publish({ kind: "exited", exit_code, signal, output });
-    this.#startAgain(fate, reason);
+    this.#startAgain(outcome, reason);
   }
 
-  /** What happens after the kernel has exited. A client that waits for a start repeats the start itself. */
-  #fate(): ExitOutcome {
+  /** Decides whether to start an exited kernel again. A failed start that a client waits for is not repeated, because the client can repeat it. */
+  #exitOutcome(): ExitOutcome {
     const { autorestart } = this.#policy;
     if (autorestart === null || !this.#isDesired("running"))
       return STAYS_EXITED;
@@ -668,7 +672,7 @@ export class Session {
   async #stopped(isForRestart: boolean): Promise<void> {
     this.#requests.drop("shutdown");
     const stop = this.#run?.stop(isForRestart);
-    // Until the kernel is gone, the session is busy: no client shall take it for idle.
+    // Until the kernel is gone, the session is busy, so that clients do not use it as idle.
     if (this.#run?.isStopping === true && this.#status !== "offline") {
       this.#apply("busy", "shutdown_request");
     }

@@ -1,10 +1,10 @@
-/** What a session is made from. */
+/** The specification of a session. */
 import type { Labels, SessionPolicy, VarAction } from "../../contract/index.ts";
 
-/** Resolved: nothing is optional but what may really be absent. */
+/** All defaults are filled in. */
 export interface SessionSpec {
   readonly session_id: string;
-  /** By which Jupyter's clients name its kernel, whichever runs. */
+  /** Jupyter's clients use it for the session's kernel; a restart does not change it. */
   readonly kernel_id: string;
   readonly argv: readonly string[];
   readonly display_name: string;
@@ -20,13 +20,13 @@ export interface SessionSpec {
   readonly spec_env: Readonly<Record<string, string>> | undefined;
   /** The kind of sockets that the kernelspec asks for. Default: the server's setting. */
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
-  /** Seconds; negative for no bound. */
+  /** Seconds; negative: no limit. */
   readonly connection_timeout: number;
   readonly protocol_version: string;
   readonly startup_environment: "none" | "shell" | "command" | "script";
   readonly startup_environment_arg: string | undefined;
   readonly kernel_name: string | undefined;
-  /** The client's own, for the attribution of executions. */
+  /** The client's own id, for the attribution of executions. */
   readonly workspace_id: string | undefined;
   readonly labels: Labels;
   readonly policy: SessionPolicy;

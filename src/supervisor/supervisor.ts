@@ -26,7 +26,7 @@ export interface SupervisorOptions {
 }
 
 export class Supervisor implements AsyncDisposable {
-  /** New at every start, so that a client can tell this server from an earlier one at the same address. */
+  /** New at every start, so that a client can distinguish this server from an earlier one at the same address. */
   readonly server_id = randomUUID();
   readonly started = new Date();
   /** What Jupyter's clients call sessions. */

@@ -1,10 +1,10 @@
 /**
- * What happens in the server, told to whoever counts or traces it: the one
- * place where metrics, traces and audits listen. A listener has the methods
- * that it wants; what nobody listens to costs a look at an absent member.
+ * Reports what happens in the server to a listener, for metrics, traces and
+ * audits. A listener implements only the methods that it needs; an event without
+ * a method costs almost nothing.
  *
- * A listener is called in the midst of things: it takes note, and returns. None
- * of what it is told holds code, outputs, tokens or keys.
+ * The server calls a listener in the middle of its work, so a method must return
+ * quickly. The reported values never contain code, outputs, tokens or keys.
  */
 import type {
   Execution,
@@ -13,58 +13,58 @@ import type {
 } from "../../contract/index.ts";
 
 export interface Telemetry {
-  /** An operation was answered, or a subscription has ended; by REST or tRPC. */
+  /** An operation of REST or tRPC was answered, or a subscription has ended. */
   readonly operation?: (done: OperationDone) => void;
   readonly sessionCreated?: (session: SessionNamed) => void;
   /** The session is gone, with its journal. */
   readonly sessionDeleted?: (session: SessionNamed) => void;
   /** A kernel has answered for the first time. */
   readonly kernelStarted?: (started: KernelStarted) => void;
-  /** A kernel run is over, or did not come to be. */
+  /** A kernel run is over, or its start failed. */
   readonly kernelEnded?: (ended: KernelEnded) => void;
-  /** For each message, so without an object of its own. Bytes of its frames and buffers. */
+  /** Called for each message, therefore without an object. `bytes`: of its frames and buffers. */
   readonly message?: (
     session_id: string,
     direction: "from_kernel" | "to_kernel",
     channel: string,
     bytes: number,
   ) => void;
-  /** A message was not accepted, and is known by its refusal only. */
+  /** A message was refused; only its refusal is kept. */
   readonly refused?: (refused: MessageRefused) => void;
   /** A reader missed entries of a journal: they are no longer kept. */
   readonly gap?: (gap: Gap) => void;
-  /** An execution has ended, however that was. */
+  /** An execution has ended, for any reason. */
   readonly execution?: (ended: ExecutionEnded) => void;
 }
 
 export interface OperationDone {
-  /** As tRPC calls it, such as `sessions.start`. */
+  /** The name in tRPC, such as `sessions.start`. */
   readonly name: string;
-  /** `null` where it succeeded. */
+  /** `null` if it succeeded. */
   readonly failure: Reason | null;
   readonly duration_ms: number;
-  /** How they came to ask: `token`, `anybody` where none is needed, `nobody` where none was shown, `local`. */
-  readonly who: string;
+  /** The kind of caller: `token`, `anybody` if no token is needed, `nobody` if the caller sent no token, `local`. */
+  readonly caller: string;
   readonly client: RequestingClient | null;
   readonly span_id: string;
 }
 
 export interface SessionNamed {
   readonly session_id: string;
-  /** The kernelspec, where it came from one. */
+  /** The name of the kernelspec, if the session was made from one. */
   readonly kernel_name: string | null;
 }
 
 export interface KernelStarted extends SessionNamed {
   readonly by: "start" | "adopt" | "autorestart";
-  /** Until its first answer. */
+  /** From the start to the kernel's first answer. */
   readonly duration_ms: number;
 }
 
 export interface KernelEnded extends SessionNamed {
-  /** What clients hear. */
+  /** The reason that clients receive. */
   readonly reason: string;
-  /** Since the run began. */
+  /** Since the start of the run. */
   readonly duration_ms: number;
 }
 
@@ -86,13 +86,13 @@ export interface ExecutionEnded extends Pick<
 > {
   readonly client: RequestingClient | null;
   readonly span_id: string | null;
-  /** In the queue. */
+  /** Time in the queue. */
   readonly waited_ms: number;
-  /** With the kernel; 0 where it never was. */
+  /** Time in the kernel; 0 if the kernel never got the request. */
   readonly ran_ms: number;
 }
 
-/** The same, but that what a listener throws is its own: `caught` hears it, and nobody else. */
+/** Returns a listener whose methods do not throw: an error of `listener` goes only to `caught`. */
 export function contained(
   listener: Telemetry,
   caught: (error: unknown) => void,
@@ -100,21 +100,21 @@ export function contained(
   const safe = Object.keys(METHODS).flatMap((name) => {
     const method = listener[name as keyof Telemetry] as Method | undefined;
     if (method === undefined) return [];
-    const safely = (...given: never[]) => {
+    const guarded = (...args: never[]) => {
       try {
-        method.apply(listener, given);
+        method.apply(listener, args);
       } catch (error) {
         caught(error);
       }
     };
-    return [[name, safely] as const];
+    return [[name, guarded] as const];
   });
   return Object.fromEntries(safe);
 }
 
-type Method = (...given: never[]) => void;
+type Method = (...args: never[]) => void;
 
-/** Also those that a listener inherits from its class. */
+/** A list of all names, because a listener may inherit methods from its class. */
 const METHODS: Readonly<Record<keyof Telemetry, true>> = {
   operation: true,
   sessionCreated: true,

@@ -4,7 +4,7 @@
  */
 import { requestScheduler } from "./request-scheduler.ts";
 
-/** As much of a socket as this needs. */
+/** The part of a socket that is used here. */
 interface Pausable {
   pause(): void;
   resume(): void;
@@ -31,10 +31,10 @@ export function inOrder(
       step(work);
     }
   };
-  const waitUntil = (turn: Promise<void>): void => {
+  const waitUntil = (scheduled: Promise<void>): void => {
     if (!isWaiting) socket.pause();
     isWaiting = true;
-    void turn.then(() => {
+    void scheduled.then(() => {
       const [work] = queue;
       if (work !== undefined) step(work);
       if (queue.length > 0)

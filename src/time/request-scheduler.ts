@@ -14,7 +14,7 @@ const later: (run: () => void) => void =
     : (run) => void setTimeout(run, 0);
 
 const waiting: (() => void)[] = [];
-/** Until when requests are worked at in this turn of the loop. */
+/** The end of the time for requests in this turn of the event loop. */
 let until: number | undefined;
 
 /** One for the whole process: it has one event loop. */
@@ -28,7 +28,7 @@ export const requestScheduler = {
     });
   },
 
-  /** The result of `work`, which yields where it may be interrupted. */
+  /** Resolves with the result of `work`, which yields where it may be interrupted. */
   async run<T>(work: Generator<void, T>): Promise<T> {
     for (;;) {
       await requestScheduler.next();
@@ -47,7 +47,7 @@ export const requestScheduler = {
 /** Resolves when the caller may continue. */
 export type RequestQueue = () => Promise<void>;
 
-/** Stands in the queue of the event loop once for each caller that waits. */
+/** The event loop calls this once for each caller that waits. */
 function serve(): void {
   if (performance.now() < end()) waiting.shift()?.();
   else later(serve);
@@ -61,7 +61,7 @@ function end(): number {
   return until;
 }
 
-/** The result of `work`, without yielding. */
+/** Runs `work` to its end without a break, and returns its result. */
 export function runAtOnce<T>(work: Generator<void, T>): T {
   for (;;) {
     const step = work.next();

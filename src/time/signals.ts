@@ -1,14 +1,14 @@
 /**
- * One signal out of several, and one with a time: like `AbortSignal.any` and
- * `AbortSignal.timeout`, which hold each other so weakly that Node may collect
- * a deadline that somebody still waits for.
+ * Combines abort signals and a timeout, like `AbortSignal.any` and
+ * `AbortSignal.timeout`. Those reference each other only weakly, so Node may
+ * collect a deadline while code still waits for it.
  *
- * Dispose of it when the wait is over; a long-lived source then keeps no
- * listener of ours.
+ * Dispose the result when the wait is over; this removes the listeners from
+ * long-lived sources.
  */
 import { once, setMaxListeners } from "node:events";
 
-/** A timer that is set for longer fires at once. */
+/** A timer with a longer time would fire at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 /** Aborts with the first source's reason, or after `timeout_ms` with a `TimeoutError`. */
@@ -25,9 +25,9 @@ export function deadline(
   }
   let timer: NodeJS.Timeout | undefined;
   if (timeout_ms !== undefined) {
-    const late = () =>
-      controller.abort(new DOMException("Time is up", "TimeoutError"));
-    timer = setTimeout(late, Math.min(timeout_ms, LONGEST_MS));
+    const expire = () =>
+      controller.abort(new DOMException("The time is up", "TimeoutError"));
+    timer = setTimeout(expire, Math.min(timeout_ms, LONGEST_MS));
   }
   return {
     signal: controller.signal,
@@ -40,21 +40,21 @@ export function deadline(
   };
 }
 
-/** Lets any number wait for it, without Node's warning at the eleventh. */
+/** Allows any number of listeners. Otherwise Node warns at the eleventh. */
 export function expectMany(signal: AbortSignal): void {
   try {
     setMaxListeners(0, signal);
   } catch {
-    // A signal of another make, such as a test environment's, never warns.
+    // Signals of other implementations, such as a test environment's, never warn.
   }
 }
 
-/** Resolves when it aborts. */
+/** Resolves when the signal aborts. */
 export async function untilAborted(signal: AbortSignal): Promise<void> {
   if (!signal.aborted) await once(signal, "abort");
 }
 
-/** Rejects with the signal's reason when it aborts. Race it; when it loses, nobody waits for it. */
+/** Rejects with the signal's reason when it aborts. For use in `Promise.race` with other promises. */
 export function rejectOnAbort(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     const abort = () => reject(signal.reason as Error);

@@ -23,7 +23,7 @@ export interface CurveKeys {
 }
 
 export interface LinkOptions {
-  /** The type of our socket. The kernel binds ROUTER or REP for a dealer, PUB or XPUB for a sub. */
+  /** The type of the server's socket. The kernel binds ROUTER or REP for a dealer, PUB or XPUB for a sub. */
   readonly type: "dealer" | "sub";
   /** `tcp://host:port` or `ipc:///path`. */
   readonly endpoint: string;
@@ -34,7 +34,7 @@ export interface LinkOptions {
   /** The most bytes of one message. Default: `MESSAGE_LIMIT`. */
   readonly limit?: number;
   /**
-   * kernel → us, in order. Frames may be views of a read buffer. A receiver that
+   * kernel → server, in order. Frames may be views of a read buffer. A receiver that
    * keeps a frame after the call copies it, or returns a promise from
    * `backpressure`, which is called next: the last frames then stay unchanged.
    * Must not throw.

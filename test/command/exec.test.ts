@@ -113,7 +113,7 @@ describe("code on python3", needsIpykernel, () => {
     ]);
     expect(code).toBe(124);
     expect(stderr).toContain("KeyboardInterrupt");
-    expect(stderr).toContain("Time was up after 0.5 s");
+    expect(stderr).toContain("interrupted after 0.5 s");
   });
 
   test("the first SIGINT interrupts the code, which may end as it likes", async () => {

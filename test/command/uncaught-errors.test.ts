@@ -1,4 +1,4 @@
-/** A bug of ours that nothing of ours caught, in the real commands: a fault is put into the process from outside. */
+/** An error that the commands do not catch: the test puts a fault into their process from outside. */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -33,7 +33,7 @@ function faulty(fault: string): {
   };
 }
 
-test("an uncaught error ends the server in order, and says that it is a bug of ours", async () => {
+test("an uncaught error ends the server in order, and reports a bug in Kallichore", async () => {
   const { env, begin } = faulty(`throw new Error("put in by the test");`);
   await using room = new Room(); // which finds no process, no file and no record of the server's afterwards
   const server = room.start(["serve", "--json"], { env });
@@ -43,7 +43,7 @@ test("an uncaught error ends the server in order, and says that it is a bug of o
   begin();
   const { code, stderr } = await server.ended();
   expect(code).toBe(70);
-  expect(stderr).toContain("bug of ours");
+  expect(stderr).toContain("a bug in Kallichore");
   expect(stderr).toContain("put in by the test");
   expect(room.processes).toEqual([]);
   expect(room.records).toEqual([]);
@@ -77,7 +77,7 @@ test("a promise that nobody waited for ends nobody's kernels, and is in the log"
   await eventually("a line in the log", () =>
     readFileSync(log, "utf8").includes("put in by the test") ? true : undefined,
   );
-  expect(readFileSync(log, "utf8")).toContain("bug of ours");
+  expect(readFileSync(log, "utf8")).toContain("A bug in Kallichore");
   const { stdout } = await room.run(["exec", "-s", "a", "hello"]);
   expect(stdout).toContain("hello");
   server.child.kill("SIGTERM");

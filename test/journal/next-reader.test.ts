@@ -18,7 +18,7 @@ test("a kernel is heard after eight milliseconds of reading, however many read",
     disk: 0,
     budget: new MemoryBudget(4 * 1024 * 1024),
     diskBudget: new DiskBudget(0),
-    turn: nextReader,
+    schedule: nextReader,
     directory: () => {
       throw new Error("Nothing is written down");
     },

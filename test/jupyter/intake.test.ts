@@ -103,7 +103,7 @@ function recorder(key: string, isBulk: boolean) {
         refused.push(error.message);
       }
       const { lastParent } = reader;
-      if (lastParent) intake?.follow(lastParent.came, lastParent.msg_id);
+      if (lastParent) intake?.follow(lastParent.received, lastParent.msg_id);
     }
   };
   const result = () => {

@@ -101,7 +101,7 @@ function stageOn(host: Host, sockets: KernelSockets = "tcp"): Stage {
   const hooks: Hooks = {
     launched: (run) => launched.push(run),
     exited: (exit) => exits.push(exit),
-    behind: () => undefined,
+    caughtUp: () => undefined,
     state() {},
     message() {},
     burst() {},

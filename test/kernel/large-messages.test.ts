@@ -76,7 +76,7 @@ async function listen(
       }
     },
     refused: (refusal) => refusals.push(refusal),
-    behind: () => undefined,
+    caughtUp: () => undefined,
     tooLarge: () => ids.push("too large"),
     stateChanged: () => {},
   });

@@ -209,7 +209,7 @@ async function running(
       message: (message) => order.push(textIn(message)),
       burst: () => order.push("a burst"),
       refused() {},
-      behind: () => undefined,
+      caughtUp: () => undefined,
       output() {},
       registered() {},
       heartbeat() {},

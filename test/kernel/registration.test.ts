@@ -70,8 +70,8 @@ describe("what is signed with the kernel's key and makes no sense fails the star
   test.each<[string, Uint8Array[], RegExp]>([
     ["no JSON", frame("{nope"), /not JSON/],
     ["bytes that are no text", frame("\u0000\ufffd"), /not JSON/],
-    ["null", frame("null"), /no object/],
-    ["a list", frame([1, 2, 3, 4, 5]), /no object/],
+    ["null", frame("null"), /not an object/],
+    ["a list", frame([1, 2, 3, 4, 5]), /not an object/],
     ["four ports", frame(four), /shell_port/],
     ["port 0", frame({ ...PORTS, hb_port: 0 }), /hb_port/],
     ["port 70000", frame({ ...PORTS, hb_port: "70000" }), /hb_port/],
@@ -80,7 +80,7 @@ describe("what is signed with the kernel's key and makes no sense fails the star
     ["a port that is null", frame({ ...PORTS, hb_port: null }), /hb_port/],
     ["a port in words", frame({ ...PORTS, hb_port: "0x10" }), /hb_port/],
     ["nested lists", frame("[".repeat(30_000)), /not JSON/],
-    ["a message without content", message(null), /no object/],
+    ["a message without content", message(null), /not an object/],
     ["a message of four ports", message(four), /shell_port/],
     [
       "a message of another type",
@@ -90,9 +90,9 @@ describe("what is signed with the kernel's key and makes no sense fails the star
     [
       "a header that is no JSON",
       signed(["{nope", "{}", "{}", JSON.stringify(PORTS)]),
-      /no Jupyter message/,
+      /not a Jupyter message/,
     ],
-    ["too few frames", signed(["{}", "{}"]), /no Jupyter message/],
+    ["too few frames", signed(["{}", "{}"]), /not a Jupyter message/],
   ])("%s", async (_name, frames, why) => {
     await using registration = await open();
     await dealer(registration.port).send(frames);

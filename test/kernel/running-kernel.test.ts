@@ -31,7 +31,7 @@ test("a kernel that answers is ready once it can ask as well", async () => {
       message: (message) => heard.push(message),
       burst() {},
       tooLarge() {},
-      behind: () => undefined,
+      caughtUp: () => undefined,
       output() {},
       registered() {},
       heartbeat() {},

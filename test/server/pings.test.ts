@@ -55,7 +55,7 @@ test("an owner is not cut off for what it could not answer while we were stopped
   await eventually("a pong", () => (pongs > 1 ? true : undefined));
 
   pings.sent(1, 1);
-  pings.pingForRest();
+  pings.pingAtOnce();
   standStill(5 * TIMES.timeout_ms);
 
   const before = pongs;
@@ -87,7 +87,7 @@ test("one answer alone is not believed: a connection may have broken in it", asy
   onTestFinished(() => pings.stop());
   const pinged = vi.spyOn(socket, "ping");
   pings.sent(7, 1);
-  pings.pingForRest(); // the second ping
+  pings.pingAtOnce(); // the second ping
   socket.emit("pong", payloadOf(2));
   expect(heard).not.toContain(7);
   await eventually("the third, which the answer brought about", () =>

@@ -118,14 +118,14 @@ test("each operation is told with how it ended, by both ways to ask", async () =
     {
       name: "sessions.list",
       failure: null,
-      who: "token",
+      caller: "token",
       client: { client: "rest", version: "2" },
       span_id: "the-span",
     },
     { name: "sessions.get", failure: "session_not_found" },
     { name: "sessions.create", failure: "bad_request" },
-    { name: "server.status", failure: null, who: "token" },
-    { name: "server.status", failure: null, who: "nobody" },
+    { name: "server.status", failure: null, caller: "token" },
+    { name: "server.status", failure: null, caller: "nobody" },
   ]);
 });
 

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { JupyterClients } from "../../src/session/jupyter-clients.ts";
 
-const socket = () => ({ ask() {} });
+const socket = () => ({ ping() {} });
 
 test("a client that is connected is never forgotten, however many there are", () => {
   const clients = new JupyterClients();
@@ -25,7 +25,7 @@ test("a client that left is remembered for its return, until 64 others have left
 test("a client has settled when it has acknowledged what was sent, or its sockets have closed", async () => {
   const client = new JupyterClients().get("one", 0);
   let asked = 0;
-  const open = { ask: () => (asked += 1) };
+  const open = { ping: () => (asked += 1) };
   client.sockets.add(open);
   client.sent(3);
   const acknowledged = client.settled(60_000);

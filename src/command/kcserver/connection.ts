@@ -1,7 +1,7 @@
 /**
- * How the server can be reached, as those who started it are told: by a file
- * that appears whole and is gone when the server is, or by one message to a
- * socket of theirs.
+ * Reports the server's address to the program that started it: in a file that
+ * appears complete and is removed when the server ends, or in one message to a
+ * socket of that program.
  */
 import { once } from "node:events";
 import { randomBytes } from "node:crypto";
@@ -10,7 +10,7 @@ import { rename, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Address } from "../../server/bind.ts";
 
-/** In the order in which it is written. What a transport has no use for is absent. */
+/** The fields in the order of the file. A transport has only those that it uses. */
 export interface ServerInfo {
   readonly port?: number;
   readonly base_path?: string;
@@ -61,9 +61,9 @@ function addressFields(
 }
 
 /**
- * Resolves once the file is there, whole; for its owner's eyes only, it holds
- * the token. Disposing of it removes it, at once; not one that another server
- * has put in its place.
+ * Resolves when the complete file exists. Only its owner can read it, because it
+ * contains the token. Disposing the result removes the file at once, unless
+ * another server has replaced it.
  */
 export async function writeConnectionFile(
   path: string,
@@ -83,19 +83,20 @@ export async function writeConnectionFile(
       try {
         if (readFileSync(path, "utf8") === text) rmSync(path);
       } catch {
-        // It is gone already, or was never ours to remove.
+        // The file was removed already.
       }
     },
   };
 }
 
-/** How long those who wait for the message may take to listen, and to hang up. */
+/** How long the receiver of the message may take to accept the connection, and to close it. */
 const TIMEOUT_MS = 5_000;
 
 /**
- * Connects to a socket of the client's, says it, and hangs up. Resolves when it
- * was said: who has heard it may keep the connection open for as long as they
- * like. Rejects when nobody listens, or stops listening before it was said.
+ * Connects to the client's socket, sends the message, and ends the connection.
+ * Resolves when the message was sent; it does not wait until the client closes
+ * the connection. Rejects if the client does not listen, or stops listening
+ * before the message was sent.
  */
 export async function sendHandshake(
   path: string,
@@ -111,10 +112,12 @@ export async function sendHandshake(
   } catch (cause) {
     socket.destroy();
     throw signal.aborted
-      ? new Error(`nobody listened within ${TIMEOUT_MS / 1000} s`, { cause })
+      ? new Error(`no program listened within ${TIMEOUT_MS / 1000} s`, {
+          cause,
+        })
       : cause;
   }
-  // It is said; that the other side then breaks the connection is its way to hang up.
+  // The message was sent, so errors no longer matter: the client may reset the connection to close it.
   socket.on("error", () => {});
   socket.on("end", () => socket.destroy());
   socket.resume();

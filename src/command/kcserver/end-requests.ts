@@ -2,8 +2,8 @@
  * Requests to end the server. After the first request, kernels end in order. A
  * second interrupt or termination ends them by force.
  *
- * A hangup is never urgent: a client that asks us to shut down closes the
- * terminal that it started us in right after it.
+ * A hangup is never urgent: a client that requests a shutdown closes the server's
+ * terminal right after the request.
  */
 import { readFileSync } from "node:fs";
 import type { Log } from "../../log/log.ts";
@@ -12,31 +12,31 @@ import { exits } from "../exit.ts";
 
 export interface EndRequest {
   readonly reason: string;
-  /** 0 where it was asked for. */
+  /** The exit code; 0 for an end that was requested. */
   readonly code: number;
 }
 
 const SIGHUP = 1;
 
 /**
- * Windows ends who has not ended five seconds after their console was closed,
- * which Node tells as a hangup.
+ * Windows kills a process five seconds after its console was closed. Node reports
+ * the closing of the console as SIGHUP.
  */
 const CLOSING_MS = 3_000;
 
-/** Signals within this time count as one: a shell, npm and a terminal may each pass on the same Ctrl-C. */
+/** Signals within this time count as one: a shell, npm and a terminal may each forward the same Ctrl-C. */
 const SAME_SIGNAL_MS = 500;
 
 export interface EndRequests extends Disposable {
   /** Resolves at the first request. */
   readonly first: Promise<EndRequest>;
-  /** Resolves when the server should end by force. */
+  /** Resolves when the server must kill its kernels. */
   readonly urgent: Promise<EndRequest>;
-  /** In order; nothing when the end has begun. */
+  /** Requests an orderly end. Has no effect when the end has begun. */
   request(ending: EndRequest): void;
 }
 
-/** From now on signals are requests. Explicitly, since a shell may have started us with some of them ignored. */
+/** Handles signals as requests, also those that the shell which started the server has set to be ignored. */
 export function listenForEndRequests(
   log: Log,
   {
@@ -78,11 +78,14 @@ export function listenForEndRequests(
     ["SIGHUP", hangUp],
     ...(isWindows ? [["SIGBREAK", () => onSignal("SIGBREAK")] as const] : []),
   ] as const;
-  for (const [signal, heard] of listeners) process.on(signal, heard);
+  for (const [signal, listener] of listeners) process.on(signal, listener);
 
   let hasFault = false;
-  const accidents = onUncaughtError(log, () => {
-    const ending = { reason: "a bug of ours", code: exits.accident[0] };
+  const uncaughtErrors = onUncaughtError(log, () => {
+    const ending = {
+      reason: "a bug in Kallichore",
+      code: exits.internal_error[0],
+    };
     if (hasFault) force(ending);
     hasFault = true;
     request(ending);
@@ -92,13 +95,13 @@ export function listenForEndRequests(
     urgent,
     request,
     [Symbol.dispose]() {
-      for (const [signal, heard] of listeners) process.off(signal, heard);
-      accidents[Symbol.dispose]();
+      for (const [signal, listener] of listeners) process.off(signal, listener);
+      uncaughtErrors[Symbol.dispose]();
     },
   };
 }
 
-/** Known on Linux only, and only of a Node that leaves the signals as it found them; otherwise the launcher tells. */
+/** Only Linux reports this, and only if Node has not reset the signals; otherwise the launcher reports it. */
 function isIgnored(signal: number): boolean {
   try {
     const status = readFileSync("/proc/self/status", "utf8");

@@ -1,12 +1,13 @@
 /**
- * Which Kallichore the Positron expects that has us in the place of its own
- * server: its extension's `package.json`, two folders above ours, says it.
+ * The Kallichore version that a Positron expects, if this server is installed in
+ * the place of Positron's own: it is in the `package.json` of Positron's
+ * extension, two directories above the server's.
  */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isVersion } from "../../package/version.ts";
 
-/** `undefined` where no Positron is around `server_path`, or it says nothing that is a version. */
+/** `undefined` if `server_path` is not inside a Positron, or its version is not valid. */
 export function expectedVersion(server_path: string): string | undefined {
   const extension = dirname(dirname(dirname(server_path)));
   try {
@@ -19,6 +20,6 @@ export function expectedVersion(server_path: string): string | undefined {
     const version = positron?.binaryDependencies?.kallichore;
     return isVersion(version) ? version : undefined;
   } catch {
-    return undefined; // none that we can read
+    return undefined; // there is no readable package.json
   }
 }

@@ -1,11 +1,11 @@
 /**
- * An executable file called `kcserver` that runs this program by absolute
- * paths, so that it needs no `node` in anybody's PATH.
+ * The launcher: an executable file called `kcserver` that runs this program by
+ * absolute paths, so that `node` need not be in the PATH.
  *
- * It replaces itself (`exec`): the process that was started is the server. It
- * also tells what Node forgets: whether SIGHUP was to be ignored, as under
- * nohup (Node sets all signals back to their defaults before any of our code
- * runs), and by which path the server was started.
+ * The launcher replaces itself by the server (`exec`), so both have one process
+ * id. It also passes on two facts that Node does not: whether SIGHUP is to be
+ * ignored, as under nohup (Node resets all signals before the program runs), and
+ * the path by which the server was started.
  */
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, rename, writeFile } from "node:fs/promises";
@@ -31,7 +31,7 @@ export async function installLauncher(
     isWindows ? "kcserver.cmd" : "kcserver",
   );
   await mkdir(resolve(directory), { recursive: true });
-  // A launcher that is in use is replaced, not altered under its reader.
+  // A running shell may still read the old launcher, so it is replaced, not overwritten.
   const draft = `${path}.${randomBytes(6).toString("hex")}`;
   const text = isWindows ? windowsLauncher(target) : shellLauncher(target);
   await writeFile(draft, text, { flag: "wx" });
@@ -41,8 +41,9 @@ export async function installLauncher(
 }
 
 /**
- * A signal that was ignored when a shell began cannot be trapped in it: so the shell can tell.
- * The server reads no input, and must not keep a terminal that may be closed.
+ * A shell cannot trap a signal that was ignored when the shell started. The
+ * script uses this to find out whether SIGHUP is ignored. Standard input is
+ * /dev/null, because the server reads no input and must not keep a terminal open.
  */
 export function shellLauncher({ node, program }: LauncherTarget): string {
   return `#!/bin/sh
@@ -57,10 +58,10 @@ exec ${quoted(node)} ${quoted(program)} "$@" </dev/null
 `;
 }
 
-/** `cmd` stays as the parent; clients learn the server's own process id from `/status`. */
+/** On Windows, `cmd` stays as the parent process; clients get the server's own process id from `/status`. */
 export function windowsLauncher({ node, program }: LauncherTarget): string {
   const literal = (path: string) => `"${path.replaceAll("%", "%%")}"`;
-  // cmd reads a script in the code page of its console, line by line: this one is UTF-8.
+  // cmd reads a script line by line, in the code page of its console. This script is UTF-8.
   const isPlain = /^[\x20-\x7e]*$/.test(node + program);
   return [
     "@echo off",
@@ -82,7 +83,7 @@ export interface Launched {
   readonly ignoresHangup: boolean;
 }
 
-/** What the launcher has told us. Takes it out of `env`: it is not the kernels' business. */
+/** The facts that the launcher has passed on. Removes them from `env`, so that kernels do not inherit them. */
 export function launchedBy(env: NodeJS.ProcessEnv): Launched {
   const { KALLICHORE_SERVER_PATH: path, KALLICHORE_IGNORES_HANGUP: ignores } =
     env;

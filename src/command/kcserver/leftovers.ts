@@ -1,23 +1,23 @@
 /**
- * What must not outlive the process, whichever way it ends: taken away at once
- * when the process exits, last come first. Only a kill leaves it behind.
+ * Resources that must not outlive the process. They are removed when the process
+ * exits, in reverse order. Only a killed process leaves them behind.
  */
 export interface Leftovers extends Disposable {
-  own(thing: Disposable): void;
+  own(resource: Disposable): void;
 }
 
 export function removeOnExit(): Leftovers {
   const owned: Disposable[] = [];
   const remove = () => {
     process.off("exit", remove);
-    for (const thing of owned.splice(0).reverse()) {
+    for (const resource of owned.splice(0).reverse()) {
       try {
-        thing[Symbol.dispose]();
+        resource[Symbol.dispose]();
       } catch {
-        // The others must go, too; there is nobody left to tell.
+        // The others must be removed, too; the log is closed by now.
       }
     }
   };
   process.once("exit", remove);
-  return { own: (thing) => owned.push(thing), [Symbol.dispose]: remove };
+  return { own: (resource) => owned.push(resource), [Symbol.dispose]: remove };
 }

@@ -1,7 +1,7 @@
 /**
- * kcserver's command line, as strict as Kallichore's: what is unknown,
- * malformed, out of range, given twice or left over is refused with the usage
- * and exit code 2. Nothing is done here.
+ * Parses kcserver's command line as strictly as Kallichore does: an argument that
+ * is unknown, malformed, out of range, repeated or superfluous is refused with
+ * the usage and exit code 2.
  */
 import {
   Command,
@@ -30,7 +30,7 @@ export interface Options {
   readonly logLevel?: string;
   readonly socketDir?: string;
   readonly unixSocket?: string;
-  /** Any word: which are transports is looked at later, with another exit code. */
+  /** Any word; it is checked later, with another exit code. */
   readonly transport?: string;
   readonly reportVersion: string;
   /** Bytes. */
@@ -38,7 +38,7 @@ export interface Options {
   readonly kernelSockets: KernelSockets;
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
-  /** The directory in which a launcher is to be made, instead of a server. */
+  /** If set, a launcher is made in this directory and no server is started. */
   readonly installLauncher?: string;
 }
 
@@ -49,7 +49,7 @@ export type Parsed =
 export interface ParseSurroundings {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly platform?: NodeJS.Platform;
-  /** The Kallichore that the program which starts us expects, where it is known. */
+  /** The Kallichore version that the program which starts the server expects, if it is known. */
   readonly expectedVersion?: string | undefined;
 }
 
@@ -98,7 +98,7 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
   const add = (
     flags: string,
     text: string,
-    parse?: (said: string) => unknown,
+    parse?: (value: string) => unknown,
   ) => {
     const option = new Option(flags, text);
     if (parse !== undefined) option.argParser(parse);
@@ -187,7 +187,7 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
   add("-V, --version", "Print the version");
   command.on("option:version", () => {
     const { reportVersion } = command.opts<Options>();
-    // Readers take the second word.
+    // Programs that parse this line read its second word.
     const text = `kcserver ${reportVersion} (kallichore ${VERSION})\n`;
     command.configureOutput().writeOut?.(text);
     throw new CommanderError(0, "kallichore.version", text);
@@ -195,11 +195,11 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
   return command;
 }
 
-/** May be given again, for one more. */
+/** An option that may be repeated, to give one more value. */
 function addRepeatable(command: Command, flags: string, text: string): void {
-  const collect = (said: string, before: readonly string[]) => [
+  const collect = (value: string, before: readonly string[]) => [
     ...before,
-    said,
+    value,
   ];
   command.addOption(
     new Option(flags, `${text}; repeatable`)
@@ -227,9 +227,8 @@ function refuseRepeated(command: Command): void {
 }
 
 /**
- * The two readings in which commander differs from what kcserver's callers
- * know: `-p=1` is `-p 1`; a value that begins with `-` is an option, unless it
- * is joined with `=`.
+ * Adapts two rules of commander to Kallichore's: `-p=1` means `-p 1`; a word that
+ * begins with `-` is an option and not a value, unless it is joined with `=`.
  */
 function normalized(argv: readonly string[], command: Command): string[] {
   const awaiting = new Map<string | undefined, Option>();
@@ -251,14 +250,14 @@ function normalized(argv: readonly string[], command: Command): string[] {
 function uint16(text: string): number {
   const number = /^\+?\d+$/.test(text) ? Number(text) : NaN;
   if (!(number <= 65_535)) {
-    throw new InvalidArgumentError(`It is a number from 0 to 65535.`);
+    throw new InvalidArgumentError("Use a number from 0 to 65535.");
   }
   return number;
 }
 
 function version(text: string): string {
   if (!isVersion(text)) {
-    throw new InvalidArgumentError("It is a version, such as 0.1.69.");
+    throw new InvalidArgumentError("Use a version, such as 0.1.69.");
   }
   return text;
 }

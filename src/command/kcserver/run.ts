@@ -1,6 +1,6 @@
 /**
- * The `kcserver` command: judge the options, open the server, say where it is,
- * serve until somebody ends it, and leave nothing behind.
+ * The command `kcserver`: checks the options, starts the server, reports its
+ * address, waits until the end is requested, and removes the server's files.
  */
 import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
@@ -27,12 +27,17 @@ import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
 import { type Leftovers, removeOnExit } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { type Token, tokenFrom } from "./token.ts";
-import { isTooLong, type ListenChoice, listenChoiceOf } from "./transport.ts";
+import {
+  isTooLong,
+  type ListenChoice,
+  listenChoiceOf,
+  PATH_LIMIT,
+} from "./transport.ts";
 
-/** The log file cannot be written; as Kallichore has it. */
+/** The exit code if the log file cannot be written; the same as Kallichore's. */
 const NO_LOG_FILE = 101;
 
-/** `argv` without the interpreter and the program. Resolves with the exit code, when all that is ours is gone. */
+/** `argv` without the interpreter and the program. Resolves with the exit code when the server and its files are gone. */
 export async function run(argv: readonly string[]): Promise<number> {
   const launched = launchedBy(process.env);
   const { server_path } = launched;
@@ -54,7 +59,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     const book = openBook(options.logFile, filter);
     if (book === undefined) return NO_LOG_FILE;
     for (const fault of faults) {
-      book.log.warn(`${fault} is no log level, and is ignored`);
+      book.log.warn(`${fault} is not a valid log level and is ignored`);
     }
     return await serve({ options, choice, launched, book });
   } catch (error) {
@@ -74,11 +79,11 @@ interface Setting {
 async function serve(setting: Setting): Promise<number> {
   const { choice, launched, book } = setting;
   leaveInput();
-  await using lastLines = book;
-  const log = lastLines.log.child({ target: "kcserver" });
+  await using closedLast = book;
+  const log = closedLast.log.child({ target: "kcserver" });
   using endings = listenForEndRequests(log, launched);
   using leftovers = removeOnExit();
-  log.info(`kallichore ${VERSION} begins, process ${process.pid}`);
+  log.info(`kallichore ${VERSION} starts as process ${process.pid}`);
   for (const warning of choice.warnings) log.warn(warning);
   let server: RunningServer | undefined;
   try {
@@ -99,9 +104,9 @@ async function serve(setting: Setting): Promise<number> {
   }
   const ending = await endings.first;
   log.info(`The server ends: ${ending.reason}`);
-  const isOver = await end(server, endings, book);
+  const hasEnded = await end(server, endings, book);
   log.info("The server has ended");
-  return isOver ? ending.code : 1;
+  return hasEnded ? ending.code : 1;
 }
 
 function open(
@@ -111,12 +116,12 @@ function open(
   const { address } = choice;
   if (address.transport === "socket" && isTooLong(address.path)) {
     throw new Error(
-      `the path of the socket is too long, it may have 104 bytes: ${address.path}`,
+      `the path of the socket is too long; the limit is ${PATH_LIMIT} bytes: ${address.path}`,
     );
   }
   if (token.value === null) {
     book.log.warn(
-      "No token is asked for: whoever reaches the server may use it",
+      "The server needs no token: everybody who can reach it can run code as its user",
     );
   } else book.conceal(token.value);
   return startServer({
@@ -138,7 +143,7 @@ function open(
   });
 }
 
-/** Now that we answer: to the terminal, to the file, to the socket. Rejects when one of those who wait cannot be told. */
+/** Reports the address of the running server on the terminal, in the connection file and on the handshake socket. Rejects if one of them cannot be written. */
 async function announce(
   { options, launched, book }: Setting,
   server: RunningServer,
@@ -146,13 +151,14 @@ async function announce(
   leftovers: Leftovers,
 ): Promise<void> {
   const { address } = server;
-  const where = listening(address);
-  book.log.info({ target: "kcserver" }, where);
-  book.print(where);
+  const line = listeningLine(address);
+  book.log.info({ target: "kcserver" }, line);
+  book.print(line);
   const { connectionFile, handshakeSocket, logFile } = options;
-  const isTold = connectionFile !== undefined || handshakeSocket !== undefined;
-  // Not a line of the log: logs are kept, and sent to others.
-  if (token.isRandom && !isTold) book.print(`Token: ${token.value ?? ""}`);
+  const isReported =
+    connectionFile !== undefined || handshakeSocket !== undefined;
+  // The token is printed and not logged: people keep logs, and send them to others.
+  if (token.isRandom && !isReported) book.print(`Token: ${token.value ?? ""}`);
   const connection = serverInfoOf({
     address,
     token: token.value,
@@ -180,7 +186,7 @@ function explain(what: string, cause: unknown): never {
   throw new Error(`${what}: ${why}`, { cause });
 }
 
-function listening(address: RunningServer["address"]): string {
+function listeningLine(address: RunningServer["address"]): string {
   switch (address.transport) {
     case "tcp":
       return `Listening at ${address.host}:${address.port}`;
@@ -191,12 +197,12 @@ function listening(address: RunningServer["address"]): string {
   }
 }
 
-/** How long kernels have to end in order; well within the half minute that those who wait for us know. */
+/** How long kernels have to end in order; well below the half minute that Kallichore's clients wait. */
 const SHUTDOWN_TIMEOUT_MS = 20_000;
-/** How long they may take once they are killed. */
+/** How long killed kernels may take to end. */
 const KILL_TIMEOUT_MS = 5_000;
 
-/** Resolves with whether all is over: in order, or by force when somebody is in a hurry or it takes too long. */
+/** Ends the server; kills the kernels at an urgent request or after a timeout. Resolves with whether everything has ended. */
 async function end(
   server: RunningServer,
   { urgent }: EndRequests,
@@ -205,16 +211,27 @@ async function end(
   const closed = server[Symbol.asyncDispose]().then(
     () => "closed" as const,
     (error: unknown) => {
-      log.error({ err: error, target: "kcserver" }, "The end went wrong");
+      log.error(
+        { err: error, target: "kcserver" },
+        "The server did not end cleanly",
+      );
       return "failed" as const;
     },
   );
-  const how = await within(Promise.race([closed, urgent]), SHUTDOWN_TIMEOUT_MS);
-  if (how === "closed" || how === "failed") return how === "closed";
-  const why: EndRequest = how ?? { reason: "they take too long", code: 1 };
+  const outcome = await within(
+    Promise.race([closed, urgent]),
+    SHUTDOWN_TIMEOUT_MS,
+  );
+  if (outcome === "closed" || outcome === "failed") {
+    return outcome === "closed";
+  }
+  const why: EndRequest = outcome ?? {
+    reason: `they did not end within ${SHUTDOWN_TIMEOUT_MS / 1000} s`,
+    code: 1,
+  };
   log.warn({ target: "kcserver" }, `Kernels are killed: ${why.reason}`);
   for (const session of server.supervisor.sessions) {
-    session.kill().catch(() => {}); // it is gone already, which is what is wanted
+    session.kill().catch(() => {}); // its kernel has already ended
   }
   return (await within(closed, KILL_TIMEOUT_MS)) === "closed";
 }
@@ -235,7 +252,7 @@ async function install(directory: string): Promise<number> {
     if (isExecutable) {
       const path = join(resolve(directory), basename(process.execPath));
       await mkdir(resolve(directory), { recursive: true });
-      await copyFile(process.execPath, path); // it needs nobody to launch it
+      await copyFile(process.execPath, path); // a single executable needs no launcher
       await print(process.stdout, `${path}\n`);
       return 0;
     }
@@ -251,12 +268,12 @@ async function install(directory: string): Promise<number> {
   }
 }
 
-/** The level that was asked for, or the environment's, or `info`. */
+/** The filter of the option, or else of the environment, or else `info`. */
 function filterOf(
-  said: string | undefined,
+  level: string | undefined,
   env: NodeJS.ProcessEnv,
 ): { filter: Filter; faults: readonly string[] } {
-  const { filter, faults } = parseFilter(said ?? env["RUST_LOG"] ?? "");
+  const { filter, faults } = parseFilter(level ?? env["RUST_LOG"] ?? "");
   return { filter: filter ?? filterAt("info"), faults };
 }
 
@@ -275,7 +292,7 @@ function openBook(
   }
 }
 
-/** Resolves when it was taken, or nobody wants it. */
+/** Resolves when the text was written, or the reader has left. */
 async function print(stream: NodeJS.WriteStream, text: string): Promise<void> {
   if (text === "") return;
   stream.once("error", () => {}); // the reader left

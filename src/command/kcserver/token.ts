@@ -1,25 +1,25 @@
 /**
- * What clients must hold: read from a file that is then gone, or made up, or
- * nothing at all where that was asked for.
+ * The token that clients must send: read from a file that is then deleted, or
+ * random, or none.
  */
 import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
 
-/** Bytes, as Kallichore has it. */
+/** Bytes; the same as Kallichore's limit. */
 const LIMIT = 64;
-/** Bytes that are read at most; there may be blanks around the token. */
+/** Bytes that are read at most; there may be white space around the token. */
 const READ_LIMIT = 4096;
 
 export interface Token {
-  /** `null`: whoever reaches us may come in. */
+  /** `null`: the server needs no token. */
   readonly value: string | null;
-  /** Nobody but us knows it. */
+  /** Whether this server made the token. */
   readonly isRandom: boolean;
-  /** Deletes the file that it was read from. Rejects with the system's error. */
+  /** Deletes the file from which the token was read. Rejects with the system's error. */
   discard(): Promise<void>;
 }
 
-/** Rejects with a sentence for the person. Names the file, never what is in it. */
+/** Rejects with a message for the person. It names the file and never shows its content. */
 export async function tokenFrom(option: string | undefined): Promise<Token> {
   const discard = () => Promise.resolve();
   if (option === undefined) {
@@ -46,18 +46,18 @@ async function read(path: string): Promise<string> {
   if (text === "") throw new Error(`The token file ${path} is empty`);
   if (Buffer.byteLength(text) > LIMIT) {
     throw new Error(
-      `The token in ${path} is too long: it may have ${LIMIT} bytes`,
+      `The token in ${path} is too long: the limit is ${LIMIT} bytes`,
     );
   }
   if (!/^[\x21-\x7e]+$/.test(text)) {
     throw new Error(
-      `The token in ${path} cannot be sent in a header: it must be printable ASCII without blanks`,
+      `The token in ${path} cannot be sent in a header: use only printable ASCII without white space`,
     );
   }
   return text;
 }
 
-/** As many as are looked at; from a pipe, too. */
+/** The first bytes of a file or a pipe. */
 async function firstBytes(path: string): Promise<Buffer> {
   await using file = await open(path, "r");
   const bytes = Buffer.alloc(READ_LIMIT);

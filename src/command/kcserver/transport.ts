@@ -1,6 +1,6 @@
 /**
- * Where the server is to listen, judged from the options alone: nothing is
- * bound or written yet.
+ * Decides from the options alone where the server listens; it binds and writes
+ * nothing.
  */
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
@@ -9,17 +9,17 @@ import type { Address } from "../../server/bind.ts";
 import { CommandError } from "../exit.ts";
 import type { Options } from "./options.ts";
 
-/** Bytes that a Unix socket's path may have, wherever we run. */
+/** The longest path of a Unix socket in bytes, on the strictest platform. */
 export const PATH_LIMIT = 104;
 
-/** What our own directory and a session's socket in it add to a directory's path. */
+/** The server's own directory and a session's socket in it add this many bytes to a path. */
 const SESSION_SOCKET_BYTES = 60;
 
 export interface ListenChoice {
   readonly address: Address;
-  /** In which the directory for private files is made; the system's unless said. */
+  /** The server makes its directory for private files in this one. Default: the system's directory. */
   readonly runtimeDirectory: string | undefined;
-  /** What the person should know of the choice. */
+  /** Warnings for the person. */
   readonly warnings: readonly string[];
 }
 
@@ -28,11 +28,11 @@ export interface Surroundings {
   readonly platform?: NodeJS.Platform;
   readonly pid?: number;
   readonly temporary?: string;
-  /** The part of a pipe's name that is made up. */
+  /** The random part of a pipe's name. */
   readonly secret?: string;
 }
 
-/** Throws `usage`, by the first rule that is broken. */
+/** Throws `usage` for the first rule that the options break. */
 export function listenChoiceOf(
   options: Options,
   surroundings: Surroundings = {},
@@ -44,22 +44,25 @@ export function listenChoiceOf(
   if (port !== 0 && transport !== "tcp") {
     throw new CommandError(
       "usage",
-      `--port is for the transport tcp, and the transport is ${transport}`,
+      `--port needs the transport tcp, but the transport is ${transport}`,
     );
   }
   if (!isWindows && unixSocket !== undefined && transport !== "socket") {
     throw new CommandError(
       "usage",
-      `--unix-socket is for the transport socket, and the transport is ${transport}`,
+      `--unix-socket needs the transport socket, but the transport is ${transport}`,
     );
   }
   if (transport === "socket" && isWindows) {
-    throw new CommandError("usage", "The transport socket is not for Windows");
+    throw new CommandError(
+      "usage",
+      "The transport socket is not available on Windows: use named-pipe or tcp",
+    );
   }
   if (transport === "named-pipe" && !isWindows) {
     throw new CommandError(
       "usage",
-      "The transport named-pipe is for Windows only",
+      "The transport named-pipe is available only on Windows: use socket or tcp",
     );
   }
   const runtimeDirectory = sessionDirectory(socketDir);
@@ -69,7 +72,7 @@ export function listenChoiceOf(
       return { address, runtimeDirectory, warnings: [] };
     }
     case "named-pipe": {
-      // Pipes are a space of names for the whole machine: nobody can be there before us under one that is made up.
+      // All users of the machine share the names of pipes. Another user cannot take a random name in advance.
       const { secret = randomBytes(8).toString("hex") } = surroundings;
       const name = `\\\\.\\pipe\\kallichore-${pid}-${secret}`;
       return { address: { transport, name }, runtimeDirectory, warnings: [] };
@@ -81,19 +84,19 @@ export function listenChoiceOf(
     default:
       throw new CommandError(
         "usage",
-        `There is no transport ${JSON.stringify(transport)}: it is tcp, socket or named-pipe`,
+        `There is no transport ${JSON.stringify(transport)}: use tcp, socket or named-pipe`,
       );
   }
 }
 
-/** Asked for; or the one that what else was asked for suggests. */
+/** The requested transport, or the one that the other options imply. */
 function transportOf(
   { transport, unixSocket, connectionFile }: Options,
   isWindows: boolean,
 ): string {
   if (transport !== undefined) return transport;
   if (!isWindows && unixSocket !== undefined) return "socket";
-  // A handshake alone suggests none: that is how the versions of Kallichore that have one take it.
+  // A handshake socket alone implies tcp, as in the versions of Kallichore that support it.
   if (connectionFile !== undefined) return isWindows ? "named-pipe" : "socket";
   return "tcp";
 }
@@ -121,7 +124,7 @@ function socketPath(
   return { path, warnings: [] };
 }
 
-/** For the sockets of single sessions: where the person said, as long as their paths fit. */
+/** The directory for the sockets of single sessions: the requested one, if their paths are short enough. */
 function sessionDirectory(socketDir: string | undefined): string | undefined {
   if (socketDir === undefined) return undefined;
   const directory = resolve(socketDir);

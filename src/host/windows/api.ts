@@ -34,7 +34,7 @@ export interface WindowsApi {
   setEvent(event: Handle): void;
   /** Whether the event is set; if so, resets it. */
   takeSignal(event: Handle): boolean;
-  /** A handle of this process that a child may have: it allows only to wait for our end. */
+  /** A handle of this process that a child may have: it only allows to wait for the end of this process. */
   openSelf(): Handle;
   /** A handle that allows to put the process into a job and to check its handles. */
   openProcess(pid: number): Handle;

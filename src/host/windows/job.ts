@@ -37,13 +37,13 @@ export function kernelJobs(
     logged.add(what);
     log.warn({ err: error }, what);
   };
-  return async (asked: {
+  return async (requested: {
     readonly interrupts: boolean;
   }): Promise<KernelJob | undefined> => {
     if (load === undefined) return undefined;
     try {
       return new KernelJob(await load(), {
-        interrupts: asked.interrupts && canInherit,
+        interrupts: requested.interrupts && canInherit,
         watchesParent: canInherit,
         onNotInherited: () => {
           canInherit = false;

@@ -48,12 +48,12 @@ export function hasUnreadFields(operation: Operation | undefined): boolean {
 
 /** The value that replaces a field that is not parsed. */
 const empty = { "{": {}, "[": [], '"': "" } as const;
-const typeNames = { "{": "an object", "[": "a list", '"': "a text" } as const;
+const typeNames = { "{": "an object", "[": "a list", '"': "a string" } as const;
 
-/** Where an input has what of it goes on as it is written. No JSON has a symbol, and a schema passes it over. */
+/** The key of the unparsed parts in an input. JSON cannot contain a symbol, and a schema ignores it. */
 const UNREAD = Symbol("unread");
 
-/** What of an input goes on as it is written. */
+/** The unparsed parts of an input, which the kernel gets as the client wrote them. */
 export function unreadIn(input: unknown): UnreadInput {
   const { [UNREAD]: unread = {} } = (input ?? {}) as { [UNREAD]?: UnreadInput };
   return unread;
@@ -76,7 +76,7 @@ export const CODE = Buffer.from('{"code":');
 /** Bytes for the other members. They are parsed and encoded again: a number that is written as `1e20` becomes longer. */
 const ROOM = 8 * limits.input_bytes;
 
-/** The input's value, with nothing in place of what is large and not parsed; `undefined` for no text. Throws `bad_request`, `too_large`, `bad_message`. */
+/** The input's value; fields that are not parsed are empty in it. `undefined` if there is no text. Throws `bad_request`, `too_large`, `bad_message`. */
 export function* clientInput(
   text: Buffer,
   operation: Operation | undefined,
@@ -129,7 +129,7 @@ export function* clientInput(
   return { ...value, [UNREAD]: unread };
 }
 
-/** The objects that go on as they are written, as copies: they live longer than the text. What is not UTF-8 becomes U+FFFD, as where it is parsed. */
+/** Copies of the objects that the kernel gets as the client wrote them; copies, because they live longer than the text. Bytes that are not UTF-8 become U+FFFD, as in parsed fields. */
 function smallObjects(
   members: ReadonlyMap<string, Buffer>,
   operation: Operation | undefined,
@@ -146,8 +146,8 @@ function smallObjects(
 const OPENING_BRACE = 0x7b;
 
 /**
- * The text, looked at. Throws `bad_request` where it is not JSON, too deep, or
- * has too many values; what was found before that is in `found`.
+ * Checks the text. Throws `bad_request` if it is not JSON, is nested too deep, or
+ * has too many values; `found` then has the parts before the fault.
  */
 export function* textOf(
   text: Buffer,
@@ -158,13 +158,13 @@ export function* textOf(
     return yield* jsonText(text, { depth: limits.depth, ...bounds }, found);
   } catch (cause) {
     if (!(cause instanceof BadText)) throw cause;
-    const what = cause.reason === "not_json" ? "not JSON" : "refused";
-    const why = `What was sent is ${what}: ${cause.message}`;
+    const fault = cause.reason === "not_json" ? "is not JSON" : "was refused";
+    const why = `The input ${fault}: ${cause.message}`;
     throw failure("bad_request", { why }, { cause });
   }
 }
 
-/** What is not parsed is handed on as it is: it has to be a text. */
+/** A field that is not parsed is passed on unchanged, so it must be valid UTF-8. */
 function* assertUtf8(bytes: Buffer, name: string): Generator<void> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   try {

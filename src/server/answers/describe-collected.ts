@@ -1,5 +1,5 @@
 /**
- * The output of code in two forms, ours and Kallichore's, for clients of either.
+ * The output of code in two forms, this server's and Kallichore's, for clients of either.
  *
  * Both in full would contain everything twice. So Kallichore's form has only
  * what fits into a limit, and a field that says whether something is missing.

@@ -12,10 +12,10 @@ type Description = InputOf<typeof contract.sessions.snapshot.output>;
 export function describeSnapshot(session: Session): Description {
   const { displays, comms, executions } = session;
   const { running } = executions;
-  const asking = running.find(({ input }) => input !== undefined);
-  // An execution that waits for input comes first: a person looks at it. Then the one of the main shell, then that of a subshell.
+  const waitingForInput = running.find(({ input }) => input !== undefined);
+  // An execution that waits for input has priority, because a person must answer it; then that of the main shell, then that of a subshell.
   const shown =
-    asking ??
+    waitingForInput ??
     executions.find(session.queue.active?.header.msg_id) ??
     running[0];
   return {
@@ -26,7 +26,9 @@ export function describeSnapshot(session: Session): Description {
     working_directory: session.workingDirectory,
     execution: shown === undefined ? null : describeExecution(session, shown),
     input_request:
-      asking?.input === undefined ? null : toJupyterEvent(asking.input),
+      waitingForInput?.input === undefined
+        ? null
+        : toJupyterEvent(waitingForInput.input),
     queue: describeQueue(session),
     displays: Object.fromEntries(
       [...displays.entries()].map(([id, entry]) => [id, shownBy(entry)]),

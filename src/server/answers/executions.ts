@@ -90,7 +90,7 @@ export const executions: AnswersTo<typeof contract.executions> = {
   },
 };
 
-/** The code that a client wants to run, as the message for the kernel. */
+/** The message for the kernel that runs a client's code. */
 export function executeRequest(
   session: Session,
   {

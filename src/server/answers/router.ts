@@ -108,13 +108,13 @@ const scheduledProcedure = t.procedure
       : { ...result, data: raw(stringify(data)) };
   })
   .use(async ({ ctx, next, getRawInput, batchIndex }) => {
-    const given =
+    const inputValue =
       ctx.inputs === undefined ? await getRawInput() : ctx.inputs[batchIndex];
-    if (given instanceof SupervisorError) throw toTRPC(given);
-    return next({ ctx: { given } });
+    if (inputValue instanceof SupervisorError) throw toTRPC(inputValue);
+    return next({ ctx: { inputValue } });
   })
-  .use(({ ctx: { given }, next }) =>
-    next({ getRawInput: () => Promise.resolve(given) }),
+  .use(({ ctx: { inputValue }, next }) =>
+    next({ getRawInput: () => Promise.resolve(inputValue) }),
   );
 
 /** `answers`: the server's, or a mock's. */
@@ -143,7 +143,7 @@ function reportOperation(
     name,
     failure: error === undefined ? null : toFailure(error).reason,
     duration_ms: performance.now() - began,
-    who: by.who,
+    caller: by.kind,
     client: by.client,
     span_id: by.span_id,
   });
@@ -224,14 +224,14 @@ function operationCallOf({
   signal,
 }: {
   input: unknown;
-  ctx: Context & { readonly given?: unknown };
+  ctx: Context & { readonly inputValue?: unknown };
   signal?: AbortSignal | undefined;
 }): OperationCall<unknown> {
   return {
     input,
     service: ctx.service,
     by: ctx.by,
-    unread: unreadIn(ctx.given),
+    unread: unreadIn(ctx.inputValue),
     signal: signal ?? new AbortController().signal,
   };
 }

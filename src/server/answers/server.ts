@@ -75,7 +75,7 @@ export const server: AnswersTo<typeof contract.server> = {
   },
 
   shutdown({ service }) {
-    service.shutDown("a client requested it");
+    service.shutDown("a client requested its end");
     return null;
   },
 };

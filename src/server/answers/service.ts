@@ -1,6 +1,6 @@
 /**
- * What the answers use: the sessions, the kernelspecs, the settings. One value,
- * made once, passed to every door.
+ * The parts of the server that answers use: the sessions, the kernelspecs, the
+ * settings. The value is made once and passed to every door.
  */
 import type {
   contract,
@@ -58,8 +58,8 @@ export interface Limits {
   readonly journal_disk_bytes: number;
   /** Bytes of all journals together that are kept on disk; 0 for none. */
   readonly server_disk_bytes: number;
-  /** Bytes that may wait in our process for one reader that does not read. */
+  /** Bytes that may wait in this process for one reader that does not read. */
   readonly reader_buffer_bytes: number;
-  /** How long a reader may take nothing at all before it is cut off. */
+  /** A reader that reads nothing for this long is disconnected. */
   readonly reader_timeout_ms: number;
 }

@@ -10,7 +10,7 @@ import type { Service, SessionRequest } from "./service.ts";
 /** Seconds. */
 const CONNECTION_TIMEOUT = 30;
 const PROTOCOL_VERSION = "5.3";
-/** What Jupyter Server takes for the id of a kernel, in its addresses. */
+/** The ids of kernels that Jupyter Server accepts in its addresses. */
 const UUID = /^\w+-\w+-\w+-\w+-\w+$/;
 
 /** Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory` and `program_not_found`. */
@@ -78,7 +78,7 @@ async function assertProgram(
   request: SessionRequest,
   { host, cwd }: { readonly host: HostFacts; readonly cwd: string },
 ): Promise<void> {
-  if (program === undefined) return; // to be adopted
+  if (program === undefined) return; // the session will adopt a kernel
   const env = host.environment({ actions: request.env ?? [] });
   const { file, path } = await host.findProgram(program, { env, cwd });
   if (file !== undefined) return;

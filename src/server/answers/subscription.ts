@@ -49,7 +49,7 @@ export function assertJournal(
   journal_id: string | undefined,
 ): void {
   if (journal_id === undefined || journal_id === journal.id) return;
-  const why = "the request was for the session before it, and is not done";
+  const why = "the request was for the earlier session and has no effect";
   throw failure("session_replaced", { session_id, why });
 }
 

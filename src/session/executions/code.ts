@@ -1,6 +1,6 @@
 /**
- * The code of an execution as answers show it, out of the JSON that travels:
- * of long code only the beginning and the end are parsed.
+ * The code of an execution as answers show it, read from the request's JSON. Of
+ * long code, only the beginning and the end are parsed.
  */
 import { truncate } from "../../../contract/truncate.ts";
 import { limits } from "../../../contract/limits.ts";
@@ -10,18 +10,18 @@ import type { Message } from "../../jupyter/message.ts";
 import { membersIn } from "../../jupyter/raw-json.ts";
 import { boundary } from "../clipped-text.ts";
 
-/** UTF-16 units of long code that are shown of its beginning, and again of its end. */
+/** Of long code, this many UTF-16 units are shown of the beginning, and as many of the end. */
 const CLIP = 4096;
-/** Bytes of JSON that spell more than these, however they are escaped. */
+/** Bytes of JSON that always encode more than `CLIP` units, also if all are escapes. */
 const CLIP_BYTES = 6 * (CLIP + 2);
 
 const NOTHING = Buffer.from('""');
 const QUOTE = 0x22;
 
 export interface Code {
-  /** Whole, as long as it is not too large for that. */
+  /** The whole code, unless it is too large for an answer. */
   readonly shown: ShownCode;
-  /** Of long code, the beginning and the end. */
+  /** The beginning and the end of long code, for lists. */
   readonly listed: ShownCode;
 }
 
@@ -43,7 +43,7 @@ export function codeOf({ raw }: Pick<Message, "raw">): Code {
   };
 }
 
-/** `undefined` of code that is not long. */
+/** `undefined` for code that is not long. */
 function clippedCode(json: Buffer): ShownCode | undefined {
   if (json.length <= 2 * CLIP_BYTES) {
     const code = parsed(json);
@@ -63,7 +63,7 @@ function parsed(json: Buffer | string): string {
   return JSON.parse(json.toString()) as string;
 }
 
-/** Each is cut between characters. */
+/** Cuts both between characters. */
 function ends(beginning: string, end: string, code_length: number): ShownCode {
   const first = truncate(beginning, CLIP);
   const last = end.slice(-CLIP).replace(/^[\udc00-\udfff]/, "");

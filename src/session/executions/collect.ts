@@ -17,7 +17,7 @@ export interface Collected extends ReadOutputs {
   readonly reply: Readonly<Record<string, unknown>>;
 }
 
-/** Time that the kernel has to end interrupted code. */
+/** How long the kernel may take to end interrupted code. */
 const INTERRUPT_MS = 5_000;
 
 /** Resolves when the execution is over, or soon after its deadline even if the kernel ignores the interrupt. Throws `kernel_exited`. */

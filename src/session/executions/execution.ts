@@ -117,7 +117,7 @@ export class Execution {
       by?: Principal | undefined;
       after: number;
       deadline_ms: number | undefined;
-      /** Called once, when it is over. */
+      /** Called once, when the execution is over. */
       onEnd: (execution: Execution) => void;
       /** Called when the deadline passes before the end. */
       onDeadline: (execution: Execution) => void;
@@ -241,7 +241,7 @@ export class Execution {
     if (!this.isOver) this.#receivedSign("idle");
   }
 
-  /** The code will not run, or not to its end. `reply` is the server's reply in place of the kernel's. */
+  /** The code does not run, or does not run to its end. `reply` is the server's reply in place of the kernel's. */
   abort(reason: EndReason, reply: Message): void {
     if (!this.#apply("aborted")) return;
     this.reply = shortened(reply);

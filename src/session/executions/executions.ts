@@ -1,6 +1,7 @@
 /**
- * The executions of one session: all that are not over, and the last of those
- * that are. Bounded by number and by the bytes of their requests: the oldest go.
+ * The executions of one session: all that are not over, and the last ones that
+ * are over. Their number and the bytes of their requests are limited; the oldest
+ * are removed.
  */
 import { failure } from "../../../contract/index.ts";
 import { sizeOf } from "../../jupyter/message.ts";
@@ -22,10 +23,10 @@ export class Executions implements Iterable<Execution> {
   readonly #limits: HistoryLimits;
   /** In the order in which they were accepted. */
   readonly #all = new Map<string, Execution>();
-  /** Those that are over, in the order of their ends. */
+  /** The executions that are over, in the order of their ends. */
   readonly #over: Execution[] = [];
   #bytes = 0;
-  #forgotten = 0;
+  #removed = 0;
 
   constructor(limits: HistoryLimits = HISTORY) {
     this.#limits = limits;
@@ -35,9 +36,9 @@ export class Executions implements Iterable<Execution> {
     return this.#all.values();
   }
 
-  /** How many are no longer kept. */
+  /** The number of executions that are no longer kept. */
   get forgotten(): number {
-    return this.#forgotten;
+    return this.#removed;
   }
 
   /** The executions that the kernel runs. */
@@ -82,7 +83,7 @@ export class Executions implements Iterable<Execution> {
       if (oldest === undefined) return;
       this.#bytes -= sizeOf(oldest.request);
       this.#all.delete(oldest.id);
-      this.#forgotten += 1;
+      this.#removed += 1;
     }
   }
 

@@ -5,7 +5,7 @@ import type { Telemetry } from "../../telemetry/telemetry.ts";
 import { attributionOf } from "../attribution.ts";
 import type { Execution } from "./execution.ts";
 
-/** Publishes once which program requested the execution, if the request names it, before any other event of it. `workspace_id`: the default if the request has none. */
+/** Publishes the program that requested the execution, if the request names it: once, before all other events of the execution. `workspace_id`: the default if the request has none. */
 export function publishRequest(
   execution: Execution,
   request: Message,

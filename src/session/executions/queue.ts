@@ -15,7 +15,7 @@ export class ExecutionQueue {
   #pendingAtInterrupt: ReadonlySet<Message> | undefined;
   readonly #limit: number;
 
-  /** `limit`: most requests that may wait. */
+  /** `limit`: the largest number of waiting requests. */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -43,7 +43,7 @@ export class ExecutionQueue {
     return raw.content.length > 2;
   }
 
-  /** True: it is the active one now, send it. False: it waits. */
+  /** True: the request is active now, and the caller sends it. False: it waits. */
   offer(request: Message): boolean {
     if (this.#active === undefined) {
       this.#active = request;
@@ -53,7 +53,7 @@ export class ExecutionQueue {
     return false;
   }
 
-  /** The active request is over; the next one to send, if any, is the active one now. */
+  /** The active request is over. Returns the next request, if any, which is active now. */
   advance(): Message | undefined {
     this.#pendingAtInterrupt = undefined;
     this.#active = this.#pending.shift();

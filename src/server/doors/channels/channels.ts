@@ -47,7 +47,7 @@ export interface ChannelOptions extends FromClientOptions {
 /** Close code: another client displaced the owner. */
 const DISPLACED = 4409;
 /**
- * The codes of an orderly close, or of an answer to our own close: the client has
+ * The codes of an orderly close, or of an answer to the server's close: the client has
  * received everything that was sent before. Other ends (a page that is left, a
  * broken frame) have other codes.
  */
@@ -69,7 +69,7 @@ export function serveChannels(
     "Another client has connected to this session",
     (reason) => {
       closed.abort();
-      pings.pingForRest();
+      pings.pingAtOnce();
       frames.add(codec.displaced(reason));
       frames.flush();
       socket.close(DISPLACED, "displaced by another client");

@@ -42,7 +42,7 @@ const PATHS = [KALLICHORE_PATH, /^\/api\/channels\/([^/]+)$/];
 const KEY = /^[+/\dA-Za-z]{22}==$/;
 /** The key of the example in RFC 6455 §1.3. */
 const EXAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ==";
-/** How long a client with the example's key may take to read our answer. */
+/** How long a client with the example's key may take to read the server's answer. */
 const FIRST_FRAME_DELAY_MS = 50;
 
 /** `openSessionSocket`: given if the server listens on a socket; each session then has its own. */
@@ -73,8 +73,8 @@ export function channelsDoor(
   ): Promise<SessionSocket> => {
     const socket: SessionSocket = await open((connection, req) => {
       const by: Principal = {
-        who: "local",
-        scopes: EVERYTHING, // the file's permissions decide who may open the socket
+        kind: "local",
+        scopes: EVERYTHING, // the permissions of the socket's file control the access
         client: req === undefined ? null : principalOf(req).client,
         span_id: req === undefined ? randomUUID() : spanOf(req),
       };
@@ -133,7 +133,7 @@ export function channelsDoor(
 
     close() {
       for (const socket of sessionSockets.values()) {
-        socket.then((opened) => opened.close()).catch(() => {}); // one that did not open needs no closing
+        socket.then((opened) => opened.close()).catch(() => {}); // a socket that did not open need not be closed
       }
       sessionSockets.clear();
     },
@@ -153,7 +153,7 @@ function sessionAt({ supervisor }: Service, path: string): Session {
 }
 
 interface NewConnection extends WebSocketConnection {
-  /** The head of the handshake; `undefined` where there was none. */
+  /** The head of the handshake; `undefined` if there was none. */
   readonly req: IncomingMessage | undefined;
   readonly by: Principal;
   readonly socketPath?: string;
@@ -206,9 +206,9 @@ function keyOf(req: IncomingMessage | undefined): string {
 }
 
 /**
- * A client that sends the RFC's example, such as Kallichore's tests, reads our
- * answer without a WebSocket library, and takes everything that arrives with it
- * for a part of it. So the first frame is sent later.
+ * A client that sends the RFC's example, such as Kallichore's tests, reads the
+ * server's answer without a WebSocket library, and takes everything that arrives
+ * with it for a part of it. So the first frame is sent later.
  */
 function afterDelay(socket: WebSocket, then: () => void): void {
   socket.on("error", () => {});

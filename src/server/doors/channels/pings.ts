@@ -9,7 +9,7 @@
  * may have damaged the last one.
  *
  * An owner that sends no more pongs is disconnected, but never because of time in
- * which our own process did not run.
+ * which this process did not run.
  */
 import type { WebSocket } from "ws";
 import type { Guard } from "../../../log/guard.ts";
@@ -104,7 +104,7 @@ export class Pings {
   }
 
   /** Pings at once if something was sent after the last ping. */
-  pingForRest(): void {
+  pingAtOnce(): void {
     if (this.#sentSeq > this.#pingedSeq) this.#ping();
   }
 
@@ -139,7 +139,7 @@ export class Pings {
     } else this.#ping();
   }
 
-  /** Our process was stopped, or slept, for `late_ms`: pongs may have arrived that it has not read. */
+  /** This process was stopped, or slept, for `late_ms`: there may be unread pongs. */
   #extendDeadlines(late_ms: number): void {
     for (const ping of this.#unanswered.values()) ping.at += late_ms;
   }

@@ -69,7 +69,7 @@ async function openSocket(
   isPipe: boolean,
   handlers: ConnectionHandlers,
 ): Promise<SessionSocket> {
-  /** An error of ours ends only the connection that it concerns. */
+  /** A bug in the server ends only the connection in which it occurs. */
   const guarded = (stream: { destroy(): unknown }, run: () => void): void => {
     try {
       run();

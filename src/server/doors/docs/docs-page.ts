@@ -3,9 +3,9 @@
  * UI, its style and the document, so it works without a network and sends requests
  * only to this server.
  *
- * The token comes in the page's address, and is taken out of it at once. It
- * stays in the page's memory, and in the tab's session storage, so that the
- * page can be loaded again.
+ * The token is in the page's address when the page opens, and the page removes it
+ * from there at once. It stays in the page's memory and in the tab's session
+ * storage, so that the page can be loaded again.
  */
 import { type Page, pageOf } from "./page.ts";
 import { TOKEN_KEY } from "./token-page.ts";
@@ -44,8 +44,8 @@ const START = `
   dark.addEventListener("change", paint);
   paint();
   const base = here.origin + here.pathname.replace(/\\/(docs)?$/, ""); // the server may be mounted under a path
-  for (const place of document.querySelectorAll("[data-origin]")) {
-    place.textContent = base.replace(/^http/, place.dataset.origin);
+  for (const element of document.querySelectorAll("[data-origin]")) {
+    element.textContent = base.replace(/^http/, element.dataset.origin);
   }
   const ui = SwaggerUIBundle({
     spec: { ...JSON.parse(document.getElementById("document").textContent), servers: [{ url: base }] },
@@ -79,7 +79,7 @@ html.dark-mode .doors pre { background: #080a0b; }
 /** The protocols that the forms below cannot try. */
 const INTRODUCTION = `<details class="doors">
 <summary>From a terminal, over the WebSocket, over tRPC</summary>
-<p>REST is below, and with any client. Events never end, so listen to them with something that prints as it reads:</p>
+<p>You can try REST below, or with any client. The stream of events does not end, so use a program that prints while it reads:</p>
 <pre>curl -H "Authorization: Bearer $TOKEN" <span data-origin="http"></span>/sessions
 curl -N -H "Authorization: Bearer $TOKEN" <span data-origin="http"></span>/sessions/a/events</pre>
 <p>The channels of a started session are a WebSocket, in any browser and in Node 22 and later:</p>
@@ -93,7 +93,7 @@ socket.onopen = () =&gt; socket.send(JSON.stringify({
   content: { code: "6 * 7", silent: false, store_history: true, user_expressions: {}, allow_stdin: false, stop_on_error: true },
   buffers: [],
 }));</pre>
-<p>tRPC has the same operations, by the names that stand beside them as <code>x-trpc-procedure</code>, with full types:</p>
+<p>tRPC has the same operations, with full types. Their names are beside them below, as <code>x-trpc-procedure</code>:</p>
 <pre>import { createTRPCClient, httpBatchLink } from "@trpc/client";
 import type { AppRouter } from "kallichore/contract";
 

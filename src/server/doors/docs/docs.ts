@@ -1,7 +1,7 @@
 /**
  * The OpenAPI document, and the page that shows it. Both are files of the
- * package, read when they are first asked for and kept: they never change while
- * we run.
+ * package. They are read at the first request and kept, because they never change
+ * while the server runs.
  */
 import { readPackageFile } from "../../../package/files.ts";
 import { docsPage } from "./docs-page.ts";
@@ -54,11 +54,11 @@ function asset(name: string): string {
   );
 }
 
-/** In a built package the file lies beside the code; in the source tree, where the build takes it from. */
+/** Reads a file: in a built package it is beside the code; in the source tree it is at `source`. */
 function read(name: string, built: readonly string[], source: string): string {
   const text = readPackageFile({
     asset: name,
-    places: [...built, `../../${source}`],
+    paths: [...built, `../../${source}`],
   });
   if (text === undefined) throw new Error(`${source} is not in this package`);
   return text;

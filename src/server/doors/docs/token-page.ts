@@ -22,7 +22,7 @@ const BODY = `<main>
 <input id="token" type="password" autocomplete="off" spellcheck="false" autofocus required>
 <button>Continue</button>
 </form>
-<p id="said" role="alert"></p>
+<p id="message" role="alert"></p>
 <noscript><p>Without scripts, add <code>?token=…</code> to the address.</p></noscript>
 </main>`;
 
@@ -34,12 +34,12 @@ form { display: flex; flex-wrap: wrap; gap: .5em; align-items: center; }
 label { flex-basis: 100%; font-weight: bold; }
 input { flex: 1; min-width: 10em; padding: .5em; font: inherit; border: 1px solid #888; border-radius: 4px; }
 button { padding: .5em 1em; font: inherit; border: 0; border-radius: 4px; color: #fff; background: #3b4151; cursor: pointer; }
-#said { min-height: 1.5em; color: #b00020; }
+#message { min-height: 1.5em; color: #b00020; }
 @media (prefers-color-scheme: dark) {
   :root { color-scheme: dark; }
   body { color: #e4e6e6; background: #1c2022; }
   button { color: #1c2022; background: #b7bcbf; }
-  #said { color: #ff8a80; }
+  #message { color: #ff8a80; }
 }
 `;
 
@@ -49,7 +49,7 @@ const SCRIPT = `
 {
   const KEY = ${JSON.stringify(TOKEN_KEY)};
   const field = document.getElementById("token");
-  const said = document.getElementById("said");
+  const message = document.getElementById("message");
   const base = location.pathname.replace(/\\/(docs)?$/, "");
   const enter = async (token) => {
     const answer = await fetch(base + "/sessions", {
@@ -67,7 +67,7 @@ const SCRIPT = `
   };
   const tried = (token) =>
     enter(token).catch(() => "The server does not answer.").then((text) => {
-      said.textContent = text;
+      message.textContent = text;
     });
   document.getElementById("form").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -78,7 +78,9 @@ export function jupyterChannels(
     overdue: () =>
       client.sockets.size > 1 ? socket.close(KERNEL_GONE) : socket.terminate(),
   });
-  const own: ClientSocket = { ask: () => pings.pingForRest() };
+  const own: ClientSocket = {
+    ping: () => pings.pingAtOnce(),
+  };
   client.sockets.add(own);
   const closed = new AbortController();
   socket.on("error", (error) => log.debug({ err: error }, "A channel broke"));

@@ -210,8 +210,8 @@ interface TrpcMessage {
 /** A message with frames of its own is sent in them; all others as JSON. */
 const encoder: Encoder = {
   decode: (data) => callsOf(data) ?? jsonEncoder.decode(data),
-  encode(given) {
-    const message = given as TrpcMessage;
+  encode(data) {
+    const message = data as TrpcMessage;
     const framed = message.result?.data?.[FRAMED];
     return framed === undefined
       ? stringify(message)
@@ -305,7 +305,7 @@ class TrpcSocket extends EventEmitter {
   }
 }
 
-/** The adapter takes the next item when it has sent the last, so this is where a slow reader is waited for. */
+/** The adapter takes the next item when it has sent the last one. So the wait for a slow reader is here. */
 function subscriptionEncoderOf({ frames }: TrpcSocket): SubscriptionEncoder {
   return {
     async *encode(subscription, signal) {
