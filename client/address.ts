@@ -9,7 +9,8 @@
 import { needsOurSocket, openWebSocket, socketFetch } from "./host.ts";
 import type { Fetch } from "./socket-fetch.ts";
 import { VERSION } from "./version.ts";
-import type { RawSocket, Where } from "./where.ts";
+import type { ServerLocation } from "./server-location.ts";
+import type { RawSocket } from "./socket.ts";
 
 export interface AddressOptions {
   /** The server's token. Default: the `token` parameter of `url`. */
@@ -38,7 +39,7 @@ export interface Address {
 }
 
 export function addressOf(
-  { socketPath, url: given, basePath = "" }: Where,
+  { socketPath, url: given, basePath = "" }: ServerLocation,
   options: AddressOptions,
 ): Address {
   const { WebSocket, client = `kallichore-client/${VERSION}` } = options;
@@ -59,7 +60,7 @@ export function addressOf(
     fetch:
       options.fetch ??
       (socketPath === undefined
-        ? (asked, init) => globalThis.fetch(asked, init)
+        ? (input, init) => globalThis.fetch(input, init)
         : socketFetch(socketPath)),
     async dial() {
       const ws =
@@ -96,13 +97,13 @@ function withAll(ws: string, client: string, token: string | undefined) {
 function toUrl(given: string | URL | undefined): URL {
   if (given === undefined) {
     throw new TypeError(
-      "There is no server to connect to: give `url`, `socketPath` or `connectionFile`",
+      "The address of the server is missing: give `url`, `socketPath` or `connectionFile`",
     );
   }
   const url = parsed(given);
   if (url === undefined || !/^(http|ws)s?:$/.test(url.protocol)) {
     throw new TypeError(
-      "The `url` is no address such as http://127.0.0.1:8888",
+      "The `url` is not an address such as http://127.0.0.1:8888",
     );
   }
   return url;

@@ -33,7 +33,7 @@ export class WebSocketCalls {
   readonly #pending = new Map<number, PendingCall>();
   #last = 0;
   #isOpen = false;
-  /** The calls of this turn that are not sent. */
+  /** The calls of this turn of the event loop that are not sent. */
   #unsent: PendingCall[] = [];
 
   /** `send` is called while there is an open socket. */
@@ -42,7 +42,7 @@ export class WebSocketCalls {
   }
 
   /** Resolves with the answer. Rejects with a `CallError`. */
-  ask(call: Call): Promise<unknown> {
+  call(call: Call): Promise<unknown> {
     const { signal } = call;
     return new Promise((resolve, reject: (error: CallError) => void) => {
       const fail = (error: unknown) => {
@@ -51,10 +51,10 @@ export class WebSocketCalls {
       };
       const abort = () => fail(signal?.reason);
       const leave = () => {
-        this.#pending.delete(asked.id);
+        this.#pending.delete(pending.id);
         signal?.removeEventListener("abort", abort);
       };
-      const asked = this.#add(call, {
+      const pending = this.#add(call, {
         receive(answer) {
           if ("error" in answer) {
             fail(errorIn(answer));
@@ -75,12 +75,12 @@ export class WebSocketCalls {
     const { signal } = call;
     const leave = () => {
       signal?.removeEventListener("abort", abort);
-      return this.#pending.delete(asked.id);
+      return this.#pending.delete(pending.id);
     };
     const stop = () => {
-      if (!leave() || !asked.wasSent || !this.#isOpen) return;
+      if (!leave() || !pending.wasSent || !this.#isOpen) return;
       const method = "subscription.stop";
-      this.#send(JSON.stringify({ id: asked.id, method }));
+      this.#send(JSON.stringify({ id: pending.id, method }));
     };
     const end = (error?: CallError) => {
       if (leave()) follower.ended(error);
@@ -89,7 +89,7 @@ export class WebSocketCalls {
       stop();
       follower.ended();
     };
-    const asked: PendingCall = this.#add(call, {
+    const pending: PendingCall = this.#add(call, {
       receive(answer) {
         if ("error" in answer) {
           end(errorIn(answer));
@@ -97,7 +97,7 @@ export class WebSocketCalls {
         }
         const { type, id, data } = answer.result;
         if (type === "data") {
-          asked.lastEventId = id ?? asked.lastEventId;
+          pending.lastEventId = id ?? pending.lastEventId;
           follower.data(data);
         } else if (type === "started") {
           follower.started?.();
@@ -121,8 +121,8 @@ export class WebSocketCalls {
   /** A connection is open: sends the waiting calls, and resumes the subscriptions. */
   opened(): void {
     this.#isOpen = true;
-    for (const asked of this.#pending.values()) {
-      if (asked.wasSent) asked.text = textOf(asked);
+    for (const pending of this.#pending.values()) {
+      if (pending.wasSent) pending.text = textOf(pending);
     }
     this.#unsent = [...this.#pending.values()];
     this.#flush();
@@ -131,9 +131,9 @@ export class WebSocketCalls {
   /** The connection is lost; another may follow. */
   lost(why: Error): void {
     this.#isOpen = false;
-    for (const asked of [...this.#pending.values()]) {
-      if (asked.wasSent && asked.call.type !== "subscription") {
-        asked.ended(why);
+    for (const pending of [...this.#pending.values()]) {
+      if (pending.wasSent && pending.call.type !== "subscription") {
+        pending.ended(why);
       }
     }
   }
@@ -141,8 +141,8 @@ export class WebSocketCalls {
   /** The client is closed: no answer follows. */
   close(why: Error): void {
     this.#isOpen = false;
-    for (const asked of [...this.#pending.values()]) {
-      callListener(() => asked.ended(why));
+    for (const pending of [...this.#pending.values()]) {
+      callListener(() => pending.ended(why));
     }
   }
 
@@ -151,18 +151,18 @@ export class WebSocketCalls {
     listener: Pick<PendingCall, "receive" | "ended">,
   ): PendingCall {
     this.#last += 1;
-    const asked: PendingCall = {
+    const pending: PendingCall = {
       id: this.#last,
       call,
       text: textOf({ id: this.#last, call }),
       wasSent: false,
       ...listener,
     };
-    this.#pending.set(asked.id, asked);
-    if (!this.#isOpen) return asked;
+    this.#pending.set(pending.id, pending);
+    if (!this.#isOpen) return pending;
     if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
-    this.#unsent.push(asked);
-    return asked;
+    this.#unsent.push(pending);
+    return pending;
   }
 
   #flush(): void {
@@ -171,24 +171,24 @@ export class WebSocketCalls {
     this.#unsent = [];
     let frame: string[] = [];
     let size = 0;
-    const leave = () => {
+    const sendFrame = () => {
       if (frame.length === 0) return;
       this.#send(frame.length === 1 ? frame.join() : `[${frame.join()}]`);
       frame = [];
       size = 0;
     };
-    for (const asked of unsent) {
-      const { text } = asked;
-      if (text === undefined || !this.#pending.has(asked.id)) continue; // withdrawn meanwhile
-      asked.text = undefined;
-      asked.wasSent = true;
+    for (const pending of unsent) {
+      const { text } = pending;
+      if (text === undefined || !this.#pending.has(pending.id)) continue; // withdrawn meanwhile
+      pending.text = undefined;
+      pending.wasSent = true;
       const isFull =
         frame.length === MAX_CALLS_IN_FRAME || size + text.length > LARGE;
-      if (isFull) leave();
+      if (isFull) sendFrame();
       frame.push(text);
       size += text.length;
     }
-    leave();
+    sendFrame();
   }
 }
 
@@ -206,9 +206,9 @@ function errorIn({ error }: Extract<Answer, { error: unknown }>): CallError {
 }
 
 /** An error that a listener throws becomes an uncaught error of the program, so that the next answers are still processed. */
-function callListener(tell: () => void): void {
+function callListener(notify: () => void): void {
   try {
-    tell();
+    notify();
   } catch (error) {
     setTimeout(() => {
       throw error;

@@ -1,4 +1,4 @@
-/** What the contract says of events and of messages' contents, as checks. Written by `npm run checks`. */
+/** The contract's schemas of events and of message contents, as checks. Written by `npm run checks`. */
 import type { MessageType, SessionEvent } from "../contract/index.ts";
 import {
   anything,

@@ -13,11 +13,11 @@ import { type Address, addressOf, type AddressOptions } from "./address.ts";
 import type { ConnectionView } from "./connection.ts";
 import { readConnectionFile } from "./host.ts";
 import { type CallOptions, type ServerLink, linkTo } from "./server-link.ts";
+import type { ServerLocation } from "./server-location.ts";
 import { Session } from "./session.ts";
 import { unlessAborted } from "./wait.ts";
-import type { Where } from "./where.ts";
 
-export type ClientOptions = Where & AddressOptions;
+export type ClientOptions = ServerLocation & AddressOptions;
 
 export type ConnectOptions = AddressOptions & {
   /** Milliseconds until the attempt fails. Default: 10 000. */
@@ -25,7 +25,7 @@ export type ConnectOptions = AddressOptions & {
   /** Ends the attempt: it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 } & (
-    | (Where & { readonly connectionFile?: never })
+    | (ServerLocation & { readonly connectionFile?: never })
     | {
         /** The file that the server writes for `--connection-file`; it also holds the token. */
         readonly connectionFile: string;
@@ -53,7 +53,7 @@ export type ServerStatus = Omit<
   Exactly<Wire.ServerStatus>,
   "version" | "server_version"
 > & {
-  /** Of the server itself. */
+  /** The version of the server itself. */
   readonly version: string;
   /** The version of Kallichore whose clients it serves. */
   readonly kallichore_version: string;
@@ -108,13 +108,16 @@ export class Client implements AsyncDisposable {
   /** The kernelspecs, the default one, and those that could not be read. */
   kernelspecs(options: CallOptions = {}): Promise<KernelspecList> {
     const { kernelspecs } = this.trpc;
-    return this.#link.ask(kernelspecs.list.query(undefined, options), options);
+    return this.#link.result(
+      kernelspecs.list.query(undefined, options),
+      options,
+    );
   }
 
   /** The status of the server. Needs no token. */
   async status(options: CallOptions = {}): Promise<ServerStatus> {
     const { server } = this.trpc;
-    const { version, server_version, ...rest } = await this.#link.ask(
+    const { version, server_version, ...rest } = await this.#link.result(
       server.status.query(undefined, options),
       options,
     );
@@ -122,9 +125,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Creates a session and starts its kernel; the server's default kernel where
-   * none is named. Resolves once the kernel has answered. A session that does
-   * not start is deleted, and the failure says what the kernel printed
+   * Creates a session and starts its kernel. Default: the server's default kernel. Resolves once the kernel has answered. A session that does
+   * not start is deleted, and the failure has the output of the kernel
    * (`error.startup`).
    */
   async start(
@@ -173,10 +175,10 @@ export class Client implements AsyncDisposable {
 
 /** The sessions of a server. */
 export class Sessions {
-  readonly #line: ServerLink;
+  readonly #link: ServerLink;
 
-  constructor(line: ServerLink) {
-    this.#line = line;
+  constructor(link: ServerLink) {
+    this.#link = link;
   }
 
   /** In the order of their creation; if `labels` are given, only those that have all of them. */
@@ -186,20 +188,20 @@ export class Sessions {
   }: CallOptions & {
     readonly labels?: Readonly<Record<string, string>> | undefined;
   } = {}): Promise<readonly ActiveSession[]> {
-    const { trpc } = this.#line;
+    const { trpc } = this.#link;
     const label = Object.entries(labels ?? {}).map(
       ([key, value]) => `${key}=${value}`,
     );
-    const wanted = label.length === 0 ? undefined : { label };
-    const { sessions } = await this.#line.ask(
-      trpc.sessions.list.query(wanted, options),
+    const filter = label.length === 0 ? undefined : { label };
+    const { sessions } = await this.#link.result(
+      trpc.sessions.list.query(filter, options),
       options,
     );
     return sessions;
   }
 
   get(session_id: string, options?: CallOptions): Promise<ActiveSession> {
-    return new Session(this.#line, session_id, false).info(options);
+    return new Session(this.#link, session_id, false).info(options);
   }
 
   /** A session without a kernel yet: `start` it. With `await using`, it ends with its handle. */
@@ -207,20 +209,20 @@ export class Sessions {
     session: NewSession,
     options: CallOptions = {},
   ): Promise<Session> {
-    const { trpc } = this.#line;
-    const created = await this.#line.ask(
-      // The server's default is Kallichore's: to start somewhere else.
+    const { trpc } = this.#link;
+    const created = await this.#link.result(
+      // Without it, the server starts the kernel in another directory if this one is missing, as Kallichore does.
       trpc.sessions.create.mutate(
         { working_directory_required: true, ...session },
         options,
       ),
       options,
     );
-    return new Session(this.#line, created.session_id, true);
+    return new Session(this.#link, created.session_id, true);
   }
 
   /** It must have no running kernel. */
   delete(session_id: string, options?: CallOptions): Promise<void> {
-    return new Session(this.#line, session_id, false).delete(options);
+    return new Session(this.#link, session_id, false).delete(options);
   }
 }

@@ -47,7 +47,7 @@ export class Comms {
     return comm;
   }
 
-  /** Joins a comm that is open already, such as another client's. */
+  /** Attaches to an open comm, such as another client's. */
   async attach(
     comm_id: string,
     target_name = "",
@@ -64,11 +64,11 @@ export class Comms {
     options?: RequestOptions,
   ): Promise<Readonly<Record<string, { readonly target_name: string }>>> {
     const content = target_name === undefined ? {} : { target_name };
-    const asked = { msg_type: "comm_info_request", content } as const;
+    const outgoing = { msg_type: "comm_info_request", content } as const;
     const { content: reply } = await request(
       this.#link,
       this.#feed,
-      asked,
+      outgoing,
       options,
     );
     return reply.comms;
@@ -105,18 +105,18 @@ export class Comms {
 export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
   readonly comm_id: string;
   readonly target_name: string;
-  readonly #line: ServerLink;
+  readonly #link: ServerLink;
   readonly #feed: Feed;
   readonly #queue = new Queue<CommMessage>(LIMIT);
   readonly #leave: () => void;
   #isOpen = true;
 
   constructor(
-    line: ServerLink,
+    link: ServerLink,
     feed: Feed,
     { comm_id, target_name }: { comm_id: string; target_name: string },
   ) {
-    this.#line = line;
+    this.#link = link;
     this.#feed = feed;
     this.comm_id = comm_id;
     this.target_name = target_name;
@@ -179,7 +179,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
       buffers: buffers.map(toBase64),
     });
     const call = signal === undefined ? {} : { signal };
-    await this.#feed.inOrder(() => this.#line.send(message(), call));
+    await this.#feed.inOrder(() => this.#link.send(message(), call));
   }
 
   #onEvent(event: SessionEvent): void {
@@ -192,7 +192,7 @@ export class Comm implements AsyncIterable<CommMessage>, AsyncDisposable {
     }
     if (event.kind === "journal") {
       const { session_id } = this.#feed;
-      const why = `comm ${this.comm_id} was in the one before`;
+      const why = `comm ${this.comm_id} belonged to the earlier session`;
       this.#over(failure("session_replaced", { session_id, why }));
       return;
     }
@@ -220,6 +220,6 @@ const LIMIT = 10_000;
 
 /** The error of a program that reads too slowly. It is thrown after the messages that were kept. */
 function tooBusy(): Error {
-  const why = `${LIMIT} messages have not been taken: listen faster, or to less`;
+  const why = `${LIMIT} messages were not read: read them faster, or detach`;
   return new SupervisorError("too_busy", why);
 }

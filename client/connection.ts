@@ -11,8 +11,7 @@ import { WebSocketCalls } from "./calls.ts";
 import { ConnectionError, failure } from "./failure.ts";
 import { readFrame } from "./frames.ts";
 import { probe } from "./probe.ts";
-import { type End, SocketAttempt } from "./socket.ts";
-import type { RawSocket } from "./where.ts";
+import { type End, type RawSocket, SocketAttempt } from "./socket.ts";
 
 /**
  * `idle`: not needed yet; `connecting`; `open`; `waiting`: the connection was lost
@@ -111,7 +110,7 @@ export class Connection implements ConnectionView {
   reconnect(): void {
     this.#attempts = 0;
     if (this.#state === "waiting") this.#endBackoff();
-    else this.#socket?.drop("a new connection was asked for");
+    else this.#socket?.drop("a new connection was requested");
   }
 
   /** Begins to connect, unless that has begun. */
@@ -157,10 +156,10 @@ export class Connection implements ConnectionView {
   }
 
   /** Waits until there is a connection. Rejects with a `CallError`. */
-  async ask(call: Call): Promise<unknown> {
+  async call(call: Call): Promise<unknown> {
     if (this.#state === "closed") throw CallError.from(this.closure);
     this.open();
-    return this.#calls.ask(call);
+    return this.#calls.call(call);
   }
 
   /** Begins when a connection is open, and continues on the next one. Returns a function that ends that. */
@@ -195,7 +194,7 @@ export class Connection implements ConnectionView {
       const size =
         typeof data === "string" ? ` (${data.length} characters)` : "";
       socket.refuse(
-        `what the server sent cannot be read: ${frame.fault}${size}`,
+        `the data of the server cannot be read: ${frame.fault}${size}`,
       );
       return;
     }
@@ -225,9 +224,9 @@ export class Connection implements ConnectionView {
     );
   }
 
-  #wait(pause_ms: number): Promise<void> {
+  #wait(backoff_ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, pause_ms);
+      const timer = setTimeout(resolve, backoff_ms);
       this.#endBackoff = () => {
         clearTimeout(timer);
         resolve();
@@ -250,7 +249,7 @@ export class Connection implements ConnectionView {
     if (this.#isTooMuch(isFault ? error.message : undefined)) {
       this.#end(
         new ConnectionError(
-          `The server at ${this.#address.name} sends again and again what cannot be taken: ${why ?? `code ${code}`}`,
+          `The server at ${this.#address.name} repeatedly sends data that is not valid: ${why ?? `code ${code}`}`,
         ),
       );
       return;

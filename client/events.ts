@@ -63,17 +63,17 @@ export function isMessage(event: SessionEvent): event is Message {
 /** server → client. `seq`: the number of an event that has none of its own. */
 export function toEvent(event: unknown, seq: number): SessionEvent {
   if (event === BROKEN) return unreadable(seq, NOT_JSON);
-  if (!isRecord(event)) return unreadable(seq, "it is no object");
+  if (!isRecord(event)) return unreadable(seq, "it is not an object");
   const { kind } = event;
   if (kind === "jupyter") {
-    return toMessage(event) ?? unreadable(seq, "it is no Jupyter message");
+    return toMessage(event) ?? unreadable(seq, "it is not a Jupyter message");
   }
   if (isKind(kind) && events[kind](event)) {
     // Checked by the contract. Additional members of a newer server are accepted.
     return event as Exclude<WireEvent, { kind: "jupyter" }>;
   }
   const what = typeof kind === "string" ? kind.slice(0, 64) : "nothing";
-  return unreadable(seq, `as an event of kind ${what} it is not known here`);
+  return unreadable(seq, `this client does not know events of kind ${what}`);
 }
 
 export function unreadable(seq: number, why: string): UnreadableEvent {

@@ -1,32 +1,32 @@
-/** How code is asked to be run. */
+/** The options of an execution, and its request to the server. */
 import type { Execution as Description } from "../contract/index.ts";
 import type { ServerLink } from "./server-link.ts";
 import type { OutboxMessage } from "./outbox.ts";
 
 export interface ExecuteOptions {
-  /** No outputs of the result, no history. */
+  /** Whether to run without history and without publishing the value. */
   readonly silent?: boolean | undefined;
-  /** True unless `silent`. */
+  /** Default: true, but false if `silent`. */
   readonly store_history?: boolean | undefined;
-  /** Whether the code may ask for input; true unless said. Somebody then has to `answer`, or the code waits for ever. */
+  /** Whether the code may request input. Default: true. A client must then `answer`, or the code waits for ever. */
   readonly allow_stdin?: boolean | undefined;
-  /** Whether requests that wait are dropped when this one fails; true unless said. */
+  /** Whether queued requests are dropped when this one fails. Default: true. */
   readonly stop_on_error?: boolean | undefined;
-  /** Expressions to be evaluated after the code, by name; their values are in the reply. */
+  /** Expressions by name, evaluated after the code; their values are in the reply. */
   readonly user_expressions?: Readonly<Record<string, string>> | undefined;
-  /** Travels with the request, such as a notebook's cell id. */
+  /** The metadata of the request, such as a notebook's cell id. */
   readonly metadata?: Record<string, unknown> | undefined;
-  /** Milliseconds from its acceptance by the server on, the wait in the queue included. Then it is interrupted, or leaves the queue. No bound where absent. */
+  /** Milliseconds from the acceptance by the server, with the wait in the queue. After them, the execution is interrupted, or leaves the queue. Default: no limit. */
   readonly deadline_ms?: number | undefined;
-  /** Of your own, to be able to repeat yourself: where the server knows it, that execution is taken up, and nothing runs twice. */
+  /** An id of your own, so that you can repeat the call: if the server knows the id, this is that execution, and nothing runs twice. Default: a random UUID. */
   readonly execution_id?: string | undefined;
-  /** Whether `outputs` are kept for whoever awaits; true unless said. For output without end, listen instead. */
+  /** Whether the result contains `outputs`. Default: true. For endless output, set it to false and read the events. */
   readonly collect?: boolean | undefined;
   /** Interrupts the code, and rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** As it goes to the server: once, by its id, however often it is sent. */
+/** The request to the server. It may be sent again: by its id, the server runs it once. */
 export function executeRequest(
   link: ServerLink,
   request: {
@@ -40,7 +40,7 @@ export function executeRequest(
   const { silent = false, metadata = {}, deadline_ms } = options;
   const { store_history = !silent, allow_stdin = true } = options;
   const { stop_on_error = true, user_expressions = {} } = options;
-  const asked = {
+  const input = {
     ...request,
     silent,
     store_history,
@@ -54,6 +54,6 @@ export function executeRequest(
     id: request.execution_id,
     size: request.code.length + JSON.stringify(metadata).length,
     transmit: (signal) =>
-      link.ask(link.trpc.executions.create.mutate(asked, { signal })),
+      link.result(link.trpc.executions.create.mutate(input, { signal })),
   };
 }

@@ -1,4 +1,4 @@
-/** What is said while code runs, told flat: switch on `type`. */
+/** The events of an execution, with their members on one level: switch on `type`. */
 import type {
   Execution,
   ExecutionState,
@@ -15,7 +15,7 @@ import {
 } from "../outputs/outputs.ts";
 import { isMessage, type Message, type SessionEvent } from "./events.ts";
 
-/** Fields that are missing in what a sloppy kernel says are empty here; `message` is what it really said. */
+/** A field that the kernel's message lacks is empty here. `message` is the kernel's message as it arrived. */
 export type ExecutionEvent = { readonly seq: number } & (
   | {
       readonly type: "stream";
@@ -41,7 +41,7 @@ export type ExecutionEvent = { readonly seq: number } & (
     }
   | {
       readonly type: "clear_output";
-      /** Not now, but when the next output comes. */
+      /** Whether to clear only when the next output arrives. */
       readonly wait: boolean;
       readonly message: Message;
     }
@@ -49,9 +49,9 @@ export type ExecutionEvent = { readonly seq: number } & (
       /** The code waits for `execution.answer(text)`. */
       readonly type: "input_request";
       readonly prompt: string;
-      /** Whether what is typed shall not be shown. */
+      /** Whether the typed text must not be shown. */
       readonly password: boolean;
-      /** Whether it is known to want no answer any more, as when it is read from an execution's past. */
+      /** Whether it needs no answer any more, as an old one that is read from the journal. */
       readonly answered: boolean;
       readonly message: Message;
     }
@@ -63,7 +63,7 @@ export type ExecutionEvent = { readonly seq: number } & (
     }
   | {
       readonly type: "status";
-      /** `busy` or `idle`; kernels may say others. */
+      /** `busy` or `idle`; a kernel may send other values. */
       readonly execution_state: string;
       readonly message: Message;
     }
@@ -73,30 +73,30 @@ export type ExecutionEvent = { readonly seq: number } & (
       readonly execution_count: number | null;
       readonly message: Message;
     }
-  /** It waits for others to end. */
+  /** The execution waits in the queue. */
   | { readonly type: "queued" }
-  /** It was sent to the kernel. */
+  /** The execution was sent to the kernel. */
   | { readonly type: "running" }
-  /** It is over, as the server says: its last event. */
+  /** The execution is over. This is its last event. */
   | {
       readonly type: "ended";
       readonly state: ExecutionState;
       readonly reason: EndReason | null;
     }
-  /** Numbers `from` to `to` of the journal are no longer kept: some of what was said is missing here. */
+  /** Events `from` to `to` of the journal are no longer kept: events of this execution may be missing. */
   | { readonly type: "gap"; readonly from: number; readonly to: number }
-  /** The kernel sent something of it that the server could not accept. */
+  /** The kernel sent a message of this execution that the server could not accept. */
   | (Refused & { readonly type: "refused" })
-  /** Something came that could not be read here: it may have been of this. */
+  /** The client received an event that it cannot read. It may belong to this execution. */
   | { readonly type: "unreadable"; readonly why: string }
-  /** Comms and whatever else it caused. */
+  /** A comm message, or any other message that the execution caused. */
   | { readonly type: "other"; readonly message: Message }
 );
 
-/** What code asks. */
+/** The input request of an execution. */
 export type InputRequest = Extract<ExecutionEvent, { type: "input_request" }>;
 
-/** Why code did not come to an end of its own. */
+/** Why the code did not run to its own end. */
 export type EndReason = NonNullable<Execution["reason"]>;
 
 export type ReplyStatus = "ok" | "error" | "aborted";
@@ -104,12 +104,12 @@ export type ReplyStatus = "ok" | "error" | "aborted";
 interface Shown {
   readonly data: MimeBundle;
   readonly metadata: Record<string, unknown>;
-  /** By which it can be updated. */
+  /** The id by which it can be updated. */
   readonly display_id?: string | undefined;
   readonly message: Message;
 }
 
-/** What a message says to whoever asked for the execution that caused it. */
+/** A message as an event of the execution that caused it. */
 export function toExecutionEvent(message: Message): ExecutionEvent {
   const { seq, msg_type } = message;
   const content: Readonly<Record<string, unknown>> = message.content;
@@ -169,7 +169,7 @@ export function toInputRequest(message: Message): InputRequest {
   };
 }
 
-/** What a session says, as far as it belongs to the execution, or tells that something of it may be missing. */
+/** An event of the session as an event of the execution: if it belongs to the execution, or reports that events may be missing. */
 export function toEventOf(
   event: SessionEvent,
   execution_id: string,
@@ -179,7 +179,7 @@ export function toEventOf(
   return isOwn ? toExecutionEvent(event) : undefined;
 }
 
-/** What the supervisor itself says of an execution. */
+/** An event that the supervisor itself publishes about an execution. */
 export function toOwnExecutionEvent(
   event: SessionEvent,
   msg_id: string,
@@ -207,7 +207,7 @@ export function toOwnExecutionEvent(
   }
 }
 
-/** IRkernel says `abort`, others `aborted`. */
+/** IRkernel sends `abort`, other kernels send `aborted`. */
 export function statusIn({
   status,
 }: Readonly<Record<string, unknown>>): ReplyStatus {

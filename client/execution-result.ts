@@ -1,4 +1,4 @@
-/** How code ended. An error in the code is an outcome, not a failure: what fails is that nobody can answer any more. */
+/** The result of an execution. An error in the code is a result, not a failure; it is a failure if the kernel could not answer. */
 import type {
   Clipped,
   ExecutionState,
@@ -15,35 +15,35 @@ import {
 } from "./execution-event.ts";
 import { failure } from "./failure.ts";
 
-/** Numbers of the journal that are no longer kept. */
+/** Numbers of events that the journal no longer keeps. */
 export interface Gap {
   readonly from: number;
   readonly to: number;
 }
 
 export interface Ended {
-  /** Of the `execute_request`: the execution's id. */
+  /** The `msg_id` of the `execute_request`, which is the execution's id. */
   readonly msg_id: string;
   readonly execution_count: number | null;
-  /** In nbformat's shapes. */
+  /** In the form of nbformat. */
   readonly outputs: readonly Output[];
-  /** What the last expression gave, where it gave something. */
+  /** The value of the last expression, if it has one. */
   readonly result: MimeBundle | undefined;
   /** The content of the kernel's reply. */
   readonly reply: Readonly<Record<string, unknown>>;
-  /** Why it did not come to an end of its own; null where it did, or where the server no longer knows. */
+  /** Why it did not run to its own end; null if it did, or if the server no longer knows. */
   readonly reason: EndReason | null;
-  /** What was said there may be missing in `outputs`. */
+  /** Output of these events may be missing in `outputs`. */
   readonly gaps: readonly Gap[];
-  /** Whether `outputs` came to more than 64 MiB, and the rest was left out. */
+  /** Whether there was more than 64 MiB of `outputs`, and the rest was left out. */
   readonly is_clipped: boolean;
-  /** How much that was; null where nothing was left out. */
+  /** How much was left out; null if nothing was. */
   readonly clipped: Clipped | null;
-  /** What the kernel sent and the server could not accept: it is missing in `outputs`, or is its reply. */
+  /** Messages of the kernel that the server could not accept. They are missing in `outputs`, or one is the reply. */
   readonly refused: readonly Refused[];
 }
 
-/** `aborted`: it did not run. `reason` says why, and also what ended code that ran. */
+/** `aborted`: the code did not run. `reason` says why the code did not run, or why it was ended. */
 export type ExecutionResult =
   | (Ended & { readonly status: "ok" | "aborted"; readonly error?: undefined })
   | (Ended & { readonly status: "error"; readonly error: CodeError });
@@ -54,7 +54,7 @@ export interface CodeError {
   readonly traceback: readonly string[];
 }
 
-/** What was kept of what it said. */
+/** The kept output, and the record of what is missing in it. */
 export type Kept = Pick<
   Ended,
   "outputs" | "gaps" | "is_clipped" | "clipped" | "refused"
@@ -68,60 +68,60 @@ export const NOTHING_KEPT: Kept = {
   refused: [],
 };
 
-/** What is known when it is over. */
-interface Known extends Kept {
+/** The facts about an execution that is over. */
+interface Outcome extends Kept {
   readonly msg_id: string;
   readonly reply: Readonly<Record<string, unknown>>;
-  /** Where that is not what the reply says. */
+  /** Default: the status in the reply. */
   readonly status?: ReplyStatus | undefined;
   readonly reason: EndReason | null;
 }
 
-export function resultOf({ status, ...known }: Known): ExecutionResult {
-  const { reply, outputs } = known;
+export function resultOf({ status, ...outcome }: Outcome): ExecutionResult {
+  const { reply, outputs } = outcome;
   const ended = {
-    ...known,
+    ...outcome,
     execution_count: countIn(reply),
     result: outputs.findLast(isResult)?.data,
   };
   status ??= statusIn(reply);
   if (status !== "error") return { ...ended, status };
-  // A reply that was too long, or never came, is told by the error that was shown.
-  const told = Array.isArray(reply["traceback"])
+  // If the reply was too long or did not arrive, the published error has the same members.
+  const failed = Array.isArray(reply["traceback"])
     ? reply
     : (outputs.findLast(isError) ?? reply);
-  return { ...ended, status, error: errorIn(told) };
+  return { ...ended, status, error: errorIn(failed) };
 }
 
-/** The outcome of what was taken back before it was sent. */
+/** The result of an execution that was withdrawn before it was sent. */
 export function withdrawn(msg_id: string): ExecutionResult {
   const reason = "cancelled";
   const reply = { status: "aborted", reason };
   return resultOf({ ...NOTHING_KEPT, msg_id, reply, reason });
 }
 
-/** The session is not the one that it was begun in. */
+/** The error of an execution whose session was replaced by another one with the same id. */
 export function sessionReplaced(
   session_id: string,
   mayHaveRun: boolean,
 ): SupervisorError {
   const why = mayHaveRun
-    ? "the code had been sent to the one before, and may have run there; how it ended is not known"
-    : "the code was not sent to the one before, and has not run";
+    ? "the code had been sent to the earlier session, and may have run there; how it ended is not known"
+    : "the code was not sent to the earlier session, and has not run";
   return failure("session_replaced", { session_id, why });
 }
 
-/** The kernel went away under it. */
+/** The error of an execution whose kernel ended while it ran. */
 export function kernelExited(
   session_id: string,
   reply: Readonly<Record<string, unknown>> | null,
 ): SupervisorError {
-  const said = reply?.["evalue"];
-  const why = typeof said === "string" ? said : "it did not say how";
+  const evalue = reply?.["evalue"];
+  const why = typeof evalue === "string" ? evalue : "the reason is not known";
   return failure("kernel_exited", { session_id, why });
 }
 
-/** What the state says where no reply does. */
+/** The status in the reply; without a reply, the status that the state implies. */
 export function statusOf({
   state,
   reply,

@@ -1,13 +1,16 @@
 /**
- * Code that was given to a session, as a program holds it: to be awaited, or to
- * be listened to, or both; answered, interrupted, taken back. It goes on
- * whoever leaves, and whoever knows its id finds it again.
+ * An execution: code that was given to a session. A program awaits it for its
+ * result, loops over it for its events, answers its input requests, interrupts or
+ * cancels it. It goes on when clients disconnect, and any client that knows its id
+ * can find it again.
  *
- * The server decides when it is over, and says so in the journal: that event is
- * believed, and nothing else. Code that is begun here is heard on the feed that
- * all requests of a session share, so thousands may be under way at once, and
- * none of their outcomes is lost with a connection. Code that is found is read
- * by reference, and nothing is asked before somebody wants to know something.
+ * The server decides when an execution is over, and publishes that as an event in
+ * the journal. Only this event ends an execution here.
+ *
+ * The events of an execution that this client begins come from the feed that all
+ * requests of a session share. So thousands of executions may be open at once, and
+ * no result is lost with a connection. For an execution that existed before, see
+ * `FoundExecution`.
  */
 import { isOver } from "../contract/execution-end.ts";
 import type { Refused } from "../contract/index.ts";
@@ -23,8 +26,8 @@ import {
   withdrawn,
 } from "./execution-result.ts";
 import {
-  askInfo,
-  askKnown,
+  fetchInfo,
+  fetchDescription,
   type ExecutionId,
   type ExecutionInfo,
 } from "./executions.ts";
@@ -41,7 +44,7 @@ import {
   applyDescription,
   applyEvent,
   resultIn,
-  settle,
+  markAnswered,
   withAnswered,
 } from "./known-execution.ts";
 import type { CallOptions, ServerLink } from "./server-link.ts";
@@ -51,12 +54,13 @@ import { uuid } from "./uuid.ts";
 import { deferred, unlessAborted } from "./wait.ts";
 
 /**
- * `unsent`: the request is not in line yet. `sent`: it is, or may be with the
- * server. `accepted`: the server has it. `over`: there is nothing more to hear.
+ * `unsent`: the request is not in the outbox yet. `sent`: it is in the outbox, or
+ * may have reached the server. `accepted`: the server has it. `over`: no more events
+ * follow.
  */
 type Stage = "unsent" | "sent" | "accepted" | "over";
 
-const life = {
+const transitions = {
   unsent: { sent: "sent", over: "over" },
   sent: { accepted: "accepted", over: "over" },
   accepted: { over: "over" },
@@ -65,43 +69,43 @@ const life = {
 
 type Happening = "sent" | "accepted" | "over";
 
-/** What listeners have not taken; estimated bytes. The rest is left to the journal. */
-const MOST_WAITING = 8 * 1024 * 1024;
-/** Between being too early to interrupt and too late to cancel it can be caught once or twice. */
-const MOST_ATTEMPTS = 3;
+/** The limit of events that the program has not read; estimated bytes. Later events are read from the journal. */
+const MAX_WAITING = 8 * 1024 * 1024;
+/** Attempts to interrupt or cancel. An execution that begins to run between the two requests escapes both, so once or twice is normal. */
+const MAX_ATTEMPTS = 3;
 
-/** Code that was given to a session. Await it for its result, or loop over it for its events. */
+/** An execution: code that was given to a session. Await it for its result, or loop over it for its events. */
 export class Execution
   implements PromiseLike<ExecutionResult>, AsyncIterable<ExecutionEvent>
 {
-  /** By which it is found again: `session.execution(execution_id)`. */
+  /** The id by which `session.execution(execution_id)` finds it again. */
   readonly execution_id: string;
-  /** What is run; `undefined` of one that was found by its id, whose `info` tells it. */
+  /** The code; `undefined` if the execution was found by its id: `info` then has the code. */
   readonly code: string | undefined;
   readonly session_id: string;
   readonly #link: ServerLink;
   readonly #feed: Feed;
   readonly #options: ExecuteOptions;
   #stage: Stage;
-  /** Whether it is read by reference: it was there before we asked for it. */
+  /** Whether it existed before this client requested it, so that it is read from the server by its id. */
   #isFound: boolean;
-  /** Resolves when it is known whether the server has it. */
+  /** Resolves with whether the server has it. */
   readonly #accepted = deferred<boolean>();
   readonly #end = deferred<ExecutionResult>();
   #isAwaited = false;
-  #isListenedTo = false;
-  /** Stops hearing. */
-  #leave: () => void = () => {};
-  /** How often it was sent. */
+  #isIterated = false;
+  /** Stops receiving events. */
+  #unsubscribe: () => void = () => {};
+  /** How often the request was sent. */
   #attempts = 0;
 
-  readonly #events = new Queue<ExecutionEvent>(MOST_WAITING);
-  /** After which number too much waited. */
-  #lostAfter: number | undefined;
+  readonly #events = new Queue<ExecutionEvent>(MAX_WAITING);
+  /** The number of the last event in `#events`, if the queue became full. */
+  #queuedUpTo: number | undefined;
   readonly #outputs = new Outputs(OUTPUTS_LIMIT);
   readonly #gaps: Gap[] = [];
   readonly #refused: Refused[] = [];
-  /** The last number that was heard of it. */
+  /** The number of its last received event. */
   #lastSeq = 0;
 
   readonly #known: KnownExecution;
@@ -124,19 +128,19 @@ export class Execution
     this.#stage = this.#isFound ? "accepted" : "unsent";
     if (this.#isFound) this.#accepted.resolve(true);
     const id = { session_id: feed.session_id, execution_id };
-    this.#known = { id, settled: 0, isLive: !this.#isFound };
-    this.#end.promise.catch(() => {}); // whoever only listens hears of it there
+    this.#known = { id, answeredSeq: 0, receivesAll: !this.#isFound };
+    this.#end.promise.catch(() => {}); // a loop over the events gets the error too
   }
 
-  /** Code that this client asks to be run. */
+  /** Begins an execution: sends code to the server. */
   static begin(feed: Feed, code: string, options: ExecuteOptions): Execution {
     const { execution_id = uuid() } = options;
     const execution = new Execution(feed, execution_id, { code, options });
-    void execution.#run(); // never rejects: a failure is the execution's
+    void execution.#run(); // never rejects: its failure ends the execution
     return execution;
   }
 
-  /** One that is there already, whoever asked for it. */
+  /** Finds an existing execution, of any client. */
   static find(
     feed: Feed,
     execution_id: string,
@@ -145,7 +149,7 @@ export class Execution
     return new Execution(feed, execution_id, { code: undefined, options });
   }
 
-  /** Of the `execute_request`, the parent of everything that the code says: the same as `execution_id`. */
+  /** The `msg_id` of the `execute_request`, which is the parent of all messages of the execution: the same as `execution_id`. */
   get msg_id(): string {
     return this.execution_id;
   }
@@ -167,50 +171,52 @@ export class Execution
     return this.#ended().finally(settled);
   }
 
-  /** Everything that is said on its behalf, from its beginning, in order, until it is over. Once: a second loop is an error. */
+  /** All its events, from its beginning to its end, in order. They can be read once: a second loop throws. */
   async *[Symbol.asyncIterator](): AsyncGenerator<ExecutionEvent, void> {
-    if (this.#isListenedTo) {
-      throw new Error("An execution is listened to once: keep what you need");
+    if (this.#isIterated) {
+      throw new Error(
+        "The events of an execution can be read once: keep those that you need",
+      );
     }
-    this.#isListenedTo = true;
+    this.#isIterated = true;
     await Promise.race([
       this.#accepted.promise,
       this.#end.promise.catch(() => {}),
     ]);
-    const all = this.#isFound ? this.#found.events() : this.#begunEvents();
-    for await (const said of all) yield withAnswered(this.#known, said);
+    const all = this.#isFound ? this.#found.events() : this.#liveEvents();
+    for await (const event of all) yield withAnswered(this.#known, event);
   }
 
-  /** What the server knows of it: its state, its code, what it asks. */
+  /** The server's description: its state, its code, its open input request. */
   async info(options: CallOptions = {}): Promise<ExecutionInfo> {
     const isThere = await unlessAborted(this.#accepted.promise, options.signal);
-    if (!isThere) await this.#end.promise; // which says why the server does not have it
-    return askInfo(this.#link, this.#id, options);
+    if (!isThere) await this.#end.promise; // rejects with the reason
+    return fetchInfo(this.#link, this.#id, options);
   }
 
   /**
-   * Answers what the code asks. Resolves once the server has the answer, which
-   * is given once, and to the question that was heard last. Rejects with
-   * `execution_state` where nothing is asked, or somebody was faster.
+   * Answers the last input request that was received. Resolves once the server has
+   * the answer, which is given once. Rejects with `execution_state` if no input
+   * request is open, or another client has answered it.
    */
   answer(text: string, options?: CallOptions): Promise<void> {
     return answer(this.#link, this.#known, text, options);
   }
 
   /**
-   * Stops this code, and only this: what runs is interrupted, what waits its
-   * turn is taken out of the line and never runs. Resolves once that has been
-   * asked for, or at once where it is over. It ends as the kernel says. What
-   * is executed after this was called is not dropped with it.
+   * Stops this execution, and no other: interrupts it if it runs, and removes it
+   * from the queue if it waits. Resolves once the server has accepted the request,
+   * or at once if the execution is over. The kernel decides how it ends.
+   * Executions that are requested after this call are not dropped.
    */
   async interrupt(options: CallOptions = {}): Promise<void> {
     if (this.#withdraw() || this.#stage === "over") return;
-    const asked = this.#interrupt(options);
-    this.#feed.holdUntil(asked);
-    await asked;
+    const interrupted = this.#interrupt(options);
+    this.#feed.holdUntil(interrupted);
+    await interrupted;
   }
 
-  /** Takes it back while it waits, here or in the server's queue: it then never runs. False where that is too late. */
+  /** Withdraws it while it waits, here or in the server's queue: it then never runs. Resolves with false if it is too late. */
   async cancel(options: CallOptions = {}): Promise<boolean> {
     if (this.#withdraw()) return true;
     if (this.#stage === "over") return false;
@@ -224,7 +230,7 @@ export class Execution
     return this.#known.id;
   }
 
-  /** As it is read by reference. */
+  /** Reads it from the server by its id. */
   get #found(): FoundExecution {
     return foundExecution(this.#feed, this.#known, this.#options, () =>
       this.#over(),
@@ -238,7 +244,7 @@ export class Execution
 
   /** The only place where the stage changes. */
   #happen(happening: Happening): boolean {
-    const row: Partial<Record<Happening, Stage>> = life[this.#stage];
+    const row: Partial<Record<Happening, Stage>> = transitions[this.#stage];
     const stage = row[happening];
     if (stage === undefined) return false;
     this.#stage = stage;
@@ -247,8 +253,8 @@ export class Execution
 
   #over(): boolean {
     if (!this.#happen("over")) return false;
-    settle(this.#known, Infinity);
-    this.#leave();
+    markAnswered(this.#known, Infinity);
+    this.#unsubscribe();
     return true;
   }
 
@@ -256,7 +262,7 @@ export class Execution
     if (!this.#over()) return;
     this.#end.resolve(result);
     this.#events.end();
-    this.#accepted.resolve(false); // unless it was
+    this.#accepted.resolve(false); // has no effect if it was accepted
   }
 
   #fail(error: unknown): void {
@@ -266,14 +272,14 @@ export class Execution
     this.#accepted.resolve(false);
   }
 
-  /** Takes it back, where it has not been sent. */
+  /** Withdraws it if it was not sent. */
   #withdraw(): boolean {
     const { execution_id } = this;
-    const isOurs =
+    const isWithdrawn =
       this.#stage === "unsent" ||
       (this.#stage === "sent" && this.#link.withdraw(execution_id));
-    if (isOurs) this.#succeed(withdrawn(execution_id));
-    return isOurs;
+    if (isWithdrawn) this.#succeed(withdrawn(execution_id));
+    return isWithdrawn;
   }
 
   async #interrupt(options: CallOptions): Promise<void> {
@@ -282,20 +288,23 @@ export class Execution
       const refused = await this.#refusal("interrupt", options);
       if (refused === undefined) return;
       if ((await this.#refusal("cancel", options)) === undefined) return;
-      // Its turn came between the two; or it is over, or beyond reach.
+      // It began to run between the two requests; or it is over; or neither is possible.
       if (isOver((await this.info(options)).state)) return;
-      if (attempt === MOST_ATTEMPTS) throw refused;
+      if (attempt === MAX_ATTEMPTS) throw refused;
     }
   }
 
-  /** The failure where its state does not allow it. */
+  /** Resolves with the failure if its state does not allow it. */
   async #refusal(
-    what: "interrupt" | "cancel",
+    operation: "interrupt" | "cancel",
     options: CallOptions,
   ): Promise<SupervisorError | undefined> {
     const { executions } = this.#link.trpc;
     try {
-      await this.#link.ask(executions[what].mutate(this.#id, options), options);
+      await this.#link.result(
+        executions[operation].mutate(this.#id, options),
+        options,
+      );
       return undefined;
     } catch (error) {
       if (isBecause("execution_state", error)) return error;
@@ -309,10 +318,10 @@ export class Execution
     const abort = () => {
       this.#end.reject(signal?.reason);
       this.#events.end();
-      void this.interrupt().catch(() => {}); // whoever aborted has been told
+      void this.interrupt().catch(() => {}); // the caller has the reason of the abort
     };
     let unlisten = () => {};
-    this.#leave = () => {
+    this.#unsubscribe = () => {
       unlisten();
       signal?.removeEventListener("abort", abort);
     };
@@ -329,8 +338,8 @@ export class Execution
       this.#happen("sent");
       const first_seq = await this.#post();
       if (first_seq !== null && first_seq <= seen) {
-        unlisten(); // what it said is not on the feed
-        this.#readByReference();
+        unlisten(); // its first events are not on the feed
+        this.#becomeFound();
       }
       this.#happen("accepted");
       this.#accepted.resolve(true);
@@ -340,7 +349,7 @@ export class Execution
     }
   }
 
-  /** Resolves with the first number that it caused, where it caused one already. */
+  /** Resolves with the number of its first event, if it has one already. */
   async #post(): Promise<number | null> {
     const { session_id, execution_id, code = "" } = this;
     try {
@@ -357,20 +366,20 @@ export class Execution
       return (await this.#link.post(counted)).first_seq;
     } catch (error) {
       if (isBecause("session_replaced", error)) {
-        // This time it was refused; it may have come through before.
+        // This attempt was refused; an earlier one may have reached the server.
         throw sessionReplaced(session_id, this.#attempts > 1);
       }
       rethrowUnless("execution_not_found")(error);
-      this.#receiveRest(error); // it was accepted before, and is forgotten: it is over
+      this.#receiveRest(error); // it was accepted before, and is no longer kept: it is over
       return null;
     }
   }
 
-  /** It was there before we asked. */
-  #readByReference(): void {
+  /** It existed before this client requested it. */
+  #becomeFound(): void {
     this.#isFound = true;
-    this.#known.isLive = false;
-    this.#known.request = undefined;
+    this.#known.receivesAll = false;
+    this.#known.inputRequest = undefined;
     this.#known.end = undefined;
     this.#awaitFound();
   }
@@ -378,43 +387,43 @@ export class Execution
   #onEvent(event: SessionEvent): void {
     if (this.#stage === "over" || this.#isFound) return;
     if (event.kind === "journal") {
-      // What was not accepted is on its way, and the server refuses it.
+      // A request that is not accepted yet will be refused by the server.
       if (this.#stage === "accepted") {
         this.#fail(sessionReplaced(this.session_id, true));
       }
       return;
     }
-    const said = toEventOf(event, this.execution_id);
-    const weight = said === undefined ? 0 : weightOf(event);
+    const own = toEventOf(event, this.execution_id);
+    const weight = own === undefined ? 0 : weightOf(event);
     if (isMessage(event) && this.#options.collect !== false) {
-      const { msg_type, content } = event; // may be another's, of a display here
-      if (this.#outputs.isRelevant(msg_type, said !== undefined)) {
+      const { msg_type, content } = event; // another execution may update a display of this one
+      if (this.#outputs.isRelevant(msg_type, own !== undefined)) {
         this.#outputs.add(msg_type, content, weight);
       }
     }
-    if (said === undefined) return;
+    if (own === undefined) return;
     this.#lastSeq = event.seq;
-    applyEvent(this.#known, said);
-    this.#record(said);
-    if (!this.#events.push(said, weight)) {
-      this.#lostAfter ??= said.seq;
+    applyEvent(this.#known, own);
+    this.#record(own);
+    if (!this.#events.push(own, weight)) {
+      this.#queuedUpTo ??= own.seq;
       this.#events.end();
     }
     this.#conclude();
   }
 
-  #record(said: ExecutionEvent): void {
-    switch (said.type) {
+  #record(event: ExecutionEvent): void {
+    switch (event.type) {
       case "gap":
-        this.#gaps.push({ from: said.from, to: said.to });
-        void this.#askServer(said.to);
+        this.#gaps.push({ from: event.from, to: event.to });
+        void this.#queryEnd(event.to);
         return;
       case "unreadable":
-        this.#gaps.push({ from: said.seq, to: said.seq });
-        void this.#askServer(said.seq + 1); // its number may be the next
+        this.#gaps.push({ from: event.seq, to: event.seq });
+        void this.#queryEnd(event.seq + 1); // its number may be the next one
         return;
       case "refused": {
-        const { msg_type, reason, size } = said;
+        const { msg_type, reason, size } = event;
         this.#refused.push({ msg_type, reason, size });
         return;
       }
@@ -424,7 +433,7 @@ export class Execution
 
   #conclude(): void {
     if (this.#known.end === undefined || this.#stage === "over") return;
-    // Under an id of its own it may be another's, until the server has said so.
+    // If the program has chosen the id, this may be an execution of another client until the server has accepted the request.
     const isOwn = this.#options.execution_id === undefined;
     if (this.#isFound || (this.#stage !== "accepted" && !isOwn)) return;
     const { isClipped: is_clipped, clipped, list: outputs } = this.#outputs;
@@ -439,24 +448,28 @@ export class Execution
     }
   }
 
-  /** Its end may be among what was not heard, which goes up to number `lost`: the server is asked, once. */
-  async #askServer(lost: number): Promise<void> {
+  /** Events up to number `missing` were not received, and its end may be among them. So the server is queried once. */
+  async #queryEnd(missing: number): Promise<void> {
     try {
-      const known = await askKnown(this.#link, this.#id);
-      const { last_seq } = known;
-      if (isOver(known.state) && last_seq !== null && last_seq > lost) {
-        await this.#feed.reached(last_seq); // it is still to come, and something before it
+      const description = await fetchDescription(this.#link, this.#id);
+      const { last_seq } = description;
+      if (
+        isOver(description.state) &&
+        last_seq !== null &&
+        last_seq > missing
+      ) {
+        await this.#feed.reached(last_seq); // its end, and events before it, are still to come
       }
-      applyDescription(this.#known, known);
+      applyDescription(this.#known, description);
       this.#conclude();
     } catch (error) {
       const isForgotten = isBecause("execution_not_found", error);
       if (isForgotten && this.#stage === "accepted") this.#receiveRest(error);
-      // The rest the feed hears of, too; what is not accepted is on its way.
+      // Every other failure ends the feed too; a request that is not accepted yet will be answered.
     }
   }
 
-  /** What the server has forgotten is over: its end is among what is said by now, where it is anywhere. Else it fails for `error`. */
+  /** An execution that the server no longer keeps is over. Its end is among the session's present events, if it is kept at all; otherwise the execution fails with `error`. */
   #receiveRest(error: unknown): void {
     const { session_id } = this;
     const { sessions } = this.#link.trpc;
@@ -469,21 +482,22 @@ export class Execution
       );
   }
 
-  async *#begunEvents(): AsyncGenerator<ExecutionEvent, void> {
+  async *#liveEvents(): AsyncGenerator<ExecutionEvent, void> {
     try {
       yield* this.#events.take();
     } finally {
       this.#events.drop();
     }
-    if (this.#lostAfter !== undefined) yield* this.#readAgain(this.#lostAfter);
+    if (this.#queuedUpTo !== undefined)
+      yield* this.#journalEvents(this.#queuedUpTo);
     await this.#end.promise;
   }
 
-  /** The listener was too slow for us to keep everything: the journal has it. */
-  async *#readAgain(lostAfter: number): AsyncGenerator<ExecutionEvent, void> {
+  /** The events after the full queue, read from the journal: the program read too slowly. */
+  async *#journalEvents(after: number): AsyncGenerator<ExecutionEvent, void> {
     const { session_id } = this;
     const { journal_id } = this.#feed.seen;
-    let seen = lostAfter;
+    let seen = after;
     const rest = (source: Source) => {
       const { signal } = this.#options;
       return read(this.#link, source, {
@@ -495,20 +509,20 @@ export class Execution
       for await (const event of rest(this.#id)) {
         if (event.kind === "journal") throw sessionReplaced(session_id, true);
         seen = event.seq;
-        const said = toEventOf(event, this.execution_id);
-        if (said !== undefined) yield said;
+        const own = toEventOf(event, this.execution_id);
+        if (own !== undefined) yield own;
       }
       return;
     } catch (error) {
       rethrowUnless("execution_not_found")(error);
     }
-    // Many ran after it: the server has forgotten it, but not what it said.
+    // After many later executions, the server no longer keeps this one, but still its events.
     await this.#end.promise.catch(() => {});
     if (seen >= this.#lastSeq) return;
     for await (const event of rest({ session_id })) {
-      if (event.kind === "journal") return; // what it said went with the one before
-      const said = toEventOf(event, this.execution_id);
-      if (said !== undefined) yield said;
+      if (event.kind === "journal") return; // its events are gone with the earlier journal
+      const own = toEventOf(event, this.execution_id);
+      if (own !== undefined) yield own;
       if (event.seq >= this.#lastSeq) return;
     }
   }
@@ -522,6 +536,6 @@ export class Execution
         (result) => this.#end.resolve(result),
         (error: unknown) => this.#end.reject(error),
       )
-      .finally(() => this.#leave());
+      .finally(() => this.#unsubscribe());
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What goes wrong, in two kinds: what the server says (`SupervisorError`, with
- * the reason of the contract), and what keeps us from hearing it
- * (`ConnectionError`).
+ * Errors of the client: a `SupervisorError` is a failure that the server reports,
+ * with a reason of the contract; a `ConnectionError` means that the server could
+ * not be reached, or that its answer was lost.
  */
 import type { DetailsOf } from "../contract/errors.ts";
 import {
@@ -19,7 +19,7 @@ import {
 } from "../contract/sentences.ts";
 import { CallError } from "./call.ts";
 
-/** What a client finds out itself, in the contract's words. */
+/** The failures that a client detects itself, in the contract's wording. */
 const sentences = {
   kernel_exited: kernelExited,
   no_answer: noAnswer,
@@ -28,22 +28,22 @@ const sentences = {
   unauthorized,
 };
 
-/** As the server says it: `throw failure("no_answer", { session_id, why })`. */
+/** Makes the error that the server would report: `throw failure("no_answer", { session_id, why })`. */
 export function failure<R extends keyof typeof sentences>(
   reason: R,
   details: DetailsOf<R>,
   options?: FailureOptions,
 ): SupervisorError {
-  const word = sentences[reason] as (details: DetailsOf<R>) => string;
-  return new SupervisorError(reason, word(details), options);
+  const sentence = sentences[reason] as (details: DetailsOf<R>) => string;
+  return new SupervisorError(reason, sentence(details), options);
 }
 
-/** The server could not be asked, or what it answered was lost. Whether it did what was asked is not known. */
+/** The server could not be reached, or its answer was lost. It is not known whether the server has carried out the request. */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
 }
 
-/** The kernel refused a request: what `status: "error"` in a reply says. */
+/** The kernel replied to a request with `status: "error"`. */
 export class KernelError extends Error {
   override readonly name = "KernelError";
   readonly ename: string;
@@ -62,7 +62,7 @@ export class KernelError extends Error {
   }
 }
 
-/** Whether it failed for that reason of the contract. */
+/** Whether the error is a failure with this reason. */
 export function isBecause(
   reason: SupervisorError["reason"],
   error: unknown,
@@ -70,14 +70,14 @@ export function isBecause(
   return error instanceof SupervisorError && error.reason === reason;
 }
 
-/** Lets that one failure pass; any other is thrown. */
+/** Makes a handler that ignores a failure with this reason, and throws every other error again. */
 export function rethrowUnless(reason: SupervisorError["reason"]) {
   return (error: unknown): void => {
     if (!isBecause(reason, error)) throw error;
   };
 }
 
-/** Any error of a call, as what it means here. Others pass as they are. */
+/** Turns a `CallError` into the error that the caller gets. Other errors stay as they are. */
 export function toFailure(error: unknown): Error {
   if (!(error instanceof CallError)) {
     return error instanceof Error ? error : new Error(String(error));
@@ -90,26 +90,27 @@ export function toFailure(error: unknown): Error {
   if (cause instanceof SupervisorError || cause instanceof ConnectionError) {
     return cause;
   }
-  const atDoor = bodyIn(meta?.responseJSON);
-  if (data?.failure === undefined && atDoor?.reason === "bad_request") {
-    // Not what was asked, but how it arrived: the line broke it.
-    const why = `what came to the server was broken on the way (${atDoor.message})`;
-    return new ConnectionError(`The server could not be asked: ${why}`, {
+  // An answer of the server's HTTP layer, before tRPC.
+  const httpBody = bodyIn(meta?.responseJSON);
+  if (data?.failure === undefined && httpBody?.reason === "bad_request") {
+    // The client sends valid requests, so this one was damaged on the way.
+    const why = `the request was damaged on the way (${httpBody.message})`;
+    return new ConnectionError(`The request to the server failed: ${why}`, {
       cause: error,
     });
   }
-  const said =
+  const body =
     bodyIn(data?.failure) ??
-    atDoor ??
+    httpBody ??
     bodyIn((meta?.responseJSON as { error?: unknown } | undefined)?.error);
-  if (said !== undefined) {
-    // Without the call's error as its cause: that says the same once more, and prints a whole `Response`.
-    return new SupervisorError(said.reason, said.message, {
-      details: said.details,
+  if (body !== undefined) {
+    // The call's error is not its cause: it has the same message, and printing it prints a whole `Response`.
+    return new SupervisorError(body.reason, body.message, {
+      details: body.details,
       startup: data?.startup,
     });
   }
-  // A server that is newer than we are may have failures that we do not know.
+  // A newer server may have failures that this client does not know.
   if (typeof data?.code === "string") {
     return new SupervisorError("internal", error.message, { cause: error });
   }
@@ -119,12 +120,15 @@ export function toFailure(error: unknown): Error {
     return new SupervisorError("forbidden", error.message, { cause: error });
   }
   if (isAbort(cause)) return cause;
-  return new ConnectionError(`The server could not be asked: ${why(error)}`, {
-    cause: error,
-  });
+  return new ConnectionError(
+    `The request to the server failed: ${why(error)}`,
+    {
+      cause: error,
+    },
+  );
 }
 
-/** What the server answers when it refuses, if it is that. */
+/** The members of a failure, if the value is one. */
 function bodyIn(value: unknown) {
   const { reason, message, details } = (value ?? {}) as Record<string, unknown>;
   if (!isReason(reason) || typeof message !== "string") return undefined;
@@ -142,7 +146,7 @@ function isAbort(cause: unknown): cause is Error {
   );
 }
 
-/** `fetch failed` says nothing; its cause does. */
+/** The message of the deepest cause: the outermost is often only `fetch failed`. */
 function why(error: Error): string {
   let deepest: Error = error;
   while (deepest.cause instanceof Error) deepest = deepest.cause;

@@ -31,8 +31,8 @@ export class Feed {
   #status: SessionStatus | undefined;
   #seen: Position = BEGINNING;
 
-  constructor(line: ServerLink, session_id: string) {
-    this.link = line;
+  constructor(link: ServerLink, session_id: string) {
+    this.link = link;
     this.session_id = session_id;
   }
 
@@ -91,11 +91,12 @@ export class Feed {
 
   /** Receives the events that `msg_id` caused, and those that concern all callers. Returns a function that ends that. */
   expect(msg_id: string, caller: FeedListener): () => void {
-    const askers = this.#callers.get(msg_id) ?? new Set();
-    this.#callers.set(msg_id, askers.add(caller));
+    const callers = this.#callers.get(msg_id) ?? new Set();
+    this.#callers.set(msg_id, callers.add(caller));
     return () => {
-      askers.delete(caller);
-      const isLast = askers.size === 0 && this.#callers.get(msg_id) === askers;
+      callers.delete(caller);
+      const isLast =
+        callers.size === 0 && this.#callers.get(msg_id) === callers;
       if (isLast) this.#callers.delete(msg_id);
     };
   }
@@ -153,8 +154,8 @@ export class Feed {
   #onEvent(event: SessionEvent, position: Position): void {
     this.#seen = position;
     if (event.kind === "status") this.#status = event.status;
-    for (const hearer of this.#listeners) hearer.onEvent(event);
-    for (const asker of this.#concerned(event)) asker.onEvent(event);
+    for (const listener of this.#listeners) listener.onEvent(event);
+    for (const caller of this.#concerned(event)) caller.onEvent(event);
   }
 
   /** The callers that an event concerns. There may be many callers and many events, so not every caller gets every event. */
@@ -163,7 +164,7 @@ export class Feed {
     if (event.kind === "refused") {
       return this.#callersOf(event.parent_id ?? undefined);
     }
-    if (OF_ALL.has(event.kind)) return this.#all();
+    if (CONCERNS_ALL.has(event.kind)) return this.#all();
     if (!isMessage(event)) return [];
     // A later execution may update a display.
     if (event.msg_type === "update_display_data") return this.#all();
@@ -171,12 +172,13 @@ export class Feed {
   }
 
   #callersOf(msg_id: string | undefined): Iterable<FeedListener> {
-    const askers = msg_id === undefined ? undefined : this.#callers.get(msg_id);
-    return askers === undefined ? [] : [...askers];
+    const callers =
+      msg_id === undefined ? undefined : this.#callers.get(msg_id);
+    return callers === undefined ? [] : [...callers];
   }
 
   #all(): FeedListener[] {
-    return [...this.#callers.values()].flatMap((askers) => [...askers]);
+    return [...this.#callers.values()].flatMap((callers) => [...callers]);
   }
 
   #over(error: Error): void {
@@ -185,11 +187,11 @@ export class Feed {
     const all = [...this.#all(), ...this.#listeners];
     this.#callers.clear();
     this.#listeners.clear();
-    for (const hearer of all) hearer.ended(error);
+    for (const listener of all) listener.ended(error);
   }
 }
 
-const OF_ALL: ReadonlySet<string> = new Set([
+const CONCERNS_ALL: ReadonlySet<string> = new Set([
   "exited",
   "gap",
   "journal",

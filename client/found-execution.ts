@@ -1,7 +1,6 @@
 /**
- * An execution that is read by reference: it was there before this client asked
- * for it. Nothing is asked of the server before somebody wants to know
- * something.
+ * An execution that existed before this client requested it. Its events and its
+ * result are read from the server by its id, and only when the program needs them.
  */
 import { isOver } from "../contract/execution-end.ts";
 import type { Execution as Description } from "../contract/index.ts";
@@ -12,7 +11,7 @@ import {
   NOTHING_KEPT,
   sessionReplaced,
 } from "./execution-result.ts";
-import { askKnown } from "./executions.ts";
+import { fetchDescription } from "./executions.ts";
 import { failure } from "./failure.ts";
 import type { Feed } from "./feed.ts";
 import {
@@ -20,26 +19,26 @@ import {
   applyDescription,
   applyEvent,
   resultIn,
-  settle,
+  markAnswered,
 } from "./known-execution.ts";
 import { BEGINNING, read, subscribe } from "./reader.ts";
 import { deferred, unlessAborted } from "./wait.ts";
 
 export interface AttachOptions {
-  /** Whether `outputs` are fetched for a program that awaits the result. Default: true. */
+  /** Whether the result contains `outputs`, which are fetched for it. Default: true. */
   readonly collect?: boolean | undefined;
-  /** Ends the waiting and the listening here, with the signal's reason. The code goes on. */
+  /** Ends the wait and the loop with the signal's reason. The code goes on. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface FoundExecution {
-  /** What it says, from its beginning to its end. Throws `kernel_exited` where its kernel went away under it. */
+  /** Its events, from its beginning to its end. Throws `kernel_exited` if its kernel ended while it ran. */
   events(): AsyncGenerator<ExecutionEvent, void>;
-  /** How it ended, with its outputs where they are collected. */
+  /** How it ended, with its outputs if `collect` is true. */
   result(): Promise<ExecutionResult>;
 }
 
-/** What is learned of it goes into `known`; `over` is called once it is over. */
+/** Stores what it learns in `known`. Calls `over` when the execution is over. */
 export function foundExecution(
   feed: Feed,
   known: KnownExecution,
@@ -50,18 +49,18 @@ export function foundExecution(
   const { id } = known;
   const { session_id } = id;
 
-  const learnNow = async (signal: AbortSignal): Promise<Description> => {
-    const described = await askKnown(link, id, signal);
-    applyDescription(known, described);
-    return described;
+  const refresh = async (signal: AbortSignal): Promise<Description> => {
+    const description = await fetchDescription(link, id, signal);
+    applyDescription(known, description);
+    return description;
   };
   const receive = (event: SessionEvent): ExecutionEvent | undefined => {
     if (event.kind === "journal") throw sessionReplaced(session_id, true);
-    const said = toEventOf(event, id.execution_id);
-    if (said !== undefined) applyEvent(known, said);
-    return said;
+    const own = toEventOf(event, id.execution_id);
+    if (own !== undefined) applyEvent(known, own);
+    return own;
   };
-  /** Follows it for its end alone: that is heard through lost connections, however long it takes. */
+  /** Follows it to its end, through lost connections, without a time limit. */
   const follow = (after: number, signal: AbortSignal): Promise<undefined> => {
     const { promise, resolve, reject } = deferred<undefined>();
     const position = { ...BEGINNING, seq: after };
@@ -75,13 +74,13 @@ export function foundExecution(
   /** Resolves when it is known how it ended. */
   const untilOver = async (signal: AbortSignal): Promise<void> => {
     if (known.end === undefined) {
-      const { state, last_seq } = await learnNow(signal);
+      const { state, last_seq } = await refresh(signal);
       if (!isOver(state)) await follow(last_seq ?? 0, signal);
     }
-    // It fell into a gap, or was never heard.
-    if (known.end === undefined) await learnNow(signal);
+    // The event of its end was in a gap, or was not received.
+    if (known.end === undefined) await refresh(signal);
     if (known.end === undefined) {
-      const why = "to its end: the server ends";
+      const why = "before the server was shut down";
       throw failure("no_answer", { session_id, why });
     }
     over();
@@ -91,13 +90,13 @@ export function foundExecution(
     async *events() {
       const { signal, leave } = attach(feed, options);
       try {
-        const { last_seq, input_request } = await learnNow(signal);
-        settle(known, (input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
-        known.isLive = true; // from here on
+        const { last_seq, input_request } = await refresh(signal);
+        markAnswered(known, (input_request?.seq ?? (last_seq ?? 0) + 1) - 1);
+        known.receivesAll = true; // from now on
         const all = read(link, id, { after: BEGINNING, signal });
         for await (const event of all) {
-          const said = receive(event);
-          if (said !== undefined) yield said;
+          const own = receive(event);
+          if (own !== undefined) yield own;
         }
         await untilOver(signal);
         resultIn(known, NOTHING_KEPT);
@@ -125,18 +124,18 @@ export function foundExecution(
   };
 }
 
-/** A signal that aborts when nobody is to be kept waiting any more: with the execution's own, or when the session is detached from, or gone. */
+/** A signal that aborts with `signal`, when the client detaches from the session, or when the session is gone. */
 function attach(feed: Feed, { signal }: AttachOptions) {
-  const left = new AbortController();
-  const abort = () => left.abort(signal?.reason);
+  const detached = new AbortController();
+  const abort = () => detached.abort(signal?.reason);
   signal?.addEventListener("abort", abort);
   if (signal?.aborted === true) abort();
   const unlisten = feed.listen({
     onEvent() {},
-    ended: (error) => left.abort(error),
+    ended: (error) => detached.abort(error),
   });
   return {
-    signal: left.signal,
+    signal: detached.signal,
     leave: () => {
       unlisten();
       signal?.removeEventListener("abort", abort);

@@ -1,14 +1,13 @@
 /**
- * What comes by the WebSocket, looked at before anybody is handed it: tRPC
- * throws over what it cannot read, where nobody can catch it. What is left has
- * the shape of an answer. What is none, but says which request it is for, is
- * an answer that says so; of what does not even say that, the connection is no
- * good.
+ * Reads and checks the data that the WebSocket receives.
+ *
+ * Data that is not a valid answer but has the id of a request becomes an error
+ * answer to that request. Data without such an id is a fault of the connection.
  */
 export type Frame =
   | { readonly sign: "PING" | "PONG" }
   | { readonly answer: Answer }
-  /** To nobody here. */
+  /** A message that no caller here waits for. */
   | { readonly answer: undefined }
   | { readonly fault: string };
 
@@ -19,42 +18,42 @@ export type Answer = { readonly id: string | number } & (
 
 interface Result {
   readonly type?: "started" | "stopped" | "data";
-  /** Of an event: its position. */
+  /** The position, if it is an event. */
   readonly id?: string;
   readonly data?: unknown;
 }
 
-/** Stands where an event should be that is not JSON. */
+/** Replaces the data of an event that is not JSON. */
 export const BROKEN = Symbol("not JSON");
 
 export function readFrame(data: unknown): Frame {
   if (data === "PING" || data === "PONG") return { sign: data };
-  if (typeof data !== "string") return { fault: "it is no text" };
+  if (typeof data !== "string") return { fault: "it is not text" };
   let value: unknown;
   try {
     value = JSON.parse(data);
   } catch {
-    return ofBeginning(data.slice(0, MOST_BEGINNING));
+    return partialFrame(data.slice(0, MAX_BEGINNING));
   }
-  if (!isRecord(value)) return { fault: "it is no answer" };
+  if (!isRecord(value)) return { fault: "it is not an answer" };
   const { id, method } = value;
   if (typeof method === "string" || id === null) return { answer: undefined };
   if (typeof id !== "string" && typeof id !== "number") {
-    return { fault: "it is no answer" };
+    return { fault: "it is not an answer" };
   }
   return { answer: answerOf(id, value) };
 }
 
-const MOST_BEGINNING = 400; // characters
+const MAX_BEGINNING = 400; // characters
 const REQUEST = /^\{"id":(\d{1,15}|"[\w-]{1,64}"),/;
 const EVENT = /^\{"id":[^,]*,"result":\{"type":"data","id":"([\w:-]{1,100})"/;
 export const NOT_JSON = "it is not JSON";
 
-/** Broken: it may still say whose it is. */
-function ofBeginning(text: string): Frame {
-  const [, asked] = REQUEST.exec(text) ?? [];
-  if (asked === undefined) return { fault: NOT_JSON };
-  const id = JSON.parse(asked) as string | number;
+/** Reads the id of the request, and the position, from the beginning of data that is not JSON. */
+function partialFrame(text: string): Frame {
+  const [, requestId] = REQUEST.exec(text) ?? [];
+  if (requestId === undefined) return { fault: NOT_JSON };
+  const id = JSON.parse(requestId) as string | number;
   const [, position] = EVENT.exec(text) ?? [];
   if (position === undefined) return { answer: unreadable(id, NOT_JSON) };
   const event = { id: position, data: BROKEN };
@@ -72,7 +71,7 @@ function answerOf(
     const isError = typeof code === "number" && typeof message === "string";
     return isError
       ? { id, error: { ...error, code, message } }
-      : unreadable(id, "it is no error of tRPC's");
+      : unreadable(id, "its error is not in tRPC's form");
   }
   if (!isRecord(result)) return unreadable(id, "it has no result");
   const { type = "data", id: position, data } = result;
@@ -94,9 +93,9 @@ function answerOf(
   }
 }
 
-/** In words of JSON-RPC, a parse error. */
+/** An error answer with the code of a JSON-RPC parse error. */
 function unreadable(id: string | number, why: string): Answer {
-  const message = `What the server answered cannot be read: ${why}`;
+  const message = `The answer of the server cannot be read: ${why}`;
   return { id, error: { code: -32700, message } };
 }
 

@@ -1,15 +1,16 @@
 /**
- * What only Node has (and Deno and Bun imitate): sockets, files, and errors
- * that say why a line does not open. Bundles for browsers have `page.ts` in the
- * place of this file.
+ * Features that Node has (and Deno and Bun imitate) and browsers lack: sockets,
+ * files, and errors that say why a connection does not open. Bundles for
+ * browsers have `page.ts` in the place of this file.
  */
 import { ConnectionError } from "./failure.ts";
 import { isNode, nodeModule } from "./node.ts";
-import type { RawSocket, Where } from "./where.ts";
+import type { ServerLocation } from "./server-location.ts";
+import type { RawSocket } from "./socket.ts";
 
 export { socketFetch } from "./socket-fetch.ts";
 
-/** Whether the runtime's own WebSocket will not do: it opens no Unix socket, and says no token in a header. */
+/** Whether the client needs the package `ws`: the runtime's own WebSocket cannot open a Unix socket or send a token in a header. */
 export function needsOurSocket(
   socketPath: string | undefined,
   token: string | undefined,
@@ -26,15 +27,17 @@ function builtin(): object | undefined {
   return (globalThis as { WebSocket?: object }).WebSocket;
 }
 
-const seenFirst = builtin();
+const originalWebSocket = builtin();
 
-/** Whoever took the place of the runtime's own, as MSW does with a proxy of it, wants to see what is sent: nothing goes past them. */
+/** Whether another library has replaced the runtime's own WebSocket, as MSW does with a proxy. That library has to see what is sent, so it is used. */
 function isReplaced(given: object): boolean {
-  return given !== seenFirst || nodeModule("node:util").types.isProxy(given);
+  return (
+    given !== originalWebSocket || nodeModule("node:util").types.isProxy(given)
+  );
 }
 
-/** Characters, and so bytes at least: no text is longer in V8, and `ws` would throw over one. */
-const LONGEST_TEXT = 0x1fff_ffe8;
+/** The longest string of V8, in characters; a text has at least as many bytes. `ws` would throw on a longer one. */
+const MAX_TEXT = 0x1fff_ffe8;
 
 export async function openWebSocket(
   url: string,
@@ -44,11 +47,11 @@ export async function openWebSocket(
   return new WebSocket(url, [], {
     headers,
     perMessageDeflate: false,
-    maxPayload: LONGEST_TEXT,
+    maxPayload: MAX_TEXT,
   });
 }
 
-/** What is wrong with the line or with what is at its end, where the error tells. */
+/** The reason why the server cannot be reached, in words that follow its name, if the error shows it. */
 export async function connectionFault(
   origin: string | undefined,
   failed: Error,
@@ -63,13 +66,13 @@ export async function connectionFault(
   return undefined;
 }
 
-/** How long the question may take. */
+/** The timeout of the request that tries TLS. */
 const TIMEOUT_MS = 5_000;
 
 const NO_TLS = /^(EPROTO|ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST))/;
 const BAD_CERTIFICATE = /CERT|UNABLE_TO_VERIFY|SELF_SIGNED/;
 
-/** Of the deepest cause that has one. */
+/** The code of the deepest cause that has one. */
 function codeOf(error: Error): string {
   let code = "";
   for (
@@ -77,13 +80,13 @@ function codeOf(error: Error): string {
     cause instanceof Error;
     cause = cause.cause
   ) {
-    const said = (cause as { code?: unknown }).code;
-    if (typeof said === "string") code = said;
+    const own = (cause as { code?: unknown }).code;
+    if (typeof own === "string") code = own;
   }
   return code;
 }
 
-/** A server for TLS hangs up on plain HTTP without a word. */
+/** Whether the server speaks TLS. Such a server closes a plain HTTP connection without an answer. */
 async function speaksTls(
   origin: string | undefined,
   code: string,
@@ -99,10 +102,10 @@ async function speaksTls(
   }
 }
 
-/** Reads the file that the server wrote about itself (`--connection-file`), or what `kallichore serve --json` printed. */
+/** Reads the file that the server writes for `--connection-file`, or a file with the output of `kallichore serve --json`. */
 export async function readConnectionFile(
   path: string,
-): Promise<{ where: Where; token: string | undefined }> {
+): Promise<{ where: ServerLocation; token: string | undefined }> {
   const file = await readJson(path);
   const token = file.bearer_token ?? file.token ?? undefined;
   const socketPath = file.socket_path ?? file.named_pipe ?? file.socket;
@@ -111,7 +114,9 @@ export async function readConnectionFile(
   }
   const url = file.base_path ?? file.url;
   if (url !== undefined) return { where: { url }, token };
-  throw new ConnectionError(`${path} does not say where the server is`);
+  throw new ConnectionError(
+    `${path} has no address of a server: it needs a \`base_path\`, \`socket_path\`, \`named_pipe\`, \`url\` or \`socket\``,
+  );
 }
 
 interface ConnectionFile {
@@ -132,7 +137,7 @@ async function readJson(path: string): Promise<ConnectionFile> {
     return JSON.parse(await readFile(path, "utf8")) as ConnectionFile;
   } catch (error) {
     throw new ConnectionError(
-      `There is no server to be found by ${path}: a running server that was started with \`--connection-file\` has written one`,
+      `${path} cannot be read as a connection file: start the server with \`--connection-file\`, which writes one`,
       { cause: error },
     );
   }

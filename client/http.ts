@@ -1,13 +1,13 @@
-/** Asks by HTTP, one request for each question: in a batch, the fast would wait for the slow. */
+/** Calls of operations by HTTP. Each call has its own request: in a batch, a fast call would wait for a slow one. */
 import type { Address } from "./address.ts";
 import { type Call, CallError } from "./call.ts";
 import { isRecord } from "./frames.ts";
 
-type Where = Pick<Address, "trpc" | "headers" | "fetch">;
+type Endpoint = Pick<Address, "trpc" | "headers" | "fetch">;
 
 /** Rejects with a `CallError`. */
-export async function askByHttp(
-  { trpc, headers, fetch }: Where,
+export async function callByHttp(
+  { trpc, headers, fetch }: Endpoint,
   { type, path, input, signal }: Call,
 ): Promise<unknown> {
   try {
@@ -29,7 +29,7 @@ export async function askByHttp(
     const meta = { response, responseJSON };
     throw isRecord(error) && typeof error["message"] === "string"
       ? new CallError(error["message"], { shape: error, meta })
-      : new CallError("What the server answered cannot be read", { meta });
+      : new CallError("The answer of the server cannot be read", { meta });
   } catch (error) {
     throw CallError.from(error);
   }

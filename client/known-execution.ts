@@ -1,7 +1,10 @@
 /**
- * What is known here of one execution, from what was heard of it and from what
- * the server says of it: how it ended, and what it asks. Code asks one thing at
- * a time: a new question means that the one before wants no answer any more.
+ * The client's knowledge of one execution: how it ended, and its open input
+ * request. It comes from the events that the client received, and from the
+ * server's description of the execution.
+ *
+ * Code has at most one open input request: a new one means that the one before it
+ * needs no answer any more.
  */
 import { isOver } from "../contract/execution-end.ts";
 import type { Execution as Description } from "../contract/index.ts";
@@ -23,34 +26,34 @@ export interface KnownExecution {
   readonly id: ExecutionId;
   wasStarted?: boolean;
   reply?: Readonly<Record<string, unknown>> | undefined;
-  /** How it ended, as the server says. */
+  /** How it ended, as the server reports. */
   end?: Pick<Description, "state" | "reason"> | undefined;
-  /** What it asked last. */
-  request?: LastRequest | undefined;
-  /** Questions up to this number want no answer any more. */
-  settled: number;
-  /** Whether every question is heard, so that none is open that is not known. */
-  isLive: boolean;
+  /** The last input request that was received. */
+  inputRequest?: OpenRequest | undefined;
+  /** Input requests up to this number need no answer any more. */
+  answeredSeq: number;
+  /** Whether the client receives every input request, so that it knows the open one. */
+  receivesAll: boolean;
 }
 
-interface LastRequest {
+interface OpenRequest {
   readonly seq: number;
   readonly header: { readonly msg_id: string };
 }
 
-/** It said this. */
-export function applyEvent(known: KnownExecution, said: ExecutionEvent): void {
-  if (said.type === "running") known.wasStarted = true;
-  if (said.type === "execute_reply") known.reply = said.message.content;
-  if (said.type === "ended") known.end = said;
-  if (said.type !== "input_request") return;
-  const before = known.request?.seq ?? 0;
-  if (before >= said.seq) return;
-  settle(known, before);
-  known.request = said.message;
+/** Takes over what an event of the execution reports. */
+export function applyEvent(known: KnownExecution, event: ExecutionEvent): void {
+  if (event.type === "running") known.wasStarted = true;
+  if (event.type === "execute_reply") known.reply = event.message.content;
+  if (event.type === "ended") known.end = event;
+  if (event.type !== "input_request") return;
+  const before = known.inputRequest?.seq ?? 0;
+  if (before >= event.seq) return;
+  markAnswered(known, before);
+  known.inputRequest = event.message;
 }
 
-/** The server says this of it. */
+/** Takes over the server's description. */
 export function applyDescription(
   known: KnownExecution,
   described: Description,
@@ -60,7 +63,7 @@ export function applyDescription(
   if (isOver(described.state)) known.end ??= described;
 }
 
-/** Throws `kernel_exited` where its kernel went away under it. */
+/** Throws `kernel_exited` if its kernel ended while it ran. */
 export function resultIn(
   { id, wasStarted, reply = {}, end }: KnownExecution,
   kept: Kept,
@@ -73,48 +76,51 @@ export function resultIn(
   return resultOf({ ...kept, msg_id: id.execution_id, reply, status, reason });
 }
 
-export function settle(known: KnownExecution, seq: number): void {
-  known.settled = Math.max(known.settled, seq);
+/** Input requests up to number `seq` need no answer any more. */
+export function markAnswered(known: KnownExecution, seq: number): void {
+  known.answeredSeq = Math.max(known.answeredSeq, seq);
 }
 
-/** What was said, as whoever listens is told it now. */
+/** The event for the program; an input request gets its present `answered`. */
 export function withAnswered(
-  { settled }: KnownExecution,
-  said: ExecutionEvent,
+  { answeredSeq }: KnownExecution,
+  event: ExecutionEvent,
 ): ExecutionEvent {
-  if (said.type !== "input_request") return said;
-  return { ...said, answered: said.seq <= settled };
+  if (event.type !== "input_request") return event;
+  return { ...event, answered: event.seq <= answeredSeq };
 }
 
-/** Answers the question that was heard last, else whatever is asked. Rejects with `execution_state` where nothing is asked, or somebody was faster. */
+/** Answers the last input request that was received; if none was, the open one. Rejects with `execution_state` if none is open, or another client has answered it. */
 export async function answer(
-  line: ServerLink,
+  link: ServerLink,
   known: KnownExecution,
   value: string,
   options?: CallOptions,
 ): Promise<void> {
-  const { id, settled, isLive } = known;
-  const question =
-    (known.request?.seq ?? 0) > settled ? known.request : undefined;
-  if (question === undefined && isLive) {
-    const why = `Execution ${id.execution_id} has not asked for anything, or it was answered`;
+  const { id, answeredSeq, receivesAll } = known;
+  const open =
+    (known.inputRequest?.seq ?? 0) > answeredSeq
+      ? known.inputRequest
+      : undefined;
+  if (open === undefined && receivesAll) {
+    const why = `Execution ${id.execution_id} has no open input request`;
     throw new SupervisorError("execution_state", why);
   }
   const answer_id = uuid();
-  const input_request_id = question?.header.msg_id;
-  const given = { ...id, value, answer_id, input_request_id };
-  const letter = {
+  const input_request_id = open?.header.msg_id;
+  const input = { ...id, value, answer_id, input_request_id };
+  const message = {
     id: answer_id,
     size: value.length,
     transmit: (signal: AbortSignal) =>
-      line.ask(line.trpc.executions.answer.mutate(given, { signal })),
+      link.result(link.trpc.executions.answer.mutate(input, { signal })),
   };
-  const done = () => settle(known, question?.seq ?? 0);
+  const done = () => markAnswered(known, open?.seq ?? 0);
   try {
-    await line.post(letter, options);
+    await link.post(message, options);
     done();
   } catch (error) {
-    if (isBecause("execution_state", error)) done(); // somebody was faster
+    if (isBecause("execution_state", error)) done(); // another client has answered
     throw error;
   }
 }

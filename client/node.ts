@@ -1,4 +1,4 @@
-/** What only Node has (and Deno and Bun imitate), looked up when it is needed, so that bundles for browsers hold nothing of it. */
+/** Modules of Node (which Deno and Bun imitate). They are looked up when they are needed, so that bundles for browsers do not contain them. */
 import type * as files from "node:fs/promises";
 import type * as http from "node:http";
 import type * as util from "node:util";
@@ -15,7 +15,7 @@ const { process, Deno, Bun } = globalThis as {
   Bun?: unknown;
 };
 
-/** Node itself: only there does `ws` stand on real sockets. */
+/** Whether this is Node itself: only there does `ws` use real sockets. */
 export const isNode =
   process?.versions.node !== undefined &&
   Deno === undefined &&
@@ -24,7 +24,9 @@ export const isNode =
 export function nodeModule<N extends keyof Modules>(name: N): Modules[N] {
   const found = process?.getBuiltinModule(name);
   if (found === undefined) {
-    throw new Error(`${name} is needed for this, and is not to be had here`);
+    throw new Error(
+      `This needs ${name}, which is not available in this runtime`,
+    );
   }
   return found;
 }

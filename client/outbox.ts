@@ -58,7 +58,7 @@ export class Outbox {
       this.#queue.length >= MAX_MESSAGES ||
       (this.#queue.length > 0 && this.#bytes + size > MAX_BYTES)
     ) {
-      const why = `${this.#queue.length} messages wait for the server already: wait until some have been taken`;
+      const why = `${this.#queue.length} messages already wait for the server: wait until it has accepted some`;
       throw new SupervisorError("too_busy", why);
     }
     this.#connection.open();
@@ -109,7 +109,7 @@ export class Outbox {
   #refuseLargest(sent: readonly Waiting[]): void {
     const [largest] = sent.toSorted((one, other) => other.size - one.size);
     if (largest === undefined) return;
-    const why = `${(largest.size / 2 ** 20).toFixed(0)} MiB are more than the server takes in one message: send them in parts, or as a file`;
+    const why = `${(largest.size / 2 ** 20).toFixed(0)} MiB are more than the server accepts in one message: send several messages, or a file`;
     const error = new SupervisorError("too_large", why);
     this.#settle(largest, () => largest.reject(error));
   }
@@ -123,25 +123,25 @@ export class Outbox {
   }
 
   async #send(waiting: Waiting): Promise<void> {
-    const trip = new AbortController();
-    waiting.attempt = trip;
+    const attempt = new AbortController();
+    waiting.attempt = attempt;
     waiting.wasSent = true;
     try {
-      const tell = await waiting.transmit(trip.signal);
-      this.#settle(waiting, tell);
+      const resolveCaller = await waiting.transmit(attempt.signal);
+      this.#settle(waiting, resolveCaller);
     } catch (error) {
-      if (waiting.attempt !== trip) return; // lost with its connection; the next one sends it again
+      if (waiting.attempt !== attempt) return; // lost with its connection; the next one sends it again
       // Without an answer of the server the connection is lost, and `#changed` is called soon.
-      const isSaid = error instanceof SupervisorError;
-      if (!isSaid && this.#connection.state !== "open") return;
+      const isRefusal = error instanceof SupervisorError;
+      if (!isRefusal && this.#connection.state !== "open") return;
       this.#settle(waiting, () => waiting.reject(error));
     }
   }
 
   #settle(waiting: Waiting, how: () => void): void {
-    const at = this.#queue.indexOf(waiting);
-    if (at === -1) return;
-    this.#queue.splice(at, 1);
+    const index = this.#queue.indexOf(waiting);
+    if (index === -1) return;
+    this.#queue.splice(index, 1);
     this.#bytes -= waiting.size;
     how();
     this.#pump();

@@ -1,4 +1,4 @@
-/** What a page has in the place of `host.ts`: nothing but what its browser has. */
+/** Replaces `host.ts` in bundles for browsers, which lack its features. */
 import type * as Host from "./host.ts";
 
 export const needsOurSocket: typeof Host.needsOurSocket = () => false;
@@ -6,10 +6,10 @@ export const openWebSocket: typeof Host.openWebSocket = absent;
 export const socketFetch: typeof Host.socketFetch = absent;
 export const readConnectionFile: typeof Host.readConnectionFile = absent;
 
-/** Browsers do not say. */
+/** Browsers give no reason. */
 export const connectionFault: typeof Host.connectionFault = () =>
   Promise.resolve(undefined);
 
 function absent(): never {
-  throw new Error("This needs Node: it is not to be had in a page");
+  throw new Error("This needs Node: it is not available in a page");
 }

@@ -1,36 +1,35 @@
-/**
- * Why a WebSocket does not open: it hardly says so itself, plain HTTP does.
- */
+/** Finds out by plain HTTP why a WebSocket does not open: the WebSocket itself gives almost no reason. */
 import { SupervisorError } from "../contract/reasons.ts";
 import type { Address } from "./address.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
 import { connectionFault } from "./host.ts";
-import { askByHttp } from "./http.ts";
+import { callByHttp } from "./http.ts";
 import type { Fetch } from "./socket-fetch.ts";
 
-/** How long the question may take. */
+/** The timeout of each request. */
 const TIMEOUT_MS = 5_000;
 
 export interface Finding {
   readonly error: Error;
   /**
-   * `refused`: we may not come in. `wrong`: something is there, and it is no
-   * server of ours. `absent`: nobody answers, or not now.
+   * `refused`: the server does not admit this client. `wrong`: something else
+   * than a kallichore server answers. `absent`: no server answers, or it
+   * cannot answer now.
    */
   readonly what: "refused" | "wrong" | "absent";
 }
 
-/** `undefined` where HTTP finds nothing amiss. Never rejects. */
+/** Resolves with `undefined` if a request by HTTP succeeds. Never rejects. */
 export async function probe(address: Address): Promise<Finding | undefined> {
   const { trpc, headers, fetch } = address;
   let status: number | undefined;
-  const watched: Fetch = async (...asked) => {
-    const response = await fetch(...asked);
+  const watched: Fetch = async (...args) => {
+    const response = await fetch(...args);
     ({ status } = response);
     return response;
   };
   try {
-    await askByHttp(
+    await callByHttp(
       { trpc, headers, fetch: watched },
       {
         type: "query",
@@ -45,7 +44,7 @@ export async function probe(address: Address): Promise<Finding | undefined> {
   }
 }
 
-/** `status`: of the answer, where there was one. */
+/** `status`: the HTTP status of the answer, if there was one. */
 async function findingOf(
   address: Address,
   failed: Error,
@@ -71,20 +70,20 @@ async function findingOf(
     return status >= 500
       ? { error: failed, what: "absent" } // a proxy whose server is not up yet
       : wrong(
-          `is no kallichore server: it answers with HTTP ${status}. Is the address right, and its path?`,
+          `is not a kallichore server: it answers with HTTP ${status}. Is the address right, and its path?`,
         );
   }
   const why = await connectionFault(address.origin, failed);
   if (why !== undefined) return wrong(why);
   const page = await refusedOrigin(address);
   if (page !== undefined) {
-    const closed = `${name} does not let pages of ${page} in: start the server with --allow-origin ${page}`;
+    const closed = `${name} does not admit pages of ${page}: start the server with --allow-origin ${page}`;
     return { error: new SupervisorError("forbidden", closed), what: "refused" };
   }
   return { error: failed, what: "absent" };
 }
 
-/** A browser does not tell a page why it may not read an answer; that there is one, it does. Returns the page's origin. */
+/** Returns the page's origin if the server answers but the browser hides the answer from the page. A browser does not tell a page why it may not read an answer. */
 async function refusedOrigin({
   origin,
   trpc,
@@ -99,6 +98,6 @@ async function refusedOrigin({
     await globalThis.fetch(trpc, { mode: "no-cors", signal });
     return page;
   } catch {
-    return undefined; // nobody is there
+    return undefined; // no server answers
   }
 }

@@ -1,13 +1,13 @@
 /** A queue of items for one reader, with a limit on their weight. */
 export class Queue<T> implements AsyncIterable<T> {
-  readonly #most: number;
+  readonly #limit: number;
   #items: T[] = [];
   #weight = 0;
   #end: { readonly error: Error | undefined } | undefined;
   #wake: () => void = () => {};
 
   constructor(most: number) {
-    this.#most = most;
+    this.#limit = most;
   }
 
   /** False if the queue is now above its limit. After the end, items are ignored. */
@@ -16,7 +16,7 @@ export class Queue<T> implements AsyncIterable<T> {
     this.#items.push(item);
     this.#weight += weight;
     this.#wake();
-    return this.#weight <= this.#most;
+    return this.#weight <= this.#limit;
   }
 
   /** Ends the queue: the reader takes the waiting items, and then `error` is thrown. */

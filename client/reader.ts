@@ -36,7 +36,7 @@ export const BEGINNING: Position = { journal_id: undefined, seq: 0 };
 
 /** Ends when the session is deleted or the execution ends. Throws the failure that ended it, or `signal`'s reason. */
 export async function* read(
-  line: ServerLink,
+  link: ServerLink,
   source: Source,
   { after, signal }: ReadOptions,
 ): AsyncGenerator<SessionEvent, void> {
@@ -45,7 +45,7 @@ export async function* read(
   const reading = { isOver: false };
   while (!reading.isOver) {
     const waiting = new Queue<SessionEvent>(MAX_WAITING);
-    const stop = subscribe(line, source, seen, {
+    const stop = subscribe(link, source, seen, {
       onEvent(event, position) {
         seen = position;
         if (waiting.push(event, weightOf(event))) return;
@@ -74,7 +74,7 @@ export interface Listener {
 
 /** Receives all events after a position, through reconnections. Returns a function that stops it. */
 export function subscribe(
-  line: ServerLink,
+  link: ServerLink,
   source: Source,
   after: Position,
   listener: Listener,
@@ -86,28 +86,28 @@ export function subscribe(
     isOver = true;
     listener.ended(error);
   };
-  const { sessions, executions } = line.trpc;
+  const { sessions, executions } = link.trpc;
   const { session_id, execution_id } = source;
   const isWhole = execution_id === undefined;
   const handlers = {
     onData(tracked: unknown) {
       try {
         const { id, data } = isRecord(tracked) ? tracked : {};
-        const place = positionIn(id);
-        for (const event of eventsIn(data, place, seen, isWhole)) {
-          if (isOver) return; // the listener has left at the event before
-          seen = positionAfter(event, seen, place);
+        const position = positionIn(id);
+        for (const event of eventsIn(data, position, seen, isWhole)) {
+          if (isOver) return; // the listener has stopped at an earlier event
+          seen = positionAfter(event, seen, position);
           listener.onEvent(event, seen);
         }
       } catch (error) {
-        end(line.failureIn(error)); // nobody could catch it outside
+        end(link.failureIn(error)); // nobody could catch it outside
       }
     },
-    onError: (error: unknown) => end(line.failureIn(error)),
+    onError: (error: unknown) => end(link.failureIn(error)),
     onComplete: () =>
       end(
-        line.connection.state === "closed"
-          ? line.connection.closure
+        link.connection.state === "closed"
+          ? link.connection.closure
           : undefined,
       ),
   };
@@ -130,11 +130,11 @@ export function subscribe(
  */
 function* eventsIn(
   data: unknown,
-  place: Position | undefined,
+  position: Position | undefined,
   { journal_id, seq: seen }: Position,
   isWhole: boolean,
 ): Generator<SessionEvent, void> {
-  const event = toEvent(data, Math.max(place?.seq ?? 0, seen));
+  const event = toEvent(data, Math.max(position?.seq ?? 0, seen));
   if (event.kind === "journal") {
     if (event.journal_id !== journal_id) yield event;
     return;
@@ -152,11 +152,11 @@ function* eventsIn(
 function positionAfter(
   event: SessionEvent,
   { journal_id, seq }: Position,
-  place: Position | undefined,
+  position: Position | undefined,
 ): Position {
   if (event.kind === "journal") return { journal_id: event.journal_id, seq: 0 };
   return {
-    journal_id: journal_id ?? place?.journal_id,
+    journal_id: journal_id ?? position?.journal_id,
     seq: Math.max(seq, event.seq),
   };
 }
@@ -165,6 +165,6 @@ function positionIn(id: unknown): Position | undefined {
   try {
     return typeof id === "string" ? toPosition(id) : undefined;
   } catch {
-    return undefined; // no position: the event says its number
+    return undefined; // not a position: the event has its own number
   }
 }

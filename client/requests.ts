@@ -18,7 +18,7 @@ import { uuid } from "./uuid.ts";
 
 export interface RequestOptions {
   readonly channel?: "shell" | "control" | undefined;
-  /** Milliseconds until `no_answer`; 10 000 unless said. */
+  /** Milliseconds until `no_answer`; default: 10 000. */
   readonly timeout_ms?: number | undefined;
   /** Stops the wait, without a message to the kernel. */
   readonly signal?: AbortSignal | undefined;
@@ -39,7 +39,7 @@ export type ReplyTo<T extends RequestType> = T extends `${infer Name}_request`
  * `kernel_exited` if it has ended, with `no_answer` if it does not answer.
  */
 export async function request<T extends RequestType>(
-  line: ServerLink,
+  link: ServerLink,
   feed: Feed,
   { msg_type, content }: KernelRequest<T>,
   options: RequestOptions = {},
@@ -52,13 +52,13 @@ export async function request<T extends RequestType>(
   try {
     return await new Promise<ReplyTo<T>>((resolve, reject) => {
       const timer = setTimeout(() => {
-        line.withdraw(msg_id);
+        link.withdraw(msg_id);
         const why = `the ${msg_type} within ${timeout_ms / 1000} s`;
         reject(failure("no_answer", { session_id, why }));
       }, timeout_ms);
       ends.push(() => clearTimeout(timer));
       const abort = () => {
-        line.withdraw(msg_id);
+        link.withdraw(msg_id);
         reject(signal?.reason as Error);
       };
       signal?.addEventListener("abort", abort);
@@ -66,7 +66,7 @@ export async function request<T extends RequestType>(
       const send = async () => {
         await feed.open();
         ends.push(feed.expect(msg_id, { onEvent, ended: reject }));
-        await line.send({
+        await link.send({
           session_id,
           ...feed.target,
           channel,
@@ -80,8 +80,8 @@ export async function request<T extends RequestType>(
           reject(failure("kernel_exited", { session_id, why }));
         }
         if (event.kind === "journal") {
-          line.withdraw(msg_id);
-          const why = `the ${msg_type} was meant for the one before`;
+          link.withdraw(msg_id);
+          const why = `the ${msg_type} was for the earlier session`;
           reject(failure("session_replaced", { session_id, why }));
         }
         if (!isMessage(event) || event.channel === "iopub") return;
@@ -89,7 +89,7 @@ export async function request<T extends RequestType>(
         if (!event.msg_type.endsWith("_reply")) return;
         const failed = errorFrom(event);
         if (failed !== undefined) reject(failed);
-        else resolve(event as ReplyTo<T>); // the protocol's pairs; a reply that is not what it should be is refused above
+        else resolve(event as ReplyTo<T>); // the type of the protocol's reply; a reply that is not valid was refused above
       };
       send().catch(reject);
     });
@@ -110,12 +110,12 @@ function errorFrom(reply: Message): Error | undefined {
     return new KernelError(ename, evalue, traceback);
   }
   if (content["status"] === "aborted" || content["status"] === "abort") {
-    return new KernelError("Aborted", "what ran before it failed");
+    return new KernelError("Aborted", "an earlier request failed");
   }
   if (reply.kind === "jupyter" || !isMessageType(reply.msg_type))
     return undefined;
   return new SupervisorError(
     "bad_message",
-    `The kernel's ${reply.msg_type} is not what the protocol says`,
+    `The kernel's ${reply.msg_type} is not valid by the protocol`,
   );
 }

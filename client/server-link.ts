@@ -8,13 +8,13 @@ import type { Address } from "./address.ts";
 import { CallError } from "./call.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionError, toFailure } from "./failure.ts";
-import { askByHttp } from "./http.ts";
+import { callByHttp } from "./http.ts";
 import { type OutboxMessage, Outbox } from "./outbox.ts";
 import { typedClient } from "./trpc.ts";
 import { unlessAborted } from "./wait.ts";
 
 /** Attempts of a query whose answer is lost each time although there is a connection. */
-const MOST_ATTEMPTS = 5;
+const MAX_ATTEMPTS = 5;
 
 export interface CallOptions {
   /** Stops the wait for the answer; the server continues what it has begun. */
@@ -37,15 +37,15 @@ export interface ServerLink {
   readonly connection: Connection;
   readonly trpc: TRPCClient<AppRouter>;
   /** Resolves when the server has accepted the message. An aborted signal withdraws it unless it was sent. */
-  post<T>(letter: OutboxMessage<T>, options?: CallOptions): Promise<T>;
+  post<T>(message: OutboxMessage<T>, options?: CallOptions): Promise<T>;
   /** Withdraws a message. False if it may have reached the server. */
   withdraw(id: string): boolean;
   /** Sends a message to the kernel, in order and once. */
   send(message: SessionMessage, options?: CallOptions): Promise<Accepted>;
-  /** Resolves with the answer. Rejects with the contract's failure, or with the reason of an aborted signal. */
-  ask<T>(answer: Promise<T>, options?: CallOptions): Promise<T>;
+  /** Resolves with the result of a call. Rejects with the contract's failure, or with the reason of an aborted signal. */
+  result<T>(call: Promise<T>, options?: CallOptions): Promise<T>;
   /** The same, but waits for a connection, and repeats the query if the connection is lost. For queries that may be repeated. */
-  retry<T>(question: () => Promise<T>): Promise<T>;
+  retry<T>(query: () => Promise<T>): Promise<T>;
   /** The failure of an error. After the client was refused or closed, the reason of that. */
   failureIn(error: unknown): Error;
 }
@@ -54,12 +54,12 @@ export function linkTo(address: Address): ServerLink {
   const connection = new Connection(address);
   const outbox = new Outbox(connection);
   const trpc = typedClient(connection, (call) => {
-    if (IN_ORDER.includes(call.path)) return connection.ask(call);
+    if (IN_ORDER.includes(call.path)) return connection.call(call);
     const isClosed =
       connection.state === "closed" && connection.error === undefined;
     return isClosed
       ? Promise.reject(CallError.from(connection.closure))
-      : askByHttp(address, call);
+      : callByHttp(address, call);
   });
   const failureIn = (error: unknown): Error => {
     const failed = toFailure(error);
@@ -67,26 +67,26 @@ export function linkTo(address: Address): ServerLink {
       ? connection.closure
       : failed;
   };
-  const ask = async <T>(
-    answer: Promise<T>,
+  const result = async <T>(
+    call: Promise<T>,
     { signal }: CallOptions = {},
   ): Promise<T> => {
     try {
-      return await answer;
+      return await call;
     } catch (error) {
       signal?.throwIfAborted();
       throw failureIn(error);
     }
   };
   const post = async <T>(
-    letter: OutboxMessage<T>,
+    message: OutboxMessage<T>,
     { signal }: CallOptions = {},
   ): Promise<T> => {
     signal?.throwIfAborted();
     try {
-      return await unlessAborted(outbox.post(letter), signal);
+      return await unlessAborted(outbox.post(message), signal);
     } catch (error) {
-      if (signal?.aborted === true) outbox.withdraw(letter.id);
+      if (signal?.aborted === true) outbox.withdraw(message.id);
       throw error;
     }
   };
@@ -96,23 +96,23 @@ export function linkTo(address: Address): ServerLink {
     post,
     withdraw: (id) => outbox.withdraw(id),
     send(message, options) {
-      const letter = {
+      const outgoing = {
         id: message.header.msg_id,
         size: sizeOf(message),
         transmit: (signal: AbortSignal) =>
-          ask(trpc.sessions.send.mutate(message, { signal })),
+          result(trpc.sessions.send.mutate(message, { signal })),
       };
-      return post(letter, options);
+      return post(outgoing, options);
     },
-    ask,
-    async retry(question) {
+    result,
+    async retry(query) {
       for (let attempt = 1; ; attempt += 1) {
         await connection.opened();
         try {
-          return await ask(question());
+          return await result(query());
         } catch (error) {
           const isLost = error instanceof ConnectionError;
-          if (!isLost || attempt === MOST_ATTEMPTS) throw error;
+          if (!isLost || attempt === MAX_ATTEMPTS) throw error;
         }
       }
     },

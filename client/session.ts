@@ -1,7 +1,7 @@
 /**
- * One session, as a program uses it. A handle: making one asks nothing of the
- * server, and any number may stand for the same session. It begins to listen
- * when it is first used.
+ * A handle of one session. Making a handle sends no request; several handles may
+ * belong to the same session. A handle subscribes to the session's events when it
+ * is first used.
  */
 import type {
   ActiveSession,
@@ -37,7 +37,7 @@ import { type Snapshot, toSnapshot } from "./snapshot.ts";
 import { uuid } from "./uuid.ts";
 import { unlessAborted } from "./wait.ts";
 
-/** A message for the kernel. `msg_id` is made up where absent. */
+/** A message for the kernel. Default of `msg_id`: a random UUID. */
 export interface OutgoingMessage {
   readonly channel?: "shell" | "control" | "stdin" | undefined;
   readonly msg_type: string;
@@ -50,45 +50,45 @@ export interface OutgoingMessage {
 
 export interface EventsOptions {
   /**
-   * The last number that was seen: 0 for everything that is kept. Absent: only
-   * what comes. As a position, `<journal_id>:<seq>`, it also says in which
-   * journal: where the session is another one by now, a `journal` event says so
+   * The number of the last event that the program has: 0 for all events that are
+   * kept. Default: only new events. A position, `<journal_id>:<seq>`, also names the
+   * journal: if the session has another journal by now, a `journal` event comes
    * first.
    */
   readonly after?: number | string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Which lines of the kernel's history: the last `n`, a range of one of its runs, or those that match. */
+/** Selects lines of the kernel's history: the last `n`, a range of one run of the kernel, or those that match a pattern. */
 export type HistoryOptions = RequestOptions & {
-  /** Also what the lines gave. */
+  /** Whether to include the output of the lines. Default: false. */
   readonly output?: boolean | undefined;
-  /** As typed, before the kernel's own transformations. */
+  /** Whether the lines are as typed, before the kernel's transformations. Default: true. */
   readonly raw?: boolean | undefined;
 } & (
     | { readonly n?: number | undefined }
     | {
-        /** Of the kernel's own count; 0 is the present run, -1 the one before. */
+        /** The number of the kernel's run, in the kernel's count: 0 is the present run, -1 the run before it. */
         readonly run: number;
         readonly start: number;
         readonly stop: number;
       }
     | {
-        /** With `*` and `?`. */
+        /** A pattern with the wildcards `*` and `?`. */
         readonly pattern: string;
         readonly n?: number | undefined;
         readonly unique?: boolean | undefined;
       }
   );
 
-/** A line of history: the run and line that it was, and what was typed, with its output where that was asked for. */
+/** A line of history: its run, its line number, and its input, with its output if `output` is true. */
 export type HistoryEntry = readonly [
   run: number,
   line: number,
   input: string | readonly [input: string, output: string | null],
 ];
 
-/** What could stand between two string indices of the code. */
+/** Possible texts between two string indices of the code. */
 export interface Completions {
   readonly matches: readonly string[];
   readonly cursor_start: number;
@@ -103,50 +103,50 @@ export class Session implements AsyncDisposable {
   readonly executions: Executions;
   readonly #link: ServerLink;
   readonly #feed: Feed;
-  /** Whether it ends with this handle. */
-  readonly #isOurs: boolean;
+  /** Whether the session ends with this handle. */
+  readonly #isOwner: boolean;
   #disposed: Promise<void> | undefined;
 
-  /** `isOurs`: `await using` shuts it down and deletes it, rather than only to detach. */
-  constructor(line: ServerLink, session_id: string, isOurs: boolean) {
+  /** `isOwner`: `await using` shuts the session down and deletes it; otherwise it only detaches. */
+  constructor(link: ServerLink, session_id: string, isOurs: boolean) {
     this.session_id = session_id;
-    this.#link = line;
-    this.#feed = new Feed(line, session_id);
-    this.#isOurs = isOurs;
-    this.comms = new Comms(line, this.#feed);
-    this.executions = new Executions(line, session_id);
+    this.#link = link;
+    this.#feed = new Feed(link, session_id);
+    this.#isOwner = isOurs;
+    this.comms = new Comms(link, this.#feed);
+    this.executions = new Executions(link, session_id);
   }
 
-  /** As last heard; `undefined` before this handle began to listen. */
+  /** The last received status; `undefined` before the handle is first used. */
   get status(): SessionStatus | undefined {
     return this.#feed.status;
   }
 
-  /** Runs code. Await it for how it ended, or loop over it for what it says; or both. */
+  /** Runs code. Await the execution for its result, loop over it for its events, or do both. */
   execute(code: string, options: ExecuteOptions = {}): Execution {
     return Execution.begin(this.#feed, code, options);
   }
 
   /**
-   * An execution that is there already, whoever asked for it: the same as what
-   * `execute` gave. Asks nothing of the server before it is used; rejects then
-   * with `execution_not_found` where there is none, or it is no longer kept.
+   * An existing execution, of any client, as `execute` returned it. Sends no request
+   * before it is used; it then rejects with `execution_not_found` if it does not
+   * exist, or is no longer kept.
    */
   execution(execution_id: string, options: AttachOptions = {}): Execution {
     return Execution.find(this.#feed, execution_id, options);
   }
 
-  /** What is true now: what runs, what is asked, what is shown. Go on with `events` after its `seq`. */
+  /** The present state: the running execution, the open input request, the displays. Continue with `events` after its `seq`. */
   async snapshot(options: CallOptions = {}): Promise<Snapshot> {
-    const snapshot = await this.#link.ask(
+    const snapshot = await this.#link.result(
       this.#sessions.snapshot.query(this.#id, options),
       options,
     );
-    // What tRPC takes to be lost on the way, an `unknown` that is undefined, is not in JSON.
+    // tRPC's type allows `undefined` for each `unknown`; JSON does not contain it.
     return toSnapshot(snapshot as WireSnapshot);
   }
 
-  /** What could stand at `cursor` (a string index; the end unless said). `cursor_start` and `cursor_end` are string indices too. */
+  /** Completions at `cursor` (a string index; default: the end). `cursor_start` and `cursor_end` are string indices too. */
   async complete(
     code: string,
     cursor = code.length,
@@ -167,7 +167,7 @@ export class Session implements AsyncDisposable {
     };
   }
 
-  /** What is known of the thing at `cursor` (a string index; the end unless said). `detail_level` 1 asks for more, such as its source. */
+  /** The documentation of the name at `cursor` (a string index; default: the end). `detail_level` 1 requests more, such as its source. */
   async inspect(
     code: string,
     cursor = code.length,
@@ -179,7 +179,7 @@ export class Session implements AsyncDisposable {
     return (await this.request("inspect_request", content, rest)).content;
   }
 
-  /** Whether code could run as it is, and how far the next line would be indented. */
+  /** Whether the code is complete, and the indentation of the next line if it is not. */
   async isComplete(
     code: string,
     options?: RequestOptions,
@@ -188,20 +188,20 @@ export class Session implements AsyncDisposable {
       .content;
   }
 
-  /** The last ten lines unless said otherwise. */
+  /** Lines of the kernel's history. Default: the last ten. */
   async history(
     options: HistoryOptions = {},
   ): Promise<readonly HistoryEntry[]> {
-    const { channel, timeout_ms, signal, ...wanted } = options;
+    const { channel, timeout_ms, signal, ...selection } = options;
     const { content } = await this.request(
       "history_request",
-      historyRequest(wanted),
+      historyRequest(selection),
       { channel, timeout_ms, signal },
     );
-    return content.history as unknown as readonly HistoryEntry[]; // as the protocol has it
+    return content.history as unknown as readonly HistoryEntry[]; // the type of the protocol
   }
 
-  /** Says anything to the kernel. Resolves once the server has it; what is said in return comes with `events`. */
+  /** Sends any message to the kernel. Resolves once the server has it; `events` has the messages that it causes. */
   send(message: OutgoingMessage, options?: CallOptions): Promise<Accepted> {
     const { channel = "shell", msg_type, msg_id = uuid(), content } = message;
     const { parent_header, metadata, buffers = [] } = message;
@@ -219,9 +219,9 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Asks the kernel anything that has a reply. Rejects with a `KernelError`
-   * where it answers with an error, with `kernel_exited` where it dies, with
-   * `no_answer` where it takes too long.
+   * Sends a request to the kernel and resolves with the reply. Rejects with a
+   * `KernelError` if the reply is an error, with `kernel_exited` if the kernel ends,
+   * with `no_answer` after the timeout.
    */
   request<T extends RequestType>(
     msg_type: T,
@@ -232,10 +232,11 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Everything that the session says, each event once and in order, through
-   * lost connections. What is no longer kept is a `gap`; what cannot be read is
+   * All events of the session, each once and in order, through lost connections.
+   * Events that are no longer kept are a `gap`; an event that cannot be read is
    * `unreadable`. A `journal` event says that the session is a new one, whose
-   * numbers begin again. Ends when the session is deleted. Take your time: what waits, waits in the server.
+   * numbers begin again. Ends when the session is deleted. A slow reader loses
+   * nothing: events wait in the server.
    */
   async *events({ after, signal }: EventsOptions = {}): AsyncGenerator<
     SessionEvent,
@@ -245,27 +246,30 @@ export class Session implements AsyncDisposable {
     yield* read(this.#link, this.#id, { after: from, signal });
   }
 
-  /** What the server knows of it. */
+  /** The server's description of the session. */
   info(options: CallOptions = {}): Promise<ActiveSession> {
-    return this.#link.ask(this.#sessions.get.query(this.#id, options), options);
+    return this.#link.result(
+      this.#sessions.get.query(this.#id, options),
+      options,
+    );
   }
 
   /** Starts the kernel. Resolves once it has answered. */
   start(options: CallOptions = {}): Promise<KernelInfo> {
-    return this.#link.ask(
+    return this.#link.result(
       this.#sessions.start.mutate(this.#id, options),
       options,
     );
   }
 
-  /** Interrupts what runs; what waits is dropped, and what is executed after this was called is not. To stop one execution only, interrupt that. */
+  /** Interrupts the running execution and drops the queued ones, but not those that are requested after this call. To stop a single execution, use its own `interrupt`. */
   async interrupt(options?: CallOptions): Promise<void> {
-    const asked = this.#do("interrupt", options);
-    this.#feed.holdUntil(asked);
-    await asked;
+    const interrupted = this.#call("interrupt", options);
+    this.#feed.holdUntil(interrupted);
+    await interrupted;
   }
 
-  /** Ends the kernel and starts another in the same session; elsewhere, or with other variables, where that is given. */
+  /** Ends the kernel and starts another one in the same session, in `working_directory` and with the changes of `env` if they are given. */
   async restart(
     options: CallOptions & {
       readonly working_directory?: string | undefined;
@@ -273,23 +277,23 @@ export class Session implements AsyncDisposable {
     } = {},
   ): Promise<void> {
     const { working_directory, env, ...call } = options;
-    const wanted = {
+    const input = {
       ...this.#id,
       working_directory,
       working_directory_required: true,
       env,
     };
-    await this.#link.ask(this.#sessions.restart.mutate(wanted, call), call);
+    await this.#link.result(this.#sessions.restart.mutate(input, call), call);
   }
 
-  /** Ends the kernel, gently first. Resolves when it is gone. The session stays. */
+  /** Ends the kernel: asks it first, and kills it after a timeout. Resolves when it has ended. The session stays. */
   shutdown(options?: CallOptions): Promise<void> {
-    return this.#do("shutdown", options);
+    return this.#call("shutdown", options);
   }
 
-  /** Ends the kernel's whole process tree without asking it. */
+  /** Kills the kernel's whole process tree at once. */
   kill(options?: CallOptions): Promise<void> {
-    return this.#do("kill", options);
+    return this.#call("kill", options);
   }
 
   /** Replaces the session's labels. */
@@ -297,36 +301,36 @@ export class Session implements AsyncDisposable {
     labels: Readonly<Record<string, string>>,
     options: CallOptions = {},
   ): Promise<void> {
-    const wanted = { ...this.#id, labels: { ...labels } };
-    await this.#link.ask(
-      this.#sessions.set_labels.mutate(wanted, options),
+    const input = { ...this.#id, labels: { ...labels } };
+    await this.#link.result(
+      this.#sessions.set_labels.mutate(input, options),
       options,
     );
   }
 
-  /** Says when its kernel is shut down, and when it is started again. What is not given stays. Resolves with all of it. */
+  /** Changes when the kernel is shut down by itself, and when it is started again. Missing members stay as they are. Resolves with the whole policy. */
   setPolicy(
     change: PolicyChange,
     options: CallOptions = {},
   ): Promise<SessionPolicy> {
-    const wanted = { ...change, ...this.#id };
-    return this.#link.ask(
-      this.#sessions.set_policy.mutate(wanted, options),
+    const input = { ...change, ...this.#id };
+    return this.#link.result(
+      this.#sessions.set_policy.mutate(input, options),
       options,
     );
   }
 
-  /** Forgets the session. It must have no running kernel. */
+  /** Deletes the session. It must have no running kernel. */
   delete(options?: CallOptions): Promise<void> {
-    return this.#do("delete", options);
+    return this.#call("delete", options);
   }
 
-  /** Stops listening; the session goes on. What still waits here for an answer rejects. */
+  /** Ends the subscription; the session goes on. Calls of this handle that still wait for an answer reject. */
   detach(): void {
     this.#feed.close();
   }
 
-  /** Ends what this handle began, and detaches from what it found. */
+  /** Shuts the session down and deletes it if this handle created it; otherwise detaches. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposed ??= this.#dispose();
     return this.#disposed;
@@ -340,17 +344,17 @@ export class Session implements AsyncDisposable {
     return this.#link.trpc.sessions;
   }
 
-  async #do(
-    what: "interrupt" | "shutdown" | "kill" | "delete",
+  async #call(
+    operation: "interrupt" | "shutdown" | "kill" | "delete",
     options: CallOptions = {},
   ): Promise<void> {
-    await this.#link.ask(
-      this.#sessions[what].mutate(this.#id, options),
+    await this.#link.result(
+      this.#sessions[operation].mutate(this.#id, options),
       options,
     );
   }
 
-  /** A number is one of the present journal. */
+  /** The position of `after`. A number belongs to the present journal. */
   async #from(after: number | string | undefined): Promise<Position> {
     if (typeof after === "string") return toPosition(after);
     if (after === 0) return BEGINNING;
@@ -362,7 +366,7 @@ export class Session implements AsyncDisposable {
 
   async #dispose(): Promise<void> {
     try {
-      if (!this.#isOurs) return;
+      if (!this.#isOwner) return;
       await this.shutdown().catch(rethrowUnless("session_not_running"));
       await this.delete();
     } catch (error) {
@@ -374,9 +378,9 @@ export class Session implements AsyncDisposable {
 }
 
 function historyRequest(
-  wanted: Omit<HistoryOptions, keyof RequestOptions>,
+  selection: Omit<HistoryOptions, keyof RequestOptions>,
 ): Record<string, unknown> {
-  const { output = false, raw = true, ...rest } = wanted;
+  const { output = false, raw = true, ...rest } = selection;
   const common = { output, raw };
   if ("pattern" in rest) {
     return { ...common, hist_access_type: "search", n: 10, ...rest };

@@ -5,18 +5,18 @@ import type { InputRequest } from "./execution-event.ts";
 import { inputRequestOf, type ExecutionInfo, toInfo } from "./executions.ts";
 
 type OpenComm = Omit<Wire["comms"][number], "buffers"> & {
-  /** Of the `comm_open`. */
+  /** The buffers of its `comm_open`. */
   readonly buffers: readonly Uint8Array[];
 };
 
 export type Snapshot = Readonly<
   Omit<Wire, "execution" | "input_request" | "comms">
 > & {
-  /** What runs. */
+  /** The running execution. */
   readonly execution: ExecutionInfo | null;
-  /** What the kernel asks and nobody has answered. */
+  /** The open input request. */
   readonly input_request: InputRequest | null;
-  /** In the order in which they were opened. */
+  /** The open comms, in the order in which they were opened. */
   readonly comms: readonly OpenComm[];
 };
 

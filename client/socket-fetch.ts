@@ -1,4 +1,4 @@
-/** `fetch` through a Unix socket or a Windows pipe, as much of it as tRPC's HTTP link needs: text both ways, headers, an abort. */
+/** `fetch` through a Unix socket or a Windows pipe. It supports the parts of `fetch` that the client needs: text bodies, headers, an abort signal. */
 import { nodeModule } from "./node.ts";
 
 export type Fetch = (
@@ -14,7 +14,7 @@ export function socketFetch(socketPath: string): Fetch {
       const { pathname, search } = new URL(
         input instanceof Request ? input.url : input,
       );
-      const asked = request(
+      const outgoing = request(
         {
           socketPath,
           path: pathname + search,
@@ -22,24 +22,24 @@ export function socketFetch(socketPath: string): Fetch {
           headers: Object.fromEntries(new Headers(init.headers)),
           ...(signal && { signal }),
         },
-        (answer) => {
+        (response) => {
           const chunks: Buffer[] = [];
-          answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-          answer.on("error", reject);
-          answer.on("end", () => {
-            const status = answer.statusCode ?? 502;
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("error", reject);
+          response.on("end", () => {
+            const status = response.statusCode ?? 502;
             const empty = status === 204 || status === 304;
             resolve(
               new Response(empty ? null : Buffer.concat(chunks), {
                 status,
-                headers: headersOf(answer.headers),
+                headers: headersOf(response.headers),
               }),
             );
           });
         },
       );
-      asked.on("error", reject);
-      asked.end(typeof body === "string" ? body : undefined);
+      outgoing.on("error", reject);
+      outgoing.end(typeof body === "string" ? body : undefined);
     });
 }
 

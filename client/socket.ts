@@ -6,7 +6,19 @@
  * ends at once, not when its close handshake has timed out. `closed` is called
  * exactly once and last.
  */
-import type { RawSocket } from "./where.ts";
+
+/** The members of a WebSocket that the client uses: of the runtime's own, or of the package `ws`. */
+export interface RawSocket {
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+  /** Ends the connection without a close handshake; only some implementations have it. */
+  terminate?(): void;
+}
 
 export interface SocketHooks {
   /** Waits for the backoff, then begins to open. */
@@ -64,15 +76,15 @@ export class SocketAttempt {
 
   /** Called at intervals. Sends a ping after some silent checks, and ends the connection after some more. */
   check(): void {
-    if (this.#raw === undefined) return; // its turn has not come
+    if (this.#raw === undefined) return; // it waits for the backoff
     this.#silentChecks += 1;
     if (this.#silentChecks === PING_AFTER) this.send("PING");
-    if (this.#silentChecks >= DEAD_AFTER) this.drop("it fell silent");
+    if (this.#silentChecks >= DEAD_AFTER) this.drop("the server sent nothing");
   }
 
   /** Sends a ping now. Without an answer, the next check ends the connection. */
   verify(): void {
-    if (this.#raw === undefined) return; // its turn has not come
+    if (this.#raw === undefined) return; // it waits for the backoff
     this.#silentChecks = DEAD_AFTER - 1;
     this.send("PING");
   }
@@ -81,7 +93,7 @@ export class SocketAttempt {
     try {
       const raw = await this.#hooks.dial();
       if (this.#state !== CONNECTING) {
-        raw.onerror = () => {}; // closed before it was open: said to have failed, and nobody waits for it
+        raw.onerror = () => {}; // closing an unopened socket emits an error, which nothing here needs
         raw.close();
         return;
       }

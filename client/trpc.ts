@@ -1,9 +1,10 @@
 /**
- * The typed operations, as tRPC's own client has them: `trpc.sessions.get.query(input)`.
+ * The typed operations with the interface of tRPC's own client:
+ * `trpc.sessions.get.query(input)`.
  *
- * Written here because tRPC's client is several times the size, and because
- * its types ask for a TypeScript compiler beside them. Calls travel as tRPC
- * says, so that server and client may each be of the other make.
+ * It replaces tRPC's client, which is several times as large, and which needs the
+ * TypeScript compiler for its types. Calls follow tRPC's protocol, so this client
+ * works with tRPC's server, and tRPC's client with this server.
  */
 import type { TRPCClient } from "@trpc/client";
 import type { AppRouter } from "../contract/index.ts";
@@ -30,24 +31,26 @@ const METHODS = {
   subscribe: "subscription",
 } as const;
 
-/** Where libraries that build upon tRPC's client look for what is behind it. */
+/** The key by which libraries that build upon tRPC's client find the untyped client. */
 const UNTYPED = Symbol.for("trpc_untypedClient");
 
-/** `ask`: for one answer. What follows goes by the connection. */
+/** `callOnce` makes calls with one answer. Subscriptions use the connection. */
 export function typedClient(
   connection: Connection,
-  ask: (call: Call) => Promise<unknown>,
+  callOnce: (call: Call) => Promise<unknown>,
 ): TRPCClient<AppRouter> {
   const untyped = {
     runtime: {},
     query: (path: string, input: unknown, { signal }: Options = {}) =>
-      ask({ type: "query", path, input, signal }),
+      callOnce({ type: "query", path, input, signal }),
     mutation: (path: string, input: unknown, { signal }: Options = {}) =>
-      ask({ type: "mutation", path, input, signal }),
+      callOnce({ type: "mutation", path, input, signal }),
     subscription(path: string, input: unknown, options: SubscribeOptions = {}) {
       const { signal } = options;
       const call: Call = { type: "subscription", path, input, signal };
-      return Object.values(options).some((given) => typeof given === "function")
+      return Object.values(options).some(
+        (option) => typeof option === "function",
+      )
         ? { unsubscribe: subscribed(connection, call, options) }
         : events(connection, call);
     },
@@ -56,7 +59,7 @@ export function typedClient(
     new Proxy(() => {}, {
       get(_, name) {
         if (name === UNTYPED) return untyped;
-        // No promise, for whoever awaits it; and nothing that can be written down.
+        // So that `await` does not take it for a promise, nor `JSON.stringify` for a value.
         if (typeof name !== "string" || /^(then|toJSON)$/.test(name)) {
           return undefined;
         }

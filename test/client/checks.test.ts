@@ -1,11 +1,11 @@
-/** The checks that a page loads instead of zod say what the contract says. */
+/** The client's checks, which a page loads instead of zod, accept the same values as the contract. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as checks from "../../client/checks.ts";
 import { contents } from "../../contract/contents.ts";
 import { SessionEvent } from "../../contract/messages.ts";
 
-/** Of each kind one that holds, with all that may be there. */
+/** A valid event of each kind, with all optional members. */
 const examples: Readonly<Record<string, unknown>> = {
   status: { seq: 1, status: "idle", reason: null },
   exited: { seq: 1, exit_code: -1, signal: "SIGKILL", output: "" },
@@ -72,7 +72,7 @@ const examples: Readonly<Record<string, unknown>> = {
 };
 
 const bundle = { data: { "text/plain": "1" }, metadata: {} };
-const said: Readonly<Record<string, unknown>> = {
+const exampleContents: Readonly<Record<string, unknown>> = {
   status: { execution_state: "idle" },
   stream: { name: "stdout", text: "a" },
   display_data: { ...bundle, transient: { display_id: "a" } },
@@ -124,10 +124,10 @@ const said: Readonly<Record<string, unknown>> = {
   shutdown_reply: { status: "ok", restart: false },
 };
 
-/** JSON, as everything that comes. */
+/** JSON values of every type, as a server may send them. */
 const wrong = [null, 0, -1, 1.5, 2 ** 60, true, "", "x", [], [1], {}, { a: 1 }];
 
-/** The value, and each that differs from it in one place, at any depth. */
+/** The value, and all values that differ from it in one member, at any depth. */
 function* variants(value: unknown): Generator {
   yield value;
   yield* wrong;
@@ -146,7 +146,7 @@ function* variants(value: unknown): Generator {
   if (!Array.isArray(value)) yield { ...value, more: 1 };
 }
 
-/** What the type says is there with a default: a client hands out what came, so it has to have come. */
+/** Members for which the contract has a default. The client passes on what the server sent, so the server must send them. */
 const FILLED = ["signature_scheme", "transport"];
 
 function lacksFilled(value: unknown): boolean {
@@ -159,7 +159,7 @@ function lacksFilled(value: unknown): boolean {
 
 describe("an event", () => {
   it.each(SessionEvent.options.map((option) => option.shape.kind.value))(
-    "%s is taken where the contract takes it, and nowhere else",
+    "%s is accepted exactly if the contract accepts it",
     (kind) => {
       if (kind === "jupyter") {
         expect(Object.keys(checks.events)).not.toContain(kind);
@@ -187,10 +187,12 @@ describe("a message's content", () => {
   const types = Object.keys(contents) as (keyof typeof contents)[];
 
   it.each(types)(
-    "of %s is taken where the contract takes it, and nowhere else",
+    "of %s is accepted exactly if the contract accepts it",
     (type) => {
-      expect(contents[type].safeParse(said[type]).success).toBe(true);
-      for (const value of variants(said[type])) {
+      expect(contents[type].safeParse(exampleContents[type]).success).toBe(
+        true,
+      );
+      for (const value of variants(exampleContents[type])) {
         expect(checks.contents[type](value), JSON.stringify(value)).toBe(
           contents[type].safeParse(value).success,
         );
@@ -198,7 +200,7 @@ describe("a message's content", () => {
     },
   );
 
-  it.each(types)("of %s may be anything", (type) => {
+  it.each(types)("of %s is checked like the contract for any JSON", (type) => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         expect(checks.contents[type](value)).toBe(

@@ -36,7 +36,7 @@ describe("code", () => {
   });
   afterAll(() => session[Symbol.asyncDispose]());
 
-  it("is awaited for its outputs and its result", async () => {
+  it("resolves with its outputs and its result", async () => {
     const result = await session.execute("hello");
     expect(result).toMatchObject({
       status: "ok",
@@ -50,9 +50,9 @@ describe("code", () => {
     ]);
   });
 
-  it("is listened to in order", async () => {
-    const said = await collect(session.execute("hello"));
-    const types = said.map(({ type }) => type);
+  it("publishes its events in order", async () => {
+    const events = await collect(session.execute("hello"));
+    const types = events.map(({ type }) => type);
     expect(types.filter((type) => type !== "execute_reply")).toEqual([
       "running",
       "status",
@@ -62,20 +62,20 @@ describe("code", () => {
       "status",
       "ended",
     ]);
-    expect(said.at(-1)).toMatchObject({ state: "done", reason: null });
+    expect(events.at(-1)).toMatchObject({ state: "done", reason: null });
     expect(types).toContain("execute_reply");
-    const seqs = said.map(({ seq }) => seq);
+    const seqs = events.map(({ seq }) => seq);
     expect(seqs).toEqual([...seqs].sort((a, b) => a - b));
   });
 
-  it("may be awaited after it was listened to, but not listened to twice", async () => {
+  it("can be awaited after its events were read, but its events can be read only once", async () => {
     const execution = session.execute("hello");
     await collect(execution);
     expect((await execution).status).toBe("ok");
     await expect(collect(execution)).rejects.toThrow("once");
   });
 
-  it("that fails is an outcome", async () => {
+  it("that fails gives a result with an error", async () => {
     const result = await session.execute("error no such luck");
     expect(result.status).toBe("error");
     expect(result.error).toMatchObject({
@@ -92,7 +92,7 @@ describe("code", () => {
     expect(await waiting).toMatchObject({ status: "aborted", outputs: [] });
   });
 
-  it("runs in the order in which it was sent, each piece once", async () => {
+  it("runs in the order in which it was sent, and each execution runs once", async () => {
     const codes = Array.from({ length: 300 }, (_, at) => `number ${at}`);
     const all = codes.map((code) => session.execute(code));
     const counts: (number | null)[] = [];
@@ -105,7 +105,7 @@ describe("code", () => {
     expect(counts).toEqual(codes.map((_, at) => first + at));
   });
 
-  it("that is long may be sent with others that are: no frame is too large for the server", async () => {
+  it("that is long can be sent with other long code: no frame is too large for the server", async () => {
     const codes = Array.from({ length: 40 }, () => "x".repeat(2_000_000));
     const options = { collect: false, store_history: false };
     const all = codes.map((code) => session.execute(code, options));
@@ -113,44 +113,46 @@ describe("code", () => {
     expect(client.connection.state).toBe("open");
   });
 
-  it("that is more than the server takes is refused, and what was sent with it runs", async () => {
+  it("that is larger than the server accepts is refused, and code that was sent with it runs", async () => {
     const large = session.execute("x".repeat(70 * 1024 * 1024));
     const small = session.execute("small");
     await expect(large).rejects.toMatchObject({ reason: "too_large" });
     expect((await small).result).toEqual({ "text/plain": "small" });
   });
 
-  it("asks, and is answered", async () => {
+  it("requests input, and gets the answer", async () => {
     const execution = session.execute("input your name: ");
-    await expect(execution.answer("too early")).rejects.toThrow("not asked");
+    await expect(execution.answer("too early")).rejects.toThrow(
+      "no open input request",
+    );
     const prompts: string[] = [];
-    for await (const said of execution) {
-      if (said.type !== "input_request") continue;
-      prompts.push(said.prompt);
+    for await (const event of execution) {
+      if (event.type !== "input_request") continue;
+      prompts.push(event.prompt);
       await execution.answer("Ada");
     }
     expect(prompts).toEqual(["your name: "]);
     expect((await execution).result).toEqual({ "text/plain": "Ada" });
   });
 
-  it("is interrupted, and says so itself", async () => {
+  it("is interrupted, and its own result reports that", async () => {
     const execution = session.execute("sleep 60000");
-    for await (const said of execution) {
-      if (said.type === "execute_input") await execution.interrupt();
+    for await (const event of execution) {
+      if (event.type === "execute_input") await execution.interrupt();
     }
     expect((await execution).status).toBe("error");
   });
 
-  it("that waits its turn is stopped without harm to what runs", async () => {
+  it("that waits in the queue is cancelled, and the running code continues", async () => {
     const first = session.execute("input go on");
     const second = session.execute("sleep 60000");
-    for await (const said of second) {
-      if (said.type !== "queued") continue;
+    for await (const event of second) {
+      if (event.type !== "queued") continue;
       await second.interrupt();
       break;
     }
-    for await (const said of first) {
-      if (said.type === "input_request") await first.answer("yes");
+    for await (const event of first) {
+      if (event.type === "input_request") await first.answer("yes");
     }
     expect((await first).result).toEqual({ "text/plain": "yes" });
     expect(await second).toMatchObject({
@@ -164,8 +166,8 @@ describe("code", () => {
     const { signal } = controller;
     const execution = session.execute("sleep 60000", { signal });
     const listening = (async () => {
-      for await (const said of execution) {
-        if (said.type === "execute_input") controller.abort("enough");
+      for await (const event of execution) {
+        if (event.type === "execute_input") controller.abort("enough");
       }
     })();
     await expect(listening).rejects.toBe("enough");
@@ -179,17 +181,17 @@ describe("code", () => {
     }
   });
 
-  it("is not sent when its signal has aborted before", async () => {
+  it("is not sent if its signal was aborted before", async () => {
     const signal = AbortSignal.abort("no");
     const execution = session.execute("x", { signal });
     await expect(execution).rejects.toBe("no");
-    await session.execute("1"); // what was said before it has been taken by now
+    await session.execute("1"); // the server has accepted every earlier request by now
     const { executions } = await session.executions.list();
     const ids = executions.map(({ execution_id }) => execution_id);
     expect(ids).not.toContain(execution.execution_id);
   });
 
-  it("that has not been sent is cancelled", async () => {
+  it("that was not sent is cancelled", async () => {
     const another = client.session(session.session_id);
     const execution = another.execute("x");
     expect(await execution.cancel()).toBe(true);
@@ -202,7 +204,7 @@ describe("code", () => {
     expect(await sent.cancel()).toBe(false);
   });
 
-  it("shows what its displays became, and what was cleared is gone", async () => {
+  it("has the displays as they are at its end, and no cleared output", async () => {
     const shown = session.execute("display first");
     await shown;
     const { outputs } = await session.execute("clear");
@@ -213,8 +215,8 @@ describe("code", () => {
   });
 
   it("carries buffers as bytes", async () => {
-    const said = await collect(session.execute("buffers"));
-    const display = said.find(({ type }) => type === "display_data");
+    const events = await collect(session.execute("buffers"));
+    const display = events.find(({ type }) => type === "display_data");
     expect(display?.type === "display_data" && display.message.buffers).toEqual(
       [
         new Uint8Array([0, 1, 2, 255]),
@@ -224,13 +226,13 @@ describe("code", () => {
     );
   });
 
-  it("that floods is heard to the last line by a listener that takes its time", async () => {
+  it("that floods is read to the last line by a slow reader", async () => {
     const execution = session.execute(`flood 30000`, { collect: false });
     let next = 1;
-    for await (const said of execution) {
-      if (said.type !== "stream") continue;
-      if (next === 1) await execution; // everything has been said before we go on
-      for (const line of said.text.trimEnd().split("\n")) {
+    for await (const event of execution) {
+      if (event.type !== "stream") continue;
+      if (next === 1) await execution; // all events were published before the reader continues
+      for (const line of event.text.trimEnd().split("\n")) {
         expect(Number(line)).toBe(next);
         next += 1;
       }
@@ -247,7 +249,7 @@ describe("requests", () => {
   });
   afterAll(() => session[Symbol.asyncDispose]());
 
-  it("completion counts as JavaScript does", async () => {
+  it("completion uses JavaScript's string indices", async () => {
     const code = "😀 so\u{1f600} flo";
     expect(await session.complete(code)).toMatchObject({
       matches: ["flood"],
@@ -261,7 +263,7 @@ describe("requests", () => {
     });
   });
 
-  it("inspection, completeness, and whatever else a kernel answers", async () => {
+  it("inspection, completeness and any other request get their replies", async () => {
     expect(await session.inspect("flood")).toMatchObject({ found: true });
     expect(await session.isComplete("x \\")).toMatchObject({
       status: "incomplete",
@@ -273,13 +275,13 @@ describe("requests", () => {
     expect(own.content).toMatchObject({ echo: { a: 1 } });
   });
 
-  it("what the kernel does not answer in time is an error that says so", async () => {
+  it("a request that the kernel does not answer in time rejects with no_answer", async () => {
     const running = session.execute("input wait");
     await expect(
       session.request("kernel_info_request", {}, { timeout_ms: 100 }),
     ).rejects.toMatchObject({ reason: "no_answer" });
-    for await (const said of running) {
-      if (said.type === "input_request") await running.answer("");
+    for await (const event of running) {
+      if (event.type === "input_request") await running.answer("");
     }
   });
 
@@ -294,14 +296,14 @@ describe("requests", () => {
     }
   });
 
-  it("comms are given up by their signals, whatever is waited for", async () => {
+  it("every call of a comm rejects with the reason of its signal", async () => {
     await using comm = await session.comms.open("widget");
     const controller = new AbortController();
     const { signal } = controller;
-    const heard = comm.messages({ signal }).next();
+    const received = comm.messages({ signal }).next();
     const opened = session.comms.opened({ signal }).next();
     setTimeout(() => controller.abort("enough"), 50);
-    await expect(heard).rejects.toBe("enough");
+    await expect(received).rejects.toBe("enough");
     await expect(opened).rejects.toBe("enough");
     for (const one of [
       session.comms.open("widget", {}, { signal }),
@@ -311,14 +313,14 @@ describe("requests", () => {
     ]) {
       await expect(one).rejects.toBe("enough");
     }
-    await comm.send("y"); // it is as open as before
+    await comm.send("y"); // the comm is still open
     for await (const message of comm) {
       expect(message.content.data).toBe("y");
       break;
     }
   });
 
-  it("comms that the kernel opens are heard of", async () => {
+  it("comms that the kernel opens are reported", async () => {
     const comms = session.comms.opened();
     const next = comms.next();
     await session.execute("comm a-target");
@@ -332,7 +334,7 @@ describe("requests", () => {
 });
 
 describe("a session", () => {
-  it("ends with its handle when it was started by it", async () => {
+  it("ends with the handle that started it", async () => {
     let id: string;
     {
       await using session = await client.start("echo");
@@ -344,7 +346,7 @@ describe("a session", () => {
     });
   });
 
-  it("that was found stays when its handle goes", async () => {
+  it("that existed before stays when its handle is disposed of", async () => {
     await using session = await client.start("echo");
     {
       await using another = client.session(session.session_id);
@@ -353,7 +355,7 @@ describe("a session", () => {
     expect((await session.execute("y")).status).toBe("ok");
   });
 
-  it("tells everything it says, from the beginning, to whoever asks", async () => {
+  it("sends all its events, from the beginning, to every reader", async () => {
     await using session = await client.start("echo");
     await session.execute("hello");
     const events: SessionEvent[] = [];
@@ -382,35 +384,35 @@ describe("a session", () => {
     expect(kinds).toContain("exited");
   });
 
-  it("whose kernel dies says so to whoever waits", async () => {
+  it("whose kernel dies rejects every pending call", async () => {
     await using session = await client.start("echo");
     const running = session.execute("sleep 60000");
-    const asked = session.request("kernel_info_request");
-    const asking = expect(asked).rejects.toMatchObject({
+    const reply = session.request("kernel_info_request");
+    const rejected = expect(reply).rejects.toMatchObject({
       reason: "kernel_exited",
     });
     const listening = (async () => {
-      for await (const said of running) {
-        if (said.type === "execute_input") await session.kill();
+      for await (const event of running) {
+        if (event.type === "execute_input") await session.kill();
       }
     })();
     await expect(listening).rejects.toMatchObject({ reason: "kernel_exited" });
     await expect(running).rejects.toThrow("SIGKILL");
-    await asking;
+    await rejected;
   });
 
-  it("whose kernel dies of the code at once says so, too", async () => {
+  it("whose kernel dies at once from the code rejects the execution", async () => {
     await using session = await client.start("crash-on-execute");
     await expect(session.execute("x")).rejects.toMatchObject({
       reason: "kernel_exited",
     });
   });
 
-  it("runs code again after a restart, and what ran before is told", async () => {
+  it("runs code after a restart, and reports the end of earlier executions", async () => {
     await using session = await client.start("echo");
     const running = session.execute("sleep 60000");
     const waiting = session.execute("x");
-    for await (const said of waiting) if (said.type === "queued") break;
+    for await (const event of waiting) if (event.type === "queued") break;
     await session.restart();
     await expect(running).rejects.toMatchObject({ reason: "kernel_exited" });
     expect((await waiting).status).toBe("aborted");
@@ -420,7 +422,7 @@ describe("a session", () => {
     });
   });
 
-  it("that does not start is not left behind, and says what it printed", async () => {
+  it("that does not start is deleted, and the error has the output of its kernel", async () => {
     const before = await client.sessions.list();
     const failed = await client
       .start("stillborn")
@@ -431,11 +433,12 @@ describe("a session", () => {
     expect(await client.sessions.list()).toHaveLength(before.length);
   });
 
-  it("detached from, tells whoever waits", async () => {
+  it("rejects pending executions when the handle detaches", async () => {
     await using session = await client.start("echo");
     const handle = client.session(session.session_id);
     const running = handle.execute("input wait");
-    for await (const said of running) if (said.type === "input_request") break;
+    for await (const event of running)
+      if (event.type === "input_request") break;
     handle.detach();
     await expect(running).rejects.toMatchObject({ reason: "no_answer" });
     await session.interrupt();
@@ -443,21 +446,21 @@ describe("a session", () => {
 });
 
 describe("much output at once", needsIpykernel, () => {
-  it("arrives whole, and what comes after it too", async () => {
+  it("arrives whole, and so does later output", async () => {
     await using session = await client.start("python3");
     const printing = session.execute("print('a' * 106_000_000)", {
       collect: false,
     });
     let length = 0;
-    for await (const said of printing) {
-      if (said.type === "stream") length += said.text.length;
+    for await (const event of printing) {
+      if (event.type === "stream") length += event.text.length;
     }
     expect(length).toBe(106_000_001);
     const { result } = await session.execute("6 * 7");
     expect(result?.["text/plain"]).toBe("42");
   }, 120_000);
 
-  it("is kept as far as it fits, with the result and what is missing", async () => {
+  it("is kept up to the limit, with the result and the size of the missing part", async () => {
     await using session = await client.start("python3");
     const code = "print('a' * 106_000_000)\n6 * 7";
     const { outputs, result, is_clipped, clipped } =
@@ -474,7 +477,7 @@ describe("much output at once", needsIpykernel, () => {
 });
 
 describe("a server", () => {
-  it("says what it has", async () => {
+  it("lists its kernelspecs and reports its version", async () => {
     const { kernelspecs } = await client.kernelspecs();
     expect(kernelspecs.map(({ name }) => name)).toContain("echo");
     const { version } = JSON.parse(
@@ -516,13 +519,13 @@ describe("a server", () => {
       wrong.session("x").send({ msg_type: "x", content: {} }),
     ).rejects.toMatchObject({ reason: "unauthorized" });
     expect(wrong.connection.state).toBe("closed");
-    await expect(wrong.trpc.sessions.send.mutate(letter)).rejects.toThrow(
+    await expect(wrong.trpc.sessions.send.mutate(message)).rejects.toThrow(
       "token",
     );
     wrong.close();
   });
 
-  it("is not waited for when nobody wants to any more", async () => {
+  it("rejects calls with the reason of their signals", async () => {
     const before = await client.sessions.list();
     const controller = new AbortController();
     const { signal } = controller;
@@ -542,11 +545,11 @@ describe("a server", () => {
     await expect(client.status(aborted)).rejects.toBe("no");
   });
 
-  it("is asked nothing any more by a client that was closed", async () => {
+  it("gets no request from a closed client", async () => {
     const closed = await clientOf(opened.server);
     const handle = closed.session("s");
     closed.close();
-    const asked = [
+    const calls = [
       () => closed.status(),
       () => closed.kernelspecs(),
       () => closed.sessions.list(),
@@ -560,13 +563,15 @@ describe("a server", () => {
       () => handle.events().next(),
       () => handle.executions.list(),
     ];
-    for (const ask of asked) {
-      await expect(ask(), String(ask)).rejects.toThrow("The client was closed");
+    for (const call of calls) {
+      await expect(call(), String(call)).rejects.toThrow(
+        "The client was closed",
+      );
     }
     await expect(closed.status()).rejects.toBeInstanceOf(ConnectionError);
   });
 
-  it("that is not there is waited for, but not for ever", async () => {
+  it("that does not exist is awaited until the timeout", async () => {
     await using proxy = await cuttable("http://127.0.0.1:1");
     const { url } = proxy;
     await proxy[Symbol.asyncDispose]();
@@ -578,8 +583,8 @@ describe("a server", () => {
     );
   });
 
-  it("that is not there is noticed by a WebSocket that never says it is closed", async () => {
-    class Mute {
+  it("that does not exist is noticed even if the WebSocket never emits close", async () => {
+    class NeverClosing {
       readyState = 0;
       onerror: ((error: { message: string }) => void) | undefined;
       constructor() {
@@ -589,41 +594,45 @@ describe("a server", () => {
       close() {}
     }
     const url = "http://127.0.0.1:1";
-    const failed = connect({ url, WebSocket: Mute as never, timeout_ms: 300 });
-    await expect(failed).rejects.toThrow("could not be asked");
+    const failed = connect({
+      url,
+      WebSocket: NeverClosing as never,
+      timeout_ms: 300,
+    });
+    await expect(failed).rejects.toThrow("request to the server failed");
   });
 
-  it("has every operation as tRPC's own client has it", async () => {
+  it("has every operation with the interface of tRPC's own client", async () => {
     const session = await client.sessions.create({ kernel_name: "echo" });
     const { session_id } = session;
-    const asked = { session_id, lastEventId: "0" };
-    const told: unknown[] = [];
+    const input = { session_id, lastEventId: "0" };
+    const seen: unknown[] = [];
     const started = new Promise<void>((resolve) => {
-      const following = client.trpc.sessions.events.subscribe(asked, {
-        onStarted: () => told.push("started"),
-        onConnectionStateChange: ({ state }) => told.push(state),
+      const following = client.trpc.sessions.events.subscribe(input, {
+        onStarted: () => seen.push("started"),
+        onConnectionStateChange: ({ state }) => seen.push(state),
         onData: ({ data }) => {
           if (data.kind !== "status") return;
-          told.push(data.status);
+          seen.push(data.status);
           following.unsubscribe();
           resolve();
         },
-        onComplete: () => told.push("complete"),
-        onError: (error) => told.push(error),
+        onComplete: () => seen.push("complete"),
+        onError: (error) => seen.push(error),
       });
     });
     await session.start();
     await started;
-    expect(told).toEqual(["pending", "started", "starting"]);
+    expect(seen).toEqual(["pending", "started", "starting"]);
 
-    const said: string[] = [];
-    for await (const { data } of client.trpc.sessions.events.subscribe(asked)) {
-      said.push(data.kind === "status" ? data.status : data.kind);
-      if (said.includes("idle")) break;
+    const events: string[] = [];
+    for await (const { data } of client.trpc.sessions.events.subscribe(input)) {
+      events.push(data.kind === "status" ? data.status : data.kind);
+      if (events.includes("idle")) break;
     }
-    expect(said).toContain("starting");
+    expect(events).toContain("starting");
 
-    // A library that builds upon tRPC's client finds what is behind this one.
+    // A library that builds upon tRPC's client finds the untyped client.
     const untyped = getUntypedClient(client.trpc);
     expect(await untyped.query("sessions.get", { session_id })).toMatchObject({
       session_id,
@@ -631,32 +640,32 @@ describe("a server", () => {
     await session[Symbol.asyncDispose]();
   });
 
-  it("says what is wrong with a call as tRPC's own client does", async () => {
-    const asked = { session_id: "none" };
+  it("rejects a failed call as tRPC's own client does", async () => {
+    const input = { session_id: "none" };
     const failed = {
       name: "TRPCClientError",
       data: { code: "NOT_FOUND", failure: { reason: "session_not_found" } },
     };
     const { sessions } = client.trpc;
-    await expect(sessions.get.query(asked)).rejects.toMatchObject(failed);
+    await expect(sessions.get.query(input)).rejects.toMatchObject(failed);
     const error = new Promise<unknown>((onError) =>
-      sessions.events.subscribe(asked, { onError }),
+      sessions.events.subscribe(input, { onError }),
     );
     expect(await error).toMatchObject(failed);
-    const listening = sessions.events.subscribe(asked).next();
+    const listening = sessions.events.subscribe(input).next();
     await expect(listening).rejects.toMatchObject(failed);
   });
 
-  it("is not asked what nobody wants to know any more", async () => {
+  it("gets no call whose signal was aborted before", async () => {
     const reason = new Error("changed my mind");
     const { sessions } = client.trpc;
-    const asked = { session_id: "none" };
-    const query = sessions.get.query(asked, {
+    const input = { session_id: "none" };
+    const query = sessions.get.query(input, {
       signal: AbortSignal.abort(reason),
     });
     await expect(query).rejects.toMatchObject({ cause: reason });
     const ended = new Promise<void>((onComplete) =>
-      sessions.events.subscribe(asked, {
+      sessions.events.subscribe(input, {
         onComplete,
         signal: AbortSignal.abort(reason),
       }),
@@ -673,7 +682,7 @@ describe("a server", () => {
     expect(JSON.stringify(another)).not.toContain(token);
   });
 
-  it("is found by the file that it wrote about itself", async () => {
+  it("is found by its connection file", async () => {
     const connectionFile = join(opened.folder, "connection.json");
     await writeFile(
       connectionFile,
@@ -686,7 +695,7 @@ describe("a server", () => {
     expect(await another.sessions.list()).toBeDefined();
   });
 
-  it("is found by what `kallichore serve --json` printed", async () => {
+  it("is found by the output of `kallichore serve --json`", async () => {
     const connectionFile = join(opened.folder, "printed.json");
     const { token } = opened.server;
     const printed = { url: urlOf(opened.server), token };
@@ -695,7 +704,7 @@ describe("a server", () => {
     expect(await another.sessions.list()).toBeDefined();
   });
 
-  it("that is not said, or not by anything that is there, is an error that says so", async () => {
+  it("whose address is missing or not valid is an error that says what to give", async () => {
     const connectionFile = join(opened.folder, "nowhere.json");
     const missing = connect({ connectionFile });
     await expect(missing).rejects.toThrow("--connection-file");
@@ -706,7 +715,7 @@ describe("a server", () => {
     await expect(wrong).rejects.not.toThrow("secret");
   });
 
-  it("is not waited for when the signal says so", async () => {
+  it("is not awaited after the signal has aborted", async () => {
     const controller = new AbortController();
     const { signal } = controller;
     const waiting = connect({ url: "http://127.0.0.1:9", signal });
@@ -716,7 +725,7 @@ describe("a server", () => {
     await expect(connect(never)).rejects.toBe("enough");
   });
 
-  it("serves a client that has only what browsers have", async () => {
+  it("serves a client that uses only features of browsers", async () => {
     const { WebSocket } = await import("ws");
     const { token } = opened.server;
     await using another = await connect({
@@ -728,12 +737,13 @@ describe("a server", () => {
     expect((await session.execute("x")).status).toBe("ok");
   });
 
-  it("closed, fails what waits and refuses what comes", async () => {
+  it("rejects pending and new calls of a client that was closed", async () => {
     await using session = await client.start("echo");
     const another = await clientOf(opened.server);
     const handle = another.session(session.session_id);
     const running = handle.execute("input wait");
-    for await (const said of running) if (said.type === "input_request") break;
+    for await (const event of running)
+      if (event.type === "input_request") break;
     another.close();
     await expect(running).rejects.toBeInstanceOf(ConnectionError);
     await expect(handle.execute("x")).rejects.toBeInstanceOf(ConnectionError);
@@ -744,7 +754,7 @@ describe("a server", () => {
   });
 });
 
-it("a Unix socket is as good as an address", async () => {
+it("a client can connect to a Unix socket", async () => {
   await using own = await open({ onSocket: true });
   await using another = await connect({
     socketPath: own.socketPath,
@@ -784,7 +794,7 @@ describe("Python", needsIpykernel, () => {
     expect(failed.error?.ename).toBe("ZeroDivisionError");
   });
 
-  it("updates a display in what is awaited", async () => {
+  it("updates a display in the awaited outputs", async () => {
     await using session = await client.start("python3");
     const { outputs } = await session.execute(`
 from IPython.display import display
@@ -794,7 +804,7 @@ handle.update("after")`);
   });
 });
 
-const letter = {
+const message = {
   session_id: "x",
   channel: "shell" as const,
   header: { msg_id: "1", msg_type: "x_request" },

@@ -1,4 +1,4 @@
-/** What a client's user sees when the line to the server is cut: nothing, but a state. */
+/** Lost connections: the program notices only a change of the connection's state. */
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import {
   connect,
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => opened[Symbol.asyncDispose]());
 
-/** A client behind a line that can be cut, and a session that it uses. */
+/** A client behind a proxy that can cut its connections, and a session that it uses. */
 async function behindProxy() {
   const { server } = opened;
   const proxy = await cuttable(urlOf(server));
@@ -27,7 +27,7 @@ async function behindProxy() {
     proxy,
     client,
     session: client.session(session.session_id),
-    /** The same session, on a line that is never cut. */
+    /** The same session, on a connection that is never cut. */
     direct: session,
     async [Symbol.asyncDispose]() {
       client.close();
@@ -38,15 +38,15 @@ async function behindProxy() {
   };
 }
 
-it("everything is heard once and in order, however often the line is cut", async () => {
+it("all events arrive once and in order, however often the connection is cut", async () => {
   await using world = await behindProxy();
   const { proxy, session } = world;
   const flood = 6_000;
   const execution = session.execute(`flood ${flood}`, { collect: false });
   let next = 1;
-  for await (const said of execution) {
-    if (said.type !== "stream") continue;
-    for (const line of said.text.trimEnd().split("\n")) {
+  for await (const event of execution) {
+    if (event.type !== "stream") continue;
+    for (const line of event.text.trimEnd().split("\n")) {
       expect(Number(line)).toBe(next);
       if (next % 700 === 0) proxy.cut();
       next += 1;
@@ -56,7 +56,7 @@ it("everything is heard once and in order, however often the line is cut", async
   expect((await execution).status).toBe("ok");
 });
 
-it("events number on through a lost line, without a gap", async () => {
+it("the numbers of events continue without a gap after a lost connection", async () => {
   await using world = await behindProxy();
   const { proxy, session, direct } = world;
   const running = direct.execute("flood 2000");
@@ -70,7 +70,7 @@ it("events number on through a lost line, without a gap", async () => {
   expect((await running).status).toBe("ok");
 });
 
-it("what is sent while the line is down waits, and reaches the kernel once and in order", async () => {
+it("messages that are sent while the connection is down reach the kernel later, once and in order", async () => {
   await using world = await behindProxy();
   const { proxy, client, session, direct } = world;
   await session.execute("warm");
@@ -92,7 +92,7 @@ it("what is sent while the line is down waits, and reaches the kernel once and i
   expect(inputs).toEqual(waiting.map(({ code }) => code));
 });
 
-it("what is cut while it is being sent reaches the kernel once and in order", async () => {
+it("messages whose connection is cut during the sending reach the kernel once and in order", async () => {
   await using world = await behindProxy();
   const { proxy, session, direct } = world;
   await session.execute("warm");
@@ -120,20 +120,20 @@ it("what is cut while it is being sent reaches the kernel once and in order", as
   expect(inputs).toEqual(sent.map(({ code }) => code));
 });
 
-it("a handle that was made while the line is down waits for it", async () => {
+it("a handle that was made while the connection is down waits for it", async () => {
   await using world = await behindProxy();
   const { proxy, client, direct } = world;
   proxy.down();
   await become(client.connection, "waiting");
   const handle = client.session(direct.session_id);
   const execution = handle.execute("x");
-  const asked = handle.complete("flo");
+  const completions = handle.complete("flo");
   proxy.up();
   expect((await execution).status).toBe("ok");
-  expect((await asked).matches).toEqual(["flood"]);
+  expect((await completions).matches).toEqual(["flood"]);
 });
 
-it("many readers of one client come back together", async () => {
+it("many readers of one client continue after a reconnection", async () => {
   await using world = await behindProxy();
   const { proxy, session } = world;
   const readers = Array.from({ length: 150 }, () =>
@@ -152,7 +152,7 @@ it("many readers of one client come back together", async () => {
   );
 });
 
-it("its state is told as it changes", async () => {
+it("the connection reports each change of its state", async () => {
   await using world = await behindProxy();
   const { proxy, client } = world;
   const states: ConnectionState[] = [];
@@ -176,7 +176,7 @@ it("its state is told as it changes", async () => {
   expect(states.at(-1)).toBe("closed");
 });
 
-it("a server that ends and comes back with another token closes the client, and says why", async () => {
+it("a server that is restarted with another token closes the client with the reason", async () => {
   await using world = await behindProxy();
   const { proxy, client } = world;
   await using another = await open({ token: "another token" });
@@ -187,11 +187,11 @@ it("a server that ends and comes back with another token closes the client, and 
   expect(client.connection.error).toMatchObject({ reason: "unauthorized" });
 });
 
-it("a session that is gone when the line comes back rejects who waits for it", async () => {
+it("pending executions reject if the session is gone after a reconnection", async () => {
   await using world = await behindProxy();
   const { proxy, client, session, direct } = world;
   const running = session.execute("input wait");
-  for await (const said of running) if (said.type === "input_request") break;
+  for await (const event of running) if (event.type === "input_request") break;
   proxy.down();
   await become(client.connection, "waiting");
   await direct.kill();
@@ -203,7 +203,7 @@ it("a session that is gone when the line comes back rejects who waits for it", a
   await expect(running).rejects.toMatchObject({ reason: "session_not_found" });
 });
 
-it("a machine that wakes up asks at once whether the line still carries, and else connects anew", async () => {
+it("after the machine has slept, the client checks the connection at once, and reconnects if it is dead", async () => {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"] });
   try {
     await using world = await behindProxy();
@@ -244,7 +244,7 @@ it.each([
   }
 });
 
-it("a line that carries nothing any more is given up", async () => {
+it("a connection without any data is closed", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   try {
     await using world = await behindProxy();
@@ -253,7 +253,7 @@ it("a line that carries nothing any more is given up", async () => {
     proxy.stall();
     vi.advanceTimersByTime(30_000);
     expect(client.connection.state).toBe("waiting");
-    expect(client.connection.error?.message).toContain("silent");
+    expect(client.connection.error?.message).toContain("sent nothing");
     await become(client.connection, "open");
     expect((await session.execute("again")).status).toBe("ok");
   } finally {
@@ -261,14 +261,14 @@ it("a line that carries nothing any more is given up", async () => {
   }
 });
 
-it("a line that is only quiet stays", async () => {
+it("a connection that only transports pings stays open", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   try {
     await using world = await behindProxy();
     const { client, session } = world;
     for (let round = 0; round < 3; round += 1) {
       vi.advanceTimersByTime(25_000);
-      await session.execute("a sign of life, behind the answer to ours");
+      await session.execute("data after the answer to our ping");
       expect(client.connection.state).toBe("open");
     }
   } finally {
@@ -276,7 +276,7 @@ it("a line that is only quiet stays", async () => {
   }
 });
 
-it("what is no longer kept is said to be missing", async () => {
+it("events that are no longer kept are a gap", async () => {
   await using small = await open({
     limits: { journal_memory_bytes: 20_000, journal_disk_bytes: 0 },
   });
@@ -299,12 +299,12 @@ it("what is no longer kept is said to be missing", async () => {
 
 async function become(
   connection: AsyncIterable<ConnectionState>,
-  wanted: ConnectionState,
+  expected: ConnectionState,
 ): Promise<void> {
   for await (const state of connection) {
-    if (state === wanted) return;
+    if (state === expected) return;
   }
-  throw new Error(`The connection was closed before it was ${wanted}`);
+  throw new Error(`The connection was closed before its state was ${expected}`);
 }
 
 function inputOf(event: SessionEvent): string | undefined {

@@ -1,4 +1,4 @@
-/** A display that is changed on behalf of other code, while the code that showed it still runs. */
+/** A display that other code updates while the code that published it still runs. */
 import { expect, it, onTestFinished } from "vitest";
 import { connect } from "../../client/index.ts";
 import {
@@ -10,7 +10,7 @@ import {
 } from "../../testing/index.ts";
 import { openServerOf, TOKEN } from "../harness.ts";
 
-it("outputs show what others made of a display before its code ended", async () => {
+it("outputs have the update of a display by other code before its own code ended", async () => {
   let change = () => {};
   const isToChange = new Promise<void>((resolve) => (change = resolve));
   const kernel = mockKernel({
@@ -28,8 +28,8 @@ it("outputs show what others made of a display before its code ended", async () 
   await using session = await client.start("kernel");
   await session.execute("thread");
   const showing = session.execute("show");
-  for await (const said of showing) {
-    if (said.type !== "input_request") continue;
+  for await (const { type } of showing) {
+    if (type !== "input_request") continue;
     change();
     for await (const event of session.events({ after: 0 })) {
       if (event.kind !== "jupyter") continue;

@@ -78,8 +78,8 @@ it("the examples run", { ...needsIpykernel, timeout: 120_000 }, async () => {
       token,
     });
     for (const [line, promised] of promisesIn(code).entries()) {
-      const said = logged?.map((words) => words.map(shown).join(" ")) ?? [];
-      expect.soft(said, `${title}, comment ${line + 1}`).toContain(promised);
+      const printed = logged?.map((words) => words.map(shown).join(" ")) ?? [];
+      expect.soft(printed, `${title}, comment ${line + 1}`).toContain(promised);
     }
   }
 });
@@ -94,7 +94,7 @@ function* examplesIn(text: string): Generator<Example> {
   }
 }
 
-/** One function each, with what the page says is there. */
+/** A module with one function for each example. The function gets the variables that the page assumes. */
 function moduleOf(all: readonly Example[]): string {
   const client = JSON.stringify(join(root, "client/index.ts"));
   const imports = new Set<string>();
@@ -125,12 +125,12 @@ ${functions.join(",\n")}
 `;
 }
 
-/** What the comment behind a \`console.log\` says that it prints, where that is all that it says. */
+/** The output that the comment after a `console.log` promises, if the comment is only that output. */
 function promisesIn(code: string): string[] {
   return [...code.matchAll(/console\.log\(.*\); \/\/ ([^:;\n]+)/g)]
-    .map(([, said = ""]) => said)
-    .filter((said) => !/[ ,]/.test(said))
-    .map((said) => said.replace(/^"|"$/g, ""));
+    .map(([, comment = ""]) => comment)
+    .filter((comment) => !/[ ,]/.test(comment))
+    .map((comment) => comment.replace(/^"|"$/g, ""));
 }
 
 function shown(word: unknown): string {

@@ -1,4 +1,4 @@
-/** Executions as things: begun by one client, found by another, against a real server and real kernels. */
+/** Executions that one client begins and another finds, against a real server and real kernels. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type Client,
@@ -17,7 +17,7 @@ type Opened = Awaited<ReturnType<typeof open>>;
 
 let opened: Opened;
 let client: Client;
-/** Another process, or a page that was loaded again. */
+/** Stands for another process, or for a page that was loaded again. */
 let other: Client;
 beforeAll(async () => {
   opened = await open();
@@ -30,7 +30,7 @@ afterAll(async () => {
   await opened[Symbol.asyncDispose]();
 });
 
-/** A session with `kernel`, and the same as the other client sees it. */
+/** A session with `kernel`: a handle of each client. */
 async function shared(kernel = "echo") {
   const session = await client.start(kernel);
   const seen = other.session(session.session_id);
@@ -44,8 +44,8 @@ async function shared(kernel = "echo") {
   };
 }
 
-describe("code that is begun", () => {
-  it("is interrupted when its time is up, and says so", async () => {
+describe("code that a client runs", () => {
+  it("is interrupted after its deadline, and its result reports that", async () => {
     await using world = await shared();
     const { session } = world;
     const late = session.execute("sleep 60000", { deadline_ms: 200 });
@@ -63,36 +63,41 @@ describe("code that is begun", () => {
       "6 * 7",
       needsIpykernel,
     ],
-  ] as const)("on %s, what is executed at once", (kernel, long, next, need) => {
-    it.each([
-      ["its signal aborted", "abort"],
-      ["it was interrupted", "execution"],
-      ["the session was interrupted", "session"],
-    ])("after %s runs", { ...need, timeout: 60_000 }, async (_, how) => {
-      await using world = await shared(kernel);
-      const { session } = world;
-      for (let round = 0; round < 4; round += 1) {
-        const left = new AbortController();
-        const running = session.execute(long, { signal: left.signal });
-        const ended = Promise.resolve(running).catch((error: unknown) => error);
-        for await (const said of running) {
-          if (said.type === "execute_input") break;
+  ] as const)(
+    "on %s, code that is executed at once",
+    (kernel, long, next, need) => {
+      it.each([
+        ["its signal aborted", "abort"],
+        ["it was interrupted", "execution"],
+        ["the session was interrupted", "session"],
+      ])("after %s runs", { ...need, timeout: 60_000 }, async (_, how) => {
+        await using world = await shared(kernel);
+        const { session } = world;
+        for (let round = 0; round < 4; round += 1) {
+          const left = new AbortController();
+          const running = session.execute(long, { signal: left.signal });
+          const ended = Promise.resolve(running).catch(
+            (error: unknown) => error,
+          );
+          for await (const event of running) {
+            if (event.type === "execute_input") break;
+          }
+          let interrupted: Promise<void> | undefined;
+          if (how === "abort") left.abort();
+          if (how === "execution") interrupted = running.interrupt();
+          if (how === "session") interrupted = session.interrupt();
+          const after = [session.execute(next), session.execute(next)];
+          for (const { status, reason } of await Promise.all(after)) {
+            expect({ status, reason }).toEqual({ status: "ok", reason: null });
+          }
+          await interrupted;
+          await ended;
         }
-        let interrupted: Promise<void> | undefined;
-        if (how === "abort") left.abort();
-        if (how === "execution") interrupted = running.interrupt();
-        if (how === "session") interrupted = session.interrupt();
-        const after = [session.execute(next), session.execute(next)];
-        for (const { status, reason } of await Promise.all(after)) {
-          expect({ status, reason }).toEqual({ status: "ok", reason: null });
-        }
-        await interrupted;
-        await ended;
-      }
-    });
-  });
+      });
+    },
+  );
 
-  it("leaves the queue when its time is up while it waits", async () => {
+  it("leaves the queue at its deadline", async () => {
     await using world = await shared();
     const { session } = world;
     const first = session.execute("input go on");
@@ -105,7 +110,7 @@ describe("code that is begun", () => {
     expect((await first).status).toBe("ok");
   });
 
-  it("is taken out of the server's queue, and never runs", async () => {
+  it("that is cancelled leaves the server's queue, and never runs", async () => {
     await using world = await shared();
     const { session } = world;
     const first = session.execute("input go on");
@@ -124,14 +129,14 @@ describe("code that is begun", () => {
     expect((await second.info()).started_at).toBeNull();
   });
 
-  it("is interrupted alone: what waits behind it goes on", async () => {
+  it("is interrupted alone: later executions run", async () => {
     await using world = await shared();
     const { session } = world;
     const first = session.execute("sleep 60000", { stop_on_error: false });
     const second = session.execute("input go on");
-    for await (const said of second) {
-      if (said.type === "queued") await first.interrupt();
-      if (said.type === "input_request") await second.answer("yes");
+    for await (const event of second) {
+      if (event.type === "queued") await first.interrupt();
+      if (event.type === "input_request") await second.answer("yes");
     }
     expect(await first).toMatchObject({ status: "error", reason: "interrupt" });
     expect((await second).result).toEqual({ "text/plain": "yes" });
@@ -139,7 +144,7 @@ describe("code that is begun", () => {
     await second.interrupt();
   });
 
-  it("that never ran says why", async () => {
+  it("that never ran has the reason", async () => {
     await using world = await shared();
     const { session } = world;
     const failing = session.execute("error");
@@ -151,7 +156,7 @@ describe("code that is begun", () => {
     });
   });
 
-  it("under an id of its own runs once, whoever repeats it", async () => {
+  it("with an id that the program chose runs once, whichever client repeats it", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const execution_id = "cell-3-run-1";
@@ -159,10 +164,10 @@ describe("code that is begun", () => {
     await until(first, "input_request");
     const again = seen.execute("input go on", { execution_id });
     expect(again.execution_id).toBe(execution_id);
-    const heard = collect(again);
+    const received = collect(again);
     await first.answer("yes");
     expect(await again).toEqual(await first);
-    expect((await heard).map(({ type }) => type)).toContain("input_request");
+    expect((await received).map(({ type }) => type)).toContain("input_request");
     const { executions } = await session.executions.list();
     expect(executions).toHaveLength(1);
     const late = seen.execute("input go on", { execution_id });
@@ -175,12 +180,12 @@ describe("code that is begun", () => {
     expect(one?.execution_count).toBe(2);
   });
 
-  it("ends also where the kernel forgets to say so", async () => {
+  it("ends even if the kernel never sends its idle status", async () => {
     await using world = await shared("forgetful");
     const { session } = world;
     const execution = session.execute("hello");
-    const said = await collect(execution);
-    expect(said.slice(-2).map(({ type }) => type)).toEqual([
+    const events = await collect(execution);
+    expect(events.slice(-2).map(({ type }) => type)).toEqual([
       "execute_reply",
       "ended",
     ]);
@@ -190,7 +195,7 @@ describe("code that is begun", () => {
     });
   });
 
-  it("keeps its order with everything else that is said", async () => {
+  it("keeps its order with other messages", async () => {
     await using world = await shared();
     const { session } = world;
     const codes = Array.from({ length: 200 }, (_, at) => `code ${at}`);
@@ -210,13 +215,13 @@ describe("code that is begun", () => {
     expect(accepted).toEqual([...codes, "the end"].slice(-accepted.length));
   });
 
-  it("is heard to its end by a slow listener, though the server has forgotten it", async () => {
+  it("is read to its end by a slow reader, although the server no longer keeps the execution", async () => {
     await using world = await shared();
     const { session } = world;
     const flood = session.execute("flood 20000", { collect: false });
     let lines = 0;
-    for await (const said of flood) {
-      if (said.type !== "stream") continue;
+    for await (const event of flood) {
+      if (event.type !== "stream") continue;
       if (lines === 0) {
         await flood;
         const others = Array.from({ length: 101 }, () => session.execute("x"));
@@ -227,14 +232,14 @@ describe("code that is begun", () => {
         const again = session.execute("flood 20000", { execution_id });
         await expect(again).rejects.toMatchObject(forgotten);
       }
-      lines += said.text.trimEnd().split("\n").length;
+      lines += event.text.trimEnd().split("\n").length;
     }
     expect(lines).toBe(20_000);
   });
 });
 
 describe("an execution that is found", () => {
-  it("is listed, described and awaited like the one that was begun", async () => {
+  it("is listed, described and awaited like the original", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute("hello", { metadata: { cell: 1 } });
@@ -264,27 +269,27 @@ describe("an execution that is found", () => {
     "buffers",
     "stderr x",
     "clear",
-  ])("has the same outcome, and says the same: %s", async (code) => {
+  ])("has the same result and the same events: %s", async (code) => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute(code);
-    const said = await collect(begun);
+    const events = await collect(begun);
     const found = seen.execution(begun.execution_id);
-    expect(await collect(found)).toEqual(said);
+    expect(await collect(found)).toEqual(events);
     expect(await found).toEqual(await begun);
   });
 
-  it("is heard from its beginning while it runs, and awaited to its end", async () => {
+  it("is read from its beginning while it runs, and awaited to its end", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute("input go on");
     await until(begun, "input_request");
     const found = seen.execution(begun.execution_id);
     const types: string[] = [];
-    for await (const said of found) {
-      types.push(said.type);
-      if (said.type === "input_request") {
-        expect(said).toMatchObject({ prompt: "go on", answered: false });
+    for await (const event of found) {
+      types.push(event.type);
+      if (event.type === "input_request") {
+        expect(event).toMatchObject({ prompt: "go on", answered: false });
         await found.answer("from elsewhere");
       }
     }
@@ -297,7 +302,7 @@ describe("an execution that is found", () => {
     await expect(collect(found)).rejects.toThrow("once");
   });
 
-  it("outlives the client that began it", async () => {
+  it("continues after the client that began it has disconnected", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const vanishing = await clientOf(opened.server);
@@ -323,7 +328,7 @@ describe("an execution that is found", () => {
     });
   });
 
-  it("is interrupted and cancelled by whoever knows its id", async () => {
+  it("is interrupted and cancelled by any client that knows its id", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const first = session.execute("sleep 60000", { stop_on_error: false });
@@ -344,7 +349,7 @@ describe("an execution that is found", () => {
     expect((await third).status).toBe("ok");
   });
 
-  it("shows what others made of its displays since", async () => {
+  it("has later updates of its displays", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const shown = session.execute("display before");
@@ -354,7 +359,7 @@ describe("an execution that is found", () => {
     expect(outputs).toMatchObject([{ data: { "text/plain": "after" } }]);
   });
 
-  it("does not keep what nobody wants to have", async () => {
+  it("keeps no outputs without collect", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute("hello");
@@ -363,7 +368,7 @@ describe("an execution that is found", () => {
     expect(await found).toMatchObject({ status: "ok", outputs: [] });
   });
 
-  it("is left by a signal, and goes on", async () => {
+  it("goes on when a reader leaves by its signal", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute("input go on");
@@ -372,8 +377,8 @@ describe("an execution that is found", () => {
     const { signal } = controller;
     const found = seen.execution(begun.execution_id, { signal });
     const listening = (async () => {
-      for await (const said of found) {
-        if (said.type === "input_request") controller.abort("enough");
+      for await (const event of found) {
+        if (event.type === "input_request") controller.abort("enough");
       }
     })();
     const waiting = found.then((result) => result);
@@ -386,7 +391,7 @@ describe("an execution that is found", () => {
     expect((await begun).status).toBe("ok");
   });
 
-  it("is no longer waited for when its session is detached from", async () => {
+  it("rejects when its session handle detaches", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute("input go on");
@@ -394,16 +399,16 @@ describe("an execution that is found", () => {
     const found = seen.execution(begun.execution_id);
     const waiting = found.then((result) => result);
     const listening = until(found, "execute_reply");
-    const told = [waiting, listening].map((one) =>
+    const rejected = [waiting, listening].map((one) =>
       expect(one).rejects.toMatchObject({ reason: "no_answer" }),
     );
     await seen.executions.list();
     seen.detach();
-    await Promise.all(told);
+    await Promise.all(rejected);
     await begun.interrupt();
   });
 
-  it("whose kernel dies says so, and what waited behind it did not run", async () => {
+  it("whose kernel dies rejects, and later executions do not run", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const first = session.execute("sleep 60000");
@@ -425,7 +430,7 @@ describe("an execution that is found", () => {
     expect(await seen.execution(second.execution_id)).toMatchObject(aborted);
   });
 
-  it("whose session is deleted says so", async () => {
+  it("whose session is deleted rejects", async () => {
     await using world = await shared();
     const { seen } = world;
     const created = await client.sessions.create({ kernel_name: "echo" });
@@ -435,7 +440,7 @@ describe("an execution that is found", () => {
     expect(await waiting.info()).toMatchObject({ state: "queued" });
     const gone = [
       expect(found).rejects.toMatchObject({ reason: "session_not_found" }),
-      // Who sent it hears, before the session is gone, that it never ran.
+      // The client that sent it learns, before the session is gone, that it never ran.
       expect(waiting).resolves.toMatchObject({
         status: "aborted",
         reason: "shutdown",
@@ -448,31 +453,31 @@ describe("an execution that is found", () => {
     expect(seen.session_id).not.toBe(session_id);
   });
 
-  it("that is not there fails by the contract's name, whatever is asked of it", async () => {
+  it("that does not exist rejects every call with the contract's reason", async () => {
     await using world = await shared();
     const { seen } = world;
-    const nobody = () => seen.execution("nobody");
-    const asked = [
-      () => nobody().then(() => {}),
-      () => collect(nobody()),
-      () => nobody().info(),
-      () => nobody().answer("x"),
-      () => nobody().interrupt(),
-      () => nobody().cancel(),
-      () => seen.executions.get("nobody"),
+    const missing = () => seen.execution("missing");
+    const calls = [
+      () => missing().then(() => {}),
+      () => collect(missing()),
+      () => missing().info(),
+      () => missing().answer("x"),
+      () => missing().interrupt(),
+      () => missing().cancel(),
+      () => seen.executions.get("missing"),
     ];
-    for (const ask of asked) {
-      await expect(ask()).rejects.toMatchObject({
+    for (const call of calls) {
+      await expect(call()).rejects.toMatchObject({
         name: "SupervisorError",
         reason: "execution_not_found",
       });
     }
     await expect(
-      other.session("nowhere").execution("nobody"),
+      other.session("nowhere").execution("missing"),
     ).rejects.toMatchObject({ reason: "session_not_found" });
   });
 
-  it("tells what of it is no longer kept", async () => {
+  it("reports the events that are no longer kept", async () => {
     await using small = await open({
       limits: { journal_memory_bytes: 20_000, journal_disk_bytes: 0 },
     });
@@ -480,7 +485,7 @@ describe("an execution that is found", () => {
     await using session = await near.start("echo");
     const begun = session.execute("flood 1000");
     await begun;
-    // What is said after its end moves the gap.
+    // An event after its end would move the gap.
     await eventually("idle", async () => {
       const { status } = await session.info();
       return status === "idle" || undefined;
@@ -497,17 +502,17 @@ describe("an execution that is found", () => {
     expect(outputs).toMatchObject([{ output_type: "stream" }]);
   });
 
-  it("says nothing when it is not asked", () => {
-    const nowhere = createUnconnected();
+  it("sends no request until it is used", () => {
+    const nowhere = unconnectedClient();
     nowhere.session("x").execution("y");
     expect(nowhere.connection.state).toBe("idle");
     nowhere.close();
   });
 });
 
-describe("questions", () => {
+describe("input requests", () => {
   it(
-    "that were answered are known to be, and an answer goes to the one that is open",
+    "that were answered are marked, and an answer goes to the open one",
     needsIpykernel,
     async () => {
       await using world = await shared("python3");
@@ -515,39 +520,39 @@ describe("questions", () => {
       const begun = session.execute(
         "name = input('name? '); import getpass; secret = getpass.getpass('secret? '); name + secret",
       );
-      const asking = (async () => {
-        for await (const said of begun) {
-          if (said.type !== "input_request") continue;
-          if (said.prompt === "secret? ") return;
+      const firstAnswer = (async () => {
+        for await (const event of begun) {
+          if (event.type !== "input_request") continue;
+          if (event.prompt === "secret? ") return;
           await begun.answer("Ada");
         }
       })();
-      await asking;
+      await firstAnswer;
       const found = seen.execution(begun.execution_id);
       expect((await found.info()).input_request).toMatchObject({
         prompt: "secret? ",
         password: true,
       });
-      const questions: (readonly [string, boolean])[] = [];
-      for await (const said of found) {
-        if (said.type !== "input_request") continue;
-        questions.push([said.prompt, said.answered]);
-        if (!said.answered) await found.answer("!");
+      const requests: (readonly [string, boolean])[] = [];
+      for await (const event of found) {
+        if (event.type !== "input_request") continue;
+        requests.push([event.prompt, event.answered]);
+        if (!event.answered) await found.answer("!");
       }
-      expect(questions).toEqual([
+      expect(requests).toEqual([
         ["name? ", true],
         ["secret? ", false],
       ]);
       expect((await begun).result?.["text/plain"]).toBe("'Ada!'");
       const over = await collect(seen.execution(begun.execution_id));
-      const answered = over.flatMap((said) =>
-        said.type === "input_request" ? [said.answered] : [],
+      const answered = over.flatMap((event) =>
+        event.type === "input_request" ? [event.answered] : [],
       );
       expect(answered).toEqual([true, true]);
     },
   );
 
-  it("are answered by the first, and the second is told", async () => {
+  it("are answered by the first client, and the second is refused", async () => {
     await using world = await shared();
     const { session, seen } = world;
     const begun = session.execute("input go on");
@@ -563,7 +568,7 @@ describe("questions", () => {
 });
 
 describe("a snapshot", () => {
-  it("tells a late client what runs, what is asked, what is shown and what is open", async () => {
+  it("gives a late client the running execution, the input request, the displays and the comms", async () => {
     await using world = await shared();
     const { session, seen } = world;
     await session.execute("display a picture");
@@ -602,19 +607,19 @@ describe("a snapshot", () => {
       expect(event.parent_header?.msg_id).toBe(running.execution_id);
       break;
     }
-    await running; // its idle may come after its reply
+    await running; // its idle status may arrive after its reply
     expect((await seen.snapshot()).execution).toBeNull();
   });
 });
 
-it("every call is given up by its signal", async () => {
+it("every call rejects with the reason of its signal", async () => {
   await using world = await shared();
   const { session } = world;
   const running = session.execute("input go on");
   await until(running, "input_request");
   const signal = AbortSignal.abort("no");
   const { execution_id } = running;
-  const asked = [
+  const calls = [
     running.info({ signal }),
     running.answer("x", { signal }),
     running.interrupt({ signal }),
@@ -623,7 +628,7 @@ it("every call is given up by its signal", async () => {
     session.executions.list({ signal }),
     session.executions.get(execution_id, { signal }),
   ];
-  for (const one of asked) await expect(one).rejects.toBe("no");
+  for (const one of calls) await expect(one).rejects.toBe("no");
   await running.answer("it was not interrupted");
   expect((await running).status).toBe("ok");
 });
@@ -647,14 +652,14 @@ describe("through lost connections", () => {
     };
   }
 
-  it("an execution that ends meanwhile is known to have ended", async () => {
+  it("an execution that ends while the connection is lost ends here too", async () => {
     await using world = await behindProxy();
     const { proxy, far, session, direct } = world;
     const begun = direct.execute("input go on");
     await until(begun, "input_request");
     const found = session.execution(begun.execution_id);
     const waiting = found.then((result) => result);
-    const heard = collect(found);
+    const received = collect(found);
     await session.executions.list();
     proxy.down();
     await lost(far);
@@ -662,33 +667,33 @@ describe("through lost connections", () => {
     const result = await begun;
     proxy.up();
     expect(await waiting).toEqual(result);
-    expect((await heard).at(-1)?.type).toBe("ended");
+    expect((await received).at(-1)?.type).toBe("ended");
   });
 
-  it("an end that is no longer kept is asked for once, and no other is", async () => {
+  it("an end that is no longer kept is queried once, and no other end is queried", async () => {
     await using small = await open({
       limits: { journal_memory_bytes: 20_000, journal_disk_bytes: 0 },
     });
     const proxy = await cuttable(urlOf(small.server));
     await using near = await clientOf(small.server);
     await using direct = await near.start("echo");
-    const asked: string[] = [];
+    const queries: string[] = [];
     await using far = await connect({
       url: proxy.url,
       token: small.server.token,
       fetch: (url, init) => {
         const { href } = new URL(url instanceof Request ? url.url : url);
-        if (href.includes("executions.get")) asked.push(href);
+        if (href.includes("executions.get")) queries.push(href);
         return fetch(url, init);
       },
     });
     const session = far.session(direct.session_id);
     expect((await session.execute("error x")).status).toBe("error");
-    expect(asked).toEqual([]);
+    expect(queries).toEqual([]);
     const begun = session.execute("input go on");
-    const heard = collect(begun);
+    const received = collect(begun);
     expect((await begun.info()).state).not.toBe("done");
-    asked.length = 0;
+    queries.length = 0;
     proxy.down();
     await lost(far);
     const seen = direct.execution(begun.execution_id);
@@ -699,18 +704,18 @@ describe("through lost connections", () => {
     const { status, reason, gaps, result } = await begun;
     expect([status, reason, result]).toEqual(["ok", null, undefined]);
     expect(gaps).toHaveLength(1);
-    expect((await heard).at(-1)?.type).toBe("gap");
-    expect(asked).toHaveLength(1);
+    expect((await received).at(-1)?.type).toBe("gap");
+    expect(queries).toHaveLength(1);
     await proxy[Symbol.asyncDispose]();
   });
 
-  it("answers are given once, and each to its question", async () => {
+  it("answers are given once, each to its own input request", async () => {
     await using world = await behindProxy();
     const { proxy, session } = world;
     for (let round = 0; round < 20; round += 1) {
       const execution = session.execute(`input ${round}`);
-      for await (const said of execution) {
-        if (said.type !== "input_request") continue;
+      for await (const event of execution) {
+        if (event.type !== "input_request") continue;
         const answered = execution.answer(`answer ${round}`);
         proxy.cut();
         await answered;
@@ -720,7 +725,7 @@ describe("through lost connections", () => {
     }
   });
 
-  it("what is taken back while the line is down is never sent", async () => {
+  it("code that is cancelled while the connection is down is never sent", async () => {
     await using world = await behindProxy();
     const { proxy, far, session, direct } = world;
     await session.execute("warm");
@@ -738,7 +743,7 @@ describe("through lost connections", () => {
     expect(executions.map(({ code }) => code)).toEqual(["warm", "kept"]);
   });
 
-  it("code runs once, and whoever finds it learns the same", async () => {
+  it("code runs once, and a client that finds it gets the same result", async () => {
     const { server } = opened;
     await using proxy = await FaultyProxy.to(urlOf(server), 20_261_127, 60_000);
     await using session = await client.start("echo");
@@ -748,9 +753,9 @@ describe("through lost connections", () => {
     const outcomes: (readonly [ExecutionResult, ExecutionResult])[] = [];
     for (let round = 0; round < 30; round += 1) {
       const begun = handle.execute(`flood ${100 + round}`);
-      const found = patiently(() => handle.execution(begun.execution_id));
-      const said = await collect(begun);
-      const lines = said.flatMap((one) =>
+      const found = untilAnswered(() => handle.execution(begun.execution_id));
+      const events = await collect(begun);
+      const lines = events.flatMap((one) =>
         one.type === "stream" ? one.text.trimEnd().split("\n") : [],
       );
       expect(lines).toHaveLength(100 + round);
@@ -765,8 +770,8 @@ describe("through lost connections", () => {
   });
 });
 
-/** Until the server has it, and as often as the answer is lost. */
-async function patiently(found: () => Execution): Promise<ExecutionResult> {
+/** Repeats until the server has the execution and its answer arrives. */
+async function untilAnswered(found: () => Execution): Promise<ExecutionResult> {
   for (;;) {
     try {
       return await found();
@@ -786,19 +791,19 @@ async function lost(far: Client): Promise<void> {
   }
 }
 
-function createUnconnected(): Client {
+function unconnectedClient(): Client {
   return createClient({ url: "http://127.0.0.1:1" });
 }
 
-/** Listens until it says that. */
+/** Reads until the event of this type. */
 async function until(
   execution: Execution,
   type: ExecutionEvent["type"],
 ): Promise<void> {
-  for await (const said of execution) if (said.type === type) return;
+  for await (const event of execution) if (event.type === type) return;
 }
 
-/** Of one that nobody listens to: answers as soon as it asks. */
+/** Answers the input request of an execution that no other code reads. */
 async function answerTo(execution: Execution, text: string): Promise<void> {
   await until(execution, "input_request");
   await execution.answer(text);

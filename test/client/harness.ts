@@ -1,4 +1,4 @@
-/** A real server with the suite's small kernels, a client, and a line between them that can be cut. */
+/** A real server with the suite's small kernels, a client, and a proxy between them that can cut connections. */
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect as dial, createServer, type Socket } from "node:net";
@@ -17,7 +17,7 @@ import {
 import { installKernelspecs } from "../kernels/index.ts";
 import { installIpykernel } from "../kernels/python.ts";
 
-/** A server on loopback, or on a Unix socket of its own. */
+/** A server on loopback, or on its own Unix socket. */
 export async function open(
   options: ServerOptions & { readonly onSocket?: boolean } = {},
 ) {
@@ -60,13 +60,13 @@ export function clientOf(server: RunningServer): Promise<Client> {
   return connect({ url: urlOf(server), token: server.token });
 }
 
-/** All that is said, to its end. */
+/** All events of an execution, to its end. */
 export async function collect(
   execution: AsyncIterable<ExecutionEvent>,
 ): Promise<ExecutionEvent[]> {
-  const said: ExecutionEvent[] = [];
-  for await (const event of execution) said.push(event);
-  return said;
+  const events: ExecutionEvent[] = [];
+  for await (const event of execution) events.push(event);
+  return events;
 }
 
 /** A proxy on loopback. `cut` ends every connection at once; while it is `down`, new ones end too. */
@@ -86,7 +86,7 @@ export async function cuttable(target: string) {
       [far, near],
     ] as const) {
       sockets.add(socket);
-      socket.on("error", () => {}); // cut
+      socket.on("error", () => {}); // after a cut
       socket.on("close", () => {
         sockets.delete(socket);
         other.destroy();
@@ -110,11 +110,11 @@ export async function cuttable(target: string) {
     up() {
       isDown = false;
     },
-    /** The connections there are carry nothing any more, and do not end. */
+    /** The open connections transport no more data, and do not end. */
     stall() {
       for (const socket of sockets) socket.unpipe().pause();
     },
-    /** New connections go there. */
+    /** Sets the port to which new connections go. */
     to(another: number) {
       farPort = another;
     },

@@ -1,7 +1,7 @@
 /**
- * A server that lies: whatever it sends, the program that uses our client gets
- * rejected promises and events, and is never thrown at where it cannot catch.
- * (The test runner fails a run over what nobody caught.)
+ * A server that sends invalid data. Whatever it sends, the program that uses the
+ * client gets rejected promises and events, and never an exception that it cannot
+ * catch. (The test runner fails a run with an uncaught exception.)
  */
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -16,12 +16,12 @@ import {
 } from "../../client/index.ts";
 
 /** A request as tRPC sends it. */
-interface Asked {
+interface TrpcRequest {
   readonly id: string | number;
   readonly method: string;
   readonly params?: { readonly path?: string; readonly input?: unknown };
 }
-type Reply = (asked: Asked, socket: WebSocket) => void;
+type Reply = (request: TrpcRequest, socket: WebSocket) => void;
 
 const journal_id = "00112233aabbccdd";
 const session = {
@@ -31,8 +31,8 @@ const session = {
   journal_id,
 };
 
-/** Answers questions over HTTP with `http`, and each frame with `reply`. */
-async function liar(
+/** Answers requests over HTTP with `http`, and each frame with `reply`. */
+async function lyingServer(
   reply: Reply,
   http: (path: string) => unknown = () => session,
 ) {
@@ -51,8 +51,10 @@ async function liar(
     socket.on("message", (data: Buffer) => {
       const text = data.toString();
       if (text === "PING" || text === "PONG") return;
-      for (const asked of [JSON.parse(text) as Asked | Asked[]].flat()) {
-        reply(asked, socket);
+      for (const request of [
+        JSON.parse(text) as TrpcRequest | TrpcRequest[],
+      ].flat()) {
+        reply(request, socket);
       }
     });
   });
@@ -72,7 +74,7 @@ async function liar(
   };
 }
 
-/** The frame of an event, as an honest server would send it. */
+/** The frame of an event, as a correct server sends it. */
 function frame(id: string | number, seq: number, json: string): string {
   const position = `${journal_id}:${seq}`;
   return `{"id":${JSON.stringify(id)},"result":{"type":"data","id":"${position}","data":{"id":"${position}","data":${json}}}}`;
@@ -91,8 +93,8 @@ beforeEach(() => {
 });
 afterEach(() => client?.close());
 
-/** What a reader of all hears, so many events of it. */
-async function heard(url: string, count: number): Promise<SessionEvent[]> {
+/** The first `count` events that a reader of the session receives. */
+async function eventsOf(url: string, count: number): Promise<SessionEvent[]> {
   client = await connect({ url });
   const events: SessionEvent[] = [];
   for await (const event of client.session("s").events({ after: 0 })) {
@@ -102,7 +104,7 @@ async function heard(url: string, count: number): Promise<SessionEvent[]> {
   return events;
 }
 
-it("what cannot be read is an event with its number, and what follows is heard", async () => {
+it("an event that cannot be read keeps its number, and later events arrive", async () => {
   const wrong = [
     NAN,
     "{nope",
@@ -122,13 +124,13 @@ it("what cannot be read is an event with its number, and what follows is heard",
     '{"kind":{"toString":1},"seq":2}',
   ];
   for (const json of wrong) {
-    await using server = await liar(({ id, method }, socket) => {
+    await using server = await lyingServer(({ id, method }, socket) => {
       if (method !== "subscription") return;
       socket.send(frame(id, 1, status(1)));
       socket.send(frame(id, 2, json));
       socket.send(frame(id, 3, status(3)));
     });
-    const events = await heard(server.url, 3);
+    const events = await eventsOf(server.url, 3);
     expect(
       events.map(({ kind, seq }) => [kind, seq]),
       json,
@@ -141,8 +143,8 @@ it("what cannot be read is an event with its number, and what follows is heard",
   }
 }, 60_000);
 
-it("content that is JSON and no object is an empty one", async () => {
-  await using server = await liar(({ id, method }, socket) => {
+it("content that is JSON but not an object becomes an empty object", async () => {
+  await using server = await lyingServer(({ id, method }, socket) => {
     if (method !== "subscription") return;
     for (const [at, content] of ["null", "5", "[]"].entries()) {
       const header = { msg_id: "a", msg_type: "stream" };
@@ -150,21 +152,21 @@ it("content that is JSON and no object is an empty one", async () => {
       socket.send(frame(id, at + 1, json));
     }
   });
-  const events = await heard(server.url, 3);
+  const events = await eventsOf(server.url, 3);
   for (const event of events) {
     expect(event).toMatchObject({ kind: "other", content: {}, metadata: {} });
   }
 });
 
-it("numbers that the server leaves out are a gap", async () => {
-  await using server = await liar(({ id, method }, socket) => {
+it("numbers that the server skips are a gap", async () => {
+  await using server = await lyingServer(({ id, method }, socket) => {
     if (method !== "subscription") return;
     socket.send(frame(id, 1, status(1)));
     socket.send(frame(id, 5, status(5)));
     socket.send(frame(id, 5, status(5))); // once more
     socket.send(frame(id, 6, status(6)));
   });
-  const events = await heard(server.url, 4);
+  const events = await eventsOf(server.url, 4);
   expect(events).toEqual([
     JSON.parse(status(1)),
     { kind: "gap", seq: 4, from: 2, to: 4 },
@@ -175,25 +177,28 @@ it("numbers that the server leaves out are a gap", async () => {
 
 it.each([
   ["a binary frame", Buffer.from("{}")],
-  ["no JSON at all", "what?"],
-  ["JSON that is no answer", "[1,2]"],
-])("%s, each time again, ends the connection by name", async (_, data) => {
-  let opened = 0;
-  await using server = await liar(({ method }, socket) => {
-    if (method !== "subscription") return;
-    opened += 1;
-    socket.send(data);
-  });
-  client = await connect({ url: server.url });
-  const pending = client.session("s").execute("1 + 1");
-  await expect(pending).rejects.toThrow(ConnectionError);
-  await expect(pending).rejects.toThrow(/cannot be (read|taken)/);
-  expect(client.connection.state).toBe("closed");
-  expect(opened).toBeLessThan(20);
-});
+  ["text that is not JSON", "what?"],
+  ["JSON that is not an answer", "[1,2]"],
+])(
+  "a server that repeatedly sends %s: the client closes with an error that names the problem",
+  async (_, data) => {
+    let opened = 0;
+    await using server = await lyingServer(({ method }, socket) => {
+      if (method !== "subscription") return;
+      opened += 1;
+      socket.send(data);
+    });
+    client = await connect({ url: server.url });
+    const pending = client.session("s").execute("1 + 1");
+    await expect(pending).rejects.toThrow(ConnectionError);
+    await expect(pending).rejects.toThrow(/cannot be read/);
+    expect(client.connection.state).toBe("closed");
+    expect(opened).toBeLessThan(20);
+  },
+);
 
-it("a frame that no text can hold, each time again, ends the connection by name", async () => {
-  await using server = await liar(({ method }, socket) => {
+it("a frame that is larger than any string, repeated, closes the client with an error that names the problem", async () => {
+  await using server = await lyingServer(({ method }, socket) => {
     if (method !== "subscription") return;
     // The beginning of a frame of 1 TiB.
     const { _socket: stream } = socket as unknown as {
@@ -203,13 +208,16 @@ it("a frame that no text can hold, each time again, ends the connection by name"
       Buffer.from([0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0, ...Buffer.from("{")]),
     );
   });
-  client = await connect({ url: server.url, token: "so that it is `ws`" });
+  client = await connect({
+    url: server.url,
+    token: "so that the client uses `ws`",
+  });
   const reader = client.session("s").events({ after: 0 });
   await expect(reader.next()).rejects.toThrow(/Max payload size exceeded/);
 });
 
-it("a refusal without a name that we know is told in the server's words", async () => {
-  await using server = await liar(({ id, params }, socket) => {
+it("a failure with an unknown reason has the server's message", async () => {
+  await using server = await lyingServer(({ id, params }, socket) => {
     if (params?.path === "sessions.events") return;
     const data = { code: "CONFLICT", failure: { reason: "of_the_future" } };
     const error = { code: -32009, message: "Not on a Sunday", data };
@@ -220,9 +228,9 @@ it("a refusal without a name that we know is told in the server's words", async 
   await expect(pending).rejects.toThrow("Not on a Sunday");
 });
 
-it("an answer that cannot be read fails what was asked", async () => {
+it("an answer that cannot be read rejects its call", async () => {
   for (const answer of ["{nope", '"result":5}', '"error":"no"}', '"x":1}']) {
-    await using server = await liar(({ id, params }, socket) => {
+    await using server = await lyingServer(({ id, params }, socket) => {
       if (params?.path === "sessions.events") return;
       socket.send(`{"id":${JSON.stringify(id)},${answer}`);
     });
@@ -233,7 +241,7 @@ it("an answer that cannot be read fails what was asked", async () => {
   }
 });
 
-/** How many there were. */
+/** The number of items. */
 async function toEnd(all: AsyncIterable<unknown>): Promise<number> {
   let count = 0;
   for await (const one of all) count += one === undefined ? 0 : 1;
@@ -254,7 +262,7 @@ function randomOf(seed: number): () => number {
 const SEEDS = Number(process.env["KALLICHORE_LIES"] ?? 25);
 
 it.each(Array.from({ length: SEEDS }, (_, at) => at + 1))(
-  "lies of seed %i hurt nobody",
+  "random data of seed %i causes no uncaught exception and no endless wait",
   async (seed) => {
     const random = randomOf(seed);
     const any = <T>(values: readonly T[]): T =>
@@ -304,10 +312,10 @@ it.each(Array.from({ length: SEEDS }, (_, at) => at + 1))(
     });
     let last: string | number = 1;
     let executed: unknown;
-    const lie = (asked: Asked, socket: WebSocket) => {
-      const { id } = asked;
+    const lie = (request: TrpcRequest, socket: WebSocket) => {
+      const { id } = request;
       last = any([id, last]);
-      const { execution_id } = (asked.params?.input ?? {}) as {
+      const { execution_id } = (request.params?.input ?? {}) as {
         execution_id?: unknown;
       };
       executed = execution_id ?? executed;
@@ -336,10 +344,10 @@ it.each(Array.from({ length: SEEDS }, (_, at) => at + 1))(
         () => socket.terminate(),
       ])();
       if (random() < 0.8 && socket.readyState === WebSocket.OPEN) {
-        setImmediate(() => lie(asked, socket));
+        setImmediate(() => lie(request, socket));
       }
     };
-    await using server = await liar(lie, () =>
+    await using server = await lyingServer(lie, () =>
       any<unknown>([session, session, session, value(), "{nope", "<html>"]),
     );
     client = await connect({ url: server.url, timeout_ms: 2_000 }).catch(
@@ -363,7 +371,7 @@ it.each(Array.from({ length: SEEDS }, (_, at) => at + 1))(
         await handle.execution("e", { signal });
       })(),
     ]);
-    expect(settled).toHaveLength(8); // nothing waits for ever
+    expect(settled).toHaveLength(8); // every call has settled
     client.close();
   },
   20_000,

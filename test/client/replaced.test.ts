@@ -1,4 +1,4 @@
-/** The server was started again, and a session of the same id is there: nobody waits in silence, and nothing runs that was meant for the one before. */
+/** The server was restarted and has a new session with the same id: every pending call settles, and code for the earlier session does not run in the new one. */
 import { expect, it } from "vitest";
 import {
   connect,
@@ -9,7 +9,7 @@ import { clientOf, collect, cuttable, open, urlOf } from "./harness.ts";
 
 const token = "the-same-token";
 
-/** A client of a server behind a line; `replace` puts another server there, with a session of the same id that has said something. */
+/** A client of a server behind a proxy. `replace` puts another server there, with a session of the same id that has events of its own. */
 async function twoServers() {
   const one = await open({ token });
   const other = await open({ token });
@@ -58,17 +58,17 @@ function isReplaced(error: Error): boolean {
   );
 }
 
-it("what was pending fails by name, and says that it may have run", async () => {
+it("pending calls reject with session_replaced, and the error says that the code may have run", async () => {
   await using world = await twoServers();
   const { session } = world;
   const pending = session.execute("sleep 60000");
-  for await (const said of pending) {
-    if (said.type === "execute_input") break;
+  for await (const event of pending) {
+    if (event.type === "execute_input") break;
   }
   const comm = await session.comms.attach("some-comm");
-  const asked = session.request("inspect_request", {}, { timeout_ms: 60_000 });
+  const reply = session.request("inspect_request", {}, { timeout_ms: 60_000 });
   const [replyError, commError] = [
-    failureOf(asked),
+    failureOf(reply),
     failureOf(comm[Symbol.asyncIterator]().next()),
   ];
   await world.replace();
@@ -77,11 +77,11 @@ it("what was pending fails by name, and says that it may have run", async () => 
   expect(error.message).toContain("may have run");
   expect(isReplaced(await replyError)).toBe(true);
   expect(isReplaced(await commError)).toBe(true);
-  // And the handle goes on with the new one.
+  // The handle works with the new session.
   expect((await session.execute("again")).status).toBe("ok");
 });
 
-it("a reader hears that the journal is another one, and goes on with it from its beginning", async () => {
+it("a reader gets a journal event, and continues at the beginning of the new journal", async () => {
   await using world = await twoServers();
   const { session } = world;
   const before = await session.info();
@@ -90,7 +90,7 @@ it("a reader hears that the journal is another one, and goes on with it from its
   });
   const last = await reader.next();
   expect((last.value as SessionEvent).seq).toBe(before.last_seq);
-  const coming = (async () => {
+  const next = (async () => {
     for (;;) {
       const { value } = await reader.next();
       if (value?.kind !== "resource_usage") return value;
@@ -98,7 +98,7 @@ it("a reader hears that the journal is another one, and goes on with it from its
   })();
   const fresh = await world.replace();
   const { journal_id, last_seq } = await fresh.info();
-  expect(await coming).toEqual({
+  expect(await next).toEqual({
     kind: "journal",
     seq: 0,
     journal_id,
@@ -111,14 +111,14 @@ it("a reader hears that the journal is another one, and goes on with it from its
   await reader.return();
 });
 
-it("a reader that had heard nothing yet is told as well, and so is one that comes back later", async () => {
+it("a reader without any event gets the journal event too, and so does a reader that starts later", async () => {
   await using world = await twoServers();
   const { session } = world;
   const { journal_id: before, last_seq } = await session.info();
   const reader = session.events();
-  const coming = reader.next();
-  await session.execute("so that it listens");
-  await coming;
+  const next = reader.next();
+  await session.execute("so that the reader gets an event");
+  await next;
   await reader.return();
   const idle = session.events({ after: last_seq });
   const first = idle.next();
@@ -139,16 +139,16 @@ it("a reader that had heard nothing yet is told as well, and so is one that come
   await later.return();
 });
 
-it("code that waits for the line is not run in the session that is new", async () => {
+it("code that waits for the connection does not run in the new session", async () => {
   await using world = await twoServers();
   const { session, proxy, client } = world;
-  await session.execute("so that it knows which session it is");
+  await session.execute("so that the client knows the journal");
   proxy.down();
   for await (const state of client.connection) if (state === "waiting") break;
-  const waiting = session.execute("meant for the one before");
+  const waiting = session.execute("for the earlier session");
   const send = session.send({
     msg_type: "execute_request",
-    content: { code: "likewise" },
+    content: { code: "also for the earlier session" },
   });
   const [error, sendError] = [failureOf(waiting), failureOf(send)];
   const fresh = await world.replace();
@@ -160,24 +160,24 @@ it("code that waits for the line is not run in the session that is new", async (
   expect(executions.map(({ code }) => code)).toEqual(["hello"]);
 });
 
-it("an execution that was found by its id settles", async () => {
+it("an execution that was found by its id rejects", async () => {
   await using world = await twoServers();
   const pending = world.direct.execute("sleep 60000");
-  for await (const said of pending) {
-    if (said.type === "execute_input") break;
+  for await (const event of pending) {
+    if (event.type === "execute_input") break;
   }
   const found = world.session.execution(pending.execution_id);
   const ended = failureOf(found);
-  const heard = failureOf(
+  const received = failureOf(
     collect(world.session.execution(pending.execution_id)),
   );
   await found.info();
   await world.replace();
   expect(await ended).toMatchObject({ reason: "execution_not_found" });
-  expect(await heard).toMatchObject({ reason: "execution_not_found" });
+  expect(await received).toMatchObject({ reason: "execution_not_found" });
 });
 
-it("refuses a position that is none", async () => {
+it("refuses a position that is not valid", async () => {
   await using world = await twoServers();
   const reader = world.session.events({ after: "somewhere" });
   await expect(reader.next()).rejects.toThrow(TypeError);

@@ -1,5 +1,5 @@
-/** What compiles, and what does not: checked by the compiler, here only named. */
-/* eslint-disable @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-member-access -- what does not compile has no type */
+/** Code that must compile, and code that must not. The compiler checks it; nothing here runs. */
+/* eslint-disable @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-member-access -- code that does not compile has no type */
 import { expectTypeOf, it } from "vitest";
 import type {
   Client,
@@ -18,7 +18,7 @@ import type {
 } from "../../client/index.ts";
 import { type connect, type createClient } from "../../client/index.ts";
 
-it("a place is one of three, and a lazy client needs no file", () => {
+it("the server's location has one of three forms, and createClient takes no connection file", () => {
   type Connect = Parameters<typeof connect>[0];
   expectTypeOf<{ url: string; token: string }>().toExtend<Connect>();
   expectTypeOf<{ socketPath: string }>().toExtend<Connect>();
@@ -48,15 +48,15 @@ it("calls that cannot work do not compile", () => {
     session.execute("1", { execution_id: 1 });
     // @ts-expect-error -- an id is needed
     session.execution();
-    // @ts-expect-error -- what is there already has its deadline
+    // @ts-expect-error -- an existing execution has its deadline already
     session.execution("a", { deadline_ms: 1_000 });
     // @ts-expect-error -- a signal, not its controller
     await session.execution("a").cancel({ signal: new AbortController() });
-    // @ts-expect-error -- it never resolves to what the server knows: that is `info`
+    // @ts-expect-error -- the result is not the server's description: that is `info`
     (await session.execution("a")).state.valueOf();
     // @ts-expect-error -- an id is needed
     await session.executions.get();
-    // @ts-expect-error -- what is true is read, not set
+    // @ts-expect-error -- a snapshot is read-only
     (await session.snapshot()).seq = 1;
     // @ts-expect-error -- an id is needed
     await client.sessions.get();
@@ -72,36 +72,36 @@ it("calls that cannot work do not compile", () => {
   expectTypeOf(wrong).toBeFunction(); // compiled, never called
 });
 
-it("what is said while code runs is told apart by its type", () => {
-  const told = (said: ExecutionEvent) => {
-    expectTypeOf(said.seq).toBeNumber();
-    switch (said.type) {
+it("the events of an execution differ by their type", () => {
+  const check = (event: ExecutionEvent) => {
+    expectTypeOf(event.seq).toBeNumber();
+    switch (event.type) {
       case "stream":
-        expectTypeOf(said.name).toEqualTypeOf<"stdout" | "stderr">();
-        expectTypeOf(said.text).toBeString();
+        expectTypeOf(event.name).toEqualTypeOf<"stdout" | "stderr">();
+        expectTypeOf(event.text).toBeString();
         break;
       case "execute_result":
-        expectTypeOf(said.data).toEqualTypeOf<MimeBundle>();
-        expectTypeOf(said.execution_count).toEqualTypeOf<number | null>();
+        expectTypeOf(event.data).toEqualTypeOf<MimeBundle>();
+        expectTypeOf(event.execution_count).toEqualTypeOf<number | null>();
         break;
       case "input_request":
-        expectTypeOf(said.password).toBeBoolean();
-        expectTypeOf(said.answered).toBeBoolean();
+        expectTypeOf(event.password).toBeBoolean();
+        expectTypeOf(event.answered).toBeBoolean();
         break;
       case "gap":
-        // @ts-expect-error -- the supervisor says it, not a message of the kernel
-        said.message.valueOf();
+        // @ts-expect-error -- the supervisor publishes it: there is no message of the kernel
+        event.message.valueOf();
         break;
       default:
         // @ts-expect-error -- only streams have a text
-        said.text.valueOf();
+        event.text.valueOf();
     }
   };
-  expectTypeOf(told).toBeFunction();
+  expectTypeOf(check).toBeFunction();
 });
 
-it("what a session says is told apart by its kind, and messages by their type", () => {
-  const told = (event: SessionEvent) => {
+it("the events of a session differ by their kind, and messages by their type", () => {
+  const check = (event: SessionEvent) => {
     if (event.kind === "exited") expectTypeOf(event.exit_code).toBeNumber();
     if (event.kind === "other") expectTypeOf(event.msg_type).toBeString();
     if (event.kind !== "jupyter") return;
@@ -113,10 +113,10 @@ it("what a session says is told apart by its kind, and messages by their type", 
       expectTypeOf(event.content.traceback).toEqualTypeOf<string[]>();
     }
   };
-  expectTypeOf(told).toBeFunction();
+  expectTypeOf(check).toBeFunction();
 });
 
-it("a result has an error where it says so, and a reply is what was asked for", () => {
+it("a result with status error has an error, and a reply has the type of its request", () => {
   async function right(client: Client) {
     const session = client.session("a");
     const ended = await session.execute("1");
@@ -132,7 +132,7 @@ it("a result has an error where it says so, and a reply is what was asked for", 
   expectTypeOf(right).toBeFunction();
 });
 
-it("what a session is made from is named exactly", () => {
+it("a misspelt option of a new session does not compile", () => {
   async function wrong(client: Client) {
     await client.start("python3", { working_directory: "/tmp" });
     // @ts-expect-error -- it is `working_directory`
@@ -151,7 +151,7 @@ it("what a session is made from is named exactly", () => {
   expectTypeOf(wrong).toBeFunction();
 });
 
-it("an execution is the same whoever began it, and tells its state by the contract's words", () => {
+it("an execution has the same type whichever client began it, and the contract's states", () => {
   async function right(client: Client) {
     const session = client.session("a");
     const begun = session.execute("1", { deadline_ms: 1_000 });

@@ -1,4 +1,4 @@
-/** Pairs that invert each other, and what bundles for browsers hold. */
+/** Pairs of functions that invert each other, and the content of bundles for browsers. */
 import { webcrypto } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -12,7 +12,7 @@ import { uuid } from "../../client/uuid.ts";
 import { forPages } from "../../scripts/pages.ts";
 
 describe("base64", () => {
-  it("is what others say it is", () => {
+  it("equals the base64 of Node", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 70_000 }), (bytes) => {
         expect(toBase64(bytes)).toBe(Buffer.from(bytes).toString("base64"));
@@ -21,7 +21,7 @@ describe("base64", () => {
     );
   });
 
-  it("comes back as it went, of a view only what it shows", () => {
+  it("decodes to the same bytes, and only to those of a view", () => {
     fc.assert(
       fc.property(fc.uint8Array(), fc.nat(20), (bytes, start) => {
         const view = bytes.subarray(Math.min(start, bytes.length));
@@ -30,13 +30,13 @@ describe("base64", () => {
     );
   });
 
-  it("spans the pieces in which it is made", () => {
+  it("is right across the steps in which it is encoded", () => {
     const bytes = new Uint8Array(100_001).map((_, at) => at * 7);
     expect(toBase64(bytes)).toBe(Buffer.from(bytes).toString("base64"));
   });
 });
 
-it("a cursor between two characters comes back as it went", () => {
+it("a cursor between two characters converts to code points and back", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.nat(), (code, at) => {
       const points = Array.from(code);
@@ -49,7 +49,7 @@ it("a cursor between two characters comes back as it went", () => {
   expect(toIndex("ab", 9)).toBe(2);
 });
 
-it("an id is a UUID, also where the page is not secure", () => {
+it("an id is a UUID, also in a page without randomUUID", () => {
   const pattern =
     /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
   expect(uuid()).toMatch(pattern);
@@ -75,7 +75,7 @@ describe("a message", () => {
     buffers: ["AQI="],
   } as const;
 
-  it("of a known type is told as that, with all that it holds", () => {
+  it("of a known type has that type, with all its members", () => {
     expect(toEvent({ ...message, buffers: [...message.buffers] }, 0)).toEqual({
       ...message,
       msg_type: "stream",
@@ -83,7 +83,7 @@ describe("a message", () => {
     });
   });
 
-  it("that is not what its type says, or of no known type, is told as other", () => {
+  it("of an unknown type, or with content that is not valid for its type, has the kind other", () => {
     const header = { msg_id: "1", msg_type: "toString" };
     expect(toEvent({ ...message, header, buffers: [] }, 0).kind).toBe("other");
     const content = { name: "stdout" };
@@ -91,7 +91,7 @@ describe("a message", () => {
   });
 });
 
-it("a bundle for browsers holds nothing of the server, and nothing of Node", async () => {
+it("a bundle for browsers contains no code of the server, and no import of Node", async () => {
   const root = fileURLToPath(new URL("../../", import.meta.url));
   const { metafile, outputFiles } = await build({
     absWorkingDir: root,
@@ -110,7 +110,7 @@ it("a bundle for browsers holds nothing of the server, and nothing of Node", asy
   expect(parts.filter((path) => /^(src|kernels)\//.test(path))).toEqual([]);
   const code = outputFiles.map(({ text }) => text).join("");
   expect(code).not.toMatch(/from ?"node:|import\("node:/);
-  // Its checks are made from the contract, and its calls are its own.
+  // The checks are generated from the contract, and the client has its own tRPC calls.
   expect(parts.filter((path) => path.includes("node_modules"))).toEqual([]);
   expect(gzipSync(code, { level: 9 }).length).toBeLessThan(18 * 1024);
 });

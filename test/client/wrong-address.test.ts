@@ -1,4 +1,4 @@
-/** An address that cannot be right is told at once and in words, not when the time is up. */
+/** An address that cannot be right is reported at once, with the reason, and not only after the timeout. */
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, mkdtempSync, rmSync } from "node:fs";
@@ -17,7 +17,7 @@ import {
 import { needs } from "../needs.ts";
 import { open, urlOf } from "./harness.ts";
 
-/** Much longer than any of it may take: who waits for it fails the test's own bound. */
+/** Much longer than any test here: a test that waits for it exceeds the test's own timeout. */
 const timeout_ms = 600_000;
 
 let opened: Awaited<ReturnType<typeof open>>;
@@ -51,20 +51,20 @@ async function another(answer: RequestListener) {
 }
 
 it.each(["ftp://127.0.0.1:8888", "localhost:8888", "file:///x", "8888", ""])(
-  "%j is no address",
+  "%j is not an address",
   async (wrong) => {
     await expect(connect({ url: wrong })).rejects.toThrow(TypeError);
-    await expect(connect({ url: wrong })).rejects.toThrow("no address");
+    await expect(connect({ url: wrong })).rejects.toThrow("not an address");
   },
 );
 
-it("a path under which the server is not", async () => {
+it("a path without the server", async () => {
   const wrong = connect({ url: `${url}/jupyter`, token, timeout_ms });
   await expect(wrong).rejects.toThrow(ConnectionError);
   await expect(wrong).rejects.toThrow("not at this path");
 });
 
-it("https, where the server speaks plain HTTP", async () => {
+it("https for a server that speaks plain HTTP", async () => {
   const wrong = url.replace("http:", "https:");
   const failed = connect({ url: wrong, token, timeout_ms });
   await expect(failed).rejects.toThrow("use http://");
@@ -72,21 +72,21 @@ it("https, where the server speaks plain HTTP", async () => {
 
 it.each<readonly [string, RequestListener]>([
   ["a web server", (_, res) => res.end("<html>welcome</html>")],
-  ["one that knows nothing", (_, res) => res.writeHead(404).end()],
+  ["a server that answers 404", (_, res) => res.writeHead(404).end()],
   ["another API", (_, res) => res.end('{"ok":true}')],
-])("%s that is no server of ours", async (_, answer) => {
+])("%s that is not a kallichore server", async (_, answer) => {
   await using server = await another(answer);
   const failed = connect({ url: server.url, timeout_ms });
   await expect(failed).rejects.toThrow(ConnectionError);
-  await expect(failed).rejects.toThrow("is no kallichore server");
-  // And whoever connects when it is needed hears it there.
+  await expect(failed).rejects.toThrow("is not a kallichore server");
+  // A client that connects at its first use gets the error there.
   const lazy = createClient({ url: server.url });
   await expect(lazy.session("s").execute("1")).rejects.toThrow(
-    "is no kallichore server",
+    "is not a kallichore server",
   );
 });
 
-it("a proxy whose server is not up yet is waited for", async () => {
+it("a proxy whose server is not up yet is awaited", async () => {
   await using server = await another((_, res) => res.writeHead(502).end());
   const failed = connect({ url: server.url, timeout_ms: 500 });
   await expect(failed).rejects.toThrow("within 0.5 s");
@@ -102,7 +102,7 @@ const hasOpenssl = (() => {
 })();
 
 it(
-  "http, where the server speaks TLS, and a certificate that nobody knows",
+  "http for a server that speaks TLS, and a certificate that is not trusted",
   needs(hasOpenssl, "openssl, to make a certificate"),
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "certificate-"));
@@ -127,7 +127,7 @@ it(
   },
 );
 
-it("a page of an origin that the server does not let in", async () => {
+it("a page of an origin that the server does not admit", async () => {
   class Refused {
     readyState = 0;
     onerror: ((error: object) => void) | undefined;
@@ -138,7 +138,7 @@ it("a page of an origin that the server does not let in", async () => {
     close() {}
   }
   vi.stubGlobal("location", { origin: "https://page.example" });
-  // As a browser does it: what a page may not read fails, and an opaque answer says only that there is one.
+  // As in a browser: a request whose answer the page may not read fails, and an opaque answer shows only that there is an answer.
   const real = globalThis.fetch;
   const fetch: typeof real = (input, init) =>
     init?.mode === "no-cors"
