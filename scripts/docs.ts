@@ -133,7 +133,7 @@ function diagram(): string {
   ].join("\n");
 }
 
-/** The links of a page that lead nowhere, and the source files that it names and that are not there. */
+/** The broken links of a page, and the source files that it names and that do not exist. */
 function missing(page: string): string[] {
   const text = readFileSync(page, "utf8");
   const links = [...text.matchAll(/\]\(([^()\s]+)\)/g)]
@@ -153,7 +153,7 @@ function missing(page: string): string[] {
   return [...links, ...sources.filter((path) => !existsSync(path))];
 }
 
-/** As GitHub makes them of headings. */
+/** The anchors that GitHub makes from the headings of a page. */
 function anchorsOf(page: string): Set<string> {
   const headings = readFileSync(page, "utf8").matchAll(/^#+ (.+)$/gm);
   return new Set(

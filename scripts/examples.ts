@@ -1,26 +1,27 @@
 /**
- * Runs the examples as a reader would: `npm ci`, then their tests, each in its
- * folder. Each installs the package as it is packed, so build it before. With
- * names, only those.
+ * Runs the examples as a reader would: `npm ci` and `npm test` in the folder of
+ * each. Each example installs the packed package, so build the package first.
+ *
+ *     tsx scripts/examples.ts [NAME…]    default: all examples
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const folder = fileURLToPath(new URL("../examples/", import.meta.url));
-const TIMEOUT_MS = 5 * 60_000; // for one command
+const TIMEOUT_MS = 5 * 60_000; // of one command
 
 const all = readdirSync(folder).filter((name) =>
   existsSync(`${folder}${name}/package.json`),
 );
-const asked = process.argv.slice(2);
-const failed = (asked.length > 0 ? asked : all).filter((name) => !holds(name));
+const names = process.argv.slice(2);
+const failed = (names.length > 0 ? names : all).filter((name) => !passes(name));
 if (failed.length > 0) {
-  console.error(`These examples do not hold: ${failed.join(", ")}`);
+  console.error(`These examples failed: ${failed.join(", ")}`);
   process.exitCode = 1;
 }
 
-function holds(name: string): boolean {
+function passes(name: string): boolean {
   console.log(`\n== examples/${name}`);
   return (
     npm(name, "ci", "--prefer-offline") &&

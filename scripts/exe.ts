@@ -1,10 +1,10 @@
 /**
- * Makes kcserver as one executable file, Node included:
+ * Makes a single executable file of kcserver that includes Node:
  *
  *   npm run exe -- [--platform win-x64] [--out DIR]
  *
- * The program is bundled, made into a blob by the version of Node that it will
- * run in, and put into that Node's executable.
+ * It bundles the program, lets the target version of Node make a blob of it, and
+ * injects the blob into the executable of that Node.
  */
 import { stat } from "node:fs/promises";
 import { parseArgs } from "node:util";
@@ -20,7 +20,7 @@ const { values } = parseArgs({
 
 if (!isPlatform(values.platform)) {
   const known = Object.keys(platforms).join(", ");
-  console.error(`--platform is one of ${known}`);
+  console.error(`--platform must be one of ${known}`);
   process.exitCode = 2;
 } else {
   const path = await makeExecutable(values.platform, values.out);

@@ -1,12 +1,12 @@
 /**
- * Generates clients from contract/openapi.json with the generators that people
- * use, compiles them, and lets them make a session, run code and read outputs
- * on a real server. It uses the tools that this machine has and says what it
- * left out. With names, only those: `npm run generators -- go java`.
+ * Generates clients from contract/openapi.json with common generators, compiles
+ * them, and lets them create a session, run code and read outputs on a real
+ * server. It uses the tools that this machine has, and lists the clients that it
+ * skipped. With names, it runs only those: `npm run generators -- go java`.
  *
- * The generators themselves come from their registries, at the versions pinned
- * in generators/tools.ts, into node_modules/.cache. Generated code goes to a
- * temporary folder; `--keep` leaves it there.
+ * The generators come from their registries, at the versions pinned in
+ * generators/tools.ts, into node_modules/.cache. The generated code is in a
+ * temporary folder; `--keep` does not remove it.
  */
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,9 +26,8 @@ interface Outcome {
 
 const names = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const keeps = process.argv.includes("--keep");
-const asked = clients.filter(
-  ({ name }) =>
-    names.length === 0 || names.some((wanted) => name.includes(wanted)),
+const selected = clients.filter(
+  ({ name }) => names.length === 0 || names.some((part) => name.includes(part)),
 );
 
 const folder = mkdtempSync(join(tmpdir(), "kallichore-clients-"));
@@ -46,15 +45,17 @@ const outcomes: Outcome[] = [];
     KALLICHORE_TOKEN: server.token,
     KALLICHORE_KERNEL: server.kernel ?? "",
   };
-  for (const client of asked) outcomes.push(await tried(client, env));
+  for (const client of selected) outcomes.push(await tryOut(client, env));
 }
 if (keeps) console.log(`\nThe generated clients are in ${folder}`);
 else rmSync(folder, { recursive: true, force: true });
 
 console.log();
 for (const { name, steps, problem } of outcomes) {
-  const told = STEPS.map((step) => `${step}: ${steps[step] ?? "-"}`).join("  ");
-  console.log(`${name.padEnd(36)}${told}`);
+  const summary = STEPS.map((step) => `${step}: ${steps[step] ?? "-"}`).join(
+    "  ",
+  );
+  console.log(`${name.padEnd(36)}${summary}`);
   if (problem !== undefined) console.log(`  ${problem}`);
 }
 const failed = outcomes.filter(({ steps }) =>
@@ -62,7 +63,7 @@ const failed = outcomes.filter(({ steps }) =>
 );
 if (failed.length > 0) process.exitCode = 1;
 
-async function tried(
+async function tryOut(
   client: Client,
   env: Readonly<Record<string, string>>,
 ): Promise<Outcome> {
@@ -72,16 +73,16 @@ async function tried(
   const steps: Record<string, string> = {};
   console.log(`\n== ${name}`);
   for (const step of STEPS) {
-    const take = client[step];
-    if (take === undefined) continue;
+    const runStep = client[step];
+    if (runStep === undefined) continue;
     if (step === "run" && env["KALLICHORE_KERNEL"] === "") {
       steps[step] = "skipped";
-      return { name, steps, problem: "there is no Python kernel here" };
+      return { name, steps, problem: "no Python kernel is installed" };
     }
     try {
-      const said = await take({ document, home, env });
-      if (step === "run" && said.trim().split("\n").at(-1) !== "2") {
-        throw new Failed(`it printed ${said}, not the result of 1+1`);
+      const printed = await runStep({ document, home, env });
+      if (step === "run" && printed.trim().split("\n").at(-1) !== "2") {
+        throw new Failed(`it printed ${printed}, not the result of 1+1`);
       }
       steps[step] = "ok";
     } catch (error) {

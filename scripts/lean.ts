@@ -1,11 +1,11 @@
 /**
- * What makes the programs' bundle quick to start: less of it, and no builtin
- * that drags in another which we do not use.
+ * Plugins of esbuild that make the programs start faster: the bundle is smaller,
+ * and it loads no module of Node that the program does not use.
  */
 import { isBuiltin } from "node:module";
 import type { Plugin } from "esbuild";
 
-/** zod's messages in some fifty languages; ours are said in its default one. */
+/** Leaves out zod's messages in about fifty languages: the programs use only English, zod's default. */
 const locales: Plugin = {
   name: "one locale",
   setup(build) {
@@ -17,52 +17,53 @@ const locales: Plugin = {
 };
 
 /**
- * Only asked for by what we do not do: dialling, and TLS. Loaded when first
- * used, by packages that hold them as a whole.
+ * Modules for outgoing connections and TLS. Packages import them as a whole, but
+ * the programs hardly use them, so they are loaded at their first use.
  */
-const SELDOM = new Set(["https", "tls"]);
+const LAZY = new Set(["https", "tls"]);
 
 /**
- * Node's own modules, taken as they are. An ESM import of one asks it for all
- * it has, and so loads a client for the web with `http` and a second
- * cryptography with `crypto`; and what packages of CommonJS require would need
- * a `require`, which is nothing for what pages load too.
+ * Loads Node's own modules with `process.getBuiltinModule`. An ESM import of such a
+ * module reads all its exports: for `http` that loads a web client, for `crypto` a
+ * second cryptography. And the `require` calls of CommonJS packages would need a
+ * `require` function, which pages do not have.
  */
 const builtins = (kinds: readonly string[]): Plugin => ({
-  name: "builtins as they are",
+  name: "builtin modules",
   setup(build) {
     build.onResolve({ filter: /./ }, ({ path, kind }) => {
       if (!isBuiltin(path) || !kinds.includes(kind)) return undefined;
       const name = path.replace(/^node:/, "");
-      const isNamed = kind === "import-statement" && !SELDOM.has(name);
+      const isNamed = kind === "import-statement" && !LAZY.has(name);
       return { path: name, namespace: isNamed ? "builtin-names" : "builtin" };
     });
     build.onLoad({ filter: /./, namespace: "builtin" }, ({ path }) => {
-      const module = nodes(path);
+      const module = builtinModule(path);
       return {
-        contents: SELDOM.has(path)
+        contents: LAZY.has(path)
           ? `module.exports = new Proxy({}, { get: (_, name) => ${module}[name] });`
           : `module.exports = ${module};`,
       };
     });
     build.onLoad({ filter: /./, namespace: "builtin-names" }, ({ path }) => ({
-      contents: named(path),
+      contents: namedExports(path),
     }));
   },
 });
 
-function nodes(path: string): string {
+function builtinModule(path: string): string {
   return `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
 }
 
 /**
- * For imports by name: a name that nobody imports is left out, and so not asked
- * for. What this Node does not have can be had of the default import alone.
+ * The module for imports by name. The bundler leaves out a name that no file
+ * imports, so that its export is never read. A name that the Node of the build does
+ * not have is available only through the default import.
  */
-function named(path: string): string {
+function namedExports(path: string): string {
   const names = Object.keys(process.getBuiltinModule(path) ?? {});
   return [
-    `const builtin = ${nodes(path)};`,
+    `const builtin = ${builtinModule(path)};`,
     `export default builtin;`,
     ...names
       .filter((name) => name !== "default")
@@ -73,7 +74,7 @@ function named(path: string): string {
   ].join("\n");
 }
 
-/** Of packages of CommonJS alone. */
+/** Only for the `require` calls of CommonJS packages. */
 export const requiredBuiltins = builtins(["require-call"]);
 
 export const lean: readonly Plugin[] = [

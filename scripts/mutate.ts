@@ -1,20 +1,22 @@
 /**
- * Changes the program in small ways, one at a time, and looks whether a test
- * fails. A change that no test notices is printed: it is equivalent, or it
- * promises nothing, or a test is missing.
+ * Makes small changes to the program (mutants), one at a time, and checks whether a
+ * test fails. It prints each mutant that no test notices: the changed program is
+ * equivalent, or the line promises nothing, or a test is missing.
  *
  *     npm run mutate -- --sample 20 --seed 1
  *     npm run mutate -- --files src/session/requests.ts,src/session/replies.ts
  *
- * `--files`: files or folders (default: all of the parts below). `--sample`:
- * mutants of each part, drawn at random (default: all). `--seed`: of the draw
- * (default: 1). `--near`: only the tests with the shortest way of imports to the
- * changed file, which take minutes where all take hours. `--timeout`: seconds
- * after which a mutant is taken for one that never ends (default: 600). `--json`:
- * where the result goes (default: mutants.json).
+ * `--files`: files or folders (default: all files of the parts below).
+ * `--sample`: the number of mutants of each part, chosen at random (default: all).
+ * `--seed`: the seed of the choice (default: 1).
+ * `--near`: run only the tests with the shortest chain of imports to the changed
+ *   file. They take minutes; all tests take hours.
+ * `--timeout`: seconds after which a mutant counts as one that never ends
+ *   (default: 600).
+ * `--json`: the file of the result (default: mutants.json).
  *
- * Only what runs in the process of the tests is changed, not a server or kernel
- * that a test starts as a program. A run over everything takes many hours.
+ * Only code in the process of the tests is changed, not a server or kernel that a
+ * test starts as a program. A run over everything takes many hours.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -28,7 +30,7 @@ import { testsOf } from "./mutate/tests.ts";
 
 interface Part {
   readonly files: readonly string[];
-  /** Where its promises are tested. */
+  /** The folders of its tests. */
   readonly tests: readonly string[];
 }
 
@@ -46,9 +48,9 @@ const parts: Readonly<Record<string, Part>> = {
   client: { files: ["client"], tests: ["test/client", "test/testing"] },
 };
 
-/** Written by a script. */
+/** Files that a script generates. */
 const GENERATED = ["client/checks.ts", "client/version.ts"];
-/** `unclear`: the test that noticed it fails without it, too. */
+/** `unclear`: the test that failed also fails without the mutant. */
 type Outcome = "killed" | "timeout" | "survived" | "unclear";
 
 interface Result extends Omit<Mutant, "text"> {
@@ -78,22 +80,22 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 const results: Result[] = [];
-/** Whether tests pass without a mutant, where that is known. */
+/** Whether a test passes without a mutant, if that is known. */
 const green = new Map<string, boolean>();
 const samples = Object.entries(parts).map(([name, part]) => ({
   name,
   mutants: sampleOf(part),
   tests: part.tests.flatMap((under) => filesUnder(under, ".test.ts")),
 }));
-const most = Math.max(...samples.map(({ mutants }) => mutants.length));
-for (let nth = 0; nth < most; nth += 1) {
-  // The parts in turn: what is interrupted has something of each.
+const rounds = Math.max(...samples.map(({ mutants }) => mutants.length));
+for (let nth = 0; nth < rounds; nth += 1) {
+  // One mutant of each part at a time, so that an interrupted run has results of every part.
   for (const { name, mutants, tests } of samples) {
     const mutant = mutants[nth];
     if (mutant === undefined) continue;
-    const result = { part: name, ...(await tried(mutant, tests)) };
+    const result = { part: name, ...(await testMutant(mutant, tests)) };
     results.push(result);
-    console.log(wordsOf(result));
+    console.log(describe(result));
     writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
   }
 }
@@ -101,17 +103,17 @@ report();
 if (runner !== undefined) end(runner);
 
 function sampleOf({ files }: Part): readonly Mutant[] {
-  const wanted = values.files?.split(",");
+  const selected = values.files?.split(",");
   const mutants = files
     .flatMap((under) => filesUnder(under, ".ts"))
     .filter((file) => !GENERATED.includes(file))
-    .filter((file) => wanted?.some((under) => isUnder(file, under)) ?? true)
+    .filter((file) => selected?.some((under) => isUnder(file, under)) ?? true)
     .flatMap((file) => mutantsOf(file, readFileSync(file, "utf8")));
   if (values.sample === undefined) return mutants;
   const random = randomOf(Number(values.seed));
   return mutants
-    .map((mutant) => ({ mutant, at: random() }))
-    .toSorted((a, b) => a.at - b.at)
+    .map((mutant) => ({ mutant, order: random() }))
+    .toSorted((a, b) => a.order - b.order)
     .slice(0, Number(values.sample))
     .map(({ mutant }) => mutant);
 }
@@ -139,8 +141,8 @@ function randomOf(seed: number): () => number {
   };
 }
 
-/** The nearest tests first: most mutants go no further. */
-async function tried(
+/** Runs the nearest tests first: they notice most mutants. */
+async function testMutant(
   { text, ...mutant }: Mutant,
   tests: readonly string[],
 ): Promise<Omit<Result, "part">> {
@@ -173,7 +175,7 @@ async function run(
   runner ??= fork("scripts/mutate/runner.ts", {
     execArgv: ["--import", "tsx"],
     stdio: ["ignore", "ignore", "ignore", "ipc"],
-    detached: true, // a group of its own: what its tests started ends with it
+    detached: true, // its own process group, so that the processes of its tests end with it
   });
   const child = runner;
   child.send({ tests, mutant } satisfies Request);
@@ -182,7 +184,7 @@ async function run(
   const gone = once(child, "exit", over).then(() => "gone" as const);
   const late = delay(Number(values.timeout) * 1_000, "late" as const, over);
   const all = [answered, gone, late];
-  for (const each of all) each.catch(() => {}); // those that lose are aborted
+  for (const each of all) each.catch(() => {}); // the waits that did not win are aborted
   const first = await Promise.race(all);
   over.abort();
   if (Array.isArray(first)) {
@@ -192,20 +194,20 @@ async function run(
   end(child);
   runner = undefined;
   if (first === "late") return { outcome: "timeout", by: undefined };
-  return { outcome: "killed", by: "the end of the process of the tests" };
+  return { outcome: "killed", by: "the end of the test process" };
 }
 
-/** With all that it started. */
+/** Kills the runner with its process group. */
 function end({ pid }: ChildProcess): void {
   if (pid === undefined) return;
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // They are gone.
+    // The processes have ended.
   }
 }
 
-function wordsOf({ file, line, change, outcome, by }: Result): string {
+function describe({ file, line, change, outcome, by }: Result): string {
   const how = by === undefined ? outcome : `${outcome} by ${by}`;
   return `${file}:${line}  ${change}\n    ${how}`;
 }

@@ -1,7 +1,8 @@
 /**
- * Writes contract/openapi.json: the REST side of the contract, for generators
- * and for people. `--check` writes nothing and fails when the file is not what
- * the contract says today.
+ * Generates contract/openapi.json from the contract's REST operations.
+ *
+ *     tsx scripts/openapi.ts            writes the file
+ *     tsx scripts/openapi.ts --check    fails if the file differs from the contract
  */
 import { readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -18,7 +19,7 @@ const text = await format(JSON.stringify(openApiDocument()), {
 if (!process.argv.includes("--check")) await writeFile(file, text);
 else if ((await readFile(file, "utf8").catch(() => "")) !== text) {
   console.error(
-    "contract/openapi.json is not what the contract says: npm run openapi",
+    "contract/openapi.json differs from the contract: npm run openapi",
   );
   process.exitCode = 1;
 }

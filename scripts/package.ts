@@ -1,17 +1,17 @@
 /**
- * Looks at the package as those meet it who install it: what `npm pack` makes,
- * unpacked in a folder outside our sources.
+ * Checks the package as users install it: the result of `npm pack`, unpacked in a
+ * folder outside the sources.
  *
- * - publint finds nothing to mend;
- * - what is for browsers imports nothing of Node;
- * - the documentation's code compiles with its types, and what is wrong on
- *   purpose does not, for bundlers and for Node, without `skipLibCheck`;
- * - its types ask for no package whose types must be installed as well;
+ * - publint finds no problem;
+ * - the entries for browsers import nothing from Node;
+ * - the code in the documentation compiles with the package's types, and wrong
+ *   code does not, for bundlers and for Node, without `skipLibCheck`;
+ * - its types need no other package of types;
  * - the client for a page is small;
- * - installed, it is small, and runs code on the kernel that it brings, without
- *   the packages that only some need.
+ * - the installed package is small, and runs code on its bundled kernel without
+ *   the packages that only some users need.
  *
- * The package is taken as `npm run build` left it.
+ * Run `npm run build` before.
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -32,19 +32,20 @@ import { build } from "esbuild";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 
-/** What a page loads, minified and compressed with gzip; and what an installation takes on the disk. */
-const MOST_OF_CLIENT = 18 * 1024;
-const MOST_INSTALLED = 45_000_000;
+/** The size of the client in a page, minified and compressed with gzip. */
+const MAX_CLIENT_BYTES = 18 * 1024;
+/** The size of an installation on disk. */
+const MAX_INSTALLED_BYTES = 45_000_000;
 
 const root = fileURLToPath(new URL("../", import.meta.url));
-// Within the repository, so that the packages are found that ours depends on.
+// Within the repository, so that the dependencies are found.
 const folder = mkdtempSync(join(root, "test/.packed-"));
 const home = join(folder, "node_modules/kallichore");
 
 let tarball = "";
 
-/** What the page of the client says is there in each of its examples. */
-const GIVEN = `
+/** The variables that every example in docs/client.md uses. */
+const EXAMPLE_VARIABLES = `
 declare const url: string, token: string;
 declare const client: import("kallichore/client").Client;
 declare const session: import("kallichore/client").Session;
@@ -63,7 +64,7 @@ try {
   ];
   for (const line of failed) console.error(line);
   if (failed.length > 0) process.exitCode = 1;
-  else console.log("The package holds.");
+  else console.log("All checks of the package passed.");
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -89,7 +90,7 @@ async function lint(): Promise<string[]> {
   return messages.map((message) => `publint: ${formatMessage(message, pkg)}`);
 }
 
-/** The client is bundled as a page's bundler would; what is left over is not for a page. */
+/** Bundles the browser entries as the bundler of a page does. An import that is left over does not work in a page. */
 async function browserImports(): Promise<string[]> {
   const { metafile } = await build({
     stdin: {
@@ -111,13 +112,16 @@ async function browserImports(): Promise<string[]> {
   const imports = Object.values(metafile.outputs).flatMap((output) =>
     output.imports.filter(({ external }) => external === true),
   );
-  // The client takes `ws` where a page never comes: where there is no WebSocket.
+  // The client imports `ws` only if there is no WebSocket, which every page has.
   return imports
     .filter(
       ({ path, kind }) =>
         path !== "msw" && !(path === "ws" && kind === "dynamic-import"),
     )
-    .map(({ path }) => `A browser would be asked for ${path}`);
+    .map(
+      ({ path }) =>
+        `The browser entries import ${path}, which browsers do not have`,
+    );
 }
 
 function types(moduleResolution: "bundler" | "nodenext"): string[] {
@@ -157,7 +161,7 @@ function types(moduleResolution: "bundler" | "nodenext"): string[] {
   }
 }
 
-/** Those who install the package do not get our `@types`. */
+/** An installation does not include the `@types` packages of our development. */
 function untyped(): string[] {
   const { devDependencies } = JSON.parse(
     readFileSync(join(root, "package.json"), "utf8"),
@@ -168,9 +172,11 @@ function untyped(): string[] {
     .flatMap((name) => {
       const text = readFileSync(join(dist, name), "utf8");
       return [...text.matchAll(/(?:from|import\() ?["']([^."'][^"']*)["']/g)]
-        .map(([, asked = ""]) => asked)
-        .filter((asked) => devDependencies[`@types/${asked}`] !== undefined)
-        .map((asked) => `The types of ${name} ask for @types/${asked}`);
+        .map(([, imported = ""]) => imported)
+        .filter(
+          (imported) => devDependencies[`@types/${imported}`] !== undefined,
+        )
+        .map((imported) => `The types of ${name} need @types/${imported}`);
     });
 }
 
@@ -189,17 +195,19 @@ async function clientSize(): Promise<string[]> {
   });
   const size = gzipSync(outputFiles[0]?.contents ?? "", { level: 9 }).length;
   console.log(`The client in a page: ${size} bytes`);
-  return size <= MOST_OF_CLIENT
+  return size <= MAX_CLIENT_BYTES
     ? []
-    : [`The client in a page is ${size} bytes, and may be ${MOST_OF_CLIENT}`];
+    : [
+        `The client in a page has ${size} bytes; the limit is ${MAX_CLIENT_BYTES}`,
+      ];
 }
 
-/** Outside of the repository, so that nothing of it is found. */
+/** Installs the package outside the repository, so that no file of the repository is found. */
 function installed(): string[] {
-  const at = mkdtempSync(join(tmpdir(), "kallichore-installed-"));
+  const directory = mkdtempSync(join(tmpdir(), "kallichore-installed-"));
   const shell = process.platform === "win32";
   try {
-    writeFileSync(join(at, "package.json"), "{}");
+    writeFileSync(join(directory, "package.json"), "{}");
     execFileSync(
       "npm",
       [
@@ -207,37 +215,39 @@ function installed(): string[] {
         ...["--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"],
         tarball,
       ],
-      { cwd: at, shell, stdio: ["ignore", "ignore", "inherit"] },
+      { cwd: directory, shell, stdio: ["ignore", "ignore", "inherit"] },
     );
-    const modules = join(at, "node_modules");
-    const there = readdirSync(modules);
+    const modules = join(directory, "node_modules");
+    const packages = readdirSync(modules);
     const size = sizeOf(modules);
     console.log(`Installed: ${(size / 1e6).toFixed(1)} MB`);
-    const said = execFileSync(
+    const printed = execFileSync(
       process.execPath,
       [
         join(modules, "kallichore/dist/bin/kallichore.js"),
         ...["exec", "--kernel", "python-wasm", "print(6 * 7)"],
       ],
-      { cwd: at, encoding: "utf8" },
+      { cwd: directory, encoding: "utf8" },
     );
     return [
       ...["typescript", "zeromq", "@trpc"]
-        .filter((name) => there.includes(name))
-        .map((name) => `${name} comes along`),
-      ...(size > MOST_INSTALLED
-        ? [`Installed it takes ${size} bytes, and may take ${MOST_INSTALLED}`]
+        .filter((name) => packages.includes(name))
+        .map((name) => `${name} is installed too, but should not be`),
+      ...(size > MAX_INSTALLED_BYTES
+        ? [
+            `The installation has ${size} bytes; the limit is ${MAX_INSTALLED_BYTES}`,
+          ]
         : []),
-      ...(said.trim() === "42"
+      ...(printed.trim() === "42"
         ? []
-        : [`The kernel that it brings said ${JSON.stringify(said)}`]),
+        : [`The bundled kernel printed ${JSON.stringify(printed)}, not 42`]),
     ];
   } finally {
-    rmSync(at, { recursive: true, force: true });
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** On the disk, where the system says it. */
+/** The size on disk if the system reports it, else the size of the content. */
 function sizeOf(path: string): number {
   const { size, blocks } = lstatSync(path);
   const own = blocks > 0 ? blocks * 512 : size;
@@ -247,24 +257,26 @@ function sizeOf(path: string): number {
     .reduce((sum, one) => sum + one, own);
 }
 
-/** Each block of the page as a module of its own; `url`, `token`, `client` and `session` are there, where the page says so. */
+/** Writes each code block of a page as a module. The blocks of docs/client.md get the variables that they use. */
 function writeBlocks(sources: string, page: string): void {
   const text = readFileSync(join(root, `docs/${page}.md`), "utf8");
   const blocks = text.matchAll(/^```ts *(.*)\n([^]*?)^```$/gm);
   for (const [index, [, word = "", code = ""]] of [...blocks].entries()) {
     const named = /^file=(.+)/.exec(word)?.[1];
-    const given = page === "client" ? GIVEN : "";
+    const variables = page === "client" ? EXAMPLE_VARIABLES : "";
     writeFileSync(
       join(sources, named ?? `${page}-${index + 1}.ts`),
-      named === undefined ? `${withGiven(code, given)}\nexport {};\n` : code,
+      named === undefined
+        ? `${withVariables(code, variables)}\nexport {};\n`
+        : code,
     );
   }
 }
 
-/** The block in a scope of its own, so that it may make a \`client\` as well. */
-function withGiven(code: string, given: string): string {
-  if (given === "") return code;
+/** The block in its own scope, so that it may declare a `client` too. */
+function withVariables(code: string, variables: string): string {
+  if (variables === "") return code;
   const imports = code.match(/^import [^]*?;$/gm) ?? [];
   const rest = imports.reduce((left, one) => left.replace(one, ""), code);
-  return `${imports.join("\n")}${given}{\n${rest}\n}`;
+  return `${imports.join("\n")}${variables}{\n${rest}\n}`;
 }

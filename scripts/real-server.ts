@@ -1,4 +1,4 @@
-/** A server on a port of this machine, with a Python kernel where there is one, for tools that need one. */
+/** A server on a loopback port, with a Python kernel if one is installed, for tools that need a running server. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { installIpykernel } from "../test/kernels/python.ts";
 export interface RealServer extends AsyncDisposable {
   readonly url: string;
   readonly token: string;
-  /** The name of a kernelspec: ipykernel's, else that of the Python that we bring. */
+  /** The name of a kernelspec: of ipykernel if it is installed, else of the bundled Python; `undefined` if there is neither. */
   readonly kernel: string | undefined;
 }
 
@@ -19,10 +19,10 @@ export async function realServer(): Promise<RealServer> {
     kernelspecDirs: [join(folder, "kernels")],
   });
   const { url = "", token = "" } = server;
-  const answer = await fetch(`${url}/kernelspecs`, {
+  const response = await fetch(`${url}/kernelspecs`, {
     headers: { authorization: `Bearer ${token}` },
   });
-  const { kernelspecs } = (await answer.json()) as {
+  const { kernelspecs } = (await response.json()) as {
     readonly kernelspecs: readonly { readonly name: string }[];
   };
   const names = kernelspecs.map(({ name }) => name);

@@ -1,10 +1,10 @@
 /**
- * Lets schemathesis ask a real server everything that contract/openapi.json
- * allows and much that it does not: all checks, all phases. It is skipped where
- * schemathesis is not installed (`pip install schemathesis==4.32.5`). What is
- * said after `--` goes to schemathesis, such as `--max-time 3600 --seed 7`.
+ * Runs schemathesis against a real server: requests that contract/openapi.json
+ * allows and many that it does not, with all checks and phases. It is skipped if
+ * schemathesis is not installed (`pip install schemathesis==4.32.5`). Arguments
+ * after `--` are passed to schemathesis, such as `--max-time 3600 --seed 7`.
  *
- * `/shutdown` is asked last, by itself, so that the server is there till then.
+ * `/shutdown` is requested last, in a run of its own, because it ends the server.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -20,9 +20,9 @@ const document = fileURLToPath(
 );
 const config = fileURLToPath(new URL("../schemathesis.toml", import.meta.url));
 
-const program = found();
+const program = findProgram();
 if (program === undefined) {
-  console.log("Skipped: there is no schemathesis on this machine's PATH");
+  console.log("Skipped: schemathesis was not found on the PATH");
 } else {
   await using server = await realServer();
   const common = [
@@ -31,20 +31,20 @@ if (program === undefined) {
     ...["--checks", "all", "--request-timeout", String(REQUEST_SECONDS)],
     ...["--max-response-time", String(REQUEST_SECONDS)],
   ];
-  const all = await asked(program, [
+  const all = await runProgram(program, [
     ...common,
     ...["--phases", "examples,coverage,fuzzing,stateful"],
     ...["--exclude-path", "/shutdown", "--continue-on-failure"],
     ...["--max-time", String(SECONDS), ...process.argv.slice(2)],
   ]);
-  const end = await asked(program, [
+  const end = await runProgram(program, [
     ...[...common, "--include-path", "/shutdown", "--phases", "fuzzing"],
   ]);
   process.exitCode = all === 0 ? end : all;
 }
 
 /** Resolves with the exit code. */
-function asked(program: string, args: readonly string[]): Promise<number> {
+function runProgram(program: string, args: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     spawn(program, args, { stdio: "inherit" })
       .once("error", reject)
@@ -52,8 +52,8 @@ function asked(program: string, args: readonly string[]): Promise<number> {
   });
 }
 
-/** In an active Python environment, else on the PATH. */
-function found(): string | undefined {
+/** The path of schemathesis in an active Python environment, else on the PATH. */
+function findProgram(): string | undefined {
   const { VIRTUAL_ENV, PATH = "" } = process.env;
   const [folder, name] =
     process.platform === "win32"

@@ -1,9 +1,9 @@
 /**
- * Compiles what is in `assembly/` to WebAssembly, and writes it down as modules
- * that need no file beside them.
+ * Compiles the sources in `assembly/` to WebAssembly, and writes each as a
+ * TypeScript module that contains the bytes.
  *
- *     tsx scripts/wasm.ts            where its source has changed
- *     tsx scripts/wasm.ts --check    fails unless what is there is what the source gives
+ *     tsx scripts/wasm.ts            writes the modules whose source has changed
+ *     tsx scripts/wasm.ts --check    fails if a module differs from its source
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -13,21 +13,21 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import packageFile from "../package.json" with { type: "json" };
 
-/** As a program: its types would change those of every array here. */
+/** Run as a program: an import of its types would change the types of every array here. */
 const COMPILER = "node_modules/assemblyscript/bin/asc.js";
 const run = promisify(execFile);
 
-/** Each compiled on its own; what it imports is part of it. */
+/** Each module is compiled separately and contains its imports. */
 const MODULES = [
   {
     source: "assembly/json.ts",
-    written: "src/jupyter/json-wasm.ts",
+    output: "src/jupyter/json-wasm.ts",
     imports: [],
     pages: "2",
   },
   {
     source: "assembly/intake.ts",
-    written: "src/jupyter/intake-wasm.ts",
+    output: "src/jupyter/intake-wasm.ts",
     imports: ["assembly/json.ts"],
     pages: "12",
   },
@@ -35,14 +35,14 @@ const MODULES = [
 type Module = (typeof MODULES)[number];
 
 for (const module of MODULES) {
-  const { source, written } = module;
-  const found = await readFile(written, "utf8").catch(() => "");
+  const { source, output } = module;
+  const found = await readFile(output, "utf8").catch(() => "");
   if (process.argv.includes("--check")) {
-    if (found === (await compiled(module))) continue;
-    console.error(`${written} is not what ${source} gives: npm run wasm`);
+    if (found === (await compile(module))) continue;
+    console.error(`${output} differs from its source ${source}: npm run wasm`);
     process.exitCode = 1;
   } else if (!found.includes(await stamp(module))) {
-    await writeFile(written, await compiled(module));
+    await writeFile(output, await compile(module));
   }
 }
 
@@ -53,7 +53,7 @@ function optionsOf({ pages }: Module): readonly string[] {
   ];
 }
 
-async function compiled(module: Module): Promise<string> {
+async function compile(module: Module): Promise<string> {
   const { source } = module;
   const folder = await mkdtemp(join(tmpdir(), "kallichore-wasm-"));
   try {
@@ -70,7 +70,7 @@ export const WASM =
   }
 }
 
-/** Of everything that the bytes depend on. */
+/** A hash of everything on which the bytes depend. */
 async function stamp(module: Module): Promise<string> {
   const { assemblyscript } = packageFile.devDependencies;
   const hash = createHash("sha256");
