@@ -108,6 +108,13 @@ const sentences = {
     `Kernel does not exist: ${kernel_id}`,
   jupyter_session_not_found: ({ session_id }: InSession) =>
     `Session not found: session_id='${session_id}'`,
+  execution_aborted: ({
+    execution_id,
+    why,
+  }: {
+    execution_id: string;
+    why: string;
+  }) => `Execution ${execution_id} did not run to its end: ${why}`,
 } satisfies Record<Reason, (details: never) => string>;
 
 type Sentences = typeof sentences;

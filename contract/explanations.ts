@@ -211,4 +211,9 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
       "A client of Jupyter's API named a session that does not exist, or whose kernel was shut down.",
     todo: "List the sessions (`GET /api/sessions`), or start one.",
   },
+  execution_aborted: {
+    means:
+      "Code that a client sent below Jupyter's addresses did not run, or not to its end: a client cancelled it, code before it failed, or its kernel ended.",
+    todo: "Read the reason in the sentence. What the code printed before is at `GET /sessions/{session_id}/executions/{execution_id}/outputs`.",
+  },
 };

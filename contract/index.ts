@@ -6,6 +6,7 @@
  */
 import { executions } from "./executions.ts";
 import { jupyter } from "./jupyter.ts";
+import { jupyterRequests } from "./jupyter-requests.ts";
 import { kernelspecs } from "./kernelspecs.ts";
 import { server } from "./server.ts";
 import { sessions } from "./sessions.ts";
@@ -16,7 +17,7 @@ export const contract = {
   executions,
   kernelspecs,
   server,
-  jupyter,
+  jupyter: { ...jupyter, ...jupyterRequests },
 } as const;
 
 /** The router's type, for tRPC clients: `createTRPCClient<AppRouter>()`. */
@@ -41,6 +42,7 @@ export { isOver } from "./execution-end.ts";
 export { Execution, type RequestingClient } from "./executions.ts";
 export { ExecutionHistoryEntry } from "./history.ts";
 export type { JupyterKernel, JupyterSession } from "./jupyter.ts";
+export type { JupyterRequest } from "./jupyter-requests.ts";
 export { Kernelspec } from "./kernelspecs.ts";
 export {
   type Attribution,

@@ -14,7 +14,7 @@ const Nothing = z.null();
 const KernelId = Addressable.max(1024).describe(
   "The kernel's `kernel_id`; the session's `session_id` does as well",
 );
-const OneKernel = z.looseObject({ kernel_id: KernelId });
+export const OneKernel = z.looseObject({ kernel_id: KernelId });
 const OneSession = z.looseObject({ jupyter_session_id: Addressable.max(1024) });
 
 export const JupyterKernel = z
@@ -95,7 +95,8 @@ const named = {
 
 /** What clients of Jupyter know: no token is 403. */
 const statuses = { unauthorized: 403 } as const;
-const shape = { failure: "jupyter", statuses } as const;
+export const jupyterShape = { failure: "jupyter", statuses } as const;
+const shape = jupyterShape;
 const startup = [
   "kernelspec_not_found",
   "bad_kernelspec",

@@ -32,6 +32,13 @@ export interface OperationDetails {
   readonly status?: 200 | 201 | 202 | 204;
   /** The path of the new resource, with `{name}` for members of the output: the header `Location`. */
   readonly location?: string;
+  /** How REST answers a success, where that depends on the output: by the value of its member `by`. */
+  readonly outcomes?: {
+    readonly by: string;
+    readonly cases: Readonly<Record<string, Outcome>>;
+  };
+  /** The input fields that REST also takes from the query of an operation with a body. */
+  readonly inQuery?: readonly string[];
   /** The errors that this operation may answer with: a promise to callers. */
   readonly errors?: readonly Reason[];
   /** `startup`: failures have the StartupError shape (the output and the exit code of the kernel). `jupyter`: they have Jupyter Server's shape. */
@@ -40,6 +47,14 @@ export interface OperationDetails {
   readonly statuses?: Readonly<Partial<Record<Reason, number>>>;
   /** Example bodies for the API page. */
   readonly examples?: { readonly input?: unknown; readonly output?: unknown };
+}
+
+export interface Outcome {
+  /** HTTP status. */
+  readonly status: number;
+  /** As `location` of an operation. */
+  readonly location?: string;
+  readonly description: string;
 }
 
 export interface Operation extends OperationDetails {

@@ -53,6 +53,7 @@ export const reasons = {
   headers_too_large: ["headers_too_large", 431],
   kernel_not_found: ["kernel_not_found", 404],
   jupyter_session_not_found: ["jupyter_session_not_found", 404],
+  execution_aborted: ["execution_aborted", 500],
 } as const satisfies Readonly<
   Record<string, readonly [code: string, status: number]>
 >;

@@ -6,6 +6,12 @@ import type { oas31 } from "zod-openapi";
 import { responses } from "./failures.ts";
 import { inHeaderOrQuery } from "./words.ts";
 
+/** The header `Location`. */
+export const pathHeader: oas31.HeaderObject = {
+  description: "A path of this server",
+  schema: { type: "string" },
+};
+
 export const spanId = {
   "x-span-id": { $ref: "#/components/headers/x-span-id" },
 };

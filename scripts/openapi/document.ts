@@ -8,12 +8,18 @@
 import type * as z from "zod";
 import type { oas31 } from "zod-openapi";
 import project from "../../package.json" with { type: "json" };
-import { channels, documentation, eventStream, spanId } from "./by-hand.ts";
+import {
+  channels,
+  documentation,
+  eventStream,
+  pathHeader,
+  spanId,
+} from "./by-hand.ts";
 import { failureResponses, failuresOf } from "./failures.ts";
 import { generated, type Generated } from "./generated.ts";
 import { pruned } from "./pruned.ts";
 import { type Routed, routedOperations, verbOf } from "./routed.ts";
-import { bodyOf, namedSchemas } from "./schemas.ts";
+import { bodyIn, bodyOf, namedSchemas } from "./schemas.ts";
 import {
   description,
   headers,
@@ -83,7 +89,7 @@ function toOperation(
       },
     }),
     responses: {
-      [operation.status ?? 200]: success(routed, made),
+      ...successes(routed, made),
       ...failuresOf(operation, body !== undefined),
     },
   };
@@ -95,24 +101,48 @@ function orNull(schema: oas31.ReferenceObject): oas31.SchemaObject {
 }
 
 function parametersOf(
-  { operation, path, method }: Routed,
+  routed: Routed,
   made: Generated,
 ): oas31.ParameterObject[] {
+  const { operation, path, method } = routed;
   const all = (made.paths[path]?.[verbOf(method)]?.parameters ??
     []) as oas31.ParameterObject[];
   const { shape } = objectIn(operation.input as z.ZodType);
-  return all.map((parameter) => {
-    const { name, required = false } = parameter;
-    const described = (shape[name] as z.ZodType | undefined)?.description;
-    return {
-      name,
-      in: parameter.in,
-      required,
-      ...(described !== undefined && { description: described }),
-      schema: typeOf(parameter),
-      ...exampleOf(parameterExamples[name]),
-    };
-  });
+  const inQuery = (operation.inQuery ?? []).map((name) =>
+    inQueryOf(name, routed, made),
+  );
+  return [
+    ...all.map((parameter) => {
+      const { name, required = false } = parameter;
+      const described = (shape[name] as z.ZodType | undefined)?.description;
+      return {
+        name,
+        in: parameter.in,
+        required,
+        ...(described !== undefined && { description: described }),
+        schema: typeOf(parameter),
+        ...exampleOf(parameterExamples[name]),
+      };
+    }),
+    ...inQuery,
+  ];
+}
+
+/** A member of the body that the address may carry instead. */
+function inQueryOf(
+  name: string,
+  routed: Routed,
+  made: Generated,
+): oas31.ParameterObject {
+  const { properties = {} } = bodyIn(made, routed) ?? {};
+  const { description, ...schema } = properties[name] as oas31.SchemaObject;
+  return {
+    name,
+    in: "query",
+    required: false,
+    ...(description !== undefined && { description }),
+    schema,
+  };
 }
 
 /** An input may be left out where nothing in it is required. */
@@ -129,6 +159,28 @@ function typeOf({ schema = {} }: oas31.ParameterObject): oas31.SchemaObject {
     (one) => !("type" in one && one.type === "null"),
   );
   return { ...type, ...first };
+}
+
+function successes(
+  routed: Routed,
+  made: Generated,
+): Record<string, oas31.ResponseObject> {
+  const { status = 200, outcomes } = routed.operation;
+  const response = success(routed, made);
+  if (outcomes === undefined) return { [status]: response };
+  return Object.fromEntries(
+    Object.values(outcomes.cases).map(({ status, description, location }) => [
+      status,
+      {
+        ...response,
+        description,
+        headers: {
+          ...response.headers,
+          ...(location !== undefined && { Location: pathHeader }),
+        },
+      },
+    ]),
+  );
 }
 
 function success(

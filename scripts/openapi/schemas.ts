@@ -57,7 +57,8 @@ export function bodyOf(
   };
 }
 
-function bodyIn(
+/** As it was generated, without a name. */
+export function bodyIn(
   { paths }: Generated,
   { path, method }: Routed,
 ): oas31.SchemaObject | undefined {

@@ -172,7 +172,7 @@ function allowOrigin(res: ServerResponse, origin: string | undefined): void {
     "access-control-allow-headers",
     `accept, authorization, content-type, last-event-id, ${CLIENT}, ${SPAN}, trpc-accept, x-xsrftoken`,
   );
-  res.setHeader("access-control-expose-headers", SPAN);
+  res.setHeader("access-control-expose-headers", `location, ${SPAN}`);
   res.setHeader("access-control-max-age", "600");
 }
 

@@ -100,8 +100,7 @@ export class Requests {
    */
   send(message: Message, canWait: boolean, options: SendOptions = {}): boolean {
     const { msg_id } = message.header;
-    if (this.#accepted.has(msg_id)) return false;
-    if (this.executions.find(msg_id) !== undefined) return false;
+    if (this.hasAccepted(msg_id)) return false;
     const execution = isExecution(message)
       ? this.#accept(message, options)
       : undefined;
@@ -121,6 +120,13 @@ export class Requests {
     }
     this.#accepted.add(msg_id);
     return true;
+  }
+
+  /** Whether a message with this id was accepted before, as far as ids are remembered. */
+  hasAccepted(msg_id: string): boolean {
+    return (
+      this.#accepted.has(msg_id) || this.executions.find(msg_id) !== undefined
+    );
   }
 
   /** Sends a request, and resolves with the reply. Rejects when its kernel is gone or did not start, or at the timeout. Throws `no_answer`, `kernel_exited`, `bad_answer`. */

@@ -357,6 +357,11 @@ export class Session {
     return isNew;
   }
 
+  /** Whether a message with this id was accepted before, as far as ids are remembered. */
+  hasAccepted(msg_id: string): boolean {
+    return this.#requests.hasAccepted(msg_id);
+  }
+
   /** Sends an execute request whose code may take `deadline_ms` from now on. A request that was accepted before returns the earlier execution; throws `execution_not_found` if that is no longer kept. */
   execute(
     message: Message,

@@ -54,9 +54,9 @@ export class Supervisor implements AsyncDisposable {
     return [...this.#sessions.values()];
   }
 
-  /** Throws `session_not_found`. */
+  /** By its `session_id`, or by its `kernel_id`. Throws `session_not_found`. */
   session(session_id: string): Session {
-    const session = this.#sessions.get(session_id);
+    const session = this.findKernel(session_id);
     if (session === undefined)
       throw failure("session_not_found", { session_id });
     return session;
@@ -99,10 +99,10 @@ export class Supervisor implements AsyncDisposable {
     const session = this.session(session_id);
     if (session.isRunning || session.isRestarting)
       throw failure("session_running", { session_id });
-    this.#sessions.delete(session_id);
+    this.#sessions.delete(session.id);
     this.documents.removeOf(session);
     await session.dispose();
-    this.#options.log.info({ session: session_id }, "Session deleted");
+    this.#options.log.info({ session: session.id }, "Session deleted");
     this.#options.telemetry?.sessionDeleted?.(named(session.spec));
   }
 

@@ -2,6 +2,7 @@
 import { executions } from "./executions.ts";
 import type { Answers } from "./implement.ts";
 import { jupyter } from "./jupyter.ts";
+import { jupyterRequests } from "./jupyter-requests.ts";
 import { kernelspecs } from "./kernelspecs.ts";
 import { server } from "./server.ts";
 import { sessions } from "./sessions.ts";
@@ -11,5 +12,5 @@ export const answers: Answers = {
   executions,
   kernelspecs,
   server,
-  jupyter,
+  jupyter: { ...jupyter, ...jupyterRequests },
 };

@@ -32,6 +32,7 @@ const largeFields = new Map<
   [contract.sessions.request, { content: "{" }],
   [contract.sessions.execute, { code: '"' }],
   [contract.executions.create, { code: '"' }],
+  [contract.jupyter.execute, { code: '"' }],
 ]);
 /** Objects that the kernel gets as the client wrote them. */
 const objectsAsWritten = new Map<Operation, readonly (keyof UnreadInput)[]>([
@@ -39,6 +40,7 @@ const objectsAsWritten = new Map<Operation, readonly (keyof UnreadInput)[]>([
   [contract.sessions.request, ["content"]],
   [contract.sessions.execute, ["metadata"]],
   [contract.executions.create, ["metadata", "user_expressions"]],
+  [contract.jupyter.execute, ["metadata"]],
 ]);
 
 /** Whether the operation has input that goes to the kernel as it is written. */

@@ -14,6 +14,7 @@ import type { Session } from "../../session/session.ts";
 import type { Document } from "../../supervisor/documents.ts";
 import { within } from "../../time/within.ts";
 import type { AnswersTo } from "./implement.ts";
+import type { jupyterRequests } from "./jupyter-requests.ts";
 import type { Service } from "./service.ts";
 import { resolveSpec } from "./session-spec.ts";
 
@@ -24,7 +25,10 @@ const START_MS = 2_000;
 /** For kernels that Jupyter's clients start, if the server's policy sets no limit. The same as Jupyter Server's default. */
 const AUTORESTART = { limit: 5, window_s: 60 };
 
-export const jupyter: AnswersTo<typeof contract.jupyter> = {
+export const jupyter: Omit<
+  AnswersTo<typeof contract.jupyter>,
+  keyof typeof jupyterRequests
+> = {
   version: () => ({ version: JUPYTER_SERVER_VERSION }),
 
   status({ service: { supervisor } }) {

@@ -184,28 +184,34 @@ function procedure(operation: Operation, answer: AnyAnswer) {
         .output(checked)
         .mutation((call) => run(operationCallOf(call)));
     case "subscription":
-      return input.subscription(async function* (call) {
-        const { ctx, path } = call;
-        const began = performance.now();
-        let error: unknown;
-        try {
-          const operationCall = operationCallOf(call);
-          const subscription = (await run(
-            operationCall,
-          )) as AsyncIterable<SubscriptionItem>;
-          yield* ctx.subscriptionEncoder === undefined
-            ? trackedEvents(subscription, ctx.raw)
-            : ctx.subscriptionEncoder.encode(
-                subscription,
-                operationCall.signal,
-              );
-        } catch (caught) {
-          error = caught;
-          throw caught;
-        } finally {
-          reportOperation(ctx, path, began, error);
-        }
+      // The answer comes before the first event, so that every door can refuse a request.
+      return input.subscription(async (call) => {
+        const operationCall = operationCallOf(call);
+        const subscription = (await run(
+          operationCall,
+        )) as AsyncIterable<SubscriptionItem>;
+        return subscribed(subscription, operationCall.signal, call);
       });
+  }
+}
+
+/** The events of a subscription, as the door sends them. Its end is reported to telemetry. */
+async function* subscribed(
+  subscription: AsyncIterable<SubscriptionItem>,
+  signal: AbortSignal,
+  { ctx, path }: { readonly ctx: Context; readonly path: string },
+) {
+  const began = performance.now();
+  let error: unknown;
+  try {
+    yield* ctx.subscriptionEncoder === undefined
+      ? trackedEvents(subscription, ctx.raw)
+      : ctx.subscriptionEncoder.encode(subscription, signal);
+  } catch (caught) {
+    error = caught;
+    throw caught;
+  } finally {
+    reportOperation(ctx, path, began, error);
   }
 }
 

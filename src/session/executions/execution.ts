@@ -99,6 +99,8 @@ export class Execution {
   #begun: AbortController | undefined;
   /** Aborts at the end; made for callers that follow or wait. */
   #over: AbortController | undefined;
+  /** Aborts when the code requests input; made for callers that wait. */
+  #requesting: AbortController | undefined;
   readonly #onEnd: (execution: Execution) => void;
   readonly #onDeadline: (execution: Execution) => void;
   #preparing: NodeJS.Timeout | undefined;
@@ -152,6 +154,11 @@ export class Execution {
   get over(): AbortSignal {
     this.#over ??= forMany(this.isOver);
     return this.#over.signal;
+  }
+  /** Aborts when the code requests input from now on. */
+  get nextInputRequest(): AbortSignal {
+    this.#requesting ??= forMany();
+    return this.#requesting.signal;
   }
   /** Whether it runs in a subshell, which an interrupt does not reach. */
   get isInSubshell(): boolean {
@@ -221,7 +228,10 @@ export class Execution {
   /** The kernel requests input. */
   inputRequested(request: Entry): void {
     this.#noteBegun();
-    if (this.#apply("inputRequested")) this.input = request.copy();
+    if (!this.#apply("inputRequested")) return;
+    this.input = request.copy();
+    this.#requesting?.abort();
+    this.#requesting = undefined;
   }
 
   /** Entry `seq` of the journal belongs to this execution. */

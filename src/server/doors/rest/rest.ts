@@ -86,7 +86,7 @@ export function restDoor(router: AppRouter, service: Service): Door {
         await streamEvents(res, subscription, timeout_ms, guard);
         return;
       }
-      const { status = 200, location } = operation;
+      const { status, location } = outcomeOf(operation, data);
       if (location !== undefined) {
         res.setHeader(
           "location",
@@ -116,6 +116,17 @@ export function restDoor(router: AppRouter, service: Service): Door {
       };
     },
   };
+}
+
+/** How the success is answered. */
+function outcomeOf(
+  operation: Operation,
+  data: unknown,
+): { readonly status: number; readonly location?: string | undefined } {
+  const { status = 200, location, outcomes } = operation;
+  if (outcomes === undefined) return { status, location };
+  const members = data as Readonly<Record<string, unknown>>;
+  return outcomes.cases[String(members[outcomes.by])] ?? { status };
 }
 
 /** The path of what was made, below the server's own. */
@@ -180,7 +191,7 @@ async function inputOf(
       clientInput(await textOf(req, res), operation),
     );
     if (typeof body === "object" && !Array.isArray(body)) {
-      return whole(body ?? {});
+      return whole({ ...inQueryOf(url, operation), ...body });
     }
     throw failure("bad_request", { why: "The body is not a JSON object" });
   }
@@ -196,6 +207,17 @@ async function inputOf(
     input["lastEventId"] = lastEventId;
   }
   return whole(input);
+}
+
+/** The input fields that an operation with a body also takes from the query. */
+function inQueryOf(
+  { searchParams }: URL,
+  { inQuery = [] }: Operation,
+): Record<string, string> {
+  const given = inQuery.filter((name) => searchParams.has(name));
+  return Object.fromEntries(
+    given.map((name) => [name, searchParams.get(name) ?? ""]),
+  );
 }
 
 const NULL = Buffer.from("null");
