@@ -1,4 +1,8 @@
-/** Real clients of Jupyter's: JupyterLab's own client library, and a Jupyter Server that uses this server as its gateway. */
+/**
+ * Real clients of Jupyter's: JupyterLab's own client library, in the versions
+ * that JupyterLab, VS Code and thebe have, and a Jupyter Server that uses this
+ * server as its gateway. `RESTARTS=100` restarts each kernel a hundred times.
+ */
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -23,16 +27,28 @@ import {
 import { pythonWithJupyterServer } from "../kernels/python.ts";
 import { needs, needsIpykernel } from "../needs.ts";
 
-// Its modules are CommonJS.
-const {
-  KernelAPI,
-  KernelManager,
-  KernelSpecManager,
-  ServerConnection,
-  SessionManager,
-} = createRequire(import.meta.url)("@jupyterlab/services") as typeof Services;
+const RESTARTS = Number(process.env["RESTARTS"] ?? 10);
 
-describe("JupyterLab's client library", () => {
+/** Who uses which version of the library. The oldest one knows the default WebSocket protocol only. */
+const libraries = [
+  { name: "@jupyterlab/services", who: "JupyterLab 4.6" },
+  { name: "jupyterlab-services-vscode", who: "VS Code's Jupyter extension" },
+  { name: "jupyterlab-services-thebe", who: "thebe-core 0.4" },
+  { name: "jupyterlab-services-vscode-2023", who: "VS Code in 2023" },
+];
+
+// Their modules are CommonJS.
+const require = createRequire(import.meta.url);
+
+describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
+  const {
+    ContentsManager,
+    KernelAPI,
+    KernelManager,
+    KernelSpecManager,
+    ServerConnection,
+    SessionManager,
+  } = require(name) as typeof Services;
   let server: TestServer;
   beforeAll(async () => {
     server = await openServer();
@@ -133,11 +149,11 @@ describe("JupyterLab's client library", () => {
   );
 
   test(
-    "restarts a kernel, ten times, each followed by code",
-    needsIpykernel,
+    "restarts a kernel, again and again, each time followed by code",
+    { timeout: 30_000 + RESTARTS * 5_000, ...needsIpykernel },
     async () => {
       const { kernel } = await notebook("python3");
-      for (let round = 0; round < 10; round += 1) {
+      for (let round = 0; round < RESTARTS; round += 1) {
         await run(kernel, "x = 1");
         await kernel.restart();
         expect(await run(kernel, "print('x' in globals())")).toEqual({
@@ -222,15 +238,84 @@ describe("JupyterLab's client library", () => {
     },
   );
 
+  test(
+    "debugs a cell: stops at a breakpoint, and goes on",
+    needsIpykernel,
+    async () => {
+      const { kernel } = await notebook("python3");
+      let seq = 0;
+      const debug = async (command: string, args: object = {}) => {
+        seq += 1;
+        const { content } = await kernel.requestDebug({
+          type: "request",
+          seq,
+          command,
+          arguments: args,
+        } as never).done;
+        expect(content, command).toMatchObject({ success: true });
+        return content.body as Readonly<Record<string, unknown>>;
+      };
+      const stopped = new Promise<number>((resolve) =>
+        kernel.iopubMessage.connect((_, { header, content }) => {
+          if (header.msg_type !== ("debug_event" as string)) return;
+          const { event, body } = content as unknown as {
+            readonly event: string;
+            readonly body: { readonly threadId: number };
+          };
+          if (event === "stopped") resolve(body.threadId);
+        }),
+      );
+      await debug("initialize", {
+        clientID: "test",
+        adapterID: "",
+        pathFormat: "path",
+        linesStartAt1: true,
+        columnsStartAt1: true,
+        supportsVariableType: true,
+        supportsVariablePaging: true,
+        supportsRunInTerminalRequest: true,
+        locale: "en",
+      });
+      await debug("attach");
+      const code = "i = 1\ni += 1\nprint(i)";
+      const { sourcePath } = await debug("dumpCell", { code });
+      await debug("setBreakpoints", {
+        breakpoints: [{ line: 2 }],
+        source: { path: sourcePath },
+        sourceModified: false,
+      });
+      await debug("configurationDone");
+
+      const ran = run(kernel, code);
+      const threadId = await stopped;
+      const { isStarted } = await debug("debugInfo");
+      expect(isStarted).toBe(true);
+      await debug("continue", { threadId });
+
+      expect(await ran).toEqual({ status: "ok", text: "2\n" });
+      await debug("disconnect", { restart: false, terminateDebuggee: false });
+    },
+  );
+
+  test("is refused a file for a notebook, and starts its session without one", async () => {
+    const serverSettings = settings();
+    const contents = new ContentsManager({ serverSettings });
+    const created = contents.newUntitled({ type: "notebook" });
+    await expect(created).rejects.toThrow("runs kernels only");
+    contents.dispose();
+    const { session } = await notebook("echo");
+    expect(session.path).toMatch(/\.ipynb$/);
+  });
+
   test("finds nothing that runs once all is shut down", async () => {
     expect(await KernelAPI.listRunning(settings())).toEqual([]);
   });
 });
 
 test(
-  "a Jupyter Server in front of this one restarts a kernel ten times, each answered at once",
+  "a Jupyter Server in front of this one restarts a kernel again and again, each time answered at once",
   {
-    timeout: 180_000,
+    timeout: 60_000 + RESTARTS * 20_000,
     ...needs(
       pythonWithJupyterServer !== undefined,
       "a Python with jupyter_server and ipykernel (python3 -m pip install jupyter_server ipykernel)",
@@ -290,7 +375,7 @@ test(
       if (header.msg_type.endsWith("_reply")) replies.add(parent_header.msg_id);
     });
     await once(socket, "open");
-    for (let round = 0; round < 10; round += 1) {
+    for (let round = 0; round < RESTARTS; round += 1) {
       expect((await post(`/api/kernels/${id}/restart`, {})).status).toBe(200);
       const msg_id = randomUUID();
       const header = {
