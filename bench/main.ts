@@ -12,6 +12,7 @@ const names = [
   "readers",
   "to-kernel",
   "execution",
+  "jupyter",
   "start-up",
   "sampling",
   "memory",

@@ -3,8 +3,10 @@
  * execution costs its client, and how long it waits.
  */
 import { once } from "node:events";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type * as Services from "@jupyterlab/services";
 import { WebSocket } from "ws";
 import type * as ours from "../../client/index.ts";
 import type { AppRouter } from "../../contract/index.ts";
@@ -13,7 +15,7 @@ import { Child, obey } from "./child.ts";
 import { execute, type Message, messageOf, type Session } from "./server.ts";
 import { listen, parsed, verified } from "./wire.ts";
 
-export type Way = "channel" | "stock" | "client" | "rest" | "direct";
+export type Way = "channel" | "stock" | "client" | "rest" | "lab" | "direct";
 
 interface To {
   readonly way: Way;
@@ -181,6 +183,30 @@ const ways: Record<Way, (to: To) => Promise<Line>> = {
       },
       close: () => {},
     });
+  },
+
+  async lab({ url, token, session_id }) {
+    const { KernelConnection, ServerConnection } = createRequire(
+      import.meta.url,
+    )("@jupyterlab/services") as typeof Services;
+    const serverSettings = ServerConnection.makeSettings({
+      baseUrl: `${url}/`,
+      wsUrl: `${url.replace("http", "ws")}/`,
+      token,
+      appendToken: true,
+      WebSocket: WebSocket as unknown as typeof globalThis.WebSocket,
+    });
+    const kernel = new KernelConnection({
+      serverSettings,
+      model: { id: session_id, name: session_id },
+    });
+    await kernel.info;
+    return {
+      async execute(code) {
+        await kernel.requestExecute({ code, store_history: false }).done;
+      },
+      close: () => kernel.dispose(),
+    };
   },
 
   async direct({ argv }) {

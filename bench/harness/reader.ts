@@ -2,7 +2,8 @@
  * A reader in a process of its own. It takes what a session says by one door,
  * looks at as little as it can, and tells when it has heard all of a flood.
  *
- * `channel`, `trpc` and `sse` are raw: they find frames and count them.
+ * `channel`, `v1`, `trpc` and `sse` are raw: they find frames and count them.
+ * `v1` is Jupyter's binary protocol for WebSockets.
  * `stock` is tRPC's own client and `client` that of the checkout, as programs use them.
  */
 import { randomUUID } from "node:crypto";
@@ -14,7 +15,7 @@ import type * as ours from "../../client/index.ts";
 import type { AppRouter } from "../../contract/index.ts";
 import { obey } from "./child.ts";
 
-export type Door = "channel" | "trpc" | "sse" | "stock" | "client";
+export type Door = "channel" | "v1" | "trpc" | "sse" | "stock" | "client";
 
 export interface Attach {
   readonly door: Door;
@@ -144,6 +145,11 @@ obey(import.meta.url, async (order: Order): Promise<unknown> => {
 const doors: Record<Door, (to: Attach, count: Count) => Promise<Attached>> = {
   channel: ({ channel, token }, count) => rawSocket(channel, token, count),
 
+  v1({ url, token, session_id }, count) {
+    const channel = `${url.replace("http", "ws")}/api/kernels/${session_id}/channels?session_id=reader`;
+    return rawSocket(channel, token, count, "v1.kernel.websocket.jupyter.org");
+  },
+
   async trpc({ url, token, session_id, after }, count) {
     const socket = await rawSocket(
       `${url.replace("http", "ws")}/trpc`,
@@ -256,8 +262,9 @@ async function rawSocket(
   address: string,
   token: string,
   count: Count,
+  protocol?: string,
 ): Promise<Required<Attached>> {
-  const { hostname, port, pathname } = new URL(address);
+  const { hostname, port, pathname, search } = new URL(address);
   const head: number[] = []; // the beginning of a frame
   let need = 2;
   let left = 0; // of the payload
@@ -334,13 +341,16 @@ async function rawSocket(
   const key = Buffer.from(randomUUID().slice(0, 16)).toString("base64");
   socket.write(
     [
-      `GET ${pathname} HTTP/1.1`,
+      `GET ${pathname}${search} HTTP/1.1`,
       `Host: ${hostname}:${port}`,
       "Connection: Upgrade",
       "Upgrade: websocket",
       "Sec-WebSocket-Version: 13",
       `Sec-WebSocket-Key: ${key}`,
       `Authorization: Bearer ${token}`,
+      ...(protocol === undefined
+        ? []
+        : [`Sec-WebSocket-Protocol: ${protocol}`]),
       "\r\n",
     ].join("\r\n"),
   );
