@@ -8,8 +8,8 @@ const DOWN = "\u001b[B";
 
 useCommand();
 
-describe("a conversation with python3", needsIpykernel, () => {
-  test("runs what is typed, goes on in the next line where that is needed, and ends with Ctrl-D", async () => {
+describe("a prompt on a session with python3", needsIpykernel, () => {
+  test("runs the typed code, continues incomplete code on the next line, and ends with Ctrl-D", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "python3", "--id", "work"]);
@@ -32,7 +32,7 @@ describe("a conversation with python3", needsIpykernel, () => {
     expect((await room.run(["exec", "-s", "work", "x"])).stdout).toBe("6\n");
   });
 
-  test("is completed with Tab, interrupted with Ctrl-C, and answers what the code asks", async () => {
+  test("completes with Tab, interrupts with Ctrl-C, and answers input requests", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "python3", "--id", "work"]);
@@ -58,7 +58,7 @@ describe("a conversation with python3", needsIpykernel, () => {
     expect((await person.ended()).code).toBe(0);
   });
 
-  test("an answer, above all a password, is in no history", async () => {
+  test("an answer, such as a password, is not in the history", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "python3", "--id", "work"]);
@@ -85,7 +85,7 @@ describe("a conversation with python3", needsIpykernel, () => {
     expect((await person.ended()).code).toBe(0);
   });
 
-  test("shows what others do in the same session", async () => {
+  test("shows what other clients do in the same session", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "python3", "--id", "work"]);
@@ -100,7 +100,7 @@ describe("a conversation with python3", needsIpykernel, () => {
   });
 });
 
-test("a session can be watched by a program", async () => {
+test("a program can watch a session", async () => {
   await using room = new Room();
   await room.serve();
   await room.run(["start", "echo", "--id", "work"]);
@@ -110,7 +110,7 @@ test("a session can be watched by a program", async () => {
   await watching.until('"msg_type":"stream"');
 });
 
-test("a conversation needs a terminal, and says what does not", async () => {
+test("the prompt needs a terminal; the error names the command that does not", async () => {
   await using room = new Room();
   await room.serve();
   await room.run(["start", "echo", "--id", "work"]);

@@ -6,7 +6,7 @@ import { Room, useCommand } from "./kallichore.ts";
 
 useCommand();
 
-test("a token file that cannot be read is an error, also for a server that needs none named", async () => {
+test("a token file that cannot be read is an error, also if the server needs no token", async () => {
   await using room = new Room();
   await room.serve();
   const { code, stderr, stdout } = await room.run([
@@ -21,7 +21,7 @@ test("a token file that cannot be read is an error, also for a server that needs
   );
 });
 
-test("of several sessions, a wrong name does not keep the command from the others", async () => {
+test("a wrong session id does not prevent the command for the other sessions", async () => {
   await using room = new Room();
   await room.serve();
   for (const id of ["a", "b"]) await room.run(["start", "echo", "--id", id]);
@@ -39,7 +39,7 @@ test("of several sessions, a wrong name does not keep the command from the other
   expect(sessions.map(({ status }) => status)).toEqual(["exited", "exited"]);
 });
 
-test("programs are told which sessions were stopped and which not", async () => {
+test("with --json, the output lists which sessions were stopped and which were not", async () => {
   await using room = new Room();
   await room.serve();
   await room.run(["start", "echo", "--id", "a"]);
@@ -61,7 +61,7 @@ test("programs are told which sessions were stopped and which not", async () => 
 });
 
 describe("help", () => {
-  test("knows its commands, and says when it does not know one", async () => {
+  test("shows the help of each command, and refuses an unknown command", async () => {
     await using room = new Room();
     const known = await room.run(["help", "exec"]);
     expect(known.code).toBe(0);
@@ -79,8 +79,8 @@ describe("help", () => {
   });
 });
 
-describe("the system's refusals are said in words", () => {
-  test("of files and directories", async () => {
+describe("the system's errors are explained in words", () => {
+  test("for files and directories", async () => {
     await using room = new Room();
     const folder = join(room.folder, "folder");
     mkdirSync(folder);
@@ -102,7 +102,7 @@ describe("the system's refusals are said in words", () => {
     }
   });
 
-  test("of addresses", async () => {
+  test("for addresses", async () => {
     await using room = new Room();
     const taken = await room.serve();
     const { url } = JSON.parse(taken.stdout) as { url: string };
@@ -123,7 +123,7 @@ describe("the system's refusals are said in words", () => {
     }
   });
 
-  test("of servers that are not there", async () => {
+  test("for servers that do not run", async () => {
     await using room = new Room();
     const ended = await room.serve();
     const { url } = JSON.parse(ended.stdout) as { url: string };

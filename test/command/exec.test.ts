@@ -9,7 +9,7 @@ import { needsIpykernel } from "../needs.ts";
 
 useCommand();
 
-test("a working directory that does not exist is refused, and nothing runs", async () => {
+test("a working directory that does not exist is refused, and no code runs", async () => {
   await using room = new Room();
   const nowhere = join(room.folder, "nowhere");
   const { code, stdout, stderr } = await room.run([
@@ -25,7 +25,7 @@ test("a working directory that does not exist is refused, and nothing runs", asy
 describe("code on python3", needsIpykernel, () => {
   const python = ["exec", "-k", "python3"];
 
-  test("what code says goes where it says it, and its result to standard output", async () => {
+  test("the code's output goes to the same stream, and its result to standard output", async () => {
     await using room = new Room();
     const code =
       "import sys; print(6 * 7); print('oh', file=sys.stderr); 'done'";
@@ -33,7 +33,7 @@ describe("code on python3", needsIpykernel, () => {
     expect([exit, stdout, stderr]).toEqual([0, "42\n'done'\n", "oh\n"]);
   });
 
-  test("an error ends with 1, its traceback on standard error and without colours in a pipe", async () => {
+  test("an error ends with 1; its traceback is on standard error, without colours in a pipe", async () => {
     await using room = new Room();
     const { code, stdout, stderr } = await room.run([...python, "1/0"]);
     expect([code, stdout]).toEqual([1, ""]);
@@ -41,7 +41,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(stderr).not.toContain("\u001b");
   });
 
-  test("an error that the kernel tells in its reply alone is shown, to people and to programs", async () => {
+  test("an error that only the kernel's reply has is shown, to people and to programs", async () => {
     await using room = new Room();
     const code = "raise Exception(chr(0xd8ff))"; // which ipykernel cannot send as an output
     const shown = await room.run([...python, code]);
@@ -60,7 +60,7 @@ describe("code on python3", needsIpykernel, () => {
     });
   });
 
-  test("a kernel that is killed ends with 2, and its last words are told", async () => {
+  test("a kernel that is killed ends with 2, and its last output is shown", async () => {
     await using room = new Room();
     const code =
       "import os,sys; os.write(sys.stderr._original_stdstream_copy, b'last words\\n'); os.kill(os.getpid(), 9)";
@@ -70,7 +70,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(stderr).toContain("| last words");
   });
 
-  test("code comes from a pipe, or from a file that some editor marked", async () => {
+  test("code is read from a pipe, or from a file with a byte order mark", async () => {
     await using room = new Room();
     const piped = await room.run(python, { input: "print('piped')" });
     expect(piped.stdout).toBe("piped\n");
@@ -80,7 +80,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(read.stdout).toBe("file\n");
   });
 
-  test("questions are answered by the lines that are piped in, until they end", async () => {
+  test("piped lines answer input requests, until the input ends", async () => {
     await using room = new Room();
     const code =
       "import getpass\nprint(input('name? '), getpass.getpass('word? '))\ninput('more? ')";
@@ -96,14 +96,14 @@ describe("code on python3", needsIpykernel, () => {
     expect(stderr).toContain("EOFError");
   });
 
-  test("code that is piped in itself is told that it cannot ask", async () => {
+  test("code that is read from standard input cannot request input", async () => {
     await using room = new Room();
     const { code, stderr } = await room.run(python, { input: "input()" });
     expect(code).toBe(1);
     expect(stderr).toContain("StdinNotImplementedError");
   });
 
-  test("time that is up interrupts the code and ends with 124", async () => {
+  test("the timeout interrupts the code and ends with 124", async () => {
     await using room = new Room();
     const { code, stderr } = await room.run([
       ...python,
@@ -116,7 +116,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(stderr).toContain("interrupted after 0.5 s");
   });
 
-  test("the first SIGINT interrupts the code, which may end as it likes", async () => {
+  test("the first SIGINT interrupts the code, and its own end decides the exit code", async () => {
     await using room = new Room();
     const code =
       "import time\ntry:\n  print('go', flush=True)\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  print('caught')";
@@ -127,7 +127,7 @@ describe("code on python3", needsIpykernel, () => {
     expect([ended.code, ended.stdout]).toEqual([0, "go\ncaught\n"]);
   });
 
-  test("the second SIGINT kills the kernel of code that does not listen", async () => {
+  test("the second SIGINT kills the kernel of code that ignores interrupts", async () => {
     await using room = new Room();
     const code =
       "import time\nprint('go', flush=True)\nwhile True:\n  try: time.sleep(60)\n  except KeyboardInterrupt: print('no', flush=True)";
@@ -139,7 +139,7 @@ describe("code on python3", needsIpykernel, () => {
     expect((await running.ended()).code).toBe(130);
   });
 
-  test("a reader that leaves ends it quietly, kernel and all", async () => {
+  test("a reader that closes the pipe ends the command and the kernel without a message", async () => {
     await using room = new Room();
     const code = "i = 0\nwhile True:\n  print(i)\n  i += 1";
     const running = room.start([...python, code]);
@@ -159,7 +159,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(stdout).toBe(expected.join(""));
   });
 
-  test("64 MB arrive whole through a reader that takes its time", async () => {
+  test("64 MB arrive complete at a slow reader", async () => {
     await using room = new Room();
     const running = room.start([
       ...python,
@@ -175,7 +175,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(Number(counted)).toBe(64 << 20);
   });
 
-  test("as JSON every line is an object, and the last says how it ended", async () => {
+  test("with --json every line is an object, and the last one says how the code ended", async () => {
     await using room = new Room();
     const { code, stdout } = await room.run([
       ...python,
@@ -203,7 +203,7 @@ describe("code on python3", needsIpykernel, () => {
     });
   });
 
-  test("pictures are numbered, never overwritten, and named where nobody keeps them", async () => {
+  test("pictures are numbered and never overwritten; without --save-to they are described", async () => {
     await using room = new Room();
     const figures = join(room.folder, "figures");
     mkdirSync(figures);
@@ -218,7 +218,7 @@ describe("code on python3", needsIpykernel, () => {
     expect(named.stderr).toMatch(/\(image\/svg\+xml, \d+ B; --save-to DIR/);
   });
 
-  test("code works where the command was called", async () => {
+  test("the code runs in the current directory", async () => {
     await using room = new Room();
     const cwd = join(room.folder, "home");
     const code = "import os; print(os.getcwd())";
@@ -250,8 +250,8 @@ describe("code on python3", needsIpykernel, () => {
   });
 });
 
-describe("what goes wrong", () => {
-  test("a kernel that does not start ends with 2, and says why and what it printed", async () => {
+describe("errors", () => {
+  test("a kernel that does not start ends with 2, and shows the reason and its output", async () => {
     await using room = new Room();
     const { code, stderr } = await room.run(["exec", "-k", "stillborn", "1"]);
     expect(code).toBe(2);
@@ -273,7 +273,7 @@ describe("what goes wrong", () => {
     expect(stderr).toContain("/no/such/program was not found");
   });
 
-  test("a kernel's name that is nearly right is set right", async () => {
+  test("a similar kernel name is suggested", async () => {
     await using room = new Room();
     const { code, stderr } = await room.run(["exec", "-k", "ehco", "1"]);
     expect(code).toBe(3);
@@ -305,7 +305,7 @@ describe("what goes wrong", () => {
     expect(stderr).not.toBe("");
   });
 
-  test("SIGTERM ends command and kernel", async () => {
+  test("SIGTERM ends the command and the kernel", async () => {
     await using room = new Room();
     const running = room.start(["exec", "--json", "-k", "echo", "sleep 60000"]);
     await running.until("busy");

@@ -111,14 +111,14 @@ async function opened(server: Running, file: string) {
   };
 }
 
-describe("options that cannot be", () => {
+describe("options that are not valid", () => {
   test.each([
     ["an unknown option", ["--bogus"]],
     ["a positional argument", ["file"]],
     ["a number out of range", ["--port", "65536"]],
     ["a value that looks like an option", ["-i", "-1"]],
     ["an option given twice", ["-p", "0", "--port=0"]],
-  ])("%s ends it with 2 and the usage", async (_what, args) => {
+  ])("%s ends kcserver with 2 and the usage", async (_what, args) => {
     await using server = start(args);
     expect(await server.ended()).toEqual({ code: 2, signal: null });
     expect(server.stdout).toBe("");
@@ -130,29 +130,32 @@ describe("options that cannot be", () => {
     [["--unix-socket", "{room}/s", "--transport", "tcp"]],
     [["--transport", "named-pipe"]],
     [["--transport", "carrier-pigeon"]],
-  ])("%j ends it with 1 and one line, and leaves nothing", async (args) => {
-    const told = args.map((word) => word.replace("{room}", room));
-    await using server = start(told);
-    expect(await server.ended()).toEqual({ code: 1, signal: null });
-    expect(server.stdout).toBe("");
-    expect(server.stderr).toMatch(/^Error: .+\n$/);
-    expect(readdirSync(room)).toEqual(["tmp"]);
-  });
+  ])(
+    "%j ends kcserver with 1 and one line, and leaves no files",
+    async (args) => {
+      const told = args.map((word) => word.replace("{room}", room));
+      await using server = start(told);
+      expect(await server.ended()).toEqual({ code: 1, signal: null });
+      expect(server.stdout).toBe("");
+      expect(server.stderr).toMatch(/^Error: .+\n$/);
+      expect(readdirSync(room)).toEqual(["tmp"]);
+    },
+  );
 
-  test("a log file that cannot be made ends it with 101", async () => {
+  test("a log file that cannot be made ends kcserver with 101", async () => {
     await using server = start(["--log-file", join(room, "no/such/place")]);
     expect((await server.ended()).code).toBe(101);
     expect(server.stderr).toContain("log file");
   });
 
-  test("a connection file that cannot be made ends it with 1", async () => {
+  test("a connection file that cannot be made ends kcserver with 1", async () => {
     await using server = start(["--connection-file", join(room, "no/c.json")]);
     expect((await server.ended()).code).toBe(1);
     expect(server.stderr).toContain("connection file");
   });
 });
 
-test("--version tells the reported version first, then our own", async () => {
+test("--version prints the reported version first, then the own version", async () => {
   await using plain = start(["--version"]);
   await using other = start(["--report-version", "0.1.99", "-V"]);
   expect((await plain.ended()).code).toBe(0);
@@ -163,14 +166,14 @@ test("--version tells the reported version first, then our own", async () => {
   expect(other.stdout).toMatch(/^kcserver 0\.1\.99 /);
 });
 
-test("--help tells of every option on stdout", async () => {
+test("--help prints every option to stdout", async () => {
   await using server = start(["-h"]);
   expect((await server.ended()).code).toBe(0);
   expect(server.stdout).toContain("--resource-sample-interval");
 });
 
-describe("where it is", () => {
-  test("a port is printed, and with it the token, which the log does not hold", async () => {
+describe("the address", () => {
+  test("the port and the token are printed, and the log does not contain the token", async () => {
     const log = join(room, "log");
     await using server = start(["--log-file", log, "-l", "trace"]);
     const where = await server.said(/^Listening at (127\.0\.0\.1:\d+)$/m);
@@ -186,7 +189,7 @@ describe("where it is", () => {
     expect(statSync(log).mode & 0o777).toBe(0o600);
   });
 
-  test("a connection file is whole, private, in Kallichore's order, and gone at the end", async () => {
+  test("the connection file is complete and private, has Kallichore's order, and is removed at the end", async () => {
     await using kc = await connected(["--log-file", "log"], {
       cwd: room,
     });
@@ -220,7 +223,7 @@ describe("where it is", () => {
     expect(readdirSync(room).sort()).toEqual(["log", "tmp"]);
   });
 
-  test("over TCP the connection file names port and base_path", async () => {
+  test("over TCP the connection file has port and base_path", async () => {
     await using kc = await connected(["--transport=tcp"]);
     const { connection } = kc;
     expect(Object.keys(connection).slice(0, 3)).toEqual([
@@ -232,7 +235,7 @@ describe("where it is", () => {
     expect((await ask(connection, "GET /sessions")).status).toBe(200);
   });
 
-  test("a connection file that another server wrote since then stays", async () => {
+  test("a connection file that another server has written since then stays", async () => {
     await using kc = await connected();
     const { server, file } = kc;
     writeFileSync(file, "another's");
@@ -241,7 +244,7 @@ describe("where it is", () => {
     expect(readFileSync(file, "utf8")).toBe("another's");
   });
 
-  test("--unix-socket is where it listens, and is gone at the end", async () => {
+  test("--unix-socket sets the path of the socket, which is removed at the end", async () => {
     const path = join(room, "deep", "down", "s.sock");
     await using server = start(["--unix-socket", path, "--token", "none"]);
     await server.said(/^Listening on Unix socket: (.*)$/m);
@@ -252,7 +255,7 @@ describe("where it is", () => {
     expect(existsSync(path)).toBe(false);
   });
 
-  test("a file that is no socket is not removed to make room", async () => {
+  test("a file that is not a socket is not removed", async () => {
     const path = join(room, "precious");
     writeFileSync(path, "words");
     await using server = start(["--unix-socket", path]);
@@ -275,7 +278,7 @@ describe("where it is", () => {
     expect(server.stderr).toContain("EADDRINUSE");
   });
 
-  test("two servers do not share a Unix socket", async () => {
+  test("two servers cannot use the same Unix socket", async () => {
     const path = join(room, "s.sock");
     await using first = start(["--unix-socket", path, "--token", "none"]);
     await first.said(/^Listening on .*$/m);
@@ -287,7 +290,7 @@ describe("where it is", () => {
 });
 
 describe("the handshake", () => {
-  test("is one document and the end, after which the server answers", async () => {
+  test("is one document, then the end of the stream; the server then answers", async () => {
     const path = join(room, "h.sock");
     using client = await listening({ path });
     await using server = start([
@@ -308,14 +311,14 @@ describe("the handshake", () => {
     expect(server.stdout).not.toContain(connection.bearer_token);
   });
 
-  test("that nobody listens to ends the server, with the reason", async () => {
+  test("ends the server with a reason if no program listens", async () => {
     const path = join(room, "nobody.sock");
     await using server = start(["--handshake-socket", path]);
     expect((await server.ended()).code).toBe(1);
     expect(server.stderr).toMatch(/handshake on .* failed: .*ENOENT/);
   });
 
-  test("is not shaken with sockets that a broker publishes to windows", async () => {
+  test("is not sent to a path that is not a socket", async () => {
     const path = join(room, "broker.sock");
     using broker = await listening({ path });
     await using server = start([], {
@@ -331,7 +334,7 @@ describe("the handshake", () => {
 });
 
 describe("the token file", () => {
-  test("is read without the blanks around, then gone", async () => {
+  test("is read without the white space around the token, then deleted", async () => {
     const path = join(room, "token");
     writeFileSync(path, "\n  sesame-sesame \n");
     await using kc = await connected(["-t", path]);
@@ -354,12 +357,12 @@ describe("the token file", () => {
     if (text.trim() !== "") expect(server.stderr).not.toContain(text);
   });
 
-  test("that is not there is an error", async () => {
+  test("that does not exist is an error", async () => {
     await using server = start(["--token", join(room, "none-such")]);
     expect((await server.ended()).code).toBe(1);
   });
 
-  test("of 64 bytes is good", async () => {
+  test("may have 64 bytes", async () => {
     const path = join(room, "token");
     writeFileSync(path, `${"x".repeat(64)}\n`);
     await using kc = await connected(["--token", path]);
@@ -367,7 +370,7 @@ describe("the token file", () => {
     expect(connection.bearer_token).toHaveLength(64);
   });
 
-  test("'none' lets everybody in", async () => {
+  test("'none' means that no token is needed", async () => {
     await using kc = await connected(["--token=none"]);
     const { connection } = kc;
     expect(connection.bearer_token).toBeNull();
@@ -377,7 +380,7 @@ describe("the token file", () => {
 
 describe("the end", () => {
   test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
-    "%s ends it in order",
+    "%s ends the server in order",
     async (name) => {
       await using kc = await connected();
       const { server, file } = kc;
@@ -387,7 +390,7 @@ describe("the end", () => {
     },
   );
 
-  test("by a fault of its own leaves nothing behind, and says so", async () => {
+  test("after an internal error leaves no files, and reports the error", async () => {
     const fault = join(room, "fault.mjs");
     writeFileSync(
       fault,
@@ -404,7 +407,7 @@ describe("the end", () => {
     expect(existsSync(connection.socket_path ?? "")).toBe(false);
   });
 
-  test("POST /shutdown is answered, then ends it", async () => {
+  test("POST /shutdown is answered, then the server ends", async () => {
     await using kc = await connected();
     const { server, connection, file } = kc;
     expect(await ask(connection, "POST /shutdown")).toEqual({
@@ -417,7 +420,7 @@ describe("the end", () => {
 });
 
 describe("the log", () => {
-  test("can be set at run time", async () => {
+  test("level can be changed at run time", async () => {
     const log = join(room, "log");
     await using kc = await connected(["--log-file", log]);
     const { server, connection } = kc;
@@ -439,7 +442,7 @@ describe("the log", () => {
     );
   });
 
-  test("is empty with RUST_LOG=off, and the two lines for people are there", async () => {
+  test("is empty with RUST_LOG=off; the two lines for people are still printed", async () => {
     await using server = start([], { env: { RUST_LOG: "off" } });
     await server.said(/^Token: /m);
     server.signal("SIGTERM");
@@ -448,13 +451,13 @@ describe("the log", () => {
     expect(server.stdout).toMatch(/^Listening at \S+\nToken: \S+\n$/);
   });
 
-  test("is told at --log-level, whatever RUST_LOG says", async () => {
+  test("level is set by --log-level, with any RUST_LOG", async () => {
     const env = { RUST_LOG: "off" };
     await using server = start(["-l", "info"], { env });
     await server.said(/\[INFO\] Listening at/);
   });
 
-  test("that is written to a full disk harms nobody", async () => {
+  test("on a full disk does not affect clients", async () => {
     const full = openSync("/dev/full", "w");
     await using kc = await fullDisk(full);
     const { server, connection } = kc;
@@ -464,7 +467,7 @@ describe("the log", () => {
     expect(await server.ended()).toEqual({ code: 0, signal: null });
   });
 
-  test("whose reader has left harms nobody", async () => {
+  test("whose reader has left does not affect clients", async () => {
     await using kc = await connected(["--log-level", "trace"]);
     const { server, connection } = kc;
     server.stopReading();
@@ -486,7 +489,7 @@ describe("the log", () => {
 });
 
 describe("the launcher", () => {
-  test("runs without PATH, is the server itself, and is called kcserver", async () => {
+  test("runs without PATH, becomes the server process, and is called kcserver", async () => {
     const file = join(room, "connection.json");
     await using server = new Running([launcher, "--connection-file", file], {
       env: { ...surroundings(), PATH: "" },
@@ -502,7 +505,7 @@ describe("the launcher", () => {
     }
   });
 
-  test("reports the version that the Positron around it expects", async () => {
+  test("reports the version that the surrounding Positron expects", async () => {
     const folder = join(room, "positron-supervisor", "resources", "kallichore");
     mkdirSync(folder, { recursive: true });
     const positron = { binaryDependencies: { kallichore: "0.1.66" } };
@@ -527,7 +530,7 @@ describe("the launcher", () => {
     expect(asked.stdout).toBe(`kcserver 0.1.66 (kallichore ${VERSION})\n`);
   });
 
-  test("hands on the exit code and every argument", async () => {
+  test("passes on the exit code and every argument", async () => {
     await using server = new Running([launcher, "--log-level", "a b", "x y"]);
     expect((await server.ended()).code).toBe(2);
   });
@@ -537,7 +540,7 @@ describe("the launcher", () => {
 const PERSISTENT = 'nohup "$@" & wait "$!"';
 
 describe("under nohup, in the background", () => {
-  test("the server outlives SIGHUP, and ends by SIGINT", async () => {
+  test("the server ignores SIGHUP, and ends at SIGINT", async () => {
     const file = join(room, "connection.json");
     await using shell = new Running(
       ["bash", "-c", PERSISTENT, "sh", launcher, "--connection-file", file],
@@ -590,7 +593,7 @@ describe("under nohup, in the background", () => {
 });
 
 test(
-  "a second signal does not wait for a kernel that does not want to end",
+  "a second signal kills a kernel that ignores requests to end",
   { ...needsIpykernel, timeout: 90_000 },
   async () => {
     await using kc = await connected();
@@ -679,7 +682,7 @@ async function listening(
   return opened;
 }
 
-describe("what V8 has compiled", () => {
+describe("V8's compiled code", () => {
   const canKeep = "enableCompileCache" in nodeModule;
   const isPosix = process.platform !== "win32";
   const needsCache = needs(
@@ -688,7 +691,7 @@ describe("what V8 has compiled", () => {
   );
 
   test(
-    "is kept for the next start, in a directory of the user's own",
+    "is cached for the next start, in a private directory",
     needsCache,
     async () => {
       await using said = start(["--version"]);
@@ -699,12 +702,16 @@ describe("what V8 has compiled", () => {
     },
   );
 
-  test("is not kept where others may write", needsCache, async () => {
-    const shared = join(cache, "kallichore", "compiled");
-    mkdirSync(shared, { recursive: true });
-    chmodSync(shared, 0o777);
-    await using said = start(["--version"]);
-    expect(await said.ended()).toMatchObject({ code: 0 });
-    expect(readdirSync(shared)).toEqual([]);
-  });
+  test(
+    "is not cached in a directory that others can write to",
+    needsCache,
+    async () => {
+      const shared = join(cache, "kallichore", "compiled");
+      mkdirSync(shared, { recursive: true });
+      chmodSync(shared, 0o777);
+      await using said = start(["--version"]);
+      expect(await said.ended()).toMatchObject({ code: 0 });
+      expect(readdirSync(shared)).toEqual([]);
+    },
+  );
 });

@@ -10,7 +10,7 @@ async function listed(room: Room, ...args: string[]) {
   return (JSON.parse(stdout) as { sessions: ActiveSession[] }).sessions;
 }
 
-test("sessions are labelled when they start, and found by their labels", async () => {
+test("sessions get labels at their start, and are found by them", async () => {
   await using room = new Room();
   await room.serve();
   const start = (id: string, ...args: string[]) =>
@@ -35,7 +35,7 @@ test("sessions are labelled when they start, and found by their labels", async (
   expect(none.stderr).toContain("No sessions with this label");
 });
 
-test("code has a session of its own with the label that was said", async () => {
+test("exec gives its session the label of --label", async () => {
   await using room = new Room();
   await room.serve();
   const running = room.start([
@@ -56,7 +56,7 @@ test("code has a session of its own with the label that was said", async () => {
 });
 
 test.each([["nothing"], ["=x"], ["a b=x"], ["a=\n"]])(
-  "the label %j is refused as a mistake of usage",
+  "the label %j is refused as a usage error",
   async (label) => {
     await using room = new Room();
     const { code, stderr } = await room.run(["ps", "--label", label]);
@@ -66,7 +66,7 @@ test.each([["nothing"], ["=x"], ["a b=x"], ["a=\n"]])(
 );
 
 describe("kallichore serve", () => {
-  test("gives the rules that a session does not have itself", async () => {
+  test("sets the default policy of sessions", async () => {
     await using room = new Room();
     await room.serve(
       "--cull-idle-timeout",
@@ -84,7 +84,7 @@ describe("kallichore serve", () => {
     });
   });
 
-  test("has none of them unless it is told", async () => {
+  test("sets no policy without options", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "echo", "--id", "a"]);

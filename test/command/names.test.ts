@@ -37,7 +37,7 @@ test.each([
   expect(span(ms)).toBe(expected);
 });
 
-test("the manual has every exit code, and no other", () => {
+test("the manual lists every exit code, and no other", () => {
   const path = new URL("../../docs/command.md", import.meta.url);
   const manual = readFileSync(path, "utf8").split("## Exit codes")[1] ?? "";
   const codes = [...manual.matchAll(/^\| (\d+) /gm)].map(([, code]) =>

@@ -7,7 +7,7 @@ import { Room, useCommand } from "./kallichore.ts";
 
 useCommand();
 
-test("what a session has said is written down without secrets, and replayed", async () => {
+test("a session is recorded without secrets, and replayed", async () => {
   await using room = new Room();
   await room.serve();
   await room.run(["start", "echo", "--id", "work"]);
@@ -34,7 +34,7 @@ test("what a session has said is written down without secrets, and replayed", as
   expect((await session.execute("say hi")).status).toBe("ok");
 });
 
-test("what is yet to come is written as it is said, until Ctrl-C", async () => {
+test("with --follow, new messages are written as they arrive, until Ctrl-C", async () => {
   await using room = new Room();
   await room.serve();
   await room.run(["start", "echo", "--id", "work"]);
@@ -46,7 +46,7 @@ test("what is yet to come is written as it is said, until Ctrl-C", async () => {
   expect((await recording.ended()).code).toBe(130);
 });
 
-test("where there is no such session, or no such file, it says so", async () => {
+test("an unknown session or file is an error", async () => {
   await using room = new Room();
   await room.serve();
   expect(await room.run(["record", "work"])).toMatchObject({ code: 3 });

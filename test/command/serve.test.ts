@@ -45,7 +45,7 @@ async function ask(path: string, to: Told): Promise<number | undefined> {
 }
 
 describe("a server", () => {
-  test("says where it is, where the documentation is, and how to try it", async () => {
+  test("prints its address, the address of its documentation, and how to try it", async () => {
     await using room = new Room();
     const server = room.start(["serve"]);
     await server.until("connect({");
@@ -83,7 +83,7 @@ describe("a server", () => {
     expect(ended.stderr).toContain("Use a path, such as /user/ann/.");
   });
 
-  test("leaves a record that only its user can read, until it ends", async () => {
+  test("writes a record that only its user can read, and removes it at the end", async () => {
     await using room = new Room();
     const server = await room.serve();
     const { pid, token } = told(server);
@@ -99,7 +99,7 @@ describe("a server", () => {
   });
 
   test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
-    "ends its kernels before itself at %s",
+    "ends its kernels before it ends at %s",
     async (signal) => {
       await using room = new Room();
       const server = await room.serve();
@@ -109,7 +109,7 @@ describe("a server", () => {
     },
   );
 
-  test("ends at once at the second signal, with kernels that will not", async () => {
+  test("ends at once at the second signal, also with kernels that ignore requests to end", async () => {
     await using room = new Room();
     const server = await room.serve();
     await room.run(["start", "stubborn"]);
@@ -118,7 +118,7 @@ describe("a server", () => {
     expect((await server.ended()).code).toBe(0);
   });
 
-  test("takes its token from a file, and keeps it out of its log", async () => {
+  test("reads its token from a file, and does not log it", async () => {
     await using room = new Room();
     const [file, log] = [join(room.folder, "token"), join(room.folder, "log")];
     const token = "a-token-of-my-own-choosing";
@@ -139,7 +139,7 @@ describe("a server", () => {
     expect(readFileSync(log, "utf8")).not.toContain(token);
   });
 
-  test("listens on a socket, where the other commands find it too", async () => {
+  test("listens on a Unix socket, and the other commands find it there", async () => {
     await using room = new Room();
     const socket = join(room.folder, "server.sock");
     const server = await room.serve("--socket", socket);
@@ -150,7 +150,7 @@ describe("a server", () => {
     expect(stdout).toContain("hello");
   });
 
-  test("is set by the environment, too", async () => {
+  test("is also configured by environment variables", async () => {
     await using room = new Room();
     const running = room.start(["serve", "--json"], {
       env: {
@@ -178,7 +178,7 @@ describe("a server", () => {
         ]
       : []),
   ] as const)(
-    "says what to do where the place for its record %s",
+    "says what to do if the directory for its record %s",
     async (_what, make) => {
       await using room = new Room();
       const path = join(room.folder, "taken");
@@ -193,7 +193,7 @@ describe("a server", () => {
     },
   );
 
-  test("on a port that is taken says so", async () => {
+  test("on a port that is taken reports that", async () => {
     await using room = new Room();
     const { port } = new URL(told(await room.serve()).url);
     const { code, stderr } = await room.run(["serve", "--port", port]);
@@ -241,7 +241,7 @@ describe("records", () => {
     expect(room.records).toEqual([]);
   });
 
-  test("lead nobody to another server that has the address now", async () => {
+  test("do not lead to another server that has the address now", async () => {
     await using room = new Room();
     const server = await room.serve();
     const other = {
@@ -261,7 +261,7 @@ describe("records", () => {
 });
 
 describe("sessions", () => {
-  test("are started, used, listed, stopped and forgotten", async () => {
+  test("are started, used, listed, stopped and deleted", async () => {
     await using room = new Room();
     await room.serve();
     expect((await room.run(["start", "echo", "--id", "work"])).stdout).toBe(
@@ -281,7 +281,7 @@ describe("sessions", () => {
     expect(JSON.parse(stdout)).toEqual({ total: 0, sessions: [] });
   });
 
-  test("are interrupted and killed while they run code for others", async () => {
+  test("are interrupted and killed while they run code of other clients", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "echo", "--id", "work"]);
@@ -301,7 +301,7 @@ describe("sessions", () => {
     expect((await killed.ended()).code).toBe(2);
   });
 
-  test("outlive an exec that was interrupted, and one that was left", async () => {
+  test("survive an exec that was interrupted, and one that was left", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "echo", "--id", "work"]);
@@ -320,7 +320,7 @@ describe("sessions", () => {
     );
   });
 
-  test("of an exec without a session are gone when it is", async () => {
+  test("of an exec without a session end with it", async () => {
     await using room = new Room();
     await room.serve();
     expect((await room.run(["exec", "-k", "echo", "hello"])).code).toBe(0);
@@ -328,7 +328,7 @@ describe("sessions", () => {
     expect(JSON.parse(stdout)).toEqual({ total: 0, sessions: [] });
   });
 
-  test("with a beginning in common are not taken for each other", async () => {
+  test("whose ids have the same beginning are not confused", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "echo", "--id", "work-1"]);
@@ -343,7 +343,7 @@ describe("sessions", () => {
 });
 
 describe("completion", () => {
-  test("in bash knows commands, options and sessions", async () => {
+  test("in bash completes commands, options and sessions", async () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "echo", "--id", "work"]);

@@ -40,7 +40,7 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     expect(await ending(streams, "Listening", ...command)).toBe("exit 0");
   });
 
-  test("kcserver by its launcher ends with 0", async () => {
+  test("kcserver, started by its launcher, ends with 0", async () => {
     const folder = temporaryFolder();
     const target = { node: process.execPath, program: kcserver };
     await installLauncher(folder, target);

@@ -50,7 +50,7 @@ test("an uncaught error ends the server in order, and reports a bug in Kallichor
   expect(readdirSync(join(room.folder, "tmp"))).toEqual([]);
 });
 
-test("a second one does not wait for kernels that will not end", async () => {
+test("a second uncaught error does not wait for kernels that ignore requests to end", async () => {
   const { env, begin } = faulty(
     `for (const ms of [0, 500]) setTimeout(() => { throw new Error("put in by the test"); }, ms);`,
   );
@@ -64,7 +64,7 @@ test("a second one does not wait for kernels that will not end", async () => {
   expect(room.processes).toEqual([]);
 });
 
-test("a promise that nobody waited for ends nobody's kernels, and is in the log", async () => {
+test("an unhandled rejection ends no kernel, and is logged", async () => {
   const { env, begin } = faulty(
     `void Promise.reject(new Error("put in by the test"));`,
   );

@@ -27,7 +27,7 @@ test("every operation names the scope that it needs", () => {
   }
 });
 
-test("only the status and the version of Jupyter's API are open, and only operations that carry a message take the scope of the message", () => {
+test("only the status and the version of Jupyter's API need no token, and only operations that carry a message use the scope of the message", () => {
   const having = (access: string) =>
     operations.filter((each) => each.access === access).map(({ name }) => name);
   expect(having("open")).toEqual(["server.status", "jupyter.version"]);

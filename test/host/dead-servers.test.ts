@@ -55,7 +55,7 @@ function tidy(parent: string, signal = new AbortController().signal) {
   return removeLeftovers([parent], silentLog(), signal);
 }
 
-describe("the process that a directory belongs to", () => {
+describe("the owner of a directory", () => {
   test("lives", () => {
     expect(hasEnded(currentOwner())).toBe(false);
     expect(hasEnded(markOf(idle()))).toBe(false);

@@ -49,7 +49,7 @@ describe("a file", needsPosix, () => {
   });
 });
 
-describe("a kernel's start says", needsPosix, () => {
+describe("a kernel's start reports", needsPosix, () => {
   test.each([
     [
       "text without #!",

@@ -61,7 +61,7 @@ const answers: Readonly<Record<string, string>> = {
 describe.each(rooms.filter(({ adopts }) => adopts))(
   "$name",
   ({ open, name }) => {
-    test("whatever answers where a kernel's heartbeat should be, the kernel is adopted and found silent", async () => {
+    test("a kernel whose heartbeat port has another peer is adopted and reported as offline", async () => {
       const room = await open();
       const beside = await Beside.in(room);
       const ids = await Promise.all(
@@ -97,7 +97,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
     });
 
     test.each(["shell_port", "iopub_port", "control_port", "stdin_port"])(
-      "a kernel whose %s is an HTTP server is refused by name, where the driver can tell",
+      "a kernel whose %s is an HTTP server is refused with a reason, if the driver can find out",
       async (port) => {
         const room = await open();
         const beside = await Beside.in(room);
@@ -120,7 +120,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
     );
 
     test.each(["with a parent", "without one"])(
-      "code whose question cannot be read, %s, is interrupted and says why",
+      "code whose input request cannot be read, %s, is interrupted with a reason",
       async (how) => {
         const room = await open();
         const liar = await opened();
@@ -161,7 +161,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
       },
     );
 
-    test("a kernel whose answers to our own requests are not JSON, or not an object, hurts nobody", async () => {
+    test("a kernel whose answers to the server's requests are not JSON, or not an object, affects no other session", async () => {
       const room = await open();
       const beside = await Beside.in(room);
       await Promise.all(
@@ -187,7 +187,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
       await beside.isUnhurt();
     });
 
-    test("a kernel that speaks ZeroMQ no more is ended, and says why", async () => {
+    test("a kernel that stops speaking ZeroMQ is ended with a reason", async () => {
       const room = await open();
       const beside = await Beside.in(room);
       const liar = await opened();
@@ -209,7 +209,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
 );
 
 describe.each(rooms)("$name", ({ open }) => {
-  test("an execute_reply of one long string hurts nobody", async () => {
+  test("an execute_reply of one long string affects no other session", async () => {
     const room = await open();
     const beside = await Beside.in(room);
     const speaker = await room.speaker("liar");
@@ -238,7 +238,7 @@ describe.each(rooms)("$name", ({ open }) => {
           .fill('"', HUGE - 1),
     ],
   ])(
-    "one signed message of 600 MB %s is refused by name and hurts nobody",
+    "one signed message of 600 MB %s is refused with a reason and affects no other session",
     { timeout: 240_000 },
     async (_, content) => {
       const room = await open();
@@ -251,7 +251,7 @@ describe.each(rooms)("$name", ({ open }) => {
     },
   );
 
-  test("a client's header that is nested 4,500 deep hurts nobody", async () => {
+  test("a client's header that is nested 4,500 deep affects no other session", async () => {
     const room = await open();
     const beside = await Beside.in(room);
     await room.speaker("liar");

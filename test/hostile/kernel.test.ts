@@ -188,7 +188,7 @@ const lies: fc.Arbitrary<(parent: string) => Lie> = fc
 
 describe.each(rooms)("$name", ({ open }) => {
   test(
-    "lies in every field hurt nobody else",
+    "wrong values in every field affect no other session",
     { timeout: (SECONDS + 60) * 1_000 },
     async () => {
       const room = await open();
@@ -220,7 +220,7 @@ describe.each(rooms)("$name", ({ open }) => {
   );
 
   test(
-    "envelopes that are forged, repeated, unsigned or incomplete hurt nobody, and count for nothing",
+    "envelopes that are forged, repeated, unsigned or incomplete have no effect",
     { timeout: (SECONDS + 60) * 1_000 },
     async () => {
       const room = await open();
@@ -269,7 +269,7 @@ describe.each(rooms)("$name", ({ open }) => {
 
 describe.each(rooms.filter(({ adopts }) => adopts))("$name", ({ open }) => {
   test(
-    "noise in any phase of the handshake hurts nobody",
+    "random bytes in any phase of the handshake have no effect",
     { timeout: (SECONDS + 120) * 1_000 },
     async () => {
       const room = await open();
@@ -304,7 +304,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))("$name", ({ open }) => {
     },
   );
 
-  test("a flood of messages with bad signatures costs a line a minute, and holds nobody up", async () => {
+  test("a flood of messages with bad signatures costs one log line a minute, and does not delay other clients", async () => {
     const room = await open();
     const beside = await Beside.in(room);
     const speaker = await room.speaker("liar");

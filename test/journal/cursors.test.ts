@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
 import { Cursors } from "../../src/journal/cursors.ts";
 
-test("nobody has heard anything before somebody reads", () => {
+test("without readers, no entry is acknowledged", () => {
   expect(new Cursors().acknowledged).toBe(0);
 });
 
-test("what one of those who read has not heard is needed", () => {
+test("entries that one reader has not acknowledged are needed", () => {
   const places = new Cursors();
   places.add(() => 10, false);
   const leave = places.add(() => 3, false);
@@ -14,7 +14,7 @@ test("what one of those who read has not heard is needed", () => {
   expect([places.count, places.acknowledged]).toEqual([1, 10]);
 });
 
-test("where nobody reads, the last who did comes back for the rest", () => {
+test("without readers, the position of the last one that left counts", () => {
   const places = new Cursors();
   let seen = 0;
   const leave = places.add(() => seen, false);
@@ -24,7 +24,7 @@ test("where nobody reads, the last who did comes back for the rest", () => {
   expect([places.count, places.acknowledged]).toEqual([0, 7]);
 });
 
-test("who looks for a part has heard nothing, and needs what is to come", () => {
+test("a reader of a part has acknowledged nothing, and needs the entries that follow", () => {
   const places = new Cursors();
   places.add(() => 5, true)();
   expect(places.acknowledged).toBe(0);

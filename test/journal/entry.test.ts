@@ -11,7 +11,7 @@ const draft = {
   username: "u",
 } as const;
 
-test("a message's text is what clients parse, whatever it holds", () => {
+test("a message's text is the JSON that clients parse, with any content", () => {
   fc.assert(
     fc.property(
       fc.dictionary(fc.string(), fc.jsonValue()),
@@ -38,7 +38,7 @@ test("a message's text is what clients parse, whatever it holds", () => {
   );
 });
 
-test("the frames come back as the bytes that the kernel sent", () => {
+test("the frames are the kernel's bytes", () => {
   const content = Buffer.from('{"z":9007199254740993, "a":"\\ud8ff", "z":1e0}');
   const message = compose(draft);
   const entry = Entry.of(1, {
@@ -50,7 +50,7 @@ test("the frames come back as the bytes that the kernel sent", () => {
   expect(entry.raw.parent_header.toString()).toBe("{}");
 });
 
-test("an entry keeps nothing of the memory that it was read from", () => {
+test("an entry does not keep the memory from which it was read", () => {
   const slab = Buffer.from('{"text":"first"}');
   const buffer = Buffer.from("buffer");
   const message = compose({ ...draft, buffers: [buffer] });
@@ -64,7 +64,7 @@ test("an entry keeps nothing of the memory that it was read from", () => {
   expect(entry.buffers[0]?.toString()).toBe("buffer");
 });
 
-test("an event carries its number", () => {
+test("an event has its number", () => {
   const entry = Entry.ofEvent(3, {
     kind: "status",
     status: "idle",

@@ -119,7 +119,7 @@ function expectDense(readings: readonly Reading[], after: number): void {
   }
 }
 
-test("an entry is, from disk, what it was, to the byte", () => {
+test("an entry from disk has the same bytes", () => {
   fc.assert(
     fc.property(
       fc.array(
@@ -162,7 +162,7 @@ function disposable(journal: Journal) {
   };
 }
 
-test("what memory cannot hold is read from private files, as if it had stayed", async () => {
+test("entries that do not fit into memory are read from private files", async () => {
   await using journal = journalOf();
   const said: unknown[] = [];
   for (let n = 0; n < 200; n += 1) {
@@ -181,7 +181,7 @@ test("what memory cannot hold is read from private files, as if it had stayed", 
   }
 });
 
-test("a reader at the live end never asks the disk", async () => {
+test("a reader of the newest entries never reads the disk", async () => {
   let reads = 0;
   const counting: OpenFile = (path, flags, mode) => {
     if (flags === "r") reads += 1;
@@ -198,7 +198,7 @@ test("a reader at the live end never asks the disk", async () => {
   expect(reads).toBe(0);
 });
 
-test("a record that was made before is, in the journal and from disk, what the message makes there", async () => {
+test("a message with a prepared record has the same text, in memory and on disk", async () => {
   const MB = 1024 * KB;
   const drafts = ["a", "b".repeat(5 * MB), "\u00e9", "c".repeat(6 * MB)].map(
     (text, at) => message(text, at % 2 === 0 ? [] : [Buffer.alloc(at, "x")]),
@@ -224,7 +224,7 @@ test("a record that was made before is, in the journal and from disk, what the m
   expect(last).toEqual(expected);
 });
 
-test("what has left the memory while the disk was about to get it can be read all the while", async () => {
+test("entries can be read at any time while they go from memory to disk", async () => {
   const MB = 1024 * KB;
   await using journal = journalOf({
     memory: 32 * MB,
@@ -244,7 +244,7 @@ test("what has left the memory while the disk was about to get it can be read al
   expect(journal.lost).toBe(0);
 });
 
-test("past the limit on disk the oldest are forgotten, a file at a time, and the gap says which", async () => {
+test("beyond the limit on disk the oldest file is removed, and the gap has its numbers", async () => {
   await using journal = journalOf({ disk: 32 * KB });
   for (let n = 0; n < 1000; n += 1) {
     journal.append(message("x".repeat(100)));
@@ -262,7 +262,7 @@ test("past the limit on disk the oldest are forgotten, a file at a time, and the
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(journal.diskBytes);
 });
 
-test("nothing is left on disk, nor in the budget, when a journal ends", async () => {
+test("when a journal ends, no bytes are left on disk or in the budget", async () => {
   const budget = new MemoryBudget(1024 * KB);
   const journal = journalOf({ budget });
   for (let n = 0; n < 200; n += 1) journal.append(message("x".repeat(100)));
@@ -273,7 +273,7 @@ test("nothing is left on disk, nor in the budget, when a journal ends", async ()
   expect(budget.used).toBe(0);
 });
 
-test("a disk that fails costs the oldest, and is said once", async () => {
+test("if the disk fails, the oldest entries are lost, with one warning", async () => {
   const log = silentLog();
   const error = vi.spyOn(log, "error");
   const failing: OpenFile = () => Promise.reject(new Error("EIO"));
@@ -289,7 +289,7 @@ test("a disk that fails costs the oldest, and is said once", async () => {
   expect(error).toHaveBeenCalledTimes(1);
 });
 
-test("a disk that comes back is used again, and only what was lost meanwhile is a gap", async () => {
+test("a disk that works again is used again, and only the entries lost meanwhile are a gap", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   let isBroken = false;
   const flaky: OpenFile = async (path, flags, mode) => {
@@ -323,7 +323,7 @@ test("a disk that comes back is used again, and only what was lost meanwhile is 
   expect(gapsIn(readings)[0]?.to).toBeLessThan(401);
 });
 
-test("the newest entry stays in memory until it is on disk, however much is to go", async () => {
+test("the newest entry stays in memory until it is on disk", async () => {
   await using journal = journalOf();
   journal.append(message("only"));
   journal.evict(Infinity, "any");
@@ -334,7 +334,7 @@ test("the newest entry stays in memory until it is on disk, however much is to g
   expect(entriesIn(await readAll(journal))).toHaveLength(1);
 });
 
-test("what memory still has is not lost to a write that failed, and goes to disk later", async () => {
+test("entries in memory survive a failed write, and are written later", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   let isBroken = true;
   const flaky: OpenFile = (path, flags, mode) =>
@@ -352,7 +352,7 @@ test("what memory still has is not lost to a write that failed, and goes to disk
   expect(gapsIn(await readAll(journal))).toEqual([]);
 });
 
-test("a full disk forgets the oldest file, and goes on", async () => {
+test("on a full disk the oldest file is removed, and writing continues", async () => {
   const room = 24 * KB;
   const full = diskWith(room);
   await using journal = journalOf({ open: full, disk: 64 * KB });
@@ -393,7 +393,7 @@ function sizeOnDisk(): number {
   );
 }
 
-test("a disk that stands still holds up nobody, and memory stays bounded", async () => {
+test("a stalled disk delays no reader, and memory stays bounded", async () => {
   let release = () => {};
   const gate = new Promise<void>((resolve) => (release = resolve));
   const stuck: OpenFile = async (path, flags, mode) => {
@@ -439,7 +439,7 @@ function slowDisk(): { open: OpenFile; write: () => Promise<void> } {
   };
 }
 
-test("a burst of large entries waits for a disk that is slower, and none is lost", async () => {
+test("the writer of a burst of large entries waits for a slow disk, and no entry is lost", async () => {
   const disk = slowDisk();
   await using journal = journalOf({
     memory: 256 * KB,
@@ -465,7 +465,7 @@ test("a burst of large entries waits for a disk that is slower, and none is lost
   expect(gapsIn(readings)).toEqual([]);
 });
 
-test("an entry larger than the memory goes to disk like any other, whatever comes before and after", async () => {
+test("an entry larger than the memory is written to disk, with any entries before and after it", async () => {
   await using journal = journalOf();
   journal.append(message("before"));
   journal.append(message("x".repeat(20 * KB)));
@@ -479,7 +479,7 @@ test("an entry larger than the memory goes to disk like any other, whatever come
   expect([journal.lost, journal.unwritten, journal.exempt]).toEqual([0, 0, 0]);
 });
 
-test("it may be larger than what is read at once, than a file, and than all journals' memory", async () => {
+test("it may be larger than one read, than a file, and than the memory of all journals", async () => {
   const budget = new MemoryBudget(64 * KB);
   const open = { disk: 64 * 1024 * KB, budget };
   await using neighbour = journalOf({ ...open, disk: 0 });
@@ -503,7 +503,7 @@ test("it may be larger than what is read at once, than a file, and than all jour
   expect(neighbour.first).toBe(1); // it does not pay for it
 });
 
-test("a burst of such entries waits for the disk, and memory holds one beside the one that is written", async () => {
+test("the writer of several such entries waits for the disk, and memory holds only one besides the one being written", async () => {
   const disk = slowDisk();
   await using journal = journalOf({ open: disk.open });
   for (let n = 0; n < 5; n += 1) {
@@ -523,7 +523,7 @@ test("a burst of such entries waits for the disk, and memory holds one beside th
   expect(gapsIn(await readAll(journal))).toEqual([]);
 });
 
-test("where there is no disk, or it fails, memory stays bounded and the gap is named", async () => {
+test("without a disk, or if it fails, memory stays bounded and the gap is reported", async () => {
   const failing: OpenFile = () => Promise.reject(new Error("EIO"));
   for (const options of [{ disk: 0 }, { open: failing }]) {
     await using journal = journalOf(options);
@@ -538,7 +538,7 @@ test("where there is no disk, or it fails, memory stays bounded and the gap is n
   }
 });
 
-test("after a healthy flood nothing is lost, and nothing waits", async () => {
+test("after a flood with a working disk no entry is lost, and the writer does not wait", async () => {
   await using journal = journalOf();
   for (let n = 0; n < 500; n += 1) {
     journal.append(message("x".repeat(100)));
@@ -547,7 +547,7 @@ test("after a healthy flood nothing is lost, and nothing waits", async () => {
   expect([journal.lost, journal.unwritten]).toEqual([0, 0]);
 });
 
-test("no kernel waits longer than a second for a disk that stands still", async () => {
+test("the reading from a kernel waits at most a second for a stalled disk", async () => {
   vi.useFakeTimers();
   const { open: stuck, write } = slowDisk();
   await using journal = journalOf({ memory: 256 * KB, open: stuck });
@@ -564,15 +564,18 @@ test("no kernel waits longer than a second for a disk that stands still", async 
 test.each([
   ["where there is none", { size: 24 * KB, count: 10, disk: 0 }],
   ["with small entries", { size: 100, count: 1000, disk: 1024 * KB }],
-])("no kernel waits for a disk %s", async (_, { size, count, disk }) => {
-  await using journal = journalOf({ memory: 256 * KB, disk });
-  for (let n = 0; n < count; n += 1) {
-    journal.append(message("x".repeat(size)));
-  }
-  expect(journal.backpressure()).toBeUndefined();
-});
+])(
+  "the reading from a kernel does not wait for a disk %s",
+  async (_, { size, count, disk }) => {
+    await using journal = journalOf({ memory: 256 * KB, disk });
+    for (let n = 0; n < count; n += 1) {
+      journal.append(message("x".repeat(size)));
+    }
+    expect(journal.backpressure()).toBeUndefined();
+  },
+);
 
-test("journals share what memory the server gives them: who floods pays", async () => {
+test("journals share the server's memory: a journal with a flood loses its own entries", async () => {
   const budget = new MemoryBudget(64 * KB);
   const options = { budget, memory: 64 * KB };
   await using quiet = journalOf(options);
@@ -590,7 +593,7 @@ test("journals share what memory the server gives them: who floods pays", async 
   expect(gapsIn(await readAll(quiet))).toEqual([]);
 });
 
-test("journals share what disk the server gives them: who floods forgets, and says so", async () => {
+test("journals share the server's disk space: a journal with a flood removes its own entries, and reports it", async () => {
   const log = silentLog();
   const warn = vi.spyOn(log, "warn");
   const diskBudget = new DiskBudget(64 * KB);
@@ -618,7 +621,7 @@ test.each([
   ["on disk", { disk: 1024 * KB, diskBudget: new DiskBudget(64 * KB) }],
   ["in memory", { disk: 0, budget: new MemoryBudget(64 * KB) }],
 ])(
-  "%s, what everybody who reads has heard goes before what is waited for",
+  "%s, entries that all readers have acknowledged go first",
   async (_, limits) => {
     const options = { memory: limits.disk === 0 ? 64 * KB : 8 * KB, ...limits };
     await using heard = journalOf(options);
@@ -642,7 +645,7 @@ test.each([
   },
 );
 
-test("many journals that have little on disk are bounded together", async () => {
+test("many journals with few bytes on disk are bounded together", async () => {
   const diskBudget = new DiskBudget(64 * KB);
   const journals = Array.from({ length: 100 }, () =>
     journalOf({ diskBudget, memory: 512 }),
@@ -660,7 +663,7 @@ test("many journals that have little on disk are bounded together", async () => 
   expect(readdirSync(directory)).toEqual([]);
 });
 
-test("a full disk is shared too: a journal with little there goes on writing", async () => {
+test("journals share a full disk: a journal with few bytes can still write", async () => {
   const diskBudget = new DiskBudget(10_240 * KB);
   const full = diskWith(48 * KB);
   const options = { diskBudget, open: full, disk: 64 * KB };
@@ -722,7 +725,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-test("any reader gets each number once and in order, or is told that it is gone", async () => {
+test("every reader gets each number once and in order, or a gap", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   await fc.assert(
     fc.asyncProperty(
@@ -843,7 +846,7 @@ test("any reader gets each number once and in order, or is told that it is gone"
   );
 });
 
-test("memory of slabs is used again, and nobody reads what came after", async () => {
+test("memory of slabs is reused, and no reader sees the later content", async () => {
   await using journal = journalOf({
     memory: 4 * 1024 * KB, // slabs of 256 KiB, which are used again
     disk: 256 * 1024 * KB,

@@ -9,7 +9,7 @@ import { silentLog } from "../../src/log/log.ts";
 
 afterEach(() => void vi.useRealTimers());
 
-test("a kernel is heard after eight milliseconds of reading, however many read", async () => {
+test("the server reads from a kernel after eight milliseconds of serving readers, with any number of readers", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   const READERS = 40;
   const READING_MS = 3;

@@ -68,7 +68,7 @@ describe("content", () => {
     "[]",
     '"text"',
     "5",
-  ])("that is JSON is what it was: %j", (text) => {
+  ])("that is JSON stays unchanged: %j", (text) => {
     expect(contentOf(text)).toBe(text);
   });
 
@@ -80,13 +80,13 @@ describe("content", () => {
       '{"NaN":"-Infinity \\" NaN","a":null,"b":"\\\\"}',
     ],
     ['{"x":[NaN,{"y":NaN}]}', '{"x":[null,{"y":null}]}'],
-  ])("has null for what is no number: %s", (sent, told) => {
+  ])("has null in place of a value that is not a number: %s", (sent, told) => {
     const { read, mends } = arrives({ content: sent });
     expect(Buffer.from(read().raw.content).toString()).toBe(told);
     expect(mends).toEqual(["NaN or Infinity"]);
   });
 
-  it("has null wherever the field's own reader has NaN", () => {
+  it("has null exactly where a lenient JSON reader finds NaN", () => {
     const value = fc.letrec((tie) => ({
       value: fc.oneof(
         { maxDepth: 4 },
@@ -106,13 +106,13 @@ describe("content", () => {
     );
   });
 
-  it("loses a byte order mark before it, and no other", () => {
+  it("loses one byte order mark before it", () => {
     const { read, mends } = arrives({ content: '\ufeff{"a":"\ufeff"}' });
     expect(Buffer.from(read().raw.content).toString()).toBe('{"a":"\ufeff"}');
     expect(mends).toEqual(["a byte order mark"]);
   });
 
-  it("has U+FFFD for bytes that are not UTF-8, and may need more than that", () => {
+  it("has U+FFFD in place of bytes that are not UTF-8, also together with other repairs", () => {
     const bytes = Buffer.concat([
       Buffer.from('\ufeff{"a":NaN,"b":"'),
       Buffer.from([0xff, 0x41]),
@@ -148,7 +148,7 @@ describe("content", () => {
     });
   });
 
-  it("that is nested too deep is refused, and what is under the limit is not", () => {
+  it("that is nested too deep is refused; at the limit it is accepted", () => {
     const nested = (n: number) => "[".repeat(n) + "]".repeat(n);
     const deep = arrives({ content: nested(200_000) }).read;
     expect(refusalOf(deep).reason).toBe("too_deep");
@@ -156,7 +156,7 @@ describe("content", () => {
   });
 });
 
-test("a message that is too large for the process is refused, whether content or buffers are", () => {
+test("a message that is too large for the process is refused, because of its content or its buffers", () => {
   const half = Buffer.alloc(MESSAGE_LIMIT / 2 + 1, "1");
   const large = refusalOf(arrives({}, [half, half]).read);
   expect(large).toMatchObject({ reason: "too_large" });
@@ -172,7 +172,7 @@ describe("the other frames", () => {
     expect(refusalOf(arrives({ metadata: "{" }).read).reason).toBe("not_json");
   });
 
-  it("a parent header that is not JSON is refused, and nobody is named", () => {
+  it("a parent header that is not JSON is refused, and the refusal names no request", () => {
     const { read } = arrives({ parent_header: '{"msg_id":' });
     expect(refusalOf(read)).toMatchObject({
       reason: "not_json",
@@ -180,7 +180,7 @@ describe("the other frames", () => {
     });
   });
 
-  it("a parent header that names no message is none", () => {
+  it("a parent header without msg_id counts as none", () => {
     const parents = ['{"msg_id":null}', "[1,2,3]", "[]", "", '"text"', "12345"];
     for (const parent_header of parents) {
       const read = arrives({ parent_header }).read();
@@ -193,13 +193,13 @@ describe("the other frames", () => {
   });
 
   it.each(["", "{", "null", "[]", '{"msg_id":1,"msg_type":"x"}', "{}{}"])(
-    "a header that is none drops the message: %j",
+    "a header that is not valid drops the message: %j",
     (header) => {
       expect(arrives({ header }).read).toThrow(Refused);
     },
   );
 
-  it("headers are mended too", () => {
+  it("headers are repaired too", () => {
     const header = '\ufeff{"msg_id":"a","msg_type":"b","took":NaN}';
     const { read, mends } = arrives({ header, parent_header: header });
     const { text } = Entry.of(1, read());
@@ -217,7 +217,7 @@ describe("the other frames", () => {
   });
 });
 
-test("no frame can change what is said of the message around it", () => {
+test("no frame can change the fields around it", () => {
   const piece = fc.constantFrom(
     ...["{}", '"', ",", ":", "}", "]", "{", "[", "\\", "NaN", "\ufeff"],
     ...['"kind":"kernel"', '"seq":0', '"channel":"shell"', "null", "\n"],

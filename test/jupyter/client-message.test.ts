@@ -16,7 +16,7 @@ const whole = {
 };
 
 describe("the members of an object", () => {
-  test("lie where JSON.parse finds them, for any object and any spacing", () => {
+  test("are those that JSON.parse finds, for any object and any white space", () => {
     fc.assert(
       fc.property(
         fc.dictionary(fc.string({ unit: "binary" }), fc.jsonValue()),
@@ -49,7 +49,7 @@ describe("the members of an object", () => {
     '{"a":"',
     "null",
     '{"a":[1}',
-  ])("%j is none", (text) => {
+  ])("%j is not an object", (text) => {
     const read = () => {
       for (const bytes of membersOf(Buffer.from(text)).values()) {
         JSON.parse(bytes.toString());
@@ -58,7 +58,7 @@ describe("the members of an object", () => {
     expect(read).toThrow();
   });
 
-  test("garbage ends in an error, never in a wait", () => {
+  test("random bytes end in an error, and never in an endless loop", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
         try {
@@ -72,7 +72,7 @@ describe("the members of an object", () => {
 });
 
 describe("a client's message", () => {
-  test("keeps content and metadata as the bytes that they were", () => {
+  test("keeps the bytes of content and metadata", () => {
     const content = '{"z":9007199254740993,  "a":1e400,"a2":"\\u00e9"}';
     const message = fromClientText(
       Buffer.from(
@@ -84,7 +84,7 @@ describe("a client's message", () => {
     expect(Buffer.from(message.raw.metadata).toString()).toBe('{"b":1,"a":2}');
   });
 
-  test("keeps a whole header as the bytes that it was", () => {
+  test("keeps the bytes of a complete header", () => {
     const header =
       '{"username":"x","msg_id":"1", "msg_type":"t","session":"y","date":"d","version":"5.4","more":1}';
     const message = fromClientText(
@@ -94,7 +94,7 @@ describe("a client's message", () => {
     expect(Buffer.from(message.raw.header).toString()).toBe(header);
   });
 
-  test("has its header filled in where it is not whole", () => {
+  test("gets the missing fields of its header", () => {
     const message = fromClientText(text({}), defaults);
     expect(
       JSON.parse(Buffer.from(message.raw.header).toString()),
@@ -128,14 +128,11 @@ describe("a client's message", () => {
     ["a buffer that is no base64", text({ buffers: ["@@@@"] })],
     ["a buffer without padding", text({ buffers: ["AAA"] })],
     ["buffers that are no list", text({ buffers: "AAAA" })],
-  ])(
-    "is refused where it has %s, in words that hold nothing of it",
-    (_, bytes) => {
-      const refused = () => fromClientText(Buffer.from(bytes), defaults);
-      expect(refused).toThrow(SupervisorError);
-      expect(refused).toThrow(/was not sent to the kernel/);
-    },
-  );
+  ])("is refused if it has %s; the error contains none of it", (_, bytes) => {
+    const refused = () => fromClientText(Buffer.from(bytes), defaults);
+    expect(refused).toThrow(SupervisorError);
+    expect(refused).toThrow(/was not sent to the kernel/);
+  });
 });
 
 function text(changes: Record<string, unknown>): Buffer {

@@ -28,7 +28,7 @@ test.each([
   { size: 16 * 1024 - 6, key: "the largest that is signed in one go" },
   { size: 16 * 1024 - 5, key: "one byte more" },
   { size: 300_000, key: "large" },
-])("$size bytes are signed as HMAC says", ({ size, key }) => {
+])("$size bytes are signed as HMAC defines", ({ size, key }) => {
   const raw = {
     header: Buffer.from("{}"),
     parent_header: Buffer.from("{}"),
@@ -74,7 +74,7 @@ describe("frames of another implementation", () => {
   );
 
   test.each(golden.filter(({ key }) => key !== ""))(
-    "$msg_type, signed with $scheme, is refused when a byte of it is another",
+    "$msg_type, signed with $scheme, is refused if one byte of it differs",
     (message) => {
       const frames = message.frames.map((frame) =>
         Buffer.from(frame, "base64"),
@@ -88,7 +88,7 @@ describe("frames of another implementation", () => {
   );
 });
 
-describe("what is no message is refused", () => {
+describe("frames that are not a message are refused", () => {
   const signer = new Signer("key");
   const good = toFrames(draft({}), signer);
   test.each([
@@ -103,20 +103,20 @@ describe("what is no message is refused", () => {
     ).toThrow(Refused);
   });
 
-  test("unless the key is empty, which turns signatures off", () => {
+  test("except with an empty key, which turns signatures off", () => {
     const reader = new FrameReader(new Signer(""));
     expect(
       reader.read(toFrames(draft({}), signer), "iopub").header.msg_type,
     ).toBe("stream");
   });
 
-  test("a scheme that is none", () => {
+  test("a signature scheme that does not exist", () => {
     expect(() => new Signer("key", "sha256")).toThrow(RangeError);
     expect(() => new Signer("key", "hmac-nothing")).toThrow();
   });
 });
 
-test("a message survives its frames, with any content, buffers and identities", () => {
+test("a message stays the same as frames and back, with any content, buffers and identities", () => {
   const signer = new Signer("key");
   const reader = new FrameReader(signer);
   fc.assert(
@@ -145,7 +145,7 @@ test("a message survives its frames, with any content, buffers and identities", 
   );
 });
 
-test("a parent is parsed once and remembered, even when its bytes are reused", () => {
+test("a parent header is parsed once and remembered, also if its bytes are reused", () => {
   const signer = new Signer("key");
   const reader = new FrameReader(signer);
   const request = draft({});

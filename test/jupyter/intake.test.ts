@@ -215,7 +215,7 @@ const stream = (text: string, of: Message = parent): Message =>
     parent: of,
   });
 
-test("a flood is taken in bulk, and says what it would have said message by message", () => {
+test("many messages are taken in bulk, with the same result as one by one", () => {
   const messages = Array.from({ length: 3_000 }, (_, n) =>
     framesOf(stream(`${n} `.repeat((n * 7) % 900))),
   );
@@ -229,7 +229,7 @@ test("a flood is taken in bulk, and says what it would have said message by mess
   expect(inBulk).toBeGreaterThan(2_800);
 });
 
-test("a flood of displays is taken in bulk, and the last of each is what it shows", () => {
+test("many displays are taken in bulk, and the last one of each is its content", () => {
   const messages = Array.from({ length: 1_000 }, (_, n) =>
     framesOf(
       compose({
@@ -265,7 +265,7 @@ test.each([
   { what: "in small pieces", sizes: [100, 400], steps: [17, 900, 333] },
   { what: "large messages", sizes: [9_000, 40_000], steps: [64_000, 9] },
 ])(
-  "a connection that is paused: $what come as they were sent",
+  "on a paused connection $what arrive unchanged",
   async ({ sizes: [least, most], steps }) => {
     const count = Math.min(2_000, Math.ceil(12_000_000 / (most as number)));
     const messages = Array.from({ length: count }, (_, n) => {
@@ -282,7 +282,7 @@ test.each([
   },
 );
 
-test("a message whose signature is another's is refused, and those around it are taken", () => {
+test("a message with a wrong signature is refused, and those around it are accepted", () => {
   const messages = Array.from({ length: 20 }, (_, n) =>
     framesOf(stream(`${n}`), n === 11 ? "another key" : KEY),
   );
@@ -297,7 +297,7 @@ test("a message whose signature is another's is refused, and those around it are
   );
 });
 
-test("a long key, and no key, are heeded as well", () => {
+test("long keys and empty keys work too", () => {
   for (const key of ["k".repeat(100), ""]) {
     const bytes = wire(
       Array.from({ length: 30 }, (_, n) => framesOf(stream(`${n}`), key)),
@@ -430,7 +430,7 @@ const anything = fc.record({
   key: fc.constantFrom(KEY, KEY, KEY, KEY, "another"),
 });
 
-test("whatever a kernel sends, both ways make the same of it, wherever a read ends", () => {
+test("with any messages of a kernel and any read boundaries, both ways have the same result", () => {
   fc.assert(
     fc.property(
       fc.array(anything, { maxLength: 30, size: "max" }),

@@ -114,7 +114,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
   const verdict = (bytes: Uint8Array) => checkJson(bytes, by);
   const of = (text: string) => verdict(Buffer.from(text));
 
-  it.each(JSON_TEXTS)("takes %j", (text) => {
+  it.each(JSON_TEXTS)("accepts %j", (text) => {
     expect(of(text)).toBe("json");
   });
 
@@ -123,7 +123,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
   });
 
   it.each(["NaN", "[NaN]", '{"a":Infinity}', "[1,-Infinity,2]", " NaN "])(
-    "tells apart what is JSON but for %j",
+    "distinguishes JSON with %j",
     (text) => {
       expect(of(text)).toBe("non_finite");
     },
@@ -140,7 +140,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
     expect(verdict(Buffer.concat([quote, bytes]))).toBe("not_utf8");
   });
 
-  it("bounds the depth, of arrays and of objects", () => {
+  it("limits the depth of arrays and of objects", () => {
     const arrays = (n: number) => "[".repeat(n) + "]".repeat(n);
     const objects = (n: number) =>
       `${'{"a":'.repeat(n - 1)}{}${"}".repeat(n - 1)}`;
@@ -151,7 +151,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
     }
   });
 
-  it("says of any text what JSON.parse says", () => {
+  it("agrees with JSON.parse for any text", () => {
     fc.assert(
       fc.property(mutated, (bytes) => {
         expect(verdict(bytes) === "json").toBe(isJson(bytes));
@@ -160,7 +160,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
     );
   });
 
-  it("says the same of a long text wherever it is torn into pieces", () => {
+  it("has the same result for a long text in any pieces", () => {
     const tail = Buffer.from(
       '",-12.50e-3,"\\ud8ff\\n\u00e9\u4e16\u{1f600}",true,false,null,NaN,-Infinity,{"\u00e9\\"":0}]',
     );
@@ -172,7 +172,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
     }
   });
 
-  it("takes numbers and strings that are longer than a piece", () => {
+  it("accepts numbers and strings that are longer than a piece", () => {
     const digits = "1".repeat(3 * PIECE);
     expect(of(`[${digits}.${digits}e-${digits}]`)).toBe("json");
     expect(of(`[${digits}.${digits}e-]`)).toBe("not_json");
@@ -183,7 +183,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
     expect(of(`${" ".repeat(PIECE)}1${" ".repeat(PIECE)}`)).toBe("json");
   });
 
-  it("forgets one text before the next", () => {
+  it("starts anew with each text", () => {
     for (const text of ["[[[[", '{"a":', '"\\u12', "NaN", "[1,2", "-"]) {
       of(text);
       expect(of("[1]")).toBe("json");
@@ -192,7 +192,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
   });
 });
 
-it("both walks say the same of any bytes", () => {
+it("both walks have the same result for any bytes", () => {
   fc.assert(
     fc.property(mutated, (bytes) => {
       expect(checkJson(bytes, wasm)).toBe(checkJson(bytes, walk));
@@ -201,7 +201,7 @@ it("both walks say the same of any bytes", () => {
   );
 });
 
-it("takes a text of many pieces without growing its memory", () => {
+it("checks a text of many pieces without growing its memory", () => {
   const text = Buffer.concat([
     Buffer.from('{"data":"'),
     Buffer.alloc(50_000_000, "QUJD"),
@@ -261,7 +261,7 @@ const mutated: fc.Arbitrary<Uint8Array> = fc.oneof(
     }),
 );
 
-test("in short steps, and several in turns, the verdict is the same", () => {
+test("the result is the same in short steps, also for several texts at the same time", () => {
   const text = (item: string) => `[${`${item},`.repeat(100_000)}0]`;
   const wide = Buffer.from(text('"h\u00e9 \u4e16 \u{1f600}"'));
   const texts = [

@@ -8,7 +8,7 @@ import { runAtOnce } from "../../src/time/request-scheduler.ts";
 const spelled = (value: unknown) =>
   fc.constantFrom(0, 2).map((indent) => JSON.stringify(value, null, indent));
 
-test("each member is its own JSON, whatever is in it", () => {
+test("each member is its own JSON, with any content", () => {
   fc.assert(
     fc.property(
       fc.dictionary(fc.string(), fc.jsonValue()).chain(spelled),
@@ -42,7 +42,7 @@ describe("in short steps", () => {
     expect(membersOf(text)).toEqual(membersOf(Buffer.from(json)));
   });
 
-  test("what is no object is none", () => {
+  test("a value that is not an object has no members", () => {
     const text = Buffer.from("[1]");
     runAtOnce(findMembers(text));
     expect(() => membersOf(text)).toThrow(BadText);

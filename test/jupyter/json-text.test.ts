@@ -54,7 +54,7 @@ const almostJson = fc
   });
 
 describe("a JSON text", () => {
-  test("is what JSON.parse takes, and nothing else", () => {
+  test("is accepted exactly if JSON.parse accepts it", () => {
     fc.assert(
       fc.property(fc.oneof(almostJson, fc.json(), fc.string()), (text) => {
         expect(isTaken(text)).toBe(isJson(text));
@@ -86,12 +86,12 @@ describe("a JSON text", () => {
     "\ufeff{}",
     "NaN",
     "-Infinity",
-  ])("%j is none", (text) => {
+  ])("%j is not JSON", (text) => {
     expect(isJson(text)).toBe(false);
     expect(isTaken(text)).toBe(false);
   });
 
-  test("has its members and items where JSON.parse finds them", () => {
+  test("has the members and items that JSON.parse finds", () => {
     const values = fc.oneof(
       fc.dictionary(fc.string({ unit: "binary" }), fc.jsonValue()),
       fc.array(fc.jsonValue()),
@@ -115,7 +115,7 @@ describe("a JSON text", () => {
     );
   });
 
-  test("may be longer than a step wherever the step ends", () => {
+  test("may be longer than a step, with any step boundaries", () => {
     for (let before = 65_520; before < 65_545; before += 1) {
       const value = {
         a: "x".repeat(before - 6),
@@ -130,14 +130,14 @@ describe("a JSON text", () => {
     }
   });
 
-  test("is refused by name where it is too deep, whatever it is made of", () => {
+  test("is refused as too deep, with any kinds of brackets", () => {
     const deep = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
     expect(read(deep(100)).kind).toBe("array");
     expect(() => read(deep(101))).toThrow("100 levels deep");
     expect(() => read('{"a":'.repeat(200_000))).toThrow("100 levels deep");
   });
 
-  test("is refused by name where it has too many values; what is not counted is let pass", () => {
+  test("is refused for too many values; uncounted members do not count", () => {
     const list = `{"content":[${"1,".repeat(5_000)}1],"b":[1,2]}`;
     expect(() => read(list, { values: 10 })).toThrow("more than 10 values");
     const uncounted = new Set(["content"]);

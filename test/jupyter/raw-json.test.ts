@@ -9,7 +9,7 @@ import {
 const BIG =
   '{"z":9007199254740993, "__proto__":[1e400], "1":1.0, "a":"\\ud8ff"}';
 
-test("raw JSON is spelled with its own bytes, wherever it stands", () => {
+test("raw JSON is encoded as its own bytes, at any place", () => {
   const raw = new RawJson(Buffer.from(BIG));
   expect(stringify({ a: [raw, "x", raw], b: raw })).toBe(
     `{"a":[${BIG},"x",${BIG}],"b":${BIG}}`,
@@ -18,17 +18,17 @@ test("raw JSON is spelled with its own bytes, wherever it stands", () => {
   expect(stringify({ a: 1 })).toBe('{"a":1}');
 });
 
-test("whoever spells it otherwise gets the value", () => {
+test("other encoders encode the parsed value", () => {
   const raw = new RawJson(Buffer.from('{"a":[1,null]}'));
   expect(JSON.stringify({ raw })).toBe('{"raw":{"a":[1,null]}}');
 });
 
-test("an odd replacement pattern in the bytes is no pattern", () => {
+test("replacement patterns in the bytes have no effect", () => {
   const raw = new RawJson(Buffer.from('"$& $1 $$"'));
   expect(stringify([raw])).toBe('["$& $1 $$"]');
 });
 
-test("texts and words are values; what may lose something is raw", () => {
+test("strings and words are parsed; numbers, lists and objects stay raw", () => {
   expect(asWritten(Buffer.from('"a\\n"'))).toBe("a\n");
   expect(asWritten(Buffer.from("null"))).toBeNull();
   expect(asWritten(Buffer.from("false"))).toBe(false);

@@ -15,7 +15,7 @@ afterEach(closeAll);
 const KIND = "A message from the kernel was dropped";
 
 describe.each([zmtp, libzmq])("$name", (driver) => {
-  it("hears what comes after a message that threw, and counts it for the session", async () => {
+  it("receives the message after one whose handling threw, and counts the error for the session", async () => {
     const { log, lines } = recordingLog();
     const faults = new Faults(log);
     const boundary = boundaryOf(driver, faults, "s1");
@@ -46,7 +46,7 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
     expect(link.waiting).toBe(0);
   });
 
-  it("goes on when a change of state throws, and when waiting for our side does", async () => {
+  it("continues if a state callback throws, or if waiting for the session throws", async () => {
     const faults = new Faults(recordingLog().log);
     const boundary = boundaryOf(driver, faults, "s1");
     const publisher = new XPublisher();

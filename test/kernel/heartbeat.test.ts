@@ -27,7 +27,7 @@ function listen(endpoint: string, curve?: CurveKeys) {
   return { beats, reasons };
 }
 
-test("a kernel with CURVE keys is asked with them", async () => {
+test("a kernel with CURVE keys gets an encrypted heartbeat", async () => {
   const curve = curveKeyPair();
   const router = new Router({
     curveServer: true,
@@ -40,7 +40,7 @@ test("a kernel with CURVE keys is asked with them", async () => {
   expect(beats).toEqual([true]);
 });
 
-test("what is no echo is no beat, and an echo counts once", async () => {
+test("only an echo is a beat, and each echo counts once", async () => {
   const router = new Router();
   const { beats } = listen(await bound(router));
   const [sender = "", empty = "", beat = ""] = await router.receive();
@@ -55,7 +55,7 @@ test("what is no echo is no beat, and an echo counts once", async () => {
   expect(beats).toEqual([true]);
 });
 
-test("a port that speaks no ZeroMQ is silent at once, and says why", async () => {
+test("a port without ZeroMQ is silent at once, with a reason", async () => {
   const endpoint = await plainPeer((socket) => socket.end("HTTP/1.1 400\r\n"));
   const { beats, reasons } = listen(endpoint);
   await eventually("the reason", () => reasons[0]);

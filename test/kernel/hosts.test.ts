@@ -168,7 +168,7 @@ const hosts = [
 ] as const;
 
 describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
-  test("a kernel binds the host's address, answers, and ends when it is asked to", async () => {
+  test("a kernel binds the host's address, answers, and ends at the request to shut down", async () => {
     const host = hostOf();
     const { kernel, launched, exits } = await launchOn(host, recipeOf("echo"));
     expect(kernel.connection).toMatchObject({ transport: "tcp", ip: host.ip });
@@ -207,7 +207,7 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
     expect(exits).toHaveLength(2);
   });
 
-  test("a kernel whose port is somebody else's gets others", async () => {
+  test("a kernel whose port another process has gets other ports", async () => {
     const host = hostOf();
     const taker = createServer((socket) => socket.destroy());
     onTestFinished(() => void taker.close());
@@ -229,14 +229,14 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
     expect(exits).toEqual([]); // the first one's end is no end of the run
   });
 
-  test("a kernel binds Unix sockets in a directory that only its user enters", async () => {
+  test("a kernel binds Unix sockets in a private directory", async () => {
     const { kernel } = await launchOn(hostOf(), recipeOf("echo"), "ipc");
     const { transport, ip } = kernel.connection;
     expect(transport).toBe("ipc");
     expect(statSync(dirname(ip)).mode & 0o777).toBe(0o700);
   });
 
-  test("a kernel that somebody else has started is adopted", async () => {
+  test("a kernel that another program has started is adopted", async () => {
     const host = hostOf();
     const { kernel } = await launchOn(host, recipeOf("echo"));
     const { provisioner, hooks, launched } = stageOn(host);
@@ -293,11 +293,11 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
       }),
       /^handshake_failed: .*did not register its ports within 1.5 s/,
     ],
-  ])("the words of a kernel that %s", async (_what, recipe, words) => {
+  ])("the error for a kernel that %s", async (_what, recipe, words) => {
     expect(await failureOn(hostOf(), recipe)).toMatch(words);
   });
 
-  test("the words of a host that has no ports, no files, no such program", async () => {
+  test("the errors of a host without ports, files or the program", async () => {
     const host = hostOf();
     const out = () => Promise.reject(new Error("it is out of them"));
     expect(
@@ -311,7 +311,7 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
     );
   });
 
-  test("a kernel that is to have Unix sockets and knows none is started once", async () => {
+  test("a kernel that requires Unix sockets and does not support them is started only once", async () => {
     const { provisioner, hooks, launched } = stageOn(hostOf(), "ipc");
     const program = `console.error("ipc is not supported"); process.exit(1)`;
     const recipe = recipeOf("echo", { argv: scripted(program) });
@@ -324,7 +324,7 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
 });
 
 test(
-  "the other machine starts kernels by its own program, with its own variables, in its own directory",
+  "another machine starts kernels with its own program, variables and directory",
   needsPosix,
   async () => {
     const host = otherMachine();

@@ -169,7 +169,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     return { publisher, endpoint, ...heard };
   }
 
-  test("100 MB arrive whole, and what is small stays behind them", async () => {
+  test("100 MB arrive complete, and small messages stay behind them", async () => {
     const { publisher, ids, texts } = await listening();
     const small = (id: string) => shown(id, { "text/plain": id });
     const text = 'h\u00e9 "\u4e16"\n'.repeat(4 * MB);
@@ -196,7 +196,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     }
   }, 120_000);
 
-  test("one that is signed with another key is refused, and what follows is heard", async () => {
+  test("a message signed with another key is refused, and the next one is received", async () => {
     const { publisher, ids, faults } = await listening();
     const large = { "text/plain": "x".repeat(20 * MB) };
     await publish(publisher, shown("forged", large), stranger);
@@ -206,7 +206,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     expect(faults.total(REFUSED)).toBe(1);
   }, 60_000);
 
-  test("what is not JSON is refused, and what is nearly JSON is mended", async () => {
+  test("a message that is not JSON is refused, and one that is nearly JSON is repaired", async () => {
     const { publisher, ids, texts, refusals } = await listening();
     const numbers = "1.5,NaN,-Infinity,".repeat(MB / 4);
     const text = "a".repeat(4 * MB);
@@ -239,7 +239,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     }
   }, 60_000);
 
-  test("the event loop turns while it is heard", async () => {
+  test("the event loop runs while it is received", async () => {
     const { publisher, ids } = await listening();
     const sent = publish(
       publisher,
@@ -251,7 +251,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     expect(turns).toBeGreaterThan(3);
   }, 60_000);
 
-  test("what a kernel said before it left is heard", async () => {
+  test("messages of a kernel that has ended are received", async () => {
     const { publisher, ids, sockets } = await listening();
     const data = { "text/plain": "x".repeat(40 * MB) };
     const sent = publish(publisher, shown("large", data));
@@ -264,7 +264,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     expect(ids).toEqual(["large", "last"]);
   }, 60_000);
 
-  test("a connection that is lost in the middle costs the message, and no more", async () => {
+  test("a connection that is lost in the middle loses only this message", async () => {
     const publisher = new XPublisher();
     const endpoint = await bound(publisher);
     const cut = await plainPeer((socket, nth) => {

@@ -99,7 +99,7 @@ describe.each(DRIVERS)(
   "the sockets of a kernel, by %s",
   needsPosix,
   (transport) => {
-    test("lie where no other user can reach them", async () => {
+    test("are not accessible to other users", async () => {
       await using server = await openServer({
         transport,
         kernelSockets: "auto",
@@ -112,7 +112,7 @@ describe.each(DRIVERS)(
       await answers(server, id);
     });
 
-    test("go with a kernel that is killed, and the next one has its own", async () => {
+    test("are removed with a kernel that is killed, and the next one has its own", async () => {
       await using server = await openServer({
         transport,
         kernelSockets: "auto",
@@ -147,14 +147,18 @@ describe.each(DRIVERS)(
   },
 );
 
-test("a kernel's sockets go with its session", needsPosix, async () => {
-  await using server = await openServer({ kernelSockets: "auto" });
-  const id = await server.start("echo");
-  const connection = await connectionOf(server, id);
-  await server.ask("POST", `/sessions/${id}/shutdown`);
-  await server.ask("DELETE", `/sessions/${id}`);
-  expect(socketsOf(connection)).toEqual([]);
-});
+test(
+  "a kernel's sockets are removed with its session",
+  needsPosix,
+  async () => {
+    await using server = await openServer({ kernelSockets: "auto" });
+    const id = await server.start("echo");
+    const connection = await connectionOf(server, id);
+    await server.ask("POST", `/sessions/${id}/shutdown`);
+    await server.ask("DELETE", `/sessions/${id}`);
+    expect(socketsOf(connection)).toEqual([]);
+  },
+);
 
 test(
   "a directory whose path is too long for sockets is replaced by a short one",
@@ -178,8 +182,8 @@ test(
   },
 );
 
-describe("ports instead", () => {
-  test("where the server is told so", async () => {
+describe("ports instead of sockets", () => {
+  test("if the server is configured so", async () => {
     await using server = await openServer({ kernelSockets: "tcp" });
     const id = await server.start("echo");
     expect(await connectionOf(server, id)).toMatchObject({
@@ -189,7 +193,7 @@ describe("ports instead", () => {
     await answers(server, id);
   });
 
-  test("where the kernelspec says so", async () => {
+  test("if the kernelspec says so", async () => {
     const folder = temporaryFolder();
     const home = join(folder, "kernels", "of-ports");
     mkdirSync(home, { recursive: true });
@@ -207,7 +211,7 @@ describe("ports instead", () => {
     expect(await connectionOf(server, id)).toMatchObject({ transport: "tcp" });
   });
 
-  test("where somebody has asked for them before the start", async () => {
+  test("if a client has requested them before the start", async () => {
     await using server = await openServer({ kernelSockets: "auto" });
     await create(server, "asked", argvOf("echo"));
     const before = await connectionOf(server, "asked");
@@ -224,7 +228,7 @@ describe("ports instead", () => {
     ],
     ["does not bind them", "setInterval(() => {}, 1e6);"],
   ])(
-    "for a kernel that %s, which is remembered",
+    "for a kernel that %s, and for its next starts",
     needsPosix,
     async (_how, program) => {
       const folder = temporaryFolder();
@@ -271,7 +275,7 @@ describe("ports instead", () => {
 });
 
 test(
-  "sockets that are named as ports are get the names that Jupyter gives them",
+  "sockets with port-style names get Jupyter's names",
   needsPosix,
   async () => {
     const reservation = reservationIn(temporaryFolder());
@@ -301,12 +305,9 @@ test.each([
   [["docker", "run", "kernel"], "unable"],
   [["deno", "jupyter", "--kernel", "--conn", "{connection_file}"], "unknown"],
   [["bash", "-c", "exec kernel"], "unknown"],
-] as const)(
-  "of %j it is known that it is %s of Unix sockets",
-  (argv, support) => {
-    expect(ipcSupport({ argv, language: "" })).toBe(support);
-  },
-);
+] as const)("the kernel %j counts as %s of Unix sockets", (argv, support) => {
+  expect(ipcSupport({ argv, language: "" })).toBe(support);
+});
 
 /** A kernel that has lost one of its ports, and stays. */
 const LOSSES = {
@@ -332,7 +333,7 @@ const PORTS = ["shell", "iopub", "stdin", "control", "hb"] as const;
 
 describe.each(DRIVERS)("a kernel gets other ports, by %s", (transport) => {
   test.each(Object.entries(LOSSES))(
-    "when it loses one %s",
+    "if it loses its port %s",
     { timeout: 90_000 },
     async (_how, program) => {
       await using server = await openServer({
@@ -377,7 +378,7 @@ test.each([
   },
 );
 
-test("a kernel that complains of another address, and answers, is left alone", async () => {
+test("a kernel that reports another address as taken, and answers, is not restarted", async () => {
   const folder = temporaryFolder();
   const [, echo = ""] = argvOf("echo");
   const program = `console.error("OSError: [Errno 98] Address already in use: ('127.0.0.1', 8050)"); await delay(3_000); await import(${JSON.stringify(pathToFileURL(echo).href)});`;

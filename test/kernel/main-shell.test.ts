@@ -11,7 +11,7 @@ function watch() {
   return { shell, told };
 }
 
-test("the idle of a request of ours tells, once, however many are asked", () => {
+test("the idle of the server's request is reported once, for any number of requests", () => {
   const { shell, told } = watch();
   for (const id of ["a", "b"]) shell.requestSent(id);
   shell.stateForOwn("a", "busy");
@@ -24,7 +24,7 @@ test("the idle of a request of ours tells, once, however many are asked", () => 
   expect(told).toEqual(["idle"]);
 });
 
-test("the control channel's idle tells nothing", () => {
+test("the idle of the control channel reports nothing", () => {
   const { shell, told } = watch();
   shell.requestSent("shell");
   shell.replyReceived("control");
@@ -34,7 +34,7 @@ test("the control channel's idle tells nothing", () => {
   expect(shell.hasAnswered).toBe(false);
 });
 
-test("a kernel that answers and says no idle is idle after two seconds", () => {
+test("a kernel that answers and sends no idle counts as idle after two seconds", () => {
   const { shell, told } = watch();
   shell.requestSent("a");
   shell.replyReceived("a");
@@ -44,7 +44,7 @@ test("a kernel that answers and says no idle is idle after two seconds", () => {
   expect(told).toEqual(["idle"]);
 });
 
-test("while it is busy with others' code, our request tells nothing", () => {
+test("while the kernel is busy with others' code, the server's request reports nothing", () => {
   const { shell, told } = watch();
   shell.requestSent("a");
   shell.stateForOthers("busy");
@@ -52,7 +52,7 @@ test("while it is busy with others' code, our request tells nothing", () => {
   expect(told).toEqual([]);
 });
 
-test("one that does not answer while the kernel does is busy, and idle once it has answered", () => {
+test("a shell that does not answer while the kernel does is busy, and idle when it has answered", () => {
   const { shell, told } = watch();
   shell.requestSent("a");
   shell.assumeBusy();
@@ -61,7 +61,7 @@ test("one that does not answer while the kernel does is busy, and idle once it h
   expect(told).toEqual(["busy", "idle"]);
 });
 
-test("a kernel that is gone tells nothing more", () => {
+test("a kernel that is gone reports nothing more", () => {
   const { shell, told } = watch();
   shell.requestSent("a");
   shell.replyReceived("a");

@@ -47,7 +47,7 @@ async function opened(driver: KernelTransport, router: Router) {
 }
 
 describe.each([zmtp, libzmq])("by $name", (driver) => {
-  test("a large message arrives whole and signed, and nothing overtakes it", async () => {
+  test("a large message arrives complete and signed, and no message overtakes it", async () => {
     const router = new Router();
     const outgoing = await opened(driver, router);
     const codes = ["small", "x\n".repeat(5 * MIB), "a", "é".repeat(MIB), "b"];
@@ -61,7 +61,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     outgoing.close();
   });
 
-  test("the event loop turns while a large message is signed", async () => {
+  test("the event loop runs while a large message is signed", async () => {
     const router = new Router();
     const outgoing = await opened(driver, router);
     let turns = 0;
@@ -76,7 +76,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     outgoing.close();
   });
 
-  test("what would be too much is refused at once, while a large message is signed", async () => {
+  test("a message beyond the limit is refused at once, while a large message is signed", async () => {
     const router = new Router();
     const outgoing = await opened(driver, router);
     const large = new Uint8Array(100 * MIB);
@@ -93,7 +93,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     outgoing.close();
   });
 
-  test("who closes it hears that it is closed, whatever is sent", async () => {
+  test("after close, every send fails with the reason", async () => {
     const outgoing = await opened(driver, new Router());
     outgoing.send(say("x".repeat(MIB)));
     outgoing.close();
@@ -102,7 +102,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
   });
 });
 
-test("a signature that was made in steps is the same", () => {
+test("a signature made in steps is the same", () => {
   const signer = new Signer(KEY);
   const { raw } = say("x".repeat(MIB));
   const steps = signer.signing(raw);

@@ -30,14 +30,14 @@ describe.each(drivers)("by %s", (_, transport) => {
     ["null", "null", "is not an object"],
     ["a list", "[]", "is not an object"],
     ["a text", '"info"', "is not an object"],
-  ])("a start fails over a kernel_info_reply of %s", async (_, info, why) => {
+  ])("a start fails with a kernel_info_reply of %s", async (_, info, why) => {
     const { kernel } = await running(transport, () => info);
     const start = kernel.connect(AbortSignal.timeout(20_000));
     await expect(start).rejects.toThrow(/^its kernel_info_reply/);
     await expect(start).rejects.toThrow(why);
   });
 
-  it("a bare NaN in it hinders no start", async () => {
+  it("a bare NaN in it does not prevent the start", async () => {
     const { kernel, faults } = await running(
       transport,
       () => '\ufeff{"language_info":{"name":"x"},"load":NaN}',
@@ -49,7 +49,7 @@ describe.each(drivers)("by %s", (_, transport) => {
     ).toBeGreaterThan(1);
   });
 
-  it("an interrupt fails over a reply that is not JSON", async () => {
+  it("an interrupt fails with a reply that is not JSON", async () => {
     const { kernel } = await running(transport, (msg_type) =>
       msg_type === "kernel_info_request" ? INFO : '{"status":',
     );
@@ -60,7 +60,7 @@ describe.each(drivers)("by %s", (_, transport) => {
     });
   });
 
-  it("a shutdown_reply that is not JSON is passed over", async () => {
+  it("a shutdown_reply that is not JSON is ignored", async () => {
     const { kernel, heard } = await running(transport, (msg_type) =>
       msg_type === "kernel_info_request" ? INFO : " ",
     );
@@ -72,7 +72,7 @@ describe.each(drivers)("by %s", (_, transport) => {
 });
 
 it.each([true, false])(
-  "a kernel that is stopped is told whether it is restarted: %s",
+  "the shutdown request says whether the kernel is restarted: %s",
   async (restart) => {
     const { kernel, heard, asked, end } = await running(zmtp, () => INFO);
     await kernel.connect(AbortSignal.timeout(20_000));
@@ -87,7 +87,7 @@ it.each([true, false])(
   },
 );
 
-it("what a kernel said before its process ended is heard, and then its end", async () => {
+it("messages of a kernel arrive before the report of its end", async () => {
   const process = ending();
   const { kernel, order, say, end } = await running(zmtp, () => INFO, process);
   await kernel.connect(AbortSignal.timeout(20_000));
@@ -110,11 +110,11 @@ it.each([
     { language_info: { name: "r", extra: [1] } },
   ],
   [{ language_info: { name: 4 } }, { language_info: { name: "" } }],
-])("what a kernel says of itself is usable: %j", (said, told) => {
+])("the kernel info is usable: %j", (said, told) => {
   expect(kernelInfoIn(said)).toMatchObject(told);
 });
 
-it("what is wrong in it and not needed is left out", () => {
+it("unneeded fields of the kernel info that are not valid are left out", () => {
   const info = kernelInfoIn({ banner: 5, help_links: "none", other: [null] });
   expect(info).toEqual({
     protocol_version: "5.0",

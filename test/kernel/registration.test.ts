@@ -65,7 +65,7 @@ function dealer(port: number): Dealer {
   return socket;
 }
 
-describe("what is signed with the kernel's key and makes no sense fails the start at once, by name", () => {
+describe("a registration that is signed and not valid fails the start at once, with a reason", () => {
   const four = { ...PORTS, shell_port: undefined };
   test.each<[string, Uint8Array[], RegExp]>([
     ["no JSON", frame("{nope"), /not JSON/],
@@ -105,7 +105,7 @@ describe("what is signed with the kernel's key and makes no sense fails the star
   });
 });
 
-describe("what is not signed with the kernel's key is dropped and counted, and the kernel is heard", () => {
+describe("an unsigned registration is dropped and counted, and the kernel's own is accepted", () => {
   test.each<[string, Uint8Array[]]>([
     ["another key, one frame", frame(PORTS, THEIRS)],
     ["another key, a message", message(PORTS, { signer: THEIRS })],
@@ -124,7 +124,7 @@ describe("what is not signed with the kernel's key is dropped and counted, and t
   });
 });
 
-test("strangers that only sit there do not keep the kernel out", async () => {
+test("foreign processes that send nothing do not block the kernel's registration", async () => {
   await using registration = await open();
   for (let nth = 0; nth < 40; nth += 1) {
     const stranger = connect(registration.port, "127.0.0.1");
@@ -139,7 +139,7 @@ test("strangers that only sit there do not keep the kernel out", async () => {
   expect(JSON.parse(String(frames.at(-1)))).toMatchObject({ status: "ok" });
 });
 
-test("the first good registration counts: neither a second nor nonsense after it", async () => {
+test("the first valid registration counts; later ones have no effect", async () => {
   await using registration = await open();
   const kernel = dealer(registration.port);
   await kernel.send(frame(PORTS));

@@ -12,7 +12,7 @@ import { eventually } from "../harness.ts";
 import { argvOf } from "../kernels/index.ts";
 import { launch } from "../kernels/raw-client.ts";
 
-test("a kernel that answers is ready once it can ask as well", async () => {
+test("a kernel is ready when it has answered and its stdin is connected", async () => {
   await using launched = await launch({ argv: argvOf("echo") });
   const { connection } = launched;
   const stdin_port = 9;

@@ -48,7 +48,7 @@ function dealer(endpoint: string, routingId?: string) {
   return socket;
 }
 
-it("a router answers each peer by its identity, whole, however large", async () => {
+it("a router answers each peer by its identity, with messages of any size", async () => {
   const { router, endpoint } = await boundRouter();
   const [named, nameless] = [dealer(endpoint, "client"), dealer(endpoint)];
   const large = randomBytes(3_000_000);
@@ -80,7 +80,7 @@ it("a router answers a REQ socket", async () => {
   expect(String(await request.receive())).toBe("answer");
 });
 
-it("who comes back with the same identity takes its place", async () => {
+it("a peer that reconnects with the same identity replaces its old connection", async () => {
   const { router, endpoint } = await boundRouter();
   const first = dealer(endpoint, "client");
   await first.send("1");
@@ -92,7 +92,7 @@ it("who comes back with the same identity takes its place", async () => {
   expect(String(await second.receive())).toBe("to the second");
 });
 
-it("whoever sends faster than is heard waits, and nothing is lost", async () => {
+it("a peer that sends faster than the kernel reads must wait, and no message is lost", async () => {
   const { router, endpoint } = await boundRouter();
   const socket = dealer(endpoint);
   const count = 5_000;
@@ -110,7 +110,7 @@ it("whoever sends faster than is heard waits, and nothing is lost", async () => 
   await sending;
 });
 
-it("a publisher hears of subscriptions, and sends what begins as one of them", async () => {
+it("a publisher receives subscriptions, and sends messages of the subscribed topics", async () => {
   const publisher = opened(new XPublisher(10_000));
   const port = await publisher.bind(LOCAL);
   const [all, some] = ["", "stream"].map((topic) => {
@@ -133,7 +133,7 @@ it("a publisher hears of subscriptions, and sends what begins as one of them", a
   expect(String((await next(publisher))[0])).toBe("\x00stream");
 });
 
-it("what was said before the close still leaves", async () => {
+it("messages that were sent before the close still leave", async () => {
   const { router, endpoint } = await boundRouter();
   const socket = dealer(endpoint, "client");
   await socket.send("hello");
@@ -145,7 +145,7 @@ it("what was said before the close still leaves", async () => {
 });
 
 it.skipIf(process.platform === "win32")(
-  "a Unix socket is bound where a kernel before it left one",
+  "a Unix socket that an earlier kernel left is replaced",
   async () => {
     const folder = await mkdtemp(join(tmpdir(), "bound-"));
     const place = { transport: "ipc", ip: join(folder, "kernel"), port: 1 };
@@ -164,7 +164,7 @@ it.skipIf(process.platform === "win32")(
   },
 );
 
-it("a port that somebody else has is refused", async () => {
+it("a port of another process is refused", async () => {
   const { endpoint } = await boundRouter();
   const port = Number(endpoint.split(":").at(-1));
   await expect(new Router().bind({ ...LOCAL, port })).rejects.toThrow(

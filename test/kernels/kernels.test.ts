@@ -31,7 +31,7 @@ import {
 } from "./raw-client.ts";
 
 describe("echo", () => {
-  test("what is no command comes back as a stream and as the result", async () => {
+  test("returns code that is not a command as a stream and as the result", async () => {
     await using kernel = await launch({ argv: argvOf("echo") });
     using client = await connect(kernel.connection);
 
@@ -100,7 +100,7 @@ describe("echo", () => {
     expect(info).toMatchObject({ status: "ok", implementation: "echo" });
   });
 
-  test("input is asked of the client that executes", async () => {
+  test("input is requested from the client that executes", async () => {
     await using kernel = await launch({ argv: argvOf("echo") });
     using asker = await connect(kernel.connection);
     using other = await connect(kernel.connection);
@@ -118,7 +118,7 @@ describe("echo", () => {
     expect(other.heard.some(({ channel }) => channel === "stdin")).toBe(false);
   });
 
-  test("input is an error where the client does not allow it", async () => {
+  test("input is an error if the client does not allow it", async () => {
     await using kernel = await launch({ argv: argvOf("echo") });
     using client = await connect(kernel.connection);
 
@@ -127,7 +127,7 @@ describe("echo", () => {
     expect(reply).toMatchObject({ ename: "StdinNotImplementedError" });
   });
 
-  test("buffers leave and come back as they are, the empty one too", async () => {
+  test("buffers arrive and return unchanged, also an empty one", async () => {
     await using kernel = await launch({ argv: argvOf("echo") });
     using client = await connect(kernel.connection);
     const buffers = [Buffer.from([0, 255]), Buffer.alloc(0), Buffer.from("x")];
@@ -154,7 +154,7 @@ describe("echo", () => {
     expect(reply).toMatchObject({ status: "error", ...told });
   });
 
-  test("what is queued behind an error is aborted", async () => {
+  test("requests in the queue are aborted after an error", async () => {
     await using kernel = await launch({ argv: argvOf("echo") });
     using client = await connect(kernel.connection);
     const failing = await client.execute("sleep 60000");
@@ -184,7 +184,7 @@ describe("echo", () => {
   test.each([
     ["exit 7", 7],
     ["crash", "SIGSEGV"],
-  ])("%s ends the process as told", async (code, end) => {
+  ])("%s ends the process with the expected code", async (code, end) => {
     await using kernel = await launch({ argv: argvOf("echo") });
     using client = await connect(kernel.connection);
 
@@ -247,7 +247,7 @@ describe("echo", () => {
   });
 });
 
-test("deaf answers nothing", async () => {
+test("deaf does not answer", async () => {
   await using kernel = await launch({ argv: argvOf("deaf") });
   using client = new RawClient(kernel.connection);
 
@@ -284,7 +284,7 @@ test("stillborn exits with 3 and a traceback", async () => {
   expect(kernel.stderr).toMatch(/ModuleNotFoundError: .*\n$/);
 });
 
-test("chatty says every number once, and writes down how many", async () => {
+test("chatty prints every number once, and records how many", async () => {
   await using folder = await temporaryFolder();
   const CHATTY_FILE = join(folder.path, "count");
   await using kernel = await launch({
@@ -308,7 +308,7 @@ test("chatty says every number once, and writes down how many", async () => {
   expect(await readFile(CHATTY_FILE, "utf8")).toBe("20000");
 });
 
-test("slow binds when its time has come", async () => {
+test("slow binds after its delay", async () => {
   await using kernel = await launch({
     argv: argvOf("slow"),
     env: { SLOW_S: "0.5" },
@@ -318,7 +318,7 @@ test("slow binds when its time has come", async () => {
   expect((await client.run("1")).reply).toMatchObject({ status: "ok" });
 });
 
-test("crash-on-execute dies by a signal in the middle of it", async () => {
+test("crash-on-execute dies by a signal while it runs code", async () => {
   await using kernel = await launch({ argv: argvOf("crash-on-execute") });
   using client = await connect(kernel.connection);
 
@@ -327,7 +327,7 @@ test("crash-on-execute dies by a signal in the middle of it", async () => {
   expect(await kernel.exited).toBe("SIGSEGV");
 });
 
-test("forgetful replies, and its idle never comes", async () => {
+test("forgetful replies and never sends idle", async () => {
   await using kernel = await launch({ argv: argvOf("forgetful") });
   using client = await connect(kernel.connection);
 
@@ -343,7 +343,7 @@ test("forgetful replies, and its idle never comes", async () => {
   expect(states).not.toContain("idle");
 });
 
-test("silent-heart loses its heartbeat, and goes on", async () => {
+test("silent-heart loses its heartbeat, and continues", async () => {
   await using kernel = await launch({ argv: argvOf("silent-heart") });
   using client = await connect(kernel.connection);
   expect(await client.beats()).toBe(true);

@@ -27,7 +27,7 @@ function struckAfterReading(signal: Uint8Array): Uint8Array {
   } as unknown as Uint8Array;
 }
 
-test("an interrupt that lands between Pyodide's reading and its clearing is not lost", async () => {
+test("an interrupt between Pyodide's reading and its clearing is not lost", async () => {
   const signal = new Uint8Array(new SharedArrayBuffer(1));
   const pyodide = await loadPyodide();
   pyodide.setInterruptBuffer(struckAfterReading(signal));
@@ -39,7 +39,7 @@ test("an interrupt that lands between Pyodide's reading and its clearing is not 
   expect(signal[0]).toBe(0);
 });
 
-test("an interrupt is taken once", () => {
+test("an interrupt takes effect once", () => {
   const signal = new Uint8Array([SIGINT]);
   const buffer = interruptBuffer(signal);
   const look = () => {
@@ -51,7 +51,7 @@ test("an interrupt is taken once", () => {
   expect([look(), look()]).toEqual([SIGINT, 0]);
 });
 
-test("an interrupt that comes before Python has the code is not lost", async () => {
+test("an interrupt that arrives before Python has the code is not lost", async () => {
   const program = join(dirname(pythonWasmProgram()), "python-wasm-worker.js");
   const python = new Python(pathToFileURL(program));
   try {

@@ -54,7 +54,7 @@ async function streamed(code: string, name = "stdout"): Promise<string> {
 }
 
 describe("executing", () => {
-  test("what is printed comes as a stream, before the result", async () => {
+  test("printed text arrives as a stream, before the result", async () => {
     const { outputs } = await client.run("print('hello'); 6 * 7");
 
     expect(outputs.slice(1)).toMatchObject([
@@ -63,7 +63,7 @@ describe("executing", () => {
     ]);
   });
 
-  test("ten thousand printed lines arrive complete, in few messages", async () => {
+  test("ten thousand printed lines arrive completely, in few messages", async () => {
     const { outputs } = await client.run("for i in range(10000): print(i)");
 
     const streams = outputs.filter(([type]) => type === "stream");
@@ -74,7 +74,7 @@ describe("executing", () => {
     expect(streams.length).toBeLessThan(1_000);
   });
 
-  test("what is written past sys.stdout is output too, in its order", async () => {
+  test("text that is written past sys.stdout is output too, in order", async () => {
     const code = `
 import os, sys
 print("one", flush=True)
@@ -95,7 +95,7 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     expect(textOf("stderr")).toBe("oh\nno\n");
   });
 
-  test("a package that is not there is refused with words that say which Python this is, and how to get another", async () => {
+  test("an unavailable package is an error that names this Python, and how to get another", async () => {
     const { reply } = await client.run("import numpy");
 
     expect(reply).toMatchObject({ ename: "ModuleNotFoundError" });
@@ -105,17 +105,17 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     expect(told).toContain("python -m pip install ipykernel");
   });
 
-  test("stderr has a stream of its own", async () => {
+  test("stderr has its own stream", async () => {
     expect(
       await streamed("import sys; print('oh', file=sys.stderr)", "stderr"),
     ).toBe("oh\n");
   });
 
-  test("a line without an end is said when the cell ends", async () => {
+  test("a line without a line end is sent when the cell ends", async () => {
     expect(await streamed("print('no end', end='')")).toBe("no end");
   });
 
-  test("an error has a traceback with the cell's lines and none of ours", async () => {
+  test("an error has a traceback with the cell's lines and no lines of the kernel", async () => {
     const { outputs, reply } = await client.run(
       "def f():\n    return 1 / 0\nf()",
     );
@@ -135,27 +135,27 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     });
   });
 
-  test("a syntax error shows where", async () => {
+  test("a syntax error shows its position", async () => {
     const { reply } = await client.run("x = = 1");
 
     expect(reply).toMatchObject({ ename: "SyntaxError" });
     expect((reply["traceback"] as string[])[2]).toMatch(/^ +\^/);
   });
 
-  test("a magic's error says that there are none", async () => {
+  test("a magic is an error that says that there are no magics", async () => {
     const { reply } = await client.run("%timeit 1");
 
     expect((reply["traceback"] as string[]).at(-1)).toMatch(/^Magics/);
   });
 
-  test("after an error the kernel runs on, and remembers", async () => {
+  test("after an error the kernel continues, and keeps its variables", async () => {
     await client.run("kept = 1");
     await client.run("1 / 0");
 
     expect(await value("kept")).toBe("1");
   });
 
-  test("results are remembered as _, __ and Out", async () => {
+  test("results are available as _, __ and Out", async () => {
     await value("'first'");
     await value("'second'");
 
@@ -163,7 +163,7 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     expect(await value("Out[max(Out)] is _")).toBe("True");
   });
 
-  test("sys.exit is an error like others, and the kernel runs on", async () => {
+  test("sys.exit is an ordinary error, and the kernel continues", async () => {
     expect((await client.run("import sys; sys.exit(3)")).reply).toMatchObject({
       ename: "SystemExit",
       evalue: "3",
@@ -171,7 +171,7 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     expect(await value("1")).toBe("1");
   });
 
-  test("asyncio.run runs where the runtime can suspend a stack, and elsewhere says what to write", async () => {
+  test("asyncio.run works if the runtime can suspend a stack; otherwise the error says what to write", async () => {
     const { reply } = await client.run(
       "import asyncio\nasync def main(): pass\nasyncio.run(main())",
     );
@@ -180,7 +180,7 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     expect(runs || String(reply["evalue"]).includes("await")).toBe(true);
   });
 
-  test("a semicolon keeps the result back", async () => {
+  test("a semicolon hides the result", async () => {
     expect(await value("1;")).toBeUndefined();
   });
 
@@ -190,7 +190,7 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     ).toBe("'woken'");
   });
 
-  test("a task says what it says under the cell that made it", async () => {
+  test("the output of a task belongs to the cell that made it", async () => {
     const made = await client.execute(
       "import asyncio\nasync def later():\n    await asyncio.sleep(0.05)\n    print('later')\ntask = asyncio.create_task(later())",
     );
@@ -204,7 +204,7 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     expect(contentOf(said)).toEqual({ name: "stdout", text: "later\n" });
   });
 
-  test("a silent execution says nothing and counts nothing", async () => {
+  test("a silent execution sends no output and is not counted", async () => {
     const { reply: before } = await client.run("1");
     const { outputs } = await client.run("7", { silent: true });
     const { reply: after } = await client.run("1");
@@ -226,13 +226,13 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     });
   });
 
-  test("files of the working directory are there", async () => {
+  test("files of the working directory are available", async () => {
     expect(await value("open('package.json').read(13)")).toContain("name");
   });
 });
 
 describe("showing", () => {
-  test("a value offers itself in every form it has", async () => {
+  test("a value is displayed in every form that it has", async () => {
     const { outputs } = await client.run(`
 class Rich:
     def __repr__(self): return "plain"
@@ -278,7 +278,7 @@ Rich()`);
     ]);
   });
 
-  test("what code for notebooks imports of IPython.display is there", async () => {
+  test("code for notebooks can import IPython.display", async () => {
     const { outputs } = await client.run(
       "from IPython.display import HTML, display\ndisplay(HTML('<i>x</i>'))",
     );
@@ -289,7 +289,7 @@ Rich()`);
     ]);
   });
 
-  test("NaN becomes null, for which JSON has a word", async () => {
+  test("NaN becomes null, because JSON has no NaN", async () => {
     const { outputs } = await client.run(
       "display({'application/json': float('nan')}, raw=True)",
     );
@@ -300,7 +300,7 @@ Rich()`);
   });
 });
 
-describe("asking", () => {
+describe("input", () => {
   async function answered(code: string, reply: string) {
     const msg_id = await client.execute(code);
     const question = await client.wait(
@@ -331,7 +331,7 @@ describe("asking", () => {
     expect(question).toEqual({ prompt: "Secret: ", password: true });
   });
 
-  test("input() is an error where the client does not allow it", async () => {
+  test("input() is an error if the client does not allow it", async () => {
     const { reply } = await client.run("input()", { allow_stdin: false });
 
     expect(reply).toMatchObject({ ename: "StdinNotImplementedError" });
@@ -346,7 +346,7 @@ describe("interrupting", () => {
     ["input()", "input('never answered')"],
     ["a flood", "while True: print('x' * 1000)"],
   ])(
-    "%s ends with KeyboardInterrupt, and the kernel runs on",
+    "%s ends with KeyboardInterrupt, and the kernel continues",
     async (_, code) => {
       const msg_id = await client.execute(code);
       await client.wait(
@@ -394,14 +394,14 @@ describe("interrupting", () => {
     expect(await client.reply(msg_id)).toMatchObject({ status: "ok" });
   });
 
-  test("an interrupt of nothing does not hit what comes next", async () => {
+  test("an interrupt of an idle kernel does not affect the next code", async () => {
     await client.ask("interrupt_request", {}, "control");
 
     expect(await value("sum(range(100000))")).toBe("4999950000");
   });
 });
 
-describe("asking about code", () => {
+describe("questions about code", () => {
   test("completion counts code points, not UTF-16 units", async () => {
     await client.run("import os");
     const code = "'𝄞'; os.pathse";
@@ -429,7 +429,7 @@ describe("asking about code", () => {
     expect(matches).toContain("statistics");
   });
 
-  test("inspection tells the signature and the docstring, at level 1 the source", async () => {
+  test("inspection shows the signature and the docstring; at level 1 the source", async () => {
     await client.run(
       'def greet(name="you"):\n    """Says hello."""\n    return name',
     );
@@ -448,7 +448,7 @@ describe("asking about code", () => {
     expect(textOf(full)).toContain("return name");
   });
 
-  test("what is not there is not found", async () => {
+  test("an unknown name is not found", async () => {
     expect(
       await client.ask("inspect_request", {
         code: "nowhere.at",
@@ -465,13 +465,13 @@ describe("asking about code", () => {
     ["if x:\n    y\n", { status: "complete" }],
     ["'''open", { status: "incomplete" }],
     ["x = = 1", { status: "invalid" }],
-  ])("%j is judged", async (code, judgement) => {
+  ])("%j has the expected completeness", async (code, judgement) => {
     expect(await client.ask("is_complete_request", { code })).toMatchObject(
       judgement,
     );
   });
 
-  test("history remembers what was run, and what came of it", async () => {
+  test("the history contains the code and the results", async () => {
     await client.run("'for history'");
 
     const { history } = await client.ask("history_request", {
@@ -533,7 +533,7 @@ comm.get_comm_manager().register_target("mirror", opened)`);
 });
 
 describe("starting", () => {
-  test("the first start keeps a snapshot that only its user can read", async () => {
+  test("the first start writes a snapshot that only its user can read", async () => {
     const [name = "", ...others] = await readdir(folder);
 
     expect(others).toEqual([]);
@@ -555,7 +555,7 @@ describe("starting", () => {
     ]);
   });
 
-  test("the environment is the kernel's", async () => {
+  test("the environment is that of the kernel", async () => {
     await using other = await start({ FOR_PYTHON: "ünï" });
     using otherClient = await connect(other.connection);
 
@@ -568,7 +568,7 @@ describe("starting", () => {
     });
   });
 
-  test("a broken snapshot is told of, and done without", async () => {
+  test("a damaged snapshot is reported, and not used", async () => {
     const broken = await mkdtemp(join(tmpdir(), "python-wasm-"));
     const [name = ""] = await readdir(folder);
     await writeFile(join(broken, name), "no snapshot", { mode: 0o600 });
@@ -596,7 +596,7 @@ describe("starting", () => {
     expect(await other.exited).toBe(status);
   });
 
-  test("shutdown_request ends it with its answer given", async () => {
+  test("shutdown_request ends the kernel after its answer", async () => {
     const other = await start();
     using otherClient = await connect(other.connection);
 
@@ -611,7 +611,7 @@ describe("starting", () => {
     await other[Symbol.asyncDispose]();
   });
 
-  test("shutdown_request ends it in the middle of a busy loop", async () => {
+  test("shutdown_request ends the kernel during a busy loop", async () => {
     await using other = await start();
     using otherClient = await connect(other.connection);
     await otherClient.execute("while True: pass");

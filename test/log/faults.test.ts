@@ -17,7 +17,7 @@ function faultsWithLines(): { faults: Faults; lines: Line[] } {
 beforeEach(() => vi.useFakeTimers({ toFake: ["performance"] }));
 afterEach(() => vi.useRealTimers());
 
-test("a hundred thousand faults of a kind are one line a minute, with their number", () => {
+test("a hundred thousand faults of a kind cost one line a minute, with their number", () => {
   const { faults, lines } = faultsWithLines();
 
   for (let n = 0; n < 100_000; n += 1) faults.count("bad frame", "not JSON");
@@ -42,7 +42,7 @@ test("the faults of one session do not silence those of another", () => {
   expect(faults.total("bad frame")).toBe(3);
 });
 
-test("kinds are forgotten, oldest first, so that a peer cannot fill the memory with them", () => {
+test("the number of kinds is limited, so that a peer cannot fill the memory", () => {
   const { faults } = faultsWithLines();
 
   for (let n = 0; n <= 1_000; n += 1) {

@@ -38,18 +38,18 @@ describe("a filter", () => {
     ["kcserver=loud", ["kcserver=loud"]],
     ["a=b=c", ["a=b=c"]],
     ["=info", ["=info"]],
-  ])("%j is not understood, and is said back", (text, faults) => {
+  ])("%j is not valid, and is reported", (text, faults) => {
     expect(parseFilter(text)).toEqual({ filter: undefined, faults });
   });
 
-  test("what is understood holds, whatever stands beside it", () => {
+  test("valid parts apply, with any other parts beside them", () => {
     const { filter, faults } = parseFilter("nonsense!,debug");
     expect(faults).toEqual(["nonsense!"]);
     expect(filter?.passes(DEBUG, "kcserver")).toBe(true);
   });
 
   test.each(["trace", "debug", "info", "warn", "error"] as const)(
-    "at %s calls itself so",
+    "at %s reports this level",
     (word) => expect(filterAt(word).level).toBe(word),
   );
 });

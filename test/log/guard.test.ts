@@ -12,7 +12,7 @@ import { streamEvents } from "../../src/server/doors/rest/event-stream.ts";
 import { openServer, temporaryFolder } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
-test("what a callback throws is told, whatever the listener does with it", () => {
+test("an error of a callback is reported, also if the listener throws", () => {
   const heard: unknown[] = [];
   const guard = guardOf(silentLog(), (error) => {
     heard.push(error.message);
@@ -25,7 +25,7 @@ test("what a callback throws is told, whatever the listener does with it", () =>
   expect(heard).toEqual(["first", "no error at all"]);
 });
 
-test("a program that embeds the server hears of a bug of ours, and the server goes on", async () => {
+test("a program that embeds the server gets the bugs that were caught, and the server continues", async () => {
   const heard: string[] = [];
   await using server = await openServer({
     provisioner: new MockProvisioner({ echo }),
@@ -61,7 +61,7 @@ const request = (upgrade: string) =>
   `GET / HTTP/1.1\r\nhost: x\r\nconnection: ${upgrade === "" ? "close" : "upgrade"}\r\n${upgrade}\r\n`;
 
 test.skipIf(process.platform === "win32")(
-  "what goes wrong with a connection to a session's own socket ends that one, and is told",
+  "an error in a connection to a session's own socket ends only that one, and is reported",
   async () => {
     const heard: string[] = [];
     const fault = (where: string) => () => {
@@ -96,7 +96,7 @@ test.skipIf(process.platform === "win32")(
   },
 );
 
-test("a keep-alive that cannot be written ends nothing, and is told", async () => {
+test("a keep-alive that cannot be written ends nothing, and is reported", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   onTestFinished(() => void vi.useRealTimers());
   const heard: string[] = [];

@@ -10,13 +10,13 @@ test("a line is the time in UTC, the level, the message", () => {
   );
 });
 
-test("what concerns a session begins with it", () => {
+test("a line about a session begins with its id", () => {
   expect(lineOf({ ...info, session: "py-1", msg: "Begun" })).toBe(
     "12:00:01 [INFO] [session py-1] Begun\n",
   );
 });
 
-test("debug and trace tell where they come from", () => {
+test("debug and trace lines show their target", () => {
   const record = { time, level: 20, msg: "x", target: "kcserver::zmq" };
   expect(lineOf(record)).toBe("12:00:01 [DEBUG] (1) kcserver::zmq: x\n");
   expect(lineOf({ time, level: 10, msg: "x" })).toBe(
@@ -30,7 +30,7 @@ test("further fields follow the message", () => {
   );
 });
 
-test("an error brings its stack, a warning only what it says", () => {
+test("an error shows its stack, a warning only its message", () => {
   const err = { message: "full", stack: "Error: full\n    at here" };
   expect(lineOf({ time, level: 50, msg: "Lost", err })).toBe(
     "12:00:01 [ERROR] Lost: Error: full\n        at here\n",
@@ -40,13 +40,13 @@ test("an error brings its stack, a warning only what it says", () => {
   );
 });
 
-test("colour is on the level alone", () => {
+test("only the level is coloured", () => {
   expect(lineOf({ ...info, msg: "x" }, { color: true })).toBe(
     "12:00:01 [\u001b[34mINFO\u001b[39m] x\n",
   );
 });
 
-test("no message can pass for a second line, or move a cursor", () => {
+test("no message can look like a second line, or move a cursor", () => {
   const msg = "a\r\n12:00:02 [INFO] forged\u001b[2J\u0007";
   expect(lineOf({ ...info, msg })).toBe(
     "12:00:01 [INFO] a\n    12:00:02 [INFO] forged\\x1b[2J\\x07\n",
@@ -61,7 +61,7 @@ test.each([
   ["a field by its name", { msg: "x", bearer_token: "sesame-sesame" }],
   ["an environment", { msg: "x", env: { A: "sesame-sesame" } }],
   ["a stack", { msg: "x", err: { stack: "Bearer sesame-sesame" }, level: 50 }],
-])("%s is struck out", (what, fields) => {
+])("%s is hidden", (what, fields) => {
   const secrets = what.startsWith("a secret") ? ["sesame-sesame"] : [];
   const line = lineOf({ ...info, ...fields }, { secrets });
   expect(line).not.toContain("sesame");

@@ -34,7 +34,7 @@ test("a file is emptied, private, and has every line in order", async () => {
   expect(statSync(path).mode & 0o777).toBe(0o600);
 });
 
-test("a file that is emptied by others is written from its beginning", async () => {
+test("a file that another program empties is written from its beginning", async () => {
   const path = join(room, "log");
   using sink = LogSink.file(path);
   sink.write("before\n");
@@ -45,7 +45,7 @@ test("a file that is emptied by others is written from its beginning", async () 
   expect(readFileSync(path, "utf8")).toBe("after\n");
 });
 
-test("what is not written yet is written at the end, at once", () => {
+test("lines in the queue are written at once at the end", () => {
   const path = join(room, "log");
   const sink = LogSink.file(path);
   sink.write("first\n");
@@ -57,7 +57,7 @@ test("what is not written yet is written at the end, at once", () => {
 });
 
 test(
-  "what a full disk refuses is counted",
+  "lines that a full disk refuses are counted",
   needsFile("/dev/full"),
   async () => {
     using sink = LogSink.file("/dev/full");
@@ -68,7 +68,7 @@ test(
 );
 
 test(
-  "a reader that does not read costs lines, no time; it hears how many",
+  "a reader that does not read costs lines, no time; it then gets their number",
   needsPosix,
   async () => {
     const path = join(room, "fifo");
@@ -97,11 +97,15 @@ test(
   },
 );
 
-test("a FIFO that nobody reads is an error, not a wait", needsPosix, () => {
-  const path = join(room, "fifo");
-  execFileSync("mkfifo", [path]);
-  expect(() => LogSink.file(path)).toThrow("ENXIO");
-});
+test(
+  "a FIFO without a reader is an error, and does not block",
+  needsPosix,
+  () => {
+    const path = join(room, "fifo");
+    execFileSync("mkfifo", [path]);
+    expect(() => LogSink.file(path)).toThrow("ENXIO");
+  },
+);
 
 function readAll(fd: number, bytes: Buffer): string {
   try {

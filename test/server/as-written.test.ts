@@ -96,7 +96,7 @@ const message = (id: string, more = "") => {
 };
 
 describe.each(Object.entries(ways))("by %s", (name, ask) => {
-  test("a message is the bytes that were written", async () => {
+  test("a message keeps its bytes", async () => {
     const id = `message by ${name}`;
     const [header, parent_header, text] = message(id);
     const address = { rest: "messages", procedure: "sessions.send" };
@@ -109,7 +109,7 @@ describe.each(Object.entries(ways))("by %s", (name, ask) => {
     });
   });
 
-  test("the content of a request is the bytes that were written", async () => {
+  test("the content of a request keeps its bytes", async () => {
     const address = { rest: "requests", procedure: "sessions.request" };
     const text = `{"session_id":"s","msg_type":"kernel_info_request","content":${WRITTEN}}`;
     expect(await ask(address, text)).toContain("kernel_info_reply");
@@ -121,7 +121,7 @@ describe.each(Object.entries(ways))("by %s", (name, ask) => {
 
   const codes = { small: "hi", large: `#${"x".repeat(100_000)}` };
   test.each(Object.entries(codes))(
-    "metadata and expressions of an execution are the bytes that were written, beside %s code",
+    "metadata and expressions of an execution keep their bytes, beside %s code",
     async (size, code) => {
       const id = `${size} execution by ${name}`;
       const address = { rest: "executions", procedure: "executions.create" };
@@ -143,7 +143,7 @@ describe.each(Object.entries(ways))("by %s", (name, ask) => {
     },
   );
 
-  test("metadata of code that is waited for are the bytes that were written", async () => {
+  test("metadata of a synchronous execution keep their bytes", async () => {
     const address = { rest: "execute", procedure: "sessions.execute" };
     const code = `waited for by ${name}`;
     const text = `{"session_id":"s","code":"${code}","metadata":${WRITTEN}}`;
@@ -154,14 +154,14 @@ describe.each(Object.entries(ways))("by %s", (name, ask) => {
     expect(metadata).toBe(WRITTEN);
   });
 
-  test("what is not an object is refused", async () => {
+  test("a value that is not an object is refused", async () => {
     const address = { rest: "executions", procedure: "executions.create" };
     const text = '{"session_id":"s","code":"1","metadata":[1]}';
     expect(await ask(address, text)).toContain("bad_request");
   });
 });
 
-test("by a channel, a message is the bytes that were written", async () => {
+test("over a channel, a message keeps its bytes", async () => {
   const at = server.url.replace("http", "ws");
   const socket = new WebSocket(`${at}/sessions/s/channels`, { headers });
   await once(socket, "open");
@@ -176,7 +176,7 @@ test("by a channel, a message is the bytes that were written", async () => {
   socket.close();
 });
 
-test("nothing of it stays in the server", () => {
+test("no part of it stays in the server", () => {
   expect(Object.keys(Object.prototype)).toEqual([]);
   expect("polluted" in {}).toBe(false);
   expect("x" in {}).toBe(false);

@@ -71,7 +71,7 @@ describe.each(["/user/ann/", "user/ann", "/a%40b/", "/a@b", "/with space/ü/"])(
       }
     });
 
-    test("has nothing beside it, and says where it answers", async () => {
+    test("serves no other path, and says which path it serves", async () => {
       const server = await under(given);
       for (const path of [
         "/",
@@ -116,11 +116,14 @@ test.each([
   expect((await server.ask("GET", path)).status).toBe(404);
 });
 
-test.each(["/%zz/", "/a?b", "/a#b"])("%s is no path of a server", (given) => {
-  expect(() => basePathOf(given)).toThrow("A base path is a path");
-});
+test.each(["/%zz/", "/a?b", "/a#b"])(
+  "%s is not valid as a server's path",
+  (given) => {
+    expect(() => basePathOf(given)).toThrow("A base path is a path");
+  },
+);
 
-test("answers have the path in front: locations, resources, the document", async () => {
+test("answers contain the path: locations, resources, the document", async () => {
   const base = "/user/a%40b";
   const folder = temporaryFolder();
   mkdirSync(join(folder, "drawn"));
@@ -156,7 +159,7 @@ async function startKernel(
   return id;
 }
 
-test("a client whose address has the path runs code there", async () => {
+test("a client with the path in its address runs code there", async () => {
   const server = await under("/user/a@b/");
   for (const url of [
     server.url,
@@ -173,7 +176,7 @@ test("a client whose address has the path runs code there", async () => {
   await expect(wrong).rejects.toThrow("this server answers below /user/a@b/");
 });
 
-test("a client of a socket gives the path beside it", async () => {
+test("a client of a socket adds the path", async () => {
   const path = join(temporaryFolder(), "server.sock");
   const server = await under("/user/ann/", {
     address: { transport: "socket", path },
@@ -194,7 +197,7 @@ test("a client of a socket gives the path beside it", async () => {
   expect(outside.status).toBe(404);
 });
 
-test("the events of a session come below the path", async () => {
+test("the events of a session are below the path", async () => {
   const server = await under("/user/ann");
   await using client = await connect({ url: server.url, token: TOKEN });
   const { session_id } = await client.start("echo");

@@ -88,7 +88,7 @@ describe.each([
     expect(names.flat().filter((name) => !KNOWN.includes(name))).toEqual([]);
   });
 
-  test("a client that asks for all events hears the number of each", async () => {
+  test("a client that requests all events gets the number of each", async () => {
     const server = await opened();
     const url = server.url.replace("http", "ws");
     const frames = await liveAt(
@@ -100,7 +100,7 @@ describe.each([
   });
 });
 
-test("another word for events changes nothing", async () => {
+test("another value of `events` changes nothing", async () => {
   const server = await opened();
   const url = server.url.replace("http", "ws");
   const frames = await liveAt(
@@ -110,7 +110,7 @@ test("another word for events changes nothing", async () => {
   expect(namesIn(frames).filter(({ length }) => length !== 1)).toEqual([]);
 });
 
-test("a message of the kernel has its number in any case", async () => {
+test("a message of the kernel always has its number", async () => {
   const server = await opened();
   const url = server.url.replace("http", "ws");
   const frames = await liveAt(server, (id) => `${url}/sessions/${id}/channels`);
@@ -121,7 +121,7 @@ test("a message of the kernel has its number in any case", async () => {
   expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
 });
 
-test("on a session's own socket the client asks in any path", async () => {
+test("on a session's own socket the client can request them in any path", async () => {
   const folder = mkdtempSync(join(tmpdir(), "kct-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, "s.sock");
@@ -143,7 +143,7 @@ test("on a session's own socket the client asks in any path", async () => {
   );
 });
 
-describe("what is no longer kept", () => {
+describe("a gap", () => {
   const limits = { journal_memory_bytes: 4096, server_disk_bytes: 0 };
 
   async function flooded(
@@ -160,20 +160,20 @@ describe("what is no longer kept", () => {
     return frames;
   }
 
-  test("is named to a client that asks for all events", async () => {
+  test("is reported to a client that requests all events", async () => {
     const frames = await flooded(await opened({ limits }), "?events=all");
     const { gap, seq } = frames.find((frame) => "gap" in frame) ?? {};
     expect(gap).toMatchObject({ from: 1 });
     expect(seq).toBe((gap as { to: number }).to);
   });
 
-  test("is no frame for others", async () => {
+  test("is no frame for other clients", async () => {
     const frames = await flooded(await opened({ limits }), "");
     expect(namesIn(frames).flat()).not.toContain("gap");
   });
 });
 
-test("where an execution is, is said in Kallichore's words where it has any, and in ours to those who ask", () => {
+test("the state of an execution is sent in Kallichore's form if it has one, and as our event on request", () => {
   const about = { execution_id: "x", reason: null, first_seq: 8, last_seq: 9 };
   const frames = (state: "queued" | "running" | "done", address: string) =>
     framesFor(address, { kind: "execution", state, ...about });
@@ -196,7 +196,7 @@ test("where an execution is, is said in Kallichore's words where it has any, and
   ]);
 });
 
-test("an event that only this server knows is spelled in the same form, for those who ask", () => {
+test("an event that only this server has is encoded in the same form, on request", () => {
   const event = {
     kind: "some_new_event",
     channel: "iopub",

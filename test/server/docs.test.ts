@@ -9,7 +9,7 @@ describe("the page of the API", () => {
   const { body, headers } = docs();
   const policy = headers["content-security-policy"] ?? "";
 
-  it("has every script and style in it, and lets no other run", () => {
+  it("contains every script and style, and permits no other", () => {
     const inside = [...textsOf("script", body), ...textsOf("style", body)];
     expect(inside).toHaveLength(4);
     const allowed = [...policy.matchAll(/'(sha256-[^']+)'/g)].map(
@@ -20,7 +20,7 @@ describe("the page of the API", () => {
     expect(policy).not.toContain("unsafe");
   });
 
-  it("asks nobody but us for anything", () => {
+  it("sends requests only to this server", () => {
     const markup = body
       .replace(/<script[^]*?<\/script>/g, "")
       .replace(/<style[^]*?<\/style>/g, "");
@@ -36,14 +36,14 @@ describe("the page of the API", () => {
     expect(JSON.parse(dataOf(body))).toEqual(document);
   });
 
-  it("sends its address, which had a token in it, to nobody", () => {
+  it("sends its address, which had a token in it, to no other site", () => {
     expect(headers["referrer-policy"]).toBe("no-referrer");
     expect(headers["cache-control"]).toBe("no-store");
   });
 });
 
 describe("a page of any document", () => {
-  it("holds it whole, whatever is written in it", () => {
+  it("contains it completely, with any content", () => {
     const texts = fc.oneof(
       fc.string({ unit: "binary" }),
       fc.constantFrom(

@@ -37,7 +37,7 @@ async function embedded() {
 
 const headers = { authorization: `Bearer ${TOKEN}` };
 
-test("answers under its path, and leaves the rest to its host", async () => {
+test("answers under its path, and leaves other paths to its host", async () => {
   const { origin } = await embedded();
   const get = (path: string, said: Record<string, string> = headers) =>
     ask({ url: origin }, { method: "GET", path, headers: said });
@@ -51,7 +51,7 @@ test("answers under its path, and leaves the rest to its host", async () => {
   }
 });
 
-test("answers with the request's own span, once it has ended as well", async () => {
+test("answers with the request's own span, also after it has ended", async () => {
   const { server, origin } = await embedded();
   const span = async (path: string, more: Record<string, string> = {}) => {
     const said = { ...headers, "x-span-id": "of-mine", ...more };
@@ -69,7 +69,7 @@ test("answers with the request's own span, once it has ended as well", async () 
   expect(await span("/kernels/none", upgrade)).toEqual([404, "of-mine"]);
 });
 
-test("carries a session over the port of its host, and ends it", async () => {
+test("serves a session over the port of its host, and ends it", async () => {
   const { server, http, url, folder } = await embedded();
   const client = await connect({ url, token: TOKEN });
   onTestFinished(() => client.close());
@@ -95,7 +95,7 @@ test("carries a session over the port of its host, and ends it", async () => {
   expect(error.message).toContain("404");
 });
 
-test("ends a stream of events that somebody still reads", async () => {
+test("ends a stream of events that a client still reads", async () => {
   const { server, url } = await embedded();
   const client = await connect({ url, token: TOKEN });
   onTestFinished(() => client.close());
@@ -112,7 +112,7 @@ test("ends a stream of events that somebody still reads", async () => {
   await expect(rest()).resolves.toBeUndefined();
 });
 
-test("knows its path where a framework has taken it away", async () => {
+test("works if a framework has removed its path", async () => {
   const { server } = await embedded();
   const mounting = createServer((req: IncomingMessage & Mounted, res) => {
     req.originalUrl = req.url;

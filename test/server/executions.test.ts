@@ -116,7 +116,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     }
   }
 
-  test("code is run, and its execution tells of it", async () => {
+  test("code runs, and its execution reports the states", async () => {
     const { execution_id } = await ask("create", {
       code: "hello",
       metadata: { cell: 1 },
@@ -137,7 +137,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     });
   });
 
-  test("its outputs are a notebook's", async () => {
+  test("its outputs have the form of a notebook", async () => {
     const { execution_id } = await ask("create", { code: "hello" });
     await ask("wait", { execution_id });
     expect(await ask("outputs", { execution_id })).toEqual({
@@ -159,7 +159,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     });
   });
 
-  test("an id of the client's own runs once, however often it is asked for", async () => {
+  test("an execution with the client's own id runs once, for any number of requests", async () => {
     const execution_id = `of my own/${randomUUID()}`;
     const first = await ask("create", { execution_id, code: "hello" });
     const second = await ask("create", { execution_id, code: "hello" });
@@ -169,7 +169,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     expect(executions).toMatchObject([{ execution_id, execution_count: 1 }]);
   });
 
-  test("what it asks can be answered by whoever knows its id", async () => {
+  test("any client that has its id can answer its input request", async () => {
     const { execution_id } = await ask("create", { code: "input name?" });
     const asking = await until(execution_id, "waiting_for_input");
     expect(asking["input_request"]).toMatchObject({
@@ -181,7 +181,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     expect(outputs).toMatchObject([{ data: { "text/plain": "Ada" } }]);
   });
 
-  test("one that asks nothing takes no answer", async () => {
+  test("an execution without an input request accepts no answer", async () => {
     const { execution_id } = await ask("create", { code: "hello" });
     await ask("wait", { execution_id });
     expect(await ask("answer", { execution_id, value: "" })).toMatchObject({
@@ -189,7 +189,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     });
   });
 
-  test("one that runs is interrupted, and what waits is cancelled", async () => {
+  test("a running execution is interrupted, and a waiting one is cancelled", async () => {
     const first = await ask("create", { code: "sleep 20000" });
     const second = await ask("create", { code: "never" });
     expect(second["state"]).toBe("queued");
@@ -205,7 +205,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     });
   });
 
-  test("one whose time is up is interrupted", async () => {
+  test("an execution is interrupted at its deadline", async () => {
     const { execution_id } = await ask("create", {
       code: "sleep 20000",
       deadline_ms: 100,
@@ -216,14 +216,14 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     });
   });
 
-  test("a wait has a bound, and then tells how it is", async () => {
+  test("a wait has a time limit, and then returns the present state", async () => {
     const { execution_id } = await ask("create", { code: "sleep 20000" });
     expect(await ask("wait", { execution_id, timeout_ms: 1 })).toMatchObject({
       ended_at: null,
     });
   });
 
-  test("a kernel that dies aborts it, and says why", async () => {
+  test("a kernel that dies aborts it, with a reason", async () => {
     const { execution_id } = await ask("create", { code: "exit 3" });
     expect(await ask("wait", { execution_id })).toMatchObject({
       state: "aborted",
@@ -232,7 +232,7 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     });
   });
 
-  test("an id that nobody knows is refused", async () => {
+  test("an unknown id is refused", async () => {
     for (const operation of ["get", "outputs", "cancel", "interrupt", "wait"]) {
       expect(await ask(operation, { execution_id: "nobody's" })).toMatchObject({
         reason: "execution_not_found",
@@ -253,15 +253,18 @@ describe("executions of a session", () => {
     ]);
   });
 
-  test.each(doors)("what came over $name is one as well", async (door) => {
-    await using client = await door.attach(server, session);
-    const execution_id = await client.execute("hello");
-    await client.over(execution_id);
-    const { body } = await rest("get", { execution_id });
-    expect(body).toMatchObject({ state: "done", code: "hello" });
-  });
+  test.each(doors)(
+    "code that arrived over $name is an execution too",
+    async (door) => {
+      await using client = await door.attach(server, session);
+      const execution_id = await client.execute("hello");
+      await client.over(execution_id);
+      const { body } = await rest("get", { execution_id });
+      expect(body).toMatchObject({ state: "done", code: "hello" });
+    },
+  );
 
-  test("an id that is longer than one may choose here is listed all the same", async () => {
+  test("an execution with a very long id is listed too", async () => {
     const msg_id = "long".repeat(100);
     const sent = await server.ask("POST", `/sessions/${session}/messages`, {
       channel: "shell",
@@ -273,7 +276,7 @@ describe("executions of a session", () => {
     expect(executions).toMatchObject([{ execution_id: msg_id }]);
   });
 
-  test("long code is clipped in listings, and whole when asked for", async () => {
+  test("long code is clipped in lists, and complete in a single answer", async () => {
     const code = `first ${"x".repeat(20_000)} last`;
     const { execution_id } = (await rest("create", { code })).body as Fields;
     await rest("wait", { execution_id });
@@ -287,7 +290,7 @@ describe("executions of a session", () => {
     expect((await rest("get", { execution_id })).body).toMatchObject({ code });
   });
 
-  test("it goes on when its client vanishes, and another picks it up", async () => {
+  test("it continues when its client leaves, and another client can follow it", async () => {
     const { client, close } = trpcClient(server);
     const { execution_id } = await client.executions.create.mutate({
       session_id: session,
@@ -312,7 +315,7 @@ describe("executions of a session", () => {
     ]);
   });
 
-  test("a stream of one that is over tells all of it, and ends", async () => {
+  test("the stream of an ended execution has all events, and ends", async () => {
     const { execution_id } = (await rest("create", { code: "hello" }))
       .body as Fields;
     const { first_seq, last_seq } = (await rest("wait", { execution_id }))
@@ -324,7 +327,7 @@ describe("executions of a session", () => {
     expect(rests).toEqual(all.slice(1));
   });
 
-  test("a tRPC follower hears it, and that it is over", async () => {
+  test("a tRPC follower gets its events, and its end", async () => {
     const { client, close } = trpcClient(server);
     const { execution_id } = await client.executions.create.mutate({
       session_id: session,
@@ -360,7 +363,7 @@ describe("executions of a session", () => {
   });
 
   test.each(doors)(
-    "where it is, is told to everybody, also when its code came over $name",
+    "all clients get its state, also if its code arrived over $name",
     async (door) => {
       await using asking = await door.attach(server, session);
       const others = doors.filter(
@@ -398,7 +401,7 @@ describe("executions of a session", () => {
     },
   );
 
-  test("the synchronous way is one as well", async () => {
+  test("the synchronous operation makes an execution too", async () => {
     const path = `/sessions/${session}/execute`;
     const answer = await server.ask("POST", path, { code: "hello" });
     expect(answer.body).toMatchObject({
@@ -412,7 +415,7 @@ describe("executions of a session", () => {
     expect(body).toMatchObject({ state: "done", deadline_ms: null });
   });
 
-  test("it says all in Kallichore's words, too", async () => {
+  test("it also returns everything in Kallichore's form", async () => {
     const path = `/sessions/${session}/execute`;
     const answer = await server.ask("POST", path, { code: "hello" });
     expect(answer.body).toMatchObject({
@@ -428,7 +431,7 @@ describe("executions of a session", () => {
     });
   });
 
-  test("the synchronous way ends when its time is up", async () => {
+  test("the synchronous operation ends at the timeout", async () => {
     const path = `/sessions/${session}/execute`;
     const answer = await server.ask("POST", path, {
       code: "sleep 20000",
@@ -437,7 +440,7 @@ describe("executions of a session", () => {
     expect(answer.body).toMatchObject({ status: "timeout", timed_out: true });
   });
 
-  test("a time-out in Kallichore's words is a failure", async () => {
+  test("a timeout in Kallichore's form is a failure", async () => {
     const path = `/sessions/${session}/execute`;
     const late = { code: "sleep 20000", timeout_seconds: 1 };
     const { status, body } = await server.ask("POST", path, late);
@@ -452,7 +455,7 @@ describe("a snapshot", () => {
   const snapshot = async () =>
     (await server.ask("GET", `/sessions/${session}/snapshot`)).body as Fields;
 
-  test("it shows what runs, what is asked, what is displayed and what is open", async () => {
+  test("shows the running code, the input request, the displays and the comms", async () => {
     for (const code of ["display one", "update two", "comm target"]) {
       const { body } = await rest("create", { code });
       await rest("wait", { execution_id: (body as Fields)["execution_id"] });
@@ -478,7 +481,7 @@ describe("a snapshot", () => {
     expect((await snapshot())["input_request"]).toBeNull();
   });
 
-  test("a session that never started has one", async () => {
+  test("of a session that never started is empty", async () => {
     session = `never-${count}`;
     const spec = { session_id: session, kernel_name: "echo" };
     await server.ask("PUT", "/sessions", spec);

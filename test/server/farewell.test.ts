@@ -86,7 +86,7 @@ async function expectEnds(ends: Ends, reason: string): Promise<void> {
   expect(await ends.SSE).toEqual([...life, "end"]);
 }
 
-test("a server that ends lets everybody hear how the kernels end", async () => {
+test("when a server ends, all clients receive the ends of the kernels", async () => {
   const server = await openServerOf({ echo });
   const session = await server.start("echo");
   const ends = await attachAll(server.url, session);
@@ -98,7 +98,7 @@ test("a server that ends lets everybody hear how the kernels end", async () => {
 
 // A subscription was cut off before it was complete in one of a hundred times.
 test(
-  "an embedded server likewise, and the program's own server can then end",
+  "the same holds for an embedded server, and its host can then end",
   { repeats: 50 },
   async () => {
     const kernels = await embedServer({
@@ -129,7 +129,7 @@ test(
   },
 );
 
-test("a session that is deleted says so after all that was said", async () => {
+test("a deleted session reports its end after all messages", async () => {
   await using server = await openServerOf({ echo });
   const session = await server.start("echo");
   const ends = await attachAll(server.url, session);
@@ -153,7 +153,7 @@ test("a session that is shut down keeps its clients", async () => {
   ]);
 });
 
-test("a client that reads nothing does not hold up the end", async () => {
+test("a client that does not read does not delay the end", async () => {
   const server = await openServerOf({ echo });
   const session = await server.start("echo");
   const url = `${server.url.replace("http", "ws")}/sessions/${session}/channels`;

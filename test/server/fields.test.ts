@@ -103,7 +103,7 @@ test.each([
   ["signature_scheme", "bogus"],
   ["signature_scheme", "hmac-bogus"],
 ])(
-  "an adoption with %s %j is refused, and changes nothing",
+  "an adoption with %s %j is refused, and has no effect",
   async (field, value) => {
     const session_id = `adopts ${field} ${String(value)}`.replace("\0", "0");
     await server.ask("PUT", "/sessions", { ...form, session_id });
@@ -118,7 +118,7 @@ test.each([
 );
 
 test.each(["start", "restart"])(
-  "a session without a command refuses to %s, and stays what it is",
+  "a session without a command refuses to %s, and stays unchanged",
   async (operation) => {
     const session_id = `no command to ${operation}`;
     await server.ask("PUT", "/sessions", { ...form, session_id });
@@ -138,7 +138,7 @@ test.each(["start", "restart"])(
   },
 );
 
-test("the longest connection time-out is no short one", async () => {
+test("the longest connection timeout does not fire at once", async () => {
   const session = await server.start("echo", "patient", {
     connection_timeout: 2_147_483_647,
   });
@@ -147,7 +147,7 @@ test("the longest connection time-out is no short one", async () => {
 });
 
 test(
-  "a working directory that is deleted under the kernel is told as it was",
+  "a working directory that is deleted while the kernel runs is reported unchanged",
   needsLinux,
   async () => {
     const folder = temporaryFolder();
@@ -173,7 +173,7 @@ test(
 );
 
 test.each(["[]", "5", '"x"', "true"])(
-  "a body that is JSON but not an object is refused, and nothing happens: %s",
+  "a body that is JSON but not an object is refused, and has no effect: %s",
   async (body) => {
     const session_id = `body ${body}`;
     await server.ask("PUT", "/sessions", { ...form, session_id });
@@ -187,7 +187,7 @@ test.each(["[]", "5", '"x"', "true"])(
   },
 );
 
-test("a token in the address is no field: it is neither refused, nor named in the warning", async () => {
+test("a token in the address is not a field: it is neither refused, nor named in the warning", async () => {
   await server.ask("PUT", "/sessions", { ...form, session_id: "asked" });
   const answer = await server.ask(
     "GET",

@@ -34,7 +34,7 @@ describe.each([...operations, ...others])("$method $path", (operation) => {
   const { method, isOpen, isJupyter } = operation;
   const path = operation.path.replace(/\{\w+\}/g, "x");
 
-  test.runIf(isOpen)("is open", async () => {
+  test.runIf(isOpen)("needs no token", async () => {
     const { status } = await server.ask(method, path, undefined, {});
     expect(status).toBe(200);
   });
@@ -44,7 +44,7 @@ describe.each([...operations, ...others])("$method $path", (operation) => {
     ["a wrong one", { authorization: "Bearer wrong" }],
     ["an empty one", { authorization: "Bearer " }],
     ["the token under another scheme", { authorization: `Basic ${TOKEN}` }],
-  ])("is refused with %s, in an error of words", async (_, headers) => {
+  ])("is refused with %s, with an error message", async (_, headers) => {
     const answer = await server.ask(method, path, bodyFor(method), headers);
     expect(answer.status).toBe(isJupyter ? 403 : 401); // as its clients know it
     expect(answer.body).toMatchObject({
@@ -54,7 +54,7 @@ describe.each([...operations, ...others])("$method $path", (operation) => {
     expect(answer.headers["x-span-id"]).toBeDefined();
   });
 
-  test("is refused under a name that is not ours", async () => {
+  test("is refused with another host name", async () => {
     const headers = { authorization: `Bearer ${TOKEN}`, host: "evil.example" };
     const { status } = await server.ask(method, path, bodyFor(method), headers);
     expect(status).toBe(403);
@@ -80,7 +80,7 @@ test.each(["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "a.localhost"])(
   },
 );
 
-test("a page that is allowed may read the answers, and asks first", async () => {
+test("a page of an allowed origin may read the answers, also after a preflight", async () => {
   const origin = "http://allowed.example";
   const asked = await server.ask("OPTIONS", "/sessions", undefined, { origin });
   expect(asked.status).toBe(204);
@@ -109,13 +109,16 @@ describe.each(["/trpc", "/sessions/x/channels", "/api/channels/x", "/nowhere"])(
         { authorization: `Bearer ${TOKEN}`, host: "evil.example" },
         403,
       ],
-    ])("with %s is refused before it happens", async (_, headers, status) => {
-      expect(await refusal(path, headers)).toBe(status);
-    });
+    ])(
+      "with %s is refused before the handshake",
+      async (_, headers, status) => {
+        expect(await refusal(path, headers)).toBe(status);
+      },
+    );
   },
 );
 
-test("the token may come in the address, for browsers that can set no header", async () => {
+test("the token may be in the address, for browsers that cannot set a header", async () => {
   const socket = new WebSocket(
     `${server.url.replace("http", "ws")}/trpc?token=${TOKEN}`,
   );
@@ -126,7 +129,7 @@ test("the token may come in the address, for browsers that can set no header", a
   socket.close();
 });
 
-test("an owner is not displaced by one who is refused", async () => {
+test("a refused client does not displace the owner", async () => {
   await server.ask("PUT", "/sessions", {
     session_id: "mine",
     kernel_name: "echo",
@@ -142,7 +145,7 @@ test("an owner is not displaced by one who is refused", async () => {
   owner.close();
 });
 
-test("without a token everybody may come in who can reach us, but no foreign page", async () => {
+test("without a token every client has access, except pages of other origins", async () => {
   await using open = await openServer({ token: null });
   expect((await open.ask("GET", "/sessions", undefined, {})).status).toBe(200);
   const page = { origin: "http://evil.example" };

@@ -64,7 +64,7 @@ test.each([
   ["in order", 1000],
   ["with the code of a displaced owner", 4409],
 ])(
-  "an owner that closes %s has heard all that it was sent",
+  "an owner that closes %s has acknowledged all sent messages",
   async (_, code) => {
     const session = await server.start("echo", `leaves-${(count += 1)}`);
     const first = await own(session);
@@ -77,7 +77,7 @@ test.each([
   },
 );
 
-test("an owner whose connection breaks has heard nothing that it did not acknowledge", async () => {
+test("an owner whose connection breaks has received only what it acknowledged", async () => {
   const session = await server.start("echo", `breaks-${(count += 1)}`);
   const first = await own(session);
   await run(first, session);
@@ -85,7 +85,7 @@ test("an owner whose connection breaks has heard nothing that it did not acknowl
   expect(await firstOf(await own(session))).toBe(1);
 });
 
-test("what a displaced owner acknowledges at the last is not said to the next one again", async () => {
+test("messages that a displaced owner acknowledges late are not sent to the next owner", async () => {
   const session = await server.start("echo", `displaced-${(count += 1)}`);
   const first = await own(session);
   const { socket, pings } = first;

@@ -30,7 +30,7 @@ async function run(session: string, code: string, more: Frame = {}) {
   expect(answer.status).toBe(200);
 }
 
-test("the history is what was run, oldest first, and its last three are in the session", async () => {
+test("the history lists the executions, oldest first, and the session has the last three", async () => {
   const session = await started();
   const attribution = { source: "script", agent_name: "me" };
   await run(session, "first");
@@ -71,7 +71,7 @@ test("the history is what was run, oldest first, and its last three are in the s
   }
 });
 
-test("a session that has run nothing has an empty history, and one that is not there none", async () => {
+test("the history of a new session is empty, and an unknown session is an error", async () => {
   const session = await started();
   const empty = await server.ask("GET", `/sessions/${session}/history`);
   expect(empty.body).toEqual([]);
@@ -86,7 +86,7 @@ test("the status says that there is no MCP listener", async () => {
   });
 });
 
-test("the workspace that a session belongs to is kept, and in what it says of executions", async () => {
+test("the workspace of a session is kept, and is in the events of its executions", async () => {
   const session = await started({ workspace_id: "the-workspace" });
   const { body } = await server.ask("GET", `/sessions/${session}`);
   expect(body).toMatchObject({ workspace_id: "the-workspace" });
@@ -131,7 +131,7 @@ test("the workspace that a session belongs to is kept, and in what it says of ex
   expect(result).toBeGreaterThan(requested);
 });
 
-test("a client that comes later hears who asked, too", async () => {
+test("a client that connects later also gets the attribution", async () => {
   const session = await started();
   const attribution = { source: "agent" };
   await run(session, "hello", { metadata: { attribution } });
@@ -141,7 +141,7 @@ test("a client that comes later hears who asked, too", async () => {
   );
 });
 
-test("an attribution that Kallichore's type has not is no frame, unless all events are asked for", async () => {
+test("an attribution that Kallichore does not have is sent only to clients that request all events", async () => {
   const attribution = { source: "interactive" };
   const metadata = { attribution };
   const session = await started();
@@ -162,7 +162,7 @@ test("an attribution that Kallichore's type has not is no frame, unless all even
 });
 
 test.each(doors)(
-  "over $name the event comes before all that is said",
+  "over $name the event arrives before all output",
   async (door) => {
     const session = await started();
     await using client = await door.attach(server, session);

@@ -165,7 +165,7 @@ describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
   );
 
   test(
-    "sees a kernel that crashed start again, and runs code in it",
+    "sees that a crashed kernel starts again, and runs code in it",
     needsIpykernel,
     async () => {
       const { kernel } = await notebook("python3");
@@ -215,7 +215,7 @@ describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
   });
 
   test(
-    "misses nothing and gets nothing twice when its connection is cut while code runs",
+    "loses no message and gets none twice if its connection is cut while code runs",
     needsIpykernel,
     async () => {
       const { kernel } = await notebook("python3");
@@ -239,7 +239,7 @@ describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
   );
 
   test(
-    "debugs a cell: stops at a breakpoint, and goes on",
+    "debugs a cell: stops at a breakpoint, and continues",
     needsIpykernel,
     async () => {
       const { kernel } = await notebook("python3");
@@ -307,7 +307,7 @@ describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
     expect(session.path).toMatch(/\.ipynb$/);
   });
 
-  test("finds nothing that runs once all is shut down", async () => {
+  test("lists nothing after everything was shut down", async () => {
     expect(await KernelAPI.listRunning(settings())).toEqual([]);
   });
 });

@@ -107,7 +107,7 @@ describe.each([
     }
   });
 
-  test("a date in seconds and a missing channel, as gateways send them, are mended", () => {
+  test("a date in seconds and a missing channel, as gateways send them, are corrected", () => {
     const header = { msg_id: "m", msg_type: "comm_msg", date: 1.5 };
     const text = JSON.stringify({ header, content: {}, metadata: {} });
     const received = decoded(protocol, Buffer.from(text), false);
@@ -120,7 +120,7 @@ describe.each([
     ["nothing", Buffer.alloc(0)],
     ["a head that is cut off", Buffer.from([0, 0, 0, 9, 6])],
     ["a count of 2^32", Buffer.alloc(64, 0xff)],
-  ])("refuses %s by name", (_title, payload) => {
+  ])("refuses %s with a reason", (_title, payload) => {
     expect(() => decoded(protocol, payload, true)).toThrow(
       /A frame is not a message: /,
     );

@@ -104,7 +104,7 @@ describe("kernels over REST", () => {
     expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
   });
 
-  test("a kernel that exits at once is an error that says what it printed", async () => {
+  test("a kernel that exits at once is an error with its output", async () => {
     const server = await opened();
     const { status, body } = await server.ask("POST", "/api/kernels", {
       name: "stillborn",
@@ -114,7 +114,7 @@ describe("kernels over REST", () => {
     expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
   });
 
-  test("a kernel that is asked to end by a message is gone", async () => {
+  test("a kernel that ends after a shutdown_request is gone", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const client = await Client.open(server, id);
@@ -125,7 +125,7 @@ describe("kernels over REST", () => {
     });
   });
 
-  test("without the token everything but the version is 403", async () => {
+  test("without the token, everything except the version is 403", async () => {
     const server = await opened();
     const answers = await Promise.all(
       ["/api", "/api/kernels", "/api/status", "/api/me", "/api/contents"].map(
@@ -148,7 +148,7 @@ describe("kernels over REST", () => {
 });
 
 describe("kernelspecs over REST", () => {
-  test("have the fields that clients validate, and resources that are served from their directory only", async () => {
+  test("have the fields that clients validate, and resources only from their directory", async () => {
     const folder = temporaryFolder();
     const directory = join(folder, "kernels", "with logo");
     mkdirSync(directory, { recursive: true });
@@ -268,7 +268,7 @@ describe("sessions over REST", () => {
   test.each([
     [{ type: "file" }, "Missing field in JSON data: path"],
     [{ path: "a" }, "Missing field in JSON data: type"],
-  ])("%j is refused by name", async (asked, message) => {
+  ])("%j is refused with a reason", async (asked, message) => {
     const server = await opened();
     const { status, body } = await server.ask("POST", "/api/sessions", asked);
     expect(status).toBe(400);
@@ -290,7 +290,7 @@ describe.each([
   ["v1", V1],
   ["the default protocol", ""],
 ])("channels in %s", (_, protocol) => {
-  test("a client hears the kernel's state, then reply and output of its request", async () => {
+  test("a client gets the kernel's state, then the reply and output of its request", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const client = await Client.open(server, id, { protocol });
@@ -310,7 +310,7 @@ describe.each([
     expect(client.states.at(-1)).toBe("idle");
   });
 
-  test("replies go to the client that asked, and output to all", async () => {
+  test("replies go to the client that sent the request, and output goes to all", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const asking = await Client.open(server, id, { protocol });
@@ -328,7 +328,7 @@ describe.each([
     expect([...channels]).toEqual(["iopub"]);
   });
 
-  test("a client that comes back under its name misses nothing and gets nothing twice", async () => {
+  test("a client that reconnects with its id loses no message and gets none twice", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const session_id = randomUUID();
@@ -363,7 +363,7 @@ describe.each([
     );
   });
 
-  test("a new client gets nothing of the past, unless it asks", async () => {
+  test("a new client gets no earlier messages, unless it requests them", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const first = await Client.open(server, id, { protocol });
@@ -395,7 +395,7 @@ describe.each([
     expect([one.code, two.code]).toEqual([undefined, undefined]);
   });
 
-  test("a deleted kernel is dead, and the socket closes with 1000", async () => {
+  test("a deleted kernel is reported as dead, and the socket closes with 1000", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const client = await Client.open(server, id, { protocol });
@@ -405,7 +405,7 @@ describe.each([
     expect(client.code).toBe(1000);
   });
 
-  test("a server that ends closes with 1012, so that clients come back", async () => {
+  test("a server that ends closes with 1012, so that clients connect again", async () => {
     const server = await openServer();
     const id = await startKernel(server);
     const client = await Client.open(server, id, { protocol });
@@ -414,7 +414,7 @@ describe.each([
     expect(client.code).toBe(1012);
   });
 
-  test("frames that are no messages end nothing", async () => {
+  test("frames that are not messages end nothing", async () => {
     const server = await opened();
     const id = await startKernel(server);
     const client = await Client.open(server, id, { protocol });
@@ -435,7 +435,7 @@ describe.each([
   });
 });
 
-test("a client that asks for running code gets the output of that alone", async () => {
+test("a client that requests the running code gets only its output", async () => {
   const server = await opened();
   const id = await startKernel(server);
   const first = await Client.open(server, id);
@@ -462,7 +462,7 @@ test("a client that asks for running code gets the output of that alone", async 
   expect(before).toBe(1); // after nothing but the state
 });
 
-test("a page shows its token as a subprotocol, which is never sent back", async () => {
+test("a page sends its token as a subprotocol, which is never sent back", async () => {
   const server = await opened();
   const id = await startKernel(server);
   const url = `${server.url.replace("http", "ws")}/api/kernels/${id}/channels`;
@@ -477,7 +477,7 @@ test("a page shows its token as a subprotocol, which is never sent back", async 
   expect(error.message).toContain("401");
 });
 
-test("a busy kernel's client gets its kernel info from before, and the true state after it", async () => {
+test("a client of a busy kernel gets the cached kernel info, and then the true state", async () => {
   const server = await opened();
   const id = await startKernel(server);
   const first = await Client.open(server, id);

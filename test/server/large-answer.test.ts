@@ -26,7 +26,7 @@ const values = fc.letrec<{ value: unknown }>((tie) => ({
   ),
 })).value;
 
-test("the pieces together are the JSON in one go", () => {
+test("the pieces together are the JSON of `stringify`", () => {
   fc.assert(
     fc.property(values, (value) => {
       const pieces = runAtOnce(encodeInPieces(value));
@@ -45,7 +45,7 @@ test.each([
       Array.from({ length: 50_000 }, (_, at) => [`k${at}`, { at }]),
     ),
   ],
-])("%s is large, and no piece of it is", (_, value) => {
+])("%s is large, and its pieces are small", (_, value) => {
   expect(isLarge(value)).toBe(true);
   const pieces = runAtOnce(encodeInPieces(value));
   expect(pieces.length).toBeGreaterThan(2);

@@ -37,7 +37,7 @@ function codeOf(bytes: number, last = "last"): string {
   return `first ${line.repeat(bytes / Buffer.byteLength(line))} ${last}`;
 }
 
-describe("five megabytes of code arrive whole at the kernel, and signed", () => {
+describe("five megabytes of code arrive complete at the kernel, and signed", () => {
   const MANY = 5_000_000;
 
   async function outcome(execution_id: string): Promise<unknown> {
@@ -105,7 +105,7 @@ describe("five megabytes of code arrive whole at the kernel, and signed", () => 
   });
 });
 
-describe("what answers leave out they say", () => {
+describe("answers say what they leave out", () => {
   async function shown(input: Fields) {
     const { execution_id } = await answered("POST", executions, input);
     return shownOf(String(execution_id));
@@ -123,7 +123,7 @@ describe("what answers leave out they say", () => {
     return { got, listed: listed ?? {} };
   }
 
-  test("up to 8192 characters are whole, also in listings", async () => {
+  test("up to 8192 characters are complete, also in lists", async () => {
     for (const length of [0, 8192]) {
       const whole = {
         code: "x".repeat(length),
@@ -135,7 +135,7 @@ describe("what answers leave out they say", () => {
     }
   });
 
-  test("long code is clipped in listings only", async () => {
+  test("long code is clipped only in lists", async () => {
     const code = `first ${"x".repeat(8192)} last`;
     const code_length = code.length;
     const { got, listed } = await shown({ code });
@@ -146,7 +146,7 @@ describe("what answers leave out they say", () => {
     );
   });
 
-  test("code of more than 1 MiB is clipped everywhere, and its length is right", async () => {
+  test("code of more than 1 MiB is clipped everywhere, with its correct length", async () => {
     const code = codeOf(limits.shown_code_bytes + 10_000);
     const clipped = {
       code: `${code.slice(0, 4096)}\n…\n${code.slice(-4096)}`,
@@ -192,7 +192,7 @@ describe("what answers leave out they say", () => {
     ["short", "1 + 1", false],
     ["large", codeOf(limits.shown_code_bytes + 10_000), true],
   ])(
-    "who hears that an agent runs %s code hears whether it is whole",
+    "the event for an agent's %s code says whether the code is complete",
     async (_, code, code_is_clipped) => {
       const told = {
         code: code_is_clipped

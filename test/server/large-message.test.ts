@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { doors } from "../doors.ts";
 import { openServer } from "../harness.ts";
 
-test("a message larger than the journal's memory is heard whole by who comes late", async () => {
+test("a late client receives a message larger than the journal's memory completely", async () => {
   const MIB = 1024 * 1024;
   await using server = await openServer({
     limits: { journal_memory_bytes: MIB, server_memory_bytes: 2 * MIB },

@@ -81,7 +81,7 @@ const END = 0x80;
 const long = "aä€😀".repeat(20_000);
 
 describe("A large message", () => {
-  test("arrives whole, and in its place among small ones", async () => {
+  test("arrives complete, and in order with small ones", async () => {
     client.send("before");
     client.send(long);
     client.send("between");
@@ -100,7 +100,7 @@ describe("A large message", () => {
   });
 
   test.each([65_535, 65_536, 65_537, 131_072, 131_073])(
-    "of %i bytes arrives whole",
+    "of %i bytes arrives complete",
     async (size) => {
       const text = "x".repeat(size - 1) + "y";
       client.send(text);
@@ -109,7 +109,7 @@ describe("A large message", () => {
     },
   );
 
-  test("may come in fragments, with a ping between them", async () => {
+  test("may arrive in fragments, with a ping between them", async () => {
     client.send(long.slice(0, 7), { fin: false });
     await read();
     client.send(long.slice(7), { fin: false });
@@ -120,7 +120,7 @@ describe("A large message", () => {
     expect(heard).toEqual([`${long}the end`, "after"]);
   });
 
-  test("arrives whole however it is cut on its way", async () => {
+  test("arrives complete with any chunk boundaries", async () => {
     const bytes = Buffer.concat([
       frame(TEXT, Buffer.from("before")),
       frame(BEGIN, Buffer.from(long)),
@@ -137,14 +137,14 @@ describe("A large message", () => {
     expect(heard).toEqual(["before", `${long}!`, "after"]);
   });
 
-  test("ends the connection where it is too large", async () => {
+  test("that is too large ends the connection", async () => {
     const code = closed();
     client.send("x".repeat(LIMIT + 1));
     expect(await code).toBe(1009);
     expect(heard).toEqual([]);
   });
 
-  test("ends the connection where its fragments are too large together", async () => {
+  test("whose fragments together are too large ends the connection", async () => {
     const code = closed();
     client.send("x".repeat(LIMIT), { fin: false });
     client.send("x");
@@ -152,7 +152,7 @@ describe("A large message", () => {
     expect(heard).toEqual([]);
   });
 
-  test("ends the connection where it is not UTF-8, and where it ends within a character", async () => {
+  test("that is not UTF-8, or ends inside a character, ends the connection", async () => {
     for (const bad of [Buffer.alloc(100_000, 0xff), Buffer.from(`${long}ä`)]) {
       const payload = bad.subarray(0, -1);
       const other = new WebSocket(client.url, { perMessageDeflate: false });
@@ -163,7 +163,7 @@ describe("A large message", () => {
     expect(heard).toEqual([]);
   });
 
-  test("ends the connection where another one begins within it", async () => {
+  test("inside another message ends the connection", async () => {
     const code = closed();
     write(frame(BEGIN, Buffer.from("one")));
     write(frame(TEXT, Buffer.from("two")));
@@ -171,7 +171,7 @@ describe("A large message", () => {
     expect(heard).toEqual([]);
   });
 
-  test("ends the connection where it goes on and has not begun", async () => {
+  test("that continues without a beginning ends the connection", async () => {
     const code = closed();
     write(frame(MIDDLE, Buffer.from(long)));
     expect(await code).toBe(1002);

@@ -58,7 +58,7 @@ const clipped = {
   limit_bytes: 64 * MIB,
 };
 
-test("more than the limit and a result: what fits, the result, and what is missing", async () => {
+test("beyond the limit, an answer has the first outputs, the result, and what is missing", async () => {
   const { status, body } = await run("flood");
   expect(status).toBe(200);
   const [shown, ...rest] = body.outputs;
@@ -74,7 +74,7 @@ test("more than the limit and a result: what fits, the result, and what is missi
   });
 }, 60_000);
 
-test("what fits is not said to be clipped", async () => {
+test("outputs within the limit are not marked as clipped", async () => {
   const { body } = await run("little");
   expect(body).toMatchObject({ gaps: [], is_clipped: false, clipped: null });
 });
@@ -122,7 +122,7 @@ function dataIn(answer: unknown): unknown {
 }
 
 describe.each(Object.entries(doors))("by %s", (_, ask) => {
-  test("a large answer has all outputs, and of Kallichore's words what is not long", async () => {
+  test("a large answer has all outputs, and in Kallichore's form the short ones", async () => {
     const answer = (await ask()) as Record<string, unknown>;
     expect(answer["outputs"]).toEqual([
       { output_type: "stream", name: "stdout", text: "begun" },
@@ -155,7 +155,7 @@ interface Spelled {
   readonly text?: string;
 }
 
-test("what is asked for later has no words of Kallichore's, and says its length", async () => {
+test("a later answer has no Kallichore form, and has its length", async () => {
   const { msg_id } = (await post("/sessions/wordy/execute")) as {
     msg_id: string;
   };

@@ -42,7 +42,7 @@ async function statusOf(session_id: string): Promise<string> {
   const { body } = await server.ask("GET", `/sessions/${session_id}`);
   return (body as { status: string }).status;
 }
-test("a start whose port a stranger took begins again with others, and is one run", async () => {
+test("if a foreign process takes a port, the kernel is started again with other ports, as one run", async () => {
   const session = await create({ kernel_name: "echo" });
   const promised = await server.ask(
     "GET",
@@ -67,7 +67,7 @@ test("a start whose port a stranger took begins again with others, and is one ru
 });
 
 describe("a start that fails", () => {
-  test("because there is no such program, fails when the session is made", async () => {
+  test("because the program does not exist, fails when the session is made", async () => {
     const { status, body } = await server.ask("PUT", "/sessions", {
       ...ownWords,
       session_id: "none",
@@ -80,7 +80,7 @@ describe("a start that fails", () => {
     });
   });
 
-  test("because the kernel exits, says how, and what it printed", async () => {
+  test("because the kernel exits, reports the exit and the kernel's output", async () => {
     const session = await create({ kernel_name: "stillborn" });
     const { status, body } = await server.ask(
       "POST",
@@ -95,7 +95,7 @@ describe("a start that fails", () => {
     expect(await statusOf(session)).toBe("exited");
   });
 
-  test("because the kernel is silent, ends it and says how long was waited", async () => {
+  test("because the kernel does not answer, ends it and reports the timeout", async () => {
     const session = await create({
       kernel_name: "deaf",
       connection_timeout: 1,
@@ -134,7 +134,7 @@ describe("a start that fails", () => {
     expect(body).toMatchObject({ error: { code: "KS-17" } });
   });
 
-  test("is told in the journal: the status and, where a process ran, its exit, once", async () => {
+  test("is in the journal: the status and, if a process ran, its exit, once", async () => {
     const session = await create({ kernel_name: "stillborn" });
     await server.ask("POST", `/sessions/${session}/start`);
     await using client = await attach(session);
@@ -145,7 +145,7 @@ describe("a start that fails", () => {
     );
   });
 
-  test("may be tried again, and deleted", async () => {
+  test("may be repeated, and deleted", async () => {
     const session = await create({ kernel_name: "stillborn" });
     await server.ask("POST", `/sessions/${session}/start`);
     expect(
@@ -173,7 +173,7 @@ describe("a start that fails", () => {
 
 describe("a kernel that registers itself", () => {
   test.each(["posit", "spec"])(
-    "in the dialect of %s is found",
+    "in the dialect of %s is accepted",
     async (dialect) => {
       const session = await create({
         ...ownWords,
@@ -192,7 +192,7 @@ describe("a kernel that registers itself", () => {
 });
 
 describe("states", () => {
-  test("a session that was never started is no kernel: it can be deleted, not interrupted, not killed", async () => {
+  test("a session that was never started can be deleted, and neither interrupted nor killed", async () => {
     const session = await create({ kernel_name: "echo" });
     expect(await statusOf(session)).toBe("uninitialized");
     const interrupted = await server.ask(
@@ -232,7 +232,7 @@ describe("states", () => {
     expect([made.status, made.body]).toMatchObject([400, { code: "KS-0" }]);
   });
 
-  test("a dead session is restarted by starting it", async () => {
+  test("a session with a dead kernel can be started again", async () => {
     const session = await server.start("echo", "dead");
     await server.ask("POST", `/sessions/${session}/kill`);
     await eventually("its exit", async () =>
@@ -249,7 +249,7 @@ describe("states", () => {
 
 // Two that wait for time to pass, side by side.
 test.concurrent(
-  "a kernel that ignores every request and SIGTERM is ended all the same",
+  "a kernel that ignores every request and SIGTERM is killed",
   async () => {
     const session = await server.start("stubborn");
     const { body } = await server.ask("GET", `/sessions/${session}`);
@@ -264,7 +264,7 @@ test.concurrent(
 );
 
 test.concurrent(
-  "a stopped kernel is offline, and busy again when it comes back",
+  "a stopped kernel is offline, and busy again when it continues",
   async () => {
     const session = await server.start("echo", "stopped");
     const { body } = await server.ask("GET", `/sessions/${session}`);
@@ -286,7 +286,7 @@ test.concurrent(
   40_000,
 );
 
-test("code that is given while a kernel ends for a restart runs on the new one, by every door", async () => {
+test("code that arrives while a kernel ends for a restart runs on the new one, over every protocol", async () => {
   const session = await server.start("reluctant");
   const path = `/sessions/${session}`;
   const describe = async () =>
@@ -329,7 +329,7 @@ test("code that is given while a kernel ends for a restart runs on the new one, 
   });
 });
 
-test("a restart takes a new environment and a new directory", async () => {
+test("a restart can set a new environment and a new directory", async () => {
   const folder = temporaryFolder();
   const session = await server.start("echo", "moved");
   const { status } = await server.ask("POST", `/sessions/${session}/restart`, {
@@ -349,7 +349,7 @@ test("a restart takes a new environment and a new directory", async () => {
   await server.ask("POST", `/sessions/${session}/shutdown`); // it stands in a folder that is about to go
 });
 
-test("the connection file is private, and gone with its kernel", async () => {
+test("the connection file is private, and removed with its kernel", async () => {
   const session = await server.start("echo", "private");
   const { body } = await server.ask("GET", `/sessions/${session}`);
   const { connection_file } = body as { connection_file: string };
@@ -358,7 +358,7 @@ test("the connection file is private, and gone with its kernel", async () => {
   expect(existsSync(connection_file)).toBe(false);
 });
 
-test("a kernel of somebody else is adopted with the key it has, and never ended by us", async () => {
+test("a kernel of another program is adopted with its own key, and never killed by the server", async () => {
   const owner = await openServer();
   await owner.start("echo", "theirs");
   const { body } = await owner.ask("GET", "/sessions/theirs/connection_info");
@@ -380,7 +380,7 @@ test("a kernel of somebody else is adopted with the key it has, and never ended 
   );
 });
 
-test("a kernel that is adopted while it runs code is busy until it has run it", async () => {
+test("a kernel that is adopted while it runs code is busy until the code has ended", async () => {
   await using owner = await openServer();
   await owner.start("echo", "theirs");
   const [door] = doors;
@@ -399,7 +399,7 @@ test("a kernel that is adopted while it runs code is busy until it has run it", 
   expect(client.statuses).toEqual(["starting", "ready", "busy", "idle"]);
 });
 
-test("a server that ends takes every kernel with it, the stubborn, the starting and the never started too", async () => {
+test("a server that ends also ends every kernel, such as one that ignores requests, one that is starting and one that was never started", async () => {
   await using ending = await openServer({
     runtimeDirectory: join(temporaryFolder()),
   });

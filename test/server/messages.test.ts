@@ -24,7 +24,7 @@ describe.each(doors)("messages over $name", (door) => {
     session = await server.start("echo", `echo-${(count += 1)}`);
   });
 
-  test("what the kernel says arrives in order, between busy and idle", async () => {
+  test("the kernel's messages arrive in order, between busy and idle", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("hello");
     await client.over(msg_id);
@@ -45,7 +45,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(numbers).toEqual(numbers.map((_, index) => index + 1));
   });
 
-  test("a start leaves no trace but its statuses", async () => {
+  test("a start leaves only its statuses in the journal", async () => {
     await using client = await door.attach(server, session);
     await client.until("idle", ({ status }) => status === "idle");
     const parented = client.heard.filter(
@@ -56,7 +56,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(parented).toEqual([]);
   });
 
-  test("headers arrive whole", async () => {
+  test("headers arrive complete", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("hello");
     const reply = await client.over(msg_id);
@@ -71,7 +71,7 @@ describe.each(doors)("messages over $name", (door) => {
     });
   });
 
-  test("binary buffers come, an empty one among them", async () => {
+  test("binary buffers arrive, also an empty one", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("buffers");
     await client.over(msg_id);
@@ -79,7 +79,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(display.buffers).toEqual(["AAEC/w==", "", "ZW5k"]);
   });
 
-  test("binary buffers go, and come back by the comm", async () => {
+  test("binary buffers are sent, and return over the comm", async () => {
     await using client = await door.attach(server, session);
     await client.send({
       channel: "shell",
@@ -97,7 +97,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(back.buffers).toEqual(["/wA=", ""]);
   });
 
-  test("input is asked for and answered", async () => {
+  test("an input request is answered", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("input Name?");
     const asked = await client.until(
@@ -146,7 +146,7 @@ describe.each(doors)("messages over $name", (door) => {
     });
   });
 
-  test("a message that repeats itself reaches the kernel once", async () => {
+  test("a repeated message reaches the kernel once", async () => {
     await using client = await door.attach(server, session);
     const sent = {
       channel: "shell",
@@ -166,7 +166,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(replies).toHaveLength(1);
   });
 
-  test("requests that wait are announced, and run in turn", async () => {
+  test("waiting requests are announced, and run in order", async () => {
     await using client = await door.attach(server, session);
     const first = await client.execute("sleep 200");
     const second = await client.execute("second");
@@ -181,7 +181,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(order).toEqual(order.toSorted((a, b) => a - b));
   });
 
-  test("an error drops what waits, which is answered as aborted", async () => {
+  test("an error drops the waiting requests, which are answered as aborted", async () => {
     await using client = await door.attach(server, session);
     const first = await client.execute("input go on?");
     const fails = await client.execute("error");
@@ -232,7 +232,7 @@ describe.each(doors)("messages over $name", (door) => {
     expect(Buffer.from(buffer, "base64").length).toBe(16 * 1024 * 1024);
   });
 
-  test("a restart is heard in order: busy, exited, how, starting, ready, idle", async () => {
+  test("the events of a restart are in order: busy, exited, how, starting, ready, idle", async () => {
     await using client = await door.attach(server, session);
     await client.over(await client.execute("before"));
     await server.ask("POST", `/sessions/${session}/restart`);
@@ -253,7 +253,7 @@ describe.each(doors)("messages over $name", (door) => {
     ]);
   });
 
-  test("a kernel that dies is heard to the end, and answers are given for it", async () => {
+  test("all messages of a kernel that dies arrive, and its requests are answered", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("exit 7");
     const exited = await client.until(

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { openServer } from "../harness.ts";
 
-it("takes an `argv` that is null as one that is absent", async () => {
+it("treats a null `argv` as an absent one", async () => {
   await using server = await openServer();
   const body = { session_id: "a", kernel_name: "echo", argv: null };
 
@@ -9,7 +9,7 @@ it("takes an `argv` that is null as one that is absent", async () => {
   expect((await server.ask("POST", "/sessions/a/start")).status).toBe(200);
 });
 
-it("says that an `argv` is required where it is null and no kernel is named", async () => {
+it("requires `argv` if it is null and there is no kernel name", async () => {
   await using server = await openServer();
 
   const answer = await server.ask("PUT", "/sessions", { argv: null });
@@ -18,7 +18,7 @@ it("says that an `argv` is required where it is null and no kernel is named", as
   expect(answer.text).toContain("Give `kernel_name`, or `argv`");
 });
 
-it.each([0, 65_536])("adopts no kernel at port %i", async (port) => {
+it.each([0, 65_536])("refuses to adopt a kernel at port %i", async (port) => {
   await using server = await openServer();
   await server.ask("PUT", "/sessions", {
     session_id: "a",

@@ -40,7 +40,7 @@ async function connection(answers: boolean): Promise<WebSocket> {
   return socket;
 }
 
-test("an owner is not cut off for what it could not answer while we were stopped", async () => {
+test("an owner is not disconnected for pings that it could not answer while the server was stopped", async () => {
   const socket = await connection(true);
   const heard: number[] = [];
   const pings = new Pings(
@@ -64,7 +64,7 @@ test("an owner is not cut off for what it could not answer while we were stopped
   expect(heard).toContain(1);
 });
 
-test("an owner that answers no more is cut off", async () => {
+test("an owner that stops answering is disconnected", async () => {
   const socket = await connection(false);
   const pings = new Pings(
     socket,
@@ -79,7 +79,7 @@ test("an owner that answers no more is cut off", async () => {
   await once(socket, "close");
 });
 
-test("one answer alone is not believed: a connection may have broken in it", async () => {
+test("one pong alone is not accepted: a broken connection may have damaged it", async () => {
   const socket = await connection(false);
   const heard: number[] = [];
   const claim = { acknowledge: (seq: number) => heard.push(seq) };

@@ -52,7 +52,7 @@ describe("labels", () => {
     expect(total).toBe(ids.length);
   });
 
-  test("are shown, replaced as a whole, and taken away", async () => {
+  test("are listed, replaced as a whole, and removed", async () => {
     expect((await get(server, "a")).labels).toEqual({
       team: "stats",
       stage: "test",
@@ -97,7 +97,7 @@ describe("labels", () => {
       "too many",
       Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`key${i}`, ""])),
     ],
-  ])("with %s are refused, and change nothing", async (_, labels) => {
+  ])("with %s are refused, and have no effect", async (_, labels) => {
     const path = "/sessions/b/labels";
     const { status, body } = await server.ask("PUT", path, { labels });
     expect(status).toBe(400);
@@ -121,7 +121,7 @@ describe("a policy", () => {
   };
   const BUDGET = { limit: 2, window_s: 600 };
 
-  test("is none by default, said at the creation, and changed in part", async () => {
+  test("is empty by default, set at the creation, and changed in part", async () => {
     await using server = await openServerOf({ echo });
     const create = (session_id: string, policy?: object) =>
       server.ask("PUT", "/sessions", {
@@ -150,7 +150,7 @@ describe("a policy", () => {
     expect(bad.status).toBe(400);
   });
 
-  test("that the server has by default holds for what a session does not say", async () => {
+  test("of the server is the default for fields that a session does not set", async () => {
     await using server = await openServerOf(
       { echo },
       { policy: { cull_idle_timeout: 3600, autorestart: BUDGET } },
@@ -162,7 +162,7 @@ describe("a policy", () => {
     });
   });
 
-  test("shuts a real kernel down that nobody uses, and a client hears why", async () => {
+  test("shuts down a real kernel without use, and clients get the reason", async () => {
     await using server = await openServer();
     await server.start("echo", "unused", { policy: { cull_idle_timeout: 1 } });
     const [door] = doors;
@@ -186,7 +186,7 @@ describe("a policy", () => {
     expect(exited["reason"]).toBe("culled after 1 s idle");
   });
 
-  test("starts a real kernel again that crashes, until its budget is used up", async () => {
+  test("starts a real kernel that crashes again, until the limit is reached", async () => {
     await using server = await openServer();
     await using client = await connect({ url: server.url, token: TOKEN });
     await using session = await client.start("crash-on-execute", {
@@ -221,7 +221,7 @@ describe("a policy", () => {
     ).toHaveLength(2);
   });
 
-  test("that is taken back lets a kernel that dies stay exited", async () => {
+  test("that is removed lets a kernel that dies stay exited", async () => {
     await using server = await openServer();
     await using client = await connect({ url: server.url, token: TOKEN });
     await using session = await client.start("crash-on-execute", {

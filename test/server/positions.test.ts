@@ -110,7 +110,7 @@ async function makeAnew(session_id: string): Promise<void> {
 }
 
 it.each(Object.entries(doors))(
-  "over %s, ids hold the journal and the number, and either resumes",
+  "over %s, ids contain the journal and the number, and a reader can resume after either",
   async (name, read) => {
     const session = await server.start(
       "echo",
@@ -128,7 +128,7 @@ it.each(Object.entries(doors))(
 );
 
 it.each(Object.entries(doors))(
-  "over %s, a reader of another journal is told so, and reads this one from its beginning",
+  "over %s, a reader of another journal gets an event, and reads this one from its beginning",
   async (name, read) => {
     const session = await server.start(
       "echo",
@@ -184,7 +184,7 @@ it.each([
   await close();
 });
 
-it("an execution is followed from its beginning by whoever comes from another journal", async () => {
+it("a reader with a position of another journal gets an execution from its beginning", async () => {
   const session = await server.start("echo", "followed");
   const before = await journalOf(session);
   await makeAnew(session);
@@ -202,7 +202,7 @@ it("an execution is followed from its beginning by whoever comes from another jo
   expect(whole.text.match(/^data: /gm)).toHaveLength(heard.length - 1);
 });
 
-it("what was meant for the session that was there before is not said to the new one", async () => {
+it("a request for an earlier session of the same id does not reach the new one", async () => {
   const session = await server.start("echo", "meant");
   const journal_id = await journalOf(session);
   const code = (id: string) => ({

@@ -37,7 +37,7 @@ function as(scopes: string): Record<string, string> {
 }
 
 describe("a principal with fewer scopes", () => {
-  test("is refused over REST what it may not ask, and told which scope it lacks", async () => {
+  test("gets a refusal over REST that names the missing scope", async () => {
     await using server = await openLimited();
     await server.start("echo");
     const ask = (method: string, path: string, body?: unknown) =>
@@ -60,7 +60,7 @@ describe("a principal with fewer scopes", () => {
     expect(status).toBe(200);
   });
 
-  test("is refused over tRPC, in a failure that clients can switch on", async () => {
+  test("gets a refusal over tRPC with a reason that programs can check", async () => {
     await using server = await openLimited();
     await server.start("echo");
     const trpc = createTRPCClient<AppRouter>({
@@ -74,7 +74,7 @@ describe("a principal with fewer scopes", () => {
     expect(total).toBe(1);
   });
 
-  test("has what a message needs looked up by the message's type", async () => {
+  test("needs the scope of the message's type", async () => {
     await using server = await openLimited();
     await server.start("echo");
     const send = (msg_type: string, scopes: string) =>
@@ -100,7 +100,7 @@ describe("a principal with fewer scopes", () => {
     expect(asked.status).toBe(403);
   });
 
-  test("is let into a channel to run code, and answered there what it may not send", async () => {
+  test("may open a channel to run code, and gets an answer to forbidden requests", async () => {
     await using server = await openLimited();
     await server.start("echo");
     const socket = channel(server, as("observe execute"));
@@ -137,7 +137,7 @@ describe("a principal with fewer scopes", () => {
     socket.terminate();
   });
 
-  test("does not displace the owner of a channel where it may only observe", async () => {
+  test("that may only observe does not displace the owner of a channel", async () => {
     await using server = await openLimited();
     await server.start("echo");
     const owner = channel(server, bearer);
@@ -151,7 +151,7 @@ describe("a principal with fewer scopes", () => {
   });
 });
 
-describe("an execution says which program asked for it", () => {
+describe("an execution names the program that requested it", () => {
   const asked = async (
     server: TestServer,
     headers: Readonly<Record<string, string>>,
@@ -188,7 +188,7 @@ describe("an execution says which program asked for it", () => {
     expect(await asked(server, headers)).toEqual(expected);
   });
 
-  test("which our own client does, in messages of a channel, too", async () => {
+  test("and our client names itself, also in messages of a channel", async () => {
     await using server = await openServerOf({ echo });
     await server.start("echo");
     await using client = await connect({ url: server.url, token: TOKEN });

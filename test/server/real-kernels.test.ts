@@ -67,7 +67,7 @@ describe.each(kernels)("$name", (kernel) => {
     `the kernel ${kernel.name}`,
   );
   test(
-    "is idle after its start and after a restart, and our own requests leave no message",
+    "is idle after its start and after a restart, and the server's own requests leave no message",
     { ...needsIt, timeout: 180_000 },
     async () => {
       await using server = await openServer({ embedded });
@@ -94,7 +94,7 @@ describe.each(kernels)("$name", (kernel) => {
   // IRkernel answers nobody while it runs code, so it cannot be adopted then.
   const answers = kernel.name !== "ir";
   test(
-    "is busy where it is adopted while it runs code, and idle when that is over",
+    "is busy if it is adopted while it runs code, and idle afterwards",
     {
       ...(answers
         ? needsIt
@@ -145,7 +145,7 @@ describe.each(kernels)("$name", (kernel) => {
       }
     });
 
-    test("prints, and gives a value", async () => {
+    test("prints, and returns a value", async () => {
       await using client = await door.attach(server, session);
       const printed = await client.execute(kernel.print);
       await client.over(printed);
@@ -171,7 +171,7 @@ describe.each(kernels)("$name", (kernel) => {
       expect(reply.content?.["traceback"]).toBeInstanceOf(Array);
     });
 
-    test("asks for input", async () => {
+    test("requests input", async () => {
       await using client = await door.attach(server, session);
       const msg_id = await client.execute(kernel.ask);
       const asked = await client.until(
@@ -220,7 +220,7 @@ describe.each(kernels)("$name", (kernel) => {
       }
     });
 
-    test("is restarted, and begins anew", async () => {
+    test("is restarted, without its variables", async () => {
       await server.ask("POST", `/sessions/${session}/restart`);
       await using client = await door.attach(server, session);
       const msg_id = await client.execute(kernel.value);
@@ -241,7 +241,7 @@ describe.each(kernels)("$name", (kernel) => {
       expect(content?.["matches"]).toContain("print");
     });
 
-    test("its sudden death is told, once", async () => {
+    test("its sudden death is reported once", async () => {
       await using client = await door.attach(server, session);
       const path = `/sessions/${session}`;
       const { body } = await server.ask("GET", path);

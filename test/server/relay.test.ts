@@ -37,11 +37,11 @@ async function relayed(...kinds: readonly string[]): Promise<string[]> {
   return did;
 }
 
-test("an owner is asked how far it has read", async () => {
+test("an acknowledgement is requested from an owner", async () => {
   expect(await relayed("status")).toEqual(["sent 1", "ask"]);
 });
 
-test("an owner is not asked for the sake of a sample, and with what comes next for both", async () => {
+test("no acknowledgement is requested for a usage sample alone", async () => {
   expect(await relayed("resource_usage", "resource_usage", "exited")).toEqual([
     "sent 1",
     "sent 2",

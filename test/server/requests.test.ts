@@ -69,7 +69,7 @@ function head(method: string, path: string, ...more: string[]): string {
 describe("a body over the limit", () => {
   const hasAnswer = (text: string) => text.includes('"too_large"');
 
-  test("is answered 413 in the contract's words before it has come", async () => {
+  test("is answered 413 with the contract's error before it has arrived", async () => {
     const size = limits.body_bytes + 1;
     const text = await raw(
       (socket) =>
@@ -80,7 +80,7 @@ describe("a body over the limit", () => {
     expect(text).toContain(`larger than ${limits.body_bytes} bytes`);
   });
 
-  test("is answered 413 though its length is not said", async () => {
+  test("is answered 413 also without a declared length", async () => {
     const chunk = Buffer.alloc(1024 * 1024, 0x20);
     const text = await raw((socket) => {
       socket.write(head("PUT", "/sessions", "transfer-encoding: chunked"));
@@ -94,7 +94,7 @@ describe("a body over the limit", () => {
     expect(text).toMatch(/^HTTP\/1\.1 413 /);
   });
 
-  test("is refused before it is sent by a client that asks first; one within the limit is asked for", async () => {
+  test("with `Expect`, is refused before it is sent; one within the limit is requested", async () => {
     const size = limits.body_bytes + 1;
     const ask = (length: number) =>
       head(
@@ -115,7 +115,7 @@ describe("a body over the limit", () => {
     expect(taken).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 400 /);
   });
 
-  test("is read by fetch as well, though it sends all of it", async () => {
+  test("gets an answer that `fetch` can read, although it sends the whole body", async () => {
     const answer = await fetch(`${server.url}/sessions`, {
       method: "PUT",
       headers: { authorization },
@@ -126,7 +126,7 @@ describe("a body over the limit", () => {
   });
 });
 
-describe("a body that does not come", () => {
+describe("a body that does not arrive", () => {
   test.each([
     ["is silent", { idle_ms: 100, total_ms: 10_000 }, false],
     ["trickles", { idle_ms: 10_000, total_ms: 300 }, true],
@@ -155,7 +155,7 @@ describe("a body that does not come", () => {
     expect(answer.toString()).toContain('"reason":"request_timeout"');
   });
 
-  test("holds nobody's connection who was refused", async () => {
+  test("does not keep the connection of a refused client", async () => {
     const text = await raw((socket) =>
       socket.write(
         "PUT /sessions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n",
@@ -165,8 +165,8 @@ describe("a body that does not come", () => {
   });
 });
 
-describe("what is not HTTP", () => {
-  test("is refused in the contract's words", async () => {
+describe("a request that is not HTTP", () => {
+  test("is refused with the contract's error", async () => {
     const text = await raw((socket) =>
       socket.write("\u0000\u0001 hello\r\n\r\n"),
     );
@@ -174,7 +174,7 @@ describe("what is not HTTP", () => {
     expect(text).toContain('"reason":"bad_request"');
   });
 
-  test("is refused by its size where its head is too large", async () => {
+  test("is refused for its size if its head is too large", async () => {
     const text = await raw((socket) =>
       socket.write(head("GET", "/status", `x: ${"x".repeat(100_000)}`)),
     );
@@ -197,7 +197,7 @@ describe("a method", () => {
     expect(answer.headers["content-type"]).toBeDefined();
   });
 
-  test("HEAD needs the token as GET does", async () => {
+  test("HEAD needs the token, as GET does", async () => {
     expect((await server.ask("HEAD", "/sessions", undefined, {})).status).toBe(
       401,
     );
@@ -213,7 +213,7 @@ describe("a method", () => {
     ["DELETE", "/openapi.json", "GET, HEAD, OPTIONS"],
     ["PUT", "/sessions/s/channels", "GET, HEAD, OPTIONS"],
   ])(
-    "%s %s is answered 405, with what is allowed",
+    "%s %s is answered 405, with the allowed methods",
     async (method, path, allow) => {
       const answer = await server.ask(method, path);
       expect(answer.status).toBe(405);
@@ -228,7 +228,7 @@ describe("a method", () => {
     ["/*", "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"],
     ["/trpc/server.status", "GET, HEAD, POST, OPTIONS"],
   ])(
-    "OPTIONS %s says what is allowed, and is no leave for other origins",
+    "OPTIONS %s lists the allowed methods, and does not admit other origins",
     async (path, allow) => {
       const answer = await server.ask("OPTIONS", path);
       expect(answer.status).toBe(204);
@@ -239,7 +239,7 @@ describe("a method", () => {
     },
   );
 
-  test("OPTIONS needs the token, and an address that there is", async () => {
+  test("OPTIONS needs the token, and an existing address", async () => {
     expect(
       (await server.ask("OPTIONS", "/sessions", undefined, {})).status,
     ).toBe(401);
@@ -247,13 +247,13 @@ describe("a method", () => {
   });
 });
 
-describe("a page behind a proxy that speaks TLS", () => {
+describe("a page behind a TLS proxy", () => {
   test.each([
     ["https://localhost", "localhost"],
     ["https://LOCALHOST:443", "localhost"],
     ["https://localhost:8443", "localhost:8443"],
     ["http://localhost", "localhost:80"],
-  ])("of %s may ask %s", async (origin, host) => {
+  ])("of %s may use %s", async (origin, host) => {
     const headers = { authorization, origin, host };
     expect(
       (await server.ask("GET", "/sessions", undefined, headers)).status,
@@ -268,7 +268,7 @@ describe("a page behind a proxy that speaks TLS", () => {
     ["https://", ""],
     ["ftp://localhost", "localhost"],
     ["https://evil.example", "evil.example"],
-  ])("of %s may not ask %s", async (origin, host) => {
+  ])("of %s may not use %s", async (origin, host) => {
     const headers = { authorization, origin, host };
     expect(
       (await server.ask("GET", "/sessions", undefined, headers)).status,
@@ -276,7 +276,7 @@ describe("a page behind a proxy that speaks TLS", () => {
   });
 });
 
-test("events come at once through what compresses answers", async () => {
+test("events arrive at once, also through a compressing middleware", async () => {
   type Handler = (req: object, res: object, next: () => void) => void;
   const load = createRequire(import.meta.url);
   const compress = (load("compression") as () => Handler)();
@@ -332,7 +332,7 @@ describe("a batch of tRPC calls", () => {
   });
 
   test.each(["GET", "POST"])(
-    "by %s has each answer in the place of its call, though every third is refused",
+    "by %s has each answer in the position of its call, although every third is refused",
     async (method) => {
       const count = limits.batch_calls - 1;
       const places = Array.from({ length: count }, (_, at) => at);
@@ -372,7 +372,7 @@ describe("a batch of tRPC calls", () => {
     },
   );
 
-  test("over a WebSocket is refused where it has too many", async () => {
+  test("over a WebSocket is refused if it has too many calls", async () => {
     const socket = await opened("/trpc");
     const call = '{"id":1,"method":"query","params":{"path":"server.status"}}';
     const calls = Array<string>(limits.frame_calls + 1).fill(call);
@@ -411,31 +411,34 @@ describe("a channel frame", () => {
       `{${Array.from({ length: 300_000 }, (_, i) => `"k${i}":1`).join()}}`,
     ],
     ["with a large header", frame(`"${"x".repeat(limits.header_bytes)}"`)],
-  ])("%s is refused and counted, and the channel goes on", async (_, text) => {
-    const kind = "Client's message refused";
-    const before = faults(kind);
-    const socket = await opened("/sessions/s/channels");
-    socket.send(text);
-    await eventually("a count", () =>
-      faults(kind) > before ? true : undefined,
-    );
-    const said: string[] = [];
-    socket.on("message", (data: Buffer) => said.push(data.toString()));
-    socket.send(
-      frame("1").replace(
-        '"msg_id":"1","msg_type":"x"',
-        `"msg_id":"${randomUUID()}","msg_type":"kernel_info_request"`,
-      ),
-    );
-    await eventually("a reply", () =>
-      said.some((line) => line.includes("kernel_info_reply"))
-        ? true
-        : undefined,
-    );
-    expect(socket.readyState).toBe(WebSocket.OPEN);
-  });
+  ])(
+    "%s is refused and counted, and the channel continues",
+    async (_, text) => {
+      const kind = "Client's message refused";
+      const before = faults(kind);
+      const socket = await opened("/sessions/s/channels");
+      socket.send(text);
+      await eventually("a count", () =>
+        faults(kind) > before ? true : undefined,
+      );
+      const said: string[] = [];
+      socket.on("message", (data: Buffer) => said.push(data.toString()));
+      socket.send(
+        frame("1").replace(
+          '"msg_id":"1","msg_type":"x"',
+          `"msg_id":"${randomUUID()}","msg_type":"kernel_info_request"`,
+        ),
+      );
+      await eventually("a reply", () =>
+        said.some((line) => line.includes("kernel_info_reply"))
+          ? true
+          : undefined,
+      );
+      expect(socket.readyState).toBe(WebSocket.OPEN);
+    },
+  );
 
-  test("of tens of megabytes goes to the kernel as it is", async () => {
+  test("of tens of megabytes reaches the kernel unchanged", async () => {
     const big = "é".repeat(10_000_000);
     const socket = await opened("/sessions/s/channels");
     const said = new Promise<string>((resolve) =>
@@ -469,7 +472,7 @@ describe("an input", () => {
     ["with 100,000 wrong items", wide, 400, "values"],
     ["with 3 MB of what is not carried", long, 413, "larger than"],
   ] as const)(
-    "%s is refused over REST and over tRPC, in few words",
+    "%s is refused over REST and over tRPC, with a short error",
     async (...[, body, status, why]) => {
       const [method, path] =
         body === deep
@@ -509,7 +512,7 @@ describe("an input", () => {
     },
   );
 
-  test("says the first things that are wrong with it, and how many more there are", async () => {
+  test("gets the first errors, and the number of the others", async () => {
     const env = Array.from({ length: 100 }, () => ({ action: 1 }));
     const body = { session_id: "w", kernel_name: "echo", env };
     const answer = await server.ask("PUT", "/sessions", body);
@@ -519,7 +522,7 @@ describe("an input", () => {
 
   const code = `'${"x\u00e9\n".repeat(2_000_000)}'`;
   test.each(["REST", "tRPC over HTTP", "a batch of tRPC", "tRPC"])(
-    "of tens of megabytes of code arrives whole over %s",
+    "of tens of megabytes of code arrives complete over %s",
     async (door) => {
       const session_id = "s";
       const execution_id = `big-${door}`;
@@ -559,7 +562,7 @@ describe("an input", () => {
     },
   );
 
-  test("whose buffers are large arrives whole over every door", async () => {
+  test("with large buffers arrives complete over every protocol", async () => {
     const bytes = Buffer.alloc(5_000_001, "kernel");
     const message = {
       channel: "shell",
@@ -578,7 +581,7 @@ describe("an input", () => {
   });
 });
 
-test("the server in memory refuses in the same words", async () => {
+test("is refused by the server in memory with the same error", async () => {
   await using memory = memoryServer({ kernels: { echo } });
   await memory.start("echo", "s");
   const ask = async (path: string, init: RequestInit) => {

@@ -25,7 +25,7 @@ async function answering(timeout_ms: number) {
   return { url: `http://127.0.0.1:${port}/`, answered };
 }
 
-test("a client that takes nothing of it for as long as a reader may is cut off", async () => {
+test("a client that reads nothing within the timeout is disconnected", async () => {
   const { url, answered } = await answering(100);
   const request = get(url);
   const [response] = (await once(request, "response")) as [
@@ -38,7 +38,7 @@ test("a client that takes nothing of it for as long as a reader may is cut off",
   expect(error.code).toBe("ECONNRESET");
 });
 
-test("a client that takes it slowly gets all of it", async () => {
+test("a client that reads slowly gets everything", async () => {
   const { url, answered } = await answering(60_000);
   const request = get(url);
   const [response] = (await once(request, "response")) as [

@@ -77,7 +77,7 @@ describe.each(tested)("$method $path", (described) => {
   const { method, operation } = described;
   const schema = bodySchemaOf(described);
 
-  it("answers what the document promises to what the document describes", async () => {
+  it("answers described requests as the document describes", async () => {
     await fc.assert(
       fc.asyncProperty(requestsTo(described, "valid"), async (request) => {
         const answer = await tester.ask(request);
@@ -90,7 +90,7 @@ describe.each(tested)("$method $path", (described) => {
     );
   });
 
-  it("refuses what the document does not describe", async () => {
+  it("refuses requests that the document does not describe", async () => {
     await fc.assert(
       fc.asyncProperty(requestsTo(described, "mutated"), async (request) => {
         const answer = await tester.ask(request);
@@ -105,7 +105,7 @@ describe.each(tested)("$method $path", (described) => {
   });
 
   if (schema !== undefined) {
-    it("refuses what is no JSON object", async () => {
+    it("refuses a body that is not a JSON object", async () => {
       const texts = fc.oneof(
         fc.string({ minLength: 1 }),
         fc.string({ unit: "binary" }),
@@ -137,7 +137,7 @@ describe.each(tested)("$method $path", (described) => {
     });
   }
 
-  it("says who it answers: the request's own span, or a new one", async () => {
+  it("has the request's own span, or a new one", async () => {
     const path = pathOf(described, { session_id: NOWHERE, name: "none" });
     const own = await tester.ask({
       method,
@@ -147,7 +147,7 @@ describe.each(tested)("$method $path", (described) => {
     expect(own.headers["x-span-id"]).toBe("of-the-request");
   });
 
-  it("needs the token, unless it is open", async () => {
+  it("needs the token, unless it is public", async () => {
     const path = pathOf(described, { session_id: LIVE, name: KERNEL });
     const headers = { authorization: "Bearer of-somebody-else" };
     const answer = await tester.ask({ method, path, headers });
@@ -160,14 +160,14 @@ describe.each(tested)("$method $path", (described) => {
 });
 
 describe("a body with a prototype in it", () => {
-  it("is no way to say what is required", async () => {
+  it("does not provide required fields", async () => {
     const body = '{"__proto__":{"kernel_name":"echo"}}';
     const answer = await tester.ask({ method: "PUT", path: "/sessions", body });
     expect(expectRefused(answer).reason).toBe("bad_request");
   });
 });
 
-describe("a request that no route expects", () => {
+describe("a request without a matching route", () => {
   const segments = fc.oneof(
     fc.constantFrom(
       ...["sessions", "live", "start", "trpc", "docs", "api", "kernelspecs"],
@@ -204,7 +204,7 @@ describe("a request that no route expects", () => {
     body: fc.option(fc.json(), { nil: undefined }),
   });
 
-  it("is refused, or is an operation after all", async () => {
+  it("is refused, or matches an operation", async () => {
     await fc.assert(
       fc.asyncProperty(
         requests.filter(
@@ -221,8 +221,8 @@ describe("a request that no route expects", () => {
   });
 });
 
-describe("the server, after all this", () => {
-  it("still answers, and its kernel still computes", async () => {
+describe("the server, after all these requests", () => {
+  it("still answers, and its kernel still works", async () => {
     const answer = await tester.ask({
       method: "POST",
       path: `/sessions/${LIVE}/execute`,
@@ -233,7 +233,7 @@ describe("the server, after all this", () => {
     expect(outputs.at(-1)).toMatchObject({ data: { "text/plain": ANSWER } });
   });
 
-  it("ends when it is asked to", async () => {
+  it("ends when requested", async () => {
     const answer = await tester.ask({ method: "POST", path: "/shutdown" });
     const [shutdown] = operations.filter(
       ({ operation }) => operation.operationId === "serverShutdown",

@@ -95,7 +95,7 @@ async function opens(url: string): Promise<boolean> {
 }
 
 describe("frames without a handshake", () => {
-  test("are heard from the first byte on, many in one piece", async () => {
+  test("are received from the first byte on, many in one piece", async () => {
     const plain = client();
     const ids = [randomUUID(), randomUUID(), randomUUID()];
     plain.write(Buffer.concat(ids.map((id) => masked(execution(id)))));
@@ -104,7 +104,7 @@ describe("frames without a handshake", () => {
     expect(body).toMatchObject({ connected: true, socket_path: own });
   });
 
-  test("are heard byte by byte", async () => {
+  test("are received byte by byte", async () => {
     const plain = client({ pongs: false }); // which would come amidst the bytes
     const id = randomUUID();
     for (const byte of masked(execution(id))) {
@@ -128,7 +128,7 @@ describe("frames without a handshake", () => {
     expect(second.heard.at(-1)).toContain("clientDisconnected");
   });
 
-  test("that are none end the connection, and nothing else", async () => {
+  test("that are not valid end only this connection", async () => {
     const plain = client();
     plain.write(Buffer.from([0x83, 0x80, 0, 0, 0, 0])); // an opcode that is not given
     await plain.closed;
@@ -138,8 +138,8 @@ describe("frames without a handshake", () => {
   });
 });
 
-describe("who says nothing", () => {
-  test("hears the session after five seconds, and may speak then", async () => {
+describe("a client that sends nothing", () => {
+  test("gets the session's messages after five seconds, and may then send", async () => {
     const plain = client();
     await eventually("something heard", () =>
       plain.heard.length > 0 ? true : undefined,
@@ -148,7 +148,7 @@ describe("who says nothing", () => {
     await replyTo("late", plain);
   });
 
-  test("displaces nobody by leaving", async () => {
+  test("displaces no owner if it leaves", async () => {
     const present = client();
     present.write(masked(execution("one")));
     await replyTo("one", present);
@@ -161,7 +161,7 @@ describe("who says nothing", () => {
     await replyTo("two", present);
   });
 
-  test("is let go with the session", async () => {
+  test("is disconnected with the session", async () => {
     const visitor = client();
     await new Promise((resolve) => setTimeout(resolve, 50));
     await server.ask("POST", `/sessions/${session}/kill`);
@@ -175,7 +175,7 @@ describe("who says nothing", () => {
   });
 });
 
-test("leaves nothing when its session is deleted while it opens", async () => {
+test("leaves no files if its session is deleted during the opening", async () => {
   const sockets = () => readdirSync(dirname(own)).sort();
   const before = sockets();
   for (let round = 0; round < 20; round++) {
@@ -191,7 +191,7 @@ test("leaves nothing when its session is deleted while it opens", async () => {
 });
 
 describe("requests", () => {
-  test("are read to their end, in whatever pieces they come", async () => {
+  test("are read completely, in any pieces", async () => {
     const pieces = [
       "G",
       "ET / HT",
@@ -201,15 +201,15 @@ describe("requests", () => {
     expect(await answerTo(...pieces)).toMatch(/^HTTP\/1.1 426 /);
   });
 
-  test("that are none are refused: JSON without frames, too", async () => {
+  test("that are not valid are refused, also JSON without frames", async () => {
     expect(await answerTo(`${execution("bare")}\n`)).toMatch(/^HTTP\/1.1 400 /);
   });
 
-  test("that stop half-way are not waited for", async () => {
+  test("that stop half-way have a timeout", async () => {
     expect(await answerTo("GET / HTTP/1.1\r\n")).toBe("");
   });
 
-  test("with the RFC's example for a key get their answer, and nothing else with it", async () => {
+  test("with the example key of the RFC get only their answer at first", async () => {
     const socket = connect(own);
     onTestFinished(() => void socket.destroy());
     const headers = exampleHeaders.join("\r\n");
@@ -227,7 +227,7 @@ describe("requests", () => {
 });
 
 describe("an upgrade at the channels' address of the server's own socket", () => {
-  test("is a WebSocket to who makes its own key", async () => {
+  test("is a WebSocket for a client with its own key", async () => {
     expect(await opens(`ws+unix://${main}:/sessions/${session}/channels`)).toBe(
       true,
     );
@@ -237,7 +237,7 @@ describe("an upgrade at the channels' address of the server's own socket", () =>
     ["the RFC's example for a key", "dGhlIHNhbXBsZSBub25jZQ=="],
     ["a key of another length", "SGVsbG8sIHdvcmxkIQ=="],
     ["no key", undefined],
-  ])("is asking for the address with %s", async (_what, key) => {
+  ])("gets the socket's path with %s", async (_what, key) => {
     const answer = await server.ask(
       "GET",
       `/sessions/${session}/channels`,

@@ -23,7 +23,7 @@ function withKernelspec(
 
 const echo = { argv: argvOf("echo"), language: "echo" };
 
-describe("a kernelspec is refused by name, with its file and what is wrong,", () => {
+describe("a kernelspec is refused with its file and the fault,", () => {
   test.each([
     ["that is not JSON", "{", "JSON"],
     ["without a command", { display_name: "x" }, "argv"],
@@ -67,7 +67,7 @@ describe("a kernelspec is refused by name, with its file and what is wrong,", ()
     expect(problem?.message).toContain(words);
   });
 
-  test("but not where it names what we are", async () => {
+  test("but not if it names this server's own provisioner", async () => {
     const metadata = {
       kernel_provisioner: { provisioner_name: "local-provisioner", config: {} },
     };
@@ -80,14 +80,14 @@ describe("a kernelspec is refused by name, with its file and what is wrong,", ()
 describe("a working directory that does not exist", () => {
   const nowhere = join(tmpdir(), "kallichore-test-nowhere");
 
-  test("is replaced by the server's own, as Kallichore does", async () => {
+  test("is replaced by the server's own, as in Kallichore", async () => {
     await using server = await openServer();
     const id = await server.start("echo", "s", { working_directory: nowhere });
     const { body } = await server.ask("GET", `/sessions/${id}`);
     expect(body).toMatchObject({ working_directory: process.cwd() });
   });
 
-  test("is refused where it is required, and nothing is made or restarted", async () => {
+  test("is refused if it is required, and no session is made or restarted", async () => {
     await using server = await openServer();
     const required = {
       working_directory: nowhere,
@@ -170,7 +170,7 @@ describe("in the environment that the server was given", needsPosix, () => {
     expect(outputs).toEqual(["a shell of its own\n"]);
   });
 
-  test("a program that only our own PATH has is not found", async () => {
+  test("a program that is only on the process's own PATH is not found", async () => {
     const env = { PATH: temporaryFolder() };
     await using server = await openServer({ env });
     const [, program = "", file = ""] = echo.argv;

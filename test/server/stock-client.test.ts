@@ -52,7 +52,7 @@ const ways: readonly Ways[] = [
 ];
 
 describe.each(ways)("5,000 calls in one tick $name", ({ open }) => {
-  test("are answered, each with what it asked for", async () => {
+  test("are answered, each with its own answer", async () => {
     const { client, close } = open();
     const answers = await Promise.all(
       Array.from({ length: CALLS }, async (_, n) => {
@@ -85,7 +85,7 @@ describe.each(ways)("5,000 calls in one tick $name", ({ open }) => {
   });
 });
 
-test("nobody else waits until 5,000 calls of one client are answered", async () => {
+test("no other client waits until 5,000 calls of one client are answered", async () => {
   const many = trpcClient(server);
   const other = trpcClient(server);
   for (const { client } of [many, other]) await client.server.status.query();
@@ -100,7 +100,7 @@ test("nobody else waits until 5,000 calls of one client are answered", async () 
   for (const { close } of [many, other]) await close();
 });
 
-test("a subscription resumes where the connection was lost, without a hole and without anything twice", async () => {
+test("a subscription resumes after a lost connection, without a gap and without duplicates", async () => {
   const proxy = await cuttable(server.url);
   const socket = createWSClient({
     url: `${proxy.url.replace("http", "ws")}/trpc?token=${TOKEN}`,

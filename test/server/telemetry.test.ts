@@ -53,7 +53,7 @@ class Listener implements Telemetry {
   }
 }
 
-test("a session's whole life is told, with who asked, and without what was said", async () => {
+test("the life of a session is reported, with the caller, and without content", async () => {
   const listener = new Listener();
   {
     await using server = await openServerOf({ echo }, { telemetry: listener });
@@ -100,7 +100,7 @@ test("a session's whole life is told, with who asked, and without what was said"
   expect(JSON.stringify(listener.told)).not.toContain(TOKEN);
 });
 
-test("each operation is told with how it ended, by both ways to ask", async () => {
+test("each operation is reported with its result, over both protocols", async () => {
   const listener = new Listener();
   await using server = await openServerOf({ echo }, { telemetry: listener });
   const headers = {
@@ -129,7 +129,7 @@ test("each operation is told with how it ended, by both ways to ask", async () =
   ]);
 });
 
-test("a subscription is told once it has ended", async () => {
+test("a subscription is reported when it has ended", async () => {
   const listener = new Listener();
   await using server = await openServerOf({ echo }, { telemetry: listener });
   await using client = await connect({ url: server.url, token: TOKEN });
@@ -144,7 +144,7 @@ test("a subscription is told once it has ended", async () => {
   await eventually("its end", () => (subscriptions() === 1 ? true : undefined));
 });
 
-test("a reader that missed something is told as a gap", async () => {
+test("entries that a reader missed are reported as a gap", async () => {
   const gaps: object[] = [];
   const { session, provisioner } = newSession({
     memory: 1000,
@@ -162,7 +162,7 @@ test("a reader that missed something is told as a gap", async () => {
   expect(gap).toMatchObject({ session_id: "s", from: 1 });
 });
 
-test("a listener that throws harms nobody", async () => {
+test("a listener that throws does not affect the server", async () => {
   const thrower = () => {
     throw new Error("a bug of the listener's");
   };

@@ -3,7 +3,7 @@ import { expect, test, vi } from "vitest";
 import { testServer } from "../../testing/index.ts";
 import { echo } from "../kernels/echo-script.ts";
 
-test("an execution that is one too many is refused by name over REST and tRPC", async () => {
+test("an execution beyond the limit is refused with the reason over REST and tRPC", async () => {
   await using server = await testServer({ kernels: { echo } });
   const { session_id } = await server.trpc.sessions.create.mutate({
     kernel_name: "echo",

@@ -16,19 +16,19 @@ function fromJson(json: string): string {
   return text.toString();
 }
 
-test("text up to the limit is whole", () => {
+test("text up to the limit is complete", () => {
   const text = "x".repeat(LIMIT);
   expect(clipped(text)).toBe(text);
   expect(clipped("x".repeat(40), "x".repeat(24))).toBe(text);
 });
 
-test("of longer text the halves stay, and what is omitted is counted", () => {
+test("of longer text both ends stay, and the omitted bytes are counted", () => {
   expect(clipped("a".repeat(50), "b".repeat(50))).toBe(
     `${"a".repeat(32)}\n[... 36 bytes omitted ...]\n${"b".repeat(32)}`,
   );
 });
 
-test("no character is cut: what of it does not fit is omitted", () => {
+test("no character is cut: an incomplete one is omitted", () => {
   expect(clipped(`x${"é".repeat(50)}`)).toBe(
     `x${"é".repeat(15)}\n[... 38 bytes omitted ...]\n${"é".repeat(16)}`,
   );
@@ -48,7 +48,7 @@ const piece = fc.oneof(
   fc.string({ unit: "grapheme" }),
 );
 
-test("a JSON string whose length is known is read as if it were decoded, whatever stands before it", () => {
+test("a JSON string of known length gives the same text as the decoded string, after any text", () => {
   fc.assert(
     fc.property(
       fc.array(piece, { minLength: 1, maxLength: 8 }),
@@ -68,7 +68,7 @@ test("a JSON string whose length is known is read as if it were decoded, whateve
   );
 });
 
-test("a long JSON string is read as if it were decoded", () => {
+test("a long JSON string gives the same text as the decoded string", () => {
   fc.assert(
     fc.property(
       fc.array(piece, { minLength: 1, maxLength: 8 }),
@@ -91,14 +91,14 @@ function escapedIn(json: string): string {
   );
 }
 
-test("what is not a JSON string is refused", () => {
+test("a value that is not a JSON string is refused", () => {
   const text = new ClippedText(LIMIT);
   for (const json of ["7", '"x', '"\\x"', `"${"\\x".repeat(1000)}"`]) {
     expect(() => text.addJson(Buffer.from(json))).toThrow(SyntaxError);
   }
 });
 
-test("of a long row of backslashes both ends stay, and it is cut between them", () => {
+test("of a long row of backslashes both ends stay, cut between escapes", () => {
   const ends = "\\".repeat(32);
   for (const pairs of [500, 30_000, 2_000_000]) {
     for (const before of ["", "\u00e9"]) {

@@ -27,7 +27,7 @@ function shows(display_id: string, text: string): Entry {
   );
 }
 
-test("a display that is larger than the limit is left out, and counted, and no other is", () => {
+test("a display larger than the limit is left out and counted, and no other is affected", () => {
   const displays = noDisplays();
   for (const id of ["a", "b"]) noteDisplay(displays, shows(id, `first ${id}`));
   noteDisplay(displays, shows("b", "x".repeat(9 * MB)));

@@ -43,7 +43,7 @@ function execution(
 }
 
 describe("an entry of the history", () => {
-  test("holds the code, what it said in order, and when it was sent", async () => {
+  test("has the code, its output in order, and the time", async () => {
     const before = Date.now();
     const entry = await ran((kernel, a) => {
       kernel.print("one\n", a);
@@ -61,7 +61,7 @@ describe("an entry of the history", () => {
     expect(entry.timestamp).toBeGreaterThanOrEqual(before);
   });
 
-  test("names the types of what has no plain text", async () => {
+  test("lists the types of a display without plain text", async () => {
     const entry = await ran((kernel, a) => {
       const data = { "image/png": "AAAA", "text/html": "<b>x</b>" };
       kernel.say("display_data", { data, metadata: {} }, a);
@@ -69,7 +69,7 @@ describe("an entry of the history", () => {
     expect(entry.output).toBe("[image/png, text/html]\n");
   });
 
-  test("tells how it failed", async () => {
+  test("has the error", async () => {
     const error = { ename: "E", evalue: "why", traceback: ["t1", "t2"] };
     const entry = await ran((kernel, a) => {
       kernel.say("error", error, a);
@@ -87,14 +87,14 @@ describe("an entry of the history", () => {
     });
   });
 
-  test("takes the error from the reply where none came before", async () => {
+  test("takes the error from the reply if there was none before", async () => {
     const entry = await ran((kernel, a) =>
       kernel.reply(a, { status: "error", ename: "E", evalue: "v" }),
     );
     expect(entry.error).toEqual({ name: "E", message: "v", traceback: [] });
   });
 
-  test("has no error where the reply is another's, or is well", async () => {
+  test("has no error if the reply belongs to another request, or is ok", async () => {
     const entry = await ran((kernel, a) => {
       kernel.reply(code("b"), { status: "error", ename: "E", evalue: "v" });
       kernel.run(a);
@@ -102,13 +102,13 @@ describe("an entry of the history", () => {
     expect(entry).not.toHaveProperty("error");
   });
 
-  test("says who asked", async () => {
+  test("has the attribution", async () => {
     const attribution = { source: "agent", agent_name: "Claude" };
     const entry = await ran(() => {}, execution("a", {}, { attribution }));
     expect(entry).toMatchObject({ source: "agent", agent: "Claude" });
   });
 
-  test("is made of the request and of what it caused alone", async () => {
+  test("contains only the request and its own messages", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -124,8 +124,8 @@ describe("an entry of the history", () => {
   });
 });
 
-describe("the history begins", () => {
-  test("when a request goes to the kernel, not while it waits", async () => {
+describe("the history", () => {
+  test("has a request when it goes to the kernel, not while it waits", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -135,7 +135,7 @@ describe("the history begins", () => {
     expect([...session.history].map(({ input }) => input)).toEqual(["a", "b"]);
   });
 
-  test("not for what is silent", async () => {
+  test("has no silent requests", async () => {
     const { session, kernel } = await startedSession();
     const silent = execution("quiet", { silent: true });
     session.send(silent);
@@ -145,7 +145,7 @@ describe("the history begins", () => {
     expect(only(session).input).toBe("loud");
   });
 
-  test("anew for nobody: it lasts over a restart", async () => {
+  test("continues over a restart", async () => {
     const { session, kernel, provisioner } = await startedSession();
     const a = code("a");
     session.send(a);
@@ -158,7 +158,7 @@ describe("the history begins", () => {
     expect(session.history.last(1)).toMatchObject([{ output: "of b" }]);
   });
 
-  test("where the last hundred began", async () => {
+  test("has the last hundred requests", async () => {
     const { session, kernel } = await startedSession();
     for (let n = 0; n < 103; n += 1) {
       const request = code(String(n));
@@ -177,7 +177,7 @@ describe("the history begins", () => {
   });
 });
 
-describe("what is long is clipped, and says so", () => {
+describe("long parts are clipped, and marked", () => {
   test("code", async () => {
     const entry = await ran(() => {}, code("c".repeat(5000)));
     expect(entry.input).toBe(
@@ -208,7 +208,7 @@ describe("what is long is clipped, and says so", () => {
     expect(entry.output.endsWith("é\nend")).toBe(true);
   });
 
-  test("an error: of its traceback the last whole items stay", async () => {
+  test("an error: the last whole lines of its traceback stay", async () => {
     const traceback = Array.from({ length: 100 }, (_, n) =>
       `${n} `.padEnd(100, "x"),
     );
@@ -260,7 +260,7 @@ test.each([
   expect(entry.output).toBe("before after");
 });
 
-describe("who asked for an execution", () => {
+describe("the attribution of an execution", () => {
   const attribution = {
     source: "agent",
     agent_name: "Claude",
@@ -274,7 +274,7 @@ describe("who asked for an execution", () => {
     );
   }
 
-  test("is said once, before it is queued and before all that it says", async () => {
+  test("is published once, before it is queued and before all its messages", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), execution("b", {}, { attribution })];
     session.send(a);
@@ -304,7 +304,7 @@ describe("who asked for an execution", () => {
     );
   });
 
-  test("is said at once of what waits for a kernel", async () => {
+  test("is published at once for code that waits for a kernel", async () => {
     const { session } = newSession();
     session.send(execution("b", {}, { attribution }));
     expect(events(session).at(-1)).toMatchObject({
@@ -322,7 +322,7 @@ describe("who asked for an execution", () => {
     { attribution: null },
     { attribution: [] },
     { attribution: { agent_name: "x" } },
-  ])("is not said where the metadata are %j", async (metadata) => {
+  ])("is not published if the metadata are %j", async (metadata) => {
     const { session } = await startedSession();
     session.send(execution("b", {}, metadata));
     expect(JSON.stringify(events(session))).not.toContain("requested");

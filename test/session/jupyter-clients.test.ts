@@ -4,7 +4,7 @@ import { JupyterClients } from "../../src/session/jupyter-clients.ts";
 
 const socket = () => ({ ping() {} });
 
-test("a client that is connected is never forgotten, however many there are", () => {
+test("a connected client is never dropped, with any number of clients", () => {
   const clients = new JupyterClients();
   for (let index = 0; index < 100; index += 1) {
     clients.get(`client-${index}`, 0).sockets.add(socket());
@@ -12,7 +12,7 @@ test("a client that is connected is never forgotten, however many there are", ()
   expect(clients.connected).toBe(100);
 });
 
-test("a client that left is remembered for its return, until 64 others have left after it", () => {
+test("a client that left is remembered, until 64 others have left after it", () => {
   const clients = new JupyterClients();
   clients.get("first", 7).acknowledge(9);
   for (let index = 0; index < 63; index += 1) clients.get(`other-${index}`, 0);
@@ -22,7 +22,7 @@ test("a client that left is remembered for its return, until 64 others have left
   expect(clients.get("first", 0).acknowledged).toBe(0);
 });
 
-test("a client has settled when it has acknowledged what was sent, or its sockets have closed", async () => {
+test("a client has settled when it has acknowledged all sent entries, or its sockets have closed", async () => {
   const client = new JupyterClients().get("one", 0);
   let asked = 0;
   const open = { ping: () => (asked += 1) };

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { LastIds } from "../../src/session/last-ids.ts";
 
-test("the last ids are known, as many as there may be, and none before them", () => {
+test("the newest ids up to the limit are known, and no older ones", () => {
   const ids = new LastIds(1_000);
   for (let n = 0; n < 5_000; n += 1) {
     ids.add(`id-${n}`);
@@ -11,7 +11,7 @@ test("the last ids are known, as many as there may be, and none before them", ()
   }
 });
 
-test("an id that is said twice takes one place, and keeps its turn to be forgotten", () => {
+test("an id that is added twice takes one place, and keeps its age", () => {
   const ids = new LastIds(2);
   for (const id of ["a", "b", "a", "c"]) ids.add(id);
   expect(["a", "b", "c"].filter((id) => ids.has(id))).toEqual(["b", "c"]);

@@ -26,7 +26,7 @@ const cells = rows.flatMap(([status, ...targets]) =>
   targets.map((target, index) => [status, happenings[index], target] as const),
 );
 
-test("the table of this test knows every status", () => {
+test("the table of this test has every status", () => {
   expect(rows.map(([status]) => status)).toEqual(SessionStatus.options);
 });
 

@@ -35,7 +35,7 @@ function reasons(session: Session): string[] {
 /** So that what was begun has come as far as it can. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-test("a kernel that dies is started again, and clients hear why, in order", async () => {
+test("a kernel that dies is started again, and clients get the reason, in order", async () => {
   const { session, provisioner } = await started();
   const before = session.journal.last;
   provisioner.kernel.die(-1, "SIGSEGV");
@@ -62,7 +62,7 @@ test("without the policy it stays exited", async () => {
   expect(provisioner.kernels).toHaveLength(1);
 });
 
-test("code that ran is answered as lost, and code that comes next runs on the new kernel", async () => {
+test("running code is answered as lost, and later code runs on the new kernel", async () => {
   const { session, provisioner } = await started();
   const lost = session.execute(code("crash"), undefined);
   provisioner.isSlow = true;
@@ -76,7 +76,7 @@ test("code that ran is answered as lost, and code that comes next runs on the ne
   expect(provisioner.kernel.heard).toEqual(["next"]);
 });
 
-test("what an old kernel says late does not touch the new one", async () => {
+test("late messages of an old kernel do not affect the new one", async () => {
   const { session, provisioner } = await started();
   const { kernel: old } = provisioner;
   old.die(1);
@@ -89,8 +89,8 @@ test("what an old kernel says late does not touch the new one", async () => {
   expect(provisioner.kernels).toHaveLength(2);
 });
 
-describe("the budget", () => {
-  test("ends a crash loop, and clients hear that it did", async () => {
+describe("the restart limit", () => {
+  test("ends a crash loop, and clients get the reason", async () => {
     const { session, provisioner } = await started({
       autorestart: { limit: 3, window_s: 60 },
     });
@@ -105,7 +105,7 @@ describe("the budget", () => {
     );
   });
 
-  test("counts kernels that die before they answer, and what waits for them is answered", async () => {
+  test("counts kernels that die before they answer, and their waiting requests are answered", async () => {
     const { session, provisioner } = await started({
       autorestart: { limit: 3, window_s: 60 },
     });
@@ -122,7 +122,7 @@ describe("the budget", () => {
     expect(waiting).toMatchObject({ state: "aborted", reason: "start_failed" });
   });
 
-  test("is whole again once its window is over", async () => {
+  test("starts anew after its window", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     try {
       const { session, provisioner } = await started({
@@ -142,7 +142,7 @@ describe("the budget", () => {
     }
   });
 
-  test("is whole again when a client starts the session", async () => {
+  test("starts anew when a client starts the session", async () => {
     const { session, provisioner } = await started({
       autorestart: { limit: 1, window_s: 60 },
     });
@@ -158,7 +158,7 @@ describe("the budget", () => {
   });
 });
 
-describe("an end that somebody wanted is no death:", () => {
+describe("a requested end is not a crash:", () => {
   test("a shutdown", async () => {
     const { session, provisioner } = await started();
     await session.shutDown();
@@ -175,7 +175,7 @@ describe("an end that somebody wanted is no death:", () => {
     expect(provisioner.kernels).toHaveLength(1);
   });
 
-  test("a shutdown_request by which a client ends it itself", async () => {
+  test("a shutdown_request of a client", async () => {
     const { session, provisioner } = await started();
     session.send(message("shutdown_request", "control"));
     provisioner.kernel.die(0);
@@ -183,7 +183,7 @@ describe("an end that somebody wanted is no death:", () => {
     expect(session.status).toBe("exited");
   });
 
-  test("a start that fails is its caller's to repeat", async () => {
+  test("a failed start is not repeated, because its caller can repeat it", async () => {
     const { session, provisioner } = newSession();
     session.policy = { ...NO_POLICY, ...FIVE };
     provisioner.isSlow = true;
@@ -197,7 +197,7 @@ describe("an end that somebody wanted is no death:", () => {
   });
 });
 
-describe("while it is being started again", () => {
+describe("while a kernel is being started again", () => {
   async function dying() {
     const made = await started();
     made.provisioner.isSlow = true;
@@ -206,7 +206,7 @@ describe("while it is being started again", () => {
     return made;
   }
 
-  test("a shutdown ends that, and it stays ended", async () => {
+  test("a shutdown ends the start, and the session stays stopped", async () => {
     const { session, provisioner } = await dying();
     await session.shutDown();
     await settled();
@@ -214,7 +214,7 @@ describe("while it is being started again", () => {
     expect(provisioner.kernels).toHaveLength(2);
   });
 
-  test("a restart takes its place: one kernel comes of both", async () => {
+  test("a restart replaces it: only one kernel is started", async () => {
     const { session, provisioner } = await dying();
     const restart = session.restart({});
     await vi.waitUntil(() => provisioner.kernels.length === 3);
@@ -225,7 +225,7 @@ describe("while it is being started again", () => {
     expect(provisioner.kernels).toHaveLength(3);
   });
 
-  test("a client's start is refused: there is one already", async () => {
+  test("a client's start is refused, because one is under way", async () => {
     const { session, provisioner } = await dying();
     await expect(session.start()).rejects.toMatchObject({
       reason: "session_running",
@@ -233,7 +233,7 @@ describe("while it is being started again", () => {
     expect(provisioner.kernels).toHaveLength(2);
   });
 
-  test("the end of the session ends it, and nothing is started any more", async () => {
+  test("the end of the session ends it, and no kernel is started", async () => {
     const { session, provisioner } = await dying();
     await session.dispose();
     await settled();
@@ -241,7 +241,7 @@ describe("while it is being started again", () => {
   });
 });
 
-test("a kernel that was adopted is not started again, and clients hear that", async () => {
+test("an adopted kernel is not started again, and clients get the reason", async () => {
   const { session, provisioner } = newSession();
   session.policy = { ...NO_POLICY, ...FIVE };
   await session.adopt(await provisioner.reserve());

@@ -4,7 +4,7 @@ import { Ownership } from "../../src/session/ownership.ts";
 import { code, startedSession } from "./fake-kernel.ts";
 
 test.each(["error", "abort", "aborted"])(
-  "a reply with status %s is a failure: what waits behind it is dropped",
+  "a reply with status %s is a failure: the requests behind it are dropped",
   async (status) => {
     const { session, kernel } = await startedSession();
     const [first, second] = [code("a"), code("b")];
@@ -19,7 +19,7 @@ test.each(["error", "abort", "aborted"])(
   },
 );
 
-test("who asked is answered when the request is aborted", async () => {
+test("the caller gets an answer when its request is aborted", async () => {
   const { session } = await startedSession();
   session.send(code("a"));
   const asked = session.request(code("b"), 60_000);
@@ -30,7 +30,7 @@ test("who asked is answered when the request is aborted", async () => {
   });
 });
 
-test("an answer may be repeated under its id when the question is settled, and is given once", async () => {
+test("an answer may be repeated under its id after the input request was answered, and is given once", async () => {
   const { session, kernel } = await startedSession();
   const one = code("input()");
   const execution = session.execute(one, undefined);
@@ -57,7 +57,7 @@ test("ten thousand requests may wait, and no more", async () => {
   expect(kernel.heard).toEqual(["0"]);
 });
 
-test("what an owner has heard stays heard", () => {
+test("entries that an owner has acknowledged stay acknowledged", () => {
   const ownership = new Ownership();
   const claim = ownership.take("", () => Promise.resolve());
   claim.acknowledge(7);

@@ -35,7 +35,7 @@ const TYPES = [
   ["control", "shutdown_reply"],
 ] as const;
 
-test("a message that is not JSON is in the journal as refused, and the rest goes on", async () => {
+test("a message that is not JSON is in the journal as refused, and the session continues", async () => {
   const { session, kernel } = await startedSession();
   const request = code("1");
   const after = session.journal.last;
@@ -67,7 +67,7 @@ test("a message that is not JSON is in the journal as refused, and the rest goes
   ]);
 });
 
-test("an execution whose reply is refused fails, with the reason, and drops what waits", async () => {
+test("an execution whose reply is refused fails with the reason, and drops the waiting requests", async () => {
   const { session, kernel } = await startedSession();
   const [request, behind] = [code("1"), code("2")];
   const execution = session.execute(request, undefined);
@@ -89,7 +89,7 @@ test("an execution whose reply is refused fails, with the reason, and drops what
 });
 
 test.each(ODD)(
-  "an execution whose reply is no object fails, with the reason: %#",
+  "an execution whose reply is not an object fails with the reason: %#",
   async (content) => {
     const { session, kernel } = await startedSession();
     const request = code("1");
@@ -105,7 +105,7 @@ test.each(ODD)(
   },
 );
 
-test("whoever asked for a reply that is refused hears so at once", async () => {
+test("a caller that waits for a refused reply gets the refusal at once", async () => {
   const { session, kernel } = await startedSession();
   const asked = message("complete_request");
   const answer = session.request(asked, 60_000);
@@ -117,7 +117,7 @@ test("whoever asked for a reply that is refused hears so at once", async () => {
 });
 
 test.each(["with a parent", "without one"])(
-  "code whose question is refused, %s, is interrupted, and drops what waits, as any failure does",
+  "code whose input request is refused, %s, is interrupted, and drops the waiting requests as any failure does",
   async (how) => {
     const { session, kernel } = await startedSession();
     const [request, behind] = [code("1"), code("2")];
@@ -142,7 +142,7 @@ test.each(["with a parent", "without one"])(
   },
 );
 
-test("a question that is passed over for its size interrupts the code that asks", async () => {
+test("an input request that is too large interrupts its code", async () => {
   const { session, kernel } = await startedSession();
   const request = code("1");
   const execution = session.execute(request, undefined);
@@ -154,7 +154,7 @@ test("a question that is passed over for its size interrupts the code that asks"
 });
 
 describe("over REST", () => {
-  it("a content that is anything but an object breaks nothing that reads it", async () => {
+  it("content that is not an object causes no failure in any reader", async () => {
     const { server, kernel } = await served();
     const ran = server.ask("POST", "/sessions/s/executions", {
       code: "1",
@@ -193,7 +193,7 @@ describe("over REST", () => {
     expect(outputs.at(-1)).toMatchObject({ text: "hi" });
   });
 
-  it("a display whose maps are empty lists is shown", async () => {
+  it("a display with lists in place of maps is shown", async () => {
     const { server, kernel } = await served();
     const answer = server.ask("POST", "/sessions/s/execute", { code: "1" });
     const request = await sentTo(kernel);
@@ -212,7 +212,7 @@ describe("over REST", () => {
     });
   });
 
-  it("an error that is in the reply alone is an output, and one that is in both is there once", async () => {
+  it("an error that only the reply has is an output, and one that both have is listed once", async () => {
     const { server, kernel } = await served();
     const error = { ename: "Oops", evalue: "no", traceback: ["a line"] };
     for (const isTwice of [false, true]) {
@@ -229,7 +229,7 @@ describe("over REST", () => {
     }
   });
 
-  it("JSON that a kernel shows arrives as it was written, by every way", async () => {
+  it("JSON of a kernel arrives as it was written, over every protocol", async () => {
     const { server, kernel } = await served();
     const value = '{"big":9007199254740993,"__proto__":{"x":1},"f":1.0}';
     const bundle = `{"application/json":${value},"text/plain":"x"}`;
@@ -291,7 +291,7 @@ describe("over REST", () => {
     ["500 deep is listed as it was written", 500, 3],
     ["200,000 deep is refused by name", 200_000, 0],
   ])(
-    "code that waits with metadata %s, whichever door it comes by",
+    "code that waits with metadata %s, over every protocol",
     async (_, depth, waiting) => {
       const { server } = await served();
       const value = `${"[".repeat(depth)}${"]".repeat(depth)}`;
@@ -347,7 +347,7 @@ describe("over REST", () => {
     },
   );
 
-  it("an output that was refused is named as missing", async () => {
+  it("a refused output is listed as missing", async () => {
     const { server, kernel } = await served();
     await server.ask("POST", "/sessions/s/executions", {
       code: "1",

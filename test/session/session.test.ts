@@ -11,13 +11,13 @@ import {
 afterEach(() => void vi.useRealTimers());
 
 describe("life", () => {
-  test("a start is heard: starting, ready, and idle as the first request told", async () => {
+  test("the events of a start are: starting, ready, and idle from the first request", async () => {
     const { session } = await startedSession();
     expect(said(session)).toEqual(["starting", "ready", "idle"]);
     expect(session.status).toBe("idle");
   });
 
-  test("a kernel that does not say that it is idle stays ready until it does", async () => {
+  test("a kernel that does not report idle stays ready", async () => {
     const { session, provisioner } = newSession();
     provisioner.isReticent = true;
     await session.start();
@@ -41,7 +41,7 @@ describe("life", () => {
     expect(said(session)).toEqual(["starting", "ready", "busy", "idle"]);
   });
 
-  test("a kernel that was adopted without a command cannot be restarted, and goes on", async () => {
+  test("an adopted kernel without a command cannot be restarted, and keeps running", async () => {
     const { session, provisioner } = newSession({ argv: [] });
     const refused = {
       reason: "start_failed",
@@ -56,7 +56,7 @@ describe("life", () => {
     expect(provisioner.kernel.heard).toEqual(["a"]);
   });
 
-  test("a second start is refused, and starts nothing", async () => {
+  test("a second start is refused, and starts no kernel", async () => {
     const { session, provisioner } = await startedSession();
     await expect(session.start()).rejects.toMatchObject({
       reason: "session_running",
@@ -76,7 +76,7 @@ describe("life", () => {
     expect(session.status).toBe("idle");
   });
 
-  test("a restart is heard in order: exited, how, starting, ready, idle", async () => {
+  test("the events of a restart are in order: exited, how, starting, ready, idle", async () => {
     const { session } = await startedSession();
     const before = session.journal.last;
     await session.restart({});
@@ -119,7 +119,7 @@ describe("life", () => {
     expect(provisioner.kernels.length).toBe(1);
   });
 
-  test("a session that is disposed of while its kernel ends for a restart starts no other", async () => {
+  test("a session that is disposed of while its kernel ends for a restart starts no kernel", async () => {
     const { session, provisioner, kernel } = await startedSession();
     kernel.isStubborn = true;
     const restart = session.restart({});
@@ -130,7 +130,7 @@ describe("life", () => {
     expect(provisioner.kernels.length).toBe(1);
   });
 
-  test("a restart that was shut down on its way can be asked for again", async () => {
+  test("after a shutdown during a restart, a restart works again", async () => {
     const { session, kernel } = await startedSession();
     kernel.isStubborn = true;
     const restart = session.restart({});
@@ -141,7 +141,7 @@ describe("life", () => {
     expect(session.status).toBe("idle");
   });
 
-  test("a kernel that answers just when it is stopped is ended, and its start fails", async () => {
+  test("a kernel that answers while it is being stopped is ended, and its start fails", async () => {
     const { session, provisioner } = newSession();
     provisioner.isSlow = true;
     const start = session.start();
@@ -152,7 +152,7 @@ describe("life", () => {
     expect(session.status).toBe("exited");
   });
 
-  test("variables given with a restart hold for all starts after it", async () => {
+  test("variables of a restart apply to all later starts", async () => {
     const { session, provisioner } = await startedSession();
     const env = [{ action: "replace", name: "A", value: "1" }] as const;
     await session.restart({ env });
@@ -186,7 +186,7 @@ describe("life", () => {
     expect(said(session)).toEqual(["starting", "exited", "exited 3"]);
   });
 
-  test("what an old kernel still says is not heard", async () => {
+  test("late messages of an old kernel are ignored", async () => {
     const { session, kernel } = await startedSession();
     await session.restart({});
     const before = session.journal.last;
@@ -198,7 +198,7 @@ describe("life", () => {
     expect(session.status).toBe("idle");
   });
 
-  test("an exit that is told twice is heard once", async () => {
+  test("an exit that is reported twice is published once", async () => {
     const { session, kernel } = await startedSession();
     const before = session.journal.last;
     kernel.die(1);
@@ -206,7 +206,7 @@ describe("life", () => {
     expect(said(session, before)).toEqual(["exited", "exited 1"]);
   });
 
-  test("a kernel that was busy is busy again when its heart is", async () => {
+  test("a kernel that was busy is busy again when its heartbeat returns", async () => {
     const { session, kernel } = await startedSession();
     const before = session.journal.last;
     kernel.busy(message("complete_request"));
@@ -220,7 +220,7 @@ describe("life", () => {
     ]);
   });
 
-  test("a kernel that has run nothing yet is idle again when its heart is", async () => {
+  test("a kernel that has run no code is idle again when its heartbeat returns", async () => {
     const { session, kernel } = await startedSession();
     const before = session.journal.last;
     kernel.beat(false);
@@ -228,7 +228,7 @@ describe("life", () => {
     expect(said(session, before)).toEqual(["offline", "idle"]);
   });
 
-  test("a kernel of which nothing is known is ready again when its heart is", async () => {
+  test("a kernel without a known state is ready again when its heartbeat returns", async () => {
     const { session, provisioner } = newSession();
     provisioner.isReticent = true;
     await session.start();
@@ -250,7 +250,7 @@ describe("life", () => {
     });
   });
 
-  test("a session that was disposed of starts no more", async () => {
+  test("a session that was disposed of cannot be started", async () => {
     const { session } = newSession();
     await session.dispose();
     await expect(session.start()).rejects.toMatchObject({
@@ -265,7 +265,7 @@ describe("life", () => {
     expect(session.status).toBe("exited");
   });
 
-  test("a sample of what its kernel uses is said, and kept after the exit", async () => {
+  test("a usage sample is published, and kept after the exit", async () => {
     const { session, kernel } = await startedSession();
     const before = session.journal.last;
     const usage = {
@@ -278,7 +278,7 @@ describe("life", () => {
     expect(session.resource_usage).toEqual(usage);
   });
 
-  test("an interrupt with nothing to interrupt is answered by the status", async () => {
+  test("an interrupt without running code publishes the status", async () => {
     const { session } = await startedSession();
     const before = session.journal.last;
     await session.interrupt();
@@ -296,7 +296,7 @@ describe("while a kernel ends for a restart", () => {
     return { session, provisioner, kernel, restart };
   }
 
-  test("it is busy, whatever the old kernel says, until it is gone", async () => {
+  test("it is busy until the old kernel is gone, with any messages of the old kernel", async () => {
     const { session, provisioner, kernel, restart } = await restarting();
     kernel.run(message("complete_request"));
     kernel.beat(false);
@@ -328,7 +328,7 @@ describe("while a kernel ends for a restart", () => {
     expect(execution.state).toBe("done");
   });
 
-  test("what was queued before is dropped, and what comes after is not", async () => {
+  test("earlier queued requests are dropped, and later ones are not", async () => {
     const { session, provisioner, kernel } = await startedSession();
     kernel.isStubborn = true;
     const [running, queued, later] = [code("a"), code("b"), code("c")];
@@ -345,7 +345,7 @@ describe("while a kernel ends for a restart", () => {
     expect(provisioner.kernel.heard).toEqual(["c"]);
   });
 
-  test("a request is answered by the new kernel", async () => {
+  test("the new kernel answers a request", async () => {
     const { session, provisioner, kernel, restart } = await restarting();
     const one = message("complete_request");
     const asked = session.request(one, 10_000);
@@ -355,7 +355,7 @@ describe("while a kernel ends for a restart", () => {
     expect((await asked).content).toMatchObject({ matches: ["a"] });
   });
 
-  test("control and stdin still belong to the old one", async () => {
+  test("control and stdin still go to the old one", async () => {
     const { session, provisioner, kernel, restart } = await restarting();
     session.send(message("debug_request", "control"));
     session.send({ ...message("input_reply"), channel: "stdin" });
@@ -367,7 +367,7 @@ describe("while a kernel ends for a restart", () => {
     expect(provisioner.kernel.heard).toEqual([]);
   });
 
-  test("an interrupt leaves what waits for the new kernel alone", async () => {
+  test("an interrupt does not affect requests that wait for the new kernel", async () => {
     const { session, provisioner, kernel, restart } = await restarting();
     session.send(code("a"));
     await session.interrupt();
@@ -376,7 +376,7 @@ describe("while a kernel ends for a restart", () => {
     expect(provisioner.kernel.heard).toEqual(["a"]);
   });
 
-  test("what waits can be cancelled, and has its deadline", async () => {
+  test("waiting requests can be cancelled, and have their deadlines", async () => {
     vi.useFakeTimers();
     const { session, provisioner, kernel, restart } = await restarting();
     const cancelled = session.execute(code("a"), undefined);
@@ -403,7 +403,7 @@ describe("while a kernel ends for a restart", () => {
     expect(session.status).toBe("idle");
   });
 
-  test("a kill ends the old kernel, and the new one runs what waited", async () => {
+  test("a kill ends the old kernel, and the new one runs the waiting requests", async () => {
     const { session, provisioner, restart } = await restarting();
     session.send(code("a"));
     await session.kill();
@@ -412,7 +412,7 @@ describe("while a kernel ends for a restart", () => {
   });
 
   test.each(["shutDown", "dispose"] as const)(
-    "%s: what waits is aborted for it, and nothing is started",
+    "%s: the waiting requests are aborted, and no kernel is started",
     async (end) => {
       const { session, provisioner, kernel, restart } = await restarting();
       const execution = session.execute(code("a"), undefined);
@@ -430,7 +430,7 @@ describe("while a kernel ends for a restart", () => {
     },
   );
 
-  test("a client's own shutdown_request is one as well, unless it says restart", async () => {
+  test("a client's own shutdown_request counts too, unless it has restart", async () => {
     const asking = (restart: boolean) =>
       request(
         "shutdown_request",
@@ -452,7 +452,7 @@ describe("while a kernel ends for a restart", () => {
     expect(execution.reason).toBe("shutdown");
   });
 
-  test("where the new kernel does not start, what waits is aborted with the reason", async () => {
+  test("if the new kernel does not start, waiting requests are aborted with the reason", async () => {
     const { session, provisioner, kernel, restart } = await restarting();
     const before = session.journal.last;
     const one = code("a");
@@ -487,7 +487,7 @@ describe("while a kernel ends for a restart", () => {
     expect(provisioner.kernel.heard).toEqual([]);
   });
 
-  test("where the old kernel cannot be ended, what waits is aborted, and it goes on", async () => {
+  test("if the old kernel cannot be ended, waiting requests are aborted, and it continues", async () => {
     const { session, kernel } = await startedSession();
     kernel.isImmortal = true;
     const restart = session.restart({});
@@ -502,7 +502,7 @@ describe("while a kernel ends for a restart", () => {
     kernel.isImmortal = false;
   });
 
-  test("a start that is under way is given up, and what waited for it goes to the next", async () => {
+  test("a start under way is aborted, and the next kernel gets the waiting requests", async () => {
     const { session, provisioner } = newSession();
     provisioner.isSlow = true;
     const start = session.start();
@@ -518,7 +518,7 @@ describe("while a kernel ends for a restart", () => {
   });
 });
 
-test("what was meant for a kernel that did not start is not for the next one", async () => {
+test("messages for a kernel that did not start do not go to the next one", async () => {
   const { session, provisioner } = newSession();
   provisioner.isSlow = true;
   const start = session.start();
@@ -553,8 +553,8 @@ test("a kernel that is shut down is busy until it is gone", async () => {
   ]);
 });
 
-describe("those who are attached when a session ends", () => {
-  test("hear all of it, and then its end", async () => {
+describe("clients that are attached when a session ends", () => {
+  test("receive all messages, and then its end", async () => {
     const { session } = await startedSession();
     const heard: number[] = [];
     const reader = (async () => {
@@ -572,7 +572,7 @@ describe("those who are attached when a session ends", () => {
     expect(said(session).slice(-2)).toEqual(["exited", "exited 0"]);
   });
 
-  test("hold it up for two seconds at most", async () => {
+  test("delay it by at most two seconds", async () => {
     vi.useFakeTimers();
     const { session } = await startedSession();
     const slow = session.journal.follow(0, new AbortController().signal);
@@ -587,7 +587,7 @@ describe("those who are attached when a session ends", () => {
     await slow.return();
   });
 
-  test("hear what becomes of what still waits", async () => {
+  test("receive the answers to the waiting requests", async () => {
     const { session } = newSession();
     const execution = session.execute(code("a"), undefined);
     await session.dispose();
@@ -599,7 +599,7 @@ describe("those who are attached when a session ends", () => {
 });
 
 describe("messages", () => {
-  test("what is sent before the start waits, and goes out in order", async () => {
+  test("messages sent before the start wait, and are sent in order", async () => {
     const { session, provisioner } = newSession();
     for (const one of [message("complete_request"), message("comm_msg")]) {
       session.send(one);
@@ -630,14 +630,14 @@ describe("messages", () => {
     expect(provisioner.kernel.heard).toEqual(["debug_request"]);
   });
 
-  test("a message that repeats itself is sent once", async () => {
+  test("a repeated message is sent once", async () => {
     const { session, kernel } = await startedSession();
     const one = message("comm_msg");
     expect([session.send(one), session.send(one)]).toEqual([true, false]);
     expect(kernel.heard).toEqual(["comm_msg"]);
   });
 
-  test("a message that was refused may be sent again", async () => {
+  test("a refused message may be sent again", async () => {
     const { session, kernel } = await startedSession();
     const one = code("a");
     kernel.isDeaf = true;
@@ -664,7 +664,7 @@ describe("messages", () => {
     await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
   });
 
-  test("a request that asks for input has not been replied to", async () => {
+  test("a request with an input request has no reply yet", async () => {
     const { session, kernel } = await startedSession();
     const one = code("input()");
     const asked = session.request(one, 1000);
@@ -674,7 +674,7 @@ describe("messages", () => {
     expect((await asked).msg_type).toBe("execute_reply");
   });
 
-  test("a request nobody answers fails in time", async () => {
+  test("a request without an answer fails at the timeout", async () => {
     vi.useFakeTimers();
     const { session } = await startedSession();
     const asked = session.request(message("complete_request"), 1000);
@@ -685,7 +685,7 @@ describe("messages", () => {
 });
 
 describe("the queue", () => {
-  test("the next request goes out when the first is over", async () => {
+  test("the next request is sent when the first is over", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -695,7 +695,7 @@ describe("the queue", () => {
     expect(kernel.heard).toEqual(["a", "b"]);
   });
 
-  test("an idle that comes before the reply does not advance it alone", async () => {
+  test("an idle that arrives before the reply does not advance it alone", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -707,7 +707,7 @@ describe("the queue", () => {
     expect(kernel.heard).toEqual(["a", "b"]);
   });
 
-  test("another's idle does not advance it", async () => {
+  test("the idle of another request does not advance it", async () => {
     const { session, kernel } = await startedSession();
     const other = message("complete_request");
     for (const one of [code("a"), code("b"), other]) session.send(one);
@@ -718,7 +718,7 @@ describe("the queue", () => {
   });
 
   test.each(["idle", "reply"] as const)(
-    "a kernel that says nothing but %s holds nobody up for long",
+    "a kernel that sends only %s does not block the queue for long",
     async (sign) => {
       vi.useFakeTimers();
       const { session, kernel } = await startedSession();
@@ -732,7 +732,7 @@ describe("the queue", () => {
     },
   );
 
-  test("an interrupt drops what waits, which is answered as aborted", async () => {
+  test("an interrupt drops the waiting requests, which are answered as aborted", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -751,7 +751,7 @@ describe("the queue", () => {
   });
 
   test.each(["interrupt_request", "shutdown_request"])(
-    "an %s of a client drops what waits",
+    "an %s of a client drops the waiting requests",
     async (msg_type) => {
       const { session, kernel } = await startedSession();
       for (const one of [code("a"), code("b")]) session.send(one);
@@ -761,7 +761,7 @@ describe("the queue", () => {
     },
   );
 
-  test("a kernel that dies leaves nothing unanswered", async () => {
+  test("a kernel that dies leaves no request unanswered", async () => {
     const { session, kernel } = await startedSession();
     for (const one of [code("a"), code("b")]) session.send(one);
     const before = session.journal.last;
@@ -779,7 +779,7 @@ describe("the queue", () => {
     expect(session.queue.active).toBeUndefined();
   });
 
-  test("what was answered before the kernel died is not answered again", async () => {
+  test("requests that were answered before the kernel died are not answered again", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     session.send(a);
@@ -794,7 +794,7 @@ describe("the queue", () => {
     ]);
   });
 
-  test("requests that cannot go out when their turn comes are answered", async () => {
+  test("requests that cannot be sent when their turn comes are answered", async () => {
     const { session, kernel } = await startedSession();
     const [a, b, c] = [code("a"), code("b"), code("c")];
     for (const one of [a, b, c]) session.send(one);

@@ -18,7 +18,7 @@ const library = findLibrary();
 const HOUR_S = 3600;
 
 test(
-  "a clock that jumps by hours ends nothing, loses nothing and cuts off nobody",
+  "a clock that jumps by hours ends nothing, loses nothing and disconnects no client",
   needs(library !== undefined, "libfaketime (Debian: faketime)"),
   async () => {
     await using room = new Room();

@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 test(
-  "each client hears what the kernel said, number for number, and each request reaches the kernel once",
+  "each client receives every numbered message of the kernel, and each request reaches the kernel once",
   { timeout: (ROUNDS + 1) * ROUND_MS },
   async () => {
     const record = join(temporaryFolder(), "record");

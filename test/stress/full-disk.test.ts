@@ -27,7 +27,7 @@ const MOUNT = `mount -t tmpfs -o size=${SIZE_MIB}m,mode=0700 none "$TMPDIR" && e
 const through = ["unshare", "--mount", "sh", "-c", MOUNT, "sh"];
 
 test(
-  "a full disk costs the oldest, loudly, and nothing else; with room again it is used again",
+  "a full disk loses only the oldest entries, with a warning; when there is room, it is used again",
   { ...needs(mayMount(), "root, to mount a small disk"), timeout: 120_000 },
   async () => {
     await using room = new Room();

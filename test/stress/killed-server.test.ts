@@ -8,7 +8,7 @@ import { ServerProcess } from "./server-process.ts";
 
 useCommand();
 
-test("what a killed server wrote down is removed by the next one, and nothing of one that lives", async () => {
+test("the next server removes the files of a killed server, and no files of a running one", async () => {
   await using room = new Room();
   const [living, dying] = await Promise.all(
     ["living", "dying"].map(async (name) => {

@@ -34,7 +34,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-test("a reader that is killed over and over misses nothing", async () => {
+test("a reader that is killed again and again loses no message", async () => {
   const { session_id, journal } = await witness();
   const reader = new ReaderProcess(session_id);
   await flood(session_id, "flood 3000 1000");
@@ -52,7 +52,7 @@ test("a reader that is killed over and over misses nothing", async () => {
   reader.expectAll(3000);
 });
 
-test("a reader that is stopped for a while is cut off, comes back and misses nothing", async () => {
+test("a reader that is stopped for a while is disconnected, reconnects and loses no message", async () => {
   const { session_id, journal } = await witness();
   const reader = new ReaderProcess(session_id);
   await reader.start();
@@ -93,7 +93,7 @@ test.each([
 );
 
 test(
-  "a hundred readers do not keep us from hearing all that a kernel says",
+  "a hundred readers do not prevent the server from reading all messages of a kernel",
   { ...needsIpykernel, timeout: 120_000 },
   async () => {
     const lines = 15_000;
@@ -110,7 +110,7 @@ for n in range(${lines}): publish({"text/plain": str(n)})`;
   },
 );
 
-test("subscriptions of one socket that wait for it together are no leak to Node", async () => {
+test("many subscriptions that wait on one socket cause no leak warning", async () => {
   const warn = vi.spyOn(process, "emitWarning");
   onTestFinished(() => warn.mockRestore());
   const { session_id, journal } = await witness();

@@ -17,7 +17,7 @@ useCommand();
 const STOP_MS = Number(process.env["STOP_S"] ?? 3) * 1000;
 
 test(
-  "a server that is stopped for a while goes on where it was, with the owner of the channel still there",
+  "a server that is stopped for a while continues, and the owner of the channel stays connected",
   { timeout: STOP_MS + 60_000 },
   async () => {
     await using room = new Room();

@@ -73,7 +73,7 @@ function lastReason(session: Session): string | null | undefined {
   return events.findLast((event) => event.kind === "status")?.reason;
 }
 
-test("a kernel that is not used for the whole time is shut down, and clients hear why", async () => {
+test("a kernel that is not used for the whole time is shut down, and clients get the reason", async () => {
   const { session, culling } = await watched();
   await pass(9.9);
   expect(session.status).toBe("idle");
@@ -83,20 +83,20 @@ test("a kernel that is not used for the whole time is shut down, and clients hea
   culling[Symbol.dispose]();
 });
 
-test("without a policy it lives on", async () => {
+test("without a policy it stays", async () => {
   const { session } = await watched({});
   await pass(1_000_000);
   expect(session.status).toBe("idle");
 });
 
-test("and nothing wakes up in vain", async () => {
+test("and no timer is set", async () => {
   await watched({});
   expect(vi.getTimerCount()).toBe(0);
   await watched({ cull_idle_timeout: 86_400 });
   expect(vi.getTimerCount()).toBe(1);
 });
 
-test("what runs is not culled, and the time begins when it ends", async () => {
+test("a busy kernel is not culled, and the time begins when the code ends", async () => {
   const { session, kernel } = await watched();
   session.execute(code("long"), undefined);
   const [request] = kernel.sent;
@@ -112,7 +112,7 @@ test("what runs is not culled, and the time begins when it ends", async () => {
   expect(session.status).toBe("exited");
 });
 
-test("what runs in a subshell, beside an idle main shell, is not culled", async () => {
+test("a kernel with code in a subshell, beside an idle main shell, is not culled", async () => {
   const { session } = await watched();
   const request = code("long");
   const header = { ...request.header, subshell_id: "one" };
@@ -121,7 +121,7 @@ test("what runs in a subshell, beside an idle main shell, is not culled", async 
   expect(session.status).toBe("idle");
 });
 
-test("busy kernels are culled where the policy says so", async () => {
+test("busy kernels are culled if the policy says so", async () => {
   const { session, kernel } = await watched({ ...TEN, cull_busy: true });
   session.execute(code("long"), undefined);
   const [request] = kernel.sent;
@@ -131,7 +131,7 @@ test("busy kernels are culled where the policy says so", async () => {
   expect(session.status).toBe("exited");
 });
 
-test("a kernel that somebody listens to is not culled; the time begins when the last one leaves", async () => {
+test("a kernel with a reader is not culled; the time begins when the last one leaves", async () => {
   const { session } = await watched();
   const left = new AbortController();
   const reading = (async () => {
@@ -148,7 +148,7 @@ test("a kernel that somebody listens to is not culled; the time begins when the 
   expect(session.status).toBe("exited");
 });
 
-test("likewise with the owner of its channels", async () => {
+test("the same holds for the owner of its channels", async () => {
   const { session } = await watched();
   const claim = session.ownership.take("", () => Promise.resolve());
   await pass(55);
@@ -159,14 +159,14 @@ test("likewise with the owner of its channels", async () => {
   expect(session.status).toBe("exited");
 });
 
-test("connected kernels are culled where the policy says so", async () => {
+test("connected kernels are culled if the policy says so", async () => {
   const { session } = await watched({ ...TEN, cull_connected: true });
   session.ownership.take("", () => Promise.resolve());
   await pass(10.1);
   expect(session.status).toBe("exited");
 });
 
-test("looking whether a kernel is there does not keep it", async () => {
+test("requests that check a kernel do not count as use", async () => {
   const { session, kernel } = await watched();
   for (let i = 0; i < 3; i += 1) {
     await pass(3);
@@ -179,7 +179,7 @@ test("looking whether a kernel is there does not keep it", async () => {
   expect(session.status).toBe("exited");
 });
 
-test("a policy that is shortened counts from the last use", async () => {
+test("a shorter timeout counts from the last use", async () => {
   const { session } = await watched({ cull_idle_timeout: 3600 });
   await pass(60);
   session.policy = changed(session.policy, TEN);
@@ -187,7 +187,7 @@ test("a policy that is shortened counts from the last use", async () => {
   expect(session.status).toBe("exited");
 });
 
-test("a policy that is taken back culls nothing", async () => {
+test("a removed policy culls nothing", async () => {
   const { session } = await watched();
   await pass(9);
   session.policy = changed(session.policy, { cull_idle_timeout: 0 });
@@ -195,7 +195,7 @@ test("a policy that is taken back culls nothing", async () => {
   expect(session.status).toBe("idle");
 });
 
-test("a kernel that was adopted is not culled", async () => {
+test("an adopted kernel is not culled", async () => {
   const { session } = await watched(TEN, async (one, provisioner) =>
     one.adopt(await provisioner.reserve()),
   );
@@ -203,7 +203,7 @@ test("a kernel that was adopted is not culled", async () => {
   expect(session.status).toBe("idle");
 });
 
-test("it is not started again where its policy starts what dies again", async () => {
+test("a culled kernel is not started again, also with autorestart", async () => {
   const { session, provisioner } = await watched({
     ...TEN,
     autorestart: { limit: 5, window_s: 60 },
@@ -215,8 +215,8 @@ test("it is not started again where its policy starts what dies again", async ()
   expect(session.status).toBe("idle");
 });
 
-describe("code that comes as its kernel is culled", () => {
-  test("a moment before, is run", async () => {
+describe("code that arrives while its kernel is culled", () => {
+  test("a moment before the cull, runs", async () => {
     const { session } = await watched();
     await pass(9.99);
     const execution = session.execute(code("just"), undefined);
@@ -225,7 +225,7 @@ describe("code that comes as its kernel is culled", () => {
     expect(session.status).toBe("idle");
   });
 
-  test("a moment after, is answered as lost, and not left waiting", async () => {
+  test("a moment after the cull, is answered as lost", async () => {
     const { session, kernel } = await watched();
     kernel.isStubborn = true;
     await pass(10.1);
@@ -237,7 +237,7 @@ describe("code that comes as its kernel is culled", () => {
     expect(lastReason(session)).toBe("culled after 10 s idle");
   });
 
-  test("and a restart that comes then brings a kernel", async () => {
+  test("and a restart at that time starts a kernel", async () => {
     const { session, kernel, provisioner } = await watched();
     kernel.isStubborn = true;
     await pass(10.1);
@@ -249,7 +249,7 @@ describe("code that comes as its kernel is culled", () => {
   });
 });
 
-test("a kernel that cannot be ended is tried again after the whole time", async () => {
+test("if a kernel cannot be ended, the next attempt follows after the whole time", async () => {
   const { session, kernel } = await watched();
   kernel.isImmortal = true;
   await pass(10.1);
@@ -259,7 +259,7 @@ test("a kernel that cannot be ended is tried again after the whole time", async 
   expect(session.status).toBe("exited");
 });
 
-test("a process that slept culls nothing for the time in which nobody could use it", async () => {
+test("a process that slept does not cull for the time in which clients could not use kernels", async () => {
   const { session } = await watched();
   await pass(5);
   // The clock goes on while timers do not fire, as when a process is stopped.

@@ -49,7 +49,7 @@ test("a session whose kernel is being started again cannot be deleted", async ()
   expect(session.status).toBe("idle");
 });
 
-test("a session that is deleted once its budget is used up starts nothing", async () => {
+test("a session that is deleted after its restart limit was reached starts no kernel", async () => {
   const { supervisor, provisioner, session, kernel } = await supervised({
     autorestart: { limit: 1, window_s: 60 },
   });
@@ -71,7 +71,7 @@ test("kernels that die while the server ends are not started again", async () =>
   expect(provisioner.kernels).toHaveLength(1);
 });
 
-test("a kernel that is not used is culled, and its session can be deleted then", async () => {
+test("a kernel without use is culled, and its session can then be deleted", async () => {
   vi.useFakeTimers({ toFake: ["performance", "setTimeout", "clearTimeout"] });
   try {
     const { supervisor, session } = await supervised({ cull_idle_timeout: 10 });
@@ -88,7 +88,7 @@ test("a kernel that is not used is culled, and its session can be deleted then",
   }
 });
 
-test("of many sessions each is culled at its own time, by one timer", async () => {
+test("with many sessions, each is culled at its own time, with one timer", async () => {
   vi.useFakeTimers({ toFake: ["performance", "setTimeout", "clearTimeout"] });
   try {
     const { supervisor, session } = await supervised({ cull_idle_timeout: 30 });

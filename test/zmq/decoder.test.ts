@@ -19,7 +19,7 @@ function put(decoder: Decoder, region: Uint8Array, bytes: Uint8Array): number {
   return size;
 }
 
-test("a large frame that is begun after a region was given out keeps all its bytes", () => {
+test("a large frame that begins after a region was returned keeps all its bytes", () => {
   const decoder = new Decoder();
   const small = Buffer.from("small");
   const large = Buffer.alloc(2 * LARGE).map((_, at) => at % 251);
@@ -57,7 +57,7 @@ test("a large frame that is begun after a region was given out keeps all its byt
   expect(heard[11]?.equals(large)).toBe(true);
 });
 
-test("frames that are kept stay as they are, whatever is read after them", () => {
+test("kept frames stay unchanged by later reads", () => {
   const decoder = new Decoder();
   const bodies = ["a", "b".repeat(LARGE + 1), "c", "d".repeat(LARGE)];
   const kept: (readonly [string, Uint8Array])[] = [];

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { Dealer } from "zeromq";
 import { bindRouter } from "../../src/zmq/zmtp/router.ts";
 
-test("each is answered where it asked", async () => {
+test("each peer gets its own answer", async () => {
   using router = await bindRouter((frames, sender) => {
     sender.answer([
       Buffer.from("to"),
@@ -25,7 +25,7 @@ test("each is answered where it asked", async () => {
   }
 });
 
-test("a peer that says too much is cut off, and others are heard", async () => {
+test("a peer that sends too much is disconnected, and others are received", async () => {
   const heard: number[] = [];
   using router = await bindRouter((frames) => heard.push(frames.length));
   const chatty = new Dealer({ linger: 0, reconnectInterval: 60_000 });
@@ -43,7 +43,7 @@ test("a peer that says too much is cut off, and others are heard", async () => {
   other.close();
 });
 
-test("the seventeenth peer at a time is let in, and the first makes room", async () => {
+test("the seventeenth connection replaces the first", async () => {
   using router = await bindRouter(() => {});
   const sockets = [];
   for (let nth = 0; nth < 17; nth += 1) {
@@ -57,7 +57,7 @@ test("the seventeenth peer at a time is let in, and the first makes room", async
   for (const socket of others) socket.destroy();
 });
 
-test("a peer that is dismissed is heard no more", async () => {
+test("messages of a disconnected peer are not received", async () => {
   const heard: string[] = [];
   using router = await bindRouter(([frame], sender) => {
     heard.push(String(frame));

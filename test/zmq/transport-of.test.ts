@@ -22,13 +22,13 @@ const never: KernelTransport = {
 };
 
 describe("transportOf", () => {
-  it("gives the driver that is named", () => {
+  it("returns the named driver", () => {
     expect(transportOf("zmtp")).toBe(zmtp);
     expect(transportOf("libzmq")).toBe(libzmq);
     expect(transportOf().name).toBe("auto");
   });
 
-  it("leaves libzmq alone when ours will do", async () => {
+  it("does not use libzmq if the own driver works", async () => {
     const router = new Router();
     const endpoint = await bound(router);
     using link = new Listener(either(zmtp, never), {
@@ -63,7 +63,7 @@ describe("transportOf", () => {
     await link.is("connected");
   });
 
-  it("moves a link to a peer of ZMTP 2 to libzmq, with all that waited, once", async () => {
+  it("moves a link to a peer of ZMTP 2 to libzmq, with all waiting messages, once", async () => {
     const heard: Promise<Buffer>[] = [];
     const endpoint = await plainPeer((socket) => {
       heard.push(asZmtp2Router(socket));
@@ -80,7 +80,7 @@ describe("transportOf", () => {
     expect(link.states).toEqual(["connected"]);
   });
 
-  it("drops what waits when the link is closed before the peer is known", () => {
+  it("drops the waiting messages if the link is closed before the peer is known", () => {
     using link = new Listener(transportOf(), {
       type: "dealer",
       endpoint: NOWHERE,
@@ -96,7 +96,7 @@ describe("transportOf", () => {
   });
 });
 
-describe("a kernel that wants CURVE, asked without keys", () => {
+describe("a kernel that requires CURVE, without keys", () => {
   it.each([zmtp, libzmq])("closes the link of $name", async (driver) => {
     const curve = curveKeyPair();
     const router = new Router({
@@ -112,7 +112,7 @@ describe("a kernel that wants CURVE, asked without keys", () => {
 });
 
 describe("zmtp", () => {
-  it("refuses curve keys rather than go without them", () => {
+  it("refuses curve keys, because it cannot encrypt", () => {
     const curve = { publicKey: "", secretKey: "" };
     expect(
       () => new Listener(zmtp, { type: "dealer", endpoint: NOWHERE, curve }),
@@ -121,7 +121,7 @@ describe("zmtp", () => {
 });
 
 describe("libzmq", () => {
-  it("says what to install when its package cannot be loaded", async () => {
+  it("says what to install if its package cannot be loaded", async () => {
     const cause = new Error("Cannot find package 'zeromq'");
     const without = libzmqFrom(() => Promise.reject(cause));
     using link = new Listener(without, { type: "dealer", endpoint: NOWHERE });
@@ -134,7 +134,7 @@ describe("libzmq", () => {
     );
   });
 
-  it("closes with a reason when the curve keys are none", async () => {
+  it("closes with a reason if the curve keys are not valid", async () => {
     const curve = { publicKey: "too short", secretKey: "too short" };
     using link = new Listener(libzmq, {
       type: "dealer",

@@ -88,7 +88,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(heard.findIndex(([, number], i) => Number(number) !== i)).toBe(-1);
   });
 
-  it("hands over what it read together in one batch", async () => {
+  it("delivers messages of one read in one batch", async () => {
     const publisher = new XPublisher({ sendHighWaterMark: 0 });
     using link = new Listener(driver, {
       type: "sub",
@@ -106,7 +106,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     ["of one byte", Buffer.from([1])],
     ["that is no text", Buffer.from([1, 0, 0xff, 0xfe, 0])],
     ["of 255 bytes", Buffer.alloc(255, 0xc3)],
-  ])("bears an identity %s", async (_, identity) => {
+  ])("accepts an identity %s", async (_, identity) => {
     const router = new Router();
     using link = dealer(await bound(router, freeEndpoint(kind)), identity);
     link.send("hello");
@@ -117,7 +117,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(await link.heard(1)).toEqual([[Buffer.from("welcome")]]);
   });
 
-  it("talks to a REP, as a heartbeat does", async () => {
+  it("works with a REP socket, as a heartbeat does", async () => {
     const reply = new Reply();
     using link = dealer(await bound(reply, freeEndpoint(kind)));
     link.send("", "beat");
@@ -126,7 +126,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(await link.heard(1)).toEqual([[Buffer.of(), Buffer.from("beat")]]);
   });
 
-  it("hears every topic of a PUB", async () => {
+  it("receives every topic of a PUB", async () => {
     const publisher = new Publisher();
     using link = new Listener(driver, {
       type: "sub",
@@ -144,7 +144,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(link.messages.map(String)).toContain(",a");
   });
 
-  it("waits for a peer that is not there yet, with what was sent before", async () => {
+  it("waits for a peer that does not listen yet, and then sends the earlier messages", async () => {
     const endpoint = await unboundEndpoint(kind);
     using link = dealer(endpoint);
     for (let i = 0; i < 100; i++) link.send(`${i}`);
@@ -158,7 +158,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(link.states).toEqual(["connected"]);
   });
 
-  it("finds a peer that went away and came back", async () => {
+  it("reconnects to a peer that was away", async () => {
     const first = new Router();
     const endpoint = await bound(first, freeEndpoint(kind));
     using link = dealer(endpoint);
@@ -176,7 +176,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(link.states).toEqual(["connected", "connecting", "connected"]);
   });
 
-  it("subscribes again at a peer that came back", async () => {
+  it("subscribes again at a peer that was away", async () => {
     const first = new XPublisher();
     const endpoint = await bound(first, freeEndpoint(kind));
     using link = new Listener(driver, { type: "sub", endpoint });
@@ -189,7 +189,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(await link.heard(1)).toEqual([[Buffer.from("here again")]]);
   });
 
-  it("refuses what a peer that does not read leaves no room for", async () => {
+  it("refuses messages beyond the limit for a peer that does not read", async () => {
     const router = new Router({ receiveHighWaterMark: 1 });
     using link = dealer(await bound(router, freeEndpoint(kind)));
     const large = Buffer.alloc(WAITING_LIMIT / 16);
@@ -206,7 +206,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(link.link.waiting).toBe(0);
   });
 
-  it("says closed once, and nothing after it", async () => {
+  it("reports closed once, and nothing after it", async () => {
     const router = new Router();
     using link = dealer(
       await bound(router, freeEndpoint(kind)),
@@ -234,7 +234,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(link.states).toEqual(["connected", "closed"]);
   });
 
-  it("hands over nothing more when it is closed from within a batch", async () => {
+  it("delivers nothing more if it is closed within a batch", async () => {
     const publisher = new XPublisher({ sendHighWaterMark: 0 });
     using link = new Listener(driver, {
       type: "sub",
@@ -251,7 +251,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(batches).toBe(1);
   });
 
-  it("hears no more while our side is behind, and all of it once it is not", async () => {
+  it("receives nothing while the receiver is not ready, and everything afterwards", async () => {
     const count = 200;
     const publisher = new XPublisher({ sendHighWaterMark: 0 });
     let catchUp = () => {};
@@ -273,14 +273,14 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     ).toBe(true);
   });
 
-  it("may be closed before it is connected", async () => {
+  it("can be closed before it is connected", async () => {
     using link = dealer(await unboundEndpoint(kind));
     link.send("dropped");
     link.link.close();
     expect(link.states).toEqual(["closed"]);
   });
 
-  it("takes an empty frame as a message, and refuses none at all", async () => {
+  it("accepts an empty frame as a message, and refuses a message without frames", async () => {
     const router = new Router();
     using link = dealer(await bound(router, freeEndpoint(kind)));
     expect(() => link.send()).toThrow(RangeError);
@@ -313,7 +313,7 @@ describe.each(DRIVERS)("$name", (driver) => {
     expect(() => connected(driver, { endpoint })).toThrow(RangeError);
   });
 
-  it("refuses an identity that a ROUTER would", () => {
+  it("refuses an identity that a ROUTER refuses", () => {
     const endpoint = "tcp://127.0.0.1:1";
     for (const bytes of [[], [0, 1], new Array<number>(256).fill(1)]) {
       const identity = Uint8Array.from(bytes);
@@ -323,7 +323,7 @@ describe.each(DRIVERS)("$name", (driver) => {
     }
   });
 
-  it("does not send by a sub", () => {
+  it("cannot send on a sub", () => {
     using link = new Listener(driver, {
       type: "sub",
       endpoint: "tcp://127.0.0.1:1",
@@ -331,7 +331,7 @@ describe.each(DRIVERS)("$name", (driver) => {
     expect(() => link.send("hello")).toThrow(TypeError);
   });
 
-  it("leaves nothing that would keep the process", async () => {
+  it("does not keep the process alive", async () => {
     const child = fork(new URL("closing.ts", import.meta.url), [driver.name], {
       execArgv: ["--import", "tsx"],
       signal: AbortSignal.timeout(20_000),

@@ -44,7 +44,7 @@ const READY_SUB = Buffer.from(
 );
 
 describe("a connection", () => {
-  it("introduces a dealer by these bytes", async () => {
+  it("sends these bytes first as a dealer", async () => {
     const { endpoint, socket } = await acceptor();
     using link = new Listener(zmtp, {
       type: "dealer",
@@ -62,7 +62,7 @@ describe("a connection", () => {
     expect(await received(peer, expected.length)).toEqual(expected);
   });
 
-  it("introduces a sub by these bytes, and subscribes by a message", async () => {
+  it("sends these bytes first as a sub, and subscribes with a message", async () => {
     const { endpoint, socket } = await acceptor();
     using link = new Listener(zmtp, { type: "sub", endpoint });
     const peer = await socket;
@@ -76,7 +76,7 @@ describe("a connection", () => {
     await link.is("connected");
   });
 
-  it("survives byte-by-byte delivery, both ways", async () => {
+  it("works with byte-by-byte delivery, both ways", async () => {
     const router = new Router();
     const endpoint = await byteByByte(await bound(router));
     using link = new Listener(zmtp, { type: "dealer", endpoint });
@@ -86,7 +86,7 @@ describe("a connection", () => {
     expect(await link.heard(1)).toEqual([sent]);
   });
 
-  it("lets others have a turn, however much it is sent at once", async () => {
+  it("yields to other work, with any amount of received data", async () => {
     const { endpoint, socket } = await acceptor();
     const [count, size] = [400, 20_000];
     let [heard, inTurn, most] = [0, 0, 0];
@@ -129,7 +129,7 @@ describe("a connection", () => {
     link.link.close();
   });
 
-  it("is kept by a libzmq that wants its pings answered", async () => {
+  it("answers the pings that a libzmq peer requires", async () => {
     const router = new Router({ heartbeatInterval: 20, heartbeatTimeout: 200 });
     const { endpoint, pings } = await pingCounter(await bound(router), 30);
     using link = new Listener(zmtp, { type: "dealer", endpoint });
@@ -141,7 +141,7 @@ describe("a connection", () => {
     expect(link.states).toEqual(["connected"]);
   });
 
-  it("answers few of many pings, and hears what comes between and behind them", async () => {
+  it("answers few of many pings, and receives the messages between and after them", async () => {
     const { peer, link } = await introduced();
     const pings = Buffer.concat(
       Array.from({ length: 100_000 }, () => command("PING", "\x00\x0a")),
@@ -156,7 +156,7 @@ describe("a connection", () => {
     expect(answered).toBeLessThan(100_000);
   });
 
-  it("keeps little for a peer that pings and never reads", async () => {
+  it("keeps few bytes for a peer that pings and never reads", async () => {
     const peer = new Unread();
     const connection = new ZmtpConnection(
       { type: "router", accepted: { socket: peer, limit: 1_000_000 } },
@@ -174,7 +174,7 @@ describe("a connection", () => {
     connection.destroy();
   });
 
-  it("does not talk to itself where TCP connects a free port to itself", async () => {
+  it("does not connect to itself if TCP connects a free port to itself", async () => {
     const port = Number((await unboundEndpoint("tcp")).split(":").at(-1));
     const host = "127.0.0.1";
     const socket = connect({ host, port, localPort: port, localAddress: host });
@@ -218,7 +218,7 @@ describe("a connection", () => {
       0,
     ],
   ])(
-    "passes over a message %s, says so, and goes on",
+    "skips a message %s, reports it, and continues",
     async (_, write, size) => {
       const tooLarge: number[] = [];
       const { peer, link } = await introduced({
@@ -235,7 +235,7 @@ describe("a connection", () => {
     },
   );
 
-  it("hears a message whose frames came with a ping between them", async () => {
+  it("receives a message whose frames have a ping between them", async () => {
     const { peer, link } = await introduced();
     peer.write(
       Buffer.concat([
@@ -248,7 +248,7 @@ describe("a connection", () => {
     link.link.close();
   });
 
-  it("is lost, and made again, when the peer half-closes it", async () => {
+  it("is lost, and made again, if the peer half-closes it", async () => {
     const endpoint = await plainPeer((socket, nth) => {
       socket.write(Buffer.concat([GREETING, READY_ROUTER]));
       if (nth === 1) socket.end();
@@ -258,7 +258,7 @@ describe("a connection", () => {
     expect(link.states).toEqual(["connected", "connecting", "connected"]);
   });
 
-  it("is made again when the peer leaves in the middle of its greeting", async () => {
+  it("is made again if the peer leaves during its greeting", async () => {
     const endpoint = await plainPeer((socket, nth) => {
       if (nth < 3) socket.end(GREETING.subarray(0, 20));
       else socket.write(Buffer.concat([GREETING, READY_ROUTER]));
@@ -278,7 +278,7 @@ describe("a connection", () => {
     expect(String(await link.heard(1))).toBe("c");
   });
 
-  it("leaves what it had not written to the next one, in order and once", async () => {
+  it("leaves unwritten messages to the next one, in order and once", async () => {
     const count = 3_000;
     const endpoint = await unboundEndpoint("tcp");
     const { socket, close } = await acceptor(endpoint);
@@ -303,7 +303,7 @@ describe("a connection", () => {
   });
 });
 
-describe("a peer that cannot be talked to closes the link and says why", () => {
+describe("a peer that does not follow the protocol closes the link with a reason", () => {
   const afterIntroduction = (bytes: Buffer): Buffer =>
     Buffer.concat([GREETING, READY_ROUTER, bytes]);
   const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -381,7 +381,7 @@ describe("a peer that cannot be talked to closes the link and says why", () => {
     expect(error?.message).toContain(endpoint);
   });
 
-  it("a socket of another kind", async () => {
+  it("a socket of another type", async () => {
     const publisher = new Publisher();
     using link = new Listener(zmtp, {
       type: "dealer",
@@ -390,7 +390,7 @@ describe("a peer that cannot be talked to closes the link and says why", () => {
     expect(await link.is("closed")).toMatchObject({ why: "socket_type" });
   });
 
-  it("after handing over what came whole before the damage", async () => {
+  it("after it has delivered the messages before the damage", async () => {
     const { peer, link } = await introduced();
     peer.write(Buffer.from("\x00\x01a\x08\x01b", "latin1"));
     expect(await link.is("closed")).toMatchObject({ why: "protocol" });
@@ -421,7 +421,7 @@ describe("frames", () => {
     { minLength: 1, maxLength: 20 },
   );
 
-  it("come out as they went in, however they are cut", () => {
+  it("are decoded to the same messages, with any chunk boundaries", () => {
     fc.assert(
       fc.property(messages, cuts, (shape, reads) => {
         let seed = 0;
@@ -436,7 +436,7 @@ describe("frames", () => {
     );
   });
 
-  it("that are many and small make one message however they are cut", () => {
+  it("that are many and small make one message, with any chunk boundaries", () => {
     const frames = Array.from({ length: 20_000 }, (_, i) =>
       Buffer.alloc(i % 40, i),
     );
@@ -448,7 +448,7 @@ describe("frames", () => {
     }
   });
 
-  it("of noise end in BadPeer or wait for more, and nothing else", () => {
+  it("of random bytes end in BadPeer or wait for more", () => {
     fc.assert(
       fc.property(
         fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 20 }),
@@ -467,7 +467,7 @@ describe("frames", () => {
     );
   });
 
-  it("of a message are bounded together, empty ones too", () => {
+  it("of a message have a common limit, also empty ones", () => {
     const decoder = new Decoder(100_000);
     const read = (): void => {
       for (;;)
@@ -478,7 +478,7 @@ describe("frames", () => {
     expect(read).toThrow(BadPeer);
   });
 
-  it("leave a region to read into after every read", () => {
+  it("always leave a region for the next read", () => {
     fc.assert(
       fc.property(messages, cuts, (shape, reads) => {
         const bytes = encoded(
@@ -506,7 +506,7 @@ describe("frames", () => {
 });
 
 describe("the handshake", () => {
-  it("takes any bytes as a greeting or refuses them by BadPeer", () => {
+  it("accepts any bytes as a greeting or refuses them with BadPeer", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
         onlyBadPeer(() => checkGreeting(bytes));
@@ -514,7 +514,7 @@ describe("the handshake", () => {
     );
   });
 
-  it("takes any bytes as READY or refuses them by BadPeer", () => {
+  it("accepts any bytes as READY or refuses them with BadPeer", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
         onlyBadPeer(() => checkReady(bytes, "dealer"));
@@ -522,7 +522,7 @@ describe("the handshake", () => {
     );
   });
 
-  it("reads property names whatever their case", () => {
+  it("reads property names in any case", () => {
     const body = Buffer.from("\x0bsocket-TYPE\0\0\0\x04XPUB", "latin1");
     expect(() => checkReady(body, "sub")).not.toThrow();
   });

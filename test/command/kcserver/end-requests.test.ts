@@ -21,7 +21,7 @@ test.each([
   ["win32", true],
   ["linux", false],
 ] as const)(
-  "on %s, a hangup is in a hurry after three seconds: %s",
+  "on %s, a hangup becomes urgent after three seconds: %s",
   async (platform, expected) => {
     vi.useFakeTimers();
     using endings = listenForEndRequests(silentLog(), {

@@ -18,7 +18,7 @@ function manifest(name: string, kallichore: unknown): string {
   return JSON.stringify({ name, version: "1.0.0", positron });
 }
 
-test("the Positron around the server says which Kallichore it expects", () => {
+test("the surrounding Positron determines the expected version of Kallichore", () => {
   const path = positronWith(manifest("positron-supervisor", "0.1.68"));
   expect(expectedVersion(path)).toBe("0.1.68");
 });
@@ -32,11 +32,11 @@ test.each([
   ["without Positron's part", '{"name":"positron-supervisor"}'],
   ["that is not JSON", "{"],
   ["that is null", "null"],
-])("a package.json %s says nothing", (_, text) => {
+])("a package.json %s gives no expected version", (_, text) => {
   expect(expectedVersion(positronWith(text))).toBeUndefined();
 });
 
-test("where there is no package.json, nothing is expected", () => {
+test("without a package.json, no version is expected", () => {
   expect(expectedVersion(join(temporaryFolder(), "kcserver"))).toBeUndefined();
   expect(expectedVersion("kcserver")).toBeUndefined();
 });

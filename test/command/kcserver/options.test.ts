@@ -19,7 +19,7 @@ function refusal(...argv: string[]): string {
   return answer.stderr;
 }
 
-test("nothing said is nothing set, but for what has a default", () => {
+test("without arguments, only options with a default are set", () => {
   expect(parsed()).toEqual({
     port: 0,
     reportVersion: COMPATIBLE_VERSION,
@@ -39,7 +39,7 @@ test.each([
   expect(parsed(...argv).port).toBe(8080);
 });
 
-test("every option has its place", () => {
+test("every option is read", () => {
   expect(
     parsed(
       ...["-t", "none", "--log-file", "l", "--connection-file", "c"],
@@ -96,7 +96,7 @@ describe("refused with the usage:", () => {
     expect(refusal(...argv)).toMatch(/^error: .+\n\nUsage: kcserver /);
   });
 
-  test("Unix sockets, on Windows", () => {
+  test("Unix sockets on Windows", () => {
     const answer = parseOptions(["--socket-dir", "d"], {
       env: {},
       platform: "win32",
@@ -105,17 +105,17 @@ describe("refused with the usage:", () => {
   });
 });
 
-test("the limit on disk is a number of bytes, as people write them", () => {
+test("the limit on disk is a number of bytes, also with a unit", () => {
   expect(parsed("--disk-limit", "512M").diskLimit).toBe(512 * 1024 ** 2);
   expect(parsed("--disk-limit=0").diskLimit).toBe(0);
   expect(refusal("--disk-limit", "much")).toMatch(/number of bytes/);
 });
 
-test("a value may begin with a dash where it is joined to its option", () => {
+test("a value may begin with a dash if it is joined to its option", () => {
   expect(parsed("--log-file=-l").logFile).toBe("-l");
 });
 
-test("the reported version is the flag's, or else the environment's", () => {
+test("the reported version is that of the option, or else of the environment", () => {
   const env = { KALLICHORE_REPORT_VERSION: "7.7.7" };
   expect(parseOptions(["-V"], { env })).toMatchObject({
     code: 0,
@@ -126,7 +126,7 @@ test("the reported version is the flag's, or else the environment's", () => {
   });
 });
 
-test("without both, the reported version is the one that is expected", () => {
+test("without both, the reported version is the expected one", () => {
   const expectedVersion = "0.1.66";
   expect(parseOptions([], { env: {}, expectedVersion })).toMatchObject({
     options: { reportVersion: "0.1.66" },
@@ -137,7 +137,7 @@ test("without both, the reported version is the one that is expected", () => {
   });
 });
 
-test("what the environment says must be a version", () => {
+test("a version in the environment must be valid", () => {
   const env = { KALLICHORE_REPORT_VERSION: "0.1\nx" };
   expect(parseOptions([], { env })).toMatchObject({
     code: 2,

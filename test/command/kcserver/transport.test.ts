@@ -94,7 +94,7 @@ test.each<[string, Partial<Options>, Record<string, string>, string]>([
   });
 });
 
-test("a path that is too long everywhere is left to be refused", () => {
+test("a path that is too long in every directory is refused later", () => {
   const long = `/${"x".repeat(PATH_LIMIT)}`;
   const env = { XDG_RUNTIME_DIR: long };
   const place = listenChoiceOf(options({ transport: "socket" }), {
@@ -105,7 +105,7 @@ test("a path that is too long everywhere is left to be refused", () => {
   expect(place.address).toMatchObject({ path: `${long}/kc-42.sock` });
 });
 
-test("a pipe is named after the process, and nobody can know its name before", () => {
+test("a pipe has the process id and a random part in its name", () => {
   const all = options({ transport: "named-pipe" });
   expect(listenChoiceOf(all, { ...windows, secret: "cafe" }).address).toEqual({
     transport: "named-pipe",

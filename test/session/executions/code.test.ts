@@ -24,7 +24,7 @@ const spelled = fc.constantFrom(
   "\\\\u0041",
 );
 
-test("code of any length and spelling is measured and clipped as if it were parsed", () => {
+test("code of any length and encoding is measured and clipped as if it were parsed", () => {
   const parts = fc.array(spelled, { minLength: 1, maxLength: 40 });
   const times = fc.integer({ min: 1, max: 6_000 });
   fc.assert(

@@ -44,7 +44,7 @@ describe("an execution's states", () => {
     });
   });
 
-  test("it is queued until its turn has come", async () => {
+  test("it is queued until it is sent", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     const [first, second] = [send(session, a), send(session, b)];
@@ -53,7 +53,7 @@ describe("an execution's states", () => {
     expect([first.state, second.state]).toEqual(["done", "running"]);
   });
 
-  test("code that raises has failed, and what waits is aborted for it", async () => {
+  test("code that raises has failed, and the waiting requests are aborted", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     const [first, second] = [send(session, a), send(session, b)];
@@ -72,7 +72,7 @@ describe("an execution's states", () => {
     ["error", "failed"],
     ["aborted", "aborted"],
     ["abort", "aborted"],
-  ])("a reply that says %s: %s", async (status, state) => {
+  ])("a reply with %s: %s", async (status, state) => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -86,7 +86,7 @@ describe("an execution's states", () => {
     ["error", "interrupted"],
     ["aborted", "interrupted"],
     ["abort", "interrupted"],
-  ])("after an interrupt, a reply that says %s: %s", async (status, state) => {
+  ])("after an interrupt, a reply with %s: %s", async (status, state) => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -97,7 +97,7 @@ describe("an execution's states", () => {
     expect(execution.state).toBe(state);
   });
 
-  test("an interrupt that a client asks the kernel for counts as well", async () => {
+  test("an interrupt request that a client sends to the kernel counts too", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -106,7 +106,7 @@ describe("an execution's states", () => {
     expect(execution.state).toBe("interrupted");
   });
 
-  test("an interrupt that did not reach the kernel excuses nothing", async () => {
+  test("after an interrupt that did not reach the kernel, a failure is a failure", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -119,7 +119,7 @@ describe("an execution's states", () => {
     expect(execution.state).toBe("failed");
   });
 
-  test("a kernel that exits aborts what runs and what waits, and says why", async () => {
+  test("a kernel that exits aborts the running and the waiting requests, with the reason", async () => {
     const { session, kernel } = await startedSession();
     const executions = [code("a"), code("b")].map((one) => send(session, one));
     kernel.die(1);
@@ -136,7 +136,7 @@ describe("an execution's states", () => {
     }
   });
 
-  test("what was answered before the kernel died ended as it was answered", async () => {
+  test("requests that were answered before the kernel died keep their result", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -145,7 +145,7 @@ describe("an execution's states", () => {
     expect(execution.state).toBe("done");
   });
 
-  test("a restart aborts what waits", async () => {
+  test("a restart aborts the waiting requests", async () => {
     const { session } = await startedSession();
     const [first, second] = [code("a"), code("b")].map((one) =>
       send(session, one),
@@ -155,7 +155,7 @@ describe("an execution's states", () => {
     expect(second).toMatchObject({ state: "aborted", reason: "shutdown" });
   });
 
-  test("what waits for a kernel survives a start that fails", async () => {
+  test("requests that wait for a kernel survive a start that fails", async () => {
     const { session, provisioner } = newSession();
     const a = code("a");
     const execution = send(session, a);
@@ -174,7 +174,7 @@ describe("an execution's states", () => {
     ["idle", "done"],
     ["reply", "done"],
   ] as const)(
-    "a kernel that says nothing but %s ends it too: %s",
+    "a kernel that sends only %s ends it too: %s",
     async (sign, state) => {
       vi.useFakeTimers();
       const { session, kernel } = await startedSession();
@@ -187,7 +187,7 @@ describe("an execution's states", () => {
     },
   );
 
-  test("a reply that overtakes outputs does not end it before they have come", async () => {
+  test("a reply that overtakes outputs does not end it before they have arrived", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
@@ -202,7 +202,7 @@ describe("an execution's states", () => {
     expect(execution.state).toBe("done");
   });
 
-  test("one whose idle never comes is not kept up for ever by a thread that talks on", async () => {
+  test("output of a thread does not keep an execution without idle open for ever", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
@@ -226,7 +226,7 @@ describe("an execution's states", () => {
     expect(execution.state).toBe("failed");
   });
 
-  test("one that the kernel cannot take is no execution", async () => {
+  test("a request that the kernel does not accept is not an execution", async () => {
     const { session, kernel } = await startedSession();
     kernel.isDeaf = true;
     const a = code("a");
@@ -273,7 +273,7 @@ describe("a subshell's execution", () => {
 });
 
 describe("input", () => {
-  test("it waits for input, and runs on when that is given", async () => {
+  test("it waits for input, and continues after the answer", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -302,7 +302,7 @@ describe("input", () => {
     );
   });
 
-  test("an answer that is repeated is given once", async () => {
+  test("a repeated answer is given once", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -317,7 +317,7 @@ describe("input", () => {
     expect(execution.state).toBe("waiting_for_input");
   });
 
-  test("an answer to an earlier question is refused", async () => {
+  test("an answer to an earlier input request is refused", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -332,7 +332,7 @@ describe("input", () => {
     expect(execution.state).toBe("running");
   });
 
-  test("an answer through a channel counts", async () => {
+  test("an answer over a channel counts", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -348,7 +348,7 @@ describe("input", () => {
   test.each([
     ["an interrupt", (session: Session) => session.interrupt()],
     ["a kill", (session: Session) => session.kill()],
-  ])("%s clears what is asked", async (_, end) => {
+  ])("%s clears the input request", async (_, end) => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -360,8 +360,8 @@ describe("input", () => {
   });
 });
 
-describe("ending one", () => {
-  test("one that is cancelled is answered, and never sent", async () => {
+describe("ending an execution", () => {
+  test("a cancelled execution is answered, and never sent", async () => {
     const { session, kernel } = await startedSession();
     const [a, b, c] = [code("a"), code("b"), code("c")];
     const [, second, third] = [a, b, c].map((one) => send(session, one));
@@ -379,7 +379,7 @@ describe("ending one", () => {
     expect(third?.state).toBe("running");
   });
 
-  test("one that waits for a kernel can be cancelled", async () => {
+  test("an execution that waits for a kernel can be cancelled", async () => {
     const { session, provisioner } = newSession();
     const execution = send(session, code("a"));
     session.cancel(execution);
@@ -388,7 +388,7 @@ describe("ending one", () => {
     expect(provisioner.kernel.heard).toEqual([]);
   });
 
-  test("one that runs cannot be cancelled", async () => {
+  test("a running execution cannot be cancelled", async () => {
     const { session } = await startedSession();
     const execution = send(session, code("a"));
     expect(() => session.cancel(execution)).toThrow(
@@ -396,7 +396,7 @@ describe("ending one", () => {
     );
   });
 
-  test("one that waits cannot be interrupted", async () => {
+  test("a waiting execution cannot be interrupted", async () => {
     const { session, kernel } = await startedSession();
     send(session, code("a"));
     const second = send(session, code("b"));
@@ -406,7 +406,7 @@ describe("ending one", () => {
     expect(kernel.interrupts).toBe(0);
   });
 
-  test("interrupting one that did not reach the kernel excuses nothing", async () => {
+  test("after an interrupt that did not reach the kernel, a failure is a failure", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -419,7 +419,7 @@ describe("ending one", () => {
     expect(execution.state).toBe("failed");
   });
 
-  test("interrupting one drops others only where it fails of it", async () => {
+  test("an interrupt drops other requests only if the code fails", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a", { stop_on_error: false }), code("b")];
     const [first, second] = [send(session, a), send(session, b)];
@@ -438,7 +438,7 @@ describe("ending one", () => {
     ],
     ["the session", (session: Session) => session.interrupt()],
   ])(
-    "what is asked after an interrupt of %s is not dropped when the code fails of it",
+    "requests after an interrupt of %s are not dropped if the code fails",
     async (_, interrupt) => {
       const { session, kernel } = await startedSession();
       const [a, b, c] = [code("a"), code("b"), code("c")];
@@ -466,7 +466,7 @@ describe("ending one", () => {
     ["the session's", (session: Session) => session.interrupt()],
   ] as const;
   test.each(interrupts)(
-    "%s interrupt waits until the kernel is in the code",
+    "%s interrupt waits until the kernel runs the code",
     async (_, interrupt) => {
       vi.useFakeTimers();
       const { session, kernel } = await startedSession();
@@ -484,7 +484,7 @@ describe("ending one", () => {
   );
 
   test.each(interrupts)(
-    "%s interrupt waits a second for a kernel that says nothing, and no longer",
+    "%s interrupt waits at most a second for a silent kernel",
     async (_, interrupt) => {
       vi.useFakeTimers();
       const { session, kernel } = await startedSession();
@@ -498,7 +498,7 @@ describe("ending one", () => {
   );
 
   test.each(interrupts)(
-    "%s interrupt spares what comes after code that ended before it",
+    "%s interrupt does not affect the code after code that ended before it",
     async (_, interrupt) => {
       const { session, kernel } = await startedSession();
       const a = code("a");
@@ -510,7 +510,7 @@ describe("ending one", () => {
     },
   );
 
-  test("one whose time is up while it runs is interrupted", async () => {
+  test("a running execution is interrupted at its deadline", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
@@ -525,7 +525,7 @@ describe("ending one", () => {
     });
   });
 
-  test("one whose time is up while it waits leaves the queue, and nobody else is interrupted", async () => {
+  test("a waiting execution leaves the queue at its deadline, and no other is interrupted", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const first = send(session, code("a"));
@@ -536,7 +536,7 @@ describe("ending one", () => {
     expect(kernel.interrupts).toBe(0);
   });
 
-  test("one that ended in time is not interrupted later", async () => {
+  test("an execution that ended in time is not interrupted later", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
@@ -546,7 +546,7 @@ describe("ending one", () => {
     expect(kernel.interrupts).toBe(0);
   });
 
-  test("asking again by the same id finds the same execution", async () => {
+  test("a repeated request with the same id returns the same execution", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     expect(session.execute(a, undefined)).toBe(session.execute(a, undefined));
@@ -555,7 +555,7 @@ describe("ending one", () => {
 });
 
 describe("the history", () => {
-  test("the last that are over are kept", async () => {
+  test("the last ended executions are kept", async () => {
     const { session, kernel } = await startedSession();
     const waiting = code("waiting", { stop_on_error: false });
     for (let i = 1; i <= 103; i += 1) {
@@ -570,7 +570,7 @@ describe("the history", () => {
     expect(kept.at(-1)?.request).toBe(waiting);
   });
 
-  test("large requests are forgotten sooner", () => {
+  test("large requests are dropped sooner", () => {
     const executions = new Executions({ executions: 10, bytes: 1000 });
     const all = ["a", "b"].map(
       (text) =>
@@ -588,7 +588,7 @@ describe("the history", () => {
     expect([...executions]).toEqual([all[1]]);
   });
 
-  test("a late word counts, and changes no state", async () => {
+  test("late output counts, and changes no state", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -724,7 +724,7 @@ describe("the events of an execution in the journal", () => {
     });
   });
 
-  test("one that waits for a kernel is told when it is sent", async () => {
+  test("one that waits for a kernel is reported when it is sent", async () => {
     const { session, provisioner } = newSession();
     const a = code("a");
     const execution = send(session, a);
@@ -737,7 +737,7 @@ describe("the events of an execution in the journal", () => {
     ]);
   });
 
-  test("the next one runs once the end of the one before is told", async () => {
+  test("the next one runs after the end of the one before is reported", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     for (const one of [a, b]) session.send(one);
@@ -764,7 +764,7 @@ function named(event: OwnEvent): string {
   return reason === null ? state : `${state} ${reason}`;
 }
 
-describe("what an execution says", () => {
+describe("the events of one execution", () => {
   async function types(
     session: Session,
     execution: Execution,
@@ -785,7 +785,7 @@ describe("what an execution says", () => {
     return heard;
   }
 
-  test("a follower hears it alone, from its beginning to its end", async () => {
+  test("a follower gets only these, from the beginning to the end", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -808,7 +808,7 @@ describe("what an execution says", () => {
     expect(await types(session, execution)).toEqual(all);
   });
 
-  test("a follower that comes back hears the rest", async () => {
+  test("a follower that returns gets the rest", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -824,7 +824,7 @@ describe("what an execution says", () => {
     expect(await types(session, execution, execution.endSeq)).toEqual([]);
   });
 
-  test("what a thread says after the end is left to the outputs", async () => {
+  test("output of a thread after the end is only in the outputs", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     const execution = send(session, a);
@@ -842,7 +842,7 @@ describe("what an execution says", () => {
     expect(outputs).toMatchObject([{ text: "late" }]);
   });
 
-  test("a follower hears the end that a forgetful kernel does not tell", async () => {
+  test("a follower gets the end that a forgetful kernel does not report", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
@@ -853,7 +853,7 @@ describe("what an execution says", () => {
     expect(await following).toEqual(["running", "execute_reply", "done"]);
   });
 
-  test("a session is idle again although its kernel forgot to say so", async () => {
+  test("a session is idle again although its kernel did not report it", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
@@ -868,7 +868,7 @@ describe("what an execution says", () => {
     expect(session.status).toBe("idle");
   });
 
-  test("a follower is told of what is no longer kept", async () => {
+  test("a follower gets a gap for entries that are no longer kept", async () => {
     const { session, provisioner } = newSession({ memory: 1000 });
     await session.start();
     const { kernel } = provisioner;
@@ -881,7 +881,7 @@ describe("what an execution says", () => {
     expect((await types(session, execution))[0]).toBe("gap");
   });
 
-  test("outputs are a notebook's, with what others changed of them later", async () => {
+  test("outputs have the form of a notebook, with later changes by other executions", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     const execution = send(session, a);
@@ -909,7 +909,7 @@ describe("what an execution says", () => {
     ]);
   });
 
-  test("what is cleared is gone when something else comes", async () => {
+  test("cleared outputs are removed when the next output arrives", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -923,7 +923,7 @@ describe("what an execution says", () => {
     ]);
   });
 
-  test("who waits for a kernel that heeds no interrupt waits not for ever", async () => {
+  test("a wait for a kernel that ignores interrupts ends", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
     const a = code("a");
@@ -939,7 +939,7 @@ describe("what an execution says", () => {
 });
 
 describe("a snapshot", () => {
-  test("it shows what runs, what waits and at which number that is true", async () => {
+  test("shows the running and waiting requests, and the number for which it is valid", async () => {
     const { session, kernel } = await startedSession();
     const [a, b] = [code("a"), code("b")];
     session.send(a);
@@ -955,7 +955,7 @@ describe("a snapshot", () => {
     });
   });
 
-  test("a question that nobody has answered is there, whole", async () => {
+  test("contains a pending input request completely", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     session.send(a);
@@ -972,7 +972,7 @@ describe("a snapshot", () => {
     });
   });
 
-  test("displays are there as they are now", async () => {
+  test("contains the present displays", async () => {
     const { session, kernel } = await startedSession();
     const show = (id: string, text: string) => ({
       data: { "text/plain": text },
@@ -999,7 +999,7 @@ describe("a snapshot", () => {
     });
   });
 
-  test("displays that are too much are forgotten, the oldest first, and counted", async () => {
+  test("displays beyond the limit are dropped, the oldest first, and counted", async () => {
     const { session, kernel } = await startedSession();
     for (const display_id of ["a", "b", "c"]) {
       kernel.say("display_data", {
@@ -1019,7 +1019,7 @@ describe("a snapshot", () => {
     expect(comms_clipped).toBeNull();
   });
 
-  test("comms are there while they are open, whoever opened and closed them", async () => {
+  test("contains the open comms, of either side", async () => {
     const { session, kernel } = await startedSession();
     const open = (comm_id: string) => ({
       comm_id,
@@ -1054,7 +1054,7 @@ describe("a snapshot", () => {
     expect(describeSnapshot(session).comms).toEqual([]);
   });
 
-  test("what is no JSON is passed over", async () => {
+  test("ignores content that is not JSON", async () => {
     const { session, kernel } = await startedSession();
     const bad = kernel.say("stream", {});
     const raw = { ...bad.raw, content: Buffer.from('{"display_id": NaN,') };

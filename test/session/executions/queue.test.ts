@@ -4,7 +4,7 @@ import { compose } from "../../../src/jupyter/message.ts";
 import { ExecutionQueue } from "../../../src/session/executions/queue.ts";
 import { code, message } from "../fake-kernel.ts";
 
-test("the first request goes out, the others wait", () => {
+test("the first request is sent, the others wait", () => {
   const queue = new ExecutionQueue(10);
   const [a, b, c] = [code("a"), code("b"), code("c")];
   expect([a, b, c].map((one) => queue.offer(one))).toEqual([
@@ -16,7 +16,7 @@ test("the first request goes out, the others wait", () => {
   expect(queue.pending).toEqual([b, c]);
 });
 
-test("requests run in the order in which they came", () => {
+test("requests run in the order of their arrival", () => {
   const queue = new ExecutionQueue(10);
   const [a, b, c] = [code("a"), code("b"), code("c")];
   for (const one of [a, b, c]) queue.offer(one);
@@ -28,7 +28,7 @@ test("requests run in the order in which they came", () => {
   expect(queue.active).toBeUndefined();
 });
 
-test("a failure drops what waits", () => {
+test("a failure drops the waiting requests", () => {
   const queue = new ExecutionQueue(10);
   const [a, b] = [code("a"), code("b")];
   for (const one of [a, b]) queue.offer(one);
@@ -36,7 +36,7 @@ test("a failure drops what waits", () => {
   expect(queue.active).toBe(a);
 });
 
-test("a failure drops nothing where the request said so", () => {
+test("a failure drops nothing if the request had `stop_on_error: false`", () => {
   const queue = new ExecutionQueue(10);
   const [a, b] = [code("a", { stop_on_error: false }), code("b")];
   for (const one of [a, b]) queue.offer(one);
@@ -44,7 +44,7 @@ test("a failure drops nothing where the request said so", () => {
   expect(queue.pending).toEqual([b]);
 });
 
-test("one that waits can leave the line", () => {
+test("a waiting request can be removed", () => {
   const queue = new ExecutionQueue(10);
   const [a, b, c] = [code("a"), code("b"), code("c")];
   for (const one of [a, b, c]) queue.offer(one);
@@ -52,7 +52,7 @@ test("one that waits can leave the line", () => {
   expect(queue.pending).toEqual([c]);
 });
 
-test("the active one cannot leave the line", () => {
+test("the active request cannot be removed", () => {
   const queue = new ExecutionQueue(10);
   const a = code("a");
   queue.offer(a);
@@ -60,7 +60,7 @@ test("the active one cannot leave the line", () => {
   expect(queue.active).toBe(a);
 });
 
-test("clearing leaves nothing active", () => {
+test("after clearing, no request is active", () => {
   const queue = new ExecutionQueue(10);
   const [a, b] = [code("a"), code("b")];
   for (const one of [a, b]) queue.offer(one);
@@ -68,7 +68,7 @@ test("clearing leaves nothing active", () => {
   expect(queue.active).toBeUndefined();
 });
 
-test("it is full when as many wait as may", () => {
+test("it is full at the limit of waiting requests", () => {
   const queue = new ExecutionQueue(1);
   queue.offer(code("a"));
   expect(queue.isFull).toBe(false);
@@ -107,6 +107,6 @@ test.each([
     }),
     false,
   ],
-] as const)("whether the queue concerns %s", (_, one, concerns) => {
+] as const)("whether the queue accepts %s", (_, one, concerns) => {
   expect(ExecutionQueue.accepts(one)).toBe(concerns);
 });
