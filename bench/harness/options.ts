@@ -25,6 +25,8 @@ export interface Options {
 export interface Checkout {
   readonly name: string;
   readonly folder: string;
+  /** The folder for CPU profiles of its servers. */
+  readonly profiles: string | undefined;
 }
 
 export const usage = `npm run bench -- [QUESTION…] [options]
@@ -37,7 +39,8 @@ export const usage = `npm run bench -- [QUESTION…] [options]
   --only PART[,PART…]    candidates whose name has one of these parts
   --cases PART[,PART…]   cases whose name has one of these parts
   --scale X              send X times as many messages, default: 1
-  --json FILE            write the samples there as well`;
+  --json FILE            write the samples there as well
+  --profile DIR          write a CPU profile of each of our servers there; figures get higher`;
 
 export function optionsOf(args: readonly string[]): Options {
   const { values, positionals } = parseArgs({
@@ -53,6 +56,7 @@ export function optionsOf(args: readonly string[]): Options {
       cases: { type: "string", default: "" },
       scale: { type: "string", default: "1" },
       json: { type: "string" },
+      profile: { type: "string" },
     },
   });
   const here = fileURLToPath(new URL("../..", import.meta.url));
@@ -60,7 +64,11 @@ export function optionsOf(args: readonly string[]): Options {
   return {
     questions: positionals,
     rounds: Number(values.rounds),
-    ours: ours.map(checkoutOf),
+    ours: ours.map((value, index) => ({
+      ...checkoutOf(value, index),
+      profiles:
+        values.profile === undefined ? undefined : resolve(values.profile),
+    })),
     kcserver: values.kcserver,
     jupyter: values.jupyter,
     ipykernel: values.ipykernel,
@@ -71,7 +79,7 @@ export function optionsOf(args: readonly string[]): Options {
   };
 }
 
-function checkoutOf(value: string, index: number): Checkout {
+function checkoutOf(value: string, index: number): Omit<Checkout, "profiles"> {
   const [name, folder] = value.includes("=")
     ? (value.split("=", 2) as [string, string])
     : [index === 0 ? "ours" : `ours ${index + 1}`, value];

@@ -139,11 +139,16 @@ export function startOurs(
   args: readonly string[] = [],
 ): Promise<Server> {
   return startKcserver(checkout.name, {
-    argv: [process.execPath, programOf(checkout)],
+    argv: [process.execPath, ...profiling(checkout), programOf(checkout)],
     args,
     kind: "ours",
     folder: checkout.folder,
   });
+}
+
+function profiling({ profiles }: Checkout): string[] {
+  if (profiles === undefined) return [];
+  return ["--cpu-prof", `--cpu-prof-dir=${profiles}`];
 }
 
 /** Whatever has the command line of `kcserver`. */

@@ -32,7 +32,11 @@ import {
 } from "../jupyter/record.ts";
 import { runAtOnce } from "../time/request-scheduler.ts";
 import { writeFrameHeader } from "../jupyter/websocket-frame.ts";
-import { releaseMemory, takeMemory } from "../jupyter/record-memory.ts";
+import {
+  type PinnedMemory,
+  releaseMemory,
+  takeMemory,
+} from "../jupyter/record-memory.ts";
 
 /** Words of a row. */
 const ROW = 8;
@@ -67,7 +71,7 @@ export interface SlabParts {
   readonly bytes: Uint8Array;
 }
 
-export class Slab {
+export class Slab implements PinnedMemory {
   /** The number of the first record. */
   readonly first: number;
   readonly #capacity: number;
@@ -236,6 +240,17 @@ export class Slab {
     const offset = this.#word(row, OFFSET);
     const end = offset + this.#word(row, LENGTH);
     return this.#bytes.subarray(this.#textAt(row), end);
+  }
+
+  /** The offset of the text from the beginning of `recordsOf(from, …)`. */
+  textOffsetOf(row: number, from: number): number {
+    return this.#textAt(row) - this.#word(from, OFFSET);
+  }
+
+  /** The length of the text in bytes. */
+  textLengthOf(row: number): number {
+    const length = this.#word(row, LENGTH);
+    return length - frameHeaderOf(length);
   }
 
   /** The four frames as the kernel sent them. */

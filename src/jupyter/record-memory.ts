@@ -1,7 +1,13 @@
 /**
- * A pool of memory for slabs. New memory costs page faults, which take as long as
- * the copy into it.
+ * A pool of memory for slabs, and for what is encoded from them. New memory costs
+ * page faults, which take as long as the copy into it.
  */
+
+/** Memory that is not used for anything else until `unpin` was called as often as `pin`. */
+export interface PinnedMemory {
+  pin(): void;
+  unpin(): void;
+}
 
 /** Smaller memory is not pooled. */
 const LEAST = 64 * 1024; // bytes

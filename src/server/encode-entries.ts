@@ -8,6 +8,12 @@ import {
   frameHeaderLength,
   writeFrameHeader,
 } from "../jupyter/websocket-frame.ts";
+import { lengthOf } from "../jupyter/pieces.ts";
+import {
+  type PinnedMemory,
+  releaseMemory,
+  takeMemory,
+} from "../jupyter/record-memory.ts";
 import type { Slab } from "../journal/slab.ts";
 import type { SubscriptionItem } from "./answers/subscription.ts";
 
@@ -22,103 +28,209 @@ export interface EntryWrapping {
 
 /** A text of this size or more is not copied. */
 const LARGE = 64 * 1024; // bytes
-/** Maximum digits of a number. */
-const DIGITS = 16;
 
 /** The text before the number in an item's id: the position after which a reader continues. */
 export function idPrefixOf({ journal_id }: SubscriptionItem): string {
   return journal_id === undefined ? "" : `${journal_id}:`;
 }
 
-/** Consecutive pieces; some may be views of the entries' slab. */
+/** Consecutive pieces, and the memory in which they lie. */
+export interface Encoded {
+  readonly pieces: readonly Buffer[];
+  readonly memory: PinnedMemory;
+}
+
 export function encodeEntries(
-  entries: Entries,
+  { slab, from, to }: Entries,
   wrapping: EntryWrapping,
-): readonly Buffer[] {
-  const { slab, from, to } = entries;
+): Encoded {
   const key = wrapping.before[0] ?? "";
   const last = lastEncoded.get(key);
-  if (last?.slab === slab && last.from === from && last.to === to) {
-    return last.pieces;
-  }
-  const pieces = encodeUncached(entries, wrapping);
-  if (lastEncoded.size === 0) setTimeout(() => lastEncoded.clear(), 0);
-  lastEncoded.set(key, { slab, from, to, pieces });
-  return pieces;
+  if (last?.slab === slab && last.from === from && last.to === to) return last;
+  const encoded = new Encoder(slab, wrapping).encode(from, to);
+  if (lastEncoded.size === 0) setTimeout(forgetAll, 0);
+  lastEncoded.set(key, { slab, from, to, ...encoded });
+  encoded.memory.pin();
+  last?.memory.unpin();
+  return encoded;
 }
 
 /** The last encoded range, by the first text of its wrapping. */
 const lastEncoded = new Map<
   string,
-  {
+  Encoded & {
     readonly slab: Slab;
     readonly from: number;
     readonly to: number;
-    readonly pieces: readonly Buffer[];
   }
 >();
 
-function encodeUncached(
-  entries: Entries,
-  wrapping: EntryWrapping,
-): readonly Buffer[] {
-  const { slab, from, to } = entries;
-  const { isFramed = false } = wrapping;
-  const before = wrapping.before.map((text) => Buffer.from(text));
-  const after = Buffer.from(wrapping.after);
-  let constant = after.length;
-  for (const { length } of before) constant += length;
-  const records = slab.recordsOf(from, to);
-  const numbers = (before.length - 1) * DIGITS;
-  const out = Buffer.allocUnsafe(
-    (to - from) * (constant + numbers + frameHeaderLength(LARGE)) +
-      (records.length < LARGE ? records.length : smallBytes(entries)),
-  );
-  // The header of a frame may hold such a byte too. Each text is then checked.
-  const mayBreak = !isFramed && hasBreaks(records);
-  const pieces: Buffer[] = [];
-  let start = 0;
-  let at = 0;
-  for (let row = from; row < to; row += 1) {
-    const text = slab.textOf(row);
-    const digits = String(slab.first + row);
-    if (isFramed) {
-      const size = constant + (before.length - 1) * digits.length + text.length;
-      at = writeFrameHeader(out, at, size);
+function forgetAll(): void {
+  for (const { memory } of lastEncoded.values()) memory.unpin();
+  lastEncoded.clear();
+}
+
+/**
+ * Copies all records of a range to the end of the output, and moves each text
+ * from there to its place: that makes no object for each text. A large text is
+ * not copied, and becomes a piece of its own.
+ */
+class Encoder {
+  readonly #slab: Slab;
+  readonly #before: readonly Buffer[];
+  readonly #after: Buffer;
+  readonly #isFramed: boolean;
+  /** Bytes of the wrapping without numbers and the header of a frame. */
+  readonly #constant: number;
+
+  constructor(slab: Slab, { before, after, isFramed = false }: EntryWrapping) {
+    this.#slab = slab;
+    this.#before = before.map((text) => Buffer.from(text));
+    this.#after = Buffer.from(after);
+    this.#isFramed = isFramed;
+    this.#constant = lengthOf(this.#before) + this.#after.length;
+  }
+
+  encode(from: number, to: number): Encoded {
+    const pieces: Buffer[] = [];
+    let large: Slab | undefined;
+    const out = new OutputMemory(this.#outputLength(from, to));
+    const { bytes } = out;
+    let at = 0;
+    for (let row = from; row < to;) {
+      const small = this.#smallFrom(row, to);
+      const start = at;
+      if (small > row) at = this.#encodeSmall(bytes, at, row, small);
+      row = small;
+      if (row < to) {
+        large = this.#slab;
+        at = this.#writeBefore(bytes, at, row);
+        const text = this.#slab.textOf(row);
+        pieces.push(
+          bytes.subarray(start, at),
+          this.#isFramed ? text : oneLine(text),
+        );
+        bytes.set(this.#after, at);
+        pieces.push(bytes.subarray(at, at + this.#after.length));
+        at += this.#after.length;
+        row += 1;
+      } else pieces.push(bytes.subarray(start, at));
     }
-    for (const [index, piece] of before.entries()) {
+    out.views = large;
+    return { pieces, memory: out };
+  }
+
+  /** The first row from `row` on whose text is large; `to` if there is none. */
+  #smallFrom(row: number, to: number): number {
+    while (row < to && this.#slab.textLengthOf(row) < LARGE) row += 1;
+    return row;
+  }
+
+  /** Bytes of all output but the large texts. */
+  #outputLength(from: number, to: number): number {
+    let length = 0;
+    for (let row = from; row < to; row += 1) {
+      const text = this.#slab.textLengthOf(row);
+      length += this.#wrappingLength(row) + (text < LARGE ? text : 0);
+    }
+    return length;
+  }
+
+  #wrappingLength(row: number): number {
+    const numbers =
+      (this.#before.length - 1) * digitsOf(this.#slab.first + row);
+    const length = this.#constant + numbers;
+    if (!this.#isFramed) return length;
+    return length + frameHeaderLength(length + this.#slab.textLengthOf(row));
+  }
+
+  /** Encodes the rows from `from` to before `to`. Returns the end. */
+  #encodeSmall(out: Buffer, at: number, from: number, to: number): number {
+    const slab = this.#slab;
+    const records = slab.recordsOf(from, to);
+    // Each wrapping is longer than the frame header that it replaces, so no text is overwritten before it is moved.
+    const source = at + this.#outputLength(from, to) - records.length;
+    out.set(records, source);
+    if (!this.#isFramed) {
+      makeOneLine(out.subarray(source, source + records.length));
+    }
+    for (let row = from; row < to; row += 1) {
+      at = this.#writeBefore(out, at, row);
+      const start = source + slab.textOffsetOf(row, from);
+      const length = slab.textLengthOf(row);
+      out.copyWithin(at, start, start + length);
+      at += length;
+      out.set(this.#after, at);
+      at += this.#after.length;
+    }
+    return at;
+  }
+
+  #writeBefore(out: Buffer, at: number, row: number): number {
+    const number = this.#slab.first + row;
+    const digits = digitsOf(number);
+    if (this.#isFramed) {
+      const numbers = (this.#before.length - 1) * digits;
+      const length = this.#slab.textLengthOf(row);
+      at = writeFrameHeader(out, at, this.#constant + numbers + length);
+    }
+    for (let index = 0; index < this.#before.length; index += 1) {
       if (index > 0) {
-        out.write(digits, at, "latin1");
-        at += digits.length;
+        at += digits;
+        writeDigits(out, at, number);
       }
-      out.set(piece, at);
-      at += piece.length;
-    }
-    if (text.length < LARGE) {
+      const text = this.#before[index] as Buffer;
       out.set(text, at);
-      if (mayBreak) makeOneLine(out.subarray(at, at + text.length));
       at += text.length;
-    } else {
-      pieces.push(out.subarray(start, at), mayBreak ? oneLine(text) : text);
-      start = at;
     }
-    out.set(after, at);
-    at += after.length;
+    return at;
   }
-  pieces.push(out.subarray(start, at));
-  return pieces;
 }
 
-/** The size of the texts that are copied. */
-function smallBytes({ slab, from, to }: Entries): number {
-  let bytes = 0;
-  for (let row = from; row < to; row += 1) {
-    const { length } = slab.textOf(row);
-    if (length < LARGE) bytes += length;
+/** The memory of encoded entries. It is used again when nobody needs it. */
+class OutputMemory implements PinnedMemory {
+  readonly bytes: Buffer;
+  /** The pieces include views of this slab. */
+  views: Slab | undefined;
+  #pins = 0;
+
+  constructor(length: number) {
+    this.bytes =
+      length < LARGE ? Buffer.allocUnsafe(length) : takeMemory(length);
   }
-  return bytes;
+
+  pin(): void {
+    this.#pins += 1;
+    this.views?.pin();
+  }
+
+  unpin(): void {
+    this.#pins -= 1;
+    this.views?.unpin();
+    if (this.#pins === 0 && this.bytes.length >= LARGE) {
+      releaseMemory(this.bytes.buffer);
+    }
+  }
 }
 
+function digitsOf(number: number): number {
+  let digits = 1;
+  for (let limit = 10; number >= limit; limit *= 10) digits += 1;
+  return digits;
+}
+
+/** Writes the number so that it ends at `end`. */
+function writeDigits(out: Buffer, end: number, number: number): void {
+  let rest = number;
+  do {
+    end -= 1;
+    const next = Math.floor(rest / 10);
+    out[end] = ZERO + rest - next * 10;
+    rest = next;
+  } while (rest > 0);
+}
+
+const ZERO = 0x30;
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const BLANK = 0x20;

@@ -2,7 +2,7 @@
  * Sends a journal to a client, in every protocol: read, encode, wait for the
  * client. A protocol is a codec; a connection is a sink.
  */
-import type { Slab } from "../journal/slab.ts";
+import type { PinnedMemory } from "../jupyter/record-memory.ts";
 import type { SubscriptionItem } from "./answers/subscription.ts";
 
 /** How a protocol encodes the items of a subscription. */
@@ -18,14 +18,14 @@ export type Put = (
   seq: number,
   /** The size of the entries in bytes. */
   size: number,
-  /** If pieces are views of it: it is pinned until they have been sent. */
-  slab?: Slab,
+  /** The memory of the pieces: it is pinned until they have been sent. */
+  memory?: PinnedMemory,
 ) => void;
 
 /** The destination of encoded events. */
 export interface Sink {
-  /** `slab` stays pinned until the operating system has the pieces. */
-  add(pieces: readonly Buffer[], slab?: Slab): void;
+  /** `memory` stays pinned until the operating system has the pieces. */
+  add(pieces: readonly Buffer[], memory?: PinnedMemory): void;
   /** Sends what was added. */
   flush(): void;
   /** Everything that `send` sends goes out in one write. */
@@ -53,8 +53,8 @@ export async function relay(
 ): Promise<void> {
   for await (const item of paced(source, sink)) {
     sink.batch(() => {
-      codec.encode(item, (pieces, seq, size, slab) => {
-        if (pieces !== undefined) sink.add(pieces, slab);
+      codec.encode(item, (pieces, seq, size, memory) => {
+        if (pieces !== undefined) sink.add(pieces, memory);
         owner?.sent(seq, size);
       });
       sink.flush();

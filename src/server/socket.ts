@@ -7,13 +7,13 @@ import type { WebSocket } from "ws";
 import { type ReaderLimits, drainedBelow } from "./drained.ts";
 import type { WebSocketConnection } from "./door.ts";
 import { messagesIn } from "../jupyter/websocket-frame.ts";
-import type { Slab } from "../journal/slab.ts";
+import type { PinnedMemory } from "../jupyter/record-memory.ts";
 import type { Sink } from "./relay.ts";
 
 /** Frames that wait for a `flush`. */
 interface Waiting {
   readonly pieces: readonly Buffer[];
-  readonly slab: Slab | undefined;
+  readonly memory: PinnedMemory | undefined;
 }
 
 /**
@@ -37,9 +37,9 @@ export class FrameWriter implements Sink {
     this.#limits = limits;
   }
 
-  add(pieces: readonly Buffer[], slab?: Slab): void {
-    slab?.pin();
-    this.#waiting.push({ pieces, slab });
+  add(pieces: readonly Buffer[], memory?: PinnedMemory): void {
+    memory?.pin();
+    this.#waiting.push({ pieces, memory });
   }
 
   /** Sends the added frames, in order. If the socket is not open, drops them. */
@@ -50,17 +50,17 @@ export class FrameWriter implements Sink {
     const isOpen = this.#socket.readyState === this.#socket.OPEN;
     const stream = this.#stream;
     if (!isOpen || stream === undefined) {
-      for (const { pieces, slab } of all) {
+      for (const { pieces, memory } of all) {
         if (isOpen) this.#sendEach(pieces);
-        slab?.unpin();
+        memory?.unpin();
       }
       return;
     }
     stream.cork();
-    for (const { pieces, slab } of all) {
+    for (const { pieces, memory } of all) {
       const last = pieces.length - 1;
       for (let at = 0; at < last; at += 1) stream.write(pieces[at]);
-      const sent = slab === undefined ? undefined : () => slab.unpin();
+      const sent = memory === undefined ? undefined : () => memory.unpin();
       stream.write(pieces[last], sent);
     }
     stream.uncork();

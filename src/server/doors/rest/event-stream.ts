@@ -43,21 +43,23 @@ export async function streamEvents(
 const codec: Codec = {
   encode(item, put) {
     const entries = entriesOf(item);
-    const { slab, last, size } = entries;
+    const { last, size } = entries;
     const before = [`id: ${idPrefixOf(item)}`, "\ndata: "];
-    put(encodeEntries(entries, { before, after: "\n\n" }), last, size, slab);
+    const wrapping = { before, after: "\n\n" };
+    const { pieces, memory } = encodeEntries(entries, wrapping);
+    put(pieces, last, size, memory);
   },
 };
 
 /** A reader that reads nothing for `timeout_ms` is disconnected. */
 function sinkOf(res: ServerResponse, timeout_ms: number): Sink {
   return {
-    add(pieces, slab) {
-      slab?.pin();
+    add(pieces, memory) {
+      memory?.pin();
       const last = pieces.length - 1;
       for (const [index, piece] of pieces.entries()) {
         if (index < last) res.write(piece);
-        else res.write(piece, () => slab?.unpin());
+        else res.write(piece, () => memory?.unpin());
       }
     },
     flush() {}, // nothing is buffered here

@@ -24,7 +24,7 @@ import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
 import { Placeholders, stringify } from "../../../jupyter/raw-json.ts";
 import { textFrameOf } from "../../../jupyter/websocket-frame.ts";
-import type { Slab } from "../../../journal/slab.ts";
+import type { PinnedMemory } from "../../../jupyter/record-memory.ts";
 import {
   type Context,
   type SubscriptionEncoder,
@@ -195,7 +195,7 @@ const FRAMED = Symbol("framed");
 
 interface TrpcFrames {
   readonly pieces: readonly Buffer[];
-  readonly slab?: Slab | undefined;
+  readonly memory?: PinnedMemory;
 }
 
 interface TrpcMessage {
@@ -240,7 +240,7 @@ function framesOfItem(item: SubscriptionItem, { id }: TrpcMessage): TrpcFrames {
     `","data":`,
   ];
   const wrapping = { before, after: "}}}", isFramed: true };
-  return { pieces: encodeEntries(entries, wrapping), slab: entries.slab };
+  return encodeEntries(entries, wrapping);
 }
 
 /**
@@ -292,7 +292,7 @@ class TrpcSocket extends EventEmitter {
       this.#socket.send(data);
       return;
     }
-    this.frames.add(data.pieces, data.slab);
+    this.frames.add(data.pieces, data.memory);
     this.frames.flush();
   }
 
