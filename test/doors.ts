@@ -1,7 +1,7 @@
 /**
- * The ways to hear a session and to speak to it, as one: a door attaches a
- * client that records what it hears, in the contract's spelling. What is
- * promised of messages is tested once, over each of them.
+ * All ways to receive from a session and to send to it, with one interface: a
+ * door attaches a client that records what it receives, in the contract's form.
+ * The promises about messages are tested once, over each door.
  */
 import { randomUUID } from "node:crypto";
 import { get as httpGet } from "node:http";
@@ -42,7 +42,7 @@ export interface Sent {
 
 export interface Door {
   readonly name: string;
-  /** Attaches after number `after`; from the beginning of what is kept unless given. */
+  /** Attaches after number `after`. Default: the beginning. */
   attach(
     server: TestServer,
     session_id: string,
@@ -71,7 +71,7 @@ export class TestClient implements AsyncDisposable {
     for (const wake of this.#waiting) wake();
   }
 
-  /** Resolves with the `msg_id`, once the door has taken the message. */
+  /** Resolves with the `msg_id` when the door has taken the message. */
   async send({ channel, msg_type, content, ...more }: Sent): Promise<string> {
     const msg_id = more.msg_id ?? randomUUID();
     await this.#speak({
@@ -112,7 +112,7 @@ export class TestClient implements AsyncDisposable {
     });
   }
 
-  /** Resolves with the first event that fits, heard already or yet to come. */
+  /** Resolves with the first event that fits, received before or after the call. */
   async until(what: string, fits: (event: Heard) => boolean): Promise<Heard> {
     const deadline = AbortSignal.timeout(TIMEOUT_MS);
     for (let looked = 0; ;) {
@@ -156,13 +156,13 @@ export class TestClient implements AsyncDisposable {
     );
   }
 
-  /** Reply and idle both. */
+  /** Resolves when both reply and idle were received. */
   async over(msg_id: string): Promise<Heard> {
     const [reply] = await Promise.all([this.reply(msg_id), this.idle(msg_id)]);
     return reply;
   }
 
-  /** What was said on iopub because of that request. */
+  /** The messages on iopub that this request caused. */
   said(msg_id: string): Heard[] {
     return this.heard.filter(
       ({ channel, parent_header }) =>
@@ -261,9 +261,9 @@ const rest: Door = {
               req.destroy();
             },
           );
-          const pieces: string[] = []; // of an event that is not complete
+          const pieces: string[] = []; // the beginning of an incomplete event
           res.setEncoding("utf8");
-          res.on("error", () => {}); // we left
+          res.on("error", () => {}); // the test has closed the connection
           res.on("data", (text: string) => {
             const seam = (pieces.at(-1)?.at(-1) ?? "") + text;
             pieces.push(text);
@@ -308,7 +308,7 @@ const kallichore: Door = {
   },
 };
 
-/** Kallichore's spelling of the supervisor's own events in the contract's. */
+/** Converts an event of the supervisor from Kallichore's form to the contract's. */
 function fromKallichore(frame: Heard): Heard {
   if (frame.kind === "jupyter") return frame;
   const { seq } = frame;

@@ -1,9 +1,9 @@
 /**
- * A server, its clients, and proof that nothing leaked.
+ * A server, its clients, and checks that nothing leaked.
  *
- * Whatever a test opens comes back disposable. When a server is disposed of,
- * the harness asserts that no child process, no private file and no listening
- * socket of it is left.
+ * Everything that a test opens is disposable. When a server is disposed of, the
+ * harness asserts that none of its child processes, private files and listening
+ * sockets is left.
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { request as httpRequest } from "node:http";
@@ -39,7 +39,7 @@ export interface Answer {
   readonly body: unknown;
 }
 
-/** What a client without kernelspecs says of a session, beside its id and its command. */
+/** The fields of a session that a client without kernelspecs sends, besides its id and its command. */
 export const ownWords = {
   display_name: "Echo",
   language: "echo",
@@ -77,7 +77,7 @@ export class TestServer implements AsyncDisposable {
     return address.transport === "socket" ? address.path : undefined;
   }
 
-  /** REST, with the token; the connection is closed afterwards. */
+  /** Sends a REST request with the token; the connection is closed afterwards. */
   ask(
     method: string,
     path: string,
@@ -124,7 +124,7 @@ export class TestServer implements AsyncDisposable {
   }
 }
 
-/** A server whose kernels are scripts in its memory, for what is promised of everything but kernels. */
+/** A server whose kernels are scripts in its memory, for tests that need no real kernels. */
 export function openServerOf(
   kernels: MockKernels,
   options: ServerOptions = {},
@@ -136,7 +136,7 @@ export function openServerOf(
   });
 }
 
-/** A server with the suite's kernels beside those of the machine. */
+/** A server with the suite's kernels and those of the machine. */
 export async function openServer(
   options: ServerOptions = {},
 ): Promise<TestServer> {
@@ -162,7 +162,7 @@ export function framesOf(socket: WebSocket): readonly Frame[] {
   return frames;
 }
 
-/** One server for the tests of a file, disposed of after the last. */
+/** One server for the tests of a file, disposed of after the last one. */
 export function ask(
   { url, socketPath }: { url: string; socketPath?: string | undefined },
   {
@@ -216,7 +216,7 @@ export function ask(
   });
 }
 
-/** Resolves with what `look` finds, looking at every turn of the clock's hand; rejects with `what` after ten seconds, unless said. */
+/** Calls `look` every 20 ms and resolves with its first result; rejects with `what` after a timeout. Default: ten seconds. */
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | Promise<T | undefined>,
@@ -231,7 +231,7 @@ export async function eventually<T>(
   }
 }
 
-/** A folder that is gone after the test. */
+/** A folder that is removed after the test. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "kallichore-test-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,7 +1,7 @@
 /**
- * What some tests need that a machine may lack. Such a test is given its need
- * as options, `test(title, needs(isThere, what), …)`: where it is missing, the
- * test is skipped, and the end of the run says why.
+ * Requirements of tests that a machine may lack. Such a test gets its
+ * requirement as options, `test(title, needs(isThere, what), …)`: without it,
+ * the test is skipped, and the end of the run lists the reason.
  */
 import { existsSync } from "node:fs";
 import type { TestOptions } from "vitest";
@@ -9,12 +9,12 @@ import { python, pythonWithIpykernel } from "./kernels/python.ts";
 
 declare module "vitest" {
   interface TaskMeta {
-    /** Without which the test is skipped. */
+    /** The requirement of the test. */
     needs?: string;
   }
 }
 
-/** `what` says what is missing and how to get it. */
+/** `what` names what is missing and how to get it. */
 export function needs(isThere: boolean, what: string): TestOptions {
   return { skip: !isThere, meta: { needs: what } };
 }

@@ -1,4 +1,4 @@
-/** Lists at the end of a run which tests were skipped, by what they need and this machine lacks. */
+/** Lists at the end of a run the skipped tests, grouped by the requirement that this machine lacks. */
 import type { Reporter, TestCase, TestModule, TestSuite } from "vitest/node";
 
 export default class SkippedReporter implements Reporter {
@@ -22,7 +22,7 @@ export default class SkippedReporter implements Reporter {
   }
 }
 
-/** `undefined` for a test that the person did not ask for, by `-t` or `.only`. */
+/** `undefined` for a test that `-t` or `.only` excludes. */
 function reasonOf(test: TestCase): string | undefined {
   for (
     let task: TestCase | TestSuite | TestModule = test;

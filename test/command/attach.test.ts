@@ -1,4 +1,4 @@
-/** `kallichore attach` at a terminal, with real Python at the other end. */
+/** `kallichore attach` at a terminal, with real Python. */
 import { describe, expect, test } from "vitest";
 import { Room, useCommand } from "./kallichore.ts";
 import { needsIpykernel } from "../needs.ts";

@@ -1,4 +1,4 @@
-/** The command as it is shipped, bundled in the same way, once for each test file that runs it. */
+/** Bundles the command as it is shipped, once for each test file that runs it. */
 import { fileURLToPath } from "node:url";
 import { build } from "tsup";
 import config from "../../tsup.config.ts";
@@ -15,7 +15,7 @@ export async function buildCommand(
     .filter((one) => typeof one === "object")
     .find(({ entry = {} }) => Object.values(entry).includes(source));
   if (programs === undefined) throw new Error(`no ${source} in tsup.config.ts`);
-  // Within the package, where the program finds its own version.
+  // In the package, so that the program finds its own version.
   const outDir = fileURLToPath(new URL(`dist/test-${process.pid}`, root));
   await build({
     ...programs,

@@ -1,4 +1,4 @@
-/** What the command says when something is wrong: in words, with what to do, and never as a code of the system. */
+/** The command's error messages: they explain the error and what to do, and show no system codes. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";

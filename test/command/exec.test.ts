@@ -1,4 +1,4 @@
-/** `kallichore exec` with real kernels, as a process among processes. */
+/** `kallichore exec` with real kernels, as a real process. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -43,7 +43,7 @@ describe("code on python3", needsIpykernel, () => {
 
   test("an error that only the kernel's reply has is shown, to people and to programs", async () => {
     await using room = new Room();
-    const code = "raise Exception(chr(0xd8ff))"; // which ipykernel cannot send as an output
+    const code = "raise Exception(chr(0xd8ff))"; // ipykernel cannot send this as an output
     const shown = await room.run([...python, code]);
     expect([shown.code, shown.stdout]).toEqual([1, ""]);
     expect(shown.stderr).toMatch(/^UnicodeEncodeError: .*\\ud8ff/);

@@ -1,7 +1,7 @@
 /**
- * The command as people run it: the shipped bundle as a process, in a room of
- * its own, so that no server of the person who tests is found. When the room is
- * disposed of, nothing that was started in it is left.
+ * Runs the command as people do: the shipped bundle as a process, in its own
+ * directories, so that it does not find the tester's own servers. When a room
+ * is disposed of, everything that was started in it has ended.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,11 +25,11 @@ export function useCommand(): void {
 }
 
 export interface RunOptions {
-  /** What is piped in; nothing unless said. */
+  /** Standard input. Default: empty. */
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** A program and its arguments that runs the command in its own place. */
+  /** A program, with arguments, that runs the command. */
   readonly through?: readonly string[];
 }
 
@@ -56,12 +56,12 @@ export class Room implements AsyncDisposable {
     return readdirSync(join(this.folder, "run"));
   }
 
-  /** The command lines of processes that have to do with the room: kernels are started with a file in it. */
+  /** The command lines of processes of this room: kernels are started with a file in it. */
   get processes(): string[] {
     return processesNaming(this.folder);
   }
 
-  /** Runs it to its end. */
+  /** Runs the command to its end. */
   async run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
     const running = this.start(args, options);
     running.child.stdin?.end(options.input ?? "");
@@ -76,7 +76,7 @@ export class Room implements AsyncDisposable {
     );
   }
 
-  /** At a terminal. */
+  /** Runs the command at a terminal. */
   terminal(args: readonly string[]): Running {
     const script =
       "import os,pty,sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
@@ -84,7 +84,7 @@ export class Room implements AsyncDisposable {
     return this.#spawn(["python3", "-c", script, ...command], {});
   }
 
-  /** A server, once it has said where it is. */
+  /** Resolves with a server when it has printed its address. */
   async serve(...args: string[]): Promise<Running> {
     const server = this.start(["serve", "--json", ...args]);
     await server.until("\n");
@@ -134,7 +134,7 @@ export class Running {
   constructor(child: ChildProcess) {
     this.child = child;
     this.#ended = once(child, "close");
-    child.stdin?.on("error", () => {}); // it did not want it
+    child.stdin?.on("error", () => {}); // the command does not read it
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.stdout += text;
       this.#heard();
@@ -145,7 +145,7 @@ export class Running {
     });
   }
 
-  /** Resolves when standard output has `text`, after what was waited for before. */
+  /** Resolves when standard output has `text` after the part that earlier calls waited for. */
   async until(text: string): Promise<void> {
     const late = setTimeout(() => this.child.kill("SIGKILL"), 20_000);
     try {
@@ -192,6 +192,6 @@ function commandOf(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
   } catch {
-    return ""; // it has just ended
+    return ""; // the process has just ended
   }
 }

@@ -1,4 +1,4 @@
-/** The command as it is shipped, with real sockets and real signals. */
+/** The shipped command with real sockets and real signals. */
 import {
   chmodSync,
   copyFileSync,
@@ -35,9 +35,9 @@ import { needs, needsIpykernel } from "../needs.ts";
 let program: string;
 let launcher: string;
 let launcherRoom: string;
-/** Where the server's own files go; nothing of it may be left. */
+/** The directory for the server's files; it must be empty at the end. */
 let room: string;
-/** Where V8's work is kept, which stays when a server ends. */
+/** The directory of V8's cache, which stays when a server ends. */
 let cache: string;
 
 beforeAll(async () => {
@@ -86,7 +86,7 @@ function surroundings(
   return { TMPDIR, XDG_CACHE_HOME, XDG_RUNTIME_DIR: undefined, ...env };
 }
 
-/** A server with a connection file, once the file is there. */
+/** A server with a connection file; resolves when the file exists. */
 async function connected(
   args: readonly string[] = [],
   options: StartOptions = {},
@@ -96,12 +96,12 @@ async function connected(
   return opened(server, file);
 }
 
-/** Once the file is there: the server, whose end is the test's. */
+/** Resolves when the file exists; the test ends the server. */
 async function opened(server: Running, file: string) {
   const over = server.exited.then(() => {
     throw new Error(`ended at once: ${server.stdout}${server.stderr}`);
   });
-  over.catch(() => {}); // only while it is waited for
+  over.catch(() => {}); // a rejection matters only during the wait
   while (!existsSync(file)) await Promise.race([delay(50), over]);
   return {
     server,
@@ -536,7 +536,7 @@ describe("the launcher", () => {
   });
 });
 
-/** As Positron does to keep sessions: a shell that ignores signals for what it starts in the background. */
+/** As Positron does to keep sessions: a shell that ignores signals for its background processes. */
 const PERSISTENT = 'nohup "$@" & wait "$!"';
 
 describe("under nohup, in the background", () => {
@@ -552,7 +552,7 @@ describe("under nohup, in the background", () => {
     const { server_pid } = connection;
     process.kill(server_pid, "SIGHUP");
     await ask(connection, "GET /status");
-    // A round trip later it has taken the signal, and still answers.
+    // After a round trip, the server has received the signal and still answers.
     expect((await ask(connection, "GET /status")).status).toBe(200);
     process.kill(server_pid, "SIGINT");
     expect((await shell.ended()).code).toBe(0);
@@ -611,13 +611,13 @@ test(
     const executed = ask(connection, "POST /sessions/stubborn/execute", {
       code,
     });
-    executed.catch(() => {}); // the server may be gone before it answers
+    executed.catch(() => {}); // the server may end before it answers
     while (!existsSync(begun)) await delay(50);
     const session = await ask(connection, "GET /sessions/stubborn");
     const { process_id } = session.body as { process_id: number };
     server.signal("SIGTERM");
     await server.said(/The server ends: SIGTERM/);
-    server.signal("SIGHUP"); // as when the terminal is closed: no hurry
+    server.signal("SIGHUP"); // as when the terminal is closed: it is not urgent
     const killed = /Kernels are killed: SIGTERM/;
     while (!killed.test(server.stdout)) {
       server.signal("SIGTERM");
@@ -645,7 +645,7 @@ function newSession(session_id: string) {
   };
 }
 
-/** A kernel that is interrupted by signal. */
+/** A kernel that is interrupted by a signal. */
 function pythonSession(session_id: string) {
   const command = "-m ipykernel_launcher -f {connection_file}";
   return {
@@ -655,7 +655,7 @@ function pythonSession(session_id: string) {
   };
 }
 
-/** A socket of the test's own; who comes is counted, and what the first says is kept. */
+/** A socket of the test. It counts the connections, and keeps the data of the first one. */
 async function listening(
   address: { path: string } | { port: number; host: string },
 ): Promise<

@@ -1,4 +1,4 @@
-/** Labels and rules of sessions by the command, with real kernels. */
+/** Labels and policies of sessions by the command, with real kernels. */
 import { describe, expect, test } from "vitest";
 import type { ActiveSession } from "../../contract/index.ts";
 import { Room, useCommand } from "./kallichore.ts";

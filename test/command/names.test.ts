@@ -1,4 +1,4 @@
-/** What people may have meant. */
+/** Suggestions for names that people mistype. */
 import { describe, expect, test } from "vitest";
 import { closest } from "../../src/command/names.ts";
 import { exits } from "../../src/command/exit.ts";

@@ -1,4 +1,4 @@
-/** `kallichore record`: what a session has said, for the test kit. */
+/** `kallichore record`: records a session for the test kit. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";

@@ -28,7 +28,7 @@ function told(server: Running): Told {
   return JSON.parse(server.stdout) as Told;
 }
 
-/** The HTTP status of a question that needs the token. */
+/** The HTTP status of a request that needs the token. */
 async function ask(path: string, to: Told): Promise<number | undefined> {
   const url = new URL(
     path,

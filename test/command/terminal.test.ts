@@ -1,4 +1,4 @@
-/** A server whose terminal is closed ends in order, as Positron's does when its terminal goes. */
+/** A server whose terminal is closed ends in order, as Positron's server does when its terminal is closed. */
 import { execFile } from "node:child_process";
 import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";

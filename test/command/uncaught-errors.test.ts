@@ -7,7 +7,7 @@ import { Room, useCommand } from "./kallichore.ts";
 
 useCommand();
 
-/** What a server does once the file is there; kernels, which are of Node too, do nothing of the kind. */
+/** Puts a fault into a server, which occurs when the file exists. Kernels, which also run in Node, are not affected. */
 function faulty(fault: string): {
   env: Record<string, string>;
   begin: () => void;
@@ -35,7 +35,7 @@ function faulty(fault: string): {
 
 test("an uncaught error ends the server in order, and reports a bug in Kallichore", async () => {
   const { env, begin } = faulty(`throw new Error("put in by the test");`);
-  await using room = new Room(); // which finds no process, no file and no record of the server's afterwards
+  await using room = new Room(); // it checks that no process, file or record of the server is left
   const server = room.start(["serve", "--json"], { env });
   await server.until("\n");
   await room.run(["start", "echo", "--id", "a"]);

@@ -1,6 +1,7 @@
 /**
- * Conformance kit: asks any `kcserver` executable, from outside, what it keeps of Kallichore's behaviour and of
- * what its successors owe. It imports nothing of the server it tests.
+ * Conformance kit: checks any `kcserver` executable from outside: which
+ * behaviour it shares with Kallichore, and what a successor must do. It imports
+ * nothing of the server under test.
  *
  *   npm run conformance -- /path/to/kcserver [--only PREFIX] [--slow] [--json] [--list]
  */
@@ -114,7 +115,7 @@ async function judge(path: string): Promise<number> {
   }
   if (json) {
     console.log(JSON.stringify(results, undefined, 2));
-    console.error(closing(results)); // stdout stays one JSON document
+    console.error(closing(results)); // stdout must stay one JSON document
   } else {
     console.log(summary(results));
     console.log(closing(results));
@@ -139,7 +140,7 @@ function pythonWithIpykernel(wanted: string | undefined): string | undefined {
       });
       return true;
     } catch {
-      return false; // no such Python, or no ipykernel in it
+      return false; // there is no such Python, or it has no ipykernel
     }
   });
 }

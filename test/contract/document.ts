@@ -39,7 +39,7 @@ export function resolved<T extends object>(
   return "$ref" in value ? (at(value.$ref.slice(1)) as T) : value;
 }
 
-/** By status. */
+/** Keyed by status. */
 export function responsesOf({
   responses = {},
 }: oas31.OperationObject): Record<
@@ -49,7 +49,7 @@ export function responsesOf({
   return responses;
 }
 
-/** Throws if the pointer leads nowhere. */
+/** Throws if the pointer does not exist. */
 export function at(pointer: string): unknown {
   let value: unknown = document;
   for (const part of pointer.split("/").slice(1)) {

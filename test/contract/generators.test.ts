@@ -1,7 +1,7 @@
 /**
- * What generators of clients need of the document: without it they make code
- * that does not compile, or that does not run. The generators themselves run in
- * `npm run generators`.
+ * The properties of the document that generators of clients need: without them,
+ * the generated code does not compile or does not run. `npm run generators`
+ * runs the generators themselves.
  */
 import { describe, expect, it } from "vitest";
 import type { oas31 } from "zod-openapi";
@@ -182,7 +182,7 @@ function exampleOf({ operation }: Described): unknown {
   return example;
 }
 
-/** Where objects with properties of their own stand. */
+/** The positions of objects with properties. */
 function objectsWithin(value: unknown): readonly string[] {
   return within(value).flatMap(({ pointer, value }) =>
     value["type"] === "object" && value["properties"] !== undefined
@@ -212,7 +212,7 @@ function constantName(value: string): string {
   return value.toUpperCase().replaceAll(/[^A-Z0-9]+/g, "_");
 }
 
-/** As in languages that write words with `_` between them. */
+/** As in languages that join words with `_`. */
 function identifier(name: string): string {
   return name
     .replaceAll(/([a-z])([A-Z])/g, "$1_$2")

@@ -24,7 +24,7 @@ import { needsLinux, needsPosix } from "../needs.ts";
 
 type Mark = ReturnType<typeof currentOwner>;
 
-/** The mark of a process that was killed. */
+/** The mark of a killed process. */
 async function deadMark(): Promise<Mark> {
   const child = idle();
   const mark = markOf(child);
@@ -107,7 +107,7 @@ test("the leftovers of a dead process are removed, and no other files", async ()
   }
 });
 
-/** A process that leads its own group, as kernels do, and the record that a killed server wrote of it. */
+/** A process that leads its own group, as kernels do, and its record by a killed server. */
 function leaveKernel(
   directory: string,
   program: string,
@@ -217,7 +217,7 @@ test(
     listener.listen(path);
     await once(listener, "listening");
     await tidy(parent);
-    expect(existsSync(path)).toBe(true); // some process listens on it
+    expect(existsSync(path)).toBe(true); // a process listens on it
 
     listener.close();
     await once(listener, "close");

@@ -79,7 +79,7 @@ describe("a kernel's environment", () => {
     expect(environment).toEqual({
       HOME: "/home/ann",
       A: "spec",
-      // Values are never filled a second time.
+      // Inserted values are not filled in again.
       B: "$HOME/$HOMEx$A ${missing} $missing $ 5$ ${A {A}",
       C: "/k/$A//home/ann {unknown}",
     });

@@ -16,7 +16,7 @@ import { usageSampler } from "../../src/host/usage.ts";
 import { python } from "../kernels/python.ts";
 
 const started: ChildProcess[] = [];
-/** Processes that a test found out about, below those that it started. */
+/** Processes that a test has found, besides those that it started. */
 const seen: { pid: number; startTime: number | undefined }[] = [];
 
 afterEach(async () => {
@@ -36,19 +36,19 @@ afterEach(async () => {
 interface Family {
   readonly child: ChildProcess;
   readonly pid: number;
-  /** The next line that it prints, as a pid. */
+  /** Resolves with the next printed line, as a pid. */
   readonly next: () => Promise<number>;
   readonly exited: Promise<unknown>;
 }
 
-/** One write for a line: several processes say their pids on one pipe. */
+/** One write for each line, because several processes print their pids to one pipe. */
 const SAY = `
 import os, subprocess, sys, threading, time
 def say(pid): os.write(1, b"%d\\n" % pid)
 `;
 import { needsLinuxAndPython } from "../needs.ts";
 
-/** A Python program in a group of its own, as a kernel is. */
+/** A Python program in its own group, as a kernel is. */
 function family(program: string): Family {
   const child = spawn(python ?? "python3", ["-c", SAY + program], {
     detached: true,
@@ -72,7 +72,7 @@ function family(program: string): Family {
   };
 }
 
-/** A member of the group, and one in a session of its own with a child of its own; each says its pid. */
+/** A member of the group, and one in its own session with a child; each prints its pid. */
 const HOUSEHOLD = `
 member = subprocess.Popen(["sleep", "1000"])
 stray = subprocess.Popen(["sh", "-c", "sleep 1000 & echo $!; wait"], start_new_session=True)
@@ -85,7 +85,7 @@ function linkOf(file: string): string {
   try {
     return readlinkSync(`/proc/self/fd/${file}`);
   } catch {
-    return ""; // that of the listing itself
+    return ""; // the descriptor of the listing itself
   }
 }
 
@@ -100,7 +100,7 @@ async function household() {
 
 async function ended(pids: readonly number[], timeout_ms = 10_000) {
   const deadline = Date.now() + timeout_ms;
-  // There is no event for the end of a process that is not our child.
+  // There is no event for the end of a process that is not a child of this one.
   while (pids.some((pid) => isAlive(pid))) {
     if (Date.now() > deadline) throw new Error("They still run");
     await delay(20);
@@ -250,7 +250,7 @@ time.sleep(1000)
     const sampler = usageSampler();
     const first = (await sampler.sample([{ pid }])).get(pid);
     expect(first).toMatchObject({ cpu_percent: 0, thread_count: 2 });
-    // Two Pythons: more than one has by itself, and less than the machine.
+    // Two Pythons: more memory than one, and less than the machine's.
     expect(first?.memory_bytes).toBeGreaterThan(8e6);
     expect(first?.memory_bytes).toBeLessThan(1e9);
 
@@ -300,7 +300,7 @@ threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), t
     child.kill("SIGUSR1");
     await next();
     const after = (await sampler.sample([{ pid }])).get(pid);
-    expect(after?.thread_count).toBe(3); // its new thread, and the child's
+    expect(after?.thread_count).toBe(3); // its new thread, and the thread of the child
     const again = (await sampler.sample([{ pid }])).get(pid);
     expect(again?.thread_count).toBe(3);
   });

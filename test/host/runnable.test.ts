@@ -6,7 +6,7 @@ import { whyNotRunnable } from "../../src/host/runnable.ts";
 import { needsLinux, needsPosix } from "../needs.ts";
 import { openServer, ownWords, temporaryFolder } from "../harness.ts";
 
-/** The header of this very program, with another processor. */
+/** The header of this program, with another processor. */
 function foreign(): Buffer {
   const head = Buffer.from(readFileSync(process.execPath).subarray(0, 4096));
   head.writeUInt16LE(0x1234, 18);

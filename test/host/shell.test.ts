@@ -46,7 +46,7 @@ async function command(
 }
 
 async function run({ program, args }: StartupCommand) {
-  // As kernels are started: a session of their own, nothing on stdin.
+  // As kernels are started: in their own session, without stdin.
   const child = spawn(program, args, {
     env,
     cwd: home,
@@ -65,9 +65,9 @@ async function run({ program, args }: StartupCommand) {
   return { pid, stdout, stderr, code };
 }
 
-/** Prints each of its arguments, ended by NUL. */
+/** Prints each of its arguments, terminated by NUL. */
 const printer = ["/usr/bin/printf", "%s\\0"] as const;
-/** What the kernel printed after the markers. */
+/** The kernel's output after the markers. */
 const markedWords = (stdout: string) =>
   stdout.replace(/^[^]*KALLICHORE_STARTUP_SUCCESS\n/, "").split("\0");
 
@@ -178,7 +178,7 @@ describe.each(shells)("%s", (shell) => {
             : `export ${name}='${name} set'`;
       const made = await command({
         mode: "command",
-        // An interactive csh knows no comments.
+        // An interactive csh does not support comments.
         arg: `${set("ONE")}\n${set("TWO")}${isCsh(shell) ? "" : " # the second"}`,
         argv: ["/usr/bin/printenv", "ONE", "TWO"],
         serverShell: shell,
@@ -241,7 +241,7 @@ describe.each(shells)("%s", (shell) => {
         serverShell: shell,
         platform: "darwin",
       });
-      // What is run has no such variable from us.
+      // The program does not inherit such a variable.
       expect((await run(made)).stdout).toBe("/a b:/it's\n");
     },
   );

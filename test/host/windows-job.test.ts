@@ -9,14 +9,14 @@ import { windowsProcesses } from "../../src/host/windows/processes.ts";
 
 const KERNEL = 4711;
 
-/** Handles by kind, what was done to them, and how Windows behaves. */
+/** Handles by kind, the calls on them, and how Windows behaves. */
 class Windows implements WindowsApi {
   readonly open = new Map<Handle, string>();
   readonly inheritable = new Set<Handle>();
   readonly done: string[] = [];
   handsOn = true;
   allowsJobs = true;
-  /** Whether somebody waits for the event, and so takes its signal. */
+  /** Whether a process waits for the event, and so takes its signal. */
   hasListener = true;
   members = 0;
   #next = 100;
@@ -61,7 +61,7 @@ class Windows implements WindowsApi {
   measure = () => undefined;
 
   close(handle: Handle): void {
-    expect(this.open.delete(handle)).toBe(true); // each once
+    expect(this.open.delete(handle)).toBe(true); // each is closed once
   }
 
   get kinds(): string[] {

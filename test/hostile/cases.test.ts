@@ -1,7 +1,8 @@
 /**
- * Single messages and connections that ended a server, each where it can happen:
- * with both ZeroMQ drivers, inside another's program, in mocked kernels. They
- * end one message, or one start by name; the session beside hears nothing of it.
+ * Single messages and connections that could end a server, in all places where
+ * they can occur: with both ZeroMQ drivers, in an embedded server, in mocked
+ * kernels. They end one message, or one start with a reason. The session beside
+ * it is not affected.
  */
 import { createServer as createHttpServer } from "node:http";
 import {
@@ -43,7 +44,7 @@ const foreign: Readonly<Record<string, () => Promise<number>>> = {
     ),
 };
 
-/** What a kernel may answer to the server's own requests. */
+/** Contents of a kernel's answers to the server's own requests. */
 const answers: Readonly<Record<string, string>> = {
   nan: '{"status":"ok","x":NaN}',
   empty: "",
@@ -107,7 +108,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
           ...liar.connection,
           [port]: await foreign["an HTTP server"]?.(),
         });
-        // libzmq takes it for a peer of before 2013, and waits for more.
+        // libzmq takes it for a peer from before 2013, and waits for more.
         if (!name.includes("libzmq")) {
           expect(adopted.status).toBe(500);
           expect(adopted.text).toContain("does not use ZeroMQ");
@@ -277,7 +278,7 @@ async function opened(
   return liar;
 }
 
-/** Between the server and a kernel's socket; may put in bytes of its own. */
+/** Relays between the server and a kernel's socket; may insert bytes. */
 async function relayTo(
   port: number,
 ): Promise<{ port: number; say: (bytes: Uint8Array) => void }> {
@@ -298,7 +299,7 @@ async function portOf(server: Server): Promise<number> {
   const sockets = new Set<{ destroy(): void }>();
   server.on("connection", (socket) => {
     sockets.add(socket);
-    socket.on("error", () => {}); // a link that gives up may reset it
+    socket.on("error", () => {}); // a link that gives up may reset the connection
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -315,7 +316,7 @@ async function zeromqPort(socket: Push | Router): Promise<number> {
   return Number(socket.lastEndpoint?.split(":").at(-1));
 }
 
-/** What of it clients hear, once it has come. */
+/** Resolves with the events that clients get of it. */
 async function toldOf(
   room: Room,
   session_id: string,
@@ -344,7 +345,7 @@ async function lastOf(room: Room, session_id: string): Promise<number> {
   return Number((body as { last_seq: unknown }).last_seq);
 }
 
-/** Gives the liar code that it never runs to its end. */
+/** Sends code to the liar, which never completes it. */
 async function begin(room: Room, session_id: string): Promise<string> {
   const msg_id = crypto.randomUUID();
   const sent = await room.ask("POST", `/sessions/${session_id}/messages`, {

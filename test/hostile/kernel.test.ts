@@ -1,8 +1,9 @@
 /**
- * A kernel that lies: every type of message, in each of its fields, with values
- * of the wrong type, depth, size and encoding; envelopes that are forged,
- * repeated, unsigned or incomplete; and each phase of ZMTP's handshake with
- * noise. Another session runs beside, whose answers and listing stay as they are.
+ * A kernel that sends wrong data: every type of message, in each of its fields,
+ * with values of the wrong type, depth, size and encoding; envelopes that are
+ * forged, repeated, unsigned or incomplete; and random bytes in each phase of
+ * ZMTP's handshake. Another session runs beside it, whose answers and
+ * description must not change.
  *
  *     HOSTILE_SECONDS=3600 HOSTILE_SEED=7 npx vitest run test/hostile/kernel.test.ts
  */
@@ -22,16 +23,16 @@ import {
 } from "./rooms.ts";
 
 const SEED = Number(process.env["HOSTILE_SEED"] ?? 20_261_128);
-/** For each room and each test. */
+/** The time for each room and each test. */
 const SECONDS = Number(process.env["HOSTILE_SECONDS"] ?? 2);
-/** Messages with bad signatures: what ten seconds bear where there is little time. */
+/** Messages with bad signatures; fewer in a short run. */
 const FLOOD = SECONDS > 2 ? 100_000 : 20_000;
-/** Lies between two looks at the session beside. */
+/** Wrong messages between two checks of the session beside. */
 const BURST = 40;
 
 const channels = ["shell", "control", "stdin", "iopub"] as const;
 
-/** What each type of message has, with a value of the right kind. */
+/** Each type of message with a value of the right kind in each field. */
 const honest: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   status: { execution_state: "busy" },
   stream: { name: "stdout", text: "hello" },
@@ -91,7 +92,7 @@ const honest: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 const deep = (depth: number, open: string, close: string): string =>
   open.repeat(depth) + (open === "[" ? "" : "1") + close.repeat(depth);
 
-/** JSON texts that no field expects, and texts that are no JSON. */
+/** JSON texts that no field expects, and texts that are not JSON. */
 const wrong = fc.constantFrom(
   ...[
     "null",
@@ -133,7 +134,7 @@ const bytes = fc.oneof(
   { weight: 1, arbitrary: wrong.map((text) => Buffer.from(text, "utf16le")) },
 );
 
-/** One field, or the whole frame, is another. */
+/** One field, or the whole frame, has another value. */
 const content = fc
   .constantFrom(...Object.entries(honest))
   .chain(([msg_type, fields]) =>
@@ -213,7 +214,7 @@ describe.each(rooms)("$name", ({ open }) => {
         return BURST;
       });
       expect(said).toBeGreaterThanOrEqual(BURST);
-      // What of it was a message is in the journal, and the truth is heard behind it.
+      // The valid messages are in the journal, and the next correct one is received.
       expect(await settled(room, speaker)).toBeGreaterThan(before + 1);
       await beside.isUnhurt();
     },
@@ -350,7 +351,7 @@ const ready = (type: string): Buffer =>
     "latin1",
   );
 
-/** What the peer writes, in order: so much of the truth, then noise. */
+/** The bytes of the peer, in order: a part of the correct bytes, then random ones. */
 const handshakes: fc.Arbitrary<Uint8Array[]> = fc
   .tuple(
     fc.constantFrom<Uint8Array[]>(
@@ -383,7 +384,7 @@ const handshakes: fc.Arbitrary<Uint8Array[]> = fc
   )
   .map(([truth, noise]) => [...truth, noise]);
 
-/** A server that says that to everybody, whatever they say. */
+/** A server that sends this to every client. */
 async function listening(
   script: readonly Uint8Array[],
 ): Promise<{ port: number; close: () => void }> {
@@ -403,7 +404,7 @@ async function listening(
   return { port: (server.address() as AddressInfo).port, close };
 }
 
-/** Again and again with another seed, until the time is up, and once at least; resolves with the sum. */
+/** Repeats with another seed until the time is up, at least once; resolves with the sum. */
 async function until(
   seconds: number,
   act: (seed: number) => Promise<number>,
@@ -420,7 +421,7 @@ async function until(
   return sum;
 }
 
-/** Says something true, and resolves with its number once it is in the journal. */
+/** Sends a correct message, and resolves with its number when it is in the journal. */
 async function settled(room: Room, speaker: Speaker): Promise<number> {
   const text = `the truth ${crypto.randomUUID()}`;
   const msg_id = crypto.randomUUID();
@@ -433,7 +434,7 @@ async function settled(room: Room, speaker: Speaker): Promise<number> {
   return numberOf(room, speaker.session_id, text);
 }
 
-/** Where in the journal that text is. */
+/** The number of that text in the journal. */
 async function numberOf(
   room: Room,
   session_id: string,
@@ -462,7 +463,7 @@ async function lastOf(room: Room): Promise<number> {
   return Number((body as { last_seq: unknown }).last_seq);
 }
 
-/** Gives the liar code that it never runs; resolves with the header that lies name as their parent. */
+/** Sends code to the liar, which never runs it; resolves with the header that wrong messages have as their parent. */
 async function begin(room: Room, { session_id }: Speaker): Promise<string> {
   const header = { msg_id: crypto.randomUUID(), msg_type: "execute_request" };
   const sent = await room.ask("POST", `/sessions/${session_id}/messages`, {

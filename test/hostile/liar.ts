@@ -1,6 +1,6 @@
 /**
- * A kernel that somebody else started, to be adopted, and that says whatever
- * bytes a test likes: on its sockets, and in answer to the server's own requests.
+ * A kernel that is to be adopted. It sends the bytes of a test on its sockets,
+ * and as answers to the server's own requests.
  */
 import {
   type ReceivedMessage,
@@ -12,11 +12,11 @@ import type { ConnectionInfo } from "../../kernels/connection.ts";
 import { Wire } from "../../kernels/wire.ts";
 import { kernelInfo } from "../kernels/kernel-info.ts";
 
-/** With which it signs. */
+/** The key of its signatures. */
 export const KEY = "the liar's key";
 const NOTHING = Buffer.from("{}");
 
-/** The four JSON frames of a lie; what is left out is as it should be. */
+/** The four JSON frames of a message; omitted ones are correct. */
 export interface Lie {
   readonly msg_type: string;
   readonly header?: Uint8Array;
@@ -28,11 +28,11 @@ export interface Lie {
 
 export class Liar implements AsyncDisposable {
   readonly #wire: Wire;
-  /** The content of its replies, by the request's type; `undefined` for a true one. */
+  /** The content of its replies, by the request's type; `undefined` for a correct one. */
   readonly #answers: ReadonlyMap<string, Uint8Array>;
-  /** The last header of each type of request. */
+  /** The last request header of each type. */
   readonly asked = new Map<string, Uint8Array>();
-  /** Who asks, by channel: a ROUTER needs the name of the peer. */
+  /** The senders of requests, by channel: a ROUTER needs the peer's identity. */
   readonly #peers = new Map<Channel, readonly Uint8Array[]>();
 
   static async open(
@@ -70,12 +70,12 @@ export class Liar implements AsyncDisposable {
     return this.#wire.connection;
   }
 
-  /** Signed, whatever it is. */
+  /** Sends signed frames. */
   say(channel: Channel, lie: Lie): Promise<void> {
     return this.sayFrames(channel, framesOf(lie, this.#wire.signer));
   }
 
-  /** As they are, to whoever asked last on that channel. */
+  /** Sends frames unchanged to the last sender on that channel. */
   sayFrames(channel: Channel, frames: readonly Uint8Array[]): Promise<void> {
     const peer = this.#peers.get(channel) ?? this.#peers.get("shell") ?? [];
     const identities = channel === "iopub" ? [] : peer;
@@ -86,7 +86,7 @@ export class Liar implements AsyncDisposable {
     return this.#wire.close(0);
   }
 
-  /** What it does not lie about, it does as a kernel does; code it never runs to its end. */
+  /** Other requests are answered as by a kernel; code never completes. */
   async #hear(request: ReceivedMessage): Promise<void> {
     const { channel, header, identities } = request;
     this.#peers.set(channel, identities);
@@ -122,7 +122,7 @@ export class Liar implements AsyncDisposable {
   }
 }
 
-/** A whole message, signed with the liar's own key or another one. */
+/** A complete message, signed with the liar's own key or another one. */
 export function framesOf(
   { msg_type, header, parent_header, metadata, content, buffers = [] }: Lie,
   signer = new Signer(KEY),

@@ -1,11 +1,11 @@
-/** A kernel that lies about where it is (JEP 66): its start fails at once, and by name. */
+/** A kernel that sends a wrong registration (JEP 66): its start fails at once, with a reason. */
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { openServer, ownWords } from "../harness.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Signs what it is told with the key that it was given, sends it as its registration, and stays. */
+/** Signs the given content with the kernel's key, sends it as the registration, and stays. */
 const PROGRAM = `
   const { createHmac } = require("node:crypto");
   const { readFileSync } = require("node:fs");

@@ -1,6 +1,7 @@
 /**
- * Where a liar is let in: servers with either ZeroMQ driver, the server inside
- * another's program, and mocked kernels. In each, an honest session runs beside.
+ * The servers in which a liar runs: with either ZeroMQ driver, embedded in
+ * another program, and with mocked kernels. In each, a correct session runs
+ * beside it.
  */
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -36,14 +37,14 @@ export interface Speaker {
 
 export interface Room {
   readonly url: string;
-  /** What the server has logged. */
+  /** The log lines of the server. */
   readonly lines: readonly RecordedLine[];
   ask(method: string, path: string, body?: unknown): Promise<Answer>;
-  /** A session whose kernel is a liar that answers its start honestly. */
+  /** A session whose kernel is a liar that answers its start correctly. */
   speaker(session_id: string): Promise<Speaker>;
 }
 
-/** `adopts`: its kernels have sockets, so that one can be adopted. */
+/** `adopts`: its kernels have sockets and can be adopted. */
 export const rooms: readonly {
   readonly name: string;
   readonly adopts: boolean;
@@ -108,7 +109,7 @@ function adopting(room: Omit<Room, "speaker">): Room {
   };
 }
 
-/** What its kernels say comes from the tests as well, by the way that their own messages take. */
+/** The tests can send messages of its kernels too, on the same way as the kernels' own. */
 class TalkativeProvisioner extends MockProvisioner {
   readonly hooks = new Map<string, Hooks>();
 
@@ -135,7 +136,7 @@ async function mocked(): Promise<Room> {
       const message = reader.read(frames, channel);
       provisioner.hooks.get(id)?.message(message);
     } catch (error) {
-      // What is no message does not come out of a socket either.
+      // Frames that are not a message are also dropped behind a socket.
       if (error instanceof Refused && error.refusal !== undefined) {
         provisioner.hooks.get(id)?.refused(error.refusal);
       }
@@ -179,7 +180,7 @@ function roomAt(
   };
 }
 
-/** Makes a session that a kernel of somebody else is to be adopted into, and that waits two seconds for it. */
+/** Makes a session without a kernel for an adoption, with a timeout of two seconds. */
 export async function toBeAdopted(
   room: Pick<Room, "ask">,
   session_id: string,
@@ -194,7 +195,7 @@ export async function toBeAdopted(
   expect([created.status, created.text]).toEqual([200, expect.any(String)]);
 }
 
-/** The honest session beside: its round trip, its outputs and the listing are as if nobody lied. */
+/** The correct session beside: its round trip, its outputs and its description must stay unchanged. */
 export class Beside {
   readonly #room: Room;
   #count = 0;

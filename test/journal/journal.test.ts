@@ -61,7 +61,7 @@ function message(text: string, buffers: readonly Uint8Array[] = []): Message {
   });
 }
 
-/** All that can be known of an entry. */
+/** All properties of an entry. */
 function whole(entry: Entry): unknown {
   const { seq, size } = entry;
   const json = entry.text.toString();
@@ -74,10 +74,10 @@ function whole(entry: Entry): unknown {
   return { seq, size, json, channel, msg_type, msg_id, parent_id, frames, hex };
 }
 
-/** Bytes that the names of a slab's types are taken for, at most: there are two of them. */
+/** The maximum size of the names in a slab: there are two of them. */
 const NAMES = 256;
 
-/** Reads from after `after` to the newest number, a reading at a time. */
+/** Reads from after `after` to the newest number, one reading at a time. */
 async function readAll(journal: Journal, after = 0): Promise<Reading[]> {
   const readings: Reading[] = [];
   for (let seen = after; seen < journal.last;) {
@@ -266,7 +266,7 @@ test("when a journal ends, no bytes are left on disk or in the budget", async ()
   const budget = new MemoryBudget(1024 * KB);
   const journal = journalOf({ budget });
   for (let n = 0; n < 200; n += 1) journal.append(message("x".repeat(100)));
-  const disposed = journal[Symbol.asyncDispose](); // in the middle of a write
+  const disposed = journal[Symbol.asyncDispose](); // during a write
   journal.append(message("late"));
   await disposed;
   expect(readdirSync(directory)).toEqual([]);
@@ -366,7 +366,7 @@ test("on a full disk the oldest file is removed, and writing continues", async (
   expect(journal.diskBytes).toBeGreaterThan(room / 2);
 });
 
-/** A disk that takes so many bytes, and of a write that does not fit what fits. */
+/** A disk that accepts this many bytes; of a write that does not fit it accepts the part that fits. */
 function diskWith(room: number): OpenFile {
   return async (path, flags, mode) => {
     const file = await open(path, flags, mode);
@@ -488,7 +488,7 @@ test("it may be larger than one read, than a file, and than the memory of all jo
     ...open,
     diskBudget: new DiskBudget(64 * 1024 * KB),
   });
-  const large = "x".repeat(5 * 1024 * KB); // a handful is 256 KiB, a file ends at 4 MiB
+  const large = "x".repeat(5 * 1024 * KB); // a block is 256 KiB, a file ends at 4 MiB
   for (let n = 0; n < 3; n += 1) {
     journal.append(message("before"));
     journal.append(message(large));
@@ -500,7 +500,7 @@ test("it may be larger than one read, than a file, and than the memory of all jo
   const readings = await readAll(journal);
   expectDense(readings, 0);
   expect(gapsIn(readings)).toEqual([]);
-  expect(neighbour.first).toBe(1); // it does not pay for it
+  expect(neighbour.first).toBe(1); // it does not lose entries for the other one
 });
 
 test("the writer of several such entries waits for the disk, and memory holds only one besides the one being written", async () => {
@@ -529,7 +529,7 @@ test("without a disk, or if it fails, memory stays bounded and the gap is report
     await using journal = journalOf(options);
     journal.append(message("x".repeat(20 * KB)));
     await journal.writeDown();
-    expect(journal.first).toBe(1); // the newest is kept, however large
+    expect(journal.first).toBe(1); // the newest is kept, at any size
     journal.append(message("after"));
     expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
     const readings = await readAll(journal);
@@ -679,7 +679,7 @@ test("journals share a full disk: a journal with few bytes can still write", asy
   expect(sizeOnDisk()).toBe(diskBudget.used);
 });
 
-/** Says so many small things, each written down before the next. */
+/** Appends small messages, and waits for the write of each. */
 async function flood(journal: Journal, count: number): Promise<void> {
   for (let n = 0; n < count; n += 1) {
     journal.append(message("x".repeat(100)));
@@ -774,7 +774,7 @@ test("every reader gets each number once and in order, or a gap", async () => {
           largest = Math.max(largest, entry.size);
           expect(journal.bytes).toBeLessThanOrEqual(memory + largest + NAMES);
           expect(budget.used).toBe(journal.bytes + other.bytes);
-          // Each of the two may hold its newest, and a large one until it is on disk.
+          // Each of the two may keep its newest entry, and a large one until it is on disk.
           expect(budget.used).toBeLessThanOrEqual(
             shared + 4 * (largest + NAMES),
           );
@@ -882,11 +882,11 @@ test("memory of slabs is reused, and no reader sees the later content", async ()
       await journal.writeDown();
     }
   }
-  await Promise.all([...readers, ...pauses.map(read)]); // those who come late read the disk together
+  await Promise.all([...readers, ...pauses.map(read)]); // late readers read the disk together
   expect(journal.first).toBe(1);
 });
 
-/** What a reader has heard. */
+/** The readings of a reader. */
 interface Heard {
   readonly start: number;
   last: number;
@@ -899,7 +899,7 @@ async function collect(
   signal: AbortSignal,
 ): Promise<void> {
   for await (const reading of journal.follow(reader.start, signal)) {
-    await turn(); // it is valid until the next is asked for
+    await turn(); // it is valid until the next request
     expectDense([reading], reader.last);
     for (const entry of entriesIn([reading])) {
       reader.entries.set(entry.seq, whole(entry));
@@ -909,7 +909,7 @@ async function collect(
   }
 }
 
-/** What waits for the event loop, and some of what waits for the disk, happens. */
+/** Lets the event loop run, and with it some of the disk's work. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,4 +1,4 @@
-/** Whose turn it is: kernels are heard however many readers have much to read. */
+/** Fair scheduling: the server reads from kernels although many readers have much to read. */
 import { afterEach, expect, test, vi } from "vitest";
 import { compose } from "../../src/jupyter/message.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
@@ -34,7 +34,7 @@ test("the server reads from a kernel after eight milliseconds of serving readers
   for (let n = 0; n < 20; n += 1) journal.append(said);
 
   const stop = new AbortController();
-  /** Readings since the kernel was last heard. */
+  /** Readings since the kernel was last read. */
   let inTurn = 0;
   let most = 0;
   let readings = 0;
@@ -49,7 +49,7 @@ test("the server reads from a kernel after eight milliseconds of serving readers
     }
   };
   let isOver = false as boolean;
-  /** As bytes that come from a kernel: once in each turn of the event loop. */
+  /** As bytes that arrive from a kernel: once in each turn of the event loop. */
   const kernel = async () => {
     while (!isOver) {
       inTurn = 0;

@@ -1,4 +1,4 @@
-/** What enters is JSON, whatever a kernel sent, and is otherwise as it was sent. */
+/** Frames that are admitted are JSON, for any data of a kernel, and otherwise unchanged. */
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import {
@@ -27,7 +27,7 @@ const message = compose({
   parent: request,
 });
 
-/** What a peer that holds the key sends. */
+/** Frames of a peer that has the key. */
 function arrives(
   changed: Partial<Record<keyof RawFrames, string | Uint8Array>>,
   buffers: readonly Uint8Array[] = [],
@@ -240,7 +240,7 @@ test("no frame can change the fields around it", () => {
   );
 });
 
-/** As Python's `json.dumps` spells it. */
+/** The encoding of Python's `json.dumps`. */
 function asPython(value: unknown): string {
   if (typeof value === "number") return String(value);
   if (Array.isArray(value)) return `[${value.map(asPython).join(", ")}]`;

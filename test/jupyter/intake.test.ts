@@ -1,4 +1,4 @@
-/** What is taken in bulk becomes the same records as what is read one message at a time. */
+/** Messages that are taken in bulk become the same records as those that are read one at a time. */
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -73,7 +73,7 @@ function textsIn(journal: Journal): string[] {
   return texts;
 }
 
-/** A journal, and what a kernel's messages are to it. */
+/** A journal, and a kernel's messages for it. */
 function recorder(key: string, isBulk: boolean) {
   const journal = journalOf(32 * 1024 * 1024);
   const signer = new Signer(key);
@@ -118,7 +118,7 @@ function recorder(key: string, isBulk: boolean) {
   return { journal, intake, messages, result };
 }
 
-/** Reads the bytes of a connection, in pieces of that size, in bulk or not. Returns what the journal then holds. */
+/** Reads the bytes of a connection in pieces of that size, in bulk or not. Returns the content of the journal. */
 function taken(
   bytes: Buffer,
   { step, key, isBulk }: { step: number; key: string; isBulk: boolean },
@@ -145,7 +145,7 @@ function taken(
   return result();
 }
 
-/** The same from a real connection, which is paused now and then. */
+/** The same over a real connection, which is paused now and then. */
 async function takenOverTcp(
   bytes: Buffer,
   { steps, isBulk }: { steps: readonly number[]; isBulk: boolean },
@@ -320,7 +320,7 @@ const other = compose({
   username: "u",
 });
 
-/** What a stream says: of all lengths, with all escapes. */
+/** Contents of streams: of all lengths, with all escapes. */
 const output = fc
   .tuple(
     fc.string({ unit: "binary", maxLength: 40 }),
@@ -342,7 +342,7 @@ const output = fc
     return Buffer.from(JSON.stringify(content));
   });
 
-/** What a display shows, and what is nearly that. */
+/** Contents of displays, and similar values. */
 const bundle = fc
   .record(
     {
@@ -373,7 +373,7 @@ const bundle = fc
   )
   .map((text) => Buffer.from(text));
 
-/** JSON, and what is nearly so, for a frame of a message. */
+/** JSON, and similar texts, for a frame of a message. */
 const json = fc.oneof(
   fc.jsonValue().map((value) => Buffer.from(JSON.stringify(value))),
   fc

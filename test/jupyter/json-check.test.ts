@@ -1,4 +1,4 @@
-/** What is one JSON value, and what is not: the same for the walk in WebAssembly and the one in JavaScript. */
+/** Which texts are one JSON value: the same for the walk in WebAssembly and the one in JavaScript. */
 import { isUtf8 } from "node:buffer";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
@@ -18,7 +18,7 @@ const walks = [
   ["JavaScript", walk],
 ] as const;
 
-/** Bytes that fit in the memory of the WebAssembly. */
+/** Bytes that fit into the memory of the WebAssembly. */
 const PIECE = 65_536;
 
 const JSON_TEXTS = [
@@ -211,7 +211,7 @@ it("checks a text of many pieces without growing its memory", () => {
   expect(checkJson(text.subarray(0, -1))).toBe("not_json");
 });
 
-/** What JSON.parse takes, as far as it is UTF-8. */
+/** Whether JSON.parse accepts it, and it is UTF-8. */
 function isJson(bytes: Uint8Array): boolean {
   if (!isUtf8(bytes)) return false;
   try {

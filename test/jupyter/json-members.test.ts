@@ -1,4 +1,4 @@
-/** Where an object's members lie, found in one go and in short steps. */
+/** Finds the members of an object, at once and in short steps. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { findMembers, membersOf } from "../../src/jupyter/json-members.ts";

@@ -30,7 +30,7 @@ function isTaken(text: string): boolean {
   }
 }
 
-/** JSON with one character changed, left out or put in. */
+/** JSON with one character changed, removed or inserted. */
 const almostJson = fc
   .tuple(
     fc.json(),

@@ -1,4 +1,4 @@
-/** What a kernel sends may make us throw: that ends the one message, with both drivers. */
+/** An error while a kernel's message is handled drops this one message, with both drivers. */
 import { afterEach, describe, expect, it } from "vitest";
 import { XPublisher } from "zeromq";
 import { boundaryOf } from "../../src/kernel/boundary.ts";

@@ -1,4 +1,4 @@
-/** Whether a kernel's heart beats: only an echo of our own bytes says so. */
+/** The heartbeat: only an echo of the server's own bytes counts. */
 import { afterEach, expect, onTestFinished, test } from "vitest";
 import { curveKeyPair, Router } from "zeromq";
 import { boundaryOf } from "../../src/kernel/boundary.ts";
@@ -50,7 +50,7 @@ test("only an echo is a beat, and each echo counts once", async () => {
   expect(beats).toEqual([]);
   for (let i = 0; i < 100; i += 1) await router.send([sender, empty, beat]);
   await eventually("a beat", () => beats[0]);
-  const [, , next] = await router.receive(); // the one question after the pause
+  const [, , next] = await router.receive(); // the one beat after the interval
   expect(String(next)).not.toBe(String(beat));
   expect(beats).toEqual([true]);
 });

@@ -1,8 +1,9 @@
 /**
- * The launch, on this machine and on another one: the same promises on each.
+ * The launch, on this machine and on another one, with the same promises on
+ * each.
  *
- * The other has a loopback address, a directory, private files and variables of
- * its own, and starts every command through a program of its own.
+ * The other machine has its own loopback address, directory, private files and
+ * variables, and starts every command through its own program.
  */
 import {
   chmodSync,
@@ -45,12 +46,12 @@ function thisMachine(): Host {
   return localHost({ files, log, env: process.env });
 }
 
-/** Linux has all of 127/8 on its loopback; elsewhere the second machine has our address. */
+/** Linux has all of 127/8 on its loopback; on other systems the second machine has the same address. */
 const OTHER_IP = process.platform === "linux" ? "127.0.0.2" : "127.0.0.1";
 
 function otherMachine(): Host {
   const folder = temporaryFolder();
-  // A path that fits sockets, whatever the folder of the tests is.
+  // A path that is short enough for sockets.
   const parent = mkdtempSync("/tmp/kc-other-");
   const files = new RuntimeFiles(parent);
   onTestFinished(() => {
@@ -226,7 +227,7 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
     const { kernel, exits } = await launchOn(crowded, recipeOf("echo"));
     expect(reserved).toBe(2);
     expect(kernel.info).toMatchObject({ status: "ok" });
-    expect(exits).toEqual([]); // the first one's end is no end of the run
+    expect(exits).toEqual([]); // the end of the first process is not the end of the run
   });
 
   test("a kernel binds Unix sockets in a private directory", async () => {

@@ -1,4 +1,4 @@
-/** Large messages of a kernel, by both drivers, with libzmq's own socket as the kernel: whole, in order, and in short steps. */
+/** Large messages of a kernel, with both drivers, and with libzmq's own socket as the kernel: complete, in order, and in short steps. */
 import { connect } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
@@ -34,7 +34,7 @@ afterEach(() => {
   closeAll();
 });
 
-/** What was heard: of each message its id, and its record as clients read it. */
+/** The received messages: the id of each, and its record as clients read it. */
 interface Heard {
   readonly ids: string[];
   readonly texts: Map<string, Buffer>;
@@ -68,7 +68,7 @@ async function listen(
     },
     burst: (burst) => {
       for (let n = 0; n < burst.count; n += 1) {
-        const slab = new Slab(1, recordBytesIn(burst, n), 1); // of this one alone
+        const slab = new Slab(1, recordBytesIn(burst, n), 1); // with this message only
         slab.appendBurst(burst, n);
         const entry = new Entry(slab, 0);
         const { msg_id } = JSON.parse(entry.raw.header.toString()) as Header;
@@ -148,7 +148,7 @@ async function publish(
   await publisher.send(frames.map((frame) => Buffer.from(frame)));
 }
 
-/** Resolves at the next subscription: the end of one is told as well. */
+/** Resolves at the next subscription; an unsubscription is a message too. */
 async function subscribed(publisher: XPublisher): Promise<void> {
   for (;;) {
     const [told] = await publisher.receive();

@@ -1,4 +1,4 @@
-/** What kernels are told to bind, and what becomes of a start when they cannot. */
+/** The addresses that kernels are told to bind, and starts in which they cannot bind them. */
 import { once } from "node:events";
 import {
   existsSync,
@@ -48,7 +48,7 @@ function socketsOf({ ip }: ConnectionInfo): string[] {
   return readdirSync(dirname(ip)).filter((name) => name.startsWith(prefix));
 }
 
-/** A kernel that is one of ours from its second start on; before, it is `program` (JavaScript, with `connection` and `ports`). */
+/** A kernel that is one of the suite's from its second start on; at the first start it is `program` (JavaScript, with `connection` and `ports`). */
 function changed(folder: string, program: string): string[] {
   const path = join(folder, "kernel.mjs");
   const seen = join(folder, "starts");
@@ -71,7 +71,7 @@ function startsIn(folder: string): number {
   return readFileSync(join(folder, "starts"), "utf8").length;
 }
 
-/** As a client without kernelspecs makes it. */
+/** Makes a session as a client without kernelspecs does. */
 async function create(
   server: TestServer,
   session_id: string,

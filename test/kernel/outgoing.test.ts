@@ -1,4 +1,4 @@
-/** What goes to a kernel on one channel, by both drivers, with libzmq's own socket as the kernel. */
+/** Messages to a kernel on one channel, with both drivers, and with libzmq's own socket as the kernel. */
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { Router } from "zeromq";
@@ -29,7 +29,7 @@ function say(code: string, buffers: readonly Uint8Array[] = []): Message {
   });
 }
 
-/** What the kernel reads, which takes only what is signed with its key. */
+/** Reads as a kernel does, which accepts only messages that are signed with its key. */
 async function read(router: Router, count: number): Promise<Message[]> {
   const reader = new FrameReader(new Signer(KEY));
   const messages: Message[] = [];

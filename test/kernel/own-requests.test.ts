@@ -1,4 +1,4 @@
-/** What a kernel answers to the server's own requests: that one thing fails, by name, and nothing else. */
+/** A kernel's answers to the server's own requests: a bad answer makes one operation fail with a reason, and nothing else. */
 import { randomBytes } from "node:crypto";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Wire } from "../../kernels/wire.ts";
@@ -67,7 +67,7 @@ describe.each(drivers)("by %s", (_, transport) => {
     await kernel.connect(AbortSignal.timeout(20_000));
     kernel.askToShutDown();
     await heard("shutdown_request");
-    await expect(kernel.interrupt()).rejects.toThrow("interrupt_reply"); // it still hears what comes
+    await expect(kernel.interrupt()).rejects.toThrow("interrupt_reply"); // it still receives messages
   });
 });
 
@@ -78,7 +78,7 @@ it.each([true, false])(
     await kernel.connect(AbortSignal.timeout(20_000));
     const stopped = kernel.stop(restart);
     await heard("shutdown_request");
-    await end(); // it was adopted: it is gone with its sockets
+    await end(); // it was adopted: it is gone when its sockets are closed
     await stopped;
     const told = asked.filter(
       ({ header }) => header.msg_type === "shutdown_request",
@@ -136,7 +136,7 @@ function ending(): HostProcess & { readonly end: () => void } {
   };
 }
 
-/** A kernel whose replies have the content that `answer` gives, and who talks to it. */
+/** A kernel whose replies have the content that `answer` returns, and a client of it. */
 async function running(
   transport: KernelTransport,
   answer: (msg_type: string) => string,
@@ -144,7 +144,7 @@ async function running(
 ) {
   const key = randomBytes(16).toString("hex");
   const asked: ReceivedMessage[] = [];
-  /** What the session hears. */
+  /** The events that the session receives. */
   const order: string[] = [];
   const wire = await Wire.bind({
     connection: {

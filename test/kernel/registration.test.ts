@@ -1,4 +1,4 @@
-/** Who may tell us where a kernel is (JEP 66), and what becomes of those who lie. That real kernels reach it is asked in `test/kernels`. */
+/** Which registrations are accepted (JEP 66). `test/kernels` tests that real kernels can register. */
 import { once } from "node:events";
 import { connect } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
@@ -25,7 +25,7 @@ afterEach(() => {
   for (const close of closers.splice(0)) close();
 });
 
-/** In the dialect of one frame. */
+/** A registration in the dialect of one frame. */
 function frame(content: unknown, signer = OURS): Uint8Array[] {
   const bytes = Buffer.from(
     typeof content === "string" ? content : JSON.stringify(content),
@@ -35,7 +35,7 @@ function frame(content: unknown, signer = OURS): Uint8Array[] {
   return [DELIMITER, signer.sign({ ...raw, content: bytes }), bytes];
 }
 
-/** In the dialect of a whole message. */
+/** A registration in the dialect of a whole message. */
 function message(
   content: unknown,
   { msg_type = "handshake_request", signer = OURS } = {},
@@ -150,7 +150,7 @@ test("the first valid registration counts; later ones have no effect", async () 
   expect(await registration.connection).toMatchObject(PORTS);
 });
 
-/** Frames signed in a row, whatever they are. */
+/** Frames that are signed one after the other. */
 function signed(texts: readonly string[]): Uint8Array[] {
   const parts = texts.map((text) => Buffer.from(text));
   return [...frame(Buffer.concat(parts).toString()).slice(0, 2), ...parts];

@@ -1,4 +1,4 @@
-/** One running kernel, seen through the sockets that it really has. */
+/** One running kernel, with its real sockets. */
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
@@ -46,7 +46,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   const ready = kernel.connect(AbortSignal.timeout(20_000)).then(() => {
     isReady = true;
   });
-  // Its answers come in order: once this one is here, all is that it is asked while it starts, but its stdin is not there yet.
+  // The kernel answers in order: after this answer, it has answered all requests of the start, and only its stdin is missing.
   const question = asking("kernel_info_request", {});
   await eventually("its state", () => states.find((state) => state === "idle"));
   kernel.send(question);
@@ -69,7 +69,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   onTestFinished(() => void stdin.close());
   await once(stdin, "listening");
   await ready;
-  // The kernel may learn of the connection of its stdin later than we do: it then drops its question.
+  // The kernel may notice the connection of its stdin later than the server; it then drops its input request.
   const findQuestion = () =>
     heard.find(({ header }) => header.msg_type === "input_request");
   const ask = () => {

@@ -1,4 +1,4 @@
-/** The sockets that our kernels bind, judged by libzmq. */
+/** The sockets that our kernels bind, tested with libzmq. */
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,7 +1,7 @@
 /**
- * From the first subscription on, says numbered lines on iopub as fast as it
- * can, CHATTY_LIMIT of them, and writes the number said to CHATTY_FILE. Nothing
- * is dropped on this side: what is missing at the other end was lost there.
+ * After the first subscription, sends numbered lines on iopub as fast as it
+ * can, CHATTY_LIMIT of them, and writes their number to CHATTY_FILE. This side
+ * drops nothing: a missing line was lost at the other end.
  */
 import { writeFileSync } from "node:fs";
 import type { Kernel } from "../../kernels/kernel.ts";
@@ -9,7 +9,7 @@ import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 
 const { CHATTY_FILE, CHATTY_LIMIT = "100000" } = process.env;
-const TURN = 1_000; // messages, after which the other sockets have their turn
+const TURN = 1_000; // messages, after which the other sockets are served
 let started = false;
 
 await runKernel({

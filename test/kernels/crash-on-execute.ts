@@ -1,4 +1,4 @@
-/** Starts well, and dies of a signal in the middle of the first execution: busy was said, idle never is. */
+/** Starts well, and dies of a signal during the first execution: after busy, before idle. */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 

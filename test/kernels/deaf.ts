@@ -1,4 +1,4 @@
-/** Binds its sockets, and never answers anything, not even the heartbeat. It does end when told by a signal. */
+/** Binds its sockets, and never answers, not even the heartbeat. It ends at a signal. */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 

@@ -1,4 +1,4 @@
-/** Answers code with its length and its SHA-256, so that what arrived can be compared with what was sent, and repeats nothing. */
+/** Answers code with its length and its SHA-256, so that the received code can be compared with the sent one, and repeats nothing. */
 import { createHash } from "node:crypto";
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";

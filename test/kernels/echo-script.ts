@@ -1,8 +1,7 @@
 /**
- * The kernel that does as it is told, as a script: the first word of the code
- * is a command, and what is no command comes back as a stream and as the
- * result. As a process it is `echo`; where a process would add nothing, the
- * same runs in the server's memory.
+ * The echo kernel as a script: the first word of the code is a command, and
+ * other code is returned as a stream and as the result. As a process it is
+ * `echo`; tests that need no process run it in the server's memory.
  */
 import {
   answer,
@@ -61,18 +60,18 @@ const commands: Readonly<Record<string, Command>> = {
       { "text/plain": text, "text/html": `<b>${text}</b>` },
       { display_id: "the-display" },
     ),
-  /** Changes what `display` showed. */
+  /** Updates the display of `display`. */
   update: (text) => update("the-display", text),
   clear: () => clear({ wait: true }),
   stderr: (text) => stream(text, "stderr"),
-  /** On the process's own stdout, past the protocol. */
+  /** Prints on the process's own stdout, outside of the protocol. */
   print: (text) => print(`${text}\n`),
   env: (name, { env }) => result(env[name] ?? "unset"),
   cwd: () => result(process.cwd()),
   pid: () => result(String(process.pid)),
-  /** A comm of the kernel's making. */
+  /** Opens a comm from the kernel. */
   comm: (target_name) => commOpen("echo-comm", target_name),
-  /** Content that JSON.parse would change: a big integer, and keys in an odd order. */
+  /** Content that JSON.parse would change: a big integer, and keys in an unusual order. */
   odd: () =>
     say("display_data", {
       metadata: {},
@@ -110,11 +109,11 @@ export const echo = mockKernel({
       : { status: "complete" },
   comm_info: () => ({ comms: {} }),
   comm: {
-    /** What comes by a comm goes back by it, buffers included. */
+    /** Messages on a comm are returned on it, with their buffers. */
     "*": ({ msg_type, comm_id, data, buffers }) =>
       msg_type === "comm_msg" ? commMsg(comm_id, data, { buffers }) : [],
   },
-  /** A request that no specification knows is answered with what it said. */
+  /** A request of an unknown type is answered with its content. */
   other: (_, content) => ({ echo: content }),
   interrupt_mode: "signal",
 });

@@ -1,4 +1,4 @@
-/** Does as it is told: see `echo-script.ts`. */
+/** Runs commands: see `echo-script.ts`. */
 import { runMockKernel } from "../../testing/process.ts";
 import { echo } from "./echo-script.ts";
 

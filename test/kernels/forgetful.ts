@@ -1,4 +1,4 @@
-/** Answers executions, and forgets to say that it is idle after them. */
+/** Answers executions, and does not report idle after them. */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 

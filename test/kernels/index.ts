@@ -1,8 +1,9 @@
 /**
- * The small kernels of the suite, each with one habit or vice, as programs to start.
+ * The small kernels of the suite, each with one habit or fault, as programs to
+ * start.
  *
- * They are bundled once, by content, into the cache folder of `node_modules`:
- * a bundle starts in 0.15 s where a loader of TypeScript takes 0.45 s.
+ * They are bundled once, by content, into the cache folder of `node_modules`: a
+ * bundle starts in 0.15 s, and a loader of TypeScript takes 0.45 s.
  */
 import { createHash } from "node:crypto";
 import {
@@ -47,7 +48,7 @@ export interface TestKernelspec {
   readonly kernel_protocol_version?: string;
 }
 
-/** As it stands in a kernelspec: with `{connection_file}` in place of the file's name. */
+/** The argv as in a kernelspec: with `{connection_file}` in place of the file's name. */
 export function argvOf(name: TestKernel): string[] {
   return [process.execPath, programOf(name), "{connection_file}"];
 }
@@ -68,7 +69,7 @@ export function kernelspecOf(
   };
 }
 
-/** Writes `<folder>/kernels/<name>/kernel.json`: the folder is then good for JUPYTER_PATH. */
+/** Writes `<folder>/kernels/<name>/kernel.json`, so that the folder can be used as JUPYTER_PATH. */
 export function installKernelspecs(
   folder: string,
   wanted: readonly TestKernel[] = names,
@@ -96,7 +97,7 @@ function programOf(name: string): string {
   return join(folder, `${name}.js`);
 }
 
-/** Several workers may do this at once: the folder's name is its content, and it appears complete. */
+/** Several workers may do this at once: the folder's name is the hash of its content, and it appears complete. */
 function bundle(): string {
   const { outputFiles } = buildSync({
     entryPoints: [
@@ -138,7 +139,7 @@ function bundle(): string {
   return complete;
 }
 
-/** What no test of today uses any more. */
+/** Removes bundles that no test uses any more. */
 function prune(cache: string): void {
   for (const name of readdirSync(cache)) {
     const path = join(cache, name);

@@ -1,4 +1,4 @@
-/** Who the small kernels of the suite say they are. */
+/** The kernel info of the suite's small kernels. */
 import type { KernelInfo } from "../../kernels/kernel.ts";
 
 export function kernelInfo(name: string): KernelInfo {

@@ -1,4 +1,4 @@
-/** The small kernels keep the habits and the vices that their names promise. */
+/** Checks that the small kernels have the habits and faults that their names promise. */
 import { once } from "node:events";
 import { watch } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -159,8 +159,8 @@ describe("echo", () => {
     using client = await connect(kernel.connection);
     const failing = await client.execute("sleep 60000");
     const behind = await client.execute("never run");
-    await client.wait(({ header }) => header.msg_type === "execute_input"); // an interrupt before that would find nothing to end
-    await client.ask("kernel_info_request", {}, "control"); // by now the kernel has read what was sent before
+    await client.wait(({ header }) => header.msg_type === "execute_input"); // an earlier interrupt would find nothing to end
+    await client.ask("kernel_info_request", {}, "control"); // the kernel has now read the earlier messages
     await client.ask("interrupt_request", {}, "control");
 
     expect(await client.reply(failing)).toMatchObject({ status: "error" });
@@ -243,7 +243,7 @@ describe("echo", () => {
 
     kernel.child.kill("SIGTERM");
 
-    await kernel.exited; // "close" comes when the grandchild, too, has let go of the pipes
+    await kernel.exited; // "close" is emitted when the grandchild has closed the pipes too
   });
 });
 
@@ -334,7 +334,7 @@ test("forgetful replies and never sends idle", async () => {
   const msg_id = await client.execute("1");
   await client.reply(msg_id);
   const next = await client.request("shell", "is_complete_request", {});
-  await client.outputs(next); // iopub keeps its order: by now the idle would be here
+  await client.outputs(next); // iopub is ordered: an idle would have arrived by now
 
   const states = client.heard
     .filter(({ parent_header }) => parent_header?.msg_id === msg_id)
@@ -516,18 +516,18 @@ async function temporaryFolder() {
   };
 }
 
-/** Anything but the `starting` that every kernel says once, to nobody. */
+/** Whether it is not the `starting` that every kernel sends once, without a parent. */
 function isAnswer({ parent_header }: ReceivedMessage): boolean {
   return parent_header !== undefined;
 }
 
-/** What the connection file says, once it holds ports. */
+/** Resolves with the content of the connection file when it contains ports. */
 async function rewritten(file: string): Promise<Instructions> {
   const watcher = watch(dirname(file));
   try {
     for (;;) {
       const changed = once(watcher, "change");
-      const instructions = await readInstructions(file).catch(() => undefined); // caught half-written
+      const instructions = await readInstructions(file).catch(() => undefined); // the file was read while it was written
       if (instructions !== undefined && instructions.connection.shell_port > 0)
         return instructions;
       await changed;

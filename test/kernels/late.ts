@@ -1,6 +1,6 @@
 /**
- * Answers executions two by two, the second first, each long after its idle. An
- * execution without a second one stays unanswered.
+ * Answers executions in pairs, the second first, each long after its idle. An
+ * execution without a partner stays unanswered.
  */
 import type { Io } from "../../kernels/io.ts";
 import { NO_REPLY, type ReplyContent } from "../../kernels/kernel.ts";

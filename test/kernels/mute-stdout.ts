@@ -1,4 +1,4 @@
-/** Prints 10 MB on its own stdout before it starts: it starts only where somebody reads them. */
+/** Prints 10 MB on its own stdout before it starts: it starts only if the output is read. */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 

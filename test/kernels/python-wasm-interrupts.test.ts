@@ -1,4 +1,4 @@
-/** Interrupts of the embedded Python that land at the worst moment, staged. */
+/** Interrupts of the embedded Python at the worst moments, staged. */
 import { pathToFileURL } from "node:url";
 import { join, dirname } from "node:path";
 import { loadPyodide } from "pyodide";
@@ -10,7 +10,7 @@ import { Python } from "../../kernels/python-wasm/python.ts";
 import { request } from "../../src/jupyter/client-message.ts";
 import { pythonWasmProgram } from "./index.ts";
 
-/** The buffer, with an interrupt from another thread right after its first reading. */
+/** The buffer, with an interrupt of another thread right after its first reading. */
 function struckAfterReading(signal: Uint8Array): Uint8Array {
   const buffer = interruptBuffer(signal);
   let isStruck = false;

@@ -1,4 +1,4 @@
-/** The embedded Python, as a real process behind real sockets. */
+/** The embedded Python, as a real process with real sockets. */
 import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ let folder: string;
 let kernel: Launched;
 let client: RawClient;
 
-/** The first start of all, which makes the snapshot; most tests share this kernel. */
+/** The very first start, which makes the snapshot; most tests share this kernel. */
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "python-wasm-"));
   kernel = await start();

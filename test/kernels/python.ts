@@ -1,6 +1,6 @@
 /**
- * The Pythons of this machine. Tests that need one, or an ipykernel in it, run
- * with what is found here, and are skipped where nothing is.
+ * The Pythons of this machine. Tests that need one, or an ipykernel in it, use
+ * the ones that are found here, and are skipped if there are none.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 const TIMEOUT_MS = 20_000;
 
-/** An active environment comes before what is on PATH, as for the finder of kernelspecs. */
+/** An active environment has priority over PATH, as in the search for kernelspecs. */
 const candidates = [
   ...(process.env["VIRTUAL_ENV"] === undefined
     ? []
@@ -17,22 +17,22 @@ const candidates = [
   "/usr/bin/python3",
 ];
 
-/** Any Python 3; `undefined` where there is none. */
+/** Any Python 3; `undefined` if there is none. */
 export const python = candidates.find((candidate) =>
   runs(candidate, ["--version"]),
 );
 
-/** A Python that has ipykernel; `undefined` where there is none. */
+/** A Python that has ipykernel; `undefined` if there is none. */
 export const pythonWithIpykernel = candidates.find((candidate) =>
   runs(candidate, ["-m", "ipykernel", "--version"]),
 );
 
-/** A Python that has a Jupyter Server; `undefined` where there is none. */
+/** A Python that has a Jupyter Server; `undefined` if there is none. */
 export const pythonWithJupyterServer = candidates.find((candidate) =>
   runs(candidate, ["-m", "jupyter_server", "--version"]),
 );
 
-/** Writes `<folder>/kernels/python3/kernel.json` where there is an ipykernel: the folder is then good for JUPYTER_PATH. */
+/** Writes `<folder>/kernels/python3/kernel.json` if there is an ipykernel, so that the folder can be used as JUPYTER_PATH. */
 export function installIpykernel(folder: string): void {
   if (pythonWithIpykernel === undefined) return;
   const home = join(folder, "kernels", "python3");
@@ -51,6 +51,6 @@ function runs(program: string, args: readonly string[]): boolean {
     execFileSync(program, args, { stdio: "ignore", timeout: TIMEOUT_MS });
     return true;
   } catch {
-    return false; // not there, or not with that
+    return false; // it does not exist, or lacks the module
   }
 }

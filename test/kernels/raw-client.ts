@@ -1,8 +1,9 @@
 /**
- * A kernel's process and a client that speaks raw ZeroMQ to it: the judge of
- * the kernels, which shares no sockets with the program that they are made for.
+ * A kernel's process and a client that speaks raw ZeroMQ to it. It tests the
+ * kernels independently of the server's own sockets.
  *
- * Every wait has a deadline, and what a launch made is gone with it.
+ * Every wait has a timeout, and everything that a launch made is removed with
+ * it.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -27,11 +28,11 @@ export type Content = Readonly<Record<string, unknown>>;
 export interface Launch {
   readonly argv: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Instead of a connection file with fresh ipc sockets. */
+  /** Default: a connection file with new ipc sockets. */
   readonly file?: Readonly<Record<string, unknown>>;
 }
 
-/** Starts the process; nothing is awaited of it. */
+/** Starts the process without waiting for it. */
 export async function launch({ argv, env, file }: Launch): Promise<Launched> {
   const folder = await mkdtemp(join(tmpdir(), "kernel-"));
   const connection = ipcConnection(folder);
@@ -47,7 +48,7 @@ export async function launch({ argv, env, file }: Launch): Promise<Launched> {
   return new Launched(child, { connection, connection_file, folder });
 }
 
-/** Sockets as files: no port to collide over. */
+/** Sockets as files, so that ports cannot collide. */
 function ipcConnection(folder: string): ConnectionInfo {
   return {
     transport: "ipc",
@@ -91,7 +92,7 @@ export class Launched implements AsyncDisposable {
     );
   }
 
-  /** Resolves once the process has written that on its stderr. */
+  /** Resolves when the process has written this on its stderr. */
   async complained(text: string): Promise<void> {
     while (!this.stderr.includes(text)) {
       if (this.child.stderr !== null) await once(this.child.stderr, "data");
@@ -105,7 +106,7 @@ export class Launched implements AsyncDisposable {
   }
 }
 
-/** Connects all channels, and waits until the kernel hears and is heard. */
+/** Connects all channels, and waits until messages pass both ways. */
 export async function connect(connection: ConnectionInfo): Promise<RawClient> {
   const client = new RawClient(connection);
   try {
@@ -125,7 +126,7 @@ export class RawClient implements Disposable {
   readonly #session = randomUUID();
   readonly #heard: ReceivedMessage[] = [];
   readonly #waiting = new Set<() => void>();
-  /** Resolves once the kernel can ask: what it asks before, its socket drops. */
+  /** Resolves when the kernel can send input requests; its socket drops earlier ones. */
   readonly #canBeAsked: Promise<unknown>;
 
   constructor(connection: ConnectionInfo) {
@@ -140,7 +141,7 @@ export class RawClient implements Disposable {
       stdin.events.on("handshake", resolve);
       signal.addEventListener("abort", () => reject(signal.reason as Error));
     });
-    this.#canBeAsked.catch(() => {}); // awaited in `ready`, where somebody is
+    this.#canBeAsked.catch(() => {}); // `ready` awaits it
     const { transport, ip } = connection;
     for (const channel of ["shell", "control", "stdin"] as const) {
       const socket = this.#dealers[channel];
@@ -154,7 +155,7 @@ export class RawClient implements Disposable {
     this.#heart.connect(endpointOf(transport, ip, connection.hb_port));
   }
 
-  /** Asks who the kernel is until an answer and a word on iopub came; what was said meanwhile is forgotten. */
+  /** Requests the kernel info until an answer and a message on iopub have arrived; forgets the messages received meanwhile. */
   async ready(): Promise<void> {
     const asked: string[] = [];
     const ours = ({ parent_header }: ReceivedMessage) =>
@@ -210,7 +211,7 @@ export class RawClient implements Disposable {
     });
   }
 
-  /** Asks, and returns the content of the answer. */
+  /** Sends a request, and returns the content of the answer. */
   async ask(
     msg_type: string,
     content: Content = {},
@@ -229,7 +230,7 @@ export class RawClient implements Disposable {
     return contentOf(message) as Content;
   }
 
-  /** What iopub said of a request, from its busy to its idle, without these two. */
+  /** The messages on iopub for a request, from its busy to its idle, without these two. */
   async outputs(msg_id: string): Promise<readonly ReceivedMessage[]> {
     const of = ({ channel, parent_header }: ReceivedMessage) =>
       channel === "iopub" && parent_header?.msg_id === msg_id;
@@ -246,7 +247,7 @@ export class RawClient implements Disposable {
     return { reply: await this.reply(msg_id), outputs };
   }
 
-  /** The first message, heard before or after this call, that `wanted` accepts. */
+  /** The first message that `wanted` accepts, received before or after this call. */
   async wait(
     wanted: (message: ReceivedMessage) => boolean,
     timeout_ms = TIMEOUT_MS,
@@ -262,12 +263,12 @@ export class RawClient implements Disposable {
     }
   }
 
-  /** Everything heard so far, in order of arrival. */
+  /** All messages received so far, in order of arrival. */
   get heard(): readonly ReceivedMessage[] {
     return this.#heard;
   }
 
-  /** Whether the heartbeat came back within two seconds. */
+  /** Whether the heartbeat was answered within two seconds. */
   async beats(): Promise<boolean> {
     const beat = randomUUID();
     await this.#heart.send(["", beat]);

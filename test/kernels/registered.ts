@@ -1,4 +1,4 @@
-/** Chooses its own ports and registers them (JEP 66), in the dialect that DIALECT names: `posit` or `spec`. */
+/** Chooses its own ports and registers them (JEP 66), in the dialect of DIALECT: `posit` or `spec`. */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 

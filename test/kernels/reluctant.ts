@@ -1,4 +1,4 @@
-/** Takes a second to end, and says its process id to any code. */
+/** Takes a second to end, and answers any code with its process id. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";

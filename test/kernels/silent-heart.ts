@@ -1,4 +1,4 @@
-/** Executes `stop` by stopping its heartbeat; everything else goes on. */
+/** At the code `stop`, stops its heartbeat; everything else continues. */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 

@@ -1,4 +1,4 @@
-/** Takes SLOW_S seconds (default 5) before it binds; after that it is as quick as any. */
+/** Waits SLOW_S seconds (default: 5) before it binds; then it works as usual. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";

@@ -1,4 +1,4 @@
-/** Dies of a missing module before it binds anything, as a broken installation does. */
+/** Ends because of a missing module before it binds anything, as a broken installation does. */
 const traceback = `Traceback (most recent call last):
   File "/opt/kernel/launcher.py", line 3, in <module>
     import frobnicator

@@ -1,6 +1,6 @@
 /**
- * Ignores SIGTERM, SIGINT and `shutdown_request`: only SIGKILL ends it, or the
- * end of whoever started it. Executes whatever it is given for ever.
+ * Ignores SIGTERM, SIGINT and `shutdown_request`: it ends only at SIGKILL, or
+ * when its parent has ended. Executes any code for ever.
  */
 import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
@@ -17,7 +17,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.removeAllListeners(signal);
   process.on(signal, () => {});
 }
-setTimeout(() => process.exit(9), 600_000); // so that a suite that was killed leaves nothing for long
+setTimeout(() => process.exit(9), 600_000); // so that it does not stay for long after a killed suite
 
 function forever(): Promise<never> {
   return new Promise(() => {});

@@ -1,12 +1,13 @@
 /**
- * Floods, and keeps a record of its own, so that what clients heard and sent
- * can be compared with what the kernel did: each request that it got and how
- * much it has said are lines of WITNESS_FILE.
+ * Sends floods, and keeps its own record, so that the messages that clients
+ * received and sent can be compared with it: each received request and the
+ * number of sent messages are lines of WITNESS_FILE.
  *
  *     execute  flood N SIZE [exact]   N messages `<n>:<padding>`, the padding up to SIZE bytes
- *     note_request { note }   recorded, and answered with how often it was got
+ *     note_request { note }   recorded, and answered with the number of times it was received
  *
- * Notes come on the control channel, which does not wait for a flood to end.
+ * Notes are sent on the control channel, which does not wait for the end of a
+ * flood.
  */
 import { appendFileSync } from "node:fs";
 import type { Io } from "../../kernels/io.ts";
@@ -15,7 +16,7 @@ import { kernelInfo } from "./kernel-info.ts";
 
 const { WITNESS_FILE = "/dev/null" } = process.env;
 const FLOOD = /^flood (\d+) (\d+)( exact)?$/;
-const TURN = 100; // messages, after which the other sockets have their turn
+const TURN = 100; // messages, after which the other sockets are served
 
 let said = 0;
 const got = new Map<string, number>();

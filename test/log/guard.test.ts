@@ -45,11 +45,11 @@ test("a program that embeds the server gets the bugs that were caught, and the s
   expect((await server.ask("GET", "/sessions")).status).toBe(200);
 });
 
-/** All that a session's own socket answers until it closes the connection. */
+/** Resolves with everything that a session's own socket answers until it closes the connection. */
 async function answerAt(path: string, said: string | Buffer): Promise<string> {
   const socket = connect(path);
   onTestFinished(() => void socket.destroy());
-  socket.on("error", () => {}); // cut off while something was on its way
+  socket.on("error", () => {}); // disconnected while data was on its way
   let answer = "";
   socket.on("data", (chunk) => (answer += chunk.toString()));
   socket.write(said);
@@ -90,7 +90,7 @@ test.skipIf(process.platform === "win32")(
     expect(await answerAt(own.path, request(""))).toContain("426");
 
     rmSync(own.path);
-    mkdirSync(own.path); // which is no file to be removed
+    mkdirSync(own.path); // a directory cannot be removed as a file
     own.close();
     expect(heard).toHaveLength(3);
   },

@@ -1,4 +1,4 @@
-/** What the matchers add, and refuse. */
+/** The matchers, and what they refuse. */
 import { expect } from "vitest";
 import { type KernelMatchers, matchers } from "kallichore/testing/matchers";
 

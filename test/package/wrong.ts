@@ -1,6 +1,7 @@
 /**
- * What must not compile for whoever installs the package: each line that is
- * expected to be an error and is none is an error. `npm run check:package` compiles this with the packed types.
+ * Code that must not compile for users of the package: each line that is marked
+ * as an error and is none is an error. `npm run check:package` compiles this
+ * with the packed types.
  */
 import { connect, createClient, type Session } from "kallichore/client";
 import type { AppRouter } from "kallichore/contract";

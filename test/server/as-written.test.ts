@@ -1,4 +1,4 @@
-/** What a client writes for its kernel arrives there as it was written, by every door, however small it is. */
+/** A client's message reaches the kernel with its bytes unchanged, over every protocol, at any size. */
 import { once } from "node:events";
 import {
   afterAll,
@@ -67,7 +67,7 @@ async function post(path: string, body: string): Promise<string> {
   return answer.text();
 }
 
-/** What the kernel was sent, of the message that is meant. */
+/** Resolves with the message at the kernel that `isMeant` accepts. */
 async function arrived(isMeant: (message: Message) => boolean) {
   const message = await vi.waitFor(() => {
     const found = sent.mock.calls.map(([each]) => each).find(isMeant);

@@ -1,4 +1,4 @@
-/** A server under a path: every protocol is below it, nothing beside it, and answers name it. */
+/** A server under a path: every protocol is below it, nothing beside it, and answers contain it. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ async function under(basePath: string, more: ServerOptions = {}) {
 
 const headers = { authorization: `Bearer ${TOKEN}` };
 
-/** The status, or that the handshake succeeded, after which the socket is closed. */
+/** The status, or that the handshake succeeded; the socket is then closed. */
 function upgrade(url: string): Promise<number> {
   const socket = new WebSocket(url.replace("http", "ws"), { headers });
   return new Promise((resolve) => {

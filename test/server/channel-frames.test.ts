@@ -1,4 +1,4 @@
-/** The frames of a channel: what Kallichore's own types can read, and all else where the client asks for it. */
+/** The frames of a channel: those that Kallichore's own types can read, and all others if the client requests them. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ import {
 } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
-/** The names that Kallichore 0.1.64 gives to what it says of a kernel. */
+/** Kallichore 0.1.64's names of events of a kernel. */
 const KNOWN = [
   "status",
   "output",
@@ -211,7 +211,7 @@ test("an event that only this server has is encoded in the same form, on request
   });
 });
 
-/** An event as number 9, as a client hears it that connected to that address. */
+/** An event as number 9, as a client at that address receives it. */
 function framesFor(address: string, event: OwnEvent): unknown[] {
   const frames: unknown[] = [];
   const entries = Entries.of(Entry.ofEvent(9, event));

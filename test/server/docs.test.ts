@@ -65,7 +65,7 @@ describe("a page of any document", () => {
   });
 });
 
-/** What stands in elements without attributes: data is no script. */
+/** The content of elements without attributes: data is not a script. */
 function textsOf(element: string, html: string): string[] {
   const found = html.matchAll(
     new RegExp(`<${element}>([^]*?)</${element}>`, "g"),

@@ -9,7 +9,7 @@ import { embedServer } from "../../src/index.ts";
 import { ask, temporaryFolder, TOKEN } from "../harness.ts";
 import { installKernelspecs } from "../kernels/index.ts";
 
-/** Somebody's HTTP server, with ours under `/kernels`. */
+/** An HTTP server of a program, with this server under `/kernels`. */
 async function embedded() {
   const kernelspecs = temporaryFolder();
   installKernelspecs(kernelspecs);

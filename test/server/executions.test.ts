@@ -32,7 +32,7 @@ beforeEach(async () => {
 type Fields = Readonly<Record<string, unknown>>;
 type Ask = (name: string, input?: Fields) => Promise<Fields>;
 
-/** An operation on the session's executions, by name, over one door. */
+/** An operation on the session's executions, by name, over one protocol. */
 interface Asking {
   readonly name: string;
   open(): { ask: Ask; close: () => Promise<void> };
@@ -499,7 +499,7 @@ function fail(): never {
   throw new Error("No door");
 }
 
-/** Server-sent events of one execution, until the stream ends. Calls `asked` when it asks. */
+/** Server-sent events of one execution, until the stream ends. Calls `asked` when the request is sent. */
 function follow(
   execution_id: string,
   after?: number,

@@ -1,4 +1,4 @@
-/** What clients hear when a server or a session ends: how the kernel ended, and then the close. */
+/** What clients receive when a server or a session ends: how the kernel ended, and then the close. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
@@ -12,12 +12,12 @@ import { trpcClient } from "../doors.ts";
 import { ask, openServerOf, TOKEN } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
-/** What each kind of client hears, in short, its end included. */
+/** What each kind of client receives, in short, including its end. */
 type Ends = Readonly<Record<"channel" | "tRPC" | "SSE", Promise<string[]>>>;
 
 const authorization = `Bearer ${TOKEN}`;
 
-/** Attaches a client of each kind; resolves once all are there. */
+/** Attaches a client of each kind; resolves when all are attached. */
 async function attachAll(url: string, session: string): Promise<Ends> {
   const socket = new WebSocket(
     `${url.replace("http", "ws")}/sessions/${session}/channels`,
@@ -96,7 +96,7 @@ test("when a server ends, all clients receive the ends of the kernels", async ()
   await expectEnds(ends, "the server ends");
 });
 
-// A subscription was cut off before it was complete in one of a hundred times.
+// A subscription was cut off before it was complete in one of a hundred cases.
 test(
   "the same holds for an embedded server, and its host can then end",
   { repeats: 50 },
@@ -160,12 +160,12 @@ test("a client that does not read does not delay the end", async () => {
   const socket = new WebSocket(url, { headers: { authorization } });
   await once(socket, "open");
   socket.pause();
-  socket.on("error", () => {}); // it is cut off
+  socket.on("error", () => {}); // it is disconnected
   for (let times = 0; times < 3; times += 1) {
     await server.ask("POST", `/sessions/${session}/execute`, {
       code: `large ${16 * 1024 * 1024}`,
     });
   }
-  await server[Symbol.asyncDispose](); // two seconds for the rest, one for the close
+  await server[Symbol.asyncDispose](); // two seconds for the final messages, one for the close
   socket.terminate();
 }, 30_000);

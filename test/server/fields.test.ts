@@ -1,4 +1,4 @@
-/** Fields that no system could take: refused by name, and nothing has happened. */
+/** Fields with impossible values are refused with a reason, and have no effect. */
 import { mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";

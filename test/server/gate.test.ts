@@ -3,7 +3,7 @@ import { WebSocket } from "ws";
 import { contract, partsOf, type Operation } from "../../contract/index.ts";
 import { openServer, type TestServer, TOKEN } from "../harness.ts";
 
-/** Who may come in: asked at every address, of every door. */
+/** Access control: at every address, over every protocol. */
 let server: TestServer;
 beforeAll(async () => {
   server = await openServer({ origins: ["http://allowed.example"] });
@@ -46,7 +46,7 @@ describe.each([...operations, ...others])("$method $path", (operation) => {
     ["the token under another scheme", { authorization: `Basic ${TOKEN}` }],
   ])("is refused with %s, with an error message", async (_, headers) => {
     const answer = await server.ask(method, path, bodyFor(method), headers);
-    expect(answer.status).toBe(isJupyter ? 403 : 401); // as its clients know it
+    expect(answer.status).toBe(isJupyter ? 403 : 401); // the status that its clients know
     expect(answer.body).toMatchObject({
       ...(isJupyter ? { reason: "unauthorized" } : { code: "unauthorized" }),
       message: expect.stringContaining("token") as unknown,
@@ -158,7 +158,7 @@ function bodyFor(method: string): object | undefined {
   return method === "GET" || method === "DELETE" ? undefined : {};
 }
 
-/** The status with which an upgrade is answered. */
+/** The status of the answer to an upgrade. */
 function refusal(
   path: string,
   headers: Readonly<Record<string, string>>,

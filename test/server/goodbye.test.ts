@@ -1,4 +1,4 @@
-/** What the next owner of a channel hears: what no owner before it is known to have read. */
+/** The next owner of a channel receives the messages that no earlier owner is known to have read. */
 import { once } from "node:events";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
@@ -22,11 +22,11 @@ afterAll(() => server[Symbol.asyncDispose]());
 interface Owner {
   readonly socket: WebSocket;
   readonly frames: readonly Frame[];
-  /** The pings that came and were not answered. */
+  /** The pings that arrived and were not answered. */
   readonly pings: Buffer[];
 }
 
-/** An owner that answers no ping unless a test does it for it. */
+/** An owner that answers pings only when a test does. */
 async function own(session: string): Promise<Owner> {
   const url = server.url.replace("http", "ws");
   const socket = new WebSocket(
@@ -42,7 +42,7 @@ async function own(session: string): Promise<Owner> {
   return { socket, frames, pings };
 }
 
-/** Runs code, and resolves with the number of the last that was said of it, once the owner has it. */
+/** Runs code, and resolves with the number of its last message when the owner has it. */
 async function run({ frames }: Owner, session: string): Promise<number> {
   const path = `/sessions/${session}`;
   await server.ask("POST", `${path}/execute`, { code: "hello" });
@@ -91,15 +91,15 @@ test("messages that a displaced owner acknowledges late are not sent to the next
   const { socket, pings } = first;
   const heard = await run(first, session);
   await eventually("a ping", () => pings[0]);
-  socket.pong(pings[0]); // of the beginning; the next is sent behind what was said since
+  socket.pong(pings[0]); // for the beginning; the next ping follows the later messages
   await eventually("the next ping", () => pings[1]);
-  await run(first, session); // with that one unanswered, no ping is sent behind this
+  await run(first, session); // this ping stays unanswered, so no ping follows these messages
   socket.on("message", (data: Buffer) => {
     if (!data.includes("clientDisconnected")) return;
     for (const ping of pings.slice(1)) socket.pong(ping);
     socket.close(3000);
   });
   const next = await own(session);
-  // Of two answers the last is not relied on: it may be what a broken connection made of it.
+  // Of two answers the last is not trusted: a broken connection may have damaged it.
   expect(await firstOf(next)).toBe(heard + 1);
 });

@@ -1,4 +1,4 @@
-/** What Kallichore's later versions tell of executions, by REST, tRPC and the channels. */
+/** The history of executions, as in later versions of Kallichore, over REST, tRPC and the channels. */
 import { once } from "node:events";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";

@@ -1,4 +1,4 @@
-/** A client of Jupyter's WebSocket protocols, as the tests use it. */
+/** A client of Jupyter's WebSocket protocols for the tests. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { expect, onTestFinished } from "vitest";
@@ -35,7 +35,7 @@ export async function startKernel(
   return id;
 }
 
-/** On a loaded machine the answer to a start may come before the kernel is ready. */
+/** On a loaded machine the answer to a start may arrive before the kernel is ready. */
 export function untilIdle(server: TestServer, id: string): Promise<unknown> {
   return eventually("an idle kernel", async () => {
     const { body } = await server.ask("GET", `/api/kernels/${id}`);
@@ -48,7 +48,7 @@ export function untilIdle(server: TestServer, id: string): Promise<unknown> {
 export class Client {
   readonly socket: WebSocket;
   readonly received: Received[] = [];
-  /** The code that the socket closed with. */
+  /** The close code of the socket. */
   code: number | undefined;
   readonly #isBinary: boolean;
 
@@ -109,7 +109,7 @@ export class Client {
     return msg_id;
   }
 
-  /** What was received for this request, when its reply and its idle are there. */
+  /** The messages for this request, when its reply and its idle have arrived. */
   async answered(msg_id: string): Promise<readonly Received[]> {
     const own = () =>
       this.received.filter(({ parent_header: p }) => p.msg_id === msg_id);

@@ -1,7 +1,7 @@
 /**
- * Real clients of Jupyter's: JupyterLab's own client library, in the versions
- * that JupyterLab, VS Code and thebe have, and a Jupyter Server that uses this
- * server as its gateway. `RESTARTS=100` restarts each kernel a hundred times.
+ * Real Jupyter clients: JupyterLab's own client library, in the versions of
+ * JupyterLab, VS Code and thebe, and a Jupyter Server that uses this server as
+ * its gateway. `RESTARTS=100` restarts each kernel a hundred times.
  */
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -29,7 +29,7 @@ import { needs, needsIpykernel } from "../needs.ts";
 
 const RESTARTS = Number(process.env["RESTARTS"] ?? 10);
 
-/** Who uses which version of the library. The oldest one knows the default WebSocket protocol only. */
+/** The programs that use each version of the library. The oldest one supports only the default WebSocket protocol. */
 const libraries = [
   { name: "@jupyterlab/services", who: "JupyterLab 4.6" },
   { name: "jupyterlab-services-vscode", who: "VS Code's Jupyter extension" },

@@ -1,4 +1,4 @@
-/** Frames of Jupyter's two WebSocket protocols, with buffers, checked against bytes that are written out. */
+/** Frames of Jupyter's two WebSocket protocols, with buffers, compared with literal bytes. */
 import { describe, expect, test } from "vitest";
 import {
   binaryProtocol,

@@ -1,4 +1,4 @@
-/** Code below Jupyter's addresses, without a WebSocket: sent, asked for, answered and ended over HTTP alone. */
+/** Code below Jupyter's addresses, without a WebSocket: sent, read, answered and ended over HTTP alone. */
 import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually, openServerOf, type TestServer } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
@@ -56,7 +56,7 @@ describe("code without a WebSocket", () => {
         { output_type: "execute_result", data: { "text/plain": "hello" } },
       ],
     });
-    // The same answer again: it is not taken away.
+    // The same answer again: reading does not remove it.
     expect((await server.ask("GET", location)).body).toEqual(body);
   });
 

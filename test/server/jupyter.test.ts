@@ -1,4 +1,4 @@
-/** Jupyter's REST API and its two WebSocket protocols, byte by byte where that is promised. */
+/** Jupyter's REST API and its two WebSocket protocols, byte by byte if that is promised. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -459,7 +459,7 @@ test("a client that requests the running code gets only its output", async () =>
   const before = idle.received.findIndex(
     ({ parent_header }) => parent_header.msg_id === waits,
   );
-  expect(before).toBe(1); // after nothing but the state
+  expect(before).toBe(1); // only the state came before
 });
 
 test("a page sends its token as a subprotocol, which is never sent back", async () => {

@@ -1,4 +1,4 @@
-/** Large answers are spelled in pieces, as the same JSON. */
+/** Large answers are encoded in pieces, as the same JSON. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RawJson, stringify } from "../../src/jupyter/raw-json.ts";
@@ -11,7 +11,7 @@ import { runAtOnce } from "../../src/time/request-scheduler.ts";
 const KIB = 1024;
 const AS_WRITTEN = ' {"big": 9007199254740993, "__proto__": 1e400} ';
 
-/** Values that answers are made of; some are long. */
+/** Values of answers; some are long. */
 const values = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { depthSize: "small", withCrossShrink: true },

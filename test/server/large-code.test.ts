@@ -1,4 +1,4 @@
-/** Code and metadata that are too large to be shown: they reach the kernel whole, and answers say what they leave out. */
+/** Code and metadata that are too large to be shown: they reach the kernel completely, and answers say what they leave out. */
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createTRPCClient, httpBatchLink } from "@trpc/client";
@@ -25,7 +25,7 @@ async function answered(method: string, path: string, body?: unknown) {
   return (await server.ask(method, path, body)).body as Fields;
 }
 
-/** As the kernel says it. */
+/** In the kernel's form. */
 function digestOf(code: string): string {
   return `${code.length} ${createHash("sha256").update(code).digest("hex")}`;
 }
@@ -218,7 +218,7 @@ describe("answers say what they leave out", () => {
         if (executionRequested === undefined) {
           expect(event).toMatchObject(told);
         } else {
-          // Kallichore's type has no flag: it is there where it says something.
+          // Kallichore's type has no flag; the flag is present only if it is true.
           const { code_length, code_is_clipped: flag, ...known } = told;
           const more = flag ? { code_length, code_is_clipped: flag } : {};
           const { msg_id, requested_at, attribution, ...said } =

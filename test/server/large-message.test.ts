@@ -1,4 +1,4 @@
-/** One message that is larger than the memory which a journal and all journals have. */
+/** One message that is larger than the memory of a journal and of all journals. */
 import { expect, test } from "vitest";
 import { doors } from "../doors.ts";
 import { openServer } from "../harness.ts";

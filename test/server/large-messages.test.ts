@@ -8,7 +8,7 @@ const LIMIT = 1024 * 1024;
 
 let server: WebSocketServer;
 let client: WebSocket;
-/** What the server heard; `bytes ` stands before what was no text. */
+/** The messages that the server received; `bytes ` precedes binary ones. */
 let heard: string[];
 
 beforeEach(async () => {
@@ -40,20 +40,20 @@ afterEach(() => {
   server.close();
 });
 
-/** Resolves once the server has read what was sent before. */
+/** Resolves when the server has read the earlier data. */
 async function read(): Promise<void> {
   const ponged = once(client, "pong");
   client.ping();
   await ponged;
 }
 
-/** Resolves with the code by which the server ends the connection. */
+/** Resolves with the code with which the server ends the connection. */
 async function closed(): Promise<number> {
   const [code] = (await once(client, "close")) as [number];
   return code;
 }
 
-/** Beneath the client's `WebSocket`: a frame, masked. */
+/** Writes a masked frame below the client's `WebSocket`. */
 function frame(first: number, payload: Buffer): Buffer {
   const mask = [0x12, 0x9e, 0x55, 0xf0];
   const header = Buffer.alloc(14);
@@ -77,7 +77,7 @@ const BEGIN = 0x01;
 const MIDDLE = 0x00;
 const END = 0x80;
 
-/** Characters of one to four bytes, so that pieces end within them. */
+/** Characters of one to four bytes, so that pieces end inside them. */
 const long = "aä€😀".repeat(20_000);
 
 describe("A large message", () => {
@@ -130,7 +130,7 @@ describe("A large message", () => {
     for (let at = 0; at < bytes.length;) {
       const size = at < 40 || at > bytes.length - 60 ? 1 : 9_973;
       write(bytes.subarray(at, at + size));
-      await new Promise(setImmediate); // a packet of its own
+      await new Promise(setImmediate); // in its own packet
       at += size;
     }
     await read();

@@ -1,4 +1,4 @@
-/** Code that puts out more than an answer holds: what fits, the result, and what is missing. */
+/** Code with more output than an answer can have: the first outputs, the result, and what is missing. */
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
@@ -9,7 +9,7 @@ import { openServerOf, type TestServer, TOKEN } from "../harness.ts";
 const MIB = 1024 * 1024;
 const text = "a".repeat(10 * MIB);
 
-/** Two, three and four bytes of UTF-8 each, and what JSON escapes. */
+/** Characters of two, three and four bytes in UTF-8, and characters that JSON escapes. */
 const WIDE = 'h\u00e9 \u4e16\n"\\\u2028 \u{1f600}'.repeat(MIB / 8);
 const PICTURE = { "image/png": text, "application/json": { list: [1, WIDE] } };
 const SOME = [stream("begun"), display(PICTURE), stream(WIDE)];
@@ -26,7 +26,7 @@ beforeAll(async () => {
       ["some", [...SOME, result({ "text/html": WIDE }), error("Oops")]],
     ],
   });
-  // Scripts in memory heed no back-pressure, so the journal's memory holds all of it.
+  // Scripts in memory have no back-pressure, so the journal's memory must hold all of it.
   server = await openServerOf(
     { wordy },
     {
@@ -85,7 +85,7 @@ const headers = {
 };
 const input = '{"session_id":"wordy","code":"some"}';
 
-/** The text of an answer that is large, by every door. */
+/** The text of a large answer, over every protocol. */
 const doors: Readonly<Record<string, () => Promise<unknown>>> = {
   REST: () => post("/sessions/wordy/execute"),
   "tRPC over HTTP": async () =>
@@ -146,7 +146,7 @@ describe.each(Object.entries(doors))("by %s", (_, ask) => {
     expect(failed).toMatchObject({ type: "error", error_name: "Oops" });
     expect(rest).toEqual([]);
     const repeated = JSON.stringify([answer["output"], answer["data"]]).length;
-    expect(repeated).toBeLessThan(3 * MIB); // escapes count as one
+    expect(repeated).toBeLessThan(3 * MIB); // each escape counts as one
   });
 });
 

@@ -14,7 +14,7 @@ import {
 } from "../harness.ts";
 import { argvOf } from "../kernels/index.ts";
 
-/** Starts that fail, kernels that will not end, and what is left of them: nothing. */
+/** Starts that fail, kernels that do not end, and that nothing is left of them. */
 let server: TestServer;
 beforeAll(async () => {
   server = await openServer();
@@ -247,7 +247,7 @@ describe("states", () => {
   });
 });
 
-// Two that wait for time to pass, side by side.
+// Two tests that wait for time to pass, side by side.
 test.concurrent(
   "a kernel that ignores every request and SIGTERM is killed",
   async () => {
@@ -346,7 +346,7 @@ test("a restart can set a new environment and a new directory", async () => {
   };
   expect(await resultOf("cwd")).toBe(folder);
   expect(await resultOf("env NEW")).toBe("a b");
-  await server.ask("POST", `/sessions/${session}/shutdown`); // it stands in a folder that is about to go
+  await server.ask("POST", `/sessions/${session}/shutdown`); // its directory is about to be removed
 });
 
 test("the connection file is private, and removed with its kernel", async () => {
@@ -413,7 +413,7 @@ test("a server that ends also ends every kernel, such as one that ignores reques
     session_id: "starting",
     kernel_name: "deaf",
   });
-  void ending.ask("POST", "/sessions/starting/start").catch(() => {}); // it is cut off
+  void ending.ask("POST", "/sessions/starting/start").catch(() => {}); // it is disconnected
   await eventually("the start", async () => {
     const { body } = await ending.ask("GET", "/sessions/starting");
     return (body as { process_id?: number }).process_id;

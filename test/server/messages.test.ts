@@ -10,7 +10,7 @@ import { doors, type Heard } from "../doors.ts";
 import { openServerOf, type TestServer } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
-/** What is promised of messages, over every door. */
+/** The promises about messages, over every door. */
 describe.each(doors)("messages over $name", (door) => {
   let server: TestServer;
   let session = "";
@@ -186,7 +186,7 @@ describe.each(doors)("messages over $name", (door) => {
     const first = await client.execute("input go on?");
     const fails = await client.execute("error");
     const waits = await client.execute("never");
-    // Only when all of them are there does the first one end.
+    // The first one ends only when all have arrived.
     const asked = await client.until(
       "input_request",
       ({ channel }) => channel === "stdin",

@@ -12,12 +12,12 @@ import { silentLog } from "../../src/log/log.ts";
 import { Pings } from "../../src/server/doors/channels/pings.ts";
 import { eventually, temporaryFolder } from "../harness.ts";
 
-/** Nothing else is sent. */
+/** No other data is sent. */
 const frames = { flush() {} };
 const guard = guardOf(silentLog());
 const TIMES = { every_ms: 50, timeout_ms: 400 };
 
-/** The server's end of a connection to a client that answers pings, or not. */
+/** The server's end of a connection to a client that answers pings, or does not. */
 async function connection(answers: boolean): Promise<WebSocket> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   await once(server, "listening");
@@ -103,7 +103,7 @@ function payloadOf(number: number): Buffer {
   return payload;
 }
 
-/** As a process that is stopped, or a machine that sleeps: nothing of ours runs, and timers are late. */
+/** As a stopped process, or a sleeping machine: no code of this process runs, and timers are late. */
 function standStill(duration_ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, duration_ms);
 }

@@ -1,4 +1,4 @@
-/** Labels and policies of sessions, as clients see them; with real kernels where these have to die. */
+/** Labels and policies of sessions, as clients see them; with real kernels if these must die. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connect } from "../../client/index.ts";
 import type { ActiveSession } from "../../contract/index.ts";
@@ -169,13 +169,13 @@ describe("a policy", () => {
     if (door === undefined) throw new Error("no door");
     await using client = await door.attach(server, "unused");
     await client.until("idle", ({ status }) => status === "idle");
-    // One that was idle later, and nobody listens to, is gone first.
+    // A session that became idle later, without readers, is culled first.
     await server.start("echo", "alone", { policy: { cull_idle_timeout: 1 } });
     await eventually("the other's end", async () => {
       const { status } = await get(server, "alone");
       return status === "exited" || undefined;
     });
-    expect((await get(server, "unused")).status).toBe("idle"); // somebody listens
+    expect((await get(server, "unused")).status).toBe("idle"); // it has a reader
     await server.ask("PUT", "/sessions/unused/policy", {
       cull_connected: true,
     });

@@ -1,4 +1,4 @@
-/** Where a reader goes on: a place names the journal, over every door of subscriptions. */
+/** Resuming: a position names the journal, in all subscriptions. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { SessionEvent } from "../../contract/index.ts";
 import { openServerOf, type TestServer, TOKEN } from "../harness.ts";
@@ -17,7 +17,7 @@ interface Tracked {
   readonly id: string;
   readonly data: SessionEvent;
 }
-/** What comes first after that position, so many events of it. */
+/** The first events after that position, this many of them. */
 type Read = (
   session_id: string,
   lastEventId: string | undefined,
@@ -149,7 +149,7 @@ it.each(Object.entries(doors))(
       },
     });
     expect(first?.id).toBe(`${now}:1`);
-    // It is in no journal, and whoever has heard it does not hear it again.
+    // It is in no journal, and a reader that has received it does not get it again.
     const [again] = await read(session, told?.id, 1);
     expect(again).toEqual(first);
   },

@@ -1,4 +1,4 @@
-/** Who asks, and what they may ask: by every door. */
+/** Principals and their scopes, over every protocol. */
 import { createTRPCClient, httpLink } from "@trpc/client";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
@@ -19,7 +19,7 @@ const echo = mockKernel({ on: [[/./, []]] });
 
 const bearer = { authorization: `Bearer ${TOKEN}` };
 
-/** What a request may ask is what its header says. */
+/** A header of the request names its scopes. */
 function openLimited(): Promise<TestServer> {
   return openServerOf(
     { echo },

@@ -15,7 +15,7 @@ import { pythonWasmProgram } from "../kernels/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { needs } from "../needs.ts";
 
-/** Kernels of other people, as they are: what each is told, and what it must say. */
+/** Real kernels of other projects: the code for each, and the expected output. */
 const kernels = [
   {
     name: "python3",
@@ -91,7 +91,7 @@ describe.each(kernels)("$name", (kernel) => {
       expect(parented).toEqual([]);
     },
   );
-  // IRkernel answers nobody while it runs code, so it cannot be adopted then.
+  // IRkernel does not answer while it runs code, so it cannot be adopted then.
   const answers = kernel.name !== "ir";
   test(
     "is busy if it is adopted while it runs code, and idle afterwards",
@@ -229,7 +229,7 @@ describe.each(kernels)("$name", (kernel) => {
       });
     });
 
-    // After the restart: ipykernel takes seconds to end what it completes with.
+    // After the restart, because ipykernel takes seconds to end its completion process.
     test("completes a word", async () => {
       await using client = await door.attach(server, session);
       const msg_id = await client.send({
@@ -257,7 +257,7 @@ describe.each(kernels)("$name", (kernel) => {
   });
 });
 
-/** The embedded Python as the sources have it, whether or not it was built. */
+/** The embedded Python from the sources, built or not. */
 function embeddedHere() {
   const { argv, env, metadata, ...spec } =
     pythonWasmKernelspec(pythonWasmProgram());

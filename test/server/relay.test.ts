@@ -4,7 +4,7 @@ import { Entry } from "../../src/journal/entry.ts";
 import type { SubscriptionItem } from "../../src/server/answers/subscription.ts";
 import { relay } from "../../src/server/relay.ts";
 
-/** What the owner of a channel is sent, and asked, when these events are told one after the other. */
+/** The frames for the owner of a channel, and the requests for acknowledgements, when these events are sent one after the other. */
 async function relayed(...kinds: readonly string[]): Promise<string[]> {
   const did: string[] = [];
   const told = kinds.map((kind, at): SubscriptionItem => {

@@ -1,4 +1,4 @@
-/** How requests are met, good ones and others: bounds, methods, and who may ask. */
+/** How the server answers requests, valid and others: limits, methods, and access. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -42,13 +42,13 @@ afterAll(() => server[Symbol.asyncDispose]());
 const authorization = `Bearer ${TOKEN}`;
 const port = () => Number(new URL(server.url).port);
 
-/** Bytes on a connection of their own; resolves with all that is answered until `enough` says so, or the end. */
+/** Writes bytes on a new connection; resolves with the answer when `enough` holds, or at the end. */
 async function raw(
   write: (socket: Socket) => void,
   enough: (text: string) => boolean = () => false,
 ): Promise<string> {
   const socket = connect(port(), "127.0.0.1");
-  socket.on("error", () => {}); // the answer may come with a reset behind it
+  socket.on("error", () => {}); // the answer may be followed by a reset
   let text = "";
   socket.setEncoding("latin1").on("data", (piece: string) => (text += piece));
   const closed = once(socket, "close");
@@ -161,7 +161,7 @@ describe("a body that does not arrive", () => {
         "PUT /sessions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n",
       ),
     );
-    expect(text).toMatch(/^HTTP\/1\.1 401 /); // and the connection has been closed by the server
+    expect(text).toMatch(/^HTTP\/1\.1 401 /); // and the server has closed the connection
   });
 });
 
@@ -305,7 +305,7 @@ test("events arrive at once, also through a compressing middleware", async () =>
   };
   expect((await fetch(`${url}/sessions`, put)).status).toBe(200);
   const spec = await fetch(`${url}/openapi.json`, { headers });
-  expect(spec.headers.get("content-encoding")).toBe("gzip"); // it does compress
+  expect(spec.headers.get("content-encoding")).toBe("gzip"); // the middleware does compress
   await spec.arrayBuffer();
   const events = await fetch(`${url}/sessions/a/events`, { headers });
   expect(events.headers.get("cache-control")).toContain("no-transform");
@@ -387,7 +387,7 @@ const frame = (header: string, content = "{}") =>
   `{"channel":"shell","header":{"msg_id":"1","msg_type":"x","more":${header}},"parent_header":null,"metadata":{},"content":${content},"buffers":[]}`;
 
 const counted = vi.spyOn(Faults.prototype, "count");
-/** How many of a kind have been counted. */
+/** The number of counted faults of a kind. */
 const faults = (kind: string) =>
   counted.mock.calls.filter(([counted]) => counted === kind).length;
 

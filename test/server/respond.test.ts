@@ -1,4 +1,4 @@
-/** A large answer, and clients that read it, or do not. */
+/** A large answer, and clients that read it or do not. */
 import { once } from "node:events";
 import { createServer, get, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -13,7 +13,7 @@ afterEach(() => {
   server?.close();
 });
 
-/** Answers once; resolves with where, and with the end of the answering. */
+/** Answers once; resolves with the address, and with the end of the answering. */
 async function answering(timeout_ms: number) {
   let done: () => void = () => {};
   const answered = new Promise<void>((resolve) => (done = resolve));

@@ -1,9 +1,9 @@
 /**
- * The REST API against its own document, with inputs that nobody thought of.
+ * The REST API against its own document, with generated inputs.
  *
- * The document is the only source of what is asked and of what may be answered.
- * Three sessions stand for the states that matter: one with a kernel, one whose
- * program ends at once, and one that is not there.
+ * Requests and expected answers are derived from the document alone. Three
+ * sessions represent the relevant states: one with a kernel, one whose program
+ * ends at once, and one that does not exist.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -31,10 +31,10 @@ import { mutationsOf, valuesOf } from "./schema-values.ts";
 
 const LIVE = "live";
 const STILLBORN = "stillborn";
-/** A real Python where there is one. */
+/** A real Python if there is one. */
 const [KERNEL, ANSWER] =
   pythonWithIpykernel === undefined ? ["echo", "6 * 7"] : ["python3", "42"];
-/** Sessions that are made up along the way never have this in their names. */
+/** Generated session ids never contain this text. */
 const NOWHERE = "nowhere";
 
 let server: TestServer;
@@ -63,7 +63,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-/** The last two start a kernel for each request that is valid, and one of them takes two forms of the same: `jupyter.test.ts` has them. */
+/** The last two start a kernel for each valid request, and one of them accepts two forms of the same; `jupyter.test.ts` tests them. */
 const NOT_TESTED = [
   "serverShutdown",
   "jupyterStartKernel",
@@ -249,7 +249,7 @@ interface Outcome {
   readonly outputs: readonly unknown[];
 }
 
-/** `mutated` bodies are sometimes as described after all: `isAsDescribed` tells. */
+/** `mutated` bodies are sometimes valid after all: `isAsDescribed` decides. */
 function requestsTo(
   described: Described,
   kind: "valid" | "mutated",
@@ -288,7 +288,7 @@ function requestsTo(
     }));
 }
 
-/** The sessions that an operation may be let loose on: nothing here starts a program that was made up. */
+/** The sessions for which an operation may be called: no test here starts a generated program. */
 function statesFor(
   { path, method }: Described,
   kind: "valid" | "mutated",
@@ -301,7 +301,7 @@ function statesFor(
   return [STILLBORN];
 }
 
-/** Where what comes to mind would be harm: programs, code, and long waits. */
+/** Safe values for fields in which random values would do harm: programs, code, and long waits. */
 const tame: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   code: fc.constantFrom(
     "",
@@ -332,7 +332,7 @@ function bodySchemaOf({
     : resolved(schema as oas31.SchemaObject);
 }
 
-/** Whether body and path are what the document describes; `null` is no body. */
+/** Whether body and path are as the document describes; `null` is no body. */
 function isAsDescribed(
   { operation, pointer, path }: Described,
   request: Request,
@@ -374,7 +374,7 @@ async function standStillborn(): Promise<void> {
   });
 }
 
-/** A session that may be there already. */
+/** Makes a session that may exist already. */
 async function made(session: object): Promise<void> {
   const { status, text } = await tester.ask({
     method: "PUT",
@@ -393,7 +393,7 @@ function pathOf(
   );
 }
 
-/** Half a character has no encoding: another stands in for it. */
+/** Half a surrogate pair has no encoding; another character replaces it. */
 function encoded(text: string): string {
   return encodeURIComponent(Buffer.from(text).toString());
 }

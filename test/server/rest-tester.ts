@@ -1,7 +1,7 @@
 /**
- * Asks a live server over plain HTTP and holds each answer against the
- * document: its status is promised, its body has the promised shape, and it
- * says by which `x-span-id` the log knows it.
+ * Sends requests to a live server over plain HTTP and checks each answer
+ * against the document: its status is described, its body has the described
+ * shape, and it has the `x-span-id` of the log.
  */
 import { Agent, request } from "node:http";
 import { buffer } from "node:stream/consumers";
@@ -18,7 +18,7 @@ import {
 
 export interface Request {
   readonly method: string;
-  /** As it stands in the request line: nothing here normalises or encodes it. */
+  /** The path as in the request line: it is not normalized or encoded. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | undefined;
@@ -27,7 +27,7 @@ export interface Request {
 export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** Empty for a stream, which is left as soon as it begins. */
+  /** Empty for a stream, which is closed as soon as it begins. */
   readonly text: string;
 }
 
@@ -47,7 +47,7 @@ export class RestTester implements Disposable {
     this.#token = token;
   }
 
-  /** Rejects when no answer comes, such as from a server that died. */
+  /** Rejects if no answer arrives, for example from a server that has died. */
   async ask(
     { method, path, headers = {}, body }: Request,
     timeout_ms = 20_000,
@@ -85,7 +85,7 @@ export class RestTester implements Disposable {
   }
 }
 
-/** Fails unless the document promises this answer to this operation. */
+/** Fails unless the document describes this answer of this operation. */
 export function expectPromised(
   { operation, pointer, method, path }: Described,
   answer: Answer,
@@ -115,7 +115,7 @@ export function expectPromised(
   expect(validate.errors ?? [], what).toEqual([]);
 }
 
-/** Fails unless it is a refusal that says why. */
+/** Fails unless it is a refusal with a reason. */
 export function expectRefused(answer: Answer): Failed {
   const { status, headers, text } = answer;
   expect(status, text).toBeGreaterThanOrEqual(400);

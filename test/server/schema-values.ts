@@ -1,6 +1,6 @@
 /**
- * Values from a JSON Schema of the document: such as it describes, and such
- * with something changed somewhere.
+ * Values from a JSON Schema of the document: valid ones, and ones with a change
+ * somewhere.
  */
 import fc from "fast-check";
 import type { oas31 } from "zod-openapi";
@@ -8,7 +8,7 @@ import { resolved } from "../contract/document.ts";
 
 type Schema = oas31.SchemaObject | oas31.ReferenceObject;
 
-/** What the schema describes; `instead` replaces what a property would be, by its name. */
+/** Values that the schema describes; `instead` replaces the values of properties, by name. */
 export function valuesOf(
   schema: Schema,
   instead: Readonly<Record<string, fc.Arbitrary<unknown>>> = {},
@@ -34,7 +34,7 @@ export function valuesOf(
   return fc.oneof(...types.map((type) => valuesOfType(type, plain, instead)));
 }
 
-/** What is required besides, where `if` and `else` say it: the types of OpenAPI leave both out. */
+/** The properties that `if` and `else` require: the types of OpenAPI have neither. */
 function requiredEitherWay(
   schema: oas31.SchemaObject,
 ): readonly (readonly string[])[] {
@@ -118,7 +118,7 @@ function objectsOf(
     .map(([others, own]) => ({ ...others, ...own }));
 }
 
-/** The value, with a member somewhere in it left out or replaced by anything. */
+/** The value, with a member somewhere in it removed or replaced. */
 export function mutationsOf(
   values: fc.Arbitrary<unknown>,
   replacements: fc.Arbitrary<unknown> = fc.jsonValue(),

@@ -1,4 +1,4 @@
-/** A session's own Unix socket: who shakes hands, who speaks at once, who only listens, who leaves. */
+/** A session's own Unix socket: clients with a handshake, clients that send at once, clients that only read, and clients that leave. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -69,7 +69,7 @@ function replyTo(msg_id: string, { heard }: PlainClient): Promise<string> {
   );
 }
 
-/** All that is answered until the connection ends. */
+/** Everything that is answered until the connection ends. */
 async function answerTo(...said: readonly string[]): Promise<string> {
   const socket = connect(own);
   onTestFinished(() => void socket.destroy());
@@ -105,7 +105,7 @@ describe("frames without a handshake", () => {
   });
 
   test("are received byte by byte", async () => {
-    const plain = client({ pongs: false }); // which would come amidst the bytes
+    const plain = client({ pongs: false }); // pongs would be between the bytes
     const id = randomUUID();
     for (const byte of masked(execution(id))) {
       plain.write(Buffer.of(byte));
@@ -130,7 +130,7 @@ describe("frames without a handshake", () => {
 
   test("that are not valid end only this connection", async () => {
     const plain = client();
-    plain.write(Buffer.from([0x83, 0x80, 0, 0, 0, 0])); // an opcode that is not given
+    plain.write(Buffer.from([0x83, 0x80, 0, 0, 0, 0])); // a reserved opcode
     await plain.closed;
     const next = client();
     next.write(masked(execution("next")));

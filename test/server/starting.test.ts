@@ -1,4 +1,4 @@
-/** What a client hears of a start that was asked for with something wrong, and where things are looked up. */
+/** The errors of a start with wrong input, and where programs and directories are looked up. */
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -8,7 +8,7 @@ import { openServer, temporaryFolder, TOKEN } from "../harness.ts";
 import { argvOf } from "../kernels/index.ts";
 import { needsPosix } from "../needs.ts";
 
-/** A folder for `kernelspecDirs`. */
+/** A directory for `kernelspecDirs`. */
 function withKernelspec(
   name: string,
   spec: unknown,
@@ -109,7 +109,7 @@ describe("a working directory that does not exist", () => {
     const before = server.server.supervisor.session(id).pid;
     const path = `/sessions/${id}/restart`;
     const restarted = await server.ask("POST", path, required);
-    // Whatever fails in a restart is told in the form of a failed start.
+    // Every failure of a restart has the form of a failed start.
     expect(restarted.body).toMatchObject({
       error: { code: "bad_working_directory" },
     });

@@ -1,4 +1,4 @@
-/** tRPC's own client, as anybody would make one, against the server as it is. */
+/** tRPC's own client, as any program makes it, against the real server. */
 import {
   createTRPCClient,
   createWSClient,

@@ -1,4 +1,4 @@
-/** What a program that embeds the server can count: one place tells it all. */
+/** Telemetry: the events that a program which embeds the server can count. */
 import { expect, test } from "vitest";
 import { connect } from "../../client/index.ts";
 import type { Telemetry } from "../../src/telemetry/telemetry.ts";
@@ -6,7 +6,7 @@ import { eventually, openServerOf, TOKEN } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 import { newSession, code } from "../session/fake-kernel.ts";
 
-/** A listener that keeps what it is told. */
+/** A listener that keeps the reported values. */
 class Listener implements Telemetry {
   readonly told: [string, Record<string, unknown>][] = [];
   readonly bytes = { from_kernel: 0, to_kernel: 0 };

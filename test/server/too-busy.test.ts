@@ -1,4 +1,4 @@
-/** A session whose queue is full says so by name, over every door that answers. How many may wait: `session/promises.test.ts`. */
+/** A session whose queue is full refuses with the reason, over every protocol that answers. `session/promises.test.ts` tests how many may wait. */
 import { expect, test, vi } from "vitest";
 import { testServer } from "../../testing/index.ts";
 import { echo } from "../kernels/echo-script.ts";

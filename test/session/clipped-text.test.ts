@@ -42,7 +42,7 @@ test("many small pieces are one text", () => {
   expect(clipped(...Array.from(text))).toBe(clipped(text));
 });
 
-/** Pieces of JSON strings, as the text that they are and as they may be written. */
+/** Pieces of JSON strings, as text and as they may be encoded. */
 const piece = fc.oneof(
   fc.constantFrom("a", "\n", '"', "\\", "é", "😀", "€", "\u0000", "uuuuuu"),
   fc.string({ unit: "grapheme" }),
@@ -83,7 +83,7 @@ test("a long JSON string gives the same text as the decoded string", () => {
   );
 });
 
-/** All that is not ASCII as escapes, as Python writes it. */
+/** Encodes everything that is not ASCII as escapes, as Python does. */
 function escapedIn(json: string): string {
   return json.replace(
     /[^ -~]/g,

@@ -1,4 +1,4 @@
-/** What each `display_id` shows, within a number of bytes. */
+/** The content of each `display_id`, within a number of bytes. */
 import { expect, test } from "vitest";
 import { Entry } from "../../src/journal/entry.ts";
 import { compose } from "../../src/jupyter/message.ts";

@@ -1,6 +1,6 @@
 /**
- * A kernel without process or sockets: it records what it is sent, and says
- * what a test tells it to, at once and in that order.
+ * A kernel without a process or sockets: it records the messages that it gets,
+ * and sends messages when a test calls its methods, at once and in that order.
  */
 import { onTestFinished } from "vitest";
 import {
@@ -38,18 +38,18 @@ export class FakeKernel implements Kernel {
   readonly info = { status: "ok", language_info: { name: "fake" } };
   readonly exited: Promise<Exit>;
   readonly sent: Message[] = [];
-  /** How often it was interrupted. */
+  /** The number of interrupts. */
   interrupts = 0;
-  /** Whether it takes no more messages. */
+  /** Whether it accepts no more messages. */
   isDeaf = false;
-  /** Whether an interrupt cannot reach it. */
+  /** Whether interrupts fail. */
   isBeyondReach = false;
-  /** Whether it ends, when it is asked to, only once it is told to die. */
+  /** Whether a request to shut down has no effect until `die` is called. */
   isStubborn = false;
-  /** Whether even force does not end it. */
+  /** Whether even a kill does not end it. */
   isImmortal = false;
   cwd: string | undefined;
-  /** Of the start that waits for it. */
+  /** Settles the start that waits for it. */
   readonly answered: Promise<undefined>;
   readonly #hooks: Hooks;
   readonly #resolveExit: (exit: Exit) => void;
@@ -65,17 +65,17 @@ export class FakeKernel implements Kernel {
     this.#resolveAnswer = answer.resolve;
   }
 
-  /** It answers for the first time: its start succeeds. */
+  /** Answers for the first time: its start succeeds. */
   answer(): void {
     this.#resolveAnswer(undefined);
   }
 
-  /** What the first request told of its main shell. */
+  /** Reports the state of its main shell, as after the first request. */
   settle(state: ShellState): void {
     this.#hooks.state(state);
   }
 
-  /** What it has been sent, as code or else as types. */
+  /** The messages that it got: code, or else types. */
   get heard(): string[] {
     return this.sent.map((message) => {
       const { code } = contentOf(message) as { code?: string };
@@ -101,12 +101,12 @@ export class FakeKernel implements Kernel {
     return message;
   }
 
-  /** Says a message as it is. */
+  /** Sends a message unchanged. */
   utter(message: Message): void {
     this.#hooks.message(message);
   }
 
-  /** Says content as these bytes, by the way that all that kernels say comes. */
+  /** Sends content as these bytes, on the way of all kernel messages. */
   write(
     msg_type: string,
     content: string | Uint8Array,
@@ -133,7 +133,7 @@ export class FakeKernel implements Kernel {
     }
   }
 
-  /** A message of so many bytes comes, which is passed over. */
+  /** A message of this size arrives, and is skipped. */
   overflow(channel: Message["channel"], size: number): void {
     this.#hooks.tooLarge(channel, size);
   }
@@ -162,7 +162,7 @@ export class FakeKernel implements Kernel {
     this.idle(parent);
   }
 
-  /** From busy to idle. */
+  /** Runs a request from busy to idle. */
   run(parent: Message, execution_count = 1): void {
     this.busy(parent);
     this.reply(parent, { status: "ok", execution_count });
@@ -228,12 +228,12 @@ export class FakeKernel implements Kernel {
 export class FakeProvisioner implements Provisioner {
   readonly kernels: FakeKernel[] = [];
   readonly recipes: Recipe[] = [];
-  /** Whether starts wait until their kernel is told to answer. */
+  /** Whether starts wait until `answer` is called. */
   isSlow = false;
-  /** Whether kernels do not say that they are idle after their first answer. */
+  /** Whether kernels do not report idle after their first answer. */
   isReticent = false;
 
-  /** The last that was launched. */
+  /** The last launched kernel. */
   get kernel(): FakeKernel {
     const kernel = this.kernels.at(-1);
     if (kernel === undefined) throw new Error("Nothing was launched");
@@ -265,7 +265,7 @@ export class FakeProvisioner implements Provisioner {
       const why = `exit code ${exit_code}`;
       throw failure("exited_during_start", { session_id: "", why });
     });
-    died.catch(() => {}); // a kernel may well exit after its start
+    died.catch(() => {}); // a kernel may also exit after its start
     await Promise.race([kernel.answered, given.promise, died]);
     if (!this.isReticent) kernel.settle("idle");
     return kernel;
@@ -325,7 +325,7 @@ export const SPEC: SessionSpec = {
   key: "",
 };
 
-/** A session whose kernels are fakes; gone after the test. */
+/** A session whose kernels are fakes; disposed of after the test. */
 export function newSession({
   argv = SPEC.argv,
   memory = 1024 * 1024,
@@ -392,7 +392,7 @@ export function message(
 
 const SPEAKER = { session: "client", username: "tester", version: "5.3" };
 
-/** What the journal holds in memory after number `after`. */
+/** The journal's entries in memory after number `after`. */
 export function entriesIn(session: Session, after = 0): Entry[] {
   const entries: Entry[] = [];
   for (let seen = after; seen < session.journal.last;) {
@@ -404,7 +404,7 @@ export function entriesIn(session: Session, after = 0): Entry[] {
   return entries;
 }
 
-/** What the session has said after number `after`, in short: `busy`, `exited 1`, `execution done`, `iopub stream`, `shell execute_reply aborted`. */
+/** The entries of the session after number `after`, in short: `busy`, `exited 1`, `execution done`, `iopub stream`, `shell execute_reply aborted`. */
 export function said(session: Session, after = 0): string[] {
   return entriesIn(session, after).map((entry) => {
     if (!entry.isEvent) {
@@ -441,6 +441,6 @@ function deferred<T>(): {
     resolve = settle;
     reject = fail;
   });
-  promise.catch(() => {}); // whoever waits hears of it
+  promise.catch(() => {}); // the caller that waits gets the rejection
   return { promise, resolve, reject };
 }

@@ -1,4 +1,4 @@
-/** Clients of Jupyter's protocols: what is remembered of them, and for how long. */
+/** Clients of Jupyter's protocols: how long the server remembers them. */
 import { expect, test } from "vitest";
 import { JupyterClients } from "../../src/session/jupyter-clients.ts";
 

@@ -6,7 +6,7 @@ import {
   next,
 } from "../../src/session/lifecycle.ts";
 
-/** Every status × every happening; a dash is what cannot happen there. */
+/** Every status × every happening; a dash means that it cannot happen there. */
 const table = `
                  start     adopt     answer  busy  idle  silence  exit
 uninitialized    starting  starting  -       -     -     -        -

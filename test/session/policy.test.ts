@@ -1,4 +1,4 @@
-/** A kernel that dies by itself is started again, as often as its session's policy allows. */
+/** A kernel that dies is started again, as often as its session's policy allows. */
 import { describe, expect, test, vi } from "vitest";
 import { NO_POLICY, type PolicyChange } from "../../contract/index.ts";
 import { changed } from "../../src/session/policy.ts";
@@ -32,7 +32,7 @@ function reasons(session: Session): string[] {
   );
 }
 
-/** So that what was begun has come as far as it can. */
+/** Lets all work that was begun proceed. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("a kernel that dies is started again, and clients get the reason, in order", async () => {

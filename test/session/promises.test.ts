@@ -1,4 +1,4 @@
-/** What a session owes to who asked, whatever its kernel calls things. */
+/** A session's promises to its callers, with any kernel. */
 import { expect, test } from "vitest";
 import { Ownership } from "../../src/session/ownership.ts";
 import { code, startedSession } from "./fake-kernel.ts";

@@ -1,4 +1,4 @@
-/** What a kernel says that cannot be told is named, and nobody waits for it; what is odd hurts nobody. */
+/** Messages of a kernel that cannot be passed on are reported, so that no caller waits for them; unusual ones have no effect. */
 import { once } from "node:events";
 import { onTestFinished, describe, expect, it, test } from "vitest";
 import { WebSocket } from "ws";
@@ -16,7 +16,7 @@ import {
   entriesIn,
 } from "./fake-kernel.ts";
 
-/** What is JSON, and is not what the protocol says. */
+/** JSON that does not match the protocol. */
 const ODD = ["null", "[]", "5", "true", '"text"', `"${"x".repeat(100_000)}"`];
 const TYPES = [
   ["iopub", "status"],
@@ -219,7 +219,7 @@ describe("over REST", () => {
       const answer = server.ask("POST", "/sessions/s/execute", { code: "1" });
       const request = await sentTo(kernel);
       kernel().busy(request);
-      kernel().reply(request, { status: "error", ...error }); // it overtakes
+      kernel().reply(request, { status: "error", ...error }); // the reply overtakes the error
       if (isTwice) kernel().say("error", error, request);
       kernel().idle(request);
       expect((await answer).body).toMatchObject({
@@ -365,7 +365,7 @@ describe("over REST", () => {
   });
 });
 
-/** A server with a session `s` whose kernel says what a test tells it to. */
+/** A server with a session `s` whose kernel a test controls. */
 async function served(): Promise<{
   server: TestServer;
   kernel: () => FakeKernel;

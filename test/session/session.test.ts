@@ -292,7 +292,7 @@ describe("while a kernel ends for a restart", () => {
     const { session, provisioner, kernel } = await startedSession();
     kernel.isStubborn = true;
     const restart = session.restart({});
-    restart.catch(() => {}); // whoever awaits it hears of it
+    restart.catch(() => {}); // the caller that awaits it gets the rejection
     return { session, provisioner, kernel, restart };
   }
 
@@ -576,7 +576,7 @@ describe("clients that are attached when a session ends", () => {
     vi.useFakeTimers();
     const { session } = await startedSession();
     const slow = session.journal.follow(0, new AbortController().signal);
-    await slow.next(); // and takes nothing more
+    await slow.next(); // and reads nothing more
     let isOver = false;
     const end = session.dispose().then(() => (isOver = true));
     await vi.advanceTimersByTimeAsync(1_999);

@@ -1,8 +1,8 @@
 /**
- * Clients that come back: each follows one session through connections that
- * break, in the way of its protocol, and checks what it hears as it comes, so
- * that a run of any length costs no memory. A note that it sends is repeated,
- * under the same `msg_id`, until its answer is heard.
+ * Clients that reconnect: each follows one session through connections that
+ * break, with its protocol's means, and checks everything at once, so that a
+ * run of any length needs little memory. It repeats a note, with the same
+ * `msg_id`, until its answer arrives.
  */
 import { randomUUID } from "node:crypto";
 import { get as httpGet } from "node:http";
@@ -12,7 +12,7 @@ import type { AppRouter } from "../../contract/index.ts";
 import type { Heard } from "../doors.ts";
 import { ask, TOKEN } from "../harness.ts";
 
-/** How long an answer is waited for before the note is said again. */
+/** How long a client waits for an answer before it repeats the note. */
 const REPEAT_MS = 150;
 const COME_BACK_MS = 10;
 
@@ -21,7 +21,7 @@ export interface Target {
   readonly session_id: string;
 }
 
-/** What a way to connect gives a client, and asks of it. */
+/** The interface of a protocol for such a client. */
 interface Way {
   readonly name: string;
   /** Follows until `signal` aborts. */
@@ -29,25 +29,25 @@ interface Way {
 }
 
 interface Link {
-  /** May fail, at once or later, or vanish. */
+  /** May fail, at once or later, or be lost. */
   send(message: Readonly<Record<string, unknown>>): unknown;
-  /** Resolves once everything that was opened is closed. */
+  /** Resolves when everything that was opened is closed. */
   readonly closed: Promise<unknown>;
 }
 
 export class StressClient implements AsyncDisposable {
   readonly name: string;
-  /** The newest number that it heard: each before it was heard once, and in order. */
+  /** The newest received number: every number up to it was received once, and in order. */
   last = 0;
-  /** How many messages it heard of those that the kernel counts: each one more than the one before. */
+  /** The number of received messages that the kernel numbers; each number follows the one before. */
   counted = 0;
-  /** How many came again; only a protocol without acknowledgement may do that. */
+  /** The number of repeated messages; only a protocol without acknowledgement may repeat. */
   repeats = 0;
-  /** What was wrong with what it heard; nothing, one hopes. */
+  /** Errors in the received messages. */
   readonly complaints: string[] = [];
   readonly #link: Link;
   readonly #stop = new AbortController();
-  /** Notes whose answer was heard since its last own one, whoever sent them. */
+  /** Notes that were answered since this client's last own one, from any sender. */
   readonly #answered = new Set<string>();
 
   constructor(way: Way, target: Target) {
@@ -73,7 +73,7 @@ export class StressClient implements AsyncDisposable {
     this.complaints.push(`${n} where the kernel counted ${this.counted}`);
   }
 
-  /** Resolves once the answer was heard. */
+  /** Resolves when the answer has arrived. */
   async note(note: string, signal: AbortSignal): Promise<void> {
     const msg_id = randomUUID();
     const message = {
@@ -211,7 +211,7 @@ function listen(
               );
             }
           } catch {
-            res.destroy(); // noise
+            res.destroy(); // random bytes
           }
         });
       },
@@ -245,7 +245,7 @@ const kallichore: Way = {
           });
           ws.on("message", (data: Buffer) => {
             const frame = JSON.parse(data.toString()) as Heard;
-            if (typeof frame.seq === "number") client.hear(frame, true); // a farewell has no number
+            if (typeof frame.seq === "number") client.hear(frame, true); // a final message has no number
           });
         }),
     );
@@ -258,7 +258,7 @@ const kallichore: Way = {
 
 export const ways: readonly Way[] = [trpc, sse, kallichore];
 
-/** Once more whenever it ends. */
+/** Opens it again whenever it ends. */
 async function again(
   signal: AbortSignal,
   once: () => Promise<void>,

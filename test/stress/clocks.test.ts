@@ -1,7 +1,7 @@
 /**
- * The clock on the wall jumps by hours, as after NTP or a lid that was shut,
- * while sessions run: nothing that lasts for a time may notice. A real server
- * and a real kernel, both under libfaketime.
+ * The system clock jumps by hours, as after NTP or after the machine slept,
+ * while sessions run: no timeout may be affected. A real server and a real
+ * kernel, both under libfaketime.
  */
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -96,7 +96,7 @@ test(
   },
 );
 
-/** Has a kernel of its own sleep, for longer than the test takes; resolves with the execution's address. */
+/** Makes its own kernel sleep for longer than the test takes; resolves with the execution's address. */
 async function execute(
   server: ServerProcess,
   session_id: string,

@@ -1,5 +1,6 @@
 /**
- * Nothing lost, nothing twice, whatever breaks between us and our clients.
+ * No message is lost or repeated, with any fault between the server and its
+ * clients.
  *
  *     STRESS_ROUNDS=1000 STRESS_SEED=7 npx vitest run test/stress/faults.test.ts
  */
@@ -12,7 +13,7 @@ import { FaultyProxy } from "./proxy.ts";
 
 const ROUNDS = Number(process.env["STRESS_ROUNDS"] ?? 2);
 const SEED = Number(process.env["STRESS_SEED"] ?? 20_260_101);
-/** Bytes within which a connection meets a fault. */
+/** The number of bytes within which a connection has a fault. */
 const REACH = 500_000;
 const NOTES = 5;
 const ROUND_MS = 30_000;
@@ -97,7 +98,7 @@ function wayAt(index: number): (typeof ways)[number] {
   return way;
 }
 
-/** Not through the proxy: the flood itself is not what is tested. */
+/** Not through the proxy, because the flood request itself is not tested. */
 async function flood(session_id: string, code: string): Promise<void> {
   const answer = await server.ask("POST", `/sessions/${session_id}/messages`, {
     channel: "shell",
@@ -110,7 +111,7 @@ async function flood(session_id: string, code: string): Promise<void> {
   expect(answer.status).toBe(202);
 }
 
-/** Resolves once the kernel has written that line. */
+/** Resolves when the kernel has written that line. */
 async function lines(
   path: string,
   line: string,

@@ -1,7 +1,6 @@
 /**
- * A file system that is full, for real: a small one in memory, in a mount
- * namespace of the server's own, so that nothing of it reaches the machine.
- * Only root may make one.
+ * A real full file system: a small one in memory, in a mount namespace of the
+ * server, so that it does not affect the machine. It needs root.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -41,7 +40,7 @@ test(
     const disk = `/proc/${server.pid}/root${tmp}`;
     const witness = await server.witness("s");
 
-    // Filled by the journal itself.
+    // The journal itself fills it.
     await pacedFlood(witness, 10_000);
     expectTheNewest(await witness.read(), 10_000);
     expect(bytesIn(filesIn(disk))).toBeGreaterThan(
@@ -49,7 +48,7 @@ test(
     );
     expect(server.running.stderr).toMatch(/removes its oldest.+disk is full/);
 
-    // Filled by others.
+    // Another program fills it.
     const filler = join(disk, "filler");
     fill(filler);
     await pacedFlood(witness, 4_000);
@@ -58,11 +57,11 @@ test(
     expect((await server.ask("GET", "/status")).status).toBe(200);
     expectTheNewest(await witness.read(), 18_000);
 
-    // Room again.
+    // There is room again.
     rmSync(filler);
     const old = new Set(filesIn(disk));
     const { last_seq } = await witness.describe();
-    // A disk that failed is left alone for ten seconds.
+    // A disk that failed is not used for ten seconds.
     const used = async () => {
       await witness.flood(1_000, 10_000);
       const young = filesIn(disk).filter((path) => !old.has(path));
@@ -88,14 +87,14 @@ test(
   },
 );
 
-/** Slow enough for a disk: what a fast kernel says in one breath may be lost to a small memory too. */
+/** Slow enough for the disk: a small memory may lose entries of a faster kernel. */
 async function pacedFlood(witness: Witness, count: number): Promise<void> {
   for (let said = 0; said < count; said += 400) {
     await witness.flood(400, 10_000);
   }
 }
 
-/** A gap where the oldest were, and then all, up to what the kernel said last. */
+/** Expects a gap for the oldest entries, and then all others, up to the kernel's last message. */
 function expectTheNewest(heard: readonly Heard[], said: number): void {
   const numbers = numbersIn(heard);
   expect(heard.some(({ kind }) => kind === "gap")).toBe(true);
@@ -108,7 +107,7 @@ function numbersIn(heard: readonly Heard[]): number[] {
   return heard.flatMap(({ n }) => n ?? []);
 }
 
-/** Takes all that is left of a disk. */
+/** Uses up the disk. */
 function fill(path: string): void {
   const file = openSync(path, "a");
   try {
@@ -130,7 +129,7 @@ function filesIn(folder: string): string[] {
     .map(({ parentPath, name }) => join(parentPath, name));
 }
 
-/** Some may be gone by now. */
+/** Some files may be removed by now. */
 function bytesIn(paths: readonly string[]): number {
   return paths
     .map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0)

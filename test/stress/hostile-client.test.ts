@@ -1,8 +1,8 @@
 /**
- * A client that lies: requests and frames that are derived from the contract
- * and then made wrong, and bytes that are no request and no frame at all. A
- * session beside it goes on: what it says, how it is listed, and that it
- * answers, are looked at after each lie.
+ * A client that sends wrong data: requests and frames that are derived from the
+ * contract and then changed, and bytes that are no request or frame at all. A
+ * session beside it is checked after each: its messages, its description, and
+ * that it answers.
  *
  *     HOSTILE_MS=3600000 HOSTILE_SEED=7 npx vitest run test/stress/hostile-client.test.ts
  */
@@ -26,11 +26,11 @@ import { echo } from "../kernels/echo-script.ts";
 import { mutationsOf, valuesOf } from "../server/schema-values.ts";
 
 const SEED = Number(process.env["HOSTILE_SEED"] ?? 20_260_101);
-/** For each kind of lie, through each way in. */
+/** The time for each kind of data and each way to connect. */
 const BUDGET_MS = Number(process.env["HOSTILE_MS"] ?? 3_000);
 const authorization = `Bearer ${TOKEN}`;
 
-/** One way in, and the session that nobody may hurt. */
+/** One way to connect, and the session that must not be affected. */
 class Way {
   readonly url: string;
   #count = 0;
@@ -60,9 +60,9 @@ class Way {
     }
   }
 
-  /** The session beside answers with what it was asked, and is listed as it was. */
+  /** The session beside answers correctly, and its description is unchanged. */
   assertUnhurt(): Promise<void> {
-    // One after the other: what time has ended may still be under way.
+    // One after the other: an earlier check may still be under way.
     this.#looked = this.#looked.catch(() => {}).then(() => this.#look());
     return this.#looked;
   }
@@ -92,13 +92,13 @@ class Way {
     const socket = new WebSocket(this.url.replace("http", "ws") + path, {
       headers: { authorization },
     });
-    socket.on("error", () => {}); // it may be cut off for what it says
+    socket.on("error", () => {}); // it may be disconnected for its data
     await once(socket, "open");
     return socket;
   }
 }
 
-/** Bugs of ours that were caught; there are none. */
+/** Bugs that the server caught; there must be none. */
 const faults: string[] = [];
 const onFault = (error: Error) => void faults.push(String(error.stack));
 const ways: Record<string, Way> = {};
@@ -118,7 +118,7 @@ beforeAll(async () => {
   });
   const http = createServer((req, res) => embedded.handle(req, res));
   http.on("upgrade", embedded.upgrade);
-  http.on("clientError", (_, socket) => socket.destroy()); // the host's own affair
+  http.on("clientError", (_, socket) => socket.destroy()); // handled by the host itself
   http.listen(0, "127.0.0.1");
   await once(http, "listening");
   ends.push(async () => {
@@ -134,7 +134,7 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all(ends.map((end) => end())));
 
-/** Tells lies of a kind for as long as there is time; after each the session beside is looked at. */
+/** Sends data of one kind until the time is up; after each, the session beside is checked. */
 async function lie<T>(
   way: Way,
   lies: fc.Arbitrary<T>,
@@ -156,7 +156,7 @@ async function lie<T>(
 
 const deep = (depth: number, open = "[", close = "]") =>
   open.repeat(depth) + close.repeat(depth);
-/** JSON, or nearly so, of shapes that hurt parsers. */
+/** JSON, or similar text, of shapes that are difficult for parsers. */
 const texts: fc.Arbitrary<string> = fc.oneof(
   fc.json(),
   fc.string({ unit: "binary" }),
@@ -177,7 +177,7 @@ const texts: fc.Arbitrary<string> = fc.oneof(
     "NaN",
   ),
 );
-/** A text put in for a piece of a whole. */
+/** A text that replaces a part of a whole. */
 const PIECE = "in place of a piece";
 const withPiece = (values: fc.Arbitrary<unknown>) =>
   fc
@@ -186,7 +186,7 @@ const withPiece = (values: fc.Arbitrary<unknown>) =>
       JSON.stringify(value ?? null).replaceAll(`"${PIECE}"`, () => text),
     );
 
-/** But for those that would end the server, or take the session away that the lies are told to. */
+/** Without the operations that would end the server, or delete the session under test. */
 const told = operations.filter(
   ({ path, method }) => path !== "/shutdown" && method !== "DELETE",
 );
@@ -196,7 +196,7 @@ const bodyOf = ({ operation }: (typeof told)[number]) =>
   ]?.schema;
 const pathOf = (path: string) =>
   path.replaceAll("{session_id}", "victim").replace(/\{\w+\}/g, "none");
-/** Operations that would wait, or end what the lies are told to. */
+/** Operations that would wait, or end the session under test. */
 const tame = {
   timeout_ms: fc.integer({ min: 1, max: 50 }),
   code: fc.constantFrom("hello", "", "\u0000"),
@@ -339,13 +339,13 @@ const requestHeads = fc
       `${method} ${path} ${version}\r\n${headers.join("\r\n")}\r\n\r\n${body}`,
   );
 
-/** Writes bytes, waits for an answer or a moment, and leaves. */
+/** Writes bytes, waits for an answer or a moment, and disconnects. */
 async function bytesTo(
   url: string,
   pieces: readonly (Buffer | string)[],
 ): Promise<void> {
   const socket = connect(Number(new URL(url).port), "127.0.0.1");
-  socket.on("error", () => {}); // it may be cut off
+  socket.on("error", () => {}); // it may be disconnected
   socket.resume();
   for (const piece of pieces) socket.write(piece);
   await Promise.race([once(socket, "data"), once(socket, "close"), delay(30)]);
@@ -368,7 +368,7 @@ describe.each(["on a port", "embedded"])(
         way(),
         requests,
         async ({ described: { method, path }, body }) => {
-          if (/(?:execute|wait|events|start|adopt)$/.test(path)) return; // they wait for a kernel
+          if (/(?:execute|wait|events|start|adopt)$/.test(path)) return; // these wait for a kernel
           const answer = await way().ask(method, pathOf(path), body);
           expect(answer.status, answer.text).not.toBe(500);
         },
@@ -436,7 +436,7 @@ describe.each(["on a port", "embedded"])(
         socket.send(Buffer.from([1, 2, 3]));
         const ponged = once(socket, "pong");
         socket.ping();
-        await ponged; // it has read what came before, and goes on
+        await ponged; // the server has read the earlier data, and continues
         socket.terminate();
       });
     });

@@ -1,4 +1,4 @@
-/** A server that is killed cannot tidy up: the next one does. */
+/** A killed server cannot remove its files: the next server does. */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -14,7 +14,7 @@ test("the next server removes the files of a killed server, and no files of a ru
     ["living", "dying"].map(async (name) => {
       const server = await ServerProcess.in(room, ["--journal-limit", "32M"]);
       const witness = await server.witness(name);
-      // A part at a time: what a disk cannot take as fast as it is said is forgotten.
+      // In parts, because entries that arrive faster than the disk can write them are lost.
       for (let said = 0; said < 8000; said += 1000) {
         await witness.flood(1000, 10_000);
       }

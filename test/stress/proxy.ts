@@ -1,7 +1,7 @@
 /**
- * A TCP proxy that breaks what goes through it, at places that a seed decides:
- * it cuts, delays, closes one half, or puts noise where data was and then cuts.
- * A connection is never left hanging: every fault ends it within LINGER_MS.
+ * A TCP proxy that breaks connections at positions that a seed determines: it
+ * cuts, delays, closes one half, or replaces data by random bytes and then
+ * cuts. Every fault ends the connection within LINGER_MS.
  */
 import { once } from "node:events";
 import {
@@ -14,11 +14,11 @@ import {
 
 export type Fault = "cut" | "delay" | "half-close" | "noise";
 
-/** How long a connection outlives a fault that does not end it at once. */
+/** How long a connection stays open after a fault that does not end it at once. */
 const LINGER_MS = 60;
 
 export class FaultyProxy implements AsyncDisposable {
-  /** How often each fault has happened. */
+  /** The number of faults of each kind. */
   readonly faults: Record<Fault, number> = {
     cut: 0,
     delay: 0,
@@ -26,7 +26,7 @@ export class FaultyProxy implements AsyncDisposable {
     noise: 0,
   };
   readonly url: string;
-  /** Lets everything through from now on, on new connections too. */
+  /** Whether it passes everything from now on, also on new connections. */
   isKind = false;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -51,7 +51,7 @@ export class FaultyProxy implements AsyncDisposable {
     });
   }
 
-  /** A fault comes within `reach` bytes of each direction of each connection. */
+  /** A fault occurs within `reach` bytes of each direction of each connection. */
   static async to(
     url: string,
     seed: number,
@@ -143,10 +143,10 @@ function pass(from: Socket, to: Socket, chunk: Buffer): void {
   to.once("drain", () => from.resume());
 }
 
-/** No part of it is text, nor the beginning of a frame. */
+/** No part of it is text, or the beginning of a frame. */
 const NO_TEXT = Buffer.alloc(64, 0xff);
 
-/** So long and so random that it is no text, whatever mask it is read with. */
+/** Long and random, so that it is not text with any mask. */
 function noise(random: Random): Buffer {
   return Buffer.from(
     Array.from({ length: 64 }, () => Math.floor(random() * 256)),

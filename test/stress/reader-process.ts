@@ -1,7 +1,7 @@
 /**
- * A reader in a process of its own, to be stopped or killed: follows a session
- * by server-sent events and appends each number, with what the kernel counted,
- * to a file. It begins after the last whole line of that file.
+ * A reader in its own process, to be stopped or killed: it follows a session by
+ * server-sent events and appends each number, with the kernel's count, to a
+ * file. It begins after the last complete line of that file.
  *
  *     node reader-process.js URL TOKEN FILE
  */

@@ -1,4 +1,4 @@
-/** Readers that are killed, stopped, or never read: the session, and the others, notice nothing. */
+/** Readers that are killed or stopped, or never read: the session and the other readers are not affected. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -144,7 +144,7 @@ async function flood(session_id: string, code: string): Promise<void> {
   expect(answer.status).toBe(202);
 }
 
-/** Resolves once all of a flood is in the journal. */
+/** Resolves when all of a flood is in the journal. */
 async function said(
   session_id: string,
   messages: number,
@@ -158,7 +158,7 @@ async function said(
   await eventually("the end of the flood", isSaid, timeout_ms);
 }
 
-/** The texts of all that was displayed. */
+/** The texts of all displays. */
 async function displayedIn(journal: Journal): Promise<string[]> {
   const texts: string[] = [];
   for (let seen = 0; seen < journal.last;) {
@@ -226,7 +226,7 @@ class ReaderProcess {
     );
   }
 
-  /** Every number once and in order, no gap, and all that the kernel counted. */
+  /** Every number once and in order, no gap, and all messages of the kernel. */
   expectAll(messages: number): void {
     const lines = this.lines.map((line) => line.split(" "));
     expect(lines.map(([seq]) => Number(seq))).toEqual(
@@ -272,7 +272,7 @@ const UPGRADE = [
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-/** A socket of which nothing but the answer's beginning is read. */
+/** A socket of which only the beginning of the answer is read. */
 async function attachRaw([
   request = "",
   ...headers

@@ -1,6 +1,6 @@
 /**
- * A server in a process of its own, to be killed, stopped, starved or lied to
- * about the time, with a kernel that counts what it says.
+ * A server in its own process, to be killed, stopped, or run with less disk
+ * space or a false clock, with a kernel that counts its messages.
  */
 import { appendFileSync, readFileSync } from "node:fs";
 import { get } from "node:http";
@@ -19,7 +19,7 @@ export class ServerProcess {
     this.url = (JSON.parse(running.stdout) as { url: string }).url;
   }
 
-  /** Once it has said where it is; the room ends it. */
+  /** Resolves when it has printed its address; the room ends it. */
   static async in(
     room: Room,
     args: readonly string[] = [],
@@ -66,14 +66,14 @@ export class ServerProcess {
   }
 }
 
-/** What a reader got. */
+/** The data that a reader received. */
 export interface Heard {
   readonly kind: string;
   readonly seq: number;
   readonly from?: number;
   readonly to?: number;
   readonly status?: string;
-  /** What the kernel counted. */
+  /** The kernel's count. */
   readonly n?: number;
 }
 
@@ -81,7 +81,7 @@ export class Witness {
   readonly session_id: string;
   readonly #server: ServerProcess;
   readonly #record: string;
-  /** Messages that the kernel was asked for. */
+  /** The number of requested messages. */
   said = 0;
 
   constructor(server: ServerProcess, session_id: string, record: string) {
@@ -91,7 +91,7 @@ export class Witness {
     appendFileSync(record, "");
   }
 
-  /** Asks for so many messages of up to `size` bytes; does not wait for them. */
+  /** Requests this many messages of up to `size` bytes; does not wait for them. */
   async begin(count: number, size: number): Promise<void> {
     this.said += count;
     const { session_id } = this;
@@ -105,7 +105,7 @@ export class Witness {
     if (answer.status !== 202) throw new Error(answer.text);
   }
 
-  /** The same, and resolves once the kernel has written to its own file that it has said them, and the server knows. */
+  /** The same; resolves when the kernel has recorded in its own file that it has sent them, and the server has them. */
   async flood(count: number, size: number): Promise<void> {
     await this.begin(count, size);
     await this.done();
@@ -130,7 +130,7 @@ export class Witness {
     return answer.body as Record<string, unknown>;
   }
 
-  /** Everything after number `after` that is there now; throws where it is not what the kernel said, to the letter. */
+  /** All present entries after number `after`; throws if they differ from the kernel's messages. */
   async read(after = 0): Promise<readonly Heard[]> {
     const last = Number((await this.describe())["last_seq"]);
     const heard: Heard[] = [];
@@ -163,7 +163,7 @@ async function* events(
   const { signal } = stop;
   const path = `${url}/sessions/${session_id}/events`;
   const req = get(path, { agent: false, headers, signal });
-  req.on("error", () => {}); // the reader has had enough, or the server is gone
+  req.on("error", () => {}); // the reader has closed the connection, or the server is gone
   const res = await new Promise<AsyncIterable<Buffer>>((resolve, reject) => {
     req.once("response", resolve);
     req.once("error", reject);

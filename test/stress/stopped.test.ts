@@ -1,6 +1,6 @@
 /**
- * The server, or its clients, stop (SIGSTOP, a lid that is shut) and go on:
- * nothing lost, nothing twice.
+ * The server, or its clients, are stopped (SIGSTOP, as when a machine sleeps)
+ * and continued: no message is lost or repeated.
  *
  *     STOP_S=60 npx vitest run test/stress/stopped.test.ts
  */
@@ -53,7 +53,7 @@ test(
       expect(closes).toEqual([]);
       expect(owner.readyState).toBe(WebSocket.OPEN);
     } finally {
-      server.signal("SIGCONT"); // where something failed in between
+      server.signal("SIGCONT"); // if the test failed before
       owner.terminate();
       for (const client of companions) await client[Symbol.asyncDispose]();
     }

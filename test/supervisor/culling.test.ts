@@ -1,4 +1,4 @@
-/** Kernels that nobody uses are shut down, when their session says so. By a clock that the test sets. */
+/** Kernels without use are shut down if their session's policy says so. The test sets the clock. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { NO_POLICY, type PolicyChange } from "../../contract/index.ts";
 import { changed } from "../../src/session/policy.ts";
@@ -31,7 +31,7 @@ interface Watched {
   readonly culling: Disposable;
 }
 
-/** A session with a kernel, and who watches it. */
+/** A session with a kernel, and its supervisor. */
 async function watched(
   policy: PolicyChange = TEN,
   begin: (
@@ -262,7 +262,7 @@ test("if a kernel cannot be ended, the next attempt follows after the whole time
 test("a process that slept does not cull for the time in which clients could not use kernels", async () => {
   const { session } = await watched();
   await pass(5);
-  // The clock goes on while timers do not fire, as when a process is stopped.
+  // The clock advances while timers do not fire, as when a process is stopped.
   const before = performance.now();
   const spy = vi.spyOn(performance, "now");
   spy.mockImplementation(() => before + 3_600_000);

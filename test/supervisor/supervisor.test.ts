@@ -1,4 +1,4 @@
-/** What the set of sessions does with kernels that end by themselves, or are ended because nobody uses them. */
+/** How the set of sessions handles kernels that end by themselves, or that are culled. */
 import { expect, onTestFinished, test, vi } from "vitest";
 import { NO_POLICY, type PolicyChange } from "../../contract/index.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
@@ -82,7 +82,7 @@ test("a kernel without use is culled, and its session can then be deleted", asyn
     await deleted;
     expect(supervisor.sessions).toEqual([]);
     await vi.advanceTimersByTimeAsync(10_000);
-    expect(vi.getTimerCount()).toBe(0); // nothing is looked at any more
+    expect(vi.getTimerCount()).toBe(0); // no check is scheduled any more
   } finally {
     vi.useRealTimers();
   }

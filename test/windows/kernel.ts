@@ -1,13 +1,13 @@
 /**
  * The echo kernel, as a kernel on Windows should be: it waits for the interrupt
- * event, as ipykernel does, and counts in EVENTS. With DEAF set it does not, and
- * knows the message only. With GRANDCHILD set it has a child that left it,
- * whose pid is then that variable's value.
+ * event, as ipykernel does, and counts it in EVENTS. With DEAF it does not, and
+ * accepts only the message. With GRANDCHILD it has a detached child, whose pid
+ * is then that variable's value.
  */
 import { spawn } from "node:child_process";
 import * as koffi from "koffi";
 
-/** A wait in another thread holds up the end of a Node; so it is a short one, again and again. */
+/** A wait in another thread delays the end of Node; so it is short, and repeated. */
 const A_WHILE_MS = 200;
 const WAIT_OBJECT_0 = 0;
 

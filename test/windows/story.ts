@@ -1,7 +1,7 @@
 /**
- * What is to be seen of kcserver.exe on Windows, seen from a program on the
- * same Windows: each scene is a name and what came of it. Arguments: the server,
- * the bundled kernel, where the report goes.
+ * The behaviour of kcserver.exe on Windows, observed by a program on the same
+ * Windows: each scene has a name and a result. Arguments: the server, the
+ * bundled kernel, the path of the report.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -94,7 +94,7 @@ async function told(session: Session, code: string): Promise<string> {
   return String(result?.["text/plain"]);
 }
 
-/** How long it takes from the interrupt until what runs has ended, and how it ended. */
+/** The time from the interrupt until the code has ended, and its result. */
 async function interrupted(session: Session): Promise<string> {
   const execution = session.execute("sleep 60000");
   for await (const said of execution) {
@@ -129,7 +129,7 @@ async function exitOf(session: Session): Promise<unknown> {
   return "never";
 }
 
-/** A GET over the server's pipe, as Positron asks where a session's channels are. */
+/** A GET over the server's pipe, as Positron requests the path of a session's channels. */
 function ask({ facts }: Server, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const asked = request(
@@ -149,7 +149,7 @@ function ask({ facts }: Server, path: string): Promise<string> {
   });
 }
 
-/** What is heard first on a session's own pipe. */
+/** The first frame on a session's own pipe. */
 async function firstFrame(pipe: string, session_id: string): Promise<string> {
   const socket = new WebSocket(`ws://localhost/api/channels/${session_id}`, {
     createConnection: () => dial(pipe),
@@ -217,7 +217,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
     const session = await start(piped(), { GRANDCHILD: "1" });
     const pid = Number(await told(session, "env GRANDCHILD"));
     const exit = exitOf(session);
-    session.execute("exit 3").catch(() => {}); // it does not live to answer
+    session.execute("exit 3").catch(() => {}); // it does not answer, because it exits
     const code = await exit;
     await until(() => !isAlive(pid), "the grandchild lives on");
     return code;
@@ -225,7 +225,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
   async "it may be a script, and work in a folder with blanks and accents"() {
     const folder = join(home, "a folder é");
     mkdirSync(folder, { recursive: true });
-    const script = join(scripts, "kernel.cmd"); // blanks in its path are more than Wine's cmd can read
+    const script = join(scripts, "kernel.cmd"); // Wine's cmd cannot read blanks in its path
     writeFileSync(script, `@"${process.execPath}" "${kernel}" %*\r\n`);
     const session = await start(
       piped(),
@@ -270,7 +270,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
     const session = await start(server, { GRANDCHILD: "1" });
     const kernelPid = Number(await told(session, "pid"));
     const pid = Number(await told(session, "env GRANDCHILD"));
-    server.child.kill(); // on Windows: at once
+    server.child.kill(); // on Windows this kills at once
     await until(() => !isAlive(kernelPid) && !isAlive(pid), "orphans");
     return "none is left";
   },
@@ -294,7 +294,7 @@ try {
     const tooLong = sleep(SCENE_MS).then(() => {
       throw new Error(`not over after ${SCENE_MS / 1000} s`);
     });
-    tooLong.catch(() => {}); // raced below; when it loses, nobody waits for it
+    tooLong.catch(() => {}); // it may reject after the race below
     seen[name] = await Promise.race([scene(), tooLong]).catch(
       (error: unknown) => ({
         failed: String(error),

@@ -1,7 +1,7 @@
 /**
- * kcserver.exe on Windows, as far as Wine is one: the executable as it is
- * shipped, a Windows Node for the kernels and for the client, pipes, jobs and
- * events. Only where WINE names a Wine: the packages that it takes are 90 MB.
+ * kcserver.exe on Windows, as far as Wine emulates it: the shipped executable,
+ * a Windows Node for the kernels and for the client, pipes, jobs and events.
+ * Runs only if WINE names a Wine, because it needs packages of 90 MB.
  *
  *     WINE=wine npx vitest run test/windows
  */
@@ -43,14 +43,14 @@ describe(title, needs(wine !== undefined, "Wine"), () => {
   beforeAll(async () => {
     const kcserver = await makeExecutable("win-x64", folder);
     await layOut();
-    // Wine says it is an older Windows than Node wants, unless told.
+    // By default, Wine reports an older Windows than Node requires.
     await run(wine ?? "", [
       ...["reg", "add", "HKCU\\Software\\Wine", "/v", "Version"],
       ...["/d", "win10", "/f"],
     ], { env }); // prettier-ignore
     const { node, binary } = platforms["win-x64"];
     const report = join(folder, "report.json");
-    const log = openSync(join(folder, "story.log"), "w"); // Node under Wine does not write to pipes of Linux
+    const log = openSync(join(folder, "story.log"), "w"); // Node under Wine cannot write to pipes of Linux
     const story = spawn(
       wine ?? "",
       [

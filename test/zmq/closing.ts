@@ -1,4 +1,4 @@
-/** A process that opens links, with and without a peer, closes them, and has nothing more to do. */
+/** A process that opens links, with and without a peer, closes them, and must then exit. */
 import { Router } from "zeromq";
 import { libzmq } from "../../src/zmq/libzmq.ts";
 import { zmtp } from "../../src/zmq/zmtp.ts";
@@ -22,7 +22,7 @@ const link = driver.connect({
 });
 link.send([Buffer.from("hello")]);
 await router.receive();
-link.send([Buffer.alloc(100_000_000)]); // more than is sent at once
+link.send([Buffer.alloc(100_000_000)]); // more than can be sent at once
 link.close();
 alone.close();
 router.close();

@@ -2,16 +2,16 @@ import { expect, test } from "vitest";
 import type { Frames } from "../../src/zmq/transport.ts";
 import { Decoder, LARGE } from "../../src/zmq/zmtp/decoder.ts";
 
-/** A frame as it travels; the last of its message. */
+/** A frame as on the wire; the last one of its message. */
 function frame(body: Uint8Array): Buffer {
   if (body.length < 256) return Buffer.from([0, body.length, ...body]);
   const head = Buffer.alloc(9);
-  head[0] = 2; // long
+  head[0] = 2; // the flag of a long frame
   head.writeBigUInt64BE(BigInt(body.length), 1);
   return Buffer.concat([head, body]);
 }
 
-/** Puts bytes where the decoder wants them; returns how many found room. */
+/** Copies bytes into the decoder's region; returns the number that fitted. */
 function put(decoder: Decoder, region: Uint8Array, bytes: Uint8Array): number {
   const size = Math.min(region.length, bytes.length);
   region.set(bytes.subarray(0, size));
@@ -39,9 +39,9 @@ test("a large frame that begins after a region was returned keeps all its bytes"
   put(decoder, decoder.region(), frame(small)); // the first slab is small
   read(1);
   let at = put(decoder, decoder.region(), bytes.subarray(0, LARGE));
-  read(4); // our side pauses here, with the beginning of the large frame unread
-  const region = decoder.region(); // the socket has asked for it already
-  read(Infinity); // goes on, and begins the large frame
+  read(4); // reading stops here, with the beginning of the large frame unread
+  const region = decoder.region(); // the socket has requested it already
+  read(Infinity); // continues, and begins the large frame
   at += put(decoder, region, bytes.subarray(at));
   read(Infinity);
   while (at < bytes.length) {

@@ -1,6 +1,6 @@
 /**
- * What a test hears of a link: every message (copied, as the port asks) and
- * every state, and a way to wait for them with a deadline.
+ * Records everything that a link reports: every message (copied, as the port
+ * requires) and every state, and can wait for them with a timeout.
  */
 import type {
   Frames,
@@ -17,7 +17,7 @@ export class Listener implements Disposable {
   readonly states: LinkState[] = [];
   readonly errors: (Error | undefined)[] = [];
   readonly link: Link;
-  /** In the call that hands over a batch, before it returns. */
+  /** Called during the delivery of a batch. */
   onBatch: ((batch: readonly Frames[]) => void) | undefined;
   #waiting = new Set<() => void>();
 
@@ -50,13 +50,13 @@ export class Listener implements Disposable {
     );
   }
 
-  /** The first so many messages, once they are there. */
+  /** Resolves with the first `count` messages when they have arrived. */
   async heard(count: number): Promise<Buffer[][]> {
     await this.until(() => this.messages.length >= count);
     return this.messages.slice(0, count);
   }
 
-  /** Once the link is in this state, for the `nth` time. */
+  /** Resolves when the link is in this state for the `nth` time. */
   async is(state: LinkState, nth = 1): Promise<Error | undefined> {
     const at = (): number =>
       this.states

@@ -1,6 +1,6 @@
 /**
- * The other end of a link: sockets of libzmq, or bytes on a plain socket for
- * what libzmq would never say. All that is made here is closed by `closeAll`.
+ * The other end of a link: sockets of libzmq, or a plain socket for bytes that
+ * libzmq would never send. `closeAll` closes everything that is made here.
  */
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Publisher, Reply, Router, XPublisher } from "zeromq";
 
-/** As libzmq 4.3 writes it, but for the minor version. */
+/** As libzmq 4.3 writes it, except for the minor version. */
 export const GREETING = Buffer.from(
   "ff00000000000000017f0300" + "4e554c4c".padEnd(40, "0") + "0".repeat(64),
   "hex",
@@ -27,7 +27,7 @@ export function closeAll(): void {
   for (const close of closers.splice(0).reverse()) close();
 }
 
-/** Where to bind: a wildcard port, or a path in a folder of its own. */
+/** An endpoint to bind: a wildcard port, or a path in a new folder. */
 export function freeEndpoint(kind: "tcp" | "ipc"): string {
   if (kind === "tcp") return "tcp://127.0.0.1:*";
   const folder = mkdtempSync(join(tmpdir(), "link-"));
@@ -35,7 +35,7 @@ export function freeEndpoint(kind: "tcp" | "ipc"): string {
   return `ipc://${folder}/socket`;
 }
 
-/** Binds the socket and says where. */
+/** Binds the socket and resolves with its endpoint. */
 export async function bound(
   socket: Bindable,
   endpoint = "tcp://127.0.0.1:*",
@@ -46,7 +46,7 @@ export async function bound(
   return socket.lastEndpoint ?? endpoint;
 }
 
-/** An endpoint that nobody is bound to, and nobody else will be for now. */
+/** An endpoint on which no socket is bound, and that stays free for now. */
 export async function unboundEndpoint(kind: "tcp" | "ipc"): Promise<string> {
   if (kind === "ipc") return freeEndpoint("ipc");
   const server = createServer().listen(0, "127.0.0.1");
@@ -57,7 +57,7 @@ export async function unboundEndpoint(kind: "tcp" | "ipc"): Promise<string> {
   return `tcp://127.0.0.1:${port}`;
 }
 
-/** Says where a plain server is; each connection to it is `onSocket`'s. */
+/** Resolves with the endpoint of a plain server, which passes each connection to `onSocket`. */
 export async function plainPeer(
   onSocket: (socket: Socket, nth: number) => void,
 ): Promise<string> {
@@ -90,7 +90,7 @@ export async function plainServer(
   return { endpoint: `tcp://127.0.0.1:${port}`, close };
 }
 
-/** Between a link and its peer, passes on no more than one byte at a time. */
+/** Passes on at most one byte at a time between a link and its peer. */
 export async function byteByByte(endpoint: string): Promise<string> {
   return plainPeer((near) => {
     const far = connect({
@@ -110,7 +110,7 @@ async function trickle(from: Socket, to: Socket): Promise<void> {
     for await (const chunk of from) {
       for (const byte of chunk as Buffer) {
         await new Promise((done) => to.write(Uint8Array.of(byte), done));
-        await new Promise(setImmediate); // the reader's turn
+        await new Promise(setImmediate); // lets the reader run
       }
     }
   } catch {
@@ -119,7 +119,7 @@ async function trickle(from: Socket, to: Socket): Promise<void> {
   to.destroy();
 }
 
-/** Resolves with the next bytes, at least so many. */
+/** Resolves with the next bytes, at least this many. */
 export async function received(socket: Socket, size: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let total = 0;

@@ -1,4 +1,4 @@
-/** What listens for registrations, before strangers; that kernels reach it is asked in `test/kernels`. */
+/** The registration socket, with foreign processes as peers; `test/kernels` tests that kernels can register. */
 import { once } from "node:events";
 import { connect } from "node:net";
 import { expect, test } from "vitest";
@@ -48,7 +48,7 @@ test("the seventeenth connection replaces the first", async () => {
   const sockets = [];
   for (let nth = 0; nth < 17; nth += 1) {
     const socket = connect(router.port, "127.0.0.1").on("error", () => {});
-    await once(socket, "data"); // the greeting: it was let in
+    await once(socket, "data"); // the greeting shows that it was accepted
     sockets.push(socket);
   }
   const [first, ...others] = sockets;

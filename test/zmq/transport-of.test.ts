@@ -1,4 +1,4 @@
-/** Which driver gets a link, and how libzmq is asked for what ours cannot do. */
+/** Which driver gets a link, and how libzmq is used for links that the own driver cannot serve. */
 import type { Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { curveKeyPair, Router } from "zeromq";
@@ -13,7 +13,7 @@ afterEach(closeAll);
 
 const NOWHERE = "tcp://127.0.0.1:1";
 
-/** A driver that is not to be asked. */
+/** A driver that must not be used. */
 const never: KernelTransport = {
   name: "never",
   connect: () => {
@@ -146,8 +146,9 @@ describe("libzmq", () => {
 });
 
 /**
- * A ROUTER of libzmq 3.2 (RFC 15): signature, revision 1, socket type 6, an empty
- * identity. Resolves with the bytes of the messages, after the peer's own identity.
+ * A ROUTER of libzmq 3.2 (RFC 15): signature, revision 1, socket type 6, an
+ * empty identity. Resolves with the bytes of the messages, after the peer's own
+ * identity.
  */
 async function asZmtp2Router(socket: Socket): Promise<Buffer> {
   socket.write(Buffer.from("ff00000000000000017f", "hex"));

@@ -1,6 +1,6 @@
 /**
- * What the port promises, asked of both drivers over TCP and Unix sockets, with
- * libzmq's own sockets as the peer.
+ * The promises of the port, tested with both drivers over TCP and Unix sockets,
+ * and with libzmq's own sockets as the peer.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -23,7 +23,7 @@ const CASES = DRIVERS.flatMap((driver) =>
   KINDS.map((kind) => ({ driver, kind: kind as "tcp" | "ipc" })),
 );
 
-/** Around every size where a header, a slab or a write changes. */
+/** Sizes around every boundary of a header, a slab or a write. */
 const SIZES = [
   ...[0, 1, 2, 127, 128],
   ...[255, 65_535, LARGE, WRITE_SIZE, SLAB_SIZE, 2 * SLAB_SIZE].flatMap(
@@ -133,7 +133,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
       endpoint: await bound(publisher, freeEndpoint(kind)),
     });
     await link.is("connected");
-    // A PUB tells nobody when it has read a subscription; so it repeats itself until it is heard.
+    // A PUB does not report when it has read a subscription; so it sends again until a message arrives.
     const repeat = setInterval(
       () => void publisher.send(["", "a"]).then(() => publisher.send("b")),
       20,
@@ -352,7 +352,7 @@ async function echo(router: Router, count: number): Promise<void> {
   for (let i = 0; i < count; i++) await router.send(await router.receive());
 }
 
-/** Closes it once its address is free, which `close` alone does not wait for. */
+/** Closes it and waits until its address is free, which `close` alone does not. */
 async function goneFrom(
   endpoint: string,
   socket: Router | XPublisher,
@@ -363,7 +363,7 @@ async function goneFrom(
   socket.close();
 }
 
-/** Bytes that differ from place to place and from one seed to the next. */
+/** Bytes that differ between positions and between seeds. */
 function pattern(size: number, seed: number): Buffer {
   const bytes = Buffer.allocUnsafe(size);
   for (let i = 0; i < size; i++) bytes[i] = (i * 31 + (i >> 8) + seed) & 0xff;

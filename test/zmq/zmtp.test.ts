@@ -1,6 +1,6 @@
 /**
- * What only our own ZMTP can be asked: the bytes, how they may be cut, and what
- * becomes of peers that libzmq would never be.
+ * Tests that only the own ZMTP driver allows: its bytes, chunk boundaries, and
+ * peers that do not behave like libzmq.
  */
 import { connect, Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
@@ -117,7 +117,7 @@ describe("a connection", () => {
     const flood = Array.from({ length: count }, () => frame);
     peer.write(Buffer.concat([GREETING, READY_XPUB, ...flood]));
     await allHeard;
-    // Two of four milliseconds are within a turn, a third may begin at its end.
+    // Two of four milliseconds are within a turn; a third may begin at its end.
     expect(most).toBeLessThanOrEqual(4);
   });
 
@@ -185,7 +185,7 @@ describe("a connection", () => {
         { ready() {}, messages() {}, drained() {}, ended },
       );
     });
-    expect(error).not.toBeInstanceOf(BadPeer); // after which nobody would try again
+    expect(error).not.toBeInstanceOf(BadPeer); // with it, no new attempt would follow
     expect(error.message).toBe("No process listens on the port yet");
     await bound(new Router(), `tcp://${host}:${port}`); // the port is free for the kernel
   });
@@ -412,7 +412,7 @@ describe("frames", () => {
     minLength: 1,
     maxLength: 30,
   });
-  /** Sizes of the reads, taken round and round. */
+  /** Sizes of the reads, used in a cycle. */
   const cuts = fc.array(
     fc.oneof(
       fc.integer({ min: 1, max: 300 }),
@@ -536,7 +536,7 @@ function command(name: string, body: string): Buffer {
   return Buffer.concat([Uint8Array.of(4, rest.length), rest]);
 }
 
-/** The header of a frame of so many bytes. */
+/** The header of a frame of this size. */
 function longFrame(flags: number, size: number): Buffer {
   const header = Buffer.alloc(9);
   header[0] = flags | 2;
@@ -560,7 +560,7 @@ function busyFor(ms: number): void {
   while (performance.now() < end);
 }
 
-/** A plain server that gives away its first connection. */
+/** A plain server that returns its first connection. */
 async function acceptor(at?: string): Promise<{
   endpoint: string;
   socket: Promise<Socket>;
@@ -572,7 +572,7 @@ async function acceptor(at?: string): Promise<{
   return { endpoint, socket, close };
 }
 
-/** Passes everything on; `pings` resolves when so many have come from the peer. */
+/** Passes everything on; `pings` resolves when this many have arrived from the peer. */
 async function pingCounter(
   endpoint: string,
   count: number,
@@ -593,14 +593,14 @@ async function pingCounter(
   return { endpoint: ours, pings };
 }
 
-/** A connection whose peer reads nothing of what is written to it: no write is ever done. */
+/** A connection whose peer reads nothing: no write completes. */
 class Unread extends Socket {
   override _read(): void {}
   override _write(): void {}
   override _writev(): void {}
 }
 
-/** A dealer and the plain socket it has shaken hands with, everything read. */
+/** A dealer and a plain socket after their handshake, with everything read. */
 async function introduced(
   options: Pick<LinkOptions, "limit" | "onTooLarge"> = {},
 ): Promise<{ peer: Socket; link: Listener }> {
@@ -623,7 +623,7 @@ function encoded(messages: readonly Frames[]): Buffer {
   const encoder = new Encoder();
   const written: Uint8Array[] = [];
   while (line.length > 0) {
-    // As a connection would: sometimes the memory serves again, sometimes it is left.
+    // As in a connection: sometimes the memory is reused, sometimes it is kept.
     const pieces = Buffer.concat(encoder.encode(line));
     written.push(pieces);
     if (line.length % 2 === 0) encoder.reuse();
@@ -632,7 +632,7 @@ function encoded(messages: readonly Frames[]): Buffer {
   return Buffer.concat(written);
 }
 
-/** What a decoder makes of the bytes, read in pieces of such sizes; copied, as a listener would. */
+/** The messages that a decoder makes of the bytes, read in pieces of such sizes; copied, as a listener would. */
 function decoded(bytes: Buffer, reads: readonly number[]): Buffer[][] {
   const decoder = new Decoder();
   const messages: Buffer[][] = [];
@@ -651,7 +651,7 @@ function decoded(bytes: Buffer, reads: readonly number[]): Buffer[][] {
   return messages;
 }
 
-/** Reads the bytes into the decoder, in as many regions as it takes. */
+/** Reads the bytes into the decoder, in as many regions as needed. */
 function fill(
   decoder: Decoder,
   bytes: Uint8Array,
@@ -667,7 +667,7 @@ function fill(
   }
 }
 
-/** Two lists of messages as bytes that are equal only when the messages are. */
+/** Two lists of messages as bytes that are equal only if the messages are equal. */
 function joined(a: readonly Frames[], b: readonly Frames[]): [Buffer, Buffer] {
   return [encoded(a), encoded(b)];
 }

@@ -10,7 +10,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Whether it is urgent by now, without waiting for it. */
+/** Whether an urgent request has arrived by now, without waiting. */
 async function isUrgent({ urgent }: EndRequests): Promise<boolean> {
   const ending = within(urgent, 1);
   await vi.advanceTimersByTimeAsync(1);

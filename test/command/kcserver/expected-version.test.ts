@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { expectedVersion } from "../../../src/command/kcserver/expected-version.ts";
 import { temporaryFolder } from "../../harness.ts";
 
-/** The folders of Positron's extension, with this `package.json`; answers with the server's path there. */
+/** The directories of Positron's extension, with this `package.json`; returns the server's path there. */
 function positronWith(text: string): string {
   const extension = temporaryFolder();
   const folder = join(extension, "resources", "kallichore");

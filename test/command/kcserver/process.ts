@@ -1,6 +1,6 @@
 /**
- * A kcserver that a test started: what it says, how it ends, and that it is
- * gone afterwards.
+ * A kcserver that a test started: its output and its end. It is gone after the
+ * test.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -70,7 +70,7 @@ export class Running implements AsyncDisposable {
     this.#child.stderr?.destroy();
   }
 
-  /** What the first group matches, once it was printed. */
+  /** Resolves with the first group of the pattern when it was printed. */
   async said(pattern: RegExp): Promise<string> {
     const find = () => pattern.exec(this.stdout + this.stderr);
     await this.#until(() => find() !== null, String(pattern));
@@ -78,7 +78,7 @@ export class Running implements AsyncDisposable {
     return group ?? whole;
   }
 
-  /** How it ended; rejects when it does not. */
+  /** How it ended; rejects if it does not end. */
   async ended(): Promise<Exit> {
     const late = AbortSignal.timeout(TIMEOUT_MS);
     return Promise.race([
@@ -117,7 +117,7 @@ export class Running implements AsyncDisposable {
   }
 }
 
-/** What a client does with a connection file or a handshake. */
+/** The client's use of a connection file or a handshake. */
 export interface Connection {
   readonly base_path?: string;
   readonly port?: number;
@@ -139,7 +139,7 @@ export interface Answer {
   readonly body: unknown;
 }
 
-/** Asks as Kallichore's clients do. */
+/** Sends a request as Kallichore's clients do. */
 export function ask(
   to: Pick<Connection, "base_path" | "socket_path" | "bearer_token">,
   line: string,

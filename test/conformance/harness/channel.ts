@@ -1,6 +1,7 @@
 /**
- * A channel client with a transcript: everything heard, in order, as text and parsed. Waiting looks through the
- * transcript first, so an event that came early is not missed, and every wait has an end.
+ * A channel client with a transcript: everything received, in order, as text
+ * and parsed. A wait searches the transcript first, so that early events are
+ * found, and every wait has a timeout.
  */
 import { randomUUID } from "node:crypto";
 
@@ -29,7 +30,7 @@ export interface Message {
 export interface Executed {
   readonly msg_id: string;
   readonly reply: unknown;
-  /** All that the execution caused, in the order heard. */
+  /** All frames that the execution caused, in order. */
   readonly frames: readonly Frame[];
 }
 
@@ -45,7 +46,7 @@ interface Waiter {
   readonly closed: () => void;
 }
 
-/** How an upgrade was answered: a channel with 101, otherwise the status. */
+/** The answer to an upgrade: a channel for 101, otherwise the status. */
 export interface Knock {
   readonly status: number;
   readonly channel: Channel | undefined;
@@ -82,7 +83,7 @@ export class Channel {
     return this.#closeCode === undefined;
   }
 
-  /** Sends a Jupyter message as the known front end does: whole header, no `kind`. */
+  /** Sends a Jupyter message as the known front end does: with a complete header, without `kind`. */
   send(message: Message): string {
     const msg_id = message.msg_id ?? randomUUID();
     const { msg_type, channel = "shell", content } = message;
@@ -122,7 +123,7 @@ export class Channel {
     return this.send({ msg_type: "execute_request", content, ...extra });
   }
 
-  /** Executes, and waits for the reply and the idle that belong to it. */
+  /** Executes, and waits for its reply and its idle. */
   async run(code: string, wait: Wait = {}): Promise<Executed> {
     const from = this.frames.length;
     const msg_id = this.execute(code);
@@ -168,7 +169,7 @@ export class Channel {
     );
   }
 
-  /** A kernel message by name, and by what it carries. */
+  /** A kernel message with this name and this content. */
   event(name: string, carries?: unknown, wait: Wait = {}): Promise<Frame> {
     const what = `kernel message ${name} ${carries === undefined ? "" : shown(carries)}`;
     return this.waitFor(
@@ -216,7 +217,7 @@ export class Channel {
     });
   }
 
-  /** Closes, and waits for the end of the connection. */
+  /** Closes the channel, and waits for the end of the connection. */
   async close(): Promise<number> {
     this.#socket.close();
     const timer = setTimeout(() => {
@@ -304,7 +305,7 @@ export function eventName(frame: Frame): string {
   return keys(frame.body).find((key) => key !== "kind") ?? "";
 }
 
-/** The life of the kernel as heard: `status:…` and `exited:…`, in order. */
+/** The kernel's events, in order: `status:…` and `exited:…`. */
 export function life(frames: readonly Frame[]): readonly string[] {
   return frames.flatMap((frame) => {
     const name = eventName(frame);
@@ -314,7 +315,7 @@ export function life(frames: readonly Frame[]): readonly string[] {
   });
 }
 
-/** What a stream said, in order. */
+/** The text of a stream, in order. */
 export function streamed(frames: readonly Frame[]): string {
   return frames
     .filter((frame) => msgType(frame) === "stream")

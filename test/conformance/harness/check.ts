@@ -1,6 +1,7 @@
 /**
- * How an item says what it expects. A refuted claim is an error whose message says what was wanted and what was
- * seen; an item that cannot be tried here says so by name. Answers are `unknown` and read by path.
+ * The checks of an item. A refuted claim is an error whose message has the
+ * expected and the actual value. An item that cannot be tried here names the
+ * reason. Answers are `unknown` and read by path.
  */
 import { isDeepStrictEqual } from "node:util";
 
@@ -25,7 +26,7 @@ export function equal(seen: unknown, wanted: unknown, what: string): void {
   refute(`${what}: wanted ${shown(wanted)}, saw ${shown(seen)}`);
 }
 
-/** What stands at a path inside a JSON value; undefined when there is no such place. */
+/** The value at a path inside a JSON value; undefined if there is none. */
 export function at(value: unknown, ...path: (string | number)[]): unknown {
   let here = value;
   for (const step of path) {

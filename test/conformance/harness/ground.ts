@@ -1,6 +1,7 @@
 /**
- * The ground that one group of items stands on: private directories, the servers started there, and kernels of our
- * own. Closing it ends all of them, and says what the servers left behind.
+ * The environment of one group of items: private directories, the servers
+ * started there, and the kit's own kernels. Closing it ends all of them, and
+ * reports what the servers left behind.
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -21,7 +22,7 @@ import { settled, until } from "./request.ts";
 import { Server, connected } from "./server.ts";
 import type { Exit } from "./server.ts";
 
-/** A graceful end takes this long at most, or it counts as left behind. */
+/** The longest time of a graceful end; a server that takes longer counts as left behind. */
 const STOP_MS = 20_000;
 const SWEEP_MS = 4_000;
 
@@ -41,15 +42,15 @@ export interface Launch {
   readonly args?: readonly string[];
   readonly transport?: "tcp" | "socket";
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** A command line to run the server through, for example a shell with signals ignored. */
+  /** A command line through which the server is run, for example a shell with ignored signals. */
   readonly through?: readonly string[];
-  /** Nobody reads the standard streams. */
+  /** Whether no program reads the standard streams. */
   readonly unread?: boolean;
 }
 
 const open = new Set<Ground>();
 
-/** For a run that is broken off: nothing of it stays. */
+/** For a run that is aborted: ends everything. */
 export async function closeAll(): Promise<void> {
   await Promise.all([...open].map((ground) => ground.close()));
 }
@@ -66,7 +67,7 @@ export class Ground {
     open.add(this);
   }
 
-  /** A private directory with a short name: socket paths are limited to 104 bytes. */
+  /** A private directory with a short name, because socket paths are limited to 104 bytes. */
   home(): string {
     const home = mkdtempSync(join(tmpdir(), "kcc-"));
     for (const name of ["run", "tmp", "home"])
@@ -75,7 +76,7 @@ export class Ground {
     return home;
   }
 
-  /** A server that has written its connection file. */
+  /** Starts a server; resolves when it has written its connection file. */
   async start(launch: Launch = {}): Promise<Server> {
     const home = this.home();
     const { transport = "tcp" } = launch;
@@ -86,7 +87,7 @@ export class Ground {
     return server;
   }
 
-  /** A server process, however far it gets. */
+  /** Starts a server process, which may fail. */
   spawn(home: string, args: readonly string[], launch: Launch = {}): Server {
     const { kcserver } = this.settings;
     const program = /\.[cm]?js$/.test(kcserver)
@@ -112,7 +113,7 @@ export class Ground {
     return server;
   }
 
-  /** Runs the program to its end; a program that does not end is killed, and has no exit code. */
+  /** Runs the program to its end. A program that does not end is killed, and has no exit code. */
   async invoke(
     args: readonly string[],
     launch: Launch & { readonly home?: string } = {},
@@ -123,7 +124,7 @@ export class Ground {
     return { ...exit, ...server.said(), home };
   }
 
-  /** A kernel that is not the server's: started by us, on ports and with a key of our choosing. */
+  /** A kernel that the server did not start: started by the kit, with ports and a key of its choice. */
   adoptable(mode: string, connection_info: unknown): ChildProcess {
     const file = join(this.home(), "adoptable.json");
     writeFileSync(file, JSON.stringify(connection_info), { mode: 0o600 });
@@ -133,13 +134,13 @@ export class Ground {
     return this.owned(child);
   }
 
-  /** A process of our own that ends with this ground. */
+  /** A process of the kit that ends with this ground. */
   owned(child: ChildProcess): ChildProcess {
     this.#children.push(child);
     return child;
   }
 
-  /** Ends everything; the answer names what the servers did not end or remove themselves. */
+  /** Ends everything. Resolves with what the servers did not end or remove themselves. */
   async close(): Promise<readonly string[]> {
     open.delete(this);
     for (const child of this.#children) await ended(child);

@@ -1,10 +1,11 @@
 /**
- * What the kit is made of: items, in groups that share a server. Ids are stable: they are what one report is
- * compared with another by, so a number that goes is not given again.
+ * The parts of the kit: items, in groups that share a server. Ids are stable,
+ * because reports are compared by them. So the number of a removed item is not
+ * used again.
  */
 import type { Ground } from "./ground.ts";
 
-/** `same`: Kallichore 0.1.64 does it too. `mended`: it is known not to, and a successor must. */
+/** `same`: Kallichore 0.1.64 does it too. `mended`: Kallichore is known not to do it, and a successor must. */
 export type Mark = "same" | "mended";
 
 export interface Facts {
@@ -12,9 +13,9 @@ export interface Facts {
   readonly claim: string;
   readonly source: string;
   readonly mark: Mark;
-  /** Runs only when slow items are asked for. */
+  /** Runs only with `--slow`. */
   readonly slow?: boolean;
-  /** How long the whole item may take; it fails after that. */
+  /** The timeout of the whole item. */
   readonly timeout_ms?: number;
 }
 
@@ -25,21 +26,21 @@ export interface Item<World> extends Facts {
 export interface Outline<World> {
   /** The prefix of the items' ids. */
   readonly id: string;
-  /** False when no item starts one of the kit's own kernels. */
+  /** False if no item starts one of the kit's own kernels. */
   readonly needsKernels?: boolean;
-  /** True when every item starts servers of its own, which end with it. */
+  /** True if every item starts its own servers. */
   readonly apart?: boolean;
   readonly open: (ground: Ground) => Promise<World>;
   readonly items: readonly Item<World>[];
 }
 
-/** An outline with its kind of world hidden, so that all groups stand in one list. */
+/** An outline without the type of its world, so that all groups fit into one list. */
 export interface Group {
   readonly id: string;
   readonly needsKernels: boolean;
   readonly apart: boolean;
   readonly items: readonly Facts[];
-  /** Makes the world that the items share; the answer runs one item in it. */
+  /** Makes the world that the items share. The result runs one item in it. */
   readonly open: (ground: Ground) => Promise<(id: string) => Promise<void>>;
 }
 

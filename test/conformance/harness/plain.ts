@@ -1,4 +1,4 @@
-/** A client that shakes no hands: WebSocket frames on a bare Unix socket, from the first byte on. */
+/** A client without a handshake: WebSocket frames on a plain Unix socket, from the first byte on. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
@@ -8,24 +8,24 @@ const PONG = 0xa;
 const TEXT = 0x1;
 
 export class PlainClient {
-  /** The text frames, in the order heard. */
+  /** The text frames, in order. */
   readonly heard: string[] = [];
   readonly closed: Promise<unknown>;
   readonly #socket: Socket;
   readonly #pongs: boolean;
   #bytes: Buffer = Buffer.alloc(0);
 
-  /** Without `pongs` it says nothing of itself. */
+  /** Without `pongs` it sends nothing by itself. */
   constructor(path: string, { pongs = true } = {}) {
     this.#pongs = pongs;
     const socket = connect(path);
-    socket.on("error", () => {}); // it closes, too
+    socket.on("error", () => {}); // the close follows
     socket.on("data", (chunk) => this.#read(chunk));
     this.#socket = socket;
     this.closed = once(socket, "close");
   }
 
-  /** Bytes as they are. */
+  /** Writes bytes unchanged. */
   write(bytes: Buffer | string): void {
     this.#socket.write(bytes);
   }
@@ -66,7 +66,7 @@ export function masked(payload: Buffer | string, opcode = TEXT): Buffer {
   head[1] = 0x80 | 126;
   head.writeUInt16BE(bytes.length, 2);
   if (bytes.length > 125) return Buffer.concat([head, bytes]);
-  // Control frames must be short, and so in the short form.
+  // Control frames must be short.
   return Buffer.concat([
     Buffer.from([0x80 | opcode, 0x80 | bytes.length, 0, 0, 0, 0]),
     bytes,

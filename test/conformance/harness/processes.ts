@@ -1,6 +1,7 @@
 /**
- * What the operating system says about processes. Everything that a server under test starts inherits a mark in its
- * environment, so that what it left behind is found, orphans too, and nothing else is ever touched.
+ * Facts about processes from the operating system. Everything that a server
+ * under test starts inherits a mark in its environment. So its leftovers are
+ * found, orphans too, and no other process is ever touched.
  */
 import { readFileSync, readdirSync } from "node:fs";
 
@@ -13,7 +14,7 @@ export interface Found {
   readonly command: string;
 }
 
-/** The living processes (zombies are not) that carry the mark. Empty where there is no /proc. */
+/** The running processes with the mark; zombies do not count. Empty without /proc. */
 export function marked(mark: string): readonly Found[] {
   const wanted = `${MARK}=${mark}`;
   return pids()
@@ -25,7 +26,7 @@ export function marked(mark: string): readonly Found[] {
     }));
 }
 
-/** Exists and is no zombie. */
+/** Whether it exists and is not a zombie. */
 export function alive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -71,6 +72,6 @@ function read(pid: number, name: string): string {
   try {
     return readFileSync(`/proc/${pid}/${name}`, "utf8");
   } catch {
-    return ""; // it ended, or it is not ours
+    return ""; // it has ended, or belongs to another user
   }
 }

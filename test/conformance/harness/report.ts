@@ -1,4 +1,4 @@
-/** The report: one line an item as it is judged, then what failed, `same` and `mended` apart, then the count. */
+/** The report: one line for each finished item, then the failed items, `same` and `mended` apart, then the count. */
 import type { Mark } from "./item.ts";
 import type { Result, Verdict } from "./runner.ts";
 
@@ -10,7 +10,7 @@ export function line(result: Result): string {
   return result.seen === "" ? head : `${head}\n${indented(result.seen)}`;
 }
 
-/** The failed items, apart by mark, each with its source. */
+/** The failed items, grouped by mark, each with its source. */
 export function summary(results: readonly Result[]): string {
   const headings: Record<Mark, string> = {
     same: "Failed, though Kallichore 0.1.64 does it:",

@@ -1,6 +1,7 @@
 /**
- * REST over TCP or a Unix socket, byte for byte: the answer keeps its status, headers and text, and its JSON where
- * it is some. Every request has an end.
+ * REST over TCP or a Unix socket, byte for byte: the answer has its status,
+ * headers and text, and its parsed JSON if it is JSON. Every request has a
+ * timeout.
  */
 import { request as httpRequest } from "node:http";
 import type { IncomingHttpHeaders } from "node:http";
@@ -14,7 +15,7 @@ export type Address =
   | { readonly host: string; readonly port: number };
 
 export interface Call {
-  /** Sent as JSON; `raw` is sent as it is. */
+  /** Sent as JSON; `raw` is sent unchanged. */
   readonly body?: unknown;
   readonly raw?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -25,7 +26,7 @@ export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
-  /** The parsed body; undefined when it is not JSON. */
+  /** The parsed body; undefined if it is not JSON. */
   readonly body: unknown;
 }
 
@@ -81,7 +82,7 @@ export function request(
   });
 }
 
-/** Writes the pieces as they are, one after the other, and reads until enough was heard or the server hangs up. */
+/** Writes the pieces unchanged, one after the other, and reads until `enough` holds or the server closes the connection. */
 export async function talk(
   { host, port }: Extract<Address, { readonly port: number }>,
   pieces: readonly string[],
@@ -104,7 +105,7 @@ export async function talk(
   try {
     for (const piece of pieces) {
       socket.write(piece);
-      await sleep(20); // so that it travels alone
+      await sleep(20); // so that it arrives alone
     }
     return await promise;
   } finally {
@@ -112,7 +113,7 @@ export async function talk(
   }
 }
 
-/** Asks again, not too often, until the answer satisfies. */
+/** Repeats the request, at intervals, until the answer satisfies. */
 export async function until<T>(
   what: string,
   ask: () => Promise<T>,
@@ -136,7 +137,7 @@ export function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    return undefined; // not JSON is an answer too
+    return undefined; // an answer may also be no JSON
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * Runs groups one after another, each on ground of its own. A failed item gets the rest of its group a fresh
- * server, so that one fault is reported once. What a group leaves behind is an item like the others.
+ * Runs groups one after another, each on its own ground. After a failed item,
+ * the rest of its group gets a new server, so that one fault is reported once.
+ * The check for leftovers of a group is an item like the others.
  */
 import { Refuted, Skipped } from "./check.ts";
 import { Ground } from "./ground.ts";
@@ -12,7 +13,7 @@ export type Verdict = "passed" | "failed" | "skipped";
 
 export interface Result extends Facts {
   readonly verdict: Verdict;
-  /** What was seen, or why it was skipped. */
+  /** The observation, or the reason why the item was skipped. */
   readonly seen: string;
   readonly took_ms: number;
 }
@@ -21,13 +22,13 @@ export interface Selection {
   readonly settings: Settings;
   readonly only: string;
   readonly slow: boolean;
-  /** Set when no kernel of the kit can run here. */
+  /** Set if no kernel of the kit can run here. */
   readonly kernelless: string | undefined;
 }
 
 const TIMEOUT_MS = 30_000;
 
-/** Before everything else: a program that does not start is not asked three hundred times. */
+/** Checked first: if the program does not start, the other items are not tried. */
 const FIRST: Facts = {
   id: "START-00",
   claim: "it starts on TCP and on a Unix socket, and ends on SIGTERM",
@@ -69,7 +70,7 @@ function* notTried(group: Group, only: string): Generator<Result> {
       yield { ...item, verdict: "skipped", seen, took_ms: 0 };
 }
 
-/** The items of a group, with the one about what it leaves. */
+/** The items of a group, with the item for its leftovers. */
 export function itemsOf(group: Group): readonly Facts[] {
   const left: Facts = {
     id: `${group.id}-LEFT`,
@@ -105,7 +106,7 @@ async function* runGroup(
   const remains: string[] = [];
   let ground: Ground | undefined;
   let runItem: ((id: string) => Promise<void>) | undefined;
-  let broken: Error | undefined; // the world could not be made: once is enough
+  let broken: Error | undefined; // the world could not be made; it is not tried again
   for (const item of wanted) {
     const began = performance.now();
     const verdict = await judged(item, async () => {

@@ -17,7 +17,7 @@ export class Server {
   readonly home: string;
   readonly pid: number;
   readonly exited: Promise<Exit>;
-  /** What the connection file, or the handshake, said. */
+  /** The content of the connection file or of the handshake. */
   connection: unknown = undefined;
   address: Address = { socketPath: "" };
   token: string | undefined;
@@ -39,7 +39,7 @@ export class Server {
       this.#said.stderr += error.message;
       end({ code: 127, signal: null });
     });
-    // `close`, not `exit`: the streams are read to their end, unless nobody reads them.
+    // `close`, not `exit`: the streams are read to their end, unless no program reads them.
     const last = isRead ? "close" : "exit";
     child.on(last, (code: number | null, signal: NodeJS.Signals | null) => {
       end({ code, signal });
@@ -65,7 +65,7 @@ export class Server {
     this.#child.kill(signal);
   }
 
-  /** The exit, or undefined when there was none in time. */
+  /** The exit, or undefined after the timeout. */
   async ended(within_ms: number): Promise<Exit | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<undefined>((resolve) => {
@@ -78,7 +78,7 @@ export class Server {
     return exit;
   }
 
-  /** Only for a server that does not end otherwise. Streams that orphans hold open are not waited for. */
+  /** Only for a server that does not end otherwise. Does not wait for streams that orphans keep open. */
   async kill(): Promise<Exit> {
     this.signal("SIGKILL");
     this.#child.stdout?.destroy();
@@ -104,7 +104,7 @@ export class Server {
   }
 }
 
-/** Waits for the connection file, and takes address and token from it. */
+/** Waits for the connection file, and reads address and token from it. */
 export async function connected(server: Server, file: string): Promise<void> {
   await until(
     "the connection file appears",

@@ -1,4 +1,4 @@
-/** A session under test, with the verbs of its life. The default kernel is the kit's obedient one. */
+/** A session under test, with methods for its lifecycle. The default kernel is the kit's obedient one. */
 import { randomBytes } from "node:crypto";
 
 import { at, equal, refute, shown, text } from "./check.ts";
@@ -74,7 +74,7 @@ export class Session {
     return Number(at(await this.details(), "process_id") ?? 0);
   }
 
-  /** Waits until the session says one of these statuses. */
+  /** Waits until the session reports one of these statuses. */
   becomes(statuses: readonly string[], within_ms = 10_000): Promise<unknown> {
     const ask = async () => at(await this.details(), "status");
     return until(`status ${statuses.join(" or ")}`, ask, {
@@ -96,7 +96,7 @@ export class Session {
     return channel ?? refute(`the upgrade at ${url} was answered ${status}`);
   }
 
-  /** The address of the channel; asking for it is a call of its own on a Unix socket. */
+  /** The address of the channel; on a Unix socket, a separate request returns it. */
   async url(): Promise<string> {
     const { address } = this.server;
     if ("port" in address)

@@ -220,7 +220,7 @@ function adopted(session: Session, body: unknown): Promise<Answer> {
   return session.server.request("PUT", session.path("adopt"), call);
 }
 
-/** An adopted kernel that knows nothing of the session's key. */
+/** An adopted kernel with another key than the session's. */
 async function foreign(ground: Ground, server: Server) {
   const session = await adopting(server);
   const info = { ...connectionInfo(), ...(await free()), key: randomUUID() };

@@ -1,4 +1,4 @@
-/** Channels over TCP: frames both ways, backlog then live, one owner, and clients that send nonsense. */
+/** Channels over TCP: frames both ways, the backlog and then live messages, one owner, and clients that send invalid data. */
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -217,7 +217,7 @@ export const group = outline<World>({
             { from },
           );
           equal(at(orphan.body, "parent_header"), null, "parent_header");
-          // The request's own busy comes first; the orphaned idle is the first change without a cause.
+          // The request's own busy arrives first; the idle without a parent is the first change without a cause.
           const idle = await channel.event("status", "idle", { from });
           equal(
             at(idle.body, "status"),
@@ -769,7 +769,7 @@ async function withChannel(
   }
 }
 
-/** The members that Kallichore 0.1.64 has, and 0.1.65's. */
+/** The members of Kallichore 0.1.64 and 0.1.65. */
 const KNOWN = [
   "status",
   "output",
@@ -782,7 +782,7 @@ const KNOWN = [
   "executionRequested",
 ];
 
-/** What the kernel says it received, its four frames parsed. */
+/** The message that the kernel says it received, with its four frames parsed. */
 async function asHeard(
   channel: Channel,
   extra: {
@@ -812,7 +812,7 @@ function header(msg_id: string, msg_type: string): Record<string, unknown> {
   return { msg_id, msg_type, session, username, date: DATE, version: "5.3" };
 }
 
-/** Sends something wrong, and expects the connection and the kernel to go on. */
+/** Sends something invalid, and expects that the connection and the kernel continue. */
 function harmless(
   id: string,
   what: string,
@@ -835,7 +835,7 @@ function harmless(
   };
 }
 
-/** A second client comes while the first hears a flood; both have heard all that they will. */
+/** A second client connects while the first receives a flood. Resolves when both have received everything. */
 async function displacedInFlood(session: Session) {
   const first = await session.channel();
   const msg_id = first.execute(`flood ${FLOOD} 200`);
@@ -847,7 +847,7 @@ async function displacedInFlood(session: Session) {
     "clientDisconnected",
     "last frame",
   );
-  // The first may have heard it to its end.
+  // The first may have received all of it.
   await second.run("");
   if (!first.frames.some((frame) => isIdle(frame, msg_id)))
     await second.idle(msg_id, { within_ms: 20_000 });
@@ -864,7 +864,7 @@ export async function disconnected(session: Session): Promise<void> {
   await until("connected is false", ask, { holds: (seen) => seen === false });
 }
 
-/** The numbers of a flood, as heard. */
+/** The numbers of a flood, as received. */
 export function numbers(frames: readonly Frame[]): readonly number[] {
   return streamed(frames)
     .split("\n")
@@ -872,7 +872,7 @@ export function numbers(frames: readonly Frame[]): readonly number[] {
     .map((line) => Number.parseInt(line, 10));
 }
 
-/** 0 to n - 1, each once, in order; a refusal names the first place where that ends. */
+/** 0 to n - 1, each once, in order; an error names the first position that differs. */
 function areAll(heard: readonly number[], n: number): void {
   const wrong = heard.findIndex((number, place) => number !== place);
   if (wrong === -1 && heard.length === n) return;

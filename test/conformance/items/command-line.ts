@@ -1,4 +1,4 @@
-/** The command line: forms of options, what is refused and how, and that a refusal leaves nothing. */
+/** The command line: forms of options, refusals, and that a refusal leaves no files. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
@@ -268,7 +268,7 @@ function usage(
   };
 }
 
-/** Exit 1, one line beginning `Error: `, nothing bound or written. */
+/** Exit 1, one line that begins with `Error: `, nothing bound or written. */
 function refused(
   id: string,
   what: string,

@@ -1,4 +1,4 @@
-/** Server configuration: partial changes, limits, and what is shown of them. */
+/** Server configuration: partial changes, limits, and the reported values. */
 import { at, equal, holds, keys, shown } from "../harness/check.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import type { Item } from "../harness/item.ts";
@@ -153,7 +153,7 @@ function sets(
         200,
         "status code",
       );
-      // The interval is stored by another task there, a moment later.
+      // There, another task stores the interval a moment later.
       const ask = async () =>
         at((await server.request("GET", "/server_configuration")).body, field);
       await until(`${field} is ${result}`, ask, {

@@ -1,4 +1,4 @@
-/** What a kernel is started with: its arguments, environment, directory, and the shell around it. */
+/** The start of a kernel: its arguments, environment, directory, and the shell around it. */
 import { mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 

@@ -1,4 +1,4 @@
-/** Code run by one request and one answer, as later versions of Kallichore have it: `POST /sessions/{id}/execute`. */
+/** Code in one request and one answer, as in later versions of Kallichore: `POST /sessions/{id}/execute`. */
 import { at, equal, holds, keys, list, shown, text } from "../harness/check.ts";
 import { group as outline } from "../harness/item.ts";
 import type { Answer } from "../harness/request.ts";

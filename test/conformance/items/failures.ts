@@ -1,4 +1,4 @@
-/** Starts that fail: what the StartupError says, within what bound, and that nothing is left of them. */
+/** Starts that fail: the StartupError, the time limit, and that nothing is left of them. */
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -320,7 +320,7 @@ export const group = outline<World>({
   ],
 });
 
-/** 500, and `error` with code and message: the front end reads them unguarded. */
+/** 500, and `error` with code and message: the front end reads them without a check. */
 export function isStartupError(answer: Answer, code: string): void {
   equal(answer.status, 500, `status code, answering ${shown(answer.text)}`);
   equal(
@@ -353,7 +353,7 @@ export async function timedOut(
   });
   const began = performance.now();
   const starting = session.start();
-  // The status says `starting` a moment before there is a process.
+  // The status is `starting` a moment before there is a process.
   const pid = await until("process_id while it starts", () => session.pid(), {
     holds: (seen) => seen > 0,
     within_ms: 1_500,

@@ -1,4 +1,4 @@
-/** Heartbeats: a stopped kernel is offline, and when it goes on it is what it was. */
+/** Heartbeats: a stopped kernel is offline, and when it continues it has its earlier status. */
 import { at, equal } from "../harness/check.ts";
 import type { Channel } from "../harness/channel.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
@@ -7,7 +7,7 @@ import { Session } from "../harness/session.ts";
 
 interface World {
   readonly server: Server;
-  /** Two kernels, stopped until they are offline and let go on; done once, whichever item asks first. */
+  /** Two kernels are stopped until they are offline, and then continued; done once, by the first item that needs it. */
   readonly outage: () => Promise<Outage>;
 }
 

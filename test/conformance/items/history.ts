@@ -1,4 +1,4 @@
-/** What later versions of Kallichore tell of executions: their history, and who asked for one. */
+/** The execution history and the attribution, as in later versions of Kallichore. */
 import { at, equal, holds, keys, list, shown, text } from "../harness/check.ts";
 import { eventName, parentId } from "../harness/channel.ts";
 import { group as outline } from "../harness/item.ts";

@@ -1,4 +1,4 @@
-/** Idle shutdown, with the shortest setting: 30 s. Five servers wait side by side, once. Slow by nature. */
+/** Idle shutdown with the shortest setting, 30 s. Five servers wait side by side, once. These items are slow. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -30,9 +30,9 @@ const SLOW = {
   slow: true,
   timeout_ms: 180_000,
 } as const;
-/** A period and a half: by then a server that thinks itself idle has ended. */
+/** One and a half periods: by then a server that counts as idle has ended. */
 const PERIOD_MS = 45_000;
-/** The longest that one may take that has seen its last client just after a tick. */
+/** The longest time for a server that saw its last client just after a tick. */
 const PERIODS_MS = 70_000;
 
 export const group = outline<World>({

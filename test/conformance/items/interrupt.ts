@@ -1,4 +1,4 @@
-/** Interrupts: by signal to the kernel's group, by message on control, and of kernels with nothing to stop. */
+/** Interrupts: by a signal to the kernel's group, by a message on control, and of idle kernels. */
 import { at, equal, holds, text } from "../harness/check.ts";
 import { msgType } from "../harness/channel.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
@@ -146,7 +146,7 @@ function stops(id: string, interrupt_mode: string): Item<World> {
   };
 }
 
-/** The front end leaves its state `interrupting` only on a status event. */
+/** The front end leaves its state `interrupting` only at a status event. */
 function statusAgain(id: string, interrupt_mode: string): Item<World> {
   return {
     id,

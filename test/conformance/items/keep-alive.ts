@@ -1,4 +1,4 @@
-/** Pings over time: the counter, clients that do not answer, and clients that never ping. Slow by nature. */
+/** Pings over time: the counter, clients that do not answer, and clients that never ping. These items are slow. */
 import { equal, holds } from "../harness/check.ts";
 import { KALLICHORE, group as outline } from "../harness/item.ts";
 import { until } from "../harness/request.ts";

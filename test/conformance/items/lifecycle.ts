@@ -1,4 +1,4 @@
-/** One session's life: start, the truth of its status, kill, delete, and what each state allows. */
+/** The lifecycle of a session: start, correct status, kill, delete, and the operations that each state allows. */
 import { existsSync, readFileSync } from "node:fs";
 
 import {
@@ -98,7 +98,7 @@ export const group = outline<World>({
         const session = await Session.started(server);
         const pid = await session.pid();
         const answer = await session.start();
-        equal(answer.status, 500, "status code"); // that, or none, is what clients know of a start
+        equal(answer.status, 500, "status code"); // clients know this answer, or none, for a start
         equal(
           at(answer.body, "error", "code"),
           "KS-2",
@@ -551,7 +551,7 @@ export const group = outline<World>({
   ],
 });
 
-/** The argument that names it in the command line of the kit's kernel. */
+/** The argument with the connection file in the command line of the kit's kernel. */
 function connectionFileOf(pid: number): string {
   const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
   const file = words.find((word) => /^\/.*\.json$/.test(word));

@@ -1,4 +1,4 @@
-/** The same with a kernel that is not ours: ipykernel, where a Python has it. */
+/** The same with another kernel: ipykernel, if a Python has it. */
 import { setTimeout as delay } from "node:timers/promises";
 import { at, equal, holds, keys, shown, skip, text } from "../harness/check.ts";
 import { msgType, streamed } from "../harness/channel.ts";
@@ -13,7 +13,7 @@ interface World {
   readonly python: string | undefined;
 }
 
-/** For the loop to be reached: an interrupt that lands within ipykernel's print is lost there. */
+/** Time to reach the loop: an interrupt during ipykernel's print is lost there. */
 const PRINTED_MS = 500;
 
 const SLOW = { within_ms: 20_000 };

@@ -1,4 +1,4 @@
-/** The execution queue: what waits, what is seen of it, what moves it on, and what becomes of what it drops. */
+/** The execution queue: which requests wait, what clients see of it, what advances it, and what happens to dropped requests. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -270,11 +270,11 @@ interface Occupied {
   readonly session: Session;
   readonly channel: Channel;
   readonly active: string;
-  /** Lets the active execution go on. */
+  /** Lets the active execution continue. */
   readonly open: () => void;
 }
 
-/** A session whose kernel executes, until told, and then does one thing more. */
+/** A session whose kernel executes until it is released, and then does one thing more. */
 async function occupied(
   server: Server,
   then = "",

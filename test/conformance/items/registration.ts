@@ -1,4 +1,4 @@
-/** JEP 66: kernels that pick their own ports and report them, in both dialects, and those that do it wrong. */
+/** JEP 66: kernels that choose their own ports and report them, in both dialects, and invalid registrations. */
 import { at, equal, holds, keys, shown, text } from "../harness/check.ts";
 import { FAULT, KALLICHORE, group as outline } from "../harness/item.ts";
 import type { Item, Mark } from "../harness/item.ts";

@@ -1,4 +1,4 @@
-/** Resource usage: sampled while somebody listens, of the kernel's whole tree, at the configured pace. */
+/** Resource usage: sampled while there are readers, for the kernel's whole tree, at the configured interval. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { at, equal, holds, keys, shown } from "../harness/check.ts";
@@ -78,7 +78,7 @@ export const group = outline<World>({
             Number(at(frame.body, "resourceUsage", "cpu_percent")),
           );
         const most = Math.max(0, ...shares);
-        // A busy machine gives less than a core; nobody gets much more from one thread.
+        // On a busy machine one thread gets less than a core, and never much more.
         holds(
           most >= 20 && most <= 250,
           `cpu_percent while burning: ${shown(shares)}`,
@@ -109,7 +109,7 @@ export const group = outline<World>({
       mark: "same",
       run: async ({ server }) => {
         const session = await Session.started(server);
-        await sleep(700); // three periods and a half
+        await sleep(700); // three and a half periods
         const details = await session.details();
         holds(
           !keys(details).includes("resource_usage"),
@@ -131,7 +131,7 @@ export const group = outline<World>({
             at(frame.body, "resourceUsage", "sampling_period_ms") === 300,
         );
         await configure(server, 0);
-        await sleep(400); // one that was under way may still come
+        await sleep(400); // a sample that was under way may still arrive
         const from = channel.frames.length;
         await sleep(900); // three of the old periods
         const late = channel.frames

@@ -1,4 +1,4 @@
-/** REST: the sixteen operations, their bodies, codes and error shapes, and what every answer has in common. */
+/** REST: the sixteen operations, their bodies, codes and error shapes, and the common parts of all answers. */
 import { randomUUID } from "node:crypto";
 
 import {
@@ -588,7 +588,7 @@ export const group = outline<World>({
   ],
 });
 
-/** What is said byte for byte, and what is heard then. */
+/** Bytes that are sent, and the expected answer. */
 function spoken(
   id: string,
   claim: string,
@@ -610,7 +610,7 @@ function spoken(
   };
 }
 
-/** Every operation on one session, by method and the rest of its path. */
+/** All operations on one session, by method and the rest of the path. */
 export const OF_SESSIONS = [
   ["GET", ""],
   ["DELETE", ""],
@@ -636,7 +636,7 @@ export function connectionInfo(): Record<string, unknown> {
   };
 }
 
-/** An Error body: a code and a message, details as text if there are any. */
+/** An Error body: a code and a message, and details as text if there are any. */
 export function isError(
   answer: {
     readonly status: number;

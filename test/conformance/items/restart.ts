@@ -1,4 +1,4 @@
-/** Restarts: their order as heard, many of them, of dead sessions, with new environment and directory. */
+/** Restarts: the order of events, many restarts, restarts of dead sessions, with a new environment and directory. */
 import { realpathSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -73,7 +73,7 @@ export const group = outline<World>({
         for (let i = 0; i < restarts; i += 1) {
           const from = channel.frames.length;
           equal((await session.restart()).status, 200, `restart ${i + 1}`);
-          runs.add(await channel.result("run")); // a pid may come again in a thousand
+          runs.add(await channel.result("run")); // the same pid may occur twice in a thousand
           pids.add(await session.pid());
           const heard = life(channel.frames.slice(from));
           isRestart(heard.slice(heard.indexOf("status:exited")));
@@ -300,7 +300,7 @@ export const group = outline<World>({
   ],
 });
 
-/** What a restart may meet. */
+/** The situations in which a restart may occur. */
 const MEETINGS: Readonly<
   Record<string, (session: Session, channel: Channel) => unknown>
 > = {
@@ -317,7 +317,7 @@ const MEETINGS: Readonly<
   reconnect: (session) => session.channel(),
 };
 
-/** At once, or after a restart where what it met has ended the new kernel. */
+/** At once, or after a restart if the situation has ended the new kernel. */
 async function worksAgain(
   session: Session,
   channel: Channel,
@@ -330,11 +330,11 @@ async function worksAgain(
     }
     await channel.run("", { within_ms: 20_000 });
   };
-  // The kernel may be on its way out when it is asked.
+  // The kernel may be ending at the time of the request.
   await works().catch(works);
 }
 
-/** Each run begins after the one before has ended, and ends once. */
+/** Each run begins after the end of the one before, and ends once. */
 function isInOrder(heard: readonly string[], met: string): void {
   let last = "exited";
   for (const event of heard) {

@@ -1,4 +1,4 @@
-/** POST /shutdown: it answers, everything ends, within a bound, whatever the sessions are like. */
+/** POST /shutdown: it answers, and everything ends within a time limit, with any sessions. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 

@@ -1,4 +1,4 @@
-/** Signals: every polite one ends the server and all that it started; under nohup, SIGHUP does not. */
+/** Signals: every polite one ends the server and everything that it started; under nohup, SIGHUP does not. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -112,7 +112,7 @@ export const group = outline<Ground>({
       run: async (ground) => {
         const server = await ground.start({ through: NOHUP });
         server.signal("SIGHUP");
-        await sleep(300); // a server that takes the signal needs a moment to go
+        await sleep(300); // a server that handles the signal needs a moment to end
         equal(
           (await server.anonymous("GET", "/status")).status,
           200,
@@ -190,7 +190,7 @@ export const group = outline<Ground>({
   ],
 });
 
-/** As `nohup … &` of a non-interactive shell leaves them. */
+/** As `nohup … &` of a non-interactive shell sets them. */
 const NOHUP = ["/bin/sh", "-c", `trap '' HUP INT QUIT; exec "$@"`, "sh"];
 
 function graceful(

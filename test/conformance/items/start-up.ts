@@ -1,4 +1,4 @@
-/** Start-up: what is printed, how the server is found, its token, and its files. */
+/** Start-up: the output, the server's address, its token, and its files. */
 import {
   existsSync,
   readFileSync,
@@ -364,7 +364,7 @@ export const group = outline<Ground>({
           args: ["-l", "trace"],
           unread: true,
         });
-        const filling = "x".repeat(240); // an id as long as any may be
+        const filling = "x".repeat(240); // an id of the maximum length
         for (let i = 0; i < 500; i += 1) {
           const path = `/sessions/${filling}`;
           const answer = await server.request("GET", path, {
@@ -484,7 +484,7 @@ async function handshake(
       resolve(heard);
       socket.end();
     });
-    socket.on("error", () => undefined); // the server may close as it likes once it has said all
+    socket.on("error", () => undefined); // the server may close the connection in any way after its answer
   });
   listener.listen(path);
   try {

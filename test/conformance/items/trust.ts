@@ -1,4 +1,4 @@
-/** Trust: the token on everything but liveness, also on upgrades; hosts, origins, logs and files. */
+/** Trust: the token is required for everything except liveness, also for upgrades; hosts, origins, logs and files. */
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
@@ -307,7 +307,7 @@ function closed(
   };
 }
 
-/** Files below a directory that others than their owner could read. */
+/** Files below a directory that other users could read. */
 function exposed(directory: string): readonly string[] {
   return readdirSync(directory).flatMap((name) => {
     const path = join(directory, name);

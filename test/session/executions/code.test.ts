@@ -10,7 +10,7 @@ function codeIn(content: string): Code {
   return codeOf({ raw } as unknown as Parameters<typeof codeOf>[0]);
 }
 
-/** One character, in each spelling that JSON has for it. */
+/** One character, in each encoding that JSON has for it. */
 const spelled = fc.constantFrom(
   ...["a", " ", "é", "€", "😀"],
   "\\n",
@@ -28,7 +28,7 @@ test("code of any length and encoding is measured and clipped as if it were pars
   const parts = fc.array(spelled, { minLength: 1, maxLength: 40 });
   const times = fc.integer({ min: 1, max: 6_000 });
   fc.assert(
-    // No half of a character is shown where it is cut.
+    // No half of a character is shown at a cut.
     fc.property(parts, times, parts, (repeated, count, tail) => {
       const json = `"${repeated.join("").repeat(count)}${tail.join("")}"`;
       const code = JSON.parse(json) as string;

@@ -450,7 +450,7 @@ describe("ending an execution", () => {
       expect(first.state).toBe("interrupted");
       expect(before.state).toBe("aborted");
       expect(after.state).toBe("running");
-      // A failure of its own drops what waits behind it, as ever.
+      // Its own failure drops the requests behind it, as usual.
       const last = send(session, code("d"));
       kernel.fail(c);
       expect([after.state, last.state]).toEqual(["failed", "aborted"]);
@@ -600,7 +600,7 @@ describe("the history", () => {
   });
 });
 
-/** The execution whose events are asked for: sent after `first`, which runs. */
+/** The execution whose events are read: sent after `first`, which runs. */
 type Story = (world: {
   session: Session;
   kernel: FakeKernel;
@@ -749,7 +749,7 @@ describe("the events of an execution in the journal", () => {
   });
 });
 
-/** What the journal holds of an execution. */
+/** The journal's entries of an execution. */
 function entriesOf(session: Session, id: string): readonly Entry[] {
   return entriesIn(session).filter((entry) =>
     entry.isEvent
@@ -861,7 +861,7 @@ describe("the events of one execution", () => {
     kernel.busy(a);
     kernel.reply(a);
     await vi.advanceTimersByTimeAsync(2000);
-    expect(session.status).toBe("busy"); // with b, of which it has said nothing yet
+    expect(session.status).toBe("busy"); // with b, which has sent no message yet
     kernel.busy(b);
     kernel.reply(b);
     await vi.advanceTimersByTimeAsync(2000);
