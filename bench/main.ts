@@ -5,7 +5,7 @@ import { Bench, type Question, type Series } from "./harness/question.ts";
 import { endAll } from "./harness/process.ts";
 import { load, machine, measured, save, table } from "./harness/report.ts";
 
-/** In the order in which they are asked. */
+/** The questions in the order in which they run. */
 const names = [
   "relay",
   "rate",
@@ -42,16 +42,18 @@ for (const [signal, number] of [
 const options = optionsOf(process.argv.slice(2));
 const unknown = options.questions.filter((name) => !names.includes(name));
 if (unknown.length > 0)
-  throw new Error(`No question ${unknown.join(", ")}: ${names.join(", ")}`);
-const asked = options.questions.length > 0 ? options.questions : names;
-const passed: Record<string, string> = {};
+  throw new Error(
+    `Unknown question ${unknown.join(", ")}; the questions are ${names.join(", ")}`,
+  );
+const selected = options.questions.length > 0 ? options.questions : names;
+const skipped: Record<string, string> = {};
 const results: Series[] = [];
 const began = { ...machine(), load: load() };
 console.log(
   `${began.cpu}, ${began.cores} cores, ${began.os}, Node ${began.node}`,
 );
 
-for (const name of asked) {
+for (const name of selected) {
   const file = new URL(`questions/${name}.ts`, import.meta.url).href;
   const { question } = (await import(file)) as { question: Question };
   console.log(`\n# ${name}: ${question.asks}`);
@@ -63,8 +65,8 @@ for (const name of asked) {
     await question.run(bench);
   } catch (error) {
     const isMissing = error instanceof Missing;
-    passed[name] = error instanceof Error ? error.message : String(error);
-    console.log(`${isMissing ? "passed over" : "given up"}: ${passed[name]}`);
+    skipped[name] = error instanceof Error ? error.message : String(error);
+    console.log(`${isMissing ? "skipped" : "failed"}: ${skipped[name]}`);
     if (!isMissing) {
       console.error(error);
       process.exitCode = 1;
@@ -76,7 +78,7 @@ for (const name of asked) {
       machine: { ...began, load_after: load() },
       measured: measured(options),
       rounds: options.rounds,
-      passed,
+      skipped,
       results,
     });
   }

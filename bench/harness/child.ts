@@ -1,4 +1,4 @@
-/** A process of ours that is ordered about: one answer to each order, in turn. */
+/** A child process that answers orders, one after the other. */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
@@ -9,7 +9,7 @@ const TIMEOUT_MS = 300_000;
 export class Child<Order extends object> implements AsyncDisposable {
   readonly #child: ChildProcess;
 
-  /** `file` lies beside this one, and calls `obey`. */
+  /** `file`: a module in this folder that calls `serveParent`. */
   constructor(file: string, args: readonly string[] = []) {
     const program = fileURLToPath(new URL(file, import.meta.url));
     this.#child = owned(fork(program, args));
@@ -19,24 +19,24 @@ export class Child<Order extends object> implements AsyncDisposable {
     return this.#child.pid ?? 0;
   }
 
-  ask(order: Order): Promise<unknown> {
-    const answer = this.answer();
+  request(order: Order): Promise<unknown> {
+    const answer = this.nextAnswer();
     this.#child.send(order);
     return answer;
   }
 
-  /** The next. */
-  async answer(): Promise<unknown> {
+  /** Resolves with the next answer. */
+  async nextAnswer(): Promise<unknown> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), TIMEOUT_MS);
     const { signal } = late;
     const exited = once(this.#child, "exit", { signal }).then(() => {
       throw new Error(`${this.#child.spawnargs.at(-1)} ended`);
     });
-    const said = once(this.#child, "message", { signal });
+    const answered = once(this.#child, "message", { signal });
     let answer: unknown;
     try {
-      [answer] = (await Promise.race([said, exited])) as [unknown];
+      [answer] = (await Promise.race([answered, exited])) as [unknown];
     } catch (error) {
       if (!signal.aborted) throw error;
       const after = `after ${TIMEOUT_MS / 1000} s`;
@@ -45,7 +45,7 @@ export class Child<Order extends object> implements AsyncDisposable {
       );
     } finally {
       clearTimeout(timer);
-      said.catch(() => {}); // raced
+      answered.catch(() => {}); // only the first of the two is used
       exited.catch(() => {});
       late.abort();
     }
@@ -59,8 +59,8 @@ export class Child<Order extends object> implements AsyncDisposable {
   }
 }
 
-/** In the child: carries orders out until the parent lets go. Nothing where the file is only imported. */
-export function obey(
+/** In the child process: carries out orders until the parent disconnects. Does nothing if `file` is not the main module. */
+export function serveParent(
   file: string,
   carryOut: (order: never) => Promise<unknown>,
 ): void {

@@ -1,16 +1,16 @@
-/** All that a session's journal has to say, as server-sent events, read to its end. */
+/** Reads a session's journal to its end, as server-sent events. */
 import { request } from "node:http";
-import { nowIn } from "./readers.ts";
+import { lastPosition } from "./readers.ts";
 import type { Session } from "./server.ts";
 
-/** How many entries of the journal a reader from its beginning is told to be gone. */
-export async function lostIn(session: Session): Promise<number> {
+/** The number of lost entries: those that a reader from the beginning gets as gaps. */
+export async function lostEntries(session: Session): Promise<number> {
   const { server, id } = session;
-  const last = Number((await nowIn(session)).split(":")[1]);
+  const last = Number((await lastPosition(session)).split(":")[1]);
   const headers = { authorization: `Bearer ${server.token}` };
-  const at = `${server.url}/sessions/${id}/events`;
+  const address = `${server.url}/sessions/${id}/events`;
   return new Promise((resolve, reject) => {
-    const req = request(at, { headers, agent: false }, (res) => {
+    const req = request(address, { headers, agent: false }, (res) => {
       let lost = 0;
       let rest = "";
       res.setEncoding("latin1");
@@ -33,7 +33,7 @@ export async function lostIn(session: Session): Promise<number> {
         resolve(lost);
         req.destroy();
       });
-      res.on("error", () => {}); // hung up by us
+      res.on("error", () => {}); // this client has closed the connection
     });
     req.on("error", reject);
     req.end();

@@ -1,6 +1,6 @@
 /**
- * A process that has code executed, again and again, by one way: it is what an
- * execution costs its client, and how long it waits.
+ * A process that executes code repeatedly, by one of several ways. It measures the
+ * cost of an execution for the client, and how long the client waits.
  */
 import { once } from "node:events";
 import { createRequire } from "node:module";
@@ -11,25 +11,25 @@ import { WebSocket } from "ws";
 import type * as ours from "../../client/index.ts";
 import type { AppRouter } from "../../contract/index.ts";
 import { launch } from "../../test/kernels/raw-client.ts";
-import { Child, obey } from "./child.ts";
+import { Child, serveParent } from "./child.ts";
 import { execute, type Message, messageOf, type Session } from "./server.ts";
 import { listen, parsed, verified } from "./wire.ts";
 
 export type Way = "channel" | "stock" | "client" | "rest" | "lab" | "direct";
 
-interface To {
+interface Target {
   readonly way: Way;
   readonly url: string;
   readonly token: string;
   readonly session_id: string;
   readonly channel: string;
   readonly folder: string | undefined;
-  /** Of the kernel, which `direct` starts itself. */
+  /** The command of the kernel, which `direct` starts itself. */
   readonly argv: readonly string[];
 }
 
 type Order =
-  | { readonly open: To }
+  | { readonly open: Target }
   | {
       readonly code: string;
       readonly times: number;
@@ -39,7 +39,7 @@ type Order =
 
 const TIMEOUT_MS = 30_000;
 
-/** How long each execution took until its reply and its idle were there, in ms. */
+/** The time of each execution until its reply and its `idle` status have arrived, in ms. */
 export type Times = readonly number[];
 
 export class Executor extends Child<Order> {
@@ -53,13 +53,13 @@ export class Executor extends Child<Order> {
   ): Promise<void> {
     const { url, token, folder } = server;
     const to = { way, url, token, folder, channel, session_id: id, argv: [] };
-    await this.ask({ open: to });
+    await this.request({ open: to });
   }
 
   async openDirect(argv: readonly string[]): Promise<void> {
-    const nowhere = { url: "", token: "", session_id: "", channel: "" };
-    const to = { ...nowhere, way: "direct" as const, folder: undefined, argv };
-    await this.ask({ open: to });
+    const unused = { url: "", token: "", session_id: "", channel: "" };
+    const to = { ...unused, way: "direct" as const, folder: undefined, argv };
+    await this.request({ open: to });
   }
 
   async execute(
@@ -67,29 +67,29 @@ export class Executor extends Child<Order> {
     times: number,
     { together = false } = {},
   ): Promise<Times> {
-    return (await this.ask({ code, times, together })) as Times;
+    return (await this.request({ code, times, together })) as Times;
   }
 
   async close(): Promise<void> {
-    await this.ask({ close: true });
+    await this.request({ close: true });
   }
 }
 
-interface Line {
+interface CodeRunner {
   execute(code: string): Promise<unknown>;
   close(): unknown;
 }
 
-let line: Line | undefined;
+let runner: CodeRunner | undefined;
 
-obey(import.meta.url, async (order: Order) => {
-  if ("open" in order) line = await ways[order.open.way](order.open);
-  else if ("close" in order) await line?.close();
+serveParent(import.meta.url, async (order: Order) => {
+  if ("open" in order) runner = await ways[order.open.way](order.open);
+  else if ("close" in order) await runner?.close();
   else {
     const { code, times, together } = order;
     const timed = async () => {
       const began = performance.now();
-      await bounded(line?.execute(code));
+      await bounded(runner?.execute(code));
       return performance.now() - began;
     };
     if (together) return Promise.all(Array.from({ length: times }, timed));
@@ -100,7 +100,7 @@ obey(import.meta.url, async (order: Order) => {
   return "done";
 });
 
-/** Rejects after the timeout: a message of the execution must have been lost. */
+/** Rejects after the timeout: a message of the execution was lost. */
 async function bounded(execution: Promise<unknown> | undefined): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -110,7 +110,7 @@ async function bounded(execution: Promise<unknown> | undefined): Promise<void> {
   await Promise.race([execution, late]).finally(() => clearTimeout(timer));
 }
 
-const ways: Record<Way, (to: To) => Promise<Line>> = {
+const ways: Record<Way, (to: Target) => Promise<CodeRunner>> = {
   async channel({ channel, token }) {
     const headers = { authorization: `Bearer ${token}` };
     const socket = new WebSocket(channel, { headers });
@@ -119,7 +119,7 @@ const ways: Record<Way, (to: To) => Promise<Line>> = {
       const { header, parent_header, content } = JSON.parse(
         data.toString(),
       ) as Partial<Message>;
-      pending.hear(header, parent_header, content);
+      pending.receive(header, parent_header, content);
     });
     await once(socket, "open");
     return {
@@ -145,8 +145,8 @@ const ways: Record<Way, (to: To) => Promise<Line>> = {
     return {
       async execute(code) {
         const { executions } = client;
-        const asked = { session_id, code };
-        const { execution_id } = await executions.create.mutate(asked);
+        const input = { session_id, code };
+        const { execution_id } = await executions.create.mutate(input);
         await executions.wait.mutate({ session_id, execution_id });
       },
       close: () => socket.close(),
@@ -176,8 +176,8 @@ const ways: Record<Way, (to: To) => Promise<Line>> = {
           headers,
           body: JSON.stringify({ code }),
         };
-        const at = `${url}/sessions/${session_id}/execute`;
-        const response = await fetch(at, init);
+        const address = `${url}/sessions/${session_id}/execute`;
+        const response = await fetch(address, init);
         const text = await response.text();
         if (!response.ok) throw new Error(`${response.status} ${text}`);
       },
@@ -213,25 +213,25 @@ const ways: Record<Way, (to: To) => Promise<Line>> = {
     const kernel = await launch({ argv });
     const { connection } = kernel;
     const pending = new Pending();
-    let hasSpoken = () => {};
-    const ready = new Promise<void>((resolve) => (hasSpoken = resolve));
+    let subscribed = () => {};
+    const ready = new Promise<void>((resolve) => (subscribed = resolve));
     const sockets = listen(connection, "zmtp", (channel, frames) => {
-      if (channel === "iopub") hasSpoken();
+      if (channel === "iopub") subscribed();
       const { header, parent_header, content } = parsed(
         verified(frames, connection.key),
       );
-      pending.hear(header, parent_header, content);
+      pending.receive(header, parent_header, content);
     });
     const timer = setInterval(
-      () => sockets.say(messageOf("kernel_info_request", {})),
+      () => sockets.send(messageOf("kernel_info_request", {})),
       100,
     );
-    await ready; // the subscription has arrived
+    await ready; // the kernel has received the subscription
     clearInterval(timer);
     return {
       execute(code) {
         const message = execute(code);
-        sockets.say(message);
+        sockets.send(message);
         return pending.ended(String(message.header["msg_id"]));
       },
       async close() {
@@ -242,7 +242,7 @@ const ways: Record<Way, (to: To) => Promise<Line>> = {
   },
 };
 
-/** Executions end when both their reply and their idle were heard. */
+/** The executions that have not ended. An execution ends when its reply and its `idle` status have both arrived. */
 class Pending {
   readonly #all = new Map<string, { left: number; done: () => void }>();
 
@@ -250,7 +250,7 @@ class Pending {
     return new Promise((done) => this.#all.set(id, { left: 2, done }));
   }
 
-  hear(
+  receive(
     header: Readonly<Record<string, unknown>> | undefined,
     parent: Readonly<Record<string, unknown>> | null | undefined,
     content: Readonly<Record<string, unknown>> | undefined,

@@ -1,9 +1,9 @@
-/** One flood from the publisher through a server to a reader, and what it cost. */
+/** Measures one flood from the publisher through a server to a reader. */
 import { floodKernel } from "./kernel.ts";
 import { cpuOf, settled } from "./process.ts";
 import type { Candidate, Figures } from "./question.ts";
 import type { Door } from "./reader.ts";
-import { onceSaid, type Reader, type Readers } from "./readers.ts";
+import { sentOnce, type Reader, type Readers } from "./readers.ts";
 import { execute, type Server, type Session } from "./server.ts";
 
 export interface Case {
@@ -20,18 +20,18 @@ export const cases: readonly Case[] = [
   { name: "10 MB buffer", count: 20, size: 10_000_000, kind: "buffer" },
 ];
 
-const WARM_UP = 0.1; // of the flood, in the same session, not counted
+const WARM_UP = 0.1; // the part of the flood that is sent before, in the same session, and not measured
 
 export interface FloodOptions {
   readonly server: Server;
-  /** Absent: nobody reads. */
+  /** `undefined`: there is no reader. */
   readonly door?: Door;
   readonly reader?: Reader;
   readonly readers?: number;
   readonly scale: number;
 }
 
-/** `server µs` and `reader µs` are processor time a message, `messages/s` what arrived. */
+/** `server µs` and `reader µs` are the processor time for each message; `messages/s` is the rate at the reader. */
 export async function flood(
   what: Case,
   options: FloodOptions,
@@ -59,9 +59,9 @@ async function once(
     return { "server µs": ((await settled(server.pid)) - before) / count };
   }
   const readBefore = cpuOf(reader.pid);
-  const { ms } = await reader.hears(
+  const { ms } = await reader.receive(
     { count, least: leastOf(size, door) },
-    door === "channel" ? onceSaid(request) : () => session.send(request),
+    door === "channel" ? sentOnce(request) : () => session.send(request),
   );
   const after = await settled(server.pid);
   return {
@@ -71,28 +71,28 @@ async function once(
   };
 }
 
-/** Bytes of the smallest frame that counts. A reader of `v1` is not the client that sends the request, so it does not get every message beside the flood. */
+/** The size in bytes of the smallest frame that counts. A reader of `v1` is not the client that sends the request, so it does not get all the messages beside the flood. */
 function leastOf(size: number, door: Door): number {
   if (size >= 5_000) return size * 0.8;
   return door === "v1" ? size : 0;
 }
 
-/** Candidates for each server and door that there is; `none` is nobody. */
+/** A candidate for each server and each of its doors; `none`: without a reader. */
 export function candidatesOf(
   what: Case,
   servers: readonly Server[],
   {
-    wanted,
+    doors,
     readers,
     scale,
   }: {
-    readonly wanted: readonly (Door | "none")[];
+    readonly doors: readonly (Door | "none")[];
     readonly readers: Readers;
     readonly scale: number;
   },
 ): Candidate[] {
   return servers.flatMap((server) =>
-    wanted
+    doors
       .filter((door) => hasDoor(server, door))
       .map((door) => ({
         name: `${server.name}, ${named[door]}`,

@@ -10,12 +10,12 @@ const cache = fileURLToPath(
   new URL("../../node_modules/.cache/bench/", import.meta.url),
 );
 
-/** Thrown where something that a question needs is not on this machine: it is said, and the question is passed over. */
+/** Something that a question needs is not installed. The bench prints that, and skips the question. */
 export class Missing extends Error {
   override readonly name = "Missing";
 }
 
-/** The arguments that start the publisher; it is compiled when it is first used. */
+/** The command of the publisher, which is compiled at its first use. */
 export function floodKernel(): string[] {
   const digest = createHash("sha256").update(readFileSync(source));
   const program = join(cache, `flood-${digest.digest("hex").slice(0, 16)}`);
@@ -25,7 +25,7 @@ export function floodKernel(): string[] {
 
 export function pythonKernel(python: string | undefined): string[] {
   if (python === undefined)
-    throw new Missing("no Python with ipykernel was named (--ipykernel)");
+    throw new Missing("no Python with ipykernel was given: use --ipykernel");
   return [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"];
 }
 

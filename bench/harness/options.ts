@@ -1,23 +1,23 @@
-/** What the command line of the benches says. */
+/** The command line of the benches. */
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 export interface Options {
   readonly questions: readonly string[];
-  /** Alternations that count; one more warms up. */
+  /** Measured rounds; one more round warms up. */
   readonly rounds: number;
-  /** Checkouts whose built server is measured. */
+  /** The checkouts whose built servers are measured. */
   readonly ours: readonly Checkout[];
-  /** Another program with the command line and the addresses of `kcserver`. */
+  /** The path of another program with the command line and the addresses of `kcserver`. */
   readonly kcserver: string | undefined;
-  /** A Python with Jupyter Server, and one with ipykernel. */
+  /** The paths of a Python with Jupyter Server, and of one with ipykernel. */
   readonly jupyter: string | undefined;
   readonly ipykernel: string | undefined;
-  /** Parts of the names of the candidates and cases that are wanted; all where empty. */
+  /** Parts of the names of candidates and cases to run; empty: all. */
   readonly only: readonly string[];
   readonly cases: readonly string[];
-  /** Factor on how many messages are sent, for a quick look. */
+  /** A factor for the number of messages, for a quick run. */
   readonly scale: number;
   readonly json: string | undefined;
 }
@@ -31,16 +31,16 @@ export interface Checkout {
 
 export const usage = `npm run bench -- [QUESTION…] [options]
 
-  --rounds N             alternations, default: 10
-  --ours [NAME=]DIR      a checkout with a built server; may be given again. Default: this one
-  --kcserver PATH        another kcserver, beside ours
-  --jupyter PYTHON       a Python with Jupyter Server, beside ours
-  --ipykernel PYTHON     a Python with ipykernel, for the questions that ask it
-  --only PART[,PART…]    candidates whose name has one of these parts
-  --cases PART[,PART…]   cases whose name has one of these parts
-  --scale X              send X times as many messages, default: 1
-  --json FILE            write the samples there as well
-  --profile DIR          write a CPU profile of each of our servers there; figures get higher`;
+  --rounds N             measured rounds [default: 10]
+  --ours [NAME=]DIR      checkout with a built server; repeatable [default: this one]
+  --kcserver PATH        another kcserver to compare with
+  --jupyter PYTHON       Python with Jupyter Server to compare with
+  --ipykernel PYTHON     Python with ipykernel, for the questions that use it
+  --only PART[,PART…]    run only candidates whose name contains one of these parts
+  --cases PART[,PART…]   run only cases whose name contains one of these parts
+  --scale X              send X times as many messages [default: 1]
+  --json FILE            also write all samples to this file
+  --profile DIR          write a CPU profile of each of our servers to this folder; the figures rise`;
 
 export function optionsOf(args: readonly string[]): Options {
   const { values, positionals } = parseArgs({

@@ -1,10 +1,10 @@
 /**
- * The server that one would write first, and the floor under every server.
+ * The simplest server, and the lower bound for the cost of every server.
  *
- * It has as much of Kallichore's addresses as the benches ask, over our own
- * driver for ZeroMQ or libzmq. `relay` verifies, parses every frame and
- * stringifies the whole; `verify` and `hear` stop after the signature and
- * before it, and relay nothing.
+ * It has the addresses that the benches use, and receives with our own driver for
+ * ZeroMQ or with libzmq. `relay` verifies and parses each message and encodes it
+ * again; `verify` stops after the signature, and `receive` before it. These two
+ * relay nothing.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -17,7 +17,7 @@ import type { Message, Server } from "./server.ts";
 import { type Driver, listen, parsed, verified } from "./wire.ts";
 
 export interface Work {
-  readonly does: "relay" | "verify" | "hear";
+  readonly does: "relay" | "verify" | "receive";
   readonly driver: Driver;
 }
 
@@ -25,11 +25,11 @@ const self = fileURLToPath(import.meta.url);
 if (process.send !== undefined && process.argv[1] === self)
   await serve(JSON.parse(process.argv[2] ?? "") as Work);
 
-/** Starts it; `session.send` is its own way, as nobody may be attached. */
+/** Starts it. `session.send` uses an address of its own, because it must work without an attached client. */
 export async function startPlain(name: string, work: Work): Promise<Server> {
   const child = owned(fork(self, [JSON.stringify(work)]));
   const [url] = (await once(child, "message")) as [string];
-  const ask = async (path: string, what: unknown) => {
+  const post = async (path: string, what: unknown) => {
     const body = JSON.stringify(what);
     const response = await fetch(`${url}${path}`, { method: "POST", body });
     return await response.text();
@@ -42,16 +42,16 @@ export async function startPlain(name: string, work: Work): Promise<Server> {
     token: "",
     folder: undefined,
     start: async (argv) => {
-      const id = await ask("/start", argv);
+      const id = await post("/start", argv);
       return {
         id,
         server,
         channel: `${url.replace("http", "ws")}/${id}`,
         send: async (message) => {
-          await ask(`/send/${id}`, message);
+          await post(`/send/${id}`, message);
         },
         async [Symbol.asyncDispose]() {
-          await ask(`/end/${id}`, null);
+          await post(`/end/${id}`, null);
         },
       };
     },
@@ -77,7 +77,7 @@ async function serve(work: Work): Promise<void> {
         all.set(name, await start(body as string[], work));
         res.end(name);
       } else if (verb === "send") {
-        all.get(id)?.sockets.say(body as Message);
+        all.get(id)?.sockets.send(body as Message);
         res.end();
       } else {
         const running = all.get(id);
@@ -96,7 +96,7 @@ async function serve(work: Work): Promise<void> {
     running?.clients.add(socket);
     socket.on("close", () => running?.clients.delete(socket));
     socket.on("message", (text: Buffer) =>
-      running?.sockets.say(JSON.parse(text.toString()) as Message),
+      running?.sockets.send(JSON.parse(text.toString()) as Message),
     );
   });
   process.once("disconnect", () => process.exit());
@@ -111,7 +111,7 @@ async function start(argv: string[], { does, driver }: Work): Promise<Running> {
   const { connection } = kernel;
   const clients = new Set<WebSocket>();
   const sockets = listen(connection, driver, (channel, frames) => {
-    if (does === "hear") return;
+    if (does === "receive") return;
     const rest = verified(frames, connection.key);
     if (does === "verify" || clients.size === 0) return;
     const buffers = rest
@@ -121,7 +121,7 @@ async function start(argv: string[], { does, driver }: Work): Promise<Running> {
     const text = JSON.stringify(message);
     for (const client of clients) client.send(text);
   });
-  await later(300); // for the subscription
+  await later(300); // the subscription has to reach the kernel
   return { sockets, kernel, clients };
 }
 

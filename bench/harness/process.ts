@@ -1,9 +1,9 @@
-/** What a process costs, read from outside: Linux only. */
+/** Processor time and memory of a process, read from /proc: Linux only. */
 import { type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 
-const TICK_US = 10_000; // of user space, on every Linux there is
+const TICK_US = 10_000; // user space has this clock tick on every Linux
 const FLAT_MS = 200;
 const STEP_MS = 30;
 const SETTLE_MS = 900_000;
@@ -11,7 +11,7 @@ const SETTLE_MS = 900_000;
 const started = new Set<ChildProcess>();
 let isEnding = false;
 
-/** It is ended with the bench, whatever ends that. */
+/** Registers a child process, which is ended when the bench ends for any reason. */
 export function owned<T extends ChildProcess>(child: T): T {
   started.add(child);
   child.once("exit", () => started.delete(child));
@@ -19,13 +19,13 @@ export function owned<T extends ChildProcess>(child: T): T {
   return child;
 }
 
-/** Ends all that was started, and what is started from now on. Servers end their kernels. */
+/** Ends all registered processes, and those that are registered later. Servers end their kernels. */
 export async function endAll(): Promise<void> {
   isEnding = true;
   await Promise.all([...started].map(ended));
 }
 
-/** Processor time of the process with all its threads, in µs, in steps of 10 ms. Its children are not in it. */
+/** The processor time of a process with all its threads, in µs, in steps of 10 ms. Its child processes are not included. */
 export function cpuOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
@@ -40,16 +40,16 @@ export function memoryOf(pid: number): { rss: number; peak: number } {
 }
 
 /**
- * Resolves with the processor time of the process when it and its children have
- * come to rest: the work of a flood ends after its last message. A thread that
- * is to run and gets no processor is not at rest.
+ * Resolves with the processor time of the process when it and its child processes
+ * are at rest: the work for a flood continues after its last message. A thread that
+ * waits for a processor is not at rest.
  */
 export async function settled(pid: number): Promise<number> {
   await atRest(() => [pid, ...childrenOf(pid)]);
   return cpuOf(pid);
 }
 
-/** Where somebody keeps asking the server, it is never at rest; its kernels are. */
+/** Resolves when the server's kernels are at rest. The server itself is never at rest while a client sends requests. */
 export function kernelsAtRest(pid: number): Promise<void> {
   return atRest(() => childrenOf(pid));
 }
@@ -78,7 +78,7 @@ function lookAt(pid: number): { cpu: number; isBusy: boolean } {
     );
     return { cpu: cpuOf(pid), isBusy };
   } catch {
-    return { cpu: 0, isBusy: false }; // it ended meanwhile
+    return { cpu: 0, isBusy: false }; // the process has ended
   }
 }
 

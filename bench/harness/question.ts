@@ -1,19 +1,19 @@
 /**
- * What a question of the benches is, and how its candidates are compared.
+ * A question of the benches, and the comparison of its candidates.
  *
- * A question makes candidates; each runs once per round, in turn, so that a
- * busy moment of the machine hits all of them. The first round warms up and is
- * not counted. A candidate answers with one or more figures.
+ * A question makes candidates. In each round, each candidate runs once, one after
+ * the other, so that a busy moment of the machine affects all of them. The first
+ * round warms up and is not measured. A candidate returns one or more figures.
  */
 import type { Options } from "./options.ts";
 
 export interface Question {
-  /** The sentence that the figures answer. */
+  /** The question that the figures answer. */
   readonly asks: string;
   readonly run: (bench: Bench) => Promise<void>;
 }
 
-/** Figures of one run by name. */
+/** The figures of one run, by name. */
 export type Figures = Readonly<Record<string, number>>;
 
 export interface Candidate {
@@ -27,7 +27,7 @@ export interface Series {
   readonly case: string;
   readonly candidate: string;
   readonly figure: string;
-  /** This one divided by the first candidate's of the same round: the median. */
+  /** The median over the rounds of this sample divided by that of the first candidate. */
   readonly ratio: number;
   readonly median: number;
   readonly least: number;
@@ -51,7 +51,7 @@ export class Bench {
     this.#report = report;
   }
 
-  /** Runs the candidates in turn, and reports. The first of them is what the others are compared with. */
+  /** Runs the candidates in each round, and reports. The others are compared with the first one. */
   async compare(
     name: string,
     candidates: readonly Candidate[],
@@ -62,18 +62,18 @@ export class Bench {
   ): Promise<void> {
     const { cases, only } = this.options;
     if (cases.length > 0 && !cases.some((part) => name.includes(part))) return;
-    const wanted = candidates.filter(
+    const selected = candidates.filter(
       (candidate) =>
         only.length === 0 || only.some((part) => candidate.name.includes(part)),
     );
-    const all = wanted.map((): Figures[] => []);
+    const all = selected.map((): Figures[] => []);
     for (let round = -warmUp; round < rounds; round += 1) {
-      for (const [index, candidate] of wanted.entries()) {
+      for (const [index, candidate] of selected.entries()) {
         const figures = await candidate.run();
         if (round >= 0) all[index]?.push(figures);
       }
     }
-    const series = wanted.flatMap((candidate, index) =>
+    const series = selected.flatMap((candidate, index) =>
       Object.keys(all[index]?.[0] ?? {}).map((figure) => {
         const samples = (all[index] ?? []).map((each) => each[figure] ?? NaN);
         const base = (all[0] ?? []).map((each) => each[figure] ?? NaN);

@@ -1,10 +1,10 @@
 /**
- * A reader in a process of its own. It takes what a session says by one door,
- * looks at as little as it can, and tells when it has heard all of a flood.
+ * A reader in its own process. It reads a session's events through one door, does
+ * as little work as possible, and reports when a whole flood has arrived.
  *
- * `channel`, `v1`, `trpc` and `sse` are raw: they find frames and count them.
- * `v1` is Jupyter's binary protocol for WebSockets.
- * `stock` is tRPC's own client and `client` that of the checkout, as programs use them.
+ * `channel`, `v1`, `trpc` and `sse` only find and count frames; `v1` is Jupyter's
+ * binary protocol for WebSockets. `stock` is tRPC's own client, and `client` is the
+ * client of the checkout, as programs use them.
  */
 import { randomUUID } from "node:crypto";
 import { request } from "node:http";
@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type * as ours from "../../client/index.ts";
 import type { AppRouter } from "../../contract/index.ts";
-import { obey } from "./child.ts";
+import { serveParent } from "./child.ts";
 
 export type Door = "channel" | "v1" | "trpc" | "sse" | "stock" | "client";
 
@@ -22,59 +22,59 @@ export interface Attach {
   readonly url: string;
   readonly token: string;
   readonly session_id: string;
-  /** Of the session's channels. */
+  /** The address of the session's channels. */
   readonly channel: string;
-  /** Of the checkout whose client is used. */
+  /** The folder of the checkout whose client is used. */
   readonly folder: string | undefined;
-  /** A position to begin after; the beginning where absent. */
+  /** The position to begin after. `undefined`: the beginning. */
   readonly after: string | undefined;
 }
 
-/** What is waited for: so many messages, of at least so many bytes each. */
+/** The messages to wait for: `count` messages of at least `least` bytes each. */
 export interface Flood {
   readonly count: number;
   readonly least: number;
 }
 
-/** The text, so many times, with a number of its own in the place of each `NUMBER`. */
-export interface Said {
+/** A text to send several times. Each `NUMBER` in it is replaced by a new number. */
+export interface Outgoing {
   readonly text: string;
   readonly times: number;
 }
 
 export type Order =
-  /** With `expect`, what is there already is waited for. */
+  /** With `expect`, resolves when these messages, which exist already, have arrived. */
   | {
       readonly attach: Attach;
       readonly readers?: number;
       readonly expect?: Flood;
     }
-  | { readonly expect: Flood; readonly send?: readonly Said[] }
+  | { readonly expect: Flood; readonly send?: readonly Outgoing[] }
   | { readonly detach: true };
 
-/** What came of an order. */
-export interface Heard {
-  /** Between the first message and the last, in ms. */
+/** The result of an order. */
+export interface FloodResult {
+  /** The time from the first message to the last, in ms. */
   readonly ms: number;
   readonly messages: number;
   readonly bytes: number;
 }
 
-/** So many frames come beside those of a flood: busy, the input, the reply, idle. */
-const BESIDE = 4;
+/** Frames that arrive with those of a flood: busy, the input, the reply, idle. */
+const OTHER_FRAMES = 4;
 
-/** A reader that receives nothing for so long fails: its messages were lost. */
-const SILENCE_MS = 60_000;
+/** A reader that receives nothing for this time fails: its messages were lost. */
+const TIMEOUT_MS = 60_000;
 
-/** Counts, and resolves when enough is there. */
+/** Counts messages, and resolves when the expected number has arrived. */
 class Count {
   messages = 0;
   bytes = 0;
   #left = Infinity;
   #least = 0;
   #first = 0;
-  #done: (heard: Heard) => void = () => {};
-  #silence: NodeJS.Timeout | undefined;
+  #done: (result: FloodResult) => void = () => {};
+  #timeout: NodeJS.Timeout | undefined;
 
   add(size: number): void {
     this.messages += 1;
@@ -84,43 +84,43 @@ class Count {
     this.#left -= 1;
     if (this.#left > 0) return;
     this.#left = Infinity;
-    clearInterval(this.#silence);
+    clearInterval(this.#timeout);
     const ms = performance.now() - this.#first;
     this.#done({ ms, messages: this.messages, bytes: this.bytes });
   }
 
-  expect({ count, least }: Flood): Promise<Heard> {
+  expect({ count, least }: Flood): Promise<FloodResult> {
     this.messages = this.bytes = this.#first = 0;
     this.#least = least;
-    const all = least > 0 ? count : count + BESIDE;
+    const all = least > 0 ? count : count + OTHER_FRAMES;
     this.#left = all;
     return new Promise((resolve, reject) => {
       this.#done = resolve;
       let before = -1;
-      clearInterval(this.#silence);
-      this.#silence = setInterval(() => {
+      clearInterval(this.#timeout);
+      this.#timeout = setInterval(() => {
         if (this.bytes !== before) {
           before = this.bytes;
           return;
         }
-        clearInterval(this.#silence);
+        clearInterval(this.#timeout);
         const missing = `${this.#left} of ${all} messages are missing`;
-        const silent = `nothing came for ${SILENCE_MS / 1000} s`;
-        reject(new Error(`${missing}, and ${silent}`));
-      }, SILENCE_MS);
+        const silence = `nothing arrived for ${TIMEOUT_MS / 1000} s`;
+        reject(new Error(`${missing}, and ${silence}`));
+      }, TIMEOUT_MS);
     });
   }
 }
 
 interface Attached {
-  send?(said: Said): void;
+  send?(outgoing: Outgoing): void;
   close(): Promise<void> | void;
 }
 
 let counts: Count[] = [];
 let attached: Attached[] = [];
 
-obey(import.meta.url, async (order: Order): Promise<unknown> => {
+serveParent(import.meta.url, async (order: Order): Promise<unknown> => {
   if ("attach" in order) {
     const { readers = 1, attach } = order;
     counts = Array.from({ length: readers }, () => new Count());
@@ -133,10 +133,10 @@ obey(import.meta.url, async (order: Order): Promise<unknown> => {
   }
   if ("expect" in order) {
     const all = counts.map((count) => count.expect(order.expect));
-    for (const said of order.send ?? []) attached[0]?.send?.(said);
+    for (const outgoing of order.send ?? []) attached[0]?.send?.(outgoing);
     if (order.send === undefined) process.send?.("ready");
-    const [heard] = await Promise.all(all);
-    return heard;
+    const [result] = await Promise.all(all);
+    return result;
   }
   for (const each of attached) await each.close();
   return { messages: counts[0]?.messages ?? 0 };
@@ -221,7 +221,7 @@ const doors: Record<Door, (to: Attach, count: Count) => Promise<Attached>> = {
   },
 };
 
-/** For the real clients, whose events have no length any more: that of what is long in them. */
+/** The size of an event of a real client, estimated from its long members: the number of received bytes is not known there. */
 function sizeOf(event: object): number {
   const { content, buffers } = event as {
     content?: { text?: string; data?: Record<string, string> };
@@ -231,7 +231,7 @@ function sizeOf(event: object): number {
   return text.length + (buffers?.[0]?.length ?? 0);
 }
 
-/** Events end with an empty line, which nothing else in them has. */
+/** Counts server-sent events. Each ends with an empty line, and contains no other one. */
 function countEvents(stream: NodeJS.ReadableStream, count: Count): void {
   let size = 0;
   let isAtEnd = false; // the last chunk ended with one line feed
@@ -257,7 +257,7 @@ function countEvents(stream: NodeJS.ReadableStream, count: Count): void {
 
 let numbered = 0;
 
-/** A WebSocket that reads frames into one buffer, and looks at their headers alone. */
+/** A WebSocket that reads frames into one buffer, and examines only their headers. */
 async function rawSocket(
   address: string,
   token: string,
@@ -265,9 +265,9 @@ async function rawSocket(
   protocol?: string,
 ): Promise<Required<Attached>> {
   const { hostname, port, pathname, search } = new URL(address);
-  const head: number[] = []; // the beginning of a frame
+  const head: number[] = []; // the header of the current frame
   let need = 2;
-  let left = 0; // of the payload
+  let left = 0; // bytes of the payload
   let ping: number[] | undefined;
   let isOpen = false;
   let answer = "";
@@ -365,12 +365,12 @@ async function rawSocket(
       socket.uncork();
     },
     close() {
-      socket.end(frame(0x88, Buffer.from([3, 0xe8]))); // 1000: all that came has been read
+      socket.end(frame(0x88, Buffer.from([3, 0xe8]))); // 1000: every frame was read
     },
   };
 }
 
-/** Masked with zeros: the bytes stay as they are. */
+/** A frame with a mask of zeros, which does not change the bytes. */
 function frame(first: number, payload: Buffer): Buffer {
   const { length } = payload;
   const head = Buffer.alloc(length < 126 ? 6 : length < 65_536 ? 8 : 14);

@@ -1,11 +1,11 @@
-/** The process that reads, as the questions order it about. */
+/** Controls the processes of readers. */
 import { Child } from "./child.ts";
-import type { Door, Flood, Heard, Order, Said } from "./reader.ts";
+import type { Door, Flood, FloodResult, Order, Outgoing } from "./reader.ts";
 import { type Message, type Server, type Session } from "./server.ts";
 
-interface How {
+interface AttachOptions {
   readonly readers?: number;
-  /** A position, or nothing for the beginning; `now` unless given. */
+  /** The position to begin after; `undefined`: the beginning. Default: the present end. */
   readonly after?: string | undefined;
 }
 
@@ -14,47 +14,57 @@ export class Reader extends Child<Order> {
     super("reader.ts");
   }
 
-  async attach(door: Door, session: Session, how: How = {}): Promise<void> {
+  async attach(
+    door: Door,
+    session: Session,
+    how: AttachOptions = {},
+  ): Promise<void> {
     const { readers = 1 } = how;
-    await this.ask({ attach: await toOf(door, session, how), readers });
+    await this.request({ attach: await attachOf(door, session, how), readers });
   }
 
-  /** Attaches to what has been said, and resolves when all of it was heard. */
-  async catchesUp(
+  /** Attaches to an existing flood, and resolves when all of it has arrived. */
+  async catchUp(
     door: Door,
     session: Session,
     flood: Flood,
-    how: How,
-  ): Promise<Heard> {
-    const attach = await toOf(door, session, how);
-    return (await this.ask({ attach, expect: flood })) as Heard;
+    how: AttachOptions,
+  ): Promise<FloodResult> {
+    const attach = await attachOf(door, session, how);
+    return (await this.request({ attach, expect: flood })) as FloodResult;
   }
 
-  /** Resolves when all of the flood was heard that these words begin, said by the reader itself, or that `begin` begins. */
-  async hears(
+  /** Resolves when the whole flood has arrived. The messages of `begin`, which the reader sends itself, start it, or the function `begin` does. */
+  async receive(
     flood: Flood,
-    begin: readonly Said[] | (() => Promise<void>),
-  ): Promise<Heard> {
+    begin: readonly Outgoing[] | (() => Promise<void>),
+  ): Promise<FloodResult> {
     if (typeof begin !== "function") {
-      return (await this.ask({ expect: flood, send: begin })) as Heard;
+      return (await this.request({
+        expect: flood,
+        send: begin,
+      })) as FloodResult;
     }
-    await this.ask({ expect: flood }); // ready
-    const heard = this.answer();
+    await this.request({ expect: flood }); // the reader is ready
+    const result = this.nextAnswer();
     await begin();
-    return (await heard) as Heard;
+    return (await result) as FloodResult;
   }
 
-  /** Leaves; resolves with what it has heard since it was last asked. */
-  async detach(): Promise<Pick<Heard, "messages">> {
-    return (await this.ask({ detach: true })) as Pick<Heard, "messages">;
+  /** Detaches. Resolves with the number of messages since the last order. */
+  async detach(): Promise<Pick<FloodResult, "messages">> {
+    return (await this.request({ detach: true })) as Pick<
+      FloodResult,
+      "messages"
+    >;
   }
 }
 
-export function onceSaid(message: Message): Said[] {
+export function sentOnce(message: Message): Outgoing[] {
   return [{ text: JSON.stringify(message), times: 1 }];
 }
 
-/** One process for each door and server, kept over all rounds. */
+/** The readers: one process for each door and server, for all rounds. */
 export class Readers implements AsyncDisposable {
   readonly #all = new Map<string, Reader>();
 
@@ -71,16 +81,16 @@ export class Readers implements AsyncDisposable {
   }
 }
 
-async function toOf(door: Door, session: Session, how: How) {
+async function attachOf(door: Door, session: Session, how: AttachOptions) {
   const { server, id, channel } = session;
   const { url, token, folder } = server;
   const isNow = !("after" in how) && door !== "channel";
-  const after = isNow ? await nowIn(session) : how.after;
+  const after = isNow ? await lastPosition(session) : how.after;
   return { door, url, token, session_id: id, channel, folder, after };
 }
 
-/** The position of the newest entry of a session of ours. */
-export async function nowIn({ server, id }: Session): Promise<string> {
+/** The position of the last entry of a session's journal. Only for our own server. */
+export async function lastPosition({ server, id }: Session): Promise<string> {
   const headers = { authorization: `Bearer ${server.token}` };
   const response = await fetch(`${server.url}/sessions/${id}`, { headers });
   const { journal_id, last_seq } = (await response.json()) as {

@@ -1,4 +1,4 @@
-/** Figures as a table and as JSON, with the machine that they were taken on. */
+/** Prints figures as a table and writes them as JSON, with facts about the machine. */
 import { writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { join } from "node:path";
@@ -53,14 +53,14 @@ export function machine() {
   };
 }
 
-/** How busy the machine is: the average over a minute of what would run. */
+/** The load averages of the machine, over 1, 5 and 15 minutes. */
 export function load(): string {
   return loadavg()
     .map((each) => each.toFixed(2))
     .join(" ");
 }
 
-/** The versions of what was measured; no paths. */
+/** The measured servers with their versions, without paths. */
 export function measured({ ours, kcserver, jupyter }: Options) {
   return {
     ours: ours.map(({ name, folder }) => ({

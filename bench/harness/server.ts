@@ -1,6 +1,6 @@
 /**
- * A server that is measured, whichever it is: ours from any checkout, another
- * `kcserver`, or Jupyter Server. It is a process of its own.
+ * A measured server in its own process: ours from any checkout, another `kcserver`,
+ * or Jupyter Server.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -31,18 +31,18 @@ export interface Server extends AsyncDisposable {
   readonly pid: number;
   readonly url: string;
   readonly token: string;
-  /** Of the checkout, for its client; ours only. */
+  /** The folder of the checkout, for its client. Only for our own server. */
   readonly folder: string | undefined;
-  /** Starts a kernel in a session of its own; resolves when it is ready. */
+  /** Starts a kernel in a new session. Resolves when it is ready. */
   start(argv: readonly string[]): Promise<Session>;
 }
 
 export interface Session extends AsyncDisposable {
   readonly id: string;
   readonly server: Server;
-  /** Where its channels are, to be opened as a WebSocket. */
+  /** The address of its channels, a WebSocket. */
   readonly channel: string;
-  /** Says it to the kernel, without staying. */
+  /** Sends a message to the kernel, without an attached client. */
   send(message: Message): Promise<void>;
 }
 
@@ -90,7 +90,7 @@ export function execute(code: string): Message {
   });
 }
 
-/** Every server that the options name; the peer, with whom the others are compared, is the first. */
+/** All servers that the options name. The first one is the one that the others are compared with. */
 export async function serversOf(
   options: Options,
   { jupyter = false, args = [] as readonly string[] } = {},
@@ -131,7 +131,7 @@ export class Servers implements AsyncDisposable {
 export function programOf({ folder }: Checkout): string {
   const program = join(folder, "dist", "bin", "kcserver.js");
   if (existsSync(program)) return program;
-  throw new Missing("there is no built server: npm run build");
+  throw new Missing("there is no built server: run npm run build");
 }
 
 export function startOurs(
@@ -151,7 +151,7 @@ function profiling({ profiles }: Checkout): string[] {
   return ["--cpu-prof", `--cpu-prof-dir=${profiles}`];
 }
 
-/** Whatever has the command line of `kcserver`. */
+/** Starts a program that has the command line of `kcserver`. */
 export async function startKcserver(
   name: string,
   {
@@ -181,14 +181,14 @@ export async function startKcserver(
       { stdio: ["ignore", "ignore", "inherit"] },
     ),
   );
-  const said = await appears(child, () => {
+  const connection = await waitFor(child, () => {
     if (!existsSync(file)) return undefined;
     return JSON.parse(readFileSync(file, "utf8")) as { base_path: string };
   });
-  const url = said.base_path;
+  const url = connection.base_path;
   const headers = { authorization: `Bearer ${TOKEN}` };
-  const ask = (method: string, path: string, body?: unknown) =>
-    asked(`${url}${path}`, { method, headers }, body);
+  const call = (method: string, path: string, body?: unknown) =>
+    requestJson(`${url}${path}`, { method, headers }, body);
   const server: Server = {
     name,
     kind,
@@ -198,8 +198,8 @@ export async function startKcserver(
     folder,
     start: async (kernel) => {
       const id = `bench-${(made += 1)}`;
-      await ask("PUT", "/sessions", specOf(id, kernel));
-      await ask("POST", `/sessions/${id}/start`);
+      await call("PUT", "/sessions", specOf(id, kernel));
+      await call("POST", `/sessions/${id}/start`);
       const channel = `${url.replace("http", "ws")}/sessions/${id}/channels`;
       return {
         id,
@@ -207,13 +207,13 @@ export async function startKcserver(
         channel,
         async send(message) {
           if (kind === "ours")
-            await ask("POST", `/sessions/${id}/messages`, message);
-          else await sendOnce(channel, TOKEN, message);
+            await call("POST", `/sessions/${id}/messages`, message);
+          else await sendAndClose(channel, TOKEN, message);
         },
         async [Symbol.asyncDispose]() {
-          await ask("POST", `/sessions/${id}/kill`).catch(() => {});
+          await call("POST", `/sessions/${id}/kill`).catch(() => {});
           for (let tries = 0; tries < 100; tries += 1) {
-            const isGone = await ask("DELETE", `/sessions/${id}`).then(
+            const isGone = await call("DELETE", `/sessions/${id}`).then(
               () => true,
               () => false,
             );
@@ -232,7 +232,7 @@ export async function startKcserver(
   return server;
 }
 
-/** As Kallichore's clients write it. */
+/** A new session, as Kallichore's clients request it. */
 export function specOf(session_id: string, argv: readonly string[]) {
   return {
     session_id,
@@ -253,7 +253,7 @@ export function specOf(session_id: string, argv: readonly string[]) {
   };
 }
 
-/** Nagle's algorithm as Jupyter Server leaves it, or off. */
+/** `nagle`: whether Nagle's algorithm stays as Jupyter Server sets it; otherwise it is off. */
 async function startJupyter(
   python: string,
   { nagle }: { readonly nagle: boolean },
@@ -287,7 +287,7 @@ async function startJupyter(
   );
   const url = `http://127.0.0.1:${port}`;
   const headers = { authorization: `token ${TOKEN}` };
-  await appears(child, async () =>
+  await waitFor(child, async () =>
     (await fetch(`${url}/api`, { headers }).catch(() => undefined))?.ok === true
       ? url
       : undefined,
@@ -306,17 +306,17 @@ async function startJupyter(
       const spec = { argv, display_name: name, language: "bench" };
       writeFileSync(join(home, "kernel.json"), JSON.stringify(spec));
       const post = { method: "POST", headers };
-      const kernel = await asked(`${url}/api/kernels`, post, { name });
+      const kernel = await requestJson(`${url}/api/kernels`, post, { name });
       const { id } = kernel as { id: string };
       const channel = `${url.replace("http", "ws")}/api/kernels/${id}/channels`;
       return {
         id,
         server,
         channel,
-        send: (message) => sendOnce(channel, TOKEN, message),
+        send: (message) => sendAndClose(channel, TOKEN, message),
         async [Symbol.asyncDispose]() {
           const gone = { method: "DELETE", headers };
-          await asked(`${url}/api/kernels/${id}`, gone);
+          await requestJson(`${url}/api/kernels/${id}`, gone);
         },
       };
     },
@@ -337,10 +337,10 @@ def without_nagle(self, sock, *args, **more):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     init(self, sock, *args, **more)
 tornado.iostream.IOStream.__init__ = without_nagle
-tornado.iostream.IOStream.set_nodelay = lambda self, value: None  # it is turned on again after a response
+tornado.iostream.IOStream.set_nodelay = lambda self, value: None  # Tornado turns it on again after a response
 `;
 
-async function asked(
+async function requestJson(
   url: string,
   { method, headers }: { method: string; headers: Record<string, string> },
   body?: unknown,
@@ -354,8 +354,8 @@ async function asked(
   return text === "" ? undefined : JSON.parse(text);
 }
 
-/** Opens the channels, says it, and leaves. */
-async function sendOnce(
+/** Opens the channels, sends the message, and closes them. */
+async function sendAndClose(
   channel: string,
   token: string,
   message: Message,
@@ -369,7 +369,7 @@ async function sendOnce(
   await once(socket, "close");
 }
 
-async function appears<T>(
+async function waitFor<T>(
   child: ChildProcess,
   look: () => T | undefined | Promise<T | undefined>,
 ): Promise<T> {

@@ -1,4 +1,4 @@
-/** What a question has opened, closed in the reverse order. (`AsyncDisposableStack` is not in every Node.) */
+/** The resources of a question, disposed of in the reverse order. (Not every Node has `AsyncDisposableStack`.) */
 export class Stack implements AsyncDisposable {
   readonly #all: AsyncDisposable[] = [];
 

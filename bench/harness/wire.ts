@@ -1,4 +1,4 @@
-/** Jupyter's messages on ZeroMQ as one would write them first: the floor, and the plain server. */
+/** Jupyter's messages on ZeroMQ in the simplest way, for the plain server. */
 import { createHmac } from "node:crypto";
 import type { ConnectionInfo } from "../../kernels/connection.ts";
 import { libzmq } from "../../src/zmq/libzmq.ts";
@@ -8,12 +8,12 @@ import type { Message } from "./server.ts";
 
 export type Driver = "zmtp" | "libzmq";
 
-/** What a kernel says on shell and iopub. */
+/** Receives the kernel's messages on shell and iopub. */
 export function listen(
   connection: ConnectionInfo,
   driver: Driver,
-  hear: (channel: "shell" | "iopub", frames: Frames) => void,
-): { say(message: Message): void; close(): void } {
+  onFrames: (channel: "shell" | "iopub", frames: Frames) => void,
+): { send(message: Message): void; close(): void } {
   const transport = driver === "zmtp" ? zmtp : libzmq;
   const link = (channel: "shell" | "iopub"): Link => {
     const port =
@@ -24,13 +24,13 @@ export function listen(
         ? { type: "dealer", identity: Buffer.from("bench") }
         : { type: "sub" }),
       onMessages(batch) {
-        for (const frames of batch) hear(channel, frames);
+        for (const frames of batch) onFrames(channel, frames);
       },
     });
   };
   const links = [link("shell"), link("iopub")] as const;
   return {
-    say: (message) => links[0].send(signed(message, connection.key)),
+    send: (message) => links[0].send(signed(message, connection.key)),
     close() {
       for (const each of links) each.close();
     },
@@ -45,14 +45,14 @@ function signed(message: Message, key: string): Frames {
   return [Buffer.from("<IDS|MSG>"), signatureOf(four, key), ...four];
 }
 
-/** What follows the signature. */
+/** The frames after the signature. Throws if the signature is wrong. */
 export function verified(frames: Frames, key: string): readonly Uint8Array[] {
   const at = frames.findIndex(
     (frame) => frame.length === 9 && textOf(frame) === "<IDS|MSG>",
   );
   const [signature = new Uint8Array(), ...rest] = frames.slice(at + 1);
   if (!signatureOf(rest.slice(0, 4), key).equals(signature))
-    throw new Error("A wrong signature");
+    throw new Error("The signature of a message is wrong");
   return rest;
 }
 

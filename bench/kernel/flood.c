@@ -1,12 +1,13 @@
 /*
- * A Jupyter kernel without a language, which floods: the benches' publisher.
+ * The publisher of the benches: a Jupyter kernel without a language that sends
+ * floods of messages.
  *
  *     cc -O2 -pthread flood.c -o flood && ./flood CONNECTION_FILE
  *
- * It speaks ZMTP 3.0 (NULL) itself, over TCP and Unix sockets, and needs no
- * library. What it publishes is composed and signed before the first byte is
- * sent, and sent by blocking writes: a subscriber that does not read holds it
- * up, as XPUB_NODROP would, and nothing is dropped.
+ * It implements ZMTP 3.0 (NULL) itself, over TCP and Unix sockets, and needs no
+ * library. It composes and signs all messages of a flood before it sends the first
+ * byte. It sends with blocking writes: a subscriber that does not read stops it, as
+ * XPUB_NODROP does, and no message is dropped.
  *
  * execute_request, by its code:
  *     flood N SIZE stream    N streams of about SIZE bytes, with their signature and headers
@@ -14,7 +15,7 @@
  *     flood N SIZE updated   N displays of that size, each with a display_id
  *     flood N SIZE buffer    N messages of 1 kB, each with one buffer of SIZE bytes
  *     anything else          the result 2
- * comm_msg is counted and not answered; comm_info_reply says how many came, in 20 kB, so that it is easily found.
+ * It counts comm_msg without an answer; comm_info_reply has their number, in 20 kB, so that a reader finds it easily.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -42,7 +43,7 @@ typedef struct { int fd, socket, greeted, subscribed; char *in; size_t used, roo
 static char connection[65536], key[256];
 static Peer peers[PEERS];
 static int peer_count;
-static long said, comms;
+static long message_count, comms;
 
 static Bytes text(const char *s) { return (Bytes){ s, strlen(s) }; }
 
@@ -56,16 +57,16 @@ static const uint32_t K[64] = {
   0x27b70a85,0x2e1b2138,0x4d2c6dfc,0x53380d13,0x650a7354,0x766a0abb,0x81c2c92e,0x92722c85,0xa2bfe8a1,0xa81a664b,0xc24b8b70,0xc76c51a3,0xd192e819,0xd6990624,0xf40e3585,0x106aa070,
   0x19a4c116,0x1e376c08,0x2748774c,0x34b0bcb5,0x391c0cb3,0x4ed8aa4a,0x5b9cca4f,0x682e6ff3,0x748f82ee,0x78a5636f,0x84c87814,0x8cc70208,0x90befffa,0xa4506ceb,0xbef9a3f7,0xc67178f2 };
 
-static uint32_t turned(uint32_t x, int n) { return x >> n | x << (32 - n); }
+static uint32_t rotated(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
 static void sha_block(Sha *s, const unsigned char *p) {
   uint32_t w[64], v[8];
   for (int i = 0; i < 16; i++) w[i] = (uint32_t)p[4*i] << 24 | p[4*i+1] << 16 | p[4*i+2] << 8 | p[4*i+3];
-  for (int i = 16; i < 64; i++) w[i] = w[i-16] + (turned(w[i-15],7) ^ turned(w[i-15],18) ^ w[i-15]>>3) + w[i-7] + (turned(w[i-2],17) ^ turned(w[i-2],19) ^ w[i-2]>>10);
+  for (int i = 16; i < 64; i++) w[i] = w[i-16] + (rotated(w[i-15],7) ^ rotated(w[i-15],18) ^ w[i-15]>>3) + w[i-7] + (rotated(w[i-2],17) ^ rotated(w[i-2],19) ^ w[i-2]>>10);
   memcpy(v, s->h, sizeof v);
   for (int i = 0; i < 64; i++) {
-    uint32_t a = v[7] + (turned(v[4],6) ^ turned(v[4],11) ^ turned(v[4],25)) + ((v[4] & v[5]) ^ (~v[4] & v[6])) + K[i] + w[i];
-    uint32_t b = (turned(v[0],2) ^ turned(v[0],13) ^ turned(v[0],22)) + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+    uint32_t a = v[7] + (rotated(v[4],6) ^ rotated(v[4],11) ^ rotated(v[4],25)) + ((v[4] & v[5]) ^ (~v[4] & v[6])) + K[i] + w[i];
+    uint32_t b = (rotated(v[0],2) ^ rotated(v[0],13) ^ rotated(v[0],22)) + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
     memmove(v + 1, v, 7 * sizeof *v);
     v[4] += a; v[0] = a + b;
   }
@@ -121,7 +122,7 @@ static void sign(const Bytes four[4], char hex[65]) {
 
 /* ---- ZMTP ---- */
 
-static void hang_up(Peer *p) {
+static void close_peer(Peer *p) {
   close(p->fd);
   free(p->in);
   *p = peers[--peer_count];
@@ -138,7 +139,7 @@ static int send_all(int fd, struct iovec *v, int n) {
   return 0;
 }
 
-/* What waits to be sent to all who subscribed; small frames are sent together. */
+/* The bytes that wait for all subscribers; small frames are sent together. */
 static char batch[BATCH + 1024];
 static size_t batched;
 
@@ -188,7 +189,7 @@ static void greet(int fd, const char *type) {
   send_all(fd, &v, 1);
 }
 
-/* Finds the frames of one whole message; returns the bytes that it takes, 0 where it is not whole. */
+/* Finds the frames of one complete message. Returns its size in bytes, or 0 if it is not complete. */
 static size_t message(const char *in, size_t n, Bytes frames[FRAMES], int *count, int *is_command) {
   size_t at = 0;
   for (*count = 0; *count < FRAMES;) {
@@ -220,7 +221,7 @@ static int listen_to(const char *transport, const char *ip, int port) {
     inet_pton(AF_INET, ip, &a.sin_addr);
     fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by those who connect */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* accepted sockets inherit it */
     if (bind(fd, (void *)&a, sizeof a)) { perror("bind"); exit(3); }
   }
   listen(fd, 16);
@@ -230,10 +231,10 @@ static int listen_to(const char *transport, const char *ip, int port) {
 /* ---- Jupyter ---- */
 
 static void header(char out[400], const char *type) {
-  sprintf(out, "{\"msg_id\": \"7d3b2c5e-90f1a2b3c4d5e6f708192a3b_%d_%ld\", \"msg_type\": \"%s\", \"username\": \"bench\", \"session\": \"7d3b2c5e-90f1a2b3c4d5e6f708192a3b\", \"date\": \"2026-11-28T20:00:00.000000Z\", \"version\": \"5.4\"}", getpid(), ++said, type);
+  sprintf(out, "{\"msg_id\": \"7d3b2c5e-90f1a2b3c4d5e6f708192a3b_%d_%ld\", \"msg_type\": \"%s\", \"username\": \"bench\", \"session\": \"7d3b2c5e-90f1a2b3c4d5e6f708192a3b\", \"date\": \"2026-11-28T20:00:00.000000Z\", \"version\": \"5.4\"}", getpid(), ++message_count, type);
 }
 
-static void say(const char *type, Bytes parent, const char *content) {
+static void publish_json(const char *type, Bytes parent, const char *content) {
   char h[400], topic[64], hex[65];
   header(h, type);
   sprintf(topic, "kernel.bench.%s", type);
@@ -266,7 +267,7 @@ static void flood(long n, long size, const char *kind, Bytes parent) {
   if (is_stream) for (long i = 78; i + 1 < filled; i += 80) { filling[i] = '\\'; filling[i + 1] = 'n'; }
   filling[filled] = 0;
   for (long i = 0; i < size && has_buffer; i++) buffer[i] = (char)(i * 2654435761u >> 13);
-  long many = SIGNED_BYTES / (body + 1); /* so many are signed before, and said again and again */
+  long many = SIGNED_BYTES / (body + 1); /* the number of messages that are signed before, and sent repeatedly */
   if (many > SIGNED) many = SIGNED;
   if (many < 16) many = 16;
   if (many > n) many = n;
@@ -281,7 +282,7 @@ static void flood(long n, long size, const char *kind, Bytes parent) {
   }
   for (long i = 0; i < n; i++) {
     long k = i % many;
-    if (is_updated) { /* no two are alike, so each is signed as it is sent */
+    if (is_updated) { /* each message differs, so each is signed when it is sent */
       sprintf(content, "{\"data\": {\"text/plain\": \"%s\"}, \"metadata\": {}, \"transient\": {\"display_id\": \"d%ld\"}}", filling, i);
       said_content = text(content);
       Bytes four[4] = { text(headers[k]), parent, text("{}"), said_content };
@@ -294,7 +295,7 @@ static void flood(long n, long size, const char *kind, Bytes parent) {
   free(filling); free(content); free(buffer); free(headers); free(signatures);
 }
 
-/* Returns 1 where it was the last request. */
+/* Returns 1 if it was the last request. */
 static int handle(int fd, const Bytes *frames, int n) {
   int d = 0;
   while (d < n && !(frames[d].size == 9 && !memcmp(frames[d].at, "<IDS|MSG>", 9))) d++;
@@ -307,11 +308,11 @@ static int handle(int fd, const Bytes *frames, int n) {
   if (word) sscanf(word, "\"msg_type\" : \"%60[a-z_]", type);
   int is_last = !strcmp(type, "shutdown_request");
   if (!strcmp(type, "comm_msg")) { comms++; free(h); free(code); return 0; }
-  say("status", parent, "{\"execution_state\": \"busy\"}");
+  publish_json("status", parent, "{\"execution_state\": \"busy\"}");
   if (!strcmp(type, "execute_request")) {
-    say("execute_input", parent, "{\"code\": \"x\", \"execution_count\": 1}");
+    publish_json("execute_input", parent, "{\"code\": \"x\", \"execution_count\": 1}");
     if (floods && sscanf(floods, "flood %ld %ld %15[a-z]", &many, &size, kind) >= 2) flood(many, size, kind, parent);
-    else say("execute_result", parent, "{\"data\": {\"text/plain\": \"2\"}, \"metadata\": {}, \"execution_count\": 1}");
+    else publish_json("execute_result", parent, "{\"data\": {\"text/plain\": \"2\"}, \"metadata\": {}, \"execution_count\": 1}");
     answer(fd, frames, d, "execute_reply", parent, "{\"status\": \"ok\", \"execution_count\": 1, \"user_expressions\": {}, \"payload\": []}");
   } else if (!strcmp(type, "kernel_info_request")) {
     answer(fd, frames, d, "kernel_info_reply", parent, "{\"status\": \"ok\", \"protocol_version\": \"5.4\", \"implementation\": \"flood\", \"implementation_version\": \"1\", \"banner\": \"flood\", \"help_links\": [], \"language_info\": {\"name\": \"c\", \"version\": \"1\", \"mimetype\": \"text/plain\", \"file_extension\": \".c\"}}");
@@ -324,16 +325,16 @@ static int handle(int fd, const Bytes *frames, int n) {
     sprintf(out, "%.*s_reply", (int)(word - type), type);
     answer(fd, frames, d, out, parent, "{\"status\": \"ok\", \"restart\": false}");
   }
-  say("status", parent, "{\"execution_state\": \"idle\"}");
+  publish_json("status", parent, "{\"execution_state\": \"idle\"}");
   free(h); free(code);
   return is_last;
 }
 
-/* Reads what is there; returns 1 where the kernel is to end. */
+/* Reads the available bytes. Returns 1 if the kernel must end. */
 static int hear(Peer *p) {
   if (p->room - p->used < 65536) p->in = realloc(p->in, p->room = p->room * 2 + 131072);
   ssize_t n = read(p->fd, p->in + p->used, p->room - p->used);
-  if (n <= 0) { hang_up(p); return 0; }
+  if (n <= 0) { close_peer(p); return 0; }
   p->used += n;
   size_t at = 0, took;
   if (!p->greeted) {
@@ -352,7 +353,7 @@ static int hear(Peer *p) {
   return is_last;
 }
 
-/* The heartbeat: one connection at a time is enough, and what it says comes back as it is. */
+/* The heartbeat: one connection at a time is enough. It echoes what it receives. */
 static void *beat(void *listener) {
   for (;;) {
     int fd = accept(*(int *)listener, NULL, NULL);
@@ -410,10 +411,10 @@ int main(int argc, char **argv) {
   pid_t parent = getppid();
   for (;;) {
     for (int i = 0; i < peer_count; i++) polled[SOCKETS + i] = (struct pollfd){ peers[i].fd, POLLIN, 0 };
-    int heard = peer_count;
-    poll(polled, SOCKETS + heard, 5000);
+    int polled_count = peer_count;
+    poll(polled, SOCKETS + polled_count, 5000);
     if (getppid() != parent) return 0;
-    for (int i = heard - 1; i >= 0; i--) /* downwards: who hangs up is replaced by the last */
+    for (int i = polled_count - 1; i >= 0; i--) /* downwards, because a closed connection is replaced by the last one */
       if (polled[SOCKETS + i].revents && hear(&peers[i])) { usleep(50000); _exit(0); }
     for (int i = 0; i < SOCKETS; i++) {
       if (!polled[i].revents || peer_count == PEERS) continue;

@@ -1,9 +1,9 @@
-/** What it costs a program to use our client, beside tRPC's own and beside who only finds the frames. */
+/** The cost of our client for a program, compared with tRPC's own client and with a reader that only finds frames. */
 import { Executor } from "../harness/executor.ts";
 import { floodKernel } from "../harness/kernel.ts";
 import { cpuOf, settled } from "../harness/process.ts";
 import type { Candidate, Question } from "../harness/question.ts";
-import { nowIn, Readers } from "../harness/readers.ts";
+import { lastPosition, Readers } from "../harness/readers.ts";
 import { execute, startOurs } from "../harness/server.ts";
 import { Stack } from "../harness/stack.ts";
 
@@ -17,25 +17,25 @@ export const question: Question = {
     const count = Math.ceil(MESSAGES * scale);
     await using stack = new Stack();
     await using readers = new Readers();
-    const hearing: Candidate[] = [];
-    const asking: { together: boolean; candidates: Candidate[] }[] = [
+    const reading: Candidate[] = [];
+    const executing: { together: boolean; candidates: Candidate[] }[] = [
       { together: false, candidates: [] },
       { together: true, candidates: [] },
     ];
     for (const checkout of ours) {
       const server = stack.use(await startOurs(checkout));
       const session = stack.use(await server.start(floodKernel()));
-      const after = await nowIn(session);
+      const after = await lastPosition(session);
       await session.send(execute(`flood ${count} 600 stream`));
       await settled(server.pid);
       for (const door of ["stock", "client", "trpc"] as const) {
-        hearing.push({
+        reading.push({
           name: `${checkout.name}, ${named[door]}`,
           async run() {
             const reader = readers.of(door, server);
             const before = cpuOf(reader.pid);
             const flood = { count: count - 4, least: 0 };
-            const { ms } = await reader.catchesUp(door, session, flood, {
+            const { ms } = await reader.catchUp(door, session, flood, {
               after,
             });
             const cost = cpuOf(reader.pid) - before;
@@ -50,7 +50,7 @@ export const question: Question = {
       for (const way of ["stock", "client"] as const) {
         const executor = stack.use(new Executor());
         await executor.open(way, stack.use(await server.start(floodKernel())));
-        for (const { together, candidates } of asking) {
+        for (const { together, candidates } of executing) {
           candidates.push({
             name: `${checkout.name}, ${named[way]}`,
             async run() {
@@ -69,8 +69,8 @@ export const question: Question = {
         }
       }
     }
-    await bench.compare("hear 600 B from the journal", hearing);
-    for (const { together, candidates } of asking) {
+    await bench.compare("read 600 B from the journal", reading);
+    for (const { together, candidates } of executing) {
       const how = together ? "together" : "one by one";
       await bench.compare(`execute ${how}`, candidates);
     }

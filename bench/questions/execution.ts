@@ -1,4 +1,4 @@
-/** What one execution costs the server, and how much later its end is heard than by a client that talks to the kernel itself. */
+/** The cost of one execution for the server, and how much later its end arrives than at a client that is connected to the kernel itself. */
 import { Executor } from "../harness/executor.ts";
 import { floodKernel, pythonKernel } from "../harness/kernel.ts";
 import { settled } from "../harness/process.ts";
@@ -28,7 +28,7 @@ export const question: Question = {
     };
     for (const [kernel, argv] of Object.entries(kernels)) {
       await using stack = new Stack();
-      let floor = NaN; // of this round
+      let floor = NaN; // the time of this round without a server
       const direct = stack.use(new Executor());
       await direct.openDirect(argv);
       await direct.execute(CODE, warmUp);
@@ -84,7 +84,7 @@ function waysOf({ kind }: Server): (keyof typeof named)[] {
   return kind === "kcserver" ? ["channel", "rest"] : ["channel"];
 }
 
-/** With a session of its own, which ends with its server. */
+/** An executor with a session of its own, which ends with its server. */
 async function opened(
   way: keyof typeof named,
   server: Server,

@@ -1,10 +1,10 @@
-/** The check that each frame is JSON, beside what else could be done with the same bytes. */
+/** The cost of the check that each frame is JSON, compared with other work on the same bytes. */
 import { inWebAssembly, checkJson } from "../../src/jupyter/json-check.ts";
 import { walk } from "../../src/jupyter/json-walk.ts";
 import { Missing } from "../harness/kernel.ts";
 import type { Question } from "../harness/question.ts";
 
-const LEAST_BYTES = 30_000_000; // of each text in each round
+const MIN_BYTES = 30_000_000; // of each text in each round
 
 const TEXTS = {
   "290 B": stream("x".repeat(260)),
@@ -28,10 +28,10 @@ const WAYS = {
 };
 
 export const question: Question = {
-  asks: "What does it cost that each frame is checked to be JSON?",
+  asks: "What does the check that each frame is JSON cost?",
   async run(bench) {
     if (inWebAssembly() === undefined)
-      throw new Missing("there is no WebAssembly here");
+      throw new Missing("this runtime has no WebAssembly");
     for (const [name, bytes] of Object.entries(TEXTS)) {
       await bench.compare(
         name,
@@ -44,9 +44,9 @@ export const question: Question = {
   },
 };
 
-/** µs of processor time a call. */
+/** µs of processor time for each call. */
 function costOf(way: (bytes: Buffer) => unknown, bytes: Buffer): number {
-  const calls = Math.max(5, Math.ceil(LEAST_BYTES / bytes.length));
+  const calls = Math.max(5, Math.ceil(MIN_BYTES / bytes.length));
   for (let i = 0; i < calls >> 2; i += 1) way(bytes);
   const before = process.cpuUsage();
   for (let i = 0; i < calls; i += 1) way(bytes);

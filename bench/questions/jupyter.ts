@@ -1,4 +1,4 @@
-/** The same by Jupyter's doors: a message from a kernel to a reader of `v1`, and code through JupyterLab's own client library. */
+/** The cost of Jupyter's doors: to relay a message from a kernel to a reader of `v1`, and to execute code with JupyterLab's own client library. */
 import { Executor } from "../harness/executor.ts";
 import { candidatesOf, cases } from "../harness/flood.ts";
 import { floodKernel, pythonKernel } from "../harness/kernel.ts";
@@ -18,21 +18,21 @@ const WARM_UP = 300;
 const CODE = "1+1";
 
 export const question: Question = {
-  asks: "What do Jupyter's clients cost, and how much later do they hear the end of code?",
+  asks: "What do Jupyter's clients cost, and how much later do they receive the end of code?",
   async run(bench) {
     await using servers = await serversOf(bench.options, {
       jupyter: true,
       args: ["--resource-sample-interval", "0"],
     });
-    const list = (["jupyter", "ours"] as const).flatMap((wanted) =>
-      servers.list.filter(({ kind }) => kind === wanted),
+    const list = (["jupyter", "ours"] as const).flatMap((name) =>
+      servers.list.filter(({ kind }) => kind === name),
     );
     await relayed(bench, list);
     await executed(bench, list);
   },
 };
 
-/** Jupyter Server, if there is one, is what the others are compared with. */
+/** The other servers are compared with Jupyter Server, if it is given. */
 async function relayed(bench: Bench, servers: readonly Server[]) {
   const { scale } = bench.options;
   await using readers = new Readers();
@@ -41,7 +41,7 @@ async function relayed(bench: Bench, servers: readonly Server[]) {
       `v1, ${what.name}`,
       servers.flatMap((server) =>
         candidatesOf(what, [server], {
-          wanted: ["v1", "channel"],
+          doors: ["v1", "channel"],
           readers,
           scale: server.kind === "jupyter" ? scale / 4 : scale,
         }),

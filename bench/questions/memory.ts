@@ -1,4 +1,4 @@
-/** What an idle server takes of memory, over a Node that does nothing, and what an idle reader takes. */
+/** The memory of an idle server, compared with an empty Node program, and that of an idle reader. */
 import { spawn } from "node:child_process";
 import { floodKernel } from "../harness/kernel.ts";
 import type { Checkout } from "../harness/options.ts";
@@ -65,7 +65,7 @@ async function idle(start: () => Promise<{ pid: number } & AsyncDisposable>) {
   return { "MB over bare": (rss - bare) / KB / KB, MB: rss / KB / KB };
 }
 
-/** Half of them are there before the first look, so that what they compile and what the heap grows by once is not counted. */
+/** Bytes for each reader. Half of the readers attach before the first measurement, so that compiled code and the first growth of the heap are not counted. */
 async function perReader(checkout: Checkout, door: Door): Promise<number> {
   await using server = await startOurs(checkout);
   await using session = await server.start(floodKernel());

@@ -1,4 +1,4 @@
-/** How many small messages a second arrive at one reader, while the publisher, the server and the reader share the machine. */
+/** The number of small messages that arrive at one reader in a second, while the publisher, the server and the reader share the machine. */
 import { candidatesOf, cases } from "../harness/flood.ts";
 import type { Question } from "../harness/question.ts";
 import { Readers } from "../harness/readers.ts";
@@ -11,7 +11,7 @@ export const question: Question = {
     await using servers = await serversOf(bench.options, { jupyter: true });
     for (const what of cases.slice(0, 1)) {
       const candidates = candidatesOf(what, servers.list, {
-        wanted: ["channel", "trpc"],
+        doors: ["channel", "trpc"],
         readers,
         scale: bench.options.scale,
       });

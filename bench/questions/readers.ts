@@ -1,4 +1,4 @@
-/** What each further reader of the same session costs: ten beside one. The channel has one owner, so further readers come by tRPC and SSE. */
+/** The cost of each further reader of the same session: ten readers compared with one. The channel has one owner, so further readers use tRPC and SSE. */
 import { type Case, cases, flood } from "../harness/flood.ts";
 import type { Candidate, Question } from "../harness/question.ts";
 import type { Door } from "../harness/reader.ts";

@@ -6,7 +6,7 @@ import { Readers } from "../harness/readers.ts";
 import { serversOf } from "../harness/server.ts";
 
 export const question: Question = {
-  asks: "What does carrying one message from a kernel to one reader cost?",
+  asks: "What does it cost to relay one message from a kernel to one reader?",
   async run(bench) {
     const { scale } = bench.options;
     await using readers = new Readers();
@@ -24,12 +24,12 @@ export const question: Question = {
     for (const what of cases) {
       await bench.compare(what.name, [
         ...candidatesOf(what, servers.list, {
-          wanted: ["channel", "stock", "client", "trpc", "sse", "none"],
+          doors: ["channel", "stock", "client", "trpc", "sse", "none"],
           readers,
           scale,
         }),
         {
-          name: "floor: signatures alone",
+          name: "floor: signatures only",
           run: () => flood(what, { server: floor, scale }),
         },
       ]);

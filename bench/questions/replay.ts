@@ -1,4 +1,4 @@
-/** A late reader of a long journal of small messages, of which most are on disk. */
+/** The cost of a late reader of a long journal of small messages, most of which are on disk. */
 import { floodKernel } from "../harness/kernel.ts";
 import { settled } from "../harness/process.ts";
 import type { Candidate, Question } from "../harness/question.ts";
@@ -7,7 +7,7 @@ import { Readers } from "../harness/readers.ts";
 import { execute, type Server, serversOf } from "../harness/server.ts";
 
 const COUNT = 1_000_000; // of 600 bytes: less than a journal may keep on disk
-const KEPT = 0.8; // waited for at least: an unread journal may have lost a part, see `unread`
+const KEPT = 0.8; // the part of the messages to wait for: a journal without readers may have lost some, see `unread`
 
 export const question: Question = {
   asks: "What does a late reader cost, for each of a million small messages?",
@@ -25,7 +25,7 @@ export const question: Question = {
         await session.send(execute(`flood ${count} 600 stream`));
         const before = await settled(server.pid);
         const flood = { count: Math.ceil(count * KEPT), least: 0 };
-        const { ms } = await reader.catchesUp(door, session, flood, {
+        const { ms } = await reader.catchUp(door, session, flood, {
           after: undefined,
         });
         const cost = (await settled(server.pid)) - before;

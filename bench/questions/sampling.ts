@@ -1,4 +1,4 @@
-/** A hundred idle sessions whose kernels' use of the machine is told each second to somebody who listens. */
+/** The cost of a hundred idle sessions that report the resource usage of their kernels to a listener each second. */
 import { floodKernel } from "../harness/kernel.ts";
 import { cpuOf, later } from "../harness/process.ts";
 import type { Question } from "../harness/question.ts";

@@ -1,4 +1,4 @@
-/** What a page loads of the client, and what the package takes on a disk. */
+/** The size of the client in a page, and that of the installed package on disk. */
 import { spawnSync } from "node:child_process";
 import {
   mkdtempSync,
@@ -67,9 +67,9 @@ async function bundled(checkout: Checkout): Promise<Figures> {
   };
 }
 
-/** As `npm i kallichore` would, from the checkout. */
+/** Installs the package of the checkout, as `npm i kallichore` does. */
 function installed(checkout: Checkout): Figures {
-  programOf(checkout); // there must be one
+  programOf(checkout); // throws if it is not built
   const room = mkdtempSync(join(tmpdir(), "bench-install-"));
   try {
     const packed = npm(

@@ -1,13 +1,13 @@
 /**
- * How long somebody else waits for the server's status while a kernel or a
- * client sends, or asks for, something large, many or wrong. `nothing` says how
- * far the machine can be trusted.
+ * The longest wait of another client for the server's status, while a kernel or a
+ * client sends large, many or invalid messages or requests. The row `nothing` shows
+ * how much the machine itself delays answers.
  */
 import { once } from "node:events";
 import { request } from "node:http";
 import { WebSocket } from "ws";
 import { limits } from "../../contract/limits.ts";
-import { Asker } from "../harness/asker.ts";
+import { StatusProbe } from "../harness/status-probe.ts";
 import { floodKernel } from "../harness/kernel.ts";
 import { kernelsAtRest, later, settled } from "../harness/process.ts";
 import type { Figures, Question } from "../harness/question.ts";
@@ -21,39 +21,40 @@ import {
 import { Stack } from "../harness/stack.ts";
 
 const ANSWER_MS = 60_000;
-const TAKEN_IN_MS = 2_000;
+const INTAKE_MS = 2_000;
 const SESSIONS = 500;
 const DISPLAYS = 2_000;
 const MB = 1_000_000;
 
-/** Does it to the session, and resolves when it is over, perhaps with a size. `kept` has two executions to ask for. */
-type Act = (session: Session, kept: Session) => Promise<Figures | undefined>;
+/** Puts load on the session, and resolves when it is over, perhaps with a size. The session `kept` has two executions whose outputs can be requested. */
+type Action = (session: Session, kept: Session) => Promise<Figures | undefined>;
 
 export const question: Question = {
-  asks: "How long does somebody else wait meanwhile?",
+  asks: "How long does another client wait in the meantime?",
   async run(bench) {
     await using servers = await serversOf(bench.options);
     await using stack = new Stack();
-    const places: { session: Session; kept: Session; asker: Asker }[] = [];
+    const targets: { session: Session; kept: Session; probe: StatusProbe }[] =
+      [];
     for (const server of servers.list) {
       const session = stack.use(await server.start(floodKernel()));
       const kept = stack.use(await server.start(floodKernel()));
-      places.push({ session, kept, asker: stack.use(new Asker()) });
+      targets.push({ session, kept, probe: stack.use(new StatusProbe()) });
       if (server.kind !== "ours") continue;
       await run(kept, "large", "flood 64 1000000 display");
       await run(kept, "many", `flood ${DISPLAYS} 600 updated`);
     }
-    for (const [name, { act, everywhere }] of Object.entries(acts())) {
+    for (const [name, { act, everywhere }] of Object.entries(actions())) {
       await bench.compare(
         name,
-        places
+        targets
           .filter(({ session }) => everywhere || session.server.kind === "ours")
-          .map(({ session, kept, asker }) => ({
+          .map(({ session, kept, probe }) => ({
             name: session.server.name,
             async run() {
-              await asker.begin(session.server.url);
+              await probe.begin(session.server.url);
               const figures = await act(session, kept);
-              return { "waited ms": await asker.longest(), ...figures };
+              return { "waited ms": await probe.longest(), ...figures };
             },
           })),
       );
@@ -61,7 +62,7 @@ export const question: Question = {
   },
 };
 
-/** An execution that is asked for later, by its id. */
+/** Runs an execution whose outputs are requested later, by its id. */
 async function run(
   session: Session,
   execution_id: string,
@@ -76,12 +77,14 @@ async function run(
   await settled(session.server.pid);
 }
 
-function acts(): Readonly<Record<string, { act: Act; everywhere: boolean }>> {
+function actions(): Readonly<
+  Record<string, { act: Action; everywhere: boolean }>
+> {
   const everywhere = {
     nothing: () => later(1_000).then(() => undefined),
     "a kernel's message of 100 MB": async (session: Session) => {
       await session.send(execute(`flood 1 ${100 * MB} display`));
-      await said(session);
+      await untilReceived(session);
       return undefined;
     },
     "channel: 20,000 frames that are not JSON": frames("channel", "hello"),
@@ -90,34 +93,34 @@ function acts(): Readonly<Record<string, { act: Act; everywhere: boolean }>> {
       message(`{"code":${code()},"silent":true}`),
       1,
     ),
-  } satisfies Record<string, Act>;
-  const here: Record<string, Act> = {
+  } satisfies Record<string, Action>;
+  const here: Record<string, Action> = {
     "64 MB of outputs by execute": inSession(
       "POST",
       "execute",
       JSON.stringify({ code: "flood 64 1000000 display" }),
     ),
     "64 MB of outputs by outputs": outputsOf("large"),
-    [`${DISPLAYS} displays said`]: async (session) => {
+    [`${DISPLAYS} displays published`]: async (session) => {
       await session.send(execute(`flood ${DISPLAYS} 600 updated`));
-      await said(session);
+      await untilReceived(session);
       return undefined;
     },
     [`${DISPLAYS} displays by outputs`]: outputsOf("many"),
     ...hostile(),
   };
-  const all = (acts: Record<string, Act>, everywhere: boolean) =>
+  const all = (acts: Record<string, Action>, everywhere: boolean) =>
     Object.entries(acts).map(([name, act]) => [name, { act, everywhere }]);
   return Object.fromEntries([
     ...all(everywhere, true),
     ...all(here, false),
-    ...all({ [`${SESSIONS} sessions listed`]: listed }, true), // the last: they stay
-  ]) as ReturnType<typeof acts>;
+    ...all({ [`${SESSIONS} sessions listed`]: listed }, true), // the last, because the sessions stay
+  ]) as ReturnType<typeof actions>;
 }
 
 const crowded = new Set<Server>();
 
-/** The sessions are made when it warms up. */
+/** Lists the sessions, which are created in the first round. */
 async function listed(session: Session): Promise<Figures | undefined> {
   const { server } = session;
   for (let n = 0; n < SESSIONS && !crowded.has(server); n += 1) {
@@ -128,7 +131,7 @@ async function listed(session: Session): Promise<Figures | undefined> {
   return rest("GET", "/sessions")(session, session);
 }
 
-function hostile(): Record<string, Act> {
+function hostile(): Record<string, Action> {
   const env = many(100_000, () => '{"action":1}');
   const members = many(1_000_000, (at) => `"k${at}":1`);
   const buffer = Buffer.alloc(40 * MB, "kernel").toString("base64");
@@ -216,10 +219,10 @@ function hostile(): Record<string, Act> {
   };
 }
 
-/** The kernel has said all, and the server has had time to take it in. */
-async function said({ server }: Session): Promise<void> {
+/** Resolves when the kernel has sent everything, and the server has had time to receive it. */
+async function untilReceived({ server }: Session): Promise<void> {
   await kernelsAtRest(server.pid);
-  await later(TAKEN_IN_MS);
+  await later(INTAKE_MS);
 }
 
 function many(count: number, item: (at: number) => string): string {
@@ -239,21 +242,21 @@ function comm(text: string): string {
   return text.replace("execute_request", "comm_msg");
 }
 
-function outputsOf(execution_id: string): Act {
+function outputsOf(execution_id: string): Action {
   return (_, kept) =>
     inSession("GET", `executions/${execution_id}/outputs`)(kept, kept);
 }
 
-function inSession(method: string, path: string, body?: string): Act {
+function inSession(method: string, path: string, body?: string): Action {
   return (session) =>
     rest(method, `/sessions/${session.id}/${path}`, body)(session, session);
 }
 
-/** Each message gets a number of its own, as what was accepted before is not sent again. */
+/** Makes the id of each message unique, because the server does not send a message with a known id again. */
 let numbered = 0;
 
-/** What is wrong is to be refused; what is asked for is to be there. */
-function rest(method: string, path: string, body?: string): Act {
+/** Sends a request. Any answer is good, but a 404 is an error: the requested object must exist. */
+function rest(method: string, path: string, body?: string): Action {
   return ({ server }) =>
     new Promise((resolve, reject) => {
       const headers = {
@@ -274,8 +277,8 @@ function rest(method: string, path: string, body?: string): Act {
     });
 }
 
-/** The frames, and a ping behind them: the pong says that they have been read. */
-function frames(to: "channel" | "trpc", text: string, count = 20_000): Act {
+/** Sends frames, and then a ping: the pong shows that the server has read them. */
+function frames(to: "channel" | "trpc", text: string, count = 20_000): Action {
   return async ({ server, channel }) => {
     const headers = { authorization: `Bearer ${server.token}` };
     const trpc = `${server.url.replace("http", "ws")}/trpc`;
@@ -292,7 +295,7 @@ function frames(to: "channel" | "trpc", text: string, count = 20_000): Act {
     ]);
     socket.ping();
     await ended;
-    await later(1_000); // what is read in turns goes on after it
+    await later(1_000); // the fair scheduling of frames may continue after the pong
     socket.close(1000);
     return undefined;
   };

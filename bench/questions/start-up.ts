@@ -1,4 +1,4 @@
-/** From the start of a server to its first answer, beside a Node that does nothing. */
+/** The time from the start of a server to its first answer, compared with an empty Node program. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -41,7 +41,7 @@ async function nothing(): Promise<Figures> {
   return figures(child, began);
 }
 
-/** It says where it is by the handshake, and is asked for its status. */
+/** Starts the server, gets its address by the handshake, and requests its status. */
 async function answered([
   command = "",
   ...args

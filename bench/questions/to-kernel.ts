@@ -9,11 +9,11 @@ const CASES = [
   { name: "300 B", count: 20_000, size: 300 },
   { name: "10 kB", count: 5_000, size: 10_000 },
 ];
-const ANSWERED = 20_000; // bytes of the publisher's count of them, at least
+const REPLY_BYTES = 20_000; // the least size of the publisher's reply with the count
 const ENVELOPE = 230; // bytes of such a message without its data
 
 export const question: Question = {
-  asks: "What does carrying one message from a client to a kernel cost?",
+  asks: "What does it cost to relay one message from a client to a kernel?",
   async run(bench) {
     await using readers = new Readers();
     await using servers = await serversOf(bench.options, {
@@ -45,20 +45,20 @@ async function sent(
   const message = messageOf("comm_msg", { comm_id: "c", data });
   const header = { ...message.header, msg_id: "bench-comm-NUMBER" };
   const text = JSON.stringify({ ...message, header });
-  const asked = {
+  const requestHeader = {
     ...messageOf("comm_info_request", {}).header,
-    msg_id: "bench-asked-NUMBER",
+    msg_id: "bench-request-NUMBER",
   };
-  const ask = JSON.stringify({
+  const request = JSON.stringify({
     ...messageOf("comm_info_request", {}),
-    header: asked,
+    header: requestHeader,
   });
   let cost = NaN;
   for (const many of [Math.ceil(times / 10), times]) {
     const before = await settled(server.pid);
-    await reader.hears({ count: 1, least: ANSWERED }, [
+    await reader.receive({ count: 1, least: REPLY_BYTES }, [
       { text, times: many },
-      { text: ask, times: 1 },
+      { text: request, times: 1 },
     ]);
     cost = ((await settled(server.pid)) - before) / many;
   }

@@ -1,18 +1,18 @@
-/** Hearing one message by each driver for ZeroMQ, with nothing done about it. */
+/** The cost to receive one message with each driver for ZeroMQ, without any further work. */
 import { cases, flood } from "../harness/flood.ts";
 import { startPlain } from "../harness/plain.ts";
 import type { Question } from "../harness/question.ts";
 
 export const question: Question = {
-  asks: "What does hearing one message cost, by each driver?",
+  asks: "What does it cost to receive one message, with each driver?",
   async run(bench) {
     const { scale } = bench.options;
     await using zmtp = await startPlain("zmtp", {
-      does: "hear",
+      does: "receive",
       driver: "zmtp",
     });
     await using libzmq = await startPlain("libzmq", {
-      does: "hear",
+      does: "receive",
       driver: "libzmq",
     });
     for (const what of cases.slice(0, 3)) {

@@ -1,5 +1,5 @@
-/** Long floods that nobody reads: how much memory they come to, and how much is lost though the disk has room for it. */
-import { lostIn } from "../harness/events.ts";
+/** Long floods without a reader: the memory that they need, and the messages that are lost although the disk has room for them. */
+import { lostEntries } from "../harness/events.ts";
 import { floodKernel } from "../harness/kernel.ts";
 import { memoryOf, settled } from "../harness/process.ts";
 import type { Question } from "../harness/question.ts";
@@ -12,7 +12,7 @@ const CASES = [
 ];
 
 export const question: Question = {
-  asks: "What becomes of a long flood that nobody reads?",
+  asks: "What happens to a long flood without a reader?",
   async run(bench) {
     for (const { name, count, size } of CASES) {
       const times = Math.ceil(count * bench.options.scale);
@@ -28,7 +28,7 @@ export const question: Question = {
             const cost = await settled(server.pid);
             const seconds = (performance.now() - began) / 1000;
             const { peak } = memoryOf(server.pid);
-            const lost = await lostIn(session);
+            const lost = await lostEntries(session);
             return {
               "peak MB": peak / MB,
               "lost %": (100 * lost) / times,

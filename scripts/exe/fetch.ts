@@ -1,4 +1,4 @@
-/** Pinned packages, fetched by npm into a cache folder, and only taken for what they are pinned to. */
+/** Fetches pinned packages with npm into a cache folder, and checks their digests. */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
@@ -16,11 +16,11 @@ const CACHE = fileURLToPath(
 export async function fetchPackage(pinned: PinnedPackage): Promise<string> {
   const { name, version, integrity } = pinned;
   const folder = join(CACHE, `${name.replaceAll("/", "-")}-${version}`);
-  const isThere = await stat(folder).then(
+  const isCached = await stat(folder).then(
     () => true,
     () => false,
   );
-  if (isThere) return folder;
+  if (isCached) return folder;
   const draft = `${folder}.${process.pid}`;
   await mkdir(draft, { recursive: true });
   try {
@@ -32,7 +32,9 @@ export async function fetchPackage(pinned: PinnedPackage): Promise<string> {
     const tarball = join(draft, stdout.trim());
     const digest = createHash("sha512").update(await readFile(tarball));
     if (`sha512-${digest.digest("base64")}` !== integrity) {
-      throw new Error(`${name} ${version} is not what it is pinned to`);
+      throw new Error(
+        `The digest of ${name} ${version} differs from the pinned one in platforms.ts`,
+      );
     }
     await run("tar", ["-xzf", tarball, "-C", draft]);
     await rename(join(draft, "package"), folder);

@@ -1,7 +1,7 @@
 /**
- * koffi, in the executable: its native half is an asset, and Windows loads
- * code from files only. So it is laid down once, under its digest, among the
- * user's own files, and every executable with the same half shares it.
+ * koffi in the executable. Its native library is an asset, but Windows loads
+ * libraries only from files. So the library is written once to a file of the user,
+ * named by its digest, and all executables with the same library share it.
  */
 import { createHash } from "node:crypto";
 import {
@@ -18,16 +18,16 @@ import type * as Koffi from "koffi";
 
 const addon = Buffer.from(getRawAsset("koffi.node") as ArrayBuffer);
 const loaded = { exports: {} as typeof Koffi };
-process.dlopen(loaded, laidDown(addon));
+process.dlopen(loaded, writtenOnce(addon));
 
 export const load = (name: string): Koffi.LibraryHandle =>
   loaded.exports.load(name);
 
-function laidDown(bytes: Buffer): string {
+function writtenOnce(bytes: Buffer): string {
   const digest = createHash("sha256").update(bytes).digest("hex");
   const folder = join(process.env["LOCALAPPDATA"] ?? tmpdir(), "kallichore");
   const path = join(folder, `koffi-${digest.slice(0, 16)}.node`);
-  if (holds(path, bytes)) return path;
+  if (hasContent(path, bytes)) return path;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const draft = `${path}.${process.pid}`;
   writeFileSync(draft, bytes, { flag: "wx", mode: 0o600 });
@@ -35,15 +35,15 @@ function laidDown(bytes: Buffer): string {
     renameSync(draft, path);
   } catch (error) {
     rmSync(draft, { force: true });
-    if (!holds(path, bytes)) throw error; // another server was first
+    if (!hasContent(path, bytes)) throw error; // another server was first
   }
   return path;
 }
 
-function holds(path: string, bytes: Buffer): boolean {
+function hasContent(path: string, bytes: Buffer): boolean {
   try {
     return readFileSync(path).equals(bytes);
   } catch {
-    return false; // it is not there
+    return false; // the file does not exist
   }
 }

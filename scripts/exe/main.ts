@@ -1,4 +1,4 @@
-/** The executable's program: as `src/bin/kcserver.ts`, for the CommonJS that a single executable is made of. */
+/** The main program of the executable: the same as `src/bin/kcserver.ts`, for CommonJS, which a single executable needs. */
 import { run } from "../../src/command/kcserver/run.ts";
 import { surviveHangup } from "../../src/command/terminal-streams.ts";
 

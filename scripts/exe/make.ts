@@ -1,4 +1,4 @@
-/** From our sources to one executable file: a bundle, a blob, and Node with the blob in it. */
+/** Makes one executable file from the sources: bundles them, makes a blob of the bundle, and injects the blob into Node. */
 import { execFile } from "node:child_process";
 import {
   chmod,
@@ -26,7 +26,7 @@ import { unsigned } from "./unsigned.ts";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** By which Node knows that there is a blob in it; said by Node's documentation. */
+/** The mark in Node's executable that shows whether it contains a blob; from Node's documentation. */
 const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
 
 /** Resolves with the executable's path. */
@@ -36,7 +36,9 @@ export async function makeExecutable(
 ): Promise<string> {
   const host = hostPlatform();
   if (host === undefined) {
-    throw new Error("The Node that makes the blob is not to be had here");
+    throw new Error(
+      "This platform has no pinned Node, which is needed to make the blob",
+    );
   }
   const platform: Platform = platforms[name];
   const work = await mkdtemp(join(tmpdir(), "kallichore-exe-"));
@@ -53,7 +55,7 @@ export async function makeExecutable(
         output: blob,
         assets,
         disableExperimentalSEAWarning: true,
-        useCodeCache: host === name, // compiled code is good for the machine that compiled it
+        useCodeCache: host === name, // the compiled code works only on the platform that compiled it
       }),
     );
     const maker = await nodeOf(platforms[host]);
@@ -65,7 +67,7 @@ export async function makeExecutable(
       sentinelFuse: FUSE,
     });
     await chmod(draft, 0o755);
-    return await put(draft, resolve(out), platform.executable);
+    return await replaceFile(draft, resolve(out), platform.executable);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
@@ -75,7 +77,7 @@ async function nodeOf({ node, binary }: Platform): Promise<string> {
   return join(await fetchPackage(node), binary);
 }
 
-/** One file of CommonJS, which is what a single executable runs; what it cannot have, it does not find. */
+/** Bundles the program into one CommonJS file, which a single executable needs. Optional packages that do not work there are left out; the program does not find them. */
 async function bundle(main: string, { koffi }: Platform): Promise<void> {
   await build({
     entryPoints: [join(root, "scripts/exe/main.ts")],
@@ -85,7 +87,7 @@ async function bundle(main: string, { koffi }: Platform): Promise<void> {
     format: "cjs",
     target: "node22",
     minify: true,
-    keepNames: true, // errors are told by their names
+    keepNames: true, // errors are recognized by their names
     legalComments: "none",
     external: ["zeromq", "pyodide", "typescript", ...(koffi ? [] : ["koffi"])],
     alias: koffi ? { koffi: join(root, "scripts/exe/koffi.ts") } : {},
@@ -95,7 +97,7 @@ async function bundle(main: string, { koffi }: Platform): Promise<void> {
     },
     define: {
       "import.meta.url": "importMetaUrl",
-      // Optional speed-ups of ws that are not installed: the bundle need not look for them.
+      // Optional packages of ws that are not installed: the bundle need not look for them.
       "process.env.WS_NO_BUFFER_UTIL": '"1"',
       "process.env.WS_NO_UTF_8_VALIDATE": '"1"',
     },
@@ -103,7 +105,7 @@ async function bundle(main: string, { koffi }: Platform): Promise<void> {
   });
 }
 
-/** By the names under which they are asked for. */
+/** The files of the assets, by the names by which the program requests them. */
 async function assetsOf({
   koffi,
 }: Platform): Promise<Readonly<Record<string, string>>> {
@@ -122,8 +124,8 @@ function swagger(name: string): string {
   return join(root, "node_modules/swagger-ui-dist", name);
 }
 
-/** A file that is in use is replaced, not altered under whoever runs it. */
-async function put(
+/** Replaces the file instead of writing to it, because it may be running. */
+async function replaceFile(
   draft: string,
   folder: string,
   name: string,

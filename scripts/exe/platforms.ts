@@ -1,7 +1,7 @@
 /**
- * Which Node goes into the executable, and where it comes from: packages that
- * hold Node's own binaries, pinned by what is in them. One version for all
- * platforms, since a blob is good for the version that made it.
+ * The Node of the executable for each platform: packages with Node's own binaries,
+ * pinned by their digests. All platforms have the same version, because a blob
+ * works only with the version of Node that made it.
  */
 export const NODE_VERSION = "22.23.3";
 export const KOFFI_VERSION = "3.3.4";
@@ -16,9 +16,9 @@ export interface Platform {
   readonly node: PinnedPackage;
   /** Node's executable in its package. */
   readonly binary: string;
-  /** What it is called when it is ours. */
+  /** The file name of the result. */
   readonly executable: string;
-  /** The native half of koffi, where kernels need it. */
+  /** The native library of koffi, if kernels need it on this platform. */
   readonly koffi?: PinnedPackage & { readonly addon: string };
 }
 
@@ -68,7 +68,7 @@ export function isPlatform(name: string): name is PlatformName {
   return Object.hasOwn(platforms, name);
 }
 
-/** The one we run on, if it is among them: its Node makes the blobs. */
+/** The platform of this machine, if it is supported: its Node makes the blobs. */
 export function hostPlatform(): PlatformName | undefined {
   const system = process.platform === "win32" ? "win" : process.platform;
   const name = `${system}-${process.arch}`;

@@ -1,4 +1,4 @@
-/** postject has no types of its own; this is as much of it as we use. */
+/** The part of postject that the scripts use; the package has no types. */
 declare module "postject" {
   export function inject(
     filename: string,

@@ -1,7 +1,7 @@
 /**
- * The clients that are generated, each with how it is made, how it is compiled
- * and how it runs. The programs that run on them are in programs/: each prints
- * what the kernel says of `1+1`.
+ * The generated clients, each with the steps to generate, compile and run it. The
+ * programs that use the clients are in programs/: each prints the kernel's result
+ * of `1+1`.
  */
 import {
   copyFileSync,
@@ -21,16 +21,16 @@ import {
   run,
 } from "./tools.ts";
 
-/** What a step works with. */
-export interface Place {
+/** The input of a step. */
+export interface StepInput {
   /** The OpenAPI document. */
   readonly document: string;
   /** The folder of this client. */
   readonly home: string;
-  /** Where the server is, for the program that runs. */
+  /** The address of the server, for the program. */
   readonly env: Readonly<Record<string, string>>;
 }
-type Step = (place: Place) => Promise<string>;
+type Step = (input: StepInput) => Promise<string>;
 
 export interface Client {
   readonly name: string;
@@ -42,7 +42,7 @@ export interface Client {
 export const clients: readonly Client[] = [
   {
     name: "openapi-generator-python",
-    generate: (place) => openapiGenerator("python", place),
+    generate: (input) => openapiGenerator("python", input),
     compile: async ({ home }) => {
       await pip("-r", join(home, "requirements.txt"));
       return pythonTool("python", ["-c", "import openapi_client"], {
@@ -84,30 +84,30 @@ export const clients: readonly Client[] = [
   },
   {
     name: "openapi-generator-typescript-axios",
-    generate: (place) =>
-      openapiGenerator("typescript-axios", place, { npmName: "client" }),
-    compile: async (place) => {
-      await withProgram(place, "openapi-generator-typescript-axios.ts");
-      return nodeTool("tsc", ["-p", place.home, "--types", "node"]);
+    generate: (input) =>
+      openapiGenerator("typescript-axios", input, { npmName: "client" }),
+    compile: async (input) => {
+      await withProgram(input, "openapi-generator-typescript-axios.ts");
+      return nodeTool("tsc", ["-p", input.home, "--types", "node"]);
     },
     run: compiledProgram,
   },
   {
     name: "openapi-generator-typescript-fetch",
-    generate: (place) =>
-      openapiGenerator("typescript-fetch", place, {
+    generate: (input) =>
+      openapiGenerator("typescript-fetch", input, {
         npmName: "client",
-        // Else it writes a check for each model that TypeScript cannot type
-        // where many properties have `_` in their names.
+        // By default it writes a check for each model, which TypeScript cannot type
+        // if many properties have `_` in their names.
         modelPropertyNaming: "original",
       }),
-    compile: async (place) => {
+    compile: async (input) => {
       await withProgram(
-        place,
+        input,
         "openapi-generator-typescript-fetch.ts",
-        "src", // where the generated settings look for sources
+        "src", // the source folder of the generated settings
       );
-      return nodeTool("tsc", ["-p", place.home, "--types", "node"]);
+      return nodeTool("tsc", ["-p", input.home, "--types", "node"]);
     },
     run: compiledProgram,
   },
@@ -148,10 +148,10 @@ export const clients: readonly Client[] = [
   },
   {
     name: "openapi-generator-go",
-    generate: (place) =>
-      openapiGenerator("go", place, {
+    generate: (input) =>
+      openapiGenerator("go", input, {
         packageName: "kallichore",
-        // Else it tries each member of a union, and some fit each other's values.
+        // By default it tries each member of a union, and some members accept the values of others.
         useOneOfDiscriminatorLookup: "true",
       }),
     compile: ({ home }) => {
@@ -163,8 +163,8 @@ export const clients: readonly Client[] = [
   },
   {
     name: "openapi-generator-java",
-    generate: (place) =>
-      openapiGenerator("java", place, { hideGenerationTimestamp: "true" }),
+    generate: (input) =>
+      openapiGenerator("java", input, { hideGenerationTimestamp: "true" }),
     compile: ({ home }) => {
       const program = join(home, "src", "main", "java", "Main.java");
       copyProgram("openapi-generator-java.java", program);
@@ -191,7 +191,7 @@ export const clients: readonly Client[] = [
   },
   {
     name: "openapi-generator-rust",
-    generate: (place) => openapiGenerator("rust", place),
+    generate: (input) => openapiGenerator("rust", input),
     compile: ({ home }) =>
       run("cargo", ["build", "-q"], {
         cwd: home,
@@ -205,9 +205,9 @@ function copyProgram(name: string, to: string): void {
   copyFileSync(fileURLToPath(from), to);
 }
 
-/** Puts a program beside what was generated, and `node_modules` where it finds them. */
+/** Copies a program to the generated client, and links `node_modules` there. */
 async function withProgram(
-  { home }: Place,
+  { home }: StepInput,
   name: string,
   folder = ".",
 ): Promise<void> {
@@ -227,11 +227,11 @@ function pythonProgram(name: string): Step {
   };
 }
 
-/** In strict mode. */
+/** Checks the types of a program in strict mode. */
 function typeChecked(name: string): Step {
-  return async (place) => {
-    await withProgram(place, name);
-    const { home } = place;
+  return async (input) => {
+    await withProgram(input, name);
+    const { home } = input;
     writeFileSync(join(home, "package.json"), '{"type":"module"}');
     const settings = {
       compilerOptions: {
@@ -252,12 +252,12 @@ function typeChecked(name: string): Step {
   };
 }
 
-function sourceProgram({ home, env }: Place): Promise<string> {
+function sourceProgram({ home, env }: StepInput): Promise<string> {
   return nodeTool("tsx", ["program.ts"], { cwd: home, env });
 }
 
-/** What the generated settings of TypeScript compiled into `dist`. */
-function compiledProgram({ home, env }: Place): Promise<string> {
+/** Runs the program that the generated settings of TypeScript have compiled to `dist`. */
+function compiledProgram({ home, env }: StepInput): Promise<string> {
   return run(process.execPath, [join("dist", "program.js")], {
     cwd: home,
     env,

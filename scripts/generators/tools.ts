@@ -1,6 +1,6 @@
 /**
- * The tools that make and compile clients: which versions, where they come
- * from, and how they are run. What is not on this machine is `Missing`.
+ * The tools that generate and compile clients: their versions, their sources, and
+ * how to run them. A tool that this machine does not have throws `Missing`.
  */
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
@@ -19,7 +19,7 @@ const NODE_TOOLS = {
   tsx: "4.23.15",
   typescript: "5.9.3",
 };
-/** From PyPI; what the generated clients need is in their own lists. */
+/** From PyPI. The generated clients list their own dependencies. */
 const PYTHON_TOOLS = {
   "datamodel-code-generator": "0.89.0",
   "openapi-python-client": "0.29.1",
@@ -34,7 +34,7 @@ const cache = fileURLToPath(
 
 /** The machine has no such tool. */
 export class Missing extends Error {}
-/** The tool is there and did not do it. */
+/** The tool has failed. */
 export class Failed extends Error {}
 
 interface RunOptions {
@@ -42,7 +42,7 @@ interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Resolves with what the program printed on standard output. */
+/** Resolves with the standard output of the program. */
 export function run(
   program: string,
   args: readonly string[],
@@ -59,10 +59,12 @@ export function run(
     execFile(program, args, options, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else if (error.code === "ENOENT")
-        reject(new Missing(`there is no ${program} here`));
+        reject(new Missing(`${program} is not installed`));
       else {
-        const said = `${stdout}\n${stderr}`.trim().slice(-4000);
-        reject(new Failed(`${[program, ...args].join(" ")} failed:\n${said}`));
+        const output = `${stdout}\n${stderr}`.trim().slice(-4000);
+        reject(
+          new Failed(`${[program, ...args].join(" ")} failed:\n${output}`),
+        );
       }
     });
   });
@@ -84,7 +86,7 @@ export async function openapiGenerator(
   ]);
 }
 
-/** From Maven Central, unless `OPENAPI_GENERATOR_JAR` says where it is. */
+/** The path of the generator: `OPENAPI_GENERATOR_JAR`, else a copy from Maven Central. */
 async function jar(): Promise<string> {
   const given = process.env["OPENAPI_GENERATOR_JAR"];
   if (given !== undefined) return given;
@@ -98,11 +100,11 @@ async function jar(): Promise<string> {
   return path;
 }
 
-/** The folder `node_modules` with all that Node's generators and their clients need. */
+/** The folder `node_modules` with the generators for Node and the dependencies of their clients. */
 export async function nodeModules(): Promise<string> {
   const folder = join(cache, "node");
   mkdirSync(folder, { recursive: true });
-  // Without one, npm would install into the project around it.
+  // Without this file, npm would install into the surrounding project.
   writeFileSync(join(folder, "package.json"), '{"private":true}');
   const packages = pinned(NODE_TOOLS, "@");
   const flags = ["--no-audit", "--no-fund", "--no-save", "--prefer-offline"];
@@ -155,7 +157,7 @@ export async function pythonTool(
 }
 let pythonTools: Promise<string> | undefined;
 
-/** Shared by runs, so that a second one compiles only what is new. */
+/** Shared by all runs, so that a second run compiles only new code. */
 export const cargoFolder = join(cache, "cargo");
 
 function pinned(

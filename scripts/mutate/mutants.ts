@@ -1,13 +1,13 @@
 /**
- * Small changes to a source file, each of which a test should notice: a
- * condition that always or never holds, a boundary that moves by one, a
- * statement that is not there, a constant that is another, a function that does
- * nothing. What only writes to a log is left alone, and so are words.
+ * Makes the mutants of a source file. A test should notice each of them: a
+ * condition that is always true or false, a boundary that moves by one, a missing
+ * statement, another constant, a function that does nothing. Statements that only
+ * write to a log stay as they are, and so do texts.
  */
 import ts from "typescript";
 
 export interface Mutant {
-  /** From the root of the repository. */
+  /** Relative to the root of the repository. */
   readonly file: string;
   readonly line: number;
   /** The change, for a person. */
@@ -36,7 +36,7 @@ const OPERATORS: Readonly<Partial<Record<ts.SyntaxKind, string>>> = {
   [ts.SyntaxKind.MinusEqualsToken]: "+=",
 };
 
-/** A statement that only tells somebody who reads the log. */
+/** Statements that only write to a log. */
 const LOGS = /\b(log|guard|console)\.\w+\(|\.#log\.\w+\(|super\(/;
 
 export function mutantsOf(file: string, source: string): readonly Mutant[] {
@@ -53,7 +53,7 @@ export function mutantsOf(file: string, source: string): readonly Mutant[] {
     return {
       file,
       line: line + 1,
-      change: `${shortly(source.slice(from, to))}  →  ${shortly(by)}`,
+      change: `${shortened(source.slice(from, to))}  →  ${shortened(by)}`,
       text: source.slice(0, from) + by + source.slice(to),
     };
   });
@@ -64,7 +64,7 @@ function changesIn(root: ts.Node): Change[] {
   const visit = (node: ts.Node): void => {
     if (ts.isTypeNode(node) || ts.isImportDeclaration(node)) return;
     if (ts.isInterfaceDeclaration(node)) return;
-    if (ts.isThrowStatement(node)) return; // its words
+    if (ts.isThrowStatement(node)) return; // only its text would change
     changes.push(...changesOf(node));
     ts.forEachChild(node, visit);
   };
@@ -82,8 +82,8 @@ function changesOf(node: ts.Node): Change[] {
   }
   if (ts.isBinaryExpression(node)) {
     const by = OPERATORS[node.operatorToken.kind];
-    const isOfWords = [node.left, node.right].some(ts.isStringLiteralLike);
-    if (by === undefined || (isOfWords && by === "-")) return [];
+    const isText = [node.left, node.right].some(ts.isStringLiteralLike);
+    if (by === undefined || (isText && by === "-")) return [];
     return [{ node: node.operatorToken, by }];
   }
   if (ts.isExpressionStatement(node)) {
@@ -91,7 +91,7 @@ function changesOf(node: ts.Node): Change[] {
   }
   if (ts.isNumericLiteral(node)) {
     const text = node.getText();
-    const isLimit = Number(text.replaceAll("_", "")) >= 100; // one more of it matters to nobody
+    const isLimit = Number(text.replaceAll("_", "")) >= 100; // one more has no effect that a test could notice
     return [{ node, by: isLimit ? `(2 * ${text})` : `(${text} + 1)` }];
   }
   if (node.kind === ts.SyntaxKind.TrueKeyword) return [{ node, by: "false" }];
@@ -103,13 +103,13 @@ function changesOf(node: ts.Node): Change[] {
     node.body !== undefined &&
     node.body.statements.length > 1
   ) {
-    const isOfValue = node.type?.kind !== ts.SyntaxKind.VoidKeyword;
-    return isOfValue ? [] : [{ node: node.body, by: "{}" }];
+    const returnsValue = node.type?.kind !== ts.SyntaxKind.VoidKeyword;
+    return returnsValue ? [] : [{ node: node.body, by: "{}" }];
   }
   return [];
 }
 
-function shortly(text: string): string {
+function shortened(text: string): string {
   const line = text.replace(/\s+/g, " ");
   return line.length > 70 ? `${line.slice(0, 69)}…` : line;
 }

@@ -1,14 +1,14 @@
 /**
- * Runs tests with one file replaced, in a process of its own that is kept: what
- * it has compiled once serves for every mutant. The sources on disk stay as
- * they are. A mutant that never ends is ended with this process.
+ * Runs tests with one file replaced. This process is reused, so that code that it
+ * has compiled serves for every mutant. The sources on disk do not change. To end a
+ * mutant that never ends, the parent kills this process.
  */
 import { resolve } from "node:path";
 import { createVitest, type Reporter, type TestCase } from "vitest/node";
 
 export interface Request {
   readonly tests: readonly string[];
-  /** `undefined`: the program as it is. */
+  /** `undefined`: the unchanged program. */
   readonly mutant: { readonly file: string; readonly text: string } | undefined;
 }
 
@@ -62,9 +62,9 @@ async function run(
   const { testModules, unhandledErrors } =
     await vitest.runTestSpecifications(specifications);
   for (const module of testModules) {
-    const isOfThisRun = tests.includes(module.relativeModuleId); // those of earlier runs are there, too
-    if (isOfThisRun && !module.ok()) failed.push(module.relativeModuleId); // before any of its tests
+    const isOfThisRun = tests.includes(module.relativeModuleId); // the list also has the modules of earlier runs
+    if (isOfThisRun && !module.ok()) failed.push(module.relativeModuleId); // it failed before its first test
   }
-  if (unhandledErrors.length > 0) failed.push("an error outside of tests");
+  if (unhandledErrors.length > 0) failed.push("an error outside the tests");
   return { isNoticed: failed.length > 0, by: failed[0] };
 }

@@ -1,4 +1,4 @@
-/** Which tests may notice a change to a file: those that import it, the nearest first. */
+/** Finds the tests that may notice a change to a file: the tests that import it, directly or not. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
@@ -6,17 +6,20 @@ const IMPORT = /\b(?:from|import)\s*\(?\s*"(\.[^"]+)"/g;
 const known = new Map<string, readonly string[]>();
 
 /**
- * The tests from which imports lead to `file`, in two groups: those with the
- * shortest way, or one import more; and the others.
+ * The tests whose imports reach `file`, in two groups. `near`: the tests with the
+ * shortest chain of imports, or with one import more; `far`: all others.
  */
 export function testsOf(
   file: string,
   tests: readonly string[],
 ): { readonly near: readonly string[]; readonly far: readonly string[] } {
-  const distances = tests.map((test) => ({ test, far: distance(test, file) }));
-  const shortest = Math.min(...distances.map(({ far }) => far));
-  const reaching = distances.filter(({ far }) => far < Infinity);
-  const isNear = ({ far }: { far: number }) => far <= shortest + 1;
+  const distances = tests.map((test) => ({
+    test,
+    steps: distance(test, file),
+  }));
+  const shortest = Math.min(...distances.map(({ steps }) => steps));
+  const reaching = distances.filter(({ steps }) => steps < Infinity);
+  const isNear = ({ steps }: { steps: number }) => steps <= shortest + 1;
   const names = (some: typeof reaching) => some.map(({ test }) => test);
   return {
     near: names(reaching.filter(isNear)),
@@ -24,7 +27,7 @@ export function testsOf(
   };
 }
 
-/** How many imports lead from one file to the other; Infinity where none do. */
+/** The number of imports from one file to the other; Infinity if no chain of imports reaches it. */
 function distance(from: string, to: string): number {
   const seen = new Set([from]);
   let layer = [from];

@@ -1,6 +1,7 @@
 /**
- * What is no plain question and answer, and so written by hand: a subscription
- * as server-sent events, the channels' WebSocket, and the document itself.
+ * The parts of the document that are written by hand, because they are not a plain
+ * request with a response: a subscription as server-sent events, the channels'
+ * WebSocket, and the document itself.
  */
 import type { oas31 } from "zod-openapi";
 import { responses } from "./failures.ts";
@@ -16,15 +17,15 @@ export const spanId = {
   "x-span-id": { $ref: "#/components/headers/x-span-id" },
 };
 
-/** The 200 of a subscription. Its type in JSON Schema is that of each `data:` line. */
+/** The response 200 of a subscription. `event` names the JSON Schema of each `data:` line. */
 export function eventStream(event: string): oas31.ResponseObject {
   return {
     description:
-      "Server-sent events, one for each thing said: `id` is its position (`<journal_id>:<seq>`), `data` is it, as JSON on one line. Comments in between keep the connection",
+      "Server-sent events, one for each event of the session: `id` is its position (`<journal_id>:<seq>`), `data` is the event as JSON on one line. Comments between them keep the connection open",
     headers: spanId,
     content: {
       "text/event-stream": {
-        // `contentSchema` is JSON Schema, which the types of OpenAPI leave out.
+        // `contentSchema` belongs to JSON Schema; the types of OpenAPI lack it.
         schema: {
           type: "string",
           contentMediaType: "application/json",
@@ -44,7 +45,7 @@ export const channels: oas31.PathsObject = {
       tags: ["sessions"],
       summary: "Open the session's channels",
       description:
-        "The WebSocket that Kallichore's clients speak: text frames of JSON, `ClientMessage` from the client, Jupyter messages and the supervisor's own to it. One client at a time owns it: a newcomer displaces the one before. Behind a Unix socket or a named pipe the answer to a plain request is where to connect instead.",
+        "The WebSocket of Kallichore's clients, with text frames of JSON. The client sends `ClientMessage`; the server sends Jupyter messages and its own events. One client at a time owns the channels: a new owner displaces the earlier one. On a Unix socket or a named pipe, the answer to a plain request is the path of the socket to connect to.",
       security: inHeaderOrQuery,
       parameters: [
         {
@@ -58,7 +59,7 @@ export const channels: oas31.PathsObject = {
           name: "events",
           in: "query",
           description:
-            "`all`: also what Kallichore has no word for (`gap` and later events), and `seq` in each of the server's own events. Otherwise these events have one member beside `kind`, as Kallichore's types expect",
+            "`all`: also events that Kallichore does not define (`gap` and later ones), and `seq` in each of the server's own events. Default: these events have one member besides `kind`, as Kallichore's types expect",
           schema: { type: "string", enum: ["all"] },
         },
       ],
@@ -122,13 +123,13 @@ export const documentation: oas31.PathsObject = {
     get: {
       operationId: "documentationPage",
       tags: ["documentation"],
-      summary: "This document as a page that can be tried out",
+      summary: "This document as an interactive page",
       description:
-        "Works offline. Open it with `?token=`: the page takes the token out of the address and asks with it.",
+        "Works offline. Open it with `?token=`: the page removes the token from the address and sends it with each request.",
       security: inHeaderOrQuery,
       responses: {
         200: {
-          description: "One HTML page that needs nothing else",
+          description: "An HTML page that loads no other file",
           headers: spanId,
           content: { "text/html": { schema: { type: "string" } } },
         },

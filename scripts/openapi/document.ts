@@ -1,9 +1,8 @@
 /**
  * The OpenAPI document of the contract.
  *
- * `trpc-to-openapi` turns the schemas into JSON Schema; everything that it has
- * no word for (statuses, failures, names, examples) is said here, by a loop over
- * the contract.
+ * `trpc-to-openapi` converts the schemas to JSON Schema. This file adds what it does
+ * not generate (statuses, failures, names, examples), by a loop over the contract.
  */
 import type * as z from "zod";
 import type { oas31 } from "zod-openapi";
@@ -46,7 +45,7 @@ export function openApiDocument(): oas31.OpenAPIObject {
       description,
       license: { name: project.license, identifier: project.license },
     },
-    servers: [{ url: "/", description: "Where this document came from" }],
+    servers: [{ url: "/", description: "The server of this document" }],
     security: [{ token: [] }],
     tags,
     paths: { ...paths, ...channels, ...documentation },
@@ -95,7 +94,7 @@ function toOperation(
   };
 }
 
-/** A body that may be missing may also be the JSON literal `null`. */
+/** An optional body may also be the JSON literal `null`. */
 function orNull(schema: oas31.ReferenceObject): oas31.SchemaObject {
   return { anyOf: [schema, { type: "null" }] };
 }
@@ -145,13 +144,13 @@ function inQueryOf(
   };
 }
 
-/** An input may be left out where nothing in it is required. */
+/** The object schema of an input, which is optional if no member is required. */
 function objectIn(input: z.ZodType): z.ZodObject {
   const { def } = input as z.ZodOptional<z.ZodType> | z.ZodObject;
   return (def.type === "optional" ? def.innerType : input) as z.ZodObject;
 }
 
-/** Without what is said beside it, and without `null`, which an address cannot say. */
+/** The type of a parameter, without its description, and without `null`, which an address cannot express. */
 function typeOf({ schema = {} }: oas31.ParameterObject): oas31.SchemaObject {
   const { anyOf = [], ...type } = schema as oas31.SchemaObject;
   delete type.description;
@@ -200,9 +199,9 @@ function success(
       headers: spanId,
     };
   }
-  const answered = made.paths[path]?.[verbOf(method)]?.responses?.["200"] as
+  const response = made.paths[path]?.[verbOf(method)]?.responses?.["200"] as
     oas31.ResponseObject | undefined;
-  const schema = answered?.content?.["application/json"]?.schema ?? {};
+  const schema = response?.content?.["application/json"]?.schema ?? {};
   return {
     description: status === 202 ? "Accepted" : "Success",
     headers: spanId,

@@ -1,6 +1,6 @@
 /**
- * What can go wrong, as responses: by status, with an example for each reason,
- * in the shape that the operation's failures wear.
+ * The responses of failures: grouped by status, with an example for each reason, in
+ * the form that the operation uses for its failures.
  */
 import type * as z from "zod";
 import type { oas31 } from "zod-openapi";
@@ -17,7 +17,7 @@ type Responses = Readonly<
   Record<string, oas31.ResponseObject | oas31.ReferenceObject>
 >;
 
-/** One for each reason, to be pointed at where it is the only one of its status. */
+/** One response for each reason. An operation refers to it if no other reason has the same status. */
 export function failureResponses(): Record<string, oas31.ResponseObject> {
   const reasons = Object.keys(errors) as Reason[];
   return Object.fromEntries(
@@ -25,7 +25,7 @@ export function failureResponses(): Record<string, oas31.ResponseObject> {
   );
 }
 
-/** Everything that an operation may answer besides its output. */
+/** All responses of an operation besides its output. */
 export function failuresOf(operation: Operation, hasBody: boolean): Responses {
   const { access, errors: own = [], input } = operation;
   const hasInput = (input as z.ZodType).def.type !== "void";
@@ -69,7 +69,7 @@ export function responses(
   );
 }
 
-/** Answered before an operation is asked, or because there is nothing to ask. */
+/** Statuses of failures before the start of a kernel is tried. */
 const neverStartup: ReadonlySet<number> = new Set([401, 403, 404]);
 
 function response(
@@ -77,7 +77,7 @@ function response(
   schema: ErrorSchema,
 ): oas31.ResponseObject {
   return {
-    description: reasons.map(toWord).join(", "),
+    description: reasons.map(describe).join(", "),
     headers: { "x-span-id": { $ref: "#/components/headers/x-span-id" } },
     content: {
       "application/json": {
@@ -90,8 +90,8 @@ function response(
   };
 }
 
-/** With Kallichore's number, where it has one. */
-function toWord(reason: Reason): string {
+/** The reason, with Kallichore's number if it has one. */
+function describe(reason: Reason): string {
   const { code } = errors[reason];
   return code.startsWith("KS-") ? `\`${reason}\` (${code})` : `\`${reason}\``;
 }
@@ -100,7 +100,7 @@ type ErrorSchema = "Error" | "StartupError" | "JupyterError";
 
 function example(reason: Reason, schema: ErrorSchema) {
   const why = because[reason] ?? "...";
-  // Each sentence takes from these what it needs.
+  // Each message uses the members that it needs.
   const failed = failure(
     reason,
     { ...details, why },
@@ -132,19 +132,19 @@ const because: Partial<Record<Reason, string>> = {
   interrupt_failed: "it has no running kernel",
   restart_failed: "it is being restarted already",
   exited_before_handshake: "exit status 1",
-  handshake_failed: "nothing was heard for 30 s",
+  handshake_failed: "the kernel did not register within 30 s",
   no_connection_info: "listen EADDRNOTAVAIL 127.0.0.1",
   bad_configuration: "idle_shutdown_hours is 70000; it must be at most 65535",
   forbidden:
     "The Host header names another machine: use localhost, or allow the name with --allow-host",
   bad_request:
     "✖ Invalid input: expected string, received undefined\n  → at code",
-  bad_message: "buffers.0 is no base64",
+  bad_message: "buffers.0 is not base64",
   kernel_exited: "exit status 137",
   no_answer: "complete_request within 10 s",
   execution_timeout: "10 s",
   kernel_unreachable: "its kernel exited",
-  too_busy: "1000 requests wait already",
+  too_busy: "1000 requests already wait",
 };
 
 const startup: Partial<

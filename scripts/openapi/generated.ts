@@ -1,4 +1,4 @@
-/** What `trpc-to-openapi` makes of the contract, behind a router whose answers are never called. */
+/** The output of `trpc-to-openapi` for the contract. It needs a router, whose procedures are never called. */
 import { initTRPC } from "@trpc/server";
 import { generateOpenApiDocument, type OpenApiMeta } from "trpc-to-openapi";
 import * as z from "zod";
@@ -20,8 +20,8 @@ const t = initTRPC.meta<OpenApiMeta>().create();
 
 export function generated(operations: readonly Routed[]): Generated {
   const router = routerOf(operations);
-  // What is only said by hand, or taken apart on the way, is asked for by name;
-  // what is there already would otherwise come a second time, as an input.
+  // Schemas that only the hand-written parts use, or that the conversion splits, are
+  // requested by name. A schema that is found already would otherwise appear twice.
   const found = documentOf(router, {}).schemas;
   const missing = Object.entries(named(operations)).filter(
     ([name]) => !(name in found),
@@ -47,11 +47,11 @@ function documentOf(
   };
 }
 
-/** Subscriptions, which it refuses, come as queries: what they take is told the same way. */
+/** The converter refuses subscriptions, so they are queries here: their input is described in the same way. */
 function routerOf(operations: readonly Routed[]) {
   const procedures = operations.map(
     ({ procedure, operation, method, path }) => {
-      const asked = t.procedure
+      const described = t.procedure
         .meta({
           openapi: { method, path: path as `/${string}`, errorResponses: [] },
         })
@@ -60,8 +60,8 @@ function routerOf(operations: readonly Routed[]) {
       return [
         procedure,
         operation.kind === "mutation"
-          ? asked.mutation(() => undefined)
-          : asked.query(() => undefined),
+          ? described.mutation(() => undefined)
+          : described.query(() => undefined),
       ];
     },
   );
@@ -70,7 +70,7 @@ function routerOf(operations: readonly Routed[]) {
   );
 }
 
-/** The schemas of the contract that have a name of their own. */
+/** The schemas of the contract that have a name. */
 function named(operations: readonly Routed[]): Record<string, z.ZodType> {
   const exported = [errors, kernelspecs, messages, server, sessions].flatMap(
     (file) => Object.values<unknown>(file),

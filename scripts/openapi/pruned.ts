@@ -1,4 +1,4 @@
-/** A document without the components that nothing points at, and the rest in alphabetical order. */
+/** The document without unused components, and with the others in alphabetical order. */
 import type { oas31 } from "zod-openapi";
 
 const PREFIX = "#/components/";

@@ -1,4 +1,4 @@
-/** The operations that REST has a word for, in the contract's order. */
+/** The operations that have a REST route, in the contract's order. */
 import {
   contract,
   type Contract,
@@ -8,9 +8,9 @@ import {
 } from "../../contract/index.ts";
 
 export interface Routed {
-  /** As tRPC calls it, such as `sessions.start`. */
+  /** The name in tRPC, such as `sessions.start`. */
   readonly procedure: string;
-  /** The same as one identifier, which generators leave as it is: `sessionsStart`. */
+  /** The name as an identifier that generators do not change: `sessionsStart`. */
   readonly operationId: string;
   readonly group: string;
   readonly method: Method;

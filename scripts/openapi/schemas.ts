@@ -1,7 +1,4 @@
-/**
- * The schemas of the document, each under a name: generators then make a type
- * of it that people can say.
- */
+/** Gives each schema of the document a name, so that generators make types with readable names. */
 import { isDeepStrictEqual } from "node:util";
 import type * as z from "zod";
 import type { oas31 } from "zod-openapi";
@@ -11,7 +8,7 @@ import { type Routed, verbOf } from "./routed.ts";
 type Schema = oas31.SchemaObject | oas31.ReferenceObject;
 type Schemas = Record<string, oas31.SchemaObject>;
 
-/** With a name for every body that is an object of its own: `SessionsExecuteBody`. */
+/** All schemas by name. A body without a name gets one from its operation: `SessionsExecuteBody`. */
 export function namedSchemas(
   made: Generated,
   operations: readonly Routed[],
@@ -35,7 +32,7 @@ export function namedSchemas(
   );
 }
 
-/** What an operation takes beside its path, by name; `undefined` when that is nothing. */
+/** The body of an operation; `undefined` if it has none. */
 export function bodyOf(
   made: Generated,
   routed: Routed,
@@ -47,7 +44,7 @@ export function bodyOf(
   if (body === undefined) return undefined;
   const name = nameOf(body, routed, schemas);
   if (name === undefined)
-    throw new Error(`${routed.procedure}: a nameless body`);
+    throw new Error(`${routed.procedure}: its body has no named schema`);
   const schema = schemas[name] ?? {};
   const { required = [] } = schema;
   const $ref = `#/components/schemas/${name}`;
@@ -68,7 +65,7 @@ export function bodyIn(
     oas31.SchemaObject | undefined;
 }
 
-/** The input's own where it has one (a refined schema's body has lost what it was), else that of its equal. */
+/** The name of the input if it has one (the body of a refined schema has lost it), else the name of an equal schema. */
 function nameOf(
   body: Schema,
   { operation }: Routed,
@@ -81,7 +78,7 @@ function nameOf(
   );
 }
 
-/** A union of named members says by which property they are told apart. */
+/** Adds the discriminator to a union of named schemas: the property by which they differ. */
 function withDiscriminator(
   schema: oas31.SchemaObject,
   schemas: Schemas,

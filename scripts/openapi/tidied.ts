@@ -1,7 +1,7 @@
 /**
- * JSON Schema as generators like it: integers say how wide they are rather than
- * where JavaScript's end, and what says nothing is left out. Objects stay open:
- * a later server may say more than this document knows.
+ * Adapts JSON Schema to generators of clients: integers have a format in place of
+ * the limits of JavaScript, and keywords without effect are left out. Objects allow
+ * additional members, because a later server may send more.
  */
 type Json = Readonly<Record<string, unknown>>;
 
@@ -39,7 +39,7 @@ function sized(schema: Json): Json {
   };
 }
 
-/** Whether it says more than that JavaScript counts no further. */
+/** Whether the bound is smaller than the largest safe integer of JavaScript. */
 function isLimit(bound: unknown): boolean {
   return Math.abs(Number(bound)) < Number.MAX_SAFE_INTEGER;
 }

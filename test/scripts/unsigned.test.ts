@@ -4,7 +4,7 @@ import { unsigned } from "../../scripts/exe/unsigned.ts";
 const HEADER = 0x80;
 const DIRECTORY = HEADER + 24 + 112 + 32;
 
-/** The least that is a 64-bit Windows executable, with so many bytes of signature at its end. */
+/** The smallest 64-bit Windows executable, with `signature` bytes of signature at its end. */
 function executable(signature: number): Buffer {
   const bytes = Buffer.alloc(512 + signature, 1);
   bytes.writeUInt32LE(HEADER, 0x3c);
@@ -15,7 +15,7 @@ function executable(signature: number): Buffer {
   return bytes;
 }
 
-test("a signature is cut off, and not spoken of any more", () => {
+test("the signature is removed, and its entry is cleared", () => {
   const bytes = unsigned(executable(64));
   expect(bytes.length).toBe(512);
   expect(bytes.readBigUInt64LE(DIRECTORY)).toBe(0n);
@@ -25,8 +25,8 @@ test("an executable without a signature stays as it is", () => {
   expect(unsigned(executable(0)).length).toBe(512);
 });
 
-test("what is no such executable, or has more behind its signature, is refused", () => {
-  expect(() => unsigned(Buffer.alloc(512))).toThrow(/no 64-bit Windows/);
+test("another file, or an executable with data after its signature, is refused", () => {
+  expect(() => unsigned(Buffer.alloc(512))).toThrow(/not a 64-bit Windows/);
   const longer = Buffer.concat([executable(64), Buffer.alloc(1)]);
   expect(() => unsigned(longer)).toThrow(/at the executable's end/);
 });

@@ -7,7 +7,7 @@ const {
   KALLICHORE_KERNEL: kernel_name = "",
 } = process.env;
 
-/** Orval writes addresses without a server; a program gives it, and the token. */
+/** Orval generates addresses without a server. The program adds the server and the token. */
 const { fetch } = globalThis;
 globalThis.fetch = (path, init) =>
   fetch(url + String(path), {

@@ -1,48 +1,48 @@
-/** Somebody else: asks a server for its status over and over, from a process of its own, and remembers the longest wait. */
+/** Another client: requests a server's status repeatedly, from its own process, and measures the longest wait. */
 import { Agent, request } from "node:http";
-import { Child, obey } from "./child.ts";
+import { Child, serveParent } from "./child.ts";
 import { later } from "./process.ts";
 
 type Order = { readonly ask: string } | { readonly longest: true };
 
 const PAUSE_MS = 2;
 
-export class Asker extends Child<Order> {
+export class StatusProbe extends Child<Order> {
   constructor() {
-    super("asker.ts");
+    super("status-probe.ts");
   }
 
-  /** Begins, or begins anew. */
+  /** Starts a measurement, with the longest wait at 0. */
   async begin(url: string): Promise<void> {
-    await this.ask({ ask: url });
+    await this.request({ ask: url });
   }
 
-  /** In ms, since it began; a wait that goes on counts. */
+  /** The longest wait since `begin`, in ms. A request without an answer yet counts. */
   async longest(): Promise<number> {
-    return Number(await this.ask({ longest: true }));
+    return Number(await this.request({ longest: true }));
   }
 }
 
 const agent = new Agent({ keepAlive: true });
-let asked = "";
+let address = "";
 let longest = 0;
 let since = performance.now();
 
-obey(import.meta.url, async (order: Order) => {
+serveParent(import.meta.url, async (order: Order) => {
   if ("longest" in order) return Math.max(longest, performance.now() - since);
-  const isFirst = asked === "";
-  asked = order.ask;
+  const isFirst = address === "";
+  address = order.ask;
   await later(50);
   longest = 0;
-  if (isFirst) void askOn();
+  if (isFirst) void probe();
   return "begun";
 });
 
-async function askOn(): Promise<void> {
+async function probe(): Promise<void> {
   for (;;) {
     since = performance.now();
     await new Promise<void>((resolve) => {
-      request(`${asked}/status`, { agent }, (res) => {
+      request(`${address}/status`, { agent }, (res) => {
         res.resume();
         res.on("end", resolve);
       })
