@@ -27,6 +27,7 @@ import {
   separators,
   NUMBER_END,
   parentBytes,
+  prefixOf,
   writeNumber,
   writeRecord,
 } from "../jupyter/record.ts";
@@ -69,6 +70,20 @@ export interface SlabParts {
   readonly rows: Uint8Array;
   readonly names: readonly string[];
   readonly bytes: Uint8Array;
+}
+
+/** Where the frames of a message are in a slab. `separators` are between them. */
+export interface Layout {
+  channel: Channel;
+  /** The offset of the header. */
+  at: number;
+  /** Bytes of each frame. */
+  header: number;
+  parent_header: number;
+  metadata: number;
+  content: number;
+  /** If not, the client gets an empty parent header, whatever is there. */
+  hasParent: boolean;
 }
 
 export class Slab implements PinnedMemory {
@@ -253,6 +268,30 @@ export class Slab implements PinnedMemory {
     return length - frameHeaderOf(length);
   }
 
+  /** Writes into `layout` where the frames of a message are. */
+  layoutOf(row: number, layout: Layout): void {
+    const channel = this.channelOf(row);
+    layout.channel = channel;
+    layout.at = this.#textAt(row) + prefixOf(channel).length;
+    layout.header = this.#word(row, HEADER);
+    layout.parent_header = this.#word(row, PARENT_HEADER);
+    layout.metadata = this.#word(row, METADATA);
+    layout.content = this.#word(row, CONTENT);
+    layout.hasParent = this.#word(row, PARENT) !== 0;
+  }
+
+  /** The offset of the record in the slab, and its length. */
+  offsetOf(row: number): number {
+    return this.#word(row, OFFSET);
+  }
+  lengthOf(row: number): number {
+    return this.#word(row, LENGTH);
+  }
+
+  hasBuffers(row: number): boolean {
+    return (this.#word(row, TYPE) & HAS_BUFFERS) !== 0;
+  }
+
   /** The four frames as the kernel sent them. */
   framesOf(row: number): RawFrames {
     const frames = framesIn(this.textOf(row), this.channelOf(row), {
@@ -266,7 +305,7 @@ export class Slab implements PinnedMemory {
   }
 
   buffersOf(row: number): readonly Buffer[] {
-    if ((this.#word(row, TYPE) & HAS_BUFFERS) === 0) return [];
+    if (!this.hasBuffers(row)) return [];
     const text = this.textOf(row);
     const { content } = this.framesOf(row);
     const at = content.byteOffset + content.length - text.byteOffset;

@@ -188,7 +188,7 @@ class Encoder {
 }
 
 /** The memory of encoded entries. It is used again when nobody needs it. */
-class OutputMemory implements PinnedMemory {
+export class OutputMemory implements PinnedMemory {
   readonly bytes: Buffer;
   /** The pieces include views of this slab. */
   views: Slab | undefined;

@@ -107,6 +107,7 @@ export function jupyterChannels(
   if (state !== undefined) send(statusMessage(state));
   frames.flush();
   const codec = codecOf(session, protocol, {
+    iopubAfter: isReplay && options.replay === "running" ? live : 0,
     isForClient({ seq, parent_id, channel }) {
       if (parent_id !== undefined && client.hasRequested(parent_id))
         return true;

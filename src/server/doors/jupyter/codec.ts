@@ -2,11 +2,13 @@
 import { randomUUID } from "node:crypto";
 import type { OwnEvent } from "../../../../contract/index.ts";
 import { Entry } from "../../../journal/entry.ts";
+import type { Slab } from "../../../journal/slab.ts";
 import type { Channel, Message } from "../../../jupyter/message.ts";
 import { compose } from "../../../jupyter/message.ts";
 import type { Session } from "../../../session/session.ts";
+import type { Encoded } from "../../encode-entries.ts";
 import type { Codec } from "../../relay.ts";
-import { type KernelProtocol, outgoing } from "./frames.ts";
+import { type KernelProtocol, LARGE, outgoing } from "./frames.ts";
 
 /** The states that Jupyter's clients accept in a `status` message. */
 export type KernelState = "starting" | "idle" | "busy" | "restarting" | "dead";
@@ -20,39 +22,96 @@ interface Candidate {
 export interface CodecOptions {
   /** Whether the client is to receive this message. */
   readonly isForClient: (message: Candidate) => boolean;
+  /** Messages on iopub with a higher number are for the client in any case. */
+  readonly iopubAfter: number;
 }
 
 export function codecOf(
   session: Session,
   protocol: KernelProtocol,
-  { isForClient }: CodecOptions,
+  { isForClient, iopubAfter }: CodecOptions,
 ): Codec {
   return {
     encode({ reading }, put) {
       if (!("entries" in reading)) return;
-      const { slab, from, to, last, size } = reading.entries;
-      const pieces: Buffer[] = [];
-      for (let row = from; row < to; row += 1) {
-        if (slab.isEvent(row)) {
-          if (slab.typeOf(row) !== "status") continue;
-          const state = stateIn(new Entry(slab, row).event, session);
-          if (state !== undefined) {
-            pieces.push(...protocol.encode(outgoing(statusMessage(state))));
-          }
+      const { slab, from, to } = reading.entries;
+      for (let row = from; row < to;) {
+        const seq = slab.first + row;
+        const end = seq > iopubAfter ? endOfRun(slab, row, to) : row;
+        if (end > row) {
+          const { pieces, memory } = sharedRun(protocol, {
+            slab,
+            from: row,
+            to: end,
+          });
+          put(pieces, slab.first + end - 1, slab.sizeOf(row, end), memory);
+          row = end;
           continue;
         }
-        const candidate = {
-          seq: slab.first + row,
-          channel: slab.channelOf(row),
-          parent_id: slab.parentOf(row),
-        };
-        if (isForClient(candidate)) {
-          pieces.push(...protocol.encode(new Entry(slab, row)));
-        }
+        put(encodeOne(slab, row), seq, slab.sizeOf(row, row + 1), slab);
+        row += 1;
       }
-      put(pieces.length === 0 ? undefined : pieces, last, size, slab);
     },
   };
+
+  function encodeOne(slab: Slab, row: number): readonly Buffer[] | undefined {
+    if (slab.isEvent(row)) {
+      if (slab.typeOf(row) !== "status") return undefined;
+      const state = stateIn(new Entry(slab, row).event, session);
+      return state === undefined
+        ? undefined
+        : protocol.encode(outgoing(statusMessage(state)));
+    }
+    const candidate = {
+      seq: slab.first + row,
+      channel: slab.channelOf(row),
+      parent_id: slab.parentOf(row),
+    };
+    return isForClient(candidate)
+      ? protocol.encode(new Entry(slab, row))
+      : undefined;
+  }
+}
+
+interface Run {
+  readonly slab: Slab;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The end of the small messages on iopub without buffers that begin with row `from`. */
+function endOfRun(slab: Slab, from: number, to: number): number {
+  let row = from;
+  while (
+    row < to &&
+    !slab.isEvent(row) &&
+    slab.channelOf(row) === "iopub" &&
+    !slab.hasBuffers(row) &&
+    slab.lengthOf(row) < LARGE
+  ) {
+    row += 1;
+  }
+  return row;
+}
+
+/** Every client gets what is on iopub, so a run is encoded once for all clients at the same position. */
+function sharedRun(protocol: KernelProtocol, { slab, from, to }: Run): Encoded {
+  const last = lastRuns.get(protocol);
+  if (last?.slab === slab && last.from === from && last.to === to) return last;
+  const encoded = protocol.encodeRun(slab, from, to);
+  if (lastRuns.size === 0) setTimeout(forgetRuns, 0);
+  lastRuns.set(protocol, { slab, from, to, ...encoded });
+  encoded.memory.pin();
+  last?.memory.unpin();
+  return encoded;
+}
+
+/** The last run of each protocol, in this turn of the event loop. */
+const lastRuns = new Map<KernelProtocol, Encoded & Run>();
+
+function forgetRuns(): void {
+  for (const { memory } of lastRuns.values()) memory.unpin();
+  lastRuns.clear();
 }
 
 /**

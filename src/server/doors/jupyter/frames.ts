@@ -19,8 +19,12 @@ import {
   fromClientParts,
 } from "../../../jupyter/client-message.ts";
 import type { Channel, Message, RawFrames } from "../../../jupyter/message.ts";
-import { bufferOf } from "../../../jupyter/message.ts";
+import { bufferOf, EMPTY_OBJECT } from "../../../jupyter/message.ts";
 import { lengthOf } from "../../../jupyter/pieces.ts";
+import { separators } from "../../../jupyter/record.ts";
+import { Entry } from "../../../journal/entry.ts";
+import type { Layout, Slab } from "../../../journal/slab.ts";
+import { type Encoded, OutputMemory } from "../../encode-entries.ts";
 import {
   frameHeaderLength,
   WHOLE_BINARY,
@@ -42,6 +46,8 @@ export function outgoing({ channel, header, raw, buffers }: Message): Outgoing {
 }
 
 export interface KernelProtocol {
+  /** The frames of messages that follow each other in a slab: none is large, and none has buffers. */
+  encodeRun(slab: Slab, from: number, to: number): Encoded;
   /** Whole WebSocket frames, in pieces that follow each other. Pieces may be views of the message. */
   encode(message: Outgoing): readonly Buffer[];
   /** Reads a client's frame, in short steps. Throws `bad_message`. */
@@ -53,7 +59,7 @@ export interface KernelProtocol {
 }
 
 /** Bytes. Smaller messages are copied into one piece. */
-const LARGE = 64 * 1024;
+export const LARGE = 64 * 1024;
 /** The largest number of parts in a client's frame. */
 const PARTS_LIMIT = 65_536;
 
@@ -78,6 +84,8 @@ export const binaryProtocol: KernelProtocol = {
     writeLong(head, offset, 8 * count);
     return framed([head, ...parts], WHOLE_BINARY);
   },
+
+  encodeRun: binaryRun,
 
   *decode(data, isBinary, defaults) {
     if (!isBinary) return yield* decodeText(data, defaults);
@@ -131,6 +139,14 @@ export const defaultProtocol: KernelProtocol = {
     return framed([head, ...text, ...buffers.map(bufferOf)], WHOLE_BINARY);
   },
 
+  encodeRun(slab, from, to) {
+    const pieces: Buffer[] = [];
+    for (let row = from; row < to; row += 1) {
+      pieces.push(...defaultProtocol.encode(new Entry(slab, row)));
+    }
+    return { pieces, memory: slab };
+  },
+
   *decode(data, isBinary, defaults) {
     if (!isBinary) return yield* decodeText(data, defaults);
     const count = data.length < 4 ? 0 : data.readUInt32BE(0);
@@ -148,6 +164,86 @@ export const defaultProtocol: KernelProtocol = {
     const message = yield* decodeText(text as Buffer, defaults);
     return { ...message, buffers };
   },
+};
+
+/** The parts of a message without buffers. */
+const PARTS = 5;
+/** Bytes of its head: how many offsets there are, and these. */
+const HEAD = 8 * (1 + PARTS + 1);
+const names = {
+  shell: Buffer.from("shell"),
+  iopub: Buffer.from("iopub"),
+  stdin: Buffer.from("stdin"),
+  control: Buffer.from("control"),
+};
+
+/**
+ * The records of a slab as frames of v1. They are copied once, and then their
+ * parts are moved to the front: a frame is shorter than the record of the same
+ * message, because there is nothing between its parts. `copyWithin` makes no
+ * object, so a message costs a third of what it costs to copy each part.
+ */
+function binaryRun(slab: Slab, from: number, to: number): Encoded {
+  const records = slab.recordsOf(from, to);
+  const memory = new OutputMemory(records.length);
+  const { bytes: out } = memory;
+  out.set(records);
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
+  const origin = slab.offsetOf(from);
+  let at = 0;
+  const offset = (index: number, value: number) => {
+    view.setUint32(at + 8 * index, value, true);
+    view.setUint32(at + 8 * index + 4, 0, true);
+  };
+  for (let row = from; row < to; row += 1) {
+    slab.layoutOf(row, layout);
+    const { header, metadata, content, hasParent } = layout;
+    const name = names[layout.channel];
+    const parent_header = hasParent ? layout.parent_header : 2;
+    const size =
+      HEAD + name.length + header + parent_header + metadata + content;
+    const source = layout.at - origin;
+    at = writeFrameHeader(out, at, size, WHOLE_BINARY);
+    offset(0, PARTS + 1);
+    let end = HEAD;
+    offset(1, end);
+    end += name.length;
+    offset(2, end);
+    end += header;
+    offset(3, end);
+    end += parent_header;
+    offset(4, end);
+    end += metadata;
+    offset(5, end);
+    offset(6, end + content);
+    at += HEAD;
+    out.set(name, at);
+    at += name.length;
+    let part = source;
+    out.copyWithin(at, part, part + header);
+    at += header;
+    part += header + separators.parent_header.length;
+    if (hasParent) out.copyWithin(at, part, part + parent_header);
+    else out.set(EMPTY_OBJECT, at);
+    at += parent_header;
+    part += layout.parent_header + separators.metadata.length;
+    out.copyWithin(at, part, part + metadata);
+    at += metadata;
+    part += metadata + separators.content.length;
+    out.copyWithin(at, part, part + content);
+    at += content;
+  }
+  return { pieces: [out.subarray(0, at)], memory };
+}
+
+const layout: Layout = {
+  channel: "iopub",
+  at: 0,
+  header: 0,
+  parent_header: 0,
+  metadata: 0,
+  content: 0,
+  hasParent: false,
 };
 
 const PARENT_HEADER = Buffer.from(',"parent_header":');
