@@ -32,19 +32,35 @@ export function handshakes(): Handshakes {
   });
   return {
     accept(req, stream, head, opened) {
-      server.handleUpgrade(req, stream, head, (socket) =>
-        opened({ socket: unlimited(socket), stream: unlimited(stream) }),
-      );
+      server.handleUpgrade(req, stream, head, (socket) => {
+        endAfterClose(socket, stream);
+        opened({ socket: unlimited(socket), stream: unlimited(stream) });
+      });
     },
     plain(stream, head) {
       const { clients, options } = server;
       const socket = plainWebSocket(stream, head, options);
       clients.add(socket);
+      endAfterClose(socket, stream);
       socket.on("close", () => clients.delete(socket));
       return { socket, stream };
     },
     close: () => closeSockets(server.clients),
   };
+}
+
+/**
+ * Ends the connection when both sides have sent a close frame (RFC 6455 §7.1.1:
+ * the server ends it first). `ws` waits up to 30 s for the client to end it, and
+ * reports the close only then.
+ */
+function endAfterClose(socket: WebSocket, stream: Duplex): void {
+  stream.once("finish", () => {
+    const { _closeFrameReceived: isClosed } = socket as WebSocket & {
+      readonly _closeFrameReceived?: boolean;
+    };
+    if (isClosed === true) stream.destroy();
+  });
 }
 
 /** Without a limit on listeners: each subscription on a connection waits for its `drain`. */
