@@ -91,6 +91,11 @@ const named = {
   name: z.string().nullish(),
   type: z.string().nullish(),
   kernel: WantedKernel,
+  notebook: z
+    .looseObject({ path: z.string().nullish(), name: z.string().nullish() })
+    .meta({ id: "JupyterNotebookName" })
+    .nullish()
+    .describe("Older clients' form of `path` and `name`"),
 };
 
 /** What clients of Jupyter know: no token is 403. */
@@ -289,14 +294,7 @@ export const jupyter = {
     access: "control",
     description:
       "A `path` that has a session already is answered with that session.",
-    input: z.looseObject({
-      ...named,
-      notebook: z
-        .looseObject({ path: z.string().nullish(), name: z.string().nullish() })
-        .meta({ id: "JupyterNotebookName" })
-        .nullish()
-        .describe("Older clients' form of `path` and `name`"),
-    }),
+    input: z.looseObject(named),
     output: JupyterSession,
     status: 201,
     location: "/api/sessions/{id}",

@@ -34,7 +34,7 @@ export interface KernelspecSource {
   list(): Promise<Kernelspecs>;
   /** Finds a kernelspec by name, ignoring case. Throws `kernelspec_not_found`, which lists the available ones, and `bad_kernelspec`. */
   find(name: string): Promise<Kernelspec>;
-  /** The bytes of a logo or script of a kernelspec; `undefined` if it has no such file. Throws as `find` does. Default: no kernelspec has files. */
+  /** The bytes of a file beside a kernelspec, such as a logo or a script; `undefined` if there is no such file. Throws as `find` does. Default: no kernelspec has files. */
   resource?(name: string, file: string): Promise<Buffer | undefined>;
 }
 
@@ -93,8 +93,9 @@ export function kernelspecFinder({
     },
 
     async resource(name, file) {
-      const { resource_dir, resources } = await this.find(name);
-      if (!Object.values(resources).includes(file)) return undefined;
+      const { resource_dir } = await this.find(name);
+      // The environment in it may have secrets. What clients need of it is in the listing.
+      if (file === KERNEL_JSON || file.startsWith(".")) return undefined;
       try {
         const directory = await realpath(resource_dir);
         const path = await realpath(join(directory, file));

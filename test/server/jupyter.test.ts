@@ -1,7 +1,7 @@
 /** Jupyter's REST API and its two WebSocket protocols, byte by byte if that is promised. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
@@ -155,7 +155,10 @@ describe("kernelspecs over REST", () => {
     const spec = { argv: ["true"], display_name: "A", language: "a" };
     writeFileSync(join(directory, "kernel.json"), JSON.stringify(spec));
     writeFileSync(join(directory, "logo-64x64.png"), "png");
-    writeFileSync(join(directory, "secret.txt"), "secret");
+    writeFileSync(join(directory, "resource.txt"), "resource");
+    writeFileSync(join(directory, ".hidden"), "hidden");
+    writeFileSync(join(folder, "outside.txt"), "outside");
+    symlinkSync(join(folder, "outside.txt"), join(directory, "link.txt"));
     const broken = join(folder, "kernels", "broken");
     mkdirSync(broken);
     writeFileSync(join(broken, "kernel.json"), "{");
@@ -181,7 +184,18 @@ describe("kernelspecs over REST", () => {
     );
     expect(logo).toMatchObject({ status: 200, text: "png" });
     expect(logo.headers["content-type"]).toBe("image/png");
-    for (const file of ["secret.txt", "..%2F..%2Fetc", "kernel.json"]) {
+    const resource = await server.ask(
+      "GET",
+      "/kernelspecs/With%20Logo/resource.txt",
+    );
+    expect(resource).toMatchObject({ status: 200, text: "resource" });
+    for (const file of [
+      ".hidden",
+      "link.txt",
+      "..%2F..%2Foutside.txt",
+      "kernel.json",
+      "nothing.txt",
+    ]) {
       const path = `/kernelspecs/with%20logo/${file}`;
       expect((await server.ask("GET", path)).status, file).toBe(404);
     }
@@ -231,6 +245,9 @@ describe("sessions over REST", () => {
 
     const renamed = await server.ask("PATCH", path, { path: "b", name: "B" });
     expect(renamed.body).toMatchObject({ path: "b", name: "B" });
+    const asBefore = { notebook: { path: "c.ipynb" } };
+    const moved = await server.ask("PATCH", path, asBefore);
+    expect(moved.body).toMatchObject({ path: "c.ipynb", name: "B" });
     const swapped = await server.ask("PATCH", path, {
       kernel: { name: "echo" },
     });

@@ -129,7 +129,9 @@ export const jupyter: Omit<
   async change_session({ input, service }) {
     const { supervisor } = service;
     const document = documentOf(input.jupyter_session_id, supervisor);
-    const { path, name, type, kernel } = input;
+    const { type, kernel, notebook } = input;
+    const path = input.path ?? notebook?.path;
+    const name = input.name ?? notebook?.name;
     const isEmpty = [path, name, type, kernel].every((value) => value == null);
     if (isEmpty) throw failure("bad_request", { why: "No JSON data provided" });
     const before = document.session;
@@ -434,7 +436,15 @@ function permittedOf(
   );
 }
 
-/** `at`: milliseconds of the monotonic clock. */
+/** `at`: milliseconds of the monotonic clock. The same time is the same date, whenever it is asked for: clients compare models. */
 function dateOf(at: number): string {
-  return new Date(Date.now() - (performance.now() - at)).toISOString();
+  const offset = Date.now() - performance.now();
+  const isKnown = Math.abs(offset - clockOffset) <= CLOCK_CHANGE_MS;
+  if (!isKnown) clockOffset = offset;
+  return new Date(clockOffset + at).toISOString();
 }
+
+/** From the monotonic clock to the system's, as last measured. */
+let clockOffset = NaN;
+/** A greater difference is a change of the system's clock. */
+const CLOCK_CHANGE_MS = 100;
