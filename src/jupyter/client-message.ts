@@ -51,6 +51,7 @@ export function* clientMessage(
 ): Generator<void, Message> {
   const { kind, members } = yield* read(text, FRAME, "it");
   if (kind !== "object") throw bad("it is not a JSON object");
+  if (defaultChannel !== undefined) mendMembers(members);
   const named = members.get("channel");
   const channel =
     named === undefined
@@ -71,6 +72,19 @@ export function* clientMessage(
   );
   const buffers = yield* clientBuffers(members.get("buffers") ?? NONE);
   return { ...message, buffers };
+}
+
+/** Clients of Jupyter write `msg_id` and `msg_type` beside the header, some of them only there, and no buffers as `{}`. */
+function mendMembers(members: Map<string, Buffer>): void {
+  if (members.get("buffers")?.toString("latin1", 0, 3) === "{}") {
+    members.delete("buffers");
+  }
+  const header = headerIn(members.get("header"), "header") ?? {};
+  if (typeof header !== "object" || Array.isArray(header)) return;
+  if (isHeader(header)) return;
+  const msg_id = headerIn(members.get("msg_id"), "msg_id");
+  const msg_type = headerIn(members.get("msg_type"), "msg_type");
+  members.set("header", bytesOf({ msg_id, msg_type, ...header }));
 }
 
 /** The parts of a message, received separately. */

@@ -76,6 +76,21 @@ export function jupyterBodyOf(failed: SupervisorError): JupyterErrorBody {
 /** Characters of a kernel's output that an error message shows. */
 const OUTPUT_SHOWN = 4_000;
 
+/** The headers of each answer of Jupyter's API: a browser neither guesses its type nor shows it in a page of another origin. */
+export function guardJupyterAnswer(
+  res: ServerResponse,
+  basePath: string,
+): void {
+  res.setHeader("x-content-type-options", "nosniff");
+  res.setHeader(
+    "content-security-policy",
+    `frame-ancestors 'self'; report-uri ${basePath}${CSP_REPORT}; default-src 'none'`,
+  );
+}
+
+/** Where browsers report what the policy refused. */
+export const CSP_REPORT = "/api/security/csp-report";
+
 export function sendFailure(
   res: ServerResponse,
   failed: SupervisorError,

@@ -11,7 +11,12 @@ import { assertPermitted } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
 import { readerLimitsOf } from "../../drained.ts";
 import { endAfterBody } from "../../request-body.ts";
-import { jupyterBodyOf, refuseWithoutUpgrade } from "../../respond.ts";
+import {
+  CSP_REPORT,
+  guardJupyterAnswer,
+  jupyterBodyOf,
+  refuseWithoutUpgrade,
+} from "../../respond.ts";
 import { KERNEL_V1 } from "../../subprotocol.ts";
 import { jupyterChannels, type Replay } from "./channels.ts";
 import { binaryProtocol, defaultProtocol } from "./frames.ts";
@@ -30,9 +35,15 @@ export function jupyterDoor(service: Service): Door {
 
     upgradesAt: (path) => CHANNELS.test(path),
 
-    async handle({ res, url: { pathname: path } }) {
+    async handle({ req, res, method, url: { pathname: path } }) {
+      guardJupyterAnswer(res, service.basePath);
       if (CHANNELS.test(path)) {
         refuseWithoutUpgrade(res);
+      }
+      if (path === CSP_REPORT && method === "POST") {
+        req.resume();
+        res.writeHead(204).end();
+        return;
       }
       const [, name, file] = RESOURCE.exec(path) ?? [];
       if (name === undefined || file === undefined) {
@@ -117,6 +128,7 @@ const TYPES: Readonly<Record<string, string>> = {
   png: "image/png",
   js: "text/javascript",
   css: "text/css",
+  txt: "text/plain",
 };
 
 function typeOf(file: string): string {

@@ -21,7 +21,7 @@ import { clientInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
-import { jupyterBodyOf, sendJson } from "../../respond.ts";
+import { guardJupyterAnswer, jupyterBodyOf, sendJson } from "../../respond.ts";
 import type { Context, SubscriptionEncoder } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { requestScheduler } from "../../../time/request-scheduler.ts";
@@ -59,6 +59,9 @@ export function restDoor(router: AppRouter, service: Service): Door {
         throw failure("not_found", { path: url.pathname });
       }
       const { operation, procedure } = route;
+      if (operation.failure === "jupyter") {
+        guardJupyterAnswer(res, service.basePath);
+      }
       const input = await inputOf(req, res, url, route);
       const unknown = unknownFields(input, operation);
       if (unknown.length > 0) {
