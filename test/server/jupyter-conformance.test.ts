@@ -88,6 +88,21 @@ test("1: every answer has the headers that Notebook's own tests compare", async 
   expect((await server.ask("POST", path, {})).status).toBe(204);
 });
 
+test.each([
+  "/api/spec.yaml",
+  "/api/swagger.json",
+  "/api/swagger.yaml",
+  "/_api/spec/swagger.json",
+])("1: %s is the OpenAPI document", async (path) => {
+  const server = await openedInMemory();
+  const { status, body } = await server.ask("GET", path);
+  expect(status).toBe(200);
+  expect(body).toMatchObject({
+    openapi: "3.1.0",
+    paths: { "/api/kernels": {} },
+  });
+});
+
 test("2: a model that has not changed is the same each time", async () => {
   const server = await openedInMemory();
   const { body: made } = await server.ask("POST", "/api/sessions", {
@@ -235,7 +250,7 @@ describe("9: the token", () => {
   test("is not asked of a page that asks what it may do", async () => {
     const server = await openServerOf(
       { echo },
-      { allowOrigins: ["https://page.example"] },
+      { origins: ["https://page.example"] },
     );
     onTestFinished(() => server[Symbol.asyncDispose]());
     const origin = "https://page.example";
@@ -446,7 +461,7 @@ test("18: a client that reads slowly does not hold another one up, and has every
   const slow = await Client.open(server, id);
   const quick = await Client.open(server, id);
   slow.socket.pause();
-  const COUNT = 50_000;
+  const COUNT = 20_000;
   const msg_id = quick.send("execute_request", { code: `flood ${COUNT}` });
   await eventually(
     "the end of the flood",

@@ -7,14 +7,23 @@ import { send } from "../../respond.ts";
 import { docs, openapi } from "./docs.ts";
 import { tokenPage } from "./token-page.ts";
 
+/** Addresses of the OpenAPI document: ours, Jupyter Server's and Kernel Gateway's. JSON is YAML too. */
+const DOCUMENT = [
+  "/openapi.json",
+  "/api/spec.yaml",
+  "/api/swagger.json",
+  "/api/swagger.yaml",
+  "/_api/spec/swagger.json",
+];
+
 export function pagesDoor({ path: basePath }: BasePath): Door {
   return {
     methodsAt: (path) =>
-      ["/", "/docs", "/openapi.json"].includes(path) ? ["GET", "HEAD"] : [],
+      ["/", "/docs", ...DOCUMENT].includes(path) ? ["GET", "HEAD"] : [],
 
     handle({ req, res, url: { pathname: path } }) {
       if (path === "/" && !wantsPage(req)) throw failure("not_found", { path });
-      const page = path === "/openapi.json" ? openapi(basePath) : docs();
+      const page = DOCUMENT.includes(path) ? openapi(basePath) : docs();
       send(res, { status: 200, ...page });
     },
 
@@ -22,7 +31,7 @@ export function pagesDoor({ path: basePath }: BasePath): Door {
     encodeFailure(failed, { req, url }) {
       const asksForToken =
         failed.reason === "unauthorized" &&
-        url.pathname !== "/openapi.json" &&
+        !DOCUMENT.includes(url.pathname) &&
         wantsPage(req);
       return asksForToken ? { status: 401, ...tokenPage() } : failed;
     },
