@@ -6,7 +6,7 @@
  * Requests are read one at a time, as fast as `onMessage` accepts them. If more than
  * a thousand wait, the clients wait.
  */
-import { Refused } from "../src/jupyter/admission.ts";
+import { FramesRefused } from "../src/jupyter/admission.ts";
 import {
   FrameReader,
   Signer,
@@ -136,7 +136,7 @@ export class Wire implements AsyncDisposable {
       try {
         message = reader.read(frames, channel);
       } catch (error) {
-        if (!(error instanceof Refused)) throw error;
+        if (!(error instanceof FramesRefused)) throw error;
         console.error(`A message on ${channel} was dropped: ${error.message}`);
         continue;
       }

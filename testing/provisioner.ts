@@ -9,7 +9,7 @@ import {
 } from "../contract/index.ts";
 import type { Io } from "../kernels/io.ts";
 import { Kernel as KernelSide } from "../kernels/kernel.ts";
-import { admitted, Refused } from "../src/jupyter/admission.ts";
+import { admitted, FramesRefused } from "../src/jupyter/admission.ts";
 import { compose, contentOf, type Message } from "../src/jupyter/message.ts";
 import type { Exit } from "../src/host/exit.ts";
 import type {
@@ -346,7 +346,7 @@ class RunningMock implements Kernel {
     try {
       hooks.message(admitted(message));
     } catch (error) {
-      if (!(error instanceof Refused && error.refusal)) throw error;
+      if (!(error instanceof FramesRefused && error.refusal)) throw error;
       hooks.refused(error.refusal);
     }
   }

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { CommandError } from "./exit.ts";
 import { whyOf } from "./why.ts";
 
-export interface Code {
+export interface CodeInput {
   readonly text: string;
   /** Standard input has been read to its end, so it cannot answer `input()`. */
   readonly isFromStdin: boolean;
@@ -13,7 +13,7 @@ export interface Code {
 export async function readCode(
   argument: string | undefined,
   file: string | undefined,
-): Promise<Code> {
+): Promise<CodeInput> {
   if (argument !== undefined && file !== undefined) {
     throw new CommandError("usage", "Give either code or a file, not both");
   }

@@ -24,7 +24,7 @@ export function withServer(command: Command): Command {
   return command
     .addOption(
       new Option(
-        "--server <where>",
+        "--server <server>",
         "Server to use: an address, the path of a socket, or a process id (default: your newest server)",
       ).env("KALLICHORE_SERVER"),
     )

@@ -30,7 +30,7 @@ export function pictureIn(data: MimeBundle): Picture | undefined {
     (page[0] in data && !("text/plain" in data) ? page : undefined);
   if (format === undefined) return undefined;
   const [mime, extension] = format;
-  const value = textIn(data, mime);
+  const value = textOfFormat(data, mime);
   if (value === undefined) return undefined;
   const isText = mime === "image/svg+xml" || mime.startsWith("text/");
   return {
@@ -41,7 +41,10 @@ export function pictureIn(data: MimeBundle): Picture | undefined {
 }
 
 /** The text of a format; some kernels send it as a list of pieces. */
-export function textIn(data: MimeBundle, mime: string): string | undefined {
+export function textOfFormat(
+  data: MimeBundle,
+  mime: string,
+): string | undefined {
   const value = data[mime];
   if (typeof value === "string") return value;
   return Array.isArray(value) ? value.join("") : undefined;

@@ -41,7 +41,7 @@ export type ServerRecord = z.infer<typeof ServerRecord>;
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Lets other commands find the server, until the result is disposed or the process ends. */
-export function writeRecord(
+export function writeServerRecord(
   record: ServerRecord,
   env: Environment = process.env,
 ): Disposable {

@@ -9,7 +9,7 @@ import {
   SupervisorError,
 } from "../../client/index.ts";
 import { END_OF_INPUT, type InputPrompt, inputReader } from "./answers.ts";
-import type { Code } from "./code.ts";
+import type { CodeInput } from "./code.ts";
 import type { Ending } from "./ending.ts";
 import type { CommandError, ExitCode } from "./exit.ts";
 import type { Show } from "./show.ts";
@@ -41,7 +41,7 @@ const SHORT_TIMEOUT_MS = 2_000;
 
 /** Resolves when the code or the command has ended. Rejects with `kernel_exited`, with the kernel's last output, if the kernel died. */
 export async function runCode(
-  code: Code,
+  code: CodeInput,
   session: Session,
   options: RunOptions,
 ): Promise<CodeOutcome> {

@@ -15,7 +15,7 @@ import { onUncaughtError } from "./uncaught-errors.ts";
 import { type CommandContext, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { greet, recordOf } from "./greeting.ts";
-import { privateDirectory, writeRecord } from "./record.ts";
+import { privateDirectory, writeServerRecord } from "./record.ts";
 import {
   addServeOptions,
   isLoopback,
@@ -105,7 +105,7 @@ async function serve(
     if (server.token !== undefined) book.conceal(server.token);
     void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
     const record = recordOf(server);
-    using _written = writeRecord(record); // removed before the server ends, so that no new client connects
+    using _written = writeServerRecord(record); // removed before the server ends, so that no new client connects
     if (options.json === true) await terminal.json(record);
     else await greet(record, terminal.out);
     await untilAborted(stop.signal);

@@ -4,7 +4,7 @@ import {
   describePicture,
   pictureIn,
   type SavePicture,
-  textIn,
+  textOfFormat,
 } from "./pictures.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -25,7 +25,7 @@ export function forPeople(
   const warn = (text: string) => err.line(`${err.colors.yellow("!")} ${text}`);
 
   async function display(data: MimeBundle, before: string): Promise<void> {
-    const text = textIn(data, "text/plain");
+    const text = textOfFormat(data, "text/plain");
     if (text !== undefined) await out.write(`${before}${text}\n`);
     const picture = pictureIn(data);
     if (picture !== undefined && savePicture !== undefined) {

@@ -9,7 +9,7 @@ export interface KernelPorts {
 }
 
 /** The address that a kernel is told to bind. */
-export interface Address extends KernelPorts {
+export interface KernelAddress extends KernelPorts {
   readonly transport: "tcp" | "ipc";
   /** For Unix sockets, the common prefix of their paths. */
   readonly ip: string;
@@ -17,7 +17,7 @@ export interface Address extends KernelPorts {
 
 /** Ports or socket names that are reserved for one kernel until the reservation is disposed of. Dispose of it when the kernel has ended; a second call does nothing. */
 export interface Reservation extends Disposable {
-  readonly address: Address;
+  readonly address: KernelAddress;
   /** Unix sockets only: resolves when all five exist under their standard names, or when `signal` aborts. Never rejects. */
   readonly bound?: (signal: AbortSignal) => Promise<void>;
 }

@@ -10,7 +10,7 @@
  */
 import { randomInt } from "node:crypto";
 import { createServer, type Server } from "node:net";
-import type { Address, KernelPorts, Reservation } from "./address.ts";
+import type { KernelAddress, KernelPorts, Reservation } from "./address.ts";
 
 /** Reserves the numbers, not the sockets: the kernel binds them. */
 export interface PortReservation extends Reservation {
@@ -44,7 +44,7 @@ export async function reservePorts(ip = "127.0.0.1"): Promise<PortReservation> {
 }
 
 function reservationOf(ports: KernelPorts, ip: string): PortReservation {
-  const address: Address = { ...ports, transport: "tcp", ip };
+  const address: KernelAddress = { ...ports, transport: "tcp", ip };
   return {
     ports,
     address,

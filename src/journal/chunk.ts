@@ -13,7 +13,7 @@ import { Slab, type SlabParts } from "./slab.ts";
 
 export const CHUNK_HEADER = 64; // bytes
 const MAGIC = Buffer.from("KJCH");
-const VERSION = 1;
+const FORMAT_VERSION = 1;
 /** Offsets of the fields in the header, in bytes. Integers are little endian. */
 const OFFSETS = {
   version: 4,
@@ -45,7 +45,7 @@ export function* toChunk(
   const namesText = Buffer.from(JSON.stringify(names));
   const header = Buffer.alloc(CHUNK_HEADER);
   MAGIC.copy(header);
-  header.writeUInt16LE(VERSION, OFFSETS.version);
+  header.writeUInt16LE(FORMAT_VERSION, OFFSETS.version);
   header.writeUInt32LE(count, OFFSETS.count);
   header.writeBigUInt64LE(BigInt(first), OFFSETS.first);
   header.writeUInt32LE(rows.length, OFFSETS.rows);
@@ -68,9 +68,9 @@ export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
   const sum = header.readUInt32LE(OFFSETS.headerSum);
   if (crc32(header.subarray(0, OFFSETS.headerSum)) !== sum) return undefined;
   const version = header.readUInt16LE(OFFSETS.version);
-  if (version !== VERSION) {
+  if (version !== FORMAT_VERSION) {
     throw new RangeError(
-      `The journal has version ${version} of the format; this program reads version ${VERSION}`,
+      `The journal has version ${version} of the format; this program reads version ${FORMAT_VERSION}`,
     );
   }
   const { rows, names, records } = lengthsIn(header);

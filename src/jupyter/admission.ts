@@ -37,7 +37,7 @@ export interface Refusal {
 }
 
 /** Frames were refused. The text never contains the key, the signature or any content. */
-export class Refused extends Error {
+export class FramesRefused extends Error {
   override readonly name = "Refused";
   /** `undefined` if the frames are not a message or its sender is unknown. */
   readonly refusal: Refusal | undefined;
@@ -49,7 +49,7 @@ export class Refused extends Error {
 }
 
 /** Bytes of a message's JSON text, with buffers as base64. Larger texts cannot become strings. */
-export const MESSAGE_LIMIT = 256 * 1024 * 1024;
+export const MESSAGE_TEXT_LIMIT = 256 * 1024 * 1024;
 
 /** The message with valid metadata and content. Throws `Refused`. */
 export function admitted<M extends Message>(
@@ -128,7 +128,7 @@ export function describeRefusal({ msg_type, reason, size }: Refusal): string {
 const DESCRIPTIONS: Readonly<Record<RefusalReason, string>> = {
   not_json: "is not JSON",
   too_deep: "is nested too deep",
-  too_large: `is larger than ${MESSAGE_LIMIT} bytes`,
+  too_large: `is larger than ${MESSAGE_TEXT_LIMIT} bytes`,
 };
 
 function* repairedFrame(
@@ -150,13 +150,16 @@ function assertSize(message: Message): void {
     raw.metadata.length +
     raw.content.length;
   for (const { length } of buffers) size += Math.ceil(length / 3) * 4;
-  if (size > MESSAGE_LIMIT) throw refused(message, "too_large");
+  if (size > MESSAGE_TEXT_LIMIT) throw refused(message, "too_large");
 }
 
 /** The refusal of a message whose headers are known. */
-export function refused(message: Message, reason: RefusalReason): Refused {
+export function refused(
+  message: Message,
+  reason: RefusalReason,
+): FramesRefused {
   const { channel, header, parent_header, raw } = message;
-  return new Refused({
+  return new FramesRefused({
     channel,
     msg_type: header.msg_type,
     parent:

@@ -17,7 +17,7 @@ import {
   admitting,
   type Repair,
   repair,
-  Refused,
+  FramesRefused,
 } from "./admission.ts";
 import {
   type Channel,
@@ -187,15 +187,15 @@ export class FrameReader {
     const { header, parent_header, metadata, content } = raw;
     const own = this.#headerIn(header);
     if (typeof own === "string")
-      throw new Refused(`a header that is ${own.replace("_", " ")}`);
+      throw new FramesRefused(`a header that is ${own.replace("_", " ")}`);
     if (own.header === undefined) {
-      throw new Refused("a header without msg_id or msg_type");
+      throw new FramesRefused("a header without msg_id or msg_type");
     }
     const parent = this.#parentIn(parent_header);
     if (typeof parent === "string") {
       const { msg_type } = own.header;
       const size = sizeOf({ raw, buffers });
-      throw new Refused({
+      throw new FramesRefused({
         channel,
         msg_type,
         parent: undefined,
@@ -256,7 +256,7 @@ interface Parts {
 /** Throws `Refused` if there are too few frames. */
 function partsOf(frames: readonly Uint8Array[]): Parts {
   const start = frames.findIndex(isDelimiter);
-  if (start === -1) throw new Refused("no delimiter");
+  if (start === -1) throw new FramesRefused("no delimiter");
   const [signature, header, parent_header, metadata, content, ...buffers] =
     frames.slice(start + 1);
   if (
@@ -266,7 +266,7 @@ function partsOf(frames: readonly Uint8Array[]): Parts {
     metadata === undefined ||
     content === undefined
   ) {
-    throw new Refused(
+    throw new FramesRefused(
       `${frames.length - start - 1} frames after the delimiter, of at least five`,
     );
   }
@@ -277,7 +277,7 @@ function partsOf(frames: readonly Uint8Array[]): Parts {
 /** Throws `Refused`. */
 function assertSigned({ signature }: Parts, isSigned: boolean): void {
   if (isSigned) return;
-  throw new Refused(
+  throw new FramesRefused(
     signature.length === 0 ? "not signed" : "signed with another key",
   );
 }

@@ -254,7 +254,7 @@ export const NO_TEXT = -1;
 export const UNKNOWN_TEXT = -2;
 
 /** The same text without the line feed, as its JSON string; `undefined` if it is not a string. */
-export function textIn(burst: Burst, index: number): Buffer | undefined {
+export function outputTextIn(burst: Burst, index: number): Buffer | undefined {
   const row = index * BURST_ROW;
   const at = burst.rows[row + 11] as number;
   if (at < 0) return undefined;

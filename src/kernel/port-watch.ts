@@ -9,7 +9,7 @@
  */
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Address } from "../host/address.ts";
+import type { KernelAddress } from "../host/address.ts";
 import type {
   KernelTransport,
   Link,
@@ -45,7 +45,7 @@ export interface PortWatch {
 
 export function watchPorts(
   transport: KernelTransport,
-  address: Address,
+  address: KernelAddress,
 ): PortWatch {
   const links = new Map<string, LinkState | "refused">();
   let firstConnected: number | undefined;
@@ -124,12 +124,12 @@ export function reportsTakenPort(
 }
 
 /** Whether a process listens on one of its ports after the kernel has exited. */
-export async function isAnyTaken(address: Address): Promise<boolean> {
+export async function isAnyTaken(address: KernelAddress): Promise<boolean> {
   const checks = portsOf(address).map((port) => isAccepted(address.ip, port));
   return (await Promise.all(checks)).includes(true);
 }
 
-export function portsOf(address: Address): number[] {
+export function portsOf(address: KernelAddress): number[] {
   const { shell_port, iopub_port, stdin_port, control_port, hb_port } = address;
   return [shell_port, iopub_port, stdin_port, control_port, hb_port];
 }

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { ConnectionInfo } from "../../contract/index.ts";
-import { type Refusal, Refused } from "../jupyter/admission.ts";
+import { type Refusal, FramesRefused } from "../jupyter/admission.ts";
 import { FrameReader, type Signer } from "../jupyter/frames.ts";
 import { Intake } from "../jupyter/intake.ts";
 import { indexContent } from "../jupyter/large-json.ts";
@@ -71,7 +71,7 @@ export class Sockets {
         else hooks.message(read);
       };
       const refusalOf = (error: unknown): Refusal | undefined => {
-        if (!(error instanceof Refused)) throw error;
+        if (!(error instanceof FramesRefused)) throw error;
         boundary.refused(channel, error.message);
         return error.refusal;
       };

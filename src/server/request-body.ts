@@ -55,7 +55,11 @@ export async function bodyOf(
   try {
     for (;;) {
       const left_ms = Math.min(timeouts.idle_ms, ends - performance.now());
-      const { done, value } = await within(chunks.next(), left_ms, timeouts);
+      const { done, value } = await chunkWithin(
+        chunks.next(),
+        left_ms,
+        timeouts,
+      );
       if (done === true) return await requestScheduler.run(joined(pieces));
       size += value.length;
       if (size > limit) throw failure("too_large", { limit });
@@ -70,7 +74,7 @@ export async function bodyOf(
   }
 }
 
-function within<T>(
+function chunkWithin<T>(
   next: Promise<T>,
   left_ms: number,
   { idle_ms, total_ms }: BodyTimeouts,

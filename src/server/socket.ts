@@ -11,7 +11,7 @@ import type { PinnedMemory } from "../jupyter/record-memory.ts";
 import type { Sink } from "./relay.ts";
 
 /** Frames that wait for a `flush`. */
-interface Waiting {
+interface WaitingFrames {
   readonly pieces: readonly Buffer[];
   readonly memory: PinnedMemory | undefined;
 }
@@ -28,7 +28,7 @@ export class FrameWriter implements Sink {
   readonly #socket: WebSocket;
   readonly #stream: Duplex | undefined;
   readonly #limits: ReaderLimits;
-  #waiting: Waiting[] = [];
+  #waiting: WaitingFrames[] = [];
 
   /** Without a stream, the socket sends each frame itself, and nothing waits. */
   constructor({ socket, stream }: WebSocketConnection, limits: ReaderLimits) {

@@ -44,11 +44,11 @@ function toComm({
 }: Pick<Message, "raw" | "buffers">): OpenComm | undefined {
   const members = membersIn(raw.content);
   const data = copied(members.get("data"));
-  const comm_id = textIn(members.get("comm_id"));
+  const comm_id = stringIn(members.get("comm_id"));
   if (comm_id === undefined) return undefined;
   return {
     comm_id,
-    target_name: textIn(members.get("target_name")) ?? "",
+    target_name: stringIn(members.get("target_name")) ?? "",
     data: (data && asWritten(data)) ?? {},
     metadata: membersAsWritten(copied(raw.metadata)),
     buffers: buffers.flatMap((buffer) => copied(buffer) ?? []),
@@ -66,7 +66,7 @@ function copied(json: Uint8Array | undefined): Buffer | undefined {
     : Buffer.from(json);
 }
 
-function textIn(json: Uint8Array | undefined): string | undefined {
+function stringIn(json: Uint8Array | undefined): string | undefined {
   const value = json && asWritten(json);
   return typeof value === "string" ? value : undefined;
 }

@@ -11,7 +11,7 @@ import {
   type Burst,
   contentIn,
   NO_TEXT,
-  textIn as textInBurst,
+  outputTextIn,
   textLengthIn,
   UNKNOWN_TEXT,
 } from "../jupyter/record.ts";
@@ -130,7 +130,7 @@ function addMessage(
   bytes: Uint8Array,
 ): void {
   if (msg_type === "stream" && bytes.length <= SMALL_STREAM) {
-    const text = textIn(bytes);
+    const text = streamTextIn(bytes);
     if (text !== undefined) run.output.add(text);
     return;
   }
@@ -185,7 +185,7 @@ function addMessageOf(run: HistoryRun, burst: Burst, index: number): void {
     return;
   }
   const lineEnd = isDisplay(msg_type) ? "\n" : "";
-  const text = textInBurst(burst, index);
+  const text = outputTextIn(burst, index);
   if (text !== undefined) run.output.addJsonOf(text, length - lineEnd.length);
   run.output.add(lineEnd);
 }
@@ -230,7 +230,7 @@ function lastOf(lines: readonly string[], bytes: number): string[] {
 }
 
 /** The `text` of a stream. Parsing all of a small content is the fastest way. */
-function textIn(content: Uint8Array): string | undefined {
+function streamTextIn(content: Uint8Array): string | undefined {
   try {
     const value: unknown = JSON.parse(content.toString());
     const { text } = (value ?? {}) as { text?: unknown };

@@ -9,13 +9,13 @@ import type { Session } from "../session/session.ts";
 import { ASLEEP_MS, LONGEST_MS } from "./timer.ts";
 
 /** The part of the supervisor that is used here. */
-interface Sessions {
+interface SessionSource {
   readonly sessions: readonly Session[];
   onChange(listener: (session: Session) => void): () => void;
 }
 
 export interface CullingOptions {
-  readonly supervisor: Sessions;
+  readonly supervisor: SessionSource;
   readonly log: Log;
   readonly faults: Faults;
 }

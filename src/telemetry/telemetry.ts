@@ -98,7 +98,8 @@ export function contained(
   caught: (error: unknown) => void,
 ): Telemetry {
   const safe = Object.keys(METHODS).flatMap((name) => {
-    const method = listener[name as keyof Telemetry] as Method | undefined;
+    const method = listener[name as keyof Telemetry] as
+      ListenerMethod | undefined;
     if (method === undefined) return [];
     const guarded = (...args: never[]) => {
       try {
@@ -112,7 +113,7 @@ export function contained(
   return Object.fromEntries(safe);
 }
 
-type Method = (...args: never[]) => void;
+type ListenerMethod = (...args: never[]) => void;
 
 /** A list of all names, because a listener may inherit methods from its class. */
 const METHODS: Readonly<Record<keyof Telemetry, true>> = {

@@ -295,8 +295,8 @@ describe("errors", () => {
     ["an unknown option", ["exec", "--colour", "1"]],
     ["an unknown command", ["exce", "1"]],
     ["code twice", ["exec", "1", "-f", "x.py"]],
-    ["a file that is not there", ["exec", "-f", "/no/such/file"]],
-    ["a time that is none", ["exec", "--timeout", "soon", "1"]],
+    ["a file that does not exist", ["exec", "-f", "/no/such/file"]],
+    ["a timeout that is not a number", ["exec", "--timeout", "soon", "1"]],
     ["a session and a kernel", ["exec", "-s", "a", "-k", "b", "1"]],
   ])("%s ends with 64", async (_title, args) => {
     await using room = new Room();

@@ -25,6 +25,7 @@ import { COMPATIBLE_VERSION, VERSION } from "../../src/package/version.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { buildCommand } from "./built.ts";
 import {
+  appeared,
   ask,
   readConnection,
   Running,
@@ -102,7 +103,9 @@ async function opened(server: Running, file: string) {
     throw new Error(`ended at once: ${server.stdout}${server.stderr}`);
   });
   over.catch(() => {}); // a rejection matters only during the wait
-  while (!existsSync(file)) await Promise.race([delay(50), over]);
+  const written = appeared(file);
+  written.catch(() => {}); // a server that ended writes no file
+  await Promise.race([written, over]);
   return {
     server,
     file,
@@ -495,7 +498,7 @@ describe("the launcher", () => {
       env: { ...surroundings(), PATH: "" },
     });
     await server.said(/^Listening .*$/m);
-    while (!existsSync(file)) await delay(50);
+    await appeared(file);
     const connection = readConnection(file);
     expect(connection.server_pid).toBe(server.pid);
     expect(connection.server_path).toBe(launcher);
@@ -521,7 +524,7 @@ describe("the launcher", () => {
       env: surroundings(),
     });
     await server.said(/^Listening .*$/m);
-    while (!existsSync(file)) await delay(50);
+    await appeared(file);
     const connection = readConnection(file);
     const { body } = await ask(connection, "GET /status");
     expect(body).toMatchObject({ version: "0.1.66", server_version: VERSION });
@@ -547,7 +550,7 @@ describe("under nohup, in the background", () => {
       { env: surroundings() },
     );
     await shell.said(/^Listening .*$/m);
-    while (!existsSync(file)) await delay(50);
+    await appeared(file);
     const connection = readConnection(file);
     const { server_pid } = connection;
     process.kill(server_pid, "SIGHUP");
@@ -569,7 +572,7 @@ describe("under nohup, in the background", () => {
         { env: surroundings() },
       );
       await shell.said(/^Listening .*$/m);
-      while (!existsSync(file)) await delay(50);
+      await appeared(file);
       const connection = readConnection(file);
       await ask(connection, "PUT /sessions", pythonSession("py"));
       const started = await ask(connection, "POST /sessions/py/start");
@@ -577,7 +580,7 @@ describe("under nohup, in the background", () => {
       const begun = join(room, "begun");
       const code = `open(${JSON.stringify(begun)}, "w").close()\nimport time\ntime.sleep(600)`;
       const executed = ask(connection, "POST /sessions/py/execute", { code });
-      while (!existsSync(begun)) await delay(50);
+      await appeared(begun);
       await ask(connection, "POST /sessions/py/interrupt");
       expect(await executed).toMatchObject({
         status: 200,
@@ -612,7 +615,7 @@ test(
       code,
     });
     executed.catch(() => {}); // the server may end before it answers
-    while (!existsSync(begun)) await delay(50);
+    await appeared(begun);
     const session = await ask(connection, "GET /sessions/stubborn");
     const { process_id } = session.body as { process_id: number };
     server.signal("SIGTERM");

@@ -203,14 +203,14 @@ describe("a server", () => {
   });
 
   test.each([
-    ["a port that is none", ["--port", "70000"]],
+    ["a port that is not valid", ["--port", "70000"]],
     [
       "no token for the whole network",
       ["--host", "0.0.0.0", "--token", "none"],
     ],
-    ["a token file that is not there", ["--token", "/no/such/file"]],
-    ["a limit that is no size", ["--journal-limit", "much"]],
-    ["a level that is none", ["--log-level", "loud"]],
+    ["a token file that does not exist", ["--token", "/no/such/file"]],
+    ["a limit that is not a size", ["--journal-limit", "much"]],
+    ["a level that does not exist", ["--log-level", "loud"]],
     ["a log that cannot be written", ["--log-file", "/no/such/folder/log"]],
   ])("with %s does not start", async (_title, args) => {
     await using room = new Room();

@@ -25,7 +25,7 @@ describe("a file", needsPosix, () => {
     ["of text", "exit 3\n", "ENOEXEC"],
     ["that is empty", "", "ENOEXEC"],
     ["of some bytes", Buffer.from([0, 1, 2, 3]), "ENOEXEC"],
-    ["that begins with #! and names nothing", "#!\nexit 3\n", "ENOEXEC"],
+    ["that begins with #! and has no interpreter", "#!\nexit 3\n", "ENOEXEC"],
     ["whose interpreter is missing", "#!/nowhere/sh -e\nexit 3\n", "ENOENT"],
   ])("%s cannot be run", async (_what, content, code) => {
     expect(await whyNotRunnable(program(content))).toMatchObject({ code });
@@ -37,13 +37,13 @@ describe("a file", needsPosix, () => {
   });
 
   test.each([
-    ["this program", () => process.execPath],
+    ["a native program", () => process.execPath],
     ["a script", () => program("#!/bin/sh\nexit 3\n")],
     [
       "a script with a blank before its interpreter",
       () => program("#! /bin/sh -e\nexit 3\n"),
     ],
-    ["a script of env", () => program("#!/usr/bin/env node\n")],
+    ["a script that uses env", () => program("#!/usr/bin/env node\n")],
   ])("can be run: %s", async (_what, path) => {
     expect(await whyNotRunnable(path())).toBeUndefined();
   });
@@ -65,7 +65,7 @@ describe("a kernel's start reports", needsPosix, () => {
       "/nowhere/sh",
     ],
     [
-      "a file that may not be run",
+      "a file without the permission to run",
       () => program("#!/bin/sh\n", 0o644),
       13,
       "permission denied",

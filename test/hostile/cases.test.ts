@@ -129,8 +129,9 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
         await room.ask("PUT", "/sessions/asker/adopt", liar.connection);
         const path = "/sessions/asker/executions";
         await room.ask("POST", path, { code: "1", execution_id: "e" });
-        const parent_header = await eventually("the code", () =>
-          liar.asked.get("execute_request"),
+        const parent_header = await eventually(
+          "the execution of the code",
+          () => liar.asked.get("execute_request"),
         );
         await liar.say("stdin", {
           msg_type: "input_request",
@@ -222,7 +223,7 @@ describe.each(rooms)("$name", ({ open }) => {
       ),
       content: Buffer.from(JSON.stringify("x".repeat(5_000_000))),
     });
-    await eventually("the reply heard", async () => {
+    await eventually("the reply", async () => {
       const last = await lastOf(room, "liar");
       return last > 1 ? true : undefined;
     });

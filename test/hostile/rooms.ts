@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished } from "vitest";
-import { Refused } from "../../src/jupyter/admission.ts";
+import { FramesRefused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer } from "../../src/jupyter/frames.ts";
 import type { Channel } from "../../src/jupyter/message.ts";
 import { embedServer } from "../../src/index.ts";
@@ -137,7 +137,7 @@ async function mocked(): Promise<Room> {
       provisioner.hooks.get(id)?.message(message);
     } catch (error) {
       // Frames that are not a message are also dropped behind a socket.
-      if (error instanceof Refused && error.refusal !== undefined) {
+      if (error instanceof FramesRefused && error.refusal !== undefined) {
         provisioner.hooks.get(id)?.refused(error.refusal);
       }
     }

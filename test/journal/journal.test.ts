@@ -562,7 +562,7 @@ test("the reading from a kernel waits at most a second for a stalled disk", asyn
 });
 
 test.each([
-  ["where there is none", { size: 24 * KB, count: 10, disk: 0 }],
+  ["if there is none", { size: 24 * KB, count: 10, disk: 0 }],
   ["with small entries", { size: 100, count: 1000, disk: 1024 * KB }],
 ])(
   "the reading from a kernel does not wait for a disk %s",

@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import {
   type Repair,
-  MESSAGE_LIMIT,
-  Refused,
+  MESSAGE_TEXT_LIMIT,
+  FramesRefused,
 } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, type RawFrames } from "../../src/jupyter/message.ts";
@@ -54,7 +54,7 @@ function refusalOf(read: () => unknown) {
   try {
     read();
   } catch (error) {
-    if (error instanceof Refused && error.refusal) return error.refusal;
+    if (error instanceof FramesRefused && error.refusal) return error.refusal;
     throw error;
   }
   throw new Error("It was admitted");
@@ -157,12 +157,12 @@ describe("content", () => {
 });
 
 test("a message that is too large for the process is refused, because of its content or its buffers", () => {
-  const half = Buffer.alloc(MESSAGE_LIMIT / 2 + 1, "1");
+  const half = Buffer.alloc(MESSAGE_TEXT_LIMIT / 2 + 1, "1");
   const large = refusalOf(arrives({}, [half, half]).read);
   expect(large).toMatchObject({ reason: "too_large" });
-  expect(large.size).toBeGreaterThan(MESSAGE_LIMIT);
+  expect(large.size).toBeGreaterThan(MESSAGE_TEXT_LIMIT);
   // Each byte that is not UTF-8 becomes three.
-  const content = Buffer.alloc(MESSAGE_LIMIT / 2, 0xff);
+  const content = Buffer.alloc(MESSAGE_TEXT_LIMIT / 2, 0xff);
   content[0] = content[content.length - 1] = 0x22;
   expect(refusalOf(arrives({ content }).read).reason).toBe("too_large");
 });
@@ -195,7 +195,7 @@ describe("the other frames", () => {
   it.each(["", "{", "null", "[]", '{"msg_id":1,"msg_type":"x"}', "{}{}"])(
     "a header that is not valid drops the message: %j",
     (header) => {
-      expect(arrives({ header }).read).toThrow(Refused);
+      expect(arrives({ header }).read).toThrow(FramesRefused);
     },
   );
 
@@ -229,7 +229,7 @@ test("no frame can change the fields around it", () => {
       try {
         entry = Entry.of(7, arrives({ metadata, content }).read());
       } catch (error) {
-        expect(error).toBeInstanceOf(Refused);
+        expect(error).toBeInstanceOf(FramesRefused);
         return;
       }
       const told = JSON.parse(entry.text.toString()) as object;

@@ -113,21 +113,21 @@ describe("a client's message", () => {
   });
 
   test.each([
-    ["no JSON", "hello"],
-    ["no object", "[1]"],
+    ["not JSON", "hello"],
+    ["not an object", "[1]"],
     ["no channel", text({ channel: undefined })],
-    ["a channel that only kernels speak on", text({ channel: "iopub" })],
+    ["a channel that only kernels send on", text({ channel: "iopub" })],
     ["no header", text({ header: undefined })],
     ["a header without msg_id", text({ header: { msg_type: "x" } })],
-    ["content that is no object", text({ content: 3 })],
+    ["content that is not an object", text({ content: 3 })],
     ["no content", text({ content: undefined })],
     [
-      "content that is no JSON",
+      "content that is not JSON",
       '{"channel":"shell","header":{"msg_id":"1","msg_type":"x"},"content":{"a":nope},"buffers":[]}',
     ],
-    ["a buffer that is no base64", text({ buffers: ["@@@@"] })],
+    ["a buffer that is not base64", text({ buffers: ["@@@@"] })],
     ["a buffer without padding", text({ buffers: ["AAA"] })],
-    ["buffers that are no list", text({ buffers: "AAAA" })],
+    ["buffers that are not a list", text({ buffers: "AAAA" })],
   ])("is refused if it has %s; the error contains none of it", (_, bytes) => {
     const refused = () => fromClientText(Buffer.from(bytes), defaults);
     expect(refused).toThrow(SupervisorError);

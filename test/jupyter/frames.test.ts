@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Refused } from "../../src/jupyter/admission.ts";
+import { FramesRefused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 
@@ -83,7 +83,7 @@ describe("frames of another implementation", () => {
       if (content === undefined) throw new Error("no content frame");
       content[0] = 0x5b;
       const reader = new FrameReader(new Signer(message.key, message.scheme));
-      expect(() => reader.read(frames, "shell")).toThrow(Refused);
+      expect(() => reader.read(frames, "shell")).toThrow(FramesRefused);
     },
   );
 });
@@ -100,7 +100,7 @@ describe("frames that are not a message are refused", () => {
   ])("%s", (_, frames) => {
     expect(() =>
       new FrameReader(signer).read(frames as Uint8Array[], "iopub"),
-    ).toThrow(Refused);
+    ).toThrow(FramesRefused);
   });
 
   test("except with an empty key, which turns signatures off", () => {

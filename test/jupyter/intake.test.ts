@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
-import { Refused } from "../../src/jupyter/admission.ts";
+import { FramesRefused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { Intake } from "../../src/jupyter/intake.ts";
 import { compose, type Message } from "../../src/jupyter/message.ts";
@@ -99,7 +99,7 @@ function recorder(key: string, isBulk: boolean) {
         noteDisplay(displays, entry, message.raw.content);
         history.received(entry, message.raw.content);
       } catch (error) {
-        if (!(error instanceof Refused)) throw error;
+        if (!(error instanceof FramesRefused)) throw error;
         refused.push(error.message);
       }
       const { lastParent } = reader;

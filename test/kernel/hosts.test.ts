@@ -251,7 +251,7 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
     expect(adopted.info).toMatchObject({ status: "ok" });
     expect(launched[0]?.kill).toBeUndefined();
     await expect(adopted.interrupt()).rejects.toThrow(
-      "its process is not ours to signal",
+      "another program started its process",
     );
     await adopted.stop(false);
   });
@@ -282,12 +282,12 @@ describe.each(hosts)("on %s", needsPosix, (_name, hostOf) => {
     ],
     [
       "does not answer",
-      recipeOf("deaf", { timeout_ms: 1_500 }),
+      recipeOf("unresponsive", { timeout_ms: 1_500 }),
       /^connection_timeout: .*within 1.5 s/,
     ],
     [
       "does not register",
-      recipeOf("deaf", {
+      recipeOf("unresponsive", {
         argv: scripted("setInterval(() => {}, 1000)"),
         timeout_ms: 1_500,
         protocol_version: "5.5",

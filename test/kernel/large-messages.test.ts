@@ -201,7 +201,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     const large = { "text/plain": "x".repeat(20 * MB) };
     await publish(publisher, shown("forged", large), stranger);
     await publish(publisher, shown("after", {}));
-    await eventually("what follows", () => ids[0], 30_000);
+    await eventually("the next message", () => ids[0], 30_000);
     expect(ids).toEqual(["after"]);
     expect(faults.total(REFUSED)).toBe(1);
   }, 60_000);
@@ -221,7 +221,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     await publish(publisher, withContent(shown("numbers", {}), list));
     await publish(publisher, withContent(shown("cut", {}), cut));
     await publish(publisher, shown("after", {}));
-    await eventually("what follows", () => ids[2], 30_000);
+    await eventually("the next message", () => ids[2], 30_000);
     expect(ids).toEqual(["numbers", "cut", "after"]);
     expect(refusals).toMatchObject([
       { msg_type: "display_data", reason: "not_json" },
@@ -289,7 +289,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     await subscribed(publisher);
     await publish(publisher, shown("whole", data));
     await publish(publisher, shown("after", {}));
-    await eventually("what follows", () => ids[2], 30_000);
+    await eventually("the next message", () => ids[2], 30_000);
     expect(ids).toEqual(["before", "whole", "after"]);
     expect(faults.total(REFUSED)).toBe(0);
   }, 60_000);

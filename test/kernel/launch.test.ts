@@ -223,7 +223,7 @@ describe("ports instead of sockets", () => {
 
   test.each([
     [
-      "exits with a word",
+      "exits with an error",
       'console.error("unknown transport ipc"); process.exit(1);',
     ],
     ["does not bind them", "setInterval(() => {}, 1e6);"],
@@ -359,11 +359,11 @@ describe.each(DRIVERS)("a kernel gets other ports, by %s", (transport) => {
 
 test.each([
   [
-    "says so",
+    "prints so",
     "console.error(\"zmq.error.ZMQError: Address already in use (addr='tcp://127.0.0.1:1')\"); setInterval(() => {}, 1e6);",
   ],
   [
-    "says so and exits",
+    "prints so and exits",
     'console.error("bind: Address already in use"); process.exit(1);',
   ],
 ])(

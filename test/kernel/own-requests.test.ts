@@ -24,12 +24,12 @@ const INFO = '{"status":"ok","protocol_version":"5.3","language_info":{}}';
 
 describe.each(drivers)("by %s", (_, transport) => {
   it.each([
-    ["what is broken", '{"x":', "is not JSON"],
+    ["broken JSON", '{"x":', "is not JSON"],
     ["nothing", "", "is not JSON"],
-    ["great depth", "[".repeat(200_000), "is nested too deep"],
+    ["JSON that is nested deep", "[".repeat(200_000), "is nested too deep"],
     ["null", "null", "is not an object"],
     ["a list", "[]", "is not an object"],
-    ["a text", '"info"', "is not an object"],
+    ["a string", '"info"', "is not an object"],
   ])("a start fails with a kernel_info_reply of %s", async (_, info, why) => {
     const { kernel } = await running(transport, () => info);
     const start = kernel.connect(AbortSignal.timeout(20_000));

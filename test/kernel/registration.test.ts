@@ -68,8 +68,8 @@ function dealer(port: number): Dealer {
 describe("a registration that is signed and not valid fails the start at once, with a reason", () => {
   const four = { ...PORTS, shell_port: undefined };
   test.each<[string, Uint8Array[], RegExp]>([
-    ["no JSON", frame("{nope"), /not JSON/],
-    ["bytes that are no text", frame("\u0000\ufffd"), /not JSON/],
+    ["not JSON", frame("{nope"), /not JSON/],
+    ["bytes that are not text", frame("\u0000\ufffd"), /not JSON/],
     ["null", frame("null"), /not an object/],
     ["a list", frame([1, 2, 3, 4, 5]), /not an object/],
     ["four ports", frame(four), /shell_port/],
@@ -78,7 +78,7 @@ describe("a registration that is signed and not valid fails the start at once, w
     ["a port that is a list", frame({ ...PORTS, hb_port: [5] }), /hb_port/],
     ["a port that is true", frame({ ...PORTS, hb_port: true }), /hb_port/],
     ["a port that is null", frame({ ...PORTS, hb_port: null }), /hb_port/],
-    ["a port in words", frame({ ...PORTS, hb_port: "0x10" }), /hb_port/],
+    ["a port in hexadecimal", frame({ ...PORTS, hb_port: "0x10" }), /hb_port/],
     ["nested lists", frame("[".repeat(30_000)), /not JSON/],
     ["a message without content", message(null), /not an object/],
     ["a message of four ports", message(four), /shell_port/],
@@ -88,7 +88,7 @@ describe("a registration that is signed and not valid fails the start at once, w
       /another type/,
     ],
     [
-      "a header that is no JSON",
+      "a header that is not JSON",
       signed(["{nope", "{}", "{}", JSON.stringify(PORTS)]),
       /not a Jupyter message/,
     ],

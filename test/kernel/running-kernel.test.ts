@@ -85,7 +85,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   ask();
   const again = setInterval(ask, 2_000);
   onTestFinished(() => clearInterval(again));
-  const asked = await eventually("the question", findQuestion, 20_000);
+  const asked = await eventually("the input request", findQuestion, 20_000);
   expect(contentOf(asked)).toMatchObject({ prompt: "who?" });
 });
 

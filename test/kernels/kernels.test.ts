@@ -247,8 +247,8 @@ describe("echo", () => {
   });
 });
 
-test("deaf does not answer", async () => {
-  await using kernel = await launch({ argv: argvOf("deaf") });
+test("unresponsive does not answer", async () => {
+  await using kernel = await launch({ argv: argvOf("unresponsive") });
   using client = new RawClient(kernel.connection);
 
   await client.request("control", "kernel_info_request", {});
@@ -343,8 +343,8 @@ test("forgetful replies and never sends idle", async () => {
   expect(states).not.toContain("idle");
 });
 
-test("silent-heart loses its heartbeat, and continues", async () => {
-  await using kernel = await launch({ argv: argvOf("silent-heart") });
+test("no-heartbeat loses its heartbeat, and continues", async () => {
+  await using kernel = await launch({ argv: argvOf("no-heartbeat") });
   using client = await connect(kernel.connection);
   expect(await client.beats()).toBe(true);
 
@@ -369,8 +369,8 @@ test("late answers the second execution first", async () => {
   expect(replies).toEqual([second, first]);
 });
 
-test("mute-stdout prints ten megabytes, then starts", async () => {
-  await using kernel = await launch({ argv: argvOf("mute-stdout") });
+test("prints-first prints ten megabytes, then starts", async () => {
+  await using kernel = await launch({ argv: argvOf("prints-first") });
   using client = await connect(kernel.connection);
 
   expect((await client.run("1")).reply).toMatchObject({ status: "ok" });

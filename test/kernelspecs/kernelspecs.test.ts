@@ -247,10 +247,10 @@ describe("kernelspecs", () => {
   });
 
   it.each([
-    ["is no JSON", "{"],
+    ["is not JSON", "{"],
     ["has no argv", '{"display_name": "x"}'],
     ["has an empty argv", '{"argv": []}'],
-    ["has an argv of something else", '{"argv": [1]}'],
+    ["has an argv of another type", '{"argv": [1]}'],
     [
       "has an unknown interrupt mode",
       minimal("x", { interrupt_mode: "shout" }),

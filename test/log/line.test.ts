@@ -54,10 +54,10 @@ test("no message can look like a second line, or move a cursor", () => {
 });
 
 test.each([
-  ["a secret that is known", { msg: "got sesame-sesame" }],
+  ["a known secret", { msg: "got sesame-sesame" }],
   ["a header", { msg: "refused Bearer sesame-sesame" }],
   ["a token in an address", { msg: "GET /x?token=sesame-sesame&a=1" }],
-  ["a key in a document", { msg: '{"key": "sesame-sesame"}' }],
+  ["a key in a JSON document", { msg: '{"key": "sesame-sesame"}' }],
   ["a field by its name", { msg: "x", bearer_token: "sesame-sesame" }],
   ["an environment", { msg: "x", env: { A: "sesame-sesame" } }],
   ["a stack", { msg: "x", err: { stack: "Bearer sesame-sesame" }, level: 50 }],

@@ -133,7 +133,7 @@ test("on a session's own socket the client can request them in any path", async 
     all.frames.find((frame) => "status" in frame && "seq" in frame),
   );
   const plain = attach(`ws+unix://${body as string}:/anything`);
-  await eventually("the farewell", () =>
+  await eventually("the final message", () =>
     all.frames.find((frame) => "clientDisconnected" in frame),
   );
   await server.ask("POST", `/sessions/${session}/execute`, { code: "x" });

@@ -11,6 +11,7 @@ import {
 import { doors, type Heard, trpcClient } from "../doors.ts";
 import {
   type Answer,
+  eventually,
   openServerOf,
   type TestServer,
   TOKEN,
@@ -106,15 +107,11 @@ describe.each([overRest, overTrpc])("executions over $name", (asking) => {
     return () => close();
   });
 
-  async function until(execution_id: unknown, state: string): Promise<Fields> {
-    const deadline = AbortSignal.timeout(10_000);
-    for (;;) {
+  const until = (execution_id: unknown, state: string): Promise<Fields> =>
+    eventually(`an execution that is ${state}`, async () => {
       const execution = await ask("get", { execution_id });
-      if (execution["state"] === state) return execution;
-      if (deadline.aborted) throw new Error(`Never ${state}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
+      return execution["state"] === state ? execution : undefined;
+    });
 
   test("code runs, and its execution reports the states", async () => {
     const { execution_id } = await ask("create", {

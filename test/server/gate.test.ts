@@ -105,7 +105,7 @@ describe.each(["/trpc", "/sessions/x/channels", "/api/channels/x", "/nowhere"])(
         403,
       ],
       [
-        "a foreign host",
+        "another host name",
         { authorization: `Bearer ${TOKEN}`, host: "evil.example" },
         403,
       ],

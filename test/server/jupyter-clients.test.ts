@@ -175,7 +175,7 @@ describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
         .requestExecute({ code: "import os; os._exit(1)" })
         .done.catch(() => {});
       await eventually(
-        "the kernel to be there again",
+        "the restarted kernel",
         () =>
           states.includes("autorestarting") && kernel.status === "idle"
             ? true

@@ -119,7 +119,7 @@ describe("kernels over REST", () => {
     const id = await startKernel(server);
     const client = await Client.open(server, id);
     client.send("shutdown_request", { restart: false }, { channel: "control" });
-    await eventually("the kernel to be gone", async () => {
+    await eventually("the end of the kernel", async () => {
       const { status } = await server.ask("GET", `/api/kernels/${id}`);
       return status === 404 ? true : undefined;
     });
@@ -396,7 +396,7 @@ describe.each([
     expect(
       fresh.received.some(({ header }) => header.msg_type === "execute_input"),
     ).toBe(false);
-    await eventually("the past", () =>
+    await eventually("the earlier messages", () =>
       all.received.find(({ header }) => header.msg_type === "execute_input"),
     );
   });

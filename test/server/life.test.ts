@@ -97,7 +97,7 @@ describe("a start that fails", () => {
 
   test("because the kernel does not answer, ends it and reports the timeout", async () => {
     const session = await create({
-      kernel_name: "deaf",
+      kernel_name: "unresponsive",
       connection_timeout: 1,
     });
     const before = new Set(descendantsOf([process.pid]));
@@ -157,7 +157,7 @@ describe("a start that fails", () => {
   });
 
   test("because it is killed, ends at once", async () => {
-    const session = await create({ kernel_name: "deaf" });
+    const session = await create({ kernel_name: "unresponsive" });
     const started = server.ask("POST", `/sessions/${session}/start`);
     await eventually("its process", async () => {
       const { body } = await server.ask("GET", `/sessions/${session}`);
@@ -411,7 +411,7 @@ test("a server that ends also ends every kernel, such as one that ignores reques
   });
   await ending.ask("PUT", "/sessions", {
     session_id: "starting",
-    kernel_name: "deaf",
+    kernel_name: "unresponsive",
   });
   void ending.ask("POST", "/sessions/starting/start").catch(() => {}); // it is disconnected
   await eventually("the start", async () => {

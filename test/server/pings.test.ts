@@ -90,7 +90,7 @@ test("one pong alone is not accepted: a broken connection may have damaged it", 
   pings.pingAtOnce(); // the second ping
   socket.emit("pong", payloadOf(2));
   expect(heard).not.toContain(7);
-  await eventually("the third, which the answer brought about", () =>
+  await eventually("the third ping, which the answer caused", () =>
     pinged.mock.calls.length === 2 ? true : undefined,
   );
   socket.emit("pong", payloadOf(3));

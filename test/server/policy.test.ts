@@ -86,13 +86,13 @@ describe("labels", () => {
   });
 
   test.each([
-    ["a key of odd characters", { "a b": "x" }],
+    ["a key of other characters", { "a b": "x" }],
     ["a key that begins with a dot", { ".a": "x" }],
     ["a key that is too long", { ["a".repeat(64)]: "x" }],
     ["an empty key", { "": "x" }],
     ["a value that is too long", { a: "x".repeat(257) }],
     ["a value with a control character", { a: "x\n" }],
-    ["a value that is no text", { a: 1 }],
+    ["a value that is not text", { a: 1 }],
     [
       "too many",
       Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`key${i}`, ""])),

@@ -128,7 +128,7 @@ describe("a body over the limit", () => {
 
 describe("a body that does not arrive", () => {
   test.each([
-    ["is silent", { idle_ms: 100, total_ms: 10_000 }, false],
+    ["stops", { idle_ms: 100, total_ms: 10_000 }, false],
     ["trickles", { idle_ms: 10_000, total_ms: 300 }, true],
   ])("is answered 408 when it %s", async (_, times, trickles) => {
     const http = createServer((req, res) => {
@@ -404,7 +404,7 @@ describe("a channel frame", () => {
   test.each([
     ["nested deep in its header", frame(DEEP)],
     ["nested deep in its content", frame("1", `{"a":${DEEP}}`)],
-    ["nested deep and never closed", `{"channel":${"[".repeat(100_000)}`],
+    ["nested deep and without an end", `{"channel":${"[".repeat(100_000)}`],
     ["that is not JSON", "hello"],
     [
       "of a million members",

@@ -28,7 +28,7 @@ describe("a kernelspec is refused with its file and the fault,", () => {
     ["that is not JSON", "{", "JSON"],
     ["without a command", { display_name: "x" }, "argv"],
     [
-      "of a provisioner that we do not have",
+      "with a provisioner that this server does not have",
       {
         ...echo,
         metadata: {
@@ -38,7 +38,7 @@ describe("a kernelspec is refused with its file and the fault,", () => {
       "k8s-provisioner",
     ],
     [
-      "of a process proxy",
+      "with a process proxy",
       { ...echo, metadata: { process_proxy: { class_name: "x.YarnProxy" } } },
       "x.YarnProxy",
     ],

@@ -9,7 +9,7 @@ import {
   NO_POLICY,
 } from "../../contract/index.ts";
 import { request } from "../../src/jupyter/client-message.ts";
-import { Refused } from "../../src/jupyter/admission.ts";
+import { FramesRefused } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
 import { compose, contentOf, type Message } from "../../src/jupyter/message.ts";
 import type { Exit } from "../../src/host/exit.ts";
@@ -41,13 +41,13 @@ export class FakeKernel implements Kernel {
   /** The number of interrupts. */
   interrupts = 0;
   /** Whether it accepts no more messages. */
-  isDeaf = false;
+  refusesMessages = false;
   /** Whether interrupts fail. */
-  isBeyondReach = false;
+  refusesInterrupts = false;
   /** Whether a request to shut down has no effect until `die` is called. */
-  isStubborn = false;
+  ignoresShutdown = false;
   /** Whether even a kill does not end it. */
-  isImmortal = false;
+  survivesKill = false;
   cwd: string | undefined;
   /** Settles the start that waits for it. */
   readonly answered: Promise<undefined>;
@@ -76,7 +76,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** The messages that it got: code, or else types. */
-  get heard(): string[] {
+  get received(): string[] {
     return this.sent.map((message) => {
       const { code } = contentOf(message) as { code?: string };
       return code ?? message.header.msg_type;
@@ -102,7 +102,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** Sends a message unchanged. */
-  utter(message: Message): void {
+  deliver(message: Message): void {
     this.#hooks.message(message);
   }
 
@@ -128,7 +128,7 @@ export class FakeKernel implements Kernel {
     try {
       this.#hooks.message(new FrameReader(NO_KEY).read(frames, channel));
     } catch (error) {
-      if (!(error instanceof Refused && error.refusal)) throw error;
+      if (!(error instanceof FramesRefused && error.refusal)) throw error;
       this.#hooks.refused(error.refusal);
     }
   }
@@ -184,17 +184,17 @@ export class FakeKernel implements Kernel {
   }
 
   send(message: Message): void {
-    if (this.isDeaf) {
+    if (this.refusesMessages) {
       throw failure("kernel_unreachable", {
         session_id: "",
-        why: "it is deaf",
+        why: "it does not read",
       });
     }
     this.sent.push(message);
   }
 
   interrupt(): Promise<void> {
-    if (this.isBeyondReach) {
+    if (this.refusesInterrupts) {
       const why = "it is beyond reach";
       return Promise.reject(
         failure("interrupt_failed", { session_id: "", why }),
@@ -205,13 +205,13 @@ export class FakeKernel implements Kernel {
   }
 
   stop(): Promise<Exit> {
-    if (this.isImmortal) {
+    if (this.survivesKill) {
       const why = "it is still there";
       return Promise.reject(
         failure("process_not_found", { session_id: "", why }),
       );
     }
-    if (!this.isStubborn) this.die(0);
+    if (!this.ignoresShutdown) this.die(0);
     return this.exited;
   }
 
@@ -231,7 +231,7 @@ export class FakeProvisioner implements Provisioner {
   /** Whether starts wait until `answer` is called. */
   isSlow = false;
   /** Whether kernels do not report idle after their first answer. */
-  isReticent = false;
+  omitsIdle = false;
 
   /** The last launched kernel. */
   get kernel(): FakeKernel {
@@ -267,7 +267,7 @@ export class FakeProvisioner implements Provisioner {
     });
     died.catch(() => {}); // a kernel may also exit after its start
     await Promise.race([kernel.answered, given.promise, died]);
-    if (!this.isReticent) kernel.settle("idle");
+    if (!this.omitsIdle) kernel.settle("idle");
     return kernel;
   }
 
@@ -405,7 +405,7 @@ export function entriesIn(session: Session, after = 0): Entry[] {
 }
 
 /** The entries of the session after number `after`, in short: `busy`, `exited 1`, `execution done`, `iopub stream`, `shell execute_reply aborted`. */
-export function said(session: Session, after = 0): string[] {
+export function summaryOf(session: Session, after = 0): string[] {
   return entriesIn(session, after).map((entry) => {
     if (!entry.isEvent) {
       const { status, execution_state } = entry.content as Record<

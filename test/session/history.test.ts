@@ -254,7 +254,7 @@ test.each([
       parent: a,
     });
     const raw = { ...message.raw, content: Buffer.from(content) };
-    kernel.utter({ ...message, raw });
+    kernel.deliver({ ...message, raw });
     kernel.print("after", a);
   });
   expect(entry.output).toBe("before after");

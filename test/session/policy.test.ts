@@ -8,7 +8,7 @@ import {
   type FakeProvisioner,
   message,
   newSession,
-  said,
+  summaryOf,
   entriesIn,
 } from "./fake-kernel.ts";
 
@@ -40,7 +40,7 @@ test("a kernel that dies is started again, and clients get the reason, in order"
   const before = session.journal.last;
   provisioner.kernel.die(-1, "SIGSEGV");
   await settled();
-  expect(said(session, before)).toEqual([
+  expect(summaryOf(session, before)).toEqual([
     "exited",
     "exited -1",
     "starting",
@@ -73,7 +73,7 @@ test("running code is answered as lost, and later code runs on the new kernel", 
   expect(next.state).toBe("queued");
   provisioner.kernel.answer();
   await settled();
-  expect(provisioner.kernel.heard).toEqual(["next"]);
+  expect(provisioner.kernel.received).toEqual(["next"]);
 });
 
 test("late messages of an old kernel do not affect the new one", async () => {

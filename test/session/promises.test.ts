@@ -11,7 +11,7 @@ test.each(["error", "abort", "aborted"])(
     for (const one of [first, second]) session.send(one);
     kernel.reply(first, { status });
     kernel.idle(first);
-    expect(kernel.heard).toEqual(["a"]);
+    expect(kernel.received).toEqual(["a"]);
     expect(session.executions.get(second.header.msg_id)).toMatchObject({
       state: "aborted",
       reason: "earlier_failure",
@@ -39,7 +39,7 @@ test("an answer may be repeated under its id after the input request was answere
   const answer = { value: "yes", answer_id: "my answer" };
   session.answer(execution, answer);
   session.answer(execution, answer);
-  expect(kernel.heard).toEqual(["input()", "input_reply"]);
+  expect(kernel.received).toEqual(["input()", "input_reply"]);
   expect(() => session.answer(execution, { value: "no" })).toThrow(
     expect.objectContaining({ reason: "execution_state" }),
   );
@@ -54,7 +54,7 @@ test("ten thousand requests may wait, and no more", async () => {
     expect.objectContaining({ reason: "too_busy" }),
   );
   expect(session.executions.find(last.header.msg_id)).toBeUndefined();
-  expect(kernel.heard).toEqual(["0"]);
+  expect(kernel.received).toEqual(["0"]);
 });
 
 test("entries that an owner has acknowledged stay acknowledged", () => {

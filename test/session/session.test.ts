@@ -4,7 +4,7 @@ import {
   code,
   message,
   newSession,
-  said,
+  summaryOf,
   startedSession,
 } from "./fake-kernel.ts";
 
@@ -13,13 +13,13 @@ afterEach(() => void vi.useRealTimers());
 describe("life", () => {
   test("the events of a start are: starting, ready, and idle from the first request", async () => {
     const { session } = await startedSession();
-    expect(said(session)).toEqual(["starting", "ready", "idle"]);
+    expect(summaryOf(session)).toEqual(["starting", "ready", "idle"]);
     expect(session.status).toBe("idle");
   });
 
   test("a kernel that does not report idle stays ready", async () => {
     const { session, provisioner } = newSession();
-    provisioner.isReticent = true;
+    provisioner.omitsIdle = true;
     await session.start();
     expect(session.status).toBe("ready");
     provisioner.kernel.settle("idle");
@@ -32,13 +32,13 @@ describe("life", () => {
   test("a kernel that is adopted while it runs code is busy, then idle", async () => {
     const { session, provisioner } = newSession();
     provisioner.isSlow = true;
-    provisioner.isReticent = true;
+    provisioner.omitsIdle = true;
     const adopted = session.adopt(await provisioner.reserve());
     provisioner.kernel.settle("busy");
     provisioner.kernel.answer();
     await adopted;
     provisioner.kernel.settle("idle");
-    expect(said(session)).toEqual(["starting", "ready", "busy", "idle"]);
+    expect(summaryOf(session)).toEqual(["starting", "ready", "busy", "idle"]);
   });
 
   test("an adopted kernel without a command cannot be restarted, and keeps running", async () => {
@@ -48,12 +48,12 @@ describe("life", () => {
       message: expect.stringContaining("`argv` is empty") as string,
     };
     await expect(session.restart({})).rejects.toMatchObject(refused);
-    expect(said(session)).toEqual([]);
+    expect(summaryOf(session)).toEqual([]);
     await session.adopt(await provisioner.reserve());
     await expect(session.restart({})).rejects.toMatchObject(refused);
-    expect(said(session)).toEqual(["starting", "ready", "idle"]);
+    expect(summaryOf(session)).toEqual(["starting", "ready", "idle"]);
     session.send(code("a"));
-    expect(provisioner.kernel.heard).toEqual(["a"]);
+    expect(provisioner.kernel.received).toEqual(["a"]);
   });
 
   test("a second start is refused, and starts no kernel", async () => {
@@ -80,7 +80,7 @@ describe("life", () => {
     const { session } = await startedSession();
     const before = session.journal.last;
     await session.restart({});
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "exited",
       "exited 0",
       "starting",
@@ -92,7 +92,7 @@ describe("life", () => {
   test("a restart starts a session without a kernel", async () => {
     const { session } = newSession();
     await session.restart({});
-    expect(said(session)).toEqual(["starting", "ready", "idle"]);
+    expect(summaryOf(session)).toEqual(["starting", "ready", "idle"]);
   });
 
   test("a second restart is refused while the first is under way", async () => {
@@ -109,7 +109,7 @@ describe("life", () => {
 
   test("a session that is shut down while its kernel ends for a restart stays shut down", async () => {
     const { session, provisioner, kernel } = await startedSession();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     const restart = session.restart({});
     const end = session.shutDown();
     kernel.die(0);
@@ -121,7 +121,7 @@ describe("life", () => {
 
   test("a session that is disposed of while its kernel ends for a restart starts no kernel", async () => {
     const { session, provisioner, kernel } = await startedSession();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     const restart = session.restart({});
     const end = session.dispose();
     kernel.die(0);
@@ -132,7 +132,7 @@ describe("life", () => {
 
   test("after a shutdown during a restart, a restart works again", async () => {
     const { session, kernel } = await startedSession();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     const restart = session.restart({});
     const end = session.shutDown();
     kernel.die(0);
@@ -172,7 +172,7 @@ describe("life", () => {
     await expect(start).rejects.toMatchObject({
       reason: "exited_during_start",
     });
-    expect(said(session)).toEqual(["starting", "exited", "exited -1"]);
+    expect(summaryOf(session)).toEqual(["starting", "exited", "exited -1"]);
   });
 
   test("a kernel that dies while it starts fails the start", async () => {
@@ -183,7 +183,7 @@ describe("life", () => {
     await expect(start).rejects.toMatchObject({
       reason: "exited_during_start",
     });
-    expect(said(session)).toEqual(["starting", "exited", "exited 3"]);
+    expect(summaryOf(session)).toEqual(["starting", "exited", "exited 3"]);
   });
 
   test("late messages of an old kernel are ignored", async () => {
@@ -203,7 +203,7 @@ describe("life", () => {
     const before = session.journal.last;
     kernel.die(1);
     kernel.die(1);
-    expect(said(session, before)).toEqual(["exited", "exited 1"]);
+    expect(summaryOf(session, before)).toEqual(["exited", "exited 1"]);
   });
 
   test("a kernel that was busy is busy again when its heartbeat returns", async () => {
@@ -212,7 +212,7 @@ describe("life", () => {
     kernel.busy(message("complete_request"));
     kernel.beat(false);
     kernel.beat(true);
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "busy",
       "iopub status busy",
       "offline",
@@ -225,12 +225,12 @@ describe("life", () => {
     const before = session.journal.last;
     kernel.beat(false);
     kernel.beat(true);
-    expect(said(session, before)).toEqual(["offline", "idle"]);
+    expect(summaryOf(session, before)).toEqual(["offline", "idle"]);
   });
 
   test("a kernel without a known state is ready again when its heartbeat returns", async () => {
     const { session, provisioner } = newSession();
-    provisioner.isReticent = true;
+    provisioner.omitsIdle = true;
     await session.start();
     provisioner.kernel.beat(false);
     provisioner.kernel.beat(true);
@@ -273,7 +273,7 @@ describe("life", () => {
       ...{ sampling_period_ms: 1_000, timestamp: 1_700_000_000_000 },
     };
     session.sampled(usage);
-    expect(said(session, before)).toEqual(["resource_usage"]);
+    expect(summaryOf(session, before)).toEqual(["resource_usage"]);
     kernel.die();
     expect(session.resource_usage).toEqual(usage);
   });
@@ -282,7 +282,7 @@ describe("life", () => {
     const { session } = await startedSession();
     const before = session.journal.last;
     await session.interrupt();
-    expect(said(session, before)).toEqual(["idle"]);
+    expect(summaryOf(session, before)).toEqual(["idle"]);
   });
 });
 
@@ -290,7 +290,7 @@ describe("while a kernel ends for a restart", () => {
   /** A restart whose old kernel has not ended yet. */
   async function restarting() {
     const { session, provisioner, kernel } = await startedSession();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     const restart = session.restart({});
     restart.catch(() => {}); // the caller that awaits it gets the rejection
     return { session, provisioner, kernel, restart };
@@ -303,10 +303,10 @@ describe("while a kernel ends for a restart", () => {
     kernel.beat(true);
     kernel.settle("idle");
     expect(session.status).toBe("busy");
-    provisioner.isReticent = true;
+    provisioner.omitsIdle = true;
     kernel.die(0);
     await restart;
-    const statuses = said(session).filter((what) => !what.includes(" "));
+    const statuses = summaryOf(session).filter((what) => !what.includes(" "));
     expect(statuses).toEqual([
       ...["starting", "ready", "idle"],
       ...["busy", "offline", "busy", "exited"],
@@ -319,18 +319,18 @@ describe("while a kernel ends for a restart", () => {
     const [sent, executed] = [code("a"), code("b")];
     session.send(sent);
     const execution = session.execute(executed, undefined);
-    expect(kernel.heard).toEqual([]);
+    expect(kernel.received).toEqual([]);
     kernel.die(0);
     await restart;
     provisioner.kernel.run(sent);
     provisioner.kernel.run(executed);
-    expect(provisioner.kernel.heard).toEqual(["a", "b"]);
+    expect(provisioner.kernel.received).toEqual(["a", "b"]);
     expect(execution.state).toBe("done");
   });
 
   test("earlier queued requests are dropped, and later ones are not", async () => {
     const { session, provisioner, kernel } = await startedSession();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     const [running, queued, later] = [code("a"), code("b"), code("c")];
     session.send(running);
     session.send(queued);
@@ -342,7 +342,7 @@ describe("while a kernel ends for a restart", () => {
       ({ header }) => session.executions.get(header.msg_id).reason,
     );
     expect(reasons).toEqual(["kernel_exited", "shutdown", undefined]);
-    expect(provisioner.kernel.heard).toEqual(["c"]);
+    expect(provisioner.kernel.received).toEqual(["c"]);
   });
 
   test("the new kernel answers a request", async () => {
@@ -359,12 +359,12 @@ describe("while a kernel ends for a restart", () => {
     const { session, provisioner, kernel, restart } = await restarting();
     session.send(message("debug_request", "control"));
     session.send({ ...message("input_reply"), channel: "stdin" });
-    expect(kernel.heard).toEqual(["debug_request", "input_reply"]);
+    expect(kernel.received).toEqual(["debug_request", "input_reply"]);
     await session.interrupt();
     expect(kernel.interrupts).toBe(1);
     kernel.die(0);
     await restart;
-    expect(provisioner.kernel.heard).toEqual([]);
+    expect(provisioner.kernel.received).toEqual([]);
   });
 
   test("an interrupt does not affect requests that wait for the new kernel", async () => {
@@ -373,7 +373,7 @@ describe("while a kernel ends for a restart", () => {
     await session.interrupt();
     kernel.die(0);
     await restart;
-    expect(provisioner.kernel.heard).toEqual(["a"]);
+    expect(provisioner.kernel.received).toEqual(["a"]);
   });
 
   test("waiting requests can be cancelled, and have their deadlines", async () => {
@@ -386,7 +386,7 @@ describe("while a kernel ends for a restart", () => {
     expect([cancelled.reason, late.reason]).toEqual(["cancelled", "deadline"]);
     kernel.die(0);
     await restart;
-    expect(provisioner.kernel.heard).toEqual([]);
+    expect(provisioner.kernel.received).toEqual([]);
   });
 
   test("a start, an adoption and a second restart are refused", async () => {
@@ -408,7 +408,7 @@ describe("while a kernel ends for a restart", () => {
     session.send(code("a"));
     await session.kill();
     await restart;
-    expect(provisioner.kernel.heard).toEqual(["a"]);
+    expect(provisioner.kernel.received).toEqual(["a"]);
   });
 
   test.each(["shutDown", "dispose"] as const)(
@@ -470,7 +470,7 @@ describe("while a kernel ends for a restart", () => {
       reason: "start_failed",
       reply: { evalue: expect.stringContaining("exit code 3") as string },
     });
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "exited",
       "exited 0",
       "starting",
@@ -484,12 +484,12 @@ describe("while a kernel ends for a restart", () => {
     ]);
     provisioner.isSlow = false;
     await session.start();
-    expect(provisioner.kernel.heard).toEqual([]);
+    expect(provisioner.kernel.received).toEqual([]);
   });
 
   test("if the old kernel cannot be ended, waiting requests are aborted, and it continues", async () => {
     const { session, kernel } = await startedSession();
-    kernel.isImmortal = true;
+    kernel.survivesKill = true;
     const restart = session.restart({});
     const execution = session.execute(code("a"), undefined);
     await expect(restart).rejects.toMatchObject({
@@ -498,8 +498,8 @@ describe("while a kernel ends for a restart", () => {
     expect(execution.reason).toBe("start_failed");
     expect(session.status).toBe("idle");
     session.send(code("b"));
-    expect(kernel.heard).toEqual(["b"]);
-    kernel.isImmortal = false;
+    expect(kernel.received).toEqual(["b"]);
+    kernel.survivesKill = false;
   });
 
   test("a start under way is aborted, and the next kernel gets the waiting requests", async () => {
@@ -513,7 +513,7 @@ describe("while a kernel ends for a restart", () => {
     session.send(code("after"));
     await expect(start).rejects.toMatchObject({ reason: "start_failed" });
     await restart;
-    expect(provisioner.kernel.heard).toEqual(["before"]);
+    expect(provisioner.kernel.received).toEqual(["before"]);
     expect(session.queue.pending.length).toBe(1);
   });
 });
@@ -530,12 +530,12 @@ test("messages for a kernel that did not start do not go to the next one", async
   await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
   provisioner.isSlow = false;
   await session.start();
-  expect(provisioner.kernel.heard).toEqual(["a"]);
+  expect(provisioner.kernel.received).toEqual(["a"]);
 });
 
 test("a kernel that is shut down is busy until it is gone", async () => {
   const { session, kernel } = await startedSession();
-  kernel.isStubborn = true;
+  kernel.ignoresShutdown = true;
   const before = session.journal.last;
   const end = session.shutDown();
   kernel.run(message("complete_request"));
@@ -543,7 +543,7 @@ test("a kernel that is shut down is busy until it is gone", async () => {
   kernel.die(0);
   await end;
   expect(
-    said(session, before).filter((what) => !what.startsWith("shell")),
+    summaryOf(session, before).filter((what) => !what.startsWith("shell")),
   ).toEqual([
     "busy",
     "iopub status busy",
@@ -569,7 +569,7 @@ describe("clients that are attached when a session ends", () => {
     await reader;
     expect(session.closeReason).toBe("the server ends");
     expect(heard.length).toBe(session.journal.last);
-    expect(said(session).slice(-2)).toEqual(["exited", "exited 0"]);
+    expect(summaryOf(session).slice(-2)).toEqual(["exited", "exited 0"]);
   });
 
   test("delay it by at most two seconds", async () => {
@@ -606,7 +606,7 @@ describe("messages", () => {
     }
     await session.start();
     session.send(message("inspect_request"));
-    expect(provisioner.kernel.heard).toEqual([
+    expect(provisioner.kernel.received).toEqual([
       "complete_request",
       "comm_msg",
       "inspect_request",
@@ -627,26 +627,26 @@ describe("messages", () => {
     session.send(message("debug_request", "control"));
     provisioner.kernel.answer();
     await start;
-    expect(provisioner.kernel.heard).toEqual(["debug_request"]);
+    expect(provisioner.kernel.received).toEqual(["debug_request"]);
   });
 
   test("a repeated message is sent once", async () => {
     const { session, kernel } = await startedSession();
     const one = message("comm_msg");
     expect([session.send(one), session.send(one)]).toEqual([true, false]);
-    expect(kernel.heard).toEqual(["comm_msg"]);
+    expect(kernel.received).toEqual(["comm_msg"]);
   });
 
   test("a refused message may be sent again", async () => {
     const { session, kernel } = await startedSession();
     const one = code("a");
-    kernel.isDeaf = true;
+    kernel.refusesMessages = true;
     expect(() => session.send(one)).toThrow(
       expect.objectContaining({ reason: "kernel_unreachable" }),
     );
-    kernel.isDeaf = false;
+    kernel.refusesMessages = false;
     expect(session.send(one)).toBe(true);
-    expect(kernel.heard).toEqual(["a"]);
+    expect(kernel.received).toEqual(["a"]);
   });
 
   test("a request resolves with its reply", async () => {
@@ -690,9 +690,9 @@ describe("the queue", () => {
     const [a, b] = [code("a"), code("b")];
     session.send(a);
     session.send(b);
-    expect(kernel.heard).toEqual(["a"]);
+    expect(kernel.received).toEqual(["a"]);
     kernel.run(a);
-    expect(kernel.heard).toEqual(["a", "b"]);
+    expect(kernel.received).toEqual(["a", "b"]);
   });
 
   test("an idle that arrives before the reply does not advance it alone", async () => {
@@ -702,9 +702,9 @@ describe("the queue", () => {
     session.send(b);
     kernel.busy(a);
     kernel.idle(a);
-    expect(kernel.heard).toEqual(["a"]);
+    expect(kernel.received).toEqual(["a"]);
     kernel.reply(a);
-    expect(kernel.heard).toEqual(["a", "b"]);
+    expect(kernel.received).toEqual(["a", "b"]);
   });
 
   test("the idle of another request does not advance it", async () => {
@@ -714,7 +714,7 @@ describe("the queue", () => {
     kernel.busy(other);
     kernel.reply(other);
     kernel.idle(other);
-    expect(kernel.heard).toEqual(["a", "complete_request"]);
+    expect(kernel.received).toEqual(["a", "complete_request"]);
   });
 
   test.each(["idle", "reply"] as const)(
@@ -726,9 +726,9 @@ describe("the queue", () => {
       session.send(a);
       session.send(b);
       kernel[sign](a);
-      expect(kernel.heard).toEqual(["a"]);
+      expect(kernel.received).toEqual(["a"]);
       await vi.advanceTimersByTimeAsync(2000);
-      expect(kernel.heard).toEqual(["a", "b"]);
+      expect(kernel.received).toEqual(["a", "b"]);
     },
   );
 
@@ -741,13 +741,13 @@ describe("the queue", () => {
     const before = session.journal.last;
     await session.interrupt();
     expect(kernel.interrupts).toBe(1);
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "shell execute_reply aborted",
       "iopub status idle",
       "execution aborted",
     ]);
     kernel.fail(a, "KeyboardInterrupt");
-    expect(kernel.heard).toEqual(["a"]);
+    expect(kernel.received).toEqual(["a"]);
   });
 
   test.each(["interrupt_request", "shutdown_request"])(
@@ -757,7 +757,7 @@ describe("the queue", () => {
       for (const one of [code("a"), code("b")]) session.send(one);
       session.send(message(msg_type, "control"));
       expect(session.queue.pending).toEqual([]);
-      expect(kernel.heard).toEqual(["a", msg_type]);
+      expect(kernel.received).toEqual(["a", msg_type]);
     },
   );
 
@@ -766,7 +766,7 @@ describe("the queue", () => {
     for (const one of [code("a"), code("b")]) session.send(one);
     const before = session.journal.last;
     kernel.die(1);
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "shell execute_reply aborted",
       "iopub status idle",
       "execution aborted",
@@ -787,7 +787,7 @@ describe("the queue", () => {
     kernel.reply(a);
     const before = session.journal.last;
     kernel.die(1);
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "execution done",
       "exited",
       "exited 1",
@@ -798,7 +798,7 @@ describe("the queue", () => {
     const { session, kernel } = await startedSession();
     const [a, b, c] = [code("a"), code("b"), code("c")];
     for (const one of [a, b, c]) session.send(one);
-    kernel.isDeaf = true;
+    kernel.refusesMessages = true;
     kernel.run(a);
     expect(session.queue.pending).toEqual([]);
     expect(

@@ -31,10 +31,10 @@ test("the next server removes the files of a killed server, and no files of a ru
   expect(existsSync(dying.directory)).toBe(true);
 
   const next = await ServerProcess.in(room);
-  await eventually("the dead server's files gone", () =>
+  await eventually("the removal of the dead server's files", () =>
     existsSync(dying.directory) ? undefined : true,
   );
-  await eventually("the log saying so", () =>
+  await eventually("the log line", () =>
     next.running.stderr.includes(dying.directory) ? true : undefined,
   );
   expect(kindsIn(living.directory)).toEqual(["journal", "kernel", "owner"]);
@@ -43,7 +43,7 @@ test("the next server removes the files of a killed server, and no files of a ru
   expect(heard.flatMap(({ n }) => n ?? [])).toEqual(
     Array.from({ length: 8000 }, (_, index) => index + 1),
   );
-  await eventually("the dead server's kernel gone", () =>
+  await eventually("the end of the dead server's kernel", () =>
     room.processes.some((command) => command.includes(dying.directory))
       ? undefined
       : true,

@@ -63,7 +63,7 @@ test("a reader that is stopped for a while is disconnected, reconnects and loses
   reader.signal("SIGSTOP");
   await flood(session_id, "flood 4000 4000");
   await said(session_id, 4000);
-  await eventually("the stopped reader cut off", () =>
+  await eventually("the disconnection of the stopped reader", () =>
     journal.readers === 0 ? true : undefined,
   );
   reader.signal("SIGCONT");
@@ -80,13 +80,13 @@ test.each([
   async (_, attach) => {
     const { session_id, journal } = await witness();
     const reader = await attach(session_id);
-    await eventually("the reader there", () =>
+    await eventually("the reader", () =>
       journal.readers === 1 ? true : undefined,
     );
     reader.pause();
     await flood(session_id, "flood 4000 4000");
     await said(session_id, 4000);
-    await eventually("the reader gone", () =>
+    await eventually("the end of the reader", () =>
       journal.readers === 0 ? true : undefined,
     );
   },
@@ -115,12 +115,12 @@ test("many subscriptions that wait on one socket cause no leak warning", async (
   onTestFinished(() => warn.mockRestore());
   const { session_id, journal } = await witness();
   const reader = await trpc(session_id, 12);
-  await eventually("the readers there", () =>
+  await eventually("the readers", () =>
     journal.readers === 12 ? true : undefined,
   );
   reader.pause();
   await flood(session_id, "flood 4000 4000");
-  await eventually("the readers gone", () =>
+  await eventually("the end of the readers", () =>
     journal.readers === 0 ? true : undefined,
   );
   expect(warn).not.toHaveBeenCalled();

@@ -117,7 +117,7 @@ export class Witness {
         ? true
         : undefined,
     );
-    await eventually("the kernel idle", async () =>
+    await eventually("the idle kernel", async () =>
       (await this.describe())["status"] === "idle" ? true : undefined,
     );
   }

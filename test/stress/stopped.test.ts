@@ -35,7 +35,7 @@ test(
       .filter(({ name }) => name !== "the Kallichore channel")
       .map((way) => new StressClient(way, { url: server.url, session_id }));
     try {
-      await eventually("the owner there", () =>
+      await eventually("the owner", () =>
         owner.readyState === WebSocket.OPEN ? true : undefined,
       );
       await witness.begin(2_000, 5_000);

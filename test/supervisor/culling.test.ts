@@ -227,7 +227,7 @@ describe("code that arrives while its kernel is culled", () => {
 
   test("a moment after the cull, is answered as lost", async () => {
     const { session, kernel } = await watched();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     await pass(10.1);
     const execution = session.execute(code("late"), undefined);
     kernel.die(0);
@@ -239,7 +239,7 @@ describe("code that arrives while its kernel is culled", () => {
 
   test("and a restart at that time starts a kernel", async () => {
     const { session, kernel, provisioner } = await watched();
-    kernel.isStubborn = true;
+    kernel.ignoresShutdown = true;
     await pass(10.1);
     const restart = session.restart({});
     kernel.die(0);
@@ -251,10 +251,10 @@ describe("code that arrives while its kernel is culled", () => {
 
 test("if a kernel cannot be ended, the next attempt follows after the whole time", async () => {
   const { session, kernel } = await watched();
-  kernel.isImmortal = true;
+  kernel.survivesKill = true;
   await pass(10.1);
   expect(session.status).not.toBe("exited");
-  kernel.isImmortal = false;
+  kernel.survivesKill = false;
   await pass(30);
   expect(session.status).toBe("exited");
 });

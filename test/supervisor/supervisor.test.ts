@@ -63,7 +63,7 @@ test("a session that is deleted after its restart limit was reached starts no ke
 
 test("kernels that die while the server ends are not started again", async () => {
   const { supervisor, provisioner, kernel } = await supervised(AUTORESTART);
-  kernel.isStubborn = true;
+  kernel.ignoresShutdown = true;
   const end = supervisor[Symbol.asyncDispose]();
   kernel.die(-1, "SIGKILL");
   await end;

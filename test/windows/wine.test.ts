@@ -72,28 +72,28 @@ describe(title, needs(wine !== undefined, "Wine"), () => {
       { ended: ["error", "error"], events: "2" },
     ],
     [
-      "one that does not wait for the event is interrupted by message",
+      "a kernel that does not wait for the event is interrupted by message",
       { ended: "error", events: "unset" },
     ],
     [
       "its tree is measured, and killed",
       { before: true, exit: -1, threads: true, bytes: true },
     ],
-    ["what it leaves behind ends with it", 3],
+    ["the processes that it leaves behind end with it", 3],
     [
-      "it may be a script, and work in a folder with blanks and accents",
+      "it may be a script, and run in a folder with blanks and accents",
       { isThere: true, ended: "error" },
     ],
     [
-      "its channels are on a pipe of its own",
+      "its channels are on its own pipe",
       { pipe: "\\\\.\\pipe\\kallichore-*", frames: ["kernel", "kernel"] },
     ],
     [
-      "its end leaves nothing",
+      "its end leaves no files",
       { code: 0, kernel: false, file: false, pipe: false, complaints: [] },
     ],
     [
-      "when the server is killed, so are kernels and what came of them",
+      "when the server is killed, kernels and their children end too",
       "none is left",
     ],
   ])("%s", (scene, outcome) => {

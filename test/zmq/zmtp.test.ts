@@ -210,7 +210,7 @@ describe("a connection", () => {
       900_000,
     ],
     [
-      "of more frames than we take",
+      "of more frames than the limit",
       (peer) => {
         peer.write(Buffer.from("\x01\x00".repeat(70_000), "latin1"));
         peer.write(Buffer.from("\x00\x00", "latin1"));

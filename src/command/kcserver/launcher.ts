@@ -54,7 +54,7 @@ trap 'KALLICHORE_IGNORES_HANGUP=' HUP
 kill -HUP $$
 trap - HUP
 export KALLICHORE_SERVER_PATH KALLICHORE_IGNORES_HANGUP
-exec ${quoted(node)} ${quoted(program)} "$@" </dev/null
+exec ${shellQuoted(node)} ${shellQuoted(program)} "$@" </dev/null
 `;
 }
 
@@ -74,17 +74,17 @@ export function windowsLauncher({ node, program }: LauncherTarget): string {
   ].join("\r\n");
 }
 
-function quoted(path: string): string {
+function shellQuoted(path: string): string {
   return `'${path.replaceAll("'", `'\\''`)}'`;
 }
 
-export interface Launched {
+export interface LauncherFacts {
   readonly server_path: string;
   readonly ignoresHangup: boolean;
 }
 
 /** The facts that the launcher has passed on. Removes them from `env`, so that kernels do not inherit them. */
-export function launchedBy(env: NodeJS.ProcessEnv): Launched {
+export function launchedBy(env: NodeJS.ProcessEnv): LauncherFacts {
   const { KALLICHORE_SERVER_PATH: path, KALLICHORE_IGNORES_HANGUP: ignores } =
     env;
   delete env["KALLICHORE_SERVER_PATH"];

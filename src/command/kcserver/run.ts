@@ -23,7 +23,7 @@ import {
 import { CommandError } from "../exit.ts";
 import { leaveInput } from "../terminal-streams.ts";
 import { expectedVersion } from "./expected-version.ts";
-import { installLauncher, type Launched, launchedBy } from "./launcher.ts";
+import { installLauncher, type LauncherFacts, launchedBy } from "./launcher.ts";
 import { type Leftovers, removeOnExit } from "./leftovers.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { type Token, tokenFrom } from "./token.ts";
@@ -72,7 +72,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 interface Setting {
   readonly options: Options;
   readonly choice: ListenChoice;
-  readonly launched: Launched;
+  readonly launched: LauncherFacts;
   readonly book: LogBook;
 }
 

@@ -45,8 +45,9 @@ const REPLY_LIMIT = 64 * 1024;
  * input. `inputAnswered`: a client answered it, or no client will. Each of the
  * four end states has a happening with the same name.
  */
-type Happening = "sent" | "inputRequested" | "inputAnswered" | End;
-type End = "done" | "failed" | "aborted" | "interrupted";
+type ExecutionHappening =
+  "sent" | "inputRequested" | "inputAnswered" | EndState;
+type EndState = "done" | "failed" | "aborted" | "interrupted";
 
 const ends = {
   done: "done",
@@ -56,7 +57,7 @@ const ends = {
 } as const;
 
 const transitions: Readonly<
-  Record<ExecutionState, Partial<Record<Happening, ExecutionState>>>
+  Record<ExecutionState, Partial<Record<ExecutionHappening, ExecutionState>>>
 > = {
   queued: { sent: "running", aborted: "aborted" },
   running: { inputRequested: "waiting_for_input", ...ends },
@@ -310,7 +311,7 @@ export class Execution {
     this.#signTimer.unref();
   }
 
-  #endByReply(): End {
+  #endByReply(): EndState {
     const status =
       this.reply?.["status"] ?? (this.counts.has("error") ? "error" : "ok"); // some kernels do not send a reply
     if (status === "ok") return "done";
@@ -328,7 +329,7 @@ export class Execution {
   }
 
   /** The only place where the state changes. */
-  #apply(happening: Happening): boolean {
+  #apply(happening: ExecutionHappening): boolean {
     const state = transitions[this.#state][happening];
     if (state === undefined) return false;
     this.#state = state;

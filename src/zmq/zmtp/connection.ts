@@ -245,14 +245,14 @@ export class ZmtpConnection {
     try {
       isAll = this.#read(batch);
     } catch (error) {
-      failure = toFailure(error);
+      failure = toConnectionError(error);
     }
     try {
       if (batch.length > 0 && this.#phase === "traffic") {
         this.#listener.messages(batch);
       }
     } catch (error) {
-      failure ??= toFailure(error);
+      failure ??= toConnectionError(error);
     }
     if (failure !== undefined) this.#end(failure);
     return isAll;
@@ -352,7 +352,7 @@ export class ZmtpConnection {
 }
 
 /** The error for a connection. An error that is not a `BadPeer` is a fault of this program; only its name is reported, because its message may quote the peer. */
-function toFailure(error: unknown): Error {
+function toConnectionError(error: unknown): Error {
   if (error instanceof BadPeer) return error;
   const name = error instanceof Error ? error.name : typeof error;
   return new BadPeer(

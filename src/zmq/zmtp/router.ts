@@ -11,7 +11,7 @@ import { ZmtpConnection } from "./connection.ts";
 /** The most connections, of kernels and of foreign processes. At the limit a new connection replaces the oldest one. */
 const PEERS_LIMIT = 16;
 /** A registration has a few hundred bytes. */
-const MESSAGE_LIMIT = 64 * 1024; // bytes
+const REGISTRATION_LIMIT = 64 * 1024; // bytes
 
 /** The sender of one message. */
 export interface Sender {
@@ -71,7 +71,7 @@ function accept(
     },
   };
   const peer = new ZmtpConnection(
-    { type: "router", accepted: { socket, limit: MESSAGE_LIMIT } },
+    { type: "router", accepted: { socket, limit: REGISTRATION_LIMIT } },
     {
       ready: () => {},
       messages: (batch) => {

@@ -3,8 +3,10 @@
  * test.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { on } from "node:events";
+import { existsSync, readFileSync, watch } from "node:fs";
 import { request } from "node:http";
+import { dirname } from "node:path";
 
 const TIMEOUT_MS = 20_000;
 
@@ -176,4 +178,18 @@ export function ask(
     asked.on("error", reject);
     asked.end(body === undefined ? undefined : JSON.stringify(body));
   });
+}
+
+/** Resolves when the file exists, in a directory that exists already. Rejects after a timeout. */
+export async function appeared(file: string): Promise<void> {
+  const watcher = watch(dirname(file));
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  try {
+    if (existsSync(file)) return;
+    for await (const _ of on(watcher, "change", { signal })) {
+      if (existsSync(file)) return;
+    }
+  } finally {
+    watcher.close();
+  }
 }

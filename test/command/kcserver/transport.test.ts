@@ -46,19 +46,19 @@ test.each<[Partial<Options>, Surroundings, string]>([
 test.each<[string, Partial<Options>, Surroundings, RegExp]>([
   ["a port without TCP", { port: 1, connectionFile: "c" }, unix, /--port/],
   [
-    "a port comes before a socket",
+    "a port, before a socket",
     { port: 1, unixSocket: "s", transport: "x" },
     unix,
     /--port/,
   ],
   [
-    "a socket without sockets comes before an unknown word",
+    "a socket without sockets, before an unknown word",
     { unixSocket: "s", transport: "x" },
     unix,
     /--unix-socket/,
   ],
   ["a socket on Windows", { transport: "socket" }, windows, /Windows/],
-  ["a pipe elsewhere", { transport: "named-pipe" }, unix, /Windows/],
+  ["a pipe on another system", { transport: "named-pipe" }, unix, /Windows/],
   ["an unknown word", { transport: "TCP" }, unix, /"TCP"/],
 ])("refused: %s", (_what, some, surroundings, message) => {
   expect(() => listenChoiceOf(options(some), surroundings)).toThrow(message);
@@ -72,20 +72,20 @@ test.each<[string, Partial<Options>, Record<string, string>, string]>([
     { XDG_RUNTIME_DIR: "/run/user/1" },
     "/run/user/1/kc-42.sock",
   ],
-  ["not an empty one", {}, { XDG_RUNTIME_DIR: "" }, "/tmp/kc-42.sock"],
+  ["not an empty directory", {}, { XDG_RUNTIME_DIR: "" }, "/tmp/kc-42.sock"],
   [
-    "not one that is too long",
+    "not a path that is too long",
     {},
     { XDG_RUNTIME_DIR: `/${"x".repeat(100)}` },
     "/tmp/kc-42.sock",
   ],
   [
-    "the directory that was named",
+    "the named directory",
     { socketDir: "/d" },
     { XDG_RUNTIME_DIR: "/run/user/1" },
     "/d/kc-42.sock",
   ],
-  ["the path that was named", { unixSocket: "/s" }, {}, "/s"],
+  ["the named path", { unixSocket: "/s" }, {}, "/s"],
 ])("the socket is in %s", (_where, some, env, path) => {
   const all = options({ ...some, transport: "socket" });
   expect(listenChoiceOf(all, { ...unix, env }).address).toEqual({

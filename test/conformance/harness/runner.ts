@@ -31,7 +31,7 @@ const TIMEOUT_MS = 30_000;
 /** Checked first: if the program does not start, the other items are not tried. */
 const FIRST: Facts = {
   id: "START-00",
-  claim: "it starts on TCP and on a Unix socket, and ends on SIGTERM",
+  claim: "the server starts on TCP and on a Unix socket, and ends on SIGTERM",
   source: KALLICHORE,
   mark: "same",
 };

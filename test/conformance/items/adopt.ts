@@ -49,7 +49,7 @@ export const group = outline<World>({
     },
     {
       id: "ADOPT-02",
-      claim: "a kernel with a key of its own is adopted with that key",
+      claim: "a kernel with its own key is adopted with that key",
       source: FAULT,
       mark: "mended",
       run: async ({ ground, server }) => {
@@ -90,7 +90,7 @@ export const group = outline<World>({
     {
       id: "ADOPT-04",
       claim:
-        "when an adopted kernel goes: status `exited`, then exited 0, once",
+        "when an adopted kernel ends: status `exited`, then exited 0, once",
       source: KALLICHORE,
       mark: "same",
       run: async ({ ground, server }) => {
@@ -129,7 +129,7 @@ export const group = outline<World>({
     {
       id: "ADOPT-06",
       claim:
-        "adopting where nobody listens: 500 Error KS-6 or KS-7, within connection_timeout",
+        "an adoption without a listening kernel: 500 Error KS-6 or KS-7, within connection_timeout",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -141,7 +141,8 @@ export const group = outline<World>({
     },
     {
       id: "ADOPT-07",
-      claim: "adopting a kernel that never answers is bounded as well",
+      claim:
+        "an adoption of a kernel that never answers ends within connection_timeout too",
       source: FAULT,
       mark: "mended",
       run: async ({ ground, server }) => {
@@ -153,7 +154,7 @@ export const group = outline<World>({
     },
     {
       id: "ADOPT-08",
-      claim: "a wrong key is a failure in time, not a hang",
+      claim: "a wrong key is a failure within the timeout",
       source: FAULT,
       mark: "mended",
       run: async ({ ground, server }) => {
@@ -187,7 +188,7 @@ export const group = outline<World>({
     },
     {
       id: "ADOPT-10",
-      claim: "the foreign kernel is shown with its own key in connection_info",
+      claim: "an adopted kernel is listed with its own key in connection_info",
       source: FAULT,
       mark: "mended",
       run: async ({ ground, server }) => {

@@ -42,7 +42,7 @@ export const group = outline<World>({
     {
       id: "CHAN-01",
       claim:
-        "an execution as heard: busy, execute_input, stream, reply, idle, each `kind` jupyter with all its keys",
+        "the messages of an execution: busy, execute_input, stream, reply, idle, each `kind` jupyter with all its keys",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -76,7 +76,7 @@ export const group = outline<World>({
     {
       id: "CHAN-02",
       claim:
-        "headers to the client are whole: date, session, username and version too",
+        "headers to the client are complete: date, session, username and version too",
       source: FAULT,
       mark: "mended",
       run: ({ session }) =>
@@ -132,7 +132,7 @@ export const group = outline<World>({
     {
       id: "CHAN-04",
       claim:
-        "the kernel gets the client's whole header: session, username, date",
+        "the kernel gets the client's complete header: session, username, date",
       source: FAULT,
       mark: "mended",
       run: ({ session }) =>
@@ -149,8 +149,7 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-05",
-      claim:
-        "buffers survive both ways, as many and as they were, an empty one too",
+      claim: "buffers arrive unchanged both ways, also an empty one",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -177,7 +176,7 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-06",
-      claim: "a megabyte of buffer passes both ways",
+      claim: "a megabyte of buffer arrives both ways",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -203,7 +202,7 @@ export const group = outline<World>({
     {
       id: "CHAN-07",
       claim:
-        "a parent header that is empty is null; a status without a cause has reason null",
+        "an empty parent header becomes null; a status without a cause has reason null",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -229,7 +228,7 @@ export const group = outline<World>({
     {
       id: "CHAN-08",
       claim:
-        "key order and large integers of the kernel's content arrive as they left",
+        "key order and large integers of the kernel's content arrive unchanged",
       source: FAULT,
       mark: "mended",
       run: ({ session }) =>
@@ -247,7 +246,7 @@ export const group = outline<World>({
     {
       id: "CHAN-09",
       claim:
-        "large integers and key order of the client's content reach the kernel as they left",
+        "large integers and key order of the client's content reach the kernel unchanged",
       source: FAULT,
       mark: "mended",
       run: ({ session }) =>
@@ -278,7 +277,7 @@ export const group = outline<World>({
     {
       id: "CHAN-10",
       claim:
-        "a message with `kind`, with unknown keys, or without a parent is taken",
+        "a message with `kind`, with unknown keys, or without a parent is accepted",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -299,7 +298,7 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-11",
-      claim: "messages go by their `channel`, not by their type",
+      claim: "messages are routed by their `channel`, not by their type",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -322,7 +321,8 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-12",
-      claim: "input_request comes on stdin, and input_reply reaches the kernel",
+      claim:
+        "input_request arrives on stdin, and input_reply reaches the kernel",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -358,7 +358,7 @@ export const group = outline<World>({
     {
       id: "CHAN-13",
       claim:
-        "for one iopub status, the kernel message comes before the Jupyter message",
+        "for one iopub status, the kernel message precedes the Jupyter message",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -384,7 +384,7 @@ export const group = outline<World>({
     {
       id: "CHAN-15",
       claim:
-        "what was said while nobody listened comes first, then what is live: all, once, in order",
+        "messages from before the connection come first, then live ones: all, once, in order",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server, session }) => {
@@ -421,8 +421,7 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-16",
-      claim:
-        "what is in the backlog is delivered once: a third client hears none of it",
+      claim: "the backlog is delivered once: a third client gets none of it",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -472,7 +471,7 @@ export const group = outline<World>({
     {
       id: "CHAN-18",
       claim:
-        "displaced in the middle of a flood, the two clients together hear all of it, in order, without a gap",
+        "after a displacement during a flood, the two clients together have all of it, in order, without a gap",
       source: "positron#5245",
       mark: "mended",
       run: async ({ session }) => {
@@ -491,7 +490,7 @@ export const group = outline<World>({
     {
       id: "CHAN-23",
       claim:
-        "what the displaced client has heard is not said again to the one that comes",
+        "messages that the displaced client has received are not sent to the next one",
       source: KALLICHORE,
       mark: "same",
       run: async ({ session }) => {
@@ -530,7 +529,8 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-20",
-      claim: "the first ping comes at once, its payload 8 bytes, the number 1",
+      claim:
+        "the first ping arrives at once, with a payload of 8 bytes, the number 1",
       source: KALLICHORE,
       mark: "same",
       run: ({ session }) =>
@@ -549,7 +549,7 @@ export const group = outline<World>({
     {
       id: "CHAN-21",
       claim:
-        "reconnecting under a flood, address and first frame included, takes less than 2 s",
+        "reconnecting during a flood, including address and first frame, takes less than 2 s",
       source: "Positron gives a reconnect 2 s, once",
       mark: "same",
       run: async ({ session }) => {
@@ -577,7 +577,7 @@ export const group = outline<World>({
     {
       id: "CHAN-22",
       claim:
-        "other requests are answered within 2 s while a kernel floods its client",
+        "other requests are answered within 2 s while a kernel sends a flood to its client",
       source: FAULT,
       mark: "mended",
       run: ({ server, session }) =>
@@ -679,7 +679,7 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-42",
-      claim: "a msg_id that the kernel has had already is not sent to it again",
+      claim: "a msg_id that the kernel has received is not sent again",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -697,7 +697,7 @@ export const group = outline<World>({
     },
     {
       id: "CHAN-43",
-      claim: "a client that closes gets a closing frame back",
+      claim: "a client that closes gets a close frame in return",
       source: FAULT,
       mark: "mended",
       run: async ({ session }) => {
@@ -710,7 +710,7 @@ export const group = outline<World>({
     {
       id: "CHAN-44",
       claim:
-        "what the server says of a kernel is one member beside kind, and one that Kallichore's types know",
+        "an event of the server about a kernel is one member beside kind, with a name that Kallichore's types have",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {

@@ -101,7 +101,8 @@ export const group = outline<Ground>({
     ]),
     {
       id: "CLI-30",
-      claim: "`-p8080`, `-p 8080`, `--port=8080` and `--port 8080` are one",
+      claim:
+        "`-p8080`, `-p 8080`, `--port=8080` and `--port 8080` are equivalent",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -176,7 +177,7 @@ export const group = outline<Ground>({
     },
     {
       id: "CLI-34",
-      claim: "an odd RUST_LOG stops nobody",
+      claim: "an RUST_LOG that is not valid does not prevent the start",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -219,7 +220,7 @@ export const group = outline<Ground>({
     {
       id: "CLI-37",
       claim:
-        "a relative --socket-dir is the server's: clients elsewhere are told an absolute path",
+        "a relative --socket-dir is relative to the server: clients get an absolute path",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {

@@ -77,7 +77,7 @@ export const group = outline<World>({
     },
     {
       id: "CONF-14",
-      claim: "the log level changes at run time, and is shown",
+      claim: "the log level changes at run time, and is reported",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -93,7 +93,7 @@ export const group = outline<World>({
     {
       id: "CONF-15",
       claim:
-        "a heartbeat is 200 null with a pid, without one, and with odd ones",
+        "a heartbeat is 200 null with a pid, without one, and with unusual ones",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {

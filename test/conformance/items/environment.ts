@@ -46,7 +46,7 @@ export const group = outline<World>({
     {
       id: "ENV-02",
       claim:
-        "replace, append and prepend act in list order, without a separator, each seeing the earlier ones",
+        "replace, append and prepend apply in list order, without a separator, each to the result of the earlier ones",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -71,7 +71,7 @@ export const group = outline<World>({
     },
     {
       id: "ENV-03",
-      claim: "initial_env is the whole resolved environment",
+      claim: "initial_env is the complete resolved environment",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -100,7 +100,7 @@ export const group = outline<World>({
     {
       id: "ENV-05",
       claim:
-        "{connection_file} is expanded wherever it stands in an argument, other braces are left alone",
+        "{connection_file} is replaced anywhere in an argument, and other braces stay",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -139,7 +139,7 @@ export const group = outline<World>({
     {
       id: "ENV-07",
       claim:
-        "a working_directory that does not exist stops nothing: the server's is used",
+        "a working_directory that does not exist is not an error: the server's is used",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -214,7 +214,7 @@ export const group = outline<World>({
     {
       id: "ENV-15",
       claim:
-        "arguments pass through the shell unharmed: spaces, double quotes, dollars, backslashes, newlines",
+        "arguments pass through the shell unchanged: spaces, double quotes, dollars, backslashes, newlines",
       source: KALLICHORE,
       mark: "same",
       run: (world) =>
@@ -231,14 +231,14 @@ export const group = outline<World>({
     },
     {
       id: "ENV-16",
-      claim: "single quotes pass through the shell unharmed",
+      claim: "single quotes pass through the shell unchanged",
       source: FAULT,
       mark: "mended",
       run: (world) => passes(world, ["a'b", "it's a test", "'", "''", `'"'`]),
     },
     {
       id: "ENV-17",
-      claim: "~, #, =, ^, !, {} and newlines pass through the shell unharmed",
+      claim: "~, #, =, ^, !, {} and newlines pass through the shell unchanged",
       source: FAULT,
       mark: "mended",
       run: (world) =>
@@ -257,7 +257,7 @@ export const group = outline<World>({
     {
       id: "ENV-18",
       claim:
-        "arguments are unharmed in command mode too, where the shell is interactive",
+        "arguments are unchanged in command mode too, with an interactive shell",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -273,7 +273,7 @@ export const group = outline<World>({
     {
       id: "ENV-19",
       claim:
-        "with a shell around it, the kernel is interrupted, killed and followed all the same",
+        "with a shell around it, the kernel can be interrupted, killed and watched",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -297,7 +297,7 @@ export const group = outline<World>({
     {
       id: "ENV-20",
       claim:
-        "an empty startup_environment_arg with mode none or shell changes nothing",
+        "an empty startup_environment_arg with mode none or shell has no effect",
       source: "positron#13952",
       mark: "same",
       run: async ({ server }) => {
@@ -317,7 +317,7 @@ export const group = outline<World>({
     {
       id: "ENV-21",
       claim:
-        "clients of before session_mode and startup_environment say neither; their run_in_shell means the shell",
+        "older clients send neither session_mode nor startup_environment; their run_in_shell means the shell",
       source: "Kallichore's own tests, over its versions",
       mark: "mended",
       run: async ({ server }) => {

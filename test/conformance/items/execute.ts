@@ -22,7 +22,7 @@ export const group = outline<World>({
     {
       id: "EXEC-01",
       claim:
-        "what the code prints is in `output`, in its order, and status is ok with an execution_count",
+        "printed text is in `output`, in order, and status is ok with an execution_count",
       source: LATER,
       mark: "mended",
       run: async ({ session }) => {
@@ -75,7 +75,7 @@ export const group = outline<World>({
     {
       id: "EXEC-04",
       claim:
-        "timeout_seconds: 408 with the code timeout, and the kernel is interrupted and free",
+        "timeout_seconds: 408 with the code timeout, and the kernel is interrupted and idle",
       source: LATER,
       mark: "mended",
       run: async ({ session }) => {
@@ -90,7 +90,7 @@ export const group = outline<World>({
     {
       id: "EXEC-05",
       claim:
-        "of an unknown session 404; of one without a kernel a failure, not a wait",
+        "for an unknown session 404; for one without a kernel a failure, without a wait",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {
@@ -106,7 +106,7 @@ export const group = outline<World>({
     {
       id: "EXEC-06",
       claim:
-        "whoever has the channel hears it as any execution, and is not displaced",
+        "the owner of the channel gets the messages as for any execution, and is not displaced",
       source: LATER,
       mark: "mended",
       run: async ({ session }) => {

@@ -22,7 +22,7 @@ export const group = outline<World>({
     {
       id: "FAIL-01",
       claim:
-        "a stillborn kernel: 500 StartupError KS-8 with its exit code and what it said on both streams",
+        "a stillborn kernel: 500 StartupError KS-8 with its exit code and its output of both streams",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -40,7 +40,7 @@ export const group = outline<World>({
     {
       id: "FAIL-02",
       claim:
-        "the last words without a newline, and two thousand lines before them, are all in the report",
+        "the last output without a newline, and two thousand lines before it, are in the report",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -59,8 +59,7 @@ export const group = outline<World>({
     },
     {
       id: "FAIL-03",
-      claim:
-        "a client that listens already does not take the output out of the report",
+      claim: "the report has the output although a client reads it already",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -78,7 +77,7 @@ export const group = outline<World>({
     {
       id: "FAIL-04",
       claim:
-        "a failed start is heard: `starting`, `exited`, exited with the code, once",
+        "the events of a failed start: `starting`, `exited`, exited with the code, once",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -95,7 +94,7 @@ export const group = outline<World>({
     },
     {
       id: "FAIL-05",
-      claim: "a failed start is in the backlog of a client that comes later",
+      claim: "a failed start is in the backlog of a later client",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -139,7 +138,7 @@ export const group = outline<World>({
     {
       id: "FAIL-08",
       claim:
-        "what was started is killed when its start times out, and the session is `exited`",
+        "a process whose start times out is killed, and the session is `exited`",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -152,7 +151,7 @@ export const group = outline<World>({
     {
       id: "FAIL-09",
       claim:
-        "a kernel that binds and never answers is bounded by connection_timeout too, and killed",
+        "the start of a kernel that binds and never answers ends at connection_timeout too, and the kernel is killed",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -208,7 +207,7 @@ export const group = outline<World>({
     {
       id: "FAIL-13",
       claim:
-        "after it the session is not stuck in `starting`, and can be deleted",
+        "after that, the session is not stuck in `starting`, and can be deleted",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -302,7 +301,7 @@ export const group = outline<World>({
     },
     {
       id: "FAIL-18",
-      claim: "what a startup command printed before it failed is in the output",
+      claim: "the output of a startup command that fails is in the output",
       source: FAULT, // the report does not wait for the end of the output
       mark: "mended",
       run: async ({ server }) => {

@@ -31,7 +31,7 @@ export const group = outline<World>({
     {
       id: "HEART-01",
       claim:
-        "a kernel that is stopped becomes `offline`, with the reason `lost heartbeat`",
+        "a stopped kernel becomes `offline`, with the reason `lost heartbeat`",
       source: KALLICHORE,
       mark: "same",
       timeout_ms: 60_000,
@@ -44,7 +44,7 @@ export const group = outline<World>({
     },
     {
       id: "HEART-02",
-      claim: "an idle kernel that goes on is `idle` again",
+      claim: "an idle kernel that continues is `idle` again",
       source: KALLICHORE,
       mark: "same",
       timeout_ms: 60_000,
@@ -64,7 +64,7 @@ export const group = outline<World>({
     },
     {
       id: "HEART-03",
-      claim: "a busy kernel that goes on is `busy` again, not idle",
+      claim: "a busy kernel that continues is `busy` again, not idle",
       source: FAULT,
       mark: "mended",
       timeout_ms: 60_000,

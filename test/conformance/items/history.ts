@@ -65,7 +65,7 @@ export const group = outline<World>({
     {
       id: "HIST-03",
       claim:
-        "output over 4 KiB keeps its halves, with a line between that says how many bytes are omitted",
+        "output over 4 KiB keeps both ends, with a line between them that has the number of omitted bytes",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {
@@ -88,7 +88,7 @@ export const group = outline<World>({
     },
     {
       id: "HIST-04",
-      claim: "silent executions are not in it",
+      claim: "silent executions are not in the history",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {
@@ -102,7 +102,7 @@ export const group = outline<World>({
     },
     {
       id: "HIST-05",
-      claim: "a session's object and its place in the list hold the last three",
+      claim: "a session's object and its list entry have the last three",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {
@@ -122,7 +122,7 @@ export const group = outline<World>({
     },
     {
       id: "HIST-06",
-      claim: "nothing run is an empty array; an unknown session is 404",
+      claim: "a new session has an empty array; an unknown session is 404",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {
@@ -135,7 +135,7 @@ export const group = outline<World>({
     {
       id: "HIST-07",
       claim:
-        "executionRequested comes before all messages of an execution whose request carries an attribution, and the history names the agent",
+        "executionRequested precedes all messages of an execution whose request has an attribution, and the history names the agent",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {
@@ -167,7 +167,7 @@ export const group = outline<World>({
     },
     {
       id: "HIST-08",
-      claim: "an execution without an attribution is not announced",
+      claim: "an execution without an attribution has no executionRequested",
       source: LATER,
       mark: "mended",
       run: async ({ server }) => {

@@ -53,7 +53,7 @@ export const group = outline<World>({
     {
       id: "IDLE-02",
       claim:
-        "so does one whose kernel is idle and alone, and the kernel ends with it",
+        "so does one with an idle kernel and no client, and the kernel ends with it",
       ...SLOW,
       run: async ({ waited }) => {
         equal(
@@ -66,7 +66,7 @@ export const group = outline<World>({
     {
       id: "IDLE-03",
       claim:
-        "a client's heartbeat pid keeps the server while that process lives, and no longer",
+        "the pid of a client's heartbeat keeps the server while that process lives, and no longer",
       source: "positron#8048, positron#7909",
       mark: "same",
       slow: true,

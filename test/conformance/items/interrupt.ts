@@ -21,8 +21,7 @@ export const group = outline<World>({
     statusAgain("INT-04", "message"),
     {
       id: "INT-05",
-      claim:
-        "an interrupt ends the whole execution, not only the step under way",
+      claim: "an interrupt ends the whole execution, not only the present step",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -46,7 +45,8 @@ export const group = outline<World>({
     },
     {
       id: "INT-07",
-      claim: "in message mode too, and the next run is not interrupted by it",
+      claim:
+        "in message mode too, and the next execution is not interrupted by it",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -91,7 +91,7 @@ export const group = outline<World>({
     },
     {
       id: "INT-09",
-      claim: "ten interrupts at once leave the kernel alive",
+      claim: "ten interrupts at once do not end the kernel",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {

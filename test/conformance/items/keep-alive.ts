@@ -10,7 +10,7 @@ export const group = outline<Session>({
   items: [
     {
       id: "PING-01",
-      claim: "pings come every 10 s, counting up",
+      claim: "pings are sent every 10 s, counting up",
       source: KALLICHORE,
       mark: "same",
       slow: true,
@@ -32,7 +32,7 @@ export const group = outline<Session>({
     {
       id: "PING-02",
       claim:
-        "a client that answers none of them is dropped after three, about 40 s",
+        "a client that answers none of them is disconnected after three, about 40 s",
       source: KALLICHORE,
       mark: "same",
       slow: true,

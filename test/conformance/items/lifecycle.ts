@@ -336,7 +336,7 @@ export const group = outline<World>({
     {
       id: "LIFE-19",
       claim:
-        "start as heard: `starting` with reason `start API called`, then ready or idle, no `starting` after",
+        "the events of a start: `starting` with reason `start API called`, then ready or idle, no `starting` after",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -357,8 +357,7 @@ export const group = outline<World>({
     },
     {
       id: "LIFE-20",
-      claim:
-        "the supervisor's own first request leaves no trace in what clients hear",
+      claim: "the supervisor's own first request causes no message for clients",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -399,7 +398,7 @@ export const group = outline<World>({
     {
       id: "LIFE-22",
       claim:
-        "output that is no UTF-8 neither kills the kernel nor stops later output",
+        "output that is not UTF-8 neither ends the kernel nor stops later output",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -435,7 +434,7 @@ export const group = outline<World>({
     {
       id: "LIFE-24",
       claim:
-        "the kernel's change of directory is told with workingDirChanged and shown",
+        "the kernel's change of directory is reported by workingDirChanged and in the session",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -452,7 +451,7 @@ export const group = outline<World>({
     },
     {
       id: "LIFE-25",
-      claim: "the session's key survives its runs",
+      claim: "the session's key stays the same over its runs",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -467,7 +466,7 @@ export const group = outline<World>({
     {
       id: "LIFE-26",
       claim:
-        "a client that hangs up while start is under way does no harm: the kernel comes up",
+        "a client that disconnects during a start has no effect: the kernel starts",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -487,7 +486,7 @@ export const group = outline<World>({
     {
       id: "LIFE-27",
       claim:
-        "a kernel that is up in a blink is usable well before Kallichore's 1.4 s, in the best of three starts",
+        "a kernel that starts at once is usable well before Kallichore's 1.4 s, in the best of three starts",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -504,7 +503,7 @@ export const group = outline<World>({
     {
       id: "LIFE-28",
       claim:
-        "a session that was started and asked nothing becomes idle: as a frame, and in its object",
+        "a started session without requests becomes idle: as a frame, and in its object",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -517,7 +516,7 @@ export const group = outline<World>({
     },
     {
       id: "LIFE-29",
-      claim: "a restarted session that was asked nothing becomes idle",
+      claim: "a restarted session without requests becomes idle",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -532,7 +531,7 @@ export const group = outline<World>({
     },
     {
       id: "LIFE-30",
-      claim: "a kernel's connection file is gone once the kernel is",
+      claim: "a kernel's connection file is removed when the kernel has ended",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {

@@ -74,7 +74,7 @@ export const group = outline<World>({
     },
     {
       id: "PYTHON-03",
-      claim: "a restart gives a fresh namespace",
+      claim: "a restart gives an empty namespace",
       source: KALLICHORE,
       mark: "same",
       timeout_ms: 60_000,
@@ -90,7 +90,7 @@ export const group = outline<World>({
     },
     {
       id: "PYTHON-04",
-      claim: "input() asks through stdin and gets its answer",
+      claim: "input() requests input on stdin and gets its answer",
       source: KALLICHORE,
       mark: "same",
       timeout_ms: 60_000,
@@ -120,7 +120,7 @@ export const group = outline<World>({
     {
       id: "PYTHON-05",
       claim:
-        "an error drops what waits, and the kernel answers the next request",
+        "an error drops the waiting requests, and the kernel answers the next request",
       source: KALLICHORE,
       mark: "same",
       timeout_ms: 60_000,
@@ -141,7 +141,7 @@ export const group = outline<World>({
     },
     {
       id: "PYTHON-06",
-      claim: "an interrupt that comes as soon as the code is sent is not lost",
+      claim: "an interrupt right after the code was sent is not lost",
       source: "kernels forget a signal between a request and its code",
       mark: "mended",
       timeout_ms: 60_000,

@@ -26,7 +26,7 @@ export const group = outline<World>({
     {
       id: "QUEUE-01",
       claim:
-        "a request that waits is announced with executionQueued, and seen in execution_queue",
+        "a waiting request is announced with executionQueued, and listed in execution_queue",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -50,7 +50,7 @@ export const group = outline<World>({
     },
     {
       id: "QUEUE-02",
-      claim: "queue entries keep the whole header",
+      claim: "queue entries keep the complete header",
       source: "Positron restores a busy session from the active header",
       mark: "mended",
       run: async ({ server }) => {
@@ -104,7 +104,7 @@ export const group = outline<World>({
     },
     {
       id: "QUEUE-04",
-      claim: "the idle of another request does not move the queue",
+      claim: "the idle of another request does not advance the queue",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -127,7 +127,7 @@ export const group = outline<World>({
     {
       id: "QUEUE-05",
       claim:
-        "an error drops what waits, as the kernel would: each is answered `aborted` and never sent",
+        "an error drops the waiting requests, as the kernel would: each is answered `aborted` and never sent",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -169,7 +169,8 @@ export const group = outline<World>({
     },
     {
       id: "QUEUE-07",
-      claim: "an interrupt by signal drops what waits, each answered `aborted`",
+      claim:
+        "an interrupt by signal drops the waiting requests, each answered `aborted`",
       source: FAULT,
       mark: "mended",
       run: ({ server }) => interrupted(server, "signal"),
@@ -177,7 +178,7 @@ export const group = outline<World>({
     {
       id: "QUEUE-08",
       claim:
-        "an interrupt by message drops what waits, each answered `aborted`",
+        "an interrupt by message drops the waiting requests, each answered `aborted`",
       source: FAULT,
       mark: "mended",
       run: ({ server }) => interrupted(server, "message"),
@@ -185,7 +186,7 @@ export const group = outline<World>({
     {
       id: "QUEUE-09",
       claim:
-        "what waits when the kernel exits is answered `aborted`, and the queue is empty",
+        "requests that wait when the kernel exits are answered `aborted`, and the queue is empty",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -201,7 +202,8 @@ export const group = outline<World>({
     },
     {
       id: "QUEUE-10",
-      claim: "other requests pass the queue while an execution is active",
+      claim:
+        "other requests do not wait in the queue while an execution is active",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -220,7 +222,7 @@ export const group = outline<World>({
     },
     {
       id: "QUEUE-11",
-      claim: "the queue goes on when its client has gone",
+      claim: "the queue continues when its client has left",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -240,7 +242,7 @@ export const group = outline<World>({
     {
       id: "QUEUE-12",
       claim:
-        "an aborted reply is a whole Jupyter message on shell, and its request is idle after it",
+        "an aborted reply is a complete Jupyter message on shell, followed by the idle of its request",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {

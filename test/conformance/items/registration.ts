@@ -36,7 +36,7 @@ export const group = outline<World>({
     {
       id: "REG-02",
       claim:
-        "handshakeCompleted is told, with the session's id and the connection info",
+        "handshakeCompleted is sent, with the session's id and the connection info",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -74,7 +74,7 @@ export const group = outline<World>({
     {
       id: "REG-04",
       claim:
-        "the dialect of protocol 5.6 (one content frame, ports as strings) is served too",
+        "the dialect of protocol 5.6 (one content frame, ports as strings) is supported too",
       source: "JEP 66 as xeus-zmq speaks it",
       mark: "mended",
       run: async ({ server }) => {

@@ -29,7 +29,7 @@ export const group = outline<World>({
     {
       id: "USE-01",
       claim:
-        "resourceUsage has its five integers, a plausible memory and the period in force",
+        "resourceUsage has its five integers, a plausible memory and the current period",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -61,7 +61,7 @@ export const group = outline<World>({
     },
     {
       id: "USE-03",
-      claim: "a kernel that works shows cpu_percent near a whole core",
+      claim: "a busy kernel has a cpu_percent near a whole core",
       source: FAULT, // counted against the time of all processors, of which a container sees some
       mark: "mended",
       run: async ({ server }) => {
@@ -87,7 +87,7 @@ export const group = outline<World>({
     },
     {
       id: "USE-04",
-      claim: "a child in a process group of its own counts too",
+      claim: "a child in its own process group counts too",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -104,7 +104,7 @@ export const group = outline<World>({
     },
     {
       id: "USE-05",
-      claim: "nobody is sampled whom nobody listens to",
+      claim: "kernels without readers are not sampled",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -119,7 +119,7 @@ export const group = outline<World>({
     },
     {
       id: "USE-06",
-      claim: "the interval can be changed, and 0 ends the sampling",
+      claim: "the interval can be changed, and 0 turns sampling off",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {

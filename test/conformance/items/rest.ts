@@ -80,7 +80,7 @@ export const group = outline<World>({
     },
     {
       id: "REST-03",
-      claim: "PUT /sessions: 200 with the id it was given",
+      claim: "PUT /sessions: 200 with the given id",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -142,8 +142,7 @@ export const group = outline<World>({
     },
     {
       id: "REST-09",
-      claim:
-        "GET /sessions/{id}: every field that was given, and those of the state",
+      claim: "GET /sessions/{id}: every given field, and those of the state",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -184,7 +183,7 @@ export const group = outline<World>({
     },
     {
       id: "REST-10",
-      claim: "optional fields that were not given are omitted, not null",
+      claim: "optional fields without a value are omitted, not null",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -197,7 +196,7 @@ export const group = outline<World>({
     },
     {
       id: "REST-11",
-      claim: "a session that never started says `uninitialized`",
+      claim: "a session that never started is `uninitialized`",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -224,7 +223,7 @@ export const group = outline<World>({
     },
     {
       id: "REST-13",
-      claim: "x-span-id is echoed, and made up when there is none",
+      claim: "x-span-id is returned, and generated if there is none",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -264,7 +263,7 @@ export const group = outline<World>({
     },
     {
       id: "REST-16",
-      claim: "a body is read as JSON whatever its Content-Type, or without one",
+      claim: "a body is read as JSON with any Content-Type, or without one",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -326,7 +325,7 @@ export const group = outline<World>({
     {
       id: "REST-25",
       claim:
-        "unknown paths are 404; a trailing slash is another path; the query is ignored",
+        "unknown paths are 404; a trailing slash makes another path; the query is ignored",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -455,7 +454,7 @@ export const group = outline<World>({
     {
       id: "REST-32",
       claim:
-        "GET connection_info: five ports, key, scheme, ip and transport; the same again",
+        "GET connection_info: five ports, key, scheme, ip and transport; the same at the second request",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {

@@ -44,7 +44,7 @@ export const group = outline<World>({
     {
       id: "RERUN-02",
       claim:
-        "O1 to O5: `exited`, its code once, `starting`, then ready or idle, and nothing of the old run after",
+        "O1 to O5: `exited`, its code once, `starting`, then ready or idle, and no later message of the old run",
       source: ORDER,
       mark: "mended",
       run: async ({ server }) => {
@@ -85,7 +85,7 @@ export const group = outline<World>({
     },
     {
       id: "RERUN-04",
-      claim: "restart while an execution runs ends it, in the same order",
+      claim: "a restart during an execution ends it, in the same order",
       source: ORDER,
       mark: "mended",
       run: async ({ server }) => {
@@ -102,7 +102,7 @@ export const group = outline<World>({
     },
     {
       id: "RERUN-05",
-      claim: "restart of a dead session starts it",
+      claim: "a restart of a session with a dead kernel starts it",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -121,7 +121,7 @@ export const group = outline<World>({
     },
     {
       id: "RERUN-06",
-      claim: "restart of a session that never started starts it",
+      claim: "a restart of a session that never started starts it",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -161,7 +161,7 @@ export const group = outline<World>({
     {
       id: "RERUN-08",
       claim:
-        "a new working_directory is used and shown; ~ is the home directory",
+        "a new working_directory is used and reported; ~ is the home directory",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -227,7 +227,7 @@ export const group = outline<World>({
     {
       id: "RERUN-11",
       claim:
-        "a kernel that ignores shutdown_request and SIGTERM is restarted all the same, within a bound",
+        "a kernel that ignores shutdown_request and SIGTERM is restarted too, within a time limit",
       source: FAULT,
       mark: "mended",
       timeout_ms: 60_000,
@@ -243,7 +243,7 @@ export const group = outline<World>({
     {
       id: "RERUN-12",
       claim:
-        "restart without a body, with null, with {} and with unknown fields are one",
+        "a restart without a body, with null, with {} and with unknown fields is the same",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -259,7 +259,7 @@ export const group = outline<World>({
     },
     {
       id: "RERUN-13",
-      claim: "children of the old kernel do not survive its restart",
+      claim: "children of the old kernel are ended by its restart",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -273,7 +273,7 @@ export const group = outline<World>({
     {
       id: "RERUN-14",
       claim:
-        "a restart that meets a kill, an exit, a shutdown_request, an interrupt, another restart or a reconnect keeps the order, and leaves a session that works",
+        "a restart together with a kill, an exit, a shutdown_request, an interrupt, another restart or a reconnect keeps the order, and leaves a session that works",
       source: ORDER,
       mark: "mended",
       timeout_ms: 180_000,

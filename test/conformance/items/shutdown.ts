@@ -28,7 +28,8 @@ export const group = outline<Ground>({
     },
     {
       id: "DOWN-02",
-      claim: "running kernels are asked to end, and do; sockets are removed",
+      claim:
+        "running kernels get a request to end, and end; sockets are removed",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -63,7 +64,7 @@ export const group = outline<Ground>({
     },
     {
       id: "DOWN-04",
-      claim: "with a session that never started it ends all the same",
+      claim: "with a session that never started, the server ends too",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {
@@ -74,7 +75,7 @@ export const group = outline<Ground>({
     },
     {
       id: "DOWN-05",
-      claim: "with an exited session it ends at once",
+      claim: "with an exited session, it ends at once",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -88,7 +89,7 @@ export const group = outline<Ground>({
     {
       id: "DOWN-06",
       claim:
-        "with a kernel that ignores requests and signals it ends within a bound, and so does the kernel",
+        "with a kernel that ignores requests and signals, it ends within a time limit, and so does the kernel",
       source: FAULT,
       mark: "mended",
       timeout_ms: 60_000,
@@ -103,7 +104,7 @@ export const group = outline<Ground>({
     {
       id: "DOWN-07",
       claim:
-        "with a start under way it ends within a bound, and nothing of the start is left",
+        "with a start under way, it ends within a time limit, and nothing of the start is left",
       source: FAULT,
       mark: "mended",
       timeout_ms: 60_000,
@@ -126,7 +127,7 @@ export const group = outline<Ground>({
     {
       id: "DOWN-08",
       claim:
-        "with a stopped kernel it ends within a bound, and the kernel is gone",
+        "with a stopped kernel, it ends within a time limit, and the kernel is gone",
       source: FAULT,
       mark: "mended",
       timeout_ms: 60_000,
@@ -141,7 +142,7 @@ export const group = outline<Ground>({
     },
     {
       id: "DOWN-09",
-      claim: "busy kernels and their children are gone too",
+      claim: "busy kernels and their children are ended too",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {

@@ -58,7 +58,7 @@ export const group = outline<Ground>({
     {
       id: "SIG-06",
       claim:
-        "a kernel that ignores every request and signal is gone when the server is, within a bound",
+        "a kernel that ignores every request and signal is ended with the server, within a time limit",
       source: FAULT,
       mark: "mended",
       timeout_ms: 60_000,
@@ -74,7 +74,7 @@ export const group = outline<Ground>({
     },
     {
       id: "SIG-07",
-      claim: "a second SIGTERM on the way out does no harm",
+      claim: "a second SIGTERM during the end has no bad effect",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -89,7 +89,7 @@ export const group = outline<Ground>({
     },
     {
       id: "SIG-08",
-      claim: "SIGTERM in the middle of a start ends server and kernel",
+      claim: "SIGTERM during a start ends server and kernel",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {
@@ -152,7 +152,7 @@ export const group = outline<Ground>({
     {
       id: "SIG-12",
       claim:
-        "kernels are in a process group of their own, and their stdin is at its end",
+        "kernels are in their own process group, and their stdin is at its end",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {
@@ -174,7 +174,7 @@ export const group = outline<Ground>({
     },
     {
       id: "SIG-13",
-      claim: "an open channel does not hold the server back, and is closed",
+      claim: "an open channel does not delay the end, and is closed",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {

@@ -27,7 +27,7 @@ export const group = outline<Ground>({
   items: [
     {
       id: "START-01",
-      claim: "TCP: stdout says `Listening at 127.0.0.1:<port>`",
+      claim: "TCP: stdout has `Listening at 127.0.0.1:<port>`",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -42,7 +42,7 @@ export const group = outline<Ground>({
     },
     {
       id: "START-02",
-      claim: "Unix socket: stdout says `Listening on Unix socket: <path>`",
+      claim: "Unix socket: stdout has `Listening on Unix socket: <path>`",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -118,7 +118,7 @@ export const group = outline<Ground>({
     },
     {
       id: "START-06",
-      claim: "--log-file is created, and named verbatim as log_path",
+      claim: "--log-file is created, and log_path has it unchanged",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -154,7 +154,8 @@ export const group = outline<Ground>({
     },
     {
       id: "START-08",
-      claim: "--unix-socket is used as it is, and implies the socket transport",
+      claim:
+        "--unix-socket is used unchanged, and implies the socket transport",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -198,7 +199,7 @@ export const group = outline<Ground>({
     },
     {
       id: "START-11",
-      claim: "the server's socket is open to its user only",
+      claim: "only its user can open the server's socket",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {
@@ -210,7 +211,7 @@ export const group = outline<Ground>({
     {
       id: "START-12",
       claim:
-        "the connection file is whole when it appears, also over an old one, and nothing else is left beside it",
+        "the connection file is complete when it appears, also in place of an old one, and no other file is left beside it",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {
@@ -278,7 +279,8 @@ export const group = outline<Ground>({
     },
     {
       id: "START-15",
-      claim: "a token of 64 bytes is taken, one of 65 is refused with exit 1",
+      claim:
+        "a token of 64 bytes is accepted, one of 65 is refused with exit 1",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -293,7 +295,8 @@ export const group = outline<Ground>({
     },
     {
       id: "START-16",
-      claim: "--token none asks nobody for a token, and bearer_token is null",
+      claim:
+        "with --token none no client needs a token, and bearer_token is null",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -356,7 +359,7 @@ export const group = outline<Ground>({
     },
     {
       id: "START-19",
-      claim: "nobody reading stdout and stderr stops nothing",
+      claim: "unread stdout and stderr do not stop the server",
       source: FAULT,
       mark: "mended",
       run: async (ground) => {
@@ -376,7 +379,8 @@ export const group = outline<Ground>({
     },
     {
       id: "START-20",
-      claim: "a failing log file or connection file ends the server, not 0",
+      claim:
+        "a failing log file or connection file ends the server, with an exit code other than 0",
       source: KALLICHORE,
       mark: "same",
       run: async (ground) => {
@@ -404,7 +408,7 @@ export const group = outline<Ground>({
     {
       id: "START-30",
       claim:
-        "--handshake-socket gets the connection details once, as one JSON line, then end of stream; TCP",
+        "--handshake-socket gets the connection details once, as one JSON line, then the end of the stream; TCP",
       source: LATER,
       mark: "mended",
       run: (ground) => handshake(ground, "tcp"),
@@ -418,7 +422,7 @@ export const group = outline<Ground>({
     },
     {
       id: "START-34",
-      claim: "--handshake-socket alone is no reason for a Unix socket: TCP",
+      claim: "--handshake-socket alone does not imply a Unix socket: TCP",
       source: LATER,
       mark: "mended",
       run: (ground) => handshake(ground, "tcp", []),
@@ -426,7 +430,7 @@ export const group = outline<Ground>({
     {
       id: "START-32",
       claim:
-        "a handshake socket that nobody listens on ends the server, not 0, with a reason",
+        "a handshake socket without a listener ends the server, with an exit code other than 0 and a reason",
       source: LATER,
       mark: "mended",
       run: async (ground) => {
@@ -446,7 +450,7 @@ export const group = outline<Ground>({
     {
       id: "START-33",
       claim:
-        "server_id in /status is the one announced, and new at every start",
+        "server_id in /status is the announced one, and new at every start",
       source: "positron#14386",
       mark: "mended",
       run: async (ground) => {

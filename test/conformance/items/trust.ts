@@ -29,7 +29,7 @@ export const group = outline<World>({
   items: [
     {
       id: "TRUST-01",
-      claim: "GET /status is open",
+      claim: "GET /status needs no token",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -89,7 +89,7 @@ export const group = outline<World>({
     },
     {
       id: "TRUST-22",
-      claim: "the word Bearer is taken in any case",
+      claim: "the word Bearer is accepted in any case",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {
@@ -175,7 +175,7 @@ export const group = outline<World>({
     {
       id: "TRUST-27",
       claim:
-        "a foreign Origin is refused, on requests that change something and on upgrades",
+        "another Origin is refused, on requests that change something and on upgrades",
       source: FAULT,
       mark: "mended",
       run: async ({ server, session }) => {
@@ -207,7 +207,7 @@ export const group = outline<World>({
     },
     {
       id: "TRUST-29",
-      claim: "listings do not show environments; a session's details do",
+      claim: "lists do not show environments; a session's details do",
       source: FAULT,
       mark: "mended",
       run: async ({ server, session }) => {
@@ -250,8 +250,7 @@ export const group = outline<World>({
     },
     {
       id: "TRUST-32",
-      claim:
-        "what holds a kernel's key is private: the file, or the directory around it",
+      claim: "a file with a kernel's key is private, or its directory is",
       source: FAULT,
       mark: "mended",
       run: ({ server }) => {

@@ -54,7 +54,7 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-02",
-      claim: "an execution over the address it gave",
+      claim: "an execution over the returned address",
       source: KALLICHORE,
       mark: "same",
       run: async ({ session }) => {
@@ -69,7 +69,7 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-03",
-      claim: "any request path is taken on a per-session socket",
+      claim: "any request path is accepted on a per-session socket",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server, session }) => {
@@ -99,7 +99,7 @@ export const group = outline<World>({
     {
       id: "UNIX-13",
       claim:
-        "GET channels with the headers of an upgrade is answered as without: 200 and the address",
+        "GET channels with the headers of an upgrade is answered as without them: 200 and the address",
       source: "Kallichore's own tests",
       mark: "same",
       run: async ({ server, session }) => {
@@ -125,7 +125,7 @@ export const group = outline<World>({
     {
       id: "UNIX-15",
       claim:
-        "frames without a handshake are taken on a per-session socket, from the first byte on",
+        "frames without a handshake are accepted on a per-session socket, from the first byte on",
       source: "Kallichore's own tests",
       mark: "mended",
       run: async ({ server, session }) => {
@@ -140,7 +140,7 @@ export const group = outline<World>({
     {
       id: "UNIX-16",
       claim:
-        "a client that shakes no hands and says nothing hears the session after 5 s",
+        "a client without a handshake that sends nothing gets the session's messages after 5 s",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server, session }) => {
@@ -157,7 +157,7 @@ export const group = outline<World>({
     {
       id: "UNIX-17",
       claim:
-        "with the RFC's example for a key, nothing comes in one piece with the answer to the handshake",
+        "with the RFC's example key, no frame arrives in one piece with the answer to the handshake",
       source: "Kallichore's own tests, which would lose it",
       mark: "mended",
       run: async ({ server, session }) => {
@@ -210,7 +210,7 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-07",
-      claim: "sessions whose ids begin alike have sockets of their own",
+      claim: "sessions whose ids begin alike have their own sockets",
       source: FAULT,
       mark: "mended",
       run: async ({ server }) => {
@@ -257,7 +257,7 @@ export const group = outline<World>({
     {
       id: "UNIX-09",
       claim:
-        "socket_path and connected are shown while a client is there, and only then",
+        "socket_path and connected are reported while a client is connected, and only then",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server, session }) => {
@@ -278,7 +278,7 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-10",
-      claim: "a per-session socket is open to its user only",
+      claim: "only its user can open a per-session socket",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server, session }) => {
@@ -288,7 +288,7 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-11",
-      claim: "asking for the address a hundred times costs no file descriptors",
+      claim: "requesting the address a hundred times costs no file descriptors",
       source: FAULT,
       mark: "mended",
       run: async ({ server, session }) => {
@@ -300,7 +300,7 @@ export const group = outline<World>({
     },
     {
       id: "UNIX-12",
-      claim: "the session's socket is gone when the session is deleted",
+      claim: "the session's socket is removed when the session is deleted",
       source: KALLICHORE,
       mark: "same",
       run: async ({ server }) => {

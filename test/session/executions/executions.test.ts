@@ -14,7 +14,7 @@ import {
   type FakeKernel,
   message,
   newSession,
-  said,
+  summaryOf,
   startedSession,
   entriesIn,
 } from "../fake-kernel.ts";
@@ -111,7 +111,7 @@ describe("an execution's states", () => {
     const a = code("a");
     const execution = send(session, a);
     kernel.print("it runs", a);
-    kernel.isBeyondReach = true;
+    kernel.refusesInterrupts = true;
     await expect(session.interrupt()).rejects.toMatchObject({
       reason: "interrupt_failed",
     });
@@ -228,7 +228,7 @@ describe("an execution's states", () => {
 
   test("a request that the kernel does not accept is not an execution", async () => {
     const { session, kernel } = await startedSession();
-    kernel.isDeaf = true;
+    kernel.refusesMessages = true;
     const a = code("a");
     expect(() => session.send(a)).toThrow();
     expect([...session.executions]).toEqual([]);
@@ -268,7 +268,7 @@ describe("a subshell's execution", () => {
     const before = session.journal.last;
     kernel.die(1);
     expect(sub).toMatchObject({ state: "aborted", reason: "kernel_exited" });
-    expect(said(session, before)[0]).toBe("shell execute_reply aborted");
+    expect(summaryOf(session, before)[0]).toBe("shell execute_reply aborted");
   });
 });
 
@@ -369,13 +369,13 @@ describe("ending an execution", () => {
     const before = session.journal.last;
     session.cancel(second);
     expect(second).toMatchObject({ state: "aborted", reason: "cancelled" });
-    expect(said(session, before)).toEqual([
+    expect(summaryOf(session, before)).toEqual([
       "shell execute_reply aborted",
       "iopub status idle",
       "execution aborted",
     ]);
     kernel.run(a);
-    expect(kernel.heard).toEqual(["a", "c"]);
+    expect(kernel.received).toEqual(["a", "c"]);
     expect(third?.state).toBe("running");
   });
 
@@ -385,7 +385,7 @@ describe("ending an execution", () => {
     session.cancel(execution);
     await session.start();
     expect(execution.state).toBe("aborted");
-    expect(provisioner.kernel.heard).toEqual([]);
+    expect(provisioner.kernel.received).toEqual([]);
   });
 
   test("a running execution cannot be cancelled", async () => {
@@ -411,7 +411,7 @@ describe("ending an execution", () => {
     const a = code("a");
     const execution = send(session, a);
     kernel.print("it runs", a);
-    kernel.isBeyondReach = true;
+    kernel.refusesInterrupts = true;
     await expect(session.interruptExecution(execution)).rejects.toMatchObject({
       reason: "interrupt_failed",
     });
@@ -550,7 +550,7 @@ describe("ending an execution", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     expect(session.execute(a, undefined)).toBe(session.execute(a, undefined));
-    expect(kernel.heard).toEqual(["a"]);
+    expect(kernel.received).toEqual(["a"]);
   });
 });
 
@@ -693,7 +693,7 @@ describe("the events of an execution in the journal", () => {
     [
       "that cannot be sent",
       ({ kernel, first }) => {
-        kernel.isDeaf = true;
+        kernel.refusesMessages = true;
         kernel.run(first);
       },
       ["queued", "aborted not_sent"],
@@ -728,13 +728,12 @@ describe("the events of an execution in the journal", () => {
     const { session, provisioner } = newSession();
     const a = code("a");
     const execution = send(session, a);
-    expect([said(session), execution.state]).toEqual([[], "queued"]);
+    expect([summaryOf(session), execution.state]).toEqual([[], "queued"]);
     await session.start();
     provisioner.kernel.run(a);
-    expect(said(session).filter((one) => one.startsWith("execution"))).toEqual([
-      "execution running",
-      "execution done",
-    ]);
+    expect(
+      summaryOf(session).filter((one) => one.startsWith("execution")),
+    ).toEqual(["execution running", "execution done"]);
   });
 
   test("the next one runs after the end of the one before is reported", async () => {
@@ -742,7 +741,7 @@ describe("the events of an execution in the journal", () => {
     const [a, b] = [code("a"), code("b")];
     for (const one of [a, b]) session.send(one);
     kernel.run(a);
-    expect(said(session).slice(-2)).toEqual([
+    expect(summaryOf(session).slice(-2)).toEqual([
       "execution done",
       "execution running",
     ]);
@@ -1059,7 +1058,7 @@ describe("a snapshot", () => {
     const bad = kernel.say("stream", {});
     const raw = { ...bad.raw, content: Buffer.from('{"display_id": NaN,') };
     for (const msg_type of ["display_data", "comm_open", "status"]) {
-      kernel.utter({ ...bad, header: { ...bad.header, msg_type }, raw });
+      kernel.deliver({ ...bad, header: { ...bad.header, msg_type }, raw });
     }
     expect(describeSnapshot(session)).toMatchObject({
       displays: {},

@@ -86,7 +86,7 @@ export function serveChannels(
     closed.abort();
   });
   socket.on("close", onClose);
-  const closeAtSessionEnd = guard.around("farewell", () => {
+  const closeAtSessionEnd = guard.around("the end of a session", () => {
     const { closeReason } = session;
     if (closeReason !== undefined) socket.close(1001, closeReason);
   });

@@ -9,14 +9,14 @@ export interface Page {
   readonly headers: Record<string, string>;
 }
 
-export interface Parts {
+export interface PageParts {
   readonly styles: readonly string[];
   readonly body: string;
   readonly scripts: readonly string[];
 }
 
 /** The caller escapes styles and scripts, so that the HTML parser reads them to their end. */
-export function pageOf({ styles, body, scripts }: Parts): Page {
+export function pageOf({ styles, body, scripts }: PageParts): Page {
   const html = `<!doctype html>
 <html lang="en">
 <head>

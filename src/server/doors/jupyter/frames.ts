@@ -32,7 +32,7 @@ import {
 } from "../../../jupyter/websocket-frame.ts";
 
 /** The parts of a message that are sent. */
-export interface Outgoing {
+export interface OutgoingMessage {
   readonly channel: Channel;
   readonly msg_id: string;
   readonly msg_type: string;
@@ -40,7 +40,12 @@ export interface Outgoing {
   readonly buffers: readonly Uint8Array[];
 }
 
-export function outgoing({ channel, header, raw, buffers }: Message): Outgoing {
+export function outgoing({
+  channel,
+  header,
+  raw,
+  buffers,
+}: Message): OutgoingMessage {
   const { msg_id, msg_type } = header;
   return { channel, msg_id, msg_type, raw, buffers };
 }
@@ -49,7 +54,7 @@ export interface KernelProtocol {
   /** The frames of messages that follow each other in a slab: none is large, and none has buffers. */
   encodeRun(slab: Slab, from: number, to: number): Encoded;
   /** Whole WebSocket frames, in pieces that follow each other. Pieces may be views of the message. */
-  encode(message: Outgoing): readonly Buffer[];
+  encode(message: OutgoingMessage): readonly Buffer[];
   /** Reads a client's frame, in short steps. Throws `bad_message`. */
   decode(
     data: Buffer,

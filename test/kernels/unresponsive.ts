@@ -3,7 +3,7 @@ import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 
 await runKernel({
-  kernelInfo: kernelInfo("deaf"),
+  kernelInfo: kernelInfo("unresponsive"),
   accepts: () => false,
   heartbeat: false,
   handlers: { execute: () => undefined },

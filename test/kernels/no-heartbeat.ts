@@ -3,7 +3,7 @@ import { runKernel } from "../../kernels/serve.ts";
 import { kernelInfo } from "./kernel-info.ts";
 
 const { wire } = await runKernel({
-  kernelInfo: kernelInfo("silent-heart"),
+  kernelInfo: kernelInfo("no-heartbeat"),
   handlers: {
     execute({ code }, io) {
       if (code === "stop") wire.stopHeartbeat();

@@ -7,6 +7,6 @@ for (let kilobytes = 0; kilobytes < 10_240; kilobytes += 1) {
   await new Promise<unknown>((resolve) => process.stdout.write(LINE, resolve));
 }
 await runKernel({
-  kernelInfo: kernelInfo("mute-stdout"),
+  kernelInfo: kernelInfo("prints-first"),
   handlers: { execute: ({ code }, io) => io.result({ "text/plain": code }) },
 });
