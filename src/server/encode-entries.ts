@@ -9,13 +9,9 @@ import {
   writeFrameHeader,
 } from "../jupyter/websocket-frame.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
-import {
-  type PinnedMemory,
-  releaseMemory,
-  takeMemory,
-} from "../jupyter/record-memory.ts";
 import type { Slab } from "../journal/slab.ts";
 import type { SubscriptionItem } from "./answers/subscription.ts";
+import { type Encoded, encodedOnce, OutputMemory } from "./encoded.ts";
 
 /** The text around each entry. */
 export interface EntryWrapping {
@@ -34,40 +30,14 @@ export function idPrefixOf({ journal_id }: SubscriptionItem): string {
   return journal_id === undefined ? "" : `${journal_id}:`;
 }
 
-/** Consecutive pieces, and the memory in which they lie. */
-export interface Encoded {
-  readonly pieces: readonly Buffer[];
-  readonly memory: PinnedMemory;
-}
-
 export function encodeEntries(
-  { slab, from, to }: Entries,
+  entries: Entries,
   wrapping: EntryWrapping,
 ): Encoded {
-  const key = wrapping.before[0] ?? "";
-  const last = lastEncoded.get(key);
-  if (last?.slab === slab && last.from === from && last.to === to) return last;
-  const encoded = new Encoder(slab, wrapping).encode(from, to);
-  if (lastEncoded.size === 0) setTimeout(forgetAll, 0);
-  lastEncoded.set(key, { slab, from, to, ...encoded });
-  encoded.memory.pin();
-  last?.memory.unpin();
-  return encoded;
-}
-
-/** The last encoded range, by the first text of its wrapping. */
-const lastEncoded = new Map<
-  string,
-  Encoded & {
-    readonly slab: Slab;
-    readonly from: number;
-    readonly to: number;
-  }
->();
-
-function forgetAll(): void {
-  for (const { memory } of lastEncoded.values()) memory.unpin();
-  lastEncoded.clear();
+  const { slab, from, to } = entries;
+  return encodedOnce(wrapping.before[0], entries, () =>
+    new Encoder(slab, wrapping).encode(from, to),
+  );
 }
 
 /**
@@ -184,32 +154,6 @@ class Encoder {
       at += text.length;
     }
     return at;
-  }
-}
-
-/** The memory of encoded entries. It is used again when nobody needs it. */
-export class OutputMemory implements PinnedMemory {
-  readonly bytes: Buffer;
-  /** The pieces include views of this slab. */
-  views: Slab | undefined;
-  #pins = 0;
-
-  constructor(length: number) {
-    this.bytes =
-      length < LARGE ? Buffer.allocUnsafe(length) : takeMemory(length);
-  }
-
-  pin(): void {
-    this.#pins += 1;
-    this.views?.pin();
-  }
-
-  unpin(): void {
-    this.#pins -= 1;
-    this.views?.unpin();
-    if (this.#pins === 0 && this.bytes.length >= LARGE) {
-      releaseMemory(this.bytes.buffer);
-    }
   }
 }
 

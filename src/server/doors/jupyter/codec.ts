@@ -1,12 +1,13 @@
 /** Encodes journal entries for clients of Jupyter's protocols: messages, and those of the server's own events that these protocols can express. */
 import { randomUUID } from "node:crypto";
 import type { OwnEvent } from "../../../../contract/index.ts";
+import { Entries } from "../../../journal/entries.ts";
 import { Entry } from "../../../journal/entry.ts";
 import type { Slab } from "../../../journal/slab.ts";
 import type { Channel, Message } from "../../../jupyter/message.ts";
 import { compose } from "../../../jupyter/message.ts";
 import type { Session } from "../../../session/session.ts";
-import type { Encoded } from "../../encode-entries.ts";
+import { encodedOnce } from "../../encoded.ts";
 import type { Codec } from "../../relay.ts";
 import { type KernelProtocol, LARGE, outgoing } from "./frames.ts";
 
@@ -39,11 +40,11 @@ export function codecOf(
         const seq = slab.first + row;
         const end = seq > iopubAfter ? endOfRun(slab, row, to) : row;
         if (end > row) {
-          const { pieces, memory } = sharedRun(protocol, {
-            slab,
-            from: row,
-            to: end,
-          });
+          const run = new Entries(slab, row, end);
+          // Every client gets what is on iopub.
+          const { pieces, memory } = encodedOnce(protocol, run, () =>
+            protocol.encodeRun(run),
+          );
           put(pieces, slab.first + end - 1, slab.sizeOf(row, end), memory);
           row = end;
           continue;
@@ -73,12 +74,6 @@ export function codecOf(
   }
 }
 
-interface Run {
-  readonly slab: Slab;
-  readonly from: number;
-  readonly to: number;
-}
-
 /** The end of the small messages on iopub without buffers that begin with row `from`. */
 function endOfRun(slab: Slab, from: number, to: number): number {
   let row = from;
@@ -92,26 +87,6 @@ function endOfRun(slab: Slab, from: number, to: number): number {
     row += 1;
   }
   return row;
-}
-
-/** Every client gets what is on iopub, so a run is encoded once for all clients at the same position. */
-function sharedRun(protocol: KernelProtocol, { slab, from, to }: Run): Encoded {
-  const last = lastRuns.get(protocol);
-  if (last?.slab === slab && last.from === from && last.to === to) return last;
-  const encoded = protocol.encodeRun(slab, from, to);
-  if (lastRuns.size === 0) setTimeout(forgetRuns, 0);
-  lastRuns.set(protocol, { slab, from, to, ...encoded });
-  encoded.memory.pin();
-  last?.memory.unpin();
-  return encoded;
-}
-
-/** The last run of each protocol, in this turn of the event loop. */
-const lastRuns = new Map<KernelProtocol, Encoded & Run>();
-
-function forgetRuns(): void {
-  for (const { memory } of lastRuns.values()) memory.unpin();
-  lastRuns.clear();
 }
 
 /**

@@ -23,8 +23,9 @@ import { bufferOf, EMPTY_OBJECT } from "../../../jupyter/message.ts";
 import { lengthOf } from "../../../jupyter/pieces.ts";
 import { separators } from "../../../jupyter/record.ts";
 import { Entry } from "../../../journal/entry.ts";
-import type { Layout, Slab } from "../../../journal/slab.ts";
-import { type Encoded, OutputMemory } from "../../encode-entries.ts";
+import type { Entries } from "../../../journal/entries.ts";
+import type { Layout } from "../../../journal/slab.ts";
+import { type Encoded, OutputMemory } from "../../encoded.ts";
 import {
   frameHeaderLength,
   WHOLE_BINARY,
@@ -52,7 +53,7 @@ export function outgoing({
 
 export interface KernelProtocol {
   /** The frames of messages that follow each other in a slab: none is large, and none has buffers. */
-  encodeRun(slab: Slab, from: number, to: number): Encoded;
+  encodeRun(run: Entries): Encoded;
   /** Whole WebSocket frames, in pieces that follow each other. Pieces may be views of the message. */
   encode(message: OutgoingMessage): readonly Buffer[];
   /** Reads a client's frame, in short steps. Throws `bad_message`. */
@@ -144,7 +145,7 @@ export const defaultProtocol: KernelProtocol = {
     return framed([head, ...text, ...buffers.map(bufferOf)], WHOLE_BINARY);
   },
 
-  encodeRun(slab, from, to) {
+  encodeRun({ slab, from, to }) {
     const pieces: Buffer[] = [];
     for (let row = from; row < to; row += 1) {
       pieces.push(...defaultProtocol.encode(new Entry(slab, row)));
@@ -188,7 +189,7 @@ const names = {
  * message, because there is nothing between its parts. `copyWithin` makes no
  * object, so a message costs a third of what it costs to copy each part.
  */
-function binaryRun(slab: Slab, from: number, to: number): Encoded {
+function binaryRun({ slab, from, to }: Entries): Encoded {
   const records = slab.recordsOf(from, to);
   const memory = new OutputMemory(records.length);
   const { bytes: out } = memory;
