@@ -73,6 +73,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     token,
     hosts: options.hosts ?? [],
     origins: options.origins ?? [],
+    cookies: options.cookies,
     scopesOf: options.scopesOf,
     isLocal: false,
     basePath,

@@ -56,6 +56,8 @@ export interface ServiceOptions {
   readonly hosts?: readonly string[];
   /** Other origins whose pages may use the server. */
   readonly origins?: readonly string[];
+  /** Whether pages that show the token in their address get cookies that stand for it. Default: no. */
+  readonly cookies?: boolean | undefined;
   /** The scopes of a client that has the token, decided from its request. Default: all scopes. Not called for clients that open a session's own Unix socket. */
   readonly scopesOf?: GateOptions["scopesOf"];
   /** Receives what happens, for metrics and traces. Default: no listener. */
@@ -136,6 +138,7 @@ export function startServer(
       token,
       hosts: options.hosts ?? [],
       origins: options.origins ?? [],
+      cookies: options.cookies,
       scopesOf: options.scopesOf,
       socketDirectory: () => files.ensure(),
     });

@@ -18,6 +18,7 @@ export interface ServeOptions {
   readonly token?: string;
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
+  readonly cookies?: boolean;
   readonly kernelspecDir: readonly string[];
   readonly idleShutdownHours?: number;
   readonly resourceSampleInterval: number;
@@ -77,6 +78,12 @@ export function addServeOptions(command: Command): Command {
       list(
         "--allow-host <name>",
         "Additional host name that clients may use for the server",
+      ),
+    )
+    .addOption(
+      env(
+        "--cookies",
+        "Give cookies to pages that show the token in their address",
       ),
     )
     .addOption(
@@ -189,6 +196,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     ...(token !== undefined && { token }),
     hosts: options.allowHost,
     origins: options.allowOrigin,
+    cookies: options.cookies,
     kernelspecDirs: options.kernelspecDir,
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
@@ -216,7 +224,9 @@ function tokenOf({ token }: ServeOptions): string | null | undefined {
 }
 
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\./.test(host);
+  return (
+    host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host) // not `127.0.0.1.example.com`
+  );
 }
 
 function env(flags: string, description: string): Option {

@@ -40,7 +40,7 @@ export function dispatcherOf({
   basePath,
   ...options
 }: DispatcherOptions): Dispatcher {
-  const gate = gateOf(options);
+  const gate = gateOf(options, basePath.path);
   return {
     async handle(req, res) {
       lingerAfter(req, res);
@@ -54,7 +54,9 @@ export function dispatcherOf({
         allowOrigin(res, gate.allowedOrigin(req));
         const isOpen = door?.isOpen?.(method, url.pathname) ?? isOutside;
         const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
-        gate.admit(req, url, isOpen || isPreflight);
+        const by = gate.admit(req, url, isOpen || isPreflight);
+        const cookies = by.kind === "token" ? gate.cookiesFor(req, url) : [];
+        if (cookies.length > 0) res.setHeader("set-cookie", cookies);
         if (isOutside) throw outsideFailure(url, basePath);
         if (method === "OPTIONS") answerOptions(request, doors);
         else if (door === undefined) throw noDoorFailure(request, doors);

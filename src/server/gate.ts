@@ -9,6 +9,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { failure, type Scope } from "../../contract/index.ts";
 import { EVERYTHING, NOTHING, type Principal } from "../session/principal.ts";
+import { cookiesOf } from "./cookies.ts";
 import { admit } from "./principal.ts";
 import { tokenInSubprotocols } from "./subprotocol.ts";
 
@@ -19,6 +20,8 @@ export interface GateOptions {
   readonly hosts: readonly string[];
   /** Other origins whose pages may use the server, such as `http://localhost:5173`; `*`: all. */
   readonly origins: readonly string[];
+  /** Whether pages that show the token in their address get cookies that stand for it. Default: no. */
+  readonly cookies?: boolean | undefined;
   /** Whether the server listens on a Unix socket or a pipe: those have no name that could be rebound. */
   readonly isLocal: boolean;
   /** The scopes of an admitted client. Default: all. */
@@ -28,24 +31,30 @@ export interface GateOptions {
 export interface Gate {
   /** Admits the client of a request, and remembers it. Throws `forbidden`, `unauthorized`. */
   admit(req: IncomingMessage, url: URL, isOpen: boolean): Principal;
+  /** Cookies for the page that sends a request. Empty unless it shows the token in its address. */
+  cookiesFor(req: IncomingMessage, url: URL): readonly string[];
   /** The origin that may read the responses, if it is not the server's own. */
   allowedOrigin(req: IncomingMessage): string | undefined;
 }
 
-export function gateOf(options: GateOptions): Gate {
+/** `basePath`: the path of cookies. */
+export function gateOf(options: GateOptions, basePath = ""): Gate {
   const { token, origins, scopesOf } = options;
   const expected = token === undefined ? undefined : digest(token);
+  const cookies =
+    token !== undefined && options.cookies === true
+      ? cookiesOf(token, basePath)
+      : undefined;
   const isListed = (origin: string) =>
     origins.includes("*") || origins.includes(origin);
   return {
     admit(req, url, isOpen) {
       if (!options.isLocal) assertHost(req, options.hosts);
       const { origin, host = "" } = req.headers;
-      if (
+      const isKnown =
         origin !== undefined &&
-        !isListed(origin) &&
-        !isSameOrigin(origin, host)
-      ) {
+        (isListed(origin) || isSameOrigin(origin, host));
+      if (origin !== undefined && !isKnown) {
         const why =
           "The page has another origin: to allow it, use --allow-origin";
         throw failure("forbidden", { why });
@@ -53,13 +62,19 @@ export function gateOf(options: GateOptions): Gate {
       // All digests have the same length, so the time of the comparison reveals nothing.
       if (
         expected === undefined ||
-        timingSafeEqual(digest(tokenIn(req, url)), expected)
+        timingSafeEqual(digest(tokenIn(req, url)), expected) ||
+        cookies?.admits(req, url, isKnown) === true
       ) {
         const kind = expected === undefined ? "anybody" : "token";
         return admit(req, kind, new Set(scopesOf?.(req) ?? EVERYTHING));
       }
       if (isOpen) return admit(req, "nobody", NOTHING);
       throw failure("unauthorized", {});
+    },
+
+    cookiesFor({ method }, { searchParams }) {
+      const isPage = method === "GET" && searchParams.has("token");
+      return isPage ? (cookies?.headers ?? []) : [];
     },
 
     allowedOrigin({ headers: { origin } }) {

@@ -152,6 +152,10 @@ test("without a token every client has access, except pages of other origins", a
   expect((await open.ask("GET", "/sessions", undefined, page)).status).toBe(
     403,
   );
+  const rebound = { host: "evil.example" };
+  expect(
+    (await open.ask("GET", "/api/kernels", undefined, rebound)).status,
+  ).toBe(403);
 });
 
 function bodyFor(method: string): object | undefined {
