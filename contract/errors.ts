@@ -115,6 +115,8 @@ const sentences = {
     execution_id: string;
     why: string;
   }) => `Execution ${execution_id} did not run to its end: ${why}`,
+  resource_limit: ({ limit }: { limit: number }) =>
+    `Resource Limit: at most ${limit} kernels may run at one time`,
 } satisfies Record<Reason, (details: never) => string>;
 
 type Sentences = typeof sentences;

@@ -216,4 +216,9 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
       "Code that a client sent below Jupyter's addresses did not run, or not to its end: a client cancelled it, code before it failed, or its kernel ended.",
     todo: "Read the reason in the sentence. What the code printed before is at `GET /sessions/{session_id}/executions/{execution_id}/outputs`.",
   },
+  resource_limit: {
+    means:
+      "As many kernels run as the server was told to allow (`--max-kernels`). No kernel was started.",
+    todo: "Shut down a kernel that is not used, and repeat the request.",
+  },
 };

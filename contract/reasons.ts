@@ -54,6 +54,7 @@ export const reasons = {
   kernel_not_found: ["kernel_not_found", 404],
   jupyter_session_not_found: ["jupyter_session_not_found", 404],
   execution_aborted: ["execution_aborted", 500],
+  resource_limit: ["resource_limit", 403],
 } as const satisfies Readonly<
   Record<string, readonly [code: string, status: number]>
 >;

@@ -455,6 +455,7 @@ export const sessions = {
       ...sessionErrors,
       "session_running",
       "shutting_down",
+      "resource_limit",
       ...startReasons,
     ],
     failure: "startup",
@@ -473,6 +474,7 @@ export const sessions = {
       "bad_working_directory",
       "restart_failed",
       "shutting_down",
+      "resource_limit",
       ...startReasons,
     ],
     failure: "startup",
@@ -534,6 +536,7 @@ export const sessions = {
       "connection_failed",
       "connection_timeout",
       "shutting_down",
+      "resource_limit",
     ],
     examples: {
       input: {

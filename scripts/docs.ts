@@ -1,6 +1,7 @@
 /**
  * Writes the parts of docs/ that are data of the program: docs/errors.md from
- * the contract, and the diagram in docs/sessions.md from the lifecycle table.
+ * the contract, the diagram in docs/sessions.md from the lifecycle table, and the
+ * table of Kernel Gateway's options in docs/jupyter.md.
  * Then checks that every link and every file that the pages name exists.
  *
  *     tsx scripts/docs.ts            writes them
@@ -16,15 +17,21 @@ import { contract } from "../contract/index.ts";
 import { type Operation, statusOf } from "../contract/operation.ts";
 import { isReason, type Reason } from "../contract/reasons.ts";
 import { SessionStatus } from "../contract/status.ts";
+import {
+  flagOf,
+  gatewayOptions,
+  variableOf,
+} from "../src/command/gateway-options.ts";
 import { transitions } from "../src/session/lifecycle.ts";
 
 const ERRORS = "docs/errors.md";
 const SESSIONS = "docs/sessions.md";
-const MARKERS = ["<!-- lifecycle -->", "<!-- /lifecycle -->"] as const;
+const JUPYTER = "docs/jupyter.md";
 
 const isCheck = process.argv.includes("--check");
 await write(ERRORS, errorsPage());
 await write(SESSIONS, withDiagram(await readFile(SESSIONS, "utf8")));
+await write(JUPYTER, withGatewayOptions(await readFile(JUPYTER, "utf8")));
 const pages = [
   ...["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md"],
   ...readdirSync("docs").map((name) => `docs/${name}`),
@@ -105,13 +112,31 @@ function operations(reason: Reason): string {
 }
 
 function withDiagram(page: string): string {
-  const [open, close] = MARKERS;
+  return between("lifecycle", page, diagram());
+}
+
+function withGatewayOptions(page: string): string {
+  const rows = gatewayOptions.map((option) => {
+    const { to, instead, isSo = [] } = option;
+    const names = [flagOf(option), variableOf(option)].filter(
+      (name) => name !== undefined,
+    );
+    const same = to ?? (isSo.length > 0 ? `${isSo[0]}: is so` : "refused");
+    return `| ${names.map((name) => `\`${name}\``).join(", ")} | ${to === undefined ? same : `\`${to}\``} | ${instead ?? ""} |`;
+  });
+  const head = "| option | here | otherwise |\n| --- | --- | --- |";
+  return between("gateway-options", page, [head, ...rows].join("\n"));
+}
+
+/** Writes text between `<!-- name -->` and `<!-- /name -->`. */
+function between(name: string, page: string, text: string): string {
+  const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
   const start = page.indexOf(open);
   const end = page.indexOf(close);
   if (start === -1 || end < start) {
-    throw new Error(`${SESSIONS} lacks the markers ${MARKERS.join(" and ")}`);
+    throw new Error(`A page lacks the markers ${open} and ${close}`);
   }
-  return `${page.slice(0, start + open.length)}\n\n${diagram()}\n\n${page.slice(end)}`;
+  return `${page.slice(0, start + open.length)}\n\n${text}\n\n${page.slice(end)}`;
 }
 
 function diagram(): string {

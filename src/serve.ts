@@ -65,6 +65,10 @@ export interface ServiceOptions {
   readonly log?: Log;
   /** Directories that are searched for kernelspecs before all others. */
   readonly kernelspecDirs?: readonly string[];
+  /** The kernelspec of a kernel whose client names none. Default: a Python. */
+  readonly defaultKernel?: string | undefined;
+  /** How many kernels may run at one time. Default: any number. */
+  readonly maxKernels?: number | undefined;
   /** Starts the kernels, instead of the server's own provisioner, which starts them as processes on this machine. */
   readonly provisioner?: Provisioner;
   /** The source of kernelspecs, instead of Jupyter's paths. */
@@ -221,6 +225,7 @@ export function serviceOf(
     kernelspecFinder({
       extraDirs: options.kernelspecDirs ?? [],
       env,
+      preferred: options.defaultKernel,
       embedded: () => options.embedded ?? embeddedKernelspecs(),
     });
   const telemetry = contained(options.telemetry ?? {}, (error) =>
@@ -231,6 +236,7 @@ export function serviceOf(
     log,
     faults,
     telemetry,
+    maxKernels: options.maxKernels,
     journal: {
       memory: limits.journal_memory_bytes,
       disk: limits.journal_disk_bytes,

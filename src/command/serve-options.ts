@@ -7,11 +7,13 @@ import { basePathOf } from "../server/base-path.ts";
 import type { ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";
+import { addGatewayOptions, GATEWAY_TOKEN } from "./gateway-options.ts";
 import { readToken } from "./token.ts";
 
 export interface ServeOptions {
   readonly host: string;
   readonly port: number;
+  readonly portRetries: number;
   readonly socket?: string;
   readonly baseUrl: string;
   /** A file, or `none`. */
@@ -20,6 +22,8 @@ export interface ServeOptions {
   readonly allowHost: readonly string[];
   readonly cookies?: boolean;
   readonly kernelspecDir: readonly string[];
+  readonly defaultKernel?: string;
+  readonly maxKernels?: number;
   readonly idleShutdownHours?: number;
   readonly resourceSampleInterval: number;
   readonly journalLimit: number;
@@ -36,7 +40,7 @@ export interface ServeOptions {
 }
 
 export function addServeOptions(command: Command): Command {
-  return command
+  return addGatewayOptions(command)
     .addOption(
       env(
         "--host <address>",
@@ -46,6 +50,14 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env("--port <number>", "TCP port; 0: a free one")
         .argParser(integer(0, 65_535))
+        .default(0),
+    )
+    .addOption(
+      env(
+        "--port-retries <count>",
+        "How many of the next ports to try if the port is taken",
+      )
+        .argParser(integer(0, 1000))
         .default(0),
     )
     .addOption(
@@ -91,6 +103,18 @@ export function addServeOptions(command: Command): Command {
         "--kernelspec-dir <dir>",
         "Directory with kernelspecs, searched before Jupyter's directories",
       ),
+    )
+    .addOption(
+      env(
+        "--default-kernel <name>",
+        "Kernelspec for clients that name none (default: a Python)",
+      ),
+    )
+    .addOption(
+      env(
+        "--max-kernels <count>",
+        "How many kernels may run at one time (default: any number)",
+      ).argParser(integer(1, 1_000_000)),
     )
     .addOption(
       env(
@@ -198,6 +222,8 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     origins: options.allowOrigin,
     cookies: options.cookies,
     kernelspecDirs: options.kernelspecDir,
+    defaultKernel: options.defaultKernel,
+    maxKernels: options.maxKernels,
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
     policy: {
@@ -220,7 +246,10 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
 function tokenOf({ token }: ServeOptions): string | null | undefined {
   if (token === "none") return null;
   if (token !== undefined) return readToken(token);
-  return process.env["KALLICHORE_TOKEN"];
+  const gateway = process.env[GATEWAY_TOKEN];
+  return (
+    process.env["KALLICHORE_TOKEN"] ?? (gateway === "" ? undefined : gateway)
+  );
 }
 
 export function isLoopback(host: string): boolean {

@@ -14,6 +14,7 @@ import {
 import { onUncaughtError } from "./uncaught-errors.ts";
 import { type CommandContext, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
+import { applyGatewayOptions } from "./gateway-options.ts";
 import { greet, recordOf } from "./greeting.ts";
 import { privateDirectory, writeServerRecord } from "./record.ts";
 import {
@@ -66,7 +67,9 @@ export function serveCommand(context: CommandContext): Command {
         exitHelp(["ok", "refused", "usage", "internal_error"]),
       ].join("\n"),
     )
-    .action(async (options: ServeOptions) => {
+    .action(async (_: unknown, command: Command) => {
+      applyGatewayOptions(command);
+      const options: ServeOptions = command.opts();
       context.finish(await serve(options, context.terminal));
     });
 }
@@ -96,11 +99,14 @@ async function serve(
     else force.abort();
   });
 
-  const server = await open({
-    ...serverOptions,
-    log,
-    onLogLevel: (level) => (book.filter = filterAt(level)),
-  });
+  const server = await open(
+    {
+      ...serverOptions,
+      log,
+      onLogLevel: (level) => (book.filter = filterAt(level)),
+    },
+    options.portRetries,
+  );
   try {
     if (server.token !== undefined) book.conceal(server.token);
     void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
@@ -161,11 +167,19 @@ async function shutDown(
   }
 }
 
-async function open(options: ServerOptions): Promise<RunningServer> {
+/** `retries`: how many of the next ports to try. Throws `refused`. */
+async function open(
+  options: ServerOptions,
+  retries: number,
+): Promise<RunningServer> {
   try {
     return await startServer(options);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
+    const next = nextPort(options.address);
+    if (code === "EADDRINUSE" && retries > 0 && next !== undefined) {
+      return await open({ ...options, address: next }, retries - 1);
+    }
     const where = describeAddress(options.address);
     const hint =
       code === "EADDRINUSE"
@@ -177,6 +191,11 @@ async function open(options: ServerOptions): Promise<RunningServer> {
       { hint, cause },
     );
   }
+}
+
+function nextPort(address: ServerOptions["address"]): ServerOptions["address"] {
+  if (address?.transport !== "tcp" || address.port >= 65_535) return undefined;
+  return { ...address, port: address.port + 1 };
 }
 
 /** The address as a person reads it. */

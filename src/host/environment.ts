@@ -77,7 +77,8 @@ export function variable(
 }
 
 /** Credentials of this server: a program that has one could start programs as this user. */
-const CREDENTIALS = /^KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)/i;
+const CREDENTIALS =
+  /^(KALLICHORE_\w*(TOKEN|KEY|SECRET|PASSWORD)|(KG|JUPYTER_GATEWAY)_AUTH_TOKEN$)/i;
 
 /** Variables of the kernel in which this server was started, if any: its process and handles are wrong for other kernels. */
 const PARENT_KERNEL = /^(JPY_PARENT_PID|[IJ]PY_INTERRUPT_EVENT)$/i;

@@ -19,6 +19,8 @@ export interface KernelspecFinderOptions {
   /** Searched before all other directories. */
   readonly extraDirs: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** The default kernelspec, if it is there. Default: a Python. */
+  readonly preferred?: string | undefined;
   /** The kernels that come with this package, best first. Called at each request. */
   readonly embedded: () => readonly Kernelspec[];
 }
@@ -41,6 +43,7 @@ export interface KernelspecSource {
 export function kernelspecFinder({
   extraDirs,
   env,
+  preferred,
   embedded,
 }: KernelspecFinderOptions): KernelspecSource {
   return {
@@ -63,7 +66,7 @@ export function kernelspecFinder({
         ...embedded().filter(({ name }) => !names.has(name)),
       ];
       return {
-        default: defaultOf(all),
+        default: defaultOf(all, preferred),
         kernelspecs: all,
         problems: [...found.problems, ...unusable],
       };
@@ -175,8 +178,12 @@ function fileOf({ resource_dir }: Found): string {
 }
 
 /** Python first, as Jupyter's own clients choose, and an installed one before the embedded one. */
-function defaultOf(kernelspecs: readonly Kernelspec[]): string | null {
+function defaultOf(
+  kernelspecs: readonly Kernelspec[],
+  preferred: string | undefined,
+): string | null {
   const choice =
+    kernelspecs.find(({ name }) => name === preferred?.toLowerCase()) ??
     kernelspecs.find(({ name }) => name === "python3") ??
     kernelspecs.find(({ language }) => language === "python") ??
     kernelspecs[0];

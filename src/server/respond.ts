@@ -68,7 +68,7 @@ export function jupyterBodyOf(failed: SupervisorError): JupyterErrorBody {
   const output = startup?.output?.trim().slice(-OUTPUT_SHOWN) ?? "";
   return {
     message: output === "" ? message : `${message}\n${output}`,
-    reason,
+    reason: reason === "resource_limit" ? "Resource Limit" : reason, // as Kernel Gateway has it
     ...(status === 500 && { traceback: "" }),
   };
 }

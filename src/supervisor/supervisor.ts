@@ -21,6 +21,8 @@ export interface SupervisorOptions {
   readonly log: Log;
   readonly faults: Faults;
   readonly journal: SessionOptions["journal"];
+  /** How many kernels may run at one time. Default: any number. */
+  readonly maxKernels?: number | undefined;
   /** Default: no listener. */
   readonly telemetry?: Telemetry | undefined;
 }
@@ -109,6 +111,17 @@ export class Supervisor implements AsyncDisposable {
   /** Throws `shutting_down` once the end has begun. */
   assertOpen(): void {
     if (this.#isClosing) throw failure("shutting_down", {});
+  }
+
+  /** Call it at the moment of a start. Throws `shutting_down`, or `resource_limit` if this session's kernel would be one too many. */
+  assertMayStart(session: Session): void {
+    this.assertOpen();
+    const { maxKernels: limit = Infinity } = this.#options;
+    if (session.isRunning || session.isRestarting) return;
+    const running = this.sessions.filter(
+      ({ isRunning, isRestarting }) => isRunning || isRestarting,
+    );
+    if (running.length >= limit) throw failure("resource_limit", { limit });
   }
 
   /** Calls `listener` at every change of any session's status or policy, until the returned function is called. */

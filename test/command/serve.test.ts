@@ -76,6 +76,39 @@ describe("a server", () => {
     expect(stdout).toContain('"work"');
   });
 
+  test("is one like a Kernel Gateway, with its variables", async () => {
+    await using room = new Room();
+    const { port } = new URL(told(await room.serve()).url);
+    const env = {
+      KG_PORT: port,
+      KG_PORT_RETRIES: "20",
+      KG_BASE_URL: "/gateway/",
+      KG_AUTH_TOKEN: "the-token-of-the-gateway",
+      KG_MAX_KERNELS: "1",
+      KG_DEFAULT_KERNEL_NAME: "echo",
+    };
+    const server = room.start(["serve", "--json"], { env });
+    await server.until("\n");
+    const { url, token } = told(server);
+    expect(token).toBe("the-token-of-the-gateway");
+    expect(Number(new URL(url).port)).toBeGreaterThan(Number(port));
+    const start = () =>
+      fetch(`${url}/api/kernels`, {
+        method: "POST",
+        headers: { authorization: `token ${token}` },
+      });
+    const first = await start();
+    expect(first.status).toBe(201);
+    const { id, name } = (await first.json()) as { id: string; name: string };
+    expect(name).toBe("echo");
+    const second = await start();
+    expect(second.status).toBe(403);
+    expect(await second.json()).toMatchObject({ reason: "Resource Limit" });
+    const headers = { authorization: `token ${token}` };
+    await fetch(`${url}/api/kernels/${id}`, { method: "DELETE", headers });
+    expect((await start()).status).toBe(201);
+  });
+
   test.each(["/a?b", "/%zz"])("refuses %s as its path", async (path) => {
     await using room = new Room();
     const ended = await room.run(["serve", "--base-url", path]);

@@ -61,14 +61,14 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
 
   async start({ input, service: { supervisor } }) {
     const session = supervisor.session(input.session_id);
-    supervisor.assertOpen();
+    supervisor.assertMayStart(session);
     return await session.start();
   },
 
   async restart({ input, service }) {
     const { supervisor, log } = service;
     const session = supervisor.session(input.session_id);
-    supervisor.assertOpen();
+    supervisor.assertMayStart(session);
     const requested = input.working_directory ?? "";
     const { path, fault, reason } =
       await service.host.workingDirectory(requested);
@@ -102,7 +102,7 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
   async adopt({ input, service: { supervisor } }) {
     const { session_id, ...connection } = input;
     const session = supervisor.session(session_id);
-    supervisor.assertOpen();
+    supervisor.assertMayStart(session);
     return await session.adopt(connection);
   },
 
