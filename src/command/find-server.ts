@@ -23,10 +23,11 @@ export interface ServerChoice {
 /** A client, and the embedded server that ends with it. */
 export interface ServerConnection extends AsyncDisposable {
   readonly client: Client;
+  readonly address: ServerAddress;
   readonly isEmbedded: boolean;
 }
 
-interface ServerAddress {
+export interface ServerAddress {
   readonly where:
     | { readonly url: string }
     | { readonly socketPath: string; readonly basePath?: string | undefined };
@@ -69,15 +70,16 @@ export async function findServer(
         cause,
       });
     }
-    return connected(client);
+    return connected(client, address);
   }
   for (const record of readRecords()) {
     const address = addressIn(record);
     if (address === undefined) continue;
-    const client = clientAt({ ...address, token: token ?? address.token });
+    const used = { ...address, token: token ?? address.token };
+    const client = clientAt(used);
     try {
       await assertReachable(client, address);
-      return connected(client);
+      return connected(client, used);
     } catch {
       client.close(); // this server is ending, or does not answer
     }
@@ -98,12 +100,11 @@ export async function startEmbedded(): Promise<ServerConnection> {
     limits: { journal_memory_bytes: JOURNAL },
     kernelspecDirs: dirs.split(",").filter((dir) => dir !== ""),
   });
-  const client = clientAt({
-    where: { url: server.url ?? "" },
-    token: server.token,
-  });
+  const address = { where: { url: server.url ?? "" }, token: server.token };
+  const client = clientAt(address);
   return {
     client,
+    address,
     isEmbedded: true,
     async [Symbol.asyncDispose]() {
       client.close();
@@ -116,9 +117,10 @@ function clientAt({ where, token }: ServerAddress): Client {
   return createClient({ ...where, token, client: `kallichore/${VERSION}` });
 }
 
-function connected(client: Client): ServerConnection {
+function connected(client: Client, address: ServerAddress): ServerConnection {
   return {
     client,
+    address,
     isEmbedded: false,
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };

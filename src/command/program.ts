@@ -11,6 +11,7 @@ import { controlCommands, startCommand } from "./control.ts";
 import { execCommand } from "./exec.ts";
 import { CommandError, type ExitCode, exitHelp, exits } from "./exit.ts";
 import { kernelsCommand } from "./kernels.ts";
+import { labCommand } from "./lab.ts";
 import { closest } from "./names.ts";
 import { psCommand, serversCommand } from "./ps.ts";
 import { recordSessionCommand } from "./record-session.ts";
@@ -74,6 +75,7 @@ function programOf(context: CommandContext): Command {
   const commands = [
     serveCommand(context),
     execCommand(context),
+    labCommand(context),
     kernelsCommand(context),
     startCommand(context),
     attachCommand(context),
