@@ -12,6 +12,7 @@ import {
   type KernelInfo,
 } from "../../contract/index.ts";
 import { describeRefusal, type Refusal } from "../jupyter/admission.ts";
+import { concernsMainShell } from "../jupyter/control-requests.ts";
 import { Signer } from "../jupyter/frames.ts";
 import {
   type Channel,
@@ -349,8 +350,9 @@ export class RunningKernel implements Kernel, Stoppable {
       }
       return;
     }
-    const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
-    if (state !== undefined && !isOfSubshell) this.#shell.stateForOthers(state);
+    if (state !== undefined && concernsMainShell(parent_header)) {
+      this.#shell.stateForOthers(state);
+    }
     this.#run.hooks.message(message);
   }
 

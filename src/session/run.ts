@@ -6,6 +6,7 @@
  * its kernel exits or its start fails.
  */
 import { failure } from "../../contract/index.ts";
+import { concernsMainShell } from "../jupyter/control-requests.ts";
 import { contentOf, type Message } from "../jupyter/message.ts";
 import type { ShellState, Hooks, Kernel, Launched } from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
@@ -188,8 +189,7 @@ export class Run {
       channel === "iopub" && header.msg_type === "status"
         ? stateIn(message)
         : undefined;
-    const isOfSubshell = (parent_header?.subshell_id ?? null) !== null;
-    if (state !== undefined && !isOfSubshell) {
+    if (state !== undefined && concernsMainShell(parent_header)) {
       this.#reportState(state, parent_header?.msg_type ?? null);
     }
     this.#hooks.message(message, state === "idle");

@@ -6,7 +6,9 @@
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import type * as Services from "@jupyterlab/services";
 import {
   afterAll,
@@ -306,6 +308,43 @@ describe.each(libraries)("JupyterLab's client library in $who", ({ name }) => {
     const { session } = await notebook("echo");
     expect(session.path).toMatch(/\.ipynb$/);
   });
+
+  test(
+    "shows a kernel busy that answers the debugger while code runs",
+    needsIpykernel,
+    async () => {
+      const { kernel } = await notebook("python3");
+      const end = join(temporaryFolder(), "end");
+      const begun = new Promise<void>((resolve) =>
+        kernel.iopubMessage.connect((_, { header }) => {
+          if (header.msg_type === "stream") resolve();
+        }),
+      );
+      const running = run(
+        kernel,
+        `import os, time
+print("begun", flush=True)
+while not os.path.exists(${JSON.stringify(end)}): time.sleep(0.05)`,
+      );
+      await begun;
+      const command = {
+        seq: 1,
+        type: "request",
+        command: "debugInfo",
+      } as const;
+      await kernel.requestDebug(command).done;
+      await eventually("busy", () =>
+        kernel.status === "busy" ? true : undefined,
+      );
+      const model = await KernelAPI.getKernelModel(kernel.id, settings());
+      expect(model?.execution_state).toBe("busy");
+      writeFileSync(end, "");
+      expect((await running).status).toBe("ok");
+      await eventually("idle", () =>
+        kernel.status === "idle" ? true : undefined,
+      );
+    },
+  );
 
   test("lists nothing after everything was shut down", async () => {
     expect(await KernelAPI.listRunning(settings())).toEqual([]);

@@ -4,8 +4,14 @@ import type { OwnEvent } from "../../../../contract/index.ts";
 import { Entries } from "../../../journal/entries.ts";
 import { Entry } from "../../../journal/entry.ts";
 import type { Slab } from "../../../journal/slab.ts";
-import type { Channel, Message } from "../../../jupyter/message.ts";
-import { compose } from "../../../jupyter/message.ts";
+import { concernsMainShell } from "../../../jupyter/control-requests.ts";
+import {
+  type Channel,
+  compose,
+  type Header,
+  type Message,
+  objectIn,
+} from "../../../jupyter/message.ts";
 import type { Session } from "../../../session/session.ts";
 import { encodedOnce } from "../../encoded.ts";
 import type { Codec } from "../../relay.ts";
@@ -68,9 +74,11 @@ export function codecOf(
       channel: slab.channelOf(row),
       parent_id: slab.parentOf(row),
     };
-    return isForClient(candidate)
-      ? protocol.encode(new Entry(slab, row))
-      : undefined;
+    if (!isForClient(candidate)) return undefined;
+    const pieces = protocol.encode(new Entry(slab, row));
+    if (session.status !== "busy" || !hidesBusy(slab, row)) return pieces;
+    // Clients take the state from any `status`; so the last one they receive is the true one.
+    return [...pieces, ...protocol.encode(outgoing(statusMessage("busy")))];
   }
 }
 
@@ -82,11 +90,20 @@ function endOfRun(slab: Slab, from: number, to: number): number {
     !slab.isEvent(row) &&
     slab.channelOf(row) === "iopub" &&
     !slab.hasBuffers(row) &&
-    slab.lengthOf(row) < LARGE
+    slab.lengthOf(row) < LARGE &&
+    !hidesBusy(slab, row)
   ) {
     row += 1;
   }
   return row;
+}
+
+/** Whether it is the `idle` of a request that a kernel answers beside running code. */
+function hidesBusy(slab: Slab, row: number): boolean {
+  if (slab.typeOf(row) !== "status") return false;
+  const { raw, content } = new Entry(slab, row);
+  const parent = objectIn(raw.parent_header) as Header | undefined;
+  return !concernsMainShell(parent) && content?.["execution_state"] === "idle";
 }
 
 /**
