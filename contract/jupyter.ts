@@ -107,6 +107,7 @@ const startup = [
   "bad_kernelspec",
   "program_not_found",
   "shutting_down",
+  "resource_limit",
   ...startReasons,
 ] as const;
 
@@ -276,6 +277,31 @@ export const jupyter = {
     input: OneKernel,
     output: JupyterKernel,
     errors: ["kernel_not_found", "restart_failed", ...startup],
+  }),
+
+  emit_event: mutation({
+    ...shape,
+    route: "POST /api/events",
+    summary: "Emit an event to the clients that listen to events",
+    access: "control",
+    description:
+      "Clients listen with a WebSocket to `/api/events/subscribe`. Nothing is kept.",
+    input: z.looseObject({
+      schema_id: z.string().min(1).max(1024).describe("Names what `data` has"),
+      version: z.union([z.string(), z.int()]).describe("Of the schema"),
+      data: z.record(z.string(), z.unknown()),
+      timestamp: z.iso.datetime({ offset: true }).nullish(),
+    }),
+    output: Nothing,
+    status: 204,
+    errors: ["bad_request"],
+    examples: {
+      input: {
+        schema_id: "https://example.org/saved/v1",
+        version: "1",
+        data: { path: "analysis.ipynb" },
+      },
+    },
   }),
 
   sessions: query({

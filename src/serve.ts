@@ -29,6 +29,7 @@ import { type Log, silentLog } from "./log/log.ts";
 import { Faults } from "./log/faults.ts";
 import { basePathOf } from "./server/base-path.ts";
 import type { Address } from "./server/bind.ts";
+import { ServerEvents } from "./server/events.ts";
 import type { GateOptions } from "./server/gate.ts";
 import { listen } from "./server/listen.ts";
 import type { Limits, Service } from "./server/answers/service.ts";
@@ -251,6 +252,8 @@ export function serviceOf(
     (resolve) => (shutDown = resolve),
   );
   const guard = guardOf(log, options.onFault);
+  const events = new ServerEvents();
+  supervisor.onChange((session) => events.changed(session));
   let logLevel = options.logLevel ?? "info";
   const service: Service = {
     supervisor,
@@ -262,6 +265,7 @@ export function serviceOf(
     basePath,
     kernelspecs,
     host,
+    events,
     policy,
     newId: (bytes) => randomBytes(bytes).toString("hex"),
     idle: watchIdle({

@@ -9,6 +9,7 @@ import { guardOf } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
 import type { HostFacts } from "../src/host/host.ts";
 import type { Service } from "../src/server/answers/service.ts";
+import { ServerEvents } from "../src/server/events.ts";
 import { DiskBudget } from "../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../src/journal/memory-budget.ts";
 import { Supervisor } from "../src/supervisor/supervisor.ts";
@@ -71,6 +72,7 @@ export function memoryService({
     },
     usage: { interval_ms: 1000, [Symbol.dispose]() {} },
     telemetry: {},
+    events: new ServerEvents(),
     log: consoleLog,
     faults,
     guard: guardOf(consoleLog),
@@ -81,6 +83,7 @@ export function memoryService({
     logLevel: "info",
     shutDown,
   };
+  service.supervisor.onChange((session) => service.events.changed(session));
   return { service, provisioner };
 }
 

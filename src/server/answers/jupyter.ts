@@ -9,10 +9,16 @@ import {
   type JupyterSession,
   type Kernelspec,
   type Scope,
+  SupervisorError,
 } from "../../../contract/index.ts";
 import type { Session } from "../../session/session.ts";
 import type { Document } from "../../supervisor/documents.ts";
 import { within } from "../../time/within.ts";
+import {
+  type KernelAction,
+  OWN_SCHEMAS,
+  type ServerEvents,
+} from "../events.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { jupyterRequests } from "./jupyter-requests.ts";
 import type { Service } from "./service.ts";
@@ -88,21 +94,33 @@ export const jupyter: Omit<
   kernel: ({ input, service: { supervisor } }) =>
     describeKernel(kernelOf(input.kernel_id, supervisor)),
 
-  async delete_kernel({ input, service: { supervisor } }) {
-    await endKernel(kernelOf(input.kernel_id, supervisor), supervisor);
-    return null;
-  },
-
-  async interrupt_kernel({ input, service: { supervisor } }) {
-    await kernelOf(input.kernel_id, supervisor).interrupt();
-    return null;
-  },
-
-  async restart_kernel({ input, service: { supervisor } }) {
+  async delete_kernel({ input, service: { supervisor, events } }) {
     const session = kernelOf(input.kernel_id, supervisor);
-    supervisor.assertOpen();
-    await restartOnce(session);
+    await acting("shutdown", session, events, endKernel(session, supervisor));
+    return null;
+  },
+
+  async interrupt_kernel({ input, service: { supervisor, events } }) {
+    const session = kernelOf(input.kernel_id, supervisor);
+    await acting("interrupt", session, events, session.interrupt());
+    return null;
+  },
+
+  async restart_kernel({ input, service: { supervisor, events } }) {
+    const session = kernelOf(input.kernel_id, supervisor);
+    supervisor.assertMayStart(session);
+    await acting("restart", session, events, restartOnce(session));
     return describeKernel(session);
+  },
+
+  emit_event({ input, service: { events } }) {
+    const { schema_id, data } = input;
+    if (OWN_SCHEMAS.includes(schema_id)) {
+      const why = `Only the server emits events of ${schema_id}`;
+      throw failure("bad_request", { why });
+    }
+    events.emit({ ...data, schema_id });
+    return null;
   },
 
   sessions: ({ service: { supervisor } }) =>
@@ -162,6 +180,24 @@ export const jupyter: Omit<
 };
 
 type Supervisor = Service["supervisor"];
+
+/** Reports an action, whether it succeeds or fails. */
+async function acting<T>(
+  action: KernelAction,
+  session: Session,
+  events: ServerEvents,
+  done: Promise<T>,
+): Promise<T> {
+  try {
+    const result = await done;
+    events.acted(action, session);
+    return result;
+  } catch (error) {
+    const status = error instanceof SupervisorError ? error.status : 500;
+    events.acted(action, session, status);
+    throw error;
+  }
+}
 
 interface RequestedKernel {
   readonly kernel_id?: string | null | undefined;
@@ -235,7 +271,10 @@ async function startKernel(
           ...(service.policy.autorestart === null && {
             policy: { autorestart: AUTORESTART },
           }),
-          working_directory: await directoryFor(path ?? "", service),
+          working_directory: await directoryFor(
+            path ?? env?.["KERNEL_WORKING_DIR"] ?? "", // a Jupyter Server in front sends the notebook's directory so
+            service,
+          ),
           env: Object.entries(env ?? {}).map(([name, value]) => ({
             action: "replace",
             name,
@@ -245,15 +284,24 @@ async function startKernel(
         service,
       ),
     );
-  const start = session.start();
+  const start = startOf(session, supervisor);
   start.catch(() => {}); // the kernel's state reports a start that fails later
   try {
-    await within(start, START_MS);
+    await acting("start", session, service.events, within(start, START_MS));
   } catch (error) {
     if (known === undefined) await supervisor.delete(session.id);
     throw error;
   }
   return session;
+}
+
+/** Rejects with `resource_limit` if it would be one too many. */
+async function startOf(
+  session: Session,
+  supervisor: Supervisor,
+): Promise<unknown> {
+  supervisor.assertMayStart(session);
+  return session.start();
 }
 
 /** Throws `kernelspec_not_found`. */

@@ -14,6 +14,7 @@ import type { Telemetry } from "../../telemetry/telemetry.ts";
 import type { Log } from "../../log/log.ts";
 import type { Guard } from "../../log/guard.ts";
 import type { Faults } from "../../log/faults.ts";
+import type { ServerEvents } from "../events.ts";
 import type { Supervisor } from "../../supervisor/supervisor.ts";
 import type { IdleWatch } from "../../supervisor/idle.ts";
 import type { UsageWatch } from "../../supervisor/usage-watch.ts";
@@ -29,6 +30,8 @@ export interface Service {
   newId(bytes: number): string;
   readonly idle: IdleWatch;
   readonly usage: UsageWatch;
+  /** What Jupyter's clients listen to. */
+  readonly events: ServerEvents;
   /** The listener for metrics and traces. */
   readonly telemetry: Telemetry;
   readonly log: Log;

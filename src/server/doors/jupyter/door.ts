@@ -1,12 +1,13 @@
 /**
  * Jupyter Server's addresses that are not operations: a kernel's WebSocket, the
- * files of a kernelspec, and the parts of Jupyter Server that this server lacks.
+ * events, the files of a kernelspec, and the parts of Jupyter Server that this server lacks.
  */
 import { failure } from "../../../../contract/index.ts";
 import { decodedSegment } from "../../address.ts";
 import { kernelOf } from "../../answers/jupyter.ts";
 import type { Service } from "../../answers/service.ts";
-import type { Door } from "../../door.ts";
+import type { Door, WebSocketConnection } from "../../door.ts";
+import type { ServerEvent } from "../../events.ts";
 import { assertPermitted } from "../../permit.ts";
 import { principalOf } from "../../principal.ts";
 import { readerLimitsOf } from "../../drained.ts";
@@ -22,29 +23,39 @@ import { jupyterChannels, type Replay } from "./channels.ts";
 import { binaryProtocol, defaultProtocol } from "./frames.ts";
 
 const CHANNELS = /^\/api\/kernels\/([^/]+)\/channels$/;
+const EVENTS = "/api/events/subscribe";
+/** Clients that end an address with a slash are sent to the one without. */
+const WITH_SLASH = /^\/api\/(.*[^/]\/)?$/;
 const RESOURCE = /^\/kernelspecs\/([^/]+)\/([^/]+)$/;
 /** The parts of a Jupyter Server beside kernels. A JupyterLab that uses this server as its gateway has its own. */
-const ABSENT = /^\/api\/(contents|terminals|config|security)(\/|$)/;
+const ABSENT = /^\/api\/(contents|terminals|config)(\/|$)/;
 
 export function jupyterDoor(service: Service): Door {
   return {
     methodsAt(path) {
-      if (CHANNELS.test(path) || RESOURCE.test(path)) return ["GET", "HEAD"];
+      if (path === CSP_REPORT) return ["POST"];
+      if (upgradesAt(path)) return ["GET", "HEAD"];
+      if (RESOURCE.test(path) || WITH_SLASH.test(path)) return ["GET", "HEAD"];
       return ABSENT.test(path) ? EVERY : [];
     },
 
-    upgradesAt: (path) => CHANNELS.test(path),
+    upgradesAt,
 
-    async handle({ req, res, method, url: { pathname: path } }) {
+    isOpen: (_, path) => path === CSP_REPORT, // browsers send no token with it
+
+    async handle({ req, res, url: { pathname: path, search } }) {
       guardJupyterAnswer(res, service.basePath);
-      if (CHANNELS.test(path)) {
-        refuseWithoutUpgrade(res);
-      }
-      if (path === CSP_REPORT && method === "POST") {
+      if (path === CSP_REPORT) {
         req.resume();
         res.writeHead(204).end();
         return;
       }
+      if (WITH_SLASH.test(path)) {
+        const location = service.basePath + path.replace(/\/+$/, "") + search;
+        res.writeHead(302, { location, "content-length": 0 }).end();
+        return;
+      }
+      if (upgradesAt(path)) refuseWithoutUpgrade(res);
       const [, name, file] = RESOURCE.exec(path) ?? [];
       if (name === undefined || file === undefined) {
         throw failure("not_found", { path });
@@ -78,10 +89,14 @@ export function jupyterDoor(service: Service): Door {
 
     /** Throws `kernel_not_found`. */
     upgrade({ req, url, accept }) {
-      const [, id = ""] = CHANNELS.exec(url.pathname) ?? [];
-      const session = kernelOf(decodedSegment(id), service.supervisor);
       const by = principalOf(req);
       assertPermitted(by, "observe");
+      if (url.pathname === EVENTS) {
+        accept((connection) => sendEvents(connection, service));
+        return;
+      }
+      const [, id = ""] = CHANNELS.exec(url.pathname) ?? [];
+      const session = kernelOf(decodedSegment(id), service.supervisor);
       const { limits, log, faults, guard, telemetry, idle } = service;
       const session_id =
         url.searchParams.get("session_id") ?? crypto.randomUUID();
@@ -103,6 +118,27 @@ export function jupyterDoor(service: Service): Door {
       });
     },
   };
+}
+
+function upgradesAt(path: string): boolean {
+  return path === EVENTS || CHANNELS.test(path);
+}
+
+/** Sends each event until the socket closes. A client that does not read is disconnected. */
+function sendEvents(
+  { socket }: WebSocketConnection,
+  { events, guard, limits }: Service,
+): void {
+  const send = guard.around("an event", (event: ServerEvent) => {
+    if (socket.bufferedAmount > limits.reader_buffer_bytes) {
+      socket.terminate();
+      return;
+    }
+    socket.send(JSON.stringify(event));
+  });
+  const unsubscribe = events.subscribe(send);
+  socket.on("error", () => {}); // "close" follows
+  socket.on("close", unsubscribe);
 }
 
 const EVERY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];

@@ -156,10 +156,13 @@ function routesOf(operations: Contract): readonly RestRoute[] {
     Object.entries(members).flatMap(([name, operation]) => {
       if (operation.route === undefined) return [];
       const { method, path } = partsOf(operation.route);
+      // Clients of Jupyter's may end the address with a slash. A GET is redirected.
+      const end =
+        operation.failure === "jupyter" && method !== "GET" ? "/?" : "";
       const source = path
         .replace(/[.*+?^$()|[\]\\]/g, "\\$&")
         .replace(/\{(\w+)\}/g, "(?<$1>[^/]*)");
-      const pattern = new RegExp(`^${source}$`);
+      const pattern = new RegExp(`^${source}${end}$`);
       return [{ method, pattern, procedure: `${group}.${name}`, operation }];
     }),
   );

@@ -1,0 +1,85 @@
+/**
+ * Events for Jupyter's clients (`/api/events`): what was done with kernels, in
+ * Jupyter Server's own schema; how kernels fare, in a schema of this server; and
+ * what clients emit themselves. Nothing is kept: who listens, receives.
+ */
+import type { SessionStatus } from "../../contract/index.ts";
+
+/** One event as clients receive it: its schema, and its members beside it. */
+export interface ServerEvent {
+  readonly schema_id: string;
+  readonly [member: string]: unknown;
+}
+
+/** Jupyter Server's schema for what is done with kernels. */
+export const KERNEL_ACTIONS =
+  "https://events.jupyter.org/jupyter_server/kernel_actions/v1";
+/** This server's schema for what becomes of kernels, whoever caused it. */
+export const KERNEL_STATUS = "urn:kallichore:kernel_status:v1";
+
+/** Schemas of which only the server itself emits events. */
+export const OWN_SCHEMAS: readonly string[] = [KERNEL_ACTIONS, KERNEL_STATUS];
+
+export type KernelAction = "start" | "interrupt" | "shutdown" | "restart";
+
+/** The part of a session that an event is about. */
+interface KernelOf {
+  readonly id: string;
+  readonly spec: {
+    readonly kernel_id: string;
+    readonly kernel_name: string | undefined;
+  };
+}
+
+interface StatusOf extends KernelOf {
+  readonly status: SessionStatus;
+  readonly statusReason: string | null;
+}
+
+export class ServerEvents {
+  readonly #listeners = new Set<(event: ServerEvent) => void>();
+  /** The last status that was reported, by session. */
+  readonly #reported = new WeakMap<KernelOf, string>();
+
+  /** Calls `listener` with each event, until the returned function is called. */
+  subscribe(listener: (event: ServerEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  emit(event: ServerEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** Something was done with a kernel. `status_code`: how a request for it failed. */
+  acted(action: KernelAction, { spec }: KernelOf, status_code?: number): void {
+    const { kernel_id, kernel_name = "" } = spec;
+    const hasFailed = status_code !== undefined;
+    const done = hasFailed ? "failed" : "succeeded";
+    this.emit({
+      schema_id: KERNEL_ACTIONS,
+      action,
+      msg: `The ${action} of kernel ${kernel_id} ${done}`,
+      kernel_id,
+      kernel_name,
+      status: hasFailed ? "error" : "success",
+      ...(hasFailed && { status_code }),
+    });
+  }
+
+  /** The status of a session may have changed. */
+  changed(session: StatusOf): void {
+    const { id: session_id, spec, status, statusReason } = session;
+    if (this.#reported.get(session) === status) return;
+    this.#reported.set(session, status);
+    this.emit({
+      schema_id: KERNEL_STATUS,
+      kernel_id: spec.kernel_id,
+      kernel_name: spec.kernel_name ?? "",
+      session_id,
+      status,
+      ...(status === "exited" &&
+        statusReason !== null && { reason: statusReason }),
+    });
+  }
+}
