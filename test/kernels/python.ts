@@ -32,6 +32,14 @@ export const pythonWithJupyterServer = candidates.find((candidate) =>
   runs(candidate, ["-m", "jupyter_server", "--version"]),
 );
 
+/** A Python that has JupyterLab, and an ipykernel with widgets; `undefined` where there is none. */
+export const pythonWithJupyterLab = candidates.find((candidate) =>
+  runs(candidate, [
+    "-c",
+    "from importlib.util import find_spec; assert all(map(find_spec, ['jupyterlab', 'ipykernel', 'ipywidgets']))",
+  ]),
+);
+
 /** Writes `<folder>/kernels/python3/kernel.json` if there is an ipykernel, so that the folder can be used as JUPYTER_PATH. */
 export function installIpykernel(folder: string): void {
   if (pythonWithIpykernel === undefined) return;
@@ -42,6 +50,7 @@ export function installIpykernel(folder: string): void {
     argv: [pythonWithIpykernel, ...command.split(" ")],
     display_name: "Python 3 (ipykernel)",
     language: "python",
+    metadata: { debugger: true },
   };
   writeFileSync(join(home, "kernel.json"), JSON.stringify(spec));
 }

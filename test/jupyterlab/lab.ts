@@ -1,0 +1,226 @@
+/** JupyterLab as a person has it: the program, with a server as its gateway, in a browser. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { eventually } from "../harness.ts";
+import { pythonWithJupyterLab } from "../kernels/python.ts";
+import { Page } from "./chromium.ts";
+import { CuttableProxy } from "./cuttable-proxy.ts";
+
+const TIMEOUT_MS = 60_000;
+
+export interface Lab extends AsyncDisposable {
+  /** The network between the browser and JupyterLab. */
+  readonly network: CuttableProxy;
+  readonly page: Page;
+  /** What JupyterLab's server printed. */
+  readonly log: string;
+  /** Opens a notebook with these cells, and waits for its kernel. */
+  open(name: string, cells: readonly string[]): Promise<Notebook>;
+  /** Loads the page again. */
+  reload(): Promise<void>;
+  /** The notebook after a reload; `false`: without waiting for its kernel. */
+  reopen(name: string): Promise<Notebook>;
+}
+
+/** `url`: of the gateway. */
+export async function openLab(url: string, token: string): Promise<Lab> {
+  const home = mkdtempSync(join(tmpdir(), "kallichore-lab-"));
+  const child = spawn(
+    pythonWithJupyterLab ?? "",
+    [
+      "-m",
+      "jupyterlab",
+      "--allow-root",
+      `--gateway-url=${url}`,
+      "--IdentityProvider.token=front",
+      "--port=0",
+      "--no-browser",
+      "--expose-app-in-browser",
+      `--ServerApp.root_dir=${home}`,
+    ],
+    {
+      env: { ...process.env, HOME: home, JUPYTER_GATEWAY_AUTH_TOKEN: token },
+      stdio: ["ignore", "ignore", "pipe"],
+    },
+  );
+  const ended = once(child, "exit");
+  const kill = () => void child.kill("SIGKILL");
+  process.once("exit", kill);
+  let log = "";
+  child.stderr.on("data", (data: Buffer) => (log += data.toString()));
+  const own = await eventually(
+    "JupyterLab's address",
+    () => /http:\/\/127\.0\.0\.1:\d+(?=\/lab)/.exec(log)?.[0],
+    TIMEOUT_MS,
+  );
+  const network = await CuttableProxy.to(own);
+  const page = await Page.open();
+  const load = async () => {
+    await page.goto(`${network.url}/lab?token=front&reset`);
+    await eventually(
+      "JupyterLab in the page",
+      async () =>
+        (await page.evaluate<boolean>(
+          `globalThis.jupyterapp !== undefined && jupyterapp.restored.then(() => true)`,
+        ))
+          ? true
+          : undefined,
+      TIMEOUT_MS,
+    );
+  };
+  await load();
+  const reopen = async (name: string) => {
+    await page.evaluate(`(async () => {
+      await jupyterapp.serviceManager.ready;
+      const panel = await jupyterapp.commands.execute("docmanager:open", {
+        path: ${JSON.stringify(name)}, factory: "Notebook", kernel: { name: "python3" },
+      });
+      await panel.context.ready;
+      await panel.sessionContext.ready;
+      globalThis.panel = panel;
+      jupyterapp.shell.activateById(panel.id);
+    })()`);
+    return new Notebook(page);
+  };
+  return {
+    network,
+    page,
+    get log() {
+      return log;
+    },
+    async open(name, cells) {
+      writeFileSync(join(home, name), notebookOf(cells));
+      const notebook = await reopen(name);
+      await notebook.untilStatus("idle");
+      return notebook;
+    },
+    reload: load,
+    reopen,
+    async [Symbol.asyncDispose]() {
+      await page[Symbol.asyncDispose]();
+      await network[Symbol.asyncDispose]();
+      child.kill("SIGTERM");
+      await ended;
+      process.off("exit", kill);
+      rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** The open notebook: its cells, and what their outputs are. */
+export class Notebook {
+  readonly #page: Page;
+
+  constructor(page: Page) {
+    this.#page = page;
+  }
+
+  /** Begins to run a cell. */
+  async run(cell: number): Promise<void> {
+    await this.#page.evaluate(`(() => {
+      jupyterapp.shell.activateById(panel.id);
+      panel.content.activeCellIndex = ${cell};
+      globalThis.ran ??= [];
+      ran[${cell}] = "runs";
+      jupyterapp.commands.execute("notebook:run-cell").then(() => { ran[${cell}] = "done"; });
+    })()`);
+  }
+
+  /** Runs a cell to its end, and resolves with its text. */
+  async runToEnd(cell: number): Promise<string> {
+    await this.run(cell);
+    await this.untilDone(cell);
+    return this.text(cell);
+  }
+
+  untilDone(cell: number): Promise<unknown> {
+    return this.#until(
+      `cell ${cell} to end`,
+      `ran[${cell}] === "done" && panel.content.widgets[${cell}].model.executionState !== "running"`,
+    );
+  }
+
+  /** What a cell printed or returned. */
+  text(cell: number): Promise<string> {
+    return this.#page.evaluate<string>(
+      `panel.content.widgets[${cell}].model.outputs.toJSON().map((o) => [o.text ?? o.data?.["text/plain"] ?? o.evalue].flat().join("")).join("")`,
+    );
+  }
+
+  untilText(cell: number, text: string): Promise<unknown> {
+    return this.#until(
+      `${JSON.stringify(text)} in cell ${cell}`,
+      `panel.content.widgets[${cell}].model.outputs.toJSON().some((o) => [o.text].flat().join("").includes(${JSON.stringify(text)}))`,
+    );
+  }
+
+  /** The kernel's status as the page shows it. */
+  untilStatus(status: string): Promise<unknown> {
+    return this.#until(
+      `the kernel's status ${status}`,
+      `panel.sessionContext.kernelDisplayStatus === ${JSON.stringify(status)}`,
+    );
+  }
+
+  /** Turns the debugger on; its button is there before JupyterLab knows that the kernel has one. */
+  async debug(): Promise<void> {
+    const button = `panel.node.querySelector(".jp-DebuggerBugButton")`;
+    await this.#until("a debugger", `${button}?.ariaDisabled === "false"`);
+    await this.#page.evaluate(`${button}.click()`);
+    await this.#until("the debugger", `${button}.ariaPressed === "true"`);
+    const gutter = `panel.node.querySelector(".cm-breakpoint-gutter")`;
+    await this.#until("places for breakpoints", `${gutter} !== null`);
+  }
+
+  async restart(): Promise<void> {
+    await this.#page.evaluate(`panel.sessionContext.session.kernel.restart()`);
+  }
+
+  async reconnect(): Promise<void> {
+    await this.#page.evaluate(
+      `panel.sessionContext.session.kernel.reconnect()`,
+    );
+  }
+
+  /** Resolves when an element is in the page. */
+  untilThere(selector: string): Promise<unknown> {
+    return this.#until(
+      selector,
+      `document.querySelector(${JSON.stringify(selector)}) !== null`,
+    );
+  }
+
+  until(what: string, expression: string): Promise<unknown> {
+    return this.#until(what, expression);
+  }
+
+  #until(what: string, expression: string): Promise<unknown> {
+    return eventually(
+      what,
+      async () =>
+        (await this.#page.evaluate<boolean>(expression)) ? true : undefined,
+      TIMEOUT_MS,
+    );
+  }
+}
+
+function notebookOf(cells: readonly string[]): string {
+  return JSON.stringify({
+    nbformat: 4,
+    nbformat_minor: 5,
+    metadata: {
+      kernelspec: { name: "python3", display_name: "Python 3" },
+    },
+    cells: cells.map((source, at) => ({
+      id: `cell-${at}`,
+      cell_type: "code",
+      source,
+      metadata: {},
+      execution_count: null,
+      outputs: [],
+    })),
+  });
+}
