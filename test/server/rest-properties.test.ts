@@ -389,7 +389,7 @@ function pathOf(
   values: Readonly<Record<string, string>>,
 ): string {
   return path.replace(/\{(\w+)\}/g, (_, name: string) =>
-    encoded(values[name] ?? ""),
+    encoded(values[name] ?? NOWHERE),
   );
 }
 
