@@ -18,7 +18,7 @@ import {
   type ServerChoice,
 } from "./find-server.ts";
 import { recordOf } from "./greeting.ts";
-import { writeRecord } from "./record.ts";
+import { writeServerRecord } from "./record.ts";
 import { onSignals } from "./signals.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -102,7 +102,7 @@ async function serverFor(choice: ServerChoice): Promise<FoundServer> {
   const found = await findServer(choice);
   if (found !== undefined) return found;
   const server = await startServer();
-  const record = writeRecord(recordOf(server));
+  const record = writeServerRecord(recordOf(server));
   return {
     address: { where: { url: server.url ?? "" }, token: server.token },
     async [Symbol.asyncDispose]() {
@@ -163,7 +163,8 @@ async function gatewayTo({ where, token }: ServerAddress): Promise<Gateway> {
 
 /** Arguments can be read by every user of the machine; the environment cannot. */
 function environmentFor(token: string | undefined): NodeJS.ProcessEnv {
-  const { KALLICHORE_TOKEN: _, ...env } = process.env;
+  const env = { ...process.env };
+  delete env["KALLICHORE_TOKEN"];
   return token === undefined
     ? env
     : { ...env, JUPYTER_GATEWAY_AUTH_TOKEN: token };
