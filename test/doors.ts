@@ -15,7 +15,7 @@ import { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { type TestServer, TOKEN } from "./harness.ts";
 
-export interface Heard {
+export interface Received {
   readonly kind: string;
   readonly seq: number;
   readonly channel?: string;
@@ -53,7 +53,7 @@ export interface Door {
 const TIMEOUT_MS = 20_000;
 
 export class TestClient implements AsyncDisposable {
-  readonly heard: Heard[] = [];
+  readonly received: Received[] = [];
   readonly #speak: (message: Record<string, unknown>) => void | Promise<void>;
   readonly #leave: () => void | Promise<void>;
   readonly #waiting = new Set<() => void>();
@@ -66,8 +66,8 @@ export class TestClient implements AsyncDisposable {
     this.#leave = leave;
   }
 
-  hear(event: Heard): void {
-    this.heard.push(event);
+  receive(event: Received): void {
+    this.received.push(event);
     for (const wake of this.#waiting) wake();
   }
 
@@ -113,15 +113,18 @@ export class TestClient implements AsyncDisposable {
   }
 
   /** Resolves with the first event that fits, received before or after the call. */
-  async until(what: string, fits: (event: Heard) => boolean): Promise<Heard> {
+  async until(
+    what: string,
+    fits: (event: Received) => boolean,
+  ): Promise<Received> {
     const deadline = AbortSignal.timeout(TIMEOUT_MS);
     for (let looked = 0; ;) {
-      for (; looked < this.heard.length; looked += 1) {
-        const event = this.heard[looked];
+      for (; looked < this.received.length; looked += 1) {
+        const event = this.received[looked];
         if (event !== undefined && fits(event)) return event;
       }
       if (deadline.aborted) {
-        const said = this.heard.slice(-20).map(shortly).join("\n  ");
+        const said = this.received.slice(-20).map(shortly).join("\n  ");
         throw new Error(`Never heard ${what}; the last was\n  ${said}`);
       }
       await new Promise<void>((resolve) => {
@@ -136,7 +139,7 @@ export class TestClient implements AsyncDisposable {
     }
   }
 
-  reply(msg_id: string): Promise<Heard> {
+  reply(msg_id: string): Promise<Received> {
     return this.until(
       `a reply to ${msg_id}`,
       ({ channel, parent_header }) =>
@@ -146,7 +149,7 @@ export class TestClient implements AsyncDisposable {
     );
   }
 
-  idle(msg_id: string): Promise<Heard> {
+  idle(msg_id: string): Promise<Received> {
     return this.until(
       `idle of ${msg_id}`,
       ({ header, parent_header, content }) =>
@@ -157,14 +160,14 @@ export class TestClient implements AsyncDisposable {
   }
 
   /** Resolves when both reply and idle were received. */
-  async over(msg_id: string): Promise<Heard> {
+  async over(msg_id: string): Promise<Received> {
     const [reply] = await Promise.all([this.reply(msg_id), this.idle(msg_id)]);
     return reply;
   }
 
   /** The messages on iopub that this request caused. */
-  said(msg_id: string): Heard[] {
-    return this.heard.filter(
+  said(msg_id: string): Received[] {
+    return this.received.filter(
       ({ channel, parent_header }) =>
         channel === "iopub" && parent_header?.msg_id === msg_id,
     );
@@ -172,7 +175,7 @@ export class TestClient implements AsyncDisposable {
 
   /** The supervisor's own statuses, in order. */
   get statuses(): string[] {
-    return this.heard
+    return this.received
       .filter(({ kind }) => kind === "status")
       .map(({ status }) => String(status));
   }
@@ -182,7 +185,7 @@ export class TestClient implements AsyncDisposable {
   }
 }
 
-function shortly({ seq, kind, channel, header, ...more }: Heard): string {
+function shortly({ seq, kind, channel, header, ...more }: Received): string {
   const what =
     kind === "jupyter"
       ? `${channel ?? ""} ${header?.msg_type ?? ""}`
@@ -212,7 +215,7 @@ const trpc: Door = {
       },
       {
         onStarted: () => started(),
-        onData: ({ data }) => test.hear(data as Heard),
+        onData: ({ data }) => test.receive(data as Received),
       },
     );
     await isStarted;
@@ -272,7 +275,8 @@ const rest: Door = {
             pieces.push(blocks.pop() ?? "");
             for (const block of blocks) {
               const data = /^data: (.*)$/m.exec(block)?.[1];
-              if (data !== undefined) test.hear(JSON.parse(data) as Heard);
+              if (data !== undefined)
+                test.receive(JSON.parse(data) as Received);
             }
           });
           resolve(test);
@@ -298,7 +302,7 @@ const kallichore: Door = {
         }),
     );
     socket.on("message", (data: Buffer) => {
-      test.hear(fromKallichore(JSON.parse(data.toString()) as Heard));
+      test.receive(fromKallichore(JSON.parse(data.toString()) as Received));
     });
     await new Promise((resolve, reject) => {
       socket.once("open", resolve);
@@ -309,7 +313,7 @@ const kallichore: Door = {
 };
 
 /** Converts an event of the supervisor from Kallichore's form to the contract's. */
-function fromKallichore(frame: Heard): Heard {
+function fromKallichore(frame: Received): Received {
   if (frame.kind === "jupyter") return frame;
   const { seq } = frame;
   const { status, exited, execution } = frame as {

@@ -129,7 +129,7 @@ export class Running {
   stderr = "";
   readonly #ended: Promise<unknown>;
   #seen = 0;
-  #heard = () => {};
+  #received = () => {};
 
   constructor(child: ChildProcess) {
     this.child = child;
@@ -137,11 +137,11 @@ export class Running {
     child.stdin?.on("error", () => {}); // the command does not read it
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.stdout += text;
-      this.#heard();
+      this.#received();
     });
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.stderr += text;
-      this.#heard();
+      this.#received();
     });
   }
 
@@ -156,7 +156,7 @@ export class Running {
           return;
         }
         const more = new Promise<"more">((resolve) => {
-          this.#heard = () => resolve("more");
+          this.#received = () => resolve("more");
         });
         const next = await Promise.race([more, this.#ended]);
         if (next === "more") continue;

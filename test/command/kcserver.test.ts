@@ -136,8 +136,8 @@ describe("options that are not valid", () => {
   ])(
     "%j ends kcserver with 1 and one line, and leaves no files",
     async (args) => {
-      const told = args.map((word) => word.replace("{room}", room));
-      await using server = start(told);
+      const reported = args.map((word) => word.replace("{room}", room));
+      await using server = start(reported);
       expect(await server.ended()).toEqual({ code: 1, signal: null });
       expect(server.stdout).toBe("");
       expect(server.stderr).toMatch(/^Error: .+\n$/);
@@ -300,7 +300,7 @@ describe("the handshake", () => {
       ...["--handshake-socket", path, "--transport", "socket"],
       ...["--resource-sample-interval", "0", "--log-level", "debug"],
     ]);
-    const text = await client.heard;
+    const text = await client.received;
     expect(text.trimEnd()).not.toContain("\n");
     expect(text.endsWith("\n")).toBe(true);
     const connection = JSON.parse(text) as ReturnType<typeof readConnection>;
@@ -528,9 +528,9 @@ describe("the launcher", () => {
     const connection = readConnection(file);
     const { body } = await ask(connection, "GET /status");
     expect(body).toMatchObject({ version: "0.1.66", server_version: VERSION });
-    await using asked = new Running([placed, "--version"]);
-    await asked.ended();
-    expect(asked.stdout).toBe(`kcserver 0.1.66 (kallichore ${VERSION})\n`);
+    await using requested = new Running([placed, "--version"]);
+    await requested.ended();
+    expect(requested.stdout).toBe(`kcserver 0.1.66 (kallichore ${VERSION})\n`);
   });
 
   test("passes on the exit code and every argument", async () => {
@@ -662,9 +662,13 @@ function pythonSession(session_id: string) {
 async function listening(
   address: { path: string } | { port: number; host: string },
 ): Promise<
-  Disposable & { server: Server; connections: number; heard: Promise<string> }
+  Disposable & {
+    server: Server;
+    connections: number;
+    received: Promise<string>;
+  }
 > {
-  let heard: (text: string) => void = () => {};
+  let finish: (text: string) => void = () => {};
   const opened = {
     server: createServer({ allowHalfOpen: true }, (socket) => {
       opened.connections += 1;
@@ -672,12 +676,12 @@ async function listening(
       socket.on("data", (chunk) => (text += chunk.toString()));
       socket.on("error", () => {});
       socket.on("end", () => {
-        heard(text);
+        finish(text);
         socket.end();
       });
     }),
     connections: 0,
-    heard: new Promise<string>((resolve) => (heard = resolve)),
+    received: new Promise<string>((resolve) => (finish = resolve)),
     [Symbol.dispose]: () => void opened.server.close(),
   };
   opened.server.listen(address);

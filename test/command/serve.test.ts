@@ -24,7 +24,7 @@ interface Told {
   readonly token: string | null;
 }
 
-function told(server: Running): Told {
+function reported(server: Running): Told {
   return JSON.parse(server.stdout) as Told;
 }
 
@@ -34,12 +34,12 @@ async function ask(path: string, to: Told): Promise<number | undefined> {
     path,
     to.socket === undefined ? to.url : "http://localhost",
   );
-  const asked = request(url, {
+  const requested = request(url, {
     ...(to.socket !== undefined && { socketPath: to.socket }),
     headers: to.token === null ? {} : { authorization: `Bearer ${to.token}` },
   });
-  asked.end();
-  const [answer] = (await once(asked, "response")) as [IncomingMessage];
+  requested.end();
+  const [answer] = (await once(requested, "response")) as [IncomingMessage];
   answer.resume();
   return answer.statusCode;
 }
@@ -66,11 +66,11 @@ describe("a server", () => {
     await using room = new Room();
     const where = at(room);
     const server = await room.serve("--base-url", "/user/a%40b/", ...where);
-    expect(await ask("/user/a@b/sessions", told(server))).toBe(200);
-    expect(await ask("/sessions", told(server))).toBe(404);
+    expect(await ask("/user/a@b/sessions", reported(server))).toBe(200);
+    expect(await ask("/sessions", reported(server))).toBe(404);
     const started = await room.run(["start", "echo", "--id", "work"]);
     expect(started).toMatchObject({ code: 0, stdout: "work\n" });
-    const { url, socket = url, token } = told(server);
+    const { url, socket = url, token } = reported(server);
     const env = { KALLICHORE_SERVER: socket, KALLICHORE_TOKEN: token ?? "" };
     const { stdout } = await room.run(["ps", "--json"], { env });
     expect(stdout).toContain('"work"');
@@ -78,7 +78,7 @@ describe("a server", () => {
 
   test("is one like a Kernel Gateway, with its variables", async () => {
     await using room = new Room();
-    const { port } = new URL(told(await room.serve()).url);
+    const { port } = new URL(reported(await room.serve()).url);
     const env = {
       KG_PORT: port,
       KG_PORT_RETRIES: "20",
@@ -89,7 +89,7 @@ describe("a server", () => {
     };
     const server = room.start(["serve", "--json"], { env });
     await server.until("\n");
-    const { url, token } = told(server);
+    const { url, token } = reported(server);
     expect(token).toBe("the-token-of-the-gateway");
     expect(Number(new URL(url).port)).toBeGreaterThan(Number(port));
     const start = () =>
@@ -119,7 +119,7 @@ describe("a server", () => {
   test("writes a record that only its user can read, and removes it at the end", async () => {
     await using room = new Room();
     const server = await room.serve();
-    const { pid, token } = told(server);
+    const { pid, token } = reported(server);
     const path = join(room.folder, "run", `server-${pid}.json`);
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({
@@ -164,9 +164,11 @@ describe("a server", () => {
       "--log-level",
       "trace",
     );
-    expect(told(server).token).toBe(token);
-    expect(await ask("/sessions", told(server))).toBe(200);
-    expect(await ask("/sessions", { ...told(server), token: null })).toBe(401);
+    expect(reported(server).token).toBe(token);
+    expect(await ask("/sessions", reported(server))).toBe(200);
+    expect(await ask("/sessions", { ...reported(server), token: null })).toBe(
+      401,
+    );
     server.child.kill("SIGTERM");
     await server.ended();
     expect(readFileSync(log, "utf8")).not.toContain(token);
@@ -176,8 +178,8 @@ describe("a server", () => {
     await using room = new Room();
     const socket = join(room.folder, "server.sock");
     const server = await room.serve("--socket", socket);
-    expect(told(server)).toMatchObject({ socket });
-    expect(await ask("/sessions", told(server))).toBe(200);
+    expect(reported(server)).toMatchObject({ socket });
+    expect(await ask("/sessions", reported(server))).toBe(200);
     await room.run(["start", "echo", "--id", "a"]);
     const { stdout } = await room.run(["exec", "-s", "a", "hello"]);
     expect(stdout).toContain("hello");
@@ -192,7 +194,7 @@ describe("a server", () => {
       },
     });
     await running.until("\n");
-    expect(told(running).token).toBe("from-the-environment");
+    expect(reported(running).token).toBe("from-the-environment");
     await room.run(["start", "echo"]);
     expect(running.stderr).toBe("");
   });
@@ -228,7 +230,7 @@ describe("a server", () => {
 
   test("on a port that is taken reports that", async () => {
     await using room = new Room();
-    const { port } = new URL(told(await room.serve()).url);
+    const { port } = new URL(reported(await room.serve()).url);
     const { code, stderr } = await room.run(["serve", "--port", port]);
     expect(code).toBe(3);
     expect(stderr).toContain("another program listens there already");
@@ -278,7 +280,7 @@ describe("records", () => {
     await using room = new Room();
     const server = await room.serve();
     const other = {
-      ...told(server),
+      ...reported(server),
       pid: process.pid,
       start_time: undefined,
       server_id: "another",

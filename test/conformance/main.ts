@@ -120,7 +120,7 @@ async function judge(path: string): Promise<number> {
     console.log(summary(results));
     console.log(closing(results));
   }
-  return results.some((result) => result.verdict === "failed") ? 1 : 0;
+  return results.some((result) => result.outcome === "failed") ? 1 : 0;
 }
 
 /** The first Python that can run an ipykernel. */

@@ -27,12 +27,19 @@ import {
   validator,
 } from "./document.ts";
 
-const asked = Object.entries(contract as Contract).flatMap(([group, members]) =>
-  Object.entries(members).flatMap(([name, operation]) =>
-    operation.route === undefined
-      ? []
-      : [{ name: `${group}.${name}`, operation, ...partsOf(operation.route) }],
-  ),
+const requested = Object.entries(contract as Contract).flatMap(
+  ([group, members]) =>
+    Object.entries(members).flatMap(([name, operation]) =>
+      operation.route === undefined
+        ? []
+        : [
+            {
+              name: `${group}.${name}`,
+              operation,
+              ...partsOf(operation.route),
+            },
+          ],
+    ),
 );
 
 describe("the committed document", () => {
@@ -108,7 +115,7 @@ describe("every operation with a route", () => {
         : [];
     });
     expect(described.toSorted()).toEqual(
-      asked
+      requested
         .map(({ name, method, path }) => `${name} ${method} ${path}`)
         .toSorted(),
     );
@@ -120,7 +127,7 @@ describe("every operation with a route", () => {
     for (const id of ids) expect(id).toMatch(/^[a-z][A-Za-z0-9]+$/);
   });
 
-  it.each(asked)(
+  it.each(requested)(
     "$name documents its success and every failure by status",
     ({ operation, method, path }) => {
       const responses = responsesOf(described(method, path));
@@ -146,7 +153,7 @@ describe("every operation with a route", () => {
     },
   );
 
-  it.each(asked)(
+  it.each(requested)(
     "$name requires the token exactly if the operation needs it",
     ({ operation, method, path }) => {
       const { security = document.security } = described(method, path);

@@ -64,9 +64,9 @@ function family(program: string): Family {
     next: async () => {
       const line = await lines.next();
       if (line.done === true) throw new Error("It has ended");
-      const told = Number(line.value);
-      seen.push({ pid: told, startTime: startTimeOf(told) });
-      return told;
+      const reported = Number(line.value);
+      seen.push({ pid: reported, startTime: startTimeOf(reported) });
+      return reported;
     },
     exited: once(child, "exit"),
   };
@@ -91,11 +91,11 @@ function linkOf(file: string): string {
 
 async function household() {
   const home = family(HOUSEHOLD);
-  const told = [await home.next(), await home.next(), await home.next()];
+  const reported = [await home.next(), await home.next(), await home.next()];
   const isMember = (pid: number) => statOf(pid)?.group === home.pid;
-  const strays = told.filter((pid) => !isMember(pid));
+  const strays = reported.filter((pid) => !isMember(pid));
   expect(strays).toHaveLength(2);
-  return { ...home, told, members: told.filter(isMember), strays };
+  return { ...home, reported, members: reported.filter(isMember), strays };
 }
 
 async function ended(pids: readonly number[], timeout_ms = 10_000) {
@@ -167,22 +167,22 @@ describe("a kernel's group", needsLinuxAndPython, () => {
   it.each(["terminate", "kill"] as const)(
     "is reached whole by %s, including processes that left it and their children",
     async (verb) => {
-      const { pid, told } = await household();
+      const { pid, reported } = await household();
       expect(await new ProcessGroup(pid)[verb]()).toBe("sent");
-      await ended([pid, ...told]);
+      await ended([pid, ...reported]);
     },
   );
 
   it("can be killed after its leader has ended by itself", async () => {
-    const { child, pid, told, exited } = await household();
+    const { child, pid, reported, exited } = await household();
     const group = new ProcessGroup(pid);
     group.remember();
     child.kill("SIGKILL");
     await exited;
     expect(group.isAlive).toBe(false);
-    expect(told.every((each) => isAlive(each))).toBe(true);
+    expect(reported.every((each) => isAlive(each))).toBe(true);
     expect(await group.kill()).toBe("sent");
-    await ended(told);
+    await ended(reported);
   });
 
   it("is killed even while it starts new processes", async () => {
@@ -335,8 +335,8 @@ say(middle.pid)
 middle.wait()
 time.sleep(1000)
 `);
-    const told = [await next(), await next()];
-    const middle = told.find((each) => statOf(each)?.parent === pid) ?? 0;
+    const reported = [await next(), await next()];
+    const middle = reported.find((each) => statOf(each)?.parent === pid) ?? 0;
     const sampler = usageSampler();
     const before = (await sampler.sample([{ pid }])).get(pid);
     expect(before?.thread_count).toBe(3);

@@ -131,7 +131,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
         await room.ask("POST", path, { code: "1", execution_id: "e" });
         const parent_header = await eventually(
           "the execution of the code",
-          () => liar.asked.get("execute_request"),
+          () => liar.requested.get("execute_request"),
         );
         await liar.say("stdin", {
           msg_type: "input_request",
@@ -139,7 +139,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
           ...(how === "with a parent" && { parent_header }),
         });
         await eventually("an interrupt", () =>
-          liar.asked.get("interrupt_request"),
+          liar.requested.get("interrupt_request"),
         );
         await liar.say("shell", {
           msg_type: "execute_reply",

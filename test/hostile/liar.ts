@@ -31,7 +31,7 @@ export class Liar implements AsyncDisposable {
   /** The content of its replies, by the request's type; `undefined` for a correct one. */
   readonly #answers: ReadonlyMap<string, Uint8Array>;
   /** The last request header of each type. */
-  readonly asked = new Map<string, Uint8Array>();
+  readonly requested = new Map<string, Uint8Array>();
   /** The senders of requests, by channel: a ROUTER needs the peer's identity. */
   readonly #peers = new Map<Channel, readonly Uint8Array[]>();
 
@@ -41,7 +41,7 @@ export class Liar implements AsyncDisposable {
     const contents = new Map(
       Object.entries(answers).map(([type, text]) => [type, Buffer.from(text)]),
     );
-    let hear: (request: ReceivedMessage) => void = () => {};
+    let receive: (request: ReceivedMessage) => void = () => {};
     const wire = await Wire.bind({
       connection: {
         transport: "tcp",
@@ -54,10 +54,10 @@ export class Liar implements AsyncDisposable {
         control_port: 0,
         hb_port: 0,
       },
-      onMessage: (request) => hear(request),
+      onMessage: (request) => receive(request),
     });
     const liar = new Liar(wire, contents);
-    hear = (request) => void liar.#hear(request);
+    receive = (request) => void liar.#receive(request);
     return liar;
   }
 
@@ -87,11 +87,11 @@ export class Liar implements AsyncDisposable {
   }
 
   /** Other requests are answered as by a kernel; code never completes. */
-  async #hear(request: ReceivedMessage): Promise<void> {
+  async #receive(request: ReceivedMessage): Promise<void> {
     const { channel, header, identities } = request;
     this.#peers.set(channel, identities);
     const { msg_type } = header;
-    this.asked.set(msg_type, Uint8Array.from(request.raw.header));
+    this.requested.set(msg_type, Uint8Array.from(request.raw.header));
     const said = this.#answers.get(msg_type);
     const content =
       msg_type === "kernel_info_request"

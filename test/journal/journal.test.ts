@@ -624,24 +624,24 @@ test.each([
   "%s, entries that all readers have acknowledged go first",
   async (_, limits) => {
     const options = { memory: limits.disk === 0 ? 64 * KB : 8 * KB, ...limits };
-    await using heard = journalOf(options);
+    await using received = journalOf(options);
     await using awaited = journalOf(options);
-    await flood(heard, 100);
+    await flood(received, 100);
     const away = new AbortController();
     let came = 0;
     const reading = (async () => {
-      for await (const found of heard.follow(0, away.signal)) {
+      for await (const found of received.follow(0, away.signal)) {
         came = endOf(found);
       }
     })();
-    await vi.waitFor(() => expect(came).toBe(heard.last));
+    await vi.waitFor(() => expect(came).toBe(received.last));
     away.abort();
     await reading;
-    await flood(heard, 5);
+    await flood(received, 5);
     await flood(awaited, 80);
     expect(gapsIn(await readAll(awaited))).toEqual([]);
-    expect(heard.first).toBeGreaterThan(1);
-    expect(gapsIn(await readAll(heard, came))).toEqual([]);
+    expect(received.first).toBeGreaterThan(1);
+    expect(gapsIn(await readAll(received, came))).toEqual([]);
   },
 );
 
@@ -757,13 +757,13 @@ test("every reader gets each number once and in order, or a gap", async () => {
         const journal = journalOf(options);
         const other = journalOf(options);
         const said = new Map<number, unknown>();
-        const readers: Heard[] = [];
+        const readers: Received[] = [];
         const stop = new AbortController();
         const following: Promise<void>[] = [];
         let largest = 0;
         const follow = (after: number) => {
           const start = Math.min(after, journal.last);
-          const reader: Heard = { start, last: start, entries: new Map() };
+          const reader: Received = { start, last: start, entries: new Map() };
           readers.push(reader);
           following.push(
             collect(journal, reader, AbortSignal.any([stop.signal])),
@@ -887,7 +887,7 @@ test("memory of slabs is reused, and no reader sees the later content", async ()
 });
 
 /** The readings of a reader. */
-interface Heard {
+interface Received {
   readonly start: number;
   last: number;
   readonly entries: Map<number, unknown>;
@@ -895,7 +895,7 @@ interface Heard {
 
 async function collect(
   journal: Journal,
-  reader: Heard,
+  reader: Received,
   signal: AbortSignal,
 ): Promise<void> {
   for await (const reading of journal.follow(reader.start, signal)) {

@@ -80,11 +80,14 @@ describe("content", () => {
       '{"NaN":"-Infinity \\" NaN","a":null,"b":"\\\\"}',
     ],
     ['{"x":[NaN,{"y":NaN}]}', '{"x":[null,{"y":null}]}'],
-  ])("has null in place of a value that is not a number: %s", (sent, told) => {
-    const { read, mends } = arrives({ content: sent });
-    expect(Buffer.from(read().raw.content).toString()).toBe(told);
-    expect(mends).toEqual(["NaN or Infinity"]);
-  });
+  ])(
+    "has null in place of a value that is not a number: %s",
+    (sent, reported) => {
+      const { read, mends } = arrives({ content: sent });
+      expect(Buffer.from(read().raw.content).toString()).toBe(reported);
+      expect(mends).toEqual(["NaN or Infinity"]);
+    },
+  );
 
   it("has null exactly where a lenient JSON reader finds NaN", () => {
     const value = fc.letrec((tie) => ({
@@ -232,9 +235,13 @@ test("no frame can change the fields around it", () => {
         expect(error).toBeInstanceOf(FramesRefused);
         return;
       }
-      const told = JSON.parse(entry.text.toString()) as object;
-      expect(told).toMatchObject({ kind: "jupyter", seq: 7, channel: "iopub" });
-      expect(Object.keys(told)).toHaveLength(8);
+      const reported = JSON.parse(entry.text.toString()) as object;
+      expect(reported).toMatchObject({
+        kind: "jupyter",
+        seq: 7,
+        channel: "iopub",
+      });
+      expect(Object.keys(reported)).toHaveLength(8);
     }),
     { numRuns: 5_000 },
   );

@@ -165,13 +165,13 @@ async function takenOverTcp(
     }
     socket.end();
   }
-  let asked = 0;
+  let requested = 0;
   await new Promise<void>((resolve) => {
     const connection = new ZmtpConnection(
       {
         type: "sub",
         endpoint,
-        backpressure: () => ((asked += 1) % 3 === 0 ? delay(1) : undefined),
+        backpressure: () => ((requested += 1) % 3 === 0 ? delay(1) : undefined),
         ...(intake !== undefined && { bulk: intake }),
       },
       { ready: () => {}, messages, drained: () => {}, ended: () => resolve() },

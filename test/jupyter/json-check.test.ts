@@ -111,8 +111,8 @@ const NOT_UTF8 = [
 ];
 
 describe.each(walks)("the walk in %s", (_, by) => {
-  const verdict = (bytes: Uint8Array) => checkJson(bytes, by);
-  const of = (text: string) => verdict(Buffer.from(text));
+  const result = (bytes: Uint8Array) => checkJson(bytes, by);
+  const of = (text: string) => result(Buffer.from(text));
 
   it.each(JSON_TEXTS)("accepts %j", (text) => {
     expect(of(text)).toBe("json");
@@ -135,9 +135,9 @@ describe.each(walks)("the walk in %s", (_, by) => {
     for (const length of [0, 1, 40]) {
       const around = Buffer.alloc(length, "a");
       const text = Buffer.concat([quote, around, bytes, around, quote]);
-      expect(verdict(text)).toBe("not_utf8");
+      expect(result(text)).toBe("not_utf8");
     }
-    expect(verdict(Buffer.concat([quote, bytes]))).toBe("not_utf8");
+    expect(result(Buffer.concat([quote, bytes]))).toBe("not_utf8");
   });
 
   it("limits the depth of arrays and of objects", () => {
@@ -154,7 +154,7 @@ describe.each(walks)("the walk in %s", (_, by) => {
   it("agrees with JSON.parse for any text", () => {
     fc.assert(
       fc.property(mutated, (bytes) => {
-        expect(verdict(bytes) === "json").toBe(isJson(bytes));
+        expect(result(bytes) === "json").toBe(isJson(bytes));
       }),
       { numRuns: 10_000 },
     );
@@ -167,8 +167,8 @@ describe.each(walks)("the walk in %s", (_, by) => {
     for (let before = 0; before <= tail.length; before += 1) {
       const filler = Buffer.alloc(PIECE - 2 - before, "a");
       const text = Buffer.concat([Buffer.from('["'), filler, tail]);
-      expect(verdict(text)).toBe("non_finite");
-      expect(verdict(text.subarray(0, -1))).toBe("not_json");
+      expect(result(text)).toBe("non_finite");
+      expect(result(text.subarray(0, -1))).toBe("not_json");
     }
   });
 
@@ -276,16 +276,16 @@ test("the result is the same in short steps, also for several texts at the same 
     Buffer.alloc(0),
   ];
   const begun = texts.map((bytes) => ({ bytes, work: checkingJson(bytes) }));
-  const verdicts = new Map<Buffer, unknown>();
-  while (verdicts.size < texts.length) {
+  const results = new Map<Buffer, unknown>();
+  while (results.size < texts.length) {
     for (const { bytes, work } of begun) {
-      if (verdicts.has(bytes)) continue;
+      if (results.has(bytes)) continue;
       const step = work.next();
-      if (step.done === true) verdicts.set(bytes, step.value);
+      if (step.done === true) results.set(bytes, step.value);
     }
   }
   for (const bytes of texts) {
-    expect(verdicts.get(bytes)).toBe(checkJson(bytes));
+    expect(results.get(bytes)).toBe(checkJson(bytes));
     expect(runAtOnce(walking(bytes))).toBe(walk(bytes));
   }
 });

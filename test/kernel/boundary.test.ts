@@ -20,14 +20,14 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
     const faults = new Faults(log);
     const boundary = boundaryOf(driver, faults, "s1");
     const publisher = new XPublisher();
-    const heard: string[] = [];
+    const received: string[] = [];
     using link = closing(
       boundary.connect("iopub", {
         type: "sub",
         endpoint: await bound(publisher),
         onMessage: ([frame]) => {
           const text = String(frame);
-          heard.push(text);
+          received.push(text);
           if (text.startsWith("{")) JSON.parse(text);
         },
       }),
@@ -36,8 +36,8 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
     for (const text of ["a", "{secret", "b", "{secret", "c"]) {
       await publisher.send(text);
     }
-    await eventually("the last message", () => heard[4]);
-    expect(heard).toEqual(["a", "{secret", "b", "{secret", "c"]);
+    await eventually("the last message", () => received[4]);
+    expect(received).toEqual(["a", "{secret", "b", "{secret", "c"]);
     expect(faults.total(KIND)).toBe(2);
     expect(lines).toHaveLength(1); // at most one a minute
     expect(lines[0]).toMatchObject({ session: "s1", channel: "iopub" });
@@ -50,7 +50,7 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
     const faults = new Faults(recordingLog().log);
     const boundary = boundaryOf(driver, faults, "s1");
     const publisher = new XPublisher();
-    const heard: string[] = [];
+    const received: string[] = [];
     const states: LinkState[] = [];
     const waits = [
       () => {
@@ -63,7 +63,7 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
         type: "sub",
         endpoint: await bound(publisher),
         backpressure: () => waits.shift()?.(),
-        onMessage: ([frame]) => heard.push(String(frame)),
+        onMessage: ([frame]) => received.push(String(frame)),
         onState: (state) => {
           states.push(state);
           throw new Error(state);
@@ -74,10 +74,10 @@ describe.each([zmtp, libzmq])("$name", (driver) => {
     for (const text of ["a", "b", "c"]) {
       await publisher.send(text);
       await eventually(`message ${text}`, () =>
-        heard.includes(text) ? true : undefined,
+        received.includes(text) ? true : undefined,
       );
     }
-    expect(heard).toEqual(["a", "b", "c"]);
+    expect(received).toEqual(["a", "b", "c"]);
     expect(states).toEqual(["connected"]);
     expect(waits).toEqual([]);
     expect(faults.total(KIND)).toBe(3);

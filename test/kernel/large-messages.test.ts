@@ -35,7 +35,7 @@ afterEach(() => {
 });
 
 /** The received messages: the id of each, and its record as clients read it. */
-interface Heard {
+interface Received {
   readonly ids: string[];
   readonly texts: Map<string, Buffer>;
   readonly refusals: Refusal[];
@@ -46,7 +46,7 @@ interface Heard {
 async function listen(
   driver: KernelTransport,
   endpoint: string,
-): Promise<Heard> {
+): Promise<Received> {
   const faults = new Faults(recordingLog().log);
   const ids: string[] = [];
   const texts = new Map<string, Buffer>();
@@ -164,9 +164,9 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
   async function listening() {
     const publisher = new XPublisher();
     const endpoint = await bound(publisher);
-    const heard = await listen(driver, endpoint);
+    const received = await listen(driver, endpoint);
     await subscribed(publisher);
-    return { publisher, endpoint, ...heard };
+    return { publisher, endpoint, ...received };
   }
 
   test("100 MB arrive complete, and small messages stay behind them", async () => {

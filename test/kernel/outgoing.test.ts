@@ -53,11 +53,11 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     const codes = ["small", "x\n".repeat(5 * MIB), "a", "é".repeat(MIB), "b"];
     for (const code of codes) outgoing.send(say(code));
     const messages = await read(router, codes.length);
-    const heard = messages.map((message) => contentOf(message)?.["code"]);
-    expect(heard.map((code) => (code as string).length)).toEqual(
+    const received = messages.map((message) => contentOf(message)?.["code"]);
+    expect(received.map((code) => (code as string).length)).toEqual(
       codes.map(({ length }) => length),
     );
-    expect(heard.every((code, index) => code === codes[index])).toBe(true);
+    expect(received.every((code, index) => code === codes[index])).toBe(true);
     outgoing.close();
   });
 

@@ -74,16 +74,16 @@ describe.each(drivers)("by %s", (_, transport) => {
 it.each([true, false])(
   "the shutdown request says whether the kernel is restarted: %s",
   async (restart) => {
-    const { kernel, heard, asked, end } = await running(zmtp, () => INFO);
+    const { kernel, heard, requested, end } = await running(zmtp, () => INFO);
     await kernel.connect(AbortSignal.timeout(20_000));
     const stopped = kernel.stop(restart);
     await heard("shutdown_request");
     await end(); // it was adopted: it is gone when its sockets are closed
     await stopped;
-    const told = asked.filter(
+    const reported = requested.filter(
       ({ header }) => header.msg_type === "shutdown_request",
     );
-    expect(told.map(contentOf)).toEqual([{ restart }]);
+    expect(reported.map(contentOf)).toEqual([{ restart }]);
   },
 );
 
@@ -110,8 +110,8 @@ it.each([
     { language_info: { name: "r", extra: [1] } },
   ],
   [{ language_info: { name: 4 } }, { language_info: { name: "" } }],
-])("the kernel info is usable: %j", (said, told) => {
-  expect(kernelInfoIn(said)).toMatchObject(told);
+])("the kernel info is usable: %j", (said, reported) => {
+  expect(kernelInfoIn(said)).toMatchObject(reported);
 });
 
 it("unneeded fields of the kernel info that are not valid are left out", () => {
@@ -143,7 +143,7 @@ async function running(
   process?: HostProcess,
 ) {
   const key = randomBytes(16).toString("hex");
-  const asked: ReceivedMessage[] = [];
+  const requested: ReceivedMessage[] = [];
   /** The events that the session receives. */
   const order: string[] = [];
   const wire = await Wire.bind({
@@ -156,7 +156,7 @@ async function running(
       key,
     },
     onMessage: (request) => {
-      asked.push(request);
+      requested.push(request);
       return reply(request);
     },
   });
@@ -226,7 +226,7 @@ async function running(
   return {
     kernel,
     faults,
-    asked,
+    requested,
     order,
     end,
     say: (text: string) => {
@@ -239,7 +239,7 @@ async function running(
     },
     heard: (msg_type: string) =>
       expect
-        .poll(() => asked.map(({ header }) => header.msg_type))
+        .poll(() => requested.map(({ header }) => header.msg_type))
         .toContain(msg_type),
   };
 }

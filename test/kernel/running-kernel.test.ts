@@ -16,7 +16,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   await using launched = await launch({ argv: argvOf("echo") });
   const { connection } = launched;
   const stdin_port = 9;
-  const heard: Message[] = [];
+  const received: Message[] = [];
   const states: string[] = [];
   const kernel = new RunningKernel({
     recipe: recipe(connection.key),
@@ -28,7 +28,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
       launched() {},
       state: (state) => states.push(state),
       refused() {},
-      message: (message) => heard.push(message),
+      message: (message) => received.push(message),
       burst() {},
       tooLarge() {},
       caughtUp: () => undefined,
@@ -51,7 +51,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   await eventually("its state", () => states.find((state) => state === "idle"));
   kernel.send(question);
   await eventually("an answer", () =>
-    heard.find(
+    received.find(
       ({ header, parent_header }) =>
         header.msg_type === "kernel_info_reply" &&
         parent_header?.msg_id === question.header.msg_id,
@@ -71,7 +71,7 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   await ready;
   // The kernel may notice the connection of its stdin later than the server; it then drops its input request.
   const findQuestion = () =>
-    heard.find(({ header }) => header.msg_type === "input_request");
+    received.find(({ header }) => header.msg_type === "input_request");
   const ask = () => {
     if (findQuestion() !== undefined) return;
     kernel.send(
@@ -85,8 +85,8 @@ test("a kernel is ready when it has answered and its stdin is connected", async 
   ask();
   const again = setInterval(ask, 2_000);
   onTestFinished(() => clearInterval(again));
-  const asked = await eventually("the input request", findQuestion, 20_000);
-  expect(contentOf(asked)).toMatchObject({ prompt: "who?" });
+  const requested = await eventually("the input request", findQuestion, 20_000);
+  expect(contentOf(requested)).toMatchObject({ prompt: "who?" });
 });
 
 function asking(msg_type: string, content: object): Message {

@@ -53,10 +53,10 @@ it("a router answers each peer by its identity, with messages of any size", asyn
   const [named, nameless] = [dealer(endpoint, "client"), dealer(endpoint)];
   const large = randomBytes(3_000_000);
   await named.send(["", "a", large]);
-  const heard = await next(router);
-  expect(heard.map(({ length }) => length)).toEqual([6, 0, 1, large.length]);
-  expect(String(heard[0])).toBe("client");
-  expect(heard[3]?.equals(large)).toBe(true);
+  const received = await next(router);
+  expect(received.map(({ length }) => length)).toEqual([6, 0, 1, large.length]);
+  expect(String(received[0])).toBe("client");
+  expect(received[3]?.equals(large)).toBe(true);
   await nameless.send("b");
   const [identity] = await next(router);
   expect(identity).toHaveLength(5);
@@ -99,12 +99,12 @@ it("a peer that sends faster than the kernel reads must wait, and no message is 
   const sending = (async () => {
     for (let i = 0; i < count; i += 1) await socket.send(String(i));
   })();
-  let heard = 0;
+  let received = 0;
   for await (const [, body] of router) {
-    expect(Buffer.from(body ?? []).toString()).toBe(String(heard));
-    heard += 1;
-    if (heard % 500 === 0) await new Promise(setImmediate);
-    if (heard === count) break;
+    expect(Buffer.from(body ?? []).toString()).toBe(String(received));
+    received += 1;
+    if (received % 500 === 0) await new Promise(setImmediate);
+    if (received === count) break;
   }
   await sending;
 });

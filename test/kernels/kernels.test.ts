@@ -115,7 +115,9 @@ describe("echo", () => {
       "execute_result",
       { data: { "text/plain": "Ada" } },
     ]);
-    expect(other.heard.some(({ channel }) => channel === "stdin")).toBe(false);
+    expect(other.received.some(({ channel }) => channel === "stdin")).toBe(
+      false,
+    );
   });
 
   test("input is an error if the client does not allow it", async () => {
@@ -149,9 +151,9 @@ describe("echo", () => {
 
     const { outputs, reply } = await client.run("error no luck");
 
-    const told = { ename: "EchoError", evalue: "no luck" };
-    expect(outputs.at(-1)).toMatchObject(["error", told]);
-    expect(reply).toMatchObject({ status: "error", ...told });
+    const reported = { ename: "EchoError", evalue: "no luck" };
+    expect(outputs.at(-1)).toMatchObject(["error", reported]);
+    expect(reply).toMatchObject({ status: "error", ...reported });
   });
 
   test("requests in the queue are aborted after an error", async () => {
@@ -204,7 +206,7 @@ describe("echo", () => {
     await client.run("hello");
 
     expect(
-      stranger.heard.some(
+      stranger.received.some(
         ({ parent_header }) => parent_header?.msg_id === refused,
       ),
     ).toBe(false);
@@ -256,7 +258,7 @@ test("unresponsive does not answer", async () => {
   await client.execute("1");
 
   expect(await client.beats()).toBe(false);
-  expect(client.heard.filter(isAnswer)).toEqual([]);
+  expect(client.received.filter(isAnswer)).toEqual([]);
 
   kernel.child.kill("SIGTERM");
   expect(await kernel.exited).toBe(0);
@@ -299,7 +301,7 @@ test("chatty prints every number once, and records how many", async () => {
       (contentOf(message) as Content)["text"] === "20000\n",
   );
 
-  const said = client.heard
+  const said = client.received
     .filter(({ header }) => header.msg_type === "stream")
     .map((message) => Number((contentOf(message) as Content)["text"]));
   expect(said).toEqual(Array.from({ length: 20_000 }, (_, i) => i + 1));
@@ -336,7 +338,7 @@ test("forgetful replies and never sends idle", async () => {
   const next = await client.request("shell", "is_complete_request", {});
   await client.outputs(next); // iopub is ordered: an idle would have arrived by now
 
-  const states = client.heard
+  const states = client.received
     .filter(({ parent_header }) => parent_header?.msg_id === msg_id)
     .map(stateOf);
   expect(states).toContain("busy");
@@ -363,7 +365,7 @@ test("late answers the second execution first", async () => {
   const second = await client.execute("2");
   await client.reply(first);
 
-  const replies = client.heard
+  const replies = client.received
     .filter(({ header }) => header.msg_type === "execute_reply")
     .map(({ parent_header }) => parent_header?.msg_id);
   expect(replies).toEqual([second, first]);
@@ -425,7 +427,7 @@ describe("registered", () => {
 
     expect((await client.run("1")).reply).toMatchObject({ status: "ok" });
     expect(
-      client.heard.some(({ header }) => header.msg_type === "iopub_welcome"),
+      client.received.some(({ header }) => header.msg_type === "iopub_welcome"),
     ).toBe(true);
     socket.close();
   });

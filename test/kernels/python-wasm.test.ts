@@ -99,10 +99,12 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     const { reply } = await client.run("import numpy");
 
     expect(reply).toMatchObject({ ename: "ModuleNotFoundError" });
-    const told = (reply["traceback"] as string[]).join("\n");
-    expect(told).toContain("No module named 'numpy'");
-    expect(told).toMatch(/This kernel is Python 3\.\d+\.\d+ in WebAssembly/);
-    expect(told).toContain("python -m pip install ipykernel");
+    const reported = (reply["traceback"] as string[]).join("\n");
+    expect(reported).toContain("No module named 'numpy'");
+    expect(reported).toMatch(
+      /This kernel is Python 3\.\d+\.\d+ in WebAssembly/,
+    );
+    expect(reported).toContain("python -m pip install ipykernel");
   });
 
   test("stderr has its own stream", async () => {

@@ -124,7 +124,7 @@ export class RawClient implements Disposable {
   readonly #iopub = new Subscriber({ linger: 0, receiveHighWaterMark: 0 });
   readonly #heart = new Dealer({ linger: 0, receiveTimeout: 2_000 });
   readonly #session = randomUUID();
-  readonly #heard: ReceivedMessage[] = [];
+  readonly #received: ReceivedMessage[] = [];
   readonly #waiting = new Set<() => void>();
   /** Resolves when the kernel can send input requests; its socket drops earlier ones. */
   readonly #canBeAsked: Promise<unknown>;
@@ -157,12 +157,12 @@ export class RawClient implements Disposable {
 
   /** Requests the kernel info until an answer and a message on iopub have arrived; forgets the messages received meanwhile. */
   async ready(): Promise<void> {
-    const asked: string[] = [];
+    const requested: string[] = [];
     const ours = ({ parent_header }: ReceivedMessage) =>
-      parent_header !== undefined && asked.includes(parent_header.msg_id);
+      parent_header !== undefined && requested.includes(parent_header.msg_id);
     const deadline = Date.now() + TIMEOUT_MS;
     for (;;) {
-      asked.push(await this.request("shell", "kernel_info_request", {}));
+      requested.push(await this.request("shell", "kernel_info_request", {}));
       try {
         await this.wait(
           (message) => ours(message) && message.channel === "shell",
@@ -235,7 +235,7 @@ export class RawClient implements Disposable {
     const of = ({ channel, parent_header }: ReceivedMessage) =>
       channel === "iopub" && parent_header?.msg_id === msg_id;
     await this.wait((message) => of(message) && stateOf(message) === "idle");
-    return this.#heard
+    return this.#received
       .filter(of)
       .filter((message) => stateOf(message) === undefined);
   }
@@ -255,8 +255,8 @@ export class RawClient implements Disposable {
     const timeout = AbortSignal.timeout(timeout_ms);
     let seen = 0;
     for (;;) {
-      for (; seen < this.#heard.length; seen += 1) {
-        const message = this.#heard[seen];
+      for (; seen < this.#received.length; seen += 1) {
+        const message = this.#received[seen];
         if (message !== undefined && wanted(message)) return message;
       }
       await this.#more(timeout);
@@ -264,8 +264,8 @@ export class RawClient implements Disposable {
   }
 
   /** All messages received so far, in order of arrival. */
-  get heard(): readonly ReceivedMessage[] {
-    return this.#heard;
+  get received(): readonly ReceivedMessage[] {
+    return this.#received;
   }
 
   /** Whether the heartbeat was answered within two seconds. */
@@ -289,7 +289,7 @@ export class RawClient implements Disposable {
   async #read(channel: Channel, socket: Dealer | Subscriber): Promise<void> {
     const reader = new FrameReader(this.signer);
     for await (const frames of socket) {
-      this.#heard.push(reader.read(frames, channel));
+      this.#received.push(reader.read(frames, channel));
       for (const wake of this.#waiting) wake();
     }
   }
@@ -303,7 +303,9 @@ export class RawClient implements Disposable {
       };
       const give = () => {
         this.#waiting.delete(wake);
-        const last = this.#heard.slice(-5).map(({ header }) => header.msg_type);
+        const last = this.#received
+          .slice(-5)
+          .map(({ header }) => header.msg_type);
         reject(
           new Error(`Not heard in time; the last were ${last.join(", ")}`),
         );

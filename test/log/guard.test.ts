@@ -13,20 +13,20 @@ import { openServer, temporaryFolder } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
 test("an error of a callback is reported, also if the listener throws", () => {
-  const heard: unknown[] = [];
+  const received: unknown[] = [];
   const guard = guardOf(silentLog(), (error) => {
-    heard.push(error.message);
+    received.push(error.message);
     throw new Error("of the listener");
   });
   guard.around("a test", (text: string) => {
     throw new Error(text);
   })("first");
   guard.report("no error at all", "a test");
-  expect(heard).toEqual(["first", "no error at all"]);
+  expect(received).toEqual(["first", "no error at all"]);
 });
 
 test("a program that embeds the server gets the bugs that were caught, and the server continues", async () => {
-  const heard: string[] = [];
+  const received: string[] = [];
   await using server = await openServer({
     provisioner: new MockProvisioner({ echo }),
     kernelspecs: {
@@ -35,13 +35,13 @@ test("a program that embeds the server gets the bugs that were caught, and the s
         throw new TypeError("put in by the test");
       },
     },
-    onFault: (error) => heard.push(error.message),
+    onFault: (error) => received.push(error.message),
   });
   const broken = await server.ask("GET", "/kernelspecs");
   expect(broken.status).toBe(500);
   expect(broken.body).toMatchObject({ reason: "internal" });
   expect(broken.text).not.toContain("put in by the test");
-  expect(heard).toEqual(["put in by the test"]);
+  expect(received).toEqual(["put in by the test"]);
   expect((await server.ask("GET", "/sessions")).status).toBe(200);
 });
 
@@ -63,7 +63,7 @@ const request = (upgrade: string) =>
 test.skipIf(process.platform === "win32")(
   "an error in a connection to a session's own socket ends only that one, and is reported",
   async () => {
-    const heard: string[] = [];
+    const received: string[] = [];
     const fault = (where: string) => () => {
       throw new Error(where);
     };
@@ -76,31 +76,31 @@ test.skipIf(process.platform === "win32")(
       sockets: { handshakes: () => Promise.resolve(handshakes) },
       transport: "socket",
       directory: () => folder,
-      guard: guardOf(silentLog(), ({ message }) => heard.push(message)),
+      guard: guardOf(silentLog(), ({ message }) => received.push(message)),
     });
     const folder = temporaryFolder();
     const own = await open(() => {});
     onTestFinished(() => own.close());
 
     expect(await answerAt(own.path, Buffer.from([0x81, 0x80]))).toBe("");
-    expect(heard).toEqual(["plain"]);
+    expect(received).toEqual(["plain"]);
     const upgrade = "upgrade: websocket\r\n";
     expect(await answerAt(own.path, request(upgrade))).toBe("");
-    expect(heard).toEqual(["plain", "accept"]);
+    expect(received).toEqual(["plain", "accept"]);
     expect(await answerAt(own.path, request(""))).toContain("426");
 
     rmSync(own.path);
     mkdirSync(own.path); // a directory cannot be removed as a file
     own.close();
-    expect(heard).toHaveLength(3);
+    expect(received).toHaveLength(3);
   },
 );
 
 test("a keep-alive that cannot be written ends nothing, and is reported", async () => {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
   onTestFinished(() => void vi.useRealTimers());
-  const heard: string[] = [];
-  const guard = guardOf(silentLog(), ({ message }) => heard.push(message));
+  const received: string[] = [];
+  const guard = guardOf(silentLog(), ({ message }) => received.push(message));
   const leave = new AbortController();
   const http = createServer((_req, res) => {
     const write = res.write.bind(res);
@@ -124,7 +124,7 @@ test("a keep-alive that cannot be written ends nothing, and is reported", async 
   await reader?.read();
   vi.advanceTimersByTime(15_000);
   vi.advanceTimersByTime(15_000);
-  expect(heard).toEqual(["put in by the test", "put in by the test"]);
+  expect(received).toEqual(["put in by the test", "put in by the test"]);
   leave.abort();
   expect((await reader?.read())?.done).toBe(true);
 });

@@ -68,12 +68,12 @@ test.each([
   async (_, code) => {
     const session = await server.start("echo", `leaves-${(count += 1)}`);
     const first = await own(session);
-    const heard = await run(first, session);
+    const received = await run(first, session);
     first.socket.close(code);
     await once(first.socket, "close");
     const next = await own(session);
     await run(next, session);
-    expect(await firstOf(next)).toBe(heard + 1);
+    expect(await firstOf(next)).toBe(received + 1);
   },
 );
 
@@ -89,7 +89,7 @@ test("messages that a displaced owner acknowledges late are not sent to the next
   const session = await server.start("echo", `displaced-${(count += 1)}`);
   const first = await own(session);
   const { socket, pings } = first;
-  const heard = await run(first, session);
+  const received = await run(first, session);
   await eventually("a ping", () => pings[0]);
   socket.pong(pings[0]); // for the beginning; the next ping follows the later messages
   await eventually("the next ping", () => pings[1]);
@@ -101,5 +101,5 @@ test("messages that a displaced owner acknowledges late are not sent to the next
   });
   const next = await own(session);
   // Of two answers the last is not trusted: a broken connection may have damaged it.
-  expect(await firstOf(next)).toBe(heard + 1);
+  expect(await firstOf(next)).toBe(received + 1);
 });

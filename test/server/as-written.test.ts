@@ -125,11 +125,11 @@ describe.each(Object.entries(ways))("by %s", (name, ask) => {
     async (size, code) => {
       const id = `${size} execution by ${name}`;
       const address = { rest: "executions", procedure: "executions.create" };
-      const asked = await ask(
+      const requested = await ask(
         address,
         `{"session_id":"s","execution_id":"${id}","code":"${code}","user_expressions":${WRITTEN},"metadata":${WRITTEN}}`,
       );
-      expect(asked).toContain('"big":9007199254740993,"f":1.0,"z":1e400}');
+      expect(requested).toContain('"big":9007199254740993,"f":1.0,"z":1e400}');
       const { metadata, content } = await arrived(ofId(id));
       expect(metadata).toBe(WRITTEN);
       expect(content).toContain(`"user_expressions":${WRITTEN}`);

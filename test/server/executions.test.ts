@@ -8,7 +8,7 @@ import {
   expect,
   test,
 } from "vitest";
-import { doors, type Heard, trpcClient } from "../doors.ts";
+import { doors, type Received, trpcClient } from "../doors.ts";
 import {
   type Answer,
   eventually,
@@ -330,25 +330,25 @@ describe("executions of a session", () => {
       session_id: session,
       code: "flood 1000",
     });
-    const heard: Heard[] = [];
+    const received: Received[] = [];
     await new Promise<void>((resolve, reject) => {
       client.executions.follow.subscribe(
         { session_id: session, execution_id },
         {
-          onData: ({ data }) => heard.push(data as Heard),
+          onData: ({ data }) => received.push(data as Received),
           onComplete: resolve,
           onError: reject,
         },
       );
     });
     await close();
-    const text = heard
+    const text = received
       .filter(({ header }) => header?.msg_type === "stream")
       .map(({ content }) => content?.["text"]);
     expect(text.length).toBe(1000);
     const { last_seq, first_seq } = (await rest("get", { execution_id }))
       .body as Fields;
-    expect(heard.at(-1)).toMatchObject({
+    expect(received.at(-1)).toMatchObject({
       kind: "execution",
       execution_id,
       state: "done",
@@ -370,13 +370,13 @@ describe("executions of a session", () => {
         others.map((one) => one.attach(server, session)),
       );
       const first = await asking.execute("input ?");
-      const asked = await asking.until(
+      const requested = await asking.until(
         "a question",
         ({ header }) => header?.msg_type === "input_request",
       );
       const second = await asking.execute("hello");
       await rest("answer", { execution_id: first, value: "x" });
-      expect(asked.parent_header?.msg_id).toBe(first);
+      expect(requested.parent_header?.msg_id).toBe(first);
       for (const client of [asking, ...listening]) {
         await client.until(
           "its end",
@@ -384,7 +384,7 @@ describe("executions of a session", () => {
             execution_id === second && state === "done",
         );
         const states = (id: string) =>
-          client.heard
+          client.received
             .filter(({ execution_id }) => execution_id === id)
             .map(({ kind, state }) => [kind, state].join(" "));
         expect(states(first)).toEqual(["execution running", "execution done"]);
@@ -500,8 +500,8 @@ function fail(): never {
 function follow(
   execution_id: string,
   after?: number,
-  asked: () => Promise<void> = () => Promise.resolve(),
-): Promise<Heard[]> {
+  requested: () => Promise<void> = () => Promise.resolve(),
+): Promise<Received[]> {
   return new Promise((resolve, reject) => {
     const url = `${server.url}/sessions/${session}/executions/${execution_id}/events`;
     const headers = {
@@ -513,12 +513,12 @@ function follow(
       res.setEncoding("utf8");
       res.on("data", (more: string) => {
         text += more;
-        if (more.includes('"input_request"')) asked().catch(reject);
+        if (more.includes('"input_request"')) requested().catch(reject);
       });
       res.on("error", reject);
       res.on("end", () => {
         const data = text.matchAll(/^data: (.*)$/gm);
-        resolve([...data].map(([, json = ""]) => JSON.parse(json) as Heard));
+        resolve([...data].map(([, json = ""]) => JSON.parse(json) as Received));
       });
     });
     req.on("error", reject);

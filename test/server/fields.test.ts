@@ -21,10 +21,10 @@ const form = { ...ownWords, session_mode: undefined, argv: [] };
 const pathOf = (id: string) => `/sessions/${encodeURIComponent(id)}`;
 
 async function expectRefused(
-  asked: ReturnType<TestServer["ask"]>,
+  requested: ReturnType<TestServer["ask"]>,
   field: string,
 ): Promise<void> {
-  const { status, body } = await asked;
+  const { status, body } = await requested;
   expect({ status, body }).toMatchObject({
     status: 400,
     body: {

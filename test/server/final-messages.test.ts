@@ -23,24 +23,24 @@ async function attachAll(url: string, session: string): Promise<Ends> {
     `${url.replace("http", "ws")}/sessions/${session}/channels`,
     { headers: { authorization } },
   );
-  const heard: string[] = [];
+  const received: string[] = [];
   socket.on("message", (data: Buffer) => {
     const { status, exited } = JSON.parse(data.toString()) as {
       status?: { status: string };
       exited?: number;
     };
-    if (status !== undefined) heard.push(status.status);
-    if (exited !== undefined) heard.push(`exited ${exited}`);
+    if (status !== undefined) received.push(status.status);
+    if (exited !== undefined) received.push(`exited ${exited}`);
   });
   const channel = once(socket, "close").then((close) => {
     const [code, reason] = close as [number, Buffer];
-    return [...heard, `${code} ${reason.toString()}`];
+    return [...received, `${code} ${reason.toString()}`];
   });
   await once(socket, "open");
 
   const { client, close } = trpcClient({ url } as never);
   onTestFinished(() => close());
-  const told: string[] = [];
+  const reported: string[] = [];
   let attached = () => {};
   const isAttached = new Promise<void>((resolve) => (attached = resolve));
   const trpc = new Promise<string[]>((resolve, reject) => {
@@ -48,8 +48,8 @@ async function attachAll(url: string, session: string): Promise<Ends> {
       { session_id: session },
       {
         onStarted: () => attached(),
-        onData: ({ data }) => told.push(...shortly(data)),
-        onComplete: () => resolve([...told, "complete"]),
+        onData: ({ data }) => reported.push(...shortly(data)),
+        onComplete: () => resolve([...reported, "complete"]),
         onError: reject,
       },
     );

@@ -82,9 +82,11 @@ test.each(["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "a.localhost"])(
 
 test("a page of an allowed origin may read the answers, also after a preflight", async () => {
   const origin = "http://allowed.example";
-  const asked = await server.ask("OPTIONS", "/sessions", undefined, { origin });
-  expect(asked.status).toBe(204);
-  expect(asked.headers["access-control-allow-origin"]).toBe(origin);
+  const requested = await server.ask("OPTIONS", "/sessions", undefined, {
+    origin,
+  });
+  expect(requested.status).toBe(204);
+  expect(requested.headers["access-control-allow-origin"]).toBe(origin);
   const answer = await server.ask("GET", "/sessions", undefined, {
     origin,
     authorization: `Bearer ${TOKEN}`,

@@ -153,10 +153,10 @@ describe("code without a WebSocket", () => {
 
   test("that requests input says so, and where to send it", async () => {
     const { server, kernel } = await opened();
-    const asked = await server.ask("POST", `${kernel}/execute?wait=30`, {
+    const requested = await server.ask("POST", `${kernel}/execute?wait=30`, {
       code: "password Word? ",
     });
-    expect(asked).toMatchObject({
+    expect(requested).toMatchObject({
       status: 300,
       body: {
         pending: true,
@@ -164,8 +164,8 @@ describe("code without a WebSocket", () => {
         input_request: { prompt: "Word? ", password: true },
       },
     });
-    expect(asked.headers["location"]).toBe(`${kernel}/input`);
-    const { request_id } = asked.body as Request;
+    expect(requested.headers["location"]).toBe(`${kernel}/input`);
+    const { request_id } = requested.body as Request;
 
     const given = await server.ask("POST", `${kernel}/input`, { input: "Ann" });
     expect(given.status).toBe(201);

@@ -205,13 +205,13 @@ describe("kernelspecs over REST", () => {
 describe("sessions over REST", () => {
   test("keep path, name and type, and one path has one session", async () => {
     const server = await opened();
-    const asked = {
+    const requested = {
       path: "a.ipynb",
       name: "A",
       type: "notebook",
       kernel: { name: "echo" },
     };
-    const first = await server.ask("POST", "/api/sessions", asked);
+    const first = await server.ask("POST", "/api/sessions", requested);
     expect(first.status).toBe(201);
     const session = first.body as {
       readonly id: string;
@@ -225,7 +225,7 @@ describe("sessions over REST", () => {
       notebook: { path: "a.ipynb" },
       kernel: { name: "echo" },
     });
-    const again = await server.ask("POST", "/api/sessions", asked);
+    const again = await server.ask("POST", "/api/sessions", requested);
     expect(again.body).toMatchObject({ id: session.id });
     expect((await server.ask("GET", "/api/sessions")).body).toHaveLength(1);
   });
@@ -285,9 +285,13 @@ describe("sessions over REST", () => {
   test.each([
     [{ type: "file" }, "Missing field in JSON data: path"],
     [{ path: "a" }, "Missing field in JSON data: type"],
-  ])("%j is refused with a reason", async (asked, message) => {
+  ])("%j is refused with a reason", async (requested, message) => {
     const server = await opened();
-    const { status, body } = await server.ask("POST", "/api/sessions", asked);
+    const { status, body } = await server.ask(
+      "POST",
+      "/api/sessions",
+      requested,
+    );
     expect(status).toBe(400);
     expect(body).toMatchObject({ message });
   });

@@ -157,8 +157,8 @@ describe("answers say what they leave out", () => {
     expect([got, listed]).toMatchObject([clipped, clipped]);
     const { client, close } = trpcClient(server);
     const execution_id = String(got["execution_id"]);
-    const asked = { session_id, execution_id };
-    expect(await client.executions.get.query(asked)).toMatchObject(clipped);
+    const requested = { session_id, execution_id };
+    expect(await client.executions.get.query(requested)).toMatchObject(clipped);
     await close();
     await using ours = await connect({ url: server.url, token: TOKEN });
     const info = await ours.session(session_id).executions.get(execution_id);
@@ -194,7 +194,7 @@ describe("answers say what they leave out", () => {
   ])(
     "the event for an agent's %s code says whether the code is complete",
     async (_, code, code_is_clipped) => {
-      const told = {
+      const reported = {
         code: code_is_clipped
           ? `${code.slice(0, 4096)}\n…\n${code.slice(-4096)}`
           : code,
@@ -210,16 +210,16 @@ describe("answers say what they leave out", () => {
         });
         const { executionRequested, ...event } = await client.until(
           "the announcement",
-          (heard) => {
-            const { executionRequested: said = heard } = heard;
+          (received) => {
+            const { executionRequested: said = received } = received;
             return (said as Fields)["msg_id"] === execution_id;
           },
         );
         if (executionRequested === undefined) {
-          expect(event).toMatchObject(told);
+          expect(event).toMatchObject(reported);
         } else {
           // Kallichore's type has no flag; the flag is present only if it is true.
-          const { code_length, code_is_clipped: flag, ...known } = told;
+          const { code_length, code_is_clipped: flag, ...known } = reported;
           const more = flag ? { code_length, code_is_clipped: flag } : {};
           const { msg_id, requested_at, attribution, ...said } =
             executionRequested as Fields;

@@ -17,7 +17,7 @@ test("a late client receives a message larger than the journal's memory complete
   for (const door of doors) {
     await using client = await door.attach(server, session);
     await client.over(msg_id);
-    expect(client.heard.filter(({ kind }) => kind === "gap")).toEqual([]);
+    expect(client.received.filter(({ kind }) => kind === "gap")).toEqual([]);
     const [display] = client
       .said(msg_id)
       .filter(({ header }) => header?.msg_type === "display_data");

@@ -9,7 +9,7 @@ const LIMIT = 1024 * 1024;
 let server: WebSocketServer;
 let client: WebSocket;
 /** The messages that the server received; `bytes ` precedes binary ones. */
-let heard: string[];
+let received: string[];
 
 beforeEach(async () => {
   server = new WebSocketServer({
@@ -20,12 +20,12 @@ beforeEach(async () => {
     WebSocket: LargeMessageSocket,
   });
   await once(server, "listening");
-  heard = [];
+  received = [];
   server.on("connection", (socket) => {
     socket.on("error", () => {});
     socket.on("message", (data, isBinary) => {
       const text = Buffer.concat([data].flat() as Buffer[]).toString();
-      heard.push(isBinary ? `bytes ${text}` : text);
+      received.push(isBinary ? `bytes ${text}` : text);
     });
   });
   const { port } = server.address() as AddressInfo;
@@ -89,7 +89,7 @@ describe("A large message", () => {
     client.send(`${long}!`);
     client.send("after");
     await read();
-    expect(heard).toEqual([
+    expect(received).toEqual([
       "before",
       long,
       "between",
@@ -105,7 +105,7 @@ describe("A large message", () => {
       const text = "x".repeat(size - 1) + "y";
       client.send(text);
       await read();
-      expect(heard).toEqual([text]);
+      expect(received).toEqual([text]);
     },
   );
 
@@ -117,7 +117,7 @@ describe("A large message", () => {
     client.send("the end", { fin: true });
     client.send("after");
     await read();
-    expect(heard).toEqual([`${long}the end`, "after"]);
+    expect(received).toEqual([`${long}the end`, "after"]);
   });
 
   test("arrives complete with any chunk boundaries", async () => {
@@ -134,14 +134,14 @@ describe("A large message", () => {
       at += size;
     }
     await read();
-    expect(heard).toEqual(["before", `${long}!`, "after"]);
+    expect(received).toEqual(["before", `${long}!`, "after"]);
   });
 
   test("that is too large ends the connection", async () => {
     const code = closed();
     client.send("x".repeat(LIMIT + 1));
     expect(await code).toBe(1009);
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
   });
 
   test("whose fragments together are too large ends the connection", async () => {
@@ -149,7 +149,7 @@ describe("A large message", () => {
     client.send("x".repeat(LIMIT), { fin: false });
     client.send("x");
     expect(await code).toBe(1009);
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
   });
 
   test("that is not UTF-8, or ends inside a character, ends the connection", async () => {
@@ -160,7 +160,7 @@ describe("A large message", () => {
       other.send(payload, { binary: false });
       expect(await once(other, "close")).toEqual([1007, expect.anything()]);
     }
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
   });
 
   test("inside another message ends the connection", async () => {
@@ -168,13 +168,13 @@ describe("A large message", () => {
     write(frame(BEGIN, Buffer.from("one")));
     write(frame(TEXT, Buffer.from("two")));
     expect(await code).toBe(1002);
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
   });
 
   test("that continues without a beginning ends the connection", async () => {
     const code = closed();
     write(frame(MIDDLE, Buffer.from(long)));
     expect(await code).toBe(1002);
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
   });
 });

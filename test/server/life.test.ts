@@ -58,7 +58,7 @@ test("if a foreign process takes a port, the kernel is started again with other 
     await using client = await attach(session);
     await client.until("idle", ({ status }) => status === "idle");
     expect(client.statuses).toEqual(["starting", "ready", "idle"]);
-    expect(client.heard.some(({ kind }) => kind === "exited")).toBe(false);
+    expect(client.received.some(({ kind }) => kind === "exited")).toBe(false);
     const now = await server.ask("GET", `${path}/connection_info`);
     expect(now.body).not.toMatchObject({ shell_port });
   } finally {
@@ -140,9 +140,9 @@ describe("a start that fails", () => {
     await using client = await attach(session);
     await client.until("exited", ({ kind }) => kind === "exited");
     expect(client.statuses).toEqual(["starting", "exited"]);
-    expect(client.heard.filter(({ kind }) => kind === "exited")).toHaveLength(
-      1,
-    );
+    expect(
+      client.received.filter(({ kind }) => kind === "exited"),
+    ).toHaveLength(1);
   });
 
   test("may be repeated, and deleted", async () => {

@@ -6,7 +6,7 @@ import {
   expect,
   test,
 } from "vitest";
-import { doors, type Heard } from "../doors.ts";
+import { doors, type Received } from "../doors.ts";
 import { openServerOf, type TestServer } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
@@ -41,14 +41,14 @@ describe.each(doors)("messages over $name", (door) => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("hello");
     await client.over(msg_id);
-    const numbers = client.heard.map(({ seq }) => seq);
+    const numbers = client.received.map(({ seq }) => seq);
     expect(numbers).toEqual(numbers.map((_, index) => index + 1));
   });
 
   test("a start leaves only its statuses in the journal", async () => {
     await using client = await door.attach(server, session);
     await client.until("idle", ({ status }) => status === "idle");
-    const parented = client.heard.filter(
+    const parented = client.received.filter(
       ({ parent_header }) =>
         parent_header !== undefined && parent_header !== null,
     );
@@ -100,16 +100,16 @@ describe.each(doors)("messages over $name", (door) => {
   test("an input request is answered", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("input Name?");
-    const asked = await client.until(
+    const requested = await client.until(
       "input_request",
       ({ channel }) => channel === "stdin",
     );
-    expect(asked.content).toMatchObject({ prompt: "Name?" });
+    expect(requested.content).toMatchObject({ prompt: "Name?" });
     await client.send({
       channel: "stdin",
       msg_type: "input_reply",
       content: { value: "Ada" },
-      parent_header: asked.header,
+      parent_header: requested.header,
     });
     await client.over(msg_id);
     const result = find(client.said(msg_id), "execute_result");
@@ -158,7 +158,7 @@ describe.each(doors)("messages over $name", (door) => {
     await client.send(sent);
     await client.over("the-same");
     await client.over(await client.execute("after"));
-    const replies = client.heard.filter(
+    const replies = client.received.filter(
       ({ header, parent_header }) =>
         header?.msg_type === "execute_reply" &&
         parent_header?.msg_id === "the-same",
@@ -171,7 +171,7 @@ describe.each(doors)("messages over $name", (door) => {
     const first = await client.execute("sleep 200");
     const second = await client.execute("second");
     await client.over(second);
-    const queued = client.heard.filter(
+    const queued = client.received.filter(
       ({ kind, state }) => kind === "execution" && state === "queued",
     );
     expect(queued).toMatchObject([{ execution_id: second }]);
@@ -187,7 +187,7 @@ describe.each(doors)("messages over $name", (door) => {
     const fails = await client.execute("error");
     const waits = await client.execute("never");
     // The first one ends only when all have arrived.
-    const asked = await client.until(
+    const requested = await client.until(
       "input_request",
       ({ channel }) => channel === "stdin",
     );
@@ -195,7 +195,7 @@ describe.each(doors)("messages over $name", (door) => {
       channel: "stdin",
       msg_type: "input_reply",
       content: { value: "yes" },
-      parent_header: asked.header,
+      parent_header: requested.header,
     });
     await client.over(first);
     expect((await client.over(fails)).content).toMatchObject({
@@ -237,7 +237,7 @@ describe.each(doors)("messages over $name", (door) => {
     await client.over(await client.execute("before"));
     await server.ask("POST", `/sessions/${session}/restart`);
     const own = () =>
-      client.heard.flatMap(({ kind, status, exit_code }) => {
+      client.received.flatMap(({ kind, status, exit_code }) => {
         if (kind === "status") return [String(status)];
         return kind === "exited" ? [`exited with ${String(exit_code)}`] : [];
       });
@@ -267,8 +267,8 @@ describe.each(doors)("messages over $name", (door) => {
   });
 });
 
-function find(heard: readonly Heard[], msg_type: string): Heard {
-  const found = heard.find(({ header }) => header?.msg_type === msg_type);
+function find(received: readonly Received[], msg_type: string): Received {
+  const found = received.find(({ header }) => header?.msg_type === msg_type);
   if (found === undefined) throw new Error(`No ${msg_type} was heard`);
   return found;
 }

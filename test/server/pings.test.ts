@@ -42,11 +42,11 @@ async function connection(answers: boolean): Promise<WebSocket> {
 
 test("an owner is not disconnected for pings that it could not answer while the server was stopped", async () => {
   const socket = await connection(true);
-  const heard: number[] = [];
+  const received: number[] = [];
   const pings = new Pings(
     socket,
     frames,
-    { acknowledge: (seq) => heard.push(seq) },
+    { acknowledge: (seq) => received.push(seq) },
     { guard, ...TIMES },
   );
   onTestFinished(() => pings.stop());
@@ -61,7 +61,7 @@ test("an owner is not disconnected for pings that it could not answer while the 
   const before = pongs;
   await eventually("more pongs", () => (pongs > before + 3 ? true : undefined));
   expect(socket.readyState).toBe(socket.OPEN);
-  expect(heard).toContain(1);
+  expect(received).toContain(1);
 });
 
 test("an owner that stops answering is disconnected", async () => {
@@ -81,20 +81,20 @@ test("an owner that stops answering is disconnected", async () => {
 
 test("one pong alone is not accepted: a broken connection may have damaged it", async () => {
   const socket = await connection(false);
-  const heard: number[] = [];
-  const claim = { acknowledge: (seq: number) => heard.push(seq) };
+  const received: number[] = [];
+  const claim = { acknowledge: (seq: number) => received.push(seq) };
   const pings = new Pings(socket, frames, claim, { guard });
   onTestFinished(() => pings.stop());
   const pinged = vi.spyOn(socket, "ping");
   pings.sent(7, 1);
   pings.pingAtOnce(); // the second ping
   socket.emit("pong", payloadOf(2));
-  expect(heard).not.toContain(7);
+  expect(received).not.toContain(7);
   await eventually("the third ping, which the answer caused", () =>
     pinged.mock.calls.length === 2 ? true : undefined,
   );
   socket.emit("pong", payloadOf(3));
-  expect(heard).toContain(7);
+  expect(received).toContain(7);
 });
 
 function payloadOf(number: number): Buffer {

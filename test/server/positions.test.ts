@@ -27,9 +27,13 @@ type Read = (
 const doors: Record<string, Read> = {
   async "tRPC over WebSocket"(session_id, lastEventId, count) {
     const { client, close } = trpcClient(server);
-    const heard = await subscribed(client, { session_id, lastEventId }, count);
+    const received = await subscribed(
+      client,
+      { session_id, lastEventId },
+      count,
+    );
     await close();
-    return heard;
+    return received;
   },
   "tRPC over HTTP"(session_id, lastEventId, count) {
     const input = JSON.stringify({ session_id, lastEventId });
@@ -61,7 +65,7 @@ async function streamed(
   });
   if (!answer.ok || answer.body === null) throw new Error(await answer.text());
   let text = "";
-  const heard: Tracked[] = [];
+  const received: Tracked[] = [];
   for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
     text += piece;
     const whole = text.split("\n\n");
@@ -70,12 +74,12 @@ async function streamed(
       const [, id] = /^id: (.*)$/m.exec(block) ?? [];
       const [, json] = /^data: (.*)$/m.exec(block) ?? [];
       if (id === undefined || json === undefined) continue;
-      heard.push({ id, data: JSON.parse(json) as SessionEvent });
+      received.push({ id, data: JSON.parse(json) as SessionEvent });
     }
-    if (heard.length >= count) break;
+    if (received.length >= count) break;
   }
   left.abort();
-  return heard.slice(0, count);
+  return received.slice(0, count);
 }
 
 function subscribed(
@@ -83,14 +87,14 @@ function subscribed(
   input: { session_id: string; lastEventId: string | undefined },
   count: number,
 ): Promise<Tracked[]> {
-  const heard: Tracked[] = [];
+  const received: Tracked[] = [];
   return new Promise((resolve, reject) => {
     const subscription = client.sessions.events.subscribe(input, {
       onData(event) {
-        heard.push(event);
-        if (heard.length < count) return;
+        received.push(event);
+        if (received.length < count) return;
         subscription.unsubscribe();
-        resolve(heard.slice(0, count));
+        resolve(received.slice(0, count));
       },
       onError: reject,
     });
@@ -189,17 +193,17 @@ it("a reader with a position of another journal gets an execution from its begin
   const before = await journalOf(session);
   await makeAnew(session);
   const now = await journalOf(session);
-  const asked = { code: "hello", execution_id: "mine" };
-  await server.ask("POST", `/sessions/${session}/executions`, asked);
+  const requested = { code: "hello", execution_id: "mine" };
+  await server.ask("POST", `/sessions/${session}/executions`, requested);
   await server.ask("POST", `/sessions/${session}/executions/mine/wait`, {});
   const path = `/sessions/${session}/executions/mine/events?lastEventId=`;
   const { text } = await server.ask("GET", `${path}${before}:3`);
-  const heard = [...text.matchAll(/^data: (.*)$/gm)].map(
+  const received = [...text.matchAll(/^data: (.*)$/gm)].map(
     ([, json = ""]) => JSON.parse(json) as SessionEvent,
   );
-  expect(heard[0]).toMatchObject({ kind: "journal", journal_id: now });
+  expect(received[0]).toMatchObject({ kind: "journal", journal_id: now });
   const whole = await server.ask("GET", `${path}0`);
-  expect(whole.text.match(/^data: /gm)).toHaveLength(heard.length - 1);
+  expect(whole.text.match(/^data: /gm)).toHaveLength(received.length - 1);
 });
 
 it("a request for an earlier session of the same id does not reach the new one", async () => {

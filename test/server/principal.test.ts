@@ -66,8 +66,8 @@ describe("a principal with fewer scopes", () => {
     const trpc = createTRPCClient<AppRouter>({
       links: [httpLink({ url: `${server.url}/trpc`, headers: as("observe") })],
     });
-    const asked = trpc.sessions.shutdown.mutate({ session_id: "echo" });
-    await expect(asked).rejects.toMatchObject({
+    const requested = trpc.sessions.shutdown.mutate({ session_id: "echo" });
+    await expect(requested).rejects.toMatchObject({
       data: { httpStatus: 403, failure: { reason: "forbidden" } },
     });
     const { total } = await trpc.sessions.list.query();
@@ -96,8 +96,8 @@ describe("a principal with fewer scopes", () => {
     expect((await send("shutdown_request", "control")).status).toBe(202);
     const request = { msg_type: "complete_request", content: {} };
     const path = "/sessions/echo/requests";
-    const asked = await server.ask("POST", path, request, as("observe"));
-    expect(asked.status).toBe(403);
+    const requested = await server.ask("POST", path, request, as("observe"));
+    expect(requested.status).toBe(403);
   });
 
   test("may open a channel to run code, and gets an answer to forbidden requests", async () => {
@@ -152,7 +152,7 @@ describe("a principal with fewer scopes", () => {
 });
 
 describe("an execution names the program that requested it", () => {
-  const asked = async (
+  const requested = async (
     server: TestServer,
     headers: Readonly<Record<string, string>>,
   ): Promise<unknown> => {
@@ -185,7 +185,7 @@ describe("an execution names the program that requested it", () => {
   ])("from %j it reads %j", async (headers, expected) => {
     await using server = await openServerOf({ echo });
     await server.start("echo");
-    expect(await asked(server, headers)).toEqual(expected);
+    expect(await requested(server, headers)).toEqual(expected);
   });
 
   test("and our client names itself, also in messages of a channel", async () => {

@@ -85,7 +85,7 @@ describe.each(kernels)("$name", (kernel) => {
         "idle again",
         ({ status }) => status === "idle" && client.statuses.includes("exited"),
       );
-      const parented = client.heard.filter(
+      const parented = client.received.filter(
         ({ parent_header }) => (parent_header ?? null) !== null,
       );
       expect(parented).toEqual([]);
@@ -174,7 +174,7 @@ describe.each(kernels)("$name", (kernel) => {
     test("requests input", async () => {
       await using client = await door.attach(server, session);
       const msg_id = await client.execute(kernel.ask);
-      const asked = await client.until(
+      const requested = await client.until(
         "input_request",
         ({ channel, parent_header }) =>
           channel === "stdin" && parent_header?.msg_id === msg_id,
@@ -183,7 +183,7 @@ describe.each(kernels)("$name", (kernel) => {
         channel: "stdin",
         msg_type: "input_reply",
         content: { value: "Ada" },
-        parent_header: asked.header,
+        parent_header: requested.header,
       });
       await client.over(msg_id);
       const text = client

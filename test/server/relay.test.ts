@@ -7,14 +7,14 @@ import { relay } from "../../src/server/relay.ts";
 /** The frames for the owner of a channel, and the requests for acknowledgements, when these events are sent one after the other. */
 async function relayed(...kinds: readonly string[]): Promise<string[]> {
   const did: string[] = [];
-  const told = kinds.map((kind, at): SubscriptionItem => {
+  const reported = kinds.map((kind, at): SubscriptionItem => {
     const json = Buffer.from(JSON.stringify({ kind, seq: at + 1 }));
     const entries = Entries.of(Entry.ofEncodedEvent(at + 1, kind, json));
     return { journal_id: "j", reading: { entries } };
   });
   await relay(
     (async function* () {
-      for (const each of told) yield await Promise.resolve(each);
+      for (const each of reported) yield await Promise.resolve(each);
     })(),
     {
       codec: {

@@ -61,9 +61,9 @@ function execution(msg_id: string, code = "hello"): string {
   });
 }
 
-function replyTo(msg_id: string, { heard }: PlainClient): Promise<string> {
+function replyTo(msg_id: string, { received }: PlainClient): Promise<string> {
   return eventually(`a reply to ${msg_id}`, () =>
-    heard.find(
+    received.find(
       (text) => text.includes('"execute_reply"') && text.includes(msg_id),
     ),
   );
@@ -127,10 +127,10 @@ describe("frames without a handshake", () => {
     second.write(masked(execution("second")));
     await replyTo("second", second);
     await first.closed;
-    expect(first.heard.at(-1)).toContain("clientDisconnected");
+    expect(first.received.at(-1)).toContain("clientDisconnected");
     expect(await opens(`ws+unix://${own}:/`)).toBe(true);
     await second.closed;
-    expect(second.heard.at(-1)).toContain("clientDisconnected");
+    expect(second.received.at(-1)).toContain("clientDisconnected");
   });
 
   test("that are not valid end only this connection", async () => {
@@ -147,7 +147,7 @@ describe("a client that sends nothing", () => {
   test("gets the session's messages after five seconds, and may then send", async () => {
     const plain = client();
     await eventually("a message", () =>
-      plain.heard.length > 0 ? true : undefined,
+      plain.received.length > 0 ? true : undefined,
     );
     plain.write(masked(execution("late")));
     await replyTo("late", plain);
@@ -178,7 +178,7 @@ describe("a client that sends nothing", () => {
     });
     expect(deleted.status).toBe(200);
     await visitor.closed;
-    expect(visitor.heard).toEqual([]);
+    expect(visitor.received).toEqual([]);
   });
 });
 
@@ -189,10 +189,10 @@ test("leaves no files if its session is deleted during the opening", async () =>
     const session_id = `brief-${round}`;
     await server.ask("PUT", "/sessions", { session_id, kernel_name: "echo" });
     const path = `/sessions/${session_id}`;
-    const asked = server.ask("GET", `${path}/channels`);
+    const requested = server.ask("GET", `${path}/channels`);
     const deleted = server.ask("DELETE", path);
     expect((await deleted).status).toBe(200);
-    expect((await asked).status).toBeOneOf([200, 404]);
+    expect((await requested).status).toBeOneOf([200, 404]);
   }
   expect(sockets()).toEqual(before);
 });
@@ -225,10 +225,10 @@ describe("requests", () => {
     socket.write(early);
     const [answer] = (await once(socket, "data")) as [Buffer];
     expect(answer.toString()).toMatch(/^HTTP\/1.1 101 [^]*\r\n\r\n$/);
-    let heard = "";
-    socket.on("data", (chunk) => (heard += chunk.toString("latin1")));
+    let received = "";
+    socket.on("data", (chunk) => (received += chunk.toString("latin1")));
     await eventually("the reply to the early request", () =>
-      heard.includes('"execute_reply"') ? true : undefined,
+      received.includes('"execute_reply"') ? true : undefined,
     );
   });
 });

@@ -62,9 +62,9 @@ describe.each(ways)("5,000 calls in one tick $name", ({ open }) => {
             return (await client.sessions.get.query({ session_id })).session_id;
           case 1: {
             const execution_id = `nothing-${n}`;
-            const asked = { session_id, execution_id };
+            const requested = { session_id, execution_id };
             return client.executions.get
-              .query(asked)
+              .query(requested)
               .catch((error: unknown) => String(error).includes(execution_id));
           }
           case 2:
@@ -114,7 +114,7 @@ test("a subscription resumes after a lost connection, without a gap and without 
   const session_id = "s0";
   const numbers: number[] = [];
   const ended = new Set<string>();
-  let heard = () => {};
+  let received = () => {};
   const subscription = far.sessions.events.subscribe(
     { session_id, lastEventId: "0" },
     {
@@ -123,7 +123,7 @@ test("a subscription resumes after a lost connection, without a gap and without 
         if (data.kind === "execution" && data.state === "done") {
           ended.add(data.execution_id);
         }
-        heard();
+        received();
       },
     },
   );
@@ -134,7 +134,7 @@ test("a subscription resumes after a lost connection, without a gap and without 
     });
     proxy.cut();
     while (!ended.has(execution_id)) {
-      await new Promise<void>((resolve) => (heard = resolve));
+      await new Promise<void>((resolve) => (received = resolve));
     }
   }
   subscription.unsubscribe();

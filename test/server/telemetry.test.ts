@@ -8,7 +8,7 @@ import { newSession, code } from "../session/fake-kernel.ts";
 
 /** A listener that keeps the reported values. */
 class Listener implements Telemetry {
-  readonly told: [string, Record<string, unknown>][] = [];
+  readonly reported: [string, Record<string, unknown>][] = [];
   readonly bytes = { from_kernel: 0, to_kernel: 0 };
 
   operation(done: object): void {
@@ -45,11 +45,13 @@ class Listener implements Telemetry {
   }
 
   of(name: string): Record<string, unknown>[] {
-    return this.told.flatMap(([what, said]) => (what === name ? [said] : []));
+    return this.reported.flatMap(([what, said]) =>
+      what === name ? [said] : [],
+    );
   }
 
   #note(name: string, said: object): void {
-    this.told.push([name, { ...said }]);
+    this.reported.push([name, { ...said }]);
   }
 }
 
@@ -84,7 +86,7 @@ test("the life of a session is reported, with the caller, and without content", 
     { ...named, reason: expect.stringContaining("exited") as unknown },
   ]);
   expect(listener.of("sessionDeleted")).toEqual([named]);
-  const order = listener.told
+  const order = listener.reported
     .map(([name]) => name)
     .filter((name) => name !== "operation");
   expect(order).toEqual([
@@ -96,8 +98,8 @@ test("the life of a session is reported, with the caller, and without content", 
   ]);
   expect(listener.bytes.to_kernel).toBeGreaterThan("a secret".length);
   expect(listener.bytes.from_kernel).toBeGreaterThan(0);
-  expect(JSON.stringify(listener.told)).not.toContain("secret");
-  expect(JSON.stringify(listener.told)).not.toContain(TOKEN);
+  expect(JSON.stringify(listener.reported)).not.toContain("secret");
+  expect(JSON.stringify(listener.reported)).not.toContain(TOKEN);
 });
 
 test("each operation is reported with its result, over both protocols", async () => {

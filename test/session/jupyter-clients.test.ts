@@ -24,14 +24,14 @@ test("a client that left is remembered, until 64 others have left after it", () 
 
 test("a client has settled when it has acknowledged all sent entries, or its sockets have closed", async () => {
   const client = new JupyterClients().get("one", 0);
-  let asked = 0;
-  const open = { ping: () => (asked += 1) };
+  let requested = 0;
+  const open = { ping: () => (requested += 1) };
   client.sockets.add(open);
   client.sent(3);
   const acknowledged = client.settled(60_000);
   client.acknowledge(3);
   await acknowledged;
-  expect(asked).toBe(1);
+  expect(requested).toBe(1);
 
   client.sent(5);
   const closed = client.settled(60_000);

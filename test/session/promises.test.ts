@@ -22,9 +22,9 @@ test.each(["error", "abort", "aborted"])(
 test("the caller gets an answer when its request is aborted", async () => {
   const { session } = await startedSession();
   session.send(code("a"));
-  const asked = session.request(code("b"), 60_000);
+  const requested = session.request(code("b"), 60_000);
   await session.interrupt();
-  expect((await asked).content).toMatchObject({
+  expect((await requested).content).toMatchObject({
     status: "aborted",
     reason: "interrupt",
   });

@@ -107,9 +107,9 @@ test.each(ODD)(
 
 test("a caller that waits for a refused reply gets the refusal at once", async () => {
   const { session, kernel } = await startedSession();
-  const asked = message("complete_request");
-  const answer = session.request(asked, 60_000);
-  kernel.write("complete_reply", "[".repeat(5_000), asked, "shell");
+  const requested = message("complete_request");
+  const answer = session.request(requested, 60_000);
+  kernel.write("complete_reply", "[".repeat(5_000), requested, "shell");
   await expect(answer).rejects.toMatchObject({
     reason: "bad_answer",
     message: expect.stringContaining("nested too deep") as string,
@@ -264,7 +264,7 @@ describe("over REST", () => {
     const snapshot = await server.ask("GET", "/sessions/s/snapshot");
     expect(snapshot.text).toContain(`"data":${value}`);
     const of = { session_id: "s", execution_id: id };
-    const asked = async (path: string, input: unknown, headers = {}) => {
+    const requested = async (path: string, input: unknown, headers = {}) => {
       const query = `input=${encodeURIComponent(JSON.stringify(input))}`;
       const address = `/trpc/${path}${path.includes("?") ? "&" : "?"}${query}`;
       const authorization = `Bearer ${TOKEN}`;
@@ -272,15 +272,15 @@ describe("over REST", () => {
       return (await server.ask("GET", address, undefined, said)).text;
     };
     for (const text of [
-      await asked("executions.outputs", of),
-      await asked("sessions.snapshot", { session_id: "s" }),
-      await asked("server.status,executions.outputs?batch=1", { 1: of }),
-      await asked(
+      await requested("executions.outputs", of),
+      await requested("sessions.snapshot", { session_id: "s" }),
+      await requested("server.status,executions.outputs?batch=1", { 1: of }),
+      await requested(
         "server.status,executions.outputs?batch=1",
         { 1: of },
         { "trpc-accept": "application/jsonl" },
       ),
-      await asked("executions.follow", of, { accept: "text/event-stream" }),
+      await requested("executions.follow", of, { accept: "text/event-stream" }),
     ]) {
       expect(text).toContain(`"application/json":${value}`);
       expect(text).toContain(`"m":${value}`);

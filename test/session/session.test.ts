@@ -348,11 +348,11 @@ describe("while a kernel ends for a restart", () => {
   test("the new kernel answers a request", async () => {
     const { session, provisioner, kernel, restart } = await restarting();
     const one = message("complete_request");
-    const asked = session.request(one, 10_000);
+    const requested = session.request(one, 10_000);
     kernel.die(0);
     await restart;
     provisioner.kernel.reply(one, { status: "ok", matches: ["a"] });
-    expect((await asked).content).toMatchObject({ matches: ["a"] });
+    expect((await requested).content).toMatchObject({ matches: ["a"] });
   });
 
   test("control and stdin still go to the old one", async () => {
@@ -416,8 +416,8 @@ describe("while a kernel ends for a restart", () => {
     async (end) => {
       const { session, provisioner, kernel, restart } = await restarting();
       const execution = session.execute(code("a"), undefined);
-      const asked = session.request(message("complete_request"), 10_000);
-      asked.catch(() => {}); // awaited below
+      const requested = session.request(message("complete_request"), 10_000);
+      requested.catch(() => {}); // awaited below
       const ended = session[end]();
       kernel.die(0);
       await expect(restart).rejects.toMatchObject({
@@ -425,7 +425,9 @@ describe("while a kernel ends for a restart", () => {
       });
       await ended;
       expect(execution).toMatchObject({ state: "aborted", reason: "shutdown" });
-      await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
+      await expect(requested).rejects.toMatchObject({
+        reason: "kernel_exited",
+      });
       expect(provisioner.kernels.length).toBe(1);
     },
   );
@@ -524,10 +526,10 @@ test("messages for a kernel that did not start do not go to the next one", async
   const start = session.start();
   session.send(code("a"));
   session.send(message("shutdown_request", "control"));
-  const asked = session.request(message("complete_request"), 10_000);
+  const requested = session.request(message("complete_request"), 10_000);
   provisioner.kernel.die(3);
   await expect(start).rejects.toMatchObject({ reason: "exited_during_start" });
-  await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
+  await expect(requested).rejects.toMatchObject({ reason: "kernel_exited" });
   provisioner.isSlow = false;
   await session.start();
   expect(provisioner.kernel.received).toEqual(["a"]);
@@ -652,33 +654,35 @@ describe("messages", () => {
   test("a request resolves with its reply", async () => {
     const { session, kernel } = await startedSession();
     const one = message("complete_request");
-    const asked = session.request(one, 1000);
+    const requested = session.request(one, 1000);
     kernel.reply(one, { status: "ok", matches: ["a"] });
-    expect((await asked).content).toMatchObject({ matches: ["a"] });
+    expect((await requested).content).toMatchObject({ matches: ["a"] });
   });
 
   test("a request fails when the kernel exits", async () => {
     const { session, kernel } = await startedSession();
-    const asked = session.request(message("complete_request"), 1000);
+    const requested = session.request(message("complete_request"), 1000);
     kernel.die();
-    await expect(asked).rejects.toMatchObject({ reason: "kernel_exited" });
+    await expect(requested).rejects.toMatchObject({ reason: "kernel_exited" });
   });
 
   test("a request with an input request has no reply yet", async () => {
     const { session, kernel } = await startedSession();
     const one = code("input()");
-    const asked = session.request(one, 1000);
+    const requested = session.request(one, 1000);
     kernel.busy(one);
     kernel.ask(one, "?");
     kernel.reply(one);
-    expect((await asked).msg_type).toBe("execute_reply");
+    expect((await requested).msg_type).toBe("execute_reply");
   });
 
   test("a request without an answer fails at the timeout", async () => {
     vi.useFakeTimers();
     const { session } = await startedSession();
-    const asked = session.request(message("complete_request"), 1000);
-    const failed = expect(asked).rejects.toMatchObject({ reason: "no_answer" });
+    const requested = session.request(message("complete_request"), 1000);
+    const failed = expect(requested).rejects.toMatchObject({
+      reason: "no_answer",
+    });
     await vi.advanceTimersByTimeAsync(1000);
     await failed;
   });

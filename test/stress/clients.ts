@@ -9,7 +9,7 @@ import { get as httpGet } from "node:http";
 import { createTRPCClient, createWSClient, wsLink } from "@trpc/client";
 import { WebSocket } from "ws";
 import type { AppRouter } from "../../contract/index.ts";
-import type { Heard } from "../doors.ts";
+import type { Received } from "../doors.ts";
 import { ask, TOKEN } from "../harness.ts";
 
 /** How long a client waits for an answer before it repeats the note. */
@@ -55,7 +55,7 @@ export class StressClient implements AsyncDisposable {
     this.#link = way.open(target, this, this.#stop.signal);
   }
 
-  hear(event: Heard, mayRepeat = false): void {
+  receive(event: Received, mayRepeat = false): void {
     if (mayRepeat && event.seq <= this.last) {
       this.repeats += 1;
       return;
@@ -131,7 +131,7 @@ const trpc: Way = {
     const subscription = api.sessions.events.subscribe(
       { session_id },
       {
-        onData: ({ data }) => client.hear(data as Heard),
+        onData: ({ data }) => client.receive(data as Received),
         onError: (error) =>
           client.complaints.push(`subscription: ${error.message}`),
       },
@@ -204,10 +204,10 @@ function listen(
                 .split("\n")
                 .filter((line) => line.startsWith("data: "));
               if (data.length === 0) continue;
-              client.hear(
+              client.receive(
                 JSON.parse(
                   data.map((line) => line.slice(6)).join("\n"),
-                ) as Heard,
+                ) as Received,
               );
             }
           } catch {
@@ -244,8 +244,8 @@ const kallichore: Way = {
             resolve();
           });
           ws.on("message", (data: Buffer) => {
-            const frame = JSON.parse(data.toString()) as Heard;
-            if (typeof frame.seq === "number") client.hear(frame, true); // a final message has no number
+            const frame = JSON.parse(data.toString()) as Received;
+            if (typeof frame.seq === "number") client.receive(frame, true); // a final message has no number
           });
         }),
     );

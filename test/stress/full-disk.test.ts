@@ -16,7 +16,11 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Room, useCommand } from "../command/kallichore.ts";
 import { eventually } from "../harness.ts";
-import { type Heard, ServerProcess, type Witness } from "./server-process.ts";
+import {
+  type Received,
+  ServerProcess,
+  type Witness,
+} from "./server-process.ts";
 import { needs } from "../needs.ts";
 
 useCommand();
@@ -70,9 +74,9 @@ test(
     await eventually("the disk used again", used, 30_000);
     const said = witness.said;
     await witness.flood(2_000, 1_000);
-    const heard = await witness.read(Number(last_seq));
-    expect(numbersIn(heard).at(-1)).toBe(said + 2_000);
-    expect(numbersIn(heard).slice(-2_000)).toEqual(
+    const received = await witness.read(Number(last_seq));
+    expect(numbersIn(received).at(-1)).toBe(said + 2_000);
+    expect(numbersIn(received).slice(-2_000)).toEqual(
       Array.from({ length: 2_000 }, (_, index) => said + index + 1),
     );
     const after = { session_id: "after", kernel_name: "echo" };
@@ -95,16 +99,16 @@ async function pacedFlood(witness: Witness, count: number): Promise<void> {
 }
 
 /** Expects a gap for the oldest entries, and then all others, up to the kernel's last message. */
-function expectTheNewest(heard: readonly Heard[], said: number): void {
-  const numbers = numbersIn(heard);
-  expect(heard.some(({ kind }) => kind === "gap")).toBe(true);
+function expectTheNewest(received: readonly Received[], said: number): void {
+  const numbers = numbersIn(received);
+  expect(received.some(({ kind }) => kind === "gap")).toBe(true);
   expect(numbers.at(-1)).toBe(said);
   expect(numbers.length).toBeGreaterThan(100);
   expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
 }
 
-function numbersIn(heard: readonly Heard[]): number[] {
-  return heard.flatMap(({ n }) => n ?? []);
+function numbersIn(received: readonly Received[]): number[] {
+  return received.flatMap(({ n }) => n ?? []);
 }
 
 /** Uses up the disk. */

@@ -187,10 +187,10 @@ const withPiece = (values: fc.Arbitrary<unknown>) =>
     );
 
 /** Without the operations that would end the server, or delete the session under test. */
-const told = operations.filter(
+const reported = operations.filter(
   ({ path, method }) => path !== "/shutdown" && method !== "DELETE",
 );
-const bodyOf = ({ operation }: (typeof told)[number]) =>
+const bodyOf = ({ operation }: (typeof reported)[number]) =>
   (operation.requestBody as oas31.RequestBodyObject | undefined)?.content[
     "application/json"
   ]?.schema;
@@ -202,7 +202,7 @@ const tame = {
   code: fc.constantFrom("hello", "", "\u0000"),
 };
 
-const requests = fc.constantFrom(...told).chain((described) => {
+const requests = fc.constantFrom(...reported).chain((described) => {
   const schema = bodyOf(described);
   const body =
     schema === undefined
@@ -211,7 +211,7 @@ const requests = fc.constantFrom(...told).chain((described) => {
   return fc.record({ described: fc.constant(described), body });
 });
 
-const inputs = fc.constantFrom(...told).chain((described) => {
+const inputs = fc.constantFrom(...reported).chain((described) => {
   const schema = bodyOf(described);
   const values =
     schema === undefined

@@ -38,9 +38,9 @@ test("the next server removes the files of a killed server, and no files of a ru
     next.running.stderr.includes(dying.directory) ? true : undefined,
   );
   expect(kindsIn(living.directory)).toEqual(["journal", "kernel", "owner"]);
-  const heard = await living.witness.read();
-  expect(heard.filter(({ kind }) => kind === "gap")).toEqual([]);
-  expect(heard.flatMap(({ n }) => n ?? [])).toEqual(
+  const received = await living.witness.read();
+  expect(received.filter(({ kind }) => kind === "gap")).toEqual([]);
+  expect(received.flatMap(({ n }) => n ?? [])).toEqual(
     Array.from({ length: 8000 }, (_, index) => index + 1),
   );
   await eventually("the end of the dead server's kernel", () =>

@@ -67,7 +67,7 @@ export class ServerProcess {
 }
 
 /** The data that a reader received. */
-export interface Heard {
+export interface Received {
   readonly kind: string;
   readonly seq: number;
   readonly from?: number;
@@ -131,9 +131,9 @@ export class Witness {
   }
 
   /** All present entries after number `after`; throws if they differ from the kernel's messages. */
-  async read(after = 0): Promise<readonly Heard[]> {
+  async read(after = 0): Promise<readonly Received[]> {
     const last = Number((await this.describe())["last_seq"]);
-    const heard: Heard[] = [];
+    const received: Received[] = [];
     let seen = after;
     for await (const event of events(
       this.#server.url,
@@ -143,10 +143,10 @@ export class Witness {
       const from = event.from ?? event.seq;
       if (from !== seen + 1) throw new Error(`${from} follows ${seen}`);
       seen = event.to ?? event.seq;
-      heard.push(event);
+      received.push(event);
       if (seen >= last) break;
     }
-    return heard;
+    return received;
   }
 }
 
@@ -154,7 +154,7 @@ async function* events(
   url: string,
   session_id: string,
   after: number,
-): AsyncGenerator<Heard, void> {
+): AsyncGenerator<Received, void> {
   const stop = new AbortController();
   const headers = {
     authorization: `Bearer ${TOKEN}`,
@@ -185,8 +185,8 @@ async function* events(
   }
 }
 
-function heardIn(data: string): Heard {
-  const event = JSON.parse(data) as Heard & {
+function heardIn(data: string): Received {
+  const event = JSON.parse(data) as Received & {
     header?: { msg_type: string };
     content?: { text: string };
   };

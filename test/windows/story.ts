@@ -89,7 +89,7 @@ function start(
   });
 }
 
-async function told(session: Session, code: string): Promise<string> {
+async function reported(session: Session, code: string): Promise<string> {
   const { result } = await session.execute(code);
   return String(result?.["text/plain"]);
 }
@@ -132,7 +132,7 @@ async function exitOf(session: Session): Promise<unknown> {
 /** A GET over the server's pipe, as Positron requests the path of a session's channels. */
 function ask({ facts }: Server, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const asked = request(
+    const requested = request(
       {
         socketPath: facts.named_pipe,
         path,
@@ -144,8 +144,8 @@ function ask({ facts }: Server, path: string): Promise<string> {
         answer.on("end", () => resolve(text));
       },
     );
-    asked.on("error", reject);
-    asked.end();
+    requested.on("error", reject);
+    requested.end();
   });
 }
 
@@ -173,27 +173,28 @@ const scenes: Record<string, () => Promise<unknown>> = {
       "JPY_PARENT_PID",
     ];
     const values: string[] = [];
-    for (const name of names) values.push(await told(session, `env ${name}`));
+    for (const name of names)
+      values.push(await reported(session, `env ${name}`));
     await session.shutdown();
     return values.map((value) => /^\d+$/.test(value));
   },
   async "it is interrupted by the event, twice"() {
     const session = await start(piped());
     const ended = [await interrupted(session), await interrupted(session)];
-    const events = await told(session, "env EVENTS");
+    const events = await reported(session, "env EVENTS");
     await session.shutdown();
     return { ended, events };
   },
   async "one that does not wait for the event is interrupted by message"() {
     const session = await start(piped(), { DEAF: "1" });
     const ended = await interrupted(session);
-    const events = await told(session, "env EVENTS");
+    const events = await reported(session, "env EVENTS");
     await session.shutdown();
     return { ended, events };
   },
   async "its tree is measured, and killed"() {
     const session = await start(piped(), { GRANDCHILD: "1" });
-    const pid = Number(await told(session, "env GRANDCHILD"));
+    const pid = Number(await reported(session, "env GRANDCHILD"));
     const before = isAlive(pid);
     let threads = 0;
     let bytes = 0;
@@ -215,7 +216,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
   },
   async "what it leaves behind ends with it"() {
     const session = await start(piped(), { GRANDCHILD: "1" });
-    const pid = Number(await told(session, "env GRANDCHILD"));
+    const pid = Number(await reported(session, "env GRANDCHILD"));
     const exit = exitOf(session);
     session.execute("exit 3").catch(() => {}); // it does not answer, because it exits
     const code = await exit;
@@ -232,7 +233,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
       {},
       { argv: [script, "{connection_file}"], working_directory: folder },
     );
-    const cwd = await told(session, "cwd");
+    const cwd = await reported(session, "cwd");
     const ended = await interrupted(session);
     await session.shutdown();
     return { isThere: cwd.toLowerCase() === folder.toLowerCase(), ended };
@@ -251,7 +252,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
   async "its end leaves nothing"() {
     const server = piped();
     const session = await start(server);
-    const pid = Number(await told(session, "pid"));
+    const pid = Number(await reported(session, "pid"));
     const pipe = JSON.parse(
       await ask(server, `/sessions/${session.session_id}/channels`),
     ) as string;
@@ -268,8 +269,8 @@ const scenes: Record<string, () => Promise<unknown>> = {
   async "when the server is killed, so are kernels and what came of them"() {
     const server = await serve("second");
     const session = await start(server, { GRANDCHILD: "1" });
-    const kernelPid = Number(await told(session, "pid"));
-    const pid = Number(await told(session, "env GRANDCHILD"));
+    const kernelPid = Number(await reported(session, "pid"));
+    const pid = Number(await reported(session, "env GRANDCHILD"));
     server.child.kill(); // on Windows this kills at once
     await until(() => !isAlive(kernelPid) && !isAlive(pid), "orphans");
     return "none is left";

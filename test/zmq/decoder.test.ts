@@ -29,11 +29,11 @@ test("a large frame that begins after a region was returned keeps all its bytes"
     frame(large),
     frame(last),
   ]);
-  const heard: Buffer[] = [];
+  const received: Buffer[] = [];
   const read = (most: number) => {
     const batch: Frames[] = [];
     decoder.read(batch, most);
-    for (const [body] of batch) heard.push(Buffer.from(body as Uint8Array));
+    for (const [body] of batch) received.push(Buffer.from(body as Uint8Array));
   };
 
   put(decoder, decoder.region(), frame(small)); // the first slab is small
@@ -49,19 +49,19 @@ test("a large frame that begins after a region was returned keeps all its bytes"
     read(Infinity);
   }
 
-  expect(heard.map(({ length }) => length)).toEqual([
+  expect(received.map(({ length }) => length)).toEqual([
     ...Array.from({ length: 11 }, () => small.length),
     large.length,
     last.length,
   ]);
-  expect(heard[11]?.equals(large)).toBe(true);
+  expect(received[11]?.equals(large)).toBe(true);
 });
 
 test("kept frames stay unchanged by later reads", () => {
   const decoder = new Decoder();
   const bodies = ["a", "b".repeat(LARGE + 1), "c", "d".repeat(LARGE)];
   const kept: (readonly [string, Uint8Array])[] = [];
-  const hear = (bytes: Buffer): Frames[] => {
+  const receive = (bytes: Buffer): Frames[] => {
     const batch: Frames[] = [];
     for (let at = 0; at < bytes.length;) {
       at += put(decoder, decoder.region(), bytes.subarray(at));
@@ -70,12 +70,12 @@ test("kept frames stay unchanged by later reads", () => {
     return batch;
   };
   for (const body of bodies) {
-    const [heard] = hear(frame(Buffer.from(body)));
+    const [heard] = receive(frame(Buffer.from(body)));
     kept.push([body, heard?.[0] as Uint8Array]);
     decoder.keep();
   }
   for (const filling of [1, 2 * LARGE, 40, LARGE / 2, 2 * LARGE, LARGE]) {
-    hear(frame(Buffer.alloc(filling, "z")));
+    receive(frame(Buffer.alloc(filling, "z")));
   }
   for (const [body, bytes] of kept) {
     expect(Buffer.from(body).equals(bytes)).toBe(true);

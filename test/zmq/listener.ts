@@ -51,7 +51,7 @@ export class Listener implements Disposable {
   }
 
   /** Resolves with the first `count` messages when they have arrived. */
-  async heard(count: number): Promise<Buffer[][]> {
+  async received(count: number): Promise<Buffer[][]> {
     await this.until(() => this.messages.length >= count);
     return this.messages.slice(0, count);
   }

@@ -26,8 +26,8 @@ test("each peer gets its own answer", async () => {
 });
 
 test("a peer that sends too much is disconnected, and others are received", async () => {
-  const heard: number[] = [];
-  using router = await bindRouter((frames) => heard.push(frames.length));
+  const received: number[] = [];
+  using router = await bindRouter((frames) => received.push(frames.length));
   const chatty = new Dealer({ linger: 0, reconnectInterval: 60_000 });
   chatty.connect(`tcp://127.0.0.1:${router.port}`);
   const lost = new Promise<void>((resolve) => {
@@ -39,7 +39,7 @@ test("a peer that sends too much is disconnected, and others are received", asyn
   const other = new Dealer({ linger: 0 });
   other.connect(`tcp://127.0.0.1:${router.port}`);
   await other.send("x");
-  await expect.poll(() => heard, { timeout: 5_000 }).toEqual([1]);
+  await expect.poll(() => received, { timeout: 5_000 }).toEqual([1]);
   other.close();
 });
 
@@ -58,9 +58,9 @@ test("the seventeenth connection replaces the first", async () => {
 });
 
 test("messages of a disconnected peer are not received", async () => {
-  const heard: string[] = [];
+  const received: string[] = [];
   using router = await bindRouter(([frame], sender) => {
-    heard.push(String(frame));
+    received.push(String(frame));
     sender.disconnect();
   });
   const stranger = new Dealer({ linger: 0, reconnectInterval: 60_000 });
@@ -71,5 +71,5 @@ test("messages of a disconnected peer are not received", async () => {
   for (const text of ["1", "2", "3"]) await stranger.send(text);
   await lost;
   stranger.close();
-  expect(heard).toEqual(["1"]);
+  expect(received).toEqual(["1"]);
 });

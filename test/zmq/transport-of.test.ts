@@ -59,7 +59,7 @@ describe("transportOf", () => {
     const [sender = "", said] = await router.receive();
     expect(String(said)).toBe("secret");
     await router.send([sender, "kept"]);
-    expect(String(await link.heard(1))).toBe("kept");
+    expect(String(await link.received(1))).toBe("kept");
     await link.is("connected");
   });
 

@@ -57,10 +57,12 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
       ]),
     ];
     for (const frames of sent) link.send(...frames);
-    const heard = await link.heard(sent.length);
+    const received = await link.received(sent.length);
     await echoed;
-    expect(heard.map(lengths)).toEqual(sent.map(lengths));
-    expect(heard.every((frames, i) => same(frames, sent[i] ?? []))).toBe(true);
+    expect(received.map(lengths)).toEqual(sent.map(lengths));
+    expect(received.every((frames, i) => same(frames, sent[i] ?? []))).toBe(
+      true,
+    );
   });
 
   it("keeps the order of a burst to the peer and loses nothing", async () => {
@@ -84,8 +86,10 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     });
     await publisher.receive(); // the subscription
     for (let i = 0; i < count; i++) await publisher.send(["topic", `${i}`]);
-    const heard = await link.heard(count);
-    expect(heard.findIndex(([, number], i) => Number(number) !== i)).toBe(-1);
+    const received = await link.received(count);
+    expect(received.findIndex(([, number], i) => Number(number) !== i)).toBe(
+      -1,
+    );
   });
 
   it("delivers messages of one read in one batch", async () => {
@@ -98,7 +102,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     link.onBatch = () => (batches += 1);
     await publisher.receive();
     for (let i = 0; i < 5_000; i++) await publisher.send("something");
-    await link.heard(5_000);
+    await link.received(5_000);
     expect(batches).toBeLessThan(2_500);
   });
 
@@ -114,7 +118,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(sender).toEqual(identity);
     expect(said?.toString()).toBe("hello");
     await router.send([identity, "welcome"]);
-    expect(await link.heard(1)).toEqual([[Buffer.from("welcome")]]);
+    expect(await link.received(1)).toEqual([[Buffer.from("welcome")]]);
   });
 
   it("works with a REP socket, as a heartbeat does", async () => {
@@ -123,7 +127,9 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     link.send("", "beat");
     expect(String(await reply.receive())).toBe("beat");
     await reply.send("beat");
-    expect(await link.heard(1)).toEqual([[Buffer.of(), Buffer.from("beat")]]);
+    expect(await link.received(1)).toEqual([
+      [Buffer.of(), Buffer.from("beat")],
+    ]);
   });
 
   it("receives every topic of a PUB", async () => {
@@ -172,7 +178,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     expect(String(said)).toBe("said while nobody was there");
     await link.is("connected", 2);
     await second.send([sender ?? "", "and again"]);
-    expect(await link.heard(1)).toEqual([[Buffer.from("and again")]]);
+    expect(await link.received(1)).toEqual([[Buffer.from("and again")]]);
     expect(link.states).toEqual(["connected", "connecting", "connected"]);
   });
 
@@ -186,7 +192,7 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     await bound(second, endpoint);
     await second.receive();
     await second.send("here again");
-    expect(await link.heard(1)).toEqual([[Buffer.from("here again")]]);
+    expect(await link.received(1)).toEqual([[Buffer.from("here again")]]);
   });
 
   it("refuses messages beyond the limit for a peer that does not read", async () => {
@@ -224,13 +230,13 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
       expect.objectContaining({ name: "LinkError", why: "closed" }),
     );
     expect(link.link.waiting).toBe(0);
-    const heard = link.messages.length;
+    const received = link.messages.length;
     using other = dealer(router.lastEndpoint ?? "", Buffer.from("other"));
     other.send("is it over?");
     await router.receive();
     await router.send(["other", "yes"]);
-    await other.heard(1);
-    expect(link.messages).toHaveLength(heard);
+    await other.received(1);
+    expect(link.messages).toHaveLength(received);
     expect(link.states).toEqual(["connected", "closed"]);
   });
 
@@ -266,13 +272,13 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     using other = new Listener(driver, { type: "sub", endpoint });
     for (const _ of [link, other]) await publisher.receive();
     for (let i = 0; i < count; i++) await publisher.send(pattern(300_000, i));
-    await link.heard(1);
-    await other.heard(count); // by then, a ready receiver has everything
+    await link.received(1);
+    await other.received(count); // by then, a ready receiver has everything
     expect(link.messages.length).toBeLessThan(count / 2);
     catchUp();
-    const heard = await link.heard(count);
+    const received = await link.received(count);
     expect(
-      heard.every((frames, i) => same(frames, [pattern(300_000, i)])),
+      received.every((frames, i) => same(frames, [pattern(300_000, i)])),
     ).toBe(true);
   });
 

@@ -83,7 +83,7 @@ describe("a connection", () => {
     const sent = [0, 1, 255, 256, 700].map((size) => Buffer.alloc(size, size));
     link.send(...sent);
     await router.send(await router.receive());
-    expect(await link.heard(1)).toEqual([sent]);
+    expect(await link.received(1)).toEqual([sent]);
   });
 
   it("yields to other work, with any amount of received data", async () => {
@@ -137,7 +137,7 @@ describe("a connection", () => {
     const [sender = ""] = await router.receive();
     await pings; // for longer than the peer's timeout: without an answer it would have closed the connection
     await router.send([sender, "still there"]);
-    await link.heard(1);
+    await link.received(1);
     expect(link.states).toEqual(["connected"]);
   });
 
@@ -148,7 +148,7 @@ describe("a connection", () => {
     );
     const said = Buffer.from("\x00\x01a", "latin1");
     peer.write(Buffer.concat([pings, said, pings, said]));
-    expect(String(await link.heard(2))).toBe("a,a");
+    expect(String(await link.received(2))).toBe("a,a");
     link.link.close();
     let answered = 0;
     for await (const chunk of peer) answered += (chunk as Buffer).length;
@@ -228,7 +228,7 @@ describe("a connection", () => {
       peer.write(Buffer.from("\x00\x01a", "latin1"));
       write(peer);
       peer.write(Buffer.from("\x00\x01b", "latin1"));
-      expect(String(await link.heard(2))).toBe("a,b");
+      expect(String(await link.received(2))).toBe("a,b");
       expect(tooLarge).toHaveLength(1);
       expect(tooLarge[0]).toBeGreaterThanOrEqual(size);
       link.link.close();
@@ -244,7 +244,7 @@ describe("a connection", () => {
         Buffer.from("\x00\x01b", "latin1"),
       ]),
     );
-    expect(String(await link.heard(1))).toBe("a,b");
+    expect(String(await link.received(1))).toBe("a,b");
     link.link.close();
   });
 
@@ -275,7 +275,7 @@ describe("a connection", () => {
       else socket.write(Buffer.from("\x00\x01c", "latin1"));
     });
     using link = new Listener(zmtp, { type: "dealer", endpoint });
-    expect(String(await link.heard(1))).toBe("c");
+    expect(String(await link.received(1))).toBe("c");
   });
 
   it("leaves unwritten messages to the next one, in order and once", async () => {

@@ -149,7 +149,7 @@ export function ask(
 ): Promise<Answer> {
   const [method = "", path = ""] = line.split(" ");
   return new Promise((resolve, reject) => {
-    const asked = request(
+    const requested = request(
       `${to.base_path ?? "http://localhost"}${path}`,
       {
         method,
@@ -175,8 +175,8 @@ export function ask(
         );
       },
     );
-    asked.on("error", reject);
-    asked.end(body === undefined ? undefined : JSON.stringify(body));
+    requested.on("error", reject);
+    requested.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 

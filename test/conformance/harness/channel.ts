@@ -70,7 +70,7 @@ export class Channel {
     this.closed = promise;
     socket.on("ping", (payload) => this.pings.push(payload));
     socket.on("message", (data: Buffer) => {
-      this.#hear(data.toString());
+      this.#receive(data.toString());
     });
     socket.on("close", (code) => {
       this.#closeCode = code;
@@ -146,8 +146,8 @@ export class Channel {
   async reply(msg_id: string, wait: Wait = {}): Promise<unknown> {
     const frame = await this.waitFor(
       `the reply to ${msg_id}`,
-      (heard) =>
-        parentId(heard) === msg_id && msgType(heard).endsWith("_reply"),
+      (received) =>
+        parentId(received) === msg_id && msgType(received).endsWith("_reply"),
       wait,
     );
     return at(frame.body, "content");
@@ -156,7 +156,8 @@ export class Channel {
   idle(msg_id: string, wait: Wait = {}): Promise<Frame> {
     return this.waitFor(
       `the idle of ${msg_id}`,
-      (heard) => parentId(heard) === msg_id && executionState(heard) === "idle",
+      (received) =>
+        parentId(received) === msg_id && executionState(received) === "idle",
       wait,
     );
   }
@@ -164,7 +165,8 @@ export class Channel {
   busy(msg_id: string, wait: Wait = {}): Promise<Frame> {
     return this.waitFor(
       `the busy of ${msg_id}`,
-      (heard) => parentId(heard) === msg_id && executionState(heard) === "busy",
+      (received) =>
+        parentId(received) === msg_id && executionState(received) === "busy",
       wait,
     );
   }
@@ -174,9 +176,9 @@ export class Channel {
     const what = `kernel message ${name} ${carries === undefined ? "" : shown(carries)}`;
     return this.waitFor(
       what,
-      (heard) => {
-        if (eventName(heard) !== name) return false;
-        const payload = at(heard.body, name);
+      (received) => {
+        if (eventName(received) !== name) return false;
+        const payload = at(received.body, name);
         const said = name === "status" ? at(payload, "status") : payload;
         return carries === undefined || said === carries;
       },
@@ -232,11 +234,11 @@ export class Channel {
     this.#socket.terminate();
   }
 
-  #hear(heard: string): void {
+  #receive(received: string): void {
     const frame = {
       index: this.frames.length,
-      text: heard,
-      body: parsed(heard),
+      text: received,
+      body: parsed(received),
     };
     this.frames.push(frame);
     for (const waiter of this.#waiters)
@@ -245,8 +247,8 @@ export class Channel {
   }
 
   #last(): string {
-    const heard = this.frames.slice(-4).map((frame) => brief(frame));
-    return heard.length === 0 ? "nothing" : heard.join(" | ");
+    const received = this.frames.slice(-4).map((frame) => brief(frame));
+    return received.length === 0 ? "nothing" : received.join(" | ");
   }
 }
 

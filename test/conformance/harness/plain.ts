@@ -9,7 +9,7 @@ const TEXT = 0x1;
 
 export class PlainClient {
   /** The text frames, in order. */
-  readonly heard: string[] = [];
+  readonly received: string[] = [];
   readonly closed: Promise<unknown>;
   readonly #socket: Socket;
   readonly #pongs: boolean;
@@ -53,7 +53,7 @@ export class PlainClient {
       const opcode = first & 0xf;
       if (opcode === PING && this.#pongs) this.write(masked(payload, PONG));
       if (opcode === CLOSE) this.#socket.end(masked(payload, CLOSE));
-      if (opcode === TEXT) this.heard.push(payload.toString());
+      if (opcode === TEXT) this.received.push(payload.toString());
     }
   }
 }

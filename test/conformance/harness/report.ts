@@ -1,12 +1,12 @@
 /** The report: one line for each finished item, then the failed items, `same` and `mended` apart, then the count. */
 import type { Mark } from "./item.ts";
-import type { Result, Verdict } from "./runner.ts";
+import type { Outcome, Result } from "./runner.ts";
 
 const WORD = { passed: "pass", failed: "FAIL", skipped: "skip" } as const;
 
 export function line(result: Result): string {
-  const { id, verdict, mark, claim, took_ms } = result;
-  const head = `${WORD[verdict]}  ${id.padEnd(9)} ${mark.padEnd(6)} ${claim} (${took_ms} ms)`;
+  const { id, outcome, mark, claim, took_ms } = result;
+  const head = `${WORD[outcome]}  ${id.padEnd(9)} ${mark.padEnd(6)} ${claim} (${took_ms} ms)`;
   return result.seen === "" ? head : `${head}\n${indented(result.seen)}`;
 }
 
@@ -19,7 +19,7 @@ export function summary(results: readonly Result[]): string {
   };
   const sections = (["same", "mended"] as const).flatMap((mark) => {
     const failed = results.filter(
-      (result) => result.verdict === "failed" && result.mark === mark,
+      (result) => result.outcome === "failed" && result.mark === mark,
     );
     if (failed.length === 0) return [];
     const lines = failed.map(
@@ -32,8 +32,8 @@ export function summary(results: readonly Result[]): string {
 }
 
 export function closing(results: readonly Result[]): string {
-  const count = (verdict: Verdict) =>
-    results.filter((result) => result.verdict === verdict).length;
+  const count = (outcome: Outcome) =>
+    results.filter((result) => result.outcome === outcome).length;
   return `${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped`;
 }
 

@@ -90,17 +90,17 @@ export async function talk(
 ): Promise<string> {
   const socket = connect(port, host);
   const { promise, resolve, reject } = settled<string>();
-  let heard = "";
+  let received = "";
   socket.on("data", (chunk: Buffer) => {
-    heard += chunk.toString();
-    if (enough.test(heard)) resolve(heard);
+    received += chunk.toString();
+    if (enough.test(received)) resolve(received);
   });
   socket.on("end", () => {
-    resolve(heard);
+    resolve(received);
   });
   socket.on("error", reject);
   socket.setTimeout(15_000, () => {
-    reject(new Error(`${shown(pieces[0])}: heard ${shown(heard)} so far`));
+    reject(new Error(`${shown(pieces[0])}: heard ${shown(received)} so far`));
   });
   try {
     for (const piece of pieces) {

@@ -9,10 +9,10 @@ import type { Settings } from "./ground.ts";
 import { FAULT, KALLICHORE } from "./item.ts";
 import type { Facts, Group } from "./item.ts";
 
-export type Verdict = "passed" | "failed" | "skipped";
+export type Outcome = "passed" | "failed" | "skipped";
 
 export interface Result extends Facts {
-  readonly verdict: Verdict;
+  readonly outcome: Outcome;
   /** The observation, or the reason why the item was skipped. */
   readonly seen: string;
   readonly took_ms: number;
@@ -50,7 +50,7 @@ export async function* runAll(
       await ground.close();
     }
   });
-  const starts = first.verdict === "passed";
+  const starts = first.outcome === "passed";
   if (!starts || FIRST.id.startsWith(selection.only))
     yield {
       ...FIRST,
@@ -67,7 +67,7 @@ function* notTried(group: Group, only: string): Generator<Result> {
   const seen = `${FIRST.id} failed`;
   for (const item of itemsOf(group))
     if (item.id.startsWith(only))
-      yield { ...item, verdict: "skipped", seen, took_ms: 0 };
+      yield { ...item, outcome: "skipped", seen, took_ms: 0 };
 }
 
 /** The items of a group, with the item for its leftovers. */
@@ -86,22 +86,22 @@ async function* runGroup(
   selection: Selection,
 ): AsyncGenerator<Result> {
   const { only, slow, kernelless } = selection;
-  const asked = itemsOf(group).filter((item) => item.id.startsWith(only));
+  const requested = itemsOf(group).filter((item) => item.id.startsWith(only));
   const wanted: Facts[] = [];
-  for (const item of asked) {
+  for (const item of requested) {
     const isLeft = item.id === `${group.id}-LEFT`;
     if (group.needsKernels && kernelless !== undefined)
-      yield { ...item, verdict: "skipped", seen: kernelless, took_ms: 0 };
+      yield { ...item, outcome: "skipped", seen: kernelless, took_ms: 0 };
     else if (item.slow === true && !slow)
       yield {
         ...item,
-        verdict: "skipped",
+        outcome: "skipped",
         seen: "slow; run with --slow",
         took_ms: 0,
       };
     else if (!isLeft) wanted.push(item);
   }
-  const left = asked.find((item) => item.id === `${group.id}-LEFT`);
+  const left = requested.find((item) => item.id === `${group.id}-LEFT`);
   if (kernelless !== undefined && group.needsKernels) return;
   const remains: string[] = [];
   let ground: Ground | undefined;
@@ -109,7 +109,7 @@ async function* runGroup(
   let broken: Error | undefined; // the world could not be made; it is not tried again
   for (const item of wanted) {
     const began = performance.now();
-    const verdict = await judged(item, async () => {
+    const result = await judged(item, async () => {
       ground ??= new Ground(selection.settings);
       if (broken !== undefined) throw broken;
       runItem ??= await group.open(ground).catch((error: unknown) => {
@@ -120,10 +120,10 @@ async function* runGroup(
     });
     yield {
       ...item,
-      ...verdict,
+      ...result,
       took_ms: Math.round(performance.now() - began),
     };
-    if (verdict.verdict !== "failed" && !group.apart) continue;
+    if (result.outcome !== "failed" && !group.apart) continue;
     remains.push(...((await ground?.close()) ?? []));
     ground = undefined;
     runItem = undefined;
@@ -133,13 +133,13 @@ async function* runGroup(
   yield wanted.length === 0
     ? {
         ...left,
-        verdict: "skipped",
+        outcome: "skipped",
         seen: "no item of the group ran",
         took_ms: 0,
       }
     : {
         ...left,
-        verdict: remains.length === 0 ? "passed" : "failed",
+        outcome: remains.length === 0 ? "passed" : "failed",
         seen: remains.join("\n"),
         took_ms: 0,
       };
@@ -148,7 +148,7 @@ async function* runGroup(
 async function judged(
   item: Facts,
   run: () => Promise<void>,
-): Promise<{ verdict: Verdict; seen: string }> {
+): Promise<{ outcome: Outcome; seen: string }> {
   const timeout_ms = item.timeout_ms ?? TIMEOUT_MS;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -158,13 +158,13 @@ async function judged(
   });
   try {
     await Promise.race([run(), late]);
-    return { verdict: "passed", seen: "" };
+    return { outcome: "passed", seen: "" };
   } catch (error) {
     if (error instanceof Skipped)
-      return { verdict: "skipped", seen: error.message };
+      return { outcome: "skipped", seen: error.message };
     if (error instanceof Refuted)
-      return { verdict: "failed", seen: error.message };
-    return { verdict: "failed", seen: String(error) };
+      return { outcome: "failed", seen: error.message };
+    return { outcome: "failed", seen: String(error) };
   } finally {
     clearTimeout(timer);
   }

@@ -328,20 +328,20 @@ export const group = outline<World>({
       run: ({ session }) =>
         withChannel(session, async (channel) => {
           const msg_id = channel.execute("input Your name?");
-          const asked = await channel.waitFor(
+          const requested = await channel.waitFor(
             "input_request",
             (frame) => msgType(frame) === "input_request",
           );
-          equal(at(asked.body, "channel"), "stdin", "its channel");
+          equal(at(requested.body, "channel"), "stdin", "its channel");
           equal(
-            at(asked.body, "content", "prompt"),
+            at(requested.body, "content", "prompt"),
             "Your name?",
             "its prompt",
           );
           channel.send({
             msg_type: "input_reply",
             channel: "stdin",
-            parent_header: at(asked.body, "header"),
+            parent_header: at(requested.body, "header"),
             content: { value: "Ada" },
           });
           await channel.idle(msg_id);

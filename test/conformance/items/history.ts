@@ -145,19 +145,19 @@ export const group = outline<World>({
           body: { code: "print hello", metadata: { attribution: AGENT } },
         });
         const frame = await channel.event("executionRequested");
-        const asked = at(frame.body, "executionRequested");
-        equal(at(asked, "code"), "print hello", "code");
+        const requested = at(frame.body, "executionRequested");
+        equal(at(requested, "code"), "print hello", "code");
         holds(
-          !Number.isNaN(Date.parse(text(at(asked, "requested_at")))),
+          !Number.isNaN(Date.parse(text(at(requested, "requested_at")))),
           "requested_at",
         );
         for (const [name, value] of Object.entries(AGENT))
-          equal(at(asked, "attribution", name), value, name);
-        const msg_id = text(at(asked, "msg_id"));
+          equal(at(requested, "attribution", name), value, name);
+        const msg_id = text(at(requested, "msg_id"));
         const idle = await channel.idle(msg_id);
         const early = channel.frames
           .slice(0, frame.index)
-          .filter((heard) => parentId(heard) === msg_id);
+          .filter((received) => parentId(received) === msg_id);
         equal(early.length, 0, "messages before it");
         holds(idle.index > frame.index, "its idle came before");
         const [entry] = await historyOf(session);

@@ -347,11 +347,11 @@ export const group = outline<World>({
         equal(at(frame.body, "status", "reason"), "start API called", "reason");
         await starting;
         await channel.run("");
-        const heard = life(channel.frames);
+        const received = life(channel.frames);
         equal(
-          heard.lastIndexOf("status:starting"),
+          received.lastIndexOf("status:starting"),
           0,
-          `\`starting\` in ${shown(heard)}`,
+          `\`starting\` in ${shown(received)}`,
         );
       },
     },
@@ -386,13 +386,13 @@ export const group = outline<World>({
         const session = await Session.started(server);
         const channel = await session.channel();
         await channel.run("stdout to the terminal\nstderr to the log");
-        const heard = (stream: string, line: string) =>
+        const received = (stream: string, line: string) =>
           channel.waitFor(`output ${stream}`, (frame) => {
             const output = shown(at(frame.body, "output"));
             return output === shown([stream, `${line}\n`]);
           });
-        await heard("stdout", "to the terminal");
-        await heard("stderr", "to the log");
+        await received("stdout", "to the terminal");
+        await received("stderr", "to the log");
       },
     },
     {

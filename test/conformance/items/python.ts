@@ -99,7 +99,7 @@ export const group = outline<World>({
         await session.start();
         const channel = await session.channel();
         const msg_id = channel.execute("print(input('who? '))");
-        const asked = await channel.waitFor(
+        const requested = await channel.waitFor(
           "input_request",
           (frame) => msgType(frame) === "input_request",
           SLOW,
@@ -107,7 +107,7 @@ export const group = outline<World>({
         channel.send({
           msg_type: "input_reply",
           channel: "stdin",
-          parent_header: at(asked.body, "header"),
+          parent_header: at(requested.body, "header"),
           content: { value: "Ada" },
         });
         await channel.idle(msg_id, SLOW);
@@ -182,6 +182,8 @@ function created(
 }
 
 function resultOf({ frames }: Executed): string {
-  const frame = frames.find((heard) => msgType(heard) === "execute_result");
+  const frame = frames.find(
+    (received) => msgType(received) === "execute_result",
+  );
   return text(at(frame?.body, "content", "data", "text/plain"));
 }

@@ -48,13 +48,13 @@ export const group = outline<World>({
         await session.start();
         const frame = await channel.event("handshakeCompleted");
         equal(at(frame.body, "handshakeCompleted", 0), session.id, "the id");
-        const told = at(frame.body, "handshakeCompleted", 1);
-        const asked = await server.request(
+        const reported = at(frame.body, "handshakeCompleted", 1);
+        const requested = await server.request(
           "GET",
           session.path("connection_info"),
         );
-        for (const key of keys(asked.body))
-          equal(at(told, key), at(asked.body, key), key);
+        for (const key of keys(requested.body))
+          equal(at(reported, key), at(requested.body, key), key);
       },
     },
     {

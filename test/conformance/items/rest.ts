@@ -592,7 +592,7 @@ function spoken(
   id: string,
   claim: string,
   pieces: (lines: string) => readonly string[],
-  heard: RegExp,
+  received: RegExp,
 ): Item<World> {
   return {
     id,
@@ -603,8 +603,8 @@ function spoken(
       const { address, token = "" } = server;
       if (!("port" in address)) refute("the server is not on TCP");
       const lines = `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`;
-      const whole = await talk(address, pieces(lines), heard);
-      holds(heard.test(whole), `heard ${shown(whole)}`);
+      const whole = await talk(address, pieces(lines), received);
+      holds(received.test(whole), `heard ${shown(whole)}`);
     },
   };
 }

@@ -54,8 +54,8 @@ export const group = outline<World>({
         const from = channel.frames.length;
         await session.restart();
         await channel.run("");
-        const heard = life(channel.frames.slice(from));
-        isRestart(heard.slice(heard.indexOf("status:exited")));
+        const received = life(channel.frames.slice(from));
+        isRestart(received.slice(received.indexOf("status:exited")));
       },
     },
     {
@@ -75,8 +75,8 @@ export const group = outline<World>({
           equal((await session.restart()).status, 200, `restart ${i + 1}`);
           runs.add(await channel.result("run")); // the same pid may occur twice in a thousand
           pids.add(await session.pid());
-          const heard = life(channel.frames.slice(from));
-          isRestart(heard.slice(heard.indexOf("status:exited")));
+          const received = life(channel.frames.slice(from));
+          isRestart(received.slice(received.indexOf("status:exited")));
         }
         equal(runs.size, restarts + 1, "different kernels");
         const living = [...pids].filter((pid) => alive(Number(pid)));
@@ -96,8 +96,8 @@ export const group = outline<World>({
         const from = channel.frames.length;
         equal((await session.restart()).status, 200, "restart");
         await channel.run("");
-        const heard = life(channel.frames.slice(from));
-        isRestart(heard.slice(heard.indexOf("status:exited")));
+        const received = life(channel.frames.slice(from));
+        isRestart(received.slice(received.indexOf("status:exited")));
       },
     },
     {
@@ -288,11 +288,13 @@ export const group = outline<World>({
             await meets(session, channel);
             await rerun;
             const met = `${what}, ${wait_ms} ms after`;
-            const heard = channel.isOpen() ? channel : await session.channel();
-            await worksAgain(session, heard, met);
+            const received = channel.isOpen()
+              ? channel
+              : await session.channel();
+            await worksAgain(session, received, met);
             isInOrder(life(channel.frames), met);
             await session.post("kill");
-            await heard.close();
+            await received.close();
           }
         }
       },
@@ -335,13 +337,13 @@ async function worksAgain(
 }
 
 /** Each run begins after the end of the one before, and ends once. */
-function isInOrder(heard: readonly string[], met: string): void {
+function isInOrder(received: readonly string[], met: string): void {
   let last = "exited";
-  for (const event of heard) {
+  for (const event of received) {
     const name = event.replace(/^exited:.*/, "exited");
     const before = BEFORE[name];
     if (before === undefined) continue;
-    holds(before.includes(last), `${met}: ${shown(heard)}`);
+    holds(before.includes(last), `${met}: ${shown(received)}`);
     last = name;
   }
 }
@@ -353,18 +355,18 @@ const BEFORE: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** exited, its code, starting, perhaps ready, then the kernel's busy and idle. */
-function isRestart(heard: readonly string[]): void {
-  const [exited, code = "", starting, ...after] = heard;
+function isRestart(received: readonly string[]): void {
+  const [exited, code = "", starting, ...after] = received;
   const order = [exited, code.replace(/:.*/, ""), starting];
   equal(
     order,
     ["status:exited", "exited", "status:starting"],
-    `the order of ${shown(heard)}`,
+    `the order of ${shown(received)}`,
   );
   const late = after.filter((event) => /exited|starting/.test(event));
-  equal(late, [], `what came late in ${shown(heard)}`);
+  equal(late, [], `what came late in ${shown(received)}`);
   holds(
     after.indexOf("status:ready") <= 0,
-    `\`ready\` came late in ${shown(heard)}`,
+    `\`ready\` came late in ${shown(received)}`,
   );
 }

@@ -482,10 +482,10 @@ async function handshake(
   let connections = 0;
   const listener = createServer({ allowHalfOpen: true }, (socket: Socket) => {
     connections += 1;
-    let heard = "";
-    socket.on("data", (chunk) => (heard += chunk.toString()));
+    let received = "";
+    socket.on("data", (chunk) => (received += chunk.toString()));
     socket.on("end", () => {
-      resolve(heard);
+      resolve(received);
       socket.end();
     });
     socket.on("error", () => undefined); // the server may close the connection in any way after its answer

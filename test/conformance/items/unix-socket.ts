@@ -364,7 +364,7 @@ function execution(msg_id: string): string {
 async function replied(client: PlainClient, msg_id: string): Promise<void> {
   const isReply = (frame: string) =>
     frame.includes('"execute_reply"') && frame.includes(msg_id);
-  const ask = () => Promise.resolve(client.heard.some(isReply));
+  const ask = () => Promise.resolve(client.received.some(isReply));
   await until(`a reply to ${msg_id}`, ask, { holds: (seen) => seen });
 }
 

@@ -1039,10 +1039,10 @@ describe("a snapshot", () => {
     say("comm_open", open("d"));
     say("comm_close", { comm_id: "a" });
     kernel.say("comm_close", { comm_id: "d" });
-    const told = JSON.parse(
+    const reported = JSON.parse(
       JSON.stringify(describeSnapshot(session)),
     ) as object;
-    expect(told).toMatchObject({
+    expect(reported).toMatchObject({
       comms: ["b", "c"].map((id) => ({
         ...open(id),
         metadata: {},
