@@ -121,7 +121,8 @@ function withGatewayOptions(page: string): string {
     const names = [flagOf(option), variableOf(option)].filter(
       (name) => name !== undefined,
     );
-    const same = to ?? (isSo.length > 0 ? `${isSo[0]}: is so` : "refused");
+    const refused = option.isVariableOnly === true ? "the variable" : "refused";
+    const same = to ?? (isSo.length > 0 ? `\`${isSo[0]}\` is so` : refused);
     return `| ${names.map((name) => `\`${name}\``).join(", ")} | ${to === undefined ? same : `\`${to}\``} | ${instead ?? ""} |`;
   });
   const head = "| option | here | otherwise |\n| --- | --- | --- |";

@@ -18,6 +18,8 @@ interface GatewayOption {
   readonly value?: (text: string) => string;
   /** The values that need no option, because it is so anyway. */
   readonly isSo?: readonly string[];
+  /** Its variable is understood, and its flag is refused. */
+  readonly isVariableOnly?: boolean;
   /** What to use instead. */
   readonly instead?: string;
 }
@@ -71,7 +73,11 @@ export const gatewayOptions: readonly GatewayOption[] = [
     instead:
       "a client with the token may list kernels; a program that embeds the server can take the scope `observe` from it (docs/access.md)",
   },
-  { name: "auth_token", instead: "KG_AUTH_TOKEN, or --token FILE" },
+  {
+    name: "auth_token",
+    isVariableOnly: true,
+    instead: "KG_AUTH_TOKEN, or --token FILE",
+  },
   {
     name: "prespawn_count",
     instead: "kernels are started when they are wanted",
@@ -141,7 +147,7 @@ export function applyGatewayOptions(command: Command): void {
     if (text === undefined) continue;
     const isFlag = command.getOptionValueSource(attribute) === "cli";
     const given = isFlag ? flagOf(option) : (variableOf(option) ?? "");
-    if (option.name === "auth_token" && !isFlag) continue;
+    if (option.isVariableOnly === true && !isFlag) continue;
     if (option.isSo?.includes(text.toLowerCase()) === true) continue;
     if (option.to === undefined) {
       throw new CommandError("usage", `${given} has no meaning here`, {

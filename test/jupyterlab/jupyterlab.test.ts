@@ -43,7 +43,7 @@ describe("JupyterLab", () => {
     server = await openServer({ basePath: "/user/a@b" });
     gateway = await CuttableProxy.to(server.url);
     lab = await openLab(`${gateway.url}${server.server.basePath}`, TOKEN);
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => {
     if (!isHere) return;
     await lab[Symbol.asyncDispose]();
