@@ -84,7 +84,7 @@ export class Readers implements AsyncDisposable {
 async function attachOf(door: Door, session: Session, how: AttachOptions) {
   const { server, id, channel } = session;
   const { url, token, folder } = server;
-  const isNow = !("after" in how) && door !== "channel";
+  const isNow = !("after" in how) && door !== "channel" && door !== "v1";
   const after = isNow ? await lastPosition(session) : how.after;
   return { door, url, token, session_id: id, channel, folder, after };
 }
