@@ -59,8 +59,10 @@ async function send(
   server: TestServer,
   method: string,
   path: string,
-  headers: Readonly<Record<string, string>>,
-  body?: string,
+  {
+    body,
+    ...headers
+  }: Readonly<Record<string, string>> & { readonly body?: string },
 ): Promise<number> {
   const sent = request(`${server.url}${path}`, { method, headers });
   sent.end(body);
@@ -141,11 +143,15 @@ describe("3: a body", () => {
     const server = await openedInMemory();
     const headers = { authorization, "content-type": type };
     const body = JSON.stringify({ name: "echo" });
-    expect(await send(server, "POST", "/api/kernels", headers, body)).toBe(201);
-    expect(await send(server, "POST", "/api/kernels", headers, "[1]")).toBe(
-      400,
-    );
-    expect(await send(server, "POST", "/api/kernels", headers, "{")).toBe(400);
+    expect(
+      await send(server, "POST", "/api/kernels", { ...headers, body }),
+    ).toBe(201);
+    expect(
+      await send(server, "POST", "/api/kernels", { ...headers, body: "[1]" }),
+    ).toBe(400);
+    expect(
+      await send(server, "POST", "/api/kernels", { ...headers, body: "{" }),
+    ).toBe(400);
   });
 });
 
