@@ -1,14 +1,14 @@
 /**
- * The options of Jupyter Kernel Gateway: what `kallichore serve` makes of each.
- * One table: name to the option that does the same here, or to the reason why
- * there is none and what to use instead. docs/jupyter.md has it as a table.
+ * The options of Jupyter Kernel Gateway, and how `kallichore serve` treats each.
+ * One table: each name has the option that does the same here, or the reason why
+ * there is none and what to use instead. docs/jupyter.md has the same table.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError } from "./exit.ts";
 
 interface GatewayOption {
   readonly name: string;
-  /** The class in Kernel Gateway's flags, where it is not the usual one. */
+  /** The class in Kernel Gateway's flags, if it is not the usual one. */
   readonly of?: string;
   /** The variable of the environment. Default: `KG_` and the name. `null`: none. */
   readonly variable?: string | null;
@@ -16,7 +16,7 @@ interface GatewayOption {
   readonly to?: string;
   /** The value for that option. Default: the same text. */
   readonly value?: (text: string) => string;
-  /** The values that need no option, because it is so anyway. */
+  /** The values that need no option, because the server always behaves so. */
   readonly isSo?: readonly string[];
   /** Its variable is understood, and its flag is refused. */
   readonly isVariableOnly?: boolean;
@@ -80,7 +80,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   },
   {
     name: "prespawn_count",
-    instead: "kernels are started when they are wanted",
+    instead: "kernels are started when a client requests them",
   },
   {
     name: "force_kernel_name",
@@ -126,7 +126,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   { name: "ssl_version", instead: TLS },
 ];
 
-/** Accepts them, in flags and in the environment. They are not in the help text. */
+/** Accepts these options and their variables. They are not in the help text. */
 export function addGatewayOptions(command: Command): Command {
   for (const option of gatewayOptions) {
     const hidden = new Option(`${flagOf(option)} <value>`).hideHelp();
@@ -137,7 +137,7 @@ export function addGatewayOptions(command: Command): Command {
 }
 
 /**
- * Sets the options of ours that they stand for, unless those were given
+ * Sets the server's own options that they stand for, unless those were given
  * themselves. Throws `usage` for an option that has no meaning here.
  */
 export function applyGatewayOptions(command: Command): void {
@@ -182,7 +182,7 @@ function set(command: Command, to: string, text: string, given: string): void {
   }
 }
 
-/** Python's truth. */
+/** Parses a boolean as Python writes it. */
 function flag(text: string): string {
   return String(["true", "1", "yes"].includes(text.toLowerCase()));
 }

@@ -73,7 +73,7 @@ async function lab(
   const code = await running.ended;
   if (code === 0 || running.isEnding) return "ok";
   throw new CommandError("refused", `JupyterLab ended with ${code}`, {
-    hint: "What it printed says why.",
+    hint: "Its output above has the reason.",
   });
 }
 
@@ -117,7 +117,7 @@ interface Gateway extends AsyncDisposable {
   readonly token: string | undefined;
 }
 
-/** JupyterLab connects only to TCP. For a server on a socket this process listens on loopback and passes everything on. Throws `refused`. */
+/** JupyterLab connects only to TCP. For a server on a socket, this process listens on loopback and relays all data. Throws `refused`. */
 async function gatewayTo({ where, token }: ServerAddress): Promise<Gateway> {
   if ("url" in where) {
     return { url: where.url, token, async [Symbol.asyncDispose]() {} };
@@ -220,7 +220,7 @@ async function ownedBy(
     async [Symbol.asyncDispose]() {
       end(false);
       await ended;
-      await group.kill(); // what it left behind, such as terminals
+      await group.kill(); // the processes that it left behind, such as terminals
       process.off("exit", killNow);
     },
   };

@@ -1,7 +1,7 @@
 /**
  * Requests that go to a kernel's control channel only. Kernels answer them beside
- * running code, with `busy` and `idle` on iopub; so these say nothing of the state
- * of the main shell.
+ * running code, with `busy` and `idle` on iopub. So these messages do not show the
+ * state of the main shell.
  */
 const CONTROL_ONLY: ReadonlySet<string | undefined> = new Set([
   "create_subshell_request",
@@ -12,7 +12,7 @@ const CONTROL_ONLY: ReadonlySet<string | undefined> = new Set([
   "usage_request",
 ]);
 
-/** Whether a status message with such a parent says something of the main shell. */
+/** Whether a status message with such a parent shows the state of the main shell. */
 export function concernsMainShell(
   parent_header:
     | { readonly msg_type?: string | undefined; readonly subshell_id?: unknown }

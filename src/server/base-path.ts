@@ -1,13 +1,13 @@
 /**
  * The path under which a server answers, such as `/user/ann`. The dispatcher
- * removes it from each request, so no door knows it; what is written into
- * answers (`Location`, resources) has it in front.
+ * removes it from each request, so doors do not depend on it. Addresses in answers
+ * (`Location`, resources) begin with it.
  */
 
 export interface BasePath {
-  /** As answers have it: without a slash at its end; empty for a server that answers under all paths. */
+  /** The path in answers: without a slash at its end; empty for a server that answers under all paths. */
   readonly path: string;
-  /** The rest of a request's path, with a slash at its beginning; `undefined`: the request is for something else. */
+  /** The rest of a request's path, with a slash at its beginning; `undefined`: the request is outside of the base path. */
   below(path: string): string | undefined;
 }
 

@@ -68,7 +68,7 @@ function isSafe({ method }: IncomingMessage): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-/** Browsers say since 2020 (Safari: 2023) which site a request comes from; a page of another port counts as `same-site`. */
+/** Since 2020 (Safari: 2023), browsers send the site of the page with a request; a page of another port counts as `same-site`. */
 function comesFromHere({ headers }: IncomingMessage): boolean {
   const site = headers["sec-fetch-site"] ?? "none";
   return site === "same-origin" || site === "none";

@@ -42,7 +42,7 @@ function forgetAll(): void {
   lastEncoded.clear();
 }
 
-/** The memory of encoded entries. It is used again when nobody needs it. */
+/** The memory of encoded entries. It is reused when no reader needs it. */
 export class OutputMemory implements PinnedMemory {
   readonly bytes: Buffer;
   /** The pieces include views of this slab. */

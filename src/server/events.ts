@@ -14,7 +14,7 @@ export interface ServerEvent {
 /** Jupyter Server's schema for what is done with kernels. */
 export const KERNEL_ACTIONS =
   "https://events.jupyter.org/jupyter_server/kernel_actions/v1";
-/** This server's schema for what becomes of kernels, whoever caused it. */
+/** This server's schema for events in the life of a kernel, with any cause. */
 export const KERNEL_STATUS = "urn:kallichore:kernel_status:v1";
 
 /** Schemas of which only the server itself emits events. */
