@@ -133,7 +133,7 @@ export class Kernel {
       return;
     }
     if (message.channel === "control") {
-      void this.#attend(message); // it never rejects; control requests do not wait
+      void this.#process(message); // it never rejects; control requests do not wait
       return;
     }
     this.#shell.push(message);
@@ -170,13 +170,13 @@ export class Kernel {
       const request = this.#shell.shift();
       this.#onRoom();
       if (request === undefined) break;
-      await this.#attend(request);
+      await this.#process(request);
     }
     this.#isWorking = false;
   }
 
   /** Publishes `busy`, answers the request, publishes `idle`. Never rejects: an error of a handler becomes the reply. */
-  async #attend(request: ReceivedMessage): Promise<void> {
+  async #process(request: ReceivedMessage): Promise<void> {
     const { publishesStatus = () => true, answerAll } = this.#definition;
     const io = this.#ioOf(request);
     if (request.channel === "shell") this.#running = io;
@@ -186,21 +186,21 @@ export class Kernel {
       return;
     }
     if (publishesStatus("busy", request)) await this.#status("busy", request);
-    let behind: readonly ReceivedMessage[] = [];
+    let dropped: readonly ReceivedMessage[] = [];
     try {
       const content = toContent(contentOf(request));
       const answer = await this.#answer(request, content, io);
       if (answer !== NO_REPLY)
         await io.reply({ status: "ok", ...toContent(answer) });
     } catch (error) {
-      if (io.stopsOnError) behind = this.#takeExecutions(); // before a client learns of the error
+      if (io.stopsOnError) dropped = this.#takeExecutions(); // before a client learns of the error
       await this.#fail(request, io, toKernelError(error, io.signal));
     } finally {
       if (this.#running === io) this.#running = undefined;
       io.end();
       if (publishesStatus("idle", request)) await this.#status("idle", request);
     }
-    for (const execution of behind) await this.#abort(execution);
+    for (const execution of dropped) await this.#abort(execution);
     if (io.endsKernel) this.#port.end();
   }
 

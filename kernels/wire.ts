@@ -155,11 +155,11 @@ interface Sockets {
 
 async function bindAll(
   sockets: Sockets,
-  { transport, ip, ...wanted }: ConnectionInfo,
+  { transport, ip, ...ports }: ConnectionInfo,
 ): Promise<Ports> {
   const bound = portNames.map(async (name) => {
     const socket = sockets[name.replace("_port", "") as keyof Sockets];
-    const port = await socket.bind({ transport, ip, port: wanted[name] });
+    const port = await socket.bind({ transport, ip, port: ports[name] });
     return [name, port] as const;
   });
   return Object.fromEntries(await Promise.all(bound)) as Ports;

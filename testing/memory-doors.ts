@@ -38,7 +38,7 @@ export function memoryDoors({
   basePath,
 }: MemoryDoorsOptions): MemoryDoors {
   const sockets = new Set<ServerSocket>();
-  const entrance = dispatcherOf({
+  const dispatcher = dispatcherOf({
     token,
     basePath,
     hosts: [],
@@ -57,13 +57,13 @@ export function memoryDoors({
     },
     fetch(request) {
       const { req, res, response } = exchangeOf(request, pathOf(request.url));
-      void entrance.handle(req, res); // it never rejects
+      void dispatcher.handle(req, res); // it never rejects
       return response;
     },
     async connect(address, peer) {
       const { req } = exchangeOf(new Request(httpOf(address)), pathOf(address));
       let refusal: unknown;
-      await entrance.upgrade({
+      await dispatcher.upgrade({
         req,
         accept: (opened) => {
           const socket = new ServerSocket(peer);
@@ -79,7 +79,7 @@ export function memoryDoors({
       }
     },
     close() {
-      entrance.close();
+      dispatcher.close();
       for (const socket of sockets) socket.close(1001, "the server ends");
     },
   };

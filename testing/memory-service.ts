@@ -118,7 +118,7 @@ const noHost: HostFacts = {
   findProgram: (file) => Promise.resolve({ file, path: "" }),
 };
 
-/** A log without a log library. It prints internal errors only, because clients are told that the log has their cause. */
+/** A log without a log library. It prints only internal errors, because their messages to clients refer to the log. */
 const members = {
   child: () => consoleLog,
   level: "error",

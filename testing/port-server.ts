@@ -25,7 +25,7 @@ import { TestSession } from "./test-session.ts";
 /** Without a `token`, every process on this machine may connect. */
 export async function portServer({
   kernels,
-  token: wanted = null,
+  token: givenToken = null,
   basePath,
 }: {
   readonly kernels: MockKernels;
@@ -36,7 +36,7 @@ export async function portServer({
   const server = await startServer({
     provisioner,
     kernelspecs: kernelspecsOf(kernels, process.execPath),
-    token: wanted,
+    token: givenToken,
     basePath,
     resourceSampleIntervalMs: 0, // there is no process to measure
   });

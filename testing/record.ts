@@ -5,7 +5,7 @@
  * little memory, whatever its length.
  */
 import { toBase64 } from "../client/base64.ts";
-import type { SessionEvent as HeardEvent } from "../client/events.ts";
+import type { SessionEvent as ClientEvent } from "../client/events.ts";
 import type { SessionEvent } from "../contract/index.ts";
 
 export interface RecordOptions {
@@ -39,8 +39,8 @@ const PRIVATE: ReadonlySet<string> = new Set([
  */
 export async function* record(
   events:
-    | Iterable<SessionEvent | HeardEvent>
-    | AsyncIterable<SessionEvent | HeardEvent>,
+    | Iterable<SessionEvent | ClientEvent>
+    | AsyncIterable<SessionEvent | ClientEvent>,
   { kernel_info, secrets = [] }: RecordOptions = {},
 ): AsyncGenerator<string, void> {
   const hide = redactor(secrets);
@@ -63,7 +63,7 @@ export async function* record(
 }
 
 /** Converts a client's event to the server's event. The client's events differ only in fields that make them easy to switch on. */
-function toWire(event: SessionEvent | HeardEvent): SessionEvent {
+function toWire(event: SessionEvent | ClientEvent): SessionEvent {
   if (event.kind === "unreadable") {
     const { seq } = event;
     return { kind: "gap", seq, from: seq, to: seq };
@@ -99,11 +99,11 @@ function withoutNames(event: SessionEvent): SessionEvent {
 
 /** Replaces each secret wherever it occurs, in names and values. */
 function redactor(secrets: readonly string[]): (value: unknown) => unknown {
-  const wanted = secrets.filter((secret) => secret !== "");
-  if (wanted.length === 0) return (value) => value;
+  const words = secrets.filter((secret) => secret !== "");
+  if (words.length === 0) return (value) => value;
   const hide = (value: unknown): unknown => {
     if (typeof value === "string") {
-      return wanted.reduce(
+      return words.reduce(
         (text, word) => text.replaceAll(word, REMOVED),
         value,
       );
@@ -122,14 +122,14 @@ function redactor(secrets: readonly string[]): (value: unknown) => unknown {
 
 /** Replaces each secret in a base64 buffer by text of the same length, so that the offsets of other data stay the same. */
 function byteRedactor(secrets: readonly string[]): (base64: string) => string {
-  const wanted = secrets
+  const words = secrets
     .filter((secret) => secret !== "")
     .map((secret) => toLatin1(new TextEncoder().encode(secret)));
-  if (wanted.length === 0) return (base64) => base64;
+  if (words.length === 0) return (base64) => base64;
   return (base64) => {
     const bytes = atob(base64);
     return btoa(
-      wanted.reduce(
+      words.reduce(
         (text, word) => text.replaceAll(word, "x".repeat(word.length)),
         bytes,
       ),

@@ -57,7 +57,7 @@ interface Answering {
   isAsking: boolean;
   /** The error that ends the request before the end of the recorded exchange. */
   cut: KernelError | undefined;
-  isErrorSaid: boolean;
+  isErrorSent: boolean;
 }
 
 interface Item {
@@ -78,7 +78,7 @@ type Exited = Extract<SessionEvent, { kind: "exited" }>;
 const SEARCH_LIMIT = 50;
 /** The number of messages between two turns of the event loop. */
 const MESSAGES_PER_TURN = 500;
-const LONGEST_QUOTE = 200; // characters
+const MAX_QUOTE = 200; // characters
 
 export class Replay {
   readonly ids = new RecordedIds();
@@ -220,7 +220,7 @@ export class Replay {
       isIdle: false,
       isAsking: false,
       cut: undefined,
-      isErrorSaid: false,
+      isErrorSent: false,
     };
     exchange.answering = answering;
     this.#open.add(answering);
@@ -364,7 +364,7 @@ export class Replay {
   ): (() => Promise<unknown>) | undefined {
     if (answering !== undefined) {
       const { signal } = answering.io;
-      if (signal.aborted && !answering.isErrorSaid) {
+      if (signal.aborted && !answering.isErrorSent) {
         answering.cut ??= signal.reason as KernelError;
       }
       if (answering.cut !== undefined) return undefined;
@@ -451,7 +451,7 @@ export class Replay {
     const { channel, header } = message;
     if (isInterruption(message) && cut.ename === INTERRUPT) {
       answering.cut = undefined;
-      answering.isErrorSaid = true;
+      answering.isErrorSent = true;
       await this.#repeat(message, answering);
       return;
     }
@@ -466,10 +466,10 @@ export class Replay {
     const { ename, evalue, traceback } = cut;
     const failed = { ename, evalue, traceback };
     const isExecution = io.request.header.msg_type === "execute_request";
-    if (isExecution && !io.silent && !answering.isErrorSaid) {
+    if (isExecution && !io.silent && !answering.isErrorSent) {
       await io.publish("error", failed);
     }
-    answering.isErrorSaid = true;
+    answering.isErrorSent = true;
     if (channel === "iopub") await this.#repeat(message, answering);
     else {
       const execution_count = this.#kernel?.executionCount ?? null;
@@ -629,7 +629,7 @@ function pending() {
 /** The beginning of the code, quoted, so that a reader can recognize it. */
 export function quoted(code: string): string {
   return JSON.stringify(
-    code.length > LONGEST_QUOTE ? `${code.slice(0, LONGEST_QUOTE)}…` : code,
+    code.length > MAX_QUOTE ? `${code.slice(0, MAX_QUOTE)}…` : code,
   );
 }
 
@@ -644,5 +644,5 @@ function extraOf({ header, metadata, buffers }: JupyterEvent): Extra {
 }
 
 function fromBase64(text: string): Uint8Array {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

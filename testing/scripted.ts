@@ -216,11 +216,11 @@ async function onComm(run: ScriptRun, content: Content, io: Io): Promise<void> {
 }
 
 function commInfo(run: ScriptRun, target_name: unknown): Content {
-  const wanted = typeof target_name === "string" ? target_name : undefined;
+  const target = typeof target_name === "string" ? target_name : undefined;
   const { comm_info } = run.options;
-  if (comm_info !== undefined) return comm_info(wanted);
+  if (comm_info !== undefined) return comm_info(target);
   const open = [...run.comms, ...(run.replay?.ids.open ?? [])].filter(
-    ([, target]) => wanted === undefined || target === wanted,
+    ([, name]) => target === undefined || name === target,
   );
   return {
     comms: Object.fromEntries(
@@ -419,7 +419,7 @@ function completion(
   complete: MockKernelOptions["complete"],
   content: Content,
 ): Content | undefined {
-  const call = placeIn(content);
+  const call = cursorIn(content);
   if (typeof complete === "function") return complete(call);
   const word = wordBefore(call);
   const length = Array.from(word).length;
@@ -435,7 +435,7 @@ function inspection(
   inspect: MockKernelOptions["inspect"],
   content: Content,
 ): Content | undefined {
-  const call = placeIn(content);
+  const call = cursorIn(content);
   if (typeof inspect === "function") return inspect(call);
   const code = Array.from(call.code);
   const after =
@@ -446,7 +446,7 @@ function inspection(
   return { found: true, data, metadata: {} };
 }
 
-function placeIn({ code = "", cursor_pos, detail_level = 0 }: Content) {
+function cursorIn({ code = "", cursor_pos, detail_level = 0 }: Content) {
   const text = String(code);
   return {
     code: text,

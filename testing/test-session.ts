@@ -33,7 +33,9 @@ export class TestSession implements Disposable {
     this.#trpc = trpc;
     this.session_id = session_id;
     this.kernel_info = kernel_info;
-    this.transcript = new Transcript((hear) => follow(trpc, session_id, hear));
+    this.transcript = new Transcript((onEvent) =>
+      follow(trpc, session_id, onEvent),
+    );
   }
 
   static async start(
@@ -136,11 +138,11 @@ export class TestSession implements Disposable {
 function follow(
   trpc: TRPCClient<AppRouter>,
   session_id: string,
-  hear: (event: SessionEvent) => void,
+  onEvent: (event: SessionEvent) => void,
 ): () => void {
   const subscription = trpc.sessions.events.subscribe(
     { session_id },
-    { onData: ({ data }) => hear(data) },
+    { onData: ({ data }) => onEvent(data) },
   );
   return () => subscription.unsubscribe();
 }

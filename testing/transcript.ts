@@ -20,7 +20,7 @@ export class Transcript implements Disposable {
   readonly #stop: () => void;
 
   /** `follow` calls its argument with each event, until the function that it returned is called. */
-  constructor(follow: (hear: (event: SessionEvent) => void) => () => void) {
+  constructor(follow: (onEvent: (event: SessionEvent) => void) => () => void) {
     this.#stop = follow((event) => {
       this.#events.push(event);
       for (const check of [...this.#waiting]) check();

@@ -1,4 +1,4 @@
-/** An Express application with kernels under `/kernels`, on its own port. */
+/** An Express application and a Kallichore server below `/kernels`, on one port. */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import express from "express";
@@ -22,7 +22,7 @@ export async function openApp({ port = 0, ...options }) {
   return {
     kernels,
     url: `http://127.0.0.1:${http.address().port}`,
-    /** The kernels first, so that clients hear how they end; then the port. */
+    /** Ends the kernels first, so that clients get their last events, and then closes the port. */
     async [Symbol.asyncDispose]() {
       await kernels[Symbol.asyncDispose]();
       const closed = once(http, "close");

@@ -1,4 +1,4 @@
-/** Node's own test runner, and the kernel that is always there: Python in WebAssembly. */
+/** Tests with Node's own test runner and the bundled kernel: Python in WebAssembly. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { connect } from "kallichore/client";
 import { openApp } from "./app.js";
 
-test("one port for the application and its kernels, and a clean end", async () => {
+test("the application and its kernels share one port, and end together", async () => {
   const app = await openApp({ path: "/kernels" });
   const client = await connect({
     url: `${app.url}/kernels`,
@@ -31,22 +31,22 @@ test("one port for the application and its kernels, and a clean end", async () =
   await app[Symbol.asyncDispose]();
   client.close();
   await assert.rejects(fetch(app.url));
-  // Node ends by itself only if nothing is left: this file would time out.
+  // Node ends by itself only if no handle is left open; otherwise this file times out.
 });
 
 test(
-  "Ctrl+C ends the program, and its kernels with it",
-  { skip: process.platform === "linux" ? false : "looks at /proc" },
+  "Ctrl+C ends the program and its kernels",
+  { skip: process.platform === "linux" ? false : "it reads /proc" },
   async () => {
     const program = spawn(process.execPath, ["server.js"], {
       cwd: import.meta.dirname,
       env: { ...process.env, PORT: "0" },
       stdio: ["ignore", "pipe", "inherit"],
     });
-    let said = "";
-    program.stdout.on("data", (text) => (said += text));
-    while (!said.includes("#token=")) await once(program.stdout, "data");
-    const [, url, token] = /(http\S+)\/docs#token=(\w+)/.exec(said) ?? [];
+    let printed = "";
+    program.stdout.on("data", (text) => (printed += text));
+    while (!printed.includes("#token=")) await once(program.stdout, "data");
+    const [, url, token] = /(http\S+)\/docs#token=(\w+)/.exec(printed) ?? [];
     const client = await connect({ url, token });
     const session = await client.start("python-wasm");
     await session.execute("1");
@@ -58,7 +58,7 @@ test(
     const ended = once(program, "close");
     program.kill("SIGINT");
     assert.deepEqual(await ended, [0, null]);
-    assert.match(said, /No kernel is left/);
+    assert.match(printed, /No kernel is left/);
     for (const pid of children.trim().split(" ")) {
       assert.throws(() => process.kill(Number(pid), 0), /ESRCH/);
     }

@@ -1,4 +1,4 @@
-/** `npm start`, and Ctrl+C to end it with all its kernels. */
+/** The program of `npm start`. Ctrl+C ends it and all its kernels. */
 import { openApp } from "./app.js";
 
 const port = Number(process.env.PORT ?? 3000);

@@ -1,9 +1,9 @@
 /**
- * What a program does with a kernel: start one, hear what it says while it says
- * it, answer what it asks, stop what does not end, come back to it later.
+ * Uses a kernel: starts it, reads output while code runs, answers an input request,
+ * interrupts endless code, and reconnects later.
  *
- * With `KALLICHORE_URL` (and the token in it: `http://host:port?token=…`) it
- * talks to the server there; without, to one of its own.
+ * With `KALLICHORE_URL` (including the token: `http://host:port?token=…`) it uses
+ * that server; otherwise it starts its own.
  */
 import { startServer } from "kallichore";
 import { connect, createClient } from "kallichore/client";
@@ -12,35 +12,35 @@ const own = process.env.KALLICHORE_URL === undefined && (await startServer());
 const url = process.env.KALLICHORE_URL ?? `${own.url}?token=${own.token}`;
 const client = await connect({ url });
 
-// A kernel, by the name of its kernelspec; without a name, the server's default.
+// Start a kernel by the name of its kernelspec. Default: the server's default kernel.
 const session = await client.start(process.argv[2] ?? "python-wasm");
 
-// Stream: what is said comes one by one, while the code runs.
-for await (const said of session.execute(
+// Stream: events arrive one by one while the code runs.
+for await (const event of session.execute(
   "for i in range(3): print('line', i)",
 )) {
-  if (said.type === "stream") process.stdout.write(said.text);
+  if (event.type === "stream") process.stdout.write(event.text);
 }
 
-// Answer: the code waits for it.
+// Answer: the code waits for the answer.
 const asking = session.execute("'Hello ' + input('Your name? ')");
-for await (const said of asking) {
-  if (said.type !== "input_request") continue;
-  console.log(`${said.prompt}Ada`);
+for await (const event of asking) {
+  if (event.type !== "input_request") continue;
+  console.log(`${event.prompt}Ada`);
   await asking.answer("Ada");
 }
 console.log((await asking).result?.["text/plain"]);
 
-// Interrupt: an error in the code is an outcome, not an exception.
+// Interrupt: an error in the code is a result, not an exception.
 const endless = session.execute("print('round and round')\nwhile True: pass");
-for await (const said of endless) {
-  if (said.type === "stream") await endless.interrupt();
+for await (const event of endless) {
+  if (event.type === "stream") await endless.interrupt();
 }
 const { status, error } = await endless;
 console.log(status, error?.ename);
 
-// Reconnect: the session is the durable thing. Whoever knows its id and the
-// last number they saw hears what they missed, once and in order.
+// Reconnect: the session is durable. A client that knows its id and the number of
+// its last event gets all later events, once and in order.
 const { last_seq } = await session.info();
 client.close();
 

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { startServer } from "kallichore";
 
 const run = promisify(execFile);
-const told = `line 0
+const expected = `line 0
 line 1
 line 2
 Your name? Ada
@@ -22,14 +22,14 @@ const script = (env) =>
     timeout: 60_000,
   });
 
-test("it runs with a server of its own, and ends", async () => {
-  assert.equal((await script({})).stdout, told);
+test("the script runs with its own server, and ends", async () => {
+  assert.equal((await script({})).stdout, expected);
 });
 
-test("it runs with a server that is there, and leaves nothing in it", async () => {
+test("the script runs with a running server, and leaves no session there", async () => {
   const server = await startServer();
   const KALLICHORE_URL = `${server.url}?token=${server.token}`;
-  assert.equal((await script({ KALLICHORE_URL })).stdout, told);
+  assert.equal((await script({ KALLICHORE_URL })).stdout, expected);
   assert.equal(server.supervisor.sessions.length, 0);
   await server[Symbol.asyncDispose]();
 });

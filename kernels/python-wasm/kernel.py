@@ -472,9 +472,9 @@ def failure(error):
     if isinstance(error, ModuleNotFoundError):
         error.add_note(NO_PACKAGES.format(python=sys.version.split()[0]))
     try:
-        told = traceback.TracebackException.from_exception(error, compact=True)
-        drop_our_frames(told)
-        lines = "".join(told.format()).rstrip("\n").split("\n")
+        details = traceback.TracebackException.from_exception(error, compact=True)
+        drop_our_frames(details)
+        lines = "".join(details.format()).rstrip("\n").split("\n")
     except Exception:
         lines = [type(error).__name__]
     try:
@@ -492,10 +492,10 @@ NO_PACKAGES = (
 )
 
 
-def drop_our_frames(told):
-    while told is not None:
-        told.stack[:] = [frame for frame in told.stack if frame.filename != KERNEL_FILE]
-        told = told.__cause__ or told.__context__
+def drop_our_frames(details):
+    while details is not None:
+        details.stack[:] = [frame for frame in details.stack if frame.filename != KERNEL_FILE]
+        details = details.__cause__ or details.__context__
 
 
 def cancel():
@@ -730,8 +730,8 @@ async def comm(number, request, buffers):
 
 
 def comm_info(request):
-    wanted = json.loads(request).get("target_name")
-    found = {key: one.target_name for key, one in comms.items() if wanted in (None, "", one.target_name)}
+    target = json.loads(request).get("target_name")
+    found = {key: one.target_name for key, one in comms.items() if target in (None, "", one.target_name)}
     return to_json({"status": "ok", "comms": {key: {"target_name": name} for key, name in found.items()}})
 
 

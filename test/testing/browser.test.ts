@@ -36,7 +36,7 @@ test("the browser entries import nothing from Node", async () => {
 /** Runs in a context without Node, and returns what it received. */
 const story = `
 import { display, input, mockKernel, stream, testServer } from "./browser.js";
-async function tell() {
+async function report() {
   await using server = await testServer({
     kernels: {
       python3: mockKernel({
@@ -86,7 +86,7 @@ async function bundled(): Promise<string> {
   return folder;
 }
 
-const told = {
+const report = {
   outputs: [
     { output_type: "stream", text: "hé\n" },
     { output_type: "display_data", data: { "text/plain": "x" } },
@@ -105,7 +105,7 @@ test("the whole server runs in a real browser", needsChromium, async () => {
   writeFileSync(
     page,
     `<!doctype html><meta charset="utf-8"><body><script src="page.js"></script>
-<script>tell().catch(String).then((text) => { document.body.textContent = "told:" + btoa(encodeURIComponent(text)) + ";" })</script>`,
+<script>report().catch(String).then((text) => { document.body.textContent = "report:" + btoa(encodeURIComponent(text)) + ";" })</script>`,
   );
   const { stdout } = await run(
     chromium,
@@ -124,6 +124,6 @@ test("the whole server runs in a real browser", needsChromium, async () => {
     ],
     { timeout: 25_000 },
   );
-  const text = /<body>told:([^;]*);/.exec(stdout)?.[1] ?? "";
-  expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(told);
+  const text = /<body>report:([^;]*);/.exec(stdout)?.[1] ?? "";
+  expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(report);
 });

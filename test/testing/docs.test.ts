@@ -8,7 +8,7 @@ import { WebSocket } from "ws";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const text = readFileSync(join(root, "docs/testing.md"), "utf8");
-const folder = mkdtempSync(join(root, "test/testing/.docs-")); // where the packages are found that the blocks import
+const folder = mkdtempSync(join(root, "test/testing/.docs-")); // a folder from which the imports of the blocks are found
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 interface Block {
@@ -26,7 +26,7 @@ function blocksIn(page: string): Block[] {
   });
 }
 
-/** Written as a module of its own, importing our sources where a reader imports the package. */
+/** The block as a module that imports the sources in place of the package. */
 function written({ code }: Block, file: string): string {
   const path = join(folder, file);
   const module = code.replace(

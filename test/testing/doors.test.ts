@@ -97,7 +97,7 @@ describe.each([
     const socket = new server.WebSocket(`${at}/trpc`);
     const frames: string[] = [];
     await new Promise<void>((resolve) => (socket.onopen = () => resolve()));
-    const heard = new Promise<void>((resolve) => {
+    const received = new Promise<void>((resolve) => {
       socket.onmessage = ({ data }: { readonly data: string }) => {
         frames.push(data);
         resolve();
@@ -106,7 +106,7 @@ describe.each([
     socket.send(
       `{"id":1,"method":"query","params":{"path":"executions.get","input":${of}}}`,
     );
-    await heard;
+    await received;
     socket.close();
     expect(frames.join("")).toContain(`"metadata":${big}`);
   });
@@ -152,13 +152,13 @@ describe.each([
     const ws = createTRPCClient<AppRouter>({
       links: [wsLink({ client: line })],
     });
-    const heard: string[] = [];
+    const received: string[] = [];
     const seen = new Promise<void>((resolve) => {
       ws.sessions.events.subscribe(
         { session_id: "a" },
         {
           onData: ({ id, data }) => {
-            heard.push(`${id} ${data.kind}`);
+            received.push(`${id} ${data.kind}`);
             if (data.kind === "jupyter" && data.header.msg_type === "stream") {
               resolve();
             }
@@ -168,7 +168,7 @@ describe.each([
     });
     await ws.sessions.execute.mutate({ session_id: "a", code: "hi" });
     await seen;
-    expect(heard[0]).toMatch(/^[0-9a-f]+:1 status$/);
+    expect(received[0]).toMatch(/^[0-9a-f]+:1 status$/);
     await expect(
       ws.sessions.get.query({ session_id: "b" }),
     ).rejects.toMatchObject({
@@ -265,7 +265,7 @@ test("overrides that the contract does not allow do not compile", () => {
         // @ts-expect-error -- no such stream
         x: stream("x", "stdlog"),
       },
-      // @ts-expect-error -- completeness is one of four words
+      // @ts-expect-error -- the status is one of four literals
       is_complete: () => ({ status: "maybe" }),
     });
   expect([wrong, alsoWrong]).toHaveLength(2);

@@ -1,4 +1,4 @@
-/** A test framework's fake timers around the mocks, as the documentation says they work. */
+/** The mocks with a test framework's fake timers, as docs/testing.md describes it. */
 import { afterEach, expect, test, vi } from "vitest";
 import { mockKernel, stream, testServer, wait } from "../../testing/index.ts";
 

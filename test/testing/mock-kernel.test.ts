@@ -131,7 +131,7 @@ test("an input request reaches the client, and the script continues with its ans
     ],
   });
   const session = await server.start();
-  for (const [code, said] of [
+  for (const [code, answer] of [
     ["data", "Hello Ada"],
     ["code", "'Ada'"],
   ] as const) {
@@ -145,7 +145,7 @@ test("an input request reaches the client, and the script continues with its ans
     );
     await session.answer("Ada");
     const outputs = await session.transcript.outputs(msg_id);
-    expect(JSON.stringify(outputs)).toContain(said.replaceAll("'", ""));
+    expect(JSON.stringify(outputs)).toContain(answer.replaceAll("'", ""));
   }
 });
 
@@ -257,14 +257,14 @@ test("ids, dates and time are set by the test", async () => {
   await clock.advance(999);
   expect(words(session.transcript.events, msg_id)).not.toContain("stream");
   await clock.advance(1);
-  const said = await session.transcript.until(
+  const event = await session.transcript.until(
     "the stream",
     (event) => event.kind === "jupyter" && event.header.msg_type === "stream",
   );
-  expect(said).toMatchObject({
+  expect(event).toMatchObject({
     header: { date: "2026-05-01T12:00:01.000Z" },
   });
-  expect((said as { header: { msg_id: string } }).header.msg_id).toMatch(
+  expect((event as { header: { msg_id: string } }).header.msg_id).toMatch(
     /^m-\d+$/,
   );
 });
@@ -412,7 +412,7 @@ test("in pairs, the second execution is answered first", async () => {
   const first = await session.run("a");
   await session.transcript.untilIdle(first);
   const second = await session.run("b");
-  await vi.advanceTimersByTimeAsync(2_000); // the queue sends the second when the first's reply is overdue
+  await vi.advanceTimersByTimeAsync(2_000); // the queue sends the second one when the reply to the first is overdue
   await session.transcript.untilReply(first);
   const replies = session.transcript.events.flatMap((event) =>
     event.kind === "jupyter" && event.header.msg_type === "execute_reply"

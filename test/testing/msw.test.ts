@@ -15,7 +15,7 @@ import { failure, type HandlerOptions, handlers } from "../../testing/msw.ts";
 
 const base = "http://kallichore.test/api";
 const global = globalThis as { WebSocket?: unknown };
-global.WebSocket ??= WebSocket; // Node 20 has none, and MSW takes the place of the global one
+global.WebSocket ??= WebSocket; // Node 20 has no WebSocket, and MSW replaces the global one
 
 function mocked(options: HandlerOptions = {}) {
   const all = handlers({
@@ -95,7 +95,7 @@ test("tRPC batches and subscriptions find a server, and prompts are answered", a
   expect([list.total, specs.default]).toEqual([1, "python3"]);
 
   const socket = trpcOverSocket();
-  const said = new Promise<SessionEvent>((resolve) => {
+  const output = new Promise<SessionEvent>((resolve) => {
     socket.sessions.events.subscribe(
       { session_id: "a" },
       {
@@ -120,7 +120,7 @@ test("tRPC batches and subscriptions find a server, and prompts are answered", a
     header: { msg_id: "ask", msg_type: "execute_request" },
     content: { code: "ask", allow_stdin: true },
   });
-  expect(await said).toMatchObject({ content: { text: "Hello Ada" } });
+  expect(await output).toMatchObject({ content: { text: "Hello Ada" } });
 });
 
 test.each([undefined, "secret"])(
@@ -130,8 +130,8 @@ test.each([undefined, "secret"])(
     await using client = await connect({ url: base, token });
     await using session = await client.start("python3");
     const asking = session.execute("ask");
-    for await (const said of asking) {
-      if (said.type === "input_request") await asking.answer("Ada");
+    for await (const event of asking) {
+      if (event.type === "input_request") await asking.answer("Ada");
     }
     expect((await asking).outputs).toMatchObject([{ text: "Hello Ada" }]);
   },
@@ -172,7 +172,8 @@ test("an unexpected error in an override is printed to the console", async () =>
   await expect(trpcOverHttp().sessions.list.query()).rejects.toThrow();
   expect((await ask("GET", "/sessions")).status).toBe(500);
   const slips = printed.mock.calls.filter(
-    ([, said]) => (said as { err?: Error }).err?.message === "a slip of mine",
+    ([, argument]) =>
+      (argument as { err?: Error }).err?.message === "a slip of mine",
   );
   expect(slips).toHaveLength(2); // once for each door
 });
@@ -269,12 +270,12 @@ test("open sockets break on demand, and open again when the fault has ended", as
   await using client = await connect({ url: base });
   await using session = await client.start("python3");
   await session.execute("hi");
-  const until = async (wanted: string) => {
-    for await (const state of client.connection) if (state === wanted) return;
+  const until = async (expected: string) => {
+    for await (const state of client.connection) if (state === expected) return;
   };
   all.fault({ dropAfter: 0 });
   await until("waiting");
-  await until("connecting"); // and is refused
+  await until("connecting"); // the server refuses it
   await until("waiting");
   expect((await client.status()).sessions).toBe(1); // HTTP goes on
   const pending = session.execute("hi");

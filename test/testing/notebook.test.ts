@@ -1,4 +1,4 @@
-/** A notebook with pictures and widgets, recorded from a real Python and replayed, as its front end hears it. */
+/** A notebook with pictures and widgets, recorded from a real Python and replayed: its front end receives the same. */
 import { execFileSync } from "node:child_process";
 import { createReadStream, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -22,8 +22,8 @@ import { needs } from "../needs.ts";
 /** Written by `npx tsx test/testing/record-notebook.ts`. */
 const FIXTURE = fileURLToPath(new URL("notebook.ndjson", import.meta.url));
 
-/** What the front end hears, as far as it must be the same each time: of an id, which it is. */
-function heardIn(
+/** The parts of events that are the same in each run. Ids of requests are numbered in the order of their first use; `chosen` is the prefix of the ids that the front end chose. */
+function comparable(
   events: readonly (SessionEvent | WireEvent)[],
   chosen: string,
 ): unknown {
@@ -67,10 +67,10 @@ test("a recorded notebook, replayed, gives the same events", async () => {
   const { events } = readRecording(readFileSync(FIXTURE, "utf8"));
   const text = () => createReadStream(FIXTURE, "utf8");
 
-  const heard = await visitReplayed(replay(await openRecording(text)));
+  const received = await visitReplayed(replay(await openRecording(text)));
 
-  expect(heardIn(heard, "replayed-comm")).toEqual(
-    heardIn([...(events() as WireEvent[])], "recorded-comm"),
+  expect(comparable(received, "replayed-comm")).toEqual(
+    comparable([...(events() as WireEvent[])], "recorded-comm"),
   );
 });
 
@@ -81,7 +81,7 @@ test(
     await using server = await openServer({ resourceSampleIntervalMs: 0 });
     await using client = await connect({ url: server.url, token: TOKEN });
     await using session = await client.start("python3");
-    const heard = await visit(session, countingIds("first-comm"));
+    const received = await visit(session, countingIds("first-comm"));
     const { kernel_info, last_seq } = await session.info();
     const lines: string[] = [];
     const kept = upTo(last_seq, session.events({ after: 0 }));
@@ -89,8 +89,8 @@ test(
 
     const again = await visitReplayed(replay(lines));
 
-    expect(heardIn(again, "replayed-comm")).toEqual(
-      heardIn(heard, "first-comm"),
+    expect(comparable(again, "replayed-comm")).toEqual(
+      comparable(received, "first-comm"),
     );
   },
 );
@@ -102,7 +102,7 @@ async function* upTo(last: number, events: AsyncIterable<SessionEvent>) {
   }
 }
 
-/** Beside the ipykernel that the server of the tests starts. */
+/** Whether the packages that the notebook needs besides ipykernel are installed. */
 function hasWidgets(): boolean {
   if (pythonWithIpykernel === undefined) return false;
   try {
@@ -110,6 +110,6 @@ function hasWidgets(): boolean {
     execFileSync(pythonWithIpykernel, ["-c", code], { stdio: "ignore" });
     return true;
   } catch {
-    return false; // one of them is missing
+    return false; // a package is missing
   }
 }

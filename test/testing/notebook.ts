@@ -5,17 +5,17 @@
 import type { Message, Session, SessionEvent } from "../../client/index.ts";
 
 /**
- * Does all of it; returns everything that was heard, from the session's first
- * word. `newId` chooses the ids of the two comms that the front end opens.
+ * Runs the whole visit. Returns all events of the session, from its first one.
+ * `newId` makes the ids of the two comms that the front end opens.
  */
 export async function visit(
   session: Session,
   newId: () => string,
 ): Promise<SessionEvent[]> {
   const listening = new AbortController();
-  const heard = new Heard();
+  const log = new EventLog();
   const { signal } = listening;
-  const reading = heard
+  const reading = log
     .read(session.events({ after: 0, signal }))
     .catch((error: unknown) => {
       if (!signal.aborted) throw error;
@@ -26,7 +26,7 @@ export async function visit(
       msg_type: "execute_request",
       content,
     });
-    await heard.end(msg_id);
+    await log.end(msg_id);
     return msg_id;
   };
   const say = async (
@@ -37,14 +37,14 @@ export async function visit(
     const { msg_id } = await session.send({
       msg_type,
       content,
-      metadata: { version: "1.0.0" }, // of the widgets' control comm
+      metadata: { version: "1.0.0" }, // the version of the widgets' control comm
       buffers,
     });
-    await heard.idle(msg_id);
+    await log.idle(msg_id);
   };
   const ask = async (msg_type: string, content: Record<string, unknown>) => {
     const { msg_id } = await session.send({ msg_type, content });
-    await heard.end(msg_id);
+    await log.end(msg_id);
   };
 
   await ask("comm_info_request", { target_name: "jupyter.widget" });
@@ -68,7 +68,7 @@ export async function visit(
   });
 
   await run(INTERACT);
-  const slider = heard.model("IntSliderModel");
+  const slider = log.model("IntSliderModel");
   for (const value of [5, 7]) {
     await say("comm_msg", {
       comm_id: slider,
@@ -79,7 +79,7 @@ export async function visit(
   await say(
     "comm_msg",
     {
-      comm_id: heard.model("ImageModel"),
+      comm_id: log.model("ImageModel"),
       data: { method: "update", state: {}, buffer_paths: [["value"]] },
     },
     [new Uint8Array([7, 0, 255])],
@@ -110,7 +110,7 @@ export async function visit(
     msg_type: "execute_request",
     content: { ...EXECUTE, code: "print('Hello', input('Name? '))" },
   });
-  const prompt = await heard.until(
+  const prompt = await log.until(
     "the prompt",
     ({ header, parent_header }) =>
       header.msg_type === "input_request" &&
@@ -122,23 +122,23 @@ export async function visit(
     content: { status: "ok", value: "Ada" },
     parent_header: prompt.header,
   });
-  await heard.end(asking.msg_id);
+  await log.end(asking.msg_id);
 
   const sleeping = await session.send({
     msg_type: "execute_request",
     content: { ...EXECUTE, code: SLEEP },
   });
-  await heard.stream("asleep");
+  await log.stream("asleep");
   await session.interrupt();
-  await heard.end(sleeping.msg_id);
+  await log.end(sleeping.msg_id);
 
   await run(THREAD);
-  await heard.stream("from a thread");
+  await log.stream("from a thread");
   await ask("kernel_info_request", {});
 
   listening.abort();
   await reading;
-  return heard.events;
+  return log.events;
 }
 
 const EXECUTE = {
@@ -209,8 +209,8 @@ threading.Timer(0.1, lambda: print("from a thread", flush=True)).start()`;
 
 const TIMEOUT_MS = 20_000;
 
-/** What was said so far; and waiting for more of it. */
-class Heard {
+/** The events so far, and waits for new ones. */
+class EventLog {
   readonly events: SessionEvent[] = [];
   #look = () => {};
 
@@ -221,7 +221,7 @@ class Heard {
     }
   }
 
-  /** Its reply and its idle, whichever comes first. */
+  /** Resolves when the reply and the `idle` status have both arrived. */
   async end(msg_id: string): Promise<void> {
     await this.until(
       `the reply to ${msg_id}`,
@@ -250,7 +250,7 @@ class Heard {
     );
   }
 
-  /** The comm of the first widget of that model. */
+  /** The comm of the first widget with this model. */
   model(name: string): string {
     const opened = this.#messages().find(
       ({ header, content }) =>
@@ -269,8 +269,12 @@ class Heard {
   ): Promise<Message> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        const heard = this.#messages().map(({ header }) => header.msg_type);
-        reject(new Error(`Waited in vain for ${what}: ${heard.join(", ")}`));
+        const received = this.#messages().map(({ header }) => header.msg_type);
+        reject(
+          new Error(
+            `Timed out while waiting for ${what}; received: ${received.join(", ")}`,
+          ),
+        );
       }, TIMEOUT_MS);
       this.#look = () => {
         const found = this.#messages().find((message) => fits(message));

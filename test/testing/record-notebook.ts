@@ -1,4 +1,4 @@
-/** Writes `notebook.ndjson` anew, from the Python of `VIRTUAL_ENV`: `npx tsx test/testing/record-notebook.ts`. */
+/** Records `notebook.ndjson` again, from the Python of `VIRTUAL_ENV`: `npx tsx test/testing/record-notebook.ts`. */
 import { writeFileSync } from "node:fs";
 import { connect } from "../../client/index.ts";
 import { startServer } from "../../src/serve.ts";
@@ -11,10 +11,10 @@ await using client = await connect({
   token: server.token,
 });
 await using session = await client.start("python3");
-const heard = await visit(session, countingIds("recorded-comm"));
+const events = await visit(session, countingIds("recorded-comm"));
 const { kernel_info } = await session.info();
 const lines: string[] = [];
-for await (const line of record(heard, { kernel_info })) lines.push(line);
+for await (const line of record(events, { kernel_info })) lines.push(line);
 writeFileSync(
   new URL("notebook.ndjson", import.meta.url),
   `${lines.join("\n")}\n`,

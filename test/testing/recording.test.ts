@@ -27,7 +27,7 @@ import {
 import { type KernelMatchers, matchers } from "../../testing/matchers.ts";
 
 declare module "vitest" {
-  // eslint-disable-next-line @typescript-eslint/no-empty-object-type -- this is how vitest is told of matchers
+  // eslint-disable-next-line @typescript-eslint/no-empty-object-type -- vitest declares matchers in this way
   interface Matchers<T> extends KernelMatchers<T> {}
 }
 expect.extend(matchers);
@@ -56,7 +56,7 @@ const recorded = mockKernel({
   },
 });
 
-/** What a client would do; and everything that it hears, as far as it is the same each time. */
+/** Acts as a client. Returns what it receives, without the parts that differ in each run. */
 async function visit(session: TestSession) {
   const { transcript } = session;
   const ids: string[] = [];
@@ -94,11 +94,11 @@ async function visit(session: TestSession) {
 async function visited(kernel: MockKernel) {
   await using server = await testServer({ kernels: { kernel } });
   const session = await server.start();
-  const heard = await visit(session);
-  return { heard, events: [...session.transcript.events] };
+  const received = await visit(session);
+  return { received, events: [...session.transcript.events] };
 }
 
-/** What a session says while `make` uses it, written down. */
+/** The recording of a session that `make` uses. */
 async function recordingOf(
   kernel: MockKernel,
   make: (session: TestSession) => Promise<unknown>,
@@ -119,10 +119,10 @@ async function linesOf(
 }
 
 test("a recording, replayed, gives the same messages one by one", async () => {
-  const { heard, events } = await visited(recorded);
+  const { received, events } = await visited(recorded);
   const lines = await linesOf(events);
   const again = await visited(replay(lines.join("\n")));
-  expect(again.heard).toEqual(heard);
+  expect(again.received).toEqual(received);
 });
 
 test("a request that was not recorded is answered by the script", async () => {
@@ -216,7 +216,7 @@ test("a kernel that died during a request dies during it again", async () => {
   expect(words(session.transcript.events, died)).toEqual([
     "busy",
     "execute_input",
-    "execute_reply", // the server's, for the kernel that is gone
+    "execute_reply", // sent by the server, because the kernel has ended
     "idle",
   ]);
 });
@@ -236,7 +236,7 @@ test("each kernel of a restarted session repeats its own messages", async () => 
   expect((await session.execute("count")).outputs).toHaveStreamed("1");
   await session.restart();
   expect((await session.execute("count")).outputs).toHaveStreamed("2");
-  await session.restart(); // nothing is recorded of a third
+  await session.restart(); // the recording has no third kernel
   expect((await session.execute("count")).outputs).toHaveStreamed("2");
 });
 
@@ -421,7 +421,7 @@ test("later output of a thread keeps its position, and delays no other request",
   await using server = await testServer({ kernels: { kernel } });
   const session = await server.start();
   const thread = await session.run("thread");
-  const hi = await session.run("hi"); // a minute sooner than it was
+  const hi = await session.run("hi"); // a minute earlier than recorded
   await session.transcript.outputs(hi);
   const texts = session.transcript.events.flatMap((event) =>
     event.kind === "jupyter" && event.header.msg_type === "stream"

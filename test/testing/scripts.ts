@@ -1,4 +1,4 @@
-/** Kernels of the tests, to be started as processes. */
+/** Mock kernels that the tests start as processes. */
 import {
   answerLate,
   broken,

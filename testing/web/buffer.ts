@@ -67,8 +67,8 @@ export class Buffer extends Uint8Array {
     return encoding === "base64" ? btoa(binary) : binary;
   }
 
-  override indexOf(wanted: number | string, from?: number): number {
-    const byte = typeof wanted === "string" ? wanted.charCodeAt(0) : wanted;
+  override indexOf(value: number | string, from?: number): number {
+    const byte = typeof value === "string" ? value.charCodeAt(0) : value;
     return super.indexOf(byte, from);
   }
 

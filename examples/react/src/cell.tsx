@@ -1,37 +1,37 @@
 import type { Execution, ExecutionEvent, Session } from "kallichore/client";
 import { type FormEvent, useState } from "react";
 
-type Question = Extract<ExecutionEvent, { type: "input_request" }>;
+type InputRequest = Extract<ExecutionEvent, { type: "input_request" }>;
 
-/** Code, what it says while it runs, and an answer where it asks. */
+/** A cell: code, its output while it runs, and a field to answer its input request. */
 export function Cell({ session }: { readonly session: Session }) {
   const [code, setCode] = useState("count()");
   const [running, setRunning] = useState<Execution>();
-  const [said, setSaid] = useState<readonly ExecutionEvent[]>([]);
-  const [question, setQuestion] = useState<Question>();
+  const [events, setEvents] = useState<readonly ExecutionEvent[]>([]);
+  const [request, setRequest] = useState<InputRequest>();
   const [failure, setFailure] = useState<Error>();
 
   async function run() {
     const execution = session.execute(code);
     setRunning(execution);
-    setSaid([]);
+    setEvents([]);
     setFailure(undefined);
     try {
       for await (const event of execution) {
-        if (event.type === "input_request") setQuestion(event);
-        setSaid((before) => [...before, event]);
+        if (event.type === "input_request") setRequest(event);
+        setEvents((before) => [...before, event]);
       }
     } catch (error) {
       setFailure(error as Error);
     }
     setRunning(undefined);
-    setQuestion(undefined);
+    setRequest(undefined);
   }
 
   function answer(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
     const text = new FormData(event.currentTarget).get("answer");
-    setQuestion(undefined);
+    setRequest(undefined);
     running?.answer(String(text)).catch(setFailure);
   }
 
@@ -53,17 +53,17 @@ export function Cell({ session }: { readonly session: Session }) {
         Interrupt
       </button>
       <pre role="log" aria-label="output" aria-busy={running !== undefined}>
-        {said.map((event) => (
-          <Said key={event.seq} event={event} />
+        {events.map((event) => (
+          <Output key={event.seq} event={event} />
         ))}
       </pre>
-      {question !== undefined && (
+      {request !== undefined && (
         <form onSubmit={answer}>
           <label>
-            {question.prompt}
+            {request.prompt}
             <input
               name="answer"
-              type={question.password ? "password" : "text"}
+              type={request.password ? "password" : "text"}
               autoFocus
             />
           </label>
@@ -74,7 +74,7 @@ export function Cell({ session }: { readonly session: Session }) {
   );
 }
 
-function Said({ event }: { readonly event: ExecutionEvent }) {
+function Output({ event }: { readonly event: ExecutionEvent }) {
   switch (event.type) {
     case "stream":
       return <span className={event.name}>{event.text}</span>;
@@ -84,7 +84,7 @@ function Said({ event }: { readonly event: ExecutionEvent }) {
     case "error":
       return <span className="error">{`${event.traceback.join("\n")}\n`}</span>;
     case "gap":
-      return <span className="error">{"… some of it is lost …\n"}</span>;
+      return <span className="error">{"… some output is missing …\n"}</span>;
     default:
       return null;
   }

@@ -1,6 +1,6 @@
 /**
- * The page. `VITE_KALLICHORE_URL=http://127.0.0.1:8888?token=… npm run dev`
- * talks to a server; without it, to a mocked one, in this very page.
+ * The page. With `VITE_KALLICHORE_URL=http://127.0.0.1:8888?token=… npm run dev` it
+ * uses that server; otherwise it uses a mocked server inside the page.
  */
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";

@@ -1,4 +1,4 @@
-/** The server that the tests and the page talk to when there is none. */
+/** The mocked server of the tests and of the page. */
 import {
   display,
   error,

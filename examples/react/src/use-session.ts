@@ -5,41 +5,41 @@ import {
 } from "kallichore/client";
 import { useEffect, useState } from "react";
 
-interface Seen {
-  /** Once its kernel has answered. */
+interface SessionState {
+  /** Defined when its kernel has answered. */
   readonly session?: Session;
   readonly connection: ConnectionState;
   /** Why there is no session. */
   readonly failure?: Error;
 }
 
-/** A session with the server's default kernel, for as long as the component is there. */
-export function useSession(url: string): Seen {
-  const [seen, setSeen] = useState<Seen>({ connection: "idle" });
+/** A session with the server's default kernel. It ends when the component is unmounted. */
+export function useSession(url: string): SessionState {
+  const [state, setState] = useState<SessionState>({ connection: "idle" });
   useEffect(() => {
     const client = createClient({ url });
-    let isWanted = true;
-    const see = (news: Partial<Seen>) => {
-      if (isWanted) setSeen((before) => ({ ...before, ...news }));
+    let isMounted = true;
+    const update = (change: Partial<SessionState>) => {
+      if (isMounted) setState((before) => ({ ...before, ...change }));
     };
     const unsubscribe = client.connection.subscribe((connection) =>
-      see({ connection }),
+      update({ connection }),
     );
     const starting = client.start();
     starting.then(
-      (session) => see({ session }),
-      (failure: Error) => see({ failure }),
+      (session) => update({ session }),
+      (failure: Error) => update({ failure }),
     );
     return () => {
-      isWanted = false;
+      isMounted = false;
       unsubscribe();
-      setSeen({ connection: "idle" });
-      // Also where the component goes while the kernel still starts.
+      setState({ connection: "idle" });
+      // The kernel may still be starting when the component is unmounted.
       void starting
         .then((session) => session[Symbol.asyncDispose]())
-        .catch(() => {}) // it did not start, and `failure` said so; or the server is gone
+        .catch(() => {}) // the kernel did not start, which `failure` has reported, or the server is gone
         .finally(() => client.close());
     };
   }, [url]);
-  return seen;
+  return state;
 }

@@ -29,7 +29,7 @@ afterAll(async () => {
 
 const output = () => screen.getByRole("log").textContent;
 
-/** Every text that an element has had since. */
+/** All texts that an element has from now on. */
 function texts(element: HTMLElement): readonly string[] {
   const seen = [element.textContent ?? ""];
   const observer = new MutationObserver(() =>
@@ -59,22 +59,22 @@ async function answer(prompt: string, text: string): Promise<void> {
   fireEvent.submit(field);
 }
 
-test("shows what the code says, in order, while it says it", async () => {
+test("shows the output in order while the code runs", async () => {
   await run("talk()");
-  await screen.findByLabelText("And?"); // it still runs
+  await screen.findByLabelText("And?"); // the code still runs
   expect(output()).toBe("one\n");
   await answer("And?", "two");
   await ended();
   expect(output()).toBe("one\ntwo\nthree\n");
 });
 
-test("tells stdout, stderr and displays apart", async () => {
+test("distinguishes stdout, stderr and displays", async () => {
   await run("warn()");
   expect((await screen.findByText("careful")).className).toBe("stderr");
   await screen.findByText("a figure");
 });
 
-test("asks what the code asks, and answers", async () => {
+test("shows an input request, and sends the answer", async () => {
   await run('input("Name? ")');
   await answer("Name?", "Ada");
   await screen.findByText("'Ada'");
@@ -82,7 +82,7 @@ test("asks what the code asks, and answers", async () => {
   expect(screen.queryByLabelText("Name?")).toBeNull();
 });
 
-test("shows an error's traceback, and can go on", async () => {
+test("shows the traceback of an error, and runs the next code", async () => {
   await run("1 / 0");
   await screen.findByText(/ZeroDivisionError: division by zero/);
   await ended();
@@ -93,7 +93,7 @@ test("shows an error's traceback, and can go on", async () => {
   await expect.poll(output).toBe("1\n2\n3\n");
 });
 
-test("interrupts what does not end", async () => {
+test("interrupts endless code", async () => {
   await run("work()");
   await screen.findByText("working");
   fireEvent.click(screen.getByText("Interrupt"));
@@ -101,8 +101,8 @@ test("interrupts what does not end", async () => {
   await ended();
 });
 
-test("loses nothing when the connection drops while code runs", async () => {
-  mocked.fault({ dropAfter: 9 }); // each connection, so that it breaks again and again
+test("loses no output when the connection breaks while code runs", async () => {
+  mocked.fault({ dropAfter: 9 }); // each connection breaks after nine messages
   await run("count(20)");
   const states = texts(screen.getByLabelText("connection"));
   const numbers = Array.from({ length: 20 }, (_, i) => `${i + 1}\n`).join("");
@@ -121,7 +121,7 @@ test("waits for a server that cannot be reached for a while", async () => {
   await expect.poll(output).toBe("1\n2\n3\n");
 });
 
-test("says why there is no kernel", async () => {
+test("shows why no kernel started", async () => {
   server.use(
     http.post("*/trpc/sessions.start", () => {
       const { status, body } = failure("start_failed", {
@@ -140,7 +140,7 @@ test("says why there is no kernel", async () => {
   );
 });
 
-test("says that the token is wrong", async () => {
+test("shows that the token is wrong", async () => {
   render(<App url={mockedUrl.replace("secret", "wrong")} />);
   expect((await screen.findByRole("alert")).textContent).toContain("token");
 });

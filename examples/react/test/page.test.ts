@@ -16,13 +16,13 @@ import {
 const executablePath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 const without = existsSync(executablePath)
   ? ""
-  : ` (skipped: there is no ${executablePath})`;
+  : ` (skipped: ${executablePath} does not exist)`;
 
 describe.skipIf(without !== "")(`in Chromium${without}`, () => {
   let site: PreviewServer;
   let browser: Browser;
   let page: Page;
-  let accidents: string[];
+  let errors: string[];
 
   beforeAll(async () => {
     const root = fileURLToPath(new URL("..", import.meta.url));
@@ -31,7 +31,7 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
     browser = await chromium.launch({
       executablePath,
       args: [
-        "--no-sandbox", // in a container there is no other
+        "--no-sandbox", // containers allow no sandbox
         "--disable-gpu",
         "--disable-quic",
         "--no-first-run",
@@ -49,14 +49,14 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
   beforeEach(async () => {
     const context = await browser.newContext();
     page = await context.newPage();
-    accidents = [];
-    page.on("pageerror", (error) => accidents.push(String(error)));
+    errors = [];
+    page.on("pageerror", (error) => errors.push(String(error)));
     await page.goto(site.resolvedUrls?.local[0] ?? "");
     await page.getByLabel("code").waitFor();
   });
   afterEach(async () => {
     await page.context().close();
-    expect(accidents).toEqual([]);
+    expect(errors).toEqual([]);
   });
 
   const run = async (code: string) => {
@@ -66,7 +66,7 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
   const output = () => page.getByRole("log").textContent();
   const ended = () => page.locator("pre[aria-busy=false]").waitFor();
 
-  test("code is run, asks, is answered, and ends", async () => {
+  test("code runs, requests input, gets the answer, and ends", async () => {
     await run("talk()");
     await page.getByLabel("And?").waitFor();
     expect(await output()).toBe("one\n");
@@ -86,7 +86,7 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
     await expect.poll(output).toBe("1\n2\n3\n");
   });
 
-  test("a connection that drops again and again loses nothing", async () => {
+  test("no output is lost when connections break repeatedly", async () => {
     await page.evaluate(() => window.mocked.fault({ dropAfter: 9 }));
     await run("count(20)");
     await ended();
@@ -94,7 +94,7 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
     expect(await output()).toBe(numbers.join(""));
   });
 
-  test("a session's channels are a WebSocket here, too", async () => {
+  test("a session's channels are a WebSocket in the page too", async () => {
     const texts = await page.evaluate(async () => {
       const [session] = window.mocked.server.supervisor.sessions;
       const socket = new WebSocket(
@@ -105,7 +105,7 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
       const idle = new Promise<void>((resolve) => {
         socket.onmessage = ({ data }) => {
           const message = JSON.parse(String(data));
-          // A first owner also hears what the kernel said when it started.
+          // The first owner also gets the messages of the kernel's start.
           if (message.parent_header?.msg_id !== "m") return;
           const { header, content } = message;
           if (header.msg_type === "stream") texts.push(content.text);
