@@ -292,9 +292,10 @@ export class Replay {
   }
 
   #described(next: Exchange | undefined): string {
-    if (next === undefined) return "nothing more was";
-    if (next.code === undefined) return `a ${next.msg_type} is next`;
-    return `${quoted(next.code)} is next`;
+    if (next === undefined) return "no more requests were recorded";
+    if (next.code === undefined)
+      return `the next recorded request is a ${next.msg_type}`;
+    return `the next recorded request is ${quoted(next.code)}`;
   }
 
   // The recording

@@ -263,7 +263,8 @@ describe("a request that was not recorded", () => {
       outputs: [
         {
           ename: "NotRecorded",
-          evalue: '"hello" was not recorded here: "hi" is next',
+          evalue:
+            '"hello" was not recorded here: the next recorded request is "hi"',
         },
       ],
     });
@@ -274,11 +275,16 @@ describe("a request that was not recorded", () => {
     const { server, session } = await replayed(recorded, twoCells);
     await using _server = server;
     expect((await session.execute("plot")).outputs).toMatchObject([
-      { evalue: '"plot" was not recorded here: "hi" is next' },
+      {
+        evalue:
+          '"plot" was not recorded here: the next recorded request is "hi"',
+      },
     ]);
     await twoCells(session);
     expect((await session.execute("plot")).outputs).toMatchObject([
-      { evalue: '"plot" was not recorded here: nothing more was' },
+      {
+        evalue: '"plot" was not recorded here: no more requests were recorded',
+      },
     ]);
   });
 
@@ -324,7 +330,7 @@ describe("a request that was not recorded", () => {
       {
         output_type: "stream",
         name: "stderr",
-        text: 'NotRecorded: this comm_msg was not recorded here: "hi" is next',
+        text: 'NotRecorded: this comm_msg was not recorded here: the next recorded request is "hi"',
       },
     ]);
   });
