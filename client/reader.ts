@@ -100,7 +100,7 @@ export function subscribe(
           listener.onEvent(event, seen);
         }
       } catch (error) {
-        end(link.failureIn(error)); // nobody could catch it outside
+        end(link.failureIn(error)); // no caller could catch it
       }
     },
     onError: (error: unknown) => end(link.failureIn(error)),

@@ -238,8 +238,8 @@ async function perform<C extends ExecuteCall | CommCall>(
   const scripted: Scripted =
     typeof reaction === "function" ? reaction(call) : reaction;
   for await (const step of stepsOf(await scripted)) {
-    const { step: pause = 0 } = run.options.delay ?? {};
-    if (pause > 0) await sleep(run, pause, acting.io.signal);
+    const { step: delay = 0 } = run.options.delay ?? {};
+    if (delay > 0) await sleep(run, delay, acting.io.signal);
     acting.io.signal.throwIfAborted();
     await act(run, step, call as ExecuteCall, acting);
   }
