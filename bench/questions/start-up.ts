@@ -63,9 +63,9 @@ async function answered([
       once(listener, "connection"),
       once(child, "exit").then(() => Promise.reject(new Error("it ended"))),
     ])) as [AsyncIterable<Buffer>];
-    let said = "";
-    for await (const chunk of socket) said += chunk.toString();
-    const { base_path } = JSON.parse(said) as { base_path: string };
+    let text = "";
+    for await (const chunk of socket) text += chunk.toString();
+    const { base_path } = JSON.parse(text) as { base_path: string };
     await (await fetch(`${base_path}/status`)).text();
     return await figures(child, began);
   } finally {
