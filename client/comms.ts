@@ -220,6 +220,6 @@ const LIMIT = 10_000;
 
 /** The error of a program that reads too slowly. It is thrown after the messages that were kept. */
 function tooBusy(): Error {
-  const why = `${LIMIT} messages were not read: read them faster, or detach`;
+  const why = `${LIMIT} messages were not read: read faster, or detach`;
   return new SupervisorError("too_busy", why);
 }

@@ -249,7 +249,7 @@ export class Connection implements ConnectionView {
     if (this.#isTooMuch(isFault ? error.message : undefined)) {
       this.#end(
         new ConnectionError(
-          `The server at ${this.#address.name} repeatedly sends data that is not valid: ${why ?? `code ${code}`}`,
+          `The server at ${this.#address.name} repeatedly sends invalid data: ${why ?? `code ${code}`}`,
         ),
       );
       return;

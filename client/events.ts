@@ -73,7 +73,7 @@ export function toEvent(event: unknown, seq: number): SessionEvent {
     return event as Exclude<WireEvent, { kind: "jupyter" }>;
   }
   const what = typeof kind === "string" ? kind.slice(0, 64) : "nothing";
-  return unreadable(seq, `this client does not know events of kind ${what}`);
+  return unreadable(seq, `its kind ${what} is not known here`);
 }
 
 export function unreadable(seq: number, why: string): UnreadableEvent {

@@ -106,7 +106,7 @@ export function sessionReplaced(
   mayHaveRun: boolean,
 ): SupervisorError {
   const why = mayHaveRun
-    ? "the code had been sent to the earlier session, and may have run there; how it ended is not known"
+    ? "the code had been sent to the earlier session, and may have run there; its result is not known"
     : "the code was not sent to the earlier session, and has not run";
   return failure("session_replaced", { session_id, why });
 }

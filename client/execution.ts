@@ -174,9 +174,7 @@ export class Execution
   /** All its events, from its beginning to its end, in order. They can be read once: a second loop throws. */
   async *[Symbol.asyncIterator](): AsyncGenerator<ExecutionEvent, void> {
     if (this.#isIterated) {
-      throw new Error(
-        "The events of an execution can be read once: keep those that you need",
-      );
+      throw new Error("The events of an execution can be read only once");
     }
     this.#isIterated = true;
     await Promise.race([

@@ -94,7 +94,7 @@ export function toFailure(error: unknown): Error {
   const httpBody = bodyIn(meta?.responseJSON);
   if (data?.failure === undefined && httpBody?.reason === "bad_request") {
     // The client sends valid requests, so this one was damaged on the way.
-    const why = `the request was damaged on the way (${httpBody.message})`;
+    const why = `it was damaged on the way (${httpBody.message})`;
     return new ConnectionError(`The request to the server failed: ${why}`, {
       cause: error,
     });

@@ -71,7 +71,7 @@ function answerOf(
     const isError = typeof code === "number" && typeof message === "string";
     return isError
       ? { id, error: { ...error, code, message } }
-      : unreadable(id, "its error is not in tRPC's form");
+      : unreadable(id, "its error is not tRPC's");
   }
   if (!isRecord(result)) return unreadable(id, "it has no result");
   const { type = "data", id: position, data } = result;

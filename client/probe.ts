@@ -70,7 +70,7 @@ async function findingOf(
     return status >= 500
       ? { error: failed, what: "absent" } // a proxy whose server is not up yet
       : wrong(
-          `is not a kallichore server: it answers with HTTP ${status}. Is the address right, and its path?`,
+          `is not a kallichore server: it answers with HTTP ${status}. Check the address and its path`,
         );
   }
   const why = await connectionFault(address.origin, failed);
