@@ -59,10 +59,10 @@ async function report() {
   const first = await new Promise((resolve) => { socket.onmessage = ({ data }) => resolve(JSON.parse(data)); });
   return JSON.stringify({ outputs, greeted, buffers, total: rest.total, first });
 }
-globalThis.tell = tell;
+globalThis.report = report;
 `;
 
-/** A folder with `page.js`, which needs nothing else. */
+/** A folder with `page.js`, which loads no other file. */
 async function bundled(): Promise<string> {
   const folder = temporaryFolder();
   await build({
@@ -86,7 +86,7 @@ async function bundled(): Promise<string> {
   return folder;
 }
 
-const report = {
+const expected = {
   outputs: [
     { output_type: "stream", text: "hé\n" },
     { output_type: "display_data", data: { "text/plain": "x" } },
@@ -125,5 +125,5 @@ test("the whole server runs in a real browser", needsChromium, async () => {
     { timeout: 25_000 },
   );
   const text = /<body>report:([^;]*);/.exec(stdout)?.[1] ?? "";
-  expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(report);
+  expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(expected);
 });
