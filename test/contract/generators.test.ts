@@ -139,9 +139,9 @@ describe("the example of a body", () => {
     });
     const { path, method, operation } = described;
     const session = await server.start("python3", "running");
-    const execution_id = path.includes("{execution_id}")
-      ? await session.run("ask")
-      : "";
+    const needsExecution =
+      path.includes("{execution_id}") || path.endsWith("/input");
+    const execution_id = needsExecution ? await session.run("ask") : "";
     if (path.endsWith("/input")) await session.transcript.untilPrompt();
     if (path.endsWith("/wait")) {
       await session.transcript.untilPrompt();
@@ -158,6 +158,7 @@ describe("the example of a body", () => {
       : undefined;
     const address = path
       .replace("{session_id}", "running")
+      .replace("{kernel_id}", "running")
       .replace("{jupyter_session_id}", document?.id ?? "")
       .replace("{execution_id}", execution_id);
 
