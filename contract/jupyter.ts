@@ -38,6 +38,32 @@ export const JupyterKernel = z
     session_id: z.string().describe("The session that runs the kernel"),
     started_at: z.string().optional().describe("When the kernel was started"),
     pid: z.int().optional().describe("Only while a process of ours runs"),
+    exit: z
+      .object({
+        code: z.int().describe("-1 if a signal ended the process"),
+        signal: z.string().nullable(),
+      })
+      .meta({ id: "JupyterKernelExit" })
+      .optional()
+      .describe("How its process ended; only while it is dead"),
+    usage: z
+      .object({
+        cpu: z.int().describe("Percent of one core, of all its processes"),
+        rss: z.int().describe("Bytes of memory, of all its processes"),
+      })
+      .meta({ id: "JupyterKernelUsage" })
+      .optional()
+      .describe("The last sample; there are samples while a client reads"),
+    queue: z.int().describe("Code that waits to run"),
+    pending_input: z
+      .object({
+        request_id: z.string().describe("The `msg_id` of the code that waits"),
+        prompt: z.string(),
+        password: z.boolean().describe("Whether the answer is not to be shown"),
+      })
+      .meta({ id: "JupyterPendingInput" })
+      .optional()
+      .describe("What its code asks the user, until that is answered"),
   })
   .meta({ id: "JupyterKernel" });
 export type JupyterKernel = z.infer<typeof JupyterKernel>;

@@ -1,5 +1,6 @@
-/** The settings for this server in a kernelspec: `metadata.kallichore`. */
+/** The settings for this server in a kernelspec's metadata. */
 import * as z from "zod";
+import { SessionPolicy } from "../../contract/index.ts";
 
 /**
  * The kind of sockets that the kernelspec selects: `metadata.kallichore.sockets`.
@@ -16,3 +17,15 @@ export const KallichoreMetadata = z.object({
     .looseObject({ sockets: z.enum(["ipc", "tcp"]).optional() })
     .optional(),
 });
+
+/**
+ * Seconds without use after which the kernelspec's kernels are shut down:
+ * `metadata.cull_idle_timeout`, as Jupyter Server has it; 0: never. Anything but
+ * a number of seconds is ignored, because other servers read this member too.
+ */
+export function cullIdleTimeoutOf({
+  cull_idle_timeout: seconds,
+}: Readonly<Record<string, unknown>>): number | undefined {
+  const parsed = SessionPolicy.shape.cull_idle_timeout.safeParse(seconds);
+  return parsed.data;
+}

@@ -188,8 +188,12 @@ export class Requests {
     });
   }
 
-  /** The kernel is gone: the server answers the requests that the kernel had, and those in its queue. */
-  disconnected(how: string): void {
+  /**
+   * The kernel is gone: the server answers the requests that the kernel had, and
+   * those in its queue. `notice`: what is to be said to the user whose code ran,
+   * unless a client requested the end.
+   */
+  disconnected(how: string, notice?: string): void {
     this.#kernel = undefined;
     const waiting = this.queue.clear();
     const gone: Message[] = [];
@@ -197,11 +201,12 @@ export class Requests {
       if (execution.isAnswered) execution.conclude();
       else gone.push(execution.request);
     }
-    this.#abandon([...gone, ...waiting], "kernel_exited", {
-      ename: "KernelExited",
-      evalue: how,
-      traceback: [],
+    const why = { ename: "KernelExited", evalue: how, traceback: [] };
+    this.#abandon(gone, "kernel_exited", {
+      ...why,
+      ...(notice !== undefined && { [NOTICE]: notice }),
     });
+    this.#abandon(waiting, "kernel_exited", why);
     for (const msg_id of this.#replies.ids()) {
       if (!this.#waiting.has(msg_id)) this.#replies.kernelGone(msg_id, how);
     }
@@ -551,6 +556,9 @@ export class Requests {
     return compose({ ...draft, session: session_id, username });
   }
 }
+
+/** The member of a reply to code whose kernel ended by itself: the end, in words. Jupyter's clients look for these words in the code's output. */
+export const NOTICE = "kernel_notice";
 
 function isRequest({ header }: Message): boolean {
   return header.msg_type.endsWith("_request");

@@ -95,6 +95,7 @@ export class Session {
   /** Why the server ends the kernel, if no client requested it. */
   #endReason: string | undefined;
   #closeReason: string | undefined;
+  #lastExit: Exit | undefined;
   #env: readonly VarAction[];
   #workingDirectory: string;
   #environment: Readonly<Record<string, string>> = {};
@@ -173,6 +174,10 @@ export class Session {
   /** How long the session has had its present status. Sleep of the machine does not count if the system's monotonic clock leaves it out. */
   get statusAge_ms(): number {
     return performance.now() - this.#since;
+  }
+  /** How the process of the last run ended; `undefined` if none ran. */
+  get lastExit(): Exit | undefined {
+    return this.#lastExit;
   }
   get startedAt(): Date {
     return this.#run?.started ?? this.created;
@@ -450,6 +455,7 @@ export class Session {
     if (!this.#isDesired("restarted")) this.#desired = "running";
     const run = this.#newRun();
     this.#run = run;
+    this.#lastExit = undefined;
     try {
       const kernel = await run.begin(bring);
       this.#connection = kernel.connection;
@@ -621,13 +627,24 @@ export class Session {
     }
   }
 
-  #exited({ exit_code, signal, output, why }: Exit): void {
+  #exited(exit: Exit): void {
+    const { exit_code, signal, output, why } = exit;
+    this.#lastExit = exit;
     const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
-    this.#requests.disconnected(how);
-    this.comms.clear();
-    this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
+    const isAsked =
+      !this.#isDesired("running") && this.#endReason === undefined;
     const reason = this.#endReason ?? why ?? `child process exited: ${how}`;
     const outcome = this.#exitOutcome();
+    const said =
+      this.#endReason === undefined
+        ? `The kernel died: ${why ?? how}`
+        : `The kernel was shut down: ${this.#endReason}`;
+    this.#requests.disconnected(
+      how,
+      isAsked ? undefined : `${said}${outcome.note}`,
+    );
+    this.comms.clear();
+    this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
     this.#finish(`${reason}${outcome.note}`);
     this.#publish({ kind: "exited", exit_code, signal, output });
     this.#startAgain(outcome, reason);

@@ -11,6 +11,7 @@ import {
   type Scope,
   SupervisorError,
 } from "../../../contract/index.ts";
+import type { Execution } from "../../session/executions/execution.ts";
 import type { Session } from "../../session/session.ts";
 import type { Document } from "../../supervisor/documents.ts";
 import { within } from "../../time/within.ts";
@@ -374,8 +375,9 @@ function namesIn(input: {
 }
 
 function describeKernel(session: Session): JupyterKernel {
-  const { spec, status, pid } = session;
-  const { statusReason } = session;
+  const { spec, status, pid, statusReason, lastExit } = session;
+  const { isRunning, resource_usage: usage } = session;
+  const asking = session.executions.running.find(({ input }) => input);
   return {
     id: spec.kernel_id,
     name: spec.kernel_name ?? "",
@@ -386,7 +388,29 @@ function describeKernel(session: Session): JupyterKernel {
       statusReason !== null && { reason: statusReason }),
     session_id: session.id,
     started_at: session.startedAt.toISOString(),
-    ...(pid !== undefined && session.isRunning && { pid }),
+    ...(pid !== undefined && isRunning && { pid }),
+    ...(status === "exited" &&
+      lastExit !== undefined && {
+        exit: { code: lastExit.exit_code, signal: lastExit.signal },
+      }),
+    ...(usage !== undefined &&
+      isRunning && {
+        usage: { cpu: usage.cpu_percent, rss: usage.memory_bytes },
+      }),
+    queue: session.queue.pending.length,
+    ...(asking !== undefined && { pending_input: describeInput(asking) }),
+  };
+}
+
+function describeInput({
+  id,
+  input,
+}: Execution): NonNullable<JupyterKernel["pending_input"]> {
+  const { prompt, password } = input?.content ?? {};
+  return {
+    request_id: id,
+    prompt: typeof prompt === "string" ? prompt : "",
+    password: password === true,
   };
 }
 

@@ -4,7 +4,7 @@ import { failure } from "../../../contract/index.ts";
 import type { HostFacts } from "../../host/host.ts";
 import { changed } from "../../session/policy.ts";
 import type { SessionSpec } from "../../session/spec.ts";
-import { socketsOf } from "../../kernelspecs/our-metadata.ts";
+import { cullIdleTimeoutOf, socketsOf } from "../../kernelspecs/our-metadata.ts";
 import type { Service, SessionRequest } from "./service.ts";
 
 /** Seconds. */
@@ -27,6 +27,7 @@ export async function resolveSpec(
     request.kernel_name === undefined
       ? undefined
       : await kernelspecs.find(request.kernel_name);
+  const { metadata = {} } = spec ?? {};
   const argv = request.argv ?? spec?.argv ?? [];
   const cwd = await directoryFor(request, host);
   await assertProgram(argv[0], request, { host, cwd });
@@ -39,7 +40,10 @@ export async function resolveSpec(
     kernel_name: spec?.name,
     workspace_id: request.workspace_id ?? undefined,
     labels: request.labels ?? {},
-    policy: changed(policy, request.policy),
+    policy: changed(
+      changed(policy, { cull_idle_timeout: cullIdleTimeoutOf(metadata) }),
+      request.policy,
+    ),
     argv,
     display_name: request.display_name ?? spec?.display_name ?? "",
     language: request.language ?? spec?.language ?? "",
@@ -52,7 +56,7 @@ export async function resolveSpec(
     continuation_prompt: request.continuation_prompt ?? "",
     env: request.env ?? [],
     spec_env: spec?.env,
-    kernel_sockets: socketsOf(spec?.metadata ?? {}),
+    kernel_sockets: socketsOf(metadata),
     connection_timeout: request.connection_timeout ?? CONNECTION_TIMEOUT,
     protocol_version: request.protocol_version ?? PROTOCOL_VERSION,
     startup_environment: startupEnvironment(request),

@@ -6,12 +6,14 @@ import { Entry } from "../../../journal/entry.ts";
 import type { Slab } from "../../../journal/slab.ts";
 import { concernsMainShell } from "../../../jupyter/control-requests.ts";
 import {
+  bufferOf,
   type Channel,
   compose,
   type Header,
   type Message,
   objectIn,
 } from "../../../jupyter/message.ts";
+import { NOTICE } from "../../../session/requests.ts";
 import type { Session } from "../../../session/session.ts";
 import { encodedOnce } from "../../encoded.ts";
 import type { Codec } from "../../relay.ts";
@@ -74,11 +76,23 @@ export function codecOf(
       channel: slab.channelOf(row),
       parent_id: slab.parentOf(row),
     };
-    if (!isForClient(candidate)) return undefined;
-    const pieces = protocol.encode(new Entry(slab, row));
-    if (session.status !== "busy" || !hidesBusy(slab, row)) return pieces;
-    // Clients take the state from any `status`; so the last one they receive is the true one.
-    return [...pieces, ...protocol.encode(outgoing(statusMessage("busy")))];
+    const notice =
+      candidate.channel === "shell" ? noticeIn(slab, row) : undefined;
+    const pieces: Buffer[] = [];
+    if (
+      notice !== undefined &&
+      isForClient({ ...candidate, channel: "iopub" })
+    ) {
+      pieces.push(...protocol.encode(outgoing(notice)));
+    }
+    if (isForClient(candidate)) {
+      pieces.push(...protocol.encode(new Entry(slab, row)));
+      // Clients take the state from any `status`; so the last one they receive is the true one.
+      if (session.status === "busy" && hidesBusy(slab, row)) {
+        pieces.push(...protocol.encode(outgoing(statusMessage("busy"))));
+      }
+    }
+    return pieces.length === 0 ? undefined : pieces;
   }
 }
 
@@ -124,6 +138,27 @@ function stateIn(event: OwnEvent, session: Session): KernelState | undefined {
     default:
       return undefined;
   }
+}
+
+/**
+ * How a kernel ended, as an output of the code that ran in it: clients show no
+ * other reason. The server's reply to that code has the words.
+ */
+function noticeIn(slab: Slab, row: number): Message | undefined {
+  if (slab.typeOf(row) !== "execute_reply") return undefined;
+  const { content, parent_header } = slab.framesOf(row);
+  if (!bufferOf(content).includes(NOTICE)) return undefined;
+  const words = objectIn(content)?.[NOTICE];
+  const header = objectIn(parent_header);
+  if (typeof words !== "string" || header === undefined) return undefined;
+  return compose({
+    channel: "iopub",
+    msg_type: "stream",
+    content: { name: "stderr", text: `${words}\n` },
+    session: SERVER,
+    username: "kernel",
+    parent: { header: header as Header, raw: { header: parent_header } },
+  });
 }
 
 /** A `status` message that the server writes itself. Default: without a parent. */
