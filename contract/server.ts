@@ -76,6 +76,35 @@ export const Limits = z
   })
   .meta({ id: "Limits" });
 
+/** Kernels of one kernelspec that are started ahead. */
+export const WarmKernels = z
+  .looseObject({
+    kernel_name: z.string(),
+    working_directory: z
+      .string()
+      .nullable()
+      .describe("Where they start; `null`: in the server's own directory"),
+    count: z.int().describe("How many are kept ready"),
+    ready: z
+      .array(
+        z
+          .object({
+            process_id: z.int().nullable(),
+            memory_bytes: z
+              .int()
+              .nullable()
+              .describe("Resident memory of the process tree, if known"),
+          })
+          .meta({ id: "WarmKernel" }),
+      )
+      .describe("Those that are ready now"),
+    problem: z
+      .string()
+      .nullable()
+      .describe("Why there are fewer, if a start failed or a kernel died"),
+  })
+  .meta({ id: "WarmKernels" });
+
 export const ServerConfiguration = z
   .looseObject({
     // Values outside of these limits are refused later, as `bad_configuration`.
@@ -108,9 +137,10 @@ export const server = {
     summary: "Get the server's configuration",
     access: "observe",
     input: z.void(),
-    output: ServerConfiguration.extend({ limits: Limits }).meta({
-      id: "CurrentConfiguration",
-    }),
+    output: ServerConfiguration.extend({
+      limits: Limits,
+      warm_kernels: z.array(WarmKernels),
+    }).meta({ id: "CurrentConfiguration" }),
   }),
 
   configure: mutation({

@@ -69,6 +69,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   const { supervisor, guard, log } = service;
   const token = tokenOf(options);
   const stopCleanup = startCleanup(files.parents, log);
+  service.warm.begin();
   const dispatcher = dispatcherOf({
     token,
     hosts: options.hosts ?? [],

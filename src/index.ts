@@ -23,4 +23,5 @@ export type {
   SessionNamed,
   Telemetry,
 } from "./telemetry/telemetry.ts";
+export type { Prespawn } from "./kernel/warm.ts";
 export type { Address } from "./server/bind.ts";

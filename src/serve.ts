@@ -18,6 +18,8 @@ import { startCleanup } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import { localHost } from "./host/local.ts";
+import { type Prespawn, WarmKernels } from "./kernel/warm.ts";
+import { warmRecipe } from "./server/answers/session-spec.ts";
 import { hostProvisioner } from "./kernel/provisioner.ts";
 import { RuntimeFiles } from "./host/runtime-files.ts";
 import { type TransportName, transportOf } from "./zmq/transport-of.ts";
@@ -98,6 +100,8 @@ export interface ServiceOptions {
   readonly reportedVersion?: string | undefined;
   /** The directory in which the server makes its own directory for private files (connection files, sockets). */
   readonly runtimeDirectory?: string | undefined;
+  /** Kernels that are started ahead and kept ready, so that a session that wants one has it at once. Default: none. */
+  readonly prespawn?: readonly Prespawn[];
 }
 
 const MIB = 1024 * 1024;
@@ -150,6 +154,7 @@ export function startServer(
     const { address } = listener;
     const own = address.transport === "socket" ? [dirname(address.path)] : [];
     const stopCleanup = startCleanup([...files.parents, ...own], log);
+    service.warm.begin();
     let closed: Promise<void> | undefined;
     let isClosed = false;
     const close = async () => {
@@ -212,15 +217,6 @@ export function serviceOf(
   const limits = { ...LIMITS, ...options.limits };
   const policy = changed(NO_POLICY, options.policy);
   const host = localHost({ files, log, env });
-  const provisioner =
-    options.provisioner ??
-    hostProvisioner({
-      host,
-      transport: transportOf(options.transport),
-      log,
-      faults,
-      sockets: options.kernelSockets ?? "tcp",
-    });
   const kernelspecs =
     options.kernelspecs ??
     kernelspecFinder({
@@ -229,11 +225,28 @@ export function serviceOf(
       preferred: options.defaultKernel,
       embedded: () => options.embedded ?? embeddedKernelspecs(),
     });
+  const newId = (bytes: number) => randomBytes(bytes).toString("hex");
+  const warm = new WarmKernels({
+    provisioner:
+      options.provisioner ??
+      hostProvisioner({
+        host,
+        transport: transportOf(options.transport),
+        log,
+        faults,
+        sockets: options.kernelSockets ?? "tcp",
+      }),
+    host,
+    log,
+    prespawn: options.prespawn ?? [],
+    recipeOf: (wanted, name) =>
+      warmRecipe(wanted, name, { host, kernelspecs, policy, newId }),
+  });
   const telemetry = contained(options.telemetry ?? {}, (error) =>
     faults.caught("A listener to telemetry failed", error),
   );
   const supervisor = new Supervisor({
-    provisioner,
+    provisioner: warm,
     log,
     faults,
     telemetry,
@@ -267,7 +280,8 @@ export function serviceOf(
     host,
     events,
     policy,
-    newId: (bytes) => randomBytes(bytes).toString("hex"),
+    newId,
+    warm,
     idle: watchIdle({
       supervisor,
       log,
@@ -298,7 +312,10 @@ export function serviceOf(
 export async function endService(service: Service): Promise<void> {
   service.idle[Symbol.dispose]();
   service.usage[Symbol.dispose]();
-  await service.supervisor[Symbol.asyncDispose]();
+  await Promise.all([
+    service.supervisor[Symbol.asyncDispose](),
+    service.warm[Symbol.asyncDispose](),
+  ]);
   // Readers have left the journals. The end of their subscriptions is sent in this turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));
 }

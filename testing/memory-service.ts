@@ -64,6 +64,11 @@ export function memoryService({
     host: noHost,
     policy: NO_POLICY,
     newId: ids,
+    warm: {
+      state: [],
+      begin() {},
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    },
     idle: {
       hours: undefined,
       noteActivity() {},

@@ -80,7 +80,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   },
   {
     name: "prespawn_count",
-    instead: "kernels are started when a client requests them",
+    instead: "--prespawn KERNELSPEC=COUNT, such as python3=2",
   },
   {
     name: "force_kernel_name",

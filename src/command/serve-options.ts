@@ -2,12 +2,14 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Autorestart, LogLevel } from "../../contract/index.ts";
 import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
+import type { Prespawn } from "../kernel/warm.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
 import { basePathOf } from "../server/base-path.ts";
 import type { ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";
 import { addGatewayOptions, GATEWAY_TOKEN } from "./gateway-options.ts";
+import { prespawn } from "./prespawn.ts";
 import { readToken } from "./token.ts";
 
 export interface ServeOptions {
@@ -34,6 +36,7 @@ export interface ServeOptions {
   readonly autorestart?: Autorestart;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
+  readonly prespawn: readonly Prespawn[];
   readonly kernelSockets: KernelSockets;
   readonly transportDriver: TransportName;
   readonly json?: boolean;
@@ -170,6 +173,14 @@ export function addServeOptions(command: Command): Command {
       ).argParser(autorestart),
     )
     .addOption(
+      env(
+        "--prespawn <kernelspec=count>",
+        "Kernels to start ahead and keep ready, such as python3=2; in another directory: python3=2:/home/ann; repeatable",
+      )
+        .argParser(prespawn)
+        .default([], "none"),
+    )
+    .addOption(
       env("--log-level <level>", "Least severe level to log")
         .choices(LogLevel.options)
         .default("info"),
@@ -239,6 +250,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     },
     transport: options.transportDriver,
     kernelSockets: options.kernelSockets,
+    prespawn: options.prespawn,
   };
 }
 

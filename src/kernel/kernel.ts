@@ -12,6 +12,8 @@ import type { Burst } from "../jupyter/record.ts";
 /** The specification of a kernel that is to be started. */
 export interface Recipe {
   readonly session_id: string;
+  /** By which Jupyter's clients name the session's kernel. */
+  readonly kernel_id?: string | undefined;
   /** The command; `{connection_file}` is not filled in yet. */
   readonly argv: readonly string[];
   readonly language: string;
@@ -82,6 +84,8 @@ export interface Kernel {
   readonly missesInterrupts: boolean;
   /** client → kernel, in order on each channel. Throws `kernel_unreachable` if the kernel accepts no more messages. */
   send(message: Message): void;
+  /** Whether its process runs, after it has had so long to answer a request that leaves no trace. Throws `kernel_unreachable`. */
+  isAlive?(timeout_ms: number): Promise<boolean>;
   /** By signal to the process group, or by message, as its recipe says. Throws `interrupt_failed`. */
   interrupt(): Promise<void>;
   /** Asks the kernel to shut down, terminates it, kills it. Resolves when it is gone. */

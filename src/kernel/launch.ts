@@ -385,7 +385,7 @@ async function ended(process: HostProcess): Promise<Exit> {
 }
 
 /** From version 5.5 on, a kernel registers its own ports. A version that is not two numbers counts as older. */
-function registersItself(protocol_version: string): boolean {
+export function registersItself(protocol_version: string): boolean {
   const parts = /^(\d+)\.(\d+)$/.exec(protocol_version);
   if (parts === null) return false;
   const [major, minor] = [Number(parts[1]), Number(parts[2])];

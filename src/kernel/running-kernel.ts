@@ -211,6 +211,13 @@ export class RunningKernel implements Kernel, Stoppable {
     }
   }
 
+  async isAlive(timeout_ms: number): Promise<boolean> {
+    const answer = this.#request("control", "kernel_info_request", {});
+    const exit = this.exited.then(() => undefined);
+    await within(Promise.race([answer, exit]), timeout_ms);
+    return this.#run.process?.isRunning !== false;
+  }
+
   async interrupt(): Promise<void> {
     const { session_id, interrupt_mode } = this.#run.recipe;
     const outcome =

@@ -10,7 +10,9 @@ import {
   Option,
 } from "commander";
 import { KERNEL_SOCKETS, type KernelSockets } from "../../kernel/ipc.ts";
+import type { Prespawn } from "../../kernel/warm.ts";
 import { bytes } from "../bytes.ts";
+import { prespawn } from "../prespawn.ts";
 import {
   COMPATIBLE_VERSION,
   isVersion,
@@ -36,6 +38,7 @@ export interface Options {
   /** Bytes. */
   readonly diskLimit?: number;
   readonly kernelSockets: KernelSockets;
+  readonly prespawn: readonly Prespawn[];
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
   /** If set, a launcher is made in this directory and no server is started. */
@@ -170,6 +173,15 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
       .choices(KERNEL_SOCKETS)
       .default("tcp"),
   );
+  command.addOption(
+    new Option(
+      "--prespawn <KERNELSPEC=COUNT>",
+      "Kernels to start ahead and keep ready, such as python3=2; in another directory: python3=2:/home/ann; repeatable",
+    )
+      .env("KALLICHORE_PRESPAWN")
+      .argParser(prespawn)
+      .default([], "none"),
+  );
   addRepeatable(
     command,
     "--allow-origin <ORIGIN>",
@@ -208,7 +220,7 @@ function addRepeatable(command: Command, flags: string, text: string): void {
   );
 }
 
-const REPEATABLE = new Set(["allow-origin", "allow-host"]);
+const REPEATABLE = new Set(["allow-origin", "allow-host", "prespawn"]);
 
 function refuseRepeated(command: Command): void {
   const seen = new Set<string>();

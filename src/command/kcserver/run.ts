@@ -137,6 +137,7 @@ function open(
     reportedVersion: options.reportVersion,
     runtimeDirectory: choice.runtimeDirectory,
     kernelSockets: options.kernelSockets,
+    prespawn: options.prespawn,
     ...(options.diskLimit !== undefined && {
       limits: { server_disk_bytes: options.diskLimit },
     }),

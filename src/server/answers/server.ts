@@ -1,7 +1,17 @@
 /** The answers to the operations of the server itself. */
-import { type contract, failure } from "../../../contract/index.ts";
+import {
+  type contract,
+  failure,
+  type InputOf,
+} from "../../../contract/index.ts";
+import { usageSampler } from "../../host/usage.ts";
 import type { Session } from "../../session/session.ts";
 import type { AnswersTo } from "./implement.ts";
+import type { Service } from "./service.ts";
+
+type WarmKernels = InputOf<
+  typeof contract.server.configuration.output
+>["warm_kernels"][number];
 
 /** Kallichore's limit: 16 bits. */
 const MAX_HOURS = 65_535;
@@ -30,13 +40,14 @@ export const server: AnswersTo<typeof contract.server> = {
     };
   },
 
-  configuration({ service }) {
-    const { idle, usage, logLevel, limits } = service;
+  async configuration({ service }) {
+    const { idle, usage, logLevel, limits, warm } = service;
     return {
       ...(idle.hours !== undefined && { idle_shutdown_hours: idle.hours }),
       resource_sample_interval_ms: usage.interval_ms,
       log_level: logLevel,
       limits: { ...limits },
+      warm_kernels: await describeWarm(warm.state),
     };
   },
 
@@ -79,6 +90,28 @@ export const server: AnswersTo<typeof contract.server> = {
     return null;
   },
 };
+
+/** With the memory that they use now. */
+async function describeWarm(
+  states: Service["warm"]["state"],
+): Promise<WarmKernels[]> {
+  if (states.length === 0) return [];
+  const roots = states
+    .flatMap(({ pids }) => pids)
+    .filter((pid) => pid !== undefined)
+    .map((pid) => ({ pid }));
+  const usages = await usageSampler().sample(roots);
+  return states.map(({ kernel_name, working_directory, count, ...state }) => ({
+    kernel_name,
+    working_directory: working_directory ?? null,
+    count,
+    ready: state.pids.map((pid) => ({
+      process_id: pid ?? null,
+      memory_bytes: usages.get(pid ?? 0)?.memory_bytes ?? null,
+    })),
+    problem: state.problem ?? null,
+  }));
+}
 
 function isGiven<T>(value: T | null | undefined): value is T {
   return value !== null && value !== undefined;

@@ -10,6 +10,7 @@ import type {
 } from "../../../contract/index.ts";
 import type { KernelspecSource } from "../../kernelspecs/kernelspecs.ts";
 import type { HostFacts } from "../../host/host.ts";
+import type { WarmKernels } from "../../kernel/warm.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import type { Log } from "../../log/log.ts";
 import type { Guard } from "../../log/guard.ts";
@@ -26,6 +27,11 @@ export interface Service {
   readonly host: HostFacts;
   /** The default policy of sessions. */
   readonly policy: SessionPolicy;
+  /** The kernels that are started ahead. */
+  readonly warm: Pick<
+    WarmKernels,
+    "state" | "begin" | typeof Symbol.asyncDispose
+  >;
   /** Random bytes as text, for ids and keys. */
   newId(bytes: number): string;
   readonly idle: IdleWatch;

@@ -2,9 +2,14 @@
 import { randomUUID } from "node:crypto";
 import { failure } from "../../../contract/index.ts";
 import type { HostFacts } from "../../host/host.ts";
+import type { Recipe } from "../../kernel/kernel.ts";
+import type { Prespawn } from "../../kernel/warm.ts";
 import { changed } from "../../session/policy.ts";
 import type { SessionSpec } from "../../session/spec.ts";
-import { cullIdleTimeoutOf, socketsOf } from "../../kernelspecs/our-metadata.ts";
+import {
+  cullIdleTimeoutOf,
+  socketsOf,
+} from "../../kernelspecs/our-metadata.ts";
 import type { Service, SessionRequest } from "./service.ts";
 
 /** Seconds. */
@@ -13,15 +18,12 @@ const PROTOCOL_VERSION = "5.3";
 /** The ids of kernels that Jupyter Server accepts in its addresses. */
 const UUID = /^\w+-\w+-\w+-\w+-\w+$/;
 
+type SpecSources = Pick<Service, "host" | "kernelspecs" | "policy" | "newId">;
+
 /** Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory` and `program_not_found`. */
 export async function resolveSpec(
   request: SessionRequest,
-  {
-    host,
-    kernelspecs,
-    policy,
-    newId,
-  }: Pick<Service, "host" | "kernelspecs" | "policy" | "newId">,
+  { host, kernelspecs, policy, newId }: SpecSources,
 ): Promise<SessionSpec> {
   const spec =
     request.kernel_name === undefined
@@ -64,6 +66,23 @@ export async function resolveSpec(
       given === undefined || given === null || given === "" ? undefined : given,
     key: newId(16),
   };
+}
+
+/** What a session with this kernelspec would launch. Throws as `resolveSpec` does. */
+export async function warmRecipe(
+  { kernel_name, working_directory }: Prespawn,
+  name: string,
+  sources: SpecSources,
+): Promise<Recipe> {
+  const request = {
+    session_id: name,
+    kernel_name,
+    working_directory,
+    working_directory_required: true,
+  };
+  const spec = await resolveSpec(request, sources);
+  const timeout_ms = spec.connection_timeout * 1000;
+  return { ...spec, connection: undefined, timeout_ms };
 }
 
 async function directoryFor(

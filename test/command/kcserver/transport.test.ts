@@ -19,6 +19,7 @@ function options(some: Partial<Options>): Options {
     port: 0,
     reportVersion: "1",
     kernelSockets: "tcp" as const,
+    prespawn: [],
     allowOrigin: [],
     allowHost: [],
   };
