@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -10,6 +12,8 @@ export default defineConfig({
       tsconfig: "tsconfig.type-tests.json",
     },
     reporters: ["default", "./test/skipped-reporter.ts"],
+    // Connection files of the tests' kernels are not for the user's tools.
+    env: { JUPYTER_RUNTIME_DIR: join(tmpdir(), "kallichore-test-runtime") },
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // Kernels are processes of their own and keep the second core busy.

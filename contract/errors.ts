@@ -117,6 +117,8 @@ const sentences = {
   }) => `Execution ${execution_id} did not run to its end: ${why}`,
   resource_limit: ({ limit }: { limit: number }) =>
     `Resource Limit: at most ${limit} kernels may run at one time`,
+  connection_file_not_found: ({ name, why }: { name: string; why: string }) =>
+    `The connection file ${name} in Jupyter's runtime directory cannot be used: ${why}`,
 } satisfies Record<Reason, (details: never) => string>;
 
 type Sentences = typeof sentences;

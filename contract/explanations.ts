@@ -221,4 +221,9 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
       "As many kernels run as the server was told to allow (`--max-kernels`). No kernel was started.",
     todo: "Shut down a kernel that is not used, and repeat the request.",
   },
+  connection_file_not_found: {
+    means:
+      "A request to adopt a kernel named a connection file that Jupyter's runtime directory does not have, or that cannot be read.",
+    todo: "List the kernels that can be adopted (`GET /external_kernels`). Only files of the server's own user are read.",
+  },
 };

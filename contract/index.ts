@@ -5,6 +5,7 @@
  * @module kallichore/contract
  */
 import { executions } from "./executions.ts";
+import { external_kernels } from "./external-kernels.ts";
 import { jupyter } from "./jupyter.ts";
 import { jupyterRequests } from "./jupyter-requests.ts";
 import { kernelspecs } from "./kernelspecs.ts";
@@ -17,6 +18,7 @@ export const contract = {
   executions,
   kernelspecs,
   server,
+  external_kernels,
   jupyter: { ...jupyter, ...jupyterRequests },
 } as const;
 
@@ -40,6 +42,7 @@ export {
 export { ExecutionState } from "./execution-state.ts";
 export { isOver } from "./execution-end.ts";
 export { Execution, type RequestingClient } from "./executions.ts";
+export type { ExternalKernel } from "./external-kernels.ts";
 export { ExecutionHistoryEntry } from "./history.ts";
 export type { JupyterKernel, JupyterSession } from "./jupyter.ts";
 export type { JupyterRequest } from "./jupyter-requests.ts";

@@ -55,6 +55,7 @@ export const reasons = {
   jupyter_session_not_found: ["jupyter_session_not_found", 404],
   execution_aborted: ["execution_aborted", 500],
   resource_limit: ["resource_limit", 403],
+  connection_file_not_found: ["connection_file_not_found", 404],
 } as const satisfies Readonly<
   Record<string, readonly [code: string, status: number]>
 >;

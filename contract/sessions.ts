@@ -1,5 +1,6 @@
 /** The operations on sessions. */
 import * as z from "zod";
+import { AdoptedConnection } from "./adopted-connection.ts";
 import { ExecutionQueue } from "./execution-queue.ts";
 import { KernelInfoReply } from "./kernel-info-reply.ts";
 import { ExecutionHistoryEntry, historyExample } from "./history.ts";
@@ -20,19 +21,6 @@ import { InSession, SessionId } from "./session-id.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
 import { Addressable, SystemText, VariableName } from "./text.ts";
-
-/** The connection of a running kernel that a client wants the server to adopt. */
-const AdoptedConnection = ConnectionInfo.extend({
-  signature_scheme: z
-    .string()
-    .regex(
-      /^hmac-(md5|sha1|sha224|sha256|sha384|sha512|sha3_(224|256|384|512)|blake2[bs])$/,
-      "is not `hmac-` and a digest",
-    )
-    .default("hmac-sha256"),
-  transport: z.enum(["tcp", "ipc"]).default("tcp"),
-  ip: SystemText.min(1),
-});
 
 /** The output of an operation that returns no value; on REST the body is the JSON literal `null`. */
 const Nothing = z.null();
@@ -351,6 +339,36 @@ export const ExecuteAnswer = z
   })
   .meta({ id: "ExecuteAnswer" });
 
+/** A kernel's connection, or the name of the file that has it. */
+const AdoptRequest = AdoptedConnection.partial()
+  .extend({
+    session_id: SessionId,
+    connection_file: SystemText.max(255)
+      .optional()
+      .describe(
+        "Instead of all other fields: the name of a connection file in Jupyter's runtime directory, or the kernel's id in that name",
+      ),
+  })
+  .superRefine((adopted, context) => {
+    if (adopted.connection_file !== undefined) return;
+    const { issues = [] } = AdoptedConnection.safeParse(adopted).error ?? {};
+    for (const { path, message } of issues) {
+      context.addIssue({ code: "custom", message, path: [...path] });
+    }
+  })
+  .meta({
+    if: requireFields("connection_file"),
+    else: requireFields(
+      "control_port",
+      "shell_port",
+      "stdin_port",
+      "hb_port",
+      "iopub_port",
+      "key",
+      "ip",
+    ),
+  });
+
 const sessionErrors = ["session_not_found"] as const;
 export const sessions = {
   list: query({
@@ -527,14 +545,15 @@ export const sessions = {
     summary: "Adopt a running kernel",
     access: "admin",
     description:
-      "Connects to a kernel that this server did not start, with that kernel's key.",
-    input: AdoptedConnection.extend({ session_id: SessionId }),
+      "Connects to a kernel that this server did not start, with that kernel's key. The request has the kernel's connection, or `connection_file` names a file in Jupyter's runtime directory. `GET /external_kernels` lists these.",
+    input: AdoptRequest,
     output: KernelInfo,
     errors: [
       ...sessionErrors,
       "session_running",
       "connection_failed",
       "connection_timeout",
+      "connection_file_not_found",
       "shutting_down",
       "resource_limit",
     ],

@@ -66,9 +66,9 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   const basePath = basePathOf(options.path);
   const { path } = basePath;
   const { service, shutdownRequested } = serviceOf(options, files, path);
-  const { supervisor, guard, log } = service;
+  const { supervisor, guard, log, connectionFiles } = service;
   const token = tokenOf(options);
-  const stopCleanup = startCleanup(files.parents, log);
+  const stopCleanup = startCleanup(files.parents, log, connectionFiles);
   service.warm.begin();
   const dispatcher = dispatcherOf({
     token,

@@ -17,7 +17,10 @@ import { watchIdle } from "./supervisor/idle.ts";
 import { startCleanup } from "./host/dead-servers.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
+import { ConnectionFiles } from "./host/connection-files.ts";
 import { localHost } from "./host/local.ts";
+import { jupyterRuntimeDirectory } from "./kernelspecs/paths.ts";
+import { publishing } from "./kernel/published.ts";
 import { type Prespawn, WarmKernels } from "./kernel/warm.ts";
 import { warmRecipe } from "./server/answers/session-spec.ts";
 import { hostProvisioner } from "./kernel/provisioner.ts";
@@ -100,6 +103,8 @@ export interface ServiceOptions {
   readonly reportedVersion?: string | undefined;
   /** The directory in which the server makes its own directory for private files (connection files, sockets). */
   readonly runtimeDirectory?: string | undefined;
+  /** The directory in which Jupyter's tools find the connection files of kernels. The server also reads those of other programs there. Default: Jupyter's runtime directory. `null`: none. */
+  readonly jupyterRuntimeDirectory?: string | null | undefined;
   /** Kernels that are started ahead and kept ready, so that a session that wants one has it at once. Default: none. */
   readonly prespawn?: readonly Prespawn[];
 }
@@ -139,7 +144,7 @@ export function startServer(
     const basePath = basePathOf(options.basePath ?? "/");
     const { path } = basePath;
     const { service, shutdownRequested } = serviceOf(options, files, path);
-    const { supervisor, log } = service;
+    const { supervisor, log, connectionFiles } = service;
     const token = tokenOf(options);
     const listener = await listen(service, {
       address: options.address ?? LOOPBACK,
@@ -153,7 +158,11 @@ export function startServer(
     });
     const { address } = listener;
     const own = address.transport === "socket" ? [dirname(address.path)] : [];
-    const stopCleanup = startCleanup([...files.parents, ...own], log);
+    const stopCleanup = startCleanup(
+      [...files.parents, ...own],
+      log,
+      connectionFiles,
+    );
     service.warm.begin();
     let closed: Promise<void> | undefined;
     let isClosed = false;
@@ -174,6 +183,7 @@ export function startServer(
       removeFiles() {
         if (isClosed) return; // another server may use the path by now
         files[Symbol.dispose]();
+        connectionFiles?.[Symbol.dispose]();
         if (address.transport === "socket") {
           rmSync(address.path, { force: true });
         }
@@ -217,6 +227,7 @@ export function serviceOf(
   const limits = { ...LIMITS, ...options.limits };
   const policy = changed(NO_POLICY, options.policy);
   const host = localHost({ files, log, env });
+  const connectionFiles = connectionFilesOf(options, log);
   const kernelspecs =
     options.kernelspecs ??
     kernelspecFinder({
@@ -242,11 +253,16 @@ export function serviceOf(
     recipeOf: (wanted, name) =>
       warmRecipe(wanted, name, { host, kernelspecs, policy, newId }),
   });
+  const isOnThisMachine = options.provisioner === undefined;
+  const provisioner =
+    isOnThisMachine && connectionFiles !== undefined
+      ? publishing(warm, connectionFiles)
+      : warm;
   const telemetry = contained(options.telemetry ?? {}, (error) =>
     faults.caught("A listener to telemetry failed", error),
   );
   const supervisor = new Supervisor({
-    provisioner: warm,
+    provisioner,
     log,
     faults,
     telemetry,
@@ -282,6 +298,7 @@ export function serviceOf(
     policy,
     newId,
     warm,
+    connectionFiles,
     idle: watchIdle({
       supervisor,
       log,
@@ -308,6 +325,16 @@ export function serviceOf(
   return { service, shutdownRequested };
 }
 
+function connectionFilesOf(
+  { jupyterRuntimeDirectory: wanted, env }: ServiceOptions,
+  log: Log,
+): ConnectionFiles | undefined {
+  if (wanted === null) return undefined;
+  const directory =
+    wanted ?? jupyterRuntimeDirectory(env === undefined ? {} : { env });
+  return new ConnectionFiles(directory, log);
+}
+
 /** Ends the sessions before the doors close, so that clients still receive how their kernels end. */
 export async function endService(service: Service): Promise<void> {
   service.idle[Symbol.dispose]();
@@ -316,6 +343,7 @@ export async function endService(service: Service): Promise<void> {
     service.supervisor[Symbol.asyncDispose](),
     service.warm[Symbol.asyncDispose](),
   ]);
+  service.connectionFiles?.[Symbol.dispose]();
   // Readers have left the journals. The end of their subscriptions is sent in this turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));
 }

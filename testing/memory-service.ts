@@ -69,6 +69,7 @@ export function memoryService({
       begin() {},
       [Symbol.asyncDispose]: () => Promise.resolve(),
     },
+    connectionFiles: undefined,
     idle: {
       hours: undefined,
       noteActivity() {},

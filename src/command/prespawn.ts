@@ -28,3 +28,10 @@ function one(text: string): Prespawn {
     ...(working_directory !== undefined && { working_directory }),
   };
 }
+
+/** The option's value for the directory of connection files: `none` is none. */
+export function runtimeDirectoryIn(
+  value: string | undefined,
+): string | null | undefined {
+  return value === "none" ? null : value;
+}

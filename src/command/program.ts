@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../package/version.ts";
+import { adoptCommand } from "./adopt.ts";
 import { attachCommand } from "./attach.ts";
 import { completionCommand, namesCommand } from "./completion.ts";
 import type { CommandContext } from "./context.ts";
@@ -79,6 +80,7 @@ function programOf(context: CommandContext): Command {
     kernelsCommand(context),
     startCommand(context),
     attachCommand(context),
+    adoptCommand(context),
     recordSessionCommand(context),
     psCommand(context),
     ...controlCommands(context),

@@ -25,6 +25,10 @@ export function psCommand(context: CommandContext): Command {
   withServer(withJson(command, "Print one JSON document"));
   withLabels(command, "List only sessions with this label");
   return command
+    .option(
+      "--external",
+      "List instead the kernels of other programs, which 'kallichore adopt' makes sessions of",
+    )
     .addHelpText(
       "after",
       [
@@ -44,11 +48,12 @@ export function psCommand(context: CommandContext): Command {
       ].join("\n"),
     )
     .action(async (options: PsOptions) => {
-      context.finish(await ps(options, context.terminal));
+      const list = options.external === true ? external : ps;
+      context.finish(await list(options, context.terminal));
     });
 }
 
-type PsOptions = CommonOptions & LabelOption;
+type PsOptions = CommonOptions & LabelOption & { readonly external?: boolean };
 
 async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
   const { out, err } = terminal;
@@ -86,6 +91,35 @@ async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
     }
   }
   await out.line(table(head, rows, out.colors));
+  return "ok";
+}
+
+/** The kernels of other programs. */
+async function external(
+  options: PsOptions,
+  terminal: Terminal,
+): Promise<ExitCode> {
+  const { out, err } = terminal;
+  await using server = await openServer(options);
+  const found = await server.client.trpc.external_kernels.list.query();
+  if (options.json === true) {
+    await terminal.json(found);
+    return "ok";
+  }
+  const { directory, kernels } = found;
+  if (directory === null) {
+    await err.line("The server does not use Jupyter's runtime directory");
+  } else if (kernels.length === 0) {
+    await err.line(`No kernels of other programs in ${directory}`);
+  } else {
+    const now = Date.now();
+    const rows = kernels.map(({ kernel_id, kernel_name, modified }) => [
+      kernel_id,
+      kernel_name === "" ? "-" : kernel_name,
+      `${span(now - Date.parse(modified))} ago`,
+    ]);
+    await out.line(table(["KERNEL ID", "KERNEL", "STARTED"], rows, out.colors));
+  }
   return "ok";
 }
 

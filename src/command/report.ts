@@ -1,4 +1,5 @@
 /** Reports an error to the person: the message, the kernel's own output, and a hint. */
+import { toFailure } from "../../client/failure.ts";
 import { ConnectionError, SupervisorError } from "../../client/index.ts";
 import { startReasons } from "../../contract/reasons.ts";
 import { CommandError, type ExitCode, exits } from "./exit.ts";
@@ -44,7 +45,8 @@ export async function report(
 }
 
 /** The message and the exit code of an error. */
-export function describeError(error: unknown): ErrorDescription {
+export function describeError(thrown: unknown): ErrorDescription {
+  const error = thrown instanceof Error ? toFailure(thrown) : thrown;
   if (error instanceof CommandError) {
     const { exit, message, reason, hint } = error;
     return { exit, message, reason, hint };
@@ -76,6 +78,8 @@ const hints: Readonly<Partial<Record<SupervisorError["reason"], string>>> = {
   session_running: "To end its kernel: kallichore stop SESSION",
   session_not_running: "To start its kernel: kallichore restart SESSION",
   session_exists: "To see all sessions: kallichore ps",
+  connection_file_not_found:
+    "To see the kernels of other programs: kallichore ps --external",
   program_not_found:
     "To see the directory of each kernelspec: kallichore kernels",
 };

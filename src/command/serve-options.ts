@@ -9,7 +9,7 @@ import type { ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";
 import { addGatewayOptions, GATEWAY_TOKEN } from "./gateway-options.ts";
-import { prespawn } from "./prespawn.ts";
+import { prespawn, runtimeDirectoryIn } from "./prespawn.ts";
 import { readToken } from "./token.ts";
 
 export interface ServeOptions {
@@ -37,6 +37,8 @@ export interface ServeOptions {
   readonly logLevel: LogLevel;
   readonly logFile?: string;
   readonly prespawn: readonly Prespawn[];
+  /** A directory, or `none`. */
+  readonly jupyterRuntimeDir?: string;
   readonly kernelSockets: KernelSockets;
   readonly transportDriver: TransportName;
   readonly json?: boolean;
@@ -193,6 +195,12 @@ export function addServeOptions(command: Command): Command {
     )
     .addOption(
       env(
+        "--jupyter-runtime-dir <dir>",
+        "Directory for the connection files of kernels, so that 'jupyter console --existing' finds them; 'none': no files (default: Jupyter's runtime directory)",
+      ),
+    )
+    .addOption(
+      env(
         "--kernel-sockets <kind>",
         "Connections to kernels. ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that support them",
       )
@@ -251,6 +259,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     transport: options.transportDriver,
     kernelSockets: options.kernelSockets,
     prespawn: options.prespawn,
+    jupyterRuntimeDirectory: runtimeDirectoryIn(options.jupyterRuntimeDir),
   };
 }
 

@@ -33,7 +33,7 @@ export const DIRECTORY_PREFIX = "kallichore-";
 /** The file in such a directory that identifies its owner. */
 export const OWNER_FILE = "owner.json";
 
-const Owner = z.object({
+export const Owner = z.object({
   pid: z.int().positive(),
   /** Identifies the process together with the pid; known on Linux only. */
   start_time: z.number().nullable(),
@@ -48,17 +48,22 @@ type Owner = z.infer<typeof Owner>;
 /** The suffix that turns the name of a connection file into the name of the file that records the kernel's process. */
 export const PROCESS_SUFFIX = ".process";
 
-const ProcessRecord = z.object({
-  session_id: z.string(),
+export const KernelProcess = z.object({
   pid: z.int().positive(),
   /** Identifies the process together with the pid; known on Linux only. */
   start_time: z.number().nullable(),
 });
+
+const ProcessRecord = KernelProcess.extend({ session_id: z.string() });
 type ProcessRecord = z.infer<typeof ProcessRecord>;
+
+export function kernelProcess(pid: number): z.infer<typeof KernelProcess> {
+  return { pid, start_time: startTimeOf(pid) ?? null };
+}
 
 /** The record of a kernel that was just started. */
 export function processRecord(session_id: string, pid: number): ProcessRecord {
-  return { session_id, pid, start_time: startTimeOf(pid) ?? null };
+  return { session_id, ...kernelProcess(pid) };
 }
 
 /** The most names that are examined in one directory: a public directory may hold any number. */
@@ -92,11 +97,15 @@ export function hasEnded(mark: Owner): boolean {
 export function startCleanup(
   directories: Iterable<string>,
   log: Log,
+  connectionFiles?: { removeStale(signal: AbortSignal): Promise<void> },
 ): () => Promise<void> {
   const closing = new AbortController();
   const { signal } = closing;
   const done = delay(CLEANUP_DELAY_MS, undefined, { signal, ref: false }).then(
-    () => removeLeftovers(directories, log, signal),
+    async () => {
+      await removeLeftovers(directories, log, signal);
+      await connectionFiles?.removeStale(signal); // of kernels that have ended by now
+    },
     () => {}, // the server ended before the removal began
   );
   return async () => {
@@ -289,7 +298,7 @@ async function isDeadSocket(path: string): Promise<boolean> {
   }
 }
 
-function belongsToThisUser({ uid }: { readonly uid: number }): boolean {
+export function belongsToThisUser({ uid }: { readonly uid: number }): boolean {
   return process.getuid === undefined || uid === process.getuid();
 }
 

@@ -14,6 +14,8 @@ export interface Recipe {
   readonly session_id: string;
   /** By which Jupyter's clients name the session's kernel. */
   readonly kernel_id?: string | undefined;
+  /** The kernelspec. */
+  readonly kernel_name?: string | undefined;
   /** The command; `{connection_file}` is not filled in yet. */
   readonly argv: readonly string[];
   readonly language: string;

@@ -1,5 +1,6 @@
 /**
- * The directories in which kernelspecs are searched, in order of precedence.
+ * Jupyter's directories: where kernelspecs are searched, in order of precedence,
+ * and where connection files are.
  *
  * These are Jupyter's own rules for every platform, as a function of the
  * environment. This server is not Python and has no `sys.prefix`. It uses the
@@ -69,6 +70,14 @@ export async function environmentPrefixes(
   options: SearchOptions = {},
 ): Promise<string[]> {
   return prefixesIn(searchContext(options));
+}
+
+/** The directory for connection files, where Jupyter's tools look for kernels that run. */
+export function jupyterRuntimeDirectory(options: SearchOptions = {}): string {
+  const search = searchContext(options);
+  return (
+    search.get("JUPYTER_RUNTIME_DIR") ?? search.join(dataDir(search), "runtime")
+  );
 }
 
 type Search = ReturnType<typeof searchContext>;

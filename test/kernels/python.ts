@@ -40,6 +40,11 @@ export const pythonWithJupyterLab = candidates.find((candidate) =>
   ]),
 );
 
+/** A Python that has Jupyter's console; `undefined` where there is none. */
+export const pythonWithJupyterConsole = candidates.find((candidate) =>
+  runs(candidate, ["-m", "jupyter_console", "--version"]),
+);
+
 /** Writes `<folder>/kernels/python3/kernel.json` if there is an ipykernel, so that the folder can be used as JUPYTER_PATH. */
 export function installIpykernel(folder: string): void {
   if (pythonWithIpykernel === undefined) return;

@@ -39,6 +39,8 @@ export interface Options {
   readonly diskLimit?: number;
   readonly kernelSockets: KernelSockets;
   readonly prespawn: readonly Prespawn[];
+  /** A directory, or `none`. */
+  readonly jupyterRuntimeDir?: string;
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
   /** If set, a launcher is made in this directory and no server is started. */
@@ -181,6 +183,12 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
       .env("KALLICHORE_PRESPAWN")
       .argParser(prespawn)
       .default([], "none"),
+  );
+  command.addOption(
+    new Option(
+      "--jupyter-runtime-dir <PATH>",
+      "Directory for the connection files of kernels, so that 'jupyter console --existing' finds them; 'none': no files (default: Jupyter's runtime directory)",
+    ).env("KALLICHORE_JUPYTER_RUNTIME_DIR"),
   );
   addRepeatable(
     command,

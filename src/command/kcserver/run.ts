@@ -21,6 +21,7 @@ import {
   listenForEndRequests,
 } from "./end-requests.ts";
 import { CommandError } from "../exit.ts";
+import { runtimeDirectoryIn } from "../prespawn.ts";
 import { leaveInput } from "../terminal-streams.ts";
 import { expectedVersion } from "./expected-version.ts";
 import { installLauncher, type LauncherFacts, launchedBy } from "./launcher.ts";
@@ -138,6 +139,7 @@ function open(
     runtimeDirectory: choice.runtimeDirectory,
     kernelSockets: options.kernelSockets,
     prespawn: options.prespawn,
+    jupyterRuntimeDirectory: runtimeDirectoryIn(options.jupyterRuntimeDir),
     ...(options.diskLimit !== undefined && {
       limits: { server_disk_bytes: options.diskLimit },
     }),

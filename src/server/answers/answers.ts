@@ -1,5 +1,6 @@
 /** The answers to all operations of the contract. */
 import { executions } from "./executions.ts";
+import { external_kernels } from "./external-kernels.ts";
 import type { Answers } from "./implement.ts";
 import { jupyter } from "./jupyter.ts";
 import { jupyterRequests } from "./jupyter-requests.ts";
@@ -12,5 +13,6 @@ export const answers: Answers = {
   executions,
   kernelspecs,
   server,
+  external_kernels,
   jupyter: { ...jupyter, ...jupyterRequests },
 };

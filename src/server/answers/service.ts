@@ -9,6 +9,7 @@ import type {
   SessionPolicy,
 } from "../../../contract/index.ts";
 import type { KernelspecSource } from "../../kernelspecs/kernelspecs.ts";
+import type { ConnectionFiles } from "../../host/connection-files.ts";
 import type { HostFacts } from "../../host/host.ts";
 import type { WarmKernels } from "../../kernel/warm.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
@@ -32,6 +33,8 @@ export interface Service {
     WarmKernels,
     "state" | "begin" | typeof Symbol.asyncDispose
   >;
+  /** Connection files in Jupyter's runtime directory; `undefined` if the server does not use it. */
+  readonly connectionFiles: ConnectionFiles | undefined;
   /** Random bytes as text, for ids and keys. */
   newId(bytes: number): string;
   readonly idle: IdleWatch;

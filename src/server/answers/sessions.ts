@@ -1,4 +1,5 @@
 /** The answers to the session operations. */
+import { AdoptedConnection } from "../../../contract/adopted-connection.ts";
 import { type contract, failure, fits } from "../../../contract/index.ts";
 import { fromClientValue, request } from "../../jupyter/client-message.ts";
 import { collect } from "../../session/executions/collect.ts";
@@ -99,10 +100,15 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     return null;
   },
 
-  async adopt({ input, service: { supervisor } }) {
-    const { session_id, ...connection } = input;
+  async adopt({ input, service }) {
+    const { supervisor } = service;
+    const { session_id, connection_file, ...given } = input;
     const session = supervisor.session(session_id);
     supervisor.assertMayStart(session);
+    const connection =
+      connection_file === undefined
+        ? AdoptedConnection.parse(given) // checked by the contract
+        : await connectionIn(connection_file, service);
     return await session.adopt(connection);
   },
 
@@ -173,6 +179,23 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     return sessionEvents(session, input.lastEventId, signal);
   },
 };
+
+/** Throws `connection_file_not_found`. */
+async function connectionIn(
+  name: string,
+  { connectionFiles: files }: Service,
+): Promise<AdoptedConnection> {
+  if (files === undefined) {
+    const why = "the server does not use that directory";
+    throw failure("connection_file_not_found", { name, why });
+  }
+  try {
+    return await files.read(name);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : "it cannot be read";
+    throw failure("connection_file_not_found", { name, why }, { cause });
+  }
+}
 
 /** A session that cannot be described whole is listed without what its kernel reported, so that it does not hide the others. */
 function describeOrReduce(session: Session, faults: Service["faults"]) {
