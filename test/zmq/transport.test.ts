@@ -270,7 +270,8 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
       backpressure: () => (link.messages.length > 0 ? caughtUp : undefined),
     });
     using other = new Listener(driver, { type: "sub", endpoint });
-    for (const _ of [link, other]) await publisher.receive();
+    await publisher.receive();
+    await publisher.receive(); // both have subscribed
     for (let i = 0; i < count; i++) await publisher.send(pattern(300_000, i));
     await link.received(1);
     await other.received(count); // by then, a ready receiver has everything

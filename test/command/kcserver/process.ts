@@ -3,7 +3,7 @@
  * test.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { on } from "node:events";
+import { once } from "node:events";
 import { existsSync, readFileSync, watch } from "node:fs";
 import { request } from "node:http";
 import { dirname } from "node:path";
@@ -185,10 +185,7 @@ export async function appeared(file: string): Promise<void> {
   const watcher = watch(dirname(file));
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   try {
-    if (existsSync(file)) return;
-    for await (const _ of on(watcher, "change", { signal })) {
-      if (existsSync(file)) return;
-    }
+    while (!existsSync(file)) await once(watcher, "change", { signal });
   } finally {
     watcher.close();
   }
