@@ -21,7 +21,6 @@ import {
   type ServerEvents,
 } from "../events.ts";
 import type { AnswersTo } from "./implement.ts";
-import type { jupyterRequests } from "./jupyter-requests.ts";
 import type { Service } from "./service.ts";
 import { resolveSpec } from "./session-spec.ts";
 
@@ -34,7 +33,7 @@ const AUTORESTART = { limit: 5, window_s: 60 };
 
 export const jupyter: Omit<
   AnswersTo<typeof contract.jupyter>,
-  keyof typeof jupyterRequests
+  "execute" | "request" | "cancel_request" | "answer_input"
 > = {
   version: () => ({ version: JUPYTER_SERVER_VERSION }),
 
