@@ -22,6 +22,7 @@ import { doorsOf } from "./server/doors/doors.ts";
 import { pagesDoor } from "./server/doors/docs/door.ts";
 import { urlOf } from "./server/address.ts";
 import { type BasePath, basePathOf } from "./server/base-path.ts";
+import { cookiesOf } from "./server/cookies.ts";
 import { dispatcherOf } from "./server/dispatcher.ts";
 import { sendFailure } from "./server/respond.ts";
 import { answerUpgrade, webSockets } from "./server/websockets.ts";
@@ -74,7 +75,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     token,
     hosts: options.hosts ?? [],
     origins: options.origins ?? [],
-    cookies: options.cookies,
+    cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
     scopesOf: options.scopesOf,
     isLocal: false,
     basePath,

@@ -21,6 +21,7 @@ import { ConnectionFiles } from "./host/connection-files.ts";
 import { localHost } from "./host/local.ts";
 import { jupyterRuntimeDirectory } from "./kernelspecs/paths.ts";
 import { publishing } from "./kernel/published.ts";
+import { usageSampler } from "./host/usage.ts";
 import { type Prespawn, WarmKernels } from "./kernel/warm.ts";
 import { warmRecipe } from "./server/answers/session-spec.ts";
 import { hostProvisioner } from "./kernel/provisioner.ts";
@@ -36,6 +37,7 @@ import { basePathOf } from "./server/base-path.ts";
 import type { Address } from "./server/bind.ts";
 import { ServerEvents } from "./server/events.ts";
 import type { GateOptions } from "./server/gate.ts";
+import { cookiesOf } from "./server/cookies.ts";
 import { listen } from "./server/listen.ts";
 import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
@@ -152,7 +154,7 @@ export function startServer(
       token,
       hosts: options.hosts ?? [],
       origins: options.origins ?? [],
-      cookies: options.cookies,
+      cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
       scopesOf: options.scopesOf,
       socketDirectory: () => files.ensure(),
     });
@@ -298,6 +300,7 @@ export function serviceOf(
     policy,
     newId,
     warm,
+    sampleUsage: (roots) => usageSampler().sample(roots),
     connectionFiles,
     idle: watchIdle({
       supervisor,

@@ -69,6 +69,7 @@ export function memoryService({
       begin() {},
       [Symbol.asyncDispose]: () => Promise.resolve(),
     },
+    sampleUsage: () => Promise.resolve(new Map()),
     connectionFiles: undefined,
     idle: {
       hours: undefined,

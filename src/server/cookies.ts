@@ -19,8 +19,12 @@ export interface Cookies {
   readonly headers: readonly string[];
 }
 
-/** `basePath`: the cookies are sent to no other path. */
-export function cookiesOf(token: string, basePath: string): Cookies {
+/** `basePath`: the cookies are sent to no other path. `undefined` if no token is needed. */
+export function cookiesOf(
+  token: string | undefined,
+  basePath: string,
+): Cookies | undefined {
+  if (token === undefined) return undefined;
   const derived = (purpose: string) =>
     createHmac("sha256", token).update(`kallichore ${purpose}`).digest("hex");
   /** Other servers of this machine have other tokens, and so other names. */

@@ -40,7 +40,7 @@ export function dispatcherOf({
   basePath,
   ...options
 }: DispatcherOptions): Dispatcher {
-  const gate = gateOf(options, basePath.path);
+  const gate = gateOf(options);
   return {
     async handle(req, res) {
       lingerAfter(req, res);

@@ -9,7 +9,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { failure, type Scope } from "../../contract/index.ts";
 import { EVERYTHING, NOTHING, type Principal } from "../session/principal.ts";
-import { cookiesOf } from "./cookies.ts";
+import type { Cookies } from "./cookies.ts";
 import { admit } from "./principal.ts";
 import { tokenInSubprotocols } from "./subprotocol.ts";
 
@@ -20,8 +20,8 @@ export interface GateOptions {
   readonly hosts: readonly string[];
   /** Other origins whose pages may use the server, such as `http://localhost:5173`; `*`: all. */
   readonly origins: readonly string[];
-  /** Whether pages that show the token in their address get cookies that stand for it. Default: no. */
-  readonly cookies?: boolean | undefined;
+  /** The cookies that stand for the token. Default: none. */
+  readonly cookies?: Cookies | undefined;
   /** Whether the server listens on a Unix socket or a pipe: those have no name that could be rebound. */
   readonly isLocal: boolean;
   /** The scopes of an admitted client. Default: all. */
@@ -37,14 +37,9 @@ export interface Gate {
   allowedOrigin(req: IncomingMessage): string | undefined;
 }
 
-/** `basePath`: the path of cookies. */
-export function gateOf(options: GateOptions, basePath = ""): Gate {
-  const { token, origins, scopesOf } = options;
+export function gateOf(options: GateOptions): Gate {
+  const { token, origins, cookies, scopesOf } = options;
   const expected = token === undefined ? undefined : digest(token);
-  const cookies =
-    token !== undefined && options.cookies === true
-      ? cookiesOf(token, basePath)
-      : undefined;
   const isListed = (origin: string) =>
     origins.includes("*") || origins.includes(origin);
   return {

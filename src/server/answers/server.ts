@@ -4,7 +4,6 @@ import {
   failure,
   type InputOf,
 } from "../../../contract/index.ts";
-import { usageSampler } from "../../host/usage.ts";
 import type { Session } from "../../session/session.ts";
 import type { AnswersTo } from "./implement.ts";
 import type { Service } from "./service.ts";
@@ -41,13 +40,13 @@ export const server: AnswersTo<typeof contract.server> = {
   },
 
   async configuration({ service }) {
-    const { idle, usage, logLevel, limits, warm } = service;
+    const { idle, usage, logLevel, limits } = service;
     return {
       ...(idle.hours !== undefined && { idle_shutdown_hours: idle.hours }),
       resource_sample_interval_ms: usage.interval_ms,
       log_level: logLevel,
       limits: { ...limits },
-      warm_kernels: await describeWarm(warm.state),
+      warm_kernels: await describeWarm(service),
     };
   },
 
@@ -92,25 +91,28 @@ export const server: AnswersTo<typeof contract.server> = {
 };
 
 /** With the memory that they use now. */
-async function describeWarm(
-  states: Service["warm"]["state"],
-): Promise<WarmKernels[]> {
-  if (states.length === 0) return [];
-  const roots = states
+async function describeWarm({
+  warm: { state },
+  sampleUsage,
+}: Service): Promise<WarmKernels[]> {
+  if (state.length === 0) return [];
+  const roots = state
     .flatMap(({ pids }) => pids)
     .filter((pid) => pid !== undefined)
     .map((pid) => ({ pid }));
-  const usages = await usageSampler().sample(roots);
-  return states.map(({ kernel_name, working_directory, count, ...state }) => ({
-    kernel_name,
-    working_directory: working_directory ?? null,
-    count,
-    ready: state.pids.map((pid) => ({
-      process_id: pid ?? null,
-      memory_bytes: usages.get(pid ?? 0)?.memory_bytes ?? null,
-    })),
-    problem: state.problem ?? null,
-  }));
+  const usages = await sampleUsage(roots);
+  return state.map(
+    ({ kernel_name, working_directory, count, pids, problem }) => ({
+      kernel_name,
+      working_directory: working_directory ?? null,
+      count,
+      ready: pids.map((pid) => ({
+        process_id: pid ?? null,
+        memory_bytes: usages.get(pid ?? 0)?.memory_bytes ?? null,
+      })),
+      problem: problem ?? null,
+    }),
+  );
 }
 
 function isGiven<T>(value: T | null | undefined): value is T {

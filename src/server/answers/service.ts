@@ -11,6 +11,7 @@ import type {
 import type { KernelspecSource } from "../../kernelspecs/kernelspecs.ts";
 import type { ConnectionFiles } from "../../host/connection-files.ts";
 import type { HostFacts } from "../../host/host.ts";
+import type { UsageSampler } from "../../host/usage.ts";
 import type { WarmKernels } from "../../kernel/warm.ts";
 import type { Telemetry } from "../../telemetry/telemetry.ts";
 import type { Log } from "../../log/log.ts";
@@ -33,6 +34,8 @@ export interface Service {
     WarmKernels,
     "state" | "begin" | typeof Symbol.asyncDispose
   >;
+  /** What these processes use now, by their ids. */
+  readonly sampleUsage: UsageSampler["sample"];
   /** Connection files in Jupyter's runtime directory; `undefined` if the server does not use it. */
   readonly connectionFiles: ConnectionFiles | undefined;
   /** Random bytes as text, for ids and keys. */
