@@ -339,6 +339,11 @@ export const ExecuteAnswer = z
   })
   .meta({ id: "ExecuteAnswer" });
 
+const portsAndKey = [
+  ...["control_port", "shell_port", "stdin_port", "hb_port", "iopub_port"],
+  ...["key", "ip"],
+];
+
 /** A kernel's connection, or the name of the file that has it. */
 const AdoptRequest = AdoptedConnection.partial()
   .extend({
@@ -358,15 +363,16 @@ const AdoptRequest = AdoptedConnection.partial()
   })
   .meta({
     if: requireFields("connection_file"),
-    else: requireFields(
-      "control_port",
-      "shell_port",
-      "stdin_port",
-      "hb_port",
-      "iopub_port",
-      "key",
-      "ip",
-    ),
+    else: {
+      required: portsAndKey,
+      // Linters demand that all members of an example are listed.
+      properties: Object.fromEntries(
+        [...portsAndKey, "signature_scheme", "transport"].map((name) => [
+          name,
+          true,
+        ]),
+      ),
+    },
   });
 
 const sessionErrors = ["session_not_found"] as const;

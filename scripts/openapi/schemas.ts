@@ -57,12 +57,24 @@ export function bodyOf(
 /** As it was generated, without a name. */
 export function bodyIn(
   { paths }: Generated,
-  { path, method }: Routed,
+  { operation, path, method }: Routed,
 ): oas31.SchemaObject | undefined {
   const body = paths[path]?.[verbOf(method)]?.requestBody;
   const content = body as oas31.RequestBodyObject | undefined;
-  return content?.content["application/json"]?.schema as
+  const schema = content?.content["application/json"]?.schema as
     oas31.SchemaObject | undefined;
+  return schema && { ...schema, ...conditionsOf(operation) };
+}
+
+/** What the input requires depending on its members. The generator leaves this out of a body. */
+function conditionsOf(operation: Routed["operation"]): oas31.SchemaObject {
+  const meta = (operation.input as z.ZodType).meta() ?? {};
+  const conditions = ["if", "then", "else"].filter((name) => name in meta);
+  if (conditions.length === 0) return {};
+  return {
+    additionalProperties: true, // or linters accept only the members that the conditions name
+    ...Object.fromEntries(conditions.map((name) => [name, meta[name]])),
+  };
 }
 
 /** The name of the input if it has one (the body of a refined schema has lost it), else the name of an equal schema. */

@@ -24,6 +24,7 @@ test("without arguments, only options with a default are set", () => {
     port: 0,
     reportVersion: COMPATIBLE_VERSION,
     kernelSockets: "tcp",
+    prespawn: [],
     allowOrigin: [],
     allowHost: [],
   });
@@ -46,7 +47,7 @@ test("every option is read", () => {
       ...["--handshake-socket", "h", "-i", "0", "-r", "65535", "-l", "warn"],
       ...["--socket-dir", "d", "--unix-socket", "s", "--transport", "x"],
       ...["--report-version", "1.2.3", "--install-launcher", "b"],
-      ...["--kernel-sockets", "tcp"],
+      ...["--kernel-sockets", "tcp", "--prespawn", "python3=2"],
       ...["--allow-origin", "a", "--allow-origin=b", "--allow-host", "n"],
     ),
   ).toEqual({
@@ -58,6 +59,7 @@ test("every option is read", () => {
     idleShutdownHours: 0,
     resourceSampleInterval: 65535,
     kernelSockets: "tcp",
+    prespawn: [{ kernel_name: "python3", count: 2 }],
     logLevel: "warn",
     socketDir: "d",
     unixSocket: "s",
