@@ -174,7 +174,8 @@ x = 42`;
       if (network() === lab.network) await notebook.reconnect(); // as a person does, rather than wait for its next attempt
       await notebook.untilDone(0);
       // Of a connection that broke, messages of the last moments may come twice.
-      const lines = (await notebook.text(0)).match(/\d+\n/g) ?? [];
+      const lines: readonly string[] =
+        (await notebook.text(0)).match(/\d+\n/g) ?? [];
       if (network() === gateway) {
         expect([...new Set(lines)].join("")).toBe(counted);
         return;
