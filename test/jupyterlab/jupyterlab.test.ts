@@ -10,7 +10,7 @@ import {
 } from "../harness.ts";
 import { pythonWithJupyterLab } from "../kernels/python.ts";
 import { needs } from "../needs.ts";
-import { CHROMIUM } from "./chromium.ts";
+import { CHROMIUM } from "../chromium.ts";
 import { CuttableProxy } from "./cuttable-proxy.ts";
 import { type Lab, openLab } from "./lab.ts";
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "../harness.ts";
 import { pythonWithJupyterLab } from "../kernels/python.ts";
-import { Page } from "./chromium.ts";
+import { Page } from "../chromium.ts";
 import { CuttableProxy } from "./cuttable-proxy.ts";
 
 const TIMEOUT_MS = 60_000;
