@@ -313,7 +313,9 @@ async function startJupyter(
         id,
         server,
         channel,
-        send: (message) => sendAndClose(channel, TOKEN, message),
+        // Jupyter Server drops the messages of a client that leaves before its channels are connected.
+        send: (message) =>
+          sendAndClose(channel, TOKEN, message, { awaitsEffect: true }),
         async [Symbol.asyncDispose]() {
           const gone = { method: "DELETE", headers };
           await requestJson(`${url}/api/kernels/${id}`, gone);
@@ -359,12 +361,18 @@ async function sendAndClose(
   channel: string,
   token: string,
   message: Message,
+  { awaitsEffect = false } = {},
 ): Promise<void> {
   const headers = { authorization: `Bearer ${token}` };
   const socket = new WebSocket(channel, { headers });
-  socket.on("message", () => {});
+  const taken = new Promise<void>((resolve) =>
+    socket.on("message", (data: Buffer) => {
+      if (data.includes(message.header["msg_id"] as string)) resolve();
+    }),
+  );
   await once(socket, "open");
   socket.send(JSON.stringify(message));
+  if (awaitsEffect) await Promise.race([taken, once(socket, "close")]);
   socket.close(1000);
   await once(socket, "close");
 }
