@@ -5,6 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import type { TestOptions } from "vitest";
+import { CHROMIUM } from "./chromium.ts";
 import { python, pythonWithIpykernel } from "./kernels/python.ts";
 
 declare module "vitest" {
@@ -37,8 +38,8 @@ export const needsLinuxAndPython = needs(
 );
 
 export const needsChromium = needs(
-  existsSync("/usr/bin/chromium"),
-  "Chromium (/usr/bin/chromium)",
+  existsSync(CHROMIUM),
+  `Chromium (${CHROMIUM})`,
 );
 
 /** A program or file at a fixed path. */

@@ -1,15 +1,13 @@
-import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { build } from "esbuild";
 import { expect, test } from "vitest";
 import { webBuild } from "../../testing/web/build.ts";
 import { temporaryFolder } from "../harness.ts";
+import { Page } from "../chromium.ts";
 import { needsChromium } from "../needs.ts";
 
-const run = promisify(execFile);
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 test("the browser entries import nothing from Node", async () => {
@@ -97,33 +95,14 @@ const expected = {
   first: { kind: "kernel", status: { status: "starting" }, seq: 1 },
 };
 
-const chromium = "/usr/bin/chromium";
-
 test("the whole server runs in a real browser", needsChromium, async () => {
-  const folder = await bundled();
-  const page = join(folder, "index.html");
+  const file = join(await bundled(), "index.html");
   writeFileSync(
-    page,
-    `<!doctype html><meta charset="utf-8"><body><script src="page.js"></script>
-<script>report().catch(String).then((text) => { document.body.textContent = "report:" + btoa(encodeURIComponent(text)) + ";" })</script>`,
+    file,
+    `<!doctype html><meta charset="utf-8"><body><script src="page.js"></script>`,
   );
-  const { stdout } = await run(
-    chromium,
-    [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      `--user-data-dir=${join(folder, "profile")}`,
-      "--virtual-time-budget=20000",
-      "--dump-dom",
-      `file://${page}`,
-    ],
-    { timeout: 25_000 },
-  );
-  const text = /<body>report:([^;]*);/.exec(stdout)?.[1] ?? "";
-  expect(JSON.parse(decodeURIComponent(atob(text)))).toMatchObject(expected);
+  await using page = await Page.open();
+  await page.goto(`file://${file}`);
+  const reported = await page.evaluate<string>("report()");
+  expect(JSON.parse(reported)).toMatchObject(expected);
 });
