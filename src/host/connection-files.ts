@@ -46,6 +46,8 @@ const SAFE_ID = /^[\w-]{1,200}$/;
 const NAMES_LIMIT = 10_000;
 /** Bytes of a connection file: a larger file is none. */
 const SIZE_LIMIT = 64 * 1024;
+/** Files that are read, and kernels that are connected to, at once. Directories with thousands of old files are common. */
+const PROBES = 64;
 /** How long a kernel's port may take to accept a connection. */
 const PROBE_MS = 500;
 
@@ -126,14 +128,20 @@ export class ConnectionFiles implements Disposable {
   /** The kernels of other programs that accept connections. Empty if there is no such directory. */
   async external(): Promise<readonly ExternalKernel[]> {
     const own = new Set(this.#files.values());
-    const found: Promise<ExternalKernel | undefined>[] = [];
+    const names: string[] = [];
     for await (const name of namesIn(this.directory)) {
-      const path = join(this.directory, name);
-      if (NAME.test(name) && !own.has(path)) found.push(reachable(path, name));
+      if (NAME.test(name) && !own.has(join(this.directory, name))) {
+        names.push(name);
+      }
     }
-    const kernels = (await Promise.all(found)).filter(
-      (kernel) => kernel !== undefined,
-    );
+    const kernels: ExternalKernel[] = [];
+    for (let at = 0; at < names.length; at += PROBES) {
+      const some = names.slice(at, at + PROBES);
+      const found = await Promise.all(
+        some.map((name) => reachable(join(this.directory, name), name)),
+      );
+      kernels.push(...found.filter((kernel) => kernel !== undefined));
+    }
     return kernels.sort((a, b) => a.modified.getTime() - b.modified.getTime());
   }
 

@@ -404,7 +404,7 @@ class WarmKernel {
   readyAt = Infinity;
   kernel: Kernel | undefined;
   readonly #recipe: Recipe;
-  /** Who has it. */
+  /** The session that has the kernel. Its name until then. */
   readonly #holder: { session_id: string; username: string };
   #hooks: Hooks | undefined;
   /** What happened so far, for the session that takes it. */
@@ -441,17 +441,13 @@ class WarmKernel {
   /** Whether it can be handed out. A process that was killed a moment ago is noticed here. */
   async isAlive(): Promise<boolean> {
     const { kernel } = this;
-    if (kernel === undefined || this.#isGone) return false;
+    if (kernel === undefined) return false;
     try {
       const isAlive = (await kernel.isAlive?.(ALIVE_MS)) ?? true;
-      return isAlive && !this.#isOver();
+      return isAlive && !this.#isGone;
     } catch {
       return false; // it takes no messages
     }
-  }
-
-  #isOver(): boolean {
-    return this.#isGone;
   }
 
   /** From now on it is the session's, which first receives what happened before. */
@@ -478,6 +474,16 @@ class WarmKernel {
       if (this.#hooks !== undefined) tell(this.#hooks);
       else this.#keep(size, tell);
     };
+    /** Before a session has taken the kernel, such an event disqualifies it. */
+    const orLeave =
+      <A extends unknown[]>(
+        why: string,
+        tell: (hooks: Hooks, ...args: A) => void,
+      ) =>
+      (...args: A): void => {
+        if (this.#hooks !== undefined) tell(this.#hooks, ...args);
+        else this.#leave(why);
+      };
     return {
       launched: (run) => past(0, (hooks) => hooks.launched(run)),
       state: (state) => past(0, (hooks) => hooks.state(state)),
@@ -493,18 +499,16 @@ class WarmKernel {
         const kept = copyOf(message);
         this.#keep(sizeOf(kept), (hooks) => hooks.message(kept));
       },
-      burst: (burst) => {
-        if (this.#hooks !== undefined) this.#hooks.burst(burst);
-        else this.#leave("it publishes much without a request");
-      },
-      refused: (refusal) => {
-        if (this.#hooks !== undefined) this.#hooks.refused(refusal);
-        else this.#leave("it publishes what cannot be read");
-      },
-      tooLarge: (channel, size) => {
-        if (this.#hooks !== undefined) this.#hooks.tooLarge(channel, size);
-        else this.#leave("it publishes a message that is too large");
-      },
+      burst: orLeave("it publishes much without a request", (hooks, burst) =>
+        hooks.burst(burst),
+      ),
+      refused: orLeave("it publishes what cannot be read", (hooks, refusal) =>
+        hooks.refused(refusal),
+      ),
+      tooLarge: orLeave(
+        "it publishes a message that is too large",
+        (hooks, channel, size) => hooks.tooLarge(channel, size),
+      ),
       heartbeat: (beats) => {
         if (this.#hooks !== undefined) this.#hooks.heartbeat(beats);
         else if (!beats) this.#leave("its heartbeat stopped");

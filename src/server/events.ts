@@ -1,7 +1,8 @@
 /**
- * Events for Jupyter's clients (`/api/events`): what was done with kernels, in
- * Jupyter Server's own schema; how kernels fare, in a schema of this server; and
- * what clients emit themselves. Nothing is kept: who listens, receives.
+ * Events for Jupyter's clients (`/api/events`): actions on kernels, in Jupyter
+ * Server's own schema; changes of a kernel's status, in a schema of this server;
+ * and events that clients emit. Events are not kept: a client receives those of
+ * the time in which it listens.
  */
 import type { SessionStatus } from "../../contract/index.ts";
 

@@ -5,7 +5,6 @@ import {
   type contract,
   type JupyterRequest,
 } from "../../../contract/index.ts";
-import { contentOf } from "../../jupyter/message.ts";
 import { pastOf } from "../../session/executions/events.ts";
 import type { Execution } from "../../session/executions/execution.ts";
 import { outputsIn } from "../../session/executions/outputs.ts";
@@ -13,7 +12,7 @@ import type { Session } from "../../session/session.ts";
 import { deadline, untilAborted } from "../../time/signals.ts";
 import { executeRequest } from "./executions.ts";
 import { type AnswersTo, trustShape } from "./implement.ts";
-import { kernelOf } from "./jupyter.ts";
+import { describeInput, kernelOf } from "./jupyter.ts";
 import type { Service } from "./service.ts";
 
 type Operations = Pick<
@@ -119,25 +118,19 @@ async function described(
     using end = deadline(ends, wait * 1000);
     await untilAborted(end.signal);
   }
-  const { id: request_id, state, input, reply = {} } = execution;
+  const { id: request_id, state, reply = {} } = execution;
   const kernel_id = session.spec.kernel_id;
   const ids = { request_id, kernel_id, pending: !isOver(state) };
   switch (state) {
     case "queued":
     case "running":
       return { ...ids, request_status: state };
-    case "waiting_for_input": {
-      const { prompt, password } =
-        input === undefined ? {} : (contentOf(input) ?? {});
+    case "waiting_for_input":
       return {
         ...ids,
         request_status: "input",
-        input_request: {
-          prompt: typeof prompt === "string" ? prompt : "",
-          password: password === true,
-        },
+        input_request: describeInput(execution),
       };
-    }
     case "aborted": {
       const { evalue } = reply;
       const why = typeof evalue === "string" ? evalue : reasonOf(execution);

@@ -271,7 +271,7 @@ async function startKernel(
           ...(service.policy.autorestart === null && {
             policy: { autorestart: AUTORESTART },
           }),
-          working_directory: await directoryFor(
+          working_directory: await nearestDirectory(
             path ?? env?.["KERNEL_WORKING_DIR"] ?? "", // a Jupyter Server in front sends the notebook's directory so
             service,
           ),
@@ -315,7 +315,10 @@ async function kernelspecFor(
 }
 
 /** The nearest existing directory of `path`. Empty: the server's own directory. */
-async function directoryFor(path: string, { host }: Service): Promise<string> {
+async function nearestDirectory(
+  path: string,
+  { host }: Service,
+): Promise<string> {
   for (let left = path; left !== "";) {
     const { fault } = await host.workingDirectory(left);
     if (fault === undefined) return left;
@@ -397,17 +400,16 @@ function describeKernel(session: Session): JupyterKernel {
         usage: { cpu: usage.cpu_percent, rss: usage.memory_bytes },
       }),
     queue: session.queue.pending.length,
-    ...(asking !== undefined && { pending_input: describeInput(asking) }),
+    ...(asking !== undefined && {
+      pending_input: { request_id: asking.id, ...describeInput(asking) },
+    }),
   };
 }
 
-function describeInput({
-  id,
-  input,
-}: Execution): NonNullable<JupyterKernel["pending_input"]> {
+/** What the code asks the user. */
+export function describeInput({ input }: Execution) {
   const { prompt, password } = input?.content ?? {};
   return {
-    request_id: id,
     prompt: typeof prompt === "string" ? prompt : "",
     password: password === true,
   };

@@ -124,11 +124,11 @@ export const defaultProtocol: KernelProtocol = {
     const text = [
       Buffer.from(`{"channel":"${channel}",${ids},"header":`),
       bufferOf(raw.header),
-      PARENT_HEADER,
+      separators.parent_header,
       bufferOf(raw.parent_header),
-      METADATA,
+      separators.metadata,
       bufferOf(raw.metadata),
-      CONTENT,
+      separators.content,
       bufferOf(raw.content),
       END,
     ];
@@ -252,9 +252,6 @@ const layout: Layout = {
   hasParent: false,
 };
 
-const PARENT_HEADER = Buffer.from(',"parent_header":');
-const METADATA = Buffer.from(',"metadata":');
-const CONTENT = Buffer.from(',"content":');
 const END = Buffer.from(',"buffers":[]}');
 
 /** A message without a channel is for shell, as gateways send it. */
