@@ -69,6 +69,8 @@ export async function collect(
   return events;
 }
 
+export type Cuttable = Awaited<ReturnType<typeof cuttable>>;
+
 /** A proxy on loopback. `cut` ends every connection at once; while it is `down`, new ones end too. */
 export async function cuttable(target: string) {
   const { hostname, port } = new URL(target);

@@ -1,4 +1,5 @@
 /** JupyterLab in a browser, with this server as its gateway: what a person does, and what they see. */
+import { setTimeout } from "node:timers/promises";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -11,7 +12,7 @@ import {
 import { pythonWithJupyterLab } from "../kernels/python.ts";
 import { needs } from "../needs.ts";
 import { CHROMIUM } from "../chromium.ts";
-import { CuttableProxy } from "./cuttable-proxy.ts";
+import { type Cuttable, cuttable } from "../client/harness.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 const isHere = pythonWithJupyterLab !== undefined && existsSync(CHROMIUM);
@@ -36,12 +37,12 @@ const counted = Array.from({ length: COUNT }, (_, i) => `${i}\n`).join("");
 describe("JupyterLab", () => {
   let server: TestServer;
   /** The network between JupyterLab and the server. */
-  let gateway: CuttableProxy;
+  let gateway: Cuttable;
   let lab: Lab;
   beforeAll(async () => {
     if (!isHere) return;
     server = await openServer({ basePath: "/user/a@b" });
-    gateway = await CuttableProxy.to(server.url);
+    gateway = await cuttable(server.url);
     lab = await openLab(`${gateway.url}${server.server.basePath}`, TOKEN);
   }, 300_000);
   afterAll(async () => {
@@ -170,7 +171,9 @@ x = 42`;
       const notebook = await lab.open(name, [counting]);
       await notebook.run(0);
       await notebook.untilText(0, "3\n");
-      await network().cutFor(CUT_MS);
+      network().down();
+      await setTimeout(CUT_MS);
+      network().up();
       if (network() === lab.network) await notebook.reconnect(); // as a person does, rather than wait for its next attempt
       await notebook.untilDone(0);
       // Of a connection that broke, messages of the last moments may come twice.

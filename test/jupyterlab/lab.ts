@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { eventually } from "../harness.ts";
 import { pythonWithJupyterLab } from "../kernels/python.ts";
 import { Page } from "../chromium.ts";
-import { CuttableProxy } from "./cuttable-proxy.ts";
+import { type Cuttable, cuttable } from "../client/harness.ts";
 
 const TIMEOUT_MS = 60_000;
 
 export interface Lab extends AsyncDisposable {
   /** The network between the browser and JupyterLab. */
-  readonly network: CuttableProxy;
+  readonly network: Cuttable;
   readonly page: Page;
   /** What JupyterLab's server printed. */
   readonly log: string;
@@ -56,7 +56,7 @@ export async function openLab(url: string, token: string): Promise<Lab> {
     () => /http:\/\/127\.0\.0\.1:\d+(?=\/lab)/.exec(log)?.[0],
     TIMEOUT_MS,
   );
-  const network = await CuttableProxy.to(own);
+  const network = await cuttable(own);
   const page = await Page.open();
   const load = async () => {
     await page.goto(`${network.url}/lab?token=front&reset`);
