@@ -1,14 +1,12 @@
-import { defineConfig } from "eslint/config";
+import { fileURLToPath } from "node:url";
+import { defineConfig, includeIgnoreFile } from "eslint/config";
 import tseslint from "typescript-eslint";
 
 /** Type-aware rules for what people get wrong in asynchronous code, and a few of taste. Which room may use which: `rooms.js`. */
 export default defineConfig(
+  includeIgnoreFile(fileURLToPath(new URL(".gitignore", import.meta.url))),
   {
     ignores: [
-      "dist/",
-      "coverage/",
-      "docs/reference/",
-      "node_modules/",
       // These are compiled as those do it who install the package.
       "examples/",
       "test/package/",
