@@ -37,6 +37,10 @@ export interface Recipe {
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
   /** The time from the launch to the first answer; `undefined`: no limit. */
   readonly timeout_ms: number | undefined;
+  /** Names the run of a kernel that a keeper holds: 32 hex digits, new for each start. `undefined`: the kernel lives in this process's tree. */
+  readonly run_id?: string | undefined;
+  /** The run already exists in its keeper: attach to it, and do not launch. `after`: the number of the last event that the journal has. */
+  readonly resume?: { readonly after: number } | undefined;
 }
 
 /** Facts about a run, known as soon as its process has started. */
@@ -73,6 +77,10 @@ export interface Hooks {
   heartbeat(beats: boolean): void;
   /** Called once for each process that ran, even if the start failed, after the last message and the last line. */
   exited(exit: Exit): void;
+  /** A kept run: the hooks of event `number` and of all earlier events were called. */
+  noted?(number: number): void;
+  /** A kept run: its events `from` to `to` do not exist any more. */
+  lost?(from: number, to: number): void;
 }
 
 export interface Kernel {
@@ -112,4 +120,6 @@ export interface Provisioner {
   reserve(recipe: Recipe): Promise<ConnectionInfo>;
   /** Releases the session's reserved ports and removes its files. */
   release(session_id: string): void;
+  /** A kept run: what its events up to `number` have caused is written, so its keeper may drop them. */
+  acknowledge?(run_id: string, number: number): void;
 }
