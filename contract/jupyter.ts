@@ -42,6 +42,12 @@ export const JupyterKernel = z
       .object({
         code: z.int().describe("-1 if a signal ended the process"),
         signal: z.string().nullable(),
+        oom: z
+          .literal(true)
+          .optional()
+          .describe(
+            "The system has killed it because there was no memory left. Absent if that is not known",
+          ),
       })
       .meta({ id: "JupyterKernelExit" })
       .optional()

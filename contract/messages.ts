@@ -131,6 +131,12 @@ export const ExitedEvent = z
       .string()
       .nullable()
       .describe("The signal that ended the process, such as `SIGKILL`"),
+    oom: z
+      .literal(true)
+      .optional()
+      .describe(
+        "The system has killed the process because there was no memory left. Absent if that is not known, which it is on Linux only",
+      ),
     output: z
       .string()
       .describe("The last lines that the process wrote to standard error"),

@@ -211,9 +211,11 @@ export class Repl implements Disposable {
     exit_code,
     signal,
     output,
+    oom,
   }: Extract<SessionEvent, { kind: "exited" }>): Promise<void> {
     const { err } = this.#terminal;
-    const how = signal ?? `exit code ${exit_code}`;
+    const end = signal ?? `exit code ${exit_code}`;
+    const how = oom === true ? `${end}, out of memory` : end;
     const lastOutput =
       output.trim() === "" ? "" : `\n${err.colors.dim(output.trimEnd())}`;
     return err.line(`The kernel ended (${how})${lastOutput}`);

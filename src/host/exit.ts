@@ -7,4 +7,12 @@ export interface Exit {
   readonly output: string;
   /** Why the server ended the process without a request. */
   readonly why?: string;
+  /** The system has killed it because there was no memory left. Absent if that is not known. */
+  readonly oom?: true;
+}
+
+/** How it ended, for people. */
+export function describeExit({ exit_code, signal, oom }: Exit): string {
+  const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
+  return oom === true ? `${how} (out of memory)` : how;
 }

@@ -102,6 +102,8 @@ export interface HostProcess {
   readonly directory: string | undefined;
   /** Whether the process can run, so is not stopped; false if the system does not report it. */
   readonly isScheduled: boolean;
+  /** Tells the host that the kernel has answered, so that it runs where it shall: a later kill for lack of memory is found by that. */
+  noteMemory?(): void;
 }
 
 /** A process and its descendants, which are signalled together. */

@@ -26,6 +26,8 @@ export class ProcessGroup {
   readonly #detached = new Map<number, number>();
   readonly #job: KernelJob | undefined;
 
+  #wasKilled = false;
+
   /** For a child that was just spawned with `detached` or into a job, or for a recorded kernel with its start time. */
   constructor(pid: number, startTime = startTimeOf(pid), job?: KernelJob) {
     // A signal to 0, to -1 or to this process's own group would end far more than a kernel.
@@ -42,6 +44,11 @@ export class ProcessGroup {
 
   get identity(): ProcessIdentity {
     return { pid: this.pid, startTime: this.startTime };
+  }
+
+  /** Whether `kill` was called. */
+  get wasKilled(): boolean {
+    return this.#wasKilled;
   }
 
   /** Whether the leader is alive. Members of its group may outlive it. */
@@ -77,6 +84,7 @@ export class ProcessGroup {
 
   /** Sends SIGKILL. Call it also after the kernel has ended: it kills the processes that the kernel left behind. */
   async kill(): Promise<SignalOutcome> {
+    this.#wasKilled = true;
     if (process.platform === "win32") return this.#killOnWindows();
     // Stopped processes cannot start others, so the search ends before the first process is killed.
     for (let round = 0; round < MAX_ROUNDS; round++) {

@@ -12,6 +12,7 @@ import {
   type SpawnOptions,
 } from "node:child_process";
 import { once } from "node:events";
+import { constants } from "node:os";
 import { StringDecoder } from "node:string_decoder";
 import type { Readable } from "node:stream";
 import { readlinkSync, statSync } from "node:fs";
@@ -20,6 +21,7 @@ import type { Exit } from "./exit.ts";
 import type { HostProcess, OutputListener } from "./host.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { startTimeOf, statOf } from "./process-table.ts";
+import { oomKillsOf } from "./oom-kills.ts";
 import { findProgram } from "./program.ts";
 import { whyNotRunnable } from "./runnable.ts";
 import { isJobControlWarning } from "./shell.ts";
@@ -70,6 +72,7 @@ function observe(
   const group = new ProcessGroup(pid, startTimeOf(pid), job);
   const all = excerpt(OUTPUT_LIMIT);
   const errors = excerpt(TAIL_LIMIT);
+  const oomKills = oomKillsOf(pid);
   let isRunning = true;
 
   const ended = async (): Promise<Exit> => {
@@ -79,6 +82,8 @@ function observe(
       [number | null, NodeJS.Signals | null]
     >((resolve) => child.once("exit", (...how) => resolve(how)));
     isRunning = false;
+    const isOom =
+      !group.wasKilled && isKill(code, signal) && oomKills.haveRisen;
     await group.kill(); // the processes that the kernel left behind, such as workers and servers
     job?.[Symbol.dispose]();
     await within(closed, DRAIN_TIMEOUT_MS);
@@ -86,7 +91,8 @@ function observe(
     child.stderr?.destroy();
     // Windows' exit codes have 32 bits, and those of crashes have the highest bit set. They are shown as negative numbers, as is usual there.
     const exit_code = code === null ? -1 : code | 0;
-    return { exit_code, signal, output: errors.text };
+    const output = errors.text;
+    return { exit_code, signal, output, ...(isOom && { oom: true }) };
   };
   const exited = ended();
 
@@ -118,7 +124,13 @@ function observe(
     get isScheduled() {
       return /[RSD]/.test(statOf(pid)?.state ?? ""); // known on Linux only
     },
+    noteMemory: () => oomKills.note(),
   };
+}
+
+/** A shell around the kernel reports the signal as an exit code. */
+function isKill(code: number | null, signal: NodeJS.Signals | null): boolean {
+  return signal === "SIGKILL" || code === 128 + constants.signals.SIGKILL;
 }
 
 /** The process's current directory, while it exists; known on Linux only. */

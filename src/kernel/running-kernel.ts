@@ -188,6 +188,7 @@ export class RunningKernel implements Kernel, Stoppable {
     await Promise.race([within(this.#stdinConnected, left), fails]);
     await this.#shellSettled(fails);
     this.#isConnected = true;
+    this.#run.process?.noteMemory?.();
     this.#info = answer;
     return this.#info as KernelInfo;
   }

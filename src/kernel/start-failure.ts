@@ -1,6 +1,6 @@
 /** The failures of a kernel's start, with the messages that clients read. */
 import { failure, type Reason, SupervisorError } from "../../contract/index.ts";
-import type { Exit } from "../host/exit.ts";
+import { describeExit, type Exit } from "../host/exit.ts";
 import type { StartError } from "../host/host.ts";
 import { STARTUP_BEGIN, STARTUP_SUCCESS } from "../host/shell.ts";
 import type { Recipe } from "./kernel.ts";
@@ -52,13 +52,9 @@ export function exitFailure(
   { session_id, exit }: { session_id: string; exit: Exit },
   progress: StartProgress,
 ): SupervisorError {
-  const why =
-    exit.signal === null
-      ? `exit code ${exit.exit_code}`
-      : `signal ${exit.signal}`;
   return failure(
     reason,
-    { session_id, why },
+    { session_id, why: describeExit(exit) },
     {
       details: detailsOf(progress, "the kernel failed to start"),
       startup: startupOf(progress, exit.exit_code),

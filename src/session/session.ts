@@ -20,7 +20,7 @@ import { kernelInfoIn } from "../jupyter/kernel-info.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
 import { membersIn } from "../jupyter/raw-json.ts";
 import { type Burst, frameBytesIn } from "../jupyter/record.ts";
-import type { Exit } from "../host/exit.ts";
+import { describeExit, type Exit } from "../host/exit.ts";
 import type { ShellState, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
@@ -628,9 +628,9 @@ export class Session {
   }
 
   #exited(exit: Exit): void {
-    const { exit_code, signal, output, why } = exit;
+    const { exit_code, signal, output, why, oom } = exit;
     this.#lastExit = exit;
-    const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
+    const how = describeExit(exit);
     const isAsked =
       !this.#isDesired("running") && this.#endReason === undefined;
     const reason = this.#endReason ?? why ?? `child process exited: ${how}`;
@@ -646,7 +646,13 @@ export class Session {
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);
     this.#finish(`${reason}${outcome.note}`);
-    this.#publish({ kind: "exited", exit_code, signal, output });
+    this.#publish({
+      kind: "exited",
+      exit_code,
+      signal,
+      output,
+      ...(oom !== undefined && { oom }),
+    });
     this.#startAgain(outcome, reason);
   }
 

@@ -393,7 +393,11 @@ function describeKernel(session: Session): JupyterKernel {
     ...(pid !== undefined && isRunning && { pid }),
     ...(status === "exited" &&
       lastExit !== undefined && {
-        exit: { code: lastExit.exit_code, signal: lastExit.signal },
+        exit: {
+          code: lastExit.exit_code,
+          signal: lastExit.signal,
+          ...(lastExit.oom !== undefined && { oom: lastExit.oom }),
+        },
       }),
     ...(usage !== undefined &&
       isRunning && {
