@@ -252,6 +252,7 @@ export function serviceOf(
     host,
     log,
     prespawn: options.prespawn ?? [],
+    room: options.maxKernels === undefined ? undefined : () => supervisor.room,
     recipeOf: (wanted, name) =>
       warmRecipe(wanted, name, { host, kernelspecs, policy, newId }),
   });
@@ -263,7 +264,13 @@ export function serviceOf(
   const telemetry = contained(options.telemetry ?? {}, (error) =>
     faults.caught("A listener to telemetry failed", error),
   );
-  const supervisor = new Supervisor({
+  const events = new ServerEvents();
+  const supervisor: Supervisor = new Supervisor({
+    culling: {
+      warned: (session, in_s) => events.culling(session, in_s),
+      culled: (session) => events.acted("shutdown", session),
+      failed: (session, error) => events.failed("shutdown", session, error),
+    },
     provisioner,
     log,
     faults,
@@ -283,8 +290,10 @@ export function serviceOf(
     (resolve) => (shutDown = resolve),
   );
   const guard = guardOf(log, options.onFault);
-  const events = new ServerEvents();
-  supervisor.onChange((session) => events.changed(session));
+  supervisor.onChange((session) => {
+    events.changed(session);
+    warm.roomChanged();
+  });
   let logLevel = options.logLevel ?? "info";
   const service: Service = {
     supervisor,

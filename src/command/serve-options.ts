@@ -118,7 +118,7 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       env(
         "--max-kernels <count>",
-        "How many kernels may run at one time (default: any number)",
+        "How many kernels may run at one time, with those of --prespawn (default: any number)",
       ).argParser(integer(1, 1_000_000)),
     )
     .addOption(
@@ -226,6 +226,15 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
       "usage",
       `Without a token, everybody who can reach ${host} could run programs here`,
       { hint: "Omit --token, or listen on 127.0.0.1." },
+    );
+  }
+  const { maxKernels = Infinity, prespawn: ahead } = options;
+  const ready = ahead.reduce((sum, { count }) => sum + count, 0);
+  if (ready > maxKernels) {
+    throw new CommandError(
+      "usage",
+      `${ready} kernels cannot be kept ready if only ${maxKernels} may run`,
+      { hint: "Kernels that are ready count in --max-kernels." },
     );
   }
   return {

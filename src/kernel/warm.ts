@@ -10,8 +10,13 @@
  * Kernels are started one at a time, and only while no session starts one. A
  * kernelspec that fails is tried again at growing intervals, and given up after
  * some tries, until it changes or a session has started its kernel.
+ *
+ * They count in the limit on kernels, and never keep a session from its kernel:
+ * there are no more than the limit leaves room for, and a start that takes none of
+ * them ends one that is too many.
  */
 import { randomBytes } from "node:crypto";
+import { describeExit } from "../host/exit.ts";
 import type { HostFacts } from "../host/host.ts";
 import { type Message, sizeOf } from "../jupyter/message.ts";
 import type { Log } from "../log/log.ts";
@@ -42,6 +47,8 @@ export interface WarmKernelsOptions {
   readonly host: Pick<HostFacts, "environment">;
   readonly log: Log;
   readonly prespawn: readonly Prespawn[];
+  /** How many kernels may run beside those of the sessions. Default: any number. */
+  readonly room?: (() => number) | undefined;
   /** What a session of that kernelspec would launch now. Rejects if it cannot. */
   readonly recipeOf: (wanted: Prespawn, id: string) => Promise<Recipe>;
 }
@@ -55,6 +62,8 @@ const LONGEST_RETRY_MS = 60_000;
 const MOST_FAILURES = 8;
 /** A kernel that was ready for so long has not failed. */
 const HEALTHY_MS = 60_000;
+/** Why no further kernel is started ahead. */
+const FULL = "the limit on kernels leaves no room for more";
 /** How long a kernel that is taken may need to show that it is alive. */
 const ALIVE_MS = 50;
 /** How long a kernel that nobody used may take to shut down before it is killed. */
@@ -115,10 +124,12 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
   }
 
   get state(): readonly WarmKernelsState[] {
+    const isFull = this.#surplus >= 0;
     return this.#shelves.map(({ wanted, ready, problem }) => ({
       ...wanted,
       pids: ready.map(({ kernel }) => kernel?.pid),
-      problem,
+      problem:
+        problem ?? (isFull && ready.length < wanted.count ? FULL : undefined),
     }));
   }
 
@@ -145,6 +156,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
       this.#fill();
       return kernel;
     }
+    this.#makeRoom();
     this.#starts += 1;
     try {
       const kernel = await this.#options.provisioner.launch(
@@ -160,7 +172,14 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
     }
   }
 
+  /** A session's kernel has started or ended. */
+  roomChanged(): void {
+    const { room } = this.#options;
+    if (this.#shelves.length > 0 && room !== undefined) this.#fill();
+  }
+
   adopt(...args: Parameters<Provisioner["adopt"]>): Promise<Kernel> {
+    this.#makeRoom();
     return this.#options.provisioner.adopt(...args);
   }
 
@@ -285,7 +304,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
   /** Starts the next kernel that is missing, unless one is being started. */
   #fill(): void {
     if (this.#filling !== undefined || this.#starts > 0) return;
-    if (this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted || this.#surplus >= 0) return;
     const lacking = this.#shelves.filter(
       ({ wanted, ready, launch, failures }) =>
         launch !== undefined &&
@@ -302,6 +321,27 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
       this.#filling = undefined;
       this.#fill();
     });
+  }
+
+  /** Ends kernels that are too many beside those of the sessions, of the fullest shelf first. */
+  #makeRoom(): void {
+    while (this.#surplus > 0) {
+      const [fullest] = this.#shelves.toSorted(
+        (one, other) => other.ready.length - one.ready.length,
+      );
+      const warm = fullest?.ready.pop();
+      if (warm === undefined) return;
+      this.#end(warm);
+    }
+  }
+
+  /** How many kernels are ready beyond those that have room; negative: how many more have. */
+  get #surplus(): number {
+    const ready = this.#shelves.reduce(
+      (sum, each) => sum + each.ready.length,
+      0,
+    );
+    return ready - (this.#options.room?.() ?? Infinity);
   }
 
   #fillLater(delay_ms: number): void {
@@ -323,7 +363,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
       const warm = new WarmKernel(name, recipe);
       using start = deadline([signal]);
       await warm.start(provisioner, start.signal);
-      if (signal.aborted || launch !== shelf.launch) {
+      if (signal.aborted || launch !== shelf.launch || this.#surplus >= 0) {
         this.#end(warm);
         return;
       }
@@ -519,9 +559,9 @@ class WarmKernel {
           this.#hooks.exited(exit);
           return;
         }
-        const { exit_code, signal } = exit;
-        const how = signal ?? `exit code ${exit_code}`;
-        this.#leave(`a kernel that was ready has ended (${how})`);
+        this.#leave(
+          `a kernel that was ready has ended (${describeExit(exit)})`,
+        );
       },
     };
   }

@@ -4,7 +4,11 @@
  * and events that clients emit. Events are not kept: a client receives those of
  * the time in which it listens.
  */
-import type { SessionStatus } from "../../contract/index.ts";
+import {
+  type SessionPolicy,
+  type SessionStatus,
+  SupervisorError,
+} from "../../contract/index.ts";
 
 /** One event as clients receive it: its schema, and its members beside it. */
 export interface ServerEvent {
@@ -18,8 +22,15 @@ export const KERNEL_ACTIONS =
 /** This server's schema for events in the life of a kernel, with any cause. */
 export const KERNEL_STATUS = "urn:kallichore:kernel_status:v1";
 
+/** This server's schema for the warning that a kernel is about to be shut down because nobody uses it. */
+export const KERNEL_CULLING = "urn:kallichore:kernel_culling:v1";
+
 /** Schemas of which only the server itself emits events. */
-export const OWN_SCHEMAS: readonly string[] = [KERNEL_ACTIONS, KERNEL_STATUS];
+export const OWN_SCHEMAS: readonly string[] = [
+  KERNEL_ACTIONS,
+  KERNEL_STATUS,
+  KERNEL_CULLING,
+];
 
 export type KernelAction = "start" | "interrupt" | "shutdown" | "restart";
 
@@ -37,6 +48,10 @@ interface StatusOf extends KernelOf {
   readonly statusReason: string | null;
 }
 
+interface CulledOf extends KernelOf {
+  readonly policy: SessionPolicy;
+}
+
 export class ServerEvents {
   readonly #listeners = new Set<(event: ServerEvent) => void>();
   /** The last status that was reported, by session. */
@@ -52,19 +67,42 @@ export class ServerEvents {
     for (const listener of this.#listeners) listener(event);
   }
 
-  /** Something was done with a kernel. `status_code`: how a request for it failed. */
-  acted(action: KernelAction, { spec }: KernelOf, status_code?: number): void {
+  /** Something was done with a kernel. */
+  acted(action: KernelAction, { spec }: KernelOf): void {
     const { kernel_id, kernel_name = "" } = spec;
-    const hasFailed = status_code !== undefined;
-    const done = hasFailed ? "failed" : "succeeded";
     this.emit({
       schema_id: KERNEL_ACTIONS,
       action,
-      msg: `The ${action} of kernel ${kernel_id} ${done}`,
+      msg: `The ${action} of kernel ${kernel_id} succeeded`,
       kernel_id,
       kernel_name,
-      status: hasFailed ? "error" : "success",
-      ...(hasFailed && { status_code }),
+      status: "success",
+    });
+  }
+
+  /** Something could not be done with a kernel. */
+  failed(action: KernelAction, { spec }: KernelOf, error: unknown): void {
+    const { kernel_id, kernel_name = "" } = spec;
+    this.emit({
+      schema_id: KERNEL_ACTIONS,
+      action,
+      msg: `The ${action} of kernel ${kernel_id} failed`,
+      kernel_id,
+      kernel_name,
+      status: "error",
+      status_code: error instanceof SupervisorError ? error.status : 500,
+    });
+  }
+
+  /** The kernel is shut down in so many seconds, unless a client uses it. */
+  culling({ id: session_id, spec, policy }: CulledOf, in_s: number): void {
+    this.emit({
+      schema_id: KERNEL_CULLING,
+      kernel_id: spec.kernel_id,
+      kernel_name: spec.kernel_name ?? "",
+      session_id,
+      cull_idle_timeout: policy.cull_idle_timeout,
+      in_s,
     });
   }
 

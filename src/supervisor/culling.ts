@@ -1,7 +1,8 @@
 /**
- * Shuts down kernels that were not used for the time in their session's policy.
- * There is one timer, for the next moment at which a session can be due. An event
- * that only delays this moment does not change the timer.
+ * Shuts down kernels that were not used for the time in their session's policy,
+ * and warns a moment before. There is one timer, for the next moment at which
+ * there can be something to do. An event that only delays this moment does not
+ * change the timer.
  */
 import type { Faults } from "../log/faults.ts";
 import type { Log } from "../log/log.ts";
@@ -14,15 +15,29 @@ interface SessionSource {
   onChange(listener: (session: Session) => void): () => void;
 }
 
+/** Hears which kernels are shut down because nobody uses them. None may throw. */
+export interface CullingListener {
+  /** The kernel is shut down in so many seconds, unless it is used before. */
+  warned(session: Session, in_s: number): void;
+  culled(session: Session): void;
+  failed(session: Session, error: unknown): void;
+}
+
 export interface CullingOptions {
   readonly supervisor: SessionSource;
+  /** Default: no listener. */
+  readonly listener?: CullingListener | undefined;
   readonly log: Log;
   readonly faults: Faults;
 }
 
+/** The longest time between a warning and the end. Of a short timeout, it is half. */
+const WARNING_MS = 60_000;
+
 /** Culls until the result is disposed. */
 export function cullIdle({
   supervisor,
+  listener,
   log,
   faults,
 }: CullingOptions): Disposable {
@@ -37,6 +52,15 @@ export function cullIdle({
     const { cull_idle_timeout } = policy;
     if (cull_idle_timeout === 0 || !isRunning) return Infinity;
     return Math.max(usedAt, awakeSince) + cull_idle_timeout * 1000;
+  };
+  /** The ends of which the listener was warned. */
+  const warned = new WeakMap<Session, number>();
+  /** When there is something to do for the session. */
+  const nextOf = (session: Session): number => {
+    const due = dueOf(session);
+    if (listener === undefined || due === warned.get(session)) return due;
+    const { cull_idle_timeout: seconds } = session.policy;
+    return due - Math.min(WARNING_MS, seconds * 500);
   };
   const arm = (due: number): void => {
     clearTimeout(timer);
@@ -60,8 +84,16 @@ export function cullIdle({
   };
   /** Returns the time of the session's next check. */
   const checkSession = (session: Session, now: number): number => {
+    const next = nextOf(session);
+    if (next > now) return next;
     const due = dueOf(session);
-    if (due > now) return due;
+    if (due > now) {
+      warned.set(session, due);
+      if (session.isUnused) {
+        listener?.warned(session, Math.ceil((due - now) / 1000));
+      }
+      return due;
+    }
     const { cull_idle_timeout: seconds } = session.policy;
     if (session.isUnused) void cull(session, seconds); // never rejects
     // A session in use is due after the whole timeout at the earliest.
@@ -74,15 +106,17 @@ export function cullIdle({
         `The kernel was not used for ${seconds} s and is shut down`,
       );
       await session.cull(`culled after ${seconds} s idle`);
+      listener?.culled(session);
     } catch (error) {
+      listener?.failed(session, error);
       const bindings = { session: session.id };
       faults.caught("A kernel could not be culled", error, bindings);
     }
   };
 
   const stopListening = supervisor.onChange((session) => {
-    const due = dueOf(session);
-    if (due < timerDue) arm(due);
+    const next = nextOf(session);
+    if (next < timerDue) arm(next);
   });
   return {
     [Symbol.dispose]() {

@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { failure } from "../../contract/index.ts";
 import type { Provisioner } from "../kernel/kernel.ts";
-import { cullIdle } from "./culling.ts";
+import { cullIdle, type CullingListener } from "./culling.ts";
 import type { Log } from "../log/log.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import type { Faults } from "../log/faults.ts";
@@ -23,6 +23,7 @@ export interface SupervisorOptions {
   readonly journal: SessionOptions["journal"];
   /** How many kernels may run at one time. Default: any number. */
   readonly maxKernels?: number | undefined;
+  readonly culling?: CullingListener | undefined;
   /** Default: no listener. */
   readonly telemetry?: Telemetry | undefined;
 }
@@ -43,8 +44,8 @@ export class Supervisor implements AsyncDisposable {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    const { log, faults } = options;
-    this.#culling = cullIdle({ supervisor: this, log, faults });
+    const { log, faults, culling: listener } = options;
+    this.#culling = cullIdle({ supervisor: this, listener, log, faults });
   }
 
   get uptime_ms(): number {
@@ -113,15 +114,24 @@ export class Supervisor implements AsyncDisposable {
     if (this.#isClosing) throw failure("shutting_down", {});
   }
 
+  /** How many kernels may run beside those of the sessions. */
+  get room(): number {
+    const { maxKernels = Infinity } = this.#options;
+    return Math.max(maxKernels - this.#running, 0);
+  }
+
   /** Call it at the moment of a start. Throws `shutting_down`, or `resource_limit` if this session's kernel would be one too many. */
   assertMayStart(session: Session): void {
     this.assertOpen();
     const { maxKernels: limit = Infinity } = this.#options;
     if (session.isRunning || session.isRestarting) return;
-    const running = this.sessions.filter(
+    if (this.#running >= limit) throw failure("resource_limit", { limit });
+  }
+
+  get #running(): number {
+    return this.sessions.filter(
       ({ isRunning, isRestarting }) => isRunning || isRestarting,
-    );
-    if (running.length >= limit) throw failure("resource_limit", { limit });
+    ).length;
   }
 
   /** Calls `listener` at every change of any session's status or policy, until the returned function is called. */

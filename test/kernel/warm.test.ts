@@ -57,7 +57,12 @@ interface Setting {
 async function setting({
   count = 1,
   begin = true,
-}: { count?: number; begin?: boolean } = {}): Promise<Setting> {
+  room,
+}: {
+  count?: number;
+  begin?: boolean;
+  room?: () => number;
+} = {}): Promise<Setting> {
   const provisioner = new FakeProvisioner();
   const { log, lines } = recordingLog();
   const made: Setting = {
@@ -72,6 +77,7 @@ async function setting({
       },
       log,
       prespawn: [{ kernel_name: "fake", count }],
+      room,
       recipeOf: (_, session_id) =>
         made.spec instanceof Error
           ? Promise.reject(made.spec)
@@ -109,6 +115,39 @@ test("so many are started, one after the other, and a kernel that is taken is re
   expect(await take()).toBe(second);
   await pass(0);
   expect(warm.state[0]?.pids).toHaveLength(2);
+});
+
+test("no more are started than the limit on kernels has room for, and the reason is told", async () => {
+  let room = 2;
+  const { warm, take, provisioner } = await setting({
+    count: 3,
+    room: () => room,
+  });
+  expect(warm.state[0]?.pids).toHaveLength(2);
+  expect(warm.state[0]?.problem).toContain("no room");
+
+  // A session takes one of them: as many run as before.
+  room = 1;
+  await take();
+  await pass(0);
+  expect(provisioner.kernels).toHaveLength(2);
+  expect(warm.state[0]?.pids).toHaveLength(1);
+
+  // Its kernel ends.
+  room = 3;
+  warm.roomChanged();
+  await pass(0);
+  expect(warm.state[0]?.pids).toHaveLength(3);
+  expect(warm.state[0]?.problem).toBeUndefined();
+});
+
+test("a start that takes none of them ends one that is too many", async () => {
+  let room = 2;
+  const { warm, take } = await setting({ count: 2, room: () => room });
+  room = 1;
+  await take({ argv: ["other"] });
+  await pass(0);
+  expect(warm.state[0]?.pids).toHaveLength(1);
 });
 
 test.each<[string, Partial<Recipe>]>([

@@ -12,6 +12,7 @@ import {
 
 const ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1";
 const STATUS = "urn:kallichore:kernel_status:v1";
+const CULLING = "urn:kallichore:kernel_culling:v1";
 
 type Event = Readonly<Record<string, unknown>>;
 
@@ -63,6 +64,40 @@ test("a client that listens receives what is done with kernels, and how they far
   expect(statuses).toContainEqual([id, "exited"]);
 });
 
+test("a client hears that a kernel is about to be shut down for lack of use, and then of its end", async () => {
+  const server = await opened();
+  const events = await listen(server);
+  const made = await server.ask("POST", "/api/kernels", { name: "echo" });
+  const { id, session_id } = made.body as { id: string; session_id: string };
+  await server.ask("PUT", `/sessions/${session_id}/policy`, {
+    cull_idle_timeout: 2,
+  });
+  const shutdown = await eventually("the end", () =>
+    events.find(({ action }) => action === "shutdown"),
+  );
+  const kernel = { kernel_id: id, kernel_name: "echo" };
+  expect(shutdown).toMatchObject({ ...kernel, status: "success" });
+  const told = events.filter(
+    ({ schema_id, status }) => schema_id === CULLING || status === "exited",
+  );
+  expect(told).toEqual([
+    {
+      schema_id: CULLING,
+      ...kernel,
+      session_id,
+      cull_idle_timeout: 2,
+      in_s: 1,
+    },
+    {
+      schema_id: STATUS,
+      ...kernel,
+      session_id,
+      status: "exited",
+      reason: "culled after 2 s idle",
+    },
+  ]);
+});
+
 test("a failed action has the status of its answer", async () => {
   const server = await opened();
   const events = await listen(server);
@@ -86,6 +121,7 @@ test("a client that emits an event is heard by all, unless the event is the serv
   expect(await emit("https://example.org/saved/v1")).toBe(204);
   expect(await emit(ACTIONS)).toBe(400);
   expect(await emit(STATUS)).toBe(400);
+  expect(await emit(CULLING)).toBe(400);
   expect(await emit("")).toBe(400);
   expect(await emit("x", { data: [] })).toBe(400);
   expect(await emit("x", { timestamp: "yesterday" })).toBe(400);

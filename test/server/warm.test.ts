@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { ServerOptions } from "../../src/serve.ts";
+import { isAlive } from "../../src/host/process-table.ts";
 import { doors, trpcClient } from "../doors.ts";
 import {
   eventually,
@@ -173,6 +174,30 @@ describe("a start that wants something else launches its own kernel:", () => {
     expect(await pidOf(server, id)).not.toBe(pid);
     expect((await warmIn(server)).ready[0]?.process_id).toBe(pid);
   });
+});
+
+test("they count in the limit on kernels, and keep no session from its kernel", async () => {
+  const server = await opened({
+    maxKernels: 1,
+    prespawn: [{ kernel_name: "echo", count: 1 }],
+  });
+  const start = (name: string) =>
+    server.ask("POST", "/api/kernels", { name, path: "/" });
+  const pid = await untilReady(server);
+
+  const other = await start("echo"); // in another directory
+  expect(other.status).toBe(201);
+  await eventually("the end of the kernel that was ready", () =>
+    isAlive(pid) ? undefined : true,
+  );
+  expect((await warmIn(server)).problem).toContain("no room");
+  expect((await start("echo")).status).toBe(403);
+
+  const { id } = other.body as { id: string };
+  await server.ask("DELETE", `/api/kernels/${id}`);
+  await untilReady(server);
+  const last = await server.ask("POST", "/api/kernels", { name: "echo" });
+  expect(last.status).toBe(201);
 });
 
 test("kernels that are ready in another directory are for starts there", async () => {

@@ -29,6 +29,8 @@ interface Watched {
   readonly provisioner: FakeProvisioner;
   readonly kernel: FakeKernel;
   readonly culling: Disposable;
+  /** What the listener was told. */
+  readonly heard: readonly string[];
 }
 
 /** A session with a kernel, and its supervisor. */
@@ -46,7 +48,13 @@ async function watched(
     },
   });
   const log = silentLog();
+  const heard: string[] = [];
   const culling = cullIdle({
+    listener: {
+      warned: (_, in_s) => heard.push(`warned: ${in_s} s`),
+      culled: () => heard.push("culled"),
+      failed: () => heard.push("failed"),
+    },
     supervisor: {
       sessions: [session],
       onChange: (listener) => {
@@ -59,7 +67,7 @@ async function watched(
   });
   session.policy = changed(NO_POLICY, policy);
   await begin(session, provisioner);
-  return { session, provisioner, kernel: provisioner.kernel, culling };
+  return { session, provisioner, kernel: provisioner.kernel, culling, heard };
 }
 
 function pass(seconds: number): Promise<unknown> {
@@ -81,6 +89,53 @@ test("a kernel that is not used for the whole time is shut down, and clients get
   expect(session.status).toBe("exited");
   expect(lastReason(session)).toBe("culled after 10 s idle");
   culling[Symbol.dispose]();
+});
+
+describe("a listener", () => {
+  test("is warned a moment before, and told of the end", async () => {
+    const { heard } = await watched({ cull_idle_timeout: 3600 });
+    await pass(3539);
+    expect(heard).toEqual([]);
+    await pass(1.1);
+    expect(heard).toEqual(["warned: 60 s"]);
+    await pass(60);
+    expect(heard).toEqual(["warned: 60 s", "culled"]);
+  });
+
+  test("is warned after half of a short time", async () => {
+    const { heard } = await watched();
+    await pass(5.1);
+    expect(heard).toEqual(["warned: 5 s"]);
+  });
+
+  test("is warned again if the kernel was used after the warning", async () => {
+    const { heard, session, kernel } = await watched();
+    await pass(6);
+    session.execute(code("short"), undefined);
+    const [request] = kernel.sent;
+    if (request === undefined) throw new Error("Nothing was sent");
+    kernel.busy(request);
+    kernel.reply(request);
+    kernel.idle(request);
+    await pass(9.9);
+    expect(heard).toEqual(["warned: 5 s", "warned: 5 s"]);
+    await pass(0.2);
+    expect(heard.at(-1)).toBe("culled");
+  });
+
+  test("is not warned of a kernel that is in use", async () => {
+    const { heard, session } = await watched();
+    session.ownership.take("", () => Promise.resolve());
+    await pass(100);
+    expect(heard).toEqual([]);
+  });
+
+  test("is told that a kernel could not be ended", async () => {
+    const { heard, kernel } = await watched();
+    kernel.survivesKill = true;
+    await pass(30);
+    expect(heard.slice(0, 2)).toEqual(["warned: 5 s", "failed"]);
+  });
 });
 
 test("without a policy it stays", async () => {

@@ -9,7 +9,6 @@ import {
   type JupyterSession,
   type Kernelspec,
   type Scope,
-  SupervisorError,
 } from "../../../contract/index.ts";
 import type { Execution } from "../../session/executions/execution.ts";
 import type { Session } from "../../session/session.ts";
@@ -193,8 +192,7 @@ async function acting<T>(
     events.acted(action, session);
     return result;
   } catch (error) {
-    const status = error instanceof SupervisorError ? error.status : 500;
-    events.acted(action, session, status);
+    events.failed(action, session, error);
     throw error;
   }
 }
