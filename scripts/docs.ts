@@ -116,17 +116,24 @@ function withDiagram(page: string): string {
 }
 
 function withGatewayOptions(page: string): string {
-  const rows = gatewayOptions.map((option) => {
+  /** The names by what they have in common, which is the rest of their row. */
+  const rows = new Map<string, string[]>();
+  for (const option of gatewayOptions) {
     const { to, instead, isSo = [] } = option;
-    const names = [flagOf(option), variableOf(option)].filter(
-      (name) => name !== undefined,
-    );
+    const names = [flagOf(option), variableOf(option)];
     const refused = option.isVariableOnly === true ? "the variable" : "refused";
-    const same = to ?? (isSo.length > 0 ? `\`${isSo[0]}\` is so` : refused);
-    return `| ${names.map((name) => `\`${name}\``).join(", ")} | ${to === undefined ? same : `\`${to}\``} | ${instead ?? ""} |`;
-  });
+    const same = isSo.length > 0 ? `\`${isSo[0]}\` is so` : refused;
+    const rest = `${to === undefined ? same : `\`${to}\``} | ${instead ?? ""}`;
+    const row = rows.get(rest) ?? [];
+    rows.set(rest, row);
+    row.push(...names.filter((name) => name !== undefined));
+  }
+  const lines = [...rows].map(
+    ([rest, names]) =>
+      `| ${names.map((name) => `\`${name}\``).join(", ")} | ${rest} |`,
+  );
   const head = "| option | here | otherwise |\n| --- | --- | --- |";
-  return between("gateway-options", page, [head, ...rows].join("\n"));
+  return between("gateway-options", page, [head, ...lines].join("\n"));
 }
 
 /** Writes text between `<!-- name -->` and `<!-- /name -->`. */

@@ -5,6 +5,7 @@ import { CommandError } from "../../src/command/exit.ts";
 import {
   applyGatewayOptions,
   flagOf,
+  flagsOf,
   gatewayOptions,
   variableOf,
 } from "../../src/command/gateway-options.ts";
@@ -42,11 +43,13 @@ const meanings: readonly [
 ][] = [
   ["ip", "127.0.0.2", "host", "127.0.0.2"],
   ["ip", "", "host", "0.0.0.0"],
+  ["ip", "*", "host", "0.0.0.0"],
   ["port", "8899", "port", 8899],
   ["port_retries", "3", "portRetries", 3],
   ["base_url", "/user/ann/", "baseUrl", "/user/ann"],
   ["allow_origin", "http://a.example", "allowOrigin", ["http://a.example"]],
   ["max_kernels", "2", "maxKernels", 2],
+  ["sock", "/run/user/1/kernels", "socket", "/run/user/1/kernels"],
   ["default_kernel_name", "ir", "defaultKernel", "ir"],
   ["cull_idle_timeout", "60", "cullIdleTimeout", 60],
   ["cull_connected", "True", "cullConnected", true],
@@ -60,36 +63,63 @@ test("each option that has a meaning is tried below", () => {
 });
 
 describe.each(meanings)("%s=%j", (name, text, option, value) => {
-  const row = gatewayOptions.find((each) => each.name === name);
-  if (row === undefined) throw new Error(name);
-  const variable = variableOf(row);
+  const rows = gatewayOptions.filter(
+    (each) => each.name === name && each.to !== undefined,
+  );
+  const variables = rows.flatMap((row) => variableOf(row) ?? []);
 
-  test("is understood as a flag", () => {
-    expect(understood([`${flagOf(row)}=${text}`])[option]).toEqual(value);
+  test.each(rows.flatMap(flagsOf))("is understood as %s", (flag) => {
+    expect(understood([`${flag}=${text}`])[option]).toEqual(value);
   });
 
-  test.runIf(variable !== undefined)("is understood as a variable", () => {
-    vi.stubEnv(variable ?? "", text);
+  test.runIf(variables.length > 0)("is understood as a variable", () => {
+    const [variable = ""] = variables;
+    vi.stubEnv(variable, text);
     expect(understood([])[option]).toEqual(value);
   });
 });
 
-const refused = gatewayOptions.filter(({ to }) => to === undefined);
+const refused = gatewayOptions
+  .filter(({ instead }) => instead !== undefined)
+  .map((row) => ({ row, flag: flagOf(row), variable: variableOf(row) }));
 
-describe.each(refused)("$name", (row) => {
-  const flag = flagOf(row);
-
-  test("is refused by its name, with what to use instead", () => {
+describe.each(refused)("$flag", ({ row, variable }) => {
+  test.each(flagsOf(row))("is refused as %s, with what to use", (flag) => {
     const said = refusal([`${flag}=other`]);
     expect(said).toContain(`${flag} has no meaning here`);
     expect(said).toContain(row.instead);
   });
 
-  test.runIf(row.isVariableOnly !== true)("and so is its variable", () => {
-    const variable = variableOf(row) ?? "";
-    vi.stubEnv(variable, "other");
+  const isRefused = variable !== undefined && row.isVariableOnly !== true;
+  test.runIf(isRefused)("and so is its variable", () => {
+    vi.stubEnv(variable ?? "", "other");
     expect(refusal([])).toContain(`${variable} has no meaning here`);
   });
+});
+
+test("the variable of the pings' interval has the name that Kernel Gateway gives it", () => {
+  vi.stubEnv("KG_WS_PING_INTERVAL_SECS", "30");
+  expect(refusal([])).toContain("leave it out");
+});
+
+test("an empty variable is none, as in Kernel Gateway", () => {
+  for (const row of gatewayOptions) {
+    const variable = variableOf(row);
+    if (variable !== undefined) vi.stubEnv(variable, "");
+  }
+  expect(understood([])).toMatchObject({ host: "0.0.0.0", port: 0 });
+});
+
+test("a flag overrides a variable, under whichever class it is given", () => {
+  vi.stubEnv("KG_IP", "127.0.0.2");
+  expect(understood(["--ServerApp.ip=127.0.0.3"]).host).toBe("127.0.0.3");
+  expect(understood(["--ip=127.0.0.4"]).host).toBe("127.0.0.4");
+});
+
+test("Jupyter's flags without a value are understood", () => {
+  const { logLevel } = understood(["--no-browser", "--allow-root", "--debug"]);
+  expect(logLevel).toBe("debug");
+  expect(understood(["--debug", "--log-level=warn"]).logLevel).toBe("warn");
 });
 
 test("what is so anyway may be said", () => {
