@@ -77,6 +77,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
     origins: options.origins ?? [],
     cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
     scopesOf: options.scopesOf,
+    acceptsToken: options.acceptsToken,
     isLocal: false,
     basePath,
     doors: [...doorsOf(service), pagesDoor(basePath)],

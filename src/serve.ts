@@ -60,7 +60,9 @@ export interface ServerOptions extends ServiceOptions {
 export interface ServiceOptions {
   /** The token that clients must send. Default: a random token. `null`: no token is needed. */
   readonly token?: string | null;
-  /** Additional host names that clients may use for the server, without port. */
+  /** Whether a token other than the server's own is accepted, which somebody else has given out, such as a JupyterHub. Default: none is. */
+  readonly acceptsToken?: GateOptions["acceptsToken"];
+  /** Additional host names that clients may use for the server, without port; `*`: all, if a token is needed. */
   readonly hosts?: readonly string[];
   /** Other origins whose pages may use the server. */
   readonly origins?: readonly string[];
@@ -156,6 +158,7 @@ export function startServer(
       origins: options.origins ?? [],
       cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
       scopesOf: options.scopesOf,
+      acceptsToken: options.acceptsToken,
       socketDirectory: () => files.ensure(),
     });
     const { address } = listener;

@@ -15,6 +15,7 @@ import { onUncaughtError } from "./uncaught-errors.ts";
 import { type CommandContext, examples, withJson } from "./context.ts";
 import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { applyGatewayOptions } from "./gateway-options.ts";
+import type { Hub } from "./hub.ts";
 import { greet, recordOf } from "./greeting.ts";
 import { privateDirectory, writeServerRecord } from "./record.ts";
 import {
@@ -69,18 +70,34 @@ export function serveCommand(context: CommandContext): Command {
     )
     .action(async (_: unknown, command: Command) => {
       applyGatewayOptions(command);
-      const options: ServeOptions = command.opts();
-      context.finish(await serve(options, context.terminal));
+      const hub = await hubOf(command);
+      const given: ServeOptions = command.opts();
+      const options = hub?.serveOptions(given) ?? given;
+      context.finish(await serve(options, context.terminal, hub));
     });
+}
+
+/** The JupyterHub that has started this process to listen where it says. A person in a Hub's terminal has its variables too, and says where to listen. */
+async function hubOf(command: Command): Promise<Hub | undefined> {
+  const { JUPYTERHUB_SERVICE_URL: url, JUPYTERHUB_API_TOKEN: token } =
+    process.env;
+  const isGiven = ["host", "port", "socket", "baseUrl"].some((name) => {
+    const source = command.getOptionValueSource(name);
+    return source !== undefined && source !== "default";
+  });
+  if (isGiven || url === undefined || token === undefined) return undefined;
+  const { hubIn } = await import("./hub.ts"); // needed where a Hub starts it
+  return hubIn(process.env);
 }
 
 async function serve(
   options: ServeOptions,
   terminal: Terminal,
+  hub: Hub | undefined,
 ): Promise<ExitCode> {
   const serverOptions = toServerOptions(options);
   privateDirectory(); // fails here, before anything runs, if it cannot be made
-  await warn(options, terminal);
+  if (hub === undefined) await warn(options, terminal);
   delete process.env["KALLICHORE_TOKEN"]; // kernels inherit the environment
   await using book = openBook(options);
   const { log } = book;
@@ -102,6 +119,7 @@ async function serve(
   const server = await open(
     {
       ...serverOptions,
+      acceptsToken: hub?.acceptsToken(log),
       log,
       onLogLevel: (level) => (book.filter = filterAt(level)),
     },
@@ -113,7 +131,9 @@ async function serve(
     const record = recordOf(server);
     using _written = writeServerRecord(record); // removed before the server ends, so that no new client connects
     if (options.json === true) await terminal.json(record);
-    else await greet(record, terminal.out);
+    else if (hub === undefined) await greet(record, terminal.out);
+    else await terminal.out.line(hub.greeting); // the Hub's log is no place for the token
+    using _reports = hub?.reportActivity(server.supervisor, log);
     await untilAborted(stop.signal);
     log.info(`The server ends: ${stop.signal.reason as string}`);
   } finally {
@@ -184,7 +204,7 @@ async function open(
     const hint =
       code === "EADDRINUSE"
         ? "Choose another --port, or 0 for a free one. Your running servers: kallichore servers"
-        : undefined;
+        : undefined; // in a Hub's terminal, too
     throw new CommandError(
       "refused",
       `The server cannot listen on ${where}: ${whyOf(cause)}`,

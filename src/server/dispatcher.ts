@@ -54,7 +54,7 @@ export function dispatcherOf({
         allowOrigin(res, gate.allowedOrigin(req));
         const isOpen = door?.isOpen?.(method, url.pathname) ?? isOutside;
         const isPreflight = method === "OPTIONS" && res.hasHeader(ALLOW_ORIGIN);
-        const by = gate.admit(req, url, isOpen || isPreflight);
+        const by = await gate.admit(req, url, isOpen || isPreflight);
         const cookies = by.kind === "token" ? gate.cookiesFor(req, url) : [];
         if (cookies.length > 0) res.setHeader("set-cookie", cookies);
         if (isOutside) throw outsideFailure(url, basePath);

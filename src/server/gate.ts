@@ -16,7 +16,9 @@ import { tokenInSubprotocols } from "./subprotocol.ts";
 export interface GateOptions {
   /** `undefined`: no token is needed; the other checks remain. */
   readonly token: string | undefined;
-  /** Additional host names that clients may use for the server, without port. */
+  /** Whether another token is accepted, which somebody else has given out. Asked if a request does not have the token itself. Default: none is. */
+  readonly acceptsToken?: ((token: string) => Promise<boolean>) | undefined;
+  /** Additional host names that clients may use for the server, without port; `*`: all, if a token is needed. */
   readonly hosts: readonly string[];
   /** Other origins whose pages may use the server, such as `http://localhost:5173`; `*`: all. */
   readonly origins: readonly string[];
@@ -29,8 +31,12 @@ export interface GateOptions {
 }
 
 export interface Gate {
-  /** Admits the client of a request, and remembers it. Throws `forbidden`, `unauthorized`. */
-  admit(req: IncomingMessage, url: URL, isOpen: boolean): Principal;
+  /** Admits the client of a request, and remembers it. A promise only if somebody else is asked about its token. Throws `forbidden`, `unauthorized`. */
+  admit(
+    req: IncomingMessage,
+    url: URL,
+    isOpen: boolean,
+  ): Principal | Promise<Principal>;
   /** Cookies for the page that sends a request. Empty unless it shows the token in its address. */
   cookiesFor(req: IncomingMessage, url: URL): readonly string[];
   /** The origin that may read the responses, if it is not the server's own. */
@@ -38,13 +44,25 @@ export interface Gate {
 }
 
 export function gateOf(options: GateOptions): Gate {
-  const { token, origins, cookies, scopesOf } = options;
+  const { token, acceptsToken, origins, cookies, scopesOf } = options;
   const expected = token === undefined ? undefined : digest(token);
   const isListed = (origin: string) =>
     origins.includes("*") || origins.includes(origin);
+  // All digests have the same length, so the time of the comparison reveals nothing.
+  const hasToken = (req: IncomingMessage, url: URL): boolean =>
+    expected !== undefined &&
+    timingSafeEqual(digest(tokenIn(req, url)), expected);
+  const admitted = (req: IncomingMessage): Principal => {
+    const kind = expected === undefined ? "anybody" : "token";
+    return admit(req, kind, new Set(scopesOf?.(req) ?? EVERYTHING));
+  };
+  const withoutToken = (req: IncomingMessage, isOpen: boolean): Principal => {
+    if (isOpen) return admit(req, "nobody", NOTHING);
+    throw failure("unauthorized", {});
+  };
   return {
     admit(req, url, isOpen) {
-      if (!options.isLocal) assertHost(req, options.hosts);
+      if (!options.isLocal) assertHost(req, options);
       const { origin, host = "" } = req.headers;
       const isKnown =
         origin !== undefined &&
@@ -54,22 +72,25 @@ export function gateOf(options: GateOptions): Gate {
           "The page has another origin: to allow it, use --allow-origin";
         throw failure("forbidden", { why });
       }
-      // All digests have the same length, so the time of the comparison reveals nothing.
       if (
         expected === undefined ||
-        timingSafeEqual(digest(tokenIn(req, url)), expected) ||
+        hasToken(req, url) ||
         cookies?.admits(req, url, isKnown) === true
       ) {
-        const kind = expected === undefined ? "anybody" : "token";
-        return admit(req, kind, new Set(scopesOf?.(req) ?? EVERYTHING));
+        return admitted(req);
       }
-      if (isOpen) return admit(req, "nobody", NOTHING);
-      throw failure("unauthorized", {});
+      const other = tokenIn(req, url);
+      if (acceptsToken === undefined || other === "") {
+        return withoutToken(req, isOpen);
+      }
+      return acceptsToken(other).then((isAccepted) =>
+        isAccepted ? admitted(req) : withoutToken(req, isOpen),
+      );
     },
 
-    cookiesFor({ method }, { searchParams }) {
-      const isPage = method === "GET" && searchParams.has("token");
-      return isPage ? (cookies?.headers ?? []) : [];
+    cookiesFor(req, url) {
+      const isPage = req.method === "GET" && url.searchParams.has("token");
+      return isPage && hasToken(req, url) ? (cookies?.headers ?? []) : [];
     },
 
     allowedOrigin({ headers: { origin } }) {
@@ -78,11 +99,13 @@ export function gateOf(options: GateOptions): Gate {
   };
 }
 
+/** Rebinding a name gives a page no token, so any name may be allowed where one is needed. */
 function assertHost(
   { headers: { host } }: IncomingMessage,
-  hosts: readonly string[],
+  { hosts, token }: GateOptions,
 ): void {
   if (host === undefined) return; // HTTP/1.0 has no Host; no browser is that old
+  if (token !== undefined && hosts.includes("*")) return;
   const name = nameOf(host);
   if (isLoopback(name) || hosts.includes(name)) return;
   const why =

@@ -24,6 +24,11 @@ export function useCommand(): void {
   afterAll(() => rmSync(dirname(program), { recursive: true, force: true }));
 }
 
+/** The command's program, for another program that runs it. */
+export function commandFile(): string {
+  return program;
+}
+
 export interface RunOptions {
   /** Standard input. Default: empty. */
   readonly input?: string;

@@ -45,6 +45,11 @@ export const pythonWithJupyterConsole = candidates.find((candidate) =>
   runs(candidate, ["-m", "jupyter_console", "--version"]),
 );
 
+/** A Python that has JupyterHub; `undefined` where there is none. */
+export const pythonWithJupyterHub = candidates.find((candidate) =>
+  runs(candidate, ["-m", "jupyterhub", "--version"]),
+);
+
 /** Writes `<folder>/kernels/python3/kernel.json` if there is an ipykernel, so that the folder can be used as JUPYTER_PATH. */
 export function installIpykernel(folder: string): void {
   if (pythonWithIpykernel === undefined) return;
