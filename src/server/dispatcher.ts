@@ -68,15 +68,20 @@ export function dispatcherOf({
     async upgrade(request) {
       const { url, isOutside } = enter(request.req, basePath);
       const { pathname: path } = url;
+      const { req } = request;
+      const door = doors.find((each) => each.upgradesAt?.(path));
       try {
-        gate.admit(request.req, url, isOutside);
+        await gate.admit(req, url, isOutside);
         if (isOutside) throw outsideFailure(url, basePath);
-        const door = doors.find((each) => each.upgradesAt?.(path));
         if (door?.upgrade === undefined) throw failure("not_found", { path });
         await door.upgrade({ ...request, url });
       } catch (error) {
-        const { status, body, reason, cause } = toFailure(error);
-        if (reason === "internal") guard.report(cause, "an upgrade");
+        const failed = toFailure(error);
+        if (failed.reason === "internal") {
+          guard.report(failed.cause, "an upgrade");
+        }
+        const asked = { req, url, method: "GET" };
+        const { status, body } = door?.encodeFailure?.(failed, asked) ?? failed;
         request.answer(status, body);
       }
     },

@@ -18,8 +18,8 @@ export interface Door {
   upgradesAt?(path: string): boolean;
   /** Accepts the WebSocket, or answers with plain HTTP. May throw or reject with a failure, which is then the answer. */
   upgrade?(request: UpgradeRequest): void | Promise<void>;
-  /** The response for a failure. Default: the contract's body for errors. */
-  encodeFailure?(failed: SupervisorError, request: DoorRequest): HttpResponse;
+  /** The response for a failure, also of an upgrade. Default: the contract's body for errors. */
+  encodeFailure?(failed: SupervisorError, request: FailedRequest): HttpResponse;
   /** No more requests follow. The code that accepted the WebSockets closes them. */
   close?(): void;
 }
@@ -31,6 +31,9 @@ export interface DoorRequest {
   /** The path is relative to the server's own; the host has no meaning. */
   readonly url: URL;
 }
+
+/** The part of a request that decides how its failure is answered. */
+export type FailedRequest = Pick<DoorRequest, "req" | "method" | "url">;
 
 export interface UpgradeRequest {
   readonly req: IncomingMessage;

@@ -250,7 +250,7 @@ describe("9: the token", () => {
     const id = await startKernel(server);
     const { rest, socket } = await answers(server, id, query, headers);
     expect(rest).toEqual([403, 403]);
-    expect(socket).toMatch(/40[13]/);
+    expect(socket).toContain("403");
   });
 
   test("is not asked of a page that asks what it may do", async () => {

@@ -245,3 +245,20 @@ test("a kernelspec's cull_idle_timeout applies to its kernels, unless the client
   });
   expect(await policyOf("odd")).toMatchObject({ cull_idle_timeout: 100 });
 });
+
+test.each(["", V1])(
+  "every busy and idle that a client receives has a parent, with the protocol %j: clients read its id",
+  async (protocol) => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const client = await Client.open(server, id, { protocol });
+    await client.answered(client.send("execute_request", { code: "hello" }));
+    const states = client.received.filter(({ content }) =>
+      ["busy", "idle"].includes(String(content["execution_state"])),
+    );
+    expect(states.length).toBeGreaterThan(2);
+    for (const { parent_header } of states) {
+      expect(parent_header.msg_id).toMatch(/./);
+    }
+  },
+);

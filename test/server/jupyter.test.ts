@@ -49,6 +49,21 @@ describe("kernels over REST", () => {
     expect((await server.ask("GET", "/api/kernels")).body).toEqual([]);
   });
 
+  test("that start have nothing to interrupt, which is no failure", async () => {
+    const server = await opened();
+    const { body } = await server.ask("POST", "/api/kernels", {
+      name: "unresponsive",
+    });
+    const { id, execution_state } = body as Readonly<Record<string, unknown>>;
+    expect(execution_state).toBe("starting");
+    const path = `/api/kernels/${String(id)}`;
+    expect((await server.ask("POST", `${path}/interrupt`)).status).toBe(204);
+    expect((await server.ask("GET", path)).body).toMatchObject({
+      execution_state,
+    });
+    expect((await server.ask("DELETE", path)).status).toBe(204);
+  });
+
   test.each([
     ["GET", ""],
     ["DELETE", ""],
@@ -473,9 +488,9 @@ test("a client that requests the running code gets only its output", async () =>
     late.states.at(-1) === "idle" ? true : undefined,
   );
 
-  const parents = late.received
-    .map(({ parent_header }) => parent_header.msg_id)
-    .filter((parent) => parent !== undefined);
+  const [state, ...replayed] = late.received;
+  expect(state?.content).toEqual({ execution_state: "busy" });
+  const parents = replayed.map(({ parent_header }) => parent_header.msg_id);
   expect(new Set(parents)).toEqual(new Set([waits]));
   const before = idle.received.findIndex(
     ({ parent_header }) => parent_header.msg_id === waits,
@@ -495,7 +510,7 @@ test("a page sends its token as a subprotocol, which is never sent back", async 
 
   const wrong = new WebSocket(url, [name, `${name}.wrong`]);
   const [error] = (await once(wrong, "error")) as [Error];
-  expect(error.message).toContain("401");
+  expect(error.message).toContain("403");
 });
 
 test("a client of a busy kernel gets the cached kernel info, and then the true state", async () => {

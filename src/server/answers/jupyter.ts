@@ -101,7 +101,7 @@ export const jupyter: Omit<
 
   async interrupt_kernel({ input, service: { supervisor, events } }) {
     const session = kernelOf(input.kernel_id, supervisor);
-    await acting("interrupt", session, events, session.interrupt());
+    await acting("interrupt", session, events, interrupt(session));
     return null;
   },
 
@@ -226,6 +226,12 @@ function documentOf(session_id: string, { documents }: Supervisor): Document {
     throw failure("jupyter_session_not_found", { session_id });
   }
   return document;
+}
+
+/** A kernel that starts runs no code yet: there is nothing to interrupt, and no failure. */
+async function interrupt(session: Session): Promise<void> {
+  const isStarting = session.status === "starting" && !session.isRestarting;
+  if (!isStarting) await session.interrupt();
 }
 
 /** The running kernel with this id, or a new kernel from a kernelspec. Throws `kernel_not_found`. */

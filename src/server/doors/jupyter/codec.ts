@@ -14,6 +14,7 @@ import {
   objectIn,
 } from "../../../jupyter/message.ts";
 import { NOTICE } from "../../../session/requests.ts";
+import { PROBE } from "../../../session/run.ts";
 import type { Session } from "../../../session/session.ts";
 import { encodedOnce } from "../../encoded.ts";
 import type { Codec } from "../../relay.ts";
@@ -161,10 +162,14 @@ function noticeIn(slab: Slab, row: number): Message | undefined {
   });
 }
 
-/** A `status` message that the server writes itself. Default: without a parent. */
+/**
+ * A `status` message that the server writes itself. Kernels are busy and idle for
+ * a request, and many clients read its id without looking whether there is one:
+ * without a `parent`, it is a request of the server. All other states have none.
+ */
 export function statusMessage(
   execution_state: KernelState,
-  parent?: Message,
+  parent = isOfRequest(execution_state) ? ownRequest : undefined,
 ): Message {
   return compose({
     channel: "iopub",
@@ -176,5 +181,18 @@ export function statusMessage(
   });
 }
 
+function isOfRequest(state: KernelState): boolean {
+  return state === "busy" || state === "idle";
+}
+
 /** The `session` in the headers that the server writes. */
 const SERVER = randomUUID();
+
+/** What the server asks each kernel first. */
+const ownRequest: Message = compose({
+  channel: "shell",
+  msg_type: PROBE,
+  content: {},
+  session: SERVER,
+  username: "kernel",
+});
