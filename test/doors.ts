@@ -124,8 +124,10 @@ export class TestClient implements AsyncDisposable {
         if (event !== undefined && fits(event)) return event;
       }
       if (deadline.aborted) {
-        const said = this.received.slice(-20).map(shortly).join("\n  ");
-        throw new Error(`Never heard ${what}; the last was\n  ${said}`);
+        const last = this.received.slice(-20).map(shortly).join("\n  ");
+        throw new Error(
+          `Timed out while waiting for ${what}; the last was\n  ${last}`,
+        );
       }
       await new Promise<void>((resolve) => {
         const wake = () => {
@@ -166,7 +168,7 @@ export class TestClient implements AsyncDisposable {
   }
 
   /** The messages on iopub that this request caused. */
-  said(msg_id: string): Received[] {
+  messagesFor(msg_id: string): Received[] {
     return this.received.filter(
       ({ channel, parent_header }) =>
         channel === "iopub" && parent_header?.msg_id === msg_id,

@@ -42,7 +42,7 @@ export {
   mockKernel,
   type MockKernelOptions,
   type On,
-  type Vices,
+  type KernelFaults,
 } from "./mock-kernel.ts";
 export { outputsOf } from "../outputs/outputs.ts";
 export type { Overrides } from "./overrides.ts";
@@ -67,14 +67,14 @@ export {
   exit,
   type Flood,
   flood,
-  forget,
+  omit,
   hang,
   input,
   password,
   print,
   type Reaction,
   result,
-  say,
+  publish,
   startHeartbeat,
   type Step,
   stopHeartbeat,
@@ -84,6 +84,6 @@ export {
 } from "./steps.ts";
 export type { TestServer } from "./test-server.ts";
 export { TestSession } from "./test-session.ts";
-export { assertOrder, Transcript, words } from "./transcript.ts";
+export { assertOrder, Transcript, eventNames } from "./transcript.ts";
 export { failure } from "../contract/errors.ts";
 export { SupervisorError } from "../contract/reasons.ts";

@@ -8,7 +8,7 @@
  * @module kallichore/testing/matchers
  */
 import type { Output, SessionEvent } from "../contract/index.ts";
-import { type Transcript, words } from "./transcript.ts";
+import { type Transcript, eventNames } from "./transcript.ts";
 
 type EventSource = Pick<Transcript, "events"> | readonly SessionEvent[];
 
@@ -18,14 +18,14 @@ interface MatcherResult {
 }
 
 export const matchers = {
-  /** Passes if these words occur in this order; other words may occur between them. */
-  toHaveSaid(
+  /** Passes if events with these names occur in this order; others may occur between them. */
+  toHaveReceivedInOrder(
     source: EventSource,
     ...expected: readonly string[]
   ): MatcherResult {
-    const received = words(eventsOf(source));
+    const received = eventNames(eventsOf(source));
     let at = 0;
-    for (const word of received) if (word === expected[at]) at += 1;
+    for (const name of received) if (name === expected[at]) at += 1;
     return {
       pass: at === expected.length,
       message: () =>
@@ -68,7 +68,7 @@ export const matchers = {
 
 /** For vitest: `declare module "vitest" { interface Matchers<T> extends KernelMatchers<T> {} }`. */
 export interface KernelMatchers<R = unknown> {
-  toHaveSaid(...expected: readonly string[]): R;
+  toHaveReceivedInOrder(...expected: readonly string[]): R;
   toHaveStreamed(text: string, name?: "stdout" | "stderr"): R;
   toHaveRaised(ename: string): R;
 }

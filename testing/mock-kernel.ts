@@ -61,7 +61,7 @@ export interface MockKernelOptions {
   readonly shutdown?: (restart: boolean) => void;
   /** Delays in milliseconds: before the kernel's first answer, and before each step. */
   readonly delay?: { readonly start?: number; readonly step?: number };
-  readonly vices?: Vices;
+  readonly faults?: KernelFaults;
   readonly clock?: Clock;
   /** Makes the id of each message. Default: random ids. */
   readonly ids?: () => string;
@@ -73,19 +73,19 @@ export interface MockKernelOptions {
 }
 
 /** The faults that a kernel can have without a step in its script. */
-export interface Vices {
+export interface KernelFaults {
   /** Ignores these requests, or all requests. */
-  readonly deaf?: true | readonly string[];
-  /** The kernel ends before its first answer. */
-  readonly stillborn?: true | Ending;
+  readonly unresponsive?: true | readonly string[];
+  /** The process ends before its first answer. */
+  readonly exitsAtStart?: true | Ending;
   /** The kernel ignores shutdown requests and, as a process, SIGTERM. */
-  readonly stubborn?: boolean;
+  readonly ignoresShutdown?: boolean;
   /** The kernel never reports `idle` after an execution. */
-  readonly forgetful?: boolean;
+  readonly neverIdle?: boolean;
   /** Milliseconds from each `idle` status to the reply. */
-  readonly late?: number;
+  readonly replyDelay_ms?: number;
   /** The kernel answers executions in pairs, the second one first. */
-  readonly disorderly?: boolean;
+  readonly repliesOutOfOrder?: boolean;
   /** The kernel never answers heartbeats. */
   readonly noHeartbeat?: boolean;
 }

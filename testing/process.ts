@@ -86,9 +86,9 @@ export async function runMockKernel(
   kernel: MockKernel,
   connection_file: string | undefined,
 ): Promise<void> {
-  const { vices = {}, delay, clock = systemClock, registers } = kernel.options;
-  if (vices.stillborn !== undefined) {
-    die(vices.stillborn === true ? { exit_code: 1 } : vices.stillborn);
+  const { faults = {}, delay, clock = systemClock, registers } = kernel.options;
+  if (faults.exitsAtStart !== undefined) {
+    die(faults.exitsAtStart === true ? { exit_code: 1 } : faults.exitsAtStart);
   }
   if (delay?.start !== undefined) await clock.sleep(delay.start);
   const running: { served?: ServedKernel } = {};
@@ -102,8 +102,8 @@ export async function runMockKernel(
     connection_file,
   );
   running.served = served;
-  if (vices.noHeartbeat === true) served.wire.stopHeartbeat();
-  if (vices.stubborn === true) {
+  if (faults.noHeartbeat === true) served.wire.stopHeartbeat();
+  if (faults.ignoresShutdown === true) {
     process.removeAllListeners("SIGTERM");
     process.on("SIGTERM", () => {});
   }

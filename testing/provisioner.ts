@@ -227,7 +227,7 @@ class RunningMock implements Kernel {
   /** Resolves when the kernel has answered. If the start fails, nothing is left running. */
   async start(signal: AbortSignal): Promise<void> {
     const { recipe, hooks, isAdopted, connection } = this.#run;
-    const { clock = systemClock, delay, vices = {} } = this.#mock.options;
+    const { clock = systemClock, delay, faults = {} } = this.#mock.options;
     const { session_id } = recipe;
     hooks.launched({
       pid: undefined,
@@ -240,7 +240,8 @@ class RunningMock implements Kernel {
     try {
       const deadline = AbortSignal.any([signal, end.signal]);
       if (delay?.start !== undefined) await clock.sleep(delay.start, deadline);
-      if (vices.stillborn !== undefined) throw this.#stillborn(vices.stillborn);
+      if (faults.exitsAtStart !== undefined)
+        throw this.#exitAtStart(faults.exitsAtStart);
       if (!isAdopted && this.#mock.options.registers !== undefined) {
         hooks.registered(connection);
       }
@@ -259,7 +260,7 @@ class RunningMock implements Kernel {
     } finally {
       end.abort();
     }
-    if (vices.noHeartbeat === true) hooks.heartbeat(false);
+    if (faults.noHeartbeat === true) hooks.heartbeat(false);
   }
 
   send(message: Message): void {
@@ -380,8 +381,8 @@ class RunningMock implements Kernel {
     }
   }
 
-  #stillborn(vice: true | Ending) {
-    const ending = vice === true ? { exit_code: 1 } : vice;
+  #exitAtStart(fault: true | Ending) {
+    const ending = fault === true ? { exit_code: 1 } : fault;
     const { session_id } = this.#run.recipe;
     const { output = "" } = ending;
     this.#exit(ending);

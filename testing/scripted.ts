@@ -33,7 +33,7 @@ export function definitionOf(
   host: MockHost,
 ): KernelDefinition {
   const { clock = systemClock, ids = () => crypto.randomUUID() } = options;
-  const { vices = {} } = options;
+  const { faults = {} } = options;
   const replay =
     recorded === undefined ? undefined : new Replay(recorded, { clock, host });
   const run: ScriptRun = {
@@ -42,7 +42,7 @@ export function definitionOf(
     replay,
     history: lineHistory(),
     comms: new Map(),
-    idleForgotten: new Set(),
+    idleOmitted: new Set(),
     held: undefined,
   };
   return {
@@ -53,11 +53,12 @@ export function definitionOf(
       date: new Date(clock.now()).toISOString(),
     }),
     accepts: ({ header: { msg_type } }) =>
-      !(vices.stubborn === true && msg_type === "shutdown_request") &&
-      (vices.deaf === undefined ||
-        (vices.deaf !== true && !vices.deaf.includes(msg_type))),
+      !(faults.ignoresShutdown === true && msg_type === "shutdown_request") &&
+      (faults.unresponsive === undefined ||
+        (faults.unresponsive !== true &&
+          !faults.unresponsive.includes(msg_type))),
     publishesStatus: (state, { header }) =>
-      state === "busy" || !run.idleForgotten.delete(header.msg_id),
+      state === "busy" || !run.idleOmitted.delete(header.msg_id),
     ...(replay !== undefined && { answerAll: replay.answerAll }),
   };
 }
@@ -71,8 +72,8 @@ interface ScriptRun {
   /** The target_name of each open comm, by comm_id. */
   readonly comms: Map<string, string>;
   /** Executions whose `idle` status is not sent. */
-  readonly idleForgotten: Set<string>;
-  /** With the fault `disorderly`: an answer that waits for the next one. */
+  readonly idleOmitted: Set<string>;
+  /** With the fault `repliesOutOfOrder`: an answer that waits for the next one. */
   held: (() => Promise<void>) | undefined;
 }
 
@@ -123,8 +124,8 @@ async function execute(
   io: Io,
 ): Promise<ReplyContent> {
   const { code } = request;
-  const { vices = {} } = run.options;
-  if (vices.forgetful === true) forgetIdle(run, io);
+  const { faults = {} } = run.options;
+  if (faults.neverIdle === true) omitIdle(run, io);
   if (request.store_history) run.history.add(io.execution_count, code);
   const [reaction, match] = reactionTo(run, code);
   const acting = actingOn(io);
@@ -135,12 +136,13 @@ async function execute(
     env: run.host.env,
     signal: io.signal,
     input: (prompt, { password = false } = {}) => io.input(prompt, password),
-    say: (...steps) => perform(run, steps, call, acting),
+    perform: (...steps) => perform(run, steps, call, acting),
   };
   await perform(run, reaction, call, acting);
-  const late = acting.late_ms ?? vices.late;
+  const late = acting.late_ms ?? faults.replyDelay_ms;
   if (acting.isUnanswered) return NO_REPLY;
-  if (late === undefined && vices.disorderly !== true) return acting.reply;
+  if (late === undefined && faults.repliesOutOfOrder !== true)
+    return acting.reply;
   const content = {
     status: "ok",
     execution_count: io.execution_count,
@@ -210,7 +212,7 @@ async function onComm(run: ScriptRun, content: Content, io: Io): Promise<void> {
     buffers: io.request.buffers,
     env: run.host.env,
     signal: io.signal,
-    say: (...steps) => perform(run, steps, call, acting),
+    perform: (...steps) => perform(run, steps, call, acting),
   };
   await perform(run, reaction, call, acting);
 }
@@ -253,7 +255,7 @@ async function act(
 ): Promise<void> {
   const { io } = acting;
   switch (step.step) {
-    case "say": {
+    case "publish": {
       const { msg_type, content, ...extra } = step;
       assertAllowed(msg_type, content);
       noteComm(run, msg_type, content);
@@ -290,12 +292,14 @@ async function act(
     case "exit":
       return run.host.exit(step.ending);
     case "hang":
-      return step.isDeaf ? new Promise(() => {}) : aborted(io.signal);
+      return step.isUninterruptible
+        ? new Promise(() => {})
+        : aborted(io.signal);
     case "heartbeat":
       run.host.heartbeat(step.beats);
       return;
-    case "forget":
-      if (step.what === "idle") forgetIdle(run, io);
+    case "omit":
+      if (step.what === "idle") omitIdle(run, io);
       else acting.isUnanswered = true;
       return;
     case "answer late":
@@ -319,8 +323,8 @@ async function publishFlood(
   }
 }
 
-function forgetIdle(run: ScriptRun, io: Io): void {
-  run.idleForgotten.add(io.request.header.msg_id);
+function omitIdle(run: ScriptRun, io: Io): void {
+  run.idleOmitted.add(io.request.header.msg_id);
 }
 
 function noteComm(

@@ -8,8 +8,8 @@
 import type { ContentOf, MessageType, MimeBundle } from "../contract/index.ts";
 
 /** A message that the kernel publishes on iopub. */
-export interface SayStep<T extends MessageType = MessageType> {
-  readonly step: "say";
+export interface PublishStep<T extends MessageType = MessageType> {
+  readonly step: "publish";
   readonly msg_type: T;
   readonly content: ContentOf<T>;
   readonly metadata?: Readonly<Record<string, unknown>>;
@@ -58,7 +58,7 @@ export interface Ending {
 }
 
 export type Step =
-  | SayStep
+  | PublishStep
   | InputStep
   | ResultStep
   | ErrorStep
@@ -75,9 +75,9 @@ export type Step =
   | { readonly step: "background"; readonly reaction: Reaction }
   | { readonly step: "flood"; readonly flood: Flood }
   | { readonly step: "exit"; readonly ending: Ending }
-  | { readonly step: "hang"; readonly isDeaf: boolean }
+  | { readonly step: "hang"; readonly isUninterruptible: boolean }
   | { readonly step: "heartbeat"; readonly beats: boolean }
-  | { readonly step: "forget"; readonly what: "reply" | "idle" }
+  | { readonly step: "omit"; readonly what: "reply" | "idle" }
   | { readonly step: "answer late"; readonly ms: number }
   | { readonly step: "broken"; readonly how: Breakage };
 
@@ -130,25 +130,25 @@ export interface CommCall extends Call {
 
 interface Call {
   /** Performs these steps now. */
-  readonly say: (...steps: readonly Step[]) => Promise<void>;
+  readonly perform: (...steps: readonly Step[]) => Promise<void>;
   /** Aborted by an interrupt. */
   readonly signal: AbortSignal;
   /** The kernel's environment. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-export interface SayOptions {
+export interface PublishOptions {
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly buffers?: readonly Uint8Array[];
 }
 
-export interface DisplayOptions extends SayOptions {
+export interface DisplayOptions extends PublishOptions {
   /** The id by which `update` finds the display. */
   readonly display_id?: string;
 }
 
 export function stream(text: string, name: StreamName = "stdout"): Step {
-  return say("stream", { name, text });
+  return publish("stream", { name, text });
 }
 
 /** Shows data. A string means plain text. */
@@ -157,7 +157,7 @@ export function display(
   { display_id, metadata = {}, ...options }: DisplayOptions = {},
 ): Step {
   const transient = display_id === undefined ? {} : { display_id };
-  return say(
+  return publish(
     "display_data",
     { data: toBundle(data), metadata: { ...metadata }, transient },
     options,
@@ -168,9 +168,9 @@ export function display(
 export function update(
   display_id: string,
   data: MimeBundle | string,
-  { metadata = {}, ...options }: SayOptions = {},
+  { metadata = {}, ...options }: PublishOptions = {},
 ): Step {
-  return say(
+  return publish(
     "update_display_data",
     {
       data: toBundle(data),
@@ -184,13 +184,13 @@ export function update(
 /** The value of the code: an `execute_result` with the execution count. */
 export function result(
   data: MimeBundle | string,
-  { metadata = {}, buffers = [] }: SayOptions = {},
+  { metadata = {}, buffers = [] }: PublishOptions = {},
 ): Step {
   return { step: "result", data: toBundle(data), metadata, buffers };
 }
 
 export function clear({ wait = false } = {}): Step {
-  return say("clear_output", { wait });
+  return publish("clear_output", { wait });
 }
 
 /** Ends the execution as a raised exception does. */
@@ -221,35 +221,35 @@ export function commOpen(
   comm_id: string,
   target_name: string,
   data: unknown = {},
-  options?: SayOptions,
+  options?: PublishOptions,
 ): Step {
-  return say("comm_open", { comm_id, target_name, data }, options);
+  return publish("comm_open", { comm_id, target_name, data }, options);
 }
 
 export function commMsg(
   comm_id: string,
   data: unknown,
-  options?: SayOptions,
+  options?: PublishOptions,
 ): Step {
-  return say("comm_msg", { comm_id, data }, options);
+  return publish("comm_msg", { comm_id, data }, options);
 }
 
 export function commClose(
   comm_id: string,
   data: unknown = {},
-  options?: SayOptions,
+  options?: PublishOptions,
 ): Step {
-  return say("comm_close", { comm_id, data }, options);
+  return publish("comm_close", { comm_id, data }, options);
 }
 
 /** Publishes any message of the protocol on iopub. */
-export function say<T extends MessageType>(
+export function publish<T extends MessageType>(
   msg_type: T,
   content: ContentOf<T>,
-  { metadata, buffers }: SayOptions = {},
-): SayStep {
-  const step: SayStep<T> = {
-    step: "say",
+  { metadata, buffers }: PublishOptions = {},
+): PublishStep {
+  const step: PublishStep<T> = {
+    step: "publish",
     msg_type,
     content,
     ...(metadata !== undefined && { metadata }),
@@ -293,9 +293,9 @@ export function exit(ending: Ending | number = {}): Step {
   };
 }
 
-/** Runs until an interrupt; with `deaf` it ignores interrupts too. */
-export function hang({ deaf = false } = {}): Step {
-  return { step: "hang", isDeaf: deaf };
+/** Runs until an interrupt; with `uninterruptible` it ignores interrupts too. */
+export function hang({ uninterruptible = false } = {}): Step {
+  return { step: "hang", isUninterruptible: uninterruptible };
 }
 
 /** Stops the heartbeat; everything else continues. */
@@ -308,8 +308,8 @@ export function startHeartbeat(): Step {
 }
 
 /** The kernel never sends the `idle` status, or the reply, of this execution. */
-export function forget(what: "reply" | "idle"): Step {
-  return { step: "forget", what };
+export function omit(what: "reply" | "idle"): Step {
+  return { step: "omit", what };
 }
 
 /** The kernel sends the reply so many milliseconds after the `idle` status. */

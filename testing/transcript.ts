@@ -52,7 +52,7 @@ export class Transcript implements Disposable {
       // Real time, even if a test has stopped the clock: the timeout bounds the test, not the kernel.
       const timer = realTimeout(() => {
         this.#waiting.delete(look);
-        const received = words(this.#events).join(", ");
+        const received = eventNames(this.#events).join(", ");
         reject(
           new Error(
             `Timed out while waiting for ${what}; received: ${received}`,
@@ -107,39 +107,39 @@ export class Transcript implements Disposable {
 }
 
 /**
- * One word for each event: `busy`, `stream`, `execute_reply`, `idle`; events of
+ * One name for each event: `busy`, `stream`, `execute_reply`, `idle`; events of
  * the supervisor have an exclamation mark: `starting!`, `exited!`. With a
  * `msg_id`, only the events of that request.
  */
-export function words(
+export function eventNames(
   events: readonly SessionEvent[],
   msg_id?: string,
 ): string[] {
   return events
     .filter((event) => msg_id === undefined || isOf(event, msg_id))
-    .map(word);
+    .map(nameOf);
 }
 
-/** Throws unless these words occur in this order; other words may occur between them. */
+/** Throws unless events with these names occur in this order; others may occur between them. */
 export function assertOrder(
   events: readonly SessionEvent[],
   expected: readonly string[],
   msg_id?: string,
 ): void {
-  const received = words(events, msg_id);
+  const received = eventNames(events, msg_id);
   let from = 0;
-  for (const word of expected) {
-    const at = received.indexOf(word, from);
+  for (const name of expected) {
+    const at = received.indexOf(name, from);
     if (at === -1) {
       throw new Error(
-        `Expected ${expected.join(", ")} in this order: ${word} is missing after position ${from} of ${received.join(", ")}`,
+        `Expected ${expected.join(", ")} in this order: ${name} is missing after position ${from} of ${received.join(", ")}`,
       );
     }
     from = at + 1;
   }
 }
 
-function word(event: SessionEvent): string {
+function nameOf(event: SessionEvent): string {
   if (event.kind === "status") return `${event.status}!`;
   if (event.kind !== "jupyter") return `${event.kind}!`;
   const { header, content } = event;

@@ -190,7 +190,7 @@ export class Requests {
 
   /**
    * The kernel is gone: the server answers the requests that the kernel had, and
-   * those in its queue. `notice`: what is to be said to the user whose code ran,
+   * those in its queue. `notice`: the message for the user whose code ran,
    * unless a client requested the end.
    */
   disconnected(how: string, notice?: string): void {

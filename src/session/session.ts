@@ -635,13 +635,13 @@ export class Session {
       !this.#isDesired("running") && this.#endReason === undefined;
     const reason = this.#endReason ?? why ?? `child process exited: ${how}`;
     const outcome = this.#exitOutcome();
-    const said =
+    const message =
       this.#endReason === undefined
         ? `The kernel died: ${why ?? how}`
         : `The kernel was shut down: ${this.#endReason}`;
     this.#requests.disconnected(
       how,
-      isAsked ? undefined : `${said}${outcome.note}`,
+      isAsked ? undefined : `${message}${outcome.note}`,
     );
     this.comms.clear();
     this.#options.log.info({ session: this.id }, `Kernel exited: ${how}`);

@@ -15,9 +15,9 @@ it("outputs have the update of a display by other code before its own code ended
   const isToChange = new Promise<void>((resolve) => (change = resolve));
   const kernel = mockKernel({
     on: {
-      thread: background(async ({ say }) => {
+      thread: background(async ({ perform }) => {
         await isToChange;
-        await say(update("the-display", "last"));
+        await perform(update("the-display", "last"));
       }),
       show: [display("first", { display_id: "the-display" }), input("go on?")],
     },

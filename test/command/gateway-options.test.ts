@@ -85,9 +85,9 @@ const refused = gatewayOptions
 
 describe.each(refused)("$flag", ({ row, variable }) => {
   test.each(flagsOf(row))("is refused as %s, with what to use", (flag) => {
-    const said = refusal([`${flag}=other`]);
-    expect(said).toContain(`${flag} has no meaning here`);
-    expect(said).toContain(row.instead);
+    const message = refusal([`${flag}=other`]);
+    expect(message).toContain(`${flag} has no meaning here`);
+    expect(message).toContain(row.instead);
   });
 
   const isRefused = variable !== undefined && row.isVariableOnly !== true;
@@ -122,7 +122,7 @@ test("Jupyter's flags without a value are understood", () => {
   expect(understood(["--debug", "--log-level=warn"]).logLevel).toBe("warn");
 });
 
-test("what is so anyway may be said", () => {
+test("options that ask for the default behaviour are accepted", () => {
   const { port } = understood([
     "--JupyterWebsocketPersonality.list_kernels=True",
     "--KernelGatewayApp.api=kernel_gateway.jupyter_websocket",
@@ -149,9 +149,9 @@ test("a value that is not valid is refused under the name that was used", () => 
 });
 
 test("a token in an argument is refused, and one in the environment is not", () => {
-  const said = refusal(["--KernelGatewayApp.auth_token=a-secret-of-mine"]);
-  expect(said).toContain("KG_AUTH_TOKEN");
-  expect(said).not.toContain("a-secret-of-mine");
+  const message = refusal(["--KernelGatewayApp.auth_token=a-secret-of-mine"]);
+  expect(message).toContain("KG_AUTH_TOKEN");
+  expect(message).not.toContain("a-secret-of-mine");
   vi.stubEnv("KG_AUTH_TOKEN", "a-secret-of-mine");
   expect(understood([]).port).toBe(0);
 });

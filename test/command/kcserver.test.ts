@@ -179,8 +179,8 @@ describe("the address", () => {
   test("the port and the token are printed, and the log does not contain the token", async () => {
     const log = join(room, "log");
     await using server = start(["--log-file", log, "-l", "trace"]);
-    const where = await server.said(/^Listening at (127\.0\.0\.1:\d+)$/m);
-    const token = await server.said(/^Token: ([0-9a-f]{32,})$/m);
+    const where = await server.printed(/^Listening at (127\.0\.0\.1:\d+)$/m);
+    const token = await server.printed(/^Token: ([0-9a-f]{32,})$/m);
     const to = { base_path: `http://${where}`, bearer_token: token };
     expect((await ask(to, "GET /sessions")).status).toBe(200);
     const wrong = { ...to, bearer_token: "wrong" };
@@ -250,7 +250,7 @@ describe("the address", () => {
   test("--unix-socket sets the path of the socket, which is removed at the end", async () => {
     const path = join(room, "deep", "down", "s.sock");
     await using server = start(["--unix-socket", path, "--token", "none"]);
-    await server.said(/^Listening on Unix socket: (.*)$/m);
+    await server.printed(/^Listening on Unix socket: (.*)$/m);
     const to = { socket_path: path, bearer_token: null };
     expect((await ask(to, "GET /sessions")).status).toBe(200);
     server.signal("SIGTERM");
@@ -284,7 +284,7 @@ describe("the address", () => {
   test("two servers cannot use the same Unix socket", async () => {
     const path = join(room, "s.sock");
     await using first = start(["--unix-socket", path, "--token", "none"]);
-    await first.said(/^Listening on .*$/m);
+    await first.printed(/^Listening on .*$/m);
     await using second = start(["--unix-socket", path, "--token", "none"]);
     expect((await second.ended()).code).toBe(1);
     const to = { socket_path: path, bearer_token: null };
@@ -330,7 +330,7 @@ describe("the handshake", () => {
         POSITRON_SUPERVISOR_CONNECTION_FILE: join(room, "broker.json"),
       },
     });
-    await server.said(/^Token: .*$/m);
+    await server.printed(/^Token: .*$/m);
     expect(broker.connections).toBe(0);
     expect(existsSync(join(room, "broker.json"))).toBe(false);
   });
@@ -447,7 +447,7 @@ describe("the log", () => {
 
   test("is empty with RUST_LOG=off; the two lines for people are still printed", async () => {
     await using server = start([], { env: { RUST_LOG: "off" } });
-    await server.said(/^Token: /m);
+    await server.printed(/^Token: /m);
     server.signal("SIGTERM");
     await server.ended();
     expect(server.stderr).toBe("");
@@ -457,7 +457,7 @@ describe("the log", () => {
   test("level is set by --log-level, with any RUST_LOG", async () => {
     const env = { RUST_LOG: "off" };
     await using server = start(["-l", "info"], { env });
-    await server.said(/\[INFO\] Listening at/);
+    await server.printed(/\[INFO\] Listening at/);
   });
 
   test("on a full disk does not affect clients", async () => {
@@ -497,7 +497,7 @@ describe("the launcher", () => {
     await using server = new Running([launcher, "--connection-file", file], {
       env: { ...surroundings(), PATH: "" },
     });
-    await server.said(/^Listening .*$/m);
+    await server.printed(/^Listening .*$/m);
     await appeared(file);
     const connection = readConnection(file);
     expect(connection.server_pid).toBe(server.pid);
@@ -523,7 +523,7 @@ describe("the launcher", () => {
     await using server = new Running([placed, "--connection-file", file], {
       env: surroundings(),
     });
-    await server.said(/^Listening .*$/m);
+    await server.printed(/^Listening .*$/m);
     await appeared(file);
     const connection = readConnection(file);
     const { body } = await ask(connection, "GET /status");
@@ -549,7 +549,7 @@ describe("under nohup, in the background", () => {
       ["bash", "-c", PERSISTENT, "sh", launcher, "--connection-file", file],
       { env: surroundings() },
     );
-    await shell.said(/^Listening .*$/m);
+    await shell.printed(/^Listening .*$/m);
     await appeared(file);
     const connection = readConnection(file);
     const { server_pid } = connection;
@@ -571,7 +571,7 @@ describe("under nohup, in the background", () => {
         ["bash", "-c", PERSISTENT, "sh", launcher, "--connection-file", file],
         { env: surroundings() },
       );
-      await shell.said(/^Listening .*$/m);
+      await shell.printed(/^Listening .*$/m);
       await appeared(file);
       const connection = readConnection(file);
       await ask(connection, "PUT /sessions", pythonSession("py"));
@@ -619,7 +619,7 @@ test(
     const session = await ask(connection, "GET /sessions/stubborn");
     const { process_id } = session.body as { process_id: number };
     server.signal("SIGTERM");
-    await server.said(/The server ends: SIGTERM/);
+    await server.printed(/The server ends: SIGTERM/);
     server.signal("SIGHUP"); // as when the terminal is closed: it is not urgent
     const killed = /Kernels are killed: SIGTERM/;
     while (!killed.test(server.stdout)) {
@@ -701,8 +701,8 @@ describe("V8's compiled code", () => {
     "is cached for the next start, in a private directory",
     needsCache,
     async () => {
-      await using said = start(["--version"]);
-      await said.ended();
+      await using program = start(["--version"]);
+      await program.ended();
       const kept = join(cache, "kallichore", "compiled");
       expect(statSync(kept).mode & 0o777).toBe(0o700);
       expect(readdirSync(kept)).not.toEqual([]);
@@ -716,8 +716,8 @@ describe("V8's compiled code", () => {
       const shared = join(cache, "kallichore", "compiled");
       mkdirSync(shared, { recursive: true });
       chmodSync(shared, 0o777);
-      await using said = start(["--version"]);
-      expect(await said.ended()).toMatchObject({ code: 0 });
+      await using program = start(["--version"]);
+      expect(await program.ended()).toMatchObject({ code: 0 });
       expect(readdirSync(shared)).toEqual([]);
     },
   );

@@ -388,9 +388,9 @@ describe("completion", () => {
       "-c",
       `${script}\nCOMP_WORDS=(kallichore st); COMP_CWORD=1; _kallichore; echo "\${COMPREPLY[@]}"`,
     ]);
-    let said = "";
-    bash.stdout.on("data", (text: Buffer) => (said += text.toString()));
+    let printed = "";
+    bash.stdout.on("data", (text: Buffer) => (printed += text.toString()));
     await once(bash, "close");
-    expect(said).toBe("start stop\n");
+    expect(printed).toBe("start stop\n");
   });
 });

@@ -47,7 +47,7 @@ function leave(parent: string, mark: unknown, name = "kallichore-x"): string {
   const directory = join(parent, name);
   mkdirSync(directory, { mode: 0o700 });
   writeFileSync(join(directory, OWNER_FILE), JSON.stringify(mark));
-  writeFileSync(join(directory, "journal-1.1"), "what was said");
+  writeFileSync(join(directory, "journal-1.1"), "a journal");
   return directory;
 }
 

@@ -133,7 +133,7 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
           "the execution of the code",
           () => liar.requested.get("execute_request"),
         );
-        await liar.say("stdin", {
+        await liar.send("stdin", {
           msg_type: "input_request",
           content: Buffer.from('{"prompt":'),
           ...(how === "with a parent" && { parent_header }),
@@ -141,12 +141,12 @@ describe.each(rooms.filter(({ adopts }) => adopts))(
         await eventually("an interrupt", () =>
           liar.requested.get("interrupt_request"),
         );
-        await liar.say("shell", {
+        await liar.send("shell", {
           msg_type: "execute_reply",
           parent_header,
           content: Buffer.from('{"status":"error","ename":"Interrupt"}'),
         });
-        await liar.say("iopub", {
+        await liar.send("iopub", {
           msg_type: "status",
           parent_header,
           content: Buffer.from('{"execution_state":"idle"}'),

@@ -197,7 +197,7 @@ describe.each(rooms)("$name", ({ open }) => {
       const speaker = await room.speaker("liar");
       const parent = await begin(room, speaker);
       const before = await settled(room, speaker);
-      const said = await until(SECONDS, async (seed) => {
+      const printed = await until(SECONDS, async (seed) => {
         const batch = fc.sample(fc.tuple(fc.constantFrom(...channels), lies), {
           seed,
           numRuns: BURST,
@@ -213,7 +213,7 @@ describe.each(rooms)("$name", ({ open }) => {
         ]);
         return BURST;
       });
-      expect(said).toBeGreaterThanOrEqual(BURST);
+      expect(printed).toBeGreaterThanOrEqual(BURST);
       // The valid messages are in the journal, and the next correct one is received.
       expect(await settled(room, speaker)).toBeGreaterThan(before + 1);
       await beside.isUnhurt();

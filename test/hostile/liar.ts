@@ -71,7 +71,7 @@ export class Liar implements AsyncDisposable {
   }
 
   /** Sends signed frames. */
-  say(channel: Channel, lie: Lie): Promise<void> {
+  send(channel: Channel, lie: Lie): Promise<void> {
     return this.sayFrames(channel, framesOf(lie, this.#wire.signer));
   }
 
@@ -92,7 +92,7 @@ export class Liar implements AsyncDisposable {
     this.#peers.set(channel, identities);
     const { msg_type } = header;
     this.requested.set(msg_type, Uint8Array.from(request.raw.header));
-    const said = this.#answers.get(msg_type);
+    const given = this.#answers.get(msg_type);
     const content =
       msg_type === "kernel_info_request"
         ? { status: "ok", ...kernelInfo("liar") }
@@ -116,7 +116,7 @@ export class Liar implements AsyncDisposable {
       content,
     });
     const raw =
-      said === undefined ? reply.raw : { ...reply.raw, content: said };
+      given === undefined ? reply.raw : { ...reply.raw, content: given };
     await this.#wire.send({ ...reply, raw }, identities);
     await state("idle");
   }

@@ -102,7 +102,7 @@ function adopting(room: Omit<Room, "speaker">): Room {
       expect(adopted.text).toContain('"liar"');
       return {
         session_id,
-        say: (channel, lie) => liar.say(channel, lie),
+        say: (channel, lie) => liar.send(channel, lie),
         sayFrames: (channel, frames) => liar.sayFrames(channel, frames),
       };
     },

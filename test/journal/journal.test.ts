@@ -164,15 +164,15 @@ function disposable(journal: Journal) {
 
 test("entries that do not fit into memory are read from private files", async () => {
   await using journal = journalOf();
-  const said: unknown[] = [];
+  const appended: unknown[] = [];
   for (let n = 0; n < 200; n += 1) {
-    said.push(
+    appended.push(
       whole(journal.append(message(`${n}`.repeat(50), [Buffer.from([n])]))),
     );
     await journal.writeDown();
   }
   const readings = await readAll(journal);
-  expect(entriesIn(readings).map(whole)).toEqual(said);
+  expect(entriesIn(readings).map(whole)).toEqual(appended);
   expect(journal.bytes).toBeLessThanOrEqual(8 * KB);
   expect(journal.diskBytes).toBeGreaterThan(0);
   expect(statSync(directory).mode & 0o777).toBe(0o700);
@@ -689,7 +689,7 @@ async function flood(journal: Journal, count: number): Promise<void> {
 
 type Step =
   | { readonly kind: "append"; readonly size: number; readonly buffer: number }
-  | { readonly kind: "say" }
+  | { readonly kind: "event" }
   | { readonly kind: "other"; readonly size: number }
   | { readonly kind: "reader"; readonly after: number }
   | { readonly kind: "turn" }
@@ -705,7 +705,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       buffer: fc.nat(2000),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("say") }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("event") }) },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant("other"), size: fc.nat(3000) }),
@@ -756,7 +756,7 @@ test("every reader gets each number once and in order, or a gap", async () => {
         const options = { memory, disk, budget, diskBudget, open: faulty };
         const journal = journalOf(options);
         const other = journalOf(options);
-        const said = new Map<number, unknown>();
+        const appended = new Map<number, unknown>();
         const readers: Received[] = [];
         const stop = new AbortController();
         const following: Promise<void>[] = [];
@@ -770,7 +770,7 @@ test("every reader gets each number once and in order, or a gap", async () => {
           );
         };
         const keep = (entry: Entry) => {
-          said.set(entry.seq, whole(entry));
+          appended.set(entry.seq, whole(entry));
           largest = Math.max(largest, entry.size);
           expect(journal.bytes).toBeLessThanOrEqual(memory + largest + NAMES);
           expect(budget.used).toBe(journal.bytes + other.bytes);
@@ -791,7 +791,7 @@ test("every reader gets each number once and in order, or a gap", async () => {
                   ),
                 );
                 break;
-              case "say":
+              case "event":
                 keep(
                   journal.appendEvent({
                     kind: "status",
@@ -834,7 +834,7 @@ test("every reader gets each number once and in order, or a gap", async () => {
         }
         for (const { entries } of readers) {
           for (const [seq, entry] of entries) {
-            expect(entry).toEqual(said.get(seq));
+            expect(entry).toEqual(appended.get(seq));
           }
         }
         expect(journal.readers).toBe(0);

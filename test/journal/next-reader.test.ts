@@ -24,14 +24,14 @@ test("the server reads from a kernel after eight milliseconds of serving readers
     },
     log: silentLog(),
   });
-  const said = compose({
+  const output = compose({
     channel: "iopub",
     msg_type: "stream",
     content: { name: "stdout", text: "x".repeat(100_000) },
     session: "s",
     username: "u",
   });
-  for (let n = 0; n < 20; n += 1) journal.append(said);
+  for (let n = 0; n < 20; n += 1) journal.append(output);
 
   const stop = new AbortController();
   /** Readings since the kernel was last read. */

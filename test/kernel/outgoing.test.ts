@@ -18,7 +18,7 @@ const CLOSED: unknown = expect.objectContaining({ why: "closed" });
 
 afterEach(closeAll);
 
-function say(code: string, buffers: readonly Uint8Array[] = []): Message {
+function request(code: string, buffers: readonly Uint8Array[] = []): Message {
   return compose({
     channel: "shell",
     msg_type: "execute_request",
@@ -51,7 +51,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     const router = new Router();
     const outgoing = await opened(driver, router);
     const codes = ["small", "x\n".repeat(5 * MIB), "a", "é".repeat(MIB), "b"];
-    for (const code of codes) outgoing.send(say(code));
+    for (const code of codes) outgoing.send(request(code));
     const messages = await read(router, codes.length);
     const received = messages.map((message) => contentOf(message)?.["code"]);
     expect(received.map((code) => (code as string).length)).toEqual(
@@ -66,7 +66,7 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     const outgoing = await opened(driver, router);
     let turns = 0;
     const over = new AbortController();
-    outgoing.send(say("x".repeat(60 * MIB)));
+    outgoing.send(request("x".repeat(60 * MIB)));
     void read(router, 1).then(() => over.abort());
     while (!over.signal.aborted) {
       await turn();
@@ -80,10 +80,10 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
     const router = new Router();
     const outgoing = await opened(driver, router);
     const large = new Uint8Array(100 * MIB);
-    outgoing.send(say("one", [large]));
-    outgoing.send(say("two", [large]));
-    expect(() => outgoing.send(say("three", [large]))).toThrow(FULL);
-    outgoing.send(say("four"));
+    outgoing.send(request("one", [large]));
+    outgoing.send(request("two", [large]));
+    expect(() => outgoing.send(request("three", [large]))).toThrow(FULL);
+    outgoing.send(request("four"));
     const messages = await read(router, 3);
     expect(messages.map((message) => contentOf(message))).toEqual([
       { code: "one" },
@@ -95,16 +95,16 @@ describe.each([zmtp, libzmq])("by $name", (driver) => {
 
   test("after close, every send fails with the reason", async () => {
     const outgoing = await opened(driver, new Router());
-    outgoing.send(say("x".repeat(MIB)));
+    outgoing.send(request("x".repeat(MIB)));
     outgoing.close();
-    expect(() => outgoing.send(say("x".repeat(MIB)))).toThrow(CLOSED);
-    expect(() => outgoing.send(say("small"))).toThrow(CLOSED);
+    expect(() => outgoing.send(request("x".repeat(MIB)))).toThrow(CLOSED);
+    expect(() => outgoing.send(request("small"))).toThrow(CLOSED);
   });
 });
 
 test("a signature made in steps is the same", () => {
   const signer = new Signer(KEY);
-  const { raw } = say("x".repeat(MIB));
+  const { raw } = request("x".repeat(MIB));
   const steps = signer.signing(raw);
   for (;;) {
     const { done, value } = steps.next();

@@ -89,9 +89,13 @@ it.each([true, false])(
 
 it("messages of a kernel arrive before the report of its end", async () => {
   const process = ending();
-  const { kernel, order, say, end } = await running(zmtp, () => INFO, process);
+  const { kernel, order, print, end } = await running(
+    zmtp,
+    () => INFO,
+    process,
+  );
   await kernel.connect(AbortSignal.timeout(20_000));
-  await say("its last words");
+  await print("its last words");
   process.end(); // they are on their way
   await end();
   await kernel.exited;
@@ -110,8 +114,8 @@ it.each([
     { language_info: { name: "r", extra: [1] } },
   ],
   [{ language_info: { name: 4 } }, { language_info: { name: "" } }],
-])("the kernel info is usable: %j", (said, reported) => {
-  expect(kernelInfoIn(said)).toMatchObject(reported);
+])("the kernel info is usable: %j", (sent, reported) => {
+  expect(kernelInfoIn(sent)).toMatchObject(reported);
 });
 
 it("unneeded fields of the kernel info that are not valid are left out", () => {
@@ -229,7 +233,7 @@ async function running(
     requested,
     order,
     end,
-    say: (text: string) => {
+    print: (text: string) => {
       const content = { name: "stdout", text };
       const draft = { session: "k", username: "k", content };
       return wire.send(

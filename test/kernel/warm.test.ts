@@ -215,11 +215,11 @@ test.each<[string, Partial<Recipe>]>([
 test("the session receives what happened before, then what happens, and nothing twice", async () => {
   const { provisioner, warm } = await setting();
   const [kernel] = provisioner.kernels;
-  kernel?.say("status", { execution_state: "starting" });
+  kernel?.emit("status", { execution_state: "starting" });
   const { hooks, calls } = recorded();
   await warm.launch(RECIPE, hooks, new AbortController().signal);
   expect(calls).toEqual(["launched", "state idle", "message"]);
-  kernel?.say("stream", { name: "stdout", text: "" });
+  kernel?.emit("stream", { name: "stdout", text: "" });
   kernel?.die(3);
   expect(calls.slice(3)).toEqual(["message", "exited"]);
 });
@@ -302,7 +302,7 @@ test("a kernel that prints without end, falls silent or floods is not handed out
   await pass(1_000);
   const [, loud] = provisioner.kernels;
   for (let n = 0; n < 20; n += 1) {
-    loud?.say("stream", { name: "stdout", text: "x".repeat(100_000) });
+    loud?.emit("stream", { name: "stdout", text: "x".repeat(100_000) });
   }
   await loud?.exited;
   await pass(2_000);

@@ -17,7 +17,7 @@ import {
   password,
   print,
   result,
-  say,
+  publish,
   type Step,
   stream,
   update,
@@ -73,7 +73,7 @@ const commands: Readonly<Record<string, Command>> = {
   comm: (target_name) => commOpen("echo-comm", target_name),
   /** Content that JSON.parse would change: a big integer, and keys in an unusual order. */
   odd: () =>
-    say("display_data", {
+    publish("display_data", {
       metadata: {},
       data: { "text/plain": "9007199254740993" },
       "2": 0,
@@ -124,10 +124,10 @@ function obey(call: ExecuteCall): Step[] {
     const data = { "text/plain": text };
     user_expressions[name] = { status: "ok", data, metadata: {} };
   }
-  return [...said(call), answer({ user_expressions })];
+  return [...outputsOf(call), answer({ user_expressions })];
 }
 
-function said(call: ExecuteCall): readonly Step[] {
+function outputsOf(call: ExecuteCall): readonly Step[] {
   const { code } = call;
   const [, word = "", rest = ""] = /^(\S+) ?([^]*)$/.exec(code) ?? [];
   const command = Object.hasOwn(commands, word) ? commands[word] : undefined;

@@ -58,10 +58,10 @@ describe("echo", () => {
 
     const { outputs } = await client.run("flood 5000");
 
-    const said = outputs.flatMap(([type, { text }]) =>
+    const numbers = outputs.flatMap(([type, { text }]) =>
       type === "stream" ? [Number(text)] : [],
     );
-    expect(said).toEqual(Array.from({ length: 5000 }, (_, i) => i + 1));
+    expect(numbers).toEqual(Array.from({ length: 5000 }, (_, i) => i + 1));
   });
 
   test.each(["signal", "message"])(
@@ -301,10 +301,10 @@ test("chatty prints every number once, and records how many", async () => {
       (contentOf(message) as Content)["text"] === "20000\n",
   );
 
-  const said = client.received
+  const numbers = client.received
     .filter(({ header }) => header.msg_type === "stream")
     .map((message) => Number((contentOf(message) as Content)["text"]));
-  expect(said).toEqual(Array.from({ length: 20_000 }, (_, i) => i + 1));
+  expect(numbers).toEqual(Array.from({ length: 20_000 }, (_, i) => i + 1));
   await client.ask("shutdown_request", {}, "control");
   await kernel.exited;
   expect(await readFile(CHATTY_FILE, "utf8")).toBe("20000");

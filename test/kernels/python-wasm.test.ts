@@ -198,12 +198,12 @@ os.write(2, b"oh\\n"); sys.__stderr__.write("no\\n")
     );
     await client.outputs(made);
 
-    const said = await client.wait(
+    const printed = await client.wait(
       ({ header, parent_header }) =>
         header.msg_type === "stream" && parent_header?.msg_id === made,
     );
 
-    expect(contentOf(said)).toEqual({ name: "stdout", text: "later\n" });
+    expect(contentOf(printed)).toEqual({ name: "stdout", text: "later\n" });
   });
 
   test("a silent execution sends no output and is not counted", async () => {
@@ -523,12 +523,12 @@ comm.get_comm_manager().register_target("mirror", opened)`);
     [Buffer.from([1, 2, 3]), Buffer.alloc(0)],
   );
 
-  const [said] = await client.outputs(msg_id);
-  expect(said && contentOf(said)).toEqual({
+  const [sent] = await client.outputs(msg_id);
+  expect(sent && contentOf(sent)).toEqual({
     comm_id: "c1",
     data: { got: { n: 1 } },
   });
-  expect(said?.buffers.map((buffer) => [...buffer])).toEqual([[3, 2, 1], []]);
+  expect(sent?.buffers.map((buffer) => [...buffer])).toEqual([[3, 2, 1], []]);
   expect(await client.ask("comm_info_request")).toMatchObject({
     comms: { c1: { target_name: "mirror" } },
   });

@@ -18,7 +18,7 @@ const { WITNESS_FILE = "/dev/null" } = process.env;
 const FLOOD = /^flood (\d+) (\d+)( exact)?$/;
 const TURN = 100; // messages, after which the other sockets are served
 
-let said = 0;
+let printed = 0;
 const got = new Map<string, number>();
 
 await runKernel({
@@ -49,12 +49,12 @@ async function flood(
   io: Io,
 ): Promise<void> {
   for (let i = 0; i < n; i += 1) {
-    said += 1;
-    const padding = "x".repeat(isExact ? size : (said * 7919) % (size + 1));
-    await io.stream("stdout", `${said}:${padding}`);
+    printed += 1;
+    const padding = "x".repeat(isExact ? size : (printed * 7919) % (size + 1));
+    await io.stream("stdout", `${printed}:${padding}`);
     if (i % TURN === TURN - 1) await new Promise((turn) => setImmediate(turn));
   }
-  record(`said ${said}`);
+  record(`printed ${printed}`);
 }
 
 function record(line: string): void {

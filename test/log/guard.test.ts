@@ -46,13 +46,13 @@ test("a program that embeds the server gets the bugs that were caught, and the s
 });
 
 /** Resolves with everything that a session's own socket answers until it closes the connection. */
-async function answerAt(path: string, said: string | Buffer): Promise<string> {
+async function answerAt(path: string, sent: string | Buffer): Promise<string> {
   const socket = connect(path);
   onTestFinished(() => void socket.destroy());
   socket.on("error", () => {}); // disconnected while data was on its way
   let answer = "";
   socket.on("data", (chunk) => (answer += chunk.toString()));
-  socket.write(said);
+  socket.write(sent);
   await once(socket, "close");
   return answer;
 }

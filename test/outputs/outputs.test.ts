@@ -67,11 +67,11 @@ test.each([
     ["y"],
   ],
 ])("%s", (_, messages, expected) => {
-  const said = after(messages).list.map((output) => {
+  const shown = after(messages).list.map((output) => {
     if (output.output_type === "stream") return `${output.name}:${output.text}`;
     return (output["data"] as Record<string, unknown>)["text/plain"];
   });
-  expect(said).toEqual(expected);
+  expect(shown).toEqual(expected);
 });
 
 test.each([

@@ -13,7 +13,7 @@ import {
   input,
   mockKernel,
   result,
-  say,
+  publish,
   stream,
   testServer,
   wait,
@@ -27,7 +27,7 @@ declare const session: Session;
 export const steps = [
   // @ts-expect-error -- a stream is stdout or stderr
   () => stream("hi", "stdlog"),
-  // @ts-expect-error -- a stream says text
+  // @ts-expect-error -- a stream has text
   () => stream(1),
   // @ts-expect-error -- a wait is a number of milliseconds
   () => wait("1s"),
@@ -36,9 +36,9 @@ export const steps = [
   // @ts-expect-error -- an exit code is a number
   () => exit({ exit_code: "1" }),
   // @ts-expect-error -- no such message
-  () => say("execute_response", { status: "ok" }),
+  () => publish("execute_response", { status: "ok" }),
   // @ts-expect-error -- a message has content of its own kind
-  () => say("stream", { name: "stdout" }),
+  () => publish("stream", { name: "stdout" }),
   // @ts-expect-error -- a result is a MIME bundle or text
   () => result(42),
   // @ts-expect-error -- buffers are bytes
@@ -52,10 +52,10 @@ export const steps = [
 export const mocks = [
   // @ts-expect-error -- a script is steps
   () => mockKernel({ on: { hi: "hi\n" } }),
-  // @ts-expect-error -- no such vice
-  () => mockKernel({ vices: { lazy: true } }),
-  // @ts-expect-error -- a vice of another kind
-  () => mockKernel({ vices: { late: "1s" } }),
+  // @ts-expect-error -- no such fault
+  () => mockKernel({ faults: { lazy: true } }),
+  // @ts-expect-error -- a fault of another type
+  () => mockKernel({ faults: { replyDelay_ms: "1s" } }),
   // @ts-expect-error -- completeness has four names
   () => mockKernel({ is_complete: () => ({ status: "maybe" }) }),
   // @ts-expect-error -- kernels are mocks
@@ -68,11 +68,11 @@ export const mocks = [
   () => handlers().fault({ dropEvery: 3 }),
   // @ts-expect-error -- no such reason
   () => failure("bad_luck", {}),
-  // @ts-expect-error -- this reason has more to say
+  // @ts-expect-error -- this reason needs more fields
   () => failure("start_failed", {}),
   () =>
     handlers({
-      // @ts-expect-error -- a status has more to say
+      // @ts-expect-error -- a status needs more fields
       overrides: { server: { status: () => ({ sessions: 1 }) } },
     }),
   () =>
@@ -102,15 +102,15 @@ export const clients = [
     const { status, error } = await session.execute("1");
     // @ts-expect-error -- no such end
     if (status === "failed") return;
-    // @ts-expect-error -- there is an error only where the status says so
+    // @ts-expect-error -- there is an error only with the status "error"
     console.log(error.ename);
   },
   async () => {
-    for await (const said of session.execute("1")) {
+    for await (const event of session.execute("1")) {
       // @ts-expect-error -- only a stream has text
-      console.log(said.text);
+      console.log(event.text);
       // @ts-expect-error -- no such event
-      if (said.type === "output") return;
+      if (event.type === "output") return;
     }
   },
 ];

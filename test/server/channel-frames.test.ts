@@ -49,8 +49,8 @@ function attach(url: string): { frames: readonly Frame[]; socket: WebSocket } {
 function idle(frames: readonly Frame[]): Promise<Frame> {
   return eventually("the idle of an execution", () =>
     frames.find(({ status }) => {
-      const { status: said, reason } = (status ?? {}) as Frame;
-      return said === "idle" && reason === "execute_request";
+      const { status: state, reason } = (status ?? {}) as Frame;
+      return state === "idle" && reason === "execute_request";
     }),
   );
 }

@@ -39,8 +39,8 @@ const headers = { authorization: `Bearer ${TOKEN}` };
 
 test("answers under its path, and leaves other paths to its host", async () => {
   const { origin } = await embedded();
-  const get = (path: string, said: Record<string, string> = headers) =>
-    ask({ url: origin }, { method: "GET", path, headers: said });
+  const get = (path: string, sent: Record<string, string> = headers) =>
+    ask({ url: origin }, { method: "GET", path, headers: sent });
   expect((await get("/kernels/sessions")).body).toMatchObject({ total: 0 });
   expect((await get("/kernels/sessions", {})).status).toBe(401);
   expect((await get("/kernels/nothing")).status).toBe(404);
@@ -54,10 +54,10 @@ test("answers under its path, and leaves other paths to its host", async () => {
 test("answers with the request's own span, also after it has ended", async () => {
   const { server, origin } = await embedded();
   const span = async (path: string, more: Record<string, string> = {}) => {
-    const said = { ...headers, "x-span-id": "of-mine", ...more };
+    const sent = { ...headers, "x-span-id": "of-mine", ...more };
     const answer = await ask(
       { url: origin },
-      { method: "GET", path, headers: said },
+      { method: "GET", path, headers: sent },
     );
     return [answer.status, answer.headers["x-span-id"]];
   };

@@ -211,8 +211,8 @@ describe("answers say what they leave out", () => {
         const { executionRequested, ...event } = await client.until(
           "the announcement",
           (received) => {
-            const { executionRequested: said = received } = received;
-            return (said as Fields)["msg_id"] === execution_id;
+            const { executionRequested: announced = received } = received;
+            return (announced as Fields)["msg_id"] === execution_id;
           },
         );
         if (executionRequested === undefined) {
@@ -221,14 +221,14 @@ describe("answers say what they leave out", () => {
           // Kallichore's type has no flag; the flag is present only if it is true.
           const { code_length, code_is_clipped: flag, ...known } = reported;
           const more = flag ? { code_length, code_is_clipped: flag } : {};
-          const { msg_id, requested_at, attribution, ...said } =
+          const { msg_id, requested_at, attribution, ...announced } =
             executionRequested as Fields;
           expect([msg_id, typeof requested_at]).toEqual([
             execution_id,
             "string",
           ]);
           expect(attribution).toMatchObject(metadata.attribution);
-          expect(said).toEqual({ ...known, ...more });
+          expect(announced).toEqual({ ...known, ...more });
         }
       }
     },

@@ -19,7 +19,7 @@ test("a late client receives a message larger than the journal's memory complete
     await client.over(msg_id);
     expect(client.received.filter(({ kind }) => kind === "gap")).toEqual([]);
     const [display] = client
-      .said(msg_id)
+      .messagesFor(msg_id)
       .filter(({ header }) => header?.msg_type === "display_data");
     const [buffer = ""] = display?.buffers ?? [];
     expect(Buffer.from(buffer, "base64").length).toBe(8 * MIB);

@@ -313,9 +313,9 @@ test("code that arrives while a kernel ends for a restart runs on the new one, o
   for (const [index, client] of clients.entries()) {
     const msg_id = sent[index] ?? "";
     expect((await client.over(msg_id)).content).toMatchObject({ status: "ok" });
-    expect(client.said(msg_id).map(({ content }) => content)).toContainEqual(
-      expect.objectContaining(result),
-    );
+    expect(
+      client.messagesFor(msg_id).map(({ content }) => content),
+    ).toContainEqual(expect.objectContaining(result));
     await client[Symbol.asyncDispose]();
   }
   expect((await synchronous).body).toMatchObject({

@@ -28,7 +28,9 @@ describe.each(doors)("messages over $name", (door) => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("hello");
     await client.over(msg_id);
-    expect(client.said(msg_id).map(({ header }) => header?.msg_type)).toEqual([
+    expect(
+      client.messagesFor(msg_id).map(({ header }) => header?.msg_type),
+    ).toEqual([
       "status",
       "execute_input",
       "stream",
@@ -75,7 +77,7 @@ describe.each(doors)("messages over $name", (door) => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("buffers");
     await client.over(msg_id);
-    const display = find(client.said(msg_id), "display_data");
+    const display = find(client.messagesFor(msg_id), "display_data");
     expect(display.buffers).toEqual(["AAEC/w==", "", "ZW5k"]);
   });
 
@@ -93,7 +95,7 @@ describe.each(doors)("messages over $name", (door) => {
       buffers: ["/wA=", ""],
     });
     await client.idle(msg_id);
-    const back = find(client.said(msg_id), "comm_msg");
+    const back = find(client.messagesFor(msg_id), "comm_msg");
     expect(back.buffers).toEqual(["/wA=", ""]);
   });
 
@@ -112,7 +114,7 @@ describe.each(doors)("messages over $name", (door) => {
       parent_header: requested.header,
     });
     await client.over(msg_id);
-    const result = find(client.said(msg_id), "execute_result");
+    const result = find(client.messagesFor(msg_id), "execute_result");
     expect(result.content).toMatchObject({ data: { "text/plain": "Ada" } });
   });
 
@@ -139,7 +141,7 @@ describe.each(doors)("messages over $name", (door) => {
     await client.over(await client.execute("display first"));
     const msg_id = await client.execute("update second");
     await client.over(msg_id);
-    const update = find(client.said(msg_id), "update_display_data");
+    const update = find(client.messagesFor(msg_id), "update_display_data");
     expect(update.content).toMatchObject({
       data: { "text/plain": "second" },
       transient: { display_id: "the-display" },
@@ -176,7 +178,7 @@ describe.each(doors)("messages over $name", (door) => {
     );
     expect(queued).toMatchObject([{ execution_id: second }]);
     const order = [first, second].map(
-      (msg_id) => find(client.said(msg_id), "execute_input").seq,
+      (msg_id) => find(client.messagesFor(msg_id), "execute_input").seq,
     );
     expect(order).toEqual(order.toSorted((a, b) => a - b));
   });
@@ -204,9 +206,9 @@ describe.each(doors)("messages over $name", (door) => {
     expect((await client.over(waits)).content).toMatchObject({
       status: "aborted",
     });
-    expect(client.said(waits).map(({ header }) => header?.msg_type)).toEqual([
-      "status",
-    ]);
+    expect(
+      client.messagesFor(waits).map(({ header }) => header?.msg_type),
+    ).toEqual(["status"]);
   });
 
   test("ten thousand lines arrive, each once and in order", async () => {
@@ -214,7 +216,7 @@ describe.each(doors)("messages over $name", (door) => {
     const msg_id = await client.execute("flood 10000");
     await client.over(msg_id);
     const text = client
-      .said(msg_id)
+      .messagesFor(msg_id)
       .filter(({ header }) => header?.msg_type === "stream")
       .map(({ content }) => String(content?.["text"]))
       .join("");
@@ -228,7 +230,7 @@ describe.each(doors)("messages over $name", (door) => {
     const msg_id = await client.execute(`large ${16 * 1024 * 1024}`);
     await client.over(msg_id);
     const [buffer = ""] =
-      find(client.said(msg_id), "display_data").buffers ?? [];
+      find(client.messagesFor(msg_id), "display_data").buffers ?? [];
     expect(Buffer.from(buffer, "base64").length).toBe(16 * 1024 * 1024);
   });
 

@@ -131,20 +131,20 @@ describe("a policy", () => {
       });
     await create("plain");
     expect((await get(server, "plain")).policy).toEqual(NONE);
-    await create("said", { cull_idle_timeout: 60, autorestart: BUDGET });
-    expect((await get(server, "said")).policy).toEqual({
+    await create("given", { cull_idle_timeout: 60, autorestart: BUDGET });
+    expect((await get(server, "given")).policy).toEqual({
       ...NONE,
       cull_idle_timeout: 60,
       autorestart: BUDGET,
     });
-    const put = await server.ask("PUT", "/sessions/said/policy", {
+    const put = await server.ask("PUT", "/sessions/given/policy", {
       cull_connected: true,
       autorestart: null,
     });
     const expected = { ...NONE, cull_idle_timeout: 60, cull_connected: true };
     expect(put.body).toEqual(expected);
-    expect((await get(server, "said")).policy).toEqual(expected);
-    const bad = await server.ask("PUT", "/sessions/said/policy", {
+    expect((await get(server, "given")).policy).toEqual(expected);
+    const bad = await server.ask("PUT", "/sessions/given/policy", {
       cull_idle_timeout: -1,
     });
     expect(bad.status).toBe(400);

@@ -152,12 +152,12 @@ describe.each(kernels)("$name", (kernel) => {
       const valued = await client.execute(kernel.value);
       await client.over(valued);
       const text = client
-        .said(printed)
+        .messagesFor(printed)
         .map(({ content }) => content?.["text"])
         .join("");
       expect(text).toContain("hi\n");
       const data = client
-        .said(valued)
+        .messagesFor(valued)
         .map(({ content }) => content?.["data"] as Record<string, string>)
         .find((bundle) => (bundle as unknown) !== undefined);
       expect(data?.["text/plain"]).toContain("42");
@@ -187,7 +187,7 @@ describe.each(kernels)("$name", (kernel) => {
       });
       await client.over(msg_id);
       const text = client
-        .said(msg_id)
+        .messagesFor(msg_id)
         .map(({ content }) => content?.["text"])
         .join("");
       expect(text).toContain("Ada");

@@ -421,8 +421,8 @@ describe("a channel frame", () => {
       await eventually("a count", () =>
         faults(kind) > before ? true : undefined,
       );
-      const said: string[] = [];
-      socket.on("message", (data: Buffer) => said.push(data.toString()));
+      const received: string[] = [];
+      socket.on("message", (data: Buffer) => received.push(data.toString()));
       socket.send(
         frame("1").replace(
           '"msg_id":"1","msg_type":"x"',
@@ -430,7 +430,7 @@ describe("a channel frame", () => {
         ),
       );
       await eventually("a reply", () =>
-        said.some((line) => line.includes("kernel_info_reply"))
+        received.some((line) => line.includes("kernel_info_reply"))
           ? true
           : undefined,
       );
@@ -441,7 +441,7 @@ describe("a channel frame", () => {
   test("of tens of megabytes reaches the kernel unchanged", async () => {
     const big = "é".repeat(10_000_000);
     const socket = await opened("/sessions/s/channels");
-    const said = new Promise<string>((resolve) =>
+    const received = new Promise<string>((resolve) =>
       socket.on("message", (data: Buffer) => {
         if (data.includes('"execute_input"')) resolve(data.toString());
       }),
@@ -450,7 +450,9 @@ describe("a channel frame", () => {
     socket.send(
       `{"channel":"shell","header":${header},"content":{"code":"${big}","silent":false},"metadata":{}}`,
     );
-    const { content } = JSON.parse(await said) as { content: { code: string } };
+    const { content } = JSON.parse(await received) as {
+      content: { code: string };
+    };
     expect(content.code === big).toBe(true);
   });
 });

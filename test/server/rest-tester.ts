@@ -72,12 +72,13 @@ export class RestTester implements Disposable {
     const answered = once(sent, "response") as Promise<[IncomingMessage]>;
     sent.end(body);
     const [response] = await answered;
-    const { statusCode: status = 0, headers: said } = response;
-    if (said["content-type"] === "text/event-stream") {
+    const { statusCode: status = 0, headers: received } = response;
+    if (received["content-type"] === "text/event-stream") {
       response.destroy();
-      return { status, headers: said, text: "" };
+      return { status, headers: received, text: "" };
     }
-    return { status, headers: said, text: (await buffer(response)).toString() };
+    const text = (await buffer(response)).toString();
+    return { status, headers: received, text };
   }
 
   [Symbol.dispose](): void {

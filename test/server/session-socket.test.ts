@@ -70,13 +70,13 @@ function replyTo(msg_id: string, { received }: PlainClient): Promise<string> {
 }
 
 /** Everything that is answered until the connection ends. */
-async function answerTo(...said: readonly string[]): Promise<string> {
+async function answerTo(...pieces: readonly string[]): Promise<string> {
   const socket = connect(own);
   onTestFinished(() => void socket.destroy());
   const closed = once(socket, "close");
   let answer = "";
   socket.on("data", (chunk) => (answer += chunk.toString()));
-  for (const piece of said) {
+  for (const piece of pieces) {
     socket.write(piece);
     await turn(); // the server reads each piece alone
   }

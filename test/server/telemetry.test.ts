@@ -45,13 +45,13 @@ class Listener implements Telemetry {
   }
 
   of(name: string): Record<string, unknown>[] {
-    return this.reported.flatMap(([what, said]) =>
-      what === name ? [said] : [],
+    return this.reported.flatMap(([what, fields]) =>
+      what === name ? [fields] : [],
     );
   }
 
-  #note(name: string, said: object): void {
-    this.reported.push([name, { ...said }]);
+  #note(name: string, fields: object): void {
+    this.reported.push([name, { ...fields }]);
   }
 }
 

@@ -83,7 +83,7 @@ export class FakeKernel implements Kernel {
     });
   }
 
-  say(
+  emit(
     msg_type: string,
     content: unknown,
     parent?: Message,
@@ -139,25 +139,25 @@ export class FakeKernel implements Kernel {
   }
 
   busy(parent: Message): void {
-    this.say("status", { execution_state: "busy" }, parent);
+    this.emit("status", { execution_state: "busy" }, parent);
   }
 
   idle(parent: Message): void {
-    this.say("status", { execution_state: "idle" }, parent);
+    this.emit("status", { execution_state: "idle" }, parent);
   }
 
   reply(parent: Message, content: object = { status: "ok" }): void {
     const msg_type = parent.header.msg_type.replace("_request", "_reply");
-    this.say(msg_type, content, parent, "shell");
+    this.emit(msg_type, content, parent, "shell");
   }
 
   print(text: string, parent: Message): void {
-    this.say("stream", { name: "stdout", text }, parent);
+    this.emit("stream", { name: "stdout", text }, parent);
   }
 
   fail(parent: Message, ename = "Oops"): void {
     const error = { ename, evalue: "", traceback: [] };
-    this.say("error", error, parent);
+    this.emit("error", error, parent);
     this.reply(parent, { status: "error", ...error });
     this.idle(parent);
   }
@@ -170,7 +170,7 @@ export class FakeKernel implements Kernel {
   }
 
   ask(parent: Message, prompt: string): Message {
-    return this.say("input_request", { prompt }, parent, "stdin");
+    return this.emit("input_request", { prompt }, parent, "stdin");
   }
 
   beat(beats: boolean): void {

@@ -47,9 +47,9 @@ describe("an entry of the history", () => {
     const before = Date.now();
     const entry = await ran((kernel, a) => {
       kernel.print("one\n", a);
-      kernel.say("display_data", { data: { "text/plain": "<two>" } }, a);
-      kernel.say("stream", { name: "stderr", text: "three" }, a);
-      kernel.say("execute_result", { data: { "text/plain": "4" } }, a);
+      kernel.emit("display_data", { data: { "text/plain": "<two>" } }, a);
+      kernel.emit("stream", { name: "stderr", text: "three" }, a);
+      kernel.emit("execute_result", { data: { "text/plain": "4" } }, a);
       kernel.run(a);
     });
     expect(entry).toEqual({
@@ -64,7 +64,7 @@ describe("an entry of the history", () => {
   test("lists the types of a display without plain text", async () => {
     const entry = await ran((kernel, a) => {
       const data = { "image/png": "AAAA", "text/html": "<b>x</b>" };
-      kernel.say("display_data", { data, metadata: {} }, a);
+      kernel.emit("display_data", { data, metadata: {} }, a);
     });
     expect(entry.output).toBe("[image/png, text/html]\n");
   });
@@ -72,7 +72,7 @@ describe("an entry of the history", () => {
   test("has the error", async () => {
     const error = { ename: "E", evalue: "why", traceback: ["t1", "t2"] };
     const entry = await ran((kernel, a) => {
-      kernel.say("error", error, a);
+      kernel.emit("error", error, a);
       kernel.reply(a, {
         status: "error",
         ename: "X",
@@ -213,7 +213,7 @@ describe("long parts are clipped, and marked", () => {
       `${n} `.padEnd(100, "x"),
     );
     const error = { ename: "E", evalue: "v".repeat(3000), traceback };
-    const entry = await ran((kernel, a) => kernel.say("error", error, a));
+    const entry = await ran((kernel, a) => kernel.emit("error", error, a));
     const {
       name,
       message,
@@ -282,10 +282,10 @@ describe("the attribution of an execution", () => {
     kernel.run(a);
     kernel.run(b);
     const all = events(session);
-    const said = all.filter((event) =>
+    const reported = all.filter((event) =>
       JSON.stringify(event).includes(b.header.msg_id),
     );
-    expect(said).toMatchObject([
+    expect(reported).toMatchObject([
       {
         kind: "execution_requested",
         msg_id: b.header.msg_id,
@@ -300,7 +300,7 @@ describe("the attribution of an execution", () => {
       { kind: "execution", state: "done" },
     ]);
     expect(session.executions.get(b.header.msg_id).firstSeq).toBe(
-      all.indexOf(said[0]) + 1,
+      all.indexOf(reported[0]) + 1,
     );
   });
 
@@ -311,10 +311,10 @@ describe("the attribution of an execution", () => {
       kind: "execution_requested",
     });
     await session.start();
-    const said = events(session).filter(
+    const reported = events(session).filter(
       (event) => (event as { kind?: string }).kind === "execution_requested",
     );
-    expect(said).toHaveLength(1);
+    expect(reported).toHaveLength(1);
   });
 
   test.each([

@@ -220,7 +220,7 @@ describe("over REST", () => {
       const request = await sentTo(kernel);
       kernel().busy(request);
       kernel().reply(request, { status: "error", ...error }); // the reply overtakes the error
-      if (isTwice) kernel().say("error", error, request);
+      if (isTwice) kernel().emit("error", error, request);
       kernel().idle(request);
       expect((await answer).body).toMatchObject({
         status: "error",
@@ -268,8 +268,8 @@ describe("over REST", () => {
       const query = `input=${encodeURIComponent(JSON.stringify(input))}`;
       const address = `/trpc/${path}${path.includes("?") ? "&" : "?"}${query}`;
       const authorization = `Bearer ${TOKEN}`;
-      const said = { authorization, ...headers };
-      return (await server.ask("GET", address, undefined, said)).text;
+      const sent = { authorization, ...headers };
+      return (await server.ask("GET", address, undefined, sent)).text;
     };
     for (const text of [
       await requested("executions.outputs", of),

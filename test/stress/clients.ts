@@ -95,7 +95,7 @@ export class StressClient implements AsyncDisposable {
       try {
         await this.#link.send(message);
       } catch {
-        // it is said again
+        // it is sent again
       }
       const again = performance.now() + REPEAT_MS;
       while (performance.now() < again) {

@@ -42,12 +42,12 @@ test(
     await using kallichore = new StressClient(wayAt(2), target);
     const clients = [trpc, sse, kallichore];
     const { journal } = server.server.supervisor.session(session_id);
-    let said = 0;
+    let printed = 0;
     const notes: string[] = [];
 
     for (let round = 1; round <= ROUNDS; round += 1) {
       const deadline = AbortSignal.timeout(ROUND_MS);
-      said += 1_000;
+      printed += 1_000;
       await flood(session_id, "flood 1000 10000");
       await Promise.all(
         clients.map(async (client) => {
@@ -58,7 +58,7 @@ test(
           }
         }),
       );
-      await lines(record, `said ${said}`, deadline);
+      await lines(record, `printed ${printed}`, deadline);
       while (clients.some(({ last }) => last < journal.last)) {
         if (deadline.aborted) {
           throw new Error(
@@ -69,7 +69,7 @@ test(
       }
       for (const client of clients) {
         expect(client.complaints, client.name).toEqual([]);
-        expect(client.counted, client.name).toBe(said);
+        expect(client.counted, client.name).toBe(printed);
       }
     }
 
@@ -84,7 +84,7 @@ test(
     if (ROUNDS > 2) {
       console.log({
         rounds: ROUNDS,
-        said,
+        printed,
         ...proxy.faults,
         repeats: kallichore.repeats,
       });

@@ -72,12 +72,12 @@ test(
       return bytesIn(young) > 4 * 1024 * 1024 ? true : undefined;
     };
     await eventually("the disk used again", used, 30_000);
-    const said = witness.said;
+    const printed = witness.printed;
     await witness.flood(2_000, 1_000);
     const received = await witness.read(Number(last_seq));
-    expect(numbersIn(received).at(-1)).toBe(said + 2_000);
+    expect(numbersIn(received).at(-1)).toBe(printed + 2_000);
     expect(numbersIn(received).slice(-2_000)).toEqual(
-      Array.from({ length: 2_000 }, (_, index) => said + index + 1),
+      Array.from({ length: 2_000 }, (_, index) => printed + index + 1),
     );
     const after = { session_id: "after", kernel_name: "echo" };
     await server.ask("PUT", "/sessions", after);
@@ -93,16 +93,16 @@ test(
 
 /** Slow enough for the disk: a small memory may lose entries of a faster kernel. */
 async function pacedFlood(witness: Witness, count: number): Promise<void> {
-  for (let said = 0; said < count; said += 400) {
+  for (let printed = 0; printed < count; printed += 400) {
     await witness.flood(400, 10_000);
   }
 }
 
 /** Expects a gap for the oldest entries, and then all others, up to the kernel's last message. */
-function expectTheNewest(received: readonly Received[], said: number): void {
+function expectTheNewest(received: readonly Received[], printed: number): void {
   const numbers = numbersIn(received);
   expect(received.some(({ kind }) => kind === "gap")).toBe(true);
-  expect(numbers.at(-1)).toBe(said);
+  expect(numbers.at(-1)).toBe(printed);
   expect(numbers.length).toBeGreaterThan(100);
   expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
 }

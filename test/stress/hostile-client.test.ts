@@ -69,7 +69,7 @@ class Way {
 
   async #look(): Promise<void> {
     this.#count += 1;
-    const code = `said ${this.#count}`;
+    const code = `message ${this.#count}`;
     const answer = await this.ask(
       "POST",
       "/sessions/beside/execute",
@@ -254,14 +254,14 @@ const rawFrames = fc
     reserved: fc.constantFrom(0, 0, 0, 1, 4, 7),
     opcode: fc.nat({ max: 15 }),
     isMasked: fc.boolean(),
-    said: fc.option(
+    stated: fc.option(
       fc.constantFrom(0, 1, 126, 65_536, 2 ** 31, 2 ** 53 - 1, 2 ** 60),
       { nil: undefined },
     ),
     payload: fc.uint8Array({ maxLength: 200 }),
   })
-  .map(({ fin, reserved, opcode, isMasked, said, payload }) => {
-    const length = said ?? payload.length;
+  .map(({ fin, reserved, opcode, isMasked, stated, payload }) => {
+    const length = stated ?? payload.length;
     const head = [(fin ? 0x80 : 0) | (reserved << 4) | opcode];
     const mask = isMasked ? 0x80 : 0;
     const size = Buffer.alloc(length < 126 ? 0 : length < 65_536 ? 2 : 8);

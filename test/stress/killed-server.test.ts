@@ -15,7 +15,7 @@ test("the next server removes the files of a killed server, and no files of a ru
       const server = await ServerProcess.in(room, ["--journal-limit", "32M"]);
       const witness = await server.witness(name);
       // In parts, because entries that arrive faster than the disk can write them are lost.
-      for (let said = 0; said < 8000; said += 1000) {
+      for (let printed = 0; printed < 8000; printed += 1000) {
         await witness.flood(1000, 10_000);
       }
       return { server, witness, directory: directoryOf(room, server) };

@@ -47,7 +47,7 @@ test("a reader that is killed again and again loses no message", async () => {
     await reader.kill();
   }
   await reader.start();
-  await said(session_id, 3000);
+  await journaled(session_id, 3000);
   await reader.reaches(journal.last);
   reader.expectAll(3000);
 });
@@ -62,7 +62,7 @@ test("a reader that is stopped for a while is disconnected, reconnects and loses
   expect(journal.readers).toBe(1);
   reader.signal("SIGSTOP");
   await flood(session_id, "flood 4000 4000");
-  await said(session_id, 4000);
+  await journaled(session_id, 4000);
   await eventually("the disconnection of the stopped reader", () =>
     journal.readers === 0 ? true : undefined,
   );
@@ -85,7 +85,7 @@ test.each([
     );
     reader.pause();
     await flood(session_id, "flood 4000 4000");
-    await said(session_id, 4000);
+    await journaled(session_id, 4000);
     await eventually("the end of the reader", () =>
       journal.readers === 0 ? true : undefined,
     );
@@ -102,7 +102,7 @@ test(
     const publish = `publish = get_ipython().display_pub.publish
 for n in range(${lines}): publish({"text/plain": str(n)})`;
     await flood(session_id, publish);
-    await said(session_id, lines, 110_000);
+    await journaled(session_id, lines, 110_000);
     const { journal } = server.server.supervisor.session(session_id);
     expect(await displayedIn(journal)).toEqual(
       Array.from({ length: lines }, (_, n) => String(n)),
@@ -145,17 +145,17 @@ async function flood(session_id: string, code: string): Promise<void> {
 }
 
 /** Resolves when all of a flood is in the journal. */
-async function said(
+async function journaled(
   session_id: string,
   messages: number,
   timeout_ms?: number,
 ): Promise<void> {
   const session = server.server.supervisor.session(session_id);
-  const isSaid = () =>
+  const isComplete = () =>
     session.journal.last > messages && session.status === "idle"
       ? true
       : undefined;
-  await eventually("the end of the flood", isSaid, timeout_ms);
+  await eventually("the end of the flood", isComplete, timeout_ms);
 }
 
 /** The texts of all displays. */

@@ -82,7 +82,7 @@ export class Witness {
   readonly #server: ServerProcess;
   readonly #record: string;
   /** The number of requested messages. */
-  said = 0;
+  printed = 0;
 
   constructor(server: ServerProcess, session_id: string, record: string) {
     this.#server = server;
@@ -93,7 +93,7 @@ export class Witness {
 
   /** Requests this many messages of up to `size` bytes; does not wait for them. */
   async begin(count: number, size: number): Promise<void> {
-    this.said += count;
+    this.printed += count;
     const { session_id } = this;
     const path = `/sessions/${session_id}/messages`;
     const answer = await this.#server.ask("POST", path, {
@@ -112,8 +112,8 @@ export class Witness {
   }
 
   async done(): Promise<void> {
-    await eventually(`${this.said} messages said`, () =>
-      readFileSync(this.#record, "utf8").includes(`said ${this.said}\n`)
+    await eventually(`${this.printed} messages printed`, () =>
+      readFileSync(this.#record, "utf8").includes(`printed ${this.printed}\n`)
         ? true
         : undefined,
     );

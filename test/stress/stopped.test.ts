@@ -46,7 +46,7 @@ test(
       await witness.flood(100, 100);
       for (const client of companions) {
         await eventually(`${client.name} to hear all`, () =>
-          client.counted === witness.said ? true : undefined,
+          client.counted === witness.printed ? true : undefined,
         );
         expect(client.complaints, client.name).toEqual([]);
       }

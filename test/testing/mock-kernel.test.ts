@@ -16,7 +16,7 @@ import {
   error,
   exit,
   flood,
-  forget,
+  omit,
   hang,
   input,
   print,
@@ -27,7 +27,7 @@ import {
   update,
   wait,
 } from "../../testing/steps.ts";
-import { assertOrder, words } from "../../testing/transcript.ts";
+import { assertOrder, eventNames } from "../../testing/transcript.ts";
 
 function serverWith(options: MockKernelOptions) {
   return memoryServer({ kernels: { mock: mockKernel(options) } });
@@ -41,7 +41,7 @@ test("a script publishes its steps between busy and idle", async () => {
   expect(outputs).toEqual([
     { output_type: "stream", name: "stdout", text: "hi\n" },
   ]);
-  expect(words(session.transcript.events, msg_id)).toEqual([
+  expect(eventNames(session.transcript.events, msg_id)).toEqual([
     "busy",
     "execute_input",
     "stream",
@@ -255,7 +255,7 @@ test("ids, dates and time are set by the test", async () => {
     (event) => event.kind === "status" && event.status === "busy",
   );
   await clock.advance(999);
-  expect(words(session.transcript.events, msg_id)).not.toContain("stream");
+  expect(eventNames(session.transcript.events, msg_id)).not.toContain("stream");
   await clock.advance(1);
   const event = await session.transcript.until(
     "the stream",
@@ -308,7 +308,7 @@ test("an idle is never sent, a reply is late, and a broken message never arrives
   await using server = serverWith({
     clock,
     on: {
-      forgetful: forget("idle"),
+      forgetful: omit("idle"),
       late: answerLate(500),
       broken: [broken("signature"), stream("after")],
     },
@@ -316,13 +316,17 @@ test("an idle is never sent, a reply is late, and a broken message never arrives
   const session = await server.start();
   const forgotten = await session.run("forgetful");
   await session.transcript.untilReply(forgotten);
-  expect(words(session.transcript.events, forgotten)).not.toContain("idle");
+  expect(eventNames(session.transcript.events, forgotten)).not.toContain(
+    "idle",
+  );
 
   await session.interrupt();
   const other = await server.start("mock", "second");
   const late = await other.run("late");
   await other.transcript.untilIdle(late);
-  expect(words(other.transcript.events, late)).not.toContain("execute_reply");
+  expect(eventNames(other.transcript.events, late)).not.toContain(
+    "execute_reply",
+  );
   await clock.advance(500);
   await other.transcript.untilReply(late);
   const after = await other.execute("broken");
@@ -358,9 +362,9 @@ test("the output of a thread arrives after the idle, with its own parent", async
   assertOrder(session.transcript.events, ["idle", "stream"], msg_id);
 });
 
-test("a stillborn kernel's failed start contains its output", async () => {
+test("the failed start of a kernel that ends at once contains its output", async () => {
   await using server = serverWith({
-    vices: { stillborn: { exit_code: 3, output: "no module named x" } },
+    faults: { exitsAtStart: { exit_code: 3, output: "no module named x" } },
   });
   const failed = await server.fetch("/sessions", {
     method: "PUT",
@@ -376,15 +380,15 @@ test("a stillborn kernel's failed start contains its output", async () => {
   });
 });
 
-test("the start of a deaf kernel times out, and a stubborn kernel is killed", async () => {
+test("the start of an unresponsive kernel times out, and a kernel that ignores shutdown requests is killed", async () => {
   const clock = new ManualClock();
   await using server = memoryServer({
     kernels: {
-      deaf: mockKernel({ clock, vices: { deaf: true } }),
-      stubborn: mockKernel({ clock, vices: { stubborn: true } }),
+      unresponsive: mockKernel({ clock, faults: { unresponsive: true } }),
+      stubborn: mockKernel({ clock, faults: { ignoresShutdown: true } }),
     },
   });
-  const start = server.start("deaf");
+  const start = server.start("unresponsive");
   start.catch(() => {}); // awaited below
   await clock.advance(30_000);
   await expect(start).rejects.toMatchObject({
@@ -401,7 +405,7 @@ test("the start of a deaf kernel times out, and a stubborn kernel is killed", as
 
 test("in pairs, the second execution is answered first", async () => {
   await using server = serverWith({
-    vices: { disorderly: true },
+    faults: { repliesOutOfOrder: true },
     on: { a: [], b: [] },
   });
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });

@@ -135,7 +135,7 @@ test.each(["registering", "positron"] as const)(
   },
 );
 
-test("a stillborn process's failed start contains its output", async () => {
+test("the failed start of a process that ends at once contains its output", async () => {
   await using server = await opened({ stillborn: scripts.stillborn });
   await expect(server.start("stillborn")).rejects.toThrow("no module named x");
 });

@@ -22,7 +22,7 @@ import {
   type TestSession,
   update,
   wait,
-  words,
+  eventNames,
 } from "../../testing/index.ts";
 import { type KernelMatchers, matchers } from "../../testing/matchers.ts";
 
@@ -177,7 +177,9 @@ test("a replay takes the recorded time, or a part of it", async () => {
   const replayed = await second.start();
   const msg_id = await replayed.run("slow");
   const streams = () =>
-    words(replayed.transcript.events, msg_id).filter((w) => w === "stream");
+    eventNames(replayed.transcript.events, msg_id).filter(
+      (w) => w === "stream",
+    );
   await clock.advance(999);
   expect(streams()).toHaveLength(1);
   await clock.advance(1);
@@ -213,7 +215,7 @@ test("a kernel that died during a request dies during it again", async () => {
   expect(
     await session.transcript.until("exit", ({ kind }) => kind === "exited"),
   ).toMatchObject({ signal: "SIGKILL" });
-  expect(words(session.transcript.events, died)).toEqual([
+  expect(eventNames(session.transcript.events, died)).toEqual([
     "busy",
     "execute_input",
     "execute_reply", // sent by the server, because the kernel has ended
@@ -395,7 +397,7 @@ test("an interrupt that was not recorded ends the running code", async () => {
   expect(await session.transcript.outputs(msg_id)).toMatchObject([
     { ename: "KeyboardInterrupt" },
   ]);
-  expect(words(session.transcript.events, msg_id)).toEqual([
+  expect(eventNames(session.transcript.events, msg_id)).toEqual([
     "busy",
     "execute_input",
     "error",
@@ -514,7 +516,7 @@ test("a truncated recording is reported at the position where it ends", async ()
 
 test("matchers report what is missing", async () => {
   const { events } = await visited(recorded);
-  expect(events).toHaveSaid(
+  expect(events).toHaveReceivedInOrder(
     "starting!",
     "ready!",
     "idle!",
@@ -522,9 +524,9 @@ test("matchers report what is missing", async () => {
     "stream",
     "idle",
   );
-  expect(() => expect(events).toHaveSaid("idle", "starting!")).toThrow(
-    "expected idle, starting! in this order; received starting!",
-  );
+  expect(() =>
+    expect(events).toHaveReceivedInOrder("idle", "starting!"),
+  ).toThrow("expected idle, starting! in this order; received starting!");
   expect(() => expect([]).toHaveRaised("ValueError")).toThrow(
     "expected ValueError to be raised; it was nothing",
   );

@@ -46,5 +46,5 @@ export const positron = mockKernel({
 });
 
 export const stillborn = mockKernel({
-  vices: { stillborn: { exit_code: 3, output: "no module named x" } },
+  faults: { exitsAtStart: { exit_code: 3, output: "no module named x" } },
 });

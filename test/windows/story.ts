@@ -97,8 +97,8 @@ async function reported(session: Session, code: string): Promise<string> {
 /** The time from the interrupt until the code has ended, and its result. */
 async function interrupted(session: Session): Promise<string> {
   const execution = session.execute("sleep 60000");
-  for await (const said of execution) {
-    if (said.type === "execute_input") await session.interrupt();
+  for await (const event of execution) {
+    if (event.type === "execute_input") await session.interrupt();
   }
   return execution.then(
     ({ status }): string => status,

@@ -56,8 +56,8 @@ describe("transportOf", () => {
       curve,
     });
     link.send("secret");
-    const [sender = "", said] = await router.receive();
-    expect(String(said)).toBe("secret");
+    const [sender = "", text] = await router.receive();
+    expect(String(text)).toBe("secret");
     await router.send([sender, "kept"]);
     expect(String(await link.received(1))).toBe("kept");
     await link.is("connected");

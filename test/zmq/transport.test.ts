@@ -114,9 +114,9 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     const router = new Router();
     using link = dealer(await bound(router, freeEndpoint(kind)), identity);
     link.send("hello");
-    const [sender, said] = await router.receive();
+    const [sender, text] = await router.receive();
     expect(sender).toEqual(identity);
-    expect(said?.toString()).toBe("hello");
+    expect(text?.toString()).toBe("hello");
     await router.send([identity, "welcome"]);
     expect(await link.received(1)).toEqual([[Buffer.from("welcome")]]);
   });
@@ -171,11 +171,11 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     await link.is("connected");
     await goneFrom(endpoint, first);
     expect(await link.is("connecting")).toBeInstanceOf(Error);
-    link.send("said while nobody was there");
+    link.send("sent while no peer was connected");
     const second = new Router();
     await bound(second, endpoint);
-    const [sender, said] = await second.receive();
-    expect(String(said)).toBe("said while nobody was there");
+    const [sender, text] = await second.receive();
+    expect(String(text)).toBe("sent while no peer was connected");
     await link.is("connected", 2);
     await second.send([sender ?? "", "and again"]);
     expect(await link.received(1)).toEqual([[Buffer.from("and again")]]);

@@ -146,8 +146,8 @@ describe("a connection", () => {
     const pings = Buffer.concat(
       Array.from({ length: 100_000 }, () => command("PING", "\x00\x0a")),
     );
-    const said = Buffer.from("\x00\x01a", "latin1");
-    peer.write(Buffer.concat([pings, said, pings, said]));
+    const message = Buffer.from("\x00\x01a", "latin1");
+    peer.write(Buffer.concat([pings, message, pings, message]));
     expect(String(await link.received(2))).toBe("a,a");
     link.link.close();
     let answered = 0;

@@ -73,7 +73,7 @@ export class Running implements AsyncDisposable {
   }
 
   /** Resolves with the first group of the pattern when it was printed. */
-  async said(pattern: RegExp): Promise<string> {
+  async printed(pattern: RegExp): Promise<string> {
     const find = () => pattern.exec(this.stdout + this.stderr);
     await this.#until(() => find() !== null, String(pattern));
     const [whole = "", group] = find() ?? [];
@@ -106,7 +106,7 @@ export class Running implements AsyncDisposable {
     late.addEventListener("abort", wake);
     while (!holds()) {
       if (late.aborted || this.#isOver) {
-        throw new Error(`never said ${what}: ${this.stdout}${this.stderr}`);
+        throw new Error(`never printed ${what}: ${this.stdout}${this.stderr}`);
       }
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }

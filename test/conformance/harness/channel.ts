@@ -179,8 +179,8 @@ export class Channel {
       (received) => {
         if (eventName(received) !== name) return false;
         const payload = at(received.body, name);
-        const said = name === "status" ? at(payload, "status") : payload;
-        return carries === undefined || said === carries;
+        const carried = name === "status" ? at(payload, "status") : payload;
+        return carries === undefined || carried === carries;
       },
       wait,
     );

@@ -121,7 +121,7 @@ export class Ground {
     const home = launch.home ?? this.home();
     const server = this.spawn(home, args, launch);
     const exit = (await server.ended(5_000)) ?? (await server.kill());
-    return { ...exit, ...server.said(), home };
+    return { ...exit, ...server.printed(), home };
   }
 
   /** A kernel that the server did not start: started by the kit, with ports and a key of its choice. */

@@ -22,7 +22,7 @@ export class Server {
   address: Address = { socketPath: "" };
   token: string | undefined;
   readonly #child: ChildProcess;
-  readonly #said = { stdout: "", stderr: "" };
+  readonly #output = { stdout: "", stderr: "" };
   #exit: Exit | undefined;
 
   constructor(child: ChildProcess, home: string, isRead: boolean) {
@@ -36,7 +36,7 @@ export class Server {
       resolve(exit);
     };
     child.on("error", (error) => {
-      this.#said.stderr += error.message;
+      this.#output.stderr += error.message;
       end({ code: 127, signal: null });
     });
     // `close`, not `exit`: the streams are read to their end, unless no program reads them.
@@ -46,15 +46,15 @@ export class Server {
     });
     if (!isRead) return;
     child.stdout?.on("data", (chunk: Buffer) => {
-      this.#said.stdout += chunk.toString();
+      this.#output.stdout += chunk.toString();
     });
     child.stderr?.on("data", (chunk: Buffer) => {
-      this.#said.stderr += chunk.toString();
+      this.#output.stderr += chunk.toString();
     });
   }
 
-  said(): { stdout: string; stderr: string } {
-    return { ...this.#said };
+  printed(): { stdout: string; stderr: string } {
+    return { ...this.#output };
   }
 
   hasExited(): boolean {
@@ -113,7 +113,9 @@ export async function connected(server: Server, file: string): Promise<void> {
   );
   if (!existsSync(file)) {
     const exit = await server.exited;
-    refute(`the server ended (${shown(exit)}) saying ${shown(server.said())}`);
+    refute(
+      `the server ended (${shown(exit)}) saying ${shown(server.printed())}`,
+    );
   }
   const whole = readFileSync(file, "utf8");
   const connection = parsed(whole);

@@ -30,15 +30,17 @@ export const group = outline<World>({
         equal(answer.status, 200, shown(answer.text));
         equal(at(answer.body, "status"), "ok", "status");
         holds(Number(at(answer.body, "execution_count")) >= 1, "no count");
-        const said = list(at(answer.body, "output"));
+        const outputs = list(at(answer.body, "output"));
         equal(
-          said.map((output) => at(output, "type")),
-          said.map(() => "stream"),
+          outputs.map((output) => at(output, "type")),
+          outputs.map(() => "stream"),
           "types",
         );
-        holds(said.length > 0, "no output");
-        equal(at(said[0], "stream_name"), "stdout", "stream_name");
-        const whole = said.map((output) => text(at(output, "text"))).join("");
+        holds(outputs.length > 0, "no output");
+        equal(at(outputs[0], "stream_name"), "stdout", "stream_name");
+        const whole = outputs
+          .map((output) => text(at(output, "text")))
+          .join("");
         holds(/one[^]*two/.test(whole), `text: ${shown(whole)}`);
         holds(!keys(answer.body).includes("data"), "data without a result");
       },

@@ -33,8 +33,8 @@ export const group = outline<World>({
         isStartupError(answer, "KS-8");
         equal(at(answer.body, "exit_code"), 3, "exit_code");
         const output = text(at(answer.body, "output"));
-        for (const said of ["stillborn out 1", "stillborn err 2"])
-          holds(output.includes(said), `${said} is not in ${shown(output)}`);
+        for (const line of ["stillborn out 1", "stillborn err 2"])
+          holds(output.includes(line), `${line} is not in ${shown(output)}`);
       },
     },
     {

@@ -33,11 +33,15 @@ export const group = outline<Ground>({
       run: async (ground) => {
         const server = await ground.start();
         const port = shown(at(server.connection, "port"));
-        await until("the line", () => Promise.resolve(server.said().stdout), {
-          holds: (said) =>
-            said.split("\n").includes(`Listening at 127.0.0.1:${port}`),
-          within_ms: 2_000,
-        });
+        await until(
+          "the line",
+          () => Promise.resolve(server.printed().stdout),
+          {
+            holds: (printed) =>
+              printed.split("\n").includes(`Listening at 127.0.0.1:${port}`),
+            within_ms: 2_000,
+          },
+        );
       },
     },
     {
@@ -48,11 +52,15 @@ export const group = outline<Ground>({
       run: async (ground) => {
         const server = await ground.start({ transport: "socket" });
         const path = text(at(server.connection, "socket_path"));
-        await until("the line", () => Promise.resolve(server.said().stdout), {
-          holds: (said) =>
-            said.split("\n").includes(`Listening on Unix socket: ${path}`),
-          within_ms: 2_000,
-        });
+        await until(
+          "the line",
+          () => Promise.resolve(server.printed().stdout),
+          {
+            holds: (printed) =>
+              printed.split("\n").includes(`Listening on Unix socket: ${path}`),
+            within_ms: 2_000,
+          },
+        );
       },
     },
     {
@@ -494,14 +502,14 @@ async function handshake(
   try {
     const args = ["--handshake-socket", path, ...options];
     const server = ground.spawn(home, args);
-    const said = await Promise.race([
+    const printed = await Promise.race([
       promise,
       server.exited.then(
-        (exit) => `exited: ${shown(exit)} ${shown(server.said())}`,
+        (exit) => `exited: ${shown(exit)} ${shown(server.printed())}`,
       ),
     ]);
-    const details = parsed(said);
-    holds(details !== undefined, `not one JSON document: ${shown(said)}`);
+    const details = parsed(printed);
+    holds(details !== undefined, `not one JSON document: ${shown(printed)}`);
     enter(server, details);
     equal(at(details, "server_pid"), server.pid, "server_pid");
     equal(at(details, "transport"), transport, "transport");

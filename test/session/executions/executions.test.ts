@@ -195,7 +195,7 @@ describe("an execution's states", () => {
     kernel.reply(a);
     for (let n = 1; n <= 5; n += 1) {
       await vi.advanceTimersByTimeAsync(1500);
-      kernel.say("stream", { name: "stdout", text: String(n) }, a);
+      kernel.emit("stream", { name: "stdout", text: String(n) }, a);
       expect(execution.isOver).toBe(false);
     }
     kernel.idle(a);
@@ -209,7 +209,7 @@ describe("an execution's states", () => {
     const execution = send(session, a);
     kernel.reply(a);
     for (let second = 1; second <= 63; second += 1) {
-      kernel.say("stream", { name: "stdout", text: "." }, a);
+      kernel.emit("stream", { name: "stdout", text: "." }, a);
       await vi.advanceTimersByTimeAsync(1000);
     }
     expect(execution.state).toBe("done");
@@ -220,7 +220,7 @@ describe("an execution's states", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
-    kernel.say("error", { ename: "", evalue: "", traceback: [] }, a);
+    kernel.emit("error", { ename: "", evalue: "", traceback: [] }, a);
     kernel.idle(a);
     await vi.advanceTimersByTimeAsync(2000);
     expect(execution.state).toBe("failed");
@@ -474,7 +474,7 @@ describe("ending an execution", () => {
       const interrupted = interrupt(session, send(session, a));
       await vi.advanceTimersByTimeAsync(500);
       kernel.busy(a);
-      kernel.say("execute_input", { code: "a", execution_count: 1 }, a);
+      kernel.emit("execute_input", { code: "a", execution_count: 1 }, a);
       await vi.advanceTimersByTimeAsync(99);
       expect(kernel.interrupts).toBe(0);
       await vi.advanceTimersByTimeAsync(1);
@@ -593,7 +593,7 @@ describe("the history", () => {
     const a = code("a");
     const execution = send(session, a);
     kernel.run(a);
-    kernel.say("stream", { name: "stdout", text: "late" }, a);
+    kernel.emit("stream", { name: "stdout", text: "late" }, a);
     expect(execution.state).toBe("done");
     expect(execution.lastSeq).toBe(session.journal.last);
     expect(execution.counts.get("stream")).toBe(1);
@@ -630,7 +630,7 @@ describe("the events of an execution in the journal", () => {
       "that asks",
       ({ kernel, session, first, second }) => {
         kernel.run(first);
-        kernel.say("input_request", { prompt: "?" }, second, "stdin");
+        kernel.emit("input_request", { prompt: "?" }, second, "stdin");
         const execution = session.executions.get(second.header.msg_id);
         expect(execution.state).toBe("waiting_for_input");
         session.answer(execution, { value: "yes" });
@@ -790,9 +790,9 @@ describe("the events of one execution", () => {
     session.send(a);
     const execution = send(session, b);
     const following = types(session, execution);
-    kernel.say("stream", { name: "stdout", text: "not its own" }, a);
+    kernel.emit("stream", { name: "stdout", text: "not its own" }, a);
     kernel.run(a);
-    kernel.say("stream", { name: "stdout", text: "its own" }, b);
+    kernel.emit("stream", { name: "stdout", text: "its own" }, b);
     kernel.run(b);
     const all = [
       "queued",
@@ -874,7 +874,7 @@ describe("the events of one execution", () => {
     const a = code("a");
     const execution = send(session, a);
     for (let i = 0; i < 10; i += 1) {
-      kernel.say("stream", { name: "stdout", text: "x".repeat(100) }, a);
+      kernel.emit("stream", { name: "stdout", text: "x".repeat(100) }, a);
     }
     kernel.run(a);
     expect((await types(session, execution))[0]).toBe("gap");
@@ -889,12 +889,12 @@ describe("the events of one execution", () => {
       metadata: {},
       transient: { display_id: "d" },
     });
-    kernel.say("stream", { name: "stdout", text: "1" }, a);
-    kernel.say("stream", { name: "stdout", text: "2" }, a);
-    kernel.say("display_data", show("before"), a);
+    kernel.emit("stream", { name: "stdout", text: "1" }, a);
+    kernel.emit("stream", { name: "stdout", text: "2" }, a);
+    kernel.emit("display_data", show("before"), a);
     kernel.run(a);
     session.send(b);
-    kernel.say("update_display_data", show("after"), b);
+    kernel.emit("update_display_data", show("after"), b);
     kernel.run(b);
     const past = pastOf(execution, session.journal, forever);
     const { outputs } = await outputsIn(past, execution.id);
@@ -912,9 +912,9 @@ describe("the events of one execution", () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
-    kernel.say("stream", { name: "stdout", text: "1" }, a);
-    kernel.say("clear_output", { wait: true }, a);
-    kernel.say("stream", { name: "stdout", text: "2" }, a);
+    kernel.emit("stream", { name: "stdout", text: "1" }, a);
+    kernel.emit("clear_output", { wait: true }, a);
+    kernel.emit("stream", { name: "stdout", text: "2" }, a);
     kernel.run(a);
     const { outputs } = await collect(session, execution, forever);
     expect(outputs).toEqual([
@@ -978,15 +978,15 @@ describe("a snapshot", () => {
       metadata: { of: id },
       transient: { display_id: id },
     });
-    kernel.say("display_data", show("d", "1"));
-    kernel.say("execute_result", show("e", "1"));
-    kernel.say("update_display_data", show("d", "2"));
-    kernel.say("display_data", {
+    kernel.emit("display_data", show("d", "1"));
+    kernel.emit("execute_result", show("e", "1"));
+    kernel.emit("update_display_data", show("d", "2"));
+    kernel.emit("display_data", {
       data: { "application/json": { display_id: "no such" } },
       metadata: {},
       transient: {},
     });
-    kernel.say("display_data", {
+    kernel.emit("display_data", {
       data: { "application/json": { display_id: "no such" } },
       metadata: {},
       transient: { display_id: null },
@@ -1001,7 +1001,7 @@ describe("a snapshot", () => {
   test("displays beyond the limit are dropped, the oldest first, and counted", async () => {
     const { session, kernel } = await startedSession();
     for (const display_id of ["a", "b", "c"]) {
-      kernel.say("display_data", {
+      kernel.emit("display_data", {
         data: { "text/plain": "x".repeat(3 * 1024 * 1024) },
         metadata: {},
         transient: { display_id },
@@ -1025,7 +1025,7 @@ describe("a snapshot", () => {
       target_name: "t",
       data: { of: comm_id },
     });
-    const say = (msg_type: string, content: object) =>
+    const send = (msg_type: string, content: object) =>
       session.send({
         ...message(msg_type),
         raw: {
@@ -1033,12 +1033,12 @@ describe("a snapshot", () => {
           content: Buffer.from(JSON.stringify(content)),
         },
       });
-    kernel.say("comm_open", open("a"));
-    kernel.say("comm_open", open("b"));
-    say("comm_open", open("c"));
-    say("comm_open", open("d"));
-    say("comm_close", { comm_id: "a" });
-    kernel.say("comm_close", { comm_id: "d" });
+    kernel.emit("comm_open", open("a"));
+    kernel.emit("comm_open", open("b"));
+    send("comm_open", open("c"));
+    send("comm_open", open("d"));
+    send("comm_close", { comm_id: "a" });
+    kernel.emit("comm_close", { comm_id: "d" });
     const reported = JSON.parse(
       JSON.stringify(describeSnapshot(session)),
     ) as object;
@@ -1055,7 +1055,7 @@ describe("a snapshot", () => {
 
   test("ignores content that is not JSON", async () => {
     const { session, kernel } = await startedSession();
-    const bad = kernel.say("stream", {});
+    const bad = kernel.emit("stream", {});
     const raw = { ...bad.raw, content: Buffer.from('{"display_id": NaN,') };
     for (const msg_type of ["display_data", "comm_open", "status"]) {
       kernel.deliver({ ...bad, header: { ...bad.header, msg_type }, raw });
