@@ -3,61 +3,73 @@
  * test fails. It prints each mutant that no test notices: the changed program is
  * equivalent, or the line promises nothing, or a test is missing.
  *
- *     npm run mutate -- --sample 20 --seed 1
+ *     npm run mutate -- --sample 20 --seed 1 --near
  *     npm run mutate -- --files src/session/requests.ts,src/session/replies.ts
  *
  * `--files`: files or folders (default: all files of the parts below).
  * `--sample`: the number of mutants of each part, chosen at random (default: all).
  * `--seed`: the seed of the choice (default: 1).
- * `--near`: run only the tests with the shortest chain of imports to the changed
- *   file. They take minutes; all tests take hours.
- * `--timeout`: seconds after which a mutant counts as one that never ends
- *   (default: 600).
+ * `--near`: run at most a minute of tests for each mutant, the nearest first. A
+ *   mutant that survives them can be noticed only by tests farther away.
  * `--json`: the file of the result (default: mutants.json).
  *
+ * A first run records which tests reach which mutants (about ten minutes; later
+ * runs record only what has changed). Then each mutant meets only the tests that
+ * reach it. A test that also fails without the mutant is not counted.
+ *
  * Only code in the process of the tests is changed, not a server or kernel that a
- * test starts as a program. A run over everything takes many hours.
+ * test starts as a program.
  */
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { type Mutant, mutantsOf } from "./mutate/mutants.ts";
-import type { Answer, Request } from "./mutate/runner.ts";
-import { testsOf } from "./mutate/tests.ts";
+import { distance } from "./mutate/imports.ts";
+import { type Mutant, mutantsOf, mutated } from "./mutate/mutants.ts";
+import { recordReach, type Test, type TestFile } from "./mutate/reach.ts";
+import { endRunner, runTests } from "./mutate/worker.ts";
 
-interface Part {
-  readonly files: readonly string[];
-  /** The folders of its tests. */
-  readonly tests: readonly string[];
-}
-
-const parts: Readonly<Record<string, Part>> = {
-  journal: {
-    files: ["src/journal"],
-    tests: ["test/journal", "test/jupyter", "test/session"],
-  },
-  session: { files: ["src/session"], tests: ["test/session", "test/server"] },
-  server: {
-    files: ["src/server/relay.ts", "src/server/socket.ts", "src/server/doors"],
-    tests: ["test/server"],
-  },
-  zmq: { files: ["src/zmq"], tests: ["test/zmq", "test/kernel"] },
-  client: { files: ["client"], tests: ["test/client", "test/testing"] },
+/** The files of each part. */
+const PARTS: Readonly<Record<string, readonly string[]>> = {
+  journal: ["src/journal"],
+  session: ["src/session"],
+  relay: ["src/server/relay.ts", "src/server/socket.ts", "src/server/doors"],
+  zmq: ["src/zmq"],
+  client: ["client"],
 };
+
+/** The tests that run the program in their own process. */
+const TESTS = [
+  ...["journal", "jupyter", "outputs", "session", "supervisor"],
+  ...["server", "zmq", "kernel", "client", "testing"],
+].map((folder) => `test/${folder}`);
 
 /** Files that a script generates. */
 const GENERATED = ["client/checks.ts", "client/version.ts"];
-/** `unclear`: the test that failed also fails without the mutant. */
-type Outcome = "killed" | "timeout" | "survived" | "unclear";
 
-interface Result extends Omit<Mutant, "text"> {
+/** With `--near`: the time of the tests that run for each mutant. */
+const NEAR_MS = 60_000;
+/** The time to load a test file. */
+const LOAD_MS = 2_000;
+/** A run that takes this much longer than recorded, and `FACTOR` times as long, never ends. */
+const SLACK_MS = 20_000;
+const FACTOR = 4;
+
+/** `unreached`: no test runs the line. `unclear`: the test that failed also fails without the mutant. */
+type Outcome = "killed" | "timeout" | "survived" | "unreached" | "unclear";
+
+interface Result extends Pick<Mutant, "file" | "line" | "change"> {
   readonly part: string;
   readonly outcome: Outcome;
   /** The first test that failed. */
   readonly by: string | undefined;
+  readonly seconds: number;
+}
+
+/** Tests of one file. */
+interface Group {
+  readonly file: string;
+  readonly tests: readonly Test[];
+  readonly duration_ms: number;
 }
 
 const { values } = parseArgs({
@@ -66,47 +78,56 @@ const { values } = parseArgs({
     sample: { type: "string" },
     seed: { type: "string", default: "1" },
     near: { type: "boolean", default: false },
-    timeout: { type: "string", default: "600" },
     json: { type: "string", default: "mutants.json" },
   },
 });
 
-let runner: ChildProcess | undefined;
-process.once("exit", () => {
-  if (runner !== undefined) end(runner);
-});
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => process.exit(130));
-}
+const samples = Object.entries(PARTS).map(([part, folders]) => ({
+  part,
+  mutants: sampleOf(filesIn(folders)),
+}));
+const allFiles = filesIn(Object.values(PARTS).flat());
+const sampled = samples.flatMap(({ mutants }) =>
+  mutants.map(({ file }) => file),
+);
+const testFiles = await recordReach(
+  TESTS.flatMap((folder) => filesUnder(folder, ".test.ts")).filter((test) =>
+    sampled.some((file) => distance(test, file) < Infinity),
+  ),
+  allFiles,
+);
 
 const results: Result[] = [];
-/** Whether a test passes without a mutant, if that is known. */
+/** Whether a selection of tests passes without a mutant, if that is known. */
 const green = new Map<string, boolean>();
-const samples = Object.entries(parts).map(([name, part]) => ({
-  name,
-  mutants: sampleOf(part),
-  tests: part.tests.flatMap((under) => filesUnder(under, ".test.ts")),
-}));
 const rounds = Math.max(...samples.map(({ mutants }) => mutants.length));
 for (let nth = 0; nth < rounds; nth += 1) {
   // One mutant of each part at a time, so that an interrupted run has results of every part.
-  for (const { name, mutants, tests } of samples) {
+  for (const { part, mutants } of samples) {
     const mutant = mutants[nth];
     if (mutant === undefined) continue;
-    const result = { part: name, ...(await testMutant(mutant, tests)) };
+    const begin = performance.now();
+    const { outcome, by } = await testMutant(mutant);
+    const seconds = Math.round((performance.now() - begin) / 1_000);
+    const { file, line, change } = mutant;
+    const result = { part, file, line, change, outcome, by, seconds };
     results.push(result);
     console.log(describe(result));
     writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
   }
 }
 report();
-if (runner !== undefined) end(runner);
+endRunner();
 
-function sampleOf({ files }: Part): readonly Mutant[] {
+function filesIn(folders: readonly string[]): readonly string[] {
+  return folders
+    .flatMap((folder) => filesUnder(folder, ".ts"))
+    .filter((file) => !GENERATED.includes(file));
+}
+
+function sampleOf(files: readonly string[]): readonly Mutant[] {
   const selected = values.files?.split(",");
   const mutants = files
-    .flatMap((under) => filesUnder(under, ".ts"))
-    .filter((file) => !GENERATED.includes(file))
     .filter((file) => selected?.some((under) => isUnder(file, under)) ?? true)
     .flatMap((file) => mutantsOf(file, readFileSync(file, "utf8")));
   if (values.sample === undefined) return mutants;
@@ -141,95 +162,151 @@ function randomOf(seed: number): () => number {
   };
 }
 
-/** Runs the nearest tests first: they notice most mutants. */
 async function testMutant(
-  { text, ...mutant }: Mutant,
-  tests: readonly string[],
-): Promise<Omit<Result, "part">> {
-  const { near, far } = testsOf(mutant.file, tests);
-  for (const group of values.near ? [near] : [near, far]) {
-    if (group.length === 0) continue;
-    const { outcome, by } = await run(group, { file: mutant.file, text });
+  mutant: Mutant,
+): Promise<Pick<Result, "outcome" | "by">> {
+  const groups = testsFor(mutant);
+  if (groups.length === 0) return { outcome: "unreached", by: undefined };
+  let isUnclear = false;
+  for (const group of groups) {
+    const { outcome, by } = await run(group, mutant);
     if (outcome === "survived") continue;
-    const file = tests.find((test) => by?.startsWith(test));
-    const isClear = file === undefined || (await isGreen(file));
-    return { ...mutant, outcome: isClear ? outcome : "unclear", by };
+    if (await isGreen(group)) return { outcome, by };
+    // Some of its tests need the tests before them: all of them run.
+    const file = testFiles.find((one) => one.file === group.file);
+    if (file?.isGreen !== true) {
+      isUnclear = true;
+      continue;
+    }
+    const again = await run(groupOf(file, file.tests), mutant);
+    if (again.outcome !== "survived") return again;
   }
-  return { ...mutant, outcome: "survived", by: undefined };
+  return { outcome: isUnclear ? "unclear" : "survived", by: undefined };
 }
 
-/** Whether the test passes without a mutant. */
-async function isGreen(test: string): Promise<boolean> {
-  let known = green.get(test);
+/** The tests that reach the mutant. Those that come first are near and fast. */
+function testsFor({ file, index }: Mutant): readonly Group[] {
+  const reaching = groupsWhere(({ reached }) =>
+    (reached[file] ?? []).includes(index),
+  );
+  // A constant that other files use is only loaded: take the tests that run something of its file.
+  const groups =
+    reaching.length > 0
+      ? reaching
+      : groupsWhere(({ reached }) => reached[file] !== undefined);
+  const sorted = groups
+    .map((group) => ({
+      group,
+      order: (LOAD_MS + group.duration_ms) * distance(group.file, file),
+    }))
+    .toSorted((a, b) => a.order - b.order)
+    .map(({ group }) => group);
+  return values.near ? within(NEAR_MS, sorted) : sorted;
+}
+
+/** The first groups that fit into the time; of the last one only its fastest tests. */
+function within(limit_ms: number, groups: readonly Group[]): readonly Group[] {
+  const fitting: Group[] = [];
+  let left_ms = limit_ms;
+  for (const { file, tests } of groups) {
+    left_ms -= LOAD_MS;
+    const some: Test[] = [];
+    for (const test of tests.toSorted(byDuration)) {
+      if (left_ms < test.duration_ms) break;
+      left_ms -= test.duration_ms;
+      some.push(test);
+    }
+    if (some.length > 0) fitting.push(groupOf({ file }, some));
+  }
+  return fitting;
+}
+
+function byDuration(a: Test, b: Test): number {
+  return a.duration_ms - b.duration_ms;
+}
+
+function groupsWhere(fits: (test: Test) => boolean): readonly Group[] {
+  return testFiles.flatMap((file) => {
+    const tests = file.tests.filter(fits);
+    return tests.length === 0 ? [] : [groupOf(file, tests)];
+  });
+}
+
+function groupOf(
+  { file }: Pick<TestFile, "file">,
+  tests: readonly Test[],
+): Group {
+  const duration_ms = tests.reduce((sum, test) => sum + test.duration_ms, 0);
+  return { file, tests, duration_ms };
+}
+
+/** Whether these tests pass without a mutant if the others of their file do not run. */
+async function isGreen(group: Group): Promise<boolean> {
+  const ids = group.tests.map(({ id }) => id);
+  const key = JSON.stringify([group.file, ids]);
+  let known = green.get(key);
   if (known === undefined) {
-    known = (await run([test])).outcome === "survived";
-    green.set(test, known);
+    known = (await run(group)).outcome === "survived";
+    green.set(key, known);
   }
   return known;
 }
 
 async function run(
-  tests: readonly string[],
-  mutant?: Request["mutant"],
-): Promise<{ outcome: Outcome; by: string | undefined }> {
-  runner ??= fork("scripts/mutate/runner.ts", {
-    execArgv: ["--import", "tsx"],
-    stdio: ["ignore", "ignore", "ignore", "ipc"],
-    detached: true, // its own process group, so that the processes of its tests end with it
-  });
-  const child = runner;
-  child.send({ tests, mutant } satisfies Request);
-  const over = new AbortController();
-  const answered = once(child, "message", over) as Promise<[Answer]>;
-  const gone = once(child, "exit", over).then(() => "gone" as const);
-  const late = delay(Number(values.timeout) * 1_000, "late" as const, over);
-  const all = [answered, gone, late];
-  for (const each of all) each.catch(() => {}); // the waits that did not win are aborted
-  const first = await Promise.race(all);
-  over.abort();
-  if (Array.isArray(first)) {
-    const [{ isNoticed, by }] = first;
-    return { outcome: isNoticed ? "killed" : "survived", by };
+  { file, tests, duration_ms }: Group,
+  mutant?: Mutant,
+): Promise<Pick<Result, "outcome" | "by">> {
+  const replaced =
+    mutant === undefined
+      ? {}
+      : { [mutant.file]: mutated(mutant, readFileSync(mutant.file, "utf8")) };
+  const answer = await runTests(
+    { replaced, tests: [{ file, ids: tests.map(({ id }) => id) }], bail: true },
+    SLACK_MS + FACTOR * duration_ms,
+  );
+  if (answer === "timeout") return { outcome: "timeout", by: file };
+  if (answer === "ended") {
+    return { outcome: "killed", by: `${file}: the test process ended` };
   }
-  end(child);
-  runner = undefined;
-  if (first === "late") return { outcome: "timeout", by: undefined };
-  return { outcome: "killed", by: "the end of the test process" };
+  const test = answer.tests.find(({ state }) => state === "failed");
+  const failure = answer.failures[0];
+  if (test === undefined && failure === undefined) {
+    return { outcome: "survived", by: undefined };
+  }
+  return { outcome: "killed", by: `${file}: ${test?.name ?? failure?.why}` };
 }
 
-/** Kills the runner with its process group. */
-function end({ pid }: ChildProcess): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // The processes have ended.
-  }
-}
-
-function describe({ file, line, change, outcome, by }: Result): string {
+function describe({
+  file,
+  line,
+  change,
+  outcome,
+  by,
+  seconds,
+}: Result): string {
   const how = by === undefined ? outcome : `${outcome} by ${by}`;
-  return `${file}:${line}  ${change}\n    ${how}`;
+  return `${file}:${line}  ${change}\n    ${how} (${seconds} s)`;
 }
 
 function report(): void {
-  const rows = [...Object.keys(parts), undefined].map((part) => {
+  const isAlive = ({ outcome }: Result) =>
+    outcome === "survived" || outcome === "unreached";
+  const rows = [...Object.keys(PARTS), undefined].map((part) => {
     const all = results.filter(
       (one) =>
         one.outcome !== "unclear" && (part === undefined || one.part === part),
     );
-    const alive = all.filter(({ outcome }) => outcome === "survived").length;
-    return [part ?? "all", all.length - alive, all.length] as const;
+    return [part ?? "all", all.filter(isAlive).length, all.length] as const;
   });
   console.log("\nNoticed:");
-  for (const [part, noticed, all] of rows) {
+  for (const [part, alive, all] of rows) {
     if (all === 0) continue;
-    const percent = Math.round((100 * noticed) / all);
-    console.log(`  ${part.padEnd(8)} ${noticed} of ${all} (${percent} %)`);
+    const percent = Math.round((100 * (all - alive)) / all);
+    console.log(`  ${part.padEnd(8)} ${all - alive} of ${all} (${percent} %)`);
   }
-  const alive = results.filter(({ outcome }) => outcome === "survived");
+  const alive = results.filter(isAlive);
   if (alive.length > 0) console.log("\nNot noticed by any test:");
-  for (const { file, line, change } of alive) {
-    console.log(`  ${file}:${line}  ${change}`);
+  for (const { file, line, change, outcome } of alive) {
+    console.log(`  ${file}:${line}  ${change}  (${outcome})`);
   }
 }
