@@ -27,14 +27,8 @@ import * as z from "zod";
 import { AdoptedConnection } from "../../contract/adopted-connection.ts";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import type { Log } from "../log/log.ts";
-import {
-  belongsToThisUser,
-  currentOwner,
-  hasEnded,
-  KernelProcess,
-  kernelProcess,
-  Owner,
-} from "./dead-servers.ts";
+import { belongsToThisUser, KernelProcess, Owner } from "./dead-servers.ts";
+import { currentOwner, hasEnded, kernelProcess } from "./owner.ts";
 import { isAlive } from "./process-table.ts";
 
 /** The names of connection files; what follows `.json` is of a file that was not complete. */

@@ -13,25 +13,25 @@
  * report the start time, a command line with the path of the server's directory
  * proves it, because no other process has that path. A pid alone proves nothing.
  */
-import { readFileSync, readlinkSync } from "node:fs";
 import { execFile } from "node:child_process";
 import { lstat, opendir, readdir, readFile, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { once } from "node:events";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import * as z from "zod";
 import type { Log } from "../log/log.ts";
 import { ProcessGroup } from "./process-group.ts";
-import { isAlive, startTimeOf } from "./process-table.ts";
+import {
+  currentOwner,
+  DIRECTORY_PREFIX,
+  hasEnded,
+  OWNER_FILE,
+  PROCESS_SUFFIX,
+} from "./owner.ts";
+import { isAlive } from "./process-table.ts";
 import { within } from "../time/within.ts";
-
-/** The prefix of the names of such directories. */
-export const DIRECTORY_PREFIX = "kallichore-";
-/** The file in such a directory that identifies its owner. */
-export const OWNER_FILE = "owner.json";
 
 export const Owner = z.object({
   pid: z.int().positive(),
@@ -45,9 +45,6 @@ export const Owner = z.object({
 });
 type Owner = z.infer<typeof Owner>;
 
-/** The suffix that turns the name of a connection file into the name of the file that records the kernel's process. */
-export const PROCESS_SUFFIX = ".process";
-
 export const KernelProcess = z.object({
   pid: z.int().positive(),
   /** Identifies the process together with the pid; known on Linux only. */
@@ -57,37 +54,8 @@ export const KernelProcess = z.object({
 const ProcessRecord = KernelProcess.extend({ session_id: z.string() });
 type ProcessRecord = z.infer<typeof ProcessRecord>;
 
-export function kernelProcess(pid: number): z.infer<typeof KernelProcess> {
-  return { pid, start_time: startTimeOf(pid) ?? null };
-}
-
-/** The record of a kernel that was just started. */
-export function processRecord(session_id: string, pid: number): ProcessRecord {
-  return { session_id, ...kernelProcess(pid) };
-}
-
 /** The most names that are examined in one directory: a public directory may hold any number. */
 const MAX_NAMES = 100_000;
-
-/** The owner of the directories that this process makes. */
-export function currentOwner(): Owner {
-  return {
-    pid: process.pid,
-    start_time: startTimeOf(process.pid) ?? null,
-    boot_id: bootId() ?? null,
-    pid_namespace: pidNamespace() ?? null,
-    host: hostname(),
-  };
-}
-
-/** Whether the process has certainly ended. */
-export function hasEnded(mark: Owner): boolean {
-  const here = currentOwner();
-  if (mark.host !== here.host) return false;
-  if (mark.boot_id !== here.boot_id) return true; // the machine was restarted
-  if (mark.pid_namespace !== here.pid_namespace) return false;
-  return !isAlive(mark.pid, mark.start_time ?? undefined);
-}
 
 /**
  * Removes leftovers in the background, 500 ms after the start, so that the
@@ -300,23 +268,4 @@ async function isDeadSocket(path: string): Promise<boolean> {
 
 export function belongsToThisUser({ uid }: { readonly uid: number }): boolean {
   return process.getuid === undefined || uid === process.getuid();
-}
-
-function bootId(): string | undefined {
-  return readOnLinux(() =>
-    readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim(),
-  );
-}
-
-function pidNamespace(): string | undefined {
-  return readOnLinux(() => readlinkSync("/proc/self/ns/pid"));
-}
-
-function readOnLinux(read: () => string): string | undefined {
-  if (process.platform !== "linux") return undefined;
-  try {
-    return read();
-  } catch {
-    return undefined; // this process may not read it
-  }
 }

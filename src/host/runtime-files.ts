@@ -2,7 +2,7 @@
  * Connection files. They are private (mode 0600, in a directory of this server
  * with mode 0700). A file gets its name only when it is complete, and it is
  * removed with its session. The directory contains an owner file: see
- * `dead-servers.ts`.
+ * `owner.ts`.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import {
   DIRECTORY_PREFIX,
   PROCESS_SUFFIX,
   processRecord,
-} from "./dead-servers.ts";
+} from "./owner.ts";
 
 /** The most bytes of a socket's path: macOS allows 104 including the final zero, Linux 108. */
 const PATH_LIMIT = 103;

@@ -1,13 +1,10 @@
 /** Listens on an address: TCP, a Unix socket, or a Windows pipe. */
 import { once } from "node:events";
-import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import { mkdir, rm, stat } from "node:fs/promises";
 import type { Server } from "node:http";
-import {
-  type AddressInfo,
-  connect,
-  type Server as SocketServer,
-} from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { dirname } from "node:path";
+import { bindPipe, bindPrivately } from "../host/private-socket.ts";
 
 export type Address =
   | { readonly transport: "tcp"; readonly host: string; readonly port: number }
@@ -33,35 +30,6 @@ export async function bind(http: Server, address: Address): Promise<Address> {
       await bindPipe(http, address.name);
       return address;
   }
-}
-
-/** A Unix socket that only its owner may connect to, from its first moment. */
-export async function bindPrivately(
-  server: SocketServer,
-  path: string,
-): Promise<void> {
-  // `listen` binds at once; the mask is restored before the server makes any other file or process.
-  const mask = process.umask(0o177);
-  try {
-    server.listen(path);
-  } finally {
-    process.umask(mask);
-  }
-  await once(server, "listening");
-  await chmod(path, 0o600);
-}
-
-/**
- * A Windows pipe. Node requires that its first instance is the first of that
- * name, so a name that is taken is refused. Windows lets only its owner (and
- * administrators) write to it.
- */
-export async function bindPipe(
-  server: SocketServer,
-  name: string,
-): Promise<void> {
-  server.listen({ path: name, exclusive: true });
-  await once(server, "listening");
 }
 
 /** Removes a socket that no process listens on. Throws if a process listens, or if the file is not a socket. */

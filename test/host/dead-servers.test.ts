@@ -10,13 +10,13 @@ import {
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { removeLeftovers } from "../../src/host/dead-servers.ts";
 import {
+  currentOwner,
   hasEnded,
   OWNER_FILE,
-  currentOwner,
   processRecord,
-  removeLeftovers,
-} from "../../src/host/dead-servers.ts";
+} from "../../src/host/owner.ts";
 import { startTimeOf } from "../../src/host/process-table.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { temporaryFolder } from "../harness.ts";

@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { ConnectionFiles } from "../../src/host/connection-files.ts";
-import { currentOwner, kernelProcess } from "../../src/host/dead-servers.ts";
+import { currentOwner, kernelProcess } from "../../src/host/owner.ts";
 import { jupyterRuntimeDirectory } from "../../src/kernelspecs/paths.ts";
 import { silentLog } from "../../src/log/log.ts";
 import type { ServerOptions } from "../../src/serve.ts";

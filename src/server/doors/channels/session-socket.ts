@@ -11,7 +11,7 @@ import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { failure } from "../../../../contract/index.ts";
-import { bindPipe, bindPrivately } from "../../bind.ts";
+import { bindPipe, bindPrivately } from "../../../host/private-socket.ts";
 import type { Guard } from "../../../log/guard.ts";
 import { sendFailure } from "../../respond.ts";
 import type { WebSockets } from "../../websockets.ts";
