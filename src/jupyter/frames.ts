@@ -23,8 +23,8 @@ import {
   type Channel,
   EMPTY_OBJECT,
   type Header,
+  headerIn,
   type Message,
-  objectIn,
   type RawFrames,
   sizeOf,
 } from "./message.ts";
@@ -240,8 +240,7 @@ export class FrameReader {
     if (bytes.length > HEADER_LIMIT) return "too_large";
     const whole = repair(bytes, this.#onRepair);
     if (typeof whole === "string") return whole;
-    const header = objectIn(whole);
-    return { bytes: whole, header: isHeader(header) ? header : undefined };
+    return { bytes: whole, header: headerIn(whole) };
   }
 }
 
@@ -283,16 +282,6 @@ function assertSigned({ signature }: Parts, isSigned: boolean): void {
 }
 
 type HeaderFault = "not_json" | "too_deep" | "too_large";
-
-function isHeader(value: object | undefined): value is Header {
-  return (
-    value !== undefined &&
-    "msg_id" in value &&
-    typeof value.msg_id === "string" &&
-    "msg_type" in value &&
-    typeof value.msg_type === "string"
-  );
-}
 
 function isDelimiter(frame: Uint8Array): boolean {
   return (

@@ -114,6 +114,15 @@ export function objectOf(
     : undefined;
 }
 
+/** The header in the bytes; `undefined` if they are not a header. Never throws. */
+export function headerIn(bytes: Uint8Array): Header | undefined {
+  const header = objectIn(bytes);
+  return typeof header?.["msg_id"] === "string" &&
+    typeof header["msg_type"] === "string"
+    ? (header as unknown as Header)
+    : undefined;
+}
+
 /** The same bytes as a `Buffer`, without a copy. */
 export function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes)

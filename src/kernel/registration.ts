@@ -7,7 +7,6 @@
  * Posit's (a whole `handshake_request` message from a REQ socket, ports as
  * numbers).
  */
-import * as z from "zod";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import {
   DELIMITER,
@@ -16,27 +15,18 @@ import {
   Signer,
   toFrames,
 } from "../jupyter/frames.ts";
-import { compose, EMPTY_OBJECT } from "../jupyter/message.ts";
+import { compose, EMPTY_OBJECT, objectOf } from "../jupyter/message.ts";
 import { isFault, KernelFault } from "./fault.ts";
 import { bindRouter } from "../zmq/zmtp/router.ts";
 
-/** A number, or a string of digits. */
-const Port = z
-  .union([
-    z.number(),
-    z
-      .string()
-      .regex(/^[0-9]{1,5}$/)
-      .transform(Number),
-  ])
-  .pipe(z.int().min(1).max(65535));
-const Ports = z.object({
-  shell_port: Port,
-  iopub_port: Port,
-  stdin_port: Port,
-  control_port: Port,
-  hb_port: Port,
-});
+const PORT_NAMES = [
+  "shell_port",
+  "iopub_port",
+  "stdin_port",
+  "control_port",
+  "hb_port",
+] as const;
+type Ports = Readonly<Record<(typeof PORT_NAMES)[number], number>>;
 
 export interface Registration extends AsyncDisposable {
   /** The port to which the kernel reports. */
@@ -103,7 +93,7 @@ export async function awaitRegistration(
 }
 
 interface RegistrationRequest {
-  readonly ports: z.output<typeof Ports>;
+  readonly ports: Ports;
   /** Returns the answer to the same peer, in the dialect of the request. */
   acknowledge(): Uint8Array[];
 }
@@ -177,23 +167,34 @@ function messageIn(
   }
 }
 
-function portsIn(content: Uint8Array): z.output<typeof Ports> {
+function portsIn(content: Uint8Array): Ports {
   let parsed: unknown;
   try {
     parsed = JSON.parse(Buffer.from(content).toString());
   } catch {
     throw badRegistration("the kernel's registration is not JSON");
   }
-  const ports = Ports.safeParse(parsed);
-  if (ports.success) return ports.data;
-  const wrong = ports.error.issues.map(({ path }) => path.join("."));
+  const given = objectOf(parsed);
+  const ports = PORT_NAMES.map(
+    (name) => [name, portOf(given?.[name])] as const,
+  );
+  const wrong = ports.filter(([, port]) => port === undefined);
+  if (wrong.length === 0) return Object.fromEntries(ports) as Ports;
   throw badRegistration(
     `the kernel's registration does not name its five ports: ${
-      wrong.every((name) => name === "")
+      given === undefined
         ? "it is not an object"
-        : `${[...new Set(wrong)].join(", ")}: not a port from 1 to 65535`
+        : `${wrong.map(([name]) => name).join(", ")}: not a port from 1 to 65535`
     }`,
   );
+}
+
+/** The port, from a number or a string of digits. */
+function portOf(value: unknown): number | undefined {
+  const isText = typeof value === "string" && /^[0-9]{1,5}$/.test(value);
+  const port = isText ? Number(value) : value;
+  if (typeof port !== "number" || !Number.isInteger(port)) return undefined;
+  return port >= 1 && port <= 65_535 ? port : undefined;
 }
 
 function badRegistration(why: string, options?: ErrorOptions): KernelFault {
