@@ -105,6 +105,7 @@ export default defineConfig([
     entry: {
       "bin/kallichore": "src/bin/kallichore.ts",
       "bin/kcserver": "src/bin/kcserver.ts",
+      "bin/keeper": "src/bin/keeper.ts",
       "kernels/python-wasm": "kernels/python-wasm/main.ts",
       "kernels/python-wasm-worker": "kernels/python-wasm/worker.ts",
     },

@@ -11,6 +11,7 @@ import type { CommandContext } from "./context.ts";
 import { controlCommands, startCommand } from "./control.ts";
 import { execCommand } from "./exec.ts";
 import { CommandError, type ExitCode, exitHelp, exits } from "./exit.ts";
+import { keeperCommand } from "./keeper.ts";
 import { kernelsCommand } from "./kernels.ts";
 import { labCommand } from "./lab.ts";
 import { closest } from "./names.ts";
@@ -91,6 +92,7 @@ function programOf(context: CommandContext): Command {
     program.addCommand(command.copyInheritedSettings(program));
   }
   program.addCommand(helpCommand(program).copyInheritedSettings(program));
+  program.addCommand(keeperCommand(context), { hidden: true });
   program.addCommand(namesCommand(context), { hidden: true });
   return program;
 }

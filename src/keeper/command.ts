@@ -1,0 +1,35 @@
+/** The commands of a server to its keeper. */
+import type { ConnectionInfo } from "../../contract/index.ts";
+import type { Recipe } from "../kernel/kernel.ts";
+
+export type Verb =
+  | "launch"
+  | "adopt"
+  | "interrupt"
+  | "stop"
+  | "kill"
+  | "cancel"
+  | "is_alive"
+  | "reserve"
+  | "release"
+  | "retire"
+  | "end";
+
+export interface Command {
+  /** A command with an id that the keeper has seen is answered as the first time. */
+  readonly id: string;
+  readonly verb: Verb;
+  readonly run_id?: string | undefined;
+  /** `release` */
+  readonly session_id?: string | undefined;
+  /** `launch`, `adopt`, `reserve` */
+  readonly recipe?: Recipe | undefined;
+  /** `launch`, `adopt`, `reserve`: the variables that the kernel inherits. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** `adopt` */
+  readonly connection?: ConnectionInfo | undefined;
+  /** `stop` */
+  readonly restart?: boolean | undefined;
+  /** `is_alive` */
+  readonly timeout_ms?: number | undefined;
+}

@@ -1,0 +1,117 @@
+/**
+ * The keeper of a server on this machine: attaches to the one that its state
+ * directory names, or starts one.
+ */
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { removeLeftovers } from "../host/dead-servers.ts";
+import { hasEnded } from "../host/owner.ts";
+import { RuntimeFiles } from "../host/runtime-files.ts";
+import type { Log } from "../log/log.ts";
+import {
+  type KeeperFile,
+  keeperFileIn,
+  readKeeperFile,
+} from "./keeper-file.ts";
+import { KeeperLink, KeeperUnreachable } from "./link.ts";
+import type { KeeperProgramOptions, KeeperSettings } from "./main.ts";
+
+export interface LocalKeeperOptions extends KeeperSettings {
+  /** The server's own, which no other server uses; it is made if it does not exist. */
+  readonly stateDirectory: string;
+  /** The program of a keeper: a path, and arguments if it has others. */
+  readonly entry: string | readonly string[];
+  readonly log: Log;
+  /** The environment of the keeper's own process. Kernels inherit what `keptProvisioner` gives. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Higher than that of all earlier servers with this state. */
+  readonly epoch: number;
+  /** The same as that of the earlier servers with this state. */
+  readonly secret: string;
+}
+
+/** How long a keeper may take to listen. */
+const START_MS = 15_000;
+const POLL_MS = 20;
+
+/** Resolves when the link is attached. Rejects with an error that says why not. */
+export async function localKeeper(
+  options: LocalKeeperOptions,
+): Promise<KeeperLink> {
+  const path = keeperFileIn(options.stateDirectory);
+  const found = readKeeperFile(path);
+  const isThere = found !== undefined && !hasEnded(found);
+  const file = isThere ? found : await started(options, path);
+  const { log, secret, epoch } = options;
+  return KeeperLink.open({
+    connect: () => connect(file.socket),
+    secret,
+    epoch,
+    log,
+    whyGone() {
+      if (!hasEnded(file)) return undefined;
+      const { pid, ended } = readKeeperFile(path) ?? {};
+      return pid === file.pid && ended !== undefined
+        ? `its keeper has ended: ${ended}`
+        : "its keeper is gone";
+    },
+    onGone(why) {
+      log.error({ pid: file.pid }, `The keeper is gone: ${why}`);
+      const { parents } = new RuntimeFiles(options.runtime_directory);
+      void removeLeftovers(parents, log, new AbortController().signal); // ends its kernels; never rejects
+    },
+  });
+}
+
+/** Whether a keeper that this state directory names is there. */
+export function hasLocalKeeper(stateDirectory: string): boolean {
+  const found = readKeeperFile(keeperFileIn(stateDirectory));
+  return found !== undefined && !hasEnded(found);
+}
+
+async function started(
+  { stateDirectory, entry, log, env, ...rest }: LocalKeeperOptions,
+  path: string,
+): Promise<KeeperFile> {
+  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  const args = typeof entry === "string" ? [entry] : entry;
+  const child = spawn(process.execPath, args, {
+    detached: true,
+    stdio: ["pipe", "ignore", "ignore"],
+    windowsHide: true,
+    env: Object.fromEntries(
+      Object.entries(env).filter(([name]) => !CREDENTIALS.test(name)),
+    ),
+  });
+  let end: string | undefined;
+  child.once("error", ({ message }) => (end = message));
+  child.once("exit", (code, signal) => (end = `exit code ${code ?? signal}`));
+  child.stdin.on("error", () => {}); // it has ended, which is reported below
+  const line: KeeperProgramOptions = {
+    ...rest,
+    state_directory: stateDirectory,
+  };
+  child.stdin.end(`${JSON.stringify(line)}\n`);
+  child.unref();
+  const latest = performance.now() + START_MS;
+  while (end === undefined && performance.now() < latest) {
+    const file = readKeeperFile(path);
+    if (file !== undefined && file.pid === child.pid) {
+      log.info({ pid: file.pid }, "A keeper was started");
+      return file;
+    }
+    await delay(POLL_MS);
+  }
+  child.kill("SIGKILL");
+  const logged = `see ${join(stateDirectory, "keeper.log")}`;
+  const why = end ?? `it did not listen within ${START_MS / 1000} s`;
+  throw new KeeperUnreachable(
+    `its keeper could not be started: ${why}; ${logged}`,
+  );
+}
+
+/** The keeper needs none of the server's own. */
+const CREDENTIALS = /^KALLICHORE_/i;

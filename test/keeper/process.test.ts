@@ -1,0 +1,445 @@
+/** Real keepers with real kernels: servers that are killed, keepers that are killed, streams that are cut. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { Duplex } from "node:stream";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { isAlive } from "../../src/host/process-table.ts";
+import { compose, contentOf } from "../../src/jupyter/message.ts";
+import { contentIn } from "../../src/jupyter/record.ts";
+import { keeperFileIn, readKeeperFile } from "../../src/keeper/keeper-file.ts";
+import { KeeperLink } from "../../src/keeper/link.ts";
+import {
+  localKeeper,
+  type LocalKeeperOptions,
+} from "../../src/keeper/local-keeper.ts";
+import { keptProvisioner } from "../../src/keeper/provisioner.ts";
+import type { Hooks, Kernel, Recipe } from "../../src/kernel/kernel.ts";
+import { Faults } from "../../src/log/faults.ts";
+import { silentLog } from "../../src/log/log.ts";
+import { eventually } from "../harness.ts";
+import { argvOf, type TestKernel } from "../kernels/index.ts";
+import { needsPosix } from "../needs.ts";
+import { randomFrom, type Random } from "../stress/proxy.ts";
+import { type AttachingOptions, linesOf } from "./attaching.ts";
+import { RECIPE, runId } from "./keepers.ts";
+import { programOf } from "./programs.ts";
+import { recordingHooks } from "./recording-hooks.ts";
+
+const log = silentLog();
+const SECRET = "the-secret-of-the-state";
+
+/** A state directory and a runtime directory; what is left of its keeper is ended after the test. */
+class Place {
+  readonly folder = mkdtempSync("/tmp/kc-keep-"); // short enough for sockets
+  readonly stateDirectory = join(this.folder, "state");
+  readonly runtime_directory = join(this.folder, "run");
+  readonly record = join(this.folder, "record");
+
+  constructor() {
+    mkdirSync(this.runtime_directory);
+    writeFileSync(this.record, "");
+    onTestFinished(async () => {
+      const pid = this.keeperPid;
+      if (pid !== undefined && isAlive(pid)) {
+        process.kill(pid, "SIGTERM");
+        await eventually("the keeper's end", () =>
+          isAlive(pid) ? undefined : true,
+        );
+      }
+      rmSync(this.folder, { recursive: true, force: true });
+    });
+  }
+
+  get keeperPid(): number | undefined {
+    return readKeeperFile(keeperFileIn(this.stateDirectory))?.pid;
+  }
+
+  options(epoch: number): LocalKeeperOptions {
+    const { stateDirectory, runtime_directory } = this;
+    const entry = programOf("keeper");
+    const shared = { stateDirectory, runtime_directory, entry, log };
+    return { ...shared, env: process.env, epoch, secret: SECRET };
+  }
+
+  async keeper(epoch = 1): Promise<KeeperLink> {
+    const link = await localKeeper(this.options(epoch));
+    onTestFinished(() => link.close());
+    return link;
+  }
+
+  recipe(
+    kernel: TestKernel,
+    more: Partial<Recipe> = {},
+  ): Recipe & { readonly run_id: string } {
+    return {
+      ...RECIPE,
+      argv: argvOf(kernel),
+      language: "echo",
+      working_directory: this.folder,
+      key: "the kernel's key",
+      env: [
+        {
+          action: "replace",
+          name: "WITNESS_FILE",
+          value: this.record,
+        } as const,
+      ],
+      ...more,
+      run_id: more.run_id ?? runId(1),
+    };
+  }
+}
+
+async function start(
+  link: KeeperLink,
+  recipe: Recipe,
+  hooks: Hooks,
+): Promise<Kernel> {
+  const faults = new Faults(log);
+  const provisioner = keptProvisioner({ link, env: process.env, faults });
+  const { signal } = new AbortController();
+  return provisioner.launch(recipe, hooks, signal);
+}
+
+function execute(text: string, msg_id: string) {
+  return compose({
+    channel: "shell",
+    msg_type: "execute_request",
+    content: { code: text },
+    session: "tester",
+    username: "tester",
+    msg_id,
+  });
+}
+
+/** The numbers of the witness's lines, `<n>:<padding>`. */
+function counted(texts: readonly string[]): number[] {
+  return texts.map((text) => Number(/^(\d+):x*$/.exec(text)?.[1]));
+}
+
+function range(to: number): number[] {
+  return Array.from({ length: to }, (_, index) => index + 1);
+}
+
+describe("a server that is killed", needsPosix, () => {
+  test("invariants 2, 3 and 4: in the middle of a flood, again and again, loses no line, repeats none, and its request runs once", async () => {
+    const place = new Place();
+    const journal = join(place.folder, "journal");
+    writeFileSync(journal, "");
+    const random = randomFrom(14);
+    const LINES = 30_000;
+    let killed = 0;
+    for (let epoch = 1; ; epoch += 1) {
+      const { stateDirectory, runtime_directory } = place;
+      const options: AttachingOptions = {
+        stateDirectory,
+        runtime_directory,
+        entry: programOf("keeper"),
+        secret: SECRET,
+        epoch,
+        recipe: place.recipe("witness"),
+        journal,
+        code: `flood ${LINES} 400`,
+      };
+      const child = spawn(
+        process.execPath,
+        [programOf("attaching"), JSON.stringify(options)],
+        { stdio: ["ignore", "inherit", "inherit"] },
+      );
+      const goal = statSync(journal).size + random() * 1_200_000;
+      const isDone = () =>
+        readFileSync(journal).includes(`"${LINES}:`) ? true : undefined;
+      const isAtGoal = () =>
+        statSync(journal).size > goal && epoch < 9 ? true : undefined;
+      await eventually(
+        "lines of the flood",
+        () => isDone() ?? isAtGoal() ?? endOf(child),
+        60_000,
+      );
+      expect(endOf(child)).toBeUndefined();
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      if (isDone()) break;
+      killed += 1;
+    }
+    expect(killed).toBeGreaterThan(3);
+    const lines = linesOf(journal);
+    expect(lines.map(({ number }) => number)).toEqual(range(lines.length));
+    expect(lines.filter(({ lost }) => lost !== undefined)).toEqual([]);
+    const texts = lines.flatMap((line) => line.texts);
+    expect(counted(texts)).toEqual(range(LINES));
+    const record = readFileSync(place.record, "utf8");
+    expect(record).toBe(`got flood ${LINES} 400\nsaid ${LINES}\n`);
+  }, 120_000);
+});
+
+function endOf(child: ChildProcess): true | undefined {
+  return child.exitCode === null && child.signalCode === null
+    ? undefined
+    : true;
+}
+
+describe("a keeper", needsPosix, () => {
+  test("invariant 8: its socket, its files and its log are private, and hold no secret", async () => {
+    const place = new Place();
+    const link = await place.keeper();
+    const kernel = await start(
+      link,
+      place.recipe("echo"),
+      recordingHooks().hooks,
+    );
+    const { socket, pid } =
+      readKeeperFile(keeperFileIn(place.stateDirectory)) ?? {};
+    const modes = (paths: string[]) =>
+      paths.map((path) => (statSync(path).mode & 0o777).toString(8));
+    const inState = (name: string) => join(place.stateDirectory, name);
+    expect(
+      modes([
+        place.stateDirectory,
+        inState("keeper.json"),
+        inState("keeper.log"),
+        socket ?? "",
+        join(socket ?? "", ".."),
+      ]),
+    ).toEqual(["700", "600", "600", "600", "700"]);
+    for (const name of readdirSync(place.stateDirectory)) {
+      const text = readFileSync(inState(name), "utf8");
+      expect(text).not.toContain(SECRET);
+      expect(text).not.toContain("the kernel's key");
+    }
+    for (const file of ["cmdline", "environ"]) {
+      if (!existsSync(`/proc/${pid}/${file}`)) continue;
+      expect(readFileSync(`/proc/${pid}/${file}`, "utf8")).not.toContain(
+        SECRET,
+      );
+    }
+    await kernel.stop(false);
+  });
+
+  test("is found again by the next server with the same state, and by no server with another secret", async () => {
+    const place = new Place();
+    const link = await place.keeper(1);
+    const { hooks } = recordingHooks();
+    const kernel = await start(link, place.recipe("echo"), hooks);
+    link.close();
+    await expect(
+      localKeeper({ ...place.options(2), secret: "another" }),
+    ).rejects.toThrow("its keeper belongs to another state directory");
+    const next = await place.keeper(2);
+    const recipe = { ...place.recipe("echo"), resume: { after: 0 } };
+    const again = recordingHooks();
+    const resumed = await start(next, recipe, again.hooks);
+    expect(resumed.pid).toBe(kernel.pid);
+    expect(resumed.info).toEqual(kernel.info);
+    await resumed.stop(false);
+    await expect(resumed.exited).resolves.toMatchObject({ exit_code: 0 });
+  });
+
+  test("invariant 6: that is killed takes its kernels with it at once, and the run says why", async () => {
+    const place = new Place();
+    const link = await place.keeper();
+    const { hooks, calls } = recordingHooks();
+    // This kernel does not watch its parent, and ignores SIGTERM.
+    const kernel = await start(link, place.recipe("stubborn"), hooks);
+    const { pid = 0 } = kernel;
+    expect(isAlive(pid)).toBe(true);
+    process.kill(place.keeperPid ?? 0, "SIGKILL");
+    const exit = await kernel.exited;
+    expect(exit).toEqual({
+      exit_code: -1,
+      signal: null,
+      output: "",
+      why: "its keeper is gone",
+    });
+    expect(calls.at(-1)).toEqual(["exited", exit]);
+    await eventually("the kernel's end", () =>
+      isAlive(pid) ? undefined : true,
+    );
+    await eventually("the removal of the keeper's files", () =>
+      readdirSync(place.runtime_directory).length === 0 ? true : undefined,
+    );
+    const next = await place.keeper(2);
+    expect(next.runs.size).toBe(0);
+    await expect(
+      start(next, { ...place.recipe("echo"), resume: { after: 1 } }, hooks),
+    ).rejects.toThrow("its keeper does not have it any more");
+  });
+
+  test("invariant 6: that is asked to end stops its kernels, and the next server reads why", async () => {
+    const place = new Place();
+    const link = await place.keeper();
+    const { hooks } = recordingHooks();
+    const kernel = await start(link, place.recipe("echo"), hooks);
+    const pid = place.keeperPid ?? 0;
+    process.kill(pid, "SIGTERM");
+    await expect(kernel.exited).resolves.toMatchObject({
+      why: "its keeper has ended: it received SIGTERM",
+    });
+    await eventually("the keeper's end", () =>
+      isAlive(pid) ? undefined : true,
+    );
+    expect(readKeeperFile(keeperFileIn(place.stateDirectory))?.ended).toBe(
+      "it received SIGTERM",
+    );
+    expect(readdirSync(place.runtime_directory)).toEqual([]);
+  });
+
+  test("that cannot be started is reported with the reason", async () => {
+    const place = new Place();
+    const entry = join(place.folder, "no-such-program.js");
+    await expect(localKeeper({ ...place.options(1), entry })).rejects.toThrow(
+      /could not be started: exit code 1; see .*keeper\.log/,
+    );
+  });
+
+  test("a start that fails, a kill and an interrupt are as without a keeper", async () => {
+    const place = new Place();
+    const link = await place.keeper();
+    const { hooks, calls } = recordingHooks();
+    await expect(
+      start(link, place.recipe("stillborn", { run_id: runId(2) }), hooks),
+    ).rejects.toMatchObject({ reason: "exited_during_start" });
+    expect(calls.map(([name]) => name)).toEqual(
+      expect.arrayContaining(["launched", "exited"]),
+    );
+    const running = recordingHooks();
+    const kernel = await start(link, place.recipe("echo"), running.hooks);
+    kernel.send(execute("sleep 60000", "sleeping"));
+    await eventually("busy code", () =>
+      running.calls.some(
+        ([name, , , parent]) =>
+          name === "message" &&
+          (parent as { msg_id?: string } | undefined)?.msg_id === "sleeping",
+      )
+        ? true
+        : undefined,
+    );
+    await kernel.interrupt();
+    await eventually("the reply", () =>
+      running.calls.some(
+        ([name, channel]) => name === "message" && channel === "shell",
+      )
+        ? true
+        : undefined,
+    );
+    await kernel.kill();
+    await expect(kernel.exited).resolves.toMatchObject({ signal: "SIGKILL" });
+  });
+});
+
+/** A stream that breaks after so many bytes, in either direction and at any byte. */
+class BreakingStream extends Duplex {
+  readonly #socket: Socket;
+  #left: number;
+
+  constructor(path: string, random: Random, reach: number) {
+    super();
+    this.#socket = connect(path);
+    this.#left = 1 + Math.floor(random() * reach);
+    this.#socket.on("data", (chunk: Buffer) => {
+      if (!this.push(this.#take(chunk))) this.#socket.pause();
+    });
+    this.#socket.on("error", (error) => this.destroy(error));
+    this.#socket.on("close", () => this.destroy());
+  }
+
+  override _read(): void {
+    this.#socket.resume();
+  }
+
+  override _write(chunk: Buffer, _: string, done: () => void): void {
+    this.#socket.write(this.#take(chunk), () => done());
+  }
+
+  override _destroy(_: Error | null, done: (error: null) => void): void {
+    this.#socket.destroy();
+    done(null);
+  }
+
+  /** The bytes that still pass. */
+  #take(chunk: Buffer): Buffer {
+    const some = chunk.subarray(0, Math.max(0, this.#left));
+    this.#left -= chunk.length;
+    if (this.#left < 0) setImmediate(() => this.destroy());
+    return some;
+  }
+}
+
+describe("a stream that is cut at random bytes", needsPosix, () => {
+  test.each([1, 2, 3])(
+    "seed %i: each line arrives once and in order",
+    async (seed) => {
+      const place = new Place();
+      const first = await place.keeper(1);
+      first.close();
+      const { socket = "" } =
+        readKeeperFile(keeperFileIn(place.stateDirectory)) ?? {};
+      const random = randomFrom(seed);
+      let opened = 0;
+      const link = await KeeperLink.open({
+        connect() {
+          opened += 1;
+          return new BreakingStream(
+            socket,
+            random,
+            opened < 25 ? 400_000 : 1e9,
+          );
+        },
+        secret: SECRET,
+        epoch: 2,
+        log,
+        whyGone: () => undefined,
+      });
+      onTestFinished(() => link.close());
+      const texts: string[] = [];
+      const noted: number[] = [];
+      const { hooks } = recordingHooks();
+      const kernel = await start(link, place.recipe("witness"), {
+        ...hooks,
+        message(message) {
+          if (message.header.msg_type !== "stream") return;
+          texts.push(String(contentOf(message)?.["text"]));
+        },
+        burst(burst) {
+          for (let index = 0; index < burst.count; index += 1) {
+            const content = contentIn(burst, index).toString();
+            texts.push((JSON.parse(content) as { text: string }).text);
+          }
+        },
+        noted: (number) => noted.push(number),
+      });
+      const LINES = 20_000;
+      kernel.send(execute(`flood ${LINES} 400`, "the-flood"));
+      kernel.send(execute(`flood 1 1`, "the-second"));
+      await eventually(
+        "the last line",
+        () => (texts.length > LINES ? true : undefined),
+        60_000,
+      );
+      await kernel.stop(false);
+      expect(counted(texts)).toEqual(range(LINES + 1));
+      expect(noted).toEqual(range(noted.length));
+      expect(opened).toBeGreaterThan(3);
+      expect(readFileSync(place.record, "utf8").split("\n")).toEqual([
+        `got flood ${LINES} 400`,
+        `said ${LINES}`,
+        "got flood 1 1",
+        `said ${LINES + 1}`,
+        "",
+      ]);
+    },
+    120_000,
+  );
+});
