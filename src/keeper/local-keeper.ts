@@ -43,8 +43,20 @@ export async function localKeeper(
 ): Promise<KeeperLink> {
   const path = keeperFileIn(options.stateDirectory);
   const found = readKeeperFile(path);
-  const isThere = found !== undefined && !hasEnded(found);
-  const file = isThere ? found : await started(options, path);
+  if (found !== undefined && !hasEnded(found)) {
+    try {
+      return await attached(found, options);
+    } catch (error) {
+      if (!hasEnded(found)) throw error; // it was about to end
+    }
+  }
+  return attached(await started(options, path), options);
+}
+
+function attached(
+  file: KeeperFile,
+  options: LocalKeeperOptions,
+): Promise<KeeperLink> {
   const { log, secret, epoch } = options;
   return KeeperLink.open({
     connect: () => connect(file.socket),
@@ -53,7 +65,8 @@ export async function localKeeper(
     log,
     whyGone() {
       if (!hasEnded(file)) return undefined;
-      const { pid, ended } = readKeeperFile(path) ?? {};
+      const { pid, ended } =
+        readKeeperFile(keeperFileIn(options.stateDirectory)) ?? {};
       return pid === file.pid && ended !== undefined
         ? `its keeper has ended: ${ended}`
         : "its keeper is gone";

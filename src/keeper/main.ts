@@ -15,6 +15,7 @@ import { RuntimeFiles } from "../host/runtime-files.ts";
 import type { KernelSockets } from "../kernel/ipc.ts";
 import { hostProvisioner } from "../kernel/provisioner.ts";
 import { Faults } from "../log/faults.ts";
+import type { Log } from "../log/log.ts";
 import { VERSION } from "../package/version.ts";
 import { type TransportName, transportOf } from "../zmq/transport-of.ts";
 import { EventStore } from "./event-log.ts";
@@ -66,21 +67,31 @@ export async function runKeeper(): Promise<number> {
     await firstLine(process.stdin),
   ) as KeeperProgramOptions;
   process.stdin.destroy();
-  const { state_directory } = options;
   const book = keeperLog(
-    join(state_directory, "keeper.log"),
+    join(options.state_directory, "keeper.log"),
     options.log_level,
   );
   const { log } = book;
-  const faults = new Faults(log);
   // A bug must not end the kernels.
-  process.on("uncaughtException", (err) =>
-    log.error({ err }, "A bug in Kallichore; please report it"),
-  );
-  process.on("unhandledRejection", (err) =>
-    log.error({ err }, "A bug in Kallichore; please report it"),
-  );
+  const caught = (err: unknown) =>
+    log.error({ err }, "A bug in Kallichore; please report it");
+  process.on("uncaughtException", caught);
+  process.on("unhandledRejection", caught);
   process.on("SIGHUP", () => {});
+  try {
+    await hold(options, log);
+    return 0;
+  } catch (err) {
+    log.fatal({ err }, "The keeper could not be started");
+    return 1;
+  } finally {
+    await book.flushed();
+  }
+}
+
+/** Holds kernels until the keeper ends. */
+async function hold(options: KeeperProgramOptions, log: Log): Promise<void> {
+  const faults = new Faults(log);
   using files = new RuntimeFiles(options.runtime_directory);
   const transport = transportOf(options.transport);
   const sockets = options.kernel_sockets ?? "tcp";
@@ -106,7 +117,7 @@ export async function runKeeper(): Promise<number> {
   }
   const server = createServer((socket) => keeper.accept(socket));
   const socket = await listen(server, files);
-  const path = keeperFileIn(state_directory);
+  const path = keeperFileIn(options.state_directory);
   const file: KeeperFile = {
     format: 1,
     ...currentOwner(),
@@ -124,8 +135,6 @@ export async function runKeeper(): Promise<number> {
   } catch (err) {
     log.warn({ err }, "The reason of the end could not be written");
   }
-  await book.flushed();
-  return 0;
 }
 
 async function listen(server: Server, files: RuntimeFiles): Promise<string> {
