@@ -1,6 +1,6 @@
 /** Blocks: chunks of a file. This module writes them to files and reads them back. */
 import type { FileHandle } from "node:fs/promises";
-import { fromChunk, toChunk } from "./chunk.ts";
+import { type ChunkFacts, fromChunk, toChunk } from "./chunk.ts";
 import { runAtOnce, requestScheduler } from "../time/request-scheduler.ts";
 import { Entries } from "./entries.ts";
 import { lengthOf } from "../jupyter/pieces.ts";
@@ -39,13 +39,13 @@ export interface EncodedBlock extends Block {
   readonly length: number;
 }
 
-/** Encodes entries as a block of the journal `journal_id`. */
+/** Encodes entries as a block. */
 export async function encodeBlock(
   entries: Entries,
-  journal_id: string,
+  facts: ChunkFacts,
 ): Promise<EncodedBlock> {
   const { slab, from, to, first, last, size } = entries;
-  const chunk = toChunk(slab.partsOf(from, to), journal_id);
+  const chunk = toChunk(slab.partsOf(from, to), facts);
   const pieces = await inSteps(chunk, size);
   return { first, last, entries, pieces, length: lengthOf(pieces) };
 }

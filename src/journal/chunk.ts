@@ -17,6 +17,7 @@ const FORMAT_VERSION = 1;
 /** Offsets of the fields in the header, in bytes. Integers are little endian. */
 const OFFSETS = {
   version: 4,
+  flags: 6,
   count: 8,
   first: 12,
   rows: 20,
@@ -24,15 +25,38 @@ const OFFSETS = {
   records: 28,
   journal: 36,
   sum: 44,
+  run: 48,
+  event: 52,
   headerSum: 60,
 } as const;
 
+/** The last record belongs to a group whose rest is in the next chunk. */
+const CONTINUES = 1;
+
+/**
+ * How far a kept session has come: everything that the events of its kernel runs
+ * caused is in the journal, up to this event of this run. Runs and events count
+ * from 1; 0: none.
+ */
+export interface Mark {
+  readonly run: number;
+  readonly event: number;
+}
+
+export const NO_MARK: Mark = { run: 0, event: 0 };
+
+/** What a chunk says about itself, beside its records. */
+export interface ChunkFacts {
+  readonly journal_id: string;
+  readonly mark: Mark;
+  /** Whether the next chunk belongs to the same group of entries: a group is restored whole, or not at all. */
+  readonly continues: boolean;
+}
+
 /** The fields of a chunk's header. */
-export interface ChunkHeader {
+export interface ChunkHeader extends ChunkFacts {
   readonly first: number;
   readonly count: number;
-  /** 16 hexadecimal digits. */
-  readonly journal_id: string;
   /** Bytes of the chunk, including its header. */
   readonly length: number;
 }
@@ -40,18 +64,21 @@ export interface ChunkHeader {
 /** Encodes a chunk in consecutive pieces, without a copy of the records. Works in short steps, because a checksum of many bytes takes long. */
 export function* toChunk(
   { first, count, rows, names, bytes }: SlabParts,
-  journal_id: string,
+  { journal_id, mark, continues }: ChunkFacts,
 ): Generator<void, Uint8Array[]> {
   const namesText = Buffer.from(JSON.stringify(names));
   const header = Buffer.alloc(CHUNK_HEADER);
   MAGIC.copy(header);
   header.writeUInt16LE(FORMAT_VERSION, OFFSETS.version);
+  header.writeUInt16LE(continues ? CONTINUES : 0, OFFSETS.flags);
   header.writeUInt32LE(count, OFFSETS.count);
   header.writeBigUInt64LE(BigInt(first), OFFSETS.first);
   header.writeUInt32LE(rows.length, OFFSETS.rows);
   header.writeUInt32LE(namesText.length, OFFSETS.names);
   header.writeBigUInt64LE(BigInt(bytes.length), OFFSETS.records);
   header.write(journal_id, OFFSETS.journal, "hex");
+  header.writeUInt32LE(mark.run, OFFSETS.run);
+  header.writeBigUInt64LE(BigInt(mark.event), OFFSETS.event);
   const before = crc32(namesText, crc32(rows));
   header.writeUInt32LE(yield* sumOf(bytes, before), OFFSETS.sum);
   header.writeUInt32LE(
@@ -78,6 +105,11 @@ export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
     first: Number(header.readBigUInt64LE(OFFSETS.first)),
     count: header.readUInt32LE(OFFSETS.count),
     journal_id: header.toString("hex", OFFSETS.journal, OFFSETS.journal + 8),
+    mark: {
+      run: header.readUInt32LE(OFFSETS.run),
+      event: Number(header.readBigUInt64LE(OFFSETS.event)),
+    },
+    continues: (header.readUInt16LE(OFFSETS.flags) & CONTINUES) !== 0,
     length: CHUNK_HEADER + rows + names + records,
   };
 }

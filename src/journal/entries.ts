@@ -49,6 +49,12 @@ export class Entries implements Iterable<Entry> {
     return new Entries(this.slab, Math.min(from, this.to), this.to);
   }
 
+  /** The entries up to number `seq`. */
+  until(seq: number): Entries {
+    if (seq >= this.last) return this;
+    return new Entries(this.slab, this.from, seq - this.slab.first + 1);
+  }
+
   /** The first entries that fit into `bytes`; at least one entry. */
   upTo(bytes: number): Entries {
     if (this.size <= bytes) return this;

@@ -97,6 +97,14 @@ export class Entry {
     return this.slab.buffersOf(this.row);
   }
 
+  /** The whole message. Its frames are views too. */
+  get message(): Message {
+    const { channel, raw, buffers } = this;
+    const header = objectIn(raw.header) as Header; // it was an object when it arrived
+    const parent_header = objectIn(raw.parent_header) as Header | undefined;
+    return { channel, header, parent_header, raw, buffers };
+  }
+
   /** The parsed content; `undefined` if it is not an object. */
   get content(): Readonly<Record<string, unknown>> | undefined {
     return contentOf(this);

@@ -7,6 +7,10 @@
  * on disk, and the oldest are removed. A reader that missed entries receives a
  * gap with their numbers. Only a reader of entries that are not in memory waits
  * for the disk.
+ *
+ * A kept journal outlives the process. It writes entries in the turn of the event
+ * loop after the one that appended them, and readers get an entry only when it is
+ * written: so no reader knows a number that a restart can give to another entry.
  */
 import { randomBytes } from "node:crypto";
 import type { OwnEvent } from "../../contract/index.ts";
@@ -16,11 +20,13 @@ import { framedLength } from "../jupyter/websocket-frame.ts";
 import { within } from "../time/within.ts";
 import type { Log } from "../log/log.ts";
 import type { Block, OpenFile } from "./blocks.ts";
+import { type Mark, NO_MARK } from "./chunk.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import type { Entries } from "./entries.ts";
 import { Entry } from "./entry.ts";
 import type { Evictable, MemoryHolder, MemoryBudget } from "./memory-budget.ts";
 import { type Cursor, Cursors } from "./cursors.ts";
+import type { FoundJournal } from "./found.ts";
 import { Recent } from "./recent.ts";
 import { eventText } from "./slab.ts";
 import { BATCH, Spill } from "./spill.ts";
@@ -48,6 +54,24 @@ export interface JournalOptions {
   readonly gap?: ((from: number, to: number) => void) | undefined;
   /** Default: opens files of the file system. */
   readonly open?: OpenFile | undefined;
+  /** Default: the journal ends with the process. */
+  readonly kept?: KeptOptions | undefined;
+}
+
+/** What a journal needs to outlive the process. */
+export interface KeptOptions {
+  /** The id that it had in earlier processes, or a new one. */
+  readonly id: string;
+  readonly found: FoundJournal;
+  /** Everything up to `mark` is written. */
+  readonly written: (mark: Mark) => void;
+  /** Called when the disk does not take the entries any more, and when it does again. */
+  readonly durable: (isDurable: boolean) => void;
+}
+
+/** 16 hexadecimal digits. */
+export function newJournalId(): string {
+  return randomBytes(8).toString("hex");
 }
 
 /** The entries of a burst in the journal. */
@@ -87,11 +111,17 @@ const WARNING_INTERVAL_MS = 60_000;
 
 export class Journal implements MemoryHolder, AsyncDisposable {
   /** Numbers are valid only together with this id: the journal of a new session starts at 1 again. */
-  readonly id = randomBytes(8).toString("hex");
+  readonly id: string;
   readonly #options: JournalOptions;
   readonly #recent: Recent;
   readonly #spill: Spill | undefined;
   #last = 0;
+  /** Readers get entries up to this number. */
+  #visible = 0;
+  #mark: Mark = NO_MARK;
+  /** Whether entries can be written. */
+  #isDurable = true;
+  #isFlushing = false;
   /** All kept entries up to this number were given to the spill. */
   #submitted = 0;
   /** Entries up to this number are to be given to the spill. */
@@ -117,20 +147,41 @@ export class Journal implements MemoryHolder, AsyncDisposable {
 
   constructor(options: JournalOptions) {
     this.#options = options;
-    this.#recent = new Recent(options.memory);
     const { directory, disk: limit, diskBudget: budget, log, open } = options;
+    const kept = options.kept?.found;
+    const last = kept?.last ?? 0;
+    this.id = options.kept?.id ?? newJournalId();
+    this.#recent = new Recent(options.memory, last + 1);
+    this.#last = last;
+    this.#visible = last;
+    this.#submitted = last;
+    this.#mark = kept?.mark ?? NO_MARK;
     if (Math.min(limit, budget.limit) > 0) {
       const { id } = this;
       const acknowledged = () => this.#cursors.acknowledged;
-      const shared = { directory, limit, budget, log, open };
+      const shared = { directory, limit, budget, log, open, kept };
       this.#spill = new Spill({ id, acknowledged, ...shared });
-    }
+    } else this.#isDurable = false;
     options.budget.join(this);
   }
 
-  /** The newest number; 0 before the first. */
+  /** The newest number that readers can get; 0 before the first. */
   get last(): number {
-    return this.#last;
+    return this.#visible;
+  }
+
+  /** The number of the next entry. */
+  get next(): number {
+    return this.#last + 1;
+  }
+
+  /** How far the events of the kernel runs are in the journal. Set it when everything that an event caused is appended. */
+  get mark(): Mark {
+    return this.#mark;
+  }
+  set mark(mark: Mark) {
+    this.#mark = mark;
+    if (!this.#isDurable) this.#options.kept?.written(mark);
   }
 
   /** The oldest number that can be read; one past the newest if none can. */
@@ -218,11 +269,12 @@ export class Journal implements MemoryHolder, AsyncDisposable {
    * the event loop, unless their slab is pinned.
    */
   read(after: number): Reading | Promise<Reading> | undefined {
-    if (after >= this.#last) return undefined;
+    if (after >= this.#visible) return undefined;
     const next = Math.max(after + 1, 1);
     const { first } = this.#recent;
     if (next >= first) {
-      return { entries: this.#recent.from(next).upTo(READ_LIMIT) };
+      const entries = this.#recent.from(next).until(this.#visible);
+      return { entries: entries.upTo(READ_LIMIT) };
     }
     const block = this.#spill?.find(next);
     if (block !== undefined && block.first <= next) {
@@ -242,7 +294,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     signal: AbortSignal,
     { acknowledged, isPartial = false }: FollowOptions = {},
   ): AsyncGenerator<Reading, void> {
-    let seen = Math.max(0, Math.min(after, this.#last));
+    let seen = Math.max(0, Math.min(after, this.#visible));
     let requested = seen;
     const leave = this.#cursors.add(
       acknowledged ?? (() => requested),
@@ -252,8 +304,8 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     try {
       while (!isOver()) {
         requested = seen;
-        if (seen === this.#last) {
-          if (this.#isEnded) return;
+        if (seen === this.#visible) {
+          if (this.#isEnded && seen === this.#last) return;
           await this.#more(signal);
           continue;
         }
@@ -292,6 +344,20 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     if (this.readers > 0) await within(left, timeout_ms);
   }
 
+  /** Resolves when readers can get everything that was appended until now: of a kept journal, when it is written. */
+  async flushed(): Promise<void> {
+    const target = this.#last;
+    while (this.#visible < target && !this.#isClosed) {
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#wakers.delete(wake);
+          resolve();
+        };
+        this.#wakers.add(wake);
+      });
+    }
+  }
+
   /** Resolves when the disk has written a batch; `undefined` if the disk keeps pace or cannot be written. */
   backpressure(): Promise<unknown> | undefined {
     const { memory } = this.#options;
@@ -314,6 +380,12 @@ export class Journal implements MemoryHolder, AsyncDisposable {
 
   /** The memory budget calls it. */
   writeDown(): Promise<void> {
+    if (this.#options.kept === undefined) return this.#writeAll();
+    this.#flushSoon(); // not now: the caller may be within a group
+    return this.#writing ?? Promise.resolve();
+  }
+
+  #writeAll(): Promise<void> {
     this.#writeGoal = this.#last;
     if (this.#writing === undefined && this.#spill?.isReady === true) {
       this.#writing = this.#write(this.#spill).finally(() => {
@@ -345,11 +417,22 @@ export class Journal implements MemoryHolder, AsyncDisposable {
 
   /** Removes the files. The journal cannot be read afterwards. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return;
+    if (await this.#close()) await this.#spill?.[Symbol.asyncDispose]();
+  }
+
+  /** Writes what is left, and closes the files, which stay for the next process. The journal cannot be read afterwards. */
+  async letGo(): Promise<void> {
+    await this.#writeAll();
+    if (await this.#close()) await this.#spill?.letGo();
+  }
+
+  /** False if it was closed before. */
+  async #close(): Promise<boolean> {
+    if (this.#isClosed) return false;
     this.#isClosed = true;
     this.#options.budget.leave(this);
     await this.#writing;
-    await this.#spill?.[Symbol.asyncDispose]();
+    return true;
   }
 
   async #readBlock(block: Block, from: number): Promise<Reading> {
@@ -391,11 +474,44 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     if (isOversized && size >= this.#waitingSize) {
       this.#oversized = { seq, size };
     }
+    if (this.#options.kept !== undefined) this.#flushSoon();
     // Half of the memory may be unwritten; the other half is for readers.
-    if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
+    else if (this.#unwritten > memory / 2) void this.writeDown(); // it never rejects
     this.#trim();
     if (!this.#isClosed) budget.enforceLimit();
+    if (this.#options.kept === undefined || !this.#isDurable) {
+      this.#show(this.#last);
+    }
+  }
+
+  /** Entries up to number `seq` are for readers. */
+  #show(seq: number): void {
+    this.#visible = seq;
     for (const wake of this.#wakers) wake();
+  }
+
+  /** The entries of one turn of the event loop are written together. */
+  #flushSoon(): void {
+    if (this.#isFlushing || this.#writing !== undefined) return;
+    this.#isFlushing = true;
+    setImmediate(() => {
+      this.#isFlushing = false;
+      if (!this.#isClosed) void this.#writeAll(); // it never rejects
+    });
+  }
+
+  /** A write of a kept journal has ended. */
+  #flushed(isWritten: boolean, last: number, mark: Mark): void {
+    const { kept } = this.#options;
+    if (kept === undefined) return;
+    if (isWritten !== this.#isDurable) {
+      this.#isDurable = isWritten;
+      kept.durable(isWritten);
+    }
+    const isBehind = isWritten && this.#last > last;
+    if (isBehind) this.#writeGoal = this.#last;
+    this.#show(isWritten ? last : this.#last);
+    kept.written(isWritten ? mark : this.#mark);
   }
 
   /** Bytes of the oversized entry if it was not given to the spill yet; else 0. */
@@ -434,11 +550,13 @@ export class Journal implements MemoryHolder, AsyncDisposable {
       !this.#isClosed
     ) {
       const batch = this.#nextBatch();
+      const mark = this.#mark;
       for (const { slab } of batch) slab.pin();
-      this.#batch = spill.write(batch);
+      this.#batch = spill.write(batch, mark);
       const isWritten = await this.#batch;
       if (!isWritten) this.#restore(batch);
       for (const { slab } of batch) slab.unpin();
+      this.#flushed(isWritten, batch.at(-1)?.last ?? this.#last, mark);
       if ((this.#oversized?.seq ?? Infinity) <= this.#submitted) {
         this.#oversized = undefined;
         this.#trim();
@@ -446,9 +564,10 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     }
   }
 
-  /** The entries of the next write: up to the size of a batch, and at least the rest of one slab. */
+  /** The entries of the next write: up to the size of a batch, and at least the rest of one slab; of a kept journal all, so that no write ends within a group. */
   #nextBatch(): Entries[] {
-    const most = Math.min(BATCH, this.#options.memory / 8);
+    const { kept, memory } = this.#options;
+    const most = kept === undefined ? Math.min(BATCH, memory / 8) : Infinity;
     const batch: Entries[] = [];
     let size = 0;
     while (this.#submitted < this.#last && (size === 0 || size < most)) {

@@ -19,8 +19,9 @@ export class Recent {
   #next = 1;
   #bytes = 0;
 
-  /** `memory` is in bytes. */
-  constructor(memory: number) {
+  /** `memory` is in bytes; `next` is the number of the first entry. */
+  constructor(memory: number, next = 1) {
+    this.#next = next;
     this.#capacity = Math.min(LARGEST_SLAB, Math.floor(memory / SLABS));
   }
 

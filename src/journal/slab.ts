@@ -335,11 +335,12 @@ export class Slab implements PinnedMemory {
     for (let at = OFFSET; start > 0 && at < rows.length; at += ROW) {
       rows[at] = (rows[at] as number) - start;
     }
+    const isWhole = from === 0 && to === this.#count;
     return {
       first: this.first + from,
       count: to - from,
       rows: new Uint8Array(rows.buffer),
-      names: this.#names,
+      names: isWhole ? this.#names : usedNames(rows, this.#names),
       bytes: this.recordsOf(from, to),
     };
   }
@@ -439,6 +440,26 @@ export class Slab implements PinnedMemory {
 }
 
 const NOTHING = Buffer.alloc(0);
+
+/** The names that these rows need, and changes the rows to their indexes among those. */
+function usedNames(rows: Int32Array, all: readonly string[]): string[] {
+  const used = [""];
+  const indexes = new Map([[0, 0]]);
+  const indexOf = (old: number): number => {
+    let index = indexes.get(old);
+    if (index === undefined) {
+      index = used.push(all[old] as string) - 1;
+      indexes.set(old, index);
+    }
+    return index;
+  };
+  for (let row = 0; row < rows.length; row += ROW) {
+    const type = rows[row + TYPE] as number;
+    rows[row + TYPE] = (type & ~TYPE_MASK) | indexOf(type & TYPE_MASK);
+    rows[row + PARENT] = indexOf(rows[row + PARENT] as number);
+  }
+  return used;
+}
 
 /** Bytes of an entry: its record and its row. */
 export function entrySize(record: number): number {

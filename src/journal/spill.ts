@@ -8,6 +8,8 @@
  * and the next write waits for `RETRY_MS`. Blocks are in the order of their
  * numbers. There is a hole between two blocks if entries were evicted from
  * memory before they could be written.
+ *
+ * The files of a kept journal outlive the process: `found.ts` finds them again.
  */
 import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
@@ -22,8 +24,15 @@ import {
   BlockReader,
   writeAll,
 } from "./blocks.ts";
+import { type Mark, NO_MARK } from "./chunk.ts";
 import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
 import { Entries } from "./entries.ts";
+import {
+  type FoundJournal,
+  type FoundSegment,
+  footerOf,
+  segmentName,
+} from "./found.ts";
 
 /**
  * The bytes of one write. The event loop completes one write in a turn, and up
@@ -54,6 +63,8 @@ export interface SpillOptions {
   readonly log: Log;
   /** Returns the number up to which all current readers have acknowledged the entries. */
   readonly acknowledged: () => number;
+  /** The part that an earlier process wrote; set if the files outlive the process. */
+  readonly kept?: FoundJournal | undefined;
   /** Default: opens files of the file system. */
   readonly open?: OpenFile | undefined;
 }
@@ -91,12 +102,14 @@ export class Spill implements DiskHolder, AsyncDisposable {
   readonly #options: SpillOptions;
   readonly #open: OpenFile;
   readonly #reader: BlockReader;
-  readonly #name = `journal-${randomBytes(8).toString("hex")}`;
+  readonly #name: (count: number) => string;
   /** Oldest first. New blocks go to the last one. */
   #segments: Segment[] = [];
   /** The next segment, opened before it is needed; it resolves with `undefined` if that failed. */
   #nextSegment: Promise<OpenSegment | undefined> | undefined;
   #count = 0;
+  /** The mark of the newest block. */
+  #mark = NO_MARK;
   #bytes = 0;
   #retryAt = 0;
   #hasFailed = false;
@@ -111,7 +124,35 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#options = options;
     this.#open = options.open ?? open;
     this.#reader = new BlockReader(this.#open);
+    const { kept } = options;
+    const random = `journal-${randomBytes(8).toString("hex")}`;
+    this.#name = kept ? segmentName : (count) => `${random}.${count}`;
     options.budget.join(this);
+    if (kept === undefined) return;
+    this.#count = kept.count;
+    this.#mark = kept.mark;
+    for (const found of kept.segments) this.#addFound(found);
+  }
+
+  #addFound({ path, blocks, bytes }: FoundSegment): void {
+    const segment: Segment = {
+      path,
+      blocks: [],
+      bytes,
+      handle: undefined,
+      closing: undefined,
+      writing: undefined,
+    };
+    for (const block of blocks) {
+      segment.blocks.push({
+        ...block,
+        segment,
+        entries: undefined,
+        reading: undefined,
+      });
+    }
+    this.#segments.push(segment);
+    this.#countBytes(bytes);
   }
 
   /** Bytes on disk. */
@@ -177,11 +218,12 @@ export class Spill implements DiskHolder, AsyncDisposable {
   /**
    * Writes consecutive entries after the earlier ones. Resolves with false if
    * the write failed; the spill does not have the entries then. Never rejects.
-   * The caller makes one call at a time.
+   * The caller makes one call at a time. `mark`: see `Mark`; the entries are one
+   * group then.
    */
-  write(entries: readonly Entries[]): Promise<boolean> {
+  write(entries: readonly Entries[], mark = NO_MARK): Promise<boolean> {
     this.#pending = entries;
-    this.#writing = this.#write(entries).finally(() => {
+    this.#writing = this.#write(entries, mark).finally(() => {
       this.#pending = [];
     });
     return this.#writing;
@@ -201,7 +243,20 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** Removes its files. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return;
+    for (const segment of await this.#close()) {
+      await closeSegment(segment);
+      await remove(segment.path, this.#options.log);
+    }
+  }
+
+  /** Closes its files, which stay for the next process. */
+  async letGo(): Promise<void> {
+    for (const segment of await this.#close()) await this.#finish(segment);
+  }
+
+  /** Returns the segments; none if they were closed before. */
+  async #close(): Promise<readonly Segment[]> {
+    if (this.#isClosed) return [];
     this.#isClosed = true;
     await this.#writing;
     this.#options.budget.leave(this);
@@ -209,17 +264,17 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#segments = [];
     this.#reader.closeFile();
     const ahead = await this.#nextSegment;
-    if (ahead !== undefined) segments.push(ahead);
-    for (const segment of segments) {
-      await closeSegment(segment);
-      await remove(segment.path, this.#options.log);
-    }
+    return ahead === undefined ? segments : [...segments, ahead];
   }
 
-  async #write(entries: readonly Entries[]): Promise<boolean> {
-    const { budget, limit, id } = this.#options;
+  async #write(entries: readonly Entries[], mark: Mark): Promise<boolean> {
+    const { budget, limit, id: journal_id, kept } = this.#options;
     const drafts: EncodedBlock[] = [];
-    for (const each of entries) drafts.push(await encodeBlock(each, id));
+    for (const each of entries) {
+      const continues = kept !== undefined && each !== entries.at(-1);
+      const facts = { journal_id, mark, continues };
+      drafts.push(await encodeBlock(each, facts));
+    }
     let needed = sizeOf(drafts) * ROOM_FACTOR;
     for (;;) {
       try {
@@ -233,6 +288,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
         return false;
       }
     }
+    this.#mark = mark;
     if (this.#hasFailed) {
       this.#hasFailed = false;
       this.#options.log.info("The journal can be written to disk again");
@@ -285,7 +341,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     const last = this.#segments.at(-1);
     if (last !== undefined && isOpen(last)) {
       if (last.bytes < this.#segmentLimit) return last;
-      void closeSegment(last); // the next segment need not wait for it
+      void this.#finish(last); // the next segment need not wait for it
     }
     const ahead = await this.#nextSegment;
     this.#nextSegment = undefined;
@@ -305,11 +361,21 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   async #create(): Promise<OpenSegment> {
-    const name = `${this.#name}.${(this.#count += 1)}`;
+    const name = this.#name((this.#count += 1));
     const path = join(this.#options.directory(), name);
     const handle = await this.#open(path, "wx", 0o600);
     const rest = { closing: undefined, writing: undefined };
     return { path, blocks: [], bytes: 0, handle, ...rest };
+  }
+
+  /** Closes a segment for writing. One that outlives the process gets a footer; without it, the segment can be read more slowly. */
+  async #finish(segment: Segment): Promise<void> {
+    const { blocks, bytes, handle } = segment;
+    if (this.#options.kept !== undefined && handle && blocks.length > 0) {
+      const footer = footerOf(blocks, this.#mark);
+      await writeAll(handle, [footer], bytes).catch(() => {});
+    }
+    await closeSegment(segment);
   }
 
   #warnRemoved({ blocks }: Segment, why: string): void {

@@ -2,12 +2,16 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compose } from "../../src/jupyter/message.ts";
-import { slabsIn, toChunk } from "../../src/journal/chunk.ts";
+import { NO_MARK, slabsIn, toChunk } from "../../src/journal/chunk.ts";
 import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { Entries } from "../../src/journal/entries.ts";
 import { eventText, Slab } from "../../src/journal/slab.ts";
 
-const JOURNAL = "00112233aabbccdd";
+const FACTS = {
+  journal_id: "00112233aabbccdd",
+  mark: NO_MARK,
+  continues: false,
+};
 
 function segment(): Buffer {
   const pieces: Uint8Array[] = [];
@@ -29,7 +33,7 @@ function segment(): Buffer {
     }
     const event = { kind: "status", status: "idle", reason: null } as const;
     slab.appendEvent("status", eventText(event, first + 2));
-    pieces.push(...runAtOnce(toChunk(slab.partsOf(0, slab.count), JOURNAL)));
+    pieces.push(...runAtOnce(toChunk(slab.partsOf(0, slab.count), FACTS)));
   }
   return Buffer.concat(pieces);
 }

@@ -15,7 +15,7 @@ import {
 } from "../../src/journal/journal.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
-import { fromChunk, toChunk } from "../../src/journal/chunk.ts";
+import { fromChunk, NO_MARK, toChunk } from "../../src/journal/chunk.ts";
 import { withRecord } from "../../src/jupyter/record.ts";
 import { runAtOnce } from "../../src/time/request-scheduler.ts";
 import { Entries } from "../../src/journal/entries.ts";
@@ -140,12 +140,15 @@ test("an entry from disk has the same bytes", () => {
               })
             : made.journal.append(message(text, buffers)),
         );
+        const facts = {
+          journal_id: made.journal.id,
+          mark: NO_MARK,
+          continues: false,
+        };
         const back = entries.map(({ slab, row }) => {
           const parts = slab.partsOf(row, row + 1);
           const chunk = runAtOnce(
-            fromChunk(
-              Buffer.concat(runAtOnce(toChunk(parts, made.journal.id))),
-            ),
+            fromChunk(Buffer.concat(runAtOnce(toChunk(parts, facts)))),
           );
           return [...new Entries(chunk, 0, chunk.count)].map(whole);
         });

@@ -31,9 +31,11 @@ export function publishRequest(
   execution.noteSeq(entry.seq);
 }
 
-/** Publishes the state of the execution in the journal. */
+/** Publishes the state of the execution in the journal, once. */
 export function publishState(execution: Execution, journal: Journal): void {
-  const seq = journal.last + 1;
+  if (execution.publishedState === execution.state) return;
+  execution.publishedState = execution.state;
+  const seq = journal.next;
   execution.noteSeq(seq);
   if (execution.isOver) execution.endSeq = seq;
   const { id, state, reason = null, firstSeq = seq } = execution;
