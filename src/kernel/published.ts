@@ -9,6 +9,7 @@ export function publishing(
   return {
     adopt: (...args) => provisioner.adopt(...args),
     reserve: (recipe) => provisioner.reserve(recipe),
+    acknowledge: (run_id, number) => provisioner.acknowledge?.(run_id, number),
     async launch(recipe, hooks, signal) {
       const kernel = await provisioner.launch(recipe, hooks, signal);
       const { session_id, kernel_id, kernel_name = "" } = recipe;

@@ -31,6 +31,10 @@ export class BoundedMap<V extends { readonly size: number }> {
     return this.#values.entries();
   }
 
+  has(key: string): boolean {
+    return this.#values.has(key);
+  }
+
   set(key: string, value: V): void {
     this.delete(key);
     this.#values.set(key, value);

@@ -37,6 +37,15 @@ export function noteComm(
   else comms.delete(comm.comm_id);
 }
 
+/** Whether the comm that a message names is open. */
+export function isOpen(
+  comms: OpenComms,
+  { content }: Pick<Message["raw"], "content">,
+): boolean {
+  const comm_id = stringIn(membersIn(content).get("comm_id"));
+  return comm_id !== undefined && comms.has(comm_id);
+}
+
 /** `undefined` if the message has no comm id. Data and metadata keep the kernel's bytes. */
 function toComm({
   raw,

@@ -44,11 +44,11 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     return [...this.#runs.values()].slice(-count).map(entryOf);
   }
 
-  /** client → kernel */
-  sent(request: Message): void {
+  /** client → kernel. `at`: milliseconds since 1970. */
+  sent(request: Message, at = Date.now()): void {
     const content = members(request.raw.content);
     if (content.get("silent")?.toString() === "true") return;
-    this.#runs.set(request.header.msg_id, runOf(request, content));
+    this.#runs.set(request.header.msg_id, runOf(request, content, at));
     const [oldest] = this.#runs.keys();
     if (this.#runs.size > LIMIT && oldest !== undefined) {
       this.#runs.delete(oldest);
@@ -95,6 +95,7 @@ interface HistoryRun {
 function runOf(
   request: Message,
   content: ReadonlyMap<string, Buffer>,
+  timestamp: number,
 ): HistoryRun {
   const { source, agent_name } = attributionOf(request) ?? {};
   const input = new ClippedText(TEXT_LIMIT);
@@ -104,7 +105,7 @@ function runOf(
     output: new ClippedText(TEXT_LIMIT),
     source: nameText(source),
     agent: nameText(agent_name),
-    timestamp: Date.now(),
+    timestamp,
     error: undefined,
     isErrorCut: false,
   };

@@ -4,7 +4,7 @@
  * channel, and none is sent twice. Execute requests wait here in a queue. Every
  * request that was accepted and will not run is answered.
  */
-import { failure } from "../../contract/index.ts";
+import { type ExecutionState, failure, isOver } from "../../contract/index.ts";
 import { describeRefusal, type Refusal } from "../jupyter/admission.ts";
 import {
   compose,
@@ -18,7 +18,7 @@ import type { Burst } from "../jupyter/record.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
-import { noteComm, type OpenComms } from "./comms.ts";
+import { isOpen, noteComm, type OpenComms } from "./comms.ts";
 import type { Entry } from "../journal/entry.ts";
 import {
   Execution,
@@ -39,6 +39,8 @@ import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
 import { LastIds } from "./last-ids.ts";
 import { type Replies, repliesOf } from "./replies.ts";
+import { isComm, RequestLog, restoreExecution } from "./request-log.ts";
+import type { SessionStore } from "./store.ts";
 import { serverReply } from "./server-reply.ts";
 
 /** The most execute requests that may wait. */
@@ -73,6 +75,8 @@ export interface RequestsOptions {
   readonly telemetry: Telemetry;
   /** Called when the kernel has answered all requests, and its last `idle` did not arrive. */
   readonly onIdleMissing: () => void;
+  /** Set for a session that outlives the server. */
+  readonly store?: SessionStore | undefined;
 }
 
 export class Requests {
@@ -84,6 +88,13 @@ export class Requests {
   /** The `msg_id`s that were accepted last, so that a client may send a request again after a reconnect. */
   readonly #accepted = new LastIds(IDS_LIMIT);
   readonly #replies: Replies;
+  readonly #log: RequestLog;
+  /** Executions of an earlier process that are not known to be over. */
+  #restored: Execution[] = [];
+  /** Requests that the kernel of an earlier process has, or should have. */
+  #resent: readonly Message[] = [];
+  /** Executions of an earlier process of which it is not known whether they went to the kernel. */
+  readonly #uncertain = new Set<string>();
   #kernel: Kernel | undefined;
   /** Whether the kernel is being replaced. */
   #isHeld = false;
@@ -91,6 +102,8 @@ export class Requests {
   constructor(options: RequestsOptions) {
     this.#options = options;
     this.#replies = repliesOf(options.session_id);
+    this.#log = new RequestLog(options.store);
+    if (options.store !== undefined) this.#restore(options.store);
   }
 
   /**
@@ -104,8 +117,14 @@ export class Requests {
     const execution = isExecution(message)
       ? this.#accept(message, options)
       : undefined;
+    const kernel = this.#kernelFor(message);
+    const isLogged =
+      execution !== undefined || kernel === undefined || isComm(message);
+    // Written before the caller knows that it was accepted.
+    if (isLogged) {
+      this.#log.accepted(message, this.#options.journal.next - 1, execution);
+    }
     try {
-      const kernel = this.#kernelFor(message);
       if (kernel !== undefined) this.#forward(kernel, message);
       else if (canWait) {
         this.#waiting.add(message);
@@ -116,10 +135,113 @@ export class Requests {
       }
     } catch (error) {
       if (execution !== undefined) this.executions.remove(execution);
+      if (isLogged) this.#log.refused(msg_id);
       throw error;
     }
     this.#accepted.add(msg_id);
     return true;
+  }
+
+  /** Takes over the requests of an earlier process. Then `replay` is called for each entry of the journal, and `replayed` at the end. */
+  #restore(store: SessionStore): void {
+    const { last } = store.found;
+    for (const request of this.#log.restored(store.requests, last)) {
+      const { message, accepted, running, over, isSent, answered } = request;
+      const { after, at, deadline_ms } = accepted;
+      this.#accepted.add(message.header.msg_id);
+      if (!isExecution(message)) {
+        if (!isSent && !isComm(message)) this.#waiting.add(message);
+        continue;
+      }
+      if (isSent) continue;
+      const execution = this.#newExecution(message, {
+        after,
+        queuedAt: new Date(at),
+        deadline_ms: over === undefined ? deadline_ms : undefined,
+      });
+      for (const input of answered) execution.answeredInputs.add(input);
+      restoreExecution(execution, request);
+      this.executions.add(execution);
+      if (over !== undefined) this.executions.ended(execution);
+      else this.#restored.push(execution);
+      if (running !== undefined) this.history.sent(message, running.at);
+    }
+  }
+
+  /** An entry of the journal that an earlier process has appended: a message. `isIdle`: it reports that its parent request is done. */
+  replay(entry: Entry, isIdle: boolean): void {
+    const { msg_type, channel } = entry;
+    this.history.received(entry);
+    const execution = this.executions.find(entry.parent_id);
+    if (execution === undefined || execution.isOver) return;
+    execution.received({ msg_type }, entry);
+    if (channel === "stdin" && msg_type === "input_request") {
+      if (!execution.answeredInputs.has(entry.msg_id)) {
+        execution.inputRequested(entry);
+      }
+    }
+    if (channel === "iopub" && isIdle) execution.restoreSign("idle");
+    if (channel === "shell" && msg_type === "execute_reply") {
+      execution.restoreSign("reply", entry.message);
+    }
+  }
+
+  /** The same for an event about an execution. */
+  replayEvent(
+    seq: number,
+    execution_id: string,
+    state: ExecutionState | undefined,
+  ): void {
+    const execution = this.executions.find(execution_id);
+    if (execution === undefined || execution.isOver) return;
+    execution.noteSeq(seq);
+    if (state === undefined || isOver(state)) return;
+    execution.publishedState = state;
+    execution.restoreState(state);
+  }
+
+  /** All entries were replayed: what the kernel has is active again, and the rest waits for it. */
+  replayed(): void {
+    const resent: Message[] = [];
+    const waiting = this.#waiting.take();
+    for (const execution of this.#restored.splice(0)) {
+      const { request, state } = execution;
+      if (execution.isOver) continue; // a client has cancelled it meanwhile
+      if (state === "queued") {
+        this.#waiting.add(request);
+        this.#uncertain.add(execution.id);
+      } else {
+        if (ExecutionQueue.accepts(request)) this.queue.offer(request);
+        resent.push(request);
+      }
+      execution.restored();
+    }
+    for (const message of waiting) this.#waiting.add(message);
+    this.#resent = resent;
+  }
+
+  /** The session is attached again to the kernel of an earlier process. The kernel's keeper ignores a request that it has already. */
+  reconnected(kernel: Kernel): void {
+    for (const request of this.#resent) {
+      if (this.executions.find(request.header.msg_id)?.isOver === false) {
+        kernel.send(request);
+      }
+    }
+    this.#resent = [];
+    this.#uncertain.clear();
+    this.connected(kernel);
+  }
+
+  /** A message of the kernel with this parent arrives: the kernel has the request, also if the earlier process ended before it noted that. Call it before the message is appended. */
+  noteParent(msg_id: string | undefined): void {
+    if (this.#uncertain.size === 0 || msg_id === undefined) return;
+    const execution = this.executions.find(msg_id);
+    if (execution === undefined || !this.#uncertain.delete(msg_id)) return;
+    const { request } = execution;
+    this.#waiting.remove(msg_id);
+    this.#publishRequest(request);
+    if (ExecutionQueue.accepts(request)) this.queue.offer(request);
+    this.#noteSent(execution);
   }
 
   /** Whether a message with this id was accepted before, as far as ids are remembered. */
@@ -148,6 +270,7 @@ export class Requests {
     for (const message of this.#waiting.take()) {
       try {
         this.#forward(kernel, message);
+        if (!isExecution(message)) this.#log.sent(message.header.msg_id);
       } catch (error) {
         this.#logNotSent(error);
         if (isExecution(message)) this.#abandon([message], "not_sent");
@@ -163,10 +286,12 @@ export class Requests {
   /** The kernel did not start: messages for this kernel alone are dropped. Messages on shell wait for the next kernel, unless a caller awaits the reply. */
   notStarted(why: string): void {
     if (this.#isHeld) return; // a restart continues, or gives up itself
-    this.#waiting.drop(
-      ({ channel, header }) =>
-        channel !== "shell" || this.#replies.isAwaited(header.msg_id),
-    );
+    this.#waiting.drop(({ channel, header }) => {
+      const isDropped =
+        channel !== "shell" || this.#replies.isAwaited(header.msg_id);
+      if (isDropped) this.#log.sent(header.msg_id);
+      return isDropped;
+    });
     for (const msg_id of this.#replies.ids()) {
       this.#replies.kernelGone(msg_id, why);
     }
@@ -178,6 +303,7 @@ export class Requests {
     const waiting = this.#waiting.take();
     for (const { header } of waiting) {
       if (header.msg_type !== "execute_request") {
+        this.#log.sent(header.msg_id);
         this.#replies.kernelGone(header.msg_id, why);
       }
     }
@@ -195,7 +321,12 @@ export class Requests {
    */
   disconnected(how: string, notice?: string): void {
     this.#kernel = undefined;
-    const waiting = this.queue.clear();
+    const uncertain = [...this.#uncertain].flatMap(
+      (msg_id) => this.#waiting.remove(msg_id) ?? [],
+    );
+    this.#uncertain.clear();
+    this.#resent = [];
+    const waiting = [...uncertain, ...this.queue.clear()];
     const gone: Message[] = [];
     for (const execution of this.executions.running) {
       if (execution.isAnswered) execution.conclude();
@@ -353,15 +484,24 @@ export class Requests {
   }
 
   #accept(message: Message, { by, deadline_ms }: SendOptions): Execution {
-    const execution = new Execution(message, {
-      by,
-      after: this.#options.journal.last,
-      deadline_ms,
+    const after = this.#options.journal.next - 1;
+    const execution = this.#newExecution(message, { by, after, deadline_ms });
+    this.executions.add(execution);
+    return execution;
+  }
+
+  #newExecution(
+    message: Message,
+    options: Pick<
+      ConstructorParameters<typeof Execution>[1],
+      "by" | "after" | "deadline_ms" | "queuedAt"
+    >,
+  ): Execution {
+    return new Execution(message, {
+      ...options,
       onEnd: (execution) => this.#ended(execution),
       onDeadline: (late) => this.#late(late),
     });
-    this.executions.add(execution);
-    return execution;
   }
 
   /** The kernel that takes the message now, if any. */
@@ -392,10 +532,15 @@ export class Requests {
     const { message: countMessage } = telemetry;
     countMessage?.(session_id, "to_kernel", message.channel, sizeOf(message));
     const execution = this.executions.find(message.header.msg_id);
-    if (execution === undefined) return;
+    if (execution !== undefined) this.#noteSent(execution);
+  }
+
+  /** The request is with the kernel. */
+  #noteSent(execution: Execution): void {
     execution.send();
     publishState(execution, this.#options.journal);
-    this.history.sent(message);
+    this.#log.running(execution);
+    this.history.sent(execution.request);
   }
 
   #publishRequest(request: Message): void {
@@ -471,6 +616,7 @@ export class Requests {
       ({ input }) => input?.msg_id === input_request_id,
     );
     for (const execution of named.length > 0 ? named : waiting) {
+      this.#log.answered(execution.id, execution.input?.msg_id ?? "");
       execution.settleInput();
     }
   }
@@ -478,7 +624,11 @@ export class Requests {
   #ended(execution: Execution): void {
     const { session_id, journal, telemetry } = this.#options;
     publishState(execution, journal);
+    this.#log.over(execution);
     this.executions.ended(execution);
+    this.#log.compactIfLarge(this.executions, this.#waiting.all, ({ raw }) =>
+      isOpen(this.#options.comms, raw),
+    );
     countEnded(execution, session_id, telemetry);
     if (this.queue.active?.header.msg_id !== execution.id) return;
     const isDone = !this.#sendNext();

@@ -29,7 +29,7 @@ export type KernelStarter = (
 export const PROBE = "kernel_info_request";
 
 export class Run {
-  readonly started = new Date();
+  started = new Date();
   /** Resolves when the run is over and its session was notified. Never rejects. */
   readonly over: Promise<void>;
   readonly #session_id: string;
@@ -91,6 +91,12 @@ export class Run {
     }
     this.#kernel = kernel;
     return kernel;
+  }
+
+  /** What an earlier process knew of this run. */
+  assume(state: ShellState | undefined, started: Date): void {
+    this.#executionState = state;
+    this.started = started;
   }
 
   /** Ends its kernel, or its start; resolves when it is over. */
@@ -168,6 +174,8 @@ export class Run {
       }),
       message: contained("message", (message) => this.#received(message)),
       burst: contained("messages", hooks.burst.bind(hooks)),
+      noted: (event) => hooks.noted?.(event), // also for the exit, which ends the run
+      lost: contained("gap", (from, to) => hooks.lost?.(from, to)),
       tooLarge: contained("message", hooks.tooLarge.bind(hooks)),
       refused: contained("message", (refusal) => hooks.refused(refusal)),
       caughtUp: () => (this.#isOver ? undefined : hooks.caughtUp()),

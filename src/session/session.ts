@@ -3,6 +3,7 @@
  * kernels that it starts. Messages of its kernels and events of the session
  * itself are appended to one journal, in one order.
  */
+import { randomBytes } from "node:crypto";
 import {
   type ConnectionInfo,
   failure,
@@ -26,6 +27,7 @@ import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import { expectMany } from "../time/signals.ts";
+import { within } from "../time/within.ts";
 import { noComms, noteComm } from "./comms.ts";
 import { noDisplays, noteDisplay, noteDisplays } from "./displays.ts";
 import type { Entry } from "../journal/entry.ts";
@@ -41,11 +43,15 @@ import { type ExitOutcome, STAYS_EXITED, takeStart } from "./policy.ts";
 import type { Principal } from "./principal.ts";
 import { type InputAnswer, Requests } from "./requests.ts";
 import { type KernelStarter, PROBE, Run, type RunHooks } from "./run.ts";
+import { replay } from "./replay.ts";
 import type { SessionSpec } from "./spec.ts";
+import type { SavedSession, SessionStore } from "./store.ts";
 
 /** Clients send these requests to check whether a kernel answers. They do not count as use of the kernel. */
 const PROBES: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
 
+/** How long an operation waits until the session is attached to its kernel again. */
+const LONGEST_RESTORE_MS = 30_000;
 /** Time that attached clients have to read the final messages when the session ends. */
 const FINAL_READ_MS = 2_000;
 
@@ -59,18 +65,23 @@ export interface SessionOptions {
   readonly telemetry?: Telemetry;
   /** Called at every change of status or policy. */
   readonly changed?: (session: Session) => void;
+  /** Set for a session that outlives the server. It has what an earlier process wrote. */
+  readonly store?: SessionStore | undefined;
 }
+
+/** Why a session is `offline` until it is attached to its kernel again. */
+export const RESTORING = "restoring";
 
 export class Session {
   readonly spec: SessionSpec;
-  labels: Labels;
+  #labels: Labels;
   readonly journal: Journal;
   readonly ownership = new Ownership();
   /** Clients of Jupyter's protocols. */
   readonly jupyterClients = new JupyterClients();
   readonly displays = noDisplays();
   readonly comms = noComms();
-  readonly created = new Date();
+  readonly created: Date;
   /** The last sample of the usage watch; kept after an exit. */
   resource_usage: ResourceUsage | undefined;
   readonly #options: SessionOptions;
@@ -101,15 +112,27 @@ export class Session {
   #environment: Readonly<Record<string, string>> = {};
   #info: Readonly<Record<string, unknown>> = {};
   #connection: ConnectionInfo | undefined;
+  /** Counts the kernel runs, from 1. */
+  #runNumber = 0;
+  /** By which a keeper knows the last run and the one before it. */
+  readonly #runIds = new Map<number, string>();
+  /** Environment variables whose values the earlier process did not write down. */
+  #missingVariables: readonly string[] = [];
+  /** The present attempt to attach to the kernel of an earlier process. */
+  #restoring: Promise<void> | undefined;
+  #isRestored = true;
 
   constructor(spec: SessionSpec, options: SessionOptions) {
+    const { store } = options;
+    const saved = store?.saved;
     this.spec = spec;
-    this.labels = spec.labels;
-    this.#policy = spec.policy;
+    this.#labels = saved?.labels ?? spec.labels;
+    this.created = saved === undefined ? new Date() : new Date(saved.created);
+    this.#policy = saved?.policy ?? spec.policy;
     this.#options = options;
     expectMany(this.#ended.signal); // one for each reader
     this.#env = spec.env;
-    this.#workingDirectory = spec.working_directory;
+    this.#workingDirectory = saved?.working_directory ?? spec.working_directory;
     this.#telemetry = options.telemetry ?? {};
     const { session_id } = spec;
     const { gap } = this.#telemetry;
@@ -118,6 +141,19 @@ export class Session {
       log: options.log,
       ...(gap !== undefined && {
         gap: (from, to) => gap({ session_id, from, to }),
+      }),
+      ...(store !== undefined && {
+        directory: () => store.directory,
+        kept: {
+          id: store.journal_id,
+          found: store.found,
+          written: ({ run, event }) => {
+            const run_id = this.#runIds.get(run);
+            if (run_id === undefined) return;
+            options.provisioner.acknowledge?.(run_id, event);
+          },
+          durable: (isDurable) => store.durable(isDurable),
+        },
       }),
     });
     this.#requests = new Requests({
@@ -129,7 +165,10 @@ export class Session {
       log: options.log,
       telemetry: this.#telemetry,
       onIdleMissing: () => this.#run?.assumeIdle(),
+      store,
     });
+    if (saved === undefined) this.#save();
+    else this.#restore(saved);
   }
 
   get id(): string {
@@ -150,12 +189,32 @@ export class Session {
   get isAutorestarted(): boolean {
     return this.isRunning && this.#origin === "autorestart";
   }
+  get labels(): Labels {
+    return this.#labels;
+  }
+  set labels(labels: Labels) {
+    this.#labels = labels;
+    this.#save();
+  }
   get policy(): SessionPolicy {
     return this.#policy;
   }
   set policy(policy: SessionPolicy) {
     this.#policy = policy;
+    this.#save();
     this.#options.changed?.(this);
+  }
+  /** Whether the session and its kernel outlive the server. */
+  get isKept(): boolean {
+    return this.#options.store !== undefined;
+  }
+  /** Whether what an earlier process wrote was taken over completely. */
+  get isRestored(): boolean {
+    return this.#isRestored;
+  }
+  /** Resolves when the session is attached to its kernel again, or the kernel is known to be gone; `undefined` if it need not be restored. Never rejects. */
+  get restored(): Promise<void> | undefined {
+    return this.#restoring;
   }
   /** When the kernel was last used: milliseconds of the monotonic clock. */
   get usedAt(): number {
@@ -227,13 +286,18 @@ export class Session {
 
   /** Launches the kernel and waits for its first answer, which it resolves to. */
   async start(): Promise<KernelInfo> {
+    if (!this.#isRestored) await this.#untilRestored();
     this.#assertNotRestarting();
-    if (!this.isRunning) this.#assertCommand();
+    if (!this.isRunning) {
+      this.#assertCommand();
+      this.#assertVariables();
+    }
     return this.#launch();
   }
 
   /** Connects to a kernel that another program started; resolves to its first answer. */
   async adopt(connection: ConnectionInfo): Promise<KernelInfo> {
+    if (!this.#isRestored) await this.#untilRestored();
     this.#assertNotRestarting();
     return this.#begin("adopt", (hooks, signal) =>
       this.#options.provisioner.adopt(
@@ -257,13 +321,18 @@ export class Session {
     working_directory?: string | undefined;
     env?: readonly VarAction[] | undefined;
   }): Promise<void> {
+    if (!this.#isRestored) await this.#untilRestored();
     if (this.#isDesired("restarted")) {
       const why = "it is being restarted already";
       throw failure("restart_failed", { session_id: this.id, why });
     }
     this.#assertCommand(); // before an adopted kernel is ended for nothing
+    if (env === undefined || env.length === 0) this.#assertVariables();
+    else {
+      this.#env = env;
+      this.#missingVariables = [];
+    }
     this.#desired = "restarted";
-    if (env !== undefined && env.length > 0) this.#env = env;
     this.#noteDirectory(
       working_directory === undefined || working_directory === ""
         ? this.#run?.kernel?.workingDirectory()
@@ -288,6 +357,7 @@ export class Session {
 
   /** Asks the kernel to shut down, then terminates it, then kills it. Resolves when the kernel is gone. */
   async shutDown(): Promise<void> {
+    if (!this.#isRestored) await this.#untilRestored();
     if (!this.isRunning) {
       throw failure("session_not_running", { session_id: this.id });
     }
@@ -307,6 +377,7 @@ export class Session {
 
   /** Ends the kernel's whole process tree. Does not wait until it is gone. */
   async kill(): Promise<void> {
+    if (!this.#isRestored) await this.#untilRestored();
     if (this.#status === "exited") {
       throw failure("session_not_running", { session_id: this.id });
     }
@@ -320,6 +391,7 @@ export class Session {
 
   /** Interrupts the running code; waiting requests are dropped. */
   async interrupt(): Promise<void> {
+    if (!this.#isRestored) await this.#untilRestored();
     const kernel = this.#run?.kernel;
     if (kernel === undefined) {
       const why =
@@ -420,6 +492,8 @@ export class Session {
    * unless they take more than two seconds.
    */
   async dispose(reason = "the session was deleted"): Promise<void> {
+    // Otherwise nothing would end a kernel that it is not attached to yet.
+    await this.#untilRestored().catch(() => {});
     this.#desired = "stopped";
     this.#closeReason = reason;
     if (this.isRunning) {
@@ -436,6 +510,121 @@ export class Session {
     await this.journal.end(FINAL_READ_MS);
     this.#ended.abort();
     await this.journal[Symbol.asyncDispose]();
+    this.#options.store?.remove();
+  }
+
+  /** Ends the readers, and leaves a kept session to the next server: its kernel goes on. */
+  async letGo(reason: string): Promise<void> {
+    this.#closeReason = reason;
+    this.#requests.dispose();
+    await this.journal.end(FINAL_READ_MS);
+    this.#ended.abort();
+    this.#save();
+    await this.journal.letGo();
+    this.#options.store?.close();
+  }
+
+  /** Takes over what an earlier process wrote. The session is `offline` until it is attached to its kernel again. */
+  #restore(saved: SavedSession): void {
+    const { run, isRunning: wasRunning, desired } = saved;
+    this.#desired = desired === "restarted" ? "running" : desired;
+    this.#info = saved.info;
+    this.#runNumber = run?.number ?? 0;
+    if (run !== null) this.#runIds.set(run.number, run.id);
+    this.#origin = run?.origin ?? "start";
+    this.#missingVariables = saved.missing_variables;
+    const { last } = this.journal;
+    if (wasRunning) this.#setRestoring();
+    else if (run !== null) this.#status = "exited";
+    this.#isRestored = false;
+    this.#restoring = this.#reattach(saved, last)
+      .catch((error: unknown) => {
+        this.#options.faults.caught("A session could not be restored", error, {
+          session: this.id,
+        });
+      })
+      .finally(() => (this.#isRestored = true));
+  }
+
+  #setRestoring(): void {
+    this.#status = "offline";
+    this.#statusReason = RESTORING;
+    this.#publish({ kind: "status", status: "offline", reason: RESTORING });
+  }
+
+  async #reattach({ run: last }: SavedSession, until: number): Promise<void> {
+    const { journal, displays, comms } = this;
+    const requests = this.#requests;
+    const records = this.#options.store?.requests ?? [];
+    const target = { journal, displays, comms, requests, records };
+    const found = await replay(target, until);
+    this.resource_usage = found.usage;
+    this.#lastExit = found.exit;
+    requests.replayed();
+    if (last === null || this.#closeReason !== undefined) return;
+    // The end of the run may be saved, and not be in the journal yet.
+    if (this.#status === "exited" && isRunning(found.status ?? "exited")) {
+      this.#setRestoring();
+    }
+    if (this.#status !== "offline") return;
+    const run = this.#newRun();
+    run.assume(found.state, new Date(last.started));
+    this.#run = run;
+    const { mark } = journal;
+    const after = mark.run === last.number ? mark.event : 0;
+    const recipe = { ...this.#recipe(), resume: { after } };
+    const { provisioner } = this.#options;
+    try {
+      const kernel = await run.begin((hooks, signal) =>
+        provisioner.launch(recipe, hooks, signal),
+      );
+      this.#assertRuns(run);
+      this.#connection = kernel.connection;
+      this.#info = kernelInfoIn(kernel.info);
+      requests.reconnected(kernel);
+      if (!run.isSilent) {
+        this.#apply(run.executionState ?? "answer", "restored");
+      }
+    } catch (error) {
+      if (!run.end()) return; // its exit was in its events
+      const why = reasonOf(error);
+      this.#exited({ exit_code: -1, signal: null, output: "", why });
+    }
+  }
+
+  /** Resolves at once if nothing is being restored. Throws `kernel_unreachable` if it takes too long. */
+  async #untilRestored(): Promise<void> {
+    if (this.#isRestored || this.#restoring === undefined) return;
+    await within(this.#restoring, LONGEST_RESTORE_MS);
+    if (this.isRestored) return;
+    const why = "it is still being restored after a restart of the server";
+    throw failure("kernel_unreachable", { session_id: this.id, why });
+  }
+
+  /** Writes down what must outlive the server. */
+  #save(): void {
+    const { spec, created, labels, policy } = this;
+    const id = this.#runIds.get(this.#runNumber);
+    this.#options.store?.save({
+      spec: { ...spec, env: this.#env },
+      missing_variables: this.#missingVariables,
+      created: created.toISOString(),
+      labels,
+      policy,
+      working_directory: this.#workingDirectory,
+      run:
+        id === undefined
+          ? null
+          : {
+              number: this.#runNumber,
+              id,
+              origin: this.#origin,
+              started: this.startedAt.toISOString(),
+            },
+      isRunning: this.isRunning,
+      desired: this.#desired,
+      info: this.#info,
+    });
   }
 
   async #begin(
@@ -453,14 +642,22 @@ export class Session {
     this.#origin = happening;
     if (isRequested) this.#restarts.length = 0;
     if (!this.#isDesired("restarted")) this.#desired = "running";
+    this.#runIds.delete(this.#runNumber - 1); // long over
+    this.#runNumber += 1;
+    if (this.isKept) this.#runIds.set(this.#runNumber, newRunId());
     const run = this.#newRun();
     this.#run = run;
     this.#lastExit = undefined;
     try {
-      const kernel = await run.begin(bring);
+      const kernel = await run.begin(async (hooks, signal) => {
+        if (this.isKept) await this.#saveRun();
+        return bring(hooks, signal);
+      });
+      this.#assertRuns(run);
       this.#connection = kernel.connection;
       const info = kernelInfoIn(kernel.info);
       this.#info = info;
+      this.#save();
       this.#apply("answer", null);
       // The kernel may have reported its state before its first answer.
       if (run.executionState !== undefined) {
@@ -486,6 +683,20 @@ export class Session {
     }
   }
 
+  /** The kernel may exit between its first answer and the turn of whoever waited for that. */
+  #assertRuns(run: Run): void {
+    if (!run.isOver) return;
+    const why = "right after its first answer";
+    throw failure("exited_during_start", { session_id: this.id, why });
+  }
+
+  /** The run before is written completely; then the new one is written down, before its kernel runs, so that the next server finds it. */
+  async #saveRun(): Promise<void> {
+    await this.journal.flushed();
+    this.#save();
+    this.journal.mark = { run: this.#runNumber, event: 0 };
+  }
+
   #launch(happening: "start" | "autorestart" = "start"): Promise<KernelInfo> {
     return this.#begin(happening, (hooks, signal) =>
       this.#options.provisioner.launch(this.#recipe(), hooks, signal),
@@ -499,6 +710,14 @@ export class Session {
     throw failure("start_failed", { session_id: this.id, why });
   }
 
+  /** After a restart of the server, a kernel is not started without the variables that its client gave. */
+  #assertVariables(): void {
+    if (this.#missingVariables.length === 0) return;
+    const names = this.#missingVariables.join(", ");
+    const why = `the values of ${names} were not kept when the server ended: restart the session with \`env\`, or run the server with --keep-env`;
+    throw failure("start_failed", { session_id: this.id, why });
+  }
+
   #assertNotRestarting(): void {
     if (this.isRestarting) {
       throw failure("session_running", { session_id: this.id });
@@ -506,6 +725,7 @@ export class Session {
   }
 
   #newRun(): Run {
+    const number = this.#runNumber;
     const hooks: RunHooks = {
       launched: ({ environment, working_directory }) => {
         this.#environment = environment;
@@ -533,6 +753,15 @@ export class Session {
         this.#publish({ kind: "handshake", session_id: this.id, connection }),
       heartbeat: (beats) => this.#heartbeat(beats),
       exited: (exit) => this.#exited(exit),
+      noted: (event) => {
+        if (this.journal.mark.run > number) return;
+        this.journal.mark = { run: number, event };
+      },
+      lost: (from, to) => {
+        const count = to - from + 1;
+        const text = `${count} messages of the kernel were lost while no server was attached to it\n`;
+        this.#publish({ kind: "output", stream: "stderr", text });
+      },
     };
     return new Run(this.id, hooks, this.#options.faults);
   }
@@ -541,6 +770,7 @@ export class Session {
     const { spec } = this;
     return {
       ...spec,
+      run_id: this.#runIds.get(this.#runNumber),
       env: this.#env,
       working_directory: this.#workingDirectory,
       connection: this.#connection,
@@ -559,6 +789,7 @@ export class Session {
   #received(message: Message, isIdle: boolean): void {
     const { message: countMessage } = this.#telemetry;
     countMessage?.(this.id, "from_kernel", message.channel, sizeOf(message));
+    this.#requests.noteParent(message.parent_header?.msg_id);
     const entry = this.journal.append(message);
     noteDisplay(this.displays, entry, message.raw.content);
     noteComm(this.comms, message, "iopub");
@@ -578,6 +809,7 @@ export class Session {
         );
       }
     }
+    this.#requests.noteParent(burst.parent_id);
     const range = this.journal.appendBurst(burst);
     noteDisplays(this.displays, burst);
     this.#requests.receivedBurst(burst, range);
@@ -587,6 +819,7 @@ export class Session {
   #refused(refusal: Refusal): void {
     const { channel, msg_type, parent, reason, size } = refusal;
     const parent_id = parent?.header.msg_id ?? null;
+    this.#requests.noteParent(parent?.header.msg_id);
     const { seq } = this.#publish({
       kind: "refused",
       channel,
@@ -689,6 +922,7 @@ export class Session {
     this.#connection = undefined;
     this.#options.provisioner.release(this.id);
     this.#apply("exit", reason);
+    this.#save();
     this.#telemetry.kernelEnded?.({
       ...this.#named,
       reason,
@@ -738,6 +972,7 @@ export class Session {
   #noteDirectory(path: string | undefined): void {
     if (path === undefined || path === this.#workingDirectory) return;
     this.#workingDirectory = path;
+    this.#save();
     this.#publish({ kind: "working_directory", path });
   }
 
@@ -757,6 +992,11 @@ export class Session {
   #publish(event: OwnEvent): Entry {
     return this.journal.appendEvent(event);
   }
+}
+
+/** 32 hexadecimal digits. */
+function newRunId(): string {
+  return randomBytes(16).toString("hex");
 }
 
 /** Whether the message is a shutdown request without a restart. */

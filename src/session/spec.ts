@@ -28,6 +28,8 @@ export interface SessionSpec {
   readonly kernel_name: string | undefined;
   /** The client's own id, for the attribution of executions. */
   readonly workspace_id: string | undefined;
+  /** Whether the session outlives the server. Default: the server's setting. */
+  readonly keep?: boolean | undefined;
   readonly labels: Labels;
   readonly policy: SessionPolicy;
   /** The kernel's signing key: one for the session's whole life. */

@@ -19,6 +19,10 @@ export class WaitingMessages {
     this.#bytes += size;
   }
 
+  get all(): readonly Message[] {
+    return this.#messages;
+  }
+
   has(msg_id: string): boolean {
     return this.#messages.some(({ header }) => header.msg_id === msg_id);
   }

@@ -56,6 +56,24 @@ describe("life", () => {
     expect(provisioner.kernel.received).toEqual(["a"]);
   });
 
+  test("a kernel that dies right after its first answer leaves nothing running", async () => {
+    for (let ticks = 0; ticks < 12; ticks += 1) {
+      const { session, provisioner } = newSession();
+      provisioner.isSlow = true;
+      const started = session.start().catch(() => {});
+      const { kernel } = provisioner;
+      const request = code("a");
+      session.send(request);
+      kernel.answer();
+      for (let tick = 0; tick < ticks; tick += 1) await Promise.resolve();
+      kernel.die(1);
+      await started;
+      expect(session.status).toBe("exited");
+      const { state } = session.executions.get(request.header.msg_id);
+      expect([ticks, state]).not.toEqual([ticks, "running"]);
+    }
+  });
+
   test("a second start is refused, and starts no kernel", async () => {
     const { session, provisioner } = await startedSession();
     await expect(session.start()).rejects.toMatchObject({

@@ -76,7 +76,7 @@ export class Execution {
   readonly deadline_ms: number | undefined;
   /** The caller. Default: the server itself. */
   readonly by: Principal | undefined;
-  readonly queuedAt = new Date();
+  readonly queuedAt: Date;
   /** The content of the reply, or the part of it that is kept. */
   reply: Readonly<Record<string, unknown>> | undefined;
   firstSeq: number | undefined;
@@ -87,6 +87,10 @@ export class Execution {
   readonly counts = new Map<string, number>();
   /** The pending input request. */
   input: Entry | undefined;
+  /** The `msg_id`s of the input requests that were answered. */
+  readonly answeredInputs = new Set<string>();
+  /** The state that the journal published last. */
+  publishedState: ExecutionState | undefined;
   reason: EndReason | undefined;
   /** Whether its deadline passed before its end. */
   isLate = false;
@@ -114,12 +118,15 @@ export class Execution {
       after,
       by,
       deadline_ms,
+      queuedAt = new Date(),
       onEnd,
       onDeadline,
     }: {
       by?: Principal | undefined;
       after: number;
       deadline_ms: number | undefined;
+      /** Default: now. */
+      queuedAt?: Date;
       /** Called once, when the execution is over. */
       onEnd: (execution: Execution) => void;
       /** Called when the deadline passes before the end. */
@@ -129,15 +136,17 @@ export class Execution {
     this.request = request;
     this.code = codeOf(request);
     this.after = after;
+    this.queuedAt = queuedAt;
     this.#onEnd = onEnd;
     this.#onDeadline = onDeadline;
     this.deadline_ms = deadline_ms;
     this.by = by;
     if (deadline_ms !== undefined) {
+      const passed_ms = Date.now() - queuedAt.getTime();
       this.#deadline = setTimeout(() => {
         this.isLate = true;
         this.#onDeadline(this);
-      }, deadline_ms);
+      }, deadline_ms - passed_ms);
       this.#deadline.unref();
     }
   }
@@ -173,6 +182,43 @@ export class Execution {
     return this.#endSigns.has("idle");
   }
 
+  /** The state that the journal of an earlier process has. */
+  restoreState(state: ExecutionState): void {
+    this.#state = state;
+    if (state === "running" || state === "waiting_for_input") {
+      this.#hasBegun = true;
+    }
+  }
+
+  /** How the execution ended in an earlier process. */
+  restoreEnd(end: {
+    readonly state: EndState;
+    readonly reason: EndReason | undefined;
+    readonly at: Date;
+    readonly seq: number;
+  }): void {
+    this.#state = end.state;
+    this.reason = end.reason;
+    this.endedAt = end.at;
+    this.endSeq = end.seq;
+    this.#endSigns.add("reply");
+    this.input = undefined;
+    this.dispose();
+  }
+
+  /** A sign of the end that the journal of an earlier process has. */
+  restoreSign(sign: "reply" | "idle", reply?: Message): void {
+    this.#endSigns.add(sign);
+    if (reply !== undefined) this.reply = shortened(reply);
+  }
+
+  /** All that the journal has of it was restored: it waits for the rest. */
+  restored(): void {
+    if (!this.isOver && this.#endSigns.size === 1) {
+      this.#awaitSecondSign(performance.now() + LONGEST_SIGN_TIMEOUT_MS);
+    }
+  }
+
   /** The request goes to the kernel. */
   send(): void {
     if (this.#apply("sent")) this.startedAt = new Date();
@@ -198,6 +244,7 @@ export class Execution {
 
   /** The input request was answered, or no client will answer it. */
   settleInput(): void {
+    if (this.input !== undefined) this.answeredInputs.add(this.input.msg_id);
     this.input = undefined;
     this.#apply("inputAnswered");
   }

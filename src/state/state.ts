@@ -1,0 +1,219 @@
+/**
+ * The state directory of a server: what outlives it.
+ *
+ *     <root>/<name>/lock            who uses it
+ *     <root>/<name>/server.json     the server's id, token and epoch
+ *     <root>/<name>/sessions/…      a folder for each kept session
+ *
+ * The root can hold the states of many servers. One process at a time uses a state.
+ */
+import { randomBytes, randomUUID } from "node:crypto";
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { currentOwner, hasEnded, type Owner } from "../host/owner.ts";
+import type { Log } from "../log/log.ts";
+import type { SavedSession, SessionStore } from "../session/store.ts";
+import { readPrivate, writePrivate } from "./private-file.ts";
+import {
+  isSessionFolder,
+  newSessionFiles,
+  openSessionFiles,
+} from "./session-files.ts";
+
+const FORMAT = 1;
+
+/** What clients find again when the server starts anew. */
+export interface ServerState {
+  readonly server_id: string;
+  /** `null`: no token is needed. */
+  readonly token: string | null;
+  /** Grows at each start: the keeper obeys the server with the highest. */
+  readonly epoch: number;
+  /** With it a server attaches to its keeper. */
+  readonly keeper_secret: string;
+}
+
+export interface StateOptions {
+  readonly root: string;
+  /** Letters, digits, `.`, `_` and `-`. */
+  readonly name: string;
+  /** Default: the token of the last start, or a new one. `null`: none is needed. */
+  readonly token?: string | null | undefined;
+  /** Whether the values of environment variables are written too. */
+  readonly keepEnv: boolean;
+  readonly log: Log;
+}
+
+export interface FoundSession {
+  readonly store: SessionStore;
+  readonly saved: SavedSession;
+}
+
+export interface State extends Disposable {
+  readonly directory: string;
+  readonly server: ServerState;
+  /** The sessions that the server before kept. One that cannot be read is logged and left where it is. */
+  sessions(): Promise<readonly FoundSession[]>;
+  /** The store of a new session. Throws a system error. */
+  create(session_id: string): SessionStore;
+  /** Lets another process use the state. */
+  [Symbol.dispose](): void;
+}
+
+/** `$XDG_STATE_HOME/kallichore`, on Windows `%LOCALAPPDATA%\kallichore\state`. */
+export function defaultStateRoot(env: NodeJS.ProcessEnv): string {
+  const { XDG_STATE_HOME: state, LOCALAPPDATA: local } = env;
+  if (process.platform === "win32" && local !== undefined) {
+    return join(local, "kallichore", "state");
+  }
+  const base =
+    state === undefined || state === ""
+      ? join(homedir(), ".local", "state")
+      : state;
+  return join(base, "kallichore");
+}
+
+/** Throws an error whose message is for people, or a system error. */
+export function openState(options: StateOptions): State {
+  const { root, name, log, keepEnv } = options;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
+    throw new Error(
+      `"${name}" is no name of a state: use letters, digits, ".", "_" and "-", at most 64`,
+    );
+  }
+  const directory = join(root, name);
+  const sessions = join(directory, "sessions");
+  mkdirSync(sessions, { recursive: true, mode: 0o700 });
+  const unlock = locked(directory);
+  try {
+    const server = serverState(directory, options.token);
+    const files = { directory: sessions, keepEnv, log };
+    return {
+      directory,
+      server,
+      async sessions() {
+        const folders = readdirSync(sessions).filter((folder) =>
+          isSessionFolder(sessions, folder),
+        );
+        const found = await Promise.all(
+          folders.map((folder) =>
+            openSessionFiles(folder, files).catch((error: unknown) => {
+              const path = join(sessions, folder);
+              log.error(
+                { err: error, path },
+                "A kept session cannot be read. Its files stay",
+              );
+              return undefined;
+            }),
+          ),
+        );
+        return found
+          .filter((each) => each !== undefined)
+          .sort((a, b) => a.saved.created.localeCompare(b.saved.created));
+      },
+      create: (session_id) => newSessionFiles(session_id, files),
+      [Symbol.dispose]: unlock,
+    };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+interface ServerFile extends ServerState {
+  readonly format: number;
+}
+
+function serverState(
+  directory: string,
+  token: string | null | undefined,
+): ServerState {
+  const path = join(directory, "server.json");
+  const before = found(path);
+  if (before !== undefined && before.format !== FORMAT) {
+    throw new Error(
+      `${path} has format ${before.format}; this program reads format ${FORMAT}`,
+    );
+  }
+  const server: ServerState = {
+    server_id: before?.server_id ?? randomUUID(),
+    token:
+      token === undefined
+        ? (before?.token ?? randomBytes(32).toString("hex"))
+        : token,
+    epoch: (before?.epoch ?? 0) + 1,
+    keeper_secret: before?.keeper_secret ?? randomBytes(32).toString("hex"),
+  };
+  writePrivate(path, { format: FORMAT, ...server });
+  return server;
+}
+
+function found(path: string): ServerFile | undefined {
+  try {
+    return readPrivate(path) as ServerFile;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Takes the lock of the directory. Returns a function that releases it. */
+function locked(directory: string): () => void {
+  const path = join(directory, "lock");
+  const mine = join(directory, `lock.${randomBytes(6).toString("hex")}`);
+  writeFileSync(mine, JSON.stringify(currentOwner()), { mode: 0o600 });
+  try {
+    for (let tries = 0; tries < LOCK_TRIES; tries += 1) {
+      try {
+        linkSync(mine, path); // fails if there is a lock
+        return () => rmSync(path, { force: true });
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      }
+      removeStale(directory, path);
+    }
+  } finally {
+    rmSync(mine, { force: true });
+  }
+  throw new Error(`The lock ${path} cannot be taken`);
+}
+
+const LOCK_TRIES = 5;
+
+/** Removes the lock of a process that has ended. Throws if the process lives. */
+function removeStale(directory: string, path: string): void {
+  // Only one process can move the lock away, so two cannot both remove it.
+  const aside = join(directory, `lock.${randomBytes(6).toString("hex")}`);
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return; // it was released
+    throw error;
+  }
+  const owner = ownerIn(aside);
+  if (owner !== undefined && !hasEnded(owner)) {
+    renameSync(aside, path);
+    throw new Error(
+      `The state ${directory} is used by the server with the process id ${owner.pid}: end it, or give this server another name with --state-name`,
+    );
+  }
+  rmSync(aside, { force: true });
+}
+
+/** The owner that a lock names; `undefined` if the lock was not written completely, when its process was killed. */
+function ownerIn(lock: string): Owner | undefined {
+  try {
+    return readPrivate(lock) as Owner;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,775 @@
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { failure, type VarAction } from "../../contract/index.ts";
+import type { Journal } from "../../src/journal/journal.ts";
+import { DiskBudget } from "../../src/journal/disk-budget.ts";
+import { MemoryBudget } from "../../src/journal/memory-budget.ts";
+import type { Message } from "../../src/jupyter/message.ts";
+import type { Exit } from "../../src/host/exit.ts";
+import type {
+  Hooks,
+  Kernel,
+  Provisioner,
+  Recipe,
+} from "../../src/kernel/kernel.ts";
+import { Faults } from "../../src/log/faults.ts";
+import { silentLog } from "../../src/log/log.ts";
+import { Session } from "../../src/session/session.ts";
+import type { SessionSpec } from "../../src/session/spec.ts";
+import {
+  isSessionFolder,
+  newSessionFiles,
+  openSessionFiles,
+} from "../../src/state/session-files.ts";
+import { eventually } from "../harness.ts";
+import {
+  code,
+  type FakeKernel,
+  FakeProvisioner,
+  message,
+  SPEC,
+} from "./fake-kernel.ts";
+
+/** Holds runs as a keeper does: numbers their events, keeps them until they are acknowledged, and sends each message once. */
+class FakeKeeper implements Provisioner {
+  readonly provisioner = new FakeProvisioner();
+  readonly #runs = new Map<string, FakeRun>();
+
+  get kernel(): FakeKernel {
+    return this.provisioner.kernel;
+  }
+
+  async launch(
+    recipe: Recipe,
+    hooks: Hooks,
+    signal: AbortSignal,
+  ): Promise<Kernel> {
+    const { run_id = "", resume, session_id } = recipe;
+    let run = this.#runs.get(run_id);
+    if (run === undefined) {
+      if (resume !== undefined) {
+        const why = "its keeper does not have it any more";
+        throw failure("start_failed", { session_id, why });
+      }
+      run = new FakeRun();
+      this.#runs.set(run_id, run);
+      run.follow(hooks, 0);
+      run.kernel = this.provisioner.launch(recipe, run.hooks, signal);
+    } else run.follow(hooks, resume?.after ?? 0);
+    const kernel = await run.kernel;
+    const { sent } = run;
+    return {
+      pid: kernel.pid,
+      connection: kernel.connection,
+      info: kernel.info,
+      exited: kernel.exited,
+      missesInterrupts: kernel.missesInterrupts,
+      send(message) {
+        if (sent.has(message.header.msg_id)) return;
+        sent.add(message.header.msg_id);
+        kernel.send(message);
+      },
+      interrupt: () => kernel.interrupt(),
+      stop: (restart) => kernel.stop(restart),
+      kill: () => kernel.kill(),
+      workingDirectory: () => kernel.workingDirectory(),
+    };
+  }
+
+  adopt = () => Promise.reject(new Error("not here"));
+  reserve = () => this.provisioner.reserve();
+  release = () => {};
+
+  /** What one server sees of it, until the server is killed. */
+  link(): Provisioner & { cut(): void } {
+    let isCut = false;
+    return {
+      launch: (recipe, hooks, signal) => this.launch(recipe, hooks, signal),
+      adopt: this.adopt,
+      reserve: this.reserve,
+      release: this.release,
+      acknowledge: (run_id, number) => {
+        if (!isCut) this.acknowledge(run_id, number);
+      },
+      cut: () => {
+        isCut = true;
+        for (const run of this.#runs.values()) run.unfollow();
+      },
+    };
+  }
+
+  acknowledge(run_id: string, number: number): void {
+    this.#runs.get(run_id)?.acknowledge(number);
+  }
+
+  /** It is killed: its kernels are gone. */
+  lose(): void {
+    this.#runs.clear();
+  }
+
+  /** Events that are kept. */
+  get kept(): number {
+    return [...this.#runs.values()].reduce((sum, run) => sum + run.kept, 0);
+  }
+}
+
+class FakeRun {
+  kernel!: Promise<Kernel>;
+  readonly sent = new Set<string>();
+  readonly #events: { number: number; call: (hooks: Hooks) => void }[] = [];
+  #last = 0;
+  #acknowledged = 0;
+  #follower: Hooks | undefined;
+
+  get kept(): number {
+    return this.#events.length;
+  }
+
+  /** Numbers the events. */
+  get hooks(): Hooks {
+    const event =
+      (name: keyof Hooks) =>
+      (...args: unknown[]): void => {
+        const number = (this.#last += 1);
+        const call = (hooks: Hooks) => {
+          (hooks[name] as (...args: unknown[]) => void)(...args);
+          hooks.noted?.(number);
+        };
+        this.#events.push({ number, call });
+        if (this.#follower !== undefined) call(this.#follower);
+      };
+    return {
+      launched: event("launched"),
+      state: event("state"),
+      message: event("message"),
+      burst: event("burst"),
+      refused: event("refused"),
+      tooLarge: event("tooLarge"),
+      output: event("output"),
+      registered: event("registered"),
+      heartbeat: event("heartbeat"),
+      exited: event("exited"),
+      caughtUp: () => undefined,
+    };
+  }
+
+  follow(hooks: Hooks, after: number): void {
+    expect(after).toBeGreaterThanOrEqual(this.#acknowledged);
+    this.#follower = undefined;
+    for (const { number, call } of this.#events)
+      if (number > after) call(hooks);
+    this.#follower = hooks;
+  }
+
+  unfollow(): void {
+    this.#follower = undefined;
+  }
+
+  acknowledge(number: number): void {
+    expect(number).toBeLessThanOrEqual(this.#last);
+    this.#acknowledged = Math.max(this.#acknowledged, number);
+    while ((this.#events[0]?.number ?? Infinity) <= number)
+      this.#events.shift();
+  }
+}
+
+let root: string;
+let copies = 0;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "kallichore-kept-"));
+});
+const opened: Session[] = [];
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((session) => session.letGo("over")));
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** One server after the other, with the files of the one before. */
+class Server {
+  readonly session: Session;
+  readonly keeper: FakeKeeper;
+  readonly #directory: string;
+  readonly #cut: () => void;
+
+  private constructor(
+    keeper: FakeKeeper,
+    directory: string,
+    open: (link: Provisioner) => Session,
+  ) {
+    this.keeper = keeper;
+    this.#directory = directory;
+    const link = keeper.link();
+    this.#cut = () => link.cut();
+    this.session = open(link);
+    opened.push(this.session);
+  }
+
+  static first(spec: Partial<SessionSpec> = {}, keepEnv = false): Server {
+    const directory = join(root, `${(copies += 1)}`);
+    const keeper = new FakeKeeper();
+    const files = { directory, keepEnv, log: silentLog() };
+    const whole = { ...SPEC, ...spec };
+    const store = newSessionFiles(whole.session_id, files);
+    return new Server(
+      keeper,
+      directory,
+      (link) => new Session(whole, { ...optionsOf(link), store }),
+    );
+  }
+
+  /** The server is killed now, and another one starts with its files. */
+  async killed({ keepEnv = false } = {}): Promise<Server> {
+    const directory = join(root, `${(copies += 1)}`);
+    this.#cut();
+    cpSync(this.#directory, directory, { recursive: true });
+    const files = { directory, keepEnv, log: silentLog() };
+    const [folder = ""] = readdirSync(directory).filter((name) =>
+      isSessionFolder(directory, name),
+    );
+    const { store, saved } = await openSessionFiles(folder, files);
+    return new Server(
+      this.keeper,
+      directory,
+      (link) => new Session(saved.spec, { ...optionsOf(link), store }),
+    );
+  }
+}
+
+function optionsOf(provisioner: Provisioner) {
+  const log = silentLog();
+  return {
+    provisioner,
+    log,
+    faults: new Faults(log),
+    journal: {
+      memory: 1024 * 1024,
+      disk: 64 * 1024 * 1024,
+      budget: new MemoryBudget(16 * 1024 * 1024),
+      diskBudget: new DiskBudget(256 * 1024 * 1024),
+      directory: () => root,
+    },
+  };
+}
+
+/** What readers have got so far. A number that two servers give must have one content. */
+class Client {
+  readonly seen: string[] = [];
+
+  async read({ journal }: { readonly journal: Journal }): Promise<void> {
+    for (;;) {
+      const reading = await journal.read(this.seen.length);
+      if (reading === undefined) return;
+      if ("gap" in reading) {
+        throw new Error(`There is a gap: ${JSON.stringify(reading.gap)}`);
+      }
+      for (const entry of reading.entries) {
+        expect(entry.seq).toBe(this.seen.length + 1);
+        this.seen.push(entry.text.toString());
+      }
+    }
+  }
+
+  get events(): Record<string, unknown>[] {
+    return this.seen.map((text) => JSON.parse(text) as Record<string, unknown>);
+  }
+
+  /** What the kernel printed. */
+  get lines(): string[] {
+    return this.events.flatMap(({ kind, header, content }) => {
+      const { msg_type } = (header ?? {}) as { msg_type?: string };
+      if (kind !== "jupyter" || msg_type !== "stream") return [];
+      return [(content as { text: string }).text];
+    });
+  }
+
+  /** The states of an execution, in order. */
+  statesOf(id: string): unknown[] {
+    return this.events
+      .filter(({ execution_id }) => execution_id === id)
+      .map(({ state }) => state);
+  }
+
+  get statuses(): unknown[] {
+    return this.events
+      .filter(({ kind }) => kind === "status")
+      .map(({ status }) => status);
+  }
+}
+
+const written = (session: Session) =>
+  eventually(
+    "everything is written",
+    () => session.journal.last === session.journal.next - 1 || undefined,
+  );
+
+async function upToDate(client: Client, session: Session): Promise<void> {
+  await written(session);
+  await client.read(session);
+}
+
+test("whatever happens, and whenever the server is killed, nothing is lost or doubled", async () => {
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.constant("print" as const) },
+    { weight: 3, arbitrary: fc.constant("send" as const) },
+    { weight: 3, arbitrary: fc.constant("run" as const) },
+    { weight: 2, arbitrary: fc.constant("kill" as const) },
+    { weight: 2, arbitrary: fc.constant("read" as const) },
+    { weight: 1, arbitrary: fc.constant("ask" as const) },
+    { weight: 1, arbitrary: fc.constant("turn" as const) },
+    { weight: 1, arbitrary: fc.constant("die" as const) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      let server = Server.first();
+      const { keeper } = server;
+      await server.session.start();
+      const client = new Client();
+      const printed: string[] = [];
+      const sent: string[] = [];
+      const executed: string[] = [];
+      /** How many messages of the present kernel were looked at. */
+      let looked = 0;
+      let kernel = keeper.kernel;
+      const next = () =>
+        kernel.sent
+          .slice(looked)
+          .find(({ header }) => header.msg_type === "execute_request");
+      for (const each of steps) {
+        switch (each) {
+          case "print":
+            printed.push(`${printed.length}`);
+            kernel.print(printed.at(-1) ?? "", next() ?? code("nothing"));
+            break;
+          case "send": {
+            const request = code(`code ${sent.length}`);
+            sent.push(request.header.msg_id);
+            server.session.send(request);
+            break;
+          }
+          case "ask": {
+            const request = next();
+            if (request !== undefined) kernel.ask(request, "?");
+            break;
+          }
+          case "run": {
+            const request = next();
+            if (request === undefined) break;
+            looked = kernel.sent.indexOf(request) + 1;
+            executed.push(request.header.msg_id);
+            kernel.run(request);
+            break;
+          }
+          case "die":
+            kernel.die(1);
+            await server.session.restored;
+            await eventually("the end is noticed", () =>
+              server.session.status === "exited" ? true : undefined,
+            );
+            await server.session.start();
+            kernel = keeper.kernel;
+            looked = 0;
+            break;
+          case "kill":
+            server = await server.killed();
+            break;
+          case "read":
+            await client.read(server.session);
+            break;
+          case "turn":
+            await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      await server.session.restored;
+      for (;;) {
+        const request = next();
+        if (request === undefined) break;
+        looked = kernel.sent.indexOf(request) + 1;
+        executed.push(request.header.msg_id);
+        kernel.run(request);
+      }
+      await upToDate(client, server.session);
+      expect(client.lines).toEqual(printed);
+      expect(new Set(executed).size).toBe(executed.length);
+      for (const id of sent) {
+        const states = client.statesOf(id);
+        const last = states.at(-1);
+        expect(["done", "aborted"]).toContain(last);
+        expect(states.filter((state) => state === last)).toHaveLength(1);
+        if (last === "done") expect(executed).toContain(id);
+        expect(states.indexOf("running")).toBe(states.lastIndexOf("running"));
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+describe("after the server was killed", () => {
+  test("the session goes on with its kernel, and a reader notices a pause", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const client = new Client();
+    const { kernel } = first.keeper;
+    const request = code("a");
+    first.session.send(request);
+    kernel.busy(request);
+    kernel.print("one", request);
+    await upToDate(client, first.session);
+    const second = await first.killed();
+    expect(second.session.status).toBe("offline");
+    expect(second.session.statusReason).toBe("restoring");
+    kernel.print("two", request);
+    await second.session.restored;
+    expect(second.session.status).toBe("busy");
+    kernel.print("three", request);
+    kernel.reply(request);
+    kernel.idle(request);
+    await upToDate(client, second.session);
+    expect(client.lines).toEqual(["one", "two", "three"]);
+    expect(client.statesOf(request.header.msg_id)).toEqual(["running", "done"]);
+    expect(client.statuses).toEqual([
+      "starting",
+      "ready",
+      "idle",
+      "busy",
+      "offline",
+      "busy",
+      "idle",
+    ]);
+    expect(second.session.journal.id).toBe(first.session.journal.id);
+    expect(kernel.received).toEqual(["a"]);
+  });
+
+  test("code that waited in the queue runs, once, and in its order", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const { kernel } = first.keeper;
+    const requests = ["a", "b", "c"].map((text) => code(text));
+    for (const request of requests) first.session.send(request);
+    kernel.busy(requests[0] as Message);
+    await written(first.session);
+    const { session } = await first.killed();
+    await session.restored;
+    expect(session.queue.pending.length).toBe(2);
+    for (const request of requests) kernel.run(request);
+    expect(kernel.received).toEqual(["a", "b", "c"]);
+    expect([...session.executions].map(({ state }) => state)).toEqual([
+      "done",
+      "done",
+      "done",
+    ]);
+  });
+
+  test("code that was accepted before its event was written runs", async () => {
+    const first = Server.first();
+    await first.session.start();
+    await written(first.session);
+    const request = code("a");
+    first.session.send(request);
+    const { session, keeper } = await first.killed(); // in the same turn
+    await session.restored;
+    expect(keeper.kernel.received).toEqual(["a"]);
+    keeper.kernel.run(request);
+    expect(session.executions.get(request.header.msg_id).state).toBe("done");
+  });
+
+  test("a request that a client repeats is not run again", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const request = code("a");
+    first.session.send(request);
+    first.keeper.kernel.run(request);
+    await written(first.session);
+    const { session, keeper } = await first.killed();
+    expect(session.send(request)).toBe(false);
+    await session.restored;
+    expect(session.send(request)).toBe(false);
+    expect(keeper.kernel.received).toEqual(["a"]);
+  });
+
+  test("a message that was refused can be sent again", async () => {
+    const first = Server.first();
+    const control = message("note_request", "control");
+    expect(() => first.session.send(control)).toThrow();
+    const { session, keeper } = await first.killed();
+    await session.restored;
+    await session.start();
+    expect(session.send(control)).toBe(true);
+    expect(keeper.kernel.received).toEqual(["note_request"]);
+  });
+
+  test("an input request waits for its answer, which is written nowhere", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const request = code("a");
+    first.session.send(request);
+    const { kernel } = first.keeper;
+    kernel.busy(request);
+    kernel.ask(request, "name?");
+    await written(first.session);
+    const second = await first.killed();
+    const client = new Client();
+    await second.session.restored;
+    const execution = second.session.executions.get(request.header.msg_id);
+    expect(execution.state).toBe("waiting_for_input");
+    second.session.answer(execution, { value: "TOPSECRET" });
+    expect(kernel.received).toEqual(["a", "input_reply"]);
+    await upToDate(client, second.session);
+    expect(client.seen.join("")).not.toContain("TOPSECRET");
+    const third = await second.killed();
+    await third.session.restored;
+    expect(
+      third.session.executions.get(request.header.msg_id).input,
+    ).toBeUndefined();
+    for (const file of filesBelow(root)) {
+      expect(file.toString()).not.toContain("TOPSECRET");
+    }
+  });
+
+  test("an execution that ended has its reply, its outputs and its times", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const request = code("a");
+    first.session.send(request);
+    const { kernel } = first.keeper;
+    kernel.busy(request);
+    kernel.print("one", request);
+    kernel.reply(request, { status: "ok", execution_count: 7 });
+    kernel.idle(request);
+    await written(first.session);
+    const before = first.session.executions.get(request.header.msg_id);
+    const { session } = await first.killed();
+    await session.restored;
+    const after = session.executions.get(request.header.msg_id);
+    for (const key of [
+      "state",
+      "reply",
+      "firstSeq",
+      "lastSeq",
+      "endSeq",
+      "outputBytes",
+      "counts",
+      "startedAt",
+      "endedAt",
+      "queuedAt",
+      "code",
+    ] as const) {
+      expect([key, after[key]]).toEqual([key, before[key]]);
+    }
+    expect([...session.history]).toEqual([...first.session.history]);
+  });
+
+  test("displays and comms are there", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const { kernel } = first.keeper;
+    const request = code("a");
+    first.session.send(request);
+    kernel.emit(
+      "display_data",
+      { data: {}, metadata: {}, transient: { display_id: "d" } },
+      request,
+    );
+    kernel.emit("comm_open", {
+      comm_id: "of kernel",
+      target_name: "t",
+      data: {},
+    });
+    first.session.send(commOpen("of client"));
+    await written(first.session);
+    const { session } = await first.killed();
+    await session.restored;
+    expect([...session.displays.entries()].map(([id]) => id)).toEqual(["d"]);
+    expect([...session.comms.entries()].map(([id]) => id).sort()).toEqual([
+      "of client",
+      "of kernel",
+    ]);
+  });
+
+  test("what the kernel did meanwhile is there, up to its end", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const request = code("a");
+    first.session.send(request);
+    await written(first.session);
+    const { kernel } = first.keeper;
+    const killed = first.killed();
+    kernel.print("last words", request);
+    kernel.die(3);
+    const { session } = await killed;
+    await session.restored;
+    expect(session.status).toBe("exited");
+    expect(session.lastExit).toMatchObject<Partial<Exit>>({ exit_code: 3 });
+    const execution = session.executions.get(request.header.msg_id);
+    expect(execution.state).toBe("aborted");
+    expect(execution.reason).toBe("kernel_exited");
+    const client = new Client();
+    await upToDate(client, session);
+    expect(client.lines).toEqual(["last words"]);
+  });
+
+  test("a kernel whose keeper is gone has ended, and its history can be read", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const request = code("a");
+    first.session.send(request);
+    first.keeper.kernel.print("one", request);
+    await written(first.session);
+    first.keeper.lose();
+    const { session } = await first.killed();
+    await session.restored;
+    expect(session.status).toBe("exited");
+    expect(session.statusReason).toContain("its keeper does not have it");
+    const client = new Client();
+    await upToDate(client, session);
+    expect(client.lines).toEqual(["one"]);
+    await session.start();
+    expect(session.status).toBe("idle");
+  });
+
+  test("a session that was never started, and one that has ended, stay as they are", async () => {
+    const idle = await Server.first().killed();
+    await idle.session.restored;
+    expect(idle.session.status).toBe("uninitialized");
+    const first = Server.first();
+    await first.session.start();
+    await first.session.shutDown();
+    await written(first.session);
+    const { session } = await first.killed();
+    expect(session.status).toBe("exited");
+    await session.restored;
+    expect(session.status).toBe("exited");
+  });
+
+  test("the end of a kernel is told although only a part of it was written", async () => {
+    const first = Server.first();
+    await first.session.start();
+    await written(first.session);
+    first.keeper.kernel.die(4);
+    const { session } = await first.killed(); // the session's file says exited, the journal does not
+    await session.restored;
+    const client = new Client();
+    await upToDate(client, session);
+    expect(client.statuses.at(-1)).toBe("exited");
+    expect(session.lastExit?.exit_code).toBe(4);
+  });
+
+  test("a session that is deleted while it is restored ends its kernel", async () => {
+    const first = Server.first();
+    await first.session.start();
+    await written(first.session);
+    const { session, keeper } = await first.killed();
+    await session.dispose();
+    expect(await keeper.kernel.exited).toMatchObject({ exit_code: 0 });
+    expect(session.status).toBe("exited");
+  });
+
+  test("an interrupt and a restart right after the start of the server reach the kernel", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const request = code("a");
+    first.session.send(request);
+    first.keeper.kernel.busy(request);
+    await written(first.session);
+    const second = await first.killed();
+    await second.session.interrupt();
+    expect(second.keeper.kernel.interrupts).toBe(1);
+    const third = await second.killed();
+    await third.session.restart({});
+    expect(third.keeper.provisioner.kernels).toHaveLength(2);
+    expect(third.session.status).toBe("idle");
+  });
+
+  test("values of variables are not written, and a restart asks for them", async () => {
+    const env: VarAction[] = [
+      { action: "replace", name: "KEY", value: "TOPSECRET" },
+    ];
+    const first = Server.first({ env });
+    await first.session.start();
+    await written(first.session);
+    for (const file of filesBelow(root)) {
+      expect(file.toString()).not.toContain("TOPSECRET");
+    }
+    const { session, keeper } = await first.killed();
+    await session.restored;
+    await expect(session.restart({})).rejects.toMatchObject({
+      reason: "start_failed",
+      message: expect.stringMatching(/KEY.*--keep-env/) as string,
+    });
+    expect(session.status).toBe("idle");
+    await session.restart({ env });
+    expect(keeper.provisioner.recipes.at(-1)?.env).toEqual(env);
+  });
+
+  test("with --keep-env the values are there", async () => {
+    const env: VarAction[] = [
+      { action: "replace", name: "KEY", value: "value" },
+    ];
+    const first = Server.first({ env }, true);
+    await first.session.start();
+    await written(first.session);
+    const { session, keeper } = await first.killed({ keepEnv: true });
+    await session.restored;
+    await session.restart({});
+    expect(keeper.provisioner.recipes.at(-1)?.env).toEqual(env);
+  });
+
+  test("labels, policy and working directory are there", async () => {
+    const first = Server.first();
+    await first.session.start();
+    first.session.labels = { project: "x" };
+    first.session.policy = { ...first.session.policy, cull_idle_timeout: 7 };
+    first.keeper.kernel.cwd = "/somewhere";
+    const request = code("cd");
+    first.session.send(request);
+    first.keeper.kernel.run(request);
+    await written(first.session);
+    const { session } = await first.killed();
+    expect(session.labels).toEqual({ project: "x" });
+    expect(session.policy.cull_idle_timeout).toBe(7);
+    expect(session.workingDirectory).toBe("/somewhere");
+    expect(session.created).toEqual(first.session.created);
+  });
+
+  test("the keeper drops what is written, and nothing else", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const { kernel } = first.keeper;
+    const request = code("a");
+    first.session.send(request);
+    for (let n = 0; n < 50; n += 1) kernel.print(`${n}`, request);
+    expect(first.keeper.kept).toBeGreaterThanOrEqual(50);
+    await written(first.session);
+    expect(first.keeper.kept).toBe(0);
+  });
+});
+
+function commOpen(comm_id: string): Message {
+  const message = code("");
+  const header = { ...message.header, msg_type: "comm_open" };
+  return {
+    ...message,
+    header,
+    raw: {
+      ...message.raw,
+      header: Buffer.from(JSON.stringify(header)),
+      content: Buffer.from(
+        JSON.stringify({ comm_id, target_name: "t", data: {} }),
+      ),
+    },
+  };
+}
+
+function filesBelow(directory: string): Buffer[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name)));
+}
