@@ -79,6 +79,11 @@ export const rooms = [
     ],
   },
   {
+    name: "state",
+    folder: "src/state/",
+    uses: ["log", "host", "journal", "session"],
+  },
+  {
     name: "supervisor",
     folder: "src/supervisor/",
     uses: ["contract", "log", "telemetry", "host", "kernel", "session"],
@@ -118,6 +123,7 @@ export const rooms = [
       "keeper",
       "journal",
       "session",
+      "state",
       "supervisor",
       "server",
     ],

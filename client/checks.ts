@@ -36,6 +36,7 @@ export const events: Readonly<
     seq: int,
     exit_code: int,
     signal: nullable(string),
+    oom: optional(oneOf(true)),
     output: string,
   }),
   output: members({

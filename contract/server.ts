@@ -33,7 +33,16 @@ export const ServerStatus = z
       .describe("The Kallichore version that this server is compatible with"),
     process_id: z.int(),
     started: z.string(),
-    server_id: z.string().describe("A new id at every start of the server"),
+    server_id: z
+      .string()
+      .describe(
+        "A new id at every start of the server; a server that keeps sessions keeps its id",
+      ),
+    restoring: z
+      .int()
+      .describe(
+        "The number of kept sessions that are not attached to their kernels yet, after a start of the server",
+      ),
     server_version: z.string().describe("The version of this server"),
     mcp: McpStatus,
   })

@@ -136,6 +136,12 @@ export const NewSession = z
       .describe("The client's workspace to which the session belongs"),
     labels: Labels.nullish(),
     policy: PolicyChange.nullish(),
+    keep: z
+      .boolean()
+      .nullish()
+      .describe(
+        "Whether the session and its kernel outlive the server. Default: true on a server that keeps sessions. Refused if true on another server",
+      ),
   })
   .superRefine((session, context) => {
     if (session.kernel_name !== undefined) return;
@@ -236,6 +242,9 @@ export const ActiveSession = z
       .describe("The kernelspec, if the session was created from one"),
     labels: Labels,
     policy: SessionPolicy,
+    keep: z
+      .boolean()
+      .describe("Whether the session and its kernel outlive the server"),
     last_seq: z
       .int()
       .describe("The newest number in the session's journal; 0 if it is empty"),

@@ -43,6 +43,7 @@ import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { nextReader } from "./journal/next-reader.ts";
+import type { Kept, KeepOptions } from "./keep.ts";
 import { changed } from "./session/policy.ts";
 import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
@@ -54,6 +55,8 @@ export interface ServerOptions extends ServiceOptions {
   readonly address?: Address;
   /** The path under which every protocol is served, such as `/user/ann`. Default: `/`. Throws if it is not a path. */
   readonly basePath?: string | undefined;
+  /** Keeps sessions and their kernels when the server ends or is killed: the next server with the same state goes on with them. Default: they end with the server. */
+  readonly keep?: KeepOptions | undefined;
 }
 
 /** The options that do not depend on the address. */
@@ -113,6 +116,8 @@ export interface ServiceOptions {
   readonly prespawn?: readonly Prespawn[];
 }
 
+export type { KeepOptions };
+
 const MIB = 1024 * 1024;
 const LIMITS: Limits = {
   journal_memory_bytes: 64 * MIB,
@@ -135,6 +140,8 @@ export interface RunningServer {
   readonly supervisor: Supervisor;
   /** Resolves with the reason when a client has requested the end of the server, or when it has been idle for too long. */
   readonly shutdownRequested: Promise<string>;
+  /** Ends the server, and leaves kept sessions with their kernels to the next server with the same state. Other kernels end. Without `keep`, all end. */
+  letGo(): Promise<void>;
   /** Removes the server's files at once, for a process that can no longer wait. It does not end the kernels. */
   removeFiles(): void;
   [Symbol.asyncDispose](): Promise<void>;
@@ -145,57 +152,98 @@ export function startServer(
   options: ServerOptions = {},
 ): Promise<RunningServer> {
   return withFiles(options, async (files) => {
-    const basePath = basePathOf(options.basePath ?? "/");
-    const { path } = basePath;
-    const { service, shutdownRequested } = serviceOf(options, files, path);
-    const { supervisor, log, connectionFiles } = service;
-    const token = tokenOf(options);
-    const listener = await listen(service, {
-      address: options.address ?? LOOPBACK,
-      basePath,
-      token,
-      hosts: options.hosts ?? [],
-      origins: options.origins ?? [],
-      cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
-      scopesOf: options.scopesOf,
-      acceptsToken: options.acceptsToken,
-      socketDirectory: () => files.ensure(),
-    });
-    const { address } = listener;
-    const own = address.transport === "socket" ? [dirname(address.path)] : [];
-    const stopCleanup = startCleanup(
-      [...files.parents, ...own],
-      log,
-      connectionFiles,
-    );
-    service.warm.begin();
-    let closed: Promise<void> | undefined;
-    let isClosed = false;
-    const close = async () => {
-      await endService(service);
-      await listener[Symbol.asyncDispose]();
-      await stopCleanup();
-      files[Symbol.dispose]();
-      isClosed = true;
-    };
-    return {
-      address,
-      url: urlOf(address, path),
-      basePath: path,
-      token,
-      supervisor,
-      shutdownRequested,
-      removeFiles() {
-        if (isClosed) return; // another server may use the path by now
-        files[Symbol.dispose]();
-        connectionFiles?.[Symbol.dispose]();
-        if (address.transport === "socket") {
-          rmSync(address.path, { force: true });
-        }
-      },
-      [Symbol.asyncDispose]: () => (closed ??= close()),
-    };
+    const kept = await keptBy(options);
+    try {
+      return await started(options, files, kept);
+    } catch (error) {
+      kept?.letGo();
+      throw error;
+    }
   });
+}
+
+/** Loads what keeps sessions only for a server that does. */
+async function keptBy(options: ServerOptions): Promise<Kept | undefined> {
+  const { keep, limits, token, log = silentLog() } = options;
+  if (keep === undefined) return undefined;
+  if (limits?.journal_disk_bytes === 0 || limits?.server_disk_bytes === 0) {
+    throw new Error(
+      "Sessions are kept on disk: allow their journals to use it",
+    );
+  }
+  const { openKept } = await import("./keep.ts");
+  const { env = process.env, transport, kernelSockets } = options;
+  const { runtimeDirectory } = options;
+  const kernels = { env, transport, kernelSockets, runtimeDirectory, log };
+  return openKept(keep, token, kernels);
+}
+
+async function started(
+  options: ServerOptions,
+  files: RuntimeFiles,
+  kept: Kept | undefined,
+): Promise<RunningServer> {
+  const basePath = basePathOf(options.basePath ?? "/");
+  const { path } = basePath;
+  const { service, shutdownRequested } = serviceOf(options, files, path, kept);
+  const { supervisor, log, connectionFiles } = service;
+  const token =
+    kept === undefined
+      ? tokenOf(options)
+      : (kept.state.server.token ?? undefined);
+  for (const { store, saved } of (await kept?.state.sessions()) ?? []) {
+    supervisor.restore(saved, store);
+  }
+  const listener = await listen(service, {
+    address: options.address ?? LOOPBACK,
+    basePath,
+    token,
+    hosts: options.hosts ?? [],
+    origins: options.origins ?? [],
+    cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
+    scopesOf: options.scopesOf,
+    acceptsToken: options.acceptsToken,
+    socketDirectory: () => files.ensure(),
+  });
+  const { address } = listener;
+  const own = address.transport === "socket" ? [dirname(address.path)] : [];
+  const stopCleanup = startCleanup(
+    [...files.parents, ...own],
+    log,
+    connectionFiles,
+  );
+  service.warm.begin();
+  let closed: Promise<void> | undefined;
+  let isClosed = false;
+  const close = async (isLetGo: boolean) => {
+    await endService(service, () =>
+      isLetGo ? supervisor.letGo() : supervisor[Symbol.asyncDispose](),
+    );
+    await listener[Symbol.asyncDispose]();
+    await stopCleanup();
+    if (isLetGo) kept?.letGo();
+    else await kept?.end();
+    files[Symbol.dispose]();
+    isClosed = true;
+  };
+  return {
+    address,
+    url: urlOf(address, path),
+    basePath: path,
+    token,
+    supervisor,
+    shutdownRequested,
+    removeFiles() {
+      if (isClosed) return; // another server may use the path by now
+      files[Symbol.dispose]();
+      connectionFiles?.[Symbol.dispose]();
+      if (address.transport === "socket") {
+        rmSync(address.path, { force: true });
+      }
+    },
+    letGo: () => (closed ??= close(true)),
+    [Symbol.asyncDispose]: () => (closed ??= close(false)),
+  };
 }
 
 const LOOPBACK = { transport: "tcp", host: "127.0.0.1", port: 0 } as const;
@@ -225,6 +273,7 @@ export function serviceOf(
   options: ServiceOptions,
   files: RuntimeFiles,
   basePath: string,
+  kept?: Kept,
 ): { readonly service: Service; readonly shutdownRequested: Promise<string> } {
   const log = options.log ?? silentLog();
   const faults = new Faults(log);
@@ -260,10 +309,11 @@ export function serviceOf(
       warmRecipe(wanted, name, { host, kernelspecs, policy, newId }),
   });
   const isOnThisMachine = options.provisioner === undefined;
-  const provisioner =
+  const published = (provisioner: Provisioner): Provisioner =>
     isOnThisMachine && connectionFiles !== undefined
-      ? publishing(warm, connectionFiles)
-      : warm;
+      ? publishing(provisioner, connectionFiles)
+      : provisioner;
+  const provisioner = published(warm);
   const telemetry = contained(options.telemetry ?? {}, (error) =>
     faults.caught("A listener to telemetry failed", error),
   );
@@ -279,6 +329,11 @@ export function serviceOf(
     faults,
     telemetry,
     maxKernels: options.maxKernels,
+    keeping: kept && {
+      server_id: kept.state.server.server_id,
+      provisioner: published(kept.provisioner(faults)),
+      create: (session_id) => kept.state.create(session_id),
+    },
     journal: {
       memory: limits.journal_memory_bytes,
       disk: limits.journal_disk_bytes,
@@ -351,13 +406,13 @@ function connectionFilesOf(
 }
 
 /** Ends the sessions before the doors close, so that clients still receive how their kernels end. */
-export async function endService(service: Service): Promise<void> {
+export async function endService(
+  service: Service,
+  end = () => service.supervisor[Symbol.asyncDispose](),
+): Promise<void> {
   service.idle[Symbol.dispose]();
   service.usage[Symbol.dispose]();
-  await Promise.all([
-    service.supervisor[Symbol.asyncDispose](),
-    service.warm[Symbol.asyncDispose](),
-  ]);
+  await Promise.all([end(), service.warm[Symbol.asyncDispose]()]);
   service.connectionFiles?.[Symbol.dispose]();
   // Readers have left the journals. The end of their subscriptions is sent in this turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));

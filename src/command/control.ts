@@ -1,6 +1,6 @@
 /** `kallichore start`, `interrupt`, `restart`, `stop`, `kill`, `delete`: the commands that control sessions. */
 import { Command } from "commander";
-import type { Client, Session } from "../../client/index.ts";
+import type { ActiveSession, Client, Session } from "../../client/index.ts";
 import {
   type CommonOptions,
   type CommandContext,
@@ -8,7 +8,7 @@ import {
   withJson,
   withServer,
 } from "./context.ts";
-import { exitHelp, type ExitCode } from "./exit.ts";
+import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { labelled, type LabelOption, withLabels } from "./labels.ts";
 import { directoryOf, findKernel, findSession } from "./names.ts";
@@ -23,6 +23,11 @@ interface Action {
   readonly doing: string;
   readonly done: string;
   readonly example: readonly [command: string, effect: string];
+  /** Which sessions `--all` means; there is no such option if not set. */
+  readonly all?: {
+    readonly help: string;
+    readonly matches: (session: ActiveSession) => boolean;
+  };
   run(session: Session): Promise<void>;
 }
 
@@ -52,6 +57,10 @@ const actions: Readonly<Record<string, Action>> = {
     doing: "Stopping",
     done: "Stopped",
     example: ["kallichore stop py r", "two sessions"],
+    all: {
+      help: "Every session that has a kernel",
+      matches: ({ status }) => hasKernel(status),
+    },
     run: (session) => session.shutdown(),
   },
   kill: {
@@ -70,6 +79,10 @@ const actions: Readonly<Record<string, Action>> = {
     doing: "Deleting",
     done: "Deleted",
     example: ["kallichore delete py", "the session whose id begins with py"],
+    all: {
+      help: "Every session whose kernel has ended",
+      matches: ({ status }) => status === "exited",
+    },
     run: (session) => session.delete(),
   },
 };
@@ -80,9 +93,10 @@ export function controlCommands(context: CommandContext): Command[] {
       .summary(action.summary)
       .description(action.description)
       .argument(
-        "<session...>",
+        action.all === undefined ? "<session...>" : "[session...]",
         "Id of a session, or an unambiguous beginning of it",
       );
+    if (action.all !== undefined) command.option("--all", action.all.help);
     withServer(withJson(command, "Print one JSON document"));
     return command
       .addHelpText(
@@ -93,8 +107,13 @@ export function controlCommands(context: CommandContext): Command[] {
           exitHelp(["ok", "kernel_died", "refused"]),
         ].join("\n"),
       )
-      .action(async (names: string[], options: CommonOptions) => {
+      .action(async (named: string[], options: ActionOptions) => {
+        assertNamed(named, options);
         await using server = await openServer(options);
+        const names =
+          options.all === true
+            ? await namesOfAll(action, server.client)
+            : named;
         context.finish(
           await runAction(action, names, {
             ...options,
@@ -104,6 +123,25 @@ export function controlCommands(context: CommandContext): Command[] {
         );
       });
   });
+}
+
+type ActionOptions = CommonOptions & { readonly all?: boolean };
+
+/** Throws `usage`. */
+function assertNamed(names: readonly string[], { all }: ActionOptions): void {
+  if (names.length > 0 !== (all === true)) return;
+  throw new CommandError("usage", "Name the sessions, or give --all");
+}
+
+async function namesOfAll({ all }: Action, client: Client): Promise<string[]> {
+  const sessions = await client.sessions.list();
+  return sessions
+    .filter((session) => all?.matches(session) === true)
+    .map(({ session_id }) => session_id);
+}
+
+function hasKernel(status: ActiveSession["status"]): boolean {
+  return status !== "exited" && status !== "uninitialized";
 }
 
 /** Runs the action for each session, one after the other. It continues after a failure; if there is only one session, it throws the failure. */

@@ -28,6 +28,7 @@ export function recordOf(server: RunningServer): ServerRecord {
 export async function greet(
   record: ServerRecord,
   out: OutputStream,
+  { isKept = false } = {},
 ): Promise<void> {
   const { bold, cyan, dim } = out.colors;
   const { url, socket, token, base_url = "" } = record;
@@ -42,7 +43,14 @@ export async function greet(
         ]
       : [`curl ${header}${url}/kernelspecs`, `{ url: "${url}"${secret} }`];
   const lines = [
-    `${bold("kallichore")} ${VERSION} listens on ${cyan(name)}  ${dim(`(process ${record.pid}; Ctrl-C ends it)`)}`,
+    `${bold("kallichore")} ${VERSION} listens on ${cyan(name)}  ${dim(`(process ${record.pid}; Ctrl-C ends ${isKept ? "the server alone" : "it"})`)}`,
+    ...(isKept
+      ? [
+          "",
+          "  Ctrl-C leaves the kernels running, and 'kallichore serve --keep' goes on with them.",
+          "  'kallichore stop --all' ends the kernels too.",
+        ]
+      : []),
     "",
     ...(url === undefined ? [] : [`  Docs        ${url}/docs${query(token)}`]),
     `  Try it      kallichore exec 'print(6 * 7)'`,

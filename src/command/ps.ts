@@ -84,6 +84,12 @@ async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
   ];
   const now = Date.now();
   const rows = sessions.map((session) => rowOf(session, now));
+  if (sessions.some(({ keep }) => keep)) {
+    head.push("KEPT");
+    for (const [index, { keep }] of sessions.entries()) {
+      rows[index]?.push(keep ? "yes" : "-");
+    }
+  }
   if (sessions.some(({ labels }) => Object.keys(labels).length > 0)) {
     head.push("LABELS");
     for (const [index, { labels }] of sessions.entries()) {

@@ -41,6 +41,10 @@ export interface ServeOptions {
   readonly jupyterRuntimeDir?: string;
   readonly kernelSockets: KernelSockets;
   readonly transportDriver: TransportName;
+  readonly keep?: boolean;
+  readonly stateDir?: string;
+  readonly stateName?: string;
+  readonly keepEnv?: boolean;
   readonly json?: boolean;
 }
 
@@ -183,6 +187,30 @@ export function addServeOptions(command: Command): Command {
         .default([], "none"),
     )
     .addOption(
+      env(
+        "--keep",
+        "Keep sessions and their kernels when the server ends or is killed; the next 'serve --keep' goes on with them",
+      ),
+    )
+    .addOption(
+      env(
+        "--state-dir <dir>",
+        "With --keep: directory for the states of servers (default: $XDG_STATE_HOME/kallichore)",
+      ),
+    )
+    .addOption(
+      env(
+        "--state-name <name>",
+        "With --keep: name of this server's state; two servers at a time need two names (default: default)",
+      ),
+    )
+    .addOption(
+      env(
+        "--keep-env",
+        "With --keep: write down the values of the sessions' environment variables too, in private files, so that kernels can be restarted later",
+      ),
+    )
+    .addOption(
       env("--log-level <level>", "Least severe level to log")
         .choices(LogLevel.options)
         .default("info"),
@@ -237,7 +265,26 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
       { hint: "Kernels that are ready count in --max-kernels." },
     );
   }
+  const { keep = false, stateDir, stateName, keepEnv } = options;
+  const isKeepNeeded = [stateDir, stateName, keepEnv].some(
+    (value) => value !== undefined,
+  );
+  if (!keep && isKeepNeeded) {
+    throw new CommandError(
+      "usage",
+      "--state-dir, --state-name and --keep-env say how sessions are kept: add --keep",
+    );
+  }
+  if (keep && options.diskLimit === 0) {
+    throw new CommandError(
+      "usage",
+      "--keep needs disk space: omit --disk-limit 0",
+    );
+  }
   return {
+    ...(keep && {
+      keep: { stateDirectory: stateDir, stateName, keepEnv },
+    }),
     address:
       socket === undefined
         ? { transport: "tcp", host, port }

@@ -58,12 +58,16 @@ export function serveCommand(context: CommandContext): Command {
             "a Unix socket that only you can reach",
           ],
           [
+            "kallichore serve --keep",
+            "kernels go on when the server ends or is killed",
+          ],
+          [
             "kallichore serve --allow-origin http://localhost:5173",
             "allow a web page under development",
           ],
         ),
         "",
-        "The first Ctrl-C (or SIGTERM, SIGHUP) shuts the kernels and the server down. The\nsecond one kills the kernels.",
+        "The first Ctrl-C (or SIGTERM, SIGHUP) shuts the kernels and the server down. The\nsecond one kills the kernels. With --keep, Ctrl-C ends the server alone: its kernels\ngo on, and 'kallichore stop --all' ends them.",
         "",
         exitHelp(["ok", "refused", "usage", "internal_error"]),
       ].join("\n"),
@@ -103,6 +107,8 @@ async function serve(
   const { log } = book;
 
   const stop = new AbortController();
+  /** Whether a client has asked for the end, so that kept kernels end too. */
+  let isAsked = false as boolean;
   const force = new AbortController();
   using _signals = onSignals((signal, count) => {
     if (count === 1) stop.abort(signal);
@@ -127,17 +133,22 @@ async function serve(
   );
   try {
     if (server.token !== undefined) book.conceal(server.token);
-    void server.shutdownRequested.then((why) => stop.abort(why)); // never rejects
+    void server.shutdownRequested.then((why) => {
+      isAsked = true;
+      stop.abort(why);
+    }); // never rejects
     const record = recordOf(server);
     using _written = writeServerRecord(record); // removed before the server ends, so that no new client connects
     if (options.json === true) await terminal.json(record);
-    else if (hub === undefined) await greet(record, terminal.out);
-    else await terminal.out.line(hub.greeting); // the Hub's log is no place for the token
+    else if (hub === undefined) {
+      await greet(record, terminal.out, { isKept: options.keep === true });
+    } else await terminal.out.line(hub.greeting); // the Hub's log is no place for the token
     using _reports = hub?.reportActivity(server.supervisor, log);
     await untilAborted(stop.signal);
     log.info(`The server ends: ${stop.signal.reason as string}`);
   } finally {
-    await shutDown(server, force.signal);
+    if (options.keep === true && !isAsked) await letGo(server, force.signal);
+    else await shutDown(server, force.signal);
   }
   if (uncaught === 0) return "ok";
   throw new CommandError(
@@ -162,6 +173,13 @@ function openBook({ logLevel, logFile }: ServeOptions): LogBook {
       { cause },
     );
   }
+}
+
+/** Ends the server alone. Resolves when what clients wait for is written, or after a limit; the next server finds what was written. */
+async function letGo(server: RunningServer, force: AbortSignal): Promise<void> {
+  using limit = deadline([force], SHUTDOWN_TIMEOUT_MS);
+  await Promise.race([server.letGo(), untilAborted(limit.signal)]);
+  if (limit.signal.aborted) server.removeFiles();
 }
 
 /** Resolves when everything has ended. Throws `internal_error` if something does not end in time. */

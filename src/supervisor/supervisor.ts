@@ -11,10 +11,13 @@ import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import type { Faults } from "../log/faults.ts";
 import { Session, type SessionOptions } from "../session/session.ts";
 import type { SessionSpec } from "../session/spec.ts";
+import type { SavedSession, SessionStore } from "../session/store.ts";
 import { Documents } from "./documents.ts";
 
 /** Why a session closes when the whole server ends. */
 export const SERVER_ENDS = "the server ends";
+/** The same if the session goes on in the next server. */
+export const SERVER_LETS_GO = "the server ends, and the session goes on";
 
 export interface SupervisorOptions {
   readonly provisioner: Provisioner;
@@ -26,11 +29,22 @@ export interface SupervisorOptions {
   readonly culling?: CullingListener | undefined;
   /** Default: no listener. */
   readonly telemetry?: Telemetry | undefined;
+  /** Default: no session outlives the server. */
+  readonly keeping?: Keeping | undefined;
+}
+
+/** What the supervisor needs to keep sessions. */
+export interface Keeping {
+  readonly server_id: string;
+  /** The provisioner of kernels that outlive the server. */
+  readonly provisioner: Provisioner;
+  /** Makes the store of a new session. Throws a system error. */
+  create(session_id: string): SessionStore;
 }
 
 export class Supervisor implements AsyncDisposable {
-  /** New at every start, so that a client can distinguish this server from an earlier one at the same address. */
-  readonly server_id = randomUUID();
+  /** New at every start, so that a client can distinguish this server from an earlier one at the same address. A server that keeps sessions keeps its id too. */
+  readonly server_id: string;
   readonly started = new Date();
   /** What Jupyter's clients call sessions. */
   readonly documents = new Documents();
@@ -45,6 +59,7 @@ export class Supervisor implements AsyncDisposable {
   constructor(options: SupervisorOptions) {
     this.#options = options;
     const { log, faults, culling: listener } = options;
+    this.server_id = options.keeping?.server_id ?? randomUUID();
     this.#culling = cullIdle({ supervisor: this, listener, log, faults });
   }
 
@@ -80,7 +95,38 @@ export class Supervisor implements AsyncDisposable {
     if (this.#sessions.has(session_id)) {
       throw failure("session_exists", { session_id });
     }
-    const { provisioner, log, faults, journal, telemetry } = this.#options;
+    const { keeping, log, telemetry } = this.#options;
+    if (spec.keep === true && keeping === undefined) {
+      const why =
+        "`keep` is true, and this server keeps no sessions: start it with --keep";
+      throw failure("bad_request", { why });
+    }
+    const store = spec.keep === false ? undefined : keeping?.create(session_id);
+    const session = this.#made(spec, store);
+    log.info({ session: session_id }, "Session created");
+    telemetry?.sessionCreated?.(named(spec));
+    return session;
+  }
+
+  /** Takes over a session that an earlier server kept. */
+  restore({ spec }: SavedSession, store: SessionStore): Session {
+    const session = this.#made(spec, store);
+    this.#options.log.info({ session: session.id }, "Session restored");
+    return session;
+  }
+
+  /** How many sessions are being restored. */
+  get restoring(): number {
+    return this.sessions.filter(({ isRestored }) => !isRestored).length;
+  }
+
+  #made(spec: SessionSpec, store: SessionStore | undefined): Session {
+    const { session_id } = spec;
+    const { keeping, log, faults, journal, telemetry } = this.#options;
+    const provisioner =
+      store === undefined || keeping === undefined
+        ? this.#options.provisioner
+        : keeping.provisioner;
     const session = new Session(spec, {
       provisioner,
       log: log.child({ session: session_id }),
@@ -90,10 +136,9 @@ export class Supervisor implements AsyncDisposable {
       changed: (changed) => {
         for (const listener of this.#listeners) listener(changed);
       },
+      store,
     });
     this.#sessions.set(session_id, session);
-    log.info({ session: session_id }, "Session created");
-    telemetry?.sessionCreated?.(named(spec));
     return session;
   }
 
@@ -140,18 +185,29 @@ export class Supervisor implements AsyncDisposable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Ends all kernels at the same time. Each is asked to shut down, then terminated, then killed; the longest of these sequences bounds the time. */
-  [Symbol.asyncDispose](): Promise<void> {
+  /** Ends the readers, and leaves kept sessions to the next server. The kernels of other sessions end. */
+  letGo(): Promise<void> {
     this.#isClosing = true;
-    this.#closed ??= this.#close();
+    this.#closed ??= this.#close((session) =>
+      session.isKept
+        ? session.letGo(SERVER_LETS_GO)
+        : session.dispose(SERVER_ENDS),
+    );
     return this.#closed;
   }
 
-  async #close(): Promise<void> {
+  /** Ends all kernels at the same time. Each is asked to shut down, then terminated, then killed; the longest of these sequences bounds the time. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    this.#closed ??= this.#close((session) => session.dispose(SERVER_ENDS));
+    return this.#closed;
+  }
+
+  async #close(end: (session: Session) => Promise<void>): Promise<void> {
     this.#culling[Symbol.dispose]();
     await Promise.all(
       this.sessions.map(async (session) => {
-        await session.dispose(SERVER_ENDS);
+        await end(session);
         this.#options.telemetry?.sessionDeleted?.(named(session.spec));
       }),
     );

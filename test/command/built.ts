@@ -22,7 +22,10 @@ export async function buildCommand(
     config: false,
     silent: true,
     clean: false,
-    entry: { [name]: fileURLToPath(new URL(source, root)) },
+    entry: {
+      [name]: fileURLToPath(new URL(source, root)),
+      keeper: fileURLToPath(new URL("src/bin/keeper.ts", root)),
+    },
     outDir,
   });
   return `${outDir}/${name}.js`;

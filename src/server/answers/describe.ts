@@ -69,6 +69,7 @@ export function describe(
     }),
     labels: { ...session.labels },
     policy: { ...session.policy },
+    keep: session.isKept,
     last_seq: session.journal.last,
     journal_id: session.journal.id,
   };

@@ -34,6 +34,7 @@ export const server: AnswersTo<typeof contract.server> = {
       process_id: process.pid,
       started: started.toISOString(),
       server_id,
+      restoring: supervisor.restoring,
       server_version: version,
       mcp: { active: false, port: 0, request_count: 0, workspaces: [] },
     };

@@ -41,6 +41,7 @@ export async function resolveSpec(
     kernel_id: UUID.test(session_id) ? session_id : randomUUID(),
     kernel_name: spec?.name,
     workspace_id: request.workspace_id ?? undefined,
+    keep: request.keep ?? undefined,
     labels: request.labels ?? {},
     policy: changed(
       changed(policy, { cull_idle_timeout: cullIdleTimeoutOf(metadata) }),

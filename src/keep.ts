@@ -1,0 +1,119 @@
+/** Sessions and kernels that outlive the server: its state directory and its keeper. */
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { KernelSockets } from "./kernel/ipc.ts";
+import type { Provisioner } from "./kernel/kernel.ts";
+import type { KeeperLink } from "./keeper/link.ts";
+import { localKeeper } from "./keeper/local-keeper.ts";
+import { keptProvisioner } from "./keeper/provisioner.ts";
+import type { Faults } from "./log/faults.ts";
+import type { Log } from "./log/log.ts";
+import { defaultStateRoot, openState, type State } from "./state/state.ts";
+import { within } from "./time/within.ts";
+import type { TransportName } from "./zmq/transport-of.ts";
+
+export interface KeepOptions {
+  /** The directory of the states of all servers. Default: `$XDG_STATE_HOME/kallichore`, on Windows `%LOCALAPPDATA%\kallichore\state`. */
+  readonly stateDirectory?: string | undefined;
+  /** The name of this server's state. Two servers at the same time have two names. Default: `default`. */
+  readonly stateName?: string | undefined;
+  /** Whether the values of the sessions' environment variables are written down, so that their kernels can be started again after a restart of the server. Default: false. */
+  readonly keepEnv?: boolean | undefined;
+  /** The program that holds the kernels, as arguments of Node. Default: the one in this package. */
+  readonly keeper?: readonly string[] | undefined;
+}
+
+/** What the server's own options say of its kernels. */
+export interface KernelOptions {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly transport?: TransportName | undefined;
+  readonly kernelSockets?: KernelSockets | undefined;
+  readonly runtimeDirectory?: string | undefined;
+  readonly log: Log;
+}
+
+export interface Kept {
+  readonly state: State;
+  /** The provisioner of kernels that outlive the server. */
+  provisioner(faults: Faults): Provisioner;
+  /** Lets another server attach to the kernels. Safe to call twice. */
+  letGo(): void;
+  /** All kernels have ended: the keeper ends too. */
+  end(): Promise<void>;
+}
+
+/** Throws an error whose message is for people, or a system error. */
+export function openKept(
+  { stateDirectory, stateName, keepEnv, keeper }: KeepOptions,
+  token: string | null | undefined,
+  options: KernelOptions,
+): Kept {
+  const { env, log, runtimeDirectory, transport, kernelSockets } = options;
+  const state = openState({
+    root: stateDirectory ?? defaultStateRoot(env),
+    name: stateName ?? "default",
+    token,
+    keepEnv: keepEnv ?? false,
+    log,
+  });
+  const { epoch, keeper_secret: secret } = state.server;
+  let opened: Promise<KeeperLink> | undefined;
+  let isOver = false;
+  const open = async (): Promise<KeeperLink> => {
+    const link = await opened?.catch(() => undefined);
+    if (link !== undefined && link.over === undefined) return link;
+    opened = localKeeper({
+      stateDirectory: state.directory,
+      entry: keeper ?? ownKeeper(),
+      log,
+      env,
+      epoch,
+      secret,
+      runtime_directory: runtimeDirectory,
+      transport,
+      kernel_sockets: kernelSockets,
+    });
+    return opened;
+  };
+  /** One attempt at a time: side by side, each would start a keeper. */
+  let last: Promise<unknown> = Promise.resolve();
+  const link = (): Promise<KeeperLink> => {
+    const next = last.then(open);
+    last = next.catch(() => undefined);
+    return next;
+  };
+  const letGo = (): void => {
+    if (isOver) return;
+    isOver = true;
+    void opened?.then(
+      (link) => link.close(),
+      () => {}, // there is no keeper
+    );
+    state[Symbol.dispose]();
+  };
+  return {
+    state,
+    provisioner: (faults) => keptProvisioner({ link, env, faults }),
+    letGo,
+    async end() {
+      const ended = opened?.then((link) => link.command({ verb: "end" }));
+      // Without an answer, the keeper ends by itself, because it has no kernels.
+      await within(ended?.catch(() => {}) ?? Promise.resolve(), END_MS);
+      letGo();
+    },
+  };
+}
+
+/** How long the keeper may take to answer that it ends. */
+const END_MS = 2_000;
+
+/** The keeper beside this file, in the package or in its source. */
+function ownKeeper(): readonly string[] {
+  for (const path of ["./keeper.js", "./bin/keeper.js"]) {
+    const file = fileURLToPath(new URL(path, import.meta.url));
+    if (existsSync(file)) return [file];
+  }
+  throw new Error(
+    "The program of the keeper is not there: install the package again, or build it with npm run build",
+  );
+}
