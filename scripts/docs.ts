@@ -122,7 +122,8 @@ function withGatewayOptions(page: string): string {
     const { to, instead, isSo = [] } = option;
     const names = [flagOf(option), variableOf(option)];
     const refused = option.isVariableOnly === true ? "the variable" : "refused";
-    const same = isSo.length > 0 ? `\`${isSo[0]}\` is so` : refused;
+    const [first] = isSo instanceof RegExp ? ["300"] : isSo;
+    const same = first === undefined ? refused : `\`${first}\` is so`;
     const rest = `${to === undefined ? same : `\`${to}\``} | ${instead ?? ""}`;
     const row = rows.get(rest) ?? [];
     rows.set(rest, row);

@@ -21,7 +21,7 @@ interface GatewayOption {
   /** The value for that option. Default: the same text. */
   readonly value?: (text: string) => string;
   /** The values that need no option, because the server always behaves so. */
-  readonly isSo?: readonly string[];
+  readonly isSo?: readonly string[] | RegExp;
   /** Its variable is understood, and its flag is refused. */
   readonly isVariableOnly?: boolean;
   /** What to use instead. */
@@ -100,8 +100,8 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "cull_interval",
     ...culling,
-    instead:
-      "a kernel is shut down when its time is over, not at the next of many checks: leave it out",
+    isSo: /^\d+$/, // it says how late a kernel may be shut down
+    instead: "a kernel is shut down as soon as its time is over",
   },
   {
     name: "cull_busy_timeout",
@@ -363,7 +363,10 @@ export function applyGatewayOptions(command: Command): void {
     const { option, name, text, isFlag } = given;
     const { to, instead, isSo = [], isVariableOnly = false } = option;
     if (isVariableOnly && !isFlag) continue;
-    if (isSo.includes(text.toLowerCase())) continue;
+    const value = text.toLowerCase();
+    if (isSo instanceof RegExp ? isSo.test(value) : isSo.includes(value)) {
+      continue;
+    }
     if (to === undefined) {
       throw new CommandError("usage", `${name} has no meaning here`, {
         hint: `Instead: ${instead}.`,

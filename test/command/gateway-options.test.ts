@@ -126,6 +126,8 @@ test("options that ask for the default behaviour are accepted", () => {
   const { port } = understood([
     "--JupyterWebsocketPersonality.list_kernels=True",
     "--KernelGatewayApp.api=kernel_gateway.jupyter_websocket",
+    "--MappingKernelManager.cull_interval=30",
+    "--ServerApp.allow_root=True",
   ]);
   expect(port).toBe(0);
   expect(
