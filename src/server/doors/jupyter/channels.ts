@@ -26,7 +26,7 @@ import type { ReaderLimits } from "../../drained.ts";
 import { relay } from "../../relay.ts";
 import { FrameWriter } from "../../socket.ts";
 import { Pings } from "../channels/pings.ts";
-import { codecOf, statusMessage } from "./codec.ts";
+import { codecOf, greeting, statusMessage } from "./codec.ts";
 import { type KernelProtocol, outgoing } from "./frames.ts";
 
 export interface JupyterChannelOptions extends FromClientOptions {
@@ -104,7 +104,7 @@ export function jupyterChannels(
   );
 
   const state = stateNow(session);
-  if (state !== undefined) send(statusMessage(state));
+  if (state !== undefined) send(greeting(state));
   frames.flush();
   const codec = codecOf(session, protocol, {
     iopubAfter: isReplay && options.replay === "running" ? live : 0,

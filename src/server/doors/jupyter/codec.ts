@@ -188,6 +188,11 @@ function isOfRequest(state: KernelState): boolean {
 /** The `session` in the headers that the server writes. */
 const SERVER = randomUUID();
 
+/** The state that a client finds when it connects: the answer to a request of the server, whichever it is. */
+export function greeting(state: KernelState): Message {
+  return statusMessage(state, ownRequest);
+}
+
 /** What the server asks each kernel first. */
 const ownRequest: Message = compose({
   channel: "shell",
