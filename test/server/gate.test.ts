@@ -160,6 +160,39 @@ test("without a token every client has access, except pages of other origins", a
   ).toBe(403);
 });
 
+test("every host name may be allowed, but only where a token is needed", async () => {
+  const rebound = { host: "hub.example:8000" };
+  await using named = await openServer({ hosts: ["*"] });
+  const headers = { ...rebound, authorization: `Bearer ${TOKEN}` };
+  const ask = async (to: TestServer, sent: Record<string, string>) =>
+    (await to.ask("GET", "/sessions", undefined, sent)).status;
+  expect(await ask(named, headers)).toBe(200);
+  expect(await ask(named, rebound)).toBe(401);
+  await using open = await openServer({ hosts: ["*"], token: null });
+  expect(await ask(open, rebound)).toBe(403);
+});
+
+test("somebody else may decide about other tokens, and is not asked about the server's own", async () => {
+  const asked: string[] = [];
+  await using shared = await openServer({
+    acceptsToken: (token) => {
+      asked.push(token);
+      return Promise.resolve(token === "from-elsewhere");
+    },
+  });
+  const ask = async (token: string) => {
+    const headers = { authorization: `Bearer ${token}` };
+    return (await shared.ask("GET", "/sessions", undefined, headers)).status;
+  };
+  expect(await ask(TOKEN)).toBe(200);
+  expect(await ask("from-elsewhere")).toBe(200);
+  expect(await ask("from-nowhere")).toBe(401);
+  expect(asked).toEqual(["from-elsewhere", "from-nowhere"]);
+  const none = await shared.ask("GET", "/sessions", undefined, {});
+  expect(none.status).toBe(401);
+  expect(asked).toHaveLength(2);
+});
+
 function bodyFor(method: string): object | undefined {
   return method === "GET" || method === "DELETE" ? undefined : {};
 }
