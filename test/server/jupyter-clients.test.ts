@@ -390,6 +390,13 @@ test(
         /http:\/\/127\.0\.0\.1:\d+/.exec(log.replaceAll(server.url, ""))?.[0],
       60_000,
     );
+    // It prints its address before it listens.
+    const isThere = () =>
+      fetch(url).then(
+        () => true,
+        () => undefined,
+      );
+    await eventually("its first answer", isThere, 60_000);
     const headers = { authorization: "token front" };
     const post = (path: string, body: object) =>
       fetch(`${url}${path}`, {
