@@ -260,5 +260,10 @@ test.each(["", V1])(
     for (const { parent_header } of states) {
       expect(parent_header.msg_id).toMatch(/./);
     }
+    // JupyterLab ignores the states of some requests, such as kernel_info.
+    const [greeting] = states;
+    expect(greeting?.parent_header).toMatchObject({
+      msg_type: "kernel_status_request",
+    });
   },
 );

@@ -14,7 +14,6 @@ import {
   objectIn,
 } from "../../../jupyter/message.ts";
 import { NOTICE } from "../../../session/requests.ts";
-import { PROBE } from "../../../session/run.ts";
 import type { Session } from "../../../session/session.ts";
 import { encodedOnce } from "../../encoded.ts";
 import type { Codec } from "../../relay.ts";
@@ -188,15 +187,15 @@ function isOfRequest(state: KernelState): boolean {
 /** The `session` in the headers that the server writes. */
 const SERVER = randomUUID();
 
-/** The state that a client finds when it connects: the answer to a request of the server, whichever it is. */
+/** The state that a client finds when it connects, with a parent whichever it is. */
 export function greeting(state: KernelState): Message {
   return statusMessage(state, ownRequest);
 }
 
-/** What the server asks each kernel first. */
+/** No kernel gets this request. Its type is none of Jupyter's: JupyterLab ignores the states that belong to `kernel_info_request` and others. */
 const ownRequest: Message = compose({
   channel: "shell",
-  msg_type: PROBE,
+  msg_type: "kernel_status_request",
   content: {},
   session: SERVER,
   username: "kernel",
