@@ -181,7 +181,7 @@ describe("a server that is killed", needsPosix, () => {
     const texts = lines.flatMap((line) => line.texts);
     expect(counted(texts)).toEqual(range(LINES));
     const record = readFileSync(place.record, "utf8");
-    expect(record).toBe(`got flood ${LINES} 400\nsaid ${LINES}\n`);
+    expect(record).toBe(`got flood ${LINES} 400\nprinted ${LINES}\n`);
   }, 120_000);
 });
 
@@ -434,9 +434,9 @@ describe("a stream that is cut at random bytes", needsPosix, () => {
       expect(opened).toBeGreaterThan(3);
       expect(readFileSync(place.record, "utf8").split("\n")).toEqual([
         `got flood ${LINES} 400`,
-        `said ${LINES}`,
+        `printed ${LINES}`,
         "got flood 1 1",
-        `said ${LINES + 1}`,
+        `printed ${LINES + 1}`,
         "",
       ]);
     },
