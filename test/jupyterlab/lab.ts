@@ -1,11 +1,11 @@
-/** JupyterLab as a person has it: the program, with a server as its gateway, in a browser. */
+/** JupyterLab and Notebook as a person has them: the program, with a server as its gateway, in a browser. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "../harness.ts";
-import { pythonWithJupyterLab } from "../kernels/python.ts";
+import { pythonWithJupyterLab, pythonWithNotebook } from "../kernels/python.ts";
 import { Page } from "../chromium.ts";
 import { type Cuttable, cuttable } from "../client/harness.ts";
 
@@ -25,14 +25,25 @@ export interface Lab extends AsyncDisposable {
   reopen(name: string): Promise<Notebook>;
 }
 
-/** `url`: of the gateway. */
-export async function openLab(url: string, token: string): Promise<Lab> {
+/** A program of Jupyter's with pages, in a browser. */
+interface Front extends AsyncDisposable {
+  readonly home: string;
+  readonly network: Cuttable;
+  readonly page: Page;
+  readonly log: string;
+}
+
+/** Starts a program that uses the server at `url` as its gateway. `address`: its own, in what it prints. */
+async function openFront(
+  [python, module]: readonly [python: string | undefined, module: string],
+  { url, token, address }: { url: string; token: string; address: RegExp },
+): Promise<Front> {
   const home = mkdtempSync(join(tmpdir(), "kallichore-lab-"));
   const child = spawn(
-    pythonWithJupyterLab ?? "",
+    python ?? "",
     [
       "-m",
-      "jupyterlab",
+      module,
       "--allow-root",
       `--gateway-url=${url}`,
       "--IdentityProvider.token=front",
@@ -52,24 +63,84 @@ export async function openLab(url: string, token: string): Promise<Lab> {
   let log = "";
   child.stderr.on("data", (data: Buffer) => (log += data.toString()));
   const own = await eventually(
-    "JupyterLab's address",
-    () => /http:\/\/127\.0\.0\.1:\d+(?=\/lab)/.exec(log)?.[0],
+    `the address of ${module}`,
+    () => address.exec(log)?.[0],
     TIMEOUT_MS,
   );
   const network = await cuttable(own);
   const page = await Page.open();
+  return {
+    home,
+    network,
+    page,
+    get log() {
+      return log;
+    },
+    async [Symbol.asyncDispose]() {
+      await page[Symbol.asyncDispose]();
+      await network[Symbol.asyncDispose]();
+      child.kill("SIGTERM");
+      await ended;
+      process.off("exit", kill);
+      rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** Resolves when the application is in the page. */
+async function untilRestored(page: Page): Promise<void> {
+  await eventually(
+    "the application in the page",
+    async () =>
+      (await page.evaluate<boolean>(
+        `globalThis.jupyterapp !== undefined && jupyterapp.restored.then(() => true)`,
+      ))
+        ? true
+        : undefined,
+    TIMEOUT_MS,
+  );
+}
+
+/** A page of Notebook with these cells, once it has a kernel. `url`: of the gateway. */
+export async function openNotebook(
+  url: string,
+  token: string,
+  cells: readonly string[],
+): Promise<{ readonly notebook: Notebook } & AsyncDisposable> {
+  const front = await openFront([pythonWithNotebook, "notebook"], {
+    url,
+    token,
+    address: /http:\/\/127\.0\.0\.1:\d+(?=\/tree)/,
+  });
+  const { home, network, page } = front;
+  writeFileSync(join(home, "a.ipynb"), notebookOf(cells));
+  await page.goto(`${network.url}/notebooks/a.ipynb?token=front`);
+  await untilRestored(page);
+  await page.evaluate(`(async () => {
+    const panel = jupyterapp.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    globalThis.panel = panel;
+  })()`);
+  const notebook = new Notebook(page);
+  await notebook.untilStatus("idle");
+  return {
+    notebook,
+    [Symbol.asyncDispose]: () => front[Symbol.asyncDispose](),
+  };
+}
+
+/** `url`: of the gateway. */
+export async function openLab(url: string, token: string): Promise<Lab> {
+  const front = await openFront([pythonWithJupyterLab, "jupyterlab"], {
+    url,
+    token,
+    address: /http:\/\/127\.0\.0\.1:\d+(?=\/lab)/,
+  });
+  const { home, network, page } = front;
   const load = async () => {
     await page.goto(`${network.url}/lab?token=front&reset`);
-    await eventually(
-      "JupyterLab in the page",
-      async () =>
-        (await page.evaluate<boolean>(
-          `globalThis.jupyterapp !== undefined && jupyterapp.restored.then(() => true)`,
-        ))
-          ? true
-          : undefined,
-      TIMEOUT_MS,
-    );
+    await untilRestored(page);
   };
   await load();
   const reopen = async (name: string) => {
@@ -89,7 +160,7 @@ export async function openLab(url: string, token: string): Promise<Lab> {
     network,
     page,
     get log() {
-      return log;
+      return front.log;
     },
     async open(name, cells) {
       writeFileSync(join(home, name), notebookOf(cells));
@@ -99,14 +170,7 @@ export async function openLab(url: string, token: string): Promise<Lab> {
     },
     reload: load,
     reopen,
-    async [Symbol.asyncDispose]() {
-      await page[Symbol.asyncDispose]();
-      await network[Symbol.asyncDispose]();
-      child.kill("SIGTERM");
-      await ended;
-      process.off("exit", kill);
-      rmSync(home, { recursive: true, force: true, maxRetries: 5 });
-    },
+    [Symbol.asyncDispose]: () => front[Symbol.asyncDispose](),
   };
 }
 

@@ -40,6 +40,14 @@ export const pythonWithJupyterLab = candidates.find((candidate) =>
   ]),
 );
 
+/** A Python that has Notebook 7, and an ipykernel; `undefined` where there is none. */
+export const pythonWithNotebook = candidates.find((candidate) =>
+  runs(candidate, [
+    "-c",
+    "from importlib.util import find_spec; assert all(map(find_spec, ['notebook.app', 'ipykernel']))",
+  ]),
+);
+
 /** A Python that has Jupyter's console; `undefined` where there is none. */
 export const pythonWithJupyterConsole = candidates.find((candidate) =>
   runs(candidate, ["-m", "jupyter_console", "--version"]),
