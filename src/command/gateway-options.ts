@@ -268,6 +268,18 @@ export const gatewayOptions: readonly GatewayOption[] = [
     instead: "there are limits that suit notebooks: leave it out",
   },
   { name: "jpserver_extensions", ...server, instead: PYTHON_CLASS },
+  ...[
+    "authorizer_class",
+    "config_manager_class",
+    "contents_manager_class",
+    "identity_provider_class",
+    "kernel_manager_class",
+    "kernel_spec_manager_class",
+    "kernel_websocket_connection_class",
+    "login_handler_class",
+    "logout_handler_class",
+    "session_manager_class",
+  ].map((name) => ({ name, ...server, instead: PYTHON_CLASS })),
   ...([SERVER, CHANNELS] as const).flatMap((of): readonly GatewayOption[] => [
     { name: "limit_rate", of, variable: null, isSo: NO, instead: NO_RATE },
     { name: "rate_limit_window", of, variable: null, instead: NO_RATE },
