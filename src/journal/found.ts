@@ -7,42 +7,16 @@
  */
 import { open, readdir, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
 import { CHUNK_HEADER, chunkHeaderIn, type Mark, NO_MARK } from "./chunk.ts";
-
-/** Where a chunk is in its file, and which entries it has. */
-export interface FoundBlock {
-  readonly first: number;
-  readonly last: number;
-  readonly offset: number;
-  readonly length: number;
-}
-
-export interface FoundSegment {
-  readonly path: string;
-  /** In the order of their numbers. */
-  readonly blocks: readonly FoundBlock[];
-  readonly bytes: number;
-}
-
-export interface FoundJournal {
-  /** Oldest first; each has at least one block. */
-  readonly segments: readonly FoundSegment[];
-  /** The number of the newest entry; 0 if there is none. */
-  readonly last: number;
-  readonly mark: Mark;
-  /** The number in the name of the newest file. */
-  readonly count: number;
-  /** Bytes that were removed from the end, because they were not complete. */
-  readonly removed: number;
-}
-
-const PREFIX = "journal.";
-
-/** The name of the file with this number; names sort as their numbers. */
-export function segmentName(count: number): string {
-  return `${PREFIX}${String(count).padStart(10, "0")}`;
-}
+import {
+  FOOTER_TAIL,
+  footerIn,
+  footerLengthIn,
+  type FoundBlock,
+  type FoundJournal,
+  type FoundSegment,
+  SEGMENT_PREFIX,
+} from "./segment.ts";
 
 /** Rejects with a system error if the directory cannot be read or a file cannot be cut, and with a `RangeError` for another version of the format. */
 export async function findSegments(
@@ -50,7 +24,7 @@ export async function findSegments(
   journal_id: string,
 ): Promise<FoundJournal> {
   const names = (await readdir(directory))
-    .filter((name) => name.startsWith(PREFIX))
+    .filter((name) => name.startsWith(SEGMENT_PREFIX))
     .sort();
   const segments: FoundSegment[] = [];
   let last = 0;
@@ -70,7 +44,7 @@ export async function findSegments(
     last = newest.last;
     mark = scan.mark;
   }
-  const count = Number(names.at(-1)?.slice(PREFIX.length) ?? 0);
+  const count = Number(names.at(-1)?.slice(SEGMENT_PREFIX.length) ?? 0);
   return { segments, last, mark, count, removed };
 }
 
@@ -135,70 +109,18 @@ async function walked(
   };
 }
 
-/**
- * The footer of a closed segment: a row of 32 bytes for each chunk (first number,
- * number of records, offset, length; 8 bytes each), then 32 bytes: `KJFT`,
- * version (2 bytes), 2 bytes of zero, number of chunks (4), run (4) and event (8) of the last
- * mark, 4 bytes of zero, CRC-32 of all before (4).
- */
-const FOOTER_MAGIC = Buffer.from("KJFT");
-const FOOTER_VERSION = 1;
-const TAIL = 32;
-const ROW = 32;
-
-export function footerOf(blocks: readonly FoundBlock[], mark: Mark): Buffer {
-  const bytes = Buffer.alloc(blocks.length * ROW + TAIL);
-  let at = 0;
-  for (const { first, last, offset, length } of blocks) {
-    for (const value of [first, last - first + 1, offset, length]) {
-      at = bytes.writeBigUInt64LE(BigInt(value), at);
-    }
-  }
-  FOOTER_MAGIC.copy(bytes, at);
-  bytes.writeUInt16LE(FOOTER_VERSION, at + 4);
-  bytes.writeUInt32LE(blocks.length, at + 8);
-  bytes.writeUInt32LE(mark.run, at + 12);
-  bytes.writeBigUInt64LE(BigInt(mark.event), at + 16);
-  const sumAt = bytes.length - 4;
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, sumAt)), sumAt);
-  return bytes;
-}
-
 /** `undefined` if the file has no footer. */
 async function readFooter(
   file: FileHandle,
   size: number,
 ): Promise<Scan | undefined> {
-  if (size < TAIL) return undefined;
-  const tail = Buffer.alloc(TAIL);
-  await file.read(tail, 0, TAIL, size - TAIL);
-  if (!tail.subarray(0, FOOTER_MAGIC.length).equals(FOOTER_MAGIC)) {
-    return undefined;
-  }
-  const rows = tail.readUInt32LE(8) * ROW;
-  if (tail.readUInt16LE(4) !== FOOTER_VERSION || rows > size - TAIL) {
-    return undefined;
-  }
-  const footer = Buffer.alloc(rows + TAIL);
-  await file.read(footer, 0, footer.length, size - footer.length);
-  const sumAt = footer.length - 4;
-  if (crc32(footer.subarray(0, sumAt)) !== footer.readUInt32LE(sumAt)) {
-    return undefined;
-  }
-  const blocks: FoundBlock[] = [];
-  for (let at = 0; at < rows; at += ROW) {
-    const [first = 0, count = 0, offset = 0, length = 0] = [0, 8, 16, 24].map(
-      (column) => Number(footer.readBigUInt64LE(at + column)),
-    );
-    blocks.push({ first, last: first + count - 1, offset, length });
-  }
-  return {
-    blocks,
-    mark: {
-      run: tail.readUInt32LE(12),
-      event: Number(tail.readBigUInt64LE(16)),
-    },
-    bytes: size - footer.length,
-    removed: 0,
-  };
+  const tail = Buffer.alloc(Math.min(FOOTER_TAIL, size));
+  await file.read(tail, 0, tail.length, size - tail.length);
+  const length = footerLengthIn(tail);
+  if (length === undefined || length > size) return undefined;
+  const footer = Buffer.alloc(length);
+  await file.read(footer, 0, length, size - length);
+  const found = footerIn(footer);
+  if (found === undefined) return undefined;
+  return { ...found, bytes: size - length, removed: 0 };
 }

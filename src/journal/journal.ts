@@ -26,7 +26,7 @@ import type { Entries } from "./entries.ts";
 import { Entry } from "./entry.ts";
 import type { Evictable, MemoryHolder, MemoryBudget } from "./memory-budget.ts";
 import { type Cursor, Cursors } from "./cursors.ts";
-import type { FoundJournal } from "./found.ts";
+import type { FoundJournal } from "./segment.ts";
 import { Recent } from "./recent.ts";
 import { eventText } from "./slab.ts";
 import { BATCH, Spill } from "./spill.ts";

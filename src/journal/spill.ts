@@ -32,7 +32,7 @@ import {
   type FoundSegment,
   footerOf,
   segmentName,
-} from "./found.ts";
+} from "./segment.ts";
 
 /**
  * The bytes of one write. The event loop completes one write in a turn, and up

@@ -3,7 +3,7 @@
  * what else is written down. `src/state` implements it with files.
  */
 import type { Labels, SessionPolicy } from "../../contract/index.ts";
-import type { FoundJournal } from "../journal/found.ts";
+import type { FoundJournal } from "../journal/segment.ts";
 import {
   bufferOf,
   type Channel,

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { findSegments, type FoundJournal } from "../journal/found.ts";
+import { findSegments } from "../journal/found.ts";
+import type { FoundJournal } from "../journal/segment.ts";
 import { newJournalId } from "../journal/journal.ts";
 import { NO_MARK } from "../journal/chunk.ts";
 import type { Log } from "../log/log.ts";

@@ -1,0 +1,103 @@
+/**
+ * A kept journal's file of chunks: its name, and the footer that it gets when it
+ * is closed. `found.ts` finds such files again.
+ */
+import { crc32 } from "node:zlib";
+import type { Mark } from "./chunk.ts";
+
+/** Where a chunk is in its file, and which entries it has. */
+export interface FoundBlock {
+  readonly first: number;
+  readonly last: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface FoundSegment {
+  readonly path: string;
+  /** In the order of their numbers. */
+  readonly blocks: readonly FoundBlock[];
+  readonly bytes: number;
+}
+
+export interface FoundJournal {
+  /** Oldest first; each has at least one block. */
+  readonly segments: readonly FoundSegment[];
+  /** The number of the newest entry; 0 if there is none. */
+  readonly last: number;
+  readonly mark: Mark;
+  /** The number in the name of the newest file. */
+  readonly count: number;
+  /** Bytes that were removed from the end, because they were not complete. */
+  readonly removed: number;
+}
+
+export const SEGMENT_PREFIX = "journal.";
+
+/** The name of the file with this number; names sort as their numbers. */
+export function segmentName(count: number): string {
+  return `${SEGMENT_PREFIX}${String(count).padStart(10, "0")}`;
+}
+
+/**
+ * The footer of a closed segment: a row of 32 bytes for each chunk (first number,
+ * number of records, offset, length; 8 bytes each), then 32 bytes: `KJFT`,
+ * version (2 bytes), 2 bytes of zero, number of chunks (4), run (4) and event (8) of the last
+ * mark, 4 bytes of zero, CRC-32 of all before (4).
+ */
+const FOOTER_MAGIC = Buffer.from("KJFT");
+const FOOTER_VERSION = 1;
+/** Bytes at the end of a footer that tell its length. */
+export const FOOTER_TAIL = 32;
+const ROW = 32;
+
+export function footerOf(blocks: readonly FoundBlock[], mark: Mark): Buffer {
+  const bytes = Buffer.alloc(blocks.length * ROW + FOOTER_TAIL);
+  let at = 0;
+  for (const { first, last, offset, length } of blocks) {
+    for (const value of [first, last - first + 1, offset, length]) {
+      at = bytes.writeBigUInt64LE(BigInt(value), at);
+    }
+  }
+  FOOTER_MAGIC.copy(bytes, at);
+  bytes.writeUInt16LE(FOOTER_VERSION, at + 4);
+  bytes.writeUInt32LE(blocks.length, at + 8);
+  bytes.writeUInt32LE(mark.run, at + 12);
+  bytes.writeBigUInt64LE(BigInt(mark.event), at + 16);
+  const sumAt = bytes.length - 4;
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, sumAt)), sumAt);
+  return bytes;
+}
+
+/** Bytes of the whole footer that ends with these bytes; `undefined` if they are not the end of one. */
+export function footerLengthIn(tail: Buffer): number | undefined {
+  const at = tail.length - FOOTER_TAIL;
+  if (at < 0) return undefined;
+  const magic = tail.subarray(at, at + FOOTER_MAGIC.length);
+  if (!magic.equals(FOOTER_MAGIC)) return undefined;
+  if (tail.readUInt16LE(at + 4) !== FOOTER_VERSION) return undefined;
+  return tail.readUInt32LE(at + 8) * ROW + FOOTER_TAIL;
+}
+
+/** `undefined` if the footer is damaged. */
+export function footerIn(
+  footer: Buffer,
+): { readonly blocks: readonly FoundBlock[]; readonly mark: Mark } | undefined {
+  const sumAt = footer.length - 4;
+  if (crc32(footer.subarray(0, sumAt)) !== footer.readUInt32LE(sumAt)) {
+    return undefined;
+  }
+  const tail = footer.length - FOOTER_TAIL;
+  const blocks: FoundBlock[] = [];
+  for (let at = 0; at < tail; at += ROW) {
+    const [first = 0, count = 0, offset = 0, length = 0] = [0, 8, 16, 24].map(
+      (column) => Number(footer.readBigUInt64LE(at + column)),
+    );
+    blocks.push({ first, last: first + count - 1, offset, length });
+  }
+  const mark = {
+    run: footer.readUInt32LE(tail + 12),
+    event: Number(footer.readBigUInt64LE(tail + 16)),
+  };
+  return { blocks, mark };
+}
