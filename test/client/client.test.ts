@@ -204,6 +204,18 @@ describe("code", () => {
     expect(await sent.cancel()).toBe(false);
   });
 
+  it("has the id of each display, by which an update names it", async () => {
+    const ids: (string | undefined)[] = [];
+    for (const code of ["display first", "update second"]) {
+      for await (const event of session.execute(code)) {
+        const isDisplay =
+          event.type === "display_data" || event.type === "update_display_data";
+        if (isDisplay) ids.push(event.display_id);
+      }
+    }
+    expect(ids).toEqual(["the-display", "the-display"]);
+  });
+
   it("has the displays as they are at its end, and no cleared output", async () => {
     const shown = session.execute("display first");
     await shown;

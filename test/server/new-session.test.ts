@@ -38,3 +38,29 @@ it.each([0, 65_536])("refuses to adopt a kernel at port %i", async (port) => {
   expect(answer.body).toMatchObject({ reason: "bad_request" });
   expect(answer.text).toContain("shell_port");
 });
+
+it("shows the environment and the directory in which the kernel was started", async () => {
+  await using server = await openServer();
+  const session = async () =>
+    (await server.ask("GET", "/sessions/a")).body as {
+      initial_env: Readonly<Record<string, string>>;
+      working_directory: string;
+    };
+  const result = async (code: string) =>
+    (await server.ask("POST", "/sessions/a/execute", { code })).text;
+  await server.ask("PUT", "/sessions", {
+    session_id: "a",
+    kernel_name: "echo",
+    working_directory: "/no/such/directory",
+    env: [{ action: "replace", name: "COLOUR", value: "green" }],
+  });
+  expect((await session()).initial_env).toEqual({});
+
+  await server.ask("POST", "/sessions/a/start");
+
+  const { initial_env, working_directory } = await session();
+  expect(initial_env["COLOUR"]).toBe("green");
+  expect(await result("env PATH")).toContain(initial_env["PATH"]);
+  expect(working_directory).not.toBe("/no/such/directory");
+  expect(await result("cwd")).toContain(`"${working_directory}"`);
+});

@@ -347,13 +347,14 @@ describe("over REST", () => {
     },
   );
 
-  it("a refused output is listed as missing", async () => {
+  it("a refused output is listed as missing, for its own execution only", async () => {
     const { server, kernel } = await served();
     await server.ask("POST", "/sessions/s/executions", {
       code: "1",
       execution_id: "e",
     });
     const request = kernel().sent.at(-1) as Message;
+    kernel().write("display_data", "", message("execute_request")); // of another client
     kernel().write("stream", "", request);
     const { body } = await server.ask(
       "GET",
