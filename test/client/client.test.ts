@@ -759,6 +759,8 @@ describe("a server", () => {
     another.close();
     await expect(running).rejects.toBeInstanceOf(ConnectionError);
     await expect(handle.execute("x")).rejects.toBeInstanceOf(ConnectionError);
+    const next = handle.events({ after: 0 }).next();
+    await expect(next).rejects.toBeInstanceOf(ConnectionError);
     const states: string[] = [];
     for await (const state of another.connection) states.push(state);
     expect(states).toEqual(["closed"]);

@@ -136,6 +136,18 @@ describe("an execution's states", () => {
     }
   });
 
+  test("the reply of the code that ran tells the user why its kernel is gone", async () => {
+    const { session, kernel } = await startedSession();
+    const [ran, waited] = [code("a"), code("b")].map((one) =>
+      send(session, one),
+    );
+    kernel.die(1);
+    expect(ran?.reply).toMatchObject({
+      kernel_notice: "The kernel died: exit code 1",
+    });
+    expect(waited?.reply).not.toHaveProperty("kernel_notice");
+  });
+
   test("requests that were answered before the kernel died keep their result", async () => {
     const { session, kernel } = await startedSession();
     const a = code("a");
