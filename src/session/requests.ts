@@ -540,7 +540,7 @@ export class Requests {
     execution.send();
     publishState(execution, this.#options.journal);
     this.#log.running(execution);
-    this.history.sent(execution.request);
+    this.history.sent(execution.request, execution.startedAt?.getTime());
   }
 
   #publishRequest(request: Message): void {

@@ -93,9 +93,14 @@ export async function openSessionFiles(
   const { log: records, records: requests } = LogFile.open(
     join(directory, REQUESTS),
   );
+  // They count only together with the journal: code that ended would run again.
+  if (!wasDurable) records.replace([]);
   const opened = { directory, journal_id, found, saved, records };
   const store = storeOf(
-    { ...opened, requests: requests as RequestRecord[] },
+    {
+      ...opened,
+      requests: wasDurable ? (requests as RequestRecord[]) : [],
+    },
     options,
   );
   return { store, saved };

@@ -12,7 +12,7 @@ import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Mark } from "../../src/journal/chunk.ts";
 import type { File, OpenFile } from "../../src/journal/blocks.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
@@ -311,6 +311,17 @@ test("a full disk is reported, readers go on, and the journal is kept again when
   expect(durable).toEqual([false]);
   expect(written.at(-1)).toEqual({ run: 1, event: 3 });
   expect(await textsOf(journal)).toEqual(texts(1, 3));
+  isFull = false;
+  vi.useFakeTimers({ toFake: ["performance"] });
+  vi.advanceTimersByTime(3_600_000); // a failed write is repeated after ten seconds
+  await append(journal, 4, 5);
+  await eventually("the disk takes it again", () =>
+    durable.at(-1) === true ? true : undefined,
+  );
+  vi.useRealTimers();
+  // The full disk took the oldest entries first.
+  const again = await textsOf((await opened()).journal);
+  expect(again).toEqual(["gap 1-2", ...texts(3, 5)]);
 });
 
 test("files with numbers that are there already, and empty ones, are removed", async () => {

@@ -25,6 +25,7 @@ import { Faults } from "../../src/log/faults.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { Session } from "../../src/session/session.ts";
 import type { SessionSpec } from "../../src/session/spec.ts";
+import type { SessionStore } from "../../src/session/store.ts";
 import {
   isSessionFolder,
   newSessionFiles,
@@ -163,8 +164,11 @@ class FakeRun {
   }
 
   follow(hooks: Hooks, after: number): void {
-    expect(after).toBeGreaterThanOrEqual(this.#acknowledged);
     this.#follower = undefined;
+    if (after < this.#acknowledged) {
+      hooks.lost?.(after + 1, this.#acknowledged);
+      hooks.noted?.(this.#acknowledged);
+    }
     for (const { number, call } of this.#events)
       if (number > after) call(hooks);
     this.#follower = hooks;
@@ -199,17 +203,20 @@ class Server {
   readonly keeper: FakeKeeper;
   readonly #directory: string;
   readonly #cut: () => void;
+  readonly #store: SessionStore;
 
   private constructor(
     keeper: FakeKeeper,
     directory: string,
-    open: (link: Provisioner) => Session,
+    spec: SessionSpec,
+    store: SessionStore,
   ) {
     this.keeper = keeper;
     this.#directory = directory;
     const link = keeper.link();
     this.#cut = () => link.cut();
-    this.session = open(link);
+    this.#store = store;
+    this.session = new Session(spec, { ...optionsOf(link), store });
     opened.push(this.session);
   }
 
@@ -219,11 +226,12 @@ class Server {
     const files = { directory, keepEnv, log: silentLog() };
     const whole = { ...SPEC, ...spec };
     const store = newSessionFiles(whole.session_id, files);
-    return new Server(
-      keeper,
-      directory,
-      (link) => new Session(whole, { ...optionsOf(link), store }),
-    );
+    return new Server(keeper, directory, whole, store);
+  }
+
+  /** The disk takes the journal no more. */
+  loseDisk(): void {
+    this.#store.durable(false);
   }
 
   /** The server is killed now, and another one starts with its files. */
@@ -236,11 +244,7 @@ class Server {
       isSessionFolder(directory, name),
     );
     const { store, saved } = await openSessionFiles(folder, files);
-    return new Server(
-      this.keeper,
-      directory,
-      (link) => new Session(saved.spec, { ...optionsOf(link), store }),
-    );
+    return new Server(this.keeper, directory, saved.spec, store);
   }
 }
 
@@ -737,6 +741,28 @@ describe("after the server was killed", () => {
     expect(session.policy.cull_idle_timeout).toBe(7);
     expect(session.workingDirectory).toBe("/somewhere");
     expect(session.created).toEqual(first.session.created);
+  });
+
+  test("after a full disk the session has a new journal, and no code runs again", async () => {
+    const first = Server.first();
+    await first.session.start();
+    const done = code("a");
+    first.session.send(done);
+    first.keeper.kernel.run(done);
+    await written(first.session);
+    first.loseDisk();
+    const { session, keeper } = await first.killed();
+    await session.restored;
+    expect(session.journal.id).not.toBe(first.session.journal.id);
+    expect(session.status).toBe("ready"); // what the kernel reported last is lost
+    expect(keeper.kernel.received).toEqual(["a"]);
+    const next = code("b");
+    session.send(next);
+    keeper.kernel.run(next);
+    const client = new Client();
+    await upToDate(client, session);
+    expect(client.statesOf(next.header.msg_id)).toEqual(["running", "done"]);
+    expect(client.statesOf(done.header.msg_id)).toEqual([]);
   });
 
   test("the keeper drops what is written, and nothing else", async () => {
