@@ -23,6 +23,11 @@ test("each member is its own JSON, with any content", () => {
   );
 });
 
+/** As strings: to compare large buffers takes minutes on a busy machine. */
+function textsIn(text: Buffer): (readonly [string, string])[] {
+  return [...membersOf(text)].map(([name, value]) => [name, value.toString()]);
+}
+
 const long = 'x\\"\\\\'.repeat(200_000);
 
 describe("in short steps", () => {
@@ -39,7 +44,7 @@ describe("in short steps", () => {
     let steps = 1;
     while (work.next().done !== true) steps += 1;
     expect(steps > 1).toBe(text.length > 300_000);
-    expect(membersOf(text)).toEqual(membersOf(Buffer.from(json)));
+    expect(textsIn(text)).toEqual(textsIn(Buffer.from(json)));
   });
 
   test("a value that is not an object has no members", () => {
