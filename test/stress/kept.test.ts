@@ -90,6 +90,12 @@ test(
       ); // the server and the keeper have one each
       await server.ask("POST", "/shutdown");
       await server.running.ended();
+      await eventually(
+        "the keeper gone",
+        () =>
+          readdirSync(join(room.folder, "tmp")).length === 0 ? true : undefined,
+        15_000, // without the server's request it ends after ten seconds
+      );
     }
   },
 );
