@@ -796,7 +796,9 @@ describe("Python", needsIpykernel, () => {
         { output_type: "execute_result", execution_count: 1 },
       ],
     });
-    const { matches } = await session.complete("'😀'; prin", 10);
+    // At its first completion IPython loads a parser, which takes long on a busy machine.
+    const patient = { timeout_ms: 60_000 };
+    const { matches } = await session.complete("'😀'; prin", 10, patient);
     expect(matches).toContain("print");
     expect(await session.inspect("print")).toMatchObject({ found: true });
     expect(await session.isComplete("if x:")).toMatchObject({
