@@ -408,6 +408,7 @@ export const sessions = {
       "program_not_found",
       "kernelspec_not_found",
       "bad_kernelspec",
+      "bad_configuration",
       "bad_working_directory",
       "shutting_down",
     ],

@@ -99,7 +99,7 @@ export class Supervisor implements AsyncDisposable {
     if (spec.keep === true && keeping === undefined) {
       const why =
         "`keep` is true, and this server keeps no sessions: start it with --keep";
-      throw failure("bad_request", { why });
+      throw failure("bad_configuration", { why });
     }
     const store = spec.keep === false ? undefined : keeping?.create(session_id);
     const session = this.#made(spec, store);

@@ -18,6 +18,20 @@ it("requires `argv` if it is null and there is no kernel name", async () => {
   expect(answer.text).toContain("Give `kernel_name`, or `argv`");
 });
 
+it("refuses to keep a session if the server keeps none, and says what to do", async () => {
+  await using server = await openServer();
+  const made = { session_id: "a", kernel_name: "echo" };
+
+  const answer = await server.ask("PUT", "/sessions", { ...made, keep: true });
+
+  expect(answer.status).toBe(400);
+  expect(answer.body).toMatchObject({ reason: "bad_configuration" });
+  expect(answer.text).toContain("--keep");
+  await server.ask("PUT", "/sessions", { ...made, keep: false });
+  const session = await server.ask("GET", "/sessions/a");
+  expect(session.body).toMatchObject({ keep: false });
+});
+
 it.each([0, 65_536])("refuses to adopt a kernel at port %i", async (port) => {
   await using server = await openServer();
   await server.ask("PUT", "/sessions", {
