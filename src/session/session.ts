@@ -493,7 +493,7 @@ export class Session {
    */
   async dispose(reason = "the session was deleted"): Promise<void> {
     // Otherwise nothing would end a kernel that it is not attached to yet.
-    await this.#untilRestored().catch(() => {});
+    if (!this.#isRestored) await this.#untilRestored().catch(() => {});
     this.#desired = "stopped";
     this.#closeReason = reason;
     if (this.isRunning) {
