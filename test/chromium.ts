@@ -67,7 +67,7 @@ export class Page implements AsyncDisposable {
       kill();
       await ended;
       process.off("exit", kill);
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+      rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
     };
     try {
       const port = await debuggingPort(child.stderr);

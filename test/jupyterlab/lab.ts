@@ -82,7 +82,7 @@ async function openFront(
       child.kill("SIGTERM");
       await ended;
       process.off("exit", kill);
-      rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+      rmSync(home, { recursive: true, force: true, maxRetries: 20 });
     },
   };
 }
