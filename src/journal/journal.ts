@@ -347,15 +347,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   /** Resolves when readers can get everything that was appended until now: of a kept journal, when it is written. */
   async flushed(): Promise<void> {
     const target = this.#last;
-    while (this.#visible < target && !this.#isClosed) {
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          this.#wakers.delete(wake);
-          resolve();
-        };
-        this.#wakers.add(wake);
-      });
-    }
+    while (this.#visible < target && !this.#isClosed) await this.#more();
   }
 
   /** Resolves when the disk has written a batch; `undefined` if the disk keeps pace or cannot be written. */
@@ -454,15 +446,15 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   }
 
   /** Resolves when there is more to read, or when `signal` aborts. */
-  #more(signal: AbortSignal): Promise<void> {
+  #more(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
         this.#wakers.delete(wake);
-        signal.removeEventListener("abort", wake);
+        signal?.removeEventListener("abort", wake);
         resolve();
       };
       this.#wakers.add(wake);
-      signal.addEventListener("abort", wake);
+      signal?.addEventListener("abort", wake);
     });
   }
 

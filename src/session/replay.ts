@@ -14,9 +14,7 @@ import type { Entry } from "../journal/entry.ts";
 import type { ShellState } from "../kernel/kernel.ts";
 import { noteComm, type OpenComms } from "./comms.ts";
 import { type Displays, isDisplay, noteDisplay } from "./displays.ts";
-import { isComm } from "./request-log.ts";
 import type { Requests } from "./requests.ts";
-import { type RequestRecord, restoredMessage } from "./store.ts";
 
 export interface Replayed {
   /** The session's last status; `undefined` if the journal has none. */
@@ -33,12 +31,11 @@ export interface ReplayTarget {
   readonly displays: Displays;
   readonly comms: OpenComms;
   readonly requests: Requests;
-  readonly records: readonly RequestRecord[];
 }
 
 /** Reads up to number `last`. The entries after it are of this process. */
 export async function replay(
-  { journal, displays, comms, requests, records }: ReplayTarget,
+  { journal, displays, comms, requests }: ReplayTarget,
   last: number,
 ): Promise<Replayed> {
   const found: {
@@ -51,18 +48,6 @@ export async function replay(
     state: undefined,
     exit: undefined,
     usage: undefined,
-  };
-  /** Messages of clients about comms, in order. */
-  const ofClients = records.flatMap((record) => {
-    if (record.kind !== "accepted") return [];
-    const message = restoredMessage(record.message);
-    return isComm(message) ? [{ message, after: record.after }] : [];
-  });
-  const applyClients = (seq: number): void => {
-    while (ofClients[0] !== undefined && ofClients[0].after < seq) {
-      noteComm(comms, ofClients[0].message, "shell");
-      ofClients.shift();
-    }
   };
   const replayEvent = (seq: number, event: OwnEvent): void => {
     switch (event.kind) {
@@ -117,13 +102,12 @@ export async function replay(
     }
     for (const entry of reading.entries) {
       if (entry.seq > last) break;
-      applyClients(entry.seq);
+      requests.replayComms(entry.seq);
       if (entry.isEvent) replayEvent(entry.seq, entry.event);
       else replayMessage(entry);
       seen = entry.seq;
     }
   }
-  applyClients(Infinity);
   return found;
 }
 

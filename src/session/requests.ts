@@ -56,6 +56,12 @@ interface SendOptions {
   readonly deadline_ms?: number | undefined;
 }
 
+interface CommOfClient {
+  readonly message: Message;
+  /** The journal's newest number when it was accepted. */
+  readonly after: number;
+}
+
 /** The answer to an input request. */
 export interface InputAnswer {
   readonly value: string;
@@ -91,6 +97,8 @@ export class Requests {
   readonly #log: RequestLog;
   /** Executions of an earlier process that are not known to be over. */
   #restored: Execution[] = [];
+  /** Messages with which clients of an earlier process opened or closed comms. */
+  readonly #comms: CommOfClient[] = [];
   /** Requests that the kernel of an earlier process has, or should have. */
   #resent: readonly Message[] = [];
   /** Executions of an earlier process of which it is not known whether they went to the kernel. */
@@ -114,10 +122,14 @@ export class Requests {
   send(message: Message, canWait: boolean, options: SendOptions = {}): boolean {
     const { msg_id } = message.header;
     if (this.hasAccepted(msg_id)) return false;
+    const kernel = this.#kernelFor(message);
+    if (kernel === undefined && !canWait) {
+      const { session_id } = this.#options;
+      throw failure("session_not_running", { session_id });
+    }
     const execution = isExecution(message)
       ? this.#accept(message, options)
       : undefined;
-    const kernel = this.#kernelFor(message);
     const isLogged =
       execution !== undefined || kernel === undefined || isComm(message);
     // Written before the caller knows that it was accepted.
@@ -126,12 +138,9 @@ export class Requests {
     }
     try {
       if (kernel !== undefined) this.#forward(kernel, message);
-      else if (canWait) {
+      else {
         this.#waiting.add(message);
         this.#publishRequest(message);
-      } else {
-        const { session_id } = this.#options;
-        throw failure("session_not_running", { session_id });
       }
     } catch (error) {
       if (execution !== undefined) this.executions.remove(execution);
@@ -149,6 +158,7 @@ export class Requests {
       const { message, accepted, running, over, isSent, answered } = request;
       const { after, at, deadline_ms } = accepted;
       this.#accepted.add(message.header.msg_id);
+      if (isComm(message)) this.#comms.push({ message, after });
       if (!isExecution(message)) {
         if (!isSent && !isComm(message)) this.#waiting.add(message);
         continue;
@@ -165,6 +175,14 @@ export class Requests {
       if (over !== undefined) this.executions.ended(execution);
       else this.#restored.push(execution);
       if (running !== undefined) this.history.sent(message, running.at);
+    }
+  }
+
+  /** Clients of an earlier process opened and closed comms before entry `seq`. Call it for each entry, in order, before `replay`. */
+  replayComms(seq: number): void {
+    while ((this.#comms[0]?.after ?? Infinity) < seq) {
+      const comm = this.#comms.shift();
+      if (comm) noteComm(this.#options.comms, comm.message, "shell");
     }
   }
 
@@ -202,6 +220,7 @@ export class Requests {
 
   /** All entries were replayed: what the kernel has is active again, and the rest waits for it. */
   replayed(): void {
+    this.replayComms(Number.MAX_SAFE_INTEGER);
     const resent: Message[] = [];
     const waiting = this.#waiting.take();
     for (const execution of this.#restored.splice(0)) {

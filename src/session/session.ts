@@ -70,7 +70,7 @@ export interface SessionOptions {
 }
 
 /** Why a session is `offline` until it is attached to its kernel again. */
-export const RESTORING = "restoring";
+const RESTORING = "restoring";
 
 export class Session {
   readonly spec: SessionSpec;
@@ -120,7 +120,6 @@ export class Session {
   #missingVariables: readonly string[] = [];
   /** The present attempt to attach to the kernel of an earlier process. */
   #restoring: Promise<void> | undefined;
-  #isRestored = true;
 
   constructor(spec: SessionSpec, options: SessionOptions) {
     const { store } = options;
@@ -210,9 +209,9 @@ export class Session {
   }
   /** Whether what an earlier process wrote was taken over completely. */
   get isRestored(): boolean {
-    return this.#isRestored;
+    return this.#restoring === undefined;
   }
-  /** Resolves when the session is attached to its kernel again, or the kernel is known to be gone; `undefined` if it need not be restored. Never rejects. */
+  /** Resolves when the session is attached to its kernel again, or the kernel is known to be gone; `undefined` if nothing is being restored. Never rejects. */
   get restored(): Promise<void> | undefined {
     return this.#restoring;
   }
@@ -286,7 +285,7 @@ export class Session {
 
   /** Launches the kernel and waits for its first answer, which it resolves to. */
   async start(): Promise<KernelInfo> {
-    if (!this.#isRestored) await this.#untilRestored();
+    if (!this.isRestored) await this.#untilRestored();
     this.#assertNotRestarting();
     if (!this.isRunning) {
       this.#assertCommand();
@@ -297,7 +296,7 @@ export class Session {
 
   /** Connects to a kernel that another program started; resolves to its first answer. */
   async adopt(connection: ConnectionInfo): Promise<KernelInfo> {
-    if (!this.#isRestored) await this.#untilRestored();
+    if (!this.isRestored) await this.#untilRestored();
     this.#assertNotRestarting();
     return this.#begin("adopt", (hooks, signal) =>
       this.#options.provisioner.adopt(
@@ -321,7 +320,7 @@ export class Session {
     working_directory?: string | undefined;
     env?: readonly VarAction[] | undefined;
   }): Promise<void> {
-    if (!this.#isRestored) await this.#untilRestored();
+    if (!this.isRestored) await this.#untilRestored();
     if (this.#isDesired("restarted")) {
       const why = "it is being restarted already";
       throw failure("restart_failed", { session_id: this.id, why });
@@ -357,7 +356,7 @@ export class Session {
 
   /** Asks the kernel to shut down, then terminates it, then kills it. Resolves when the kernel is gone. */
   async shutDown(): Promise<void> {
-    if (!this.#isRestored) await this.#untilRestored();
+    if (!this.isRestored) await this.#untilRestored();
     if (!this.isRunning) {
       throw failure("session_not_running", { session_id: this.id });
     }
@@ -377,7 +376,7 @@ export class Session {
 
   /** Ends the kernel's whole process tree. Does not wait until it is gone. */
   async kill(): Promise<void> {
-    if (!this.#isRestored) await this.#untilRestored();
+    if (!this.isRestored) await this.#untilRestored();
     if (this.#status === "exited") {
       throw failure("session_not_running", { session_id: this.id });
     }
@@ -391,7 +390,7 @@ export class Session {
 
   /** Interrupts the running code; waiting requests are dropped. */
   async interrupt(): Promise<void> {
-    if (!this.#isRestored) await this.#untilRestored();
+    if (!this.isRestored) await this.#untilRestored();
     const kernel = this.#run?.kernel;
     if (kernel === undefined) {
       const why =
@@ -493,7 +492,7 @@ export class Session {
    */
   async dispose(reason = "the session was deleted"): Promise<void> {
     // Otherwise nothing would end a kernel that it is not attached to yet.
-    if (!this.#isRestored) await this.#untilRestored().catch(() => {});
+    if (!this.isRestored) await this.#untilRestored().catch(() => {});
     this.#desired = "stopped";
     this.#closeReason = reason;
     if (this.isRunning) {
@@ -536,14 +535,13 @@ export class Session {
     const { last } = this.journal;
     if (wasRunning) this.#setRestoring();
     else if (run !== null) this.#status = "exited";
-    this.#isRestored = false;
     this.#restoring = this.#reattach(saved, last)
       .catch((error: unknown) => {
         this.#options.faults.caught("A session could not be restored", error, {
           session: this.id,
         });
       })
-      .finally(() => (this.#isRestored = true));
+      .finally(() => (this.#restoring = undefined));
   }
 
   #setRestoring(): void {
@@ -555,9 +553,7 @@ export class Session {
   async #reattach({ run: last }: SavedSession, until: number): Promise<void> {
     const { journal, displays, comms } = this;
     const requests = this.#requests;
-    const records = this.#options.store?.requests ?? [];
-    const target = { journal, displays, comms, requests, records };
-    const found = await replay(target, until);
+    const found = await replay({ journal, displays, comms, requests }, until);
     this.resource_usage = found.usage;
     this.#lastExit = found.exit;
     requests.replayed();
@@ -592,9 +588,9 @@ export class Session {
     }
   }
 
-  /** Resolves at once if nothing is being restored. Throws `kernel_unreachable` if it takes too long. */
+  /** Throws `kernel_unreachable` if it takes too long. */
   async #untilRestored(): Promise<void> {
-    if (this.#isRestored || this.#restoring === undefined) return;
+    if (this.#restoring === undefined) return;
     await within(this.#restoring, LONGEST_RESTORE_MS);
     if (this.isRestored) return;
     const why = "it is still being restored after a restart of the server";
