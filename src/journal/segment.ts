@@ -3,7 +3,7 @@
  * is closed. `found.ts` finds such files again.
  */
 import { crc32 } from "node:zlib";
-import type { Mark } from "./chunk.ts";
+import { type Mark, NO_MARK } from "./chunk.ts";
 
 /** Where a chunk is in its file, and which entries it has. */
 export interface FoundBlock {
@@ -31,6 +31,15 @@ export interface FoundJournal {
   /** Bytes that were removed from the end, because they were not complete. */
   readonly removed: number;
 }
+
+/** What is found where no process has written a journal. */
+export const NOTHING_FOUND: FoundJournal = {
+  segments: [],
+  last: 0,
+  mark: NO_MARK,
+  count: 0,
+  removed: 0,
+};
 
 export const SEGMENT_PREFIX = "journal.";
 

@@ -1,11 +1,10 @@
 /** The files of one kept session: `session.json`, `requests.log` and the segments of its journal. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { findSegments } from "../journal/found.ts";
-import type { FoundJournal } from "../journal/segment.ts";
+import { NOTHING_FOUND, SEGMENT_PREFIX } from "../journal/segment.ts";
 import { newJournalId } from "../journal/journal.ts";
-import { NO_MARK } from "../journal/chunk.ts";
 import type { Log } from "../log/log.ts";
 import type {
   RequestRecord,
@@ -50,17 +49,8 @@ export function newSessionFiles(
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   writePrivate(join(directory, DURABLE), {});
   const { log } = LogFile.open(join(directory, REQUESTS));
-  const found: FoundJournal = {
-    segments: [],
-    last: 0,
-    mark: NO_MARK,
-    count: 0,
-    removed: 0,
-  };
-  const journal_id = newJournalId();
-  const rest = { saved: undefined, requests: [] };
   return storeOf(
-    { directory, journal_id, found, ...rest, records: log },
+    { directory, saved: undefined, records: log, ...nothing() },
     options,
   );
 }
@@ -78,42 +68,49 @@ export async function openSessionFiles(
     );
   }
   const saved = file.session;
-  const wasDurable = existsSync(join(directory, DURABLE));
-  const found = wasDurable
-    ? await findSegments(directory, file.journal_id)
-    : await emptied(directory, file.journal_id);
+  if (!existsSync(join(directory, DURABLE))) {
+    return begunAnew(directory, saved, options);
+  }
+  const { journal_id } = file;
+  const found = await findSegments(directory, journal_id);
   if (found.removed > 0) {
     options.log.warn(
       { session: saved.spec.session_id },
       `The last ${found.removed} bytes of the journal were not complete, and were removed`,
     );
   }
-  const journal_id = wasDurable ? file.journal_id : newJournalId();
-  writePrivate(join(directory, DURABLE), {});
-  const { log: records, records: requests } = LogFile.open(
-    join(directory, REQUESTS),
-  );
-  // They count only together with the journal: code that ended would run again.
-  if (!wasDurable) records.replace([]);
-  const opened = { directory, journal_id, found, saved, records };
-  const store = storeOf(
-    {
-      ...opened,
-      requests: wasDurable ? (requests as RequestRecord[]) : [],
-    },
-    options,
-  );
+  const log = LogFile.open(join(directory, REQUESTS));
+  const requests = log.records as RequestRecord[];
+  const opened = { directory, journal_id, found, saved, requests };
+  const store = storeOf({ ...opened, records: log.log }, options);
   return { store, saved };
 }
 
-/** The disk was full when the earlier process ended: its last numbers are not known, so none of the journal is used. */
-async function emptied(
+/**
+ * The disk was full when the earlier process ended, so the last numbers of its
+ * journal are not known: a new journal begins. Requests count only together with
+ * the old one; without it, code that had ended would run again.
+ */
+function begunAnew(
   directory: string,
-  journal_id: string,
-): Promise<FoundJournal> {
-  const found = await findSegments(directory, journal_id);
-  for (const { path } of found.segments) rmSync(path, { force: true });
-  return { ...found, segments: [], last: 0, mark: NO_MARK };
+  saved: SavedSession,
+  options: SessionFilesOptions,
+): { readonly store: SessionStore; readonly saved: SavedSession } {
+  for (const name of readdirSync(directory)) {
+    if (name.startsWith(SEGMENT_PREFIX)) rmSync(join(directory, name));
+  }
+  const { log: records } = LogFile.open(join(directory, REQUESTS));
+  records.replace([]);
+  const opened = { directory, saved, records, ...nothing() };
+  const store = storeOf(opened, options);
+  store.save(saved); // with the id of the new journal
+  store.durable(true);
+  return { store, saved };
+}
+
+/** What a session has that has written nothing. */
+function nothing() {
+  return { journal_id: newJournalId(), found: NOTHING_FOUND, requests: [] };
 }
 
 interface Opened extends Omit<

@@ -765,6 +765,28 @@ describe("after the server was killed", () => {
     expect(client.statesOf(done.header.msg_id)).toEqual([]);
   });
 
+  test("the new journal after a full disk is found again", async () => {
+    const first = Server.first();
+    await first.session.start();
+    await written(first.session);
+    first.loseDisk();
+    const second = await first.killed();
+    await second.session.restored;
+    const request = code("a");
+    second.session.send(request);
+    second.keeper.kernel.run(request);
+    const client = new Client();
+    await upToDate(client, second.session);
+    const third = await second.killed();
+    await third.session.restored;
+    expect(third.session.journal.id).toBe(second.session.journal.id);
+    await upToDate(client, third.session);
+    expect(client.statesOf(request.header.msg_id)).toEqual(["running", "done"]);
+    expect(third.session.executions.get(request.header.msg_id).state).toBe(
+      "done",
+    );
+  });
+
   test("the keeper drops what is written, and nothing else", async () => {
     const first = Server.first();
     await first.session.start();
