@@ -25,7 +25,7 @@ import {
   versions,
 } from "./hello.ts";
 import { KeptRun } from "./kept-run.ts";
-import { Remembered } from "./remembered.ts";
+import { Remembered } from "../jupyter/remembered.ts";
 import { toWire } from "./wire-error.ts";
 
 export interface KeeperOptions {

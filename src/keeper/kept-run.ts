@@ -26,7 +26,7 @@ import {
   refusedEvent,
 } from "./events.ts";
 import type { Numbered, RunFacts } from "./hello.ts";
-import { Remembered } from "./remembered.ts";
+import { Remembered } from "../jupyter/remembered.ts";
 import { toWire } from "./wire-error.ts";
 
 /** How many messages to the kernel are known by their `msg_id`. */

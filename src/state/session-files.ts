@@ -12,7 +12,7 @@ import type {
   SessionStore,
 } from "../session/store.ts";
 import { LogFile } from "./log-file.ts";
-import { readPrivate, writePrivate } from "./private-file.ts";
+import { readPrivate, writePrivate } from "../host/private-file.ts";
 
 const FORMAT = 1;
 const SESSION = "session.json";

@@ -21,7 +21,7 @@ import { join } from "node:path";
 import { currentOwner, hasEnded, type Owner } from "../host/owner.ts";
 import type { Log } from "../log/log.ts";
 import type { SavedSession, SessionStore } from "../session/store.ts";
-import { readPrivate, writePrivate } from "./private-file.ts";
+import { readPrivate, writePrivate } from "../host/private-file.ts";
 import {
   isSessionFolder,
   newSessionFiles,
