@@ -5,7 +5,7 @@
 import { type ConnectionInfo, failure } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
 import { concernsMainShell } from "../jupyter/control-requests.ts";
-import { bufferOf, type Message } from "../jupyter/message.ts";
+import type { Message } from "../jupyter/message.ts";
 import type {
   Hooks,
   Kernel,
@@ -14,6 +14,7 @@ import type {
   Recipe,
   ShellState,
 } from "../kernel/kernel.ts";
+import { reportedState } from "../kernel/main-shell.ts";
 import type { EventLog } from "./event-log.ts";
 import {
   type Answered,
@@ -222,14 +223,14 @@ export class KeptRun {
   }
 
   /** Watches the state of the kernel's main shell, and where its code has moved. */
-  #observe({ channel, header, parent_header, raw }: Message): void {
-    if (channel !== "iopub" || header.msg_type !== "status") return;
-    if (!concernsMainShell(parent_header)) return;
-    const content = bufferOf(raw.content);
-    if (content.includes('"busy"')) this.#note("busy");
-    if (!content.includes('"idle"')) return;
-    this.#note("idle");
-    if (parent_header?.msg_type !== "execute_request") return;
+  #observe(message: Message): void {
+    const { parent_header } = message;
+    const state = reportedState(message);
+    if (state === undefined || !concernsMainShell(parent_header)) return;
+    this.#note(state);
+    const isEndOfCode =
+      state === "idle" && parent_header?.msg_type === "execute_request";
+    if (!isEndOfCode) return;
     const path = this.#kernel?.workingDirectory();
     if (path === undefined || path === this.#directory) return;
     this.#directory = path;

@@ -5,6 +5,7 @@
  * such a reply means that no code runs. The control channel does not show this:
  * many kernels serve it beside running code.
  */
+import { bufferOf, type Message } from "../jupyter/message.ts";
 import type { ShellState } from "./kernel.ts";
 
 /** How long the `idle` after an answer may be missing; the same as for an execution. */
@@ -79,3 +80,18 @@ export class MainShell {
     this.#resolve();
   }
 }
+
+/** The state that a message of the kernel reports; `undefined` if it reports none. The content is searched, not parsed. */
+export function reportedState({
+  channel,
+  header,
+  raw,
+}: Message): ShellState | undefined {
+  if (channel !== "iopub" || header.msg_type !== "status") return undefined;
+  const content = bufferOf(raw.content);
+  if (content.includes(BUSY)) return "busy";
+  return content.includes(IDLE) ? "idle" : undefined;
+}
+
+const BUSY = Buffer.from('"busy"');
+const IDLE = Buffer.from('"idle"');

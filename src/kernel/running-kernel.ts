@@ -28,8 +28,8 @@ import { boundaryOf } from "./boundary.ts";
 import { isFault, KernelFault } from "./fault.ts";
 import { type Heartbeat, watchHeartbeat } from "./heartbeat.ts";
 import type { Exit } from "../host/exit.ts";
-import type { ShellState, Hooks, Kernel, Recipe } from "./kernel.ts";
-import { MainShell } from "./main-shell.ts";
+import type { Hooks, Kernel, Recipe } from "./kernel.ts";
+import { MainShell, reportedState } from "./main-shell.ts";
 import type { SignalOutcome } from "../host/signal-outcome.ts";
 import type { HostProcess } from "../host/host.ts";
 import { curveOf, endpointOf, Sockets } from "./sockets.ts";
@@ -340,10 +340,7 @@ export class RunningKernel implements Kernel, Stoppable {
       if (header.msg_type === "iopub_welcome") return; // answers a subscription; it is not about the kernel
     }
     const parent_id = parent_header?.msg_id ?? "";
-    const state =
-      channel === "iopub" && header.msg_type === "status"
-        ? stateIn(message)
-        : undefined;
+    const state = reportedState(message);
     const pending = this.#own.get(parent_id);
     if (pending !== undefined) {
       if (channel === "shell") this.#shell.replyReceived(parent_id);
@@ -449,20 +446,11 @@ export class RunningKernel implements Kernel, Stoppable {
   }
 }
 
-function stateIn({ raw }: Message): ShellState | undefined {
-  const content = Buffer.from(raw.content);
-  if (content.includes(BUSY)) return "busy";
-  return content.includes(IDLE) ? "idle" : undefined;
-}
-
 /** Why the link accepts no message. */
 const REFUSALS = {
   full: "it does not read the earlier messages",
   closed: "the connection is closed",
 } as const;
-
-const BUSY = Buffer.from('"busy"');
-const IDLE = Buffer.from('"idle"');
 
 function badReply(why: string): KernelFault {
   return new KernelFault("bad_reply", why);
