@@ -4,7 +4,7 @@
  * after the last entry that it has acknowledged.
  */
 import { within } from "../time/within.ts";
-import { LastIds } from "./last-ids.ts";
+import { Remembered } from "../jupyter/remembered.ts";
 
 /** The largest number of clients without an open socket that are kept. */
 const CLIENTS_LIMIT = 64;
@@ -22,7 +22,7 @@ export class JupyterClient {
   readonly sockets = new Set<ClientSocket>();
   #acknowledged: number;
   #sent: number;
-  readonly #requests = new LastIds(REQUESTS_LIMIT);
+  readonly #requests = new Remembered<string, true>(REQUESTS_LIMIT);
   #waiting: (() => void)[] = [];
 
   constructor(position: number) {
@@ -52,7 +52,7 @@ export class JupyterClient {
 
   /** The client that sent a request receives its reply. */
   requested(msg_id: string): void {
-    this.#requests.add(msg_id);
+    this.#requests.set(msg_id, true);
   }
 
   hasRequested(msg_id: string): boolean {

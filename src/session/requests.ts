@@ -5,6 +5,7 @@
  * request that was accepted and will not run is answered.
  */
 import { type ExecutionState, failure, isOver } from "../../contract/index.ts";
+import { Remembered } from "../jupyter/remembered.ts";
 import { describeRefusal, type Refusal } from "../jupyter/admission.ts";
 import {
   compose,
@@ -37,7 +38,6 @@ import { History } from "./history.ts";
 import type { BurstRange, Journal } from "../journal/journal.ts";
 import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
-import { LastIds } from "./last-ids.ts";
 import { type Replies, repliesOf } from "./replies.ts";
 import { isComm, RequestLog, restoreExecution } from "./request-log.ts";
 import type { SessionStore } from "./store.ts";
@@ -92,7 +92,7 @@ export class Requests {
   readonly #options: RequestsOptions;
   readonly #waiting = new WaitingMessages();
   /** The `msg_id`s that were accepted last, so that a client may send a request again after a reconnect. */
-  readonly #accepted = new LastIds(IDS_LIMIT);
+  readonly #accepted = new Remembered<string, true>(IDS_LIMIT);
   readonly #replies: Replies;
   readonly #log: RequestLog;
   /** Executions of an earlier process that are not known to be over. */
@@ -147,7 +147,7 @@ export class Requests {
       if (isLogged) this.#log.refused(msg_id);
       throw error;
     }
-    this.#accepted.add(msg_id);
+    this.#accepted.set(msg_id, true);
     return true;
   }
 
@@ -157,7 +157,7 @@ export class Requests {
     for (const request of this.#log.restored(store.requests, last)) {
       const { message, accepted, running, over, isSent, answered } = request;
       const { after, at, deadline_ms } = accepted;
-      this.#accepted.add(message.header.msg_id);
+      this.#accepted.set(message.header.msg_id, true);
       if (isComm(message)) this.#comms.push({ message, after });
       if (!isExecution(message)) {
         if (!isSent && !isComm(message)) this.#waiting.add(message);
