@@ -2,10 +2,9 @@
  * `keeper.json` in a server's state directory: where the keeper listens, and
  * which process it is. It holds no secret.
  */
-import { randomBytes } from "node:crypto";
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Owner } from "../host/owner.ts";
+import { readPrivate } from "../host/private-file.ts";
 
 export interface KeeperFile extends Owner {
   readonly format: 1;
@@ -23,18 +22,10 @@ export function keeperFileIn(stateDirectory: string): string {
   return join(stateDirectory, "keeper.json");
 }
 
-/** The file appears complete. Throws the system's error. */
-export function writeKeeperFile(path: string, content: KeeperFile): void {
-  const draft = `${path}.${randomBytes(4).toString("hex")}`;
-  const text = `${JSON.stringify(content, null, 2)}\n`;
-  writeFileSync(draft, text, { mode: 0o600, flag: "wx" });
-  renameSync(draft, path);
-}
-
 /** `undefined` if there is none, or if it is not one. */
 export function readKeeperFile(path: string): KeeperFile | undefined {
   try {
-    const found = JSON.parse(readFileSync(path, "utf8")) as Partial<KeeperFile>;
+    const found = readPrivate(path) as Partial<KeeperFile>;
     const isOne =
       found.format === 1 &&
       Number.isSafeInteger(found.pid) &&

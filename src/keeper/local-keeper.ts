@@ -79,12 +79,6 @@ function attached(
   });
 }
 
-/** Whether a keeper that this state directory names is there. */
-export function hasLocalKeeper(stateDirectory: string): boolean {
-  const found = readKeeperFile(keeperFileIn(stateDirectory));
-  return found !== undefined && !hasEnded(found);
-}
-
 async function started(
   { stateDirectory, entry, log, env, ...rest }: LocalKeeperOptions,
   path: string,

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { localHost } from "../host/local.ts";
 import { currentOwner } from "../host/owner.ts";
+import { writePrivate } from "../host/private-file.ts";
 import { bindPipe, bindPrivately } from "../host/private-socket.ts";
 import { RuntimeFiles } from "../host/runtime-files.ts";
 import type { KernelSockets } from "../kernel/ipc.ts";
@@ -21,11 +22,7 @@ import { type TransportName, transportOf } from "../zmq/transport-of.ts";
 import { EventStore } from "./event-log.ts";
 import { PROTOCOL } from "./frames.ts";
 import { Keeper } from "./keeper.ts";
-import {
-  type KeeperFile,
-  keeperFileIn,
-  writeKeeperFile,
-} from "./keeper-file.ts";
+import { type KeeperFile, keeperFileIn } from "./keeper-file.ts";
 import { keeperLog } from "./keeper-log.ts";
 
 /** The line on standard input. */
@@ -126,12 +123,12 @@ async function hold(options: KeeperProgramOptions, log: Log): Promise<void> {
     version: VERSION,
     epoch: options.epoch,
   };
-  writeKeeperFile(path, file);
+  writePrivate(path, file);
   log.info({ pid: process.pid, version: VERSION }, "The keeper listens");
   const ended = await keeper.ended;
   server.close();
   try {
-    writeKeeperFile(path, { ...file, ended });
+    writePrivate(path, { ...file, ended });
   } catch (err) {
     log.warn({ err }, "The reason of the end could not be written");
   }
