@@ -97,7 +97,7 @@ export function openKept(
     letGo,
     async end() {
       const ended = opened?.then((link) => link.command({ verb: "end" }));
-      // Without an answer, the keeper ends by itself, because it has no kernels.
+      // If there is no answer in time, the keeper still ends soon: it has no kernels.
       await within(ended?.catch(() => {}) ?? Promise.resolve(), END_MS);
       letGo();
     },

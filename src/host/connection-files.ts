@@ -40,7 +40,7 @@ const SAFE_ID = /^[\w-]{1,200}$/;
 const NAMES_LIMIT = 10_000;
 /** Bytes of a connection file: a larger file is none. */
 const SIZE_LIMIT = 64 * 1024;
-/** Files that are read, and kernels that are connected to, at once. Directories with thousands of old files are common. */
+/** The most files that are read at one time, and the most kernels that are probed at one time. A directory may have thousands of old files. */
 const PROBES = 64;
 /** How long a kernel's port may take to accept a connection. */
 const PROBE_MS = 500;

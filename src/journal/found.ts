@@ -109,7 +109,7 @@ async function walked(
   };
 }
 
-/** `undefined` if the file has no footer. */
+/** What the footer says; `undefined` if there is none. */
 async function readFooter(
   file: FileHandle,
   size: number,

@@ -69,28 +69,30 @@ export class ServerEvents {
 
   /** Something was done with a kernel. */
   acted(action: KernelAction, { spec }: KernelOf): void {
-    const { kernel_id, kernel_name = "" } = spec;
-    this.emit({
-      schema_id: KERNEL_ACTIONS,
-      action,
-      msg: `The ${action} of kernel ${kernel_id} succeeded`,
-      kernel_id,
-      kernel_name,
-      status: "success",
-    });
+    this.#emitAction(action, spec, { status: "success" });
   }
 
   /** Something could not be done with a kernel. */
   failed(action: KernelAction, { spec }: KernelOf, error: unknown): void {
-    const { kernel_id, kernel_name = "" } = spec;
+    const status_code = error instanceof SupervisorError ? error.status : 500;
+    this.#emitAction(action, spec, { status: "error", status_code });
+  }
+
+  #emitAction(
+    action: KernelAction,
+    { kernel_id, kernel_name = "" }: KernelOf["spec"],
+    outcome:
+      | { readonly status: "success" }
+      | { readonly status: "error"; readonly status_code: number },
+  ): void {
+    const done = outcome.status === "success" ? "succeeded" : "failed";
     this.emit({
       schema_id: KERNEL_ACTIONS,
       action,
-      msg: `The ${action} of kernel ${kernel_id} failed`,
+      msg: `The ${action} of kernel ${kernel_id} ${done}`,
       kernel_id,
       kernel_name,
-      status: "error",
-      status_code: error instanceof SupervisorError ? error.status : 500,
+      ...outcome,
     });
   }
 

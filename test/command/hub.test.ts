@@ -251,7 +251,7 @@ const PROXY = "configurable-http-proxy";
 const hasProxy = spawnSync(PROXY, ["--version"]).status === 0;
 
 test(
-  "JupyterHub starts it for a user, who runs code through the Hub's proxy with a token of the Hub",
+  "a user runs code through JupyterHub's proxy, with a token of the Hub, on the server that the Hub has started",
   {
     timeout: 120_000,
     ...needs(
