@@ -1,23 +1,7 @@
-/**
- * The small kernels of the suite, each with one habit or fault, as programs to
- * start.
- *
- * They are bundled once, by content, into the cache folder of `node_modules`: a
- * bundle starts in 0.15 s, and a loader of TypeScript takes 0.45 s.
- */
-import { createHash } from "node:crypto";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { buildSync } from "esbuild";
+/** The small kernels of the suite, each with one habit or fault, as programs to start. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { bundled } from "../bundled.ts";
 
 const names = [
   "echo",
@@ -89,65 +73,19 @@ export function pythonWasmProgram(): string {
   return programOf("python-wasm");
 }
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
 let folder: string | undefined;
 
 function programOf(name: string): string {
-  folder ??= bundle();
+  folder ??= bundled(
+    "kallichore-test-kernels",
+    {
+      ...Object.fromEntries(
+        names.map((kernel) => [kernel, `test/kernels/${kernel}.ts`]),
+      ),
+      "python-wasm": "kernels/python-wasm/main.ts",
+      "python-wasm-worker": "kernels/python-wasm/worker.ts",
+    },
+    { loader: { ".py": "text" }, external: ["zeromq", "pyodide"] },
+  );
   return join(folder, `${name}.js`);
 }
-
-/** Several workers may do this at once: the folder's name is the hash of its content, and it appears complete. */
-function bundle(): string {
-  const { outputFiles } = buildSync({
-    entryPoints: [
-      ...names.map((name) => ({
-        in: join(root, `test/kernels/${name}.ts`),
-        out: name,
-      })),
-      { in: join(root, "kernels/python-wasm/main.ts"), out: "python-wasm" },
-      {
-        in: join(root, "kernels/python-wasm/worker.ts"),
-        out: "python-wasm-worker",
-      },
-    ],
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20",
-    loader: { ".py": "text" },
-    external: ["zeromq", "pyodide"],
-    outdir: root, // nothing is written there
-    write: false,
-  });
-  const hash = createHash("sha256");
-  for (const { path, contents } of outputFiles) {
-    hash.update(basename(path)).update(contents);
-  }
-  const cache = join(root, "node_modules/.cache/kallichore-test-kernels");
-  const complete = join(cache, hash.digest("hex").slice(0, 16));
-  if (existsSync(complete)) return complete;
-
-  const partial = `${complete}.${process.pid}.partial`;
-  mkdirSync(partial, { recursive: true });
-  writeFileSync(join(partial, "package.json"), '{"type":"module"}');
-  for (const { path, contents } of outputFiles) {
-    writeFileSync(join(partial, basename(path)), contents);
-  }
-  renameSync(partial, complete);
-  prune(cache);
-  return complete;
-}
-
-/** Removes bundles that no test uses any more. */
-function prune(cache: string): void {
-  for (const name of readdirSync(cache)) {
-    const path = join(cache, name);
-    const { mtimeMs } = statSync(path);
-    if (Date.now() - mtimeMs > A_DAY_MS) {
-      rmSync(path, { recursive: true, force: true });
-    }
-  }
-}
-
-const A_DAY_MS = 86_400_000;
