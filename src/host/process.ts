@@ -22,6 +22,7 @@ import type { HostProcess, OutputListener } from "./host.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { startTimeOf, statOf } from "./process-table.ts";
 import { oomKillsOf } from "./oom-kills.ts";
+import { raiseOomScore } from "./oom-score.ts";
 import { findProgram } from "./program.ts";
 import { whyNotRunnable } from "./runnable.ts";
 import { isJobControlWarning } from "./shell.ts";
@@ -54,6 +55,7 @@ export async function spawnProcess(
   try {
     const start = await starterOf(command);
     const child = job === undefined ? start({}) : job.contain(start);
+    if (child.pid !== undefined) raiseOomScore(child.pid);
     await once(child, "spawn");
     return observe(child, command, onOutput);
   } catch (error) {

@@ -1,17 +1,11 @@
 /** Kernels that Linux kills because there is no memory left: how the server finds it out, and what clients see. */
-import {
-  mkdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { oomKillsOf } from "../../src/host/oom-kills.ts";
 import { eventually, openServer, temporaryFolder } from "../harness.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
-import { needs } from "../needs.ts";
+import { inGroup, LIMIT, limitedGroup, needsGroup } from "../limited-group.ts";
 import { Client } from "../server/jupyter-client.ts";
 
 /** What the system describes, as files of a folder. */
@@ -119,61 +113,18 @@ describe("the count of kills for lack of memory", () => {
   });
 });
 
-const LIMIT = 256 * 1024 * 1024;
-
-/** A group with a limit on memory; `undefined` if this machine lets us make none. */
-function limitedGroup(): string | undefined {
-  const groups = read("/proc/self/cgroup");
-  const [, old] = /^\d+:memory:(.*)$/m.exec(groups) ?? [];
-  const [, own = "/"] = /^0::(.*)$/m.exec(groups) ?? [];
-  const [base, limit] =
-    old === undefined
-      ? [join("/sys/fs/cgroup", own), "memory.max"]
-      : [join("/sys/fs/cgroup/memory", old), "memory.limit_in_bytes"];
-  const group = join(base, `kallichore-test-${process.pid}`);
-  try {
-    mkdirSync(group);
-    writeFileSync(join(group, limit), String(LIMIT));
-    return group;
-  } catch {
-    rmSync(group, { recursive: true, force: true });
-    return undefined;
-  }
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
-}
-
 const group = limitedGroup();
-if (group !== undefined) {
-  process.once("exit", () => {
-    try {
-      rmdirSync(group);
-    } catch {
-      // a process of it has not quite ended
-    }
-  });
-}
 
-/** Starts a kernel in the group, as `systemd-run --scope` does. */
+/** Starts a kernel in the group. */
 async function kernelInGroup() {
   const folder = temporaryFolder();
   const directory = join(folder, "kernels", "limited");
   mkdirSync(directory, { recursive: true });
   const spec = {
-    argv: [
-      "/bin/sh",
-      "-c",
-      `echo $$ > ${group}/cgroup.procs; exec "$@"`,
-      "sh",
-      pythonWithIpykernel,
+    argv: inGroup(group ?? "", [
+      pythonWithIpykernel ?? "python3",
       ..."-m ipykernel_launcher -f {connection_file}".split(" "),
-    ],
+    ]),
     display_name: "Limited",
     language: "python",
   };
@@ -205,10 +156,7 @@ async function kernelInGroup() {
 
 const here = {
   timeout: 90_000,
-  ...needs(
-    group !== undefined && pythonWithIpykernel !== undefined,
-    "the right to make a control group with a limit on memory, and a Python with ipykernel",
-  ),
+  ...needsGroup(group, pythonWithIpykernel !== undefined),
 };
 
 test(

@@ -30,7 +30,9 @@ import { Faults } from "../../src/log/faults.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { eventually } from "../harness.ts";
 import { argvOf, type TestKernel } from "../kernels/index.ts";
-import { needsPosix } from "../needs.ts";
+import { pythonWithIpykernel } from "../kernels/python.ts";
+import { inGroup, LIMIT, limitedGroup, needsGroup } from "../limited-group.ts";
+import { needsLinux, needsPosix } from "../needs.ts";
 import { randomFrom, type Random } from "../stress/proxy.ts";
 import { type AttachingOptions, linesOf } from "./attaching.ts";
 import { RECIPE, runId } from "./keepers.ts";
@@ -39,6 +41,7 @@ import { recordingHooks } from "./recording-hooks.ts";
 
 const log = silentLog();
 const SECRET = "the-secret-of-the-state";
+const group = limitedGroup();
 
 /** A state directory and a runtime directory; what is left of its keeper is ended after the test. */
 class Place {
@@ -295,6 +298,47 @@ describe("a keeper", needsPosix, () => {
     );
     expect(readdirSync(place.runtime_directory)).toEqual([]);
   });
+
+  test(
+    "is preferred to its kernels if there is no memory left",
+    needsLinux,
+    async () => {
+      const place = new Place();
+      const link = await place.keeper();
+      const { hooks } = recordingHooks();
+      const kernel = await start(link, place.recipe("echo"), hooks);
+      const score = (pid: number | undefined) =>
+        Number(readFileSync(`/proc/${pid}/oom_score_adj`, "latin1"));
+      expect(score(kernel.pid)).toBe(
+        Math.min(score(place.keeperPid) + 500, 1000),
+      );
+      await kernel.stop(false);
+    },
+  );
+
+  test(
+    "says that its kernel was out of memory",
+    {
+      timeout: 60_000,
+      ...needsGroup(group, pythonWithIpykernel !== undefined),
+    },
+    async () => {
+      const place = new Place();
+      const link = await place.keeper();
+      const { hooks } = recordingHooks();
+      const argv = inGroup(group ?? "", [
+        pythonWithIpykernel ?? "python3",
+        ..."-m ipykernel_launcher -f {connection_file}".split(" "),
+      ]);
+      const kernel = await start(link, place.recipe("echo", { argv }), hooks);
+      kernel.send(execute(`x = bytearray(${LIMIT * 4})`, "greedy"));
+      await expect(kernel.exited).resolves.toMatchObject({
+        signal: "SIGKILL",
+        oom: true,
+      });
+      expect(isAlive(place.keeperPid ?? 0)).toBe(true);
+    },
+  );
 
   test("that cannot be started is reported with the reason", async () => {
     const place = new Place();
