@@ -111,7 +111,8 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
         sendFailure(res, failure("not_found", { path: req.url ?? "" }));
         return;
       }
-      open.add(res);
+      // The client may have left before the program passed its request on.
+      if (!res.destroyed) open.add(res);
       res.once("close", () => open.delete(res));
       void dispatcher.handle(req, res); // never rejects
     },

@@ -42,6 +42,14 @@ const AS_JSON = {
   "cache-control": "no-store",
 };
 
+/** Aborted when the client leaves. It may have left while the request was admitted or its body was read. */
+export function abortedByClose(res: ServerResponse): AbortController {
+  const gone = new AbortController();
+  res.once("close", () => gone.abort());
+  if (res.destroyed) gone.abort();
+  return gone;
+}
+
 export function send(
   res: ServerResponse,
   { status, body, headers }: HttpResponse,

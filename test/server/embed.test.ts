@@ -1,16 +1,21 @@
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
-import { createServer, type IncomingMessage } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  request as httpRequest,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { connect } from "../../client/index.ts";
-import { embedServer } from "../../src/index.ts";
-import { ask, temporaryFolder, TOKEN } from "../harness.ts";
+import { embedServer, type Telemetry } from "../../src/index.ts";
+import { ask, eventually, temporaryFolder, TOKEN } from "../harness.ts";
 import { installKernelspecs } from "../kernels/index.ts";
 
 /** An HTTP server of a program, with this server under `/kernels`. */
-async function embedded() {
+async function embedded(telemetry: Telemetry = {}) {
   const kernelspecs = temporaryFolder();
   installKernelspecs(kernelspecs);
   const folder = temporaryFolder();
@@ -19,6 +24,7 @@ async function embedded() {
     token: TOKEN,
     kernelspecDirs: [kernelspecs],
     runtimeDirectory: folder,
+    telemetry,
   });
   const http = createServer((req, res) =>
     server.handle(req, res, () => res.end("theirs")),
@@ -68,6 +74,53 @@ test("answers with the request's own span, also after it has ended", async () =>
   expect(await span("/kernels/sessions")).toEqual([404, "of-mine"]);
   expect(await span("/kernels/none", upgrade)).toEqual([404, "of-mine"]);
 });
+
+test.each(["REST", "a large batch of tRPC"])(
+  "a wait ends if its client left before the host passed its request on: %s",
+  async (protocol) => {
+    const ended: string[] = [];
+    const { server, origin, http } = await embedded({
+      operation: ({ name }) => ended.push(name),
+    });
+    const post = (path: string, body: object) =>
+      ask({ url: origin }, { method: "POST", path, body, headers });
+    const kernel = await post("/kernels/api/kernels", { name: "echo" });
+    const execute = `${String(kernel.headers["location"])}/execute`;
+    const sent = await post(execute, { code: "sleep 600000" });
+    const input = { ...(sent.body as object), wait: 60 };
+    const path =
+      protocol === "REST"
+        ? `${String(sent.headers["location"])}?wait=60`
+        : batchPath("jupyter.request", Array<object>(60).fill(input));
+    http.removeAllListeners("request");
+    const arrived = once(http, "request") as Promise<
+      [IncomingMessage, ServerResponse]
+    >;
+    const wait = httpRequest(origin + path, { headers });
+    wait.on("error", () => {}); // the test ends the connection
+    wait.end();
+    const [req, res] = await arrived;
+    const left = once(res, "close");
+    wait.destroy();
+    await left;
+
+    server.handle(req, res);
+
+    await eventually("the end of the wait", () =>
+      ended.includes("jupyter.request") ? true : undefined,
+    );
+    await server[Symbol.asyncDispose]();
+  },
+);
+
+/** One request that calls the procedure with each input. */
+function batchPath(procedure: string, inputs: readonly object[]): string {
+  const path = inputs.map(() => procedure).join(",");
+  const input = encodeURIComponent(
+    JSON.stringify(Object.fromEntries(inputs.entries())),
+  );
+  return `/kernels/trpc/${path}?batch=1&input=${input}`;
+}
 
 test("serves a session over the port of its host, and ends it", async () => {
   const { server, http, url, folder } = await embedded();

@@ -21,7 +21,12 @@ import { clientInput } from "../../answers/client-input.ts";
 import { streamEvents } from "./event-stream.ts";
 import type { Door } from "../../door.ts";
 import { bodyOf } from "../../request-body.ts";
-import { guardJupyterAnswer, jupyterBodyOf, sendJson } from "../../respond.ts";
+import {
+  abortedByClose,
+  guardJupyterAnswer,
+  jupyterBodyOf,
+  sendJson,
+} from "../../respond.ts";
 import type { Context, SubscriptionEncoder } from "../../answers/router.ts";
 import type { Service } from "../../answers/service.ts";
 import { requestScheduler } from "../../../time/request-scheduler.ts";
@@ -67,9 +72,7 @@ export function restDoor(router: AppRouter, service: Service): Door {
       if (unknown.length > 0) {
         res.setHeader("warning", `Ignoring unknown fields in body: ${unknown}`);
       }
-      const gone = new AbortController();
-      res.once("close", () => gone.abort());
-      if (res.destroyed) gone.abort(); // while its body was read
+      const gone = abortedByClose(res);
       const by = principalOf(req);
       const ctx: Context = { service, by, subscriptionEncoder: unchanged };
       const data: unknown = await callTRPCProcedure({

@@ -22,6 +22,7 @@ import { limits } from "../../../../contract/limits.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { principalOf } from "../../principal.ts";
 import { bodyOf } from "../../request-body.ts";
+import { abortedByClose } from "../../respond.ts";
 import { Placeholders, stringify } from "../../../jupyter/raw-json.ts";
 import { textFrameOf } from "../../../jupyter/websocket-frame.ts";
 import type { PinnedMemory } from "../../../jupyter/record-memory.ts";
@@ -120,8 +121,7 @@ export function trpcDoor(router: AppRouter, service: Service): Door {
         });
         return;
       }
-      const gone = new AbortController();
-      res.once("close", () => gone.abort());
+      const gone = abortedByClose(res);
       const { "content-type": type } = req.headers;
       const headers = type === undefined ? {} : { "content-type": type };
       await answerPortions(res, portions, (paths, first) => {
