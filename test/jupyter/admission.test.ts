@@ -7,7 +7,7 @@ import {
   FramesRefused,
 } from "../../src/jupyter/admission.ts";
 import { FrameReader, Signer, toFrames } from "../../src/jupyter/frames.ts";
-import { compose, type RawFrames } from "../../src/jupyter/message.ts";
+import { compose, type RawFrames, sizeOf } from "../../src/jupyter/message.ts";
 import { Entry } from "../../src/journal/entry.ts";
 
 const signer = new Signer("a key");
@@ -159,15 +159,32 @@ describe("content", () => {
   });
 });
 
-test("a message that is too large for the process is refused, because of its content or its buffers", () => {
-  const half = Buffer.alloc(MESSAGE_TEXT_LIMIT / 2 + 1, "1");
-  const large = refusalOf(arrives({}, [half, half]).read);
-  expect(large).toMatchObject({ reason: "too_large" });
-  expect(large.size).toBeGreaterThan(MESSAGE_TEXT_LIMIT);
-  // Each byte that is not UTF-8 becomes three.
-  const content = Buffer.alloc(MESSAGE_TEXT_LIMIT / 2, 0xff);
-  content[0] = content[content.length - 1] = 0x22;
-  expect(refusalOf(arrives({ content }).read).reason).toBe("too_large");
+describe("a message that is too large for the process", () => {
+  const room = MESSAGE_TEXT_LIMIT - sizeOf({ raw: message.raw, buffers: [] });
+  /** As base64, which is padded, it fills the room. Nothing reads its bytes, so they take no memory. */
+  const filling = new Uint8Array(Math.floor(room / 4) * 3 - 2);
+
+  it("is refused, because of its content or its buffers", () => {
+    const { content } = arrives({}, [filling]).read().raw;
+    expect(Buffer.from(content).toString()).toBe("{}");
+    const more = '{"a":0}';
+    const size = MESSAGE_TEXT_LIMIT - room + more.length - 2 + filling.length;
+    expect(refusalOf(arrives({ content: more }, [filling]).read)).toMatchObject(
+      { reason: "too_large", size },
+    );
+    const buffers = [filling, new Uint8Array(4)];
+    expect(refusalOf(arrives({}, buffers).read).reason).toBe("too_large");
+  });
+
+  it("is refused if only its repaired content is too large", () => {
+    // Each byte that is not UTF-8 becomes three.
+    const content = Buffer.alloc(10, 0xff);
+    content[0] = content[9] = 0x22;
+    expect(arrives({ content }, [filling.subarray(24)]).read()).toBeDefined();
+    const { read, mends } = arrives({ content }, [filling.subarray(12)]);
+    expect(refusalOf(read).reason).toBe("too_large");
+    expect(mends).toEqual(["not UTF-8"]);
+  });
 });
 
 describe("the other frames", () => {
