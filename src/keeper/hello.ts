@@ -16,8 +16,16 @@ interface Versions {
   readonly version: string;
 }
 
-/** server → keeper */
-export interface ServerHello extends Versions {
+/** How long kernels may run while no server is attached. `null`: for any time. */
+export interface KeepTimes {
+  /** Of kernels that run no code. Milliseconds. */
+  readonly idle_timeout_ms: number | null;
+  /** Of kernels that run code all the time. Milliseconds. */
+  readonly busy_timeout_ms: number | null;
+}
+
+/** server → keeper. An older server does not say the times: the keeper keeps those that it has. */
+export interface ServerHello extends Versions, Partial<KeepTimes> {
   readonly secret: string;
   /** Grows with each start of a server with this state. */
   readonly epoch: number;
@@ -76,6 +84,12 @@ export function isCompatible(peer: Partial<Versions>): boolean {
     return false;
   }
   return (protocol ?? 0) >= LOWEST_PROTOCOL && (lowest ?? 0) <= PROTOCOL;
+}
+
+/** `undefined` if the server has not said the time, or not one that can be. */
+export function timeIn(value: unknown): number | undefined {
+  if (value === null) return Infinity;
+  return typeof value === "number" && value > 0 ? value : undefined;
 }
 
 /** In constant time, whatever their lengths. */

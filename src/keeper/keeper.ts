@@ -22,6 +22,7 @@ import {
   type KeeperHello,
   type Refused,
   type ServerHello,
+  timeIn,
   versions,
 } from "./hello.ts";
 import { KeptRun } from "./kept-run.ts";
@@ -38,11 +39,13 @@ export interface KeeperOptions {
   readonly store: EventStore;
   readonly log: Log;
   readonly faults: Faults;
-  /** How long no server may be attached while no code runs. Milliseconds. */
+  /** How long no server may be attached while no code runs. Milliseconds; `Infinity`: for ever. */
   readonly idleTimeout_ms: number;
+  /** The same while code runs. Default: for ever. */
+  readonly busyTimeout_ms?: number | undefined;
   /** How long a keeper without anything to keep waits for a server. Milliseconds; default: 10 s. */
   readonly emptyTimeout_ms?: number | undefined;
-  /** How often the idle time is checked. Milliseconds; default: a minute. */
+  /** How often these times are checked. Milliseconds; default: a minute, or less if they are short. */
   readonly check_ms?: number | undefined;
   /** Milliseconds; for tests. */
   readonly ping_ms?: number | undefined;
@@ -54,6 +57,7 @@ const STRANGERS_LIMIT = 16;
 const HELLO_TIMEOUT_MS = 5_000;
 const EMPTY_TIMEOUT_MS = 10_000;
 const CHECK_MS = 60_000;
+const SHORTEST_CHECK_MS = 50;
 const COMMANDS_LIMIT = 1_000;
 /** How long a keeper that ends waits until its server has what its kernels said last. */
 const LAST_WORDS_MS = 2_000;
@@ -72,20 +76,19 @@ export class Keeper {
   #holder = { epoch: 0, server: "" };
   #detachedAt = performance.now();
   #emptyTimer: NodeJS.Timeout | undefined;
-  readonly #checkTimer: NodeJS.Timeout;
+  #idleTimeout_ms: number;
+  #busyTimeout_ms: number;
+  #checkTimer: NodeJS.Timeout | undefined;
+  #stopping: Promise<void> | undefined;
   #why: string | undefined;
   #resolveEnded: (why: string) => void = () => {};
 
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
-    this.#checkTimer = setInterval(() => {
-      if (this.#isForsaken) {
-        void this.end(
-          `no server has attached for ${options.idleTimeout_ms / 1000} s`,
-        );
-      }
-    }, options.check_ms ?? CHECK_MS);
+    this.#idleTimeout_ms = options.idleTimeout_ms;
+    this.#busyTimeout_ms = options.busyTimeout_ms ?? Infinity;
+    this.#watchTimes();
     this.#considerEnd();
   }
 
@@ -128,17 +131,7 @@ export class Keeper {
   async #end(why: string): Promise<void> {
     const { log, store } = this.#options;
     log.info(`The keeper ends: ${why}`);
-    const runs = [...this.#runs.values()].filter(({ isOver }) => !isOver);
-    await Promise.all(
-      runs.map((run) =>
-        run.end(`its keeper has ended: ${why}`).catch((err: unknown) => {
-          log.error(
-            { err, session: run.session_id },
-            "The kernel could not be ended",
-          );
-        }),
-      ),
-    );
+    await this.#stopKernels(`its keeper has ended: ${why}`);
     const latest = performance.now() + LAST_WORDS_MS;
     while (
       this.#attached !== undefined &&
@@ -168,6 +161,11 @@ export class Keeper {
       return;
     }
     const { epoch = 0, server = "" } = hello;
+    this.#idleTimeout_ms =
+      timeIn(hello.idle_timeout_ms) ?? this.#idleTimeout_ms;
+    this.#busyTimeout_ms =
+      timeIn(hello.busy_timeout_ms) ?? this.#busyTimeout_ms;
+    this.#watchTimes();
     this.#strangers.delete(attachment);
     this.#attached?.displace(epoch);
     this.#attached = attachment;
@@ -317,15 +315,67 @@ export class Keeper {
     return [...this.#runs.values()].some(({ isOver }) => !isOver);
   }
 
-  /** Whether no server has come for too long, and no code runs. */
-  get #isForsaken(): boolean {
-    const { idleTimeout_ms } = this.#options;
-    if (this.#attached !== undefined) return false;
+  /** Checks from time to time whether a server still comes. */
+  #watchTimes(): void {
+    const shortest = Math.min(this.#idleTimeout_ms, this.#busyTimeout_ms);
+    const often = Math.max(shortest / 4, SHORTEST_CHECK_MS);
+    const { check_ms = Math.min(often, CHECK_MS) } = this.#options;
+    clearInterval(this.#checkTimer);
+    this.#checkTimer = setInterval(() => this.#check(), check_ms);
+  }
+
+  /**
+   * If no server has come for too long, the kernels are shut down. What they
+   * have said waits for a server as long again; then the keeper ends.
+   */
+  #check(): void {
+    const why = this.#whyForsaken;
+    if (why === undefined || this.#why !== undefined) return;
+    if (!this.#isRunning) {
+      void this.end(why);
+      return;
+    }
+    this.#options.log.info(`The kernels are shut down: ${why}`);
+    void this.#stopKernels(`its keeper has shut it down: ${why}`);
+  }
+
+  /** Why no server is expected any more; `undefined` if one is, or if code runs that is waited for. */
+  get #whyForsaken(): string | undefined {
+    if (this.#attached !== undefined) return undefined;
     const alone_ms = performance.now() - this.#detachedAt;
-    return (
-      alone_ms > idleTimeout_ms &&
-      [...this.#runs.values()].every((run) => run.idle_ms > idleTimeout_ms)
-    );
+    const idle_ms = this.#idleTimeout_ms;
+    const busy_ms = this.#busyTimeout_ms;
+    let longest = idle_ms;
+    for (const run of this.#runs.values()) {
+      if (!run.isBusy) {
+        if (run.idle_ms <= idle_ms) return undefined;
+      } else if (alone_ms <= busy_ms || run.busy_ms <= busy_ms) {
+        return undefined;
+      } else longest = Math.max(longest, busy_ms);
+    }
+    return alone_ms > longest
+      ? `no server has attached for ${describeTime(longest)}`
+      : undefined;
+  }
+
+  /** Shuts all kernels down side by side. A second call awaits the first. Never rejects. */
+  #stopKernels(why: string): Promise<void> {
+    const { log } = this.#options;
+    this.#stopping ??= Promise.all(
+      [...this.#runs.values()]
+        .filter(({ isOver }) => !isOver)
+        .map((run) =>
+          run.end(why).catch((err: unknown) => {
+            log.error(
+              { err, session: run.session_id },
+              "The kernel could not be ended",
+            );
+          }),
+        ),
+    ).then(() => {
+      this.#stopping = undefined;
+    });
+    return this.#stopping;
   }
 
   /** Ends soon if there is nothing to keep and no server. */
@@ -339,6 +389,11 @@ export class Keeper {
       if (!isNeeded()) void this.end("it has nothing to keep and no server");
     }, emptyTimeout_ms);
   }
+}
+
+function describeTime(milliseconds: number): string {
+  const days = milliseconds / 86_400_000;
+  return days >= 1 ? `${days} days` : `${milliseconds / 1000} s`;
 }
 
 /** The frame that answers a command. Never rejects. */

@@ -65,6 +65,8 @@ export class KeptRun {
   #isSilent = false;
   /** When it was last busy, by the monotonic clock; `undefined` while it is. */
   #idleSince: number | undefined = performance.now();
+  /** When its present code began, by the monotonic clock. */
+  #busySince = performance.now();
   /** Why the keeper ends it. */
   #why: string | undefined;
 
@@ -115,6 +117,16 @@ export class KeptRun {
       this.#hasFailed ||
       (this.#answered !== undefined && this.#exited !== undefined)
     );
+  }
+
+  /** Whether it runs code. */
+  get isBusy(): boolean {
+    return this.#idleSince === undefined;
+  }
+
+  /** Milliseconds since its present code, or its last one, began. */
+  get busy_ms(): number {
+    return performance.now() - this.#busySince;
   }
 
   /** Milliseconds without running code; 0 while code runs. */
@@ -238,6 +250,8 @@ export class KeptRun {
   }
 
   #note(state: ShellState): void {
-    this.#idleSince = state === "busy" ? undefined : performance.now();
+    const now = performance.now();
+    if (state === "busy") this.#busySince = now;
+    this.#idleSince = state === "busy" ? undefined : now;
   }
 }

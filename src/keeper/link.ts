@@ -25,6 +25,7 @@ import {
 import {
   isCompatible,
   type KeeperHello,
+  type KeepTimes,
   type Refused,
   type RunFacts,
   type ServerHello,
@@ -39,6 +40,10 @@ export interface KeeperLinkOptions {
   /** Higher than that of all earlier servers with this state. */
   readonly epoch: number;
   readonly log: Log;
+  /** How long kernels may run while no server is attached. Default: as the keeper was told before. */
+  readonly times?: KeepTimes | undefined;
+  /** What ended the keeper before this one, and so the runs that this one does not have. */
+  readonly before?: string | undefined;
   /** Why the keeper does not exist any more; `undefined` if it may. Asked after each loss of the stream. */
   readonly whyGone: () => string | undefined;
   /** Called once, when the keeper does not exist any more. */
@@ -103,6 +108,7 @@ export class KeeperLink {
   #runs = new Map<string, RunFacts>();
   #stream: FrameStream | undefined;
   #isAttached = false;
+  #pid: number | undefined;
   /** Why it will not attach any more. */
   #over: string | undefined;
   #isGone = false;
@@ -136,6 +142,14 @@ export class KeeperLink {
   /** The runs that the keeper had when this link last attached. */
   get runs(): ReadonlyMap<string, RunFacts> {
     return this.#runs;
+  }
+  /** The keeper's process, as it said when this link last attached. */
+  get pid(): number | undefined {
+    return this.#pid;
+  }
+  /** Why a run is gone that the keeper does not have. */
+  get whyMissing(): string {
+    return this.#options.before ?? "its keeper does not have it any more";
   }
   get isAttached(): boolean {
     return this.#isAttached;
@@ -241,6 +255,7 @@ export class KeeperLink {
         secret,
         epoch,
         server: this.#name,
+        ...this.#options.times,
       };
       stream.write(jsonFrame(frameKinds.hello, hello));
       setTimeout(() => {
@@ -293,13 +308,14 @@ export class KeeperLink {
     stream: FrameStream,
     hello: Partial<KeeperHello> & Partial<Refused>,
   ): void {
-    const { refused, runs = [] } = hello;
+    const { refused, runs = [], pid } = hello;
     const isWrong = refused === undefined && !isCompatible(hello);
     if (refused !== undefined || isWrong) {
       this.#finish(REFUSALS[refused ?? "version"](hello), "displaced");
       return;
     }
     this.#isAttached = true;
+    this.#pid = pid;
     this.#failures = 0;
     for (const timer of this.#detachTimers.splice(0)) clearTimeout(timer);
     this.#runs = new Map(runs.map((facts) => [facts.run_id, facts]));

@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { removeLeftovers } from "../host/dead-servers.ts";
-import { hasEnded } from "../host/owner.ts";
+import { currentOwner, hasEnded } from "../host/owner.ts";
 import { RuntimeFiles } from "../host/runtime-files.ts";
 import type { Log } from "../log/log.ts";
 import {
@@ -50,26 +50,35 @@ export async function localKeeper(
       if (!hasEnded(found)) throw error; // it was about to end
     }
   }
-  return attached(await started(options, path), options);
+  const before = found && whyEnded(readKeeperFile(path) ?? found);
+  return attached(await started(options, path), options, before);
+}
+
+/** Why a keeper has ended, and its kernels with it. */
+function whyEnded({ boot_id, ended }: KeeperFile): string {
+  if (ended !== undefined) return `its keeper has ended: ${ended}`;
+  return boot_id === currentOwner().boot_id
+    ? "its keeper is gone"
+    : "its keeper has ended with the machine, which was started anew";
 }
 
 function attached(
   file: KeeperFile,
   options: LocalKeeperOptions,
+  before?: string,
 ): Promise<KeeperLink> {
-  const { log, secret, epoch } = options;
+  const { log, secret, epoch, times } = options;
   return KeeperLink.open({
     connect: () => connect(file.socket),
     secret,
     epoch,
     log,
+    times,
+    before,
     whyGone() {
       if (!hasEnded(file)) return undefined;
-      const { pid, ended } =
-        readKeeperFile(keeperFileIn(options.stateDirectory)) ?? {};
-      return pid === file.pid && ended !== undefined
-        ? `its keeper has ended: ${ended}`
-        : "its keeper is gone";
+      const last = readKeeperFile(keeperFileIn(options.stateDirectory));
+      return whyEnded(last?.pid === file.pid ? last : file);
     },
     onGone(why) {
       log.error({ pid: file.pid }, `The keeper is gone: ${why}`);

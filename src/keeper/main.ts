@@ -21,6 +21,7 @@ import { VERSION } from "../package/version.ts";
 import { type TransportName, transportOf } from "../zmq/transport-of.ts";
 import { EventStore } from "./event-log.ts";
 import { PROTOCOL } from "./frames.ts";
+import type { KeepTimes } from "./hello.ts";
 import { Keeper } from "./keeper.ts";
 import { type KeeperFile, keeperFileIn } from "./keeper-file.ts";
 import { keeperLog } from "./keeper-log.ts";
@@ -37,8 +38,8 @@ export interface KeeperSettings {
   readonly runtime_directory?: string | undefined;
   readonly transport?: TransportName | undefined;
   readonly kernel_sockets?: KernelSockets | undefined;
-  /** How long no server may be attached while no code runs. Default: 7 days. */
-  readonly idle_timeout_ms?: number | undefined;
+  /** How long kernels may run while no server is attached. Default: 7 days without code; for any time while code runs. */
+  readonly times?: KeepTimes | undefined;
   /** Bytes of events in memory. Default: 64 MiB. */
   readonly memory_bytes?: number | undefined;
   /** Bytes of events in files. Default: 1 GiB. */
@@ -48,7 +49,10 @@ export interface KeeperSettings {
 }
 
 const MIB = 1024 * 1024;
-const IDLE_TIMEOUT_MS = 7 * 24 * 3600 * 1000;
+const TIMES: KeepTimes = {
+  idle_timeout_ms: 7 * 24 * 3600 * 1000,
+  busy_timeout_ms: null,
+};
 /** Bytes of the line on standard input. */
 const LINE_LIMIT = MIB;
 
@@ -98,12 +102,14 @@ async function hold(options: KeeperProgramOptions, log: Log): Promise<void> {
     directory: () => files.ensure(),
     faults,
   });
+  const { idle_timeout_ms, busy_timeout_ms } = options.times ?? TIMES;
   const keeper = new Keeper({
     secret: options.secret,
     store,
     log,
     faults,
-    idleTimeout_ms: options.idle_timeout_ms ?? IDLE_TIMEOUT_MS,
+    idleTimeout_ms: idle_timeout_ms ?? Infinity,
+    busyTimeout_ms: busy_timeout_ms ?? Infinity,
     provisionerOf: (env) => {
       const host = localHost({ files, log, env });
       return hostProvisioner({ host, transport, log, faults, sockets });

@@ -114,6 +114,9 @@ export class RemoteKernel implements Kernel, RunSink {
   get pid(): number | undefined {
     return this.#launched?.pid;
   }
+  get keeperPid(): number | undefined {
+    return this.#options.link.pid;
+  }
   get connection(): ConnectionInfo {
     return this.#given.connection;
   }
@@ -152,10 +155,7 @@ export class RemoteKernel implements Kernel, RunSink {
       (facts.phase === "ended" && facts.newest <= after)
     ) {
       this.#end();
-      const why =
-        facts === undefined
-          ? "its keeper does not have it any more"
-          : "it has ended";
+      const why = facts === undefined ? link.whyMissing : "it has ended";
       throw failure("start_failed", { session_id, why });
     }
     this.#isKnown = true;

@@ -85,6 +85,8 @@ export interface Hooks {
 
 export interface Kernel {
   readonly pid: number | undefined;
+  /** The process that holds it for its server; `undefined` if the server does so itself. */
+  readonly keeperPid?: number | undefined;
   readonly connection: ConnectionInfo;
   /** The content of its first `kernel_info_reply`. */
   readonly info: Readonly<Record<string, unknown>>;

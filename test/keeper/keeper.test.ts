@@ -436,7 +436,7 @@ describe("invariant 6: every keeper has an end", () => {
     ).toBeUndefined();
   });
 
-  test("if no server comes for too long and no code runs: it stops its kernels, and says why", async () => {
+  test("if no server comes for too long and no code runs: it shuts its kernels down, keeps their last words as long again, and ends", async () => {
     const keeper = new TestKeeper({ idleTimeout_ms: 200, check_ms: 10 });
     const server = await keeper.server();
     await server.start();
@@ -447,9 +447,65 @@ describe("invariant 6: every keeper has an end", () => {
     expect(
       await Promise.race([keeper.keeper.ended, later(400)]),
     ).toBeUndefined(); // code runs
+    kernel.print("the result", parent);
     kernel.idle(parent);
-    expect(await keeper.keeper.ended).toBe("no server has attached for 0.2 s");
     await kernel.exited;
+    expect(keeper.store.isEmpty).toBe(false);
+    expect(
+      await Promise.race([keeper.keeper.ended, later(100)]),
+    ).toBeUndefined();
+    expect(await keeper.keeper.ended).toBe("no server has attached for 0.2 s");
+  });
+
+  test("a server that comes after its kernels were shut down reads what they said, and why they were", async () => {
+    const keeper = new TestKeeper({ idleTimeout_ms: 300, check_ms: 10 });
+    const server = await keeper.server();
+    await server.start();
+    const { kernel } = keeper.kernels;
+    server.die(keeper.streams);
+    kernel.busy(parent);
+    kernel.print("the result", parent);
+    kernel.idle(parent);
+    await kernel.exited;
+    const next = await keeper.server(2);
+    const { calls, kernel: again } = await next.resume(0);
+    expect(await again.exited).toMatchObject({
+      why: "its keeper has shut it down: no server has attached for 0.3 s",
+    });
+    expect(JSON.stringify(calls)).toContain("the result");
+  });
+
+  test("a server says how long kernels may run without one; the times of the last server count", async () => {
+    const keeper = new TestKeeper({ idleTimeout_ms: 10, check_ms: 10 });
+    const for_ever = { idle_timeout_ms: null, busy_timeout_ms: null };
+    const first = await keeper.server(1, { times: for_ever });
+    await first.start();
+    const { kernel } = keeper.kernels;
+    first.die(keeper.streams);
+    expect(await Promise.race([kernel.exited, later(150)])).toBeUndefined();
+    // This server does not say its times, as older ones do not.
+    const second = await keeper.server(2);
+    second.die(keeper.streams);
+    expect(await Promise.race([kernel.exited, later(150)])).toBeUndefined();
+    const times = { idle_timeout_ms: 50, busy_timeout_ms: null };
+    const third = await keeper.server(3, { times });
+    third.die(keeper.streams);
+    await kernel.exited;
+  });
+
+  test("code that runs for too long without a server is stopped only if the server has said so", async () => {
+    const keeper = new TestKeeper({ idleTimeout_ms: 10, check_ms: 10 });
+    const times = { idle_timeout_ms: 50, busy_timeout_ms: 300 };
+    const server = await keeper.server(1, { times });
+    await server.start();
+    const { kernel } = keeper.kernels;
+    kernel.busy(parent);
+    await later(200);
+    server.die(keeper.streams);
+    // The time counts from the moment at which the server left.
+    expect(await Promise.race([kernel.exited, later(200)])).toBeUndefined();
+    await kernel.exited;
+    expect(await keeper.keeper.ended).toContain("no server has attached for");
   });
 
   test("on the server's command, but not while a kernel runs", async () => {

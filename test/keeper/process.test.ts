@@ -277,7 +277,7 @@ describe("a keeper", needsPosix, () => {
     expect(next.runs.size).toBe(0);
     await expect(
       start(next, { ...place.recipe("echo"), resume: { after: 1 } }, hooks),
-    ).rejects.toThrow("its keeper does not have it any more");
+    ).rejects.toThrow("its keeper is gone");
   });
 
   test("invariant 6: that is asked to end stops its kernels, and the next server reads why", async () => {
