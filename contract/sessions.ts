@@ -245,6 +245,22 @@ export const ActiveSession = z
     keep: z
       .boolean()
       .describe("Whether the session and its kernel outlive the server"),
+    keeper_process_id: z
+      .int()
+      .optional()
+      .describe("The process that holds the kernel of a session that is kept"),
+    ended: z
+      .string()
+      .optional()
+      .describe(
+        "When the kernel ended. Present only while the session has none, after it had one",
+      ),
+    detached: z
+      .string()
+      .optional()
+      .describe(
+        "Since when no client has been attached: not before the start of the server, unless the kernel had ended. Present only while no client is",
+      ),
     last_seq: z
       .int()
       .describe("The newest number in the session's journal; 0 if it is empty"),

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
+import type { KeepTimes } from "./keeper/hello.ts";
 import type { KeeperLink } from "./keeper/link.ts";
 import { localKeeper } from "./keeper/local-keeper.ts";
 import { keptProvisioner } from "./keeper/provisioner.ts";
@@ -19,8 +20,26 @@ export interface KeepOptions {
   readonly stateName?: string | undefined;
   /** Whether the values of the sessions' environment variables are written down, so that their kernels can be started again after a restart of the server. Default: false. */
   readonly keepEnv?: boolean | undefined;
+  /** Which sessions stay whose kernels have ended. */
+  readonly ended?: KeepEndedOptions | undefined;
+  /** Days without a server after which kernels that run no code are shut down. 0: never. Default: 7. */
+  readonly idleDays?: number | undefined;
+  /** The same of kernels that run code all this time. Default: never. */
+  readonly busyDays?: number | undefined;
   /** The program that holds the kernels, as arguments of Node. Default: the one in this package. */
   readonly keeper?: readonly string[] | undefined;
+}
+
+/** Sessions whose kernels have ended stay with their histories up to these limits. Beyond them, the one that was not used for the longest time is deleted first. 0: no limit. */
+export interface KeepEndedOptions {
+  /** How many. Default: 100. */
+  readonly sessions?: number | undefined;
+  /** Days since the kernel has ended, or since the last client left. Default: 30. */
+  readonly days?: number | undefined;
+  /** Bytes of all their files. Default: half of the server's limit on disk. */
+  readonly bytes?: number | undefined;
+  /** How long nothing is deleted after the start of the server, or after the end of a kernel. Milliseconds. Default: a minute. */
+  readonly delay_ms?: number | undefined;
 }
 
 /** What the server's own options say of its kernels. */
@@ -44,10 +63,11 @@ export interface Kept {
 
 /** Throws an error whose message is for people, or a system error. */
 export function openKept(
-  { stateDirectory, stateName, keepEnv, keeper }: KeepOptions,
+  keep: KeepOptions,
   token: string | null | undefined,
   options: KernelOptions,
 ): Kept {
+  const { stateDirectory, stateName, keepEnv, keeper } = keep;
   const { env, log, runtimeDirectory, transport, kernelSockets } = options;
   const state = openState({
     root: stateDirectory ?? defaultStateRoot(env),
@@ -69,6 +89,7 @@ export function openKept(
       env,
       epoch,
       secret,
+      times: timesIn(keep),
       runtime_directory: runtimeDirectory,
       transport,
       kernel_sockets: kernelSockets,
@@ -102,6 +123,13 @@ export function openKept(
       letGo();
     },
   };
+}
+
+const DAY_MS = 86_400_000;
+
+function timesIn({ idleDays = 7, busyDays = 0 }: KeepOptions): KeepTimes {
+  const time = (days: number) => (days === 0 ? null : days * DAY_MS);
+  return { idle_timeout_ms: time(idleDays), busy_timeout_ms: time(busyDays) };
 }
 
 /** How long the keeper may take to answer that it ends. */

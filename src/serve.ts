@@ -43,10 +43,11 @@ import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { nextReader } from "./journal/next-reader.ts";
-import type { Kept, KeepOptions } from "./keep.ts";
+import type { Kept, KeepEndedOptions, KeepOptions } from "./keep.ts";
 import { changed } from "./session/policy.ts";
 import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
+import { type EndedLimits, retainEnded } from "./supervisor/retention.ts";
 import { watchUsage } from "./supervisor/usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
 
@@ -212,10 +213,12 @@ async function started(
     log,
     connectionFiles,
   );
+  const retention = kept && retaining(service, options.keep?.ended);
   service.warm.begin();
   let closed: Promise<void> | undefined;
   let isClosed = false;
   const close = async (isLetGo: boolean) => {
+    retention?.[Symbol.dispose]();
     await endService(service, () =>
       isLetGo ? supervisor.letGo() : supervisor[Symbol.asyncDispose](),
     );
@@ -244,6 +247,22 @@ async function started(
     letGo: () => (closed ??= close(true)),
     [Symbol.asyncDispose]: () => (closed ??= close(false)),
   };
+}
+
+const DAY_MS = 86_400_000;
+
+/** Deletes sessions whose kernels have ended, beyond the limits. */
+function retaining(
+  { supervisor, limits, log, faults }: Service,
+  { sessions = 100, days = 30, bytes, delay_ms }: KeepEndedOptions = {},
+): Disposable {
+  const limit = (value: number) => (value === 0 ? Infinity : value);
+  const ended: EndedLimits = {
+    count: limit(sessions),
+    age_ms: limit(days * DAY_MS),
+    bytes: limit(bytes ?? limits.server_disk_bytes / 2),
+  };
+  return retainEnded({ supervisor, limits: ended, log, faults, delay_ms });
 }
 
 const LOOPBACK = { transport: "tcp", host: "127.0.0.1", port: 0 } as const;

@@ -20,7 +20,7 @@ export function psCommand(context: CommandContext): Command {
   const command = new Command("ps")
     .summary("List sessions and their kernels")
     .description(
-      "List the sessions of a server, in the order of their creation.",
+      "List the sessions of a server, in the order of their creation. If some outlive the server, KEPT shows the process that holds the kernel, and CLIENT when a client was last attached.",
     );
   withServer(withJson(command, "Print one JSON document"));
   withLabels(command, "List only sessions with this label");
@@ -85,9 +85,9 @@ async function ps(options: PsOptions, terminal: Terminal): Promise<ExitCode> {
   const now = Date.now();
   const rows = sessions.map((session) => rowOf(session, now));
   if (sessions.some(({ keep }) => keep)) {
-    head.push("KEPT");
-    for (const [index, { keep }] of sessions.entries()) {
-      rows[index]?.push(keep ? "yes" : "-");
+    head.push("KEPT", "CLIENT");
+    for (const [index, session] of sessions.entries()) {
+      rows[index]?.push(keptText(session), clientText(session, now));
     }
   }
   if (sessions.some(({ labels }) => Object.keys(labels).length > 0)) {
@@ -127,6 +127,19 @@ async function external(
     await out.line(table(["KERNEL ID", "KERNEL", "STARTED"], rows, out.colors));
   }
   return "ok";
+}
+
+/** Which process holds the kernel of a session that outlives the server. */
+function keptText({ keep, keeper_process_id: pid }: ActiveSession): string {
+  if (!keep) return "-";
+  return pid === undefined ? "yes" : `keeper ${pid}`;
+}
+
+/** When a client was last attached. */
+function clientText({ detached }: ActiveSession, now: number): string {
+  return detached === undefined
+    ? "attached"
+    : `${span(now - Date.parse(detached))} ago`;
 }
 
 function labelText(labels: ActiveSession["labels"]): string {

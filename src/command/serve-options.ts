@@ -5,7 +5,7 @@ import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
 import type { Prespawn } from "../kernel/warm.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
 import { basePathOf } from "../server/base-path.ts";
-import type { ServerOptions } from "../serve.ts";
+import type { KeepOptions, ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
 import { CommandError } from "./exit.ts";
 import { addGatewayOptions, GATEWAY_TOKEN } from "./gateway-options.ts";
@@ -45,6 +45,11 @@ export interface ServeOptions {
   readonly stateDir?: string;
   readonly stateName?: string;
   readonly keepEnv?: boolean;
+  readonly keepEnded?: number;
+  readonly keepEndedDays?: number;
+  readonly keepEndedBytes?: number;
+  readonly keepIdleDays?: number;
+  readonly keepBusyDays?: number;
   readonly json?: boolean;
 }
 
@@ -211,6 +216,36 @@ export function addServeOptions(command: Command): Command {
       ),
     )
     .addOption(
+      env(
+        "--keep-ended <count>",
+        "With --keep: how many sessions whose kernels have ended are kept; beyond that, the one that was not used for the longest time is deleted; 0: any number (default: 100)",
+      ).argParser(integer(0, 1_000_000)),
+    )
+    .addOption(
+      env(
+        "--keep-ended-days <days>",
+        "With --keep: days without use after which such a session is deleted; 0: never (default: 30)",
+      ).argParser(integer(0, 36_500)),
+    )
+    .addOption(
+      env(
+        "--keep-ended-bytes <bytes>",
+        "With --keep: disk space for all such sessions, such as 2G; 0: any (default: half of --disk-limit)",
+      ).argParser(bytes(0)),
+    )
+    .addOption(
+      env(
+        "--keep-idle-days <days>",
+        "With --keep: days without a server after which kernels that run no code are shut down; 0: never (default: 7)",
+      ).argParser(integer(0, 36_500)),
+    )
+    .addOption(
+      env(
+        "--keep-busy-days <days>",
+        "With --keep: the same for kernels that run code all this time; 0: never (default: never)",
+      ).argParser(integer(0, 36_500)),
+    )
+    .addOption(
       env("--log-level <level>", "Least severe level to log")
         .choices(LogLevel.options)
         .default("info"),
@@ -265,14 +300,12 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
       { hint: "Kernels that are ready count in --max-kernels." },
     );
   }
-  const { keep = false, stateDir, stateName, keepEnv } = options;
-  const isKeepNeeded = [stateDir, stateName, keepEnv].some(
-    (value) => value !== undefined,
-  );
-  if (!keep && isKeepNeeded) {
+  const { keep = false } = options;
+  const keepOptions = keepOptionsOf(options);
+  if (!keep && keepOptions !== undefined) {
     throw new CommandError(
       "usage",
-      "--state-dir, --state-name and --keep-env say how sessions are kept: add --keep",
+      "--state-dir, --state-name and the options that begin with --keep- say how sessions are kept: add --keep",
     );
   }
   if (keep && options.diskLimit === 0) {
@@ -282,9 +315,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     );
   }
   return {
-    ...(keep && {
-      keep: { stateDirectory: stateDir, stateName, keepEnv },
-    }),
+    ...(keep && { keep: keepOptions ?? {} }),
     address:
       socket === undefined
         ? { transport: "tcp", host, port }
@@ -317,6 +348,26 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     prespawn: options.prespawn,
     jupyterRuntimeDirectory: runtimeDirectoryIn(options.jupyterRuntimeDir),
   };
+}
+
+/** `undefined` if none of them is given. */
+function keepOptionsOf(options: ServeOptions): KeepOptions | undefined {
+  const ended = {
+    sessions: options.keepEnded,
+    days: options.keepEndedDays,
+    bytes: options.keepEndedBytes,
+  };
+  const keep = {
+    stateDirectory: options.stateDir,
+    stateName: options.stateName,
+    keepEnv: options.keepEnv,
+    idleDays: options.keepIdleDays,
+    busyDays: options.keepBusyDays,
+  };
+  const isGiven = [...Object.values(ended), ...Object.values(keep)].some(
+    (value) => value !== undefined,
+  );
+  return isGiven ? { ...keep, ended } : undefined;
 }
 
 /** `null`: no token; `undefined`: the server chooses a random one. */

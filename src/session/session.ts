@@ -52,6 +52,8 @@ const PROBES: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
 
 /** How long an operation waits until the session is attached to its kernel again. */
 const LONGEST_RESTORE_MS = 30_000;
+/** A later use of an ended session is written down if it is later by this much. */
+const USE_MS = 60_000;
 /** Time that attached clients have to read the final messages when the session ends. */
 const FINAL_READ_MS = 2_000;
 
@@ -103,6 +105,12 @@ export class Session {
   #policy: SessionPolicy;
   /** When a client last used the kernel, by the monotonic clock. */
   #usedAt = performance.now();
+  /** When the last run ended, if it has. */
+  #endedAt: Date | undefined;
+  /** When the last client left an earlier server; at the latest when this one took the session over, or made it. */
+  #leftBefore = new Date();
+  /** When the last client left, as it is written down. */
+  #savedUse = 0;
   /** Why the server ends the kernel, if no client requested it. */
   #endReason: string | undefined;
   #closeReason: string | undefined;
@@ -229,6 +237,24 @@ export class Session {
     if (!cull_connected && this.#isConnected) return false;
     return cull_busy || !this.#isBusy;
   }
+  /** When the kernel ended that will not come back by itself; `undefined` while one runs or is requested, or if none ever ran. */
+  get endedAt(): Date | undefined {
+    return this.#status === "exited" && !this.isRestarting
+      ? this.#endedAt
+      : undefined;
+  }
+  /** Since when no client has been attached; `undefined` while one is. Not before the start of this server, unless the kernel had ended. */
+  get detachedAt(): Date | undefined {
+    if (this.#isConnected) return undefined;
+    const { journal, ownership } = this;
+    const left = Math.max(journal.leftAt, ownership.leftAt);
+    if (left === -Infinity) return this.#leftBefore;
+    return new Date(Math.round(Date.now() - performance.now() + left));
+  }
+  /** Bytes of a kept session's files; 0 for another one. Throws a system error. */
+  get storedBytes(): number {
+    return this.#options.store?.bytes ?? 0;
+  }
   /** How long the session has had its present status. Sleep of the machine does not count if the system's monotonic clock leaves it out. */
   get statusAge_ms(): number {
     return performance.now() - this.#since;
@@ -250,6 +276,10 @@ export class Session {
   /** The process id of the kernel that runs or is starting. */
   get pid(): number | undefined {
     return this.#run?.launched?.pid;
+  }
+  /** The process id of the keeper that holds the kernel, if one does. */
+  get keeperPid(): number | undefined {
+    return this.#run?.kernel?.keeperPid;
   }
   get connectionFile(): string | undefined {
     return this.#run?.launched?.connection_file;
@@ -523,6 +553,13 @@ export class Session {
     this.#options.store?.close();
   }
 
+  /** Writes down when the last client left a session whose kernel has ended, if that has changed. */
+  saveUse(): void {
+    const { endedAt, detachedAt = new Date() } = this;
+    if (endedAt === undefined) return;
+    if (detachedAt.getTime() > this.#savedUse + USE_MS) this.#save();
+  }
+
   /** Takes over what an earlier process wrote. The session is `offline` until it is attached to its kernel again. */
   #restore(saved: SavedSession): void {
     const { run, isRunning: wasRunning, desired } = saved;
@@ -533,6 +570,12 @@ export class Session {
     this.#origin = run?.origin ?? "start";
     this.#missingVariables = saved.missing_variables;
     const { last } = this.journal;
+    if (!wasRunning && run !== null) {
+      const { ended, detached = ended } = saved;
+      if (ended !== undefined) this.#endedAt = new Date(ended);
+      if (detached !== undefined) this.#leftBefore = new Date(detached);
+      this.#endedAt ??= this.#leftBefore; // an earlier version wrote neither
+    }
     if (wasRunning) this.#setRestoring();
     else if (run !== null) this.#status = "exited";
     this.#restoring = this.#reattach(saved, last)
@@ -599,8 +642,14 @@ export class Session {
 
   /** Writes down what must outlive the server. */
   #save(): void {
-    const { spec, created, labels, policy } = this;
+    const { spec, created, labels, policy, endedAt } = this;
     const id = this.#runIds.get(this.#runNumber);
+    const detached = this.detachedAt ?? new Date();
+    this.#savedUse = detached.getTime();
+    const use = endedAt && {
+      ended: endedAt.toISOString(),
+      detached: detached.toISOString(),
+    };
     this.#options.store?.save({
       spec: { ...spec, env: this.#env },
       missing_variables: this.#missingVariables,
@@ -619,6 +668,7 @@ export class Session {
             },
       isRunning: this.isRunning,
       desired: this.#desired,
+      ...use,
       info: this.#info,
     });
   }
@@ -917,6 +967,7 @@ export class Session {
   #finish(reason: string): void {
     this.#connection = undefined;
     this.#options.provisioner.release(this.id);
+    this.#endedAt = new Date();
     this.#apply("exit", reason);
     this.#save();
     this.#telemetry.kernelEnded?.({

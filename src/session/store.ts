@@ -35,6 +35,10 @@ export interface SavedSession {
   /** Whether the run has not ended. */
   readonly isRunning: boolean;
   readonly desired: "stopped" | "running" | "restarted";
+  /** When the last run ended, if it has. Earlier versions did not write it. */
+  readonly ended?: string | undefined;
+  /** When the last client left, if the last run has ended. */
+  readonly detached?: string | undefined;
   readonly info: Readonly<Record<string, unknown>>;
 }
 
@@ -101,6 +105,8 @@ export interface SessionStore {
   save(session: SavedSession): void;
   /** The same for a record. */
   record(record: RequestRecord): void;
+  /** Bytes of all its files. Throws a system error. */
+  readonly bytes: number;
   /** Bytes of all records. */
   readonly recordBytes: number;
   /** Replaces all records by these. */

@@ -1,6 +1,6 @@
 /** The files of one kept session: `session.json`, `requests.log` and the segments of its journal. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { findSegments } from "../journal/found.ts";
 import { NOTHING_FOUND, SEGMENT_PREFIX } from "../journal/segment.ts";
@@ -115,7 +115,14 @@ function nothing() {
 
 interface Opened extends Omit<
   SessionStore,
-  "save" | "record" | "recordBytes" | "compact" | "durable" | "close" | "remove"
+  | "save"
+  | "record"
+  | "bytes"
+  | "recordBytes"
+  | "compact"
+  | "durable"
+  | "close"
+  | "remove"
 > {
   readonly records: LogFile;
 }
@@ -160,6 +167,9 @@ function storeOf(
     record(record) {
       attempt("A request", () => records.append(record));
     },
+    get bytes() {
+      return bytesIn(directory);
+    },
     get recordBytes() {
       return records.bytes;
     },
@@ -179,6 +189,16 @@ function storeOf(
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** Bytes of the files in a session's folder, which has no folders. Throws a system error. */
+export function bytesIn(directory: string): number {
+  let bytes = 0;
+  for (const name of readdirSync(directory)) {
+    const found = statSync(join(directory, name), { throwIfNoEntry: false });
+    bytes += found?.size ?? 0; // it was removed meanwhile
+  }
+  return bytes;
 }
 
 /** Whether the folder is that of a session. */

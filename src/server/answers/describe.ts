@@ -70,6 +70,15 @@ export function describe(
     labels: { ...session.labels },
     policy: { ...session.policy },
     keep: session.isKept,
+    ...(session.keeperPid !== undefined && {
+      keeper_process_id: session.keeperPid,
+    }),
+    ...(session.endedAt !== undefined && {
+      ended: session.endedAt.toISOString(),
+    }),
+    ...(session.detachedAt !== undefined && {
+      detached: session.detachedAt.toISOString(),
+    }),
     last_seq: session.journal.last,
     journal_id: session.journal.id,
   };
