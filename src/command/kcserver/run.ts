@@ -1,42 +1,13 @@
 /**
- * The command `kcserver`: checks the options, starts the server, reports its
- * address, waits until the end is requested, and removes the server's files.
+ * The command `kcserver`: checks the options, and runs what they ask for.
  */
 import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
-import { LogBook } from "../../log/log.ts";
-import { type Filter, filterAt, parseFilter } from "../../log/filter.ts";
-import { within } from "../../time/within.ts";
 import { isExecutable } from "../../package/files.ts";
-import { type RunningServer, startServer } from "../../serve.ts";
-import { VERSION } from "../../package/version.ts";
-import {
-  serverInfoOf,
-  sendHandshake,
-  writeConnectionFile,
-} from "./connection.ts";
-import {
-  type EndRequest,
-  type EndRequests,
-  listenForEndRequests,
-} from "./end-requests.ts";
 import { CommandError } from "../exit.ts";
-import { runtimeDirectoryIn } from "../prespawn.ts";
-import { leaveInput } from "../terminal-streams.ts";
 import { expectedVersion } from "./expected-version.ts";
-import { installLauncher, type LauncherFacts, launchedBy } from "./launcher.ts";
-import { type Leftovers, removeOnExit } from "./leftovers.ts";
-import { type Options, parseOptions } from "./options.ts";
-import { type Token, tokenFrom } from "./token.ts";
-import {
-  isTooLong,
-  type ListenChoice,
-  listenChoiceOf,
-  PATH_LIMIT,
-} from "./transport.ts";
-
-/** The exit code if the log file cannot be written; the same as Kallichore's. */
-const NO_LOG_FILE = 101;
+import { installLauncher, launchedBy } from "./launcher.ts";
+import { parseOptions } from "./options.ts";
 
 /** `argv` without the interpreter and the program. Resolves with the exit code when the server and its files are gone. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -55,198 +26,12 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (options.installLauncher !== undefined) {
       return await install(options.installLauncher);
     }
-    const choice = listenChoiceOf(options);
-    const { filter, faults } = filterOf(options.logLevel, process.env);
-    const book = openBook(options.logFile, filter);
-    if (book === undefined) return NO_LOG_FILE;
-    for (const fault of faults) {
-      book.log.warn(`${fault} is not a valid log level and is ignored`);
-    }
-    return await serve({ options, choice, launched, book });
+    const { runServer } = await import("./server.ts");
+    return await runServer(options, launched);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     await print(process.stderr, `Error: ${error.message}\n`);
     return 1;
-  }
-}
-
-interface Setting {
-  readonly options: Options;
-  readonly choice: ListenChoice;
-  readonly launched: LauncherFacts;
-  readonly book: LogBook;
-}
-
-async function serve(setting: Setting): Promise<number> {
-  const { choice, launched, book } = setting;
-  leaveInput();
-  await using closedLast = book;
-  const log = closedLast.log.child({ target: "kcserver" });
-  using endings = listenForEndRequests(log, launched);
-  using leftovers = removeOnExit();
-  log.info(`kallichore ${VERSION} starts as process ${process.pid}`);
-  for (const warning of choice.warnings) log.warn(warning);
-  let server: RunningServer | undefined;
-  try {
-    const token = await tokenFrom(setting.options.token);
-    server = await open(setting, token);
-    const opened = server;
-    leftovers.own({ [Symbol.dispose]: () => opened.removeFiles() });
-    void opened.shutdownRequested.then((reason) =>
-      endings.request({ reason, code: 0 }),
-    );
-    await discard(token, book);
-    await announce(setting, opened, token, leftovers);
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    log.error(`The server cannot be started: ${why}`);
-    if (server !== undefined) await end(server, endings, book);
-    return 1;
-  }
-  const ending = await endings.first;
-  log.info(`The server ends: ${ending.reason}`);
-  const hasEnded = await end(server, endings, book);
-  log.info("The server has ended");
-  return hasEnded ? ending.code : 1;
-}
-
-function open(
-  { options, choice, book }: Setting,
-  token: Token,
-): Promise<RunningServer> {
-  const { address } = choice;
-  if (address.transport === "socket" && isTooLong(address.path)) {
-    throw new Error(
-      `the path of the socket is too long; the limit is ${PATH_LIMIT} bytes: ${address.path}`,
-    );
-  }
-  if (token.value === null) {
-    book.log.warn(
-      "The server needs no token: everybody who can reach it can run code as its user",
-    );
-  } else book.conceal(token.value);
-  return startServer({
-    address,
-    token: token.value,
-    log: book.log,
-    logLevel: book.filter.level,
-    onLogLevel: (level) => (book.filter = filterAt(level)),
-    hosts: options.allowHost,
-    origins: options.allowOrigin,
-    idleShutdownHours: options.idleShutdownHours,
-    resourceSampleIntervalMs: options.resourceSampleInterval,
-    reportedVersion: options.reportVersion,
-    runtimeDirectory: choice.runtimeDirectory,
-    kernelSockets: options.kernelSockets,
-    prespawn: options.prespawn,
-    jupyterRuntimeDirectory: runtimeDirectoryIn(options.jupyterRuntimeDir),
-    ...(options.diskLimit !== undefined && {
-      limits: { server_disk_bytes: options.diskLimit },
-    }),
-  });
-}
-
-/** Reports the address of the running server on the terminal, in the connection file and on the handshake socket. Rejects if one of them cannot be written. */
-async function announce(
-  { options, launched, book }: Setting,
-  server: RunningServer,
-  token: Token,
-  leftovers: Leftovers,
-): Promise<void> {
-  const { address } = server;
-  const line = listeningLine(address);
-  book.log.info({ target: "kcserver" }, line);
-  book.print(line);
-  const { connectionFile, handshakeSocket, logFile } = options;
-  const isReported =
-    connectionFile !== undefined || handshakeSocket !== undefined;
-  // The token is printed and not logged: people keep logs, and send them to others.
-  if (token.isRandom && !isReported) book.print(`Token: ${token.value ?? ""}`);
-  const connection = serverInfoOf({
-    address,
-    token: token.value,
-    server_id: server.supervisor.server_id,
-    server_path: launched.server_path,
-    log_path: logFile ?? null,
-  });
-  if (connectionFile !== undefined) {
-    const file = writeConnectionFile(connectionFile, connection);
-    leftovers.own(
-      await file.catch((cause: unknown) =>
-        explain(`the connection file cannot be written`, cause),
-      ),
-    );
-  }
-  if (handshakeSocket !== undefined) {
-    await sendHandshake(handshakeSocket, connection).catch((cause: unknown) =>
-      explain(`the handshake on ${handshakeSocket} failed`, cause),
-    );
-  }
-}
-
-function explain(what: string, cause: unknown): never {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  throw new Error(`${what}: ${why}`, { cause });
-}
-
-function listeningLine(address: RunningServer["address"]): string {
-  switch (address.transport) {
-    case "tcp":
-      return `Listening at ${address.host}:${address.port}`;
-    case "socket":
-      return `Listening on Unix socket: ${address.path}`;
-    case "named-pipe":
-      return `Listening on named pipe: ${address.name}`;
-  }
-}
-
-/** How long kernels have to end in order; well below the half minute that Kallichore's clients wait. */
-const SHUTDOWN_TIMEOUT_MS = 20_000;
-/** How long killed kernels may take to end. */
-const KILL_TIMEOUT_MS = 5_000;
-
-/** Ends the server; kills the kernels at an urgent request or after a timeout. Resolves with whether everything has ended. */
-async function end(
-  server: RunningServer,
-  { urgent }: EndRequests,
-  { log }: LogBook,
-): Promise<boolean> {
-  const closed = server[Symbol.asyncDispose]().then(
-    () => "closed" as const,
-    (error: unknown) => {
-      log.error(
-        { err: error, target: "kcserver" },
-        "The server did not end cleanly",
-      );
-      return "failed" as const;
-    },
-  );
-  const outcome = await within(
-    Promise.race([closed, urgent]),
-    SHUTDOWN_TIMEOUT_MS,
-  );
-  if (outcome === "closed" || outcome === "failed") {
-    return outcome === "closed";
-  }
-  const why: EndRequest = outcome ?? {
-    reason: `they did not end within ${SHUTDOWN_TIMEOUT_MS / 1000} s`,
-    code: 1,
-  };
-  log.warn({ target: "kcserver" }, `Kernels are killed: ${why.reason}`);
-  for (const session of server.supervisor.sessions) {
-    session.kill().catch(() => {}); // its kernel has already ended
-  }
-  return (await within(closed, KILL_TIMEOUT_MS)) === "closed";
-}
-
-async function discard(token: Token, { log }: LogBook): Promise<void> {
-  try {
-    await token.discard();
-  } catch (error) {
-    log.warn(
-      { err: error, target: "kcserver" },
-      "The token file cannot be deleted",
-    );
   }
 }
 
@@ -268,30 +53,6 @@ async function install(directory: string): Promise<number> {
     const why = error instanceof Error ? error.message : String(error);
     await print(process.stderr, `Error: The launcher cannot be made: ${why}\n`);
     return 1;
-  }
-}
-
-/** The filter of the option, or else of the environment, or else `info`. */
-function filterOf(
-  level: string | undefined,
-  env: NodeJS.ProcessEnv,
-): { filter: Filter; faults: readonly string[] } {
-  const { filter, faults } = parseFilter(level ?? env["RUST_LOG"] ?? "");
-  return { filter: filter ?? filterAt("info"), faults };
-}
-
-function openBook(
-  file: string | undefined,
-  filter: Filter,
-): LogBook | undefined {
-  try {
-    const book = new LogBook({ file, filter });
-    process.once("exit", () => book[Symbol.dispose]());
-    return book;
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`Error: The log file cannot be written: ${why}\n`);
-    return undefined;
   }
 }
 
