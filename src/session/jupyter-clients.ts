@@ -4,12 +4,16 @@
  * after the last entry that it has acknowledged.
  */
 import { within } from "../time/within.ts";
+import { notKept, type ReaderPositions } from "./store.ts";
 import { Remembered } from "../jupyter/remembered.ts";
 
 /** The largest number of clients without an open socket that are kept. */
 const CLIENTS_LIMIT = 64;
 /** The largest number of requests of one client whose replies may still arrive. */
 const REQUESTS_LIMIT = 10_000;
+
+/** Before the `session_id` in the name of a reader whose position is kept. */
+const PREFIX = "jupyter:";
 
 /** An open socket of a client. */
 export interface ClientSocket {
@@ -24,10 +28,20 @@ export class JupyterClient {
   #sent: number;
   readonly #requests = new Remembered<string, true>(REQUESTS_LIMIT);
   #waiting: (() => void)[] = [];
+  readonly #keep: (position: number) => void;
+  /** Whether it was a client of an earlier process, which this one continues. */
+  readonly isRestored: boolean;
 
-  constructor(position: number) {
+  /** `keep` is called with each new position. */
+  constructor(
+    position: number,
+    keep: (position: number) => void = () => {},
+    isRestored = false,
+  ) {
     this.#acknowledged = position;
     this.#sent = position;
+    this.#keep = keep;
+    this.isRestored = isRestored;
   }
 
   /** The number of the last entry of the journal that it has acknowledged. */
@@ -36,7 +50,10 @@ export class JupyterClient {
   }
 
   acknowledge(seq: number): void {
-    if (seq > this.#acknowledged) this.#acknowledged = seq;
+    if (seq > this.#acknowledged) {
+      this.#acknowledged = seq;
+      this.#keep(seq);
+    }
     this.#changed();
   }
 
@@ -80,6 +97,18 @@ export class JupyterClient {
 
 export class JupyterClients {
   readonly #clients = new Map<string, JupyterClient>();
+  readonly #positions: ReaderPositions;
+
+  /** The clients of an earlier process continue at their positions. */
+  constructor(positions: ReaderPositions = notKept) {
+    this.#positions = positions;
+    for (const [reader, position] of positions.found) {
+      if (!reader.startsWith(PREFIX)) continue;
+      const session_id = reader.slice(PREFIX.length);
+      const client = new JupyterClient(position, this.#keeping(reader), true);
+      this.#clients.set(session_id, client);
+    }
+  }
 
   /** The number of clients with an open socket. */
   get connected(): number {
@@ -97,11 +126,22 @@ export class JupyterClients {
 
   /** The client of that `session_id`. A new one begins after `position`. */
   get(session_id: string, position: number): JupyterClient {
-    const client = this.#clients.get(session_id) ?? new JupyterClient(position);
+    const client =
+      this.#clients.get(session_id) ?? this.#new(session_id, position);
     this.#clients.delete(session_id); // moves the client to the end, so that it is removed last
     this.#removeOldest();
     this.#clients.set(session_id, client);
     return client;
+  }
+
+  #new(session_id: string, position: number): JupyterClient {
+    const keep = this.#keeping(PREFIX + session_id);
+    keep(position);
+    return new JupyterClient(position, keep);
+  }
+
+  #keeping(reader: string): (position: number) => void {
+    return (position) => this.#positions.keep(reader, position);
   }
 
   /** Removes clients without a socket, beyond the limit. Connected clients stay. */

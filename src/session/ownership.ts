@@ -4,13 +4,25 @@
  * journal outlives the owner, so that the next owner gets every message that no
  * owner has acknowledged.
  */
+import { notKept, type ReaderPositions } from "./store.ts";
+
+/** The name of the owner among the readers whose positions are kept. */
+const OWNER = "owner";
+
 export class Ownership {
+  readonly #positions: ReaderPositions;
   #displace: ((reason: string) => Promise<void>) | undefined;
   #departures: Promise<unknown> = Promise.resolve();
-  #position = 0;
+  #position: number;
   #leftAt = -Infinity;
   /** The path of the session's own socket, if the present owner connected through it. */
   socketPath: string | undefined;
+
+  /** The owners of an earlier process have acknowledged what is found in `positions`. */
+  constructor(positions: ReaderPositions = notKept) {
+    this.#positions = positions;
+    this.#position = positions.found.get(OWNER) ?? 0;
+  }
 
   /** The last number that an owner has acknowledged. */
   get position(): number {
@@ -40,7 +52,9 @@ export class Ownership {
     return {
       position: this.#departures.then(() => this.#position),
       acknowledge: (seq) => {
-        if (seq > this.#position) this.#position = seq;
+        if (seq <= this.#position) return;
+        this.#position = seq;
+        this.#positions.keep(OWNER, seq);
       },
       release: () => {
         if (!isMine()) return;

@@ -78,9 +78,9 @@ export class Session {
   readonly spec: SessionSpec;
   #labels: Labels;
   readonly journal: Journal;
-  readonly ownership = new Ownership();
+  readonly ownership: Ownership;
   /** Clients of Jupyter's protocols. */
-  readonly jupyterClients = new JupyterClients();
+  readonly jupyterClients: JupyterClients;
   readonly displays = noDisplays();
   readonly comms = noComms();
   readonly created: Date;
@@ -133,6 +133,8 @@ export class Session {
     const { store } = options;
     const saved = store?.saved;
     this.spec = spec;
+    this.ownership = new Ownership(store?.positions);
+    this.jupyterClients = new JupyterClients(store?.positions);
     this.#labels = saved?.labels ?? spec.labels;
     this.created = saved === undefined ? new Date() : new Date(saved.created);
     this.#policy = saved?.policy ?? spec.policy;

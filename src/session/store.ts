@@ -93,6 +93,17 @@ export type RequestRecord =
       readonly reply: Readonly<Record<string, unknown>> | undefined;
     };
 
+/** What readers without a position of their own have acknowledged: the owner of the channels, and Jupyter's clients. */
+export interface ReaderPositions {
+  /** What an earlier process wrote, by the name of the reader; the one that changed last is the last. */
+  readonly found: ReadonlyMap<string, number>;
+  /** Written when it returns; never throws. */
+  keep(reader: string, position: number): void;
+}
+
+/** The positions of a session that ends with the server. */
+export const notKept: ReaderPositions = { found: new Map(), keep: () => {} };
+
 export interface SessionStore {
   /** The folder of the journal's segments. */
   readonly directory: string;
@@ -101,6 +112,7 @@ export interface SessionStore {
   /** What an earlier process wrote. */
   readonly saved: SavedSession | undefined;
   readonly requests: readonly RequestRecord[];
+  readonly positions: ReaderPositions;
   /** Written when it returns. Never throws: a failure is logged, and the session goes on. */
   save(session: SavedSession): void;
   /** The same for a record. */

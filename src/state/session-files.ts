@@ -12,11 +12,13 @@ import type {
   SessionStore,
 } from "../session/store.ts";
 import { LogFile } from "./log-file.ts";
+import { PositionFile } from "./position-file.ts";
 import { readPrivate, writePrivate } from "../host/private-file.ts";
 
 const FORMAT = 1;
 const SESSION = "session.json";
 const REQUESTS = "requests.log";
+const POSITIONS = "positions.log";
 /** Its absence says that numbers of the journal may have been lost with the memory of the earlier process. */
 const DURABLE = "durable";
 
@@ -48,9 +50,10 @@ export function newSessionFiles(
   rmSync(directory, { recursive: true, force: true }); // of a session that was being deleted
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   writePrivate(join(directory, DURABLE), {});
-  const { log } = LogFile.open(join(directory, REQUESTS));
+  const { log: records } = LogFile.open(join(directory, REQUESTS));
+  const positions = PositionFile.open(join(directory, POSITIONS));
   return storeOf(
-    { directory, saved: undefined, records: log, ...nothing() },
+    { directory, saved: undefined, records, ...nothing(positions) },
     options,
   );
 }
@@ -81,7 +84,8 @@ export async function openSessionFiles(
   }
   const log = LogFile.open(join(directory, REQUESTS));
   const requests = log.records as RequestRecord[];
-  const opened = { directory, journal_id, found, saved, requests };
+  const positions = PositionFile.open(join(directory, POSITIONS));
+  const opened = { directory, journal_id, found, saved, requests, positions };
   const store = storeOf({ ...opened, records: log.log }, options);
   return { store, saved };
 }
@@ -101,7 +105,9 @@ function begunAnew(
   }
   const { log: records } = LogFile.open(join(directory, REQUESTS));
   records.replace([]);
-  const opened = { directory, saved, records, ...nothing() };
+  rmSync(join(directory, POSITIONS), { force: true });
+  const positions = PositionFile.open(join(directory, POSITIONS));
+  const opened = { directory, saved, records, ...nothing(positions) };
   const store = storeOf(opened, options);
   store.save(saved); // with the id of the new journal
   store.durable(true);
@@ -109,8 +115,13 @@ function begunAnew(
 }
 
 /** What a session has that has written nothing. */
-function nothing() {
-  return { journal_id: newJournalId(), found: NOTHING_FOUND, requests: [] };
+function nothing(positions: PositionFile) {
+  return {
+    journal_id: newJournalId(),
+    found: NOTHING_FOUND,
+    requests: [],
+    positions,
+  };
 }
 
 interface Opened extends Omit<
@@ -119,16 +130,18 @@ interface Opened extends Omit<
   | "record"
   | "bytes"
   | "recordBytes"
+  | "positions"
   | "compact"
   | "durable"
   | "close"
   | "remove"
 > {
   readonly records: LogFile;
+  readonly positions: PositionFile;
 }
 
 function storeOf(
-  { records, ...opened }: Opened,
+  { records, positions, ...opened }: Opened,
   { keepEnv, log }: SessionFilesOptions,
 ): SessionStore {
   const { directory, journal_id } = opened;
@@ -146,6 +159,7 @@ function storeOf(
     if (isClosed) return;
     isClosed = true;
     records.close();
+    positions.close();
   };
   return {
     ...opened,
@@ -169,6 +183,13 @@ function storeOf(
     },
     get bytes() {
       return bytesIn(directory);
+    },
+    positions: {
+      found: positions.found,
+      keep: (reader, position) =>
+        attempt("The position of a client", () =>
+          positions.keep(reader, position),
+        ),
     },
     get recordBytes() {
       return records.bytes;

@@ -743,6 +743,35 @@ describe("after the server was killed", () => {
     expect(session.created).toEqual(first.session.created);
   });
 
+  test("clients without positions of their own continue after what they have acknowledged", async () => {
+    const first = Server.first();
+    const { ownership, jupyterClients } = first.session;
+    const claim = ownership.take("displaced", () => Promise.resolve());
+    claim.acknowledge(7);
+    claim.acknowledge(5);
+    jupyterClients.get("lab", 2).acknowledge(9);
+    jupyterClients.get("notebook", 3);
+    const second = await first.killed();
+    const { session } = await second.killed(); // once more, without a change
+    expect(session.ownership.position).toBe(7);
+    const lab = session.jupyterClients.get("lab", 100);
+    expect([lab.acknowledged, lab.isRestored]).toEqual([9, true]);
+    expect(session.jupyterClients.get("notebook", 100).acknowledged).toBe(3);
+    const stranger = session.jupyterClients.get("stranger", 100);
+    expect([stranger.acknowledged, stranger.isRestored]).toEqual([100, false]);
+  });
+
+  test("positions of a journal that was lost do not count", async () => {
+    const first = Server.first();
+    const claim = first.session.ownership.take("displaced", () =>
+      Promise.resolve(),
+    );
+    claim.acknowledge(7);
+    first.loseDisk();
+    const { session } = await first.killed();
+    expect(session.ownership.position).toBe(0);
+  });
+
   test("after a full disk the session has a new journal, and no code runs again", async () => {
     const first = Server.first();
     await first.session.start();

@@ -16,7 +16,7 @@ import type { ClientSocket } from "../../../session/jupyter-clients.ts";
 import { PROBE } from "../../../session/run.ts";
 import type { Session } from "../../../session/session.ts";
 import { serverReply } from "../../../session/server-reply.ts";
-import { SERVER_ENDS } from "../../../supervisor/supervisor.ts";
+import { SERVER_ENDS, SERVER_LETS_GO } from "../../../supervisor/supervisor.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { defaultHeaderOf } from "../../answers/default-header.ts";
 import { itemsOf } from "../../answers/subscription.ts";
@@ -95,8 +95,9 @@ export function jupyterChannels(
   );
   const leave = guard.around("the end of a channel", () => {
     if (!session.ended.aborted) return;
-    const isServer = session.closeReason === SERVER_ENDS;
-    socket.close(isServer ? SERVICE_RESTART : KERNEL_GONE, session.closeReason);
+    const { closeReason = "" } = session;
+    const isServer = [SERVER_ENDS, SERVER_LETS_GO].includes(closeReason);
+    socket.close(isServer ? SERVICE_RESTART : KERNEL_GONE, closeReason);
   });
   session.ended.addEventListener("abort", leave);
   closed.signal.addEventListener("abort", () =>
@@ -108,9 +109,13 @@ export function jupyterChannels(
   frames.flush();
   const codec = codecOf(session, protocol, {
     iopubAfter: isReplay && options.replay === "running" ? live : 0,
-    isForClient({ seq, parent_id, channel }) {
+    isForClient({ seq, parent_id, channel, requestedBy }) {
       if (parent_id !== undefined && client.hasRequested(parent_id))
         return true;
+      // An earlier process received the request.
+      if (client.isRestored && channel !== "iopub") {
+        if (requestedBy() === options.session_id) return true;
+      }
       if (isReplay && options.replay === "running" && seq <= live) {
         if (parent_id === undefined || !running.has(parent_id)) return false;
       }

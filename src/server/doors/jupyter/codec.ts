@@ -26,6 +26,8 @@ interface Candidate {
   readonly seq: number;
   readonly channel: Channel;
   readonly parent_id: string | undefined;
+  /** The `session` in its parent's header: the client that sent the request, if it sets the field. */
+  readonly requestedBy: () => string | undefined;
 }
 
 export interface CodecOptions {
@@ -75,6 +77,7 @@ export function codecOf(
       seq: slab.first + row,
       channel: slab.channelOf(row),
       parent_id: slab.parentOf(row),
+      requestedBy: () => new Entry(slab, row).message.parent_header?.session,
     };
     const notice =
       candidate.channel === "shell" ? noticeIn(slab, row) : undefined;
