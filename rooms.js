@@ -181,5 +181,5 @@ export const rooms = [
       "zod",
     ],
   },
-  { name: "bin", folder: "src/bin/", uses: ["keeper", "command"] },
+  { name: "bin", folder: "src/bin/", uses: ["package", "keeper", "command"] },
 ];

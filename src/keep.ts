@@ -9,6 +9,7 @@ import { localKeeper } from "./keeper/local-keeper.ts";
 import { keptProvisioner } from "./keeper/provisioner.ts";
 import type { Faults } from "./log/faults.ts";
 import type { Log } from "./log/log.ts";
+import { isExecutable } from "./package/files.ts";
 import { defaultStateRoot, openState, type State } from "./state/state.ts";
 import { within } from "./time/within.ts";
 import type { TransportName } from "./zmq/transport-of.ts";
@@ -135,8 +136,9 @@ function timesIn({ idleDays = 7, busyDays = 0 }: KeepOptions): KeepTimes {
 /** How long the keeper may take to answer that it ends. */
 const END_MS = 2_000;
 
-/** The keeper beside this file, in the package or in its source. */
+/** The keeper beside this file, in the package or in its source; a single executable is its own. */
 function ownKeeper(): readonly string[] {
+  if (isExecutable) return ["keeper"];
   for (const path of ["./keeper.js", "./bin/keeper.js"]) {
     const file = fileURLToPath(new URL(path, import.meta.url));
     if (existsSync(file)) return [file];

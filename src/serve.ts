@@ -38,7 +38,7 @@ import type { Address } from "./server/bind.ts";
 import { ServerEvents } from "./server/events.ts";
 import type { GateOptions } from "./server/gate.ts";
 import { cookiesOf } from "./server/cookies.ts";
-import { listen } from "./server/listen.ts";
+import { type HeldSocket, listen } from "./server/listen.ts";
 import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
@@ -58,7 +58,11 @@ export interface ServerOptions extends ServiceOptions {
   readonly basePath?: string | undefined;
   /** Keeps sessions and their kernels when the server ends or is killed: the next server with the same state goes on with them. Default: they end with the server. */
   readonly keep?: KeepOptions | undefined;
+  /** Set if another process holds the listening socket, and servers come and go behind it. Default: the socket is the server's own. */
+  readonly heldSocket?: HeldSocket | undefined;
 }
+
+export type { HeldSocket };
 
 /** The options that do not depend on the address. */
 export interface ServiceOptions {
@@ -107,6 +111,8 @@ export interface ServiceOptions {
   readonly transport?: TransportName;
   /** TCP ports for kernels (`tcp`, the default) or Unix sockets (`ipc`); `auto`: Unix sockets for the kernels that can use them. */
   readonly kernelSockets?: KernelSockets | undefined;
+  /** The process that lives as long as clients may use the server, which `GET /status` names. Default: this one. */
+  readonly processId?: number | undefined;
   /** The Kallichore version that the server reports. */
   readonly reportedVersion?: string | undefined;
   /** The directory in which the server makes its own directory for private files (connection files, sockets). */
@@ -139,6 +145,8 @@ export interface RunningServer {
   /** `undefined`: no token is needed. */
   readonly token: string | undefined;
   readonly supervisor: Supervisor;
+  /** The listening socket, for a process that holds it: see `heldSocket`. */
+  readonly handle: unknown;
   /** Resolves with the reason when a client has requested the end of the server, or when it has been idle for too long. */
   readonly shutdownRequested: Promise<string>;
   /** Ends the server, and leaves kept sessions with their kernels to the next server with the same state. Other kernels end. Without `keep`, all end. */
@@ -205,8 +213,9 @@ async function started(
     scopesOf: options.scopesOf,
     acceptsToken: options.acceptsToken,
     socketDirectory: () => files.ensure(),
+    held: options.heldSocket,
   });
-  const { address } = listener;
+  const { address, handle } = listener;
   const own = address.transport === "socket" ? [dirname(address.path)] : [];
   const stopCleanup = startCleanup(
     [...files.parents, ...own],
@@ -222,7 +231,7 @@ async function started(
     await endService(service, () =>
       isLetGo ? supervisor.letGo() : supervisor[Symbol.asyncDispose](),
     );
-    await listener[Symbol.asyncDispose]();
+    await (isLetGo ? listener.letGo() : listener[Symbol.asyncDispose]());
     await stopCleanup();
     if (isLetGo) kept?.letGo();
     else await kept?.end();
@@ -235,6 +244,7 @@ async function started(
     basePath: path,
     token,
     supervisor,
+    handle,
     shutdownRequested,
     removeFiles() {
       if (isClosed) return; // another server may use the path by now
@@ -400,6 +410,7 @@ export function serviceOf(
       log,
       options.resourceSampleIntervalMs ?? 1000,
     ),
+    processId: options.processId ?? process.pid,
     reportedVersion: options.reportedVersion ?? COMPATIBLE_VERSION,
     version: VERSION,
     get logLevel() {

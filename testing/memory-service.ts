@@ -85,6 +85,7 @@ export function memoryService({
     guard: guardOf(consoleLog),
     limits,
     basePath,
+    processId: process.pid,
     reportedVersion: "0.1.69",
     version: "0.0.0-mock",
     logLevel: "info",

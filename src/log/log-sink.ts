@@ -52,11 +52,19 @@ export class LogSink implements Disposable {
     this.isTerminal = isatty(fd);
   }
 
-  /** Makes or empties the file; only its owner can read it. If it is a FIFO that accepts nothing, the sink tries again every `retry_ms`. Throws the system's error. */
-  static file(path: string, retry_ms = RETRY_MS): LogSink {
+  /** Makes the file, or empties it unless `isContinued`; only its owner can read it. If it is a FIFO that accepts nothing, the sink tries again every `retry_ms`. Throws the system's error. */
+  static file(
+    path: string,
+    { isContinued = false, retry_ms = RETRY_MS } = {},
+  ): LogSink {
     const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
     // Non-blocking, so that opening a FIFO without a reader fails at once instead of waiting.
-    const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | nonBlockingFlag();
+    const flags =
+      O_WRONLY |
+      O_CREAT |
+      (isContinued ? 0 : O_TRUNC) |
+      O_APPEND |
+      nonBlockingFlag();
     const fd = openSync(path, flags, 0o600);
     if (!fstatSync(fd).isFile()) {
       return new LogSink(fd, nonBlocking(fd, retry_ms), true);

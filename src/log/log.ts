@@ -35,6 +35,8 @@ export interface LogBookOptions {
   readonly filter?: Filter;
   /** A file for the log, in addition to the standard streams; it is emptied. */
   readonly file?: string | undefined;
+  /** Whether the file goes on with what is in it. */
+  readonly isContinued?: boolean | undefined;
   readonly color?: boolean;
   /** Writes all lines to standard error, if standard output has another use. */
   readonly onStderr?: boolean;
@@ -55,9 +57,11 @@ export class LogBook implements AsyncDisposable, Disposable {
   readonly #secrets = new Set<string>();
 
   /** Throws the system's error if the file cannot be written. */
-  constructor({ filter, file, color, onStderr }: LogBookOptions = {}) {
+  constructor(options: LogBookOptions = {}) {
+    const { filter, file, isContinued, color, onStderr } = options;
     this.filter = filter ?? filterAt("info");
-    this.#file = file === undefined ? undefined : LogSink.file(file);
+    this.#file =
+      file === undefined ? undefined : LogSink.file(file, { isContinued });
     this.#stdout = LogSink.stdout();
     this.#stderr = LogSink.stderr(this.#stdout);
     if (onStderr === true) this.#stdout = this.#stderr;

@@ -11,8 +11,17 @@ export type Address =
   | { readonly transport: "socket"; readonly path: string }
   | { readonly transport: "named-pipe"; readonly name: string };
 
-/** Resolves with the address; its port is the one that the system chose. */
-export async function bind(http: Server, address: Address): Promise<Address> {
+/** Resolves with the address; its port is the one that the system chose. `handle`: what listens at the address already. */
+export async function bind(
+  http: Server,
+  address: Address,
+  handle?: unknown,
+): Promise<Address> {
+  if (handle !== undefined) {
+    http.listen(handle);
+    await once(http, "listening");
+    return address;
+  }
   switch (address.transport) {
     case "tcp": {
       http.listen(address.port, address.host);

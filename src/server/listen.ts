@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import { failure, type SupervisorError } from "../../contract/index.ts";
 import type { Service } from "./answers/service.ts";
 import { type Address, bind } from "./bind.ts";
@@ -22,7 +23,18 @@ export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
   readonly basePath: BasePath;
   /** The private directory for the sockets of single sessions. */
   readonly socketDirectory: () => string;
+  /** Set if another process holds the socket. */
+  readonly held?: HeldSocket | undefined;
 }
+
+/** A listening socket that another process holds while servers come and go. */
+export interface HeldSocket {
+  /** What it listens with already, as `net.Server.listen` takes it. `undefined`: this server makes the socket. */
+  readonly handle?: unknown;
+}
+
+/** How long clients may take to close their connections before another server answers them. */
+const LET_GO_MS = 200;
 
 /** Bytes. Browsers send the cookies of all servers on this machine. */
 const HEADERS_LIMIT = 64 * 1024;
@@ -31,12 +43,22 @@ const HEADERS_LIMIT = 64 * 1024;
 export interface Listener extends AsyncDisposable {
   /** The address, with the port that the system chose. */
   readonly address: Address;
+  /** The socket itself, for a process that holds it. */
+  readonly handle: unknown;
+  /** Closes the open connections, and leaves a socket that another process holds: clients wait there for the next server. */
+  letGo(): Promise<void>;
 }
 
 /** Resolves when it can answer. Rejects with the system's error if the address is not available. */
 export async function listen(
   service: Service,
-  { address: requested, basePath, socketDirectory, ...gate }: ListenOptions,
+  {
+    address: requested,
+    basePath,
+    socketDirectory,
+    held,
+    ...gate
+  }: ListenOptions,
 ): Promise<Listener> {
   const { guard, faults } = service;
   const { transport } = requested;
@@ -77,7 +99,7 @@ export async function listen(
   });
   http.requestTimeout = 0; // a start takes as long as its kernel does
   http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
-  const address = await bind(http, requested);
+  const address = await bind(http, requested, held?.handle);
   let closed: Promise<void> | undefined;
   const close = async () => {
     const ended = once(http, "close");
@@ -93,7 +115,20 @@ export async function listen(
     clearTimeout(timer);
     if (address.transport === "socket") await rm(address.path, { force: true });
   };
-  return { address, [Symbol.asyncDispose]: () => (closed ??= close()) };
+  const letGo = async () => {
+    if (held === undefined) return close();
+    // Closing a Unix socket would remove its path. The end of the process closes it without that.
+    dispatcher.close();
+    sockets.close();
+    await delay(LET_GO_MS);
+    http.closeAllConnections();
+  };
+  return {
+    address,
+    handle: (http as { readonly _handle?: unknown })._handle,
+    letGo: () => (closed ??= letGo()),
+    [Symbol.asyncDispose]: () => (closed ??= close()),
+  };
 }
 
 function wantsWebSocket({ headers: { upgrade = "" } }: IncomingMessage) {

@@ -74,7 +74,7 @@ test(
     const path = join(room, "fifo");
     execFileSync("mkfifo", [path]);
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    using sink = LogSink.file(path, 1);
+    using sink = LogSink.file(path, { retry_ms: 1 });
     const line = `${"x".repeat(999)}\n`;
     for (let i = 0; i < 20_000; i++) sink.write(line);
     expect(sink.dropped).toBeGreaterThan(0);

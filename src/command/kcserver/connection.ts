@@ -29,16 +29,18 @@ export interface ServerFacts {
   readonly token: string | null;
   readonly server_id: string;
   readonly server_path: string;
+  readonly server_pid: number;
   readonly log_path: string | null;
 }
 
 export function serverInfoOf(facts: ServerFacts): ServerInfo {
-  const { address, token, server_id, server_path, log_path } = facts;
+  const { address, token, server_id, server_path, server_pid, log_path } =
+    facts;
   return {
     ...addressFields(address),
     transport: address.transport,
     server_path,
-    server_pid: process.pid,
+    server_pid,
     bearer_token: token,
     log_path,
     server_id,

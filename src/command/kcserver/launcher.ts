@@ -94,3 +94,14 @@ export function launchedBy(env: NodeJS.ProcessEnv): LauncherFacts {
     ignoresHangup: ignores === "1",
   };
 }
+
+/** The variables by which another process of this program learns the facts. */
+export function variablesOf({
+  server_path,
+  ignoresHangup,
+}: LauncherFacts): Record<string, string> {
+  return {
+    KALLICHORE_SERVER_PATH: server_path,
+    KALLICHORE_IGNORES_HANGUP: ignoresHangup ? "1" : "",
+  };
+}

@@ -41,6 +41,10 @@ export interface Options {
   readonly prespawn: readonly Prespawn[];
   /** A directory, or `none`. */
   readonly jupyterRuntimeDir?: string;
+  /** Keeps sessions and kernels when the server is killed: the directory of the states of all servers. */
+  readonly stateDir?: string;
+  readonly stateName?: string;
+  readonly keepEnv?: boolean;
   readonly allowOrigin: readonly string[];
   readonly allowHost: readonly string[];
   /** If set, a launcher is made in this directory and no server is started. */
@@ -189,6 +193,24 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
       "--jupyter-runtime-dir <PATH>",
       "Directory for the connection files of kernels, so that 'jupyter console --existing' finds them; 'none': no files (default: Jupyter's runtime directory)",
     ).env("KALLICHORE_JUPYTER_RUNTIME_DIR"),
+  );
+  command.addOption(
+    new Option(
+      "--state-dir <PATH>",
+      "Keep sessions and kernels when the server is killed: it is started again with the same process id, address and token. Directory for their files",
+    ).env("KALLICHORE_STATE_DIR"),
+  );
+  command.addOption(
+    new Option(
+      "--state-name <NAME>",
+      "With --state-dir: go on with the sessions of this name, which a server that was killed has left (default: a new name)",
+    ).env("KALLICHORE_STATE_NAME"),
+  );
+  command.addOption(
+    new Option(
+      "--keep-env",
+      "With --state-dir: write down the values of the sessions' environment variables too, so that kernels can be restarted after the server was killed",
+    ).env("KALLICHORE_KEEP_ENV"),
   );
   addRepeatable(
     command,

@@ -6,8 +6,9 @@ import { basename, join, resolve } from "node:path";
 import { isExecutable } from "../../package/files.ts";
 import { CommandError } from "../exit.ts";
 import { expectedVersion } from "./expected-version.ts";
-import { installLauncher, launchedBy } from "./launcher.ts";
+import { installLauncher, launchedBy, variablesOf } from "./launcher.ts";
 import { parseOptions } from "./options.ts";
+import { parentLink } from "./parent-link.ts";
 
 /** `argv` without the interpreter and the program. Resolves with the exit code when the server and its files are gone. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -26,8 +27,19 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (options.installLauncher !== undefined) {
       return await install(options.installLauncher);
     }
+    const parent = await parentLink(process.env);
+    const { stateDir, stateName } = options;
+    if (stateDir !== undefined && parent === undefined) {
+      const { runParent } = await import("./parent.ts");
+      return await runParent({
+        stateDir,
+        stateName,
+        argv,
+        launched: variablesOf(launched),
+      });
+    }
     const { runServer } = await import("./server.ts");
-    return await runServer(options, launched);
+    return await runServer(options, launched, parent);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     await print(process.stderr, `Error: ${error.message}\n`);

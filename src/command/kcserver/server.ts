@@ -22,6 +22,7 @@ import { leaveInput } from "../terminal-streams.ts";
 import type { LauncherFacts } from "./launcher.ts";
 import { type Leftovers, removeOnExit } from "./leftovers.ts";
 import type { Options } from "./options.ts";
+import type { ParentLink } from "./parent-link.ts";
 import { type Token, tokenFrom } from "./token.ts";
 import {
   isTooLong,
@@ -33,19 +34,26 @@ import {
 /** The exit code if the log file cannot be written; the same as Kallichore's. */
 const NO_LOG_FILE = 101;
 
-/** Resolves with the exit code when the server and its files are gone. Throws `usage`. */
+/**
+ * Resolves with the exit code when the server and its files are gone. Throws
+ * `usage`. `parent`: the process that starts the server again when it is killed.
+ */
 export async function runServer(
   options: Options,
   launched: LauncherFacts,
+  parent?: ParentLink,
 ): Promise<number> {
-  const choice = listenChoiceOf(options);
+  const restart = parent?.orders.restart;
+  const chosen = listenChoiceOf(options, parent && { pid: parent.pid });
+  const choice =
+    restart === undefined ? chosen : { ...chosen, address: restart.address };
   const { filter, faults } = filterOf(options.logLevel, process.env);
-  const book = openBook(options.logFile, filter);
+  const book = openBook(options.logFile, filter, restart !== undefined);
   if (book === undefined) return NO_LOG_FILE;
   for (const fault of faults) {
     book.log.warn(`${fault} is not a valid log level and is ignored`);
   }
-  return await serve({ options, choice, launched, book });
+  return await serve({ options, choice, launched, book, parent });
 }
 
 interface Setting {
@@ -53,10 +61,11 @@ interface Setting {
   readonly choice: ListenChoice;
   readonly launched: LauncherFacts;
   readonly book: LogBook;
+  readonly parent: ParentLink | undefined;
 }
 
 async function serve(setting: Setting): Promise<number> {
-  const { choice, launched, book } = setting;
+  const { choice, launched, book, parent } = setting;
   leaveInput();
   await using closedLast = book;
   const log = closedLast.log.child({ target: "kcserver" });
@@ -64,9 +73,17 @@ async function serve(setting: Setting): Promise<number> {
   using leftovers = removeOnExit();
   log.info(`kallichore ${VERSION} starts as process ${process.pid}`);
   for (const warning of choice.warnings) log.warn(warning);
+  const restart = parent?.orders.restart;
+  if (restart !== undefined) {
+    log.error(
+      `The server before has ended (${restart.ended}); this one goes on with its sessions`,
+    );
+  }
   let server: RunningServer | undefined;
   try {
-    const token = await tokenFrom(setting.options.token);
+    const token = await tokenFrom(
+      isToldAgain(setting) ? undefined : setting.options.token,
+    );
     server = await open(setting, token);
     const opened = server;
     leftovers.own({ [Symbol.dispose]: () => opened.removeFiles() });
@@ -74,7 +91,11 @@ async function serve(setting: Setting): Promise<number> {
       endings.request({ reason, code: 0 }),
     );
     await discard(token, book);
-    await announce(setting, opened, token, leftovers);
+    await announce(setting, opened, leftovers);
+    parent?.listening(opened.address, opened.handle);
+    parent?.gone.addEventListener("abort", () =>
+      endings.request({ reason: "the parent process is gone", code: 1 }),
+    );
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     log.error(`The server cannot be started: ${why}`);
@@ -83,13 +104,26 @@ async function serve(setting: Setting): Promise<number> {
   }
   const ending = await endings.first;
   log.info(`The server ends: ${ending.reason}`);
+  // Behind a parent, kernels end only when somebody has asked for it. Otherwise the next server goes on with them.
+  const isLetGo = parent !== undefined && ending.code !== 0;
+  if (isLetGo) {
+    await within(server.letGo(), SHUTDOWN_TIMEOUT_MS);
+    return ending.code;
+  }
   const hasEnded = await end(server, endings, book);
   log.info("The server has ended");
-  return hasEnded ? ending.code : 1;
+  const code = hasEnded ? ending.code : 1;
+  await parent?.ended(code);
+  return code;
 }
 
-function open(
-  { options, choice, book }: Setting,
+/** Whether the token was given to an earlier server, which has kept it and deleted its file. */
+function isToldAgain({ options, parent }: Setting): boolean {
+  return parent?.orders.restart !== undefined && options.token !== "none";
+}
+
+async function open(
+  { options, choice, book, parent }: Setting,
   token: Token,
 ): Promise<RunningServer> {
   const { address } = choice;
@@ -102,10 +136,19 @@ function open(
     book.log.warn(
       "The server needs no token: everybody who can reach it can run code as its user",
     );
-  } else book.conceal(token.value);
-  return startServer({
+  }
+  const server = await startServer({
     address,
-    token: token.value,
+    ...(token.value !== undefined && { token: token.value }),
+    ...(parent !== undefined && {
+      processId: parent.pid,
+      heldSocket: { handle: parent.handle },
+      keep: {
+        stateDirectory: options.stateDir,
+        stateName: parent.orders.state_name,
+        keepEnv: options.keepEnv,
+      },
+    }),
     log: book.log,
     logLevel: book.filter.level,
     onLogLevel: (level) => (book.filter = filterAt(level)),
@@ -122,29 +165,38 @@ function open(
       limits: { server_disk_bytes: options.diskLimit },
     }),
   });
+  if (server.token !== undefined) book.conceal(server.token);
+  return server;
 }
 
-/** Reports the address of the running server on the terminal, in the connection file and on the handshake socket. Rejects if one of them cannot be written. */
+/**
+ * Reports the address of the running server on the terminal, in the connection
+ * file and on the handshake socket. Rejects if one of them cannot be written. A
+ * server that goes on for another one has the same, and only owns the file.
+ */
 async function announce(
-  { options, launched, book }: Setting,
+  { options, launched, book, parent }: Setting,
   server: RunningServer,
-  token: Token,
   leftovers: Leftovers,
 ): Promise<void> {
-  const { address } = server;
+  const { address, token } = server;
   const line = listeningLine(address);
   book.log.info({ target: "kcserver" }, line);
-  book.print(line);
   const { connectionFile, handshakeSocket, logFile } = options;
+  const isFirst = parent?.orders.restart === undefined;
+  if (isFirst) book.print(line);
   const isReported =
     connectionFile !== undefined || handshakeSocket !== undefined;
   // The token is printed and not logged: people keep logs, and send them to others.
-  if (token.isRandom && !isReported) book.print(`Token: ${token.value ?? ""}`);
+  if (isFirst && !isReported && options.token === undefined) {
+    book.print(`Token: ${token ?? ""}`);
+  }
   const connection = serverInfoOf({
     address,
-    token: token.value,
+    token: token ?? null,
     server_id: server.supervisor.server_id,
     server_path: launched.server_path,
+    server_pid: parent?.pid ?? process.pid,
     log_path: logFile ?? null,
   });
   if (connectionFile !== undefined) {
@@ -155,7 +207,7 @@ async function announce(
       ),
     );
   }
-  if (handshakeSocket !== undefined) {
+  if (isFirst && handshakeSocket !== undefined) {
     await sendHandshake(handshakeSocket, connection).catch((cause: unknown) =>
       explain(`the handshake on ${handshakeSocket} failed`, cause),
     );
@@ -240,9 +292,10 @@ function filterOf(
 function openBook(
   file: string | undefined,
   filter: Filter,
+  isContinued: boolean,
 ): LogBook | undefined {
   try {
-    const book = new LogBook({ file, filter });
+    const book = new LogBook({ file, filter, isContinued });
     process.once("exit", () => book[Symbol.dispose]());
     return book;
   } catch (error) {

@@ -1,8 +1,7 @@
 /**
  * The token that clients must send: read from a file that is then deleted, or
- * random, or none.
+ * chosen by the server, or none.
  */
-import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
 
 /** Bytes; the same as Kallichore's limit. */
@@ -11,10 +10,8 @@ const LIMIT = 64;
 const READ_LIMIT = 4096;
 
 export interface Token {
-  /** `null`: the server needs no token. */
-  readonly value: string | null;
-  /** Whether this server made the token. */
-  readonly isRandom: boolean;
+  /** `null`: the server needs no token. `undefined`: it chooses one. */
+  readonly value: string | null | undefined;
   /** Deletes the file from which the token was read. Rejects with the system's error. */
   discard(): Promise<void>;
 }
@@ -22,16 +19,9 @@ export interface Token {
 /** Rejects with a message for the person. It names the file and never shows its content. */
 export async function tokenFrom(option: string | undefined): Promise<Token> {
   const discard = () => Promise.resolve();
-  if (option === undefined) {
-    const value = randomBytes(32).toString("hex");
-    return { value, isRandom: true, discard };
-  }
-  if (option === "none") return { value: null, isRandom: false, discard };
-  return {
-    value: await read(option),
-    isRandom: false,
-    discard: () => rm(option),
-  };
+  if (option === undefined) return { value: undefined, discard };
+  if (option === "none") return { value: null, discard };
+  return { value: await read(option), discard: () => rm(option) };
 }
 
 async function read(path: string): Promise<string> {

@@ -18,7 +18,7 @@ const MAX_HOURS = 65_535;
 const MIN_SAMPLE_MS = 100;
 
 export const server: AnswersTo<typeof contract.server> = {
-  status({ service: { supervisor, reportedVersion, version } }) {
+  status({ service: { supervisor, reportedVersion, processId, version } }) {
     const { sessions, started, server_id, uptime_ms } = supervisor;
     const busy = sessions.filter(({ status }) => status === "busy");
     return {
@@ -31,7 +31,7 @@ export const server: AnswersTo<typeof contract.server> = {
       busy_seconds: seconds(Math.max(0, ...agesOf(busy))),
       uptime_seconds: seconds(uptime_ms),
       version: reportedVersion,
-      process_id: process.pid,
+      process_id: processId,
       started: started.toISOString(),
       server_id,
       restoring: supervisor.restoring,

@@ -56,6 +56,8 @@ export interface Service {
   readonly basePath: string;
   /** The Kallichore version that the server reports. */
   readonly reportedVersion: string;
+  /** The process that clients watch. */
+  readonly processId: number;
   readonly version: string;
   logLevel: LogLevel;
   /** Begins the end of the server. Requests that arrive now may still be answered. */
