@@ -70,6 +70,7 @@ function noneAfterTimeout(): Promise<string[]> {
 interface CommandFacts {
   readonly name: string;
   readonly summary: string;
+  /** And commands below this one, with theirs. */
   readonly options: readonly string[];
   /** The kind of its arguments. */
   readonly argument: "sessions" | "kernels" | "shells" | undefined;
@@ -82,9 +83,16 @@ function factsOf(program: Command | null): CommandFacts[] {
     .map((command) => ({
       name: command.name(),
       summary: command.summary(),
-      options: command.options.flatMap(({ long }) => long ?? []),
+      options: wordsOf(command),
       argument: argumentOf(command),
     }));
+}
+
+function wordsOf({ options, commands }: Command): string[] {
+  return [
+    ...options.flatMap(({ long }) => long ?? []),
+    ...commands.flatMap((one) => [one.name(), ...wordsOf(one)]),
+  ];
 }
 
 function argumentOf(command: Command): CommandFacts["argument"] {
@@ -148,8 +156,11 @@ function fish(commands: readonly CommandFacts[]): string {
     lines.push(
       `complete -c kallichore -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
     );
-    for (const option of options) {
-      lines.push(`complete -c kallichore -n ${when} -l ${option.slice(2)}`);
+    for (const option of new Set(options)) {
+      const word = option.startsWith("--")
+        ? `-l ${option.slice(2)}`
+        : `-a ${option}`;
+      lines.push(`complete -c kallichore -n ${when} ${word}`);
     }
     if (argument === "shells") {
       lines.push(`complete -c kallichore -n ${when} -a '${shells.join(" ")}'`);

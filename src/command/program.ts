@@ -19,6 +19,7 @@ import { psCommand, serversCommand } from "./ps.ts";
 import { recordSessionCommand } from "./record-session.ts";
 import { report } from "./report.ts";
 import { serveCommand } from "./serve.ts";
+import { sessionsCommand } from "./sessions.ts";
 import { openTerminal } from "./terminal.ts";
 
 /** Resolves with the exit code when all output has been read, or its reader has left. Never rejects. */
@@ -85,11 +86,13 @@ function programOf(context: CommandContext): Command {
     recordSessionCommand(context),
     psCommand(context),
     ...controlCommands(context),
+    sessionsCommand(context),
     serversCommand(context),
     completionCommand(context),
   ];
   for (const command of commands) {
     program.addCommand(command.copyInheritedSettings(program));
+    for (const one of command.commands) one.copyInheritedSettings(program);
   }
   program.addCommand(helpCommand(program).copyInheritedSettings(program));
   program.addCommand(keeperCommand(context), { hidden: true });
