@@ -126,6 +126,8 @@ test("the entries of an earlier process are read, and the numbers go on", async 
 });
 
 test("a reader gets an entry only when it is written", async () => {
+  let begin: () => void = () => {};
+  const begun = new Promise<void>((resolve) => (begin = resolve));
   let release: () => void = () => {};
   const held = new Promise<void>((resolve) => (release = resolve));
   const slow: OpenFile = async (path, flags, mode) => {
@@ -135,6 +137,7 @@ test("a reader gets an entry only when it is written", async () => {
       truncate: (length) => file.truncate(length),
       close: () => file.close(),
       async writev(pieces, position) {
+        begin();
         await held;
         return file.writev(pieces, position);
       },
@@ -143,11 +146,11 @@ test("a reader gets an entry only when it is written", async () => {
   const { journal, written } = await opened({ open: slow });
   journal.append(line("line 1"));
   journal.mark = { run: 1, event: 7 };
-  await new Promise((resolve) => setTimeout(resolve, 50)); // a journal that does not wait shows it by now
-  expect(journal.last).toBe(0);
-  expect(journal.read(0)).toBeUndefined();
-  expect(written).toEqual([]);
+  await begun;
+  await new Promise(setImmediate);
+  const seen = [journal.last, journal.read(0), [...written]];
   release();
+  expect(seen).toEqual([0, undefined, []]);
   await eventually(
     "the entries are written",
     () => journal.last === 1 || undefined,

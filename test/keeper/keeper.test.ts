@@ -1,5 +1,5 @@
 /** A keeper with fake kernels: the promises of its page, each with the number of its invariant. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { compose, type Message } from "../../src/jupyter/message.ts";
 import {
   frameKinds,
@@ -7,6 +7,7 @@ import {
   jsonFrame,
   writeU64,
 } from "../../src/keeper/frames.ts";
+import type { Kernel } from "../../src/kernel/kernel.ts";
 import { piecesOf } from "../../src/keeper/events.ts";
 import { eventually } from "../harness.ts";
 import { code } from "../session/fake-kernel.ts";
@@ -403,27 +404,33 @@ describe("invariant 5: one server at a time", () => {
 
 describe("invariant 6: every keeper has an end", () => {
   test("without kernels, unacknowledged events and a server", async () => {
-    const keeper = new TestKeeper({ emptyTimeout_ms: 50 });
+    const clock = new TestClock();
+    const keeper = new TestKeeper({ emptyTimeout_ms: 60_000 });
     const server = await keeper.server();
     const run = await server.start();
     await run.kernel.stop(false);
     await reached(run, 4);
     server.die(keeper.streams);
-    const isOver = () => Promise.race([keeper.keeper.ended, later(150)]);
-    expect(await isOver()).toBeUndefined(); // its events are not acknowledged
+    await clock.pass(120_000);
+    expect(keeper.isOver).toBe(false); // its events are not acknowledged
     const next = await keeper.server(2);
     const resumed = await next.resume(3);
     await reached(resumed, 4);
     next.provisioner.acknowledge?.(runId(1), 4);
-    expect(await isOver()).toBeUndefined(); // a server is attached
+    await clock.pass(120_000);
+    expect(keeper.isOver).toBe(false); // a server is attached
     next.die(keeper.streams);
+    await clock.pass(30_000);
+    expect(keeper.isOver).toBe(false);
+    await clock.pass(30_000);
     expect(await keeper.keeper.ended).toBe(
       "it has nothing to keep and no server",
     );
   });
 
   test("with a running kernel it stays", async () => {
-    const keeper = new TestKeeper({ emptyTimeout_ms: 20 });
+    const clock = new TestClock();
+    const keeper = new TestKeeper({ emptyTimeout_ms: 60_000 });
     const server = await keeper.server();
     await server.start();
     server.provisioner.acknowledge?.(runId(1), 3);
@@ -431,34 +438,36 @@ describe("invariant 6: every keeper has an end", () => {
       keeper.store.isEmpty ? true : undefined,
     );
     server.die(keeper.streams);
-    expect(
-      await Promise.race([keeper.keeper.ended, later(150)]),
-    ).toBeUndefined();
+    await clock.pass(120_000);
+    expect(keeper.isOver).toBe(false);
   });
 
   test("if no server comes for too long and no code runs: it shuts its kernels down, keeps their last words as long again, and ends", async () => {
-    const keeper = new TestKeeper({ idleTimeout_ms: 200, check_ms: 10 });
+    const clock = new TestClock();
+    const keeper = new TestKeeper({ idleTimeout_ms: 60_000, check_ms: 1_000 });
     const server = await keeper.server();
     await server.start();
     const { kernel } = keeper.kernels;
     kernel.busy(parent);
-    await new Promise((resolve) => setTimeout(resolve, 30));
     server.die(keeper.streams);
-    expect(
-      await Promise.race([keeper.keeper.ended, later(400)]),
-    ).toBeUndefined(); // code runs
+    await clock.pass(120_000);
+    expect(await isRunning(kernel)).toBe(true); // code runs
     kernel.print("the result", parent);
     kernel.idle(parent);
+    await clock.pass(30_000);
+    expect(await isRunning(kernel)).toBe(true);
+    await clock.pass(32_000);
     await kernel.exited;
     expect(keeper.store.isEmpty).toBe(false);
-    expect(
-      await Promise.race([keeper.keeper.ended, later(100)]),
-    ).toBeUndefined();
-    expect(await keeper.keeper.ended).toBe("no server has attached for 0.2 s");
+    await clock.pass(30_000);
+    expect(keeper.isOver).toBe(false);
+    await clock.pass(32_000);
+    expect(await keeper.keeper.ended).toBe("no server has attached for 60 s");
   });
 
   test("a server that comes after its kernels were shut down reads what they said, and why they were", async () => {
-    const keeper = new TestKeeper({ idleTimeout_ms: 300, check_ms: 10 });
+    const clock = new TestClock();
+    const keeper = new TestKeeper({ idleTimeout_ms: 60_000, check_ms: 1_000 });
     const server = await keeper.server();
     await server.start();
     const { kernel } = keeper.kernels;
@@ -466,45 +475,54 @@ describe("invariant 6: every keeper has an end", () => {
     kernel.busy(parent);
     kernel.print("the result", parent);
     kernel.idle(parent);
+    await clock.pass(62_000);
     await kernel.exited;
     const next = await keeper.server(2);
     const { calls, kernel: again } = await next.resume(0);
     expect(await again.exited).toMatchObject({
-      why: "its keeper has shut it down: no server has attached for 0.3 s",
+      why: "its keeper has shut it down: no server has attached for 60 s",
     });
     expect(JSON.stringify(calls)).toContain("the result");
   });
 
   test("a server says how long kernels may run without one; the times of the last server count", async () => {
-    const keeper = new TestKeeper({ idleTimeout_ms: 10, check_ms: 10 });
+    const clock = new TestClock();
+    const keeper = new TestKeeper({ idleTimeout_ms: 10_000, check_ms: 1_000 });
     const for_ever = { idle_timeout_ms: null, busy_timeout_ms: null };
     const first = await keeper.server(1, { times: for_ever });
     await first.start();
     const { kernel } = keeper.kernels;
     first.die(keeper.streams);
-    expect(await Promise.race([kernel.exited, later(150)])).toBeUndefined();
+    await clock.pass(3_600_000);
+    expect(await isRunning(kernel)).toBe(true);
     // This server does not say its times, as older ones do not.
     const second = await keeper.server(2);
     second.die(keeper.streams);
-    expect(await Promise.race([kernel.exited, later(150)])).toBeUndefined();
-    const times = { idle_timeout_ms: 50, busy_timeout_ms: null };
+    await clock.pass(3_600_000);
+    expect(await isRunning(kernel)).toBe(true);
+    const times = { idle_timeout_ms: 60_000, busy_timeout_ms: null };
     const third = await keeper.server(3, { times });
     third.die(keeper.streams);
+    await clock.pass(62_000);
     await kernel.exited;
   });
 
   test("code that runs for too long without a server is stopped only if the server has said so", async () => {
-    const keeper = new TestKeeper({ idleTimeout_ms: 10, check_ms: 10 });
-    const times = { idle_timeout_ms: 50, busy_timeout_ms: 300 };
+    const clock = new TestClock();
+    const keeper = new TestKeeper({ idleTimeout_ms: 10_000, check_ms: 1_000 });
+    const times = { idle_timeout_ms: 10_000, busy_timeout_ms: 60_000 };
     const server = await keeper.server(1, { times });
     await server.start();
     const { kernel } = keeper.kernels;
     kernel.busy(parent);
-    await later(200);
+    await clock.pass(40_000);
     server.die(keeper.streams);
     // The time counts from the moment at which the server left.
-    expect(await Promise.race([kernel.exited, later(200)])).toBeUndefined();
+    await clock.pass(40_000);
+    expect(await isRunning(kernel)).toBe(true);
+    await clock.pass(22_000);
     await kernel.exited;
+    await clock.pass(62_000);
     expect(await keeper.keeper.ended).toContain("no server has attached for");
   });
 
@@ -813,6 +831,29 @@ describe("the kernel port", () => {
   });
 });
 
-function later(ms: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
+function isRunning({ exited }: Pick<Kernel, "exited">): Promise<boolean> {
+  const now = new Promise((resolve) => setImmediate(resolve, true));
+  return Promise.race([now, exited]).then((first) => first === true);
+}
+
+/** The time of timers and of `performance`. It passes faster when the test says so. */
+class TestClock {
+  constructor() {
+    vi.useFakeTimers({
+      shouldAdvanceTime: true,
+      toFake: [
+        "performance",
+        ...(["setTimeout", "clearTimeout"] as const),
+        ...(["setInterval", "clearInterval"] as const),
+      ],
+    });
+    onTestFinished(() => void vi.useRealTimers());
+  }
+
+  /** Resolves when everything that was due has happened. */
+  async pass(ms: number): Promise<void> {
+    await new Promise(setImmediate); // streams have delivered what was written
+    await vi.advanceTimersByTimeAsync(ms);
+    await new Promise(setImmediate);
+  }
 }

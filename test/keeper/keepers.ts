@@ -56,6 +56,8 @@ export class TestKeeper {
   isUnreachable = false;
   /** Why the keeper is said to be gone. */
   goneWhy: string | undefined;
+  /** Whether the keeper has ended. */
+  isOver = false;
 
   constructor({
     memory = 64 * 1024 * 1024,
@@ -86,6 +88,7 @@ export class TestKeeper {
       },
       ...options,
     });
+    void this.keeper.ended.then(() => (this.isOver = true));
     onTestFinished(() => this.keeper.end("the test has ended"));
   }
 
