@@ -326,11 +326,13 @@ test("a disk that works again is used again, and only the entries lost meanwhile
   expect(gapsIn(readings)[0]?.to).toBeLessThan(401);
 });
 
-test("the newest entry stays in memory until it is on disk", async () => {
+test("the newest entry stays in memory until it is on disk, and no other does", async () => {
   await using journal = journalOf();
-  journal.append(message("only"));
+  for (let n = 0; n < 3; n += 1) journal.append(message("x".repeat(KB)));
   journal.evict(Infinity, "any");
-  expect(entriesIn(await readAll(journal))).toHaveLength(1);
+  const readings = await readAll(journal);
+  expect(gapsIn(readings)).toEqual([{ from: 1, to: 2 }]);
+  expect(entriesIn(readings)).toHaveLength(1);
   await journal.writeDown();
   journal.evict(Infinity, "written");
   expect(journal.bytes).toBe(0);
