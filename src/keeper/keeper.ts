@@ -349,9 +349,8 @@ export class Keeper {
     for (const run of this.#runs.values()) {
       if (!run.isBusy) {
         if (run.idle_ms <= idle_ms) return undefined;
-      } else if (alone_ms <= busy_ms || run.busy_ms <= busy_ms) {
-        return undefined;
-      } else longest = Math.max(longest, busy_ms);
+      } else if (run.busy_ms <= busy_ms) return undefined;
+      else longest = Math.max(longest, busy_ms);
     }
     return alone_ms > longest
       ? `no server has attached for ${describeTime(longest)}`
