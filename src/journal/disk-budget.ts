@@ -31,12 +31,14 @@ export class DiskBudget {
     return this.#used;
   }
 
+  /** The holder calls `leave` once. */
   join(holder: DiskHolder): void {
     this.#holders.add(holder);
   }
 
   leave(holder: DiskHolder): void {
-    if (this.#holders.delete(holder)) this.#used -= holder.bytes;
+    this.#holders.delete(holder);
+    this.#used -= holder.bytes;
   }
 
   /** Adds a holder's change of bytes; negative if it has fewer. */

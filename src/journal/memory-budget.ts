@@ -43,12 +43,13 @@ export class MemoryBudget {
     return this.#used;
   }
 
+  /** The holder calls `leave` once. */
   join(holder: MemoryHolder): void {
     this.#holders.add(holder);
   }
 
   leave(holder: MemoryHolder): void {
-    if (!this.#holders.delete(holder)) return;
+    this.#holders.delete(holder);
     this.#used -= holder.bytes;
     this.#unwritten -= holder.unwritten;
   }
