@@ -201,6 +201,40 @@ test("a reader of the newest entries never reads the disk", async () => {
   expect(reads).toBe(0);
 });
 
+test("a file that was not read for a second is closed, and opened again by the next read", async () => {
+  const calls: string[] = [];
+  let close: () => void = () => {};
+  const closed = new Promise<void>((resolve) => (close = resolve));
+  const noting: OpenFile = async (path, flags, mode) => {
+    const file = await open(path, flags, mode);
+    if (flags !== "r") return file;
+    calls.push("open");
+    return Object.assign(Object.create(file) as File, {
+      read: file.read.bind(file),
+      close() {
+        calls.push("close");
+        close();
+        return file.close();
+      },
+    });
+  };
+  await using journal = journalOf({ open: noting });
+  journal.append(message("on disk"));
+  await journal.writeDown();
+  journal.evict(Infinity, "written");
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const read = async () => entriesIn(await readAll(journal)).length;
+  expect(await read()).toBe(1);
+  vi.advanceTimersByTime(999);
+  expect(await read()).toBe(1);
+  vi.advanceTimersByTime(999);
+  expect(calls).toEqual(["open"]);
+  vi.advanceTimersByTime(1);
+  await closed;
+  expect(await read()).toBe(1);
+  expect(calls).toEqual(["open", "close", "open"]);
+});
+
 test("a message with a prepared record has the same text, in memory and on disk", async () => {
   const MB = 1024 * KB;
   const drafts = ["a", "b".repeat(5 * MB), "\u00e9", "c".repeat(6 * MB)].map(
