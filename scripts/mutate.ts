@@ -13,7 +13,7 @@
  *   mutant that survives them can be noticed only by tests farther away.
  * `--json`: the file of the result (default: mutants.json).
  *
- * A first run records which tests reach which mutants (about ten minutes; later
+ * A first run records which tests reach which mutants (about 16 minutes; later
  * runs record only what has changed). Then each mutant meets only the tests that
  * reach it. A test that also fails without the mutant is not counted.
  *
