@@ -168,6 +168,7 @@ export const rooms = [
       "host",
       "kernel",
       "keeper",
+      "state",
       "server",
       "program",
       "client",

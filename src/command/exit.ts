@@ -13,6 +13,7 @@ export const exits = {
     3,
     "the server, session or kernel was not found, or the server refused",
   ],
+  found: [4, "'kallichore doctor' has found something"],
   usage: [64, "the command line is not valid"],
   internal_error: [70, "a bug in kallichore; please report it"],
   timeout: [124, "--timeout was reached"],

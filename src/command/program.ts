@@ -9,6 +9,7 @@ import { attachCommand } from "./attach.ts";
 import { completionCommand, namesCommand } from "./completion.ts";
 import type { CommandContext } from "./context.ts";
 import { controlCommands, startCommand } from "./control.ts";
+import { doctorCommand } from "./doctor/doctor.ts";
 import { execCommand } from "./exec.ts";
 import { CommandError, type ExitCode, exitHelp, exits } from "./exit.ts";
 import { keeperCommand } from "./keeper.ts";
@@ -88,6 +89,7 @@ function programOf(context: CommandContext): Command {
     ...controlCommands(context),
     sessionsCommand(context),
     serversCommand(context),
+    doctorCommand(context),
     completionCommand(context),
   ];
   for (const command of commands) {

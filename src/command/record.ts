@@ -84,12 +84,29 @@ export function privateDirectory(env: Environment = process.env): string {
   }
 }
 
+/** The records of servers that have ended, which the next reader removes. Removes nothing. */
+export function deadRecords(env: Environment = process.env): string[] {
+  const directory = runtimeDirectory(env);
+  const isDead = (name: string): boolean => {
+    const pid = pidIn(name);
+    if (Number.isNaN(pid)) return false;
+    return !isAlive(pid, read(join(directory, name))?.start_time);
+  };
+  try {
+    return readdirSync(directory)
+      .filter(isDead)
+      .map((name) => join(directory, name));
+  } catch {
+    return []; // the directory does not exist
+  }
+}
+
 /** The records of running servers, the newest first. */
 export function readRecords(env: Environment = process.env): ServerRecord[] {
   const directory = runtimeDirectory(env);
   const found: ServerRecord[] = [];
   for (const name of namesIn(directory)) {
-    const pid = Number(/^server-(\d+)\.json$/.exec(name)?.[1]);
+    const pid = pidIn(name);
     if (Number.isNaN(pid)) continue;
     const path = join(directory, name);
     const record = read(path);
@@ -97,6 +114,11 @@ export function readRecords(env: Environment = process.env): ServerRecord[] {
     else if (record?.pid === pid) found.push(record);
   }
   return found.sort((a, b) => b.started.localeCompare(a.started));
+}
+
+/** The process that a record is of; NaN if the name is not that of a record. */
+function pidIn(name: string): number {
+  return Number(/^server-(\d+)\.json$/.exec(name)?.[1]);
 }
 
 /** The path of the user's private directory. This does not make it. */

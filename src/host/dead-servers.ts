@@ -52,7 +52,7 @@ export const KernelProcess = z.object({
 });
 
 const ProcessRecord = KernelProcess.extend({ session_id: z.string() });
-type ProcessRecord = z.infer<typeof ProcessRecord>;
+export type ProcessRecord = z.infer<typeof ProcessRecord>;
 
 /** The most names that are examined in one directory: a public directory may hold any number. */
 const MAX_NAMES = 100_000;
@@ -140,11 +140,96 @@ async function removeLeftover(
 
 /** `undefined` if the directory belongs to another user, or if its server may be alive. */
 async function deadOwnerOf(path: string): Promise<Owner | undefined> {
+  const mark = await ownerOf(path);
+  return mark !== undefined && hasEnded(mark) ? mark : undefined;
+}
+
+/** Which process has made the directory; `undefined` if it belongs to another user. */
+async function ownerOf(path: string): Promise<Owner | undefined> {
   const found = await lstat(path).catch(() => undefined);
   if (found?.isDirectory() !== true || !belongsToThisUser(found))
     return undefined;
-  const mark = await readJson(Owner, join(path, OWNER_FILE));
-  return mark !== undefined && hasEnded(mark) ? mark : undefined;
+  return readJson(Owner, join(path, OWNER_FILE));
+}
+
+/** A directory of private files, or a socket, that a server or a keeper has made. */
+export interface RuntimePath {
+  readonly path: string;
+  /** `undefined`: it is a socket, whose server is dead. */
+  readonly owner: Owner | undefined;
+  /** Whether its process has certainly ended. */
+  readonly isDead: boolean;
+  /** Those of its kernels that run. */
+  readonly kernels: readonly RunningKernel[];
+}
+
+export interface RunningKernel extends ProcessRecord {
+  readonly connection_file: string;
+}
+
+/** What servers and keepers of this user have in these directories: the sockets of dead ones, and all directories. Removes nothing. */
+export async function findRuntimePaths(
+  parents: Iterable<string>,
+): Promise<RuntimePath[]> {
+  const found: RuntimePath[] = [];
+  for (const parent of new Set(parents)) {
+    try {
+      for await (const name of leftoversIn(parent)) {
+        const path = join(parent, name);
+        if (SOCKET_NAME.test(name)) {
+          if (await isDeadSocket(path)) {
+            found.push({ path, owner: undefined, isDead: true, kernels: [] });
+          }
+          continue;
+        }
+        const owner = await ownerOf(path);
+        if (owner === undefined) continue;
+        const isDead = hasEnded(owner);
+        found.push({
+          path,
+          owner,
+          isDead,
+          kernels: await kernelsIn(path, owner),
+        });
+      }
+    } catch {
+      // The directory does not exist, or cannot be read.
+    }
+  }
+  return found;
+}
+
+async function kernelsIn(
+  directory: string,
+  owner: Owner,
+): Promise<RunningKernel[]> {
+  const { boot_id, pid_namespace } = currentOwner();
+  const isHere =
+    owner.boot_id === boot_id && owner.pid_namespace === pid_namespace;
+  if (!isHere) return []; // their process ids mean nothing here
+  const found: RunningKernel[] = [];
+  for (const name of await readdir(directory)) {
+    if (!name.endsWith(PROCESS_SUFFIX)) continue;
+    const path = join(directory, name);
+    const record = await readJson(ProcessRecord, path);
+    if (record !== undefined && (await isTheKernel(record, directory))) {
+      const connection_file = path.slice(0, -PROCESS_SUFFIX.length);
+      found.push({ ...record, connection_file });
+    }
+  }
+  return found;
+}
+
+/** Whether the process runs, and is certainly the one that was started as the kernel. */
+async function isTheKernel(
+  { pid, start_time }: ProcessRecord,
+  directory: string,
+): Promise<boolean> {
+  const startTime = start_time ?? undefined;
+  return (
+    isAlive(pid, startTime) &&
+    (startTime !== undefined || (await commandOf(pid)).includes(directory))
+  );
 }
 
 /** Ends the kernels of a dead server. Returns whether all have ended; the connection files of the others stay. */
@@ -170,7 +255,7 @@ async function endKernels(
 
 /** Sends SIGTERM, then SIGKILL, to the whole process group. Returns false if the kernel is still alive. */
 async function endKernel(
-  { session_id, pid, start_time }: ProcessRecord,
+  record: ProcessRecord,
   {
     directory,
     server,
@@ -183,11 +268,9 @@ async function endKernel(
     readonly signal: AbortSignal;
   },
 ): Promise<boolean> {
-  const startTime = start_time ?? undefined;
-  const isTheKernel =
-    isAlive(pid, startTime) &&
-    (startTime !== undefined || (await commandOf(pid)).includes(directory));
-  if (!isTheKernel) return true;
+  if (!(await isTheKernel(record, directory))) return true;
+  const { session_id, pid } = record;
+  const startTime = record.start_time ?? undefined;
   const what = `the kernel of session ${session_id} (process ${pid}), left by a killed server (process ${server})`;
   const group = new ProcessGroup(pid, startTime);
   await group.terminate();

@@ -15,14 +15,14 @@ import { LogFile } from "./log-file.ts";
 import { PositionFile } from "./position-file.ts";
 import { readPrivate, writePrivate } from "../host/private-file.ts";
 
-const FORMAT = 1;
-const SESSION = "session.json";
+export const SESSION_FORMAT = 1;
+export const SESSION_FILE = "session.json";
 const REQUESTS = "requests.log";
 const POSITIONS = "positions.log";
 /** Its absence says that numbers of the journal may have been lost with the memory of the earlier process. */
 const DURABLE = "durable";
 
-interface SessionFile {
+export interface SessionFile {
   readonly format: number;
   readonly journal_id: string;
   readonly session: SavedSession;
@@ -64,10 +64,10 @@ export async function openSessionFiles(
   options: SessionFilesOptions,
 ): Promise<{ readonly store: SessionStore; readonly saved: SavedSession }> {
   const directory = join(options.directory, folder);
-  const file = readPrivate(join(directory, SESSION)) as SessionFile;
-  if (file.format !== FORMAT) {
+  const file = readPrivate(join(directory, SESSION_FILE)) as SessionFile;
+  if (file.format !== SESSION_FORMAT) {
     throw new RangeError(
-      `${join(directory, SESSION)} has format ${file.format}; this program reads format ${FORMAT}`,
+      `${join(directory, SESSION_FILE)} has format ${file.format}; this program reads format ${SESSION_FORMAT}`,
     );
   }
   const saved = file.session;
@@ -173,9 +173,13 @@ function storeOf(
             spec: { ...spec, env: [] },
             missing_variables: [...missing, ...names],
           };
-      const file: SessionFile = { format: FORMAT, journal_id, session: saved };
+      const file: SessionFile = {
+        format: SESSION_FORMAT,
+        journal_id,
+        session: saved,
+      };
       attempt("The state of a session", () =>
-        writePrivate(join(directory, SESSION), file),
+        writePrivate(join(directory, SESSION_FILE), file),
       );
     },
     record(record) {
@@ -224,5 +228,5 @@ export function bytesIn(directory: string): number {
 
 /** Whether the folder is that of a session. */
 export function isSessionFolder(directory: string, folder: string): boolean {
-  return existsSync(join(directory, folder, SESSION));
+  return existsSync(join(directory, folder, SESSION_FILE));
 }

@@ -28,7 +28,7 @@ import {
   openSessionFiles,
 } from "./session-files.ts";
 
-const FORMAT = 1;
+export const SERVER_FORMAT = 1;
 
 /** What clients find again when the server starts anew. */
 export interface ServerState {
@@ -81,18 +81,22 @@ export function defaultStateRoot(env: NodeJS.ProcessEnv): string {
   return join(base, "kallichore");
 }
 
+/** Throws an error whose message is for people. */
+export function assertStateName(name: string): void {
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return;
+  throw new Error(
+    `"${name}" is no name of a state: use letters, digits, ".", "_" and "-", at most 64`,
+  );
+}
+
 /** Throws an error whose message is for people, or a system error. */
 export function openState(options: StateOptions): State {
   const { root, name, log, keepEnv } = options;
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
-    throw new Error(
-      `"${name}" is no name of a state: use letters, digits, ".", "_" and "-", at most 64`,
-    );
-  }
+  assertStateName(name);
   const directory = join(root, name);
   const sessions = join(directory, "sessions");
   mkdirSync(sessions, { recursive: true, mode: 0o700 });
-  const unlock = locked(directory);
+  const unlock = lockState(directory);
   try {
     const server = serverState(directory, options.token);
     const files = { directory: sessions, keepEnv, log };
@@ -128,7 +132,7 @@ export function openState(options: StateOptions): State {
   }
 }
 
-interface ServerFile extends ServerState {
+export interface ServerFile extends ServerState {
   readonly format: number;
 }
 
@@ -138,9 +142,9 @@ function serverState(
 ): ServerState {
   const path = join(directory, "server.json");
   const before = found(path);
-  if (before !== undefined && before.format !== FORMAT) {
+  if (before !== undefined && before.format !== SERVER_FORMAT) {
     throw new Error(
-      `${path} has format ${before.format}; this program reads format ${FORMAT}`,
+      `${path} has format ${before.format}; this program reads format ${SERVER_FORMAT}`,
     );
   }
   const server: ServerState = {
@@ -152,7 +156,7 @@ function serverState(
     epoch: (before?.epoch ?? 0) + 1,
     keeper_secret: before?.keeper_secret ?? randomBytes(32).toString("hex"),
   };
-  writePrivate(path, { format: FORMAT, ...server });
+  writePrivate(path, { format: SERVER_FORMAT, ...server });
   return server;
 }
 
@@ -165,8 +169,8 @@ function found(path: string): ServerFile | undefined {
   }
 }
 
-/** Takes the lock of the directory. Returns a function that releases it. */
-function locked(directory: string): () => void {
+/** Takes the lock of the directory. Throws an error whose message is for people if a process has it. Returns a function that releases it. */
+export function lockState(directory: string): () => void {
   const path = join(directory, "lock");
   const mine = join(directory, `lock.${randomBytes(6).toString("hex")}`);
   writeFileSync(mine, JSON.stringify(currentOwner()), { mode: 0o600 });

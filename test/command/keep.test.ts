@@ -1,9 +1,19 @@
 /** Commands for sessions that outlive the server. */
+import { execFileSync } from "node:child_process";
+import {
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { eventually } from "../harness.ts";
+import { isAlive } from "../../src/host/process-table.ts";
+import { eventually, TOKEN } from "../harness.ts";
 import { needsPosix } from "../needs.ts";
 import { Room, useCommand } from "./kallichore.ts";
-import { endKeeping, serveKeeping } from "./keeping.ts";
+import { endKeeping, endKeepingOf, serveKeeping, stateIn } from "./keeping.ts";
 
 useCommand();
 
@@ -79,3 +89,180 @@ describe("sessions prune", needsPosix, () => {
     await endKeeping(room, server);
   });
 });
+
+interface Examined {
+  readonly states: readonly Record<string, unknown>[];
+  readonly findings: readonly {
+    readonly kind: string;
+    readonly message: string;
+    readonly mends: readonly { purpose: string; command: string }[];
+  }[];
+}
+
+class Doctor {
+  readonly #room: Room;
+
+  constructor(room: Room) {
+    this.#room = room;
+  }
+
+  async examine(): Promise<Examined & { readonly code: number | null }> {
+    const root = join(this.#room.folder, "state");
+    const { stdout, code } = await this.#room.run([
+      ...["doctor", "--json", "--state-dir", root],
+    ]);
+    return { ...(JSON.parse(stdout) as Examined), code };
+  }
+
+  async kinds(): Promise<string[]> {
+    return (await this.examine()).findings.map(({ kind }) => kind);
+  }
+
+  /** The command line of a finding. */
+  async mend(kind: string, purpose: string): Promise<string> {
+    const { findings } = await this.examine();
+    const found = findings.find((finding) => finding.kind === kind);
+    const mend = found?.mends.find((one) => one.purpose.startsWith(purpose));
+    if (mend === undefined) throw new Error(`No ${kind}: ${purpose}`);
+    return mend.command;
+  }
+
+  /** Does what a person does: gives the line to a shell. */
+  async follow(kind: string, purpose: string): Promise<void> {
+    const line = await this.mend(kind, purpose);
+    expect(line).toMatch(/^(kill|rm|mv) /);
+    execFileSync("sh", ["-c", line]);
+  }
+}
+
+/** The words of a line without quotes, after `kallichore`. */
+function wordsIn(line: string): string[] {
+  expect(line).toMatch(/^kallichore [\w./ -]+$/);
+  return line.split(" ").slice(1);
+}
+
+describe("doctor", needsPosix, () => {
+  test("finds nothing where all is well, and says who uses a state", async () => {
+    await using room = new Room();
+    const doctor = new Doctor(room);
+    expect(await doctor.examine()).toMatchObject({ code: 0, states: [] });
+    const server = await serveKeeping(room);
+    await room.run(["start", "echo", "--id", "a"]);
+    const { code, findings, states } = await doctor.examine();
+    expect([code, findings]).toEqual([0, []]);
+    expect(states).toMatchObject([
+      { name: "default", server_pid: server.pid, kernels: 1, sessions: 1 },
+    ]);
+    const shown = await room.run([
+      ...["doctor", "--state-dir", join(room.folder, "state")],
+    ]);
+    expect(shown.stderr).toBe("Nothing is left to mend\n");
+    expect(shown.stdout).toMatch(/^default +\d+ +\d+ +1 +1 /m);
+    await endKeeping(room, server);
+  });
+
+  test("of a server that was killed finds the kernels, and the command that goes on with them", async () => {
+    await using room = new Room();
+    const doctor = new Doctor(room);
+    const killed = await serveKeeping(room);
+    await room.run(["start", "echo", "--id", "a"]);
+    killed.signal("SIGKILL");
+    await killed.running.ended();
+    const before = readdirSync(stateIn(room)).sort();
+    const { code, findings } = await doctor.examine();
+    expect(code).toBe(4);
+    expect(findings.map(({ kind }) => kind).sort()).toEqual([
+      "dead_lock",
+      "dead_record",
+      "no_server",
+    ]);
+    expect(readdirSync(stateIn(room)).sort()).toEqual(before); // it only reads
+    const line = await doctor.mend("no_server", "go on");
+    const running = room.start([...wordsIn(line), "--json"], {
+      env: { KALLICHORE_TOKEN: TOKEN },
+    });
+    await running.until("\n");
+    expect(await doctor.kinds()).toEqual([]);
+    const run = await room.run(["exec", "-s", "a", "--", "hello"]);
+    expect([run.code, run.stdout]).toEqual([0, "hellohello\n"]);
+    await room.run(["stop", "a"]);
+    running.child.kill("SIGTERM");
+    await running.ended();
+    await endKeepingOf(room);
+  });
+
+  test("finds kernels whose keeper was killed, files of dead processes, and what nobody can read", async () => {
+    await using room = new Room();
+    const doctor = new Doctor(room);
+    const server = await serveKeeping(room);
+    // This kernel does not watch its parent, and ignores SIGTERM.
+    await room.run(["start", "stubborn", "--id", "orphan"]);
+    await room.run(["start", "echo", "--id", "broken"]);
+    await room.run(["stop", "broken"]);
+    const { body } = await server.ask("GET", "/sessions/orphan");
+    const { keeper_process_id, process_id } = body as Record<string, number>;
+    server.signal("SIGKILL");
+    await server.running.ended();
+    process.kill(keeper_process_id ?? 0, "SIGKILL");
+    await gone(keeper_process_id ?? 0);
+    expect(await doctor.kinds()).toEqual(
+      expect.arrayContaining(["orphan_kernel", "unused_state"]),
+    );
+    const rescue = await doctor.mend("orphan_kernel", "save the work");
+    const [, file = ""] =
+      /^jupyter console --existing (\S+)$/.exec(rescue) ?? [];
+    expect(JSON.parse(readFileSync(file, "utf8"))).toHaveProperty("shell_port");
+    const end = await doctor.mend("orphan_kernel", "end it");
+    expect(end).toBe(`kill ${process_id}`);
+    process.kill(process_id ?? 0, "SIGKILL"); // it ignores what kill sends
+    await gone(process_id ?? 0);
+    await doctor.follow("dead_files", "remove");
+    expect(readdirSync(join(room.folder, "tmp"))).toEqual([]);
+    await doctor.follow("dead_lock", "remove");
+    await room.run(wordsIn(await doctor.mend("dead_record", "remove")));
+    expect(await doctor.kinds()).toEqual(["unused_state"]);
+
+    const folder = join(stateIn(room), "sessions");
+    const [one = ""] = readdirSync(folder);
+    writeFileSync(join(folder, one, "session.json"), '{"format":');
+    expect(await doctor.kinds()).toEqual([
+      "unused_state",
+      "unreadable_session",
+    ]);
+    await doctor.follow("unreadable_session", "put it aside");
+    expect(await doctor.kinds()).toEqual(["unused_state"]);
+    expect(readdirSync(stateIn(room))).toContain(`unreadable-${one}`);
+
+    await doctor.follow("unused_state", "delete it");
+    expect(await doctor.examine()).toMatchObject({ code: 0, states: [] });
+  });
+
+  test("finds keepers of states that are elsewhere, and of states that are gone", async () => {
+    await using room = new Room();
+    const doctor = new Doctor(room);
+    const server = await serveKeeping(room);
+    await room.run(["start", "echo", "--id", "a"]);
+    server.signal("SIGKILL");
+    await server.running.ended();
+    const elsewhere = join(room.folder, "elsewhere");
+    renameSync(join(room.folder, "state"), elsewhere);
+    await room.run(["servers"]);
+    if (process.platform === "linux") {
+      expect(await doctor.mend("unknown_keeper", "go on")).toBe(
+        `kallichore serve --keep --state-dir ${elsewhere}`,
+      );
+    }
+    rmSync(elsewhere, { recursive: true });
+    expect(await doctor.mend("unknown_keeper", "save the work")).toContain(
+      "jupyter console --existing",
+    );
+    await doctor.follow("unknown_keeper", "end it and its kernels");
+    await eventually("all is gone", async () =>
+      (await doctor.kinds()).length === 0 ? true : undefined,
+    );
+  });
+});
+
+function gone(pid: number): Promise<true> {
+  return eventually("its end", () => (isAlive(pid) ? undefined : true));
+}
