@@ -37,6 +37,7 @@ export const events: Readonly<
     exit_code: int,
     signal: nullable(string),
     oom: optional(oneOf(true)),
+    limit: optional(oneOf("memory", "run_time")),
     output: string,
   }),
   output: members({

@@ -89,7 +89,7 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
   },
   bad_configuration: {
     means:
-      "A value of `POST /server_configuration` is not valid, and no value was changed. Or the configuration of the server does not allow the request, such as `keep: true` on a server that keeps no sessions.",
+      "A value of `POST /server_configuration` is not valid, and no value was changed. Or the configuration of the server does not allow the request, such as `keep: true` on a server that keeps no sessions, or `limits` above those of the server.",
     todo: "Correct the value that the sentence names.",
   },
 

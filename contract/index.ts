@@ -64,6 +64,11 @@ export {
   SessionPolicy,
 } from "./policy.ts";
 export { SessionId } from "./session-id.ts";
+export {
+  type LimitsRequest,
+  NO_LIMITS,
+  SessionLimits,
+} from "./session-limits.ts";
 export { Snapshot } from "./snapshot.ts";
 export { LogLevel, ServerConfiguration, ServerStatus } from "./server.ts";
 export {

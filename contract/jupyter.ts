@@ -46,8 +46,12 @@ export const JupyterKernel = z
           .literal(true)
           .optional()
           .describe(
-            "The system has killed it because there was no memory left. Absent if that is not known",
+            "It was killed because there was no memory left, or because it used more than its session may. Absent if the first is not known",
           ),
+        limit: z
+          .enum(["memory", "run_time"])
+          .optional()
+          .describe("The limit of the session that has ended it"),
       })
       .meta({ id: "JupyterKernelExit" })
       .optional()

@@ -135,8 +135,12 @@ export const ExitedEvent = z
       .literal(true)
       .optional()
       .describe(
-        "The system has killed the process because there was no memory left. Absent if that is not known, which it is on Linux only",
+        "The process was killed because there was no memory left, or because it used more than its session may. Absent if the first is not known, which it is on Linux only",
       ),
+    limit: z
+      .enum(["memory", "run_time"])
+      .optional()
+      .describe("The limit of the session that has ended the kernel"),
     output: z
       .string()
       .describe("The last lines that the process wrote to standard error"),

@@ -18,6 +18,7 @@ import { ExpectedJournal, JournalId, LastEventId } from "./journal-id.ts";
 import { PolicyChange, SessionPolicy } from "./policy.ts";
 import { startReasons } from "./reasons.ts";
 import { InSession, SessionId } from "./session-id.ts";
+import { LimitsRequest, SessionLimits } from "./session-limits.ts";
 import { Snapshot } from "./snapshot.ts";
 import { SessionStatus } from "./status.ts";
 import { Addressable, SystemText, VariableName } from "./text.ts";
@@ -136,6 +137,9 @@ export const NewSession = z
       .describe("The client's workspace to which the session belongs"),
     labels: Labels.nullish(),
     policy: PolicyChange.nullish(),
+    limits: LimitsRequest.nullish().describe(
+      "What the kernel may use at most. Refused (`bad_configuration`) if it is more than the server allows",
+    ),
     keep: z
       .boolean()
       .nullish()
@@ -242,6 +246,7 @@ export const ActiveSession = z
       .describe("The kernelspec, if the session was created from one"),
     labels: Labels,
     policy: SessionPolicy,
+    limits: SessionLimits,
     keep: z
       .boolean()
       .describe("Whether the session and its kernel outlive the server"),

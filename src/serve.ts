@@ -7,7 +7,9 @@ import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import {
   type Kernelspec,
+  type LimitsRequest,
   type LogLevel,
+  NO_LIMITS,
   NO_POLICY,
   type PolicyChange,
 } from "../contract/index.ts";
@@ -23,8 +25,9 @@ import { jupyterRuntimeDirectory } from "./kernelspecs/paths.ts";
 import { publishing } from "./kernel/published.ts";
 import { usageSampler } from "./host/usage.ts";
 import { type Prespawn, WarmKernels } from "./kernel/warm.ts";
-import { warmRecipe } from "./server/answers/session-spec.ts";
+import { assertCpuLimit, warmRecipe } from "./server/answers/session-spec.ts";
 import { hostProvisioner } from "./kernel/provisioner.ts";
+import { limitingRunTime } from "./kernel/run-time.ts";
 import { RuntimeFiles } from "./host/runtime-files.ts";
 import { type TransportName, transportOf } from "./zmq/transport-of.ts";
 import {
@@ -44,6 +47,7 @@ import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
 import { nextReader } from "./journal/next-reader.ts";
 import type { Kept, KeepEndedOptions, KeepOptions } from "./keep.ts";
+import { limitsOf } from "./session/limits.ts";
 import { changed } from "./session/policy.ts";
 import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
@@ -105,6 +109,8 @@ export interface ServiceOptions {
   readonly limits?: Partial<Limits>;
   /** The default policy of sessions: when unused kernels are shut down, and whether kernels that die are started again. Default: neither. */
   readonly policy?: PolicyChange;
+  /** What each session's kernel may use at most; a client can ask for less. Default: no limits. */
+  readonly sessionLimits?: LimitsRequest | undefined;
   /** Called with a bug of the server that was caught. The affected operation has ended or was dropped, and the server continues. The log has details. */
   readonly onFault?: FaultListener | undefined;
   /** The implementation of ZeroMQ for the kernels' sockets. */
@@ -309,7 +315,9 @@ export function serviceOf(
   const env = options.env ?? process.env;
   const limits = { ...LIMITS, ...options.limits };
   const policy = changed(NO_POLICY, options.policy);
+  const sessionLimits = limitsOf(options.sessionLimits, NO_LIMITS);
   const host = localHost({ files, log, env });
+  if (sessionLimits.cpus !== null) assertCpuLimit(host);
   const connectionFiles = connectionFilesOf(options, log);
   const kernelspecs =
     options.kernelspecs ??
@@ -335,14 +343,20 @@ export function serviceOf(
     prespawn: options.prespawn ?? [],
     room: options.maxKernels === undefined ? undefined : () => supervisor.room,
     recipeOf: (wanted, name) =>
-      warmRecipe(wanted, name, { host, kernelspecs, policy, newId }),
+      warmRecipe(wanted, name, {
+        host,
+        kernelspecs,
+        policy,
+        sessionLimits,
+        newId,
+      }),
   });
   const isOnThisMachine = options.provisioner === undefined;
   const published = (provisioner: Provisioner): Provisioner =>
     isOnThisMachine && connectionFiles !== undefined
       ? publishing(provisioner, connectionFiles)
       : provisioner;
-  const provisioner = published(warm);
+  const provisioner = published(limitingRunTime(warm, faults));
   const telemetry = contained(options.telemetry ?? {}, (error) =>
     faults.caught("A listener to telemetry failed", error),
   );
@@ -394,6 +408,7 @@ export function serviceOf(
     host,
     events,
     policy,
+    sessionLimits,
     newId,
     warm,
     sampleUsage: (roots) => usageSampler().sample(roots),

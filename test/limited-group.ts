@@ -7,12 +7,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { afterAll } from "vitest";
 import { needs } from "./needs.ts";
 
 /** Bytes. */
 export const LIMIT = 256 * 1024 * 1024;
 
-/** Makes the group; `undefined` if this machine lets us make none. It is removed with this process. */
+/** Makes the group; `undefined` if this machine lets us make none. It is removed after the tests of the file. */
 export function limitedGroup(): string | undefined {
   const groups = read("/proc/self/cgroup");
   const [, old] = /^\d+:memory:(.*)$/m.exec(groups) ?? [];
@@ -29,7 +30,7 @@ export function limitedGroup(): string | undefined {
     rmSync(group, { recursive: true, force: true });
     return undefined;
   }
-  process.once("exit", () => {
+  afterAll(() => {
     try {
       rmdirSync(group);
     } catch {

@@ -3,7 +3,7 @@
  * journals are the real ones, kernels are mocked, and nothing is looked up,
  * measured or logged.
  */
-import { failure, NO_POLICY } from "../contract/index.ts";
+import { failure, NO_LIMITS, NO_POLICY } from "../contract/index.ts";
 import type { Log } from "../src/log/log.ts";
 import { guardOf } from "../src/log/guard.ts";
 import { Faults } from "../src/log/faults.ts";
@@ -63,6 +63,7 @@ export function memoryService({
     kernelspecs,
     host: noHost,
     policy: NO_POLICY,
+    sessionLimits: NO_LIMITS,
     newId: ids,
     warm: {
       state: [],
@@ -123,6 +124,7 @@ const noHost: HostFacts = {
   userName: () => "tester",
   workingDirectory: (path) => Promise.resolve({ path }),
   environment: () => ({}),
+  whyNoCpuLimit: () => undefined,
   findProgram: (file) => Promise.resolve({ file, path: "" }),
 };
 

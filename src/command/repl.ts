@@ -212,10 +212,16 @@ export class Repl implements Disposable {
     signal,
     output,
     oom,
+    limit,
   }: Extract<SessionEvent, { kind: "exited" }>): Promise<void> {
     const { err } = this.#terminal;
     const end = signal ?? `exit code ${exit_code}`;
-    const how = oom === true ? `${end}, out of memory` : end;
+    const how =
+      limit === "run_time"
+        ? `${end}, it has run for as long as it may`
+        : oom === true
+          ? `${end}, out of memory`
+          : end;
     const lastOutput =
       output.trim() === "" ? "" : `\n${err.colors.dim(output.trimEnd())}`;
     return err.line(`The kernel ended (${how})${lastOutput}`);

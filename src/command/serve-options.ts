@@ -1,6 +1,7 @@
 /** The options of `kallichore serve` and their environment variables. All are checked before anything is opened. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Autorestart, LogLevel } from "../../contract/index.ts";
+import { settingsOf, whyNoControlGroup } from "../host/control-group.ts";
 import { KERNEL_SOCKETS, type KernelSockets } from "../kernel/ipc.ts";
 import type { Prespawn } from "../kernel/warm.ts";
 import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
@@ -26,6 +27,9 @@ export interface ServeOptions {
   readonly kernelspecDir: readonly string[];
   readonly defaultKernel?: string;
   readonly maxKernels?: number;
+  readonly sessionMemory?: number;
+  readonly sessionCpus?: number;
+  readonly sessionRunTime?: number;
   readonly idleShutdownHours?: number;
   readonly resourceSampleInterval: number;
   readonly journalLimit: number;
@@ -129,6 +133,24 @@ export function addServeOptions(command: Command): Command {
         "--max-kernels <count>",
         "How many kernels may run at one time, with those of --prespawn (default: any number)",
       ).argParser(integer(1, 1_000_000)),
+    )
+    .addOption(
+      env(
+        "--session-memory <bytes>",
+        "Memory that each kernel may use with all processes that it starts, such as 2G; a kernel that uses more is killed (default: any)",
+      ).argParser(bytes(1024 ** 2)),
+    )
+    .addOption(
+      env(
+        "--session-cpus <count>",
+        "Cores that each kernel may use with all processes that it starts, such as 1.5; needs a delegated control group of Linux (default: any)",
+      ).argParser(cores),
+    )
+    .addOption(
+      env(
+        "--session-run-time <time>",
+        "Time after which each kernel is shut down, such as 8h, 90m or 3600s (default: never)",
+      ).argParser(seconds),
     )
     .addOption(
       env(
@@ -300,6 +322,7 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
       { hint: "Kernels that are ready count in --max-kernels." },
     );
   }
+  assertCpuLimit(options);
   const { keep = false } = options;
   const keepOptions = keepOptionsOf(options);
   if (!keep && keepOptions !== undefined) {
@@ -330,6 +353,15 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     kernelspecDirs: options.kernelspecDir,
     defaultKernel: options.defaultKernel,
     maxKernels: options.maxKernels,
+    sessionLimits: {
+      ...(options.sessionMemory !== undefined && {
+        memory_bytes: options.sessionMemory,
+      }),
+      ...(options.sessionCpus !== undefined && { cpus: options.sessionCpus }),
+      ...(options.sessionRunTime !== undefined && {
+        run_time_s: options.sessionRunTime,
+      }),
+    },
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
     policy: {
@@ -368,6 +400,20 @@ function keepOptionsOf(options: ServeOptions): KeepOptions | undefined {
     (value) => value !== undefined,
   );
   return isGiven ? { ...keep, ended } : undefined;
+}
+
+/** Throws `usage`. */
+function assertCpuLimit({ sessionCpus: cpus }: ServeOptions): void {
+  if (cpus === undefined) return;
+  const why = whyNoControlGroup(settingsOf({ cpus }));
+  if (why === undefined) return;
+  throw new CommandError(
+    "usage",
+    `--session-cpus: the CPU of kernels cannot be limited on this machine: ${why}`,
+    {
+      hint: "Omit it, or run the server as a systemd service with Delegate=yes and DelegateSubgroup=server.",
+    },
+  );
 }
 
 /** `null`: no token; `undefined`: the server chooses a random one. */
@@ -421,6 +467,24 @@ function autorestart(text: string): Autorestart {
     "Use COUNT/SECONDS, such as 5/60; at most 1000 times, and at most 86400 seconds.",
   );
 }
+
+function cores(text: string): number {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
+  if (value >= 0.01 && value <= 4096) return value;
+  throw new InvalidArgumentError("Use a number of cores from 0.01 to 4096.");
+}
+
+/** A time as people write it, in seconds. */
+function seconds(text: string): number {
+  const [, number, unit = "s"] = /^(\d+)([smhd])?$/.exec(text) ?? [];
+  const value = Number(number) * UNITS[unit as keyof typeof UNITS];
+  if (value >= 1 && value <= 365 * UNITS.d) return value;
+  throw new InvalidArgumentError(
+    "Use a number with s, m, h or d, such as 8h; at most 365d.",
+  );
+}
+
+const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 function integer(least: number, most: number) {
   return (text: string): number => {

@@ -7,8 +7,10 @@ export interface Exit {
   readonly output: string;
   /** Why the server ended the process without a request. */
   readonly why?: string;
-  /** The system has killed it because there was no memory left. Absent if that is not known. */
+  /** It was killed because there was no memory left, or because it used more than it may. Absent if the first is not known. */
   readonly oom?: true;
+  /** The limit of its session that has ended it. */
+  readonly limit?: "memory" | "run_time";
 }
 
 /** How it ended, for people. */

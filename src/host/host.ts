@@ -26,6 +26,8 @@ export interface Host {
   environment(
     options: Omit<EnvironmentOptions, "base" | "platform">,
   ): Variables;
+  /** Why the cores of a kernel cannot be limited on this host; `undefined` if they can. */
+  whyNoCpuLimit(): string | undefined;
   /** The file that the first word of a command refers to. */
   findProgram(program: string, where: SearchContext): Promise<FoundProgram>;
   /** The command that runs the kernel's command in its start-up environment. */
@@ -52,7 +54,11 @@ export interface Host {
 /** The questions about a host that are answered before a launch. */
 export type HostFacts = Pick<
   Host,
-  "userName" | "workingDirectory" | "environment" | "findProgram"
+  | "userName"
+  | "workingDirectory"
+  | "environment"
+  | "findProgram"
+  | "whyNoCpuLimit"
 >;
 
 /** The environment and the directory in which a program is searched. */
@@ -75,6 +81,15 @@ export interface HostCommand {
   readonly cwd: string;
   /** Whether the kernel will be interrupted by signal. */
   readonly interrupts: boolean;
+  /** What it and all processes that it starts may use together. Default: no limits. */
+  readonly limits?: ProcessLimits | undefined;
+}
+
+export interface ProcessLimits {
+  /** Bytes. It is killed if they use more. */
+  readonly memory_bytes?: number | undefined;
+  /** Cores. */
+  readonly cpus?: number | undefined;
 }
 
 export type OutputListener = (

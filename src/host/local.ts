@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { getSystemErrorMap } from "node:util";
 import type { Log } from "../log/log.ts";
 import type { Reservation } from "./address.ts";
+import { settingsOf, whyNoControlGroup } from "./control-group.ts";
 import { kernelEnvironment } from "./environment.ts";
 import type {
   FoundProgram,
@@ -39,6 +40,7 @@ export function localHost({ files, log, env: base }: LocalHostOptions): Host {
     workingDirectory: (requested) => workingDirectory(requested, { env: base }),
     environment: (options) => kernelEnvironment({ ...options, base }),
     findProgram: foundProgram,
+    whyNoCpuLimit: () => whyNoControlGroup(settingsOf({ cpus: 1 })),
     startupCommand: (options) =>
       startupCommand({ ...options, serverShell: base["SHELL"] }),
     writeFile: (session_id, content) => files.write(session_id, content),

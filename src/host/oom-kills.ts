@@ -8,7 +8,7 @@
  * tells.
  */
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 export interface OomKills {
   /** Notes the present counts. A program that starts the kernel may have moved it into another group meanwhile. */
@@ -46,15 +46,28 @@ function filesOf(pid: number, proc: string): readonly string[] {
   const mounts = mountsIn(textOf(join(proc, "self/mountinfo")));
   const old = directoryOf(groups.memory, mounts.memory);
   if (old !== undefined) return [join(old, "memory.oom_control")];
-  const own = directoryOf(groups.unified, mounts.unified);
-  if (own === undefined) return [];
+  const found = unifiedGroupOf(pid, proc);
+  if (found === undefined) return [];
+  const { own, top } = found;
   const files: string[] = [];
-  const top = mounts.unified?.at ?? own;
   for (let at = own; at.startsWith(top); at = dirname(at)) {
     files.push(join(at, "memory.events"));
     if (at === top) break;
   }
   return files;
+}
+
+/** The directory of a process's group of version 2, and the highest one that can be seen; `undefined` if there is none. */
+export function unifiedGroupOf(
+  pid: number | "self",
+  proc: string,
+): { readonly own: string; readonly top: string } | undefined {
+  const groups = groupsIn(textOf(join(proc, String(pid), "cgroup")));
+  const { unified } = mountsIn(textOf(join(proc, "self/mountinfo")));
+  const found = directoryOf(groups.unified, unified);
+  if (found === undefined) return undefined;
+  const own = resolve(found); // without a slash at its end
+  return { own, top: unified?.at ?? own };
 }
 
 /** A process's groups: that of the memory controller in version 1, and the one group of version 2. */

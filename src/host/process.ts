@@ -16,11 +16,17 @@ import { constants } from "node:os";
 import { StringDecoder } from "node:string_decoder";
 import type { Readable } from "node:stream";
 import { readlinkSync, statSync } from "node:fs";
+import {
+  type ControlGroup,
+  controlGroup,
+  settingsOf,
+} from "./control-group.ts";
 import type { Variables } from "./environment.ts";
 import type { Exit } from "./exit.ts";
-import type { HostProcess, OutputListener } from "./host.ts";
+import type { HostProcess, OutputListener, ProcessLimits } from "./host.ts";
 import { ProcessGroup } from "./process-group.ts";
-import { startTimeOf, statOf } from "./process-table.ts";
+import { descendantsOf, startTimeOf, statOf } from "./process-table.ts";
+import { inWords, memoryWatch } from "./memory-watch.ts";
 import { oomKillsOf } from "./oom-kills.ts";
 import { raiseOomScore } from "./oom-score.ts";
 import { findProgram } from "./program.ts";
@@ -36,6 +42,7 @@ export interface Command {
   readonly cwd: string;
   /** Windows only: the job that contains the process and ends with it. It is disposed of when the process has ended. */
   readonly job?: KernelJob | undefined;
+  readonly limits?: ProcessLimits | undefined;
 }
 
 /** How long the pipes may stay open after the process has ended. */
@@ -51,23 +58,60 @@ export async function spawnProcess(
   command: Command,
   onOutput: OutputListener,
 ): Promise<HostProcess> {
-  const { job } = command;
+  const { job, limits } = command;
+  let group: ControlGroup | undefined;
   try {
+    group = groupFor(limits);
     const start = await starterOf(command);
     const child = job === undefined ? start({}) : job.contain(start);
-    if (child.pid !== undefined) raiseOomScore(child.pid);
+    if (child.pid !== undefined) {
+      raiseOomScore(child.pid);
+      addToGroup(child.pid, group);
+    }
     await once(child, "spawn");
-    return observe(child, command, onOutput);
+    return observe(child, command, { group, onOutput });
   } catch (error) {
+    group?.[Symbol.dispose]();
     job?.[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** A group of the system limits exactly. Without one, memory is watched, and cores cannot be limited. */
+function groupFor(limits: ProcessLimits = {}): ControlGroup | undefined {
+  const { cpus, memory_bytes } = limits;
+  if (cpus === undefined && memory_bytes === undefined) return undefined;
+  try {
+    return controlGroup(settingsOf(limits));
+  } catch (cause) {
+    if (cpus === undefined) return undefined;
+    const why = `its CPU cannot be limited: ${(cause as Error).message}`;
+    throw new Error(why, { cause });
+  }
+}
+
+function addToGroup(pid: number, group: ControlGroup | undefined): void {
+  if (group === undefined) return;
+  try {
+    group.add(pid);
+    // They were started before.
+    for (const child of descendantsOf([pid])) group.add(child);
+  } catch (error) {
+    process.kill(pid, "SIGKILL");
     throw error;
   }
 }
 
 function observe(
   child: ChildProcess,
-  { env, job }: Command,
-  onOutput: OutputListener,
+  { env, job, limits }: Command,
+  {
+    group: controlled,
+    onOutput,
+  }: {
+    readonly group: ControlGroup | undefined;
+    readonly onOutput: OutputListener;
+  },
 ): HostProcess {
   const { pid } = child;
   if (pid === undefined) throw new Error("spawned without a pid");
@@ -76,6 +120,16 @@ function observe(
   const errors = excerpt(TAIL_LIMIT);
   const oomKills = oomKillsOf(pid);
   let isRunning = true;
+  /** Why it was killed. */
+  let tooLarge: string | undefined;
+  const most = limits?.memory_bytes;
+  const watch =
+    most === undefined
+      ? undefined
+      : memoryWatch(group.identity, most, async (why) => {
+          tooLarge = why;
+          await group.kill();
+        });
 
   const ended = async (): Promise<Exit> => {
     const closed = once(child, "close");
@@ -84,17 +138,26 @@ function observe(
       [number | null, NodeJS.Signals | null]
     >((resolve) => child.once("exit", (...how) => resolve(how)));
     isRunning = false;
+    watch?.[Symbol.dispose]();
     const isOom =
       !group.wasKilled && isKill(code, signal) && oomKills.haveRisen;
     await group.kill(); // the processes that the kernel left behind, such as workers and servers
     job?.[Symbol.dispose]();
+    controlled?.[Symbol.dispose]();
     await within(closed, DRAIN_TIMEOUT_MS);
     child.stdout?.destroy();
     child.stderr?.destroy();
     // Windows' exit codes have 32 bits, and those of crashes have the highest bit set. They are shown as negative numbers, as is usual there.
     const exit_code = code === null ? -1 : code | 0;
     const output = errors.text;
-    return { exit_code, signal, output, ...(isOom && { oom: true }) };
+    const exit = { exit_code, signal, output };
+    if (isOom && most !== undefined && controlled !== undefined) {
+      tooLarge = `out of memory: its limit is ${inWords(most)}`;
+    }
+    if (tooLarge !== undefined) {
+      return { ...exit, why: tooLarge, oom: true, limit: "memory" };
+    }
+    return { ...exit, ...(isOom && { oom: true }) };
   };
   const exited = ended();
 

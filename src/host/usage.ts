@@ -25,6 +25,8 @@ export interface UsageSampler {
    * is left out. A root that is no longer requested is forgotten.
    */
   sample(roots: readonly ProcessIdentity[]): Promise<Map<number, Usage>>;
+  /** The processes of the root's tree in the last sample; on some systems only the root. */
+  processesOf(root: number): readonly number[];
   /** Forgets all readings. */
   forget(): void;
 }
@@ -44,6 +46,7 @@ export function usageSampler(): UsageSampler {
         ? await sampleWithPidusage(roots)
         : usagesOf(roots, table, trees);
     },
+    processesOf: (root) => [...(trees.get(root)?.processes.keys() ?? [root])],
     forget() {
       trees.clear();
       linux.forget();

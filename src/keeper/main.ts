@@ -15,6 +15,7 @@ import { bindPipe, bindPrivately } from "../host/private-socket.ts";
 import { RuntimeFiles } from "../host/runtime-files.ts";
 import type { KernelSockets } from "../kernel/ipc.ts";
 import { hostProvisioner } from "../kernel/provisioner.ts";
+import { limitingRunTime } from "../kernel/run-time.ts";
 import { Faults } from "../log/faults.ts";
 import type { Log } from "../log/log.ts";
 import { VERSION } from "../package/version.ts";
@@ -112,7 +113,8 @@ async function hold(options: KeeperProgramOptions, log: Log): Promise<void> {
     busyTimeout_ms: busy_timeout_ms ?? Infinity,
     provisionerOf: (env) => {
       const host = localHost({ files, log, env });
-      return hostProvisioner({ host, transport, log, faults, sockets });
+      const options = { host, transport, log, faults, sockets };
+      return limitingRunTime(hostProvisioner(options), faults);
     },
   });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

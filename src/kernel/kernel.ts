@@ -3,7 +3,11 @@
  * answered once, and the provisioner that starts or adopts one. A session depends
  * neither on processes nor on sockets.
  */
-import type { ConnectionInfo, VarAction } from "../../contract/index.ts";
+import type {
+  ConnectionInfo,
+  SessionLimits,
+  VarAction,
+} from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
 import type { Refusal } from "../jupyter/admission.ts";
 import type { Channel, Message } from "../jupyter/message.ts";
@@ -37,6 +41,8 @@ export interface Recipe {
   readonly kernel_sockets?: "ipc" | "tcp" | undefined;
   /** The time from the launch to the first answer; `undefined`: no limit. */
   readonly timeout_ms: number | undefined;
+  /** What the kernel may use at most. Default: no limits. */
+  readonly limits?: SessionLimits | undefined;
   /** Names the run of a kernel that a keeper holds: 32 hex digits, new for each start. `undefined`: the kernel lives in this process's tree. */
   readonly run_id?: string | undefined;
   /** The run already exists in its keeper: attach to it, and do not launch. `after`: the number of the last event that the journal has. */

@@ -190,7 +190,7 @@ interface Started {
 
 async function start(attempt: Attempt, content: unknown): Promise<Started> {
   const { recipe, hooks, host, log } = attempt;
-  const { session_id, env: actions, spec_env, language } = recipe;
+  const { session_id, env: actions, spec_env, language, limits } = recipe;
   const connection_file = await writtenFile(attempt, content);
   const requested = recipe.working_directory;
   const { path: cwd, reason } = await host.workingDirectory(requested);
@@ -202,7 +202,17 @@ async function start(attempt: Attempt, content: unknown): Promise<Started> {
   let process: HostProcess;
   try {
     process = await host.start(
-      { program, args, env, cwd, interrupts },
+      {
+        program,
+        args,
+        env,
+        cwd,
+        interrupts,
+        limits: {
+          memory_bytes: limits?.memory_bytes ?? undefined,
+          cpus: limits?.cpus ?? undefined,
+        },
+      },
       (stream, text) => hooks.output(stream, text),
     );
     hooks.launched({

@@ -256,6 +256,8 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
       recipe.startup_environment,
       recipe.startup_environment_arg ?? null,
       recipe.kernel_sockets ?? null,
+      recipe.limits?.memory_bytes ?? null,
+      recipe.limits?.cpus ?? null,
     ]);
   }
 

@@ -116,8 +116,15 @@ function exitIn({
   signal,
   output,
   oom,
+  limit,
 }: Extract<OwnEvent, { kind: "exited" }>): Exit {
-  return { exit_code, signal, output, ...(oom !== undefined && { oom }) };
+  return {
+    exit_code,
+    signal,
+    output,
+    ...(oom !== undefined && { oom }),
+    ...(limit !== undefined && { limit }),
+  };
 }
 
 function stateOf(status: SessionStatus): ShellState | undefined {

@@ -909,17 +909,19 @@ export class Session {
   }
 
   #exited(exit: Exit): void {
-    const { exit_code, signal, output, why, oom } = exit;
+    const { exit_code, signal, output, why, oom, limit } = exit;
     this.#lastExit = exit;
     const how = describeExit(exit);
-    const isAsked =
-      !this.#isDesired("running") && this.#endReason === undefined;
-    const reason = this.#endReason ?? why ?? `child process exited: ${how}`;
-    const outcome = this.#exitOutcome();
+    const isTimeUp = limit === "run_time";
+    const endReason = this.#endReason ?? (isTimeUp ? why : undefined);
+    const isAsked = !this.#isDesired("running") && endReason === undefined;
+    const reason = endReason ?? why ?? `child process exited: ${how}`;
+    // An automatic start would be a way around the limit.
+    const outcome = isTimeUp ? STAYS_EXITED : this.#exitOutcome();
     const message =
-      this.#endReason === undefined
+      endReason === undefined
         ? `The kernel died: ${why ?? how}`
-        : `The kernel was shut down: ${this.#endReason}`;
+        : `The kernel was shut down: ${endReason}`;
     this.#requests.disconnected(
       how,
       isAsked ? undefined : `${message}${outcome.note}`,
@@ -933,6 +935,7 @@ export class Session {
       signal,
       output,
       ...(oom !== undefined && { oom }),
+      ...(limit !== undefined && { limit }),
     });
     this.#startAgain(outcome, reason);
   }

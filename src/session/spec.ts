@@ -1,5 +1,10 @@
 /** The specification of a session. */
-import type { Labels, SessionPolicy, VarAction } from "../../contract/index.ts";
+import type {
+  Labels,
+  SessionLimits,
+  SessionPolicy,
+  VarAction,
+} from "../../contract/index.ts";
 
 /** All defaults are filled in. */
 export interface SessionSpec {
@@ -32,6 +37,8 @@ export interface SessionSpec {
   readonly keep?: boolean | undefined;
   readonly labels: Labels;
   readonly policy: SessionPolicy;
+  /** What its kernel may use at most. Absent in what an earlier version saved: no limits. */
+  readonly limits?: SessionLimits | undefined;
   /** The kernel's signing key: one for the session's whole life. */
   readonly key: string;
 }

@@ -1,5 +1,9 @@
 /** The description of a session for clients. */
-import type { contract, InputOf } from "../../../contract/index.ts";
+import {
+  type contract,
+  type InputOf,
+  NO_LIMITS,
+} from "../../../contract/index.ts";
 import { type Message, objectOf } from "../../jupyter/message.ts";
 import { membersAsWritten } from "../../jupyter/raw-json.ts";
 import type { Session } from "../../session/session.ts";
@@ -69,6 +73,7 @@ export function describe(
     }),
     labels: { ...session.labels },
     policy: { ...session.policy },
+    limits: spec.limits ?? NO_LIMITS,
     keep: session.isKept,
     ...(session.keeperPid !== undefined && {
       keeper_process_id: session.keeperPid,

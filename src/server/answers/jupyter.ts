@@ -401,6 +401,7 @@ function describeKernel(session: Session): JupyterKernel {
           code: lastExit.exit_code,
           signal: lastExit.signal,
           ...(lastExit.oom !== undefined && { oom: lastExit.oom }),
+          ...(lastExit.limit !== undefined && { limit: lastExit.limit }),
         },
       }),
     ...(usage !== undefined &&

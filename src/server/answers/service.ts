@@ -6,6 +6,7 @@ import type {
   contract,
   LogLevel,
   OutputOf,
+  SessionLimits,
   SessionPolicy,
 } from "../../../contract/index.ts";
 import type { KernelspecSource } from "../../kernelspecs/kernelspecs.ts";
@@ -29,6 +30,8 @@ export interface Service {
   readonly host: HostFacts;
   /** The default policy of sessions. */
   readonly policy: SessionPolicy;
+  /** What a session's kernel may use at most. A client can ask for less. */
+  readonly sessionLimits: SessionLimits;
   /** The kernels that are started ahead. */
   readonly warm: Pick<
     WarmKernels,

@@ -4,6 +4,7 @@ import { failure } from "../../../contract/index.ts";
 import type { HostFacts } from "../../host/host.ts";
 import type { Recipe } from "../../kernel/kernel.ts";
 import type { Prespawn } from "../../kernel/warm.ts";
+import { limitsOf } from "../../session/limits.ts";
 import { changed } from "../../session/policy.ts";
 import type { SessionSpec } from "../../session/spec.ts";
 import {
@@ -18,13 +19,18 @@ const PROTOCOL_VERSION = "5.3";
 /** The ids of kernels that Jupyter Server accepts in its addresses. */
 const UUID = /^\w+-\w+-\w+-\w+-\w+$/;
 
-type SpecSources = Pick<Service, "host" | "kernelspecs" | "policy" | "newId">;
+type SpecSources = Pick<
+  Service,
+  "host" | "kernelspecs" | "policy" | "sessionLimits" | "newId"
+>;
 
-/** Throws `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory` and `program_not_found`. */
+/** Throws `bad_configuration`, `kernelspec_not_found`, `bad_kernelspec`, `bad_working_directory` and `program_not_found`. */
 export async function resolveSpec(
   request: SessionRequest,
-  { host, kernelspecs, policy, newId }: SpecSources,
+  { host, kernelspecs, policy, sessionLimits, newId }: SpecSources,
 ): Promise<SessionSpec> {
+  const limits = limitsOf(request.limits, sessionLimits);
+  if (limits.cpus !== null) assertCpuLimit(host);
   const spec =
     request.kernel_name === undefined
       ? undefined
@@ -47,6 +53,7 @@ export async function resolveSpec(
       changed(policy, { cull_idle_timeout: cullIdleTimeoutOf(metadata) }),
       request.policy,
     ),
+    limits,
     argv,
     display_name: request.display_name ?? spec?.display_name ?? "",
     language: request.language ?? spec?.language ?? "",
@@ -67,6 +74,15 @@ export async function resolveSpec(
       given === undefined || given === null || given === "" ? undefined : given,
     key: newId(16),
   };
+}
+
+/** Throws `bad_configuration`. */
+export function assertCpuLimit(host: HostFacts): void {
+  const why = host.whyNoCpuLimit();
+  if (why === undefined) return;
+  throw failure("bad_configuration", {
+    why: `the CPU of a kernel cannot be limited on this machine: ${why}`,
+  });
 }
 
 /** What a session with this kernelspec would launch. Throws as `resolveSpec` does. */
