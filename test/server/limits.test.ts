@@ -166,13 +166,13 @@ describe.each([
   test("that has run for as long as it may is shut down, and not started again by itself", async () => {
     const server = await opened();
     await server.start("echo", "long", {
-      limits: { run_time_s: 1 },
+      limits: { run_time_s: 3 },
       policy: { autorestart: { limit: 5, window_s: 60 } },
     });
     const running = execute(server, "long", "sleep 60000");
     const dead = await untilDead(server, "long");
     expect(dead.reason).toBe(
-      "time_limit: it has run for 1 s, as long as it may",
+      "time_limit: it has run for 3 s, as long as it may",
     );
     expect(dead.exit).toMatchObject({ limit: "run_time" });
     expect((await running).text).toContain("kernel_exited");
