@@ -228,6 +228,20 @@ describe("long parts are clipped, and marked", () => {
     expect(kept).toEqual(traceback.slice(-20));
     expect(entry.truncated).toBe(true);
   });
+
+  test.each([
+    [false, {}],
+    [true, { ename: "E".repeat(1000) }],
+    [true, { evalue: "v".repeat(3000) }],
+    [true, { traceback: ["x".repeat(5000)] }],
+  ])(
+    "an error of which one part is too long: %s, %#",
+    async (isClipped, part) => {
+      const error = { ename: "E", evalue: "v", traceback: ["x"], ...part };
+      const entry = await ran((kernel, a) => kernel.emit("error", error, a));
+      expect(entry.truncated).toBe(isClipped);
+    },
+  );
 });
 
 test.each([
