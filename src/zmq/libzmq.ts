@@ -135,10 +135,9 @@ class LibzmqLink implements Link {
   #observe({ events }: Socket, connected: Library["connected"]): void {
     const { endpoint } = this.#options;
     events.on(connected, () => this.#setState("connected"));
-    events.on("disconnect", () => {
-      if (this.#state !== "connected") return;
-      this.#setState("connecting", new Error("The connection was lost"));
-    });
+    events.on("disconnect", () =>
+      this.#setState("connecting", new Error("The connection was lost")),
+    );
     const giveUp = ({ error }: { readonly error: Error }): void => {
       this.#close(
         new Error(

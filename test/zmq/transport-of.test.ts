@@ -6,6 +6,7 @@ import { libzmq, libzmqFrom } from "../../src/zmq/libzmq.ts";
 import { either, transportOf } from "../../src/zmq/transport-of.ts";
 import type { KernelTransport } from "../../src/zmq/transport.ts";
 import { zmtp } from "../../src/zmq/zmtp.ts";
+import { eventually } from "../harness.ts";
 import { Listener } from "./listener.ts";
 import { bound, closeAll, plainPeer, received } from "./peers.ts";
 
@@ -132,6 +133,22 @@ describe("libzmq", () => {
     expect(() => link.send("late")).toThrow(
       expect.objectContaining({ name: "LinkError", why: "closed" }),
     );
+  });
+
+  it("does not connect a link that was closed while the package was loaded", async () => {
+    let finishLoading: () => void = () => {};
+    const loaded = new Promise<void>((resolve) => (finishLoading = resolve));
+    const slow = libzmqFrom(() => loaded.then(() => import("zeromq")));
+    const connected: string[] = [];
+    const closed = await plainPeer(() => connected.push("closed"));
+    const open = await plainPeer(() => connected.push("open"));
+    new Listener(slow, { type: "dealer", endpoint: closed }).link.close();
+    using _ = new Listener(slow, { type: "dealer", endpoint: open });
+    finishLoading();
+    await eventually("a connection", () =>
+      connected.includes("open") ? true : undefined,
+    );
+    expect(connected).toEqual(["open"]);
   });
 
   it("closes with a reason if the curve keys are not valid", async () => {
