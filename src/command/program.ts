@@ -21,6 +21,7 @@ import { recordSessionCommand } from "./record-session.ts";
 import { report } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { sessionsCommand } from "./sessions.ts";
+import { stateCommand } from "./state.ts";
 import { openTerminal } from "./terminal.ts";
 
 /** Resolves with the exit code when all output has been read, or its reader has left. Never rejects. */
@@ -89,6 +90,7 @@ function programOf(context: CommandContext): Command {
     ...controlCommands(context),
     sessionsCommand(context),
     serversCommand(context),
+    stateCommand(context),
     doctorCommand(context),
     completionCommand(context),
   ];

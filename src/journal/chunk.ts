@@ -13,7 +13,7 @@ import { Slab, type SlabParts } from "./slab.ts";
 
 export const CHUNK_HEADER = 64; // bytes
 const MAGIC = Buffer.from("KJCH");
-const FORMAT_VERSION = 1;
+export const JOURNAL_FORMAT = 1;
 /** Offsets of the fields in the header, in bytes. Integers are little endian. */
 const OFFSETS = {
   version: 4,
@@ -69,7 +69,7 @@ export function* toChunk(
   const namesText = Buffer.from(JSON.stringify(names));
   const header = Buffer.alloc(CHUNK_HEADER);
   MAGIC.copy(header);
-  header.writeUInt16LE(FORMAT_VERSION, OFFSETS.version);
+  header.writeUInt16LE(JOURNAL_FORMAT, OFFSETS.version);
   header.writeUInt16LE(continues ? CONTINUES : 0, OFFSETS.flags);
   header.writeUInt32LE(count, OFFSETS.count);
   header.writeBigUInt64LE(BigInt(first), OFFSETS.first);
@@ -95,9 +95,9 @@ export function chunkHeaderIn(header: Buffer): ChunkHeader | undefined {
   const sum = header.readUInt32LE(OFFSETS.headerSum);
   if (crc32(header.subarray(0, OFFSETS.headerSum)) !== sum) return undefined;
   const version = header.readUInt16LE(OFFSETS.version);
-  if (version !== FORMAT_VERSION) {
+  if (version !== JOURNAL_FORMAT) {
     throw new RangeError(
-      `The journal has version ${version} of the format; this program reads version ${FORMAT_VERSION}`,
+      `The journal has version ${version} of the format; this program reads version ${JOURNAL_FORMAT}`,
     );
   }
   const { rows, names, records } = lengthsIn(header);

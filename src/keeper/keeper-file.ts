@@ -3,7 +3,7 @@
  * which process it is. It holds no secret.
  */
 import { join } from "node:path";
-import type { Owner } from "../host/owner.ts";
+import { currentOwner, hasEnded, type Owner } from "../host/owner.ts";
 import { readPrivate } from "../host/private-file.ts";
 
 export interface KeeperFile extends Owner {
@@ -16,6 +16,19 @@ export interface KeeperFile extends Owner {
   readonly epoch: number;
   /** Why it has ended, if it has. */
   readonly ended?: string;
+  /** The state was moved here from this machine, where the keeper may still run. */
+  readonly moved_from?: string;
+}
+
+/** The file of a state whose kernels have stayed on the machine that it comes from. */
+export function movedFile(moved_from: string): KeeperFile {
+  const facts = { socket: "", protocol: 0, version: "", epoch: 0 };
+  return { format: 1, ...currentOwner(), pid: 0, ...facts, moved_from };
+}
+
+/** Whether the keeper may run. */
+export function mayRun(file: KeeperFile): boolean {
+  return file.moved_from === undefined && !hasEnded(file);
 }
 
 export function keeperFileIn(stateDirectory: string): string {

@@ -14,6 +14,7 @@ import type { Log } from "../log/log.ts";
 import {
   type KeeperFile,
   keeperFileIn,
+  mayRun,
   readKeeperFile,
 } from "./keeper-file.ts";
 import { KeeperLink, KeeperUnreachable } from "./link.ts";
@@ -43,7 +44,7 @@ export async function localKeeper(
 ): Promise<KeeperLink> {
   const path = keeperFileIn(options.stateDirectory);
   const found = readKeeperFile(path);
-  if (found !== undefined && !hasEnded(found)) {
+  if (found !== undefined && mayRun(found)) {
     try {
       return await attached(found, options);
     } catch (error) {
@@ -55,7 +56,9 @@ export async function localKeeper(
 }
 
 /** Why a keeper has ended, and its kernels with it. */
-function whyEnded({ boot_id, ended }: KeeperFile): string {
+function whyEnded({ boot_id, ended, moved_from }: KeeperFile): string {
+  if (moved_from !== undefined)
+    return `its session was moved here from ${moved_from}, and the kernel was not`;
   if (ended !== undefined) return `its keeper has ended: ${ended}`;
   return boot_id === currentOwner().boot_id
     ? "its keeper is gone"

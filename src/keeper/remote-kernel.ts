@@ -156,7 +156,8 @@ export class RemoteKernel implements Kernel, RunSink {
     ) {
       this.#end();
       const why = facts === undefined ? link.whyMissing : "it has ended";
-      throw failure("start_failed", { session_id, why });
+      const cause = new KeeperUnreachable(why);
+      throw failure("start_failed", { session_id, why }, { cause });
     }
     this.#isKnown = true;
     this.#received = after;

@@ -628,7 +628,7 @@ export class Session {
       }
     } catch (error) {
       if (!run.end()) return; // its exit was in its events
-      const why = reasonOf(error);
+      const why = whyLost(error);
       this.#exited({ exit_code: -1, signal: null, output: "", why });
     }
   }
@@ -1055,6 +1055,12 @@ function newRunId(): string {
 function isShutdown(message: Message): boolean {
   if (message.header.msg_type !== "shutdown_request") return false;
   return membersIn(message.raw.content).get("restart")?.toString() !== "true";
+}
+
+/** Why a session is not attached to the kernel of an earlier process again. */
+function whyLost(error: unknown): string {
+  const { cause } = error as Error;
+  return cause instanceof Error ? cause.message : reasonOf(error);
 }
 
 function reasonOf(error: unknown): string {

@@ -164,15 +164,7 @@ function storeOf(
   return {
     ...opened,
     save(session) {
-      const { spec, missing_variables: missing } = session;
-      const names = spec.env.map(({ name }) => name);
-      const saved = keepEnv
-        ? session
-        : {
-            ...session,
-            spec: { ...spec, env: [] },
-            missing_variables: [...missing, ...names],
-          };
+      const saved = keepEnv ? session : withoutValues(session);
       const file: SessionFile = {
         format: SESSION_FORMAT,
         journal_id,
@@ -213,6 +205,17 @@ function storeOf(
       close();
       rmSync(directory, { recursive: true, force: true });
     },
+  };
+}
+
+/** The session with only the names of its environment variables. */
+export function withoutValues(session: SavedSession): SavedSession {
+  const { spec, missing_variables: missing } = session;
+  const names = spec.env.map(({ name }) => name);
+  return {
+    ...session,
+    spec: { ...spec, env: [] },
+    missing_variables: [...missing, ...names],
   };
 }
 

@@ -206,7 +206,7 @@ function removeStale(directory: string, path: string): void {
   if (owner !== undefined && !hasEnded(owner)) {
     renameSync(aside, path);
     throw new Error(
-      `The state ${directory} is used by the server with the process id ${owner.pid}: end it, or give this server another name with --state-name`,
+      `The state ${directory} is used by the process with the id ${owner.pid}: end it, or give another name with --state-name`,
     );
   }
   rmSync(aside, { force: true });

@@ -266,3 +266,57 @@ describe("doctor", needsPosix, () => {
 function gone(pid: number): Promise<true> {
   return eventually("its end", () => (isAlive(pid) ? undefined : true));
 }
+
+describe("state", needsPosix, () => {
+  test("is moved as one file, and another server reads its histories", async () => {
+    await using room = new Room();
+    const root = join(room.folder, "state");
+    const file = join(room.folder, "archive");
+    const moving = (...args: string[]) =>
+      room.run(["state", ...args, "--state-dir", root]);
+    const server = await serveKeeping(room);
+    await room.run(["start", "echo", "--id", "a"]);
+    await room.run(["exec", "-s", "a", "--", "hello"]);
+    const used = await moving("export", file);
+    expect(used.code).toBe(3);
+    expect(used.stderr).toContain(
+      `is used by the process with the id ${server.pid}`,
+    );
+    server.signal("SIGTERM");
+    await server.running.ended();
+
+    const written = await moving("export", file);
+    expect(written.code).toBe(0);
+    expect(written.stderr).toContain("Wrote 1 session (");
+    expect(written.stderr).toContain("They stay here");
+    const again = await moving("export", file);
+    expect([again.code, again.stderr]).toEqual([
+      3,
+      `kallichore: The state default cannot be exported: The file ${file} exists already\n`,
+    ]);
+    const taken = await moving("import", file);
+    expect(taken.code).toBe(3);
+    expect(taken.stderr).toContain("give the new one another name");
+    const made = await moving("import", file, "--state-name", "moved");
+    expect(made.stderr).toContain(
+      `kallichore serve --keep --state-dir ${root} --state-name moved`,
+    );
+    expect(await new Doctor(room).kinds()).toEqual([
+      "no_server",
+      "unused_state",
+    ]);
+
+    const moved = await serveKeeping(room, "--state-name", "moved");
+    await eventually("the end of its kernel", async () => {
+      const { body } = await moved.ask("GET", "/sessions/a");
+      return "ended" in (body as object) ? true : undefined;
+    });
+    const history = await moved.ask("GET", "/sessions/a/history");
+    expect(history.text).toContain("hello");
+    await moved.ask("POST", "/shutdown");
+    await moved.running.ended();
+    const back = await serveKeeping(room);
+    expect((await room.run(["exec", "-s", "a", "--", "there"])).code).toBe(0);
+    await endKeeping(room, back);
+  });
+});

@@ -6,11 +6,12 @@ import {
   type RunningKernel,
   type RuntimePath,
 } from "../../host/dead-servers.ts";
-import { currentOwner, hasEnded, type Owner } from "../../host/owner.ts";
+import { currentOwner, type Owner } from "../../host/owner.ts";
 import { RuntimeFiles } from "../../host/runtime-files.ts";
 import {
   type KeeperFile,
   keeperFileIn,
+  mayRun,
   readKeeperFile,
 } from "../../keeper/keeper-file.ts";
 import {
@@ -85,11 +86,13 @@ export async function examine(root: string): Promise<Examined> {
     ...new RuntimeFiles().parents,
     // The server may have been told another directory.
     ...found.flatMap(({ file }) =>
-      file === undefined ? [] : [dirname(dirname(file.socket))],
+      file === undefined || file.socket === ""
+        ? []
+        : [dirname(dirname(file.socket))],
     ),
   ]);
   const states = found.map(({ survey, file }) => {
-    const keeper = file !== undefined && !hasEnded(file) ? file : undefined;
+    const keeper = file !== undefined && mayRun(file) ? file : undefined;
     return { survey, keeper, kernels: keptBy(keeper, paths) };
   });
   const known = new Set(states.map(({ keeper }) => keeper?.pid));
