@@ -82,6 +82,7 @@ export {
   update,
   wait,
 } from "./steps.ts";
+export type { RestartOptions } from "./memory-keep.ts";
 export type { TestServer } from "./test-server.ts";
 export { TestSession } from "./test-session.ts";
 export { assertOrder, Transcript, eventNames } from "./transcript.ts";

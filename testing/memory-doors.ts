@@ -27,6 +27,8 @@ export interface MemoryDoors {
   fetch(request: Request): Promise<Response>;
   /** Opens the server's end of a socket and passes it to `peer`. Rejects with the reason if the upgrade is refused. */
   connect(address: URL, peer: Peer): Promise<void>;
+  /** Breaks all sockets, as the end of the server's process does. */
+  cut(): void;
   /** Closes all sockets. */
   close(): void;
 }
@@ -77,6 +79,9 @@ export function memoryDoors({
       if (refusal !== undefined) {
         throw new Error("The upgrade was refused", { cause: refusal });
       }
+    },
+    cut() {
+      for (const socket of sockets) socket.terminate();
     },
     close() {
       dispatcher.close();

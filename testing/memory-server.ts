@@ -36,6 +36,8 @@ export interface MemoryServerOptions {
   readonly overrides?: Overrides;
   /** Makes ids for sessions that are created without one. Default: random ids. */
   readonly ids?: () => string;
+  /** Whether sessions outlive `restart`. Default: false. */
+  readonly keep?: boolean;
   /** The URL that the server appears to have. Default: `http://localhost`. */
   readonly url?: string;
 }
@@ -56,8 +58,9 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
     shutDown = resolve;
   });
   const basePath = basePathOf(new URL(url).pathname);
-  const { service, provisioner } = memoryService({
+  const { service, provisioner, kept } = memoryService({
     kernels,
+    isKeeping: options.keep === true,
     ids,
     shutDown,
     basePath: basePath.path,
@@ -70,8 +73,10 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
     if (token !== undefined) address.searchParams.set("token", token);
     return doors.connect(address, peer);
   };
+  const followed = new Set<TestSession>();
   const close = async (): Promise<void> => {
     const { sessions } = supervisor;
+    kept?.attach(); // a session that is being restored cannot end its kernel
     await supervisor[Symbol.asyncDispose](); // first, so that clients still receive the end of their kernels
     doors.close();
     await assertNothingLeft({
@@ -90,11 +95,24 @@ export function memoryServer(options: MemoryServerOptions = {}): MemoryServer {
     doors,
     shutdownRequested,
     fetch: (input, init) => doors.fetch(requestTo({ url, token }, input, init)),
-    start: (kernel_name, session_id) =>
-      TestSession.start(trpc, kernel_name, session_id),
+    async start(kernel_name, session_id) {
+      const session = await TestSession.start(trpc, kernel_name, session_id);
+      followed.add(session);
+      return session;
+    },
+    async restart(how = {}) {
+      if (kept === undefined) throw new Error(NOT_KEPT);
+      await kept.restart(supervisor, () => doors.cut(), how);
+      for (const session of followed) session.followAgain();
+    },
+    attach: () => kept?.attach(),
     [Symbol.asyncDispose]: () => (closed ??= close()),
   };
 }
+
+/** Why a server cannot be restarted. */
+export const NOT_KEPT =
+  "Only a server in memory with `keep: true` can be restarted";
 
 /** The principal of calls that come without an HTTP request. */
 const local: Principal = {

@@ -13,6 +13,7 @@ import { ServerEvents } from "../src/server/events.ts";
 import { DiskBudget } from "../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../src/journal/memory-budget.ts";
 import { Supervisor } from "../src/supervisor/supervisor.ts";
+import { type KeptInMemory, keptInMemory } from "./memory-keep.ts";
 import {
   kernelspecOf,
   type MockKernels,
@@ -25,6 +26,8 @@ export interface MemoryServiceOptions {
   readonly ids: () => string;
   readonly shutDown: (reason: string) => void;
   readonly basePath: string;
+  /** Whether sessions outlive a restart of the server. */
+  readonly isKeeping: boolean;
 }
 
 export function memoryService({
@@ -32,11 +35,15 @@ export function memoryService({
   ids,
   shutDown,
   basePath,
+  isKeeping,
 }: MemoryServiceOptions): {
   readonly service: Service;
   readonly provisioner: MockProvisioner;
+  /** Present if the server keeps sessions. */
+  readonly kept: KeptInMemory | undefined;
 } {
   const provisioner = new MockProvisioner(kernels);
+  const kept = isKeeping ? keptInMemory(provisioner) : undefined;
   const kernelspecs = kernelspecsOf(kernels);
   const limits = {
     journal_memory_bytes: 64 * 1024 * 1024,
@@ -50,6 +57,7 @@ export function memoryService({
   const service: Service = {
     supervisor: new Supervisor({
       provisioner,
+      keeping: kept?.keeping,
       log: consoleLog,
       faults,
       journal: {
@@ -93,7 +101,7 @@ export function memoryService({
     shutDown,
   };
   service.supervisor.onChange((session) => service.events.changed(session));
-  return { service, provisioner };
+  return { service, provisioner, kept };
 }
 
 export function kernelspecsOf(

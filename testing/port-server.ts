@@ -12,6 +12,7 @@ import {
 import { WebSocket } from "ws";
 import type { AppRouter } from "../contract/index.ts";
 import { startServer } from "../src/serve.ts";
+import { NOT_KEPT } from "./memory-server.ts";
 import { kernelspecsOf } from "./memory-service.ts";
 import { type MockKernels, MockProvisioner } from "./provisioner.ts";
 import {
@@ -82,6 +83,8 @@ export async function portServer({
       globalThis.fetch(requestTo({ url, token }, input, init)),
     start: (kernel_name, session_id) =>
       TestSession.start(trpc, kernel_name, session_id),
+    restart: () => Promise.reject(new Error(NOT_KEPT)),
+    attach() {},
     [Symbol.asyncDispose]: () => (closed ??= close()),
   };
 }

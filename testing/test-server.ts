@@ -4,6 +4,7 @@ import type { AppRouter } from "../contract/index.ts";
 import type { Session } from "../src/session/session.ts";
 import type { Supervisor } from "../src/supervisor/supervisor.ts";
 import { turn } from "./clock.ts";
+import type { RestartOptions } from "./memory-keep.ts";
 import type { SocketClass } from "./memory-socket.ts";
 import type { TestSession } from "./test-session.ts";
 
@@ -21,6 +22,10 @@ export interface TestServer extends AsyncDisposable {
   readonly trpc: TRPCClient<AppRouter>;
   /** The server's sessions. */
   readonly supervisor: Supervisor;
+  /** Ends the server and begins the next one: connections break, and kept sessions go on. Rejects unless the server is in memory and has `keep: true`. */
+  restart(options?: RestartOptions): Promise<void>;
+  /** Ends a restart with `attach: false`: the sessions are attached to their kernels again. */
+  attach(): void;
   /** Starts a session. Default: the default kernelspec. */
   start(kernel_name?: string, session_id?: string): Promise<TestSession>;
 }

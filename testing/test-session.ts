@@ -9,7 +9,6 @@ import type {
   ContentOf,
   KernelInfo,
   OutputOf,
-  SessionEvent,
   contract,
 } from "../contract/index.ts";
 import { Transcript } from "./transcript.ts";
@@ -23,6 +22,9 @@ export class TestSession implements Disposable {
   /** All events of the session since its creation; the transcript grows. */
   readonly transcript: Transcript;
   readonly #trpc: TRPCClient<AppRouter>;
+  /** Follows the events after the last one. */
+  readonly #follow: () => void;
+  #unfollow: () => void = () => {};
   #count = 0;
 
   private constructor(
@@ -33,9 +35,25 @@ export class TestSession implements Disposable {
     this.#trpc = trpc;
     this.session_id = session_id;
     this.kernel_info = kernel_info;
-    this.transcript = new Transcript((onEvent) =>
-      follow(trpc, session_id, onEvent),
-    );
+    let last: string | undefined;
+    let follow = (): void => {};
+    this.transcript = new Transcript((onEvent) => {
+      follow = () => {
+        const subscription = trpc.sessions.events.subscribe(
+          { session_id, ...(last !== undefined && { lastEventId: last }) },
+          {
+            onData({ id, data }) {
+              last = id;
+              onEvent(data);
+            },
+          },
+        );
+        this.#unfollow = () => subscription.unsubscribe();
+      };
+      follow();
+      return () => this.#unfollow();
+    });
+    this.#follow = follow;
   }
 
   static async start(
@@ -129,20 +147,14 @@ export class TestSession implements Disposable {
     await this.#trpc.sessions.shutdown.mutate({ session_id: this.session_id });
   }
 
+  /** Goes on after the last event, when the server was restarted. */
+  followAgain(): void {
+    this.#unfollow();
+    this.#follow();
+  }
+
   /** Stops following the session's events. */
   [Symbol.dispose](): void {
     this.transcript[Symbol.dispose]();
   }
-}
-
-function follow(
-  trpc: TRPCClient<AppRouter>,
-  session_id: string,
-  onEvent: (event: SessionEvent) => void,
-): () => void {
-  const subscription = trpc.sessions.events.subscribe(
-    { session_id },
-    { onData: ({ data }) => onEvent(data) },
-  );
-  return () => subscription.unsubscribe();
 }

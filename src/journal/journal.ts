@@ -63,6 +63,8 @@ export interface KeptOptions {
   /** The id that it had in earlier processes, or a new one. */
   readonly id: string;
   readonly found: FoundJournal;
+  /** Appends the entries of the earlier journal that follow on `found`. Default: there are none. */
+  readonly earlier?: ((journal: Journal) => void) | undefined;
   /** Everything up to `mark` is written. */
   readonly written: (mark: Mark) => void;
   /** Called when the disk does not take the entries any more, and when it does again. */
@@ -163,6 +165,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
       this.#spill = new Spill({ id, acknowledged, ...shared });
     } else this.#isDurable = false;
     options.budget.join(this);
+    options.kept?.earlier?.(this);
   }
 
   /** The newest number that readers can get; 0 before the first. */

@@ -153,7 +153,7 @@ export class Requests {
 
   /** Takes over the requests of an earlier process. Then `replay` is called for each entry of the journal, and `replayed` at the end. */
   #restore(store: SessionStore): void {
-    const { last } = store.found;
+    const { last } = this.#options.journal;
     for (const request of this.#log.restored(store.requests, last)) {
       const { message, accepted, running, over, isSent, answered } = request;
       const { after, at, deadline_ms } = accepted;

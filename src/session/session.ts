@@ -156,6 +156,7 @@ export class Session {
         kept: {
           id: store.journal_id,
           found: store.found,
+          earlier: store.earlier,
           written: ({ run, event }) => {
             const run_id = this.#runIds.get(run);
             if (run_id === undefined) return;

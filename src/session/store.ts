@@ -3,6 +3,7 @@
  * what else is written down. `src/state` implements it with files.
  */
 import type { Labels, SessionPolicy } from "../../contract/index.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { FoundJournal } from "../journal/segment.ts";
 import {
   bufferOf,
@@ -109,6 +110,8 @@ export interface SessionStore {
   readonly directory: string;
   readonly journal_id: string;
   readonly found: FoundJournal;
+  /** Appends the entries that follow on `found`, for a store that is not on disk. */
+  readonly earlier?: ((journal: Journal) => void) | undefined;
   /** What an earlier process wrote. */
   readonly saved: SavedSession | undefined;
   readonly requests: readonly RequestRecord[];
