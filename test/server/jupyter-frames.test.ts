@@ -119,6 +119,7 @@ describe.each([
   test.each([
     ["nothing", Buffer.alloc(0)],
     ["a head that is cut off", Buffer.from([0, 0, 0, 9, 6])],
+    ["a part that begins in its head", partInHead()],
     ["a count of 2^32", Buffer.alloc(64, 0xff)],
   ])("refuses %s with a reason", (_title, payload) => {
     expect(() => decoded(protocol, payload, true)).toThrow(
@@ -126,3 +127,15 @@ describe.each([
     );
   });
 });
+
+/** Two parts. The first begins at the last byte of the head, which is a space. */
+function partInHead(): Buffer {
+  const header = { msg_id: "m", msg_type: "comm_msg" };
+  const text = JSON.stringify({ header, content: {}, metadata: {} });
+  const end = 0x120;
+  const head = Buffer.alloc(12);
+  for (const [index, word] of [2, head.length - 1, end].entries()) {
+    head.writeUInt32BE(word, 4 * index);
+  }
+  return Buffer.concat([head, Buffer.from(text.padEnd(end - head.length))]);
+}

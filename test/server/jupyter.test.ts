@@ -498,6 +498,29 @@ test("a client that requests the running code gets only its output", async () =>
   expect(before).toBe(1); // only the state came before
 });
 
+test("a client that requested the running code also gets later replies whose own client is gone", async () => {
+  const server = await opened();
+  const id = await startKernel(server);
+  const first = await Client.open(server, id);
+  first.send("execute_request", { code: "sleep 60000" });
+  await eventually("busy", () =>
+    first.states.at(-1) === "busy" ? true : undefined,
+  );
+  const late = await Client.open(server, id, { query: "&replay=running" });
+  const leaving = await Client.open(server, id);
+  const later = leaving.send("execute_request", { code: "later" });
+  leaving.socket.close();
+  await once(leaving.socket, "close");
+  await server.ask("POST", `/api/kernels/${id}/interrupt`);
+  await first.answered(first.send("execute_request", { code: "last" }));
+  await eventually("the reply", () =>
+    late.received.find(
+      ({ header, parent_header }) =>
+        header.msg_type === "execute_reply" && parent_header.msg_id === later,
+    ),
+  );
+});
+
 test("a page sends its token as a subprotocol, which is never sent back", async () => {
   const server = await opened();
   const id = await startKernel(server);
