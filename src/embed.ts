@@ -25,6 +25,7 @@ import { type BasePath, basePathOf } from "./server/base-path.ts";
 import { cookiesOf } from "./server/cookies.ts";
 import { dispatcherOf } from "./server/dispatcher.ts";
 import { sendFailure } from "./server/respond.ts";
+import { GOING_AWAY } from "./server/socket.ts";
 import { answerUpgrade, webSockets } from "./server/websockets.ts";
 import { CLOSE_TIMEOUT_MS } from "./server/socket.ts";
 import type { Supervisor } from "./supervisor/supervisor.ts";
@@ -90,7 +91,7 @@ function embedded(options: EmbedOptions, files: RuntimeFiles): EmbeddedServer {
   const close = async () => {
     await endService(service);
     dispatcher.close();
-    sockets.close();
+    void sockets.close(GOING_AWAY);
     await answered(open);
     await stopCleanup();
     files[Symbol.dispose]();

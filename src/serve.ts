@@ -41,7 +41,7 @@ import type { Address } from "./server/bind.ts";
 import { ServerEvents } from "./server/events.ts";
 import type { GateOptions } from "./server/gate.ts";
 import { cookiesOf } from "./server/cookies.ts";
-import { type HeldSocket, listen } from "./server/listen.ts";
+import { type HeldSocket, listen, type Listener } from "./server/listen.ts";
 import type { Limits, Service } from "./server/answers/service.ts";
 import { DiskBudget } from "./journal/disk-budget.ts";
 import { MemoryBudget } from "./journal/memory-budget.ts";
@@ -209,19 +209,22 @@ async function started(
   for (const { store, saved } of (await kept?.state.sessions()) ?? []) {
     supervisor.restore(saved, store);
   }
-  const listener = await listen(service, {
-    address: options.address ?? LOOPBACK,
-    basePath,
-    token,
-    hosts: options.hosts ?? [],
-    origins: options.origins ?? [],
-    cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
-    scopesOf: options.scopesOf,
-    acceptsToken: options.acceptsToken,
-    socketDirectory: () => files.ensure(),
-    held: options.heldSocket,
-  });
+  const listenAt = (address: Address) =>
+    listen(service, {
+      address,
+      basePath,
+      token,
+      hosts: options.hosts ?? [],
+      origins: options.origins ?? [],
+      cookies: options.cookies === true ? cookiesOf(token, path) : undefined,
+      scopesOf: options.scopesOf,
+      acceptsToken: options.acceptsToken,
+      socketDirectory: () => files.ensure(),
+      held: options.heldSocket,
+    });
+  const listener = await listening(options, kept, listenAt);
   const { address, handle } = listener;
+  kept?.state.listens(address.transport === "tcp" ? address.port : null);
   const own = address.transport === "socket" ? [dirname(address.path)] : [];
   const stopCleanup = startCleanup(
     [...files.parents, ...own],
@@ -232,15 +235,19 @@ async function started(
   service.warm.begin();
   let closed: Promise<void> | undefined;
   let isClosed = false;
+  let isLeft = false;
   const close = async (isLetGo: boolean) => {
     retention?.[Symbol.dispose]();
-    await endService(service, () =>
-      isLetGo ? supervisor.letGo() : supervisor[Symbol.asyncDispose](),
-    );
-    await (isLetGo ? listener.letGo() : listener[Symbol.asyncDispose]());
+    if (isLetGo) {
+      // The next server waits for this part alone.
+      await listener.letGo();
+      await supervisor.letGo();
+      kept?.letGo();
+    }
+    await endService(service);
+    await listener[Symbol.asyncDispose]();
     await stopCleanup();
-    if (isLetGo) kept?.letGo();
-    else await kept?.end();
+    if (!isLetGo) await kept?.end();
     files[Symbol.dispose]();
     isClosed = true;
   };
@@ -256,11 +263,14 @@ async function started(
       if (isClosed) return; // another server may use the path by now
       files[Symbol.dispose]();
       connectionFiles?.[Symbol.dispose]();
-      if (address.transport === "socket") {
+      if (address.transport === "socket" && !isLeft) {
         rmSync(address.path, { force: true });
       }
     },
-    letGo: () => (closed ??= close(true)),
+    letGo() {
+      isLeft = true; // another server may use the path
+      return (closed ??= close(true));
+    },
     [Symbol.asyncDispose]: () => (closed ??= close(false)),
   };
 }
@@ -279,6 +289,24 @@ function retaining(
     bytes: limit(bytes ?? limits.server_disk_bytes / 2),
   };
   return retainEnded({ supervisor, limits: ended, log, faults, delay_ms });
+}
+
+/** A server that keeps sessions listens on the port of the one before, unless it is told another or the port is taken. */
+async function listening(
+  { address = LOOPBACK }: ServerOptions,
+  kept: Kept | undefined,
+  listenAt: (address: Address) => Promise<Listener>,
+): Promise<Listener> {
+  const before = kept?.state.server.port ?? 0;
+  if (address.transport === "tcp" && address.port === 0 && before !== 0) {
+    try {
+      return await listenAt({ ...address, port: before });
+    } catch (error) {
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (!["EADDRINUSE", "EACCES"].includes(code)) throw error;
+    }
+  }
+  return listenAt(address);
 }
 
 const LOOPBACK = { transport: "tcp", host: "127.0.0.1", port: 0 } as const;
@@ -451,13 +479,14 @@ function connectionFilesOf(
 }
 
 /** Ends the sessions before the doors close, so that clients still receive how their kernels end. */
-export async function endService(
-  service: Service,
-  end = () => service.supervisor[Symbol.asyncDispose](),
-): Promise<void> {
+export async function endService(service: Service): Promise<void> {
+  const { supervisor, warm } = service;
   service.idle[Symbol.dispose]();
   service.usage[Symbol.dispose]();
-  await Promise.all([end(), service.warm[Symbol.asyncDispose]()]);
+  await Promise.all([
+    supervisor[Symbol.asyncDispose](),
+    warm[Symbol.asyncDispose](),
+  ]);
   service.connectionFiles?.[Symbol.dispose]();
   // Readers have left the journals. The end of their subscriptions is sent in this turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));

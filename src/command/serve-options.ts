@@ -54,6 +54,8 @@ export interface ServeOptions {
   readonly keepEndedBytes?: number;
   readonly keepIdleDays?: number;
   readonly keepBusyDays?: number;
+  readonly replace?: boolean;
+  readonly pidFile?: string;
   readonly json?: boolean;
 }
 
@@ -268,6 +270,18 @@ export function addServeOptions(command: Command): Command {
       ).argParser(integer(0, 36_500)),
     )
     .addOption(
+      new Option(
+        "--replace",
+        "With --keep: go on for the server that runs now and has the same state; it ends when this one serves",
+      ),
+    )
+    .addOption(
+      env(
+        "--pid-file <path>",
+        "File with the process id of the server, for a service manager",
+      ),
+    )
+    .addOption(
       env("--log-level <level>", "Least severe level to log")
         .choices(LogLevel.options)
         .default("info"),
@@ -325,6 +339,12 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
   assertCpuLimit(options);
   const { keep = false } = options;
   const keepOptions = keepOptionsOf(options);
+  if (!keep && options.replace === true) {
+    throw new CommandError(
+      "usage",
+      "--replace goes on with kept sessions: add --keep",
+    );
+  }
   if (!keep && keepOptions !== undefined) {
     throw new CommandError(
       "usage",

@@ -2,8 +2,9 @@
  * `kallichore serve`: runs the server in the foreground, from printing its
  * address until its last kernel has ended.
  */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Command } from "commander";
-import { LogBook } from "../log/log.ts";
+import { type Log, LogBook } from "../log/log.ts";
 import { filterAt } from "../log/filter.ts";
 import { deadline } from "../time/signals.ts";
 import {
@@ -17,7 +18,12 @@ import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { applyGatewayOptions } from "./gateway-options.ts";
 import type { Hub } from "./hub.ts";
 import { greet, recordOf } from "./greeting.ts";
-import { privateDirectory, writeServerRecord } from "./record.ts";
+import {
+  privateDirectory,
+  type ServerRecord,
+  writeServerRecord,
+} from "./record.ts";
+import { startSuccessor, stateOf, successorOf, takeOver } from "./replace.ts";
 import {
   addServeOptions,
   isLoopback,
@@ -60,6 +66,10 @@ export function serveCommand(context: CommandContext): Command {
           [
             "kallichore serve --keep",
             "kernels go on when the server ends or is killed",
+          ],
+          [
+            "kallichore serve --keep --replace",
+            "after an upgrade: go on for the server that runs",
           ],
           [
             "kallichore serve --allow-origin http://localhost:5173",
@@ -105,7 +115,45 @@ async function serve(
   delete process.env["KALLICHORE_TOKEN"]; // kernels inherit the environment
   await using book = openBook(options);
   const { log } = book;
+  const state = options.keep === true ? stateOf(options) : undefined;
+  if (options.replace === true && state !== undefined) await takeOver(state);
+  using _pid = pidFile(options);
+  const setting = { options, serverOptions, terminal, hub, book, state };
+  for (let isFirst = true; ; isFirst = false) {
+    const { isLeft, uncaught } = await serveOnce(setting, isFirst);
+    if (uncaught > 0) {
+      throw new CommandError(
+        "internal_error",
+        "The server ended because of a bug in Kallichore; its log has the details. Please report it.",
+      );
+    }
+    if (!isLeft || state === undefined) return "ok";
+    const successor = await successorOf(state, log);
+    if (successor !== "failed") return "ok";
+  }
+}
 
+interface Setting {
+  readonly options: ServeOptions;
+  readonly serverOptions: ServerOptions;
+  readonly terminal: Terminal;
+  readonly hub: Hub | undefined;
+  readonly book: LogBook;
+  /** The state directory, if sessions are kept. */
+  readonly state: string | undefined;
+}
+
+interface Served {
+  /** Whether the kernels were left to another server. */
+  readonly isLeft: boolean;
+  /** The number of bugs that were caught. */
+  readonly uncaught: number;
+}
+
+/** Runs a server until somebody or something ends it. */
+async function serveOnce(setting: Setting, isFirst: boolean): Promise<Served> {
+  const { options, serverOptions, hub, book, state } = setting;
+  const { log } = book;
   const stop = new AbortController();
   /** Whether a client has asked for the end, so that kept kernels end too. */
   let isAsked = false as boolean;
@@ -131,38 +179,76 @@ async function serve(
     },
     options.portRetries,
   );
+  const isLeft = () => state !== undefined && !isAsked;
   try {
     if (server.token !== undefined) book.conceal(server.token);
     void server.shutdownRequested.then((why) => {
       isAsked = true;
       stop.abort(why);
     }); // never rejects
+    using _replacing = state === undefined ? undefined : onReplaceSignal(log);
     const record = recordOf(server);
     using _written = writeServerRecord(record); // removed before the server ends, so that no new client connects
-    if (options.json === true) await terminal.json(record);
-    else if (hub === undefined) {
-      await greet(record, terminal.out, { isKept: options.keep === true });
-    } else await terminal.out.line(hub.greeting); // the Hub's log is no place for the token
+    if (isFirst) await announce(record, setting);
     using _reports = hub?.reportActivity(server.supervisor, log);
     await untilAborted(stop.signal);
     log.info(`The server ends: ${stop.signal.reason as string}`);
   } finally {
-    if (options.keep === true && !isAsked) await letGo(server, force.signal);
+    if (isLeft()) await letGo(server, force.signal);
     else await shutDown(server, force.signal);
   }
-  if (uncaught === 0) return "ok";
-  throw new CommandError(
-    "internal_error",
-    "The server ended because of a bug in Kallichore; its log has the details. Please report it.",
-  );
+  return { isLeft: isLeft(), uncaught };
+}
+
+async function announce(
+  record: ServerRecord,
+  { options, terminal, hub }: Setting,
+): Promise<void> {
+  if (options.json === true) await terminal.json(record);
+  else if (hub === undefined) {
+    await greet(record, terminal.out, { isKept: options.keep === true });
+  } else await terminal.out.line(hub.greeting); // the Hub's log is no place for the token
+}
+
+/** SIGUSR2 asks the server to let the version that is installed now go on in its place. */
+function onReplaceSignal(log: Log): Disposable {
+  if (process.platform === "win32") return { [Symbol.dispose]() {} };
+  const replace = () => startSuccessor(log);
+  process.on("SIGUSR2", replace);
+  return { [Symbol.dispose]: () => void process.off("SIGUSR2", replace) };
+}
+
+/** Writes the process id. The file is removed at the end, unless another process has written its own. Throws `usage`. */
+function pidFile({ pidFile: path }: ServeOptions): Disposable {
+  if (path === undefined) return { [Symbol.dispose]() {} };
+  const text = `${process.pid}\n`;
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    throw new CommandError(
+      "usage",
+      `The process id cannot be written to ${path}: ${whyOf(cause)}`,
+      { cause },
+    );
+  }
+  return {
+    [Symbol.dispose]() {
+      try {
+        if (readFileSync(path, "utf8") === text) rmSync(path);
+      } catch {
+        // It was removed already.
+      }
+    },
+  };
 }
 
 /** Throws `usage` if the log file cannot be written. */
-function openBook({ logLevel, logFile }: ServeOptions): LogBook {
+function openBook({ logLevel, logFile, replace }: ServeOptions): LogBook {
   try {
     return new LogBook({
       filter: filterAt(logLevel),
       file: logFile,
+      isContinued: replace,
       onStderr: true,
     });
   } catch (cause) {

@@ -19,7 +19,7 @@ export interface Handshakes {
   /** A WebSocket for a client that sends frames without a handshake. `head`: the bytes that have arrived. */
   plain(stream: Duplex, head: Buffer): WebSocketConnection;
   /** Closes all WebSockets: orderly, then by force. */
-  close(): void;
+  close(code: number): Promise<void>;
 }
 
 export function handshakes(): Handshakes {
@@ -45,7 +45,7 @@ export function handshakes(): Handshakes {
       socket.on("close", () => clients.delete(socket));
       return { socket, stream };
     },
-    close: () => closeSockets(server.clients),
+    close: (code) => closeSockets(server.clients, code),
   };
 }
 

@@ -1,10 +1,9 @@
 /** Listens at an address, and passes requests to the dispatcher. */
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { Duplex } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
 import { failure, type SupervisorError } from "../../contract/index.ts";
 import type { Service } from "./answers/service.ts";
 import { type Address, bind } from "./bind.ts";
@@ -15,8 +14,9 @@ import { dispatcherOf } from "./dispatcher.ts";
 import type { BasePath } from "./base-path.ts";
 import type { GateOptions } from "./gate.ts";
 import { markAwaitsContinue } from "./request-body.ts";
-import { CLOSE_TIMEOUT_MS } from "./socket.ts";
+import { CLOSE_TIMEOUT_MS, GOING_AWAY, SERVICE_RESTART } from "./socket.ts";
 import { sendLastResponse, webSockets } from "./websockets.ts";
+import { within } from "../time/within.ts";
 
 export interface ListenOptions extends Omit<GateOptions, "isLocal"> {
   readonly address: Address;
@@ -34,7 +34,7 @@ export interface HeldSocket {
 }
 
 /** How long clients may take to close their connections before another server answers them. */
-const LET_GO_MS = 200;
+const LET_GO_MS = 100;
 
 /** Bytes. Browsers send the cookies of all servers on this machine. */
 const HEADERS_LIMIT = 64 * 1024;
@@ -45,7 +45,7 @@ export interface Listener extends AsyncDisposable {
   readonly address: Address;
   /** The socket itself, for a process that holds it. */
   readonly handle: unknown;
-  /** Closes the open connections, and leaves a socket that another process holds: clients wait there for the next server. */
+  /** Accepts no new connection, and closes WebSockets so that their clients connect to the next server. A socket that another process holds is left as it is: clients wait there. Resolves when the WebSockets have closed, or soon. Dispose of the listener then. */
   letGo(): Promise<void>;
 }
 
@@ -100,34 +100,46 @@ export async function listen(
   http.requestTimeout = 0; // a start takes as long as its kernel does
   http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
   const address = await bind(http, requested, held?.handle);
+  let ended: Promise<unknown> | undefined;
+  /** Closing a Unix socket removes its path, at once: another server may use it then. Resolves when all connections are closed too. */
+  const stop = (): Promise<unknown> => {
+    if (ended !== undefined) return ended;
+    ended = once(http, "close");
+    http.close();
+    if (address.transport === "socket") rmSync(address.path, { force: true });
+    return ended;
+  };
   let closed: Promise<void> | undefined;
   const close = async () => {
-    const ended = once(http, "close");
-    http.close();
+    const stopped = stop();
     http.closeIdleConnections();
     dispatcher.close();
-    sockets.close();
+    void sockets.close(GOING_AWAY);
     const timer = setTimeout(
       () => http.closeAllConnections(),
       CLOSE_TIMEOUT_MS,
     );
-    await ended;
+    await stopped;
     clearTimeout(timer);
-    if (address.transport === "socket") await rm(address.path, { force: true });
   };
-  const letGo = async () => {
-    if (held === undefined) return close();
-    // Closing a Unix socket would remove its path. The end of the process closes it without that.
+  let isLetGo = false;
+  /** The end of the process closes a socket that another one holds, and leaves its path. */
+  const closeHeld = () => {
     dispatcher.close();
-    sockets.close();
-    await delay(LET_GO_MS);
     http.closeAllConnections();
+    return Promise.resolve();
   };
   return {
     address,
     handle: (http as { readonly _handle?: unknown })._handle,
-    letGo: () => (closed ??= letGo()),
-    [Symbol.asyncDispose]: () => (closed ??= close()),
+    async letGo() {
+      isLetGo = true;
+      if (held === undefined) void stop();
+      http.closeIdleConnections();
+      await within(sockets.close(SERVICE_RESTART), LET_GO_MS);
+    },
+    [Symbol.asyncDispose]: () =>
+      (closed ??= isLetGo && held !== undefined ? closeHeld() : close()),
   };
 }
 

@@ -110,11 +110,25 @@ export const TOO_SLOW = 4408;
 /** How long a client may take to close its end when the server does. */
 export const CLOSE_TIMEOUT_MS = 1_000;
 
-/** Sends a close frame because the server ends; terminates the sockets whose clients do not answer. */
-export function closeSockets(sockets: Iterable<WebSocket>): void {
-  for (const socket of sockets) {
-    socket.close(1001, "the server ends");
-    const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS);
-    socket.once("close", () => clearTimeout(timer));
-  }
+/** Codes of close frames: the server ends; the server ends, and another one goes on. */
+export const GOING_AWAY = 1001;
+export const SERVICE_RESTART = 1012;
+
+/** Sends a close frame because the server ends; terminates the sockets whose clients do not answer. Resolves when all have closed. */
+export async function closeSockets(
+  sockets: Iterable<WebSocket>,
+  code: number,
+): Promise<void> {
+  const closing = [...sockets].map(
+    (socket) =>
+      new Promise<void>((resolve) => {
+        socket.close(code, "the server ends");
+        const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS);
+        socket.once("close", () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      }),
+  );
+  await Promise.all(closing);
 }

@@ -16,8 +16,8 @@ export interface WebSockets {
   ): Promise<void>;
   /** Loads the code for handshakes. */
   handshakes(): Promise<Handshakes>;
-  /** Closes all WebSockets: orderly, then by force. */
-  close(): void;
+  /** Closes all WebSockets: orderly, with this code, then by force. Resolves when all have closed. */
+  close(code: number): Promise<void>;
 }
 
 export function webSockets(): WebSockets {
@@ -37,7 +37,7 @@ export function webSockets(): WebSockets {
         answer: (status, body) => answerUpgrade(req, stream, { status, body }),
       });
     },
-    close: () => loaded?.close(),
+    close: async (code) => loaded?.close(code),
   };
 }
 

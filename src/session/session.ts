@@ -549,7 +549,7 @@ export class Session {
   async letGo(reason: string): Promise<void> {
     this.#closeReason = reason;
     this.#requests.dispose();
-    await this.journal.end(FINAL_READ_MS);
+    await this.journal.end(0); // readers go on with the next server
     this.#ended.abort();
     this.#save();
     await this.journal.letGo();

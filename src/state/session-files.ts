@@ -58,18 +58,23 @@ export function newSessionFiles(
   );
 }
 
+/** Throws a system error, or a `RangeError` if another version has written it. */
+export function readSessionFile(sessions: string, folder: string): SessionFile {
+  const path = join(sessions, folder, SESSION_FILE);
+  const file = readPrivate(path) as SessionFile;
+  if (file.format === SESSION_FORMAT) return file;
+  throw new RangeError(
+    `${path} has format ${file.format}; this program reads format ${SESSION_FORMAT}`,
+  );
+}
+
 /** The store of a session that an earlier process has written. Rejects if it cannot be read; the message says why. */
 export async function openSessionFiles(
   folder: string,
   options: SessionFilesOptions,
 ): Promise<{ readonly store: SessionStore; readonly saved: SavedSession }> {
   const directory = join(options.directory, folder);
-  const file = readPrivate(join(directory, SESSION_FILE)) as SessionFile;
-  if (file.format !== SESSION_FORMAT) {
-    throw new RangeError(
-      `${join(directory, SESSION_FILE)} has format ${file.format}; this program reads format ${SESSION_FORMAT}`,
-    );
-  }
+  const file = readSessionFile(options.directory, folder);
   const saved = file.session;
   if (!existsSync(join(directory, DURABLE))) {
     return begunAnew(directory, saved, options);

@@ -26,6 +26,7 @@ import {
   isSessionFolder,
   newSessionFiles,
   openSessionFiles,
+  readSessionFile,
 } from "./session-files.ts";
 
 export const SERVER_FORMAT = 1;
@@ -39,6 +40,8 @@ export interface ServerState {
   readonly epoch: number;
   /** With it a server attaches to its keeper. */
   readonly keeper_secret: string;
+  /** The TCP port on which the server last listened; `null`: on none. */
+  readonly port: number | null;
 }
 
 export interface StateOptions {
@@ -64,6 +67,8 @@ export interface State extends Disposable {
   sessions(): Promise<readonly FoundSession[]>;
   /** The store of a new session. Throws a system error. */
   create(session_id: string): SessionStore;
+  /** The server listens now, on this TCP port or on none. If it replaces another one, that one may end. */
+  listens(port: number | null): void;
   /** Lets another process use the state. */
   [Symbol.dispose](): void;
 }
@@ -81,6 +86,12 @@ export function defaultStateRoot(env: NodeJS.ProcessEnv): string {
   return join(base, "kallichore");
 }
 
+/** The directory of one state. Throws an error whose message is for people. */
+export function stateDirectory(root: string, name: string): string {
+  assertStateName(name);
+  return join(root, name);
+}
+
 /** Throws an error whose message is for people. */
 export function assertStateName(name: string): void {
   if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return;
@@ -92,8 +103,7 @@ export function assertStateName(name: string): void {
 /** Throws an error whose message is for people, or a system error. */
 export function openState(options: StateOptions): State {
   const { root, name, log, keepEnv } = options;
-  assertStateName(name);
-  const directory = join(root, name);
+  const directory = stateDirectory(root, name);
   const sessions = join(directory, "sessions");
   mkdirSync(sessions, { recursive: true, mode: 0o700 });
   const unlock = lockState(directory);
@@ -124,6 +134,11 @@ export function openState(options: StateOptions): State {
           .sort((a, b) => a.saved.created.localeCompare(b.saved.created));
       },
       create: (session_id) => newSessionFiles(session_id, files),
+      listens(port) {
+        const path = join(directory, SERVER);
+        writePrivate(path, { format: SERVER_FORMAT, ...server, port });
+        announcement(directory).withdraw();
+      },
       [Symbol.dispose]: unlock,
     };
   } catch (error) {
@@ -132,21 +147,31 @@ export function openState(options: StateOptions): State {
   }
 }
 
+const SERVER = "server.json";
+
 export interface ServerFile extends ServerState {
   readonly format: number;
+}
+
+/** Reads what a server would need to open the state, and changes nothing. Throws an error whose message is for people if it would fail. */
+export function assertReadable(directory: string): void {
+  serverFileIn(directory);
+  const sessions = join(directory, "sessions");
+  for (const folder of readdirSync(sessions)) {
+    if (isSessionFolder(sessions, folder)) readSessionFile(sessions, folder);
+  }
+}
+
+/** The TCP port on which the state's server last listened. */
+export function lastPortIn(directory: string): number | undefined {
+  return serverFileIn(directory)?.port ?? undefined;
 }
 
 function serverState(
   directory: string,
   token: string | null | undefined,
 ): ServerState {
-  const path = join(directory, "server.json");
-  const before = found(path);
-  if (before !== undefined && before.format !== SERVER_FORMAT) {
-    throw new Error(
-      `${path} has format ${before.format}; this program reads format ${SERVER_FORMAT}`,
-    );
-  }
+  const before = serverFileIn(directory);
   const server: ServerState = {
     server_id: before?.server_id ?? randomUUID(),
     token:
@@ -155,18 +180,26 @@ function serverState(
         : token,
     epoch: (before?.epoch ?? 0) + 1,
     keeper_secret: before?.keeper_secret ?? randomBytes(32).toString("hex"),
+    port: before?.port ?? null,
   };
-  writePrivate(path, { format: SERVER_FORMAT, ...server });
+  writePrivate(join(directory, SERVER), { format: SERVER_FORMAT, ...server });
   return server;
 }
 
-function found(path: string): ServerFile | undefined {
+/** `undefined`: no server has used the directory. */
+function serverFileIn(directory: string): ServerFile | undefined {
+  const path = join(directory, SERVER);
+  let file: ServerFile;
   try {
-    return readPrivate(path) as ServerFile;
+    file = readPrivate(path) as ServerFile;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
+  if (file.format === SERVER_FORMAT) return file;
+  throw new Error(
+    `${path} has format ${file.format}; this program reads format ${SERVER_FORMAT}`,
+  );
 }
 
 /** Takes the lock of the directory. Throws an error whose message is for people if a process has it. Returns a function that releases it. */
@@ -194,6 +227,7 @@ const LOCK_TRIES = 5;
 
 /** Removes the lock of a process that has ended. Throws if the process lives. */
 function removeStale(directory: string, path: string): void {
+  assertEnded(directory, ownerIn(path));
   // Only one process can move the lock away, so two cannot both remove it.
   const aside = join(directory, `lock.${randomBytes(6).toString("hex")}`);
   try {
@@ -202,22 +236,62 @@ function removeStale(directory: string, path: string): void {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return; // it was released
     throw error;
   }
-  const owner = ownerIn(aside);
-  if (owner !== undefined && !hasEnded(owner)) {
+  try {
+    assertEnded(directory, ownerIn(aside)); // meanwhile another process may have taken the lock
+  } catch (error) {
     renameSync(aside, path);
-    throw new Error(
-      `The state ${directory} is used by the process with the id ${owner.pid}: end it, or give another name with --state-name`,
-    );
+    throw error;
   }
   rmSync(aside, { force: true });
 }
 
-/** The owner that a lock names; `undefined` if the lock was not written completely, when its process was killed. */
-function ownerIn(lock: string): Owner | undefined {
+function assertEnded(directory: string, owner: Owner | undefined): void {
+  if (owner === undefined || hasEnded(owner)) return;
+  throw new Error(
+    `The state ${directory} is used by the process with the id ${owner.pid}: end it, replace it with --replace, or give another name with --state-name`,
+  );
+}
+
+/** The process that uses the state; `undefined`: none does. */
+export function userOf(directory: string): Owner | undefined {
+  const owner = ownerIn(join(directory, "lock"));
+  return owner === undefined || hasEnded(owner) ? undefined : owner;
+}
+
+/** The owner that a file names; `undefined` if there is none, or it was not written completely, when its process was killed. */
+function ownerIn(path: string): Owner | undefined {
   try {
-    return readPrivate(lock) as Owner;
+    return readPrivate(path) as Owner;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
+}
+
+/** A process announces in the state that it will go on for the server that uses it. */
+export interface Announcement {
+  /** The process that has announced itself, and lives. */
+  readonly successor: Owner | undefined;
+  /** Announces this process. */
+  make(): void;
+  /** This process serves, or gives up. The announcement of another one stays. */
+  withdraw(): void;
+}
+
+export function announcement(directory: string): Announcement {
+  const path = join(directory, "successor");
+  const successor = (): Owner | undefined => {
+    const owner = ownerIn(path);
+    return owner === undefined || hasEnded(owner) ? undefined : owner;
+  };
+  return {
+    get successor() {
+      return successor();
+    },
+    make: () => writePrivate(path, currentOwner()),
+    withdraw() {
+      if (successor()?.pid === process.pid) rmSync(path, { force: true });
+    },
+  };
 }

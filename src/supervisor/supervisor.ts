@@ -185,15 +185,18 @@ export class Supervisor implements AsyncDisposable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Ends the readers, and leaves kept sessions to the next server. The kernels of other sessions end. */
-  letGo(): Promise<void> {
+  /** Ends the readers of kept sessions, and leaves these sessions to the next server. Dispose of the supervisor then, to end the others. */
+  async letGo(): Promise<void> {
     this.#isClosing = true;
-    this.#closed ??= this.#close((session) =>
-      session.isKept
-        ? session.letGo(SERVER_LETS_GO)
-        : session.dispose(SERVER_ENDS),
+    await Promise.all(
+      this.sessions
+        .filter(({ isKept }) => isKept)
+        .map(async (session) => {
+          await session.letGo(SERVER_LETS_GO);
+          this.#sessions.delete(session.id);
+          this.#options.telemetry?.sessionDeleted?.(named(session.spec));
+        }),
     );
-    return this.#closed;
   }
 
   /** Ends all kernels at the same time. Each is asked to shut down, then terminated, then killed; the longest of these sequences bounds the time. */

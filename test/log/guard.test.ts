@@ -70,7 +70,7 @@ test.skipIf(process.platform === "win32")(
     const handshakes = {
       accept: fault("accept"),
       plain: fault("plain"),
-      close: () => {},
+      close: () => Promise.resolve(),
     };
     const open = sessionSocketsIn({
       sockets: { handshakes: () => Promise.resolve(handshakes) },

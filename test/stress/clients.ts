@@ -116,7 +116,7 @@ export class StressClient implements AsyncDisposable {
 }
 
 /** The stock client, which resumes by itself. */
-const trpc: Way = {
+export const trpc: Way = {
   name: "tRPC",
   open({ url, session_id }, client, signal) {
     const socket = createWSClient({

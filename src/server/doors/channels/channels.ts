@@ -28,7 +28,7 @@ import { itemsOf } from "../../answers/subscription.ts";
 import type { WebSocketConnection } from "../../door.ts";
 import { fromClient, type FromClientOptions } from "../../from-client.ts";
 import { type Codec, relay } from "../../relay.ts";
-import { FrameWriter } from "../../socket.ts";
+import { FrameWriter, SERVICE_RESTART } from "../../socket.ts";
 
 /** How a protocol encodes the events. */
 export interface ChannelCodec extends Codec {
@@ -51,7 +51,7 @@ const DISPLACED = 4409;
  * received everything that was sent before. Other ends (a page that is left, a
  * broken frame) have other codes.
  */
-const ORDERLY_CLOSE_CODES = [1000, 1005, DISPLACED];
+const ORDERLY_CLOSE_CODES = [1000, 1005, SERVICE_RESTART, DISPLACED];
 /** How long a new owner waits for the close of the one before it. */
 const CLOSE_WAIT_MS = 250;
 

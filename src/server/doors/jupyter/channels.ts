@@ -24,7 +24,7 @@ import type { WebSocketConnection } from "../../door.ts";
 import { fromClient, type FromClientOptions } from "../../from-client.ts";
 import type { ReaderLimits } from "../../drained.ts";
 import { relay } from "../../relay.ts";
-import { FrameWriter } from "../../socket.ts";
+import { FrameWriter, SERVICE_RESTART } from "../../socket.ts";
 import { Pings } from "../channels/pings.ts";
 import { codecOf, greeting, statusMessage } from "./codec.ts";
 import { type KernelProtocol, outgoing } from "./frames.ts";
@@ -45,11 +45,9 @@ export interface JupyterChannelOptions extends FromClientOptions {
 export type Replay = "none" | "running" | "all" | { readonly since: number };
 
 /** A client that closes with one of these codes has received everything that was sent. */
-const ORDERLY = [1000, 1001, 1005];
+const ORDERLY = [1000, 1001, 1005, SERVICE_RESTART];
 /** The kernel is gone for good: clients do not connect again. */
 const KERNEL_GONE = 1000;
-/** The server ends, and may start again: clients try to connect again. */
-const SERVICE_RESTART = 1012;
 
 /** If a client already has a socket, its new socket waits this long for the position that the other one has acknowledged. */
 const SETTLE_MS = 250;
