@@ -70,8 +70,11 @@ export function retainEnded({
     } catch (error) {
       faults.caught("Ended sessions could not be looked through", error);
     }
-    if (!willCheckSoon())
-      arm(Math.min(CHECK_MS, Math.max(limits.age_ms, delay_ms)));
+    if (willCheckSoon()) return;
+    // One that is not restored yet was not looked at.
+    const isRestoring = supervisor.sessions.some((each) => !each.isRestored);
+    if (isRestoring) soon();
+    else arm(Math.min(CHECK_MS, Math.max(limits.age_ms, delay_ms)));
   };
   const remove = async ({ session, why }: Surplus): Promise<void> => {
     // A client may have come while another one was deleted.
