@@ -205,43 +205,76 @@ function serverFileIn(directory: string): ServerFile | undefined {
 /** Takes the lock of the directory. Throws an error whose message is for people if a process has it. Returns a function that releases it. */
 export function lockState(directory: string): () => void {
   const path = join(directory, "lock");
+  const takeover = join(directory, "lock.takeover");
   const mine = join(directory, `lock.${randomBytes(6).toString("hex")}`);
+  const unlock = () => rmSync(path, { force: true });
   writeFileSync(mine, JSON.stringify(currentOwner()), { mode: 0o600 });
   try {
     for (let tries = 0; tries < LOCK_TRIES; tries += 1) {
-      try {
-        linkSync(mine, path); // fails if there is a lock
-        return () => rmSync(path, { force: true });
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if (isLinked(mine, path)) return unlock;
+      if (!isStale(directory, path)) continue; // it was released
+      // One process at a time may replace the lock: otherwise two that have found it stale would both have it.
+      if (!isLinked(mine, takeover)) {
+        removeStale(directory, takeover);
+        continue;
       }
-      removeStale(directory, path);
+      try {
+        if (!isStale(directory, path)) continue;
+        renameSync(mine, path);
+        return unlock;
+      } finally {
+        rmSync(takeover, { force: true });
+      }
     }
   } finally {
     rmSync(mine, { force: true });
   }
-  throw new Error(`The lock ${path} cannot be taken`);
+  throw new Error(
+    `The lock ${path} cannot be taken: other processes take it again and again`,
+  );
 }
 
 const LOCK_TRIES = 5;
 
-/** Removes the lock of a process that has ended. Throws if the process lives. */
-function removeStale(directory: string, path: string): void {
-  assertEnded(directory, ownerIn(path));
-  // Only one process can move the lock away, so two cannot both remove it.
+/** Makes `path` another name of the file; false if there is a file. */
+function isLinked(file: string, path: string): boolean {
+  try {
+    linkSync(file, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+/** Whether the lock is that of a process that has ended; false if there is no lock any more. Throws if its process lives. */
+function isStale(directory: string, lock: string): boolean {
+  try {
+    assertEnded(directory, readPrivate(lock) as Owner);
+    return true;
+  } catch (error) {
+    if (error instanceof SyntaxError) return true; // it was not written completely
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** A process that was killed while it replaced a lock has left the right to do so. */
+function removeStale(directory: string, takeover: string): void {
   const aside = join(directory, `lock.${randomBytes(6).toString("hex")}`);
+  const isAlive = (path: string) => {
+    const owner = ownerIn(path);
+    return owner !== undefined && !hasEnded(owner);
+  };
+  if (isAlive(takeover)) return; // it will soon be done
   try {
-    renameSync(path, aside);
+    renameSync(takeover, aside);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return; // it was released
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return; // it is done
     throw error;
   }
-  try {
-    assertEnded(directory, ownerIn(aside)); // meanwhile another process may have taken the lock
-  } catch (error) {
-    renameSync(aside, path);
-    throw error;
-  }
+  // Meanwhile, another process may have removed the old one and begun.
+  if (isAlive(aside)) isLinked(aside, takeover);
   rmSync(aside, { force: true });
 }
 
