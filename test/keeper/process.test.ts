@@ -33,7 +33,7 @@ import { argvOf, type TestKernel } from "../kernels/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { inGroup, LIMIT, limitedGroup, needsGroup } from "../limited-group.ts";
 import { needsLinux, needsPosix } from "../needs.ts";
-import { randomFrom, type Random } from "../stress/proxy.ts";
+import { FaultyProxy, randomFrom, type Random } from "../stress/proxy.ts";
 import { type AttachingOptions, linesOf } from "./attaching.ts";
 import { RECIPE, runId } from "./keepers.ts";
 import { programOf } from "./programs.ts";
@@ -421,6 +421,149 @@ class BreakingStream extends Duplex {
   }
 }
 
+/** Hooks that collect what the witness prints, and the numbers of its events. */
+function collecting() {
+  const texts: string[] = [];
+  const noted: number[] = [];
+  const { hooks, calls } = recordingHooks();
+  const collected: Hooks = {
+    ...hooks,
+    message(message) {
+      if (message.header.msg_type !== "stream") return;
+      texts.push(String(contentOf(message)?.["text"]));
+    },
+    burst(burst) {
+      for (let index = 0; index < burst.count; index += 1) {
+        const content = contentIn(burst, index).toString();
+        texts.push((JSON.parse(content) as { text: string }).text);
+      }
+    },
+    noted: (number) => noted.push(number),
+  };
+  return { texts, noted, calls, hooks: collected };
+}
+
+describe(
+  "a stream behind a proxy that cuts, delays and half-closes it",
+  needsPosix,
+  () => {
+    test.each([11, 12])(
+      "seed %i: invariants 3 and 4: each line arrives once and in order, and each request reaches the kernel once",
+      async (seed) => {
+        const place = new Place();
+        (await place.keeper(1)).close();
+        const { socket = "" } =
+          readKeeperFile(keeperFileIn(place.stateDirectory)) ?? {};
+        await using proxy = await FaultyProxy.to(socket, seed, 400_000, [
+          "cut",
+          "delay",
+          "half-close",
+        ]);
+        const link = await KeeperLink.open({
+          connect: () => connect(Number(new URL(proxy.url).port), "127.0.0.1"),
+          secret: SECRET,
+          epoch: 2,
+          log,
+          whyGone: () => undefined,
+        });
+        onTestFinished(() => link.close());
+        const { texts, noted, hooks } = collecting();
+        const kernel = await start(link, place.recipe("witness"), hooks);
+        const LINES = 20_000;
+        const REQUESTS = 20;
+        kernel.send(execute(`flood ${LINES} 400`, "the-flood"));
+        for (let n = 1; n <= REQUESTS; n += 1) {
+          kernel.send(execute("flood 1 1", `request-${n}`));
+          const goal = (LINES / REQUESTS) * n;
+          await eventually(
+            `${goal} lines`,
+            () => (texts.length >= goal ? true : undefined),
+            60_000,
+          );
+        }
+        proxy.isKind = true;
+        await eventually(
+          "the last line",
+          () => (texts.length >= LINES + REQUESTS ? true : undefined),
+          60_000,
+        );
+        await kernel.stop(false);
+        expect(counted(texts)).toEqual(range(LINES + REQUESTS));
+        expect(noted).toEqual(range(noted.length));
+        const { cut, delay, "half-close": half } = proxy.faults;
+        expect([cut > 0, delay > 0, half > 0]).toEqual([true, true, true]);
+        const got = readFileSync(place.record, "utf8").match(/^got .*$/gm);
+        expect(got).toEqual([
+          `got flood ${LINES} 400`,
+          ...Array.from({ length: REQUESTS }, () => "got flood 1 1"),
+        ]);
+      },
+      180_000,
+    );
+  },
+);
+
+describe("two servers that fight for a keeper", needsPosix, () => {
+  test("invariant 5: the later one has the kernels, the earlier one hears it, sends nothing more, and does not come back", async () => {
+    const place = new Place();
+    let opened = 0;
+    const first = await place.keeper(1);
+    const { socket = "" } =
+      readKeeperFile(keeperFileIn(place.stateDirectory)) ?? {};
+    first.close();
+    const early = await KeeperLink.open({
+      connect() {
+        opened += 1;
+        return connect(socket);
+      },
+      secret: SECRET,
+      epoch: 2,
+      log,
+      whyGone: () => undefined,
+    });
+    onTestFinished(() => early.close());
+    const before = collecting();
+    const kernel = await start(early, place.recipe("witness"), before.hooks);
+    const LINES = 20_000;
+    kernel.send(execute(`flood ${LINES} 400`, "the-flood"));
+    await eventually("some lines", () =>
+      before.texts.length > 100 ? true : undefined,
+    );
+
+    const late = await place.keeper(3);
+    const after = collecting();
+    const resumed = await start(
+      late,
+      { ...place.recipe("witness"), resume: { after: 0 } },
+      after.hooks,
+    );
+    await eventually("the word to the first", () => early.over);
+    expect(early.over).toBe("another server has taken its keeper");
+    const [heard, streams] = [before.texts.length, opened];
+    expect(() => kernel.send(execute("flood 1 1", "too-late"))).toThrow(
+      "another server has taken its keeper",
+    );
+    await expect(kernel.interrupt()).rejects.toThrow("another server");
+    await eventually(
+      "the whole flood",
+      () => (after.texts.length >= LINES ? true : undefined),
+      60_000,
+    );
+    expect(before.texts).toHaveLength(heard);
+    expect(opened).toBe(streams);
+    expect(counted(after.texts)).toEqual(range(LINES));
+    // A server with an epoch that is not higher is told who has the keeper.
+    await expect(localKeeper(place.options(2))).rejects.toThrow(
+      "another server has its keeper (with epoch 3)",
+    );
+    expect(late.isAttached).toBe(true);
+    await resumed.stop(false);
+    expect(readFileSync(place.record, "utf8")).toBe(
+      `got flood ${LINES} 400\nprinted ${LINES}\n`,
+    );
+  }, 120_000);
+});
+
 describe("a stream that is cut at random bytes", needsPosix, () => {
   test.each([1, 2, 3])(
     "seed %i: each line arrives once and in order",
@@ -447,23 +590,8 @@ describe("a stream that is cut at random bytes", needsPosix, () => {
         whyGone: () => undefined,
       });
       onTestFinished(() => link.close());
-      const texts: string[] = [];
-      const noted: number[] = [];
-      const { hooks } = recordingHooks();
-      const kernel = await start(link, place.recipe("witness"), {
-        ...hooks,
-        message(message) {
-          if (message.header.msg_type !== "stream") return;
-          texts.push(String(contentOf(message)?.["text"]));
-        },
-        burst(burst) {
-          for (let index = 0; index < burst.count; index += 1) {
-            const content = contentIn(burst, index).toString();
-            texts.push((JSON.parse(content) as { text: string }).text);
-          }
-        },
-        noted: (number) => noted.push(number),
-      });
+      const { texts, noted, hooks } = collecting();
+      const kernel = await start(link, place.recipe("witness"), hooks);
       const LINES = 20_000;
       kernel.send(execute(`flood ${LINES} 400`, "the-flood"));
       kernel.send(execute(`flood 1 1`, "the-second"));

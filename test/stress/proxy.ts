@@ -8,6 +8,7 @@ import {
   type AddressInfo,
   connect,
   createServer,
+  type NetConnectOpts,
   type Server,
   type Socket,
 } from "node:net";
@@ -33,39 +34,36 @@ export class FaultyProxy implements AsyncDisposable {
 
   private constructor(
     server: Server,
-    target: number,
+    target: NetConnectOpts,
     random: Random,
     reach: number,
+    kinds: readonly Fault[],
   ) {
     this.#server = server;
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     server.on("connection", (client) => {
-      const upstream = connect({
-        port: target,
-        host: "127.0.0.1",
-        allowHalfOpen: true,
-      });
-      const plan = { client, upstream, random, reach };
+      const upstream = connect({ ...target, allowHalfOpen: true });
+      const plan = { client, upstream, random, reach, kinds };
       this.#carry(plan, client, upstream);
       this.#carry(plan, upstream, client);
     });
   }
 
-  /** A fault occurs within `reach` bytes of each direction of each connection. */
+  /** A fault occurs within `reach` bytes of each direction of each connection. `target`: a URL, or the path of a Unix socket. */
   static async to(
-    url: string,
+    target: string,
     seed: number,
     reach: number,
+    kinds: readonly Fault[] = FAULTS,
   ): Promise<FaultyProxy> {
     const server = createServer({ allowHalfOpen: true });
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    return new FaultyProxy(
-      server,
-      Number(new URL(url).port),
-      randomFrom(seed),
-      reach,
-    );
+    const upstream = target.startsWith("/")
+      ? { path: target }
+      : { port: Number(new URL(target).port), host: "127.0.0.1" };
+    const random = randomFrom(seed);
+    return new FaultyProxy(server, upstream, random, reach, kinds);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -76,7 +74,7 @@ export class FaultyProxy implements AsyncDisposable {
   }
 
   #carry(plan: Plan, from: Socket, to: Socket): void {
-    const { client, upstream, random, reach } = plan;
+    const { client, upstream, random, reach, kinds } = plan;
     this.#sockets.add(from);
     const both = () => {
       client.destroy();
@@ -97,7 +95,7 @@ export class FaultyProxy implements AsyncDisposable {
         pass(from, to, chunk);
         return;
       }
-      const fault = FAULTS[Math.floor(random() * FAULTS.length)] ?? "cut";
+      const fault = kinds[Math.floor(random() * kinds.length)] ?? "cut";
       this.faults[fault] += 1;
       const before = chunk.subarray(0, left);
       const after = chunk.subarray(left);
@@ -133,6 +131,7 @@ interface Plan {
   readonly upstream: Socket;
   readonly random: Random;
   readonly reach: number;
+  readonly kinds: readonly Fault[];
 }
 
 const FAULTS: readonly Fault[] = ["cut", "delay", "half-close", "noise"];
