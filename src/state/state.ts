@@ -234,7 +234,7 @@ export function lockState(directory: string): () => void {
   );
 }
 
-const LOCK_TRIES = 5;
+const LOCK_TRIES = 50;
 
 /** Makes `path` another name of the file; false if there is a file. */
 function isLinked(file: string, path: string): boolean {

@@ -32,20 +32,14 @@ export class FaultyProxy implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
-  private constructor(
-    server: Server,
-    target: NetConnectOpts,
-    random: Random,
-    reach: number,
-    kinds: readonly Fault[],
-  ) {
+  private constructor(server: Server, target: NetConnectOpts, faults: Plan) {
     this.#server = server;
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     server.on("connection", (client) => {
       const upstream = connect({ ...target, allowHalfOpen: true });
-      const plan = { client, upstream, random, reach, kinds };
-      this.#carry(plan, client, upstream);
-      this.#carry(plan, upstream, client);
+      const pair = { ...faults, client, upstream };
+      this.#carry(pair, client, upstream);
+      this.#carry(pair, upstream, client);
     });
   }
 
@@ -63,7 +57,7 @@ export class FaultyProxy implements AsyncDisposable {
       ? { path: target }
       : { port: Number(new URL(target).port), host: "127.0.0.1" };
     const random = randomFrom(seed);
-    return new FaultyProxy(server, upstream, random, reach, kinds);
+    return new FaultyProxy(server, upstream, { random, reach, kinds });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -73,8 +67,8 @@ export class FaultyProxy implements AsyncDisposable {
     await closed;
   }
 
-  #carry(plan: Plan, from: Socket, to: Socket): void {
-    const { client, upstream, random, reach, kinds } = plan;
+  #carry(pair: Pair, from: Socket, to: Socket): void {
+    const { client, upstream, random, reach, kinds } = pair;
     this.#sockets.add(from);
     const both = () => {
       client.destroy();
@@ -127,11 +121,14 @@ export class FaultyProxy implements AsyncDisposable {
 }
 
 interface Plan {
-  readonly client: Socket;
-  readonly upstream: Socket;
   readonly random: Random;
   readonly reach: number;
   readonly kinds: readonly Fault[];
+}
+
+interface Pair extends Plan {
+  readonly client: Socket;
+  readonly upstream: Socket;
 }
 
 const FAULTS: readonly Fault[] = ["cut", "delay", "half-close", "noise"];
