@@ -71,10 +71,18 @@ export class Client {
       protocol = V1,
       session_id = randomUUID(),
       query = "",
-    }: { protocol?: string; session_id?: string; query?: string } = {},
+      autoPong = true,
+    }: {
+      protocol?: string;
+      session_id?: string;
+      query?: string;
+      autoPong?: boolean;
+    } = {},
   ): Promise<Client> {
     const url = `${server.url.replace("http", "ws")}/api/kernels/${kernel_id}/channels?session_id=${session_id}&token=${TOKEN}${query}`;
-    const socket = new WebSocket(url, protocol === "" ? [] : [protocol]);
+    const socket = new WebSocket(url, protocol === "" ? [] : [protocol], {
+      autoPong,
+    });
     const client = new Client(socket, protocol === V1);
     onTestFinished(() => socket.terminate());
     await once(socket, "open");

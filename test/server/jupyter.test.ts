@@ -431,6 +431,23 @@ describe.each([
     expect([one.code, two.code]).toEqual([undefined, undefined]);
   });
 
+  test("a new socket gets what was sent since it opened, although the client's other socket has acknowledged it meanwhile", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const own = { protocol, session_id: randomUUID() };
+    const one = await Client.open(server, id, { ...own, autoPong: false });
+    const pings: Buffer[] = [];
+    const keep = (data: Buffer) => pings.push(data);
+    one.socket.on("ping", keep);
+    await one.answered(one.send("execute_request", { code: "before" }));
+    const two = await Client.open(server, id, own); // waits for the pongs of the other one
+    const msg_id = one.send("execute_request", { code: "hello" });
+    await one.answered(msg_id);
+    one.socket.off("ping", keep).on("ping", (data) => one.socket.pong(data));
+    for (const data of pings) one.socket.pong(data);
+    await two.answered(msg_id);
+  });
+
   test("a deleted kernel is reported as dead, and the socket closes with 1000", async () => {
     const server = await opened();
     const id = await startKernel(server);
@@ -477,12 +494,13 @@ test("a client that requests the running code gets only its output", async () =>
   const first = await Client.open(server, id);
   await first.answered(first.send("execute_request", { code: "past" }));
   const idle = await Client.open(server, id, { query: "&replay=running" });
-  const waits = first.send("execute_request", { code: "sleep 1500" });
+  const waits = first.send("execute_request", { code: "sleep 600000" });
   await eventually("busy", () =>
     first.states.at(-1) === "busy" ? true : undefined,
   );
 
   const late = await Client.open(server, id, { query: "&replay=running" });
+  await server.ask("POST", `/api/kernels/${id}/interrupt`);
   await first.answered(waits);
   await eventually("the end", () =>
     late.states.at(-1) === "idle" ? true : undefined,
@@ -540,7 +558,7 @@ test("a client of a busy kernel gets the cached kernel info, and then the true s
   const server = await opened();
   const id = await startKernel(server);
   const first = await Client.open(server, id);
-  const waits = first.send("execute_request", { code: "sleep 1500" });
+  const waits = first.send("execute_request", { code: "sleep 600000" });
   await eventually("busy", () =>
     first.states.find((state) => state === "busy"),
   );
@@ -555,5 +573,6 @@ test("a client of a busy kernel gets the cached kernel info, and then the true s
       ?.content["status"],
   ).toBe("ok");
   expect(second.states.at(-1)).toBe("busy");
+  await server.ask("POST", `/api/kernels/${id}/interrupt`);
   await first.answered(waits);
 });

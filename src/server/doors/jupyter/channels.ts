@@ -128,7 +128,8 @@ export function jupyterChannels(
   });
   const carry = async () => {
     await settled;
-    const position = client.acknowledged;
+    // Another open socket of the client may acknowledge what it received since this one opened.
+    const position = Math.min(client.acknowledged, live);
     pings.startAfter(position);
     const readings = journal.follow(position, closed.signal, {
       acknowledged: () => client.acknowledged,
