@@ -4,13 +4,14 @@ import { fileURLToPath } from "node:url";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import type { KeepTimes } from "./keeper/hello.ts";
-import type { KeeperLink } from "./keeper/link.ts";
+import { type KeeperLink, KeeperUnreachable } from "./keeper/link.ts";
 import { localKeeper } from "./keeper/local-keeper.ts";
 import { keptProvisioner } from "./keeper/provisioner.ts";
 import type { Faults } from "./log/faults.ts";
 import type { Log } from "./log/log.ts";
 import { isExecutable } from "./package/files.ts";
-import { defaultStateRoot, openState, type State } from "./state/state.ts";
+import { defaultStateRoot } from "./state/root.ts";
+import { openState, type State } from "./state/state.ts";
 import { within } from "./time/within.ts";
 import type { TransportName } from "./zmq/transport-of.ts";
 
@@ -81,6 +82,7 @@ export function openKept(
   let opened: Promise<KeeperLink> | undefined;
   let isOver = false;
   const open = async (): Promise<KeeperLink> => {
+    if (isOver) throw new KeeperUnreachable("the server has let go of it");
     const link = await opened?.catch(() => undefined);
     if (link !== undefined && link.over === undefined) return link;
     opened = localKeeper({

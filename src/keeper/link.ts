@@ -72,6 +72,13 @@ export interface RunSink {
 /** The keeper cannot be asked now, or any more. */
 export class KeeperUnreachable extends Error {
   override readonly name = "KeeperUnreachable";
+  /** Whether it may answer later: its process runs. */
+  readonly isLate: boolean;
+
+  constructor(message: string, { isLate = false } = {}) {
+    super(message);
+    this.isLate = isLate;
+  }
 }
 
 /** The first wait before the stream is opened again; doubled by each failure. */
@@ -134,7 +141,9 @@ export class KeeperLink {
     void link.#attach();
     if ((await within(first, FIRST_MS)) !== true) {
       link.close();
-      throw new KeeperUnreachable("its keeper does not answer");
+      throw new KeeperUnreachable("its keeper does not answer", {
+        isLate: true,
+      });
     }
     return link;
   }

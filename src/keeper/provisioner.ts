@@ -7,7 +7,7 @@ import { isAbsolute, resolve } from "node:path";
 import type { ConnectionInfo } from "../../contract/index.ts";
 import type { Hooks, Kernel, Provisioner, Recipe } from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
-import type { KeeperLink } from "./link.ts";
+import { type KeeperLink, KeeperUnreachable } from "./link.ts";
 import { RemoteKernel } from "./remote-kernel.ts";
 
 export interface KeptProvisionerOptions {
@@ -31,6 +31,19 @@ export function keptProvisioner({
   const linkOf = async (): Promise<KeeperLink> =>
     (last = await (typeof given === "function" ? given() : given));
 
+  /** The link to a keeper that has kernels, and may take its time. */
+  const lateLink = async (signal: AbortSignal): Promise<KeeperLink> => {
+    for (;;) {
+      try {
+        return await linkOf();
+      } catch (error) {
+        signal.throwIfAborted();
+        const isLate = error instanceof KeeperUnreachable && error.isLate;
+        if (!isLate) throw error;
+      }
+    }
+  };
+
   const begin = async (
     recipe: Recipe,
     hooks: Hooks,
@@ -42,7 +55,7 @@ export function keptProvisioner({
       resume,
       ...rest
     } = recipe;
-    const link = await linkOf();
+    const link = await (resume === undefined ? linkOf() : lateLink(signal));
     const kernel = new RemoteKernel({ run_id, recipe, hooks, link, faults });
     kernels.set(run_id, kernel);
     void kernel.over.then(() => kernels.delete(run_id));

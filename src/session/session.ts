@@ -548,6 +548,7 @@ export class Session {
   /** Ends the readers, and leaves a kept session to the next server: its kernel goes on. */
   async letGo(reason: string): Promise<void> {
     this.#closeReason = reason;
+    if (!this.isRestored) this.#run?.end(); // that it is not attached says nothing of the kernel
     this.#requests.dispose();
     await this.journal.end(0); // readers go on with the next server
     this.#ended.abort();
@@ -1060,8 +1061,9 @@ function isShutdown(message: Message): boolean {
 
 /** Why a session is not attached to the kernel of an earlier process again. */
 function whyLost(error: unknown): string {
-  const { cause } = error as Error;
-  return cause instanceof Error ? cause.message : reasonOf(error);
+  const { cause, message } = error as Error;
+  if (cause instanceof Error) return cause.message;
+  return error instanceof SupervisorError ? reasonOf(error) : message;
 }
 
 function reasonOf(error: unknown): string {

@@ -87,4 +87,31 @@ describe("without a server", needsPosix, () => {
       "its keeper has ended with the machine, which was started anew",
     );
   });
+
+  test("a keeper that does not answer in time keeps its kernels, and the session goes on when it does", async () => {
+    const place = new KeptPlace();
+    const first = await place.serve();
+    await first.start("a");
+    const { process_id } = await first.describe("a");
+    await first.letGo();
+    const pid = place.keeperPid ?? 0;
+    process.kill(pid, "SIGSTOP");
+    try {
+      const second = await place.serve();
+      const session = second.server.supervisor.session("a");
+      await new Promise((resolve) => setTimeout(resolve, 17_000)); // longer than an attempt takes
+      expect([session.status, session.isRestored]).toEqual(["offline", false]);
+      await second.letGo();
+      await session.restored;
+      expect(session.endedAt).toBeUndefined();
+      const third = await place.serve();
+      const again = third.server.supervisor.session("a");
+      process.kill(pid, "SIGCONT");
+      await again.restored;
+      expect([again.status, again.pid]).toEqual(["idle", process_id]);
+      await third.execute("a", "here");
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+  }, 60_000);
 });
