@@ -5,13 +5,8 @@
  */
 import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  announcement,
-  assertReadable,
-  defaultStateRoot,
-  stateDirectory,
-  userOf,
-} from "../state/state.ts";
+import { defaultStateRoot, stateDirectory } from "../state/root.ts";
+import { announcement, assertReadable, userOf } from "../state/state.ts";
 import type { Log } from "../log/log.ts";
 import { CommandError } from "./exit.ts";
 import type { ServeOptions } from "./serve-options.ts";

@@ -92,7 +92,7 @@ async function exportTo(
   const root = stateRootOf(options);
   const name = options.stateName ?? "default";
   const { withToken = false, withEnv = false } = options;
-  const kernels = await keeperOf(root, name);
+  const keeper = await keeperOf(root, name);
   const head = await orRefused(
     `The state ${name} cannot be exported`,
     exportState({ root, name, file, version: VERSION, withToken, withEnv }),
@@ -106,9 +106,9 @@ async function exportTo(
   await err.line(
     `Wrote ${describe(sessions, bytes)} to ${file}. It holds code and outputs${withToken ? ", and the token" : ""}: keep it private`,
   );
-  if (kernels !== undefined) {
+  if (keeper !== undefined) {
     await err.line(
-      `Kernels of this state run here, in process ${kernels}. They stay here, and what they have said since the last server ended is not in the file`,
+      `A keeper of this state runs here (process ${keeper}). Its kernels stay here, and what they have said since the last server ended is not in the file`,
     );
   }
 }

@@ -20,7 +20,8 @@ import {
   type SessionFile,
   withoutValues,
 } from "./session-files.ts";
-import { assertStateName, lockState, type ServerFile } from "./state.ts";
+import { assertStateName } from "./root.ts";
+import { lockState, type ServerFile } from "./state.ts";
 
 export interface ExportOptions {
   readonly root: string;

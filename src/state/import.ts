@@ -19,7 +19,7 @@ import {
   isArchivedPath,
   LINE_LIMIT,
 } from "./archive-format.ts";
-import { assertStateName } from "./state.ts";
+import { assertStateName } from "./root.ts";
 
 export interface ImportOptions {
   readonly root: string;

@@ -288,7 +288,7 @@ describe("state", needsPosix, () => {
     const written = await moving("export", file);
     expect(written.code).toBe(0);
     expect(written.stderr).toContain("Wrote 1 session (");
-    expect(written.stderr).toContain("They stay here");
+    expect(written.stderr).toContain("Its kernels stay here");
     const again = await moving("export", file);
     expect([again.code, again.stderr]).toEqual([
       3,

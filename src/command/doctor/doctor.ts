@@ -1,6 +1,6 @@
 /** `kallichore doctor`: says what servers and keepers have left, and how to mend it. */
 import { Command, Option } from "commander";
-import { defaultStateRoot } from "../../state/state.ts";
+import { defaultStateRoot } from "../../state/root.ts";
 import {
   type CommandContext,
   examples,

@@ -179,7 +179,9 @@ function withoutServer(
         command: end(keeper.pid),
       },
     ];
-    return [{ kind: "no_server", message, mends }];
+    return kernels.length === 0
+      ? [endingKeeper(name, keeper.pid, goOn)]
+      : [{ kind: "no_server", message, mends }];
   }
   const count = numberOf(sessions.length, "session");
   const age = span(Date.now() - writtenAt);
@@ -192,6 +194,13 @@ function withoutServer(
     },
   ];
   return [{ kind: "unused_state", message, mends }];
+}
+
+/** A keeper without kernels ends by itself, unless it has what they said last. */
+function endingKeeper(name: string, pid: number, goOn: string): Finding {
+  const message = `The state ${name} has a keeper (process ${pid}) without kernels, and no server. If it does not end within 10 s, it has output for the next server`;
+  const mends = [{ purpose: "take it", command: goOn }];
+  return { kind: "no_server", message, mends };
 }
 
 /** Whether the process ids of the owner mean the same here. */

@@ -1,5 +1,5 @@
 /** Command lines that a person can copy: for the shell of the system. */
-import { defaultStateRoot } from "../../state/state.ts";
+import { defaultStateRoot } from "../../state/root.ts";
 
 /** What a command line would do, and the command line. */
 export interface Mend {
