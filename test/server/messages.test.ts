@@ -6,7 +6,7 @@ import {
   expect,
   test,
 } from "vitest";
-import { doors, type Received } from "../doors.ts";
+import { doors, type Received, type TestClient } from "../doors.ts";
 import { openServerOf, type TestServer } from "../harness.ts";
 import { echo } from "../kernels/echo-script.ts";
 
@@ -102,17 +102,8 @@ describe.each(doors)("messages over $name", (door) => {
   test("an input request is answered", async () => {
     await using client = await door.attach(server, session);
     const msg_id = await client.execute("input Name?");
-    const requested = await client.until(
-      "input_request",
-      ({ channel }) => channel === "stdin",
-    );
-    expect(requested.content).toMatchObject({ prompt: "Name?" });
-    await client.send({
-      channel: "stdin",
-      msg_type: "input_reply",
-      content: { value: "Ada" },
-      parent_header: requested.header,
-    });
+    const { content } = await answerInput(client, "Ada");
+    expect(content).toMatchObject({ prompt: "Name?" });
     await client.over(msg_id);
     const result = find(client.messagesFor(msg_id), "execute_result");
     expect(result.content).toMatchObject({ data: { "text/plain": "Ada" } });
@@ -170,8 +161,13 @@ describe.each(doors)("messages over $name", (door) => {
 
   test("waiting requests are announced, and run in order", async () => {
     await using client = await door.attach(server, session);
-    const first = await client.execute("sleep 200");
+    const first = await client.execute("input go on?");
     const second = await client.execute("second");
+    await client.until(
+      "the second one waits",
+      ({ kind, state }) => kind === "execution" && state === "queued",
+    );
+    await answerInput(client, "yes");
     await client.over(second);
     const queued = client.received.filter(
       ({ kind, state }) => kind === "execution" && state === "queued",
@@ -188,17 +184,7 @@ describe.each(doors)("messages over $name", (door) => {
     const first = await client.execute("input go on?");
     const fails = await client.execute("error");
     const waits = await client.execute("never");
-    // The first one ends only when all have arrived.
-    const requested = await client.until(
-      "input_request",
-      ({ channel }) => channel === "stdin",
-    );
-    await client.send({
-      channel: "stdin",
-      msg_type: "input_reply",
-      content: { value: "yes" },
-      parent_header: requested.header,
-    });
+    await answerInput(client, "yes"); // the first one ends only when all have arrived
     await client.over(first);
     expect((await client.over(fails)).content).toMatchObject({
       status: "error",
@@ -268,6 +254,24 @@ describe.each(doors)("messages over $name", (door) => {
     expect(client.statuses.at(-1)).toBe("exited");
   });
 });
+
+/** Answers the kernel's input request, and resolves with the request. */
+async function answerInput(
+  client: TestClient,
+  value: string,
+): Promise<Received> {
+  const requested = await client.until(
+    "input_request",
+    ({ channel }) => channel === "stdin",
+  );
+  await client.send({
+    channel: "stdin",
+    msg_type: "input_reply",
+    content: { value },
+    parent_header: requested.header,
+  });
+  return requested;
+}
 
 function find(received: readonly Received[], msg_type: string): Received {
   const found = received.find(({ header }) => header?.msg_type === msg_type);
