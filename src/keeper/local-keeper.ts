@@ -3,12 +3,12 @@
  * directory names, or starts one.
  */
 import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { removeLeftovers } from "../host/dead-servers.ts";
 import { currentOwner, hasEnded } from "../host/owner.ts";
+import { makePrivateDirectory } from "../host/private-file.ts";
 import { RuntimeFiles } from "../host/runtime-files.ts";
 import type { Log } from "../log/log.ts";
 import {
@@ -95,7 +95,7 @@ async function started(
   { stateDirectory, entry, log, env, ...rest }: LocalKeeperOptions,
   path: string,
 ): Promise<KeeperFile> {
-  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  makePrivateDirectory(stateDirectory);
   const args = typeof entry === "string" ? [entry] : entry;
   const child = spawn(process.execPath, args, {
     detached: true,

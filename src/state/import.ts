@@ -3,13 +3,13 @@ import { createHash, randomBytes } from "node:crypto";
 import {
   createReadStream,
   existsSync,
-  mkdirSync,
   renameSync,
   rmSync,
   statfsSync,
 } from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { makePrivateDirectory } from "../host/private-file.ts";
 import { createGunzip } from "node:zlib";
 import {
   ARCHIVE_FORMAT,
@@ -51,7 +51,7 @@ export async function importState(options: ImportOptions): Promise<Imported> {
         `The state ${directory} exists: give the new one another name with --state-name`,
       );
     }
-    mkdirSync(root, { recursive: true, mode: 0o700 });
+    makePrivateDirectory(root);
     const { bavail, bsize } = statfsSync(root);
     if (head.bytes > bavail * bsize) {
       throw new Error(
@@ -59,7 +59,7 @@ export async function importState(options: ImportOptions): Promise<Imported> {
       );
     }
     const draft = join(root, `.import-${randomBytes(6).toString("hex")}`);
-    mkdirSync(join(draft, "sessions"), { recursive: true, mode: 0o700 });
+    makePrivateDirectory(join(draft, "sessions"));
     try {
       await unpack(reader, head, draft);
       options.complete(draft, head);
@@ -133,7 +133,7 @@ async function unpackFile(
   path: string,
   size: number,
 ): Promise<void> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makePrivateDirectory(dirname(path));
   await using file = await open(path, "wx", 0o600);
   for (let left = size; left > 0;) {
     const chunk = await reader.some(left);

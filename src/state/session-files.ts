@@ -1,6 +1,6 @@
 /** The files of one kept session: `session.json`, `requests.log` and the segments of its journal. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { findSegments } from "../journal/found.ts";
 import { NOTHING_FOUND, SEGMENT_PREFIX } from "../journal/segment.ts";
@@ -13,7 +13,11 @@ import type {
 } from "../session/store.ts";
 import { LogFile } from "./log-file.ts";
 import { PositionFile } from "./position-file.ts";
-import { readPrivate, writePrivate } from "../host/private-file.ts";
+import {
+  makePrivateDirectory,
+  readPrivate,
+  writePrivate,
+} from "../host/private-file.ts";
 
 export const SESSION_FORMAT = 1;
 export const SESSION_FILE = "session.json";
@@ -48,7 +52,7 @@ export function newSessionFiles(
 ): SessionStore {
   const directory = join(options.directory, folderOf(session_id));
   rmSync(directory, { recursive: true, force: true }); // of a session that was being deleted
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makePrivateDirectory(directory);
   writePrivate(join(directory, DURABLE), {});
   const { log: records } = LogFile.open(join(directory, REQUESTS));
   const positions = PositionFile.open(join(directory, POSITIONS));

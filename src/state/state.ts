@@ -10,7 +10,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import {
   linkSync,
-  mkdirSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -20,7 +19,11 @@ import { join } from "node:path";
 import { currentOwner, hasEnded, type Owner } from "../host/owner.ts";
 import type { Log } from "../log/log.ts";
 import type { SavedSession, SessionStore } from "../session/store.ts";
-import { readPrivate, writePrivate } from "../host/private-file.ts";
+import {
+  makePrivateDirectory,
+  readPrivate,
+  writePrivate,
+} from "../host/private-file.ts";
 import { stateDirectory } from "./root.ts";
 import {
   isSessionFolder,
@@ -73,12 +76,25 @@ export interface State extends Disposable {
   [Symbol.dispose](): void;
 }
 
-/** Throws an error whose message is for people, or a system error. */
+/** Throws an error whose message is for people. */
 export function openState(options: StateOptions): State {
-  const { root, name, log, keepEnv } = options;
-  const directory = stateDirectory(root, name);
+  const directory = stateDirectory(options.root, options.name);
+  try {
+    return opened(directory, options);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    throw new Error(
+      `The state directory ${directory} cannot be used: ${message}. Make it writable, or give another one with --state-dir`,
+      { cause },
+    );
+  }
+}
+
+function opened(directory: string, options: StateOptions): State {
+  const { log, keepEnv } = options;
   const sessions = join(directory, "sessions");
-  mkdirSync(sessions, { recursive: true, mode: 0o700 });
+  makePrivateDirectory(sessions);
   const unlock = lockState(directory);
   try {
     const server = serverState(directory, options.token);

@@ -101,7 +101,8 @@ export class Supervisor implements AsyncDisposable {
         "`keep` is true, and this server keeps no sessions: start it with --keep";
       throw failure("bad_configuration", { why });
     }
-    const store = spec.keep === false ? undefined : keeping?.create(session_id);
+    const store =
+      spec.keep === false ? undefined : storeFor(session_id, keeping);
     const session = this.#made(spec, store);
     log.info({ session: session_id }, "Session created");
     telemetry?.sessionCreated?.(named(spec));
@@ -220,4 +221,18 @@ export class Supervisor implements AsyncDisposable {
 
 function named({ session_id, kernel_name }: SessionSpec): SessionNamed {
   return { session_id, kernel_name: kernel_name ?? null };
+}
+
+/** Throws `bad_configuration` if the session cannot be written down. */
+function storeFor(
+  session_id: string,
+  keeping: Keeping | undefined,
+): SessionStore | undefined {
+  try {
+    return keeping?.create(session_id);
+  } catch (cause) {
+    const { message } = cause as NodeJS.ErrnoException;
+    const why = `the session cannot be kept: ${message}. Make the server's state directory writable, or create the session with \`keep: false\``;
+    throw failure("bad_configuration", { why }, { cause });
+  }
 }

@@ -125,7 +125,7 @@ test("the entries of an earlier process are read, and the numbers go on", async 
   expect(await textsOf(third.journal)).toEqual(texts(1, 5));
 });
 
-test("a reader gets an entry only when it is written", async () => {
+test("invariant 3a: a reader gets an entry only when it is written", async () => {
   let begin: () => void = () => {};
   const begun = new Promise<void>((resolve) => (begin = resolve));
   let release: () => void = () => {};

@@ -104,7 +104,7 @@ describe("invariant 1: everything that a kernel does is a numbered event", () =>
     expect(keeper.kernels.kernels).toHaveLength(1);
   });
 
-  test("the working directory's change precedes the idle that ends the code", async () => {
+  test("invariant 9: the working directory's change precedes the idle that ends the code", async () => {
     const keeper = new TestKeeper();
     const run = await (await keeper.server()).start();
     const { kernel } = keeper.kernels;

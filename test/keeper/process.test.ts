@@ -317,7 +317,7 @@ describe("a keeper", needsPosix, () => {
   );
 
   test(
-    "says that its kernel was out of memory",
+    "invariant 9: says that its kernel was out of memory",
     {
       timeout: 60_000,
       ...needsGroup(group, pythonWithIpykernel !== undefined),
@@ -348,7 +348,7 @@ describe("a keeper", needsPosix, () => {
     );
   });
 
-  test("a start that fails, a kill and an interrupt are as without a keeper", async () => {
+  test("invariant 9: a start that fails, a kill and an interrupt are as without a keeper", async () => {
     const place = new Place();
     const link = await place.keeper();
     const { hooks, calls } = recordingHooks();
@@ -566,7 +566,7 @@ describe("two servers that fight for a keeper", needsPosix, () => {
 
 describe("a stream that is cut at random bytes", needsPosix, () => {
   test.each([1, 2, 3])(
-    "seed %i: each line arrives once and in order",
+    "seed %i: invariants 2 and 4: each line arrives once and in order",
     async (seed) => {
       const place = new Place();
       const first = await place.keeper(1);
