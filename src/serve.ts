@@ -206,8 +206,11 @@ async function started(
     kept === undefined
       ? tokenOf(options)
       : (kept.state.server.token ?? undefined);
+  /** The server answers first: its sessions are listed, and what they do takes longer. */
+  let listens: () => void = () => {};
+  const isListening = new Promise<void>((resolve) => (listens = resolve));
   for (const { store, saved } of (await kept?.state.sessions()) ?? []) {
-    supervisor.restore(saved, store);
+    supervisor.restore(saved, store, isListening);
   }
   const listenAt = (address: Address) =>
     listen(service, {
@@ -225,6 +228,7 @@ async function started(
   const listener = await listening(options, kept, listenAt);
   const { address, handle } = listener;
   kept?.state.listens(address.transport === "tcp" ? address.port : null);
+  listens();
   const own = address.transport === "socket" ? [dirname(address.path)] : [];
   const stopCleanup = startCleanup(
     [...files.parents, ...own],

@@ -69,6 +69,8 @@ export interface SessionOptions {
   readonly changed?: (session: Session) => void;
   /** Set for a session that outlives the server. It has what an earlier process wrote. */
   readonly store?: SessionStore | undefined;
+  /** A session of an earlier process reads its journal again, and attaches to its kernel, after this. Default: at once. */
+  readonly restoreAfter?: Promise<unknown> | undefined;
 }
 
 /** Why a session is `offline` until it is attached to its kernel again. */
@@ -600,6 +602,7 @@ export class Session {
   async #reattach({ run: last }: SavedSession, until: number): Promise<void> {
     const { journal, displays, comms } = this;
     const requests = this.#requests;
+    await this.#options.restoreAfter;
     const found = await replay({ journal, displays, comms, requests }, until);
     this.resource_usage = found.usage;
     this.#lastExit = found.exit;

@@ -109,9 +109,13 @@ export class Supervisor implements AsyncDisposable {
     return session;
   }
 
-  /** Takes over a session that an earlier server kept. */
-  restore({ spec }: SavedSession, store: SessionStore): Session {
-    const session = this.#made(spec, store);
+  /** Takes over a session that an earlier server kept. It attaches to its kernel `after` this. */
+  restore(
+    { spec }: SavedSession,
+    store: SessionStore,
+    after?: Promise<unknown>,
+  ): Session {
+    const session = this.#made(spec, store, after);
     this.#options.log.info({ session: session.id }, "Session restored");
     return session;
   }
@@ -121,7 +125,11 @@ export class Supervisor implements AsyncDisposable {
     return this.sessions.filter(({ isRestored }) => !isRestored).length;
   }
 
-  #made(spec: SessionSpec, store: SessionStore | undefined): Session {
+  #made(
+    spec: SessionSpec,
+    store: SessionStore | undefined,
+    restoreAfter?: Promise<unknown>,
+  ): Session {
     const { session_id } = spec;
     const { keeping, log, faults, journal, telemetry } = this.#options;
     const provisioner =
@@ -138,6 +146,7 @@ export class Supervisor implements AsyncDisposable {
         for (const listener of this.#listeners) listener(changed);
       },
       store,
+      restoreAfter,
     });
     this.#sessions.set(session_id, session);
     return session;
