@@ -58,7 +58,7 @@ export class Outbox {
       this.#queue.length >= MAX_MESSAGES ||
       (this.#queue.length > 0 && this.#bytes + size > MAX_BYTES)
     ) {
-      const why = `${this.#queue.length} messages already wait for the server: send more when it has accepted some`;
+      const why = `${this.#queue.length} messages wait: send more when the server has accepted some`;
       throw new SupervisorError("too_busy", why);
     }
     this.#connection.open();

@@ -23,7 +23,7 @@ test("messages wait up to a number of bytes, and the first may be larger", async
   const outbox = new Outbox(open);
   const larger = message(LIMIT + 1);
   const alone = outbox.post(larger);
-  await expect(outbox.post(message(1))).rejects.toThrow("1 messages already");
+  await expect(outbox.post(message(1))).rejects.toThrow("1 messages wait");
   larger.accept();
   expect(await alone).toBe(`${LIMIT + 1} bytes`);
 
