@@ -169,7 +169,11 @@ async function testMutant(
   if (groups.length === 0) return { outcome: "unreached", by: undefined };
   let isUnclear = false;
   for (const group of groups) {
-    const { outcome, by } = await run(group, mutant);
+    let { outcome, by } = await run(group, mutant);
+    // A busy machine may need longer to load the tests, above all into a new process.
+    if (outcome === "timeout") {
+      ({ outcome, by } = await run(group, mutant, 2));
+    }
     if (outcome === "survived") continue;
     if (await isGreen(group)) return { outcome, by };
     // Some of its tests need the tests before them: all of them run.
@@ -255,6 +259,7 @@ async function isGreen(group: Group): Promise<boolean> {
 async function run(
   { file, tests, duration_ms }: Group,
   mutant?: Mutant,
+  times = 1,
 ): Promise<Pick<Result, "outcome" | "by">> {
   const replaced =
     mutant === undefined
@@ -262,7 +267,7 @@ async function run(
       : { [mutant.file]: mutated(mutant, readFileSync(mutant.file, "utf8")) };
   const answer = await runTests(
     { replaced, tests: [{ file, ids: tests.map(({ id }) => id) }], bail: true },
-    SLACK_MS + FACTOR * duration_ms,
+    times * (SLACK_MS + FACTOR * duration_ms),
   );
   if (answer === "timeout") return { outcome: "timeout", by: file };
   if (answer === "ended") {
