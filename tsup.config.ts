@@ -1,6 +1,6 @@
 import { copyFileSync, cpSync, mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { defineConfig } from "tsup";
+import { defineConfig, type Options } from "tsup";
 import { lean, requiredBuiltins } from "./scripts/lean.ts";
 import { forPages } from "./scripts/pages.ts";
 import { webBuild } from "./testing/web/build.ts";
@@ -53,6 +53,28 @@ function copyDocs(): Promise<void> {
   return Promise.resolve();
 }
 
+/** What the programs have in common. */
+const program: Options = {
+  removeNodeProtocol: false, // or it takes them before our own plugin does
+  format: "esm",
+  target: "node20",
+  noExternal: [/^(?!(koffi|zeromq|pyodide|typescript)(\/|$))/],
+  external,
+  banner,
+  esbuildPlugins: [...lean],
+  // Names stay, so that a stack says where; lines are short enough to be shown.
+  esbuildOptions(options) {
+    options.minifyWhitespace = true;
+    options.minifySyntax = true;
+    options.lineLimit = 160;
+  },
+  // Optional speed-ups of ws that are not installed: the bundle need not look for them.
+  define: {
+    "process.env.WS_NO_BUFFER_UTIL": '"1"',
+    "process.env.WS_NO_UTF_8_VALIDATE": '"1"',
+  },
+};
+
 export default defineConfig([
   {
     name: "library",
@@ -101,31 +123,15 @@ export default defineConfig([
   },
   {
     name: "programs",
-    removeNodeProtocol: false, // or it takes them before our own plugin does
     entry: {
       "bin/kallichore": "src/bin/kallichore.ts",
       "bin/kcserver": "src/bin/kcserver.ts",
-      "bin/keeper": "src/bin/keeper.ts",
       "kernels/python-wasm": "kernels/python-wasm/main.ts",
       "kernels/python-wasm-worker": "kernels/python-wasm/worker.ts",
     },
     loader: { ".py": "text" },
-    format: "esm",
-    target: "node20",
-    noExternal: [/^(?!(koffi|zeromq|pyodide|typescript)(\/|$))/],
-    external,
-    banner,
-    esbuildPlugins: [...lean],
-    // Names stay, so that a stack says where; lines are short enough to be shown.
-    esbuildOptions(options) {
-      options.minifyWhitespace = true;
-      options.minifySyntax = true;
-      options.lineLimit = 160;
-    },
-    // Optional speed-ups of ws that are not installed: the bundle need not look for them.
-    define: {
-      "process.env.WS_NO_BUFFER_UTIL": '"1"',
-      "process.env.WS_NO_UTF_8_VALIDATE": '"1"',
-    },
+    ...program,
   },
+  // By itself: with the others it would share files with them, and load the contract's validation.
+  { name: "keeper", entry: { "bin/keeper": "src/bin/keeper.ts" }, ...program },
 ]);

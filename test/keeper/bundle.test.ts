@@ -1,13 +1,25 @@
 /** Invariant 7: a keeper is boring. What its program is made of. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { lean } from "../../scripts/lean.ts";
+import { eventually } from "../harness.ts";
+import { needsLinux } from "../needs.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-test("invariant 7: no HTTP, tRPC, WebSockets, contract validation or other rooms are in its program", async () => {
-  const { metafile, outputFiles } = await build({
+const bundle = () =>
+  build({
     entryPoints: [`${root}src/bin/keeper.ts`],
     absWorkingDir: root,
     bundle: true,
@@ -21,6 +33,9 @@ test("invariant 7: no HTTP, tRPC, WebSockets, contract validation or other rooms
     outdir: root,
     splitting: true,
   });
+
+test("invariant 7: no HTTP, tRPC, WebSockets, contract validation or other rooms are in its program", async () => {
+  const { metafile, outputFiles } = await bundle();
   const inputs = Object.values(metafile.outputs).flatMap((output) =>
     Object.entries(output.inputs)
       .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
@@ -62,3 +77,71 @@ test("invariant 7: no HTTP, tRPC, WebSockets, contract validation or other rooms
   expect(text).not.toMatch(/node:(http|https|http2|tls)\b/);
   expect(text).not.toMatch(/ZodType|@trpc|WebSocketServer/);
 });
+
+/** What the system has in memory for a process. */
+function residentBytes(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1]) * 1024;
+}
+
+/** A program with a socket and a child, and nothing else. */
+const EMPTY = `
+import { spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { writeFileSync } from "node:fs";
+process.stdin.resume();
+const child = spawn("sleep", ["1000"]);
+process.on("SIGTERM", () => { child.kill(); process.exit(); });
+const [, , socket, ready] = process.argv;
+createServer(() => {}).listen(socket, () => writeFileSync(ready, ""));
+`;
+
+test(
+  "invariant 7: it takes at most 6 MB more memory than an empty program of Node",
+  needsLinux,
+  async () => {
+    const folder = mkdtempSync("/tmp/kc-size-"); // short enough for sockets
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const { outputFiles } = await bundle();
+    const bytesOf = async (
+      args: readonly string[],
+      input: string,
+      ready: string,
+    ): Promise<number> => {
+      const child = spawn(process.execPath, args, {
+        stdio: ["pipe", "ignore", "inherit"],
+      });
+      child.stdin.write(input);
+      await eventually("the program", () => existsSync(ready) || undefined);
+      // It is ready; give the garbage collector and lazy compilation the same moment in both.
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const bytes = residentBytes(child.pid ?? 0);
+      child.kill("SIGTERM");
+      await once(child, "exit");
+      return bytes;
+    };
+    for (const { path, contents } of outputFiles) {
+      writeFileSync(join(folder, basename(path)), contents);
+    }
+    writeFileSync(join(folder, "package.json"), '{"type":"module"}');
+    writeFileSync(join(folder, "empty.js"), EMPTY);
+    const options = {
+      secret: "x",
+      epoch: 1,
+      state_directory: folder,
+      runtime_directory: folder,
+    };
+    const ready = join(folder, "ready");
+    const empty = await bytesOf(
+      [join(folder, "empty.js"), join(folder, "socket"), ready],
+      "",
+      ready,
+    );
+    const keeper = await bytesOf(
+      [join(folder, "keeper.js")],
+      `${JSON.stringify(options)}\n`,
+      join(folder, "keeper.json"),
+    );
+    expect((keeper - empty) / 1024 ** 2).toBeLessThan(6);
+  },
+);
