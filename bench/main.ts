@@ -8,6 +8,7 @@ import { load, machine, measured, save, table } from "./harness/report.ts";
 /** The questions in the order in which they run. */
 const names = [
   "relay",
+  "keeping",
   "rate",
   "readers",
   "to-kernel",

@@ -42,11 +42,13 @@ export function memoryOf(pid: number): { rss: number; peak: number } {
 /**
  * Resolves with the processor time of the process when it and its child processes
  * are at rest: the work for a flood continues after its last message. A thread that
- * waits for a processor is not at rest.
+ * waits for a processor is not at rest. `keeperPid`: the server's keeper, which
+ * counts too; 0: it has none.
  */
-export async function settled(pid: number): Promise<number> {
-  await atRest(() => [pid, ...childrenOf(pid)]);
-  return cpuOf(pid);
+export async function settled(pid: number, keeperPid = 0): Promise<number> {
+  const own = keeperPid === 0 ? [pid] : [pid, keeperPid];
+  await atRest(() => [...own, ...own.flatMap(childrenOf)]);
+  return own.reduce((sum, one) => sum + cpuOf(one), 0);
 }
 
 /** Resolves when the server's kernels are at rest. The server itself is never at rest while a client sends requests. */

@@ -29,6 +29,8 @@ export interface Server extends AsyncDisposable {
   readonly name: string;
   readonly kind: Kind;
   readonly pid: number;
+  /** Its keeper, whose processor time counts too; 0: it has none yet. */
+  readonly keeperPid?: () => number;
   readonly url: string;
   readonly token: string;
   /** The folder of the checkout, for its client. Only for our own server. */
@@ -185,7 +187,74 @@ export async function startKcserver(
     if (!existsSync(file)) return undefined;
     return JSON.parse(readFileSync(file, "utf8")) as { base_path: string };
   });
-  const url = connection.base_path;
+  return serverAt(connection.base_path, { name, kind, folder, child, room });
+}
+
+/** Starts `kallichore serve`; with `--keep`, a keeper holds its kernels. */
+export async function startServe(
+  { folder, name, profiles }: Checkout,
+  { isKeeping }: { readonly isKeeping: boolean },
+): Promise<Server> {
+  const room = mkdtempSync(join(tmpdir(), "bench-"));
+  const state = join(room, "state");
+  const child = owned(
+    spawn(
+      process.execPath,
+      [
+        ...profiling({ folder, name, profiles }),
+        join(folder, "dist", "bin", "kallichore.js"),
+        ...["serve", "--json", "--log-level", "error"],
+        ...["--resource-sample-interval", "0"],
+        ...(isKeeping ? ["--keep", "--state-dir", state] : []),
+      ],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+        env: { ...process.env, KALLICHORE_TOKEN: TOKEN },
+      },
+    ),
+  );
+  let printed = "";
+  child.stdout.on("data", (text: Buffer) => (printed += text.toString()));
+  const url = await waitFor(child, () =>
+    printed.includes("\n")
+      ? (JSON.parse(printed) as { url: string }).url.replace(/\/$/, "")
+      : undefined,
+  );
+  const keeperPid = () => {
+    const file = join(state, "default", "keeper.json");
+    if (!existsSync(file)) return 0;
+    return (JSON.parse(readFileSync(file, "utf8")) as { pid: number }).pid;
+  };
+  return serverAt(url, {
+    name: isKeeping ? `${name} --keep` : name,
+    kind: "ours",
+    folder,
+    child,
+    room,
+    ...(isKeeping && { keeperPid }),
+  });
+}
+
+/** A server with Kallichore's addresses. */
+function serverAt(
+  url: string,
+  {
+    name,
+    kind,
+    folder,
+    child,
+    room,
+    keeperPid,
+  }: {
+    readonly name: string;
+    readonly kind: Kind;
+    readonly folder: string | undefined;
+    readonly child: ChildProcess;
+    /** Its files. */
+    readonly room: string;
+    readonly keeperPid?: () => number;
+  },
+): Server {
   const headers = { authorization: `Bearer ${TOKEN}` };
   const call = (method: string, path: string, body?: unknown) =>
     requestJson(`${url}${path}`, { method, headers }, body);
@@ -193,6 +262,7 @@ export async function startKcserver(
     name,
     kind,
     pid: child.pid ?? 0,
+    ...(keeperPid !== undefined && { keeperPid }),
     url,
     token: TOKEN,
     folder,
@@ -225,6 +295,8 @@ export async function startKcserver(
       };
     },
     async [Symbol.asyncDispose]() {
+      // Otherwise the keeper would live for some seconds more.
+      if (keeperPid !== undefined) await call("POST", "/shutdown");
       await ended(child);
       rmSync(room, { recursive: true, force: true });
     },
