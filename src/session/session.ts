@@ -45,7 +45,7 @@ import { type InputAnswer, Requests } from "./requests.ts";
 import { type KernelStarter, PROBE, Run, type RunHooks } from "./run.ts";
 import { replay } from "./replay.ts";
 import type { SessionSpec } from "./spec.ts";
-import type { SavedSession, SessionStore } from "./store.ts";
+import type { SavedDocument, SavedSession, SessionStore } from "./store.ts";
 
 /** Clients send these requests to check whether a kernel answers. They do not count as use of the kernel. */
 const PROBES: ReadonlySet<string> = new Set([PROBE, "comm_info_request"]);
@@ -79,6 +79,7 @@ const RESTORING = "restoring";
 export class Session {
   readonly spec: SessionSpec;
   #labels: Labels;
+  #documents: readonly SavedDocument[] = [];
   readonly journal: Journal;
   readonly ownership: Ownership;
   /** Clients of Jupyter's protocols. */
@@ -206,6 +207,14 @@ export class Session {
   }
   set labels(labels: Labels) {
     this.#labels = labels;
+    this.#save();
+  }
+  /** The documents of Jupyter's clients that use it. */
+  get documents(): readonly SavedDocument[] {
+    return this.#documents;
+  }
+  set documents(documents: readonly SavedDocument[]) {
+    this.#documents = documents;
     this.#save();
   }
   get policy(): SessionPolicy {
@@ -569,6 +578,7 @@ export class Session {
   /** Takes over what an earlier process wrote. The session is `offline` until it is attached to its kernel again. */
   #restore(saved: SavedSession): void {
     const { run, isRunning: wasRunning, desired } = saved;
+    this.#documents = saved.documents ?? [];
     this.#desired = desired === "restarted" ? "running" : desired;
     this.#info = saved.info;
     this.#runNumber = run?.number ?? 0;
@@ -662,6 +672,7 @@ export class Session {
       missing_variables: this.#missingVariables,
       created: created.toISOString(),
       labels,
+      documents: this.#documents,
       policy,
       working_directory: this.#workingDirectory,
       run:

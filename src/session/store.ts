@@ -24,6 +24,16 @@ export interface SavedRun {
   readonly started: string;
 }
 
+/** A document of Jupyter's clients that uses the session's kernel. */
+export interface SavedDocument {
+  readonly id: string;
+  /** The client's path of the document; it need not exist on disk. */
+  readonly path: string;
+  readonly name: string;
+  /** `notebook`, `console`, `file`, … */
+  readonly type: string;
+}
+
 export interface SavedSession {
   readonly spec: SessionSpec;
   /** The environment variables whose values are not written down. */
@@ -41,6 +51,8 @@ export interface SavedSession {
   /** When the last client left, if the last run has ended. */
   readonly detached?: string | undefined;
   readonly info: Readonly<Record<string, unknown>>;
+  /** Absent: there is none. */
+  readonly documents?: readonly SavedDocument[] | undefined;
 }
 
 /** A client's message as text; buffers as base64. */

@@ -4,15 +4,10 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Session } from "../session/session.ts";
+import type { SavedDocument } from "../session/store.ts";
 
-export interface Document {
-  readonly id: string;
-  /** The client's path of the document; it need not exist on disk. */
-  path: string;
-  name: string;
-  /** `notebook`, `console`, `file`, … */
-  type: string;
-  session: Session;
+export interface Document extends SavedDocument {
+  readonly session: Session;
 }
 
 export class Documents {
@@ -33,11 +28,30 @@ export class Documents {
   add(document: Omit<Document, "id">): Document {
     const added = { id: randomUUID(), ...document };
     this.#documents.set(added.id, added);
+    this.#save(added.session);
     return added;
   }
 
+  /** Gives the document another name or another session. */
+  change(document: Document, change: Partial<Omit<Document, "id">>): Document {
+    const changed = { ...document, ...change };
+    this.#documents.set(changed.id, changed);
+    this.#save(document.session);
+    this.#save(changed.session);
+    return changed;
+  }
+
   remove(id: string): void {
+    const document = this.#documents.get(id);
     this.#documents.delete(id);
+    if (document !== undefined) this.#save(document.session);
+  }
+
+  /** Takes over the documents of a session that an earlier server kept. */
+  restore(session: Session): void {
+    for (const saved of session.documents) {
+      this.#documents.set(saved.id, { ...saved, session });
+    }
   }
 
   /** Removes the documents of a session that is deleted. */
@@ -49,5 +63,11 @@ export class Documents {
 
   hasOf(session: Session): boolean {
     return this.all.some((document) => document.session === session);
+  }
+
+  #save(session: Session): void {
+    session.documents = [...this.#documents.values()]
+      .filter((document) => document.session === session)
+      .map(({ id, path, name, type }) => ({ id, path, name, type }));
   }
 }

@@ -116,6 +116,7 @@ export class Supervisor implements AsyncDisposable {
     after?: Promise<unknown>,
   ): Session {
     const session = this.#made(spec, store, after);
+    this.documents.restore(session);
     this.#options.log.info({ session: session.id }, "Session restored");
     return session;
   }

@@ -58,6 +58,31 @@ test(
   },
 );
 
+test(
+  "the notebooks of Jupyter's clients keep their kernels",
+  needsPosix,
+  async () => {
+    await using room = new Room();
+    const { args, first, session_id } = await keeping(room);
+    const kernel = { id: session_id };
+    const made = { path: "a.ipynb", name: "a", type: "notebook", kernel };
+    const { body } = await first.ask("POST", "/api/sessions", made);
+    const { id } = body as { id: string };
+    const other = { ...made, path: "b.ipynb" };
+    const removed = (await first.ask("POST", "/api/sessions", other)).body;
+    const gone = `/api/sessions/${(removed as { id: string }).id}`;
+    await first.ask("DELETE", gone);
+    await first.ask("PATCH", `/api/sessions/${id}`, { path: "c.ipynb" });
+    first.signal("SIGKILL");
+    await first.running.ended();
+    const second = await ServerProcess.in(room, args);
+    expect((await second.ask("GET", "/api/sessions")).body).toMatchObject([
+      { id, path: "c.ipynb", name: "a", type: "notebook" },
+    ]);
+    await endKeeping(room, second);
+  },
+);
+
 describe("serve --keep --replace", needsPosix, () => {
   test("goes on for the server that runs: same address, id, token, sessions; code that runs and asks goes on", async () => {
     await using room = new Room();

@@ -145,6 +145,7 @@ export const jupyter: Omit<
 
   async change_session({ input, service }) {
     const { supervisor } = service;
+    const { documents } = supervisor;
     const document = documentOf(input.jupyter_session_id, supervisor);
     const { type, kernel, notebook } = input;
     const path = input.path ?? notebook?.path;
@@ -152,20 +153,22 @@ export const jupyter: Omit<
     const isEmpty = [path, name, type, kernel].every((value) => value == null);
     if (isEmpty) throw failure("bad_request", { why: "No JSON data provided" });
     const before = document.session;
-    if (kernel?.id != null || kernel?.name != null) {
-      document.session = await kernelFor(
-        kernel,
-        path ?? document.path,
-        service,
-      );
-    }
-    document.path = path ?? document.path;
-    document.name = name ?? document.name;
-    document.type = type ?? document.type;
-    if (before !== document.session && !supervisor.documents.hasOf(before)) {
+    const session =
+      kernel?.id != null || kernel?.name != null
+        ? await kernelFor(kernel, path ?? document.path, service)
+        : before;
+    // Another request may have changed it meanwhile.
+    const latest = documents.get(document.id) ?? document;
+    const changed = documents.change(latest, {
+      path: path ?? latest.path,
+      name: name ?? latest.name,
+      type: type ?? latest.type,
+      session,
+    });
+    if (before !== session && !documents.hasOf(before)) {
       await endKernel(before, supervisor);
     }
-    return describeDocument(document);
+    return describeDocument(changed);
   },
 
   async delete_session({ input, service: { supervisor } }) {
