@@ -135,6 +135,18 @@ describe("libzmq", () => {
     );
   });
 
+  it("reports no state while the peer closes each connection before its handshake", async () => {
+    let connections = 0;
+    const endpoint = await plainPeer((socket) => {
+      connections += 1;
+      socket.destroy();
+    });
+    using link = new Listener(libzmq, { type: "dealer", endpoint });
+    await eventually("three attempts", () => connections > 3 || undefined);
+    link.link.close();
+    expect(link.states).toEqual(["closed"]);
+  });
+
   it("does not connect a link that was closed while the package was loaded", async () => {
     let finishLoading: () => void = () => {};
     const loaded = new Promise<void>((resolve) => (finishLoading = resolve));
