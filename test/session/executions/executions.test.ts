@@ -344,7 +344,10 @@ describe("input", () => {
     expect(execution.state).toBe("running");
   });
 
-  test("an answer over a channel counts", async () => {
+  test.each([
+    ["that names its request", true],
+    ["without a parent, as jupyter_client sends it,", false],
+  ])("an answer over a channel %s counts", async (_, hasParent) => {
     const { session, kernel } = await startedSession();
     const a = code("a");
     const execution = send(session, a);
@@ -352,7 +355,7 @@ describe("input", () => {
     session.send({
       ...message("input_reply"),
       channel: "stdin",
-      parent_header: header,
+      parent_header: hasParent ? header : undefined,
     });
     expect(execution.state).toBe("running");
   });
