@@ -649,7 +649,19 @@ describe("a server", () => {
     expect(await untyped.query("sessions.get", { session_id })).toMatchObject({
       session_id,
     });
+    const ended: string[] = [];
+    const complete = new Promise<void>((resolve) => {
+      client.trpc.sessions.events.subscribe(input, {
+        onStopped: () => ended.push("stopped"),
+        onComplete: () => {
+          ended.push("complete");
+          resolve();
+        },
+      });
+    });
     await session[Symbol.asyncDispose]();
+    await complete;
+    expect(ended).toEqual(["stopped", "complete"]);
   });
 
   it("rejects a failed call as tRPC's own client does", async () => {
