@@ -316,6 +316,21 @@ export function addServeOptions(command: Command): Command {
     );
 }
 
+/** Throws `usage` if an option says how sessions are kept, and none are. The variables of these options may be set for all servers. */
+export function assertKeepOptions(command: Command): void {
+  if (command.getOptionValue("keep") === true) return;
+  const given = command.options.find(
+    (option) =>
+      /^--(state-|keep-|replace)/.test(option.long ?? "") &&
+      command.getOptionValueSource(option.attributeName()) === "cli",
+  );
+  if (given === undefined) return;
+  throw new CommandError(
+    "usage",
+    `${given.long ?? ""} says how sessions are kept: add --keep`,
+  );
+}
+
 /** The options of `startServer`. Throws `usage` if options contradict each other. */
 export function toServerOptions(options: ServeOptions): ServerOptions {
   const { host, port, socket } = options;
@@ -339,18 +354,6 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
   assertCpuLimit(options);
   const { keep = false } = options;
   const keepOptions = keepOptionsOf(options);
-  if (!keep && options.replace === true) {
-    throw new CommandError(
-      "usage",
-      "--replace goes on with kept sessions: add --keep",
-    );
-  }
-  if (!keep && keepOptions !== undefined) {
-    throw new CommandError(
-      "usage",
-      "--state-dir, --state-name and the options that begin with --keep- say how sessions are kept: add --keep",
-    );
-  }
   if (keep && options.diskLimit === 0) {
     throw new CommandError(
       "usage",

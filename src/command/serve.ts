@@ -26,6 +26,7 @@ import {
 import { startSuccessor, stateOf, successorOf, takeOver } from "./replace.ts";
 import {
   addServeOptions,
+  assertKeepOptions,
   isLoopback,
   type ServeOptions,
   toServerOptions,
@@ -84,6 +85,7 @@ export function serveCommand(context: CommandContext): Command {
     )
     .action(async (_: unknown, command: Command) => {
       applyGatewayOptions(command);
+      assertKeepOptions(command);
       const hub = await hubOf(command);
       const given: ServeOptions = command.opts();
       const options = hub?.serveOptions(given) ?? given;

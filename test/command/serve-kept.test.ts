@@ -221,11 +221,22 @@ test("a server that ends and starts again listens on the same port, unless that 
   await endKeeping(room, third);
 });
 
-test("--replace without --keep is refused", async () => {
+test.each([["--replace"], ["--state-name", "mine"], ["--keep-idle-days", "1"]])(
+  "%s without --keep is refused",
+  async (...args) => {
+    await using room = new Room();
+    const { code, stderr } = await room.start(["serve", ...args]).ended();
+    expect(code).toBe(64);
+    expect(stderr).toContain(`${args[0]} says how sessions are kept`);
+  },
+);
+
+test("variables that say how sessions are kept may be set for a server that keeps none", async () => {
   await using room = new Room();
-  const { code, stderr } = await room.start(["serve", "--replace"]).ended();
-  expect(code).toBe(64);
-  expect(stderr).toContain("add --keep");
+  const env = { KALLICHORE_STATE_DIR: join(room.folder, "state") };
+  const server = await ServerProcess.in(room, [], { env });
+  expect(await status(server)).toMatchObject({ sessions: 0 });
+  expect(existsSync(env.KALLICHORE_STATE_DIR)).toBe(false);
 });
 
 /** A server with one session. */
