@@ -10,10 +10,11 @@ import {
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { isAlive } from "../../src/host/process-table.ts";
-import { eventually, TOKEN } from "../harness.ts";
+import { eventually } from "../harness.ts";
 import { needsPosix } from "../needs.ts";
+import { ServerProcess } from "../stress/server-process.ts";
 import { Room, useCommand } from "./kallichore.ts";
-import { endKeeping, endKeepingOf, serveKeeping, stateIn } from "./keeping.ts";
+import { endKeeping, serveKeeping, stateIn } from "./keeping.ts";
 
 useCommand();
 
@@ -178,31 +179,27 @@ describe("doctor", needsPosix, () => {
     ]);
     expect(readdirSync(stateIn(room)).sort()).toEqual(before); // it only reads
     const line = await doctor.mend("no_server", "go on");
-    const running = room.start([...wordsIn(line), "--json"], {
-      env: { KALLICHORE_TOKEN: TOKEN },
-    });
-    await running.until("\n");
+    const [, ...args] = wordsIn(line);
+    const next = await ServerProcess.in(room, args);
     expect(await doctor.kinds()).toEqual([]);
     const run = await room.run(["exec", "-s", "a", "--", "hello"]);
     expect([run.code, run.stdout]).toEqual([0, "hellohello\n"]);
-    await room.run(["stop", "a"]);
-    running.child.kill("SIGTERM");
-    await running.ended();
-    await endKeepingOf(room);
+    await endKeeping(room, next);
   });
 
   test("finds kernels whose keeper was killed, files of dead processes, and what nobody can read", async () => {
     await using room = new Room();
     const doctor = new Doctor(room);
     const server = await serveKeeping(room);
-    // This kernel does not watch its parent, and ignores SIGTERM.
-    await room.run(["start", "stubborn", "--id", "orphan"]);
+    await room.run(["start", "echo", "--id", "orphan"]);
     await room.run(["start", "echo", "--id", "broken"]);
     await room.run(["stop", "broken"]);
     const { body } = await server.ask("GET", "/sessions/orphan");
     const { keeper_process_id, process_id } = body as Record<string, number>;
     server.signal("SIGKILL");
     await server.running.ended();
+    // A kernel that does not notice that its keeper is gone.
+    process.kill(process_id ?? 0, "SIGSTOP");
     process.kill(keeper_process_id ?? 0, "SIGKILL");
     await gone(keeper_process_id ?? 0);
     expect(await doctor.kinds()).toEqual(
@@ -214,7 +211,7 @@ describe("doctor", needsPosix, () => {
     expect(JSON.parse(readFileSync(file, "utf8"))).toHaveProperty("shell_port");
     const end = await doctor.mend("orphan_kernel", "end it");
     expect(end).toBe(`kill ${process_id}`);
-    process.kill(process_id ?? 0, "SIGKILL"); // it ignores what kill sends
+    process.kill(process_id ?? 0, "SIGKILL"); // what kill sends waits until it goes on
     await gone(process_id ?? 0);
     await doctor.follow("dead_files", "remove");
     expect(readdirSync(join(room.folder, "tmp"))).toEqual([]);

@@ -25,11 +25,6 @@ export async function endKeeping(
 ): Promise<void> {
   await server.ask("POST", "/shutdown");
   await server.running.ended();
-  await endKeepingOf(room);
-}
-
-/** Resolves when the files of the last server and of its keeper are gone. */
-export async function endKeepingOf(room: Room): Promise<void> {
   await eventually(
     "the keeper gone",
     () =>
