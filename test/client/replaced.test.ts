@@ -111,6 +111,23 @@ it("a reader gets a journal event, and continues at the beginning of the new jou
   await reader.return();
 });
 
+it("a slow reader that began at the beginning gets the journal event when it reads on", async () => {
+  await using world = await twoServers();
+  const { session } = world;
+  const { journal_id } = await session.info();
+  const reader = session.events({ after: 0 });
+  await reader.next();
+  // More than may wait for a reader: it reads on from its position later.
+  for (let n = 0; n < 5; n += 1) await session.execute("large 3000000");
+  await world.replace();
+  for await (const event of reader) {
+    if (event.kind !== "journal") continue;
+    expect(event.previous_journal_id).toBe(journal_id);
+    return;
+  }
+  throw new Error("No journal event");
+});
+
 it("a reader without any event gets the journal event too, and so does a reader that starts later", async () => {
   await using world = await twoServers();
   const { session } = world;
