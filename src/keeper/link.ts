@@ -277,7 +277,7 @@ export class KeeperLink {
     }
   }
 
-  /** keeper → server */
+  /** keeper → server. The frame's body is valid during the call only, unless it is its own. */
   #received(stream: FrameStream, frame: Frame): void {
     const { kind, body } = frame;
     if (!this.#isAttached) {

@@ -3,7 +3,6 @@
  * directory names, or starts one.
  */
 import { spawn } from "node:child_process";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { removeLeftovers } from "../host/dead-servers.ts";
@@ -18,6 +17,7 @@ import {
   readKeeperFile,
 } from "./keeper-file.ts";
 import { KeeperLink, KeeperUnreachable } from "./link.ts";
+import { connectReusing } from "./reused-reads.ts";
 import type { KeeperProgramOptions, KeeperSettings } from "./main.ts";
 
 export interface LocalKeeperOptions extends KeeperSettings {
@@ -72,7 +72,7 @@ function attached(
 ): Promise<KeeperLink> {
   const { log, secret, epoch, times } = options;
   return KeeperLink.open({
-    connect: () => connect(file.socket),
+    connect: () => connectReusing(file.socket),
     secret,
     epoch,
     log,

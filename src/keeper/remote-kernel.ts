@@ -228,7 +228,7 @@ export class RemoteKernel implements Kernel, RunSink {
       throw new StreamError("an event whose number does not follow");
     }
     this.#received = event.number;
-    this.#arrive({ event });
+    this.#arrive({ event: this.isHeld ? kept(event) : event });
   }
 
   gap(from: number, to: number): void {
@@ -462,6 +462,11 @@ export class RemoteKernel implements Kernel, RunSink {
     this.#isOver = true;
     this.#resolveOver();
   }
+}
+
+/** Its bytes are valid during the call only, unless they are its own. */
+function kept(event: ReceivedEvent): ReceivedEvent {
+  return event.isOwn ? event : { ...event, bytes: Buffer.from(event.bytes) };
 }
 
 function inNextTurn(): Promise<void> {

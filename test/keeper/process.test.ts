@@ -340,6 +340,32 @@ describe("a keeper", needsPosix, () => {
     },
   );
 
+  test("gives a session that is late every line whole, although its stream reads into the same memory", async () => {
+    const place = new Place();
+    const link = await place.keeper();
+    const { texts, hooks } = collecting();
+    let events = 0;
+    const kernel = await start(link, place.recipe("witness"), {
+      ...hooks,
+      caughtUp() {
+        events += 1;
+        // Long enough for several reads.
+        return events % 20 === 0
+          ? new Promise((resolve) => setTimeout(resolve, 10))
+          : undefined;
+      },
+    });
+    const LINES = 5_000;
+    kernel.send(execute(`flood ${LINES} 2000`, "the-flood"));
+    await eventually(
+      "the last line",
+      () => (texts.length >= LINES ? true : undefined),
+      30_000,
+    );
+    await kernel.stop(false);
+    expect(counted(texts)).toEqual(range(LINES));
+  }, 60_000);
+
   test("that cannot be started is reported with the reason", async () => {
     const place = new Place();
     const entry = join(place.folder, "no-such-program.js");
