@@ -182,5 +182,5 @@ export const rooms = [
       "zod",
     ],
   },
-  { name: "bin", folder: "src/bin/", uses: ["package", "keeper", "command"] },
+  { name: "bin", folder: "src/bin/", uses: ["keeper", "command"] },
 ];
