@@ -86,7 +86,7 @@ export const rooms = [
   {
     name: "supervisor",
     folder: "src/supervisor/",
-    uses: ["contract", "log", "telemetry", "host", "kernel", "session"],
+    uses: ["contract", "time", "log", "telemetry", "host", "kernel", "session"],
   },
   {
     name: "server",

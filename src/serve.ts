@@ -52,6 +52,7 @@ import { changed } from "./session/policy.ts";
 import { contained, type Telemetry } from "./telemetry/telemetry.ts";
 import { Supervisor } from "./supervisor/supervisor.ts";
 import { type EndedLimits, retainEnded } from "./supervisor/retention.ts";
+import { restoreInTurn, type WaitingSession } from "./supervisor/restoring.ts";
 import { watchUsage } from "./supervisor/usage-watch.ts";
 import { COMPATIBLE_VERSION, VERSION } from "./package/version.ts";
 
@@ -206,11 +207,13 @@ async function started(
     kept === undefined
       ? tokenOf(options)
       : (kept.state.server.token ?? undefined);
-  /** The server answers first: its sessions are listed, and what they do takes longer. */
-  let listens: () => void = () => {};
-  const isListening = new Promise<void>((resolve) => (listens = resolve));
+  // All are listed when the server answers first. What they were doing is found out then.
+  const restoring: WaitingSession[] = [];
   for (const { store, saved } of (await kept?.state.sessions()) ?? []) {
-    supervisor.restore(saved, store, isListening);
+    let begin: () => void = () => {};
+    const turn = new Promise<void>((resolve) => (begin = resolve));
+    const { restored } = supervisor.restore(saved, store, turn);
+    restoring.push({ begin, restored });
   }
   const listenAt = (address: Address) =>
     listen(service, {
@@ -228,7 +231,7 @@ async function started(
   const listener = await listening(options, kept, listenAt);
   const { address, handle } = listener;
   kept?.state.listens(address.transport === "tcp" ? address.port : null);
-  listens();
+  void restoreInTurn(restoring); // never rejects
   const own = address.transport === "socket" ? [dirname(address.path)] : [];
   const stopCleanup = startCleanup(
     [...files.parents, ...own],
