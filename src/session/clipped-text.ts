@@ -40,12 +40,13 @@ export class ClippedText {
     }
   }
 
-  /** Adds the text of a JSON string, which has its quotes. The middle of a long string is not decoded. Throws a `SyntaxError` if a decoded part is not JSON. */
+  /** Adds the text of a JSON string, which has its quotes. The middle of a long string is not decoded, and its beginning neither if the text has reached the limit already. Throws a `SyntaxError` if a decoded part is not JSON. */
   addJson(json: Buffer): void {
     if (!json.includes(BACKSLASH) && json.at(-1) === QUOTE) {
       this.#add(json.subarray(1, -1));
       return;
     }
+    if (this.isClipped && this.#addEnd(json)) return;
     const enough = LONGEST_ESCAPE * this.#limit; // decodes to the limit at least
     if (json.length <= 2 * enough) {
       this.add(decoded(json.toString()));
@@ -60,26 +61,27 @@ export class ClippedText {
     this.add(decoded(`"${string.subarray(to).toString()}"`));
   }
 
-  /** The same for a string that encodes `length` bytes. If the text has reached the limit already, only the end of a long string is decoded. */
+  /** The same for a string that encodes `length` bytes. */
   addJsonOf(json: Buffer, length: number): void {
+    if (length < SMALL) this.add(decoded(json.toString()));
+    else if (!this.isClipped || !this.#addEnd(json, length)) this.addJson(json);
+  }
+
+  /** Adds the end of a long string to a text that has reached the limit, and counts the rest. Returns false if that end is not enough: the string is short, or consists of many escapes. */
+  #addEnd(json: Buffer, length?: number): boolean {
     const half = this.#limit / 2;
-    if (length < SMALL) {
-      this.add(decoded(json.toString()));
-      return;
-    }
-    if (length > this.#limit && this.isClipped) {
-      const string = json.subarray(1, -1);
-      const to = boundary(string, string.length - half - half / 4);
-      const text = decoded(`"${string.subarray(to).toString()}"`);
-      const end = Buffer.from(text);
-      // False only for a text of many escapes.
-      if (end.length >= half) {
-        this.leaveOut(length - end.length);
-        this.#append(end);
-        return;
-      }
-    }
-    this.addJson(json);
+    const string = json.subarray(1, -1);
+    const from = string.length - half - Math.ceil(half / 4);
+    if (from <= half) return false;
+    const to = boundary(string, from);
+    const end = Buffer.from(decoded(`"${string.subarray(to).toString()}"`));
+    if (end.length < half) return false;
+    const rest = string.subarray(0, to);
+    this.leaveOut(
+      length === undefined ? decodedLength(rest) : length - end.length,
+    );
+    this.#append(end);
+    return true;
   }
 
   toString(): string {
