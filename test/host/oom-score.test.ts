@@ -17,6 +17,8 @@ const own = Number(
     : readFileSync("/proc/self/oom_score_adj", "latin1"),
 );
 const raised = Math.min(own + 500, 1000);
+/** The score is set right after the start: the script goes on then, or after two seconds. */
+const wait = `n=0; while [ "$(cat /proc/$$/oom_score_adj)" = ${own} ] && [ $n -lt 200 ]; do n=$((n+1)); sleep 0.01; done`;
 
 test.each([
   ["a kernel", "cat /proc/self/oom_score_adj; exec cat /dev/null"],
@@ -33,7 +35,7 @@ test.each([
   const { exited } = await spawnProcess(
     {
       program: "/bin/sh",
-      args: ["-c", script],
+      args: ["-c", `${wait}; ${script}`],
       env: { PATH: process.env["PATH"] ?? "" },
       cwd: "/",
     },
