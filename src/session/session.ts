@@ -613,7 +613,7 @@ export class Session {
     const { journal, displays, comms } = this;
     const requests = this.#requests;
     await this.#options.restoreAfter;
-    if (this.#closeReason !== undefined) return; // it was left to the next server meanwhile
+    if (this.closeReason !== undefined) return; // it was left to the next server meanwhile
     const found = await replay({ journal, displays, comms, requests }, until);
     this.resource_usage = found.usage;
     this.#lastExit = found.exit;

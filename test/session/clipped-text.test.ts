@@ -53,10 +53,9 @@ test("a JSON string gives the same text as the decoded string, after any text, w
     fc.property(
       fc.array(piece, { minLength: 1, maxLength: 8 }),
       fc.integer({ min: 1, max: 800 }),
-      fc.boolean(),
       fc.constantFrom(0, 1, LIMIT, LIMIT + 1, 3 * LIMIT),
-      fc.boolean(),
-      (pieces, times, isAscii, before, isKnown) => {
+      fc.record({ isAscii: fc.boolean(), isKnown: fc.boolean() }),
+      (pieces, times, before, { isAscii, isKnown }) => {
         const text = pieces.join("").repeat(times);
         const json = JSON.stringify(text);
         const found = new ClippedText(LIMIT);
