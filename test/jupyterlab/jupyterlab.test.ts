@@ -126,6 +126,7 @@ Image(b64decode("iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR4nGNoUHC
       `panel.node.querySelectorAll(".cm-breakpoint-gutter .cm-gutterElement")[2]`,
     );
     await notebook.untilThere(".cm-breakpoint-icon");
+    await notebook.untilThere(".jp-DebuggerBreakpoint"); // listed when the kernel has it
     await notebook.run(0);
     await notebook.until(
       "the line at which it stopped",
