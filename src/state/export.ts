@@ -37,7 +37,7 @@ export interface ExportOptions {
   readonly withEnv: boolean;
 }
 
-/** Rejects with an error whose message is for people, or with a system error; then there is no archive. */
+/** If it fails, no archive is left. It rejects with an error whose message is for people, or with a system error. */
 export async function exportState(
   options: ExportOptions,
 ): Promise<ArchiveHead> {

@@ -37,7 +37,7 @@ export interface Imported {
   readonly head: ArchiveHead;
 }
 
-/** Rejects with an error whose message is for people, or with a system error; then there is no state. */
+/** If it fails, no state is left. It rejects with an error whose message is for people, or with a system error. */
 export async function importState(options: ImportOptions): Promise<Imported> {
   const { root, file } = options;
   const reader = new ArchiveReader(file);

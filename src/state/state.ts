@@ -151,11 +151,6 @@ export function assertReadable(directory: string): void {
   }
 }
 
-/** The TCP port on which the state's server last listened. */
-export function lastPortIn(directory: string): number | undefined {
-  return serverFileIn(directory)?.port ?? undefined;
-}
-
 function serverState(
   directory: string,
   token: string | null | undefined,
@@ -251,11 +246,7 @@ function isStale(directory: string, lock: string): boolean {
 /** A process that was killed while it replaced a lock has left the right to do so. */
 function removeStale(directory: string, takeover: string): void {
   const aside = join(directory, `lock.${randomBytes(6).toString("hex")}`);
-  const isAlive = (path: string) => {
-    const owner = ownerIn(path);
-    return owner !== undefined && !hasEnded(owner);
-  };
-  if (isAlive(takeover)) return; // it will soon be done
+  if (liveOwnerIn(takeover) !== undefined) return; // it will soon be done
   try {
     renameSync(takeover, aside);
   } catch (error) {
@@ -263,12 +254,12 @@ function removeStale(directory: string, takeover: string): void {
     throw error;
   }
   // Meanwhile, another process may have removed the old one and begun.
-  if (isAlive(aside)) isLinked(aside, takeover);
+  if (liveOwnerIn(aside) !== undefined) isLinked(aside, takeover);
   rmSync(aside, { force: true });
 }
 
-function assertEnded(directory: string, owner: Owner | undefined): void {
-  if (owner === undefined || hasEnded(owner)) return;
+function assertEnded(directory: string, owner: Owner): void {
+  if (hasEnded(owner)) return;
   throw new Error(
     `The state ${directory} is used by the process with the id ${owner.pid}: end it, replace it with --replace, or give another name with --state-name`,
   );
@@ -276,14 +267,14 @@ function assertEnded(directory: string, owner: Owner | undefined): void {
 
 /** The process that uses the state; `undefined`: none does. */
 export function userOf(directory: string): Owner | undefined {
-  const owner = ownerIn(join(directory, "lock"));
-  return owner === undefined || hasEnded(owner) ? undefined : owner;
+  return liveOwnerIn(join(directory, "lock"));
 }
 
-/** The owner that a file names; `undefined` if there is none, or it was not written completely, when its process was killed. */
-function ownerIn(path: string): Owner | undefined {
+/** The process that a file names, if it lives; `undefined` also if there is no file, or it was not written completely. */
+function liveOwnerIn(path: string): Owner | undefined {
   try {
-    return readPrivate(path) as Owner;
+    const owner = readPrivate(path) as Owner;
+    return hasEnded(owner) ? undefined : owner;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
@@ -303,17 +294,13 @@ export interface Announcement {
 
 export function announcement(directory: string): Announcement {
   const path = join(directory, "successor");
-  const successor = (): Owner | undefined => {
-    const owner = ownerIn(path);
-    return owner === undefined || hasEnded(owner) ? undefined : owner;
-  };
   return {
     get successor() {
-      return successor();
+      return liveOwnerIn(path);
     },
     make: () => writePrivate(path, currentOwner()),
     withdraw() {
-      if (successor()?.pid === process.pid) rmSync(path, { force: true });
+      if (liveOwnerIn(path)?.pid === process.pid) rmSync(path, { force: true });
     },
   };
 }
