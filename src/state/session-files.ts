@@ -228,7 +228,7 @@ export function withoutValues(session: SavedSession): SavedSession {
   };
 }
 
-/** Bytes of the files in a session's folder, which has no folders. Throws a system error. */
+/** Bytes of all files in a session's folder. Throws a system error. */
 export function bytesIn(directory: string): number {
   let bytes = 0;
   for (const name of readdirSync(directory)) {
