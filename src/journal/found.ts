@@ -19,10 +19,7 @@ import {
 } from "./segment.ts";
 
 /** Rejects with a system error if the directory cannot be read or a file cannot be cut, and with a `RangeError` for another version of the format. */
-export async function findSegments(
-  directory: string,
-  journal_id: string,
-): Promise<FoundJournal> {
+export async function findSegments(directory: string): Promise<FoundJournal> {
   const names = (await readdir(directory))
     .filter((name) => name.startsWith(SEGMENT_PREFIX))
     .sort();
@@ -32,7 +29,7 @@ export async function findSegments(
   let removed = 0;
   for (const name of names) {
     const path = join(directory, name);
-    const scan = await scanFile(path, journal_id, last);
+    const scan = await scanFile(path, last);
     removed += scan.removed;
     const { blocks } = scan;
     const newest = blocks.at(-1);
@@ -56,27 +53,27 @@ interface Scan {
   readonly removed: number;
 }
 
-async function scanFile(
-  path: string,
-  journal_id: string,
-  before: number,
-): Promise<Scan> {
+async function scanFile(path: string, before: number): Promise<Scan> {
   const file = await open(path, "r+");
   try {
     const { size } = await file.stat();
     const closed = await readFooter(file, size);
     if (closed !== undefined) return closed;
-    return await walked(file, size, { journal_id, before });
+    return await walked(file, size, before);
   } finally {
     await file.close();
   }
 }
 
-/** Walks the chunks of a file without a footer, and cuts off what is not complete. */
+/**
+ * Walks the chunks of a file without a footer, and cuts off what is not complete.
+ * All chunks of a file have the id of the first one. It may be an earlier id of
+ * the journal.
+ */
 async function walked(
   file: FileHandle,
   size: number,
-  { journal_id, before }: { journal_id: string; before: number },
+  before: number,
 ): Promise<Scan> {
   const blocks: FoundBlock[] = [];
   const header = Buffer.alloc(CHUNK_HEADER);
@@ -84,11 +81,14 @@ async function walked(
   let complete = { blocks: 0, bytes: 0, mark: NO_MARK };
   let at = 0;
   let last = before;
+  let journal_id: string | undefined;
   while (at < size) {
     const { bytesRead } = await file.read(header, 0, CHUNK_HEADER, at);
     const found = chunkHeaderIn(header.subarray(0, bytesRead));
+    if (found === undefined) break;
+    journal_id ??= found.journal_id;
     if (
-      found?.journal_id !== journal_id ||
+      found.journal_id !== journal_id ||
       found.first <= last ||
       found.count === 0 ||
       at + found.length > size

@@ -39,7 +39,9 @@ import type { BurstRange, Journal } from "../journal/journal.ts";
 import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
 import { type Replies, repliesOf } from "./replies.ts";
+import { LostEnds } from "./lost-ends.ts";
 import { isComm, RequestLog, restoreExecution } from "./request-log.ts";
+import { PROBE } from "./run.ts";
 import type { SessionStore } from "./store.ts";
 import { serverReply } from "./server-reply.ts";
 
@@ -103,6 +105,7 @@ export class Requests {
   #resent: readonly Message[] = [];
   /** Executions of an earlier process of which it is not known whether they went to the kernel. */
   readonly #uncertain = new Set<string>();
+  readonly #lostEnds = new LostEnds();
   #kernel: Kernel | undefined;
   /** Whether the kernel is being replaced. */
   #isHeld = false;
@@ -246,6 +249,7 @@ export class Requests {
         kernel.send(request);
       }
     }
+    this.#askAboutLost(kernel);
     this.#resent = [];
     this.#uncertain.clear();
     this.connected(kernel);
@@ -333,6 +337,12 @@ export class Requests {
     });
   }
 
+  /** Events of the kernel were lost; the ends of executions may be among them. */
+  eventsLost(): void {
+    this.#lostEnds.suspect(this.executions);
+    if (this.#kernel !== undefined) this.#askAboutLost(this.#kernel);
+  }
+
   /**
    * The kernel is gone: the server answers the requests that the kernel had, and
    * those in its queue. `notice`: the message for the user whose code ran,
@@ -340,6 +350,7 @@ export class Requests {
    */
   disconnected(how: string, notice?: string): void {
     this.#kernel = undefined;
+    this.#lostEnds.clear();
     const uncertain = [...this.#uncertain].flatMap(
       (msg_id) => this.#waiting.remove(msg_id) ?? [],
     );
@@ -379,6 +390,7 @@ export class Requests {
     }
     if (channel === "iopub" || parent_id === undefined) return;
     if (channel !== "stdin") this.#replies.received(parent_id, entry);
+    this.#lostEnds.answered(parent_id).forEach(this.#endLost);
     if (header.msg_type !== "execute_reply" || execution === undefined) return;
     const isActive = this.queue.active?.header.msg_id === parent_id;
     if (isActive && hasFailed(message)) {
@@ -551,8 +563,47 @@ export class Requests {
     const { message: countMessage } = telemetry;
     countMessage?.(session_id, "to_kernel", message.channel, sizeOf(message));
     const execution = this.executions.find(message.header.msg_id);
-    if (execution !== undefined) this.#noteSent(execution);
+    if (execution === undefined) return;
+    this.#noteSent(execution);
+    if (this.#lostEnds.take([execution]).length > 0) {
+      this.#ask(kernel, [execution]);
+    }
   }
+
+  /** The kernel has all that it gets again: it is asked whether that is over. */
+  #askAboutLost(kernel: Kernel): void {
+    if (this.#lostEnds.isAsked) return;
+    this.#ask(kernel, this.#lostEnds.take(this.executions.running));
+  }
+
+  /** When the kernel answers, the code is over. */
+  #ask(kernel: Kernel, executions: readonly Execution[]): void {
+    const probe = this.#compose({
+      channel: "shell",
+      msg_type: PROBE,
+      content: {},
+    });
+    this.#lostEnds.asked(probe.header.msg_id, executions);
+    kernel.send(probe);
+  }
+
+  /** The code is over, and its reply was lost. */
+  readonly #endLost = (execution: Execution): void => {
+    if (execution.isOver || execution.isAnswered) return;
+    const { header, raw } = execution.request;
+    const reply = this.#compose({
+      channel: "shell",
+      msg_type: "execute_reply",
+      content: {
+        status: "error",
+        ename: "LostReply",
+        evalue: "The code has ended, and the kernel's reply was lost",
+        traceback: [],
+      },
+      parent: { header, raw },
+    });
+    this.received(reply, this.#options.journal.append(reply), false);
+  };
 
   /** The request is with the kernel. */
   #noteSent(execution: Execution): void {
@@ -715,7 +766,7 @@ export class Requests {
     readonly channel: Message["channel"];
     readonly msg_type: string;
     readonly content: unknown;
-    readonly parent: {
+    readonly parent?: {
       readonly header: Header;
       readonly raw: Pick<RawFrames, "header">;
     };

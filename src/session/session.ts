@@ -586,6 +586,11 @@ export class Session {
     this.#origin = run?.origin ?? "start";
     this.#missingVariables = saved.missing_variables;
     const { last } = this.journal;
+    if (this.#options.store?.hasLost === true) {
+      const text =
+        "The end of the journal was lost: the disk was full when the server ended\n";
+      this.#publish({ kind: "output", stream: "stderr", text });
+    }
     if (!wasRunning && run !== null) {
       const { ended, detached = ended } = saved;
       if (ended !== undefined) this.#endedAt = new Date(ended);
@@ -823,9 +828,9 @@ export class Session {
         this.journal.mark = { run: number, event };
       },
       lost: (from, to) => {
-        const count = to - from + 1;
-        const text = `${count} messages of the kernel were lost while no server was attached to it\n`;
+        const text = `${to - from + 1} messages of the kernel were lost\n`;
         this.#publish({ kind: "output", stream: "stderr", text });
+        this.#requests.eventsLost();
       },
     };
     return new Run(this.id, hooks, this.#options.faults);

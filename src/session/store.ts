@@ -122,6 +122,8 @@ export interface SessionStore {
   readonly directory: string;
   readonly journal_id: string;
   readonly found: FoundJournal;
+  /** Whether the journal was not written completely when the earlier process ended. `found` then ends with a gap. */
+  readonly hasLost?: boolean | undefined;
   /** Appends the entries that follow on `found`, for a store that is not on disk. */
   readonly earlier?: ((journal: Journal) => void) | undefined;
   /** What an earlier process wrote. */
@@ -138,7 +140,7 @@ export interface SessionStore {
   readonly recordBytes: number;
   /** Replaces all records by these. */
   compact(records: readonly RequestRecord[]): void;
-  /** Whether the disk takes the journal. If not, the numbers of the journal may be given again after a restart, so it gets another id then. */
+  /** Whether the disk takes the journal. If not, the next process gives it another id, because clients may know numbers that were not written. */
   durable(isDurable: boolean): void;
   /** Closes its files, which stay. */
   close(): void;

@@ -35,6 +35,14 @@ export class PositionFile {
     else this.#log.replace([...this.#positions]);
   }
 
+  /** Lowers the positions that are higher. Throws a system error if that cannot be written. */
+  limit(highest: number): void {
+    for (const [reader, position] of this.#positions) {
+      this.#positions.set(reader, Math.min(position, highest));
+    }
+    this.#log.replace([...this.#positions]);
+  }
+
   close(): void {
     this.#log.close();
   }

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { findSegments } from "../journal/found.ts";
-import { NOTHING_FOUND, SEGMENT_PREFIX } from "../journal/segment.ts";
+import { type FoundJournal, NOTHING_FOUND } from "../journal/segment.ts";
 import { newJournalId } from "../journal/journal.ts";
 import type { Log } from "../log/log.ts";
 import type {
@@ -56,10 +56,13 @@ export function newSessionFiles(
   writePrivate(join(directory, DURABLE), {});
   const { log: records } = LogFile.open(join(directory, REQUESTS));
   const positions = PositionFile.open(join(directory, POSITIONS));
-  return storeOf(
-    { directory, saved: undefined, records, ...nothing(positions) },
-    options,
-  );
+  const nothing = {
+    journal_id: newJournalId(),
+    found: NOTHING_FOUND,
+    requests: [],
+    saved: undefined,
+  };
+  return storeOf({ directory, records, positions, ...nothing }, options);
 }
 
 /** Throws a system error, or a `RangeError` if another version has written it. */
@@ -79,58 +82,87 @@ export async function openSessionFiles(
 ): Promise<{ readonly store: SessionStore; readonly saved: SavedSession }> {
   const directory = join(options.directory, folder);
   const file = readSessionFile(options.directory, folder);
-  const saved = file.session;
-  if (!existsSync(join(directory, DURABLE))) {
-    return begunAnew(directory, saved, options);
-  }
-  const { journal_id } = file;
-  const found = await findSegments(directory, journal_id);
+  const found = await findSegments(directory);
+  const { session: saved, journal_id } = file;
+  const { session_id } = saved.spec;
   if (found.removed > 0) {
     options.log.warn(
-      { session: saved.spec.session_id },
+      { session: session_id },
       `The last ${found.removed} bytes of the journal were not complete, and were removed`,
     );
   }
   const log = LogFile.open(join(directory, REQUESTS));
   const requests = log.records as RequestRecord[];
   const positions = PositionFile.open(join(directory, POSITIONS));
-  const opened = { directory, journal_id, found, saved, requests, positions };
-  const store = storeOf({ ...opened, records: log.log }, options);
-  return { store, saved };
+  const opened = { directory, saved, positions, records: log.log };
+  if (existsSync(join(directory, DURABLE))) {
+    const store = storeOf({ ...opened, journal_id, found, requests }, options);
+    return { store, saved };
+  }
+  options.log.warn(
+    { session: session_id },
+    "The end of the journal was not written when the earlier server ended: the journal gets a new id",
+  );
+  const left = afterLoss(found, requests);
+  try {
+    positions.limit(left.found.last);
+    opened.records.replace(left.requests);
+    writeSession(directory, left.journal_id, saved);
+    writePrivate(join(directory, DURABLE), {});
+  } catch (error) {
+    // The next process does the same again.
+    options.log.error({ err: error, directory }, NOT_WRITTEN);
+  }
+  return { store: storeOf({ ...opened, ...left }, options), saved };
 }
 
 /**
- * The disk was full when the earlier process ended, so the last numbers of its
- * journal are not known: a new journal begins. Requests count only together with
- * the old one; without it, code that had ended would run again.
+ * What is left of a session whose disk was full when the earlier process ended.
+ * Clients may know numbers that were not written. So the journal gets a new id,
+ * and one number is left out, which readers receive as a gap. What the requests
+ * say of later numbers is true of that one.
  */
-function begunAnew(
-  directory: string,
-  saved: SavedSession,
-  options: SessionFilesOptions,
-): { readonly store: SessionStore; readonly saved: SavedSession } {
-  for (const name of readdirSync(directory)) {
-    if (name.startsWith(SEGMENT_PREFIX)) rmSync(join(directory, name));
-  }
-  const { log: records } = LogFile.open(join(directory, REQUESTS));
-  records.replace([]);
-  rmSync(join(directory, POSITIONS), { force: true });
-  const positions = PositionFile.open(join(directory, POSITIONS));
-  const opened = { directory, saved, records, ...nothing(positions) };
-  const store = storeOf(opened, options);
-  store.save(saved); // with the id of the new journal
-  store.durable(true);
-  return { store, saved };
-}
-
-/** What a session has that has written nothing. */
-function nothing(positions: PositionFile) {
+function afterLoss(found: FoundJournal, requests: readonly RequestRecord[]) {
+  const gap = found.last + 1;
+  const upToGap = (number: number) => Math.min(number, gap);
   return {
     journal_id: newJournalId(),
-    found: NOTHING_FOUND,
-    requests: [],
-    positions,
+    found: { ...found, last: gap },
+    hasLost: true,
+    requests: requests.map((record): RequestRecord => {
+      switch (record.kind) {
+        case "accepted":
+          return { ...record, after: upToGap(record.after) };
+        case "running":
+          return { ...record, seq: upToGap(record.seq) };
+        case "over": {
+          const { first, last } = record;
+          return {
+            ...record,
+            ...(first !== undefined && { first: upToGap(first) }),
+            ...(last !== undefined && { last: upToGap(last) }),
+            end: upToGap(record.end),
+          };
+        }
+        default:
+          return record;
+      }
+    }),
   };
+}
+
+const NOT_REMOVED =
+  "It cannot be noted that the journal is not written: after a crash, clients may miss entries";
+const NOT_WRITTEN = "The state of a session cannot be written";
+
+/** Throws a system error. */
+function writeSession(
+  directory: string,
+  journal_id: string,
+  session: SavedSession,
+): void {
+  const file: SessionFile = { format: SESSION_FORMAT, journal_id, session };
+  writePrivate(join(directory, SESSION_FILE), file);
 }
 
 interface Opened extends Omit<
@@ -156,12 +188,12 @@ function storeOf(
   const { directory, journal_id } = opened;
   /** From then on another process may use the files. */
   let isClosed = false;
-  const attempt = (what: string, act: () => void): void => {
+  const attempt = (failed: string, act: () => void): void => {
     if (isClosed) return;
     try {
       act();
     } catch (error) {
-      log.error({ err: error, directory }, `${what} cannot be written`);
+      log.error({ err: error, directory }, failed);
     }
   };
   const close = (): void => {
@@ -174,17 +206,10 @@ function storeOf(
     ...opened,
     save(session) {
       const saved = keepEnv ? session : withoutValues(session);
-      const file: SessionFile = {
-        format: SESSION_FORMAT,
-        journal_id,
-        session: saved,
-      };
-      attempt("The state of a session", () =>
-        writePrivate(join(directory, SESSION_FILE), file),
-      );
+      attempt(NOT_WRITTEN, () => writeSession(directory, journal_id, saved));
     },
     record(record) {
-      attempt("A request", () => records.append(record));
+      attempt("A request cannot be written", () => records.append(record));
     },
     get bytes() {
       return bytesIn(directory);
@@ -192,7 +217,7 @@ function storeOf(
     positions: {
       found: positions.found,
       keep: (reader, position) =>
-        attempt("The position of a client", () =>
+        attempt("The position of a client cannot be written", () =>
           positions.keep(reader, position),
         ),
     },
@@ -200,14 +225,12 @@ function storeOf(
       return records.bytes;
     },
     compact(all) {
-      attempt("The requests", () => records.replace(all));
+      attempt("The requests cannot be written", () => records.replace(all));
     },
     durable(isDurable) {
       const path = join(directory, DURABLE);
-      if (isClosed) return;
-      if (isDurable)
-        attempt("The state of a session", () => writePrivate(path, {}));
-      else rmSync(path, { force: true });
+      if (isDurable) attempt(NOT_WRITTEN, () => writePrivate(path, {}));
+      else attempt(NOT_REMOVED, () => rmSync(path, { force: true }));
     },
     close,
     remove() {

@@ -50,7 +50,7 @@ async function opened(
   at = directory,
 ): Promise<Kept> {
   const { disk = 10_240 * KB, memory = 1024 * KB, open } = options;
-  const found = await findSegments(at, ID);
+  const found = await findSegments(at);
   const written: Mark[] = [];
   const durable: boolean[] = [];
   const journal = new Journal({

@@ -1,15 +1,22 @@
 import {
   cpSync,
+  existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
+  statSync,
+  truncateSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { failure, type VarAction } from "../../contract/index.ts";
+import type { File, OpenFile } from "../../src/journal/blocks.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
@@ -204,6 +211,7 @@ class Server {
   readonly #directory: string;
   readonly #cut: () => void;
   readonly #store: SessionStore;
+  readonly #disk = { fails: false };
 
   private constructor(
     keeper: FakeKeeper,
@@ -216,7 +224,13 @@ class Server {
     const link = keeper.link();
     this.#cut = () => link.cut();
     this.#store = store;
-    this.session = new Session(spec, { ...optionsOf(link), store });
+    const { journal, ...options } = optionsOf(link);
+    const open = failing(this.#disk);
+    this.session = new Session(spec, {
+      ...options,
+      journal: { ...journal, open },
+      store,
+    });
     opened.push(this.session);
   }
 
@@ -229,24 +243,74 @@ class Server {
     return new Server(keeper, directory, whole, store);
   }
 
-  /** The disk takes the journal no more. */
-  loseDisk(): void {
-    this.#store.durable(false);
+  /** The disk takes the journal no more. Requests and the session's file are still written. */
+  async loseDisk(): Promise<void> {
+    this.#disk.fails = true;
+    this.session.labels = { ...this.session.labels };
+    this.session.sampled(USAGE);
+    await eventually("the server has noticed", () =>
+      this.#isDurable() ? undefined : true,
+    );
   }
 
-  /** The server is killed now, and another one starts with its files. */
-  async killed({ keepEnv = false } = {}): Promise<Server> {
+  #isDurable(): boolean {
+    return existsSync(join(this.#store.directory, "durable"));
+  }
+
+  /** Requests are not written any more either. */
+  cutRequests(): void {
+    this.#requestsUntil = statSync(this.#requests).size;
+  }
+  #requestsUntil: number | undefined;
+
+  get #requests(): string {
+    return join(this.#store.directory, "requests.log");
+  }
+
+  /** The server is killed now, and another one starts with its files. `isFull`: nothing can be replaced then. */
+  async killed({ keepEnv = false, isFull = false } = {}): Promise<Server> {
     const directory = join(root, `${(copies += 1)}`);
     this.#cut();
+    if (this.#requestsUntil !== undefined)
+      truncateSync(this.#requests, this.#requestsUntil);
     cpSync(this.#directory, directory, { recursive: true });
     const files = { directory, keepEnv, log: silentLog() };
     const [folder = ""] = readdirSync(directory).filter((name) =>
       isSessionFolder(directory, name),
     );
+    // Where a file is written before it takes the name, there is a folder.
+    const blocked = join(directory, folder, "requests.log.new");
+    if (isFull) mkdirSync(blocked);
     const { store, saved } = await openSessionFiles(folder, files);
+    if (isFull) rmdirSync(blocked);
     return new Server(this.keeper, directory, saved.spec, store);
   }
 }
+
+/** Opens files that cannot be written while `fails` is set. */
+function failing(disk: { readonly fails: boolean }): OpenFile {
+  return async (path, flags, mode) => {
+    const file = (await open(path, flags, mode)) as File;
+    return {
+      read: (...args) => file.read(...args),
+      truncate: (length) => file.truncate(length),
+      close: () => file.close(),
+      writev(pieces, position) {
+        if (!disk.fails) return file.writev(pieces, position);
+        const broken = Object.assign(new Error("EIO"), { code: "EIO" });
+        return Promise.reject(broken);
+      },
+    };
+  };
+}
+
+const USAGE = {
+  cpu_percent: 1,
+  memory_bytes: 1,
+  thread_count: 1,
+  sampling_period_ms: 1000,
+  timestamp: 1,
+};
 
 function optionsOf(provisioner: Provisioner) {
   const log = silentLog();
@@ -267,13 +331,25 @@ function optionsOf(provisioner: Provisioner) {
 /** What readers have got so far. A number that two servers give must have one content. */
 class Client {
   readonly seen: string[] = [];
+  /** Whether the journal has lost numbers. */
+  readonly #mayMiss: boolean;
+
+  constructor({ mayMiss = false } = {}) {
+    this.#mayMiss = mayMiss;
+  }
 
   async read({ journal }: { readonly journal: Journal }): Promise<void> {
     for (;;) {
       const reading = await journal.read(this.seen.length);
       if (reading === undefined) return;
       if ("gap" in reading) {
-        throw new Error(`There is a gap: ${JSON.stringify(reading.gap)}`);
+        if (!this.#mayMiss) {
+          throw new Error(`There is a gap: ${JSON.stringify(reading.gap)}`);
+        }
+        const { from, to } = reading.gap;
+        expect([from, to]).toEqual([this.seen.length + 1, from]); // one number
+        this.seen.push(JSON.stringify({ kind: "gap" }));
+        continue;
       }
       for (const entry of reading.entries) {
         expect(entry.seq).toBe(this.seen.length + 1);
@@ -761,59 +837,172 @@ describe("after the server was killed", () => {
     expect([stranger.acknowledged, stranger.isRestored]).toEqual([100, false]);
   });
 
-  test("positions of a journal that was lost do not count", async () => {
-    const first = Server.first();
-    const claim = first.session.ownership.take("displaced", () =>
-      Promise.resolve(),
-    );
-    claim.acknowledge(7);
-    first.loseDisk();
-    const { session } = await first.killed();
-    expect(session.ownership.position).toBe(0);
-  });
-
-  test("after a full disk the session has a new journal, and no code runs again", async () => {
-    const first = Server.first();
-    await first.session.start();
-    const done = code("a");
-    first.session.send(done);
-    first.keeper.kernel.run(done);
-    await written(first.session);
-    first.loseDisk();
-    const { session, keeper } = await first.killed();
-    await session.restored;
-    expect(session.journal.id).not.toBe(first.session.journal.id);
-    expect(session.status).toBe("ready"); // what the kernel reported last is lost
-    expect(keeper.kernel.received).toEqual(["a"]);
-    const next = code("b");
-    session.send(next);
-    keeper.kernel.run(next);
-    const client = new Client();
-    await upToDate(client, session);
-    expect(client.statesOf(next.header.msg_id)).toEqual(["running", "done"]);
-    expect(client.statesOf(done.header.msg_id)).toEqual([]);
-  });
-
-  test("the new journal after a full disk is found again", async () => {
+  test("positions among numbers that were lost are those of the gap", async () => {
     const first = Server.first();
     await first.session.start();
     await written(first.session);
-    first.loseDisk();
+    const { last } = first.session.journal;
+    const { ownership, jupyterClients } = first.session;
+    const claim = ownership.take("displaced", () => Promise.resolve());
+    jupyterClients.get("lab", 1).acknowledge(2);
+    await first.loseDisk();
+    for (let n = 0; n < 10; n += 1) first.session.sampled(USAGE);
+    claim.acknowledge(last + 9);
     const second = await first.killed();
-    await second.session.restored;
-    const request = code("a");
-    second.session.send(request);
-    second.keeper.kernel.run(request);
-    const client = new Client();
-    await upToDate(client, second.session);
+    expect(second.session.ownership.position).toBe(last + 1);
     const third = await second.killed();
-    await third.session.restored;
-    expect(third.session.journal.id).toBe(second.session.journal.id);
-    await upToDate(client, third.session);
-    expect(client.statesOf(request.header.msg_id)).toEqual(["running", "done"]);
-    expect(third.session.executions.get(request.header.msg_id).state).toBe(
-      "done",
-    );
+    expect(third.session.ownership.position).toBe(last + 1);
+    const lab = third.session.jupyterClients.get("lab", 100);
+    expect(lab.acknowledged).toBe(2);
+  });
+
+  describe("while its disk could not be written", () => {
+    /** Code that has ended before the disk fails. */
+    const before = code("before");
+
+    async function broken(): Promise<Server> {
+      const first = Server.first();
+      await first.session.start();
+      first.session.send(before);
+      first.keeper.kernel.run(before);
+      await written(first.session);
+      await first.loseDisk();
+      return first;
+    }
+
+    /** What the kernel says after the server's question whether it has answered everything. */
+    async function answerProbe(kernel: FakeKernel): Promise<void> {
+      const probe = await eventually("the server asks", () =>
+        kernel.sent
+          .filter(({ header }) => header.msg_type === "kernel_info_request")
+          .at(-1),
+      );
+      kernel.run(probe);
+    }
+
+    test("its history stays, readers are told the gap, and no code runs again", async () => {
+      const first = await broken();
+      const { kernel } = first.keeper;
+      const old = new Client();
+      await upToDate(old, first.session);
+      const kept = old.seen.findIndex((text) => text.includes("usage"));
+      const lost = code("lost");
+      first.session.send(lost);
+      kernel.print("lost", lost);
+      kernel.run(lost);
+      await written(first.session);
+      const second = await first.killed();
+      const { session } = second;
+      await session.restored;
+      expect(session.journal.id).not.toBe(first.session.journal.id);
+      await answerProbe(kernel);
+      const client = new Client({ mayMiss: true });
+      await upToDate(client, session);
+      expect(client.seen.slice(0, kept)).toEqual(old.seen.slice(0, kept));
+      expect(client.events[kept]).toEqual({ kind: "gap" });
+      expect(client.events[kept + 1]).toMatchObject({
+        kind: "output",
+        stream: "stderr",
+        text: expect.stringContaining("the disk was full") as string,
+      });
+      expect(session.executions.get(before.header.msg_id).state).toBe("done");
+      const { state, endSeq, lastSeq } = session.executions.get(
+        lost.header.msg_id,
+      );
+      expect([state, endSeq, lastSeq]).toEqual(["done", kept + 1, kept + 1]);
+      expect(kernel.received).toEqual([
+        "before",
+        "lost",
+        "kernel_info_request",
+      ]);
+      expect(session.status).toBe("idle");
+
+      const third = await second.killed();
+      await third.session.restored;
+      expect(third.session.journal.id).toBe(session.journal.id);
+      const again = new Client({ mayMiss: true });
+      await upToDate(again, third.session);
+      expect(again.seen.slice(0, client.seen.length)).toEqual(client.seen);
+      expect(third.session.executions.get(lost.header.msg_id)).toMatchObject({
+        state: "done",
+        endSeq: kept + 1,
+      });
+    });
+
+    test("code that runs on ends as it ends, and code in the queue runs once", async () => {
+      const first = await broken();
+      const { kernel } = first.keeper;
+      const [runs, waits] = [code("runs"), code("waits")];
+      first.session.send(runs);
+      first.session.send(waits);
+      kernel.busy(runs);
+      await written(first.session);
+      const { session } = await first.killed();
+      await session.restored;
+      kernel.run(runs);
+      await answerProbe(kernel);
+      await eventually("the next code runs", () =>
+        kernel.received.includes("waits") ? true : undefined,
+      );
+      kernel.run(waits);
+      const client = new Client({ mayMiss: true });
+      await upToDate(client, session);
+      expect(client.statesOf(runs.header.msg_id).at(-1)).toBe("done");
+      expect(client.statesOf(waits.header.msg_id).at(-1)).toBe("done");
+      expect(
+        kernel.received.filter((text) => text !== "kernel_info_request"),
+      ).toEqual(["before", "runs", "waits"]);
+    });
+
+    test("code whose end was lost ends when the kernel answers a later request", async () => {
+      const first = await broken();
+      const { kernel } = first.keeper;
+      const [lost, waits] = [code("lost"), code("waits")];
+      first.session.send(lost);
+      first.session.send(waits);
+      kernel.busy(lost);
+      await written(first.session);
+      first.cutRequests(); // neither are requests written from now on
+      kernel.reply(lost);
+      kernel.idle(lost);
+      await written(first.session);
+      const { session } = await first.killed();
+      await session.restored;
+      expect(session.executions.get(lost.header.msg_id).state).toBe("running");
+      await answerProbe(kernel);
+      await eventually("it has ended", () =>
+        session.executions.get(lost.header.msg_id).isOver ? true : undefined,
+      );
+      expect(session.executions.get(lost.header.msg_id)).toMatchObject({
+        state: "failed",
+        reply: { status: "error", ename: "LostReply" },
+      });
+      // It may have failed: what follows it does not run.
+      expect(session.executions.get(waits.header.msg_id)).toMatchObject({
+        state: "aborted",
+        reason: "earlier_failure",
+      });
+      expect(session.isRunning).toBe(true);
+      expect(session.queue.pending).toEqual([]);
+    });
+
+    test("it is the same again if the disk cannot be written at the next start either", async () => {
+      const first = await broken();
+      const second = await first.killed({ isFull: true });
+      await second.session.restored;
+      const third = await second.killed();
+      await third.session.restored;
+      const ids = [first, second, third].map(
+        ({ session }) => session.journal.id,
+      );
+      expect(new Set(ids).size).toBe(3);
+      const client = new Client({ mayMiss: true });
+      await upToDate(client, third.session);
+      expect(client.statesOf(before.header.msg_id)).toEqual([
+        "running",
+        "done",
+      ]);
+    });
   });
 
   test("the keeper drops what is written, and nothing else", async () => {

@@ -153,7 +153,7 @@ describe("a server that is restarted", () => {
       (event) => event.kind === "output" && event.stream === "stderr",
     );
     expect(said).toMatchObject({
-      text: "2 messages of the kernel were lost while no server was attached to it\n",
+      text: "2 messages of the kernel were lost\n",
     });
     await noise;
   });
