@@ -11,6 +11,7 @@ import {
 import { CommandError, exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
 import { labelled, type LabelOption, withLabels } from "./labels.ts";
+import { limited, type LimitOptions, withLimits } from "./limits.ts";
 import { directoryOf, findKernel, findSession } from "./names.ts";
 import { describeError } from "./report.ts";
 import { withProgress } from "./spinner.ts";
@@ -189,7 +190,7 @@ interface Failed {
   readonly hint: string | undefined;
 }
 
-interface StartOptions extends CommonOptions, LabelOption {
+interface StartOptions extends CommonOptions, LabelOption, LimitOptions {
   readonly id?: string;
   readonly cwd?: string;
 }
@@ -210,6 +211,7 @@ export function startCommand(context: CommandContext): Command {
       "Working directory of the kernel (default: the current one)",
     );
   withLabels(command, "Label of the session, for 'kallichore ps --label'");
+  withLimits(command);
   withServer(withJson(command, "Print the session as one JSON document"));
   return command
     .addHelpText(
@@ -232,7 +234,7 @@ export function startCommand(context: CommandContext): Command {
 
 async function start(
   kernel: string | undefined,
-  { id, cwd, json, label, ...choice }: StartOptions,
+  { id, cwd, json, label, memory, cpus, runTime, ...choice }: StartOptions,
   terminal: Terminal,
 ): Promise<ExitCode> {
   await using server = await openServer(choice);
@@ -245,6 +247,7 @@ async function start(
       ...(id !== undefined && { session_id: id }),
       ...directoryOf(cwd),
       ...labelled({ label }),
+      ...limited({ memory, cpus, runTime }),
     }),
   );
   if (json === true) await terminal.json(await session.info());

@@ -1,6 +1,6 @@
 /** `kallichore exec`: runs code, prints its output, and exits with a code that says how the code ended. */
 import { randomBytes } from "node:crypto";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import type { Client, Session } from "../../client/index.ts";
 import { readCode } from "./code.ts";
 import {
@@ -18,7 +18,9 @@ import {
   findServer,
   openServer,
 } from "./find-server.ts";
+import { duration } from "./duration.ts";
 import { labelled, labelOption, type LabelOption } from "./labels.ts";
+import { limited, type LimitOptions, withLimits } from "./limits.ts";
 import { directoryOf, findKernel, findRunning } from "./names.ts";
 import { savingIn } from "./pictures.ts";
 import { runCode } from "./run.ts";
@@ -26,7 +28,10 @@ import { forPeople, forPrograms } from "./show.ts";
 import { withProgress } from "./spinner.ts";
 import type { Terminal } from "./terminal.ts";
 
-interface ExecOptions extends CommonOptions, LabelOption {
+/** Days. A timer cannot be set for much longer. */
+const LONGEST_DAYS = 14;
+
+interface ExecOptions extends CommonOptions, LabelOption, LimitOptions {
   readonly kernel?: string;
   readonly session?: string;
   readonly file?: string;
@@ -69,9 +74,9 @@ export function execCommand(context: CommandContext): Command {
     )
     .addOption(
       new Option(
-        "--timeout <seconds>",
-        "Seconds after which the code is interrupted; the exit code is then 124",
-      ).argParser(seconds),
+        "--timeout <time>",
+        "Time after which the code is interrupted, such as 90s or 0.5; the exit code is then 124",
+      ).argParser(duration(Number.MIN_VALUE, LONGEST_DAYS)),
     )
     .addOption(
       new Option(
@@ -84,6 +89,7 @@ export function execCommand(context: CommandContext): Command {
         "Label of the code's session, for 'kallichore ps --label'",
       ).conflicts("session"),
     );
+  withLimits(command);
   withServer(
     withJson(
       command,
@@ -182,7 +188,7 @@ interface ExecTarget {
 
 async function sessionFor(
   client: Client,
-  { session: name, kernel, cwd, label }: ExecOptions,
+  { session: name, kernel, cwd, label, ...limits }: ExecOptions,
 ): Promise<ExecTarget> {
   if (name !== undefined) {
     const found = await findRunning(client, name);
@@ -199,6 +205,7 @@ async function sessionFor(
     kernel_name,
     ...directoryOf(cwd),
     ...labelled({ label }),
+    ...limited(limits),
   });
   const { session_id } = session;
   return {
@@ -223,15 +230,4 @@ async function leave(
   } catch {
     // The server has ended, and the session with it.
   }
-}
-
-/** Seconds: 14 days. A timer cannot be set for much longer. */
-const LONGEST = 14 * 86_400;
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (text !== "" && value > 0 && value <= LONGEST) return value;
-  throw new InvalidArgumentError(
-    `Use a number of seconds, such as 90 or 0.5; at most ${LONGEST}.`,
-  );
 }

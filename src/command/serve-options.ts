@@ -8,6 +8,7 @@ import { TRANSPORT_NAMES, type TransportName } from "../zmq/transport-of.ts";
 import { basePathOf } from "../server/base-path.ts";
 import type { KeepOptions, ServerOptions } from "../serve.ts";
 import { bytes } from "./bytes.ts";
+import { limited, limitParsers } from "./limits.ts";
 import { CommandError } from "./exit.ts";
 import { addGatewayOptions, GATEWAY_TOKEN } from "./gateway-options.ts";
 import { prespawn, runtimeDirectoryIn } from "./prespawn.ts";
@@ -140,19 +141,19 @@ export function addServeOptions(command: Command): Command {
       env(
         "--session-memory <bytes>",
         "Memory that each kernel may use with all processes that it starts, such as 2G; a kernel that uses more is killed (default: any)",
-      ).argParser(bytes(1024 ** 2)),
+      ).argParser(limitParsers.memory),
     )
     .addOption(
       env(
         "--session-cpus <count>",
         "Cores that each kernel may use with all processes that it starts, such as 1.5; needs a delegated control group of Linux (default: any)",
-      ).argParser(cores),
+      ).argParser(limitParsers.cpus),
     )
     .addOption(
       env(
         "--session-run-time <time>",
         "Time after which each kernel is shut down, such as 8h, 90m or 3600s (default: never)",
-      ).argParser(seconds),
+      ).argParser(limitParsers.runTime),
     )
     .addOption(
       env(
@@ -376,15 +377,11 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
     kernelspecDirs: options.kernelspecDir,
     defaultKernel: options.defaultKernel,
     maxKernels: options.maxKernels,
-    sessionLimits: {
-      ...(options.sessionMemory !== undefined && {
-        memory_bytes: options.sessionMemory,
-      }),
-      ...(options.sessionCpus !== undefined && { cpus: options.sessionCpus }),
-      ...(options.sessionRunTime !== undefined && {
-        run_time_s: options.sessionRunTime,
-      }),
-    },
+    sessionLimits: limited({
+      memory: options.sessionMemory,
+      cpus: options.sessionCpus,
+      runTime: options.sessionRunTime,
+    }).limits,
     idleShutdownHours: options.idleShutdownHours,
     resourceSampleIntervalMs: options.resourceSampleInterval,
     policy: {
@@ -490,24 +487,6 @@ function autorestart(text: string): Autorestart {
     "Use COUNT/SECONDS, such as 5/60; at most 1000 times, and at most 86400 seconds.",
   );
 }
-
-function cores(text: string): number {
-  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
-  if (value >= 0.01 && value <= 4096) return value;
-  throw new InvalidArgumentError("Use a number of cores from 0.01 to 4096.");
-}
-
-/** A time as people write it, in seconds. */
-function seconds(text: string): number {
-  const [, number, unit = "s"] = /^(\d+)([smhd])?$/.exec(text) ?? [];
-  const value = Number(number) * UNITS[unit as keyof typeof UNITS];
-  if (value >= 1 && value <= 365 * UNITS.d) return value;
-  throw new InvalidArgumentError(
-    "Use a number with s, m, h or d, such as 8h; at most 365d.",
-  );
-}
-
-const UNITS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 function integer(least: number, most: number) {
   return (text: string): number => {

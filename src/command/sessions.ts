@@ -1,5 +1,5 @@
 /** `kallichore sessions prune`: deletes sessions whose kernels have ended. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import type { ActiveSession, Client } from "../../client/index.ts";
 import {
   type CommonOptions,
@@ -10,6 +10,7 @@ import {
 } from "./context.ts";
 import { exitHelp, type ExitCode } from "./exit.ts";
 import { openServer } from "./find-server.ts";
+import { duration } from "./duration.ts";
 import { type LabelOption, withLabels } from "./labels.ts";
 import { describeError } from "./report.ts";
 import { span, table } from "./table.ts";
@@ -39,7 +40,7 @@ function pruneCommand(context: CommandContext): Command {
       new Option(
         "--older-than <time>",
         "Delete only sessions that nobody has used since then: whose kernels have ended, and whose last client has left; such as 7d, 12h, 30m",
-      ).argParser(time),
+      ).argParser(duration(0, 3650)),
     )
     .option("--dry-run", "Print what would be deleted, and delete nothing");
   withLabels(command, "Delete only sessions with this label");
@@ -74,7 +75,7 @@ async function prune(
 ): Promise<ExitCode> {
   await using server = await openServer(options);
   const { client } = server;
-  const { olderThan = 0 } = options;
+  const olderThan = (options.olderThan ?? 0) * 1_000;
   const found = await client.sessions.list({ labels: options.label });
   const now = Date.now();
   const ended = found.filter(
@@ -149,15 +150,4 @@ function idleTime({ ended, detached }: ActiveSession, now: number): number {
     at === undefined ? now : Date.parse(at),
   );
   return Math.max(now - Math.max(...times), 0);
-}
-
-const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-/** `7d`, `12h`, `30m`, `90s`, in milliseconds. */
-function time(text: string): number {
-  const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-  if (count !== undefined) {
-    return Number(count) * UNITS[unit as keyof typeof UNITS];
-  }
-  throw new InvalidArgumentError("Use a number and a unit: 7d, 12h, 30m, 90s.");
 }

@@ -14,7 +14,8 @@ export interface Exit {
 }
 
 /** How it ended, for people. */
-export function describeExit({ exit_code, signal, oom }: Exit): string {
+export function describeExit({ exit_code, signal, oom, limit }: Exit): string {
   const how = signal === null ? `exit code ${exit_code}` : `signal ${signal}`;
-  return oom === true ? `${how} (out of memory)` : how;
+  if (oom === true) return `${how} (out of memory)`;
+  return limit === "run_time" ? `${how} (time limit)` : how;
 }
