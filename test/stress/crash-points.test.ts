@@ -1,0 +1,221 @@
+/**
+ * A server that keeps sessions is killed at chosen calls of the system, while
+ * its kernel floods, code runs and clients of all protocols are attached: no
+ * message is lost or repeated, and code runs once.
+ *
+ *     STRESS_ROUNDS=1000 STRESS_SEED=7 npx vitest run test/stress/crash-points.test.ts
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { expect, test } from "vitest";
+import { Room, useCommand } from "../command/kallichore.ts";
+import { ask, eventually, TOKEN } from "../harness.ts";
+import { StressClient, ways } from "./clients.ts";
+import { randomFrom } from "./proxy.ts";
+import { ServerProcess } from "./server-process.ts";
+
+useCommand();
+
+interface Point {
+  /** A regular expression of the file's name. */
+  readonly file: string;
+  readonly call: "write" | "read" | "rename";
+  readonly when: "before" | "torn" | "after";
+  /** It is one of the first so many calls. */
+  readonly among: number;
+}
+
+/** By what happens between the calls. */
+const POINTS: Readonly<Record<string, Point>> = {
+  "before entries are written": at("^journal", "write", "before", 20),
+  "while entries are written": at("^journal", "write", "torn", 20),
+  "between write and acknowledgement": at("^journal", "write", "after", 20),
+  "before a request is written": at("^requests", "write", "before", 6),
+  "while a request is written": at("^requests", "write", "torn", 6),
+  "between acceptance and forwarding": at("^requests", "write", "after", 6),
+  "before a position is written": at("^positions", "write", "before", 4),
+  "after a position is written": at("^positions", "write", "after", 4),
+  "before a session is written": at("^session.json", "rename", "before", 2),
+  "after a session is written": at("^session.json", "rename", "after", 2),
+  "before the epoch is written": at("^server.json", "rename", "before", 1),
+  "after the epoch is written": at("^server.json", "rename", "after", 1),
+  "during a restore": at("^journal", "read", "before", 3),
+};
+
+function at(
+  file: string,
+  call: Point["call"],
+  when: Point["when"],
+  among: number,
+): Point {
+  return { file, call, when, among };
+}
+
+const names = Object.keys(POINTS);
+/** Default: each point once. */
+const ROUNDS = Number(process.env["STRESS_ROUNDS"] ?? names.length);
+const SEED = Number(process.env["STRESS_SEED"] ?? 20_260_101);
+const ROUND_MS = 60_000;
+/** How long a server lives at most that does not come to its point. */
+const LIFE_MS = 10_000;
+const PRELOAD = pathToFileURL(
+  fileURLToPath(new URL("crash-point.mjs", import.meta.url)),
+).href;
+
+test(
+  "a server that is killed at a chosen point loses and repeats nothing",
+  { timeout: (ROUNDS + 1) * ROUND_MS },
+  async () => {
+    await using room = new Room();
+    const random = randomFrom(SEED);
+    const args = ["--keep", "--state-dir", join(room.folder, "state")];
+    let server = await ServerProcess.in(room, args);
+    const { port } = new URL(server.url);
+    args.push("--port", port);
+    const target = { url: server.url, session_id: "kept" };
+    const witness = await server.witness("kept");
+    const record = join(room.folder, "kept.record");
+    const clients = ways.map((way) => new StressClient(way, target));
+    const notes: string[] = [];
+    /** How often the server was killed at each point. */
+    const reached = new Map<string, number>();
+
+    const kill = async () => {
+      const { running } = server;
+      server.signal("SIGKILL");
+      await running.ended();
+    };
+
+    /** Runs a server that is killed at the point. */
+    const crash = async (name: string): Promise<void> => {
+      const { among, ...point } = POINTS[name] as Point;
+      const nth = 1 + Math.floor(random() * among);
+      const env = {
+        NODE_OPTIONS: `--import=${PRELOAD}`,
+        CRASH_POINT: JSON.stringify({ ...point, nth }),
+      };
+      const running = room.start(["serve", "--json", ...args], {
+        env: { KALLICHORE_TOKEN: TOKEN, ...env },
+      });
+      const late = setTimeout(() => running.child.kill("SIGTERM"), LIFE_MS);
+      await running.ended();
+      clearTimeout(late);
+      if (running.child.signalCode === "SIGKILL")
+        reached.set(name, (reached.get(name) ?? 0) + 1);
+    };
+
+    try {
+      for (let round = 0; round < ROUNDS; round += 1) {
+        const signal = AbortSignal.timeout(ROUND_MS);
+        await witness.begin(1_000, 5_000);
+        await kill();
+        const noted = Promise.all([
+          ...clients.map((client) => {
+            const note = `${client.name} ${round}`;
+            notes.push(note);
+            return client.note(note, signal);
+          }),
+          ...[1, 2, 3].map((n) => {
+            const code = `run ${round}.${n}`;
+            notes.push(code);
+            return run(target, code, signal);
+          }),
+          label(target, round, signal),
+        ]);
+        const name = names[round % names.length] ?? "";
+        await crash(name);
+        if (random() < 0.3) {
+          await crash(names[Math.floor(random() * names.length)] ?? "");
+        }
+        server = await ServerProcess.in(room, args);
+        await noted;
+        await eventually(
+          `${witness.printed} messages printed`,
+          () =>
+            readFileSync(record, "utf8").includes(
+              `printed ${witness.printed}\n`,
+            )
+              ? true
+              : undefined,
+          ROUND_MS,
+        );
+        await eventually(
+          "all clients up to date",
+          () =>
+            clients.every(({ counted }) => counted === witness.printed)
+              ? true
+              : undefined,
+          ROUND_MS,
+        );
+        for (const { name, complaints } of clients) {
+          expect([name, complaints]).toEqual([name, []]);
+        }
+      }
+      const got = readFileSync(record, "utf8")
+        .split("\n")
+        .filter((line) => /^got (?!flood)/.test(line))
+        .map((line) => line.slice(4));
+      expect(got.toSorted()).toEqual(notes.toSorted());
+      if (ROUNDS >= names.length) {
+        expect([...reached.keys()].toSorted()).toEqual(names.toSorted());
+      }
+    } finally {
+      for (const client of clients) await client[Symbol.asyncDispose]();
+      await server.ask("POST", "/shutdown");
+      await server.running.ended();
+      await eventually(
+        "the keeper gone",
+        () => (room.processes.length === 0 ? true : undefined),
+        15_000,
+      );
+    }
+  },
+);
+
+/** Runs the code once, however often the request is repeated. */
+async function run(
+  { url, session_id }: { readonly url: string; readonly session_id: string },
+  code: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const body = { code, execution_id: code.replace(" ", "-") };
+  const path = `/sessions/${session_id}/executions`;
+  await repeated(url, "POST", path, body, signal);
+}
+
+/** Makes the server write the session. */
+async function label(
+  { url, session_id }: { readonly url: string; readonly session_id: string },
+  round: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const path = `/sessions/${session_id}/labels`;
+  for (let n = 0; n < 3; n += 1) {
+    const labels = { round: `${round}.${n}` };
+    await repeated(url, "PUT", path, { labels }, signal);
+  }
+}
+
+/** Asks until a server has answered. */
+async function repeated(
+  url: string,
+  method: string,
+  path: string,
+  body: unknown,
+  signal: AbortSignal,
+): Promise<void> {
+  const headers = {
+    authorization: `Bearer ${TOKEN}`,
+    "content-type": "application/json",
+  };
+  for (;;) {
+    const answer = await ask({ url }, { method, path, body, headers }).catch(
+      () => undefined,
+    );
+    if (answer !== undefined && answer.status < 300) return;
+    signal.throwIfAborted();
+    await delay(20);
+  }
+}
