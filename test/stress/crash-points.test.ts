@@ -182,7 +182,7 @@ async function run(
 ): Promise<void> {
   const body = { code, execution_id: code.replace(" ", "-") };
   const path = `/sessions/${session_id}/executions`;
-  await repeated(url, "POST", path, body, signal);
+  await repeated(url, { method: "POST", path, body }, signal);
 }
 
 /** Makes the server write the session. */
@@ -194,16 +194,14 @@ async function label(
   const path = `/sessions/${session_id}/labels`;
   for (let n = 0; n < 3; n += 1) {
     const labels = { round: `${round}.${n}` };
-    await repeated(url, "PUT", path, { labels }, signal);
+    await repeated(url, { method: "PUT", path, body: { labels } }, signal);
   }
 }
 
 /** Asks until a server has answered. */
 async function repeated(
   url: string,
-  method: string,
-  path: string,
-  body: unknown,
+  request: { method: string; path: string; body: unknown },
   signal: AbortSignal,
 ): Promise<void> {
   const headers = {
@@ -211,7 +209,7 @@ async function repeated(
     "content-type": "application/json",
   };
   for (;;) {
-    const answer = await ask({ url }, { method, path, body, headers }).catch(
+    const answer = await ask({ url }, { ...request, headers }).catch(
       () => undefined,
     );
     if (answer !== undefined && answer.status < 300) return;
