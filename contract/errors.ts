@@ -119,6 +119,12 @@ const sentences = {
     `Resource Limit: at most ${limit} kernels may run at one time`,
   connection_file_not_found: ({ name, why }: { name: string; why: string }) =>
     `The connection file ${name} in Jupyter's runtime directory cannot be used: ${why}`,
+  port_unreachable: ({
+    session_id,
+    port,
+    why,
+  }: SessionProblem & { port: number }) =>
+    `Port ${port} of the kernel of session ${session_id} cannot be reached: ${why}`,
 } satisfies Record<Reason, (details: never) => string>;
 
 type Sentences = typeof sentences;

@@ -226,4 +226,9 @@ export const explanations: Readonly<Record<Reason, Explanation>> = {
       "A request to adopt a kernel named a connection file that Jupyter's runtime directory does not have, or that cannot be read.",
     todo: "List the kernels that can be adopted (`GET /external_kernels`). Only files of the server's own user are read.",
   },
+  port_unreachable: {
+    means:
+      "No connection to that TCP port of the kernel's machine can be opened. Only ports of loopback can be reached on which a process of the kernel's own tree listens; that is known on Linux only, and for kernels that the server or its keeper started.",
+    todo: "Read the reason in the sentence. Start the program that listens from the kernel, on 127.0.0.1 or ::1, and wait until it listens.",
+  },
 };

@@ -56,6 +56,7 @@ export const reasons = {
   execution_aborted: ["execution_aborted", 500],
   resource_limit: ["resource_limit", 403],
   connection_file_not_found: ["connection_file_not_found", 404],
+  port_unreachable: ["port_unreachable", 502],
 } as const satisfies Readonly<
   Record<string, readonly [code: string, status: number]>
 >;

@@ -193,6 +193,7 @@ class KeptMock {
       interrupt: () => kernel.interrupt(),
       stop: (restart) => kernel.stop(restart),
       kill: () => kernel.kill(),
+      forward: (port) => kernel.forward(port),
       workingDirectory: () => kernel.workingDirectory(),
     };
   }

@@ -300,6 +300,14 @@ class RunningMock implements Kernel {
     return Promise.resolve();
   }
 
+  forward(port: number): Promise<never> {
+    const { session_id } = this.#run.recipe;
+    const why = "a mocked kernel has no ports";
+    return Promise.reject(
+      failure("port_unreachable", { session_id, port, why }),
+    );
+  }
+
   workingDirectory(): undefined {
     return undefined;
   }

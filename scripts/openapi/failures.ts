@@ -120,6 +120,7 @@ const details = {
   method: "PATCH",
   allow: "GET, DELETE",
   limit: 67_108_864,
+  port: 8888,
   execution_id: "5f0c",
 };
 

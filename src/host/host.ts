@@ -6,6 +6,7 @@
  * not say how they are obtained, so that the host can be another machine or a
  * fake.
  */
+import type { Duplex } from "node:stream";
 import type { Reservation } from "./address.ts";
 import type { SignalOutcome } from "./signal-outcome.ts";
 import type { EnvironmentOptions, Variables } from "./environment.ts";
@@ -115,6 +116,8 @@ export interface HostProcess {
   readonly output: string;
   /** The process's current directory, if the system reports it. */
   readonly directory: string | undefined;
+  /** Connects to a TCP port of the host's loopback on which the process or one of its descendants listens. Rejects with an error whose message says why not. */
+  connect(port: number): Promise<Duplex>;
   /** Whether the process can run, so is not stopped; false if the system does not report it. */
   readonly isScheduled: boolean;
   /** Tells the host that the kernel has answered, so that it runs where it shall: a later kill for lack of memory is found by that. */

@@ -6,8 +6,9 @@
  * processes, once for all trees. To read the children of each thread of each
  * process would cost more.
  */
-import { closeSync, openSync, readdirSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import {
+  allPids,
   descendantsOf,
   type ProcessStat,
   statIn,
@@ -73,7 +74,7 @@ export function linuxProcesses(): LinuxProcesses {
       stats = new Map();
       started = new Map();
       const before = all;
-      all = allPids();
+      all = new Set(allPids());
       if (before.size === 0) return;
       for (const pid of all) {
         if (before.has(pid)) continue;
@@ -115,14 +116,4 @@ function readFrom(file: number, pid: number): ProcessStat | undefined {
   } catch {
     return undefined; // it has ended
   }
-}
-
-/** The pids of all processes: each name in `/proc` that is a number is a pid. */
-function allPids(): Set<number> {
-  const pids = new Set<number>();
-  for (const name of readdirSync("/proc")) {
-    const pid = Number(name);
-    if (pid > 0) pids.add(pid);
-  }
-  return pids;
 }

@@ -10,6 +10,7 @@
  */
 import { execFile } from "node:child_process";
 import {
+  allPids,
   descendantsOf,
   isAlive,
   startTimeOf,
@@ -54,6 +55,16 @@ export class ProcessGroup {
   /** Whether the leader is alive. Members of its group may outlive it. */
   get isAlive(): boolean {
     return isAlive(this.pid, this.startTime);
+  }
+
+  /** The pids of the group and of its descendants that have left it. Empty if the system does not report them. */
+  get members(): number[] {
+    if (process.platform !== "linux") return [];
+    this.remember();
+    const isMember = (pid: number) => statOf(pid)?.group === this.pid;
+    const group = this.#isOurs ? allPids().filter(isMember) : [];
+    const roots = new Set([...group, ...this.#liveDetached()]);
+    return [...roots, ...descendantsOf(roots)];
   }
 
   /** Sends SIGINT to the group, as Ctrl-C in a terminal does; processes that left the group do not get it. On Windows it sets the job's interrupt event. */

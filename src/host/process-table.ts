@@ -1,7 +1,7 @@
 /**
  * What the operating system reports about known processes.
  *
- * On Linux it reads single files of `/proc/<pid>` and never scans all
+ * On Linux it reads single files of `/proc/<pid>`; only `allPids` scans all
  * processes. The reads are synchronous: each takes a few microseconds, and an
  * asynchronous read costs nine times as much. A pid alone may have been reused
  * for a foreign process. With the start time it identifies one process until
@@ -110,6 +110,13 @@ export function descendantsOf(roots: Iterable<number>): number[] {
     }
   }
   return found;
+}
+
+/** The pids of all processes (Linux): each name in `/proc` that is a number is a pid. */
+export function allPids(): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => pid > 0);
 }
 
 function threadsOf(pid: number): string[] {

@@ -26,6 +26,7 @@ import type { Exit } from "./exit.ts";
 import type { HostProcess, OutputListener, ProcessLimits } from "./host.ts";
 import { ProcessGroup } from "./process-group.ts";
 import { descendantsOf, startTimeOf, statOf } from "./process-table.ts";
+import { connectToPort } from "./listeners.ts";
 import { inWords, memoryWatch } from "./memory-watch.ts";
 import { oomKillsOf } from "./oom-kills.ts";
 import { raiseOomScore } from "./oom-score.ts";
@@ -186,6 +187,7 @@ function observe(
     get directory() {
       return directoryOf(pid);
     },
+    connect: (port) => connectToPort(port, () => group.members),
     get isScheduled() {
       return /[RSD]/.test(statOf(pid)?.state ?? ""); // known on Linux only
     },

@@ -6,8 +6,10 @@ import type { Duplex } from "node:stream";
 import type { Command } from "./command.ts";
 import type { EventFrame } from "./event-log.ts";
 import { EventReader } from "./events.ts";
+import { Forwards } from "./forwards.ts";
 import { FrameStream } from "./frame-stream.ts";
 import {
+  FORWARDS,
   FRAME_LIMIT,
   type Frame,
   frameKinds,
@@ -29,8 +31,16 @@ export interface AttachmentHooks {
   /** Does something once for a command's id, and answers it. */
   answered(run: KeptRun | undefined, id: string, act: () => unknown): void;
   acknowledged(): void;
+  /** Connects to a port of the run's place. */
+  forward(run_id: string, port: number): Promise<Duplex>;
   closed(why: string): void;
 }
+
+const ABOUT_RUNS: ReadonlySet<number> = new Set([
+  frameKinds.follow,
+  frameKinds.hold,
+  frameKinds.ack,
+]);
 
 /** How far the server has been sent the events of a run. */
 interface Cursor {
@@ -40,9 +50,12 @@ interface Cursor {
 export class Attachment {
   readonly #hooks: AttachmentHooks;
   readonly #stream: FrameStream;
+  readonly #forwards: Forwards;
   readonly #cursors = new Map<KeptRun, Cursor>();
   readonly #reader = new EventReader();
   #phase: "stranger" | "asked" | "welcome" = "stranger";
+  /** The version of the protocol that both sides speak. */
+  #protocol = 0;
   #wake: () => void = () => {};
 
   constructor(stream: Duplex, hooks: AttachmentHooks, ping_ms?: number) {
@@ -51,14 +64,21 @@ export class Attachment {
       onFrame: (frame) => this.#received(frame),
       onClose: (why) => {
         this.#wake();
+        this.#forwards.close(new Error(why));
         hooks.closed(why);
       },
       ping_ms,
     });
+    this.#forwards = new Forwards({
+      stream: this.#stream,
+      wake: () => this.#wake(),
+      connect: (run_id, port) => hooks.forward(run_id, port),
+    });
   }
 
-  welcome(hello: KeeperHello): void {
+  welcome(hello: KeeperHello, protocol: number): void {
     this.#phase = "welcome";
+    this.#protocol = protocol;
     this.#stream.accept(FRAME_LIMIT);
     this.write(jsonFrame(frameKinds.hello, hello));
     void this.#sendEvents(); // never rejects
@@ -97,7 +117,8 @@ export class Attachment {
     this.#stream.close(why);
   }
 
-  #received({ kind, body }: Frame): void {
+  #received(frame: Frame): void {
+    const { kind, body } = frame;
     if (this.#phase === "stranger" && kind === frameKinds.hello) {
       this.#phase = "asked";
       this.#hooks.hello(objectOf(body));
@@ -117,6 +138,10 @@ export class Attachment {
         this.#send(body);
         return;
     }
+    if (this.#protocol >= FORWARDS && this.#forwards.received(frame)) return;
+    if (!ABOUT_RUNS.has(kind)) {
+      throw new StreamError("a frame of an unknown kind");
+    }
     const run = this.#hooks.run(body.toString("hex", 0, 16));
     if (run === undefined) return; // it was retired, or it could not begin
     switch (kind) {
@@ -130,9 +155,7 @@ export class Attachment {
       case frameKinds.ack:
         run.log.acknowledge(readU64(body, 16));
         this.#hooks.acknowledged();
-        return;
     }
-    throw new StreamError("a frame of an unknown kind");
   }
 
   /** Run, length of the command's id, id, message. */
@@ -147,7 +170,7 @@ export class Attachment {
     });
   }
 
-  /** Until the stream ends: each run that is followed gets its turn. */
+  /** Until the stream ends: each run that is followed gets its turn, and the forwarded connections together get one. */
   async #sendEvents(): Promise<void> {
     while (!this.#stream.isClosed) {
       let isIdle = true;
@@ -156,6 +179,10 @@ export class Attachment {
         if (cursor.sent >= run.log.newest) continue;
         isIdle = false;
         await this.#sendSome(run, cursor);
+      }
+      if (this.#forwards.isReady) {
+        isIdle = false;
+        await this.#forwards.turn();
       }
       if (isIdle) await awake;
     }

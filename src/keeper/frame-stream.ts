@@ -21,6 +21,8 @@ const SILENT_MS = 45_000;
 const LATE_MS = 5_000;
 /** Bytes that may wait in this process for the peer. */
 const WAITING_LIMIT = 1024 * 1024;
+/** Bytes that may wait before bulk data does. */
+const BUSY_LIMIT = 128 * 1024;
 
 export interface FrameStreamOptions {
   /** peer → here, in order. An error that it throws ends the stream. */
@@ -83,9 +85,15 @@ export class FrameStream {
     return this.#stream.writableLength > WAITING_LIMIT;
   }
 
+  /** Whether so many bytes wait that bulk data should wait elsewhere: what comes next must not wait behind it. */
+  get isBusy(): boolean {
+    return this.#stream.writableLength > BUSY_LIMIT;
+  }
+
   /** Resolves when the peer has read what waits, or the stream has ended. */
   async drained(): Promise<void> {
-    if (this.#isClosed || !this.#stream.writableNeedDrain) return;
+    if (this.#isClosed) return;
+    if (!this.#stream.writableNeedDrain) return inNextTurn();
     await new Promise<void>((resolve) => {
       const done = () => {
         this.#stream.off("drain", done);
@@ -147,6 +155,11 @@ export class FrameStream {
     clearTimeout(this.#timer);
     this.#options.onClose(why);
   }
+}
+
+/** A stream that reports late that it is full must not keep its caller in a loop. */
+function inNextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** With this program's clock: milliseconds since 1970. */

@@ -16,8 +16,10 @@ import { MESSAGE_LIMIT } from "../zmq/transport.ts";
 
 export const MAGIC = Buffer.from("KKPR");
 /** The version of the protocol that this program speaks, and the lowest that it understands. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 export const LOWEST_PROTOCOL = 1;
+/** The version that has forwarded connections, and the command `resize`. */
+export const FORWARDS = 2;
 
 export const frameKinds = {
   hello: 0x01,
@@ -27,15 +29,22 @@ export const frameKinds = {
   follow: 0x12,
   hold: 0x13,
   ack: 0x14,
+  open: 0x15, // from version 2 on
   // both ways
   ping: 0x20,
   pong: 0x21,
+  data: 0x22, // from version 2 on
+  credit: 0x23,
+  end: 0x24,
+  reset: 0x25,
   // keeper → server
   event: 0x30,
   gap: 0x31,
   done: 0x32,
   failed: 0x33,
   displaced: 0x34,
+  opened: 0x35, // from version 2 on
+  refused: 0x36,
 } as const;
 
 /** The most bytes of a frame: the largest message of a kernel, and its envelope. */

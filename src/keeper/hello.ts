@@ -86,6 +86,11 @@ export function isCompatible(peer: Partial<Versions>): boolean {
   return (protocol ?? 0) >= LOWEST_PROTOCOL && (lowest ?? 0) <= PROTOCOL;
 }
 
+/** The version of the protocol that both sides speak. */
+export function commonProtocol({ protocol = 0 }: Partial<Versions>): number {
+  return Math.min(protocol, PROTOCOL);
+}
+
 /** `undefined` if the server has not said the time, or not one that can be. */
 export function timeIn(value: unknown): number | undefined {
   if (value === null) return Infinity;

@@ -17,6 +17,7 @@ import type { Command } from "./command.ts";
 import type { EventStore } from "./event-log.ts";
 import { frameKinds, jsonFrame, StreamError } from "./frames.ts";
 import {
+  commonProtocol,
   isCompatible,
   isSameSecret,
   type KeeperHello,
@@ -108,6 +109,8 @@ export class Keeper {
         answered: (run, id, answer) =>
           void this.#answer(attachment, run, id, answer),
         acknowledged: () => this.#considerEnd(),
+        forward: async (run_id, port) =>
+          theRun(this.#runs.get(run_id)).forward(port),
         closed: (why) => this.#closed(attachment, why),
       },
       this.#options.ping_ms,
@@ -179,7 +182,7 @@ export class Keeper {
       pid,
       runs,
     };
-    attachment.welcome(answer);
+    attachment.welcome(answer, commonProtocol(hello));
     log.info({ epoch, version: hello.version }, "A server has attached");
     this.#considerEnd();
   }

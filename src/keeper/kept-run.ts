@@ -2,6 +2,7 @@
  * One run of a kernel in its keeper: everything that the kernel does becomes a
  * numbered event, and every command is done once.
  */
+import type { Duplex } from "node:stream";
 import { type ConnectionInfo, failure } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
 import { concernsMainShell } from "../jupyter/control-requests.ts";
@@ -149,6 +150,10 @@ export class KeptRun {
 
   interrupt(): Promise<void> {
     return this.#ready().interrupt();
+  }
+
+  forward(port: number): Promise<Duplex> {
+    return this.#ready().forward(port);
   }
 
   stop(restart: boolean): Promise<Exit> {

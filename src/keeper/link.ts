@@ -10,8 +10,10 @@ import type { Log } from "../log/log.ts";
 import { within } from "../time/within.ts";
 import type { Command } from "./command.ts";
 import { eventIn, piecesOf, type ReceivedEvent } from "./events.ts";
+import { Forwards } from "./forwards.ts";
 import { FrameStream } from "./frame-stream.ts";
 import {
+  FORWARDS,
   FRAME_LIMIT,
   type Frame,
   frameKinds,
@@ -23,6 +25,7 @@ import {
   writeU64,
 } from "./frames.ts";
 import {
+  commonProtocol,
   isCompatible,
   type KeeperHello,
   type KeepTimes,
@@ -114,8 +117,11 @@ export class KeeperLink {
   readonly #acks = new Map<string, number>();
   #runs = new Map<string, RunFacts>();
   #stream: FrameStream | undefined;
+  #forwards: Forwards | undefined;
+  #isForwarding = false;
+  /** What the keeper last said of itself. */
+  #keeper: Partial<KeeperHello> = {};
   #isAttached = false;
-  #pid: number | undefined;
   /** Why it will not attach any more. */
   #over: string | undefined;
   #isGone = false;
@@ -154,7 +160,7 @@ export class KeeperLink {
   }
   /** The keeper's process, as it said when this link last attached. */
   get pid(): number | undefined {
-    return this.#pid;
+    return this.#keeper.pid;
   }
   /** Why a run is gone that the keeper does not have. */
   get whyMissing(): string {
@@ -238,6 +244,19 @@ export class KeeperLink {
     ); // it does not have it
   }
 
+  /**
+   * Opens a connection to a TCP port of the run's place. It ends with the stream.
+   * Rejects with the keeper's failure, or with a `KeeperUnreachable`: at once if
+   * the stream is missing, or if the keeper is too old.
+   */
+  async forward(run_id: string, port: number): Promise<Duplex> {
+    const forwards = this.#forwards;
+    if (!this.#isAttached || forwards === undefined)
+      throw new KeeperUnreachable(this.#whyUnreachable);
+    this.#assertForwards("forward ports");
+    return forwards.open(run_id, port);
+  }
+
   /** Lets go: the keeper and its kernels stay. */
   close(): void {
     this.#sendAcks();
@@ -258,6 +277,10 @@ export class KeeperLink {
         ping_ms,
       });
       this.#stream = stream;
+      this.#forwards = new Forwards({
+        stream,
+        wake: () => void this.#sendForwarded(),
+      });
       stream.accept(FRAME_LIMIT);
       const hello: ServerHello = {
         ...versions,
@@ -310,6 +333,7 @@ export class KeeperLink {
         this.#finish("another server has taken its keeper", "displaced");
         return;
     }
+    if (this.#forwards?.received(frame) === true) return;
     throw new StreamError("a frame of an unknown kind");
   }
 
@@ -317,14 +341,14 @@ export class KeeperLink {
     stream: FrameStream,
     hello: Partial<KeeperHello> & Partial<Refused>,
   ): void {
-    const { refused, runs = [], pid } = hello;
+    const { refused, runs = [] } = hello;
     const isWrong = refused === undefined && !isCompatible(hello);
     if (refused !== undefined || isWrong) {
       this.#finish(REFUSALS[refused ?? "version"](hello), "displaced");
       return;
     }
     this.#isAttached = true;
-    this.#pid = pid;
+    this.#keeper = hello;
     this.#failures = 0;
     for (const timer of this.#detachTimers.splice(0)) clearTimeout(timer);
     this.#runs = new Map(runs.map((facts) => [facts.run_id, facts]));
@@ -347,6 +371,7 @@ export class KeeperLink {
     this.#stream = undefined;
     const wasAttached = this.#isAttached;
     this.#isAttached = false;
+    this.#closeForwards("the stream to its keeper was lost");
     if (this.#over !== undefined) return;
     if (wasAttached) {
       this.#options.log.warn(`The stream to the keeper was lost: ${why}`);
@@ -384,6 +409,7 @@ export class KeeperLink {
     const stream = this.#stream;
     this.#stream = undefined;
     this.#isAttached = false;
+    this.#closeForwards(why);
     stream?.end(why);
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#ackTimer);
@@ -427,6 +453,28 @@ export class KeeperLink {
       this.#write(numberedFrame(frameKinds.ack, run_id, number));
     }
     this.#acks.clear();
+  }
+
+  #closeForwards(why: string): void {
+    this.#forwards?.close(new KeeperUnreachable(why));
+    this.#forwards = undefined;
+  }
+
+  /** Sends what was written to forwarded connections, in turns that let commands and messages pass. */
+  async #sendForwarded(): Promise<void> {
+    if (this.#isForwarding) return;
+    this.#isForwarding = true;
+    while (this.#forwards?.isReady === true) await this.#forwards.turn();
+    this.#isForwarding = false;
+  }
+
+  /** Throws a `KeeperUnreachable` if the keeper is of the protocol's first version. */
+  #assertForwards(what: string): void {
+    if (commonProtocol(this.#keeper) >= FORWARDS) return;
+    const { version = "unknown" } = this.#keeper;
+    throw new KeeperUnreachable(
+      `its keeper (version ${version}) is older than this server and cannot ${what}; a keeper that can is started when all kernels of this one have ended`,
+    );
   }
 
   get #isDetachedForLong(): boolean {

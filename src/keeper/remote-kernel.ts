@@ -5,10 +5,12 @@
  * A session that is late, or a large message, makes only this run wait: the
  * keeper is told to hold it, and what was on the way waits here.
  */
+import type { Duplex } from "node:stream";
 import {
   type ConnectionInfo,
   failure,
   type Reason,
+  SupervisorError,
 } from "../../contract/index.ts";
 import type { Exit } from "../host/exit.ts";
 import { indexContent } from "../jupyter/large-json.ts";
@@ -206,6 +208,20 @@ export class RemoteKernel implements Kernel, RunSink {
 
   async interrupt(): Promise<void> {
     await this.#command("interrupt_failed", { verb: "interrupt" });
+  }
+
+  async forward(port: number): Promise<Duplex> {
+    const { link, recipe } = this.#options;
+    try {
+      return await link.forward(this.run_id, port);
+    } catch (cause) {
+      const isOwn =
+        cause instanceof SupervisorError && cause.reason !== "internal";
+      if (isOwn) throw cause;
+      const { session_id } = recipe;
+      const why = cause instanceof Error ? cause.message : "an error";
+      throw failure("port_unreachable", { session_id, port, why }, { cause });
+    }
   }
 
   async stop(restart: boolean): Promise<Exit> {

@@ -3,6 +3,7 @@
  * answered once, and the provisioner that starts or adopts one. A session depends
  * neither on processes nor on sockets.
  */
+import type { Duplex } from "node:stream";
 import type {
   ConnectionInfo,
   SessionLimits,
@@ -110,6 +111,12 @@ export interface Kernel {
   stop(restart: boolean): Promise<Exit>;
   /** Ends the whole process tree at once. Throws `no_process` or `process_not_found`. */
   kill(): Promise<void>;
+  /**
+   * Opens a connection to a TCP port of loopback on which a process of the
+   * kernel's tree listens, and half of which can be closed. Throws
+   * `port_unreachable`. An error ends it if what carries it is lost.
+   */
+  forward(port: number): Promise<Duplex>;
   /** The current directory of its process, if the platform reports it. */
   workingDirectory(): string | undefined;
 }

@@ -6,6 +6,7 @@
  * info, shut down, interrupt) cause: messages with such a parent are left out.
  */
 import { randomUUID } from "node:crypto";
+import type { Duplex } from "node:stream";
 import {
   type ConnectionInfo,
   failure,
@@ -295,6 +296,22 @@ export class RunningKernel implements Kernel, Stoppable {
     if (outcome !== "sent") {
       const why = `it is ${outcome}`;
       throw failure("process_not_found", { session_id, why });
+    }
+  }
+
+  async forward(port: number): Promise<Duplex> {
+    const { recipe, process: own } = this.#run;
+    try {
+      if (own === undefined) {
+        const why =
+          "another program started its process, so it is not known which programs are its own";
+        throw new Error(why);
+      }
+      return await own.connect(port);
+    } catch (cause) {
+      const { session_id } = recipe;
+      const why = (cause as Error).message;
+      throw failure("port_unreachable", { session_id, port, why }, { cause });
     }
   }
 

@@ -22,7 +22,12 @@ import { type Message, sizeOf } from "../jupyter/message.ts";
 import { membersIn } from "../jupyter/raw-json.ts";
 import { type Burst, frameBytesIn } from "../jupyter/record.ts";
 import { describeExit, type Exit } from "../host/exit.ts";
-import type { ShellState, Provisioner, Recipe } from "../kernel/kernel.ts";
+import type {
+  Kernel,
+  Provisioner,
+  Recipe,
+  ShellState,
+} from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import type { Faults } from "../log/faults.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
@@ -452,6 +457,16 @@ export class Session {
         reason: "interrupt",
       });
     }
+  }
+
+  /** Opens a connection to a TCP port on which a process of its kernel listens. Throws `session_not_running` or `port_unreachable`. */
+  async forward(port: number): ReturnType<Kernel["forward"]> {
+    if (!this.isRestored) await this.#untilRestored();
+    const kernel = this.#run?.kernel;
+    if (kernel === undefined) {
+      throw failure("session_not_running", { session_id: this.id });
+    }
+    return kernel.forward(port);
   }
 
   /** The addresses of the kernel, or of the next kernel. */

@@ -630,7 +630,7 @@ describe("invariant 8: closed by default", () => {
       "the hello",
       () => raw.values(frameKinds.hello)[0],
     );
-    expect(answer).toMatchObject({ protocol: 1, lowest: 1, runs: [] });
+    expect(answer).toMatchObject({ protocol: 2, lowest: 1, runs: [] });
   });
 
   test.each([

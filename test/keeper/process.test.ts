@@ -3,11 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
-  mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -16,125 +13,31 @@ import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { isAlive } from "../../src/host/process-table.ts";
-import { compose, contentOf } from "../../src/jupyter/message.ts";
-import { contentIn } from "../../src/jupyter/record.ts";
 import { keeperFileIn, readKeeperFile } from "../../src/keeper/keeper-file.ts";
 import { KeeperLink } from "../../src/keeper/link.ts";
-import {
-  localKeeper,
-  type LocalKeeperOptions,
-} from "../../src/keeper/local-keeper.ts";
-import { keptProvisioner } from "../../src/keeper/provisioner.ts";
-import type { Hooks, Kernel, Recipe } from "../../src/kernel/kernel.ts";
-import { Faults } from "../../src/log/faults.ts";
+import { localKeeper } from "../../src/keeper/local-keeper.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { eventually } from "../harness.ts";
-import { argvOf, type TestKernel } from "../kernels/index.ts";
 import { pythonWithIpykernel } from "../kernels/python.ts";
 import { inGroup, LIMIT, limitedGroup, needsGroup } from "../limited-group.ts";
 import { needsLinux, needsPosix } from "../needs.ts";
 import { FaultyProxy, randomFrom, type Random } from "../stress/proxy.ts";
 import { type AttachingOptions, linesOf } from "./attaching.ts";
-import { RECIPE, runId } from "./keepers.ts";
+import { runId } from "./keepers.ts";
+import {
+  collecting,
+  counted,
+  execute,
+  Place,
+  range,
+  SECRET,
+  start,
+} from "./place.ts";
 import { programOf } from "./programs.ts";
 import { recordingHooks } from "./recording-hooks.ts";
 
 const log = silentLog();
-const SECRET = "the-secret-of-the-state";
 const group = limitedGroup();
-
-/** A state directory and a runtime directory; what is left of its keeper is ended after the test. */
-class Place {
-  readonly folder = mkdtempSync("/tmp/kc-keep-"); // short enough for sockets
-  readonly stateDirectory = join(this.folder, "state");
-  readonly runtime_directory = join(this.folder, "run");
-  readonly record = join(this.folder, "record");
-
-  constructor() {
-    mkdirSync(this.runtime_directory);
-    writeFileSync(this.record, "");
-    onTestFinished(async () => {
-      const pid = this.keeperPid;
-      if (pid !== undefined && isAlive(pid)) {
-        process.kill(pid, "SIGTERM");
-        await eventually("the keeper's end", () =>
-          isAlive(pid) ? undefined : true,
-        );
-      }
-      rmSync(this.folder, { recursive: true, force: true });
-    });
-  }
-
-  get keeperPid(): number | undefined {
-    return readKeeperFile(keeperFileIn(this.stateDirectory))?.pid;
-  }
-
-  options(epoch: number): LocalKeeperOptions {
-    const { stateDirectory, runtime_directory } = this;
-    const entry = programOf("keeper");
-    const shared = { stateDirectory, runtime_directory, entry, log };
-    return { ...shared, env: process.env, epoch, secret: SECRET };
-  }
-
-  async keeper(epoch = 1): Promise<KeeperLink> {
-    const link = await localKeeper(this.options(epoch));
-    onTestFinished(() => link.close());
-    return link;
-  }
-
-  recipe(
-    kernel: TestKernel,
-    more: Partial<Recipe> = {},
-  ): Recipe & { readonly run_id: string } {
-    return {
-      ...RECIPE,
-      argv: argvOf(kernel),
-      language: "echo",
-      working_directory: this.folder,
-      key: "the kernel's key",
-      env: [
-        {
-          action: "replace",
-          name: "WITNESS_FILE",
-          value: this.record,
-        } as const,
-      ],
-      ...more,
-      run_id: more.run_id ?? runId(1),
-    };
-  }
-}
-
-async function start(
-  link: KeeperLink,
-  recipe: Recipe,
-  hooks: Hooks,
-): Promise<Kernel> {
-  const faults = new Faults(log);
-  const provisioner = keptProvisioner({ link, env: process.env, faults });
-  const { signal } = new AbortController();
-  return provisioner.launch(recipe, hooks, signal);
-}
-
-function execute(text: string, msg_id: string) {
-  return compose({
-    channel: "shell",
-    msg_type: "execute_request",
-    content: { code: text },
-    session: "tester",
-    username: "tester",
-    msg_id,
-  });
-}
-
-/** The numbers of the witness's lines, `<n>:<padding>`. */
-function counted(texts: readonly string[]): number[] {
-  return texts.map((text) => Number(/^(\d+):x*$/.exec(text)?.[1]));
-}
-
-function range(to: number): number[] {
-  return Array.from({ length: to }, (_, index) => index + 1);
-}
 
 describe("a server that is killed", needsPosix, () => {
   test("invariants 2, 3 and 4: in the middle of a flood, again and again, loses no line, repeats none, and its request runs once", async () => {
@@ -445,28 +348,6 @@ class BreakingStream extends Duplex {
     if (this.#left < 0) setImmediate(() => this.destroy());
     return some;
   }
-}
-
-/** Hooks that collect what the witness prints, and the numbers of its events. */
-function collecting() {
-  const texts: string[] = [];
-  const noted: number[] = [];
-  const { hooks, calls } = recordingHooks();
-  const collected: Hooks = {
-    ...hooks,
-    message(message) {
-      if (message.header.msg_type !== "stream") return;
-      texts.push(String(contentOf(message)?.["text"]));
-    },
-    burst(burst) {
-      for (let index = 0; index < burst.count; index += 1) {
-        const content = contentIn(burst, index).toString();
-        texts.push((JSON.parse(content) as { text: string }).text);
-      }
-    },
-    noted: (number) => noted.push(number),
-  };
-  return { texts, noted, calls, hooks: collected };
 }
 
 describe(

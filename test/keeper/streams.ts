@@ -55,6 +55,26 @@ export function duplexPair(): [Duplex, Duplex] {
   return [one, two];
 }
 
+/** An end of a connection: it does not break the other end if it has closed both halves. */
+class PlaceEnd extends End {
+  override _destroy(
+    error: Error | null,
+    done: (error: Error | null) => void,
+  ): void {
+    if (this.readableEnded && this.writableFinished) done(error);
+    else super._destroy(error, done);
+  }
+}
+
+/** Two ends, each half of which closes by itself. Destroying one breaks the other. */
+export function placePair(): [Duplex, Duplex] {
+  const [one, two] = [new PlaceEnd(), new PlaceEnd()];
+  one.other = two;
+  two.other = one;
+  for (const end of [one, two]) end.on("error", () => {});
+  return [one, two];
+}
+
 /** A server's end, byte by byte. */
 export class RawServer {
   readonly frames: Frame[] = [];

@@ -136,6 +136,7 @@ function ending(): HostProcess & { readonly end: () => void } {
     ...{ pid: 4711, env: {}, isRunning: true, exited, output: "" },
     ...{ directory: undefined, isScheduled: true },
     group: { interrupt: gone, remember() {}, terminate: gone, kill: gone },
+    connect: () => Promise.reject(new Error("it has no ports")),
     end: () => end({ exit_code: 0, signal: null, output: "" }),
   };
 }

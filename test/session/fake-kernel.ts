@@ -2,6 +2,7 @@
  * A kernel without a process or sockets: it records the messages that it gets,
  * and sends messages when a test calls its methods, at once and in that order.
  */
+import type { Duplex } from "node:stream";
 import { onTestFinished } from "vitest";
 import {
   type ConnectionInfo,
@@ -49,6 +50,15 @@ export class FakeKernel implements Kernel {
   /** Whether even a kill does not end it. */
   survivesKill = false;
   cwd: string | undefined;
+  /** Connects to a port of its place. */
+  place = (port: number): Promise<Duplex> =>
+    Promise.reject(
+      failure("port_unreachable", {
+        session_id: "",
+        port,
+        why: "no program listens on it",
+      }),
+    );
   /** Settles the start that waits for it. */
   readonly answered: Promise<undefined>;
   readonly #hooks: Hooks;
@@ -218,6 +228,10 @@ export class FakeKernel implements Kernel {
   kill(): Promise<void> {
     this.die(-1, "SIGKILL");
     return Promise.resolve();
+  }
+
+  forward(port: number): Promise<Duplex> {
+    return this.place(port);
   }
 
   workingDirectory(): string | undefined {

@@ -89,6 +89,7 @@ class FakeKeeper implements Provisioner {
       interrupt: () => kernel.interrupt(),
       stop: (restart) => kernel.stop(restart),
       kill: () => kernel.kill(),
+      forward: (port) => kernel.forward(port),
       workingDirectory: () => kernel.workingDirectory(),
     };
   }
