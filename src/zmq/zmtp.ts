@@ -76,7 +76,6 @@ class ZmtpLink implements Link {
       throw new TypeError("A sub does not send");
     }
     this.#queue.push(frames, this.#connection.unsent);
-    if (this.#state !== "connected") return;
     if (this.#queue.bytes >= WRITE_SIZE) {
       this.#flush();
     } else if (!this.#flushing) {

@@ -97,6 +97,17 @@ test("one pong alone is not accepted: a broken connection may have damaged it", 
   expect(received).toContain(7);
 });
 
+test("a client is pinged after 32 KiB, although it has not answered", async () => {
+  const socket = await connection(false);
+  const pings = new Pings(socket, frames, { acknowledge: () => {} }, { guard });
+  onTestFinished(() => pings.stop());
+  const pinged = vi.spyOn(socket, "ping");
+  for (let seq = 1; seq <= 4; seq += 1) pings.sent(seq, 16 * 1024 - 1);
+  expect(pinged).toHaveBeenCalledTimes(1); // after the third entry
+  pings.sent(5, 16 * 1024 + 1);
+  expect(pinged).toHaveBeenCalledTimes(2);
+});
+
 function payloadOf(number: number): Buffer {
   const payload = Buffer.alloc(8);
   payload.writeBigUInt64BE(BigInt(number));

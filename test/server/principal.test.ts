@@ -1,4 +1,5 @@
 /** Principals and their scopes, over every protocol. */
+import { join } from "node:path";
 import { createTRPCClient, httpLink } from "@trpc/client";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
@@ -7,10 +8,13 @@ import { connect } from "../../client/index.ts";
 import { VERSION as CLIENT_VERSION } from "../../client/version.ts";
 import { VERSION } from "../../src/package/version.ts";
 import { mockKernel } from "../../testing/index.ts";
+import type { ServerOptions } from "../../src/serve.ts";
 import {
+  ask,
   eventually,
   framesOf,
   openServerOf,
+  temporaryFolder,
   type TestServer,
   TOKEN,
 } from "../harness.ts";
@@ -20,10 +24,11 @@ const echo = mockKernel({ on: [[/./, []]] });
 const bearer = { authorization: `Bearer ${TOKEN}` };
 
 /** A header of the request names its scopes. */
-function openLimited(): Promise<TestServer> {
+function openLimited(address?: ServerOptions["address"]): Promise<TestServer> {
   return openServerOf(
     { echo },
     {
+      ...(address !== undefined && { address }),
       scopesOf: ({ headers }) =>
         String(headers["x-scopes"] ?? "observe execute control admin")
           .split(" ")
@@ -150,6 +155,36 @@ describe("a principal with fewer scopes", () => {
     owner.terminate();
   });
 });
+
+test.skipIf(process.platform === "win32").each([
+  ["observe execute control", 403],
+  ["observe execute control admin", 200],
+])(
+  "a principal with the scopes %s gets for a session's own socket: %i",
+  async (scopes, expected) => {
+    const path = join(temporaryFolder(), "s.sock");
+    await using server = await openLimited({ transport: "socket", path });
+    await server.start("echo");
+    const asked = { method: "GET", path: "/sessions/echo/channels" };
+    const plain = await ask(
+      { url: server.url, socketPath: path },
+      { ...asked, headers: as(scopes) },
+    );
+    expect(plain.status).toBe(expected);
+    // The key of the RFC's example, as clients without a WebSocket library send it.
+    const upgrade = {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    };
+    const answer = await ask(
+      { url: server.url, socketPath: path },
+      { ...asked, headers: { ...as(scopes), ...upgrade } },
+    );
+    expect(answer.status).toBe(expected);
+  },
+);
 
 describe("an execution names the program that requested it", () => {
   const requested = async (
