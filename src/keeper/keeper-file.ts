@@ -31,6 +31,16 @@ export function mayRun(file: KeeperFile): boolean {
   return file.moved_from === undefined && !hasEnded(file);
 }
 
+/** Why a keeper has ended, and its kernels with it. */
+export function whyEnded({ boot_id, ended, moved_from }: KeeperFile): string {
+  if (moved_from !== undefined)
+    return `its session was moved here from ${moved_from}, and the kernel was not`;
+  if (ended !== undefined) return `its keeper has ended: ${ended}`;
+  return boot_id === currentOwner().boot_id
+    ? "its keeper is gone"
+    : "its keeper has ended with the machine, which was started anew";
+}
+
 export function keeperFileIn(stateDirectory: string): string {
   return join(stateDirectory, "keeper.json");
 }

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { removeLeftovers } from "../host/dead-servers.ts";
-import { currentOwner, hasEnded } from "../host/owner.ts";
+import { hasEnded } from "../host/owner.ts";
 import { makePrivateDirectory } from "../host/private-file.ts";
 import { RuntimeFiles } from "../host/runtime-files.ts";
 import type { Log } from "../log/log.ts";
@@ -15,6 +15,7 @@ import {
   keeperFileIn,
   mayRun,
   readKeeperFile,
+  whyEnded,
 } from "./keeper-file.ts";
 import { KeeperLink, KeeperUnreachable } from "./link.ts";
 import { connectReusing } from "./reused-reads.ts";
@@ -53,16 +54,6 @@ export async function localKeeper(
   }
   const before = found && whyEnded(readKeeperFile(path) ?? found);
   return attached(await started(options, path), options, before);
-}
-
-/** Why a keeper has ended, and its kernels with it. */
-function whyEnded({ boot_id, ended, moved_from }: KeeperFile): string {
-  if (moved_from !== undefined)
-    return `its session was moved here from ${moved_from}, and the kernel was not`;
-  if (ended !== undefined) return `its keeper has ended: ${ended}`;
-  return boot_id === currentOwner().boot_id
-    ? "its keeper is gone"
-    : "its keeper has ended with the machine, which was started anew";
 }
 
 function attached(

@@ -7,7 +7,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { isAlive } from "../../src/host/process-table.ts";
 import { eventually } from "../harness.ts";
@@ -32,6 +32,29 @@ describe("sessions that outlive the server", needsPosix, () => {
     await room.run(["stop", "a"]);
     const ended = await room.run(["ps"]);
     expect(ended.stdout).toMatch(/ yes +\d+ s ago\n/);
+    await endKeeping(room, server);
+  });
+});
+
+describe("keeper attach", needsPosix, () => {
+  test("carries the keeper's stream, and nothing else", async () => {
+    await using room = new Room();
+    const none = await room.run(["keeper", "attach", "no-such-directory"]);
+    expect([none.code, none.stdout]).toEqual([3, ""]);
+    expect(none.stderr).toContain(
+      "There is no keeper in no-such-directory: no-such-directory/keeper.json is missing, or cannot be read",
+    );
+    const server = await serveKeeping(room);
+    await room.run(["start", "echo", "--id", "a"]);
+    const directory = stateIn(room);
+    for (const which of [[directory], ["--state-dir", dirname(directory)]]) {
+      const attached = room.start(["keeper", "attach", ...which]);
+      await attached.until("KKPR");
+      attached.child.stdin?.end();
+      const { code, stdout, stderr } = await attached.ended();
+      expect([code, stdout, stderr]).toEqual([0, "KKPR", ""]);
+    }
+    await room.run(["stop", "a"]);
     await endKeeping(room, server);
   });
 });
