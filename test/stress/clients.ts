@@ -33,6 +33,8 @@ interface Link {
   send(message: Readonly<Record<string, unknown>>): unknown;
   /** Resolves when everything that was opened is closed. */
   readonly closed: Promise<unknown>;
+  /** Resolves when it is attached for the first time. Set if it does not receive what was sent before. */
+  readonly opened?: Promise<unknown>;
 }
 
 export class StressClient implements AsyncDisposable {
@@ -55,6 +57,11 @@ export class StressClient implements AsyncDisposable {
     this.#link = way.open(target, this, this.#stop.signal);
   }
 
+  /** Resolves when it receives all that is sent from now on. */
+  get opened(): Promise<unknown> {
+    return this.#link.opened ?? Promise.resolve();
+  }
+
   receive(event: Received, mayRepeat = false): void {
     if (mayRepeat && event.seq <= this.last) {
       this.repeats += 1;
@@ -66,10 +73,21 @@ export class StressClient implements AsyncDisposable {
     this.last = event.seq;
     const { channel, header, parent_header, content } = event;
     if (channel === "control") this.#answered.add(parent_header?.msg_id ?? "");
+    if (header?.msg_type === "stream") this.#count(countIn(content));
+  }
+
+  /** A message of a protocol without numbers, which may repeat what was not acknowledged. */
+  receiveUnnumbered({ channel, header, parent_header, content }: Received) {
+    if (channel === "control") this.#answered.add(parent_header?.msg_id ?? "");
     if (header?.msg_type !== "stream") return;
-    const [, n] = /^(\d+):x*$/.exec(String(content?.["text"])) ?? [];
+    const n = countIn(content);
+    if (n <= this.counted) this.repeats += 1;
+    else this.#count(n);
+  }
+
+  #count(n: number): void {
     this.counted += 1;
-    if (Number(n) === this.counted) return;
+    if (n === this.counted) return;
     this.complaints.push(`${n} where the kernel counted ${this.counted}`);
   }
 
@@ -256,7 +274,67 @@ const kallichore: Way = {
   },
 };
 
+const jupyter: Way = {
+  name: "Jupyter's channel",
+  open({ url, session_id }, client, signal) {
+    const name = randomUUID();
+    let kernel_id: string | undefined;
+    let socket: WebSocket | undefined;
+    let attached = () => {};
+    const opened = new Promise<void>((resolve) => (attached = resolve));
+    const attach = () =>
+      new Promise<void>((resolve) => {
+        const ws = new WebSocket(
+          `${url.replace("http", "ws")}/api/kernels/${kernel_id}/channels?session_id=${name}`,
+          { headers: { authorization: `Bearer ${TOKEN}` } },
+        );
+        const end = () => ws.terminate();
+        socket = ws;
+        signal.addEventListener("abort", end);
+        ws.on("error", () => {});
+        ws.on("open", attached);
+        ws.on("close", () => {
+          signal.removeEventListener("abort", end);
+          resolve();
+        });
+        ws.on("message", (data: Buffer) => {
+          client.receiveUnnumbered(JSON.parse(data.toString()) as Received);
+        });
+      });
+    const closed = again(signal, async () => {
+      kernel_id ??= await kernelOf({ url, session_id });
+      if (kernel_id !== undefined) await attach();
+    });
+    return {
+      send: (message) => socket?.send(JSON.stringify(message)),
+      closed,
+      opened,
+    };
+  },
+};
+
+/** By which Jupyter's clients know the session's kernel; `undefined` if the server cannot be reached. */
+async function kernelOf({
+  url,
+  session_id,
+}: Target): Promise<string | undefined> {
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const path = `/sessions/${session_id}`;
+  const answer = await ask({ url }, { method: "GET", path, headers }).catch(
+    () => undefined,
+  );
+  return (answer?.body as { kernel_id?: string } | undefined)?.kernel_id;
+}
+
+/** The protocols whose clients have numbers. */
 export const ways: readonly Way[] = [trpc, sse, kallichore];
+export const allWays: readonly Way[] = [...ways, jupyter];
+
+/** The number that the kernel has given to a message. */
+function countIn(content: Readonly<Record<string, unknown>> | undefined) {
+  const [, n] = /^(\d+):x*$/.exec(String(content?.["text"])) ?? [];
+  return Number(n);
+}
 
 /** Opens it again whenever it ends. */
 async function again(

@@ -12,7 +12,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { Room, useCommand } from "../command/kallichore.ts";
 import { ask, eventually, TOKEN } from "../harness.ts";
-import { StressClient, ways } from "./clients.ts";
+import { allWays, StressClient } from "./clients.ts";
 import { randomFrom } from "./proxy.ts";
 import { ServerProcess } from "./server-process.ts";
 
@@ -77,7 +77,7 @@ test(
     const target = { url: server.url, session_id: "kept" };
     const witness = await server.witness("kept");
     const record = join(room.folder, "kept.record");
-    const clients = ways.map((way) => new StressClient(way, target));
+    const clients = allWays.map((way) => new StressClient(way, target));
     const notes: string[] = [];
     /** How often the server was killed at each point. */
     const reached = new Map<string, number>();
@@ -107,6 +107,7 @@ test(
     };
 
     try {
+      await Promise.all(clients.map(({ opened }) => opened));
       for (let round = 0; round < ROUNDS; round += 1) {
         const signal = AbortSignal.timeout(ROUND_MS);
         await witness.begin(1_000, 5_000);

@@ -11,7 +11,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Room, useCommand } from "../command/kallichore.ts";
 import { eventually } from "../harness.ts";
-import { StressClient, ways } from "./clients.ts";
+import { allWays, StressClient } from "./clients.ts";
 import { ServerProcess } from "./server-process.ts";
 import { randomFrom } from "./proxy.ts";
 
@@ -35,9 +35,10 @@ test(
     const target = { url: server.url, session_id: "kept" };
     const witness = await server.witness("kept");
     const record = join(room.folder, "kept.record");
-    const clients = ways.map((way) => new StressClient(way, target));
+    const clients = allWays.map((way) => new StressClient(way, target));
     const notes: string[] = [];
     try {
+      await Promise.all(clients.map(({ opened }) => opened));
       for (let round = 1; round <= ROUNDS; round += 1) {
         const signal = AbortSignal.timeout(ROUND_MS);
         await witness.begin(2_000, 5_000);
