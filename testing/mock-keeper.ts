@@ -194,6 +194,7 @@ class KeptMock {
       stop: (restart) => kernel.stop(restart),
       kill: () => kernel.kill(),
       forward: (port) => kernel.forward(port),
+      resize: (change) => kernel.resize(change),
       workingDirectory: () => kernel.workingDirectory(),
     };
   }

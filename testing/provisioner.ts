@@ -15,6 +15,7 @@ import type { Exit } from "../src/host/exit.ts";
 import type {
   Hooks,
   Kernel,
+  LimitsChange,
   Provisioner,
   Recipe,
 } from "../src/kernel/kernel.ts";
@@ -306,6 +307,12 @@ class RunningMock implements Kernel {
     return Promise.reject(
       failure("port_unreachable", { session_id, port, why }),
     );
+  }
+
+  /** A mocked kernel uses nothing of what is limited. */
+  resize(change: LimitsChange): Promise<void> {
+    this.#run.hooks.resized?.(change);
+    return Promise.resolve();
   }
 
   workingDirectory(): undefined {

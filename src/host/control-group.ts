@@ -22,6 +22,8 @@ import { isAlive } from "./process-table.ts";
 export interface ControlGroup extends Disposable {
   /** Moves the process into the group, if it still runs. Its children are started in it. Throws a system error. */
   add(pid: number): void;
+  /** Changes settings of the group. Throws an error that says why it cannot, for people. */
+  set(settings: GroupSettings): void;
   /** Kills all processes of the group, and removes it. */
   [Symbol.dispose](): void;
 }
@@ -29,25 +31,29 @@ export interface ControlGroup extends Disposable {
 /** What the group's files are to contain, by their names: `cpu.max`, `memory.max`. */
 export type GroupSettings = Readonly<Record<string, string>>;
 
-/** The settings that give the processes so many cores and bytes together. */
+/** The settings that give the processes so many cores and bytes together. `null`: no limit. */
 export function settingsOf({
   cpus,
   memory_bytes,
 }: {
-  readonly cpus?: number | undefined;
-  readonly memory_bytes?: number | undefined;
+  readonly cpus?: number | null | undefined;
+  readonly memory_bytes?: number | null | undefined;
 }): GroupSettings {
   return {
-    ...(cpus !== undefined && {
-      "cpu.max": `${Math.max(LEAST_QUOTA, Math.round(cpus * PERIOD))} ${PERIOD}`,
-    }),
+    ...(cpus !== undefined && { "cpu.max": `${quotaOf(cpus)} ${PERIOD}` }),
     ...(memory_bytes !== undefined && {
-      "memory.max": String(memory_bytes),
+      "memory.max": String(memory_bytes ?? NO_LIMIT),
       "memory.oom.group": "1", // a kernel without its workers is of no use
     }),
   };
 }
 
+function quotaOf(cpus: number | null): number | string {
+  if (cpus === null) return NO_LIMIT;
+  return Math.max(LEAST_QUOTA, Math.round(cpus * PERIOD));
+}
+
+const NO_LIMIT = "max";
 /** Microseconds. */
 const PERIOD = 100_000;
 const LEAST_QUOTA = 1_000;
@@ -75,6 +81,12 @@ export function controlGroup(
         writeFileSync(join(path, "cgroup.procs"), String(pid));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    },
+    set(changed) {
+      parentFor(changed, proc); // their controllers may not be enabled yet
+      for (const [file, value] of Object.entries(changed)) {
+        writeFileSync(join(path, file), value);
       }
     },
     [Symbol.dispose]() {

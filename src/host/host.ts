@@ -118,6 +118,10 @@ export interface HostProcess {
   readonly directory: string | undefined;
   /** Connects to a TCP port of the host's loopback on which the process or one of its descendants listens. Rejects with an error whose message says why not. */
   connect(port: number): Promise<Duplex>;
+  /** Changes what it may use: all that is given, or nothing. `null`: no limit. Rejects with an error whose message says which limit cannot be changed, and why. */
+  resize(limits: {
+    readonly [Name in keyof ProcessLimits]: ProcessLimits[Name] | null;
+  }): Promise<void>;
   /** Whether the process can run, so is not stopped; false if the system does not report it. */
   readonly isScheduled: boolean;
   /** Tells the host that the kernel has answered, so that it runs where it shall: a later kill for lack of memory is found by that. */

@@ -91,6 +91,43 @@ function groupFor(limits: ProcessLimits = {}): ControlGroup | undefined {
   }
 }
 
+/** Limits the cores of a process that runs. Without a group it gets one. */
+function groupWith(
+  group: ControlGroup | undefined,
+  cpus: number | null,
+  pid: number,
+): ControlGroup | undefined {
+  const settings = settingsOf({ cpus });
+  if (group !== undefined) {
+    group.set(settings);
+    return group;
+  }
+  if (cpus === null) return undefined;
+  const made = controlGroup(settings);
+  try {
+    made.add(pid);
+  } catch (error) {
+    made[Symbol.dispose](); // nothing is in it
+    throw error;
+  }
+  const known = new Set([pid]);
+  for (let isNew = true; isNew;) {
+    isNew = false;
+    // A process that was started outside of the group meanwhile is found in the next round.
+    for (const child of descendantsOf([pid])) {
+      if (known.has(child)) continue;
+      known.add(child);
+      isNew = true;
+      try {
+        made.add(child);
+      } catch {
+        // It belongs to another user, and stays where it is.
+      }
+    }
+  }
+  return made;
+}
+
 function addToGroup(pid: number, group: ControlGroup | undefined): void {
   if (group === undefined) return;
   try {
@@ -107,7 +144,7 @@ function observe(
   child: ChildProcess,
   { env, job, limits }: Command,
   {
-    group: controlled,
+    group: atStart,
     onOutput,
   }: {
     readonly group: ControlGroup | undefined;
@@ -123,14 +160,43 @@ function observe(
   let isRunning = true;
   /** Why it was killed. */
   let tooLarge: string | undefined;
-  const most = limits?.memory_bytes;
-  const watch =
-    most === undefined
-      ? undefined
-      : memoryWatch(group.identity, most, async (why) => {
-          tooLarge = why;
-          await group.kill();
-        });
+  let controlled = atStart;
+  let most: number | null = null;
+  let watch: Disposable | undefined;
+  const limitMemory = (bytes: number | null): void => {
+    watch?.[Symbol.dispose]();
+    most = bytes;
+    watch =
+      bytes === null || !isRunning
+        ? undefined
+        : memoryWatch(group.identity, bytes, async (why) => {
+            tooLarge = why;
+            await group.kill();
+          });
+  };
+  limitMemory(limits?.memory_bytes ?? null);
+
+  const changeLimits = ({
+    cpus,
+    memory_bytes,
+  }: Parameters<HostProcess["resize"]>[0]): void => {
+    if (cpus !== undefined) {
+      try {
+        controlled = groupWith(controlled, cpus, pid);
+      } catch (cause) {
+        const why = (cause as Error).message;
+        throw new Error(`\`cpus\` stays as it is, because ${why}`, { cause });
+      }
+      oomKills.note(); // it may be in another group now
+    }
+    if (memory_bytes === undefined) return;
+    try {
+      controlled?.set(settingsOf({ memory_bytes }));
+    } catch {
+      // The watch limits it. It also counts what was taken before the process had a group.
+    }
+    limitMemory(memory_bytes);
+  };
 
   const ended = async (): Promise<Exit> => {
     const closed = once(child, "close");
@@ -152,7 +218,7 @@ function observe(
     const exit_code = code === null ? -1 : code | 0;
     const output = errors.text;
     const exit = { exit_code, signal, output };
-    if (isOom && most !== undefined && controlled !== undefined) {
+    if (isOom && most !== null && controlled !== undefined) {
       tooLarge = `out of memory: its limit is ${inWords(most)}`;
     }
     if (tooLarge !== undefined) {
@@ -188,6 +254,14 @@ function observe(
       return directoryOf(pid);
     },
     connect: (port) => connectToPort(port, () => group.members),
+    resize(change) {
+      try {
+        changeLimits(change);
+        return Promise.resolve();
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    },
     get isScheduled() {
       return /[RSD]/.test(statOf(pid)?.state ?? ""); // known on Linux only
     },

@@ -9,7 +9,6 @@ import { EventReader } from "./events.ts";
 import { Forwards } from "./forwards.ts";
 import { FrameStream } from "./frame-stream.ts";
 import {
-  FORWARDS,
   FRAME_LIMIT,
   type Frame,
   frameKinds,
@@ -138,7 +137,7 @@ export class Attachment {
         this.#send(body);
         return;
     }
-    if (this.#protocol >= FORWARDS && this.#forwards.received(frame)) return;
+    if (this.#protocol >= 2 && this.#forwards.received(frame)) return;
     if (!ABOUT_RUNS.has(kind)) {
       throw new StreamError("a frame of an unknown kind");
     }

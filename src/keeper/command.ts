@@ -1,6 +1,6 @@
 /** The commands of a server to its keeper. */
 import type { ConnectionInfo } from "../../contract/index.ts";
-import type { Recipe } from "../kernel/kernel.ts";
+import type { LimitsChange, Recipe } from "../kernel/kernel.ts";
 
 export type Verb =
   | "launch"
@@ -8,6 +8,7 @@ export type Verb =
   | "interrupt"
   | "stop"
   | "kill"
+  | "resize"
   | "cancel"
   | "is_alive"
   | "reserve"
@@ -30,6 +31,8 @@ export interface Command {
   readonly connection?: ConnectionInfo | undefined;
   /** `stop` */
   readonly restart?: boolean | undefined;
+  /** `resize`, from version 2 of the protocol on */
+  readonly limits?: LimitsChange | undefined;
   /** `is_alive` */
   readonly timeout_ms?: number | undefined;
 }

@@ -18,8 +18,6 @@ export const MAGIC = Buffer.from("KKPR");
 /** The version of the protocol that this program speaks, and the lowest that it understands. */
 export const PROTOCOL = 2;
 export const LOWEST_PROTOCOL = 1;
-/** The version that has forwarded connections, and the command `resize`. */
-export const FORWARDS = 2;
 
 export const frameKinds = {
   hello: 0x01,

@@ -248,6 +248,8 @@ export class Keeper {
         return theRun(run).stop(command.restart === true);
       case "kill":
         return theRun(run).kill();
+      case "resize":
+        return theRun(run).resize(given(command.limits));
       case "is_alive":
         return theRun(run).isAlive(command.timeout_ms ?? 0);
       case "cancel":

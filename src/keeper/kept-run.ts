@@ -11,6 +11,7 @@ import type {
   Hooks,
   Kernel,
   Launched,
+  LimitsChange,
   Provisioner,
   Recipe,
   ShellState,
@@ -154,6 +155,10 @@ export class KeptRun {
 
   forward(port: number): Promise<Duplex> {
     return this.#ready().forward(port);
+  }
+
+  resize(change: LimitsChange): Promise<void> {
+    return this.#ready().resize(change);
   }
 
   stop(restart: boolean): Promise<Exit> {

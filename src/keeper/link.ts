@@ -6,6 +6,7 @@
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Message } from "../jupyter/message.ts";
+import type { LimitsChange } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
 import { within } from "../time/within.ts";
 import type { Command } from "./command.ts";
@@ -13,7 +14,6 @@ import { eventIn, piecesOf, type ReceivedEvent } from "./events.ts";
 import { Forwards } from "./forwards.ts";
 import { FrameStream } from "./frame-stream.ts";
 import {
-  FORWARDS,
   FRAME_LIMIT,
   type Frame,
   frameKinds,
@@ -77,10 +77,13 @@ export class KeeperUnreachable extends Error {
   override readonly name = "KeeperUnreachable";
   /** Whether it may answer later: its process runs. */
   readonly isLate: boolean;
+  /** Whether it is of an earlier version that cannot do this. */
+  readonly isOld: boolean;
 
-  constructor(message: string, { isLate = false } = {}) {
+  constructor(message: string, { isLate = false, isOld = false } = {}) {
     super(message);
     this.isLate = isLate;
+    this.isOld = isOld;
   }
 }
 
@@ -253,8 +256,14 @@ export class KeeperLink {
     const forwards = this.#forwards;
     if (!this.#isAttached || forwards === undefined)
       throw new KeeperUnreachable(this.#whyUnreachable);
-    this.#assertForwards("forward ports");
+    this.#assertVersion2("forward ports");
     return forwards.open(run_id, port);
+  }
+
+  /** Changes limits of a kernel that runs. Rejects as `command` does, or with a `KeeperUnreachable` if the keeper is too old. */
+  async resize(run_id: string, limits: LimitsChange): Promise<void> {
+    this.#assertVersion2("change the limits of a kernel that runs");
+    await this.command({ verb: "resize", run_id, limits });
   }
 
   /** Lets go: the keeper and its kernels stay. */
@@ -469,11 +478,12 @@ export class KeeperLink {
   }
 
   /** Throws a `KeeperUnreachable` if the keeper is of the protocol's first version. */
-  #assertForwards(what: string): void {
-    if (commonProtocol(this.#keeper) >= FORWARDS) return;
+  #assertVersion2(what: string): void {
+    if (commonProtocol(this.#keeper) >= 2) return;
     const { version = "unknown" } = this.#keeper;
     throw new KeeperUnreachable(
       `its keeper (version ${version}) is older than this server and cannot ${what}; a keeper that can is started when all kernels of this one have ended`,
+      { isOld: true },
     );
   }
 

@@ -16,7 +16,7 @@ import type { Exit } from "../host/exit.ts";
 import { indexContent } from "../jupyter/large-json.ts";
 import type { Message } from "../jupyter/message.ts";
 import { withRecord } from "../jupyter/record.ts";
-import type { Hooks, Kernel, Recipe } from "../kernel/kernel.ts";
+import type { Hooks, Kernel, LimitsChange, Recipe } from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
 import { requestScheduler } from "../time/request-scheduler.ts";
 import { within } from "../time/within.ts";
@@ -222,6 +222,19 @@ export class RemoteKernel implements Kernel, RunSink {
       const why = cause instanceof Error ? cause.message : "an error";
       throw failure("port_unreachable", { session_id, port, why }, { cause });
     }
+  }
+
+  async resize(change: LimitsChange): Promise<void> {
+    const { link, recipe, hooks } = this.#options;
+    try {
+      await link.resize(this.run_id, change);
+    } catch (cause) {
+      const isOld = cause instanceof KeeperUnreachable && cause.isOld;
+      if (!isOld) throw this.#failure("kernel_unreachable", cause);
+      const why = `The limits of the kernel of session ${recipe.session_id} cannot be changed: ${cause.message}`;
+      throw failure("bad_configuration", { why }, { cause });
+    }
+    hooks.resized?.(change);
   }
 
   async stop(restart: boolean): Promise<Exit> {

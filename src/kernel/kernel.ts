@@ -82,6 +82,8 @@ export interface Hooks {
   output(stream: "stdout" | "stderr", text: string): void;
   registered(connection: ConnectionInfo): void;
   heartbeat(beats: boolean): void;
+  /** Its limits were changed by `Kernel.resize`. */
+  resized?(change: LimitsChange): void;
   /** Called once for each process that ran, even if the start failed, after the last message and the last line. */
   exited(exit: Exit): void;
   /** A kept run: the hooks of event `number` and of all earlier events were called. */
@@ -89,6 +91,9 @@ export interface Hooks {
   /** A kept run: its events `from` to `to` do not exist any more. */
   lost?(from: number, to: number): void;
 }
+
+/** Limits with new values. `null`: no limit. A limit that is left out stays as it is. */
+export type LimitsChange = Partial<SessionLimits>;
 
 export interface Kernel {
   readonly pid: number | undefined;
@@ -117,6 +122,12 @@ export interface Kernel {
    * `port_unreachable`. An error ends it if what carries it is lost.
    */
   forward(port: number): Promise<Duplex>;
+  /**
+   * Changes limits while it runs: all that are given, or none. The run time counts
+   * from its start; a kernel that has run for longer is shut down at once. Throws
+   * `bad_configuration` if one of them cannot be changed.
+   */
+  resize(change: LimitsChange): Promise<void>;
   /** The current directory of its process, if the platform reports it. */
   workingDirectory(): string | undefined;
 }

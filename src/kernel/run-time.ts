@@ -16,29 +16,42 @@ export function limitingRunTime(
     release: (session_id) => provisioner.release(session_id),
     acknowledge: (run_id, number) => provisioner.acknowledge?.(run_id, number),
     async launch(recipe, hooks, signal) {
-      const limit_s = recipe.limits?.run_time_s ?? undefined;
-      if (limit_s === undefined) {
-        return provisioner.launch(recipe, hooks, signal);
-      }
-      const due = performance.now() + limit_s * 1000;
+      const began = performance.now();
+      let limit_s = recipe.limits?.run_time_s ?? null;
       let why: string | undefined;
+      let stopWaiting = () => {};
+      /** Waits for the present limit. */
+      let wait = () => {}; // until the kernel runs
       const watched: Hooks = {
         ...hooks,
+        resized(change) {
+          if (change.run_time_s !== undefined) {
+            limit_s = change.run_time_s;
+            wait();
+          }
+          hooks.resized?.(change);
+        },
         exited(exit) {
           if (why === undefined) hooks.exited(exit);
           else hooks.exited({ ...exit, why, limit: "run_time" });
         },
       };
       const kernel = await provisioner.launch(recipe, watched, signal);
-      const stopWaiting = at(due, () => {
-        why = `time_limit: it has run for ${limit_s} s, as long as it may`;
-        kernel.stop(false).catch((error: unknown) =>
-          faults.caught("A kernel could not be ended at its limit", error, {
-            session: recipe.session_id,
-          }),
-        );
-      });
-      void kernel.exited.then(stopWaiting);
+      wait = () => {
+        stopWaiting();
+        if (limit_s === null) return;
+        const limit = limit_s;
+        stopWaiting = at(began + limit * 1000, () => {
+          why = `time_limit: it has run for ${limit} s, as long as it may`;
+          kernel.stop(false).catch((error: unknown) =>
+            faults.caught("A kernel could not be ended at its limit", error, {
+              session: recipe.session_id,
+            }),
+          );
+        });
+      };
+      wait();
+      void kernel.exited.then(() => stopWaiting());
       return kernel;
     },
   };

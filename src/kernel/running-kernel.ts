@@ -29,7 +29,7 @@ import { boundaryOf } from "./boundary.ts";
 import { isFault, KernelFault } from "./fault.ts";
 import { type Heartbeat, watchHeartbeat } from "./heartbeat.ts";
 import type { Exit } from "../host/exit.ts";
-import type { Hooks, Kernel, Recipe } from "./kernel.ts";
+import type { Hooks, Kernel, LimitsChange, Recipe } from "./kernel.ts";
 import { MainShell, reportedState } from "./main-shell.ts";
 import type { SignalOutcome } from "../host/signal-outcome.ts";
 import type { HostProcess } from "../host/host.ts";
@@ -313,6 +313,18 @@ export class RunningKernel implements Kernel, Stoppable {
       const why = (cause as Error).message;
       throw failure("port_unreachable", { session_id, port, why }, { cause });
     }
+  }
+
+  async resize(change: LimitsChange): Promise<void> {
+    const { recipe, process: own, hooks } = this.#run;
+    try {
+      if (own === undefined) throw new Error("another program started it");
+      await own.resize(change);
+    } catch (cause) {
+      const why = `The limits of the kernel of session ${recipe.session_id} cannot be changed: ${(cause as Error).message}`;
+      throw failure("bad_configuration", { why }, { cause });
+    }
+    hooks.resized?.(change);
   }
 
   workingDirectory(): string | undefined {

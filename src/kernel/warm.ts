@@ -556,6 +556,7 @@ class WarmKernel {
         else if (!beats) this.#leave("its heartbeat stopped");
       },
       caughtUp: () => this.#hooks?.caughtUp(),
+      resized: (change) => this.#hooks?.resized?.(change),
       exited: (exit) => {
         if (this.#hooks !== undefined) {
           this.#hooks.exited(exit);

@@ -50,6 +50,20 @@ class Described {
   }
 }
 
+test(
+  "a group takes a limit whose controller was not used before",
+  needsLinux,
+  () => {
+    const system = new Described("/k.service/server");
+    const group = controlGroup(settingsOf({ memory_bytes: 5 }), system.proc);
+    const control = join("k.service", "cgroup.subtree_control");
+    expect(system.read(control)).toBe("+memory");
+    group.set(settingsOf({ cpus: 2 }));
+    expect(system.read(control)).toBe("+cpu");
+    group[Symbol.dispose]();
+  },
+);
+
 describe("a group for a kernel", needsLinux, () => {
   test("lies beside the server's, and has its limits and the process", () => {
     const system = new Described("/app.slice/k.service/server");
@@ -67,6 +81,10 @@ describe("a group for a kernel", needsLinux, () => {
     expect(of("memory.max")).toBe("1000000");
     expect(of("memory.oom.group")).toBe("1");
     expect(of("cgroup.procs")).toBe("4711");
+    group.set(settingsOf({ cpus: 0.5, memory_bytes: null }));
+    expect([of("cpu.max"), of("memory.max")]).toEqual(["50000 100000", "max"]);
+    group.set(settingsOf({ cpus: null }));
+    expect([of("cpu.max"), of("memory.max")]).toEqual(["max 100000", "max"]);
     group[Symbol.dispose]();
     expect(of("cgroup.kill")).toBe("1");
   });

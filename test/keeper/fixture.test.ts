@@ -1,13 +1,15 @@
 /**
- * Version 1 of the protocol, as bytes of both directions of a small conversation.
+ * Each version of the protocol, as bytes of both directions of a small conversation.
  * Later programs must understand them: a keeper of that version, and a server of
  * that version.
  *
- * The file was written by this test with KALLICHORE_RECORD_FIXTURE=1. It is not
- * written again: what it holds was said by programs that still run.
+ * Each file was written by this test when the version was new, with
+ * KALLICHORE_RECORD_FIXTURE=<version>. It is not written again: what it holds was
+ * said by programs that still run.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { PassThrough, Duplex } from "node:stream";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { compose } from "../../src/jupyter/message.ts";
@@ -24,6 +26,7 @@ import {
 import { KeeperLink } from "../../src/keeper/link.ts";
 import { silentLog } from "../../src/log/log.ts";
 import { eventually } from "../harness.ts";
+import { placePair } from "./streams.ts";
 import {
   RECIPE,
   runId,
@@ -38,10 +41,13 @@ interface Fixture {
   readonly keeper: string;
 }
 
-const path = fileURLToPath(
-  new URL("fixtures/protocol-1.json", import.meta.url),
-);
-const isRecording = process.env["KALLICHORE_RECORD_FIXTURE"] === "1";
+const VERSIONS = [1, 2] as const;
+const recorded = process.env["KALLICHORE_RECORD_FIXTURE"];
+
+function pathOf(version: number): string {
+  const file = `fixtures/protocol-${version}.json`;
+  return fileURLToPath(new URL(file, import.meta.url));
+}
 
 const request = compose({
   channel: "shell",
@@ -60,10 +66,40 @@ function numbered(kind: number, number?: number): Buffer[] {
   return frameOf(kind, bytes);
 }
 
+function forwarded(kind: number, id: number, ...body: Buffer[]): Buffer[] {
+  const bytes = Buffer.alloc(8);
+  writeU64(bytes, 0, id);
+  return frameOf(kind, bytes, ...body);
+}
+
+/** The run, and a port. */
+function where(port: number): Buffer {
+  const bytes = Buffer.alloc(18);
+  bytes.write(runId(1), 0, "hex");
+  bytes.writeUInt16LE(port, 16);
+  return bytes;
+}
+
+/** What version 2 has added. */
+const additions: readonly (readonly Buffer[])[] = [
+  forwarded(frameKinds.open, 1, where(80)),
+  forwarded(frameKinds.data, 1, Buffer.from("hello")),
+  forwarded(frameKinds.end, 1),
+  forwarded(frameKinds.open, 2, where(81)),
+  forwarded(frameKinds.open, 3, where(80)),
+  forwarded(frameKinds.reset, 3, Buffer.from("no more")),
+  jsonFrame(frameKinds.command, {
+    id: "recorded-5",
+    verb: "resize",
+    run_id: runId(1),
+    limits: { run_time_s: 60, memory_bytes: null },
+  }),
+];
+
 /** What the server says, one step after the other. */
-const steps: readonly (readonly Buffer[])[] = [
+const stepsOf = (version: number): readonly (readonly Buffer[])[] => [
   jsonFrame(frameKinds.hello, {
-    protocol: 1,
+    protocol: version,
     lowest: 1,
     version: "0.1.0",
     secret: SECRET,
@@ -94,6 +130,7 @@ const steps: readonly (readonly Buffer[])[] = [
   numbered(frameKinds.hold),
   numbered(frameKinds.follow, 1),
   frameOf(frameKinds.ping),
+  ...(version >= 2 ? additions : []),
   jsonFrame(frameKinds.command, {
     id: "recorded-4",
     verb: "stop",
@@ -123,8 +160,21 @@ function act({ kernels }: TestKeeper): void {
   kernel.idle(request);
 }
 
-async function record(): Promise<void> {
+/** Port 80 sends back what it gets. No program listens on others. */
+function listen({ kernels }: TestKeeper): void {
+  const { kernel } = kernels;
+  const refuse = kernel.place;
+  kernel.place = (port) => {
+    if (port !== 80) return refuse(port);
+    const [mine, its] = placePair();
+    mine.pipe(mine);
+    return Promise.resolve(its);
+  };
+}
+
+async function record(version: number): Promise<void> {
   const keeper = new TestKeeper();
+  const steps = stepsOf(version);
   const stream = keeper.connect();
   const said: Buffer[] = [];
   stream.on("data", (chunk: Buffer) => said.push(Buffer.from(chunk)));
@@ -132,6 +182,7 @@ async function record(): Promise<void> {
   for (const step of steps) {
     for (const piece of step) stream.write(piece);
     await new Promise((resolve) => setTimeout(resolve, 50));
+    if (step === steps[1]) listen(keeper);
     if (step === steps[3]) act(keeper);
   }
   await keeper.kernels.kernel.exited;
@@ -148,14 +199,19 @@ async function record(): Promise<void> {
     server: Buffer.concat([MAGIC, ...steps.flat()]).toString("base64"),
     keeper: Buffer.concat([MAGIC, ...keeperBytes]).toString("base64"),
   };
-  writeFileSync(path, `${JSON.stringify(fixture, null, 2)}\n`);
+  writeFileSync(pathOf(version), `${JSON.stringify(fixture, null, 2)}\n`);
 }
 
-if (isRecording) test("the conversation is recorded", record);
+if (recorded !== undefined) {
+  test("the conversation is recorded", () => record(Number(recorded)));
+}
 
-describe.skipIf(isRecording)("protocol version 1", () => {
+const kept = recorded === undefined ? VERSIONS : [];
+
+describe.each(kept)("protocol version %i", (version) => {
   const bytes = (side: keyof Fixture): Buffer => {
-    const fixture = JSON.parse(readFileSync(path, "utf8")) as Fixture;
+    const text = readFileSync(pathOf(version), "utf8");
+    const fixture = JSON.parse(text) as Fixture;
     return Buffer.from(fixture[side], "base64");
   };
 
@@ -176,8 +232,15 @@ describe.skipIf(isRecording)("protocol version 1", () => {
     onTestFinished(() => link.close());
     const start = new TestKeptServer(link).start();
     await new Promise((resolve) => setImmediate(resolve));
-    readable.write(bytes("keeper").subarray(HELLO_END));
+    const [before, after] = parted(bytes("keeper").subarray(HELLO_END));
+    readable.write(before);
     const { kernel, calls, noted } = await start;
+    const connections = [80, 81, 80].map((port) => kernel.forward(port));
+    const outcomes = Promise.allSettled(connections);
+    if (after.length > 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+      readable.write(after);
+    }
     expect(await kernel.exited).toMatchObject({ exit_code: 0, signal: null });
     expect(kernel.pid).toBe(4711);
     expect(kernel.info).toMatchObject({ language_info: { name: "fake" } });
@@ -196,15 +259,28 @@ describe.skipIf(isRecording)("protocol version 1", () => {
     expect(texts[3]).toContain("42");
     expect(calls[4]?.[5]).toEqual(["\x00\x01\xff"]);
     expect(noted.length).toBe(10);
+    const [first, second] = await outcomes;
+    const why = (outcome: PromiseSettledResult<Duplex> | undefined) =>
+      outcome?.status === "rejected"
+        ? (outcome.reason as Error).message
+        : "open";
+    if (version < 2) {
+      expect(why(first)).toContain("is older than this server");
+      return;
+    }
+    const [echo] = await Promise.all(connections.slice(0, 1));
+    expect(await text(echo as Duplex)).toBe("hello");
+    expect(why(second)).toContain("no program listens on it");
   });
 
-  const HELLO_END = isRecording ? 0 : endOfFirstFrame(bytes("keeper"));
+  const HELLO_END = endOfFirstFrame(bytes("keeper"));
 
   test("today's keeper understands a server of that version", async () => {
     const keeper = new TestKeeper();
     const raw = keeper.raw();
     const reader = new FrameReader(FRAME_LIMIT);
     for (const { kind, body } of reader.read(bytes("server"))) {
+      if (kind === frameKinds.follow) listen(keeper);
       raw.write(frameOf(kind, body));
       const answered = raw.frames.length;
       // Each step waits for the answer to the one before, or for a while.
@@ -216,20 +292,33 @@ describe.skipIf(isRecording)("protocol version 1", () => {
     }
     await keeper.kernels.kernel.exited;
     await eventually("the answers to all commands", () =>
-      raw.values(frameKinds.done).length >= 4 ? true : undefined,
+      raw.values(frameKinds.done).length >= version + 3 ? true : undefined,
     );
     expect(raw.values(frameKinds.failed)).toEqual([]);
-    expect(raw.values(frameKinds.done).map(({ id }) => id)).toEqual([
-      "recorded-1",
-      "recorded-2",
-      "recorded-3",
-      "recorded-4",
-    ]);
+    const ids = raw.values(frameKinds.done).map(({ id }) => id);
+    expect(ids).toEqual(
+      [1, 2, 3, ...(version >= 2 ? [5] : []), 4].map((n) => `recorded-${n}`),
+    );
+    const limits = { run_time_s: 60, memory_bytes: null };
+    expect(keeper.kernels.kernel.limits).toEqual(version >= 2 ? [limits] : []);
+    const got = raw.frames.filter(({ kind }) => kind === frameKinds.data);
+    expect(got.map(({ body }) => body.toString("latin1", 8))).toEqual(
+      version >= 2 ? ["hello"] : [],
+    );
     expect(keeper.kernels.kernel.received).toEqual(["21 * 2"]);
     expect(keeper.kernels.kernel.interrupts).toBe(1);
     expect(raw.frames.some(({ kind }) => kind === frameKinds.pong)).toBe(true);
   });
 });
+
+/** What comes before the first frame of a forwarded connection, and the rest. */
+function parted(bytes: Buffer): [Buffer, Buffer] {
+  let at = 0;
+  while (at < bytes.length && bytes[at + 4] !== frameKinds.opened) {
+    at += 4 + bytes.readUInt32LE(at);
+  }
+  return [bytes.subarray(0, at), bytes.subarray(at)];
+}
 
 /** The offset after the magic and the hello. */
 function endOfFirstFrame(bytes: Buffer): number {

@@ -6,17 +6,11 @@ import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { SupervisorError } from "../../contract/index.ts";
-import { localHost } from "../../src/host/local.ts";
 import { descendantsOf, statOf } from "../../src/host/process-table.ts";
-import { RuntimeFiles } from "../../src/host/runtime-files.ts";
 import { WINDOW } from "../../src/keeper/forwards.ts";
 import { keeperFileIn, readKeeperFile } from "../../src/keeper/keeper-file.ts";
 import { KeeperLink } from "../../src/keeper/link.ts";
-import type { Kernel } from "../../src/kernel/kernel.ts";
-import { hostProvisioner } from "../../src/kernel/provisioner.ts";
-import { Faults } from "../../src/log/faults.ts";
 import { silentLog } from "../../src/log/log.ts";
-import { transportOf } from "../../src/zmq/transport-of.ts";
 import { eventually } from "../harness.ts";
 import { bytesOf, digestOf, listenForRequests } from "../kernels/ports.ts";
 import { needsLinux } from "../needs.ts";
@@ -24,49 +18,17 @@ import {
   collecting,
   counted,
   execute,
+  inKeeper,
+  inOwnTree,
   Place,
   range,
   SECRET,
   start,
+  type Started,
 } from "./place.ts";
 
 const MIB = 1024 * 1024;
 const log = silentLog();
-
-interface Started extends ReturnType<typeof collecting> {
-  readonly place: Place;
-  readonly kernel: Kernel;
-}
-
-async function inKeeper(): Promise<Started> {
-  const place = new Place();
-  const link = await place.keeper();
-  const collected = collecting();
-  const kernel = await start(link, place.recipe("witness"), collected.hooks);
-  return { place, kernel, ...collected };
-}
-
-async function inOwnTree(): Promise<Started> {
-  const place = new Place();
-  const files = new RuntimeFiles(place.runtime_directory);
-  const faults = new Faults(log);
-  const provisioner = hostProvisioner({
-    host: localHost({ files, log, env: process.env }),
-    transport: transportOf(undefined),
-    log,
-    faults,
-    sockets: "tcp",
-  });
-  const collected = collecting();
-  const { signal } = new AbortController();
-  const recipe = { ...place.recipe("witness"), run_id: undefined };
-  const kernel = await provisioner.launch(recipe, collected.hooks, signal);
-  onTestFinished(async () => {
-    await kernel.stop(false);
-    files[Symbol.dispose]();
-  });
-  return { place, kernel, ...collected };
-}
 
 /** Lets the kernel start a program that listens. */
 async function listening(

@@ -526,6 +526,13 @@ describe("versions of the protocol", () => {
         /its keeper \(version 0\.0\.9\) is older than this server and cannot forward ports; a keeper that can is started when all kernels of this one have ended$/,
       ) as string,
     });
+    await expect(kernel.resize({ run_time_s: 5 })).rejects.toMatchObject({
+      reason: "bad_configuration",
+      message: expect.stringMatching(
+        /^The limits of the kernel of session s cannot be changed: its keeper \(version 0\.0\.9\) is older than this server and cannot change the limits/,
+      ) as string,
+    });
+    expect(keeper.kernels.kernel.limits).toEqual([]);
     await kernel.interrupt();
     expect(keeper.kernels.kernel.interrupts).toBe(1);
     expect(server.link.isAttached).toBe(true);

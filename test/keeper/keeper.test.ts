@@ -731,6 +731,26 @@ describe("the kernel port", () => {
     expect(await kernel.exited).toMatchObject({ signal: "SIGKILL" });
   });
 
+  test("limits are changed once, also if the stream is lost meanwhile; a refusal arrives with its reason", async () => {
+    const keeper = new TestKeeper();
+    const resized: unknown[] = [];
+    const server = await keeper.server();
+    const { kernel } = await server.start(
+      {},
+      { resized: (change) => resized.push(change) },
+    );
+    const change = { run_time_s: 60, memory_bytes: null };
+    const done = kernel.resize(change);
+    keeper.cut();
+    await done;
+    expect(keeper.kernels.kernel.limits).toEqual([change]);
+    await expect(kernel.resize({ cpus: 1 })).rejects.toMatchObject({
+      reason: "bad_configuration",
+      message: "`cpus` stays as it is, because this is a fake",
+    });
+    expect(resized).toEqual([change]);
+  });
+
   test("the keeper's failures arrive with their reasons", async () => {
     const keeper = new TestKeeper();
     const run = await (await keeper.server()).start();

@@ -5,6 +5,8 @@ import { onTestFinished } from "vitest";
 import { isAlive } from "../../src/host/process-table.ts";
 import { compose, contentOf } from "../../src/jupyter/message.ts";
 import { contentIn } from "../../src/jupyter/record.ts";
+import { localHost } from "../../src/host/local.ts";
+import { RuntimeFiles } from "../../src/host/runtime-files.ts";
 import { keeperFileIn, readKeeperFile } from "../../src/keeper/keeper-file.ts";
 import type { KeeperLink } from "../../src/keeper/link.ts";
 import {
@@ -13,8 +15,11 @@ import {
 } from "../../src/keeper/local-keeper.ts";
 import { keptProvisioner } from "../../src/keeper/provisioner.ts";
 import type { Hooks, Kernel, Recipe } from "../../src/kernel/kernel.ts";
+import { hostProvisioner } from "../../src/kernel/provisioner.ts";
+import { limitingRunTime } from "../../src/kernel/run-time.ts";
 import { Faults } from "../../src/log/faults.ts";
 import { silentLog } from "../../src/log/log.ts";
+import { transportOf } from "../../src/zmq/transport-of.ts";
 import { eventually } from "../harness.ts";
 import { argvOf, type TestKernel } from "../kernels/index.ts";
 import { RECIPE, runId } from "./keepers.ts";
@@ -137,4 +142,47 @@ export function collecting() {
     noted: (number) => noted.push(number),
   };
   return { texts, noted, calls, hooks: collected };
+}
+
+/** A running kernel, and what it prints. */
+export interface Started extends ReturnType<typeof collecting> {
+  readonly place: Place;
+  readonly kernel: Kernel;
+}
+
+/** The witness in a keeper. */
+export async function inKeeper(more: Partial<Recipe> = {}): Promise<Started> {
+  const place = new Place();
+  const link = await place.keeper();
+  const collected = collecting();
+  const kernel = await start(
+    link,
+    place.recipe("witness", more),
+    collected.hooks,
+  );
+  return { place, kernel, ...collected };
+}
+
+/** The witness in this process's own tree. */
+export async function inOwnTree(more: Partial<Recipe> = {}): Promise<Started> {
+  const place = new Place();
+  const files = new RuntimeFiles(place.runtime_directory);
+  const faults = new Faults(log);
+  const own = hostProvisioner({
+    host: localHost({ files, log, env: process.env }),
+    transport: transportOf(undefined),
+    log,
+    faults,
+    sockets: "tcp",
+  });
+  const provisioner = limitingRunTime(own, faults);
+  const collected = collecting();
+  const { signal } = new AbortController();
+  const recipe = { ...place.recipe("witness", more), run_id: undefined };
+  const kernel = await provisioner.launch(recipe, collected.hooks, signal);
+  onTestFinished(async () => {
+    await kernel.stop(false);
+    files[Symbol.dispose]();
+  });
+  return { place, kernel, ...collected };
 }

@@ -137,6 +137,7 @@ function ending(): HostProcess & { readonly end: () => void } {
     ...{ directory: undefined, isScheduled: true },
     group: { interrupt: gone, remember() {}, terminate: gone, kill: gone },
     connect: () => Promise.reject(new Error("it has no ports")),
+    resize: () => Promise.resolve(),
     end: () => end({ exit_code: 0, signal: null, output: "" }),
   };
 }

@@ -18,6 +18,7 @@ import type {
   ShellState,
   Hooks,
   Kernel,
+  LimitsChange,
   Provisioner,
   Recipe,
 } from "../../src/kernel/kernel.ts";
@@ -50,6 +51,8 @@ export class FakeKernel implements Kernel {
   /** Whether even a kill does not end it. */
   survivesKill = false;
   cwd: string | undefined;
+  /** The changes of its limits. */
+  readonly limits: LimitsChange[] = [];
   /** Connects to a port of its place. */
   place = (port: number): Promise<Duplex> =>
     Promise.reject(
@@ -232,6 +235,16 @@ export class FakeKernel implements Kernel {
 
   forward(port: number): Promise<Duplex> {
     return this.place(port);
+  }
+
+  resize(change: LimitsChange): Promise<void> {
+    if (change.cpus !== undefined) {
+      const why = "`cpus` stays as it is, because this is a fake";
+      return Promise.reject(failure("bad_configuration", { why }));
+    }
+    this.limits.push(change);
+    this.#hooks.resized?.(change);
+    return Promise.resolve();
   }
 
   workingDirectory(): string | undefined {

@@ -90,6 +90,7 @@ class FakeKeeper implements Provisioner {
       stop: (restart) => kernel.stop(restart),
       kill: () => kernel.kill(),
       forward: (port) => kernel.forward(port),
+      resize: (change) => kernel.resize(change),
       workingDirectory: () => kernel.workingDirectory(),
     };
   }
