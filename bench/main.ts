@@ -18,6 +18,7 @@ const names = [
   "sampling",
   "memory",
   "replay",
+  "restoring",
   "stall",
   "unread",
   "client",

@@ -38,6 +38,7 @@ export async function startPlain(name: string, work: Work): Promise<Server> {
     name,
     kind: "plain",
     pid: child.pid ?? 0,
+    child,
     url,
     token: "",
     folder: undefined,

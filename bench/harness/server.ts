@@ -29,6 +29,7 @@ export interface Server extends AsyncDisposable {
   readonly name: string;
   readonly kind: Kind;
   readonly pid: number;
+  readonly child: ChildProcess;
   /** Its keeper, whose processor time counts too; 0: it has none yet. */
   readonly keeperPid?: () => number;
   readonly url: string;
@@ -190,12 +191,15 @@ export async function startKcserver(
   return serverAt(connection.base_path, { name, kind, folder, child, room });
 }
 
-/** Starts `kallichore serve`; with `--keep`, a keeper holds its kernels. */
+/** Starts `kallichore serve`; with `--keep`, a keeper holds its kernels. `room`: the folder for its state. Default: a new one, which is removed at the end. */
 export async function startServe(
   { folder, name, profiles }: Checkout,
-  { isKeeping }: { readonly isKeeping: boolean },
+  {
+    isKeeping,
+    room: given,
+  }: { readonly isKeeping: boolean; readonly room?: string },
 ): Promise<Server> {
-  const room = mkdtempSync(join(tmpdir(), "bench-"));
+  const room = given ?? mkdtempSync(join(tmpdir(), "bench-"));
   const state = join(room, "state");
   const child = owned(
     spawn(
@@ -220,19 +224,21 @@ export async function startServe(
       ? (JSON.parse(printed) as { url: string }).url.replace(/\/$/, "")
       : undefined,
   );
-  const keeperPid = () => {
-    const file = join(state, "default", "keeper.json");
-    if (!existsSync(file)) return 0;
-    return (JSON.parse(readFileSync(file, "utf8")) as { pid: number }).pid;
-  };
   return serverAt(url, {
     name: isKeeping ? `${name} --keep` : name,
     kind: "ours",
     folder,
     child,
-    room,
-    ...(isKeeping && { keeperPid }),
+    room: given === undefined ? room : undefined,
+    ...(isKeeping && { keeperPid: () => keeperIn(room) }),
   });
+}
+
+/** The process id of the keeper of the state in this folder; 0 if there is none. */
+export function keeperIn(room: string): number {
+  const file = join(room, "state", "default", "keeper.json");
+  if (!existsSync(file)) return 0;
+  return (JSON.parse(readFileSync(file, "utf8")) as { pid: number }).pid;
 }
 
 /** A server with Kallichore's addresses. */
@@ -250,8 +256,8 @@ function serverAt(
     readonly kind: Kind;
     readonly folder: string | undefined;
     readonly child: ChildProcess;
-    /** Its files. */
-    readonly room: string;
+    /** Its files, which are removed at the end. */
+    readonly room: string | undefined;
     readonly keeperPid?: () => number;
   },
 ): Server {
@@ -262,6 +268,7 @@ function serverAt(
     name,
     kind,
     pid: child.pid ?? 0,
+    child,
     ...(keeperPid !== undefined && { keeperPid }),
     url,
     token: TOKEN,
@@ -298,7 +305,7 @@ function serverAt(
       // Otherwise the keeper would live for some seconds more.
       if (keeperPid !== undefined) await call("POST", "/shutdown");
       await ended(child);
-      rmSync(room, { recursive: true, force: true });
+      if (room !== undefined) rmSync(room, { recursive: true, force: true });
     },
   };
   return server;
@@ -368,6 +375,7 @@ async function startJupyter(
     name: nagle ? "Jupyter Server" : "Jupyter Server, no Nagle",
     kind: "jupyter",
     pid: child.pid ?? 0,
+    child,
     url,
     token: TOKEN,
     folder: undefined,
