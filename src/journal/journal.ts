@@ -129,6 +129,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   /** Entries up to this number are to be given to the spill. */
   #writeGoal = 0;
   #unwritten = 0;
+  #writtenBytes = 0;
   /** Bytes in memory that the budget has counted. */
   #counted = 0;
   #writing: Promise<void> | undefined;
@@ -205,6 +206,16 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   /** The number of entries that were evicted from memory and were not on disk. */
   get lost(): number {
     return this.#lost;
+  }
+
+  /** Bytes of all entries that this process has written to disk. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
+  }
+
+  /** Whether the disk takes the entries. */
+  get isDurable(): boolean {
+    return this.#isDurable;
   }
 
   get unwritten(): number {
@@ -549,7 +560,8 @@ export class Journal implements MemoryHolder, AsyncDisposable {
       for (const { slab } of batch) slab.pin();
       this.#batch = spill.write(batch, mark);
       const isWritten = await this.#batch;
-      if (!isWritten) this.#restore(batch);
+      if (isWritten) this.#writtenBytes += sizeOf(batch);
+      else this.#restore(batch);
       for (const { slab } of batch) slab.unpin();
       this.#flushed(isWritten, batch.at(-1)?.last ?? this.#last, mark);
       if ((this.#oversized?.seq ?? Infinity) <= this.#submitted) {
@@ -603,4 +615,8 @@ export class Journal implements MemoryHolder, AsyncDisposable {
     this.#unwritten += unwritten;
     if (!this.#isClosed) this.#options.budget.count(bytes, unwritten);
   }
+}
+
+function sizeOf(batch: readonly Entries[]): number {
+  return batch.reduce((sum, { size }) => sum + size, 0);
 }

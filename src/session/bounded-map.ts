@@ -59,6 +59,17 @@ export class BoundedMap<V extends { readonly size: number }> {
     this.#values.delete(key);
   }
 
+  /** Takes over the values of an earlier map, oldest first, and what it dropped. */
+  restore(
+    values: Iterable<readonly [string, V]>,
+    dropped: Omit<Dropped, "limit_bytes">,
+  ): void {
+    this.clear();
+    for (const [key, value] of values) this.set(key, value);
+    this.#dropped = dropped.count;
+    this.#droppedBytes = dropped.bytes;
+  }
+
   clear(): void {
     this.#values.clear();
     this.#bytes = 0;

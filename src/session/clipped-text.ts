@@ -5,6 +5,13 @@
  */
 import { isContinuation } from "../jupyter/utf8.ts";
 
+/** The bytes that are kept, which do not change, and the bytes of the whole text. */
+export interface ClippedParts {
+  readonly start: Buffer;
+  readonly end: Buffer;
+  readonly length: number;
+}
+
 export class ClippedText {
   readonly #limit: number;
   /** The first bytes, up to the limit. */
@@ -19,6 +26,20 @@ export class ClippedText {
   /** `limit` is in bytes. */
   constructor(limit: number) {
     this.#limit = limit;
+  }
+
+  /** From these, `restore` makes the same text again. */
+  get parts(): ClippedParts {
+    this.#settle();
+    return { start: this.#start, end: this.#end, length: this.#length };
+  }
+
+  restore({ start, end, length }: ClippedParts): void {
+    this.#pieces = [];
+    this.#units = 0;
+    this.#start = start;
+    this.#end = end;
+    this.#length = length;
   }
 
   get isClipped(): boolean {

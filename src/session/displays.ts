@@ -21,7 +21,7 @@ const LIMIT = 8 * 1024 * 1024; // bytes
 export type Displays = BoundedMap<ShownDisplay>;
 
 /** The message whose content a display shows. */
-interface ShownDisplay {
+export interface ShownDisplay {
   readonly content: Buffer;
   /** Bytes of the message in the journal. */
   readonly size: number;

@@ -17,7 +17,7 @@ import {
 } from "../jupyter/record.ts";
 import { isDisplay } from "./displays.ts";
 import { attributionOf } from "./attribution.ts";
-import { ClippedText } from "./clipped-text.ts";
+import { type ClippedParts, ClippedText } from "./clipped-text.ts";
 import type { Entry } from "../journal/entry.ts";
 
 /** Executions. */
@@ -42,6 +42,32 @@ export class History implements Iterable<ExecutionHistoryEntry> {
   /** The last `count`, oldest first. */
   last(count: number): ExecutionHistoryEntry[] {
     return [...this.#runs.values()].slice(-count).map(entryOf);
+  }
+
+  /** The ids of the executions. */
+  get ids(): Iterable<string> {
+    return this.#runs.keys();
+  }
+
+  /** What follows from the kernel's messages, by the ids of the executions. */
+  get results(): ReadonlyMap<string, HistoryResult> {
+    return new Map(
+      [...this.#runs].map(([id, { output, error, isErrorCut }]) => [
+        id,
+        { output: output.parts, error, isErrorCut },
+      ]),
+    );
+  }
+
+  /** Takes over results of an earlier process, of the executions that are known. */
+  restore(results: ReadonlyMap<string, HistoryResult>): void {
+    for (const [id, { output, error, isErrorCut }] of results) {
+      const run = this.#runs.get(id);
+      if (run === undefined) continue;
+      run.output.restore(output);
+      run.error = error;
+      run.isErrorCut = isErrorCut;
+    }
   }
 
   /** client → kernel. `at`: milliseconds since 1970. */
@@ -80,6 +106,14 @@ const RECORDED_TYPES: ReadonlySet<string> = new Set([
 ]);
 
 type Failure = NonNullable<ExecutionHistoryEntry["error"]>;
+
+/** What the kernel answered, as far as it is kept. */
+export interface HistoryResult {
+  readonly output: ClippedParts;
+  readonly error: Failure | undefined;
+  /** Whether a part of the error was left out. */
+  readonly isErrorCut: boolean;
+}
 
 interface HistoryRun {
   readonly input: ClippedText;

@@ -1,71 +1,70 @@
 /**
- * Reads the journal of a kept session from its beginning, and gives the session
- * the state that follows from it: displays, comms, executions, and the facts
- * about its last kernel run.
+ * Gives a kept session the state that follows from its journal: displays, comms,
+ * executions, and the facts about its last kernel run. It takes over the newest
+ * checkpoint that fits, and reads the entries after it; without one, the whole
+ * journal.
  */
-import type {
-  OwnEvent,
-  ResourceUsage,
-  SessionStatus,
-} from "../../contract/index.ts";
-import type { Exit } from "../host/exit.ts";
+import type { OwnEvent } from "../../contract/index.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Entry } from "../journal/entry.ts";
-import type { ShellState } from "../kernel/kernel.ts";
-import { noteComm, type OpenComms } from "./comms.ts";
-import { type Displays, isDisplay, noteDisplay } from "./displays.ts";
-import type { Requests } from "./requests.ts";
+import { decodeCheckpoint, type Derived } from "./checkpoint.ts";
+import { noteComm } from "./comms.ts";
+import { isDisplay, noteDisplay } from "./displays.ts";
+import { type Facts, noFacts, noteFact } from "./facts.ts";
+import type { SavedCheckpoint } from "./store.ts";
 
 export interface Replayed {
-  /** The session's last status; `undefined` if the journal has none. */
-  readonly status: SessionStatus | undefined;
-  /** The state that the kernel reported last in its last run. */
-  readonly state: ShellState | undefined;
-  /** The last exit since the last start. */
-  readonly exit: Exit | undefined;
-  readonly usage: ResourceUsage | undefined;
+  readonly facts: Facts;
+  /** Bytes of the entries that were read. */
+  readonly bytes: number;
 }
 
-export interface ReplayTarget {
+export interface ReplayTarget extends Derived {
   readonly journal: Journal;
-  readonly displays: Displays;
-  readonly comms: OpenComms;
-  readonly requests: Requests;
 }
 
-/** Reads up to number `last`. The entries after it are of this process. */
-export async function replay(
-  { journal, displays, comms, requests }: ReplayTarget,
+/** Restores up to number `last`. The entries after it are of this process. */
+export async function restoreState(
+  target: ReplayTarget,
   last: number,
+  checkpoints: AsyncIterable<SavedCheckpoint> | undefined,
 ): Promise<Replayed> {
-  const found: {
-    status: SessionStatus | undefined;
-    state: ShellState | undefined;
-    exit: Exit | undefined;
-    usage: ResourceUsage | undefined;
-  } = {
-    status: undefined,
-    state: undefined,
-    exit: undefined,
-    usage: undefined,
-  };
+  for await (const saved of checkpoints ?? []) {
+    const facts = takeOver(target, saved, last);
+    if (facts === undefined) continue;
+    return replay(target, { after: saved.seq, last }, facts);
+  }
+  return replay(target, { after: 0, last }, noFacts());
+}
+
+/** `undefined`, and nothing has changed, if the checkpoint does not fit: then the journal after it is not whole, or it has another layout, or requests are not known to it. */
+function takeOver(
+  { journal, displays, comms, requests }: ReplayTarget,
+  saved: SavedCheckpoint,
+  last: number,
+): Facts | undefined {
+  const { seq } = saved;
+  if (seq > last || seq + 1 < journal.first) return undefined;
+  const decoded = decodeCheckpoint(saved);
+  if (decoded === undefined) return undefined;
+  if (!requests.fits(decoded.requests, seq)) return undefined;
+  displays.restore(...decoded.displays);
+  comms.restore(...decoded.comms);
+  requests.restoreProgress(decoded.requests, seq);
+  return decoded.facts;
+}
+
+async function replay(
+  { journal, displays, comms, requests }: ReplayTarget,
+  { after, last }: { readonly after: number; readonly last: number },
+  facts: Facts,
+): Promise<Replayed> {
+  let bytes = 0;
   const replayEvent = (seq: number, event: OwnEvent): void => {
+    noteFact(facts, event);
     switch (event.kind) {
-      case "status":
-        found.status = event.status;
-        found.state = stateOf(event.status) ?? found.state;
-        if (event.status === "starting") {
-          found.state = undefined;
-          found.exit = undefined;
-        }
-        return;
       case "exited":
-        found.exit = exitIn(event);
-        found.state = undefined;
         comms.clear();
-        return;
-      case "resource_usage":
-        found.usage = event.usage;
         return;
       case "execution":
         requests.replayEvent(seq, event.execution_id, event.state);
@@ -93,13 +92,14 @@ export async function replay(
       entry.content?.["execution_state"] === "idle";
     requests.replay(entry, isIdle);
   };
-  for (let seen = 0; seen < last;) {
+  for (let seen = after; seen < last;) {
     const reading = await journal.read(seen);
     if (reading === undefined) break;
     if ("gap" in reading) {
       seen = reading.gap.to;
       continue;
     }
+    bytes += reading.entries.size;
     for (const entry of reading.entries) {
       if (entry.seq > last) break;
       requests.replayComms(entry.seq);
@@ -108,26 +108,5 @@ export async function replay(
       seen = entry.seq;
     }
   }
-  return found;
-}
-
-function exitIn({
-  exit_code,
-  signal,
-  output,
-  oom,
-  limit,
-}: Extract<OwnEvent, { kind: "exited" }>): Exit {
-  return {
-    exit_code,
-    signal,
-    output,
-    ...(oom !== undefined && { oom }),
-    ...(limit !== undefined && { limit }),
-  };
-}
-
-function stateOf(status: SessionStatus): ShellState | undefined {
-  if (status === "busy") return "busy";
-  return status === "idle" || status === "ready" ? "idle" : undefined;
+  return { facts, bytes };
 }

@@ -7,11 +7,12 @@
  * The journal decides: what a record says about an entry counts only if the
  * journal has the entry.
  */
-import type { Message } from "../jupyter/message.ts";
+import type { Header, Message } from "../jupyter/message.ts";
 import type { Execution, EndReason } from "./executions/execution.ts";
 import {
   type RequestRecord,
   restoredMessage,
+  type SavedMessage,
   savedMessage,
   type SessionStore,
 } from "./store.ts";
@@ -67,6 +68,13 @@ export class RequestLog {
     this.#store.record(accepted);
   }
 
+  /** The ids of the messages of clients that opened or closed a comm when the journal's newest number was `after`, or later. */
+  commsSince(after: number): string[] {
+    return this.#comms.flatMap((comm) =>
+      comm.after >= after ? idOf(comm.message) : [],
+    );
+  }
+
   refused(id: string): void {
     this.#store?.record({ kind: "refused", id });
   }
@@ -75,9 +83,9 @@ export class RequestLog {
     this.#store?.record({ kind: "sent", id });
   }
 
-  running({ id, startedAt = new Date(), lastSeq = 0 }: Execution): void {
+  running({ id, startedAt = new Date(), sentSeq = 0 }: Execution): void {
     const at = startedAt.getTime();
-    this.#store?.record({ kind: "running", id, at, seq: lastSeq });
+    this.#store?.record({ kind: "running", id, at, seq: sentSeq });
   }
 
   answered(id: string, input: string): void {
@@ -166,8 +174,12 @@ export function isComm({ header: { msg_type } }: Message): boolean {
   return msg_type === "comm_open" || msg_type === "comm_close";
 }
 
+function idOf({ header }: SavedMessage): string {
+  return (JSON.parse(header) as Header).msg_id;
+}
+
 function recordsOf(execution: Execution): RequestRecord[] {
-  const { request, after, deadline_ms, queuedAt, startedAt, firstSeq } =
+  const { request, after, deadline_ms, queuedAt, startedAt, sentSeq } =
     execution;
   const records: RequestRecord[] = [
     {
@@ -180,8 +192,8 @@ function recordsOf(execution: Execution): RequestRecord[] {
   ];
   const { id, input, isOver } = execution;
   if (startedAt !== undefined) {
-    const seq = firstSeq ?? after;
-    records.push({ kind: "running", id, at: startedAt.getTime(), seq });
+    const at = startedAt.getTime();
+    records.push({ kind: "running", id, at, seq: sentSeq ?? after });
   }
   for (const answered of execution.answeredInputs) {
     if (answered !== input?.msg_id) {
@@ -216,7 +228,10 @@ export function restoreExecution(
   execution: Execution,
   { running, over }: RestoredRequest,
 ): void {
-  if (running !== undefined) execution.startedAt = new Date(running.at);
+  if (running !== undefined) {
+    execution.startedAt = new Date(running.at);
+    execution.sentSeq = running.seq;
+  }
   if (over === undefined) return;
   execution.firstSeq = over.first;
   execution.lastSeq = over.last;

@@ -25,6 +25,7 @@ import {
   Execution,
   type InterruptReason,
   type EndReason,
+  type Progress,
   replyIn,
 } from "./executions/execution.ts";
 import { ExecutionQueue } from "./executions/queue.ts";
@@ -34,7 +35,7 @@ import {
   countEnded,
   publishState,
 } from "./executions/publish.ts";
-import { History } from "./history.ts";
+import { History, type HistoryResult } from "./history.ts";
 import type { BurstRange, Journal } from "../journal/journal.ts";
 import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
@@ -56,6 +57,27 @@ interface SendOptions {
   readonly by?: Principal | undefined;
   /** The time limit of an execution. */
   readonly deadline_ms?: number | undefined;
+}
+
+/** What of the requests follows from the journal up to its newest entry. */
+export interface RequestsProgress {
+  /** Of the executions that are not over, by their ids. */
+  readonly executions: ReadonlyMap<string, Progress>;
+  /** By the ids of the executions. */
+  readonly history: ReadonlyMap<string, HistoryResult>;
+  /** The ids of the messages of clients since the newest entry that opened or closed a comm. */
+  readonly notedComms: readonly string[];
+  /** The ids of such messages that wait for a kernel. */
+  readonly waitingComms: readonly string[];
+}
+
+interface SentCode {
+  readonly message: Message;
+  readonly running: { readonly at: number; readonly seq: number };
+}
+
+function bySeq(a: SentCode, b: SentCode): number {
+  return a.running.seq - b.running.seq;
 }
 
 interface CommOfClient {
@@ -100,7 +122,9 @@ export class Requests {
   /** Executions of an earlier process that are not known to be over. */
   #restored: Execution[] = [];
   /** Messages with which clients of an earlier process opened or closed comms. */
-  readonly #comms: CommOfClient[] = [];
+  #comms: CommOfClient[] = [];
+  /** The number of the entry before which the code of an earlier process went to a kernel. */
+  readonly #sentSeqs = new Map<string, number>();
   /** Requests that the kernel of an earlier process has, or should have. */
   #resent: readonly Message[] = [];
   /** Executions of an earlier process of which it is not known whether they went to the kernel. */
@@ -157,6 +181,7 @@ export class Requests {
   /** Takes over the requests of an earlier process. Then `replay` is called for each entry of the journal, and `replayed` at the end. */
   #restore(store: SessionStore): void {
     const { last } = this.#options.journal;
+    const sent: SentCode[] = [];
     for (const request of this.#log.restored(store.requests, last)) {
       const { message, accepted, running, over, isSent, answered } = request;
       const { after, at, deadline_ms } = accepted;
@@ -177,8 +202,60 @@ export class Requests {
       this.executions.add(execution);
       if (over !== undefined) this.executions.ended(execution);
       else this.#restored.push(execution);
-      if (running !== undefined) this.history.sent(message, running.at);
+      if (running !== undefined) sent.push({ message, running });
     }
+    // Code in a subshell does not wait for code that was accepted before.
+    for (const { message, running } of sent.sort(bySeq)) {
+      this.history.sent(message, running.at);
+      this.#sentSeqs.set(message.header.msg_id, running.seq);
+    }
+  }
+
+  /** `undefined` while an execution is about to end. */
+  get progress(): RequestsProgress | undefined {
+    const executions = new Map<string, Progress>();
+    for (const execution of this.executions) {
+      if (execution.isEnding) return undefined;
+      if (!execution.isOver) executions.set(execution.id, execution);
+    }
+    const waitingComms = this.#waiting.all
+      .filter(isComm)
+      .map(({ header }) => header.msg_id);
+    const since = this.#log.commsSince(this.#options.journal.next - 1);
+    return {
+      executions,
+      history: this.history.results,
+      notedComms: since.filter((id) => !waitingComms.includes(id)),
+      waitingComms,
+    };
+  }
+
+  /** Whether the progress up to entry `seq` has all requests that were accepted until then. Otherwise it is not that of these requests. */
+  fits({ executions, history }: RequestsProgress, seq: number): boolean {
+    const areKnown = this.#restored.every(
+      ({ id, after, isOver }) => isOver || after >= seq || executions.has(id),
+    );
+    const isSentLater = (id: string): boolean =>
+      (this.#sentSeqs.get(id) ?? Infinity) > seq;
+    return (
+      areKnown &&
+      [...this.history.ids].every((id) => history.has(id) || isSentLater(id))
+    );
+  }
+
+  /** Takes over the progress of an earlier process up to entry `seq`. Then `replay` is called for the entries after it. */
+  restoreProgress(progress: RequestsProgress, seq: number): void {
+    for (const [id, each] of progress.executions) {
+      const execution = this.executions.find(id);
+      if (execution?.isOver === false) execution.restoreProgress(each);
+    }
+    this.history.restore(progress.history);
+    const noted = new Set(progress.notedComms);
+    const waiting = new Set(progress.waitingComms);
+    this.#comms = this.#comms.filter(({ message, after }) => {
+      const { msg_id } = message.header;
+      return waiting.has(msg_id) || (after >= seq && !noted.has(msg_id));
+    });
   }
 
   /** Clients of an earlier process opened and closed comms before entry `seq`. Call it for each entry, in order, before `replay`. */
@@ -223,6 +300,7 @@ export class Requests {
 
   /** All entries were replayed: what the kernel has is active again, and the rest waits for it. */
   replayed(): void {
+    this.#sentSeqs.clear();
     this.replayComms(Number.MAX_SAFE_INTEGER);
     const resent: Message[] = [];
     const waiting = this.#waiting.take();
@@ -609,6 +687,7 @@ export class Requests {
   #noteSent(execution: Execution): void {
     execution.send();
     publishState(execution, this.#options.journal);
+    execution.sentSeq = execution.lastSeq;
     this.#log.running(execution);
     this.history.sent(execution.request, execution.startedAt?.getTime());
   }

@@ -33,13 +33,17 @@ import type { Faults } from "../log/faults.ts";
 import type { SessionNamed, Telemetry } from "../telemetry/telemetry.ts";
 import { expectMany } from "../time/signals.ts";
 import { within } from "../time/within.ts";
+import { type Derived, takeCheckpoint } from "./checkpoint.ts";
+import { type CheckpointPace, CheckpointWriter } from "./checkpoints.ts";
 import { noComms, noteComm } from "./comms.ts";
 import { noDisplays, noteDisplay, noteDisplays } from "./displays.ts";
 import type { Entry } from "../journal/entry.ts";
 import type { Execution } from "./executions/execution.ts";
 import type { ExecutionQueue } from "./executions/queue.ts";
 import type { Executions } from "./executions/executions.ts";
+import { type Facts, noFacts, noteFact } from "./facts.ts";
 import type { History } from "./history.ts";
+import type { Mark } from "../journal/chunk.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
 import { type Happening, isRunning, next } from "./lifecycle.ts";
 import { JupyterClients } from "./jupyter-clients.ts";
@@ -48,7 +52,7 @@ import { type ExitOutcome, STAYS_EXITED, takeStart } from "./policy.ts";
 import type { Principal } from "./principal.ts";
 import { type InputAnswer, Requests } from "./requests.ts";
 import { type KernelStarter, PROBE, Run, type RunHooks } from "./run.ts";
-import { replay } from "./replay.ts";
+import { restoreState } from "./replay.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { SavedDocument, SavedSession, SessionStore } from "./store.ts";
 
@@ -76,6 +80,8 @@ export interface SessionOptions {
   readonly store?: SessionStore | undefined;
   /** A session of an earlier process reads its journal again, and attaches to its kernel, after this. Default: at once. */
   readonly restoreAfter?: Promise<unknown> | undefined;
+  /** How often a session that outlives the server writes a checkpoint. */
+  readonly checkpointPace?: CheckpointPace | undefined;
 }
 
 /** Why a session is `offline` until it is attached to its kernel again. */
@@ -98,6 +104,9 @@ export class Session {
   readonly #telemetry: Telemetry;
   readonly #ended = new AbortController();
   readonly #requests: Requests;
+  readonly #checkpoints: CheckpointWriter | undefined;
+  /** What the journal's events say; `undefined` while those of an earlier process are read. */
+  #facts: Facts | undefined = noFacts();
   #status: SessionStatus = "uninitialized";
   #statusReason: string | null = null;
   /** When the present status began, by the monotonic clock. */
@@ -165,11 +174,7 @@ export class Session {
           id: store.journal_id,
           found: store.found,
           earlier: store.earlier,
-          written: ({ run, event }) => {
-            const run_id = this.#runIds.get(run);
-            if (run_id === undefined) return;
-            options.provisioner.acknowledge?.(run_id, event);
-          },
+          written: (mark) => this.#written(mark),
           durable: (isDurable) => store.durable(isDurable),
         },
       }),
@@ -185,6 +190,7 @@ export class Session {
       onIdleMissing: () => this.#run?.assumeIdle(),
       store,
     });
+    this.#checkpoints = this.#checkpointWriter();
     if (saved === undefined) this.#save();
     else this.#restore(saved);
   }
@@ -567,6 +573,7 @@ export class Session {
     this.#requests.dispose();
     await this.journal.end(FINAL_READ_MS);
     this.#ended.abort();
+    await this.#checkpoints?.close();
     await this.journal[Symbol.asyncDispose]();
     this.#options.store?.remove();
   }
@@ -579,6 +586,7 @@ export class Session {
     await this.journal.end(0); // readers go on with the next server
     this.#ended.abort();
     this.#save();
+    await this.#checkpoints?.close();
     await this.journal.letGo();
     this.#options.store?.close();
   }
@@ -600,6 +608,7 @@ export class Session {
     if (run !== null) this.#runIds.set(run.number, run.id);
     this.#origin = run?.origin ?? "start";
     this.#missingVariables = saved.missing_variables;
+    this.#facts = undefined;
     const { last } = this.journal;
     if (this.#options.store?.hasLost === true) {
       const text =
@@ -630,11 +639,11 @@ export class Session {
   }
 
   async #reattach({ run: last }: SavedSession, until: number): Promise<void> {
-    const { journal, displays, comms } = this;
+    const { journal } = this;
     const requests = this.#requests;
     await this.#options.restoreAfter;
     if (this.closeReason !== undefined) return; // it was left to the next server meanwhile
-    const found = await replay({ journal, displays, comms, requests }, until);
+    const found = await this.#replay(until);
     this.resource_usage = found.usage;
     this.#lastExit = found.exit;
     requests.replayed();
@@ -667,6 +676,48 @@ export class Session {
       const why = whyLost(error);
       this.#exited({ exit_code: -1, signal: null, output: "", why });
     }
+  }
+
+  /** Returns what the events of earlier processes say. */
+  async #replay(until: number): Promise<Facts> {
+    const { checkpoints } = this.#options.store ?? {};
+    const target = { ...this.#derived, journal: this.journal };
+    const { facts, bytes } = await restoreState(
+      target,
+      until,
+      checkpoints?.found(),
+    );
+    this.#facts = { ...facts }; // meanwhile this process has told only that the session is offline
+    this.#checkpoints?.restored(bytes);
+    return facts;
+  }
+
+  get #derived(): Derived {
+    const { displays, comms } = this;
+    return { displays, comms, requests: this.#requests };
+  }
+
+  #checkpointWriter(): CheckpointWriter | undefined {
+    const { store, journal, checkpointPace: pace } = this.#options;
+    if (store?.checkpoints === undefined) return undefined;
+    return new CheckpointWriter({
+      journal: this.journal,
+      checkpoints: store.checkpoints,
+      limit: Math.min(journal.disk, journal.diskBudget.limit),
+      take: () =>
+        this.#facts &&
+        takeCheckpoint(this.journal.next - 1, this.#facts, this.#derived),
+      pace,
+    });
+  }
+
+  /** The journal has written everything up to this mark. */
+  #written({ run, event }: Mark): void {
+    const run_id = this.#runIds.get(run);
+    if (run_id !== undefined) {
+      this.#options.provisioner.acknowledge?.(run_id, event);
+    }
+    if (this.#facts !== undefined) this.#checkpoints?.written();
   }
 
   /** Throws `kernel_unreachable` if it takes too long. */
@@ -1079,6 +1130,7 @@ export class Session {
   }
 
   #publish(event: OwnEvent): Entry {
+    if (this.#facts !== undefined) noteFact(this.#facts, event);
     return this.journal.appendEvent(event);
   }
 }

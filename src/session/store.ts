@@ -117,6 +117,20 @@ export interface ReaderPositions {
 /** The positions of a session that ends with the server. */
 export const notKept: ReaderPositions = { found: new Map(), keep: () => {} };
 
+/** What follows from a session's journal up to entry `seq`: JSON that refers to bytes by their index. */
+export interface SavedCheckpoint {
+  readonly seq: number;
+  readonly json: unknown;
+  readonly blobs: readonly Uint8Array[];
+}
+
+export interface Checkpoints {
+  /** Those that an earlier process wrote, newest first, without damaged ones. Its iteration never fails. */
+  found(): AsyncIterable<SavedCheckpoint>;
+  /** Resolves with its bytes when it is written: all of it, or nothing. Never rejects; resolves with `undefined` if it could not be written. */
+  write(checkpoint: SavedCheckpoint): Promise<number | undefined>;
+}
+
 export interface SessionStore {
   /** The folder of the journal's segments. */
   readonly directory: string;
@@ -130,6 +144,8 @@ export interface SessionStore {
   readonly saved: SavedSession | undefined;
   readonly requests: readonly RequestRecord[];
   readonly positions: ReaderPositions;
+  /** Absent: the next server reads the whole journal. */
+  readonly checkpoints?: Checkpoints | undefined;
   /** Written when it returns. Never throws: a failure is logged, and the session goes on. */
   save(session: SavedSession): void;
   /** The same for a record. */

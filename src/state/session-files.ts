@@ -1,4 +1,4 @@
-/** The files of one kept session: `session.json`, `requests.log` and the segments of its journal. */
+/** The files of one kept session: `session.json`, `requests.log`, the segments of its journal, and checkpoints. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import type {
   SavedSession,
   SessionStore,
 } from "../session/store.ts";
+import { CheckpointFiles } from "./checkpoint-file.ts";
 import { LogFile } from "./log-file.ts";
 import { PositionFile } from "./position-file.ts";
 import {
@@ -96,8 +97,10 @@ export async function openSessionFiles(
   const positions = PositionFile.open(join(directory, POSITIONS));
   const opened = { directory, saved, positions, records: log.log };
   if (existsSync(join(directory, DURABLE))) {
-    const store = storeOf({ ...opened, journal_id, found, requests }, options);
-    return { store, saved };
+    const own = { directory, journal_id, log: options.log };
+    const checkpoints = CheckpointFiles.of(own, found.last);
+    const rest = { journal_id, found, requests, checkpoints };
+    return { store: storeOf({ ...opened, ...rest }, options), saved };
   }
   options.log.warn(
     { session: session_id },
@@ -186,6 +189,8 @@ function storeOf(
   { keepEnv, log }: SessionFilesOptions,
 ): SessionStore {
   const { directory, journal_id } = opened;
+  const checkpoints =
+    opened.checkpoints ?? new CheckpointFiles({ directory, journal_id, log });
   /** From then on another process may use the files. */
   let isClosed = false;
   const attempt = (failed: string, act: () => void): void => {
@@ -204,6 +209,7 @@ function storeOf(
   };
   return {
     ...opened,
+    checkpoints,
     save(session) {
       const saved = keepEnv ? session : withoutValues(session);
       attempt(NOT_WRITTEN, () => writeSession(directory, journal_id, saved));

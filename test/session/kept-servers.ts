@@ -27,6 +27,7 @@ import type {
 } from "../../src/kernel/kernel.ts";
 import { Faults } from "../../src/log/faults.ts";
 import { silentLog } from "../../src/log/log.ts";
+import type { CheckpointPace } from "../../src/session/checkpoints.ts";
 import { Session } from "../../src/session/session.ts";
 import type { SessionSpec } from "../../src/session/spec.ts";
 import type { SessionStore } from "../../src/session/store.ts";
@@ -205,19 +206,21 @@ export class Server {
   readonly #cut: () => void;
   readonly #store: SessionStore;
   readonly #disk = { fails: false };
+  readonly #limits: Limits;
 
   private constructor(
     keeper: FakeKeeper,
     directory: string,
     spec: SessionSpec,
-    store: SessionStore,
+    { store, limits }: { store: SessionStore; limits: Limits },
   ) {
     this.keeper = keeper;
+    this.#limits = limits;
     this.#directory = directory;
     const link = keeper.link();
     this.#cut = () => link.cut();
     this.#store = store;
-    const { journal, ...options } = optionsOf(link);
+    const { journal, ...options } = optionsOf(link, limits);
     const open = failing(this.#disk);
     this.session = new Session(spec, {
       ...options,
@@ -227,13 +230,22 @@ export class Server {
     opened.push(this.session);
   }
 
-  static first(spec: Partial<SessionSpec> = {}, keepEnv = false): Server {
+  static first(
+    spec: Partial<SessionSpec> = {},
+    keepEnv = false,
+    limits: Limits = {},
+  ): Server {
     const directory = join(root, `${(copies += 1)}`);
     const keeper = new FakeKeeper();
     const files = { directory, keepEnv, log: silentLog() };
     const whole = { ...SPEC, ...spec };
     const store = newSessionFiles(whole.session_id, files);
-    return new Server(keeper, directory, whole, store);
+    return new Server(keeper, directory, whole, { store, limits });
+  }
+
+  /** The folder of the session's files. */
+  get folder(): string {
+    return this.#store.directory;
   }
 
   /** The disk takes the journal no more. Requests and the session's file are still written. */
@@ -261,23 +273,57 @@ export class Server {
   }
 
   /** The server is killed now, and another one starts with its files. `isFull`: nothing can be replaced then. */
-  async killed({ keepEnv = false, isFull = false } = {}): Promise<Server> {
+  async killed({
+    keepEnv = false,
+    isFull = false,
+    change,
+  }: KilledOptions = {}): Promise<Server> {
     const directory = join(root, `${(copies += 1)}`);
     this.#cut();
     if (this.#requestsUntil !== undefined)
       truncateSync(this.#requests, this.#requestsUntil);
-    cpSync(this.#directory, directory, { recursive: true });
+    copied(this.#directory, directory);
     const files = { directory, keepEnv, log: silentLog() };
     const [folder = ""] = readdirSync(directory).filter((name) =>
       isSessionFolder(directory, name),
     );
+    change?.(join(directory, folder));
     // Where a file is written before it takes the name, there is a folder.
     const blocked = join(directory, folder, "requests.log.new");
     if (isFull) mkdirSync(blocked);
     const { store, saved } = await openSessionFiles(folder, files);
     if (isFull) rmdirSync(blocked);
-    return new Server(this.keeper, directory, saved.spec, store);
+    const rest = { store, limits: this.#limits };
+    return new Server(this.keeper, directory, saved.spec, rest);
   }
+}
+
+/** Copies the files of a server that may still remove one of them. */
+function copied(from: string, to: string): void {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      cpSync(from, to, { recursive: true });
+      return;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "ENOENT" || tries === 20) throw error;
+      rmSync(to, { recursive: true, force: true });
+    }
+  }
+}
+
+interface KilledOptions {
+  readonly keepEnv?: boolean;
+  readonly isFull?: boolean;
+  /** Changes the files of the session before the next server starts. */
+  readonly change?: (folder: string) => void;
+}
+
+/** How much a server writes to disk. */
+interface Limits {
+  /** Of the journal, in bytes. */
+  readonly limit?: number;
+  readonly checkpointPace?: CheckpointPace;
 }
 
 /** Opens files that cannot be written while `fails` is set. */
@@ -305,15 +351,19 @@ export const USAGE = {
   timestamp: 1,
 };
 
-function optionsOf(provisioner: Provisioner) {
+function optionsOf(
+  provisioner: Provisioner,
+  { limit = 64 * 1024 * 1024, checkpointPace }: Limits,
+) {
   const log = silentLog();
   return {
     provisioner,
     log,
     faults: new Faults(log),
+    checkpointPace,
     journal: {
       memory: 1024 * 1024,
-      disk: 64 * 1024 * 1024,
+      disk: limit,
       budget: new MemoryBudget(16 * 1024 * 1024),
       diskBudget: new DiskBudget(256 * 1024 * 1024),
       directory: () => root,

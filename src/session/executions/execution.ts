@@ -20,6 +20,17 @@ import type { Entry } from "../../journal/entry.ts";
 import type { BurstRange } from "../../journal/journal.ts";
 import type { Burst } from "../../jupyter/record.ts";
 
+/** How far an execution has come that is not over, as far as it follows from the journal. */
+export interface Progress {
+  readonly firstSeq: number | undefined;
+  readonly lastSeq: number | undefined;
+  readonly outputBytes: number;
+  readonly counts: ReadonlyMap<string, number>;
+  readonly publishedState: ExecutionState | undefined;
+  /** The pending input request. */
+  readonly input: Entry | undefined;
+}
+
 /** Why an execution did not end by itself. */
 export type EndReason = NonNullable<ExecutionView["reason"]>;
 
@@ -81,6 +92,8 @@ export class Execution {
   reply: Readonly<Record<string, unknown>> | undefined;
   firstSeq: number | undefined;
   lastSeq: number | undefined;
+  /** The number of the event that reports that the request went to the kernel. */
+  sentSeq: number | undefined;
   /** The number of the event that reports the end. */
   endSeq: number | undefined;
   outputBytes = 0;
@@ -180,6 +193,26 @@ export class Execution {
   /** Whether the kernel reported `idle` for this request. */
   get isIdleReceived(): boolean {
     return this.#endSigns.has("idle");
+  }
+
+  /** Whether one of the two signs of its end has arrived, and the other has not. */
+  get isEnding(): boolean {
+    return !this.isOver && this.#endSigns.size > 0;
+  }
+
+  /** How far an earlier process has come with it. */
+  restoreProgress({ counts, publishedState, input, ...rest }: Progress): void {
+    this.firstSeq = rest.firstSeq;
+    this.lastSeq = rest.lastSeq;
+    this.outputBytes = rest.outputBytes;
+    for (const [type, count] of counts) this.counts.set(type, count);
+    if (publishedState !== undefined) {
+      this.publishedState = publishedState;
+      this.restoreState(publishedState);
+    }
+    if (input !== undefined && !this.answeredInputs.has(input.msg_id)) {
+      this.inputRequested(input);
+    }
   }
 
   /** The state that the journal of an earlier process has. */
