@@ -14,11 +14,13 @@ export type {
   ExecutionState,
   Kernelspec,
   KernelInfo,
+  LimitsRequest,
   MimeBundle,
   Output,
   PolicyChange,
   Reason,
   Refused,
+  SessionLimits,
   SessionPolicy,
   SessionStatus,
 } from "../contract/index.ts";

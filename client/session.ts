@@ -8,7 +8,9 @@ import type {
   ClientMessage,
   ContentOf,
   KernelInfo,
+  LimitsRequest,
   PolicyChange,
+  SessionLimits,
   SessionPolicy,
   SessionStatus,
   Snapshot as WireSnapshot,
@@ -316,6 +318,18 @@ export class Session implements AsyncDisposable {
     const input = { ...change, ...this.#id };
     return this.#link.result(
       this.#sessions.set_policy.mutate(input, options),
+      options,
+    );
+  }
+
+  /** Changes what the kernel may use, at once if it runs. Missing members stay as they are. Resolves with all limits. */
+  setLimits(
+    change: LimitsRequest,
+    options: CallOptions = {},
+  ): Promise<SessionLimits> {
+    const input = { ...change, ...this.#id };
+    return this.#link.result(
+      this.#sessions.set_limits.mutate(input, options),
       options,
     );
   }

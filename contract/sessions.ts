@@ -486,6 +486,21 @@ export const sessions = {
     },
   }),
 
+  set_limits: mutation({
+    route: "PUT /sessions/{session_id}/limits",
+    summary: "Set what a session's kernel may use",
+    access: "control",
+    description:
+      "A field that is not given keeps its value; `null` stands for the server's own limit. Answers with all limits. A kernel that runs has the new limits at once: one that has run for longer is shut down, and one that uses more memory is killed. If one of the limits cannot be changed while the kernel runs, none is (`bad_configuration`).",
+    input: LimitsRequest.extend({ session_id: SessionId }),
+    output: SessionLimits,
+    errors: [...sessionErrors, "bad_configuration", "kernel_unreachable"],
+    examples: {
+      input: { memory_bytes: 4_294_967_296, run_time_s: null },
+      output: { memory_bytes: 4_294_967_296, cpus: null, run_time_s: null },
+    },
+  }),
+
   delete: mutation({
     route: "DELETE /sessions/{session_id}",
     summary: "Delete a session",

@@ -254,14 +254,11 @@ function observe(
       return directoryOf(pid);
     },
     connect: (port) => connectToPort(port, () => group.members),
-    resize(change) {
-      try {
+    resize: (change) =>
+      new Promise((resolve) => {
         changeLimits(change);
-        return Promise.resolve();
-      } catch (error) {
-        return Promise.reject(error);
-      }
-    },
+        resolve();
+      }),
     get isScheduled() {
       return /[RSD]/.test(statOf(pid)?.state ?? ""); // known on Linux only
     },

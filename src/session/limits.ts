@@ -4,6 +4,7 @@ import {
   type LimitsRequest,
   type SessionLimits,
 } from "../../contract/index.ts";
+import type { LimitsChange } from "../kernel/kernel.ts";
 
 /** Throws `bad_configuration` if more than `most` is requested. */
 export function limitsOf(
@@ -26,4 +27,16 @@ function limitOf(
   if (wanted === null || highest === null || wanted <= highest) return wanted;
   const why = `\`limits.${name}\` is ${wanted}, and this server allows at most ${highest}`;
   throw failure("bad_configuration", { why });
+}
+
+/** The fields that are given, with the server's limit in place of `null`. Throws `bad_configuration` if one is more than `most`. */
+export function changeOf(
+  requested: LimitsRequest,
+  most: SessionLimits,
+): LimitsChange {
+  const names = Object.keys(most) as (keyof SessionLimits)[];
+  const given = names.filter((name) => requested[name] !== undefined);
+  return Object.fromEntries(
+    given.map((name) => [name, limitOf(name, requested, most)]),
+  );
 }

@@ -9,8 +9,10 @@ import {
   failure,
   type KernelInfo,
   type Labels,
+  NO_LIMITS,
   type OwnEvent,
   type ResourceUsage,
+  type SessionLimits,
   type SessionPolicy,
   type SessionStatus,
   SupervisorError,
@@ -24,6 +26,7 @@ import { type Burst, frameBytesIn } from "../jupyter/record.ts";
 import { describeExit, type Exit } from "../host/exit.ts";
 import type {
   Kernel,
+  LimitsChange,
   Provisioner,
   Recipe,
   ShellState,
@@ -120,6 +123,7 @@ export class Session {
   /** The times of automatic restarts since a client last started the kernel. */
   readonly #restarts: number[] = [];
   #policy: SessionPolicy;
+  #limits: SessionLimits;
   /** When a client last used the kernel, by the monotonic clock. */
   #usedAt = performance.now();
   /** When the last run ended, if it has. */
@@ -155,6 +159,7 @@ export class Session {
     this.#labels = saved?.labels ?? spec.labels;
     this.created = saved === undefined ? new Date() : new Date(saved.created);
     this.#policy = saved?.policy ?? spec.policy;
+    this.#limits = spec.limits ?? NO_LIMITS;
     this.#options = options;
     expectMany(this.#ended.signal); // one for each reader
     this.#env = spec.env;
@@ -235,6 +240,10 @@ export class Session {
     this.#policy = policy;
     this.#save();
     this.#options.changed?.(this);
+  }
+  /** What its kernel may use at most. */
+  get limits(): SessionLimits {
+    return this.#limits;
   }
   /** Whether the session and its kernel outlive the server. */
   get isKept(): boolean {
@@ -473,6 +482,22 @@ export class Session {
       throw failure("session_not_running", { session_id: this.id });
     }
     return kernel.forward(port);
+  }
+
+  /** Changes what its kernel may use, at once if it runs. Throws `bad_configuration` if that is not possible; then nothing has changed. */
+  async setLimits(change: LimitsChange): Promise<void> {
+    if (!this.isRestored) await this.#untilRestored();
+    if (this.#run?.isOver === false) {
+      const { kernel } = this.#run;
+      if (kernel === undefined) {
+        const why = `The limits of session ${this.id} cannot be changed while its kernel starts`;
+        throw failure("bad_configuration", { why });
+      }
+      await kernel.resize(change);
+    }
+    this.#limits = { ...this.#limits, ...change };
+    this.#save();
+    this.#options.changed?.(this);
   }
 
   /** The addresses of the kernel, or of the next kernel. */
@@ -740,7 +765,7 @@ export class Session {
       detached: detached.toISOString(),
     };
     this.#options.store?.save({
-      spec: { ...spec, env: this.#env },
+      spec: { ...spec, env: this.#env, limits: this.#limits },
       missing_variables: this.#missingVariables,
       created: created.toISOString(),
       labels,
@@ -908,6 +933,7 @@ export class Session {
       ...spec,
       run_id: this.#runIds.get(this.#runNumber),
       env: this.#env,
+      limits: this.#limits,
       working_directory: this.#workingDirectory,
       connection: this.#connection,
       timeout_ms:

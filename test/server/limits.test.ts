@@ -185,6 +185,39 @@ describe.each([
     await untilDead(server, "long");
   });
 
+  test("has limits that can be changed while it runs, and the next kernel has them too", async () => {
+    const server = await opened({
+      sessionLimits: { memory_bytes: 512 * MIB, run_time_s: 3600 },
+    });
+    const set = (limits: Readonly<Record<string, unknown>>) =>
+      server.ask("PUT", "/sessions/grown/limits", limits);
+    await server.start("echo", "grown", { limits: { run_time_s: 1800 } });
+    const changed = await set({ run_time_s: null, memory_bytes: 256 * MIB });
+    expect(changed).toMatchObject({
+      status: 200,
+      body: { memory_bytes: 256 * MIB, cpus: null, run_time_s: 3600 },
+    });
+    const tooMuch = await set({ memory_bytes: 1024 * MIB, run_time_s: 1 });
+    expect(tooMuch.status).toBe(400);
+    expect(tooMuch.text).toContain("this server allows at most 536870912");
+    await expect(describeSession(server, "grown")).resolves.toMatchObject({
+      status: "idle",
+      limits: { memory_bytes: 256 * MIB, run_time_s: 3600 },
+    });
+    await set({ run_time_s: 1 });
+    const dead = await untilDead(server, "grown");
+    expect(dead.exit).toMatchObject({ limit: "run_time" });
+    // The limits are the session's: its next kernel has them, and without a kernel they can be changed too.
+    const later = await set({ run_time_s: 2 });
+    expect(later.body).toMatchObject({ run_time_s: 2 });
+    const started = await server.ask("POST", "/sessions/grown/start");
+    expect(started.status).toBe(200);
+    const again = await untilDead(server, "grown");
+    expect(again.reason).toBe(
+      "time_limit: it has run for 2 s, as long as it may",
+    );
+  });
+
   test("of a session without limits of its own has those of the server", async () => {
     const server = await opened({
       sessionLimits: { memory_bytes: 512 * MIB, run_time_s: 3600 },

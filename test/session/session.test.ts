@@ -1,3 +1,4 @@
+import { PassThrough } from "node:stream";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { request } from "../../src/jupyter/client-message.ts";
 import {
@@ -826,5 +827,45 @@ describe("the queue", () => {
     expect(
       [b, c].map(({ header }) => session.executions.get(header.msg_id).reason),
     ).toEqual(["not_sent", "not_sent"]);
+  });
+});
+
+describe("a port of the kernel", () => {
+  test("is reached through the session while the kernel runs", async () => {
+    const { session, kernel } = await startedSession();
+    const connection = new PassThrough();
+    const asked: number[] = [];
+    kernel.place = (port) => {
+      asked.push(port);
+      return Promise.resolve(connection);
+    };
+    expect(await session.forward(8888)).toBe(connection);
+    expect(asked).toEqual([8888]);
+    kernel.die(0);
+    await expect(session.forward(8888)).rejects.toMatchObject({
+      reason: "session_not_running",
+    });
+  });
+});
+
+describe("the limits", () => {
+  test("that the kernel refuses stay as they were, and those of a kernel that starts cannot be changed", async () => {
+    const { session, kernel, provisioner } = await startedSession();
+    await session.setLimits({ run_time_s: 60 });
+    await expect(
+      session.setLimits({ cpus: 1, run_time_s: 1 }),
+    ).rejects.toMatchObject({ reason: "bad_configuration" });
+    const limits = { memory_bytes: null, cpus: null, run_time_s: 60 };
+    expect(session.limits).toEqual(limits);
+    expect(kernel.limits).toEqual([{ run_time_s: 60 }]);
+    kernel.die(0);
+    provisioner.isSlow = true;
+    const start = session.start();
+    await expect(session.setLimits({ run_time_s: 1 })).rejects.toThrow(
+      "cannot be changed while its kernel starts",
+    );
+    provisioner.kernel.answer();
+    await start;
+    expect(provisioner.recipes.at(-1)?.limits).toEqual(limits);
   });
 });

@@ -1,9 +1,5 @@
 /** The description of a session for clients. */
-import {
-  type contract,
-  type InputOf,
-  NO_LIMITS,
-} from "../../../contract/index.ts";
+import { type contract, type InputOf } from "../../../contract/index.ts";
 import { type Message, objectOf } from "../../jupyter/message.ts";
 import { membersAsWritten } from "../../jupyter/raw-json.ts";
 import type { Session } from "../../session/session.ts";
@@ -73,7 +69,7 @@ export function describe(
     }),
     labels: { ...session.labels },
     policy: { ...session.policy },
-    limits: spec.limits ?? NO_LIMITS,
+    limits: session.limits,
     keep: session.isKept,
     ...(session.keeperPid !== undefined && {
       keeper_process_id: session.keeperPid,

@@ -11,9 +11,10 @@ import { describeSnapshot } from "./describe-snapshot.ts";
 import { executeRequest } from "./executions.ts";
 import { type AnswersTo, trustShape } from "./implement.ts";
 import type { Session } from "../../session/session.ts";
+import { changeOf } from "../../session/limits.ts";
 import { changed } from "../../session/policy.ts";
 import type { Service } from "./service.ts";
-import { resolveSpec } from "./session-spec.ts";
+import { assertCpuLimit, resolveSpec } from "./session-spec.ts";
 import { defaultHeaderOf } from "./default-header.ts";
 import {
   assertJournal,
@@ -53,6 +54,15 @@ export const sessions: AnswersTo<typeof contract.sessions> = {
     const session = supervisor.session(session_id);
     session.policy = changed(session.policy, change);
     return { ...session.policy };
+  },
+
+  async set_limits({ input, service: { supervisor, sessionLimits, host } }) {
+    const { session_id, ...requested } = input;
+    const session = supervisor.session(session_id);
+    const change = changeOf(requested, sessionLimits);
+    if (typeof change.cpus === "number") assertCpuLimit(host);
+    await session.setLimits(change);
+    return { ...session.limits };
   },
 
   async delete({ input, service: { supervisor } }) {
