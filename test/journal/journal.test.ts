@@ -299,6 +299,40 @@ test("beyond the limit on disk the oldest file is removed, and the gap has its n
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(journal.diskBytes);
 });
 
+test.each([
+  ["the limit removed meanwhile", 0],
+  ["another program removed", 1],
+] as const)(
+  "the entries of a file that %s are a gap; errors logged: %i",
+  async (who, errors) => {
+    const log = silentLog();
+    const logged = vi.spyOn(log, "error");
+    let release = () => {};
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    const lateRead: OpenFile = async (path, flags, mode) => {
+      if (flags === "r") await gate;
+      return open(path, flags, mode);
+    };
+    await using journal = journalOf({ log, disk: 32 * KB, open: lateRead });
+    const fill = async () => {
+      for (let n = 0; n < 200; n += 1) {
+        journal.append(message("x".repeat(100)));
+        await journal.writeDown();
+      }
+    };
+    await fill();
+    const { first } = journal;
+    const reading = journal.read(first - 1);
+    if (errors === 0) await fill();
+    else {
+      for (const name of readdirSync(directory)) rmSync(join(directory, name));
+    }
+    release();
+    expect(await reading).toMatchObject({ gap: { from: first } });
+    expect(logged).toHaveBeenCalledTimes(errors);
+  },
+);
+
 test("when a journal ends, no bytes are left on disk or in the budget", async () => {
   const budget = new MemoryBudget(1024 * KB);
   const journal = journalOf({ budget });
