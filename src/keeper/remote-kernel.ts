@@ -31,7 +31,7 @@ import {
   valueOf,
 } from "./events.ts";
 import { StreamError } from "./frames.ts";
-import type { RunFacts } from "./hello.ts";
+import type { Numbered, RunFacts } from "./hello.ts";
 import { type KeeperLink, KeeperUnreachable, type RunSink } from "./link.ts";
 import { fromWire } from "./wire-error.ts";
 
@@ -76,6 +76,8 @@ export class RemoteKernel implements Kernel, RunSink {
   #received = 0;
   /** The promises that it waits for. */
   #holds = 0;
+  /** What the keeper said of the run when the stream last began. */
+  #facts: RunFacts | undefined;
   #launched: LaunchedFacts | undefined;
   #answered: Answered | undefined;
   #directory: string | undefined;
@@ -162,6 +164,7 @@ export class RemoteKernel implements Kernel, RunSink {
       throw failure("start_failed", { session_id, why }, { cause });
     }
     this.#isKnown = true;
+    this.#facts = facts;
     this.#received = after;
     this.#directory = facts.directory;
     const isPast = (fact: { readonly number: number } | undefined) =>
@@ -271,6 +274,7 @@ export class RemoteKernel implements Kernel, RunSink {
       this.gone("its keeper does not have it any more");
       return;
     }
+    this.#facts = facts;
     if (!this.#isDark) return;
     this.#isDark = false;
     if (this.#beats && !this.#isOver) this.#options.hooks.heartbeat(true);
@@ -355,8 +359,23 @@ export class RemoteKernel implements Kernel, RunSink {
     else if ("event" in arrival) this.#handle(arrival.event);
     else {
       hooks.lost?.(arrival.from, arrival.to);
-      this.#noted(arrival.to);
+      this.#makeUpFor(arrival);
     }
+  }
+
+  /** The oldest events are lost first. What the keeper says of the run takes the place of those that tell of its start. */
+  #makeUpFor({ from, to }: { readonly from: number; readonly to: number }) {
+    const { launched, answered } = this.#facts ?? {};
+    const isLost = (fact: Numbered<unknown> | undefined) =>
+      fact !== undefined && fact.number >= from && fact.number <= to;
+    if (isLost(launched)) this.#launch(launched?.value);
+    if (!isLost(answered)) {
+      this.#noted(to);
+      return;
+    }
+    this.#answered = answered?.value;
+    this.#resolveStart();
+    this.#hold(inNextTurn().then(() => this.#noted(to))); // the caller of the start goes on first
   }
 
   #handle(event: ReceivedEvent): void {

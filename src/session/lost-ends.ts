@@ -3,6 +3,7 @@
  * kernel. A kernel answers the requests of its main shell in order. So when it
  * answers a request that it got after the code, the code is over.
  */
+import type { Message } from "../jupyter/message.ts";
 import type { Execution } from "./executions/execution.ts";
 
 export class LostEnds {
@@ -14,6 +15,11 @@ export class LostEnds {
   /** Whether the kernel was asked after the last loss. */
   get isAsked(): boolean {
     return this.#isAsked;
+  }
+
+  /** The requests whose executions the kernel was not asked about. */
+  get suspected(): readonly Message[] {
+    return [...this.#suspected].map(({ request }) => request);
   }
 
   /** Events were lost. */

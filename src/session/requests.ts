@@ -417,7 +417,13 @@ export class Requests {
 
   /** Events of the kernel were lost; the ends of executions may be among them. */
   eventsLost(): void {
-    this.#lostEnds.suspect(this.executions);
+    const isRestoring = this.#kernel === undefined;
+    const resent = new Set(this.#resent);
+    const isEarlier = ({ id, request }: Execution) =>
+      this.#uncertain.has(id) || resent.has(request);
+    this.#lostEnds.suspect(
+      isRestoring ? [...this.executions].filter(isEarlier) : this.executions,
+    );
     if (this.#kernel !== undefined) this.#askAboutLost(this.#kernel);
   }
 
@@ -665,7 +671,7 @@ export class Requests {
     kernel.send(probe);
   }
 
-  /** The code is over, and its reply was lost. */
+  /** The code is over, and its reply was lost. It may have failed: what waited behind it at the time of the loss does not run. */
   readonly #endLost = (execution: Execution): void => {
     if (execution.isOver || execution.isAnswered) return;
     const { header, raw } = execution.request;
@@ -680,6 +686,7 @@ export class Requests {
       },
       parent: { header, raw },
     });
+    this.queue.interrupt(this.#lostEnds.suspected);
     this.received(reply, this.#options.journal.append(reply), false);
   };
 

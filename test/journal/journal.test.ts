@@ -304,7 +304,7 @@ test.each([
   ["another program removed", 1],
 ] as const)(
   "the entries of a file that %s are a gap; errors logged: %i",
-  async (who, errors) => {
+  async (_who, errors) => {
     const log = silentLog();
     const logged = vi.spyOn(log, "error");
     let release = () => {};

@@ -193,6 +193,33 @@ describe("invariant 2: nothing is forgotten before it is safe", () => {
   });
 });
 
+describe("a server that has lost what it had acknowledged", () => {
+  test("hears the gap, and still gets the kernel that runs", async () => {
+    const keeper = new TestKeeper();
+    const server = await keeper.server();
+    const run = await server.start();
+    keeper.kernels.kernel.print("lost", parent);
+    await reached(run, 4);
+    server.provisioner.acknowledge?.(runId(1), 4);
+    await eventually("nothing kept", () =>
+      keeper.store.isEmpty ? true : undefined,
+    );
+    server.die(keeper.streams);
+    const next = await keeper.server(2);
+    const resumed = await next.resume(0);
+    expect(resumed.kernel.pid).toBe(4711);
+    expect(resumed.kernel.info).toEqual(run.kernel.info);
+    await reached(resumed, 4);
+    expect(resumed.calls.slice(0, 2).map(([name]) => name)).toEqual([
+      "lost",
+      "launched",
+    ]);
+    keeper.kernels.kernel.print("heard", parent);
+    await reached(resumed, 5);
+    expect(printed(resumed)).toEqual(["heard"]);
+  });
+});
+
 describe("invariant 3: only an acknowledgement lets the keeper forget", () => {
   test("what was read and not acknowledged comes again", async () => {
     const keeper = new TestKeeper();

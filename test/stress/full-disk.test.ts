@@ -5,6 +5,8 @@
 import { spawnSync } from "node:child_process";
 import {
   closeSync,
+  existsSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -91,6 +93,70 @@ test(
   },
 );
 
+test(
+  "a full disk below kept sessions: nobody waits, and after a crash what was written is there, and a gap",
+  { ...needs(mayMount(), "root, to mount a small disk"), timeout: 120_000 },
+  async () => {
+    await using room = new Room();
+    const state = join(room.folder, "state");
+    mkdirSync(state);
+    const mount = `mount -t tmpfs -o size=${SIZE_MIB}m,mode=0700 none ${state} && exec "$@"`;
+    const args = ["--keep", "--state-dir", state, "--journal-limit", "8M"];
+    const first = await ServerProcess.in(room, args, {
+      through: ["unshare", "--mount", "sh", "-c", mount, "sh"],
+    });
+    const { port } = new URL(first.url);
+    const disk = `/proc/${first.pid}/root${state}`;
+    const greedy = await first.witness("greedy");
+    const other = await first.witness("other");
+    await other.flood(500, 100);
+    await pacedFlood(greedy, 2_000);
+    const keeper = JSON.parse(
+      readFileSync(join(disk, "default", "keeper.json"), "utf8"),
+    ) as { pid: number };
+
+    // Other programs fill the disk, until not even the oldest entries make room.
+    const filler = join(disk, "filler");
+    const isWritten = () =>
+      filesIn(disk).filter((path) => path.endsWith("/durable")).length === 2;
+    for (let tries = 0; isWritten(); tries += 1) {
+      if (tries === 30) throw new Error("The journals are still written");
+      fill(filler);
+      await greedy.flood(400, 10_000);
+    }
+    await other.flood(100, 100);
+    await greedy.flood(100, 100);
+    expect(numbersIn(await other.read()).slice(-100)).toEqual(
+      upTo(600).slice(-100),
+    );
+    const { journal_id } = await greedy.describe();
+
+    first.signal("SIGKILL");
+    await first.running.ended();
+    const again = `/proc/${keeper.pid}/root${state}`;
+    rmSync(join(again, "filler"));
+    const second = await ServerProcess.in(room, [...args, "--port", port], {
+      through: ["nsenter", `--target=${keeper.pid}`, "--mount", "--"],
+    });
+    for (const witness of [greedy, other]) {
+      await witness.flood(50, 100); // the kernel is still there
+      const received = await witness.read();
+      const numbers = numbersIn(received);
+      expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
+      expect(numbers.slice(-50)).toEqual(upTo(witness.printed).slice(-50));
+    }
+    const after = await greedy.describe();
+    expect(after["journal_id"]).not.toBe(journal_id);
+    const texts = JSON.stringify(await greedy.read());
+    expect(texts).toContain('"kind":"gap"');
+    await second.ask("POST", "/shutdown");
+    await second.running.ended();
+    await eventually("the keeper gone", () =>
+      existsSync(`/proc/${keeper.pid}`) ? undefined : true,
+    );
+  },
+);
+
 /** Slow enough for the disk: a small memory may lose entries of a faster kernel. */
 async function pacedFlood(witness: Witness, count: number): Promise<void> {
   for (let printed = 0; printed < count; printed += 400) {
@@ -105,6 +171,10 @@ function expectTheNewest(received: readonly Received[], printed: number): void {
   expect(numbers.at(-1)).toBe(printed);
   expect(numbers.length).toBeGreaterThan(100);
   expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
+}
+
+function upTo(last: number): number[] {
+  return Array.from({ length: last }, (_, index) => index + 1);
 }
 
 function numbersIn(received: readonly Received[]): number[] {

@@ -115,6 +115,43 @@ describe("a server that is restarted", () => {
     client.close();
   });
 
+  test("gives a Jupyter client that comes back the replies to what it has requested", async () => {
+    const kit = await opened();
+    await kit.start("python3", "a");
+    const { kernel_id } = await described(kit, "a");
+    const url = `${kit.url.replace("http", "ws")}/api/kernels/${String(kernel_id)}/channels?session_id=lab`;
+    const received: Record<string, { msg_id?: string; msg_type?: string }>[] =
+      [];
+    const open = async () => {
+      const socket = new kit.WebSocket(url);
+      socket.onmessage = ({ data }) => {
+        received.push(JSON.parse(String(data)) as (typeof received)[number]);
+      };
+      await new Promise((resolve) => (socket.onopen = resolve));
+      return socket;
+    };
+    const first = await open();
+    const header = {
+      ...{ msg_id: "the-code", msg_type: "execute_request" },
+      session: "lab",
+    };
+    const content = { code: "long", allow_stdin: false };
+    const empty = { parent_header: {}, metadata: {}, buffers: [] };
+    first.send(JSON.stringify({ channel: "shell", header, content, ...empty }));
+    const find = (msg_type: string) =>
+      received.find(
+        (message) =>
+          message["header"]?.msg_type === msg_type &&
+          message["parent_header"]?.msg_id === "the-code",
+      );
+    await eventually("the first line", () => find("stream"));
+    await kit.restart({ attach: false });
+    expect(find("execute_reply")).toBeUndefined();
+    await open();
+    kit.attach();
+    await eventually("the reply", () => find("execute_reply"));
+  });
+
   test("without its kernels has sessions that have ended, and their histories", async () => {
     const kit = await opened();
     const session = await kit.start("python3", "a");

@@ -174,6 +174,23 @@ describe("a connection", () => {
     connection.destroy();
   });
 
+  it("ends with the error of a listener that throws", async () => {
+    const peer = new Unread();
+    const error = await new Promise<Error>((ended) => {
+      const messages = () => {
+        throw new Error("a bug in the listener");
+      };
+      new ZmtpConnection(
+        { type: "router", accepted: { socket: peer, limit: 1_000_000 } },
+        { ready() {}, messages, drained() {}, ended },
+      );
+      const message = Buffer.from("\x00\x01a", "latin1");
+      peer.push(Buffer.concat([GREETING, READY_DEALER, message]));
+    });
+    expect(error.message).toContain("internal error");
+    expect(peer.destroyed).toBe(true);
+  });
+
   it("does not connect to itself if TCP connects a free port to itself", async () => {
     const port = Number((await unboundEndpoint("tcp")).split(":").at(-1));
     const host = "127.0.0.1";

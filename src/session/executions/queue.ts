@@ -60,9 +60,9 @@ export class ExecutionQueue {
     return this.#active;
   }
 
-  /** The active request is interrupted: later requests do not depend on it. Returns a function that undoes this. */
-  interrupt(): () => void {
-    this.#pendingAtInterrupt = new Set(this.#pending);
+  /** The active request is interrupted: later requests than these do not depend on it. Returns a function that undoes this. */
+  interrupt(waiting: Iterable<Message> = this.#pending): () => void {
+    this.#pendingAtInterrupt = new Set(waiting);
     return () => (this.#pendingAtInterrupt = undefined);
   }
 

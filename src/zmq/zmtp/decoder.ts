@@ -258,14 +258,11 @@ export class Decoder {
     const keep = this.#partsAt === -1 ? this.#start : this.#partsAt;
     if (this.#end - keep <= SLAB_SIZE / 2) {
       slab.copyWithin(0, keep, this.#end);
-      this.#parts = this.#parts.map((part) =>
-        part.buffer === slab.buffer
-          ? slab.subarray(
-              part.byteOffset - slab.byteOffset - keep,
-              part.byteOffset - slab.byteOffset - keep + part.length,
-            )
-          : part,
-      );
+      this.#parts = this.#parts.map((part) => {
+        if (part.buffer !== slab.buffer) return part;
+        const at = part.byteOffset - keep; // the slab begins its memory
+        return slab.subarray(at, at + part.length);
+      });
       this.#start -= keep;
       this.#end -= keep;
       if (this.#partsAt !== -1) this.#partsAt = 0;
