@@ -17,7 +17,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { unifiedGroupOf } from "./oom-kills.ts";
-import { isAlive } from "./process-table.ts";
+import { descendantsOf, isAlive } from "./process-table.ts";
 
 export interface ControlGroup extends Disposable {
   /** Moves the process into the group, if it still runs. Its children are started in it. Throws a system error. */
@@ -94,6 +94,44 @@ export function controlGroup(
       removeSoon(path, REMOVE_TRIES);
     },
   };
+}
+
+/** Limits the cores of a process that runs, and of those that it has started. Without a group they get one, which is returned. Throws as `controlGroup` does. */
+export function groupWithCores(
+  cpus: number | null,
+  pid: number,
+  group: ControlGroup | undefined,
+  proc?: string,
+): ControlGroup | undefined {
+  const settings = settingsOf({ cpus });
+  if (group !== undefined) {
+    group.set(settings);
+    return group;
+  }
+  if (cpus === null) return undefined;
+  const made = controlGroup(settings, proc);
+  try {
+    made.add(pid);
+  } catch (error) {
+    made[Symbol.dispose](); // nothing is in it
+    throw error;
+  }
+  const known = new Set([pid]);
+  for (let isNew = true; isNew;) {
+    isNew = false;
+    // A process that was started outside of the group meanwhile is found in the next round.
+    for (const child of descendantsOf([pid])) {
+      if (known.has(child)) continue;
+      known.add(child);
+      isNew = true;
+      try {
+        made.add(child);
+      } catch {
+        // It belongs to another user, and stays where it is.
+      }
+    }
+  }
+  return made;
 }
 
 let count = 0;

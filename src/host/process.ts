@@ -19,6 +19,7 @@ import { readlinkSync, statSync } from "node:fs";
 import {
   type ControlGroup,
   controlGroup,
+  groupWithCores,
   settingsOf,
 } from "./control-group.ts";
 import type { Variables } from "./environment.ts";
@@ -91,43 +92,6 @@ function groupFor(limits: ProcessLimits = {}): ControlGroup | undefined {
   }
 }
 
-/** Limits the cores of a process that runs. Without a group it gets one. */
-function groupWith(
-  group: ControlGroup | undefined,
-  cpus: number | null,
-  pid: number,
-): ControlGroup | undefined {
-  const settings = settingsOf({ cpus });
-  if (group !== undefined) {
-    group.set(settings);
-    return group;
-  }
-  if (cpus === null) return undefined;
-  const made = controlGroup(settings);
-  try {
-    made.add(pid);
-  } catch (error) {
-    made[Symbol.dispose](); // nothing is in it
-    throw error;
-  }
-  const known = new Set([pid]);
-  for (let isNew = true; isNew;) {
-    isNew = false;
-    // A process that was started outside of the group meanwhile is found in the next round.
-    for (const child of descendantsOf([pid])) {
-      if (known.has(child)) continue;
-      known.add(child);
-      isNew = true;
-      try {
-        made.add(child);
-      } catch {
-        // It belongs to another user, and stays where it is.
-      }
-    }
-  }
-  return made;
-}
-
 function addToGroup(pid: number, group: ControlGroup | undefined): void {
   if (group === undefined) return;
   try {
@@ -182,7 +146,7 @@ function observe(
   }: Parameters<HostProcess["resize"]>[0]): void => {
     if (cpus !== undefined) {
       try {
-        controlled = groupWith(controlled, cpus, pid);
+        controlled = groupWithCores(cpus, pid, controlled);
       } catch (cause) {
         const why = (cause as Error).message;
         throw new Error(`\`cpus\` stays as it is, because ${why}`, { cause });

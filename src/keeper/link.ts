@@ -482,7 +482,7 @@ export class KeeperLink {
     if (commonProtocol(this.#keeper) >= 2) return;
     const { version = "unknown" } = this.#keeper;
     throw new KeeperUnreachable(
-      `its keeper (version ${version}) is older than this server and cannot ${what}; a keeper that can is started when all kernels of this one have ended`,
+      `its keeper (version ${version}) is older than this server and cannot ${what}; when all its kernels have ended, the next start of the server brings a newer keeper`,
       { isOld: true },
     );
   }

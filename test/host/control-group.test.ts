@@ -11,14 +11,16 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, onTestFinished, test } from "vitest";
 import {
   controlGroup,
+  groupWithCores,
   settingsOf,
   whyNoControlGroup,
 } from "../../src/host/control-group.ts";
+import { descendantsOf } from "../../src/host/process-table.ts";
 import { bundled } from "../bundled.ts";
-import { temporaryFolder } from "../harness.ts";
+import { eventually, temporaryFolder } from "../harness.ts";
 import { needs, needsLinux } from "../needs.ts";
 
 const LIMITS = settingsOf({ cpus: 1.5, memory_bytes: 1_000_000 });
@@ -49,6 +51,35 @@ class Described {
     return readFileSync(join(this.folder, "cg", file), "utf8");
   }
 }
+
+test(
+  "a process that runs without a group gets one for its cores, with what it has started",
+  needsLinux,
+  async () => {
+    const system = new Described("/k.service/server");
+    const child = spawn("/bin/sh", ["-c", "sleep 1000 & wait"]);
+    const pid = child.pid ?? 0;
+    const [started] = await eventually("its child", () => {
+      const found = descendantsOf([pid]);
+      return found.length > 0 ? found : undefined;
+    });
+    onTestFinished(() => {
+      for (const one of [started ?? 0, pid]) process.kill(one, "SIGKILL");
+    });
+    expect(groupWithCores(null, pid, undefined, system.proc)).toBeUndefined();
+    const group = groupWithCores(1.5, pid, undefined, system.proc);
+    const names = readdirSync(join(system.folder, "cg/k.service"));
+    const name = names.find((one) => one.startsWith("kallichore-")) ?? "";
+    const of = (file: string) => system.read(join("k.service", name, file));
+    expect(of("cpu.max")).toBe("150000 100000");
+    expect(of("cgroup.procs")).toBe(String(started)); // written last
+    expect(groupWithCores(null, pid, group, system.proc)).toBe(group);
+    expect(of("cpu.max")).toBe("max 100000");
+    expect(() =>
+      groupWithCores(1, pid, undefined, new Described("/").proc),
+    ).toThrow("no control group was delegated to this process");
+  },
+);
 
 test(
   "a group takes a limit whose controller was not used before",

@@ -186,6 +186,35 @@ describe.each([
   }, 120_000);
 });
 
+test(
+  "a hundred connections whose program does not read take a bounded part of the keeper's memory, and stall no other",
+  { timeout: 60_000, ...needsLinux },
+  async () => {
+    const run = await inKeeper();
+    const { port } = await listening(run);
+    const { kernel, place } = run;
+    const before = residentBytes(place.keeperPid);
+    for (let n = 0; n < 100; n += 1) {
+      const stuck = await kernel.forward(port);
+      stuck.write("silent\n");
+      bytesOf(16 * MIB).pipe(stuck);
+    }
+    const sink = await kernel.forward(port);
+    sink.write("sink\n");
+    bytesOf(20 * MIB).pipe(sink);
+    expect(await text(sink)).toBe(await digestOf(bytesOf(20 * MIB)));
+    const grown = residentBytes(place.keeperPid) - before;
+    expect(grown).toBeLessThan(100 * WINDOW * 2 + 60 * MIB);
+    await kernel.stop(false);
+  },
+);
+
+/** What the system has in memory for a process. */
+function residentBytes(pid = 0): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+}
+
 /** Reads in steps, with pauses in between. */
 async function* slowly(stream: Duplex): AsyncGenerator<Buffer> {
   let read = 0;

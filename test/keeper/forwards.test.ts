@@ -523,7 +523,7 @@ describe("versions of the protocol", () => {
     await expect(kernel.forward(80)).rejects.toMatchObject({
       reason: "port_unreachable",
       message: expect.stringMatching(
-        /its keeper \(version 0\.0\.9\) is older than this server and cannot forward ports; a keeper that can is started when all kernels of this one have ended$/,
+        /its keeper \(version 0\.0\.9\) is older than this server and cannot forward ports; when all its kernels have ended, the next start of the server brings a newer keeper$/,
       ) as string,
     });
     await expect(kernel.resize({ run_time_s: 5 })).rejects.toMatchObject({
