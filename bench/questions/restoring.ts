@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { floodKernel } from "../harness/kernel.ts";
 import type { Checkout } from "../harness/options.ts";
 import { cpuOf, later, settled } from "../harness/process.ts";
-import type { Figures, Question } from "../harness/question.ts";
+import type { Bench, Figures, Question } from "../harness/question.ts";
 import {
   execute,
   keeperIn,
@@ -32,28 +32,39 @@ const STATUS_INTERVAL_MS = 20;
 export const question: Question = {
   asks: "How long until a killed server with many kept sessions answers again, and has restored them?",
   async run(bench) {
-    const { ours, scale } = bench.options;
-    const states: KeptState[] = [];
-    try {
-      for (const checkout of ours) {
-        const state = new KeptState(checkout);
-        states.push(state);
-        await state.fill(scale);
-        const { bytes } = state;
-        console.log(`${checkout.name}: ${Math.round(bytes / 1e6)} MB of state`);
-      }
-      await bench.compare(
-        `${SESSIONS} sessions`,
-        states.map((state) => ({
-          name: state.checkout.name,
-          run: () => state.restart(),
-        })),
-      );
-    } finally {
-      for (const state of states) await state[Symbol.asyncDispose]();
-    }
+    for (const [name, messages] of cases) await measure(bench, name, messages);
   },
 };
+
+/** The messages that fill a session. */
+type Filling = (scale: number) => Iterable<Message>;
+
+async function measure(
+  bench: Bench,
+  name: string,
+  messages: Filling,
+): Promise<void> {
+  const { ours, scale, cases: selected } = bench.options;
+  const isSelected = selected.some((part) => name.includes(part));
+  if (selected.length > 0 && !isSelected) return;
+  const states: KeptState[] = [];
+  try {
+    for (const checkout of ours) {
+      const state = new KeptState(checkout);
+      states.push(state);
+      await state.fill(() => messages(scale));
+      const megabytes = Math.round(state.bytes / 1e6);
+      console.log(`${name}, ${checkout.name}: ${megabytes} MB of state`);
+    }
+    const candidates = states.map((state) => ({
+      name: state.checkout.name,
+      run: () => state.restart(),
+    }));
+    await bench.compare(`${SESSIONS} sessions, ${name}`, candidates);
+  } finally {
+    for (const state of states) await state[Symbol.asyncDispose]();
+  }
+}
 
 /** The state of a server that is killed and started again. */
 class KeptState implements AsyncDisposable {
@@ -72,14 +83,14 @@ class KeptState implements AsyncDisposable {
     );
   }
 
-  /** Makes the sessions. Each journal gets about 20 MB. */
-  async fill(scale: number): Promise<void> {
+  /** Makes the sessions. */
+  async fill(messages: () => Iterable<Message>): Promise<void> {
     const server = await this.#start();
     let left = SESSIONS;
     const fillNext = async (): Promise<void> => {
       while ((left -= 1) >= 0) {
         const session = await server.start(floodKernel());
-        for (const message of messages(scale)) await session.send(message);
+        for (const message of messages()) await session.send(message);
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, fillNext));
@@ -142,8 +153,13 @@ class KeptState implements AsyncDisposable {
   }
 }
 
-/** What a day with a notebook leaves: much text, some pictures, displays that change, short code, and comms. */
-function* messages(scale: number): Generator<Message> {
+const cases: readonly (readonly [name: string, messages: Filling])[] = [
+  ["20 MB each", longWork],
+  ["short code", shortCode],
+];
+
+/** What a day with a notebook leaves, 20 MB: much text, some pictures, displays that change, short code, and comms. */
+function* longWork(scale: number): Generator<Message> {
   const many = (count: number) => Math.max(1, Math.round(count * scale));
   yield execute(`flood ${many(13_000)} 600 stream`);
   yield execute(`flood ${many(6)} 1000000 display`);
@@ -155,6 +171,11 @@ function* messages(scale: number): Generator<Message> {
       if (count % 5 === 0) yield commOpen(`${round}-${count}`);
     }
   }
+}
+
+/** About a thousand small blocks in the journal. */
+function* shortCode(scale: number): Generator<Message> {
+  for (let count = 0; count < 250 * scale; count += 1) yield execute("1+1");
 }
 
 function commOpen(comm_id: string): Message {

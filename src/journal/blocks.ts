@@ -62,6 +62,8 @@ export interface BlockLocation {
   readonly path: string;
   readonly offset: number;
   readonly length: number;
+  /** Bytes of the file that do not change any more. */
+  readonly fileLength: number;
 }
 
 /** How long a file stays open after its last read. */
@@ -71,10 +73,20 @@ const IDLE_MS = 1_000;
 interface Opened {
   readonly path: string;
   readonly file: Promise<File>;
+  /** The bytes that were read last, of small blocks. */
+  window: Window | undefined;
   users: number;
   /** Whether the file is closed when its last user has finished. */
   closesWhenUnused: boolean;
 }
+
+interface Window {
+  readonly bytes: Buffer;
+  readonly offset: number;
+}
+
+/** Bytes that are read at once. Of larger blocks, each is read alone. */
+const WINDOW = 64 * 1024;
 
 /** Reads blocks. Keeps the file of the last read open, because a late reader reads many blocks of one file. */
 export class BlockReader {
@@ -87,12 +99,13 @@ export class BlockReader {
   }
 
   /** The entries lie in a new slab. Rejects if the file does not exist any more or its content is damaged. */
-  async read({ path, offset, length }: BlockLocation): Promise<Entries> {
+  async read(location: BlockLocation): Promise<Entries> {
+    const { path, length } = location;
     const opened = this.#openedAt(path);
     opened.users += 1;
     try {
       const bytes = takeMemory(length).subarray(0, length);
-      if ((await readInto(await opened.file, bytes, offset)) < length) {
+      if ((await readBlock(opened, location, bytes)) < length) {
         throw new RangeError("A block of the journal is cut off");
       }
       const slab = await inSteps(fromChunk(bytes), length);
@@ -122,7 +135,13 @@ export class BlockReader {
     if (this.#last?.path === path) return this.#last;
     this.closeFile();
     const file = this.#open(path, "r");
-    const opened = { path, file, users: 0, closesWhenUnused: false };
+    const opened: Opened = {
+      path,
+      file,
+      window: undefined,
+      users: 0,
+      closesWhenUnused: false,
+    };
     this.#last = opened;
     file.catch(() => {
       if (this.#last === opened) this.#last = undefined;
@@ -134,6 +153,33 @@ export class BlockReader {
 function closeUnused({ users, file }: Opened): void {
   if (users > 0) return;
   file.then((opened) => opened.close()).catch(() => {}); // the read itself has rejected with the reason
+}
+
+/** Resolves with the number of bytes read: fewer than the block has at the end of the file. Small blocks after it are read together with it, because the next read will probably be of those. */
+async function readBlock(
+  opened: Opened,
+  { offset, length, fileLength }: BlockLocation,
+  into: Buffer,
+): Promise<number> {
+  const file = await opened.file;
+  if (length >= WINDOW) return readInto(file, into, offset);
+  if (!covers(opened.window, offset, length)) {
+    const bytes = Buffer.allocUnsafe(Math.min(WINDOW, fileLength - offset));
+    const read = await readInto(file, bytes, offset);
+    opened.window = { bytes: bytes.subarray(0, read), offset };
+  }
+  const { bytes, offset: from } = opened.window as Window;
+  return bytes.copy(into, 0, offset - from, offset - from + length);
+}
+
+function covers(
+  window: Window | undefined,
+  offset: number,
+  length: number,
+): boolean {
+  if (window === undefined) return false;
+  const { bytes, offset: from } = window;
+  return offset >= from && offset + length <= from + bytes.length;
 }
 
 /** Writes all bytes. One `writev` may write only a part of them. */

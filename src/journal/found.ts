@@ -76,15 +76,14 @@ async function walked(
   before: number,
 ): Promise<Scan> {
   const blocks: FoundBlock[] = [];
-  const header = Buffer.alloc(CHUNK_HEADER);
+  const headers = new HeaderReader(file);
   /** The blocks and bytes up to the end of the last complete group. */
   let complete = { blocks: 0, bytes: 0, mark: NO_MARK };
   let at = 0;
   let last = before;
   let journal_id: string | undefined;
   while (at < size) {
-    const { bytesRead } = await file.read(header, 0, CHUNK_HEADER, at);
-    const found = chunkHeaderIn(header.subarray(0, bytesRead));
+    const found = chunkHeaderIn(await headers.read(at));
     if (found === undefined) break;
     journal_id ??= found.journal_id;
     if (
@@ -108,6 +107,32 @@ async function walked(
     removed: size - complete.bytes,
   };
 }
+
+/** Reads the headers of a file, those of small chunks many at a time: a call of the system for each would take seconds if there are many. */
+class HeaderReader {
+  readonly #file: FileHandle;
+  readonly #window = Buffer.allocUnsafe(WINDOW);
+  #from = 0;
+  #to = 0;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** The bytes at this offset, which are fewer at the end of the file. Valid until the next call. */
+  async read(at: number): Promise<Buffer> {
+    if (at < this.#from || at + CHUNK_HEADER > this.#to) {
+      const { bytesRead } = await this.#file.read(this.#window, 0, WINDOW, at);
+      this.#from = at;
+      this.#to = at + bytesRead;
+    }
+    const start = at - this.#from;
+    const end = Math.min(start + CHUNK_HEADER, this.#to - this.#from);
+    return this.#window.subarray(start, end);
+  }
+}
+
+const WINDOW = 32 * 1024; // bytes
 
 /** What the footer says; `undefined` if there is none. */
 async function readFooter(

@@ -209,7 +209,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
   /** The memory of the slab is reused when all callers that waited for it have unpinned it. */
   async #read(written: Written): Promise<Entries> {
     const { segment, offset, length } = written;
-    const location = { path: segment.path, offset, length };
+    const { path, bytes: fileLength } = segment;
+    const location = { path, offset, length, fileLength };
     const entries = pinnedForCaller(await this.#reader.read(location));
     entries.slab.drop();
     return entries;

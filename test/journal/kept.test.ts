@@ -242,6 +242,50 @@ test("a changed byte costs a gap or the end of the journal, and no entry is chan
   );
 });
 
+test("many small blocks are found, and read with few calls of the system in any order", async () => {
+  const count = 400;
+  const first = await opened();
+  for (let n = 1; n <= count; n += 1) await append(first.journal, n, n);
+  let reads = 0;
+  const counting: OpenFile = async (path, flags, mode) => {
+    const file = (await open(path, flags, mode)) as File;
+    return {
+      read: (...args) => {
+        reads += 1;
+        return file.read(...args);
+      },
+      truncate: (length) => file.truncate(length),
+      close: () => file.close(),
+      writev: (pieces, position) => file.writev(pieces, position),
+    };
+  };
+  const second = await opened({ open: counting });
+  expect(await textsOf(second.journal)).toEqual(texts(1, count));
+  expect(reads).toBeLessThan(20);
+  for (let n = 1; n < count; n += 7) {
+    const seq = (n * 31) % count;
+    const reading = await second.journal.read(seq);
+    const entries = reading && "entries" in reading ? [...reading.entries] : [];
+    expect(entries[0]?.content?.["text"]).toBe(`line ${seq + 1}`);
+  }
+  // Headers at the edges of what is read at once, and cut off there.
+  const [name = ""] = readdirSync(directory);
+  const path = join(directory, name);
+  const { size } = statSync(path);
+  expect(size).toBeGreaterThan(150 * KB);
+  for (const edge of [32, 64, 128]) {
+    for (const cut of [-65, -1, 0, 1, 63, 64, 65]) {
+      const copy = join(directory, `cut-${edge}-${cut}`);
+      cpSync(path, join(copy, name));
+      truncateSync(join(copy, name), edge * KB + cut);
+      const { journal } = await opened({}, copy);
+      const found = await textsOf(journal);
+      expect(found.length).toBeGreaterThan(50);
+      expect(found).toEqual(texts(1, found.length));
+    }
+  }
+});
+
 test("a closed segment is opened by its footer alone, with the same entries", async () => {
   const small = { disk: 512 * KB }; // a segment has 32 KiB
   const { journal } = await opened(small);
