@@ -48,7 +48,13 @@ async function arm({ file, call, when, nth }) {
     if (isIt) die();
   };
 
-  const { open } = fs.promises;
+  const { open, rename } = fs.promises;
+  fs.promises.rename = async (from, to) => {
+    const isIt = isReached("rename", to);
+    if (isIt && when === "before") die();
+    await rename(from, to);
+    if (isIt) die();
+  };
   const sample = await open(process.execPath, "r");
   const prototype = Object.getPrototypeOf(sample);
   await sample.close();

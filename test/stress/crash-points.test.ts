@@ -41,6 +41,10 @@ const POINTS: Readonly<Record<string, Point>> = {
   "after a session is written": at("^session.json", "rename", "after", 2),
   "before the epoch is written": at("^server.json", "rename", "before", 1),
   "after the epoch is written": at("^server.json", "rename", "after", 1),
+  "before a checkpoint is written": at("^checkpoint", "write", "before", 1),
+  "while a checkpoint is written": at("^checkpoint", "write", "torn", 1),
+  "before a checkpoint has its name": at("^checkpoint", "rename", "before", 1),
+  "after a checkpoint has its name": at("^checkpoint", "rename", "after", 1),
   "during a restore": at("^journal", "read", "before", 3),
 };
 
@@ -106,6 +110,8 @@ test(
         reached.set(name, (reached.get(name) ?? 0) + 1);
     };
 
+    /** What happened last, for the reader of a failure. */
+    let doing = "";
     try {
       await Promise.all(clients.map(({ opened }) => opened));
       for (let round = 0; round < ROUNDS; round += 1) {
@@ -125,11 +131,12 @@ test(
           }),
           label(target, round, signal),
         ]);
-        const name = names[round % names.length] ?? "";
-        await crash(name);
+        const points = [names[round % names.length] ?? ""];
         if (random() < 0.3) {
-          await crash(names[Math.floor(random() * names.length)] ?? "");
+          points.push(names[Math.floor(random() * names.length)] ?? "");
         }
+        doing = `round ${round}, killed ${points.join(", and ")}`;
+        for (const point of points) await crash(point);
         server = await ServerProcess.in(room, args);
         await noted;
         await eventually(
@@ -162,6 +169,20 @@ test(
       if (ROUNDS >= names.length) {
         expect([...reached.keys()].toSorted()).toEqual(names.toSorted());
       }
+    } catch (error) {
+      const state = await server.ask("GET", "/sessions/kept/executions");
+      const answers = clients.map(({ name, counted }) => `${name} ${counted}`);
+      throw new Error(
+        [
+          `${String(error)} in ${doing}; ${witness.printed} printed`,
+          ...answers,
+          JSON.stringify(await witness.describe()),
+          state.text.slice(-3_000),
+          readFileSync(record, "utf8").slice(-500),
+          server.running.stderr.slice(-2_000),
+        ].join("\n"),
+        { cause: error },
+      );
     } finally {
       for (const client of clients) await client[Symbol.asyncDispose]();
       await server.ask("POST", "/shutdown");
