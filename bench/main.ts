@@ -19,6 +19,7 @@ const names = [
   "memory",
   "replay",
   "restoring",
+  "replacing",
   "stall",
   "unread",
   "client",

@@ -197,7 +197,12 @@ export async function startServe(
   {
     isKeeping,
     room: given,
-  }: { readonly isKeeping: boolean; readonly room?: string },
+    args = [],
+  }: {
+    readonly isKeeping: boolean;
+    readonly room?: string;
+    readonly args?: readonly string[];
+  },
 ): Promise<Server> {
   const room = given ?? mkdtempSync(join(tmpdir(), "bench-"));
   const state = join(room, "state");
@@ -210,6 +215,7 @@ export async function startServe(
         ...["serve", "--json", "--log-level", "error"],
         ...["--resource-sample-interval", "0"],
         ...(isKeeping ? ["--keep", "--state-dir", state] : []),
+        ...args,
       ],
       {
         stdio: ["ignore", "pipe", "inherit"],

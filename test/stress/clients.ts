@@ -306,7 +306,14 @@ const jupyter: Way = {
       if (kernel_id !== undefined) await attach();
     });
     return {
-      send: (message) => socket?.send(JSON.stringify(message)),
+      // By its `session` the next server knows whose request it was.
+      send: (message) =>
+        socket?.send(
+          JSON.stringify({
+            ...message,
+            header: { ...(message["header"] as object), session: name },
+          }),
+        ),
       closed,
       opened,
     };
