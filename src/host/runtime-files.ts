@@ -2,10 +2,18 @@
  * Connection files. They are private (mode 0600, in a directory of this server
  * with mode 0700). A file gets its name only when it is complete, and it is
  * removed with its session. The directory contains an owner file: see
- * `owner.ts`.
+ * `owner.ts`. Files that have not changed for long are touched, because systems
+ * remove temporary files that are ten days old.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
@@ -21,6 +29,7 @@ import {
 const PATH_LIMIT = 103;
 /** Bytes that a kernel's socket adds to the path of its directory: `/kernel-<up to 7 digits>-<digit>`. */
 const SOCKET_NAME_BYTES = 17;
+const TOUCH_MS = 6 * 3_600_000;
 
 export class RuntimeFiles implements Disposable {
   /** The parent of the directory; directories of other servers may be there too. */
@@ -28,6 +37,7 @@ export class RuntimeFiles implements Disposable {
   readonly directory: string;
   /** A directory for sockets, if the path of `directory` is too long for them. */
   #shortPathFiles: RuntimeFiles | undefined;
+  #touching: NodeJS.Timeout | undefined;
 
   /** Creates no files yet. `parent` defaults to the system's directory for temporary files. */
   constructor(parent: string = tmpdir()) {
@@ -92,6 +102,7 @@ export class RuntimeFiles implements Disposable {
   /** Synchronous, so that it also works while the process exits. */
   [Symbol.dispose](): void {
     this.#shortPathFiles?.[Symbol.dispose]();
+    clearInterval(this.#touching);
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -111,7 +122,28 @@ export class RuntimeFiles implements Disposable {
     if (existsSync(mark)) return this.directory;
     mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     writeFileSync(mark, JSON.stringify(currentOwner()), { mode: 0o600 });
+    this.#touching ??= setInterval(() => touch(this.directory), TOUCH_MS);
+    this.#touching.unref();
     return this.directory;
+  }
+}
+
+/** Makes the directory and all that is in it as young as new. */
+function touch(directory: string): void {
+  const now = new Date();
+  try {
+    const names = readdirSync(directory, { recursive: true, encoding: "utf8" });
+    for (const name of ["", ...names]) touchOne(join(directory, name), now);
+  } catch {
+    // it was removed by another program; the next file makes it again
+  }
+}
+
+function touchOne(path: string, now: Date): void {
+  try {
+    utimesSync(path, now, now);
+  } catch {
+    // it was removed meanwhile
   }
 }
 
