@@ -10,11 +10,12 @@
 import { Entry } from "../journal/entry.ts";
 import { asWritten, RawJson } from "../jupyter/raw-json.ts";
 import type { BoundedMap, Dropped } from "./bounded-map.ts";
+import type { ClippedParts } from "./clipped-text.ts";
 import type { OpenComm, OpenComms } from "./comms.ts";
 import type { Displays, ShownDisplay } from "./displays.ts";
 import type { Progress } from "./executions/execution.ts";
 import type { Facts } from "./facts.ts";
-import type { HistoryResult } from "./history.ts";
+import type { HistoryParts } from "./history.ts";
 import type { Requests, RequestsProgress } from "./requests.ts";
 import {
   restoredMessage,
@@ -37,7 +38,7 @@ interface Layout {
   readonly noted_comms: readonly string[];
   readonly waiting_comms: readonly string[];
   readonly executions: readonly PackedExecution[];
-  readonly history: readonly PackedResult[];
+  readonly history: PackedHistory;
 }
 
 interface PackedMap<V> {
@@ -66,14 +67,19 @@ interface PackedExecution {
   readonly input?: { readonly seq: number; readonly message: SavedMessage };
 }
 
-interface PackedResult {
+/** The indexes of the first and the last bytes, and the bytes of the whole text. */
+type PackedText = readonly [start: number, end: number, length: number];
+
+type PackedHistory = readonly {
   readonly id: string;
-  readonly start: number;
-  readonly end: number;
-  readonly length: number;
-  readonly error?: HistoryResult["error"];
+  readonly at: number;
+  readonly input: PackedText;
+  readonly output: PackedText;
+  readonly source?: PackedText | undefined;
+  readonly agent?: PackedText | undefined;
+  readonly error?: HistoryParts["error"];
   readonly cut: boolean;
-}
+}[];
 
 /** The state up to entry `seq`, which must be the newest. `undefined` while an execution is about to end: that state lasts for seconds at most. */
 export function takeCheckpoint(
@@ -92,16 +98,7 @@ export function takeCheckpoint(
     noted_comms: progress.notedComms,
     waiting_comms: progress.waitingComms,
     executions: [...progress.executions].map(packedExecution),
-    history: [...progress.history].map(
-      ([id, { output, error, isErrorCut }]) => ({
-        id,
-        start: add(output.start),
-        end: add(output.end),
-        length: output.length,
-        ...(error !== undefined && { error }),
-        cut: isErrorCut,
-      }),
-    ),
+    history: packedHistory(progress.history, add),
   };
   return { seq, json: layout, blobs };
 }
@@ -140,16 +137,7 @@ export function decodeCheckpoint({
         notedComms: layout.noted_comms,
         waitingComms: layout.waiting_comms,
         executions: new Map(layout.executions.map(restoredExecution)),
-        history: new Map(
-          layout.history.map(({ id, start, end, length, error, cut }) => [
-            id,
-            {
-              output: { start: blob(start), end: blob(end), length },
-              error,
-              isErrorCut: cut,
-            },
-          ]),
-        ),
+        history: restoredHistory(layout.history, blob),
       },
     };
   } catch {
@@ -251,6 +239,52 @@ function restoredExecution({
       input: input && Entry.of(input.seq, restoredMessage(input.message)),
     },
   ];
+}
+
+function packedHistory(
+  history: ReadonlyMap<string, HistoryParts>,
+  add: (bytes: Uint8Array) => number,
+): PackedHistory {
+  const text = ({ start, end, length }: ClippedParts): PackedText => [
+    add(start),
+    add(end),
+    length,
+  ];
+  return [...history].map(([id, each]) => ({
+    id,
+    at: each.timestamp,
+    input: text(each.input),
+    output: text(each.output),
+    source: each.source && text(each.source),
+    agent: each.agent && text(each.agent),
+    error: each.error,
+    cut: each.isErrorCut,
+  }));
+}
+
+function restoredHistory(
+  history: PackedHistory,
+  blob: (index: number) => Buffer,
+): ReadonlyMap<string, HistoryParts> {
+  const text = ([start, end, length]: PackedText): ClippedParts => ({
+    start: blob(start),
+    end: blob(end),
+    length,
+  });
+  return new Map(
+    history.map(({ id, at, input, output, source, agent, error, cut }) => [
+      id,
+      {
+        timestamp: at,
+        input: text(input),
+        output: text(output),
+        source: source && text(source),
+        agent: agent && text(agent),
+        error,
+        isErrorCut: cut,
+      },
+    ]),
+  );
 }
 
 /** A copy in memory of its own, which can be freed before the rest of the checkpoint. */

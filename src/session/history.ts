@@ -49,36 +49,40 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     return this.#runs.keys();
   }
 
-  /** What follows from the kernel's messages, by the ids of the executions. */
-  get results(): ReadonlyMap<string, HistoryResult> {
-    return new Map(
-      [...this.#runs].map(([id, { output, error, isErrorCut }]) => [
-        id,
-        { output: output.parts, error, isErrorCut },
-      ]),
-    );
+  /** From these, `restore` makes the same history again. By the ids of the executions. */
+  get parts(): ReadonlyMap<string, HistoryParts> {
+    return new Map([...this.#runs].map(([id, run]) => [id, partsOf(run)]));
   }
 
-  /** Takes over results of an earlier process, of the executions that are known. */
-  restore(results: ReadonlyMap<string, HistoryResult>): void {
-    for (const [id, { output, error, isErrorCut }] of results) {
-      const run = this.#runs.get(id);
-      if (run === undefined) continue;
-      run.output.restore(output);
-      run.error = error;
-      run.isErrorCut = isErrorCut;
-    }
+  /** Takes over the history of an earlier process. Executions that are not in it were sent later. */
+  restore(parts: ReadonlyMap<string, HistoryParts>): void {
+    const later = [...this.#runs].filter(([id]) => !parts.has(id));
+    this.#runs.clear();
+    for (const [id, each] of parts) this.#runs.set(id, restoredRun(each));
+    for (const [id, run] of later) this.#add(id, run);
   }
 
   /** client → kernel. `at`: milliseconds since 1970. */
   sent(request: Message, at = Date.now()): void {
     const content = members(request.raw.content);
-    if (content.get("silent")?.toString() === "true") return;
-    this.#runs.set(request.header.msg_id, runOf(request, content, at));
-    const [oldest] = this.#runs.keys();
-    if (this.#runs.size > LIMIT && oldest !== undefined) {
-      this.#runs.delete(oldest);
+    if (isSilent(content)) return;
+    this.#add(request.header.msg_id, runOf(request, content, at));
+  }
+
+  /** The same for the requests that an earlier process sent, in this order. */
+  sentBefore(
+    requests: readonly {
+      readonly message: Message;
+      readonly running: { readonly at: number };
+    }[],
+  ): void {
+    const last: (typeof requests)[number][] = [];
+    for (const request of requests.toReversed()) {
+      if (last.length === LIMIT) break;
+      const { content } = request.message.raw;
+      if (!isSilent(members(content))) last.unshift(request);
     }
+    for (const { message, running } of last) this.sent(message, running.at);
   }
 
   /** kernel → client */
@@ -95,6 +99,14 @@ export class History implements Iterable<ExecutionHistoryEntry> {
     const run = this.#runs.get(burst.parent_id);
     if (run !== undefined) addBurst(run, burst);
   }
+
+  #add(id: string, run: HistoryRun): void {
+    this.#runs.set(id, run);
+    const [oldest] = this.#runs.keys();
+    if (this.#runs.size > LIMIT && oldest !== undefined) {
+      this.#runs.delete(oldest);
+    }
+  }
 }
 
 const RECORDED_TYPES: ReadonlySet<string> = new Set([
@@ -105,15 +117,11 @@ const RECORDED_TYPES: ReadonlySet<string> = new Set([
   "execute_reply",
 ]);
 
-type Failure = NonNullable<ExecutionHistoryEntry["error"]>;
-
-/** What the kernel answered, as far as it is kept. */
-export interface HistoryResult {
-  readonly output: ClippedParts;
-  readonly error: Failure | undefined;
-  /** Whether a part of the error was left out. */
-  readonly isErrorCut: boolean;
+function isSilent(content: ReadonlyMap<string, Buffer>): boolean {
+  return content.get("silent")?.toString() === "true";
 }
+
+type Failure = NonNullable<ExecutionHistoryEntry["error"]>;
 
 interface HistoryRun {
   readonly input: ClippedText;
@@ -124,6 +132,39 @@ interface HistoryRun {
   error: Failure | undefined;
   /** Whether a part of the error was left out. */
   isErrorCut: boolean;
+}
+
+/** A run whose texts do not change. */
+export type HistoryParts = Readonly<
+  Pick<HistoryRun, "timestamp" | "error" | "isErrorCut"> & {
+    [name in "input" | "output"]: ClippedParts;
+  } & { [name in "source" | "agent"]: ClippedParts | undefined }
+>;
+
+function partsOf(run: HistoryRun): HistoryParts {
+  return {
+    ...run,
+    input: run.input.parts,
+    output: run.output.parts,
+    source: run.source?.parts,
+    agent: run.agent?.parts,
+  };
+}
+
+function restoredRun(parts: HistoryParts): HistoryRun {
+  const text = (limit: number, saved: ClippedParts): ClippedText => {
+    const clipped = new ClippedText(limit);
+    clipped.restore(saved);
+    return clipped;
+  };
+  const { input, output, source, agent } = parts;
+  return {
+    ...parts,
+    input: text(TEXT_LIMIT, input),
+    output: text(TEXT_LIMIT, output),
+    source: source && text(NAME_LIMIT, source),
+    agent: agent && text(NAME_LIMIT, agent),
+  };
 }
 
 function runOf(

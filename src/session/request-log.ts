@@ -17,8 +17,8 @@ import {
   type SessionStore,
 } from "./store.ts";
 
-/** The records are written anew, without those of executions that are no longer kept, when they have this size, */
-const COMPACT_SIZE = 8 * 1024 * 1024; // bytes
+/** The records are written anew, without those of executions that are no longer kept, when they have this size: the next server reads all of them before it answers; */
+const COMPACT_SIZE = 1024 * 1024; // bytes
 /** and again when they have grown by this factor. */
 const COMPACT_FACTOR = 2;
 

@@ -29,13 +29,13 @@ import {
   replyIn,
 } from "./executions/execution.ts";
 import { ExecutionQueue } from "./executions/queue.ts";
-import { Executions } from "./executions/executions.ts";
+import { Executions, HISTORY } from "./executions/executions.ts";
 import {
   publishRequest,
   countEnded,
   publishState,
 } from "./executions/publish.ts";
-import { History, type HistoryResult } from "./history.ts";
+import { History, type HistoryParts } from "./history.ts";
 import type { BurstRange, Journal } from "../journal/journal.ts";
 import { WaitingMessages } from "./waiting-messages.ts";
 import type { Principal } from "./principal.ts";
@@ -64,7 +64,7 @@ export interface RequestsProgress {
   /** Of the executions that are not over, by their ids. */
   readonly executions: ReadonlyMap<string, Progress>;
   /** By the ids of the executions. */
-  readonly history: ReadonlyMap<string, HistoryResult>;
+  readonly history: ReadonlyMap<string, HistoryParts>;
   /** The ids of the messages of clients since the newest entry that opened or closed a comm. */
   readonly notedComms: readonly string[];
   /** The ids of such messages that wait for a kernel. */
@@ -182,7 +182,12 @@ export class Requests {
   #restore(store: SessionStore): void {
     const { last } = this.#options.journal;
     const sent: SentCode[] = [];
-    for (const request of this.#log.restored(store.requests, last)) {
+    const requests = this.#log.restored(store.requests, last);
+    /** Executions that are over and too many to be kept: they would only be made to be removed. */
+    let surplus =
+      requests.filter(({ over }) => over !== undefined).length -
+      HISTORY.executions;
+    for (const request of requests) {
       const { message, accepted, running, over, isSent, answered } = request;
       const { after, at, deadline_ms } = accepted;
       this.#accepted.set(message.header.msg_id, true);
@@ -192,6 +197,12 @@ export class Requests {
         continue;
       }
       if (isSent) continue;
+      if (running !== undefined) sent.push({ message, running });
+      if (over !== undefined && surplus > 0) {
+        surplus -= 1;
+        this.executions.forget();
+        continue;
+      }
       const execution = this.#newExecution(message, {
         after,
         queuedAt: new Date(at),
@@ -202,11 +213,11 @@ export class Requests {
       this.executions.add(execution);
       if (over !== undefined) this.executions.ended(execution);
       else this.#restored.push(execution);
-      if (running !== undefined) sent.push({ message, running });
     }
     // Code in a subshell does not wait for code that was accepted before.
-    for (const { message, running } of sent.sort(bySeq)) {
-      this.history.sent(message, running.at);
+    sent.sort(bySeq);
+    this.history.sentBefore(sent);
+    for (const { message, running } of sent) {
       this.#sentSeqs.set(message.header.msg_id, running.seq);
     }
   }
@@ -224,7 +235,7 @@ export class Requests {
     const since = this.#log.commsSince(this.#options.journal.next - 1);
     return {
       executions,
-      history: this.history.results,
+      history: this.history.parts,
       notedComms: since.filter((id) => !waitingComms.includes(id)),
       waitingComms,
     };

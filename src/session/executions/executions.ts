@@ -71,6 +71,11 @@ export class Executions implements Iterable<Execution> {
     this.#all.delete(execution.id);
   }
 
+  /** An execution of an earlier process is no longer kept. */
+  forget(): void {
+    this.#removed += 1;
+  }
+
   /** The execution is over. Removes the oldest ended executions beyond the limits. */
   ended(execution: Execution): void {
     this.#over.push(execution);
