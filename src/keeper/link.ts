@@ -49,6 +49,8 @@ export interface KeeperLinkOptions {
   readonly before?: string | undefined;
   /** Why the keeper does not exist any more; `undefined` if it may. Asked after each loss of the stream. */
   readonly whyGone: () => string | undefined;
+  /** Why it cannot be asked although it may exist, for people. Default: the stream is lost. */
+  readonly whyLate?: string | undefined;
   /** Called once, when the keeper does not exist any more. */
   readonly onGone?: (why: string) => void;
   /** Milliseconds; for tests. */
@@ -149,10 +151,9 @@ export class KeeperLink {
     });
     void link.#attach();
     if ((await within(first, FIRST_MS)) !== true) {
+      const why = link.#whyUnreachable;
       link.close();
-      throw new KeeperUnreachable("its keeper does not answer", {
-        isLate: true,
-      });
+      throw new KeeperUnreachable(why, { isLate: true });
     }
     return link;
   }
@@ -493,7 +494,8 @@ export class KeeperLink {
   }
 
   get #whyUnreachable(): string {
-    return this.#over ?? "the stream to its keeper is lost";
+    const { whyLate = "the stream to its keeper is lost" } = this.#options;
+    return this.#over ?? whyLate;
   }
 
   #rejectImpatient(): void {

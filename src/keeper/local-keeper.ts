@@ -74,6 +74,7 @@ function attached(
       const last = readKeeperFile(keeperFileIn(options.stateDirectory));
       return whyEnded(last?.pid === file.pid ? last : file);
     },
+    whyLate: `its keeper (process ${file.pid}) does not answer; to end the keeper with all its kernels, end that process`,
     onGone(why) {
       log.error({ pid: file.pid }, `The keeper is gone: ${why}`);
       const { parents } = new RuntimeFiles(options.runtime_directory);

@@ -356,6 +356,19 @@ describe("invariant 4: commands happen once", () => {
     expect(keeper.kernels.kernel.interrupts).toBe(1);
   });
 
+  test("what needs an answer fails when the keeper cannot be reached, and says what one can do", async () => {
+    const keeper = new TestKeeper();
+    const whyLate = "its keeper (process 1) does not answer";
+    const server = await keeper.server(1, { whyLate });
+    const run = await server.start();
+    keeper.isUnreachable = true;
+    keeper.cut();
+    await expect(run.kernel.interrupt()).rejects.toMatchObject({
+      reason: "interrupt_failed",
+      message: expect.stringContaining(whyLate) as string,
+    });
+  });
+
   test("past the bound, a message for a keeper that cannot be reached is refused", async () => {
     const keeper = new TestKeeper();
     const server = await keeper.server();
