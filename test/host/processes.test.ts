@@ -312,7 +312,10 @@ threading.Thread(target=lambda: (say(subprocess.Popen(["sleep", "1000"]).pid), t
         readdirSync("/proc/self/fd").filter((file) =>
           linkOf(file).endsWith("/stat"),
         ).length;
-      const { pid, child, exited } = family("time.sleep(1000)");
+      const { pid, next, child, exited } = family(
+        "say(os.getpid())\ntime.sleep(1000)",
+      );
+      await next(); // programs that only start Python have ended by now
       const sampler = usageSampler();
       const before = files();
       await sampler.sample([{ pid }]);
