@@ -147,6 +147,7 @@ export class KeptServer {
   /** The texts of a session's journal. */
   async journal(session_id: string): Promise<string[]> {
     const { journal } = this.server.supervisor.session(session_id);
+    await journal.flushed(); // readers get only what is written
     const texts: string[] = [];
     for (let seen = 0; ;) {
       const reading = await journal.read(seen);
