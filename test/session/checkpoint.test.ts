@@ -312,7 +312,7 @@ test("a checkpoint and the end of the journal give the state of the whole journa
         story.server = next;
       }
     }),
-    { numRuns: 100 },
+    { numRuns: 60 },
   );
   expect(tails).toBeGreaterThan(20);
 });
