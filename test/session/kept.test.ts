@@ -16,101 +16,110 @@ import {
   written,
 } from "./kept-servers.ts";
 
-test("whatever happens, and whenever the server is killed, nothing is lost or doubled", async () => {
-  const step = fc.oneof(
-    { weight: 4, arbitrary: fc.constant("print" as const) },
-    { weight: 3, arbitrary: fc.constant("send" as const) },
-    { weight: 3, arbitrary: fc.constant("run" as const) },
-    { weight: 2, arbitrary: fc.constant("kill" as const) },
-    { weight: 2, arbitrary: fc.constant("read" as const) },
-    { weight: 1, arbitrary: fc.constant("ask" as const) },
-    { weight: 1, arbitrary: fc.constant("turn" as const) },
-    { weight: 1, arbitrary: fc.constant("die" as const) },
-  );
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      let server = Server.first();
-      const { keeper } = server;
-      await server.session.start();
-      const client = new Client();
-      const printed: string[] = [];
-      const sent: string[] = [];
-      const executed: string[] = [];
-      /** How many messages of the present kernel were looked at. */
-      let looked = 0;
-      let kernel = keeper.kernel;
-      const next = () =>
-        kernel.sent
-          .slice(looked)
-          .find(({ header }) => header.msg_type === "execute_request");
-      for (const each of steps) {
-        switch (each) {
-          case "print":
-            printed.push(`${printed.length}`);
-            kernel.print(printed.at(-1) ?? "", next() ?? code("nothing"));
-            break;
-          case "send": {
-            const request = code(`code ${sent.length}`);
-            sent.push(request.header.msg_id);
-            server.session.send(request);
-            break;
+test.each([
+  ["without checkpoints", {}],
+  [
+    "with a checkpoint after each write",
+    { checkpointPace: { bytes: 1, factor: 0, interval_ms: 0 } },
+  ],
+])(
+  "whatever happens, and whenever the server is killed, nothing is lost or doubled: %s",
+  async (_, limits) => {
+    const step = fc.oneof(
+      { weight: 4, arbitrary: fc.constant("print" as const) },
+      { weight: 3, arbitrary: fc.constant("send" as const) },
+      { weight: 3, arbitrary: fc.constant("run" as const) },
+      { weight: 2, arbitrary: fc.constant("kill" as const) },
+      { weight: 2, arbitrary: fc.constant("read" as const) },
+      { weight: 1, arbitrary: fc.constant("ask" as const) },
+      { weight: 1, arbitrary: fc.constant("turn" as const) },
+      { weight: 1, arbitrary: fc.constant("die" as const) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        let server = Server.first({}, false, limits);
+        const { keeper } = server;
+        await server.session.start();
+        const client = new Client();
+        const printed: string[] = [];
+        const sent: string[] = [];
+        const executed: string[] = [];
+        /** How many messages of the present kernel were looked at. */
+        let looked = 0;
+        let kernel = keeper.kernel;
+        const next = () =>
+          kernel.sent
+            .slice(looked)
+            .find(({ header }) => header.msg_type === "execute_request");
+        for (const each of steps) {
+          switch (each) {
+            case "print":
+              printed.push(`${printed.length}`);
+              kernel.print(printed.at(-1) ?? "", next() ?? code("nothing"));
+              break;
+            case "send": {
+              const request = code(`code ${sent.length}`);
+              sent.push(request.header.msg_id);
+              server.session.send(request);
+              break;
+            }
+            case "ask": {
+              const request = next();
+              if (request !== undefined) kernel.ask(request, "?");
+              break;
+            }
+            case "run": {
+              const request = next();
+              if (request === undefined) break;
+              looked = kernel.sent.indexOf(request) + 1;
+              executed.push(request.header.msg_id);
+              kernel.run(request);
+              break;
+            }
+            case "die":
+              kernel.die(1);
+              await server.session.restored;
+              await eventually("the end is noticed", () =>
+                server.session.status === "exited" ? true : undefined,
+              );
+              await server.session.start();
+              kernel = keeper.kernel;
+              looked = 0;
+              break;
+            case "kill":
+              server = await server.killed();
+              break;
+            case "read":
+              await client.read(server.session);
+              break;
+            case "turn":
+              await new Promise((resolve) => setImmediate(resolve));
           }
-          case "ask": {
-            const request = next();
-            if (request !== undefined) kernel.ask(request, "?");
-            break;
-          }
-          case "run": {
-            const request = next();
-            if (request === undefined) break;
-            looked = kernel.sent.indexOf(request) + 1;
-            executed.push(request.header.msg_id);
-            kernel.run(request);
-            break;
-          }
-          case "die":
-            kernel.die(1);
-            await server.session.restored;
-            await eventually("the end is noticed", () =>
-              server.session.status === "exited" ? true : undefined,
-            );
-            await server.session.start();
-            kernel = keeper.kernel;
-            looked = 0;
-            break;
-          case "kill":
-            server = await server.killed();
-            break;
-          case "read":
-            await client.read(server.session);
-            break;
-          case "turn":
-            await new Promise((resolve) => setImmediate(resolve));
         }
-      }
-      await server.session.restored;
-      for (;;) {
-        const request = next();
-        if (request === undefined) break;
-        looked = kernel.sent.indexOf(request) + 1;
-        executed.push(request.header.msg_id);
-        kernel.run(request);
-      }
-      await upToDate(client, server.session);
-      expect(client.lines).toEqual(printed);
-      expect(new Set(executed).size).toBe(executed.length);
-      for (const id of sent) {
-        const states = client.statesOf(id);
-        const last = states.at(-1);
-        expect(["done", "aborted"]).toContain(last);
-        expect(states.filter((state) => state === last)).toHaveLength(1);
-        if (last === "done") expect(executed).toContain(id);
-        expect(states.indexOf("running")).toBe(states.lastIndexOf("running"));
-      }
-    }),
-    { numRuns: 60 },
-  );
-});
+        await server.session.restored;
+        for (;;) {
+          const request = next();
+          if (request === undefined) break;
+          looked = kernel.sent.indexOf(request) + 1;
+          executed.push(request.header.msg_id);
+          kernel.run(request);
+        }
+        await upToDate(client, server.session);
+        expect(client.lines).toEqual(printed);
+        expect(new Set(executed).size).toBe(executed.length);
+        for (const id of sent) {
+          const states = client.statesOf(id);
+          const last = states.at(-1);
+          expect(["done", "aborted"]).toContain(last);
+          expect(states.filter((state) => state === last)).toHaveLength(1);
+          if (last === "done") expect(executed).toContain(id);
+          expect(states.indexOf("running")).toBe(states.lastIndexOf("running"));
+        }
+      }),
+      { numRuns: 60 },
+    );
+  },
+);
 
 describe("after the server was killed", () => {
   test("the session goes on with its kernel, and a reader notices a pause", async () => {
