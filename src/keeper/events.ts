@@ -277,6 +277,11 @@ function channelOf(index: number | undefined): Channel {
   return channel;
 }
 
+/** The hooks were called: a message's frames are not valid any more, and their memory is for other events. The journal keeps that of a record. */
+export function releaseMessage({ kind, bytes, isOwn }: ReceivedEvent): void {
+  if (kind === eventKinds.message && isOwn) releaseMemory(bytes.buffer);
+}
+
 /** The hooks that an event calls by itself; the receiver knows what to do with the others. */
 export function callHook(
   { kind, bytes, isOwn }: ReceivedEvent,

@@ -28,6 +28,7 @@ import {
   eventKinds,
   type LaunchedFacts,
   type ReceivedEvent,
+  releaseMessage,
   valueOf,
 } from "./events.ts";
 import { StreamError } from "./frames.ts";
@@ -430,6 +431,7 @@ export class RemoteKernel implements Kernel, RunSink {
     }
     await requestScheduler.run(indexContent(message));
     this.#options.hooks.message(message);
+    releaseMessage(event);
   }
 
   /** Calls the hooks of an event; returns a promise if that takes longer. */
@@ -452,6 +454,7 @@ export class RemoteKernel implements Kernel, RunSink {
       case eventKinds.message:
       case eventKinds.record:
         hooks.message(this.#reader.message(event));
+        releaseMessage(event);
         return;
       case eventKinds.launched:
         this.#launch(valueOf("launched", bytes));

@@ -25,7 +25,11 @@ export interface AttachingOptions {
   readonly journal: string;
   /** Sent once the kernel has answered, always under the same `msg_id`. */
   readonly code: string;
+  /** When it has written so many bytes, it is killed within the next milliseconds. Default: never. */
+  readonly life_bytes?: number | undefined;
 }
+
+const DEATH_MS = 3;
 
 export interface JournalLine {
   readonly number: number;
@@ -46,7 +50,8 @@ export function linesOf(path: string): JournalLine[] {
 }
 
 async function attach(options: AttachingOptions): Promise<void> {
-  const { recipe, journal, code, ...local } = options;
+  const { recipe, journal, code, life_bytes = Infinity, ...local } = options;
+  let written = 0;
   const log = silentLog();
   const link = await localKeeper({ ...local, log, env: process.env });
   const provisioner = keptProvisioner({
@@ -83,7 +88,16 @@ async function attach(options: AttachingOptions): Promise<void> {
       lost: (from, to) => (more = { lost: [from, to] }),
       noted(number) {
         const line: JournalLine = { number, texts, ...more };
-        appendFileSync(journal, `${JSON.stringify(line)}\n`);
+        const json = `${JSON.stringify(line)}\n`;
+        appendFileSync(journal, json);
+        const isYoung = written < life_bytes;
+        written += json.length;
+        if (isYoung && written >= life_bytes) {
+          setTimeout(
+            () => process.kill(process.pid, "SIGKILL"),
+            Math.random() * DEATH_MS,
+          );
+        }
         provisioner.acknowledge?.(recipe.run_id, number);
         texts = [];
         more = {};
