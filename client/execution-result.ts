@@ -106,8 +106,8 @@ export function sessionReplaced(
   mayHaveRun: boolean,
 ): SupervisorError {
   const why = mayHaveRun
-    ? "the code had been sent to the earlier session, and may have run there; its result is not known"
-    : "the code was not sent to the earlier session, and has not run";
+    ? "the code may have run in the earlier session; its result is not known"
+    : "the code has not run";
   return failure("session_replaced", { session_id, why });
 }
 

@@ -199,6 +199,6 @@ const CONCERNS_ALL: ReadonlySet<string> = new Set([
 ]);
 
 function detached(session_id: string): Error {
-  const why = "while this client was attached: it has detached";
+  const why = "before this client detached";
   return failure("no_answer", { session_id, why });
 }

@@ -63,8 +63,15 @@ function roomWithLab(isStubborn = false) {
     room,
     env,
     start: (...args: string[]) => room.start(["lab", ...args], { env }),
-    known: async () =>
-      JSON.parse(await eventually("JupyterLab", () => read(log))) as Known,
+    // The file may not be complete yet.
+    known: () =>
+      eventually("JupyterLab", () => {
+        try {
+          return JSON.parse(readFileSync(log, "utf8")) as Known;
+        } catch {
+          return undefined;
+        }
+      }),
     ends: () => read(`${log}.ends`) ?? "",
     [Symbol.asyncDispose]: () => room[Symbol.asyncDispose](),
   };

@@ -5,7 +5,7 @@
  *
  *     STRESS_ROUNDS=1000 STRESS_SEED=7 npx vitest run test/stress/crash-points.test.ts
  */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -185,6 +185,9 @@ test(
       );
     } finally {
       for (const client of clients) await client[Symbol.asyncDispose]();
+      await eventually("the files of killed servers removed", () =>
+        readdirSync(join(room.folder, "tmp")).length <= 2 ? true : undefined,
+      ); // the server and the keeper have one each
       await server.ask("POST", "/shutdown");
       await server.running.ended();
       await eventually(
