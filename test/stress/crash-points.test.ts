@@ -192,7 +192,8 @@ test(
       await server.running.ended();
       await eventually(
         "the keeper gone",
-        () => (room.processes.length === 0 ? true : undefined),
+        () =>
+          readdirSync(join(room.folder, "tmp")).length === 0 ? true : undefined,
         15_000,
       );
     }
