@@ -54,6 +54,7 @@ export class RequestLog {
     message: Message,
     after: number,
     execution: Pick<Execution, "queuedAt" | "deadline_ms"> | undefined,
+    waits: boolean,
   ): void {
     if (this.#store === undefined) return;
     const { queuedAt = new Date(), deadline_ms } = execution ?? {};
@@ -63,6 +64,7 @@ export class RequestLog {
       after,
       at: queuedAt.getTime(),
       ...(deadline_ms !== undefined && { deadline_ms }),
+      ...(waits && { waits }),
     } as const;
     if (isComm(message)) this.#comms.push(accepted);
     this.#store.record(accepted);
@@ -112,7 +114,8 @@ export class RequestLog {
     for (const message of waiting) {
       if (message.header.msg_type === "execute_request") continue; // an execution
       const saved = savedMessage(message);
-      records.push({ kind: "accepted", message: saved, after: 0, at: 0 });
+      const accepted = { kind: "accepted", message: saved } as const;
+      records.push({ ...accepted, after: 0, at: 0, waits: true });
     }
     store.compact(records);
     this.#compactAt = Math.max(

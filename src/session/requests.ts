@@ -161,7 +161,8 @@ export class Requests {
       execution !== undefined || kernel === undefined || isComm(message);
     // Written before the caller knows that it was accepted.
     if (isLogged) {
-      this.#log.accepted(message, this.#options.journal.next - 1, execution);
+      const after = this.#options.journal.next - 1;
+      this.#log.accepted(message, after, execution, kernel === undefined);
     }
     try {
       if (kernel !== undefined) this.#forward(kernel, message);
@@ -189,11 +190,11 @@ export class Requests {
       HISTORY.executions;
     for (const request of requests) {
       const { message, accepted, running, over, isSent, answered } = request;
-      const { after, at, deadline_ms } = accepted;
+      const { after, at, deadline_ms, waits = !isComm(message) } = accepted;
       this.#accepted.set(message.header.msg_id, true);
-      if (isComm(message)) this.#comms.push({ message, after });
       if (!isExecution(message)) {
-        if (!isSent && !isComm(message)) this.#waiting.add(message);
+        if (waits && !isSent) this.#waiting.add(message);
+        else if (isComm(message)) this.#comms.push({ message, after });
         continue;
       }
       if (isSent) continue;

@@ -75,6 +75,8 @@ export type RequestRecord =
       readonly after: number;
       readonly at: number;
       readonly deadline_ms?: number | undefined;
+      /** It waits for a kernel. Earlier versions did not write it. */
+      readonly waits?: boolean | undefined;
     }
   /** The message was not accepted after all. */
   | { readonly kind: "refused"; readonly id: string }

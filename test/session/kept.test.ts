@@ -303,6 +303,22 @@ describe("after the server was killed", () => {
     ]);
   });
 
+  test("a comm that a client opens before there is a kernel is opened, once", async () => {
+    const first = Server.first();
+    first.session.send(commOpen("early"));
+    const second = await first.killed();
+    await second.session.restored;
+    expect([...second.session.comms.entries()]).toEqual([]);
+    await second.session.start();
+    const { kernel } = second.keeper;
+    expect(kernel.received).toEqual(["comm_open"]);
+    await written(second.session);
+    const { session } = await second.killed();
+    await session.restored;
+    expect([...session.comms.entries()].map(([id]) => id)).toEqual(["early"]);
+    expect(kernel.received).toEqual(["comm_open"]);
+  });
+
   test("what the kernel did meanwhile is there, up to its end", async () => {
     const first = Server.first();
     await first.session.start();
