@@ -9,7 +9,7 @@ import { takeMemory } from "../jupyter/record-memory.ts";
 /** Opens a file. A test can replace it. */
 export type OpenFile = (
   path: string,
-  flags: "wx" | "r",
+  flags: "wx" | "r" | "r+",
   mode?: number,
 ) => Promise<File>;
 

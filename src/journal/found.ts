@@ -42,7 +42,21 @@ export async function findSegments(directory: string): Promise<FoundJournal> {
     mark = scan.mark;
   }
   const count = Number(names.at(-1)?.slice(SEGMENT_PREFIX.length) ?? 0);
-  return { segments, last, mark, count, removed };
+  const newest = segments.at(-1);
+  const newestId = newest && (await journalIdIn(newest.path));
+  return { segments, last, mark, count, newestId, removed };
+}
+
+/** The journal's id in the first chunk of a file. */
+async function journalIdIn(path: string): Promise<string | undefined> {
+  const file = await open(path, "r");
+  try {
+    const header = Buffer.alloc(CHUNK_HEADER);
+    await file.read(header, 0, CHUNK_HEADER, 0);
+    return chunkHeaderIn(header)?.journal_id;
+  } finally {
+    await file.close();
+  }
 }
 
 interface Scan {

@@ -28,6 +28,8 @@ export interface FoundJournal {
   readonly mark: Mark;
   /** The number in the name of the newest file. */
   readonly count: number;
+  /** The journal's id in the newest file; it may be an earlier one. */
+  readonly newestId?: string | undefined;
   /** Bytes that were removed from the end, because they were not complete. */
   readonly removed: number;
 }

@@ -105,6 +105,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
   readonly #name: (count: number) => string;
   /** Oldest first. New blocks go to the last one. */
   #segments: Segment[] = [];
+  /** The newest file of an earlier process, until it is opened again. */
+  #earlier: Segment | undefined;
   /** The next segment, opened before it is needed; it resolves with `undefined` if that failed. */
   #nextSegment: Promise<OpenSegment | undefined> | undefined;
   #count = 0;
@@ -132,6 +134,8 @@ export class Spill implements DiskHolder, AsyncDisposable {
     this.#count = kept.count;
     this.#mark = kept.mark;
     for (const found of kept.segments) this.#addFound(found);
+    // All chunks of a file have one id.
+    if (kept.newestId === options.id) this.#earlier = this.#segments.at(-1);
   }
 
   #addFound({ path, blocks, bytes }: FoundSegment): void {
@@ -344,11 +348,33 @@ export class Spill implements DiskHolder, AsyncDisposable {
       if (last.bytes < this.#segmentLimit) return last;
       void this.#finish(last); // the next segment need not wait for it
     }
+    const continued = await this.#continued();
+    if (continued !== undefined) return continued;
     const ahead = await this.#nextSegment;
     this.#nextSegment = undefined;
     const segment = ahead ?? (await this.#create());
     this.#segments.push(segment);
     return segment;
+  }
+
+  /** The newest file of an earlier process, without its footer, if it is small: a file for each process would make starts slow in the end. */
+  async #continued(): Promise<OpenSegment | undefined> {
+    const segment = this.#earlier;
+    this.#earlier = undefined;
+    if (segment === undefined || segment.bytes >= this.#segmentLimit) return;
+    let handle: File | undefined;
+    try {
+      handle = await this.#open(segment.path, "r+");
+      await handle.truncate(segment.bytes);
+      if (this.#segments.at(-1) === segment) {
+        segment.handle = handle;
+        return segment as OpenSegment;
+      }
+    } catch {
+      // a new file takes the entries
+    }
+    await handle?.close().catch(() => {}); // also if the file was removed meanwhile
+    return undefined;
   }
 
   /** Bytes at which a segment is closed. */

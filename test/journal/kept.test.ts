@@ -46,10 +46,15 @@ interface Kept {
 
 /** Opens the journal in the directory as a process does at its start. */
 async function opened(
-  options: { disk?: number; memory?: number; open?: OpenFile } = {},
+  options: {
+    disk?: number;
+    memory?: number;
+    open?: OpenFile;
+    id?: string;
+  } = {},
   at = directory,
 ): Promise<Kept> {
-  const { disk = 10_240 * KB, memory = 1024 * KB, open } = options;
+  const { disk = 10_240 * KB, memory = 1024 * KB, open, id = ID } = options;
   const found = await findSegments(at);
   const written: Mark[] = [];
   const durable: boolean[] = [];
@@ -62,7 +67,7 @@ async function opened(
     log: silentLog(),
     open,
     kept: {
-      id: ID,
+      id,
       found,
       written: (mark) => written.push(mark),
       durable: (is) => durable.push(is),
@@ -123,6 +128,52 @@ test("the entries of an earlier process are read, and the numbers go on", async 
   await append(second.journal, 4, 5);
   const third = await opened();
   expect(await textsOf(third.journal)).toEqual(texts(1, 5));
+});
+
+test.each(["ended", "was killed"])(
+  "the newest file of a process that %s is continued while it is small",
+  async (how) => {
+    for (let process = 1; process <= 5; process += 1) {
+      const { journal } = await opened();
+      await append(journal, process, process);
+      if (how === "ended") await journal.letGo();
+    }
+    expect(readdirSync(directory)).toEqual(["journal.0000000001"]);
+    const last = await opened();
+    expect(await textsOf(last.journal)).toEqual(texts(1, 5));
+    // A large one is not.
+    await append(last.journal, 6, 1_000);
+    await last.journal.letGo();
+    const next = await opened({ disk: 64 * KB });
+    await append(next.journal, 1_001, 1_001);
+    expect(readdirSync(directory)).not.toContain("journal.0000000001");
+    expect(await textsOf(next.journal)).toContain("line 1001");
+  },
+);
+
+test("a file with another id of the journal is not continued", async () => {
+  const first = await opened();
+  await append(first.journal, 1, 2);
+  const second = await opened({ id: newJournalId() });
+  await append(second.journal, 3, 4);
+  expect(readdirSync(directory)).toEqual([
+    "journal.0000000001",
+    "journal.0000000002",
+  ]);
+  expect(await textsOf((await opened()).journal)).toEqual(texts(1, 4));
+});
+
+test("a file that cannot be opened again is left as it is", async () => {
+  const first = await opened();
+  await append(first.journal, 1, 2);
+  await first.journal.letGo();
+  const readOnly: OpenFile = (path, flags, mode) =>
+    flags === "r+"
+      ? Promise.reject(new Error("EACCES"))
+      : (open(path, flags, mode) as Promise<File>);
+  const second = await opened({ open: readOnly });
+  await append(second.journal, 3, 4);
+  expect(await textsOf((await opened()).journal)).toEqual(texts(1, 4));
 });
 
 test("invariant 3a: a reader gets an entry only when it is written", async () => {
