@@ -170,7 +170,7 @@ test("a file that cannot be opened again is left as it is", async () => {
   const readOnly: OpenFile = (path, flags, mode) =>
     flags === "r+"
       ? Promise.reject(new Error("EACCES"))
-      : (open(path, flags, mode) as Promise<File>);
+      : open(path, flags, mode);
   const second = await opened({ open: readOnly });
   await append(second.journal, 3, 4);
   expect(await textsOf((await opened()).journal)).toEqual(texts(1, 4));
