@@ -147,12 +147,16 @@ export class Spill implements DiskHolder, AsyncDisposable {
       closing: undefined,
       writing: undefined,
     };
-    for (const block of blocks) {
+    const [entries, reading] = [undefined, undefined];
+    for (const { first, last, offset, length } of blocks) {
       segment.blocks.push({
-        ...block,
         segment,
-        entries: undefined,
-        reading: undefined,
+        first,
+        last,
+        offset,
+        length,
+        entries,
+        reading,
       });
     }
     this.#segments.push(segment);
