@@ -110,7 +110,7 @@ export async function openSessionFiles(
   try {
     positions.limit(left.found.last);
     opened.records.replace(left.requests);
-    writeSession(directory, left.journal_id, saved);
+    writeSession(directory, left.journal_id, saved, options);
     writePrivate(join(directory, DURABLE), {});
   } catch (error) {
     // The next process does the same again.
@@ -162,8 +162,10 @@ const NOT_WRITTEN = "The state of a session cannot be written";
 function writeSession(
   directory: string,
   journal_id: string,
-  session: SavedSession,
+  whole: SavedSession,
+  { keepEnv }: Pick<SessionFilesOptions, "keepEnv">,
 ): void {
+  const session = keepEnv ? whole : withoutValues(whole);
   const file: SessionFile = { format: SESSION_FORMAT, journal_id, session };
   writePrivate(join(directory, SESSION_FILE), file);
 }
@@ -186,8 +188,9 @@ interface Opened extends Omit<
 
 function storeOf(
   { records, positions, ...opened }: Opened,
-  { keepEnv, log }: SessionFilesOptions,
+  options: SessionFilesOptions,
 ): SessionStore {
+  const { log } = options;
   const { directory, journal_id } = opened;
   const checkpoints =
     opened.checkpoints ?? new CheckpointFiles({ directory, journal_id, log });
@@ -211,8 +214,9 @@ function storeOf(
     ...opened,
     checkpoints,
     save(session) {
-      const saved = keepEnv ? session : withoutValues(session);
-      attempt(NOT_WRITTEN, () => writeSession(directory, journal_id, saved));
+      attempt(NOT_WRITTEN, () =>
+        writeSession(directory, journal_id, session, options),
+      );
     },
     record(record) {
       attempt("A request cannot be written", () => records.append(record));

@@ -636,6 +636,19 @@ describe("after the server was killed", () => {
       expect(session.queue.pending).toEqual([]);
     });
 
+    test("values of variables that are no longer kept are not written again", async () => {
+      const env: VarAction[] = [
+        { action: "replace", name: "KEY", value: "TOPSECRET" },
+      ];
+      const first = Server.first({ env }, true);
+      await first.session.start();
+      await written(first.session);
+      await first.loseDisk();
+      const second = await first.killed({ keepEnv: false });
+      const file = join(second.folder, "session.json");
+      expect(readFileSync(file, "utf8")).not.toContain("TOPSECRET");
+    });
+
     test("it is the same again if the disk cannot be written at the next start either", async () => {
       const first = await broken();
       const second = await first.killed({ isFull: true });
