@@ -17,7 +17,7 @@ const FLUSH_MS = 5_000;
 
 /**
  * Resolves when either end has ended, and what the keeper said is written.
- * Rejects with an error for people: if there is no keeper, or if the stream breaks.
+ * Rejects if there is no keeper, or if the stream breaks. The message is for people.
  */
 export async function attachKeeper(
   stateDirectory: string,

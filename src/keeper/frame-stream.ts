@@ -93,6 +93,7 @@ export class FrameStream {
   /** Resolves when the peer has read what waits, or the stream has ended. */
   async drained(): Promise<void> {
     if (this.#isClosed) return;
+    // A stream that reports late that it is full must not keep its caller in a loop.
     if (!this.#stream.writableNeedDrain) return inNextTurn();
     await new Promise<void>((resolve) => {
       const done = () => {
@@ -157,8 +158,7 @@ export class FrameStream {
   }
 }
 
-/** A stream that reports late that it is full must not keep its caller in a loop. */
-function inNextTurn(): Promise<void> {
+export function inNextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 

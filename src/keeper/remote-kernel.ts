@@ -31,6 +31,7 @@ import {
   releaseMessage,
   valueOf,
 } from "./events.ts";
+import { inNextTurn } from "./frame-stream.ts";
 import { StreamError } from "./frames.ts";
 import type { Numbered, RunFacts } from "./hello.ts";
 import { type KeeperLink, KeeperUnreachable, type RunSink } from "./link.ts";
@@ -518,10 +519,6 @@ export class RemoteKernel implements Kernel, RunSink {
 /** Its bytes are valid during the call only, unless they are its own. */
 function kept(event: ReceivedEvent): ReceivedEvent {
   return event.isOwn ? event : { ...event, bytes: Buffer.from(event.bytes) };
-}
-
-function inNextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function isMessage({ kind }: ReceivedEvent): boolean {

@@ -270,7 +270,7 @@ export function userOf(directory: string): Owner | undefined {
   return liveOwnerIn(join(directory, "lock"));
 }
 
-/** The process that a file names, if it lives; `undefined` also if there is no file, or it was not written completely. */
+/** The process that a file names. `undefined` if it has ended, if there is no file, or if the file was not written completely. */
 function liveOwnerIn(path: string): Owner | undefined {
   try {
     const owner = readPrivate(path) as Owner;

@@ -147,7 +147,7 @@ test(
 );
 
 test(
-  "it says why there is no keeper, on standard error only",
+  "without a keeper, only standard error says why there is none",
   needsPosix,
   async () => {
     const place = new Place();

@@ -97,7 +97,7 @@ describe.each([
     connection.destroy();
   });
 
-  test("that nobody listens on, or another program, or that is no port, is refused", async () => {
+  test("is refused if no program listens on it, if another program does, or if it is not a port", async () => {
     const run = await started();
     const { kernel } = run;
     const own = await listenForRequests("127.0.0.1"); // of this process, which is no kernel
