@@ -5,14 +5,15 @@
  *
  *     STRESS_ROUNDS=1000 STRESS_SEED=7 npx vitest run test/stress/crash-points.test.ts
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { Room, useCommand } from "../command/kallichore.ts";
-import { ask, eventually, TOKEN } from "../harness.ts";
+import { ask, TOKEN } from "../harness.ts";
 import { allWays, StressClient } from "./clients.ts";
+import { caughtUp, endAll, expectGot, ROUND_MS } from "./kept-session.ts";
 import { randomFrom } from "./proxy.ts";
 import { ServerProcess } from "./server-process.ts";
 
@@ -61,7 +62,6 @@ const names = Object.keys(POINTS);
 /** Default: each point once. */
 const ROUNDS = Number(process.env["STRESS_ROUNDS"] ?? names.length);
 const SEED = Number(process.env["STRESS_SEED"] ?? 20_260_101);
-const ROUND_MS = 60_000;
 /** How long a server lives at most that does not come to its point. */
 const LIFE_MS = 10_000;
 const PRELOAD = pathToFileURL(
@@ -139,33 +139,9 @@ test(
         for (const point of points) await crash(point);
         server = await ServerProcess.in(room, args);
         await noted;
-        await eventually(
-          `${witness.printed} messages printed`,
-          () =>
-            readFileSync(record, "utf8").includes(
-              `printed ${witness.printed}\n`,
-            )
-              ? true
-              : undefined,
-          ROUND_MS,
-        );
-        await eventually(
-          "all clients up to date",
-          () =>
-            clients.every(({ counted }) => counted === witness.printed)
-              ? true
-              : undefined,
-          ROUND_MS,
-        );
-        for (const { name, complaints } of clients) {
-          expect([name, complaints]).toEqual([name, []]);
-        }
+        await caughtUp(record, witness, clients);
       }
-      const got = readFileSync(record, "utf8")
-        .split("\n")
-        .filter((line) => /^got (?!flood)/.test(line))
-        .map((line) => line.slice(4));
-      expect(got.toSorted()).toEqual(notes.toSorted());
+      expectGot(record, notes);
       if (ROUNDS >= names.length) {
         expect([...reached.keys()].toSorted()).toEqual(names.toSorted());
       }
@@ -184,18 +160,7 @@ test(
         { cause: error },
       );
     } finally {
-      for (const client of clients) await client[Symbol.asyncDispose]();
-      await eventually("the files of killed servers removed", () =>
-        readdirSync(join(room.folder, "tmp")).length <= 2 ? true : undefined,
-      ); // the server and the keeper have one each
-      await server.ask("POST", "/shutdown");
-      await server.running.ended();
-      await eventually(
-        "the keeper gone",
-        () =>
-          readdirSync(join(room.folder, "tmp")).length === 0 ? true : undefined,
-        15_000,
-      );
+      await endAll(room, server, clients);
     }
   },
 );

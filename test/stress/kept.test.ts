@@ -5,21 +5,19 @@
  *
  *     STRESS_ROUNDS=1000 STRESS_SEED=7 npx vitest run test/stress/kept.test.ts
  */
-import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { expect, test } from "vitest";
+import { test } from "vitest";
 import { Room, useCommand } from "../command/kallichore.ts";
-import { eventually } from "../harness.ts";
 import { allWays, StressClient } from "./clients.ts";
 import { ServerProcess } from "./server-process.ts";
+import { caughtUp, endAll, expectGot, ROUND_MS } from "./kept-session.ts";
 import { randomFrom } from "./proxy.ts";
 
 useCommand();
 
 const ROUNDS = Number(process.env["STRESS_ROUNDS"] ?? 4);
 const SEED = Number(process.env["STRESS_SEED"] ?? 20_260_101);
-const ROUND_MS = 60_000;
 /** The server is killed within this time after the flood begins. */
 const LIFE_MS = 1_500;
 
@@ -57,46 +55,11 @@ test(
           server = await ServerProcess.in(room, [...args, "--port", port]);
         }
         await noted;
-        await eventually(
-          `${witness.printed} messages printed`,
-          () =>
-            readFileSync(record, "utf8").includes(
-              `printed ${witness.printed}\n`,
-            )
-              ? true
-              : undefined,
-          ROUND_MS,
-        );
-        await eventually(
-          "all clients up to date",
-          () =>
-            clients.every(({ counted }) => counted === witness.printed)
-              ? true
-              : undefined,
-          ROUND_MS,
-        );
-        for (const { name, complaints } of clients) {
-          expect([name, complaints]).toEqual([name, []]);
-        }
+        await caughtUp(record, witness, clients);
       }
-      const got = readFileSync(record, "utf8")
-        .split("\n")
-        .filter((line) => /^got (?!flood)/.test(line))
-        .map((line) => line.slice(4));
-      expect(got.toSorted()).toEqual(notes.toSorted());
+      expectGot(record, notes);
     } finally {
-      for (const client of clients) await client[Symbol.asyncDispose]();
-      await eventually("the files of killed servers removed", () =>
-        readdirSync(join(room.folder, "tmp")).length <= 2 ? true : undefined,
-      ); // the server and the keeper have one each
-      await server.ask("POST", "/shutdown");
-      await server.running.ended();
-      await eventually(
-        "the keeper gone",
-        () =>
-          readdirSync(join(room.folder, "tmp")).length === 0 ? true : undefined,
-        15_000, // without the server's request it ends after ten seconds
-      );
+      await endAll(room, server, clients);
     }
   },
 );
