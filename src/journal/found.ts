@@ -27,9 +27,10 @@ export async function findSegments(directory: string): Promise<FoundJournal> {
   let last = 0;
   let mark = NO_MARK;
   let removed = 0;
+  let newestId: string | undefined;
   for (const name of names) {
     const path = join(directory, name);
-    const scan = await scanFile(path, last);
+    const scan = await scanFile(path, last, name === names.at(-1));
     removed += scan.removed;
     const { blocks } = scan;
     const newest = blocks.at(-1);
@@ -40,23 +41,17 @@ export async function findSegments(directory: string): Promise<FoundJournal> {
     segments.push({ path, blocks, bytes: scan.bytes });
     last = newest.last;
     mark = scan.mark;
+    newestId = scan.journal_id;
   }
   const count = Number(names.at(-1)?.slice(SEGMENT_PREFIX.length) ?? 0);
-  const newest = segments.at(-1);
-  const newestId = newest && (await journalIdIn(newest.path));
   return { segments, last, mark, count, newestId, removed };
 }
 
 /** The journal's id in the first chunk of a file. */
-async function journalIdIn(path: string): Promise<string | undefined> {
-  const file = await open(path, "r");
-  try {
-    const header = Buffer.alloc(CHUNK_HEADER);
-    await file.read(header, 0, CHUNK_HEADER, 0);
-    return chunkHeaderIn(header)?.journal_id;
-  } finally {
-    await file.close();
-  }
+async function journalIdIn(file: FileHandle): Promise<string | undefined> {
+  const header = Buffer.alloc(CHUNK_HEADER);
+  await file.read(header, 0, CHUNK_HEADER, 0);
+  return chunkHeaderIn(header)?.journal_id;
 }
 
 interface Scan {
@@ -65,15 +60,21 @@ interface Scan {
   /** Bytes of the chunks. */
   readonly bytes: number;
   readonly removed: number;
+  /** Set for the newest file. */
+  readonly journal_id?: string | undefined;
 }
 
-async function scanFile(path: string, before: number): Promise<Scan> {
+async function scanFile(
+  path: string,
+  before: number,
+  isNewest: boolean,
+): Promise<Scan> {
   const file = await open(path, "r+");
   try {
     const { size } = await file.stat();
     const closed = await readFooter(file, size);
-    if (closed !== undefined) return closed;
-    return await walked(file, size, before);
+    const scan = closed ?? (await walked(file, size, before));
+    return isNewest ? { ...scan, journal_id: await journalIdIn(file) } : scan;
   } finally {
     await file.close();
   }
