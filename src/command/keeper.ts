@@ -1,11 +1,11 @@
 /** `kallichore keeper`: the program of a keeper, which a server starts. It is not for people, so the help does not list it. */
 import { join } from "node:path";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import type { CommandContext } from "./context.ts";
 import {
   type StateRootOption,
   stateRootOf,
-  withStateRoot,
+  withState,
 } from "./doctor/doctor.ts";
 import { CommandError, exitHelp } from "./exit.ts";
 
@@ -36,13 +36,7 @@ function attachCommand(): Command {
       "[directory]",
       "The directory that holds keeper.json (default: the state that the options name)",
     );
-  return withStateRoot(command)
-    .addOption(
-      new Option(
-        "--state-name <name>",
-        "Name of the state (default: default)",
-      ).env("KALLICHORE_STATE_NAME"),
-    )
+  return withState(command)
     .addHelpText("after", `\n${exitHelp(["ok", "refused"])}`)
     .action(async (directory: string | undefined, options: AttachOptions) => {
       const { attachKeeper } = await import("../keeper/attach.ts");

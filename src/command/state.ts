@@ -1,6 +1,6 @@
 /** `kallichore state export` and `import`: move the state of a server to another machine. */
 import { join } from "node:path";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { VERSION } from "../package/version.ts";
 import {
   type CommandContext,
@@ -11,7 +11,7 @@ import {
 import {
   type StateRootOption,
   stateRootOf,
-  withStateRoot,
+  withState,
 } from "./doctor/doctor.ts";
 import { serve } from "./doctor/mend.ts";
 import { CommandError, exitHelp } from "./exit.ts";
@@ -38,12 +38,6 @@ interface ExportOptions extends StateOptions {
   readonly withEnv?: boolean;
 }
 
-function withState(command: Command, help: string): Command {
-  return withStateRoot(command).addOption(
-    new Option("--state-name <name>", help).env("KALLICHORE_STATE_NAME"),
-  );
-}
-
 function exportCommand({ terminal }: CommandContext): Command {
   const command = new Command("export")
     .summary("Write a state into one file")
@@ -59,10 +53,7 @@ function exportCommand({ terminal }: CommandContext): Command {
       "--with-env",
       "Write the values of environment variables too, if the state has them (default: only their names)",
     );
-  withState(
-    withJson(command, "Print one JSON document"),
-    "Name of the state (default: default)",
-  );
+  withState(withJson(command, "Print one JSON document"));
   return command
     .addHelpText(
       "after",

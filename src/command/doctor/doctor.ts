@@ -25,6 +25,16 @@ export function withStateRoot(command: Command): Command {
   );
 }
 
+/** The options that name one state. */
+export function withState(
+  command: Command,
+  help = "Name of the state (default: default)",
+): Command {
+  return withStateRoot(command).addOption(
+    new Option("--state-name <name>", help).env("KALLICHORE_STATE_NAME"),
+  );
+}
+
 export function stateRootOf({ stateDir }: StateRootOption): string {
   return stateDir ?? defaultStateRoot(process.env);
 }
