@@ -16,7 +16,7 @@ export interface StateRootOption {
   readonly stateDir?: string;
 }
 
-export function withStateRoot(command: Command): Command {
+function withStateRoot(command: Command): Command {
   return command.addOption(
     new Option(
       "--state-dir <dir>",
