@@ -1,9 +1,11 @@
 /** Chromium without a window, driven by its own protocol (CDP): one page, in which scripts are run and keys are pressed. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { WebSocket } from "ws";
 
 export const CHROMIUM = "/usr/bin/chromium";
@@ -67,7 +69,7 @@ export class Page implements AsyncDisposable {
       kill();
       await ended;
       process.off("exit", kill);
-      rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
+      await removeDirectory(profile);
     };
     try {
       const port = await debuggingPort(child.stderr);
@@ -187,4 +189,19 @@ async function debuggingPort(stderr: NodeJS.ReadableStream): Promise<string> {
     }
   }
   throw new Error(`Chromium does not say its port: ${printed}`);
+}
+
+/** Removes a directory in which processes that were told to end may still write. Rejects after 10 s. */
+export async function removeDirectory(path: string): Promise<void> {
+  const until = Date.now() + 10_000;
+  for (;;) {
+    try {
+      // With `maxRetries` Node tries the directory again, but not the files that came into it.
+      await rm(path, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      if (Date.now() > until) throw error;
+      await delay(100);
+    }
+  }
 }

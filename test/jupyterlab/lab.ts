@@ -1,12 +1,12 @@
 /** JupyterLab and Notebook as a person has them: the program, with a server as its gateway, in a browser. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "../harness.ts";
 import { pythonWithJupyterLab, pythonWithNotebook } from "../kernels/python.ts";
-import { Page } from "../chromium.ts";
+import { Page, removeDirectory } from "../chromium.ts";
 import { type Cuttable, cuttable } from "../client/harness.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -77,12 +77,12 @@ async function openFront(
       return log;
     },
     async [Symbol.asyncDispose]() {
-      await page[Symbol.asyncDispose]();
-      await network[Symbol.asyncDispose]();
       child.kill("SIGTERM");
       await ended;
       process.off("exit", kill);
-      rmSync(home, { recursive: true, force: true, maxRetries: 20 });
+      await network[Symbol.asyncDispose]();
+      await page[Symbol.asyncDispose]();
+      await removeDirectory(home);
     },
   };
 }

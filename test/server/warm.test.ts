@@ -128,17 +128,28 @@ test("its session's journal has what that of a kernel started for it has, and co
     const [door] = doors;
     const client = await door?.attach(server, id, 0);
     await client?.over(await client.execute("hello"));
-    await client?.[Symbol.asyncDispose]();
-    courses.push(
-      client?.received
-        .filter(({ kind }) => kind !== "resource_usage")
-        .map(({ kind, seq, status, reason, header }) => [
-          seq,
-          kind,
-          header?.msg_type ?? status,
-          reason,
-        ]),
+    await client?.until(
+      "the end of the execution",
+      ({ kind, state }) => kind === "execution" && state === "done",
     );
+    await client?.[Symbol.asyncDispose]();
+    const entries = (client?.received ?? []).filter(
+      ({ kind }) => kind !== "resource_usage",
+    );
+    // Between channels there is only the order of arrival.
+    const channels = ["iopub", "shell", undefined];
+    courses.push({
+      numbers: entries.map(({ seq }) => seq),
+      entries: channels.map((of) =>
+        entries
+          .filter(({ channel }) => channel === of)
+          .map(({ kind, status, state, reason, header }) => [
+            kind,
+            header?.msg_type ?? status ?? state,
+            reason,
+          ]),
+      ),
+    });
   }
   expect(courses[1]).toEqual(courses[0]);
 });
