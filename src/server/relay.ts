@@ -32,6 +32,8 @@ export interface Sink {
   batch(send: () => void): void;
   /** Resolves with true when the client has read enough; with false when it has left. */
   drained(): Promise<boolean>;
+  /** False when the connection is closed, or is being closed: what is added then is dropped. */
+  readonly isOpen: boolean;
 }
 
 /** Tracks what the owner of a channel has acknowledged. */
@@ -73,10 +75,12 @@ function isUsageSample({ reading }: SubscriptionItem): boolean {
 /** The items, as fast as the client reads them. Ends when the client has left. The caller has sent an item before it takes the next. */
 export async function* paced(
   source: AsyncIterable<SubscriptionItem>,
-  sink: Pick<Sink, "drained">,
+  sink: Pick<Sink, "drained" | "isOpen">,
 ): AsyncGenerator<SubscriptionItem, void> {
   if (!(await sink.drained())) return;
   for await (const item of source) {
+    // An item for a client that has left meanwhile is not sent: it must not count as sent.
+    if (!sink.isOpen) return;
     yield item;
     if (!(await sink.drained())) return;
   }

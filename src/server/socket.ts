@@ -37,6 +37,10 @@ export class FrameWriter implements Sink {
     this.#limits = limits;
   }
 
+  get isOpen(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN;
+  }
+
   add(pieces: readonly Buffer[], memory?: PinnedMemory): void {
     memory?.pin();
     this.#waiting.push({ pieces, memory });
@@ -47,7 +51,7 @@ export class FrameWriter implements Sink {
     const all = this.#waiting;
     if (all.length === 0) return;
     this.#waiting = [];
-    const isOpen = this.#socket.readyState === this.#socket.OPEN;
+    const { isOpen } = this;
     const stream = this.#stream;
     if (!isOpen || stream === undefined) {
       for (const { pieces, memory } of all) {
@@ -89,11 +93,10 @@ export class FrameWriter implements Sink {
   async drained(): Promise<boolean> {
     const socket = this.#socket;
     const stream = this.#stream;
-    const isOpen = () => socket.readyState === socket.OPEN;
-    if (stream === undefined) return isOpen();
-    const waiting = () => (isOpen() ? socket.bufferedAmount : undefined);
+    if (stream === undefined) return this.isOpen;
+    const waiting = () => (this.isOpen ? socket.bufferedAmount : undefined);
     if (await drainedBelow({ waiting, stream, socket }, this.#limits)) {
-      return isOpen();
+      return this.isOpen;
     }
     // A reader that reads again soon receives the reason; otherwise `ws` stops waiting for its close frame.
     socket.close(

@@ -4,8 +4,11 @@ import { Entry } from "../../src/journal/entry.ts";
 import type { SubscriptionItem } from "../../src/server/answers/subscription.ts";
 import { relay } from "../../src/server/relay.ts";
 
-/** The frames for the owner of a channel, and the requests for acknowledgements, when these events are sent one after the other. */
-async function relayed(...kinds: readonly string[]): Promise<string[]> {
+/** The frames for the owner of a channel, and the requests for acknowledgements, when these events are sent one after the other. `limit`: the connection is being closed after so many of both. */
+async function relayed(
+  kinds: readonly string[],
+  limit = Infinity,
+): Promise<string[]> {
   const did: string[] = [];
   const reported = kinds.map((kind, at): SubscriptionItem => {
     const json = Buffer.from(JSON.stringify({ kind, seq: at + 1 }));
@@ -27,6 +30,9 @@ async function relayed(...kinds: readonly string[]): Promise<string[]> {
         flush() {},
         batch: (send) => send(),
         drained: () => Promise.resolve(true),
+        get isOpen() {
+          return did.length < limit;
+        },
       },
       owner: {
         sent: (seq) => did.push(`sent ${seq}`),
@@ -38,14 +44,15 @@ async function relayed(...kinds: readonly string[]): Promise<string[]> {
 }
 
 test("an acknowledgement is requested from an owner", async () => {
-  expect(await relayed("status")).toEqual(["sent 1", "ask"]);
+  expect(await relayed(["status"])).toEqual(["sent 1", "ask"]);
 });
 
 test("no acknowledgement is requested for a usage sample alone", async () => {
-  expect(await relayed("resource_usage", "resource_usage", "exited")).toEqual([
-    "sent 1",
-    "sent 2",
-    "sent 3",
-    "ask",
-  ]);
+  expect(await relayed(["resource_usage", "resource_usage", "exited"])).toEqual(
+    ["sent 1", "sent 2", "sent 3", "ask"],
+  );
+});
+
+test("what comes when the connection is being closed does not count as sent", async () => {
+  expect(await relayed(["status", "exited"], 2)).toEqual(["sent 1", "ask"]);
 });

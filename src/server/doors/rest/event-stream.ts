@@ -69,5 +69,8 @@ function sinkOf(res: ServerResponse, timeout_ms: number): Sink {
       res.uncork();
     },
     drained: () => drained(res, timeout_ms),
+    get isOpen() {
+      return !res.destroyed;
+    },
   };
 }
